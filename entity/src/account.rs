@@ -1,0 +1,52 @@
+//! An account of a team: its one main account, or one of its sub-accounts.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "account")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub team_id: Uuid,
+    pub is_sub_account: bool,
+    #[sea_orm(column_type = "Text")]
+    pub name: String,
+    pub status: AccountStatus,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub status_reason: Option<String>,
+    pub status_changed_at: Option<DateTimeUtc>,
+    /// `None`: no limit. Always `None` on a main account.
+    pub credit_limit_micros: Option<i64>,
+    /// Charges less refunds. Always 0 on a main account, which has no total.
+    pub total_spent_micros: i64,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub external_id: Option<String>,
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub metadata: Option<Json>,
+    pub team_balance_visible: bool,
+    /// Lower-cased name, line feed, lower-cased external id: what `search` looks in and what the
+    /// order by name sorts by, so that both are the same on every database.
+    #[sea_orm(column_type = "Text")]
+    pub search_text: String,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// R4: what an account may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AccountStatus {
+    Active,
+    Suspended,
+    Inactive,
+}
+
+impl Entity {
+    /// All accounts of a team, the main account among them.
+    pub fn of_team(team_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::TeamId.eq(team_id))
+    }
+}

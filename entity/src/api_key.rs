@@ -1,0 +1,65 @@
+//! An API key: its hash and what is needed to recognise it, never the key itself.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "api_key")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// `None` exactly for operator keys, which belong to no team.
+    pub team_id: Option<Uuid>,
+    /// `None` exactly for operator keys.
+    pub account_id: Option<Uuid>,
+    pub role: Role,
+    #[sea_orm(column_type = "Text")]
+    pub name: String,
+    /// SHA-256 of the whole key.
+    pub hash: Vec<u8>,
+    #[sea_orm(column_type = "Text")]
+    pub prefix: String,
+    #[sea_orm(column_type = "Text")]
+    pub last_four: String,
+    pub environment: Environment,
+    pub created_at: DateTimeUtc,
+    pub expires_at: Option<DateTimeUtc>,
+    pub revoked_at: Option<DateTimeUtc>,
+    pub last_used_at: Option<DateTimeUtc>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// R19: what a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Role {
+    Operator,
+    MainAccount,
+    SubAccount,
+}
+
+/// R15: whether a key moves money and reaches people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Environment {
+    Live,
+    Test,
+}
+
+impl Entity {
+    /// The keys of one account, revoked ones too.
+    pub fn owned_by(account_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::AccountId.eq(account_id))
+    }
+
+    /// The keys of all accounts of a team, revoked ones too.
+    pub fn of_team(team_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::TeamId.eq(team_id))
+    }
+
+    /// The keys of those who run the server.
+    pub fn of_operators() -> Select<Self> {
+        Self::find().filter(Column::TeamId.is_null())
+    }
+}

@@ -1,0 +1,48 @@
+//! One movement of a team's balance. Append-only: the database refuses updates and deletes.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "ledger_entry")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub team_id: Uuid,
+    /// The account that was charged or refunded; `None` for movements of the team itself.
+    pub account_id: Option<Uuid>,
+    pub message_id: Option<Uuid>,
+    pub kind: LedgerKind,
+    /// What it did to the balance: a charge is negative.
+    pub amount_micros: i64,
+    pub balance_after_micros: i64,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub idempotency_key: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub note: Option<String>,
+    pub created_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Why the balance moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LedgerKind {
+    TopUp,
+    Charge,
+    Refund,
+    Adjustment,
+}
+
+impl Entity {
+    /// All movements of a team's balance.
+    pub fn of_team(team_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::TeamId.eq(team_id))
+    }
+
+    /// The movements that one account caused.
+    pub fn owned_by(account_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::AccountId.eq(account_id))
+    }
+}

@@ -1,0 +1,11 @@
+//! Tollgate's tables, one file each: the row, its relations to no one, and the tenant scopes from
+//! which every query starts. Amounts are `i64` micro-units (1 cent = 10,000) in columns whose name
+//! ends in `_micros`; times are UTC with millisecond precision; ids are `UUIDv7`.
+
+pub mod account;
+pub mod api_key;
+pub mod ledger_entry;
+pub mod message;
+pub mod price;
+pub mod team;
+pub mod usage_day;

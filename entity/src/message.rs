@@ -1,0 +1,84 @@
+//! A message, which is its own delivery job: status, due time and lease say what is to be done next.
+
+use sea_orm::entity::prelude::*;
+
+use crate::api_key::Environment;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "message")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub team_id: Uuid,
+    pub account_id: Uuid,
+    pub api_key_id: Uuid,
+    pub environment: Environment,
+    pub channel: Channel,
+    pub status: MessageStatus,
+    /// Normalised: E.164, an e-mail address, or a chat id, by channel.
+    #[sea_orm(column_type = "Text")]
+    pub recipient: String,
+    /// ISO 3166-1 alpha-2 of a phone number; `None` where the channel has no country.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub country: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub subject: Option<String>,
+    #[sea_orm(column_type = "Text")]
+    pub text: String,
+    pub segments: i32,
+    /// What was charged; 0 in the TEST environment.
+    pub cost_micros: i64,
+    pub refunded_at: Option<DateTimeUtc>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub error_code: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub error_message: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub idempotency_key: Option<String>,
+    /// SHA-256 of the normalised input: tells a repeat from a conflict.
+    pub input_hash: Vec<u8>,
+    #[sea_orm(column_type = "JsonBinary", nullable)]
+    pub metadata: Option<Json>,
+    /// When the worker has to look at it next; while SENDING, when the lease runs out.
+    pub due_at: Option<DateTimeUtc>,
+    /// Set while SENDING: only the worker that holds it may settle the message.
+    pub lease_id: Option<Uuid>,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// The way a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Channel {
+    Sms,
+    Email,
+    Whatsapp,
+    Telegram,
+}
+
+/// Where a message is on its way. FAILED and CANCELED reached no provider and were refunded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum MessageStatus {
+    Queued,
+    Sending,
+    Sent,
+    Delivered,
+    Undelivered,
+    Failed,
+    Canceled,
+    Unknown,
+}
+
+impl Entity {
+    /// The messages of one account in one environment: what a key may see.
+    pub fn owned_by(account_id: Uuid, environment: Environment) -> Select<Self> {
+        Self::find()
+            .filter(Column::AccountId.eq(account_id))
+            .filter(Column::Environment.eq(environment))
+    }
+}

@@ -1,0 +1,38 @@
+//! The daily rollup of an account's LIVE traffic, written in the transaction that it counts.
+
+use sea_orm::entity::prelude::*;
+
+use crate::message::Channel;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "usage_day")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub account_id: Uuid,
+    /// The UTC day of the events counted here.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub day: Date,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub channel: Channel,
+    /// ISO 3166-1 alpha-2; empty where the channel has no country.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub country: String,
+    pub team_id: Uuid,
+    pub messages: i64,
+    pub segments: i64,
+    pub delivered: i64,
+    pub failed: i64,
+    pub charged_micros: i64,
+    pub refunded_micros: i64,
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Entity {
+    /// The rollup rows of all accounts of a team.
+    pub fn of_team(team_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::TeamId.eq(team_id))
+    }
+}

@@ -1,0 +1,28 @@
+//! Tollgate's database, step by step, for `SQLite` and `PostgreSQL` alike. A migration that has been
+//! released is history: it imports nothing of the other crates and never changes.
+
+pub use sea_orm_migration::prelude::*;
+
+mod m20261123_000001_teams_and_accounts;
+mod m20261123_000002_api_keys;
+mod m20261123_000003_messages;
+mod m20261123_000004_ledger;
+mod m20261123_000005_prices;
+mod m20261123_000006_usage;
+
+/// All migrations, oldest first.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261123_000001_teams_and_accounts::Migration),
+            Box::new(m20261123_000002_api_keys::Migration),
+            Box::new(m20261123_000003_messages::Migration),
+            Box::new(m20261123_000004_ledger::Migration),
+            Box::new(m20261123_000005_prices::Migration),
+            Box::new(m20261123_000006_usage::Migration),
+        ]
+    }
+}

@@ -1,0 +1,92 @@
+//! Messages: one a (account, environment, idempotency key) (R13); a TEST message costs nothing (R15).
+
+use sea_orm_migration::prelude::*;
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .create_table(
+                Table::create()
+                    .table("message")
+                    .col(ColumnDef::new("id").uuid().not_null().primary_key())
+                    .col(ColumnDef::new("team_id").uuid().not_null())
+                    .col(ColumnDef::new("account_id").uuid().not_null())
+                    .col(ColumnDef::new("api_key_id").uuid().not_null())
+                    .col(ColumnDef::new("environment").text().not_null())
+                    .col(ColumnDef::new("channel").text().not_null())
+                    .col(ColumnDef::new("status").text().not_null())
+                    .col(ColumnDef::new("recipient").text().not_null())
+                    .col(ColumnDef::new("country").text())
+                    .col(ColumnDef::new("subject").text())
+                    .col(ColumnDef::new("text").text().not_null())
+                    .col(ColumnDef::new("segments").integer().not_null())
+                    .col(ColumnDef::new("cost_micros").big_integer().not_null())
+                    .col(ColumnDef::new("refunded_at").timestamp_with_time_zone())
+                    .col(ColumnDef::new("error_code").text())
+                    .col(ColumnDef::new("error_message").text())
+                    .col(ColumnDef::new("idempotency_key").text())
+                    .col(ColumnDef::new("input_hash").binary().not_null())
+                    .col(ColumnDef::new("metadata").json_binary())
+                    .col(ColumnDef::new("due_at").timestamp_with_time_zone())
+                    .col(ColumnDef::new("lease_id").uuid())
+                    .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
+                    .col(ColumnDef::new("updated_at").timestamp_with_time_zone().not_null())
+                    .foreign_key(ForeignKey::create().from("message", "team_id").to("team", "id"))
+                    .foreign_key(
+                        ForeignKey::create().from("message", "account_id").to("account", "id"),
+                    )
+                    .foreign_key(
+                        ForeignKey::create().from("message", "api_key_id").to("api_key", "id"),
+                    )
+                    .check(Expr::cust("environment IN ('LIVE', 'TEST')"))
+                    .check(Expr::cust("channel IN ('SMS', 'EMAIL', 'WHATSAPP', 'TELEGRAM')"))
+                    .check(Expr::cust("segments >= 1"))
+                    .check(Expr::cust("cost_micros BETWEEN 0 AND 1000000000000000"))
+                    .check(Expr::cust("environment = 'LIVE' OR cost_micros = 0"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("message_idempotency_key")
+                    .table("message")
+                    .col("account_id")
+                    .col("environment")
+                    .col("idempotency_key")
+                    .unique()
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("message_of_account")
+                    .table("message")
+                    .col("account_id")
+                    .col("environment")
+                    .col("id")
+                    .to_owned(),
+            )
+            .await?;
+        // The worker's queue, across accounts by its nature; small, for settled messages leave it.
+        manager
+            .create_index(
+                Index::create()
+                    .name("message_due")
+                    .table("message")
+                    .col("due_at")
+                    .and_where(Expr::cust("due_at IS NOT NULL"))
+                    .to_owned(),
+            )
+            .await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.drop_table(Table::drop().table("message").to_owned()).await
+    }
+}

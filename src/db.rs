@@ -1,0 +1,151 @@
+//! Connections: how `SQLite` and `PostgreSQL` are opened, migrated, and how a transaction begins.
+//!
+//! Reading and writing have pools of their own. On `SQLite` the writing pool is one connection whose
+//! transactions are IMMEDIATE (a deferred one cannot be upgraded under contention, SQLITE_BUSY) and
+//! the readers are `query_only`. A write transaction must never be dropped half-begun: on sqlx 0.9 a
+//! cancelled `begin()` can hand an open transaction to the next user of the connection
+//! (transact-rs/sqlx#4393). So requests run in tasks of their own (`http::graphql`).
+
+use std::{fs::File, path::PathBuf, time::Duration};
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+
+/// The PostgreSQL advisory lock under which migrations run, one process at a time.
+const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
+const SQLITE_READERS: u32 = 4;
+/// PostgreSQL: no statement outlives the request's deadline, no lock is waited for as long.
+const POSTGRES_OPTIONS: [(&str, &str); 3] = [
+    ("statement_timeout", "9s"),
+    ("lock_timeout", "8s"),
+    ("idle_in_transaction_session_timeout", "15s"),
+];
+
+/// The database, through a pool for reading and one for writing.
+#[derive(Clone)]
+pub struct Db {
+    pub read: DatabaseConnection,
+    pub write: DatabaseConnection,
+}
+
+impl Db {
+    /// Opens the database; creates the file of an `SQLite` URL with `mode=rwc`. `connections` is the
+    /// size of each pool on PostgreSQL.
+    pub async fn connect(url: &str, connections: u32) -> Result<Self, DbErr> {
+        let is_sqlite = url.starts_with("sqlite:");
+        // The writer opens first: it makes the file and turns WAL on.
+        let write = Database::connect(options(url, if is_sqlite { 1 } else { connections }, false));
+        let write = write.await?;
+        let readers = if is_sqlite { SQLITE_READERS } else { connections };
+        let read = Database::connect(options(url, readers, true)).await?;
+        Ok(Self { read, write })
+    }
+
+    pub fn backend(&self) -> DbBackend {
+        self.write.get_database_backend()
+    }
+
+    /// Begins a transaction that will write. Its first statement must be a write or a lock.
+    pub async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
+        let mode = (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
+        self.write
+            .begin_with_options(TransactionOptions {
+                sqlite_transaction_mode: mode,
+                ..TransactionOptions::default()
+            })
+            .await
+    }
+
+    /// Begins a transaction all of whose reads see one and the same moment.
+    pub async fn begin_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        let is_postgres = self.backend() == DbBackend::Postgres;
+        let txn = self
+            .read
+            .begin_with_options(TransactionOptions {
+                isolation_level: is_postgres.then_some(IsolationLevel::RepeatableRead),
+                access_mode: is_postgres.then_some(AccessMode::ReadOnly),
+                ..TransactionOptions::default()
+            })
+            .await?;
+        if is_postgres {
+            // A whole installation is read: it may take longer than a request's statement.
+            txn.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        }
+        Ok(txn)
+    }
+
+    /// Brings the schema up to date, under one lock, in one transaction.
+    pub async fn migrate(&self) -> Result<(), DbErr> {
+        let txn = self.begin_write().await?;
+        if self.backend() == DbBackend::Postgres {
+            txn.execute_unprepared(MIGRATION_LOCK).await?;
+        }
+        Migrator::up(&txn, None).await?;
+        txn.commit().await
+    }
+
+    /// Whether every migration this program knows has been applied.
+    pub async fn is_current(&self) -> Result<bool, DbErr> {
+        Ok(Migrator::get_pending_migrations_read_only(&self.read).await?.is_empty())
+    }
+}
+
+fn options(url: &str, connections: u32, is_reader: bool) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(move |sqlite| {
+            let sqlite = sqlite
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(SQLITE_BUSY_TIMEOUT);
+            if is_reader { sqlite.pragma("query_only", "ON") } else { sqlite }
+        })
+        .map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_OPTIONS));
+    options
+}
+
+/// Why the file of an `SQLite` database cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServingLockError {
+    #[error(
+        "{} is served by another process already: one serving process a file. \
+         Stop that one, or use PostgreSQL for several", .0.display()
+    )]
+    Taken(PathBuf),
+    #[error("{} cannot be made or locked: {error}", .path.display())]
+    Io { path: PathBuf, error: std::io::Error },
+}
+
+/// Takes the lock of the one serving process of an `SQLite` file; other databases need none. The lock
+/// lasts as long as the returned file is open, also through a crash.
+pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
+    let Some(path) = sqlite_path(url) else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(format!("{path}.lock"));
+    let file = File::create(&path)
+        .map_err(|error| ServingLockError::Io { path: path.clone(), error })?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Err(ServingLockError::Taken(path)),
+        Err(std::fs::TryLockError::Error(error)) => Err(ServingLockError::Io { path, error }),
+    }
+}
+
+/// The file behind an `SQLite` URL; `None` for memory and other databases.
+pub fn sqlite_path(url: &str) -> Option<&str> {
+    let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
+    let path = path.split('?').next().unwrap_or(path);
+    (!path.is_empty() && path != ":memory:").then_some(path)
+}

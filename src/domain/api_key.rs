@@ -1,0 +1,420 @@
+//! API keys: who is let in, and how keys are made, renamed, rotated and revoked. Every change takes
+//! the team's lock first, so that a charge sees a key either valid or not (R20).
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::{
+    account::{self, AccountStatus},
+    api_key::{self, Environment, Role},
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, PaginatorTrait, QueryFilter,
+};
+use uuid::Uuid;
+
+use super::{
+    Failure, Fault, billing,
+    caller::{Caller, LiveMainCaller, OperatorCaller},
+    plain_key::PlainKey,
+    refused,
+    sub_account::AccountRef,
+    validate::{self, NAME_RULE},
+};
+use crate::App;
+
+/// Usable keys of an account at most.
+pub const KEYS_PER_ACCOUNT_MAX: u64 = 100;
+/// The longest grace that a rotation gives the old key, in seconds: 30 days.
+pub const GRACE_SECONDS_MAX: i32 = 30 * 24 * 60 * 60;
+/// The name of the key that comes with an account.
+pub const FIRST_KEY_NAME: &str = "Default";
+/// A key's use is noted when the last note is this old.
+const LAST_USED_EVERY: TimeDelta = TimeDelta::seconds(60);
+
+const TOO_MANY_KEYS: &str = "The account has 100 usable keys; revoke one that is not needed.";
+const KEY_NOT_FOUND: &str = "There is no such key.";
+const KEY_REVOKED: &str = "The key was revoked or has run out; create a new one.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateKeyRefusal {
+    NotFound,
+    NameInvalid,
+    ExpiryInvalid,
+    AccountInactive,
+    TooManyKeys,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateKeyRefusal {
+    NotFound,
+    NameInvalid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotateKeyRefusal {
+    NotFound,
+    KeyRevoked,
+    GraceInvalid,
+    TooManyKeys,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevokeKeyRefusal {
+    NotFound,
+    LastKey,
+}
+
+/// A key to be made.
+pub struct NewApiKey {
+    pub name: String,
+    pub environment: Environment,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Whether the key may be used at `now`.
+pub fn is_usable(key: &api_key::Model, now: DateTime<Utc>) -> bool {
+    key.revoked_at.is_none() && key.expires_at.is_none_or(|expiry| expiry > now)
+}
+
+/// The caller behind a bearer key; `None` for whatever is not a valid key. Junk never reaches the
+/// database.
+pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fault> {
+    let Some(plain_key) = PlainKey::parse(bearer) else {
+        return Ok(None);
+    };
+    let key = api_key::Entity::find()
+        .filter(api_key::Column::Hash.eq(plain_key.hash()))
+        .one(&app.db.read)
+        .await?;
+    let now = app.clock.now();
+    let Some(key) = key.filter(|key| is_usable(key, now)) else {
+        return Ok(None);
+    };
+    if key.last_used_at.is_none_or(|noted| now - noted >= LAST_USED_EVERY) {
+        // A full queue drops the note: it must never slow or fail a request.
+        let _ = app.key_uses.try_send(key.id);
+    }
+    Caller::from_key(&key).map(Some)
+}
+
+/// Notes that keys were used just now, unless somebody did within the last minute.
+pub async fn note_uses(app: &App, keys: Vec<Uuid>) -> Result<(), Fault> {
+    let now = app.clock.now();
+    let is_old = Condition::any()
+        .add(api_key::Column::LastUsedAt.is_null())
+        .add(api_key::Column::LastUsedAt.lte(now - LAST_USED_EVERY));
+    api_key::Entity::update_many()
+        .set(api_key::ActiveModel { last_used_at: Set(Some(now)), ..Default::default() })
+        .filter(api_key::Column::Id.is_in(keys))
+        .filter(is_old)
+        .exec(&app.db.write)
+        .await?;
+    Ok(())
+}
+
+/// A new key's row and the key itself; nothing is stored yet.
+pub fn new_key(
+    app: &App,
+    role: Role,
+    owner: Option<(Uuid, Uuid)>,
+    name: &str,
+    environment: Environment,
+    expires_at: Option<DateTime<Utc>>,
+) -> (api_key::Model, PlainKey) {
+    let plain_key = PlainKey::generate(role, environment);
+    let row = api_key::Model {
+        id: app.new_id(),
+        team_id: owner.map(|(team_id, _)| team_id),
+        account_id: owner.map(|(_, account_id)| account_id),
+        role,
+        name: name.to_owned(),
+        hash: plain_key.hash(),
+        prefix: plain_key.prefix().to_owned(),
+        last_four: plain_key.last_four().to_owned(),
+        environment,
+        created_at: app.clock.now(),
+        expires_at,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    (row, plain_key)
+}
+
+/// Makes a key for the main account itself or one of its sub-accounts.
+pub async fn create(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+    new: NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
+    create_for(app, main.team_id(), account, new).await
+}
+
+/// Makes a key for the main account of a team, from the command line.
+pub async fn create_for_main(
+    app: &App,
+    _operator: &OperatorCaller,
+    team_id: Uuid,
+    new: NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
+    let main = super::account::find_main(app, &[team_id]).await?;
+    let account = main.get(&team_id).map_or(AccountRef::Unknown, |main| AccountRef::Id(main.id));
+    create_for(app, team_id, &account, new).await
+}
+
+/// Makes a key for somebody who runs the server, from the command line.
+pub async fn create_for_operator(
+    app: &App,
+    _operator: &OperatorCaller,
+    new: NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
+    let name = checked_name(app, &new)?;
+    let (row, plain_key) =
+        new_key(app, Role::Operator, None, &name, Environment::Live, new.expires_at);
+    api_key::Entity::insert(row.clone().into_active_model())
+        .exec_without_returning(&app.db.write)
+        .await?;
+    Ok((row, plain_key))
+}
+
+fn checked_name(app: &App, new: &NewApiKey) -> Result<String, Failure<CreateKeyRefusal>> {
+    let name = validate::name(&new.name)
+        .ok_or_else(|| refused(CreateKeyRefusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+    if new.expires_at.is_some_and(|expiry| expiry <= app.clock.now()) {
+        let message = "The expiry must lie in the future; leave it out for a key without one.";
+        return Err(refused(CreateKeyRefusal::ExpiryInvalid, &["input", "expiresAt"], message));
+    }
+    Ok(name)
+}
+
+async fn create_for(
+    app: &App,
+    team_id: Uuid,
+    account: &AccountRef,
+    new: NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
+    let name = checked_name(app, &new)?;
+
+    let txn = app.db.begin_write().await?;
+    let not_found = || refused(CreateKeyRefusal::NotFound, &["account"], "There is no such account.");
+    billing::lock_team(&txn, team_id).await?.ok_or_else(not_found)?;
+    let account = account.find_in(team_id, &txn).await?.ok_or_else(not_found)?;
+    if account.status == AccountStatus::Inactive {
+        let message = "The account is inactive; reactivate it first.";
+        return Err(refused(CreateKeyRefusal::AccountInactive, &["account"], message));
+    }
+    if count_usable(app, &txn, account.id).await? >= KEYS_PER_ACCOUNT_MAX {
+        return Err(refused(CreateKeyRefusal::TooManyKeys, &["account"], TOO_MANY_KEYS));
+    }
+    let (row, plain_key) = insert_for(app, &txn, &account, &name, &new).await?;
+    txn.commit().await?;
+    Ok((row, plain_key))
+}
+
+async fn insert_for(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    name: &str,
+    new: &NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Fault> {
+    let role = if account.is_sub_account { Role::SubAccount } else { Role::MainAccount };
+    let owner = Some((account.team_id, account.id));
+    let (row, plain_key) = new_key(app, role, owner, name, new.environment, new.expires_at);
+    api_key::Entity::insert(row.clone().into_active_model()).exec_without_returning(txn).await?;
+    Ok((row, plain_key))
+}
+
+/// Renames a key of the team.
+pub async fn update(
+    app: &App,
+    main: &LiveMainCaller,
+    id: Option<Uuid>,
+    name: Option<&str>,
+) -> Result<api_key::Model, Failure<UpdateKeyRefusal>> {
+    let name = match name {
+        None => None,
+        Some(name) => Some(validate::name(name).ok_or_else(|| {
+            refused(UpdateKeyRefusal::NameInvalid, &["input", "name"], NAME_RULE)
+        })?),
+    };
+
+    let txn = app.db.begin_write().await?;
+    billing::lock_team(&txn, main.team_id()).await?;
+    let mut key = find_in_team(&txn, main.team_id(), id)
+        .await?
+        .ok_or_else(|| refused(UpdateKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
+    if let Some(name) = name {
+        change(&txn, &key, api_key::ActiveModel { name: Set(name.clone()), ..Default::default() })
+            .await?;
+        key.name = name;
+    }
+    txn.commit().await?;
+    Ok(key)
+}
+
+/// Replaces a key by a new one of the same name, environment and expiry. The old key ends after
+/// `grace_seconds`, or at its own expiry if that is sooner; with 0 it is revoked at once.
+pub async fn rotate(
+    app: &App,
+    main: &LiveMainCaller,
+    id: Option<Uuid>,
+    grace_seconds: i32,
+) -> Result<(api_key::Model, PlainKey), Failure<RotateKeyRefusal>> {
+    if !(0..=GRACE_SECONDS_MAX).contains(&grace_seconds) {
+        let message = "The grace must be 0 to 2592000 seconds (30 days).";
+        return Err(refused(RotateKeyRefusal::GraceInvalid, &["input", "graceSeconds"], message));
+    }
+
+    let txn = app.db.begin_write().await?;
+    billing::lock_team(&txn, main.team_id()).await?;
+    let old = find_in_team(&txn, main.team_id(), id)
+        .await?
+        .ok_or_else(|| refused(RotateKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
+    let now = app.clock.now();
+    if !is_usable(&old, now) {
+        return Err(refused(RotateKeyRefusal::KeyRevoked, &["id"], KEY_REVOKED));
+    }
+    let account_id = old.account_id.ok_or(Fault::Broken("a team's key has an account"))?;
+    let account = account::Entity::of_team(main.team_id())
+        .filter(account::Column::Id.eq(account_id))
+        .one(&txn)
+        .await?
+        .ok_or(Fault::Broken("a key's account exists"))?;
+    let end = if grace_seconds == 0 {
+        api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() }
+    } else {
+        if count_usable(app, &txn, account_id).await? >= KEYS_PER_ACCOUNT_MAX {
+            return Err(refused(RotateKeyRefusal::TooManyKeys, &["id"], TOO_MANY_KEYS));
+        }
+        let grace_end = now + TimeDelta::seconds(i64::from(grace_seconds));
+        let end = old.expires_at.map_or(grace_end, |expiry| expiry.min(grace_end));
+        api_key::ActiveModel { expires_at: Set(Some(end)), ..Default::default() }
+    };
+    change(&txn, &old, end).await?;
+    let new = NewApiKey {
+        name: old.name.clone(),
+        environment: old.environment,
+        expires_at: old.expires_at,
+    };
+    let (row, plain_key) = insert_for(app, &txn, &account, &old.name, &new).await?;
+    txn.commit().await?;
+    Ok((row, plain_key))
+}
+
+/// Revokes a key of the team at once. A key that is revoked already stays as it is. The main
+/// account's last usable LIVE key is refused, for nobody could manage the team any more.
+pub async fn revoke(
+    app: &App,
+    main: &LiveMainCaller,
+    id: Option<Uuid>,
+) -> Result<api_key::Model, Failure<RevokeKeyRefusal>> {
+    let txn = app.db.begin_write().await?;
+    billing::lock_team(&txn, main.team_id()).await?;
+    let mut key = find_in_team(&txn, main.team_id(), id)
+        .await?
+        .ok_or_else(|| refused(RevokeKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
+    let now = app.clock.now();
+    let guards_the_team = key.account_id == Some(main.account_id())
+        && key.environment == Environment::Live
+        && is_usable(&key, now);
+    if guards_the_team {
+        let others = usable(app, main.account_id())
+            .filter(api_key::Column::Environment.eq(Environment::Live))
+            .filter(api_key::Column::Id.ne(key.id));
+        if others.count(&txn).await? == 0 {
+            let message = "This is the main account's last live key; rotate it instead.";
+            return Err(refused(RevokeKeyRefusal::LastKey, &["id"], message));
+        }
+    }
+    if key.revoked_at.is_none() {
+        let revoked = api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() };
+        change(&txn, &key, revoked).await?;
+        key.revoked_at = Some(now);
+    }
+    txn.commit().await?;
+    Ok(key)
+}
+
+/// Revokes any key at once, from the command line; `None` if there is none with this id.
+pub async fn revoke_any(
+    app: &App,
+    _operator: &OperatorCaller,
+    id: Uuid,
+) -> Result<Option<api_key::Model>, Fault> {
+    let txn = app.db.begin_write().await?;
+    let Some(mut key) = api_key::Entity::find_by_id(id).one(&txn).await? else {
+        return Ok(None);
+    };
+    if let Some(team_id) = key.team_id {
+        billing::lock_team(&txn, team_id).await?;
+    }
+    let now = app.clock.now();
+    api_key::Entity::update_many()
+        .set(api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
+        .filter(api_key::Column::Id.eq(id))
+        .filter(api_key::Column::RevokedAt.is_null())
+        .exec(&txn)
+        .await?;
+    txn.commit().await?;
+    key.revoked_at = key.revoked_at.or(Some(now));
+    Ok(Some(key))
+}
+
+/// Revokes all usable keys of an account whose team is locked, and says how many there were.
+pub async fn revoke_all(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account_id: Uuid,
+) -> Result<u64, Fault> {
+    let now = app.clock.now();
+    let usable_now = count_usable(app, txn, account_id).await?;
+    api_key::Entity::update_many()
+        .set(api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
+        .filter(api_key::Column::AccountId.eq(account_id))
+        .filter(api_key::Column::RevokedAt.is_null())
+        .exec(txn)
+        .await?;
+    Ok(usable_now)
+}
+
+fn usable(app: &App, account_id: Uuid) -> sea_orm::Select<api_key::Entity> {
+    let is_unexpired = Condition::any()
+        .add(api_key::Column::ExpiresAt.is_null())
+        .add(api_key::Column::ExpiresAt.gt(app.clock.now()));
+    api_key::Entity::owned_by(account_id)
+        .filter(api_key::Column::RevokedAt.is_null())
+        .filter(is_unexpired)
+}
+
+async fn count_usable<C: ConnectionTrait>(
+    app: &App,
+    db: &C,
+    account_id: Uuid,
+) -> Result<u64, Fault> {
+    Ok(usable(app, account_id).count(db).await?)
+}
+
+async fn find_in_team(
+    txn: &DatabaseTransaction,
+    team_id: Uuid,
+    id: Option<Uuid>,
+) -> Result<Option<api_key::Model>, Fault> {
+    let Some(id) = id else {
+        return Ok(None);
+    };
+    Ok(api_key::Entity::of_team(team_id).filter(api_key::Column::Id.eq(id)).one(txn).await?)
+}
+
+async fn change(
+    txn: &DatabaseTransaction,
+    key: &api_key::Model,
+    to: api_key::ActiveModel,
+) -> Result<(), Fault> {
+    api_key::Entity::update_many()
+        .set(to)
+        .filter(api_key::Column::Id.eq(key.id))
+        .exec(txn)
+        .await?;
+    Ok(())
+}

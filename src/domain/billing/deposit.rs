@@ -1,0 +1,190 @@
+//! Top-ups and adjustments of a team's balance by operators, each once per idempotency key (R13).
+
+use entity::{
+    ledger_entry::{self, LedgerKind},
+    team,
+};
+use sea_orm::{ColumnTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::{Cause, Movements, lock_team};
+use crate::{
+    App,
+    domain::{
+        Failure, Fault,
+        caller::OperatorCaller,
+        refused,
+        validate::{self, IDEMPOTENCY_KEY_RULE, NOTE_RULE},
+    },
+    money::{GivenAmount, Micros},
+};
+
+const TEAM_NOT_FOUND: &str = "There is no such team.";
+const BEYOND_BOUND: &str = "The balance would be beyond 100000000000 cents.";
+const CONFLICT: &str = "Another movement was made under this idempotencyKey; use a new key.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopUpRefusal {
+    NotFound,
+    AmountInvalid,
+    IdempotencyKeyInvalid,
+    IdempotencyConflict,
+    NoteInvalid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdjustRefusal {
+    NotFound,
+    AmountInvalid,
+    IdempotencyKeyInvalid,
+    IdempotencyConflict,
+    ReasonInvalid,
+    InsufficientBalance,
+}
+
+/// Money in. `team_id` is `None` for a malformed id.
+pub struct TopUp {
+    pub team_id: Option<Uuid>,
+    pub amount: GivenAmount,
+    pub idempotency_key: String,
+    pub note: Option<String>,
+}
+
+/// A correction, up or down, with its reason.
+pub struct Adjustment {
+    pub team_id: Option<Uuid>,
+    pub amount: GivenAmount,
+    pub idempotency_key: String,
+    pub reason: String,
+}
+
+/// The team as it is now, and the entry that was made, now or by an earlier try.
+#[derive(Debug)]
+pub struct Deposited {
+    pub team: team::Model,
+    pub entry: ledger_entry::Model,
+    pub is_replay: bool,
+}
+
+/// Raises a team's balance.
+pub async fn top_up(
+    app: &App,
+    _operator: &OperatorCaller,
+    top_up: TopUp,
+) -> Result<Deposited, Failure<TopUpRefusal>> {
+    use TopUpRefusal as Refusal;
+    let amount = top_up.amount.ok().filter(|amount| *amount > Micros::ZERO).ok_or_else(|| {
+        let message = "The amount must be more than 0 and at most 100000000000 cents, with at most \
+                       four decimals.";
+        refused(Refusal::AmountInvalid, &["input", "amount"], message)
+    })?;
+    let key = validate::idempotency_key(&top_up.idempotency_key).ok_or_else(|| {
+        let field = &["input", "idempotencyKey"];
+        refused(Refusal::IdempotencyKeyInvalid, field, IDEMPOTENCY_KEY_RULE)
+    })?;
+    let note = top_up
+        .note
+        .map(|note| validate::note(&note).ok_or(()))
+        .transpose()
+        .map_err(|()| refused(Refusal::NoteInvalid, &["input", "note"], NOTE_RULE))?;
+
+    match deposit(app, top_up.team_id, LedgerKind::TopUp, amount, key, note).await? {
+        Outcome::Done(deposited) => Ok(deposited),
+        Outcome::NoTeam => {
+            Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND))
+        }
+        Outcome::Conflict => {
+            let field = &["input", "idempotencyKey"];
+            Err(refused(Refusal::IdempotencyConflict, field, CONFLICT))
+        }
+        Outcome::OutOfBounds => {
+            Err(refused(Refusal::AmountInvalid, &["input", "amount"], BEYOND_BOUND))
+        }
+    }
+}
+
+/// Corrects a team's balance, never below zero.
+pub async fn adjust(
+    app: &App,
+    _operator: &OperatorCaller,
+    adjustment: Adjustment,
+) -> Result<Deposited, Failure<AdjustRefusal>> {
+    use AdjustRefusal as Refusal;
+    let amount = adjustment.amount.ok().filter(|amount| *amount != Micros::ZERO).ok_or_else(|| {
+        let message = "The amount must be -100000000000 to 100000000000 cents and not 0, with at \
+                       most four decimals.";
+        refused(Refusal::AmountInvalid, &["input", "amount"], message)
+    })?;
+    let key = validate::idempotency_key(&adjustment.idempotency_key).ok_or_else(|| {
+        let field = &["input", "idempotencyKey"];
+        refused(Refusal::IdempotencyKeyInvalid, field, IDEMPOTENCY_KEY_RULE)
+    })?;
+    let reason = validate::note(&adjustment.reason)
+        .ok_or_else(|| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
+
+    let kind = LedgerKind::Adjustment;
+    match deposit(app, adjustment.team_id, kind, amount, key, Some(reason)).await? {
+        Outcome::Done(deposited) => Ok(deposited),
+        Outcome::NoTeam => {
+            Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND))
+        }
+        Outcome::Conflict => {
+            let field = &["input", "idempotencyKey"];
+            Err(refused(Refusal::IdempotencyConflict, field, CONFLICT))
+        }
+        Outcome::OutOfBounds if amount < Micros::ZERO => {
+            let message = "The balance would be below zero.";
+            Err(refused(Refusal::InsufficientBalance, &["input", "amount"], message))
+        }
+        Outcome::OutOfBounds => {
+            Err(refused(Refusal::AmountInvalid, &["input", "amount"], BEYOND_BOUND))
+        }
+    }
+}
+
+enum Outcome {
+    Done(Deposited),
+    NoTeam,
+    Conflict,
+    OutOfBounds,
+}
+
+async fn deposit(
+    app: &App,
+    team_id: Option<Uuid>,
+    kind: LedgerKind,
+    amount: Micros,
+    idempotency_key: String,
+    note: Option<String>,
+) -> Result<Outcome, Fault> {
+    let Some(team_id) = team_id else {
+        return Ok(Outcome::NoTeam);
+    };
+    let txn = app.db.begin_write().await?;
+    let Some(mut team) = lock_team(&txn, team_id).await? else {
+        return Ok(Outcome::NoTeam);
+    };
+    let earlier = ledger_entry::Entity::of_team(team_id)
+        .filter(ledger_entry::Column::IdempotencyKey.eq(&idempotency_key))
+        .one(&txn)
+        .await?;
+    if let Some(entry) = earlier {
+        let is_same =
+            entry.kind == kind && entry.amount_micros == amount.get() && entry.note == note;
+        return Ok(match is_same {
+            true => Outcome::Done(Deposited { team, entry, is_replay: true }),
+            false => Outcome::Conflict,
+        });
+    }
+
+    let mut movements = Movements::of(app, &team);
+    let cause =
+        Cause { idempotency_key: Some(idempotency_key), note, ..Cause::default() };
+    let Some(entry) = movements.add(kind, amount, cause).cloned() else {
+        return Ok(Outcome::OutOfBounds);
+    };
+    movements.write(&txn).await?;
+    txn.commit().await?;
+    team.balance_micros = entry.balance_after_micros;
+    Ok(Outcome::Done(Deposited { team, entry, is_replay: false }))
+}

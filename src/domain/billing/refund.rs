@@ -1,0 +1,116 @@
+//! Refunds (R12): a message that reached no provider is paid back once, in full: balance up,
+//! `totalSpent` down, one ledger entry. The unique index on (message, kind) is the last wall.
+
+use std::collections::{BTreeMap, HashMap};
+
+use entity::{
+    ledger_entry::LedgerKind,
+    message::{self, MessageStatus},
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, Order, QueryFilter,
+    QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+use super::{Cause, Movements, add_to_total_spent, lock_team};
+use crate::{
+    App,
+    domain::{Fault, account::stored, usage},
+    money::Micros,
+};
+
+/// Messages that are canceled with one statement.
+const CANCEL_BATCH: u64 = 500;
+
+/// Pays back messages of one team that have just been set to a status that means refunded, in the
+/// same transaction and under the team's lock.
+pub async fn refund(
+    app: &App,
+    txn: &DatabaseTransaction,
+    team_id: Uuid,
+    messages: &[message::Model],
+) -> Result<(), Fault> {
+    let team = lock_team(txn, team_id).await?.ok_or(Fault::Broken("a message's team exists"))?;
+    let mut movements = Movements::of(app, &team);
+    let mut by_account: HashMap<Uuid, Micros> = HashMap::new();
+    let mut paid_back = Vec::new();
+    let mut counted: BTreeMap<usage::Slot, usage::Figures> = BTreeMap::new();
+    for row in messages {
+        if let Some(slot) = usage::Slot::of(row, app.clock.now()) {
+            let figures = counted.entry(slot).or_default();
+            figures.failed += 1;
+            figures.refunded_micros += row.cost_micros;
+        }
+        let cost = stored(row.cost_micros);
+        if cost == Micros::ZERO {
+            continue;
+        }
+        let cause = Cause {
+            account_id: Some(row.account_id),
+            message_id: Some(row.id),
+            ..Cause::default()
+        };
+        movements
+            .add(LedgerKind::Refund, cost, cause)
+            .ok_or(Fault::Broken("a refund returns what the balance once held"))?;
+        let sum = by_account.entry(row.account_id).or_default();
+        *sum = sum.checked_add(cost).ok_or(Fault::Broken("refunds fit the bound of money"))?;
+        paid_back.push(row.id);
+    }
+
+    movements.write(txn).await?;
+    for (account_id, sum) in by_account {
+        add_to_total_spent(app, txn, account_id, -sum).await?;
+    }
+    let refunded =
+        message::ActiveModel { refunded_at: Set(Some(app.clock.now())), ..Default::default() };
+    message::Entity::update_many()
+        .set(refunded)
+        .filter(message::Column::Id.is_in(paid_back))
+        .exec(txn)
+        .await?;
+    usage::add(app, txn, counted).await
+}
+
+/// Cancels and refunds whatever of an account waits for delivery, under the lock of its team: what a
+/// deactivation means for accepted messages (R4).
+pub async fn cancel_queued(
+    app: &App,
+    txn: &DatabaseTransaction,
+    team_id: Uuid,
+    account_id: Uuid,
+) -> Result<(), Fault> {
+    loop {
+        let ids: Vec<Uuid> = message::Entity::find()
+            .select_only()
+            .column(message::Column::Id)
+            .filter(message::Column::AccountId.eq(account_id))
+            .filter(message::Column::Status.eq(MessageStatus::Queued))
+            .filter(message::Column::DueAt.is_not_null())
+            .order_by(message::Column::Id, Order::Asc)
+            .limit(CANCEL_BATCH)
+            .into_tuple()
+            .all(txn)
+            .await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let canceled = message::ActiveModel {
+            status: Set(MessageStatus::Canceled),
+            error_code: Set(Some("ACCOUNT_INACTIVE".to_owned())),
+            error_message: Set(Some("The account was deactivated before delivery.".to_owned())),
+            due_at: Set(None),
+            updated_at: Set(app.clock.now()),
+            ..Default::default()
+        };
+        // The worker may have claimed some in the meantime: those are on their way.
+        let rows = message::Entity::update_many()
+            .set(canceled)
+            .filter(message::Column::Id.is_in(ids))
+            .filter(message::Column::Status.eq(MessageStatus::Queued))
+            .exec_with_returning(txn)
+            .await?;
+        refund(app, txn, team_id, &rows).await?;
+    }
+}

@@ -1,0 +1,184 @@
+//! The judgement of a send (R8), as a pure function of what was read under the team's lock.
+
+use entity::{
+    account::{self, AccountStatus},
+    api_key::Environment,
+    message::Channel,
+};
+use serde_json::Value;
+
+use crate::{domain::recipient::Recipient, money::Micros};
+
+/// Why a message is not accepted; the order of R8 decides which reason is the one reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SendRefusal {
+    InvalidRecipient,
+    InvalidContent,
+    MetadataInvalid,
+    IdempotencyKeyInvalid,
+    IdempotencyConflict,
+    AccountSuspended,
+    AccountInactive,
+    ChannelUnavailable,
+    NoPrice,
+    CreditLimitReached,
+    InsufficientBalance,
+}
+
+/// A message that passed the checks of its input, with what it costs.
+#[derive(Clone, Debug)]
+pub struct PricedMessage {
+    pub recipient: Recipient,
+    pub subject: Option<String>,
+    pub text: String,
+    pub segments: i32,
+    pub metadata: Option<Value>,
+    pub idempotency_key: Option<String>,
+    /// SHA-256 of the normalised input.
+    pub input_hash: Vec<u8>,
+    /// What it costs in all; 0 in the TEST environment.
+    pub cost: Result<Micros, PriceRefusal>,
+    /// What a magic recipient of the TEST environment simulates at the money checks.
+    pub simulated: Option<SendRefusal>,
+}
+
+/// Why a message has no cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PriceRefusal {
+    /// No carrier is set up for the channel.
+    ChannelUnavailable,
+    NoPrice,
+}
+
+/// What judges a send besides the message itself.
+#[derive(Clone, Debug)]
+pub(super) struct Standing {
+    pub environment: Environment,
+    pub is_key_usable: bool,
+    pub status: AccountStatus,
+    /// `None` on a main account, or without a limit.
+    pub credit_limit: Option<Micros>,
+    pub total_spent: Micros,
+    pub balance: Micros,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Accept it and charge this much.
+    Accept(Micros),
+    /// The same input under the same idempotency key was accepted before.
+    Replay,
+    /// The key was revoked or ran out since the request was let in.
+    KeyRevoked,
+    Refuse(SendRefusal),
+}
+
+impl Standing {
+    pub fn new(
+        environment: Environment,
+        is_key_usable: bool,
+        account: &account::Model,
+        balance: Micros,
+    ) -> Self {
+        Self {
+            environment,
+            is_key_usable,
+            status: account.status,
+            credit_limit: account.credit_limit_micros.map(crate::domain::account::stored),
+            total_spent: crate::domain::account::stored(account.total_spent_micros),
+            balance,
+        }
+    }
+
+    /// Judges a message; `earlier_hash` is the input hash of the message that holds its idempotency
+    /// key, if there is one. The first check that fails is the one reported.
+    pub fn judge(&self, message: &PricedMessage, earlier_hash: Option<&[u8]>) -> Judgement {
+        if let Some(earlier_hash) = earlier_hash {
+            return if earlier_hash == message.input_hash {
+                Judgement::Replay
+            } else {
+                Judgement::Refuse(SendRefusal::IdempotencyConflict)
+            };
+        }
+        if !self.is_key_usable {
+            return Judgement::KeyRevoked;
+        }
+        match self.status {
+            AccountStatus::Active => {}
+            AccountStatus::Suspended => return Judgement::Refuse(SendRefusal::AccountSuspended),
+            AccountStatus::Inactive => return Judgement::Refuse(SendRefusal::AccountInactive),
+        }
+        let cost = match message.cost {
+            Ok(cost) => cost,
+            Err(PriceRefusal::ChannelUnavailable) => {
+                return Judgement::Refuse(SendRefusal::ChannelUnavailable);
+            }
+            Err(PriceRefusal::NoPrice) => return Judgement::Refuse(SendRefusal::NoPrice),
+        };
+        match self.environment {
+            Environment::Test => message.simulated.map_or(Judgement::Accept(cost), Judgement::Refuse),
+            // What costs nothing is not blocked by money.
+            Environment::Live if cost == Micros::ZERO => Judgement::Accept(cost),
+            Environment::Live if self.is_at_limit(cost) => {
+                Judgement::Refuse(SendRefusal::CreditLimitReached)
+            }
+            Environment::Live if cost > self.balance => {
+                Judgement::Refuse(SendRefusal::InsufficientBalance)
+            }
+            Environment::Live => Judgement::Accept(cost),
+        }
+    }
+
+    /// `totalSpent >= creditLimit` before the charge, so the message that crosses the limit still
+    /// goes out. A total beyond the bound of money counts as a limit too.
+    fn is_at_limit(&self, cost: Micros) -> bool {
+        self.credit_limit.is_some_and(|limit| self.total_spent >= limit)
+            || self.total_spent.checked_add(cost).is_none()
+    }
+}
+
+impl SendRefusal {
+    /// For people: what was wrong and what to do. Input refusals say it where they are found.
+    pub(super) fn message(self, channel: Channel) -> &'static str {
+        match self {
+            Self::IdempotencyConflict => {
+                "Another message was accepted under this idempotencyKey; use a new key for a new \
+                 message."
+            }
+            Self::AccountSuspended => "The account is suspended; its main account can reactivate it.",
+            Self::AccountInactive => "The account is inactive; its main account can reactivate it.",
+            Self::ChannelUnavailable => match channel {
+                Channel::Sms => "This server has no carrier for SMS; ask who runs it.",
+                Channel::Email => "This server has no carrier for EMAIL; ask who runs it.",
+                Channel::Whatsapp => "This server has no carrier for WHATSAPP; ask who runs it.",
+                Channel::Telegram => "This server has no carrier for TELEGRAM; ask who runs it.",
+            },
+            Self::NoPrice => "There is no price for this destination, so nothing can be sent there.",
+            Self::CreditLimitReached => {
+                "The account's totalSpent has reached its creditLimit; its main account can raise it."
+            }
+            Self::InsufficientBalance => "The team's balance is lower than the message's cost.",
+            Self::InvalidRecipient => "The recipient is not valid.",
+            Self::InvalidContent => "The content is not valid.",
+            Self::MetadataInvalid => crate::domain::validate::METADATA_RULE,
+            Self::IdempotencyKeyInvalid => crate::domain::validate::IDEMPOTENCY_KEY_RULE,
+        }
+    }
+
+    /// The argument at fault.
+    pub(super) fn field(self) -> &'static [&'static str] {
+        match self {
+            Self::InvalidRecipient | Self::NoPrice => &["input", "to"],
+            Self::InvalidContent => &["input", "text"],
+            Self::MetadataInvalid => &["input", "metadata"],
+            Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => {
+                &["input", "idempotencyKey"]
+            }
+            Self::ChannelUnavailable => &["input", "channel"],
+            Self::AccountSuspended
+            | Self::AccountInactive
+            | Self::CreditLimitReached
+            | Self::InsufficientBalance => &[],
+        }
+    }
+}

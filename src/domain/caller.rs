@@ -1,0 +1,167 @@
+//! Who is calling, and proofs of what they may do. A domain function that only a role may call takes
+//! its proof as an argument; the proofs' fields are private and only [`Caller`] makes them, so a
+//! forgotten guard does not compile.
+
+use entity::api_key::{Environment, Role};
+use uuid::Uuid;
+
+use super::Fault;
+
+/// The bearer of a valid key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub key_id: Uuid,
+    pub environment: Environment,
+    owner: Owner,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Operator,
+    Account(AccountCaller),
+}
+
+/// A caller that belongs to an account: its main account's or a sub-account's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountCaller {
+    pub key_id: Uuid,
+    pub team_id: Uuid,
+    pub account_id: Uuid,
+    pub environment: Environment,
+    pub is_sub_account: bool,
+}
+
+/// Proof that the caller is the main account of `team_id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MainCaller {
+    team_id: Uuid,
+    account_id: Uuid,
+    environment: Environment,
+}
+
+/// Proof that the caller is the main account of `team_id` with a LIVE key, so may change things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveMainCaller {
+    team_id: Uuid,
+    account_id: Uuid,
+}
+
+/// Proof that the caller may see a whole team's money and usage: its main account or an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TeamCaller {
+    team_id: Uuid,
+}
+
+/// Proof that the caller runs this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatorCaller(());
+
+impl Caller {
+    /// The caller behind a key's row; a row that is neither an operator's nor an account's is broken.
+    pub(super) fn from_key(key: &entity::api_key::Model) -> Result<Self, Fault> {
+        let owner = match (key.role, key.team_id, key.account_id) {
+            (Role::Operator, None, None) => Owner::Operator,
+            (Role::MainAccount | Role::SubAccount, Some(team_id), Some(account_id)) => {
+                Owner::Account(AccountCaller {
+                    key_id: key.id,
+                    team_id,
+                    account_id,
+                    environment: key.environment,
+                    is_sub_account: key.role == Role::SubAccount,
+                })
+            }
+            _ => return Err(Fault::Broken("a key belongs to an operator or to an account")),
+        };
+        Ok(Self { key_id: key.id, environment: key.environment, owner })
+    }
+
+    pub fn role(&self) -> Role {
+        match self.owner {
+            Owner::Operator => Role::Operator,
+            Owner::Account(account) if account.is_sub_account => Role::SubAccount,
+            Owner::Account(_) => Role::MainAccount,
+        }
+    }
+
+    /// The account that the key belongs to; operators have none.
+    pub fn account(&self) -> Result<AccountCaller, Fault> {
+        match self.owner {
+            Owner::Account(account) => Ok(account),
+            Owner::Operator => {
+                Err(Fault::Forbidden("This needs an account's key; operator keys have no account."))
+            }
+        }
+    }
+
+    pub fn main(&self) -> Result<MainCaller, Fault> {
+        match self.owner {
+            Owner::Account(AccountCaller { is_sub_account: false, team_id, account_id, .. }) => {
+                Ok(MainCaller { team_id, account_id, environment: self.environment })
+            }
+            _ => Err(Fault::Forbidden("This needs a key of the team's main account.")),
+        }
+    }
+
+    /// The whole of a team: its own for a main account, any for an operator.
+    pub fn team(&self, team_id: Uuid) -> Result<TeamCaller, Fault> {
+        match self.owner {
+            Owner::Operator => Ok(TeamCaller { team_id }),
+            Owner::Account(_) => match self.main()? {
+                main if main.team_id == team_id => Ok(TeamCaller { team_id }),
+                _ => Err(Fault::Forbidden("This needs a key of the team's main account.")),
+            },
+        }
+    }
+
+    pub fn operator(&self) -> Result<OperatorCaller, Fault> {
+        match self.owner {
+            Owner::Operator => Ok(OperatorCaller(())),
+            Owner::Account(_) => Err(Fault::Forbidden("This needs an operator's key.")),
+        }
+    }
+}
+
+impl MainCaller {
+    pub fn team_id(&self) -> Uuid {
+        self.team_id
+    }
+
+    pub fn account_id(&self) -> Uuid {
+        self.account_id
+    }
+
+    /// R15: a TEST key reads management fields and changes nothing.
+    pub fn live(&self) -> Result<LiveMainCaller, Fault> {
+        match self.environment {
+            Environment::Live => {
+                Ok(LiveMainCaller { team_id: self.team_id, account_id: self.account_id })
+            }
+            Environment::Test => {
+                Err(Fault::Forbidden("This needs a live key; a test key changes no settings."))
+            }
+        }
+    }
+}
+
+impl LiveMainCaller {
+    pub fn team_id(&self) -> Uuid {
+        self.team_id
+    }
+
+    pub fn account_id(&self) -> Uuid {
+        self.account_id
+    }
+}
+
+impl TeamCaller {
+    pub fn team_id(&self) -> Uuid {
+        self.team_id
+    }
+}
+
+impl OperatorCaller {
+    /// Whoever opens the database from the command line runs the server.
+    pub fn on_the_command_line() -> Self {
+        Self(())
+    }
+}

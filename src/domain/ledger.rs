@@ -1,0 +1,63 @@
+//! Reading the ledger: a sub-account sees its own entries, a main account and an operator the whole
+//! team's.
+
+use entity::ledger_entry::{self, LedgerKind};
+use sea_orm::{ColumnTrait, QueryFilter};
+
+use super::{
+    Fault,
+    caller::{AccountCaller, TeamCaller},
+    message_list::DateTimeRange,
+    page::{Page, PageArgs},
+    sub_account::AccountRef,
+};
+use crate::App;
+
+#[derive(Clone, Debug, Default)]
+pub struct LedgerFilter {
+    pub kind: Option<Vec<LedgerKind>>,
+    /// One account of the team; of no effect on a sub-account's own entries.
+    pub account: Option<AccountRef>,
+    pub created_at: DateTimeRange,
+}
+
+/// One page of a whole team's entries, newest first.
+pub async fn list_of_team(
+    app: &App,
+    team: &TeamCaller,
+    filter: &LedgerFilter,
+    page: &PageArgs,
+) -> Result<Page<ledger_entry::Model>, Fault> {
+    let mut select = ledger_entry::Entity::of_team(team.team_id());
+    if let Some(account) = &filter.account {
+        let account = account.find_in(team.team_id(), &app.db.read).await?;
+        // Who is not of the team has no entries; no row has the nil id.
+        let id = account.map(|account| account.id).unwrap_or_default();
+        select = select.filter(ledger_entry::Column::AccountId.eq(id));
+    }
+    list(app, select, filter, page).await
+}
+
+/// One page of the entries that the caller's account caused, newest first.
+pub async fn list_own(
+    app: &App,
+    caller: &AccountCaller,
+    filter: &LedgerFilter,
+    page: &PageArgs,
+) -> Result<Page<ledger_entry::Model>, Fault> {
+    list(app, ledger_entry::Entity::owned_by(caller.account_id), filter, page).await
+}
+
+async fn list(
+    app: &App,
+    select: sea_orm::Select<ledger_entry::Entity>,
+    filter: &LedgerFilter,
+    page: &PageArgs,
+) -> Result<Page<ledger_entry::Model>, Fault> {
+    let keyset = page.keyset("ledger")?;
+    let mut select = select.filter(filter.created_at.on(ledger_entry::Column::CreatedAt));
+    if let Some(kind) = &filter.kind {
+        select = select.filter(ledger_entry::Column::Kind.is_in(kind.iter().copied()));
+    }
+    keyset.newest_first(&app.db.read, select, ledger_entry::Column::Id, |row| row.id).await
+}

@@ -1,0 +1,78 @@
+//! Reading messages: a key sees those of its own account and environment, and nobody else's.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use entity::message::{self, Channel, MessageStatus};
+use sea_orm::{ColumnTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::{
+    Fault,
+    caller::AccountCaller,
+    page::{Page, PageArgs},
+    recipient,
+};
+use crate::App;
+
+#[derive(Clone, Debug, Default)]
+pub struct MessageFilter {
+    pub status: Option<Vec<MessageStatus>>,
+    pub channel: Option<Vec<Channel>>,
+    /// The recipient, in any form that a send takes.
+    pub to: Option<String>,
+    pub created_at: DateTimeRange,
+}
+
+/// From included, to excluded; either may be open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DateTimeRange {
+    pub from: Option<DateTime<Utc>>,
+    pub to: Option<DateTime<Utc>>,
+}
+
+impl DateTimeRange {
+    /// The condition on a column of times.
+    pub fn on<C: ColumnTrait>(&self, column: C) -> sea_orm::Condition {
+        sea_orm::Condition::all()
+            .add_option(self.from.map(|from| column.gte(from)))
+            .add_option(self.to.map(|to| column.lt(to)))
+    }
+}
+
+/// One page of the caller's messages, newest first.
+pub async fn list(
+    app: &App,
+    caller: &AccountCaller,
+    filter: &MessageFilter,
+    page: &PageArgs,
+) -> Result<Page<message::Model>, Fault> {
+    let keyset = page.keyset("messages")?;
+    let mut select = message::Entity::owned_by(caller.account_id, caller.environment)
+        .filter(filter.created_at.on(message::Column::CreatedAt));
+    if let Some(status) = &filter.status {
+        select = select.filter(message::Column::Status.is_in(status.iter().copied()));
+    }
+    if let Some(channel) = &filter.channel {
+        select = select.filter(message::Column::Channel.is_in(channel.iter().copied()));
+    }
+    if let Some(to) = &filter.to {
+        let normalised = recipient::parse(to, None).map(|recipient| recipient.address);
+        let address = normalised.unwrap_or_else(|_| to.trim().to_owned());
+        select = select.filter(message::Column::Recipient.eq(address));
+    }
+    keyset.newest_first(&app.db.read, select, message::Column::Id, |row| row.id).await
+}
+
+/// The caller's messages with these ids.
+pub async fn find_many(
+    app: &App,
+    caller: &AccountCaller,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, message::Model>, Fault> {
+    let rows = message::Entity::owned_by(caller.account_id, caller.environment)
+        .filter(message::Column::Id.is_in(ids.iter().copied()))
+        .all(&app.db.read)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}

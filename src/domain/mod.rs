@@ -1,0 +1,93 @@
+//! The rules of the product and all of its SQL. Knows neither GraphQL nor HTTP.
+//!
+//! There are two ways to fail. [`Failure::Refused`] is the caller's affair: a code of the action's
+//! own enum, written out where it is decided, that becomes data in the answer. [`Fault`] is
+//! everything else; `?` on a database error makes one.
+
+use std::borrow::Cow;
+
+use sea_orm::DbErr;
+
+pub mod account;
+pub mod api_key;
+pub mod api_key_list;
+pub mod audit;
+pub mod billing;
+pub mod caller;
+pub mod delivery;
+pub mod ledger;
+pub mod message;
+pub mod message_list;
+pub mod page;
+pub mod plain_key;
+pub mod price;
+pub mod price_import;
+pub mod recipient;
+pub mod segments;
+pub mod sub_account;
+pub mod sub_account_list;
+pub mod team;
+pub mod usage;
+pub mod validate;
+
+/// A refusal that the caller can act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal<C> {
+    pub code: C,
+    /// For people: what was wrong and what to do.
+    pub message: Cow<'static, str>,
+    /// The path of the argument at fault, from the mutation's arguments down; empty if none is.
+    pub field: &'static [&'static str],
+}
+
+/// Why an action did not happen. Nothing was changed.
+#[derive(Debug)]
+pub enum Failure<C> {
+    Refused(Refusal<C>),
+    Fault(Fault),
+}
+
+/// A failure that is no answer of the action itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// An argument that no rule of the action judges, such as a page size or a cursor.
+    #[error("{0}")]
+    BadInput(Cow<'static, str>),
+    /// The caller's role does not allow this; the text says what would.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The key was revoked or ran out since the request was let in.
+    #[error("The API key is not valid any more.")]
+    KeyRevoked,
+    #[error("the database failed: {0}")]
+    Database(#[from] DbErr),
+    /// The books contradict themselves or the program does: a bug, to be logged.
+    #[error("a broken invariant: {0}")]
+    Broken(&'static str),
+}
+
+impl<C> From<Fault> for Failure<C> {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl<C> From<DbErr> for Failure<C> {
+    fn from(error: DbErr) -> Self {
+        Self::Fault(Fault::Database(error))
+    }
+}
+
+/// Writes a refusal out: `return Err(refused(LastKey, &["id"], "…"))`.
+pub fn refused<C>(
+    code: C,
+    field: &'static [&'static str],
+    message: impl Into<Cow<'static, str>>,
+) -> Failure<C> {
+    Failure::Refused(Refusal { code, message: message.into(), field })
+}
+
+/// A bad argument that no rule of the action judges.
+pub fn bad_input(message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::BadInput(message.into())
+}

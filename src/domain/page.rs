@@ -1,0 +1,263 @@
+//! Pages of a list (Relay's cursor connections) by keyset: a page costs the same however deep it
+//! is. A cursor is base64url of a checksum, a version, the list with its order, the order's key and
+//! the row's id; one that was edited, or belongs to another list or order, is refused.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use sea_orm::{
+    ColumnTrait, Condition, DatabaseConnection, EntityTrait, ExprTrait, Order, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Select,
+};
+use uuid::Uuid;
+
+use super::{Fault, bad_input};
+
+/// Rows of a page when the caller names no number.
+pub const PAGE_DEFAULT: u64 = 20;
+/// Rows of a page at most.
+pub const PAGE_MAX: u64 = 100;
+const CURSOR_VERSION: &str = "1";
+
+/// The arguments of a connection, as given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PageArgs {
+    pub first: Option<i32>,
+    pub after: Option<String>,
+    pub last: Option<i32>,
+    pub before: Option<String>,
+    /// Whether the number of all rows was asked for: it is counted only then.
+    pub with_total: bool,
+}
+
+/// One page, in the list's order, with a cursor a row.
+#[derive(Clone, Debug)]
+pub struct Page<M> {
+    pub rows: Vec<(String, M)>,
+    pub has_previous: bool,
+    pub has_next: bool,
+    /// Present exactly if the page was asked with a total.
+    pub total: Option<u64>,
+}
+
+/// Where a row stands in a list: the value it is ordered by, if it is not the id alone, and its id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    pub key: String,
+    pub id: Uuid,
+}
+
+/// A checked request for one page.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Keyset {
+    list: &'static str,
+    limit: u64,
+    is_backward: bool,
+    after: Option<Position>,
+    before: Option<Position>,
+    with_total: bool,
+}
+
+/// The column that a list is ordered by before the id, and how a cursor's key becomes its value.
+pub struct OrderKey<C> {
+    pub column: C,
+    pub value: fn(&str) -> Option<sea_orm::Value>,
+}
+
+impl PageArgs {
+    /// Checks the arguments for the list called `list`, a name that tells its order as well.
+    pub fn keyset(&self, list: &'static str) -> Result<Keyset, Fault> {
+        let (size, is_backward) = match (self.first, self.last) {
+            (Some(_), Some(_)) => return Err(bad_input("Give first or last, not both.")),
+            (Some(first), None) => (Some(first), false),
+            (None, Some(last)) => (Some(last), true),
+            (None, None) => (None, false),
+        };
+        let limit = match size {
+            None => PAGE_DEFAULT,
+            Some(size) => match u64::try_from(size) {
+                Ok(size) if size <= PAGE_MAX => size,
+                _ => return Err(bad_input(format!("A page has 0 to {PAGE_MAX} rows; {size} do not fit."))),
+            },
+        };
+        let position = |cursor: &Option<String>| {
+            cursor.as_deref().map(|cursor| Position::decode(list, cursor)).transpose()
+        };
+        Ok(Keyset {
+            list,
+            limit,
+            is_backward,
+            after: position(&self.after)?,
+            before: position(&self.before)?,
+            with_total: self.with_total,
+        })
+    }
+}
+
+impl Position {
+    fn encode(&self, list: &str) -> String {
+        let body = format!("{CURSOR_VERSION}\n{list}\n{}\n{}", self.id.simple(), self.key);
+        let mut bytes = crc32fast::hash(body.as_bytes()).to_be_bytes().to_vec();
+        bytes.extend_from_slice(body.as_bytes());
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn decode(list: &str, cursor: &str) -> Result<Self, Fault> {
+        let read = || {
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
+            let (checksum, body) = bytes.split_first_chunk::<4>()?;
+            if u32::from_be_bytes(*checksum) != crc32fast::hash(body) {
+                return None;
+            }
+            let mut parts = std::str::from_utf8(body).ok()?.splitn(4, '\n');
+            if parts.next()? != CURSOR_VERSION || parts.next()? != list {
+                return None;
+            }
+            let id = Uuid::try_parse(parts.next()?).ok()?;
+            Some(Self { id, key: parts.next()?.to_owned() })
+        };
+        read().ok_or_else(|| {
+            bad_input("The cursor is not one of this list in this order; start without it.")
+        })
+    }
+}
+
+impl Keyset {
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub fn is_backward(&self) -> bool {
+        self.is_backward
+    }
+
+    pub fn with_total(&self) -> bool {
+        self.with_total
+    }
+
+    /// The condition that both cursors put on a list in `order`.
+    pub fn bounds<C: ColumnTrait>(
+        &self,
+        order: Order,
+        key: Option<&OrderKey<C>>,
+        id: C,
+    ) -> Result<Condition, Fault> {
+        let mut bounds = Condition::all();
+        for (position, is_after) in [(&self.after, true), (&self.before, false)] {
+            let Some(position) = position else { continue };
+            let is_greater = is_after == (order == Order::Asc);
+            let beyond_id = if is_greater { id.gt(position.id) } else { id.lt(position.id) };
+            bounds = bounds.add(match key {
+                None => Condition::all().add(beyond_id),
+                Some(key) => {
+                    let value = (key.value)(&position.key)
+                        .ok_or_else(|| bad_input("The cursor is not one of this list."))?;
+                    let column = key.column;
+                    let beyond_key = if is_greater {
+                        column.gt(value.clone())
+                    } else {
+                        column.lt(value.clone())
+                    };
+                    Condition::any().add(beyond_key).add(column.eq(value).and(beyond_id))
+                }
+            });
+        }
+        Ok(bounds)
+    }
+
+    /// The direction in which rows are read: against the order when paging backward.
+    pub fn reading_order(&self, order: &Order) -> Order {
+        match (order, self.is_backward) {
+            (Order::Asc, false) | (Order::Desc, true) => Order::Asc,
+            _ => Order::Desc,
+        }
+    }
+
+    /// Makes a page of rows that were read in [`Keyset::reading_order`], one more than the limit if
+    /// there are more.
+    pub fn page<M>(
+        &self,
+        mut rows: Vec<M>,
+        total: Option<u64>,
+        position: impl Fn(&M) -> Position,
+    ) -> Page<M> {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        if self.is_backward {
+            rows.reverse();
+        }
+        let (has_previous, has_next) = if self.is_backward {
+            (has_more, self.before.is_some())
+        } else {
+            (self.after.is_some(), has_more)
+        };
+        let rows = rows.into_iter().map(|row| (position(&row).encode(self.list), row)).collect();
+        Page { rows, has_previous, has_next, total }
+    }
+
+    /// Reads one page of `select`, newest first: by id, which is ordered by time.
+    pub async fn newest_first<E>(
+        &self,
+        db: &DatabaseConnection,
+        select: Select<E>,
+        id: E::Column,
+        id_of: impl Fn(&E::Model) -> Uuid,
+    ) -> Result<Page<E::Model>, Fault>
+    where
+        E: EntityTrait,
+        E::Model: Send + Sync,
+    {
+        let key: Option<(OrderKey<E::Column>, fn(&E::Model) -> String)> = None;
+        self.read(db, select, Order::Desc, key, id, id_of).await
+    }
+
+    /// Reads one page of `select` in the order of a key column and then the id.
+    pub async fn read<E>(
+        &self,
+        db: &DatabaseConnection,
+        select: Select<E>,
+        order: Order,
+        key: Option<(OrderKey<E::Column>, fn(&E::Model) -> String)>,
+        id: E::Column,
+        id_of: impl Fn(&E::Model) -> Uuid,
+    ) -> Result<Page<E::Model>, Fault>
+    where
+        E: EntityTrait,
+        E::Model: Send + Sync,
+    {
+        let total = match self.with_total {
+            true => Some(select.clone().count(db).await?),
+            false => None,
+        };
+        let bounds = self.bounds(order.clone(), key.as_ref().map(|(key, _)| key), id)?;
+        let reading = self.reading_order(&order);
+        let mut select = select.filter(bounds);
+        if let Some((key, _)) = &key {
+            select = select.order_by(key.column, reading.clone());
+        }
+        let rows = select.order_by(id, reading).limit(self.limit + 1).all(db).await?;
+        Ok(self.page(rows, total, |row| Position {
+            key: key.as_ref().map(|(_, key_of)| key_of(row)).unwrap_or_default(),
+            id: id_of(row),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_back_in_its_own_list_only() {
+        let position = Position { key: "two\nlines".to_owned(), id: Uuid::from_u128(7) };
+        let cursor = position.encode("messages");
+
+        assert_eq!(Position::decode("messages", &cursor).expect("its own list"), position);
+        assert!(Position::decode("contacts", &cursor).is_err());
+        for at in 0..cursor.len() {
+            let mut edited = cursor.clone().into_bytes();
+            edited[at] = if edited[at] == b'A' { b'B' } else { b'A' };
+            let edited = String::from_utf8(edited).expect("base64 is ASCII");
+            assert!(Position::decode("messages", &edited).is_err(), "edited at {at}");
+        }
+    }
+}

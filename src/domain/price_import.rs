@@ -1,0 +1,165 @@
+//! Replacing the price list by a CSV file: read it whole, say every problem by line, show what would
+//! change, then do it in one transaction.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io::Read,
+};
+
+use entity::{message::Channel, price};
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, EntityTrait, Iterable, sea_query::OnConflict,
+};
+
+use super::{Fault, account::stored, caller::OperatorCaller};
+use crate::{App, money::Micros};
+
+/// The columns of the file, in any order. Prices are cents a segment for SMS, else a message.
+pub const COLUMNS: [&str; 4] = ["channel", "prefix", "country", "price_cents"];
+const PREFIX_DIGITS_MAX: usize = 15;
+
+/// One row of a price list. `Ord` is the order of the printed list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceRow {
+    pub channel: Channel,
+    pub prefix: String,
+    pub country: Option<String>,
+    pub price: Micros,
+}
+
+/// What an import would do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PriceDiff {
+    pub added: Vec<PriceRow>,
+    /// The price before, and the new row.
+    pub changed: Vec<(Micros, PriceRow)>,
+    pub removed: Vec<PriceRow>,
+}
+
+impl PriceDiff {
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Reads a list; all problems at once, each with its line.
+pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
+    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
+    let headers = reader.headers().map_err(|error| vec![error.to_string()])?.clone();
+    let column = |name: &str| headers.iter().position(|header| header == name);
+    let [Some(channel), Some(prefix), Some(country), Some(price)] = COLUMNS.map(column) else {
+        return Err(vec![format!("the first line must name the columns {}", COLUMNS.join(","))]);
+    };
+    let mut rows = Vec::new();
+    let mut problems = Vec::new();
+    let mut seen = HashSet::new();
+    for record in reader.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                problems.push(error.to_string());
+                continue;
+            }
+        };
+        let line = record.position().map_or(0, csv::Position::line);
+        let cell = |at: usize| record.get(at).unwrap_or_default();
+        match read_row(cell(channel), cell(prefix), cell(country), cell(price)) {
+            Ok(row) if !seen.insert((row.channel, row.prefix.clone())) => {
+                problems.push(format!("line {line}: this channel and prefix stand twice"));
+            }
+            Ok(row) => rows.push(row),
+            Err(problem) => problems.push(format!("line {line}: {problem}")),
+        }
+    }
+    if rows.is_empty() && problems.is_empty() {
+        problems.push("the file has no prices; without prices nothing could be sent".to_owned());
+    }
+    if problems.is_empty() { Ok(rows) } else { Err(problems) }
+}
+
+fn read_row(channel: &str, prefix: &str, country: &str, price: &str) -> Result<PriceRow, String> {
+    let channel = Channel::iter()
+        .find(|known| known.to_value() == channel)
+        .ok_or_else(|| format!("{channel:?} is no channel (SMS, EMAIL, WHATSAPP, TELEGRAM)"))?;
+    let has_numbers = matches!(channel, Channel::Sms | Channel::Whatsapp);
+    if prefix.len() > PREFIX_DIGITS_MAX || !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("{prefix:?} is no dial prefix: digits without +, or empty"));
+    }
+    if !has_numbers && !prefix.is_empty() {
+        return Err("this channel has no dial prefixes; leave the prefix empty".to_owned());
+    }
+    let is_country = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    if !country.is_empty() && !is_country {
+        return Err(format!("{country:?} is no country: two capital letters, or empty"));
+    }
+    let price = Micros::from_cents_text(price).map_err(|error| format!("price_cents: {error}"))?;
+    if price < Micros::ZERO {
+        return Err("price_cents: a price is not negative".to_owned());
+    }
+    let country = (!country.is_empty()).then(|| country.to_owned());
+    Ok(PriceRow { channel, prefix: prefix.to_owned(), country, price })
+}
+
+/// What importing `rows` as the whole list would change.
+pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
+    let key = |channel: Channel, prefix: &str| (channel.to_value(), prefix.to_owned());
+    let mut old: BTreeMap<_, _> = super::price::list(app)
+        .await?
+        .into_iter()
+        .map(|row| (key(row.channel, &row.prefix), row))
+        .collect();
+    let mut diff = PriceDiff::default();
+    for row in rows {
+        match old.remove(&key(row.channel, &row.prefix)) {
+            None => diff.added.push(row.clone()),
+            Some(old) => {
+                let is_same = old.price_micros == row.price.get() && old.country == row.country;
+                if !is_same {
+                    diff.changed.push((stored(old.price_micros), row.clone()));
+                }
+            }
+        }
+    }
+    diff.removed = old
+        .into_values()
+        .map(|row| PriceRow {
+            channel: row.channel,
+            prefix: row.prefix,
+            country: row.country,
+            price: stored(row.price_micros),
+        })
+        .collect();
+    Ok(diff)
+}
+
+/// Carries a diff out. Messages that were accepted keep what they cost.
+pub async fn commit(
+    app: &App,
+    _operator: &OperatorCaller,
+    diff: PriceDiff,
+) -> Result<(), Fault> {
+    let now = app.clock.now();
+    let txn = app.db.begin_write().await?;
+    let written = diff.added.into_iter().chain(diff.changed.into_iter().map(|(_, row)| row));
+    for row in written {
+        let row = price::ActiveModel {
+            channel: Set(row.channel),
+            prefix: Set(row.prefix),
+            country: Set(row.country),
+            price_micros: Set(row.price.get()),
+            updated_at: Set(now),
+        };
+        let replace = OnConflict::columns([price::Column::Channel, price::Column::Prefix])
+            .update_columns([
+                price::Column::Country,
+                price::Column::PriceMicros,
+                price::Column::UpdatedAt,
+            ])
+            .to_owned();
+        price::Entity::insert(row).on_conflict(replace).exec_without_returning(&txn).await?;
+    }
+    for row in diff.removed {
+        price::Entity::delete_by_id((row.channel, row.prefix)).exec(&txn).await?;
+    }
+    Ok(txn.commit().await?)
+}

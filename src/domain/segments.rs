@@ -1,0 +1,86 @@
+//! How many SMS segments a text takes: GSM-7 (3GPP TS 23.038) where every character allows it, else
+//! UCS-2. A character is never split between two segments.
+
+/// How an SMS is written on the air.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SmsEncoding {
+    Gsm7,
+    Ucs2,
+}
+
+const GSM7_BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡\
+                          ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
+/// Characters that take an escape and a septet.
+const GSM7_EXTENSION: &str = "\u{c}^{}\\[~]|€";
+
+/// The encoding and the number of segments, at least one.
+pub fn count(text: &str) -> (SmsEncoding, i32) {
+    let gsm7: Option<Vec<usize>> = text.chars().map(septets).collect();
+    match gsm7 {
+        Some(units) => (SmsEncoding::Gsm7, parts(&units, 160, 153)),
+        None => {
+            let units: Vec<usize> = text.chars().map(char::len_utf16).collect();
+            (SmsEncoding::Ucs2, parts(&units, 70, 67))
+        }
+    }
+}
+
+fn septets(character: char) -> Option<usize> {
+    if GSM7_BASIC.contains(character) {
+        Some(1)
+    } else if GSM7_EXTENSION.contains(character) {
+        Some(2)
+    } else {
+        None
+    }
+}
+
+/// Segments for characters of these widths: one of `single` units, or several of `multi` units.
+fn parts(widths: &[usize], single: usize, multi: usize) -> i32 {
+    if widths.iter().sum::<usize>() <= single {
+        return 1;
+    }
+    let (mut parts, mut used) = (1, 0);
+    for width in widths {
+        if used + width > multi {
+            parts += 1;
+            used = 0;
+        }
+        used += width;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SmsEncoding::*, count};
+
+    #[test]
+    fn segments_are_counted_as_handsets_do() {
+        let e = |text: &str, times: usize| text.repeat(times);
+        for (text, expected) in [
+            (String::new(), (Gsm7, 1)),
+            (e("a", 160), (Gsm7, 1)),
+            (e("a", 161), (Gsm7, 2)),
+            (e("a", 306), (Gsm7, 2)),
+            (e("a", 307), (Gsm7, 3)),
+            (e("€", 80), (Gsm7, 1)),
+            (e("€", 81), (Gsm7, 2)),
+            // An escape and its septet stay together: 152 + 2 does not fit in 153.
+            (format!("{}€{}", e("a", 152), e("a", 152)), (Gsm7, 3)),
+            (e("é", 160), (Gsm7, 1)),
+            (e("`", 70), (Ucs2, 1)),
+            (e("ж", 70), (Ucs2, 1)),
+            (e("ж", 71), (Ucs2, 2)),
+            (e("ж", 134), (Ucs2, 2)),
+            (e("ж", 135), (Ucs2, 3)),
+            (e("😀", 35), (Ucs2, 1)),
+            (e("😀", 36), (Ucs2, 2)),
+            // A surrogate pair stays together: 33 pairs make 66 of 67 units.
+            (e("😀", 67), (Ucs2, 3)),
+            (format!("{}’", e("a", 69)), (Ucs2, 1)),
+        ] {
+            assert_eq!(count(&text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Sub-accounts, managed by the main account of their team and by nobody else (R2). Limits and
+//! statuses change under the team's lock, so the next charge sees them.
+
+use entity::{
+    account::{self, AccountStatus},
+    api_key::{self, Environment, Role},
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait,
+    IntoActiveModel, QueryFilter, SqlErr,
+};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{
+    Failure, Fault, api_key as keys, billing,
+    caller::{LiveMainCaller, MainCaller},
+    plain_key::PlainKey,
+    refused,
+    validate::{self, METADATA_RULE, NAME_RULE, NOTE_RULE},
+};
+use crate::{
+    App,
+    money::{GivenAmount, Micros},
+};
+
+const EXTERNAL_ID_RULE: &str =
+    "The externalId must have 1 to 200 characters and no control characters.";
+const EXTERNAL_ID_TAKEN: &str = "Another sub-account of the team has this externalId.";
+const CREDIT_LIMIT_RULE: &str = "The credit limit must be 0 to 100000000000 cents with at most \
+                                 four decimals; leave it out or give null for no limit.";
+const NOT_FOUND: &str = "There is no such sub-account.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateSubAccountRefusal {
+    NameInvalid,
+    ExternalIdInvalid,
+    ExternalIdTaken,
+    CreditLimitInvalid,
+    MetadataInvalid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateSubAccountRefusal {
+    NotFound,
+    NameInvalid,
+    ExternalIdInvalid,
+    ExternalIdTaken,
+    CreditLimitInvalid,
+    MetadataInvalid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuspendSubAccountRefusal {
+    NotFound,
+    ReasonInvalid,
+    AccountInactive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReactivateSubAccountRefusal {
+    NotFound,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeactivateSubAccountRefusal {
+    NotFound,
+    ReasonInvalid,
+}
+
+/// How a caller names an account: by id, or a sub-account by the team's own id for it (R5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountRef {
+    Id(Uuid),
+    ExternalId(String),
+    /// A malformed id: answers like one that never existed.
+    Unknown,
+}
+
+/// A sub-account to be made.
+pub struct NewSubAccount {
+    pub name: String,
+    pub external_id: Option<String>,
+    pub credit_limit: Option<GivenAmount>,
+    pub metadata: Option<Map<String, Value>>,
+    pub team_balance_visible: bool,
+}
+
+/// What to change: `None` keeps, `Some(None)` clears.
+#[derive(Default)]
+pub struct SubAccountChange {
+    pub name: Option<String>,
+    pub external_id: Option<Option<String>>,
+    pub credit_limit: Option<Option<GivenAmount>>,
+    pub metadata: Option<Option<Map<String, Value>>>,
+    pub team_balance_visible: Option<bool>,
+}
+
+impl AccountRef {
+    /// The account of the team that is meant, the main account too.
+    pub async fn find_in<C: ConnectionTrait>(
+        &self,
+        team_id: Uuid,
+        db: &C,
+    ) -> Result<Option<account::Model>, Fault> {
+        let filter = match self {
+            Self::Id(id) => account::Column::Id.eq(*id),
+            Self::ExternalId(external_id) => account::Column::ExternalId.eq(external_id),
+            Self::Unknown => return Ok(None),
+        };
+        Ok(account::Entity::of_team(team_id).filter(filter).one(db).await?)
+    }
+}
+
+/// What `search` looks in and the order by name sorts by.
+pub fn search_text(name: &str, external_id: Option<&str>) -> String {
+    format!("{}\n{}", name.to_lowercase(), external_id.unwrap_or_default().to_lowercase())
+}
+
+/// Makes a sub-account and its first key, LIVE.
+pub async fn create(
+    app: &App,
+    main: &LiveMainCaller,
+    new: NewSubAccount,
+) -> Result<(account::Model, api_key::Model, PlainKey), Failure<CreateSubAccountRefusal>> {
+    use CreateSubAccountRefusal as Refusal;
+    let name = validate::name(&new.name)
+        .ok_or_else(|| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+    let external_id = checked_external_id(new.external_id.as_deref()).map_err(|()| {
+        refused(Refusal::ExternalIdInvalid, &["input", "externalId"], EXTERNAL_ID_RULE)
+    })?;
+    let credit_limit = checked_limit(new.credit_limit).map_err(|()| {
+        refused(Refusal::CreditLimitInvalid, &["input", "creditLimit"], CREDIT_LIMIT_RULE)
+    })?;
+    let metadata = checked_metadata(new.metadata)
+        .map_err(|()| refused(Refusal::MetadataInvalid, &["input", "metadata"], METADATA_RULE))?;
+
+    let now = app.clock.now();
+    let account = account::Model {
+        id: app.new_id(),
+        team_id: main.team_id(),
+        is_sub_account: true,
+        search_text: search_text(&name, external_id.as_deref()),
+        name,
+        status: AccountStatus::Active,
+        status_reason: None,
+        status_changed_at: None,
+        credit_limit_micros: credit_limit.map(Micros::get),
+        total_spent_micros: 0,
+        external_id,
+        metadata,
+        team_balance_visible: new.team_balance_visible,
+        created_at: now,
+        updated_at: now,
+    };
+    let owner = Some((account.team_id, account.id));
+    let (api_key, plain_key) =
+        keys::new_key(app, Role::SubAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
+
+    let txn = app.db.begin_write().await?;
+    account::Entity::insert(account.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await
+        .map_err(|error| match is_unique_violation(&error) {
+            // The unique index decides, so two at once cannot both take it.
+            true => {
+                refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
+            }
+            false => error.into(),
+        })?;
+    api_key::Entity::insert(api_key.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await?;
+    txn.commit().await?;
+    Ok((account, api_key, plain_key))
+}
+
+/// Changes what is given and keeps the rest. A limit applies to the very next send.
+pub async fn update(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+    change: SubAccountChange,
+) -> Result<account::Model, Failure<UpdateSubAccountRefusal>> {
+    use UpdateSubAccountRefusal as Refusal;
+    let mut to = account::ActiveModel::default();
+    let new_name = match change.name {
+        None => None,
+        Some(name) => Some(
+            validate::name(&name)
+                .ok_or_else(|| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?,
+        ),
+    };
+    if let Some(external_id) = change.external_id {
+        let external_id = checked_external_id(external_id.as_deref()).map_err(|()| {
+            refused(Refusal::ExternalIdInvalid, &["input", "externalId"], EXTERNAL_ID_RULE)
+        })?;
+        to.external_id = Set(external_id);
+    }
+    if let Some(limit) = change.credit_limit {
+        let limit = checked_limit(limit).map_err(|()| {
+            refused(Refusal::CreditLimitInvalid, &["input", "creditLimit"], CREDIT_LIMIT_RULE)
+        })?;
+        to.credit_limit_micros = Set(limit.map(Micros::get));
+    }
+    if let Some(metadata) = change.metadata {
+        let metadata = checked_metadata(metadata).map_err(|()| {
+            refused(Refusal::MetadataInvalid, &["input", "metadata"], METADATA_RULE)
+        })?;
+        to.metadata = Set(metadata);
+    }
+    if let Some(is_visible) = change.team_balance_visible {
+        to.team_balance_visible = Set(is_visible);
+    }
+
+    let txn = app.db.begin_write().await?;
+    billing::lock_team(&txn, main.team_id()).await?;
+    let found = find_sub_account(&txn, main.team_id(), account)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
+    let name = new_name.unwrap_or_else(|| found.name.clone());
+    let external_id = match &to.external_id {
+        Set(external_id) => external_id.clone(),
+        _ => found.external_id.clone(),
+    };
+    to.search_text = Set(search_text(&name, external_id.as_deref()));
+    to.name = Set(name);
+    let changed = write(app, &txn, found.id, to).await.map_err(|error| {
+        match is_unique_violation(&error) {
+            true => {
+                refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
+            }
+            false => error.into(),
+        }
+    })?;
+    txn.commit().await?;
+    Ok(changed)
+}
+
+/// Refuses sends from now on and keeps the keys; what waits for delivery keeps waiting. Suspending
+/// what is suspended changes nothing.
+pub async fn suspend(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+    reason: Option<&str>,
+) -> Result<account::Model, Failure<SuspendSubAccountRefusal>> {
+    use SuspendSubAccountRefusal as Refusal;
+    let reason = checked_reason(reason)
+        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
+
+    let txn = app.db.begin_write().await?;
+    billing::lock_team(&txn, main.team_id()).await?;
+    let found = find_sub_account(&txn, main.team_id(), account)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
+    let changed = match found.status {
+        AccountStatus::Suspended => found,
+        AccountStatus::Inactive => {
+            let message = "The sub-account is inactive; reactivate it first.";
+            return Err(refused(Refusal::AccountInactive, &["account"], message));
+        }
+        AccountStatus::Active => {
+            write_status(app, &txn, found.id, AccountStatus::Suspended, reason).await?
+        }
+    };
+    txn.commit().await?;
+    Ok(changed)
+}
+
+/// Lets the account send again. After a deactivation no key comes back: create new ones.
+pub async fn reactivate(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+) -> Result<account::Model, Failure<ReactivateSubAccountRefusal>> {
+    let txn = app.db.begin_write().await?;
+    billing::lock_team(&txn, main.team_id()).await?;
+    let found = find_sub_account(&txn, main.team_id(), account).await?.ok_or_else(|| {
+        refused(ReactivateSubAccountRefusal::NotFound, &["account"], NOT_FOUND)
+    })?;
+    let changed = match found.status {
+        AccountStatus::Active => found,
+        _ => write_status(app, &txn, found.id, AccountStatus::Active, None).await?,
+    };
+    txn.commit().await?;
+    app.due.notify_one();
+    Ok(changed)
+}
+
+/// Revokes all keys, cancels and refunds what no provider has taken yet, and keeps all data. Gives
+/// the account and how many keys were revoked; deactivating what is inactive changes nothing.
+pub async fn deactivate(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+    reason: Option<&str>,
+) -> Result<(account::Model, u64), Failure<DeactivateSubAccountRefusal>> {
+    use DeactivateSubAccountRefusal as Refusal;
+    let reason = checked_reason(reason)
+        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
+
+    let txn = app.db.begin_write().await?;
+    billing::lock_team(&txn, main.team_id()).await?;
+    let found = find_sub_account(&txn, main.team_id(), account)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
+    if found.status == AccountStatus::Inactive {
+        return Ok((found, 0));
+    }
+    let keys_revoked = keys::revoke_all(app, &txn, found.id).await?;
+    billing::cancel_queued(app, &txn, main.team_id(), found.id).await?;
+    let changed = write_status(app, &txn, found.id, AccountStatus::Inactive, reason).await?;
+    txn.commit().await?;
+    Ok((changed, keys_revoked))
+}
+
+/// The sub-account that the main account names; the main account itself is none.
+pub async fn find(
+    app: &App,
+    main: &MainCaller,
+    account: &AccountRef,
+) -> Result<Option<account::Model>, Fault> {
+    find_sub_account(&app.db.read, main.team_id(), account).await
+}
+
+async fn find_sub_account<C: ConnectionTrait>(
+    db: &C,
+    team_id: Uuid,
+    account: &AccountRef,
+) -> Result<Option<account::Model>, Fault> {
+    Ok(account.find_in(team_id, db).await?.filter(|found| found.is_sub_account))
+}
+
+async fn write_status(
+    app: &App,
+    txn: &DatabaseTransaction,
+    id: Uuid,
+    status: AccountStatus,
+    reason: Option<String>,
+) -> Result<account::Model, DbErr> {
+    let to = account::ActiveModel {
+        status: Set(status),
+        status_reason: Set(reason),
+        status_changed_at: Set(Some(app.clock.now())),
+        ..Default::default()
+    };
+    write(app, txn, id, to).await
+}
+
+/// Writes only the columns that are set: the totals of the row are billing's.
+async fn write(
+    app: &App,
+    txn: &DatabaseTransaction,
+    id: Uuid,
+    mut to: account::ActiveModel,
+) -> Result<account::Model, DbErr> {
+    to.updated_at = Set(app.clock.now());
+    let rows = account::Entity::update_many()
+        .set(to)
+        .filter(account::Column::Id.eq(id))
+        .exec_with_returning(txn)
+        .await?;
+    rows.into_iter().next().ok_or_else(|| DbErr::RecordNotUpdated)
+}
+
+fn checked_external_id(external_id: Option<&str>) -> Result<Option<String>, ()> {
+    external_id.map(|text| validate::external_id(text).ok_or(())).transpose()
+}
+
+fn checked_limit(limit: Option<GivenAmount>) -> Result<Option<Micros>, ()> {
+    match limit {
+        None => Ok(None),
+        Some(Ok(limit)) if limit >= Micros::ZERO => Ok(Some(limit)),
+        Some(_) => Err(()),
+    }
+}
+
+fn checked_metadata(metadata: Option<Map<String, Value>>) -> Result<Option<Value>, ()> {
+    metadata.map(|metadata| validate::metadata(metadata).ok_or(())).transpose()
+}
+
+fn checked_reason(reason: Option<&str>) -> Result<Option<String>, ()> {
+    reason.map(|reason| validate::note(reason).ok_or(())).transpose()
+}
+
+fn is_unique_violation(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
+}

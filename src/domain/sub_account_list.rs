@@ -1,0 +1,145 @@
+//! The list of a team's sub-accounts: filters, orders, pages.
+
+use entity::{
+    account::{self, AccountStatus},
+    team,
+};
+use sea_orm::{
+    ColumnTrait, Condition, DbBackend, EntityTrait, ExprTrait, Order, QueryFilter,
+    sea_query::{Expr, LikeExpr, SimpleExpr},
+};
+
+use super::{
+    Fault, bad_input,
+    caller::MainCaller,
+    page::{OrderKey, Page, PageArgs},
+    validate::NAME_CHARS_MAX,
+};
+use crate::App;
+
+/// What a list is ordered by; equal rows follow their creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SubAccountOrderField {
+    #[default]
+    CreatedAt,
+    Name,
+    TotalSpent,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SubAccountFilter {
+    pub status: Option<Vec<AccountStatus>>,
+    /// Part of the name or the external id, case-blind.
+    pub search: Option<String>,
+    pub is_blocked: Option<bool>,
+    /// A key of the metadata and the text that it must hold.
+    pub metadata: Option<(String, String)>,
+}
+
+/// One page of the team's sub-accounts.
+pub async fn list(
+    app: &App,
+    main: &MainCaller,
+    filter: &SubAccountFilter,
+    field: SubAccountOrderField,
+    order: Order,
+    page: &PageArgs,
+) -> Result<Page<account::Model>, Fault> {
+    let keyset = page.keyset(list_name(field, &order))?;
+    let select = account::Entity::of_team(main.team_id())
+        .filter(account::Column::IsSubAccount.eq(true))
+        .filter(condition(app, main, filter).await?);
+    let key: Option<(OrderKey<account::Column>, fn(&account::Model) -> String)> = match field {
+        SubAccountOrderField::CreatedAt => None,
+        SubAccountOrderField::Name => Some((
+            OrderKey { column: account::Column::SearchText, value: |key| Some(key.into()) },
+            |row| row.search_text.clone(),
+        )),
+        SubAccountOrderField::TotalSpent => Some((
+            OrderKey {
+                column: account::Column::TotalSpentMicros,
+                value: |key| key.parse::<i64>().ok().map(Into::into),
+            },
+            |row| row.total_spent_micros.to_string(),
+        )),
+    };
+    keyset.read(&app.db.read, select, order, key, account::Column::Id, |row| row.id).await
+}
+
+/// A cursor belongs to one order.
+fn list_name(field: SubAccountOrderField, order: &Order) -> &'static str {
+    match (field, order) {
+        (SubAccountOrderField::CreatedAt, Order::Asc) => "sub_accounts:created_at:asc",
+        (SubAccountOrderField::CreatedAt, _) => "sub_accounts:created_at:desc",
+        (SubAccountOrderField::Name, Order::Asc) => "sub_accounts:name:asc",
+        (SubAccountOrderField::Name, _) => "sub_accounts:name:desc",
+        (SubAccountOrderField::TotalSpent, Order::Asc) => "sub_accounts:total_spent:asc",
+        (SubAccountOrderField::TotalSpent, _) => "sub_accounts:total_spent:desc",
+    }
+}
+
+async fn condition(
+    app: &App,
+    main: &MainCaller,
+    filter: &SubAccountFilter,
+) -> Result<Condition, Fault> {
+    let mut all = Condition::all();
+    if let Some(status) = &filter.status {
+        all = all.add(account::Column::Status.is_in(status.iter().copied()));
+    }
+    if let Some(search) = &filter.search {
+        let search = search.trim().to_lowercase();
+        if search.chars().count() > NAME_CHARS_MAX {
+            return Err(bad_input("The search text must have at most 200 characters."));
+        }
+        let pattern = format!("%{}%", escaped(&search));
+        let like = LikeExpr::new(pattern).escape('\\');
+        all = all.add(Expr::col(account::Column::SearchText).like(like));
+    }
+    if let Some(is_blocked) = filter.is_blocked {
+        let blocked = blocked(app, main).await?;
+        all = all.add(if is_blocked { blocked } else { blocked.not() });
+    }
+    if let Some((key, value)) = &filter.metadata {
+        all = all.add(metadata_holds(app.db.backend(), key, value));
+    }
+    Ok(all)
+}
+
+/// The same three reasons as [`super::account::blocked_by`].
+async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
+    let team = team::Entity::find_by_id(main.team_id())
+        .one(&app.db.read)
+        .await?
+        .ok_or(Fault::Broken("a key's team exists"))?;
+    if team.balance_micros == 0 {
+        return Ok(Condition::any().add(Expr::cust("1 = 1")));
+    }
+    let is_at_limit = Condition::all().add(account::Column::CreditLimitMicros.is_not_null()).add(
+        Expr::col(account::Column::TotalSpentMicros)
+            .gte(Expr::col(account::Column::CreditLimitMicros)),
+    );
+    Ok(Condition::any()
+        .add(account::Column::Status.ne(AccountStatus::Active))
+        .add(is_at_limit))
+}
+
+/// Whether the metadata's `key` holds exactly the text `value`.
+fn metadata_holds(backend: DbBackend, key: &str, value: &str) -> SimpleExpr {
+    match backend {
+        DbBackend::Postgres => {
+            let object = serde_json::json!({ key: value });
+            Expr::cust_with_values("metadata @> $1::jsonb", [object.to_string()])
+        }
+        _ => Expr::cust_with_values(
+            "EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
+             WHERE entry.key = $1 AND entry.type = 'text' AND entry.value = $2)",
+            [key, value],
+        ),
+    }
+}
+
+/// The text with LIKE's own signs made plain.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}

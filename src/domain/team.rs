@@ -1,0 +1,113 @@
+//! Teams: made by operators, each with its main account and that account's first key from the moment
+//! it exists (R1).
+
+use std::collections::HashMap;
+
+use entity::{
+    account::{self, AccountStatus},
+    api_key::{self, Environment, Role},
+    team,
+};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use uuid::Uuid;
+
+use super::{
+    Failure, Fault, api_key as keys,
+    caller::OperatorCaller,
+    page::{Page, PageArgs},
+    plain_key::PlainKey,
+    refused,
+    validate::{self, NAME_RULE},
+};
+use crate::App;
+
+/// Why a team was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateTeamRefusal {
+    NameInvalid,
+}
+
+/// A team as it comes into being.
+pub struct CreatedTeam {
+    pub team: team::Model,
+    pub main_account: account::Model,
+    pub api_key: api_key::Model,
+    pub plain_key: PlainKey,
+}
+
+/// Makes a team with balance 0, its main account of the same name, and a LIVE key of that account.
+pub async fn create(
+    app: &App,
+    _operator: &OperatorCaller,
+    name: &str,
+) -> Result<CreatedTeam, Failure<CreateTeamRefusal>> {
+    let name = validate::name(name)
+        .ok_or_else(|| refused(CreateTeamRefusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+    let now = app.clock.now();
+    let team = team::Model {
+        id: app.new_id(),
+        name: name.clone(),
+        balance_micros: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let main_account = account::Model {
+        id: app.new_id(),
+        team_id: team.id,
+        is_sub_account: false,
+        search_text: super::sub_account::search_text(&name, None),
+        name,
+        status: AccountStatus::Active,
+        status_reason: None,
+        status_changed_at: None,
+        credit_limit_micros: None,
+        total_spent_micros: 0,
+        external_id: None,
+        metadata: None,
+        team_balance_visible: true,
+        created_at: now,
+        updated_at: now,
+    };
+    let owner = Some((team.id, main_account.id));
+    let (api_key, plain_key) =
+        keys::new_key(app, Role::MainAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
+
+    let txn = app.db.begin_write().await?;
+    team::Entity::insert(team.clone().into_active_model()).exec_without_returning(&txn).await?;
+    account::Entity::insert(main_account.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await?;
+    api_key::Entity::insert(api_key.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await?;
+    txn.commit().await?;
+    Ok(CreatedTeam { team, main_account, api_key, plain_key })
+}
+
+/// The team with this id, for an operator.
+pub async fn find(
+    app: &App,
+    _operator: &OperatorCaller,
+    id: Uuid,
+) -> Result<Option<team::Model>, Fault> {
+    Ok(team::Entity::find_by_id(id).one(&app.db.read).await?)
+}
+
+/// All teams, newest first, for an operator.
+pub async fn list(
+    app: &App,
+    _operator: &OperatorCaller,
+    page: &PageArgs,
+) -> Result<Page<team::Model>, Fault> {
+    let keyset = page.keyset("teams")?;
+    keyset.newest_first(&app.db.read, team::Entity::find(), team::Column::Id, |row| row.id).await
+}
+
+/// Teams by id, for ids that were read from rows the caller may see.
+pub async fn find_many(app: &App, ids: &[Uuid]) -> Result<HashMap<Uuid, team::Model>, Fault> {
+    let rows = team::Entity::find()
+        .filter(team::Column::Id.is_in(ids.iter().copied()))
+        .all(&app.db.read)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}

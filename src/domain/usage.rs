@@ -1,0 +1,371 @@
+//! Usage: daily rollups of LIVE traffic, written in the transaction of what they count, and summed
+//! on reading; its cost does not grow with the number of messages. Each figure counts on the UTC day
+//! of its own event, so a past day never changes and a day's `spent` may be negative.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use entity::{
+    api_key::Environment,
+    message::{self, Channel},
+    usage_day,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait,
+    FromQueryResult, QueryFilter, QuerySelect, Select,
+    sea_query::{Expr, OnConflict, SimpleExpr},
+};
+use uuid::Uuid;
+
+use super::{Fault, account::stored, bad_input, caller::TeamCaller};
+use crate::{App, money::Micros};
+
+/// Days of a range at most.
+pub const RANGE_DAYS_MAX: i64 = 366;
+/// Buckets of one answer at most.
+pub const BUCKETS_MAX: usize = 10_000;
+
+/// Both days included, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DateRange {
+    pub from: NaiveDate,
+    pub to: NaiveDate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UsageDimension {
+    Day,
+    Month,
+    Channel,
+    Country,
+    Account,
+}
+
+/// Sums over a bucket or a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub messages: i64,
+    pub segments: i64,
+    pub delivered: i64,
+    pub failed: i64,
+    pub charged_micros: i64,
+    pub refunded_micros: i64,
+}
+
+/// One combination of the dimensions asked for; the others are `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    pub day: Option<NaiveDate>,
+    /// `YYYY-MM`.
+    pub month: Option<String>,
+    pub channel: Option<Channel>,
+    /// `None` as well where the channel has no country.
+    pub country: Option<String>,
+    pub account_id: Option<Uuid>,
+    pub figures: Figures,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub range: DateRange,
+    pub totals: Figures,
+    pub buckets: Vec<Bucket>,
+}
+
+/// Where an event is counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    pub account_id: Uuid,
+    pub team_id: Uuid,
+    pub day: NaiveDate,
+    pub channel: Channel,
+    pub country: String,
+}
+
+impl Slot {
+    /// The slot of an event of this message at `now`; TEST messages are not counted.
+    pub fn of(message: &message::Model, now: DateTime<Utc>) -> Option<Self> {
+        (message.environment == Environment::Live).then(|| Self {
+            account_id: message.account_id,
+            team_id: message.team_id,
+            day: now.date_naive(),
+            channel: message.channel,
+            country: message.country.clone().unwrap_or_default(),
+        })
+    }
+}
+
+impl DateRange {
+    /// Checks a range, or takes this month so far.
+    pub fn checked(given: Option<Self>, now: DateTime<Utc>) -> Result<Self, Fault> {
+        let today = now.date_naive();
+        let range = given.unwrap_or(Self {
+            from: today.with_day(1).expect("every month has a first day"),
+            to: today,
+        });
+        let days = (range.to - range.from).num_days() + 1;
+        if days < 1 {
+            return Err(bad_input("The range must end on or after the day it begins."));
+        }
+        if days > RANGE_DAYS_MAX {
+            return Err(bad_input("The range must have at most 366 days."));
+        }
+        Ok(range)
+    }
+}
+
+impl Figures {
+    pub fn charged(&self) -> Micros {
+        stored(self.charged_micros)
+    }
+
+    pub fn refunded(&self) -> Micros {
+        stored(self.refunded_micros)
+    }
+
+    /// What was charged less what was refunded.
+    pub fn spent(&self) -> Micros {
+        stored(self.charged_micros - self.refunded_micros)
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.segments += other.segments;
+        self.delivered += other.delivered;
+        self.failed += other.failed;
+        self.charged_micros += other.charged_micros;
+        self.refunded_micros += other.refunded_micros;
+    }
+}
+
+/// Counts events in the transaction that they are part of, under the lock of their team. Slots are
+/// written in order, so that two transactions never wait for each other.
+pub async fn add<C: ConnectionTrait>(
+    app: &App,
+    txn: &C,
+    counted: BTreeMap<Slot, Figures>,
+) -> Result<(), Fault> {
+    use usage_day::Column;
+    for (slot, figures) in counted {
+        let row = usage_day::ActiveModel {
+            account_id: Set(slot.account_id),
+            day: Set(slot.day),
+            channel: Set(slot.channel),
+            country: Set(slot.country),
+            team_id: Set(slot.team_id),
+            messages: Set(figures.messages),
+            segments: Set(figures.segments),
+            delivered: Set(figures.delivered),
+            failed: Set(figures.failed),
+            charged_micros: Set(figures.charged_micros),
+            refunded_micros: Set(figures.refunded_micros),
+            updated_at: Set(app.clock.now()),
+        };
+        let sums = [
+            (Column::Messages, figures.messages),
+            (Column::Segments, figures.segments),
+            (Column::Delivered, figures.delivered),
+            (Column::Failed, figures.failed),
+            (Column::ChargedMicros, figures.charged_micros),
+            (Column::RefundedMicros, figures.refunded_micros),
+        ]
+        .map(|(column, more)| (column, Expr::col((usage_day::Entity, column)).add(more)));
+        let add_up =
+            OnConflict::columns([Column::AccountId, Column::Day, Column::Channel, Column::Country])
+                .values(sums)
+                .update_column(Column::UpdatedAt)
+                .to_owned();
+        usage_day::Entity::insert(row).on_conflict(add_up).exec_without_returning(txn).await?;
+    }
+    Ok(())
+}
+
+/// The usage of a whole team.
+pub async fn of_team(
+    app: &App,
+    team: &TeamCaller,
+    range: Option<DateRange>,
+    group_by: &[UsageDimension],
+) -> Result<Usage, Fault> {
+    let range = DateRange::checked(range, app.clock.now())?;
+    let select = usage_day::Entity::of_team(team.team_id());
+    let rows = summed(app, select, range, group_by, false, BUCKETS_MAX).await?;
+    collect(range, group_by, rows)
+}
+
+/// The usage of several accounts that the caller may see, in one statement.
+pub async fn of_accounts(
+    app: &App,
+    accounts: &[Uuid],
+    range: Option<DateRange>,
+    group_by: &[UsageDimension],
+) -> Result<HashMap<Uuid, Usage>, Fault> {
+    let range = DateRange::checked(range, app.clock.now())?;
+    let select = usage_day::Entity::find()
+        .filter(usage_day::Column::AccountId.is_in(accounts.iter().copied()));
+    let rows_max = BUCKETS_MAX.saturating_mul(accounts.len());
+    let rows = summed(app, select, range, group_by, true, rows_max).await?;
+    let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
+    for row in rows {
+        if let Some(account_id) = row.account_id {
+            by_account.entry(account_id).or_default().push(row);
+        }
+    }
+    accounts
+        .iter()
+        .map(|id| Ok((*id, collect(range, group_by, by_account.remove(id).unwrap_or_default())?)))
+        .collect()
+}
+
+#[derive(FromQueryResult)]
+struct SummedRow {
+    day: Option<NaiveDate>,
+    month: Option<String>,
+    channel: Option<Channel>,
+    country: Option<String>,
+    account_id: Option<Uuid>,
+    messages: i64,
+    segments: i64,
+    delivered: i64,
+    failed: i64,
+    charged_micros: i64,
+    refunded_micros: i64,
+}
+
+/// The sums by the dimensions asked for, and by account where `by_account`.
+async fn summed(
+    app: &App,
+    select: Select<usage_day::Entity>,
+    range: DateRange,
+    group_by: &[UsageDimension],
+    by_account: bool,
+    rows_max: usize,
+) -> Result<Vec<SummedRow>, Fault> {
+    use usage_day::Column;
+    let mut select = select
+        .select_only()
+        .filter(Column::Day.gte(range.from))
+        .filter(Column::Day.lte(range.to));
+    let month = || month_of_day(app.db.backend());
+    let dimensions: [(UsageDimension, &str, SimpleExpr); 5] = [
+        (UsageDimension::Day, "day", Expr::col(Column::Day)),
+        (UsageDimension::Month, "month", month()),
+        (UsageDimension::Channel, "channel", Expr::col(Column::Channel)),
+        (UsageDimension::Country, "country", Expr::col(Column::Country)),
+        (UsageDimension::Account, "account_id", Expr::col(Column::AccountId)),
+    ];
+    for (dimension, name, expression) in dimensions {
+        if group_by.contains(&dimension) || (by_account && dimension == UsageDimension::Account) {
+            select = select.column_as(expression.clone(), name).group_by(expression);
+        }
+    }
+    for column in [
+        Column::Messages,
+        Column::Segments,
+        Column::Delivered,
+        Column::Failed,
+        Column::ChargedMicros,
+        Column::RefundedMicros,
+    ] {
+        let sum = Expr::col(column).sum().cast_as("BIGINT");
+        select = select.column_as(sum.if_null(0_i64), sea_orm::IdenStatic::as_str(&column));
+    }
+    let limit = u64::try_from(rows_max).unwrap_or(u64::MAX).saturating_add(1);
+    let rows = select.limit(limit).into_model::<SummedRow>().all(&app.db.read).await?;
+    if rows.len() > rows_max {
+        return Err(too_many_buckets());
+    }
+    Ok(rows)
+}
+
+fn month_of_day(backend: DbBackend) -> SimpleExpr {
+    match backend {
+        DbBackend::Postgres => Expr::cust("to_char(day, 'YYYY-MM')"),
+        _ => Expr::cust("substr(day, 1, 7)"),
+    }
+}
+
+fn too_many_buckets() -> Fault {
+    bad_input("The answer would have more than 10000 buckets; narrow the range or the grouping.")
+}
+
+fn collect(
+    range: DateRange,
+    group_by: &[UsageDimension],
+    rows: Vec<SummedRow>,
+) -> Result<Usage, Fault> {
+    let mut totals = Figures::default();
+    let mut buckets: Vec<Bucket> = rows
+        .into_iter()
+        .map(|row| {
+            let figures = Figures {
+                messages: row.messages,
+                segments: row.segments,
+                delivered: row.delivered,
+                failed: row.failed,
+                charged_micros: row.charged_micros,
+                refunded_micros: row.refunded_micros,
+            };
+            totals.add(&figures);
+            let wants_account = group_by.contains(&UsageDimension::Account);
+            Bucket {
+                day: row.day,
+                month: row.month,
+                channel: row.channel,
+                country: row.country.filter(|country| !country.is_empty()),
+                account_id: row.account_id.filter(|_| wants_account),
+                figures,
+            }
+        })
+        .collect();
+    if group_by.is_empty() {
+        buckets.clear();
+    }
+    if buckets.len() > BUCKETS_MAX {
+        return Err(too_many_buckets());
+    }
+    let order = |bucket: &Bucket| {
+        let country = bucket.country.clone();
+        (bucket.day, bucket.month.clone(), bucket.channel, country, bucket.account_id)
+    };
+    buckets.sort_by_key(order);
+    Ok(Usage { range, totals, buckets })
+}
+
+/// A sub-account's line of an export for billing.
+pub struct ExportLine {
+    pub account: entity::account::Model,
+    pub figures: Figures,
+}
+
+/// Every sub-account of one team or of all, with its figures of the range, oldest account first.
+pub async fn export(
+    app: &App,
+    team_id: Option<Uuid>,
+    range: DateRange,
+) -> Result<Vec<ExportLine>, Fault> {
+    use entity::account;
+    let range = DateRange::checked(Some(range), app.clock.now())?;
+    let mut accounts = account::Entity::find()
+        .filter(account::Column::IsSubAccount.eq(true));
+    let mut days = usage_day::Entity::find();
+    if let Some(team_id) = team_id {
+        accounts = accounts.filter(account::Column::TeamId.eq(team_id));
+        days = days.filter(usage_day::Column::TeamId.eq(team_id));
+    }
+    let rows = summed(app, days, range, &[], true, usize::MAX).await?;
+    let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
+    for row in rows {
+        by_account.entry(row.account_id.unwrap_or_default()).or_default().push(row);
+    }
+    use sea_orm::QueryOrder as _;
+    let accounts = accounts.order_by_asc(account::Column::Id).all(&app.db.read).await?;
+    accounts
+        .into_iter()
+        .map(|account| {
+            let rows = by_account.remove(&account.id).unwrap_or_default();
+            let figures = collect(range, &[], rows)?.totals;
+            Ok(ExportLine { account, figures })
+        })
+        .collect()
+}

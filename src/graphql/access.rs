@@ -1,0 +1,110 @@
+//! Who may use which field. The guard is the wall; visibility keeps what a key may not use out of
+//! its introspection; `gate` refuses whatever a key cannot see before its arguments are looked at.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Guard, Result, dataloader::DataLoader};
+use entity::api_key::Role;
+
+use super::loaders::Rows;
+use crate::{
+    App,
+    domain::{
+        Fault,
+        caller::{AccountCaller, Caller},
+    },
+};
+
+/// Whose eyes the schema is looked at with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Viewpoint {
+    /// The whole schema: to tell a hidden field from one that does not exist. No request has it.
+    Everything,
+    Role(Role),
+}
+
+/// What a field asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// A key of an account: a main account's or a sub-account's.
+    Account,
+    /// A key of a main account.
+    Main,
+    /// A LIVE key of a main account.
+    LiveMain,
+    /// A key that may see a whole team: of its main account, or an operator's.
+    Team,
+    /// An operator's key.
+    Operator,
+}
+
+impl Guard for Needs {
+    async fn check(&self, ctx: &Context<'_>) -> Result<()> {
+        let caller = ctx.caller()?;
+        match self {
+            Self::Account => caller.account().map(|_| ())?,
+            Self::Main => caller.main().map(|_| ())?,
+            Self::LiveMain => caller.main()?.live().map(|_| ())?,
+            Self::Team if caller.role() == Role::SubAccount => caller.main().map(|_| ())?,
+            Self::Team => {}
+            Self::Operator => caller.operator().map(|_| ())?,
+        }
+        Ok(())
+    }
+}
+
+fn seen_by(ctx: &Context<'_>, roles: &[Role]) -> bool {
+    match ctx.data_opt::<Viewpoint>() {
+        Some(Viewpoint::Everything) => true,
+        Some(Viewpoint::Role(role)) => roles.contains(role),
+        None => false,
+    }
+}
+
+/// Visible to the keys that pass [`Needs::Account`].
+pub fn account(ctx: &Context<'_>) -> bool {
+    seen_by(ctx, &[Role::MainAccount, Role::SubAccount])
+}
+
+/// Visible to the keys that pass [`Needs::Main`]; TEST keys see what their LIVE siblings may do.
+pub fn main(ctx: &Context<'_>) -> bool {
+    seen_by(ctx, &[Role::MainAccount])
+}
+
+/// Visible to the keys that pass [`Needs::Team`].
+pub fn team(ctx: &Context<'_>) -> bool {
+    seen_by(ctx, &[Role::MainAccount, Role::Operator])
+}
+
+/// Visible to the keys that pass [`Needs::Operator`].
+pub fn operator(ctx: &Context<'_>) -> bool {
+    seen_by(ctx, &[Role::Operator])
+}
+
+/// What a resolver asks its context for.
+pub trait Ask {
+    fn app(&self) -> Result<&App>;
+    fn caller(&self) -> Result<&Caller>;
+    /// The caller as an account.
+    fn account(&self) -> Result<AccountCaller>;
+    /// Rows by id, batched over the request.
+    fn rows(&self) -> Result<&DataLoader<Rows>>;
+}
+
+impl Ask for Context<'_> {
+    fn app(&self) -> Result<&App> {
+        Ok(self.data::<Arc<App>>()?)
+    }
+
+    fn caller(&self) -> Result<&Caller> {
+        Ok(self.data_opt::<Caller>().ok_or(Fault::KeyRevoked)?)
+    }
+
+    fn account(&self) -> Result<AccountCaller> {
+        Ok(self.caller()?.account()?)
+    }
+
+    fn rows(&self) -> Result<&DataLoader<Rows>> {
+        self.data::<DataLoader<Rows>>()
+    }
+}

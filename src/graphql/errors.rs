@@ -1,0 +1,147 @@
+//! Two channels of failure. A refusal is data: `errors` in the payload, typed by the mutation's own
+//! enum. Everything else is a top-level error with a code of the closed list below; what went wrong
+//! inside is logged with the request's id and never shown.
+
+use std::{borrow::Cow, sync::Arc};
+
+use async_graphql::{
+    ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName,
+};
+use sea_orm::DbErr;
+
+use crate::domain::{Failure, Fault, Refusal};
+
+/// The codes that a top-level error can have, in `extensions.code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    Unauthenticated,
+    Forbidden,
+    BadUserInput,
+    GraphqlParseFailed,
+    GraphqlValidationFailed,
+    OperationResolutionFailure,
+    QueryTooLarge,
+    PayloadTooLarge,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+    NotFound,
+    Unavailable,
+    InternalServerError,
+}
+
+impl Code {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::BadUserInput => "BAD_USER_INPUT",
+            Self::GraphqlParseFailed => "GRAPHQL_PARSE_FAILED",
+            Self::GraphqlValidationFailed => "GRAPHQL_VALIDATION_FAILED",
+            Self::OperationResolutionFailure => "OPERATION_RESOLUTION_FAILURE",
+            Self::QueryTooLarge => "QUERY_TOO_LARGE",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::NotFound => "NOT_FOUND",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::InternalServerError => "INTERNAL_SERVER_ERROR",
+        }
+    }
+}
+
+/// A top-level error of ours.
+pub fn error(code: Code, message: impl Into<String>) -> ServerError {
+    let mut error = ServerError::new(message, None);
+    set_code(&mut error, code);
+    error
+}
+
+pub fn set_code(error: &mut ServerError, code: Code) {
+    error
+        .extensions
+        .get_or_insert_with(ErrorExtensionValues::default)
+        .set("code", code.as_str());
+}
+
+/// Gives an error of the execution its code and the words that may be shown. Resolvers return a
+/// [`Fault`] with `?`; the library keeps it as the error's source.
+pub fn settle(mut error: ServerError, request_id: &str) -> ServerError {
+    let by_loader = error.source::<Arc<Fault>>().map(AsRef::as_ref);
+    let (code, message) = match error.source::<Fault>().or(by_loader) {
+        // The library's own: an argument that did not fit its type.
+        None => (Code::BadUserInput, one_line(&error.message)),
+        Some(fault) => show(fault, request_id),
+    };
+    error.message = message;
+    error.source = None;
+    set_code(&mut error, code);
+    error
+}
+
+fn show(fault: &Fault, request_id: &str) -> (Code, String) {
+    match fault {
+        Fault::BadInput(_) => (Code::BadUserInput, fault.to_string()),
+        Fault::Forbidden(_) => (Code::Forbidden, fault.to_string()),
+        Fault::KeyRevoked => (Code::Unauthenticated, fault.to_string()),
+        Fault::Database(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) => {
+            tracing::error!(request.id = request_id, %fault, "The database cannot be reached");
+            let message = "The database cannot be reached; try again, with the same idempotency key.";
+            (Code::Unavailable, message.to_owned())
+        }
+        Fault::Database(_) | Fault::Broken(_) => {
+            tracing::error!(request.id = request_id, %fault, "A request failed");
+            (Code::InternalServerError, internal(request_id))
+        }
+    }
+}
+
+/// What is shown of a failure of ours.
+pub fn internal(request_id: &str) -> String {
+    format!("Something went wrong on the server. Request id: {request_id}")
+}
+
+/// The first line of a text, for the library's can draw pictures.
+pub fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+}
+
+/// Why a mutation was refused: nothing was changed.
+#[derive(SimpleObject)]
+#[graphql(name_type)]
+pub struct UserError<C: OutputType> {
+    /// What was wrong, for programs.
+    code: C,
+    /// What was wrong and what to do, for people.
+    message: String,
+    /// The path of the argument at fault, from the mutation's arguments down; empty if none is.
+    field: Vec<String>,
+}
+
+/// `CreateSubAccountErrorCode` names `CreateSubAccountError`.
+impl<C: OutputType> TypeName for UserError<C> {
+    fn type_name() -> Cow<'static, str> {
+        let code = C::type_name();
+        code.strip_suffix("Code").unwrap_or(&code).to_owned().into()
+    }
+}
+
+impl<C: OutputType> UserError<C> {
+    pub fn new<D: Into<C>>(refusal: Refusal<D>) -> Self {
+        Self {
+            code: refusal.code.into(),
+            message: refusal.message.into_owned(),
+            field: refusal.field.iter().map(|part| (*part).to_owned()).collect(),
+        }
+    }
+}
+
+/// Splits an action's answer: what was done, or the payload's errors; faults stay errors.
+pub fn outcome<T, D: Into<C>, C: OutputType>(
+    result: Result<T, Failure<D>>,
+) -> Result<Result<T, Vec<UserError<C>>>, Fault> {
+    match result {
+        Ok(done) => Ok(Ok(done)),
+        Err(Failure::Refused(refusal)) => Ok(Err(vec![UserError::new(refusal)])),
+        Err(Failure::Fault(fault)) => Err(fault),
+    }
+}

@@ -1,0 +1,320 @@
+//! What is refused before the library looks at a document.
+//!
+//! - Cost: validation walks a fragment once for every spread of it, so a document of a kilobyte can
+//!   keep a core busy for minutes. Its expanded size is computed first, in linear time.
+//! - Hidden fields (R18): the library validates and coerces arguments before guards run and would so
+//!   name hidden inputs. So whatever the caller's own introspection lacks, fields, types, input
+//!   fields and enum values, is refused here, whatever its arguments.
+
+use std::collections::HashMap;
+
+use async_graphql::{
+    Name, Positioned, ServerError, Value as ConstValue, Variables,
+    parser::types::{
+        BaseType, ExecutableDocument, Field, OperationType, Selection, SelectionSet, Type,
+    },
+};
+use async_graphql_value::Value;
+
+use super::{
+    errors::{Code, error, set_code},
+    shape::Shape,
+};
+
+/// Characters of a query at most.
+pub const QUERY_CHARS_MAX: usize = 15_000;
+/// Levels of fields at most.
+pub const DEPTH_MAX: usize = 12;
+/// Levels of fields inside `__schema` and `__type`, which GraphiQL and code generators need.
+pub const INTROSPECTION_DEPTH_MAX: usize = 15;
+/// Fields at the root of a mutation at most.
+pub const ROOT_MUTATION_FIELDS_MAX: usize = 10;
+/// Aliases in a document at most.
+pub const ALIASES_MAX: usize = 30;
+/// Fields of a document at most, each fragment counted where it is spread.
+pub const EXPANDED_SIZE_MAX: usize = 10_000;
+
+/// Checks a document's cost.
+pub fn check_cost(document: &ExecutableDocument) -> Result<(), ServerError> {
+    let mut measured = Measured { document, fragments: HashMap::new(), aliases: 0 };
+    let mut size = 0_usize;
+    for (_, operation) in document.operations.iter() {
+        let measure = measured.selection_set(&operation.node.selection_set)?;
+        size = size.saturating_add(measure.size);
+        let is_mutation = operation.node.ty == OperationType::Mutation;
+        if is_mutation && measure.width > ROOT_MUTATION_FIELDS_MAX {
+            return Err(too_large(format!(
+                "A mutation has at most {ROOT_MUTATION_FIELDS_MAX} fields at its root."
+            )));
+        }
+        if measure.depth > DEPTH_MAX {
+            return Err(too_large(format!("A query is at most {DEPTH_MAX} levels deep.")));
+        }
+        if measure.introspection_depth > INTROSPECTION_DEPTH_MAX {
+            return Err(too_large(format!(
+                "Introspection is at most {INTROSPECTION_DEPTH_MAX} levels deep."
+            )));
+        }
+    }
+    if size > EXPANDED_SIZE_MAX {
+        return Err(too_large(format!("A query has at most {EXPANDED_SIZE_MAX} fields in all.")));
+    }
+    // Fragments that nothing spreads are measured for their aliases alone.
+    for fragment in document.fragments.values() {
+        measured.selection_set(&fragment.node.selection_set)?;
+    }
+    if measured.aliases > ALIASES_MAX {
+        return Err(too_large(format!("A query has at most {ALIASES_MAX} aliases.")));
+    }
+    Ok(())
+}
+
+/// Refuses what `shape`, the caller's view of the schema, lacks of the `full` one.
+pub fn check_hidden(
+    document: &ExecutableDocument,
+    variables: &Variables,
+    full: &Shape,
+    shape: &Shape,
+) -> Result<(), ServerError> {
+    let hidden = Hidden { full, shape };
+    for (_, operation) in document.operations.iter() {
+        let root = match operation.node.ty {
+            OperationType::Query => "Query",
+            OperationType::Mutation => "Mutation",
+            OperationType::Subscription => "Subscription",
+        };
+        for variable in &operation.node.variable_definitions {
+            let name = type_name(&variable.node.var_type.node);
+            hidden.check_type(name, variable.pos)?;
+            let default = variable.node.default_value.as_ref().map(|value| &value.node);
+            let given = variables.get(&variable.node.name.node);
+            for value in default.into_iter().chain(given) {
+                hidden.check_const(name, value, variable.pos)?;
+            }
+        }
+        hidden.check_selection_set(root, &operation.node.selection_set)?;
+    }
+    for fragment in document.fragments.values() {
+        let on = fragment.node.type_condition.node.on.node.as_str();
+        hidden.check_type(on, fragment.pos)?;
+        hidden.check_selection_set(on, &fragment.node.selection_set)?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Default)]
+struct Measure {
+    /// Fields, each fragment counted where it is spread.
+    size: usize,
+    /// Fields at the top of the set, those of its fragments among them.
+    width: usize,
+    depth: usize,
+    introspection_depth: usize,
+}
+
+struct Measured<'d> {
+    document: &'d ExecutableDocument,
+    /// `None` while a fragment is being measured: meeting it again is a cycle.
+    fragments: HashMap<&'d Name, Option<Measure>>,
+    aliases: usize,
+}
+
+impl<'d> Measured<'d> {
+    fn selection_set(&mut self, set: &'d Positioned<SelectionSet>) -> Result<Measure, ServerError> {
+        let mut sum = Measure::default();
+        for selection in &set.node.items {
+            let part = match &selection.node {
+                Selection::Field(field) => self.field(&field.node)?,
+                Selection::InlineFragment(inline) => self.selection_set(&inline.node.selection_set)?,
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name)?,
+            };
+            sum.size = sum.size.saturating_add(part.size);
+            sum.width = sum.width.saturating_add(part.width);
+            sum.depth = sum.depth.max(part.depth);
+            sum.introspection_depth = sum.introspection_depth.max(part.introspection_depth);
+        }
+        Ok(sum)
+    }
+
+    fn field(&mut self, field: &'d Field) -> Result<Measure, ServerError> {
+        if field.alias.is_some() {
+            self.aliases += 1;
+        }
+        let inner = self.selection_set(&field.selection_set)?;
+        let size = inner.size.saturating_add(1);
+        let depth = inner.depth + 1;
+        Ok(match field.name.node.as_str() {
+            "__schema" | "__type" => {
+                Measure { size, width: 1, depth: 0, introspection_depth: depth }
+            }
+            _ => {
+                let introspection_depth = inner.introspection_depth;
+                Measure { size, width: 1, depth, introspection_depth }
+            }
+        })
+    }
+
+    fn fragment(&mut self, name: &'d Positioned<Name>) -> Result<Measure, ServerError> {
+        match self.fragments.get(&name.node) {
+            Some(Some(measure)) => return Ok(*measure),
+            Some(None) => {
+                let message = format!("The fragment {:?} contains itself.", name.node.as_str());
+                let mut cycle = ServerError::new(message, Some(name.pos));
+                set_code(&mut cycle, Code::GraphqlValidationFailed);
+                return Err(cycle);
+            }
+            None => {}
+        }
+        // A fragment that does not exist is validation's to name.
+        let Some(fragment) = self.document.fragments.get(&name.node) else {
+            return Ok(Measure::default());
+        };
+        self.fragments.insert(&name.node, None);
+        let measure = self.selection_set(&fragment.node.selection_set)?;
+        self.fragments.insert(&name.node, Some(measure));
+        Ok(measure)
+    }
+}
+
+struct Hidden<'s> {
+    full: &'s Shape,
+    shape: &'s Shape,
+}
+
+impl Hidden<'_> {
+    /// Each fragment is looked at once, where it is defined.
+    fn check_selection_set(
+        &self,
+        on: &str,
+        set: &Positioned<SelectionSet>,
+    ) -> Result<(), ServerError> {
+        for selection in &set.node.items {
+            match &selection.node {
+                Selection::Field(field) => self.check_field(on, field)?,
+                Selection::InlineFragment(inline) => {
+                    let condition = inline.node.type_condition.as_ref();
+                    let on = condition.map_or(on, |condition| condition.node.on.node.as_str());
+                    self.check_type(on, inline.pos)?;
+                    self.check_selection_set(on, &inline.node.selection_set)?;
+                }
+                Selection::FragmentSpread(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_field(&self, on: &str, field: &Positioned<Field>) -> Result<(), ServerError> {
+        let name = field.node.name.node.as_str();
+        // What exists for nobody is validation's to name.
+        let Some(known) = self.full.field(on, name) else {
+            return Ok(());
+        };
+        if self.shape.field(on, name).is_none() {
+            return Err(forbidden(name, field.pos));
+        }
+        for (argument, value) in &field.node.arguments {
+            if let Some(of_type) = known.args.get(argument.node.as_str()) {
+                self.check_value(of_type.name(), &value.node, value.pos)?;
+            }
+        }
+        self.check_selection_set(known.of_type.name(), &field.node.selection_set)
+    }
+
+    fn check_type(&self, name: &str, pos: async_graphql::Pos) -> Result<(), ServerError> {
+        match self.full.0.contains_key(name) && !self.shape.0.contains_key(name) {
+            true => Err(forbidden(name, pos)),
+            false => Ok(()),
+        }
+    }
+
+    /// Variables are checked where they are defined.
+    fn check_value(
+        &self,
+        of_type: &str,
+        value: &Value,
+        pos: async_graphql::Pos,
+    ) -> Result<(), ServerError> {
+        match value {
+            Value::List(values) => {
+                values.iter().try_for_each(|value| self.check_value(of_type, value, pos))
+            }
+            Value::Object(object) => object.iter().try_for_each(|(name, value)| {
+                match self.check_input_field(of_type, name, pos)? {
+                    Some(inner) => self.check_value(inner, value, pos),
+                    None => Ok(()),
+                }
+            }),
+            Value::Enum(name) => self.check_enum_value(of_type, name, pos),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_const(
+        &self,
+        of_type: &str,
+        value: &ConstValue,
+        pos: async_graphql::Pos,
+    ) -> Result<(), ServerError> {
+        match value {
+            ConstValue::List(values) => {
+                values.iter().try_for_each(|value| self.check_const(of_type, value, pos))
+            }
+            ConstValue::Object(object) => object.iter().try_for_each(|(name, value)| {
+                match self.check_input_field(of_type, name, pos)? {
+                    Some(inner) => self.check_const(inner, value, pos),
+                    None => Ok(()),
+                }
+            }),
+            ConstValue::Enum(name) => self.check_enum_value(of_type, name, pos),
+            ConstValue::String(name) => self.check_enum_value(of_type, name, pos),
+            _ => Ok(()),
+        }
+    }
+
+    /// The type of an input field that the caller may use; `None` if there is no such field.
+    fn check_input_field(
+        &self,
+        of_type: &str,
+        name: &str,
+        pos: async_graphql::Pos,
+    ) -> Result<Option<&str>, ServerError> {
+        let in_shape = |shape: &Shape| {
+            shape.0.get(of_type).is_some_and(|found| found.input_fields.contains_key(name))
+        };
+        let Some(known) = self.full.0.get(of_type).and_then(|found| found.input_fields.get(name))
+        else {
+            return Ok(None);
+        };
+        if in_shape(self.shape) { Ok(Some(known.name())) } else { Err(forbidden(name, pos)) }
+    }
+
+    fn check_enum_value(
+        &self,
+        of_type: &str,
+        name: &str,
+        pos: async_graphql::Pos,
+    ) -> Result<(), ServerError> {
+        let has = |shape: &Shape| {
+            shape.0.get(of_type).is_some_and(|found| found.enum_values.contains(name))
+        };
+        if has(self.full) && !has(self.shape) { Err(forbidden(name, pos)) } else { Ok(()) }
+    }
+}
+
+fn type_name(of_type: &Type) -> &str {
+    match &of_type.base {
+        BaseType::Named(name) => name,
+        BaseType::List(inner) => type_name(inner),
+    }
+}
+
+fn forbidden(name: &str, pos: async_graphql::Pos) -> ServerError {
+    let message = format!("This key may not use {name:?}.");
+    let mut error = ServerError::new(message, Some(pos));
+    set_code(&mut error, Code::Forbidden);
+    error
+}
+
+fn too_large(message: String) -> ServerError {
+    error(Code::QueryTooLarge, message)
+}

@@ -1,0 +1,161 @@
+//! Rows by id, batched over one request, so that a list costs a fixed number of statements. Ids come
+//! from rows that the caller was allowed to read.
+
+use std::{collections::HashMap, hash::Hash, sync::Arc};
+
+use async_graphql::dataloader::Loader;
+use entity::{account, api_key, message, team};
+use uuid::Uuid;
+
+use crate::{
+    App,
+    domain::{
+        self, Fault, api_key_list,
+        caller::Caller,
+        message_list,
+        page::{Page, PageArgs},
+        usage::{DateRange, Usage, UsageDimension},
+    },
+};
+
+/// What a request loads rows with.
+pub struct Rows {
+    pub app: Arc<App>,
+    pub caller: Caller,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TeamId(pub Uuid);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AccountId(pub Uuid);
+
+/// The main account of this team.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MainAccountOf(pub Uuid);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MessageId(pub Uuid);
+
+/// A page of an account's keys.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KeysOf {
+    pub account_id: Uuid,
+    pub page: PageArgs,
+}
+
+/// The usage of an account.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct UsageOf {
+    pub account_id: Uuid,
+    pub range: Option<DateRange>,
+    pub group_by: Vec<UsageDimension>,
+}
+
+impl Loader<TeamId> for Rows {
+    type Value = team::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(&self, keys: &[TeamId]) -> Result<HashMap<TeamId, team::Model>, Arc<Fault>> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(domain::team::find_many(&self.app, &ids).await?, TeamId))
+    }
+}
+
+impl Loader<AccountId> for Rows {
+    type Value = account::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[AccountId],
+    ) -> Result<HashMap<AccountId, account::Model>, Arc<Fault>> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(domain::account::find_many(&self.app, &ids).await?, AccountId))
+    }
+}
+
+impl Loader<MainAccountOf> for Rows {
+    type Value = account::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[MainAccountOf],
+    ) -> Result<HashMap<MainAccountOf, account::Model>, Arc<Fault>> {
+        let teams: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(domain::account::find_main(&self.app, &teams).await?, MainAccountOf))
+    }
+}
+
+/// Scoped to the caller's own account and environment: others' messages are not found.
+impl Loader<MessageId> for Rows {
+    type Value = message::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[MessageId],
+    ) -> Result<HashMap<MessageId, message::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(message_list::find_many(&self.app, &account, &ids).await?, MessageId))
+    }
+}
+
+impl Loader<KeysOf> for Rows {
+    type Value = Page<api_key::Model>;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[KeysOf],
+    ) -> Result<HashMap<KeysOf, Page<api_key::Model>>, Arc<Fault>> {
+        let main = self.caller.main()?;
+        let mut loaded = HashMap::new();
+        for (page, accounts) in grouped(keys, |key| (key.page.clone(), key.account_id)) {
+            let pages = api_key_list::list_many(&self.app, &main, &accounts, &page).await?;
+            loaded.extend(pages.into_iter().map(|(account_id, found)| {
+                (KeysOf { account_id, page: page.clone() }, found)
+            }));
+        }
+        Ok(loaded)
+    }
+}
+
+impl Loader<UsageOf> for Rows {
+    type Value = Usage;
+    type Error = Arc<Fault>;
+
+    async fn load(&self, keys: &[UsageOf]) -> Result<HashMap<UsageOf, Usage>, Arc<Fault>> {
+        let mut loaded = HashMap::new();
+        let question = |key: &UsageOf| ((key.range, key.group_by.clone()), key.account_id);
+        for ((range, group_by), accounts) in grouped(keys, question) {
+            let found =
+                domain::usage::of_accounts(&self.app, &accounts, range, &group_by).await?;
+            loaded.extend(found.into_iter().map(|(account_id, usage)| {
+                (UsageOf { account_id, range, group_by: group_by.clone() }, usage)
+            }));
+        }
+        Ok(loaded)
+    }
+}
+
+fn keyed<K: Eq + Hash, V>(rows: HashMap<Uuid, V>, key: fn(Uuid) -> K) -> HashMap<K, V> {
+    rows.into_iter().map(|(id, row)| (key(id), row)).collect()
+}
+
+/// Account ids by the question that is asked of them: one statement a question.
+fn grouped<K, Q: Eq + Hash>(
+    keys: &[K],
+    question: impl Fn(&K) -> (Q, Uuid),
+) -> HashMap<Q, Vec<Uuid>> {
+    let mut groups: HashMap<Q, Vec<Uuid>> = HashMap::new();
+    for key in keys {
+        let (question, account_id) = question(key);
+        groups.entry(question).or_default().push(account_id);
+    }
+    groups
+}

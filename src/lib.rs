@@ -1,0 +1,58 @@
+//! Tollgate: a GraphQL server for messaging with sub-accounts that share one prepaid balance.
+//!
+//! The map of this house, top to bottom; an arrow may skip a storey downward and never goes up:
+//!
+//! ```text
+//! main → cli → http → graphql → domain → entity        worker → domain → entity
+//! ```
+//!
+//! - [`domain`] holds the rules and all SQL; a feature has the same file name there, in [`graphql`]
+//!   and in `tests/api`. [`domain::billing`] is the only code that moves money.
+//! - [`graphql`] turns arguments into domain calls and rows into answers; [`http`] turns requests
+//!   into callers and answers into HTTP.
+//! - [`worker`] hands accepted messages to a [`carrier`].
+//! - [`clock`], [`money`] and [`db`] are what everything stands on.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use crate::{carrier::Carriers, clock::Clock, db::Db};
+
+pub mod carrier;
+pub mod cli;
+pub mod clock;
+pub mod db;
+pub mod domain;
+pub mod graphql;
+pub mod http;
+pub mod money;
+pub mod worker;
+
+/// Keys whose use is waiting to be noted; more are dropped, for the note must never slow a request.
+const KEY_USES_WAITING_MAX: usize = 1024;
+
+/// What every part of the running program shares.
+pub struct App {
+    pub db: Db,
+    pub clock: Arc<dyn Clock>,
+    pub carriers: Carriers,
+    /// Wakes the worker when there is something to deliver.
+    pub due: Notify,
+    /// Ids of keys that were just used, for [`worker`] to note.
+    pub key_uses: mpsc::Sender<Uuid>,
+}
+
+impl App {
+    /// The app, and the receiving end of [`App::key_uses`].
+    pub fn new(db: Db, clock: Arc<dyn Clock>, carriers: Carriers) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
+        let (key_uses, uses) = mpsc::channel(KEY_USES_WAITING_MAX);
+        (Arc::new(Self { db, clock, carriers, due: Notify::new(), key_uses }), uses)
+    }
+
+    /// A new id, ordered by this app's clock.
+    pub fn new_id(&self) -> Uuid {
+        clock::new_id(&*self.clock)
+    }
+}

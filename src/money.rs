@@ -1,0 +1,213 @@
+//! Money as whole micro-units (R6): exact, bounded, never a float. 1 cent is 10,000 micro-units and
+//! 1 USD is 1,000,000. No value beyond [`Micros::MAX`] exists, so every value survives a double.
+
+use std::fmt;
+
+const MICROS_PER_CENT: i64 = 10_000;
+/// Decimals of a cent that micro-units can hold.
+const CENT_DECIMALS: i64 = 4;
+/// Digits that any amount within the bound has at most, in micro-units.
+const DIGITS_MAX: usize = 16;
+
+/// An amount in micro-units, between -10^15 and 10^15.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Micros(i64);
+
+/// Why a number is no amount of money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAmount {
+    #[error("the amount is not a decimal number")]
+    NotANumber,
+    #[error("the amount has more than four decimals of a cent")]
+    TooPrecise,
+    #[error("the amount is beyond 100000000000 cents")]
+    OutOfRange,
+}
+
+/// An amount as a caller gave it, which may be none.
+pub type GivenAmount = Result<Micros, InvalidAmount>;
+
+impl Micros {
+    pub const ZERO: Self = Self(0);
+    /// A billion dollars: the bound of every amount, balance and total.
+    pub const MAX: Self = Self(1_000_000_000_000_000);
+
+    /// `None` beyond the bound.
+    pub fn new(micros: i64) -> Option<Self> {
+        (micros.unsigned_abs() <= Self::MAX.0.unsigned_abs()).then_some(Self(micros))
+    }
+
+    pub const fn from_cents(cents: i32) -> Self {
+        Self(cents as i64 * MICROS_PER_CENT)
+    }
+
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// `None` beyond the bound.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).and_then(Self::new)
+    }
+
+    /// `None` beyond the bound.
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).and_then(Self::new)
+    }
+
+    /// `None` beyond the bound.
+    pub fn checked_mul(self, factor: i32) -> Option<Self> {
+        self.0.checked_mul(i64::from(factor)).and_then(Self::new)
+    }
+
+    /// Reads cents from decimal text as JSON writes numbers: `4500`, `0.04`, `4500.0`, `4.5e3`.
+    pub fn from_cents_text(text: &str) -> GivenAmount {
+        let (is_negative, rest) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => {
+                (mantissa, exponent.parse::<i64>().map_err(|_| exponent_fault(mantissa, exponent))?)
+            }
+            None => (rest, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = format!("{whole}{fraction}");
+        if whole.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(InvalidAmount::NotANumber);
+        }
+
+        let decimals = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
+        let significant = digits.trim_start_matches('0');
+        if significant.is_empty() {
+            return Ok(Self::ZERO);
+        }
+        let trimmed = significant.trim_end_matches('0');
+        let zeros = i64::try_from(significant.len() - trimmed.len()).unwrap_or(i64::MAX);
+        // The value is `trimmed` times ten to the power of `scale`, in micro-units.
+        let scale = exponent
+            .saturating_sub(decimals)
+            .saturating_add(zeros)
+            .saturating_add(CENT_DECIMALS);
+        let Ok(scale) = u32::try_from(scale) else {
+            return Err(InvalidAmount::TooPrecise);
+        };
+        if trimmed.len().saturating_add(scale as usize) > DIGITS_MAX {
+            return Err(InvalidAmount::OutOfRange);
+        }
+        let magnitude: i64 = trimmed.parse().map_err(|_| InvalidAmount::OutOfRange)?;
+        let micros = magnitude * 10_i64.pow(scale);
+        Self::new(if is_negative { -micros } else { micros }).ok_or(InvalidAmount::OutOfRange)
+    }
+
+    /// Cents as exact decimal text: whole where it can be, else up to four decimals.
+    pub fn to_cents_text(self) -> String {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let micros = self.0.unsigned_abs();
+        let whole = micros / MICROS_PER_CENT.unsigned_abs();
+        let fraction = micros % MICROS_PER_CENT.unsigned_abs();
+        if fraction == 0 {
+            return format!("{sign}{whole}");
+        }
+        let fraction = format!("{fraction:04}");
+        format!("{sign}{whole}.{}", fraction.trim_end_matches('0'))
+    }
+}
+
+/// An exponent too long for a machine number is out of range or too precise by its sign.
+fn exponent_fault(mantissa: &str, exponent: &str) -> InvalidAmount {
+    let digits = exponent.trim_start_matches(['+', '-']);
+    if mantissa.is_empty() || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        InvalidAmount::NotANumber
+    } else if exponent.starts_with('-') {
+        InvalidAmount::TooPrecise
+    } else {
+        InvalidAmount::OutOfRange
+    }
+}
+
+impl std::ops::Neg for Micros {
+    type Output = Self;
+
+    /// The bound is symmetric, so the negative of an amount is one too.
+    fn neg(self) -> Self {
+        Self(-self.0)
+    }
+}
+
+/// For people.
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cents", self.to_cents_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cents_are_read_exactly_from_their_decimal_text() {
+        for (text, micros) in [
+            ("0", 0),
+            ("-0.0", 0),
+            ("4500", 45_000_000),
+            ("4500.0", 45_000_000),
+            ("4.5e3", 45_000_000),
+            ("4.5E+3", 45_000_000),
+            ("45000e-1", 45_000_000),
+            ("0.04", 400),
+            ("0.0001", 1),
+            ("-12.3456", -123_456),
+            ("100000000000", 1_000_000_000_000_000),
+            ("99999999999.9999", 999_999_999_999_999),
+        ] {
+            assert_eq!(Micros::from_cents_text(text), Ok(Micros(micros)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_amount_is_refused_by_name() {
+        for (text, fault) in [
+            ("0.00001", InvalidAmount::TooPrecise),
+            ("4500.00000000000000001", InvalidAmount::TooPrecise),
+            ("1e-400", InvalidAmount::TooPrecise),
+            ("1e-99999999999999999999", InvalidAmount::TooPrecise),
+            ("100000000000.0001", InvalidAmount::OutOfRange),
+            ("9223372036854775807", InvalidAmount::OutOfRange),
+            ("-9223372036854775808", InvalidAmount::OutOfRange),
+            ("1e400", InvalidAmount::OutOfRange),
+            ("1e99999999999999999999", InvalidAmount::OutOfRange),
+            ("", InvalidAmount::NotANumber),
+            ("NaN", InvalidAmount::NotANumber),
+            ("Infinity", InvalidAmount::NotANumber),
+            ("1.2.3", InvalidAmount::NotANumber),
+            ("+5", InvalidAmount::NotANumber),
+            ("5e", InvalidAmount::NotANumber),
+            ("--5", InvalidAmount::NotANumber),
+        ] {
+            assert_eq!(Micros::from_cents_text(text), Err(fault), "{text}");
+        }
+    }
+
+    #[test]
+    fn cents_text_reads_back_as_the_same_amount() {
+        for micros in [0, 1, -1, 400, 9_999, 10_000, 10_001, -123_456, 999_999_999_999_999] {
+            let amount = Micros(micros);
+            assert_eq!(Micros::from_cents_text(&amount.to_cents_text()), Ok(amount));
+        }
+        assert_eq!(Micros(400).to_cents_text(), "0.04");
+        assert_eq!(Micros(45_000_000).to_cents_text(), "4500");
+        assert_eq!(Micros(-5_000).to_cents_text(), "-0.5");
+    }
+
+    #[test]
+    fn sums_stay_within_the_bound() {
+        assert_eq!(Micros::MAX.checked_add(Micros(1)), None);
+        assert_eq!((-Micros::MAX).checked_sub(Micros(1)), None);
+        assert_eq!(Micros::MAX.checked_mul(2), None);
+        assert_eq!(Micros(2).checked_mul(3), Some(Micros(6)));
+        assert_eq!(Micros::new(i64::MIN), None);
+    }
+}
