@@ -10,9 +10,8 @@ use std::{fs::File, path::PathBuf, time::Duration};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
-    DatabaseTransaction, DbBackend, DbErr, IsolationLevel, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
+    DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
@@ -54,7 +53,8 @@ impl Db {
 
     /// Begins a transaction that will write. Its first statement must be a write or a lock.
     pub async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
-        let mode = (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
+        let mode =
+            (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
         self.write
             .begin_with_options(TransactionOptions {
                 sqlite_transaction_mode: mode,
@@ -134,8 +134,8 @@ pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
         return Ok(None);
     };
     let path = PathBuf::from(format!("{path}.lock"));
-    let file = File::create(&path)
-        .map_err(|error| ServingLockError::Io { path: path.clone(), error })?;
+    let file =
+        File::create(&path).map_err(|error| ServingLockError::Io { path: path.clone(), error })?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(ServingLockError::Taken(path)),

@@ -46,7 +46,11 @@ pub struct App {
 
 impl App {
     /// The app, and the receiving end of [`App::key_uses`].
-    pub fn new(db: Db, clock: Arc<dyn Clock>, carriers: Carriers) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
+    pub fn new(
+        db: Db,
+        clock: Arc<dyn Clock>,
+        carriers: Carriers,
+    ) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
         let (key_uses, uses) = mpsc::channel(KEY_USES_WAITING_MAX);
         (Arc::new(Self { db, clock, carriers, due: Notify::new(), key_uses }), uses)
     }

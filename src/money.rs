@@ -86,10 +86,8 @@ impl Micros {
         let trimmed = significant.trim_end_matches('0');
         let zeros = i64::try_from(significant.len() - trimmed.len()).unwrap_or(i64::MAX);
         // The value is `trimmed` times ten to the power of `scale`, in micro-units.
-        let scale = exponent
-            .saturating_sub(decimals)
-            .saturating_add(zeros)
-            .saturating_add(CENT_DECIMALS);
+        let scale =
+            exponent.saturating_sub(decimals).saturating_add(zeros).saturating_add(CENT_DECIMALS);
         let Ok(scale) = u32::try_from(scale) else {
             return Err(InvalidAmount::TooPrecise);
         };

@@ -38,7 +38,12 @@ impl MigrationTrait for Migration {
             .await?;
         manager
             .create_index(
-                Index::create().name("api_key_hash").table("api_key").col("hash").unique().to_owned(),
+                Index::create()
+                    .name("api_key_hash")
+                    .table("api_key")
+                    .col("hash")
+                    .unique()
+                    .to_owned(),
             )
             .await?;
         manager

@@ -125,9 +125,13 @@ impl MigrationTrait for Migration {
 
         let seeded_at = chrono_utc(SEEDED_AT);
         let mut insert = Query::insert();
-        insert
-            .into_table("price")
-            .columns(["channel", "prefix", "country", "price_micros", "updated_at"]);
+        insert.into_table("price").columns([
+            "channel",
+            "prefix",
+            "country",
+            "price_micros",
+            "updated_at",
+        ]);
         for &(prefix, country, sms_micros, whatsapp_micros) in BY_PREFIX {
             for (channel, micros) in [("SMS", sms_micros), ("WHATSAPP", whatsapp_micros)] {
                 insert.values_panic([

@@ -26,7 +26,10 @@ pub enum SendError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     Delivered,
-    Undelivered { code: String, text: String },
+    Undelivered {
+        code: String,
+        text: String,
+    },
     /// Nothing yet: ask again later.
     Pending,
 }

@@ -1,0 +1,231 @@
+//! The command line: every setting is a flag and an environment variable. Results go to standard
+//! output, logs to standard error. Exit codes: 0 done, 1 an audit that found drift, 2 anything else.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use sea_orm::DbBackend;
+use uuid::Uuid;
+
+use crate::{
+    App,
+    carrier::Carriers,
+    clock::SystemClock,
+    db::Db,
+    domain::{Failure, Fault, audit},
+    graphql,
+};
+
+mod demo;
+mod key;
+mod price;
+mod serve;
+mod team;
+mod usage;
+
+/// What is logged unless something else is asked for.
+pub const DEFAULT_LOG: &str = "info,sea_orm_migration=warn";
+
+/// Messaging with sub-accounts that share one prepaid balance.
+///
+/// New here? `tollgate demo` serves a small example, makes nothing permanent, and prints keys and
+/// commands to try.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log: error, warn, info, debug, or a filter such as "tollgate=debug".
+    #[arg(long, env = "TOLLGATE_LOG", default_value = DEFAULT_LOG, global = true)]
+    pub log: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the example of the README: a team, its main account and three sub-accounts.
+    Demo(demo::DemoArgs),
+    /// Serve the API.
+    Serve(serve::ServeArgs),
+    /// Bring the database's schema up to date.
+    Migrate(DatabaseArgs),
+    /// Print the API's schema in the GraphQL schema language.
+    Schema,
+    /// Make teams, list them, top them up.
+    #[command(subcommand)]
+    Team(team::TeamCommand),
+    /// Make, list and revoke the keys of operators and of main accounts.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Show and replace the price list.
+    #[command(subcommand)]
+    Price(price::PriceCommand),
+    /// Export usage for billing.
+    #[command(subcommand)]
+    Usage(usage::UsageCommand),
+    /// Recompute balances, totals and usage from the ledger: exit code 0 if all agree, 1 if not.
+    Audit(AuditArgs),
+}
+
+/// Where the data is.
+#[derive(Args, Clone)]
+pub struct DatabaseArgs {
+    /// The database: `sqlite://FILE?mode=rwc`, or `postgres://USER:PASSWORD@HOST/NAME`.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "sqlite://tollgate.db?mode=rwc",
+        hide_env_values = true
+    )]
+    database_url: String,
+    /// A file that holds the database URL, for secrets; it goes before the URL itself.
+    #[arg(long, env = "DATABASE_URL_FILE")]
+    database_url_file: Option<PathBuf>,
+    /// Connections for reading, and as many for writing (PostgreSQL).
+    #[arg(
+        long,
+        env = "TOLLGATE_DATABASE_CONNECTIONS",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
+    database_connections: u32,
+}
+
+/// Whether a command's result is for a script.
+#[derive(Args, Clone, Copy)]
+struct OutputArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct AuditArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Cli {
+    /// Runs the command; the result's text has been printed when this returns.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::Serve(args) => serve::run(args).await,
+            Command::Migrate(database) => migrate(&database).await,
+            Command::Schema => {
+                println!("{}", graphql::sdl().trim_end());
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Team(command) => team::run(command).await,
+            Command::Key(command) => key::run(command).await,
+            Command::Price(command) => price::run(command).await,
+            Command::Usage(command) => usage::run(command).await,
+            Command::Audit(args) => audit(args).await,
+        }
+    }
+}
+
+impl DatabaseArgs {
+    fn url(&self) -> anyhow::Result<String> {
+        let Some(path) = &self.database_url_file else {
+            return Ok(self.database_url.clone());
+        };
+        let url = std::fs::read_to_string(path);
+        let url = url.with_context(|| format!("{} cannot be read", path.display()))?;
+        Ok(url.trim().to_owned())
+    }
+
+    async fn connect(&self) -> anyhow::Result<Db> {
+        connect(&self.url()?, self.database_connections).await
+    }
+
+    /// The app of a command: the database must be current; an `SQLite` one is made so.
+    async fn app(&self) -> anyhow::Result<Arc<App>> {
+        let db = self.connect().await?;
+        make_current(&db, false).await?;
+        Ok(App::new(db, Arc::new(SystemClock), Carriers::none()).0)
+    }
+}
+
+async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
+    if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
+        bail!("the database URL must begin with sqlite: or postgres:");
+    }
+    Db::connect(url, connections).await.context("the database cannot be opened")
+}
+
+/// Migrates `SQLite` by itself and PostgreSQL only if `may_migrate`.
+async fn make_current(db: &Db, may_migrate: bool) -> anyhow::Result<()> {
+    if db.is_current().await? {
+        return Ok(());
+    }
+    if db.backend() == DbBackend::Sqlite || may_migrate {
+        db.migrate().await.context("the database cannot be migrated")?;
+        return Ok(());
+    }
+    bail!("the database's schema is not current; run `tollgate migrate` first");
+}
+
+async fn migrate(database: &DatabaseArgs) -> anyhow::Result<ExitCode> {
+    let db = database.connect().await?;
+    db.migrate().await.context("the database cannot be migrated")?;
+    println!("The database's schema is current.");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
+    let app = args.database.app().await?;
+    let found = audit::run(&app).await?;
+    if args.output.json {
+        let drifts = found.drifts.iter().map(|drift| {
+            serde_json::json!({
+                "check": drift.check,
+                "id": drift.id,
+                "storedMicros": drift.stored_micros,
+                "ledgerMicros": drift.ledger_micros,
+            })
+        });
+        let report = serde_json::json!({
+            "clean": found.drifts.is_empty(),
+            "teams": found.teams,
+            "accounts": found.accounts,
+            "ledgerEntries": found.ledger_entries,
+            "drifts": drifts.collect::<Vec<_>>(),
+        });
+        println!("{report}");
+    } else {
+        println!(
+            "Audited {} teams, {} accounts, {} ledger entries.",
+            found.teams, found.accounts, found.ledger_entries
+        );
+        for drift in &found.drifts {
+            println!(
+                "DRIFT: {}; id {}: {} stored, {} by the ledger (micro-units)",
+                drift.check, drift.id, drift.stored_micros, drift.ledger_micros
+            );
+        }
+        if found.drifts.is_empty() {
+            println!("Clean: every balance, total and usage figure agrees with the ledger.");
+        }
+    }
+    Ok(if found.drifts.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// A refusal or fault of the domain as a message for the terminal.
+fn explain<C>(failure: Failure<C>) -> anyhow::Error {
+    match failure {
+        Failure::Refused(refusal) => anyhow::Error::msg(refusal.message),
+        Failure::Fault(fault) => explain_fault(fault),
+    }
+}
+
+fn explain_fault(fault: Fault) -> anyhow::Error {
+    anyhow::Error::new(fault)
+}
+
+/// An id that was typed.
+fn parse_id(text: &str) -> anyhow::Result<Uuid> {
+    Uuid::try_parse(text).with_context(|| format!("{text:?} is no id"))
+}

@@ -196,7 +196,8 @@ async fn create_for(
     let name = checked_name(app, &new)?;
 
     let txn = app.db.begin_write().await?;
-    let not_found = || refused(CreateKeyRefusal::NotFound, &["account"], "There is no such account.");
+    let not_found =
+        || refused(CreateKeyRefusal::NotFound, &["account"], "There is no such account.");
     billing::lock_team(&txn, team_id).await?.ok_or_else(not_found)?;
     let account = account.find_in(team_id, &txn).await?.ok_or_else(not_found)?;
     if account.status == AccountStatus::Inactive {
@@ -411,10 +412,6 @@ async fn change(
     key: &api_key::Model,
     to: api_key::ActiveModel,
 ) -> Result<(), Fault> {
-    api_key::Entity::update_many()
-        .set(to)
-        .filter(api_key::Column::Id.eq(key.id))
-        .exec(txn)
-        .await?;
+    api_key::Entity::update_many().set(to).filter(api_key::Column::Id.eq(key.id)).exec(txn).await?;
     Ok(())
 }

@@ -31,8 +31,9 @@ pub async fn list_for_operator(
     team_id: Option<Uuid>,
 ) -> Result<Vec<api_key::Model>, Fault> {
     let select = match team_id {
-        Some(team_id) => api_key::Entity::of_team(team_id)
-            .filter(api_key::Column::Role.eq(Role::MainAccount)),
+        Some(team_id) => {
+            api_key::Entity::of_team(team_id).filter(api_key::Column::Role.eq(Role::MainAccount))
+        }
         None => api_key::Entity::of_operators(),
     };
     Ok(select.order_by(api_key::Column::Id, Order::Desc).all(&app.db.read).await?)

@@ -112,7 +112,8 @@ pub async fn run(app: &App) -> Result<Audit, Fault> {
     let backend = app.db.backend();
     let mut counts = [0_u64; 3];
     for (count, table) in counts.iter_mut().zip(["team", "account", "ledger_entry"]) {
-        let statement = Statement::from_string(backend, format!("SELECT COUNT(*) AS n FROM {table}"));
+        let statement =
+            Statement::from_string(backend, format!("SELECT COUNT(*) AS n FROM {table}"));
         let row = txn.query_one_raw(statement).await?;
         let rows = row.map(|row| row.try_get::<i64>("", "n")).transpose()?.unwrap_or(0);
         *count = u64::try_from(rows).unwrap_or(0);

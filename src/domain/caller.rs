@@ -95,9 +95,9 @@ impl Caller {
 
     pub fn main(&self) -> Result<MainCaller, Fault> {
         match self.owner {
-            Owner::Account(AccountCaller { is_sub_account: false, team_id, account_id, .. }) => {
-                Ok(MainCaller { team_id, account_id, environment: self.environment })
-            }
+            Owner::Account(AccountCaller {
+                is_sub_account: false, team_id, account_id, ..
+            }) => Ok(MainCaller { team_id, account_id, environment: self.environment }),
             _ => Err(Fault::Forbidden("This needs a key of the team's main account.")),
         }
     }

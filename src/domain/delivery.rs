@@ -9,8 +9,9 @@ use entity::{
     message::{self, MessageStatus},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait, Order,
-    QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveValue::Set,
+    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait, Order, QueryFilter,
+    QueryOrder, QuerySelect, Select,
     sea_query::{Expr, LockBehavior, LockType, Query},
 };
 use uuid::Uuid;
@@ -50,10 +51,19 @@ pub enum Outcome {
     Delivered,
     /// Ask again later.
     Pending,
-    Undelivered { code: String, text: String },
+    Undelivered {
+        code: String,
+        text: String,
+    },
     /// It reached no provider: refunded.
-    Failed { code: String, text: String },
-    Unknown { code: String, text: String },
+    Failed {
+        code: String,
+        text: String,
+    },
+    Unknown {
+        code: String,
+        text: String,
+    },
 }
 
 /// Claims due messages: QUEUED ones whose account may send (R4) become SENDING under a new lease;
@@ -87,10 +97,9 @@ pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
         updated_at: Set(now),
         ..leased.clone()
     };
-    for (to, ids) in [
-        (sending, ids(Step::Send)),
-        (leased, [ids(Step::Resume), ids(Step::Report)].concat()),
-    ] {
+    for (to, ids) in
+        [(sending, ids(Step::Send)), (leased, [ids(Step::Resume), ids(Step::Report)].concat())]
+    {
         message::Entity::update_many()
             .set(to)
             .filter(message::Column::Id.is_in(ids))
@@ -183,7 +192,8 @@ async fn write(
     outcome: &Outcome,
 ) -> Result<bool, Fault> {
     let now = app.clock.now();
-    let mut to = message::ActiveModel { lease_id: Set(None), due_at: Set(None), ..Default::default() };
+    let mut to =
+        message::ActiveModel { lease_id: Set(None), due_at: Set(None), ..Default::default() };
     match outcome {
         Outcome::Sent => {
             to.status = Set(MessageStatus::Sent);

@@ -73,12 +73,9 @@ pub async fn send(
             Err(Failure::Fault(fault)) => return Err(fault),
         }
     }
-    let mut judged = if priced.is_empty() {
-        Vec::new()
-    } else {
-        billing::accept(app, caller, priced).await?
-    }
-    .into_iter();
+    let mut judged =
+        if priced.is_empty() { Vec::new() } else { billing::accept(app, caller, priced).await? }
+            .into_iter();
     verdicts
         .into_iter()
         .map(|refused| refused.or_else(|| judged.next()))
@@ -87,11 +84,7 @@ pub async fn send(
 }
 
 /// Says what a send would cost and whether it would be accepted; stores and charges nothing.
-pub async fn quote(
-    app: &App,
-    caller: &AccountCaller,
-    message: NewMessage,
-) -> Result<Quote, Fault> {
+pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Result<Quote, Fault> {
     let (priced, encoding) = match prepare(app, caller, message).await {
         Ok(prepared) => prepared,
         Err(Failure::Fault(fault)) => return Err(fault),
@@ -186,8 +179,8 @@ fn check_content(channel: Channel, message: &NewMessage) -> Result<(), Failure<S
     }
     if let Some(subject) = &message.subject {
         let rule = "Only an e-mail has a subject: one line of at most 998 characters.";
-        let is_line = subject.chars().count() <= SUBJECT_CHARS_MAX
-            && !subject.chars().any(char::is_control);
+        let is_line =
+            subject.chars().count() <= SUBJECT_CHARS_MAX && !subject.chars().any(char::is_control);
         if channel != Channel::Email || !is_line {
             return Err(refused(SendRefusal::InvalidContent, SUBJECT, rule));
         }

@@ -75,7 +75,11 @@ impl PageArgs {
             None => PAGE_DEFAULT,
             Some(size) => match u64::try_from(size) {
                 Ok(size) if size <= PAGE_MAX => size,
-                _ => return Err(bad_input(format!("A page has 0 to {PAGE_MAX} rows; {size} do not fit."))),
+                _ => {
+                    return Err(bad_input(format!(
+                        "A page has 0 to {PAGE_MAX} rows; {size} do not fit."
+                    )));
+                }
             },
         };
         let position = |cursor: &Option<String>| {

@@ -7,9 +7,7 @@ use std::{
 };
 
 use entity::{message::Channel, price};
-use sea_orm::{
-    ActiveEnum, ActiveValue::Set, EntityTrait, Iterable, sea_query::OnConflict,
-};
+use sea_orm::{ActiveEnum, ActiveValue::Set, EntityTrait, Iterable, sea_query::OnConflict};
 
 use super::{Fault, account::stored, caller::OperatorCaller};
 use crate::{App, money::Micros};
@@ -133,11 +131,7 @@ pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
 }
 
 /// Carries a diff out. Messages that were accepted keep what they cost.
-pub async fn commit(
-    app: &App,
-    _operator: &OperatorCaller,
-    diff: PriceDiff,
-) -> Result<(), Fault> {
+pub async fn commit(app: &App, _operator: &OperatorCaller, diff: PriceDiff) -> Result<(), Fault> {
     let now = app.clock.now();
     let txn = app.db.begin_write().await?;
     let written = diff.added.into_iter().chain(diff.changed.into_iter().map(|(_, row)| row));

@@ -46,7 +46,8 @@ fn phone_number(to: &str) -> Result<(String, String), &'static str> {
     if !to.starts_with('+') {
         return Err(RULE);
     }
-    let number = PhoneNumber::parse(to).filter(|number| number.extension().is_none()).ok_or(RULE)?;
+    let number =
+        PhoneNumber::parse(to).filter(|number| number.extension().is_none()).ok_or(RULE)?;
     let country = number.country().code;
     if country == "001" {
         return Err("Satellite and other numbers without a country cannot be reached.");

@@ -163,9 +163,7 @@ pub async fn create(
         .await
         .map_err(|error| match is_unique_violation(&error) {
             // The unique index decides, so two at once cannot both take it.
-            true => {
-                refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
-            }
+            true => refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN),
             false => error.into(),
         })?;
     api_key::Entity::insert(api_key.clone().into_active_model())
@@ -225,14 +223,15 @@ pub async fn update(
     };
     to.search_text = Set(search_text(&name, external_id.as_deref()));
     to.name = Set(name);
-    let changed = write(app, &txn, found.id, to).await.map_err(|error| {
-        match is_unique_violation(&error) {
-            true => {
-                refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
+    let changed =
+        write(app, &txn, found.id, to).await.map_err(|error| {
+            match is_unique_violation(&error) {
+                true => {
+                    refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
+                }
+                false => error.into(),
             }
-            false => error.into(),
-        }
-    })?;
+        })?;
     txn.commit().await?;
     Ok(changed)
 }
@@ -276,9 +275,9 @@ pub async fn reactivate(
 ) -> Result<account::Model, Failure<ReactivateSubAccountRefusal>> {
     let txn = app.db.begin_write().await?;
     billing::lock_team(&txn, main.team_id()).await?;
-    let found = find_sub_account(&txn, main.team_id(), account).await?.ok_or_else(|| {
-        refused(ReactivateSubAccountRefusal::NotFound, &["account"], NOT_FOUND)
-    })?;
+    let found = find_sub_account(&txn, main.team_id(), account)
+        .await?
+        .ok_or_else(|| refused(ReactivateSubAccountRefusal::NotFound, &["account"], NOT_FOUND))?;
     let changed = match found.status {
         AccountStatus::Active => found,
         _ => write_status(app, &txn, found.id, AccountStatus::Active, None).await?,

@@ -42,9 +42,10 @@ pub async fn list(
     main: &MainCaller,
     filter: &SubAccountFilter,
     field: SubAccountOrderField,
-    order: Order,
+    is_ascending: bool,
     page: &PageArgs,
 ) -> Result<Page<account::Model>, Fault> {
+    let order = if is_ascending { Order::Asc } else { Order::Desc };
     let keyset = page.keyset(list_name(field, &order))?;
     let select = account::Entity::of_team(main.team_id())
         .filter(account::Column::IsSubAccount.eq(true))
@@ -119,9 +120,7 @@ async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
         Expr::col(account::Column::TotalSpentMicros)
             .gte(Expr::col(account::Column::CreditLimitMicros)),
     );
-    Ok(Condition::any()
-        .add(account::Column::Status.ne(AccountStatus::Active))
-        .add(is_at_limit))
+    Ok(Condition::any().add(account::Column::Status.ne(AccountStatus::Active)).add(is_at_limit))
 }
 
 /// Whether the metadata's `key` holds exactly the text `value`.

@@ -11,8 +11,9 @@ use entity::{
     usage_day,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait,
-    FromQueryResult, QueryFilter, QuerySelect, Select,
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
+    QuerySelect, Select,
     sea_query::{Expr, OnConflict, SimpleExpr},
 };
 use uuid::Uuid;
@@ -242,10 +243,8 @@ async fn summed(
     rows_max: usize,
 ) -> Result<Vec<SummedRow>, Fault> {
     use usage_day::Column;
-    let mut select = select
-        .select_only()
-        .filter(Column::Day.gte(range.from))
-        .filter(Column::Day.lte(range.to));
+    let mut select =
+        select.select_only().filter(Column::Day.gte(range.from)).filter(Column::Day.lte(range.to));
     let month = || month_of_day(app.db.backend());
     let dimensions: [(UsageDimension, &str, SimpleExpr); 5] = [
         (UsageDimension::Day, "day", Expr::col(Column::Day)),
@@ -346,8 +345,7 @@ pub async fn export(
 ) -> Result<Vec<ExportLine>, Fault> {
     use entity::account;
     let range = DateRange::checked(Some(range), app.clock.now())?;
-    let mut accounts = account::Entity::find()
-        .filter(account::Column::IsSubAccount.eq(true));
+    let mut accounts = account::Entity::find().filter(account::Column::IsSubAccount.eq(true));
     let mut days = usage_day::Entity::find();
     if let Some(team_id) = team_id {
         accounts = accounts.filter(account::Column::TeamId.eq(team_id));

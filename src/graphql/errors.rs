@@ -4,9 +4,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use async_graphql::{
-    ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName,
-};
+use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName};
 use sea_orm::DbErr;
 
 use crate::domain::{Failure, Fault, Refusal};
@@ -24,7 +22,6 @@ pub enum Code {
     PayloadTooLarge,
     MethodNotAllowed,
     UnsupportedMediaType,
-    NotFound,
     Unavailable,
     InternalServerError,
 }
@@ -42,10 +39,17 @@ impl Code {
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
-            Self::NotFound => "NOT_FOUND",
             Self::Unavailable => "UNAVAILABLE",
             Self::InternalServerError => "INTERNAL_SERVER_ERROR",
         }
+    }
+}
+
+/// The code that an error was given.
+pub fn code_of(error: &ServerError) -> Option<&str> {
+    match error.extensions.as_ref()?.get("code")? {
+        async_graphql::Value::String(code) => Some(code),
+        _ => None,
     }
 }
 
@@ -57,10 +61,7 @@ pub fn error(code: Code, message: impl Into<String>) -> ServerError {
 }
 
 pub fn set_code(error: &mut ServerError, code: Code) {
-    error
-        .extensions
-        .get_or_insert_with(ErrorExtensionValues::default)
-        .set("code", code.as_str());
+    error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", code.as_str());
 }
 
 /// Gives an error of the execution its code and the words that may be shown. Resolvers return a
@@ -85,7 +86,8 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
         Fault::KeyRevoked => (Code::Unauthenticated, fault.to_string()),
         Fault::Database(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) => {
             tracing::error!(request.id = request_id, %fault, "The database cannot be reached");
-            let message = "The database cannot be reached; try again, with the same idempotency key.";
+            let message =
+                "The database cannot be reached; try again, with the same idempotency key.";
             (Code::Unavailable, message.to_owned())
         }
         Fault::Database(_) | Fault::Broken(_) => {

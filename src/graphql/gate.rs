@@ -125,7 +125,9 @@ impl<'d> Measured<'d> {
         for selection in &set.node.items {
             let part = match &selection.node {
                 Selection::Field(field) => self.field(&field.node)?,
-                Selection::InlineFragment(inline) => self.selection_set(&inline.node.selection_set)?,
+                Selection::InlineFragment(inline) => {
+                    self.selection_set(&inline.node.selection_set)?
+                }
                 Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name)?,
             };
             sum.size = sum.size.saturating_add(part.size);

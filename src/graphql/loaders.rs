@@ -117,9 +117,11 @@ impl Loader<KeysOf> for Rows {
         let mut loaded = HashMap::new();
         for (page, accounts) in grouped(keys, |key| (key.page.clone(), key.account_id)) {
             let pages = api_key_list::list_many(&self.app, &main, &accounts, &page).await?;
-            loaded.extend(pages.into_iter().map(|(account_id, found)| {
-                (KeysOf { account_id, page: page.clone() }, found)
-            }));
+            loaded.extend(
+                pages
+                    .into_iter()
+                    .map(|(account_id, found)| (KeysOf { account_id, page: page.clone() }, found)),
+            );
         }
         Ok(loaded)
     }
@@ -133,8 +135,7 @@ impl Loader<UsageOf> for Rows {
         let mut loaded = HashMap::new();
         let question = |key: &UsageOf| ((key.range, key.group_by.clone()), key.account_id);
         for ((range, group_by), accounts) in grouped(keys, question) {
-            let found =
-                domain::usage::of_accounts(&self.app, &accounts, range, &group_by).await?;
+            let found = domain::usage::of_accounts(&self.app, &accounts, range, &group_by).await?;
             loaded.extend(found.into_iter().map(|(account_id, usage)| {
                 (UsageOf { account_id, range, group_by: group_by.clone() }, usage)
             }));

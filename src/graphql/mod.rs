@@ -1,0 +1,206 @@
+//! The schema: its features merged, and the one way a request is executed.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    EmptySubscription, MergedObject, Request, Response, Schema, ServerError, Variables,
+    dataloader::DataLoader,
+};
+use entity::api_key::Role;
+
+use crate::{App, domain::caller::Caller};
+
+mod access;
+mod account;
+mod api_key;
+pub mod errors;
+mod gate;
+mod ledger;
+mod loaders;
+mod mend;
+mod message;
+mod page;
+pub mod scalars;
+mod shape;
+mod sub_account;
+mod team;
+mod usage;
+mod viewer;
+
+use access::Viewpoint;
+use errors::{Code, error, one_line, set_code};
+use loaders::Rows;
+use shape::Shape;
+
+/// What can be asked. What a field needs, and what it shows to which key, stands in its description.
+#[derive(MergedObject, Default)]
+pub struct Query(
+    viewer::ViewerQuery,
+    account::AccountQuery,
+    message::MessageQuery,
+    sub_account::SubAccountQuery,
+    ledger::LedgerQuery,
+    team::TeamQuery,
+);
+
+/// What can be done. Every field answers with a payload: the object, null exactly when refused, and
+/// errors. A field is null if it failed otherwise; a top-level error then says why.
+#[derive(MergedObject, Default)]
+pub struct Mutation(
+    message::MessageMutation,
+    sub_account::SubAccountMutation,
+    api_key::ApiKeyMutation,
+    team::TeamMutation,
+);
+
+type TollgateSchema = Schema<Query, Mutation, EmptySubscription>;
+
+/// The schema, and what each role sees of it.
+#[derive(Clone)]
+pub struct Api {
+    app: Arc<App>,
+    schema: TollgateSchema,
+    shapes: Arc<Shapes>,
+}
+
+struct Shapes {
+    full: Shape,
+    operator: Shape,
+    main_account: Shape,
+    sub_account: Shape,
+}
+
+/// A request for one operation.
+#[derive(Debug, Default)]
+pub struct Operation {
+    pub query: String,
+    pub operation_name: Option<String>,
+    pub variables: Variables,
+}
+
+/// What a request gets back.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was executed, wholly or in part.
+    Executed(Response),
+    /// Nothing was executed.
+    Refused(Vec<ServerError>),
+}
+
+/// The whole schema in the schema language, hidden fields too.
+pub fn sdl() -> String {
+    let options = async_graphql::SDLExportOptions::new().include_specified_by();
+    schema().finish().sdl_with_options(options)
+}
+
+fn schema() -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription).disable_suggestions()
+}
+
+impl Api {
+    pub async fn new(app: Arc<App>) -> Self {
+        let schema = schema().data(Arc::clone(&app)).finish();
+        let shapes = Shapes {
+            full: shape_of(&schema, Viewpoint::Everything).await,
+            operator: shape_of(&schema, Viewpoint::Role(Role::Operator)).await,
+            main_account: shape_of(&schema, Viewpoint::Role(Role::MainAccount)).await,
+            sub_account: shape_of(&schema, Viewpoint::Role(Role::SubAccount)).await,
+        };
+        Self { app, schema, shapes: Arc::new(shapes) }
+    }
+
+    /// Executes a request of this caller. `request_id` is what is shown of an internal error.
+    pub async fn execute(&self, caller: Caller, operation: Operation, request_id: &str) -> Answer {
+        let Operation { query, operation_name, variables } = operation;
+        if query.chars().count() > gate::QUERY_CHARS_MAX {
+            let message = format!("A query has at most {} characters.", gate::QUERY_CHARS_MAX);
+            return Answer::refused(error(Code::QueryTooLarge, message));
+        }
+        let mut request = Request::new(query).variables(variables.clone());
+        request.operation_name.clone_from(&operation_name);
+        let document = match request.parsed_query() {
+            Ok(document) => document.clone(),
+            Err(failure) => return Answer::refused(parse_failure(&failure)),
+        };
+        let checked = gate::check_cost(&document).and_then(|()| {
+            let shape = self.shapes.of(caller.role());
+            gate::check_hidden(&document, &variables, &self.shapes.full, shape)
+        });
+        if let Err(refused) = checked {
+            return Answer::refused(refused);
+        }
+        if let Err(refused) = check_operation_name(&document, operation_name.as_deref()) {
+            return Answer::refused(refused);
+        }
+
+        let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone() };
+        let request = request
+            .data(Viewpoint::Role(caller.role()))
+            .data(DataLoader::new(rows, tokio::spawn))
+            .data(caller);
+        let mut response = self.schema.execute(request).await;
+        // A request that was executed at all has data or the path of a failed field.
+        let was_executed = response.data != async_graphql::Value::Null
+            || response.errors.iter().any(|error| !error.path.is_empty());
+        if !was_executed {
+            return Answer::Refused(response.errors.into_iter().map(invalid).collect());
+        }
+        let operation_name = operation_name.as_deref();
+        mend::mend(&mut response, &document, operation_name, &variables, &self.shapes.full);
+        let settle = |error| errors::settle(error, request_id);
+        response.errors = response.errors.into_iter().map(settle).collect();
+        Answer::Executed(response)
+    }
+}
+
+impl Shapes {
+    fn of(&self, role: Role) -> &Shape {
+        match role {
+            Role::Operator => &self.operator,
+            Role::MainAccount => &self.main_account,
+            Role::SubAccount => &self.sub_account,
+        }
+    }
+}
+
+impl Answer {
+    pub fn refused(error: ServerError) -> Self {
+        Self::Refused(vec![error])
+    }
+}
+
+async fn shape_of(schema: &TollgateSchema, viewpoint: Viewpoint) -> Shape {
+    let answer = schema.execute(Request::new(shape::INTROSPECTION).data(viewpoint)).await;
+    let answer = answer.data.into_json().expect("introspection is plain JSON");
+    Shape::read(answer).expect("introspection answers what was asked")
+}
+
+/// The parser's errors draw pictures and echo the query; one line with a position is enough.
+fn parse_failure(failure: &ServerError) -> ServerError {
+    let mut refused = error(Code::GraphqlParseFailed, "The query is not written in GraphQL.");
+    refused.locations.clone_from(&failure.locations);
+    refused
+}
+
+fn invalid(mut failure: ServerError) -> ServerError {
+    failure.message = one_line(&failure.message);
+    failure.source = None;
+    set_code(&mut failure, Code::GraphqlValidationFailed);
+    failure
+}
+
+fn check_operation_name(
+    document: &async_graphql::parser::types::ExecutableDocument,
+    name: Option<&str>,
+) -> Result<(), ServerError> {
+    let mut names = document.operations.iter().map(|(name, _)| name.map(|name| name.as_str()));
+    let is_found = match name {
+        Some(name) => names.any(|known| known == Some(name)),
+        None => names.count() == 1,
+    };
+    let message = match name {
+        Some(_) => "The document has no operation of this operationName.",
+        None => "The document has several operations; name one as operationName.",
+    };
+    if is_found { Ok(()) } else { Err(error(Code::OperationResolutionFailure, message)) }
+}

@@ -1,27 +1,95 @@
-//! Relay connections over the domain's pages.
+//! Relay's cursor connections over the domain's pages.
 
-use async_graphql::{
-    Context, Object, OutputType, Result,
-    connection::{Connection, Edge},
-};
+use std::borrow::Cow;
+
+use async_graphql::{Context, Object, OutputType, Result, SimpleObject, TypeName};
 
 use crate::domain::{
     bad_input,
     page::{Page, PageArgs},
 };
 
-/// A connection with opaque cursors and a count of all rows.
-pub type List<N> = Connection<String, N, Total>;
+/// One page of a list (Relay's cursor connections).
+pub struct List<N> {
+    edges: Vec<ListEdge<N>>,
+    has_previous: bool,
+    has_next: bool,
+    /// Present if it was asked for.
+    total: Option<u64>,
+}
 
-/// The count of a connection's rows, present if it was asked for.
-pub struct Total(Option<u64>);
+/// A node of a page, with its place in the list.
+pub struct ListEdge<N> {
+    cursor: String,
+    node: N,
+}
 
-#[Object]
-impl Total {
-    /// How many there are in all pages together. Counted only when selected.
+/// Where a page stands in its list.
+#[derive(SimpleObject)]
+pub struct PageInfo {
+    /// Whether there is more before this page. Paging forward, this is so if a cursor was given.
+    has_previous_page: bool,
+    /// Whether there is more after this page. Paging backward, this is so if a cursor was given.
+    has_next_page: bool,
+    /// The cursor of the page's first node; null if the page is empty.
+    start_cursor: Option<String>,
+    /// The cursor of the page's last node; null if the page is empty.
+    end_cursor: Option<String>,
+}
+
+impl<N: OutputType> TypeName for List<N> {
+    fn type_name() -> Cow<'static, str> {
+        format!("{}Connection", N::type_name()).into()
+    }
+}
+
+impl<N: OutputType> TypeName for ListEdge<N> {
+    fn type_name() -> Cow<'static, str> {
+        format!("{}Edge", N::type_name()).into()
+    }
+}
+
+/// One page of a list.
+#[Object(name_type)]
+impl<N: OutputType> List<N> {
+    /// The page's nodes with their cursors.
+    async fn edges(&self) -> &[ListEdge<N>] {
+        &self.edges
+    }
+
+    /// The page's nodes.
+    async fn nodes(&self) -> Vec<&N> {
+        self.edges.iter().map(|edge| &edge.node).collect()
+    }
+
+    /// Where the page stands in its list.
+    async fn page_info(&self) -> PageInfo {
+        PageInfo {
+            has_previous_page: self.has_previous,
+            has_next_page: self.has_next,
+            start_cursor: self.edges.first().map(|edge| edge.cursor.clone()),
+            end_cursor: self.edges.last().map(|edge| edge.cursor.clone()),
+        }
+    }
+
+    /// How many nodes all pages have together. Counted only when selected.
     async fn total_count(&self) -> Result<i32> {
-        let total = self.0.and_then(|total| i32::try_from(total).ok());
+        let total = self.total.and_then(|total| i32::try_from(total).ok());
         Ok(total.ok_or_else(|| bad_input("There are too many to be counted."))?)
+    }
+}
+
+/// A node of a page, with its place in the list.
+#[Object(name_type)]
+impl<N: OutputType> ListEdge<N> {
+    /// The node's place in this list and order, to page from; it says nothing else.
+    async fn cursor(&self) -> &str {
+        &self.cursor
+    }
+
+    /// The node.
+    async fn node(&self) -> &N {
+        &self.node
     }
 }
 
@@ -39,11 +107,11 @@ pub fn page_args(
 
 /// A page as a connection of `node`s.
 pub fn list<M, N: OutputType>(page: Page<M>, node: impl Fn(M) -> N) -> List<N> {
-    let mut connection = Connection::with_additional_fields(
-        page.has_previous,
-        page.has_next,
-        Total(page.total),
-    );
-    connection.edges.extend(page.rows.into_iter().map(|(cursor, row)| Edge::new(cursor, node(row))));
-    connection
+    let edge = |(cursor, row)| ListEdge { cursor, node: node(row) };
+    List {
+        edges: page.rows.into_iter().map(edge).collect(),
+        has_previous: page.has_previous,
+        has_next: page.has_next,
+        total: page.total,
+    }
 }

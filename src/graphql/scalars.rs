@@ -6,10 +6,7 @@ use serde_json::Map;
 
 use crate::money::{GivenAmount, Micros};
 
-/// Money in cents, as a JSON number: whole where it can be (4500), else with up to four decimals
-/// (0.04). 4500.0 and 4.5e3 are 4500. No amount is beyond 100000000000 cents, so every value
-/// survives a double. What has more decimals or is beyond that bound is refused by the field it was
-/// given to.
+/// GraphQL's `Cents`, described there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cents(pub GivenAmount);
 
@@ -19,6 +16,10 @@ impl From<Micros> for Cents {
     }
 }
 
+/// Money in cents, as a JSON number: whole where it can be (4500), else with up to four decimals
+/// (0.04). 4500.0 and 4.5e3 are 4500. No amount is beyond 100000000000 cents, so every value
+/// survives a double. What has more decimals or is beyond that bound is refused by the field it was
+/// given to.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
 impl ScalarType for Cents {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -38,10 +39,11 @@ impl ScalarType for Cents {
     }
 }
 
-/// A moment in UTC (RFC 3339), such as 2026-11-23T10:00:00.000Z.
+/// GraphQL's `DateTime`, described there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
+/// A moment in UTC (RFC 3339), such as 2026-11-23T10:00:00.000Z.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -60,10 +62,11 @@ impl ScalarType for DateTime {
     }
 }
 
-/// A day in UTC, as YYYY-MM-DD.
+/// GraphQL's `Date`, described there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date(pub NaiveDate);
 
+/// A day in UTC, as YYYY-MM-DD.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339#section-5.6")]
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -82,19 +85,23 @@ impl ScalarType for Date {
     }
 }
 
-/// A JSON object of your own; kept as it is, numbers exactly.
+/// GraphQL's `JSONObject`, described there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JSONObject(pub Map<String, serde_json::Value>);
+pub struct JsonObject(pub Map<String, serde_json::Value>);
 
-impl JSONObject {
+impl JsonObject {
     /// A column that holds an object.
     pub fn from_column(value: Option<&serde_json::Value>) -> Option<Self> {
         value.and_then(serde_json::Value::as_object).cloned().map(Self)
     }
 }
 
-#[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-4")]
-impl ScalarType for JSONObject {
+/// A JSON object of your own; kept as it is, numbers exactly.
+#[Scalar(
+    name = "JSONObject",
+    specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-4"
+)]
+impl ScalarType for JsonObject {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value.into_json() {
             Ok(serde_json::Value::Object(object)) => Ok(Self(object)),

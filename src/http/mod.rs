@@ -1,0 +1,94 @@
+//! The server's surface: routes, request ids, the access log, and an orderly end.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    response::Response,
+    routing::{get, post},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::{
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    set_header::SetResponseHeaderLayer,
+    trace::TraceLayer,
+};
+
+use crate::{
+    App,
+    graphql::{
+        Api,
+        errors::{Code, error},
+    },
+};
+
+mod graphql;
+mod health;
+
+pub use graphql::{BODY_BYTES_MAX, REQUEST_DEADLINE};
+
+/// How long requests that were begun may take when the server stops.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    app: Arc<App>,
+    api: Api,
+    /// Cancelled when the server is to stop: it is not ready any more.
+    stop: CancellationToken,
+}
+
+/// All routes.
+pub async fn router(app: Arc<App>, stop: CancellationToken) -> Router {
+    let api = Api::new(Arc::clone(&app)).await;
+    let log = TraceLayer::new_for_http().make_span_with(|request: &axum::extract::Request| {
+        let id = request.extensions().get::<RequestId>();
+        let id = id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
+        // The path alone: nothing of a key or a query is logged.
+        tracing::info_span!(
+            "request", request.id = id, method = %request.method(), path = request.uri().path()
+        )
+    });
+    Router::new()
+        .route("/graphql", post(graphql::execute).fallback(graphql::method_not_allowed))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(nothing_here)
+        .layer(log)
+        .layer(SetResponseHeaderLayer::overriding(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .with_state(Shared { app, api, stop })
+}
+
+/// Serves until `stop`, then lets requests that were begun finish.
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let router = router(app, stop.clone()).await;
+    let stopped = stop.clone();
+    let served = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stopped.cancelled().await });
+    tokio::select! {
+        served = served.into_future() => served,
+        () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_DEADLINE).await } => {
+            tracing::warn!("Some requests did not finish before the server stopped");
+            Ok(())
+        }
+    }
+}
+
+async fn nothing_here(uri: Uri) -> Response {
+    tracing::debug!(path = uri.path(), "Nothing is served at this path");
+    let message = "There is nothing here. GraphQL is at POST /graphql.";
+    graphql::refuse(StatusCode::NOT_FOUND, error(Code::BadUserInput, message))
+}

@@ -8,9 +8,7 @@ use entity::{
     ledger_entry::LedgerKind,
     message::{self, MessageStatus},
 };
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter};
 
 use super::{
     Cause, Movements, PricedMessage, SendRefusal, add_to_total_spent, lock_team,
@@ -40,7 +38,8 @@ pub async fn accept(
     messages: Vec<PricedMessage>,
 ) -> Result<Vec<Verdict>, Fault> {
     let txn = app.db.begin_write().await?;
-    let team = lock_team(&txn, caller.team_id).await?.ok_or(Fault::Broken("a key's team exists"))?;
+    let team =
+        lock_team(&txn, caller.team_id).await?.ok_or(Fault::Broken("a key's team exists"))?;
     let mut standing = read_standing(app, &txn, caller, stored(team.balance_micros)).await?;
     let mut earlier = read_earlier(&txn, caller, &messages).await?;
 

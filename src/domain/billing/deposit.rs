@@ -90,9 +90,7 @@ pub async fn top_up(
 
     match deposit(app, top_up.team_id, LedgerKind::TopUp, amount, key, note).await? {
         Outcome::Done(deposited) => Ok(deposited),
-        Outcome::NoTeam => {
-            Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND))
-        }
+        Outcome::NoTeam => Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND)),
         Outcome::Conflict => {
             let field = &["input", "idempotencyKey"];
             Err(refused(Refusal::IdempotencyConflict, field, CONFLICT))
@@ -125,9 +123,7 @@ pub async fn adjust(
     let kind = LedgerKind::Adjustment;
     match deposit(app, adjustment.team_id, kind, amount, key, Some(reason)).await? {
         Outcome::Done(deposited) => Ok(deposited),
-        Outcome::NoTeam => {
-            Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND))
-        }
+        Outcome::NoTeam => Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND)),
         Outcome::Conflict => {
             let field = &["input", "idempotencyKey"];
             Err(refused(Refusal::IdempotencyConflict, field, CONFLICT))
@@ -178,8 +174,7 @@ async fn deposit(
     }
 
     let mut movements = Movements::of(app, &team);
-    let cause =
-        Cause { idempotency_key: Some(idempotency_key), note, ..Cause::default() };
+    let cause = Cause { idempotency_key: Some(idempotency_key), note, ..Cause::default() };
     let Some(entry) = movements.add(kind, amount, cause).cloned() else {
         return Ok(Outcome::OutOfBounds);
     };

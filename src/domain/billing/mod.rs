@@ -29,7 +29,7 @@ mod refund;
 mod verdict;
 
 pub use accept::{Verdict, accept, quote};
-pub use deposit::{Adjustment, AdjustRefusal, Deposited, TopUp, TopUpRefusal, adjust, top_up};
+pub use deposit::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adjust, top_up};
 pub use refund::{cancel_queued, refund};
 pub use verdict::{PriceRefusal, PricedMessage, SendRefusal};
 

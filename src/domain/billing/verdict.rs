@@ -116,7 +116,9 @@ impl Standing {
             Err(PriceRefusal::NoPrice) => return Judgement::Refuse(SendRefusal::NoPrice),
         };
         match self.environment {
-            Environment::Test => message.simulated.map_or(Judgement::Accept(cost), Judgement::Refuse),
+            Environment::Test => {
+                message.simulated.map_or(Judgement::Accept(cost), Judgement::Refuse)
+            }
             // What costs nothing is not blocked by money.
             Environment::Live if cost == Micros::ZERO => Judgement::Accept(cost),
             Environment::Live if self.is_at_limit(cost) => {
@@ -145,7 +147,9 @@ impl SendRefusal {
                 "Another message was accepted under this idempotencyKey; use a new key for a new \
                  message."
             }
-            Self::AccountSuspended => "The account is suspended; its main account can reactivate it.",
+            Self::AccountSuspended => {
+                "The account is suspended; its main account can reactivate it."
+            }
             Self::AccountInactive => "The account is inactive; its main account can reactivate it.",
             Self::ChannelUnavailable => match channel {
                 Channel::Sms => "This server has no carrier for SMS; ask who runs it.",
@@ -153,7 +157,9 @@ impl SendRefusal {
                 Channel::Whatsapp => "This server has no carrier for WHATSAPP; ask who runs it.",
                 Channel::Telegram => "This server has no carrier for TELEGRAM; ask who runs it.",
             },
-            Self::NoPrice => "There is no price for this destination, so nothing can be sent there.",
+            Self::NoPrice => {
+                "There is no price for this destination, so nothing can be sent there."
+            }
             Self::CreditLimitReached => {
                 "The account's totalSpent has reached its creditLimit; its main account can raise it."
             }
@@ -171,9 +177,7 @@ impl SendRefusal {
             Self::InvalidRecipient | Self::NoPrice => &["input", "to"],
             Self::InvalidContent => &["input", "text"],
             Self::MetadataInvalid => &["input", "metadata"],
-            Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => {
-                &["input", "idempotencyKey"]
-            }
+            Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => &["input", "idempotencyKey"],
             Self::ChannelUnavailable => &["input", "channel"],
             Self::AccountSuspended
             | Self::AccountInactive

@@ -1,0 +1,315 @@
+//! `tollgate demo`: the example of the README, built through real charges, and served.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use entity::{api_key::Environment, message::Channel};
+use uuid::Uuid;
+
+use super::{connect, explain, make_current, serve};
+use crate::{
+    App,
+    carrier::{Carriers, sandbox::Sandbox},
+    clock::SystemClock,
+    db::lock_for_serving,
+    domain::{
+        api_key::{self, FIRST_KEY_NAME, NewApiKey},
+        api_key_list,
+        billing::{self, TopUp, Verdict},
+        caller::{LiveMainCaller, OperatorCaller},
+        message::{self, NewMessage},
+        page::PageArgs,
+        price_import::{self, PriceDiff, PriceRow},
+        sub_account::{self, AccountRef, NewSubAccount},
+        team,
+    },
+    money::Micros,
+};
+
+const TEAM_NAME: &str = "Acme";
+const KEY_NAME: &str = "Demo";
+/// Dear, so that a limit can be reached by hand.
+const SMS_PRICE: Micros = Micros::from_cents(500);
+/// What the balance is when the example stands.
+const BALANCE_CENTS: i32 = 500_00;
+
+/// A sub-account of the example.
+pub struct Client {
+    pub name: &'static str,
+    pub external_id: &'static str,
+    pub messages: i32,
+    pub credit_limit: Option<Micros>,
+}
+
+/// Spent $45 of $100, $120 of $200, and $30 without a limit.
+pub const CLIENTS: [Client; 3] = [
+    Client {
+        name: "Client ABC",
+        external_id: "client-abc",
+        messages: 9,
+        credit_limit: Some(Micros::from_cents(100_00)),
+    },
+    Client {
+        name: "Client XYZ",
+        external_id: "client-xyz",
+        messages: 24,
+        credit_limit: Some(Micros::from_cents(200_00)),
+    },
+    Client { name: "Partner Co", external_id: "partner-co", messages: 6, credit_limit: None },
+];
+
+#[derive(Args)]
+pub struct DemoArgs {
+    /// Keep the data in this folder; without it the data is gone when the demo stops.
+    #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
+    data: Option<PathBuf>,
+    /// Use this empty database instead. It is migrated.
+    #[arg(long, hide_env_values = true)]
+    database_url: Option<String>,
+    #[command(flatten)]
+    listen: serve::ListenArgs,
+    /// Print the address and the keys as one JSON object, once it listens.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The keys that the demo prints.
+pub struct DemoKeys {
+    pub operator: String,
+    pub main: String,
+    /// In the order of [`CLIENTS`].
+    pub clients: Vec<String>,
+}
+
+pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
+    let listener = args.listen.bind().await?;
+    // Kept until the server stops; its drop deletes the folder.
+    let mut temporary = None;
+    let url = match (&args.database_url, &args.data) {
+        (Some(url), _) => url.clone(),
+        (None, Some(folder)) => {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("{} cannot be made", folder.display()))?;
+            format!("sqlite://{}?mode=rwc", folder.join("tollgate.db").display())
+        }
+        (None, None) => {
+            let folder = tempfile::Builder::new().prefix("tollgate-demo-").tempdir()?;
+            let url = format!("sqlite://{}?mode=rwc", folder.path().join("tollgate.db").display());
+            temporary = Some(folder);
+            url
+        }
+    };
+    let _serving = lock_for_serving(&url)?;
+    let db = connect(&url, 8).await?;
+    make_current(&db, true).await?;
+    let (app, key_uses) = App::new(db, Arc::new(SystemClock), Carriers::all(Arc::new(Sandbox)));
+
+    let (keys, is_fresh) = stand(&app).await?;
+    let address = listener.local_addr()?;
+    if args.json {
+        let started = serde_json::json!({
+            "url": format!("http://{address}/graphql"),
+            "keys": {
+                "operator": keys.operator,
+                "main": keys.main,
+                "clientAbc": keys.clients[0],
+                "clientXyz": keys.clients[1],
+                "partnerCo": keys.clients[2],
+            },
+        });
+        println!("{started}");
+    } else {
+        greet(&keys, is_fresh, &format!("http://{address}/graphql"));
+        match (&temporary, &args.data) {
+            (Some(_), _) => println!("The data is gone when you stop this; --data DIR keeps it."),
+            (None, Some(folder)) => println!("The data is kept in {}.", folder.display()),
+            (None, None) => {}
+        }
+    }
+    serve::serve_until_stopped(listener, app, key_uses).await
+}
+
+/// Builds the example in an empty database, or takes it up again with fresh keys; any other data is
+/// refused. Says whether it was built now.
+pub async fn stand(app: &App) -> anyhow::Result<(DemoKeys, bool)> {
+    let operator = OperatorCaller::on_the_command_line();
+    let two = PageArgs { first: Some(2), ..PageArgs::default() };
+    let teams = team::list(app, &operator, &two).await?.rows;
+    let is_empty =
+        teams.is_empty() && api_key_list::list_for_operator(app, &operator, None).await?.is_empty();
+    if is_empty {
+        return Ok((build(app, &operator).await?, true));
+    }
+    let mut is_example = !teams.is_empty();
+    let oldest = teams.last().map(|(_, team)| team.id).unwrap_or_default();
+    for client in CLIENTS {
+        let account = AccountRef::ExternalId(client.external_id.to_owned());
+        is_example &= account.find_in(oldest, &app.db.read).await?.is_some();
+    }
+    if !is_example || teams.len() > 1 {
+        bail!(
+            "this database holds other data than the demo's; choose an empty folder with --data, \
+             or serve it with `tollgate serve`"
+        );
+    }
+    Ok((renew_keys(app, &operator, oldest).await?, false))
+}
+
+async fn build(app: &App, operator: &OperatorCaller) -> anyhow::Result<DemoKeys> {
+    let price = PriceRow {
+        channel: Channel::Sms,
+        prefix: "1".to_owned(),
+        country: Some("US".to_owned()),
+        price: SMS_PRICE,
+    };
+    let prices = PriceDiff { changed: vec![(SMS_PRICE, price)], ..PriceDiff::default() };
+    price_import::commit(app, operator, prices).await?;
+
+    let created = team::create(app, operator, TEAM_NAME).await.map_err(explain)?;
+    let messages: i32 = CLIENTS.iter().map(|client| client.messages).sum();
+    let spent = SMS_PRICE.checked_mul(messages).context("the example's spend is money")?;
+    let amount = Micros::from_cents(BALANCE_CENTS).checked_add(spent);
+    let top_up = TopUp {
+        team_id: Some(created.team.id),
+        amount: Ok(amount.context("the example's balance is money")?),
+        idempotency_key: "demo".to_owned(),
+        note: Some("Opening balance of the demo".to_owned()),
+    };
+    billing::top_up(app, operator, top_up).await.map_err(explain)?;
+
+    let main_key = created.plain_key.reveal().to_owned();
+    let main = main_caller(app, &main_key).await?;
+    let mut clients = Vec::new();
+    for client in CLIENTS {
+        let new = NewSubAccount {
+            name: client.name.to_owned(),
+            external_id: Some(client.external_id.to_owned()),
+            credit_limit: client.credit_limit.map(Ok),
+            metadata: None,
+            team_balance_visible: true,
+        };
+        let (_, _, key) = sub_account::create(app, &main, new).await.map_err(explain)?;
+        send_messages(app, key.reveal(), &client).await?;
+        clients.push(key.reveal().to_owned());
+    }
+    Ok(DemoKeys { operator: operator_key(app, operator).await?, main: main_key, clients })
+}
+
+/// Spends what the example says, through the same path as every send.
+async fn send_messages(app: &App, key: &str, client: &Client) -> anyhow::Result<()> {
+    let caller = api_key::authenticate(app, key).await?.context("a new key is valid")?.account()?;
+    let messages = (0..client.messages).map(|number| NewMessage {
+        to: format!("+12025550{number:03}"),
+        text: format!("Hello from {}", client.name),
+        ..NewMessage::default()
+    });
+    for verdict in message::send(app, &caller, messages.collect()).await? {
+        if let Verdict::Refused(refusal) = verdict {
+            bail!("the example cannot be built: {}", refusal.message);
+        }
+    }
+    Ok(())
+}
+
+/// New keys under the demo's name; the demo's earlier ones are revoked.
+async fn renew_keys(
+    app: &App,
+    operator: &OperatorCaller,
+    team_id: Uuid,
+) -> anyhow::Result<DemoKeys> {
+    let new = || NewApiKey {
+        name: KEY_NAME.to_owned(),
+        environment: Environment::Live,
+        expires_at: None,
+    };
+    let is_ours = |name: &str| name == KEY_NAME || name == FIRST_KEY_NAME;
+    for key in api_key_list::list_for_operator(app, operator, None).await? {
+        if is_ours(&key.name) {
+            api_key::revoke_any(app, operator, key.id).await?;
+        }
+    }
+    for key in api_key_list::list_for_operator(app, operator, Some(team_id)).await? {
+        if is_ours(&key.name) {
+            api_key::revoke_any(app, operator, key.id).await?;
+        }
+    }
+    let made = api_key::create_for_main(app, operator, team_id, new()).await.map_err(explain)?;
+    let main_key = made.1.reveal().to_owned();
+    let caller = api_key::authenticate(app, &main_key).await?.context("a new key is valid")?;
+    let reader = caller.main()?;
+    let main = reader.live()?;
+    let mut clients = Vec::new();
+    for client in CLIENTS {
+        let account = AccountRef::ExternalId(client.external_id.to_owned());
+        let found = sub_account::find(app, &reader, &account).await?;
+        let found = found.context("the example's sub-accounts are there")?;
+        let page = PageArgs { first: Some(100), ..PageArgs::default() };
+        let pages = api_key_list::list_many(app, &reader, &[found.id], &page).await?;
+        for (_, key) in pages.into_values().flat_map(|page| page.rows) {
+            if is_ours(&key.name) {
+                api_key::revoke_any(app, operator, key.id).await?;
+            }
+        }
+        let (_, key) = api_key::create(app, &main, &account, new()).await.map_err(explain)?;
+        clients.push(key.reveal().to_owned());
+    }
+    Ok(DemoKeys { operator: operator_key(app, operator).await?, main: main_key, clients })
+}
+
+async fn main_caller(app: &App, key: &str) -> anyhow::Result<LiveMainCaller> {
+    let caller = api_key::authenticate(app, key).await?.context("a new key is valid")?;
+    Ok(caller.main()?.live()?)
+}
+
+async fn operator_key(app: &App, operator: &OperatorCaller) -> anyhow::Result<String> {
+    let new =
+        NewApiKey { name: KEY_NAME.to_owned(), environment: Environment::Live, expires_at: None };
+    let (_, key) = api_key::create_for_operator(app, operator, new).await.map_err(explain)?;
+    Ok(key.reveal().to_owned())
+}
+
+fn greet(keys: &DemoKeys, is_fresh: bool, url: &str) {
+    if is_fresh {
+        println!(
+            "The demo stands: team Acme with $500, its main account and three sub-accounts.\n"
+        );
+    } else {
+        println!(
+            "The demo's data was there already; these keys are fresh and the old ones ended.\n"
+        );
+    }
+    println!("GraphQL: {url}");
+    println!("Keys, shown here and never again:");
+    println!("  operator                                {}", keys.operator);
+    println!("  main account Acme                       {}", keys.main);
+    let notes = ["$45 of $100", "$120 of $200", "$30, no limit"];
+    for ((client, note), key) in CLIENTS.iter().zip(notes).zip(&keys.clients) {
+        let label = format!("sub-account {} ({note})", client.name);
+        println!("  {label:<39} {key}");
+    }
+    let curl = |title: &str, key: &str, query: &str| {
+        let body = serde_json::json!({ "query": query });
+        println!("\n# {title}");
+        println!("curl -s {url} -H 'Authorization: Bearer {key}' \\");
+        println!("  -H 'Content-Type: application/json' \\\n  -d '{body}'");
+    };
+    println!("\nThree things to try:");
+    curl(
+        "What Client ABC sees of the money",
+        &keys.clients[0],
+        "{ balance { balance currency isSubAccount totalSpent creditLimit } }",
+    );
+    curl(
+        "Client ABC sends a message ($5 here; try more than eleven)",
+        &keys.clients[0],
+        "mutation { sendMessage(input: { to: \"+12025550123\", text: \"Hello\" }) \
+         { message { id status cost } errors { code message } } }",
+    );
+    curl(
+        "The main account lists its sub-accounts",
+        &keys.main,
+        "{ subAccounts { nodes { name totalSpent creditLimit isBlocked } } }",
+    );
+    println!();
+}

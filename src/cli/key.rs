@@ -1,0 +1,135 @@
+//! `tollgate key`: the keys of operators and of main accounts.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use entity::api_key::{self, Environment};
+use uuid::Uuid;
+
+use super::{DatabaseArgs, OutputArgs, explain, parse_id};
+use crate::domain::{
+    api_key::{self as keys, NewApiKey},
+    api_key_list,
+    caller::OperatorCaller,
+};
+
+#[derive(Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, shown once.
+    Create {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        owner: OwnerArgs,
+        /// The key's name, 1 to 200 characters.
+        #[arg(long, default_value = "Command line")]
+        name: String,
+        /// A TEST key: it moves no money and reaches nobody. Not for operators.
+        #[arg(long, conflicts_with = "operator")]
+        test: bool,
+        /// When the key ends by itself, as RFC 3339; never if left out.
+        #[arg(long)]
+        expires_at: Option<DateTime<Utc>>,
+    },
+    /// List keys, newest first, never in full.
+    List {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        #[command(flatten)]
+        owner: OwnerArgs,
+    },
+    /// End a key at once and for good, even a main account's last one.
+    Revoke {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The key's id.
+        id: String,
+    },
+}
+
+/// Whose keys.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct OwnerArgs {
+    /// The keys of those who run the server.
+    #[arg(long)]
+    operator: bool,
+    /// The keys of this team's main account.
+    #[arg(long, value_name = "ID")]
+    team: Option<String>,
+}
+
+impl OwnerArgs {
+    /// `None` for the operators.
+    fn team_id(&self) -> anyhow::Result<Option<Uuid>> {
+        self.team.as_deref().map(parse_id).transpose()
+    }
+}
+
+pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
+    let operator = OperatorCaller::on_the_command_line();
+    match command {
+        KeyCommand::Create { database, output, owner, name, test, expires_at } => {
+            let app = database.app().await?;
+            let environment = if test { Environment::Test } else { Environment::Live };
+            let new = NewApiKey { name, environment, expires_at };
+            let made = match owner.team_id()? {
+                None => keys::create_for_operator(&app, &operator, new).await,
+                Some(team_id) => keys::create_for_main(&app, &operator, team_id, new).await,
+            };
+            let (key, plain_key) = made.map_err(explain)?;
+            if output.json {
+                let made = serde_json::json!({ "id": key.id, "plainKey": plain_key.reveal() });
+                println!("{made}");
+            } else {
+                println!("Id:  {}", key.id);
+                println!("Key: {}\n     (shown here and never again)", plain_key.reveal());
+            }
+        }
+        KeyCommand::List { database, output, owner } => {
+            let app = database.app().await?;
+            let keys = api_key_list::list_for_operator(&app, &operator, owner.team_id()?).await?;
+            let now = app.clock.now();
+            if output.json {
+                let keys = keys.iter().map(|key| {
+                    serde_json::json!({
+                        "id": key.id,
+                        "name": key.name,
+                        "prefix": key.prefix,
+                        "lastFour": key.last_four,
+                        "state": state(key, now),
+                        "lastUsedAt": key.last_used_at,
+                    })
+                });
+                println!("{}", serde_json::json!({ "keys": keys.collect::<Vec<_>>() }));
+            } else {
+                for key in &keys {
+                    let shown = format!("{}…{}", key.prefix, key.last_four);
+                    println!("{}  {shown:<24} {:<8} {}", key.id, state(key, now), key.name);
+                }
+            }
+        }
+        KeyCommand::Revoke { database, id } => {
+            let app = database.app().await?;
+            if keys::revoke_any(&app, &operator, parse_id(&id)?).await?.is_none() {
+                bail!("there is no such key");
+            }
+            println!("The key is revoked.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn state(key: &api_key::Model, now: DateTime<Utc>) -> &'static str {
+    match (key.revoked_at, keys::is_usable(key, now)) {
+        (Some(_), _) => "revoked",
+        (None, true) => "usable",
+        (None, false) => "expired",
+    }
+}

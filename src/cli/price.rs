@@ -1,0 +1,87 @@
+//! `tollgate price`: the price list as CSV, out and in.
+
+use std::{fs::File, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use sea_orm::ActiveEnum;
+
+use super::DatabaseArgs;
+use crate::domain::{
+    account::stored,
+    caller::OperatorCaller,
+    price,
+    price_import::{self, COLUMNS, PriceRow},
+};
+
+#[derive(Subcommand)]
+pub enum PriceCommand {
+    /// Replace the whole list by a CSV file. Shows what would change; --commit does it.
+    Import {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// A CSV file with the columns channel,prefix,country,price_cents, as `price list` prints them.
+        file: PathBuf,
+        /// Carry it out. Without this nothing is changed.
+        #[arg(long)]
+        commit: bool,
+    },
+    /// Print the list as CSV. Prices are cents a segment for SMS, cents a message otherwise.
+    List {
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+}
+
+pub async fn run(command: PriceCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PriceCommand::Import { database, file, commit } => {
+            let opened =
+                File::open(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+            let rows = match price_import::read_csv(opened) {
+                Ok(rows) => rows,
+                Err(problems) => {
+                    bail!("{} is no price list:\n  {}", file.display(), problems.join("\n  "))
+                }
+            };
+            let app = database.app().await?;
+            let diff = price_import::diff(&app, &rows).await?;
+            for row in &diff.added {
+                println!("+ {} {}", name(row), row.price);
+            }
+            for (before, row) in &diff.changed {
+                println!("~ {} {before} -> {}", name(row), row.price);
+            }
+            for row in &diff.removed {
+                println!("- {} {}", name(row), row.price);
+            }
+            let (added, changed, removed) =
+                (diff.added.len(), diff.changed.len(), diff.removed.len());
+            println!("{added} added, {changed} changed, {removed} removed.");
+            if commit {
+                let operator = OperatorCaller::on_the_command_line();
+                price_import::commit(&app, &operator, diff).await?;
+                println!("Done.");
+            } else if !diff.is_empty() {
+                println!("Nothing was changed; --commit does it.");
+            }
+        }
+        PriceCommand::List { database } => {
+            let app = database.app().await?;
+            let mut writer = csv::Writer::from_writer(std::io::stdout());
+            writer.write_record(COLUMNS)?;
+            for row in price::list(&app).await? {
+                let price = stored(row.price_micros).to_cents_text();
+                let country = row.country.unwrap_or_default();
+                writer.write_record([row.channel.to_value(), row.prefix, country, price])?;
+            }
+            writer.flush()?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name(row: &PriceRow) -> String {
+    let prefix = if row.prefix.is_empty() { "(all)" } else { &row.prefix };
+    format!("{} {prefix} {}", row.channel.to_value(), row.country.as_deref().unwrap_or("-"))
+}

@@ -1,0 +1,114 @@
+//! `tollgate serve`: the API and the worker in one process.
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use clap::Args;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{DatabaseArgs, connect, make_current};
+use crate::{
+    App,
+    carrier::{Carriers, sandbox::Sandbox},
+    clock::SystemClock,
+    db::lock_for_serving,
+    domain::{caller::OperatorCaller, page::PageArgs, team},
+    http, worker,
+};
+
+#[derive(Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// Take LIVE messages on every channel and deliver them to nobody, for trying out.
+    #[arg(long, env = "TOLLGATE_SANDBOX")]
+    sandbox: bool,
+    /// Bring a PostgreSQL database's schema up to date first; `SQLite` always is.
+    #[arg(long, env = "TOLLGATE_MIGRATE")]
+    migrate: bool,
+}
+
+#[derive(Args)]
+pub struct ListenArgs {
+    /// The address to listen on.
+    #[arg(long, env = "TOLLGATE_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+impl ListenArgs {
+    /// Takes the port before anything else is done, so that a taken one spoils nothing.
+    pub async fn bind(&self) -> anyhow::Result<TcpListener> {
+        TcpListener::bind(self.listen).await.with_context(|| {
+            format!("cannot listen on {}; choose another address with --listen", self.listen)
+        })
+    }
+}
+
+pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let listener = args.listen.bind().await?;
+    let url = args.database.url()?;
+    let _serving = lock_for_serving(&url)?;
+    let db = connect(&url, args.database.database_connections).await?;
+    make_current(&db, args.migrate).await?;
+    let carriers = if args.sandbox { Carriers::all(Arc::new(Sandbox)) } else { Carriers::none() };
+    let (app, key_uses) = App::new(db, Arc::new(SystemClock), carriers);
+
+    let operator = OperatorCaller::on_the_command_line();
+    let one = PageArgs { first: Some(1), ..PageArgs::default() };
+    if team::list(&app, &operator, &one).await?.rows.is_empty() {
+        eprintln!(
+            "There is no team yet. Make one, with its first key:\n  \
+             tollgate team create --name \"My team\" --top-up 50000"
+        );
+    }
+    if !args.sandbox {
+        tracing::warn!(
+            "No carrier is set up: LIVE messages are refused with CHANNEL_UNAVAILABLE. \
+             --sandbox takes them and delivers to nobody"
+        );
+    }
+    tracing::info!("GraphQL is served at http://{}/graphql", listener.local_addr()?);
+    serve_until_stopped(listener, app, key_uses).await
+}
+
+/// Serves and delivers until SIGTERM or SIGINT, then finishes what was begun.
+pub async fn serve_until_stopped(
+    listener: TcpListener,
+    app: Arc<App>,
+    key_uses: mpsc::Receiver<Uuid>,
+) -> anyhow::Result<ExitCode> {
+    let stop = CancellationToken::new();
+    let stop_worker = CancellationToken::new();
+    let working = tokio::spawn(worker::run(Arc::clone(&app), key_uses, stop_worker.clone()));
+    tokio::spawn(stop_on_signal(stop.clone()));
+
+    http::serve(listener, Arc::clone(&app), stop).await.context("serving failed")?;
+    stop_worker.cancel();
+    working.await.context("the worker broke off")?;
+    app.db.read.clone().close().await?;
+    app.db.write.clone().close().await?;
+    tracing::info!("Stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        tracing::warn!("Signals cannot be listened to; the server stops when it is killed");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("Stopping: requests that were begun may finish");
+    stop.cancel();
+}

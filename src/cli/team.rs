@@ -1,0 +1,157 @@
+//! `tollgate team`: make, list and top up.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Subcommand;
+
+use super::{DatabaseArgs, OutputArgs, explain, parse_id};
+use crate::{
+    App, clock,
+    domain::{
+        account::stored,
+        billing::{self, Deposited, TopUp},
+        caller::OperatorCaller,
+        page::{PAGE_MAX, PageArgs},
+        team,
+    },
+    money::Micros,
+};
+
+#[derive(Subcommand)]
+pub enum TeamCommand {
+    /// Make a team with its main account and that account's first key, shown once.
+    Create {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The team's name, 1 to 200 characters.
+        #[arg(long)]
+        name: String,
+        /// The balance to begin with, in cents.
+        #[arg(long, value_name = "CENTS", value_parser = cents)]
+        top_up: Option<Micros>,
+    },
+    /// List all teams, newest first.
+    List {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Raise a team's balance.
+    TopUp {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The team's id.
+        team: String,
+        /// How much, in cents.
+        #[arg(long, value_name = "CENTS", value_parser = cents)]
+        amount: Micros,
+        /// Makes repeating safe: the same key and amount again change nothing. A new one if left out.
+        #[arg(long)]
+        idempotency_key: Option<String>,
+        /// What it was for.
+        #[arg(long)]
+        note: Option<String>,
+    },
+}
+
+/// Reads an amount in cents.
+fn cents(text: &str) -> Result<Micros, String> {
+    Micros::from_cents_text(text).map_err(|error| error.to_string())
+}
+
+pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
+    let operator = OperatorCaller::on_the_command_line();
+    match command {
+        TeamCommand::Create { database, output, name, top_up } => {
+            let app = database.app().await?;
+            let created = team::create(&app, &operator, &name).await.map_err(explain)?;
+            if let Some(amount) = top_up {
+                deposit(&app, &operator, created.team.id, amount, "team create".to_owned(), None)
+                    .await
+                    .context("the team was made, but not topped up")?;
+            }
+            let plain_key = created.plain_key.reveal();
+            if output.json {
+                let made = serde_json::json!({
+                    "teamId": created.team.id,
+                    "mainAccountId": created.main_account.id,
+                    "plainKey": plain_key,
+                });
+                println!("{made}");
+            } else {
+                println!("Team:         {}", created.team.id);
+                println!("Main account: {}", created.main_account.id);
+                println!("Balance:      {}", top_up.unwrap_or_default());
+                println!("Key:          {plain_key}\n              (shown here and never again)");
+            }
+        }
+        TeamCommand::List { database, output } => {
+            let app = database.app().await?;
+            let mut teams = Vec::new();
+            let mut after = None;
+            loop {
+                let first = i32::try_from(PAGE_MAX).ok();
+                let page = PageArgs { first, after, ..PageArgs::default() };
+                let page = team::list(&app, &operator, &page).await?;
+                after = page.rows.last().map(|(cursor, _)| cursor.clone());
+                teams.extend(page.rows.into_iter().map(|(_, team)| team));
+                if !page.has_next {
+                    break;
+                }
+            }
+            if output.json {
+                let teams = teams.into_iter().map(|team| {
+                    let balance = stored(team.balance_micros).to_cents_text();
+                    let balance: serde_json::Number =
+                        balance.parse().expect("cents are written as a JSON number");
+                    serde_json::json!({ "id": team.id, "name": team.name, "balance": balance })
+                });
+                println!("{}", serde_json::json!({ "teams": teams.collect::<Vec<_>>() }));
+            } else if teams.is_empty() {
+                println!("There is no team yet: tollgate team create --name \"My team\"");
+            } else {
+                for team in teams {
+                    println!("{}  {:>16}  {}", team.id, stored(team.balance_micros), team.name);
+                }
+            }
+        }
+        TeamCommand::TopUp { database, output, team, amount, idempotency_key, note } => {
+            let app = database.app().await?;
+            let key =
+                idempotency_key.unwrap_or_else(|| format!("cli:{}", clock::new_id(&*app.clock)));
+            let done = deposit(&app, &operator, parse_id(&team)?, amount, key, note).await?;
+            let balance = stored(done.team.balance_micros);
+            if output.json {
+                let balance: serde_json::Number =
+                    balance.to_cents_text().parse().expect("cents are written as a JSON number");
+                let made = serde_json::json!({
+                    "entryId": done.entry.id, "balance": balance, "replayed": done.is_replay,
+                });
+                println!("{made}");
+            } else if done.is_replay {
+                println!("This was done before; the balance is {balance}.");
+            } else {
+                println!("The balance is {balance}.");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn deposit(
+    app: &App,
+    operator: &OperatorCaller,
+    team_id: uuid::Uuid,
+    amount: Micros,
+    idempotency_key: String,
+    note: Option<String>,
+) -> anyhow::Result<Deposited> {
+    let top_up = TopUp { team_id: Some(team_id), amount: Ok(amount), idempotency_key, note };
+    billing::top_up(app, operator, top_up).await.map_err(explain)
+}

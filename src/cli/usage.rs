@@ -1,0 +1,71 @@
+//! `tollgate usage export`: a line a sub-account, for billing.
+
+use std::process::ExitCode;
+
+use chrono::NaiveDate;
+use clap::Subcommand;
+
+use super::{DatabaseArgs, parse_id};
+use crate::domain::usage::{self, DateRange};
+
+#[derive(Subcommand)]
+pub enum UsageCommand {
+    /// Write the usage of every sub-account as CSV, a line each. Amounts are cents.
+    Export {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The first day, UTC, as YYYY-MM-DD.
+        #[arg(long)]
+        from: NaiveDate,
+        /// The last day, included.
+        #[arg(long)]
+        to: NaiveDate,
+        /// One team; all if left out.
+        #[arg(long, value_name = "ID")]
+        team: Option<String>,
+    },
+}
+
+pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
+    let UsageCommand::Export { database, from, to, team } = command;
+    let team_id = team.as_deref().map(parse_id).transpose()?;
+    let app = database.app().await?;
+    let lines = usage::export(&app, team_id, DateRange { from, to }).await?;
+
+    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    writer.write_record([
+        "team_id",
+        "account_id",
+        "external_id",
+        "name",
+        "from",
+        "to",
+        "messages",
+        "segments",
+        "delivered",
+        "failed",
+        "charged_cents",
+        "refunded_cents",
+        "spent_cents",
+    ])?;
+    for line in lines {
+        let figures = &line.figures;
+        writer.write_record([
+            line.account.team_id.to_string(),
+            line.account.id.to_string(),
+            line.account.external_id.clone().unwrap_or_default(),
+            line.account.name.clone(),
+            from.to_string(),
+            to.to_string(),
+            figures.messages.to_string(),
+            figures.segments.to_string(),
+            figures.delivered.to_string(),
+            figures.failed.to_string(),
+            figures.charged().to_cents_text(),
+            figures.refunded().to_cents_text(),
+            figures.spent().to_cents_text(),
+        ])?;
+    }
+    writer.flush()?;
+    Ok(ExitCode::SUCCESS)
+}

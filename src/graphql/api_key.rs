@@ -1,0 +1,269 @@
+//! API keys: listed without their secret; made, renamed, rotated and revoked by the main account.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use entity::api_key as rows;
+
+use super::{
+    access::{self, Ask, Needs},
+    errors::{UserError, outcome},
+    scalars::DateTime,
+    sub_account::{AccountRef, parse_id},
+    viewer::Environment,
+};
+use crate::domain::api_key as domain;
+
+/// GraphQL's `ApiKey`, described there.
+pub struct ApiKey(pub rows::Model);
+
+/// An API key, never in full.
+#[Object]
+impl ApiKey {
+    /// The key's id, by which it is managed. It opens nothing.
+    async fn id(&self) -> ID {
+        self.0.id.into()
+    }
+
+    /// The name that the key was given.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The first characters of the key, for recognition.
+    async fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+
+    /// The last four characters of the key, for recognition.
+    async fn last_four(&self) -> &str {
+        &self.0.last_four
+    }
+
+    /// Whether the key moves money and reaches people.
+    async fn environment(&self) -> Environment {
+        self.0.environment.into()
+    }
+
+    /// When the key was made.
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
+    }
+
+    /// When the key ends by itself; null if it does not.
+    async fn expires_at(&self) -> Option<DateTime> {
+        self.0.expires_at.map(DateTime)
+    }
+
+    /// When the key was revoked; null if it was not.
+    async fn revoked_at(&self) -> Option<DateTime> {
+        self.0.revoked_at.map(DateTime)
+    }
+
+    /// When the key was last used, to the minute; null if never.
+    async fn last_used_at(&self) -> Option<DateTime> {
+        self.0.last_used_at.map(DateTime)
+    }
+}
+
+/// A key to be made.
+#[derive(InputObject)]
+pub struct CreateApiKeyInput {
+    /// 1 to 200 characters.
+    name: String,
+    /// LIVE if left out.
+    environment: Option<Environment>,
+    /// When the key ends by itself, in the future; never if left out.
+    expires_at: Option<DateTime>,
+}
+
+/// What to change of a key.
+#[derive(InputObject)]
+pub struct UpdateApiKeyInput {
+    /// 1 to 200 characters; kept if left out.
+    name: Option<String>,
+}
+
+/// How to rotate a key.
+#[derive(InputObject)]
+pub struct RotateApiKeyInput {
+    /// For how many seconds the old key still works, 0 to 2592000 (30 days), and never beyond its own
+    /// expiry. 0 ends it at once.
+    #[graphql(default = 0)]
+    grace_seconds: i32,
+}
+
+/// Why a key was not made.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "domain::CreateKeyRefusal")]
+pub enum CreateApiKeyErrorCode {
+    /// The team has no such account.
+    NotFound,
+    /// The name is empty, longer than 200 characters, or has control characters.
+    NameInvalid,
+    /// The expiry does not lie in the future.
+    ExpiryInvalid,
+    /// The account is INACTIVE; reactivate it first.
+    AccountInactive,
+    /// The account has 100 usable keys already.
+    TooManyKeys,
+}
+
+/// Why a key was not changed.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "domain::UpdateKeyRefusal")]
+pub enum UpdateApiKeyErrorCode {
+    /// The team has no such key.
+    NotFound,
+    /// The name is empty, longer than 200 characters, or has control characters.
+    NameInvalid,
+}
+
+/// Why a key was not rotated.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "domain::RotateKeyRefusal")]
+pub enum RotateApiKeyErrorCode {
+    /// The team has no such key.
+    NotFound,
+    /// The key was revoked or has run out; create a new one.
+    KeyRevoked,
+    /// The grace is not 0 to 2592000 seconds.
+    GraceInvalid,
+    /// With the old key still working the account would have more than 100.
+    TooManyKeys,
+}
+
+/// Why a key was not revoked.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "domain::RevokeKeyRefusal")]
+pub enum RevokeApiKeyErrorCode {
+    /// The team has no such key.
+    NotFound,
+    /// It is the main account's last usable LIVE key; rotate it instead.
+    LastKey,
+}
+
+/// The answer to createApiKey.
+#[derive(SimpleObject)]
+pub struct CreateApiKeyPayload {
+    /// The new key; null if refused.
+    api_key: Option<ApiKey>,
+    /// The key in full: shown here and never again. Null if refused.
+    plain_key: Option<String>,
+    /// Why it was refused; empty if it was done.
+    errors: Vec<UserError<CreateApiKeyErrorCode>>,
+}
+
+/// The answer to updateApiKey.
+#[derive(SimpleObject)]
+pub struct UpdateApiKeyPayload {
+    /// The key as it is now; null if refused.
+    api_key: Option<ApiKey>,
+    /// Why it was refused; empty if it was done.
+    errors: Vec<UserError<UpdateApiKeyErrorCode>>,
+}
+
+/// The answer to rotateApiKey.
+#[derive(SimpleObject)]
+pub struct RotateApiKeyPayload {
+    /// The new key; null if refused.
+    api_key: Option<ApiKey>,
+    /// The new key in full: shown here and never again. Null if refused.
+    plain_key: Option<String>,
+    /// Why it was refused; empty if it was done.
+    errors: Vec<UserError<RotateApiKeyErrorCode>>,
+}
+
+/// The answer to revokeApiKey.
+#[derive(SimpleObject)]
+pub struct RevokeApiKeyPayload {
+    /// The key as it is now; null if refused.
+    api_key: Option<ApiKey>,
+    /// Why it was refused; empty if it was done.
+    errors: Vec<UserError<RevokeApiKeyErrorCode>>,
+}
+
+#[derive(Default)]
+pub struct ApiKeyMutation;
+
+#[Object]
+impl ApiKeyMutation {
+    /// Makes a key for a sub-account, or for the main account itself. Main-account keys only.
+    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    async fn create_api_key(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The account that the key is for.")] account: AccountRef,
+        #[graphql(desc = "The key to be made.")] input: CreateApiKeyInput,
+    ) -> Result<Option<CreateApiKeyPayload>> {
+        let main = ctx.caller()?.main()?.live()?;
+        let new = domain::NewApiKey {
+            name: input.name,
+            environment: input.environment.unwrap_or(Environment::Live).into(),
+            expires_at: input.expires_at.map(|expiry| expiry.0),
+        };
+        let done = domain::create(ctx.app()?, &main, &account.into(), new).await;
+        Ok(Some(match outcome(done)? {
+            Ok((key, plain_key)) => CreateApiKeyPayload {
+                api_key: Some(ApiKey(key)),
+                plain_key: Some(plain_key.reveal().to_owned()),
+                errors: vec![],
+            },
+            Err(errors) => CreateApiKeyPayload { api_key: None, plain_key: None, errors },
+        }))
+    }
+
+    /// Renames a key of the team. Main-account keys only.
+    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    async fn update_api_key(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key's id.")] id: ID,
+        #[graphql(desc = "What to change.")] input: UpdateApiKeyInput,
+    ) -> Result<Option<UpdateApiKeyPayload>> {
+        let main = ctx.caller()?.main()?.live()?;
+        let done = domain::update(ctx.app()?, &main, parse_id(&id), input.name.as_deref()).await;
+        Ok(Some(match outcome(done)? {
+            Ok(key) => UpdateApiKeyPayload { api_key: Some(ApiKey(key)), errors: vec![] },
+            Err(errors) => UpdateApiKeyPayload { api_key: None, errors },
+        }))
+    }
+
+    /// Replaces a key of the team by a new one with the same name, environment and expiry. The old key
+    /// ends at once, or after a grace. Main-account keys only.
+    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    async fn rotate_api_key(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The old key's id.")] id: ID,
+        #[graphql(desc = "How to rotate; without a grace if left out.")] input: Option<
+            RotateApiKeyInput,
+        >,
+    ) -> Result<Option<RotateApiKeyPayload>> {
+        let main = ctx.caller()?.main()?.live()?;
+        let grace_seconds = input.map_or(0, |input| input.grace_seconds);
+        let done = domain::rotate(ctx.app()?, &main, parse_id(&id), grace_seconds).await;
+        Ok(Some(match outcome(done)? {
+            Ok((key, plain_key)) => RotateApiKeyPayload {
+                api_key: Some(ApiKey(key)),
+                plain_key: Some(plain_key.reveal().to_owned()),
+                errors: vec![],
+            },
+            Err(errors) => RotateApiKeyPayload { api_key: None, plain_key: None, errors },
+        }))
+    }
+
+    /// Ends a key of the team at once and for good. Revoking a revoked key changes nothing. Main-account
+    /// keys only.
+    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    async fn revoke_api_key(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The key's id.")] id: ID,
+    ) -> Result<Option<RevokeApiKeyPayload>> {
+        let main = ctx.caller()?.main()?.live()?;
+        let done = domain::revoke(ctx.app()?, &main, parse_id(&id)).await;
+        Ok(Some(match outcome(done)? {
+            Ok(key) => RevokeApiKeyPayload { api_key: Some(ApiKey(key)), errors: vec![] },
+            Err(errors) => RevokeApiKeyPayload { api_key: None, errors },
+        }))
+    }
+}

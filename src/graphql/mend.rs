@@ -1,0 +1,334 @@
+//! Answers as the specification's section 6.4.4 has them. async-graphql 7.2.1 drops the key of a
+//! field that failed; the field must be null instead, or, where it is non-null, its nearest nullable
+//! parent. One pass over answer and document mends that, and puts the keys of every object in the
+//! order of their selection, for the library answers in the order of completion.
+
+use std::collections::HashSet;
+
+use async_graphql::{
+    Name, PathSegment, Positioned, Response, Value, Variables,
+    indexmap::IndexMap,
+    parser::types::{
+        Directive, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+        SelectionSet,
+    },
+};
+use async_graphql_value::Value as InputValue;
+
+use super::shape::{Shape, TypeRef};
+
+/// A non-null position that has no value: its parent becomes null.
+struct NoValue;
+
+/// Mends the answer to the operation that was executed.
+pub fn mend(
+    response: &mut Response,
+    document: &ExecutableDocument,
+    operation_name: Option<&str>,
+    variables: &Variables,
+    shape: &Shape,
+) {
+    let Some(operation) = executed(document, operation_name) else {
+        return;
+    };
+    let root = match operation.ty {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
+    };
+    let failed = response.errors.iter().map(|error| keys(&error.path)).collect();
+    let mut mender = Mender { document, operation, variables, shape, failed, path: Vec::new() };
+    let data = std::mem::take(&mut response.data);
+    response.data = mender.object(root, &[&operation.selection_set], data).unwrap_or(Value::Null);
+}
+
+fn executed<'d>(
+    document: &'d ExecutableDocument,
+    operation_name: Option<&str>,
+) -> Option<&'d OperationDefinition> {
+    let mut operations = document.operations.iter();
+    let found = operations.find(|(name, _)| match operation_name {
+        Some(wanted) => name.is_some_and(|name| name == wanted),
+        None => true,
+    });
+    found.map(|(_, operation)| &operation.node)
+}
+
+struct Mender<'d> {
+    document: &'d ExecutableDocument,
+    operation: &'d OperationDefinition,
+    variables: &'d Variables,
+    shape: &'d Shape,
+    /// The paths of all errors: what tells an emptied object from a null one.
+    failed: HashSet<Vec<String>>,
+    path: Vec<String>,
+}
+
+impl<'d> Mender<'d> {
+    fn object(
+        &mut self,
+        on: &str,
+        sets: &[&'d Positioned<SelectionSet>],
+        value: Value,
+    ) -> Result<Value, NoValue> {
+        let mut found = match value {
+            Value::Object(found) => found,
+            // The library answers null for an object all of whose fields failed.
+            Value::Null if self.has_failed_below() => IndexMap::new(),
+            other => return Ok(other),
+        };
+        let mut fields: IndexMap<&'d str, Vec<&'d Field>> = IndexMap::new();
+        for set in sets {
+            self.collect(set, &mut fields);
+        }
+        let mut mended = IndexMap::with_capacity(fields.len());
+        for (key, fields) in fields {
+            let value = found.swap_remove(key);
+            let field_name = fields[0].name.node.as_str();
+            let known = self.shape.field(on, field_name);
+            self.path.push(key.to_owned());
+            let value = match known {
+                Some(known) => {
+                    let sets: Vec<_> = fields.iter().map(|field| &field.selection_set).collect();
+                    self.complete(&known.of_type, &sets, value)
+                }
+                // `__typename`, `__schema` and `__type` are the library's own and do not fail.
+                None => Ok(value.unwrap_or(Value::Null)),
+            };
+            self.path.pop();
+            mended.insert(Name::new(key), value?);
+        }
+        Ok(Value::Object(mended))
+    }
+
+    fn complete(
+        &mut self,
+        of_type: &TypeRef,
+        sets: &[&'d Positioned<SelectionSet>],
+        value: Option<Value>,
+    ) -> Result<Value, NoValue> {
+        match of_type {
+            TypeRef::NonNull(inner) => match self.complete(inner, sets, value)? {
+                Value::Null => Err(NoValue),
+                value => Ok(value),
+            },
+            TypeRef::List(inner) => match value {
+                Some(Value::List(values)) => Ok(self.list(inner, sets, values)),
+                _ => Ok(Value::Null),
+            },
+            TypeRef::Named(name) => match value {
+                None => Ok(Value::Null),
+                Some(value) if sets.iter().all(|set| set.node.items.is_empty()) => Ok(value),
+                Some(value) => Ok(self.object(name, sets, value).unwrap_or(Value::Null)),
+            },
+        }
+    }
+
+    /// A list one of whose non-null items has no value is null itself.
+    fn list(
+        &mut self,
+        of_type: &TypeRef,
+        sets: &[&'d Positioned<SelectionSet>],
+        values: Vec<Value>,
+    ) -> Value {
+        let mut mended = Vec::with_capacity(values.len());
+        for (index, value) in values.into_iter().enumerate() {
+            self.path.push(index.to_string());
+            let value = self.complete(of_type, sets, Some(value));
+            self.path.pop();
+            match value {
+                Ok(value) => mended.push(value),
+                Err(NoValue) => return Value::Null,
+            }
+        }
+        Value::List(mended)
+    }
+
+    fn has_failed_below(&self) -> bool {
+        self.failed.iter().any(|path| path.len() > self.path.len() && path.starts_with(&self.path))
+    }
+
+    /// The fields of a set by response key, as section 6.3.2 (`CollectFields`) has them.
+    fn collect(
+        &self,
+        set: &'d Positioned<SelectionSet>,
+        fields: &mut IndexMap<&'d str, Vec<&'d Field>>,
+    ) {
+        for selection in &set.node.items {
+            match &selection.node {
+                Selection::Field(field) => {
+                    if self.is_included(&field.node.directives) {
+                        let key = field.node.response_key().node.as_str();
+                        fields.entry(key).or_default().push(&field.node);
+                    }
+                }
+                Selection::InlineFragment(inline) => {
+                    if self.is_included(&inline.node.directives) {
+                        self.collect(&inline.node.selection_set, fields);
+                    }
+                }
+                Selection::FragmentSpread(spread) => {
+                    let fragment = self.document.fragments.get(&spread.node.fragment_name.node);
+                    if let Some(fragment) = fragment
+                        && self.is_included(&spread.node.directives)
+                    {
+                        self.collect(&fragment.node.selection_set, fields);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_included(&self, directives: &[Positioned<Directive>]) -> bool {
+        directives.iter().all(|directive| {
+            let condition = directive.node.get_argument("if").map(|value| &value.node);
+            match directive.node.name.node.as_str() {
+                "skip" => !self.is_true(condition),
+                "include" => self.is_true(condition),
+                _ => true,
+            }
+        })
+    }
+
+    fn is_true(&self, condition: Option<&InputValue>) -> bool {
+        match condition {
+            Some(InputValue::Boolean(value)) => *value,
+            Some(InputValue::Variable(name)) => {
+                let definition = self
+                    .operation
+                    .variable_definitions
+                    .iter()
+                    .find(|definition| definition.node.name.node == *name);
+                let default = definition.and_then(|found| found.node.default_value());
+                self.variables.get(name).or(default) == Some(&Value::Boolean(true))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn keys(path: &[PathSegment]) -> Vec<String> {
+    path.iter()
+        .map(|segment| match segment {
+            PathSegment::Field(name) => name.clone(),
+            PathSegment::Index(index) => index.to_string(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{EmptyMutation, EmptySubscription, Object, Request, Result, Schema};
+
+    use super::*;
+    use crate::graphql::shape::INTROSPECTION;
+
+    struct Query;
+    struct Node;
+
+    #[Object]
+    impl Query {
+        async fn node(&self) -> Option<Node> {
+            Some(Node)
+        }
+        async fn sure(&self) -> Node {
+            Node
+        }
+        async fn nodes(&self) -> Option<Vec<Node>> {
+            Some(vec![Node, Node])
+        }
+        async fn none(&self) -> Option<Node> {
+            None
+        }
+        async fn maybe(&self) -> Result<Option<i32>> {
+            Err("no".into())
+        }
+    }
+
+    #[Object]
+    impl Node {
+        async fn a(&self) -> i32 {
+            1
+        }
+        async fn maybe(&self) -> Result<Option<i32>> {
+            Err("no".into())
+        }
+        async fn must(&self) -> Result<i32> {
+            Err("no".into())
+        }
+        async fn node(&self) -> Option<Node> {
+            Some(Node)
+        }
+        async fn sure(&self) -> Node {
+            Node
+        }
+        async fn scalars(&self) -> Option<Vec<Result<i32>>> {
+            Some(vec![Ok(1), Err("no".into())])
+        }
+    }
+
+    async fn answer(query: &str) -> String {
+        let schema = Schema::new(Query, EmptyMutation, EmptySubscription);
+        let shape = schema.execute(INTROSPECTION).await.data.into_json().expect("plain JSON");
+        let shape = Shape::read(shape).expect("an introspection");
+        let variables = Variables::from_json(serde_json::json!({ "yes": true }));
+        let mut response = schema.execute(Request::new(query).variables(variables.clone())).await;
+        let document = async_graphql::parser::parse_query(query).expect("a document");
+        mend(&mut response, &document, None, &variables, &shape);
+        response.data.into_json().expect("plain JSON").to_string()
+    }
+
+    #[tokio::test]
+    async fn a_failed_field_is_null_or_nulls_its_nearest_nullable_parent() {
+        for (query, expected) in [
+            ("{ node { a maybe } }", r#"{"node":{"a":1,"maybe":null}}"#),
+            ("{ node { maybe a } }", r#"{"node":{"maybe":null,"a":1}}"#),
+            ("{ node { a must } }", r#"{"node":null}"#),
+            ("{ node { must } }", r#"{"node":null}"#),
+            ("{ node { maybe } }", r#"{"node":{"maybe":null}}"#),
+            ("{ node { a sure { must } } }", r#"{"node":null}"#),
+            ("{ node { a node { must a } } }", r#"{"node":{"a":1,"node":null}}"#),
+            ("{ sure { must } }", "null"),
+            ("{ maybe }", r#"{"maybe":null}"#),
+            ("{ x: maybe y: node { b: a c: maybe } }", r#"{"x":null,"y":{"b":1,"c":null}}"#),
+            ("{ nodes { a maybe } }", r#"{"nodes":[{"a":1,"maybe":null},{"a":1,"maybe":null}]}"#),
+            ("{ nodes { maybe } }", r#"{"nodes":[{"maybe":null},{"maybe":null}]}"#),
+            ("{ nodes { a must } }", r#"{"nodes":null}"#),
+            ("{ node { scalars } }", r#"{"node":{"scalars":null}}"#),
+            ("{ none { a } node { maybe } }", r#"{"none":null,"node":{"maybe":null}}"#),
+            (
+                "{ node { ...F } } fragment F on Node { maybe a }",
+                r#"{"node":{"maybe":null,"a":1}}"#,
+            ),
+            ("{ node { a ... on Node { maybe } a } }", r#"{"node":{"a":1,"maybe":null}}"#),
+            ("query($yes: Boolean!) { node { a maybe @skip(if: $yes) } }", r#"{"node":{"a":1}}"#),
+            (
+                "query($no: Boolean = false) { node { a maybe @include(if: $no) } }",
+                r#"{"node":{"a":1}}"#,
+            ),
+            (
+                "{ node { __typename maybe } __typename }",
+                r#"{"node":{"__typename":"Node","maybe":null},"__typename":"Query"}"#,
+            ),
+        ] {
+            // serde_json sorts keys, so order is compared by the test that follows.
+            let sorted: serde_json::Value = serde_json::from_str(expected).expect("JSON");
+            assert_eq!(answer(query).await, sorted.to_string(), "{query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_stand_in_the_order_of_their_selection() {
+        let schema = Schema::new(Query, EmptyMutation, EmptySubscription);
+        let shape = schema.execute(INTROSPECTION).await.data.into_json().expect("plain JSON");
+        let shape = Shape::read(shape).expect("an introspection");
+        let query = "{ node { z: a maybe b: a } maybe sure { a } }";
+        let mut response = schema.execute(query).await;
+        let document = async_graphql::parser::parse_query(query).expect("a document");
+        mend(&mut response, &document, None, &Variables::default(), &shape);
+        assert_eq!(
+            serde_json::to_string(&response.data).expect("JSON"),
+            r#"{"node":{"z":1,"maybe":null,"b":1},"maybe":null,"sure":{"a":1}}"#
+        );
+    }
+}
