@@ -136,18 +136,16 @@ pub async fn stand(app: &App) -> anyhow::Result<(DemoKeys, bool)> {
     let operator = OperatorCaller::on_the_command_line();
     let two = PageArgs { first: Some(2), ..PageArgs::default() };
     let teams = team::list(app, &operator, &two).await?.rows;
-    let is_empty =
-        teams.is_empty() && api_key_list::list_for_operator(app, &operator, None).await?.is_empty();
-    if is_empty {
+    if teams.is_empty() {
         return Ok((build(app, &operator).await?, true));
     }
-    let mut is_example = !teams.is_empty();
+    let mut is_example = teams.len() == 1;
     let oldest = teams.last().map(|(_, team)| team.id).unwrap_or_default();
     for client in CLIENTS {
         let account = AccountRef::ExternalId(client.external_id.to_owned());
         is_example &= account.find_in(oldest, &app.db.read).await?.is_some();
     }
-    if !is_example || teams.len() > 1 {
+    if !is_example {
         bail!(
             "this database holds other data than the demo's; choose an empty folder with --data, \
              or serve it with `tollgate serve`"

@@ -17,7 +17,7 @@ use crate::{
     graphql,
 };
 
-mod demo;
+pub mod demo;
 mod key;
 mod price;
 mod serve;

@@ -1,1 +1,24 @@
-fn main() {}
+//! Tollgate's behaviour, through the real router, on SQLite and on PostgreSQL. One binary; a file a
+//! feature, named as in `src`. Every test ends with `close`, which delivers what is due and audits
+//! the books.
+
+mod access;
+mod account;
+mod answers;
+mod api_key;
+mod billing;
+mod command_line;
+mod delivery;
+mod example;
+mod harness;
+mod http;
+mod isolation;
+mod layers;
+mod ledger;
+mod message;
+mod migration;
+mod page;
+mod schema;
+mod sub_account;
+mod team;
+mod usage;

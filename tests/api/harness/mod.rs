@@ -1,0 +1,442 @@
+//! The app under test: its own database, a clock that only tests move, a carrier that records what
+//! it was handed, and the real router. Fixtures are made through the API.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode, header},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::message;
+use http_body_util::BodyExt as _;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tollgate::{
+    App,
+    carrier::{Carrier, Carriers, Report, SendError, sandbox::Sandbox},
+    clock::Clock,
+    db::Db,
+    domain::{
+        api_key::{self, NewApiKey},
+        audit,
+        caller::OperatorCaller,
+    },
+    http, worker,
+};
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+mod postgres;
+
+/// The databases that every test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    Sqlite,
+    Postgres,
+}
+
+pub use Database::{Postgres, Sqlite};
+
+/// Noon of a Monday in the middle of a month, so that days and months are easy to step over.
+pub const NOON: &str = "2026-03-16T12:00:00Z";
+
+/// A clock that stands still until a test moves it.
+pub struct StepClock(Mutex<DateTime<Utc>>);
+
+impl Clock for StepClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().expect("no test panics with the clock in its hand")
+    }
+}
+
+/// The sandbox, watched: records every hand-over, and can fall silent.
+#[derive(Default)]
+pub struct WatchedCarrier {
+    pub sent: Mutex<Vec<Uuid>>,
+    /// Whether a second hand-over is said to reach a person twice.
+    pub reaches_people: AtomicBool,
+}
+
+#[async_trait]
+impl Carrier for WatchedCarrier {
+    async fn send(&self, message: &message::Model) -> Result<(), SendError> {
+        self.sent.lock().expect("no test panics with the record in its hand").push(message.id);
+        Sandbox.send(message).await
+    }
+
+    async fn report(&self, message: &message::Model) -> Report {
+        Sandbox.report(message).await
+    }
+
+    fn may_repeat(&self) -> bool {
+        !self.reaches_people.load(Ordering::Relaxed)
+    }
+}
+
+/// How an app under test differs from the usual one.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub has_carriers: bool,
+}
+
+pub struct TestApp {
+    pub app: Arc<App>,
+    pub clock: Arc<StepClock>,
+    pub carrier: Arc<WatchedCarrier>,
+    /// A key of who runs the server.
+    pub operator: String,
+    pub url: String,
+    router: Router,
+    key_uses: mpsc::Receiver<Uuid>,
+    statements: Arc<AtomicUsize>,
+    /// Deleted with the test.
+    _folder: tempfile::TempDir,
+}
+
+/// A team made by [`TestApp::team`].
+#[derive(Clone)]
+pub struct TestTeam {
+    pub id: String,
+    pub main_account_id: String,
+    /// The main account's LIVE key.
+    pub key: String,
+}
+
+/// A sub-account made by [`TestApp::sub_account`].
+#[derive(Clone)]
+pub struct TestSubAccount {
+    pub id: String,
+    /// Its LIVE key.
+    pub key: String,
+    pub key_id: String,
+}
+
+/// What a request got back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The data, of an answer without errors.
+    #[track_caller]
+    pub fn data(&self) -> &Value {
+        assert_eq!(self.body["errors"], Value::Null, "{}", self.body);
+        &self.body["data"]
+    }
+
+    /// The codes of the top-level errors.
+    pub fn codes(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().map(|error| error["extensions"]["code"].as_str().unwrap_or("")).collect()
+    }
+
+    /// The codes in the payload of the only root field.
+    #[track_caller]
+    pub fn refusals(&self) -> Vec<&str> {
+        let data = self.data().as_object().expect("an object of root fields");
+        let payload = data.values().next().expect("a root field");
+        let errors = payload["errors"].as_array().expect("a payload's errors");
+        errors.iter().map(|error| error["code"].as_str().unwrap_or("")).collect()
+    }
+}
+
+impl TestApp {
+    /// A fresh app; `None`, loudly, where PostgreSQL is asked for and not to be had.
+    pub async fn start(database: Database) -> Option<Self> {
+        Self::start_with(database, Setup { has_carriers: true }).await
+    }
+
+    pub async fn start_with(database: Database, setup: Setup) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = match database {
+            Sqlite => sqlite_url(folder.path()),
+            Postgres => postgres::new_database().await?,
+        };
+        let mut db = Db::connect(&url, 8).await.expect("the database opens");
+        if database == Sqlite {
+            db.migrate().await.expect("the migrations run");
+        }
+        let statements = Arc::new(AtomicUsize::new(0));
+        for connection in [&mut db.read, &mut db.write] {
+            let statements = Arc::clone(&statements);
+            connection.set_metric_callback(move |_| {
+                statements.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        let clock = Arc::new(StepClock(Mutex::new(NOON.parse().expect("a time"))));
+        let carrier = Arc::new(WatchedCarrier::default());
+        let carriers = if setup.has_carriers {
+            Carriers::all(Arc::clone(&carrier) as Arc<dyn Carrier>)
+        } else {
+            Carriers::none()
+        };
+        let (app, key_uses) = App::new(db, Arc::clone(&clock) as Arc<dyn Clock>, carriers);
+        let router = http::router(Arc::clone(&app), CancellationToken::new()).await;
+        let operator = OperatorCaller::on_the_command_line();
+        let new = NewApiKey {
+            name: "Test".to_owned(),
+            environment: entity::api_key::Environment::Live,
+            expires_at: None,
+        };
+        let made = api_key::create_for_operator(&app, &operator, new).await;
+        let (_, operator) = made.expect("an operator's key");
+        Some(Self {
+            app,
+            clock,
+            carrier,
+            operator: operator.reveal().to_owned(),
+            url,
+            router,
+            key_uses,
+            statements,
+            _folder: folder,
+        })
+    }
+
+    /// Delivers whatever is due, also in the hours to come, then audits the books.
+    pub async fn close(mut self) {
+        self.step(TimeDelta::hours(1));
+        self.deliver().await;
+        worker::note_key_uses(&self.app, &mut self.key_uses).await;
+        self.assert_books_are_clean().await;
+        let _ = self.app.db.read.clone().close().await;
+        let _ = self.app.db.write.clone().close().await;
+    }
+
+    pub async fn assert_books_are_clean(&self) {
+        let audit = audit::run(&self.app).await.expect("the audit runs");
+        assert_eq!(audit.drifts, [], "the books contradict themselves");
+    }
+
+    /// Moves the clock on.
+    pub fn step(&self, by: TimeDelta) {
+        *self.clock.0.lock().expect("no test panics with the clock in its hand") += by;
+    }
+
+    /// Delivers and reports until nothing more is due; time moves on between the steps.
+    pub async fn deliver(&self) {
+        for _ in 0..100 {
+            let delivered = worker::deliver_due(&self.app).await.expect("the worker delivers");
+            self.step(TimeDelta::seconds(1));
+            let reported = worker::deliver_due(&self.app).await.expect("the worker delivers");
+            if delivered + reported == 0 {
+                return;
+            }
+        }
+        panic!("messages are due for ever");
+    }
+
+    /// Notes the key uses that wait to be noted, as the worker does.
+    pub async fn note_key_uses(&mut self) {
+        worker::note_key_uses(&self.app, &mut self.key_uses).await;
+    }
+
+    /// Sends any request to the router.
+    pub async fn request(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("the router answers");
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.expect("the answer has an end").to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// Asks with a key.
+    pub async fn ask(&self, key: &str, query: &str) -> Answer {
+        self.ask_with(key, query, json!({})).await
+    }
+
+    /// Asks with a key and variables.
+    pub async fn ask_with(&self, key: &str, query: &str, variables: Value) -> Answer {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        self.request(post(key, body)).await
+    }
+
+    /// A team with this balance, made and topped up by the operator.
+    pub async fn team(&self, balance_cents: i64) -> TestTeam {
+        let answer = self
+            .ask(
+                &self.operator,
+                "mutation { createTeam(input: { name: \"Acme\" }) \
+                 { team { id } mainAccount { id } plainKey errors { code } } }",
+            )
+            .await;
+        let made = &answer.data()["createTeam"];
+        let team = TestTeam {
+            id: text(&made["team"]["id"]),
+            main_account_id: text(&made["mainAccount"]["id"]),
+            key: text(&made["plainKey"]),
+        };
+        if balance_cents > 0 {
+            let answer = self.top_up(&team, json!(balance_cents), "opening").await;
+            assert_eq!(answer.refusals(), [""; 0]);
+        }
+        team
+    }
+
+    pub async fn top_up(&self, team: &TestTeam, amount: Value, idempotency_key: &str) -> Answer {
+        self.ask_with(
+            &self.operator,
+            "mutation($input: TopUpTeamInput!) { topUpTeam(input: $input) \
+             { team { balance } entry { id amount balanceAfter } replayed errors { code field } } }",
+            json!({ "input": {
+                "teamId": team.id, "amount": amount, "idempotencyKey": idempotency_key,
+            } }),
+        )
+        .await
+    }
+
+    /// A sub-account of the team; `input` is merged into `{ name: "Client" }`.
+    pub async fn sub_account(&self, team: &TestTeam, input: Value) -> TestSubAccount {
+        let mut whole = json!({ "name": "Client" });
+        for (name, value) in input.as_object().expect("an input object") {
+            whole[name] = value.clone();
+        }
+        let answer = self.create_sub_account(&team.key, whole).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        let made = &answer.data()["createSubAccount"];
+        TestSubAccount {
+            id: text(&made["account"]["id"]),
+            key: text(&made["plainKey"]),
+            key_id: text(&made["apiKey"]["id"]),
+        }
+    }
+
+    pub async fn create_sub_account(&self, key: &str, input: Value) -> Answer {
+        self.ask_with(
+            key,
+            "mutation($input: CreateSubAccountInput!) { createSubAccount(input: $input) { \
+             account { id name status creditLimit totalSpent externalId metadata teamBalanceVisible } \
+             apiKey { id prefix lastFour environment name } plainKey errors { code message field } } }",
+            json!({ "input": input }),
+        )
+        .await
+    }
+
+    /// A new key of an account of the team.
+    pub async fn api_key(&self, team: &TestTeam, account_id: &str, environment: &str) -> String {
+        let answer = self
+            .ask_with(
+                &team.key,
+                "mutation($id: ID!, $environment: Environment) { createApiKey(account: { id: $id }, \
+                 input: { name: \"Another\", environment: $environment }) \
+                 { plainKey errors { code } } }",
+                json!({ "id": account_id, "environment": environment }),
+            )
+            .await;
+        text(&answer.data()["createApiKey"]["plainKey"])
+    }
+
+    /// Sends one message; `input` as `SendMessageInput`.
+    pub async fn send(&self, key: &str, input: Value) -> Answer {
+        self.ask_with(
+            key,
+            "mutation($input: SendMessageInput!) { sendMessage(input: $input) { \
+             message { id status cost segments to channel environment } replayed \
+             errors { code message field } } }",
+            json!({ "input": input }),
+        )
+        .await
+    }
+
+    /// Sends a one-segment SMS and says whether it was accepted.
+    pub async fn sends(&self, key: &str) -> bool {
+        let answer = self.send(key, json!({ "to": "+12025550123", "text": "Hello" })).await;
+        answer.refusals().is_empty()
+    }
+
+    /// Sets the price of an SMS segment to the United States, in micro-units.
+    pub async fn set_sms_price(&self, micros: i64) {
+        let sql = format!(
+            "UPDATE price SET price_micros = {micros} WHERE channel = 'SMS' AND prefix = '1'"
+        );
+        self.execute(&sql).await;
+    }
+
+    /// Runs SQL past the program: to set a stage, or to plant a fault.
+    pub async fn execute(&self, sql: &str) {
+        self.app.db.write.execute_unprepared(sql).await.expect("the statement runs");
+    }
+
+    /// The first column of the first row, a number.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let statement = Statement::from_string(self.app.db.backend(), sql);
+        let row = self.app.db.read.query_one_raw(statement).await.expect("the query runs");
+        row.expect("a row").try_get_by_index(0).expect("a number")
+    }
+
+    /// SQL statements run so far.
+    pub fn statements(&self) -> usize {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Every row of every table as text: what must not change when something is refused. When keys were
+    /// last used is left out.
+    pub async fn everything(&self) -> BTreeMap<&'static str, Vec<String>> {
+        let mut tables = BTreeMap::new();
+        for table in ["team", "account", "api_key", "message", "ledger_entry", "usage_day", "price"]
+        {
+            let rows = match self.app.db.backend() {
+                DbBackend::Postgres => format!(
+                    "SELECT (to_jsonb(r) - 'last_used_at')::text AS row FROM {table} r ORDER BY 1"
+                ),
+                _ => {
+                    let columns = self.columns(table).await;
+                    let quoted: Vec<String> =
+                        columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
+                    format!("SELECT {} AS row FROM {table} ORDER BY 1", quoted.join(" || ',' || "))
+                }
+            };
+            let statement = Statement::from_string(self.app.db.backend(), rows);
+            let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");
+            let rows = rows.iter().map(|row| row.try_get("", "row").expect("text")).collect();
+            tables.insert(table, rows);
+        }
+        tables
+    }
+
+    async fn columns(&self, table: &str) -> Vec<String> {
+        let sql = format!("SELECT name FROM pragma_table_info('{table}')");
+        let statement = Statement::from_string(DbBackend::Sqlite, sql);
+        let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");
+        let names = rows.iter().map(|row| row.try_get::<String>("", "name").expect("a name"));
+        names.filter(|name| name != "last_used_at").collect()
+    }
+}
+
+/// `POST /graphql` with a key.
+pub fn post(key: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post("/graphql")
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.into())
+        .expect("a request")
+}
+
+pub fn sqlite_url(folder: &Path) -> String {
+    format!("sqlite://{}?mode=rwc", folder.join("test.db").display())
+}
+
+/// The text of a JSON string.
+#[track_caller]
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// Ids that belong to nobody: one that was never given, and one that is not written like an id.
+pub const NOBODYS_IDS: [&str; 2] = ["019a0000-0000-7000-8000-000000000000", "not-an-id"];

@@ -1,0 +1,156 @@
+//! A throw-away PostgreSQL server for the whole test run, or the one of `TEST_DATABASE_URL`. Each
+//! test gets a database of its own, copied from a migrated one.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
+use tokio::sync::{Mutex, OnceCell};
+use tollgate::db::Db;
+
+/// The URL of the server without a database name; `None` if there is no server to be had.
+static SERVER: OnceCell<Option<String>> = OnceCell::const_new();
+/// Copying a database needs the original to itself.
+static COPYING: Mutex<()> = Mutex::const_new(());
+static COPIES: AtomicUsize = AtomicUsize::new(0);
+
+/// The URL of a migrated, empty database.
+pub async fn new_database() -> Option<String> {
+    let server = SERVER.get_or_init(start).await.as_ref()?;
+    let _alone = COPYING.lock().await;
+    let name = format!("{}_{}", prefix(), COPIES.fetch_add(1, Ordering::Relaxed));
+    let admin = admin(server).await;
+    run(&admin, &format!("CREATE DATABASE {name} TEMPLATE {}", prefix())).await;
+    admin.close().await.expect("the connection closes");
+    Some(url(server, &name))
+}
+
+/// Databases of several runs on one server do not meet.
+fn prefix() -> String {
+    format!("tollgate_test_{}", std::process::id())
+}
+
+async fn start() -> Option<String> {
+    let server = match std::env::var("TEST_DATABASE_URL") {
+        Ok(url) => url,
+        Err(_) => start_own()?,
+    };
+    wait_until_ready(&server).await;
+    let admin = admin(&server).await;
+    run(&admin, &format!("CREATE DATABASE {}", prefix())).await;
+    admin.close().await.expect("the connection closes");
+    let db = Db::connect(&url(&server, &prefix()), 2).await.expect("the new database opens");
+    db.migrate().await.expect("the migrations run");
+    db.read.close().await.expect("the connection closes");
+    db.write.close().await.expect("the connection closes");
+    Some(server)
+}
+
+async fn wait_until_ready(server: &str) {
+    for _ in 0..600 {
+        let mut options = ConnectOptions::new(url(server, "postgres"));
+        options.max_connections(1).sqlx_logging(false).connect_timeout(Duration::from_secs(1));
+        if let Ok(connection) = Database::connect(options).await {
+            connection.close().await.expect("the connection closes");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the PostgreSQL server does not start");
+}
+
+async fn admin(server: &str) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url(server, "postgres"));
+    options.max_connections(1).sqlx_logging(false);
+    Database::connect(options).await.expect("the PostgreSQL server answers")
+}
+
+async fn run(admin: &DatabaseConnection, sql: &str) {
+    admin.execute_unprepared(sql).await.expect("the statement runs");
+}
+
+/// The server's URL with another database: what stands between the last `/` and the query.
+fn url(server: &str, database: &str) -> String {
+    let (address, query) = server.split_once('?').unwrap_or((server, ""));
+    let authority = address.find("://").map_or(0, |at| at + 3);
+    let end = address[authority..].find('/').map_or(address.len(), |at| authority + at);
+    let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+    format!("{}/{database}{query}", &address[..end])
+}
+
+fn start_own() -> Option<String> {
+    let Some(programs) = programs() else {
+        let message = "PostgreSQL HALF OF THE TESTS SKIPPED: neither initdb and postgres nor \
+                       TEST_DATABASE_URL were found.";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
+        // Past the test runner's capture, so that it is seen.
+        let _ = writeln!(std::io::stderr(), "\n{message}\n");
+        return None;
+    };
+    let port = free_port();
+    let script = format!(
+        "folder=$(mktemp -d) && cd $folder \
+         && {initdb} -D data -U postgres -A trust -E UTF8 --locale=C >log 2>&1 \
+         && {{ {postgres} -D data -h 127.0.0.1 -p {port} -k $folder -c fsync=off \
+               -c synchronous_commit=off -c full_page_writes=off -c max_connections=300 \
+               >>log 2>&1 & }} \
+         && server=$! && cat >/dev/null; kill -QUIT $server; wait $server; rm -rf $folder",
+        initdb = programs.join("initdb").display(),
+        postgres = programs.join("postgres").display(),
+    );
+    // The server lives as long as this process: the shell's input ends with it, however it ends.
+    let mut shell = if is_root() {
+        let mut command = Command::new("runuser");
+        command.args(["-u", unprivileged_user(), "--", "sh", "-c", &script]);
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]);
+        command
+    };
+    let mut child = shell.stdin(Stdio::piped()).spawn().expect("a shell starts");
+    let held_open = child.stdin.take().expect("the shell's input is piped");
+    std::mem::forget(held_open);
+
+    Some(format!("postgres://postgres@127.0.0.1:{port}/postgres"))
+}
+
+/// Where the newest PostgreSQL's programs are.
+fn programs() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut versions: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin")).collect();
+    versions.sort();
+    folders.extend(versions.into_iter().rev());
+    folders
+        .into_iter()
+        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id runs");
+    String::from_utf8_lossy(&id.stdout).trim() == "0"
+}
+
+fn unprivileged_user() -> &'static str {
+    let has = |user: &str| {
+        Command::new("id")
+            .arg(user)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    if has("postgres") { "postgres" } else { "nobody" }
+}
