@@ -17,7 +17,7 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("account_id").uuid())
                     .col(ColumnDef::new("role").text().not_null())
                     .col(ColumnDef::new("name").text().not_null())
-                    .col(ColumnDef::new("hash").binary().not_null())
+                    .col(ColumnDef::new("hash").blob().not_null())
                     .col(ColumnDef::new("prefix").text().not_null())
                     .col(ColumnDef::new("last_four").text().not_null())
                     .col(ColumnDef::new("environment").text().not_null())

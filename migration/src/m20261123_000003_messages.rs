@@ -29,7 +29,7 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("error_code").text())
                     .col(ColumnDef::new("error_message").text())
                     .col(ColumnDef::new("idempotency_key").text())
-                    .col(ColumnDef::new("input_hash").binary().not_null())
+                    .col(ColumnDef::new("input_hash").blob().not_null())
                     .col(ColumnDef::new("metadata").json_binary())
                     .col(ColumnDef::new("due_at").timestamp_with_time_zone())
                     .col(ColumnDef::new("lease_id").uuid())

@@ -190,7 +190,7 @@ pub async fn of_team(
 ) -> Result<Usage, Fault> {
     let range = DateRange::checked(range, app.clock.now())?;
     let select = usage_day::Entity::of_team(team.team_id());
-    let rows = summed(app, select, range, group_by, false, BUCKETS_MAX).await?;
+    let rows = summed(app, select, range, group_by, false, Some(BUCKETS_MAX)).await?;
     collect(range, group_by, rows)
 }
 
@@ -205,7 +205,7 @@ pub async fn of_accounts(
     let select = usage_day::Entity::find()
         .filter(usage_day::Column::AccountId.is_in(accounts.iter().copied()));
     let rows_max = BUCKETS_MAX.saturating_mul(accounts.len());
-    let rows = summed(app, select, range, group_by, true, rows_max).await?;
+    let rows = summed(app, select, range, group_by, true, Some(rows_max)).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         if let Some(account_id) = row.account_id {
@@ -240,7 +240,7 @@ async fn summed(
     range: DateRange,
     group_by: &[UsageDimension],
     by_account: bool,
-    rows_max: usize,
+    rows_max: Option<usize>,
 ) -> Result<Vec<SummedRow>, Fault> {
     use usage_day::Column;
     let mut select =
@@ -269,9 +269,9 @@ async fn summed(
         let sum = Expr::col(column).sum().cast_as("BIGINT");
         select = select.column_as(sum.if_null(0_i64), sea_orm::IdenStatic::as_str(&column));
     }
-    let limit = u64::try_from(rows_max).unwrap_or(u64::MAX).saturating_add(1);
+    let limit = rows_max.and_then(|rows| u64::try_from(rows).ok()).map(|rows| rows + 1);
     let rows = select.limit(limit).into_model::<SummedRow>().all(&app.db.read).await?;
-    if rows.len() > rows_max {
+    if rows_max.is_some_and(|rows_max| rows.len() > rows_max) {
         return Err(too_many_buckets());
     }
     Ok(rows)
@@ -351,7 +351,7 @@ pub async fn export(
         accounts = accounts.filter(account::Column::TeamId.eq(team_id));
         days = days.filter(usage_day::Column::TeamId.eq(team_id));
     }
-    let rows = summed(app, days, range, &[], true, usize::MAX).await?;
+    let rows = summed(app, days, range, &[], true, None).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         by_account.entry(row.account_id.unwrap_or_default()).or_default().push(row);

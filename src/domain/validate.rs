@@ -15,7 +15,7 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 pub const NOTE_CHARS_MAX: usize = 500;
 
 pub const NAME_RULE: &str = "The name must have 1 to 200 characters and no control characters.";
-pub const METADATA_RULE: &str = "The metadata must be at most 16 KiB as JSON.";
+pub const METADATA_RULE: &str = "The metadata must be at most 16 KiB as JSON, without NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
 pub const NOTE_RULE: &str = "The text must have 1 to 500 characters and no control characters.";
@@ -40,11 +40,21 @@ pub fn note(text: &str) -> Option<String> {
     line(text.trim(), NOTE_CHARS_MAX)
 }
 
-/// An object of at most 16 KiB. Text with NUL is refused, for PostgreSQL cannot keep it.
+/// An object of at most 16 KiB. One that holds NUL is refused, for PostgreSQL cannot keep it.
 pub fn metadata(metadata: Map<String, Value>) -> Option<Value> {
     let metadata = Value::Object(metadata);
-    let text = metadata.to_string();
-    (text.len() <= METADATA_BYTES_MAX && !text.contains("\\u0000")).then_some(metadata)
+    (metadata.to_string().len() <= METADATA_BYTES_MAX && !has_nul(&metadata)).then_some(metadata)
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(object) => {
+            object.iter().any(|(name, value)| name.contains('\0') || has_nul(value))
+        }
+        _ => false,
+    }
 }
 
 fn line(text: &str, chars_max: usize) -> Option<String> {

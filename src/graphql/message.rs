@@ -60,8 +60,10 @@ pub enum MessageStatus {
 #[graphql(remote = "crate::domain::segments::SmsEncoding")]
 pub enum SmsEncoding {
     /// The GSM 7-bit alphabet: 160 characters in one segment, 153 in each of several.
+    #[graphql(name = "GSM7")]
     Gsm7,
     /// UTF-16, for every other character: 70 units in one segment, 67 in each of several.
+    #[graphql(name = "UCS2")]
     Ucs2,
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{
     EmptySubscription, MergedObject, Request, Response, Schema, ServerError, Variables,
     dataloader::DataLoader,
@@ -129,7 +130,7 @@ impl Api {
         if let Err(refused) = checked {
             return Answer::refused(refused);
         }
-        if let Err(refused) = check_operation_name(&document, operation_name.as_deref()) {
+        if let Err(refused) = check_operation(&document, operation_name.as_deref(), &variables) {
             return Answer::refused(refused);
         }
 
@@ -189,18 +190,32 @@ fn invalid(mut failure: ServerError) -> ServerError {
     failure
 }
 
-fn check_operation_name(
-    document: &async_graphql::parser::types::ExecutableDocument,
+/// Finds the operation to execute and sees that it has the variables it needs.
+fn check_operation(
+    document: &ExecutableDocument,
     name: Option<&str>,
+    variables: &Variables,
 ) -> Result<(), ServerError> {
-    let mut names = document.operations.iter().map(|(name, _)| name.map(|name| name.as_str()));
-    let is_found = match name {
-        Some(name) => names.any(|known| known == Some(name)),
-        None => names.count() == 1,
+    let mut operations = document.operations.iter();
+    let found = match name {
+        Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known == name)),
+        None => operations.next().filter(|_| operations.next().is_none()),
     };
-    let message = match name {
-        Some(_) => "The document has no operation of this operationName.",
-        None => "The document has several operations; name one as operationName.",
+    let Some((_, operation)) = found else {
+        let message = match name {
+            Some(_) => "The document has no operation of this operationName.",
+            None => "The document has several operations; name one as operationName.",
+        };
+        return Err(error(Code::OperationResolutionFailure, message));
     };
-    if is_found { Ok(()) } else { Err(error(Code::OperationResolutionFailure, message)) }
+    for definition in &operation.node.variable_definitions {
+        let definition = &definition.node;
+        let given = variables.get(&definition.name.node).or(definition.default_value());
+        let is_missing = given.is_none_or(|value| *value == async_graphql::Value::Null);
+        if is_missing && !definition.var_type.node.nullable {
+            let message = format!("The variable ${} must be given.", definition.name.node);
+            return Err(error(Code::BadUserInput, message));
+        }
+    }
+    Ok(())
 }

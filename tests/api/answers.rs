@@ -1,1 +1,102 @@
-//! pending
+//! Answers as section 6.4.4 of the specification has them: a field that failed is null.
+
+use rstest::rstest;
+use serde_json::json;
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp};
+
+/// One failure never hides what a sibling did: the failed field is null, the others stand.
+#[rstest]
+#[tokio::test]
+async fn a_refused_mutation_is_null_beside_its_siblings(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let key = t.api_key(&team, &team.main_account_id, "TEST").await;
+
+    let answer = t
+        .ask(
+            &key,
+            "mutation { a: sendMessage(input: { to: \"+12025550123\", text: \"Hi\" }) { replayed } \
+             b: createSubAccount(input: { name: \"No\" }) { plainKey } \
+             c: sendMessage(input: { to: \"+12025550123\", text: \"Ho\" }) { replayed } }",
+        )
+        .await;
+
+    assert_eq!(
+        answer.body["data"],
+        json!({ "a": { "replayed": false }, "b": null, "c": { "replayed": false } })
+    );
+    assert_eq!(answer.codes(), ["FORBIDDEN"]);
+    assert_eq!(answer.body["errors"][0]["path"], json!(["b"]));
+    assert_eq!(answer.status, 200);
+    t.close().await;
+}
+
+/// A failed non-null field nulls its nearest nullable parent; in lists too; aliases are kept apart.
+#[rstest]
+#[tokio::test]
+async fn a_failure_nulls_the_nearest_nullable_parent(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let backwards =
+        "usage(range: { from: \"2026-02-02\", to: \"2026-02-01\" }) { totals { spent } }";
+
+    for (key, query, data) in [
+        // `usage` is non-null, `account` and `team` are nullable.
+        (
+            &sub.key,
+            format!("{{ a: account {{ name {backwards} }} b: account {{ name }} }}"),
+            json!({ "a": null, "b": { "name": "Client" } }),
+        ),
+        (
+            &team.key,
+            format!("{{ team {{ name {backwards} }} balance {{ currency }} }}"),
+            json!({ "team": null, "balance": { "currency": "USD" } }),
+        ),
+        // Every parent up to the root is non-null: the whole answer is null.
+        (&team.key, format!("{{ subAccounts {{ nodes {{ name {backwards} }} }} }}"), json!(null)),
+        // A nullable list entry's parent: the connection of a nullable team.
+        (
+            &team.key,
+            format!(
+                "{{ team {{ name subAccounts {{ nodes {{ {backwards} }} }} }} account {{ name }} }}"
+            ),
+            json!({ "team": null, "account": { "name": "Acme" } }),
+        ),
+        (
+            &sub.key,
+            "{ account { name } messages(first: 101) { totalCount } }".to_owned(),
+            json!(null),
+        ),
+    ] {
+        let answer = t.ask(key, &query).await;
+        assert_eq!(answer.codes(), ["BAD_USER_INPUT"], "{query}");
+        assert_eq!(answer.body["data"], data, "{query}");
+        assert!(answer.body.as_object().expect("an object").contains_key("data"));
+        assert_eq!(answer.status, 200);
+    }
+    t.close().await;
+}
+
+/// Nullable root queries: null with an error beside data that stands.
+#[rstest]
+#[tokio::test]
+async fn keys_follow_the_selection(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let request = json!({ "query": "{ z: balance { isSubAccount currency balance } account { status id: name } a: team { name } }" });
+
+    let response = t.raw(&team.key, request.to_string()).await;
+
+    assert_eq!(
+        response,
+        "{\"data\":{\"z\":{\"isSubAccount\":false,\"currency\":\"USD\",\"balance\":1000},\
+         \"account\":{\"status\":\"ACTIVE\",\"id\":\"Acme\"},\"a\":{\"name\":\"Acme\"}}}"
+    );
+    t.close().await;
+}

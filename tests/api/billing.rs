@@ -1,1 +1,407 @@
-//! pending
+//! Charging: limits, balances, refunds and their races. The judgement itself is R8; that check and
+//! charge are one step is R10.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use rstest::rstest;
+use serde_json::json;
+use tollgate::money::Micros;
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp};
+
+const MICROS_PER_CENT: i64 = 10_000;
+
+fn ceil_div(limit: i64, price: i64) -> i64 {
+    (limit + price - 1) / price
+}
+
+/// C13, C21, C22, C23, C31, C32: limit L, price p: exactly ceil(L/p) are accepted, one after another;
+/// then a raised limit lets the very next send through.
+#[rstest]
+#[tokio::test]
+async fn a_limit_lets_exactly_its_share_through(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    for limit_cents in [1, 7, 50, 999, 1000, 1001] {
+        let limit = limit_cents * MICROS_PER_CENT;
+        // Prices that divide the limit, and prices that do not.
+        for price in [limit, limit / 2, limit / 10, limit / 3 + 1, limit + 1, limit / 7 + 1] {
+            t.set_sms_price(price).await;
+            let team = t.team(1_000_000).await;
+            let sub = t.sub_account(&team, json!({ "creditLimit": limit_cents })).await;
+            let expected = ceil_div(limit, price);
+
+            let mut accepted = 0;
+            while t.sends(&sub.key).await {
+                accepted += 1;
+            }
+            let refused = t.send(&sub.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+
+            assert_eq!(accepted, expected, "limit {limit}, price {price}");
+            assert_eq!(refused.refusals(), ["CREDIT_LIMIT_REACHED"]);
+            let spent = expected * price;
+            assert_spent(&t, &sub.key, 1_000_000 * MICROS_PER_CENT - spent, spent).await;
+
+            let raised = spent / MICROS_PER_CENT + 1;
+            set_limit(&t, &team.key, &sub.id, json!(raised)).await;
+            assert!(t.sends(&sub.key).await, "a raised limit counts at once");
+        }
+    }
+    t.close().await;
+}
+
+/// C10 of the rules, R10: the same with 100 senders at once.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_against_a_hundred_senders_at_once(
+    #[values(Sqlite, Postgres)] database: Database,
+    #[values((1, 10_000), (7, 3_000), (50, 21_000), (999, 330_001), (1000, 500_000), (1001, 143_000))]
+    case: (i64, i64),
+) {
+    let (limit_cents, price) = case;
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(price).await;
+    let team = t.team(1_000_000).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": limit_cents })).await;
+    let limit = limit_cents * MICROS_PER_CENT;
+
+    let (t, accepted) = at_once(t, 100, |_| sub.key.clone()).await;
+
+    let expected = ceil_div(limit, price);
+    assert_eq!(accepted, expected);
+    let spent = expected * price;
+    assert_spent(&t, &sub.key, 1_000_000 * MICROS_PER_CENT - spent, spent).await;
+    t.close().await;
+}
+
+/// C5, C15, C20, R9: a balance for k messages, many unlimited sub-accounts at once: exactly k.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_balance_pays_for_exactly_what_it_holds(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(7 * MICROS_PER_CENT).await;
+    let team = t.team(100).await;
+    let mut keys = Vec::new();
+    for number in 0..20 {
+        keys.push(t.sub_account(&team, json!({ "name": format!("Client {number}") })).await.key);
+    }
+
+    let (t, accepted) = at_once(t, 60, move |number| keys[number % 20].clone()).await;
+
+    assert_eq!(accepted, 14, "100 cents pay for 14 messages of 7 cents");
+    let balance = t.number("SELECT balance_micros FROM team").await;
+    assert_eq!(balance, 2 * MICROS_PER_CENT);
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 14);
+    t.close().await;
+}
+
+/// Sends so many messages at once, with the key for each number, and counts the accepted ones.
+async fn at_once(t: TestApp, count: usize, key: impl Fn(usize) -> String) -> (TestApp, i64) {
+    let t = Arc::new(t);
+    let senders = (0..count).map(|number| {
+        let (t, key) = (Arc::clone(&t), key(number));
+        tokio::spawn(async move { t.sends(&key).await })
+    });
+    let verdicts = join_all(senders).await;
+    let accepted = verdicts.into_iter().filter(|verdict| *verdict.as_ref().expect("a verdict"));
+    let accepted = i64::try_from(accepted.count()).expect("a small number");
+    let t = Arc::into_inner(t).expect("every sender has ended");
+    (t, accepted)
+}
+
+/// A main account draws from the balance without limit or total (R7).
+#[rstest]
+#[tokio::test]
+async fn a_main_account_is_charged_without_a_total(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(30 * MICROS_PER_CENT).await;
+    let team = t.team(100).await;
+
+    for _ in 0..3 {
+        assert!(t.sends(&team.key).await);
+    }
+    let before = t.everything().await;
+    let refused = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+
+    assert_eq!(refused.refusals(), ["INSUFFICIENT_BALANCE"]);
+    assert_eq!(t.everything().await, before);
+    let account =
+        t.ask(&team.key, "{ account { totalSpent creditLimit } balance { balance } }").await;
+    assert_eq!(
+        *account.data(),
+        json!({ "account": { "totalSpent": null, "creditLimit": null }, "balance": { "balance": 10 } })
+    );
+    t.close().await;
+}
+
+/// R8: null is no limit, 0 blocks at once, a limit below what is spent blocks at once.
+#[rstest]
+#[tokio::test]
+async fn a_limit_counts_from_the_next_send_on(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10 * MICROS_PER_CENT).await;
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
+    assert!(!t.sends(&sub.key).await, "0: nothing may be spent");
+
+    set_limit(&t, &team.key, &sub.id, json!(null)).await;
+    for _ in 0..5 {
+        assert!(t.sends(&sub.key).await, "null: no limit");
+    }
+    set_limit(&t, &team.key, &sub.id, json!(49.9999)).await;
+    assert!(!t.sends(&sub.key).await, "below what is spent");
+    set_limit(&t, &team.key, &sub.id, json!(50)).await;
+    assert!(!t.sends(&sub.key).await, "just what is spent");
+    set_limit(&t, &team.key, &sub.id, json!(50.0001)).await;
+    assert!(t.sends(&sub.key).await, "a ten-thousandth of a cent above");
+    t.close().await;
+}
+
+/// Zero-cost messages are not blocked by money.
+#[rstest]
+#[tokio::test]
+async fn what_costs_nothing_is_not_blocked_by_money(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(0).await;
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
+
+    assert!(t.sends(&sub.key).await);
+
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 0);
+    t.close().await;
+}
+
+/// R12: a rejected message is refunded once, in full; the total comes down, so a limit unblocks.
+#[rstest]
+#[tokio::test]
+async fn a_failed_message_is_refunded_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10 * MICROS_PER_CENT).await;
+    let team = t.team(100).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": 10 })).await;
+    let sent = t.send(&sub.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+    assert_eq!(sent.refusals(), [""; 0]);
+    assert!(!t.sends(&sub.key).await, "the limit is reached until the refund");
+
+    t.deliver().await;
+
+    let answer = t
+        .ask(
+            &sub.key,
+            "{ messages { nodes { status cost refundedAt errorCode } } account { totalSpent } \
+             balance { balance } ledger { nodes { kind amount balanceAfter } } }",
+        )
+        .await;
+    let message = &answer.data()["messages"]["nodes"][0];
+    assert_eq!(message["status"], "FAILED");
+    assert_eq!(message["cost"], 10);
+    assert_eq!(message["errorCode"], "SANDBOX_REJECTED");
+    assert_eq!(message["refundedAt"], "2026-03-16T12:00:00.000Z");
+    assert_eq!(answer.data()["account"]["totalSpent"], 0);
+    assert_eq!(answer.data()["balance"]["balance"], 100);
+    assert_eq!(
+        answer.data()["ledger"]["nodes"],
+        json!([
+            { "kind": "REFUND", "amount": 10, "balanceAfter": 100 },
+            { "kind": "CHARGE", "amount": -10, "balanceAfter": 90 },
+        ])
+    );
+    assert!(t.sends(&sub.key).await);
+    t.close().await;
+}
+
+/// The unique index is the last wall against a second refund and a second charge.
+#[rstest]
+#[tokio::test]
+async fn the_database_refuses_a_second_refund(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(100).await;
+    t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+    t.deliver().await;
+    let before = t.everything().await;
+
+    for kind in ["REFUND", "CHARGE"] {
+        let copy = format!(
+            "INSERT INTO ledger_entry SELECT l.account_id, l.team_id, l.account_id, l.message_id, \
+             l.kind, l.amount_micros, l.balance_after_micros, NULL, NULL, l.created_at \
+             FROM ledger_entry l WHERE l.kind = '{kind}'"
+        );
+        let copied = sea_orm::ConnectionTrait::execute_unprepared(&t.app.db.write, &copy).await;
+        assert!(copied.is_err(), "a second {kind} was written");
+    }
+
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// R10, R12: workers that settle the same messages at once refund each of them once.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_at_once_refund_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    for _ in 0..10 {
+        t.send(&sub.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+    }
+
+    let workers = (0..4).map(|_| {
+        let app = Arc::clone(&t.app);
+        tokio::spawn(async move { tollgate::worker::deliver_due(&app).await })
+    });
+    for settled in join_all(workers).await {
+        settled.expect("the worker ends").expect("the worker settles");
+    }
+
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 10);
+    assert_eq!(t.number("SELECT balance_micros FROM team").await, 1000 * MICROS_PER_CENT);
+    t.close().await;
+}
+
+/// R20: a key that was revoked, or an account that was suspended, while its send was under way.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_accepted_after_the_commit_of_a_revocation(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let t = Arc::new(t);
+    let burst = (0..40).map(|_| {
+        let (t, key) = (Arc::clone(&t), sub.key.clone());
+        tokio::spawn(
+            async move { t.send(&key, json!({ "to": "+12025550123", "text": "Hi" })).await },
+        )
+    });
+    let burst: Vec<_> = burst.collect();
+
+    let revoked = t
+        .ask_with(
+            &team.key,
+            "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }",
+            json!({ "id": sub.key_id }),
+        )
+        .await;
+    assert_eq!(revoked.refusals(), [""; 0]);
+    let accepted_then = t.number("SELECT COUNT(*) FROM message").await;
+    let answers = join_all(burst).await;
+
+    let mut accepted = 0;
+    for answer in answers {
+        let answer = answer.expect("an answer");
+        match answer.codes()[..] {
+            ["UNAUTHENTICATED"] => {}
+            _ => accepted += i64::from(answer.refusals().is_empty()),
+        }
+    }
+    assert_eq!(accepted, accepted_then, "accepted after the revocation");
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, accepted);
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
+
+/// R13: one idempotency key, fifty times at once: one charge.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeats_that_race_charge_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let t = Arc::new(t);
+    let input = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "order-1" });
+
+    let senders = (0..50).map(|_| {
+        let (t, key, input) = (Arc::clone(&t), team.key.clone(), input.clone());
+        tokio::spawn(async move { t.send(&key, input).await })
+    });
+    let answers = join_all(senders).await;
+
+    let mut first = 0;
+    let mut ids = std::collections::BTreeSet::new();
+    for answer in answers {
+        let answer = answer.expect("an answer");
+        let payload = &answer.data()["sendMessage"];
+        first += i64::from(payload["replayed"] == false);
+        ids.insert(payload["message"]["id"].to_string());
+    }
+    assert_eq!((first, ids.len()), (1, 1));
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
+
+/// The audit bites: each planted contradiction is found.
+#[rstest]
+#[tokio::test]
+async fn the_audit_finds_what_was_tampered_with(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    assert!(t.sends(&sub.key).await);
+    t.step(TimeDelta::seconds(1));
+    t.deliver().await;
+
+    for (tamper, mend, drifts) in [
+        (
+            "UPDATE team SET balance_micros = balance_micros + 1",
+            "UPDATE team SET balance_micros = balance_micros - 1",
+            1,
+        ),
+        (
+            "UPDATE account SET total_spent_micros = total_spent_micros + 1 WHERE is_sub_account",
+            "UPDATE account SET total_spent_micros = total_spent_micros - 1 WHERE is_sub_account",
+            1,
+        ),
+        (
+            "UPDATE message SET cost_micros = cost_micros + 1",
+            "UPDATE message SET cost_micros = cost_micros - 1",
+            1,
+        ),
+        // A failed message that was not refunded.
+        ("UPDATE message SET status = 'FAILED'", "UPDATE message SET status = 'DELIVERED'", 1),
+        ("UPDATE message SET refunded_at = created_at", "UPDATE message SET refunded_at = NULL", 1),
+        (
+            "UPDATE usage_day SET charged_micros = charged_micros + 1",
+            "UPDATE usage_day SET charged_micros = charged_micros - 1",
+            1,
+        ),
+        ("UPDATE usage_day SET refunded_micros = 1", "UPDATE usage_day SET refunded_micros = 0", 1),
+        (
+            "UPDATE usage_day SET messages = messages + 1",
+            "UPDATE usage_day SET messages = messages - 1",
+            1,
+        ),
+    ] {
+        t.execute(tamper).await;
+        let audit = tollgate::domain::audit::run(&t.app).await.expect("the audit runs");
+        assert_eq!(audit.drifts.len(), drifts, "{tamper}: {:?}", audit.drifts);
+        t.execute(mend).await;
+    }
+    t.close().await;
+}
+
+async fn set_limit(t: &TestApp, key: &str, id: &str, limit: serde_json::Value) {
+    let answer = t
+        .ask_with(
+            key,
+            "mutation($id: ID!, $limit: Cents) { updateSubAccount(account: { id: $id }, \
+             input: { creditLimit: $limit }) { errors { code } } }",
+            json!({ "id": id, "limit": limit }),
+        )
+        .await;
+    assert_eq!(answer.refusals(), [""; 0]);
+}
+
+/// Balance and total, to the micro-unit, as the sub-account sees them.
+async fn assert_spent(t: &TestApp, key: &str, balance: i64, total_spent: i64) {
+    let answer = t.ask(key, "{ balance { balance totalSpent } }").await;
+    let micros = |field: &str| {
+        let cents = answer.data()["balance"][field].to_string();
+        Micros::from_cents_text(&cents).expect("cents").get()
+    };
+    assert_eq!((micros("balance"), micros("totalSpent")), (balance, total_spent));
+}

@@ -1,1 +1,362 @@
-//! pending
+//! The program itself: its commands, what they print, and their exit codes.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
+
+fn tollgate(url: &str, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(arguments)
+        .env("DATABASE_URL", url)
+        .env_remove("DATABASE_URL_FILE")
+        .output()
+        .expect("the program starts")
+}
+
+/// Standard output of a command that succeeds.
+#[track_caller]
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+#[track_caller]
+fn json_of(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).expect("one JSON object")
+}
+
+/// Standard error and exit code of a command that does not.
+#[track_caller]
+fn failure(output: &Output) -> (Option<i32>, String) {
+    assert!(!output.status.success());
+    assert_eq!(output.stdout, b"");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// C10, C4: teams and their keys are made from the command line and work over the API.
+#[rstest]
+#[tokio::test]
+async fn teams_and_keys_are_made_on_the_command_line(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+
+    let made =
+        tollgate(&t.url, &["team", "create", "--name", "Acme", "--top-up", "500.5", "--json"]);
+    let made = json_of(&made);
+    let key = text(&made["plainKey"]);
+    let team_id = text(&made["teamId"]);
+    let answer = t.ask(&key, "{ balance { balance } account { id } }").await;
+    assert_eq!(
+        *answer.data(),
+        json!({ "balance": { "balance": 500.5 }, "account": { "id": made["mainAccountId"] } })
+    );
+
+    let top_up =
+        ["team", "top-up", &team_id, "--amount", "99.5", "--idempotency-key", "a", "--json"];
+    for replayed in [false, true] {
+        let done = json_of(&tollgate(&t.url, &top_up));
+        assert_eq!((&done["balance"], &done["replayed"]), (&json!(600), &json!(replayed)));
+    }
+    let teams = json_of(&tollgate(&t.url, &["team", "list", "--json"]));
+    assert_eq!(teams, json!({ "teams": [{ "id": team_id, "name": "Acme", "balance": 600 }] }));
+
+    let second = json_of(&tollgate(&t.url, &["key", "create", "--team", &team_id, "--json"]));
+    let test =
+        json_of(&tollgate(&t.url, &["key", "create", "--team", &team_id, "--test", "--json"]));
+    let operator = json_of(&tollgate(&t.url, &["key", "create", "--operator", "--json"]));
+    for (made, kind) in [(&second, "tg_live_"), (&test, "tg_test_"), (&operator, "tg_operator_")] {
+        let key = text(&made["plainKey"]);
+        assert!(key.starts_with(kind) && t.ask(&key, "{ viewer { role } }").await.status == 200);
+    }
+    let listed = json_of(&tollgate(&t.url, &["key", "list", "--team", &team_id, "--json"]));
+    assert_eq!(listed["keys"].as_array().expect("a list").len(), 3);
+    assert!(!listed.to_string().contains(&text(&second["plainKey"])));
+    stdout(&tollgate(&t.url, &["key", "revoke", &text(&second["id"])]));
+    assert_eq!(t.ask(&text(&second["plainKey"]), "{ viewer { role } }").await.status, 401);
+    t.close().await;
+}
+
+/// What cannot be done says so, on standard error, with exit code 2, and changes nothing.
+#[rstest]
+#[tokio::test]
+async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let before = t.everything().await;
+    let nobody = "019a0000-0000-7000-8000-000000000000";
+
+    for (arguments, said) in [
+        (vec!["team", "create", "--name", ""], "1 to 200 characters"),
+        (vec!["team", "create", "--name", "A", "--top-up", "1.00001"], "four decimals"),
+        (vec!["team", "top-up", nobody, "--amount", "1"], "no such team"),
+        (vec!["team", "top-up", "x", "--amount", "1"], "is no id"),
+        (vec!["team", "top-up", &team.id, "--amount=-1"], "more than 0"),
+        (vec!["key", "create", "--team", nobody], "no such account"),
+        (vec!["key", "create", "--operator", "--test"], "cannot be used with"),
+        (vec!["key", "create"], "required"),
+        (vec!["key", "revoke", nobody], "no such key"),
+        (
+            vec!["key", "create", "--operator", "--expires-at", "2020-01-01T00:00:00Z"],
+            "in the future",
+        ),
+        (vec!["price", "import", "no-such-file.csv"], "cannot be read"),
+        (vec!["usage", "export", "--from", "2026-03-02", "--to", "2026-03-01"], "end on or after"),
+        (vec!["audit", "--database-url", "mysql://x"], "must begin with sqlite: or postgres:"),
+    ] {
+        let (code, error) = failure(&tollgate(&t.url, &arguments));
+        assert_eq!(code, Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(said), "{arguments:?}: {error}");
+    }
+
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// The price list goes out as CSV and comes in again: shown first, carried out with --commit.
+#[rstest]
+#[tokio::test]
+async fn prices_are_shown_before_they_are_imported(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let list = stdout(&tollgate(&t.url, &["price", "list"]));
+    let countries: std::collections::BTreeSet<_> =
+        list.lines().filter_map(|line| line.split(',').nth(2)).collect();
+    assert!(countries.len() > 20, "the seeded list has {} countries", countries.len());
+    assert!(list.contains("EMAIL,,,0.04\n"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("prices.csv");
+    let import = |text: &str, commit: bool| {
+        std::fs::write(&file, text).expect("the file is written");
+        let mut arguments = vec!["price", "import", file.to_str().expect("a path")];
+        if commit {
+            arguments.push("--commit");
+        }
+        tollgate(&t.url, &arguments)
+    };
+
+    let same = stdout(&import(&list, true));
+    assert!(same.contains("0 added, 0 changed, 0 removed."), "{same}");
+    let before = t.everything().await;
+    for (bad, said) in [
+        ("channel,prefix\n", "must name the columns"),
+        ("channel,prefix,country,price_cents\n", "has no prices"),
+        ("channel,prefix,country,price_cents\nFAX,1,US,1\n", "line 2: \"FAX\" is no channel"),
+        ("channel,prefix,country,price_cents\nSMS,+1,US,1\n", "line 2: \"+1\" is no dial prefix"),
+        ("channel,prefix,country,price_cents\nSMS,1,us,1\n", "line 2: \"us\" is no country"),
+        ("channel,prefix,country,price_cents\nSMS,1,US,-1\n", "line 2: price_cents"),
+        ("channel,prefix,country,price_cents\nSMS,1,US,0.00001\n", "more than four decimals"),
+        (
+            "channel,prefix,country,price_cents\nSMS,1,US,1\nSMS,1,US,2\n",
+            "line 3: this channel and prefix stand twice",
+        ),
+        ("channel,prefix,country,price_cents\nEMAIL,1,,1\n", "no dial prefixes"),
+        ("channel,prefix,country,price_cents\nSMS,1\n", "found record with 2 fields"),
+    ] {
+        let (code, error) = failure(&import(bad, true));
+        assert!(code == Some(2) && error.contains(said), "{error}");
+    }
+    let shown = "channel,prefix,country,price_cents\nSMS,1,US,2.5\nSMS,1202,US,4\nEMAIL,,,0.04\n";
+    let dry = stdout(&import(shown, false));
+    assert!(
+        dry.contains("+ SMS 1202 US 4 cents") && dry.contains("~ SMS 1 US 0.83 cents -> 2.5 cents"),
+        "{dry}"
+    );
+    assert!(dry.contains("- SMS 44 GB 4.2 cents") && dry.contains("Nothing was changed"), "{dry}");
+    assert_eq!(t.everything().await, before);
+
+    stdout(&import(shown, true));
+    for (to, cost) in [("+12025550123", json!(4)), ("+13105550123", json!(2.5))] {
+        let sent = t.send(&team.key, json!({ "to": to, "text": "Hi" })).await;
+        assert_eq!(sent.data()["sendMessage"]["message"]["cost"], cost, "the longest prefix wins");
+    }
+    let sent = t.send(&team.key, json!({ "to": "+447911123456", "text": "Hi" })).await;
+    assert_eq!(sent.refusals(), ["NO_PRICE"]);
+    t.close().await;
+}
+
+/// C16, C19: a line a sub-account, for billing.
+#[rstest]
+#[tokio::test]
+async fn usage_is_exported_a_line_a_sub_account(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let abc = t.sub_account(&team, json!({ "name": "Client, \"ABC\"", "externalId": "abc" })).await;
+    let idle = t.sub_account(&team, json!({ "name": "Idle" })).await;
+    let other = t.team(1000).await;
+    t.sub_account(&other, json!({ "name": "Elsewhere" })).await;
+    t.sends(&abc.key).await;
+    t.send(&abc.key, json!({ "to": "+15005550001", "text": "a".repeat(161) })).await;
+    t.sends(&team.key).await;
+    t.deliver().await;
+
+    let export =
+        ["usage", "export", "--from", "2026-03-01", "--to", "2026-03-31", "--team", &team.id];
+    let csv = stdout(&tollgate(&t.url, &export));
+
+    assert_eq!(
+        csv,
+        format!(
+            "team_id,account_id,external_id,name,from,to,messages,segments,delivered,failed,\
+             charged_cents,refunded_cents,spent_cents\n\
+             {0},{1},abc,\"Client, \"\"ABC\"\"\",2026-03-01,2026-03-31,2,3,1,1,2.49,1.66,0.83\n\
+             {0},{2},,Idle,2026-03-01,2026-03-31,0,0,0,0,0,0,0\n",
+            team.id, abc.id, idle.id
+        )
+    );
+    let all = stdout(&tollgate(&t.url, &export[..6]));
+    assert_eq!(all.lines().count(), 4, "all teams' sub-accounts and a header");
+    t.close().await;
+}
+
+/// R14: exit code 0 for clean books, 1 for drift.
+#[rstest]
+#[tokio::test]
+async fn the_audit_says_by_its_exit_code(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    assert!(t.sends(&team.key).await);
+
+    let clean = tollgate(&t.url, &["audit"]);
+    assert!(stdout(&clean).contains("Clean"));
+    t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
+    let drift = tollgate(&t.url, &["audit", "--json"]);
+    t.execute("UPDATE team SET balance_micros = balance_micros - 1").await;
+
+    assert_eq!(drift.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&drift.stdout).expect("one JSON object");
+    assert_eq!(
+        report,
+        json!({
+            "clean": false, "teams": 1, "accounts": 1, "ledgerEntries": 2,
+            "drifts": [{
+                "check": "a team's balance is the sum of its ledger", "id": report["drifts"][0]["id"],
+                "storedMicros": 9_991_701, "ledgerMicros": 9_991_700,
+            }],
+        })
+    );
+    t.close().await;
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let printed = stdout(&tollgate("sqlite::memory:", &["schema"]));
+    assert_eq!(printed, include_str!("../../schema.graphql"));
+}
+
+/// A process that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn demo(folder: &Path) -> (Running, Value) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["demo", "--json", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder)
+        .env_remove("DATABASE_URL")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("its output is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    (Running(child), serde_json::from_str(&line).expect("one JSON object"))
+}
+
+/// C7 and the first thing a newcomer runs: started again on its own data the demo makes fresh keys; on
+/// other data it refuses; a folder is served by one process.
+#[tokio::test]
+async fn the_demo_stands_again_on_its_own_data() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("tollgate.db").display());
+
+    let (first, started) = demo(folder.path());
+    assert!(text(&started["url"]).starts_with("http://127.0.0.1:"));
+    let second = tollgate(&url, &["serve", "--listen", "127.0.0.1:0"]);
+    assert!(failure(&second).1.contains("served by another process"));
+    let keys = started["keys"].as_object().expect("keys").clone();
+    assert_eq!(
+        keys.keys().collect::<Vec<_>>(),
+        ["clientAbc", "clientXyz", "main", "operator", "partnerCo"]
+    );
+    drop(first);
+
+    let (again, restarted) = demo(folder.path());
+    let fresh = restarted["keys"].as_object().expect("keys").clone();
+    assert!(fresh.iter().all(|(name, key)| keys[name] != *key));
+    drop(again);
+    stdout(&tollgate(&url, &["audit"]));
+    let db = tollgate::db::Db::connect(&url, 1).await.expect("the database opens");
+    let (app, _) = tollgate::App::new(
+        db,
+        std::sync::Arc::new(tollgate::clock::SystemClock),
+        tollgate::carrier::Carriers::none(),
+    );
+    for (name, key) in &keys {
+        let old = tollgate::domain::api_key::authenticate(&app, &text(key)).await.expect("a look");
+        let new = tollgate::domain::api_key::authenticate(&app, &text(&fresh[name]))
+            .await
+            .expect("a look");
+        assert!(old.is_none() && new.is_some(), "{name}");
+    }
+
+    stdout(&tollgate(&url, &["team", "create", "--name", "Another"]));
+    let refused = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["demo", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.path())
+        .output()
+        .expect("the program starts");
+    assert!(failure(&refused).1.contains("other data than the demo's"));
+}
+
+/// A taken port is a clear error, before anything is made.
+#[test]
+fn a_taken_port_is_a_clear_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tollgate.db");
+    let url = format!("sqlite://{}?mode=rwc", file.display());
+
+    let (code, error) = failure(&tollgate(&url, &["serve", "--listen", &address]));
+
+    assert_eq!(code, Some(2));
+    assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
+    assert!(!file.exists());
+}
+
+/// PostgreSQL is migrated when it is asked for, and the error names the command.
+#[rstest]
+#[tokio::test]
+async fn a_schema_that_is_not_current_names_the_command(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    use migration::MigratorTrait as _;
+    let Some(t) = TestApp::start(database).await else { return };
+    migration::Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
+
+    let listed = tollgate(&t.url, &["team", "list"]);
+
+    match database {
+        Sqlite => assert!(stdout(&listed).contains("no team yet")),
+        Postgres => {
+            assert!(failure(&listed).1.contains("tollgate migrate"));
+            stdout(&tollgate(&t.url, &["migrate"]));
+        }
+    }
+    assert!(t.app.db.is_current().await.expect("the database answers"));
+    t.close().await;
+}

@@ -1,1 +1,162 @@
-//! pending
+//! Delivery from rows: the walk of a message, suspension, and what a crash leaves.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use rstest::rstest;
+use serde_json::json;
+use tollgate::{domain::delivery, worker};
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam};
+
+async fn status(t: &TestApp, key: &str) -> String {
+    let answer = t.ask(key, "{ messages(first: 1) { nodes { status } } }").await;
+    answer.data()["messages"]["nodes"][0]["status"].as_str().expect("a status").to_owned()
+}
+
+async fn manage(t: &TestApp, team: &TestTeam, sub: &TestSubAccount, mutation: &str) {
+    let query = format!(
+        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
+    );
+    let answer = t.ask_with(&team.key, &query, json!({ "id": sub.id })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_message_walks_from_queued_to_delivered(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    assert!(t.sends(&team.key).await);
+
+    let mut seen = vec![status(&t, &team.key).await];
+    let claimed = delivery::claim(&t.app).await.expect("the claim");
+    seen.push(status(&t, &team.key).await);
+    let sent = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Sent)).collect();
+    delivery::settle(&t.app, sent).await.expect("the settling");
+    seen.push(status(&t, &team.key).await);
+    t.step(TimeDelta::seconds(1));
+    worker::deliver_due(&t.app).await.expect("the worker reports");
+    seen.push(status(&t, &team.key).await);
+
+    assert_eq!(seen, ["QUEUED", "SENDING", "SENT", "DELIVERED"]);
+    t.close().await;
+}
+
+/// What a provider took stays charged: UNDELIVERED and UNKNOWN.
+#[rstest]
+#[tokio::test]
+async fn what_a_provider_took_stays_charged(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    for (to, expected, code) in [
+        ("+15005550002", "UNDELIVERED", "SANDBOX_UNDELIVERED"),
+        ("+15005550003", "UNKNOWN", "SANDBOX_NO_ANSWER"),
+    ] {
+        t.send(&team.key, json!({ "to": to, "text": "Hi" })).await;
+        t.deliver().await;
+        let answer = t
+            .ask(&team.key, "{ messages(first: 1) { nodes { status errorCode refundedAt } } }")
+            .await;
+        assert_eq!(
+            answer.data()["messages"]["nodes"][0],
+            json!({ "status": expected, "errorCode": code, "refundedAt": null })
+        );
+    }
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 0);
+    t.close().await;
+}
+
+/// R4: while suspended, accepted messages wait, and go out after the reactivation.
+#[rstest]
+#[tokio::test]
+async fn messages_of_a_suspended_account_wait(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    assert!(t.sends(&sub.key).await);
+    manage(&t, &team, &sub, "suspendSubAccount").await;
+
+    t.deliver().await;
+    assert_eq!(status(&t, &sub.key).await, "QUEUED");
+    assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
+
+    manage(&t, &team, &sub, "reactivateSubAccount").await;
+    t.deliver().await;
+    assert_eq!(status(&t, &sub.key).await, "DELIVERED");
+    t.close().await;
+}
+
+/// A worker that was cut off: the lease runs out, and the message is handed over again only where that
+/// cannot reach a person twice.
+#[rstest]
+#[tokio::test]
+async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
+    #[values(Sqlite, Postgres)] database: Database,
+    #[values((true, "UNKNOWN", 0), (false, "DELIVERED", 1))] case: (bool, &str, usize),
+) {
+    let (reaches_people, expected, hand_overs) = case;
+    let Some(t) = TestApp::start(database).await else { return };
+    t.carrier.reaches_people.store(reaches_people, Ordering::Relaxed);
+    let team = t.team(1000).await;
+    assert!(t.sends(&team.key).await);
+    // The worker claims, and its process ends before it settles.
+    assert_eq!(delivery::claim(&t.app).await.expect("the claim").len(), 1);
+
+    assert_eq!(worker::deliver_due(&t.app).await.expect("nothing is due"), 0);
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+
+    assert_eq!(status(&t, &team.key).await, expected);
+    assert_eq!(t.carrier.sent.lock().expect("the record").len(), hand_overs);
+    t.close().await;
+}
+
+/// A worker that comes back after its lease ran out settles nothing: another one has.
+#[rstest]
+#[tokio::test]
+async fn a_late_worker_settles_nothing(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+    let late = delivery::claim(&t.app).await.expect("the claim");
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    let before = t.everything().await;
+
+    let rejected =
+        || delivery::Outcome::Failed { code: "LATE".to_owned(), text: "Late.".to_owned() };
+    let late = late.into_iter().map(|claimed| (claimed, rejected())).collect();
+    delivery::settle(&t.app, late).await.expect("the settling");
+
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// Workers at once hand each message over once.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_at_once_hand_over_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(10_000).await;
+    for _ in 0..30 {
+        assert!(t.sends(&team.key).await);
+    }
+
+    let workers = (0..4).map(|_| {
+        let app = Arc::clone(&t.app);
+        tokio::spawn(async move { worker::deliver_due(&app).await })
+    });
+    for delivered in join_all(workers).await {
+        delivered.expect("the worker ends").expect("the worker delivers");
+    }
+    t.deliver().await;
+
+    let mut sent = t.carrier.sent.lock().expect("the record").clone();
+    assert_eq!(sent.len(), 30);
+    sent.sort_unstable();
+    sent.dedup();
+    assert_eq!(sent.len(), 30, "a message was handed over twice");
+    t.close().await;
+}

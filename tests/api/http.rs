@@ -1,1 +1,313 @@
-//! pending
+//! The endpoint: keys, methods, media types, sizes, and errors that are made for people.
+
+use axum::{
+    body::Body,
+    http::{Request, header},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp, post};
+
+const QUERY: &str = "{ account { name } }";
+
+/// R17: no key, or one that is not valid.
+#[rstest]
+#[tokio::test]
+async fn without_a_valid_key_nothing_is_executed(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let wrong_end = format!("{}X", &team.key[..team.key.len() - 1]);
+    let unknown = "tg_live_000000000000000000000000000000000000";
+    let before = t.everything().await;
+    let body = json!({ "query": QUERY }).to_string();
+
+    for authorization in [
+        None,
+        Some(String::new()),
+        Some("Bearer".to_owned()),
+        Some(format!("Basic {}", team.key)),
+        Some(team.key.clone()),
+        Some(format!("Bearer {wrong_end}")),
+        Some(format!("Bearer {unknown}")),
+        Some(format!("Bearer {} x", team.key)),
+    ] {
+        let mut request =
+            Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let request = request.body(Body::from(body.clone())).expect("a request");
+        let answer = t.request(request).await;
+        assert_eq!(answer.status, 401, "{authorization:?}");
+        assert_eq!(answer.codes(), ["UNAUTHENTICATED"]);
+        assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Bearer realm=\"tollgate\"");
+        assert!(!answer.body.as_object().expect("an object").contains_key("data"));
+    }
+    assert_eq!(t.everything().await, before);
+    let lower_case = Request::post("/graphql")
+        .header(header::CONTENT_TYPE, "application/json; charset=UTF-8")
+        .header(header::AUTHORIZATION, format!("bearer {}", team.key))
+        .body(Body::from(body))
+        .expect("a request");
+    assert_eq!(t.request(lower_case).await.status, 200);
+    t.close().await;
+}
+
+/// A malformed key is told by its checksum and never reaches the database.
+#[rstest]
+#[tokio::test]
+async fn a_malformed_key_never_reaches_the_database(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let before = t.statements();
+
+    for key in [
+        "junk",
+        "tg_live_",
+        &team.key[1..],
+        &format!("{}0", team.key),
+        "tg_live_sub_'; DROP TABLE team",
+    ] {
+        assert_eq!(t.ask(key, QUERY).await.status, 401);
+    }
+
+    assert_eq!(t.statements(), before);
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn requests_of_another_form_are_refused_by_name(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let bearer = format!("Bearer {}", team.key);
+
+    for (request, status, code) in [
+        (
+            Request::get("/graphql?query={__typename}").body(Body::empty()),
+            405,
+            "METHOD_NOT_ALLOWED",
+        ),
+        (Request::put("/graphql").body(Body::empty()), 405, "METHOD_NOT_ALLOWED"),
+        (Request::delete("/graphql").body(Body::empty()), 405, "METHOD_NOT_ALLOWED"),
+        (Request::get("/elsewhere").body(Body::empty()), 404, "BAD_USER_INPUT"),
+        (
+            Request::post("/graphql").header("authorization", &bearer).body(Body::from("{}")),
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
+        (
+            Request::post("/graphql")
+                .header("authorization", &bearer)
+                .header("content-type", "text/plain")
+                .body(Body::from("{}")),
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
+        (
+            Request::post("/graphql")
+                .header("authorization", &bearer)
+                .header("content-type", "application/json; charset=latin1")
+                .body(Body::from("{}")),
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
+        (
+            Request::post("/graphql")
+                .header("authorization", &bearer)
+                .header("content-type", "multipart/form-data; boundary=x")
+                .body(Body::from("{}")),
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
+    ] {
+        let answer = t.request(request.expect("a request")).await;
+        assert_eq!(answer.status, status, "{code}");
+        assert_eq!(answer.codes(), [code]);
+        assert_eq!(answer.headers.get(header::ALLOW).is_some(), status == 405);
+    }
+    for body in [
+        "",
+        "null",
+        "7",
+        "[]",
+        "{",
+        "{}",
+        "[{\"query\":\"{ account { id } }\"}]",
+        "{\"query\":7}",
+        "{\"query\":\"{ account { id } }\",\"variables\":[]}",
+        "{\"query\":\"{ account { id } }\",\"operationName\":7}",
+        "{\"query\":\"{ account { id } }\",\"extensions\":7}",
+    ] {
+        let answer = t.request(post(&team.key, body)).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    }
+    t.close().await;
+}
+
+/// The body limit, from both sides.
+#[rstest]
+#[tokio::test]
+async fn a_body_has_at_most_256_kib(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let body = |bytes: usize| {
+        let frame = json!({ "query": QUERY, "extensions": { "x": "" } }).to_string();
+        let filler = "x".repeat(bytes - frame.len());
+        json!({ "query": QUERY, "extensions": { "x": filler } }).to_string()
+    };
+
+    let fits = t.request(post(&team.key, body(256 * 1024))).await;
+    let too_large = t.request(post(&team.key, body(256 * 1024 + 1))).await;
+
+    assert_eq!(fits.status, 200);
+    assert_eq!((too_large.status.as_u16(), too_large.codes()), (413, vec!["PAYLOAD_TOO_LARGE"]));
+    t.close().await;
+}
+
+/// What is wrong with a document is said in one line, with a position, and the query is not echoed.
+#[rstest]
+#[tokio::test]
+async fn a_bad_document_is_refused_in_one_line(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+
+    for (request, code) in [
+        (json!({ "query": "{ account { secret+12025550123" }), "GRAPHQL_PARSE_FAILED"),
+        (json!({ "query": "" }), "GRAPHQL_PARSE_FAILED"),
+        (json!({ "query": "{ nothing }" }), "GRAPHQL_VALIDATION_FAILED"),
+        (json!({ "query": "{ account }" }), "GRAPHQL_VALIDATION_FAILED"),
+        (json!({ "query": "query($a: ID!) { message(id: $a) { id } }" }), "BAD_USER_INPUT"),
+        (json!({ "query": "{ ...F } fragment F on Query { ...F }" }), "GRAPHQL_VALIDATION_FAILED"),
+        (
+            json!({ "query": "query A { account { id } } query B { account { id } }" }),
+            "OPERATION_RESOLUTION_FAILURE",
+        ),
+        (
+            json!({ "query": "query A { account { id } }", "operationName": "B" }),
+            "OPERATION_RESOLUTION_FAILURE",
+        ),
+        (json!({ "query": "subscription { x }" }), "GRAPHQL_VALIDATION_FAILED"),
+    ] {
+        let answer = t.request(post(&team.key, request.to_string())).await;
+        assert_eq!(answer.status, 400, "{request}: {}", answer.body);
+        assert!(answer.codes().iter().all(|found| *found == code), "{request}: {}", answer.body);
+        let message = answer.body["errors"][0]["message"].as_str().expect("a message");
+        assert!(!message.contains('\n') && !message.contains("12025550123"), "{message}");
+        assert!(!answer.body.as_object().expect("an object").contains_key("data"));
+    }
+    let one_of_two = json!({ "query": "query A { account { name } } query B { team { name } }", "operationName": "B" });
+    let answer = t.request(post(&team.key, one_of_two.to_string())).await;
+    assert_eq!(*answer.data(), json!({ "team": { "name": "Acme" } }));
+    t.close().await;
+}
+
+/// Cost is judged before validation, which would walk a doubling fragment once for every spread.
+#[rstest]
+#[tokio::test]
+async fn a_costly_document_is_refused_before_it_costs(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let before = t.everything().await;
+    let doubling = |levels: usize| {
+        let fragments: String = (0..levels)
+            .map(|level| format!("fragment F{level} on Account {{ ...F{0} ...F{0} }} ", level + 1))
+            .collect();
+        format!("{{ account {{ ...F0 }} }} {fragments} fragment F{levels} on Account {{ name }}")
+    };
+    let nested = |levels: usize| {
+        // `account`, then pairs of `usage { buckets { account … } }` down to a leaf.
+        let mut query = "name".to_owned();
+        for _ in 0..levels {
+            query = format!("usage {{ buckets {{ account {{ {query} }} }} }}");
+        }
+        format!("{{ account {{ {query} }} }}")
+    };
+    let aliases = |count: usize| {
+        let fields: String = (0..count).map(|at| format!("a{at}: account {{ name }} ")).collect();
+        format!("{{ {fields} }}")
+    };
+    let mutations = |count: usize| {
+        let fields: String = (0..count)
+            .map(|at| {
+                format!("a{at}: sendMessage(input: {{ to: \"junk\", text: \"\" }}) {{ replayed }} ")
+            })
+            .collect();
+        format!("mutation {{ {fields} }}")
+    };
+
+    for (fits, too_large) in [
+        (doubling(10), doubling(14)),
+        (doubling(3), doubling(60)),
+        (nested(3), nested(4)),
+        (aliases(30), aliases(31)),
+        (mutations(10), mutations(11)),
+        (
+            format!("{{ account {{ name }} }}{}", " ".repeat(15_000 - 20)),
+            format!("{{ account {{ name }} }}{}", " ".repeat(15_001 - 20)),
+        ),
+    ] {
+        assert_eq!(t.ask(&team.key, &fits).await.codes(), [""; 0], "{fits}");
+        let refused = t.ask(&team.key, &too_large).await;
+        assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["QUERY_TOO_LARGE"]));
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A failure inside is logged and masked: the caller gets a request id.
+#[rstest]
+#[tokio::test]
+async fn what_went_wrong_inside_is_not_shown(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    t.execute("ALTER TABLE usage_day RENAME TO elsewhere").await;
+
+    let answer = t.ask(&team.key, "{ account { usage { totals { spent } } } team { name } }").await;
+
+    assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"]);
+    assert_eq!(answer.body["data"], json!({ "account": null, "team": { "name": "Acme" } }));
+    let id = answer.headers["x-request-id"].to_str().expect("text");
+    let message = answer.body["errors"][0]["message"].as_str().expect("a message");
+    assert_eq!(message, format!("Something went wrong on the server. Request id: {id}"));
+    t.execute("ALTER TABLE elsewhere RENAME TO usage_day").await;
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn answers_are_not_to_be_stored(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let answer = t.ask(&team.key, QUERY).await;
+    assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+    assert_eq!(
+        answer.headers[header::CONTENT_TYPE],
+        "application/graphql-response+json; charset=utf-8"
+    );
+    assert!(answer.headers.contains_key("x-request-id"));
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn health_and_readiness(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let answer = t.request(request).await;
+        assert_eq!((answer.status.as_u16(), answer.body), (200, Value::from(body)));
+    }
+    t.execute("DELETE FROM seaql_migrations WHERE version LIKE '%usage'").await;
+    let request = Request::get("/readyz").body(Body::empty()).expect("a request");
+    assert_eq!(t.request(request).await.status, 503);
+    t.close().await;
+}

@@ -1,1 +1,214 @@
-//! pending
+//! The database itself: what its constraints refuse, that migrations go down and up again, and that
+//! the entities are the tables.
+
+use migration::{Migrator, MigratorTrait};
+use rstest::rstest;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbBackend, EntityName, EntityTrait, Iterable, Statement,
+    entity::ColumnType,
+};
+use serde_json::json;
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp};
+
+/// C3, C8, R1 and the walls behind the money rules: written past the program, all the same refused.
+#[rstest]
+#[tokio::test]
+async fn the_database_refuses_what_the_rules_forbid(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({ "externalId": "abc", "creditLimit": 100 })).await;
+    assert!(t.sends(&sub.key).await);
+    t.deliver().await;
+    let before = t.everything().await;
+
+    for forbidden in [
+        // A second main account of a team.
+        "UPDATE account SET is_sub_account = FALSE, credit_limit_micros = NULL, total_spent_micros = 0, external_id = NULL",
+        // A main account with a limit, a total, a status or an external id.
+        "UPDATE account SET credit_limit_micros = 1 WHERE NOT is_sub_account",
+        "UPDATE account SET total_spent_micros = 1 WHERE NOT is_sub_account",
+        "UPDATE account SET status = 'SUSPENDED' WHERE NOT is_sub_account",
+        "UPDATE account SET status = 'ASLEEP'",
+        "UPDATE team SET balance_micros = -1",
+        "UPDATE team SET balance_micros = 1000000000000001",
+        "UPDATE account SET total_spent_micros = -1 WHERE is_sub_account",
+        "UPDATE account SET credit_limit_micros = -1 WHERE is_sub_account",
+        "UPDATE message SET cost_micros = -1",
+        "UPDATE message SET environment = 'TEST'",
+        "UPDATE api_key SET team_id = NULL WHERE role = 'SUB_ACCOUNT'",
+        "UPDATE api_key SET hash = (SELECT hash FROM api_key WHERE role = 'OPERATOR')",
+        "UPDATE ledger_entry SET amount_micros = amount_micros + 1",
+        "DELETE FROM ledger_entry",
+        "DELETE FROM message",
+        "DELETE FROM account",
+        "DELETE FROM team",
+        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at FROM account WHERE NOT is_sub_account",
+    ] {
+        let done = t.app.db.write.execute_unprepared(forbidden).await;
+        assert!(done.is_err(), "the database took: {forbidden}");
+    }
+
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// Down to nothing and up again, as if never begun.
+#[rstest]
+#[tokio::test]
+async fn migrations_go_down_and_up_again(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    assert!(t.sends(&team.key).await);
+    let tables = schema_of(&t).await;
+
+    Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
+    let nothing = schema_of(&t).await;
+    assert!(!t.app.db.is_current().await.expect("the database answers"));
+    t.app.db.migrate().await.expect("the migrations go up again");
+
+    assert_eq!(nothing, Vec::<String>::new());
+    assert_eq!(schema_of(&t).await, tables);
+    assert!(t.app.db.is_current().await.expect("the database answers"));
+    t.close().await;
+}
+
+/// Two processes that migrate at once do not meet.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_at_once_run_one_after_another(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
+
+    let mut at_once = Vec::new();
+    for _ in 0..4 {
+        let db = tollgate::db::Db::connect(&t.url, 1).await.expect("the database opens");
+        at_once.push(tokio::spawn(async move { db.migrate().await }));
+    }
+    for done in at_once {
+        done.await.expect("the task ends").expect("the migrations run");
+    }
+
+    assert!(t.app.db.is_current().await.expect("the database answers"));
+    t.close().await;
+}
+
+/// The entities have the tables' columns, with their types and nullability.
+#[rstest]
+#[tokio::test]
+async fn the_entities_are_the_tables(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    compare::<entity::team::Entity>(&t).await;
+    compare::<entity::account::Entity>(&t).await;
+    compare::<entity::api_key::Entity>(&t).await;
+    compare::<entity::message::Entity>(&t).await;
+    compare::<entity::ledger_entry::Entity>(&t).await;
+    compare::<entity::price::Entity>(&t).await;
+    compare::<entity::usage_day::Entity>(&t).await;
+    t.close().await;
+}
+
+async fn compare<E: EntityTrait>(t: &TestApp) {
+    let table = E::default().table_name().to_owned();
+    let backend = t.app.db.backend();
+    let mut expected: Vec<(String, String, bool)> = E::Column::iter()
+        .map(|column| {
+            let def = column.def();
+            let of_type = type_name(def.get_column_type(), backend).to_owned();
+            (sea_orm::IdenStatic::as_str(&column).to_owned(), of_type, def.is_null())
+        })
+        .collect();
+    expected.sort();
+    let sql = match backend {
+        DbBackend::Postgres => format!(
+            "SELECT column_name::text AS name, data_type::text AS type, is_nullable = 'YES' AS nullable \
+             FROM information_schema.columns WHERE table_schema = 'public' AND table_name = '{table}'"
+        ),
+        _ => format!(
+            "SELECT name, type, \"notnull\" = 0 AS nullable FROM pragma_table_info('{table}')"
+        ),
+    };
+    let rows = t.app.db.read.query_all_raw(Statement::from_string(backend, sql)).await;
+    let mut found: Vec<(String, String, bool)> = rows
+        .expect("the query runs")
+        .iter()
+        .map(|row| {
+            let get = |name: &str| row.try_get::<String>("", name).expect("text");
+            (get("name"), get("type").to_lowercase(), row.try_get("", "nullable").expect("a flag"))
+        })
+        .collect();
+    found.sort();
+    assert_eq!(found, expected, "{table}");
+}
+
+/// How the database calls an entity's type.
+fn type_name(of_type: &ColumnType, backend: DbBackend) -> &'static str {
+    let is_postgres = backend == DbBackend::Postgres;
+    match of_type {
+        ColumnType::Uuid => {
+            if is_postgres {
+                "uuid"
+            } else {
+                "uuid_text"
+            }
+        }
+        ColumnType::Text | ColumnType::Enum { .. } => "text",
+        ColumnType::BigInteger if is_postgres => "bigint",
+        ColumnType::BigInteger | ColumnType::Integer => "integer",
+        ColumnType::Boolean => "boolean",
+        ColumnType::Date => {
+            if is_postgres {
+                "date"
+            } else {
+                "date_text"
+            }
+        }
+        ColumnType::JsonBinary => {
+            if is_postgres {
+                "jsonb"
+            } else {
+                "jsonb_text"
+            }
+        }
+        ColumnType::TimestampWithTimeZone => {
+            if is_postgres {
+                "timestamp with time zone"
+            } else {
+                "timestamp_with_timezone_text"
+            }
+        }
+        ColumnType::VarBinary(_) | ColumnType::Blob | ColumnType::Binary(_) => {
+            if is_postgres {
+                "bytea"
+            } else {
+                "blob"
+            }
+        }
+        other => panic!("no table has a column of {other:?}"),
+    }
+}
+
+/// Tables and indexes, other than the migrations' own bookkeeping.
+async fn schema_of(t: &TestApp) -> Vec<String> {
+    let backend = t.app.db.backend();
+    let sql = match backend {
+        DbBackend::Postgres => {
+            "SELECT indexdef AS name FROM pg_indexes WHERE schemaname = 'public' \
+             AND tablename <> 'seaql_migrations' \
+             UNION SELECT tgname || pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal \
+             UNION SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace \
+             UNION SELECT conname || pg_get_constraintdef(oid) FROM pg_constraint \
+                   WHERE connamespace = 'public'::regnamespace AND conrelid <> 'seaql_migrations'::regclass \
+             ORDER BY 1"
+        }
+        _ => {
+            "SELECT name || COALESCE(sql, '') AS name FROM sqlite_master \
+             WHERE tbl_name NOT IN ('seaql_migrations', 'sqlite_sequence') ORDER BY 1"
+        }
+    };
+    let rows = t.app.db.read.query_all_raw(Statement::from_string(backend, sql)).await;
+    rows.expect("the query runs").iter().map(|row| row.try_get("", "name").expect("text")).collect()
+}

@@ -256,6 +256,14 @@ impl TestApp {
         Answer { status: head.status, headers: head.headers, body }
     }
 
+    /// The text of an answer, byte by byte.
+    pub async fn raw(&self, key: &str, body: String) -> String {
+        let response =
+            self.router.clone().oneshot(post(key, body)).await.expect("the router answers");
+        let bytes = response.into_body().collect().await.expect("the answer has an end").to_bytes();
+        String::from_utf8(bytes.to_vec()).expect("JSON is UTF-8")
+    }
+
     /// Asks with a key.
     pub async fn ask(&self, key: &str, query: &str) -> Answer {
         self.ask_with(key, query, json!({})).await

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Runs every example; shows the output of those that fail, and counts.
+
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+
+passed=0
+failed=0
+for example in saas-platform agency business-units reseller; do
+  if output=$(bash "$example.sh" 2>&1); then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    printf '%s\n' "$output" >&2
+  fi
+done
+echo "$passed passed, $failed failed"
+((failed == 0))
