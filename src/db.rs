@@ -1,7 +1,7 @@
 //! Connections: how `SQLite` and `PostgreSQL` are opened, migrated, and how a transaction begins.
 //!
 //! Reading and writing have pools of their own. On `SQLite` the writing pool is one connection whose
-//! transactions are IMMEDIATE (a deferred one cannot be upgraded under contention, SQLITE_BUSY) and
+//! transactions are IMMEDIATE (a deferred one cannot be upgraded under contention, `SQLITE_BUSY`) and
 //! the readers are `query_only`. A write transaction must never be dropped half-begun: on sqlx 0.9 a
 //! cancelled `begin()` can hand an open transaction to the next user of the connection
 //! (transact-rs/sqlx#4393). So requests run in tasks of their own (`http::graphql`).

@@ -63,9 +63,9 @@ impl Carriers {
     }
 
     /// The same carrier for the LIVE messages of every channel.
-    pub fn all(carrier: Arc<dyn Carrier>) -> Self {
+    pub fn all(carrier: &Arc<dyn Carrier>) -> Self {
         let channels = [Channel::Sms, Channel::Email, Channel::Whatsapp, Channel::Telegram];
-        let live = channels.into_iter().map(|channel| (channel, Arc::clone(&carrier))).collect();
+        let live = channels.into_iter().map(|channel| (channel, Arc::clone(carrier))).collect();
         Self { live, sandbox: Arc::new(Sandbox) }
     }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{connect, explain, make_current, serve};
 use crate::{
     App,
-    carrier::{Carriers, sandbox::Sandbox},
+    carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
     db::lock_for_serving,
     domain::{
@@ -32,7 +32,7 @@ const KEY_NAME: &str = "Demo";
 /// Dear, so that a limit can be reached by hand.
 const SMS_PRICE: Micros = Micros::from_cents(500);
 /// What the balance is when the example stands.
-const BALANCE_CENTS: i32 = 500_00;
+const BALANCE_CENTS: i32 = 50_000;
 
 /// A sub-account of the example.
 pub struct Client {
@@ -48,13 +48,13 @@ pub const CLIENTS: [Client; 3] = [
         name: "Client ABC",
         external_id: "client-abc",
         messages: 9,
-        credit_limit: Some(Micros::from_cents(100_00)),
+        credit_limit: Some(Micros::from_cents(10_000)),
     },
     Client {
         name: "Client XYZ",
         external_id: "client-xyz",
         messages: 24,
-        credit_limit: Some(Micros::from_cents(200_00)),
+        credit_limit: Some(Micros::from_cents(20_000)),
     },
     Client { name: "Partner Co", external_id: "partner-co", messages: 6, credit_limit: None },
 ];
@@ -103,7 +103,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, 8).await?;
     make_current(&db, true).await?;
-    let (app, key_uses) = App::new(db, Arc::new(SystemClock), Carriers::all(Arc::new(Sandbox)));
+    let (app, key_uses) = App::new(
+        db,
+        Arc::new(SystemClock),
+        Carriers::all(&(Arc::new(Sandbox) as Arc<dyn Carrier>)),
+    );
 
     let (keys, is_fresh) = stand(&app).await?;
     let address = listener.local_addr()?;

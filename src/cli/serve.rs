@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{DatabaseArgs, connect, make_current};
 use crate::{
     App,
-    carrier::{Carriers, sandbox::Sandbox},
+    carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
     db::lock_for_serving,
     domain::{caller::OperatorCaller, page::PageArgs, team},
@@ -58,7 +58,11 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, args.database.database_connections).await?;
     make_current(&db, args.migrate).await?;
-    let carriers = if args.sandbox { Carriers::all(Arc::new(Sandbox)) } else { Carriers::none() };
+    let carriers = if args.sandbox {
+        Carriers::all(&(Arc::new(Sandbox) as Arc<dyn Carrier>))
+    } else {
+        Carriers::none()
+    };
     let (app, key_uses) = App::new(db, Arc::new(SystemClock), carriers);
 
     let operator = OperatorCaller::on_the_command_line();

@@ -73,7 +73,7 @@ async fn ranked_rows(
     keyset: &Keyset,
 ) -> Result<Vec<api_key::Model>, Fault> {
     let reading = keyset.reading_order(&Order::Desc);
-    let bounds = keyset.bounds(Order::Desc, None, api_key::Column::Id)?;
+    let bounds = keyset.bounds::<api_key::Entity>(&Order::Desc, None, api_key::Column::Id)?;
     let rank = match reading {
         Order::Asc => "ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY id ASC)",
         _ => "ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY id DESC)",

@@ -56,9 +56,12 @@ pub struct Keyset {
     with_total: bool,
 }
 
-/// The column that a list is ordered by before the id, and how a cursor's key becomes its value.
-pub struct OrderKey<C> {
-    pub column: C,
+/// What a list is ordered by before the id.
+pub struct OrderKey<E: EntityTrait> {
+    pub column: E::Column,
+    /// A row's value as a cursor holds it.
+    pub of: fn(&E::Model) -> String,
+    /// And back.
     pub value: fn(&str) -> Option<sea_orm::Value>,
 }
 
@@ -138,16 +141,16 @@ impl Keyset {
     }
 
     /// The condition that both cursors put on a list in `order`.
-    pub fn bounds<C: ColumnTrait>(
+    pub fn bounds<E: EntityTrait>(
         &self,
-        order: Order,
-        key: Option<&OrderKey<C>>,
-        id: C,
+        order: &Order,
+        key: Option<&OrderKey<E>>,
+        id: E::Column,
     ) -> Result<Condition, Fault> {
         let mut bounds = Condition::all();
         for (position, is_after) in [(&self.after, true), (&self.before, false)] {
             let Some(position) = position else { continue };
-            let is_greater = is_after == (order == Order::Asc);
+            let is_greater = is_after == (*order == Order::Asc);
             let beyond_id = if is_greater { id.gt(position.id) } else { id.lt(position.id) };
             bounds = bounds.add(match key {
                 None => Condition::all().add(beyond_id),
@@ -210,8 +213,7 @@ impl Keyset {
         E: EntityTrait,
         E::Model: Send + Sync,
     {
-        let key: Option<(OrderKey<E::Column>, fn(&E::Model) -> String)> = None;
-        self.read(db, select, Order::Desc, key, id, id_of).await
+        self.read(db, select, Order::Desc, None, id, id_of).await
     }
 
     /// Reads one page of `select` in the order of a key column and then the id.
@@ -220,7 +222,7 @@ impl Keyset {
         db: &DatabaseConnection,
         select: Select<E>,
         order: Order,
-        key: Option<(OrderKey<E::Column>, fn(&E::Model) -> String)>,
+        key: Option<OrderKey<E>>,
         id: E::Column,
         id_of: impl Fn(&E::Model) -> Uuid,
     ) -> Result<Page<E::Model>, Fault>
@@ -228,19 +230,16 @@ impl Keyset {
         E: EntityTrait,
         E::Model: Send + Sync,
     {
-        let total = match self.with_total {
-            true => Some(select.clone().count(db).await?),
-            false => None,
-        };
-        let bounds = self.bounds(order.clone(), key.as_ref().map(|(key, _)| key), id)?;
+        let total = if self.with_total { Some(select.clone().count(db).await?) } else { None };
+        let bounds = self.bounds(&order, key.as_ref(), id)?;
         let reading = self.reading_order(&order);
         let mut select = select.filter(bounds);
-        if let Some((key, _)) = &key {
+        if let Some(key) = &key {
             select = select.order_by(key.column, reading.clone());
         }
         let rows = select.order_by(id, reading).limit(self.limit + 1).all(db).await?;
         Ok(self.page(rows, total, |row| Position {
-            key: key.as_ref().map(|(_, key_of)| key_of(row)).unwrap_or_default(),
+            key: key.as_ref().map(|key| (key.of)(row)).unwrap_or_default(),
             id: id_of(row),
         }))
     }

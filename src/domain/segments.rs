@@ -16,13 +16,11 @@ const GSM7_EXTENSION: &str = "\u{c}^{}\\[~]|€";
 /// The encoding and the number of segments, at least one.
 pub fn count(text: &str) -> (SmsEncoding, i32) {
     let gsm7: Option<Vec<usize>> = text.chars().map(septets).collect();
-    match gsm7 {
-        Some(units) => (SmsEncoding::Gsm7, parts(&units, 160, 153)),
-        None => {
-            let units: Vec<usize> = text.chars().map(char::len_utf16).collect();
-            (SmsEncoding::Ucs2, parts(&units, 70, 67))
-        }
+    if let Some(units) = gsm7 {
+        return (SmsEncoding::Gsm7, parts(&units, 160, 153));
     }
+    let units: Vec<usize> = text.chars().map(char::len_utf16).collect();
+    (SmsEncoding::Ucs2, parts(&units, 70, 67))
 }
 
 fn septets(character: char) -> Option<usize> {

@@ -161,10 +161,13 @@ pub async fn create(
     account::Entity::insert(account.clone().into_active_model())
         .exec_without_returning(&txn)
         .await
-        .map_err(|error| match is_unique_violation(&error) {
-            // The unique index decides, so two at once cannot both take it.
-            true => refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN),
-            false => error.into(),
+        .map_err(|error| {
+            if is_unique_violation(&error) {
+                // The unique index decides, so two at once cannot both take it.
+                refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
+            } else {
+                error.into()
+            }
         })?;
     api_key::Entity::insert(api_key.clone().into_active_model())
         .exec_without_returning(&txn)
@@ -223,15 +226,13 @@ pub async fn update(
     };
     to.search_text = Set(search_text(&name, external_id.as_deref()));
     to.name = Set(name);
-    let changed =
-        write(app, &txn, found.id, to).await.map_err(|error| {
-            match is_unique_violation(&error) {
-                true => {
-                    refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
-                }
-                false => error.into(),
-            }
-        })?;
+    let changed = write(app, &txn, found.id, to).await.map_err(|error| {
+        if is_unique_violation(&error) {
+            refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
+        } else {
+            error.into()
+        }
+    })?;
     txn.commit().await?;
     Ok(changed)
 }

@@ -50,19 +50,18 @@ pub async fn list(
     let select = account::Entity::of_team(main.team_id())
         .filter(account::Column::IsSubAccount.eq(true))
         .filter(condition(app, main, filter).await?);
-    let key: Option<(OrderKey<account::Column>, fn(&account::Model) -> String)> = match field {
+    let key = match field {
         SubAccountOrderField::CreatedAt => None,
-        SubAccountOrderField::Name => Some((
-            OrderKey { column: account::Column::SearchText, value: |key| Some(key.into()) },
-            |row| row.search_text.clone(),
-        )),
-        SubAccountOrderField::TotalSpent => Some((
-            OrderKey {
-                column: account::Column::TotalSpentMicros,
-                value: |key| key.parse::<i64>().ok().map(Into::into),
-            },
-            |row| row.total_spent_micros.to_string(),
-        )),
+        SubAccountOrderField::Name => Some(OrderKey {
+            column: account::Column::SearchText,
+            of: |row: &account::Model| row.search_text.clone(),
+            value: |key| Some(key.into()),
+        }),
+        SubAccountOrderField::TotalSpent => Some(OrderKey {
+            column: account::Column::TotalSpentMicros,
+            of: |row: &account::Model| row.total_spent_micros.to_string(),
+            value: |key| key.parse::<i64>().ok().map(Into::into),
+        }),
     };
     keyset.read(&app.db.read, select, order, key, account::Column::Id, |row| row.id).await
 }

@@ -13,7 +13,7 @@ use entity::{
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
-    QuerySelect, Select,
+    QueryOrder, QuerySelect, Select,
     sea_query::{Expr, OnConflict, SimpleExpr},
 };
 use uuid::Uuid;
@@ -356,7 +356,6 @@ pub async fn export(
     for row in rows {
         by_account.entry(row.account_id.unwrap_or_default()).or_default().push(row);
     }
-    use sea_orm::QueryOrder as _;
     let accounts = accounts.order_by_asc(account::Column::Id).all(&app.db.read).await?;
     accounts
         .into_iter()

@@ -223,10 +223,10 @@ impl Hidden<'_> {
     }
 
     fn check_type(&self, name: &str, pos: async_graphql::Pos) -> Result<(), ServerError> {
-        match self.full.0.contains_key(name) && !self.shape.0.contains_key(name) {
-            true => Err(forbidden(name, pos)),
-            false => Ok(()),
+        if self.full.0.contains_key(name) && !self.shape.0.contains_key(name) {
+            return Err(forbidden(name, pos));
         }
+        Ok(())
     }
 
     /// Variables are checked where they are defined.

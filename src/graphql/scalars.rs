@@ -119,7 +119,7 @@ impl ScalarType for JsonObject {
 }
 
 /// JSON as the library's own value. Its serde route would turn exact numbers into objects, for
-/// serde_json hands those over in a way of its own.
+/// `serde_json` hands those over in a way of its own.
 pub fn to_value(json: serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::Null,

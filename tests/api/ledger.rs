@@ -1,1 +1,241 @@
-//! pending
+//! The ledger: every movement of a team's balance, seen whole by the team, in part by each
+//! sub-account, and never changed.
+
+use chrono::TimeDelta;
+use rstest::rstest;
+use sea_orm::ConnectionTrait as _;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam, text,
+};
+
+const ENTRY: &str = "kind amount balanceAfter account { id } note createdAt";
+
+struct Stage {
+    team: TestTeam,
+    sub: TestSubAccount,
+    other: TestSubAccount,
+}
+
+/// A minute apart: 100 in, `sub` sends for 2 what is refunded, `other` and the main account send for 2
+/// each, an operator takes 6.5.
+async fn staged(t: &TestApp) -> Stage {
+    t.set_sms_price(20_000).await;
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({ "externalId": "s-1" })).await;
+    let other = t.sub_account(&team, json!({ "name": "Other" })).await;
+    let top_up = t.top_up(&team, json!(100), "in").await;
+    assert!(top_up.refusals().is_empty());
+    t.step(TimeDelta::minutes(1));
+    let sent = t.send(&sub.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+    assert!(sent.refusals().is_empty());
+    t.step(TimeDelta::minutes(1));
+    let delivered = tollgate::worker::deliver_due(&t.app).await.expect("the worker delivers");
+    assert_eq!(delivered, 1);
+    for key in [&other.key, &team.key] {
+        t.step(TimeDelta::minutes(1));
+        assert!(t.sends(key).await);
+    }
+    t.step(TimeDelta::minutes(1));
+    let adjusted = t
+        .ask_with(
+            &t.operator,
+            "mutation($id: ID!) { adjustTeamBalance(input: { teamId: $id, amount: -6.5, \
+             idempotencyKey: \"out\", reason: \"Typo\" }) { errors { code } } }",
+            json!({ "id": team.id }),
+        )
+        .await;
+    assert!(adjusted.refusals().is_empty());
+    Stage { team, sub, other }
+}
+
+async fn ledger(t: &TestApp, key: &str, filter: &Value, fields: &str) -> Value {
+    let query = format!(
+        "query($filter: LedgerFilter) {{ ledger(filter: $filter) {{ nodes {{ {fields} }} }} }}"
+    );
+    let answer = t.ask_with(key, &query, json!({ "filter": filter })).await;
+    answer.data()["ledger"]["nodes"].clone()
+}
+
+/// C2, C5, C20, C21, C22, R7, R12: each movement with its sign and the balance after it, newest first.
+#[rstest]
+#[tokio::test]
+async fn the_ledger_tells_every_movement_and_what_it_left(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let stage = staged(&t).await;
+    let entry = |kind: &str, amount: Value, balance: Value, account: Option<&str>, minute: u8| {
+        json!({
+            "kind": kind, "amount": amount, "balanceAfter": balance,
+            "account": account.map(|id| json!({ "id": id })),
+            "note": (kind == "ADJUSTMENT").then_some("Typo"),
+            "createdAt": format!("2026-03-16T12:0{minute}:00.000Z"),
+        })
+    };
+    let main = stage.team.main_account_id.as_str();
+    let expected = json!([
+        entry("ADJUSTMENT", json!(-6.5), json!(89.5), None, 5),
+        entry("CHARGE", json!(-2), json!(96), Some(main), 4),
+        entry("CHARGE", json!(-2), json!(98), Some(&stage.other.id), 3),
+        entry("REFUND", json!(2), json!(100), Some(&stage.sub.id), 2),
+        entry("CHARGE", json!(-2), json!(98), Some(&stage.sub.id), 1),
+        entry("TOP_UP", json!(100), json!(100), None, 0),
+    ]);
+
+    assert_eq!(ledger(&t, &stage.team.key, &json!(null), ENTRY).await, expected);
+    let of_team = format!(
+        "query($id: ID!) {{ teamById(id: $id) {{ balance ledger {{ nodes {{ {ENTRY} }} }} }} }}"
+    );
+    let answer = t.ask_with(&t.operator, &of_team, json!({ "id": stage.team.id })).await;
+    let team = json!({ "balance": 89.5, "ledger": { "nodes": expected } });
+    assert_eq!(answer.data()["teamById"], team);
+    let answer = t.ask(&stage.team.key, "{ team { balance ledger { totalCount } } }").await;
+    let team = json!({ "balance": 89.5, "ledger": { "totalCount": 6 } });
+    assert_eq!(answer.data()["team"], team);
+
+    for (sub, spent) in [(&stage.sub, 0), (&stage.other, 2)] {
+        let own = t.ask(&sub.key, "{ balance { balance totalSpent } }").await;
+        assert_eq!(own.data()["balance"], json!({ "balance": 89.5, "totalSpent": spent }));
+    }
+    t.close().await;
+}
+
+/// C1, C6, C19, R3: a sub-account sees what it caused; the main account sees which message it was,
+/// but not the message.
+#[rstest]
+#[tokio::test]
+async fn a_sub_account_sees_its_own_movements_only(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let stage = staged(&t).await;
+    let fields = "kind messageId message { id to } account { id }";
+
+    let own = ledger(&t, &stage.sub.key, &json!(null), fields).await;
+    let sent = t.ask(&stage.sub.key, "{ messages { nodes { id } } }").await;
+    let id = text(&sent.data()["messages"]["nodes"][0]["id"]);
+    let entry = |kind: &str, message: Value| {
+        let account = json!({ "id": stage.sub.id });
+        json!({ "kind": kind, "messageId": id, "message": message, "account": account })
+    };
+    let message = json!({ "id": id, "to": "+15005550001" });
+    assert_eq!(own, json!([entry("REFUND", message.clone()), entry("CHARGE", message)]));
+
+    let of_sub = json!({ "account": { "id": stage.sub.id } });
+    let seen = ledger(&t, &stage.team.key, &of_sub, fields).await;
+    assert_eq!(seen, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
+    let of_main = json!({ "account": { "id": stage.team.main_account_id } });
+    let seen = ledger(&t, &stage.team.key, &of_main, "messageId message { id }").await;
+    assert_eq!(seen[0]["message"]["id"], seen[0]["messageId"]);
+
+    let other = ledger(&t, &stage.other.key, &json!(null), "kind account { id }").await;
+    assert_eq!(other, json!([{ "kind": "CHARGE", "account": { "id": stage.other.id } }]));
+    let test_key = t.api_key(&stage.team, &stage.sub.id, "TEST").await;
+    let tested = ledger(&t, &test_key, &json!(null), fields).await;
+    assert_eq!(tested, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
+    t.close().await;
+}
+
+/// C19: by kind, by account under either of its ids, and by time: from included, to excluded.
+#[rstest]
+#[tokio::test]
+async fn the_ledger_is_filtered(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let stage = staged(&t).await;
+    let time = |from: Value, to: Value| json!({ "createdAt": { "from": from, "to": to } });
+    let minute = |minute: u8| json!(format!("2026-03-16T12:0{minute}:00Z"));
+    let (all, none) =
+        (vec!["ADJUSTMENT", "CHARGE", "CHARGE", "REFUND", "CHARGE", "TOP_UP"], vec![]);
+
+    for (filter, kinds) in [
+        (json!({}), all.clone()),
+        (json!({ "kind": ["REFUND"] }), vec!["REFUND"]),
+        (json!({ "kind": ["TOP_UP", "ADJUSTMENT"] }), vec!["ADJUSTMENT", "TOP_UP"]),
+        (json!({ "kind": [] }), none.clone()),
+        (json!({ "account": { "id": stage.sub.id } }), vec!["REFUND", "CHARGE"]),
+        (json!({ "account": { "externalId": "s-1" } }), vec!["REFUND", "CHARGE"]),
+        (json!({ "account": { "externalId": "S-1" } }), none.clone()),
+        (json!({ "account": { "id": stage.team.main_account_id } }), vec!["CHARGE"]),
+        (json!({ "account": { "id": NOBODYS_IDS[0] } }), none.clone()),
+        (json!({ "account": { "id": NOBODYS_IDS[1] } }), none.clone()),
+        (json!({ "account": { "externalId": "s-1" }, "kind": ["CHARGE"] }), vec!["CHARGE"]),
+        (time(json!(null), json!(null)), all),
+        (time(minute(2), minute(4)), vec!["CHARGE", "REFUND"]),
+        (time(minute(5), json!(null)), vec!["ADJUSTMENT"]),
+        (time(json!(null), minute(1)), vec!["TOP_UP"]),
+        (time(minute(4), minute(2)), none.clone()),
+        (time(json!("2026-03-16T12:00:00.001Z"), minute(1)), none),
+    ] {
+        let expected: Vec<Value> = kinds.iter().map(|kind| json!({ "kind": kind })).collect();
+        let found = ledger(&t, &stage.team.key, &filter, "kind").await;
+        assert_eq!(found, json!(expected), "{filter}");
+    }
+    t.close().await;
+}
+
+/// R5: where the main account hides the balance, a sub-account's keys see it nowhere.
+#[rstest]
+#[tokio::test]
+async fn a_hidden_balance_is_seen_nowhere(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let stage = staged(&t).await;
+    let everywhere = "{ team { balance } balance { balance totalSpent } viewer { team { balance } } \
+                      ledger { nodes { amount balanceAfter } } }";
+    let hide = "mutation($id: ID!, $visible: Boolean) { updateSubAccount(account: { id: $id }, \
+                input: { teamBalanceVisible: $visible }) { errors { code } } }";
+
+    for (is_visible, balance, after) in [
+        (true, json!(89.5), json!(98)),
+        (false, json!(null), json!(null)),
+        (true, json!(89.5), json!(98)),
+    ] {
+        let variables = json!({ "id": stage.other.id, "visible": is_visible });
+        assert!(t.ask_with(&stage.team.key, hide, variables).await.refusals().is_empty());
+        let seen = t.ask(&stage.other.key, everywhere).await;
+        assert_eq!(
+            *seen.data(),
+            json!({
+                "team": { "balance": balance }, "viewer": { "team": { "balance": balance } },
+                "balance": { "balance": balance, "totalSpent": 2 },
+                "ledger": { "nodes": [{ "amount": -2, "balanceAfter": after }] },
+            })
+        );
+        let main = t
+            .ask(
+                &stage.team.key,
+                "{ balance { balance } ledger(first: 1) { nodes { balanceAfter } } }",
+            )
+            .await;
+        let expected = json!({
+            "balance": { "balance": 89.5 }, "ledger": { "nodes": [{ "balanceAfter": 89.5 }] },
+        });
+        assert_eq!(*main.data(), expected);
+    }
+    t.close().await;
+}
+
+/// R14: the database itself refuses to change or delete an entry.
+#[rstest]
+#[tokio::test]
+async fn the_ledger_is_append_only(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    staged(&t).await;
+    let before = t.everything().await;
+
+    for sql in [
+        "UPDATE ledger_entry SET amount_micros = 1 WHERE kind = 'TOP_UP'",
+        "UPDATE ledger_entry SET note = 'Another' WHERE kind = 'ADJUSTMENT'",
+        "DELETE FROM ledger_entry WHERE kind = 'CHARGE'",
+        "DELETE FROM ledger_entry",
+    ] {
+        let refused = t.app.db.write.execute_unprepared(sql).await.expect_err("append-only");
+        assert!(refused.to_string().contains("the ledger is append-only"), "{refused}");
+    }
+    if database == Postgres {
+        let truncated = t.app.db.write.execute_unprepared("TRUNCATE ledger_entry").await;
+        assert!(truncated.is_err());
+    }
+
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}

@@ -4,8 +4,7 @@
 use migration::{Migrator, MigratorTrait};
 use rstest::rstest;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityName, EntityTrait, Iterable, Statement,
-    entity::ColumnType,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, Iterable, Statement, entity::ColumnType,
 };
 use serde_json::json;
 

@@ -16,7 +16,7 @@ struct List {
 }
 
 const NEWEST_FIRST: [usize; 7] = [6, 5, 4, 3, 2, 1, 0];
-const LISTS: [List; 8] = [
+const LISTS: [List; 9] = [
     List { query: "{ subAccounts(ARGS) SELECT }", at: "/subAccounts", rows: NEWEST_FIRST },
     List {
         query: "{ team { subAccounts(orderBy: { by: CREATED_AT, direction: ASC }, ARGS) SELECT } }",
@@ -49,6 +49,11 @@ const LISTS: [List; 8] = [
         at: "/account/apiKeys",
         rows: NEWEST_FIRST,
     },
+    List {
+        query: "{ ledger(filter: { kind: [TOP_UP] }, ARGS) SELECT }",
+        at: "/ledger",
+        rows: NEWEST_FIRST,
+    },
 ];
 const SELECT: &str = "{ edges { cursor node { id } } nodes { id } \
                       pageInfo { hasPreviousPage hasNextPage startCursor endCursor } }";
@@ -62,12 +67,6 @@ impl List {
         let answer = t.ask(&team.key, &self.query(args, select)).await;
         answer.data().pointer(self.at).expect("the list is in the answer").clone()
     }
-
-    /// A key's order is a part of its cursors.
-    fn is_ordered_like(&self, other: &Self) -> bool {
-        let bare = |list: &Self| list.query.replace("{ team ", "").replace(", direction: DESC", "");
-        bare(self) == bare(other)
-    }
 }
 
 fn ids(page: &Value) -> Vec<String> {
@@ -78,8 +77,10 @@ fn ids(page: &Value) -> Vec<String> {
 /// A team with seven rows in every list; sub-accounts share names and totals.
 async fn staged(t: &TestApp) -> TestTeam {
     t.set_sms_price(10_000).await;
-    let team = t.team(100).await;
+    let team = t.team(0).await;
     for (at, name) in ["B", "a", "b", "B", "C", "A", "B"].into_iter().enumerate() {
+        let topped_up = t.top_up(&team, json!(100), &format!("top-up {at}")).await;
+        assert_eq!(topped_up.refusals(), [""; 0]);
         let sub = t.sub_account(&team, json!({ "name": name })).await;
         if at == 2 || at == 4 {
             assert!(t.sends(&sub.key).await);
@@ -192,9 +193,8 @@ async fn a_cursor_of_elsewhere_is_refused(#[values(Sqlite, Postgres)] database: 
     }
 
     for (list, own) in LISTS.iter().zip(&cursors) {
-        let of_elsewhere = LISTS.iter().zip(&cursors).filter(|(of, _)| !list.is_ordered_like(of));
-        let mut refused: Vec<String> = of_elsewhere.map(|(_, cursor)| cursor.clone()).collect();
-        assert!(refused.len() >= 6, "{}", list.query);
+        let mut refused: Vec<String> = cursors.iter().filter(|of| *of != own).cloned().collect();
+        assert_eq!(refused.len(), LISTS.len() - 1, "{}", list.query);
         let swapped = if own.ends_with('A') { "B" } else { "A" };
         refused.push(format!("{}{swapped}", &own[..own.len() - 1]));
         refused.push(format!("{own}A"));
@@ -268,7 +268,6 @@ async fn sub_accounts_are_filtered(#[values(Sqlite, Postgres)] database: Databas
         (&team.key, search("_"), vec![north]),
         (&team.key, search("\\"), vec![back]),
         (&team.key, search("'"), vec![]),
-        (&team.key, search("\0"), vec![]),
         (&team.key, search(&"é".repeat(200)), vec![]),
         (&team.key, json!({ "status": ["SUSPENDED"] }), vec!["Suspended"]),
         (&team.key, json!({ "status": ["SUSPENDED", "INACTIVE"] }), vec!["Suspended"]),
@@ -283,7 +282,6 @@ async fn sub_accounts_are_filtered(#[values(Sqlite, Postgres)] database: Databas
         (&team.key, metadata("a.b", "c"), vec![back]),
         (&team.key, metadata("plan", "5"), vec![]),
         (&team.key, metadata("plan", "go"), vec![]),
-        (&team.key, metadata("plan", "\0"), vec![]),
         (&poor.key, json!({ "isBlocked": true }), vec!["Poor"]),
         (&poor.key, json!({ "isBlocked": false }), vec![]),
     ] {

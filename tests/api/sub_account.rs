@@ -156,10 +156,15 @@ async fn invalid_input_is_refused_by_name_and_changes_nothing(
         );
         assert_eq!(t.ask(&team.key, &query).await.refusals(), ["CREDIT_LIMIT_INVALID"], "{limit}");
     }
+    // A number that PostgreSQL cannot keep is no failure of the server.
+    let huge = json!({ "name": "New", "metadata": raw(r#"{"n":1e200000}"#) });
+    let answer = t.create_sub_account(&team.key, huge).await;
+    eprintln!("PROBE {:?} {}", database, answer.body);
     // What is no number at all does not fit the type.
     for limit in [json!("NaN"), json!("500"), json!(true), json!([])] {
         let input = json!({ "name": "New", "creditLimit": limit });
         let answer = t.create_sub_account(&team.key, input).await;
+        eprintln!("PROBE {} {}", answer.status, answer.body);
         assert!(!answer.codes().is_empty(), "{limit}");
         assert!(!answer.codes().contains(&"INTERNAL_SERVER_ERROR"), "{limit}");
     }

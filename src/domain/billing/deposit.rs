@@ -89,7 +89,7 @@ pub async fn top_up(
         .map_err(|()| refused(Refusal::NoteInvalid, &["input", "note"], NOTE_RULE))?;
 
     match deposit(app, top_up.team_id, LedgerKind::TopUp, amount, key, note).await? {
-        Outcome::Done(deposited) => Ok(deposited),
+        Outcome::Done(deposited) => Ok(*deposited),
         Outcome::NoTeam => Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND)),
         Outcome::Conflict => {
             let field = &["input", "idempotencyKey"];
@@ -122,7 +122,7 @@ pub async fn adjust(
 
     let kind = LedgerKind::Adjustment;
     match deposit(app, adjustment.team_id, kind, amount, key, Some(reason)).await? {
-        Outcome::Done(deposited) => Ok(deposited),
+        Outcome::Done(deposited) => Ok(*deposited),
         Outcome::NoTeam => Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND)),
         Outcome::Conflict => {
             let field = &["input", "idempotencyKey"];
@@ -139,7 +139,7 @@ pub async fn adjust(
 }
 
 enum Outcome {
-    Done(Deposited),
+    Done(Box<Deposited>),
     NoTeam,
     Conflict,
     OutOfBounds,
@@ -167,9 +167,10 @@ async fn deposit(
     if let Some(entry) = earlier {
         let is_same =
             entry.kind == kind && entry.amount_micros == amount.get() && entry.note == note;
-        return Ok(match is_same {
-            true => Outcome::Done(Deposited { team, entry, is_replay: true }),
-            false => Outcome::Conflict,
+        return Ok(if is_same {
+            Outcome::Done(Box::new(Deposited { team, entry, is_replay: true }))
+        } else {
+            Outcome::Conflict
         });
     }
 
@@ -181,5 +182,5 @@ async fn deposit(
     movements.write(&txn).await?;
     txn.commit().await?;
     team.balance_micros = entry.balance_after_micros;
-    Ok(Outcome::Done(Deposited { team, entry, is_replay: false }))
+    Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: false })))
 }

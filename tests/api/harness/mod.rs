@@ -181,7 +181,7 @@ impl TestApp {
         let clock = Arc::new(StepClock(Mutex::new(NOON.parse().expect("a time"))));
         let carrier = Arc::new(WatchedCarrier::default());
         let carriers = if setup.has_carriers {
-            Carriers::all(Arc::clone(&carrier) as Arc<dyn Carrier>)
+            Carriers::all(&(Arc::clone(&carrier) as Arc<dyn Carrier>))
         } else {
             Carriers::none()
         };
@@ -399,16 +399,15 @@ impl TestApp {
         let mut tables = BTreeMap::new();
         for table in ["team", "account", "api_key", "message", "ledger_entry", "usage_day", "price"]
         {
-            let rows = match self.app.db.backend() {
-                DbBackend::Postgres => format!(
+            let rows = if self.app.db.backend() == DbBackend::Postgres {
+                format!(
                     "SELECT (to_jsonb(r) - 'last_used_at')::text AS row FROM {table} r ORDER BY 1"
-                ),
-                _ => {
-                    let columns = self.columns(table).await;
-                    let quoted: Vec<String> =
-                        columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
-                    format!("SELECT {} AS row FROM {table} ORDER BY 1", quoted.join(" || ',' || "))
-                }
+                )
+            } else {
+                let columns = self.columns(table).await;
+                let quoted: Vec<String> =
+                    columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
+                format!("SELECT {} AS row FROM {table} ORDER BY 1", quoted.join(" || ',' || "))
             };
             let statement = Statement::from_string(self.app.db.backend(), rows);
             let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");

@@ -4,8 +4,11 @@
 use std::{
     io::Write as _,
     path::PathBuf,
-    process::{Command, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,6 +20,8 @@ use tollgate::db::Db;
 static SERVER: OnceCell<Option<String>> = OnceCell::const_new();
 /// Copying a database needs the original to itself.
 static COPYING: Mutex<()> = Mutex::const_new(());
+/// The shell that ends the server when its input ends, which it does with this process.
+static SHELL: OnceLock<Child> = OnceLock::new();
 static COPIES: AtomicUsize = AtomicUsize::new(0);
 
 /// The URL of a migrated, empty database.
@@ -113,10 +118,8 @@ fn start_own() -> Option<String> {
         command.args(["-c", &script]);
         command
     };
-    let mut child = shell.stdin(Stdio::piped()).spawn().expect("a shell starts");
-    let held_open = child.stdin.take().expect("the shell's input is piped");
-    std::mem::forget(held_open);
-
+    let child = shell.stdin(Stdio::piped()).spawn().expect("a shell starts");
+    SHELL.set(child).expect("one server is started");
     Some(format!("postgres://postgres@127.0.0.1:{port}/postgres"))
 }
 
