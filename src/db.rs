@@ -123,7 +123,7 @@ pub enum ServingLockError {
          Stop that one, or use PostgreSQL for several", .0.display()
     )]
     Taken(PathBuf),
-    #[error("{} cannot be made or locked: {error}", .path.display())]
+    #[error("{}.lock cannot be made or locked: {error}", .path.display())]
     Io { path: PathBuf, error: std::io::Error },
 }
 
@@ -133,13 +133,13 @@ pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
     let Some(path) = sqlite_path(url) else {
         return Ok(None);
     };
-    let path = PathBuf::from(format!("{path}.lock"));
-    let file =
-        File::create(&path).map_err(|error| ServingLockError::Io { path: path.clone(), error })?;
+    let path = PathBuf::from(path);
+    let fault = |error| ServingLockError::Io { path: path.clone(), error };
+    let file = File::create(format!("{}.lock", path.display())).map_err(fault)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(ServingLockError::Taken(path)),
-        Err(std::fs::TryLockError::Error(error)) => Err(ServingLockError::Io { path, error }),
+        Err(std::fs::TryLockError::Error(error)) => Err(fault(error)),
     }
 }
 

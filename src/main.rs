@@ -3,12 +3,18 @@
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
-use tollgate::cli::{Cli, DEFAULT_LOG};
+use tollgate::cli::Cli;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG));
+    let filter = match EnvFilter::try_new(&cli.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("error: --log {:?} is no filter: {error}", cli.log);
+            return ExitCode::from(2);
+        }
+    };
     // Standard output is for results.
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -94,7 +94,12 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
         }
         KeyCommand::List { database, output, owner } => {
             let app = database.app().await?;
-            let keys = api_key_list::list_for_operator(&app, &operator, owner.team_id()?).await?;
+            let team_id = owner.team_id()?;
+            let keys = api_key_list::list_for_operator(&app, &operator, team_id).await?;
+            if keys.is_empty() && team_id.is_some() {
+                // A team's main account has had a key from the beginning.
+                bail!("there is no such team");
+            }
             let now = app.clock.now();
             if output.json {
                 let keys = keys.iter().map(|key| {

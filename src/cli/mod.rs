@@ -25,7 +25,7 @@ mod team;
 mod usage;
 
 /// What is logged unless something else is asked for.
-pub const DEFAULT_LOG: &str = "info,sea_orm_migration=warn";
+const DEFAULT_LOG: &str = "info,sea_orm_migration=warn,sqlx::postgres::notice=warn";
 
 /// Messaging with sub-accounts that share one prepaid balance.
 ///
@@ -197,7 +197,7 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
         println!("{report}");
     } else {
         println!(
-            "Audited {} teams, {} accounts, {} ledger entries.",
+            "Audited: teams {}, accounts {}, ledger entries {}.",
             found.teams, found.accounts, found.ledger_entries
         );
         for drift in &found.drifts {
@@ -223,6 +223,15 @@ fn explain<C>(failure: Failure<C>) -> anyhow::Error {
 
 fn explain_fault(fault: Fault) -> anyhow::Error {
     anyhow::Error::new(fault)
+}
+
+/// A switch in the environment: unset and empty mean off.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        "1" | "true" | "yes" | "on" => Ok(true),
+        _ => Err("expected true or false".to_owned()),
+    }
 }
 
 /// An id that was typed.

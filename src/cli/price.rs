@@ -20,7 +20,8 @@ pub enum PriceCommand {
     Import {
         #[command(flatten)]
         database: DatabaseArgs,
-        /// A CSV file with the columns `channel,prefix,country,price_cents`, as `price list` prints them.
+        #[arg(help = "A CSV file with the columns channel,prefix,country,price_cents, as \
+                      `price list` prints them")]
         file: PathBuf,
         /// Carry it out. Without this nothing is changed.
         #[arg(long)]

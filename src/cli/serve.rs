@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgAction, Args};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{DatabaseArgs, connect, make_current};
+use super::{DatabaseArgs, connect, make_current, switch};
 use crate::{
     App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
@@ -29,10 +29,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     listen: ListenArgs,
     /// Take LIVE messages on every channel and deliver them to nobody, for trying out.
-    #[arg(long, env = "TOLLGATE_SANDBOX")]
+    #[arg(long, env = "TOLLGATE_SANDBOX", action = ArgAction::SetTrue, value_parser = switch)]
     sandbox: bool,
-    /// Bring a PostgreSQL database's schema up to date first; `SQLite` always is.
-    #[arg(long, env = "TOLLGATE_MIGRATE")]
+    /// Bring a PostgreSQL database's schema up to date first; SQLite always is.
+    #[arg(long, env = "TOLLGATE_MIGRATE", action = ArgAction::SetTrue, value_parser = switch)]
     migrate: bool,
 }
 

@@ -30,7 +30,7 @@ pub enum TeamCommand {
         #[arg(long)]
         name: String,
         /// The balance to begin with, in cents.
-        #[arg(long, value_name = "CENTS", value_parser = cents)]
+        #[arg(long, value_name = "CENTS", value_parser = cents, allow_hyphen_values = true)]
         top_up: Option<Micros>,
     },
     /// List all teams, newest first.
@@ -49,7 +49,7 @@ pub enum TeamCommand {
         /// The team's id.
         team: String,
         /// How much, in cents.
-        #[arg(long, value_name = "CENTS", value_parser = cents)]
+        #[arg(long, value_name = "CENTS", value_parser = cents, allow_hyphen_values = true)]
         amount: Micros,
         /// Makes repeating safe: the same key and amount again change nothing. A new one if left out.
         #[arg(long)]
@@ -60,9 +60,13 @@ pub enum TeamCommand {
     },
 }
 
-/// Reads an amount in cents.
+/// Reads an amount to top up with, so that a wrong one is refused before a team is made.
 fn cents(text: &str) -> Result<Micros, String> {
-    Micros::from_cents_text(text).map_err(|error| error.to_string())
+    match Micros::from_cents_text(text) {
+        Ok(amount) if amount > Micros::ZERO => Ok(amount),
+        Ok(_) => Err("the amount must be more than 0".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {

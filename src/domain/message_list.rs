@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use entity::message::{self, Channel, MessageStatus};
-use sea_orm::{ColumnTrait, QueryFilter};
+use sea_orm::{ColumnTrait, QueryFilter, sea_query::Expr};
 use uuid::Uuid;
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     caller::AccountCaller,
     page::{Page, PageArgs},
     recipient,
+    validate::may_be_stored,
 };
 use crate::App;
 
@@ -59,7 +60,8 @@ pub async fn list(
     if let Some(to) = &filter.to {
         let normalised = recipient::parse(to, None).map(|recipient| recipient.address);
         let address = normalised.unwrap_or_else(|_| to.trim().to_owned());
-        select = select.filter(message::Column::Recipient.eq(address));
+        let is_to = message::Column::Recipient.eq(&address);
+        select = select.filter(if may_be_stored(&address) { is_to } else { Expr::cust("1 = 0") });
     }
     keyset.newest_first(&app.db.read, select, message::Column::Id, |row| row.id).await
 }

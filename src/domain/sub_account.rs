@@ -105,8 +105,10 @@ impl AccountRef {
     ) -> Result<Option<account::Model>, Fault> {
         let filter = match self {
             Self::Id(id) => account::Column::Id.eq(*id),
-            Self::ExternalId(external_id) => account::Column::ExternalId.eq(external_id),
-            Self::Unknown => return Ok(None),
+            Self::ExternalId(external_id) if validate::may_be_stored(external_id) => {
+                account::Column::ExternalId.eq(external_id)
+            }
+            Self::ExternalId(_) | Self::Unknown => return Ok(None),
         };
         Ok(account::Entity::of_team(team_id).filter(filter).one(db).await?)
     }

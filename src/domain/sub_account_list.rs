@@ -13,7 +13,7 @@ use super::{
     Fault, bad_input,
     caller::MainCaller,
     page::{OrderKey, Page, PageArgs},
-    validate::NAME_CHARS_MAX,
+    validate::{NAME_CHARS_MAX, may_be_stored},
 };
 use crate::App;
 
@@ -92,6 +92,9 @@ async fn condition(
         if search.chars().count() > NAME_CHARS_MAX {
             return Err(bad_input("The search text must have at most 200 characters."));
         }
+        if !may_be_stored(&search) {
+            return Ok(Condition::all().add(Expr::cust("1 = 0")));
+        }
         let pattern = format!("%{}%", escaped(&search));
         let like = LikeExpr::new(pattern).escape('\\');
         all = all.add(Expr::col(account::Column::SearchText).like(like));
@@ -101,6 +104,9 @@ async fn condition(
         all = all.add(if is_blocked { blocked } else { blocked.not() });
     }
     if let Some((key, value)) = &filter.metadata {
+        if key.contains('\0') || value.contains('\0') {
+            return Ok(Condition::all().add(Expr::cust("1 = 0")));
+        }
         all = all.add(metadata_holds(app.db.backend(), key, value));
     }
     Ok(all)
@@ -131,7 +137,7 @@ fn metadata_holds(backend: DbBackend, key: &str, value: &str) -> SimpleExpr {
         }
         _ => Expr::cust_with_values(
             "EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
-             WHERE entry.key = $1 AND entry.type = 'text' AND entry.value = $2)",
+             WHERE entry.key = ? AND entry.type = 'text' AND entry.value = ?)",
             [key, value],
         ),
     }

@@ -57,7 +57,13 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
+/// Whether text can be in a row at all: no name, id or address has control characters, and
+/// PostgreSQL cannot even be asked for NUL.
+pub fn may_be_stored(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
 fn line(text: &str, chars_max: usize) -> Option<String> {
     let fits = !text.is_empty() && text.chars().count() <= chars_max;
-    (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
+    (fits && may_be_stored(text)).then(|| text.to_owned())
 }
