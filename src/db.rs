@@ -6,13 +6,18 @@
 //! cancelled `begin()` can hand an open transaction to the next user of the connection
 //! (transact-rs/sqlx#4393). So requests run in tasks of their own (`http::graphql`).
 
-use std::{fs::File, path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
     DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
@@ -133,7 +138,15 @@ pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
     let Some(path) = sqlite_path(url) else {
         return Ok(None);
     };
-    let path = PathBuf::from(path);
+    let fault = |error| ServingLockError::Io { path: path.clone(), error };
+    // Whatever the file is called by, there is one lock; it may not exist yet, its folder must.
+    let path = if path.exists() {
+        path.canonicalize().map_err(fault)?
+    } else {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize().map_err(fault)?;
+        folder.join(path.file_name().unwrap_or_default())
+    };
     let fault = |error| ServingLockError::Io { path: path.clone(), error };
     let file = File::create(format!("{}.lock", path.display())).map_err(fault)?;
     match file.try_lock() {
@@ -143,9 +156,24 @@ pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
     }
 }
 
-/// The file behind an `SQLite` URL; `None` for memory and other databases.
-pub fn sqlite_path(url: &str) -> Option<&str> {
-    let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
-    let path = path.split('?').next().unwrap_or(path);
-    (!path.is_empty() && path != ":memory:").then_some(path)
+/// Whether an `SQLite` URL names a file; one in memory would be another for each connection.
+pub fn is_sqlite_file(url: &str) -> bool {
+    sqlite_path(url).is_some()
+}
+
+/// The URL of an `SQLite` file that is made if it does not exist.
+pub fn sqlite_url(path: &Path) -> String {
+    let path = path.display().to_string();
+    let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    format!("sqlite://{path}?mode=rwc")
+}
+
+/// The file behind an `SQLite` URL, as the driver reads it.
+fn sqlite_path(url: &str) -> Option<PathBuf> {
+    if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
+        return None;
+    }
+    let options = SqliteConnectOptions::from_str(url).ok()?;
+    let path = options.get_filename();
+    (!path.as_os_str().is_empty()).then(|| path.to_owned())
 }

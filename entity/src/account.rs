@@ -22,8 +22,9 @@ pub struct Model {
     pub total_spent_micros: i64,
     #[sea_orm(column_type = "Text", nullable)]
     pub external_id: Option<String>,
-    #[sea_orm(column_type = "JsonBinary", nullable)]
-    pub metadata: Option<Json>,
+    /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub metadata: Option<String>,
     pub team_balance_visible: bool,
     /// Lower-cased name, line feed, lower-cased external id: what `search` looks in and what the
     /// order by name sorts by, so that both are the same on every database.

@@ -38,8 +38,9 @@ pub struct Model {
     pub idempotency_key: Option<String>,
     /// SHA-256 of the normalised input: tells a repeat from a conflict.
     pub input_hash: Vec<u8>,
-    #[sea_orm(column_type = "JsonBinary", nullable)]
-    pub metadata: Option<Json>,
+    /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub metadata: Option<String>,
     /// When the worker has to look at it next; while SENDING, when the lease runs out.
     pub due_at: Option<DateTimeUtc>,
     /// Set while SENDING: only the worker that holds it may settle the message.

@@ -42,7 +42,7 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("credit_limit_micros").big_integer())
                     .col(ColumnDef::new("total_spent_micros").big_integer().not_null())
                     .col(ColumnDef::new("external_id").text())
-                    .col(ColumnDef::new("metadata").json_binary())
+                    .col(ColumnDef::new("metadata").text())
                     .col(ColumnDef::new("team_balance_visible").boolean().not_null())
                     .col(search_text)
                     .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())

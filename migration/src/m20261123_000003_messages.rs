@@ -30,7 +30,7 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("error_message").text())
                     .col(ColumnDef::new("idempotency_key").text())
                     .col(ColumnDef::new("input_hash").blob().not_null())
-                    .col(ColumnDef::new("metadata").json_binary())
+                    .col(ColumnDef::new("metadata").text())
                     .col(ColumnDef::new("due_at").timestamp_with_time_zone())
                     .col(ColumnDef::new("lease_id").uuid())
                     .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use entity::{api_key::Environment, message::Channel};
+use entity::{account::AccountStatus, api_key::Environment, message::Channel};
 use uuid::Uuid;
 
 use super::{connect, explain, make_current, serve};
@@ -12,10 +12,10 @@ use crate::{
     App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
-    db::lock_for_serving,
+    db::{lock_for_serving, sqlite_url},
     domain::{
         api_key::{self, FIRST_KEY_NAME, NewApiKey},
-        api_key_list,
+        api_key_list, authentication,
         billing::{self, TopUp, Verdict},
         caller::{LiveMainCaller, OperatorCaller},
         message::{self, NewMessage},
@@ -91,11 +91,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         (None, Some(folder)) => {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("{} cannot be made", folder.display()))?;
-            format!("sqlite://{}?mode=rwc", folder.join("tollgate.db").display())
+            sqlite_url(&folder.join("tollgate.db"))
         }
         (None, None) => {
             let folder = tempfile::Builder::new().prefix("tollgate-demo-").tempdir()?;
-            let url = format!("sqlite://{}?mode=rwc", folder.path().join("tollgate.db").display());
+            let url = sqlite_url(&folder.path().join("tollgate.db"));
             temporary = Some(folder);
             url
         }
@@ -200,7 +200,8 @@ async fn build(app: &App, operator: &OperatorCaller) -> anyhow::Result<DemoKeys>
 
 /// Spends what the example says, through the same path as every send.
 async fn send_messages(app: &App, key: &str, client: &Client) -> anyhow::Result<()> {
-    let caller = api_key::authenticate(app, key).await?.context("a new key is valid")?.account()?;
+    let caller =
+        authentication::authenticate(app, key).await?.context("a new key is valid")?.account()?;
     let messages = (0..client.messages).map(|number| NewMessage {
         to: format!("+12025550{number:03}"),
         text: format!("Hello from {}", client.name),
@@ -214,60 +215,55 @@ async fn send_messages(app: &App, key: &str, client: &Client) -> anyhow::Result<
     Ok(())
 }
 
-/// New keys under the demo's name; the demo's earlier ones are revoked.
+/// New keys under the demo's name; then the demo's earlier ones are revoked.
 async fn renew_keys(
     app: &App,
     operator: &OperatorCaller,
     team_id: Uuid,
 ) -> anyhow::Result<DemoKeys> {
-    let new = || NewApiKey {
-        name: KEY_NAME.to_owned(),
-        environment: Environment::Live,
-        expires_at: None,
-    };
-    let is_ours = |name: &str| name == KEY_NAME || name == FIRST_KEY_NAME;
-    for key in api_key_list::list_for_operator(app, operator, None).await? {
-        if is_ours(&key.name) {
-            api_key::revoke_any(app, operator, key.id).await?;
-        }
-    }
-    for key in api_key_list::list_for_operator(app, operator, Some(team_id)).await? {
-        if is_ours(&key.name) {
-            api_key::revoke_any(app, operator, key.id).await?;
-        }
-    }
-    let made = api_key::create_for_main(app, operator, team_id, new()).await.map_err(explain)?;
+    let mut old = api_key_list::list_for_operator(app, operator, None).await?;
+    old.extend(api_key_list::list_for_operator(app, operator, Some(team_id)).await?);
+    let made =
+        api_key::create_for_main(app, operator, team_id, demo_key()).await.map_err(explain)?;
     let main_key = made.1.reveal().to_owned();
-    let caller = api_key::authenticate(app, &main_key).await?.context("a new key is valid")?;
-    let reader = caller.main()?;
+    let caller = authentication::authenticate(app, &main_key).await?;
+    let reader = caller.context("a new key is valid")?.main()?;
     let main = reader.live()?;
     let mut clients = Vec::new();
     for client in CLIENTS {
         let account = AccountRef::ExternalId(client.external_id.to_owned());
         let found = sub_account::find(app, &reader, &account).await?;
         let found = found.context("the example's sub-accounts are there")?;
+        if found.status == AccountStatus::Inactive {
+            sub_account::reactivate(app, &main, &account).await.map_err(explain)?;
+        }
         let page = PageArgs { first: Some(100), ..PageArgs::default() };
         let pages = api_key_list::list_many(app, &reader, &[found.id], &page).await?;
-        for (_, key) in pages.into_values().flat_map(|page| page.rows) {
-            if is_ours(&key.name) {
-                api_key::revoke_any(app, operator, key.id).await?;
-            }
-        }
-        let (_, key) = api_key::create(app, &main, &account, new()).await.map_err(explain)?;
+        old.extend(pages.into_values().flat_map(|page| page.rows).map(|(_, key)| key));
+        let (_, key) = api_key::create(app, &main, &account, demo_key()).await.map_err(explain)?;
         clients.push(key.reveal().to_owned());
     }
-    Ok(DemoKeys { operator: operator_key(app, operator).await?, main: main_key, clients })
+    let operator_key = operator_key(app, operator).await?;
+    for key in old {
+        if key.name == KEY_NAME || key.name == FIRST_KEY_NAME {
+            api_key::revoke_any(app, operator, key.id).await?;
+        }
+    }
+    Ok(DemoKeys { operator: operator_key, main: main_key, clients })
+}
+
+fn demo_key() -> NewApiKey {
+    NewApiKey { name: KEY_NAME.to_owned(), environment: Environment::Live, expires_at: None }
 }
 
 async fn main_caller(app: &App, key: &str) -> anyhow::Result<LiveMainCaller> {
-    let caller = api_key::authenticate(app, key).await?.context("a new key is valid")?;
+    let caller = authentication::authenticate(app, key).await?.context("a new key is valid")?;
     Ok(caller.main()?.live()?)
 }
 
 async fn operator_key(app: &App, operator: &OperatorCaller) -> anyhow::Result<String> {
-    let new =
-        NewApiKey { name: KEY_NAME.to_owned(), environment: Environment::Live, expires_at: None };
-    let (_, key) = api_key::create_for_operator(app, operator, new).await.map_err(explain)?;
+    let made = api_key::create_for_operator(app, operator, demo_key()).await;
+    let (_, key) = made.map_err(explain)?;
     Ok(key.reveal().to_owned())
 }
 

@@ -12,6 +12,7 @@ use super::{DatabaseArgs, OutputArgs, explain, parse_id};
 use crate::domain::{
     api_key::{self as keys, NewApiKey},
     api_key_list,
+    authentication::is_usable,
     caller::OperatorCaller,
 };
 
@@ -132,7 +133,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
 }
 
 fn state(key: &api_key::Model, now: DateTime<Utc>) -> &'static str {
-    match (key.revoked_at, keys::is_usable(key, now)) {
+    match (key.revoked_at, is_usable(key, now)) {
         (Some(_), _) => "revoked",
         (None, true) => "usable",
         (None, false) => "expired",

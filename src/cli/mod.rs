@@ -12,7 +12,7 @@ use crate::{
     App,
     carrier::Carriers,
     clock::SystemClock,
-    db::Db,
+    db::{self, Db},
     domain::{Failure, Fault, audit},
     graphql,
 };
@@ -63,7 +63,7 @@ enum Command {
     /// Export usage for billing.
     #[command(subcommand)]
     Usage(usage::UsageCommand),
-    /// Recompute balances, totals and usage from the ledger: exit code 0 if all agree, 1 if not.
+    /// Recompute balances, totals and usage from the ledger: exit code 0 if they agree, 1 if not.
     Audit(AuditArgs),
 }
 
@@ -153,7 +153,14 @@ async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
     if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
         bail!("the database URL must begin with sqlite: or postgres:");
     }
-    Db::connect(url, connections).await.context("the database cannot be opened")
+    if url.starts_with("sqlite:") && !db::is_sqlite_file(url) {
+        bail!("the database URL must name a file: sqlite://FILE?mode=rwc");
+    }
+    Db::connect(url, connections).await.map_err(|error| {
+        // A URL that cannot be read would be shown whole, with its password.
+        let error = error.to_string().replace(url, "(the URL)");
+        anyhow::anyhow!("the database cannot be opened: {error}")
+    })
 }
 
 /// Migrates `SQLite` by itself and PostgreSQL only if `may_migrate`.
@@ -176,7 +183,11 @@ async fn migrate(database: &DatabaseArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
-    let app = args.database.app().await?;
+    let db = args.database.connect().await?;
+    if !db.is_current().await? {
+        bail!("the database's schema is not current; is it the right database?");
+    }
+    let (app, _) = App::new(db, Arc::new(SystemClock), Carriers::none());
     let found = audit::run(&app).await?;
     if args.output.json {
         let drifts = found.drifts.iter().map(|drift| {
@@ -207,7 +218,7 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
             );
         }
         if found.drifts.is_empty() {
-            println!("Clean: every balance, total and usage figure agrees with the ledger.");
+            println!("Clean: balances, totals, charges, refunds and usage agree with the ledger.");
         }
     }
     Ok(if found.drifts.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -61,9 +61,9 @@ pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
             figures.segments.to_string(),
             figures.delivered.to_string(),
             figures.failed.to_string(),
-            figures.charged().to_cents_text(),
-            figures.refunded().to_cents_text(),
-            figures.spent().to_cents_text(),
+            figures.charged()?.to_cents_text(),
+            figures.refunded()?.to_cents_text(),
+            figures.spent()?.to_cents_text(),
         ])?;
     }
     writer.flush()?;

@@ -1,5 +1,5 @@
-//! API keys: who is let in, and how keys are made, renamed, rotated and revoked. Every change takes
-//! the team's lock first, so that a charge sees a key either valid or not (R20).
+//! API keys: how they are made, renamed, rotated and revoked. Every change takes the team's lock
+//! first, so that a charge sees a key either valid or not (R20).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -13,8 +13,10 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault, billing,
-    caller::{Caller, LiveMainCaller, OperatorCaller},
+    Failure, Fault,
+    authentication::is_usable,
+    billing,
+    caller::{LiveMainCaller, OperatorCaller},
     plain_key::PlainKey,
     refused,
     sub_account::AccountRef,
@@ -28,8 +30,6 @@ pub const KEYS_PER_ACCOUNT_MAX: u64 = 100;
 pub const GRACE_SECONDS_MAX: i32 = 30 * 24 * 60 * 60;
 /// The name of the key that comes with an account.
 pub const FIRST_KEY_NAME: &str = "Default";
-/// A key's use is noted when the last note is this old.
-const LAST_USED_EVERY: TimeDelta = TimeDelta::seconds(60);
 
 const TOO_MANY_KEYS: &str = "The account has 100 usable keys; revoke one that is not needed.";
 const KEY_NOT_FOUND: &str = "There is no such key.";
@@ -69,47 +69,6 @@ pub struct NewApiKey {
     pub name: String,
     pub environment: Environment,
     pub expires_at: Option<DateTime<Utc>>,
-}
-
-/// Whether the key may be used at `now`.
-pub fn is_usable(key: &api_key::Model, now: DateTime<Utc>) -> bool {
-    key.revoked_at.is_none() && key.expires_at.is_none_or(|expiry| expiry > now)
-}
-
-/// The caller behind a bearer key; `None` for whatever is not a valid key. Junk never reaches the
-/// database.
-pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fault> {
-    let Some(plain_key) = PlainKey::parse(bearer) else {
-        return Ok(None);
-    };
-    let key = api_key::Entity::find()
-        .filter(api_key::Column::Hash.eq(plain_key.hash()))
-        .one(&app.db.read)
-        .await?;
-    let now = app.clock.now();
-    let Some(key) = key.filter(|key| is_usable(key, now)) else {
-        return Ok(None);
-    };
-    if key.last_used_at.is_none_or(|noted| now - noted >= LAST_USED_EVERY) {
-        // A full queue drops the note: it must never slow or fail a request.
-        let _ = app.key_uses.try_send(key.id);
-    }
-    Caller::from_key(&key).map(Some)
-}
-
-/// Notes that keys were used just now, unless somebody did within the last minute.
-pub async fn note_uses(app: &App, keys: Vec<Uuid>) -> Result<(), Fault> {
-    let now = app.clock.now();
-    let is_old = Condition::any()
-        .add(api_key::Column::LastUsedAt.is_null())
-        .add(api_key::Column::LastUsedAt.lte(now - LAST_USED_EVERY));
-    api_key::Entity::update_many()
-        .set(api_key::ActiveModel { last_used_at: Set(Some(now)), ..Default::default() })
-        .filter(api_key::Column::Id.is_in(keys))
-        .filter(is_old)
-        .exec(&app.db.write)
-        .await?;
-    Ok(())
 }
 
 /// A new key's row and the key itself; nothing is stored yet.
@@ -304,7 +263,8 @@ pub async fn rotate(
 }
 
 /// Revokes a key of the team at once. A key that is revoked already stays as it is. The main
-/// account's last usable LIVE key is refused, for nobody could manage the team any more.
+/// account's last usable LIVE key, the one that lasts longest, is refused: nobody could manage the
+/// team any more.
 pub async fn revoke(
     app: &App,
     main: &LiveMainCaller,
@@ -320,9 +280,14 @@ pub async fn revoke(
         && key.environment == Environment::Live
         && is_usable(&key, now);
     if guards_the_team {
+        // A key that ends sooner, such as an old one in its grace, does not stand in for this one.
+        let lasts = Condition::any()
+            .add(api_key::Column::ExpiresAt.is_null())
+            .add_option(key.expires_at.map(|end| api_key::Column::ExpiresAt.gte(end)));
         let others = usable(app, main.account_id())
             .filter(api_key::Column::Environment.eq(Environment::Live))
-            .filter(api_key::Column::Id.ne(key.id));
+            .filter(api_key::Column::Id.ne(key.id))
+            .filter(lasts);
         if others.count(&txn).await? == 0 {
             let message = "This is the main account's last live key; rotate it instead.";
             return Err(refused(RevokeKeyRefusal::LastKey, &["id"], message));

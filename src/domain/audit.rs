@@ -97,12 +97,11 @@ const CHECKS: &[(&str, &str)] = &[
            FROM account a) AS sums WHERE stored <> expected",
     ),
     (
-        "an entry begins with the balance that another entry of its team left, or with 0",
-        "SELECT l.id, l.balance_after_micros AS stored, l.amount_micros AS expected \
-         FROM ledger_entry l \
-         WHERE l.balance_after_micros <> l.amount_micros AND NOT EXISTS ( \
-           SELECT 1 FROM ledger_entry e WHERE e.team_id = l.team_id \
-             AND e.balance_after_micros = l.balance_after_micros - l.amount_micros)",
+        "an entry begins with a balance that another entry of its team left, or with 0",
+        "SELECT team_id AS id, began AS stored, 0 AS expected FROM ( \
+           SELECT team_id, balance_after_micros - amount_micros AS began FROM ledger_entry \
+           WHERE balance_after_micros <> amount_micros \
+           EXCEPT SELECT team_id, balance_after_micros FROM ledger_entry) AS begun",
     ),
 ];
 

@@ -140,7 +140,8 @@ async fn prepare(
             Some(unit) => unit.checked_mul(segments).ok_or(PriceRefusal::NoPrice),
         }
     };
-    let input_hash = hash(&recipient, &message.text, message.subject.as_deref(), metadata.as_ref());
+    let input_hash =
+        hash(&recipient, &message.text, message.subject.as_deref(), metadata.as_deref());
     let simulated = sandbox::simulated_refusal(&recipient.address).filter(|_| !is_live);
     let priced = PricedMessage {
         recipient,
@@ -188,13 +189,12 @@ fn check_content(channel: Channel, message: &NewMessage) -> Result<(), Failure<S
     Ok(())
 }
 
-/// What two sends under one idempotency key must share to be the same message. JSON objects are
-/// kept in the order of their keys, so equal metadata hashes alike.
+/// What two sends under one idempotency key must share to be the same message.
 fn hash(
     recipient: &recipient::Recipient,
     text: &str,
     subject: Option<&str>,
-    metadata: Option<&Value>,
+    metadata: Option<&str>,
 ) -> Vec<u8> {
     use sea_orm::ActiveEnum as _;
     let channel = recipient.channel.to_value();

@@ -12,6 +12,7 @@ pub mod account;
 pub mod api_key;
 pub mod api_key_list;
 pub mod audit;
+pub mod authentication;
 pub mod billing;
 pub mod caller;
 pub mod delivery;

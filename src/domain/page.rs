@@ -119,7 +119,8 @@ impl Position {
                 return None;
             }
             let id = Uuid::try_parse(parts.next()?).ok()?;
-            Some(Self { id, key: parts.next()?.to_owned() })
+            let key = parts.next().filter(|key| !key.contains('\0'))?;
+            Some(Self { id, key: key.to_owned() })
         };
         read().ok_or_else(|| {
             bad_input("The cursor is not one of this list in this order; start without it.")

@@ -116,7 +116,12 @@ impl AccountRef {
 
 /// What `search` looks in and the order by name sorts by.
 pub fn search_text(name: &str, external_id: Option<&str>) -> String {
-    format!("{}\n{}", name.to_lowercase(), external_id.unwrap_or_default().to_lowercase())
+    format!("{}\n{}", folded(name), folded(external_id.unwrap_or_default()))
+}
+
+/// Text in lower case, each character by itself, so that a part folds as it does in the whole.
+pub fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// Makes a sub-account and its first key, LIVE.
@@ -160,6 +165,7 @@ pub async fn create(
         keys::new_key(app, Role::SubAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
 
     let txn = app.db.begin_write().await?;
+    billing::lock_team(&txn, main.team_id()).await?;
     account::Entity::insert(account.clone().into_active_model())
         .exec_without_returning(&txn)
         .await
@@ -378,7 +384,7 @@ fn checked_limit(limit: Option<GivenAmount>) -> Result<Option<Micros>, ()> {
     }
 }
 
-fn checked_metadata(metadata: Option<Map<String, Value>>) -> Result<Option<Value>, ()> {
+fn checked_metadata(metadata: Option<Map<String, Value>>) -> Result<Option<String>, ()> {
     metadata.map(|metadata| validate::metadata(metadata).ok_or(())).transpose()
 }
 

@@ -13,6 +13,7 @@ use super::{
     Fault, bad_input,
     caller::MainCaller,
     page::{OrderKey, Page, PageArgs},
+    sub_account::folded,
     validate::{NAME_CHARS_MAX, may_be_stored},
 };
 use crate::App;
@@ -88,7 +89,7 @@ async fn condition(
         all = all.add(account::Column::Status.is_in(status.iter().copied()));
     }
     if let Some(search) = &filter.search {
-        let search = search.trim().to_lowercase();
+        let search = folded(search.trim());
         if search.chars().count() > NAME_CHARS_MAX {
             return Err(bad_input("The search text must have at most 200 characters."));
         }
@@ -131,10 +132,10 @@ async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
 /// Whether the metadata's `key` holds exactly the text `value`.
 fn metadata_holds(backend: DbBackend, key: &str, value: &str) -> SimpleExpr {
     match backend {
-        DbBackend::Postgres => {
-            let object = serde_json::json!({ key: value });
-            Expr::cust_with_values("metadata @> $1::jsonb", [object.to_string()])
-        }
+        DbBackend::Postgres => Expr::cust_with_values(
+            "json_typeof(metadata::json -> $1) = 'string' AND metadata::json ->> $1 = $2",
+            [key, value],
+        ),
         _ => Expr::cust_with_values(
             "EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
              WHERE entry.key = ? AND entry.type = 'text' AND entry.value = ?)",

@@ -18,7 +18,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Fault, account::stored, bad_input, caller::TeamCaller};
+use super::{Fault, bad_input, caller::TeamCaller};
 use crate::{App, money::Micros};
 
 /// Days of a range at most.
@@ -116,17 +116,18 @@ impl DateRange {
 }
 
 impl Figures {
-    pub fn charged(&self) -> Micros {
-        stored(self.charged_micros)
+    /// Charges and refunds of one balance can add up beyond the bound of any amount.
+    pub fn charged(&self) -> Result<Micros, Fault> {
+        amount(self.charged_micros)
     }
 
-    pub fn refunded(&self) -> Micros {
-        stored(self.refunded_micros)
+    pub fn refunded(&self) -> Result<Micros, Fault> {
+        amount(self.refunded_micros)
     }
 
     /// What was charged less what was refunded.
-    pub fn spent(&self) -> Micros {
-        stored(self.charged_micros - self.refunded_micros)
+    pub fn spent(&self) -> Result<Micros, Fault> {
+        amount(self.charged_micros - self.refunded_micros)
     }
 
     fn add(&mut self, other: &Self) {
@@ -137,6 +138,11 @@ impl Figures {
         self.charged_micros += other.charged_micros;
         self.refunded_micros += other.refunded_micros;
     }
+}
+
+fn amount(micros: i64) -> Result<Micros, Fault> {
+    let message = "A sum is beyond 100000000000 cents; narrow the range.";
+    Micros::new(micros).ok_or_else(|| bad_input(message))
 }
 
 /// Counts events in the transaction that they are part of, under the lock of their team. Slots are

@@ -9,13 +9,16 @@ pub const NAME_CHARS_MAX: usize = 200;
 pub const EXTERNAL_ID_CHARS_MAX: usize = 200;
 /// Bytes of metadata as compact JSON at most.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// Levels of objects and lists in metadata at most: what is stored must be readable again.
+pub const METADATA_LEVELS_MAX: usize = 32;
 /// Characters of an idempotency key at most.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Characters of a note or a reason at most.
 pub const NOTE_CHARS_MAX: usize = 500;
 
 pub const NAME_RULE: &str = "The name must have 1 to 200 characters and no control characters.";
-pub const METADATA_RULE: &str = "The metadata must be at most 16 KiB as JSON, without NUL.";
+pub const METADATA_RULE: &str =
+    "The metadata must be at most 16 KiB as JSON and 32 levels deep, and must not hold NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
 pub const NOTE_RULE: &str = "The text must have 1 to 500 characters and no control characters.";
@@ -40,20 +43,27 @@ pub fn note(text: &str) -> Option<String> {
     line(text.trim(), NOTE_CHARS_MAX)
 }
 
-/// An object of at most 16 KiB. One that holds NUL is refused, for PostgreSQL cannot keep it.
-pub fn metadata(metadata: Map<String, Value>) -> Option<Value> {
+/// An object of at most 16 KiB and 32 levels that can be kept as it is: without NUL, which
+/// PostgreSQL cannot keep, and without the names that `serde_json` uses for itself. Gives its text,
+/// in which equal objects are equal, for the names are in order.
+pub fn metadata(metadata: Map<String, Value>) -> Option<String> {
     let metadata = Value::Object(metadata);
-    (metadata.to_string().len() <= METADATA_BYTES_MAX && !has_nul(&metadata)).then_some(metadata)
+    if !can_be_kept(&metadata, METADATA_LEVELS_MAX) {
+        return None;
+    }
+    Some(metadata.to_string()).filter(|text| text.len() <= METADATA_BYTES_MAX)
 }
 
-fn has_nul(value: &Value) -> bool {
+fn can_be_kept(value: &Value, levels: usize) -> bool {
     match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(has_nul),
-        Value::Object(object) => {
-            object.iter().any(|(name, value)| name.contains('\0') || has_nul(value))
-        }
-        _ => false,
+        Value::String(text) => !text.contains('\0'),
+        Value::Array(_) | Value::Object(_) if levels == 0 => false,
+        Value::Array(values) => values.iter().all(|value| can_be_kept(value, levels - 1)),
+        Value::Object(object) => object.iter().all(|(name, value)| {
+            let is_plain = !name.contains('\0') && !name.starts_with("$serde_json::private");
+            is_plain && can_be_kept(value, levels - 1)
+        }),
+        _ => true,
     }
 }
 

@@ -124,7 +124,7 @@ impl Account {
             group_by: domain_dimensions(group_by),
         };
         let usage = ctx.rows()?.load_one(question).await?;
-        Ok(usage.map(Usage).ok_or(Fault::Broken("usage answers every account asked for"))?)
+        Ok(Usage(usage.ok_or(Fault::Broken("usage answers every account asked for"))??))
     }
 
     /// Your own id for the sub-account, unique in the team; it serves wherever an id of a sub-account
@@ -136,8 +136,8 @@ impl Account {
 
     /// Your own data about the sub-account, at most 16 KiB of JSON. Main-account keys only.
     #[graphql(guard = "Needs::Main", visible = "access::main")]
-    async fn metadata(&self) -> Option<JsonObject> {
-        JsonObject::from_column(self.0.metadata.as_ref())
+    async fn metadata(&self) -> Result<Option<JsonObject>> {
+        Ok(JsonObject::from_column(self.0.metadata.as_deref())?)
     }
 
     /// Whether the sub-account's keys see the team's balance. Main-account keys only.
@@ -158,7 +158,8 @@ impl Account {
     ) -> Result<List<ApiKey>> {
         let page = page_args(ctx, first, after, last, before);
         let page = ctx.rows()?.load_one(KeysOf { account_id: self.0.id, page }).await?;
-        let page = page.ok_or(Fault::Broken("a page of keys answers every account asked for"))?;
+        let page =
+            page.ok_or(Fault::Broken("a page of keys answers every account asked for"))??;
         Ok(list(page, ApiKey))
     }
 

@@ -137,7 +137,7 @@ pub enum RotateApiKeyErrorCode {
 pub enum RevokeApiKeyErrorCode {
     /// The team has no such key.
     NotFound,
-    /// It is the main account's last usable LIVE key; rotate it instead.
+    /// It is the main account's last usable LIVE key: no other lasts as long. Rotate it instead.
     LastKey,
 }
 

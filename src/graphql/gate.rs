@@ -6,7 +6,7 @@
 //!   name hidden inputs. So whatever the caller's own introspection lacks, fields, types, input
 //!   fields and enum values, is refused here, whatever its arguments.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
     Name, Positioned, ServerError, Value as ConstValue, Variables,
@@ -56,15 +56,55 @@ pub fn check_cost(document: &ExecutableDocument) -> Result<(), ServerError> {
             )));
         }
     }
+    // Validation walks every fragment from its definition too, spread or not.
+    for fragment in document.fragments.values() {
+        let measure = measured.selection_set(&fragment.node.selection_set)?;
+        size = size.saturating_add(measure.size);
+    }
     if size > EXPANDED_SIZE_MAX {
         return Err(too_large(format!("A query has at most {EXPANDED_SIZE_MAX} fields in all.")));
     }
-    // Fragments that nothing spreads are measured for their aliases alone.
-    for fragment in document.fragments.values() {
-        measured.selection_set(&fragment.node.selection_set)?;
-    }
     if measured.aliases > ALIASES_MAX {
         return Err(too_large(format!("A query has at most {ALIASES_MAX} aliases.")));
+    }
+    Ok(())
+}
+
+/// Refuses a response key that stands twice at the root of a mutation. Such fields are one field
+/// (section 6.3.2, `CollectFields`), but the library would execute each: two charges for one answer.
+pub fn check_mutation_keys(document: &ExecutableDocument) -> Result<(), ServerError> {
+    for (_, operation) in document.operations.iter() {
+        if operation.node.ty == OperationType::Mutation {
+            collect_keys(document, &operation.node.selection_set, &mut HashSet::new())?;
+        }
+    }
+    Ok(())
+}
+
+fn collect_keys<'d>(
+    document: &'d ExecutableDocument,
+    set: &'d Positioned<SelectionSet>,
+    keys: &mut HashSet<&'d str>,
+) -> Result<(), ServerError> {
+    for selection in &set.node.items {
+        match &selection.node {
+            Selection::Field(field) => {
+                let key = field.node.response_key().node.as_str();
+                if !keys.insert(key) {
+                    let message = format!("{key:?} stands twice; give one of them an alias.");
+                    return Err(invalid(message, field.pos));
+                }
+            }
+            Selection::InlineFragment(inline) => {
+                collect_keys(document, &inline.node.selection_set, keys)?;
+            }
+            Selection::FragmentSpread(spread) => {
+                let fragment = document.fragments.get(&spread.node.fragment_name.node);
+                if let Some(fragment) = fragment {
+                    collect_keys(document, &fragment.node.selection_set, keys)?;
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -161,15 +201,14 @@ impl<'d> Measured<'d> {
             Some(Some(measure)) => return Ok(*measure),
             Some(None) => {
                 let message = format!("The fragment {:?} contains itself.", name.node.as_str());
-                let mut cycle = ServerError::new(message, Some(name.pos));
-                set_code(&mut cycle, Code::GraphqlValidationFailed);
-                return Err(cycle);
+                return Err(invalid(message, name.pos));
             }
             None => {}
         }
-        // A fragment that does not exist is validation's to name.
+        // Validation walks on past it, so this cannot be left to validation.
         let Some(fragment) = self.document.fragments.get(&name.node) else {
-            return Ok(Measure::default());
+            let message = format!("There is no fragment {:?}.", name.node.as_str());
+            return Err(invalid(message, name.pos));
         };
         self.fragments.insert(&name.node, None);
         let measure = self.selection_set(&fragment.node.selection_set)?;
@@ -247,6 +286,8 @@ impl Hidden<'_> {
                 }
             }),
             Value::Enum(name) => self.check_enum_value(of_type, name, pos),
+            // The library takes the name of an enum value as a string as well.
+            Value::String(name) => self.check_enum_value(of_type, name, pos),
             _ => Ok(()),
         }
     }
@@ -314,6 +355,12 @@ fn forbidden(name: &str, pos: async_graphql::Pos) -> ServerError {
     let message = format!("This key may not use {name:?}.");
     let mut error = ServerError::new(message, Some(pos));
     set_code(&mut error, Code::Forbidden);
+    error
+}
+
+fn invalid(message: String, pos: async_graphql::Pos) -> ServerError {
+    let mut error = ServerError::new(message, Some(pos));
+    set_code(&mut error, Code::GraphqlValidationFailed);
     error
 }
 

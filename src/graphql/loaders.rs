@@ -5,6 +5,8 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use async_graphql::dataloader::Loader;
 use entity::{account, api_key, message, team};
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::{
@@ -22,6 +24,20 @@ use crate::{
 pub struct Rows {
     pub app: Arc<App>,
     pub caller: Caller,
+}
+
+/// How often a batch lets the fields of its request go first. A long list is polled in several turns,
+/// so a batch that began after the first would miss the rest and need a second statement.
+const TURNS_BEFORE_BATCH: usize = 16;
+
+/// Starts a batch once the request's other fields had their turns to join it.
+pub fn spawn(batch: BoxFuture<'static, ()>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        for _ in 0..TURNS_BEFORE_BATCH {
+            tokio::task::yield_now().await;
+        }
+        batch.await;
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,43 +121,54 @@ impl Loader<MessageId> for Rows {
     }
 }
 
+/// The arguments are a question's own: one that is wrong fails its askers alone.
 impl Loader<KeysOf> for Rows {
-    type Value = Page<api_key::Model>;
+    type Value = Result<Page<api_key::Model>, Arc<Fault>>;
     type Error = Arc<Fault>;
 
-    async fn load(
-        &self,
-        keys: &[KeysOf],
-    ) -> Result<HashMap<KeysOf, Page<api_key::Model>>, Arc<Fault>> {
+    async fn load(&self, keys: &[KeysOf]) -> Result<HashMap<KeysOf, Self::Value>, Arc<Fault>> {
         let main = self.caller.main()?;
         let mut loaded = HashMap::new();
         for (page, accounts) in grouped(keys, |key| (key.page.clone(), key.account_id)) {
-            let pages = api_key_list::list_many(&self.app, &main, &accounts, &page).await?;
-            loaded.extend(
-                pages
-                    .into_iter()
-                    .map(|(account_id, found)| (KeysOf { account_id, page: page.clone() }, found)),
-            );
+            let pages = api_key_list::list_many(&self.app, &main, &accounts, &page).await;
+            let key = |account_id| KeysOf { account_id, page: page.clone() };
+            loaded.extend(each(pages, &accounts).map(|(id, found)| (key(id), found)));
         }
         Ok(loaded)
     }
 }
 
+/// The arguments are a question's own: one that is wrong fails its askers alone.
 impl Loader<UsageOf> for Rows {
-    type Value = Usage;
+    type Value = Result<Usage, Arc<Fault>>;
     type Error = Arc<Fault>;
 
-    async fn load(&self, keys: &[UsageOf]) -> Result<HashMap<UsageOf, Usage>, Arc<Fault>> {
+    async fn load(&self, keys: &[UsageOf]) -> Result<HashMap<UsageOf, Self::Value>, Arc<Fault>> {
         let mut loaded = HashMap::new();
         let question = |key: &UsageOf| ((key.range, key.group_by.clone()), key.account_id);
         for ((range, group_by), accounts) in grouped(keys, question) {
-            let found = domain::usage::of_accounts(&self.app, &accounts, range, &group_by).await?;
-            loaded.extend(found.into_iter().map(|(account_id, usage)| {
-                (UsageOf { account_id, range, group_by: group_by.clone() }, usage)
-            }));
+            let found = domain::usage::of_accounts(&self.app, &accounts, range, &group_by).await;
+            let key = |account_id| UsageOf { account_id, range, group_by: group_by.clone() };
+            loaded.extend(each(found, &accounts).map(|(id, usage)| (key(id), usage)));
         }
         Ok(loaded)
     }
+}
+
+/// An answer to each account: its own, or the fault that they share.
+fn each<V>(
+    answers: Result<HashMap<Uuid, V>, Fault>,
+    accounts: &[Uuid],
+) -> impl Iterator<Item = (Uuid, Result<V, Arc<Fault>>)> {
+    let (answers, fault) = match answers {
+        Ok(answers) => (answers, None),
+        Err(fault) => (HashMap::new(), Some(Arc::new(fault))),
+    };
+    let faults: Vec<_> = fault
+        .iter()
+        .flat_map(|fault| accounts.iter().map(|id| (*id, Err(Arc::clone(fault)))))
+        .collect();
+    answers.into_iter().map(|(id, answer)| (id, Ok(answer))).chain(faults)
 }
 
 fn keyed<K: Eq + Hash, V>(rows: HashMap<Uuid, V>, key: fn(Uuid) -> K) -> HashMap<K, V> {

@@ -141,8 +141,8 @@ impl Message {
     }
 
     /// Your own data about it.
-    async fn metadata(&self) -> Option<JsonObject> {
-        JsonObject::from_column(self.0.metadata.as_ref())
+    async fn metadata(&self) -> Result<Option<JsonObject>> {
+        Ok(JsonObject::from_column(self.0.metadata.as_deref())?)
     }
 
     /// When it was accepted.

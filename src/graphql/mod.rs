@@ -24,6 +24,7 @@ mod page;
 pub mod scalars;
 mod shape;
 mod sub_account;
+mod sub_account_list;
 mod team;
 mod usage;
 mod viewer;
@@ -39,7 +40,7 @@ pub struct Query(
     viewer::ViewerQuery,
     account::AccountQuery,
     message::MessageQuery,
-    sub_account::SubAccountQuery,
+    sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
     team::TeamQuery,
 );
@@ -112,32 +113,33 @@ impl Api {
 
     /// Executes a request of this caller. `request_id` is what is shown of an internal error.
     pub async fn execute(&self, caller: Caller, operation: Operation, request_id: &str) -> Answer {
-        let Operation { query, operation_name, variables } = operation;
+        let Operation { query, operation_name, mut variables } = operation;
         if query.chars().count() > gate::QUERY_CHARS_MAX {
             let message = format!("A query has at most {} characters.", gate::QUERY_CHARS_MAX);
             return Answer::refused(error(Code::QueryTooLarge, message));
         }
-        let mut request = Request::new(query).variables(variables.clone());
-        request.operation_name.clone_from(&operation_name);
-        let document = match request.parsed_query() {
-            Ok(document) => document.clone(),
-            Err(failure) => return Answer::refused(parse_failure(&failure)),
+        let document = match async_graphql::parser::parse_query(&query) {
+            Ok(document) => document,
+            Err(failure) => return Answer::refused(parse_failure(&failure.into())),
         };
-        let checked = gate::check_cost(&document).and_then(|()| {
-            let shape = self.shapes.of(caller.role());
-            gate::check_hidden(&document, &variables, &self.shapes.full, shape)
-        });
+        let shape = self.shapes.of(caller.role());
+        let checked = gate::check_cost(&document)
+            .and_then(|()| gate::check_mutation_keys(&document))
+            .and_then(|()| gate::check_hidden(&document, &variables, &self.shapes.full, shape))
+            .and_then(|()| {
+                complete_variables(&document, operation_name.as_deref(), &mut variables)
+            });
         if let Err(refused) = checked {
             return Answer::refused(refused);
         }
-        if let Err(refused) = check_operation(&document, operation_name.as_deref(), &variables) {
-            return Answer::refused(refused);
-        }
 
+        let mut request = Request::new(query).variables(variables.clone());
+        request.operation_name.clone_from(&operation_name);
+        request.set_parsed_query(document.clone());
         let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone() };
         let request = request
             .data(Viewpoint::Role(caller.role()))
-            .data(DataLoader::new(rows, tokio::spawn))
+            .data(DataLoader::new(rows, loaders::spawn))
             .data(caller);
         let mut response = self.schema.execute(request).await;
         // A request that was executed at all has data or the path of a failed field.
@@ -190,11 +192,12 @@ fn invalid(mut failure: ServerError) -> ServerError {
     failure
 }
 
-/// Finds the operation to execute and sees that it has the variables it needs.
-fn check_operation(
+/// Finds the operation to execute and completes its variables with their defaults, as section 6.1.2 of
+/// the specification has it: the library forgets defaults where it looks at `@skip` and `@include`.
+fn complete_variables(
     document: &ExecutableDocument,
     name: Option<&str>,
-    variables: &Variables,
+    variables: &mut Variables,
 ) -> Result<(), ServerError> {
     let mut operations = document.operations.iter();
     let found = match name {
@@ -210,11 +213,14 @@ fn check_operation(
     };
     for definition in &operation.node.variable_definitions {
         let definition = &definition.node;
-        let given = variables.get(&definition.name.node).or(definition.default_value());
+        let name = &definition.name.node;
+        if let (None, Some(default)) = (variables.get(name), &definition.default_value) {
+            variables.insert(name.clone(), default.node.clone());
+        }
+        let given = variables.get(name);
         let is_missing = given.is_none_or(|value| *value == async_graphql::Value::Null);
         if is_missing && !definition.var_type.node.nullable {
-            let message = format!("The variable ${} must be given.", definition.name.node);
-            return Err(error(Code::BadUserInput, message));
+            return Err(error(Code::BadUserInput, format!("The variable ${name} must be given.")));
         }
     }
     Ok(())

@@ -1,10 +1,13 @@
 //! The custom scalars of the API.
 
 use async_graphql::{InputValueError, InputValueResult, Number, Scalar, ScalarType, Value};
-use chrono::{NaiveDate, SecondsFormat, Utc};
+use chrono::{Datelike, NaiveDate, SecondsFormat, Utc};
 use serde_json::Map;
 
-use crate::money::{GivenAmount, Micros};
+use crate::{
+    domain::Fault,
+    money::{GivenAmount, Micros},
+};
 
 /// GraphQL's `Cents`, described there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +54,15 @@ impl ScalarType for DateTime {
             Value::String(text) => chrono::DateTime::parse_from_rfc3339(text).ok(),
             _ => None,
         };
-        let moment = moment.ok_or_else(|| {
-            InputValueError::custom("a time is given as RFC 3339, such as 2026-11-23T10:00:00Z")
-        })?;
-        Ok(Self(moment.with_timezone(&Utc)))
+        // Whole milliseconds, without leap seconds, in years that RFC 3339 can write: the same on
+        // every database.
+        moment
+            .and_then(|moment| chrono::DateTime::from_timestamp_millis(moment.timestamp_millis()))
+            .filter(|moment| has_four_digits(moment.year()))
+            .map(Self)
+            .ok_or_else(|| {
+                InputValueError::custom("a time is given as RFC 3339, such as 2026-11-23T10:00:00Z")
+            })
     }
 
     fn to_value(&self) -> Value {
@@ -74,8 +82,7 @@ impl ScalarType for Date {
             Value::String(text) => NaiveDate::parse_from_str(text, "%Y-%m-%d").ok(),
             _ => None,
         };
-        // A year of more than four digits could not be written back.
-        day.filter(|day| (0..=9999).contains(&chrono::Datelike::year(day)))
+        day.filter(|day| has_four_digits(day.year()))
             .map(Self)
             .ok_or_else(|| InputValueError::custom("a day is given as YYYY-MM-DD"))
     }
@@ -85,14 +92,19 @@ impl ScalarType for Date {
     }
 }
 
+fn has_four_digits(year: i32) -> bool {
+    (0..=9999).contains(&year)
+}
+
 /// GraphQL's `JSONObject`, described there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonObject(pub Map<String, serde_json::Value>);
 
 impl JsonObject {
-    /// A column that holds an object.
-    pub fn from_column(value: Option<&serde_json::Value>) -> Option<Self> {
-        value.and_then(serde_json::Value::as_object).cloned().map(Self)
+    /// A column that holds an object as text.
+    pub fn from_column(text: Option<&str>) -> Result<Option<Self>, Fault> {
+        let read = |text| serde_json::from_str(text).map(Self);
+        text.map(read).transpose().map_err(|_| Fault::Broken("stored metadata is a JSON object"))
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
     loaders::{AccountId, MainAccountOf},
     page::{List, list, page_args},
     scalars::{Cents, DateTime},
-    sub_account::{SubAccountFilter, SubAccountOrder, list_sub_accounts, parse_id},
+    sub_account::parse_id,
+    sub_account_list::{SubAccountFilter, SubAccountOrder, list_sub_accounts},
     usage::{DateRange, Usage, UsageDimension},
 };
 use crate::domain::{self, Fault, account::stored, billing};

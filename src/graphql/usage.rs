@@ -141,9 +141,9 @@ impl UsageFigures {
             segments: count(figures.segments)?,
             delivered: count(figures.delivered)?,
             failed: count(figures.failed)?,
-            charged: figures.charged().into(),
-            refunded: figures.refunded().into(),
-            spent: figures.spent().into(),
+            charged: figures.charged()?.into(),
+            refunded: figures.refunded()?.into(),
+            spent: figures.spent()?.into(),
         })
     }
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{REQUEST_ID, Shared};
 use crate::{
-    domain::{Fault, api_key},
+    domain::{Fault, authentication},
     graphql::{
         Answer, Operation,
         errors::{self, Code, code_of, error},
@@ -38,7 +38,7 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
     let request_id = request_id.unwrap_or_default().to_owned();
 
     let caller = match bearer(&head.headers) {
-        Some(key) => match api_key::authenticate(&shared.app, key).await {
+        Some(key) => match authentication::authenticate(&shared.app, key).await {
             Ok(caller) => caller,
             Err(fault) => return unavailable(&fault, &request_id),
         },

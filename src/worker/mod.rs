@@ -12,7 +12,7 @@ use crate::{
     App,
     carrier::{Report, SendError},
     domain::{
-        Fault, api_key,
+        Fault, authentication,
         delivery::{self, Claimed, Outcome, Step},
     },
 };
@@ -75,7 +75,7 @@ pub async fn note_key_uses(app: &App, key_uses: &mut mpsc::Receiver<Uuid>) {
     if keys.is_empty() {
         return;
     }
-    if let Err(fault) = api_key::note_uses(app, keys).await {
+    if let Err(fault) = authentication::note_uses(app, keys).await {
         tracing::warn!(%fault, "The last use of some keys could not be noted");
     }
 }

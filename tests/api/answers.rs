@@ -100,3 +100,97 @@ async fn keys_follow_the_selection(#[values(Sqlite, Postgres)] database: Databas
     );
     t.close().await;
 }
+
+/// Defaults of variables count in `@skip` and `@include`: what is skipped is not done.
+#[rstest]
+#[tokio::test]
+async fn a_skipped_send_is_not_sent(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let before = t.everything().await;
+    let send = "sendMessage(input: { to: \"+12025550123\", text: \"Hi\" })";
+
+    for query in [
+        format!(
+            "mutation($s: Boolean = true) {{ {send} @skip(if: $s) {{ replayed }} sendMessages(input: []) {{ replayed }} }}"
+        ),
+        format!(
+            "mutation($s: Boolean! = false) {{ {send} @include(if: $s) {{ replayed }} sendMessages(input: []) {{ replayed }} }}"
+        ),
+    ] {
+        let skipped = t.ask(&team.key, &query).await;
+        assert_eq!(*skipped.data(), json!({ "sendMessages": [] }));
+    }
+    assert_eq!(t.everything().await, before);
+
+    let shown = t
+        .ask(
+            &team.key,
+            "query($s: Boolean = true) { account { id @skip(if: $s) name @include(if: $s) } }",
+        )
+        .await;
+    assert_eq!(*shown.data(), json!({ "account": { "name": "Acme" } }));
+    t.close().await;
+}
+
+/// A response key that stands twice is one field; the library would execute it twice, so it is refused.
+#[rstest]
+#[tokio::test]
+async fn a_mutation_that_stands_twice_is_refused(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let before = t.everything().await;
+    let send = "sendMessage(input: { to: \"+12025550123\", text: \"Hi\" }) { replayed }";
+
+    for query in [
+        format!("mutation {{ {send} {send} }}"),
+        format!("mutation {{ {send} ... on Mutation {{ {send} }} }}"),
+        format!("mutation {{ ...F ...F }} fragment F on Mutation {{ {send} }}"),
+        format!("mutation {{ a: {send} a: {send} }}"),
+    ] {
+        let refused = t.ask(&team.key, &query).await;
+        assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"], "{query}");
+        assert_eq!(refused.status, 400);
+    }
+    assert_eq!(t.everything().await, before);
+    let twice = t.ask(&team.key, &format!("mutation {{ {send} again: {send} }}")).await;
+    assert_eq!(
+        *twice.data(),
+        json!({ "sendMessage": { "replayed": false }, "again": { "replayed": false } })
+    );
+    t.close().await;
+}
+
+/// One question's bad argument fails its askers alone, though both are loaded in one batch.
+#[rstest]
+#[tokio::test]
+async fn a_bad_argument_fails_its_own_field(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    t.sub_account(&team, json!({ "externalId": "a" })).await;
+    let sub = "subAccount(by: { externalId: \"a\" })";
+
+    let usage = t
+        .ask(
+            &team.key,
+            "{ x: account { usage(range: { from: \"2026-02-02\", to: \"2026-02-01\" }) { from } } \
+             y: account { usage { from } } }",
+        )
+        .await;
+    let keys = t
+        .ask(
+            &team.key,
+            &format!("{{ x: {sub} {{ apiKeys(first: -1) {{ totalCount }} }} y: {sub} {{ apiKeys(first: 1) {{ totalCount }} }} }}"),
+        )
+        .await;
+
+    assert_eq!(
+        usage.body["data"],
+        json!({ "x": null, "y": { "usage": { "from": "2026-03-01" } } })
+    );
+    assert_eq!(keys.body["data"], json!({ "x": null, "y": { "apiKeys": { "totalCount": 1 } } }));
+    for answer in [usage, keys] {
+        assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    }
+    t.close().await;
+}

@@ -384,6 +384,46 @@ async fn the_audit_finds_what_was_tampered_with(#[values(Sqlite, Postgres)] data
     t.close().await;
 }
 
+/// R6, R12: a top-up leaves room for the refunds that may still come.
+#[rstest]
+#[tokio::test]
+async fn a_refund_never_takes_a_balance_beyond_the_bound(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(100_000_000_000).await;
+    t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+    let before = t.everything().await;
+
+    let refused = t.top_up(&team, json!(0.83), "refill").await;
+    assert_eq!(refused.refusals(), ["AMOUNT_INVALID"]);
+    assert_eq!(t.everything().await, before);
+    t.deliver().await;
+
+    assert_eq!(t.number("SELECT balance_micros FROM team").await, 1_000_000_000_000_000);
+    t.close().await;
+}
+
+/// R6: sums beyond the bound of money are a named error.
+#[rstest]
+#[tokio::test]
+async fn usage_beyond_the_bound_is_a_named_error(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(600_000_000_000_000).await;
+    let team = t.team(100_000_000_000).await;
+    for _ in 0..2 {
+        t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+        t.deliver().await;
+    }
+
+    let answer =
+        t.ask(&team.key, "{ account { usage { totals { charged } } } team { name } }").await;
+
+    assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    assert_eq!(answer.body["data"], json!({ "account": null, "team": { "name": "Acme" } }));
+    t.close().await;
+}
+
 async fn set_limit(t: &TestApp, key: &str, id: &str, limit: serde_json::Value) {
     let answer = t
         .ask_with(

@@ -306,8 +306,9 @@ async fn the_demo_stands_again_on_its_own_data() {
         tollgate::carrier::Carriers::none(),
     );
     for (name, key) in &keys {
-        let old = tollgate::domain::api_key::authenticate(&app, &text(key)).await.expect("a look");
-        let new = tollgate::domain::api_key::authenticate(&app, &text(&fresh[name]))
+        let old =
+            tollgate::domain::authentication::authenticate(&app, &text(key)).await.expect("a look");
+        let new = tollgate::domain::authentication::authenticate(&app, &text(&fresh[name]))
             .await
             .expect("a look");
         assert!(old.is_none() && new.is_some(), "{name}");

@@ -194,6 +194,10 @@ async fn a_bad_document_is_refused_in_one_line(#[values(Sqlite, Postgres)] datab
             "OPERATION_RESOLUTION_FAILURE",
         ),
         (json!({ "query": "subscription { x }" }), "GRAPHQL_VALIDATION_FAILED"),
+        (
+            json!({ "query": "{ ...F } fragment F on Query { ...Nowhere ...Nowhere }" }),
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
     ] {
         let answer = t.request(post(&team.key, request.to_string())).await;
         assert_eq!(answer.status, 400, "{request}: {}", answer.body);
@@ -247,6 +251,13 @@ async fn a_costly_document_is_refused_before_it_costs(
     for (fits, too_large) in [
         (doubling(10), doubling(14)),
         (doubling(3), doubling(60)),
+        (
+            doubling(10),
+            format!(
+                "{{ account {{ name }} }} {}",
+                doubling(22).split_once("} }").map_or("", |(_, rest)| rest)
+            ),
+        ),
         (nested(3), nested(4)),
         (aliases(30), aliases(31)),
         (mutations(10), mutations(11)),

@@ -387,3 +387,51 @@ async fn messages_are_listed_by_filter(#[values(Sqlite, Postgres)] database: Dat
     );
     t.close().await;
 }
+
+/// What is stored can be read again: metadata is kept exactly, and refused where it could not be.
+#[rstest]
+#[tokio::test]
+async fn metadata_is_kept_exactly_or_refused(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let nested = |levels: usize| format!("{}1{}", "{a:".repeat(levels), "}".repeat(levels));
+    let literal = |metadata: &str| {
+        format!(
+            "mutation {{ sendMessage(input: {{ to: \"a@example.com\", text: \"Hi\", \
+             metadata: {metadata} }}) {{ message {{ metadata }} errors {{ code }} }} }}"
+        )
+    };
+    let before = t.everything().await;
+
+    for metadata in [nested(33), nested(200), "{a: [[[[\"\\u0000\"]]]]}".to_owned()] {
+        let refused = t.ask(&team.key, &literal(&metadata)).await;
+        assert_eq!(refused.refusals(), ["METADATA_INVALID"], "{metadata}");
+    }
+    // Names that the JSON library uses for itself: where it reads them so, the body is no JSON.
+    for (metadata, codes) in [
+        ("{\"a\":1,\"$serde_json::private::Number\":\"x\"}", "METADATA_INVALID"),
+        ("{\"$serde_json::private::Number\":\"x\"}", "BAD_USER_INPUT"),
+    ] {
+        let body = format!(
+            "{{\"query\":\"mutation($m: JSONObject) {{ sendMessage(input: {{ to: \\\"a@example.com\\\", \
+             text: \\\"Hi\\\", metadata: $m }}) {{ errors {{ code }} }} }}\",\"variables\":{{\"m\":{metadata}}}}}"
+        );
+        let answer = t.raw(&team.key, body).await;
+        assert!(answer.contains(codes), "{answer}");
+    }
+    assert_eq!(t.everything().await, before);
+
+    assert_eq!(t.ask(&team.key, &literal(&nested(32))).await.refusals(), [""; 0]);
+    let numbers = "{\"query\":\"mutation($m: JSONObject) { sendMessage(input: { to: \\\"a@example.com\\\", text: \\\"Hi\\\", \
+                   metadata: $m }) { message { metadata } } }\", \
+                   \"variables\": {\"m\": {\"a\":[1e131000,1e-20000,-0,1e2,1.50,0.1]}}}";
+    let answer = t.raw(&team.key, numbers.to_owned()).await;
+    assert_eq!(
+        answer,
+        "{\"data\":{\"sendMessage\":{\"message\":{\"metadata\":{\"a\":[1e+131000,1e-20000,-0,1e+2,1.50,0.1]}}}}}"
+    );
+    let query = json!({ "query": "{ messages(first: 1) { nodes { metadata } } }" }).to_string();
+    let stored = t.raw(&team.key, query).await;
+    assert!(stored.contains("[1e+131000,1e-20000,-0,1e+2,1.50,0.1]"), "{stored}");
+    t.close().await;
+}

@@ -165,13 +165,6 @@ fn type_name(of_type: &ColumnType, backend: DbBackend) -> &'static str {
                 "date_text"
             }
         }
-        ColumnType::JsonBinary => {
-            if is_postgres {
-                "jsonb"
-            } else {
-                "jsonb_text"
-            }
-        }
         ColumnType::TimestampWithTimeZone => {
             if is_postgres {
                 "timestamp with time zone"

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     App,
-    domain::{Fault, Refusal, account::stored, api_key as keys, caller::AccountCaller, usage},
+    domain::{
+        Fault, Refusal, account::stored, authentication::is_usable, caller::AccountCaller, usage,
+    },
     money::Micros,
 };
 
@@ -138,7 +140,7 @@ async fn read_standing<C: ConnectionTrait>(
         .await?
         .ok_or(Fault::Broken("a key's account exists"))?;
     let now = app.clock.now();
-    let is_key_usable = key.is_some_and(|key| keys::is_usable(&key, now));
+    let is_key_usable = key.is_some_and(|key| is_usable(&key, now));
     Ok(Standing::new(caller.environment, is_key_usable, &account, balance))
 }
 

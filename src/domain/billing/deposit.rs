@@ -2,9 +2,9 @@
 
 use entity::{
     ledger_entry::{self, LedgerKind},
-    team,
+    message, team,
 };
-use sea_orm::{ColumnTrait, QueryFilter};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 use super::{Cause, Movements, lock_team};
@@ -12,6 +12,7 @@ use crate::{
     App,
     domain::{
         Failure, Fault,
+        account::stored,
         caller::OperatorCaller,
         refused,
         validate::{self, IDEMPOTENCY_KEY_RULE, NOTE_RULE},
@@ -174,6 +175,9 @@ async fn deposit(
         });
     }
 
+    if !leaves_room_for_refunds(&txn, &team, amount).await? {
+        return Ok(Outcome::OutOfBounds);
+    }
     let mut movements = Movements::of(app, &team);
     let cause = Cause { idempotency_key: Some(idempotency_key), note, ..Cause::default() };
     let Some(entry) = movements.add(kind, amount, cause).cloned() else {
@@ -183,4 +187,29 @@ async fn deposit(
     txn.commit().await?;
     team.balance_micros = entry.balance_after_micros;
     Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: false })))
+}
+
+/// Whether the balance stays within the bound of money even if everything that is not handed over yet
+/// is refunded. Only a balance near the bound makes it worth a look.
+async fn leaves_room_for_refunds(
+    txn: &DatabaseTransaction,
+    team: &team::Model,
+    amount: Micros,
+) -> Result<bool, Fault> {
+    let Some(balance) = stored(team.balance_micros).checked_add(amount) else {
+        return Ok(false);
+    };
+    if amount < Micros::ZERO || balance.get() <= Micros::MAX.get() / 2 {
+        return Ok(true);
+    }
+    let waiting: Option<Option<i64>> = message::Entity::find()
+        .select_only()
+        .column_as(message::Column::CostMicros.sum().cast_as("BIGINT"), "waiting")
+        .filter(message::Column::TeamId.eq(team.id))
+        .filter(message::Column::DueAt.is_not_null())
+        .into_tuple()
+        .one(txn)
+        .await?;
+    let waiting = Micros::new(waiting.flatten().unwrap_or(0));
+    Ok(waiting.and_then(|waiting| balance.checked_add(waiting)).is_some())
 }

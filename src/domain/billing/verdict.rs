@@ -5,7 +5,6 @@ use entity::{
     api_key::Environment,
     message::Channel,
 };
-use serde_json::Value;
 
 use crate::{domain::recipient::Recipient, money::Micros};
 
@@ -32,7 +31,8 @@ pub struct PricedMessage {
     pub subject: Option<String>,
     pub text: String,
     pub segments: i32,
-    pub metadata: Option<Value>,
+    /// A JSON object as text.
+    pub metadata: Option<String>,
     pub idempotency_key: Option<String>,
     /// SHA-256 of the normalised input.
     pub input_hash: Vec<u8>,

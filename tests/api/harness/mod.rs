@@ -399,16 +399,16 @@ impl TestApp {
         let mut tables = BTreeMap::new();
         for table in ["team", "account", "api_key", "message", "ledger_entry", "usage_day", "price"]
         {
-            let rows = if self.app.db.backend() == DbBackend::Postgres {
-                format!(
-                    "SELECT (to_jsonb(r) - 'last_used_at')::text AS row FROM {table} r ORDER BY 1"
-                )
-            } else {
-                let columns = self.columns(table).await;
-                let quoted: Vec<String> =
-                    columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
-                format!("SELECT {} AS row FROM {table} ORDER BY 1", quoted.join(" || ',' || "))
-            };
+            let columns = self.columns(table).await;
+            let text: Vec<String> = columns
+                .iter()
+                .map(|column| match self.app.db.backend() {
+                    DbBackend::Postgres => format!("COALESCE(\"{column}\"::text, 'NULL')"),
+                    _ => format!("quote(\"{column}\")"),
+                })
+                .collect();
+            let rows =
+                format!("SELECT {} AS row FROM {table} ORDER BY 1", text.join(" || ',' || "));
             let statement = Statement::from_string(self.app.db.backend(), rows);
             let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");
             let rows = rows.iter().map(|row| row.try_get("", "row").expect("text")).collect();
@@ -418,8 +418,15 @@ impl TestApp {
     }
 
     async fn columns(&self, table: &str) -> Vec<String> {
-        let sql = format!("SELECT name FROM pragma_table_info('{table}')");
-        let statement = Statement::from_string(DbBackend::Sqlite, sql);
+        let backend = self.app.db.backend();
+        let sql = match backend {
+            DbBackend::Postgres => format!(
+                "SELECT column_name::text AS name FROM information_schema.columns \
+                 WHERE table_schema = 'public' AND table_name = '{table}' ORDER BY ordinal_position"
+            ),
+            _ => format!("SELECT name FROM pragma_table_info('{table}')"),
+        };
+        let statement = Statement::from_string(backend, sql);
         let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");
         let names = rows.iter().map(|row| row.try_get::<String>("", "name").expect("a name"));
         names.filter(|name| name != "last_used_at").collect()
