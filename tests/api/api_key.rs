@@ -294,8 +294,10 @@ async fn the_main_accounts_last_live_key_is_not_revoked(
     made(&t, &team, &team.main_account_id, short).await;
     let (gone, _) = made(&t, &team, &team.main_account_id, json!({ "name": "Gone" })).await;
     assert_eq!(revoke(&t, &team.key, &gone).await.refusals(), NOTHING);
-    t.step(TimeDelta::seconds(30));
     let first = own_id(&t, &team.key).await;
+    let early = revoke(&t, &team.key, &first).await;
+    assert_eq!(early.refusals(), ["LAST_KEY"], "a key that ends sooner does not stand in");
+    t.step(TimeDelta::seconds(30));
 
     let before = t.everything().await;
     let answer = revoke(&t, &team.key, &first).await;
