@@ -25,6 +25,7 @@ static ORDER: LazyLock<Mutex<ContextV7>> = LazyLock::new(|| Mutex::new(ContextV7
 
 /// A new `UUIDv7` (RFC 9562), greater than every earlier one of this process while its clock does
 /// not go back.
+#[expect(clippy::disallowed_methods, reason = "the one home of ids")]
 pub fn new_id(clock: &dyn Clock) -> Uuid {
     let now = clock.now();
     let seconds = u64::try_from(now.timestamp()).unwrap_or(0);

@@ -90,6 +90,9 @@ impl Db {
     pub async fn migrate(&self) -> Result<(), DbErr> {
         let txn = self.begin_write().await?;
         if self.backend() == DbBackend::Postgres {
+            // Another process may be migrating, and a big table takes its time.
+            txn.execute_unprepared("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+                .await?;
             txn.execute_unprepared(MIGRATION_LOCK).await?;
         }
         Migrator::up(&txn, None).await?;

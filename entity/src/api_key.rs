@@ -24,6 +24,8 @@ pub struct Model {
     pub environment: Environment,
     pub created_at: DateTimeUtc,
     pub expires_at: Option<DateTimeUtc>,
+    /// Set when it was rotated with a grace: it ends then, or at its own expiry if that is sooner.
+    pub grace_ends_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
     pub last_used_at: Option<DateTimeUtc>,
 }

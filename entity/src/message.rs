@@ -76,6 +76,12 @@ pub enum MessageStatus {
 }
 
 impl Entity {
+    /// Accepted and not settled by a carrier: what may still be refunded. Written as the partial
+    /// index `message_waiting` has it, so that both databases use that.
+    pub fn is_waiting() -> sea_orm::sea_query::SimpleExpr {
+        Expr::cust("status IN ('QUEUED', 'SENDING')")
+    }
+
     /// The messages of one account in one environment: what a key may see.
     pub fn owned_by(account_id: Uuid, environment: Environment) -> Select<Self> {
         Self::find()

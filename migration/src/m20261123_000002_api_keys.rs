@@ -23,6 +23,7 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("environment").text().not_null())
                     .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
                     .col(ColumnDef::new("expires_at").timestamp_with_time_zone())
+                    .col(ColumnDef::new("grace_ends_at").timestamp_with_time_zone())
                     .col(ColumnDef::new("revoked_at").timestamp_with_time_zone())
                     .col(ColumnDef::new("last_used_at").timestamp_with_time_zone())
                     .foreign_key(ForeignKey::create().from("api_key", "team_id").to("team", "id"))

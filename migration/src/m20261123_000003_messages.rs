@@ -44,6 +44,10 @@ impl MigrationTrait for Migration {
                     )
                     .check(Expr::cust("environment IN ('LIVE', 'TEST')"))
                     .check(Expr::cust("channel IN ('SMS', 'EMAIL', 'WHATSAPP', 'TELEGRAM')"))
+                    .check(Expr::cust(
+                        "status IN ('QUEUED', 'SENDING', 'SENT', 'DELIVERED', 'UNDELIVERED', \
+                         'FAILED', 'CANCELED', 'UNKNOWN')",
+                    ))
                     .check(Expr::cust("segments >= 1"))
                     .check(Expr::cust("cost_micros BETWEEN 0 AND 1000000000000000"))
                     .check(Expr::cust("environment = 'LIVE' OR cost_micros = 0"))
@@ -70,6 +74,18 @@ impl MigrationTrait for Migration {
                     .col("account_id")
                     .col("environment")
                     .col("id")
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("message_waiting")
+                    .table("message")
+                    .col("team_id")
+                    .col("account_id")
+                    .col("id")
+                    .and_where(Expr::cust("status IN ('QUEUED', 'SENDING')"))
                     .to_owned(),
             )
             .await?;

@@ -27,6 +27,8 @@ use crate::{
     money::Micros,
 };
 
+const OTHER_DATA: &str = "this database holds other data than the demo's; choose an empty folder \
+                          with --data, or serve it with `tollgate serve`";
 const TEAM_NAME: &str = "Acme";
 const KEY_NAME: &str = "Demo";
 /// Dear, so that a limit can be reached by hand.
@@ -109,6 +111,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         Carriers::all(&(Arc::new(Sandbox) as Arc<dyn Carrier>)),
     );
 
+    let operator = OperatorCaller::on_the_command_line();
+    let is_new = team::list(&app, &operator, &PageArgs::default()).await?.rows.is_empty();
+    if is_new && !api_key_list::list_for_operator(&app, &operator, None).await?.is_empty() {
+        bail!(OTHER_DATA);
+    }
     let (keys, is_fresh) = stand(&app).await?;
     let address = listener.local_addr()?;
     if args.json {
@@ -150,10 +157,7 @@ pub async fn stand(app: &App) -> anyhow::Result<(DemoKeys, bool)> {
         is_example &= account.find_in(oldest, &app.db.read).await?.is_some();
     }
     if !is_example {
-        bail!(
-            "this database holds other data than the demo's; choose an empty folder with --data, \
-             or serve it with `tollgate serve`"
-        );
+        bail!(OTHER_DATA);
     }
     Ok((renew_keys(app, &operator, oldest).await?, false))
 }
@@ -222,6 +226,7 @@ async fn renew_keys(
     team_id: Uuid,
 ) -> anyhow::Result<DemoKeys> {
     let mut old = api_key_list::list_for_operator(app, operator, None).await?;
+    old.retain(|key| key.name == KEY_NAME);
     old.extend(api_key_list::list_for_operator(app, operator, Some(team_id)).await?);
     let made =
         api_key::create_for_main(app, operator, team_id, demo_key()).await.map_err(explain)?;

@@ -13,7 +13,7 @@ use crate::{
     carrier::Carriers,
     clock::SystemClock,
     db::{self, Db},
-    domain::{Failure, Fault, audit},
+    domain::{Failure, audit},
     graphql,
 };
 
@@ -24,6 +24,7 @@ mod serve;
 mod team;
 mod usage;
 
+const DEFAULT_DATABASE: &str = "sqlite://tollgate.db?mode=rwc";
 /// What is logged unless something else is asked for.
 const DEFAULT_LOG: &str = "info,sea_orm_migration=warn,sqlx::postgres::notice=warn";
 
@@ -70,16 +71,16 @@ enum Command {
 /// Where the data is.
 #[derive(Args, Clone)]
 pub struct DatabaseArgs {
-    /// The database: `sqlite://FILE?mode=rwc`, or `postgres://USER:PASSWORD@HOST/NAME`.
     #[arg(
         long,
         env = "DATABASE_URL",
-        default_value = "sqlite://tollgate.db?mode=rwc",
-        hide_env_values = true
+        hide_env_values = true,
+        help = "The database: sqlite://FILE?mode=rwc, or postgres://USER:PASSWORD@HOST/NAME \
+                [default: sqlite://tollgate.db?mode=rwc]"
     )]
-    database_url: String,
-    /// A file that holds the database URL, for secrets; it goes before the URL itself.
-    #[arg(long, env = "DATABASE_URL_FILE")]
+    database_url: Option<String>,
+    /// A file that holds the database URL, for secrets, instead of the URL itself.
+    #[arg(long, env = "DATABASE_URL_FILE", conflicts_with = "database_url")]
     database_url_file: Option<PathBuf>,
     /// Connections for reading, and as many for writing (PostgreSQL).
     #[arg(
@@ -130,7 +131,7 @@ impl Cli {
 impl DatabaseArgs {
     fn url(&self) -> anyhow::Result<String> {
         let Some(path) = &self.database_url_file else {
-            return Ok(self.database_url.clone());
+            return Ok(self.database_url.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned()));
         };
         let url = std::fs::read_to_string(path);
         let url = url.with_context(|| format!("{} cannot be read", path.display()))?;
@@ -228,12 +229,8 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
 fn explain<C>(failure: Failure<C>) -> anyhow::Error {
     match failure {
         Failure::Refused(refusal) => anyhow::Error::msg(refusal.message),
-        Failure::Fault(fault) => explain_fault(fault),
+        Failure::Fault(fault) => fault.into(),
     }
-}
-
-fn explain_fault(fault: Fault) -> anyhow::Error {
-    anyhow::Error::new(fault)
 }
 
 /// A switch in the environment: unset and empty mean off.

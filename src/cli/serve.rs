@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
 use tokio::{
     net::TcpListener,
@@ -91,10 +91,14 @@ pub async fn serve_until_stopped(
 ) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let stop_worker = CancellationToken::new();
-    let working = tokio::spawn(worker::run(Arc::clone(&app), key_uses, stop_worker.clone()));
+    let mut working = tokio::spawn(worker::run(Arc::clone(&app), key_uses, stop_worker.clone()));
     tokio::spawn(stop_on_signal(stop.clone()));
 
-    http::serve(listener, Arc::clone(&app), stop).await.context("serving failed")?;
+    tokio::select! {
+        served = http::serve(listener, Arc::clone(&app), stop) => served.context("serving failed")?,
+        // A server that accepts and does not deliver is worse than one that is restarted.
+        _ = &mut working => bail!("the worker broke off"),
+    }
     stop_worker.cancel();
     working.await.context("the worker broke off")?;
     app.db.read.clone().close().await?;

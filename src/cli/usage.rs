@@ -53,8 +53,8 @@ pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
         writer.write_record([
             line.account.team_id.to_string(),
             line.account.id.to_string(),
-            line.account.external_id.clone().unwrap_or_default(),
-            line.account.name.clone(),
+            cell(line.account.external_id.as_deref().unwrap_or_default()),
+            cell(&line.account.name),
             from.to_string(),
             to.to_string(),
             figures.messages.to_string(),
@@ -68,4 +68,9 @@ pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
     }
     writer.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Text that a spreadsheet would take for a formula gets a quotation mark in front.
+fn cell(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() }
 }

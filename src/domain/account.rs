@@ -6,10 +6,13 @@ use entity::{
     account::{self, AccountStatus},
     team,
 };
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
-use super::{Fault, caller::AccountCaller};
+use super::{
+    Fault,
+    caller::{AccountCaller, Caller},
+};
 use crate::{App, money::Micros};
 
 /// Why an account's sends are refused now.
@@ -63,8 +66,18 @@ pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool
 
 /// The money as the caller's key sees it.
 pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, Fault> {
-    let account = own(app, caller).await?;
-    let team = own_team(app, caller).await?;
+    // One moment: a charge moves both together (R7).
+    let txn = app.db.begin_snapshot().await?;
+    let account = account::Entity::of_team(caller.team_id)
+        .filter(account::Column::Id.eq(caller.account_id))
+        .one(&txn)
+        .await?
+        .ok_or(Fault::Broken("a key's account exists"))?;
+    let team = team::Entity::find_by_id(caller.team_id)
+        .one(&txn)
+        .await?
+        .ok_or(Fault::Broken("a key's team exists"))?;
+    txn.commit().await?;
     let is_visible = !account.is_sub_account || account.team_balance_visible;
     Ok(BalanceView {
         balance: is_visible.then(|| stored(team.balance_micros)),
@@ -100,21 +113,36 @@ pub fn blocked_by(account: &account::Model, team_balance: Micros) -> Vec<BlockRe
     .collect()
 }
 
-/// Accounts by id, for ids that were read from rows the caller may see.
-pub async fn find_many(app: &App, ids: &[Uuid]) -> Result<HashMap<Uuid, account::Model>, Fault> {
+/// The accounts with these ids that are of the caller's team, or any for an operator.
+pub async fn find_many(
+    app: &App,
+    caller: &Caller,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, account::Model>, Fault> {
     let rows = account::Entity::find()
         .filter(account::Column::Id.is_in(ids.iter().copied()))
+        .filter(in_scope(caller))
         .all(&app.db.read)
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// The main accounts of teams that the caller may see.
-pub async fn find_main(app: &App, teams: &[Uuid]) -> Result<HashMap<Uuid, account::Model>, Fault> {
+/// The main accounts of these teams, as far as the caller may see them.
+pub async fn find_main(
+    app: &App,
+    caller: &Caller,
+    teams: &[Uuid],
+) -> Result<HashMap<Uuid, account::Model>, Fault> {
     let rows = account::Entity::find()
         .filter(account::Column::TeamId.is_in(teams.iter().copied()))
         .filter(account::Column::IsSubAccount.eq(false))
+        .filter(in_scope(caller))
         .all(&app.db.read)
         .await?;
     Ok(rows.into_iter().map(|row| (row.team_id, row)).collect())
+}
+
+fn in_scope(caller: &Caller) -> Condition {
+    Condition::all()
+        .add_option(caller.team_scope().map(|team_id| account::Column::TeamId.eq(team_id)))
 }

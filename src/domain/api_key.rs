@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Failure, Fault,
-    authentication::is_usable,
+    authentication::{begin_as_main, begin_as_operator, is_usable},
     billing,
     caller::{LiveMainCaller, OperatorCaller},
     plain_key::PlainKey,
@@ -93,6 +93,7 @@ pub fn new_key(
         environment,
         created_at: app.clock.now(),
         expires_at,
+        grace_ends_at: None,
         revoked_at: None,
         last_used_at: None,
     };
@@ -106,19 +107,27 @@ pub async fn create(
     account: &AccountRef,
     new: NewApiKey,
 ) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
-    create_for(app, main.team_id(), account, new).await
+    let name = checked_name(app, &new)?;
+    let txn = begin_as_main(app, main).await?;
+    create_in(app, txn, main.team_id(), account, &name, new).await
 }
 
 /// Makes a key for the main account of a team, from the command line.
 pub async fn create_for_main(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     team_id: Uuid,
     new: NewApiKey,
 ) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
-    let main = super::account::find_main(app, &[team_id]).await?;
-    let account = main.get(&team_id).map_or(AccountRef::Unknown, |main| AccountRef::Id(main.id));
-    create_for(app, team_id, &account, new).await
+    let name = checked_name(app, &new)?;
+    let txn = begin_as_operator(app, operator).await?;
+    billing::lock_team(&txn, team_id).await?;
+    let main = account::Entity::of_team(team_id)
+        .filter(account::Column::IsSubAccount.eq(false))
+        .one(&txn)
+        .await?;
+    let account = main.map_or(AccountRef::Unknown, |main| AccountRef::Id(main.id));
+    create_in(app, txn, team_id, &account, &name, new).await
 }
 
 /// Makes a key for somebody who runs the server, from the command line.
@@ -146,18 +155,17 @@ fn checked_name(app: &App, new: &NewApiKey) -> Result<String, Failure<CreateKeyR
     Ok(name)
 }
 
-async fn create_for(
+/// Makes the key in a transaction that holds the team's lock.
+async fn create_in(
     app: &App,
+    txn: DatabaseTransaction,
     team_id: Uuid,
     account: &AccountRef,
+    name: &str,
     new: NewApiKey,
 ) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
-    let name = checked_name(app, &new)?;
-
-    let txn = app.db.begin_write().await?;
     let not_found =
         || refused(CreateKeyRefusal::NotFound, &["account"], "There is no such account.");
-    billing::lock_team(&txn, team_id).await?.ok_or_else(not_found)?;
     let account = account.find_in(team_id, &txn).await?.ok_or_else(not_found)?;
     if account.status == AccountStatus::Inactive {
         let message = "The account is inactive; reactivate it first.";
@@ -166,7 +174,7 @@ async fn create_for(
     if count_usable(app, &txn, account.id).await? >= KEYS_PER_ACCOUNT_MAX {
         return Err(refused(CreateKeyRefusal::TooManyKeys, &["account"], TOO_MANY_KEYS));
     }
-    let (row, plain_key) = insert_for(app, &txn, &account, &name, &new).await?;
+    let (row, plain_key) = insert_for(app, &txn, &account, name, &new).await?;
     txn.commit().await?;
     Ok((row, plain_key))
 }
@@ -199,8 +207,7 @@ pub async fn update(
         })?),
     };
 
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?;
+    let txn = begin_as_main(app, main).await?;
     let mut key = find_in_team(&txn, main.team_id(), id)
         .await?
         .ok_or_else(|| refused(UpdateKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
@@ -226,8 +233,7 @@ pub async fn rotate(
         return Err(refused(RotateKeyRefusal::GraceInvalid, &["input", "graceSeconds"], message));
     }
 
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?;
+    let txn = begin_as_main(app, main).await?;
     let old = find_in_team(&txn, main.team_id(), id)
         .await?
         .ok_or_else(|| refused(RotateKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
@@ -248,8 +254,9 @@ pub async fn rotate(
             return Err(refused(RotateKeyRefusal::TooManyKeys, &["id"], TOO_MANY_KEYS));
         }
         let grace_end = now + TimeDelta::seconds(i64::from(grace_seconds));
-        let end = old.expires_at.map_or(grace_end, |expiry| expiry.min(grace_end));
-        api_key::ActiveModel { expires_at: Set(Some(end)), ..Default::default() }
+        // A second rotation does not make a running grace longer.
+        let end = old.grace_ends_at.map_or(grace_end, |earlier| earlier.min(grace_end));
+        api_key::ActiveModel { grace_ends_at: Set(Some(end)), ..Default::default() }
     };
     change(&txn, &old, end).await?;
     let new = NewApiKey {
@@ -270,8 +277,7 @@ pub async fn revoke(
     main: &LiveMainCaller,
     id: Option<Uuid>,
 ) -> Result<api_key::Model, Failure<RevokeKeyRefusal>> {
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?;
+    let txn = begin_as_main(app, main).await?;
     let mut key = find_in_team(&txn, main.team_id(), id)
         .await?
         .ok_or_else(|| refused(RevokeKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
@@ -287,6 +293,7 @@ pub async fn revoke(
         let others = usable(app, main.account_id())
             .filter(api_key::Column::Environment.eq(Environment::Live))
             .filter(api_key::Column::Id.ne(key.id))
+            .filter(api_key::Column::GraceEndsAt.is_null())
             .filter(lasts);
         if others.count(&txn).await? == 0 {
             let message = "This is the main account's last live key; rotate it instead.";
@@ -345,12 +352,12 @@ pub async fn revoke_all(
 }
 
 fn usable(app: &App, account_id: Uuid) -> sea_orm::Select<api_key::Entity> {
-    let is_unexpired = Condition::any()
-        .add(api_key::Column::ExpiresAt.is_null())
-        .add(api_key::Column::ExpiresAt.gt(app.clock.now()));
+    let now = app.clock.now();
+    let lasts = |end: api_key::Column| Condition::any().add(end.is_null()).add(end.gt(now));
     api_key::Entity::owned_by(account_id)
         .filter(api_key::Column::RevokedAt.is_null())
-        .filter(is_unexpired)
+        .filter(lasts(api_key::Column::ExpiresAt))
+        .filter(lasts(api_key::Column::GraceEndsAt))
 }
 
 async fn count_usable<C: ConnectionTrait>(

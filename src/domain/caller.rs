@@ -34,6 +34,7 @@ pub struct AccountCaller {
 /// Proof that the caller is the main account of `team_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MainCaller {
+    key_id: Uuid,
     team_id: Uuid,
     account_id: Uuid,
     environment: Environment,
@@ -42,6 +43,7 @@ pub struct MainCaller {
 /// Proof that the caller is the main account of `team_id` with a LIVE key, so may change things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveMainCaller {
+    key_id: Uuid,
     team_id: Uuid,
     account_id: Uuid,
 }
@@ -52,9 +54,11 @@ pub struct TeamCaller {
     team_id: Uuid,
 }
 
-/// Proof that the caller runs this server.
+/// Proof that the caller runs this server: by a key, or by having opened the database itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperatorCaller(());
+pub struct OperatorCaller {
+    key_id: Option<Uuid>,
+}
 
 impl Caller {
     /// The caller behind a key's row; a row that is neither an operator's nor an account's is broken.
@@ -83,6 +87,14 @@ impl Caller {
         }
     }
 
+    /// The only team whose rows the caller may see; operators see all.
+    pub fn team_scope(&self) -> Option<Uuid> {
+        match self.owner {
+            Owner::Account(account) => Some(account.team_id),
+            Owner::Operator => None,
+        }
+    }
+
     /// The account that the key belongs to; operators have none.
     pub fn account(&self) -> Result<AccountCaller, Fault> {
         match self.owner {
@@ -97,7 +109,12 @@ impl Caller {
         match self.owner {
             Owner::Account(AccountCaller {
                 is_sub_account: false, team_id, account_id, ..
-            }) => Ok(MainCaller { team_id, account_id, environment: self.environment }),
+            }) => Ok(MainCaller {
+                key_id: self.key_id,
+                team_id,
+                account_id,
+                environment: self.environment,
+            }),
             _ => Err(Fault::Forbidden("This needs a key of the team's main account.")),
         }
     }
@@ -115,7 +132,7 @@ impl Caller {
 
     pub fn operator(&self) -> Result<OperatorCaller, Fault> {
         match self.owner {
-            Owner::Operator => Ok(OperatorCaller(())),
+            Owner::Operator => Ok(OperatorCaller { key_id: Some(self.key_id) }),
             Owner::Account(_) => Err(Fault::Forbidden("This needs an operator's key.")),
         }
     }
@@ -134,7 +151,8 @@ impl MainCaller {
     pub fn live(&self) -> Result<LiveMainCaller, Fault> {
         match self.environment {
             Environment::Live => {
-                Ok(LiveMainCaller { team_id: self.team_id, account_id: self.account_id })
+                let Self { key_id, team_id, account_id, .. } = *self;
+                Ok(LiveMainCaller { key_id, team_id, account_id })
             }
             Environment::Test => {
                 Err(Fault::Forbidden("This needs a live key; a test key changes no settings."))
@@ -144,6 +162,10 @@ impl MainCaller {
 }
 
 impl LiveMainCaller {
+    pub fn key_id(&self) -> Uuid {
+        self.key_id
+    }
+
     pub fn team_id(&self) -> Uuid {
         self.team_id
     }
@@ -162,6 +184,11 @@ impl TeamCaller {
 impl OperatorCaller {
     /// Whoever opens the database from the command line runs the server.
     pub fn on_the_command_line() -> Self {
-        Self(())
+        Self { key_id: None }
+    }
+
+    /// `None` on the command line.
+    pub fn key_id(&self) -> Option<Uuid> {
+        self.key_id
     }
 }

@@ -1,7 +1,7 @@
 //! Delivery as rows: a message is its own job. The worker claims what is due, which marks the attempt
 //! before any network call, and settles what came of it; what a crash leaves is in the rows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -19,12 +19,19 @@ use uuid::Uuid;
 use super::{Fault, billing, usage};
 use crate::App;
 
-/// Messages that are claimed together.
-const CLAIM_MAX: u64 = 100;
-/// How long a claimed message belongs to its worker; longer than any carrier's deadline.
+/// Messages that are claimed together; their carriers are called all at once, so that the deadline of
+/// one call bounds them all.
+const CLAIM_MAX: u64 = 50;
+/// How long a claimed message belongs to its worker.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
-/// When a message that was handed over is asked about for the first time, and between questions.
-pub const REPORT_AFTER: TimeDelta = TimeDelta::milliseconds(500);
+/// How long a carrier may take to answer: well within the lease.
+pub const CARRIER_DEADLINE: Duration = Duration::from_secs(20);
+/// When a message that was handed over is asked about for the first time.
+const REPORT_AFTER: TimeDelta = TimeDelta::milliseconds(500);
+/// The longest rest between two questions; they follow in half the time that has passed.
+const REPORT_REST_MAX: TimeDelta = TimeDelta::hours(1);
+/// When a message without a report is given up as UNKNOWN.
+const REPORT_UNTIL: TimeDelta = TimeDelta::hours(72);
 
 /// A message that this worker may act on until its lease runs out.
 #[derive(Clone, Debug)]
@@ -115,14 +122,18 @@ pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
 }
 
 fn due(now: DateTime<Utc>) -> Select<message::Entity> {
-    let active = Query::select()
-        .column(account::Column::Id)
+    let sender_is_active = Query::select()
+        .expr(Expr::value(1))
         .from(account::Entity)
-        .and_where(Expr::col(account::Column::Status).eq(AccountStatus::Active))
+        .and_where(
+            Expr::col((account::Entity, account::Column::Id))
+                .equals((message::Entity, message::Column::AccountId)),
+        )
+        .and_where(Expr::col((account::Entity, account::Column::Status)).eq(AccountStatus::Active))
         .to_owned();
     let may_go = Condition::any()
         .add(message::Column::Status.ne(MessageStatus::Queued))
-        .add(message::Column::AccountId.in_subquery(active));
+        .add(Expr::exists(sender_is_active));
     message::Entity::find()
         .filter(message::Column::DueAt.lte(now))
         .filter(may_go)
@@ -141,8 +152,10 @@ fn step_of(row: &message::Model) -> Step {
 /// whose lease another worker has taken since is left to that one. A team that cannot be settled
 /// does not hold up the others; its leases run out and are claimed again.
 pub async fn settle(app: &App, settled: Vec<(Claimed, Outcome)>) -> Result<(), Fault> {
+    let now = app.clock.now();
     let mut by_team: BTreeMap<Uuid, Vec<(message::Model, Outcome)>> = BTreeMap::new();
     for (claimed, outcome) in settled {
+        let outcome = given_up(&claimed.message, outcome, now);
         by_team.entry(claimed.message.team_id).or_default().push((claimed.message, outcome));
     }
     let mut first_fault = Ok(());
@@ -151,6 +164,15 @@ pub async fn settle(app: &App, settled: Vec<(Claimed, Outcome)>) -> Result<(), F
         first_fault = first_fault.and(result);
     }
     first_fault
+}
+
+/// A message that waits for its report for too long ends as UNKNOWN.
+fn given_up(message: &message::Model, outcome: Outcome, now: DateTime<Utc>) -> Outcome {
+    if outcome == Outcome::Pending && now - message.updated_at > REPORT_UNTIL {
+        let text = "The carrier gave no report within 72 hours.".to_owned();
+        return Outcome::Unknown { code: "NO_REPORT".to_owned(), text };
+    }
+    outcome
 }
 
 async fn settle_team(
@@ -199,7 +221,10 @@ async fn write(
             to.status = Set(MessageStatus::Sent);
             to.due_at = Set(Some(now + REPORT_AFTER));
         }
-        Outcome::Pending => to.due_at = Set(Some(now + REPORT_AFTER)),
+        Outcome::Pending => {
+            let rest = (now - message.updated_at) / 2;
+            to.due_at = Set(Some(now + rest.clamp(REPORT_AFTER, REPORT_REST_MAX)));
+        }
         Outcome::Delivered => to.status = Set(MessageStatus::Delivered),
         Outcome::Undelivered { .. } => to.status = Set(MessageStatus::Undelivered),
         Outcome::Failed { .. } => to.status = Set(MessageStatus::Failed),

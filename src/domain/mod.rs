@@ -67,6 +67,33 @@ pub enum Fault {
     Broken(&'static str),
 }
 
+impl Fault {
+    /// Whether nothing was done because the database could not be reached or was too busy: the same
+    /// request may succeed later.
+    pub fn is_unavailable(&self) -> bool {
+        use sea_orm::{RuntimeErr, sqlx};
+        let Self::Database(error) = self else { return false };
+        let (DbErr::Conn(inner) | DbErr::Exec(inner) | DbErr::Query(inner)) = error else {
+            return matches!(error, DbErr::ConnectionAcquire(_));
+        };
+        let RuntimeErr::SqlxError(inner) = inner else {
+            return matches!(error, DbErr::Conn(_));
+        };
+        match &**inner {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
+            sqlx::Error::Database(inner) => {
+                inner.code().is_some_and(|code| BUSY_CODES.contains(&&*code))
+            }
+            _ => matches!(error, DbErr::Conn(_)),
+        }
+    }
+}
+
+/// PostgreSQL: serialization failure, deadlock, lock not available, canceled by a timeout, too many
+/// connections, shutting down or starting. `SQLite`: busy, locked, and busy with a snapshot.
+const BUSY_CODES: [&str; 11] =
+    ["40001", "40P01", "55P03", "57014", "53300", "57P01", "57P02", "57P03", "5", "6", "517"];
+
 impl<C> From<Fault> for Failure<C> {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)

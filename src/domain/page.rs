@@ -133,10 +133,6 @@ impl Keyset {
         self.limit
     }
 
-    pub fn is_backward(&self) -> bool {
-        self.is_backward
-    }
-
     pub fn with_total(&self) -> bool {
         self.with_total
     }

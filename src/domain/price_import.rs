@@ -16,7 +16,7 @@ use crate::{App, money::Micros};
 pub const COLUMNS: [&str; 4] = ["channel", "prefix", "country", "price_cents"];
 const PREFIX_DIGITS_MAX: usize = 15;
 
-/// One row of a price list. `Ord` is the order of the printed list.
+/// One row of a price list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriceRow {
     pub channel: Channel,

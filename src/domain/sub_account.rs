@@ -13,7 +13,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault, api_key as keys, billing,
+    Failure, Fault, api_key as keys,
+    authentication::begin_as_main,
+    billing,
     caller::{LiveMainCaller, MainCaller},
     plain_key::PlainKey,
     refused,
@@ -164,8 +166,7 @@ pub async fn create(
     let (api_key, plain_key) =
         keys::new_key(app, Role::SubAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
 
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?;
+    let txn = begin_as_main(app, main).await?;
     account::Entity::insert(account.clone().into_active_model())
         .exec_without_returning(&txn)
         .await
@@ -222,8 +223,7 @@ pub async fn update(
         to.team_balance_visible = Set(is_visible);
     }
 
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?;
+    let txn = begin_as_main(app, main).await?;
     let found = find_sub_account(&txn, main.team_id(), account)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
@@ -257,8 +257,7 @@ pub async fn suspend(
     let reason = checked_reason(reason)
         .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
 
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?;
+    let txn = begin_as_main(app, main).await?;
     let found = find_sub_account(&txn, main.team_id(), account)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
@@ -282,8 +281,7 @@ pub async fn reactivate(
     main: &LiveMainCaller,
     account: &AccountRef,
 ) -> Result<account::Model, Failure<ReactivateSubAccountRefusal>> {
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?;
+    let txn = begin_as_main(app, main).await?;
     let found = find_sub_account(&txn, main.team_id(), account)
         .await?
         .ok_or_else(|| refused(ReactivateSubAccountRefusal::NotFound, &["account"], NOT_FOUND))?;
@@ -308,8 +306,7 @@ pub async fn deactivate(
     let reason = checked_reason(reason)
         .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
 
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?;
+    let txn = begin_as_main(app, main).await?;
     let found = find_sub_account(&txn, main.team_id(), account)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;

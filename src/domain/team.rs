@@ -8,12 +8,13 @@ use entity::{
     api_key::{self, Environment, Role},
     team,
 };
-use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
 use uuid::Uuid;
 
 use super::{
     Failure, Fault, api_key as keys,
-    caller::OperatorCaller,
+    authentication::begin_as_operator,
+    caller::{Caller, OperatorCaller},
     page::{Page, PageArgs},
     plain_key::PlainKey,
     refused,
@@ -38,7 +39,7 @@ pub struct CreatedTeam {
 /// Makes a team with balance 0, its main account of the same name, and a LIVE key of that account.
 pub async fn create(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     name: &str,
 ) -> Result<CreatedTeam, Failure<CreateTeamRefusal>> {
     let name = validate::name(name)
@@ -72,7 +73,7 @@ pub async fn create(
     let (api_key, plain_key) =
         keys::new_key(app, Role::MainAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
 
-    let txn = app.db.begin_write().await?;
+    let txn = begin_as_operator(app, operator).await?;
     team::Entity::insert(team.clone().into_active_model()).exec_without_returning(&txn).await?;
     account::Entity::insert(main_account.clone().into_active_model())
         .exec_without_returning(&txn)
@@ -103,10 +104,16 @@ pub async fn list(
     keyset.newest_first(&app.db.read, team::Entity::find(), team::Column::Id, |row| row.id).await
 }
 
-/// Teams by id, for ids that were read from rows the caller may see.
-pub async fn find_many(app: &App, ids: &[Uuid]) -> Result<HashMap<Uuid, team::Model>, Fault> {
+/// The teams with these ids that the caller may see: its own, or any for an operator.
+pub async fn find_many(
+    app: &App,
+    caller: &Caller,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, team::Model>, Fault> {
+    let own = caller.team_scope().map(|team_id| team::Column::Id.eq(team_id));
     let rows = team::Entity::find()
         .filter(team::Column::Id.is_in(ids.iter().copied()))
+        .filter(Condition::all().add_option(own))
         .all(&app.db.read)
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())

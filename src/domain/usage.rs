@@ -196,7 +196,7 @@ pub async fn of_team(
 ) -> Result<Usage, Fault> {
     let range = DateRange::checked(range, app.clock.now())?;
     let select = usage_day::Entity::of_team(team.team_id());
-    let rows = summed(app, select, range, group_by, false, Some(BUCKETS_MAX)).await?;
+    let rows = summed(&app.db.read, select, range, group_by, false, Some(BUCKETS_MAX)).await?;
     collect(range, group_by, rows)
 }
 
@@ -211,7 +211,7 @@ pub async fn of_accounts(
     let select = usage_day::Entity::find()
         .filter(usage_day::Column::AccountId.is_in(accounts.iter().copied()));
     let rows_max = BUCKETS_MAX.saturating_mul(accounts.len());
-    let rows = summed(app, select, range, group_by, true, Some(rows_max)).await?;
+    let rows = summed(&app.db.read, select, range, group_by, true, Some(rows_max)).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         if let Some(account_id) = row.account_id {
@@ -240,8 +240,8 @@ struct SummedRow {
 }
 
 /// The sums by the dimensions asked for, and by account where `by_account`.
-async fn summed(
-    app: &App,
+async fn summed<C: ConnectionTrait>(
+    db: &C,
     select: Select<usage_day::Entity>,
     range: DateRange,
     group_by: &[UsageDimension],
@@ -251,7 +251,7 @@ async fn summed(
     use usage_day::Column;
     let mut select =
         select.select_only().filter(Column::Day.gte(range.from)).filter(Column::Day.lte(range.to));
-    let month = || month_of_day(app.db.backend());
+    let month = || month_of_day(db.get_database_backend());
     let dimensions: [(UsageDimension, &str, SimpleExpr); 5] = [
         (UsageDimension::Day, "day", Expr::col(Column::Day)),
         (UsageDimension::Month, "month", month()),
@@ -276,7 +276,7 @@ async fn summed(
         select = select.column_as(sum.if_null(0_i64), sea_orm::IdenStatic::as_str(&column));
     }
     let limit = rows_max.and_then(|rows| u64::try_from(rows).ok()).map(|rows| rows + 1);
-    let rows = select.limit(limit).into_model::<SummedRow>().all(&app.db.read).await?;
+    let rows = select.limit(limit).into_model::<SummedRow>().all(db).await?;
     if rows_max.is_some_and(|rows_max| rows.len() > rows_max) {
         return Err(too_many_buckets());
     }
@@ -357,12 +357,15 @@ pub async fn export(
         accounts = accounts.filter(account::Column::TeamId.eq(team_id));
         days = days.filter(usage_day::Column::TeamId.eq(team_id));
     }
-    let rows = summed(app, days, range, &[], true, None).await?;
+    // A whole installation at one moment, without a request's time limit.
+    let txn = app.db.begin_snapshot().await?;
+    let rows = summed(&txn, days, range, &[], true, None).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         by_account.entry(row.account_id.unwrap_or_default()).or_default().push(row);
     }
-    let accounts = accounts.order_by_asc(account::Column::Id).all(&app.db.read).await?;
+    let accounts = accounts.order_by_asc(account::Column::Id).all(&txn).await?;
+    txn.commit().await?;
     accounts
         .into_iter()
         .map(|account| {

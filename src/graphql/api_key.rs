@@ -10,7 +10,7 @@ use super::{
     sub_account::{AccountRef, parse_id},
     viewer::Environment,
 };
-use crate::domain::api_key as domain;
+use crate::domain::{api_key as domain, authentication::ends_at};
 
 /// GraphQL's `ApiKey`, described there.
 pub struct ApiKey(pub rows::Model);
@@ -48,9 +48,10 @@ impl ApiKey {
         DateTime(self.0.created_at)
     }
 
-    /// When the key ends by itself; null if it does not.
+    /// When the key ends by itself: at its expiry, or at the end of its grace after a rotation. Null if
+    /// it does not.
     async fn expires_at(&self) -> Option<DateTime> {
-        self.0.expires_at.map(DateTime)
+        ends_at(&self.0).map(DateTime)
     }
 
     /// When the key was revoked; null if it was not.

@@ -5,7 +5,6 @@
 use std::{borrow::Cow, sync::Arc};
 
 use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName};
-use sea_orm::DbErr;
 
 use crate::domain::{Failure, Fault, Refusal};
 
@@ -84,10 +83,10 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
         Fault::BadInput(_) => (Code::BadUserInput, fault.to_string()),
         Fault::Forbidden(_) => (Code::Forbidden, fault.to_string()),
         Fault::KeyRevoked => (Code::Unauthenticated, fault.to_string()),
-        Fault::Database(DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) => {
-            tracing::error!(request.id = request_id, %fault, "The database cannot be reached");
-            let message =
-                "The database cannot be reached; try again, with the same idempotency key.";
+        Fault::Database(_) if fault.is_unavailable() => {
+            tracing::error!(request.id = request_id, %fault, "The database does not answer");
+            let message = "The database is too busy or cannot be reached; try again, with the same \
+                 idempotency key.";
             (Code::Unavailable, message.to_owned())
         }
         Fault::Database(_) | Fault::Broken(_) => {

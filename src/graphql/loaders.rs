@@ -74,7 +74,7 @@ impl Loader<TeamId> for Rows {
 
     async fn load(&self, keys: &[TeamId]) -> Result<HashMap<TeamId, team::Model>, Arc<Fault>> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::team::find_many(&self.app, &ids).await?, TeamId))
+        Ok(keyed(domain::team::find_many(&self.app, &self.caller, &ids).await?, TeamId))
     }
 }
 
@@ -87,7 +87,7 @@ impl Loader<AccountId> for Rows {
         keys: &[AccountId],
     ) -> Result<HashMap<AccountId, account::Model>, Arc<Fault>> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::account::find_many(&self.app, &ids).await?, AccountId))
+        Ok(keyed(domain::account::find_many(&self.app, &self.caller, &ids).await?, AccountId))
     }
 }
 
@@ -100,7 +100,7 @@ impl Loader<MainAccountOf> for Rows {
         keys: &[MainAccountOf],
     ) -> Result<HashMap<MainAccountOf, account::Model>, Arc<Fault>> {
         let teams: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::account::find_main(&self.app, &teams).await?, MainAccountOf))
+        Ok(keyed(domain::account::find_main(&self.app, &self.caller, &teams).await?, MainAccountOf))
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
 
 /// Bytes of a request's body at most.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
-/// How long a request may take.
+/// How long a request's body may take to arrive, and how long its execution may take then.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 const MEDIA_TYPE: &str = "application/graphql-response+json; charset=utf-8";
 
@@ -54,9 +54,13 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
             error(Code::UnsupportedMediaType, message),
         );
     }
-    let operation = match read(body).await {
-        Ok(operation) => operation,
-        Err((status, refused)) => return refuse(status, refused),
+    let operation = match tokio::time::timeout(REQUEST_DEADLINE, read(body)).await {
+        Ok(Ok(operation)) => operation,
+        Ok(Err((status, refused))) => return refuse(status, refused),
+        Err(_) => {
+            let message = "The body did not arrive in time; nothing was done.";
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, error(Code::Unavailable, message));
+        }
     };
 
     let api = shared.api.clone();

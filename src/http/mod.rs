@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    extract::Request,
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    middleware::map_request,
     response::Response,
     routing::{get, post},
 };
@@ -31,6 +33,7 @@ pub use graphql::{BODY_BYTES_MAX, REQUEST_DEADLINE};
 
 /// How long requests that were begun may take when the server stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
+const REQUEST_ID_CHARS_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the handlers share.
@@ -45,7 +48,7 @@ struct Shared {
 /// All routes.
 pub async fn router(app: Arc<App>, stop: CancellationToken) -> Router {
     let api = Api::new(Arc::clone(&app)).await;
-    let log = TraceLayer::new_for_http().make_span_with(|request: &axum::extract::Request| {
+    let log = TraceLayer::new_for_http().make_span_with(|request: &Request| {
         let id = request.extensions().get::<RequestId>();
         let id = id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
         // The path alone: nothing of a key or a query is logged.
@@ -65,6 +68,7 @@ pub async fn router(app: Arc<App>, stop: CancellationToken) -> Router {
         ))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(map_request(without_odd_request_id))
         .with_state(Shared { app, api, stop })
 }
 
@@ -85,6 +89,18 @@ pub async fn serve(
             Ok(())
         }
     }
+}
+
+/// A caller's own request id is logged and echoed, so it must be short and plain; else it gets one.
+async fn without_odd_request_id(mut request: Request) -> Request {
+    let is_plain = request.headers().get(REQUEST_ID).is_none_or(|id| {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        id.len() <= REQUEST_ID_CHARS_MAX && id.as_bytes().iter().all(is_plain)
+    });
+    if !is_plain {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
 }
 
 async fn nothing_here(uri: Uri) -> Response {

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream};
+use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -13,16 +13,12 @@ use crate::{
     carrier::{Report, SendError},
     domain::{
         Fault, authentication,
-        delivery::{self, Claimed, Outcome, Step},
+        delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
     },
 };
 
 /// How long the worker rests when nothing woke it: rows of other processes are found this late.
 const POLL_EVERY: Duration = Duration::from_millis(200);
-/// How long a carrier may take to answer.
-const CARRIER_DEADLINE: Duration = Duration::from_secs(20);
-/// Carrier calls at a time.
-const CALLS_AT_ONCE: usize = 16;
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
@@ -52,14 +48,11 @@ pub async fn run(app: Arc<App>, mut key_uses: mpsc::Receiver<Uuid>, stop: Cancel
 pub async fn deliver_due(app: &App) -> Result<usize, Fault> {
     let claimed = delivery::claim(app).await?;
     let count = claimed.len();
-    let settled: Vec<(Claimed, Outcome)> = stream::iter(claimed)
-        .map(|claimed| async move {
-            let outcome = act(app, &claimed).await;
-            (claimed, outcome)
-        })
-        .buffer_unordered(CALLS_AT_ONCE)
-        .collect()
-        .await;
+    let acted = claimed.into_iter().map(|claimed| async move {
+        let outcome = act(app, &claimed).await;
+        (claimed, outcome)
+    });
+    let settled: Vec<(Claimed, Outcome)> = join_all(acted).await;
     delivery::settle(app, settled).await?;
     Ok(count)
 }
@@ -116,7 +109,8 @@ fn without_carrier(step: Step) -> Outcome {
     let text = "This server has no carrier for the channel any more.".to_owned();
     match step {
         Step::Send => Outcome::Failed { code: "CHANNEL_UNAVAILABLE".to_owned(), text },
-        Step::Resume => Outcome::Unknown { code: "CHANNEL_UNAVAILABLE".to_owned(), text },
-        Step::Report => Outcome::Pending,
+        Step::Resume | Step::Report => {
+            Outcome::Unknown { code: "CHANNEL_UNAVAILABLE".to_owned(), text }
+        }
     }
 }

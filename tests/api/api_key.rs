@@ -427,3 +427,56 @@ async fn two_keys_of_one_account_share_its_limit(#[values(Sqlite, Postgres)] dat
     }
     t.close().await;
 }
+
+/// R20: from the commit of its revocation on, a key changes nothing, not even later in one request.
+#[rstest]
+#[tokio::test]
+async fn a_key_that_revokes_itself_makes_no_other(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
+    let id = own_id(&t, &second).await;
+
+    let answer = t
+        .ask_with(
+            &second,
+            "mutation($id: ID!, $main: ID!) { revokeApiKey(id: $id) { errors { code } } \
+             createApiKey(account: { id: $main }, input: { name: \"Back door\" }) { plainKey } \
+             createSubAccount(input: { name: \"Back door\" }) { plainKey } }",
+            json!({ "id": id, "main": team.main_account_id }),
+        )
+        .await;
+
+    assert_eq!(
+        answer.body["data"],
+        json!({ "revokeApiKey": { "errors": [] }, "createApiKey": null, "createSubAccount": null })
+    );
+    assert_eq!(answer.codes(), ["UNAUTHENTICATED", "UNAUTHENTICATED"]);
+    assert_eq!(t.number("SELECT COUNT(*) FROM account").await, 1);
+    t.close().await;
+}
+
+/// A rotation that is repeated after a lost answer gives a key that lasts as long as the first.
+#[rstest]
+#[tokio::test]
+async fn a_repeated_rotation_gives_a_lasting_key(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let rotate = "mutation($id: ID!) { rotateApiKey(id: $id, input: { graceSeconds: 60 }) \
+                  { apiKey { expiresAt } plainKey errors { code } } }";
+
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let answer = t.ask_with(&team.key, rotate, json!({ "id": sub.key_id })).await;
+        assert_eq!(answer.refusals(), NOTHING);
+        let made = &answer.data()["rotateApiKey"];
+        assert_eq!(made["apiKey"]["expiresAt"], json!(null));
+        keys.push(made["plainKey"].as_str().expect("a key").to_owned());
+        t.step(TimeDelta::seconds(30));
+    }
+
+    assert!(!works(&t, &sub.key).await, "the grace of the first rotation has ended");
+    assert!(works(&t, &keys[0]).await && works(&t, &keys[1]).await);
+    t.close().await;
+}

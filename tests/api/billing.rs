@@ -51,12 +51,15 @@ async fn a_limit_lets_exactly_its_share_through(#[values(Sqlite, Postgres)] data
     t.close().await;
 }
 
-/// C10 of the rules, R10: the same with 100 senders at once.
+/// R10: the same with 100 senders at once.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_against_a_hundred_senders_at_once(
     #[values(Sqlite, Postgres)] database: Database,
-    #[values((1, 10_000), (7, 3_000), (50, 21_000), (999, 330_001), (1000, 500_000), (1001, 143_000))]
+    #[values(
+        (1, 10_000), (1, 3_000), (7, 10_000), (7, 3_000), (50, 20_000), (50, 21_000),
+        (999, 333_000), (999, 330_001), (1000, 500_000), (1000, 300_000), (1001, 143_000), (1001, 350_000)
+    )]
     case: (i64, i64),
 ) {
     let (limit_cents, price) = case;
@@ -398,9 +401,15 @@ async fn a_refund_never_takes_a_balance_beyond_the_bound(
     let refused = t.top_up(&team, json!(0.83), "refill").await;
     assert_eq!(refused.refusals(), ["AMOUNT_INVALID"]);
     assert_eq!(t.everything().await, before);
+    // Also where the waiting message is nearly all there is.
+    t.set_sms_price(1_000_000_000_000_000).await;
+    let rich = t.team(100_000_000_000).await;
+    t.send(&rich.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+    assert_eq!(t.top_up(&rich, json!(1), "refill").await.refusals(), ["AMOUNT_INVALID"]);
     t.deliver().await;
 
-    assert_eq!(t.number("SELECT balance_micros FROM team").await, 1_000_000_000_000_000);
+    let at_the_bound = "SELECT COUNT(*) FROM team WHERE balance_micros = 1000000000000000";
+    assert_eq!(t.number(at_the_bound).await, 2);
     t.close().await;
 }
 

@@ -227,13 +227,24 @@ async fn a_costly_document_is_refused_before_it_costs(
             .collect();
         format!("{{ account {{ ...F0 }} }} {fragments} fragment F{levels} on Account {{ name }}")
     };
-    let nested = |levels: usize| {
+    let nested = |leaf: &str| {
         // `account`, then pairs of `usage { buckets { account … } }` down to a leaf.
-        let mut query = "name".to_owned();
-        for _ in 0..levels {
+        let mut query = leaf.to_owned();
+        for _ in 0..3 {
             query = format!("usage {{ buckets {{ account {{ {query} }} }} }}");
         }
         format!("{{ account {{ {query} }} }}")
+    };
+    let types = |levels: usize| {
+        // `__schema`, `types`, `fields`, `type`, then `ofType` down to a leaf.
+        let inner = "ofType { ".repeat(levels - 5);
+        let end = " }".repeat(levels - 5);
+        format!("{{ __schema {{ types {{ fields {{ type {{ {inner}name{end} }} }} }} }} }}")
+    };
+    let wide = |more: usize| {
+        // `account`, nine times a fragment of 999 fields, its definition, and some more.
+        let (spreads, fields, more) = ("...F ".repeat(9), "id ".repeat(999), "id ".repeat(more));
+        format!("{{ account {{ {spreads}{more}}} }} fragment F on Account {{ {fields}}}")
     };
     let aliases = |count: usize| {
         let fields: String = (0..count).map(|at| format!("a{at}: account {{ name }} ")).collect();
@@ -258,7 +269,10 @@ async fn a_costly_document_is_refused_before_it_costs(
                 doubling(22).split_once("} }").map_or("", |(_, rest)| rest)
             ),
         ),
-        (nested(3), nested(4)),
+        // 1 + 3 * 3 levels, and those of the leaf.
+        (nested("usage { from }"), nested("usage { totals { spent } }")),
+        (types(15), types(16)),
+        (wide(9), wide(10)),
         (aliases(30), aliases(31)),
         (mutations(10), mutations(11)),
         (

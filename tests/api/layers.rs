@@ -36,7 +36,7 @@ const FORBIDDEN: [(&str, &[&str]); 6] = [
     ("src/http", &["sea_orm", "entity::", "crate::worker", "crate::cli"]),
 ];
 
-/// D3 and the architecture of the design.
+/// D1, D3 and the architecture of the design.
 #[test]
 fn layers_name_only_what_stands_below_them() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

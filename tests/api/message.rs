@@ -55,7 +55,7 @@ async fn a_message_costs_its_destination_and_its_segments(
     t.close().await;
 }
 
-/// R8: input that is refused by name, and leaves no trace; the quote says the same.
+/// R8, R11: input that is refused by name, and leaves no trace; the quote says the same.
 #[rstest]
 #[tokio::test]
 async fn bad_input_is_refused_by_name(#[values(Sqlite, Postgres)] database: Database) {

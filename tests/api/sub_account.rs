@@ -331,7 +331,7 @@ async fn an_external_id_names_its_sub_account(#[values(Sqlite, Postgres)] databa
     t.close().await;
 }
 
-/// C8, C29, C30, R1, R2, R4: the main account is no sub-account, and sub-accounts do not nest.
+/// C8, C9, C29, C30, R1, R2, R4: the main account is no sub-account, and sub-accounts do not nest.
 #[rstest]
 #[tokio::test]
 async fn only_sub_accounts_are_managed_and_only_by_the_main_account(

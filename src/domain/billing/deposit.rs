@@ -13,6 +13,7 @@ use crate::{
     domain::{
         Failure, Fault,
         account::stored,
+        authentication::begin_as_operator,
         caller::OperatorCaller,
         refused,
         validate::{self, IDEMPOTENCY_KEY_RULE, NOTE_RULE},
@@ -70,7 +71,7 @@ pub struct Deposited {
 /// Raises a team's balance.
 pub async fn top_up(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     top_up: TopUp,
 ) -> Result<Deposited, Failure<TopUpRefusal>> {
     use TopUpRefusal as Refusal;
@@ -89,7 +90,7 @@ pub async fn top_up(
         .transpose()
         .map_err(|()| refused(Refusal::NoteInvalid, &["input", "note"], NOTE_RULE))?;
 
-    match deposit(app, top_up.team_id, LedgerKind::TopUp, amount, key, note).await? {
+    match deposit(app, operator, top_up.team_id, LedgerKind::TopUp, amount, key, note).await? {
         Outcome::Done(deposited) => Ok(*deposited),
         Outcome::NoTeam => Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND)),
         Outcome::Conflict => {
@@ -105,7 +106,7 @@ pub async fn top_up(
 /// Corrects a team's balance, never below zero.
 pub async fn adjust(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     adjustment: Adjustment,
 ) -> Result<Deposited, Failure<AdjustRefusal>> {
     use AdjustRefusal as Refusal;
@@ -122,7 +123,7 @@ pub async fn adjust(
         .ok_or_else(|| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
 
     let kind = LedgerKind::Adjustment;
-    match deposit(app, adjustment.team_id, kind, amount, key, Some(reason)).await? {
+    match deposit(app, operator, adjustment.team_id, kind, amount, key, Some(reason)).await? {
         Outcome::Done(deposited) => Ok(*deposited),
         Outcome::NoTeam => Err(refused(Refusal::NotFound, &["input", "teamId"], TEAM_NOT_FOUND)),
         Outcome::Conflict => {
@@ -148,6 +149,7 @@ enum Outcome {
 
 async fn deposit(
     app: &App,
+    operator: &OperatorCaller,
     team_id: Option<Uuid>,
     kind: LedgerKind,
     amount: Micros,
@@ -157,7 +159,7 @@ async fn deposit(
     let Some(team_id) = team_id else {
         return Ok(Outcome::NoTeam);
     };
-    let txn = app.db.begin_write().await?;
+    let txn = begin_as_operator(app, operator).await?;
     let Some(mut team) = lock_team(&txn, team_id).await? else {
         return Ok(Outcome::NoTeam);
     };
@@ -190,26 +192,24 @@ async fn deposit(
 }
 
 /// Whether the balance stays within the bound of money even if everything that is not handed over yet
-/// is refunded. Only a balance near the bound makes it worth a look.
+/// is refunded.
 async fn leaves_room_for_refunds(
     txn: &DatabaseTransaction,
     team: &team::Model,
     amount: Micros,
 ) -> Result<bool, Fault> {
-    let Some(balance) = stored(team.balance_micros).checked_add(amount) else {
-        return Ok(false);
-    };
-    if amount < Micros::ZERO || balance.get() <= Micros::MAX.get() / 2 {
+    if amount < Micros::ZERO {
         return Ok(true);
     }
     let waiting: Option<Option<i64>> = message::Entity::find()
         .select_only()
         .column_as(message::Column::CostMicros.sum().cast_as("BIGINT"), "waiting")
         .filter(message::Column::TeamId.eq(team.id))
-        .filter(message::Column::DueAt.is_not_null())
+        .filter(message::Entity::is_waiting())
         .into_tuple()
         .one(txn)
         .await?;
     let waiting = Micros::new(waiting.flatten().unwrap_or(0));
-    Ok(waiting.and_then(|waiting| balance.checked_add(waiting)).is_some())
+    let most = stored(team.balance_micros).checked_add(amount);
+    Ok(most.zip(waiting).and_then(|(most, waiting)| most.checked_add(waiting)).is_some())
 }

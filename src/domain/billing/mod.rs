@@ -2,8 +2,8 @@
 //! ledger.
 //!
 //! The rule: one lock, the team's row. Every path that charges, refunds, tops up, or changes a limit,
-//! a status or a key takes it first and reads the rest in later statements, so what was read under
-//! the lock holds until the commit, there is one lock order, and nothing deadlocks. On `SQLite` the
+//! a status or a team's key takes it before it writes anything, and reads the rest in later
+//! statements: what was read under the lock holds until the commit, and there is one lock order. On `SQLite` the
 //! IMMEDIATE transaction is that lock. Checks and charge are thereby one atomic step (R10), whatever
 //! the number of clients, connections and processes.
 //!
