@@ -3,7 +3,7 @@
 //! The map of this house, top to bottom; an arrow may skip a storey downward and never goes up:
 //!
 //! ```text
-//! main → cli → http → graphql → domain → entity        worker → domain → entity
+//! main → cli → http → graphql → domain → entity        worker → carrier → domain → entity
 //! ```
 //!
 //! - [`domain`] holds the rules and all SQL; a feature has the same file name there, in [`graphql`]

@@ -1,57 +1,14 @@
 //! The sandbox carrier: takes every message, reaches nobody, and reports it delivered, except for
-//! magic recipients, which show what failing looks like. The README lists them for users.
-//!
-//! | phone number or chat id | e-mail | what happens |
-//! | --- | --- | --- |
-//! | `+15005550001` | `fail@…` | FAILED: rejected, refunded |
-//! | `+15005550002` | `undelivered@…` | SENT, then UNDELIVERED: stays charged |
-//! | `+15005550003` | `unknown@…` | UNKNOWN: no answer, stays charged |
-//! | `+15005550004` | `credit-limit@…` | TEST keys: refused with `CREDIT_LIMIT_REACHED` |
-//! | `+15005550005` | `balance@…` | TEST keys: refused with `INSUFFICIENT_BALANCE` |
-//!
-//! A Telegram chat id is one of these numbers without `+`.
+//! magic recipients (`domain::magic_recipient`), which show what failing looks like.
 
 use async_trait::async_trait;
 use entity::message;
 
 use super::{Carrier, Report, SendError};
-use crate::domain::billing::SendRefusal;
+use crate::domain::magic_recipient::{Magic, magic};
 
 /// Reaches nobody.
 pub struct Sandbox;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Magic {
-    Fail,
-    Undelivered,
-    Unknown,
-    CreditLimit,
-    Balance,
-}
-
-fn magic(recipient: &str) -> Option<Magic> {
-    let name = match recipient.split_once('@') {
-        Some((local_part, _)) => local_part,
-        None => recipient.trim_start_matches('+'),
-    };
-    match name {
-        "15005550001" | "fail" => Some(Magic::Fail),
-        "15005550002" | "undelivered" => Some(Magic::Undelivered),
-        "15005550003" | "unknown" => Some(Magic::Unknown),
-        "15005550004" | "credit-limit" => Some(Magic::CreditLimit),
-        "15005550005" | "balance" => Some(Magic::Balance),
-        _ => None,
-    }
-}
-
-/// The money refusal that a TEST message to this recipient simulates.
-pub fn simulated_refusal(recipient: &str) -> Option<SendRefusal> {
-    match magic(recipient)? {
-        Magic::CreditLimit => Some(SendRefusal::CreditLimitReached),
-        Magic::Balance => Some(SendRefusal::InsufficientBalance),
-        Magic::Fail | Magic::Undelivered | Magic::Unknown => None,
-    }
-}
 
 #[async_trait]
 impl Carrier for Sandbox {

@@ -9,11 +9,11 @@ use super::{
     Failure, Fault, Refusal, bad_input,
     billing::{self, PriceRefusal, PricedMessage, SendRefusal, Verdict},
     caller::AccountCaller,
-    price, recipient, refused,
+    magic_recipient, price, recipient, refused,
     segments::{self, SmsEncoding},
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
 };
-use crate::{App, carrier::sandbox, money::Micros};
+use crate::{App, money::Micros};
 
 /// Messages that one call sends at most.
 pub const MESSAGES_PER_CALL_MAX: usize = 100;
@@ -142,7 +142,7 @@ async fn prepare(
     };
     let input_hash =
         hash(&recipient, &message.text, message.subject.as_deref(), metadata.as_deref());
-    let simulated = sandbox::simulated_refusal(&recipient.address).filter(|_| !is_live);
+    let simulated = magic_recipient::simulated_refusal(&recipient.address).filter(|_| !is_live);
     let priced = PricedMessage {
         recipient,
         subject: message.subject,

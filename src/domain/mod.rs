@@ -17,6 +17,7 @@ pub mod billing;
 pub mod caller;
 pub mod delivery;
 pub mod ledger;
+pub mod magic_recipient;
 pub mod message;
 pub mod message_list;
 pub mod page;

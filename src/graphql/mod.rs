@@ -14,8 +14,9 @@ use crate::{App, domain::caller::Caller};
 mod access;
 mod account;
 mod api_key;
+mod cost;
 pub mod errors;
-mod gate;
+mod hidden;
 mod ledger;
 mod loaders;
 mod mend;
@@ -114,8 +115,8 @@ impl Api {
     /// Executes a request of this caller. `request_id` is what is shown of an internal error.
     pub async fn execute(&self, caller: Caller, operation: Operation, request_id: &str) -> Answer {
         let Operation { query, operation_name, mut variables } = operation;
-        if query.chars().count() > gate::QUERY_CHARS_MAX {
-            let message = format!("A query has at most {} characters.", gate::QUERY_CHARS_MAX);
+        if query.chars().count() > cost::QUERY_CHARS_MAX {
+            let message = format!("A query has at most {} characters.", cost::QUERY_CHARS_MAX);
             return Answer::refused(error(Code::QueryTooLarge, message));
         }
         let document = match async_graphql::parser::parse_query(&query) {
@@ -123,9 +124,9 @@ impl Api {
             Err(failure) => return Answer::refused(parse_failure(&failure.into())),
         };
         let shape = self.shapes.of(caller.role());
-        let checked = gate::check_cost(&document)
-            .and_then(|()| gate::check_mutation_keys(&document))
-            .and_then(|()| gate::check_hidden(&document, &variables, &self.shapes.full, shape))
+        let checked = cost::check_cost(&document)
+            .and_then(|()| cost::check_mutation_keys(&document))
+            .and_then(|()| hidden::check_hidden(&document, &variables, &self.shapes.full, shape))
             .and_then(|()| {
                 complete_variables(&document, operation_name.as_deref(), &mut variables)
             });

@@ -1,4 +1,4 @@
-//! The schema as one viewpoint's introspection shows it: what `gate` and `mend` look things up in.
+//! The schema as one viewpoint's introspection shows it: what `hidden` and `mend` look things up in.
 
 use std::collections::{HashMap, HashSet};
 

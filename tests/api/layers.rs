@@ -3,16 +3,29 @@
 use std::path::{Path, PathBuf};
 
 /// The layers, and what must not be named in them.
-const FORBIDDEN: [(&str, &[&str]); 6] = [
+const FORBIDDEN: [(&str, &[&str]); 7] = [
     ("entity/src", &["async_graphql", "axum", "tollgate", "migration::"]),
     ("migration/src", &["entity::", "tollgate", "async_graphql", "axum"]),
     (
         "src/domain",
-        &["async_graphql", "axum", "crate::graphql", "crate::http", "crate::worker", "crate::cli"],
+        &[
+            "async_graphql",
+            "axum",
+            "crate::graphql",
+            "crate::http",
+            "crate::worker",
+            "crate::cli",
+            "crate::carrier",
+        ],
+    ),
+    (
+        "src/carrier",
+        &["async_graphql", "axum", "sea_orm", "crate::graphql", "crate::http", "crate::worker"],
     ),
     (
         "src/graphql",
         &[
+            "sea_orm",
             "ActiveModel",
             "QueryFilter",
             "ConnectionTrait",
