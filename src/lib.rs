@@ -18,7 +18,16 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-use crate::{carrier::Carriers, clock::Clock, db::Db};
+use crate::{
+    carrier::Carriers,
+    clock::Clock,
+    db::Db,
+    domain::{
+        authentication::Keys,
+        billing::{self, Writers},
+        price::Prices,
+    },
+};
 
 pub mod carrier;
 pub mod cli;
@@ -38,21 +47,42 @@ pub struct App {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
     pub carriers: Carriers,
+    pub keys: Keys,
+    pub prices: Prices,
+    /// Judge and commit what pays.
+    pub writers: Writers,
+    /// The statements that move money.
+    pub texts: billing::Texts,
     /// Wakes the worker when there is something to deliver.
-    pub due: Notify,
+    pub due: Arc<Notify>,
     /// Ids of keys that were just used, for [`worker`] to note.
     pub key_uses: mpsc::Sender<Uuid>,
 }
 
 impl App {
-    /// The app, and the receiving end of [`App::key_uses`].
+    /// The app, and the receiving end of [`App::key_uses`]. Starts the writers, so it needs a runtime.
     pub fn new(
         db: Db,
         clock: Arc<dyn Clock>,
         carriers: Carriers,
     ) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
+        let texts = billing::Texts::of(db.backend());
+        Self::with_texts(db, clock, carriers, texts)
+    }
+
+    /// The same with other statements than the usual ones.
+    pub fn with_texts(
+        db: Db,
+        clock: Arc<dyn Clock>,
+        carriers: Carriers,
+        texts: billing::Texts,
+    ) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
         let (key_uses, uses) = mpsc::channel(KEY_USES_WAITING_MAX);
-        (Arc::new(Self { db, clock, carriers, due: Notify::new(), key_uses }), uses)
+        let due = Arc::new(Notify::new());
+        let writers = Writers::start(db.writers(), &texts, &clock, &due);
+        let (keys, prices) = (Keys::default(), Prices::default());
+        let app = Self { db, clock, carriers, keys, prices, writers, texts, due, key_uses };
+        (Arc::new(app), uses)
     }
 
     /// A new id, ordered by this app's clock.

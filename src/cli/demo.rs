@@ -16,7 +16,7 @@ use crate::{
     domain::{
         api_key::{self, FIRST_KEY_NAME, NewApiKey},
         api_key_list, authentication,
-        billing::{self, TopUp, Verdict},
+        billing::{self, Patience, SEND_DEADLINE, TopUp, Verdict},
         caller::{LiveMainCaller, OperatorCaller},
         message::{self, NewMessage},
         page::PageArgs,
@@ -211,7 +211,8 @@ async fn send_messages(app: &App, key: &str, client: &Client) -> anyhow::Result<
         text: format!("Hello from {}", client.name),
         ..NewMessage::default()
     });
-    for verdict in message::send(app, &caller, messages.collect()).await? {
+    let patience = Patience::lasting(SEND_DEADLINE);
+    for verdict in message::send_many(app, &caller, messages.collect(), &patience).await? {
         if let Verdict::Refused(refusal) = verdict {
             bail!("the example cannot be built: {}", refusal.message);
         }

@@ -99,6 +99,7 @@ pub async fn serve_until_stopped(
         // A server that accepts and does not deliver is worse than one that is restarted.
         _ = &mut working => bail!("the worker broke off"),
     }
+    app.writers.close().await;
     stop_worker.cancel();
     working.await.context("the worker broke off")?;
     app.db.read.clone().close().await?;

@@ -87,7 +87,7 @@ pub fn new_key(
         account_id: owner.map(|(_, account_id)| account_id),
         role,
         name: name.to_owned(),
-        hash: plain_key.hash(),
+        hash: plain_key.hash().to_vec(),
         prefix: plain_key.prefix().to_owned(),
         last_four: plain_key.last_four().to_owned(),
         environment,
@@ -266,6 +266,7 @@ pub async fn rotate(
     };
     let (row, plain_key) = insert_for(app, &txn, &account, &old.name, &new).await?;
     txn.commit().await?;
+    app.keys.forget();
     Ok((row, plain_key))
 }
 
@@ -306,6 +307,7 @@ pub async fn revoke(
         key.revoked_at = Some(now);
     }
     txn.commit().await?;
+    app.keys.forget();
     Ok(key)
 }
 
@@ -330,6 +332,7 @@ pub async fn revoke_any(
         .exec(&txn)
         .await?;
     txn.commit().await?;
+    app.keys.forget();
     key.revoked_at = key.revoked_at.or(Some(now));
     Ok(Some(key))
 }

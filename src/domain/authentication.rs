@@ -1,8 +1,11 @@
 //! Who is let in: the caller behind a bearer key, whether the key still holds when a change begins,
 //! and the note of when it was last used.
 
+use std::{sync::Arc, time::Duration};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::api_key;
+use moka::future::Cache;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
 };
@@ -15,12 +18,26 @@ use super::{
 };
 use crate::App;
 
+/// How long a process may go by what it knows of a key (R20): for reading only, since whatever changes
+/// or charges something looks at the key again.
+const KEY_KNOWN_FOR: Duration = Duration::from_secs(1);
+const KEYS_KNOWN_MAX: u64 = 10_000;
 /// A key's use is noted when the last note is this old.
 const LAST_USED_EVERY: TimeDelta = TimeDelta::seconds(60);
 
 /// Whether the key may be used at `now`.
 pub fn is_usable(key: &api_key::Model, now: DateTime<Utc>) -> bool {
-    key.revoked_at.is_none() && ends_at(key).is_none_or(|end| end > now)
+    is_valid(key.revoked_at, key.expires_at, key.grace_ends_at, now)
+}
+
+/// Whether a key with these ends may be used at `now`.
+pub fn is_valid(
+    revoked_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+    grace_ends_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> bool {
+    revoked_at.is_none() && [expires_at, grace_ends_at].into_iter().flatten().all(|end| end > now)
 }
 
 /// When the key ends by itself: at its expiry, or at the end of its grace if that is sooner.
@@ -28,25 +45,58 @@ pub fn ends_at(key: &api_key::Model) -> Option<DateTime<Utc>> {
     [key.expires_at, key.grace_ends_at].into_iter().flatten().min()
 }
 
+/// Keys that were used of late, by their hash.
+pub struct Keys(Cache<[u8; 32], Arc<api_key::Model>>);
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(KEYS_KNOWN_MAX).time_to_live(KEY_KNOWN_FOR).build())
+    }
+}
+
+impl Keys {
+    /// Forgets all keys, for some have changed.
+    pub fn forget(&self) {
+        self.0.invalidate_all();
+    }
+}
+
 /// The caller behind a bearer key; `None` for whatever is not a valid key. Junk never reaches the
-/// database.
+/// database, and a key that is used much is read once a second.
 pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fault> {
     let Some(plain_key) = PlainKey::parse(bearer) else {
         return Ok(None);
     };
-    let key = api_key::Entity::find()
-        .filter(api_key::Column::Hash.eq(plain_key.hash()))
-        .one(&app.db.read)
-        .await?;
-    let now = app.clock.now();
-    let Some(key) = key.filter(|key| is_usable(key, now)) else {
-        return Ok(None);
+    let hash = plain_key.hash();
+    let key = match app.keys.0.try_get_with(hash, find(app, hash)).await {
+        Ok(key) => key,
+        Err(failure) => match &*failure {
+            NotFound::Unknown => return Ok(None),
+            NotFound::Fault(fault) => return Err(fault.clone()),
+        },
     };
-    if key.last_used_at.is_none_or(|noted| now - noted >= LAST_USED_EVERY) {
+    if is_usable(&key, app.clock.now()) { Caller::from_key(&key).map(Some) } else { Ok(None) }
+}
+
+/// What is not remembered: a key that does not exist, and a failure.
+enum NotFound {
+    Unknown,
+    Fault(Fault),
+}
+
+async fn find(app: &App, hash: [u8; 32]) -> Result<Arc<api_key::Model>, NotFound> {
+    let key = api_key::Entity::find()
+        .filter(api_key::Column::Hash.eq(hash.to_vec()))
+        .one(&app.db.read)
+        .await
+        .map_err(|error| NotFound::Fault(error.into()))?
+        .ok_or(NotFound::Unknown)?;
+    let now = app.clock.now();
+    if is_usable(&key, now) && key.last_used_at.is_none_or(|at| now - at >= LAST_USED_EVERY) {
         // A full queue drops the note: it must never slow or fail a request.
         let _ = app.key_uses.try_send(key.id);
     }
-    Caller::from_key(&key).map(Some)
+    Ok(Arc::new(key))
 }
 
 /// Begins a change by a main account: the team is locked, and the key is looked at again under the

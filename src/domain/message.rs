@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Failure, Fault, Refusal, bad_input,
-    billing::{self, PriceRefusal, PricedMessage, SendRefusal, Verdict},
+    billing::{self, Patience, PriceRefusal, PricedMessage, SendRefusal, Verdict},
     caller::AccountCaller,
-    magic_recipient, price, recipient, refused,
+    magic_recipient, recipient, refused,
     segments::{self, SmsEncoding},
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
 };
@@ -51,18 +51,33 @@ pub struct Quote {
     pub refusal: Option<Refusal<SendRefusal>>,
 }
 
-/// Sends each message in order, as if they came one after another: one transaction, a verdict each.
+/// Sends one message.
 pub async fn send(
     app: &App,
     caller: &AccountCaller,
+    message: NewMessage,
+    patience: &Patience,
+) -> Result<Verdict, Fault> {
+    match prepare(app, caller, message).await {
+        Ok((message, _)) => billing::accept_one(app, caller, message, patience).await,
+        Err(Failure::Refused(refusal)) => Ok(Verdict::Refused(refusal)),
+        Err(Failure::Fault(fault)) => Err(fault),
+    }
+}
+
+/// Sends each message in order, as if they came one after another, and gives a verdict for each.
+pub async fn send_many(
+    app: &App,
+    caller: &AccountCaller,
     messages: Vec<NewMessage>,
+    patience: &Patience,
 ) -> Result<Vec<Verdict>, Fault> {
     if messages.len() > MESSAGES_PER_CALL_MAX {
         return Err(bad_input("One call sends at most 100 messages; send the rest in another."));
     }
     // Input that fails its checks keeps its place among the verdicts.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
-    let mut priced = Vec::new();
+    let mut priced = Vec::with_capacity(messages.len());
     for message in messages {
         match prepare(app, caller, message).await {
             Ok((message, _)) => {
@@ -73,9 +88,7 @@ pub async fn send(
             Err(Failure::Fault(fault)) => return Err(fault),
         }
     }
-    let mut judged =
-        if priced.is_empty() { Vec::new() } else { billing::accept(app, caller, priced).await? }
-            .into_iter();
+    let mut judged = billing::accept(app, caller, priced, patience).await?.into_iter();
     verdicts
         .into_iter()
         .map(|refused| refused.or_else(|| judged.next()))
@@ -134,7 +147,7 @@ async fn prepare(
     let cost = if is_live && !app.carriers.has(recipient.channel) {
         Err(PriceRefusal::ChannelUnavailable)
     } else {
-        match price::find(app, &recipient).await? {
+        match app.prices.find(&app.db, &recipient).await? {
             None => Err(PriceRefusal::NoPrice),
             Some(_) if !is_live => Ok(Micros::ZERO),
             Some(unit) => unit.checked_mul(segments).ok_or(PriceRefusal::NoPrice),

@@ -58,8 +58,8 @@ impl PlainKey {
     }
 
     /// What is stored of the key.
-    pub fn hash(&self) -> Vec<u8> {
-        Sha256::digest(self.text.as_bytes()).to_vec()
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.text.as_bytes()).into()
     }
 
     /// The beginning, for recognition: the kind and a few characters.

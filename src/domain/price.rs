@@ -1,26 +1,55 @@
 //! What a message costs: the row of its channel with the longest dial prefix of its number. No row,
 //! no send (R11).
 
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
 use entity::{message::Channel, price};
-use sea_orm::{ColumnTrait, EntityTrait, Order, QueryFilter, QueryOrder};
+use moka::future::Cache;
+use sea_orm::{EntityTrait, Order, QueryOrder};
 
 use super::{Fault, account::stored, recipient::Recipient};
-use crate::{App, money::Micros};
+use crate::{App, db::Db, money::Micros};
 
-/// The price of one unit to this recipient: a segment for SMS, a message otherwise.
-pub async fn find(app: &App, recipient: &Recipient) -> Result<Option<Micros>, Fault> {
-    let digits = match recipient.channel {
-        Channel::Sms | Channel::Whatsapp => recipient.address.trim_start_matches('+'),
-        Channel::Email | Channel::Telegram => "",
-    };
-    let prefixes = (0..=digits.len()).map(|length| &digits[..length]);
-    let rows = price::Entity::find()
-        .filter(price::Column::Channel.eq(recipient.channel))
-        .filter(price::Column::Prefix.is_in(prefixes))
-        .all(&app.db.read)
-        .await?;
-    let longest = rows.into_iter().max_by_key(|row| row.prefix.len());
-    Ok(longest.map(|row| stored(row.price_micros)))
+/// A changed price list counts on every process after this time at the latest.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// The price list as this process knows it.
+pub struct Prices(Cache<(), Arc<PriceList>>);
+
+type PriceList = HashMap<Channel, HashMap<String, Micros>>;
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(1).time_to_live(FRESH_FOR).build())
+    }
+}
+
+impl Prices {
+    /// The price of one unit to this recipient: a segment for SMS, a message otherwise.
+    pub async fn find(&self, db: &Db, recipient: &Recipient) -> Result<Option<Micros>, Fault> {
+        // Whoever asks first reads the list; who asks meanwhile waits for that one.
+        let list = self.0.try_get_with((), read(db)).await.map_err(|fault| (*fault).clone())?;
+        let Some(prices) = list.get(&recipient.channel) else { return Ok(None) };
+        let digits = match recipient.channel {
+            Channel::Sms | Channel::Whatsapp => recipient.address.trim_start_matches('+'),
+            Channel::Email | Channel::Telegram => "",
+        };
+        let longest_first = (0..=digits.len()).rev().map(|length| &digits[..length]);
+        Ok(longest_first.into_iter().find_map(|prefix| prices.get(prefix)).copied())
+    }
+
+    /// Forgets the list, which has changed.
+    pub fn forget(&self) {
+        self.0.invalidate_all();
+    }
+}
+
+async fn read(db: &Db) -> Result<Arc<PriceList>, Fault> {
+    let mut list = PriceList::new();
+    for row in price::Entity::find().all(&db.read).await? {
+        list.entry(row.channel).or_default().insert(row.prefix, stored(row.price_micros));
+    }
+    Ok(Arc::new(list))
 }
 
 /// The whole list, by channel and prefix.

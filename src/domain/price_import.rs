@@ -155,5 +155,7 @@ pub async fn commit(app: &App, _operator: &OperatorCaller, diff: PriceDiff) -> R
     for row in diff.removed {
         price::Entity::delete_by_id((row.channel, row.prefix)).exec(&txn).await?;
     }
-    Ok(txn.commit().await?)
+    txn.commit().await?;
+    app.prices.forget();
+    Ok(())
 }

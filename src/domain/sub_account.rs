@@ -317,6 +317,7 @@ pub async fn deactivate(
     billing::cancel_queued(app, &txn, main.team_id(), found.id).await?;
     let changed = write_status(app, &txn, found.id, AccountStatus::Inactive, reason).await?;
     txn.commit().await?;
+    app.keys.forget();
     Ok((changed, keys_revoked))
 }
 

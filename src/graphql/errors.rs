@@ -83,6 +83,7 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
         Fault::BadInput(_) => (Code::BadUserInput, fault.to_string()),
         Fault::Forbidden(_) => (Code::Forbidden, fault.to_string()),
         Fault::KeyRevoked => (Code::Unauthenticated, fault.to_string()),
+        Fault::Unavailable(_) => (Code::Unavailable, fault.to_string()),
         Fault::Database(_) if fault.is_unavailable() => {
             tracing::error!(request.id = request_id, %fault, "The database does not answer");
             let message = "The database is too busy or cannot be reached; try again, with the same \

@@ -13,9 +13,8 @@ use super::{
     viewer::Environment,
 };
 use crate::domain::{
-    Fault,
     account::stored,
-    billing::{SendRefusal, Verdict},
+    billing::{Patience, SendRefusal, Verdict},
     message as domain, message_list,
 };
 
@@ -246,6 +245,9 @@ pub enum SendMessageErrorCode {
     CreditLimitReached,
     /// The team's balance is lower than the message's cost.
     InsufficientBalance,
+    /// The server is too busy to take all messages of one sendMessages; none was judged. Try again in a
+    /// second, with the same idempotency keys.
+    Overloaded,
 }
 
 /// The answer to sendMessage.
@@ -359,9 +361,9 @@ impl MessageMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The message.")] input: SendMessageInput,
     ) -> Result<Option<SendMessagePayload>> {
-        let verdicts = domain::send(ctx.app()?, &ctx.account()?, vec![input.into()]).await?;
-        let verdict = verdicts.into_iter().next();
-        Ok(Some(verdict.ok_or(Fault::Broken("a message gets a verdict"))?.into()))
+        let patience = ctx.data::<Patience>()?;
+        let verdict = domain::send(ctx.app()?, &ctx.account()?, input.into(), patience).await?;
+        Ok(Some(verdict.into()))
     }
 
     /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one after another.
@@ -372,7 +374,9 @@ impl MessageMutation {
         #[graphql(desc = "The messages, at most 100.")] input: Vec<SendMessageInput>,
     ) -> Result<Option<Vec<SendMessagePayload>>> {
         let messages = input.into_iter().map(Into::into).collect();
-        let verdicts = domain::send(ctx.app()?, &ctx.account()?, messages).await?;
+        let patience = ctx.data::<Patience>()?;
+        let (app, caller) = (ctx.app()?, ctx.account()?);
+        let verdicts = domain::send_many(app, &caller, messages, patience).await?;
         Ok(Some(verdicts.into_iter().map(Into::into).collect()))
     }
 }

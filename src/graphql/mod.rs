@@ -9,7 +9,10 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 
-use crate::{App, domain::caller::Caller};
+use crate::{
+    App,
+    domain::{billing::Patience, caller::Caller},
+};
 
 mod access;
 mod account;
@@ -112,8 +115,15 @@ impl Api {
         Self { app, schema, shapes: Arc::new(shapes) }
     }
 
-    /// Executes a request of this caller. `request_id` is what is shown of an internal error.
-    pub async fn execute(&self, caller: Caller, operation: Operation, request_id: &str) -> Answer {
+    /// Executes a request of this caller, who waits as long as its `patience`. `request_id` is what is
+    /// shown of an internal error.
+    pub async fn execute(
+        &self,
+        caller: Caller,
+        operation: Operation,
+        patience: Patience,
+        request_id: &str,
+    ) -> Answer {
         let Operation { query, operation_name, mut variables } = operation;
         if query.chars().count() > cost::QUERY_CHARS_MAX {
             let message = format!("A query has at most {} characters.", cost::QUERY_CHARS_MAX);
@@ -141,6 +151,7 @@ impl Api {
         let request = request
             .data(Viewpoint::Role(caller.role()))
             .data(DataLoader::new(rows, loaders::spawn))
+            .data(patience)
             .data(caller);
         let mut response = self.schema.execute(request).await;
         // A request that was executed at all has data or the path of a failed field.

@@ -18,7 +18,10 @@ use serde_json::Value;
 
 use super::{REQUEST_ID, Shared};
 use crate::{
-    domain::{Fault, authentication},
+    domain::{
+        Fault, authentication,
+        billing::{Patience, SEND_DEADLINE},
+    },
     graphql::{
         Answer, Operation,
         errors::{self, Code, code_of, error},
@@ -65,7 +68,11 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
 
     let api = shared.api.clone();
     let id = request_id.clone();
-    let execution = tokio::spawn(async move { api.execute(caller, operation, &id).await });
+    let patience = Patience::lasting(SEND_DEADLINE);
+    // Dropped with this handler, when the client hangs up.
+    let _present = patience.gone.clone().drop_guard();
+    let execution =
+        tokio::spawn(async move { api.execute(caller, operation, patience, &id).await });
     match tokio::time::timeout(REQUEST_DEADLINE, execution).await {
         Ok(Ok(answer)) => respond(answer),
         Ok(Err(failure)) => {

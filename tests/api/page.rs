@@ -312,6 +312,7 @@ async fn a_list_of_sub_accounts_costs_four_statements(
             t.sub_account(&team, json!({})).await;
         }
         made = count;
+        t.app.keys.forget();
         let start = t.statements();
         let answer = t.ask(&team.key, query).await;
         let statements = t.statements() - start;

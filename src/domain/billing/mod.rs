@@ -7,9 +7,11 @@
 //! IMMEDIATE transaction is that lock. Checks and charge are thereby one atomic step (R10), whatever
 //! the number of clients, connections and processes.
 //!
-//! - [`accept`]: priced messages in, verdicts out; message, ledger entry, balance, total and usage
-//!   in one transaction, or none of them (R7).
-//! - [`verdict`]: the judgement itself, a pure function (R8).
+//! - [`accept`]: priced messages in, verdicts out, by way of a bounded [`queue`].
+//! - [`writer`]: takes what waits and commits it together: message, ledger entry, balance, total and
+//!   usage in one transaction, or none of them (R7). What survives a crash is what was answered.
+//! - [`batch`]: the judgement of a batch in order, a pure function, by the [`verdict`] on each (R8).
+//! - [`store`]: the statements of a batch, on each database.
 //! - [`refund`]: back once, in full, what reached no provider (R12).
 //! - [`deposit`]: top-ups and adjustments by operators.
 
@@ -24,14 +26,21 @@ use super::Fault;
 use crate::{App, money::Micros};
 
 mod accept;
+mod batch;
 mod deposit;
+mod queue;
 mod refund;
+mod store;
 mod verdict;
+mod writer;
 
-pub use accept::{Verdict, accept, quote};
+pub use accept::{accept, accept_one, quote};
 pub use deposit::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adjust, top_up};
+pub use queue::{BATCH_MAX, Patience, SEND_DEADLINE, WAITING_MAX, WAITING_OF_TEAM_MAX};
 pub use refund::{cancel_queued, refund};
-pub use verdict::{PriceRefusal, PricedMessage, SendRefusal};
+pub use store::Texts;
+pub use verdict::{Judgement, PriceRefusal, PricedMessage, SendRefusal, Standing, Verdict};
+pub use writer::Writers;
 
 /// Locks the team until the transaction ends and gives its row as of then; `None` if there is none.
 pub async fn lock_team(

@@ -1,12 +1,15 @@
 //! The judgement of a send (R8), as a pure function of what was read under the team's lock.
 
 use entity::{
-    account::{self, AccountStatus},
+    account::AccountStatus,
     api_key::Environment,
-    message::Channel,
+    message::{self, Channel},
 };
 
-use crate::{domain::recipient::Recipient, money::Micros};
+use crate::{
+    domain::{Refusal, recipient::Recipient},
+    money::Micros,
+};
 
 /// Why a message is not accepted; the order of R8 decides which reason is the one reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +25,18 @@ pub enum SendRefusal {
     NoPrice,
     CreditLimitReached,
     InsufficientBalance,
+    /// Not judged at all: the queue had no room for the whole call.
+    Overloaded,
+}
+
+/// The answer to one message.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Charged, stored, and due for delivery.
+    Accepted(message::Model),
+    /// Accepted earlier under the same idempotency key; nothing was charged now.
+    Replayed(message::Model),
+    Refused(Refusal<SendRefusal>),
 }
 
 /// A message that passed the checks of its input, with what it costs.
@@ -52,7 +67,7 @@ pub enum PriceRefusal {
 
 /// What judges a send besides the message itself.
 #[derive(Clone, Debug)]
-pub(super) struct Standing {
+pub struct Standing {
     pub environment: Environment,
     pub is_key_usable: bool,
     pub status: AccountStatus,
@@ -63,7 +78,7 @@ pub(super) struct Standing {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub enum Judgement {
     /// Accept it and charge this much.
     Accept(Micros),
     /// The same input under the same idempotency key was accepted before.
@@ -74,22 +89,6 @@ pub(super) enum Judgement {
 }
 
 impl Standing {
-    pub fn new(
-        environment: Environment,
-        is_key_usable: bool,
-        account: &account::Model,
-        balance: Micros,
-    ) -> Self {
-        Self {
-            environment,
-            is_key_usable,
-            status: account.status,
-            credit_limit: account.credit_limit_micros.map(crate::domain::account::stored),
-            total_spent: crate::domain::account::stored(account.total_spent_micros),
-            balance,
-        }
-    }
-
     /// Judges a message; `earlier_hash` is the input hash of the message that holds its idempotency
     /// key, if there is one. The first check that fails is the one reported.
     pub fn judge(&self, message: &PricedMessage, earlier_hash: Option<&[u8]>) -> Judgement {
@@ -139,6 +138,21 @@ impl Standing {
     }
 }
 
+/// The refusal of a judged message.
+pub(super) fn refusal(code: SendRefusal, message: &PricedMessage) -> Refusal<SendRefusal> {
+    let text = code.message(message.recipient.channel);
+    Refusal { code, message: text.into(), field: code.field() }
+}
+
+/// The refusal of a message that could not be judged.
+pub(super) fn overloaded() -> Refusal<SendRefusal> {
+    let code = SendRefusal::Overloaded;
+    Refusal { code, message: OVERLOADED.into(), field: code.field() }
+}
+
+const OVERLOADED: &str = "The server is too busy to take all messages of this call; nothing was charged. \
+                          Try again in a second, with the same idempotency keys.";
+
 impl SendRefusal {
     /// For people: what was wrong and what to do. Input refusals say it where they are found.
     pub(super) fn message(self, channel: Channel) -> &'static str {
@@ -164,6 +178,7 @@ impl SendRefusal {
                 "The account's totalSpent has reached its creditLimit; its main account can raise it."
             }
             Self::InsufficientBalance => "The team's balance is lower than the message's cost.",
+            Self::Overloaded => OVERLOADED,
             Self::InvalidRecipient => "The recipient is not valid.",
             Self::InvalidContent => "The content is not valid.",
             Self::MetadataInvalid => crate::domain::validate::METADATA_RULE,
@@ -182,7 +197,8 @@ impl SendRefusal {
             Self::AccountSuspended
             | Self::AccountInactive
             | Self::CreditLimitReached
-            | Self::InsufficientBalance => &[],
+            | Self::InsufficientBalance
+            | Self::Overloaded => &[],
         }
     }
 }

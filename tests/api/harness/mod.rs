@@ -379,6 +379,8 @@ impl TestApp {
     /// Runs SQL past the program: to set a stage, or to plant a fault.
     pub async fn execute(&self, sql: &str) {
         self.app.db.write.execute_unprepared(sql).await.expect("the statement runs");
+        self.app.prices.forget();
+        self.app.keys.forget();
     }
 
     /// The first column of the first row, a number.

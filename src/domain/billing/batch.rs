@@ -1,0 +1,248 @@
+//! The judgement of a batch: a pure function from what the locked rows say, and the messages in the
+//! order in which they came, to a verdict for each and to what is to be written. It knows no
+//! database, so it can be tested against a naive model.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use entity::{
+    account::AccountStatus,
+    api_key::Environment,
+    message::{self, MessageStatus},
+};
+use sea_orm::FromQueryResult;
+use uuid::Uuid;
+
+use super::{
+    queue::{Reply, Sending},
+    verdict::{Judgement, Standing, Verdict, refusal},
+};
+use crate::{
+    domain::{Fault, account::stored, authentication::is_valid, usage},
+    money::Micros,
+};
+
+/// A key with its account and its team, as they are under the lock.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct KeyRow {
+    pub key_id: Uuid,
+    pub revoked_at: Option<DateTime<Utc>>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub grace_ends_at: Option<DateTime<Utc>>,
+    pub account_id: Uuid,
+    pub is_sub_account: bool,
+    pub status: AccountStatus,
+    pub credit_limit_micros: Option<i64>,
+    pub total_spent_micros: i64,
+    pub team_id: Uuid,
+    pub balance_micros: i64,
+}
+
+/// What judges a batch besides its messages.
+#[derive(Debug, Default)]
+pub struct Ground {
+    pub keys: Vec<KeyRow>,
+    /// The messages that hold idempotency keys of the batch.
+    pub earlier: Vec<message::Model>,
+}
+
+/// The outcome of a batch: an answer for each message, in order, and what must be committed before
+/// any of them is given.
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub replies: Vec<Reply>,
+    pub charges: Vec<Charge>,
+    /// The balance of each team that is charged.
+    pub balances: BTreeMap<Uuid, Change>,
+    /// The `totalSpent` of each sub-account that is charged.
+    pub totals: BTreeMap<Uuid, Change>,
+    pub usage: BTreeMap<usage::Slot, usage::Figures>,
+}
+
+/// An accepted message, and its entry in the ledger unless it costs nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge {
+    /// Its place among the replies.
+    pub at: usize,
+    pub entry: Option<ChargeEntry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct ChargeEntry {
+    pub id: Uuid,
+    pub balance_after: Micros,
+}
+
+/// An amount before and after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub before: Micros,
+    pub after: Micros,
+}
+
+impl Judged {
+    /// One message as the shortest route would accept it: the database judges and charges it.
+    pub fn of_one(row: message::Model) -> Self {
+        let charges = vec![Charge { at: 0, entry: None }];
+        Self { replies: vec![Ok(Verdict::Accepted(row))], charges, ..Self::default() }
+    }
+
+    /// The accepted messages, each with its entry in the ledger.
+    pub fn accepted(&self) -> impl Iterator<Item = (&message::Model, Option<ChargeEntry>)> {
+        self.charges.iter().filter_map(|charge| match &self.replies[charge.at] {
+            Ok(Verdict::Accepted(row)) => Some((row, charge.entry)),
+            _ => None,
+        })
+    }
+}
+
+/// The key of R13.
+type IdempotencyKey = (Uuid, Environment, String);
+
+/// Judges each message in order, as if they came one after another (R8, R10).
+pub fn judge<'a>(
+    ground: Ground,
+    sendings: impl Iterator<Item = &'a Sending>,
+    now: DateTime<Utc>,
+    new_id: &dyn Fn() -> Uuid,
+) -> Judged {
+    let keys: HashMap<Uuid, KeyRow> =
+        ground.keys.into_iter().map(|row| (row.key_id, row)).collect();
+    let mut held: HashMap<IdempotencyKey, message::Model> = HashMap::new();
+    for row in ground.earlier {
+        if let Some(key) = row.idempotency_key.clone() {
+            held.insert((row.account_id, row.environment, key), row);
+        }
+    }
+
+    let mut judged = Judged::default();
+    for (at, sending) in sendings.enumerate() {
+        let Sending { caller, message } = sending;
+        let held_key = message
+            .idempotency_key
+            .as_ref()
+            .map(|key| (caller.account_id, caller.environment, key.clone()));
+        let earlier = held_key.as_ref().and_then(|key| held.get(key));
+        let Some(key) = keys.get(&caller.key_id) else {
+            judged.replies.push(Err(Fault::Broken("a caller's key exists")));
+            continue;
+        };
+        let standing = judged.standing(caller.environment, key, now);
+        let reply = match standing.judge(message, earlier.map(|row| &row.input_hash[..])) {
+            Judgement::Accept(cost) => {
+                let row = new_row(sending, cost, now, new_id());
+                match judged.charge(at, &row, &standing, key, new_id) {
+                    Ok(()) => {
+                        if let Some(key) = held_key {
+                            held.insert(key, row.clone());
+                        }
+                        Ok(Verdict::Accepted(row))
+                    }
+                    Err(fault) => Err(fault),
+                }
+            }
+            Judgement::Replay => earlier
+                .cloned()
+                .map(Verdict::Replayed)
+                .ok_or(Fault::Broken("a replayed message is held by its key")),
+            Judgement::KeyRevoked => Err(Fault::KeyRevoked),
+            Judgement::Refuse(code) => Ok(Verdict::Refused(refusal(code, message))),
+        };
+        judged.replies.push(reply);
+    }
+    judged
+}
+
+impl Judged {
+    /// What judges the next message: the locked rows, and what the batch has charged so far.
+    fn standing(&self, environment: Environment, key: &KeyRow, now: DateTime<Utc>) -> Standing {
+        let so_far = |changes: &BTreeMap<Uuid, Change>, id: Uuid, locked: i64| {
+            changes.get(&id).map_or_else(|| stored(locked), |change| change.after)
+        };
+        Standing {
+            environment,
+            is_key_usable: is_valid(key.revoked_at, key.expires_at, key.grace_ends_at, now),
+            status: key.status,
+            credit_limit: key.credit_limit_micros.map(stored),
+            total_spent: so_far(&self.totals, key.account_id, key.total_spent_micros),
+            balance: so_far(&self.balances, key.team_id, key.balance_micros),
+        }
+    }
+
+    /// Adds an accepted message to what is to be written.
+    fn charge(
+        &mut self,
+        at: usize,
+        row: &message::Model,
+        standing: &Standing,
+        key: &KeyRow,
+        new_id: &dyn Fn() -> Uuid,
+    ) -> Result<(), Fault> {
+        let cost = stored(row.cost_micros);
+        let mut entry = None;
+        if cost > Micros::ZERO {
+            let balance = standing
+                .balance
+                .checked_sub(cost)
+                .filter(|balance| *balance >= Micros::ZERO)
+                .ok_or(Fault::Broken("an accepted message costs no more than the balance"))?;
+            let total_spent = standing
+                .total_spent
+                .checked_add(cost)
+                .ok_or(Fault::Broken("an accepted message keeps the total within bounds"))?;
+            entry = Some(ChargeEntry { id: new_id(), balance_after: balance });
+            change(&mut self.balances, key.team_id, standing.balance, balance);
+            // A main account has no total (R7).
+            if key.is_sub_account {
+                change(&mut self.totals, key.account_id, standing.total_spent, total_spent);
+            }
+        }
+        if let Some(slot) = usage::Slot::of(row, row.created_at) {
+            let figures = self.usage.entry(slot).or_default();
+            figures.messages += 1;
+            figures.segments += i64::from(row.segments);
+            figures.charged_micros += row.cost_micros;
+        }
+        self.charges.push(Charge { at, entry });
+        Ok(())
+    }
+}
+
+fn change(changes: &mut BTreeMap<Uuid, Change>, id: Uuid, before: Micros, after: Micros) {
+    changes.entry(id).or_insert(Change { before, after: before }).after = after;
+}
+
+/// The row of an accepted message.
+pub(super) fn new_row(
+    sending: &Sending,
+    cost: Micros,
+    now: DateTime<Utc>,
+    id: Uuid,
+) -> message::Model {
+    let Sending { caller, message } = sending.clone();
+    message::Model {
+        id,
+        team_id: caller.team_id,
+        account_id: caller.account_id,
+        api_key_id: caller.key_id,
+        environment: caller.environment,
+        channel: message.recipient.channel,
+        status: MessageStatus::Queued,
+        recipient: message.recipient.address,
+        country: message.recipient.country,
+        subject: message.subject,
+        text: message.text,
+        segments: message.segments,
+        cost_micros: cost.get(),
+        refunded_at: None,
+        error_code: None,
+        error_message: None,
+        idempotency_key: message.idempotency_key,
+        input_hash: message.input_hash,
+        metadata: message.metadata,
+        due_at: Some(now),
+        lease_id: None,
+        created_at: now,
+        updated_at: now,
+    }
+}

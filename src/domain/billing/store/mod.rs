@@ -1,0 +1,122 @@
+//! How a batch reaches the database: one transaction that locks the teams, reads what judges, and
+//! writes what was decided. The statements are fixed texts, so that each is prepared once.
+
+use sea_orm::DbBackend;
+use uuid::Uuid;
+
+use super::{
+    batch::{Ground, Judged},
+    queue::Sending,
+};
+use crate::{db::WriterDb, domain::Fault};
+
+mod postgres;
+mod sqlite;
+
+use postgres::POSTGRES;
+use sqlite::SQLITE;
+
+/// The statements of the accept path and of refunds, as a value: the tests plant faults by swapping
+/// single ones, and see their checks fail.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// Locks the batch's teams in id order. Empty on `SQLite`, where BEGIN IMMEDIATE is the lock.
+    pub lock_teams: &'static str,
+    /// The batch's keys, each with its account and its team.
+    pub read_keys: &'static str,
+    /// The messages that hold the batch's idempotency keys.
+    pub read_earlier: &'static str,
+    /// Messages, ledger entries, usage, totals and balances of a batch.
+    pub write: &'static str,
+    /// One message that nothing stands against: judged, charged and stored by one statement. Empty on
+    /// `SQLite`, where a statement costs no round trip.
+    pub accept_one: &'static str,
+    /// Marks messages as paid back and returns those that were not yet.
+    pub mark_refunded: &'static str,
+}
+
+impl Texts {
+    pub fn of(backend: DbBackend) -> Self {
+        if backend == DbBackend::Postgres { POSTGRES } else { SQLITE }
+    }
+}
+
+/// Why a batch was not committed, as far as is known.
+pub(super) enum Interrupted {
+    /// Nothing was committed.
+    Before(Fault),
+    /// COMMIT was sent and not answered: everything was committed, or nothing.
+    InDoubt(Box<Judged>),
+}
+
+impl<E: Into<Fault>> From<E> for Interrupted {
+    fn from(error: E) -> Self {
+        Self::Before(error.into())
+    }
+}
+
+/// A writer's own way to the database.
+pub(super) enum Store {
+    Postgres(postgres::Store),
+    Sqlite(sqlite::Store),
+}
+
+/// Decides a batch from what the locked rows say.
+pub(super) type Decide<'a> = &'a (dyn Fn(Ground) -> Judged + Sync);
+
+impl Store {
+    pub fn new(db: WriterDb, texts: Texts) -> Self {
+        match db {
+            WriterDb::Postgres(options) => Self::Postgres(postgres::Store::new(*options, texts)),
+            WriterDb::Sqlite(db) => Self::Sqlite(sqlite::Store::new(db, texts)),
+        }
+    }
+
+    /// Locks, reads, decides, writes and commits.
+    pub async fn commit(
+        &mut self,
+        sendings: &[&Sending],
+        decide: Decide<'_>,
+    ) -> Result<Judged, Interrupted> {
+        match self {
+            Self::Postgres(store) => store.commit(sendings, decide).await,
+            Self::Sqlite(store) => store.commit(sendings, decide).await,
+        }
+    }
+
+    /// Accepts one message by the shortest route; `None`, and nothing written, where the ordinary one
+    /// has to look closer.
+    pub async fn accept_one(
+        &mut self,
+        judged: Judged,
+        entry_id: Uuid,
+    ) -> Result<Option<Judged>, Interrupted> {
+        match self {
+            Self::Postgres(store) => store.accept_one(judged, entry_id).await,
+            Self::Sqlite(_) => Ok(None),
+        }
+    }
+
+    /// Whether a message of a batch in doubt is there, once its transaction has certainly ended.
+    pub async fn was_committed(&mut self, judged: &Judged) -> Result<bool, Fault> {
+        match self {
+            Self::Postgres(store) => store.was_committed(judged).await,
+            Self::Sqlite(store) => store.was_committed(judged).await,
+        }
+    }
+}
+
+/// What the guards of a batch's statements let through, against what was decided under the lock.
+fn check_guards(written: u64, judged: &Judged) -> Result<(), Fault> {
+    let entries = judged.charges.iter().filter(|charge| charge.entry.is_some()).count();
+    let expected = judged.charges.len()
+        + entries
+        + judged.usage.len()
+        + judged.totals.len()
+        + judged.balances.len();
+    if u64::try_from(expected).is_ok_and(|expected| expected == written) {
+        Ok(())
+    } else {
+        Err(Fault::Broken("what is read under a team's lock holds until the commit"))
+    }
+}

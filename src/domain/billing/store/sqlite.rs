@@ -1,0 +1,201 @@
+//! `SQLite`: the one writing connection, whose pool is the fair queue before it; rows as one JSON
+//! parameter a table, and all that a batch writes in one hop to the connection's thread. Parameters
+//! are named `$1`, not `?1`: the driver miscounts the gaps that a statement leaves in `?` numbers.
+
+use entity::message;
+use sea_orm::{
+    ActiveEnum, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait,
+    FromQueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Decide, Interrupted, Texts, check_guards};
+use crate::domain::{
+    Fault,
+    billing::{
+        batch::{Change, Ground, Judged, KeyRow},
+        queue::Sending,
+    },
+};
+
+pub const SQLITE: Texts = Texts {
+    lock_teams: "",
+    read_keys: "SELECT k.id AS key_id, k.revoked_at, k.expires_at, k.grace_ends_at, \
+                       a.id AS account_id, a.is_sub_account, a.status, a.credit_limit_micros, \
+                       a.total_spent_micros, t.id AS team_id, t.balance_micros \
+                FROM json_each($1) AS j JOIN api_key k ON k.id = unhex(j.value) \
+                JOIN account a ON a.id = k.account_id JOIN team t ON t.id = k.team_id",
+    read_earlier: "SELECT m.* FROM json_each($1) AS j JOIN message m \
+                   ON m.account_id = unhex(j.value ->> 0) AND m.environment = j.value ->> 1 \
+                   AND m.idempotency_key = j.value ->> 2",
+    write: "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, \
+                recipient, country, subject, text, segments, cost_micros, idempotency_key, \
+                input_hash, metadata, due_at, created_at, updated_at) \
+              SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), \
+                unhex(value ->> 3), value ->> 4, value ->> 5, 'QUEUED', value ->> 6, value ->> 7, \
+                value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, \
+                unhex(value ->> 13), value ->> 14, $5, $5, $5 FROM json_each($1); \
+            INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, amount_micros, \
+                balance_after_micros, created_at) \
+              SELECT unhex(value ->> 15), unhex(value ->> 1), unhex(value ->> 2), \
+                unhex(value ->> 0), 'CHARGE', -(value ->> 11), value ->> 16, $5 \
+              FROM json_each($1) WHERE value ->> 15 IS NOT NULL; \
+            INSERT INTO usage_day (account_id, team_id, day, channel, country, messages, segments, \
+                delivered, failed, charged_micros, refunded_micros, updated_at) \
+              SELECT unhex(value ->> 0), unhex(value ->> 1), $6, value ->> 2, value ->> 3, \
+                value ->> 4, value ->> 5, 0, 0, value ->> 6, 0, $5 FROM json_each($2) WHERE true \
+              ON CONFLICT (account_id, day, channel, country) DO UPDATE SET \
+                messages = messages + excluded.messages, \
+                segments = segments + excluded.segments, \
+                charged_micros = charged_micros + excluded.charged_micros, \
+                updated_at = excluded.updated_at; \
+            UPDATE account SET total_spent_micros = c.value ->> 2, updated_at = $5 \
+              FROM json_each($3) AS c WHERE account.id = unhex(c.value ->> 0) \
+                AND account.total_spent_micros = c.value ->> 1; \
+            UPDATE team SET balance_micros = c.value ->> 2, updated_at = $5 \
+              FROM json_each($4) AS c WHERE team.id = unhex(c.value ->> 0) \
+                AND team.balance_micros = c.value ->> 1",
+    accept_one: "",
+    mark_refunded: "UPDATE message SET refunded_at = $2 \
+                    WHERE id IN (SELECT unhex(value) FROM json_each($1)) \
+                    AND refunded_at IS NULL RETURNING *",
+};
+
+pub struct Store {
+    db: DatabaseConnection,
+    texts: Texts,
+}
+
+impl Store {
+    pub fn new(db: DatabaseConnection, texts: Texts) -> Self {
+        Self { db, texts }
+    }
+
+    /// Locks, reads, decides, writes and commits.
+    pub async fn commit(
+        &mut self,
+        sendings: &[&Sending],
+        decide: Decide<'_>,
+    ) -> Result<Judged, Interrupted> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let txn = self.db.begin_with_options(options).await?;
+        let judged = decide(self.read(&txn, sendings).await?);
+        if judged.charges.is_empty() {
+            txn.rollback().await?;
+            return Ok(judged);
+        }
+        let written = txn.execute_raw(write(self.texts.write, &judged)).await?;
+        check_guards(written.rows_affected(), &judged)?;
+        match txn.commit().await {
+            Ok(()) => Ok(judged),
+            Err(_) => Err(Interrupted::InDoubt(Box::new(judged))),
+        }
+    }
+
+    /// The file is this process's own: what it shows now is how the transaction ended.
+    pub async fn was_committed(&mut self, judged: &Judged) -> Result<bool, Fault> {
+        let Some((row, _)) = judged.accepted().next() else { return Ok(false) };
+        Ok(message::Entity::find_by_id(row.id).one(&self.db).await?.is_some())
+    }
+
+    async fn read(
+        &self,
+        txn: &DatabaseTransaction,
+        sendings: &[&Sending],
+    ) -> Result<Ground, Fault> {
+        let mut keys: Vec<String> =
+            sendings.iter().map(|sending| hex(sending.caller.key_id)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let keys = statement(self.texts.read_keys, [json!(keys).to_string().into()]);
+        let keys = KeyRow::find_by_statement(keys).all(txn).await?;
+
+        let held: Vec<_> = sendings
+            .iter()
+            .filter_map(|Sending { caller, message }| {
+                let key = message.idempotency_key.as_ref()?;
+                Some(json!([hex(caller.account_id), caller.environment.to_value(), key]))
+            })
+            .collect();
+        let earlier = if held.is_empty() {
+            Vec::new()
+        } else {
+            let select = statement(self.texts.read_earlier, [json!(held).to_string().into()]);
+            message::Model::find_by_statement(select).all(txn).await?
+        };
+        Ok(Ground { keys, earlier })
+    }
+}
+
+fn statement(text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(DbBackend::Sqlite, text, values)
+}
+
+fn write(text: &str, judged: &Judged) -> Statement {
+    let now = judged.accepted().next().map(|(row, _)| row.created_at).unwrap_or_default();
+    let sent = judged.accepted().map(|(row, entry)| {
+        json!([
+            hex(row.id),
+            hex(row.team_id),
+            hex(row.account_id),
+            hex(row.api_key_id),
+            row.environment.to_value(),
+            row.channel.to_value(),
+            row.recipient,
+            row.country,
+            row.subject,
+            row.text,
+            row.segments,
+            row.cost_micros,
+            row.idempotency_key,
+            hex_of(&row.input_hash),
+            row.metadata,
+            entry.map(|entry| hex(entry.id)),
+            entry.map(|entry| entry.balance_after.get()),
+        ])
+    });
+    let sent: serde_json::Value = sent.collect();
+    let days = judged.usage.iter().map(|(slot, figures)| {
+        json!([
+            hex(slot.account_id),
+            hex(slot.team_id),
+            slot.channel.to_value(),
+            slot.country,
+            figures.messages,
+            figures.segments,
+            figures.charged_micros,
+        ])
+    });
+    let days: serde_json::Value = days.collect();
+    let changes = |changes: &std::collections::BTreeMap<Uuid, Change>| {
+        let rows = changes
+            .iter()
+            .map(|(id, change)| json!([hex(*id), change.before.get(), change.after.get()]));
+        rows.collect::<serde_json::Value>().to_string()
+    };
+    let values: [Value; 6] = [
+        sent.to_string().into(),
+        days.to_string().into(),
+        changes(&judged.totals).into(),
+        changes(&judged.balances).into(),
+        now.into(),
+        now.date_naive().into(),
+    ];
+    statement(text, values)
+}
+
+fn hex(id: Uuid) -> String {
+    id.simple().to_string()
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,281 @@
+//! The group commit: writers that take what is waiting, judge it in order, commit it in one
+//! transaction, and only then answer. There is no timer: a batch is what arrived during the last
+//! commit, so an idle server adds nothing and a busy one makes larger batches.
+//!
+//! A writer owns its connection and its transactions, so a request that is dropped can never leave
+//! one open. What can go wrong with a batch:
+//!
+//! - a deadlock, a serialization failure, or a connection lost before COMMIT: it is tried again;
+//! - a connection lost during COMMIT: one of the batch's messages is looked for, and the truth told;
+//! - a database that cannot be reached or is too busy: UNAVAILABLE, nothing was charged;
+//! - any other error: the batch is halved down to the one bad message, which alone fails.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use entity::api_key::Environment;
+use tokio::{
+    sync::Notify,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use uuid::Uuid;
+
+use super::{
+    PricedMessage,
+    batch::{Judged, judge, new_row},
+    queue::{Entry, Patience, Queue, Reply, Sending, Waiting},
+    store::{Interrupted, Store, Texts},
+};
+use crate::{
+    clock::{self, Clock},
+    db::WriterDb,
+    domain::{Fault, Unavailable, caller::AccountCaller},
+    money::Micros,
+};
+
+/// How often a batch is tried again after a deadlock or a lost connection.
+const TRIES_MAX: u32 = 3;
+/// Rest before a batch is tried again.
+const REST: Duration = Duration::from_millis(20);
+/// How long a batch in doubt is asked about before its senders are told that nobody knows.
+const DOUBT_DEADLINE: Duration = Duration::from_secs(8);
+/// Turns that requests in progress get to join the next batch.
+const TURNS_BEFORE_BATCH: usize = 4;
+/// Messages that go the shortest way, each by itself.
+const SHORT_BATCH_MAX: usize = 2;
+
+/// The writers of this process.
+pub struct Writers {
+    queues: Vec<Arc<Queue>>,
+    tasks: std::sync::Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Writers {
+    /// Starts a writer on each of these ways to the database. `accepted` is woken after every commit.
+    pub fn start(
+        dbs: Vec<WriterDb>,
+        texts: &Texts,
+        clock: &Arc<dyn Clock>,
+        accepted: &Arc<Notify>,
+    ) -> Self {
+        let queues: Vec<Arc<Queue>> = dbs.iter().map(|_| Arc::default()).collect();
+        let tasks = dbs.into_iter().zip(&queues).map(|(db, queue)| {
+            let writer = Writer {
+                store: Store::new(db, texts.clone()),
+                clock: Arc::clone(clock),
+                queue: Arc::clone(queue),
+                accepted: Arc::clone(accepted),
+            };
+            tokio::spawn(writer.run())
+        });
+        let tasks = std::sync::Mutex::new(tasks.collect());
+        Self { queues, tasks }
+    }
+
+    /// Hands messages of one caller to the writer of its team: all of them, or none.
+    pub(super) fn hand_over(
+        &self,
+        caller: &AccountCaller,
+        messages: Vec<PricedMessage>,
+        patience: &Patience,
+    ) -> Result<Vec<Waiting>, Unavailable> {
+        // The low bits of a UUIDv7 are random, so teams spread evenly.
+        let lane = caller.team_id.as_u128() % self.queues.len() as u128;
+        let queue = &self.queues[usize::try_from(lane).expect("a lane is a small number")];
+        queue.push(caller, messages, patience)
+    }
+
+    /// Whether messages wait to be judged: other work on the database should hold back.
+    pub fn are_busy(&self) -> bool {
+        self.queues.iter().any(|queue| queue.is_busy())
+    }
+
+    /// Takes nothing more, and works off what waits.
+    pub async fn close(&self) {
+        for queue in &self.queues {
+            queue.close();
+        }
+        let tasks = std::mem::take(&mut *self.tasks.lock().expect("nobody panics with the tasks"));
+        for task in tasks {
+            if let Err(failure) = task.await {
+                tracing::error!(%failure, "A writer broke off");
+            }
+        }
+    }
+}
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        for queue in &self.queues {
+            queue.close();
+        }
+    }
+}
+
+struct Writer {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    queue: Arc<Queue>,
+    accepted: Arc<Notify>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            for _ in 0..TURNS_BEFORE_BATCH {
+                tokio::task::yield_now().await;
+            }
+            let Some(batch) = self.queue.next_batch().await else { return };
+            let begun = Instant::now();
+            self.work_off(batch).await;
+            self.queue.note_batch(begun.elapsed());
+        }
+    }
+
+    /// Answers every message of a batch.
+    async fn work_off(&mut self, batch: Vec<Entry>) {
+        let mut pieces = VecDeque::from([batch]);
+        while let Some(piece) = pieces.pop_front() {
+            match self.commit(&piece).await {
+                Ok(replies) => answer(piece, replies),
+                Err(fault) => match divide(piece, &fault) {
+                    Ok(parts) => {
+                        tracing::warn!(%fault, "A batch failed and is tried again in parts");
+                        parts.into_iter().rev().for_each(|part| pieces.push_front(part));
+                    }
+                    Err(piece) => {
+                        let replies = vec![Err(fault); piece.len()];
+                        answer(piece, replies);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Commits messages and gives their replies, or the fault for which none was committed.
+    async fn commit(&mut self, piece: &[Entry]) -> Result<Vec<Reply>, Fault> {
+        if piece.len() > SHORT_BATCH_MAX {
+            let sendings: Vec<&Sending> = piece.iter().map(|entry| &entry.sending).collect();
+            return self.commit_together(&sendings).await;
+        }
+        let mut replies = Vec::with_capacity(piece.len());
+        for entry in piece {
+            match self.commit_one(&entry.sending).await {
+                Ok(reply) => replies.extend(reply),
+                Err(fault) => replies.push(Err(fault)),
+            }
+        }
+        Ok(replies)
+    }
+
+    /// One message: by the shortest route where that can be, or else by the ordinary one.
+    async fn commit_one(&mut self, sending: &Sending) -> Result<Vec<Reply>, Fault> {
+        if let Some(cost) = sending.short_route_cost() {
+            let row = new_row(sending, cost, self.clock.now(), self.new_id());
+            match self.store.accept_one(Judged::of_one(row), self.new_id()).await {
+                Ok(Some(judged)) => return Ok(self.announce(judged)),
+                Err(Interrupted::InDoubt(judged)) => {
+                    if self.was_committed(&judged).await? {
+                        return Ok(self.announce(*judged));
+                    }
+                }
+                // Something stands against it, or against this route: the ordinary one sees what.
+                Ok(None) | Err(Interrupted::Before(_)) => {}
+            }
+        }
+        self.commit_together(&[sending]).await
+    }
+
+    async fn commit_together(&mut self, sendings: &[&Sending]) -> Result<Vec<Reply>, Fault> {
+        let clock = Arc::clone(&self.clock);
+        let decide = |ground| {
+            let new_id = || clock::new_id(&*clock);
+            judge(ground, sendings.iter().copied(), clock.now(), &new_id)
+        };
+        let mut tries = 1;
+        loop {
+            match self.store.commit(sendings, &decide).await {
+                Ok(judged) => return Ok(self.announce(judged)),
+                Err(Interrupted::InDoubt(judged)) => {
+                    if self.was_committed(&judged).await? {
+                        return Ok(self.announce(*judged));
+                    }
+                }
+                Err(Interrupted::Before(fault))
+                    if tries < TRIES_MAX && fault.is_worth_another_try() =>
+                {
+                    tracing::warn!(%fault, "A batch is tried again");
+                }
+                Err(Interrupted::Before(fault)) => return Err(fault),
+            }
+            tries += 1;
+            sleep(REST).await;
+        }
+    }
+
+    /// Asks until the database tells how a transaction in doubt has ended.
+    async fn was_committed(&mut self, judged: &Judged) -> Result<bool, Fault> {
+        let until = Instant::now() + DOUBT_DEADLINE;
+        loop {
+            match self.store.was_committed(judged).await {
+                Ok(was_committed) => return Ok(was_committed),
+                Err(fault) if Instant::now() < until => {
+                    tracing::warn!(%fault, "It is not known yet whether a batch was committed");
+                    sleep(REST).await;
+                }
+                Err(fault) => {
+                    tracing::error!(%fault, "It is not known whether a batch was committed");
+                    return Err(Fault::Unavailable(Unavailable::OutcomeUnknown));
+                }
+            }
+        }
+    }
+
+    /// Tells the worker that there is something to deliver.
+    fn announce(&self, judged: Judged) -> Vec<Reply> {
+        if !judged.charges.is_empty() {
+            self.accepted.notify_one();
+        }
+        judged.replies
+    }
+
+    fn new_id(&self) -> Uuid {
+        clock::new_id(&*self.clock)
+    }
+}
+
+impl Sending {
+    /// What the message costs, if the shortest route can judge it: LIVE, and not free.
+    fn short_route_cost(&self) -> Option<Micros> {
+        let is_live = self.caller.environment == Environment::Live;
+        self.message.cost.ok().filter(|cost| is_live && *cost > Micros::ZERO)
+    }
+}
+
+fn answer(piece: Vec<Entry>, replies: Vec<Reply>) {
+    for (entry, reply) in piece.into_iter().zip(replies) {
+        entry.answer(reply);
+    }
+}
+
+/// Parts of a failed batch that are worth a try by themselves: its teams where one is locked for too
+/// long, halves where one message may be bad. A batch that cannot be divided is given back.
+fn divide(mut piece: Vec<Entry>, fault: &Fault) -> Result<Vec<Vec<Entry>>, Vec<Entry>> {
+    if fault.is_lock_timeout() {
+        let mut by_team: BTreeMap<Uuid, Vec<Entry>> = BTreeMap::new();
+        for entry in piece {
+            by_team.entry(entry.sending.caller.team_id).or_default().push(entry);
+        }
+        let mut parts: Vec<Vec<Entry>> = by_team.into_values().collect();
+        return if parts.len() > 1 { Ok(parts) } else { Err(parts.pop().unwrap_or_default()) };
+    }
+    if piece.len() < 2 || fault.is_unavailable() {
+        return Err(piece);
+    }
+    let rest = piece.split_off(piece.len() / 2);
+    Ok(vec![piece, rest])
+}
