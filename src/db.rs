@@ -19,11 +19,15 @@ use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
     DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    Value,
+    sea_query::{Expr, SimpleExpr},
     sqlx::{
         postgres::PgConnectOptions,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
+
+use uuid::Uuid;
 
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
@@ -140,6 +144,25 @@ impl Db {
     pub async fn is_current(&self) -> Result<bool, DbErr> {
         Ok(Migrator::get_pending_migrations_read_only(&self.read).await?.is_empty())
     }
+}
+
+/// Whether a row's id is one of these: a single parameter, so that the statement's text is fixed.
+pub fn has_id(backend: DbBackend, ids: impl IntoIterator<Item = Uuid>) -> SimpleExpr {
+    if backend == DbBackend::Postgres {
+        return Expr::cust_with_values("id = ANY($1)", [id_list(backend, ids)]);
+    }
+    let text = "id IN (SELECT unhex(value) FROM json_each(?))";
+    Expr::cust_with_values(text, [id_list(backend, ids)])
+}
+
+/// Ids as one parameter: an array, or on `SQLite` a JSON array of their digits.
+pub fn id_list(backend: DbBackend, ids: impl IntoIterator<Item = Uuid>) -> Value {
+    let ids = ids.into_iter();
+    if backend == DbBackend::Postgres {
+        return ids.collect::<Vec<_>>().into();
+    }
+    let ids: Vec<String> = ids.map(|id| id.simple().to_string()).collect();
+    serde_json::json!(ids).to_string().into()
 }
 
 fn options(url: &str, connections: u32, is_reader: bool) -> ConnectOptions {

@@ -79,7 +79,7 @@ impl App {
     ) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
         let (key_uses, uses) = mpsc::channel(KEY_USES_WAITING_MAX);
         let due = Arc::new(Notify::new());
-        let writers = Writers::start(db.writers(), &texts, &clock, &due);
+        let writers = Writers::start(db.writers(), texts, &clock, &due);
         let (keys, prices) = (Keys::default(), Prices::default());
         let app = Self { db, clock, carriers, keys, prices, writers, texts, due, key_uses };
         (Arc::new(app), uses)

@@ -1,6 +1,6 @@
 //! A message, which is its own delivery job: status, due time and lease say what is to be done next.
 
-use sea_orm::entity::prelude::*;
+use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
 use crate::api_key::Environment;
 
@@ -78,7 +78,7 @@ pub enum MessageStatus {
 impl Entity {
     /// Accepted and not settled by a carrier: what may still be refunded. Written as the partial
     /// index `message_waiting` has it, so that both databases use that.
-    pub fn is_waiting() -> sea_orm::sea_query::SimpleExpr {
+    pub fn is_waiting() -> SimpleExpr {
         Expr::cust("status IN ('QUEUED', 'SENDING')")
     }
 

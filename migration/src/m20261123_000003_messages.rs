@@ -63,6 +63,7 @@ impl MigrationTrait for Migration {
                     .col("environment")
                     .col("idempotency_key")
                     .unique()
+                    .and_where(Expr::cust("idempotency_key IS NOT NULL"))
                     .to_owned(),
             )
             .await?;

@@ -1,7 +1,10 @@
 //! Delivery as rows: a message is its own job. The worker claims what is due, which marks the attempt
 //! before any network call, and settles what came of it; what a crash leaves is in the rows.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -10,18 +13,18 @@ use entity::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait, Order, QueryFilter,
-    QueryOrder, QuerySelect, Select,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, Order,
+    QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
     sea_query::{Expr, LockBehavior, LockType, Query},
 };
 use uuid::Uuid;
 
 use super::{Fault, billing, usage};
-use crate::App;
+use crate::{App, db::has_id};
 
 /// Messages that are claimed together; their carriers are called all at once, so that the deadline of
 /// one call bounds them all.
-const CLAIM_MAX: u64 = 50;
+pub const CLAIM_MAX: usize = 256;
 /// How long a claimed message belongs to its worker.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 /// How long a carrier may take to answer: well within the lease.
@@ -52,7 +55,7 @@ pub enum Step {
 }
 
 /// What came of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Sent,
     Delivered,
@@ -76,6 +79,7 @@ pub enum Outcome {
 /// Claims due messages: QUEUED ones whose account may send (R4) become SENDING under a new lease;
 /// SENDING ones whose lease ran out and SENT ones get a new lease.
 pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
+    use message::Column;
     let now = app.clock.now();
     // A look first: an idle server takes no write lock.
     if due(now).one(&app.db.read).await?.is_none() {
@@ -83,7 +87,7 @@ pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
     }
     let txn = app.db.begin_write().await?;
     let due = due(now)
-        .limit(CLAIM_MAX)
+        .limit(CLAIM_MAX as u64)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .all(&txn)
         .await?;
@@ -91,28 +95,17 @@ pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
         return Ok(Vec::new());
     }
     let lease_id = app.new_id();
-    let ids = |step: Step| {
-        due.iter().filter(move |row| step_of(row) == step).map(|row| row.id).collect::<Vec<_>>()
-    };
-    let leased = message::ActiveModel {
-        lease_id: Set(Some(lease_id)),
-        due_at: Set(Some(now + LEASE)),
-        ..Default::default()
-    };
-    let sending = message::ActiveModel {
-        status: Set(MessageStatus::Sending),
-        updated_at: Set(now),
-        ..leased.clone()
-    };
-    for (to, ids) in
-        [(sending, ids(Step::Send)), (leased, [ids(Step::Resume), ids(Step::Report)].concat())]
-    {
-        message::Entity::update_many()
-            .set(to)
-            .filter(message::Column::Id.is_in(ids))
-            .exec(&txn)
-            .await?;
-    }
+    let is_queued = || Expr::col(Column::Status).eq(MessageStatus::Queued);
+    let status = Expr::case(is_queued(), MessageStatus::Sending).finally(Expr::col(Column::Status));
+    let updated_at = Expr::case(is_queued(), now).finally(Expr::col(Column::UpdatedAt));
+    message::Entity::update_many()
+        .col_expr(Column::LeaseId, Expr::value(lease_id))
+        .col_expr(Column::DueAt, Expr::value(now + LEASE))
+        .col_expr(Column::Status, status.into())
+        .col_expr(Column::UpdatedAt, updated_at.into())
+        .filter(has_id(app.db.backend(), due.iter().map(|row| row.id)))
+        .exec(&txn)
+        .await?;
     txn.commit().await?;
     let claimed = due.into_iter().map(|row| {
         let step = step_of(&row);
@@ -148,19 +141,29 @@ fn step_of(row: &message::Model) -> Step {
     }
 }
 
-/// Writes what came of claimed messages, one transaction a team, under the team's lock. A message
-/// whose lease another worker has taken since is left to that one. A team that cannot be settled
-/// does not hold up the others; its leases run out and are claimed again.
+/// Writes what came of claimed messages in one transaction, under the locks of the teams whose money or
+/// usage changes. A message whose lease another worker has taken since is left to that one. A team
+/// that cannot be settled does not hold up the others; its leases run out and are claimed again.
 pub async fn settle(app: &App, settled: Vec<(Claimed, Outcome)>) -> Result<(), Fault> {
     let now = app.clock.now();
+    let settled: Vec<(message::Model, Outcome)> = settled
+        .into_iter()
+        .map(|(claimed, outcome)| {
+            let outcome = given_up(&claimed.message, outcome, now);
+            (claimed.message, outcome)
+        })
+        .collect();
+    let Err(fault) = settle_together(app, &settled).await else { return Ok(()) };
     let mut by_team: BTreeMap<Uuid, Vec<(message::Model, Outcome)>> = BTreeMap::new();
-    for (claimed, outcome) in settled {
-        let outcome = given_up(&claimed.message, outcome, now);
-        by_team.entry(claimed.message.team_id).or_default().push((claimed.message, outcome));
+    for (message, outcome) in settled {
+        by_team.entry(message.team_id).or_default().push((message, outcome));
+    }
+    if by_team.len() < 2 {
+        return Err(fault);
     }
     let mut first_fault = Ok(());
-    for (team_id, settled) in by_team {
-        let result = settle_team(app, team_id, settled).await;
+    for settled in by_team.into_values() {
+        let result = settle_together(app, &settled).await;
         first_fault = first_fault.and(result);
     }
     first_fault
@@ -175,60 +178,90 @@ fn given_up(message: &message::Model, outcome: Outcome, now: DateTime<Utc>) -> O
     outcome
 }
 
-async fn settle_team(
-    app: &App,
-    team_id: Uuid,
-    settled: Vec<(message::Model, Outcome)>,
-) -> Result<(), Fault> {
+async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Result<(), Fault> {
+    let now = app.clock.now();
     let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, team_id).await?;
+    let counts = |outcome: &Outcome| {
+        matches!(outcome, Outcome::Delivered | Outcome::Undelivered { .. } | Outcome::Failed { .. })
+    };
+    let teams = settled.iter().filter(|(_, outcome)| counts(outcome)).map(|(row, _)| row.team_id);
+    let teams = billing::lock_teams(&txn, teams).await?;
+
+    // Messages that share an outcome and a lease share a statement.
+    let mut alike: HashMap<(Option<Uuid>, &Outcome, Option<DateTime<Utc>>), Vec<&message::Model>> =
+        HashMap::new();
+    for (message, outcome) in settled {
+        let due_at = due_after(message, outcome, now);
+        alike.entry((message.lease_id, outcome, due_at)).or_default().push(message);
+    }
     let mut failed = Vec::new();
     let mut counted: BTreeMap<usage::Slot, usage::Figures> = BTreeMap::new();
-    for (message, outcome) in settled {
-        if !write(app, &txn, &message, &outcome).await? {
-            tracing::warn!(message.id = %message.id, "A message was settled by another worker");
-            continue;
-        }
-        let slot = usage::Slot::of(&message, app.clock.now());
-        match (outcome, slot) {
-            (Outcome::Failed { .. }, _) => failed.push(message),
-            (Outcome::Delivered, Some(slot)) => counted.entry(slot).or_default().delivered += 1,
-            (Outcome::Undelivered { .. }, Some(slot)) => {
-                counted.entry(slot).or_default().failed += 1;
+    for ((lease_id, outcome, due_at), messages) in alike {
+        let written = write(app, &txn, lease_id, outcome, due_at, &messages).await?;
+        for message in messages {
+            if !written.contains(&message.id) {
+                tracing::warn!(message.id = %message.id, "A message was settled by another worker");
+                continue;
             }
-            _ => {}
+            let slot = usage::Slot::of(message, now);
+            match (outcome, slot) {
+                (Outcome::Failed { .. }, _) => failed.push(message.id),
+                (Outcome::Delivered, Some(slot)) => counted.entry(slot).or_default().delivered += 1,
+                (Outcome::Undelivered { .. }, Some(slot)) => {
+                    counted.entry(slot).or_default().failed += 1;
+                }
+                _ => {}
+            }
         }
     }
     if !failed.is_empty() {
-        billing::refund(app, &txn, team_id, &failed).await?;
+        billing::refund(app, &txn, &teams, failed).await?;
     }
     usage::add(app, &txn, counted).await?;
     Ok(txn.commit().await?)
 }
 
-/// Writes one outcome; false if the lease is no longer ours.
+/// When the worker has to look at the message again after this outcome.
+fn due_after(
+    message: &message::Model,
+    outcome: &Outcome,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    match outcome {
+        Outcome::Sent => Some(now + REPORT_AFTER),
+        Outcome::Pending => {
+            // In whole steps, so that messages of about one age share a statement.
+            let rest = (now - message.updated_at) / 2;
+            let steps = rest.num_milliseconds() / REPORT_AFTER.num_milliseconds();
+            let rest = REPORT_AFTER * i32::try_from(steps).unwrap_or(i32::MAX);
+            Some(now + rest.clamp(REPORT_AFTER, REPORT_REST_MAX))
+        }
+        _ => None,
+    }
+}
+
+/// Writes one outcome of messages whose lease is still ours, and says which those are.
 async fn write(
     app: &App,
     txn: &DatabaseTransaction,
-    message: &message::Model,
+    lease_id: Option<Uuid>,
     outcome: &Outcome,
-) -> Result<bool, Fault> {
-    let now = app.clock.now();
+    due_at: Option<DateTime<Utc>>,
+    messages: &[&message::Model],
+) -> Result<HashSet<Uuid>, Fault> {
+    let status = match outcome {
+        Outcome::Sent => Some(MessageStatus::Sent),
+        Outcome::Pending => None,
+        Outcome::Delivered => Some(MessageStatus::Delivered),
+        Outcome::Undelivered { .. } => Some(MessageStatus::Undelivered),
+        Outcome::Failed { .. } => Some(MessageStatus::Failed),
+        Outcome::Unknown { .. } => Some(MessageStatus::Unknown),
+    };
     let mut to =
-        message::ActiveModel { lease_id: Set(None), due_at: Set(None), ..Default::default() };
-    match outcome {
-        Outcome::Sent => {
-            to.status = Set(MessageStatus::Sent);
-            to.due_at = Set(Some(now + REPORT_AFTER));
-        }
-        Outcome::Pending => {
-            let rest = (now - message.updated_at) / 2;
-            to.due_at = Set(Some(now + rest.clamp(REPORT_AFTER, REPORT_REST_MAX)));
-        }
-        Outcome::Delivered => to.status = Set(MessageStatus::Delivered),
-        Outcome::Undelivered { .. } => to.status = Set(MessageStatus::Undelivered),
-        Outcome::Failed { .. } => to.status = Set(MessageStatus::Failed),
-        Outcome::Unknown { .. } => to.status = Set(MessageStatus::Unknown),
+        message::ActiveModel { lease_id: Set(None), due_at: Set(due_at), ..Default::default() };
+    if let Some(status) = status {
+        to.status = Set(status);
+        to.updated_at = Set(app.clock.now());
     }
     if let Outcome::Undelivered { code, text }
     | Outcome::Failed { code, text }
@@ -237,14 +270,12 @@ async fn write(
         to.error_code = Set(Some(code.clone()));
         to.error_message = Set(Some(text.clone()));
     }
-    if *outcome != Outcome::Pending {
-        to.updated_at = Set(now);
-    }
-    let updated = message::Entity::update_many()
+    let ids = messages.iter().map(|message| message.id);
+    let mut update = message::Entity::update_many()
         .set(to)
-        .filter(message::Column::Id.eq(message.id))
-        .filter(message::Column::LeaseId.eq(message.lease_id))
-        .exec(txn)
-        .await?;
-    Ok(updated.rows_affected == 1)
+        .filter(has_id(app.db.backend(), ids))
+        .filter(message::Column::LeaseId.eq(lease_id));
+    let update = QueryTrait::query(&mut update).returning_col(message::Column::Id).to_owned();
+    let rows = txn.query_all(&update).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
 }

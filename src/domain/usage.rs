@@ -145,45 +145,49 @@ fn amount(micros: i64) -> Result<Micros, Fault> {
     Micros::new(micros).ok_or_else(|| bad_input(message))
 }
 
-/// Counts events in the transaction that they are part of, under the lock of their team. Slots are
-/// written in order, so that two transactions never wait for each other.
+/// Counts events in the transaction that they are part of, under the lock of their team: one statement
+/// for all slots, in their order.
 pub async fn add<C: ConnectionTrait>(
     app: &App,
     txn: &C,
     counted: BTreeMap<Slot, Figures>,
 ) -> Result<(), Fault> {
     use usage_day::Column;
-    for (slot, figures) in counted {
-        let row = usage_day::ActiveModel {
-            account_id: Set(slot.account_id),
-            day: Set(slot.day),
-            channel: Set(slot.channel),
-            country: Set(slot.country),
-            team_id: Set(slot.team_id),
-            messages: Set(figures.messages),
-            segments: Set(figures.segments),
-            delivered: Set(figures.delivered),
-            failed: Set(figures.failed),
-            charged_micros: Set(figures.charged_micros),
-            refunded_micros: Set(figures.refunded_micros),
-            updated_at: Set(app.clock.now()),
-        };
-        let sums = [
-            (Column::Messages, figures.messages),
-            (Column::Segments, figures.segments),
-            (Column::Delivered, figures.delivered),
-            (Column::Failed, figures.failed),
-            (Column::ChargedMicros, figures.charged_micros),
-            (Column::RefundedMicros, figures.refunded_micros),
-        ]
-        .map(|(column, more)| (column, Expr::col((usage_day::Entity, column)).add(more)));
-        let add_up =
-            OnConflict::columns([Column::AccountId, Column::Day, Column::Channel, Column::Country])
-                .values(sums)
-                .update_column(Column::UpdatedAt)
-                .to_owned();
-        usage_day::Entity::insert(row).on_conflict(add_up).exec_without_returning(txn).await?;
+    if counted.is_empty() {
+        return Ok(());
     }
+    let rows = counted.into_iter().map(|(slot, figures)| usage_day::ActiveModel {
+        account_id: Set(slot.account_id),
+        day: Set(slot.day),
+        channel: Set(slot.channel),
+        country: Set(slot.country),
+        team_id: Set(slot.team_id),
+        messages: Set(figures.messages),
+        segments: Set(figures.segments),
+        delivered: Set(figures.delivered),
+        failed: Set(figures.failed),
+        charged_micros: Set(figures.charged_micros),
+        refunded_micros: Set(figures.refunded_micros),
+        updated_at: Set(app.clock.now()),
+    });
+    let sums = [
+        Column::Messages,
+        Column::Segments,
+        Column::Delivered,
+        Column::Failed,
+        Column::ChargedMicros,
+        Column::RefundedMicros,
+    ]
+    .map(|column| {
+        let more = Expr::col(("excluded", column));
+        (column, Expr::col((usage_day::Entity, column)).add(more))
+    });
+    let add_up =
+        OnConflict::columns([Column::AccountId, Column::Day, Column::Channel, Column::Country])
+            .values(sums)
+            .update_column(Column::UpdatedAt)
+            .to_owned();
+    usage_day::Entity::insert_many(rows).on_conflict(add_up).exec_without_returning(txn).await?;
     Ok(())
 }
 

@@ -8,6 +8,9 @@ use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject,
 
 use crate::domain::{Failure, Fault, Refusal};
 
+/// When a request that was UNAVAILABLE is worth another try.
+pub const RETRY_AFTER_SECONDS: i32 = 1;
+
 /// The codes that a top-level error can have, in `extensions.code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -75,6 +78,10 @@ pub fn settle(mut error: ServerError, request_id: &str) -> ServerError {
     error.message = message;
     error.source = None;
     set_code(&mut error, code);
+    if code == Code::Unavailable {
+        let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+        extensions.set("retryAfterSeconds", RETRY_AFTER_SECONDS);
+    }
     error
 }
 

@@ -8,6 +8,7 @@ use async_graphql::{
     dataloader::DataLoader,
 };
 use entity::api_key::Role;
+use moka::future::Cache;
 
 use crate::{
     App,
@@ -67,6 +68,16 @@ pub struct Api {
     app: Arc<App>,
     schema: TollgateSchema,
     shapes: Arc<Shapes>,
+    /// Documents that passed validation, by their text. Limits and roles are checked each time.
+    documents: Cache<String, Arc<ExecutableDocument>>,
+}
+
+/// Bytes that known documents take at most, as estimated.
+const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// A parsed document takes many times the bytes of its text.
+fn bytes_of(text: &str) -> u32 {
+    u32::try_from(4_096 + 32 * text.len()).unwrap_or(u32::MAX)
 }
 
 struct Shapes {
@@ -112,7 +123,11 @@ impl Api {
             main_account: shape_of(&schema, Viewpoint::Role(Role::MainAccount)).await,
             sub_account: shape_of(&schema, Viewpoint::Role(Role::SubAccount)).await,
         };
-        Self { app, schema, shapes: Arc::new(shapes) }
+        let documents = Cache::builder()
+            .max_capacity(DOCUMENTS_BYTES_MAX)
+            .weigher(|text: &String, _| bytes_of(text))
+            .build();
+        Self { app, schema, shapes: Arc::new(shapes), documents }
     }
 
     /// Executes a request of this caller, who waits as long as its `patience`. `request_id` is what is
@@ -129,9 +144,10 @@ impl Api {
             let message = format!("A query has at most {} characters.", cost::QUERY_CHARS_MAX);
             return Answer::refused(error(Code::QueryTooLarge, message));
         }
-        let document = match async_graphql::parser::parse_query(&query) {
+        let known = self.documents.get(&query).await;
+        let document = match known.clone().map_or_else(|| parse(&query), Ok) {
             Ok(document) => document,
-            Err(failure) => return Answer::refused(parse_failure(&failure.into())),
+            Err(refused) => return Answer::refused(refused),
         };
         let shape = self.shapes.of(caller.role());
         let checked = cost::check_cost(&document)
@@ -144,9 +160,9 @@ impl Api {
             return Answer::refused(refused);
         }
 
-        let mut request = Request::new(query).variables(variables.clone());
+        let mut request = Request::new(query.as_str()).variables(variables.clone());
         request.operation_name.clone_from(&operation_name);
-        request.set_parsed_query(document.clone());
+        request.set_parsed_query((*document).clone());
         let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone() };
         let request = request
             .data(Viewpoint::Role(caller.role()))
@@ -159,6 +175,9 @@ impl Api {
             || response.errors.iter().any(|error| !error.path.is_empty());
         if !was_executed {
             return Answer::Refused(response.errors.into_iter().map(invalid).collect());
+        }
+        if known.is_none() {
+            self.documents.insert(query, Arc::clone(&document)).await;
         }
         let operation_name = operation_name.as_deref();
         mend::mend(&mut response, &document, operation_name, &variables, &self.shapes.full);
@@ -188,6 +207,11 @@ async fn shape_of(schema: &TollgateSchema, viewpoint: Viewpoint) -> Shape {
     let answer = schema.execute(Request::new(shape::INTROSPECTION).data(viewpoint)).await;
     let answer = answer.data.into_json().expect("introspection is plain JSON");
     Shape::read(answer).expect("introspection answers what was asked")
+}
+
+fn parse(query: &str) -> Result<Arc<ExecutableDocument>, ServerError> {
+    let document = async_graphql::parser::parse_query(query);
+    document.map(Arc::new).map_err(|failure| parse_failure(&failure.into()))
 }
 
 /// The parser's errors draw pictures and echo the query; one line with a position is enough.

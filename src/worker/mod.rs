@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -13,12 +16,17 @@ use crate::{
     carrier::{Report, SendError},
     domain::{
         Fault, authentication,
-        delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
+        delivery::{self, CARRIER_DEADLINE, CLAIM_MAX, Claimed, Outcome, Step},
     },
 };
 
 /// How long the worker rests when nothing woke it: rows of other processes are found this late.
 const POLL_EVERY: Duration = Duration::from_millis(200);
+/// The least rest between two rounds, so that messages that come one by one are delivered in batches.
+const REST_MIN: Duration = Duration::from_millis(20);
+/// While messages are being accepted, the worker rests so many times as long as it worked: accepting
+/// goes first, and delivery keeps this share of the database.
+const RESTS_WHILE_BUSY: u32 = 4;
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
@@ -26,19 +34,24 @@ const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 pub async fn run(app: Arc<App>, mut key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         note_key_uses(&app, &mut key_uses).await;
-        let rest = match deliver_due(&app).await {
+        let (begun, batches) = (Instant::now(), app.writers.batches());
+        let delivered = deliver_due(&app).await;
+        let is_busy = app.writers.batches() != batches;
+        let least = if is_busy { begun.elapsed() * RESTS_WHILE_BUSY } else { Duration::ZERO };
+        let rest = match delivered {
             // More may be due than one claim takes.
-            Ok(claimed) if claimed > 0 => continue,
+            Ok(CLAIM_MAX..) => Duration::ZERO,
             Ok(_) => POLL_EVERY,
             Err(fault) => {
                 tracing::error!(%fault, "Due messages could not be delivered; trying again");
                 REST_AFTER_FAULT
             }
         };
+        let least = if rest.is_zero() { least } else { least.max(REST_MIN) };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = app.due.notified() => {}
-            () = tokio::time::sleep(rest) => {}
+            () = async { sleep(least).await; app.due.notified().await } => {}
+            () = sleep(rest.max(least)) => {}
         }
     }
     note_key_uses(&app, &mut key_uses).await;

@@ -22,3 +22,4 @@ mod schema;
 mod sub_account;
 mod team;
 mod usage;
+mod writer;

@@ -306,7 +306,7 @@ async fn a_test_key_moves_no_money(#[values(Sqlite, Postgres)] database: Databas
 async fn without_a_carrier_live_messages_are_refused(
     #[values(Sqlite, Postgres)] database: Database,
 ) {
-    let setup = Setup { has_carriers: false };
+    let setup = Setup { has_carriers: false, ..Setup::default() };
     let Some(t) = TestApp::start_with(database, setup).await else { return };
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;

@@ -15,15 +15,17 @@
 //! - [`refund`]: back once, in full, what reached no provider (R12).
 //! - [`deposit`]: top-ups and adjustments by operators.
 
+use std::collections::BTreeSet;
+
 use entity::{account, ledger_entry, team};
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter,
-    QuerySelect, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
 use uuid::Uuid;
 
 use super::Fault;
-use crate::{App, money::Micros};
+use crate::{App, db::has_id, money::Micros};
 
 mod accept;
 mod batch;
@@ -48,6 +50,19 @@ pub async fn lock_team(
     team_id: Uuid,
 ) -> Result<Option<team::Model>, Fault> {
     Ok(team::Entity::find_by_id(team_id).lock_exclusive().one(txn).await?)
+}
+
+/// Locks several teams, in id order, until the transaction ends.
+pub async fn lock_teams(
+    txn: &DatabaseTransaction,
+    teams: impl IntoIterator<Item = Uuid>,
+) -> Result<Vec<team::Model>, Fault> {
+    let teams: BTreeSet<Uuid> = teams.into_iter().collect();
+    if teams.is_empty() {
+        return Ok(Vec::new());
+    }
+    let teams = team::Entity::find().filter(has_id(txn.get_database_backend(), teams));
+    Ok(teams.order_by_asc(team::Column::Id).lock_exclusive().all(txn).await?)
 }
 
 /// Movements of one locked team's balance, collected and then written together.

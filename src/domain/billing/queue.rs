@@ -124,6 +124,7 @@ pub(super) struct Queue {
     arrived: Notify,
     /// How long a batch takes, on average of late; 0 before the first.
     batch_micros: AtomicU64,
+    batches: AtomicU64,
 }
 
 #[derive(Default)]
@@ -180,6 +181,7 @@ impl Queue {
                 let mut state = self.state();
                 let batch = state.take();
                 if !batch.is_empty() {
+                    self.batches.fetch_add(1, Ordering::Relaxed);
                     return Some(batch);
                 }
                 if state.is_closed {
@@ -196,13 +198,22 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// Whether somebody waits.
-    pub fn is_busy(&self) -> bool {
-        !self.state().waiting.is_empty()
+    /// Batches begun so far.
+    pub fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// Messages that wait.
+    pub fn waiting(&self) -> usize {
+        self.state().waiting.len()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.state().is_closed
     }
 
     /// Notes how long a batch took.
-    pub fn note_batch(&self, took: Duration) {
+    pub fn note_batch_time(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let before = self.batch_micros.load(Ordering::Relaxed);
         self.batch_micros.store(before - before / 8 + took / 8, Ordering::Relaxed);

@@ -6,16 +6,18 @@ use std::collections::{BTreeMap, HashMap};
 use entity::{
     ledger_entry::LedgerKind,
     message::{self, MessageStatus},
+    team,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, Order, QueryFilter,
-    QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, FromQueryResult, Order,
+    QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 use uuid::Uuid;
 
 use super::{Cause, Movements, add_to_total_spent, lock_team};
 use crate::{
     App,
+    db::{has_id, id_list},
     domain::{Fault, account::stored, usage},
     money::Micros,
 };
@@ -23,21 +25,26 @@ use crate::{
 /// Messages that are canceled with one statement.
 const CANCEL_BATCH: u64 = 500;
 
-/// Pays back messages of one team that have just been set to a status that means refunded, in the
-/// same transaction and under the team's lock.
+/// Pays back messages that have just been set to a status that means refunded, in the same
+/// transaction and under the locks of their `teams`. What was paid back before is left alone.
 pub async fn refund(
     app: &App,
     txn: &DatabaseTransaction,
-    team_id: Uuid,
-    messages: &[message::Model],
+    teams: &[team::Model],
+    messages: Vec<Uuid>,
 ) -> Result<(), Fault> {
-    let team = lock_team(txn, team_id).await?.ok_or(Fault::Broken("a message's team exists"))?;
-    let mut movements = Movements::of(app, &team);
-    let mut by_account: HashMap<Uuid, Micros> = HashMap::new();
-    let mut paid_back = Vec::new();
+    let now = app.clock.now();
+    let backend = app.db.backend();
+    let values = [id_list(backend, messages), now.into()];
+    let mark = Statement::from_sql_and_values(backend, app.texts.mark_refunded, values);
+    let rows = message::Model::find_by_statement(mark).all(txn).await?;
+
+    let mut by_team: HashMap<Uuid, Movements> =
+        teams.iter().map(|team| (team.id, Movements::of(app, team))).collect();
+    let mut by_account: BTreeMap<Uuid, Micros> = BTreeMap::new();
     let mut counted: BTreeMap<usage::Slot, usage::Figures> = BTreeMap::new();
-    for row in messages {
-        if let Some(slot) = usage::Slot::of(row, app.clock.now()) {
+    for row in rows {
+        if let Some(slot) = usage::Slot::of(&row, now) {
             let figures = counted.entry(slot).or_default();
             figures.failed += 1;
             figures.refunded_micros += row.cost_micros;
@@ -51,25 +58,20 @@ pub async fn refund(
             message_id: Some(row.id),
             ..Cause::default()
         };
-        movements
+        by_team
+            .get_mut(&row.team_id)
+            .ok_or(Fault::Broken("the team of a refund is locked"))?
             .add(LedgerKind::Refund, cost, cause)
             .ok_or(Fault::Broken("a refund returns what the balance once held"))?;
         let sum = by_account.entry(row.account_id).or_default();
         *sum = sum.checked_add(cost).ok_or(Fault::Broken("refunds fit the bound of money"))?;
-        paid_back.push(row.id);
     }
-
-    movements.write(txn).await?;
+    for movements in by_team.into_values() {
+        movements.write(txn).await?;
+    }
     for (account_id, sum) in by_account {
         add_to_total_spent(app, txn, account_id, -sum).await?;
     }
-    let refunded =
-        message::ActiveModel { refunded_at: Set(Some(app.clock.now())), ..Default::default() };
-    message::Entity::update_many()
-        .set(refunded)
-        .filter(message::Column::Id.is_in(paid_back))
-        .exec(txn)
-        .await?;
     usage::add(app, txn, counted).await
 }
 
@@ -108,10 +110,12 @@ pub async fn cancel_queued(
         // The worker may have claimed some in the meantime: those are on their way.
         let rows = message::Entity::update_many()
             .set(canceled)
-            .filter(message::Column::Id.is_in(ids))
+            .filter(has_id(app.db.backend(), ids))
             .filter(message::Column::Status.eq(MessageStatus::Queued))
             .exec_with_returning(txn)
             .await?;
-        refund(app, txn, team_id, &rows).await?;
+        let team =
+            lock_team(txn, team_id).await?.ok_or(Fault::Broken("an account's team exists"))?;
+        refund(app, txn, &[team], rows.iter().map(|row| row.id).collect()).await?;
     }
 }

@@ -58,14 +58,14 @@ impl Writers {
     /// Starts a writer on each of these ways to the database. `accepted` is woken after every commit.
     pub fn start(
         dbs: Vec<WriterDb>,
-        texts: &Texts,
+        texts: Texts,
         clock: &Arc<dyn Clock>,
         accepted: &Arc<Notify>,
     ) -> Self {
         let queues: Vec<Arc<Queue>> = dbs.iter().map(|_| Arc::default()).collect();
         let tasks = dbs.into_iter().zip(&queues).map(|(db, queue)| {
             let writer = Writer {
-                store: Store::new(db, texts.clone()),
+                store: Store::new(db, texts),
                 clock: Arc::clone(clock),
                 queue: Arc::clone(queue),
                 accepted: Arc::clone(accepted),
@@ -89,9 +89,19 @@ impl Writers {
         queue.push(caller, messages, patience)
     }
 
-    /// Whether messages wait to be judged: other work on the database should hold back.
-    pub fn are_busy(&self) -> bool {
-        self.queues.iter().any(|queue| queue.is_busy())
+    /// Batches begun so far. While it grows, other work on the database should hold back.
+    pub fn batches(&self) -> u64 {
+        self.queues.iter().map(|queue| queue.batches()).sum()
+    }
+
+    /// Messages that wait to be judged.
+    pub fn waiting(&self) -> usize {
+        self.queues.iter().map(|queue| queue.waiting()).sum()
+    }
+
+    /// Whether nothing more is taken.
+    pub fn are_closed(&self) -> bool {
+        self.queues.iter().all(|queue| queue.is_closed())
     }
 
     /// Takes nothing more, and works off what waits.
@@ -132,7 +142,7 @@ impl Writer {
             let Some(batch) = self.queue.next_batch().await else { return };
             let begun = Instant::now();
             self.work_off(batch).await;
-            self.queue.note_batch(begun.elapsed());
+            self.queue.note_batch_time(begun.elapsed());
         }
     }
 

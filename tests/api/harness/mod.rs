@@ -31,6 +31,7 @@ use tollgate::{
     domain::{
         api_key::{self, NewApiKey},
         audit,
+        billing::Texts,
         caller::OperatorCaller,
     },
     http, worker,
@@ -89,6 +90,14 @@ impl Carrier for WatchedCarrier {
 #[derive(Clone, Copy)]
 pub struct Setup {
     pub has_carriers: bool,
+    /// Other statements for money than the program's own: a planted fault.
+    pub texts: Option<Texts>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { has_carriers: true, texts: None }
+    }
 }
 
 pub struct TestApp {
@@ -102,7 +111,7 @@ pub struct TestApp {
     key_uses: mpsc::Receiver<Uuid>,
     statements: Arc<AtomicUsize>,
     /// Deleted with the test.
-    _folder: tempfile::TempDir,
+    _folder: Arc<tempfile::TempDir>,
 }
 
 /// A team made by [`TestApp::team`].
@@ -158,17 +167,47 @@ impl Answer {
 impl TestApp {
     /// A fresh app; `None`, loudly, where PostgreSQL is asked for and not to be had.
     pub async fn start(database: Database) -> Option<Self> {
-        Self::start_with(database, Setup { has_carriers: true }).await
+        Self::start_with(database, Setup::default()).await
     }
 
     pub async fn start_with(database: Database, setup: Setup) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let url = match database {
             Sqlite => sqlite_url(folder.path()),
             Postgres => postgres::new_database().await?,
         };
+        let clock = Arc::new(StepClock(Mutex::new(NOON.parse().expect("a time"))));
+        let mut t = Self::open(url, clock, Arc::default(), setup, folder).await;
+        let operator = OperatorCaller::on_the_command_line();
+        let new = NewApiKey {
+            name: "Test".to_owned(),
+            environment: entity::api_key::Environment::Live,
+            expires_at: None,
+        };
+        let made = api_key::create_for_operator(&t.app, &operator, new).await;
+        let (_, operator) = made.expect("an operator's key");
+        operator.reveal().clone_into(&mut t.operator);
+        Some(t)
+    }
+
+    /// Another process on the same database, with the same time and carrier.
+    pub async fn beside(&self, setup: Setup) -> Self {
+        let (clock, carrier) = (Arc::clone(&self.clock), Arc::clone(&self.carrier));
+        let folder = Arc::clone(&self._folder);
+        let mut other = Self::open(self.url.clone(), clock, carrier, setup, folder).await;
+        other.operator.clone_from(&self.operator);
+        other
+    }
+
+    async fn open(
+        url: String,
+        clock: Arc<StepClock>,
+        carrier: Arc<WatchedCarrier>,
+        setup: Setup,
+        folder: Arc<tempfile::TempDir>,
+    ) -> Self {
         let mut db = Db::connect(&url, 8).await.expect("the database opens");
-        if database == Sqlite {
+        if db.backend() == DbBackend::Sqlite {
             db.migrate().await.expect("the migrations run");
         }
         let statements = Arc::new(AtomicUsize::new(0));
@@ -178,34 +217,17 @@ impl TestApp {
                 statements.fetch_add(1, Ordering::Relaxed);
             });
         }
-        let clock = Arc::new(StepClock(Mutex::new(NOON.parse().expect("a time"))));
-        let carrier = Arc::new(WatchedCarrier::default());
         let carriers = if setup.has_carriers {
             Carriers::all(&(Arc::clone(&carrier) as Arc<dyn Carrier>))
         } else {
             Carriers::none()
         };
-        let (app, key_uses) = App::new(db, Arc::clone(&clock) as Arc<dyn Clock>, carriers);
+        let texts = setup.texts.unwrap_or_else(|| Texts::of(db.backend()));
+        let time = Arc::clone(&clock) as Arc<dyn Clock>;
+        let (app, key_uses) = App::with_texts(db, time, carriers, texts);
         let router = http::router(Arc::clone(&app), CancellationToken::new()).await;
-        let operator = OperatorCaller::on_the_command_line();
-        let new = NewApiKey {
-            name: "Test".to_owned(),
-            environment: entity::api_key::Environment::Live,
-            expires_at: None,
-        };
-        let made = api_key::create_for_operator(&app, &operator, new).await;
-        let (_, operator) = made.expect("an operator's key");
-        Some(Self {
-            app,
-            clock,
-            carrier,
-            operator: operator.reveal().to_owned(),
-            url,
-            router,
-            key_uses,
-            statements,
-            _folder: folder,
-        })
+        let operator = String::new();
+        Self { app, clock, carrier, operator, url, router, key_uses, statements, _folder: folder }
     }
 
     /// Delivers whatever is due, also in the hours to come, then audits the books.

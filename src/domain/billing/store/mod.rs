@@ -18,7 +18,7 @@ use sqlite::SQLITE;
 
 /// The statements of the accept path and of refunds, as a value: the tests plant faults by swapping
 /// single ones, and see their checks fail.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Texts {
     /// Locks the batch's teams in id order. Empty on `SQLite`, where BEGIN IMMEDIATE is the lock.
     pub lock_teams: &'static str,

@@ -113,7 +113,7 @@ pub const POSTGRES: Texts = Texts {
                 charged_micros = u.charged_micros + excluded.charged_micros, \
                 updated_at = excluded.updated_at) \
             SELECT 1 FROM paid",
-    mark_refunded: "UPDATE message SET refunded_at = $2 \
+    mark_refunded: "UPDATE message SET refunded_at = CASE WHEN cost_micros > 0 THEN $2::timestamptz END \
                     WHERE id = ANY($1) AND refunded_at IS NULL RETURNING *",
 };
 

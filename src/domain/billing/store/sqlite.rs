@@ -57,7 +57,7 @@ pub const SQLITE: Texts = Texts {
               FROM json_each($4) AS c WHERE team.id = unhex(c.value ->> 0) \
                 AND team.balance_micros = c.value ->> 1",
     accept_one: "",
-    mark_refunded: "UPDATE message SET refunded_at = $2 \
+    mark_refunded: "UPDATE message SET refunded_at = CASE WHEN cost_micros > 0 THEN $2 END \
                     WHERE id IN (SELECT unhex(value) FROM json_each($1)) \
                     AND refunded_at IS NULL RETURNING *",
 };

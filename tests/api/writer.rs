@@ -1,0 +1,409 @@
+//! The group commit: what a send is judged by while it waits for its turn, what a full queue says,
+//! who is charged when somebody hangs up, and what a failing batch leaves behind.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use rstest::rstest;
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tollgate::domain::billing::{self, Texts, WAITING_OF_TEAM_MAX};
+
+use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
+
+/// Takes the team's lock, as a change of its settings does.
+async fn lock(t: &TestApp, team: &TestTeam) -> DatabaseTransaction {
+    let txn = t.app.db.begin_write().await.expect("a transaction begins");
+    let id = team.id.parse().expect("an id");
+    billing::lock_team(&txn, id).await.expect("the lock is free").expect("the team is there");
+    txn
+}
+
+fn send_at_once(t: &Arc<TestApp>, key: &str, count: usize) -> Vec<JoinHandle<Answer>> {
+    let sends = (0..count).map(|_| {
+        let (t, key) = (Arc::clone(t), key.to_owned());
+        tokio::spawn(
+            async move { t.send(&key, json!({ "to": "+12025550123", "text": "Hi" })).await },
+        )
+    });
+    sends.collect()
+}
+
+/// Waits until a writer stands before a lock; on `SQLite`, whose lock is not to be seen, until whatever
+/// can run has run.
+async fn until_a_writer_waits(t: &TestApp) {
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock'";
+    let is_postgres = t.app.db.backend() == sea_orm::DbBackend::Postgres;
+    for _ in 0..1_000 {
+        if is_postgres && t.number(waits).await > 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(!is_postgres, "no writer waits for the lock");
+}
+
+async fn all(sends: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    join_all(sends).await.into_iter().map(|answer| answer.expect("an answer")).collect()
+}
+
+/// R10, R20: what is committed under the lock before a send is judged counts for it, by the short route
+/// (one message) as by the ordinary one (many).
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_is_judged_by_what_was_committed_before_its_turn(
+    #[values(Sqlite, Postgres)] database: Database,
+    #[values(1, 2, 7)] count: usize,
+    #[values(
+        ("UPDATE api_key SET revoked_at = created_at WHERE id = '{key}'", "UNAUTHENTICATED"),
+        ("UPDATE api_key SET grace_ends_at = created_at WHERE id = '{key}'", "UNAUTHENTICATED"),
+        ("UPDATE account SET credit_limit_micros = 0 WHERE id = '{account}'", "CREDIT_LIMIT_REACHED"),
+        ("UPDATE account SET status = 'SUSPENDED' WHERE id = '{account}'", "ACCOUNT_SUSPENDED")
+    )]
+    change: (&str, &str),
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    assert!(t.sends(&sub.key).await, "the writer's connection stands");
+    let t = Arc::new(t);
+    let before = t.number("SELECT COUNT(*) FROM message").await;
+
+    let txn = lock(&t, &team).await;
+    let sends = send_at_once(&t, &sub.key, count);
+    until_a_writer_waits(&t).await;
+    let id = |id: &str| match database {
+        Postgres => format!("'{id}'"),
+        Sqlite => format!("x'{}'", id.replace('-', "")),
+    };
+    let sql = change.0.replace("'{key}'", &id(&sub.key_id)).replace("'{account}'", &id(&sub.id));
+    txn.execute_unprepared(&sql).await.expect("the change is made");
+    txn.commit().await.expect("the change is committed");
+
+    for answer in all(sends).await {
+        let code = if answer.codes().is_empty() { answer.refusals() } else { answer.codes() };
+        assert_eq!(code, [change.1]);
+    }
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, before);
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, before);
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
+
+/// A raised limit unblocks what waits, and a top-up pays for it.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_is_paid_by_what_came_in_before_its_turn(
+    #[values(Sqlite, Postgres)] database: Database,
+    #[values(1, 7)] count: usize,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(1).await;
+    assert!(t.sends(&team.key).await, "the balance pays for one");
+    let t = Arc::new(t);
+
+    let txn = lock(&t, &team).await;
+    let sends = send_at_once(&t, &team.key, count);
+    until_a_writer_waits(&t).await;
+    txn.rollback().await.expect("the lock is released");
+    let refused = all(sends).await;
+    assert!(refused.iter().all(|answer| answer.refusals() == ["INSUFFICIENT_BALANCE"]));
+
+    assert_eq!(t.top_up(&team, json!(count), "refill").await.refusals(), [""; 0]);
+    let accepted = all(send_at_once(&t, &team.key, count + 3)).await;
+    let accepted = accepted.iter().filter(|answer| answer.refusals().is_empty()).count();
+    assert_eq!(accepted, count);
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
+
+/// Who hangs up before a writer has taken the message is not charged; whose message was taken is, and
+/// finds it by its key.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_up_in_time_is_not_charged(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    assert!(t.sends(&team.key).await, "the writer's connection stands");
+    let t = Arc::new(t);
+    let keyed = |key: &str| json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": key });
+    let send = |key: &'static str| {
+        let (t, own, input) = (Arc::clone(&t), team.key.clone(), keyed(key));
+        tokio::spawn(async move { t.send(&own, input).await })
+    };
+
+    let txn = lock(&t, &team).await;
+    let taken = send("taken");
+    while t.app.writers.batches() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let waiting = send("waiting");
+    while t.app.writers.waiting() < 1 {
+        tokio::task::yield_now().await;
+    }
+    taken.abort();
+    waiting.abort();
+    assert!(taken.await.is_err() && waiting.await.is_err(), "both have hung up");
+    txn.rollback().await.expect("the lock is released");
+    assert!(t.sends(&team.key).await, "the writer goes on");
+
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 3);
+    for (key, replayed) in [("taken", true), ("waiting", false)] {
+        let answer = t.send(&team.key, keyed(key)).await;
+        assert_eq!(answer.data()["sendMessage"]["replayed"], replayed, "{key}");
+    }
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 4);
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
+
+const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
+                         { message { id } errors { code message } } }";
+
+fn hundred(name: &str) -> Value {
+    let message = |number| {
+        let key = format!("{name}-{number}");
+        json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": key })
+    };
+    json!({ "input": (0..100).map(message).collect::<Vec<_>>() })
+}
+
+/// A full queue refuses at once, a whole call or nothing of it, and leaves room for other teams.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_team_fills_half_of_the_queue_at_most(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other) = (t.team(1_000_000).await, t.team(1_000).await);
+    assert!(t.sends(&team.key).await && t.sends(&other.key).await, "the connections stand");
+    let t = Arc::new(t);
+    let txn = lock(&t, &team).await;
+    let first = send_at_once(&t, &team.key, 1);
+    while t.app.writers.batches() < 3 {
+        tokio::task::yield_now().await;
+    }
+
+    let calls = WAITING_OF_TEAM_MAX / 100;
+    let filling: Vec<_> = (0..calls)
+        .map(|call| {
+            let (t, key) = (Arc::clone(&t), team.key.clone());
+            let variables = hundred(&format!("call-{call}"));
+            tokio::spawn(async move { t.ask_with(&key, SEND_MANY, variables).await })
+        })
+        .collect();
+    while t.app.writers.waiting() < calls * 100 {
+        tokio::task::yield_now().await;
+    }
+    let refused = t.ask_with(&team.key, SEND_MANY, hundred("late")).await;
+    let payloads = refused.data()["sendMessages"].as_array().expect("a list").clone();
+    let rest = send_at_once(&t, &team.key, WAITING_OF_TEAM_MAX % 100);
+    while t.app.writers.waiting() < WAITING_OF_TEAM_MAX {
+        tokio::task::yield_now().await;
+    }
+    let single = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+    let others = send_at_once(&t, &other.key, 1);
+    txn.rollback().await.expect("the lock is released");
+
+    assert_eq!(payloads.len(), 100);
+    assert!(payloads.iter().all(|payload| payload["errors"][0]["code"] == "OVERLOADED"));
+    assert_eq!(single.codes(), ["UNAVAILABLE"]);
+    assert_eq!(single.body["errors"][0]["extensions"]["retryAfterSeconds"], 1);
+    for answer in all(filling).await {
+        let payloads = answer.data()["sendMessages"].as_array().expect("a list").clone();
+        assert!(payloads.iter().all(|payload| payload["errors"] == json!([])));
+    }
+    for answer in [all(first).await, all(rest).await, all(others).await].into_iter().flatten() {
+        assert_eq!(answer.refusals(), [""; 0]);
+    }
+    let expected = i64::try_from(WAITING_OF_TEAM_MAX).expect("a small number") + 4;
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, expected);
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
+
+/// A list has at most 100 messages; an empty one is answered with an empty one.
+#[rstest]
+#[tokio::test]
+async fn a_call_takes_from_none_to_a_hundred(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+
+    let none = t.ask_with(&team.key, SEND_MANY, json!({ "input": [] })).await;
+    assert_eq!(none.data()["sendMessages"], json!([]));
+    let before = t.everything().await;
+    let mut many = hundred("many");
+    let one_more = many["input"][0].clone();
+    many["input"].as_array_mut().expect("a list").push(one_more);
+    assert_eq!(t.ask_with(&team.key, SEND_MANY, many).await.codes(), ["BAD_USER_INPUT"]);
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// What waits when the server stops is still answered; what comes later is not taken.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_writer_works_off_what_waits(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    assert!(t.sends(&team.key).await, "the writer's connection stands");
+    let t = Arc::new(t);
+    let txn = lock(&t, &team).await;
+    let first = send_at_once(&t, &team.key, 1);
+    while t.app.writers.batches() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let waiting = send_at_once(&t, &team.key, 20);
+    while t.app.writers.waiting() < 20 {
+        tokio::task::yield_now().await;
+    }
+
+    let closing = {
+        let t = Arc::clone(&t);
+        tokio::spawn(async move { t.app.writers.close().await })
+    };
+    while !t.app.writers.are_closed() {
+        tokio::task::yield_now().await;
+    }
+    let late = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+    txn.rollback().await.expect("the lock is released");
+    closing.await.expect("the writer ends");
+
+    assert_eq!(late.codes(), ["UNAVAILABLE"]);
+    for answer in [all(first).await, all(waiting).await].into_iter().flatten() {
+        assert_eq!(answer.refusals(), [""; 0]);
+    }
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 22);
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
+
+/// A message that the database refuses fails alone, whatever batch it is in.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_bad_message_fails_alone(#[values(Sqlite, Postgres)] database: Database) {
+    // No message of ours is refused by the database, so one is planted: a status of NULL.
+    let texts = |backend| {
+        let texts = Texts::of(backend);
+        let text = if database == Sqlite { "value ->> 9" } else { "text" };
+        let plant = format!("CASE WHEN {text} = 'Bad' THEN NULL ELSE 'QUEUED' END");
+        let write = texts.write.replace("'QUEUED'", &plant).leak();
+        let accept_one = texts.accept_one.replace("'QUEUED'", &plant.replace("text", "$9")).leak();
+        Texts { write, accept_one, ..texts }
+    };
+    let backend = match database {
+        Sqlite => sea_orm::DbBackend::Sqlite,
+        Postgres => sea_orm::DbBackend::Postgres,
+    };
+    let setup = Setup { texts: Some(texts(backend)), ..Setup::default() };
+    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let team = t.team(1_000_000).await;
+
+    let t = Arc::new(t);
+    let sends = (0..60).map(|number| {
+        let (t, key) = (Arc::clone(&t), team.key.clone());
+        let text = if number % 20 == 7 { "Bad" } else { "Good" };
+        tokio::spawn(async move {
+            let answer = t.send(&key, json!({ "to": "+12025550123", "text": text })).await;
+            (text, answer)
+        })
+    });
+    for sent in join_all(sends).await {
+        let (text, answer) = sent.expect("an answer");
+        match text {
+            "Bad" => assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"]),
+            _ => assert_eq!(answer.refusals(), [""; 0]),
+        }
+    }
+
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 57);
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 57);
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
+
+/// A deadlock or a serialization failure undoes a batch; it is tried again, and charged once.
+#[rstest]
+#[case("40P01")]
+#[case("40001")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_collides_is_tried_again(#[case] code: &str) {
+    let lock_teams = "SELECT id, collide() FROM team WHERE id = ANY('{ids}'::uuid[]) \
+                      ORDER BY id FOR UPDATE";
+    // The ordinary route alone.
+    let accept_one = "SELECT 1 WHERE $1::uuid IS NULL AND $2::uuid IS NULL AND $3::uuid IS NULL \
+                      AND $4::uuid IS NULL AND $5::text IS NULL AND $6::text IS NULL \
+                      AND $7::text IS NULL AND $8::text IS NULL AND $9::text IS NULL \
+                      AND $10::int IS NULL AND $11::uuid IS NULL AND $12::bigint IS NULL \
+                      AND $13::text IS NULL AND $14::bytea IS NULL AND $15::text IS NULL \
+                      AND $16::timestamptz IS NULL AND $17::date IS NULL";
+    let texts = Texts::of(sea_orm::DbBackend::Postgres);
+    let texts = Some(Texts { lock_teams, accept_one, ..texts });
+    let setup = Setup { texts, ..Setup::default() };
+    let Some(t) = TestApp::start_with(Postgres, setup).await else { return };
+    t.execute(&format!(
+        "CREATE SEQUENCE tries; CREATE FUNCTION collide() RETURNS int LANGUAGE plpgsql AS \
+         $$ BEGIN IF nextval('tries') = 1 THEN RAISE EXCEPTION USING ERRCODE = '{code}'; END IF; \
+         RETURN 1; END $$"
+    ))
+    .await;
+    let team = t.team(1_000).await;
+
+    assert!(t.sends(&team.key).await);
+
+    assert_eq!(t.number("SELECT last_value FROM tries").await, 2, "the second try passed");
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
+    t.close().await;
+}
+
+/// A connection that is lost during COMMIT: the message is looked for, and sent again if it is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_gets_no_answer_is_looked_after() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    // The first COMMIT ends its own session before it is done.
+    t.execute(
+        "CREATE SEQUENCE commits; CREATE FUNCTION cut_off() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN IF nextval('commits') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); \
+         END IF; RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER cut_off AFTER INSERT ON message DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION cut_off()",
+    )
+    .await;
+    let team = t.team(1_000).await;
+
+    let answer = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+
+    let id = text(&answer.data()["sendMessage"]["message"]["id"]);
+    let found = t.ask_with(
+        &team.key,
+        "query($id: ID!) { message(id: $id) { status } }",
+        json!({ "id": id }),
+    );
+    assert_eq!(found.await.data()["message"]["status"], "QUEUED");
+    assert_eq!(t.number("SELECT last_value FROM commits").await, 2, "the second COMMIT passed");
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
+    t.close().await;
+}
+
+/// A lock that is held for too long costs its own team an UNAVAILABLE, and other teams nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_is_held_too_long_is_not_waited_for() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let team = t.team(1_000).await;
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        others.push(t.team(1_000).await);
+    }
+    let t = Arc::new(t);
+    let txn = lock(&t, &team).await;
+
+    let mut sends = send_at_once(&t, &team.key, 5);
+    let of_others: Vec<_> = others.iter().flat_map(|o| send_at_once(&t, &o.key, 5)).collect();
+    for answer in all(of_others).await {
+        assert_eq!(answer.refusals(), [""; 0]);
+    }
+    let last = tokio::time::timeout(Duration::from_secs(30), all(std::mem::take(&mut sends)));
+    for answer in last.await.expect("every send is answered") {
+        assert_eq!(answer.codes(), ["UNAVAILABLE"]);
+    }
+    txn.rollback().await.expect("the lock is released");
+
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 20);
+    assert!(t.sends(&team.key).await, "once the lock is free");
+    Arc::into_inner(t).expect("every sender has ended").close().await;
+}
