@@ -18,6 +18,7 @@ mod ledger;
 mod message;
 mod migration;
 mod page;
+mod races;
 mod schema;
 mod sub_account;
 mod team;

@@ -1,0 +1,392 @@
+//! Exact under any race: many senders, several processes on one database, money moving in every way
+//! at once. And each proof is shown to bite: with one planted statement it fails.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rstest::rstest;
+use sea_orm::DbBackend;
+use serde_json::json;
+use tollgate::domain::{
+    audit,
+    billing::{self, Texts},
+};
+
+use crate::harness::{
+    Answer, Database, Postgres, Setup, Sqlite, TestApp, TestSubAccount, TestTeam,
+};
+
+const MICROS_PER_CENT: i64 = 10_000;
+const SENDERS: usize = 8;
+
+/// The processes of a race: on `SQLite` there is one serving process.
+async fn processes(t: TestApp, setup: Setup) -> Vec<Arc<TestApp>> {
+    let second = match t.app.db.backend() {
+        DbBackend::Postgres => Some(t.beside(setup).await),
+        _ => None,
+    };
+    std::iter::once(t).chain(second).map(Arc::new).collect()
+}
+
+async fn close(processes: Vec<Arc<TestApp>>) {
+    for process in processes {
+        Arc::into_inner(process).expect("every sender has ended").close().await;
+    }
+}
+
+/// Sub-accounts with a limit are sent dry by all processes at once, once message by message, once in
+/// bursts. Says what is not as it should be.
+async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), String> {
+    let t = &processes[0];
+    let price = 3 * MICROS_PER_CENT;
+    t.set_sms_price(price).await;
+    let team = t.team(1_000_000).await;
+    let mut spent = 0;
+    for limit_cents in [1, 7, 30, 50, 100, 101] {
+        let sub = t.sub_account(&team, json!({ "creditLimit": limit_cents })).await;
+        let senders = processes.iter().flat_map(|process| {
+            // One sender a process takes the short route, many the ordinary one.
+            (0..if is_burst { SENDERS } else { 1 }).map(|_| {
+                let (process, key) = (Arc::clone(process), sub.key.clone());
+                tokio::spawn(async move { send_until_refused(&process, &key).await })
+            })
+        });
+        let mut accepted = 0;
+        for sender in join_all(senders.collect::<Vec<_>>()).await {
+            accepted += sender.map_err(|error| error.to_string())??;
+        }
+        let limit = limit_cents * MICROS_PER_CENT;
+        let expected = (limit + price - 1) / price;
+        if accepted != expected {
+            return Err(format!("limit {limit_cents}: {accepted} accepted, not {expected}"));
+        }
+        spent += expected * price;
+    }
+    let repeated = t
+        .number(
+            "SELECT COUNT(*) - COUNT(DISTINCT balance_after_micros) FROM ledger_entry \
+             WHERE kind = 'CHARGE'",
+        )
+        .await;
+    let balance = t.number("SELECT balance_micros FROM team").await;
+    let expected = 1_000_000 * MICROS_PER_CENT - spent;
+    if (repeated, balance) != (0, expected) {
+        return Err(format!("{repeated} balances twice; the balance is {balance}, not {expected}"));
+    }
+    let audit = audit::run(&t.app).await.map_err(|fault| fault.to_string())?;
+    if audit.drifts.is_empty() { Ok(()) } else { Err(format!("{:?}", audit.drifts)) }
+}
+
+async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String> {
+    for accepted in 0.. {
+        let answer = process.send(key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+        if !answer.codes().is_empty() {
+            return Err(answer.body.to_string());
+        }
+        match answer.refusals()[..] {
+            [] => {}
+            ["CREDIT_LIMIT_REACHED"] => return Ok(accepted),
+            _ => return Err(answer.body.to_string()),
+        }
+    }
+    unreachable!("the numbers do not end")
+}
+
+/// R10: exactly `ceil(L/p)`, whatever the number of processes.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_holds_across_processes(
+    #[values(Sqlite, Postgres)] database: Database,
+    #[values(false, true)] is_burst: bool,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let processes = processes(t, Setup::default()).await;
+
+    assert_eq!(send_dry(&processes, is_burst).await, Ok(()));
+
+    close(processes).await;
+}
+
+/// A statement with one thing left out or put in its place.
+fn planted(backend: DbBackend, plant: &str) -> Texts {
+    let texts = Texts::of(backend);
+    let swap = |text: &'static str, from: &str, to: &str| -> &'static str {
+        assert!(text.contains(from), "{from} is not there to be swapped");
+        text.replacen(from, to, 1).leak()
+    };
+    match plant {
+        "check, then charge" if backend == DbBackend::Postgres => Texts {
+            // The limit is looked up before the lock, and not in the locked row.
+            accept_one: swap(
+                texts.accept_one,
+                "account.total_spent_micros < account.credit_limit_micros",
+                "(SELECT b.total_spent_micros < b.credit_limit_micros FROM account b WHERE b.id = $3)",
+            ),
+            ..texts
+        },
+        "check, then charge" => Texts {
+            read_keys: swap(texts.read_keys, "a.total_spent_micros", "0 AS total_spent_micros"),
+            ..texts
+        },
+        "missing lock" => Texts { lock_teams: swap(texts.lock_teams, "FOR UPDATE", ""), ..texts },
+        "lost update" if backend == DbBackend::Postgres => {
+            let unlocked = swap(texts.accept_one, "WHERE id = $2 FOR UPDATE", "WHERE id = $2");
+            Texts {
+                accept_one: swap(
+                    unlocked,
+                    "team.balance_micros - $12",
+                    "(SELECT payer.balance_micros FROM payer) - $12",
+                ),
+                ..texts
+            }
+        }
+        "lost update" => Texts {
+            write: swap(
+                texts.write,
+                "total_spent_micros = c.value ->> 2",
+                "total_spent_micros = (c.value ->> 2) - (c.value ->> 1)",
+            ),
+            ..texts
+        },
+        _ => unreachable!("no such plant"),
+    }
+}
+
+/// The proof above fails on each planted fault.
+#[rstest]
+#[case(Sqlite, "check, then charge", true)]
+#[case(Sqlite, "lost update", true)]
+#[case(Postgres, "check, then charge", false)]
+#[case(Postgres, "missing lock", true)]
+#[case(Postgres, "lost update", false)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proof_fails_on_a_planted_fault(
+    #[case] database: Database,
+    #[case] plant: &str,
+    #[case] is_burst: bool,
+) {
+    let backend = if database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
+    let setup = Setup { texts: Some(planted(backend, plant)), ..Setup::default() };
+    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let processes = processes(t, setup).await;
+
+    // A race may end well by chance, but not again and again.
+    for _ in 0..20 {
+        if send_dry_again(&processes, is_burst).await.is_err() {
+            return;
+        }
+    }
+    panic!("{plant}: nothing was found");
+}
+
+/// One more team's accounts are sent dry; the books of the others stay as they are.
+async fn send_dry_again(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), String> {
+    let t = &processes[0];
+    if t.number("SELECT COUNT(*) FROM team").await > 0 {
+        let price = 3 * MICROS_PER_CENT;
+        let team = t.team(1_000_000).await;
+        let sub = t.sub_account(&team, json!({ "creditLimit": 60 })).await;
+        let senders = processes.iter().flat_map(|process| {
+            (0..if is_burst { SENDERS } else { 2 }).map(|_| {
+                let (process, key) = (Arc::clone(process), sub.key.clone());
+                tokio::spawn(async move { send_until_refused(&process, &key).await })
+            })
+        });
+        let mut accepted = 0;
+        for sender in join_all(senders.collect::<Vec<_>>()).await {
+            accepted += sender.map_err(|error| error.to_string())??;
+        }
+        if accepted * price != 60 * MICROS_PER_CENT {
+            return Err(format!("{accepted} accepted"));
+        }
+        let audit = audit::run(&t.app).await.map_err(|fault| fault.to_string())?;
+        return if audit.drifts.is_empty() { Ok(()) } else { Err(format!("{:?}", audit.drifts)) };
+    }
+    send_dry(processes, is_burst).await
+}
+
+/// R12: what was paid back is not paid back again, by whichever way; without its guard the database's
+/// own wall still stands.
+#[rstest]
+#[tokio::test]
+async fn a_refund_is_made_once(
+    #[values(Sqlite, Postgres)] database: Database,
+    #[values(false, true)] is_planted: bool,
+) {
+    let backend = if database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
+    let mut texts = Texts::of(backend);
+    if is_planted {
+        assert!(texts.mark_refunded.contains("AND refunded_at IS NULL"));
+        texts.mark_refunded = texts.mark_refunded.replace("AND refunded_at IS NULL", "").leak();
+    }
+    let setup = Setup { texts: Some(texts), ..Setup::default() };
+    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let team = t.team(1_000).await;
+    let sent = t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+    let id = sent.data()["sendMessage"]["message"]["id"].as_str().expect("an id");
+    let (id, team_id) = (id.parse().expect("an id"), team.id.parse().expect("an id"));
+    t.deliver().await;
+    let before = t.everything().await;
+
+    let txn = t.app.db.begin_write().await.expect("a transaction begins");
+    let teams = billing::lock_teams(&txn, [team_id]).await.expect("the lock is free");
+    let again = billing::refund(&t.app, &txn, &teams, vec![id]).await;
+    match again {
+        Ok(()) => txn.commit().await.expect("the transaction ends"),
+        Err(_) => txn.rollback().await.expect("the transaction ends"),
+    }
+
+    assert_eq!(again.is_err(), is_planted);
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// R13: one idempotency key, fifty times in parallel over two processes: one charge.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_charges_once_across_processes(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let processes = processes(t, Setup::default()).await;
+    let team = processes[0].team(1_000).await;
+
+    let senders = (0..50).map(|number| {
+        let process = Arc::clone(&processes[number % processes.len()]);
+        let key = team.key.clone();
+        let input = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "order-1" });
+        tokio::spawn(async move { process.send(&key, input).await })
+    });
+    let answers = join_all(senders.collect::<Vec<_>>()).await;
+
+    let mut first = 0;
+    let mut ids = BTreeSet::new();
+    for answer in answers {
+        let answer = answer.expect("an answer");
+        let payload = &answer.data()["sendMessage"];
+        first += i64::from(payload["replayed"] == false);
+        ids.insert(payload["message"]["id"].to_string());
+    }
+    assert_eq!((first, ids.len()), (1, 1));
+    let t = &processes[0];
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
+    close(processes).await;
+}
+
+/// Deposits are balance and what is spent, in any snapshot, while sends, refunds, top-ups, limits, keys
+/// and suspensions change by two processes. `TOLLGATE_BANK_SECONDS` says for how long.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_books_add_up_at_every_moment(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let seconds = std::env::var("TOLLGATE_BANK_SECONDS").ok();
+    let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(4);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    t.set_sms_price(3 * MICROS_PER_CENT).await;
+    let team = Arc::new(t.team(2_000).await);
+    let mut subs = Vec::new();
+    for _ in 0..6 {
+        subs.push(t.sub_account(&team, json!({ "creditLimit": 200 })).await);
+    }
+    let subs = Arc::new(subs);
+    let processes = processes(t, Setup::default()).await;
+    let accepted = Arc::new(AtomicU64::new(0));
+    let is_over = Arc::new(AtomicBool::new(false));
+
+    let mut tasks = Vec::new();
+    for (number, process) in processes.iter().enumerate() {
+        for seed in 0..6_u64 {
+            let (t, subs, team) = (Arc::clone(process), Arc::clone(&subs), Arc::clone(&team));
+            let accepted = Arc::clone(&accepted);
+            let mut rng = StdRng::seed_from_u64(seed * 2 + number as u64);
+            tasks.push(tokio::spawn(async move {
+                while Instant::now() < until {
+                    move_money(&t, &team, &subs, &mut rng, &accepted).await;
+                }
+            }));
+        }
+    }
+    let reader = {
+        let (t, is_over) = (Arc::clone(&processes[0]), Arc::clone(&is_over));
+        tokio::spawn(async move {
+            let mut looks = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                assert_eq!(t.number(DEVIATION).await, 0, "after {looks} looks");
+                looks += 1;
+            }
+            looks
+        })
+    };
+    for task in tasks {
+        task.await.expect("no mover breaks off");
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let looks = reader.await.expect("the books always add up");
+
+    assert!(looks > 10, "{looks} looks at the books are too few");
+    let messages = processes[0].number("SELECT COUNT(*) FROM message").await;
+    assert_eq!(messages, i64::try_from(accepted.load(Ordering::Relaxed)).expect("a small number"));
+    close(processes).await;
+}
+
+/// One snapshot: what came in, less the balance, less what messages cost and was not paid back; and the
+/// sub-accounts' totals against their messages.
+const DEVIATION: &str = "SELECT CAST( \
+     ABS((SELECT SUM(amount_micros) FROM ledger_entry WHERE kind IN ('TOP_UP', 'ADJUSTMENT')) \
+       - (SELECT SUM(balance_micros) FROM team) \
+       - (SELECT COALESCE(SUM(cost_micros), 0) FROM message WHERE refunded_at IS NULL)) \
+     + ABS((SELECT SUM(total_spent_micros) FROM account) \
+       - (SELECT COALESCE(SUM(cost_micros), 0) FROM message m JOIN account a ON a.id = m.account_id \
+          WHERE refunded_at IS NULL AND a.is_sub_account)) AS BIGINT)";
+
+/// One random movement or change.
+async fn move_money(
+    t: &TestApp,
+    team: &TestTeam,
+    subs: &[TestSubAccount],
+    rng: &mut StdRng,
+    accepted: &AtomicU64,
+) {
+    let sub = &subs[rng.random_range(0..subs.len())];
+    let change = |field: &str, input: &str| {
+        format!(
+            "mutation {{ {field}(account: {{ id: \"{}\" }}{input}) {{ errors {{ code }} }} }}",
+            sub.id
+        )
+    };
+    let answer: Answer = match rng.random_range(0..100) {
+        0..60 => {
+            // One in three reaches no provider and is paid back.
+            let to = if rng.random_range(0..3) == 0 { "+15005550001" } else { "+12025550123" };
+            let key = if rng.random_range(0..4) == 0 { &team.key } else { &sub.key };
+            let answer = t.send(key, json!({ "to": to, "text": "Hi" })).await;
+            let is_accepted = answer.codes().is_empty() && answer.refusals().is_empty();
+            accepted.fetch_add(u64::from(is_accepted), Ordering::Relaxed);
+            answer
+        }
+        60..75 => {
+            tollgate::worker::deliver_due(&t.app).await.expect("the worker delivers");
+            return;
+        }
+        75..80 => t.top_up(team, json!(50), &rng.random::<u64>().to_string()).await,
+        80..88 => {
+            let limit = rng.random_range(0..2_000);
+            let input = format!(", input: {{ creditLimit: {limit} }}");
+            t.ask(&team.key, &change("updateSubAccount", &input)).await
+        }
+        88..92 => t.ask(&team.key, &change("suspendSubAccount", "")).await,
+        92..97 => t.ask(&team.key, &change("reactivateSubAccount", "")).await,
+        _ => {
+            let rotate = "mutation($id: ID!) { rotateApiKey(id: $id, input: { graceSeconds: 3600 }) \
+                          { errors { code } } }";
+            t.ask_with(&team.key, rotate, json!({ "id": sub.key_id })).await
+        }
+    };
+    assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
+}
