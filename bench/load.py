@@ -1,0 +1,161 @@
+"""What makes the load: pgbench, wrk, the overload client; and one request at a time."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+
+from machine import HERE, POSTGRES, Failure, Server, free_port, is_open, run, wait_for
+
+SEND = ("mutation($input: SendMessageInput!) "
+        "{ sendMessage(input: $input) { message { id } errors { code } } }")
+SEND_MANY = ("mutation($input: [SendMessageInput!]!) "
+             "{ sendMessages(input: $input) { message { id } errors { code } } }")
+MESSAGE = {"to": "+12025550123", "text": "Your code is 123456"}
+WARM_UP_SECONDS = 2
+
+
+def body(bench, name, query, variables=None):
+    """A file with the request's body."""
+    file = bench.folder / f"{name}.json"
+    file.write_text(json.dumps({"query": query, "variables": variables or {}}), encoding="utf-8")
+    return file
+
+
+def send_body(bench):
+    return body(bench, "send", SEND, {"input": MESSAGE})
+
+
+def send_many_body(bench):
+    return body(bench, "send-many", SEND_MANY, {"input": [MESSAGE] * 100})
+
+
+def wrk_command(address, keys, body_file, connections, seconds):
+    return ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "15s", "-s", HERE / "send.lua",
+            f"http://{address}", "--", keys, body_file]
+
+
+def wrk(*arguments):
+    """Requests, microseconds, p50, p99 and max in microseconds, and errors."""
+    return parse_wrk(run(*wrk_command(*arguments)))
+
+
+def wrk_all(commands):
+    """The reports of several at the same time."""
+    with contextlib.ExitStack() as end:
+        running = []
+        for command in commands:
+            running.append(subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True))
+            end.callback(running[-1].kill)
+        outputs = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        raise Failure("wrk failed")
+    return [parse_wrk(output) for output in outputs]
+
+
+def parse_wrk(output):
+    report = json.loads(output.strip().splitlines()[-1])
+    report["per_second"] = report["requests"] / (report["micros"] / 1e6)
+    return report
+
+
+def sends(world, connections, body_file=None, keys=None):
+    """Rows made durable in a second while wrk sends, shared out over the world's servers."""
+    bench = world.bench
+    body_file, keys = body_file or send_body(bench), keys or world.key_file
+    share = connections // len(world.servers)
+
+    def load(seconds):
+        return wrk_all([wrk_command(server.address, keys, body_file, share, seconds) for server in world.servers])
+
+    world.settle()
+    load(WARM_UP_SECONDS)
+    before, delivered = world.count(), world.count("status = 'DELIVERED'")
+    reports = load(bench.seconds)
+    rows = world.count() - before
+    seconds = max(report["micros"] for report in reports) / 1e6
+    if any(report["errors"] for report in reports):
+        bench.remark(f"{sum(report['errors'] for report in reports)} of wrk's requests failed")
+    return {
+        "rows_per_second": rows / seconds, "rows": rows,
+        "answers": sum(report["requests"] for report in reports),
+        "delivered_meanwhile": world.count("status = 'DELIVERED'") - delivered,
+        "p50_ms": max(report["p50"] for report in reports) / 1000,
+        "p99_ms": max(report["p99"] for report in reports) / 1000,
+        "max_ms": max(report["max"] for report in reports) / 1000,
+    }
+
+
+def pgbench(world, script, clients):
+    """Rows made durable in a second, and the latencies, of the yardstick."""
+    bench = world.bench
+    logs = bench.folder / "pgbench-log"
+    command = [POSTGRES / "pgbench", "-n", "-M", "prepared", "-f", HERE / script, "-c", clients,
+               "-j", min(2, clients), world.url]
+    world.settle()
+    run(*command, "-T", WARM_UP_SECONDS)
+    before = world.count()
+    start = time.monotonic()
+    output = run(*command, "-T", bench.seconds, "--log", "--log-prefix", logs)
+    took = time.monotonic() - start
+    rows = world.count() - before
+    connecting = next(line for line in output.splitlines() if line.startswith("initial connection time"))
+    seconds = took - float(connecting.split()[-2]) / 1000
+    times = []
+    for file in bench.folder.glob("pgbench-log.*"):
+        times += [int(line.split()[2]) / 1000 for line in file.read_text(encoding="ascii").splitlines()]
+        file.unlink()
+    if "number of failed transactions: 0 " not in output or len(times) != rows:
+        raise Failure(f"the yardstick {script} failed:\n{output}")
+    times.sort()
+    return {"rows_per_second": rows / seconds, "rows": rows,
+            "p50_ms": times[len(times) // 2], "p99_ms": times[len(times) * 99 // 100]}
+
+
+def overload(world, rate, connections=2048):
+    """What became of requests that came at this rate whatever the answers."""
+    bench = world.bench
+    world.settle()
+    before = world.count()
+    start = time.monotonic()
+    command = [bench.example("overload"), world.servers[0].address, world.key_file, send_body(bench),
+               "--rate", round(rate), "--seconds", bench.seconds, "--connections", connections]
+    report = json.loads(run(*command))
+    report["process_seconds"] = time.monotonic() - start
+    report["rows_per_second"] = (world.count() - before) / bench.seconds
+    done = sum(report[part] for part in ("accepted", "refused", "other", "broken", "unanswered"))
+    report["offered_per_second"] = done / bench.seconds
+    return report
+
+
+@contextlib.contextmanager
+def bare_list(bench):
+    """The yardstick of lists, serving; gives its address."""
+    port = free_port()
+    process = subprocess.Popen([bench.example("bare_list"), f"127.0.0.1:{port}"], start_new_session=True)
+    try:
+        wait_for(lambda: is_open(port), "the bare list does not answer")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def first_answer_ms(world):
+    """From starting a server to its first answer."""
+    request_body = json.dumps({"query": "{ __typename }"})
+    request = (f"POST /graphql HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nAuthorization: Bearer {world.keys[0]}\r\n"
+               f"Content-Type: application/json\r\nContent-Length: {len(request_body)}\r\n\r\n{request_body}")
+    start = time.monotonic()
+    server = Server(world)
+    try:
+        while time.monotonic() - start < 30:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 5) as stream:
+                stream.sendall(request.encode())
+                if stream.recv(64).startswith(b"HTTP/1.1 200"):
+                    return (time.monotonic() - start) * 1000
+            time.sleep(0.001)
+    finally:
+        server.stop()
+    raise Failure("a started server gave no answer in 30 s")

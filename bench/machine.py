@@ -1,0 +1,330 @@
+"""What the measuring stands on: a throw-away PostgreSQL, databases in it, servers, and their end."""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+POSTGRES = pathlib.Path("/usr/lib/postgresql/15/bin")
+TOP_UP_CENTS = 100_000_000_000
+
+
+class Failure(Exception):
+    """The run cannot go on, or is void."""
+
+
+def run(*command, **options):
+    """The command's output; a failure with what it said."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        raise Failure(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_for(is_there, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not is_there():
+        if time.monotonic() > end:
+            raise Failure(f"{what} in {seconds} s")
+        time.sleep(0.05)
+
+
+def folder_on_disk():
+    """A new folder that is not kept in memory."""
+    for place in (tempfile.gettempdir(), "/var/tmp"):
+        if run("stat", "-f", "-c", "%T", place).strip() not in ("tmpfs", "ramfs"):
+            return pathlib.Path(tempfile.mkdtemp(prefix="tollgate-bench-", dir=place))
+    raise Failure("there is no temporary folder on a disk; name one in TMPDIR")
+
+
+class Machine:
+    """How busy the machine was with other things, before and during each load."""
+
+    BUSY_PERCENT = 10
+
+    def __init__(self, patience):
+        self.patience = patience
+        self.notes = []
+
+    def watch(self, what, measure, retakes):
+        """Measures once the machine is idle, or patience ends. If others were busy meanwhile it does so
+        again, and takes what they disturbed least."""
+        takes = []
+        for _ in range(1 + retakes):
+            idle, load = self._wait_until_idle(), os.getloadavg()[0]
+            before, start = others_seconds(), time.monotonic()
+            measured = measure()
+            spent = others_seconds() - before
+            others = 100 * spent / (time.monotonic() - start) / os.cpu_count()
+            takes.append((others, measured))
+            self.notes.append({"load": what, "idle_percent": round(idle, 1), "load_average": round(load, 2),
+                               "others_percent": round(others, 1)})
+            print(f"  {what:<40} before: idle {idle:3.0f} %, load {load:4.2f};  "
+                  f"others meanwhile: {others:3.0f} %{'   BUSY' if others > self.BUSY_PERCENT else ''}", flush=True)
+            if others <= self.BUSY_PERCENT:
+                break
+        return min(takes, key=lambda take: take[0])[1]
+
+    def _wait_until_idle(self):
+        end = time.monotonic() + self.patience
+        idle = idle_percent()
+        while idle < 100 - self.BUSY_PERCENT and time.monotonic() < end:
+            idle = idle_percent()
+        return idle
+
+
+def idle_percent():
+    def times():
+        with open("/proc/stat", encoding="ascii") as stat:
+            fields = [int(field) for field in stat.readline().split()[1:9]]
+        return fields[3] + fields[4], sum(fields)
+
+    idle, total = times()
+    time.sleep(0.5)
+    idle_after, total_after = times()
+    return 100 * (idle_after - idle) / max(1, total_after - total)
+
+
+def others_seconds():
+    """The processor time of all processes, with their ended children, that do not descend from this
+    one; and what the host of a virtual machine took away."""
+    parents, times = {}, {}
+    for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            parents[int(file.parent.name)] = int(fields[1])
+            times[int(file.parent.name)] = sum(int(field) for field in fields[11:15])
+
+    def is_own(pid):
+        while pid and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return pid == os.getpid()
+
+    with open("/proc/stat", encoding="ascii") as stat:
+        stolen = int(stat.readline().split()[8])
+    ticks = sum(time for pid, time in times.items() if not is_own(pid)) + stolen
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+class Postgres:
+    """A PostgreSQL of its own with the default durability; gone when the context ends."""
+
+    def __init__(self, folder):
+        self.folder = folder / "postgres"
+        self.port = free_port()
+
+    def __enter__(self):
+        self.folder.mkdir()
+        prefix = []
+        if os.geteuid() == 0:
+            self.folder.parent.chmod(0o755)
+            shutil.chown(self.folder, "postgres")
+            prefix = ["runuser", "-u", "postgres", "--"]
+        data = self.folder / "data"
+        run(*prefix, POSTGRES / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+            "--locale=C", cwd=self.folder)
+        # The shell ends the server when its input ends, which it does with this process, however it ends.
+        script = (f"{POSTGRES}/postgres -D {data} -h 127.0.0.1 -p {self.port} -k {self.folder} "
+                  f"-c max_connections=300 >{self.folder}/log 2>&1 & server=$!; cat >/dev/null; "
+                  "kill -INT $server; wait $server")
+        self.shell = subprocess.Popen([*prefix, "sh", "-c", script], stdin=subprocess.PIPE,
+                                      cwd=self.folder, start_new_session=True)
+        ready = [POSTGRES / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        wait_for(lambda: subprocess.run(ready, check=False).returncode == 0,
+                 "PostgreSQL does not answer")
+        return self
+
+    def __exit__(self, *_):
+        self.shell.stdin.close()
+        self.shell.wait(60)
+
+    def url(self, database):
+        return f"postgres://postgres@127.0.0.1:{self.port}/{database}"
+
+    def psql(self, database, *arguments):
+        return run(POSTGRES / "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", self.url(database), *arguments).strip()
+
+    def settle(self, database):
+        """What autovacuum would do in time; and no checkpoint falls due soon."""
+        self.psql(database, "-c", "VACUUM ANALYZE", "-c", "CHECKPOINT")
+
+
+class World:
+    """A migrated database with teams, and servers on it; audited and dropped when the context ends."""
+
+    made = 0
+
+    def __init__(self, bench, *, sqlite=False, teams=1, subs=64, servers=1, audited=True):
+        self.bench, self.teams, self.subs, self.audited = bench, teams, subs, audited
+        self.wanted = servers
+        World.made += 1
+        self.name = f"bench_{World.made}"
+        self.file = bench.folder / f"{self.name}.db" if sqlite else None
+        self.url = f"sqlite://{self.file}?mode=rwc" if sqlite else bench.postgres.url(self.name)
+        self.servers, self.main_keys, self.keys = [], [], []
+
+    def __enter__(self):
+        self.end = contextlib.ExitStack()
+        with self.end:
+            self._make()
+            self.end = self.end.pop_all()
+        return self
+
+    def __exit__(self, kind, *_):
+        with self.end:
+            self.stop_servers()
+            if self.audited and kind is None:
+                self.audit()
+
+    def _make(self):
+        if self.file is None:
+            postgres = self.bench.postgres
+            postgres.psql("postgres", "-c", f"CREATE DATABASE {self.name}")
+            self.end.callback(postgres.psql, "postgres", "-c", f"DROP DATABASE {self.name} WITH (FORCE)")
+            self.tollgate("migrate")
+        self.end.callback(self.stop_servers)
+        team = self.tollgate("team", "create", "--name", "Hot", "--top-up", TOP_UP_CENTS, "--json")
+        self.main_keys.append(json.loads(team)["plainKey"])
+        for _ in range(self.wanted):
+            self.serve()
+        if self.teams > 1:
+            self._make_teams()
+        for main_key in self.main_keys:
+            self._make_sub_accounts(main_key)
+        self.key_file = self.write_keys("keys", self.keys)
+        self.main_key_file = self.write_keys("main", self.main_keys)
+
+    def tollgate(self, *arguments):
+        return run(self.bench.tollgate, *arguments, env=self.environment())
+
+    def environment(self):
+        return {**os.environ, "DATABASE_URL": self.url, "TOLLGATE_LOG": "warn"}
+
+    def write_keys(self, name, keys):
+        file = self.bench.folder / f"{self.name}.{name}"
+        file.write_text("\n".join(keys) + "\n", encoding="ascii")
+        self.end.callback(file.unlink)
+        return file
+
+    def serve(self):
+        self.servers.append(Server(self))
+        self.servers[-1].wait_ready()
+
+    def stop_servers(self):
+        while self.servers:
+            self.servers[-1].stop()
+            self.servers.pop()
+
+    def ask(self, key, query):
+        answer = self.servers[0].ask(key, query)
+        payloads = (answer.get("data") or {}).values()
+        if "errors" in answer or any(isinstance(p, dict) and p.get("errors") for p in payloads):
+            raise Failure(f"{query[:200]} answered {json.dumps(answer)[:400]}")
+        return answer["data"]
+
+    def _make_teams(self):
+        made = json.loads(self.tollgate("key", "create", "--operator", "--json"))
+        operator = made["plainKey"]
+        for first in range(1, self.teams, 10):
+            numbers = range(first, min(first + 10, self.teams))
+            parts = [f'a{n}: createTeam(input: {{ name: "Team {n}" }}) {{ team {{ id }} plainKey errors {{ code }} }}'
+                     for n in numbers]
+            teams = self.ask(operator, f"mutation {{ {' '.join(parts)} }}").values()
+            parts = [f'a{n}: topUpTeam(input: {{ teamId: "{made["team"]["id"]}", amount: 100000000, '
+                     f'idempotencyKey: "{n}" }}) {{ errors {{ code }} }}' for n, made in enumerate(teams)]
+            self.ask(operator, f"mutation {{ {' '.join(parts)} }}")
+            self.main_keys += [made["plainKey"] for made in teams]
+
+    def _make_sub_accounts(self, main_key):
+        for first in range(0, self.subs, 10):
+            parts = [f'a{n}: createSubAccount(input: {{ name: "Sub {n}" }}) {{ plainKey errors {{ code }} }}'
+                     for n in range(first, min(first + 10, self.subs))]
+            made = self.ask(main_key, f"mutation {{ {' '.join(parts)} }}")
+            self.keys += [account["plainKey"] for account in made.values()]
+
+    def count(self, condition="true"):
+        """The messages that are durable now."""
+        sql = f"SELECT count(*) FROM message WHERE {condition}"
+        if self.file is None:
+            return int(self.bench.postgres.psql(self.name, "-c", sql))
+        with contextlib.closing(sqlite3.connect(self.file)) as database:
+            return database.execute(sql).fetchone()[0]
+
+    def settle(self):
+        if self.file is None:
+            self.bench.postgres.settle(self.name)
+
+    def wait_delivered(self, seconds=60):
+        """Waits until nothing is left to deliver, or for so long."""
+        with contextlib.suppress(Failure):
+            wait_for(lambda: self.count("due_at IS NOT NULL") == 0, "", seconds)
+
+    def audit(self):
+        done = subprocess.run([self.bench.tollgate, "audit"], env=self.environment(), text=True,
+                              capture_output=True, check=False)
+        if done.returncode != 0:
+            raise Failure(f"VOID: the audit of {self.name} found drift or failed:\n{done.stdout}{done.stderr}")
+        self.bench.audits += 1
+        if self.file is not None:
+            for file in self.bench.folder.glob(f"{self.name}.db*"):
+                file.unlink()
+
+
+class Server:
+    """One `tollgate serve`."""
+
+    def __init__(self, world):
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        command = [world.bench.tollgate, "serve", "--sandbox", "--migrate", "--listen", self.address]
+        with world.bench.server_log.open("ab") as log:
+            self.process = subprocess.Popen([*command, "--log", "warn"], env=world.environment(),
+                                            stdout=log, stderr=log, start_new_session=True)
+
+    def wait_ready(self):
+        wait_for(lambda: self.process.poll() is not None or is_open(self.port), "the server does not answer")
+        if self.process.poll() is not None:
+            raise Failure(f"the server ended with exit code {self.process.returncode}")
+
+    def ask(self, key, query):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+            connection.request("POST", "/graphql", json.dumps({"query": query}), headers)
+            return json.load(connection.getresponse())
+
+    def memory_mb(self):
+        """VmRSS and VmHWM."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            lines = dict(line.split(":", 1) for line in status if ":" in line)
+        return [int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")]
+
+    def stop(self):
+        """Ends it orderly, or at once if that takes long or this run is stopped meanwhile."""
+        try:
+            self.process.terminate()
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self.process.kill()
+            self.process.wait()
+
+
+def is_open(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False

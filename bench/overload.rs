@@ -1,0 +1,206 @@
+//! Offers requests at a steady rate whatever the answers (an open loop), and prints what became of
+//! them as JSON. wrk cannot do that: it waits for each answer, so it never offers more than is taken.
+//!
+//! `cargo run --release --example overload -- 127.0.0.1:8080 keys.txt body.json --rate 4000`
+//!
+//! Each connection has a time for each of its requests. When the answer to one comes after the time
+//! of the next, the next is not sent: it counts as `missed`, and the connections are all busy.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+
+#[derive(Parser)]
+struct Args {
+    /// The server's host and port.
+    address: String,
+    /// A file with a key on each line.
+    keys: std::path::PathBuf,
+    /// A file with the body of each request.
+    body: std::path::PathBuf,
+    /// Requests a second.
+    #[arg(long)]
+    rate: u32,
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
+    #[arg(long, default_value_t = 2048)]
+    connections: u32,
+}
+
+/// What became of the requests of one connection, or of all.
+#[derive(Default)]
+struct Tally {
+    missed: u64,
+    broken: u64,
+    unanswered: u64,
+    other: u64,
+    accepted: Vec<Duration>,
+    refused: Vec<Duration>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.missed += other.missed;
+        self.broken += other.broken;
+        self.unanswered += other.unanswered;
+        self.other += other.other;
+        self.accepted.extend(other.accepted);
+        self.refused.extend(other.refused);
+    }
+
+    fn count(&mut self, answer: &[u8], took: Duration) {
+        let has_status = |status: &[u8]| answer[b"HTTP/1.1 ".len()..].starts_with(status);
+        if has_status(b"200") && contains(answer, b"\"errors\":[]") {
+            self.accepted.push(took);
+        } else if has_status(b"503") || has_status(b"429") || contains(answer, b"UNAVAILABLE") {
+            self.refused.push(took);
+        } else {
+            self.other += 1;
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let keys = std::fs::read_to_string(&args.keys).context("the file of keys")?;
+    let body = std::fs::read_to_string(&args.body).context("the file of the body")?;
+    let requests: Arc<Vec<Vec<u8>>> =
+        Arc::new(keys.lines().map(|key| request(&args.address, key, &body)).collect());
+    anyhow::ensure!(!requests.is_empty(), "the file of keys is empty");
+
+    let mut streams = Vec::new();
+    for number in 0..args.connections {
+        if number % 32 == 0 {
+            // No burst: how fast connections are taken is not what is measured.
+            sleep(Duration::from_millis(2)).await;
+        }
+        let stream = TcpStream::connect(&args.address).await.context("cannot connect")?;
+        stream.set_nodelay(true)?;
+        streams.push(stream);
+    }
+    let start = Instant::now() + Duration::from_millis(100);
+    let end = start + Duration::from_secs(args.seconds.into());
+    let between = Duration::from_secs(1) / args.rate;
+    let mut tasks = Vec::new();
+    for (stream, number) in streams.into_iter().zip(0_u32..) {
+        let first = start + between * number;
+        let requests = Arc::clone(&requests);
+        let every = between * args.connections;
+        tasks.push(tokio::spawn(drive(stream, requests, number as usize, first, every, end)));
+    }
+    let mut all = Tally::default();
+    for task in tasks {
+        all.add(task.await?);
+    }
+    print(all);
+    Ok(())
+}
+
+fn request(address: &str, key: &str, body: &str) -> Vec<u8> {
+    format!(
+        "POST /graphql HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// Sends one request at `first` and `every` so often after it, until `end`.
+async fn drive(
+    mut stream: TcpStream,
+    requests: Arc<Vec<Vec<u8>>>,
+    mut turn: usize,
+    first: Instant,
+    every: Duration,
+    end: Instant,
+) -> Tally {
+    let mut tally = Tally::default();
+    let mut due = first;
+    let mut answer = Vec::with_capacity(4096);
+    while due < end {
+        sleep_until(due).await;
+        let sent = Instant::now();
+        answer.clear();
+        let exchange = exchange(&mut stream, &requests[turn % requests.len()], &mut answer);
+        match timeout_at(end, exchange).await {
+            Ok(Ok(())) => tally.count(&answer, sent.elapsed()),
+            Ok(Err(_)) => {
+                tally.broken += 1;
+                return tally;
+            }
+            Err(_) => {
+                tally.unanswered += 1;
+                return tally;
+            }
+        }
+        turn += 1;
+        due += every;
+        while due < Instant::now() {
+            tally.missed += 1;
+            due += every;
+        }
+    }
+    tally
+}
+
+/// Writes the request and reads one whole answer.
+async fn exchange(
+    stream: &mut TcpStream,
+    request: &[u8],
+    answer: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    stream.write_all(request).await?;
+    while !is_whole(answer) {
+        if stream.read_buf(answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the answer's head, and as much as its `content-length` says, is here.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(head) = find(answer, b"\r\n\r\n") else { return false };
+    let lines = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
+    let length = lines.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length = length.and_then(|length| length.trim().parse::<usize>().ok());
+    answer.len() >= head + 4 + length.unwrap_or(0)
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    find(text, part).is_some()
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+fn print(mut all: Tally) {
+    let shown = serde_json::json!({
+        "accepted": all.accepted.len(),
+        "refused": all.refused.len(),
+        "other": all.other,
+        "broken": all.broken,
+        "unanswered": all.unanswered,
+        "missed": all.missed,
+        "accepted_p50_ms": percentile(&mut all.accepted, 50),
+        "accepted_p99_ms": percentile(&mut all.accepted, 99),
+        "refused_p50_ms": percentile(&mut all.refused, 50),
+        "refused_p99_ms": percentile(&mut all.refused, 99),
+    });
+    println!("{shown}");
+}
+
+/// In milliseconds; `None` of nothing.
+fn percentile(times: &mut [Duration], percent: usize) -> Option<f64> {
+    times.sort_unstable();
+    let time = times.get(times.len() * percent / 100)?;
+    Some(time.as_secs_f64() * 1000.0)
+}
