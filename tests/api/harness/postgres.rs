@@ -3,7 +3,6 @@
 
 use std::{
     io::Write as _,
-    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         OnceLock,
@@ -15,6 +14,11 @@ use std::{
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 use tokio::sync::{Mutex, OnceCell};
 use tollgate::db::Db;
+
+use programs::{free_port, is_root, postgres_programs, unprivileged_user};
+
+#[path = "../../support/programs.rs"]
+mod programs;
 
 /// The URL of the server without a database name; `None` if there is no server to be had.
 static SERVER: OnceCell<Option<String>> = OnceCell::const_new();
@@ -89,7 +93,7 @@ fn url(server: &str, database: &str) -> String {
 }
 
 fn start_own() -> Option<String> {
-    let Some(programs) = programs() else {
+    let Some(programs) = postgres_programs() else {
         let message = "PostgreSQL HALF OF THE TESTS SKIPPED: neither initdb and postgres nor \
                        TEST_DATABASE_URL were found.";
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
@@ -121,39 +125,4 @@ fn start_own() -> Option<String> {
     let child = shell.stdin(Stdio::piped()).spawn().expect("a shell starts");
     SHELL.set(child).expect("one server is started");
     Some(format!("postgres://postgres@127.0.0.1:{port}/postgres"))
-}
-
-/// Where the newest PostgreSQL's programs are.
-fn programs() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut versions: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin")).collect();
-    versions.sort();
-    folders.extend(versions.into_iter().rev());
-    folders
-        .into_iter()
-        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().expect("id runs");
-    String::from_utf8_lossy(&id.stdout).trim() == "0"
-}
-
-fn unprivileged_user() -> &'static str {
-    let has = |user: &str| {
-        Command::new("id")
-            .arg(user)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    if has("postgres") { "postgres" } else { "nobody" }
 }

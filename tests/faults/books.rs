@@ -1,0 +1,49 @@
+//! The books after the fact, looked at past the program: what was acknowledged is there, and each key
+//! was charged once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use entity::{
+    ledger_entry::{self, LedgerKind},
+    message,
+};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use tollgate::db::Db;
+use uuid::Uuid;
+
+use crate::load::Journal;
+
+/// Checks the database against what was promised; returns how many messages there are.
+pub async fn check(url: &str, journal: &Journal) -> usize {
+    let db = Db::connect(url, 1).await.expect("the database opens");
+    let messages: Vec<(Uuid, Option<String>)> = message::Entity::find()
+        .select_only()
+        .columns([message::Column::Id, message::Column::IdempotencyKey])
+        .into_tuple()
+        .all(&db.read)
+        .await
+        .expect("the messages are read");
+    let charges: Vec<Option<Uuid>> = ledger_entry::Entity::find()
+        .select_only()
+        .column(ledger_entry::Column::MessageId)
+        .filter(ledger_entry::Column::Kind.eq(LedgerKind::Charge))
+        .into_tuple()
+        .all(&db.read)
+        .await
+        .expect("the charges are read");
+    db.read.close().await.expect("the connection closes");
+    db.write.close().await.expect("the connection closes");
+
+    let stored: BTreeMap<&str, Uuid> =
+        messages.iter().filter_map(|(id, key)| Some((key.as_deref()?, *id))).collect();
+    assert_eq!(stored.len(), messages.len(), "one message a key");
+    let acknowledged = journal.acknowledged();
+    for (key, id) in &acknowledged {
+        assert_eq!(stored.get(key.as_str()), Some(id), "{key} was acknowledged and is not there");
+    }
+    let charged: BTreeSet<Uuid> = charges.iter().copied().flatten().collect();
+    assert_eq!(charged.len(), charges.len(), "a message was charged twice");
+    let ids: BTreeSet<Uuid> = stored.values().copied().collect();
+    assert!(charged == ids, "{} charges for {} messages", charged.len(), ids.len());
+    messages.len()
+}

@@ -1,0 +1,82 @@
+//! A test's folder: its data, its logs, and the processes that work in it. When the test ends, or the
+//! whole run is killed, the processes are killed, what is mounted is unmounted, and the folder goes.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// Waits until its input ends, which it does with the folder's owner however that ends. Only what
+/// works in the folder `$1` is killed.
+const CLEAN_UP: &str = r#"
+trap '' HUP INT TERM
+cat >/dev/null
+for process in /proc/[0-9]*; do
+  case "$(readlink "$process/cwd" 2>/dev/null)" in
+    "$1"|"$1"/*) kill -9 "${process#/proc/}" 2>/dev/null ;;
+  esac
+done
+umount -l "$1/disk" 2>/dev/null
+rm -rf "$1" 2>/dev/null || { sleep 1; rm -rf "$1"; }
+"#;
+
+pub struct Folder {
+    pub path: PathBuf,
+    shell: Child,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        let made = tempfile::Builder::new().prefix("tollgate-faults-").tempdir();
+        let path = made.expect("a temporary folder").keep();
+        let path = path.canonicalize().expect("the folder is there");
+        let shell = Command::new("sh")
+            .args(["-c", CLEAN_UP, "clean-up"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell starts");
+        // Another user's PostgreSQL must reach what is in it.
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, open).expect("the folder is ours");
+        Self { path, shell }
+    }
+
+    /// A disk of this size; `None` where we may not mount one.
+    pub fn mount(&self, mebibytes: u32) -> Option<PathBuf> {
+        let disk = self.path.join("disk");
+        std::fs::create_dir(&disk).expect("the folder is ours");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=0777"), "tollgate-faults"])
+            .arg(&disk)
+            .stderr(Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(disk)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// The processes that work in this very folder.
+pub fn processes_in(folder: &Path) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    processes
+        .filter(|process| {
+            std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder)
+        })
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Sends a signal to processes that this test started; those that have ended since are no matter.
+pub fn signal(name: &str, processes: &[u32]) {
+    let ids: Vec<String> = processes.iter().map(ToString::to_string).collect();
+    let script = format!("kill -{name} {} 2>/dev/null", ids.join(" "));
+    Command::new("sh").args(["-c", &script]).status().expect("a shell runs");
+}

@@ -1,0 +1,195 @@
+//! A PostgreSQL server of a test's own, as durable as PostgreSQL is by default, that can be killed and
+//! started again on the same data.
+
+use std::{
+    fs::File,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbErr};
+
+use crate::{
+    eventually,
+    folder::{processes_in, signal},
+    programs::{free_port, is_root, postgres_programs, unprivileged_user},
+    say,
+};
+
+/// How long a start may take, recovery and refusals because of the one before included.
+const START_DEADLINE: Duration = Duration::from_mins(1);
+/// Small segments of the log, so that a small disk holds it.
+const SETTINGS: &[&str] = &["min_wal_size=2MB", "max_wal_size=8MB", "shared_buffers=32MB"];
+
+pub struct Postgres {
+    programs: PathBuf,
+    /// Where the data is.
+    pub data: PathBuf,
+    /// Where the program works and logs.
+    home: PathBuf,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Postgres {
+    /// Starts a server with its data in the folder, and its write-ahead log elsewhere if `wal` says
+    /// so; `None`, loudly, if there is no PostgreSQL.
+    pub async fn start(home: &Path, data: PathBuf, wal: Option<&Path>) -> Option<Self> {
+        let Some(programs) = postgres_programs() else {
+            let message =
+                "PostgreSQL HALF OF THE FAULTS SKIPPED: initdb and postgres were not found.";
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
+            say(message);
+            return None;
+        };
+        let home = home.join("postgres");
+        std::fs::create_dir(&home).expect("the folder is ours");
+        let mut server = Self { programs, data, home, port: free_port(), child: None };
+        give(&server.home);
+        std::fs::create_dir(&server.data).expect("the folder is ours");
+        give(&server.data);
+        server.init(wal);
+        server.run().await;
+        Some(server)
+    }
+
+    pub fn url(&self) -> String {
+        url_at(self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `kill -9` of the postmaster and every backend.
+    pub fn kill(&mut self) {
+        let postmaster = self.postmaster();
+        signal("KILL", &postmaster.into_iter().chain(processes_in(&self.data)).collect::<Vec<_>>());
+    }
+
+    /// `kill -9` of every backend; returns when they are gone. The postmaster begins anew by itself.
+    pub async fn kill_backends(&self) {
+        let postmaster = self.postmaster();
+        let backends: Vec<u32> =
+            processes_in(&self.data).into_iter().filter(|id| Some(*id) != postmaster).collect();
+        signal("KILL", &backends);
+        eventually(START_DEADLINE, "killed backends go", async || {
+            let left = processes_in(&self.data);
+            !backends.iter().any(|id| left.contains(id))
+        })
+        .await;
+    }
+
+    /// Whether the server's process is there, whatever it answers.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Starts it unless it runs, as often as it is refused, and returns as soon as it answers.
+    pub async fn run(&mut self) {
+        let deadline = tokio::time::Instant::now() + START_DEADLINE;
+        loop {
+            if !self.is_running() {
+                self.child = Some(self.spawn());
+            }
+            if self.connect().await.is_ok() {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "PostgreSQL starts:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A connection past the program, to look or to get in the way.
+    pub async fn connect(&self) -> Result<DatabaseConnection, DbErr> {
+        let mut options = ConnectOptions::new(self.url());
+        options.max_connections(1).sqlx_logging(false).connect_timeout(Duration::from_secs(1));
+        let connection = Database::connect(options).await?;
+        connection.execute_unprepared("SELECT 1").await?;
+        Ok(connection)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.join("log")).unwrap_or_default()
+    }
+
+    fn init(&self, wal: Option<&Path>) {
+        let mut init = self.command("initdb");
+        init.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--wal-segsize=1"]);
+        init.arg("-D").arg(&self.data);
+        if let Some(wal) = wal {
+            std::fs::create_dir(wal).expect("the folder is ours");
+            give(wal);
+            init.arg("--waldir").arg(wal);
+        }
+        let made = init.output().expect("initdb starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    fn spawn(&self) -> Child {
+        let mut log = File::options();
+        let log = log.create(true).append(true).open(self.home.join("log")).expect("the log opens");
+        let mut server = self.command("postgres");
+        server.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        server.arg("-D").arg(&self.data).arg("-k").arg(&self.home);
+        server.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        server.spawn().expect("postgres starts")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let program = self.programs.join(program);
+        let mut command = if is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", unprivileged_user(), "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.current_dir(&self.home);
+        command
+    }
+
+    fn postmaster(&self) -> Option<u32> {
+        let file = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
+        let id = file.lines().next()?.trim().parse().ok()?;
+        // The file outlives a killed server, and its number may be another's by then.
+        processes_in(&self.data).contains(&id).then_some(id)
+    }
+}
+
+/// The URL of a test's database behind a port.
+pub fn url_at(port: u16) -> String {
+    format!("postgres://postgres@127.0.0.1:{port}/postgres")
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(child) = &mut self.child {
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            say(&format!(
+                "PostgreSQL's log:\n{}",
+                lines[lines.len().saturating_sub(30)..].join("\n")
+            ));
+        }
+    }
+}
+
+/// Gives a folder to who runs PostgreSQL.
+fn give(path: &Path) {
+    if !is_root() {
+        return;
+    }
+    let id = |flag: &str| -> Option<u32> {
+        let id = Command::new("id").args([flag, unprivileged_user()]).output().ok()?;
+        String::from_utf8_lossy(&id.stdout).trim().parse().ok()
+    };
+    chown(path, id("-u"), id("-g")).expect("root may give away");
+}

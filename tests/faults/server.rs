@@ -1,0 +1,133 @@
+//! The program under test: `tollgate serve` as a process of its own, and its commands.
+
+use std::{
+    fs::File,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{client::Client, eventually, folder::signal, programs::free_port, say};
+
+/// How long the first start may take, migrations included.
+const FIRST_START_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How a server is started.
+#[derive(Clone)]
+pub struct Launch {
+    pub folder: PathBuf,
+    pub url: String,
+    pub connections: u32,
+}
+
+pub struct Server {
+    launch: Launch,
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    /// Starts on a free port, and returns when it is ready.
+    pub async fn start(launch: Launch) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let child = spawn(&launch, address);
+        let mut server = Self { launch, address, child };
+        // Another may have taken the port in the meantime.
+        eventually(FIRST_START_DEADLINE, "the server starts", async || {
+            if server.child.try_wait().expect("our child").is_some()
+                && server.log().contains("cannot listen on")
+            {
+                server.address.set_port(free_port());
+                server.child = spawn(&server.launch, server.address);
+            }
+            server.is_ready().await
+        })
+        .await;
+        server
+    }
+
+    /// `kill -9`, and the end of it.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Starts it again where it was, without waiting for it.
+    pub fn start_again(&mut self) {
+        self.child = spawn(&self.launch, self.address);
+    }
+
+    pub fn terminate(&self) {
+        signal("TERM", &[self.child.id()]);
+    }
+
+    /// The exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is our child")
+    }
+
+    /// What `/readyz` says; `None` if it does not answer.
+    pub async fn readiness(&self) -> Option<u16> {
+        Client::new(self.address).get("/readyz").await.ok().map(|answer| answer.status)
+    }
+
+    pub async fn is_ready(&self) -> bool {
+        self.readiness().await == Some(200)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.launch.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            say(&format!(
+                "the server's log:\n{}",
+                lines[lines.len().saturating_sub(40)..].join("\n")
+            ));
+        }
+    }
+}
+
+fn spawn(launch: &Launch, address: SocketAddr) -> Child {
+    let log = File::options().create(true).append(true).open(launch.folder.join("log"));
+    program(&launch.folder, &launch.url)
+        .args(["serve", "--sandbox", "--migrate", "--log", "warn", "--listen"])
+        .arg(address.to_string())
+        .arg("--database-connections")
+        .arg(launch.connections.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.expect("the log opens"))
+        .spawn()
+        .expect("the program starts")
+}
+
+/// Runs a command to its end.
+pub fn run(folder: &Path, url: &str, arguments: &[&str]) -> Output {
+    program(folder, url).args(arguments).output().expect("the program starts")
+}
+
+/// What a command that succeeds prints with `--json`.
+#[track_caller]
+pub fn json_of(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", output.status);
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// The program, with nothing of the caller's settings.
+fn program(folder: &Path, url: &str) -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    program.current_dir(folder).env_clear().env("DATABASE_URL", url);
+    program
+}
