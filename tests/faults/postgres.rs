@@ -20,8 +20,9 @@ use crate::{
 
 /// How long a start may take, recovery and refusals because of the one before included.
 const START_DEADLINE: Duration = Duration::from_mins(1);
-/// Small segments of the log, so that a small disk holds it.
-const SETTINGS: &[&str] = &["min_wal_size=2MB", "max_wal_size=8MB", "shared_buffers=32MB"];
+/// None for durability. The log's segments are made as they are needed, so that a full disk is felt.
+const SETTINGS: &[&str] =
+    &["min_wal_size=2MB", "max_wal_size=1GB", "wal_recycle=off", "shared_buffers=32MB"];
 
 pub struct Postgres {
     programs: PathBuf,
