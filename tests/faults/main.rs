@@ -70,6 +70,16 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "faults: {text}");
 }
 
+/// How a log begins and ends: what came first is often the cause of the rest.
+fn excerpt(log: &str) -> String {
+    const LINES: usize = 40;
+    let lines: Vec<&str> = log.lines().collect();
+    let begin = lines.len().min(LINES);
+    let end = lines.len().saturating_sub(LINES).max(begin);
+    let middle = format!("({} lines are left out)", end - begin);
+    [&lines[..begin], &[&middle], &lines[end..]].concat().join("\n")
+}
+
 /// Waits for something to become true, and says how long that took.
 #[track_caller]
 fn eventually<F: AsyncFnMut() -> bool>(

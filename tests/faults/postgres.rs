@@ -12,7 +12,7 @@ use std::{
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbErr};
 
 use crate::{
-    eventually,
+    eventually, excerpt,
     folder::{processes_in, signal},
     programs::{free_port, is_root, postgres_programs, unprivileged_user},
     say,
@@ -173,12 +173,7 @@ impl Drop for Postgres {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            say(&format!(
-                "PostgreSQL's log:\n{}",
-                lines[lines.len().saturating_sub(30)..].join("\n")
-            ));
+            say(&format!("PostgreSQL's log:\n{}", excerpt(&self.log())));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{client::Client, eventually, folder::signal, programs::free_port, say};
+use crate::{client::Client, eventually, excerpt, folder::signal, programs::free_port, say};
 
 /// How long the first start may take, migrations included.
 const FIRST_START_DEADLINE: Duration = Duration::from_secs(30);
@@ -88,12 +88,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
-            say(&format!(
-                "the server's log:\n{}",
-                lines[lines.len().saturating_sub(40)..].join("\n")
-            ));
+            say(&format!("the server's log:\n{}", excerpt(&self.log())));
         }
     }
 }
