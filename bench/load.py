@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import pathlib
 import socket
 import subprocess
 import time
@@ -14,6 +16,11 @@ SEND_MANY = ("mutation($input: [SendMessageInput!]!) "
              "{ sendMessages(input: $input) { message { id } errors { code } } }")
 MESSAGE = {"to": "+12025550123", "text": "Your code is 123456"}
 WARM_UP_SECONDS = 2
+# Four times as many as make the peak.
+OVERLOAD_CONNECTIONS = 1024
+# Under overload the client has a processor of its own, and servers and PostgreSQL share another: else what
+# the client costs would count as the server's.
+SERVER_PROCESSOR, CLIENT_PROCESSOR = 0, 1
 
 
 def body(bench, name, query, variables=None):
@@ -113,13 +120,30 @@ def pgbench(world, script, clients):
             "p50_ms": times[len(times) // 2], "p99_ms": times[len(times) * 99 // 100]}
 
 
-def overload(world, rate, connections=2048):
+def apart(world):
+    """Puts the servers and PostgreSQL on their processor."""
+    for pid in world.processes():
+        for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {SERVER_PROCESSOR})
+
+
+def peak_apart(world, connections):
+    """Sends a second with the client on its own processor."""
+    world.settle()
+    before, start = world.count(), time.monotonic()
+    run("taskset", "-c", CLIENT_PROCESSOR, *wrk_command(
+        world.servers[0].address, world.key_file, send_body(world.bench), connections, world.bench.seconds))
+    seconds = time.monotonic() - start
+    return {"rows_per_second": (world.count() - before) / seconds}
+
+
+def overload(world, rate, connections=OVERLOAD_CONNECTIONS):
     """What became of requests that came at this rate whatever the answers."""
     bench = world.bench
     world.settle()
     before = world.count()
     start = time.monotonic()
-    command = [bench.example("overload"), world.servers[0].address, world.key_file, send_body(bench),
+    command = ["taskset", "-c", CLIENT_PROCESSOR, bench.example("overload"), world.servers[0].address, world.key_file, send_body(bench),
                "--rate", round(rate), "--seconds", bench.seconds, "--connections", connections]
     report = json.loads(run(*command))
     report["process_seconds"] = time.monotonic() - start

@@ -213,6 +213,14 @@ class World:
     def environment(self):
         return {**os.environ, "DATABASE_URL": self.url, "TOLLGATE_LOG": "warn"}
 
+    def processes(self):
+        """The servers, and PostgreSQL with all its sessions."""
+        found = [server.process.pid for server in self.servers] + [self.bench.postgres.shell.pid]
+        for pid in found:
+            for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+                found.extend(int(child) for child in children.read_text().split())
+        return found
+
     def write_keys(self, name, keys):
         file = self.bench.folder / f"{self.name}.{name}"
         file.write_text("\n".join(keys) + "\n", encoding="ascii")

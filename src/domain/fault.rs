@@ -26,7 +26,7 @@ pub enum Fault {
     Broken(&'static str),
 }
 
-/// Why a send got no verdict.
+/// Why the server cannot say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     #[error("The server is too busy; nothing was charged. Try again in a second.")]
@@ -35,6 +35,8 @@ pub enum Unavailable {
     Stopping,
     #[error("The message was not judged in time; nothing was charged. Try again.")]
     NotInTime,
+    #[error("The database does not answer; try again, with the same idempotency key.")]
+    Silent,
     #[error(
         "The outcome is not known: the message may have been accepted. Send it again with the same \
          idempotency key."
@@ -48,9 +50,11 @@ const LOCK_TIMEOUTS: [&str; 2] = ["55P03", "57014"];
 const COLLISIONS: [&str; 2] = ["40001", "40P01"];
 /// PostgreSQL: the server or the session is being ended.
 const SHUTDOWNS: [&str; 3] = ["57P01", "57P02", "57P03"];
-/// PostgreSQL: too many connections, disk full, out of memory. `SQLite`: busy, locked, I/O error, disk
-/// full, and busy with a snapshot.
-const BUSY: [&str; 8] = ["53300", "53100", "53200", "5", "6", "10", "13", "517"];
+/// PostgreSQL: too many connections, disk full, out of memory, I/O error, idle for too long in a
+/// transaction.
+const BUSY: [&str; 5] = ["53300", "53100", "53200", "58030", "25P03"];
+/// `SQLite`: busy, locked, I/O error, disk full. Their extended codes have these as the low byte.
+const SQLITE_BUSY: [i32; 4] = [5, 6, 10, 13];
 
 impl Fault {
     /// Whether nothing was done because the database could not be reached or was too busy: the same
@@ -62,11 +66,12 @@ impl Fault {
             || self.has_code(&LOCK_TIMEOUTS)
             || self.has_code(&COLLISIONS)
             || self.has_code(&BUSY)
+            || self.has_sqlite_code(&SQLITE_BUSY)
     }
 
     /// Whether the connection was lost, or given up because it took too long.
     pub fn is_lost_connection(&self) -> bool {
-        if matches!(self, Self::Unavailable(Unavailable::NotInTime)) || self.has_code(&SHUTDOWNS) {
+        if matches!(self, Self::Unavailable(Unavailable::Silent)) || self.has_code(&SHUTDOWNS) {
             return true;
         }
         let Self::Database(error) = self else { return false };
@@ -101,6 +106,15 @@ impl Fault {
             }
             _ => false,
         }
+    }
+
+    fn has_sqlite_code(&self, codes: &[i32]) -> bool {
+        let Some(sqlx::Error::Database(error)) = self.sqlx_error() else { return false };
+        let Some(error) = error.try_downcast_ref::<sqlx::sqlite::SqliteError>() else {
+            return false;
+        };
+        let code = sqlx::error::DatabaseError::code(error).and_then(|code| code.parse().ok());
+        code.is_some_and(|code: i32| codes.contains(&(code & 0xff)))
     }
 
     fn sqlx_error(&self) -> Option<&sqlx::Error> {

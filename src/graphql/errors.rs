@@ -79,10 +79,21 @@ pub fn settle(mut error: ServerError, request_id: &str) -> ServerError {
     error.source = None;
     set_code(&mut error, code);
     if code == Code::Unavailable {
-        let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
-        extensions.set("retryAfterSeconds", RETRY_AFTER_SECONDS);
+        set_retry_after(&mut error);
     }
     error
+}
+
+/// An UNAVAILABLE, with when to try again.
+pub fn unavailable(message: &str) -> ServerError {
+    let mut error = error(Code::Unavailable, message);
+    set_retry_after(&mut error);
+    error
+}
+
+fn set_retry_after(error: &mut ServerError) {
+    let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+    extensions.set("retryAfterSeconds", RETRY_AFTER_SECONDS);
 }
 
 fn show(fault: &Fault, request_id: &str) -> (Code, String) {

@@ -38,6 +38,10 @@ pub fn mend(
     };
     let failed = response.errors.iter().map(|error| keys(&error.path)).collect();
     let mut mender = Mender { document, operation, variables, shape, failed, path: Vec::new() };
+    if mender.failed.is_empty() {
+        mender.arrange(&[&operation.selection_set], &mut [&mut response.data]);
+        return;
+    }
     let data = std::mem::take(&mut response.data);
     response.data = mender.object(root, &[&operation.selection_set], data).unwrap_or(Value::Null);
 }
@@ -65,6 +69,40 @@ struct Mender<'d> {
 }
 
 impl<'d> Mender<'d> {
+    /// Puts the keys of objects that share their selection in its order. Without a failure that is all
+    /// there is to mend, and mostly not even that.
+    fn arrange(&self, sets: &[&'d Positioned<SelectionSet>], values: &mut [&mut Value]) {
+        let mut fields: IndexMap<&'d str, Vec<&'d Field>> = IndexMap::new();
+        for set in sets {
+            self.collect(set, &mut fields);
+        }
+        for value in &mut *values {
+            if let Value::Object(found) = value
+                && !found.keys().map(Name::as_str).eq(fields.keys().copied())
+            {
+                let place = |key: &Name| fields.get_index_of(key.as_str()).unwrap_or(usize::MAX);
+                found.sort_by_key(|key, _| place(key));
+            }
+        }
+        for (key, fields) in fields {
+            let sets: Vec<_> = fields.iter().map(|field| &field.selection_set).collect();
+            if sets.iter().all(|set| set.node.items.is_empty()) {
+                continue;
+            }
+            let mut below = Vec::new();
+            for value in &mut *values {
+                if let Value::Object(found) = value
+                    && let Some(value) = found.get_mut(key)
+                {
+                    objects(value, &mut below);
+                }
+            }
+            if !below.is_empty() {
+                self.arrange(&sets, &mut below);
+            }
+        }
+    }
+
     fn object(
         &mut self,
         on: &str,
@@ -204,6 +242,15 @@ impl<'d> Mender<'d> {
             }
             _ => false,
         }
+    }
+}
+
+/// The objects in a value: itself, or those of a list.
+fn objects<'v>(value: &'v mut Value, into: &mut Vec<&'v mut Value>) {
+    match value {
+        Value::Object(_) => into.push(value),
+        Value::List(values) => values.iter_mut().for_each(|value| objects(value, into)),
+        _ => {}
     }
 }
 

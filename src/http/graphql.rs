@@ -15,24 +15,24 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::{REQUEST_ID, Shared};
+use super::{Place, REQUEST_ID, Shared};
 use crate::{
-    domain::{
-        Fault, authentication,
-        billing::{Patience, SEND_DEADLINE},
-    },
+    domain::{Fault, Unavailable, authentication, billing::Patience},
     graphql::{
         Answer, Operation,
-        errors::{self, Code, code_of, error},
+        errors::{self, Code, RETRY_AFTER_SECONDS, code_of, error},
         scalars::to_value,
     },
 };
 
 /// Bytes of a request's body at most.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
-/// How long a request's body may take to arrive, and how long its execution may take then.
+/// How long a request may take: the key's look-up, the body's arrival and the execution together.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// What a send leaves of it, so that it can still say what is known.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
 const MEDIA_TYPE: &str = "application/graphql-response+json; charset=utf-8";
 
 pub async fn execute(State(shared): State<Shared>, request: Request) -> Response {
@@ -40,11 +40,17 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
     let request_id = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let request_id = request_id.unwrap_or_default().to_owned();
 
+    let place = head.extensions.get::<Place>().cloned();
+    let until = Instant::now() + REQUEST_DEADLINE;
     let caller = match bearer(&head.headers) {
-        Some(key) => match authentication::authenticate(&shared.app, key).await {
-            Ok(caller) => caller,
-            Err(fault) => return unavailable(&fault, &request_id),
-        },
+        Some(key) => {
+            let caller = authentication::authenticate(&shared.app, key);
+            let caller = tokio::time::timeout_at(until, caller).await;
+            match caller.unwrap_or(Err(Unavailable::Silent.into())) {
+                Ok(caller) => caller,
+                Err(fault) => return no_key(&fault, &request_id),
+            }
+        }
         None => None,
     };
     let Some(caller) = caller else {
@@ -57,34 +63,33 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
             error(Code::UnsupportedMediaType, message),
         );
     }
-    let operation = match tokio::time::timeout(REQUEST_DEADLINE, read(body)).await {
+    let operation = match tokio::time::timeout_at(until, read(body)).await {
         Ok(Ok(operation)) => operation,
         Ok(Err((status, refused))) => return refuse(status, refused),
-        Err(_) => {
-            let message = "The body did not arrive in time; nothing was done.";
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, error(Code::Unavailable, message));
-        }
+        Err(_) => return unavailable("The body did not arrive in time; nothing was done."),
     };
 
     let api = shared.api.clone();
     let id = request_id.clone();
-    let patience = Patience::lasting(SEND_DEADLINE);
+    let patience = Patience::until(until - ANSWER_TIME);
     // Dropped with this handler, when the client hangs up.
     let _present = patience.gone.clone().drop_guard();
-    let execution =
-        tokio::spawn(async move { api.execute(caller, operation, patience, &id).await });
-    match tokio::time::timeout(REQUEST_DEADLINE, execution).await {
+    let execution = shared.executions.spawn(async move {
+        // Kept for as long as it is worked on, also when the client has gone.
+        let _place = place;
+        api.execute(caller, operation, patience, &id).await
+    });
+    match tokio::time::timeout_at(until, execution).await {
         Ok(Ok(answer)) => respond(answer),
         Ok(Err(failure)) => {
             tracing::error!(request.id = request_id, %failure, "A request broke off");
             let message = errors::internal(&request_id);
             refuse(StatusCode::INTERNAL_SERVER_ERROR, error(Code::InternalServerError, message))
         }
-        Err(_) => {
-            let message = "The request took too long; its outcome is not known. Send it again with \
-                           the same idempotency key.";
-            refuse(StatusCode::SERVICE_UNAVAILABLE, error(Code::Unavailable, message))
-        }
+        Err(_) => unavailable(
+            "The request took too long; its outcome is not known. Send it again with the same \
+             idempotency key.",
+        ),
     }
 }
 
@@ -132,10 +137,16 @@ fn unauthenticated() -> Response {
     response
 }
 
-fn unavailable(fault: &Fault, request_id: &str) -> Response {
+fn no_key(fault: &Fault, request_id: &str) -> Response {
     tracing::error!(request.id = request_id, %fault, "A key could not be looked up");
-    let message = "The database cannot be reached; try again.";
-    refuse(StatusCode::SERVICE_UNAVAILABLE, error(Code::Unavailable, message))
+    unavailable("The database cannot be reached; try again.")
+}
+
+/// Refused for now: nothing was done, or nobody knows.
+pub fn unavailable(message: &str) -> Response {
+    let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, errors::unavailable(message));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    response
 }
 
 /// The key of `Authorization: Bearer …` (RFC 6750, section 2.1).

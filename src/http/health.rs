@@ -1,8 +1,14 @@
 //! Whether the process is alive, and whether it can serve.
 
+use std::time::Duration;
+
 use axum::{extract::State, http::StatusCode};
+use tokio::time::timeout;
 
 use super::Shared;
+
+/// How long the database may take to answer a look at it.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The process answers.
 pub async fn healthz() -> &'static str {
@@ -14,10 +20,11 @@ pub async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) 
     if shared.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
-    match shared.app.db.is_current().await {
-        Ok(true) => (StatusCode::OK, "ready\n"),
-        Ok(false) => (StatusCode::SERVICE_UNAVAILABLE, "the schema is not current\n"),
-        Err(error) => {
+    match timeout(LOOK_DEADLINE, shared.app.db.is_current()).await {
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
+        Ok(Ok(true)) => (StatusCode::OK, "ready\n"),
+        Ok(Ok(false)) => (StatusCode::SERVICE_UNAVAILABLE, "the schema is not current\n"),
+        Ok(Err(error)) => {
             tracing::warn!(%error, "Not ready: the database does not answer");
             (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")
         }

@@ -4,14 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
-    middleware::map_request,
+    middleware::{Next, from_fn_with_state, map_request},
     response::Response,
     routing::{get, post},
 };
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
@@ -33,6 +36,11 @@ pub use graphql::{BODY_BYTES_MAX, REQUEST_DEADLINE};
 
 /// How long requests that were begun may take when the server stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
+/// Requests that are worked on at once at most.
+pub const PLACES_MAX: usize = 512;
+/// How long a request waits for a place: a burst is smoothed, and who is refused and asks again at once
+/// does not take the processor from those who are served.
+const PLACE_PATIENCE: Duration = Duration::from_millis(50);
 const REQUEST_ID_CHARS_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -43,12 +51,15 @@ struct Shared {
     api: Api,
     /// Cancelled when the server is to stop: it is not ready any more.
     stop: CancellationToken,
+    /// What is being executed, also for clients that have hung up.
+    executions: TaskTracker,
 }
 
-/// All routes.
-pub async fn router(app: Arc<App>, stop: CancellationToken) -> Router {
+/// All routes. What they execute is tracked by `executions`.
+pub async fn router(app: Arc<App>, stop: CancellationToken, executions: TaskTracker) -> Router {
     let api = Api::new(Arc::clone(&app)).await;
-    let log = TraceLayer::new_for_http().make_span_with(|request: &Request| {
+    // Failures are logged where they happen, with their reason.
+    let log = TraceLayer::new_for_http().on_failure(()).make_span_with(|request: &Request| {
         let id = request.extensions().get::<RequestId>();
         let id = id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
         // The path alone: nothing of a key or a query is logged.
@@ -69,7 +80,8 @@ pub async fn router(app: Arc<App>, stop: CancellationToken) -> Router {
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(map_request(without_odd_request_id))
-        .with_state(Shared { app, api, stop })
+        .with_state(Shared { app, api, stop, executions })
+        .layer(from_fn_with_state(Arc::new(Semaphore::new(PLACES_MAX)), admit))
 }
 
 /// Serves until `stop`, then lets requests that were begun finish.
@@ -78,17 +90,45 @@ pub async fn serve(
     app: Arc<App>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let router = router(app, stop.clone()).await;
+    let executions = TaskTracker::new();
+    let router = router(app, stop.clone(), executions.clone()).await;
     let stopped = stop.clone();
     let served = axum::serve(listener, router)
         .with_graceful_shutdown(async move { stopped.cancelled().await });
+    let all_done = async {
+        let served = served.into_future().await;
+        executions.close();
+        // Those of clients that have hung up.
+        executions.wait().await;
+        served
+    };
     tokio::select! {
-        served = served.into_future() => served,
+        served = all_done => served,
         () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_DEADLINE).await } => {
             tracing::warn!("Some requests did not finish before the server stopped");
             Ok(())
         }
     }
+}
+
+/// A place among the requests that are worked on, given back when the last copy is dropped.
+#[derive(Clone)]
+struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+/// Gives a request a place, or refuses it before anything is done for it, so that overload costs next to
+/// nothing. Whether the server is alive can always be asked.
+async fn admit(State(places): State<Arc<Semaphore>>, mut request: Request, next: Next) -> Response {
+    if request.uri().path() == "/graphql" {
+        let place = tokio::time::timeout(PLACE_PATIENCE, places.acquire_owned()).await;
+        let Ok(Ok(permit)) = place else {
+            let message = "The server is too busy; nothing was done. Try again in a second.";
+            return graphql::unavailable(message);
+        };
+        request.extensions_mut().insert(Place { _permit: Arc::new(permit) });
+    }
+    next.run(request).await
 }
 
 /// A caller's own request id is logged and echoed, so it must be short and plain; else it gets one.

@@ -24,20 +24,29 @@ use crate::{
 const POLL_EVERY: Duration = Duration::from_millis(200);
 /// The least rest between two rounds, so that messages that come one by one are delivered in batches.
 const REST_MIN: Duration = Duration::from_millis(20);
-/// While messages are being accepted, the worker rests so many times as long as it worked: accepting
-/// goes first, and delivery keeps this share of the database.
-const RESTS_WHILE_BUSY: u32 = 4;
+/// Messages of an average batch from which on accepting is under pressure.
+const BATCH_UNDER_PRESSURE: u64 = 4;
+/// Under pressure the worker rests so many times as long as it worked: accepting
+/// goes first, and delivery keeps a tenth of the time.
+const RESTS_WHILE_PRESSED: u32 = 9;
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
 /// Delivers what is due and notes key uses until `stop`; then finishes what it has begun.
 pub async fn run(app: Arc<App>, mut key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
+    let mut judged = app.writers.judged();
     while !stop.is_cancelled() {
         note_key_uses(&app, &mut key_uses).await;
-        let (begun, batches) = (Instant::now(), app.writers.batches());
+        let begun = Instant::now();
         let delivered = deliver_due(&app).await;
-        let is_busy = app.writers.batches() != batches;
-        let least = if is_busy { begun.elapsed() * RESTS_WHILE_BUSY } else { Duration::ZERO };
+        let since = app.writers.judged() - judged;
+        let rests = match since.messages.checked_div(since.batches) {
+            Some(BATCH_UNDER_PRESSURE..) => RESTS_WHILE_PRESSED,
+            Some(_) => 1,
+            None => 0,
+        };
+        judged = app.writers.judged();
+        let least = begun.elapsed() * rests;
         let rest = match delivered {
             // More may be due than one claim takes.
             Ok(CLAIM_MAX..) => Duration::ZERO,

@@ -86,7 +86,7 @@ async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), Stri
 }
 
 async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String> {
-    for accepted in 0.. {
+    for accepted in 0..1_000 {
         let answer = process.send(key, json!({ "to": "+12025550123", "text": "Hi" })).await;
         if !answer.codes().is_empty() {
             return Err(answer.body.to_string());
@@ -97,7 +97,7 @@ async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String>
             _ => return Err(answer.body.to_string()),
         }
     }
-    unreachable!("the numbers do not end")
+    Err("the limit is never reached".to_owned())
 }
 
 /// R10: exactly `ceil(L/p)`, whatever the number of processes.
@@ -136,7 +136,6 @@ fn planted(backend: DbBackend, plant: &str) -> Texts {
             read_keys: swap(texts.read_keys, "a.total_spent_micros", "0 AS total_spent_micros"),
             ..texts
         },
-        "missing lock" => Texts { lock_teams: swap(texts.lock_teams, "FOR UPDATE", ""), ..texts },
         "lost update" if backend == DbBackend::Postgres => {
             let unlocked = swap(texts.accept_one, "WHERE id = $2 FOR UPDATE", "WHERE id = $2");
             Texts {
@@ -165,7 +164,6 @@ fn planted(backend: DbBackend, plant: &str) -> Texts {
 #[case(Sqlite, "check, then charge", true)]
 #[case(Sqlite, "lost update", true)]
 #[case(Postgres, "check, then charge", false)]
-#[case(Postgres, "missing lock", true)]
 #[case(Postgres, "lost update", false)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_proof_fails_on_a_planted_fault(

@@ -27,10 +27,6 @@ pub const WAITING_OF_TEAM_MAX: usize = WAITING_MAX / 2;
 /// Messages of one batch at most.
 pub const BATCH_MAX: usize = 256;
 
-/// How long a send waits for its verdict: a little less than a request may take, so that it can still
-/// say what is known.
-pub const SEND_DEADLINE: Duration = Duration::from_millis(9_500);
-
 /// How long a caller waits for the answer, and whether it has hung up.
 #[derive(Clone, Debug)]
 pub struct Patience {
@@ -39,9 +35,9 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// A caller that waits this long and does not hang up.
-    pub fn lasting(time: Duration) -> Self {
-        Self { until: Instant::now() + time, gone: CancellationToken::new() }
+    /// A caller that waits until then and may hang up before.
+    pub fn until(until: Instant) -> Self {
+        Self { until, gone: CancellationToken::new() }
     }
 
     fn is_over(&self) -> bool {
@@ -124,13 +120,28 @@ pub(super) struct Queue {
     arrived: Notify,
     /// How long a batch takes, on average of late; 0 before the first.
     batch_micros: AtomicU64,
-    batches: AtomicU64,
+}
+
+/// How many batches, of how many messages together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub batches: u64,
+    pub messages: u64,
+}
+
+impl std::ops::Sub for Count {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self { batches: self.batches - earlier.batches, messages: self.messages - earlier.messages }
+    }
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Entry>,
     by_team: HashMap<Uuid, usize>,
+    judged: Count,
     is_closed: bool,
 }
 
@@ -181,7 +192,8 @@ impl Queue {
                 let mut state = self.state();
                 let batch = state.take();
                 if !batch.is_empty() {
-                    self.batches.fetch_add(1, Ordering::Relaxed);
+                    state.judged.batches += 1;
+                    state.judged.messages += batch.len() as u64;
                     return Some(batch);
                 }
                 if state.is_closed {
@@ -198,9 +210,9 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// Batches begun so far.
-    pub fn batches(&self) -> u64 {
-        self.batches.load(Ordering::Relaxed)
+    /// What was taken so far.
+    pub fn judged(&self) -> Count {
+        self.state().judged
     }
 
     /// Messages that wait.

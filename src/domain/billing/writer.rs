@@ -27,7 +27,7 @@ use uuid::Uuid;
 use super::{
     PricedMessage,
     batch::{Judged, judge, new_row},
-    queue::{Entry, Patience, Queue, Reply, Sending, Waiting},
+    queue::{Count, Entry, Patience, Queue, Reply, Sending, Waiting},
     store::{Interrupted, Store, Texts},
 };
 use crate::{
@@ -89,9 +89,13 @@ impl Writers {
         queue.push(caller, messages, patience)
     }
 
-    /// Batches begun so far. While it grows, other work on the database should hold back.
-    pub fn batches(&self) -> u64 {
-        self.queues.iter().map(|queue| queue.batches()).sum()
+    /// What was taken to be judged so far. While it grows fast, other work on the database should hold
+    /// back.
+    pub fn judged(&self) -> Count {
+        self.queues.iter().map(|queue| queue.judged()).fold(Count::default(), |sum, more| Count {
+            batches: sum.batches + more.batches,
+            messages: sum.messages + more.messages,
+        })
     }
 
     /// Messages that wait to be judged.
@@ -188,7 +192,7 @@ impl Writer {
             let row = new_row(sending, cost, self.clock.now(), self.new_id());
             match self.store.accept_one(Judged::of_one(row), self.new_id()).await {
                 Ok(Some(judged)) => return Ok(self.announce(judged)),
-                Err(Interrupted::InDoubt(judged)) => {
+                Err(Interrupted::InDoubt(judged, _)) => {
                     if self.was_committed(&judged).await? {
                         return Ok(self.announce(*judged));
                     }
@@ -206,25 +210,24 @@ impl Writer {
             let new_id = || clock::new_id(&*clock);
             judge(ground, sendings.iter().copied(), clock.now(), &new_id)
         };
-        let mut tries = 1;
-        loop {
-            match self.store.commit(sendings, &decide).await {
+        for tries in 1.. {
+            let fault = match self.store.commit(sendings, &decide).await {
                 Ok(judged) => return Ok(self.announce(judged)),
-                Err(Interrupted::InDoubt(judged)) => {
+                Err(Interrupted::InDoubt(judged, fault)) => {
                     if self.was_committed(&judged).await? {
                         return Ok(self.announce(*judged));
                     }
+                    fault
                 }
-                Err(Interrupted::Before(fault))
-                    if tries < TRIES_MAX && fault.is_worth_another_try() =>
-                {
-                    tracing::warn!(%fault, "A batch is tried again");
-                }
-                Err(Interrupted::Before(fault)) => return Err(fault),
+                Err(Interrupted::Before(fault)) => fault,
+            };
+            if tries == TRIES_MAX || !fault.is_worth_another_try() {
+                return Err(fault);
             }
-            tries += 1;
+            tracing::warn!(%fault, "A batch is tried again");
             sleep(REST).await;
         }
+        unreachable!("the tries are counted")
     }
 
     /// Asks until the database tells how a transaction in doubt has ended.

@@ -22,7 +22,7 @@ use http_body_util::BodyExt as _;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     App,
     carrier::{Carrier, Carriers, Report, SendError, sandbox::Sandbox},
@@ -225,7 +225,8 @@ impl TestApp {
         let texts = setup.texts.unwrap_or_else(|| Texts::of(db.backend()));
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
         let (app, key_uses) = App::with_texts(db, time, carriers, texts);
-        let router = http::router(Arc::clone(&app), CancellationToken::new()).await;
+        let router =
+            http::router(Arc::clone(&app), CancellationToken::new(), TaskTracker::new()).await;
         let operator = String::new();
         Self { app, clock, carrier, operator, url, router, key_uses, statements, _folder: folder }
     }

@@ -46,7 +46,7 @@ pub(super) enum Interrupted {
     /// Nothing was committed.
     Before(Fault),
     /// COMMIT was sent and not answered: everything was committed, or nothing.
-    InDoubt(Box<Judged>),
+    InDoubt(Box<Judged>, Fault),
 }
 
 impl<E: Into<Fault>> From<E> for Interrupted {

@@ -159,7 +159,9 @@ impl Store {
                 self.connection = Some(connection);
                 Ok(judged)
             }
-            Err(fault) if fault.is_lost_connection() => Err(Interrupted::InDoubt(Box::new(judged))),
+            Err(fault) if fault.is_lost_connection() => {
+                Err(Interrupted::InDoubt(Box::new(judged), fault))
+            }
             Err(fault) => Err(Interrupted::Before(fault)),
         }
     }
@@ -196,7 +198,9 @@ impl Store {
                 self.connection = Some(connection);
                 Ok(accepted.is_some().then_some(judged))
             }
-            Err(fault) if fault.is_lost_connection() => Err(Interrupted::InDoubt(Box::new(judged))),
+            Err(fault) if fault.is_lost_connection() => {
+                Err(Interrupted::InDoubt(Box::new(judged), fault))
+            }
             Err(fault) => {
                 self.connection = Some(connection);
                 Err(Interrupted::Before(fault))
@@ -230,7 +234,7 @@ impl Store {
             Some(connection) => Ok(connection),
             None => match tokio::time::timeout(CONNECT_DEADLINE, self.options.connect()).await {
                 Ok(connected) => Ok(connected?),
-                Err(_) => Err(Fault::Unavailable(Unavailable::NotInTime)),
+                Err(_) => Err(Unavailable::Silent.into()),
             },
         }
     }
@@ -329,6 +333,6 @@ fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
 async fn within_deadline<T>(step: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     match tokio::time::timeout(BATCH_DEADLINE, step).await {
         Ok(result) => result,
-        Err(_) => Err(Fault::Unavailable(Unavailable::NotInTime)),
+        Err(_) => Err(Unavailable::Silent.into()),
     }
 }

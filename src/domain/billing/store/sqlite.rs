@@ -92,7 +92,7 @@ impl Store {
         check_guards(written.rows_affected(), &judged)?;
         match txn.commit().await {
             Ok(()) => Ok(judged),
-            Err(_) => Err(Interrupted::InDoubt(Box::new(judged))),
+            Err(error) => Err(Interrupted::InDoubt(Box::new(judged), error.into())),
         }
     }
 
