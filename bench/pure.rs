@@ -3,8 +3,20 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use entity::api_key::{Environment, Role};
-use tollgate::domain::{plain_key::PlainKey, segments};
+use entity::{
+    account::AccountStatus,
+    api_key::{Environment, Role},
+    message::Channel,
+};
+use tollgate::{
+    domain::{
+        billing::{PricedMessage, Standing},
+        plain_key::PlainKey,
+        recipient::Recipient,
+        segments,
+    },
+    money::Micros,
+};
 
 fn plain_key(c: &mut Criterion) {
     let key = PlainKey::generate(Role::SubAccount, Environment::Live);
@@ -31,6 +43,44 @@ fn segments(c: &mut Criterion) {
     group.finish();
 }
 
-// The verdict on a send belongs here: a function like those above, named in the list below.
-criterion_group!(benches, plain_key, segments);
+fn verdict(c: &mut Criterion) {
+    let money = |cents| Micros::from_cents(cents);
+    let message = PricedMessage {
+        recipient: Recipient {
+            channel: Channel::Sms,
+            address: "+12025550123".to_owned(),
+            country: Some("US".to_owned()),
+        },
+        subject: None,
+        text: "Your code is 123456.".to_owned(),
+        segments: 1,
+        metadata: None,
+        idempotency_key: Some("order-1".to_owned()),
+        input_hash: vec![7; 32],
+        cost: Ok(money(1)),
+        simulated: None,
+    };
+    let standing = Standing {
+        environment: Environment::Live,
+        is_key_usable: true,
+        status: AccountStatus::Active,
+        credit_limit: Some(money(100)),
+        total_spent: money(99),
+        balance: money(1_000),
+    };
+    let at_limit = Standing { total_spent: money(100), ..standing.clone() };
+    let mut group = c.benchmark_group("Standing::judge");
+    for (name, standing, earlier) in [
+        ("accepted", &standing, None),
+        ("at the limit", &at_limit, None),
+        ("replayed", &standing, Some(&message.input_hash[..])),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| black_box(standing).judge(black_box(&message), earlier));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, plain_key, segments, verdict);
 criterion_main!(benches);

@@ -188,8 +188,7 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
     let teams = billing::lock_teams(&txn, teams).await?;
 
     // Messages that share an outcome and a lease share a statement.
-    let mut alike: HashMap<(Option<Uuid>, &Outcome, Option<DateTime<Utc>>), Vec<&message::Model>> =
-        HashMap::new();
+    let mut alike: HashMap<Alike, Vec<&message::Model>> = HashMap::new();
     for (message, outcome) in settled {
         let due_at = due_after(message, outcome, now);
         alike.entry((message.lease_id, outcome, due_at)).or_default().push(message);
@@ -220,6 +219,9 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
     usage::add(app, &txn, counted).await?;
     Ok(txn.commit().await?)
 }
+
+/// The lease, the outcome, and when to look again.
+type Alike<'o> = (Option<Uuid>, &'o Outcome, Option<DateTime<Utc>>);
 
 /// When the worker has to look at the message again after this outcome.
 fn due_after(

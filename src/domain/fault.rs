@@ -51,10 +51,12 @@ const COLLISIONS: [&str; 2] = ["40001", "40P01"];
 /// PostgreSQL: the server or the session is being ended.
 const SHUTDOWNS: [&str; 3] = ["57P01", "57P02", "57P03"];
 /// PostgreSQL: too many connections, disk full, out of memory, I/O error, idle for too long in a
-/// transaction.
-const BUSY: [&str; 5] = ["53300", "53100", "53200", "58030", "25P03"];
+/// transaction, read-only.
+const BUSY: [&str; 6] = ["53300", "53100", "53200", "58030", "25P03", "25006"];
 /// `SQLite`: busy, locked, I/O error, disk full. Their extended codes have these as the low byte.
 const SQLITE_BUSY: [i32; 4] = [5, 6, 10, 13];
+
+const SQLITE_CONSTRAINT: i32 = 19;
 
 impl Fault {
     /// Whether nothing was done because the database could not be reached or was too busy: the same
@@ -86,6 +88,22 @@ impl Fault {
             }
             None => matches!(error, DbErr::Conn(_)),
         }
+    }
+
+    /// Whether the database itself said that it ended the session: it did not do what it was asked.
+    pub fn is_shutdown(&self) -> bool {
+        self.has_code(&SHUTDOWNS)
+    }
+
+    /// Whether one row of several may be what the database refuses.
+    pub fn is_about_a_row(&self) -> bool {
+        let is_data = match self.sqlx_error() {
+            Some(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            _ => matches!(self, Self::Broken(_)),
+        };
+        is_data || self.has_sqlite_code(&[SQLITE_CONSTRAINT])
     }
 
     /// Whether a lock or a statement took longer than it may.

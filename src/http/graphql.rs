@@ -146,6 +146,7 @@ fn no_key(fault: &Fault, request_id: &str) -> Response {
 pub fn unavailable(message: &str) -> Response {
     let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, errors::unavailable(message));
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -20,6 +20,9 @@ pub async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) 
     if shared.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
+    if shared.app.writers.are_closed() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "a writer broke off; restart the server\n");
+    }
     match timeout(LOOK_DEADLINE, shared.app.db.is_current()).await {
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
         Ok(Ok(true)) => (StatusCode::OK, "ready\n"),

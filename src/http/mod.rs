@@ -37,10 +37,10 @@ pub use graphql::{BODY_BYTES_MAX, REQUEST_DEADLINE};
 /// How long requests that were begun may take when the server stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
 /// Requests that are worked on at once at most.
-pub const PLACES_MAX: usize = 512;
+pub const PLACES_MAX: usize = 768;
 /// How long a request waits for a place: a burst is smoothed, and who is refused and asks again at once
 /// does not take the processor from those who are served.
-const PLACE_PATIENCE: Duration = Duration::from_millis(50);
+const PLACE_PATIENCE: Duration = Duration::from_millis(20);
 const REQUEST_ID_CHARS_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 

@@ -29,6 +29,8 @@ const BATCH_UNDER_PRESSURE: u64 = 4;
 /// Under pressure the worker rests so many times as long as it worked: accepting
 /// goes first, and delivery keeps a tenth of the time.
 const RESTS_WHILE_PRESSED: u32 = 9;
+/// A slow carrier or database must not make the rest a long one.
+const REST_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
@@ -46,7 +48,7 @@ pub async fn run(app: Arc<App>, mut key_uses: mpsc::Receiver<Uuid>, stop: Cancel
             None => 0,
         };
         judged = app.writers.judged();
-        let least = begun.elapsed() * rests;
+        let least = (begun.elapsed() * rests).min(REST_UNDER_PRESSURE_MAX);
         let rest = match delivered {
             // More may be due than one claim takes.
             Ok(CLAIM_MAX..) => Duration::ZERO,

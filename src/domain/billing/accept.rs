@@ -40,6 +40,9 @@ pub async fn accept(
     messages: Vec<PricedMessage>,
     patience: &Patience,
 ) -> Result<Vec<Verdict>, Fault> {
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
     let count = messages.len();
     let waiting = match app.writers.hand_over(caller, messages, patience) {
         Ok(waiting) => waiting,
@@ -53,7 +56,10 @@ pub async fn accept(
     for waiting in waiting {
         replies.push(waiting.verdict().await);
     }
-    let is_mixed = replies.iter().any(Result::is_ok);
+    let unknown = |reply: &Reply| {
+        matches!(reply, Ok(_) | Err(Fault::Unavailable(Unavailable::OutcomeUnknown)))
+    };
+    let is_mixed = replies.iter().any(unknown);
     let replies: Result<Vec<Verdict>, Fault> = replies.into_iter().collect();
     replies.map_err(|fault| {
         if !is_mixed {

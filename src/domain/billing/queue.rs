@@ -27,6 +27,9 @@ pub const WAITING_OF_TEAM_MAX: usize = WAITING_MAX / 2;
 /// Messages of one batch at most.
 pub const BATCH_MAX: usize = 256;
 
+/// What a batch counts for at most when the wait is estimated.
+const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// How long a caller waits for the answer, and whether it has hung up.
 #[derive(Clone, Debug)]
 pub struct Patience {
@@ -105,10 +108,9 @@ impl Waiting {
         };
         match reply {
             Some(Ok(reply)) => reply,
-            // The writer broke off with the entry in its hands.
-            Some(Err(_)) => Err(Fault::Unavailable(Unavailable::OutcomeUnknown)),
-            None if ticket.turn(GIVEN_UP) => Err(Fault::Unavailable(Unavailable::NotInTime)),
-            None => Err(Fault::Unavailable(Unavailable::OutcomeUnknown)),
+            None | Some(Err(_)) if ticket.turn(GIVEN_UP) => Err(Unavailable::NotInTime.into()),
+            // Taken, and not answered yet; or the writer broke off with it.
+            None | Some(Err(_)) => Err(Unavailable::OutcomeUnknown.into()),
         }
     }
 }
@@ -161,7 +163,7 @@ impl Queue {
         let of_team = state.by_team.get(&caller.team_id).copied().unwrap_or(0);
         let is_room = state.waiting.len() + count <= WAITING_MAX
             && of_team + count <= WAITING_OF_TEAM_MAX
-            && Instant::now() + self.expected_wait(state.waiting.len() + count) < patience.until;
+            && Instant::now() + self.expected_wait(state.waiting.len()) < patience.until;
         if !is_room {
             return Err(Unavailable::Overloaded);
         }
@@ -226,7 +228,8 @@ impl Queue {
 
     /// Notes how long a batch took.
     pub fn note_batch_time(&self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        // One long stall must not make the queue refuse for long.
+        let took = u64::try_from(took.min(BATCH_TIME_MAX).as_micros()).unwrap_or(u64::MAX);
         let before = self.batch_micros.load(Ordering::Relaxed);
         self.batch_micros.store(before - before / 8 + took / 8, Ordering::Relaxed);
     }

@@ -103,9 +103,9 @@ impl Writers {
         self.queues.iter().map(|queue| queue.waiting()).sum()
     }
 
-    /// Whether nothing more is taken.
+    /// Whether one of them takes nothing more: it was closed, or broke off.
     pub fn are_closed(&self) -> bool {
-        self.queues.iter().all(|queue| queue.is_closed())
+        self.queues.iter().any(|queue| queue.is_closed())
     }
 
     /// Takes nothing more, and works off what waits.
@@ -196,6 +196,9 @@ impl Writer {
                     if self.was_committed(&judged).await? {
                         return Ok(self.announce(*judged));
                     }
+                    // The statement may still be on its way, and holds no lock until it arrives: another
+                    // try could charge twice.
+                    return Err(Unavailable::OutcomeUnknown.into());
                 }
                 // Something stands against it, or against this route: the ordinary one sees what.
                 Ok(None) | Err(Interrupted::Before(_)) => {}
@@ -261,6 +264,13 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    /// However it ends: nobody is to wait for a writer that is not there.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
 impl Sending {
     /// What the message costs, if the shortest route can judge it: LIVE, and not free.
     fn short_route_cost(&self) -> Option<Micros> {
@@ -286,7 +296,7 @@ fn divide(mut piece: Vec<Entry>, fault: &Fault) -> Result<Vec<Vec<Entry>>, Vec<E
         let mut parts: Vec<Vec<Entry>> = by_team.into_values().collect();
         return if parts.len() > 1 { Ok(parts) } else { Err(parts.pop().unwrap_or_default()) };
     }
-    if piece.len() < 2 || fault.is_unavailable() {
+    if piece.len() < 2 || !fault.is_about_a_row() {
         return Err(piece);
     }
     let rest = piece.split_off(piece.len() / 2);

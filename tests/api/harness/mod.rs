@@ -111,7 +111,7 @@ pub struct TestApp {
     key_uses: mpsc::Receiver<Uuid>,
     statements: Arc<AtomicUsize>,
     /// Deleted with the test.
-    _folder: Arc<tempfile::TempDir>,
+    folder: Arc<tempfile::TempDir>,
 }
 
 /// A team made by [`TestApp::team`].
@@ -193,7 +193,7 @@ impl TestApp {
     /// Another process on the same database, with the same time and carrier.
     pub async fn beside(&self, setup: Setup) -> Self {
         let (clock, carrier) = (Arc::clone(&self.clock), Arc::clone(&self.carrier));
-        let folder = Arc::clone(&self._folder);
+        let folder = Arc::clone(&self.folder);
         let mut other = Self::open(self.url.clone(), clock, carrier, setup, folder).await;
         other.operator.clone_from(&self.operator);
         other
@@ -228,7 +228,7 @@ impl TestApp {
         let router =
             http::router(Arc::clone(&app), CancellationToken::new(), TaskTracker::new()).await;
         let operator = String::new();
-        Self { app, clock, carrier, operator, url, router, key_uses, statements, _folder: folder }
+        Self { app, clock, carrier, operator, url, router, key_uses, statements, folder }
     }
 
     /// Delivers whatever is due, also in the hours to come, then audits the books.

@@ -57,7 +57,7 @@ impl<E: Into<Fault>> From<E> for Interrupted {
 
 /// A writer's own way to the database.
 pub(super) enum Store {
-    Postgres(postgres::Store),
+    Postgres(Box<postgres::Store>),
     Sqlite(sqlite::Store),
 }
 
@@ -67,7 +67,9 @@ pub(super) type Decide<'a> = &'a (dyn Fn(Ground) -> Judged + Sync);
 impl Store {
     pub fn new(db: WriterDb, texts: Texts) -> Self {
         match db {
-            WriterDb::Postgres(options) => Self::Postgres(postgres::Store::new(*options, texts)),
+            WriterDb::Postgres(options) => {
+                Self::Postgres(Box::new(postgres::Store::new(*options, texts)))
+            }
             WriterDb::Sqlite(db) => Self::Sqlite(sqlite::Store::new(db, texts)),
         }
     }

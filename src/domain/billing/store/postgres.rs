@@ -77,15 +77,18 @@ pub const POSTGRES: Texts = Texts {
             SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM entries) \
                 + (SELECT count(*) FROM days) + (SELECT count(*) FROM totals) \
                 + (SELECT count(*) FROM balances) AS written",
-    // The team first, as everywhere; key and account are locked too, because a statement that waits
+    // The team first, as everywhere, unless somebody holds it: then the ordinary route waits. Key and account are locked too, because a statement that waits
     // for a lock looks again at the locked row alone (PostgreSQL manual, 13.2.1).
-    accept_one: "WITH payer AS (SELECT id, balance_micros FROM team WHERE id = $2 FOR UPDATE), \
+    accept_one: "WITH payer AS (SELECT id, balance_micros FROM team WHERE id = $2 \
+              FOR UPDATE SKIP LOCKED), \
             used AS (SELECT k.id FROM payer JOIN api_key k ON k.team_id = payer.id \
               WHERE k.id = $4 AND k.revoked_at IS NULL \
                 AND (k.expires_at IS NULL OR k.expires_at > $16) \
                 AND (k.grace_ends_at IS NULL OR k.grace_ends_at > $16) FOR SHARE OF k), \
-            spender AS (UPDATE account SET updated_at = $16, total_spent_micros = \
-                total_spent_micros + CASE WHEN is_sub_account THEN $12 ELSE 0 END \
+            spender AS (UPDATE account SET \
+                updated_at = CASE WHEN is_sub_account THEN $16 ELSE updated_at END, \
+                total_spent_micros = \
+                  total_spent_micros + CASE WHEN is_sub_account THEN $12 ELSE 0 END \
               FROM payer, used WHERE account.id = $3 AND account.status = 'ACTIVE' \
                 AND payer.balance_micros >= $12 \
                 AND account.total_spent_micros <= 1000000000000000 - $12 \
@@ -198,6 +201,8 @@ impl Store {
                 self.connection = Some(connection);
                 Ok(accepted.is_some().then_some(judged))
             }
+            // The session was ended with the statement undone.
+            Err(fault) if fault.is_shutdown() => Err(Interrupted::Before(fault)),
             Err(fault) if fault.is_lost_connection() => {
                 Err(Interrupted::InDoubt(Box::new(judged), fault))
             }

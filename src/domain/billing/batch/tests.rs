@@ -1,0 +1,268 @@
+//! The judgement against a naive model: one message after another, on plain numbers.
+
+use std::{cell::Cell, collections::HashSet};
+
+use entity::message::Channel;
+use proptest::prelude::*;
+
+use super::{super::verdict::*, *};
+use crate::domain::{caller::AccountCaller, recipient::Recipient};
+
+const TEAMS: usize = 2;
+const ACCOUNTS: usize = 4;
+const KEYS: usize = 6;
+
+/// Rows as plain numbers. Account `n` is of team `n % TEAMS`, key `n` of account `n % ACCOUNTS`;
+/// the first account of each team is its main account.
+#[derive(Clone, Debug)]
+struct World {
+    balances: [i64; TEAMS],
+    spent: [i64; ACCOUNTS],
+    limits: [Option<i64>; ACCOUNTS],
+    statuses: [AccountStatus; ACCOUNTS],
+    are_revoked: [bool; KEYS],
+}
+
+#[derive(Clone, Debug)]
+struct Given {
+    key: usize,
+    is_test: bool,
+    cost: Option<i64>,
+    idempotency_key: Option<u8>,
+    input: u8,
+    simulated: Option<SendRefusal>,
+}
+
+/// What the naive model says of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Expected {
+    Accepted,
+    Replayed,
+    Revoked,
+    Refused(SendRefusal),
+}
+
+impl World {
+    fn is_main(account: usize) -> bool {
+        account < TEAMS
+    }
+
+    fn judge(&mut self, given: &Given, held: &mut HashMap<(usize, bool, u8), u8>) -> Expected {
+        let account = given.key % ACCOUNTS;
+        let team = account % TEAMS;
+        let slot = given.idempotency_key.map(|key| (account, given.is_test, key));
+        match slot.and_then(|slot| held.get(&slot)) {
+            Some(input) if *input == given.input => return Expected::Replayed,
+            Some(_) => return Expected::Refused(SendRefusal::IdempotencyConflict),
+            None => {}
+        }
+        if self.are_revoked[given.key] {
+            return Expected::Revoked;
+        }
+        match self.statuses[account] {
+            AccountStatus::Active => {}
+            AccountStatus::Suspended => {
+                return Expected::Refused(SendRefusal::AccountSuspended);
+            }
+            AccountStatus::Inactive => return Expected::Refused(SendRefusal::AccountInactive),
+        }
+        let Some(cost) = given.cost else {
+            return Expected::Refused(SendRefusal::NoPrice);
+        };
+        if given.is_test {
+            if let Some(code) = given.simulated {
+                return Expected::Refused(code);
+            }
+        } else if cost > 0 {
+            if self.limits[account].is_some_and(|limit| self.spent[account] >= limit) {
+                return Expected::Refused(SendRefusal::CreditLimitReached);
+            }
+            if self.balances[team] < cost {
+                return Expected::Refused(SendRefusal::InsufficientBalance);
+            }
+            self.balances[team] -= cost;
+            if !Self::is_main(account) {
+                self.spent[account] += cost;
+            }
+        }
+        if let Some(slot) = slot {
+            held.insert(slot, given.input);
+        }
+        Expected::Accepted
+    }
+}
+
+fn id(kind: u8, number: usize) -> Uuid {
+    let mut bytes = [kind; 16];
+    bytes[15] = u8::try_from(number).expect("a small number");
+    Uuid::from_bytes(bytes)
+}
+
+fn sending(given: &Given) -> Sending {
+    let account = given.key % ACCOUNTS;
+    let environment = if given.is_test { Environment::Test } else { Environment::Live };
+    let cost = given.cost.map(|cost| if given.is_test { 0 } else { cost });
+    Sending {
+        caller: AccountCaller {
+            key_id: id(1, given.key),
+            team_id: id(3, account % TEAMS),
+            account_id: id(2, account),
+            environment,
+            is_sub_account: !World::is_main(account),
+        },
+        message: PricedMessage {
+            recipient: Recipient {
+                channel: Channel::Sms,
+                address: "+12025550123".to_owned(),
+                country: Some("US".to_owned()),
+            },
+            subject: None,
+            text: "Hi".to_owned(),
+            segments: 1,
+            metadata: None,
+            idempotency_key: given.idempotency_key.map(|key| key.to_string()),
+            input_hash: vec![given.input],
+            cost: cost.and_then(Micros::new).ok_or(PriceRefusal::NoPrice),
+            simulated: given.simulated.filter(|_| given.is_test),
+        },
+    }
+}
+
+fn ground(world: &World, earlier: Vec<message::Model>, now: DateTime<Utc>) -> Ground {
+    let keys = (0..KEYS).map(|key| {
+        let account = key % ACCOUNTS;
+        let team = account % TEAMS;
+        KeyRow {
+            key_id: id(1, key),
+            revoked_at: world.are_revoked[key].then_some(now),
+            expires_at: None,
+            grace_ends_at: None,
+            account_id: id(2, account),
+            is_sub_account: !World::is_main(account),
+            status: world.statuses[account],
+            credit_limit_micros: world.limits[account],
+            total_spent_micros: world.spent[account],
+            team_id: id(3, team),
+            balance_micros: world.balances[team],
+        }
+    });
+    Ground { keys: keys.collect(), earlier }
+}
+
+fn world() -> impl Strategy<Value = World> {
+    let status = prop_oneof![
+        6 => Just(AccountStatus::Active),
+        1 => Just(AccountStatus::Suspended),
+        1 => Just(AccountStatus::Inactive),
+    ];
+    (
+        prop::array::uniform2(0_i64..60),
+        prop::array::uniform4(0_i64..20),
+        prop::array::uniform4(prop::option::of(0_i64..30)),
+        prop::array::uniform4(status),
+        prop::array::uniform6(prop::bool::weighted(0.1)),
+    )
+        .prop_map(|(balances, mut spent, mut limits, mut statuses, are_revoked)| {
+            for main in 0..TEAMS {
+                (spent[main], limits[main]) = (0, None);
+                statuses[main] = AccountStatus::Active;
+            }
+            World { balances, spent, limits, statuses, are_revoked }
+        })
+}
+
+fn given() -> impl Strategy<Value = Given> {
+    let simulated = prop::option::weighted(0.2, Just(SendRefusal::CreditLimitReached));
+    (
+        0..KEYS,
+        prop::bool::weighted(0.2),
+        prop::option::weighted(0.95, 0_i64..12),
+        prop::option::weighted(0.4, 0_u8..4),
+        0_u8..2,
+        simulated,
+    )
+        .prop_map(|(key, is_test, cost, idempotency_key, input, simulated)| Given {
+            key,
+            is_test,
+            cost,
+            idempotency_key,
+            input,
+            simulated,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any messages in any batches get the verdicts, and leave the amounts, that the naive model says.
+    #[test]
+    fn a_batch_is_judged_as_one_message_after_another(
+        mut world in world(),
+        given in prop::collection::vec(given(), 0..24),
+        batch_size in 1_usize..10,
+    ) {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let ids = Cell::new(0_u128);
+        let new_id = || {
+            ids.set(ids.get() + 1);
+            Uuid::from_u128(ids.get())
+        };
+        let mut naive = world.clone();
+        let mut held = HashMap::new();
+        let mut earlier = Vec::new();
+        let mut entries = HashSet::new();
+        for batch in given.chunks(batch_size) {
+            let opening = world.balances;
+            let sendings: Vec<Sending> = batch.iter().map(sending).collect();
+            let ground = ground(&world, earlier.clone(), now);
+
+            let judged = judge(ground, sendings.iter(), now, &new_id);
+
+            for (given, reply) in batch.iter().zip(&judged.replies) {
+                let said = match reply {
+                    Ok(Verdict::Accepted(_)) => Expected::Accepted,
+                    Ok(Verdict::Replayed(_)) => Expected::Replayed,
+                    Ok(Verdict::Refused(refusal)) => Expected::Refused(refusal.code),
+                    Err(Fault::KeyRevoked) => Expected::Revoked,
+                    Err(fault) => panic!("{fault}"),
+                };
+                prop_assert_eq!(said, naive.judge(given, &mut held));
+            }
+            prop_assert_eq!(judged.replies.len(), batch.len());
+            for (row, entry) in judged.accepted() {
+                prop_assert_eq!(entry.is_some(), row.cost_micros > 0);
+                if let Some(entry) = entry {
+                    prop_assert!(entries.insert(entry.id), "an entry's id is its own");
+                }
+            }
+            for (number, balance) in world.balances.iter_mut().enumerate() {
+                // The running balances of a team lead from what it had to what it has.
+                let mut running = opening[number];
+                for (row, entry) in judged.accepted().filter(|(row, _)| row.team_id == id(3, number)) {
+                    if let Some(entry) = entry {
+                        running -= row.cost_micros;
+                        prop_assert_eq!(entry.balance_after.get(), running);
+                    }
+                }
+                if let Some(change) = judged.balances.get(&id(3, number)) {
+                    prop_assert_eq!(change.before.get(), *balance);
+                    *balance = change.after.get();
+                }
+                prop_assert_eq!(*balance, running);
+            }
+            for (number, spent) in world.spent.iter_mut().enumerate() {
+                if let Some(change) = judged.totals.get(&id(2, number)) {
+                    prop_assert_eq!(change.before.get(), *spent);
+                    *spent = change.after.get();
+                }
+            }
+            let charged: i64 = judged.usage.values().map(|figures| figures.charged_micros).sum();
+            let before: i64 = opening.iter().sum();
+            let after: i64 = world.balances.iter().sum();
+            prop_assert_eq!(charged, before - after, "usage is what was charged");
+            earlier.extend(judged.accepted().map(|(row, _)| row.clone()));
+        }
+        prop_assert_eq!(world.balances, naive.balances);
+        prop_assert_eq!(world.spent, naive.spent);
+    }
+}
