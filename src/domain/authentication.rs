@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::api_key;
-use moka::future::Cache;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
 };
@@ -14,6 +13,7 @@ use uuid::Uuid;
 use super::{
     Fault, billing,
     caller::{Caller, LiveMainCaller, OperatorCaller},
+    fresh::Fresh,
     plain_key::PlainKey,
 };
 use crate::App;
@@ -46,18 +46,18 @@ pub fn ends_at(key: &api_key::Model) -> Option<DateTime<Utc>> {
 }
 
 /// Keys that were used of late, by their hash.
-pub struct Keys(Cache<[u8; 32], Arc<api_key::Model>>);
+pub struct Keys(Fresh<[u8; 32], Arc<api_key::Model>>);
 
 impl Default for Keys {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(KEYS_KNOWN_MAX).time_to_live(KEY_KNOWN_FOR).build())
+        Self(Fresh::new(KEYS_KNOWN_MAX, KEY_KNOWN_FOR))
     }
 }
 
 impl Keys {
     /// Forgets all keys, for some have changed.
     pub fn forget(&self) {
-        self.0.invalidate_all();
+        self.0.forget();
     }
 }
 
@@ -68,7 +68,7 @@ pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fau
         return Ok(None);
     };
     let hash = plain_key.hash();
-    let key = match app.keys.0.try_get_with(hash, find(app, hash)).await {
+    let key = match app.keys.0.get(hash, || find(app, hash)).await {
         Ok(key) => key,
         Err(failure) => match &*failure {
             NotFound::Unknown => return Ok(None),

@@ -17,6 +17,7 @@ pub mod billing;
 pub mod caller;
 pub mod delivery;
 mod fault;
+pub mod fresh;
 pub mod ledger;
 pub mod magic_recipient;
 pub mod message;

@@ -4,31 +4,29 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use entity::{message::Channel, price};
-use moka::future::Cache;
 use sea_orm::{EntityTrait, Order, QueryOrder};
 
-use super::{Fault, account::stored, recipient::Recipient};
+use super::{Fault, account::stored, fresh::Fresh, recipient::Recipient};
 use crate::{App, db::Db, money::Micros};
 
 /// A changed price list counts on every process after this time at the latest.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// The price list as this process knows it.
-pub struct Prices(Cache<(), Arc<PriceList>>);
+pub struct Prices(Fresh<(), Arc<PriceList>>);
 
 type PriceList = HashMap<Channel, HashMap<String, Micros>>;
 
 impl Default for Prices {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(1).time_to_live(FRESH_FOR).build())
+        Self(Fresh::new(1, FRESH_FOR))
     }
 }
 
 impl Prices {
     /// The price of one unit to this recipient: a segment for SMS, a message otherwise.
     pub async fn find(&self, db: &Db, recipient: &Recipient) -> Result<Option<Micros>, Fault> {
-        // Whoever asks first reads the list; who asks meanwhile waits for that one.
-        let list = self.0.try_get_with((), read(db)).await.map_err(|fault| (*fault).clone())?;
+        let list = self.0.get((), || read(db)).await.map_err(|fault| (*fault).clone())?;
         let Some(prices) = list.get(&recipient.channel) else { return Ok(None) };
         let digits = match recipient.channel {
             Channel::Sms | Channel::Whatsapp => recipient.address.trim_start_matches('+'),
@@ -40,7 +38,7 @@ impl Prices {
 
     /// Forgets the list, which has changed.
     pub fn forget(&self) {
-        self.0.invalidate_all();
+        self.0.forget();
     }
 }
 

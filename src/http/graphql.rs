@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_graphql::{ServerError, Variables};
 use async_graphql_axum::GraphQLResponse;
 use axum::{
+    Extension,
     body::{Body, to_bytes},
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -17,7 +18,7 @@ use axum::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Place, REQUEST_ID, Shared};
+use super::{REQUEST_ID, Shared, admission::Place};
 use crate::{
     domain::{Fault, Unavailable, authentication, billing::Patience},
     graphql::{
@@ -35,12 +36,15 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 const MEDIA_TYPE: &str = "application/graphql-response+json; charset=utf-8";
 
-pub async fn execute(State(shared): State<Shared>, request: Request) -> Response {
+pub async fn execute(
+    State(shared): State<Shared>,
+    Extension(place): Extension<Place>,
+    request: Request,
+) -> Response {
     let (head, body) = request.into_parts();
     let request_id = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let request_id = request_id.unwrap_or_default().to_owned();
 
-    let place = head.extensions.get::<Place>().cloned();
     let until = Instant::now() + REQUEST_DEADLINE;
     let caller = match bearer(&head.headers) {
         Some(key) => {
@@ -55,6 +59,9 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
     };
     let Some(caller) = caller else {
         return unauthenticated();
+    };
+    let Some(place) = place.of_team(caller.team_scope()).await else {
+        return too_busy();
     };
     if !is_json(&head.headers) {
         let message = "Send the request as application/json.";
@@ -142,8 +149,13 @@ fn no_key(fault: &Fault, request_id: &str) -> Response {
     unavailable("The database cannot be reached; try again.")
 }
 
+/// Refused before anything was done for it.
+pub fn too_busy() -> Response {
+    unavailable("The server is too busy; nothing was done. Try again in a second.")
+}
+
 /// Refused for now: nothing was done, or nobody knows.
-pub fn unavailable(message: &str) -> Response {
+fn unavailable(message: &str) -> Response {
     let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, errors::unavailable(message));
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -4,16 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderName, HeaderValue, StatusCode, Uri, header},
-    middleware::{Next, from_fn_with_state, map_request},
+    middleware::{from_fn_with_state, map_request},
     response::Response,
     routing::{get, post},
 };
-use tokio::{
-    net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_http::{
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
@@ -29,18 +26,15 @@ use crate::{
     },
 };
 
+mod admission;
 mod graphql;
 mod health;
 
+pub use admission::{PLACES_MAX, PLACES_OF_TEAM_MAX};
 pub use graphql::{BODY_BYTES_MAX, REQUEST_DEADLINE};
 
 /// How long requests that were begun may take when the server stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
-/// Requests that are worked on at once at most.
-pub const PLACES_MAX: usize = 768;
-/// How long a request waits for a place: a burst is smoothed, and who is refused and asks again at once
-/// does not take the processor from those who are served.
-const PLACE_PATIENCE: Duration = Duration::from_millis(20);
 const REQUEST_ID_CHARS_MAX: usize = 64;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -81,7 +75,7 @@ pub async fn router(app: Arc<App>, stop: CancellationToken, executions: TaskTrac
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(map_request(without_odd_request_id))
         .with_state(Shared { app, api, stop, executions })
-        .layer(from_fn_with_state(Arc::new(Semaphore::new(PLACES_MAX)), admit))
+        .layer(from_fn_with_state(Arc::default(), admission::admit))
 }
 
 /// Serves until `stop`, then lets requests that were begun finish.
@@ -109,26 +103,6 @@ pub async fn serve(
             Ok(())
         }
     }
-}
-
-/// A place among the requests that are worked on, given back when the last copy is dropped.
-#[derive(Clone)]
-struct Place {
-    _permit: Arc<OwnedSemaphorePermit>,
-}
-
-/// Gives a request a place, or refuses it before anything is done for it, so that overload costs next to
-/// nothing. Whether the server is alive can always be asked.
-async fn admit(State(places): State<Arc<Semaphore>>, mut request: Request, next: Next) -> Response {
-    if request.uri().path() == "/graphql" {
-        let place = tokio::time::timeout(PLACE_PATIENCE, places.acquire_owned()).await;
-        let Ok(Ok(permit)) = place else {
-            let message = "The server is too busy; nothing was done. Try again in a second.";
-            return graphql::unavailable(message);
-        };
-        request.extensions_mut().insert(Place { _permit: Arc::new(permit) });
-    }
-    next.run(request).await
 }
 
 /// A caller's own request id is logged and echoed, so it must be short and plain; else it gets one.

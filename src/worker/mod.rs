@@ -36,18 +36,18 @@ const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
 /// Delivers what is due and notes key uses until `stop`; then finishes what it has begun.
 pub async fn run(app: Arc<App>, mut key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
-    let mut judged = app.writers.judged();
+    let mut taken = app.writers.taken();
     while !stop.is_cancelled() {
         note_key_uses(&app, &mut key_uses).await;
         let begun = Instant::now();
         let delivered = deliver_due(&app).await;
-        let since = app.writers.judged() - judged;
+        let since = app.writers.taken() - taken;
         let rests = match since.messages.checked_div(since.batches) {
             Some(BATCH_UNDER_PRESSURE..) => RESTS_WHILE_PRESSED,
             Some(_) => 1,
             None => 0,
         };
-        judged = app.writers.judged();
+        taken = app.writers.taken();
         let least = (begun.elapsed() * rests).min(REST_UNDER_PRESSURE_MAX);
         let rest = match delivered {
             // More may be due than one claim takes.

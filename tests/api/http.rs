@@ -1,11 +1,22 @@
 //! The endpoint: keys, methods, media types, sizes, and errors that are made for people.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+};
+
 use axum::{
     body::Body,
     http::{Request, header},
 };
+use futures_util::stream;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tollgate::http;
 
 use crate::harness::{Database, Postgres, Sqlite, TestApp, post};
 
@@ -149,6 +160,47 @@ async fn requests_of_another_form_are_refused_by_name(
         assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     }
     t.close().await;
+}
+
+/// Requests that hang take half of the places at most, if they are of one team.
+#[rstest]
+#[tokio::test]
+async fn one_team_cannot_take_every_place(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other) = (t.team(1_000).await, t.team(1_000).await);
+    let t = Arc::new(t);
+    let waited_for = Arc::new(AtomicUsize::new(0));
+    let mut hanging = JoinSet::new();
+    for _ in 0..http::PLACES_OF_TEAM_MAX {
+        let (t, key, body) = (Arc::clone(&t), team.key.clone(), endless_body(&waited_for));
+        hanging.spawn(async move { t.request(post(&key, body)).await });
+    }
+    while waited_for.load(Ordering::Relaxed) < http::PLACES_OF_TEAM_MAX {
+        tokio::task::yield_now().await;
+    }
+    let before = t.everything().await;
+
+    let refused = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hello" })).await;
+    assert_eq!((refused.status.as_u16(), refused.codes()), (503, vec!["UNAVAILABLE"]));
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert_eq!(t.everything().await, before);
+    assert!(t.sends(&other.key).await, "another team has places left");
+
+    hanging.shutdown().await;
+    assert!(t.sends(&team.key).await, "and this one has, once its requests have ended");
+    Arc::into_inner(t).expect("every request has ended").close().await;
+}
+
+/// A body that never comes; counts that it is waited for.
+fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
+    let (waited_for, mut is_new) = (Arc::clone(waited_for), true);
+    let never = stream::poll_fn(move |_| {
+        if std::mem::take(&mut is_new) {
+            waited_for.fetch_add(1, Ordering::Relaxed);
+        }
+        Poll::<Option<Result<&[u8], axum::Error>>>::Pending
+    });
+    Body::from_stream(never)
 }
 
 /// The body limit, from both sides.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tollgate::domain::billing::{self, Texts, WAITING_OF_TEAM_MAX};
 
-use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Answer, Cut, Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
 
 /// Takes the team's lock, as a change of its settings does.
 async fn lock(t: &TestApp, team: &TestTeam) -> DatabaseTransaction {
@@ -183,7 +183,7 @@ async fn who_hangs_up_in_time_is_not_charged(#[values(Sqlite, Postgres)] databas
 
     let txn = lock(&t, &team).await;
     let taken = send("taken");
-    while t.app.writers.judged().batches < 2 {
+    while t.app.writers.taken().batches < 2 {
         tokio::task::yield_now().await;
     }
     let waiting = send("waiting");
@@ -226,7 +226,7 @@ async fn a_team_fills_half_of_the_queue_at_most(#[values(Sqlite, Postgres)] data
     let t = Arc::new(t);
     let txn = lock(&t, &team).await;
     let first = send_at_once(&t, &team.key, 1);
-    while t.app.writers.judged().batches < 3 {
+    while t.app.writers.taken().batches < 3 {
         tokio::task::yield_now().await;
     }
 
@@ -295,7 +295,7 @@ async fn a_stopping_writer_works_off_what_waits(#[values(Sqlite, Postgres)] data
     let t = Arc::new(t);
     let txn = lock(&t, &team).await;
     let first = send_at_once(&t, &team.key, 1);
-    while t.app.writers.judged().batches < 2 {
+    while t.app.writers.taken().batches < 2 {
         tokio::task::yield_now().await;
     }
     let waiting = send_at_once(&t, &team.key, 20);
@@ -425,6 +425,33 @@ async fn a_commit_that_gets_no_answer_is_looked_after() {
     assert_eq!(found.await.data()["message"]["status"], "QUEUED");
     assert_eq!(t.number("SELECT last_value FROM commits").await, 2, "the second COMMIT passed");
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
+    t.close().await;
+}
+
+/// A COMMIT that was done, and whose answer was lost: the messages are found, and not charged again. By
+/// the short route, and by the ordinary one.
+#[rstest]
+#[case::short(1, &["Look after me"])]
+#[case::ordinary(7, &["Look after me", "COMMIT"])]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_found(
+    #[case] count: usize,
+    #[case] words: &'static [&'static str],
+) {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let team = t.team(1_000).await;
+    let cut = Cut::after(words, t.postgres_port()).await;
+    let far = t.behind(&cut).await;
+
+    let input = vec![json!({ "to": "+12025550123", "text": "Look after me" }); count];
+    let answer = far.ask_with(&team.key, SEND_MANY, json!({ "input": input })).await;
+
+    assert_eq!(cut.cuts(), 1, "an answer was lost");
+    assert_eq!(codes(&answer), vec![""; count]);
+    let (count, total) = (i64::try_from(count).expect("a small number"), "SELECT COUNT(*) FROM");
+    assert_eq!(t.number(&format!("{total} message")).await, count);
+    assert_eq!(t.number(&format!("{total} ledger_entry WHERE kind = 'CHARGE'")).await, count);
+    far.close().await;
     t.close().await;
 }
 

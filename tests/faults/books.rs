@@ -1,5 +1,5 @@
-//! The books after the fact, looked at past the program: what was acknowledged is there, and each key
-//! was charged once.
+//! The books after the fact, looked at past the program: what was acknowledged is there, and nothing
+//! was sent or charged twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,9 +16,9 @@ use crate::load::Journal;
 /// Checks the database against what was promised; returns how many messages there are.
 pub async fn check(url: &str, journal: &Journal) -> usize {
     let db = Db::connect(url, 1).await.expect("the database opens");
-    let messages: Vec<(Uuid, Option<String>)> = message::Entity::find()
+    let messages: Vec<(Uuid, String)> = message::Entity::find()
         .select_only()
-        .columns([message::Column::Id, message::Column::IdempotencyKey])
+        .columns([message::Column::Id, message::Column::Text])
         .into_tuple()
         .all(&db.read)
         .await
@@ -35,11 +35,12 @@ pub async fn check(url: &str, journal: &Journal) -> usize {
     db.write.close().await.expect("the connection closes");
 
     let stored: BTreeMap<&str, Uuid> =
-        messages.iter().filter_map(|(id, key)| Some((key.as_deref()?, *id))).collect();
-    assert_eq!(stored.len(), messages.len(), "one message a key");
+        messages.iter().map(|(id, text)| (text.as_str(), *id)).collect();
+    // Every send has a text of its own, so this holds for those without an idempotency key too.
+    assert_eq!(stored.len(), messages.len(), "one message a send");
     let acknowledged = journal.acknowledged();
-    for (key, id) in &acknowledged {
-        assert_eq!(stored.get(key.as_str()), Some(id), "{key} was acknowledged and is not there");
+    for (text, id) in &acknowledged {
+        assert_eq!(stored.get(text.as_str()), Some(id), "{text} was acknowledged and is not there");
     }
     let charged: BTreeSet<Uuid> = charges.iter().copied().flatten().collect();
     assert_eq!(charged.len(), charges.len(), "a message was charged twice");

@@ -31,22 +31,29 @@ const RETRIES_AT_ONCE: usize = 8;
 pub struct Send {
     /// Which key it is sent with.
     pub api_key: Arc<str>,
-    pub idempotency_key: String,
+    /// Its own; the idempotency key too, if it has one.
+    pub name: String,
+    /// A send without a key is never sent again.
+    pub is_keyed: bool,
     pub text_chars: usize,
 }
 
 impl Send {
-    pub fn variables(&self) -> Value {
-        // The same words for the same key, and none that a database could press together.
+    /// The same words for the same name, and none that a database could press together.
+    pub fn text(&self) -> String {
         let seed = self
-            .idempotency_key
+            .name
             .bytes()
             .fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let mut words = StdRng::seed_from_u64(seed);
         let noise = (0..self.text_chars).map(|_| char::from(words.random_range(b'a'..=b'z')));
-        let text = format!("{TEXT_MARK} {}", noise.collect::<String>());
+        format!("{TEXT_MARK} {} {}", self.name, noise.collect::<String>())
+    }
+
+    pub fn variables(&self) -> Value {
         json!({ "input": {
-            "to": RECIPIENT, "text": text, "idempotencyKey": self.idempotency_key,
+            "to": RECIPIENT, "text": self.text(),
+            "idempotencyKey": self.is_keyed.then_some(&self.name),
         } })
     }
 
@@ -114,7 +121,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Each sender sends one message after another; names begin the idempotency keys.
+    /// Each sender sends one message after another, every fourth without an idempotency key.
     pub fn start(
         address: SocketAddr,
         keys: &[Arc<str>],
@@ -134,8 +141,12 @@ impl Load {
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let idempotency_key = format!("{name}-{number}");
-                    let send = Send { api_key: Arc::clone(&api_key), idempotency_key, text_chars };
+                    let send = Send {
+                        api_key: Arc::clone(&api_key),
+                        name: format!("{name}-{number}"),
+                        is_keyed: number % 4 != 3,
+                        text_chars,
+                    };
                     let attempt = send.by(&mut client).await;
                     let has_passed = attempt.outcome.is_acknowledged();
                     attempts.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
@@ -169,7 +180,7 @@ impl Load {
     }
 }
 
-/// All that was ever sent, by idempotency key, and what was promised.
+/// All that was ever sent, by name, and what was promised.
 #[derive(Default)]
 pub struct Journal(BTreeMap<String, Noted>);
 
@@ -182,7 +193,7 @@ struct Noted {
 impl Journal {
     pub fn note(&mut self, attempts: Vec<Attempt>) {
         for attempt in attempts {
-            let noted = self.0.entry(attempt.send.idempotency_key.clone()).or_insert(Noted {
+            let noted = self.0.entry(attempt.send.name.clone()).or_insert(Noted {
                 send: attempt.send,
                 acknowledged: None,
                 is_retried: false,
@@ -191,8 +202,8 @@ impl Journal {
                 Outcome::Acknowledged { id, replayed } => match noted.acknowledged {
                     None => noted.acknowledged = Some(id),
                     Some(earlier) => {
-                        let key = &noted.send.idempotency_key;
-                        assert_eq!((id, replayed), (earlier, true), "{key} is not what it was");
+                        let name = &noted.send.name;
+                        assert_eq!((id, replayed), (earlier, true), "{name} is not what it was");
                     }
                 },
                 Outcome::Refused(code) => panic!("a good send was refused: {code}"),
@@ -203,15 +214,15 @@ impl Journal {
 
     /// Notes a send of whose outcome nothing is known.
     pub fn note_unknown(&mut self, send: Send) {
-        let key = send.idempotency_key.clone();
-        self.0.insert(key, Noted { send, acknowledged: None, is_retried: false });
+        self.0.insert(send.name.clone(), Noted { send, acknowledged: None, is_retried: false });
     }
 
-    /// Sends everything again that was not yet, acknowledged or not, and says how much that was: each
-    /// must be acknowledged now, as what it was.
+    /// Sends everything with a key again that was not yet, acknowledged or not, and says how much that
+    /// was: each must be acknowledged now, as what it was.
     pub async fn retry(&mut self, address: SocketAddr) -> usize {
         let mut left: Vec<Send> = Vec::new();
-        for noted in self.0.values_mut().filter(|noted| !noted.is_retried) {
+        let is_left = |noted: &&mut Noted| noted.send.is_keyed && !noted.is_retried;
+        for noted in self.0.values_mut().filter(is_left) {
             noted.is_retried = true;
             left.push(noted.send.clone());
         }
@@ -231,18 +242,22 @@ impl Journal {
         while let Some(attempts) = retries.join_next().await {
             let attempts = attempts.expect("a retry ends in order");
             for attempt in &attempts {
-                let key = &attempt.send.idempotency_key;
-                assert!(attempt.outcome.is_acknowledged(), "retry of {key}: {:?}", attempt.outcome);
+                let name = &attempt.send.name;
+                assert!(
+                    attempt.outcome.is_acknowledged(),
+                    "retry of {name}: {:?}",
+                    attempt.outcome
+                );
             }
             self.note(attempts);
         }
         count
     }
 
-    /// The message that each idempotency key was acknowledged with.
+    /// The message that each text was acknowledged with.
     pub fn acknowledged(&self) -> BTreeMap<String, Uuid> {
         let acknowledged =
-            self.0.iter().filter_map(|(key, noted)| Some((key, noted.acknowledged?)));
-        acknowledged.map(|(key, id)| (key.clone(), id)).collect()
+            self.0.values().filter_map(|noted| Some((noted.send.text(), noted.acknowledged?)));
+        acknowledged.collect()
     }
 }

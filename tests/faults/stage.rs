@@ -92,7 +92,8 @@ impl Stage {
         self.sent += 1;
         Send {
             api_key: Arc::clone(&self.keys[self.sent % self.keys.len()]),
-            idempotency_key: format!("single-{}", self.sent),
+            name: format!("single-{}", self.sent),
+            is_keyed: true,
             text_chars: 20,
         }
     }

@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, QueryFilter};
 use super::{
     PricedMessage, SendRefusal, Verdict,
     queue::{Patience, Reply},
-    verdict::{Judgement, Standing, overloaded, refusal},
+    verdict::{Judgement, Standing, refusal},
 };
 use crate::{
     App,
@@ -40,19 +40,16 @@ pub async fn accept(
     messages: Vec<PricedMessage>,
     patience: &Patience,
 ) -> Result<Vec<Verdict>, Fault> {
-    if messages.is_empty() {
-        return Ok(Vec::new());
-    }
-    let count = messages.len();
+    let Some(first) = messages.first() else { return Ok(Vec::new()) };
+    let overloaded =
+        vec![Verdict::Refused(refusal(SendRefusal::Overloaded, first)); messages.len()];
     let waiting = match app.writers.hand_over(caller, messages, patience) {
         Ok(waiting) => waiting,
-        Err(Unavailable::Overloaded) => {
-            return Ok(vec![Verdict::Refused(overloaded()); count]);
-        }
+        Err(Unavailable::Overloaded) => return Ok(overloaded),
         Err(unavailable) => return Err(unavailable.into()),
     };
     // Each outcome is waited for, so that no message is still under way when the call is answered.
-    let mut replies = Vec::with_capacity(count);
+    let mut replies = Vec::with_capacity(waiting.len());
     for waiting in waiting {
         replies.push(waiting.verdict().await);
     }

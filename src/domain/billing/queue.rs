@@ -143,7 +143,7 @@ impl std::ops::Sub for Count {
 struct State {
     waiting: VecDeque<Entry>,
     by_team: HashMap<Uuid, usize>,
-    judged: Count,
+    taken: Count,
     is_closed: bool,
 }
 
@@ -194,8 +194,8 @@ impl Queue {
                 let mut state = self.state();
                 let batch = state.take();
                 if !batch.is_empty() {
-                    state.judged.batches += 1;
-                    state.judged.messages += batch.len() as u64;
+                    state.taken.batches += 1;
+                    state.taken.messages += batch.len() as u64;
                     return Some(batch);
                 }
                 if state.is_closed {
@@ -213,8 +213,8 @@ impl Queue {
     }
 
     /// What was taken so far.
-    pub fn judged(&self) -> Count {
-        self.state().judged
+    pub fn taken(&self) -> Count {
+        self.state().taken
     }
 
     /// Messages that wait.

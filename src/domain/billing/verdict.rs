@@ -144,15 +144,6 @@ pub(super) fn refusal(code: SendRefusal, message: &PricedMessage) -> Refusal<Sen
     Refusal { code, message: text.into(), field: code.field() }
 }
 
-/// The refusal of a message that could not be judged.
-pub(super) fn overloaded() -> Refusal<SendRefusal> {
-    let code = SendRefusal::Overloaded;
-    Refusal { code, message: OVERLOADED.into(), field: code.field() }
-}
-
-const OVERLOADED: &str = "The server is too busy to take all messages of this call; nothing was charged. \
-                          Try again in a second, with the same idempotency keys.";
-
 impl SendRefusal {
     /// For people: what was wrong and what to do. Input refusals say it where they are found.
     pub(super) fn message(self, channel: Channel) -> &'static str {
@@ -178,7 +169,10 @@ impl SendRefusal {
                 "The account's totalSpent has reached its creditLimit; its main account can raise it."
             }
             Self::InsufficientBalance => "The team's balance is lower than the message's cost.",
-            Self::Overloaded => OVERLOADED,
+            Self::Overloaded => {
+                "The server is too busy to take all messages of this call; nothing was charged. Try \
+                 again in a second, with the same idempotency keys."
+            }
             Self::InvalidRecipient => "The recipient is not valid.",
             Self::InvalidContent => "The content is not valid.",
             Self::MetadataInvalid => crate::domain::validate::METADATA_RULE,

@@ -89,10 +89,10 @@ impl Writers {
         queue.push(caller, messages, patience)
     }
 
-    /// What was taken to be judged so far. While it grows fast, other work on the database should hold
+    /// What the writers have taken so far. While it grows fast, other work on the database should hold
     /// back.
-    pub fn judged(&self) -> Count {
-        self.queues.iter().map(|queue| queue.judged()).fold(Count::default(), |sum, more| Count {
+    pub fn taken(&self) -> Count {
+        self.queues.iter().map(|queue| queue.taken()).fold(Count::default(), |sum, more| Count {
             batches: sum.batches + more.batches,
             messages: sum.messages + more.messages,
         })
@@ -152,9 +152,17 @@ impl Writer {
 
     /// Answers every message of a batch.
     async fn work_off(&mut self, batch: Vec<Entry>) {
+        if batch.len() <= SHORT_BATCH_MAX {
+            for entry in batch {
+                let reply = self.commit_one(&entry.sending).await;
+                entry.answer(reply);
+            }
+            return;
+        }
         let mut pieces = VecDeque::from([batch]);
         while let Some(piece) = pieces.pop_front() {
-            match self.commit(&piece).await {
+            let sendings: Vec<&Sending> = piece.iter().map(|entry| &entry.sending).collect();
+            match self.commit(&sendings).await {
                 Ok(replies) => answer(piece, replies),
                 Err(fault) => match divide(piece, &fault) {
                     Ok(parts) => {
@@ -170,31 +178,15 @@ impl Writer {
         }
     }
 
-    /// Commits messages and gives their replies, or the fault for which none was committed.
-    async fn commit(&mut self, piece: &[Entry]) -> Result<Vec<Reply>, Fault> {
-        if piece.len() > SHORT_BATCH_MAX {
-            let sendings: Vec<&Sending> = piece.iter().map(|entry| &entry.sending).collect();
-            return self.commit_together(&sendings).await;
-        }
-        let mut replies = Vec::with_capacity(piece.len());
-        for entry in piece {
-            match self.commit_one(&entry.sending).await {
-                Ok(reply) => replies.extend(reply),
-                Err(fault) => replies.push(Err(fault)),
-            }
-        }
-        Ok(replies)
-    }
-
     /// One message: by the shortest route where that can be, or else by the ordinary one.
-    async fn commit_one(&mut self, sending: &Sending) -> Result<Vec<Reply>, Fault> {
+    async fn commit_one(&mut self, sending: &Sending) -> Reply {
         if let Some(cost) = sending.short_route_cost() {
             let row = new_row(sending, cost, self.clock.now(), self.new_id());
             match self.store.accept_one(Judged::of_one(row), self.new_id()).await {
-                Ok(Some(judged)) => return Ok(self.announce(judged)),
+                Ok(Some(judged)) => return only(self.announce(judged)),
                 Err(Interrupted::InDoubt(judged, _)) => {
                     if self.was_committed(&judged).await? {
-                        return Ok(self.announce(*judged));
+                        return only(self.announce(*judged));
                     }
                     // The statement may still be on its way, and holds no lock until it arrives: another
                     // try could charge twice.
@@ -204,10 +196,11 @@ impl Writer {
                 Ok(None) | Err(Interrupted::Before(_)) => {}
             }
         }
-        self.commit_together(&[sending]).await
+        only(self.commit(&[sending]).await?)
     }
 
-    async fn commit_together(&mut self, sendings: &[&Sending]) -> Result<Vec<Reply>, Fault> {
+    /// Commits messages together and gives their replies, or the fault for which none was committed.
+    async fn commit(&mut self, sendings: &[&Sending]) -> Result<Vec<Reply>, Fault> {
         let clock = Arc::clone(&self.clock);
         let decide = |ground| {
             let new_id = || clock::new_id(&*clock);
@@ -279,7 +272,13 @@ impl Sending {
     }
 }
 
+/// The reply to a message that was judged alone.
+fn only(mut replies: Vec<Reply>) -> Reply {
+    replies.pop().unwrap_or(Err(Fault::Broken("a message that is judged has a reply")))
+}
+
 fn answer(piece: Vec<Entry>, replies: Vec<Reply>) {
+    debug_assert_eq!(piece.len(), replies.len(), "each message has its reply");
     for (entry, reply) in piece.into_iter().zip(replies) {
         entry.answer(reply);
     }

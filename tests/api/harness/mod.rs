@@ -39,7 +39,10 @@ use tollgate::{
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+mod cut;
 mod postgres;
+
+pub use cut::Cut;
 
 /// The databases that every test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,9 +195,34 @@ impl TestApp {
 
     /// Another process on the same database, with the same time and carrier.
     pub async fn beside(&self, setup: Setup) -> Self {
+        self.beside_at(self.url.clone(), setup).await
+    }
+
+    /// Another process that reaches the same `PostgreSQL` by way of this proxy.
+    pub async fn behind(&self, cut: &Cut) -> Self {
+        let address = format!("127.0.0.1:{}", cut.port);
+        let url = self.url.replacen(&self.postgres_address(), &address, 1);
+        self.beside_at(url, Setup::default()).await
+    }
+
+    /// The port of the `PostgreSQL` server.
+    pub fn postgres_port(&self) -> u16 {
+        let address = self.postgres_address();
+        let port = address.rsplit_once(':').map_or("5432", |(_, port)| port);
+        port.parse().expect("a port")
+    }
+
+    /// Host and port, as they stand in the URL.
+    fn postgres_address(&self) -> String {
+        let (_, rest) = self.url.split_once("://").expect("a URL");
+        let (authority, _) = rest.split_once('/').expect("a database's name");
+        authority.rsplit_once('@').map_or(authority, |(_, address)| address).to_owned()
+    }
+
+    async fn beside_at(&self, url: String, setup: Setup) -> Self {
         let (clock, carrier) = (Arc::clone(&self.clock), Arc::clone(&self.carrier));
         let folder = Arc::clone(&self.folder);
-        let mut other = Self::open(self.url.clone(), clock, carrier, setup, folder).await;
+        let mut other = Self::open(url, clock, carrier, setup, folder).await;
         other.operator.clone_from(&self.operator);
         other
     }

@@ -1,0 +1,88 @@
+//! A proxy before the database that loses one answer: once a connection has said certain words, what the
+//! server answers to the last of them is kept back, and the connection ends.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// Ends with the test.
+pub struct Cut {
+    pub port: u16,
+    cuts: Arc<AtomicUsize>,
+    _proxy: JoinSet<()>,
+}
+
+impl Cut {
+    /// Loses the answer to the last of these words, said in this order on one connection; once.
+    pub async fn after(words: &'static [&'static str], target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let cuts = Arc::new(AtomicUsize::new(0));
+        let mut proxy = JoinSet::new();
+        proxy.spawn({
+            let cuts = Arc::clone(&cuts);
+            async move {
+                let mut connections = JoinSet::new();
+                while let Ok((near, _)) = listener.accept().await {
+                    let Ok(far) = TcpStream::connect(("127.0.0.1", target)).await else { continue };
+                    connections.spawn(pass_on(near, far, words, Arc::clone(&cuts)));
+                }
+            }
+        });
+        Self { port, cuts, _proxy: proxy }
+    }
+
+    /// How many answers were lost.
+    pub fn cuts(&self) -> usize {
+        self.cuts.load(Ordering::SeqCst)
+    }
+}
+
+async fn pass_on(
+    near: TcpStream,
+    far: TcpStream,
+    words: &[&str],
+    cuts: Arc<AtomicUsize>,
+) -> Option<()> {
+    let ((mut near_in, mut near_out), (mut far_in, mut far_out)) =
+        (near.into_split(), far.into_split());
+    let is_last_said = AtomicBool::new(false);
+    let forth = async {
+        let (mut bytes, mut said, mut left) = (vec![0; 64 * 1024], Vec::new(), words);
+        loop {
+            let count = near_in.read(&mut bytes).await.ok().filter(|count| *count > 0)?;
+            said.extend_from_slice(&bytes[..count]);
+            while let Some((word, rest)) = left.split_first()
+                && let Some(at) = said.windows(word.len()).position(|part| part == word.as_bytes())
+            {
+                said.drain(..at + word.len());
+                left = rest;
+            }
+            is_last_said.store(left.is_empty(), Ordering::SeqCst);
+            far_out.write_all(&bytes[..count]).await.ok()?;
+        }
+    };
+    let back = async {
+        let mut bytes = vec![0; 64 * 1024];
+        loop {
+            let count = far_in.read(&mut bytes).await.ok().filter(|count| *count > 0)?;
+            if is_last_said.load(Ordering::SeqCst)
+                && cuts.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            {
+                return None;
+            }
+            near_out.write_all(&bytes[..count]).await.ok()?;
+        }
+    };
+    tokio::select! {
+        end = forth => end,
+        end = back => end,
+    }
+}
