@@ -16,8 +16,10 @@ SEND_MANY = ("mutation($input: [SendMessageInput!]!) "
              "{ sendMessages(input: $input) { message { id } errors { code } } }")
 MESSAGE = {"to": "+12025550123", "text": "Your code is 123456"}
 WARM_UP_SECONDS = 2
-# Four times as many as make the peak.
+# Four times as many as make the peak: they find room to wait.
 OVERLOAD_CONNECTIONS = 1024
+# More than are held of one team: these are refused.
+BEYOND_CONNECTIONS = 4096
 # Under overload the client has a processor of its own, and servers and PostgreSQL share another: else what
 # the client costs would count as the server's.
 SERVER_PROCESSOR, CLIENT_PROCESSOR = 0, 1

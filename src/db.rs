@@ -26,8 +26,8 @@ use sea_orm::{
     Value,
     sea_query::{Expr, SimpleExpr},
     sqlx::{
-        Connection as _,
-        postgres::PgConnectOptions,
+        self, Connection as _,
+        postgres::{PgConnectOptions, PgListener},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
@@ -98,6 +98,11 @@ impl Db {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let writers = processors.clamp(*POSTGRES_WRITERS.start(), *POSTGRES_WRITERS.end());
         (0..writers).map(|_| WriterDb::Postgres(Box::new(options.clone()))).collect()
+    }
+
+    /// A connection of its own that hears notifications (PostgreSQL).
+    pub async fn listener(&self) -> Result<PgListener, sqlx::Error> {
+        PgListener::connect(&self.url).await
     }
 
     pub fn backend(&self) -> DbBackend {

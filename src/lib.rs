@@ -25,7 +25,9 @@ use crate::{
     domain::{
         authentication::Keys,
         billing::{self, Writers},
+        events::Events,
         price::Prices,
+        watch::Watched,
     },
 };
 
@@ -53,6 +55,10 @@ pub struct App {
     pub writers: Writers,
     /// The statements that move money.
     pub texts: billing::Texts,
+    /// What has changed, for whoever listens.
+    pub events: Arc<Events>,
+    /// Keys that are in use for longer than a request.
+    pub watched: Watched,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
     /// Ids of keys that were just used, for [`worker`] to note.
@@ -79,9 +85,21 @@ impl App {
     ) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
         let (key_uses, uses) = mpsc::channel(KEY_USES_WAITING_MAX);
         let due = Arc::new(Notify::new());
-        let writers = Writers::start(db.writers(), texts, &clock, &due);
-        let (keys, prices) = (Keys::default(), Prices::default());
-        let app = Self { db, clock, carriers, keys, prices, writers, texts, due, key_uses };
+        let events = Arc::new(Events::new(clock::new_id(&*clock)));
+        let writers = Writers::start(db.writers(), texts, &clock, &due, &events);
+        let app = Self {
+            db,
+            clock,
+            carriers,
+            keys: Keys::default(),
+            prices: Prices::default(),
+            writers,
+            texts,
+            events,
+            watched: Watched::default(),
+            due,
+            key_uses,
+        };
         (Arc::new(app), uses)
     }
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args};
+use ipnet::IpNet;
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
@@ -34,6 +35,33 @@ pub struct ServeArgs {
     /// Bring a PostgreSQL database's schema up to date first; SQLite always is.
     #[arg(long, env = "TOLLGATE_MIGRATE", action = ArgAction::SetTrue, value_parser = switch)]
     migrate: bool,
+    #[command(flatten)]
+    surface: SurfaceArgs,
+}
+
+/// Who may ask for how much.
+#[derive(Args)]
+struct SurfaceArgs {
+    /// What one key may ask for in a second, in estimated fields of answers; 0: no limit.
+    #[arg(long, env = "TOLLGATE_KEY_RATE_LIMIT", default_value_t = http::KEY_RATE_DEFAULT)]
+    key_rate_limit: u32,
+    /// What all keys of one account may ask for in a second, in estimated fields of answers; 0: no limit.
+    #[arg(long, env = "TOLLGATE_ACCOUNT_RATE_LIMIT", default_value_t = http::ACCOUNT_RATE_DEFAULT)]
+    account_rate_limit: u32,
+    /// Proxies in front of the server, as networks such as 10.0.0.0/8: what they say in X-Forwarded-For
+    /// counts as the client's address.
+    #[arg(long, env = "TOLLGATE_TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Vec<IpNet>,
+}
+
+impl SurfaceArgs {
+    fn settings(self) -> http::Settings {
+        http::Settings {
+            key_rate: self.key_rate_limit,
+            account_rate: self.account_rate_limit,
+            trusted_proxies: self.trusted_proxies,
+        }
+    }
 }
 
 /// Connections that wait to be taken: a burst of clients must not wait for a second SYN.
@@ -92,13 +120,14 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         );
     }
     tracing::info!("GraphQL is served at http://{}/graphql", listener.local_addr()?);
-    serve_until_stopped(listener, app, key_uses).await
+    serve_until_stopped(listener, app, args.surface.settings(), key_uses).await
 }
 
 /// Serves and delivers until SIGTERM or SIGINT, then finishes what was begun.
 pub async fn serve_until_stopped(
     listener: TcpListener,
     app: Arc<App>,
+    settings: http::Settings,
     key_uses: mpsc::Receiver<Uuid>,
 ) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
@@ -107,7 +136,7 @@ pub async fn serve_until_stopped(
     tokio::spawn(stop_on_signal(stop.clone()));
 
     tokio::select! {
-        served = http::serve(listener, Arc::clone(&app), stop) => served.context("serving failed")?,
+        served = http::serve(listener, Arc::clone(&app), settings, stop) => served.context("serving failed")?,
         // A server that accepts and does not deliver is worse than one that is restarted.
         _ = &mut working => bail!("the worker broke off"),
     }

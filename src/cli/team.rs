@@ -103,7 +103,7 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                 let first = i32::try_from(PAGE_MAX).ok();
                 let page = PageArgs { first, after, ..PageArgs::default() };
                 let page = team::list(&app, &operator, &page).await?;
-                after = page.rows.last().map(|(cursor, _)| cursor.clone());
+                after = page.rows.last().map(|(cursor, _)| cursor.to_string());
                 teams.extend(page.rows.into_iter().map(|(_, team)| team));
                 if !page.has_next {
                     break;

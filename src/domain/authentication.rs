@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::api_key;
+use moka::sync::Cache;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
 };
@@ -22,6 +23,8 @@ use crate::App;
 /// or charges something looks at the key again.
 const KEY_KNOWN_FOR: Duration = Duration::from_secs(1);
 const KEYS_KNOWN_MAX: u64 = 10_000;
+const KEYS_RIGHT_MAX: u64 = 100_000;
+const KEY_RIGHT_FOR: Duration = Duration::from_hours(24);
 /// A key's use is noted when the last note is this old.
 const LAST_USED_EVERY: TimeDelta = TimeDelta::seconds(60);
 
@@ -46,19 +49,29 @@ pub fn ends_at(key: &api_key::Model) -> Option<DateTime<Utc>> {
 }
 
 /// Keys that were used of late, by their hash.
-pub struct Keys(Fresh<[u8; 32], Arc<api_key::Model>>);
+pub struct Keys {
+    known: Fresh<[u8; 32], Arc<api_key::Model>>,
+    /// Those that existed when they were last looked up.
+    right: Cache<[u8; 32], ()>,
+}
 
 impl Default for Keys {
     fn default() -> Self {
-        Self(Fresh::new(KEYS_KNOWN_MAX, KEY_KNOWN_FOR))
+        let right = Cache::builder().max_capacity(KEYS_RIGHT_MAX).time_to_live(KEY_RIGHT_FOR);
+        Self { known: Fresh::new(KEYS_KNOWN_MAX, KEY_KNOWN_FOR), right: right.build() }
     }
 }
 
 impl Keys {
     /// Forgets all keys, for some have changed.
     pub fn forget(&self) {
-        self.0.forget();
+        self.known.forget();
     }
+}
+
+/// Whether the key existed when this process looked it up last, within a day.
+pub fn was_right(app: &App, bearer: &str) -> bool {
+    PlainKey::parse(bearer).is_some_and(|key| app.keys.right.contains_key(&key.hash()))
 }
 
 /// The caller behind a bearer key; `None` for whatever is not a valid key. Junk never reaches the
@@ -68,7 +81,7 @@ pub async fn authenticate(app: &App, bearer: &str) -> Result<Option<Caller>, Fau
         return Ok(None);
     };
     let hash = plain_key.hash();
-    let key = match app.keys.0.get(hash, || find(app, hash)).await {
+    let key = match app.keys.known.get(hash, || find(app, hash)).await {
         Ok(key) => key,
         Err(failure) => match &*failure {
             NotFound::Unknown => return Ok(None),
@@ -91,6 +104,7 @@ async fn find(app: &App, hash: [u8; 32]) -> Result<Arc<api_key::Model>, NotFound
         .await
         .map_err(|error| NotFound::Fault(error.into()))?
         .ok_or(NotFound::Unknown)?;
+    app.keys.right.insert(hash, ());
     let now = app.clock.now();
     if is_usable(&key, now) && key.last_used_at.is_none_or(|at| now - at >= LAST_USED_EVERY) {
         // A full queue drops the note: it must never slow or fail a request.

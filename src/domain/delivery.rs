@@ -19,7 +19,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Fault, billing, usage};
+use super::{Fault, billing, events::Change, usage};
 use crate::{App, db::has_id};
 
 /// Messages that are claimed together; their carriers are called all at once, so that the deadline of
@@ -107,6 +107,7 @@ pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
         .exec(&txn)
         .await?;
     txn.commit().await?;
+    app.events.tell(due.iter().map(Change::of_message));
     let claimed = due.into_iter().map(|row| {
         let step = step_of(&row);
         Claimed { message: message::Model { lease_id: Some(lease_id), ..row }, step }
@@ -217,7 +218,9 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
         billing::refund(app, &txn, &teams, failed).await?;
     }
     usage::add(app, &txn, counted).await?;
-    Ok(txn.commit().await?)
+    txn.commit().await?;
+    app.events.tell(settled.iter().map(|(message, _)| Change::of_message(message)));
+    Ok(())
 }
 
 /// The lease, the outcome, and when to look again.

@@ -16,6 +16,7 @@ pub mod authentication;
 pub mod billing;
 pub mod caller;
 pub mod delivery;
+pub mod events;
 mod fault;
 pub mod fresh;
 pub mod ledger;
@@ -31,8 +32,10 @@ pub mod segments;
 pub mod sub_account;
 pub mod sub_account_list;
 pub mod team;
+pub mod updates;
 pub mod usage;
 pub mod validate;
+pub mod watch;
 
 pub use fault::{Fault, Unavailable};
 

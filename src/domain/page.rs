@@ -2,6 +2,8 @@
 //! is. A cursor is base64url of a checksum, a version, the list with its order, the order's key and
 //! the row's id; one that was edited, or belongs to another list or order, is refused.
 
+use std::fmt;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sea_orm::{
     ColumnTrait, Condition, DatabaseConnection, EntityTrait, ExprTrait, Order, PaginatorTrait,
@@ -31,7 +33,7 @@ pub struct PageArgs {
 /// One page, in the list's order, with a cursor a row.
 #[derive(Clone, Debug)]
 pub struct Page<M> {
-    pub rows: Vec<(String, M)>,
+    pub rows: Vec<(Cursor, M)>,
     pub has_previous: bool,
     pub has_next: bool,
     /// Present exactly if the page was asked with a total.
@@ -43,6 +45,19 @@ pub struct Page<M> {
 pub struct Position {
     pub key: String,
     pub id: Uuid,
+}
+
+/// A place in a list, to page from. Its text is made when it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    list: &'static str,
+    position: Position,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.position.encode(self.list))
+    }
 }
 
 /// A checked request for one page.
@@ -194,7 +209,8 @@ impl Keyset {
         } else {
             (self.after.is_some(), has_more)
         };
-        let rows = rows.into_iter().map(|row| (position(&row).encode(self.list), row)).collect();
+        let cursor = |row: &M| Cursor { list: self.list, position: position(row) };
+        let rows = rows.into_iter().map(|row| (cursor(&row), row)).collect();
         Page { rows, has_previous, has_next, total }
     }
 

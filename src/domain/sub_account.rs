@@ -17,6 +17,7 @@ use super::{
     authentication::begin_as_main,
     billing,
     caller::{LiveMainCaller, MainCaller},
+    events::Change,
     plain_key::PlainKey,
     refused,
     validate::{self, METADATA_RULE, NAME_RULE, NOTE_RULE},
@@ -182,6 +183,7 @@ pub async fn create(
         .exec_without_returning(&txn)
         .await?;
     txn.commit().await?;
+    app.events.tell([Change::of_account(&account)]);
     Ok((account, api_key, plain_key))
 }
 
@@ -242,6 +244,7 @@ pub async fn update(
         }
     })?;
     txn.commit().await?;
+    app.events.tell([Change::of_account(&changed)]);
     Ok(changed)
 }
 
@@ -272,6 +275,7 @@ pub async fn suspend(
         }
     };
     txn.commit().await?;
+    app.events.tell([Change::of_account(&changed)]);
     Ok(changed)
 }
 
@@ -290,6 +294,7 @@ pub async fn reactivate(
         _ => write_status(app, &txn, found.id, AccountStatus::Active, None).await?,
     };
     txn.commit().await?;
+    app.events.tell([Change::of_account(&changed)]);
     app.due.notify_one();
     Ok(changed)
 }
@@ -314,9 +319,11 @@ pub async fn deactivate(
         return Ok((found, 0));
     }
     let keys_revoked = keys::revoke_all(app, &txn, found.id).await?;
-    billing::cancel_queued(app, &txn, main.team_id(), found.id).await?;
+    let canceled = billing::cancel_queued(app, &txn, main.team_id(), found.id).await?;
     let changed = write_status(app, &txn, found.id, AccountStatus::Inactive, reason).await?;
     txn.commit().await?;
+    let canceled = canceled.iter().map(Change::of_message);
+    app.events.tell(canceled.chain([Change::of_account(&changed)]));
     app.keys.forget();
     Ok((changed, keys_revoked))
 }

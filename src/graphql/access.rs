@@ -83,7 +83,7 @@ pub fn operator(ctx: &Context<'_>) -> bool {
 
 /// What a resolver asks its context for.
 pub trait Ask {
-    fn app(&self) -> Result<&App>;
+    fn app(&self) -> Result<&Arc<App>>;
     fn caller(&self) -> Result<&Caller>;
     /// The caller as an account.
     fn account(&self) -> Result<AccountCaller>;
@@ -92,8 +92,8 @@ pub trait Ask {
 }
 
 impl Ask for Context<'_> {
-    fn app(&self) -> Result<&App> {
-        Ok(self.data::<Arc<App>>()?)
+    fn app(&self) -> Result<&Arc<App>> {
+        self.data::<Arc<App>>()
     }
 
     fn caller(&self) -> Result<&Caller> {

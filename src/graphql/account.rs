@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::{
     self, Fault,
-    account::{blocked_by, remaining_credit, stored, total_spent},
+    account::{BalanceView, blocked_by, remaining_credit, stored, total_spent},
 };
 
 /// What an account may do.
@@ -209,6 +209,18 @@ pub struct Balance {
     credit_limit: Option<Cents>,
 }
 
+impl From<BalanceView> for Balance {
+    fn from(view: BalanceView) -> Self {
+        Self {
+            balance: view.balance.map(Cents::from),
+            currency: super::team::CURRENCY,
+            is_sub_account: view.is_sub_account,
+            total_spent: view.total_spent.map(Cents::from),
+            credit_limit: view.credit_limit.map(Cents::from),
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct AccountQuery;
 
@@ -235,13 +247,6 @@ impl AccountQuery {
         let Ok(caller) = ctx.account() else {
             return Ok(None);
         };
-        let view = domain::account::balance(ctx.app()?, &caller).await?;
-        Ok(Some(Balance {
-            balance: view.balance.map(Cents::from),
-            currency: super::team::CURRENCY,
-            is_sub_account: view.is_sub_account,
-            total_spent: view.total_spent.map(Cents::from),
-            credit_limit: view.credit_limit.map(Cents::from),
-        }))
+        Ok(Some(domain::account::balance(ctx.app()?, &caller).await?.into()))
     }
 }

@@ -1,19 +1,27 @@
 //! What is refused for its cost or its form before the library looks at a document.
 //!
 //! Validation walks a fragment once for every spread of it, so a document of a kilobyte can keep a
-//! core busy for minutes. Its expanded size is computed first, in linear time.
+//! core busy for minutes. All measures are taken first, in one walk that sees each fragment once.
 
 use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
-    Name, Positioned, ServerError,
+    Name, Positioned, ServerError, Value as ConstValue, Variables,
     parser::types::{ExecutableDocument, Field, OperationType, Selection, SelectionSet},
 };
+use async_graphql_value::Value;
 
-use super::errors::{Code, error, set_code};
+use super::{
+    errors::{Code, error, set_code},
+    hidden::root_of,
+    shape::{self, Shape},
+};
+use crate::domain::page::PAGE_DEFAULT;
 
 /// Characters of a query at most.
 pub const QUERY_CHARS_MAX: usize = 15_000;
+/// Words, values and signs of a query at most.
+pub const TOKENS_MAX: usize = 1_000;
 /// Levels of fields at most.
 pub const DEPTH_MAX: usize = 12;
 /// Levels of fields inside `__schema` and `__type`, which GraphiQL and code generators need.
@@ -24,19 +32,35 @@ pub const ROOT_MUTATION_FIELDS_MAX: usize = 10;
 pub const ALIASES_MAX: usize = 30;
 /// Fields of a document at most, each fragment counted where it is spread.
 pub const EXPANDED_SIZE_MAX: usize = 10_000;
+/// Fields of an answer at most, as estimated: a page counts as often as it has entries.
+pub const COMPLEXITY_MAX: u64 = 5_000;
+/// How often what is inside a list without pages counts.
+const LIST_LENGTH: u64 = 10;
 
-/// Checks a document's cost.
-pub fn check_cost(document: &ExecutableDocument) -> Result<(), ServerError> {
-    let mut measured = Measured { document, fragments: HashMap::new(), aliases: 0 };
-    let mut size = 0_usize;
+/// Checks a document's cost, and gives the complexity of its costliest operation.
+pub fn check_cost(
+    document: &ExecutableDocument,
+    variables: &Variables,
+    shape: &Shape,
+) -> Result<u64, ServerError> {
+    let mut measured =
+        Measured { document, variables, shape, fragments: HashMap::new(), aliases: 0 };
+    let (mut size, mut complexity) = (0_usize, 0);
     for (_, operation) in document.operations.iter() {
-        let measure = measured.selection_set(&operation.node.selection_set)?;
+        let root = root_of(operation.node.ty);
+        let measure = measured.selection_set(root, &operation.node.selection_set)?;
         size = size.saturating_add(measure.size);
+        complexity = complexity.max(measure.complexity);
         let is_mutation = operation.node.ty == OperationType::Mutation;
         if is_mutation && measure.width > ROOT_MUTATION_FIELDS_MAX {
             return Err(too_large(format!(
                 "A mutation has at most {ROOT_MUTATION_FIELDS_MAX} fields at its root."
             )));
+        }
+        if operation.node.ty == OperationType::Subscription && measure.width != 1 {
+            // Section 5.2.4.1 of the specification.
+            let message = "A subscription has one field at its root.".to_owned();
+            return Err(invalid(message, operation.pos));
         }
         if measure.depth > DEPTH_MAX {
             return Err(too_large(format!("A query is at most {DEPTH_MAX} levels deep.")));
@@ -49,7 +73,8 @@ pub fn check_cost(document: &ExecutableDocument) -> Result<(), ServerError> {
     }
     // Validation walks every fragment from its definition too, spread or not.
     for fragment in document.fragments.values() {
-        let measure = measured.selection_set(&fragment.node.selection_set)?;
+        let on = fragment.node.type_condition.node.on.node.as_str();
+        let measure = measured.selection_set(on, &fragment.node.selection_set)?;
         size = size.saturating_add(measure.size);
     }
     if size > EXPANDED_SIZE_MAX {
@@ -58,7 +83,13 @@ pub fn check_cost(document: &ExecutableDocument) -> Result<(), ServerError> {
     if measured.aliases > ALIASES_MAX {
         return Err(too_large(format!("A query has at most {ALIASES_MAX} aliases.")));
     }
-    Ok(())
+    if complexity > COMPLEXITY_MAX {
+        return Err(too_large(format!(
+            "The answer might have {complexity} fields, and may have {COMPLEXITY_MAX}; ask for smaller \
+             pages or fewer fields."
+        )));
+    }
+    Ok(complexity)
 }
 
 /// Refuses a response key that stands twice at the root of a mutation. Such fields are one field
@@ -108,50 +139,107 @@ struct Measure {
     width: usize,
     depth: usize,
     introspection_depth: usize,
+    /// Fields of the answer, as estimated.
+    complexity: u64,
 }
 
 struct Measured<'d> {
     document: &'d ExecutableDocument,
+    variables: &'d Variables,
+    shape: &'d Shape,
     /// `None` while a fragment is being measured: meeting it again is a cycle.
     fragments: HashMap<&'d Name, Option<Measure>>,
     aliases: usize,
 }
 
 impl<'d> Measured<'d> {
-    fn selection_set(&mut self, set: &'d Positioned<SelectionSet>) -> Result<Measure, ServerError> {
+    fn selection_set(
+        &mut self,
+        on: &str,
+        set: &'d Positioned<SelectionSet>,
+    ) -> Result<Measure, ServerError> {
         let mut sum = Measure::default();
         for selection in &set.node.items {
             let part = match &selection.node {
-                Selection::Field(field) => self.field(&field.node)?,
+                Selection::Field(field) => self.field(on, &field.node)?,
                 Selection::InlineFragment(inline) => {
-                    self.selection_set(&inline.node.selection_set)?
+                    let condition = inline.node.type_condition.as_ref();
+                    let on = condition.map_or(on, |condition| condition.node.on.node.as_str());
+                    self.selection_set(on, &inline.node.selection_set)?
                 }
                 Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name)?,
             };
             sum.size = sum.size.saturating_add(part.size);
             sum.width = sum.width.saturating_add(part.width);
+            sum.complexity = sum.complexity.saturating_add(part.complexity);
             sum.depth = sum.depth.max(part.depth);
             sum.introspection_depth = sum.introspection_depth.max(part.introspection_depth);
         }
         Ok(sum)
     }
 
-    fn field(&mut self, field: &'d Field) -> Result<Measure, ServerError> {
+    fn field(&mut self, on: &str, field: &'d Field) -> Result<Measure, ServerError> {
         if field.alias.is_some() {
             self.aliases += 1;
         }
-        let inner = self.selection_set(&field.selection_set)?;
-        let size = inner.size.saturating_add(1);
-        let depth = inner.depth + 1;
+        // What is not in the schema is validation's to name, and that of introspection is no list.
+        let (inside, times) = match self.shape.field(on, &field.name.node) {
+            Some(known) => (known.of_type.name(), self.times(on, field, known)),
+            None => ("", 1),
+        };
+        let inner = self.selection_set(inside, &field.selection_set)?;
+        let measure = Measure {
+            size: inner.size.saturating_add(1),
+            width: 1,
+            depth: inner.depth + 1,
+            introspection_depth: inner.introspection_depth,
+            complexity: inner.complexity.saturating_mul(times).saturating_add(1),
+        };
         Ok(match field.name.node.as_str() {
             "__schema" | "__type" => {
-                Measure { size, width: 1, depth: 0, introspection_depth: depth }
+                Measure { depth: 0, introspection_depth: measure.depth, ..measure }
             }
-            _ => {
-                let introspection_depth = inner.introspection_depth;
-                Measure { size, width: 1, depth, introspection_depth }
-            }
+            _ => measure,
         })
+    }
+
+    /// How often what is inside a field is expected in the answer.
+    fn times(&self, on: &str, field: &Field, known: &shape::Field) -> u64 {
+        if known.of_type.name().ends_with("Connection") {
+            return self
+                .argument(field, &["first", "last"], |value| match value {
+                    // What is no size of a page is refused where the page is read.
+                    ConstValue::Number(size) => size.as_u64(),
+                    _ => None,
+                })
+                .unwrap_or(PAGE_DEFAULT);
+        }
+        if !known.of_type.is_list() || on.ends_with("Connection") {
+            return 1;
+        }
+        // A list of inputs gives a list of payloads.
+        self.argument(field, &["input"], |value| match value {
+            ConstValue::List(inputs) => u64::try_from(inputs.len()).ok(),
+            _ => None,
+        })
+        .unwrap_or(LIST_LENGTH)
+    }
+
+    /// The largest of some arguments, as its variable says where it is one.
+    fn argument(
+        &self,
+        field: &Field,
+        names: &[&str],
+        read: impl Fn(&ConstValue) -> Option<u64>,
+    ) -> Option<u64> {
+        let given = field.arguments.iter().filter(|(name, _)| names.contains(&name.node.as_str()));
+        let sizes = given.filter_map(|(_, value)| match &value.node {
+            Value::Variable(name) => self.variables.get(name).and_then(&read),
+            // A list with variables inside still has its length.
+            Value::List(inputs) => read(&ConstValue::List(vec![ConstValue::Null; inputs.len()])),
+            value => value.clone().into_const().and_then(|value| read(&value)),
+        });
+        sizes.max()
     }
 
     fn fragment(&mut self, name: &'d Positioned<Name>) -> Result<Measure, ServerError> {
@@ -169,7 +257,8 @@ impl<'d> Measured<'d> {
             return Err(invalid(message, name.pos));
         };
         self.fragments.insert(&name.node, None);
-        let measure = self.selection_set(&fragment.node.selection_set)?;
+        let on = fragment.node.type_condition.node.on.node.as_str();
+        let measure = self.selection_set(on, &fragment.node.selection_set)?;
         self.fragments.insert(&name.node, Some(measure));
         Ok(measure)
     }

@@ -9,7 +9,7 @@ use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject,
 use crate::domain::{Failure, Fault, Refusal};
 
 /// When a request that was UNAVAILABLE is worth another try.
-pub const RETRY_AFTER_SECONDS: i32 = 1;
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The codes that a top-level error can have, in `extensions.code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +21,35 @@ pub enum Code {
     GraphqlValidationFailed,
     OperationResolutionFailure,
     QueryTooLarge,
+    PersistedQueryNotFound,
+    RateLimited,
     PayloadTooLarge,
     MethodNotAllowed,
     UnsupportedMediaType,
+    NotAcceptable,
     Unavailable,
     InternalServerError,
 }
 
 impl Code {
+    pub const ALL: [Self; 15] = [
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::BadUserInput,
+        Self::GraphqlParseFailed,
+        Self::GraphqlValidationFailed,
+        Self::OperationResolutionFailure,
+        Self::QueryTooLarge,
+        Self::PersistedQueryNotFound,
+        Self::RateLimited,
+        Self::PayloadTooLarge,
+        Self::MethodNotAllowed,
+        Self::UnsupportedMediaType,
+        Self::NotAcceptable,
+        Self::Unavailable,
+        Self::InternalServerError,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unauthenticated => "UNAUTHENTICATED",
@@ -38,9 +59,12 @@ impl Code {
             Self::GraphqlValidationFailed => "GRAPHQL_VALIDATION_FAILED",
             Self::OperationResolutionFailure => "OPERATION_RESOLUTION_FAILURE",
             Self::QueryTooLarge => "QUERY_TOO_LARGE",
+            Self::PersistedQueryNotFound => "PERSISTED_QUERY_NOT_FOUND",
+            Self::RateLimited => "RATE_LIMITED",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::NotAcceptable => "NOT_ACCEPTABLE",
             Self::Unavailable => "UNAVAILABLE",
             Self::InternalServerError => "INTERNAL_SERVER_ERROR",
         }
@@ -48,11 +72,9 @@ impl Code {
 }
 
 /// The code that an error was given.
-pub fn code_of(error: &ServerError) -> Option<&str> {
-    match error.extensions.as_ref()?.get("code")? {
-        async_graphql::Value::String(code) => Some(code),
-        _ => None,
-    }
+pub fn code_of(error: &ServerError) -> Option<Code> {
+    let code = error.extensions.as_ref()?.get("code")?;
+    Code::ALL.into_iter().find(|known| *code == async_graphql::Value::from(known.as_str()))
 }
 
 /// A top-level error of ours.
@@ -79,21 +101,34 @@ pub fn settle(mut error: ServerError, request_id: &str) -> ServerError {
     error.source = None;
     set_code(&mut error, code);
     if code == Code::Unavailable {
-        set_retry_after(&mut error);
+        set_retry_after(&mut error, RETRY_AFTER_SECONDS);
     }
     error
 }
 
 /// An UNAVAILABLE, with when to try again.
-pub fn unavailable(message: &str) -> ServerError {
-    let mut error = error(Code::Unavailable, message);
-    set_retry_after(&mut error);
+pub fn unavailable(message: impl Into<String>) -> ServerError {
+    try_again(Code::Unavailable, message, RETRY_AFTER_SECONDS)
+}
+
+/// Something that may well succeed after so many seconds.
+pub fn try_again(code: Code, message: impl Into<String>, seconds: u64) -> ServerError {
+    let mut error = error(code, message);
+    set_retry_after(&mut error, seconds);
     error
 }
 
-fn set_retry_after(error: &mut ServerError) {
+fn set_retry_after(error: &mut ServerError, seconds: u64) {
     let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
-    extensions.set("retryAfterSeconds", RETRY_AFTER_SECONDS);
+    extensions.set("retryAfterSeconds", seconds);
+}
+
+/// When an error says to try again, in seconds.
+pub fn retry_after(error: &ServerError) -> Option<u64> {
+    match error.extensions.as_ref()?.get("retryAfterSeconds")? {
+        async_graphql::Value::Number(seconds) => seconds.as_u64(),
+        _ => None,
+    }
 }
 
 fn show(fault: &Fault, request_id: &str) -> (Code, String) {

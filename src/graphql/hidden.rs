@@ -24,11 +24,7 @@ pub fn check_hidden(
 ) -> Result<(), ServerError> {
     let hidden = Hidden { full, shape };
     for (_, operation) in document.operations.iter() {
-        let root = match operation.node.ty {
-            OperationType::Query => "Query",
-            OperationType::Mutation => "Mutation",
-            OperationType::Subscription => "Subscription",
-        };
+        let root = root_of(operation.node.ty);
         for variable in &operation.node.variable_definitions {
             let name = type_name(&variable.node.var_type.node);
             hidden.check_type(name, variable.pos)?;
@@ -172,6 +168,15 @@ impl Hidden<'_> {
             shape.0.get(of_type).is_some_and(|found| found.enum_values.contains(name))
         };
         if has(self.full) && !has(self.shape) { Err(forbidden(name, pos)) } else { Ok(()) }
+    }
+}
+
+/// The type at the root of an operation.
+pub fn root_of(operation: OperationType) -> &'static str {
+    match operation {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
     }
 }
 

@@ -1,7 +1,8 @@
 //! Answers as the specification's section 6.4.4 has them. async-graphql 7.2.1 drops the key of a
 //! field that failed; the field must be null instead, or, where it is non-null, its nearest nullable
-//! parent. One pass over answer and document mends that, and puts the keys of every object in the
-//! order of their selection, for the library answers in the order of completion.
+//! parent. It also answers null for an object none of whose fields is included. One pass over answer
+//! and document mends that, and puts the keys of every object in the order of their selection, for the
+//! library answers in the order of completion.
 
 use std::collections::HashSet;
 
@@ -9,13 +10,60 @@ use async_graphql::{
     Name, PathSegment, Positioned, Response, Value, Variables,
     indexmap::IndexMap,
     parser::types::{
-        Directive, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+        Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, Selection,
         SelectionSet,
     },
 };
 use async_graphql_value::Value as InputValue;
 
-use super::shape::{Shape, TypeRef};
+use super::{
+    hidden::root_of,
+    shape::{Shape, TypeRef},
+};
+
+/// Sees to it that every object of the answer has a field, by `__typename` where all others might be
+/// skipped: so that an object without fields can be told from null. [`mend`] takes it out again, for the
+/// document that it goes by is the one before this.
+pub fn keep_objects(document: &mut ExecutableDocument) {
+    let operations: Vec<&mut Positioned<OperationDefinition>> = match &mut document.operations {
+        DocumentOperations::Single(operation) => vec![operation],
+        DocumentOperations::Multiple(operations) => operations.values_mut().collect(),
+    };
+    for operation in operations {
+        keep_objects_of(&mut operation.node.selection_set);
+    }
+    for fragment in document.fragments.values_mut() {
+        keep_objects_of(&mut fragment.node.selection_set);
+    }
+}
+
+fn keep_objects_of(set: &mut Positioned<SelectionSet>) {
+    let mut is_safe = set.node.items.is_empty();
+    for selection in &mut set.node.items {
+        match &mut selection.node {
+            Selection::Field(field) => {
+                is_safe |= field.node.directives.is_empty();
+                if !field.node.name.node.starts_with("__") {
+                    keep_objects_of(&mut field.node.selection_set);
+                }
+            }
+            Selection::InlineFragment(inline) => keep_objects_of(&mut inline.node.selection_set),
+            Selection::FragmentSpread(_) => {}
+        }
+    }
+    if !is_safe {
+        let typename = Field {
+            alias: None,
+            name: Positioned::new(Name::new("__typename"), set.pos),
+            arguments: Vec::new(),
+            directives: Vec::new(),
+            selection_set: Positioned::default(),
+        };
+        set.node
+            .items
+            .push(Positioned::new(Selection::Field(Positioned::new(typename, set.pos)), set.pos));
+    }
+}
 
 /// A non-null position that has no value: its parent becomes null.
 struct NoValue;
@@ -31,11 +79,7 @@ pub fn mend(
     let Some(operation) = executed(document, operation_name) else {
         return;
     };
-    let root = match operation.ty {
-        OperationType::Query => "Query",
-        OperationType::Mutation => "Mutation",
-        OperationType::Subscription => "Subscription",
-    };
+    let root = root_of(operation.ty);
     let failed = response.errors.iter().map(|error| keys(&error.path)).collect();
     let mut mender = Mender { document, operation, variables, shape, failed, path: Vec::new() };
     if mender.failed.is_empty() {
@@ -80,6 +124,7 @@ impl<'d> Mender<'d> {
             if let Value::Object(found) = value
                 && !found.keys().map(Name::as_str).eq(fields.keys().copied())
             {
+                found.retain(|key, _| fields.contains_key(key.as_str()));
                 let place = |key: &Name| fields.get_index_of(key.as_str()).unwrap_or(usize::MAX);
                 found.sort_by_key(|key, _| place(key));
             }
@@ -319,8 +364,12 @@ mod tests {
         let shape = schema.execute(INTROSPECTION).await.data.into_json().expect("plain JSON");
         let shape = Shape::read(shape).expect("an introspection");
         let variables = Variables::from_json(serde_json::json!({ "yes": true }));
-        let mut response = schema.execute(Request::new(query).variables(variables.clone())).await;
         let document = async_graphql::parser::parse_query(query).expect("a document");
+        let mut executed = document.clone();
+        keep_objects(&mut executed);
+        let mut request = Request::new(query).variables(variables.clone());
+        request.set_parsed_query(executed);
+        let mut response = schema.execute(request).await;
         mend(&mut response, &document, None, &variables, &shape);
         response.data.into_json().expect("plain JSON").to_string()
     }
@@ -353,6 +402,13 @@ mod tests {
                 "query($no: Boolean = false) { node { a maybe @include(if: $no) } }",
                 r#"{"node":{"a":1}}"#,
             ),
+            ("{ node { a @skip(if: true) } }", r#"{"node":{}}"#),
+            ("{ node { ...F } } fragment F on Node { a @include(if: false) }", r#"{"node":{}}"#),
+            ("{ sure { ... @skip(if: true) { a } } }", r#"{"sure":{}}"#),
+            ("{ none { a @skip(if: true) } }", r#"{"none":null}"#),
+            ("{ node { maybe @skip(if: true) } maybe }", r#"{"node":{},"maybe":null}"#),
+            ("{ nodes { __typename @skip(if: true) a @skip(if: true) } }", r#"{"nodes":[{},{}]}"#),
+            ("{ sure @skip(if: true) { a } }", "{}"),
             (
                 "{ node { __typename maybe } __typename }",
                 r#"{"node":{"__typename":"Node","maybe":null},"__typename":"Query"}"#,

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{
-    EmptySubscription, MergedObject, Request, Response, Schema, ServerError, Variables,
+    MergedObject, Positioned, Request, Response, Schema, ServerError, Variables,
     dataloader::DataLoader,
+    parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
 use entity::api_key::Role;
+use futures_util::{StreamExt as _, stream::BoxStream};
 use moka::future::Cache;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Notify;
 
 use crate::{
     App,
@@ -31,13 +34,18 @@ mod shape;
 mod sub_account;
 mod sub_account_list;
 mod team;
+mod tokens;
+mod updates;
 mod usage;
 mod viewer;
+
+pub use cost::COMPLEXITY_MAX;
 
 use access::Viewpoint;
 use errors::{Code, error, one_line, set_code};
 use loaders::Rows;
 use shape::Shape;
+use updates::{Listening, Updates};
 
 /// What can be asked. What a field needs, and what it shows to which key, stands in its description.
 #[derive(MergedObject, Default)]
@@ -60,7 +68,7 @@ pub struct Mutation(
     team::TeamMutation,
 );
 
-type TollgateSchema = Schema<Query, Mutation, EmptySubscription>;
+type TollgateSchema = Schema<Query, Mutation, Updates>;
 
 /// The schema, and what each role sees of it.
 #[derive(Clone)]
@@ -68,16 +76,28 @@ pub struct Api {
     app: Arc<App>,
     schema: TollgateSchema,
     shapes: Arc<Shapes>,
-    /// Documents that passed validation, by their text. Limits and roles are checked each time.
-    documents: Cache<String, Arc<ExecutableDocument>>,
+    /// Documents that passed validation, by the SHA-256 of their text. Limits and roles are checked
+    /// each time.
+    documents: Cache<Hash, Arc<Known>>,
+}
+
+/// The SHA-256 of a query's text.
+pub type Hash = [u8; 32];
+
+/// A parsed document, and how long its text was.
+struct Known {
+    document: ExecutableDocument,
+    /// The same with what `mend` needs of its answer.
+    executed: ExecutableDocument,
+    text_bytes: usize,
 }
 
 /// Bytes that known documents take at most, as estimated.
 const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// A parsed document takes many times the bytes of its text.
-fn bytes_of(text: &str) -> u32 {
-    u32::try_from(4_096 + 32 * text.len()).unwrap_or(u32::MAX)
+fn bytes_of(known: &Known) -> u32 {
+    u32::try_from(8_192 + 64 * known.text_bytes).unwrap_or(u32::MAX)
 }
 
 struct Shapes {
@@ -88,11 +108,48 @@ struct Shapes {
 }
 
 /// A request for one operation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Operation {
-    pub query: String,
+    pub asked: Asked,
     pub operation_name: Option<String>,
     pub variables: Variables,
+    /// By GET, which must change nothing.
+    pub is_get: bool,
+}
+
+/// A request that may be executed.
+pub struct Prepared {
+    caller: Caller,
+    hash: Hash,
+    known: Arc<Known>,
+    /// Whether it is yet to be seen that the document is valid.
+    is_new: bool,
+    operation_name: Option<String>,
+    variables: Variables,
+    kind: OperationType,
+    complexity: u64,
+}
+
+impl Prepared {
+    /// Whether it is a query, a mutation or a subscription.
+    pub fn kind(&self) -> OperationType {
+        self.kind
+    }
+
+    /// How many fields its answer may have, as estimated.
+    pub fn complexity(&self) -> u64 {
+        self.complexity
+    }
+}
+
+/// How a document is given.
+#[derive(Debug)]
+pub enum Asked {
+    Text(String),
+    /// A persisted query: its text was sent before.
+    Hash(Hash),
+    /// The text of a persisted query, and the hash that it must have.
+    TextOfHash(String, Hash),
 }
 
 /// What a request gets back.
@@ -110,8 +167,8 @@ pub fn sdl() -> String {
     schema().finish().sdl_with_options(options)
 }
 
-fn schema() -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
-    Schema::build(Query::default(), Mutation::default(), EmptySubscription).disable_suggestions()
+fn schema() -> async_graphql::SchemaBuilder<Query, Mutation, Updates> {
+    Schema::build(Query::default(), Mutation::default(), Updates).disable_suggestions()
 }
 
 impl Api {
@@ -125,65 +182,133 @@ impl Api {
         };
         let documents = Cache::builder()
             .max_capacity(DOCUMENTS_BYTES_MAX)
-            .weigher(|text: &String, _| bytes_of(text))
+            .weigher(|_, known: &Arc<Known>| bytes_of(known))
             .build();
         Self { app, schema, shapes: Arc::new(shapes), documents }
     }
 
-    /// Executes a request of this caller, who waits as long as its `patience`. `request_id` is what is
-    /// shown of an internal error.
-    pub async fn execute(
+    /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask it.
+    /// Nothing is executed yet.
+    pub async fn prepare(
         &self,
         caller: Caller,
         operation: Operation,
+    ) -> Result<Prepared, ServerError> {
+        let (hash, known, is_new) = self.find(operation.asked).await?;
+        let document = &known.document;
+        let Operation { operation_name, mut variables, is_get, .. } = operation;
+        let full = &self.shapes.full;
+        let operation = find_operation(document, operation_name.as_deref())?;
+        check_method(operation, is_get)?;
+        complete_variables(operation, &mut variables);
+        let complexity = cost::check_cost(document, &variables, full)?;
+        cost::check_mutation_keys(document)?;
+        hidden::check_hidden(document, &variables, full, self.shapes.of(caller.role()))?;
+        check_variables(operation, &variables)?;
+        let kind = operation.node.ty;
+        Ok(Prepared { caller, hash, known, is_new, operation_name, variables, kind, complexity })
+    }
+
+    /// Executes a query or a mutation of a caller who waits as long as its `patience`. `request_id` is what
+    /// is shown of an internal error.
+    pub async fn execute(
+        &self,
+        prepared: Prepared,
         patience: Patience,
         request_id: &str,
     ) -> Answer {
-        let Operation { query, operation_name, mut variables } = operation;
-        if query.chars().count() > cost::QUERY_CHARS_MAX {
-            let message = format!("A query has at most {} characters.", cost::QUERY_CHARS_MAX);
-            return Answer::refused(error(Code::QueryTooLarge, message));
-        }
-        let known = self.documents.get(&query).await;
-        let document = match known.clone().map_or_else(|| parse(&query), Ok) {
-            Ok(document) => document,
-            Err(refused) => return Answer::refused(refused),
-        };
-        let shape = self.shapes.of(caller.role());
-        let checked = cost::check_cost(&document)
-            .and_then(|()| cost::check_mutation_keys(&document))
-            .and_then(|()| hidden::check_hidden(&document, &variables, &self.shapes.full, shape))
-            .and_then(|()| {
-                complete_variables(&document, operation_name.as_deref(), &mut variables)
-            });
-        if let Err(refused) = checked {
-            return Answer::refused(refused);
-        }
+        let request = self.request(&prepared).data(patience);
+        let response = self.schema.execute(request).await;
+        self.answer(&prepared, response, request_id).await
+    }
 
-        let mut request = Request::new(query.as_str()).variables(variables.clone());
-        request.operation_name.clone_from(&operation_name);
-        request.set_parsed_query((*document).clone());
+    /// Begins a subscription: its answers, one for each event, or why there are none. It listens when this
+    /// returns.
+    pub async fn subscribe(
+        &self,
+        prepared: Prepared,
+        request_id: String,
+    ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
+        let listening = Arc::new(Notify::new());
+        let request = self.request(&prepared).data(Listening(Arc::clone(&listening)));
+        let mut responses = self.schema.execute_stream(request);
+        tokio::select! {
+            biased;
+            // What is refused is answered before there is any event.
+            first = responses.next() => {
+                let first = first.unwrap_or_default();
+                return Err(match self.answer(&prepared, first, &request_id).await {
+                    Answer::Executed(response) => response.errors,
+                    Answer::Refused(errors) => errors,
+                });
+            }
+            () = listening.notified() => {}
+        }
+        let (api, prepared) = (self.clone(), Arc::new(prepared));
+        let answers = responses.then(move |response| {
+            let (api, prepared, id) = (api.clone(), Arc::clone(&prepared), request_id.clone());
+            async move { api.answer(&prepared, response, &id).await }
+        });
+        Ok(answers.boxed())
+    }
+
+    fn request(&self, prepared: &Prepared) -> Request {
+        let Prepared { caller, known, operation_name, variables, .. } = prepared;
+        let mut request = Request::new("").variables(variables.clone());
+        request.operation_name.clone_from(operation_name);
+        request.set_parsed_query(known.executed.clone());
         let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone() };
-        let request = request
+        request
             .data(Viewpoint::Role(caller.role()))
             .data(DataLoader::new(rows, loaders::spawn))
-            .data(patience)
-            .data(caller);
-        let mut response = self.schema.execute(request).await;
+            .data(caller.clone())
+    }
+
+    /// What the library answered, as the specification and the closed list of codes have it.
+    async fn answer(
+        &self,
+        prepared: &Prepared,
+        mut response: Response,
+        request_id: &str,
+    ) -> Answer {
         // A request that was executed at all has data or the path of a failed field.
         let was_executed = response.data != async_graphql::Value::Null
             || response.errors.iter().any(|error| !error.path.is_empty());
         if !was_executed {
             return Answer::Refused(response.errors.into_iter().map(invalid).collect());
         }
-        if known.is_none() {
-            self.documents.insert(query, Arc::clone(&document)).await;
+        let Prepared { hash, known, is_new, operation_name, variables, .. } = prepared;
+        if *is_new {
+            self.documents.insert(*hash, Arc::clone(known)).await;
         }
         let operation_name = operation_name.as_deref();
-        mend::mend(&mut response, &document, operation_name, &variables, &self.shapes.full);
+        mend::mend(&mut response, &known.document, operation_name, variables, &self.shapes.full);
         let settle = |error| errors::settle(error, request_id);
         response.errors = response.errors.into_iter().map(settle).collect();
         Answer::Executed(response)
+    }
+
+    /// The document that is asked for, the hash of its text, and whether it was not known before.
+    async fn find(&self, asked: Asked) -> Result<(Hash, Arc<Known>, bool), ServerError> {
+        let (text, expected) = match asked {
+            Asked::Text(text) => (text, None),
+            Asked::TextOfHash(text, hash) => (text, Some(hash)),
+            Asked::Hash(hash) => {
+                // Clients know these words as they stand.
+                let unknown = || error(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
+                let known = self.documents.get(&hash).await.ok_or_else(unknown)?;
+                return Ok((hash, known, false));
+            }
+        };
+        let hash = Sha256::digest(&text).into();
+        if expected.is_some_and(|expected| expected != hash) {
+            let message = "The sha256Hash of persistedQuery is not that of the query.";
+            return Err(error(Code::BadUserInput, message));
+        }
+        match self.documents.get(&hash).await {
+            Some(known) => Ok((hash, known, false)),
+            None => Ok((hash, Arc::new(read(&text)?), true)),
+        }
     }
 }
 
@@ -209,9 +334,24 @@ async fn shape_of(schema: &TollgateSchema, viewpoint: Viewpoint) -> Shape {
     Shape::read(answer).expect("introspection answers what was asked")
 }
 
-fn parse(query: &str) -> Result<Arc<ExecutableDocument>, ServerError> {
-    let document = async_graphql::parser::parse_query(query);
-    document.map(Arc::new).map_err(|failure| parse_failure(&failure.into()))
+/// Reads a document that is not too long.
+fn read(text: &str) -> Result<Known, ServerError> {
+    let too_large =
+        |what, max| Err(error(Code::QueryTooLarge, format!("A query has at most {max} {what}.")));
+    if text.chars().count() > cost::QUERY_CHARS_MAX {
+        return too_large("characters", cost::QUERY_CHARS_MAX);
+    }
+    if tokens::count(text) > cost::TOKENS_MAX {
+        return too_large("tokens", cost::TOKENS_MAX);
+    }
+    match async_graphql::parser::parse_query(text) {
+        Ok(document) => {
+            let mut executed = document.clone();
+            mend::keep_objects(&mut executed);
+            Ok(Known { document, executed, text_bytes: text.len() })
+        }
+        Err(failure) => Err(parse_failure(&failure.into())),
+    }
 }
 
 /// The parser's errors draw pictures and echo the query; one line with a position is enough.
@@ -228,34 +368,55 @@ fn invalid(mut failure: ServerError) -> ServerError {
     failure
 }
 
-/// Finds the operation to execute and completes its variables with their defaults, as section 6.1.2 of
-/// the specification has it: the library forgets defaults where it looks at `@skip` and `@include`.
-fn complete_variables(
-    document: &ExecutableDocument,
+/// The operation to execute.
+fn find_operation<'d>(
+    document: &'d ExecutableDocument,
     name: Option<&str>,
-    variables: &mut Variables,
-) -> Result<(), ServerError> {
+) -> Result<&'d Positioned<OperationDefinition>, ServerError> {
     let mut operations = document.operations.iter();
     let found = match name {
         Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known == name)),
         None => operations.next().filter(|_| operations.next().is_none()),
     };
-    let Some((_, operation)) = found else {
-        let message = match name {
-            Some(_) => "The document has no operation of this operationName.",
-            None => "The document has several operations; name one as operationName.",
-        };
-        return Err(error(Code::OperationResolutionFailure, message));
+    let message = match name {
+        Some(_) => "The document has no operation of this operationName.",
+        None => "The document has several operations; name one as operationName.",
     };
+    let (_, operation) = found.ok_or_else(|| error(Code::OperationResolutionFailure, message))?;
+    Ok(operation)
+}
+
+/// A GET is followed by whoever sees its address, so it must change nothing.
+fn check_method(
+    operation: &Positioned<OperationDefinition>,
+    is_get: bool,
+) -> Result<(), ServerError> {
+    if is_get && operation.node.ty != OperationType::Query {
+        return Err(error(Code::MethodNotAllowed, "Only a query can be asked with GET; use POST."));
+    }
+    Ok(())
+}
+
+/// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the library
+/// forgets defaults where it looks at `@skip` and `@include`.
+fn complete_variables(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
     for definition in &operation.node.variable_definitions {
-        let definition = &definition.node;
-        let name = &definition.name.node;
-        if let (None, Some(default)) = (variables.get(name), &definition.default_value) {
+        let name = &definition.node.name.node;
+        if let (None, Some(default)) = (variables.get(name), &definition.node.default_value) {
             variables.insert(name.clone(), default.node.clone());
         }
+    }
+}
+
+fn check_variables(
+    operation: &Positioned<OperationDefinition>,
+    variables: &Variables,
+) -> Result<(), ServerError> {
+    for definition in &operation.node.variable_definitions {
+        let name = &definition.node.name.node;
         let given = variables.get(name);
         let is_missing = given.is_none_or(|value| *value == async_graphql::Value::Null);
-        if is_missing && !definition.var_type.node.nullable {
+        if is_missing && !definition.node.var_type.node.nullable {
             return Err(error(Code::BadUserInput, format!("The variable ${name} must be given.")));
         }
     }

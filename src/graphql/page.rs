@@ -6,7 +6,7 @@ use async_graphql::{Context, Object, OutputType, Result, SimpleObject, TypeName}
 
 use crate::domain::{
     bad_input,
-    page::{Page, PageArgs},
+    page::{Cursor, Page, PageArgs},
 };
 
 /// One page of a list (Relay's cursor connections).
@@ -20,7 +20,7 @@ pub struct List<N> {
 
 /// A node of a page, with its place in the list.
 pub struct ListEdge<N> {
-    cursor: String,
+    cursor: Cursor,
     node: N,
 }
 
@@ -67,8 +67,8 @@ impl<N: OutputType> List<N> {
         PageInfo {
             has_previous_page: self.has_previous,
             has_next_page: self.has_next,
-            start_cursor: self.edges.first().map(|edge| edge.cursor.clone()),
-            end_cursor: self.edges.last().map(|edge| edge.cursor.clone()),
+            start_cursor: self.edges.first().map(|edge| edge.cursor.to_string()),
+            end_cursor: self.edges.last().map(|edge| edge.cursor.to_string()),
         }
     }
 
@@ -83,8 +83,8 @@ impl<N: OutputType> List<N> {
 #[Object(name_type)]
 impl<N: OutputType> ListEdge<N> {
     /// The node's place in this list and order, to page from; it says nothing else.
-    async fn cursor(&self) -> &str {
-        &self.cursor
+    async fn cursor(&self) -> String {
+        self.cursor.to_string()
     }
 
     /// The node.

@@ -67,6 +67,15 @@ impl TypeRef {
             Self::List(inner) | Self::NonNull(inner) => inner.name(),
         }
     }
+
+    /// Whether it is a list, null or not.
+    pub fn is_list(&self) -> bool {
+        match self {
+            Self::Named(_) => false,
+            Self::List(_) => true,
+            Self::NonNull(inner) => inner.is_list(),
+        }
+    }
 }
 
 fn named(values: Vec<JsonValue>) -> HashMap<String, TypeRef> {

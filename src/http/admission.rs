@@ -1,5 +1,6 @@
-//! How many requests are worked on at once: what comes beyond is refused before anything is done for it,
-//! so that overload costs next to nothing, and one team cannot take every place.
+//! How many requests are worked on at once, and how many may wait for that. Who waits costs next to
+//! nothing, so overload is waited out for as long as that is worth it; what comes beyond is refused before
+//! anything is done for it. One team takes at most half, of the places and of the room to wait.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,78 +12,99 @@ use axum::{
 use moka::future::Cache;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 use uuid::Uuid;
 
-use super::graphql;
+use super::{Shared, answer::too_busy, negotiation::negotiate};
 
 /// Requests that are worked on at once at most.
 pub const PLACES_MAX: usize = 768;
 /// Of these, requests of one team at most, so that a team whose requests hang leaves room for others.
 pub const PLACES_OF_TEAM_MAX: usize = PLACES_MAX / 2;
-/// How long a request waits for a place: a burst is smoothed, and who is refused and asks again at once
-/// does not take the processor from those who are served.
-const PLACE_PATIENCE: Duration = Duration::from_millis(20);
+/// Requests that are held at once at most, those that wait for a place among them.
+pub const HELD_MAX: usize = 4_096;
+/// Of these, requests of one team at most.
+pub const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
+/// How long a request waits for a place: what comes later would hardly be in time.
+const PLACE_PATIENCE: Duration = Duration::from_secs(2);
+/// Who is refused and asks again at once does not take the processor from those who are served.
+const REFUSAL_REST: Duration = Duration::from_millis(20);
 /// A team that asked nothing for so long has no request left.
 const TEAM_KNOWN_FOR: Duration = Duration::from_mins(10);
 const TEAMS_KNOWN_MAX: u64 = 10_000;
 
-/// The places of all and of each team.
+/// The places, and the room to wait for one, of all and of each team.
 pub struct Places {
-    all: Arc<Semaphore>,
-    teams: Cache<Uuid, Arc<Semaphore>>,
+    held: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    teams: Cache<Uuid, Arc<OfTeam>>,
+}
+
+struct OfTeam {
+    held: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
 
 impl Default for Places {
     fn default() -> Self {
         let teams = Cache::builder().max_capacity(TEAMS_KNOWN_MAX).time_to_idle(TEAM_KNOWN_FOR);
-        Self { all: Arc::new(Semaphore::new(PLACES_MAX)), teams: teams.build() }
+        Self {
+            held: Arc::new(Semaphore::new(HELD_MAX)),
+            places: Arc::new(Semaphore::new(PLACES_MAX)),
+            teams: teams.build(),
+        }
     }
 }
 
-/// A place among the requests that are worked on; kept until its last copy is dropped.
-#[derive(Clone)]
-pub struct Place {
-    places: Arc<Places>,
-    permit: Arc<OwnedSemaphorePermit>,
-    /// Until when its request waits.
-    until: Instant,
-}
+/// A place among the requests that are worked on, and among those of the team.
+pub struct Place(#[expect(dead_code, reason = "held, not looked at")] Vec<OwnedSemaphorePermit>);
 
-/// A place among all requests and among those of a team.
-pub struct TeamPlace {
-    _permit: Arc<OwnedSemaphorePermit>,
-    _of_team: Option<OwnedSemaphorePermit>,
-}
-
-impl Place {
-    /// The place of a caller of this team; `None` if the team has all of its own.
-    pub async fn of_team(&self, team_id: Option<Uuid>) -> Option<TeamPlace> {
-        let of_team = match team_id {
-            // Who runs the server has no team.
-            None => None,
-            Some(team_id) => {
-                let places = async { Arc::new(Semaphore::new(PLACES_OF_TEAM_MAX)) };
-                let places = self.places.teams.get_with(team_id, places).await;
-                Some(timeout_at(self.until, places.acquire_owned()).await.ok()?.ok()?)
-            }
-        };
-        Some(TeamPlace { _permit: Arc::clone(&self.permit), _of_team: of_team })
-    }
-}
-
-/// Gives a request a place, or refuses it. Whether the server is alive can always be asked.
-pub async fn admit(
-    State(places): State<Arc<Places>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    if request.uri().path() == "/graphql" {
+impl Places {
+    /// The place of a caller of this team, who waits for one for a while; `None` if that is in vain.
+    pub async fn of(&self, team_id: Option<Uuid>) -> Option<Place> {
         let until = Instant::now() + PLACE_PATIENCE;
-        let permit = timeout_at(until, Arc::clone(&places.all).acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else { return graphql::too_busy() };
-        request.extensions_mut().insert(Place { places, permit: Arc::new(permit), until });
+        let mut place = Vec::with_capacity(3);
+        // Who runs the server has no team.
+        if let Some(team_id) = team_id {
+            let of_team = self.teams.get_with(team_id, async { Arc::default() }).await;
+            let Ok(held) = Arc::clone(&of_team.held).try_acquire_owned() else {
+                sleep(REFUSAL_REST).await;
+                return None;
+            };
+            place.push(held);
+            place.push(acquire(&of_team.places, until).await?);
+        }
+        place.push(acquire(&self.places, until).await?);
+        Some(Place(place))
     }
+}
+
+impl Default for OfTeam {
+    fn default() -> Self {
+        Self {
+            held: Arc::new(Semaphore::new(HELD_OF_TEAM_MAX)),
+            places: Arc::new(Semaphore::new(PLACES_OF_TEAM_MAX)),
+        }
+    }
+}
+
+async fn acquire(places: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemaphorePermit> {
+    // Without the clock where there is a place, as there is nearly always.
+    if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+        return Some(place);
+    }
+    timeout_at(until, Arc::clone(places).acquire_owned()).await.ok()?.ok()
+}
+
+/// Holds a request, or refuses it. Whether the server is alive can always be asked.
+pub async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    if request.uri().path() != "/graphql" {
+        return next.run(request).await;
+    }
+    let Ok(_held) = Arc::clone(&shared.places.held).try_acquire_owned() else {
+        sleep(REFUSAL_REST).await;
+        return too_busy(negotiate(request.headers()).unwrap_or_default());
+    };
     next.run(request).await
 }

@@ -1,48 +1,94 @@
 //! The server's surface: routes, request ids, the access log, and an orderly end.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::Uri,
     middleware::{from_fn_with_state, map_request},
     response::Response,
-    routing::{get, post},
+    routing::{any, get},
 };
-use tokio::net::TcpListener;
+use ipnet::IpNet;
+use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceBuilder;
 use tower_http::{
-    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
-    set_header::SetResponseHeaderLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     trace::TraceLayer,
 };
 
 use crate::{
     App,
-    graphql::{
-        Api,
-        errors::{Code, error},
-    },
+    domain::{events, watch},
+    graphql::Api,
 };
 
 mod admission;
+mod answer;
 mod graphql;
 mod health;
+mod log;
+mod negotiation;
+mod peers;
+mod rate;
+mod request;
+mod socket;
 
-pub use admission::{PLACES_MAX, PLACES_OF_TEAM_MAX};
-pub use graphql::{BODY_BYTES_MAX, REQUEST_DEADLINE};
+pub use admission::{HELD_OF_TEAM_MAX, PLACES_OF_TEAM_MAX};
+pub use graphql::REQUEST_DEADLINE;
+pub use peers::FAILURES_MAX;
+pub use request::BODY_BYTES_MAX;
+pub use socket::{INIT_DEADLINE, OPERATIONS_MAX, PROTOCOL};
 
-/// How long requests that were begun may take when the server stops.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(15);
-const REQUEST_ID_CHARS_MAX: usize = 64;
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use admission::Places;
+use log::REQUEST_ID;
+use peers::Peers;
+use rate::Rates;
+use socket::SOCKETS_MAX;
+
+/// How long a server that is told to stop still lets requests in, so that whoever asks `/readyz` knows first.
+const NOTICE: Duration = Duration::from_secs(1);
+/// How long what was begun may take when the server stops, the notice included.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(9);
+/// How often buckets and peers that are not needed any more are forgotten.
+const TIDY_EVERY: Duration = Duration::from_mins(1);
+
+/// What can be set of the surface.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Estimated fields of answers a second for each key; 0: no bound.
+    pub key_rate: u32,
+    /// The same for each account.
+    pub account_rate: u32,
+    /// Proxies whose word of their clients' addresses counts.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            key_rate: KEY_RATE_DEFAULT,
+            account_rate: ACCOUNT_RATE_DEFAULT,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+/// Above what one account reached on one machine: 30,000 messages a second through `sendMessages`, which
+/// is 390,000 fields.
+pub const KEY_RATE_DEFAULT: u32 = 1_000_000;
+pub const ACCOUNT_RATE_DEFAULT: u32 = 2_000_000;
 
 /// What the handlers share.
 #[derive(Clone)]
 struct Shared {
     app: Arc<App>,
     api: Api,
+    places: Arc<Places>,
+    sockets: Arc<Semaphore>,
+    rates: Arc<Rates>,
+    peers: Arc<Peers>,
     /// Cancelled when the server is to stop: it is not ready any more.
     stop: CancellationToken,
     /// What is being executed, also for clients that have hung up.
@@ -50,45 +96,69 @@ struct Shared {
 }
 
 /// All routes. What they execute is tracked by `executions`.
-pub async fn router(app: Arc<App>, stop: CancellationToken, executions: TaskTracker) -> Router {
-    let api = Api::new(Arc::clone(&app)).await;
-    // Failures are logged where they happen, with their reason.
-    let log = TraceLayer::new_for_http().on_failure(()).make_span_with(|request: &Request| {
-        let id = request.extensions().get::<RequestId>();
-        let id = id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
-        // The path alone: nothing of a key or a query is logged.
-        tracing::info_span!(
-            "request", request.id = id, method = %request.method(), path = request.uri().path()
-        )
-    });
+pub async fn router(
+    app: Arc<App>,
+    settings: Settings,
+    stop: CancellationToken,
+    executions: TaskTracker,
+) -> Router {
+    routes(Shared::new(app, settings, stop, executions).await)
+}
+
+impl Shared {
+    async fn new(
+        app: Arc<App>,
+        settings: Settings,
+        stop: CancellationToken,
+        executions: TaskTracker,
+    ) -> Self {
+        Self {
+            api: Api::new(Arc::clone(&app)).await,
+            app,
+            places: Arc::default(),
+            sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
+            peers: Arc::new(Peers::new(settings.trusted_proxies)),
+            stop,
+            executions,
+        }
+    }
+}
+
+fn routes(shared: Shared) -> Router {
+    // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
+    // they happen, with their reason.
+    let around = ServiceBuilder::new()
+        .layer(from_fn_with_state(shared.clone(), admission::admit))
+        .layer(map_request(log::without_odd_request_id))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span));
     Router::new()
-        .route("/graphql", post(graphql::execute).fallback(graphql::method_not_allowed))
+        .route("/graphql", any(graphql::execute))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .fallback(nothing_here)
-        .layer(log)
-        .layer(SetResponseHeaderLayer::overriding(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("no-store"),
-        ))
-        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
-        .layer(map_request(without_odd_request_id))
-        .with_state(Shared { app, api, stop, executions })
-        .layer(from_fn_with_state(Arc::default(), admission::admit))
+        .layer(around)
+        .with_state(shared)
 }
 
-/// Serves until `stop`, then lets requests that were begun finish.
+/// Serves until `stop`: from then on `/readyz` says so, sockets are closed, and a moment later nobody new is
+/// let in; what was begun may finish.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
+    settings: Settings,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let executions = TaskTracker::new();
-    let router = router(app, stop.clone(), executions.clone()).await;
-    let stopped = stop.clone();
-    let served = axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stopped.cancelled().await });
+    let shared = Shared::new(app, settings, stop.clone(), executions.clone()).await;
+    let service = routes(shared.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let closing = stop.clone();
+    let served = axum::serve(listener, service).with_graceful_shutdown(async move {
+        closing.cancelled().await;
+        sleep(NOTICE).await;
+    });
     let all_done = async {
         let served = served.into_future().await;
         executions.close();
@@ -98,27 +168,27 @@ pub async fn serve(
     };
     tokio::select! {
         served = all_done => served,
-        () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_DEADLINE).await } => {
+        () = async { stop.cancelled().await; sleep(DRAIN_DEADLINE).await } => {
             tracing::warn!("Some requests did not finish before the server stopped");
             Ok(())
         }
+        () = attend(&shared) => unreachable!("what is attended to is so for ever"),
     }
 }
 
-/// A caller's own request id is logged and echoed, so it must be short and plain; else it gets one.
-async fn without_odd_request_id(mut request: Request) -> Request {
-    let is_plain = request.headers().get(REQUEST_ID).is_none_or(|id| {
-        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-        id.len() <= REQUEST_ID_CHARS_MAX && id.as_bytes().iter().all(is_plain)
-    });
-    if !is_plain {
-        request.headers_mut().remove(REQUEST_ID);
-    }
-    request
+/// What goes on besides requests: telling what changed, looking at keys in use, forgetting.
+async fn attend(shared: &Shared) {
+    let tidy = async {
+        loop {
+            sleep(TIDY_EVERY).await;
+            shared.rates.tidy();
+            shared.peers.tidy();
+        }
+    };
+    tokio::join!(events::run(&shared.app), watch::run(&shared.app), tidy);
 }
 
 async fn nothing_here(uri: Uri) -> Response {
     tracing::debug!(path = uri.path(), "Nothing is served at this path");
-    let message = "There is nothing here. GraphQL is at POST /graphql.";
-    graphql::refuse(StatusCode::NOT_FOUND, error(Code::BadUserInput, message))
+    answer::nothing_here()
 }

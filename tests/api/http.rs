@@ -15,6 +15,7 @@ use axum::{
 use futures_util::stream;
 use rstest::rstest;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tollgate::http;
 
@@ -100,12 +101,23 @@ async fn requests_of_another_form_are_refused_by_name(
 
     for (request, status, code) in [
         (
-            Request::get("/graphql?query={__typename}").body(Body::empty()),
+            Request::put("/graphql").header("authorization", &bearer).body(Body::empty()),
             405,
             "METHOD_NOT_ALLOWED",
         ),
-        (Request::put("/graphql").body(Body::empty()), 405, "METHOD_NOT_ALLOWED"),
-        (Request::delete("/graphql").body(Body::empty()), 405, "METHOD_NOT_ALLOWED"),
+        (
+            Request::delete("/graphql").header("authorization", &bearer).body(Body::empty()),
+            405,
+            "METHOD_NOT_ALLOWED",
+        ),
+        (
+            Request::get("/graphql?query={__typename}")
+                .header("authorization", &bearer)
+                .header("accept", "text/html")
+                .body(Body::empty()),
+            406,
+            "NOT_ACCEPTABLE",
+        ),
         (Request::get("/elsewhere").body(Body::empty()), 404, "BAD_USER_INPUT"),
         (
             Request::post("/graphql").header("authorization", &bearer).body(Body::from("{}")),
@@ -245,7 +257,7 @@ async fn a_bad_document_is_refused_in_one_line(#[values(Sqlite, Postgres)] datab
             json!({ "query": "query A { account { id } }", "operationName": "B" }),
             "OPERATION_RESOLUTION_FAILURE",
         ),
-        (json!({ "query": "subscription { x }" }), "GRAPHQL_VALIDATION_FAILED"),
+        (json!({ "query": "subscription { balanceChanged { balance } }" }), "BAD_USER_INPUT"),
         (
             json!({ "query": "{ ...F } fragment F on Query { ...Nowhere ...Nowhere }" }),
             "GRAPHQL_VALIDATION_FAILED",
@@ -294,9 +306,13 @@ async fn a_costly_document_is_refused_before_it_costs(
         format!("{{ __schema {{ types {{ fields {{ type {{ {inner}name{end} }} }} }} }} }}")
     };
     let wide = |more: usize| {
-        // `account`, nine times a fragment of 999 fields, its definition, and some more.
-        let (spreads, fields, more) = ("...F ".repeat(9), "id ".repeat(999), "id ".repeat(more));
-        format!("{{ account {{ {spreads}{more}}} }} fragment F on Account {{ {fields}}}")
+        // `account`, 4,500 fields, some more; the definitions of A, 4,500 fields, of G, 900, and of F.
+        let (five, ten) = ("...G ".repeat(5), "...F ".repeat(10));
+        let (fields, more) = ("id ".repeat(90), "id ".repeat(more));
+        format!(
+            "{{ account {{ ...A {more}}} }} fragment A on Account {{ {five}}} \
+             fragment F on Account {{ {fields}}} fragment G on Account {{ {ten}}}"
+        )
     };
     let aliases = |count: usize| {
         let fields: String = (0..count).map(|at| format!("a{at}: account {{ name }} ")).collect();
@@ -386,5 +402,213 @@ async fn health_and_readiness(#[values(Sqlite, Postgres)] database: Database) {
     t.execute("DELETE FROM seaql_migrations WHERE version LIKE '%usage'").await;
     let request = Request::get("/readyz").body(Body::empty()).expect("a request");
     assert_eq!(t.request(request).await.status, 503);
+    t.close().await;
+}
+
+fn get(key: &str, query: &str) -> Request<Body> {
+    Request::get(format!("/graphql?{query}"))
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .header(header::ACCEPT, "application/graphql-response+json")
+        .body(Body::empty())
+        .expect("a request")
+}
+
+/// Percent-encodes what stands in an address.
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_query_is_asked_by_get_and_a_mutation_is_not(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let document = "query A($with: Boolean! = true) { account { name @include(if: $with) } } \
+                    query B { team { name } } \
+                    mutation C { sendMessage(input: { to: \"+12025550123\", text: \"Hi\" }) { replayed } }";
+    let document = encoded(document);
+    let before = t.everything().await;
+
+    let asked =
+        async |rest: &str| t.request(get(&team.key, &format!("query={document}{rest}"))).await;
+    let answer = asked("&operationName=B").await;
+    assert_eq!(*answer.data(), json!({ "team": { "name": "Acme" } }));
+    let without = format!("&operationName=A&variables={}", encoded("{\"with\": false}"));
+    assert_eq!(*asked(&without).await.data(), json!({ "account": {} }));
+
+    for (rest, status, code) in [
+        ("&operationName=C", 405, "METHOD_NOT_ALLOWED"),
+        ("", 400, "OPERATION_RESOLUTION_FAILURE"),
+        ("&operationName=B&operationName=B", 400, "BAD_USER_INPUT"),
+        ("&operationName=A&variables=7", 400, "BAD_USER_INPUT"),
+        ("&operationName=A&variables=%7B", 400, "BAD_USER_INPUT"),
+        ("&operationName=B&extensions=[]", 400, "BAD_USER_INPUT"),
+    ] {
+        let refused = asked(rest).await;
+        assert_eq!((refused.status.as_u16(), refused.codes()), (status, vec![code]), "{rest}");
+        let allow = refused.headers.get(header::ALLOW).map(|allow| allow.to_str().expect("text"));
+        assert_eq!(allow, (status == 405).then_some("POST"));
+    }
+    let nothing = t.request(get(&team.key, "")).await;
+    assert_eq!((nothing.status.as_u16(), nothing.codes()), (400, vec!["BAD_USER_INPUT"]));
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A document is sent once and asked for by its hash from then on; what a hash stands for is bound by the
+/// same rules: a mutation is no GET, and what a role may not use it may not use.
+#[rstest]
+#[tokio::test]
+async fn a_persisted_query_is_asked_by_its_hash(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let hash = |query: &str| -> String {
+        Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let extensions = |hash: &str| json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } });
+    let post_hash = async |key: &str, query: &str| {
+        let body = json!({ "extensions": extensions(&hash(query)) }).to_string();
+        t.request(post(key, body)).await
+    };
+    let post_both = async |key: &str, query: &str, hash: &str| {
+        let body = json!({ "query": query, "extensions": extensions(hash) }).to_string();
+        t.request(post(key, body)).await
+    };
+
+    let unknown = post_hash(&sub.key, QUERY).await;
+    assert_eq!(unknown.status, 400);
+    assert_eq!(unknown.codes(), ["PERSISTED_QUERY_NOT_FOUND"]);
+    assert_eq!(unknown.body["errors"][0]["message"], "PersistedQueryNotFound");
+    let wrong = post_both(&sub.key, QUERY, &hash("something else")).await;
+    assert_eq!((wrong.status.as_u16(), wrong.codes()), (400, vec!["BAD_USER_INPUT"]));
+    assert_eq!(post_hash(&sub.key, QUERY).await.codes(), ["PERSISTED_QUERY_NOT_FOUND"]);
+
+    let name = json!({ "account": { "name": "Client" } });
+    assert_eq!(*post_both(&sub.key, QUERY, &hash(QUERY)).await.data(), name);
+    assert_eq!(*post_hash(&sub.key, QUERY).await.data(), name);
+    let by_get = format!("extensions={}", encoded(&extensions(&hash(QUERY)).to_string()));
+    assert_eq!(*t.request(get(&sub.key, &by_get)).await.data(), name);
+
+    let send = "mutation { sendMessage(input: { to: \"+12025550123\", text: \"Hi\" }) { errors { code } } }";
+    assert_eq!(post_both(&team.key, send, &hash(send)).await.refusals(), [""; 0]);
+    let before = t.everything().await;
+    let by_get = format!("extensions={}", encoded(&extensions(&hash(send)).to_string()));
+    let refused = t.request(get(&team.key, &by_get)).await;
+    assert_eq!((refused.status.as_u16(), refused.codes()), (405, vec!["METHOD_NOT_ALLOWED"]));
+
+    let manage = "mutation { createSubAccount(input: { name: \"\" }) { errors { code } } }";
+    assert_eq!(post_both(&team.key, manage, &hash(manage)).await.refusals(), ["NAME_INVALID"]);
+    assert_eq!(post_hash(&sub.key, manage).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(t.everything().await, before);
+
+    for persisted in [
+        json!(7),
+        json!({}),
+        json!({ "version": 2, "sha256Hash": hash(QUERY) }),
+        json!({ "version": 1, "sha256Hash": "é".repeat(32) }),
+        json!({ "version": 1, "sha256Hash": "+1".repeat(32) }),
+    ] {
+        let body = json!({ "extensions": { "persistedQuery": persisted } }).to_string();
+        let refused = t.request(post(&sub.key, body)).await;
+        assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["BAD_USER_INPUT"]));
+    }
+    t.close().await;
+}
+
+/// Under `application/json` a well-formed request is 200, whatever came of it.
+#[rstest]
+#[tokio::test]
+async fn the_status_follows_the_media_type(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let ask = async |accept: Option<&str>, query: &str| {
+        let mut request = post(&team.key, json!({ "query": query }).to_string());
+        match accept {
+            Some(accept) => {
+                let accept = accept.parse().expect("a header's value");
+                request.headers_mut().insert(header::ACCEPT, accept);
+            }
+            None => {
+                request.headers_mut().remove(header::ACCEPT);
+            }
+        }
+        t.request(request).await
+    };
+    let (newer, older) = ("application/graphql-response+json", "application/json");
+
+    for (accept, media_type, status) in [
+        (Some(newer), newer, 400),
+        (Some(older), older, 200),
+        (Some("*/*"), older, 200),
+        (None, older, 200),
+        (Some("application/graphql-response+json;q=0.9, application/json;q=0.8"), newer, 400),
+    ] {
+        for (query, status) in [(QUERY, 200), ("{", status), ("{ nothing }", status)] {
+            let answer = ask(accept, query).await;
+            assert_eq!(answer.status, status, "{accept:?} {query}");
+            let expected = format!("{media_type}; charset=utf-8");
+            assert_eq!(answer.headers[header::CONTENT_TYPE], expected);
+            assert_eq!(answer.headers[header::VARY], "accept");
+        }
+    }
+    t.close().await;
+}
+
+/// A page counts as often as it may have entries, also where its size is a variable.
+#[rstest]
+#[tokio::test]
+async fn the_complexity_of_an_answer_is_bounded(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    // 1 and the list, twice; inside a key 1 + 20 times (1 and its fields).
+    let query = |fields: &str| {
+        format!(
+            "query($n: Int = 100) {{ subAccounts(first: $n) {{ nodes {{ id \
+             apiKeys {{ nodes {{ {fields} }} }} }} }} }}"
+        )
+    };
+    // Of sixty-six accounts: 1 + 66 * (1 + 2 + 20 * (1 + 2 fields + …)).
+    let complexity = |accounts: i64, fields: i64| 1 + accounts * (1 + 1 + 1 + 20 * (1 + fields));
+    assert_eq!((complexity(79, 2), complexity(80, 2)), (4_978, 5_041));
+
+    for (size, codes) in [(79, &[][..]), (80, &["QUERY_TOO_LARGE"][..])] {
+        let answer = t.ask_with(&team.key, &query("id name"), json!({ "n": size })).await;
+        assert_eq!(answer.codes(), codes, "{size}");
+        let literal =
+            query("id name").replace("$n: Int = 100", "$m: Int").replace("$n", &size.to_string());
+        let answer = t.ask(&team.key, &literal.replace("($m: Int)", "")).await;
+        assert_eq!(answer.codes(), codes, "{size}");
+    }
+    let by_default = t.ask(&team.key, &query("id name")).await;
+    assert_eq!(by_default.codes(), ["QUERY_TOO_LARGE"], "the default of a variable counts");
+    let in_fragments = format!(
+        "{} fragment A on Account {{ apiKeys(last: 100) {{ nodes {{ id }} }} }}",
+        "{ subAccounts(first: 100) { nodes { ...A } } }"
+    );
+    assert_eq!(t.ask(&team.key, &in_fragments).await.codes(), ["QUERY_TOO_LARGE"]);
+
+    let send = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { \
+                message { id cost status segments to text channel environment createdAt updatedAt } \
+                errors { code message field } replayed } }";
+    let junk = vec![json!({ "to": "junk", "text": "" }); 100];
+    let answer = t.ask_with(&team.key, send, json!({ "input": junk })).await;
+    assert_eq!(answer.codes(), [""; 0], "a hundred messages with all that they have");
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_query_has_at_most_a_thousand_tokens(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let query = |fields: usize| format!("{{ account {{ {}}} }}", "id ".repeat(fields));
+    assert_eq!(t.ask(&team.key, &query(995)).await.codes(), [""; 0]);
+    assert_eq!(t.ask(&team.key, &query(996)).await.codes(), ["QUERY_TOO_LARGE"]);
+    // Signs without end cost nothing.
+    let answer = t.ask(&team.key, &"{".repeat(15_000)).await;
+    assert_eq!((answer.status.as_u16(), answer.codes()), (400, vec!["QUERY_TOO_LARGE"]));
     t.close().await;
 }

@@ -22,5 +22,6 @@ mod races;
 mod schema;
 mod sub_account;
 mod team;
+mod updates;
 mod usage;
 mod writer;

@@ -179,7 +179,7 @@ async fn the_proof_fails_on_a_planted_fault(
 ) {
     let backend = if database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
     let setup = Setup { texts: Some(planted(backend, plant)), ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let Some(t) = TestApp::start_with(database, setup.clone()).await else { return };
     let processes = processes(t, setup).await;
 
     // A race may end well by chance, but not again and again.

@@ -15,6 +15,7 @@ use crate::{
         account::stored,
         authentication::begin_as_operator,
         caller::OperatorCaller,
+        events::Change,
         refused,
         validate::{self, IDEMPOTENCY_KEY_RULE, NOTE_RULE},
     },
@@ -187,6 +188,7 @@ async fn deposit(
     };
     movements.write(&txn).await?;
     txn.commit().await?;
+    app.events.tell([Change { team_id, account_id: None, message_id: None }]);
     team.balance_micros = entry.balance_after_micros;
     Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: false })))
 }

@@ -76,13 +76,14 @@ pub async fn refund(
 }
 
 /// Cancels and refunds whatever of an account waits for delivery, under the lock of its team: what a
-/// deactivation means for accepted messages (R4).
+/// deactivation means for accepted messages (R4). Gives the canceled messages.
 pub async fn cancel_queued(
     app: &App,
     txn: &DatabaseTransaction,
     team_id: Uuid,
     account_id: Uuid,
-) -> Result<(), Fault> {
+) -> Result<Vec<message::Model>, Fault> {
+    let mut all = Vec::new();
     loop {
         let ids: Vec<Uuid> = message::Entity::find()
             .select_only()
@@ -97,7 +98,7 @@ pub async fn cancel_queued(
             .all(txn)
             .await?;
         if ids.is_empty() {
-            return Ok(());
+            return Ok(all);
         }
         let canceled = message::ActiveModel {
             status: Set(MessageStatus::Canceled),
@@ -117,5 +118,6 @@ pub async fn cancel_queued(
         let team =
             lock_team(txn, team_id).await?.ok_or(Fault::Broken("an account's team exists"))?;
         refund(app, txn, &[team], rows.iter().map(|row| row.id).collect()).await?;
+        all.extend(rows);
     }
 }

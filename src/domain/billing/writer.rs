@@ -33,7 +33,11 @@ use super::{
 use crate::{
     clock::{self, Clock},
     db::WriterDb,
-    domain::{Fault, Unavailable, caller::AccountCaller},
+    domain::{
+        Fault, Unavailable,
+        caller::AccountCaller,
+        events::{Change, Events},
+    },
     money::Micros,
 };
 
@@ -55,12 +59,14 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Starts a writer on each of these ways to the database. `accepted` is woken after every commit.
+    /// Starts a writer on each of these ways to the database. After every commit `accepted` is woken and
+    /// `events` are told.
     pub fn start(
         dbs: Vec<WriterDb>,
         texts: Texts,
         clock: &Arc<dyn Clock>,
         accepted: &Arc<Notify>,
+        events: &Arc<Events>,
     ) -> Self {
         let queues: Vec<Arc<Queue>> = dbs.iter().map(|_| Arc::default()).collect();
         let tasks = dbs.into_iter().zip(&queues).map(|(db, queue)| {
@@ -69,6 +75,7 @@ impl Writers {
                 clock: Arc::clone(clock),
                 queue: Arc::clone(queue),
                 accepted: Arc::clone(accepted),
+                events: Arc::clone(events),
             };
             tokio::spawn(writer.run())
         });
@@ -135,6 +142,7 @@ struct Writer {
     clock: Arc<dyn Clock>,
     queue: Arc<Queue>,
     accepted: Arc<Notify>,
+    events: Arc<Events>,
 }
 
 impl Writer {
@@ -244,10 +252,11 @@ impl Writer {
         }
     }
 
-    /// Tells the worker that there is something to deliver.
+    /// Tells the worker that there is something to deliver, and whoever listens what has changed.
     fn announce(&self, judged: Judged) -> Vec<Reply> {
         if !judged.charges.is_empty() {
             self.accepted.notify_one();
+            self.events.tell(judged.accepted().map(|(row, _)| Change::of_message(row)));
         }
         judged.replies
     }

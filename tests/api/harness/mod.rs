@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -21,7 +22,7 @@ use entity::message;
 use http_body_util::BodyExt as _;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     App,
@@ -41,8 +42,10 @@ use uuid::Uuid;
 
 mod cut;
 mod postgres;
+mod socket;
 
 pub use cut::Cut;
+pub use socket::{Came, Socket};
 
 /// The databases that every test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,16 +93,17 @@ impl Carrier for WatchedCarrier {
 }
 
 /// How an app under test differs from the usual one.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Setup {
     pub has_carriers: bool,
     /// Other statements for money than the program's own: a planted fault.
     pub texts: Option<Texts>,
+    pub http: http::Settings,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { has_carriers: true, texts: None }
+        Self { has_carriers: true, texts: None, http: http::Settings::default() }
     }
 }
 
@@ -115,6 +119,19 @@ pub struct TestApp {
     statements: Arc<AtomicUsize>,
     /// Deleted with the test.
     folder: Arc<tempfile::TempDir>,
+}
+
+/// A server on a port.
+pub struct Served {
+    pub address: SocketAddr,
+    pub stop: CancellationToken,
+    pub task: JoinHandle<()>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// A team made by [`TestApp::team`].
@@ -253,10 +270,25 @@ impl TestApp {
         let texts = setup.texts.unwrap_or_else(|| Texts::of(db.backend()));
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
         let (app, key_uses) = App::with_texts(db, time, carriers, texts);
-        let router =
-            http::router(Arc::clone(&app), CancellationToken::new(), TaskTracker::new()).await;
+        let router = http::router(
+            Arc::clone(&app),
+            setup.http,
+            CancellationToken::new(),
+            TaskTracker::new(),
+        )
+        .await;
         let operator = String::new();
         Self { app, clock, carrier, operator, url, router, key_uses, statements, folder }
+    }
+
+    /// Serves on a port of its own; ends with what is returned.
+    pub async fn serve(&self) -> Served {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let (stop, app) = (CancellationToken::new(), Arc::clone(&self.app));
+        let served = http::serve(listener, app, http::Settings::default(), stop.clone());
+        let task = tokio::spawn(async { served.await.expect("it serves") });
+        Served { address, stop, task }
     }
 
     /// Delivers whatever is due, also in the hours to come, then audits the books.
@@ -491,6 +523,7 @@ pub fn post(key: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post("/graphql")
         .header(header::AUTHORIZATION, format!("Bearer {key}"))
         .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/graphql-response+json")
         .body(body.into())
         .expect("a request")
 }

@@ -1,0 +1,95 @@
+//! What goes back: data or errors, in the media type that the caller likes best, with the status and the
+//! headers that belong to its code.
+
+use async_graphql::ServerError;
+use async_graphql_axum::GraphQLResponse;
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::negotiation::MediaType;
+use crate::graphql::{
+    Answer,
+    errors::{self, Code, code_of, error},
+};
+
+/// What is said to whom there is no place for.
+pub const TOO_BUSY: &str = "The server is too busy; nothing was done. Try again in a second.";
+
+/// The answer to a request that was read.
+pub fn respond(media_type: MediaType, answer: Answer) -> Response {
+    match answer {
+        Answer::Executed(response) => {
+            with_type(media_type, GraphQLResponse::from(response).into_response())
+        }
+        Answer::Refused(refused) => {
+            let mut response = refuse_all(media_type, &refused);
+            if refused.first().and_then(code_of) == Some(Code::MethodNotAllowed) {
+                set(&mut response, header::ALLOW, "POST");
+            } else if media_type == MediaType::Json && response.status() == StatusCode::BAD_REQUEST
+            {
+                // A well-formed request is 200 to clients that know no other status for one.
+                *response.status_mut() = StatusCode::OK;
+            }
+            response
+        }
+    }
+}
+
+/// An answer without data, to a request that could not be read or was not looked at.
+pub fn refuse(media_type: MediaType, refused: ServerError) -> Response {
+    refuse_all(media_type, &[refused])
+}
+
+/// Refused before anything was done for it.
+pub fn too_busy(media_type: MediaType) -> Response {
+    refuse(media_type, errors::unavailable(TOO_BUSY))
+}
+
+/// What is served at no path.
+pub fn nothing_here() -> Response {
+    let refused = error(Code::BadUserInput, "There is nothing here. GraphQL is at /graphql.");
+    let mut response = refuse(MediaType::Json, refused);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+fn refuse_all(media_type: MediaType, refused: &[ServerError]) -> Response {
+    let body = serde_json::json!({ "errors": refused }).to_string();
+    let mut response = with_type(media_type, body.into_response());
+    let first = refused.first();
+    *response.status_mut() = match first.and_then(code_of) {
+        Some(Code::Unauthenticated) => {
+            set(&mut response, header::WWW_AUTHENTICATE, "Bearer realm=\"tollgate\"");
+            StatusCode::UNAUTHORIZED
+        }
+        Some(Code::MethodNotAllowed) => {
+            set(&mut response, header::ALLOW, "GET, POST");
+            StatusCode::METHOD_NOT_ALLOWED
+        }
+        Some(Code::Forbidden) => StatusCode::OK,
+        Some(Code::NotAcceptable) => StatusCode::NOT_ACCEPTABLE,
+        Some(Code::PayloadTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(Code::UnsupportedMediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Some(Code::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
+        Some(Code::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(Code::InternalServerError) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    if let Some(seconds) = first.and_then(errors::retry_after) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn with_type(media_type: MediaType, mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type.content_type());
+    set(&mut response, header::VARY, "accept");
+    set(&mut response, header::CACHE_CONTROL, "no-store");
+    response
+}
+
+fn set(response: &mut Response, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}

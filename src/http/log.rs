@@ -1,0 +1,77 @@
+//! The id and the log of a request: a caller's own `X-Request-Id` and W3C `traceparent` are taken up.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName},
+};
+use tower_http::request_id::RequestId;
+use tracing::Span;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// A caller's own request id is logged and echoed, so it must be short and plain; else it gets one.
+pub async fn without_odd_request_id(mut request: Request) -> Request {
+    let is_plain = request.headers().get(REQUEST_ID).is_none_or(|id| {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+        !id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.as_bytes().iter().all(is_plain)
+    });
+    if !is_plain {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
+}
+
+/// What every line of a request's log has. Of the address the path alone: nothing of a key or a query is
+/// logged.
+pub fn span(request: &Request) -> Span {
+    let id = request.extensions().get::<RequestId>();
+    let id = id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
+    let path = request.uri().path();
+    match trace_id(request.headers()) {
+        None => tracing::info_span!("request", request.id = id, method = %request.method(), path),
+        Some(trace_id) => tracing::info_span!(
+            "request", request.id = id, trace.id = trace_id, method = %request.method(), path
+        ),
+    }
+}
+
+/// The trace that the caller's `traceparent` names (W3C Trace Context, section 3.2).
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let mut parts = parent.split('-');
+    let version = parts.next().filter(|version| is_hex(version, 2) && *version != "ff")?;
+    let trace_id =
+        parts.next().filter(|id| is_hex(id, 32) && id.bytes().any(|digit| digit != b'0'))?;
+    parts.next().filter(|id| is_hex(id, 16) && id.bytes().any(|digit| digit != b'0'))?;
+    parts.next().filter(|flags| is_hex(flags, 2))?;
+    // Later versions may have more.
+    (version != "00" || parts.next().is_none()).then_some(trace_id)
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_traceparent_is_taken_up_as_the_w3c_has_it() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for (parent, expected) in [
+            (format!("00-{trace}-00f067aa0ba902b7-01"), Some(trace)),
+            (format!("01-{trace}-00f067aa0ba902b7-01-more"), Some(trace)),
+            (format!("00-{trace}-00f067aa0ba902b7-01-more"), None),
+            (format!("ff-{trace}-00f067aa0ba902b7-01"), None),
+            (format!("00-{trace}-0000000000000000-01"), None),
+            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), None),
+            (format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()), None),
+            ("junk".to_owned(), None),
+        ] {
+            let headers = [("traceparent".parse().expect("a name"), parent.parse().expect("text"))];
+            assert_eq!(trace_id(&headers.into_iter().collect()), expected, "{parent}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! How much a key and its account may ask for in a second, by what it costs: the estimated fields of the
+//! answers. Each has a bucket that holds a second's worth (the generic cell rate algorithm, by governor);
+//! who empties it is refused with RATE_LIMITED and told when to come back. The headers are those of
+//! draft-ietf-httpapi-ratelimit-headers.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use async_graphql::ServerError;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use governor::{
+    Quota, RateLimiter, clock::DefaultClock, middleware::StateInformationMiddleware,
+    state::keyed::DefaultKeyedStateStore,
+};
+use uuid::Uuid;
+
+use crate::{
+    domain::caller::Caller,
+    graphql::{
+        COMPLEXITY_MAX,
+        errors::{self, Code},
+    },
+};
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The buckets of all keys and accounts.
+pub struct Rates {
+    key: Option<Buckets>,
+    account: Option<Buckets>,
+    policy: Option<HeaderValue>,
+}
+
+struct Buckets {
+    of: RateLimiter<Uuid, DefaultKeyedStateStore<Uuid>, DefaultClock, StateInformationMiddleware>,
+    burst: NonZeroU32,
+}
+
+/// What is left after a request was charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    key: Option<u32>,
+    account: Option<u32>,
+}
+
+/// A request that asked for more than is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    whose: &'static str,
+    pub wait: Duration,
+}
+
+impl Rates {
+    /// So much a second for each key and each account; 0: no bound. One answer always fits.
+    pub fn new(key: u32, account: u32) -> Self {
+        let policies: Vec<String> = [("key", key), ("account", account)]
+            .into_iter()
+            .filter(|(_, rate)| *rate > 0)
+            .map(|(name, rate)| format!("\"{name}\";q={rate};w=1"))
+            .collect();
+        let policy = (!policies.is_empty())
+            .then(|| HeaderValue::from_str(&policies.join(", ")).expect("names and numbers"));
+        Self { key: Buckets::new(key), account: Buckets::new(account), policy }
+    }
+
+    /// Takes what a request costs from the buckets of its caller.
+    pub fn charge(&self, caller: &Caller, complexity: u64) -> Result<Left, Over> {
+        let cost = u32::try_from(complexity).ok().and_then(NonZeroU32::new);
+        let cost = cost.unwrap_or(NonZeroU32::MIN);
+        let take = |buckets: &Option<Buckets>, whose, id| {
+            buckets.as_ref().map(|buckets| buckets.take(whose, id, cost)).transpose()
+        };
+        let key = take(&self.key, "key", caller.key_id)?;
+        let account = match caller.account() {
+            Ok(account) => take(&self.account, "account", account.account_id)?,
+            // Who runs the server has none.
+            Err(_) => None,
+        };
+        Ok(Left { key, account })
+    }
+
+    /// Says in the headers what is allowed and what is left.
+    pub fn write(&self, left: Left, headers: &mut HeaderMap) {
+        let Some(policy) = &self.policy else { return };
+        headers.insert(RATE_LIMIT_POLICY, policy.clone());
+        let left = [("key", left.key), ("account", left.account)]
+            .into_iter()
+            .filter_map(|(name, left)| Some(format!("\"{name}\";r={};t=1", left?)))
+            .collect::<Vec<_>>()
+            .join(", ");
+        headers.insert(RATE_LIMIT, HeaderValue::from_str(&left).expect("names and numbers"));
+    }
+
+    /// Forgets whoever has a full bucket.
+    pub fn tidy(&self) {
+        for buckets in [&self.key, &self.account].into_iter().flatten() {
+            buckets.of.retain_recent();
+            buckets.of.shrink_to_fit();
+        }
+    }
+}
+
+impl Buckets {
+    fn new(rate: u32) -> Option<Self> {
+        let rate = NonZeroU32::new(rate)?;
+        let largest = u32::try_from(COMPLEXITY_MAX).expect("an answer's bound is a small number");
+        let burst = rate.max(NonZeroU32::new(largest)?);
+        let of = RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst));
+        Some(Self { of: of.with_middleware(), burst })
+    }
+
+    fn take(&self, whose: &'static str, id: Uuid, cost: NonZeroU32) -> Result<u32, Over> {
+        let taken = self.of.check_key_n(&id, cost.min(self.burst));
+        let taken = taken.expect("a bucket holds what is taken at once");
+        let now = governor::clock::Clock::now(&DefaultClock::default());
+        taken
+            .map(|left| left.remaining_burst_capacity())
+            .map_err(|until| Over { whose, wait: until.wait_time_from(now) })
+    }
+}
+
+impl Over {
+    /// Whole seconds until it is worth another try.
+    pub fn seconds(&self) -> u64 {
+        self.wait.as_secs() + 1
+    }
+
+    pub fn error(&self) -> ServerError {
+        let Self { whose, .. } = self;
+        let message = format!(
+            "The {whose} asks for more than its rate limit allows; nothing was done. Wait, then try again."
+        );
+        errors::try_again(Code::RateLimited, message, self.seconds())
+    }
+}

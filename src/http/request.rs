@@ -1,0 +1,98 @@
+//! What is asked for: an operation, read from a POST's body or a GET's query.
+
+use async_graphql::{ServerError, Variables};
+use axum::{
+    body::{Body, to_bytes},
+    http::Uri,
+};
+use serde_json::{Map, Value};
+
+use crate::graphql::{
+    Asked, Operation,
+    errors::{Code, error},
+    scalars::to_value,
+};
+
+/// Bytes of a request's body at most.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Reads a POST's body.
+pub async fn read_body(body: Body) -> Result<Operation, ServerError> {
+    let Ok(bytes) = to_bytes(body, BODY_BYTES_MAX).await else {
+        let message = "The body has more than 256 KiB, or broke off.";
+        return Err(error(Code::PayloadTooLarge, message));
+    };
+    let Ok(Value::Object(members)) = serde_json::from_slice(&bytes) else {
+        return Err(bad("The body must be one JSON object with a query."));
+    };
+    operation(members, false)
+}
+
+/// Reads the parameters of a GET.
+pub fn read_query(uri: &Uri) -> Result<Operation, ServerError> {
+    let mut members = Map::new();
+    for (name, text) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+        let value = match &*name {
+            "query" | "operationName" => Value::String(text.into_owned()),
+            "variables" | "extensions" => serde_json::from_str(&text)
+                .map_err(|_| bad(format!("The parameter {name} must be JSON.")))?,
+            _ => continue,
+        };
+        if members.insert(name.to_string(), value).is_some() {
+            return Err(bad(format!("The parameter {name} stands twice.")));
+        }
+    }
+    operation(members, true)
+}
+
+/// Reads an operation from its JSON.
+pub fn operation(mut members: Map<String, Value>, is_get: bool) -> Result<Operation, ServerError> {
+    let query = match members.remove("query") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(query)) => Some(query),
+        Some(_) => return Err(bad("query must be a string.")),
+    };
+    let operation_name = match members.remove("operationName") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(name),
+        Some(_) => return Err(bad("operationName must be a string.")),
+    };
+    let variables = match members.remove("variables") {
+        None | Some(Value::Null) => Variables::default(),
+        Some(variables @ Value::Object(_)) => Variables::from_value(to_value(variables)),
+        Some(_) => return Err(bad("variables must be an object.")),
+    };
+    let extensions = match members.remove("extensions") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(extensions)) => extensions,
+        Some(_) => return Err(bad("extensions must be an object.")),
+    };
+    let asked = match (query, extensions.get("persistedQuery")) {
+        (Some(query), None) => Asked::Text(query),
+        (query, Some(persisted)) => {
+            let hash = hash_of(persisted).ok_or_else(|| {
+                bad("persistedQuery must have version 1 and a sha256Hash of 64 hexadecimal digits.")
+            })?;
+            query.map_or(Asked::Hash(hash), |query| Asked::TextOfHash(query, hash))
+        }
+        (None, None) => return Err(bad("There must be a query.")),
+    };
+    Ok(Operation { asked, operation_name, variables, is_get })
+}
+
+fn hash_of(persisted: &Value) -> Option<[u8; 32]> {
+    let digits = persisted.get("sha256Hash")?.as_str()?;
+    let is_hash = digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if persisted.get("version")?.as_u64()? != 1 || !is_hash {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+fn bad(message: impl Into<String>) -> ServerError {
+    error(Code::BadUserInput, message)
+}

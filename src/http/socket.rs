@@ -1,0 +1,402 @@
+//! `graphql-transport-ws` on `/graphql`: subscriptions, and queries and mutations too, over one socket. The
+//! protocol and its close codes are those of the npm package graphql-ws (its `PROTOCOL.md`).
+//!
+//! A socket has one key, and what it asks passes the same door as every request: `Api::prepare`, the rate
+//! limit, and a place for what is executed. It is closed when its key ends or its account is not ACTIVE.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+
+use async_graphql::{ServerError, parser::types::OperationType};
+use axum::{
+    body::Bytes,
+    extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
+    response::Response,
+};
+use futures_util::{StreamExt as _, stream::BoxStream};
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{Instant, interval, timeout, timeout_at},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use super::{
+    REQUEST_DEADLINE, Shared,
+    answer::{TOO_BUSY, refuse, too_busy},
+    graphql::{bearer_in, identify_peer, run},
+    negotiation::MediaType,
+    request::{BODY_BYTES_MAX, operation},
+};
+use crate::{
+    domain::{caller::Caller, watch},
+    graphql::{
+        Answer, Prepared,
+        errors::{Code, code_of, error, unavailable},
+    },
+};
+
+/// The sub-protocol.
+pub const PROTOCOL: &str = "graphql-transport-ws";
+/// Sockets of this process at most.
+pub const SOCKETS_MAX: usize = 4_096;
+/// Operations that one socket has under way at most.
+pub const OPERATIONS_MAX: usize = 50;
+/// How long a socket may take to say who it is.
+pub const INIT_DEADLINE: Duration = Duration::from_secs(3);
+/// How often a silent client is asked whether it is there, and given up if it was not heard since.
+const PING_EVERY: Duration = Duration::from_secs(25);
+/// Messages that wait to be sent; what makes more waits.
+const OUTGOING_MAX: usize = 32;
+/// How long a client may take to receive a message.
+const SEND_DEADLINE: Duration = Duration::from_secs(10);
+/// Characters of an operation's id at most.
+const ID_CHARS_MAX: usize = 128;
+
+/// Why a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Close(u16, &'static str);
+
+const BAD_MESSAGE: Close = Close(4400, "Invalid message received");
+const UNAUTHORIZED: Close = Close(4401, "Unauthorized");
+const FORBIDDEN: Close = Close(4403, "Forbidden");
+const INIT_TIMEOUT: Close = Close(4408, "Connection initialisation timeout");
+const ID_TAKEN: Close = Close(4409, "Subscriber for this id already exists");
+const SECOND_INIT: Close = Close(4429, "Too many initialisation requests");
+const GOING_AWAY: Close = Close(close_code::AWAY, "The server stops");
+const TOO_LARGE: Close = Close(close_code::SIZE, "The message is too large");
+const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
+
+/// Who opens a socket.
+pub struct Opening {
+    /// The key of the request's header: it counts if the client names no other.
+    pub key: Option<String>,
+    pub peer: IpAddr,
+    pub request_id: String,
+}
+
+/// Makes the request a socket, unless it speaks another protocol or there are too many.
+pub fn upgrade(shared: Shared, upgrade: WebSocketUpgrade, opening: Opening) -> Response {
+    let upgrade = upgrade.protocols([PROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        let message = "The WebSocket must speak graphql-transport-ws.";
+        return refuse(MediaType::Json, error(Code::BadUserInput, message));
+    }
+    let Ok(place) = Arc::clone(&shared.sockets).try_acquire_owned() else {
+        return too_busy(MediaType::Json);
+    };
+    upgrade
+        .max_message_size(BODY_BYTES_MAX)
+        .max_frame_size(BODY_BYTES_MAX)
+        .on_upgrade(move |socket| serve(shared, socket, opening, place))
+}
+
+async fn serve(
+    shared: Shared,
+    mut socket: WebSocket,
+    opening: Opening,
+    _place: OwnedSemaphorePermit,
+) {
+    let close = match Box::pin(greet(&shared, &mut socket, &opening)).await {
+        Ok((caller, ended)) => {
+            let connection = Connection::new(shared, caller, opening.request_id);
+            Box::pin(connection.converse(&mut socket, &ended)).await
+        }
+        Err(close) => close,
+    };
+    if let Some(Close(code, reason)) = close {
+        let frame = CloseFrame { code, reason: reason.into() };
+        // A client that has gone does not hear why.
+        let _ = timeout(SEND_DEADLINE, socket.send(Message::Close(Some(frame)))).await;
+    }
+}
+
+/// Waits for the client to say who it is. The token is cancelled when its key ends.
+async fn greet(
+    shared: &Shared,
+    socket: &mut WebSocket,
+    opening: &Opening,
+) -> Result<(Caller, Arc<CancellationToken>), Option<Close>> {
+    let until = Instant::now() + INIT_DEADLINE;
+    let payload = loop {
+        let received = tokio::select! {
+            received = timeout_at(until, socket.recv()) => received,
+            () = shared.stop.cancelled() => return Err(Some(GOING_AWAY)),
+        };
+        match received.map_err(|_| Some(INIT_TIMEOUT)).and_then(read)? {
+            None => {}
+            Some(Incoming::Init(payload)) => break payload,
+            Some(Incoming::Ping) => {
+                socket.send(text(&json!({ "type": "pong" }))).await.map_err(|_| None)?;
+            }
+            Some(Incoming::Subscribe { .. }) => return Err(Some(UNAUTHORIZED)),
+            // Of nothing that is under way.
+            Some(Incoming::Complete(_)) => {}
+        }
+    };
+    let named = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    let key = match (named("authorization"), named("apiKey")) {
+        (Some((_, Value::String(given))), _) => bearer_in(given),
+        (None, Some((_, Value::String(given)))) => Some(given.trim()),
+        (None, None) => opening.key.as_deref(),
+        _ => None,
+    };
+    let found = async {
+        let caller = identify_peer(shared, opening.peer, key).await.map_err(|refused| {
+            let is_unavailable = code_of(&refused) == Some(Code::Unavailable);
+            if is_unavailable { TRY_AGAIN } else { FORBIDDEN }
+        })?;
+        match watch::watch(&shared.app, &caller).await {
+            Ok(ended) => ended.map(|ended| (caller, ended)).ok_or(FORBIDDEN),
+            Err(fault) => {
+                tracing::error!(%fault, "The key of a socket was not looked up");
+                Err(TRY_AGAIN)
+            }
+        }
+    };
+    let until = Instant::now() + REQUEST_DEADLINE;
+    let found = timeout_at(until, found).await.unwrap_or(Err(TRY_AGAIN)).map_err(Some)?;
+    socket.send(text(&json!({ "type": "connection_ack" }))).await.map_err(|_| None)?;
+    Ok(found)
+}
+
+/// A message of the client.
+#[derive(Debug)]
+enum Incoming {
+    Init(Map<String, Value>),
+    Ping,
+    Subscribe { id: String, payload: Map<String, Value> },
+    Complete(String),
+}
+
+/// Reads what was received: `None` for what needs no answer, an error where the socket is to be closed.
+fn read(received: Option<Result<Message, axum::Error>>) -> Result<Option<Incoming>, Option<Close>> {
+    let text = match received {
+        Some(Ok(Message::Text(text))) => text,
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(None),
+        Some(Ok(Message::Binary(_))) => return Err(Some(BAD_MESSAGE)),
+        Some(Ok(Message::Close(_))) | None => return Err(None),
+        Some(Err(failure)) => {
+            let is_too_large = failure.to_string().contains("too long");
+            return Err(is_too_large.then_some(TOO_LARGE));
+        }
+    };
+    let Ok(Value::Object(mut message)) = serde_json::from_str(&text) else {
+        return Err(Some(BAD_MESSAGE));
+    };
+    let id = match message.remove("id") {
+        Some(Value::String(id)) if !id.is_empty() && id.chars().count() <= ID_CHARS_MAX => Some(id),
+        None => None,
+        Some(_) => return Err(Some(BAD_MESSAGE)),
+    };
+    let payload = match message.remove("payload") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(payload)) => Some(payload),
+        Some(_) => return Err(Some(BAD_MESSAGE)),
+    };
+    let kind = message.get("type").and_then(Value::as_str).unwrap_or_default();
+    match (kind, id, payload) {
+        ("connection_init", _, payload) => Ok(Some(Incoming::Init(payload.unwrap_or_default()))),
+        ("ping", ..) => Ok(Some(Incoming::Ping)),
+        ("pong", ..) => Ok(None),
+        ("subscribe", Some(id), Some(payload)) => Ok(Some(Incoming::Subscribe { id, payload })),
+        ("complete", Some(id), _) => Ok(Some(Incoming::Complete(id))),
+        _ => Err(Some(BAD_MESSAGE)),
+    }
+}
+
+fn text(message: &Value) -> Message {
+    Message::Text(message.to_string().into())
+}
+
+/// What an operation has to say.
+enum Said {
+    Next(String, Answer),
+    Complete(String),
+}
+
+/// A socket whose key is known.
+struct Connection {
+    shared: Shared,
+    caller: Caller,
+    request_id: String,
+    /// What is under way; an operation ends when its guard is dropped.
+    operations: HashMap<String, DropGuard>,
+    say: mpsc::Sender<Said>,
+    said: mpsc::Receiver<Said>,
+}
+
+impl Connection {
+    fn new(shared: Shared, caller: Caller, request_id: String) -> Self {
+        let (say, said) = mpsc::channel(OUTGOING_MAX);
+        Self { shared, caller, request_id, operations: HashMap::new(), say, said }
+    }
+
+    /// Answers until one of both ends it, and says why if it is the server.
+    async fn converse(
+        mut self,
+        socket: &mut WebSocket,
+        ended: &CancellationToken,
+    ) -> Option<Close> {
+        let mut pings = interval(PING_EVERY);
+        pings.tick().await;
+        let mut was_heard = true;
+        let stop = self.shared.stop.clone();
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = ended.cancelled() => return Some(FORBIDDEN),
+                () = stop.cancelled() => return Some(GOING_AWAY),
+                received = socket.recv() => {
+                    was_heard = true;
+                    match read(received) {
+                        Err(close) => return close,
+                        Ok(None | Some(Incoming::Complete(_))) if self.operations.is_empty() => None,
+                        Ok(None) => None,
+                        Ok(Some(Incoming::Ping)) => Some(json!({ "type": "pong" })),
+                        Ok(Some(Incoming::Init(_))) => return Some(SECOND_INIT),
+                        Ok(Some(Incoming::Complete(id))) => {
+                            self.operations.remove(&id);
+                            None
+                        }
+                        Ok(Some(Incoming::Subscribe { id, payload })) => {
+                            if self.operations.contains_key(&id) {
+                                return Some(ID_TAKEN);
+                            }
+                            match ended.run_until_cancelled(self.begin(id, payload)).await {
+                                Some(refused) => refused,
+                                None => return Some(FORBIDDEN),
+                            }
+                        }
+                    }
+                }
+                Some(said) = self.said.recv() => self.message_of(said),
+                _ = pings.tick() => {
+                    if !was_heard {
+                        return None;
+                    }
+                    was_heard = false;
+                    let ping = socket.send(Message::Ping(Bytes::new()));
+                    if !matches!(timeout(SEND_DEADLINE, ping).await, Ok(Ok(()))) {
+                        return None;
+                    }
+                    None
+                }
+            };
+            if let Some(message) = message {
+                // Whoever must not hear it any more does not: the key may have ended while it was made.
+                if ended.is_cancelled() {
+                    return Some(FORBIDDEN);
+                }
+                if !matches!(timeout(SEND_DEADLINE, socket.send(text(&message))).await, Ok(Ok(())))
+                {
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// What is to be sent of what an operation said; nothing of one that the client has ended.
+    fn message_of(&mut self, said: Said) -> Option<Value> {
+        let (id, message) = match said {
+            Said::Next(id, Answer::Executed(response)) => {
+                let message = json!({ "id": id, "type": "next", "payload": response });
+                return self.operations.contains_key(&id).then_some(message);
+            }
+            Said::Next(id, Answer::Refused(errors)) => {
+                let message = json!({ "id": id, "type": "error", "payload": errors });
+                (id, message)
+            }
+            Said::Complete(id) => {
+                let message = json!({ "id": id, "type": "complete" });
+                (id, message)
+            }
+        };
+        self.operations.remove(&id).map(|_| message)
+    }
+
+    /// Begins an operation, or says why not. A subscription listens when this returns, so whatever happens
+    /// once the client's next message is answered is told.
+    async fn begin(&mut self, id: String, payload: Map<String, Value>) -> Option<Value> {
+        let refused = match self.prepare(payload).await {
+            Ok(prepared) if prepared.kind() == OperationType::Subscription => {
+                let answers = self.shared.api.subscribe(prepared, self.request_id.clone());
+                match timeout(REQUEST_DEADLINE, answers).await {
+                    Ok(Ok(answers)) => {
+                        self.go_on(id, |task, _| task.tell(answers));
+                        return None;
+                    }
+                    Ok(Err(refused)) => refused,
+                    Err(_) => vec![unavailable("The database does not answer; try again.")],
+                }
+            }
+            Ok(prepared) => {
+                self.go_on(id, |task, gone| task.perform(prepared, gone));
+                return None;
+            }
+            Err(refused) => vec![refused],
+        };
+        Some(json!({ "id": id, "type": "error", "payload": refused }))
+    }
+
+    async fn prepare(&self, payload: Map<String, Value>) -> Result<Prepared, ServerError> {
+        if self.operations.len() >= OPERATIONS_MAX {
+            let message = format!("A socket has at most {OPERATIONS_MAX} operations under way.");
+            return Err(error(Code::RateLimited, message));
+        }
+        let operation = operation(payload, false)?;
+        let prepared = self.shared.api.prepare(self.caller.clone(), operation).await?;
+        let charged = self.shared.rates.charge(&self.caller, prepared.complexity());
+        charged.map(|_| prepared).map_err(|over| over.error())
+    }
+
+    /// Goes on with an operation in a task of its own, until it ends or the client ends it.
+    fn go_on<F>(&mut self, id: String, perform: impl FnOnce(Task, CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let gone = CancellationToken::new();
+        self.operations.insert(id.clone(), gone.clone().drop_guard());
+        let task = Task {
+            shared: self.shared.clone(),
+            team_id: self.caller.team_scope(),
+            request_id: self.request_id.clone(),
+            say: self.say.clone(),
+            id,
+        };
+        let performed = perform(task, gone.clone());
+        tokio::spawn(async move {
+            gone.run_until_cancelled(performed).await;
+        });
+    }
+}
+
+/// One operation of a socket. What it says is heard by nobody once the socket has ended.
+struct Task {
+    shared: Shared,
+    team_id: Option<Uuid>,
+    request_id: String,
+    say: mpsc::Sender<Said>,
+    id: String,
+}
+
+impl Task {
+    /// Tells the events of a subscription.
+    async fn tell(self, mut answers: BoxStream<'static, Answer>) {
+        while let Some(answer) = answers.next().await {
+            let _ = self.say.send(Said::Next(self.id.clone(), answer)).await;
+        }
+        let _ = self.say.send(Said::Complete(self.id)).await;
+    }
+
+    /// Executes a query or a mutation.
+    async fn perform(self, prepared: Prepared, gone: CancellationToken) {
+        let until = Instant::now() + REQUEST_DEADLINE;
+        let answer = match self.shared.places.of(self.team_id).await {
+            Some(place) => run(&self.shared, prepared, place, until, gone, &self.request_id).await,
+            None => Answer::Refused(vec![unavailable(TOO_BUSY)]),
+        };
+        let _ = self.say.send(Said::Next(self.id.clone(), answer)).await;
+        let _ = self.say.send(Said::Complete(self.id)).await;
+    }
+}

@@ -1,0 +1,114 @@
+//! A client of `graphql-transport-ws`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
+};
+
+/// How long an event may take that is sure to come.
+const SOON: Duration = Duration::from_secs(20);
+
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+/// What came.
+#[derive(Debug, PartialEq)]
+pub enum Came {
+    Message(Value),
+    /// The socket was closed with this code.
+    Closed(u16),
+}
+
+impl Socket {
+    /// Opens a socket; `headers` are those of the upgrade.
+    pub async fn open(address: SocketAddr, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        let url = format!("ws://{address}/graphql");
+        let mut request = url.into_client_request().expect("a request");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, HeaderValue::from_str(value).expect("a value"));
+        }
+        match connect_async(request).await {
+            Ok((stream, _)) => Ok(Self(stream)),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(failure) => panic!("the server does not answer: {failure}"),
+        }
+    }
+
+    /// Opens a socket and says nothing yet.
+    pub async fn silent(address: SocketAddr) -> Self {
+        let protocol = [("sec-websocket-protocol", "graphql-transport-ws")];
+        Self::open(address, &protocol).await.expect("the server takes the socket")
+    }
+
+    /// Opens a socket with a key.
+    pub async fn with_key(address: SocketAddr, key: &str) -> Self {
+        let mut socket = Self::silent(address).await;
+        let payload = json!({ "authorization": format!("Bearer {key}") });
+        socket.send(json!({ "type": "connection_init", "payload": payload })).await;
+        assert_eq!(socket.next().await, Came::Message(json!({ "type": "connection_ack" })));
+        socket
+    }
+
+    pub async fn send(&mut self, message: Value) {
+        self.send_text(message.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: String) {
+        // A socket that is closed already is seen when it is read.
+        let _ = self.0.send(Message::Text(text.into())).await;
+    }
+
+    pub async fn subscribe(&mut self, id: &str, query: &str) {
+        self.send(json!({ "id": id, "type": "subscribe", "payload": { "query": query } })).await;
+    }
+
+    /// The next message or the end.
+    pub async fn next(&mut self) -> Came {
+        loop {
+            let received = timeout(SOON, self.0.next()).await.expect("something comes");
+            match received {
+                Some(Ok(Message::Text(text))) => {
+                    return Came::Message(serde_json::from_str(&text).expect("JSON"));
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    return Came::Closed(frame.map_or(1005, |frame| frame.code.into()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Came::Closed(1006),
+            }
+        }
+    }
+
+    /// The data of the next event of this operation.
+    #[track_caller]
+    pub fn event(&mut self, id: &str) -> impl Future<Output = Value> {
+        let expected = json!([id, "next"]);
+        async move {
+            match self.next().await {
+                Came::Message(mut message)
+                    if json!([message["id"], message["type"]]) == expected =>
+                {
+                    message["payload"]["data"].take()
+                }
+                other => panic!("an event was expected, not {other:?}"),
+            }
+        }
+    }
+
+    /// Asks for a pong and says what came before it.
+    pub async fn before_pong(&mut self) -> Vec<Came> {
+        self.send(json!({ "type": "ping" })).await;
+        let mut before = Vec::new();
+        loop {
+            match self.next().await {
+                Came::Message(message) if message["type"] == "pong" => return before,
+                Came::Closed(code) => panic!("closed with {code}"),
+                came @ Came::Message(_) => before.push(came),
+            }
+        }
+    }
+}
