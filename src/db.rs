@@ -40,6 +40,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
 /// PostgreSQL: a connection that rested for so long may have been lost, and is asked before it is used.
 const RESTED: Duration = Duration::from_secs(1);
+const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
 /// PostgreSQL: no statement outlives the request's deadline, no lock is waited for as long.
 const POSTGRES_OPTIONS: [(&str, &str); 3] = [
@@ -50,8 +51,7 @@ const POSTGRES_OPTIONS: [(&str, &str); 3] = [
 
 /// What a writer's session has besides. Its statements are few and fixed, each by an index: a plan made
 /// while the tables were nearly empty must not be kept (measured: 13,300 messages/s against 2,217).
-const POSTGRES_WRITER_OPTIONS: [(&str, &str); 6] = [
-    ("lock_timeout", "2s"),
+const POSTGRES_WRITER_OPTIONS: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
@@ -66,12 +66,19 @@ const POSTGRES_WRITERS: std::ops::RangeInclusive<usize> = 2..=4;
 pub struct Db {
     pub read: DatabaseConnection,
     pub write: DatabaseConnection,
+    /// How long a writer's batch may take on PostgreSQL before its connection is given up; it waits for a
+    /// lock for two fifths of that. Shorter than a request's deadline, so that its senders can be answered.
+    pub batch_deadline: Duration,
     url: String,
 }
 
 /// A writer's own way to the database (`domain::billing`).
 pub enum WriterDb {
-    Postgres(Box<PgConnectOptions>),
+    Postgres {
+        options: Box<PgConnectOptions>,
+        /// How long a batch may take.
+        deadline: Duration,
+    },
     Sqlite(DatabaseConnection),
 }
 
@@ -85,7 +92,7 @@ impl Db {
         let write = write.await?;
         let readers = if is_sqlite { SQLITE_READERS } else { connections };
         let read = Database::connect(options(url, readers, true)).await?;
-        Ok(Self { read, write, url: url.to_owned() })
+        Ok(Self { read, write, batch_deadline: BATCH_DEADLINE, url: url.to_owned() })
     }
 
     /// The ways of this process's writers to the database; none is connected yet.
@@ -97,7 +104,11 @@ impl Db {
         let options = options.options(POSTGRES_OPTIONS).options(POSTGRES_WRITER_OPTIONS);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let writers = processors.clamp(*POSTGRES_WRITERS.start(), *POSTGRES_WRITERS.end());
-        (0..writers).map(|_| WriterDb::Postgres(Box::new(options.clone()))).collect()
+        let deadline = self.batch_deadline;
+        let lock_timeout = format!("{}ms", deadline.as_millis() * 2 / 5);
+        let options = options.options([("lock_timeout", lock_timeout)]);
+        let writer = || WriterDb::Postgres { options: Box::new(options.clone()), deadline };
+        (0..writers).map(|_| writer()).collect()
     }
 
     /// A connection of its own that hears notifications (PostgreSQL).

@@ -11,7 +11,7 @@
 //! - [`graphql`] turns arguments into domain calls and rows into answers; [`http`] turns requests
 //!   into callers and answers into HTTP.
 //! - [`worker`] hands accepted messages to a [`carrier`].
-//! - [`clock`], [`money`] and [`db`] are what everything stands on.
+//! - [`clock`], [`money`], [`metrics`] and [`db`] are what everything stands on.
 
 use std::sync::Arc;
 
@@ -24,11 +24,12 @@ use crate::{
     db::Db,
     domain::{
         authentication::Keys,
-        billing::{self, Writers},
+        billing::{self, Told, Writers},
         events::Events,
         price::Prices,
         watch::Watched,
     },
+    metrics::Metrics,
 };
 
 pub mod carrier;
@@ -38,6 +39,7 @@ pub mod db;
 pub mod domain;
 pub mod graphql;
 pub mod http;
+pub mod metrics;
 pub mod money;
 pub mod worker;
 
@@ -59,6 +61,7 @@ pub struct App {
     pub events: Arc<Events>,
     /// Keys that are in use for longer than a request.
     pub watched: Watched,
+    pub metrics: Arc<Metrics>,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
     /// Ids of keys that were just used, for [`worker`] to note.
@@ -86,7 +89,13 @@ impl App {
         let (key_uses, uses) = mpsc::channel(KEY_USES_WAITING_MAX);
         let due = Arc::new(Notify::new());
         let events = Arc::new(Events::new(clock::new_id(&*clock)));
-        let writers = Writers::start(db.writers(), texts, &clock, &due, &events);
+        let metrics = Arc::new(Metrics::default());
+        let told = Told {
+            accepted: Arc::clone(&due),
+            events: Arc::clone(&events),
+            metrics: Arc::clone(&metrics),
+        };
+        let writers = Writers::start(db.writers(), texts, &clock, &told);
         let app = Self {
             db,
             clock,
@@ -97,6 +106,7 @@ impl App {
             texts,
             events,
             watched: Watched::default(),
+            metrics,
             due,
             key_uses,
         };

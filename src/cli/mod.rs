@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use sea_orm::DbBackend;
 use uuid::Uuid;
 
@@ -40,6 +40,18 @@ pub struct Cli {
     /// What to log: error, warn, info, debug, or a filter such as "tollgate=debug".
     #[arg(long, env = "TOLLGATE_LOG", default_value = DEFAULT_LOG, global = true)]
     pub log: String,
+    /// How logs are written.
+    #[arg(long, env = "TOLLGATE_LOG_FORMAT", default_value = "pretty", global = true)]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Pretty,
+    /// A JSON object a line.
+    Json,
 }
 
 #[derive(Subcommand)]

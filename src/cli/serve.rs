@@ -1,8 +1,13 @@
 //! `tollgate serve`: the API and the worker in one process.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
+use axum::http::HeaderValue;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use tokio::{
@@ -52,6 +57,34 @@ struct SurfaceArgs {
     /// counts as the client's address.
     #[arg(long, env = "TOLLGATE_TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<IpNet>,
+    /// Web pages of these origins may ask, such as https://app.example.com; none by default.
+    #[arg(long, env = "TOLLGATE_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    cors_origins: Vec<HeaderValue>,
+    /// Where Prometheus finds /metrics: an address, or off. By default 127.0.0.1:9090 if it is free.
+    #[arg(long, env = "TOLLGATE_METRICS_LISTEN", value_parser = metrics_address)]
+    metrics_listen: Option<MetricsAddress>,
+}
+
+#[derive(Clone, Copy)]
+enum MetricsAddress {
+    Off,
+    At(SocketAddr),
+}
+
+fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(MetricsAddress::Off);
+    }
+    text.parse().map(MetricsAddress::At).map_err(|_| "expected an address, or off".to_owned())
+}
+
+/// An origin as browsers write it: scheme, host and perhaps a port.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let is_origin = text
+        .split_once("://")
+        .is_some_and(|(scheme, host)| ["http", "https"].contains(&scheme) && !host.contains('/'));
+    let value = is_origin.then(|| HeaderValue::from_str(text).ok()).flatten();
+    value.ok_or_else(|| "expected an origin such as https://app.example.com".to_owned())
 }
 
 impl SurfaceArgs {
@@ -60,10 +93,31 @@ impl SurfaceArgs {
             key_rate: self.key_rate_limit,
             account_rate: self.account_rate_limit,
             trusted_proxies: self.trusted_proxies,
+            cors_origins: self.cors_origins,
+        }
+    }
+
+    /// Takes the port of the metrics. Only one that was asked for must be free.
+    async fn bind_metrics(&self) -> anyhow::Result<Option<TcpListener>> {
+        let (address, was_asked_for) = match self.metrics_listen {
+            Some(MetricsAddress::Off) => return Ok(None),
+            Some(MetricsAddress::At(address)) => (address, true),
+            None => (METRICS_LISTEN_DEFAULT, false),
+        };
+        match TcpListener::bind(address).await {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if was_asked_for => Err(error).with_context(|| {
+                format!("cannot listen on {address}; choose another with --metrics-listen")
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "Metrics are not served: {address} is taken; see --metrics-listen");
+                Ok(None)
+            }
         }
     }
 }
 
+const METRICS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_090);
 /// Connections that wait to be taken: a burst of clients must not wait for a second SYN.
 const BACKLOG: u32 = 4_096;
 
@@ -94,6 +148,7 @@ impl ListenArgs {
 
 pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let listener = args.listen.bind()?;
+    let metrics = args.surface.bind_metrics().await?;
     let url = args.database.url()?;
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, args.database.database_connections).await?;
@@ -120,6 +175,10 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         );
     }
     tracing::info!("GraphQL is served at http://{}/graphql", listener.local_addr()?);
+    if let Some(metrics) = metrics {
+        tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);
+        tokio::spawn(http::metrics::serve(metrics, Arc::clone(&app)));
+    }
     serve_until_stopped(listener, app, args.surface.settings(), key_uses).await
 }
 

@@ -115,6 +115,13 @@ pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
     Ok(claimed.collect())
 }
 
+/// How long the message that is due for longest has been due.
+pub async fn lag(app: &App) -> Result<Duration, Fault> {
+    let now = app.clock.now();
+    let oldest = due(now).one(&app.db.read).await?.and_then(|message| message.due_at);
+    Ok(oldest.and_then(|due_at| (now - due_at).to_std().ok()).unwrap_or_default())
+}
+
 fn due(now: DateTime<Utc>) -> Select<message::Entity> {
     let sender_is_active = Query::select()
         .expr(Expr::value(1))

@@ -77,6 +77,14 @@ pub fn code_of(error: &ServerError) -> Option<Code> {
     Code::ALL.into_iter().find(|known| *code == async_graphql::Value::from(known.as_str()))
 }
 
+/// `OK`, or the code of the first error, as one word.
+pub fn first_code(errors: &[ServerError]) -> &'static str {
+    match errors.first() {
+        None => "OK",
+        Some(error) => code_of(error).unwrap_or(Code::InternalServerError).as_str(),
+    }
+}
+
 /// A top-level error of ours.
 pub fn error(code: Code, message: impl Into<String>) -> ServerError {
     let mut error = ServerError::new(message, None);

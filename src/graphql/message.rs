@@ -1,6 +1,8 @@
 //! Messages: send, quote, and read one's own.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{
+    Context, Enum, ID, InputObject, Object, Result, SimpleObject, Value, resolver_utils::enum_value,
+};
 use entity::message as rows;
 
 use super::{
@@ -12,10 +14,13 @@ use super::{
     sub_account::parse_id,
     viewer::Environment,
 };
-use crate::domain::{
-    account::stored,
-    billing::{Patience, SendRefusal, Verdict},
-    message as domain, message_list,
+use crate::{
+    App,
+    domain::{
+        account::stored,
+        billing::{Patience, SendRefusal, Verdict},
+        message as domain, message_list,
+    },
 };
 
 /// The way a message travels.
@@ -362,7 +367,9 @@ impl MessageMutation {
         #[graphql(desc = "The message.")] input: SendMessageInput,
     ) -> Result<Option<SendMessagePayload>> {
         let patience = ctx.data::<Patience>()?;
-        let verdict = domain::send(ctx.app()?, &ctx.account()?, input.into(), patience).await?;
+        let app = ctx.app()?;
+        let verdict = domain::send(app, &ctx.account()?, input.into(), patience).await?;
+        note(app, &verdict);
         Ok(Some(verdict.into()))
     }
 
@@ -377,6 +384,20 @@ impl MessageMutation {
         let patience = ctx.data::<Patience>()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
         let verdicts = domain::send_many(app, &caller, messages, patience).await?;
+        verdicts.iter().for_each(|verdict| note(app, verdict));
         Ok(Some(verdicts.into_iter().map(Into::into).collect()))
+    }
+}
+
+/// Counts a verdict under the name that the API has for it.
+fn note(app: &App, verdict: &Verdict) {
+    match verdict {
+        Verdict::Accepted(_) => app.metrics.note_message("ACCEPTED"),
+        Verdict::Replayed(_) => app.metrics.note_message("REPLAYED"),
+        Verdict::Refused(refusal) => {
+            if let Value::Enum(code) = enum_value(SendMessageErrorCode::from(refusal.code)) {
+                app.metrics.note_message(&code);
+            }
+        }
     }
 }

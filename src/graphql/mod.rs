@@ -136,6 +136,15 @@ impl Prepared {
         self.kind
     }
 
+    /// The same as a word.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            OperationType::Query => "query",
+            OperationType::Mutation => "mutation",
+            OperationType::Subscription => "subscription",
+        }
+    }
+
     /// How many fields its answer may have, as estimated.
     pub fn complexity(&self) -> u64 {
         self.complexity
@@ -325,6 +334,14 @@ impl Shapes {
 impl Answer {
     pub fn refused(error: ServerError) -> Self {
         Self::Refused(vec![error])
+    }
+
+    /// What went wrong, if anything did.
+    pub fn errors(&self) -> &[ServerError] {
+        match self {
+            Self::Executed(response) => &response.errors,
+            Self::Refused(errors) => errors,
+        }
     }
 }
 

@@ -55,7 +55,8 @@ pub fn nothing_here() -> Response {
     response
 }
 
-fn refuse_all(media_type: MediaType, refused: &[ServerError]) -> Response {
+/// The same, for several reasons; the first decides the status.
+pub fn refuse_all(media_type: MediaType, refused: &[ServerError]) -> Response {
     let body = serde_json::json!({ "errors": refused }).to_string();
     let mut response = with_type(media_type, body.into_response());
     let first = refused.first();

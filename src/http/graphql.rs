@@ -20,9 +20,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    REQUEST_ID, Shared,
+    Shared,
     admission::Place,
-    answer::{refuse, respond, too_busy},
+    answer::{TOO_BUSY, refuse, refuse_all, respond},
+    log::REQUEST_ID,
     negotiation::{MediaType, is_json, negotiate},
     request::{read_body, read_query},
     socket::{self, Opening},
@@ -31,7 +32,7 @@ use crate::{
     domain::{authentication, billing::Patience, caller::Caller},
     graphql::{
         Answer, Operation, Prepared,
-        errors::{self, Code, error},
+        errors::{self, Code, error, first_code},
     },
 };
 
@@ -43,52 +44,53 @@ const NO_DATABASE: &str = "The database cannot be reached; try again.";
 
 /// GET for queries and sockets, POST for queries and mutations.
 pub async fn execute(State(shared): State<Shared>, request: Request) -> Response {
+    let begun = Instant::now();
     let (mut head, body) = request.into_parts();
-    let request_id = head.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let request_id = request_id.unwrap_or_default().to_owned();
-    let accepted = negotiate(&head.headers);
-    let media_type = accepted.unwrap_or_default();
-
-    let until = Instant::now() + REQUEST_DEADLINE;
+    let media_type = negotiate(&head.headers);
     let key = bearer(&head.headers).map(str::to_owned);
     let is_socket = head.headers.contains_key(header::UPGRADE);
     if is_socket && key.is_none() {
         // It says who it is once it is open.
-        return upgrade(shared, &mut head, None, request_id).await;
+        return upgrade(shared, &mut head, None).await;
     }
-    let caller = match timeout_at(until, identify(&shared, &head, key.as_deref())).await {
-        Ok(Ok(caller)) => caller,
-        Ok(Err(refused)) => return refuse(media_type, refused),
-        Err(_) => return refuse(media_type, errors::unavailable(NO_DATABASE)),
+    let (mut operation, mut left) = ("none", None);
+    let until = begun + REQUEST_DEADLINE;
+    let answer = async {
+        let caller = timeout_at(until, identify(&shared, &head, key.as_deref())).await;
+        let caller = caller.map_err(|_| errors::unavailable(NO_DATABASE))??;
+        if is_socket {
+            return Ok(None);
+        }
+        let place = shared.places.of(caller.team_scope()).await;
+        let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
+        let asked = timeout_at(until, read(&head, body, media_type)).await.map_err(|_| {
+            errors::unavailable("The body did not arrive in time; nothing was done.")
+        })??;
+        let prepared = match shared.api.prepare(caller.clone(), asked).await {
+            Ok(prepared) => prepared,
+            Err(refused) => return Ok(Some(Answer::refused(refused))),
+        };
+        operation = prepared.kind_name();
+        let charged = shared.rates.charge(&caller, prepared.complexity());
+        left = Some(charged.map_err(|over| over.error())?);
+        let gone = CancellationToken::new();
+        // Dropped with this handler, when the client hangs up.
+        let _present = gone.clone().drop_guard();
+        Ok(Some(run(&shared, prepared, place, until, gone, request_id(&head.headers)).await))
     };
-    if is_socket {
-        return upgrade(shared, &mut head, key, request_id).await;
-    }
-    let Some(place) = shared.places.of(caller.team_scope()).await else {
-        return too_busy(media_type);
-    };
-    let operation = match timeout_at(until, read(&head, body, accepted)).await {
-        Ok(Ok(operation)) => operation,
-        Ok(Err(refused)) => return refuse(media_type, refused),
-        Err(_) => {
-            let message = "The body did not arrive in time; nothing was done.";
-            return refuse(media_type, errors::unavailable(message));
+    let media_type = media_type.unwrap_or_default();
+    let (code, mut response) = match answer.await {
+        Ok(None) => return upgrade(shared, &mut head, key).await,
+        Ok(Some(answer)) => (first_code(answer.errors()), respond(media_type, answer)),
+        Err(refused) => {
+            let refused = [refused];
+            (first_code(&refused), refuse_all(media_type, &refused))
         }
     };
-    let prepared = match shared.api.prepare(caller.clone(), operation).await {
-        Ok(prepared) => prepared,
-        Err(refused) => return respond(media_type, Answer::Refused(vec![refused])),
-    };
-    let left = match shared.rates.charge(&caller, prepared.complexity()) {
-        Ok(left) => left,
-        Err(over) => return refuse(media_type, over.error()),
-    };
-    let gone = CancellationToken::new();
-    // Dropped with this handler, when the client hangs up.
-    let _present = gone.clone().drop_guard();
-    let answer = run(&shared, prepared, place, until, gone, &request_id).await;
-    let mut response = respond(media_type, answer);
-    shared.rates.write(left, response.headers_mut());
+    if let Some(left) = left {
+        shared.rates.write(left, response.headers_mut());
+    }
+    shared.app.metrics.note_request(operation, code, begun.elapsed());
     response
 }
 
@@ -130,9 +132,7 @@ pub async fn run(
 /// The caller behind the key. A peer that tried too many wrong keys may use only those that were right
 /// before.
 async fn identify(shared: &Shared, head: &Parts, key: Option<&str>) -> Result<Caller, ServerError> {
-    let connected = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|connected| connected.0);
-    let peer = shared.peers.of(connected, &head.headers);
-    identify_peer(shared, peer, key).await
+    identify_peer(shared, peer(shared, head), key).await
 }
 
 /// The same, of a known peer.
@@ -164,14 +164,9 @@ fn unauthenticated() -> ServerError {
     error(Code::Unauthenticated, "Give a valid API key: Authorization: Bearer tg_live_…")
 }
 
-async fn upgrade(
-    shared: Shared,
-    head: &mut Parts,
-    key: Option<String>,
-    request_id: String,
-) -> Response {
-    let connected = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|connected| connected.0);
-    let peer = shared.peers.of(connected, &head.headers);
+async fn upgrade(shared: Shared, head: &mut Parts, key: Option<String>) -> Response {
+    let peer = peer(&shared, head);
+    let request_id = request_id(&head.headers).to_owned();
     match WebSocketUpgrade::from_request_parts(head, &()).await {
         Ok(upgrade) => socket::upgrade(shared, upgrade, Opening { key, peer, request_id }),
         Err(rejection) => {
@@ -180,6 +175,15 @@ async fn upgrade(
             refuse(MediaType::Json, error(Code::BadUserInput, message))
         }
     }
+}
+
+fn peer(shared: &Shared, head: &Parts) -> IpAddr {
+    let connected = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|connected| connected.0);
+    shared.peers.of(connected, &head.headers)
+}
+
+fn request_id(headers: &HeaderMap) -> &str {
+    headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
 /// Reads what is asked for.

@@ -8,6 +8,7 @@ use tower_http::request_id::RequestId;
 use tracing::Span;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
 /// A caller's own request id is logged and echoed, so it must be short and plain; else it gets one.
@@ -38,7 +39,7 @@ pub fn span(request: &Request) -> Span {
 
 /// The trace that the caller's `traceparent` names (W3C Trace Context, section 3.2).
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
     let mut parts = parent.split('-');
     let version = parts.next().filter(|version| is_hex(version, 2) && *version != "ff")?;
     let trace_id =

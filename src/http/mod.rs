@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::Uri,
+    http::{HeaderValue, Method, Uri, header},
     middleware::{from_fn_with_state, map_request},
     response::Response,
     routing::{any, get},
@@ -14,6 +14,9 @@ use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 use tower_http::{
+    CompressionLevel,
+    compression::{CompressionLayer, predicate::SizeAbove},
+    cors::{AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     trace::TraceLayer,
 };
@@ -29,6 +32,7 @@ mod answer;
 mod graphql;
 mod health;
 mod log;
+pub mod metrics;
 mod negotiation;
 mod peers;
 mod rate;
@@ -63,6 +67,8 @@ pub struct Settings {
     pub account_rate: u32,
     /// Proxies whose word of their clients' addresses counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Web pages of these origins may ask.
+    pub cors_origins: Vec<HeaderValue>,
 }
 
 impl Default for Settings {
@@ -71,6 +77,7 @@ impl Default for Settings {
             key_rate: KEY_RATE_DEFAULT,
             account_rate: ACCOUNT_RATE_DEFAULT,
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -79,6 +86,11 @@ impl Default for Settings {
 /// is 390,000 fields.
 pub const KEY_RATE_DEFAULT: u32 = 1_000_000;
 pub const ACCOUNT_RATE_DEFAULT: u32 = 2_000_000;
+
+/// Answers from this size on are compressed for who can read that.
+const COMPRESSED_FROM_BYTES: u64 = 1_024;
+/// How long a browser may remember what it may ask.
+const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -102,7 +114,8 @@ pub async fn router(
     stop: CancellationToken,
     executions: TaskTracker,
 ) -> Router {
-    routes(Shared::new(app, settings, stop, executions).await)
+    let origins = settings.cors_origins.clone();
+    routes(Shared::new(app, settings, stop, executions).await, &origins)
 }
 
 impl Shared {
@@ -125,15 +138,21 @@ impl Shared {
     }
 }
 
-fn routes(shared: Shared) -> Router {
+fn routes(shared: Shared, origins: &[HeaderValue]) -> Router {
     // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
     // they happen, with their reason.
     let around = ServiceBuilder::new()
+        .option_layer(cors(origins))
         .layer(from_fn_with_state(shared.clone(), admission::admit))
         .layer(map_request(log::without_odd_request_id))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span));
+        .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(SizeAbove::new(COMPRESSED_FROM_BYTES)),
+        );
     Router::new()
         .route("/graphql", any(graphql::execute))
         .route("/healthz", get(health::healthz))
@@ -141,6 +160,21 @@ fn routes(shared: Shared) -> Router {
         .fallback(nothing_here)
         .layer(around)
         .with_state(shared)
+}
+
+/// Lets web pages of these origins ask, and see what the headers say; none without origins. A key travels in
+/// a header that the page sets, never in a cookie.
+fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
+    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, REQUEST_ID, log::TRACEPARENT];
+    let shown = [rate::RATE_LIMIT, rate::RATE_LIMIT_POLICY, header::RETRY_AFTER, REQUEST_ID];
+    (!origins.is_empty()).then(|| {
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers(headers)
+            .expose_headers(shown)
+            .max_age(CORS_MAX_AGE)
+    })
 }
 
 /// Serves until `stop`: from then on `/readyz` says so, sockets are closed, and a moment later nobody new is
@@ -152,8 +186,10 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let executions = TaskTracker::new();
+    let origins = settings.cors_origins.clone();
     let shared = Shared::new(app, settings, stop.clone(), executions.clone()).await;
-    let service = routes(shared.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let service =
+        routes(shared.clone(), &origins).into_make_service_with_connect_info::<SocketAddr>();
     let closing = stop.clone();
     let served = axum::serve(listener, service).with_graceful_shutdown(async move {
         closing.cancelled().await;
@@ -176,7 +212,7 @@ pub async fn serve(
     }
 }
 
-/// What goes on besides requests: telling what changed, looking at keys in use, forgetting.
+/// What goes on besides requests: telling what changed, looking at keys in use, auditing, forgetting.
 async fn attend(shared: &Shared) {
     let tidy = async {
         loop {
@@ -185,7 +221,12 @@ async fn attend(shared: &Shared) {
             shared.peers.tidy();
         }
     };
-    tokio::join!(events::run(&shared.app), watch::run(&shared.app), tidy);
+    tokio::join!(
+        events::run(&shared.app),
+        watch::run(&shared.app),
+        metrics::audit(&shared.app),
+        tidy
+    );
 }
 
 async fn nothing_here(uri: Uri) -> Response {

@@ -32,7 +32,7 @@ use crate::{
     domain::{caller::Caller, watch},
     graphql::{
         Answer, Prepared,
-        errors::{Code, code_of, error, unavailable},
+        errors::{Code, code_of, error, first_code, unavailable},
     },
 };
 
@@ -97,6 +97,8 @@ async fn serve(
     opening: Opening,
     _place: OwnedSemaphorePermit,
 ) {
+    let sockets = shared.app.metrics.sockets.clone();
+    sockets.inc();
     let close = match Box::pin(greet(&shared, &mut socket, &opening)).await {
         Ok((caller, ended)) => {
             let connection = Connection::new(shared, caller, opening.request_id);
@@ -109,6 +111,7 @@ async fn serve(
         // A client that has gone does not hear why.
         let _ = timeout(SEND_DEADLINE, socket.send(Message::Close(Some(frame)))).await;
     }
+    sockets.dec();
 }
 
 /// Waits for the client to say who it is. The token is cancelled when its key ends.
@@ -318,11 +321,14 @@ impl Connection {
     /// Begins an operation, or says why not. A subscription listens when this returns, so whatever happens
     /// once the client's next message is answered is told.
     async fn begin(&mut self, id: String, payload: Map<String, Value>) -> Option<Value> {
+        let metrics = Arc::clone(&self.shared.app.metrics);
+        let begun = Instant::now();
         let refused = match self.prepare(payload).await {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
                 let answers = self.shared.api.subscribe(prepared, self.request_id.clone());
                 match timeout(REQUEST_DEADLINE, answers).await {
                     Ok(Ok(answers)) => {
+                        metrics.note_request("subscription", "OK", begun.elapsed());
                         self.go_on(id, |task, _| task.tell(answers));
                         return None;
                     }
@@ -336,6 +342,7 @@ impl Connection {
             }
             Err(refused) => vec![refused],
         };
+        metrics.note_request("none", first_code(&refused), begun.elapsed());
         Some(json!({ "id": id, "type": "error", "payload": refused }))
     }
 
@@ -391,11 +398,14 @@ impl Task {
 
     /// Executes a query or a mutation.
     async fn perform(self, prepared: Prepared, gone: CancellationToken) {
-        let until = Instant::now() + REQUEST_DEADLINE;
+        let (begun, operation) = (Instant::now(), prepared.kind_name());
+        let until = begun + REQUEST_DEADLINE;
         let answer = match self.shared.places.of(self.team_id).await {
             Some(place) => run(&self.shared, prepared, place, until, gone, &self.request_id).await,
             None => Answer::Refused(vec![unavailable(TOO_BUSY)]),
         };
+        let code = first_code(answer.errors());
+        self.shared.app.metrics.note_request(operation, code, begun.elapsed());
         let _ = self.say.send(Said::Next(self.id.clone(), answer)).await;
         let _ = self.say.send(Said::Complete(self.id)).await;
     }

@@ -79,6 +79,7 @@ fn ways(document: &ServiceDocument) -> BTreeMap<String, String> {
     let mut ways = BTreeMap::from([
         ("Query".to_owned(), "query { HOLE }".to_owned()),
         ("Mutation".to_owned(), "mutation { HOLE }".to_owned()),
+        ("Subscription".to_owned(), "subscription { HOLE }".to_owned()),
     ]);
     for _ in 0..objects.len() {
         for (name, object) in &objects {

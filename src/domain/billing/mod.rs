@@ -42,7 +42,7 @@ pub use queue::{Patience, WAITING_OF_TEAM_MAX};
 pub use refund::{cancel_queued, refund};
 pub use store::Texts;
 pub use verdict::{Judgement, PriceRefusal, PricedMessage, SendRefusal, Standing, Verdict};
-pub use writer::Writers;
+pub use writer::{Told, Writers};
 
 /// Locks the team until the transaction ends and gives its row as of then; `None` if there is none.
 pub async fn lock_team(

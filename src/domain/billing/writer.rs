@@ -38,6 +38,7 @@ use crate::{
         caller::AccountCaller,
         events::{Change, Events},
     },
+    metrics::Metrics,
     money::Micros,
 };
 
@@ -52,6 +53,15 @@ const TURNS_BEFORE_BATCH: usize = 4;
 /// Messages that go the shortest way, each by itself.
 const SHORT_BATCH_MAX: usize = 2;
 
+/// Who is told of what the writers do.
+#[derive(Clone)]
+pub struct Told {
+    /// Woken after every commit: there is something to deliver.
+    pub accepted: Arc<Notify>,
+    pub events: Arc<Events>,
+    pub metrics: Arc<Metrics>,
+}
+
 /// The writers of this process.
 pub struct Writers {
     queues: Vec<Arc<Queue>>,
@@ -59,23 +69,15 @@ pub struct Writers {
 }
 
 impl Writers {
-    /// Starts a writer on each of these ways to the database. After every commit `accepted` is woken and
-    /// `events` are told.
-    pub fn start(
-        dbs: Vec<WriterDb>,
-        texts: Texts,
-        clock: &Arc<dyn Clock>,
-        accepted: &Arc<Notify>,
-        events: &Arc<Events>,
-    ) -> Self {
+    /// Starts a writer on each of these ways to the database.
+    pub fn start(dbs: Vec<WriterDb>, texts: Texts, clock: &Arc<dyn Clock>, told: &Told) -> Self {
         let queues: Vec<Arc<Queue>> = dbs.iter().map(|_| Arc::default()).collect();
         let tasks = dbs.into_iter().zip(&queues).map(|(db, queue)| {
             let writer = Writer {
                 store: Store::new(db, texts),
                 clock: Arc::clone(clock),
                 queue: Arc::clone(queue),
-                accepted: Arc::clone(accepted),
-                events: Arc::clone(events),
+                told: told.clone(),
             };
             tokio::spawn(writer.run())
         });
@@ -141,8 +143,7 @@ struct Writer {
     store: Store,
     clock: Arc<dyn Clock>,
     queue: Arc<Queue>,
-    accepted: Arc<Notify>,
-    events: Arc<Events>,
+    told: Told,
 }
 
 impl Writer {
@@ -153,6 +154,7 @@ impl Writer {
             }
             let Some(batch) = self.queue.next_batch().await else { return };
             let begun = Instant::now();
+            self.told.metrics.note_batch(batch.len());
             self.work_off(batch).await;
             self.queue.note_batch_time(begun.elapsed());
         }
@@ -255,8 +257,8 @@ impl Writer {
     /// Tells the worker that there is something to deliver, and whoever listens what has changed.
     fn announce(&self, judged: Judged) -> Vec<Reply> {
         if !judged.charges.is_empty() {
-            self.accepted.notify_one();
-            self.events.tell(judged.accepted().map(|(row, _)| Change::of_message(row)));
+            self.told.accepted.notify_one();
+            self.told.events.tell(judged.accepted().map(|(row, _)| Change::of_message(row)));
         }
         judged.replies
     }

@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -99,11 +100,18 @@ pub struct Setup {
     /// Other statements for money than the program's own: a planted fault.
     pub texts: Option<Texts>,
     pub http: http::Settings,
+    /// How long a writer's batch may take on `PostgreSQL`, if not as long as usual.
+    pub batch_deadline: Option<Duration>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { has_carriers: true, texts: None, http: http::Settings::default() }
+        Self {
+            has_carriers: true,
+            texts: None,
+            http: http::Settings::default(),
+            batch_deadline: None,
+        }
     }
 }
 
@@ -255,6 +263,7 @@ impl TestApp {
         if db.backend() == DbBackend::Sqlite {
             db.migrate().await.expect("the migrations run");
         }
+        db.batch_deadline = setup.batch_deadline.unwrap_or(db.batch_deadline);
         let statements = Arc::new(AtomicUsize::new(0));
         for connection in [&mut db.read, &mut db.write] {
             let statements = Arc::clone(&statements);

@@ -67,8 +67,8 @@ pub(super) type Decide<'a> = &'a (dyn Fn(Ground) -> Judged + Sync);
 impl Store {
     pub fn new(db: WriterDb, texts: Texts) -> Self {
         match db {
-            WriterDb::Postgres(options) => {
-                Self::Postgres(Box::new(postgres::Store::new(*options, texts)))
+            WriterDb::Postgres { options, deadline } => {
+                Self::Postgres(Box::new(postgres::Store::new(*options, deadline, texts)))
             }
             WriterDb::Sqlite(db) => Self::Sqlite(sqlite::Store::new(db, texts)),
         }

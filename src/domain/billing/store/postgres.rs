@@ -23,9 +23,6 @@ use crate::domain::{
     },
 };
 
-/// How long a batch may take before its connection is given up: shorter than a request's deadline, so
-/// that its senders can be answered.
-const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
 pub const POSTGRES: Texts = Texts {
@@ -123,13 +120,15 @@ pub const POSTGRES: Texts = Texts {
 /// A writer's connection; made when it is first needed, and again after it broke.
 pub struct Store {
     options: PgConnectOptions,
+    /// How long a batch may take before its connection is given up.
+    deadline: Duration,
     connection: Option<PgConnection>,
     texts: Texts,
 }
 
 impl Store {
-    pub fn new(options: PgConnectOptions, texts: Texts) -> Self {
-        Self { options, connection: None, texts }
+    pub fn new(options: PgConnectOptions, deadline: Duration, texts: Texts) -> Self {
+        Self { options, deadline, connection: None, texts }
     }
 
     /// Locks, reads, decides, writes and commits. A connection that was in the middle of something
@@ -139,6 +138,7 @@ impl Store {
         sendings: &[&Sending],
         decide: Decide<'_>,
     ) -> Result<Judged, Interrupted> {
+        let deadline = self.deadline;
         let mut connection = self.connect().await?;
         let written = async {
             let mut txn = connection.begin_with(self.lock_of(sendings)).await?;
@@ -151,13 +151,13 @@ impl Store {
             }
             Ok::<_, Fault>((txn, judged))
         };
-        let (txn, judged) = within_deadline(written).await?;
+        let (txn, judged) = within(deadline, written).await?;
         if judged.charges.is_empty() {
-            within_deadline(async { Ok(txn.rollback().await?) }).await?;
+            within(deadline, async { Ok(txn.rollback().await?) }).await?;
             self.connection = Some(connection);
             return Ok(judged);
         }
-        match within_deadline(async { Ok(txn.commit().await?) }).await {
+        match within(deadline, async { Ok(txn.commit().await?) }).await {
             Ok(()) => {
                 self.connection = Some(connection);
                 Ok(judged)
@@ -176,6 +176,7 @@ impl Store {
         entry_id: Uuid,
     ) -> Result<Option<Judged>, Interrupted> {
         let Some((row, _)) = judged.accepted().next() else { return Ok(None) };
+        let deadline = self.deadline;
         let mut connection = self.connect().await?;
         let accepted = sqlx::query(self.texts.accept_one)
             .bind(row.id)
@@ -196,7 +197,7 @@ impl Store {
             .bind(row.created_at)
             .bind(row.created_at.date_naive())
             .fetch_optional(&mut connection);
-        match within_deadline(async { Ok(accepted.await?) }).await {
+        match within(deadline, async { Ok(accepted.await?) }).await {
             Ok(accepted) => {
                 self.connection = Some(connection);
                 Ok(accepted.is_some().then_some(judged))
@@ -219,6 +220,7 @@ impl Store {
         let Some((row, _)) = judged.accepted().next() else { return Ok(false) };
         let teams = judged.accepted().map(|(row, _)| row.team_id);
         let lock = lock_text(self.texts.lock_teams, teams);
+        let deadline = self.deadline;
         let mut connection = self.connect().await?;
         let found = async {
             let mut txn = connection.begin_with(lock).await?;
@@ -229,7 +231,7 @@ impl Store {
             txn.rollback().await?;
             Ok(found.is_some())
         };
-        let found = within_deadline(found).await?;
+        let found = within(deadline, found).await?;
         self.connection = Some(connection);
         Ok(found)
     }
@@ -335,8 +337,11 @@ fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
 }
 
 /// Runs a step on the writer's own connection, which is given up with it when it takes too long.
-async fn within_deadline<T>(step: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    match tokio::time::timeout(BATCH_DEADLINE, step).await {
+async fn within<T>(
+    deadline: Duration,
+    step: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    match tokio::time::timeout(deadline, step).await {
         Ok(result) => result,
         Err(_) => Err(Unavailable::Silent.into()),
     }

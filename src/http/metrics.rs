@@ -1,0 +1,70 @@
+//! `GET /metrics`, on a listener of its own, for it tells of all teams together.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    App,
+    domain::{audit, delivery},
+};
+
+/// The media type of Prometheus' text format.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The first audit is made when the server has settled.
+const AUDIT_AFTER: Duration = Duration::from_mins(15);
+/// Audits take a hundredth of the time at most.
+const AUDIT_RESTS: u32 = 99;
+
+/// Serves the metrics until it is dropped.
+pub async fn serve(listener: TcpListener, app: Arc<App>) -> std::io::Result<()> {
+    axum::serve(listener, router(app)).await
+}
+
+/// The one route.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(app)
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    match delivery::lag(&app).await {
+        Ok(lag) => {
+            let text = app.metrics.text(app.writers.waiting(), lag);
+            let media_type = HeaderValue::from_static(OPENMETRICS);
+            ([(header::CONTENT_TYPE, media_type)], text).into_response()
+        }
+        Err(fault) => {
+            tracing::warn!(%fault, "The metrics could not be taken");
+            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
+        }
+    }
+}
+
+/// Audits the books now and then, for ever, and counts what contradicts itself.
+pub async fn audit(app: &App) {
+    let mut rest = AUDIT_AFTER;
+    loop {
+        sleep(rest).await;
+        let begun = Instant::now();
+        match audit::run(app).await {
+            Ok(audit) => {
+                app.metrics.note_audit(audit.drifts.len());
+                if !audit.drifts.is_empty() {
+                    tracing::error!(drifts = audit.drifts.len(), "The books contradict themselves");
+                }
+            }
+            Err(fault) => tracing::warn!(%fault, "The books could not be audited"),
+        }
+        rest = AUDIT_AFTER.max(begun.elapsed() * AUDIT_RESTS);
+    }
+}

@@ -1,0 +1,163 @@
+//! What is said around an answer: cross-origin headers, compression, request ids, metrics.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, Method, Request, header},
+};
+use http_body_util::BodyExt as _;
+use rstest::rstest;
+use serde_json::json;
+use tollgate::http;
+use tower::ServiceExt as _;
+
+use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp, post};
+
+const PAGE: &str = "https://app.example.com";
+
+fn has<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().expect("text"))
+}
+
+/// Web pages of listed origins may ask and see limits and ids; of others, and by default, none may.
+#[rstest]
+#[tokio::test]
+async fn only_listed_origins_may_ask(#[values(Sqlite, Postgres)] database: Database) {
+    let origins = vec![PAGE.parse().expect("a header's value")];
+    let http = http::Settings { cors_origins: origins, ..http::Settings::default() };
+    let Some(t) = TestApp::start_with(database, Setup { http, ..Setup::default() }).await else {
+        return;
+    };
+    let team = t.team(0).await;
+    let preflight = |origin: &str| {
+        Request::options("/graphql")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type")
+            .body(Body::empty())
+            .expect("a request")
+    };
+    let ask = |origin: &str| {
+        let mut request = post(&team.key, json!({ "query": "{ account { name } }" }).to_string());
+        request.headers_mut().insert(header::ORIGIN, origin.parse().expect("a value"));
+        request
+    };
+
+    let allowed = t.request(preflight(PAGE)).await;
+    assert_eq!(allowed.status, 200);
+    assert_eq!(has(&allowed.headers, "access-control-allow-origin"), Some(PAGE));
+    assert_eq!(has(&allowed.headers, "access-control-allow-methods"), Some("GET,POST"));
+    let answer = t.request(ask(PAGE)).await;
+    assert_eq!(*answer.data(), json!({ "account": { "name": "Acme" } }));
+    assert_eq!(has(&answer.headers, "access-control-allow-origin"), Some(PAGE));
+    assert_eq!(
+        has(&answer.headers, "access-control-expose-headers"),
+        Some("ratelimit,ratelimit-policy,retry-after,x-request-id")
+    );
+    assert_eq!(has(&answer.headers, "access-control-allow-credentials"), None);
+    for origin in ["https://evil.example.com", "null", "http://app.example.com"] {
+        for request in [preflight(origin), ask(origin)] {
+            let answer = t.request(request).await;
+            assert_eq!(has(&answer.headers, "access-control-allow-origin"), None, "{origin}");
+        }
+    }
+    t.close().await;
+
+    let Some(t) = TestApp::start(database).await else { return };
+    let answer = t.request(preflight(PAGE)).await;
+    assert_eq!(has(&answer.headers, "access-control-allow-origin"), None);
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_long_answer_is_compressed_for_who_can_read_that(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let long = "{ __schema { types { name description } } }";
+    for (query, accept, expected) in [
+        (long, Some("br"), Some("br")),
+        (long, Some("gzip"), Some("gzip")),
+        (long, None, None),
+        ("{ account { name } }", Some("br"), None),
+    ] {
+        let mut request = post(&team.key, json!({ "query": query }).to_string());
+        if let Some(accept) = accept {
+            request.headers_mut().insert(header::ACCEPT_ENCODING, accept.parse().expect("text"));
+        }
+        let answer = t.request(request).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(has(&answer.headers, "content-encoding"), expected, "{query}");
+    }
+    t.close().await;
+}
+
+/// A caller's own request id comes back, if it is short and plain; else it gets one.
+#[rstest]
+#[tokio::test]
+async fn a_request_has_an_id(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let longest = "a".repeat(64);
+    for (given, is_kept) in [
+        (Some("order-17"), true),
+        (Some(&*longest), true),
+        (Some(&*format!("{longest}a")), false),
+        (Some("two words"), false),
+        (Some(""), false),
+        (None, false),
+    ] {
+        let mut request = post(&team.key, json!({ "query": "{ account { name } }" }).to_string());
+        if let Some(given) = given {
+            request.headers_mut().insert("x-request-id", given.parse().expect("text"));
+        }
+        let answer = t.request(request).await;
+        let id = has(&answer.headers, "x-request-id").expect("an id");
+        assert_eq!(Some(id) == given, is_kept, "{given:?}: {id}");
+        assert!(is_kept || uuid::Uuid::try_parse(id).is_ok(), "{id}");
+    }
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_happens_is_counted(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
+    assert!(t.sends(&team.key).await && t.sends(&team.key).await);
+    assert!(!t.sends(&sub.key).await);
+    assert_eq!(t.ask(&team.key, "{ nothing }").await.status, 400);
+    assert_eq!(t.ask("wrong", "{ account { name } }").await.status, 401);
+
+    let metrics = async || {
+        let request = Request::builder().method(Method::GET).uri("/metrics").body(Body::empty());
+        let router = http::metrics::router(t.app.clone());
+        let response = router.oneshot(request.expect("a request")).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        String::from_utf8(body.to_vec()).expect("text")
+    };
+    let text = metrics().await;
+    for line in [
+        "tollgate_messages_total{verdict=\"ACCEPTED\"} 2",
+        "tollgate_messages_total{verdict=\"CREDIT_LIMIT_REACHED\"} 1",
+        "tollgate_requests_total{operation=\"query\",code=\"GRAPHQL_VALIDATION_FAILED\"} 1",
+        "tollgate_requests_total{operation=\"none\",code=\"UNAUTHENTICATED\"} 1",
+        "tollgate_writer_batch_messages_count 3",
+        "tollgate_writer_waiting 0",
+        "tollgate_worker_lag_seconds 0.0",
+        "tollgate_audit_drift -1",
+        "tollgate_sockets 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+    }
+    assert!(text.contains("tollgate_request_seconds_bucket{le=\"0.001\",operation=\"mutation\"}"));
+    t.step(chrono::TimeDelta::seconds(7));
+    assert!(metrics().await.contains("tollgate_worker_lag_seconds 7.0"));
+    for secret in [&team.key, &team.id, "12025550"] {
+        assert!(!text.contains(secret));
+    }
+    t.close().await;
+}

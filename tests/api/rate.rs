@@ -1,0 +1,130 @@
+//! Rate limits of keys and accounts by what a request costs, and of peers that try wrong keys.
+
+use std::net::SocketAddr;
+
+use axum::{
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderMap, Request},
+};
+use rstest::rstest;
+use serde_json::json;
+use tollgate::http;
+
+use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp, post};
+
+fn limited(key_rate: u32, account_rate: u32) -> Setup {
+    let http = http::Settings { key_rate, account_rate, ..http::Settings::default() };
+    Setup { http, ..Setup::default() }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().expect("text"))
+}
+
+/// Of complexity 1 + 60 (1 + 1 + 80): two do not fit into a bucket of 5,000.
+const COSTLY: &str = "{ subAccounts(first: 60) { nodes { apiKeys(first: 80) { totalCount } } } }";
+
+/// What is left of the key's bucket, as the header says.
+fn left(answer: &Answer) -> u32 {
+    let limit = header(&answer.headers, "ratelimit").expect("a header");
+    let (_, rest) = limit.split_once("\"key\";r=").expect("a key's limit");
+    rest.split(';').next().expect("a number").parse().expect("a number")
+}
+
+#[rstest]
+#[tokio::test]
+async fn who_asks_for_too_much_waits(#[values(Sqlite, Postgres)] database: Database) {
+    // One costly answer fits; what is left comes back slowly.
+    let Some(t) = TestApp::start_with(database, limited(1, 0)).await else { return };
+    let team = t.team(1_000).await;
+    let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;
+
+    let first = t.ask(&sibling, COSTLY).await;
+    assert_eq!(first.codes(), [""; 0], "{}", first.body);
+    assert_eq!(header(&first.headers, "ratelimit-policy"), Some("\"key\";q=1;w=1"));
+    let cost = 5_000 - left(&first);
+    let before = t.everything().await;
+
+    let refused = t.ask(&sibling, COSTLY).await;
+    assert_eq!((refused.status.as_u16(), refused.codes()), (429, vec!["RATE_LIMITED"]));
+    let wait: u64 = header(&refused.headers, "retry-after").expect("a header").parse().expect("n");
+    let missing = u64::from(cost - left(&first));
+    assert!(wait <= missing + 1 && wait + 5 > missing, "{wait} of {missing} seconds");
+    assert_eq!(refused.body["errors"][0]["extensions"]["retryAfterSeconds"], wait);
+    assert_eq!(t.everything().await, before);
+
+    let other_key = t.ask(&team.key, "{ account { name } }").await;
+    assert_eq!(other_key.codes(), [""; 0], "another key has a bucket of its own");
+    t.close().await;
+}
+
+/// All keys of an account share its bucket.
+#[rstest]
+#[tokio::test]
+async fn an_account_has_one_bucket(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start_with(database, limited(0, 1)).await else { return };
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
+
+    let first = t.ask(&team.key, COSTLY).await;
+    assert_eq!(first.codes(), [""; 0], "{}", first.body);
+    assert_eq!(header(&first.headers, "ratelimit-policy"), Some("\"account\";q=1;w=1"));
+    assert_eq!(t.ask(&second, COSTLY).await.codes(), ["RATE_LIMITED"]);
+    assert!(t.sends(&sub.key).await, "another account has a bucket of its own");
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn without_limits_nothing_is_said_of_them(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start_with(database, limited(0, 0)).await else { return };
+    let team = t.team(0).await;
+    for _ in 0..10 {
+        let answer = t.ask(&team.key, COSTLY).await;
+        assert_eq!(answer.codes(), [""; 0]);
+        assert_eq!(header(&answer.headers, "ratelimit"), None);
+        assert_eq!(header(&answer.headers, "ratelimit-policy"), None);
+    }
+    t.close().await;
+}
+
+fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
+    let address: SocketAddr = format!("{peer}:4711").parse().expect("an address");
+    request.extensions_mut().insert(ConnectInfo(address));
+    request
+}
+
+/// A peer that tries many wrong keys is refused for all but keys that were right before; other peers are not.
+#[rstest]
+#[tokio::test]
+async fn a_peer_may_try_only_so_many_wrong_keys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let unseen = t.api_key(&team, &team.main_account_id, "LIVE").await;
+    let query = json!({ "query": "{ account { name } }" }).to_string();
+    let ask = async |peer: &str, key: &str| {
+        let answer = t.request(from(peer, post(key, query.clone()))).await;
+        (answer.status.as_u16(), answer.codes().join(","))
+    };
+
+    let (mut wrong, mut limited) = (0, 0);
+    for _ in 0..2 * http::FAILURES_MAX {
+        match ask("203.0.113.7", "tg_live_wrong").await {
+            (401, code) if code == "UNAUTHENTICATED" => wrong += 1,
+            (429, code) if code == "RATE_LIMITED" => limited += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(wrong >= http::FAILURES_MAX && limited > 0, "{wrong} wrong, {limited} limited");
+    // The bucket is empty: whatever comes back meanwhile is taken again.
+    while ask("203.0.113.7", "tg_live_wrong").await.0 != 429 {}
+    let before = t.statements();
+    assert_eq!(ask("203.0.113.7", &unseen).await, (429, "RATE_LIMITED".to_owned()));
+    assert_eq!(t.statements(), before, "a key that was never seen is not looked up");
+    assert_eq!(ask("203.0.113.7", &team.key).await, (200, String::new()), "a key that was right");
+    assert_eq!(ask("203.0.113.8", &unseen).await, (200, String::new()), "another peer");
+    assert_eq!(ask("203.0.113.8", "tg_live_wrong").await, (401, "UNAUTHENTICATED".to_owned()));
+    t.close().await;
+}
