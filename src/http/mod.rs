@@ -26,6 +26,7 @@ use crate::{
 
 mod admission;
 mod answer;
+mod graphiql;
 mod graphql;
 mod health;
 mod log;
@@ -138,6 +139,7 @@ fn routes(shared: Shared) -> Router {
         .route("/graphql", any(graphql::execute))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .merge(graphiql::routes())
         .fallback(nothing_here)
         .layer(around)
         .with_state(shared)
