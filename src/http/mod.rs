@@ -29,6 +29,7 @@ use crate::{
 
 mod admission;
 mod answer;
+mod graphiql;
 mod graphql;
 mod health;
 mod log;
@@ -157,6 +158,7 @@ fn routes(shared: Shared, origins: &[HeaderValue]) -> Router {
         .route("/graphql", any(graphql::execute))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .merge(graphiql::routes())
         .fallback(nothing_here)
         .layer(around)
         .with_state(shared)

@@ -10,6 +10,7 @@ mod billing;
 mod command_line;
 mod delivery;
 mod example;
+mod graphiql;
 mod harness;
 mod http;
 mod isolation;

@@ -1,0 +1,125 @@
+//! The playground: its page, its files, and what is said where it was left out of the build.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, Request, header},
+};
+
+use crate::harness::{Answer, Sqlite, TestApp};
+
+async fn get(t: &TestApp, path: &str, accept_encoding: &str) -> Answer {
+    let request = Request::get(path).header(header::ACCEPT_ENCODING, accept_encoding);
+    t.request(request.body(Body::empty()).expect("a request")).await
+}
+
+#[track_caller]
+fn has(headers: &HeaderMap, expected: &[(header::HeaderName, &str)]) {
+    for (name, value) in expected {
+        assert_eq!(headers[name], value, "{name}");
+    }
+}
+
+/// As the harness hands out what is not JSON.
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// D6.
+#[tokio::test]
+async fn the_page_is_served_without_a_key_or_says_why_it_cannot_be() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+
+    for path in ["/graphiql", "/graphiql/"] {
+        let answer = get(&t, path, "gzip, br").await;
+        has(
+            &answer.headers,
+            &[
+                (header::CACHE_CONTROL, "no-cache"),
+                (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+                (header::REFERRER_POLICY, "no-referrer"),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ],
+        );
+        let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().expect("a policy");
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe-eval"), "{policy}");
+        assert!(!policy.contains("http"), "nothing from elsewhere: {policy}");
+        match tollgate_ui::index() {
+            Ok(index) => {
+                assert_eq!(answer.status, 200);
+                assert_eq!(answer.headers[header::CONTENT_ENCODING], "br");
+                assert_eq!(answer.body, lossy(index.bytes_brotli));
+                assert!(policy.starts_with("default-src 'self';"), "{policy}");
+            }
+            Err(why) => {
+                assert_eq!(answer.status, 503);
+                assert!(policy.starts_with("default-src 'none';"), "{policy}");
+                let page = answer.body.as_str().expect("a page");
+                assert!(page.contains(why), "{page}");
+                assert!(!page.contains("<script"), "{page}");
+            }
+        }
+    }
+    t.close().await;
+}
+
+#[tokio::test]
+async fn each_file_of_the_page_is_served_for_good_and_to_every_client() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let index = match tollgate_ui::index() {
+        Ok(index) => index,
+        Err(why) => return eprintln!("SKIPPED: GraphiQL is left out: {why}"),
+    };
+    let page = get(&t, "/graphiql", "identity").await;
+    assert!(!page.headers.contains_key(header::CONTENT_ENCODING));
+    assert_eq!(page.body, lossy(index.bytes()));
+
+    let page = page.body.as_str().expect("a page");
+    let files: Vec<_> = page.split('"').filter(|url| url.starts_with("/graphiql/")).collect();
+    assert!(files.len() >= 2, "a script and a style: {page}");
+    for url in files {
+        let path = url.strip_prefix("/graphiql/").expect("it was looked for");
+        let asset = tollgate_ui::asset(path).expect("the page names what is there");
+        for (accepted, body) in [("gzip", asset.bytes()), ("br", asset.bytes_brotli)] {
+            let answer = get(&t, url, accepted).await;
+            assert_eq!(answer.status, 200);
+            has(
+                &answer.headers,
+                &[
+                    (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+                    (header::CONTENT_TYPE, asset.content_type),
+                    (header::VARY, "accept-encoding"),
+                    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+                ],
+            );
+            let encoding = answer.headers.get(header::CONTENT_ENCODING);
+            assert_eq!(encoding.is_some_and(|encoding| encoding == "br"), accepted == "br");
+            assert!(answer.body == lossy(body), "{url}: other bytes than those that were built");
+        }
+    }
+    t.close().await;
+}
+
+#[tokio::test]
+async fn nothing_else_lies_beside_the_page_and_the_root_leads_to_it() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+
+    let root = get(&t, "/", "br").await;
+    assert_eq!(root.status, 307);
+    assert_eq!(root.headers[header::LOCATION], "/graphiql");
+    for path in [
+        "/graphiql/assets/",
+        "/graphiql/assets/main.js",
+        "/graphiql/index.html",
+        "/graphiql/../Cargo.toml",
+        "/graphiql/assets/..%2f..%2fCargo.toml",
+        "/graphiql/%ff",
+    ] {
+        let answer = get(&t, path, "br").await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+    }
+    let posted = Request::post("/graphiql").body(Body::empty()).expect("a request");
+    assert_eq!(t.request(posted).await.status, 405);
+    t.close().await;
+}
