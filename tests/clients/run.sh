@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What others' tools find of a running server. Needs Node 20 and npm; TOLLGATE names the program.
+# What others' tools find of the schema and of a running server. One line a check; the last line counts them.
+# Needs Node 20, npm, python3 with venv, and cargo. TOLLGATE names the program.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 tollgate=${TOLLGATE:-../../target/debug/tollgate}
@@ -20,6 +21,27 @@ read -r TOLLGATE_URL TOLLGATE_KEY < <(
   node -p 'const {url, keys} = JSON.parse(fs.readFileSync(process.argv[1])); `${url} ${keys.main}`' \
     "$folder/demo.json"
 )
-export TOLLGATE_URL TOLLGATE_KEY
+export TOLLGATE_URL TOLLGATE_KEY TOLLGATE_DEMO=$folder/demo.json
 
-node audit.mjs
+passed=0
+failed=0
+# part NAME COMMAND: runs a part and counts its checks. One that breaks off without naming a check is one.
+part() {
+  echo "== $1"
+  local code=0 failures
+  "${@:2}" >"$folder/part" 2>&1 || code=$?
+  cat "$folder/part"
+  passed=$((passed + $(grep -c '^  ok: ' "$folder/part" || true)))
+  failures=$(grep -c '^  FAILED: ' "$folder/part" || true)
+  if ((code != 0 && failures == 0)); then
+    echo "  FAILED: $1 ended with $code"
+    failures=1
+  fi
+  failed=$((failed + failures))
+}
+
+part "GraphQL over HTTP" node audit.mjs
+part "graphql-transport-ws" node ws.mjs
+
+echo "$passed passed, $failed failed"
+((failed == 0))
