@@ -48,7 +48,7 @@ def what_to_do(code: Code) -> str:
 def main() -> None:
     with client_with(os.environ["TOLLGATE_KEY"]) as manager:
         created = manager.create_sub_account(
-            CreateSubAccountInput(name="Python customer", credit_limit=CREDIT_LIMIT, metadata={"plan": "small"})
+            CreateSubAccountInput(name="Python customer", creditLimit=CREDIT_LIMIT, metadata={"plan": "small"})
         ).create_sub_account
     if created is None or created.account is None or created.plain_key is None:
         raise SystemExit(f"No sub-account was made: {created}")
@@ -58,7 +58,7 @@ def main() -> None:
         # The send that crosses the limit still goes out, so this ends at any price but 0.
         for number in itertools.count(1):
             sent = customer.send_message(
-                SendMessageInput(to="+12025550123", text=f"Your order no. {number}", idempotency_key=f"order-{number}")
+                SendMessageInput(to="+12025550123", text=f"Your order no. {number}", idempotencyKey=f"order-{number}")
             ).send_message
             if sent is None or sent.message is None:
                 code = sent.errors[0].code if sent else Code.OVERLOADED

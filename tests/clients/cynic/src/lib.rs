@@ -142,7 +142,7 @@ pub struct SubAccountOrder {
     pub direction: OrderDirection,
 }
 
-/// `Some(None)` clears, `None` keeps.
+/// Always says a limit: `None` is sent as null, which clears it.
 #[derive(cynic::InputObject, Debug, Clone)]
 pub struct UpdateSubAccountInput {
     #[cynic(skip_serializing_if = "Option::is_none")]
