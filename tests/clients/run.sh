@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What others' tools find of a running server. Needs Node 20 and npm; TOLLGATE names the program.
+# What others' tools find of the schema and of a running server. One line a check; the last line counts them.
+# Needs Node 20, npm, python3 with venv, and cargo. TOLLGATE names the program.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 tollgate=${TOLLGATE:-../../target/debug/tollgate}
@@ -20,6 +21,93 @@ read -r TOLLGATE_URL TOLLGATE_KEY < <(
   node -p 'const {url, keys} = JSON.parse(fs.readFileSync(process.argv[1])); `${url} ${keys.main}`' \
     "$folder/demo.json"
 )
-export TOLLGATE_URL TOLLGATE_KEY
+export TOLLGATE_URL TOLLGATE_KEY TOLLGATE_DEMO=$folder/demo.json
 
-node audit.mjs
+passed=0
+failed=0
+# part NAME COMMAND: runs a part and counts its checks. One that breaks off without naming a check is one.
+part() {
+  echo "== $1"
+  local code=0 failures
+  "${@:2}" >"$folder/part" 2>&1 || code=$?
+  cat "$folder/part"
+  passed=$((passed + $(grep -c '^  ok: ' "$folder/part" || true)))
+  failures=$(grep -c '^  FAILED: ' "$folder/part" || true)
+  if ((code != 0 && failures == 0)); then
+    echo "  FAILED: $1 ended with $code"
+    failures=1
+  fi
+  failed=$((failed + failures))
+}
+
+# ok NAME COMMAND: a check that is a command.
+ok() {
+  "${@:2}" && echo "  ok: $1" || { echo "  FAILED: $1"; return 1; }
+}
+
+codegen() {
+  ok "graphql-codegen generates" npx graphql-codegen --config codegen/codegen.ts --silent
+  ok "tsc --strict accepts the types and their uses" npx tsc -p codegen
+}
+
+tada() {
+  ok "gql.tada generates" npx gql.tada generate-output -c tada/tsconfig.json
+  ok "gql.tada finds no problems" npx gql.tada check -c tada/tsconfig.json --fail-on-warn
+  ok "tsc --strict accepts the types and their uses" npx tsc -p tada
+}
+
+relay() {
+  ok "relay-compiler compiles" npx relay-compiler relay.config.json
+}
+
+ariadne() {
+  ok "ariadne-codegen generates" "$folder/venv/bin/ariadne-codegen" --config ariadne/pyproject.toml
+  PYTHONPATH=generated "$folder/venv/bin/python" -B ariadne/uses.py
+}
+
+cynic() {
+  ok "cargo check accepts queries with cynic" \
+    cargo check --quiet --locked --manifest-path cynic/Cargo.toml
+}
+
+typescript_example() (
+  cd ../../examples/typescript
+  npm ci --silent --no-audit --no-fund
+  ok "generates" npm run --silent generate
+  ok "compiles" npm run --silent build
+  ok "is stopped by CREDIT_LIMIT_REACHED" stopped npm start --silent
+)
+
+python_example() (
+  cd ../../examples/python
+  ok "generates" "$folder/venv/bin/ariadne-codegen"
+  ok "passes mypy --strict" \
+    "$folder/venv/bin/mypy" --strict --follow-imports=silent --cache-dir="$folder/mypy" main.py
+  ok "is stopped by CREDIT_LIMIT_REACHED" stopped "$folder/venv/bin/python" -B main.py
+)
+
+# stopped COMMAND: the example ran, and the third SMS reached its limit of 1500 cents.
+stopped() {
+  "$@" >"$folder/said" || return 1
+  cat "$folder/said"
+  grep -q '^Message 4 is refused: CREDIT_LIMIT_REACHED' "$folder/said"
+}
+
+part "GraphQL over HTTP" node audit.mjs
+part "graphql-transport-ws" node ws.mjs
+part "Breaking changes" node breaking.mjs
+
+rm -rf generated
+node sources.mjs
+python3 -m venv "$folder/venv"
+"$folder/venv/bin/pip" install --quiet --requirement requirements.txt
+part "graphql-codegen" codegen
+part "gql.tada" tada
+part "relay-compiler" relay
+part "ariadne-codegen" ariadne
+part "cynic" cynic
+part "Example in TypeScript" typescript_example
+part "Example in Python" python_example
+
+echo "$passed passed, $failed failed"
+((failed == 0))
