@@ -133,7 +133,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         });
         println!("{started}");
     } else {
-        greet(&keys, is_fresh, &format!("http://{address}/graphql"));
+        greet(&keys, is_fresh, &format!("http://{address}"));
         match (&temporary, &args.data) {
             (Some(_), _) => println!("The data is gone when you stop this; --data DIR keeps it."),
             (None, Some(folder)) => println!("The data is kept in {}.", folder.display()),
@@ -275,7 +275,8 @@ async fn operator_key(app: &App, operator: &OperatorCaller) -> anyhow::Result<St
     Ok(key.reveal().to_owned())
 }
 
-fn greet(keys: &DemoKeys, is_fresh: bool, url: &str) {
+fn greet(keys: &DemoKeys, is_fresh: bool, server: &str) {
+    let url = format!("{server}/graphql");
     if is_fresh {
         println!(
             "The demo stands: team Acme with $500, its main account and three sub-accounts.\n"
@@ -285,6 +286,7 @@ fn greet(keys: &DemoKeys, is_fresh: bool, url: &str) {
             "The demo's data was there already; these keys are fresh and the old ones ended.\n"
         );
     }
+    println!("GraphiQL, in the browser: {server}/graphiql");
     println!("GraphQL: {url}");
     println!("Keys, shown here and never again:");
     println!("  operator                                {}", keys.operator);

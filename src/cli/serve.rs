@@ -57,7 +57,7 @@ struct SurfaceArgs {
     /// counts as the client's address.
     #[arg(long, env = "TOLLGATE_TRUSTED_PROXIES", value_delimiter = ',')]
     trusted_proxies: Vec<IpNet>,
-    /// Web pages of these origins may ask, such as https://app.example.com; none by default.
+    /// Web pages of these origins may ask, such as <https://app.example.com>; none by default.
     #[arg(long, env = "TOLLGATE_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     cors_origins: Vec<HeaderValue>,
     /// Where Prometheus finds /metrics: an address, or off. By default 127.0.0.1:9090 if it is free.

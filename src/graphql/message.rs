@@ -384,7 +384,9 @@ impl MessageMutation {
         let patience = ctx.data::<Patience>()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
         let verdicts = domain::send_many(app, &caller, messages, patience).await?;
-        verdicts.iter().for_each(|verdict| note(app, verdict));
+        for verdict in &verdicts {
+            note(app, verdict);
+        }
         Ok(Some(verdicts.into_iter().map(Into::into).collect()))
     }
 }

@@ -1,5 +1,5 @@
 //! Who asks, by address, and whose keys are too often wrong. A peer that tries keys that do not exist is
-//! soon not looked at any more: RATE_LIMITED, for all keys but those that were right before, so that nobody
+//! soon not looked at any more: `RATE_LIMITED`, for all keys but those that were right before, so that nobody
 //! shuts out others who share an address with it.
 
 use std::{

@@ -1,6 +1,6 @@
 //! How much a key and its account may ask for in a second, by what it costs: the estimated fields of the
 //! answers. Each has a bucket that holds a second's worth (the generic cell rate algorithm, by governor);
-//! who empties it is refused with RATE_LIMITED and told when to come back. The headers are those of
+//! who empties it is refused with `RATE_LIMITED` and told when to come back. The headers are those of
 //! draft-ietf-httpapi-ratelimit-headers.
 
 use std::{num::NonZeroU32, time::Duration};

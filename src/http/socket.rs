@@ -127,14 +127,13 @@ async fn greet(
             () = shared.stop.cancelled() => return Err(Some(GOING_AWAY)),
         };
         match received.map_err(|_| Some(INIT_TIMEOUT)).and_then(read)? {
-            None => {}
+            // What needs no answer, or ends what is not under way.
+            None | Some(Incoming::Complete(_)) => {}
             Some(Incoming::Init(payload)) => break payload,
             Some(Incoming::Ping) => {
                 socket.send(text(&json!({ "type": "pong" }))).await.map_err(|_| None)?;
             }
             Some(Incoming::Subscribe { .. }) => return Err(Some(UNAUTHORIZED)),
-            // Of nothing that is under way.
-            Some(Incoming::Complete(_)) => {}
         }
     };
     let named = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
@@ -214,7 +213,7 @@ fn text(message: &Value) -> Message {
 
 /// What an operation has to say.
 enum Said {
-    Next(String, Answer),
+    Next(String, Box<Answer>),
     Complete(String),
 }
 
@@ -302,14 +301,16 @@ impl Connection {
     /// What is to be sent of what an operation said; nothing of one that the client has ended.
     fn message_of(&mut self, said: Said) -> Option<Value> {
         let (id, message) = match said {
-            Said::Next(id, Answer::Executed(response)) => {
-                let message = json!({ "id": id, "type": "next", "payload": response });
-                return self.operations.contains_key(&id).then_some(message);
-            }
-            Said::Next(id, Answer::Refused(errors)) => {
-                let message = json!({ "id": id, "type": "error", "payload": errors });
-                (id, message)
-            }
+            Said::Next(id, answer) => match *answer {
+                Answer::Executed(response) => {
+                    let message = json!({ "id": id, "type": "next", "payload": response });
+                    return self.operations.contains_key(&id).then_some(message);
+                }
+                Answer::Refused(errors) => {
+                    let message = json!({ "id": id, "type": "error", "payload": errors });
+                    (id, message)
+                }
+            },
             Said::Complete(id) => {
                 let message = json!({ "id": id, "type": "complete" });
                 (id, message)
@@ -391,7 +392,7 @@ impl Task {
     /// Tells the events of a subscription.
     async fn tell(self, mut answers: BoxStream<'static, Answer>) {
         while let Some(answer) = answers.next().await {
-            let _ = self.say.send(Said::Next(self.id.clone(), answer)).await;
+            let _ = self.say.send(Said::Next(self.id.clone(), Box::new(answer))).await;
         }
         let _ = self.say.send(Said::Complete(self.id)).await;
     }
@@ -406,7 +407,7 @@ impl Task {
         };
         let code = first_code(answer.errors());
         self.shared.app.metrics.note_request(operation, code, begun.elapsed());
-        let _ = self.say.send(Said::Next(self.id.clone(), answer)).await;
+        let _ = self.say.send(Said::Next(self.id.clone(), Box::new(answer))).await;
         let _ = self.say.send(Said::Complete(self.id)).await;
     }
 }

@@ -221,6 +221,8 @@ async fn the_total_is_counted_only_when_selected(#[values(Sqlite, Postgres)] dat
     for list in &LISTS {
         let mut statements = Vec::new();
         for select in ["{ nodes { id } }", "{ nodes { id } totalCount }"] {
+            // Each reads its key, however slow the machine.
+            t.app.keys.forget();
             let start = t.statements();
             list.page(&t, &team, "first: 2", select).await;
             statements.push(t.statements() - start);

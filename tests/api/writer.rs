@@ -221,7 +221,7 @@ fn hundred(name: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_team_fills_half_of_the_queue_at_most(#[values(Sqlite, Postgres)] database: Database) {
     // The lock is waited for until the queue is full, however slow the machine.
-    let setup = Setup { batch_deadline: Some(Duration::from_secs(600)), ..Setup::default() };
+    let setup = Setup { batch_deadline: Some(Duration::from_mins(10)), ..Setup::default() };
     let Some(t) = TestApp::start_with(database, setup).await else { return };
     let (team, other) = (t.team(1_000_000).await, t.team(1_000).await);
     assert!(t.sends(&team.key).await && t.sends(&other.key).await, "the connections stand");
