@@ -286,13 +286,12 @@ impl Connection {
                 }
             };
             if let Some(message) = message {
-                // Whoever must not hear it any more does not: the key may have ended while it was made.
-                if ended.is_cancelled() {
-                    return Some(FORBIDDEN);
-                }
-                if !matches!(timeout(SEND_DEADLINE, socket.send(text(&message))).await, Ok(Ok(())))
-                {
-                    return None;
+                // Whoever must not hear it any more does not, also if it is slow to listen.
+                let sent = timeout(SEND_DEADLINE, socket.send(text(&message)));
+                match ended.run_until_cancelled(sent).await {
+                    None => return Some(FORBIDDEN),
+                    Some(Ok(Ok(()))) => {}
+                    Some(_) => return None,
                 }
             }
         }
