@@ -35,17 +35,25 @@ pub async fn balances(
     caller: AccountCaller,
 ) -> Result<impl Stream<Item = BalanceView>, Fault> {
     let mut news = app.events.listen(caller.team_id);
-    let mut known = super::account::balance(&app, &caller).await?;
+    let mut known = balance(&app, caller).await?;
     Ok(stream! {
         loop {
             news.next().await;
-            let now = steadily(|| super::account::balance(&app, &caller)).await;
+            let now = steadily(|| balance(&app, caller)).await;
             if now != known {
                 known = now;
                 yield now;
             }
         }
     })
+}
+
+/// Reads in a task that nobody drops, for a listener may go at any time, and a transaction that is dropped
+/// while it begins can leave its connection inside it (`db`).
+async fn balance(app: &Arc<App>, caller: AccountCaller) -> Result<BalanceView, Fault> {
+    let app = Arc::clone(app);
+    let read = tokio::spawn(async move { super::account::balance(&app, &caller).await });
+    read.await.unwrap_or(Err(Fault::Broken("a balance can be read")))
 }
 
 /// The caller's messages whenever they change: all, or the one with this id.

@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
     Name, Positioned, ServerError, Value as ConstValue, Variables,
-    parser::types::{ExecutableDocument, Field, OperationType, Selection, SelectionSet},
+    parser::types::{
+        ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+    },
 };
 use async_graphql_value::Value;
 
@@ -56,11 +58,6 @@ pub fn check_cost(
             return Err(too_large(format!(
                 "A mutation has at most {ROOT_MUTATION_FIELDS_MAX} fields at its root."
             )));
-        }
-        if operation.node.ty == OperationType::Subscription && measure.width != 1 {
-            // Section 5.2.4.1 of the specification.
-            let message = "A subscription has one field at its root.".to_owned();
-            return Err(invalid(message, operation.pos));
         }
         if measure.depth > DEPTH_MAX {
             return Err(too_large(format!("A query is at most {DEPTH_MAX} levels deep.")));
@@ -129,6 +126,23 @@ fn collect_keys<'d>(
         }
     }
     Ok(())
+}
+
+/// Refuses a subscription without one field at its root (section 5.2.4.1 of the specification) that stands
+/// there itself: the library does not look into fragments there, nor for `__typename`.
+pub fn check_subscription_root(
+    operation: &Positioned<OperationDefinition>,
+) -> Result<(), ServerError> {
+    if operation.node.ty != OperationType::Subscription {
+        return Ok(());
+    }
+    let is_plain = match &operation.node.selection_set.node.items[..] {
+        [selection] => matches!(&selection.node, Selection::Field(field)
+            if field.node.directives.is_empty() && field.node.name.node != "__typename"),
+        _ => false,
+    };
+    let message = "A subscription has one field at its root, without a fragment or a directive.";
+    if is_plain { Ok(()) } else { Err(invalid(message.to_owned(), operation.pos)) }
 }
 
 #[derive(Clone, Copy, Default)]

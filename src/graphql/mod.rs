@@ -213,6 +213,7 @@ impl Api {
         let complexity = cost::check_cost(document, &variables, full)?;
         cost::check_mutation_keys(document)?;
         hidden::check_hidden(document, &variables, full, self.shapes.of(caller.role()))?;
+        cost::check_subscription_root(operation)?;
         check_variables(operation, &variables)?;
         let kind = operation.node.ty;
         Ok(Prepared { caller, hash, known, is_new, operation_name, variables, kind, complexity })

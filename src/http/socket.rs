@@ -2,7 +2,7 @@
 //! protocol and its close codes are those of the npm package graphql-ws (its `PROTOCOL.md`).
 //!
 //! A socket has one key, and what it asks passes the same door as every request: `Api::prepare`, the rate
-//! limit, and a place for what is executed. It is closed when its key ends or its account is not ACTIVE.
+//! limit, for each event too, and a place for a query or a mutation. It is closed when its key ends or its account is not ACTIVE.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -16,10 +16,9 @@ use futures_util::{StreamExt as _, stream::BoxStream};
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
-    time::{Instant, interval, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
-use uuid::Uuid;
 
 use super::{
     REQUEST_DEADLINE, Shared,
@@ -131,7 +130,8 @@ async fn greet(
             None | Some(Incoming::Complete(_)) => {}
             Some(Incoming::Init(payload)) => break payload,
             Some(Incoming::Ping) => {
-                socket.send(text(&json!({ "type": "pong" }))).await.map_err(|_| None)?;
+                let pong = socket.send(text(&json!({ "type": "pong" })));
+                timeout_at(until, pong).await.map_err(|_| None)?.map_err(|_| None)?;
             }
             Some(Incoming::Subscribe { .. }) => return Err(Some(UNAUTHORIZED)),
         }
@@ -144,10 +144,13 @@ async fn greet(
         _ => None,
     };
     let found = async {
-        let caller = identify_peer(shared, opening.peer, key).await.map_err(|refused| {
-            let is_unavailable = code_of(&refused) == Some(Code::Unavailable);
-            if is_unavailable { TRY_AGAIN } else { FORBIDDEN }
-        })?;
+        let caller =
+            identify_peer(shared, opening.peer, key).await.map_err(|refused| {
+                match code_of(&refused) {
+                    Some(Code::Unavailable | Code::RateLimited) => TRY_AGAIN,
+                    _ => FORBIDDEN,
+                }
+            })?;
         match watch::watch(&shared.app, &caller).await {
             Ok(ended) => ended.map(|ended| (caller, ended)).ok_or(FORBIDDEN),
             Err(fault) => {
@@ -158,7 +161,8 @@ async fn greet(
     };
     let until = Instant::now() + REQUEST_DEADLINE;
     let found = timeout_at(until, found).await.unwrap_or(Err(TRY_AGAIN)).map_err(Some)?;
-    socket.send(text(&json!({ "type": "connection_ack" }))).await.map_err(|_| None)?;
+    let ack = socket.send(text(&json!({ "type": "connection_ack" })));
+    timeout(SEND_DEADLINE, ack).await.map_err(|_| None)?.map_err(|_| None)?;
     Ok(found)
 }
 
@@ -212,9 +216,12 @@ fn text(message: &Value) -> Message {
 }
 
 /// What an operation has to say.
-enum Said {
-    Next(String, Box<Answer>),
-    Complete(String),
+struct Said {
+    id: String,
+    /// The operation's own number, for a client may use an id again.
+    number: u64,
+    /// `None`: that was all.
+    answer: Option<Answer>,
 }
 
 /// A socket whose key is known.
@@ -222,8 +229,9 @@ struct Connection {
     shared: Shared,
     caller: Caller,
     request_id: String,
-    /// What is under way; an operation ends when its guard is dropped.
-    operations: HashMap<String, DropGuard>,
+    /// What is under way, by id, with its number; an operation ends when its guard is dropped.
+    operations: HashMap<String, (u64, DropGuard)>,
+    begun: u64,
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
 }
@@ -231,7 +239,7 @@ struct Connection {
 impl Connection {
     fn new(shared: Shared, caller: Caller, request_id: String) -> Self {
         let (say, said) = mpsc::channel(OUTGOING_MAX);
-        Self { shared, caller, request_id, operations: HashMap::new(), say, said }
+        Self { shared, caller, request_id, operations: HashMap::new(), begun: 0, say, said }
     }
 
     /// Answers until one of both ends it, and says why if it is the server.
@@ -241,6 +249,8 @@ impl Connection {
         ended: &CancellationToken,
     ) -> Option<Close> {
         let mut pings = interval(PING_EVERY);
+        // A late look asks once, and then gives the client its time.
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.tick().await;
         let mut was_heard = true;
         let stop = self.shared.stop.clone();
@@ -299,23 +309,19 @@ impl Connection {
 
     /// What is to be sent of what an operation said; nothing of one that the client has ended.
     fn message_of(&mut self, said: Said) -> Option<Value> {
-        let (id, message) = match said {
-            Said::Next(id, answer) => match *answer {
-                Answer::Executed(response) => {
-                    let message = json!({ "id": id, "type": "next", "payload": response });
-                    return self.operations.contains_key(&id).then_some(message);
-                }
-                Answer::Refused(errors) => {
-                    let message = json!({ "id": id, "type": "error", "payload": errors });
-                    (id, message)
-                }
-            },
-            Said::Complete(id) => {
-                let message = json!({ "id": id, "type": "complete" });
-                (id, message)
+        let Said { id, number, answer } = said;
+        self.operations.get(&id).filter(|(known, _)| *known == number)?;
+        let message = match answer {
+            Some(Answer::Executed(response)) => {
+                return Some(json!({ "id": id, "type": "next", "payload": response }));
             }
+            Some(Answer::Refused(errors)) => {
+                json!({ "id": id, "type": "error", "payload": errors })
+            }
+            None => json!({ "id": id, "type": "complete" }),
         };
-        self.operations.remove(&id).map(|_| message)
+        self.operations.remove(&id);
+        Some(message)
     }
 
     /// Begins an operation, or says why not. A subscription listens when this returns, so whatever happens
@@ -325,11 +331,12 @@ impl Connection {
         let begun = Instant::now();
         let refused = match self.prepare(payload).await {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
+                let complexity = prepared.complexity();
                 let answers = self.shared.api.subscribe(prepared, self.request_id.clone());
                 match timeout(REQUEST_DEADLINE, answers).await {
                     Ok(Ok(answers)) => {
                         metrics.note_request("subscription", "OK", begun.elapsed());
-                        self.go_on(id, |task, _| task.tell(answers));
+                        self.go_on(id, |task, _| task.tell(complexity, answers));
                         return None;
                     }
                     Ok(Err(refused)) => refused,
@@ -363,13 +370,15 @@ impl Connection {
         F: Future<Output = ()> + Send + 'static,
     {
         let gone = CancellationToken::new();
-        self.operations.insert(id.clone(), gone.clone().drop_guard());
+        self.begun += 1;
+        self.operations.insert(id.clone(), (self.begun, gone.clone().drop_guard()));
         let task = Task {
             shared: self.shared.clone(),
-            team_id: self.caller.team_scope(),
+            caller: self.caller.clone(),
             request_id: self.request_id.clone(),
             say: self.say.clone(),
             id,
+            number: self.begun,
         };
         let performed = perform(task, gone.clone());
         tokio::spawn(async move {
@@ -381,32 +390,41 @@ impl Connection {
 /// One operation of a socket. What it says is heard by nobody once the socket has ended.
 struct Task {
     shared: Shared,
-    team_id: Option<Uuid>,
+    caller: Caller,
     request_id: String,
     say: mpsc::Sender<Said>,
     id: String,
+    number: u64,
 }
 
 impl Task {
-    /// Tells the events of a subscription.
-    async fn tell(self, mut answers: BoxStream<'static, Answer>) {
+    /// Tells the events of a subscription. Each costs what the subscription does; who asks for more than the
+    /// rate limit allows hears of them later.
+    async fn tell(self, complexity: u64, mut answers: BoxStream<'static, Answer>) {
         while let Some(answer) = answers.next().await {
-            let _ = self.say.send(Said::Next(self.id.clone(), Box::new(answer))).await;
+            self.say(Some(answer)).await;
+            while let Err(over) = self.shared.rates.charge(&self.caller, complexity) {
+                sleep(over.wait).await;
+            }
         }
-        let _ = self.say.send(Said::Complete(self.id)).await;
+        self.say(None).await;
     }
 
     /// Executes a query or a mutation.
     async fn perform(self, prepared: Prepared, gone: CancellationToken) {
         let (begun, operation) = (Instant::now(), prepared.kind_name());
         let until = begun + REQUEST_DEADLINE;
-        let answer = match self.shared.places.of(self.team_id).await {
+        let answer = match self.shared.places.of(self.caller.team_scope()).await {
             Some(place) => run(&self.shared, prepared, place, until, gone, &self.request_id).await,
             None => Answer::Refused(vec![unavailable(TOO_BUSY)]),
         };
         let code = first_code(answer.errors());
         self.shared.app.metrics.note_request(operation, code, begun.elapsed());
-        let _ = self.say.send(Said::Next(self.id.clone(), Box::new(answer))).await;
-        let _ = self.say.send(Said::Complete(self.id)).await;
+        self.say(Some(answer)).await;
+        self.say(None).await;
+    }
+
+    async fn say(&self, answer: Option<Answer>) {
+        let _ = self.say.send(Said { id: self.id.clone(), number: self.number, answer }).await;
     }
 }

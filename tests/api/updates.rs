@@ -138,6 +138,15 @@ async fn queries_and_mutations_go_over_the_socket_too(
             "subscription { balanceChanged { balance } messageUpdated { id } }",
             "GRAPHQL_VALIDATION_FAILED",
         ),
+        (
+            "subscription { ...F } fragment F on Subscription { balanceChanged { balance } }",
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
+            "subscription { balanceChanged @include(if: true) { balance } }",
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        ("subscription { __typename }", "GRAPHQL_VALIDATION_FAILED"),
         ("{", "GRAPHQL_PARSE_FAILED"),
         ("mutation { createSubAccount(input: { name: \"x\" }) { plainKey } }", "FORBIDDEN"),
         (ACCOUNTS, "FORBIDDEN"),

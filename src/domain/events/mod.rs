@@ -5,9 +5,10 @@
 //! `PostgreSQL` (`postgres`). Nobody's listening costs a change next to nothing: processes tell each other
 //! which teams they listen to.
 //!
-//! News say where to look, never what is there: who listens reads the rows, as far as it may see them. So
-//! news that are lost or late do no harm beyond their delay. Every two seconds the teams that are listened
-//! to are looked at for changes that nobody told, such as those of the command line.
+//! News say where to look, never what is there: who listens reads the rows, as far as it may see them. Every
+//! two seconds the teams that are listened to are looked at for changes of money and settings that nobody
+//! told, such as those of the command line. A message's change that another process could not tell, because it
+//! did not know yet who listens, is not made up for: its next one is told.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

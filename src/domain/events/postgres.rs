@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, Statement};
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::{Changed, Elsewhere, News, WORD_HOLDS};
-use crate::{App, domain::Fault};
+use crate::{
+    App,
+    domain::{Fault, Unavailable},
+};
 
 const CHANNEL: &str = "tollgate_events";
 /// `PostgreSQL` takes less than 8,000 bytes; an id in quotes and a comma are 39.
@@ -31,6 +34,8 @@ enum Note {
     },
     /// What the process listens to; `None`: too many teams to name.
     Listening(Option<Vec<Uuid>>),
+    /// A process that has just begun to hear asks what the others listen to.
+    Ask,
 }
 
 /// Hears what others tell, and tells them what is listened to here.
@@ -63,7 +68,7 @@ pub async fn tell(app: &App, team_id: Uuid, changed: &Changed) {
     }
 }
 
-/// A letter that is lost is made up for by the net, and by whoever reads the rows next.
+/// A letter that is lost is made up for by the net, as far as money and settings go; of messages it is not.
 async fn send(app: &App, note: Note) {
     let letter = Letter { from: app.events.process, note };
     let text = serde_json::to_string(&letter).expect("ids are plain JSON");
@@ -75,16 +80,12 @@ async fn send(app: &App, note: Note) {
     }
 }
 
-/// Whenever something new is listened to, and often enough that the word does not run out.
+/// Whenever something new is listened to, and often enough that the word does not run out: also that nothing
+/// is, for the letter comes back, and tells that the line is not dead.
 async fn tell_listening(app: &App) {
-    let mut is_listening = false;
     loop {
         let teams = app.events.teams();
-        // The last word is that nothing is listened to any more.
-        if is_listening || !teams.is_empty() {
-            is_listening = !teams.is_empty();
-            send(app, Note::Listening((teams.len() < IDS_MAX).then_some(teams))).await;
-        }
+        send(app, Note::Listening((teams.len() < IDS_MAX).then_some(teams))).await;
         tokio::select! {
             () = app.events.listening.notified() => {}
             () = sleep(WORD_HOLDS / 3) => {}
@@ -102,7 +103,7 @@ async fn hear(app: &App) {
     }
 }
 
-/// Hears until the connection breaks for longer than a moment.
+/// Hears until the connection breaks for longer than a moment, or nothing is heard, not even what is sent here.
 async fn listen(app: &App) -> Result<(), Fault> {
     let mut listener = app.db.listener().await?;
     listener.listen(CHANNEL).await?;
@@ -110,7 +111,10 @@ async fn listen(app: &App) -> Result<(), Fault> {
         // Whatever was told while nobody listened is lost.
         app.events.tell_missed();
         app.events.listening.notify_one();
-        while let Some(notification) = listener.try_recv().await? {
+        send(app, Note::Ask).await;
+        loop {
+            let heard = timeout(WORD_HOLDS, listener.try_recv()).await;
+            let Some(notification) = heard.map_err(|_| Unavailable::Silent)?? else { break };
             match serde_json::from_str::<Letter>(notification.payload()) {
                 Ok(letter) if letter.from == app.events.process => {}
                 Ok(letter) => app.events.take(letter),
@@ -123,6 +127,7 @@ async fn listen(app: &App) -> Result<(), Fault> {
 impl super::Events {
     fn take(&self, letter: Letter) {
         match letter.note {
+            Note::Ask => self.listening.notify_one(),
             Note::Changed { team, accounts } => self.tell_here(team, News::Changed(accounts)),
             Note::Listening(teams) => {
                 let until = Instant::now() + WORD_HOLDS;
