@@ -9,8 +9,6 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use moka::future::Cache;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use crate::{
@@ -22,6 +20,7 @@ mod access;
 mod account;
 mod api_key;
 mod cost;
+mod documents;
 pub mod errors;
 mod hidden;
 mod ledger;
@@ -40,8 +39,10 @@ mod usage;
 mod viewer;
 
 pub use cost::COMPLEXITY_MAX;
+pub use documents::Asked;
 
 use access::Viewpoint;
+use documents::{Documents, Found};
 use errors::{Code, error, one_line, set_code};
 use loaders::Rows;
 use shape::Shape;
@@ -76,28 +77,7 @@ pub struct Api {
     app: Arc<App>,
     schema: TollgateSchema,
     shapes: Arc<Shapes>,
-    /// Documents that passed validation, by the SHA-256 of their text. Limits and roles are checked
-    /// each time.
-    documents: Cache<Hash, Arc<Known>>,
-}
-
-/// The SHA-256 of a query's text.
-pub type Hash = [u8; 32];
-
-/// A parsed document, and how long its text was.
-struct Known {
-    document: ExecutableDocument,
-    /// The same with what `mend` needs of its answer.
-    executed: ExecutableDocument,
-    text_bytes: usize,
-}
-
-/// Bytes that known documents take at most, as estimated.
-const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
-
-/// A parsed document takes many times the bytes of its text.
-fn bytes_of(known: &Known) -> u32 {
-    u32::try_from(8_192 + 64 * known.text_bytes).unwrap_or(u32::MAX)
+    documents: Documents,
 }
 
 struct Shapes {
@@ -120,10 +100,7 @@ pub struct Operation {
 /// A request that may be executed.
 pub struct Prepared {
     caller: Caller,
-    hash: Hash,
-    known: Arc<Known>,
-    /// Whether it is yet to be seen that the document is valid.
-    is_new: bool,
+    found: Found,
     operation_name: Option<String>,
     variables: Variables,
     kind: OperationType,
@@ -149,16 +126,6 @@ impl Prepared {
     pub fn complexity(&self) -> u64 {
         self.complexity
     }
-}
-
-/// How a document is given.
-#[derive(Debug)]
-pub enum Asked {
-    Text(String),
-    /// A persisted query: its text was sent before.
-    Hash(Hash),
-    /// The text of a persisted query, and the hash that it must have.
-    TextOfHash(String, Hash),
 }
 
 /// What a request gets back.
@@ -189,11 +156,7 @@ impl Api {
             main_account: shape_of(&schema, Viewpoint::Role(Role::MainAccount)).await,
             sub_account: shape_of(&schema, Viewpoint::Role(Role::SubAccount)).await,
         };
-        let documents = Cache::builder()
-            .max_capacity(DOCUMENTS_BYTES_MAX)
-            .weigher(|_, known: &Arc<Known>| bytes_of(known))
-            .build();
-        Self { app, schema, shapes: Arc::new(shapes), documents }
+        Self { app, schema, shapes: Arc::new(shapes), documents: Documents::default() }
     }
 
     /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask it.
@@ -203,8 +166,8 @@ impl Api {
         caller: Caller,
         operation: Operation,
     ) -> Result<Prepared, ServerError> {
-        let (hash, known, is_new) = self.find(operation.asked).await?;
-        let document = &known.document;
+        let found = self.documents.find(operation.asked).await?;
+        let document = &found.known.document;
         let Operation { operation_name, mut variables, is_get, .. } = operation;
         let full = &self.shapes.full;
         let operation = find_operation(document, operation_name.as_deref())?;
@@ -216,7 +179,7 @@ impl Api {
         cost::check_subscription_root(operation)?;
         check_variables(operation, &variables)?;
         let kind = operation.node.ty;
-        Ok(Prepared { caller, hash, known, is_new, operation_name, variables, kind, complexity })
+        Ok(Prepared { caller, found, operation_name, variables, kind, complexity })
     }
 
     /// Executes a query or a mutation of a caller who waits as long as its `patience`. `request_id` is what
@@ -263,10 +226,10 @@ impl Api {
     }
 
     fn request(&self, prepared: &Prepared) -> Request {
-        let Prepared { caller, known, operation_name, variables, .. } = prepared;
+        let Prepared { caller, found, operation_name, variables, .. } = prepared;
         let mut request = Request::new("").variables(variables.clone());
         request.operation_name.clone_from(operation_name);
-        request.set_parsed_query(known.executed.clone());
+        request.set_parsed_query(found.known.executed.clone());
         let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone() };
         request
             .data(Viewpoint::Role(caller.role()))
@@ -287,38 +250,19 @@ impl Api {
         if !was_executed {
             return Answer::Refused(response.errors.into_iter().map(invalid).collect());
         }
-        let Prepared { hash, known, is_new, operation_name, variables, .. } = prepared;
-        if *is_new {
-            self.documents.insert(*hash, Arc::clone(known)).await;
-        }
+        let Prepared { found, operation_name, variables, .. } = prepared;
+        self.documents.keep(found).await;
         let operation_name = operation_name.as_deref();
-        mend::mend(&mut response, &known.document, operation_name, variables, &self.shapes.full);
+        mend::mend(
+            &mut response,
+            &found.known.document,
+            operation_name,
+            variables,
+            &self.shapes.full,
+        );
         let settle = |error| errors::settle(error, request_id);
         response.errors = response.errors.into_iter().map(settle).collect();
         Answer::Executed(response)
-    }
-
-    /// The document that is asked for, the hash of its text, and whether it was not known before.
-    async fn find(&self, asked: Asked) -> Result<(Hash, Arc<Known>, bool), ServerError> {
-        let (text, expected) = match asked {
-            Asked::Text(text) => (text, None),
-            Asked::TextOfHash(text, hash) => (text, Some(hash)),
-            Asked::Hash(hash) => {
-                // Clients know these words as they stand.
-                let unknown = || error(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
-                let known = self.documents.get(&hash).await.ok_or_else(unknown)?;
-                return Ok((hash, known, false));
-            }
-        };
-        let hash = Sha256::digest(&text).into();
-        if expected.is_some_and(|expected| expected != hash) {
-            let message = "The sha256Hash of persistedQuery is not that of the query.";
-            return Err(error(Code::BadUserInput, message));
-        }
-        match self.documents.get(&hash).await {
-            Some(known) => Ok((hash, known, false)),
-            None => Ok((hash, Arc::new(read(&text)?), true)),
-        }
     }
 }
 
@@ -350,33 +294,6 @@ async fn shape_of(schema: &TollgateSchema, viewpoint: Viewpoint) -> Shape {
     let answer = schema.execute(Request::new(shape::INTROSPECTION).data(viewpoint)).await;
     let answer = answer.data.into_json().expect("introspection is plain JSON");
     Shape::read(answer).expect("introspection answers what was asked")
-}
-
-/// Reads a document that is not too long.
-fn read(text: &str) -> Result<Known, ServerError> {
-    let too_large =
-        |what, max| Err(error(Code::QueryTooLarge, format!("A query has at most {max} {what}.")));
-    if text.chars().count() > cost::QUERY_CHARS_MAX {
-        return too_large("characters", cost::QUERY_CHARS_MAX);
-    }
-    if tokens::count(text) > cost::TOKENS_MAX {
-        return too_large("tokens", cost::TOKENS_MAX);
-    }
-    match async_graphql::parser::parse_query(text) {
-        Ok(document) => {
-            let mut executed = document.clone();
-            mend::keep_objects(&mut executed);
-            Ok(Known { document, executed, text_bytes: text.len() })
-        }
-        Err(failure) => Err(parse_failure(&failure.into())),
-    }
-}
-
-/// The parser's errors draw pictures and echo the query; one line with a position is enough.
-fn parse_failure(failure: &ServerError) -> ServerError {
-    let mut refused = error(Code::GraphqlParseFailed, "The query is not written in GraphQL.");
-    refused.locations.clone_from(&failure.locations);
-    refused
 }
 
 fn invalid(mut failure: ServerError) -> ServerError {

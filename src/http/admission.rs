@@ -19,13 +19,13 @@ use uuid::Uuid;
 use super::{Shared, answer::too_busy, negotiation::negotiate};
 
 /// Requests that are worked on at once at most.
-pub const PLACES_MAX: usize = 768;
+const PLACES_MAX: usize = 768;
 /// Of these, requests of one team at most, so that a team whose requests hang leaves room for others.
 pub const PLACES_OF_TEAM_MAX: usize = PLACES_MAX / 2;
 /// Requests that are held at once at most, those that wait for a place among them.
-pub const HELD_MAX: usize = 4_096;
+const HELD_MAX: usize = 4_096;
 /// Of these, requests of one team at most.
-pub const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
+const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 /// How long a request waits for a place: what comes later would hardly be in time.
 const PLACE_PATIENCE: Duration = Duration::from_secs(2);
 /// Who is refused and asks again at once does not take the processor from those who are served.

@@ -39,12 +39,12 @@ mod peers;
 mod rate;
 mod request;
 mod socket;
+mod socket_message;
 
-pub use admission::{HELD_OF_TEAM_MAX, PLACES_OF_TEAM_MAX};
+pub use admission::PLACES_OF_TEAM_MAX;
 pub use graphql::REQUEST_DEADLINE;
 pub use peers::FAILURES_MAX;
 pub use request::BODY_BYTES_MAX;
-pub use socket::{INIT_DEADLINE, OPERATIONS_MAX, PROTOCOL};
 
 use admission::Places;
 use log::REQUEST_ID;

@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 use async_graphql::{ServerError, parser::types::OperationType};
 use axum::{
     body::Bytes,
-    extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
+    extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
     response::Response,
 };
 use futures_util::{StreamExt as _, stream::BoxStream};
@@ -26,6 +26,10 @@ use super::{
     graphql::{bearer_in, identify_peer, run},
     negotiation::MediaType,
     request::{BODY_BYTES_MAX, operation},
+    socket_message::{
+        Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, INIT_TIMEOUT, Incoming, SECOND_INIT, TRY_AGAIN,
+        UNAUTHORIZED, read,
+    },
 };
 use crate::{
     domain::{caller::Caller, watch},
@@ -36,36 +40,19 @@ use crate::{
 };
 
 /// The sub-protocol.
-pub const PROTOCOL: &str = "graphql-transport-ws";
+const PROTOCOL: &str = "graphql-transport-ws";
 /// Sockets of this process at most.
 pub const SOCKETS_MAX: usize = 4_096;
 /// Operations that one socket has under way at most.
-pub const OPERATIONS_MAX: usize = 50;
+const OPERATIONS_MAX: usize = 50;
 /// How long a socket may take to say who it is.
-pub const INIT_DEADLINE: Duration = Duration::from_secs(3);
+const INIT_DEADLINE: Duration = Duration::from_secs(3);
 /// How often a silent client is asked whether it is there, and given up if it was not heard since.
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// Messages that wait to be sent; what makes more waits.
 const OUTGOING_MAX: usize = 32;
 /// How long a client may take to receive a message.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
-/// Characters of an operation's id at most.
-const ID_CHARS_MAX: usize = 128;
-
-/// Why a socket is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Close(u16, &'static str);
-
-const BAD_MESSAGE: Close = Close(4400, "Invalid message received");
-const UNAUTHORIZED: Close = Close(4401, "Unauthorized");
-const FORBIDDEN: Close = Close(4403, "Forbidden");
-const INIT_TIMEOUT: Close = Close(4408, "Connection initialisation timeout");
-const ID_TAKEN: Close = Close(4409, "Subscriber for this id already exists");
-const SECOND_INIT: Close = Close(4429, "Too many initialisation requests");
-const GOING_AWAY: Close = Close(close_code::AWAY, "The server stops");
-const TOO_LARGE: Close = Close(close_code::SIZE, "The message is too large");
-const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
-
 /// Who opens a socket.
 pub struct Opening {
     /// The key of the request's header: it counts if the client names no other.
@@ -164,51 +151,6 @@ async fn greet(
     let ack = socket.send(text(&json!({ "type": "connection_ack" })));
     timeout(SEND_DEADLINE, ack).await.map_err(|_| None)?.map_err(|_| None)?;
     Ok(found)
-}
-
-/// A message of the client.
-#[derive(Debug)]
-enum Incoming {
-    Init(Map<String, Value>),
-    Ping,
-    Subscribe { id: String, payload: Map<String, Value> },
-    Complete(String),
-}
-
-/// Reads what was received: `None` for what needs no answer, an error where the socket is to be closed.
-fn read(received: Option<Result<Message, axum::Error>>) -> Result<Option<Incoming>, Option<Close>> {
-    let text = match received {
-        Some(Ok(Message::Text(text))) => text,
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(None),
-        Some(Ok(Message::Binary(_))) => return Err(Some(BAD_MESSAGE)),
-        Some(Ok(Message::Close(_))) | None => return Err(None),
-        Some(Err(failure)) => {
-            let is_too_large = failure.to_string().contains("too long");
-            return Err(is_too_large.then_some(TOO_LARGE));
-        }
-    };
-    let Ok(Value::Object(mut message)) = serde_json::from_str(&text) else {
-        return Err(Some(BAD_MESSAGE));
-    };
-    let id = match message.remove("id") {
-        Some(Value::String(id)) if !id.is_empty() && id.chars().count() <= ID_CHARS_MAX => Some(id),
-        None => None,
-        Some(_) => return Err(Some(BAD_MESSAGE)),
-    };
-    let payload = match message.remove("payload") {
-        None | Some(Value::Null) => None,
-        Some(Value::Object(payload)) => Some(payload),
-        Some(_) => return Err(Some(BAD_MESSAGE)),
-    };
-    let kind = message.get("type").and_then(Value::as_str).unwrap_or_default();
-    match (kind, id, payload) {
-        ("connection_init", _, payload) => Ok(Some(Incoming::Init(payload.unwrap_or_default()))),
-        ("ping", ..) => Ok(Some(Incoming::Ping)),
-        ("pong", ..) => Ok(None),
-        ("subscribe", Some(id), Some(payload)) => Ok(Some(Incoming::Subscribe { id, payload })),
-        ("complete", Some(id), _) => Ok(Some(Incoming::Complete(id))),
-        _ => Err(Some(BAD_MESSAGE)),
-    }
 }
 
 fn text(message: &Value) -> Message {

@@ -1,0 +1,122 @@
+//! Documents: read once, and kept by the SHA-256 of their text once they are known to be valid. Limits and
+//! roles are checked each time. Persisted queries, as Apollo's clients ask them, are found among them.
+
+use std::sync::Arc;
+
+use async_graphql::{ServerError, parser::types::ExecutableDocument};
+use moka::future::Cache;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    cost,
+    errors::{Code, error},
+    mend, tokens,
+};
+
+/// Bytes that known documents take at most, as estimated.
+const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// The SHA-256 of a query's text.
+type Hash = [u8; 32];
+
+/// How a document is given.
+#[derive(Debug)]
+pub enum Asked {
+    Text(String),
+    /// A persisted query: its text was sent before.
+    Hash(Hash),
+    /// The text of a persisted query, and the hash that it must have.
+    TextOfHash(String, Hash),
+}
+
+/// A parsed document, and how long its text was.
+pub struct Known {
+    pub document: ExecutableDocument,
+    /// The same with what `mend` needs of its answer.
+    pub executed: ExecutableDocument,
+    text_bytes: usize,
+}
+
+/// The document that was asked for.
+pub struct Found {
+    hash: Hash,
+    pub known: Arc<Known>,
+    /// Whether it is yet to be seen that the document is valid.
+    is_new: bool,
+}
+
+/// Documents that passed validation.
+#[derive(Clone)]
+pub struct Documents(Cache<Hash, Arc<Known>>);
+
+impl Default for Documents {
+    fn default() -> Self {
+        let documents = Cache::builder().max_capacity(DOCUMENTS_BYTES_MAX);
+        Self(documents.weigher(|_, known: &Arc<Known>| bytes_of(known)).build())
+    }
+}
+
+impl Documents {
+    /// The document that is asked for, read now if it is not known.
+    pub async fn find(&self, asked: Asked) -> Result<Found, ServerError> {
+        let (text, expected) = match asked {
+            Asked::Text(text) => (text, None),
+            Asked::TextOfHash(text, hash) => (text, Some(hash)),
+            Asked::Hash(hash) => {
+                // Clients know these words as they stand.
+                let unknown = || error(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
+                let known = self.0.get(&hash).await.ok_or_else(unknown)?;
+                return Ok(Found { hash, known, is_new: false });
+            }
+        };
+        let hash = Sha256::digest(&text).into();
+        if expected.is_some_and(|expected| expected != hash) {
+            let message = "The sha256Hash of persistedQuery is not that of the query.";
+            return Err(error(Code::BadUserInput, message));
+        }
+        match self.0.get(&hash).await {
+            Some(known) => Ok(Found { hash, known, is_new: false }),
+            None => Ok(Found { hash, known: Arc::new(read(&text)?), is_new: true }),
+        }
+    }
+
+    /// Keeps a document that proved to be valid.
+    pub async fn keep(&self, found: &Found) {
+        // A subscription proves it with each event.
+        if found.is_new && !self.0.contains_key(&found.hash) {
+            self.0.insert(found.hash, Arc::clone(&found.known)).await;
+        }
+    }
+}
+
+/// Reads a document that is not too long.
+fn read(text: &str) -> Result<Known, ServerError> {
+    let too_large =
+        |what, max| Err(error(Code::QueryTooLarge, format!("A query has at most {max} {what}.")));
+    if text.chars().count() > cost::QUERY_CHARS_MAX {
+        return too_large("characters", cost::QUERY_CHARS_MAX);
+    }
+    if tokens::count(text) > cost::TOKENS_MAX {
+        return too_large("tokens", cost::TOKENS_MAX);
+    }
+    match async_graphql::parser::parse_query(text) {
+        Ok(document) => {
+            let mut executed = document.clone();
+            mend::keep_objects(&mut executed);
+            Ok(Known { document, executed, text_bytes: text.len() })
+        }
+        Err(failure) => Err(parse_failure(&failure.into())),
+    }
+}
+
+/// The parser's errors draw pictures and echo the query; one line with a position is enough.
+fn parse_failure(failure: &ServerError) -> ServerError {
+    let mut refused = error(Code::GraphqlParseFailed, "The query is not written in GraphQL.");
+    refused.locations.clone_from(&failure.locations);
+    refused
+}
+
+/// A parsed document takes many times the bytes of its text.
+fn bytes_of(known: &Known) -> u32 {
+    u32::try_from(8_192 + 64 * known.text_bytes).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,68 @@
+//! What a client says on a socket, and how a socket is closed, as `graphql-transport-ws` has them.
+
+use axum::extract::ws::{Message, close_code};
+use serde_json::{Map, Value};
+
+/// Characters of an operation's id at most.
+const ID_CHARS_MAX: usize = 128;
+
+/// Why a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close(pub u16, pub &'static str);
+
+const BAD_MESSAGE: Close = Close(4400, "Invalid message received");
+pub const UNAUTHORIZED: Close = Close(4401, "Unauthorized");
+pub const FORBIDDEN: Close = Close(4403, "Forbidden");
+pub const INIT_TIMEOUT: Close = Close(4408, "Connection initialisation timeout");
+pub const ID_TAKEN: Close = Close(4409, "Subscriber for this id already exists");
+pub const SECOND_INIT: Close = Close(4429, "Too many initialisation requests");
+pub const GOING_AWAY: Close = Close(close_code::AWAY, "The server stops");
+const TOO_LARGE: Close = Close(close_code::SIZE, "The message is too large");
+pub const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
+
+/// A message of the client.
+#[derive(Debug)]
+pub enum Incoming {
+    Init(Map<String, Value>),
+    Ping,
+    Subscribe { id: String, payload: Map<String, Value> },
+    Complete(String),
+}
+
+/// Reads what was received: `None` for what needs no answer, an error where the socket is to be closed.
+pub fn read(
+    received: Option<Result<Message, axum::Error>>,
+) -> Result<Option<Incoming>, Option<Close>> {
+    let text = match received {
+        Some(Ok(Message::Text(text))) => text,
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(None),
+        Some(Ok(Message::Binary(_))) => return Err(Some(BAD_MESSAGE)),
+        Some(Ok(Message::Close(_))) | None => return Err(None),
+        Some(Err(failure)) => {
+            let is_too_large = failure.to_string().contains("too long");
+            return Err(is_too_large.then_some(TOO_LARGE));
+        }
+    };
+    let Ok(Value::Object(mut message)) = serde_json::from_str(&text) else {
+        return Err(Some(BAD_MESSAGE));
+    };
+    let id = match message.remove("id") {
+        Some(Value::String(id)) if !id.is_empty() && id.chars().count() <= ID_CHARS_MAX => Some(id),
+        None => None,
+        Some(_) => return Err(Some(BAD_MESSAGE)),
+    };
+    let payload = match message.remove("payload") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(payload)) => Some(payload),
+        Some(_) => return Err(Some(BAD_MESSAGE)),
+    };
+    let kind = message.get("type").and_then(Value::as_str).unwrap_or_default();
+    match (kind, id, payload) {
+        ("connection_init", _, payload) => Ok(Some(Incoming::Init(payload.unwrap_or_default()))),
+        ("ping", ..) => Ok(Some(Incoming::Ping)),
+        ("pong", ..) => Ok(None),
+        ("subscribe", Some(id), Some(payload)) => Ok(Some(Incoming::Subscribe { id, payload })),
+        ("complete", Some(id), _) => Ok(Some(Incoming::Complete(id))),
+        _ => Err(Some(BAD_MESSAGE)),
+    }
+}
