@@ -1,5 +1,5 @@
--- wrk: posts the body in the file of the second argument with the keys in the file of the first, one
--- after another; each thread begins elsewhere. Prints the latencies in microseconds as JSON.
+-- wrk: posts each body, a line in the file of the second argument, with each key in the file of the first,
+-- one after another; each thread begins elsewhere. Prints the latencies in microseconds as JSON.
 local threads = 0
 
 function setup(thread)
@@ -8,11 +8,12 @@ function setup(thread)
 end
 
 function init(args)
-  local body = assert(io.open(args[2])):read("*a")
   requests = {}
-  for key in io.lines(args[1]) do
-    local headers = { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. key }
-    requests[#requests + 1] = wrk.format("POST", "/graphql", headers, body)
+  for body in io.lines(args[2]) do
+    for key in io.lines(args[1]) do
+      local headers = { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. key }
+      requests[#requests + 1] = wrk.format("POST", "/graphql", headers, body)
+    end
   end
   at = offset
 end

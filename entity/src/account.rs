@@ -1,6 +1,8 @@
 //! An account of a team: its one main account, or one of its sub-accounts.
 
-use sea_orm::entity::prelude::*;
+use sea_orm::{
+    DbErr, FromQueryResult, QueryResult, RuntimeErr, entity::prelude::*, sqlx::Row as _,
+};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -50,4 +52,55 @@ impl Entity {
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
+}
+
+/// A row of [`Model`]'s columns in their order, read cell by cell by place. sea-orm looks up a name for each
+/// cell and writes a text for each NULL, which is a tenth of what a page of 50 costs.
+pub struct ListedRow(Model);
+
+impl From<ListedRow> for Model {
+    fn from(row: ListedRow) -> Self {
+        row.0
+    }
+}
+
+impl FromQueryResult for ListedRow {
+    fn from_query_result(result: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
+        // The two databases have row types of their own, with the same cells.
+        macro_rules! read {
+            ($row:expr) => {{
+                let (row, mut place) = ($row, 0..);
+                let mut next = || place.next().expect("numbers do not end");
+                let status = |text: String| AccountStatus::try_from_value(&text);
+                Model {
+                    id: row.try_get(next()).map_err(unread)?,
+                    team_id: row.try_get(next()).map_err(unread)?,
+                    is_sub_account: row.try_get(next()).map_err(unread)?,
+                    name: row.try_get(next()).map_err(unread)?,
+                    status: row.try_get(next()).map_err(unread).and_then(status)?,
+                    status_reason: row.try_get(next()).map_err(unread)?,
+                    status_changed_at: row.try_get(next()).map_err(unread)?,
+                    credit_limit_micros: row.try_get(next()).map_err(unread)?,
+                    total_spent_micros: row.try_get(next()).map_err(unread)?,
+                    external_id: row.try_get(next()).map_err(unread)?,
+                    metadata: row.try_get(next()).map_err(unread)?,
+                    team_balance_visible: row.try_get(next()).map_err(unread)?,
+                    search_text: row.try_get(next()).map_err(unread)?,
+                    created_at: row.try_get(next()).map_err(unread)?,
+                    updated_at: row.try_get(next()).map_err(unread)?,
+                }
+            }};
+        }
+        if let Some(row) = result.try_as_pg_row() {
+            Ok(Self(read!(row)))
+        } else if let Some(row) = result.try_as_sqlite_row() {
+            Ok(Self(read!(row)))
+        } else {
+            Model::from_query_result(result, prefix).map(Self)
+        }
+    }
+}
+
+fn unread(error: sea_orm::sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }

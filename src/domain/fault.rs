@@ -10,6 +10,11 @@ pub enum Fault {
     /// An argument that no rule of the action judges, such as a page size or a cursor.
     #[error("{0}")]
     BadInput(Cow<'static, str>),
+    /// The answer would hold more text than one answer may.
+    #[error(
+        "The answer has too much text: ask for smaller pages, or for the texts of fewer messages."
+    )]
+    TooMuchText,
     /// The caller's role does not allow this; the text says what would.
     #[error("{0}")]
     Forbidden(&'static str),

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use entity::message::{self, Channel, MessageStatus};
-use sea_orm::{ColumnTrait, QueryFilter, sea_query::Expr};
+use futures_util::TryStreamExt as _;
+use sea_orm::{ColumnTrait, Order, QueryFilter, Select, sea_query::Expr};
 use uuid::Uuid;
 
 use super::{
     Fault,
     caller::AccountCaller,
-    page::{Page, PageArgs},
+    page::{Page, PageArgs, Position},
     recipient,
+    room::Room,
     validate::may_be_stored,
 };
 use crate::App;
@@ -47,6 +49,7 @@ pub async fn list(
     caller: &AccountCaller,
     filter: &MessageFilter,
     page: &PageArgs,
+    room: &Room,
 ) -> Result<Page<message::Model>, Fault> {
     let keyset = page.keyset("messages")?;
     let mut select = message::Entity::owned_by(caller.account_id, caller.environment)
@@ -63,7 +66,10 @@ pub async fn list(
         let is_to = message::Column::Recipient.eq(&address);
         select = select.filter(if may_be_stored(&address) { is_to } else { Expr::cust("1 = 0") });
     }
-    keyset.newest_first(&app.db.read, select, message::Column::Id, |row| row.id).await
+    let total = keyset.total(&app.db.read, &select).await?;
+    let select = keyset.slice(select, &Order::Desc, None, message::Column::Id)?;
+    let rows = read(app, select, room).await?;
+    Ok(keyset.page(rows, total, |row| Position { key: String::new(), id: row.id }))
 }
 
 /// The caller's messages with these ids.
@@ -71,10 +77,25 @@ pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
     ids: &[Uuid],
+    room: &Room,
 ) -> Result<HashMap<Uuid, message::Model>, Fault> {
-    let rows = message::Entity::owned_by(caller.account_id, caller.environment)
-        .filter(message::Column::Id.is_in(ids.iter().copied()))
-        .all(&app.db.read)
-        .await?;
+    let select = message::Entity::owned_by(caller.account_id, caller.environment)
+        .filter(message::Column::Id.is_in(ids.iter().copied()));
+    let rows = read(app, select, room).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Reads messages row by row, as far as there is room for their texts.
+async fn read(
+    app: &App,
+    select: Select<message::Entity>,
+    room: &Room,
+) -> Result<Vec<message::Model>, Fault> {
+    let mut found = select.stream(&app.db.read).await?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.try_next().await? {
+        room.take(row.text.len())?;
+        rows.push(row);
+    }
+    Ok(rows)
 }

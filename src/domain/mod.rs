@@ -28,6 +28,7 @@ pub mod plain_key;
 pub mod price;
 pub mod price_import;
 pub mod recipient;
+pub mod room;
 pub mod segments;
 pub mod sub_account;
 pub mod sub_account_list;

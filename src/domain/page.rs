@@ -6,8 +6,8 @@ use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseConnection, EntityTrait, ExprTrait, Order, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, Condition, DatabaseConnection, EntityTrait, ExprTrait, FromQueryResult, Order,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use uuid::Uuid;
 
@@ -214,6 +214,35 @@ impl Keyset {
         Page { rows, has_previous, has_next, total }
     }
 
+    /// How many rows `select` has, if that was asked for.
+    pub async fn total<E>(
+        &self,
+        db: &DatabaseConnection,
+        select: &Select<E>,
+    ) -> Result<Option<u64>, Fault>
+    where
+        E: EntityTrait,
+        E::Model: Send + Sync,
+    {
+        Ok(if self.with_total { Some(select.clone().count(db).await?) } else { None })
+    }
+
+    /// The rows of `select` that the page needs, in [`Keyset::reading_order`].
+    pub fn slice<E: EntityTrait>(
+        &self,
+        select: Select<E>,
+        order: &Order,
+        key: Option<&OrderKey<E>>,
+        id: E::Column,
+    ) -> Result<Select<E>, Fault> {
+        let reading = self.reading_order(order);
+        let mut select = select.filter(self.bounds(order, key, id)?);
+        if let Some(key) = key {
+            select = select.order_by(key.column, reading.clone());
+        }
+        Ok(select.order_by(id, reading).limit(self.limit + 1))
+    }
+
     /// Reads one page of `select`, newest first: by id, which is ordered by time.
     pub async fn newest_first<E>(
         &self,
@@ -226,11 +255,11 @@ impl Keyset {
         E: EntityTrait,
         E::Model: Send + Sync,
     {
-        self.read(db, select, Order::Desc, None, id, id_of).await
+        self.read::<E, E::Model>(db, select, Order::Desc, None, id, id_of).await
     }
 
-    /// Reads one page of `select` in the order of a key column and then the id.
-    pub async fn read<E>(
+    /// Reads one page of `select`, as rows `R`, in the order of a key column and then the id.
+    pub async fn read<E, R>(
         &self,
         db: &DatabaseConnection,
         select: Select<E>,
@@ -241,16 +270,12 @@ impl Keyset {
     ) -> Result<Page<E::Model>, Fault>
     where
         E: EntityTrait,
-        E::Model: Send + Sync,
+        E::Model: Send + Sync + From<R>,
+        R: FromQueryResult + Send + Sync,
     {
-        let total = if self.with_total { Some(select.clone().count(db).await?) } else { None };
-        let bounds = self.bounds(&order, key.as_ref(), id)?;
-        let reading = self.reading_order(&order);
-        let mut select = select.filter(bounds);
-        if let Some(key) = &key {
-            select = select.order_by(key.column, reading.clone());
-        }
-        let rows = select.order_by(id, reading).limit(self.limit + 1).all(db).await?;
+        let total = self.total(db, &select).await?;
+        let select = self.slice(select, &order, key.as_ref(), id)?.into_model::<R>();
+        let rows = select.all(db).await?.into_iter().map(E::Model::from).collect();
         Ok(self.page(rows, total, |row| Position {
             key: key.as_ref().map(|key| (key.of)(row)).unwrap_or_default(),
             id: id_of(row),

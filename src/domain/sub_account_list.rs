@@ -64,7 +64,16 @@ pub async fn list(
             value: |key| key.parse::<i64>().ok().map(Into::into),
         }),
     };
-    keyset.read(&app.db.read, select, order, key, account::Column::Id, |row| row.id).await
+    keyset
+        .read::<_, account::ListedRow>(
+            &app.db.read,
+            select,
+            order,
+            key,
+            account::Column::Id,
+            |row| row.id,
+        )
+        .await
 }
 
 /// A cursor belongs to one order.

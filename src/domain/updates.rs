@@ -18,11 +18,12 @@ use super::{
     caller::{AccountCaller, MainCaller},
     events::News,
     message_list,
+    room::Room,
 };
 use crate::{App, db::has_id};
 
 /// Rows that are read at once.
-const READ_MAX: usize = 100;
+const READ_MAX: usize = 25;
 /// Of the messages of an account, how many of the newest are looked at when news were missed.
 const NEWEST: u64 = 1_000;
 /// How far the clocks of several processes may lie apart.
@@ -64,7 +65,7 @@ pub fn messages(
 ) -> impl Stream<Item = message::Model> {
     let mut news = app.events.listen(caller.team_id);
     stream! {
-        let mut heard_until = app.clock.now();
+        let (mut heard_until, room) = (app.clock.now(), Room::endless());
         loop {
             let heard = news.next().await;
             let now = app.clock.now();
@@ -82,7 +83,7 @@ pub fn messages(
             let wanted: Vec<Uuid> =
                 changed.into_iter().filter(|id| only.is_none_or(|only| only == *id)).collect();
             for ids in wanted.chunks(READ_MAX) {
-                let mut rows = steadily(|| message_list::find_many(&app, &caller, ids)).await;
+                let mut rows = steadily(|| message_list::find_many(&app, &caller, ids, &room)).await;
                 for id in ids {
                     if let Some(row) = rows.remove(id) {
                         yield row;

@@ -12,6 +12,7 @@ use crate::{
     domain::{
         Fault,
         caller::{AccountCaller, Caller},
+        room::Room,
     },
 };
 
@@ -89,6 +90,8 @@ pub trait Ask {
     fn account(&self) -> Result<AccountCaller>;
     /// Rows by id, batched over the request.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
+    /// What is left of what the request may hold.
+    fn room(&self) -> Result<&Room>;
 }
 
 impl Ask for Context<'_> {
@@ -106,5 +109,9 @@ impl Ask for Context<'_> {
 
     fn rows(&self) -> Result<&DataLoader<Rows>> {
         self.data::<DataLoader<Rows>>()
+    }
+
+    fn room(&self) -> Result<&Room> {
+        Ok(&self.rows()?.loader().room)
     }
 }

@@ -136,8 +136,8 @@ impl Account {
 
     /// Your own data about the sub-account, at most 16 KiB of JSON. Main-account keys only.
     #[graphql(guard = "Needs::Main", visible = "access::main")]
-    async fn metadata(&self) -> Result<Option<JsonObject>> {
-        Ok(JsonObject::from_column(self.0.metadata.as_deref())?)
+    async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
+        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.room()?)?)
     }
 
     /// Whether the sub-account's keys see the team's balance. Main-account keys only.

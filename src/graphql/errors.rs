@@ -142,6 +142,7 @@ pub fn retry_after(error: &ServerError) -> Option<u64> {
 fn show(fault: &Fault, request_id: &str) -> (Code, String) {
     match fault {
         Fault::BadInput(_) => (Code::BadUserInput, fault.to_string()),
+        Fault::TooMuchText => (Code::QueryTooLarge, fault.to_string()),
         Fault::Forbidden(_) => (Code::Forbidden, fault.to_string()),
         Fault::KeyRevoked => (Code::Unauthenticated, fault.to_string()),
         Fault::Unavailable(_) => (Code::Unavailable, fault.to_string()),

@@ -16,6 +16,7 @@ use crate::{
         caller::Caller,
         message_list,
         page::{Page, PageArgs},
+        room::Room,
         usage::{DateRange, Usage, UsageDimension},
     },
 };
@@ -24,6 +25,8 @@ use crate::{
 pub struct Rows {
     pub app: Arc<App>,
     pub caller: Caller,
+    /// What is left of what the request may hold.
+    pub room: Room,
 }
 
 /// How often a batch lets the fields of its request go first. A long list is polled in several turns,
@@ -117,7 +120,7 @@ impl Loader<MessageId> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(message_list::find_many(&self.app, &account, &ids).await?, MessageId))
+        Ok(keyed(message_list::find_many(&self.app, &account, &ids, &self.room).await?, MessageId))
     }
 }
 

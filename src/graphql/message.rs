@@ -109,8 +109,9 @@ impl Message {
     }
 
     /// The text. Null once a person's data was erased.
-    async fn text(&self) -> Option<&str> {
-        Some(&self.0.text)
+    async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.room()?.take(self.0.text.len())?;
+        Ok(Some(&self.0.text))
     }
 
     /// How many segments an SMS has; 1 for other channels.
@@ -145,8 +146,8 @@ impl Message {
     }
 
     /// Your own data about it.
-    async fn metadata(&self) -> Result<Option<JsonObject>> {
-        Ok(JsonObject::from_column(self.0.metadata.as_deref())?)
+    async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
+        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.room()?)?)
     }
 
     /// When it was accepted.
@@ -348,7 +349,8 @@ impl MessageQuery {
             created_at: filter.created_at.into(),
         };
         let page = page_args(ctx, first, after, last, before);
-        let found = message_list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
+        let (caller, room) = (ctx.account()?, ctx.room()?);
+        let found = message_list::list(ctx.app()?, &caller, &filter, &page, room).await?;
         Ok(list(found, Message))
     }
 }

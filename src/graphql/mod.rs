@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::{
     App,
-    domain::{billing::Patience, caller::Caller},
+    domain::{billing::Patience, caller::Caller, room::Room},
 };
 
 mod access;
@@ -190,7 +190,7 @@ impl Api {
         patience: Patience,
         request_id: &str,
     ) -> Answer {
-        let request = self.request(&prepared).data(patience);
+        let request = self.request(&prepared, Room::of_request()).data(patience);
         let response = self.schema.execute(request).await;
         self.answer(&prepared, response, request_id).await
     }
@@ -203,7 +203,8 @@ impl Api {
         request_id: String,
     ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
         let listening = Arc::new(Notify::new());
-        let request = self.request(&prepared).data(Listening(Arc::clone(&listening)));
+        let request =
+            self.request(&prepared, Room::endless()).data(Listening(Arc::clone(&listening)));
         let mut responses = self.schema.execute_stream(request);
         tokio::select! {
             biased;
@@ -225,12 +226,12 @@ impl Api {
         Ok(answers.boxed())
     }
 
-    fn request(&self, prepared: &Prepared) -> Request {
+    fn request(&self, prepared: &Prepared, room: Room) -> Request {
         let Prepared { caller, found, operation_name, variables, .. } = prepared;
         let mut request = Request::new("").variables(variables.clone());
         request.operation_name.clone_from(operation_name);
         request.set_parsed_query(found.known.executed.clone());
-        let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone() };
+        let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone(), room };
         request
             .data(Viewpoint::Role(caller.role()))
             .data(DataLoader::new(rows, loaders::spawn))

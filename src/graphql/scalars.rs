@@ -5,7 +5,7 @@ use chrono::{Datelike, NaiveDate, SecondsFormat, Utc};
 use serde_json::Map;
 
 use crate::{
-    domain::Fault,
+    domain::{Fault, room::Room},
     money::{GivenAmount, Micros},
 };
 
@@ -96,13 +96,17 @@ fn has_four_digits(year: i32) -> bool {
     (0..=9999).contains(&year)
 }
 
+/// About how much more room JSON takes once it is read.
+const JSON_GROWTH: usize = 8;
+
 /// GraphQL's `JSONObject`, described there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonObject(pub Map<String, serde_json::Value>);
 
 impl JsonObject {
-    /// A column that holds an object as text.
-    pub fn from_column(text: Option<&str>) -> Result<Option<Self>, Fault> {
+    /// A column that holds an object as text; it takes its share of what the request may hold.
+    pub fn from_column(text: Option<&str>, room: &Room) -> Result<Option<Self>, Fault> {
+        room.take(text.map_or(0, str::len) * JSON_GROWTH)?;
         let read = |text| serde_json::from_str(text).map(Self);
         text.map(read).transpose().map_err(|_| Fault::Broken("stored metadata is a JSON object"))
     }

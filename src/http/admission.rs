@@ -18,18 +18,19 @@ use uuid::Uuid;
 
 use super::{Shared, answer::too_busy, negotiation::negotiate};
 
-/// Requests that are worked on at once at most.
-const PLACES_MAX: usize = 768;
+/// Requests that are worked on at once at most: few, for whoever is refused waits while they have their turn.
+/// A fourth of that keeps two processors busy.
+const PLACES_MAX: usize = 192;
 /// Of these, requests of one team at most, so that a team whose requests hang leaves room for others.
 pub const PLACES_OF_TEAM_MAX: usize = PLACES_MAX / 2;
 /// Requests that are held at once at most, those that wait for a place among them.
-const HELD_MAX: usize = 4_096;
+const HELD_MAX: usize = 6_144;
 /// Of these, requests of one team at most.
 const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 /// How long a request waits for a place: what comes later would hardly be in time.
 const PLACE_PATIENCE: Duration = Duration::from_secs(2);
 /// Who is refused and asks again at once does not take the processor from those who are served.
-const REFUSAL_REST: Duration = Duration::from_millis(20);
+const REFUSAL_REST: Duration = Duration::from_millis(10);
 /// A team that asked nothing for so long has no request left.
 const TEAM_KNOWN_FOR: Duration = Duration::from_mins(10);
 const TEAMS_KNOWN_MAX: u64 = 10_000;

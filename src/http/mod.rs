@@ -10,7 +10,7 @@ use axum::{
     routing::{any, get},
 };
 use ipnet::IpNet;
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use tokio::{net::TcpListener, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 use tower_http::{
@@ -40,6 +40,7 @@ mod rate;
 mod request;
 mod socket;
 mod socket_message;
+mod sockets;
 
 pub use admission::PLACES_OF_TEAM_MAX;
 pub use graphql::REQUEST_DEADLINE;
@@ -50,7 +51,7 @@ use admission::Places;
 use log::REQUEST_ID;
 use peers::Peers;
 use rate::Rates;
-use socket::SOCKETS_MAX;
+use sockets::Sockets;
 
 /// How long a server that is told to stop still lets requests in, so that whoever asks `/readyz` knows first.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -99,7 +100,7 @@ struct Shared {
     app: Arc<App>,
     api: Api,
     places: Arc<Places>,
-    sockets: Arc<Semaphore>,
+    sockets: Arc<Sockets>,
     rates: Arc<Rates>,
     peers: Arc<Peers>,
     /// Cancelled when the server is to stop: it is not ready any more.
@@ -130,7 +131,7 @@ impl Shared {
             api: Api::new(Arc::clone(&app)).await,
             app,
             places: Arc::default(),
-            sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            sockets: Arc::default(),
             rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),
             stop,

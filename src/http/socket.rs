@@ -30,6 +30,7 @@ use super::{
         Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, INIT_TIMEOUT, Incoming, SECOND_INIT, TRY_AGAIN,
         UNAUTHORIZED, read,
     },
+    sockets::TeamSocket,
 };
 use crate::{
     domain::{caller::Caller, watch},
@@ -41,8 +42,6 @@ use crate::{
 
 /// The sub-protocol.
 const PROTOCOL: &str = "graphql-transport-ws";
-/// Sockets of this process at most.
-pub const SOCKETS_MAX: usize = 4_096;
 /// Operations that one socket has under way at most.
 const OPERATIONS_MAX: usize = 50;
 /// How long a socket may take to say who it is.
@@ -68,7 +67,7 @@ pub fn upgrade(shared: Shared, upgrade: WebSocketUpgrade, opening: Opening) -> R
         let message = "The WebSocket must speak graphql-transport-ws.";
         return refuse(MediaType::Json, error(Code::BadUserInput, message));
     }
-    let Ok(place) = Arc::clone(&shared.sockets).try_acquire_owned() else {
+    let Some(place) = shared.sockets.open() else {
         return too_busy(MediaType::Json);
     };
     upgrade
@@ -86,7 +85,7 @@ async fn serve(
     let sockets = shared.app.metrics.sockets.clone();
     sockets.inc();
     let close = match Box::pin(greet(&shared, &mut socket, &opening)).await {
-        Ok((caller, ended)) => {
+        Ok((caller, ended, _of_team)) => {
             let connection = Connection::new(shared, caller, opening.request_id);
             Box::pin(connection.converse(&mut socket, &ended)).await
         }
@@ -100,12 +99,12 @@ async fn serve(
     sockets.dec();
 }
 
-/// Waits for the client to say who it is. The token is cancelled when its key ends.
+/// Waits for the client to say who it is, and finds it a place. The token is cancelled when its key ends.
 async fn greet(
     shared: &Shared,
     socket: &mut WebSocket,
     opening: &Opening,
-) -> Result<(Caller, Arc<CancellationToken>), Option<Close>> {
+) -> Result<(Caller, Arc<CancellationToken>, Option<TeamSocket>), Option<Close>> {
     let until = Instant::now() + INIT_DEADLINE;
     let payload = loop {
         let received = tokio::select! {
@@ -138,8 +137,12 @@ async fn greet(
                     _ => FORBIDDEN,
                 }
             })?;
+        // Who runs the server has no team.
+        let of_team =
+            caller.team_scope().map(|team_id| shared.sockets.of(team_id).ok_or(TRY_AGAIN));
+        let of_team = of_team.transpose()?;
         match watch::watch(&shared.app, &caller).await {
-            Ok(ended) => ended.map(|ended| (caller, ended)).ok_or(FORBIDDEN),
+            Ok(ended) => ended.map(|ended| (caller, ended, of_team)).ok_or(FORBIDDEN),
             Err(fault) => {
                 tracing::error!(%fault, "The key of a socket was not looked up");
                 Err(TRY_AGAIN)

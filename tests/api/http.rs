@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tollgate::http;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, post};
+use crate::harness::{Database, Postgres, Sqlite, TestApp, encoded, get, post};
 
 const QUERY: &str = "{ account { name } }";
 
@@ -403,19 +403,6 @@ async fn health_and_readiness(#[values(Sqlite, Postgres)] database: Database) {
     let request = Request::get("/readyz").body(Body::empty()).expect("a request");
     assert_eq!(t.request(request).await.status, 503);
     t.close().await;
-}
-
-fn get(key: &str, query: &str) -> Request<Body> {
-    Request::get(format!("/graphql?{query}"))
-        .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .header(header::ACCEPT, "application/graphql-response+json")
-        .body(Body::empty())
-        .expect("a request")
-}
-
-/// Percent-encodes what stands in an address.
-fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[rstest]

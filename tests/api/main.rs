@@ -12,6 +12,7 @@ mod delivery;
 mod example;
 mod graphiql;
 mod harness;
+mod hostile;
 mod http;
 mod isolation;
 mod layers;

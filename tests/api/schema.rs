@@ -1,8 +1,10 @@
-//! `schema.graphql` is what the program serves, and all of it is described.
+//! `schema.graphql` is what the program serves, and keeps the rules of a good schema (`lint`).
 
-use std::collections::BTreeSet;
+mod lint;
 
-use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
+use std::path::Path;
+
+use lint::faults;
 
 /// D2, D6: the committed schema is the program's own.
 #[test]
@@ -14,91 +16,142 @@ fn the_committed_schema_is_the_programs_own() {
     );
 }
 
-/// Types, fields, arguments, inputs and enum values all say what they are; custom scalars say where
-/// they are specified; no description speaks of Rust.
 #[test]
-fn everything_is_described() {
-    let document = async_graphql::parser::parse_schema(tollgate::graphql::sdl()).expect("our SDL");
-    let mut missing = BTreeSet::new();
-    let mut described = 0;
-    let mut check = |name: String, text: Option<&str>| {
-        described += 1;
-        let is_sentence = text.is_some_and(|text| {
-            text.trim().ends_with('.') && !text.contains('`') && !text.contains("::")
-        });
-        if !is_sentence {
-            missing.insert(name);
-        }
-    };
-    for definition in &document.definitions {
-        let TypeSystemDefinition::Type(found) = definition else { continue };
-        let found = &found.node;
-        let name = found.name.node.as_str();
-        let text = |text: &Option<async_graphql::Positioned<String>>| {
-            text.as_ref().map(|text| text.node.clone())
-        };
-        check(name.to_owned(), text(&found.description).as_deref());
-        match &found.kind {
-            TypeKind::Object(object) => {
-                for field in &object.fields {
-                    let path = format!("{name}.{}", field.node.name.node);
-                    check(path.clone(), text(&field.node.description).as_deref());
-                    for argument in &field.node.arguments {
-                        let path = format!("{path}({})", argument.node.name.node);
-                        check(path, text(&argument.node.description).as_deref());
-                    }
-                }
-            }
-            TypeKind::InputObject(input) => {
-                for field in &input.fields {
-                    let path = format!("{name}.{}", field.node.name.node);
-                    check(path, text(&field.node.description).as_deref());
-                }
-            }
-            TypeKind::Enum(values) => {
-                for value in &values.values {
-                    let path = format!("{name}.{}", value.node.value.node);
-                    check(path, text(&value.node.description).as_deref());
-                }
-            }
-            TypeKind::Scalar => {
-                let is_specified =
-                    found.directives.iter().any(|found| found.node.name.node == "specifiedBy");
-                assert!(is_specified, "{name} does not say where it is specified");
-            }
-            TypeKind::Interface(_) | TypeKind::Union(_) => {
-                panic!("{name}: the schema has no interfaces and no unions")
-            }
-        }
-    }
-    assert_eq!(missing, BTreeSet::new());
-    assert!(described > 300, "only {described} descriptions were looked at");
+fn the_schema_keeps_all_rules() {
+    assert_eq!(faults(&tollgate::graphql::sdl()), [""; 0]);
 }
 
-/// Payloads: the object is nullable, the errors are not; root mutation fields are nullable.
+/// Each rule finds what breaks it, and that alone.
 #[test]
-fn payloads_are_of_one_form() {
-    let document = async_graphql::parser::parse_schema(tollgate::graphql::sdl()).expect("our SDL");
-    let mut payloads = 0;
-    for definition in &document.definitions {
-        let TypeSystemDefinition::Type(found) = definition else { continue };
-        let TypeKind::Object(object) = &found.node.kind else { continue };
-        let name = found.node.name.node.as_str();
-        if name == "Mutation" {
-            for field in &object.fields {
-                assert!(field.node.ty.node.nullable, "Mutation.{}", field.node.name.node);
-            }
+fn each_rule_bites() {
+    const GOOD: &str = r#"
+"Asks." type Query {
+  "Things." things("How many." first: Int "From." after: String "How many." last: Int "To." before: String): ThingConnection!
+}
+"Does." type Mutation {
+  "Makes." makeThing("What." input: MakeThingInput!): MakeThingPayload
+}
+"A thing." type Thing { "Its id." id: ID! "Whether." isRed: Boolean! "Tags." tags: [String!]! "When." at: Moment }
+"A moment." scalar Moment @specifiedBy(url: "https://example.com")
+"A colour." enum Colour { "Red." RED }
+"A page." type ThingConnection {
+  "Nodes." edges: [ThingEdge!]!
+  "Nodes." nodes: [Thing!]!
+  "Where." pageInfo: PageInfo!
+  "How many." totalCount: Int!
+}
+"A node." type ThingEdge { "Where." cursor: String! "It." node: Thing! }
+"Where." type PageInfo { "Whether." hasNextPage: Boolean! }
+"What." input MakeThingInput { "Its name." name: String "Its tags." tags: [String!] }
+"The answer." type MakeThingPayload { "It." thing: Thing "Why not." errors: [MakeThingError!]! }
+"Why not." type MakeThingError { "For programs." code: MakeThingErrorCode! "For people." message: String! "Where." field: [String!]! }
+"Why not." enum MakeThingErrorCode { "Taken." TAKEN }
+"#;
+    assert_eq!(faults(GOOD), [""; 0]);
+    for (good, bad, fault) in [
+        ("\"Its id.\" id", "id", "Thing.id: has no description"),
+        ("\"Red.\" RED", "RED", "Colour.RED: has no description"),
+        ("\"A colour.\"", "\"A colour\"", "Colour: its description is no sentence"),
+        ("\"From.\" after", "after", "Query.things(after): has no description"),
+        (" @specifiedBy(url: \"https://example.com\")", "", "Moment: has no @specifiedBy"),
+        ("isRed: Boolean!", "isRed: Boolean", "Thing.isRed: a Boolean is null"),
+        ("tags: [String!]!", "tags: [String!]", "Thing.tags: a list is null"),
+        ("tags: [String!]!", "tags: [String]!", "Thing.tags: an entry is null"),
+        ("tags: [String!] }", "tags: [String] }", "MakeThingInput.tags: an entry is null"),
+        (
+            "edges: [ThingEdge!]!",
+            "edge: [ThingEdge!]!",
+            "ThingConnection: has no edges: [ThingEdge!]!",
+        ),
+        ("totalCount: Int!", "totalCount: Int", "ThingConnection: has no totalCount: Int!"),
+        ("cursor: String!", "cursor: ID!", "ThingEdge: has no cursor: String!"),
+        ("node: Thing!", "node: Thing", "ThingEdge: has no node: Thing!"),
+        ("\"From.\" after: String", "", "Query.things: has no argument after: String"),
+        ("): ThingConnection!", "): ThingConnection", "Query.things: a connection is null"),
+        (
+            "input: MakeThingInput!",
+            "input: Int!",
+            "Mutation.makeThing: its input is no MakeThingInput",
+        ),
+        (
+            "): MakeThingPayload",
+            "): Thing",
+            "Mutation.makeThing: its answer is no MakeThingPayload",
+        ),
+        (
+            "): MakeThingPayload",
+            "): MakeThingPayload!",
+            "Mutation.makeThing: its answer is never null",
+        ),
+        (
+            "errors: [MakeThingError!]!",
+            "errors: [String!]!",
+            "MakeThingPayload: has no errors: [MakeThingError!]!",
+        ),
+        ("thing: Thing ", "thing: Thing! ", "MakeThingPayload.thing: is never null"),
+        (
+            "code: MakeThingErrorCode!",
+            "code: String!",
+            "MakeThingError: has no code: MakeThingErrorCode!",
+        ),
+        ("message: String!", "text: String!", "MakeThingError: has no message: String!"),
+        (
+            "id: ID!",
+            "id: ID! @deprecated(reason: \"Use name.\")",
+            "Thing.id: is deprecated without a date",
+        ),
+    ] {
+        assert!(GOOD.contains(good), "{good}");
+        assert_eq!(faults(&GOOD.replacen(good, bad, 1)), [fault], "{bad}");
+    }
+    let dated = "id: ID! @deprecated(reason: \"Since 2027-01-31: use name.\")";
+    assert_eq!(faults(&GOOD.replacen("id: ID!", dated, 1)), [""; 0]);
+}
+
+/// GraphQL's Int has 32 bits, and async-graphql would serve any integer of Rust as one: so no field and no
+/// argument is one of another size.
+#[test]
+fn no_int_has_more_than_32_bits() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/graphql");
+    let mut looked_at = 0;
+    for entry in std::fs::read_dir(folder).expect("a source folder") {
+        let path = entry.expect("an entry").path();
+        let source = std::fs::read_to_string(&path).expect("a source file");
+        assert_eq!(wide_integers(&source), [""; 0], "{}", path.display());
+        looked_at += source.matches("#[Object").count() + source.matches("SimpleObject)").count();
+    }
+    assert!(looked_at > 20, "only {looked_at} types were looked at");
+    let wide = "#[derive(SimpleObject)]\nstruct A {\n a: i32,\n b: Option<u64>,\n}\n#[Object]\nimpl B {\n \
+                async fn c(&self) -> Vec<i64> {\n let d: i64 = 1;\n }\n}\nstruct E { f: i64 }\n";
+    assert_eq!(wide_integers(wide), ["b: Option<u64>,", "async fn c(&self) -> Vec<i64> {"]);
+}
+
+/// Lines of a source that declare a field or an argument of the schema with an integer of Rust that is no
+/// `i32`.
+fn wide_integers(source: &str) -> Vec<&str> {
+    let is_wide = |line: &str| {
+        let mut words = line.split(|sign: char| !sign.is_alphanumeric() && sign != '_');
+        words.any(|word| ["i64", "u64", "u32", "i128", "u128", "usize", "isize"].contains(&word))
+    };
+    let (mut is_served, mut is_object, mut is_signature) = (false, false, false);
+    let mut found = Vec::new();
+    for line in source.lines() {
+        if line.starts_with("#[Object") || line.starts_with("#[Subscription") {
+            (is_served, is_object) = (true, true);
+        } else if line.starts_with("#[derive(") {
+            let kinds = ["SimpleObject", "InputObject", "OneofObject"];
+            (is_served, is_object) = (kinds.iter().any(|kind| line.contains(kind)), false);
+        } else if line.starts_with('}') {
+            is_served = false;
         }
-        let Some(mutation) = name.strip_suffix("Payload") else { continue };
-        payloads += 1;
-        for field in &object.fields {
-            let of_type = field.node.ty.node.to_string();
-            match field.node.name.node.as_str() {
-                "errors" => assert_eq!(of_type, format!("[{mutation}Error!]!")),
-                "replayed" => assert_eq!(of_type, "Boolean!"),
-                other => assert!(field.node.ty.node.nullable, "{name}.{other}"),
-            }
+        let line = line.trim();
+        is_signature |= line.starts_with("async fn ");
+        if is_served && (is_signature || !is_object) && is_wide(line) {
+            found.push(line);
+        }
+        if is_signature && line.ends_with('{') {
+            is_signature = false;
         }
     }
-    assert_eq!(payloads, 13);
+    found
 }

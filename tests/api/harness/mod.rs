@@ -537,6 +537,20 @@ pub fn post(key: &str, body: impl Into<Body>) -> Request<Body> {
         .expect("a request")
 }
 
+/// `GET /graphql?…` with a key.
+pub fn get(key: &str, query: &str) -> Request<Body> {
+    Request::get(format!("/graphql?{query}"))
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .header(header::ACCEPT, "application/graphql-response+json")
+        .body(Body::empty())
+        .expect("a request")
+}
+
+/// Percent-encodes what stands in an address.
+pub fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
 pub fn sqlite_url(folder: &Path) -> String {
     format!("sqlite://{}?mode=rwc", folder.join("test.db").display())
 }

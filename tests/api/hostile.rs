@@ -1,0 +1,246 @@
+//! Hostile queries: each is refused by name before anything is executed, whichever way it comes.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, encoded, get, post};
+
+/// Queries that are made to cost, and what is said of each.
+fn hostile() -> Vec<(&'static str, String, &'static str)> {
+    let doubling = |levels: usize, root: &str| {
+        let fragments: String = (0..levels)
+            .map(|level| format!("fragment F{level} on Account {{ ...F{0} ...F{0} }} ", level + 1))
+            .collect();
+        format!("{root} {fragments} fragment F{levels} on Account {{ name }}")
+    };
+    let nested = |open: &str, leaf: &str, close: &str, times: usize| {
+        format!("{}{leaf}{}", open.repeat(times), close.repeat(times))
+    };
+    let pages = |size: &str| {
+        format!(
+            "{{ subAccounts(first: {size}) {{ nodes {{ apiKeys(last: {size}) {{ nodes {{ id }} }} }} }} }}"
+        )
+    };
+    let aliases: String = (0..31).map(|at| format!("a{at}: team {{ name }} ")).collect();
+    let operations: String =
+        (0..90).map(|at| format!("query Q{at} {{ account {{ ...F ...F }} }} ")).collect();
+    let spreads = "...G ".repeat(60);
+    vec![
+        ("doubling fragments", doubling(60, "{ account { ...F0 } }"), "QUERY_TOO_LARGE"),
+        ("fragments that double unused", doubling(60, "{ account { id } }"), "QUERY_TOO_LARGE"),
+        (
+            "doubling in fragments without a name",
+            format!("{{ account {{ {} }} }}", nested("... on Account { name ", "id", " }", 400)),
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            "a fragment within itself",
+            "{ account { ...F } } fragment F on Account { ...F }".to_owned(),
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
+            "fragments within each other",
+            "{ account { ...F } } fragment F on Account { ...G } fragment G on Account { ...F }"
+                .to_owned(),
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
+            "many operations that spread the same",
+            format!(
+                "{operations} fragment F on Account {{ {spreads} }} fragment G on Account {{ id name }}"
+            ),
+            "QUERY_TOO_LARGE",
+        ),
+        ("aliases", format!("{{ {aliases} }}"), "QUERY_TOO_LARGE"),
+        (
+            "depth",
+            nested("{ account { usage { buckets ", "{ key }", "} } }", 4)
+                .replace("key", "account { id }"),
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            "introspection of itself",
+            format!("{{ __schema {} }}", nested("{ types { fields { type ", "{ name }", "} } }", 6)),
+            "QUERY_TOO_LARGE",
+        ),
+        ("pages in pages", pages("100"), "QUERY_TOO_LARGE"),
+        ("a page beyond all numbers", pages("99999999999999999999999"), "QUERY_TOO_LARGE"),
+        ("tokens", format!("{{ account {{ {} }} }}", "id ".repeat(2_000)), "QUERY_TOO_LARGE"),
+        (
+            "directives",
+            format!("{{ account {{ id {} }} }}", "@skip(if: false) ".repeat(300)),
+            "QUERY_TOO_LARGE",
+        ),
+        ("braces", "{".repeat(15_000), "QUERY_TOO_LARGE"),
+        ("length", format!("{{ account {{ id }} }}#{}", "x".repeat(15_000)), "QUERY_TOO_LARGE"),
+        (
+            "lists in lists",
+            format!(
+                "{{ account {{ usage(groupBy: {}) {{ from }} }} }}",
+                nested("[", "DAY", "]", 480)
+            ),
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
+            "objects in objects",
+            format!(
+                "{{ subAccounts(filter: {}) {{ totalCount }} }}",
+                nested("{ metadata: ", "1", " }", 240)
+            ),
+            "GRAPHQL_VALIDATION_FAILED",
+        ),
+        (
+            "a quote without an end",
+            format!("{{ account(a: \"{}", "x".repeat(9_000)),
+            "GRAPHQL_PARSE_FAILED",
+        ),
+    ]
+}
+
+/// Before anything is executed: no statement is run for any of them.
+#[rstest]
+#[tokio::test]
+async fn each_is_refused_in_every_way_that_it_may_come(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let mut socket = Socket::with_key(server.address, &team.key).await;
+    assert!(t.sends(&team.key).await, "the key is known from here on");
+    let before = t.everything().await;
+    let statements = t.statements();
+
+    for (name, query, code) in hostile() {
+        let by_post = t.ask(&team.key, &query).await;
+        assert_eq!((by_post.status.as_u16(), by_post.codes()), (400, vec![code]), "{name}");
+        let message = by_post.body["errors"][0]["message"].as_str().expect("a message");
+        assert!(message.len() < 200 && !message.contains('\n'), "{name}: {message}");
+
+        let by_get = t.request(get(&team.key, &format!("query={}", encoded(&query)))).await;
+        assert_eq!((by_get.status.as_u16(), by_get.codes()), (400, vec![code]), "{name}");
+
+        let hash: String =
+            Sha256::digest(&query).iter().map(|byte| format!("{byte:02x}")).collect();
+        let persisted = json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } });
+        let body = json!({ "query": query, "extensions": persisted }).to_string();
+        let to_keep = t.request(post(&team.key, body)).await;
+        assert_eq!((to_keep.status.as_u16(), to_keep.codes()), (400, vec![code]), "{name}");
+        let by_hash =
+            t.request(post(&team.key, json!({ "extensions": persisted }).to_string())).await;
+        assert_eq!(by_hash.codes(), ["PERSISTED_QUERY_NOT_FOUND"], "{name} is not kept");
+
+        socket.subscribe(name, &query).await;
+        let Came::Message(came) = socket.next().await else { panic!("{name}: closed") };
+        assert_eq!((&came["id"], &came["type"]), (&json!(name), &json!("error")), "{name}");
+        assert_eq!(came["payload"][0]["extensions"]["code"], code, "{name}");
+    }
+    assert_eq!(t.statements(), statements, "nothing was executed");
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// What is asked by its hash costs what its variables make of it.
+#[rstest]
+#[tokio::test]
+async fn a_kept_query_is_judged_by_its_variables(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let query = "query($n: Int!) { subAccounts(first: $n) { nodes { \
+                 apiKeys(first: $n) { nodes { id } } } } }";
+    let hash: String = Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect();
+    let ask = async |query: Option<&str>, n: Value| {
+        let persisted = json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } });
+        let mut body = json!({ "extensions": persisted, "variables": { "n": n } });
+        if let Some(query) = query {
+            body["query"] = query.into();
+        }
+        t.request(post(&team.key, body.to_string())).await
+    };
+
+    assert_eq!(ask(Some(query), json!(10)).await.codes(), [""; 0]);
+    assert_eq!(ask(None, json!(10)).await.codes(), [""; 0]);
+    assert_eq!(ask(None, json!(100)).await.codes(), ["QUERY_TOO_LARGE"]);
+    assert_eq!(ask(None, json!(u64::MAX)).await.codes(), ["QUERY_TOO_LARGE"]);
+    t.close().await;
+}
+
+/// Variables as deep, and as many, as a body can hold.
+#[rstest]
+#[tokio::test]
+async fn hostile_variables_are_refused(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let before = t.everything().await;
+    let send =
+        "mutation($input: SendMessageInput!) { sendMessage(input: $input) { errors { code } } }";
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let body =
+        |input: &str| format!("{{\"query\":{},\"variables\":{{\"input\":{input}}}}}", json!(send));
+
+    let answer = t.request(post(&team.key, body(&deep))).await;
+    assert_eq!((answer.status.as_u16(), answer.codes()), (400, vec!["BAD_USER_INPUT"]));
+    let fields: Vec<String> = (0..9_000).map(|at| format!("\"field{at}\":{at}")).collect();
+    let answer = t.request(post(&team.key, body(&format!("{{{}}}", fields.join(","))))).await;
+    assert_eq!(answer.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+    let metadata = format!(
+        "{{\"to\":\"+12025550123\",\"text\":\"Hi\",\"metadata\":{}1{}}}",
+        "{\"a\":".repeat(120),
+        "}".repeat(120)
+    );
+    let answer = t.request(post(&team.key, body(&metadata))).await;
+    assert_eq!(answer.refusals(), ["METADATA_INVALID"]);
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// What a request makes the server hold has a bound, however its texts are asked for: 32 MiB, read and answered
+/// together.
+#[rstest]
+#[tokio::test]
+async fn an_answer_holds_only_so_much_text(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let many = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { errors { code } } }";
+    let message = json!({ "to": "+12025550123", "text": "Hi", "metadata": { "a": 1 } });
+    let sent = t.ask_with(&team.key, many, json!({ "input": vec![message; 40] })).await;
+    assert_eq!(sent.codes(), [""; 0]);
+    let text = match database {
+        Sqlite => "replace(hex(zeroblob(500000)), '00', 'xx')",
+        Postgres => "repeat('x', 1000000)",
+    };
+    t.execute(&format!("UPDATE message SET text = {text}")).await;
+    let before = t.everything().await;
+
+    let aliases: String = (0..17).map(|at| format!("a{at}: text ")).collect();
+    let pages: String =
+        (0..30).map(|at| format!("a{at}: messages {{ nodes {{ id }} }} ")).collect();
+    for (fits, too_much) in [
+        // A million bytes each, read and answered: sixteen fit.
+        (
+            "{ messages(first: 15) { nodes { text } } }",
+            "{ messages(first: 17) { nodes { text } } }",
+        ),
+        // Read alone.
+        ("{ messages(first: 32) { nodes { id } } }", "{ messages(first: 34) { nodes { id } } }"),
+        ("{ messages { nodes { id } } }", &format!("{{ {pages} }}")),
+        (
+            "{ messages(first: 1) { nodes { a: text b: text } } }",
+            &format!(
+                "{{ messages(first: 1) {{ nodes {{ {aliases} }} }} b: messages(first: 14) {{ nodes {{ id }} }} }}"
+            ),
+        ),
+    ] {
+        let answer = t.ask(&team.key, fits).await;
+        assert_eq!(answer.codes(), [""; 0], "{fits}");
+        let refused = t.ask(&team.key, too_much).await;
+        let codes = refused.codes();
+        assert!(
+            !codes.is_empty() && codes.iter().all(|code| *code == "QUERY_TOO_LARGE"),
+            "{too_much}"
+        );
+    }
+    assert_eq!(t.everything().await, before);
+    t.execute("UPDATE message SET text = 'Hi'").await;
+    t.close().await;
+}
