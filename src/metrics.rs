@@ -93,7 +93,7 @@ impl Metrics {
         let lag = self.worker_lag_seconds.clone();
         registry.register(
             "worker_lag_seconds",
-            "How long the message that is due for longest has been due",
+            "How long the message that is due for longest has been due; NaN if the database does not tell",
             lag,
         );
         let drift = self.audit_drift.clone();
@@ -129,9 +129,9 @@ impl Metrics {
     }
 
     /// All of it in Prometheus' text format; two figures are taken when it is asked for.
-    pub fn text(&self, writer_waiting: usize, worker_lag: Duration) -> String {
+    pub fn text(&self, writer_waiting: usize, worker_lag: Option<Duration>) -> String {
         self.writer_waiting.set(i64::try_from(writer_waiting).unwrap_or(i64::MAX));
-        self.worker_lag_seconds.set(worker_lag.as_secs_f64());
+        self.worker_lag_seconds.set(worker_lag.map_or(f64::NAN, |lag| lag.as_secs_f64()));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a String takes whatever is written");
         text

@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -14,6 +15,7 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
     sync::mpsc,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -118,6 +120,8 @@ impl SurfaceArgs {
 }
 
 const METRICS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_090);
+/// How long stopping may take, all in all.
+const STOP_DEADLINE: Duration = Duration::from_millis(9_800);
 /// Connections that wait to be taken: a burst of clients must not wait for a second SYN.
 const BACKLOG: u32 = 4_096;
 
@@ -193,17 +197,30 @@ pub async fn serve_until_stopped(
     let stop_worker = CancellationToken::new();
     let mut working = tokio::spawn(worker::run(Arc::clone(&app), key_uses, stop_worker.clone()));
     tokio::spawn(stop_on_signal(stop.clone()));
+    let stopping = stop.clone();
+    let mut late = tokio::spawn(async move {
+        stopping.cancelled().await;
+        sleep(STOP_DEADLINE).await;
+    });
 
     tokio::select! {
         served = http::serve(listener, Arc::clone(&app), settings, stop) => served.context("serving failed")?,
         // A server that accepts and does not deliver is worse than one that is restarted.
         _ = &mut working => bail!("the worker broke off"),
     }
-    app.writers.close().await;
-    stop_worker.cancel();
-    working.await.context("the worker broke off")?;
-    app.db.read.clone().close().await?;
-    app.db.write.clone().close().await?;
+    let finish = async {
+        app.writers.close().await;
+        stop_worker.cancel();
+        working.await.context("the worker broke off")?;
+        app.db.read.clone().close().await?;
+        app.db.write.clone().close().await?;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        finished = finish => finished?,
+        // All that was answered is on disk, and what was not is like after a crash.
+        _ = &mut late => tracing::warn!("Not all that was begun could be finished in time"),
+    }
     tracing::info!("Stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ pub enum Fault {
     BadInput(Cow<'static, str>),
     /// The answer would hold more text than one answer may.
     #[error(
-        "The answer has too much text: ask for smaller pages, or for the texts of fewer messages."
+        "The answer has too much text: ask for smaller pages, or without the texts and metadata."
     )]
     TooMuchText,
     /// The caller's role does not allow this; the text says what would.

@@ -94,7 +94,8 @@ async fn read(
     let mut found = select.stream(&app.db.read).await?;
     let mut rows = Vec::new();
     while let Some(row) = found.try_next().await? {
-        room.take(row.text.len())?;
+        let more = [&row.subject, &row.metadata].into_iter().flatten().map(String::len);
+        room.take(row.text.len() + more.sum::<usize>())?;
         rows.push(row);
     }
     Ok(rows)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Fault;
 
-/// Bytes of text of one request, in rows that are read and in the answer, at most.
+/// Bytes of text of one request, in messages that are read and in the answer, at most.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What is left of [`TEXT_BYTES_MAX`].
@@ -28,7 +28,7 @@ impl Room {
             _ => left.checked_sub(bytes),
         };
         self.0
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, left)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
             .map(|_| ())
             .map_err(|_| Fault::TooMuchText)
     }

@@ -40,7 +40,7 @@ pub async fn balances(
     Ok(stream! {
         loop {
             news.next().await;
-            let now = steadily(|| balance(&app, caller)).await;
+            let now = steadily(&app, || balance(&app, caller)).await;
             if now != known {
                 known = now;
                 yield now;
@@ -76,14 +76,14 @@ pub fn messages(
                 }
                 News::Missed => {
                     let since = heard_until - CLOCKS_APART;
-                    steadily(|| newest_since(&app, &caller, since)).await
+                    steadily(&app, || newest_since(&app, &caller, since)).await
                 }
             };
             heard_until = now;
             let wanted: Vec<Uuid> =
                 changed.into_iter().filter(|id| only.is_none_or(|only| only == *id)).collect();
             for ids in wanted.chunks(READ_MAX) {
-                let mut rows = steadily(|| message_list::find_many(&app, &caller, ids, &room)).await;
+                let mut rows = steadily(&app, || message_list::find_many(&app, &caller, ids, &room)).await;
                 for id in ids {
                     if let Some(row) = rows.remove(id) {
                         yield row;
@@ -123,7 +123,7 @@ pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = accou
             let heard = news.next().await;
             let now = app.clock.now();
             let since = heard_until - CLOCKS_APART;
-            let rows = steadily(|| changed_sub_accounts(&app, &main, &heard, since)).await;
+            let rows = steadily(&app, || changed_sub_accounts(&app, &main, &heard, since)).await;
             heard_until = now;
             for row in rows {
                 if told.insert(row.id, row.updated_at) != Some(row.updated_at) {
@@ -154,12 +154,15 @@ async fn changed_sub_accounts(
 }
 
 /// Reads until it can be read: a stream outlives a database that is away for a while.
-async fn steadily<T, F>(read: impl Fn() -> F) -> T
+async fn steadily<T, F>(app: &App, read: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, Fault>>,
 {
     loop {
-        match read().await {
+        let turn = app.events.turn().await;
+        let read = read().await;
+        drop(turn);
+        match read {
             Ok(found) => return found,
             Err(fault) => tracing::warn!(%fault, "A change could not be read; trying again"),
         }

@@ -12,7 +12,7 @@ use entity::{
     api_key,
 };
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ use super::{Fault, authentication::is_usable, caller::Caller};
 use crate::{App, db::has_id};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The keys that are watched.
 #[derive(Default)]
@@ -62,13 +63,14 @@ pub async fn run(app: &App) {
         if keys.is_empty() {
             continue;
         }
-        match usable(app, &keys).await {
-            Ok(usable) => {
+        match timeout(LOOK_DEADLINE, usable(app, &keys)).await {
+            Ok(Ok(usable)) => {
                 keys.iter()
                     .filter(|key| !usable.contains(key))
                     .for_each(|key| app.watched.end(*key));
             }
-            Err(fault) => tracing::warn!(%fault, "Keys in use could not be looked at"),
+            Ok(Err(fault)) => tracing::warn!(%fault, "Keys in use could not be looked at"),
+            Err(_) => tracing::warn!("Keys in use could not be looked at: the database is silent"),
         }
     }
 }

@@ -24,6 +24,9 @@ use crate::domain::page::PAGE_DEFAULT;
 pub const QUERY_CHARS_MAX: usize = 15_000;
 /// Words, values and signs of a query at most.
 pub const TOKENS_MAX: usize = 1_000;
+/// Brackets of all kinds within each other at most: the parser and validation take stack for each, and a few
+/// hundred would end the process. Fields and their arguments at their limits need 47.
+pub const NESTING_MAX: usize = 64;
 /// Levels of fields at most.
 pub const DEPTH_MAX: usize = 12;
 /// Levels of fields inside `__schema` and `__type`, which GraphiQL and code generators need.

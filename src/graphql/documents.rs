@@ -96,8 +96,12 @@ fn read(text: &str) -> Result<Known, ServerError> {
     if text.chars().count() > cost::QUERY_CHARS_MAX {
         return too_large("characters", cost::QUERY_CHARS_MAX);
     }
-    if tokens::count(text) > cost::TOKENS_MAX {
+    let tokens = tokens::count(text);
+    if tokens.count > cost::TOKENS_MAX {
         return too_large("tokens", cost::TOKENS_MAX);
+    }
+    if tokens.nesting > cost::NESTING_MAX {
+        return too_large("brackets within each other", cost::NESTING_MAX);
     }
     match async_graphql::parser::parse_query(text) {
         Ok(document) => {

@@ -13,11 +13,12 @@ use async_graphql::{ServerError, parser::types::OperationType};
 use axum::{
     body::Body,
     extract::{ConnectInfo, FromRequestParts as _, Request, State, ws::WebSocketUpgrade},
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, header, request::Parts},
     response::Response,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     Shared,
@@ -48,7 +49,9 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
     let (mut head, body) = request.into_parts();
     let media_type = negotiate(&head.headers);
     let key = bearer(&head.headers).map(str::to_owned);
-    let is_socket = head.headers.contains_key(header::UPGRADE);
+    // Other protocols that a client would rather speak may be ignored (RFC 9110, section 7.8).
+    let upgrade_to = head.headers.get(header::UPGRADE).map(HeaderValue::as_bytes);
+    let is_socket = upgrade_to.is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
     if is_socket && key.is_none() {
         // It says who it is once it is open.
         return upgrade(shared, &mut head, None).await;
@@ -61,18 +64,20 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
         if is_socket {
             return Ok(None);
         }
-        let place = shared.places.of(caller.team_scope()).await;
-        let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let asked = timeout_at(until, read(&head, body, media_type)).await.map_err(|_| {
             errors::unavailable("The body did not arrive in time; nothing was done.")
         })??;
+        // Not before it is here: whoever is slow to ask keeps nobody from a place.
+        let place = shared.places.of(caller.team_scope()).await;
+        let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let prepared = match shared.api.prepare(caller.clone(), asked).await {
             Ok(prepared) => prepared,
             Err(refused) => return Ok(Some(Answer::refused(refused))),
         };
         operation = prepared.kind_name();
         let charged = shared.rates.charge(&caller, prepared.complexity());
-        left = Some(charged.map_err(|over| over.error())?);
+        left = Some(charged.unwrap_or_else(|over| over.left()));
+        charged.map_err(|over| over.error())?;
         let gone = CancellationToken::new();
         // Dropped with this handler, when the client hangs up.
         let _present = gone.clone().drop_guard();
@@ -110,11 +115,12 @@ pub async fn run(
     let api = shared.api.clone();
     let id = request_id.to_owned();
     let patience = Patience { until: until - ANSWER_TIME, gone };
-    let execution = shared.executions.spawn(async move {
+    let execution = async move {
         // Kept for as long as it is worked on, also when the client has gone.
         let _place = place;
         api.execute(prepared, patience, &id).await
-    });
+    };
+    let execution = shared.executions.spawn(execution.in_current_span());
     match timeout_at(until, execution).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(failure)) => {

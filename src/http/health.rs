@@ -10,6 +10,9 @@ use super::Shared;
 /// How long the database may take to answer a look at it.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Looks at the database at once at most.
+pub const LOOKS_MAX: usize = 2;
+
 /// The process answers.
 pub async fn healthz() -> &'static str {
     "ok\n"
@@ -23,7 +26,12 @@ pub async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) 
     if shared.app.writers.are_closed() {
         return (StatusCode::SERVICE_UNAVAILABLE, "a writer broke off; restart the server\n");
     }
-    match timeout(LOOK_DEADLINE, shared.app.db.is_current()).await {
+    // However many ask, few look: they have no key.
+    let look = async {
+        let _turn = shared.looks.acquire().await;
+        shared.app.db.is_current().await
+    };
+    match timeout(LOOK_DEADLINE, look).await {
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
         Ok(Ok(true)) => (StatusCode::OK, "ready\n"),
         Ok(Ok(false)) => (StatusCode::SERVICE_UNAVAILABLE, "the schema is not current\n"),

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
     routing::get,
 };
 use tokio::{
     net::TcpListener,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 
 /// The media type of Prometheus' text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long the database may take to tell how late the delivery is; all else is known without it.
+const LAG_DEADLINE: Duration = Duration::from_secs(1);
 /// The first audit is made when the server has settled.
 const AUDIT_AFTER: Duration = Duration::from_mins(15);
 /// Audits take a hundredth of the time at most.
@@ -37,17 +39,17 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    match delivery::lag(&app).await {
-        Ok(lag) => {
-            let text = app.metrics.text(app.writers.waiting(), lag);
-            let media_type = HeaderValue::from_static(OPENMETRICS);
-            ([(header::CONTENT_TYPE, media_type)], text).into_response()
+    let lag = match timeout(LAG_DEADLINE, delivery::lag(&app)).await {
+        Ok(Ok(lag)) => Some(lag),
+        Ok(Err(fault)) => {
+            tracing::warn!(%fault, "The delivery's lag could not be measured");
+            None
         }
-        Err(fault) => {
-            tracing::warn!(%fault, "The metrics could not be taken");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
-        }
-    }
+        Err(_) => None,
+    };
+    let text = app.metrics.text(app.writers.waiting(), lag);
+    let media_type = HeaderValue::from_static(OPENMETRICS);
+    ([(header::CONTENT_TYPE, media_type)], text).into_response()
 }
 
 /// Audits the books now and then, for ever, and counts what contradicts itself.

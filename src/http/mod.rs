@@ -1,4 +1,4 @@
-//! The server's surface: routes, request ids, the access log, and an orderly end.
+//! The server's surface: routes, request ids, the span of each request, and an orderly end.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use axum::{
     routing::{any, get},
 };
 use ipnet::IpNet;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 use tower_http::{
@@ -101,6 +101,8 @@ struct Shared {
     api: Api,
     places: Arc<Places>,
     sockets: Arc<Sockets>,
+    /// Turns to look at the database for `/readyz`.
+    looks: Arc<Semaphore>,
     rates: Arc<Rates>,
     peers: Arc<Peers>,
     /// Cancelled when the server is to stop: it is not ready any more.
@@ -132,6 +134,7 @@ impl Shared {
             app,
             places: Arc::default(),
             sockets: Arc::default(),
+            looks: Arc::new(Semaphore::new(health::LOOKS_MAX)),
             rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),
             stop,

@@ -70,12 +70,13 @@ impl Rates {
         let take = |buckets: &Option<Buckets>, whose, id| {
             buckets.as_ref().map(|buckets| buckets.take(whose, id, cost)).transpose()
         };
-        let key = take(&self.key, "key", caller.key_id)?;
+        // The account's first: what is refused there costs its key nothing.
         let account = match caller.account() {
             Ok(account) => take(&self.account, "account", account.account_id)?,
             // Who runs the server has none.
             Err(_) => None,
         };
+        let key = take(&self.key, "key", caller.key_id)?;
         Ok(Left { key, account })
     }
 
@@ -88,7 +89,9 @@ impl Rates {
             .filter_map(|(name, left)| Some(format!("\"{name}\";r={};t=1", left?)))
             .collect::<Vec<_>>()
             .join(", ");
-        headers.insert(RATE_LIMIT, HeaderValue::from_str(&left).expect("names and numbers"));
+        if !left.is_empty() {
+            headers.insert(RATE_LIMIT, HeaderValue::from_str(&left).expect("names and numbers"));
+        }
     }
 
     /// Forgets whoever has a full bucket.
@@ -120,6 +123,14 @@ impl Buckets {
 }
 
 impl Over {
+    /// Of what was asked too much, nothing is left.
+    pub fn left(&self) -> Left {
+        match self.whose {
+            "key" => Left { key: Some(0), account: None },
+            _ => Left { key: None, account: Some(0) },
+        }
+    }
+
     /// Whole seconds until it is worth another try.
     pub fn seconds(&self) -> u64 {
         self.wait.as_secs() + 1

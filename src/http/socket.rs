@@ -49,9 +49,10 @@ const INIT_DEADLINE: Duration = Duration::from_secs(3);
 /// How often a silent client is asked whether it is there, and given up if it was not heard since.
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// Messages that wait to be sent; what makes more waits.
-const OUTGOING_MAX: usize = 32;
+const OUTGOING_MAX: usize = 4;
 /// How long a client may take to receive a message.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Who opens a socket.
 pub struct Opening {
     /// The key of the request's header: it counts if the client names no other.
@@ -208,7 +209,6 @@ impl Connection {
                     was_heard = true;
                     match read(received) {
                         Err(close) => return close,
-                        Ok(None | Some(Incoming::Complete(_))) if self.operations.is_empty() => None,
                         Ok(None) => None,
                         Ok(Some(Incoming::Ping)) => Some(json!({ "type": "pong" })),
                         Ok(Some(Incoming::Init(_))) => return Some(SECOND_INIT),

@@ -52,6 +52,8 @@ async fn who_asks_for_too_much_waits(#[values(Sqlite, Postgres)] database: Datab
     let missing = u64::from(cost - left(&first));
     assert!(wait <= missing + 1 && wait + 5 > missing, "{wait} of {missing} seconds");
     assert_eq!(refused.body["errors"][0]["extensions"]["retryAfterSeconds"], wait);
+    assert_eq!(header(&refused.headers, "ratelimit"), Some("\"key\";r=0;t=1"));
+    assert_eq!(header(&refused.headers, "ratelimit-policy"), Some("\"key\";q=1;w=1"));
     assert_eq!(t.everything().await, before);
 
     let other_key = t.ask(&team.key, "{ account { name } }").await;

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use rstest::rstest;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::harness::{Came, Database, Postgres, Setup, Socket, Sqlite, TestApp};
 
@@ -421,4 +421,44 @@ async fn set_limit(t: &TestApp, key: &str, id: &str, limit: Value) {
                  input: { creditLimit: $limit }) { errors { code } } }";
     let answer = t.ask_with(key, query, json!({ "id": id, "limit": limit })).await;
     assert_eq!(answer.refusals(), [""; 0]);
+}
+
+/// A change that nobody tells, for the process that made it hears of no listener, is found by looking.
+#[rstest]
+#[tokio::test]
+async fn what_nobody_tells_is_found(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let sub = t.sub_account(&team, json!({})).await;
+    let mut balances = Socket::with_key(server.address, &team.key).await;
+    let mut accounts = Socket::with_key(server.address, &team.key).await;
+    for (socket, id, query) in
+        [(&mut balances, "balance", BALANCE), (&mut accounts, "accounts", ACCOUNTS)]
+    {
+        socket.subscribe(id, query).await;
+        assert_eq!(socket.before_pong().await, []);
+    }
+
+    // It does not serve, so it hears of no listener. Each change may still come before the first look.
+    let other = t.beside(Setup::default()).await;
+    let mut balance = 1_000;
+    loop {
+        t.step(TimeDelta::seconds(1));
+        balance += 500;
+        let answer = other.top_up(&team, json!(500), &format!("untold-{balance}")).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        if let Ok(event) = timeout(Duration::from_secs(3), balances.event("balance")).await {
+            assert_eq!(event["balanceChanged"]["balance"], balance);
+            break;
+        }
+    }
+    t.step(TimeDelta::seconds(1));
+    let raise = "mutation($id: ID!) { updateSubAccount(account: { id: $id }, \
+                 input: { creditLimit: 77 }) { errors { code } } }";
+    let answer = other.ask_with(&team.key, raise, json!({ "id": sub.id })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+    // What changed shortly before it listened may be told first.
+    while accounts.event("accounts").await["accountUpdated"]["creditLimit"] != 77 {}
+    drop(other);
+    t.close().await;
 }

@@ -48,8 +48,6 @@ const TRIES_MAX: u32 = 3;
 const REST: Duration = Duration::from_millis(20);
 /// How long a batch in doubt is asked about before its senders are told that nobody knows.
 const DOUBT_DEADLINE: Duration = Duration::from_secs(8);
-/// Turns that requests in progress get to join the next batch.
-const TURNS_BEFORE_BATCH: usize = 4;
 /// Messages that go the shortest way, each by itself.
 const SHORT_BATCH_MAX: usize = 2;
 
@@ -149,7 +147,7 @@ struct Writer {
 impl Writer {
     async fn run(mut self) {
         loop {
-            for _ in 0..TURNS_BEFORE_BATCH {
+            for _ in 0..self.store.turns_before_batch() {
                 tokio::task::yield_now().await;
             }
             let Some(batch) = self.queue.next_batch().await else { return };

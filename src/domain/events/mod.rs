@@ -8,7 +8,8 @@
 //! News say where to look, never what is there: who listens reads the rows, as far as it may see them. Every
 //! two seconds the teams that are listened to are looked at for changes of money and settings that nobody
 //! told, such as those of the command line. A message's change that another process could not tell, because it
-//! did not know yet who listens, is not made up for: its next one is told.
+//! did not know yet who listens or the database did not take its letter, is not made up for: its next one
+//! is told.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -19,7 +20,7 @@ use std::{
 use entity::{account, message};
 use sea_orm::DbBackend;
 use tokio::{
-    sync::{Notify, broadcast},
+    sync::{Notify, Semaphore, SemaphorePermit, broadcast},
     time::{Instant, sleep},
 };
 use uuid::Uuid;
@@ -35,6 +36,9 @@ const GATHER: Duration = Duration::from_millis(50);
 const BEHIND_MAX: usize = 64;
 /// How long the word of another process counts: what it listens to.
 const WORD_HOLDS: Duration = Duration::from_secs(30);
+
+/// Listeners that read at once at most, so that they leave connections to requests.
+const READS_MAX: usize = 2;
 
 /// A change that was committed.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +85,12 @@ pub struct Events {
     state: Mutex<State>,
     /// Wakes the teller.
     gathered: Notify,
+    /// Wakes whoever tells other processes what changed.
+    set_aside: Notify,
     /// Wakes whoever tells other processes what is listened to here.
     listening: Notify,
+    /// Turns to read what changed.
+    reads: Semaphore,
 }
 
 #[derive(Default)]
@@ -90,6 +98,8 @@ struct State {
     here: HashMap<Uuid, broadcast::Sender<Arc<News>>>,
     elsewhere: HashMap<Uuid, Elsewhere>,
     gathered: HashMap<Uuid, Changed>,
+    /// What other processes are to be told.
+    aside: HashMap<Uuid, Changed>,
 }
 
 /// What another process listens to.
@@ -117,7 +127,14 @@ impl Listener {
 impl Events {
     /// `process` is an id of this process alone.
     pub fn new(process: Uuid) -> Self {
-        Self { process, state: Mutex::default(), gathered: Notify::new(), listening: Notify::new() }
+        Self {
+            process,
+            state: Mutex::default(),
+            gathered: Notify::new(),
+            set_aside: Notify::new(),
+            listening: Notify::new(),
+            reads: Semaphore::new(READS_MAX),
+        }
     }
 
     /// Listens to a team from now on.
@@ -129,6 +146,11 @@ impl Events {
             self.listening.notify_one();
         }
         Listener(sender.subscribe())
+    }
+
+    /// A listener's turn to read what changed; they have it one after another.
+    pub async fn turn(&self) -> SemaphorePermit<'_> {
+        self.reads.acquire().await.expect("the turns are never closed")
     }
 
     /// Tells changes that were just committed.
@@ -207,16 +229,22 @@ pub async fn run(app: &App) {
     tokio::join!(tell_gathered(app), across, net::run(app));
 }
 
+/// Here at once; what is for other processes is put aside, for they may be slow to reach.
 async fn tell_gathered(app: &App) {
     loop {
         app.events.gathered.notified().await;
         sleep(GATHER).await;
         let gathered = std::mem::take(&mut app.events.state().gathered);
         for (team_id, changed) in gathered {
-            let is_heard_elsewhere = app.events.state().is_heard_elsewhere(team_id);
-            if is_heard_elsewhere {
-                postgres::tell(app, team_id, &changed).await;
+            let mut state = app.events.state();
+            if state.is_heard_elsewhere(team_id) {
+                let aside = state.aside.entry(team_id).or_default();
+                for (account_id, messages) in &changed {
+                    aside.entry(*account_id).or_default().extend(messages);
+                }
+                app.events.set_aside.notify_one();
             }
+            drop(state);
             app.events.tell_here(team_id, News::Changed(changed));
         }
     }

@@ -5,13 +5,14 @@ use std::{collections::HashMap, time::Duration};
 use chrono::{DateTime, Utc};
 use entity::{account, team};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::News;
 use crate::{App, db::has_id, domain::Fault};
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// When a team and its accounts last changed.
 type Looks = HashMap<Uuid, (DateTime<Utc>, Option<DateTime<Utc>>)>;
@@ -21,8 +22,8 @@ pub async fn run(app: &App) {
     loop {
         sleep(LOOK_EVERY).await;
         let teams = app.events.teams();
-        match look(app, &teams).await {
-            Ok(seen) => {
+        match timeout(LOOK_DEADLINE, look(app, &teams)).await {
+            Ok(Ok(seen)) => {
                 for (team_id, look) in &seen {
                     if known.get(team_id).is_some_and(|known| known != look) {
                         app.events.tell_here(*team_id, News::LookAgain);
@@ -30,7 +31,8 @@ pub async fn run(app: &App) {
                 }
                 known = seen;
             }
-            Err(fault) => tracing::warn!(%fault, "Changes could not be looked for"),
+            Ok(Err(fault)) => tracing::warn!(%fault, "Changes could not be looked for"),
+            Err(_) => tracing::warn!("Changes could not be looked for: the database is silent"),
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::{
 const CHANNEL: &str = "tollgate_events";
 /// `PostgreSQL` takes less than 8,000 bytes; an id in quotes and a comma are 39.
 const IDS_MAX: usize = 150;
+/// How long the letters about a team may take; their pool is one that changes wait for too.
+const TELL_DEADLINE: Duration = Duration::from_secs(2);
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
 #[derive(Serialize, Deserialize)]
@@ -40,11 +42,24 @@ enum Note {
 
 /// Hears what others tell, and tells them what is listened to here.
 pub async fn run(app: &App) {
-    tokio::join!(hear(app), tell_listening(app));
+    tokio::join!(hear(app), tell_listening(app), tell_aside(app));
+}
+
+/// Tells other processes what was put aside for them.
+async fn tell_aside(app: &App) {
+    loop {
+        app.events.set_aside.notified().await;
+        let aside = std::mem::take(&mut app.events.state().aside);
+        for (team_id, changed) in aside {
+            if timeout(TELL_DEADLINE, tell(app, team_id, &changed)).await.is_err() {
+                tracing::warn!("Other processes were not told of a change: the database is slow");
+            }
+        }
+    }
 }
 
 /// Tells other processes what changed in a team.
-pub async fn tell(app: &App, team_id: Uuid, changed: &Changed) {
+async fn tell(app: &App, team_id: Uuid, changed: &Changed) {
     let mut letter = Changed::new();
     let mut ids = 0;
     for (account_id, messages) in changed {

@@ -1,5 +1,6 @@
 //! `SQLite`: the one writing connection, whose pool is the fair queue before it; rows as one JSON
-//! parameter a table, and all that a batch writes in one hop to the connection's thread. Parameters
+//! parameter a table (its rows as JSONB, whose cells are found without parsing), and all that a batch
+//! writes in one hop to the connection's thread. Parameters
 //! are named `$1`, not `?1`: the driver miscounts the gaps that a statement leaves in `?` numbers.
 
 use entity::message;
@@ -35,26 +36,26 @@ pub const SQLITE: Texts = Texts {
               SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), \
                 unhex(value ->> 3), value ->> 4, value ->> 5, 'QUEUED', value ->> 6, value ->> 7, \
                 value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, \
-                unhex(value ->> 13), value ->> 14, $5, $5, $5 FROM json_each($1); \
+                unhex(value ->> 13), value ->> 14, $5, $5, $5 FROM jsonb_each($1); \
             INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, amount_micros, \
                 balance_after_micros, created_at) \
               SELECT unhex(value ->> 15), unhex(value ->> 1), unhex(value ->> 2), \
                 unhex(value ->> 0), 'CHARGE', -(value ->> 11), value ->> 16, $5 \
-              FROM json_each($1) WHERE value ->> 15 IS NOT NULL; \
+              FROM jsonb_each($1) WHERE value ->> 15 IS NOT NULL; \
             INSERT INTO usage_day (account_id, team_id, day, channel, country, messages, segments, \
                 delivered, failed, charged_micros, refunded_micros, updated_at) \
               SELECT unhex(value ->> 0), unhex(value ->> 1), $6, value ->> 2, value ->> 3, \
-                value ->> 4, value ->> 5, 0, 0, value ->> 6, 0, $5 FROM json_each($2) WHERE true \
+                value ->> 4, value ->> 5, 0, 0, value ->> 6, 0, $5 FROM jsonb_each($2) WHERE true \
               ON CONFLICT (account_id, day, channel, country) DO UPDATE SET \
                 messages = messages + excluded.messages, \
                 segments = segments + excluded.segments, \
                 charged_micros = charged_micros + excluded.charged_micros, \
                 updated_at = excluded.updated_at; \
             UPDATE account SET total_spent_micros = c.value ->> 2, updated_at = $5 \
-              FROM json_each($3) AS c WHERE account.id = unhex(c.value ->> 0) \
+              FROM jsonb_each($3) AS c WHERE account.id = unhex(c.value ->> 0) \
                 AND account.total_spent_micros = c.value ->> 1; \
             UPDATE team SET balance_micros = c.value ->> 2, updated_at = $5 \
-              FROM json_each($4) AS c WHERE team.id = unhex(c.value ->> 0) \
+              FROM jsonb_each($4) AS c WHERE team.id = unhex(c.value ->> 0) \
                 AND team.balance_micros = c.value ->> 1",
     accept_one: "",
     mark_refunded: "UPDATE message SET refunded_at = CASE WHEN cost_micros > 0 THEN $2 END \
