@@ -4,6 +4,9 @@
 
 pub mod account;
 pub mod api_key;
+pub mod contact;
+pub mod contact_address;
+pub mod contact_tag;
 pub mod ledger_entry;
 pub mod message;
 pub mod price;

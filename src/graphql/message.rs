@@ -100,17 +100,17 @@ impl Message {
     /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a person's data
     /// was erased.
     async fn to(&self) -> Option<&str> {
-        Some(&self.0.recipient)
+        (!self.0.is_erased()).then_some(&self.0.recipient)
     }
 
-    /// The subject of an e-mail; null for other channels.
+    /// The subject of an e-mail; null for other channels, and once a person's data was erased.
     async fn subject(&self) -> Option<&str> {
         self.0.subject.as_deref()
     }
 
     /// The text. Null once a person's data was erased.
     async fn text(&self) -> Option<&str> {
-        Some(&self.0.text)
+        (!self.0.is_erased()).then_some(&self.0.text)
     }
 
     /// How many segments an SMS has; 1 for other channels.

@@ -19,6 +19,11 @@ use crate::{
 mod access;
 mod account;
 mod api_key;
+mod contact;
+mod contact_address;
+mod contact_erasure;
+mod contact_list;
+mod contact_merge;
 mod cost;
 mod documents;
 pub mod errors;
@@ -54,6 +59,7 @@ pub struct Query(
     viewer::ViewerQuery,
     account::AccountQuery,
     message::MessageQuery,
+    contact_list::ContactQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
     team::TeamQuery,
@@ -64,6 +70,10 @@ pub struct Query(
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     message::MessageMutation,
+    contact::ContactMutation,
+    contact_address::ContactAddressMutation,
+    contact_merge::ContactMergeMutation,
+    contact_erasure::ContactErasureMutation,
     sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,
     team::TeamMutation,
