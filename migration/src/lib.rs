@@ -10,6 +10,7 @@ mod m20261123_000004_ledger;
 mod m20261123_000005_prices;
 mod m20261123_000006_usage;
 mod m20261124_000007_contacts;
+mod m20261124_000008_opt_outs;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000005_prices::Migration),
             Box::new(m20261123_000006_usage::Migration),
             Box::new(m20261124_000007_contacts::Migration),
+            Box::new(m20261124_000008_opt_outs::Migration),
         ]
     }
 }

@@ -80,6 +80,12 @@ pub(super) struct Owner {
     pub account_id: Uuid,
 }
 
+impl Owner {
+    pub fn of(account: &LiveAccountCaller) -> Self {
+        Self { team_id: account.team_id(), account_id: account.account_id() }
+    }
+}
+
 /// A new contact whose input has been checked.
 pub(super) struct CheckedContact {
     details: CheckedDetails,
@@ -174,9 +180,8 @@ pub async fn create(
     new: NewContact,
 ) -> Result<contact::Model, Failure<CreateContactRefusal>> {
     let checked = check(new)?;
-    let owner = Owner { team_id: account.team_id(), account_id: account.account_id() };
     let txn = begin_as_account(app, account).await?;
-    let made = insert(app, &txn, owner, checked).await?;
+    let made = insert(app, &txn, Owner::of(account), checked).await?;
     txn.commit().await?;
     Ok(made)
 }

@@ -54,9 +54,10 @@ pub(super) async fn list_of(
 fn condition(account_id: Uuid, filter: &ContactFilter) -> Result<Condition, Fault> {
     let mut all = Condition::all();
     if let Some(text) = &filter.search {
-        let mut any = Condition::any().add(search::holds(contact::Column::SearchText, text)?);
+        let search_text = || Expr::col(contact::Column::SearchText);
+        let mut any = Condition::any().add(search::holds(search_text(), text)?);
         if let Ok(recipient) = recipient::parse(text, None) {
-            any = any.add(search::holds(contact::Column::SearchText, &recipient.address)?);
+            any = any.add(search::holds(search_text(), &recipient.address)?);
         }
         all = all.add(any);
     }

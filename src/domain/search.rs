@@ -1,9 +1,6 @@
 //! Searching in columns of folded text, the same on every database.
 
-use sea_orm::{
-    ColumnTrait,
-    sea_query::{Expr, ExprTrait, LikeExpr, SimpleExpr},
-};
+use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, SimpleExpr};
 
 use super::{
     Fault, bad_input,
@@ -15,8 +12,8 @@ pub fn folded(text: &str) -> String {
     text.chars().flat_map(char::to_lowercase).collect()
 }
 
-/// Whether a column of folded text holds this one, in upper or lower case; at most 200 characters.
-pub fn holds<C: ColumnTrait>(column: C, text: &str) -> Result<SimpleExpr, Fault> {
+/// Whether folded text holds this one, in upper or lower case; at most 200 characters.
+pub fn holds(folded_text: SimpleExpr, text: &str) -> Result<SimpleExpr, Fault> {
     let text = folded(text.trim());
     if text.chars().count() > NAME_CHARS_MAX {
         return Err(bad_input("The search text must have at most 200 characters."));
@@ -26,5 +23,5 @@ pub fn holds<C: ColumnTrait>(column: C, text: &str) -> Result<SimpleExpr, Fault>
     }
     // LIKE's own signs made plain.
     let text = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    Ok(Expr::col(column).like(LikeExpr::new(format!("%{text}%")).escape('\\')))
+    Ok(folded_text.like(LikeExpr::new(format!("%{text}%")).escape('\\')))
 }

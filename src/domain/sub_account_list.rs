@@ -88,7 +88,7 @@ async fn condition(
         all = all.add(account::Column::Status.is_in(status.iter().copied()));
     }
     if let Some(search) = &filter.search {
-        all = all.add(search::holds(account::Column::SearchText, search)?);
+        all = all.add(search::holds(Expr::col(account::Column::SearchText), search)?);
     }
     if let Some(is_blocked) = filter.is_blocked {
         let blocked = blocked(app, main).await?;

@@ -7,6 +7,7 @@ use super::{
     access::{self, Ask, Needs},
     contact::Contact,
     errors::{UserError, outcome},
+    loaders::OptOutOf,
     message::Channel,
     sub_account::{parse_id, patch},
 };
@@ -41,6 +42,12 @@ impl ContactAddress {
     /// Whether it is the one that the contact is reached by on this channel. One of each channel is.
     async fn is_primary(&self) -> bool {
         self.0.is_primary
+    }
+
+    /// Whether it is opted out: a message to it is refused with OPTED_OUT.
+    async fn is_opted_out(&self, ctx: &Context<'_>) -> Result<bool> {
+        let key = OptOutOf { channel: self.0.channel, address: self.0.address.clone() };
+        Ok(ctx.rows()?.load_one(key).await?.is_some())
     }
 }
 

@@ -4,7 +4,11 @@
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use async_graphql::dataloader::Loader;
-use entity::{account, api_key, contact, contact_address, message, team};
+use entity::{
+    account, api_key, contact, contact_address,
+    message::{self, Channel},
+    team,
+};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -14,7 +18,7 @@ use crate::{
     domain::{
         self, Fault, api_key_list,
         caller::Caller,
-        contact_list, message_list,
+        contact_list, message_list, opt_out_list,
         page::{Page, PageArgs},
         usage::{DateRange, Usage, UsageDimension},
     },
@@ -59,6 +63,13 @@ pub struct ContactId(pub Uuid);
 /// The addresses of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressesOf(pub Uuid);
+
+/// The opt-out of this address from the caller's account's messages.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct OptOutOf {
+    pub channel: Channel,
+    pub address: String,
+}
 
 /// The tags of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,6 +171,22 @@ impl Loader<AddressesOf> for Rows {
         let account_id = self.caller.account()?.account_id;
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(contact_list::addresses_of(&self.app, account_id, &ids).await?, AddressesOf))
+    }
+}
+
+/// An address without an opt-out is not found.
+impl Loader<OptOutOf> for Rows {
+    type Value = ();
+    type Error = Arc<Fault>;
+
+    async fn load(&self, keys: &[OptOutOf]) -> Result<HashMap<OptOutOf, ()>, Arc<Fault>> {
+        let account_id = self.caller.account()?.account_id;
+        let addresses: Vec<_> = keys.iter().map(|key| (key.channel, key.address.clone())).collect();
+        let found = opt_out_list::opted_out_of(&self.app, account_id, &addresses).await?;
+        Ok(found
+            .into_iter()
+            .map(|(channel, address)| (OptOutOf { channel, address }, ()))
+            .collect())
     }
 }
 

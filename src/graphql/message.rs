@@ -242,6 +242,8 @@ pub enum SendMessageErrorCode {
     AccountSuspended,
     /// The account is INACTIVE.
     AccountInactive,
+    /// The recipient has opted out of the account's messages on this channel.
+    OptedOut,
     /// This server has no carrier for the channel.
     ChannelUnavailable,
     /// There is no price for the destination.

@@ -32,6 +32,7 @@ mod ledger;
 mod loaders;
 mod mend;
 mod message;
+mod opt_out;
 mod page;
 pub mod scalars;
 mod shape;
@@ -60,6 +61,7 @@ pub struct Query(
     account::AccountQuery,
     message::MessageQuery,
     contact_list::ContactQuery,
+    opt_out::OptOutQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
     team::TeamQuery,
@@ -74,6 +76,7 @@ pub struct Mutation(
     contact_address::ContactAddressMutation,
     contact_merge::ContactMergeMutation,
     contact_erasure::ContactErasureMutation,
+    opt_out::OptOutMutation,
     sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,
     team::TeamMutation,

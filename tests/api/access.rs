@@ -211,10 +211,13 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
         mutations,
         [
             "addContactAddress",
+            "addOptOut",
             "createContact",
             "deleteContact",
+            "importOptOuts",
             "mergeContacts",
             "removeContactAddress",
+            "removeOptOut",
             "sendMessage",
             "sendMessages",
             "updateContact",

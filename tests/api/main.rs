@@ -22,6 +22,7 @@ mod ledger;
 mod manners;
 mod message;
 mod migration;
+mod opt_out;
 mod page;
 mod races;
 mod rate;

@@ -476,6 +476,14 @@ impl TestApp {
         (text(&made["id"]), addresses.iter().map(|address| text(&address["id"])).collect())
     }
 
+    /// Opts an address out of the messages of a key's account.
+    pub async fn opt_out(&self, key: &str, address: &str) {
+        let query = "mutation($input: AddOptOutInput!) { addOptOut(input: $input) \
+                     { optOut { id } errors { code } } }";
+        let answer = self.ask_with(key, query, json!({ "input": { "address": address } })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+    }
+
     /// Sends a one-segment SMS and says whether it was accepted.
     pub async fn sends(&self, key: &str) -> bool {
         let answer = self.send(key, json!({ "to": "+12025550123", "text": "Hello" })).await;
@@ -524,6 +532,7 @@ impl TestApp {
             "contact",
             "contact_address",
             "contact_tag",
+            "opt_out",
         ] {
             let columns = self.columns(table).await;
             let text: Vec<String> = columns
