@@ -19,10 +19,9 @@ use super::{
     contact_address::{
         ADDRESSES_PER_CONTACT_MAX, AddressProblem, CheckedAddress, NewAddress, TAKEN, addresses_in,
     },
-    contact_tag::{self, TAGS_RULE},
-    refused,
+    contact_details::{CheckedDetails, ContactChange, Detail},
+    contact_tag, refused,
     search::folded,
-    validate::{self, LOCALE_RULE, METADATA_RULE, NAME_RULE, TIME_ZONE_RULE},
 };
 use crate::{App, db::is_unique_violation};
 
@@ -62,17 +61,6 @@ pub struct NewContact {
     pub addresses: Vec<NewAddress>,
 }
 
-/// What to change: `None` keeps, `Some(None)` clears.
-#[derive(Default)]
-pub struct ContactChange {
-    pub display_name: Option<Option<String>>,
-    pub locale: Option<Option<String>>,
-    pub time_zone: Option<Option<String>>,
-    /// All tags that it is to have.
-    pub tags: Option<Vec<String>>,
-    pub metadata: Option<Option<Map<String, Value>>>,
-}
-
 /// The account that a contact belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner {
@@ -90,24 +78,6 @@ impl Owner {
 pub(super) struct CheckedContact {
     details: CheckedDetails,
     addresses: Vec<CheckedAddress>,
-}
-
-/// A [`ContactChange`] that has been checked.
-struct CheckedDetails {
-    display_name: Option<Option<String>>,
-    locale: Option<Option<String>>,
-    time_zone: Option<Option<String>>,
-    tags: Option<BTreeSet<String>>,
-    metadata: Option<Option<String>>,
-}
-
-/// Which part of a [`ContactChange`] is wrong; each mutation has a code for it.
-enum Detail {
-    DisplayName,
-    Locale,
-    TimeZone,
-    Tags,
-    Metadata,
 }
 
 impl From<Detail> for CreateContactRefusal {
@@ -131,45 +101,6 @@ impl From<Detail> for UpdateContactRefusal {
             Detail::Tags => Self::TagsInvalid,
             Detail::Metadata => Self::MetadataInvalid,
         }
-    }
-}
-
-impl ContactChange {
-    fn checked<C: From<Detail>>(self) -> Result<CheckedDetails, Failure<C>> {
-        let wrong = |detail: Detail| {
-            let (field, rule): (&'static [&'static str], _) = match detail {
-                Detail::DisplayName => (&["input", "displayName"], NAME_RULE),
-                Detail::Locale => (&["input", "locale"], LOCALE_RULE),
-                Detail::TimeZone => (&["input", "timeZone"], TIME_ZONE_RULE),
-                Detail::Tags => (&["input", "tags"], TAGS_RULE),
-                Detail::Metadata => (&["input", "metadata"], METADATA_RULE),
-            };
-            refused(detail.into(), field, rule)
-        };
-        let display_name = patch(self.display_name, |name| validate::name(&name));
-        let locale = patch(self.locale, |locale| validate::locale(&locale));
-        let time_zone = patch(self.time_zone, |zone| validate::time_zone(&zone));
-        let tags = self.tags.map(|tags| contact_tag::checked(&tags).ok_or(()));
-        Ok(CheckedDetails {
-            display_name: display_name.map_err(|()| wrong(Detail::DisplayName))?,
-            locale: locale.map_err(|()| wrong(Detail::Locale))?,
-            time_zone: time_zone.map_err(|()| wrong(Detail::TimeZone))?,
-            tags: tags.transpose().map_err(|()| wrong(Detail::Tags))?,
-            metadata: patch(self.metadata, validate::metadata)
-                .map_err(|()| wrong(Detail::Metadata))?,
-        })
-    }
-}
-
-/// A field that is kept or cleared passes; one that is set must pass the check.
-fn patch<T>(
-    field: Option<Option<T>>,
-    check: impl Fn(T) -> Option<String>,
-) -> Result<Option<Option<String>>, ()> {
-    match field {
-        None => Ok(None),
-        Some(None) => Ok(Some(None)),
-        Some(Some(value)) => check(value).map(|value| Some(Some(value))).ok_or(()),
     }
 }
 

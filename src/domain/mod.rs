@@ -18,6 +18,7 @@ pub mod caller;
 pub mod contact;
 pub mod contact_address;
 pub mod contact_csv;
+pub mod contact_details;
 pub mod contact_erasure;
 pub mod contact_list;
 pub mod contact_merge;

@@ -11,7 +11,7 @@ use super::{
     scalars::{DateTime, JsonObject},
     sub_account::{parse_id, patch},
 };
-use crate::domain::contact as domain;
+use crate::domain::{contact as domain, contact_details::ContactChange};
 
 /// GraphQL's `Contact`, described there.
 pub struct Contact(pub rows::Model);
@@ -196,7 +196,7 @@ impl ContactMutation {
         #[graphql(desc = "What to change.")] input: UpdateContactInput,
     ) -> Result<Option<UpdateContactPayload>> {
         let account = ctx.account()?.live()?;
-        let change = domain::ContactChange {
+        let change = ContactChange {
             display_name: patch(input.display_name),
             locale: patch(input.locale),
             time_zone: patch(input.time_zone),
