@@ -64,6 +64,7 @@ fn verdict(c: &mut Criterion) {
         environment: Environment::Live,
         is_key_usable: true,
         status: AccountStatus::Active,
+        is_opted_out: false,
         credit_limit: Some(money(100)),
         total_spent: money(99),
         balance: money(1_000),

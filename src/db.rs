@@ -22,8 +22,8 @@ use std::{
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-    Value,
+    DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait, Value,
     sea_query::{Expr, SimpleExpr},
     sqlx::{
         self, Connection as _,
@@ -176,6 +176,11 @@ pub fn has_id(backend: DbBackend, ids: impl IntoIterator<Item = Uuid>) -> Simple
     }
     let text = "id IN (SELECT unhex(value) FROM json_each(?))";
     Expr::cust_with_values(text, [id_list(backend, ids)])
+}
+
+/// Whether a unique index refused a row: that decides, so that two at once cannot both have a value.
+pub fn is_unique_violation(error: &DbErr) -> bool {
+    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }
 
 /// Ids as one parameter: an array, or on `SQLite` a JSON array of their digits.

@@ -4,8 +4,12 @@
 
 pub mod account;
 pub mod api_key;
+pub mod contact;
+pub mod contact_address;
+pub mod contact_tag;
 pub mod ledger_entry;
 pub mod message;
+pub mod opt_out;
 pub mod price;
 pub mod team;
 pub mod usage_day;

@@ -16,7 +16,7 @@ pub struct Model {
     pub environment: Environment,
     pub channel: Channel,
     pub status: MessageStatus,
-    /// Normalised: E.164, an e-mail address, or a chat id, by channel.
+    /// Normalised: E.164, an e-mail address, or a chat id, by channel. Empty once it was erased.
     #[sea_orm(column_type = "Text")]
     pub recipient: String,
     /// ISO 3166-1 alpha-2 of a phone number; `None` where the channel has no country.
@@ -24,6 +24,7 @@ pub struct Model {
     pub country: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub subject: Option<String>,
+    /// Empty once it was erased.
     #[sea_orm(column_type = "Text")]
     pub text: String,
     pub segments: i32,
@@ -73,6 +74,13 @@ pub enum MessageStatus {
     Failed,
     Canceled,
     Unknown,
+}
+
+impl Model {
+    /// Whether the person was erased from it: only such a message has no recipient.
+    pub fn is_erased(&self) -> bool {
+        self.recipient.is_empty()
+    }
 }
 
 impl Entity {

@@ -17,6 +17,7 @@ use crate::{
     graphql,
 };
 
+mod contact;
 pub mod demo;
 mod key;
 mod price;
@@ -73,6 +74,9 @@ enum Command {
     /// Show and replace the price list.
     #[command(subcommand)]
     Price(price::PriceCommand),
+    /// Import and export an account's contacts.
+    #[command(subcommand)]
+    Contact(contact::ContactCommand),
     /// Export usage for billing.
     #[command(subcommand)]
     Usage(usage::UsageCommand),
@@ -134,6 +138,7 @@ impl Cli {
             Command::Team(command) => team::run(command).await,
             Command::Key(command) => key::run(command).await,
             Command::Price(command) => price::run(command).await,
+            Command::Contact(command) => contact::run(command).await,
             Command::Usage(command) => usage::run(command).await,
             Command::Audit(args) => audit(args).await,
         }

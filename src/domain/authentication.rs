@@ -8,12 +8,13 @@ use entity::api_key;
 use moka::sync::Cache;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
+    QuerySelect,
 };
 use uuid::Uuid;
 
 use super::{
     Fault, billing,
-    caller::{Caller, LiveMainCaller, OperatorCaller},
+    caller::{Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
     fresh::Fresh,
     plain_key::PlainKey,
 };
@@ -134,10 +135,36 @@ pub async fn begin_as_operator(
     Ok(txn)
 }
 
+/// Begins a change by an account of what it owns, which is no money: its key is locked instead of the
+/// team, for as long as the change takes, and no send waits for it.
+pub async fn begin_as_account(
+    app: &App,
+    account: &LiveAccountCaller,
+) -> Result<DatabaseTransaction, Fault> {
+    let txn = app.db.begin_write().await?;
+    hold_key(app, &txn, account).await?;
+    Ok(txn)
+}
+
+/// Holds the caller's key until the transaction ends: a revocation waits for it, and one that came
+/// before is seen.
+pub async fn hold_key(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account: &LiveAccountCaller,
+) -> Result<(), Fault> {
+    let key = api_key::Entity::find_by_id(account.key_id()).lock_shared().one(txn).await?;
+    check_usable(app, key.as_ref())
+}
+
 async fn still_usable(app: &App, txn: &DatabaseTransaction, key_id: Uuid) -> Result<(), Fault> {
     let key = api_key::Entity::find_by_id(key_id).one(txn).await?;
+    check_usable(app, key.as_ref())
+}
+
+fn check_usable(app: &App, key: Option<&api_key::Model>) -> Result<(), Fault> {
     let now = app.clock.now();
-    if key.is_some_and(|key| is_usable(&key, now)) { Ok(()) } else { Err(Fault::KeyRevoked) }
+    if key.is_some_and(|key| is_usable(key, now)) { Ok(()) } else { Err(Fault::KeyRevoked) }
 }
 
 /// Notes that keys were used just now, unless somebody did within the last minute. A statement each,

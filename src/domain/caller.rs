@@ -31,6 +31,14 @@ pub struct AccountCaller {
     pub is_sub_account: bool,
 }
 
+/// Proof that the caller has a LIVE key of its account, so may change what the account owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveAccountCaller {
+    key_id: Uuid,
+    team_id: Uuid,
+    account_id: Uuid,
+}
+
 /// Proof that the caller is the main account of `team_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MainCaller {
@@ -135,6 +143,35 @@ impl Caller {
             Owner::Operator => Ok(OperatorCaller { key_id: Some(self.key_id) }),
             Owner::Account(_) => Err(Fault::Forbidden("This needs an operator's key.")),
         }
+    }
+}
+
+impl AccountCaller {
+    /// What an account owns is the same in both environments: a TEST key reads it and changes nothing.
+    pub fn live(&self) -> Result<LiveAccountCaller, Fault> {
+        match self.environment {
+            Environment::Live => {
+                let Self { key_id, team_id, account_id, .. } = *self;
+                Ok(LiveAccountCaller { key_id, team_id, account_id })
+            }
+            Environment::Test => Err(Fault::Forbidden(
+                "This needs a live key; a test key reads what an account owns and changes nothing.",
+            )),
+        }
+    }
+}
+
+impl LiveAccountCaller {
+    pub fn key_id(&self) -> Uuid {
+        self.key_id
+    }
+
+    pub fn team_id(&self) -> Uuid {
+        self.team_id
+    }
+
+    pub fn account_id(&self) -> Uuid {
+        self.account_id
     }
 }
 

@@ -275,15 +275,19 @@ async fn write(
         to.status = Set(status);
         to.updated_at = Set(app.clock.now());
     }
+    let mut update = message::Entity::update_many();
     if let Outcome::Undelivered { code, text }
     | Outcome::Failed { code, text }
     | Outcome::Unknown { code, text } = outcome
     {
         to.error_code = Set(Some(code.clone()));
-        to.error_message = Set(Some(text.clone()));
+        // A carrier's words may name the recipient, who may have been erased in the meantime.
+        let is_known = Expr::col(message::Column::Recipient).ne("");
+        let text = Expr::case(is_known, text.clone()).finally(Option::<String>::None);
+        update = update.col_expr(message::Column::ErrorMessage, text.into());
     }
     let ids = messages.iter().map(|message| message.id);
-    let mut update = message::Entity::update_many()
+    let mut update = update
         .set(to)
         .filter(has_id(app.db.backend(), ids))
         .filter(message::Column::LeaseId.eq(lease_id));

@@ -64,7 +64,9 @@ pub async fn list(
         let normalised = recipient::parse(to, None).map(|recipient| recipient.address);
         let address = normalised.unwrap_or_else(|_| to.trim().to_owned());
         let is_to = message::Column::Recipient.eq(&address);
-        select = select.filter(if may_be_stored(&address) { is_to } else { Expr::cust("1 = 0") });
+        // No text is the recipient of none but erased messages.
+        let may_be = !address.is_empty() && may_be_stored(&address);
+        select = select.filter(if may_be { is_to } else { Expr::cust("1 = 0") });
     }
     let total = keyset.total(&app.db.read, &select).await?;
     let select = keyset.slice(select, &Order::Desc, None, message::Column::Id)?;

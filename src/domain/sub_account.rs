@@ -7,7 +7,7 @@ use entity::{
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait,
-    IntoActiveModel, QueryFilter, SqlErr,
+    IntoActiveModel, QueryFilter,
 };
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -20,10 +20,12 @@ use super::{
     events::Change,
     plain_key::PlainKey,
     refused,
+    search::folded,
     validate::{self, METADATA_RULE, NAME_RULE, NOTE_RULE},
 };
 use crate::{
     App,
+    db::is_unique_violation,
     money::{GivenAmount, Micros},
 };
 
@@ -120,11 +122,6 @@ impl AccountRef {
 /// What `search` looks in and the order by name sorts by.
 pub fn search_text(name: &str, external_id: Option<&str>) -> String {
     format!("{}\n{}", folded(name), folded(external_id.unwrap_or_default()))
-}
-
-/// Text in lower case, each character by itself, so that a part folds as it does in the whole.
-pub fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
 }
 
 /// Makes a sub-account and its first key, LIVE.
@@ -395,8 +392,4 @@ fn checked_metadata(metadata: Option<Map<String, Value>>) -> Result<Option<Strin
 
 fn checked_reason(reason: Option<&str>) -> Result<Option<String>, ()> {
     reason.map(|reason| validate::note(reason).ok_or(())).transpose()
-}
-
-fn is_unique_violation(error: &DbErr) -> bool {
-    matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_)))
 }

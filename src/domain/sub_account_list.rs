@@ -6,15 +6,14 @@ use entity::{
 };
 use sea_orm::{
     ColumnTrait, Condition, DbBackend, EntityTrait, ExprTrait, Order, QueryFilter,
-    sea_query::{Expr, LikeExpr, SimpleExpr},
+    sea_query::{Expr, SimpleExpr},
 };
 
 use super::{
-    Fault, bad_input,
+    Fault,
     caller::MainCaller,
     page::{OrderKey, Page, PageArgs},
-    sub_account::folded,
-    validate::{NAME_CHARS_MAX, may_be_stored},
+    search,
 };
 use crate::App;
 
@@ -98,16 +97,7 @@ async fn condition(
         all = all.add(account::Column::Status.is_in(status.iter().copied()));
     }
     if let Some(search) = &filter.search {
-        let search = folded(search.trim());
-        if search.chars().count() > NAME_CHARS_MAX {
-            return Err(bad_input("The search text must have at most 200 characters."));
-        }
-        if !may_be_stored(&search) {
-            return Ok(Condition::all().add(Expr::cust("1 = 0")));
-        }
-        let pattern = format!("%{}%", escaped(&search));
-        let like = LikeExpr::new(pattern).escape('\\');
-        all = all.add(Expr::col(account::Column::SearchText).like(like));
+        all = all.add(search::holds(Expr::col(account::Column::SearchText), search)?);
     }
     if let Some(is_blocked) = filter.is_blocked {
         let blocked = blocked(app, main).await?;
@@ -151,9 +141,4 @@ fn metadata_holds(backend: DbBackend, key: &str, value: &str) -> SimpleExpr {
             [key, value],
         ),
     }
-}
-
-/// The text with LIKE's own signs made plain.
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }

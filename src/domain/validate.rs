@@ -1,6 +1,8 @@
 //! What several features ask of the same kind of input. Each function gives the normalised value or
 //! `None`; the caller writes the refusal, for the code is its own.
 
+use chrono_tz::Tz;
+use icu_locale_core::Locale;
 use serde_json::{Map, Value};
 
 /// Characters of a name at most.
@@ -16,12 +18,21 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Characters of a note or a reason at most.
 pub const NOTE_CHARS_MAX: usize = 500;
 
+/// Characters of a label or a tag at most.
+pub const LABEL_CHARS_MAX: usize = 64;
+/// Characters of a language tag at most; what RFC 5646 (section 4.4.1) advises, and more.
+pub const LOCALE_CHARS_MAX: usize = 64;
+
 pub const NAME_RULE: &str = "The name must have 1 to 200 characters and no control characters.";
 pub const METADATA_RULE: &str =
     "The metadata must be at most 16 KiB as JSON and 32 levels deep, and must not hold NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
 pub const NOTE_RULE: &str = "The text must have 1 to 500 characters and no control characters.";
+pub const LABEL_RULE: &str = "The label must have 1 to 64 characters and no control characters.";
+pub const LOCALE_RULE: &str = "The locale must be a BCP 47 tag, such as en, de-AT or zh-Hant-TW.";
+pub const TIME_ZONE_RULE: &str =
+    "The time zone must be a name of the IANA time zone database, such as Europe/Vienna.";
 
 /// A trimmed name of 1 to 200 characters.
 pub fn name(text: &str) -> Option<String> {
@@ -41,6 +52,22 @@ pub fn idempotency_key(text: &str) -> Option<String> {
 /// A trimmed note of 1 to 500 characters.
 pub fn note(text: &str) -> Option<String> {
     line(text.trim(), NOTE_CHARS_MAX)
+}
+
+/// A trimmed label or tag of 1 to 64 characters.
+pub fn label(text: &str) -> Option<String> {
+    line(text.trim(), LABEL_CHARS_MAX)
+}
+
+/// A well-formed BCP 47 tag, in its usual capitals.
+pub fn locale(text: &str) -> Option<String> {
+    let text = text.trim();
+    (text.len() <= LOCALE_CHARS_MAX).then(|| Locale::normalize(text).ok())?.map(Into::into)
+}
+
+/// A name of the IANA time zone database, as it is written there.
+pub fn time_zone(text: &str) -> Option<String> {
+    text.trim().parse::<Tz>().ok().map(|zone| zone.name().to_owned())
 }
 
 /// An object of at most 16 KiB and 32 levels that can be kept as it is: without NUL, which

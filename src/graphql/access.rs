@@ -29,6 +29,8 @@ pub enum Viewpoint {
 pub enum Needs {
     /// A key of an account: a main account's or a sub-account's.
     Account,
+    /// A LIVE key of an account.
+    LiveAccount,
     /// A key of a main account.
     Main,
     /// A LIVE key of a main account.
@@ -44,6 +46,7 @@ impl Guard for Needs {
         let caller = ctx.caller()?;
         match self {
             Self::Account => caller.account().map(|_| ())?,
+            Self::LiveAccount => caller.account()?.live().map(|_| ())?,
             Self::Main => caller.main().map(|_| ())?,
             Self::LiveMain => caller.main()?.live().map(|_| ())?,
             Self::Team if caller.role() == Role::SubAccount => caller.main().map(|_| ())?,
@@ -62,7 +65,7 @@ fn seen_by(ctx: &Context<'_>, roles: &[Role]) -> bool {
     }
 }
 
-/// Visible to the keys that pass [`Needs::Account`].
+/// Visible to the keys that pass [`Needs::Account`]; TEST keys see what their LIVE siblings may do.
 pub fn account(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount, Role::SubAccount])
 }

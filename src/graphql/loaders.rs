@@ -4,7 +4,11 @@
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use async_graphql::dataloader::Loader;
-use entity::{account, api_key, message, team};
+use entity::{
+    account, api_key, contact, contact_address,
+    message::{self, Channel},
+    team,
+};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -14,7 +18,7 @@ use crate::{
     domain::{
         self, Fault, api_key_list,
         caller::Caller,
-        message_list,
+        contact_list, message_list, opt_out_list,
         page::{Page, PageArgs},
         room::Room,
         usage::{DateRange, Usage, UsageDimension},
@@ -55,6 +59,24 @@ pub struct MainAccountOf(pub Uuid);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MessageId(pub Uuid);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContactId(pub Uuid);
+
+/// The addresses of this contact.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AddressesOf(pub Uuid);
+
+/// The opt-out of this address from the caller's account's messages.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct OptOutOf {
+    pub channel: Channel,
+    pub address: String,
+}
+
+/// The tags of this contact.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TagsOf(pub Uuid);
 
 /// A page of an account's keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -121,6 +143,64 @@ impl Loader<MessageId> for Rows {
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(message_list::find_many(&self.app, &account, &ids, &self.room).await?, MessageId))
+    }
+}
+
+/// Scoped to the caller's own account: others' contacts are not found.
+impl Loader<ContactId> for Rows {
+    type Value = contact::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[ContactId],
+    ) -> Result<HashMap<ContactId, contact::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(contact_list::find_many(&self.app, &account, &ids).await?, ContactId))
+    }
+}
+
+impl Loader<AddressesOf> for Rows {
+    type Value = Vec<contact_address::Model>;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[AddressesOf],
+    ) -> Result<HashMap<AddressesOf, Vec<contact_address::Model>>, Arc<Fault>> {
+        let account_id = self.caller.account()?.account_id;
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(contact_list::addresses_of(&self.app, account_id, &ids).await?, AddressesOf))
+    }
+}
+
+/// An address without an opt-out is not found.
+impl Loader<OptOutOf> for Rows {
+    type Value = ();
+    type Error = Arc<Fault>;
+
+    async fn load(&self, keys: &[OptOutOf]) -> Result<HashMap<OptOutOf, ()>, Arc<Fault>> {
+        let account_id = self.caller.account()?.account_id;
+        let addresses: Vec<_> = keys.iter().map(|key| (key.channel, key.address.clone())).collect();
+        let found = opt_out_list::opted_out_of(&self.app, account_id, &addresses).await?;
+        Ok(found
+            .into_iter()
+            .map(|(channel, address)| (OptOutOf { channel, address }, ()))
+            .collect())
+    }
+}
+
+impl Loader<TagsOf> for Rows {
+    type Value = Vec<String>;
+    type Error = Arc<Fault>;
+
+    async fn load(&self, keys: &[TagsOf]) -> Result<HashMap<TagsOf, Vec<String>>, Arc<Fault>> {
+        let account_id = self.caller.account()?.account_id;
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(contact_list::tags_of(&self.app, account_id, &ids).await?, TagsOf))
     }
 }
 

@@ -100,10 +100,10 @@ impl Message {
     /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a person's data
     /// was erased.
     async fn to(&self) -> Option<&str> {
-        Some(&self.0.recipient)
+        (!self.0.is_erased()).then_some(&self.0.recipient)
     }
 
-    /// The subject of an e-mail; null for other channels.
+    /// The subject of an e-mail; null for other channels, and once a person's data was erased.
     async fn subject(&self) -> Option<&str> {
         self.0.subject.as_deref()
     }
@@ -111,7 +111,7 @@ impl Message {
     /// The text. Null once a person's data was erased.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.room()?.take(self.0.text.len())?;
-        Ok(Some(&self.0.text))
+        Ok((!self.0.is_erased()).then_some(self.0.text.as_str()))
     }
 
     /// How many segments an SMS has; 1 for other channels.
@@ -243,6 +243,8 @@ pub enum SendMessageErrorCode {
     AccountSuspended,
     /// The account is INACTIVE.
     AccountInactive,
+    /// The recipient has opted out of the account's messages on this channel.
+    OptedOut,
     /// This server has no carrier for the channel.
     ChannelUnavailable,
     /// There is no price for the destination.

@@ -19,6 +19,11 @@ use crate::{
 mod access;
 mod account;
 mod api_key;
+mod contact;
+mod contact_address;
+mod contact_erasure;
+mod contact_list;
+mod contact_merge;
 mod cost;
 mod documents;
 pub mod errors;
@@ -27,6 +32,7 @@ mod ledger;
 mod loaders;
 mod mend;
 mod message;
+mod opt_out;
 mod page;
 pub mod scalars;
 mod shape;
@@ -54,6 +60,8 @@ pub struct Query(
     viewer::ViewerQuery,
     account::AccountQuery,
     message::MessageQuery,
+    contact_list::ContactQuery,
+    opt_out::OptOutQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
     team::TeamQuery,
@@ -64,6 +72,11 @@ pub struct Query(
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     message::MessageMutation,
+    contact::ContactMutation,
+    contact_address::ContactAddressMutation,
+    contact_merge::ContactMergeMutation,
+    contact_erasure::ContactErasureMutation,
+    opt_out::OptOutMutation,
     sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,
     team::TeamMutation,

@@ -320,7 +320,8 @@ impl SubAccountMutation {
 }
 
 /// Left out keeps, null clears.
-fn patch<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
+/// A field of a change: left out, null, or set.
+pub fn patch<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     match value {
         MaybeUndefined::Undefined => None,
         MaybeUndefined::Null => Some(None),

@@ -368,3 +368,88 @@ async fn a_schema_that_is_not_current_names_the_command(
     assert!(t.app.db.is_current().await.expect("the database answers"));
     t.close().await;
 }
+
+/// Contacts go out and come in as CSV; each row has its verdict, and a bad one loses nothing but itself.
+#[rstest]
+#[tokio::test]
+async fn contacts_are_imported_and_exported(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("contacts.csv");
+    let path = file.to_str().expect("a path").to_owned();
+    let rows = "sms,display_name,tags,metadata,email,telegram\n\
+        +1 202 555 0101 #work,'=Ada,\"vip\nb\",\"{\"\"k\"\": 1}\",\"a@b.io\n'=c@d.io\",-100\n\
+        nonsense,Bob,,,,\n\
+        +12025550102,'t Hooft,,,,\n\
+        +12025550101,Twice,,,,\n\
+        too,few\n\
+        +12025550103,,,[1],,\n";
+    std::fs::write(&file, rows).expect("the file is written");
+    let import = |path: &str, account: &str| {
+        tollgate(&t.url, &["contact", "import", "--account", account, path])
+    };
+
+    let done = import(&path, &sub.id);
+
+    assert_eq!(done.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(said.contains("4 of 6 rows were refused"), "{said}");
+    let verdicts = String::from_utf8(done.stdout).expect("text");
+    let mut reader = csv::Reader::from_reader(verdicts.as_bytes());
+    let verdicts: Vec<(String, bool, String)> = reader
+        .records()
+        .map(|record| record.expect("a record"))
+        .map(|record| (record[0].to_owned(), record[1].is_empty(), record[2].to_owned()))
+        .collect();
+    let verdict =
+        |line: &str, is_refused, code: &str| (line.to_owned(), is_refused, code.to_owned());
+    let expected = [
+        verdict("2", false, ""),
+        verdict("5", true, "ADDRESS_INVALID"),
+        verdict("6", false, ""),
+        verdict("7", true, "ADDRESS_TAKEN"),
+        verdict("8", true, "ROW_INVALID"),
+        verdict("9", true, "ROW_INVALID"),
+    ];
+    assert_eq!(verdicts, expected);
+    let query =
+        "{ contacts { nodes { displayName tags metadata addresses { channel address label } } } }";
+    let contacts = t.ask(&sub.key, query).await.body;
+    let first = json!({ "displayName": "=Ada", "tags": ["b", "vip"], "metadata": { "k": 1 }, "addresses": [
+        { "channel": "SMS", "address": "+12025550101", "label": "work" },
+        { "channel": "EMAIL", "address": "a@b.io", "label": null },
+        { "channel": "EMAIL", "address": "'=c@d.io", "label": null },
+        { "channel": "TELEGRAM", "address": "-100", "label": null },
+    ] });
+    assert_eq!(contacts["data"]["contacts"]["nodes"][1], first);
+    assert_eq!(contacts["data"]["contacts"]["nodes"][0]["displayName"], "'t Hooft");
+
+    // What goes out comes in again, to another account, as it was.
+    let exported = stdout(&tollgate(&t.url, &["contact", "export", "--account", &sub.id]));
+    std::fs::write(&file, &exported).expect("the file is written");
+    stdout(&import(&path, &team.main_account_id));
+    let again = t.ask(&team.key, query).await.body;
+    let reversed = |body: &Value| {
+        let mut nodes = body["data"]["contacts"]["nodes"].as_array().expect("nodes").clone();
+        nodes.reverse();
+        nodes
+    };
+    assert_eq!(json!(reversed(&again)), contacts["data"]["contacts"]["nodes"]);
+    let before = t.everything().await;
+    assert_eq!(import(&path, &sub.id).status.code(), Some(2));
+
+    let too_many = format!("sms\n{}", "+12025550104\n".repeat(10_001));
+    for (rows, account, said) in [
+        ("name,sms\nA,+12025550104\n", sub.id.as_str(), "\"name\" is no column"),
+        (too_many.as_str(), sub.id.as_str(), "more than 10000 rows"),
+        ("sms\n+12025550104\n", "019a0000-0000-7000-8000-000000000000", "no such account"),
+    ] {
+        std::fs::write(&file, rows).expect("the file is written");
+        let (code, error) = failure(&import(&path, account));
+        assert!(code == Some(2) && error.contains(said), "{error}");
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}

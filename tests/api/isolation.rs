@@ -8,13 +8,34 @@ use crate::harness::{
     Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam, text,
 };
 
-/// A team with two sub-accounts; each account sent one LIVE message.
+/// A team with two sub-accounts; each account sent one LIVE message and has one contact.
 struct House {
     team: TestTeam,
     subs: [TestSubAccount; 2],
     /// What the main account, the first and the second sub-account sent.
     messages: [String; 3],
+    /// Ids of the contact and of its address, of each in the same order.
+    contacts: [[String; 2]; 3],
 }
+
+/// Every query and mutation that takes the id of a contact or of an address.
+const WITH_A_CONTACT: [&str; 8] = [
+    "query($id: ID!) { contact(id: $id) { id displayName addresses { address } } }",
+    "mutation($id: ID!) { updateContact(id: $id, input: { displayName: \"Mine\" }) \
+     { contact { id } errors { code message field } } }",
+    "mutation($id: ID!) { deleteContact(id: $id) \
+     { contactId messagesErased errors { code message field } } }",
+    "mutation($id: ID!) { addContactAddress(contactId: $id, input: { address: \"mine@example.com\" }) \
+     { contact { id } errors { code message field } } }",
+    "mutation($id: ID!) { updateContactAddress(id: $id, input: { label: \"mine\" }) \
+     { contact { id } errors { code message field } } }",
+    "mutation($id: ID!) { removeContactAddress(id: $id) \
+     { contact { id } errors { code message field } } }",
+    "mutation($id: ID!) { mergeContacts(input: { keepId: $id, mergeId: \"OWN\" }) \
+     { contact { id } errors { code message field } } }",
+    "mutation($id: ID!) { mergeContacts(input: { keepId: \"OWN\", mergeId: $id }) \
+     { contact { id } errors { code message field } } }",
+];
 
 async fn send(t: &TestApp, key: &str, to: &str) -> String {
     let answer = t.send(key, json!({ "to": to, "text": "Hello" })).await;
@@ -31,7 +52,17 @@ async fn house(t: &TestApp, name: &str) -> House {
         send(t, &subs[0].key, "+12025550121").await,
         send(t, &subs[1].key, "+12025550122").await,
     ];
-    House { team, subs, messages }
+    let mut contacts = Vec::new();
+    for (key, to) in [
+        (&team.key, "+12025550120"),
+        (&subs[0].key, "+12025550121"),
+        (&subs[1].key, "+12025550122"),
+    ] {
+        let (id, addresses) = t.contact(key, &[to]).await;
+        contacts.push([id, addresses[0].clone()]);
+    }
+    let contacts = contacts.try_into().expect("three contacts");
+    House { team, subs, messages, contacts }
 }
 
 /// Every id that a key of this house could show: the team's, accounts', keys', messages', entries'.
@@ -39,6 +70,7 @@ async fn ids_of(t: &TestApp, house: &House) -> Vec<String> {
     let mut ids = vec![house.team.id.clone(), house.team.main_account_id.clone()];
     ids.extend(house.subs.iter().flat_map(|sub| [sub.id.clone(), sub.key_id.clone()]));
     ids.extend(house.messages.iter().cloned());
+    ids.extend(house.contacts.iter().flatten().cloned());
     ids.push(own_key_id(t, &house.team.key).await);
     let ledger = t.ask(&house.team.key, "{ ledger { nodes { id } } }").await;
     let entries = ledger.data()["ledger"]["nodes"].as_array().expect("a list of nodes");
@@ -147,6 +179,38 @@ async fn a_siblings_messages_are_nobodys(#[values(Sqlite, Postgres)] database: D
     let to = ["+12025550120", "+12025550122", "a@example.com"].map(str::to_owned);
     let by_recipient = "query($id: String!) { messages(filter: { to: $id }) { totalCount } }";
     assert_unknown(&t, key, by_recipient, &to).await;
+    t.close().await;
+}
+
+/// R3: the contacts of its sub-accounts, and to them its own and each other's, are nobody's to a main account;
+/// another team's likewise.
+#[rstest]
+#[tokio::test]
+async fn anothers_contacts_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+    t.deliver().await;
+
+    for (at, key) in [(0, &own.team.key), (1, &own.subs[0].key)] {
+        let mut ids = ids_of(&t, &foreign).await;
+        let others = own.contacts.iter().enumerate().filter(|(other, _)| *other != at);
+        ids.extend(others.flat_map(|(_, ids)| ids.clone()));
+        ids.push(own.messages[at].clone());
+        for query in WITH_A_CONTACT {
+            assert_unknown(&t, key, &query.replace("OWN", &own.contacts[at][0]), &ids).await;
+        }
+        let list = t.ask(key, "{ contacts { totalCount nodes { id addresses { id } } } }").await;
+        let [id, address] = &own.contacts[at];
+        let node = json!({ "id": id, "addresses": [{ "id": address }] });
+        assert_eq!(list.data()["contacts"], json!({ "totalCount": 1, "nodes": [node] }));
+    }
+    let text = ["0121", "0122", "\0"].map(str::to_owned);
+    let by_text = "query($id: String!) { contacts(filter: { search: $id }) { totalCount } }";
+    let nobody = t.ask_with(&own.team.key, by_text, json!({ "id": "nobody" })).await;
+    for text in text {
+        let found = t.ask_with(&own.team.key, by_text, json!({ "id": text })).await;
+        assert_eq!(found.body, nobody.body, "{text:?}");
+    }
     t.close().await;
 }
 

@@ -21,9 +21,18 @@ async fn the_database_refuses_what_the_rules_forbid(
     let sub = t.sub_account(&team, json!({ "externalId": "abc", "creditLimit": 100 })).await;
     assert!(t.sends(&sub.key).await);
     t.deliver().await;
+    t.contact(&sub.key, &["+12025550100", "+12025550101", "ada@example.com"]).await;
+    t.contact(&team.key, &["+12025550100"]).await;
     let before = t.everything().await;
 
     for forbidden in [
+        // An address that two contacts of an account have, a second primary one, another account's contact.
+        "UPDATE contact_address SET address = '+12025550100' WHERE channel = 'SMS'",
+        "UPDATE contact_address SET is_primary = TRUE",
+        "UPDATE contact_address SET account_id = (SELECT account_id FROM contact ORDER BY id LIMIT 1)",
+        "UPDATE contact_address SET address = ''",
+        "UPDATE contact_address SET channel = 'FAX'",
+        "DELETE FROM contact",
         // A second main account of a team.
         "UPDATE account SET is_sub_account = FALSE, credit_limit_micros = NULL, total_spent_micros = 0, external_id = NULL",
         // A main account with a limit, a total, a status or an external id.
@@ -107,6 +116,10 @@ async fn the_entities_are_the_tables(#[values(Sqlite, Postgres)] database: Datab
     compare::<entity::ledger_entry::Entity>(&t).await;
     compare::<entity::price::Entity>(&t).await;
     compare::<entity::usage_day::Entity>(&t).await;
+    compare::<entity::contact::Entity>(&t).await;
+    compare::<entity::contact_address::Entity>(&t).await;
+    compare::<entity::contact_tag::Entity>(&t).await;
+    compare::<entity::opt_out::Entity>(&t).await;
     t.close().await;
 }
 

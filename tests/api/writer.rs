@@ -60,7 +60,13 @@ async fn a_send_is_judged_by_what_was_committed_before_its_turn(
         ("UPDATE api_key SET revoked_at = created_at WHERE id = '{key}'", "UNAUTHENTICATED"),
         ("UPDATE api_key SET grace_ends_at = created_at WHERE id = '{key}'", "UNAUTHENTICATED"),
         ("UPDATE account SET credit_limit_micros = 0 WHERE id = '{account}'", "CREDIT_LIMIT_REACHED"),
-        ("UPDATE account SET status = 'SUSPENDED' WHERE id = '{account}'", "ACCOUNT_SUSPENDED")
+        ("UPDATE account SET status = 'SUSPENDED' WHERE id = '{account}'", "ACCOUNT_SUSPENDED"),
+        (
+            "INSERT INTO opt_out (id, team_id, account_id, channel, address, source, created_at) \
+             SELECT id, team_id, id, 'SMS', '+12025550123', 'API', created_at FROM account \
+             WHERE id = '{account}'",
+            "OPTED_OUT",
+        )
     )]
     change: (&str, &str),
 ) {

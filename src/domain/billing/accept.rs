@@ -16,6 +16,7 @@ use crate::{
         account::{own_team, stored},
         authentication::is_usable,
         caller::AccountCaller,
+        opt_out_list::opted_out_of,
     },
     money::Micros,
 };
@@ -85,11 +86,15 @@ pub async fn quote(
         .one(&app.db.read)
         .await?
         .ok_or(Fault::Broken("a key's account exists"))?;
+    let recipient = (message.recipient.channel, message.recipient.address.clone());
+    let opted_out = opted_out_of(app, caller.account_id, std::slice::from_ref(&recipient)).await?;
+    let is_opted_out = opted_out.contains(&recipient);
     let now = app.clock.now();
     let standing = Standing {
         environment: caller.environment,
         is_key_usable: key.is_some_and(|key| is_usable(&key, now)),
         status: account.status,
+        is_opted_out,
         credit_limit: account.credit_limit_micros.map(stored),
         total_spent: stored(account.total_spent_micros),
         balance: stored(team.balance_micros),

@@ -2,13 +2,13 @@
 //! order in which they came, to a verdict for each and to what is to be written. It knows no
 //! database, so it can be tested against a naive model.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use entity::{
     account::AccountStatus,
     api_key::Environment,
-    message::{self, MessageStatus},
+    message::{self, Channel, MessageStatus},
 };
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
@@ -34,8 +34,18 @@ pub struct KeyRow {
     pub status: AccountStatus,
     pub credit_limit_micros: Option<i64>,
     pub total_spent_micros: i64,
+    /// Whether any address is opted out of the account's messages: most accounts have none.
+    pub has_opt_outs: bool,
     pub team_id: Uuid,
     pub balance_micros: i64,
+}
+
+/// A recipient of a batch that wants nothing more from the account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, FromQueryResult)]
+pub struct OptedOut {
+    pub account_id: Uuid,
+    pub channel: Channel,
+    pub address: String,
 }
 
 /// What judges a batch besides its messages.
@@ -44,6 +54,7 @@ pub struct Ground {
     pub keys: Vec<KeyRow>,
     /// The messages that hold idempotency keys of the batch.
     pub earlier: Vec<message::Model>,
+    pub opted_out: HashSet<OptedOut>,
 }
 
 /// The outcome of a batch: an answer for each message, in order, and what must be committed before
@@ -127,7 +138,13 @@ pub fn judge<'a>(
             judged.replies.push(Err(Fault::Broken("a caller's key exists")));
             continue;
         };
-        let standing = judged.standing(caller.environment, key, now);
+        let is_opted_out = !ground.opted_out.is_empty()
+            && ground.opted_out.contains(&OptedOut {
+                account_id: caller.account_id,
+                channel: message.recipient.channel,
+                address: message.recipient.address.clone(),
+            });
+        let standing = Standing { is_opted_out, ..judged.standing(caller.environment, key, now) };
         let reply = match standing.judge(message, earlier.map(|row| &row.input_hash[..])) {
             Judgement::Accept(cost) => {
                 let row = new_row(sending, cost, now, new_id());
@@ -163,6 +180,7 @@ impl Judged {
             environment,
             is_key_usable: is_valid(key.revoked_at, key.expires_at, key.grace_ends_at, now),
             status: key.status,
+            is_opted_out: false,
             credit_limit: key.credit_limit_micros.map(stored),
             total_spent: so_far(&self.totals, key.account_id, key.total_spent_micros),
             balance: so_far(&self.balances, key.team_id, key.balance_micros),

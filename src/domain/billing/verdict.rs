@@ -21,6 +21,7 @@ pub enum SendRefusal {
     IdempotencyConflict,
     AccountSuspended,
     AccountInactive,
+    OptedOut,
     ChannelUnavailable,
     NoPrice,
     CreditLimitReached,
@@ -71,6 +72,8 @@ pub struct Standing {
     pub environment: Environment,
     pub is_key_usable: bool,
     pub status: AccountStatus,
+    /// Whether the recipient wants nothing more from the account by this channel.
+    pub is_opted_out: bool,
     /// `None` on a main account, or without a limit.
     pub credit_limit: Option<Micros>,
     pub total_spent: Micros,
@@ -106,6 +109,9 @@ impl Standing {
             AccountStatus::Active => {}
             AccountStatus::Suspended => return Judgement::Refuse(SendRefusal::AccountSuspended),
             AccountStatus::Inactive => return Judgement::Refuse(SendRefusal::AccountInactive),
+        }
+        if self.is_opted_out {
+            return Judgement::Refuse(SendRefusal::OptedOut);
         }
         let cost = match message.cost {
             Ok(cost) => cost,
@@ -156,6 +162,9 @@ impl SendRefusal {
                 "The account is suspended; its main account can reactivate it."
             }
             Self::AccountInactive => "The account is inactive; its main account can reactivate it.",
+            Self::OptedOut => {
+                "The recipient has opted out of the account's messages on this channel."
+            }
             Self::ChannelUnavailable => match channel {
                 Channel::Sms => "This server has no carrier for SMS; ask who runs it.",
                 Channel::Email => "This server has no carrier for EMAIL; ask who runs it.",
@@ -183,7 +192,7 @@ impl SendRefusal {
     /// The argument at fault.
     pub(super) fn field(self) -> &'static [&'static str] {
         match self {
-            Self::InvalidRecipient | Self::NoPrice => &["input", "to"],
+            Self::InvalidRecipient | Self::OptedOut | Self::NoPrice => &["input", "to"],
             Self::InvalidContent => &["input", "text"],
             Self::MetadataInvalid => &["input", "metadata"],
             Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => &["input", "idempotencyKey"],

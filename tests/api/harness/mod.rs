@@ -454,6 +454,36 @@ impl TestApp {
         .await
     }
 
+    /// Makes a contact; `input` as `CreateContactInput`.
+    pub async fn create_contact(&self, key: &str, input: Value) -> Answer {
+        self.ask_with(
+            key,
+            "mutation($input: CreateContactInput!) { createContact(input: $input) { contact { \
+             id displayName locale timeZone tags metadata createdAt updatedAt \
+             addresses { id channel address label isPrimary } } errors { code message field } } }",
+            json!({ "input": input }),
+        )
+        .await
+    }
+
+    /// A contact with these addresses: its id and theirs, by channel.
+    pub async fn contact(&self, key: &str, addresses: &[&str]) -> (String, Vec<String>) {
+        let addresses: Vec<Value> =
+            addresses.iter().map(|address| json!({ "address": address })).collect();
+        let answer = self.create_contact(key, json!({ "addresses": addresses })).await;
+        let made = &answer.data()["createContact"]["contact"];
+        let addresses = made["addresses"].as_array().expect("a contact's addresses");
+        (text(&made["id"]), addresses.iter().map(|address| text(&address["id"])).collect())
+    }
+
+    /// Opts an address out of the messages of a key's account.
+    pub async fn opt_out(&self, key: &str, address: &str) {
+        let query = "mutation($input: AddOptOutInput!) { addOptOut(input: $input) \
+                     { optOut { id } errors { code } } }";
+        let answer = self.ask_with(key, query, json!({ "input": { "address": address } })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+    }
+
     /// Sends a one-segment SMS and says whether it was accepted.
     pub async fn sends(&self, key: &str) -> bool {
         let answer = self.send(key, json!({ "to": "+12025550123", "text": "Hello" })).await;
@@ -491,8 +521,19 @@ impl TestApp {
     /// last used is left out.
     pub async fn everything(&self) -> BTreeMap<&'static str, Vec<String>> {
         let mut tables = BTreeMap::new();
-        for table in ["team", "account", "api_key", "message", "ledger_entry", "usage_day", "price"]
-        {
+        for table in [
+            "team",
+            "account",
+            "api_key",
+            "message",
+            "ledger_entry",
+            "usage_day",
+            "price",
+            "contact",
+            "contact_address",
+            "contact_tag",
+            "opt_out",
+        ] {
             let columns = self.columns(table).await;
             let text: Vec<String> = columns
                 .iter()

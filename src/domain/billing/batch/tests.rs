@@ -11,6 +11,7 @@ use crate::domain::{caller::AccountCaller, recipient::Recipient};
 const TEAMS: usize = 2;
 const ACCOUNTS: usize = 4;
 const KEYS: usize = 6;
+const OPTED_OUT: &str = "+12025550100";
 
 /// Rows as plain numbers. Account `n` is of team `n % TEAMS`, key `n` of account `n % ACCOUNTS`;
 /// the first account of each team is its main account.
@@ -21,11 +22,14 @@ struct World {
     limits: [Option<i64>; ACCOUNTS],
     statuses: [AccountStatus; ACCOUNTS],
     are_revoked: [bool; KEYS],
+    /// Whether an account has [`OPTED_OUT`] among its opt-outs.
+    have_opt_out: [bool; ACCOUNTS],
 }
 
 #[derive(Clone, Debug)]
 struct Given {
     key: usize,
+    is_to_opted_out: bool,
     is_test: bool,
     cost: Option<i64>,
     idempotency_key: Option<u8>,
@@ -65,6 +69,9 @@ impl World {
                 return Expected::Refused(SendRefusal::AccountSuspended);
             }
             AccountStatus::Inactive => return Expected::Refused(SendRefusal::AccountInactive),
+        }
+        if given.is_to_opted_out && self.have_opt_out[account] {
+            return Expected::Refused(SendRefusal::OptedOut);
         }
         let Some(cost) = given.cost else {
             return Expected::Refused(SendRefusal::NoPrice);
@@ -113,7 +120,7 @@ fn sending(given: &Given) -> Sending {
         message: PricedMessage {
             recipient: Recipient {
                 channel: Channel::Sms,
-                address: "+12025550123".to_owned(),
+                address: if given.is_to_opted_out { OPTED_OUT } else { "+12025550123" }.to_owned(),
                 country: Some("US".to_owned()),
             },
             subject: None,
@@ -142,11 +149,18 @@ fn ground(world: &World, earlier: Vec<message::Model>, now: DateTime<Utc>) -> Gr
             status: world.statuses[account],
             credit_limit_micros: world.limits[account],
             total_spent_micros: world.spent[account],
+            has_opt_outs: world.have_opt_out[account],
             team_id: id(3, team),
             balance_micros: world.balances[team],
         }
     });
-    Ground { keys: keys.collect(), earlier }
+    let opted_out = (0..ACCOUNTS).filter(|account| world.have_opt_out[*account]);
+    let opted_out = opted_out.map(|account| OptedOut {
+        account_id: id(2, account),
+        channel: Channel::Sms,
+        address: OPTED_OUT.to_owned(),
+    });
+    Ground { keys: keys.collect(), earlier, opted_out: opted_out.collect() }
 }
 
 fn world() -> impl Strategy<Value = World> {
@@ -161,34 +175,41 @@ fn world() -> impl Strategy<Value = World> {
         prop::array::uniform4(prop::option::of(0_i64..30)),
         prop::array::uniform4(status),
         prop::array::uniform6(prop::bool::weighted(0.1)),
+        prop::array::uniform4(prop::bool::weighted(0.4)),
     )
-        .prop_map(|(balances, mut spent, mut limits, mut statuses, are_revoked)| {
-            for main in 0..TEAMS {
-                (spent[main], limits[main]) = (0, None);
-                statuses[main] = AccountStatus::Active;
-            }
-            World { balances, spent, limits, statuses, are_revoked }
-        })
+        .prop_map(
+            |(balances, mut spent, mut limits, mut statuses, are_revoked, have_opt_out)| {
+                for main in 0..TEAMS {
+                    (spent[main], limits[main]) = (0, None);
+                    statuses[main] = AccountStatus::Active;
+                }
+                World { balances, spent, limits, statuses, are_revoked, have_opt_out }
+            },
+        )
 }
 
 fn given() -> impl Strategy<Value = Given> {
     let simulated = prop::option::weighted(0.2, Just(SendRefusal::CreditLimitReached));
     (
         0..KEYS,
+        prop::bool::weighted(0.3),
         prop::bool::weighted(0.2),
         prop::option::weighted(0.95, 0_i64..12),
         prop::option::weighted(0.4, 0_u8..4),
         0_u8..2,
         simulated,
     )
-        .prop_map(|(key, is_test, cost, idempotency_key, input, simulated)| Given {
-            key,
-            is_test,
-            cost,
-            idempotency_key,
-            input,
-            simulated,
-        })
+        .prop_map(
+            |(key, is_to_opted_out, is_test, cost, idempotency_key, input, simulated)| Given {
+                key,
+                is_to_opted_out,
+                is_test,
+                cost,
+                idempotency_key,
+                input,
+                simulated,
+            },
+        )
 }
 
 proptest! {

@@ -26,6 +26,8 @@ pub struct Texts {
     pub read_keys: &'static str,
     /// The messages that hold the batch's idempotency keys.
     pub read_earlier: &'static str,
+    /// The batch's recipients that are opted out; asked only where an account of the batch has any.
+    pub read_opted_out: &'static str,
     /// Messages, ledger entries, usage, totals and balances of a batch.
     pub write: &'static str,
     /// One message that nothing stands against: judged, charged and stored by one statement. Empty on

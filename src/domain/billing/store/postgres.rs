@@ -1,7 +1,7 @@
 //! `PostgreSQL`: a connection of the writer's own, which no request can leave inside a transaction;
 //! arrays as parameters; BEGIN and lock in one round trip.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use entity::message;
 use sea_orm::{
@@ -18,7 +18,7 @@ use super::{Decide, Interrupted, Texts, check_guards};
 use crate::domain::{
     Fault, Unavailable,
     billing::{
-        batch::{ChargeEntry, Ground, Judged, KeyRow},
+        batch::{ChargeEntry, Ground, Judged, KeyRow, OptedOut},
         queue::Sending,
     },
 };
@@ -29,12 +29,18 @@ pub const POSTGRES: Texts = Texts {
     lock_teams: "SELECT id FROM team WHERE id = ANY('{ids}'::uuid[]) ORDER BY id FOR UPDATE",
     read_keys: "SELECT k.id AS key_id, k.revoked_at, k.expires_at, k.grace_ends_at, \
                        a.id AS account_id, a.is_sub_account, a.status, a.credit_limit_micros, \
-                       a.total_spent_micros, t.id AS team_id, t.balance_micros \
+                       a.total_spent_micros, \
+                       EXISTS (SELECT 1 FROM opt_out o WHERE o.account_id = a.id) AS has_opt_outs, \
+                       t.id AS team_id, t.balance_micros \
                 FROM api_key k JOIN account a ON a.id = k.account_id \
                 JOIN team t ON t.id = k.team_id WHERE k.id = ANY($1)",
     read_earlier: "SELECT m.* FROM unnest($1::uuid[], $2::text[], $3::text[]) \
                        AS r(account_id, environment, idempotency_key) \
                    JOIN message m USING (account_id, environment, idempotency_key)",
+    read_opted_out: "SELECT o.account_id, o.channel, o.address \
+                     FROM unnest($1::uuid[], $2::text[], $3::text[]) \
+                       AS r(account_id, channel, address) \
+                     JOIN opt_out o USING (account_id, channel, address)",
     write: "WITH sent AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], \
                 $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
                 $10::text[], $11::int[], $12::bigint[], $13::text[], $14::bytea[], $15::text[], \
@@ -91,6 +97,8 @@ pub const POSTGRES: Texts = Texts {
                 AND account.total_spent_micros <= 1000000000000000 - $12 \
                 AND (account.credit_limit_micros IS NULL \
                   OR account.total_spent_micros < account.credit_limit_micros) \
+                AND NOT EXISTS (SELECT 1 FROM opt_out o WHERE o.account_id = $3 \
+                  AND o.channel = $5 AND o.address = $6) \
               RETURNING account.id), \
             paid AS (UPDATE team SET balance_micros = team.balance_micros - $12, \
                 updated_at = $16 \
@@ -270,7 +278,17 @@ impl Store {
             let select = sqlx::query(self.texts.read_earlier);
             select.bind(held.0).bind(held.1).bind(held.2).fetch_all(&mut *txn).await?
         };
-        Ok(Ground { keys: rows::<KeyRow>(keys)?, earlier: rows::<message::Model>(earlier)? })
+        let keys = rows::<KeyRow>(keys)?;
+        let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
+            let select = sqlx::query(self.texts.read_opted_out)
+                .bind(column(sendings, |sending| sending.caller.account_id))
+                .bind(column(sendings, |sending| sending.message.recipient.channel.to_value()))
+                .bind(column(sendings, |sending| sending.message.recipient.address.as_str()));
+            rows::<OptedOut>(select.fetch_all(&mut *txn).await?)?.into_iter().collect()
+        } else {
+            HashSet::new()
+        };
+        Ok(Ground { keys, earlier: rows::<message::Model>(earlier)?, opted_out })
     }
 }
 

@@ -3,6 +3,8 @@
 //! writes in one hop to the connection's thread. Parameters
 //! are named `$1`, not `?1`: the driver miscounts the gaps that a statement leaves in `?` numbers.
 
+use std::collections::HashSet;
+
 use entity::message;
 use sea_orm::{
     ActiveEnum, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait,
@@ -15,7 +17,7 @@ use super::{Decide, Interrupted, Texts, check_guards};
 use crate::domain::{
     Fault,
     billing::{
-        batch::{Change, Ground, Judged, KeyRow},
+        batch::{Change, Ground, Judged, KeyRow, OptedOut},
         queue::Sending,
     },
 };
@@ -24,12 +26,18 @@ pub const SQLITE: Texts = Texts {
     lock_teams: "",
     read_keys: "SELECT k.id AS key_id, k.revoked_at, k.expires_at, k.grace_ends_at, \
                        a.id AS account_id, a.is_sub_account, a.status, a.credit_limit_micros, \
-                       a.total_spent_micros, t.id AS team_id, t.balance_micros \
+                       a.total_spent_micros, \
+                       EXISTS (SELECT 1 FROM opt_out o WHERE o.account_id = a.id) AS has_opt_outs, \
+                       t.id AS team_id, t.balance_micros \
                 FROM json_each($1) AS j JOIN api_key k ON k.id = unhex(j.value) \
                 JOIN account a ON a.id = k.account_id JOIN team t ON t.id = k.team_id",
     read_earlier: "SELECT m.* FROM json_each($1) AS j JOIN message m \
                    ON m.account_id = unhex(j.value ->> 0) AND m.environment = j.value ->> 1 \
                    AND m.idempotency_key = j.value ->> 2",
+    read_opted_out: "SELECT o.account_id, o.channel, o.address \
+                     FROM json_each($1) AS j JOIN opt_out o \
+                     ON o.account_id = unhex(j.value ->> 0) AND o.channel = j.value ->> 1 \
+                     AND o.address = j.value ->> 2",
     write: "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
                 input_hash, metadata, due_at, created_at, updated_at) \
@@ -128,7 +136,18 @@ impl Store {
             let select = statement(self.texts.read_earlier, [json!(held).to_string().into()]);
             message::Model::find_by_statement(select).all(txn).await?
         };
-        Ok(Ground { keys, earlier })
+        let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
+            let recipients = sendings.iter().map(|Sending { caller, message }| {
+                let recipient = &message.recipient;
+                json!([hex(caller.account_id), recipient.channel.to_value(), recipient.address])
+            });
+            let recipients: serde_json::Value = recipients.collect();
+            let select = statement(self.texts.read_opted_out, [recipients.to_string().into()]);
+            OptedOut::find_by_statement(select).all(txn).await?.into_iter().collect()
+        } else {
+            HashSet::new()
+        };
+        Ok(Ground { keys, earlier, opted_out })
     }
 }
 

@@ -1,0 +1,41 @@
+//! An address that wants nothing more from an account by a channel.
+
+use sea_orm::entity::prelude::*;
+
+use crate::message::Channel;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "opt_out")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub team_id: Uuid,
+    pub account_id: Uuid,
+    pub channel: Channel,
+    /// Normalised like a message's recipient.
+    #[sea_orm(column_type = "Text")]
+    pub address: String,
+    pub source: OptOutSource,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub reason: Option<String>,
+    pub created_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// How an opt-out came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OptOutSource {
+    Api,
+    Import,
+    Inbound,
+}
+
+impl Entity {
+    /// The opt-outs of one account, in both environments.
+    pub fn owned_by(account_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::AccountId.eq(account_id))
+    }
+}

@@ -1,0 +1,131 @@
+//! `tollgate contact`: an account's contacts as CSV, in and out.
+
+use std::{fs::File, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use entity::account;
+
+use super::{DatabaseArgs, OutputArgs, parse_id};
+use crate::{
+    App,
+    domain::{
+        caller::OperatorCaller,
+        contact_csv::{self, RowVerdict},
+    },
+};
+
+#[derive(Subcommand)]
+pub enum ContactCommand {
+    /// Make a contact of each row of a CSV file, at most 10,000, and print a verdict on each as CSV.
+    /// A bad row loses nothing but itself; the exit code is then 2.
+    Import {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+        /// The account's id.
+        #[arg(long, value_name = "ID")]
+        account: String,
+        #[arg(help = "A CSV file with some of the columns display_name,locale,time_zone,tags,\
+                      metadata,sms,email,whatsapp,telegram, as `contact export` prints them: tags and \
+                      addresses one a line within their cell, a label after the address and \" #\"")]
+        file: PathBuf,
+    },
+    /// Print all contacts of an account as CSV, newest first.
+    Export {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The account's id.
+        #[arg(long, value_name = "ID")]
+        account: String,
+    },
+}
+
+pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
+    let operator = OperatorCaller::on_the_command_line();
+    match command {
+        ContactCommand::Import { database, output, account, file } => {
+            let opened =
+                File::open(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+            let rows = contact_csv::read_csv(opened).map_err(anyhow::Error::msg);
+            let rows =
+                rows.with_context(|| format!("{} is no list of contacts", file.display()))?;
+            let app = database.app().await?;
+            let account = find(&app, &account).await?;
+            let mut verdicts = Vec::with_capacity(rows.len());
+            let mut stopped = None;
+            for row in rows {
+                let line = row.line;
+                match contact_csv::import(&app, &operator, &account, row).await {
+                    Ok(verdict) => verdicts.push((line, verdict)),
+                    Err(fault) => {
+                        stopped = Some((line, fault));
+                        break;
+                    }
+                }
+            }
+            print(&verdicts, output.json)?;
+            if let Some((line, fault)) = stopped {
+                return Err(fault).with_context(|| format!("stopped before line {line}"));
+            }
+            let is_refused = |verdict: &RowVerdict| matches!(verdict, RowVerdict::Refused { .. });
+            let refused = verdicts.iter().filter(|(_, verdict)| is_refused(verdict)).count();
+            if refused > 0 {
+                bail!("{refused} of {} rows were refused; the others are imported", verdicts.len());
+            }
+        }
+        ContactCommand::Export { database, account } => {
+            let app = database.app().await?;
+            let account = find(&app, &account).await?;
+            let mut writer = csv::Writer::from_writer(std::io::stdout());
+            writer.write_record(contact_csv::COLUMNS)?;
+            let mut after = None;
+            loop {
+                let (rows, next) = contact_csv::export(&app, &operator, &account, after).await?;
+                for row in rows {
+                    writer.write_record(row)?;
+                }
+                if next.is_none() {
+                    break;
+                }
+                after = next;
+            }
+            writer.flush()?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn find(app: &App, id: &str) -> anyhow::Result<account::Model> {
+    let account = contact_csv::find_account(app, parse_id(id)?).await?;
+    account.context("there is no such account")
+}
+
+fn print(verdicts: &[(u64, RowVerdict)], is_json: bool) -> anyhow::Result<()> {
+    let cells = |verdict: &RowVerdict| match verdict {
+        RowVerdict::Created(id) => (id.to_string(), "", String::new()),
+        RowVerdict::Refused { code, message } => (String::new(), *code, message.clone()),
+    };
+    if is_json {
+        let rows = verdicts.iter().map(|(line, verdict)| {
+            let (id, code, message) = cells(verdict);
+            let part = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+            serde_json::json!({
+                "line": line,
+                "contactId": part(&id),
+                "code": part(code),
+                "message": part(&message),
+            })
+        });
+        println!("{}", serde_json::json!({ "rows": rows.collect::<Vec<_>>() }));
+        return Ok(());
+    }
+    let mut writer = csv::Writer::from_writer(std::io::stdout());
+    writer.write_record(["line", "contact_id", "code", "message"])?;
+    for (line, verdict) in verdicts {
+        let (id, code, message) = cells(verdict);
+        writer.write_record([line.to_string().as_str(), &id, code, &message])?;
+    }
+    Ok(writer.flush()?)
+}

@@ -1,0 +1,150 @@
+//! Reading contacts: a key sees those of its own account, and nobody else's (R3).
+
+use std::collections::HashMap;
+
+use entity::{contact, contact_address, contact_tag, message::Channel};
+use sea_orm::{
+    ColumnTrait, Condition, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, ExprTrait, Query},
+};
+use uuid::Uuid;
+
+use super::{
+    Fault, bad_input,
+    caller::AccountCaller,
+    contact_tag::TAGS_PER_CONTACT_MAX,
+    page::{Page, PageArgs},
+    recipient, search,
+    validate::may_be_stored,
+};
+use crate::App;
+
+#[derive(Clone, Debug, Default)]
+pub struct ContactFilter {
+    /// Part of the name or of an address, case-blind; or an address in any form that a send takes.
+    pub search: Option<String>,
+    /// All of these.
+    pub tags: Option<Vec<String>>,
+    /// An address of one of these.
+    pub channel: Option<Vec<Channel>>,
+}
+
+/// One page of the caller's contacts, newest first.
+pub async fn list(
+    app: &App,
+    caller: &AccountCaller,
+    filter: &ContactFilter,
+    page: &PageArgs,
+) -> Result<Page<contact::Model>, Fault> {
+    list_of(app, caller.account_id, filter, page).await
+}
+
+/// The same for whoever may see this account's contacts.
+pub(super) async fn list_of(
+    app: &App,
+    account_id: Uuid,
+    filter: &ContactFilter,
+    page: &PageArgs,
+) -> Result<Page<contact::Model>, Fault> {
+    let keyset = page.keyset("contacts")?;
+    let select = contact::Entity::owned_by(account_id).filter(condition(account_id, filter)?);
+    keyset.newest_first(&app.db.read, select, contact::Column::Id, |row| row.id).await
+}
+
+fn condition(account_id: Uuid, filter: &ContactFilter) -> Result<Condition, Fault> {
+    let mut all = Condition::all();
+    if let Some(text) = &filter.search {
+        let search_text = || Expr::col(contact::Column::SearchText);
+        let mut any = Condition::any().add(search::holds(search_text(), text)?);
+        if let Ok(recipient) = recipient::parse(text, None) {
+            any = any.add(search::holds(search_text(), &recipient.address)?);
+        }
+        all = all.add(any);
+    }
+    let tags = filter.tags.as_deref().unwrap_or_default();
+    if tags.len() > TAGS_PER_CONTACT_MAX {
+        return Err(bad_input("A filter has at most 50 tags."));
+    }
+    for tag in tags {
+        let tag = tag.trim();
+        if !may_be_stored(tag) {
+            return Ok(Condition::all().add(Expr::cust("1 = 0")));
+        }
+        let tagged = Query::select()
+            .column(contact_tag::Column::ContactId)
+            .from(contact_tag::Entity)
+            .and_where(contact_tag::Column::AccountId.eq(account_id))
+            .and_where(contact_tag::Column::Tag.eq(tag))
+            .to_owned();
+        all = all.add(contact::Column::Id.in_subquery(tagged));
+    }
+    if let Some(channel) = &filter.channel {
+        let reached = Query::select()
+            .expr(Expr::value(1))
+            .from(contact_address::Entity)
+            .and_where(contact_address::Column::AccountId.eq(account_id))
+            .and_where(
+                Expr::col((contact_address::Entity, contact_address::Column::ContactId))
+                    .equals((contact::Entity, contact::Column::Id)),
+            )
+            .and_where(contact_address::Column::Channel.is_in(channel.iter().copied()))
+            .to_owned();
+        all = all.add(Expr::exists(reached));
+    }
+    Ok(all)
+}
+
+/// The caller's contacts with these ids.
+pub async fn find_many(
+    app: &App,
+    caller: &AccountCaller,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, contact::Model>, Fault> {
+    let rows = contact::Entity::owned_by(caller.account_id)
+        .filter(contact::Column::Id.is_in(ids.iter().copied()))
+        .all(&app.db.read)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// The addresses of each of these contacts of an account: by channel, the primary one first, then oldest
+/// first.
+pub async fn addresses_of(
+    app: &App,
+    account_id: Uuid,
+    contacts: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<contact_address::Model>>, Fault> {
+    let mut rows = contact_address::Entity::owned_by(account_id)
+        .filter(contact_address::Column::ContactId.is_in(contacts.iter().copied()))
+        .order_by_asc(contact_address::Column::Id)
+        .all(&app.db.read)
+        .await?;
+    rows.sort_by_key(|row| (row.channel, !row.is_primary));
+    let mut by_contact: HashMap<Uuid, Vec<contact_address::Model>> = HashMap::new();
+    for row in rows {
+        by_contact.entry(row.contact_id).or_default().push(row);
+    }
+    Ok(by_contact)
+}
+
+/// The tags of each of these contacts of an account, in order.
+pub async fn tags_of(
+    app: &App,
+    account_id: Uuid,
+    contacts: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<String>>, Fault> {
+    let rows: Vec<(Uuid, String)> = contact_tag::Entity::owned_by(account_id)
+        .select_only()
+        .columns([contact_tag::Column::ContactId, contact_tag::Column::Tag])
+        .filter(contact_tag::Column::ContactId.is_in(contacts.iter().copied()))
+        .into_tuple()
+        .all(&app.db.read)
+        .await?;
+    let mut by_contact: HashMap<Uuid, Vec<String>> = HashMap::new();
+    for (contact_id, tag) in rows {
+        by_contact.entry(contact_id).or_default().push(tag);
+    }
+    // Here, for databases order text by rules of their own.
+    by_contact.values_mut().for_each(|tags| tags.sort_unstable());
+    Ok(by_contact)
+}

@@ -1,0 +1,75 @@
+//! The tags of contacts: the account's own words, by which it finds them.
+
+use std::collections::BTreeSet;
+
+use entity::{
+    contact,
+    contact_tag::{self, Column, Entity},
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    sea_query::OnConflict,
+};
+
+use super::{Fault, validate};
+
+/// Tags of a contact at most.
+pub const TAGS_PER_CONTACT_MAX: usize = 50;
+
+pub(super) const TAGS_RULE: &str =
+    "A contact has at most 50 tags, each of 1 to 64 characters without control characters.";
+
+/// At most 50 trimmed tags, each once.
+pub(super) fn checked(tags: &[String]) -> Option<BTreeSet<String>> {
+    let tags: BTreeSet<String> =
+        tags.iter().map(|tag| validate::label(tag)).collect::<Option<_>>()?;
+    (tags.len() <= TAGS_PER_CONTACT_MAX).then_some(tags)
+}
+
+/// The tags of a contact.
+pub(super) async fn tags_in(
+    txn: &DatabaseTransaction,
+    contact: &contact::Model,
+) -> Result<BTreeSet<String>, Fault> {
+    let tags = Entity::owned_by(contact.account_id)
+        .filter(Column::ContactId.eq(contact.id))
+        .all(txn)
+        .await?;
+    Ok(tags.into_iter().map(|row| row.tag).collect())
+}
+
+/// Gives a contact these tags besides its own.
+pub(super) async fn add(
+    txn: &DatabaseTransaction,
+    contact: &contact::Model,
+    tags: BTreeSet<String>,
+) -> Result<(), Fault> {
+    if tags.is_empty() {
+        return Ok(());
+    }
+    let rows = tags.into_iter().map(|tag| contact_tag::ActiveModel {
+        account_id: Set(contact.account_id),
+        contact_id: Set(contact.id),
+        tag: Set(tag),
+        team_id: Set(contact.team_id),
+    });
+    let key = [Column::AccountId, Column::ContactId, Column::Tag];
+    Entity::insert_many(rows)
+        .on_conflict(OnConflict::columns(key).do_nothing().to_owned())
+        .exec_without_returning(txn)
+        .await?;
+    Ok(())
+}
+
+/// Takes all tags off a contact.
+pub(super) async fn delete(
+    txn: &DatabaseTransaction,
+    contact: &contact::Model,
+) -> Result<(), Fault> {
+    Entity::delete_many()
+        .filter(Column::AccountId.eq(contact.account_id))
+        .filter(Column::ContactId.eq(contact.id))
+        .exec(txn)
+        .await?;
+    Ok(())
+}

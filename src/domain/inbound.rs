@@ -1,0 +1,65 @@
+//! What people write back, as far as it is an answer to being written to: the words by which they opt out and
+//! in again. A carrier that receives text hands it over here.
+
+use entity::{account, message::Channel, opt_out::OptOutSource};
+use sea_orm::EntityTrait;
+use uuid::Uuid;
+
+use super::{Fault, contact::Owner, opt_out, recipient};
+use crate::App;
+
+/// Each is the whole text, in upper or lower case: "STOP" opts out, "Stop it" says something else.
+const STOP_WORDS: [&str; 6] = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"];
+const START_WORDS: [&str; 3] = ["START", "YES", "UNSTOP"];
+
+/// A text that a carrier received from `from` for an account, by `channel`.
+#[derive(Clone, Debug)]
+pub struct InboundMessage {
+    pub account_id: Uuid,
+    pub channel: Channel,
+    pub from: String,
+    pub text: String,
+}
+
+/// What an inbound message did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboundEffect {
+    /// The address is opted out now, if it was not before.
+    OptedOut,
+    /// The address is not opted out any more, if it was.
+    OptedIn,
+    /// It is no word that means one of these, its sender cannot be sent to, or there is no such account.
+    None,
+}
+
+/// Takes an inbound message: a word of the STOP family opts its sender out of the account's messages on that
+/// channel, one of the START family takes that back. The message itself is not kept yet.
+pub async fn record_inbound_message(
+    app: &App,
+    message: &InboundMessage,
+) -> Result<InboundEffect, Fault> {
+    let word = message.text.trim().to_uppercase();
+    let is_stop = STOP_WORDS.contains(&word.as_str());
+    if !is_stop && !START_WORDS.contains(&word.as_str()) {
+        return Ok(InboundEffect::None);
+    }
+    let Ok(sender) = recipient::parse(&message.from, Some(message.channel)) else {
+        return Ok(InboundEffect::None);
+    };
+    let account = account::Entity::find_by_id(message.account_id).one(&app.db.read).await?;
+    let Some(account) = account else { return Ok(InboundEffect::None) };
+
+    let owner = Owner { team_id: account.team_id, account_id: account.id };
+    let txn = app.db.begin_write().await?;
+    let effect = if is_stop {
+        let (reason, source) = (Some(word), OptOutSource::Inbound);
+        let row = opt_out::row(app, owner, sender.channel, sender.address, source, reason);
+        opt_out::insert(&txn, vec![row]).await?;
+        InboundEffect::OptedOut
+    } else {
+        opt_out::delete(&txn, owner.account_id, sender.channel, &sender.address).await?;
+        InboundEffect::OptedIn
+    };
+    txn.commit().await?;
+    Ok(effect)
+}

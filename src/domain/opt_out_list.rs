@@ -1,0 +1,69 @@
+//! Reading opt-outs: a key sees those of its own account, and nobody else's (R3).
+
+use std::collections::HashSet;
+
+use entity::{
+    message::Channel,
+    opt_out::{self, Column, Entity},
+};
+use sea_orm::{
+    ColumnTrait, Condition, Iterable, QueryFilter, QuerySelect,
+    sea_query::{Expr, Func},
+};
+use uuid::Uuid;
+
+use super::{
+    Fault,
+    caller::AccountCaller,
+    page::{Page, PageArgs},
+    recipient, search,
+};
+use crate::App;
+
+#[derive(Clone, Debug, Default)]
+pub struct OptOutFilter {
+    /// Part of the address; or an address in any form that a send takes.
+    pub search: Option<String>,
+    pub channel: Option<Vec<Channel>>,
+}
+
+/// One page of the caller's opt-outs, newest first.
+pub async fn list(
+    app: &App,
+    caller: &AccountCaller,
+    filter: &OptOutFilter,
+    page: &PageArgs,
+) -> Result<Page<opt_out::Model>, Fault> {
+    let keyset = page.keyset("opt_outs")?;
+    let mut select = Entity::owned_by(caller.account_id);
+    if let Some(channel) = &filter.channel {
+        select = select.filter(Column::Channel.is_in(channel.iter().copied()));
+    }
+    if let Some(text) = &filter.search {
+        let address = || Func::lower(Expr::col(Column::Address)).into();
+        let mut any = Condition::any().add(search::holds(address(), text)?);
+        if let Ok(recipient) = recipient::parse(text, None) {
+            any = any.add(search::holds(address(), &recipient.address)?);
+        }
+        select = select.filter(any);
+    }
+    keyset.newest_first(&app.db.read, select, Column::Id, |row| row.id).await
+}
+
+/// Which of these addresses are opted out of the account's messages.
+pub async fn opted_out_of(
+    app: &App,
+    account_id: Uuid,
+    addresses: &[(Channel, String)],
+) -> Result<HashSet<(Channel, String)>, Fault> {
+    let rows: Vec<(Channel, String)> = Entity::owned_by(account_id)
+        .select_only()
+        .columns([Column::Channel, Column::Address])
+        // Every channel: so the unique index is looked in.
+        .filter(Column::Channel.is_in(Channel::iter()))
+        .filter(Column::Address.is_in(addresses.iter().map(|(_, address)| address.as_str())))
+        .into_tuple()
+        .all(&app.db.read)
+        .await?;
+    Ok(rows.into_iter().collect())
+}

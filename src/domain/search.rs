@@ -1,0 +1,27 @@
+//! Searching in columns of folded text, the same on every database.
+
+use sea_orm::sea_query::{Expr, ExprTrait, LikeExpr, SimpleExpr};
+
+use super::{
+    Fault, bad_input,
+    validate::{NAME_CHARS_MAX, may_be_stored},
+};
+
+/// Text in lower case, each character by itself, so that a part folds as it does in the whole.
+pub fn folded(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).collect()
+}
+
+/// Whether folded text holds this one, in upper or lower case; at most 200 characters.
+pub fn holds(folded_text: SimpleExpr, text: &str) -> Result<SimpleExpr, Fault> {
+    let text = folded(text.trim());
+    if text.chars().count() > NAME_CHARS_MAX {
+        return Err(bad_input("The search text must have at most 200 characters."));
+    }
+    if !may_be_stored(&text) {
+        return Ok(Expr::cust("1 = 0"));
+    }
+    // LIKE's own signs made plain.
+    let text = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    Ok(folded_text.like(LikeExpr::new(format!("%{text}%")).escape('\\')))
+}

@@ -1,0 +1,205 @@
+//! Erasing a contact: what goes, what stays, and what stands against it.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
+
+async fn delete(t: &TestApp, key: &str, id: &str) -> Answer {
+    let query = "mutation($id: ID!) { deleteContact(id: $id) \
+                 { contactId messagesErased errors { code message field } } }";
+    t.ask_with(key, query, json!({ "id": id })).await
+}
+
+async fn messages(t: &TestApp, key: &str) -> Value {
+    let query = "{ messages { nodes { to text subject status cost errorCode errorMessage metadata \
+                 idempotencyKey refundedAt } } }";
+    t.ask(key, query).await.data()["messages"]["nodes"].clone()
+}
+
+/// The contact and its addresses go; messages to them keep money, status and idempotency, and lose the
+/// person; messages to others, and other accounts' to the same address, stay as they are.
+#[rstest]
+#[tokio::test]
+async fn the_person_goes_and_the_money_stays(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let test_key = t.api_key(&team, &sub.id, "TEST").await;
+    let (id, _) = t.contact(&sub.key, &["+12025550123", "+15005550001", "ada@example.com"]).await;
+    let (other, _) = t.contact(&sub.key, &["+12025550124"]).await;
+    let first = json!({ "to": "+12025550123", "text": "Dear Ada", "idempotencyKey": "a",
+                        "metadata": { "order": 7 } });
+    for input in [
+        first.clone(),
+        json!({ "to": "+15005550001", "text": "Fails" }),
+        json!({ "to": "ada@example.com", "subject": "Ada", "text": "Mail" }),
+        json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Another channel" }),
+        json!({ "to": "+12025550124", "text": "Another person" }),
+    ] {
+        assert_eq!(t.send(&sub.key, input).await.refusals(), [""; 0]);
+    }
+    assert!(t.sends(&test_key).await && t.sends(&team.key).await);
+    t.deliver().await;
+    let ledger = "{ ledger { nodes { id amount balanceAfter messageId createdAt } } \
+                  account { totalSpent usage { totals { messages spent } } } }";
+    let money = t.ask(&sub.key, ledger).await.body;
+    let (mut before, others) = (messages(&t, &sub.key).await, messages(&t, &team.key).await);
+
+    let erased = delete(&t, &sub.key, &id).await;
+
+    let expected = json!({ "contactId": id, "messagesErased": 4, "errors": [] });
+    assert_eq!(erased.data()["deleteContact"], expected);
+    // Newest first: the person's are the three oldest.
+    for at in 2..5 {
+        for field in ["to", "text", "subject", "errorMessage"] {
+            before[at][field] = json!(null);
+        }
+    }
+    assert_eq!(messages(&t, &sub.key).await, before);
+    assert_eq!(before[3]["errorCode"], "SANDBOX_REJECTED");
+    assert_ne!(before[3]["refundedAt"], json!(null));
+    assert_eq!((&before[4]["status"], &before[4]["cost"]), (&json!("DELIVERED"), &json!(1)));
+    assert_eq!(messages(&t, &test_key).await[0]["to"], json!(null));
+    assert_eq!(messages(&t, &team.key).await, others);
+    assert_eq!(t.ask(&sub.key, ledger).await.body, money);
+    let contacts = t.ask(&sub.key, "{ contacts { nodes { id } } }").await;
+    assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "id": other }]));
+    for (_, rows) in t.everything().await {
+        assert!(!rows.iter().any(|row| row.contains("ada@") || row.contains("Dear Ada")));
+    }
+
+    let repeat = t.send(&sub.key, first).await;
+    assert_eq!(repeat.data()["sendMessage"]["replayed"], true);
+    assert_eq!(repeat.data()["sendMessage"]["message"]["to"], json!(null));
+    for to in ["", " ", "+12025550123"] {
+        let query = "query($to: String) { messages(filter: { to: $to }) { totalCount } }";
+        let found = t.ask_with(&sub.key, query, json!({ "to": to })).await;
+        let count = i32::from(to.starts_with('+'));
+        assert_eq!(found.data()["messages"]["totalCount"], count, "{to:?}");
+    }
+    let (again, _) = t.contact(&sub.key, &["+12025550123", "ada@example.com"]).await;
+    assert_ne!(again, id, "the address is free again");
+    t.close().await;
+}
+
+/// What waits to be handed over stands against the erasure, in either environment, and nothing is erased
+/// by halves; after its hand-over nothing does.
+#[rstest]
+#[tokio::test]
+async fn a_message_that_waits_stands_against_it(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let (id, _) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
+    let mail = json!({ "to": "ada@example.com", "text": "Mail" });
+    assert_eq!(t.send(&team.key, mail).await.refusals(), [""; 0]);
+    t.deliver().await;
+
+    for key in [&team.key, &test_key] {
+        assert!(t.sends(key).await);
+        let before = t.everything().await;
+        assert_eq!(delete(&t, &team.key, &id).await.refusals(), ["CONTACT_IN_USE"]);
+        t.execute("UPDATE message SET status = 'SENDING' WHERE status = 'QUEUED'").await;
+        assert_eq!(delete(&t, &team.key, &id).await.refusals(), ["CONTACT_IN_USE"]);
+        t.execute("UPDATE message SET status = 'QUEUED' WHERE status = 'SENDING'").await;
+        assert_eq!(t.everything().await, before);
+        t.deliver().await;
+    }
+
+    let erased = delete(&t, &team.key, &id).await;
+    assert_eq!(erased.data()["deleteContact"]["messagesErased"], 3);
+    t.close().await;
+}
+
+/// A carrier's later report settles an erased message and brings no name of the person back.
+#[rstest]
+#[tokio::test]
+async fn a_later_report_brings_nothing_back(#[values(Sqlite, Postgres)] database: Database) {
+    use tollgate::domain::delivery::{self, Outcome};
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
+    assert!(t.sends(&team.key).await);
+    tollgate::worker::deliver_due(&t.app).await.expect("the worker delivers");
+    t.step(chrono::TimeDelta::seconds(1));
+    let claimed = delivery::claim(&t.app).await.expect("the report is due");
+
+    let erased = delete(&t, &team.key, &id).await;
+    assert_eq!(erased.data()["deleteContact"]["messagesErased"], 1);
+    let text = "No such number: +12025550123.".to_owned();
+    let outcome = Outcome::Undelivered { code: "NO_SUCH_NUMBER".to_owned(), text };
+    let settled = claimed.into_iter().map(|claimed| (claimed, outcome.clone())).collect();
+    delivery::settle(&t.app, settled).await.expect("it is settled");
+
+    let message = &messages(&t, &team.key).await[0];
+    assert_eq!(message["status"], "UNDELIVERED");
+    assert_eq!(message["errorCode"], "NO_SUCH_NUMBER");
+    assert_eq!((&message["errorMessage"], &message["to"]), (&json!(null), &json!(null)));
+    t.close().await;
+}
+
+/// An erasure that looks at more messages than one step finds them all, the first and the last too.
+#[rstest]
+#[tokio::test]
+async fn an_erasure_finds_messages_in_every_step(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
+    assert!(t.sends(&team.key).await);
+    t.deliver().await;
+    let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
+    for _ in 0..2 {
+        assert!(t.sends(&test_key).await);
+    }
+    t.deliver().await;
+    // Copies of one TEST message, to others, before, between and after.
+    let (id_of, none) = match database {
+        Sqlite => ("unhex(printf('%012x7%03x80%014x', n / 4096, n % 4096, n))", "randomblob(1)"),
+        Postgres => (
+            "(lpad(to_hex(n / 4096), 12, '0') || '7' || lpad(to_hex(n % 4096), 3, '0') || '80' || \
+             lpad(to_hex(n), 14, '0'))::uuid",
+            "''::bytea",
+        ),
+    };
+    t.execute(&format!(
+        "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, recipient, \
+         text, segments, cost_micros, input_hash, created_at, updated_at) \
+         WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 20001) \
+         SELECT {id_of}, m.team_id, m.account_id, m.api_key_id, 'TEST', 'SMS', 'DELIVERED', \
+         CASE WHEN n IN (1, 10000, 10001, 20000, 20001) THEN '+12025550123' ELSE '+12025550199' END, \
+         'Hello', 1, 0, {none}, m.created_at, m.updated_at FROM r, \
+         (SELECT * FROM message WHERE environment = 'LIVE') AS m"
+    ))
+    .await;
+
+    let erased = delete(&t, &team.key, &id).await;
+
+    assert_eq!(erased.data()["deleteContact"]["messagesErased"], 1 + 2 + 5);
+    let left = "SELECT COUNT(*) FROM message WHERE recipient = '+12025550123'";
+    assert_eq!(t.number(left).await, 0);
+    assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE text = 'Hello'").await, 19_996);
+    t.close().await;
+}
+
+/// Another's contact, and nobody's, are not found, and a main account finds none of its sub-account's.
+#[rstest]
+#[tokio::test]
+async fn anothers_contact_is_nobodys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let (id, _) = t.contact(&sub.key, &["+12025550123"]).await;
+    assert!(t.sends(&sub.key).await && t.sends(&team.key).await);
+    t.deliver().await;
+    let before = t.everything().await;
+
+    let nobodys = delete(&t, &team.key, NOBODYS_IDS[0]).await.body;
+    assert_eq!(text(&nobodys["data"]["deleteContact"]["errors"][0]["code"]), "NOT_FOUND");
+    for id in [&id, NOBODYS_IDS[1]] {
+        assert_eq!(delete(&t, &team.key, id).await.body, nobodys);
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}

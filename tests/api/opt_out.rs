@@ -1,0 +1,290 @@
+//! Opt-outs: added, imported, removed and listed; what they refuse and at which place of R8's order; and the
+//! words by which people opt out themselves.
+
+use entity::message::Channel;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tollgate::domain::inbound::{InboundEffect, InboundMessage, record_inbound_message};
+
+use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp};
+
+const OPT_OUT: &str = "{ optOut { channel address source reason } errors { code message field } }";
+
+async fn add(t: &TestApp, key: &str, input: Value) -> Answer {
+    let query =
+        format!("mutation($input: AddOptOutInput!) {{ addOptOut(input: $input) {OPT_OUT} }}");
+    t.ask_with(key, &query, json!({ "input": input })).await
+}
+
+async fn remove(t: &TestApp, key: &str, input: Value) -> Answer {
+    let query =
+        format!("mutation($input: RemoveOptOutInput!) {{ removeOptOut(input: $input) {OPT_OUT} }}");
+    t.ask_with(key, &query, json!({ "input": input })).await
+}
+
+async fn import(t: &TestApp, key: &str, input: Vec<Value>) -> Answer {
+    let query = "mutation($input: [AddOptOutInput!]!) { importOptOuts(input: $input) \
+                 { optOut { address reason } code } }";
+    t.ask_with(key, query, json!({ "input": input })).await
+}
+
+async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
+    let query = "query($input: SendMessageInput!) { messageQuote(input: $input) \
+                 { wouldBeAccepted errors { code field } } }";
+    t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
+}
+
+/// An opted-out address is refused to its account, by this channel, in both environments, one by one and
+/// in a batch; nothing is charged. Others' messages to it go out, and so do they once it is removed.
+#[rstest]
+#[tokio::test]
+async fn an_opted_out_address_is_refused(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let test_key = t.api_key(&team, &sub.id, "TEST").await;
+    let opted_out = json!({ "to": "+12025550123", "text": "Hi" });
+    let added = add(&t, &sub.key, json!({ "address": "+1 202 555 0123", "reason": " no " })).await;
+    let expected = json!({ "channel": "SMS", "address": "+12025550123", "source": "API",
+                           "reason": "no" });
+    assert_eq!(added.data()["addOptOut"], json!({ "optOut": expected, "errors": [] }));
+    let before = t.everything().await;
+
+    let field = json!(["input", "to"]);
+    for key in [&sub.key, &test_key] {
+        let refused = t.send(key, opted_out.clone()).await;
+        assert_eq!(refused.refusals(), ["OPTED_OUT"]);
+        assert_eq!(refused.data()["sendMessage"]["errors"][0]["field"], field);
+        let errors = json!([{ "code": "OPTED_OUT", "field": field }]);
+        let expected = json!({ "wouldBeAccepted": false, "errors": errors });
+        assert_eq!(quoted(&t, key, opted_out.clone()).await, expected);
+    }
+    assert_eq!(t.everything().await, before);
+
+    let batch: Vec<Value> = [123, 124, 123, 125]
+        .map(|end| json!({ "to": format!("+12025550{end}"), "text": "Hi" }))
+        .to_vec();
+    let query = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
+                 { message { to } errors { code } } }";
+    let sent = t.ask_with(&sub.key, query, json!({ "input": batch })).await;
+    let refused = json!({ "message": null, "errors": [{ "code": "OPTED_OUT" }] });
+    let accepted = |to: &str| json!({ "message": { "to": to }, "errors": [] });
+    let expected = json!([refused, accepted("+12025550124"), refused, accepted("+12025550125")]);
+    assert_eq!(sent.data()["sendMessages"], expected);
+    let by_whatsapp = json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Hi" });
+    assert_eq!(t.send(&sub.key, by_whatsapp).await.refusals(), [""; 0]);
+    assert!(t.sends(&team.key).await, "another account");
+
+    let removed = remove(&t, &sub.key, json!({ "address": "+12025550123" })).await;
+    assert_eq!(removed.data()["removeOptOut"]["optOut"]["reason"], "no");
+    assert!(t.sends(&sub.key).await && t.sends(&test_key).await);
+    t.close().await;
+}
+
+/// R8: after input, replay, key and status; before price, credit limit and balance.
+#[rstest]
+#[tokio::test]
+async fn it_is_judged_at_its_place(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let first = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "a" });
+    assert_eq!(t.send(&sub.key, first.clone()).await.refusals(), [""; 0]);
+    add(&t, &sub.key, json!({ "address": "+12025550123" })).await;
+
+    let replayed = t.send(&sub.key, first).await;
+    assert_eq!(replayed.data()["sendMessage"]["replayed"], true);
+    for (input, code) in [
+        (json!({ "to": "+12025550123", "text": "" }), "INVALID_CONTENT"),
+        (
+            json!({ "to": "+12025550123", "text": "Ho", "idempotencyKey": "a" }),
+            "IDEMPOTENCY_CONFLICT",
+        ),
+    ] {
+        assert_eq!(t.send(&sub.key, input.clone()).await.refusals(), [code]);
+        assert_eq!(quoted(&t, &sub.key, input).await["errors"][0]["code"], code);
+    }
+    for (sql, code) in [
+        ("UPDATE account SET credit_limit_micros = 0 WHERE is_sub_account", "OPTED_OUT"),
+        ("DELETE FROM price", "OPTED_OUT"),
+        ("UPDATE account SET status = 'SUSPENDED' WHERE is_sub_account", "ACCOUNT_SUSPENDED"),
+    ] {
+        t.execute(sql).await;
+        let input = json!({ "to": "+12025550123", "text": "Hi" });
+        assert_eq!(t.send(&sub.key, input.clone()).await.refusals(), [code], "{sql}");
+        assert_eq!(quoted(&t, &sub.key, input).await["errors"][0]["code"], code, "{sql}");
+    }
+    t.close().await;
+}
+
+/// Adding twice keeps the first; what is wrong is said by name and changes nothing.
+#[rstest]
+#[tokio::test]
+async fn an_opt_out_is_there_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
+    add(&t, &team.key, json!({ "address": "a@b.io", "reason": "first" })).await;
+    let before = t.everything().await;
+
+    let again = add(&t, &team.key, json!({ "address": "a@B.io", "reason": "second" })).await;
+    assert_eq!(again.data()["addOptOut"]["optOut"]["reason"], "first");
+    for (input, code) in [
+        (json!({ "address": "x" }), "ADDRESS_INVALID"),
+        (json!({ "address": "a@b.io", "channel": "SMS" }), "ADDRESS_INVALID"),
+        (json!({ "address": "c@b.io", "reason": "" }), "REASON_INVALID"),
+        (json!({ "address": "c@b.io", "reason": "é".repeat(501) }), "REASON_INVALID"),
+    ] {
+        assert_eq!(add(&t, &team.key, input).await.refusals(), [code]);
+    }
+    for (input, code) in [
+        (json!({ "address": "x" }), "ADDRESS_INVALID"),
+        (json!({ "address": "b@b.io" }), "NOT_FOUND"),
+        (json!({ "address": "+12025550123", "channel": "WHATSAPP" }), "NOT_FOUND"),
+    ] {
+        assert_eq!(remove(&t, &team.key, input).await.refusals(), [code]);
+    }
+    for answer in [
+        add(&t, &test_key, json!({ "address": "c@b.io" })).await,
+        remove(&t, &test_key, json!({ "address": "a@b.io" })).await,
+        import(&t, &test_key, vec![]).await,
+    ] {
+        assert_eq!(answer.codes(), ["FORBIDDEN"]);
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A thousand are imported at once, each with its verdict; one more is refused as a whole.
+#[rstest]
+#[tokio::test]
+async fn opt_outs_are_imported(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    add(&t, &team.key, json!({ "address": "+12025550100", "reason": "before" })).await;
+    let mut input: Vec<Value> = (0..996)
+        .map(|at| json!({ "address": format!("+120{}5550{:03}", 2 + at / 500, 100 + at % 500) }))
+        .collect();
+    input.extend([
+        json!({ "address": "nonsense" }),
+        json!({ "address": "a@b.io", "reason": "" }),
+        json!({ "address": "a@b.io", "reason": "one" }),
+        json!({ "address": "A@b.io" }),
+    ]);
+
+    let answer = import(&t, &team.key, input.clone()).await;
+
+    let verdicts = answer.data()["importOptOuts"].as_array().expect("verdicts");
+    assert_eq!(verdicts.len(), 1_000);
+    let done = |address: &str, reason: Value| json!({ "optOut": { "address": address, "reason": reason }, "code": null });
+    let refused = |code: &str| json!({ "optOut": null, "code": code });
+    assert_eq!(verdicts[0], done("+12025550100", json!("before")));
+    assert_eq!(verdicts[1], done("+12025550101", json!(null)));
+    assert_eq!(verdicts[996], refused("ADDRESS_INVALID"));
+    assert_eq!(verdicts[997], refused("REASON_INVALID"));
+    assert_eq!(verdicts[998], done("a@b.io", json!("one")));
+    assert_eq!(verdicts[999], done("A@b.io", json!(null)));
+    assert_eq!(t.number("SELECT COUNT(*) FROM opt_out WHERE source = 'API'").await, 1);
+    assert_eq!(t.number("SELECT COUNT(*) FROM opt_out").await, 998);
+    let before = t.everything().await;
+    assert_eq!(import(&t, &team.key, input.clone()).await.data()["importOptOuts"][1], verdicts[1]);
+    input.push(json!({ "address": "b@b.io" }));
+    assert_eq!(import(&t, &team.key, input).await.codes(), ["BAD_USER_INPUT"]);
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// They are listed by channel and text, to their own account only, and shown on its contacts.
+#[rstest]
+#[tokio::test]
+async fn opt_outs_are_listed(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    for input in [
+        json!({ "address": "+12025550123" }),
+        json!({ "address": "+12025550123", "channel": "WHATSAPP" }),
+        json!({ "address": "Ada@example.com" }),
+    ] {
+        assert_eq!(add(&t, &sub.key, input).await.refusals(), [""; 0]);
+    }
+    let query = "query($filter: OptOutFilter) { optOuts(filter: $filter) \
+                 { totalCount nodes { channel } } }";
+
+    for (filter, channels) in [
+        (json!(null), vec!["EMAIL", "WHATSAPP", "SMS"]),
+        (json!({ "channel": ["SMS", "EMAIL"] }), vec!["EMAIL", "SMS"]),
+        (json!({ "channel": [] }), vec![]),
+        (json!({ "search": "ADA@" }), vec!["EMAIL"]),
+        (json!({ "search": "+1 (202) 555-0123" }), vec!["WHATSAPP", "SMS"]),
+        (json!({ "search": "%" }), vec![]),
+        (json!({ "search": "\u{0}" }), vec![]),
+    ] {
+        let answer = t.ask_with(&sub.key, query, json!({ "filter": filter })).await;
+        let nodes: Vec<Value> =
+            channels.iter().map(|channel| json!({ "channel": channel })).collect();
+        let expected = json!({ "totalCount": channels.len(), "nodes": nodes });
+        assert_eq!(answer.data()["optOuts"], expected, "{filter}");
+        let main = t.ask_with(&team.key, query, json!({ "filter": filter })).await;
+        assert_eq!(main.data()["optOuts"], json!({ "totalCount": 0, "nodes": [] }));
+    }
+
+    for (key, are_out) in [(&sub.key, [true, false, true]), (&team.key, [false, false, false])] {
+        t.contact(key, &["+12025550123", "+12025550124", "Ada@example.com"]).await;
+        let query = "{ contacts { nodes { addresses { isOptedOut } } } }";
+        let shown = t.ask(key, query).await;
+        let addresses = are_out.map(|is_out| json!({ "isOptedOut": is_out }));
+        assert_eq!(shown.data()["contacts"]["nodes"][0]["addresses"], json!(addresses));
+    }
+    t.close().await;
+}
+
+/// STOP and its like opt the sender out, START and its like in again: as the whole text, in any case.
+#[rstest]
+#[tokio::test]
+async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let account_id = team.main_account_id.parse().expect("an id");
+    let write = async |text: &str| {
+        let (channel, from) = (Channel::Sms, "+12025550123".to_owned());
+        let message = InboundMessage { account_id, channel, from, text: text.to_owned() };
+        record_inbound_message(&t.app, &message).await.expect("it is recorded")
+    };
+
+    for (stop, start) in [
+        ("STOP", "START"),
+        ("stop", "yes"),
+        (" Stopall\n", "UnStop"),
+        ("UNSUBSCRIBE", "START"),
+        ("cancel", "START"),
+        ("End", "START"),
+        ("QUIT", "START"),
+    ] {
+        assert_eq!(write(stop).await, InboundEffect::OptedOut);
+        assert_eq!(write(stop).await, InboundEffect::OptedOut, "twice is once");
+        for text in ["STOP PLEASE", "Start it", "STOP.", "", "HELP", "NO"] {
+            assert_eq!(write(text).await, InboundEffect::None, "{text:?}");
+        }
+        assert!(!t.sends(&team.key).await, "{stop:?}");
+        let query = "{ optOuts { nodes { channel address source reason } } }";
+        let listed = t.ask(&team.key, query).await;
+        let word = stop.trim().to_uppercase();
+        let expected = json!([{ "channel": "SMS", "address": "+12025550123", "source": "INBOUND",
+                                "reason": word }]);
+        assert_eq!(listed.data()["optOuts"]["nodes"], expected);
+        assert_eq!(write(start).await, InboundEffect::OptedIn);
+        assert_eq!(write(start).await, InboundEffect::OptedIn, "twice is once");
+        assert!(t.sends(&team.key).await, "{start:?}");
+    }
+    let before = t.everything().await;
+    let nobody = uuid::Uuid::nil();
+    for (account_id, from) in [(nobody, "+12025550123"), (account_id, "12345")] {
+        let (channel, text) = (Channel::Sms, "STOP".to_owned());
+        let message = InboundMessage { account_id, channel, from: from.to_owned(), text };
+        let effect = record_inbound_message(&t.app, &message).await.expect("it is looked at");
+        assert_eq!(effect, InboundEffect::None);
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
