@@ -9,6 +9,7 @@ mod m20261123_000003_messages;
 mod m20261123_000004_ledger;
 mod m20261123_000005_prices;
 mod m20261123_000006_usage;
+mod m20261124_000009_schedules;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000004_ledger::Migration),
             Box::new(m20261123_000005_prices::Migration),
             Box::new(m20261123_000006_usage::Migration),
+            Box::new(m20261124_000009_schedules::Migration),
         ]
     }
 }

@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 use super::Fault;
 
+const NEEDS_LIVE_KEY: &str = "This needs a live key; a test key changes no settings.";
+
 /// The bearer of a valid key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -30,6 +32,10 @@ pub struct AccountCaller {
     pub environment: Environment,
     pub is_sub_account: bool,
 }
+
+/// Proof that the caller is an account with a LIVE key, so may change its own settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveAccountCaller(AccountCaller);
 
 /// Proof that the caller is the main account of `team_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +144,22 @@ impl Caller {
     }
 }
 
+impl AccountCaller {
+    /// R15: a TEST key changes no settings.
+    pub fn live(self) -> Result<LiveAccountCaller, Fault> {
+        match self.environment {
+            Environment::Live => Ok(LiveAccountCaller(self)),
+            Environment::Test => Err(Fault::Forbidden(NEEDS_LIVE_KEY)),
+        }
+    }
+}
+
+impl LiveAccountCaller {
+    pub fn account(&self) -> &AccountCaller {
+        &self.0
+    }
+}
+
 impl MainCaller {
     pub fn team_id(&self) -> Uuid {
         self.team_id
@@ -154,9 +176,7 @@ impl MainCaller {
                 let Self { key_id, team_id, account_id, .. } = *self;
                 Ok(LiveMainCaller { key_id, team_id, account_id })
             }
-            Environment::Test => {
-                Err(Fault::Forbidden("This needs a live key; a test key changes no settings."))
-            }
+            Environment::Test => Err(Fault::Forbidden(NEEDS_LIVE_KEY)),
         }
     }
 }

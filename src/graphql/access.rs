@@ -28,6 +28,8 @@ pub enum Viewpoint {
 pub enum Needs {
     /// A key of an account: a main account's or a sub-account's.
     Account,
+    /// A LIVE key of an account.
+    LiveAccount,
     /// A key of a main account.
     Main,
     /// A LIVE key of a main account.
@@ -43,6 +45,7 @@ impl Guard for Needs {
         let caller = ctx.caller()?;
         match self {
             Self::Account => caller.account().map(|_| ())?,
+            Self::LiveAccount => caller.account()?.live().map(|_| ())?,
             Self::Main => caller.main().map(|_| ())?,
             Self::LiveMain => caller.main()?.live().map(|_| ())?,
             Self::Team if caller.role() == Role::SubAccount => caller.main().map(|_| ())?,

@@ -28,7 +28,9 @@ mod loaders;
 mod mend;
 mod message;
 mod page;
+mod quiet_hours;
 pub mod scalars;
+mod schedule;
 mod shape;
 mod sub_account;
 mod sub_account_list;
@@ -64,6 +66,8 @@ pub struct Query(
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     message::MessageMutation,
+    schedule::ScheduleMutation,
+    quiet_hours::QuietHoursMutation,
     sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,
     team::TeamMutation,

@@ -100,5 +100,5 @@ fn payloads_are_of_one_form() {
             }
         }
     }
-    assert_eq!(payloads, 13);
+    assert_eq!(payloads, 15);
 }

@@ -87,6 +87,7 @@ pub async fn quote(
         .ok_or(Fault::Broken("a key's account exists"))?;
     let now = app.clock.now();
     let standing = Standing {
+        now,
         environment: caller.environment,
         is_key_usable: key.is_some_and(|key| is_usable(&key, now)),
         status: account.status,
