@@ -207,7 +207,7 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
     assert!(!sub_sees["LedgerFilter"].contains(&"account".to_owned()));
     let mut mutations = sub_sees["Mutation"].clone();
     mutations.sort();
-    assert_eq!(mutations, ["sendMessage", "sendMessages"]);
+    assert_eq!(mutations, ["cancelMessage", "sendMessage", "sendMessages", "setQuietHours"]);
 
     assert!(main["Mutation"].contains(&"createSubAccount".to_owned()));
     assert!(main["UsageDimension"].contains(&"ACCOUNT".to_owned()));
