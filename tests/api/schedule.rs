@@ -454,6 +454,42 @@ async fn a_canceled_message_does_not_expire(#[values(Sqlite, Postgres)] database
     t.close().await;
 }
 
+/// A worker claims the message after the cancelation has looked at it and before it writes: only
+/// PostgreSQL lets them meet so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_in_the_midst_of_a_cancelation_wins() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let team = t.team(1_000).await;
+    let id = send(&t, &team.key, json!({})).await;
+    let t = Arc::new(t);
+    let claim = t.app.db.begin_write().await.expect("a transaction begins");
+    let sql = "UPDATE message SET status = 'SENDING', lease_id = gen_random_uuid(), \
+               due_at = due_at + INTERVAL '1 minute'";
+    claim.execute_unprepared(sql).await.expect("the claim");
+
+    let canceler = {
+        let (t, key, id) = (Arc::clone(&t), team.key.clone(), id.clone());
+        tokio::spawn(async move { cancel(&t, &key, &id).await })
+    };
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock'";
+    let mut is_waiting = false;
+    for _ in 0..10_000 {
+        is_waiting = t.number(waits).await > 0;
+        if is_waiting || canceler.is_finished() {
+            break;
+        }
+    }
+    assert!(is_waiting, "the cancelation does not wait for the claim");
+    claim.commit().await.expect("the claim is committed");
+    let answer = canceler.await.expect("an answer");
+
+    assert_eq!(answer.refusals(), ["ALREADY_SENT"]);
+    assert_eq!(status(&t, &team.key, &id).await, "SENDING");
+    assert_eq!(refunds(&t).await, 0);
+    Arc::into_inner(t).expect("every task has ended").close().await;
+}
+
 /// Two cancelations of each message against two workers: who was told CANCELED is paid back once and
 /// its message went nowhere; the others' went out.
 #[rstest]
