@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use chrono::DateTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use entity::{
     account::AccountStatus,
@@ -13,6 +14,7 @@ use tollgate::{
         billing::{PricedMessage, Standing},
         plain_key::PlainKey,
         recipient::Recipient,
+        schedule::Schedule,
         segments,
     },
     money::Micros,
@@ -55,12 +57,14 @@ fn verdict(c: &mut Criterion) {
         text: "Your code is 123456.".to_owned(),
         segments: 1,
         metadata: None,
+        schedule: Schedule::default(),
         idempotency_key: Some("order-1".to_owned()),
         input_hash: vec![7; 32],
         cost: Ok(money(1)),
         simulated: None,
     };
     let standing = Standing {
+        now: DateTime::UNIX_EPOCH,
         environment: Environment::Live,
         is_key_usable: true,
         status: AccountStatus::Active,

@@ -32,6 +32,12 @@ pub struct Model {
     /// order by name sorts by, so that both are the same on every database.
     #[sea_orm(column_type = "Text")]
     pub search_text: String,
+    /// Quiet hours: the minutes of the day at which they begin and end by the clock of
+    /// `quiet_time_zone` (IANA); all three or none.
+    pub quiet_from_minute: Option<i32>,
+    pub quiet_to_minute: Option<i32>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub quiet_time_zone: Option<String>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
@@ -86,6 +92,9 @@ impl FromQueryResult for ListedRow {
                     metadata: row.try_get(next()).map_err(unread)?,
                     team_balance_visible: row.try_get(next()).map_err(unread)?,
                     search_text: row.try_get(next()).map_err(unread)?,
+                    quiet_from_minute: row.try_get(next()).map_err(unread)?,
+                    quiet_to_minute: row.try_get(next()).map_err(unread)?,
+                    quiet_time_zone: row.try_get(next()).map_err(unread)?,
                     created_at: row.try_get(next()).map_err(unread)?,
                     updated_at: row.try_get(next()).map_err(unread)?,
                 }

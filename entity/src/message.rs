@@ -42,9 +42,13 @@ pub struct Model {
     /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
-    /// When the worker has to look at it next; while SENDING, when the lease runs out.
+    /// The moment before which it is not handed over, as given.
+    pub send_at: Option<DateTimeUtc>,
+    /// The moment from which on it is not handed over any more.
+    pub valid_until: Option<DateTimeUtc>,
+    /// When the worker has to look at it next; while it is leased, when the lease runs out.
     pub due_at: Option<DateTimeUtc>,
-    /// Set while SENDING: only the worker that holds it may settle the message.
+    /// Set while a worker has it: only the worker that holds the lease may settle the message.
     pub lease_id: Option<Uuid>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -62,16 +66,18 @@ pub enum Channel {
     Telegram,
 }
 
-/// Where a message is on its way. FAILED and CANCELED reached no provider and were refunded.
+/// Where a message is on its way. FAILED, EXPIRED and CANCELED reached no provider and were refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum MessageStatus {
+    Scheduled,
     Queued,
     Sending,
     Sent,
     Delivered,
     Undelivered,
     Failed,
+    Expired,
     Canceled,
     Unknown,
 }
@@ -87,7 +93,12 @@ impl Entity {
     /// Accepted and not settled by a carrier: what may still be refunded. Written as the partial
     /// index `message_waiting` has it, so that both databases use that.
     pub fn is_waiting() -> SimpleExpr {
-        Expr::cust("status IN ('QUEUED', 'SENDING')")
+        Expr::cust("status IN ('SCHEDULED', 'QUEUED', 'SENDING')")
+    }
+
+    /// Accepted, and claimed by no worker yet: what can still be canceled.
+    pub fn is_unclaimed() -> SimpleExpr {
+        Column::Status.is_in([MessageStatus::Scheduled, MessageStatus::Queued])
     }
 
     /// The messages of one account in one environment: what a key may see.

@@ -11,6 +11,7 @@ mod m20261123_000005_prices;
 mod m20261123_000006_usage;
 mod m20261124_000007_contacts;
 mod m20261124_000008_opt_outs;
+mod m20261124_000009_schedules;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000006_usage::Migration),
             Box::new(m20261124_000007_contacts::Migration),
             Box::new(m20261124_000008_opt_outs::Migration),
+            Box::new(m20261124_000009_schedules::Migration),
         ]
     }
 }

@@ -55,12 +55,13 @@ const CHECKS: &[(&str, &str)] = &[
     (
         "a message that reached no provider is refunded once, in full, and no other is",
         "SELECT m.id, \
-                CASE WHEN m.status IN ('FAILED', 'CANCELED') THEN m.cost_micros ELSE 0 END \
-                    AS stored, \
+                CASE WHEN m.status IN ('FAILED', 'EXPIRED', 'CANCELED') THEN m.cost_micros \
+                     ELSE 0 END AS stored, \
                 CAST(COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
          FROM message m LEFT JOIN ledger_entry l ON l.message_id = m.id AND l.kind = 'REFUND' \
          GROUP BY m.id, m.status, m.cost_micros, m.refunded_at \
-         HAVING CASE WHEN m.status IN ('FAILED', 'CANCELED') THEN m.cost_micros ELSE 0 END \
+         HAVING CASE WHEN m.status IN ('FAILED', 'EXPIRED', 'CANCELED') THEN m.cost_micros \
+                     ELSE 0 END \
                     <> COALESCE(SUM(l.amount_micros), 0) \
              OR COUNT(l.id) > 1 OR (m.refunded_at IS NULL) <> (COUNT(l.id) = 0)",
     ),

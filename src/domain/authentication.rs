@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Fault, billing,
-    caller::{Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
+    caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
     fresh::Fresh,
     plain_key::PlainKey,
 };
@@ -117,10 +117,27 @@ async fn find(app: &App, hash: [u8; 32]) -> Result<Arc<api_key::Model>, NotFound
 /// Begins a change by a main account: the team is locked, and the key is looked at again under the
 /// lock, so that a revoked key changes nothing from the commit of its revocation on.
 pub async fn begin_as_main(app: &App, main: &LiveMainCaller) -> Result<DatabaseTransaction, Fault> {
+    begin_in_team(app, main.team_id(), main.key_id()).await
+}
+
+async fn begin_in_team(
+    app: &App,
+    team_id: Uuid,
+    key_id: Uuid,
+) -> Result<DatabaseTransaction, Fault> {
     let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, main.team_id()).await?.ok_or(Fault::Broken("a key's team exists"))?;
-    still_usable(app, &txn, main.key_id()).await?;
+    billing::lock_team(&txn, team_id).await?.ok_or(Fault::Broken("a key's team exists"))?;
+    still_usable(app, &txn, key_id).await?;
     Ok(txn)
+}
+
+/// Begins a change by an account that moves its money or its messages: locked and looked at again as
+/// [`begin_as_main`].
+pub async fn begin_in_team_as_account(
+    app: &App,
+    account: &AccountCaller,
+) -> Result<DatabaseTransaction, Fault> {
+    begin_in_team(app, account.team_id, account.key_id).await
 }
 
 /// Begins a change by an operator, whose key is looked at again.

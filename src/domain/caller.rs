@@ -7,6 +7,8 @@ use uuid::Uuid;
 
 use super::Fault;
 
+const NEEDS_LIVE_KEY: &str = "This needs a live key; a test key changes no settings.";
+
 /// The bearer of a valid key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -33,11 +35,7 @@ pub struct AccountCaller {
 
 /// Proof that the caller has a LIVE key of its account, so may change what the account owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LiveAccountCaller {
-    key_id: Uuid,
-    team_id: Uuid,
-    account_id: Uuid,
-}
+pub struct LiveAccountCaller(AccountCaller);
 
 /// Proof that the caller is the main account of `team_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,13 +145,10 @@ impl Caller {
 }
 
 impl AccountCaller {
-    /// What an account owns is the same in both environments: a TEST key reads it and changes nothing.
-    pub fn live(&self) -> Result<LiveAccountCaller, Fault> {
+    /// R15: what an account owns is the same in both environments; a TEST key reads it and changes nothing.
+    pub fn live(self) -> Result<LiveAccountCaller, Fault> {
         match self.environment {
-            Environment::Live => {
-                let Self { key_id, team_id, account_id, .. } = *self;
-                Ok(LiveAccountCaller { key_id, team_id, account_id })
-            }
+            Environment::Live => Ok(LiveAccountCaller(self)),
             Environment::Test => Err(Fault::Forbidden(
                 "This needs a live key; a test key reads what an account owns and changes nothing.",
             )),
@@ -162,16 +157,20 @@ impl AccountCaller {
 }
 
 impl LiveAccountCaller {
+    pub fn account(&self) -> &AccountCaller {
+        &self.0
+    }
+
     pub fn key_id(&self) -> Uuid {
-        self.key_id
+        self.0.key_id
     }
 
     pub fn team_id(&self) -> Uuid {
-        self.team_id
+        self.0.team_id
     }
 
     pub fn account_id(&self) -> Uuid {
-        self.account_id
+        self.0.account_id
     }
 }
 
@@ -191,9 +190,7 @@ impl MainCaller {
                 let Self { key_id, team_id, account_id, .. } = *self;
                 Ok(LiveMainCaller { key_id, team_id, account_id })
             }
-            Environment::Test => {
-                Err(Fault::Forbidden("This needs a live key; a test key changes no settings."))
-            }
+            Environment::Test => Err(Fault::Forbidden(NEEDS_LIVE_KEY)),
         }
     }
 }

@@ -145,6 +145,8 @@ pub async fn tags_of(
         by_contact.entry(contact_id).or_default().push(tag);
     }
     // Here, for databases order text by rules of their own.
-    by_contact.values_mut().for_each(|tags| tags.sort_unstable());
+    for tags in by_contact.values_mut() {
+        tags.sort_unstable();
+    }
     Ok(by_contact)
 }

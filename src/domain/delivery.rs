@@ -19,12 +19,14 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Fault, billing, events::Change, usage};
+use super::{Fault, billing, events::Change, quiet_hours, schedule, usage};
 use crate::{App, db::has_id};
 
 /// Messages that are claimed together; their carriers are called all at once, so that the deadline of
 /// one call bounds them all.
 pub const CLAIM_MAX: usize = 256;
+/// How often one claim looks for more, where quiet hours have put off what it found.
+const CLAIM_LOOKS_MAX: usize = 16;
 /// How long a claimed message belongs to its worker.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 /// How long a carrier may take to answer: well within the lease.
@@ -52,6 +54,8 @@ pub enum Step {
     Resume,
     /// It was handed over: ask what became of it.
     Report,
+    /// Its time is over before it was handed over.
+    Expire,
 }
 
 /// What came of a step.
@@ -65,6 +69,8 @@ pub enum Outcome {
         code: String,
         text: String,
     },
+    /// It was not handed over in its time: refunded.
+    Expired,
     /// It reached no provider: refunded.
     Failed {
         code: String,
@@ -76,40 +82,68 @@ pub enum Outcome {
     },
 }
 
-/// Claims due messages: QUEUED ones whose account may send (R4) become SENDING under a new lease;
-/// SENDING ones whose lease ran out and SENT ones get a new lease.
+/// Claims due messages: SCHEDULED and QUEUED ones whose account may send (R4) become SENDING under a
+/// new lease, or are put off where the account has its quiet hours; those whose time is over keep
+/// their status and get a lease to expire under; SENDING ones whose lease ran out and SENT ones get a
+/// new lease.
 pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
-    use message::Column;
     let now = app.clock.now();
     // A look first: an idle server takes no write lock.
     if due(now).one(&app.db.read).await?.is_none() {
         return Ok(Vec::new());
     }
     let txn = app.db.begin_write().await?;
-    let due = due(now)
-        .limit(CLAIM_MAX as u64)
-        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
-        .all(&txn)
-        .await?;
+    let mut claimed: Vec<Claimed> = Vec::new();
+    let mut changes = Vec::new();
+    for _ in 0..CLAIM_LOOKS_MAX {
+        let room = CLAIM_MAX - claimed.len();
+        let due = due(now)
+            .limit(room as u64)
+            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+            .all(&txn)
+            .await?;
+        let is_all = due.len() < room;
+        let (due, put_off) = quiet_hours::put_off(app, &txn, due, now).await?;
+        changes.extend(due.iter().chain(&put_off).map(Change::of_message));
+        claimed.extend(lease(app, &txn, due, now).await?);
+        if is_all || claimed.len() == CLAIM_MAX {
+            break;
+        }
+    }
+    txn.commit().await?;
+    app.events.tell(changes);
+    Ok(claimed)
+}
+
+/// Gives due messages a new lease.
+async fn lease(
+    app: &App,
+    txn: &DatabaseTransaction,
+    due: Vec<message::Model>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Claimed>, Fault> {
+    use message::Column;
     if due.is_empty() {
         return Ok(Vec::new());
     }
     let lease_id = app.new_id();
-    let is_queued = || Expr::col(Column::Status).eq(MessageStatus::Queued);
-    let status = Expr::case(is_queued(), MessageStatus::Sending).finally(Expr::col(Column::Status));
-    let updated_at = Expr::case(is_queued(), now).finally(Expr::col(Column::UpdatedAt));
+    let goes_out = || {
+        let is_in_time =
+            Condition::any().add(Column::ValidUntil.is_null()).add(Column::ValidUntil.gt(now));
+        Condition::all().add(message::Entity::is_unclaimed()).add(is_in_time)
+    };
+    let status = Expr::case(goes_out(), MessageStatus::Sending).finally(Expr::col(Column::Status));
+    let updated_at = Expr::case(goes_out(), now).finally(Expr::col(Column::UpdatedAt));
     message::Entity::update_many()
         .col_expr(Column::LeaseId, Expr::value(lease_id))
         .col_expr(Column::DueAt, Expr::value(now + LEASE))
         .col_expr(Column::Status, status.into())
         .col_expr(Column::UpdatedAt, updated_at.into())
         .filter(has_id(app.db.backend(), due.iter().map(|row| row.id)))
-        .exec(&txn)
+        .exec(txn)
         .await?;
-    txn.commit().await?;
-    app.events.tell(due.iter().map(Change::of_message));
     let claimed = due.into_iter().map(|row| {
-        let step = step_of(&row);
+        let step = step_of(&row, now);
         Claimed { message: message::Model { lease_id: Some(lease_id), ..row }, step }
     });
     Ok(claimed.collect())
@@ -122,7 +156,8 @@ pub async fn lag(app: &App) -> Result<Duration, Fault> {
     Ok(oldest.and_then(|due_at| (now - due_at).to_std().ok()).unwrap_or_default())
 }
 
-fn due(now: DateTime<Utc>) -> Select<message::Entity> {
+/// The messages that are due, those that are due for longest first.
+pub fn due(now: DateTime<Utc>) -> Select<message::Entity> {
     let sender_is_active = Query::select()
         .expr(Expr::value(1))
         .from(account::Entity)
@@ -133,7 +168,8 @@ fn due(now: DateTime<Utc>) -> Select<message::Entity> {
         .and_where(Expr::col((account::Entity, account::Column::Status)).eq(AccountStatus::Active))
         .to_owned();
     let may_go = Condition::any()
-        .add(message::Column::Status.ne(MessageStatus::Queued))
+        .add(message::Entity::is_unclaimed().not())
+        .add(message::Column::ValidUntil.lte(now))
         .add(Expr::exists(sender_is_active));
     message::Entity::find()
         .filter(message::Column::DueAt.lte(now))
@@ -141,9 +177,12 @@ fn due(now: DateTime<Utc>) -> Select<message::Entity> {
         .order_by(message::Column::DueAt, Order::Asc)
 }
 
-fn step_of(row: &message::Model) -> Step {
+fn step_of(row: &message::Model, now: DateTime<Utc>) -> Step {
     match row.status {
-        MessageStatus::Queued => Step::Send,
+        MessageStatus::Scheduled | MessageStatus::Queued if schedule::is_over(row, now) => {
+            Step::Expire
+        }
+        MessageStatus::Scheduled | MessageStatus::Queued => Step::Send,
         MessageStatus::Sending => Step::Resume,
         _ => Step::Report,
     }
@@ -190,7 +229,13 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
     let now = app.clock.now();
     let txn = app.db.begin_write().await?;
     let counts = |outcome: &Outcome| {
-        matches!(outcome, Outcome::Delivered | Outcome::Undelivered { .. } | Outcome::Failed { .. })
+        matches!(
+            outcome,
+            Outcome::Delivered
+                | Outcome::Undelivered { .. }
+                | Outcome::Failed { .. }
+                | Outcome::Expired
+        )
     };
     let teams = settled.iter().filter(|(_, outcome)| counts(outcome)).map(|(row, _)| row.team_id);
     let teams = billing::lock_teams(&txn, teams).await?;
@@ -201,7 +246,7 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
         let due_at = due_after(message, outcome, now);
         alike.entry((message.lease_id, outcome, due_at)).or_default().push(message);
     }
-    let mut failed = Vec::new();
+    let mut refunded = Vec::new();
     let mut counted: BTreeMap<usage::Slot, usage::Figures> = BTreeMap::new();
     for ((lease_id, outcome, due_at), messages) in alike {
         let written = write(app, &txn, lease_id, outcome, due_at, &messages).await?;
@@ -212,7 +257,7 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
             }
             let slot = usage::Slot::of(message, now);
             match (outcome, slot) {
-                (Outcome::Failed { .. }, _) => failed.push(message.id),
+                (Outcome::Failed { .. } | Outcome::Expired, _) => refunded.push(message.id),
                 (Outcome::Delivered, Some(slot)) => counted.entry(slot).or_default().delivered += 1,
                 (Outcome::Undelivered { .. }, Some(slot)) => {
                     counted.entry(slot).or_default().failed += 1;
@@ -221,8 +266,8 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
             }
         }
     }
-    if !failed.is_empty() {
-        billing::refund(app, &txn, &teams, failed).await?;
+    if !refunded.is_empty() {
+        billing::refund(app, &txn, &teams, refunded).await?;
     }
     usage::add(app, &txn, counted).await?;
     txn.commit().await?;
@@ -267,6 +312,7 @@ async fn write(
         Outcome::Delivered => Some(MessageStatus::Delivered),
         Outcome::Undelivered { .. } => Some(MessageStatus::Undelivered),
         Outcome::Failed { .. } => Some(MessageStatus::Failed),
+        Outcome::Expired => Some(MessageStatus::Expired),
         Outcome::Unknown { .. } => Some(MessageStatus::Unknown),
     };
     let mut to =
@@ -275,15 +321,19 @@ async fn write(
         to.status = Set(status);
         to.updated_at = Set(app.clock.now());
     }
+    let reason = match outcome {
+        Outcome::Sent | Outcome::Pending | Outcome::Delivered => None,
+        Outcome::Expired => Some(("EXPIRED", "The message was not handed over before validUntil.")),
+        Outcome::Undelivered { code, text }
+        | Outcome::Failed { code, text }
+        | Outcome::Unknown { code, text } => Some((code.as_str(), text.as_str())),
+    };
     let mut update = message::Entity::update_many();
-    if let Outcome::Undelivered { code, text }
-    | Outcome::Failed { code, text }
-    | Outcome::Unknown { code, text } = outcome
-    {
-        to.error_code = Set(Some(code.clone()));
+    if let Some((code, text)) = reason {
+        to.error_code = Set(Some(code.to_owned()));
         // A carrier's words may name the recipient, who may have been erased in the meantime.
         let is_known = Expr::col(message::Column::Recipient).ne("");
-        let text = Expr::case(is_known, text.clone()).finally(Option::<String>::None);
+        let text = Expr::case(is_known, text.to_owned()).finally(Option::<String>::None);
         update = update.col_expr(message::Column::ErrorMessage, text.into());
     }
     let ids = messages.iter().map(|message| message.id);

@@ -1,8 +1,9 @@
 //! Sending: check and normalise the input, find the price, and ask billing. A quote is the same path
 //! with nothing stored, so it never disagrees with a send.
 
+use chrono::{DateTime, Utc};
 use entity::{api_key::Environment, message::Channel};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     billing::{self, Patience, PriceRefusal, PricedMessage, SendRefusal, Verdict},
     caller::AccountCaller,
     magic_recipient, recipient, refused,
+    schedule::Schedule,
     segments::{self, SmsEncoding},
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
 };
@@ -37,6 +39,7 @@ pub struct NewMessage {
     pub text: String,
     pub subject: Option<String>,
     pub metadata: Option<Map<String, Value>>,
+    pub schedule: Schedule,
     pub idempotency_key: Option<String>,
 }
 
@@ -135,6 +138,7 @@ async fn prepare(
             refused(SendRefusal::IdempotencyKeyInvalid, field, IDEMPOTENCY_KEY_RULE)
         })?),
     };
+    message.schedule.check(app.clock.now())?;
 
     let (encoding, segments) = match recipient.channel {
         Channel::Sms => {
@@ -153,8 +157,13 @@ async fn prepare(
             Some(unit) => unit.checked_mul(segments).ok_or(PriceRefusal::NoPrice),
         }
     };
-    let input_hash =
-        hash(&recipient, &message.text, message.subject.as_deref(), metadata.as_deref());
+    let input_hash = hash(
+        &recipient,
+        &message.text,
+        message.subject.as_deref(),
+        metadata.as_deref(),
+        message.schedule,
+    );
     let simulated = magic_recipient::simulated_refusal(&recipient.address).filter(|_| !is_live);
     let priced = PricedMessage {
         recipient,
@@ -162,6 +171,7 @@ async fn prepare(
         text: message.text,
         segments,
         metadata,
+        schedule: message.schedule,
         idempotency_key,
         input_hash,
         cost,
@@ -202,15 +212,24 @@ fn check_content(channel: Channel, message: &NewMessage) -> Result<(), Failure<S
     Ok(())
 }
 
-/// What two sends under one idempotency key must share to be the same message.
+/// What two sends under one idempotency key must share to be the same message. What came later than
+/// the first parts is added only where it is given, so that the hashes of earlier messages hold.
 fn hash(
     recipient: &recipient::Recipient,
     text: &str,
     subject: Option<&str>,
     metadata: Option<&str>,
+    schedule: Schedule,
 ) -> Vec<u8> {
     use sea_orm::ActiveEnum as _;
     let channel = recipient.channel.to_value();
-    let input = serde_json::json!([channel, recipient.address, text, subject, metadata]);
+    let mut input = vec![json!(channel), json!(recipient.address), json!(text)];
+    input.extend([json!(subject), json!(metadata)]);
+    if schedule != Schedule::default() {
+        let millis = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp_millis());
+        let (send_at, valid_until) = (millis(schedule.send_at), millis(schedule.valid_until));
+        input.push(json!({ "sendAt": send_at, "validUntil": valid_until }));
+    }
+    let input = Value::from(input);
     Sha256::digest(input.to_string().as_bytes()).to_vec()
 }

@@ -157,6 +157,9 @@ pub async fn create(
         external_id,
         metadata,
         team_balance_visible: new.team_balance_visible,
+        quiet_from_minute: None,
+        quiet_to_minute: None,
+        quiet_time_zone: None,
         created_at: now,
         updated_at: now,
     };
@@ -316,7 +319,7 @@ pub async fn deactivate(
         return Ok((found, 0));
     }
     let keys_revoked = keys::revoke_all(app, &txn, found.id).await?;
-    let canceled = billing::cancel_queued(app, &txn, main.team_id(), found.id).await?;
+    let canceled = billing::cancel_waiting(app, &txn, main.team_id(), found.id).await?;
     let changed = write_status(app, &txn, found.id, AccountStatus::Inactive, reason).await?;
     txn.commit().await?;
     let canceled = canceled.iter().map(Change::of_message);

@@ -66,6 +66,9 @@ pub async fn create(
         external_id: None,
         metadata: None,
         team_balance_visible: true,
+        quiet_from_minute: None,
+        quiet_to_minute: None,
+        quiet_time_zone: None,
         created_at: now,
         updated_at: now,
     };

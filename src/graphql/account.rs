@@ -8,6 +8,7 @@ use super::{
     api_key::ApiKey,
     loaders::{KeysOf, TeamId, UsageOf},
     page::{List, list, page_args},
+    quiet_hours::QuietHours,
     scalars::{Cents, DateTime, JsonObject},
     team::Team,
     usage::{DateRange, Usage, UsageDimension},
@@ -107,6 +108,11 @@ impl Account {
     /// as a cost above the balance: see messageQuote.
     async fn blocked_by(&self, ctx: &Context<'_>) -> Result<Vec<BlockReason>> {
         Ok(self.reasons(ctx).await?.into_iter().map(BlockReason::from).collect())
+    }
+
+    /// The part of the day in which its messages are not handed over; null for none.
+    async fn quiet_hours(&self) -> Option<QuietHours> {
+        domain::quiet_hours::QuietHours::of(&self.0).map(QuietHours::from)
     }
 
     /// What the account sent and spent, from daily rollups of LIVE messages.

@@ -46,8 +46,8 @@ impl Contact {
     }
 
     /// Your own data about it.
-    async fn metadata(&self) -> Result<Option<JsonObject>> {
-        Ok(JsonObject::from_column(self.0.metadata.as_deref())?)
+    async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
+        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.room()?)?)
     }
 
     /// Its addresses, 1 to 20: by channel, the primary one first, then oldest first.

@@ -44,7 +44,7 @@ impl ContactAddress {
         self.0.is_primary
     }
 
-    /// Whether it is opted out: a message to it is refused with OPTED_OUT.
+    /// Whether it is opted out: a message to it is refused.
     async fn is_opted_out(&self, ctx: &Context<'_>) -> Result<bool> {
         let key = OptOutOf { channel: self.0.channel, address: self.0.address.clone() };
         Ok(ctx.rows()?.load_one(key).await?.is_some())

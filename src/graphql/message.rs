@@ -20,6 +20,7 @@ use crate::{
         account::stored,
         billing::{Patience, SendRefusal, Verdict},
         message as domain, message_list,
+        schedule::Schedule,
     },
 };
 
@@ -41,6 +42,8 @@ pub enum Channel {
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::MessageStatus")]
 pub enum MessageStatus {
+    /// Accepted and charged; waits for its sendAt or for the end of the account's quiet hours.
+    Scheduled,
     /// Accepted and charged; waits to be handed over.
     Queued,
     /// Being handed over to the carrier.
@@ -53,6 +56,8 @@ pub enum MessageStatus {
     Undelivered,
     /// The carrier refused it. It was refunded.
     Failed,
+    /// Its validUntil passed before it was handed over. It was refunded.
+    Expired,
     /// It was canceled before it was handed over, and refunded.
     Canceled,
     /// The carrier gave no answer: it may have gone out. It stays charged and is not sent again.
@@ -150,6 +155,17 @@ impl Message {
         Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.room()?)?)
     }
 
+    /// The moment before which it is not handed over, as given; null if it was to go out at once.
+    async fn send_at(&self) -> Option<DateTime> {
+        self.0.send_at.map(DateTime)
+    }
+
+    /// The moment from which on it is not handed over any more, but EXPIRED and refunded; null if there is
+    /// none.
+    async fn valid_until(&self) -> Option<DateTime> {
+        self.0.valid_until.map(DateTime)
+    }
+
     /// When it was accepted.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
@@ -175,6 +191,12 @@ pub struct SendMessageInput {
     subject: Option<String>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,
+    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged now, and can
+    /// be canceled until then.
+    send_at: Option<DateTime>,
+    /// Until when it may go out: after now and after sendAt. What was not handed over by then is EXPIRED and
+    /// refunded. Left out: it waits for as long as it takes.
+    valid_until: Option<DateTime>,
     /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same input
     /// answers with the first message and charges nothing; with another input it is refused. Only an accepted
     /// message claims its key.
@@ -189,6 +211,10 @@ impl From<SendMessageInput> for domain::NewMessage {
             text: input.text.unwrap_or_default(),
             subject: input.subject,
             metadata: input.metadata.map(|metadata| metadata.0),
+            schedule: Schedule {
+                send_at: input.send_at.map(|moment| moment.0),
+                valid_until: input.valid_until.map(|moment| moment.0),
+            },
             idempotency_key: input.idempotency_key,
         }
     }
@@ -237,8 +263,12 @@ pub enum SendMessageErrorCode {
     MetadataInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
     IdempotencyKeyInvalid,
+    /// The sendAt lies more than 30 days ahead.
+    SendAtInvalid,
     /// Another message was accepted under this idempotencyKey.
     IdempotencyConflict,
+    /// The validUntil does not lie after now and after sendAt.
+    ValidUntilInvalid,
     /// The account is SUSPENDED.
     AccountSuspended,
     /// The account is INACTIVE.

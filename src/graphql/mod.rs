@@ -34,7 +34,9 @@ mod mend;
 mod message;
 mod opt_out;
 mod page;
+mod quiet_hours;
 pub mod scalars;
+mod schedule;
 mod shape;
 mod sub_account;
 mod sub_account_list;
@@ -72,6 +74,8 @@ pub struct Query(
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     message::MessageMutation,
+    schedule::ScheduleMutation,
+    quiet_hours::QuietHoursMutation,
     contact::ContactMutation,
     contact_address::ContactAddressMutation,
     contact_merge::ContactMergeMutation,

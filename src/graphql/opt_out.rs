@@ -28,7 +28,7 @@ pub enum OptOutSource {
 pub struct OptOut(pub rows::Model);
 
 /// An address that wants nothing more from the account by a channel. It counts for LIVE and TEST keys alike: a
-/// message to it is refused with OPTED_OUT before anything is charged.
+/// message to it is refused before anything is charged.
 #[Object]
 impl OptOut {
     /// The opt-out's id.

@@ -87,7 +87,7 @@ fn block_string_length(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::count;
+    use super::{Tokens, count};
 
     #[test]
     fn tokens_are_counted_as_the_specification_has_them() {

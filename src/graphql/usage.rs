@@ -120,7 +120,7 @@ pub struct UsageFigures {
     segments: i32,
     /// Messages reported delivered.
     delivered: i32,
-    /// Messages that ended UNDELIVERED, FAILED or CANCELED.
+    /// Messages that ended UNDELIVERED, FAILED, EXPIRED or CANCELED.
     failed: i32,
     /// Charges, in cents.
     charged: Cents,

@@ -17,6 +17,7 @@ use crate::{
     domain::{
         Fault, authentication,
         delivery::{self, CARRIER_DEADLINE, CLAIM_MAX, Claimed, Outcome, Step},
+        schedule,
     },
 };
 
@@ -102,8 +103,11 @@ async fn act(app: &App, claimed: &Claimed) -> Outcome {
     let Some(carrier) = app.carriers.of(message) else {
         return without_carrier(claimed.step);
     };
+    let is_over = schedule::is_over(message, app.clock.now());
     match claimed.step {
-        Step::Resume if !carrier.may_repeat() => Outcome::Unknown {
+        Step::Expire => Outcome::Expired,
+        // It may have gone out, and it may go out no more: nobody knows.
+        Step::Resume if !carrier.may_repeat() || is_over => Outcome::Unknown {
             code: "CUT_OFF".to_owned(),
             text: "The server stopped while it handed the message over.".to_owned(),
         },
@@ -132,6 +136,7 @@ async fn act(app: &App, claimed: &Claimed) -> Outcome {
 fn without_carrier(step: Step) -> Outcome {
     let text = "This server has no carrier for the channel any more.".to_owned();
     match step {
+        Step::Expire => Outcome::Expired,
         Step::Send => Outcome::Failed { code: "CHANNEL_UNAVAILABLE".to_owned(), text },
         Step::Resume | Step::Report => {
             Outcome::Unknown { code: "CHANNEL_UNAVAILABLE".to_owned(), text }

@@ -212,6 +212,7 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
         [
             "addContactAddress",
             "addOptOut",
+            "cancelMessage",
             "createContact",
             "deleteContact",
             "importOptOuts",
@@ -220,6 +221,7 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "removeOptOut",
             "sendMessage",
             "sendMessages",
+            "setQuietHours",
             "updateContact",
             "updateContactAddress",
         ]

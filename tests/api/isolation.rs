@@ -36,6 +36,8 @@ const WITH_A_CONTACT: [&str; 8] = [
     "mutation($id: ID!) { mergeContacts(input: { keepId: \"OWN\", mergeId: $id }) \
      { contact { id } errors { code message field } } }",
 ];
+const CANCEL: &str = "mutation($id: ID!) { cancelMessage(id: $id) \
+                      { message { id } errors { code message field } } }";
 
 async fn send(t: &TestApp, key: &str, to: &str) -> String {
     let answer = t.send(key, json!({ "to": to, "text": "Hello" })).await;
@@ -153,6 +155,7 @@ async fn the_ids_of_another_team_are_nobodys(#[values(Sqlite, Postgres)] databas
     }
     for query in [
         "query($id: ID!) { message(id: $id) { id } }",
+        CANCEL,
         "mutation($id: ID!) { updateApiKey(id: $id, input: { name: \"Mine\" }) \
          { apiKey { id } errors { code message field } } }",
         "mutation($id: ID!) { rotateApiKey(id: $id) { apiKey { id } plainKey \
@@ -176,6 +179,7 @@ async fn a_siblings_messages_are_nobodys(#[values(Sqlite, Postgres)] database: D
     let key = &own.subs[0].key;
 
     assert_unknown(&t, key, "query($id: ID!) { message(id: $id) { id to text } }", &ids).await;
+    assert_unknown(&t, key, CANCEL, &ids).await;
     let to = ["+12025550120", "+12025550122", "a@example.com"].map(str::to_owned);
     let by_recipient = "query($id: String!) { messages(filter: { to: $id }) { totalCount } }";
     assert_unknown(&t, key, by_recipient, &to).await;
@@ -255,13 +259,9 @@ async fn the_main_account_does_not_see_its_sub_accounts_messages(
     let own = t.ask(&house.team.key, "{ messages { totalCount nodes { id } } }").await;
     let expected = json!({ "totalCount": 1, "nodes": [{ "id": house.messages[0] }] });
     assert_eq!(own.data()["messages"], expected);
-    assert_unknown(
-        &t,
-        &house.team.key,
-        "query($id: ID!) { message(id: $id) { id } }",
-        &house.messages[1..],
-    )
-    .await;
+    for query in ["query($id: ID!) { message(id: $id) { id } }", CANCEL] {
+        assert_unknown(&t, &house.team.key, query, &house.messages[1..]).await;
+    }
     let query =
         "{ ledger(filter: { kind: [CHARGE] }) { nodes { messageId message { id text } } } }";
     let ledger = t.ask(&house.team.key, query).await;

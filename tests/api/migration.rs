@@ -46,6 +46,11 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE account SET credit_limit_micros = -1 WHERE is_sub_account",
         "UPDATE message SET cost_micros = -1",
         "UPDATE message SET environment = 'TEST'",
+        "UPDATE message SET status = 'ASLEEP'",
+        "UPDATE account SET quiet_time_zone = 'UTC'",
+        "UPDATE account SET quiet_from_minute = 1, quiet_to_minute = 2",
+        "UPDATE account SET quiet_from_minute = 1, quiet_to_minute = 1, quiet_time_zone = 'UTC'",
+        "UPDATE account SET quiet_from_minute = 1, quiet_to_minute = 1440, quiet_time_zone = 'UTC'",
         "UPDATE api_key SET team_id = NULL WHERE role = 'SUB_ACCOUNT'",
         "UPDATE api_key SET hash = (SELECT hash FROM api_key WHERE role = 'OPERATOR')",
         "UPDATE ledger_entry SET amount_micros = amount_micros + 1",
@@ -53,8 +58,8 @@ async fn the_database_refuses_what_the_rules_forbid(
         "DELETE FROM message",
         "DELETE FROM account",
         "DELETE FROM team",
-        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at FROM account WHERE NOT is_sub_account",
-        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL FROM account WHERE NOT is_sub_account",
     ] {
         let done = t.app.db.write.execute_unprepared(forbidden).await;
         assert!(done.is_err(), "the database took: {forbidden}");
@@ -81,6 +86,40 @@ async fn migrations_go_down_and_up_again(#[values(Sqlite, Postgres)] database: D
     assert_eq!(nothing, Vec::<String>::new());
     assert_eq!(schema_of(&t).await, tables);
     assert!(t.app.db.is_current().await.expect("the database answers"));
+    t.close().await;
+}
+
+/// The schedules' statuses come to a database that holds messages, on open connections too, and go
+/// again; nothing of the money changes, and the file is sound.
+#[rstest]
+#[tokio::test]
+async fn statuses_are_added_to_a_database_in_use(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    assert!(t.sends(&team.key).await);
+    let (tables, rows) = (schema_of(&t).await, t.everything().await);
+    let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
+    let at = names.iter().position(|name| name.ends_with("schedules")).expect("the migration");
+    let steps = u32::try_from(names.len() - at).expect("a small number");
+    let expire = "UPDATE message SET status = 'EXPIRED'";
+
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration goes down");
+    assert!(t.app.db.write.execute_unprepared(expire).await.is_err(), "there is no such status");
+    t.app.db.migrate().await.expect("the migration goes up again");
+
+    assert_eq!(schema_of(&t).await, tables);
+    assert_eq!(t.everything().await, rows);
+    let txn = t.app.db.begin_write().await.expect("a transaction begins");
+    txn.execute_unprepared(expire).await.expect("there is such a status");
+    txn.rollback().await.expect("the transaction ends");
+    if database == Sqlite {
+        assert_eq!(
+            t.number("SELECT COUNT(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
+                .await,
+            0
+        );
+        assert_eq!(t.number("SELECT COUNT(*) FROM pragma_foreign_key_check").await, 0);
+    }
     t.close().await;
 }
 

@@ -340,10 +340,20 @@ async fn one_bad_message_fails_alone(#[values(Sqlite, Postgres)] database: Datab
     // No message of ours is refused by the database, so one is planted: a status of NULL.
     let texts = |backend| {
         let texts = Texts::of(backend);
-        let text = if database == Sqlite { "value ->> 9" } else { "text" };
-        let plant = format!("CASE WHEN {text} = 'Bad' THEN NULL ELSE 'QUEUED' END");
-        let write = texts.write.replace("'QUEUED'", &plant).leak();
-        let accept_one = texts.accept_one.replace("'QUEUED'", &plant.replace("text", "$9")).leak();
+        // Where the status stands in the statement of a batch, and what comes before it.
+        let (before, status, text) = match database {
+            Sqlite => ("", "value ->> 17", "value ->> 9"),
+            Postgres => (
+                "SELECT id, team_id, account_id, api_key_id, environment, channel, ",
+                "status",
+                "text",
+            ),
+        };
+        let plant = |status, text| format!("CASE WHEN {text} = 'Bad' THEN NULL ELSE {status} END");
+        let place = format!("{before}{status}");
+        assert_eq!(texts.write.matches(&place).count(), 1);
+        let write = texts.write.replace(&place, &format!("{before}{}", plant(status, text))).leak();
+        let accept_one = texts.accept_one.replace("'QUEUED'", &plant("'QUEUED'", "$9")).leak();
         Texts { write, accept_one, ..texts }
     };
     let backend = match database {

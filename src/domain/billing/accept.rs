@@ -91,6 +91,7 @@ pub async fn quote(
     let is_opted_out = opted_out.contains(&recipient);
     let now = app.clock.now();
     let standing = Standing {
+        now,
         environment: caller.environment,
         is_key_usable: key.is_some_and(|key| is_usable(&key, now)),
         status: account.status,

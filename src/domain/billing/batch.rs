@@ -177,6 +177,7 @@ impl Judged {
             changes.get(&id).map_or_else(|| stored(locked), |change| change.after)
         };
         Standing {
+            now,
             environment,
             is_key_usable: is_valid(key.revoked_at, key.expires_at, key.grace_ends_at, now),
             status: key.status,
@@ -238,6 +239,7 @@ pub(super) fn new_row(
     id: Uuid,
 ) -> message::Model {
     let Sending { caller, message } = sending.clone();
+    let due_at = message.schedule.due_at(now);
     message::Model {
         id,
         team_id: caller.team_id,
@@ -245,7 +247,7 @@ pub(super) fn new_row(
         api_key_id: caller.key_id,
         environment: caller.environment,
         channel: message.recipient.channel,
-        status: MessageStatus::Queued,
+        status: if due_at > now { MessageStatus::Scheduled } else { MessageStatus::Queued },
         recipient: message.recipient.address,
         country: message.recipient.country,
         subject: message.subject,
@@ -258,7 +260,9 @@ pub(super) fn new_row(
         idempotency_key: message.idempotency_key,
         input_hash: message.input_hash,
         metadata: message.metadata,
-        due_at: Some(now),
+        send_at: message.schedule.send_at,
+        valid_until: message.schedule.valid_until,
+        due_at: Some(due_at),
         lease_id: None,
         created_at: now,
         updated_at: now,

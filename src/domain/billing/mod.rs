@@ -39,7 +39,7 @@ mod writer;
 pub use accept::{accept, accept_one, quote};
 pub use deposit::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adjust, top_up};
 pub use queue::{Patience, WAITING_OF_TEAM_MAX};
-pub use refund::{cancel_queued, refund};
+pub use refund::{cancel, cancel_waiting, refund};
 pub use store::Texts;
 pub use verdict::{Judgement, PriceRefusal, PricedMessage, SendRefusal, Standing, Verdict};
 pub use writer::{Told, Writers};

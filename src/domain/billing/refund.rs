@@ -75,14 +75,15 @@ pub async fn refund(
     usage::add(app, txn, counted).await
 }
 
-/// Cancels and refunds whatever of an account waits for delivery, under the lock of its team: what a
-/// deactivation means for accepted messages (R4). Gives the canceled messages.
-pub async fn cancel_queued(
+/// Cancels and refunds whatever of an account waits for delivery, scheduled or queued, under the lock of
+/// its team: what a deactivation means for accepted messages (R4). Gives the canceled messages.
+pub async fn cancel_waiting(
     app: &App,
     txn: &DatabaseTransaction,
     team_id: Uuid,
     account_id: Uuid,
 ) -> Result<Vec<message::Model>, Fault> {
+    let because = ("ACCOUNT_INACTIVE", "The account was deactivated before delivery.");
     let mut all = Vec::new();
     loop {
         let ids: Vec<Uuid> = message::Entity::find()
@@ -91,7 +92,7 @@ pub async fn cancel_queued(
             .filter(message::Column::TeamId.eq(team_id))
             .filter(message::Column::AccountId.eq(account_id))
             .filter(message::Entity::is_waiting())
-            .filter(message::Column::Status.eq(MessageStatus::Queued))
+            .filter(message::Entity::is_unclaimed())
             .order_by(message::Column::Id, Order::Asc)
             .limit(CANCEL_BATCH)
             .into_tuple()
@@ -100,24 +101,40 @@ pub async fn cancel_queued(
         if ids.is_empty() {
             return Ok(all);
         }
-        let canceled = message::ActiveModel {
-            status: Set(MessageStatus::Canceled),
-            error_code: Set(Some("ACCOUNT_INACTIVE".to_owned())),
-            error_message: Set(Some("The account was deactivated before delivery.".to_owned())),
-            due_at: Set(None),
-            updated_at: Set(app.clock.now()),
-            ..Default::default()
-        };
-        // The worker may have claimed some in the meantime: those are on their way.
-        let rows = message::Entity::update_many()
-            .set(canceled)
-            .filter(has_id(app.db.backend(), ids))
-            .filter(message::Column::Status.eq(MessageStatus::Queued))
-            .exec_with_returning(txn)
-            .await?;
+        all.extend(cancel(app, txn, team_id, ids, because).await?);
+    }
+}
+
+/// Cancels those of these messages of a team that no worker has claimed, and refunds them, under the
+/// team's lock. Gives the canceled messages as they were before the refund.
+pub async fn cancel(
+    app: &App,
+    txn: &DatabaseTransaction,
+    team_id: Uuid,
+    messages: Vec<Uuid>,
+    (code, text): (&str, &str),
+) -> Result<Vec<message::Model>, Fault> {
+    let canceled = message::ActiveModel {
+        status: Set(MessageStatus::Canceled),
+        error_code: Set(Some(code.to_owned())),
+        error_message: Set(Some(text.to_owned())),
+        due_at: Set(None),
+        // A worker that is about to let it expire settles it no more.
+        lease_id: Set(None),
+        updated_at: Set(app.clock.now()),
+        ..Default::default()
+    };
+    // The worker may have claimed some in the meantime: those are on their way.
+    let rows = message::Entity::update_many()
+        .set(canceled)
+        .filter(has_id(app.db.backend(), messages))
+        .filter(message::Entity::is_unclaimed())
+        .exec_with_returning(txn)
+        .await?;
+    if !rows.is_empty() {
         let team =
             lock_team(txn, team_id).await?.ok_or(Fault::Broken("an account's team exists"))?;
         refund(app, txn, &[team], rows.iter().map(|row| row.id).collect()).await?;
-        all.extend(rows);
     }
+    Ok(rows)
 }

@@ -1,5 +1,6 @@
 //! The judgement of a send (R8), as a pure function of what was read under the team's lock.
 
+use chrono::{DateTime, Utc};
 use entity::{
     account::AccountStatus,
     api_key::Environment,
@@ -7,7 +8,7 @@ use entity::{
 };
 
 use crate::{
-    domain::{Refusal, recipient::Recipient},
+    domain::{Refusal, recipient::Recipient, schedule::Schedule},
     money::Micros,
 };
 
@@ -18,7 +19,9 @@ pub enum SendRefusal {
     InvalidContent,
     MetadataInvalid,
     IdempotencyKeyInvalid,
+    SendAtInvalid,
     IdempotencyConflict,
+    ValidUntilInvalid,
     AccountSuspended,
     AccountInactive,
     OptedOut,
@@ -49,6 +52,7 @@ pub struct PricedMessage {
     pub segments: i32,
     /// A JSON object as text.
     pub metadata: Option<String>,
+    pub schedule: Schedule,
     pub idempotency_key: Option<String>,
     /// SHA-256 of the normalised input.
     pub input_hash: Vec<u8>,
@@ -69,6 +73,7 @@ pub enum PriceRefusal {
 /// What judges a send besides the message itself.
 #[derive(Clone, Debug)]
 pub struct Standing {
+    pub now: DateTime<Utc>,
     pub environment: Environment,
     pub is_key_usable: bool,
     pub status: AccountStatus,
@@ -101,6 +106,10 @@ impl Standing {
             } else {
                 Judgement::Refuse(SendRefusal::IdempotencyConflict)
             };
+        }
+        // Not with the checks of the input: a repeat is answered also when its time is over.
+        if !message.schedule.can_be_kept(self.now) {
+            return Judgement::Refuse(SendRefusal::ValidUntilInvalid);
         }
         if !self.is_key_usable {
             return Judgement::KeyRevoked;
@@ -182,6 +191,8 @@ impl SendRefusal {
                 "The server is too busy to take all messages of this call; nothing was charged. Try \
                  again in a second, with the same idempotency keys."
             }
+            Self::SendAtInvalid => crate::domain::schedule::SEND_AT_RULE,
+            Self::ValidUntilInvalid => "The validUntil must lie after now and after sendAt.",
             Self::InvalidRecipient => "The recipient is not valid.",
             Self::InvalidContent => "The content is not valid.",
             Self::MetadataInvalid => crate::domain::validate::METADATA_RULE,
@@ -196,6 +207,8 @@ impl SendRefusal {
             Self::InvalidContent => &["input", "text"],
             Self::MetadataInvalid => &["input", "metadata"],
             Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => &["input", "idempotencyKey"],
+            Self::SendAtInvalid => &["input", "sendAt"],
+            Self::ValidUntilInvalid => &["input", "validUntil"],
             Self::ChannelUnavailable => &["input", "channel"],
             Self::AccountSuspended
             | Self::AccountInactive

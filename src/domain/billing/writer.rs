@@ -37,6 +37,7 @@ use crate::{
         Fault, Unavailable,
         caller::AccountCaller,
         events::{Change, Events},
+        schedule::Schedule,
     },
     metrics::Metrics,
     money::Micros,
@@ -274,10 +275,11 @@ impl Drop for Writer {
 }
 
 impl Sending {
-    /// What the message costs, if the shortest route can judge it: LIVE, and not free.
+    /// What the message costs, if the shortest route can judge it: LIVE, not free, and without a schedule.
     fn short_route_cost(&self) -> Option<Micros> {
         let is_live = self.caller.environment == Environment::Live;
-        self.message.cost.ok().filter(|cost| is_live && *cost > Micros::ZERO)
+        let is_plain = is_live && self.message.schedule == Schedule::default();
+        self.message.cost.ok().filter(|cost| is_plain && *cost > Micros::ZERO)
     }
 }
 

@@ -6,7 +6,7 @@ use entity::message::Channel;
 use proptest::prelude::*;
 
 use super::{super::verdict::*, *};
-use crate::domain::{caller::AccountCaller, recipient::Recipient};
+use crate::domain::{caller::AccountCaller, recipient::Recipient, schedule::Schedule};
 
 const TEAMS: usize = 2;
 const ACCOUNTS: usize = 4;
@@ -127,6 +127,7 @@ fn sending(given: &Given) -> Sending {
             text: "Hi".to_owned(),
             segments: 1,
             metadata: None,
+            schedule: Schedule::default(),
             idempotency_key: given.idempotency_key.map(|key| key.to_string()),
             input_hash: vec![given.input],
             cost: cost.and_then(Micros::new).ok_or(PriceRefusal::NoPrice),

@@ -44,16 +44,19 @@ pub const POSTGRES: Texts = Texts {
     write: "WITH sent AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], \
                 $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
                 $10::text[], $11::int[], $12::bigint[], $13::text[], $14::bytea[], $15::text[], \
-                $16::uuid[], $17::bigint[]) \
+                $16::uuid[], $17::bigint[], $33::text[], $34::timestamptz[], $35::timestamptz[], \
+                $36::timestamptz[]) \
               AS s(id, team_id, account_id, api_key_id, environment, channel, recipient, country, \
                 subject, text, segments, cost_micros, idempotency_key, input_hash, metadata, \
-                entry_id, balance_after_micros)), \
+                entry_id, balance_after_micros, status, due_at, send_at, valid_until)), \
             messages AS (INSERT INTO message (id, team_id, account_id, api_key_id, environment, \
                 channel, status, recipient, country, subject, text, segments, cost_micros, \
-                idempotency_key, input_hash, metadata, due_at, created_at, updated_at) \
-              SELECT id, team_id, account_id, api_key_id, environment, channel, 'QUEUED', \
+                idempotency_key, input_hash, metadata, due_at, send_at, valid_until, created_at, \
+                updated_at) \
+              SELECT id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
-                input_hash, metadata, $18, $18, $18 FROM sent RETURNING 1), \
+                input_hash, metadata, due_at, send_at, valid_until, $18, $18 FROM sent \
+              RETURNING 1), \
             entries AS (INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, \
                 amount_micros, balance_after_micros, created_at) \
               SELECT entry_id, team_id, account_id, id, 'CHARGE', -cost_micros, \
@@ -341,13 +344,18 @@ fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres
         .bind(column(&days, |(_, figures)| figures.messages))
         .bind(column(&days, |(_, figures)| figures.segments))
         .bind(column(&days, |(_, figures)| figures.charged_micros));
-    [&judged.totals, &judged.balances].into_iter().fold(query, |query, changes| {
+    let query = [&judged.totals, &judged.balances].into_iter().fold(query, |query, changes| {
         let changes: Vec<_> = changes.iter().collect();
         query
             .bind(column(&changes, |(id, _)| **id))
             .bind(column(&changes, |(_, change)| change.before.get()))
             .bind(column(&changes, |(_, change)| change.after.get()))
-    })
+    });
+    query
+        .bind(column(&sent, |(row, _)| row.status.to_value()))
+        .bind(column(&sent, |(row, _)| row.due_at))
+        .bind(column(&sent, |(row, _)| row.send_at))
+        .bind(column(&sent, |(row, _)| row.valid_until))
 }
 
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use entity::message;
 use sea_orm::{
     ActiveEnum, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait,
@@ -40,11 +41,12 @@ pub const SQLITE: Texts = Texts {
                      AND o.address = j.value ->> 2",
     write: "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
-                input_hash, metadata, due_at, created_at, updated_at) \
+                input_hash, metadata, due_at, send_at, valid_until, created_at, updated_at) \
               SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), \
-                unhex(value ->> 3), value ->> 4, value ->> 5, 'QUEUED', value ->> 6, value ->> 7, \
+                unhex(value ->> 3), value ->> 4, value ->> 5, value ->> 17, value ->> 6, value ->> 7, \
                 value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, \
-                unhex(value ->> 13), value ->> 14, $5, $5, $5 FROM jsonb_each($1); \
+                unhex(value ->> 13), value ->> 14, value ->> 18, value ->> 19, value ->> 20, \
+                $5, $5 FROM jsonb_each($1); \
             INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, amount_micros, \
                 balance_after_micros, created_at) \
               SELECT unhex(value ->> 15), unhex(value ->> 1), unhex(value ->> 2), \
@@ -176,6 +178,10 @@ fn write(text: &str, judged: &Judged) -> Statement {
             row.metadata,
             entry.map(|entry| hex(entry.id)),
             entry.map(|entry| entry.balance_after.get()),
+            row.status.to_value(),
+            row.due_at.map(moment),
+            row.send_at.map(moment),
+            row.valid_until.map(moment),
         ])
     });
     let sent: serde_json::Value = sent.collect();
@@ -206,6 +212,11 @@ fn write(text: &str, judged: &Judged) -> Statement {
         now.date_naive().into(),
     ];
     statement(text, values)
+}
+
+/// A moment as the driver writes it, so that moments compare as text.
+fn moment(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }
 
 fn hex(id: Uuid) -> String {

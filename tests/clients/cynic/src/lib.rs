@@ -45,12 +45,14 @@ pub enum Role {
 
 #[derive(cynic::Enum, Debug, Clone, Copy)]
 pub enum MessageStatus {
+    Scheduled,
     Queued,
     Sending,
     Sent,
     Delivered,
     Undelivered,
     Failed,
+    Expired,
     Canceled,
     Unknown,
 }

@@ -1,0 +1,296 @@
+//! Quiet hours: the part of the day, by the wall clock of a time zone, in which an account's messages
+//! are not handed over. They move a message's due time to their end, or to its `validUntil` if that
+//! is sooner, and never lose it.
+//!
+//! Why at the claim and not at acceptance: so the accept path reads nothing more, and a change of the
+//! hours or of a time zone's rules holds for whatever has not gone out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, DurationRound, TimeDelta, Timelike, Utc};
+use chrono_tz::Tz;
+use entity::{
+    account,
+    message::{self, MessageStatus},
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
+};
+use uuid::Uuid;
+
+use super::{
+    Failure, Fault, authentication::begin_in_team_as_account, caller::LiveAccountCaller,
+    events::Change, refused, schedule,
+};
+use crate::{App, db::has_id};
+
+const TIME_RULE: &str = "A time must be written as HH:MM, from 00:00 to 23:59.";
+const SAME_TIME: &str = "The quiet hours must not end when they begin; give null for none.";
+const TIME_ZONE_RULE: &str =
+    "The time zone must be a name of the IANA time zone database, such as Europe/Berlin.";
+/// How far their end is looked for. Where a clock is set forward over it, it comes a day later.
+const END_AHEAD_MAX_MINUTES: i64 = 3 * 24 * 60;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetQuietHoursRefusal {
+    TimeInvalid,
+    TimeZoneInvalid,
+}
+
+/// Quiet hours as they were given: HH:MM, and an IANA name.
+pub struct NewQuietHours {
+    pub from: String,
+    pub to: String,
+    pub time_zone: String,
+}
+
+/// From a minute of the day, included, to another, excluded; past midnight where `to` is not later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuietHours {
+    from_minute: i32,
+    to_minute: i32,
+    zone: Tz,
+}
+
+impl QuietHours {
+    /// The quiet hours of an account, if it has any.
+    pub fn of(account: &account::Model) -> Option<Self> {
+        let zone = account.quiet_time_zone.as_deref()?;
+        Some(Self {
+            from_minute: account.quiet_from_minute?,
+            to_minute: account.quiet_to_minute?,
+            // The database of time zones never takes a name back.
+            zone: zone.parse().unwrap_or(Tz::UTC),
+        })
+    }
+
+    fn checked(new: &NewQuietHours) -> Result<Self, Failure<SetQuietHoursRefusal>> {
+        use SetQuietHoursRefusal as Refusal;
+        let from_minute = minute_of_day(&new.from)
+            .ok_or_else(|| refused(Refusal::TimeInvalid, &["input", "from"], TIME_RULE))?;
+        let to_minute = minute_of_day(&new.to)
+            .ok_or_else(|| refused(Refusal::TimeInvalid, &["input", "to"], TIME_RULE))?;
+        if from_minute == to_minute {
+            return Err(refused(Refusal::TimeInvalid, &["input", "to"], SAME_TIME));
+        }
+        let zone = new.time_zone.parse::<Tz>().map_err(|_| {
+            refused(Refusal::TimeZoneInvalid, &["input", "timeZone"], TIME_ZONE_RULE)
+        })?;
+        Ok(Self { from_minute, to_minute, zone })
+    }
+
+    /// HH:MM by the clock of the time zone.
+    pub fn from(&self) -> String {
+        hh_mm(self.from_minute)
+    }
+
+    /// HH:MM by the clock of the time zone.
+    pub fn to(&self) -> String {
+        hh_mm(self.to_minute)
+    }
+
+    /// The IANA name.
+    pub fn time_zone(&self) -> &'static str {
+        self.zone.name()
+    }
+
+    fn covers(&self, at: DateTime<Utc>) -> bool {
+        let local = at.with_timezone(&self.zone);
+        let minute = i32::try_from(local.hour() * 60 + local.minute()).unwrap_or(0);
+        let (has_begun, has_not_ended) = (minute >= self.from_minute, minute < self.to_minute);
+        if self.from_minute < self.to_minute {
+            has_begun && has_not_ended
+        } else {
+            has_begun || has_not_ended
+        }
+    }
+
+    /// When they end, if it is one of them at `at`. Looked for minute by minute, so that whatever
+    /// clocks do, it is a minute that they do not cover.
+    pub fn end(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if !self.covers(at) {
+            return None;
+        }
+        let minute = at.duration_trunc(TimeDelta::minutes(1)).unwrap_or(at);
+        let later = |minutes| minute + TimeDelta::minutes(minutes);
+        let end = (1..END_AHEAD_MAX_MINUTES).map(later).find(|later| !self.covers(*later));
+        Some(end.unwrap_or(later(END_AHEAD_MAX_MINUTES)))
+    }
+}
+
+fn minute_of_day(text: &str) -> Option<i32> {
+    let two_digits = |part: &str| {
+        let is_plain = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        if is_plain { part.parse::<i32>().ok() } else { None }
+    };
+    let (hour, minute) = text.split_once(':')?;
+    let (hour, minute) = (two_digits(hour)?, two_digits(minute)?);
+    (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+}
+
+fn hh_mm(minute_of_day: i32) -> String {
+    format!("{:02}:{:02}", minute_of_day / 60, minute_of_day % 60)
+}
+
+/// Sets the quiet hours of the caller's account; `None` for none. What earlier ones have put off is due
+/// again, and is judged by the new ones.
+pub async fn set(
+    app: &App,
+    caller: &LiveAccountCaller,
+    new: Option<NewQuietHours>,
+) -> Result<account::Model, Failure<SetQuietHoursRefusal>> {
+    let quiet = new.as_ref().map(QuietHours::checked).transpose()?;
+    let account = caller.account();
+    let now = app.clock.now();
+
+    let txn = begin_in_team_as_account(app, account).await?;
+    let to = account::ActiveModel {
+        quiet_from_minute: Set(quiet.map(|quiet| quiet.from_minute)),
+        quiet_to_minute: Set(quiet.map(|quiet| quiet.to_minute)),
+        quiet_time_zone: Set(quiet.map(|quiet| quiet.time_zone().to_owned())),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    let changed = account::Entity::update_many()
+        .set(to)
+        .filter(account::Column::Id.eq(account.account_id))
+        .exec_with_returning(&txn)
+        .await?;
+    let changed = changed.into_iter().next().ok_or(Fault::Broken("a key's account exists"))?;
+    let was_put_off = Condition::any()
+        .add(message::Column::SendAt.is_null())
+        .add(message::Column::SendAt.lte(now));
+    message::Entity::update_many()
+        .set(message::ActiveModel { due_at: Set(Some(now)), ..Default::default() })
+        .filter(message::Column::TeamId.eq(account.team_id))
+        .filter(message::Entity::is_waiting())
+        .filter(message::Column::AccountId.eq(account.account_id))
+        .filter(message::Column::Status.eq(MessageStatus::Scheduled))
+        .filter(message::Column::DueAt.gt(now))
+        .filter(was_put_off)
+        .exec(&txn)
+        .await?;
+    txn.commit().await?;
+    app.events.tell([Change::of_account(&changed)]);
+    app.due.notify_one();
+    Ok(changed)
+}
+
+/// Puts off those of these due messages that would go out in quiet hours, and gives the others and
+/// those that were put off. The caller holds the rows' locks.
+pub async fn put_off(
+    app: &App,
+    txn: &DatabaseTransaction,
+    due: Vec<message::Model>,
+    now: DateTime<Utc>,
+) -> Result<(Vec<message::Model>, Vec<message::Model>), Fault> {
+    let would_go_out = |message: &message::Model| {
+        let is_unclaimed =
+            matches!(message.status, MessageStatus::Scheduled | MessageStatus::Queued);
+        is_unclaimed && !schedule::is_over(message, now)
+    };
+    let senders: BTreeSet<Uuid> =
+        due.iter().filter(|message| would_go_out(message)).map(|row| row.account_id).collect();
+    if senders.is_empty() {
+        return Ok((due, Vec::new()));
+    }
+    let quiet = account::Entity::find()
+        .filter(has_id(app.db.backend(), senders))
+        .filter(account::Column::QuietTimeZone.is_not_null())
+        .all(txn)
+        .await?;
+    // By the account's time zone. The zone of the contact that a message goes to, once it is known,
+    // comes before it here.
+    let ends: HashMap<Uuid, DateTime<Utc>> = quiet
+        .iter()
+        .filter_map(|account| Some((account.id, QuietHours::of(account)?.end(now)?)))
+        .collect();
+    let (put_off, others): (Vec<_>, Vec<_>) = due
+        .into_iter()
+        .partition(|message| would_go_out(message) && ends.contains_key(&message.account_id));
+
+    let mut alike: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
+    for message in &put_off {
+        let end = ends[&message.account_id];
+        let until = message.valid_until.map_or(end, |valid_until| valid_until.min(end));
+        alike.entry(until).or_default().push(message.id);
+    }
+    for (until, messages) in alike {
+        let to = message::ActiveModel {
+            status: Set(MessageStatus::Scheduled),
+            due_at: Set(Some(until)),
+            updated_at: Set(now),
+            ..Default::default()
+        };
+        let update = message::Entity::update_many().set(to);
+        update.filter(has_id(app.db.backend(), messages)).exec(txn).await?;
+    }
+    Ok((others, put_off))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeZone as _;
+
+    use super::*;
+
+    fn quiet(from: &str, to: &str, zone: &str) -> QuietHours {
+        let new = NewQuietHours { from: from.into(), to: to.into(), time_zone: zone.into() };
+        QuietHours::checked(&new).unwrap_or_else(|_| panic!("{from} to {to}, {zone}"))
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().expect("a moment")
+    }
+
+    /// Within a day, past midnight, at both edges, and on the days when clocks change.
+    #[test]
+    fn they_end_by_the_wall_clock() {
+        let berlin = quiet("22:00", "08:00", "Europe/Berlin");
+        for (now, end) in [
+            ("2026-01-15T20:59:59Z", None),
+            ("2026-01-15T21:00:00Z", Some("2026-01-16T07:00:00Z")),
+            ("2026-01-16T06:59:59.999Z", Some("2026-01-16T07:00:00Z")),
+            ("2026-01-16T07:00:00Z", None),
+            ("2026-07-15T20:00:00Z", Some("2026-07-16T06:00:00Z")),
+            // 29 March: 02:00 is 03:00; 25 October: 03:00 is 02:00.
+            ("2026-03-28T21:00:00Z", Some("2026-03-29T06:00:00Z")),
+            ("2026-10-24T20:00:00Z", Some("2026-10-25T07:00:00Z")),
+        ] {
+            assert_eq!(berlin.end(at(now)), end.map(at), "{now}");
+        }
+        let noon = quiet("12:00", "13:30", "Asia/Kathmandu");
+        assert_eq!(noon.end(at("2026-05-01T06:15:00Z")), Some(at("2026-05-01T07:45:00Z")));
+        // An end that the clock passes over: 02:30 does not exist on that day.
+        let short = quiet("01:00", "02:30", "Europe/Berlin");
+        assert_eq!(short.end(at("2026-03-29T00:10:00Z")), Some(at("2026-03-29T01:00:00Z")));
+    }
+
+    /// Over a year in zones with every kind of change: the end is the first minute that they do not
+    /// cover, and it comes within a day and an hour.
+    #[test]
+    fn their_end_is_never_one_of_them() {
+        let start = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a moment");
+        for zone in ["UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"] {
+            for (from, to) in [("22:00", "08:00"), ("01:59", "02:01"), ("02:30", "01:30")] {
+                let quiet = quiet(from, to, zone);
+                for step in 0..(366 * 24 * 60 / 997) {
+                    let now = start + TimeDelta::minutes(step * 997);
+                    let Some(end) = quiet.end(now) else { continue };
+                    assert!(quiet.covers(now) && !quiet.covers(end), "{zone} {now}");
+                    assert!(quiet.covers(end - TimeDelta::minutes(1)), "{zone} {now}");
+                    assert!(end - now <= TimeDelta::hours(25), "{zone} {now}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_times_of_day_are_times() {
+        let taken = ["00:00", "23:59", "07:05"].map(minute_of_day);
+        assert_eq!(taken, [Some(0), Some(1439), Some(425)]);
+        for text in ["", "24:00", "7:05", "07:5", "07:60", "-1:00", "+1:00", " 7:05", "07:05:00"] {
+            assert_eq!(minute_of_day(text), None, "{text}");
+        }
+    }
+}
