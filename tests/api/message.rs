@@ -403,7 +403,7 @@ async fn metadata_is_kept_exactly_or_refused(#[values(Sqlite, Postgres)] databas
     };
     let before = t.everything().await;
 
-    for metadata in [nested(33), nested(200), "{a: [[[[\"\\u0000\"]]]]}".to_owned()] {
+    for metadata in [nested(33), nested(60), "{a: [[[[\"\\u0000\"]]]]}".to_owned()] {
         let refused = t.ask(&team.key, &literal(&metadata)).await;
         assert_eq!(refused.refusals(), ["METADATA_INVALID"], "{metadata}");
     }

@@ -30,7 +30,9 @@ fn each_rule_bites() {
 }
 "Does." type Mutation {
   "Makes." makeThing("What." input: MakeThingInput!): MakeThingPayload
+  "Makes." importThings("What." input: [MakeThingInput!]!): [ThingVerdict!]
 }
+"How it went." type ThingVerdict { "It." made: Thing "Why not." code: MakeThingErrorCode }
 "A thing." type Thing { "Its id." id: ID! "Whether." isRed: Boolean! "Tags." tags: [String!]! "When." at: Moment }
 "A moment." scalar Moment @specifiedBy(url: "https://example.com")
 "A colour." enum Colour { "Red." RED }
@@ -72,6 +74,11 @@ fn each_rule_bites() {
             "input: MakeThingInput!",
             "input: Int!",
             "Mutation.makeThing: its input is no MakeThingInput",
+        ),
+        (
+            "): [ThingVerdict!]",
+            "): [Thing!]",
+            "Mutation.importThings: its answer is no list of verdicts",
         ),
         (
             "): MakeThingPayload",

@@ -103,9 +103,16 @@ impl Faults {
     }
 
     /// A mutation `doThis` takes a `DoThisInput`, if it takes an input, and gives a `DoThisPayload`, or, done to
-    /// a list, a list of what is done to one.
+    /// a list, a list of what is done to one. One that imports many gives a short verdict on each.
     fn of_mutation(&mut self, path: &str, field: &FieldDefinition) {
         let name = field.name.node.as_str();
+        if name.starts_with("import") {
+            let answer = field.ty.node.to_string();
+            if !answer.starts_with('[') || !answer.ends_with("Verdict!]") {
+                self.note(path, "its answer is no list of verdicts");
+            }
+            return;
+        }
         let is_list = matches!(field.ty.node.base, BaseType::List(_));
         let one = if is_list { name.trim_end_matches('s') } else { name };
         let one = format!("{}{}", one[..1].to_uppercase(), &one[1..]);
