@@ -31,6 +31,8 @@ def what_to_do(code: Code) -> str:
             return "the main account can reactivate it"
         case Code.OVERLOADED | Code.CHANNEL_UNAVAILABLE:
             return "try again later"
+        case Code.OPTED_OUT:
+            return "the recipient wants nothing more by this channel"
         case Code.NO_PRICE:
             return "whoever runs the server has to set a price"
         case (
@@ -39,6 +41,8 @@ def what_to_do(code: Code) -> str:
             | Code.METADATA_INVALID
             | Code.IDEMPOTENCY_KEY_INVALID
             | Code.IDEMPOTENCY_CONFLICT
+            | Code.SEND_AT_INVALID
+            | Code.VALID_UNTIL_INVALID
         ):
             return "the message has to be corrected"
         case _:

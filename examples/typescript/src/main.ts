@@ -70,6 +70,8 @@ function whatToDo(code: SendMessageErrorCode): string {
     case "OVERLOADED":
     case "CHANNEL_UNAVAILABLE":
       return "try again later";
+    case "OPTED_OUT":
+      return "the recipient wants nothing more by this channel";
     case "NO_PRICE":
       return "whoever runs the server has to set a price";
     case "INVALID_RECIPIENT":
@@ -77,6 +79,8 @@ function whatToDo(code: SendMessageErrorCode): string {
     case "METADATA_INVALID":
     case "IDEMPOTENCY_KEY_INVALID":
     case "IDEMPOTENCY_CONFLICT":
+    case "SEND_AT_INVALID":
+    case "VALID_UNTIL_INVALID":
       return "the message has to be corrected";
     default: {
       const unknown: never = code;

@@ -59,6 +59,9 @@ export function isWorthARepeat(code: Code): boolean {
     case "INVALID_RECIPIENT":
     case "METADATA_INVALID":
     case "NO_PRICE":
+    case "OPTED_OUT":
+    case "SEND_AT_INVALID":
+    case "VALID_UNTIL_INVALID":
       return false;
     default: {
       const never: never = code;

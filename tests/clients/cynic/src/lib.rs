@@ -89,6 +89,9 @@ pub enum SubAccountOrderField {
 
 #[derive(cynic::Enum, Debug, Clone, Copy)]
 pub enum SendMessageErrorCode {
+    OptedOut,
+    SendAtInvalid,
+    ValidUntilInvalid,
     InvalidRecipient,
     InvalidContent,
     MetadataInvalid,
