@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Fault,
-    caller::{AccountCaller, Caller},
+    caller::{AccountCaller, Caller, LiveAccountCaller},
 };
 use crate::{App, money::Micros};
 
@@ -22,6 +22,25 @@ pub enum BlockReason {
     Inactive,
     CreditLimit,
     Balance,
+}
+
+/// The account that a row belongs to, with its team.
+#[derive(Clone, Copy, Debug)]
+pub struct AccountIds {
+    pub team_id: Uuid,
+    pub account_id: Uuid,
+}
+
+impl From<&LiveAccountCaller> for AccountIds {
+    fn from(caller: &LiveAccountCaller) -> Self {
+        Self { team_id: caller.team_id(), account_id: caller.account_id() }
+    }
+}
+
+impl From<&account::Model> for AccountIds {
+    fn from(account: &account::Model) -> Self {
+        Self { team_id: account.team_id, account_id: account.id }
+    }
 }
 
 /// What the money looks like from a key.

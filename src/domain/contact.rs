@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Failure, Fault,
+    account::AccountIds,
     authentication::begin_as_account,
     caller::LiveAccountCaller,
     contact_address::{
@@ -61,19 +62,6 @@ pub struct NewContact {
     pub addresses: Vec<NewAddress>,
 }
 
-/// The account that a contact belongs to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Owner {
-    pub team_id: Uuid,
-    pub account_id: Uuid,
-}
-
-impl Owner {
-    pub fn of(account: &LiveAccountCaller) -> Self {
-        Self { team_id: account.team_id(), account_id: account.account_id() }
-    }
-}
-
 /// A new contact whose input has been checked.
 pub(super) struct CheckedContact {
     details: CheckedDetails,
@@ -112,7 +100,7 @@ pub async fn create(
 ) -> Result<contact::Model, Failure<CreateContactRefusal>> {
     let checked = check(new)?;
     let txn = begin_as_account(app, account).await?;
-    let made = insert(app, &txn, Owner::of(account), checked).await?;
+    let made = insert(app, &txn, account.into(), checked).await?;
     txn.commit().await?;
     Ok(made)
 }
@@ -158,7 +146,7 @@ pub(super) fn check(new: NewContact) -> Result<CheckedContact, Failure<CreateCon
 pub(super) async fn insert(
     app: &App,
     txn: &DatabaseTransaction,
-    owner: Owner,
+    owner: AccountIds,
     new: CheckedContact,
 ) -> Result<contact::Model, Failure<CreateContactRefusal>> {
     let (id, now) = (app.new_id(), app.clock.now());

@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use super::{
     Failure, Fault,
+    account::AccountIds,
     caller::OperatorCaller,
-    contact::{CreateContactRefusal, NewContact, Owner, check, insert},
+    contact::{CreateContactRefusal, NewContact, check, insert},
     contact_address::NewAddress,
     contact_list::{ContactFilter, addresses_of, list_of, tags_of},
     page::{PAGE_MAX, PageArgs},
@@ -154,7 +155,7 @@ async fn create(
     new: NewContact,
 ) -> Result<contact::Model, Failure<CreateContactRefusal>> {
     let checked = check(new)?;
-    let owner = Owner { team_id: account.team_id, account_id: account.id };
+    let owner = AccountIds::from(account);
     let txn = app.db.begin_write().await?;
     let made = insert(app, &txn, owner, checked).await?;
     txn.commit().await?;

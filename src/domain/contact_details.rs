@@ -55,7 +55,9 @@ impl ContactChange {
         };
         let display_name = patch(self.display_name, |name| validate::name(&name));
         let locale = patch(self.locale, |locale| validate::locale(&locale));
-        let time_zone = patch(self.time_zone, |zone| validate::time_zone(&zone));
+        let time_zone = patch(self.time_zone, |zone| {
+            validate::time_zone(&zone).map(|zone| zone.name().to_owned())
+        });
         let tags = self.tags.map(|tags| contact_tag::checked(&tags).ok_or(()));
         Ok(CheckedDetails {
             display_name: display_name.map_err(|()| wrong(Detail::DisplayName))?,

@@ -5,7 +5,7 @@ use entity::{account, message::Channel, opt_out::OptOutSource};
 use sea_orm::EntityTrait;
 use uuid::Uuid;
 
-use super::{Fault, contact::Owner, opt_out, recipient};
+use super::{Fault, account::AccountIds, opt_out, recipient};
 use crate::App;
 
 /// Each is the whole text, in upper or lower case: "STOP" opts out, "Stop it" says something else.
@@ -49,7 +49,7 @@ pub async fn record_inbound_message(
     let account = account::Entity::find_by_id(message.account_id).one(&app.db.read).await?;
     let Some(account) = account else { return Ok(InboundEffect::None) };
 
-    let owner = Owner { team_id: account.team_id, account_id: account.id };
+    let owner = AccountIds::from(&account);
     let txn = app.db.begin_write().await?;
     let effect = if is_stop {
         let (reason, source) = (Some(word), OptOutSource::Inbound);

@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 use super::{
     Failure, Fault, Refusal,
+    account::AccountIds,
     authentication::begin_as_account,
     bad_input,
     caller::LiveAccountCaller,
-    contact::Owner,
     recipient, refused,
     validate::{self, NOTE_RULE},
 };
@@ -57,7 +57,7 @@ pub async fn add(
     account: &LiveAccountCaller,
     new: NewOptOut,
 ) -> Result<opt_out::Model, Failure<AddOptOutRefusal>> {
-    let checked = check(app, Owner::of(account), new, OptOutSource::Api)?;
+    let checked = check(app, account.into(), new, OptOutSource::Api)?;
     let txn = begin_as_account(app, account).await?;
     let mut kept = insert(&txn, vec![checked]).await?;
     txn.commit().await?;
@@ -77,7 +77,7 @@ pub async fn import(
     }
     let mut checked: Vec<Imported> = Vec::with_capacity(new.len());
     for new in new {
-        checked.push(match check(app, Owner::of(account), new, OptOutSource::Import) {
+        checked.push(match check(app, account.into(), new, OptOutSource::Import) {
             Ok(row) => Ok(row),
             Err(Failure::Refused(refusal)) => Err(refusal),
             Err(Failure::Fault(fault)) => return Err(fault),
@@ -111,7 +111,7 @@ pub async fn remove(
 
 fn check(
     app: &App,
-    owner: Owner,
+    owner: AccountIds,
     new: NewOptOut,
     source: OptOutSource,
 ) -> Result<opt_out::Model, Failure<AddOptOutRefusal>> {
@@ -131,7 +131,7 @@ fn check(
 /// An opt-out's row; nothing is stored yet.
 pub(super) fn row(
     app: &App,
-    owner: Owner,
+    owner: AccountIds,
     channel: Channel,
     address: String,
     source: OptOutSource,

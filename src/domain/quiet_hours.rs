@@ -19,15 +19,17 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault, authentication::begin_in_team_as_account, caller::LiveAccountCaller,
-    events::Change, refused, schedule,
+    Failure, Fault,
+    authentication::begin_in_team_as_account,
+    caller::LiveAccountCaller,
+    events::Change,
+    refused, schedule,
+    validate::{self, TIME_ZONE_RULE},
 };
 use crate::{App, db::has_id};
 
 const TIME_RULE: &str = "A time must be written as HH:MM, from 00:00 to 23:59.";
 const SAME_TIME: &str = "The quiet hours must not end when they begin; give null for none.";
-const TIME_ZONE_RULE: &str =
-    "The time zone must be a name of the IANA time zone database, such as Europe/Berlin.";
 /// How far their end is looked for. Where a clock is set forward over it, it comes a day later.
 const END_AHEAD_MAX_MINUTES: i64 = 3 * 24 * 60;
 
@@ -73,7 +75,7 @@ impl QuietHours {
         if from_minute == to_minute {
             return Err(refused(Refusal::TimeInvalid, &["input", "to"], SAME_TIME));
         }
-        let zone = new.time_zone.parse::<Tz>().map_err(|_| {
+        let zone = validate::time_zone(&new.time_zone).ok_or_else(|| {
             refused(Refusal::TimeZoneInvalid, &["input", "timeZone"], TIME_ZONE_RULE)
         })?;
         Ok(Self { from_minute, to_minute, zone })

@@ -66,8 +66,8 @@ pub fn locale(text: &str) -> Option<String> {
 }
 
 /// A name of the IANA time zone database, as it is written there.
-pub fn time_zone(text: &str) -> Option<String> {
-    text.trim().parse::<Tz>().ok().map(|zone| zone.name().to_owned())
+pub fn time_zone(text: &str) -> Option<Tz> {
+    text.trim().parse().ok()
 }
 
 /// An object of at most 16 KiB and 32 levels that can be kept as it is: without NUL, which

@@ -32,6 +32,7 @@ mod ledger;
 mod loaders;
 mod mend;
 mod message;
+mod message_list;
 mod opt_out;
 mod page;
 mod quiet_hours;
@@ -62,6 +63,7 @@ pub struct Query(
     viewer::ViewerQuery,
     account::AccountQuery,
     message::MessageQuery,
+    message_list::MessageListQuery,
     contact_list::ContactQuery,
     opt_out::OptOutQuery,
     sub_account_list::SubAccountQuery,

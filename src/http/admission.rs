@@ -104,8 +104,9 @@ pub async fn admit(State(shared): State<Shared>, request: Request, next: Next) -
         return next.run(request).await;
     }
     let Ok(_held) = Arc::clone(&shared.places.held).try_acquire_owned() else {
+        let begun = Instant::now();
         sleep(REFUSAL_REST).await;
-        shared.app.metrics.note_request("none", "UNAVAILABLE", REFUSAL_REST);
+        shared.app.metrics.note_request("none", "UNAVAILABLE", begun.elapsed());
         return too_busy(negotiate(request.headers()).unwrap_or_default());
     };
     next.run(request).await

@@ -46,8 +46,15 @@ pub struct Left {
 /// A request that asked for more than is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over {
-    whose: &'static str,
+    whose: Whose,
     pub wait: Duration,
+}
+
+/// Whose bucket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Key,
+    Account,
 }
 
 impl Rates {
@@ -72,11 +79,11 @@ impl Rates {
         };
         // The account's first: what is refused there costs its key nothing.
         let account = match caller.account() {
-            Ok(account) => take(&self.account, "account", account.account_id)?,
+            Ok(account) => take(&self.account, Whose::Account, account.account_id)?,
             // Who runs the server has none.
             Err(_) => None,
         };
-        let key = take(&self.key, "key", caller.key_id)?;
+        let key = take(&self.key, Whose::Key, caller.key_id)?;
         Ok(Left { key, account })
     }
 
@@ -112,7 +119,7 @@ impl Buckets {
         Some(Self { of: of.with_middleware(), burst })
     }
 
-    fn take(&self, whose: &'static str, id: Uuid, cost: NonZeroU32) -> Result<u32, Over> {
+    fn take(&self, whose: Whose, id: Uuid, cost: NonZeroU32) -> Result<u32, Over> {
         let taken = self.of.check_key_n(&id, cost.min(self.burst));
         let taken = taken.expect("a bucket holds what is taken at once");
         let now = governor::clock::Clock::now(&DefaultClock::default());
@@ -126,8 +133,8 @@ impl Over {
     /// Of what was asked too much, nothing is left.
     pub fn left(&self) -> Left {
         match self.whose {
-            "key" => Left { key: Some(0), account: None },
-            _ => Left { key: None, account: Some(0) },
+            Whose::Key => Left { key: Some(0), account: None },
+            Whose::Account => Left { key: None, account: Some(0) },
         }
     }
 
@@ -137,7 +144,10 @@ impl Over {
     }
 
     pub fn error(&self) -> ServerError {
-        let Self { whose, .. } = self;
+        let whose = match self.whose {
+            Whose::Key => "key",
+            Whose::Account => "account",
+        };
         let message = format!(
             "The {whose} asks for more than its rate limit allows; nothing was done. Wait, then try again."
         );

@@ -2,7 +2,8 @@
 //! protocol and its close codes are those of the npm package graphql-ws (its `PROTOCOL.md`).
 //!
 //! A socket has one key, and what it asks passes the same door as every request: `Api::prepare`, the rate
-//! limit, for each event too, and a place for a query or a mutation. It is closed when its key ends or its account is not ACTIVE.
+//! limit, for each event too, and a place for a query or a mutation. It is closed when its key ends or its
+//! account is not ACTIVE.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 

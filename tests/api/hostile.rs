@@ -2,19 +2,13 @@
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, encoded, get, post};
+use crate::harness::{
+    Came, Database, Postgres, Socket, Sqlite, TestApp, doubling, encoded, get, post, sha256_hex,
+};
 
 /// Queries that are made to cost, and what is said of each.
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn hostile() -> Vec<(&'static str, String, &'static str)> {
-    let doubling = |levels: usize, root: &str| {
-        let fragments: String = (0..levels)
-            .map(|level| format!("fragment F{level} on Account {{ ...F{0} ...F{0} }} ", level + 1))
-            .collect();
-        format!("{root} {fragments} fragment F{levels} on Account {{ name }}")
-    };
     let nested = |open: &str, leaf: &str, close: &str, times: usize| {
         format!("{}{leaf}{}", open.repeat(times), close.repeat(times))
     };
@@ -136,8 +130,7 @@ async fn each_is_refused_in_every_way_that_it_may_come(
         let by_get = t.request(get(&team.key, &format!("query={}", encoded(&query)))).await;
         assert_eq!((by_get.status.as_u16(), by_get.codes()[0]), (400, code), "{name}");
 
-        let hash: String =
-            Sha256::digest(&query).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = sha256_hex(&query);
         let persisted = json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } });
         let body = json!({ "query": query, "extensions": persisted }).to_string();
         let to_keep = t.request(post(&team.key, body)).await;
@@ -163,7 +156,7 @@ async fn a_kept_query_is_judged_by_its_variables(#[values(Sqlite, Postgres)] dat
     let team = t.team(0).await;
     let query = "query($n: Int!) { subAccounts(first: $n) { nodes { \
                  apiKeys(first: $n) { nodes { id } } } } }";
-    let hash: String = Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = sha256_hex(query);
     let ask = async |query: Option<&str>, n: Value| {
         let persisted = json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } });
         let mut body = json!({ "extensions": persisted, "variables": { "n": n } });

@@ -74,7 +74,8 @@ fn layers_name_only_what_stands_below_them() {
     assert!(looked_at > 40, "only {looked_at} files were looked at");
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+/// The Rust files of a folder and its folders.
+pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a source folder");
     let mut files = Vec::new();
     for entry in entries {

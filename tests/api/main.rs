@@ -20,6 +20,7 @@ mod http;
 mod isolation;
 mod layers;
 mod ledger;
+mod limits;
 mod manners;
 mod message;
 mod migration;

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use lint::faults;
 
+use crate::layers::rust_files;
+
 /// D2, D6: the committed schema is the program's own.
 #[test]
 fn the_committed_schema_is_the_programs_own() {
@@ -121,8 +123,7 @@ fn each_rule_bites() {
 fn no_int_has_more_than_32_bits() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/graphql");
     let mut looked_at = 0;
-    for entry in std::fs::read_dir(folder).expect("a source folder") {
-        let path = entry.expect("an entry").path();
+    for path in rust_files(&folder) {
         let source = std::fs::read_to_string(&path).expect("a source file");
         assert_eq!(wide_integers(&source), [""; 0], "{}", path.display());
         looked_at += source.matches("#[Object").count() + source.matches("SimpleObject)").count();

@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::harness::{Came, Database, Postgres, Setup, Socket, Sqlite, TestApp};
+use crate::harness::{Came, Database, Postgres, Setup, Socket, Sqlite, TestApp, doubling};
 
 const BALANCE: &str =
     "subscription { balanceChanged { balance isSubAccount totalSpent creditLimit } }";
@@ -112,11 +112,7 @@ async fn queries_and_mutations_go_over_the_socket_too(
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let mut socket = Socket::with_key(server.address, &sub.key).await;
-    let doubling: String = (0..60)
-        .map(|level| format!("fragment F{level} on Account {{ ...F{0} ...F{0} }} ", level + 1))
-        .collect();
-    let doubling =
-        format!("{{ account {{ ...F0 }} }} {doubling} fragment F60 on Account {{ name }}");
+    let doubling = doubling(60, "{ account { ...F0 } }");
 
     socket.subscribe("q", "{ account { name } }").await;
     assert_eq!(socket.event("q").await, json!({ "account": { "name": "Client" } }));
@@ -442,7 +438,8 @@ async fn what_nobody_tells_is_found(#[values(Sqlite, Postgres)] database: Databa
     // It does not serve, so it hears of no listener. Each change may still come before the first look.
     let other = t.beside(Setup::default()).await;
     let mut balance = 1_000;
-    loop {
+    for tries in 1.. {
+        assert!(tries < 10, "nobody looks");
         t.step(TimeDelta::seconds(1));
         balance += 500;
         let answer = other.top_up(&team, json!(500), &format!("untold-{balance}")).await;

@@ -144,7 +144,7 @@ pub fn judge<'a>(
                 channel: message.recipient.channel,
                 address: message.recipient.address.clone(),
             });
-        let standing = Standing { is_opted_out, ..judged.standing(caller.environment, key, now) };
+        let standing = judged.standing(caller.environment, key, is_opted_out, now);
         let reply = match standing.judge(message, earlier.map(|row| &row.input_hash[..])) {
             Judgement::Accept(cost) => {
                 let row = new_row(sending, cost, now, new_id());
@@ -172,7 +172,13 @@ pub fn judge<'a>(
 
 impl Judged {
     /// What judges the next message: the locked rows, and what the batch has charged so far.
-    fn standing(&self, environment: Environment, key: &KeyRow, now: DateTime<Utc>) -> Standing {
+    fn standing(
+        &self,
+        environment: Environment,
+        key: &KeyRow,
+        is_opted_out: bool,
+        now: DateTime<Utc>,
+    ) -> Standing {
         let so_far = |changes: &BTreeMap<Uuid, Change>, id: Uuid, locked: i64| {
             changes.get(&id).map_or_else(|| stored(locked), |change| change.after)
         };
@@ -181,7 +187,7 @@ impl Judged {
             environment,
             is_key_usable: is_valid(key.revoked_at, key.expires_at, key.grace_ends_at, now),
             status: key.status,
-            is_opted_out: false,
+            is_opted_out,
             credit_limit: key.credit_limit_micros.map(stored),
             total_spent: so_far(&self.totals, key.account_id, key.total_spent_micros),
             balance: so_far(&self.balances, key.team_id, key.balance_micros),

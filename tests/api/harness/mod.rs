@@ -2,7 +2,6 @@
 //! it was handed, and the real router. Fixtures are made through the API.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::Path,
     sync::{
@@ -13,15 +12,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::{
-    Router,
-    body::Body,
-    http::{HeaderMap, Request, StatusCode, header},
-};
+use axum::{Router, body::Body, http::Request};
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::message;
 use http_body_util::BodyExt as _;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -43,9 +38,12 @@ use uuid::Uuid;
 
 mod cut;
 mod postgres;
+mod request;
+mod rows;
 mod socket;
 
 pub use cut::Cut;
+pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
 
 /// The databases that every test runs on.
@@ -158,38 +156,6 @@ pub struct TestSubAccount {
     /// Its LIVE key.
     pub key: String,
     pub key_id: String,
-}
-
-/// What a request got back.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Value,
-}
-
-impl Answer {
-    /// The data, of an answer without errors.
-    #[track_caller]
-    pub fn data(&self) -> &Value {
-        assert_eq!(self.body["errors"], Value::Null, "{}", self.body);
-        &self.body["data"]
-    }
-
-    /// The codes of the top-level errors.
-    pub fn codes(&self) -> Vec<&str> {
-        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-        errors.iter().map(|error| error["extensions"]["code"].as_str().unwrap_or("")).collect()
-    }
-
-    /// The codes in the payload of the only root field.
-    #[track_caller]
-    pub fn refusals(&self) -> Vec<&str> {
-        let data = self.data().as_object().expect("an object of root fields");
-        let payload = data.values().next().expect("a root field");
-        let errors = payload["errors"].as_array().expect("a payload's errors");
-        errors.iter().map(|error| error["code"].as_str().unwrap_or("")).collect()
-    }
 }
 
 impl TestApp {
@@ -489,118 +455,8 @@ impl TestApp {
         let answer = self.send(key, json!({ "to": "+12025550123", "text": "Hello" })).await;
         answer.refusals().is_empty()
     }
-
-    /// Sets the price of an SMS segment to the United States, in micro-units.
-    pub async fn set_sms_price(&self, micros: i64) {
-        let sql = format!(
-            "UPDATE price SET price_micros = {micros} WHERE channel = 'SMS' AND prefix = '1'"
-        );
-        self.execute(&sql).await;
-    }
-
-    /// Runs SQL past the program: to set a stage, or to plant a fault.
-    pub async fn execute(&self, sql: &str) {
-        self.app.db.write.execute_unprepared(sql).await.expect("the statement runs");
-        self.app.prices.forget();
-        self.app.keys.forget();
-    }
-
-    /// The first column of the first row, a number.
-    pub async fn number(&self, sql: &str) -> i64 {
-        let statement = Statement::from_string(self.app.db.backend(), sql);
-        let row = self.app.db.read.query_one_raw(statement).await.expect("the query runs");
-        row.expect("a row").try_get_by_index(0).expect("a number")
-    }
-
-    /// SQL statements run so far.
-    pub fn statements(&self) -> usize {
-        self.statements.load(Ordering::Relaxed)
-    }
-
-    /// Every row of every table as text: what must not change when something is refused. When keys were
-    /// last used is left out.
-    pub async fn everything(&self) -> BTreeMap<&'static str, Vec<String>> {
-        let mut tables = BTreeMap::new();
-        for table in [
-            "team",
-            "account",
-            "api_key",
-            "message",
-            "ledger_entry",
-            "usage_day",
-            "price",
-            "contact",
-            "contact_address",
-            "contact_tag",
-            "opt_out",
-        ] {
-            let columns = self.columns(table).await;
-            let text: Vec<String> = columns
-                .iter()
-                .map(|column| match self.app.db.backend() {
-                    DbBackend::Postgres => format!("COALESCE(\"{column}\"::text, 'NULL')"),
-                    _ => format!("quote(\"{column}\")"),
-                })
-                .collect();
-            let rows =
-                format!("SELECT {} AS row FROM {table} ORDER BY 1", text.join(" || ',' || "));
-            let statement = Statement::from_string(self.app.db.backend(), rows);
-            let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");
-            let rows = rows.iter().map(|row| row.try_get("", "row").expect("text")).collect();
-            tables.insert(table, rows);
-        }
-        tables
-    }
-
-    async fn columns(&self, table: &str) -> Vec<String> {
-        let backend = self.app.db.backend();
-        let sql = match backend {
-            DbBackend::Postgres => format!(
-                "SELECT column_name::text AS name FROM information_schema.columns \
-                 WHERE table_schema = 'public' AND table_name = '{table}' ORDER BY ordinal_position"
-            ),
-            _ => format!("SELECT name FROM pragma_table_info('{table}')"),
-        };
-        let statement = Statement::from_string(backend, sql);
-        let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");
-        let names = rows.iter().map(|row| row.try_get::<String>("", "name").expect("a name"));
-        names.filter(|name| name != "last_used_at").collect()
-    }
-}
-
-/// `POST /graphql` with a key.
-pub fn post(key: &str, body: impl Into<Body>) -> Request<Body> {
-    Request::post("/graphql")
-        .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/graphql-response+json")
-        .body(body.into())
-        .expect("a request")
-}
-
-/// `GET /graphql?…` with a key.
-pub fn get(key: &str, query: &str) -> Request<Body> {
-    Request::get(format!("/graphql?{query}"))
-        .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .header(header::ACCEPT, "application/graphql-response+json")
-        .body(Body::empty())
-        .expect("a request")
-}
-
-/// Percent-encodes what stands in an address.
-pub fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 pub fn sqlite_url(folder: &Path) -> String {
     format!("sqlite://{}?mode=rwc", folder.join("test.db").display())
 }
-
-/// The text of a JSON string.
-#[track_caller]
-pub fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
-}
-
-/// Ids that belong to nobody: one that was never given, and one that is not written like an id.
-pub const NOBODYS_IDS: [&str; 2] = ["019a0000-0000-7000-8000-000000000000", "not-an-id"];

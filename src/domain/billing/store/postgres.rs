@@ -83,8 +83,9 @@ pub const POSTGRES: Texts = Texts {
             SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM entries) \
                 + (SELECT count(*) FROM days) + (SELECT count(*) FROM totals) \
                 + (SELECT count(*) FROM balances) AS written",
-    // The team first, as everywhere, unless somebody holds it: then the ordinary route waits. Key and account are locked too, because a statement that waits
-    // for a lock looks again at the locked row alone (PostgreSQL manual, 13.2.1).
+    // The team first, as everywhere, unless somebody holds it: then the ordinary route waits. Key and
+    // account are locked too, because a statement that waits for a lock looks again at the locked row
+    // alone (PostgreSQL manual, 13.2.1).
     accept_one: "WITH payer AS (SELECT id, balance_micros FROM team WHERE id = $2 \
               FOR UPDATE SKIP LOCKED), \
             used AS (SELECT k.id FROM payer JOIN api_key k ON k.team_id = payer.id \

@@ -1,0 +1,86 @@
+//! What stands in the database, past the program.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
+
+use super::TestApp;
+
+impl TestApp {
+    /// Sets the price of an SMS segment to the United States, in micro-units.
+    pub async fn set_sms_price(&self, micros: i64) {
+        let sql = format!(
+            "UPDATE price SET price_micros = {micros} WHERE channel = 'SMS' AND prefix = '1'"
+        );
+        self.execute(&sql).await;
+    }
+
+    /// Runs SQL past the program: to set a stage, or to plant a fault.
+    pub async fn execute(&self, sql: &str) {
+        self.app.db.write.execute_unprepared(sql).await.expect("the statement runs");
+        self.app.prices.forget();
+        self.app.keys.forget();
+    }
+
+    /// The first column of the first row, a number.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let statement = Statement::from_string(self.app.db.backend(), sql);
+        let row = self.app.db.read.query_one_raw(statement).await.expect("the query runs");
+        row.expect("a row").try_get_by_index(0).expect("a number")
+    }
+
+    /// SQL statements run so far.
+    pub fn statements(&self) -> usize {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Every row of every table as text: what must not change when something is refused. When keys were
+    /// last used is left out.
+    pub async fn everything(&self) -> BTreeMap<&'static str, Vec<String>> {
+        let mut tables = BTreeMap::new();
+        for table in [
+            "team",
+            "account",
+            "api_key",
+            "message",
+            "ledger_entry",
+            "usage_day",
+            "price",
+            "contact",
+            "contact_address",
+            "contact_tag",
+            "opt_out",
+        ] {
+            let columns = self.columns(table).await;
+            let text: Vec<String> = columns
+                .iter()
+                .map(|column| match self.app.db.backend() {
+                    DbBackend::Postgres => format!("COALESCE(\"{column}\"::text, 'NULL')"),
+                    _ => format!("quote(\"{column}\")"),
+                })
+                .collect();
+            let rows =
+                format!("SELECT {} AS row FROM {table} ORDER BY 1", text.join(" || ',' || "));
+            let statement = Statement::from_string(self.app.db.backend(), rows);
+            let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");
+            let rows = rows.iter().map(|row| row.try_get("", "row").expect("text")).collect();
+            tables.insert(table, rows);
+        }
+        tables
+    }
+
+    async fn columns(&self, table: &str) -> Vec<String> {
+        let backend = self.app.db.backend();
+        let sql = match backend {
+            DbBackend::Postgres => format!(
+                "SELECT column_name::text AS name FROM information_schema.columns \
+                 WHERE table_schema = 'public' AND table_name = '{table}' ORDER BY ordinal_position"
+            ),
+            _ => format!("SELECT name FROM pragma_table_info('{table}')"),
+        };
+        let statement = Statement::from_string(backend, sql);
+        let rows = self.app.db.read.query_all_raw(statement).await.expect("the query runs");
+        let names = rows.iter().map(|row| row.try_get::<String>("", "name").expect("a name"));
+        names.filter(|name| name != "last_used_at").collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! The limits of a request, each from both sides: its body, its document, and its answer as estimated.
+
+use rstest::rstest;
+use serde_json::json;
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp, doubling, post};
+
+const QUERY: &str = "{ account { name } }";
+
+/// The body limit, from both sides.
+#[rstest]
+#[tokio::test]
+async fn a_body_has_at_most_256_kib(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let body = |bytes: usize| {
+        let frame = json!({ "query": QUERY, "extensions": { "x": "" } }).to_string();
+        let filler = "x".repeat(bytes - frame.len());
+        json!({ "query": QUERY, "extensions": { "x": filler } }).to_string()
+    };
+
+    let fits = t.request(post(&team.key, body(256 * 1024))).await;
+    let too_large = t.request(post(&team.key, body(256 * 1024 + 1))).await;
+
+    assert_eq!(fits.status, 200);
+    assert_eq!((too_large.status.as_u16(), too_large.codes()), (413, vec!["PAYLOAD_TOO_LARGE"]));
+    t.close().await;
+}
+
+/// Cost is judged before validation, which would walk a doubling fragment once for every spread.
+#[rstest]
+#[tokio::test]
+async fn a_costly_document_is_refused_before_it_costs(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let before = t.everything().await;
+    let doubling = |levels| doubling(levels, "{ account { ...F0 } }");
+    let nested = |leaf: &str| {
+        // `account`, then pairs of `usage { buckets { account … } }` down to a leaf.
+        let mut query = leaf.to_owned();
+        for _ in 0..3 {
+            query = format!("usage {{ buckets {{ account {{ {query} }} }} }}");
+        }
+        format!("{{ account {{ {query} }} }}")
+    };
+    let types = |levels: usize| {
+        // `__schema`, `types`, `fields`, `type`, then `ofType` down to a leaf.
+        let inner = "ofType { ".repeat(levels - 5);
+        let end = " }".repeat(levels - 5);
+        format!("{{ __schema {{ types {{ fields {{ type {{ {inner}name{end} }} }} }} }} }}")
+    };
+    let wide = |more: usize| {
+        // `account`, 4,500 fields, some more; the definitions of A, 4,500 fields, of G, 900, and of F.
+        let (five, ten) = ("...G ".repeat(5), "...F ".repeat(10));
+        let (fields, more) = ("id ".repeat(90), "id ".repeat(more));
+        format!(
+            "{{ account {{ ...A {more}}} }} fragment A on Account {{ {five}}} \
+             fragment F on Account {{ {fields}}} fragment G on Account {{ {ten}}}"
+        )
+    };
+    let aliases = |count: usize| {
+        let fields: String = (0..count).map(|at| format!("a{at}: account {{ name }} ")).collect();
+        format!("{{ {fields} }}")
+    };
+    let within = |brackets: usize| {
+        // Those of the root, of the arguments, of the input, and of metadata within itself.
+        let metadata = format!("{}1{}", "{ a: ".repeat(brackets - 3), " }".repeat(brackets - 3));
+        let input = format!("{{ to: \"\", text: \"\", metadata: {metadata} }}");
+        format!("{{ messageQuote(input: {input}) {{ segments }} }}")
+    };
+    let mutations = |count: usize| {
+        let fields: String = (0..count)
+            .map(|at| {
+                format!("a{at}: sendMessage(input: {{ to: \"junk\", text: \"\" }}) {{ replayed }} ")
+            })
+            .collect();
+        format!("mutation {{ {fields} }}")
+    };
+
+    for (fits, too_large) in [
+        (doubling(10), doubling(14)),
+        (doubling(3), doubling(60)),
+        (
+            doubling(10),
+            format!(
+                "{{ account {{ name }} }} {}",
+                doubling(22).split_once("} }").map_or("", |(_, rest)| rest)
+            ),
+        ),
+        // 1 + 3 * 3 levels, and those of the leaf.
+        (nested("usage { from }"), nested("usage { totals { spent } }")),
+        (types(15), types(16)),
+        (wide(9), wide(10)),
+        (aliases(30), aliases(31)),
+        (within(64), within(65)),
+        (mutations(10), mutations(11)),
+        (
+            format!("{{ account {{ name }} }}{}", " ".repeat(15_000 - 20)),
+            format!("{{ account {{ name }} }}{}", " ".repeat(15_001 - 20)),
+        ),
+    ] {
+        assert_eq!(t.ask(&team.key, &fits).await.codes(), [""; 0], "{fits}");
+        let refused = t.ask(&team.key, &too_large).await;
+        assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["QUERY_TOO_LARGE"]));
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A page counts as often as it may have entries, also where its size is a variable.
+#[rstest]
+#[tokio::test]
+async fn the_complexity_of_an_answer_is_bounded(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    // 1 and the list, twice; inside a key 1 + 20 times (1 and its fields).
+    let query = |fields: &str| {
+        format!(
+            "query($n: Int = 100) {{ subAccounts(first: $n) {{ nodes {{ id \
+             apiKeys {{ nodes {{ {fields} }} }} }} }} }}"
+        )
+    };
+    // Of sixty-six accounts: 1 + 66 * (1 + 2 + 20 * (1 + 2 fields + …)).
+    let complexity = |accounts: i64, fields: i64| 1 + accounts * (1 + 1 + 1 + 20 * (1 + fields));
+    assert_eq!((complexity(79, 2), complexity(80, 2)), (4_978, 5_041));
+
+    for (size, codes) in [(79, &[][..]), (80, &["QUERY_TOO_LARGE"][..])] {
+        let answer = t.ask_with(&team.key, &query("id name"), json!({ "n": size })).await;
+        assert_eq!(answer.codes(), codes, "{size}");
+        let literal =
+            query("id name").replace("$n: Int = 100", "$m: Int").replace("$n", &size.to_string());
+        let answer = t.ask(&team.key, &literal.replace("($m: Int)", "")).await;
+        assert_eq!(answer.codes(), codes, "{size}");
+    }
+    let by_default = t.ask(&team.key, &query("id name")).await;
+    assert_eq!(by_default.codes(), ["QUERY_TOO_LARGE"], "the default of a variable counts");
+    let in_fragments = format!(
+        "{} fragment A on Account {{ apiKeys(last: 100) {{ nodes {{ id }} }} }}",
+        "{ subAccounts(first: 100) { nodes { ...A } } }"
+    );
+    assert_eq!(t.ask(&team.key, &in_fragments).await.codes(), ["QUERY_TOO_LARGE"]);
+
+    let send = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { \
+                message { id cost status segments to text channel environment createdAt updatedAt } \
+                errors { code message field } replayed } }";
+    let junk = vec![json!({ "to": "junk", "text": "" }); 100];
+    let answer = t.ask_with(&team.key, send, json!({ "input": junk })).await;
+    assert_eq!(answer.codes(), [""; 0], "a hundred messages with all that they have");
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_query_has_at_most_a_thousand_tokens(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let query = |fields: usize| format!("{{ account {{ {}}} }}", "id ".repeat(fields));
+    assert_eq!(t.ask(&team.key, &query(995)).await.codes(), [""; 0]);
+    assert_eq!(t.ask(&team.key, &query(996)).await.codes(), ["QUERY_TOO_LARGE"]);
+    // Signs without end cost nothing.
+    let answer = t.ask(&team.key, &"{".repeat(15_000)).await;
+    assert_eq!((answer.status.as_u16(), answer.codes()), (400, vec!["QUERY_TOO_LARGE"]));
+    t.close().await;
+}
