@@ -12,4 +12,5 @@ pub mod message;
 pub mod opt_out;
 pub mod price;
 pub mod team;
+pub mod template;
 pub mod usage_day;

@@ -38,7 +38,7 @@ pub enum Report {
 /// carrier's idempotency key.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// Hands the message over.
+    /// Hands the message over: of an e-mail its text, its HTML, or both as alternatives.
     async fn send(&self, message: &message::Model) -> Result<(), SendError>;
 
     /// Asks what became of a message that was handed over.

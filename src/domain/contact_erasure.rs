@@ -1,6 +1,6 @@
 //! Erasing a person. The contact and its addresses go, and each message of the account to one of these
-//! addresses loses its recipient, subject and text, and what a carrier said about it, which may name the
-//! recipient. It keeps its money, status, country and the hash of its input, so books, usage and
+//! addresses, or sent to the contact when it had others, loses its recipient, subject, text and HTML, the contact,
+//! and what a carrier said about it, which may name the recipient. It keeps its money, status, country and the hash of its input, so books, usage and
 //! idempotency hold; what the account itself wrote into `metadata` and `idempotencyKey` is left alone, and so
 //! is an opt-out, which protects the person.
 //!
@@ -61,13 +61,14 @@ pub async fn delete(
 ) -> Result<Erased, Failure<DeleteContactRefusal>> {
     let begun = app.clock.now();
     let txn = begin_as_account(app, account).await?;
-    let (_, addresses) = erasable(&txn, account, id).await?;
+    let (contact, addresses) = erasable(&txn, account, id).await?;
     txn.rollback().await?;
 
     // All messages, then those that were accepted meanwhile, and so briefly under the lock.
-    let mut messages = blank(&app.db.write, account, &addresses, None).await?;
+    let is_theirs = is_theirs(&contact, &addresses);
+    let mut messages = blank(&app.db.write, account, &is_theirs, None).await?;
     let again = app.clock.now();
-    messages += blank(&app.db.write, account, &addresses, Some(begun)).await?;
+    messages += blank(&app.db.write, account, &is_theirs, Some(begun)).await?;
 
     let txn = app.db.begin_write().await?;
     billing::lock_team(&txn, account.team_id())
@@ -79,7 +80,7 @@ pub async fn delete(
         let message = "The contact was changed at the same time; try again.";
         return Err(refused(DeleteContactRefusal::ContactInUse, &["id"], message));
     }
-    messages += blank(&txn, account, &addresses, Some(again)).await?;
+    messages += blank(&txn, account, &is_theirs, Some(again)).await?;
     contact_tag::delete(&txn, &contact).await?;
     contact_address::Entity::delete_many()
         .filter(contact_address::Column::AccountId.eq(contact.account_id))
@@ -106,7 +107,7 @@ async fn erasable(
         .filter(Column::TeamId.eq(account.team_id()))
         .filter(Column::AccountId.eq(account.account_id()))
         .filter(message::Entity::is_waiting())
-        .filter(is_to(&addresses))
+        .filter(is_theirs(&contact, &addresses))
         .one(txn)
         .await?;
     if waiting.is_some() {
@@ -116,8 +117,10 @@ async fn erasable(
     Ok((contact, addresses))
 }
 
-fn is_to(addresses: &[contact_address::Model]) -> Condition {
-    addresses.iter().fold(Condition::any(), |any, address| {
+/// The messages to a contact: to one of these addresses, or to what it had for one when they were sent.
+fn is_theirs(contact: &contact::Model, addresses: &[contact_address::Model]) -> Condition {
+    let is_to_contact = Condition::any().add(Column::ContactId.eq(contact.id));
+    addresses.iter().fold(is_to_contact, |any, address| {
         let is_one = Condition::all()
             .add(Column::Channel.eq(address.channel))
             .add(Column::Recipient.eq(&address.address));
@@ -125,18 +128,20 @@ fn is_to(addresses: &[contact_address::Model]) -> Condition {
     })
 }
 
-/// Takes the person out of the account's messages to these addresses, of those that were accepted since about
+/// Takes the person out of those of the account's messages that are theirs, of those that were accepted since about
 /// that moment and do not wait for their hand-over, and says from how many.
 async fn blank<C: ConnectionTrait>(
     db: &C,
     account: &LiveAccountCaller,
-    addresses: &[contact_address::Model],
+    is_theirs: &Condition,
     since: Option<DateTime<Utc>>,
 ) -> Result<u64, Fault> {
     let blanked = message::ActiveModel {
         recipient: Set(String::new()),
         subject: Set(None),
         text: Set(String::new()),
+        html: Set(None),
+        contact_id: Set(None),
         error_message: Set(None),
         ..Default::default()
     };
@@ -162,7 +167,7 @@ async fn blank<C: ConnectionTrait>(
                 .set(blanked.clone())
                 .filter(step.add_option(until.map(|until| Column::Id.lte(until))))
                 .filter(message::Entity::is_waiting().not())
-                .filter(is_to(addresses))
+                .filter(is_theirs.clone())
                 .exec(db)
                 .await?;
             count += written.rows_affected;

@@ -1,6 +1,6 @@
 //! Reading contacts: a key sees those of its own account, and nobody else's (R3).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use entity::{contact, contact_address, contact_tag, message::Channel};
 use sea_orm::{
@@ -123,6 +123,31 @@ pub async fn addresses_of(
     let mut by_contact: HashMap<Uuid, Vec<contact_address::Model>> = HashMap::new();
     for row in rows {
         by_contact.entry(row.contact_id).or_default().push(row);
+    }
+    Ok(by_contact)
+}
+
+/// The primary addresses of each of these contacts of an account, by channel. A contact has one at least.
+pub async fn primary_addresses_of(
+    app: &App,
+    account_id: Uuid,
+    contacts: &[Uuid],
+) -> Result<HashMap<Uuid, BTreeMap<Channel, String>>, Fault> {
+    let rows: Vec<(Uuid, Channel, String)> = contact_address::Entity::owned_by(account_id)
+        .select_only()
+        .columns([
+            contact_address::Column::ContactId,
+            contact_address::Column::Channel,
+            contact_address::Column::Address,
+        ])
+        .filter(contact_address::Column::ContactId.is_in(contacts.iter().copied()))
+        .filter(contact_address::Column::IsPrimary.eq(true))
+        .into_tuple()
+        .all(&app.db.read)
+        .await?;
+    let mut by_contact: HashMap<Uuid, BTreeMap<Channel, String>> = HashMap::new();
+    for (contact_id, channel, address) in rows {
+        by_contact.entry(contact_id).or_default().insert(channel, address);
     }
     Ok(by_contact)
 }

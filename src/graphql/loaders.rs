@@ -7,7 +7,7 @@ use async_graphql::dataloader::Loader;
 use entity::{
     account, api_key, contact, contact_address,
     message::{self, Channel},
-    team,
+    team, template,
 };
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ use crate::{
         contact_list, message_list, opt_out_list,
         page::{Page, PageArgs},
         room::Room,
+        template_list,
         usage::{DateRange, Usage, UsageDimension},
     },
 };
@@ -73,6 +74,9 @@ pub struct OptOutOf {
     pub channel: Channel,
     pub address: String,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TemplateId(pub Uuid);
 
 /// The tags of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -190,6 +194,24 @@ impl Loader<OptOutOf> for Rows {
             .into_iter()
             .map(|(channel, address)| (OptOutOf { channel, address }, ()))
             .collect())
+    }
+}
+
+/// Scoped to the caller's own account: others' templates are not found.
+impl Loader<TemplateId> for Rows {
+    type Value = template::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[TemplateId],
+    ) -> Result<HashMap<TemplateId, template::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let found = template_list::find_many(&self.app, &account, &ids, &self.room).await?;
+        Ok(keyed(found, TemplateId))
     }
 }
 

@@ -7,8 +7,11 @@ use entity::message as rows;
 
 use super::{
     access::{self, Ask, Needs},
+    contact::Contact,
     errors::UserError,
+    loaders::ContactId,
     scalars::{Cents, DateTime, JsonObject},
+    sub_account::parse_id,
     viewer::Environment,
 };
 use crate::{
@@ -110,10 +113,25 @@ impl Message {
         self.0.subject.as_deref()
     }
 
-    /// The text. Null once a person's data was erased.
+    /// The text. Null if an e-mail has HTML alone, and once a person's data was erased.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.room()?.take(self.0.text.len())?;
-        Ok((!self.0.is_erased()).then_some(self.0.text.as_str()))
+        Ok(Some(self.0.text.as_str()).filter(|text| !text.is_empty()))
+    }
+
+    /// The HTML of an e-mail; null if it has none, and once a person's data was erased.
+    async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.room()?.take(self.0.html.as_ref().map_or(0, String::len))?;
+        Ok(self.0.html.as_deref())
+    }
+
+    /// The contact that it was sent to; null if it was sent to an address as such, and once the contact was
+    /// deleted. After a merge it is the contact that was kept.
+    async fn contact(&self, ctx: &Context<'_>) -> Result<Option<Contact>> {
+        let Some(id) = self.0.contact_id else {
+            return Ok(None);
+        };
+        Ok(ctx.rows()?.load_one(ContactId(id)).await?.map(Contact))
     }
 
     /// How many segments an SMS has; 1 for other channels.
@@ -178,14 +196,27 @@ impl Message {
 #[derive(InputObject)]
 pub struct SendMessageInput {
     /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat
-    /// id, by channel.
-    to: String,
-    /// Left out: SMS for a phone number, EMAIL for an address.
+    /// id, by channel. Give this or contactId.
+    to: Option<String>,
+    /// The contact that it goes to, at its primary address of the channel. Give this or to.
+    contact_id: Option<ID>,
+    /// Left out: SMS for a phone number, EMAIL for an address; for a contact the first of SMS, EMAIL, WHATSAPP and
+    /// TELEGRAM that it has an address of and the template, if there is one, a body for.
     channel: Option<Channel>,
-    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for EMAIL.
+    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for EMAIL. It can be
+    /// left out of an e-mail that has HTML.
     text: Option<String>,
     /// The subject of an e-mail, one line of at most 998 characters. Other channels have none.
     subject: Option<String>,
+    /// The HTML of an e-mail, at most 100 KiB, with a text beside it or without. Other channels have none.
+    html: Option<String>,
+    /// The template that says what it says, instead of a text, a subject and HTML. It is rendered now, and the
+    /// message keeps what comes of it.
+    template_id: Option<ID>,
+    /// The template's variables by name, at most 16 KiB as JSON. Each that has no default must be given; null counts
+    /// as not given, and what the template does not declare is not looked at. Numbers with a fraction are doubles:
+    /// what is to be shown exactly is given as text.
+    variables: Option<JsonObject>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,
     /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged now, and can
@@ -195,8 +226,8 @@ pub struct SendMessageInput {
     /// refunded. Left out: it waits for as long as it takes.
     valid_until: Option<DateTime>,
     /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same input
-    /// answers with the first message and charges nothing; with another input it is refused. Only an accepted
-    /// message claims its key.
+    /// answers with the first message and charges nothing, also when its contact or template has changed or is
+    /// gone; with another input it is refused. Only an accepted message claims its key.
     idempotency_key: Option<String>,
 }
 
@@ -204,9 +235,13 @@ impl From<SendMessageInput> for domain::NewMessage {
     fn from(input: SendMessageInput) -> Self {
         Self {
             to: input.to,
+            contact_id: input.contact_id.map(|id| parse_id(&id).unwrap_or_default()),
             channel: input.channel.map(Into::into),
-            text: input.text.unwrap_or_default(),
+            text: input.text,
             subject: input.subject,
+            html: input.html,
+            template_id: input.template_id.map(|id| parse_id(&id).unwrap_or_default()),
+            variables: input.variables.map(|variables| variables.0),
             metadata: input.metadata.map(|metadata| metadata.0),
             schedule: Schedule {
                 send_at: input.send_at.map(|moment| moment.0),
@@ -221,10 +256,13 @@ impl From<SendMessageInput> for domain::NewMessage {
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "SendRefusal")]
 pub enum SendMessageErrorCode {
-    /// The recipient is not one of the channel.
+    /// The recipient is not one of the channel; or there is neither to nor contactId, or both.
     InvalidRecipient,
-    /// The text or the subject is missing, too long, or not of the channel.
+    /// The text, the subject or the HTML is missing, too long, or not of the channel; or there is a templateId
+    /// too.
     InvalidContent,
+    /// The variables are larger than 16 KiB as JSON, or given without a templateId.
+    VariablesInvalid,
     /// The metadata is larger than 16 KiB as JSON.
     MetadataInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
@@ -235,6 +273,19 @@ pub enum SendMessageErrorCode {
     IdempotencyConflict,
     /// The validUntil does not lie after now and after sendAt.
     ValidUntilInvalid,
+    /// The account has no such template.
+    TemplateNotFound,
+    /// The account has no such contact.
+    ContactNotFound,
+    /// The contact has no address of the channel.
+    ContactUnreachable,
+    /// The template has no body for the channel.
+    TemplateBodyMissing,
+    /// A variable of the template that has no default, or a part of one, is not given.
+    VariableMissing,
+    /// The template takes too long, does not fit its variables, or what comes of it is no message of the
+    /// channel.
+    TemplateFailed,
     /// The account is SUSPENDED.
     AccountSuspended,
     /// The account is INACTIVE.

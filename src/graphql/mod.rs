@@ -42,6 +42,9 @@ mod shape;
 mod sub_account;
 mod sub_account_list;
 mod team;
+mod template;
+mod template_list;
+mod template_preview;
 mod tokens;
 mod updates;
 mod usage;
@@ -66,6 +69,8 @@ pub struct Query(
     message_list::MessageListQuery,
     contact_list::ContactQuery,
     opt_out::OptOutQuery,
+    template_list::TemplateQuery,
+    template_preview::TemplatePreviewQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
     team::TeamQuery,
@@ -83,6 +88,7 @@ pub struct Mutation(
     contact_merge::ContactMergeMutation,
     contact_erasure::ContactErasureMutation,
     opt_out::OptOutMutation,
+    template::TemplateMutation,
     sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,
     team::TeamMutation,

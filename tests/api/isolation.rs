@@ -16,6 +16,8 @@ struct House {
     messages: [String; 3],
     /// Ids of the contact and of its address, of each in the same order.
     contacts: [[String; 2]; 3],
+    /// Ids of the templates, of each in the same order.
+    templates: [String; 3],
 }
 
 /// Every query and mutation that takes the id of a contact or of an address.
@@ -35,6 +37,25 @@ const WITH_A_CONTACT: [&str; 8] = [
      { contact { id } errors { code message field } } }",
     "mutation($id: ID!) { mergeContacts(input: { keepId: \"OWN\", mergeId: $id }) \
      { contact { id } errors { code message field } } }",
+];
+/// Every query and mutation that takes the id of a contact or of a template in order to send.
+const WITH_A_SOURCE: [&str; 4] = [
+    "mutation($id: ID!) { sendMessage(input: { contactId: $id, text: \"Hi\" }) \
+     { message { id } errors { code message field } } }",
+    "query($id: ID!) { messageQuote(input: { contactId: $id, text: \"Hi\" }) \
+     { cost errors { code message field } } }",
+    "mutation($id: ID!) { sendMessages(input: [{ to: \"+12025550123\", templateId: $id }]) \
+     { message { id } errors { code message field } } }",
+    "query($id: ID!) { messageQuote(input: { to: \"+12025550123\", templateId: $id }) \
+     { cost errors { code message field } } }",
+];
+/// Every query and mutation that takes the id of a template.
+const WITH_A_TEMPLATE: [&str; 4] = [
+    "query($id: ID!) { template(id: $id) { id name bodies { text } } }",
+    "query($id: ID!) { templatePreview(id: $id) { channel text } }",
+    "mutation($id: ID!) { updateTemplate(id: $id, input: { name: \"Mine\" }) \
+     { template { id } errors { code message field } } }",
+    "mutation($id: ID!) { deleteTemplate(id: $id) { templateId errors { code message field } } }",
 ];
 const CANCEL: &str = "mutation($id: ID!) { cancelMessage(id: $id) \
                       { message { id } errors { code message field } } }";
@@ -64,7 +85,13 @@ async fn house(t: &TestApp, name: &str) -> House {
         contacts.push([id, addresses[0].clone()]);
     }
     let contacts = contacts.try_into().expect("three contacts");
-    House { team, subs, messages, contacts }
+    let mut templates = Vec::new();
+    for key in [&team.key, &subs[0].key, &subs[1].key] {
+        let bodies = json!([{ "channel": "SMS", "text": "Hi" }]);
+        templates.push(t.template(key, bodies, json!([])).await);
+    }
+    let templates = templates.try_into().expect("three templates");
+    House { team, subs, messages, contacts, templates }
 }
 
 /// Every id that a key of this house could show: the team's, accounts', keys', messages', entries'.
@@ -73,6 +100,7 @@ async fn ids_of(t: &TestApp, house: &House) -> Vec<String> {
     ids.extend(house.subs.iter().flat_map(|sub| [sub.id.clone(), sub.key_id.clone()]));
     ids.extend(house.messages.iter().cloned());
     ids.extend(house.contacts.iter().flatten().cloned());
+    ids.extend(house.templates.iter().cloned());
     ids.push(own_key_id(t, &house.team.key).await);
     let ledger = t.ask(&house.team.key, "{ ledger { nodes { id } } }").await;
     let entries = ledger.data()["ledger"]["nodes"].as_array().expect("a list of nodes");
@@ -214,6 +242,32 @@ async fn anothers_contacts_are_nobodys(#[values(Sqlite, Postgres)] database: Dat
     for text in text {
         let found = t.ask_with(&own.team.key, by_text, json!({ "id": text })).await;
         assert_eq!(found.body, nobody.body, "{text:?}");
+    }
+    t.close().await;
+}
+
+/// R3: so are the templates of its sub-accounts; and neither a contact nor a template of another account is one
+/// to send to or from.
+#[rstest]
+#[tokio::test]
+async fn anothers_templates_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+
+    for (at, key) in [(0, &own.team.key), (1, &own.subs[0].key)] {
+        let mut ids = ids_of(&t, &foreign).await;
+        for other in (0..3).filter(|other| *other != at) {
+            ids.extend(own.contacts[other].clone());
+            ids.push(own.templates[other].clone());
+        }
+        // Its own, of another kind; its contact alone is one to send to.
+        ids.extend([own.messages[at].clone(), own.contacts[at][1].clone()]);
+        for query in WITH_A_TEMPLATE.iter().chain(&WITH_A_SOURCE) {
+            assert_unknown(&t, key, query, &ids).await;
+        }
+        let list = t.ask(key, "{ templates { totalCount nodes { id } } }").await;
+        let expected = json!({ "totalCount": 1, "nodes": [{ "id": own.templates[at] }] });
+        assert_eq!(list.data()["templates"], expected);
     }
     t.close().await;
 }

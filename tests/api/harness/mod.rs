@@ -71,6 +71,8 @@ impl Clock for StepClock {
 #[derive(Default)]
 pub struct WatchedCarrier {
     pub sent: Mutex<Vec<Uuid>>,
+    /// The last message, as it was handed over.
+    pub last: Mutex<Option<message::Model>>,
     /// Whether a second hand-over is said to reach a person twice.
     pub reaches_people: AtomicBool,
 }
@@ -79,6 +81,8 @@ pub struct WatchedCarrier {
 impl Carrier for WatchedCarrier {
     async fn send(&self, message: &message::Model) -> Result<(), SendError> {
         self.sent.lock().expect("no test panics with the record in its hand").push(message.id);
+        *self.last.lock().expect("no test panics with the record in its hand") =
+            Some(message.clone());
         Sandbox.send(message).await
     }
 
@@ -440,6 +444,16 @@ impl TestApp {
         let made = &answer.data()["createContact"]["contact"];
         let addresses = made["addresses"].as_array().expect("a contact's addresses");
         (text(&made["id"]), addresses.iter().map(|address| text(&address["id"])).collect())
+    }
+
+    /// A template with these bodies and variables: its id.
+    pub async fn template(&self, key: &str, bodies: Value, variables: Value) -> String {
+        let query = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) \
+                     { template { id } errors { code message } } }";
+        let input = json!({ "name": "Template", "bodies": bodies, "variables": variables });
+        let answer = self.ask_with(key, query, json!({ "input": input })).await;
+        assert_eq!(answer.refusals(), [""; 0], "{}", answer.body);
+        text(&answer.data()["createTemplate"]["template"]["id"])
     }
 
     /// Opts an address out of the messages of a key's account.

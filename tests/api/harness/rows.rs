@@ -50,6 +50,7 @@ impl TestApp {
             "contact_address",
             "contact_tag",
             "opt_out",
+            "template",
         ] {
             let columns = self.columns(table).await;
             let text: Vec<String> = columns

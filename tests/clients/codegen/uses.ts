@@ -53,6 +53,8 @@ export function isWorthARepeat(code: Code): boolean {
     case "ACCOUNT_SUSPENDED":
       return true;
     case "ACCOUNT_INACTIVE":
+    case "CONTACT_NOT_FOUND":
+    case "CONTACT_UNREACHABLE":
     case "IDEMPOTENCY_CONFLICT":
     case "IDEMPOTENCY_KEY_INVALID":
     case "INVALID_CONTENT":
@@ -61,7 +63,12 @@ export function isWorthARepeat(code: Code): boolean {
     case "NO_PRICE":
     case "OPTED_OUT":
     case "SEND_AT_INVALID":
+    case "TEMPLATE_BODY_MISSING":
+    case "TEMPLATE_FAILED":
+    case "TEMPLATE_NOT_FOUND":
     case "VALID_UNTIL_INVALID":
+    case "VARIABLES_INVALID":
+    case "VARIABLE_MISSING":
       return false;
     default: {
       const never: never = code;
