@@ -1,5 +1,6 @@
-//! Templates; and of a message its HTML and the contact that it was sent to. A message refers to its contact
-//! without a foreign key: an erasure takes the reference away, and each key costs every message a look-up.
+//! Templates; and of a message its HTML and the contact that it was sent to. A message refers to
+//! its contact without a foreign key: an erasure takes the reference away, and each key costs every
+//! message a look-up.
 
 use sea_orm_migration::prelude::*;
 

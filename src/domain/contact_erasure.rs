@@ -1,8 +1,9 @@
-//! Erasing a person. The contact and its addresses go, and each message of the account to one of these
-//! addresses, or sent to the contact when it had others, loses its recipient, subject, text and HTML, the contact,
-//! and what a carrier said about it, which may name the recipient. It keeps its money, status, country and the hash of its input, so books, usage and
-//! idempotency hold; what the account itself wrote into `metadata` and `idempotencyKey` is left alone, and so
-//! is an opt-out, which protects the person.
+//! Erasing a person. The contact and its addresses go, and each message of the account to one of
+//! these addresses, or sent to the contact when it had others, loses its recipient, subject, text
+//! and HTML, the contact, and what a carrier said about it, which may name the recipient. It keeps
+//! its money, status, country and the hash of its input, so books, usage and idempotency hold; what
+//! the account itself wrote into `metadata` and `idempotencyKey` is left alone, and so is an
+//! opt-out, which protects the person.
 //!
 //! What waits for its hand-over must still be delivered, so it stands against the erasure
 //! (`CONTACT_IN_USE`): nothing is erased by halves, and no address is left behind unsaid. The messages
@@ -117,7 +118,8 @@ async fn erasable(
     Ok((contact, addresses))
 }
 
-/// The messages to a contact: to one of these addresses, or to what it had for one when they were sent.
+/// The messages to a contact: to one of these addresses, or to what it had for one when they were
+/// sent.
 fn is_theirs(contact: &contact::Model, addresses: &[contact_address::Model]) -> Condition {
     let is_to_contact = Condition::any().add(Column::ContactId.eq(contact.id));
     addresses.iter().fold(is_to_contact, |any, address| {
@@ -128,8 +130,8 @@ fn is_theirs(contact: &contact::Model, addresses: &[contact_address::Model]) -> 
     })
 }
 
-/// Takes the person out of those of the account's messages that are theirs, of those that were accepted since about
-/// that moment and do not wait for their hand-over, and says from how many.
+/// Takes the person out of those of the account's messages that are theirs, of those that were
+/// accepted since about that moment and do not wait for their hand-over, and says from how many.
 async fn blank<C: ConnectionTrait>(
     db: &C,
     account: &LiveAccountCaller,

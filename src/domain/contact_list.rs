@@ -127,7 +127,8 @@ pub async fn addresses_of(
     Ok(by_contact)
 }
 
-/// The primary addresses of each of these contacts of an account, by channel. A contact has one at least.
+/// The primary addresses of each of these contacts of an account, by channel. A contact has one at
+/// least.
 pub async fn primary_addresses_of(
     app: &App,
     account_id: Uuid,

@@ -25,9 +25,9 @@ pub enum MergeContactsRefusal {
     TooManyTags,
 }
 
-/// Moves the addresses, tags and messages of one contact to another and deletes it; whatever else the other has,
-/// it keeps, its primary addresses too. Under the team's lock, under which no message is accepted: none is left
-/// with a contact that is gone.
+/// Moves the addresses, tags and messages of one contact to another and deletes it; whatever else
+/// the other has, it keeps, its primary addresses too. Under the team's lock, under which no
+/// message is accepted: none is left with a contact that is gone.
 pub async fn merge(
     app: &App,
     account: &LiveAccountCaller,

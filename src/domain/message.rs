@@ -129,8 +129,9 @@ pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Re
     })
 }
 
-/// Checks and normalises the input of messages, finds what they refer to, and what each costs. A refusal here is
-/// one of its input alone; what its contact or template stands against is judged later.
+/// Checks and normalises the input of messages, finds what they refer to, and what each costs. A
+/// refusal here is one of its input alone; what its contact or template stands against is judged
+/// later.
 async fn prepare(
     app: &App,
     caller: &AccountCaller,
@@ -223,9 +224,9 @@ async fn price(app: &App, caller: &AccountCaller, resolved: Resolved) -> Result<
     Ok(Letter { recipient, contact_id, content, segments, cost, simulated })
 }
 
-/// What two sends under one idempotency key must share to be the same message: the input, not what a contact
-/// or a template made of it. What came later than the first parts is added only where it is given, so that the
-/// hashes of earlier messages hold.
+/// What two sends under one idempotency key must share to be the same message: the input, not what
+/// a contact or a template made of it. What came later than the first parts is added only where it
+/// is given, so that the hashes of earlier messages hold.
 fn hash(
     destination: &Destination,
     source: &Source,

@@ -1,5 +1,5 @@
-//! What a message says: its parts, and what each may be on a channel. The same rules hold for what a sender
-//! wrote and for what a template gave.
+//! What a message says: its parts, and what each may be on a channel. The same rules hold for what
+//! a sender wrote and for what a template gave.
 
 use entity::message::Channel;
 

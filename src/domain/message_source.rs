@@ -1,7 +1,8 @@
-//! Where a message goes and what it says, as its sender gave it: to an address or to a contact, in words or by
-//! a template. Input is checked without a look at the database. What it refers to is then read once for all
-//! messages of a call; where that gives nothing to send, the reason is judged in its place (`billing::verdict`),
-//! for a repeat is answered also when its contact or template is gone.
+//! Where a message goes and what it says, as its sender gave it: to an address or to a contact, in
+//! words or by a template. Input is checked without a look at the database. What it refers to is
+//! then read once for all messages of a call; where that gives nothing to send, the reason is
+//! judged in its place (`billing::verdict`), for a repeat is answered also when its contact or
+//! template is gone.
 
 use std::{
     borrow::Cow,
@@ -28,7 +29,8 @@ use super::{
 };
 use crate::App;
 
-/// Bytes that the templates of one call give at most: a call is small, and what it makes must be too.
+/// Bytes that the templates of one call give at most: a call is small, and what it makes must be
+/// too.
 pub const RENDERED_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 const CONTACT: &[&str] = &["input", "contactId"];
@@ -75,8 +77,8 @@ pub(super) fn destination(message: &NewMessage) -> Result<Destination, Failure<S
     }
 }
 
-/// Takes the words or the template of a message; exactly one is given. Words are checked as far as the channel
-/// is known.
+/// Takes the words or the template of a message; exactly one is given. Words are checked as far as
+/// the channel is known.
 pub(super) fn source(
     message: &mut NewMessage,
     destination: &Destination,
@@ -117,9 +119,9 @@ pub(super) fn source(
     Ok(Source::Template { id, variables: variables.unwrap_or_default() })
 }
 
-/// Finds what each message says and where it goes, in order, or why that gives nothing to send. Messages to
-/// addresses in words of their own need no statement, and all others together one for contacts and one for
-/// templates.
+/// Finds what each message says and where it goes, in order, or why that gives nothing to send.
+/// Messages to addresses in words of their own need no statement, and all others together one for
+/// contacts and one for templates.
 pub(super) async fn resolve(
     app: &App,
     caller: &AccountCaller,
@@ -235,8 +237,9 @@ impl Known {
     }
 }
 
-/// The primary address of a contact: of the channel that is asked for, or of the first, in the order of
-/// channels, that the contact has an address of and the template, if there is one, a body for.
+/// The primary address of a contact: of the channel that is asked for, or of the first, in the
+/// order of channels, that the contact has an address of and the template, if there is one, a body
+/// for.
 fn reach(
     addresses: &BTreeMap<Channel, String>,
     channel: Option<Channel>,
@@ -247,13 +250,13 @@ fn reach(
         None => rendering.is_none_or(|rendering| rendering.channels().any(|has| has == candidate)),
     };
     let found = addresses.iter().find(|(candidate, _)| fits(**candidate));
-    found
-        .and_then(|(channel, address)| recipient::parse(address, Some(*channel)).ok())
-        .ok_or_else(|| {
-            let message = "The contact has no address of the channel, or of any that the template has a \
-                           body for.";
+    found.and_then(|(channel, address)| recipient::parse(address, Some(*channel)).ok()).ok_or_else(
+        || {
+            let message = "The contact has no address of the channel, or of any that the template \
+                           has a body for.";
             refusal(SendRefusal::ContactUnreachable, CONTACT, message)
-        })
+        },
+    )
 }
 
 fn of_rendering(unrendered: Refusal<RenderRefusal>) -> Refusal<SendRefusal> {

@@ -15,7 +15,8 @@ const GSM7_BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆ�
 /// Characters that take an escape and a septet.
 const GSM7_EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
-/// The encoding and the number of segments of a text as a message of this channel; other than SMS have one.
+/// The encoding and the number of segments of a text as a message of this channel; other than SMS
+/// have one.
 pub fn of(channel: Channel, text: &str) -> (Option<SmsEncoding>, i32) {
     if channel != Channel::Sms {
         return (None, 1);

@@ -1,6 +1,7 @@
-//! Templates: what an account's messages say, by channel, with declared variables. Any LIVE key of the account
-//! makes and changes them; nobody else sees them (R3). What is stored compiles, and uses no variable that is not
-//! declared. A message keeps what it said when it was accepted, whatever becomes of its template.
+//! Templates: what an account's messages say, by channel, with declared variables. Any LIVE key of
+//! the account makes and changes them; nobody else sees them (R3). What is stored compiles, and
+//! uses no variable that is not declared. A message keeps what it said when it was accepted,
+//! whatever becomes of its template.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! What a template would say with given variables, on each of its channels. Nothing is stored or charged.
+//! What a template would say with given variables, on each of its channels. Nothing is stored or
+//! charged.
 
 use entity::message::Channel;
 use serde_json::{Map, Value};

@@ -1,5 +1,5 @@
-//! A stored template, filled in: its variables checked against what is given, then rendered for one channel.
-//! A send and a preview take this same way, so a preview never disagrees with a send.
+//! A stored template, filled in: its variables checked against what is given, then rendered for one
+//! channel. A send and a preview take this same way, so a preview never disagrees with a send.
 
 use std::collections::BTreeMap;
 
@@ -42,8 +42,8 @@ impl Rendering {
         self.bodies.iter().map(|body| body.channel)
     }
 
-    /// What it says on a channel with these variables, as a message of that channel; `None` where it has no
-    /// body for the channel.
+    /// What it says on a channel with these variables, as a message of that channel; `None` where
+    /// it has no body for the channel.
     pub fn render(
         &self,
         channel: Channel,
@@ -78,7 +78,8 @@ impl Rendering {
         Ok(content)
     }
 
-    /// The declared variables as they are given, or their defaults. What else is given is not looked at.
+    /// The declared variables as they are given, or their defaults. What else is given is not
+    /// looked at.
     fn values(&self, given: &Map<String, Json>) -> Result<Value, Refusal<RenderRefusal>> {
         let mut values = BTreeMap::new();
         let mut missing = Vec::new();
@@ -115,8 +116,8 @@ impl RenderRefusal {
     }
 }
 
-/// JSON as the library's own value. Its serde route would turn exact numbers into objects, for `serde_json`
-/// hands those over in a way of its own.
+/// JSON as the library's own value. Its serde route would turn exact numbers into objects, for
+/// `serde_json` hands those over in a way of its own.
 fn from_json(json: &Json) -> Value {
     match json {
         Json::Null => Value::from(()),

@@ -1,8 +1,8 @@
-//! From a template's source to what a message says, by minijinja: without a loader, and within bounds, for
-//! templates are strangers' programs. What one render may cost is bounded by fuel, by a recursion limit and by
-//! the size of what comes out. What compiling may cost is bounded before it begins, on the tokens: the library's
-//! compiler goes down a level for each term of a chain (`a + b + c`, `elif`), and a few thousand of them would
-//! end the process.
+//! From a template's source to what a message says, by minijinja: without a loader, and within
+//! bounds, for templates are strangers' programs. What one render may cost is bounded by fuel, by a
+//! recursion limit and by the size of what comes out. What compiling may cost is bounded before it
+//! begins, on the tokens: the library's compiler goes down a level for each term of a chain (`a + b
+//! + c`, `elif`), and a few thousand of them would end the process.
 
 use std::{collections::BTreeSet, io, sync::LazyLock};
 
@@ -23,6 +23,9 @@ use super::{
 pub const TAGS_MAX: usize = 1_000;
 /// Words, values and signs of a tag at most.
 pub const TAG_TOKENS_MAX: usize = 100;
+/// Characters of a line at most: the library counts columns with 16 bits, and one of its additions
+/// would overflow.
+pub const LINE_CHARS_MAX: usize = 65_000;
 /// Times that `elif` stands in a part at most.
 pub const BRANCHES_MAX: usize = 100;
 /// Steps of a part's rendering at most, about: what takes a millisecond or two.
@@ -30,7 +33,8 @@ pub const FUEL: u64 = 10_000;
 /// Levels of loops and blocks within each other at most.
 pub const LEVELS_MAX: usize = 50;
 
-/// What every template is rendered with: the library's filters and tests, and of its functions `range`.
+/// What every template is rendered with: the library's filters and tests, and of its functions
+/// `range`.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     for global in ["debug", "dict", "namespace"] {
@@ -130,9 +134,12 @@ fn part_name(part: Part) -> &'static str {
     }
 }
 
-/// Refuses what would take too long or too much stack to compile, and names of filters and tests that there
-/// are not.
+/// Refuses what would take too long or too much stack to compile, and names of filters and tests
+/// that there are not.
 fn check_tokens(name: &str, source: &str) -> Result<(), String> {
+    if source.split('\n').any(|line| line.chars().count() > LINE_CHARS_MAX) {
+        return Err(format!("a line must have at most 65000 characters (in {name})"));
+    }
     let mut state = ENVIRONMENT.empty_state();
     let (mut tags, mut branches, mut in_tag) = (0, 0, 0);
     let mut before = Word::Other;
@@ -228,5 +235,64 @@ impl io::Write for Bounded {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Renders one text that uses no variables.
+    fn render(source: &str) -> Result<String, Unrendered> {
+        let text = Some(source.to_owned());
+        let body = Body { channel: Channel::Sms, subject: None, text, html: None };
+        let compiled = Compiled::new(std::slice::from_ref(&body)).expect(source);
+        compiled.render(&body, &Value::from(())).map(|content| content.text)
+    }
+
+    #[test]
+    fn fuel_and_levels_are_bounded_from_both_sides() {
+        let turns = |count: usize| format!("{{% for i in range({count}) %}}{{% endfor %}}ok");
+        let levels = |count: usize| {
+            let (open, close) = ("{% for i in [1] %}", "{% endfor %}");
+            format!("{}ok{}", open.repeat(count), close.repeat(count))
+        };
+
+        assert_eq!(render(&turns(3_331)).as_deref(), Ok("ok"));
+        assert_eq!(render(&levels(49)).as_deref(), Ok("ok"));
+        for (source, what) in [(turns(3_332), "steps"), (levels(LEVELS_MAX), "recursion")] {
+            let Err(Unrendered::Failed(problem)) = render(&source) else { panic!("{source}") };
+            assert!(problem.contains(what), "{problem}");
+        }
+    }
+
+    /// What these bounds and the library's own bound of nesting let through fits on the stack of a
+    /// thread; a level more is refused.
+    #[test]
+    fn the_deepest_template_compiles() {
+        let tags = [
+            format!("{{{{ {}1 }}}}", "-".repeat(99)),
+            format!("{{{{ {}1{} }}}}", "(".repeat(49), ")".repeat(49)),
+            format!("{{{{ 1{} }}}}", "|abs".repeat(49)),
+            format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(BRANCHES_MAX)),
+        ]
+        .concat();
+        for (open, close) in [
+            ("{% if 1 %}", "{% endif %}"),
+            ("{% if 0 %}{% else %}", "{% endif %}"),
+            ("{% with a = 1 %}", "{% endwith %}"),
+            ("{% filter upper %}", "{% endfilter %}"),
+            ("{% set a %}", "{% endset %}"),
+        ] {
+            let nested = |count: usize| {
+                let text = Some(format!("{}{tags}{}", open.repeat(count), close.repeat(count)));
+                let body = Body { channel: Channel::Sms, subject: None, text, html: None };
+                Compiled::new(&[body])
+            };
+            let deepest = nested(50).expect(open);
+            assert_eq!(deepest.variables(), BTreeSet::new());
+            let problem = nested(51).err().expect(open);
+            assert!(problem.contains("recursion"), "{problem}");
+        }
     }
 }

@@ -36,11 +36,12 @@ pub struct ContactErasureMutation;
 
 #[Object]
 impl ContactErasureMutation {
-    /// Deletes a contact and erases the person, for good. The contact and its addresses go. Every message of the
-    /// account to one of these addresses, or sent to the contact, LIVE or TEST, loses its recipient, contact, subject,
-    /// text, HTML and errorMessage, which are null from then on; its status, cost and country stay, and so do the metadata and the
-    /// idempotencyKey that you gave it. An opt-out of an address stays, for it protects the person. Refused
-    /// while a message to the contact waits to be handed over. Needs a LIVE key.
+    /// Deletes a contact and erases the person, for good. The contact and its addresses go. Every
+    /// message of the account to one of these addresses, or sent to the contact, LIVE or TEST,
+    /// loses its recipient, contact, subject, text, HTML and errorMessage, which are null from then
+    /// on; its status, cost and country stay, and so do the metadata and the idempotencyKey that
+    /// you gave it. An opt-out of an address stays, for it protects the person. Refused while a
+    /// message to the contact waits to be handed over. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn delete_contact(
         &self,

@@ -125,8 +125,8 @@ impl Message {
         Ok(self.0.html.as_deref())
     }
 
-    /// The contact that it was sent to; null if it was sent to an address as such, and once the contact was
-    /// deleted. After a merge it is the contact that was kept.
+    /// The contact that it was sent to; null if it was sent to an address as such, and once the
+    /// contact was deleted. After a merge it is the contact that was kept.
     async fn contact(&self, ctx: &Context<'_>) -> Result<Option<Contact>> {
         let Some(id) = self.0.contact_id else {
             return Ok(None);
@@ -200,22 +200,24 @@ pub struct SendMessageInput {
     to: Option<String>,
     /// The contact that it goes to, at its primary address of the channel. Give this or to.
     contact_id: Option<ID>,
-    /// Left out: SMS for a phone number, EMAIL for an address; for a contact the first of SMS, EMAIL, WHATSAPP and
-    /// TELEGRAM that it has an address of and the template, if there is one, a body for.
+    /// Left out: SMS for a phone number, EMAIL for an address; for a contact the first of SMS,
+    /// EMAIL, WHATSAPP and TELEGRAM that it has an address of and the template, if there is one, a
+    /// body for.
     channel: Option<Channel>,
-    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for EMAIL. It can be
-    /// left out of an e-mail that has HTML.
+    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for
+    /// EMAIL. It can be left out of an e-mail that has HTML.
     text: Option<String>,
     /// The subject of an e-mail, one line of at most 998 characters. Other channels have none.
     subject: Option<String>,
-    /// The HTML of an e-mail, at most 100 KiB, with a text beside it or without. Other channels have none.
+    /// The HTML of an e-mail, at most 100 KiB, with a text beside it or without. Other channels
+    /// have none.
     html: Option<String>,
-    /// The template that says what it says, instead of a text, a subject and HTML. It is rendered now, and the
-    /// message keeps what comes of it.
+    /// The template that says what it says, instead of a text, a subject and HTML. It is rendered
+    /// now, and the message keeps what comes of it.
     template_id: Option<ID>,
-    /// The template's variables by name, at most 16 KiB as JSON. Each that has no default must be given; null counts
-    /// as not given, and what the template does not declare is not looked at. Numbers with a fraction are doubles:
-    /// what is to be shown exactly is given as text.
+    /// The template's variables by name, at most 16 KiB as JSON. Each that has no default must be
+    /// given; null counts as not given, and what the template does not declare is not looked at.
+    /// Numbers with a fraction are doubles: what is to be shown exactly is given as text.
     variables: Option<JsonObject>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,
@@ -225,9 +227,10 @@ pub struct SendMessageInput {
     /// Until when it may go out: after now and after sendAt. What was not handed over by then is EXPIRED and
     /// refunded. Left out: it waits for as long as it takes.
     valid_until: Option<DateTime>,
-    /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same input
-    /// answers with the first message and charges nothing, also when its contact or template has changed or is
-    /// gone; with another input it is refused. Only an accepted message claims its key.
+    /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same
+    /// input answers with the first message and charges nothing, also when its contact or template
+    /// has changed or is gone; with another input it is refused. Only an accepted message claims
+    /// its key.
     idempotency_key: Option<String>,
 }
 
@@ -258,8 +261,8 @@ impl From<SendMessageInput> for domain::NewMessage {
 pub enum SendMessageErrorCode {
     /// The recipient is not one of the channel; or there is neither to nor contactId, or both.
     InvalidRecipient,
-    /// The text, the subject or the HTML is missing, too long, or not of the channel; or there is a templateId
-    /// too.
+    /// The text, the subject or the HTML is missing, too long, or not of the channel; or there is a
+    /// templateId too.
     InvalidContent,
     /// The variables are larger than 16 KiB as JSON, or given without a templateId.
     VariablesInvalid,
@@ -283,8 +286,8 @@ pub enum SendMessageErrorCode {
     TemplateBodyMissing,
     /// A variable of the template that has no default, or a part of one, is not given.
     VariableMissing,
-    /// The template takes too long, does not fit its variables, or what comes of it is no message of the
-    /// channel.
+    /// The template takes too long, does not fit its variables, or what comes of it is no message
+    /// of the channel.
     TemplateFailed,
     /// The account is SUSPENDED.
     AccountSuspended,

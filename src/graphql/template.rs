@@ -1,4 +1,5 @@
-//! Templates: what they are, made, changed and deleted. Any LIVE key of an account does so for its own.
+//! Templates: what they are, made, changed and deleted. Any LIVE key of an account does so for its
+//! own.
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use entity::template as rows;
@@ -15,9 +16,9 @@ use crate::domain::{template as domain, template_list};
 /// GraphQL's `Template`, described there.
 pub struct Template(pub rows::Model);
 
-/// What messages of the account say, by channel, with variables to be filled in when one is sent. It belongs to
-/// the account in both environments: LIVE and TEST keys send from it, and LIVE keys change it. Nobody else sees
-/// it, the main account neither.
+/// What messages of the account say, by channel, with variables to be filled in when one is sent.
+/// It belongs to the account in both environments: LIVE and TEST keys send from it, and LIVE keys
+/// change it. Nobody else sees it, the main account neither.
 #[Object]
 impl Template {
     /// The template's id.
@@ -52,8 +53,8 @@ impl Template {
     }
 }
 
-/// What a template says on one channel. Each part is a text in the language Jinja: a variable stands in it as
-/// {{ name }}.
+/// What a template says on one channel. Each part is a text in the language Jinja: a variable
+/// stands in it as {{ name }}.
 #[derive(SimpleObject)]
 pub struct TemplateBody {
     /// The channel.
@@ -88,9 +89,10 @@ impl From<domain::Variable> for TemplateVariable {
     }
 }
 
-/// What a template is to say on one channel. Each part is a text in the language Jinja, with variables, filters,
-/// conditions and loops, and without includes and macros; it has at most 1,000 tags of at most 100 words, values
-/// and signs each. What a variable brings into the HTML is escaped.
+/// What a template is to say on one channel. Each part is a text in the language Jinja, with
+/// variables, filters, conditions and loops, and without includes and macros; it has at most 1,000
+/// tags of at most 100 words, values and signs each, 100 elif, and 65,000 characters a line. What a
+/// variable brings into the HTML is escaped, unless it is marked safe.
 #[derive(InputObject)]
 pub struct TemplateBodyInput {
     /// The channel, which has one body at most.
@@ -153,12 +155,14 @@ pub struct UpdateTemplateInput {
 pub enum CreateTemplateErrorCode {
     /// The name is empty, longer than 200 characters, or has control characters.
     NameInvalid,
-    /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not of its channel;
-    /// or they have more than 200 KiB.
+    /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not
+    /// of its channel; or they have more than 200 KiB.
     BodiesInvalid,
-    /// There are more than 50 variables, two of a name, or one with a malformed name or too long a default.
+    /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
+    /// default.
     VariablesInvalid,
-    /// A part cannot be read, uses a filter or a test that there is not, or has too many tags or too long a tag.
+    /// A part cannot be read, uses a filter or a test that there is not, or has too many tags or
+    /// too long a tag.
     SyntaxInvalid,
     /// A part uses a variable that is not declared.
     VariableUndeclared,
@@ -172,12 +176,14 @@ pub enum UpdateTemplateErrorCode {
     NotFound,
     /// The name is empty, longer than 200 characters, or has control characters.
     NameInvalid,
-    /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not of its channel;
-    /// or they have more than 200 KiB.
+    /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not
+    /// of its channel; or they have more than 200 KiB.
     BodiesInvalid,
-    /// There are more than 50 variables, two of a name, or one with a malformed name or too long a default.
+    /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
+    /// default.
     VariablesInvalid,
-    /// A part cannot be read, uses a filter or a test that there is not, or has too many tags or too long a tag.
+    /// A part cannot be read, uses a filter or a test that there is not, or has too many tags or
+    /// too long a tag.
     SyntaxInvalid,
     /// A part uses a variable that is not declared.
     VariableUndeclared,
@@ -243,8 +249,8 @@ impl TemplateMutation {
         }))
     }
 
-    /// Changes a template of the account of the key in use. Messages that were sent from it stay as they are.
-    /// Needs a LIVE key.
+    /// Changes a template of the account of the key in use. Messages that were sent from it stay as
+    /// they are. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn update_template(
         &self,
@@ -265,8 +271,8 @@ impl TemplateMutation {
         }))
     }
 
-    /// Deletes a template of the account of the key in use, for good. Messages that were sent from it stay as they
-    /// are. Needs a LIVE key.
+    /// Deletes a template of the account of the key in use, for good. Messages that were sent from
+    /// it stay as they are. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn delete_template(
         &self,

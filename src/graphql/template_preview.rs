@@ -19,7 +19,8 @@ pub enum TemplatePreviewErrorCode {
     VariablesInvalid,
     /// A variable that has no default, or a part of one, is not given.
     VariableMissing,
-    /// It takes too long, does not fit its variables, or what comes of it is no message of the channel.
+    /// It takes too long, does not fit its variables, or what comes of it is no message of the
+    /// channel.
     TemplateFailed,
 }
 
@@ -66,8 +67,8 @@ pub struct TemplatePreviewQuery;
 
 #[Object]
 impl TemplatePreviewQuery {
-    /// What a template of the account of the key in use would say with these variables, on each of its channels;
-    /// empty if there is no such template. Nothing is stored or charged.
+    /// What a template of the account of the key in use would say with these variables, on each of
+    /// its channels; empty if there is no such template. Nothing is stored or charged.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn template_preview(
         &self,

@@ -246,8 +246,8 @@ async fn anothers_contacts_are_nobodys(#[values(Sqlite, Postgres)] database: Dat
     t.close().await;
 }
 
-/// R3: so are the templates of its sub-accounts; and neither a contact nor a template of another account is one
-/// to send to or from.
+/// R3: so are the templates of its sub-accounts; and neither a contact nor a template of another
+/// account is one to send to or from.
 #[rstest]
 #[tokio::test]
 async fn anothers_templates_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {

@@ -1,5 +1,5 @@
-//! What a message says and whom it goes to: contacts, HTML and templates; by sendMessage, sendMessages and
-//! messageQuote alike.
+//! What a message says and whom it goes to: contacts, HTML and templates; by sendMessage,
+//! sendMessages and messageQuote alike.
 
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ async fn each_way(t: &TestApp, key: &str, input: &Value) -> [Value; 3] {
     [send(t, key, input.clone()).await, many[0].clone(), quote(t, key, input.clone()).await]
 }
 
-/// A message to a contact goes to its primary address of the channel that is asked for, or of the first that it
-/// has, at the same price; it shows the contact.
+/// A message to a contact goes to its primary address of the channel that is asked for, or of the
+/// first that it has, at the same price; it shows the contact.
 #[rstest]
 #[tokio::test]
 async fn a_contact_is_reached_at_its_primary_address(
@@ -103,8 +103,8 @@ async fn a_contact_is_reached_at_its_primary_address(
     t.close().await;
 }
 
-/// Neither a contact that is not there, nor one without an address of the channel, nor an opted-out one is sent
-/// to; a recipient is given once.
+/// Neither a contact that is not there, nor one without an address of the channel, nor an opted-out
+/// one is sent to; a recipient is given once.
 #[rstest]
 #[tokio::test]
 async fn a_contact_that_cannot_be_reached_is_refused(
@@ -155,7 +155,8 @@ async fn a_contact_that_cannot_be_reached_is_refused(
     t.close().await;
 }
 
-/// An e-mail has HTML beside its text or alone; it is stored, shown and handed over as it is, up to its limit.
+/// An e-mail has HTML beside its text or alone; it is stored, shown and handed over as it is, up to
+/// its limit.
 #[rstest]
 #[tokio::test]
 async fn an_email_has_html(#[values(Sqlite, Postgres)] database: Database) {
@@ -203,7 +204,8 @@ async fn an_email_has_html(#[values(Sqlite, Postgres)] database: Database) {
 
 fn bodies() -> Value {
     json!([
-        { "channel": "SMS", "text": "Dear {{ name }}{% if code %}, your code is {{ code }}{% endif %}." },
+        { "channel": "SMS",
+          "text": "Dear {{ name }}{% if code %}, your code is {{ code }}{% endif %}." },
         { "channel": "EMAIL", "subject": "For {{ name }}", "html": "<p>{{ name }}</p>" },
     ])
 }
@@ -212,8 +214,8 @@ fn variables() -> Value {
     json!([{ "name": "name" }, { "name": "code", "default": "" }])
 }
 
-/// A message from a template says what the template gives, is priced by that, and keeps it whatever becomes of the
-/// template; HTML is escaped, text is not.
+/// A message from a template says what the template gives, is priced by that, and keeps it whatever
+/// becomes of the template; HTML is escaped, text is not.
 #[rstest]
 #[tokio::test]
 async fn a_message_keeps_what_its_template_gave(#[values(Sqlite, Postgres)] database: Database) {
@@ -287,8 +289,8 @@ async fn a_message_keeps_what_its_template_gave(#[values(Sqlite, Postgres)] data
     t.close().await;
 }
 
-/// What stands against a template is said by name before anything is charged, at its place in R8: after a repeat,
-/// and before status, opt-out and money.
+/// What stands against a template is said by name before anything is charged, at its place in R8:
+/// after a repeat, and before status, opt-out and money.
 #[rstest]
 #[tokio::test]
 async fn a_template_that_gives_no_message_is_refused(
@@ -305,65 +307,42 @@ async fn a_template_that_gives_no_message_is_refused(
     let to = "+12025550123";
     let named = json!({ "name": "Ada" });
 
+    let from = |template: &str, variables: Value| {
+        let mut input = json!({ "to": to, "templateId": template });
+        input["variables"] = variables;
+        input
+    };
+    let with = |name: &str, value: &str| {
+        let mut input = from(&template, named.clone());
+        input[name] = json!(value);
+        input
+    };
+    let order = json!({ "id": 1 });
+
     let cases = [
-        (
-            json!({ "to": to, "templateId": template, "variables": named, "text": "Hi" }),
-            "INVALID_CONTENT",
-            "text",
-        ),
-        (
-            json!({ "to": to, "templateId": template, "variables": named, "text": "" }),
-            "INVALID_CONTENT",
-            "text",
-        ),
-        (
-            json!({ "to": to, "templateId": template, "subject": "Hi" }),
-            "INVALID_CONTENT",
-            "subject",
-        ),
-        (json!({ "to": to, "templateId": template, "html": "Hi" }), "INVALID_CONTENT", "html"),
+        (with("text", "Hi"), "INVALID_CONTENT", "text"),
+        (with("text", ""), "INVALID_CONTENT", "text"),
+        (with("subject", "Hi"), "INVALID_CONTENT", "subject"),
+        (with("html", "Hi"), "INVALID_CONTENT", "html"),
         (json!({ "to": to, "text": "Hi", "variables": {} }), "VARIABLES_INVALID", "variables"),
         (
-            json!({ "to": to, "templateId": template, "variables": { "name": "x".repeat(16 * 1024) } }),
+            from(&template, json!({ "name": "x".repeat(16 * 1024) })),
             "VARIABLES_INVALID",
             "variables",
         ),
+        (from(&template, json!({ "name": "\u{0}" })), "VARIABLES_INVALID", "variables"),
+        (from(NOBODYS_IDS[0], json!({})), "TEMPLATE_NOT_FOUND", "templateId"),
+        (from(NOBODYS_IDS[1], json!({})), "TEMPLATE_NOT_FOUND", "templateId"),
+        (from(&foreign, named.clone()), "TEMPLATE_NOT_FOUND", "templateId"),
+        (with("channel", "WHATSAPP"), "TEMPLATE_BODY_MISSING", "templateId"),
+        (from(&template, json!(null)), "VARIABLE_MISSING", "variables"),
+        (from(&template, json!({ "name": null })), "VARIABLE_MISSING", "variables"),
+        (from(&parts, json!({ "order": {}, "n": 1 })), "VARIABLE_MISSING", "variables"),
+        (from(&parts, json!({ "order": order, "n": {} })), "TEMPLATE_FAILED", "templateId"),
+        (from(&template, json!({ "name": "x".repeat(1_600) })), "TEMPLATE_FAILED", "templateId"),
         (
-            json!({ "to": to, "templateId": template, "variables": { "name": "\u{0}" } }),
-            "VARIABLES_INVALID",
-            "variables",
-        ),
-        (json!({ "to": to, "templateId": NOBODYS_IDS[0] }), "TEMPLATE_NOT_FOUND", "templateId"),
-        (json!({ "to": to, "templateId": NOBODYS_IDS[1] }), "TEMPLATE_NOT_FOUND", "templateId"),
-        (json!({ "to": to, "templateId": foreign }), "TEMPLATE_NOT_FOUND", "templateId"),
-        (
-            json!({ "to": to, "channel": "WHATSAPP", "templateId": template, "variables": named }),
-            "TEMPLATE_BODY_MISSING",
-            "templateId",
-        ),
-        (json!({ "to": to, "templateId": template }), "VARIABLE_MISSING", "variables"),
-        (
-            json!({ "to": to, "templateId": template, "variables": { "name": null } }),
-            "VARIABLE_MISSING",
-            "variables",
-        ),
-        (
-            json!({ "to": to, "templateId": parts, "variables": { "order": {}, "n": 1 } }),
-            "VARIABLE_MISSING",
-            "variables",
-        ),
-        (
-            json!({ "to": to, "templateId": parts, "variables": { "order": { "id": 1 }, "n": {} } }),
-            "TEMPLATE_FAILED",
-            "templateId",
-        ),
-        (
-            json!({ "to": to, "templateId": template, "variables": { "name": "x".repeat(1_600) } }),
-            "TEMPLATE_FAILED",
-            "templateId",
-        ),
-        (
-            json!({ "to": "a@example.com", "templateId": template, "variables": { "name": "a\nb" } }),
+            json!({ "to": "a@example.com", "templateId": template,
+                    "variables": { "name": "a\nb" } }),
             "TEMPLATE_FAILED",
             "templateId",
         ),
@@ -383,8 +362,8 @@ async fn a_template_that_gives_no_message_is_refused(
     t.close().await;
 }
 
-/// R13: a repeat answers with the first message, whatever became of its contact and its template; what is
-/// compared is the input.
+/// R13: a repeat answers with the first message, whatever became of its contact and its template;
+/// what is compared is the input.
 #[rstest]
 #[tokio::test]
 async fn a_repeat_outlives_contact_and_template(#[values(Sqlite, Postgres)] database: Database) {
@@ -466,7 +445,8 @@ async fn a_repeat_outlives_contact_and_template(#[values(Sqlite, Postgres)] data
     t.close().await;
 }
 
-/// Messages of one call are judged in order also where one has no letter: it holds no key, and finds its key held.
+/// Messages of one call are judged in order also where one has no letter: it holds no key, and
+/// finds its key held.
 #[rstest]
 #[tokio::test]
 async fn a_call_is_judged_in_order(#[values(Sqlite, Postgres)] database: Database) {
@@ -500,7 +480,8 @@ async fn a_call_is_judged_in_order(#[values(Sqlite, Postgres)] database: Databas
 async fn the_hash_of_a_plain_message_holds(#[values(Sqlite, Postgres)] database: Database) {
     let Some(t) = TestApp::start(database).await else { return };
     let team = t.team(1_000).await;
-    let input = json!({ "to": "A@Example.com", "text": "Hi", "subject": "S", "metadata": { "b": 1, "a": 2 } });
+    let input = json!({ "to": "A@Example.com", "text": "Hi", "subject": "S",
+                        "metadata": { "b": 1, "a": 2 } });
     send(&t, &team.key, input).await;
 
     let hashed = r#"["EMAIL","A@example.com","Hi","S","{\"a\":2,\"b\":1}"]"#;
@@ -513,8 +494,8 @@ async fn the_hash_of_a_plain_message_holds(#[values(Sqlite, Postgres)] database:
     t.close().await;
 }
 
-/// A call of a hundred needs one statement more for all its contacts and one for all its templates, and a plain
-/// one needs none.
+/// A call of a hundred needs one statement more for all its contacts and one for all its templates,
+/// and a plain one needs none.
 #[rstest]
 #[tokio::test]
 async fn a_call_reads_contacts_and_templates_once(#[values(Sqlite, Postgres)] database: Database) {
@@ -529,13 +510,15 @@ async fn a_call_reads_contacts_and_templates_once(#[values(Sqlite, Postgres)] da
         inputs[1].push(json!({ "contactId": contact, "text": "Hi" }));
         inputs[2]
             .push(json!({ "to": to, "templateId": template, "variables": { "name": number } }));
-        inputs[3].push(json!({ "contactId": contact, "templateId": template, "variables": { "name": number } }));
+        inputs[3].push(json!({ "contactId": contact, "templateId": template,
+                               "variables": { "name": number } }));
     }
 
     let mut counts = Vec::new();
     for input in &inputs {
         for length in [3, 100] {
-            // What is known of key and prices is read again every second: the least of several is without that.
+            // What is known of key and prices is read again every second: the least of several is
+            // without that.
             let mut least = usize::MAX;
             for _ in 0..4 {
                 let before = t.statements();
@@ -567,8 +550,8 @@ async fn a_call_reads_contacts_and_templates_once(#[values(Sqlite, Postgres)] da
     t.close().await;
 }
 
-/// A contact that is erased while a message to it waits for its turn is not sent to any more, by the short route as
-/// by the ordinary one.
+/// A contact that is erased while a message to it waits for its turn is not sent to any more, by
+/// the short route as by the ordinary one.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
@@ -609,6 +592,52 @@ async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
     Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
+/// A contact takes its messages along in a merge, and an erasure finds them also where the contact
+/// has another address by now; HTML goes too.
+#[rstest]
+#[tokio::test]
+async fn messages_go_with_their_contact(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let (merged, addresses) = t.contact(&team.key, &["ada@example.com"]).await;
+    let (kept, _) = t.contact(&team.key, &["ada@example.org"]).await;
+    let (other, _) = t.contact(&team.key, &["bob@example.com"]).await;
+    for contact in [&merged, &kept, &other] {
+        let input = json!({ "contactId": contact, "html": "<b>Ada</b>" });
+        assert_eq!(send(&t, &team.key, input).await["errors"], json!([]));
+    }
+    let change = "mutation($id: ID!) { updateContactAddress(id: $id, \
+                  input: { address: \"new@example.com\" }) { errors { code } } }";
+    run(&t, &team.key, change, json!({ "id": addresses[0] })).await;
+    let merge = "mutation($input: MergeContactsInput!) { mergeContacts(input: $input) \
+                 { errors { code } } }";
+    run(&t, &team.key, merge, json!({ "input": { "keepId": kept, "mergeId": merged } })).await;
+    let query = "{ messages { nodes { to html contact { id } } } }";
+    let shown = async || t.ask(&team.key, query).await.data()["messages"]["nodes"].clone();
+    let node = |to: &str, contact: &str| {
+        let contact = json!({ "id": contact });
+        json!({ "to": to, "html": "<b>Ada</b>", "contact": contact })
+    };
+    let others = node("bob@example.com", &other);
+    let expected = json!([others, node("ada@example.org", &kept), node("ada@example.com", &kept)]);
+    assert_eq!(shown().await, expected);
+
+    // What waits for its hand-over stands against the erasure, whatever its address.
+    let others_are_delivered = "UPDATE message SET status = 'DELIVERED', due_at = NULL \
+                                WHERE recipient <> 'ada@example.com'";
+    t.execute(others_are_delivered).await;
+    let delete = "mutation($id: ID!) { deleteContact(id: $id) { messagesErased errors { code } } }";
+    let in_use = t.ask_with(&team.key, delete, json!({ "id": kept })).await;
+    assert_eq!(in_use.refusals(), ["CONTACT_IN_USE"]);
+    assert_eq!(shown().await, expected);
+    t.deliver().await;
+    let erased = t.ask_with(&team.key, delete, json!({ "id": kept })).await;
+    assert_eq!(erased.data()["deleteContact"], json!({ "messagesErased": 2, "errors": [] }));
+    let blank = json!({ "to": null, "html": null, "contact": null });
+    assert_eq!(shown().await, json!([others, blank, blank]));
+    t.close().await;
+}
+
 /// What templates make of one small call is bounded: 2 MiB, from both sides.
 #[rstest]
 #[tokio::test]
@@ -617,7 +646,10 @@ async fn a_call_makes_two_mebibytes_at_most(#[values(Sqlite, Postgres)] database
     let team = t.team(1_000).await;
     let bodies = json!([{ "channel": "EMAIL", "html": "{{ 'x' * size }}" }]);
     let template = t.template(&team.key, bodies, json!([{ "name": "size" }])).await;
-    let one = |size: usize| json!({ "to": "a@example.com", "templateId": template, "variables": { "size": size } });
+    let one = |size: usize| {
+        let variables = json!({ "size": size });
+        json!({ "to": "a@example.com", "templateId": template, "variables": variables })
+    };
     let mut input = vec![one(100 * 1024); 20];
     input.push(one(48 * 1024));
 
@@ -635,7 +667,8 @@ async fn a_call_makes_two_mebibytes_at_most(#[values(Sqlite, Postgres)] database
     t.close().await;
 }
 
-/// The HTML of messages counts to what one answer may hold: read and shown, 82 of these are more than 32 MiB.
+/// The HTML of messages counts to what one answer may hold: read and shown, 82 of these are more
+/// than 32 MiB.
 #[rstest]
 #[tokio::test]
 async fn html_counts_to_the_text_of_an_answer(#[values(Sqlite, Postgres)] database: Database) {

@@ -1,5 +1,5 @@
-//! Templates: made, changed, deleted, listed and previewed; what is refused of them, from both sides of each
-//! limit; and that a hostile one costs little.
+//! Templates: made, changed, deleted, listed and previewed; what is refused of them, from both
+//! sides of each limit; and that a hostile one costs little.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,8 @@ async fn delete(t: &TestApp, key: &str, id: &str) -> Answer {
 
 async fn preview(t: &TestApp, key: &str, id: &str, variables: Value) -> Value {
     let query = "query($id: ID!, $variables: JSONObject) \
-                 { templatePreview(id: $id, variables: $variables) { channel subject text html segments \
+                 { templatePreview(id: $id, variables: $variables) { channel subject text html \
+                 segments \
                  encoding errors { code field } } }";
     let answer = t.ask_with(key, query, json!({ "id": id, "variables": variables })).await;
     answer.data()["templatePreview"].clone()
@@ -92,7 +93,8 @@ async fn a_template_is_made_changed_and_deleted(#[values(Sqlite, Postgres)] data
             assert_eq!(changed[field], value, "{change}");
             assert_eq!(changed["createdAt"], template["createdAt"]);
             assert_ne!(changed["updatedAt"], template["updatedAt"]);
-            let query = "query($id: ID!) { template(id: $id) { id name bodies { channel subject text html } \
+            let query = "query($id: ID!) { template(id: $id) { id name \
+                         bodies { channel subject text html } \
                          variables { name default } createdAt updatedAt } }";
             let read = t.ask_with(key, query, json!({ "id": id })).await;
             assert_eq!(&read.data()["template"], changed);
@@ -108,7 +110,8 @@ async fn a_template_is_made_changed_and_deleted(#[values(Sqlite, Postgres)] data
     t.close().await;
 }
 
-/// What is wrong is said by name and changes nothing, when a template is made as when it is changed.
+/// What is wrong is said by name and changes nothing, when a template is made as when it is
+/// changed.
 #[rstest]
 #[tokio::test]
 async fn a_bad_template_is_refused_by_name(#[values(Sqlite, Postgres)] database: Database) {
@@ -122,7 +125,10 @@ async fn a_bad_template_is_refused_by_name(#[values(Sqlite, Postgres)] database:
         (0..count).map(|number| json!({ "name": format!("v{number}") })).collect()
     };
     let variable = |name: &str| json!({ "bodies": sms("Hi"), "variables": [{ "name": name }] });
-    let default = |chars: usize| json!({ "bodies": sms("Hi"), "variables": [{ "name": "a", "default": "é".repeat(chars) }] });
+    let default = |chars: usize| {
+        let default = "é".repeat(chars);
+        json!({ "bodies": sms("Hi"), "variables": [{ "name": "a", "default": default }] })
+    };
     let nul = json!({ "bodies": sms("Hi"), "variables": [{ "name": "a", "default": "\u{0}" }] });
     let with = |body: Value| json!({ "bodies": [body] });
     let mail = |text: &str, html: &str| with(body("EMAIL", json!(null), json!(text), json!(html)));
@@ -190,9 +196,10 @@ async fn a_bad_template_is_refused_by_name(#[values(Sqlite, Postgres)] database:
 async fn what_just_fits_is_stored(#[values(Sqlite, Postgres)] database: Database) {
     let Some(t) = TestApp::start(database).await else { return };
     let team = t.team(0).await;
-    let half = "x".repeat(100 * 1024);
+    let half = format!("{}\n", "x".repeat(1_023)).repeat(100);
     let names: Value = (0..50).map(|number| json!({ "name": format!("v{number}") })).collect();
     let elifs = "{% elif 0 %}".repeat(100);
+    let line = "é".repeat(65_000);
     for (bodies, variables) in [
         (json!([body("EMAIL", json!(null), json!(half), json!(half))]), json!(null)),
         (sms("{{ v49 }}"), names),
@@ -200,6 +207,7 @@ async fn what_just_fits_is_stored(#[values(Sqlite, Postgres)] database: Database
         (sms(&"{{1}}".repeat(1_000)), json!(null)),
         (sms(&format!("{{{{-1{}}}}}", "+1".repeat(49))), json!(null)),
         (sms(&format!("{{% if 0 %}}{elifs}{{% endif %}}")), json!(null)),
+        (sms(&format!("{line}\nx")), json!(null)),
     ] {
         let input = json!({ "name": "n".repeat(200), "bodies": bodies, "variables": variables });
         let made = create(&t, &team.key, input).await;
@@ -209,6 +217,7 @@ async fn what_just_fits_is_stored(#[values(Sqlite, Postgres)] database: Database
         ("{{1}}".repeat(1_001), "1000 tags"),
         (format!("{{{{1{}}}}}", "+1".repeat(50)), "100 words"),
         (format!("{{% if 0 %}}{elifs}{{% elif 0 %}}{{% endif %}}"), "100 elif"),
+        (format!("x\n{line}x"), "65000 characters"),
     ] {
         let refused = create(&t, &team.key, json!({ "name": "n", "bodies": sms(&source) })).await;
         assert_eq!(refused.refusals(), ["SYNTAX_INVALID"], "{what}");
@@ -273,7 +282,8 @@ async fn templates_are_listed(#[values(Sqlite, Postgres)] database: Database) {
     t.close().await;
 }
 
-/// A preview shows each channel as a send would make it, with what an SMS would take, and stores nothing.
+/// A preview shows each channel as a send would make it, with what an SMS would take, and stores
+/// nothing.
 #[rstest]
 #[tokio::test]
 async fn a_preview_shows_what_a_send_would_say(#[values(Sqlite, Postgres)] database: Database) {
@@ -333,14 +343,14 @@ async fn a_preview_shows_what_a_send_would_say(#[values(Sqlite, Postgres)] datab
     t.close().await;
 }
 
-/// A program that never ends, grows without end or goes down without end is refused when it is made, or fails
-/// when it is rendered; either way at once.
+/// A program that never ends, grows without end or goes down without end is refused when it is
+/// made, or fails when it is rendered; either way at once.
 #[rstest]
 #[tokio::test]
 async fn a_hostile_template_costs_little(#[values(Sqlite, Postgres)] database: Database) {
     let Some(t) = TestApp::start(database).await else { return };
     let team = t.team(1_000).await;
-    let many = |part: &str| part.repeat(100_000 / part.len());
+    let many = |part: &str| part.repeat(64_000 / part.len());
     let nested = |open: &str, close: &str| format!("{}{}", open.repeat(1_000), close.repeat(1_000));
     let chain = |part: &str| format!("{{{{ big{} }}}}", many(part));
     let variables = json!([{ "name": "big", "default": "x".repeat(1_000) }, { "name": "items" }]);
@@ -369,6 +379,9 @@ async fn a_hostile_template_costs_little(#[values(Sqlite, Postgres)] database: D
         (many("{"), false),
         (many("{{"), false),
         (many("{#"), false),
+        ("{".repeat(100_000), false),
+        (format!("{}{{{{ $", " ".repeat(65_535)), false),
+        (format!("{}{{{{ $", "\n".repeat(100_000)), false),
         (many("{{1}}"), false),
         // At the limits of both: what is stored is rendered.
         (format!("{{{{ {}1 }}}}", "-".repeat(99)), true),

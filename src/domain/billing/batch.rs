@@ -183,8 +183,8 @@ pub fn judge<'a>(
 }
 
 impl Judged {
-    /// What judges the next message besides its recipient: the locked rows, and what the batch has charged so
-    /// far.
+    /// What judges the next message besides its recipient: the locked rows, and what the batch has
+    /// charged so far.
     fn standing(&self, environment: Environment, key: &KeyRow, now: DateTime<Utc>) -> Standing {
         let so_far = |changes: &BTreeMap<Uuid, Change>, id: Uuid, locked: i64| {
             changes.get(&id).map_or_else(|| stored(locked), |change| change.after)

@@ -275,8 +275,8 @@ impl Drop for Writer {
 }
 
 impl Sending {
-    /// What the message says and costs, if the shortest route can judge it: LIVE, not free, without a schedule,
-    /// and to an address.
+    /// What the message says and costs, if the shortest route can judge it: LIVE, not free, without
+    /// a schedule, and to an address.
     fn short_route(&self) -> Option<(&Letter, Micros)> {
         let letter = self.message.letter.as_ref().ok()?;
         let is_live = self.caller.environment == Environment::Live;
