@@ -1,8 +1,8 @@
 //! From a template's source to what a message says, by minijinja: without a loader, and within
 //! bounds, for templates are strangers' programs. What one render may cost is bounded by fuel, by a
 //! recursion limit and by the size of what comes out. What compiling may cost is bounded before it
-//! begins, on the tokens: the library's compiler goes down a level for each term of a chain (`a + b
-//! + c`, `elif`), and a few thousand of them would end the process.
+//! begins, on the tokens: the library's compiler goes down a level for each term of a chain, such as
+//! a sum or `elif`, and a few thousand of them would end the process.
 
 use std::{collections::BTreeSet, io, sync::LazyLock};
 

@@ -9,7 +9,7 @@ use super::{
     scalars::JsonObject,
     sub_account::parse_id,
 };
-use crate::domain::{template_preview as domain, template_render};
+use crate::domain::{message_content::Content, template_preview as domain, template_render};
 
 /// Why a template says nothing with these variables.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl From<domain::Preview> for TemplatePreview {
         let domain::Preview { channel, content, segments, encoding } = preview;
         let (content, errors) = match content {
             Ok(content) => (content, vec![]),
-            Err(refusal) => (Default::default(), vec![UserError::new(refusal)]),
+            Err(refusal) => (Content::default(), vec![UserError::new(refusal)]),
         };
         Self {
             channel: channel.into(),

@@ -47,7 +47,9 @@ fn sms(text: &str) -> Value {
 }
 
 fn body(channel: &str, subject: Value, text: Value, html: Value) -> Value {
-    json!({ "channel": channel, "subject": subject, "text": text, "html": html })
+    let mut body = json!({ "channel": channel });
+    (body["subject"], body["text"], body["html"]) = (subject, text, html);
+    body
 }
 
 /// A template is made, read, changed in part and deleted, by a main account and by a sub-account.
