@@ -212,8 +212,7 @@ pub async fn serve_until_stopped(
         app.writers.close().await;
         stop_worker.cancel();
         working.await.context("the worker broke off")?;
-        app.db.read.clone().close().await?;
-        app.db.write.clone().close().await?;
+        app.db.close().await?;
         anyhow::Ok(())
     };
     tokio::select! {

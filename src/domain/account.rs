@@ -86,7 +86,7 @@ pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool
 /// The money as the caller's key sees it.
 pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, Fault> {
     // One moment: a charge moves both together (R7).
-    let txn = app.db.begin_snapshot().await?;
+    let txn = app.db.read.snapshot().await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
         .one(&txn)
@@ -96,7 +96,7 @@ pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, F
         .one(&txn)
         .await?
         .ok_or(Fault::Broken("a key's team exists"))?;
-    txn.commit().await?;
+    txn.end().await?;
     let is_visible = !account.is_sub_account || account.team_balance_visible;
     Ok(BalanceView {
         balance: is_visible.then(|| stored(team.balance_micros)),

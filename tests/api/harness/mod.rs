@@ -122,6 +122,7 @@ pub struct TestApp {
     pub url: String,
     router: Router,
     key_uses: mpsc::Receiver<Uuid>,
+    /// Those of the pool that writes.
     statements: Arc<AtomicUsize>,
     /// Deleted with the test.
     folder: Arc<tempfile::TempDir>,
@@ -231,12 +232,10 @@ impl TestApp {
         }
         db.batch_deadline = setup.batch_deadline.unwrap_or(db.batch_deadline);
         let statements = Arc::new(AtomicUsize::new(0));
-        for connection in [&mut db.read, &mut db.write] {
-            let statements = Arc::clone(&statements);
-            connection.set_metric_callback(move |_| {
-                statements.fetch_add(1, Ordering::Relaxed);
-            });
-        }
+        let counted = Arc::clone(&statements);
+        db.write.set_metric_callback(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
         let carriers = if setup.has_carriers {
             Carriers::all(&(Arc::clone(&carrier) as Arc<dyn Carrier>))
         } else {
@@ -272,8 +271,7 @@ impl TestApp {
         self.deliver().await;
         worker::note_key_uses(&self.app, &mut self.key_uses).await;
         self.assert_books_are_clean().await;
-        let _ = self.app.db.read.clone().close().await;
-        let _ = self.app.db.write.clone().close().await;
+        let _ = self.app.db.close().await;
     }
 
     pub async fn assert_books_are_clean(&self) {

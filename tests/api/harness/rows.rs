@@ -31,7 +31,7 @@ impl TestApp {
 
     /// SQL statements run so far.
     pub fn statements(&self) -> usize {
-        self.statements.load(Ordering::Relaxed)
+        self.app.db.read.statements() + self.statements.load(Ordering::Relaxed)
     }
 
     /// Every row of every table as text: what must not change when something is refused. When keys were
