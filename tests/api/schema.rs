@@ -67,6 +67,8 @@ fn each_rule_bites() {
             "edge: [ThingEdge!]!",
             "ThingConnection: has no edges: [ThingEdge!]!",
         ),
+        ("nodes: [Thing!]!", "nodes: [Thing!]", "ThingConnection: has no nodes: [Thing!]!"),
+        ("pageInfo: PageInfo!", "pageInfo: String!", "ThingConnection: has no pageInfo: PageInfo!"),
         ("totalCount: Int!", "totalCount: Int", "ThingConnection: has no totalCount: Int!"),
         ("cursor: String!", "cursor: ID!", "ThingEdge: has no cursor: String!"),
         ("node: Thing!", "node: Thing", "ThingEdge: has no node: Thing!"),
@@ -103,6 +105,19 @@ fn each_rule_bites() {
             "code: String!",
             "MakeThingError: has no code: MakeThingErrorCode!",
         ),
+        ("field: [String!]!", "field: String!", "MakeThingError: has no field: [String!]!"),
+        (
+            "\"A colour.\" enum Colour { \"Red.\" RED }",
+            "\"A colour.\" union Colour = Thing | PageInfo",
+            "Colour: the schema has no interfaces and no unions",
+        ),
+        (
+            "\"A colour.\" enum Colour { \"Red.\" RED }",
+            "\"A colour.\" interface Colour { \"Its id.\" id: ID! }",
+            "Colour: the schema has no interfaces and no unions",
+        ),
+        ("\"A thing.\"", "\"A `Thing`.\"", "Thing: its description speaks of Rust"),
+        ("\"Red.\"", "\"Colour::Red.\"", "Colour.RED: its description speaks of Rust"),
         ("message: String!", "text: String!", "MakeThingError: has no message: String!"),
         (
             "id: ID!",
