@@ -1,6 +1,6 @@
 //! The server's surface: routes, request ids, the span of each request, and an orderly end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -10,7 +10,11 @@ use axum::{
     routing::{any, get},
 };
 use ipnet::IpNet;
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 use tower_http::{
@@ -29,6 +33,7 @@ use crate::{
 
 mod admission;
 mod answer;
+mod connections;
 mod graphiql;
 mod graphql;
 mod health;
@@ -190,30 +195,28 @@ pub async fn serve(
     app: Arc<App>,
     settings: Settings,
     stop: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let executions = TaskTracker::new();
     let origins = settings.cors_origins.clone();
     let shared = Shared::new(app, settings, stop.clone(), executions.clone()).await;
-    let service =
-        routes(shared.clone(), &origins).into_make_service_with_connect_info::<SocketAddr>();
-    let closing = stop.clone();
-    let served = axum::serve(listener, service).with_graceful_shutdown(async move {
-        closing.cancelled().await;
-        sleep(NOTICE).await;
-    });
+    let router = routes(shared.clone(), &origins);
+    let closing = CancellationToken::new();
     let all_done = async {
-        let served = served.into_future().await;
+        connections::serve(listener, router, Arc::clone(&shared.peers), closing.clone()).await;
         executions.close();
         // Those of clients that have hung up.
         executions.wait().await;
-        served
+    };
+    let end = async {
+        stop.cancelled().await;
+        let end = Instant::now() + DRAIN_DEADLINE;
+        sleep(NOTICE).await;
+        closing.cancel();
+        sleep_until(end).await;
     };
     tokio::select! {
-        served = all_done => served,
-        () = async { stop.cancelled().await; sleep(DRAIN_DEADLINE).await } => {
-            tracing::warn!("Some requests did not finish before the server stopped");
-            Ok(())
-        }
+        () = all_done => {}
+        () = end => tracing::warn!("Some requests did not finish before the server stopped"),
         () = attend(&shared) => unreachable!("what is attended to is so for ever"),
     }
 }
