@@ -47,10 +47,11 @@ mod socket;
 mod socket_message;
 mod sockets;
 
-pub use admission::PLACES_OF_TEAM_MAX;
+pub use admission::{HELD_MAX, PLACES_OF_TEAM_MAX};
 pub use graphql::REQUEST_DEADLINE;
 pub use peers::FAILURES_MAX;
 pub use request::BODY_BYTES_MAX;
+pub use sockets::STRANGERS_OF_PEER_MAX;
 
 use admission::Places;
 use log::REQUEST_ID;
@@ -152,11 +153,11 @@ fn routes(shared: Shared, origins: &[HeaderValue]) -> Router {
     // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
     // they happen, with their reason.
     let around = ServiceBuilder::new()
-        .option_layer(cors(origins))
-        .layer(from_fn_with_state(shared.clone(), admission::admit))
         .layer(map_request(log::without_odd_request_id))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .option_layer(cors(origins))
+        .layer(from_fn_with_state(shared.clone(), admission::admit))
         .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span))
         .layer(
             CompressionLayer::new()
