@@ -9,12 +9,14 @@ use super::{
 };
 use crate::domain::quiet_hours as domain;
 
-/// The part of the day in which an account's messages are not handed over: they wait, SCHEDULED, until its end.
+/// The part of the day in which an account's messages are not handed over: they wait, SCHEDULED,
+/// until its end.
 #[derive(SimpleObject)]
 pub struct QuietHours {
     /// When they begin: HH:MM by the clock of the time zone.
     from: String,
-    /// When they end, on the next day if that is not later than from: HH:MM by the clock of the time zone.
+    /// When they end, on the next day if that is not later than from: HH:MM by the clock of the
+    /// time zone.
     to: String,
     /// A name of the IANA time zone database, such as Europe/Berlin.
     time_zone: &'static str,
@@ -31,8 +33,8 @@ impl From<domain::QuietHours> for QuietHours {
 pub struct SetQuietHoursInput {
     /// When they begin: HH:MM, from 00:00 to 23:59, by the clock of the time zone.
     from: String,
-    /// When they end: HH:MM, from 00:00 to 23:59, and not the same as from. They go past midnight where it is not
-    /// later than from.
+    /// When they end: HH:MM, from 00:00 to 23:59, and not the same as from. They go past midnight
+    /// where it is not later than from.
     to: String,
     /// A name of the IANA time zone database, such as Europe/Berlin.
     time_zone: String,
@@ -62,9 +64,10 @@ pub struct QuietHoursMutation;
 
 #[Object]
 impl QuietHoursMutation {
-    /// Sets the quiet hours of the account that the key in use belongs to, or takes them away. They move the
-    /// moment at which a message is handed over to their end, whatever its sendAt; one whose validUntil comes
-    /// first is EXPIRED and refunded. They hold for LIVE and TEST messages. Needs a LIVE key.
+    /// Sets the quiet hours of the account that the key in use belongs to, or takes them away. They
+    /// move the moment at which a message is handed over to their end, whatever its sendAt; one
+    /// whose validUntil comes first is EXPIRED and refunded. They hold for LIVE and TEST messages.
+    /// Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn set_quiet_hours(
         &self,
