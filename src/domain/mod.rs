@@ -12,6 +12,8 @@ pub mod account;
 pub mod api_key;
 pub mod api_key_list;
 pub mod audit;
+pub mod audit_log;
+pub mod audit_log_list;
 pub mod authentication;
 pub mod billing;
 pub mod caller;

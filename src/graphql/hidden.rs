@@ -5,7 +5,8 @@
 use async_graphql::{
     Positioned, ServerError, Value as ConstValue, Variables,
     parser::types::{
-        BaseType, ExecutableDocument, Field, OperationType, Selection, SelectionSet, Type,
+        BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+        SelectionSet, Type,
     },
 };
 use async_graphql_value::Value;
@@ -42,6 +43,43 @@ pub fn check_hidden(
         hidden.check_selection_set(on, &fragment.node.selection_set)?;
     }
     Ok(())
+}
+
+/// The fields at the root of a mutation that `shape` lacks of the `full` one, each as often as it is called.
+pub fn hidden_mutations<'d>(
+    document: &'d ExecutableDocument,
+    operation: &'d Positioned<OperationDefinition>,
+    full: &Shape,
+    shape: &Shape,
+) -> Vec<&'d str> {
+    let root = root_of(OperationType::Mutation);
+    let mut names = Vec::new();
+    if operation.node.ty == OperationType::Mutation {
+        collect_names(document, &operation.node.selection_set, &mut names);
+    }
+    names.retain(|name| full.field(root, name).is_some() && shape.field(root, name).is_none());
+    names
+}
+
+/// The document's size was checked, so no fragment spreads itself.
+fn collect_names<'d>(
+    document: &'d ExecutableDocument,
+    set: &'d Positioned<SelectionSet>,
+    names: &mut Vec<&'d str>,
+) {
+    for selection in &set.node.items {
+        match &selection.node {
+            Selection::Field(field) => names.push(field.node.name.node.as_str()),
+            Selection::InlineFragment(inline) => {
+                collect_names(document, &inline.node.selection_set, names);
+            }
+            Selection::FragmentSpread(spread) => {
+                if let Some(found) = document.fragments.get(&spread.node.fragment_name.node) {
+                    collect_names(document, &found.node.selection_set, names);
+                }
+            }
+        }
+    }
 }
 
 struct Hidden<'s> {

@@ -7,18 +7,20 @@ use async_graphql::{
     dataloader::DataLoader,
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
-use entity::api_key::Role;
+use entity::{api_key::Role, audit_entry::AuditAction};
 use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::sync::Notify;
 
 use crate::{
     App,
-    domain::{billing::Patience, caller::Caller, room::Room},
+    domain::{audit_log::action_of, billing::Patience, caller::Caller, room::Room},
 };
 
 mod access;
 mod account;
 mod api_key;
+mod audit_log;
+mod audit_log_list;
 mod contact;
 mod contact_address;
 mod contact_erasure;
@@ -51,6 +53,7 @@ pub use cost::COMPLEXITY_MAX;
 pub use documents::Asked;
 
 use access::Viewpoint;
+use audit_log::{Audited, RequestId};
 use documents::{Documents, Found};
 use errors::{Code, error, one_line, set_code};
 use loaders::Rows;
@@ -68,6 +71,7 @@ pub struct Query(
     opt_out::OptOutQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
+    audit_log_list::AuditLogQuery,
     team::TeamQuery,
 );
 
@@ -88,7 +92,7 @@ pub struct Mutation(
     team::TeamMutation,
 );
 
-type TollgateSchema = Schema<Query, Mutation, Updates>;
+type TollgateSchema = Schema<Query, Audited<Mutation>, Updates>;
 
 /// The schema, and what each role sees of it.
 #[derive(Clone)]
@@ -124,6 +128,15 @@ pub struct Prepared {
     variables: Variables,
     kind: OperationType,
     complexity: u64,
+    /// Why it is not executed: it calls mutations that the caller may not. It gets this far because that is
+    /// entered in the audit log.
+    forbidden: Option<Forbidden>,
+}
+
+/// A mutation that is refused before it is executed.
+struct Forbidden {
+    error: ServerError,
+    actions: Vec<AuditAction>,
 }
 
 impl Prepared {
@@ -162,8 +175,8 @@ pub fn sdl() -> String {
     schema().finish().sdl_with_options(options)
 }
 
-fn schema() -> async_graphql::SchemaBuilder<Query, Mutation, Updates> {
-    Schema::build(Query::default(), Mutation::default(), Updates).disable_suggestions()
+fn schema() -> async_graphql::SchemaBuilder<Query, Audited<Mutation>, Updates> {
+    Schema::build(Query::default(), Audited(Mutation::default()), Updates).disable_suggestions()
 }
 
 impl Api {
@@ -194,11 +207,24 @@ impl Api {
         complete_variables(operation, &mut variables);
         let complexity = cost::check_cost(document, &variables, full)?;
         cost::check_mutation_keys(document)?;
-        hidden::check_hidden(document, &variables, full, self.shapes.of(caller.role()))?;
-        cost::check_subscription_root(operation)?;
-        check_variables(operation, &variables)?;
         let kind = operation.node.ty;
-        Ok(Prepared { caller, found, operation_name, variables, kind, complexity })
+        let shape = self.shapes.of(caller.role());
+        let forbidden = match hidden::check_hidden(document, &variables, full, shape) {
+            Ok(()) => None,
+            Err(error) => {
+                let hidden = hidden::hidden_mutations(document, operation, full, shape);
+                let actions: Vec<_> = hidden.into_iter().filter_map(action_of).collect();
+                if actions.is_empty() {
+                    return Err(error);
+                }
+                Some(Forbidden { error, actions })
+            }
+        };
+        if forbidden.is_none() {
+            cost::check_subscription_root(operation)?;
+            check_variables(operation, &variables)?;
+        }
+        Ok(Prepared { caller, found, operation_name, variables, kind, complexity, forbidden })
     }
 
     /// Executes a query or a mutation of a caller who waits as long as its `patience`. `request_id` is what
@@ -209,9 +235,15 @@ impl Api {
         patience: Patience,
         request_id: &str,
     ) -> Answer {
+        let request_id = request_id.to_owned();
+        if let Some(Forbidden { error, actions }) = prepared.forbidden {
+            audit_log::enter_forbidden(&self.app, &prepared.caller, request_id, actions).await;
+            return Answer::refused(error);
+        }
         let request = self.request(&prepared, Room::of_request()).data(patience);
+        let request = request.data(RequestId(request_id.clone()));
         let response = self.schema.execute(request).await;
-        self.answer(&prepared, response, request_id).await
+        self.answer(&prepared, response, &request_id).await
     }
 
     /// Begins a subscription: its answers, one for each event, or why there are none. It listens when this
