@@ -88,8 +88,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
                 None => keys::create_for_operator(&app, &operator, new).await,
                 Some(team_id) => keys::create_for_main(&app, &operator, team_id, new).await,
             };
-            let (key, plain_key) =
-                done(&app, AuditAction::CreateApiKey, team_id, made).await?;
+            let (key, plain_key) = done(&app, AuditAction::CreateApiKey, team_id, made).await?;
             if output.json {
                 let made = serde_json::json!({ "id": key.id, "plainKey": plain_key.reveal() });
                 println!("{made}");

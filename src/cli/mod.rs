@@ -16,7 +16,7 @@ use crate::{
     db::{self, Db},
     domain::{
         Failure, audit,
-        audit_log::{self, Named},
+        audit_call::{self, Named},
         caller::OperatorCaller,
     },
     graphql,
@@ -264,7 +264,7 @@ async fn done<T, C: Debug>(
     done: Result<T, Failure<C>>,
 ) -> anyhow::Result<T> {
     if let Err(Failure::Refused(refusal)) = &done {
-        enter_refusal(app, action, audit_log::code_name(&refusal.code), team_id).await?;
+        enter_refusal(app, action, audit_call::code_name(&refusal.code), team_id).await?;
     }
     done.map_err(explain)
 }
@@ -278,7 +278,7 @@ async fn enter_refusal(
 ) -> anyhow::Result<()> {
     let named = Named { id, account: None };
     let by = &OperatorCaller::on_the_command_line();
-    Ok(audit_log::enter_refusal(app, by, action, code, named).await?)
+    Ok(audit_call::enter_refusal(app, by, action, code, named).await?)
 }
 
 /// A switch in the environment: unset and empty mean off.

@@ -8,15 +8,16 @@ use entity::{
     audit_entry::AuditAction,
 };
 use sea_orm::{
-    ActiveEnum, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    IntoActiveModel, PaginatorTrait, QueryFilter,
+    ActiveEnum, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction,
+    EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
 };
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
-    audit_log::{AuditedTransaction, Entry, Settings, moment},
+    audit_log::{Entry, Settings, moment},
+    audited_transaction::AuditedTransaction,
     authentication::{begin_as_main, begin_as_operator, is_usable},
     billing,
     caller::{LiveMainCaller, OperatorCaller},

@@ -2,90 +2,40 @@
 //! made it and what came of it. Messages are not in it, for they tell of themselves.
 //!
 //! What is done is entered in the transaction that does it: changes begin with one of the functions of
-//! [`authentication`](super::authentication), which give an [`AuditedTransaction`], and that cannot be
-//! committed without an [`Entry`]. What is refused is entered once that is known, in a write of its own, by
-//! whoever runs the call: the root of all mutations, or a command.
+//! [`authentication`](super::authentication), which give an
+//! [`AuditedTransaction`](super::audited_transaction::AuditedTransaction), and that cannot be committed without
+//! an [`Entry`]. What is refused is entered once that is known, in a write of its own
+//! ([`audit_call`]), by whoever runs the call: the root of all mutations, or a command.
 //!
 //! An entry holds ids, numbers and settings, never a key, a hash, a text of a message, an address, or anything
 //! else of a contact; of metadata it says only that it changed. An entry about what a sub-account did with
 //! what it owns is private (R3): operators see it, its main account does not.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, HashMap},
-    fmt::Debug,
-    ops::Deref,
     sync::LazyLock,
 };
 
-use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use entity::{
     account, api_key,
     api_key::Role,
     audit_entry::{self, AuditAction, AuditActor, AuditOutcome},
-    team,
 };
-use sea_orm::{
-    ActiveEnum, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait,
-    ExecResult, IntoActiveModel, Iterable, QueryFilter, QueryResult, Statement,
-};
+use sea_orm::{ActiveEnum, ConnectionTrait, EntityTrait, IntoActiveModel, Iterable};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
     Fault,
     account::stored,
+    audit_call,
     caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
-    sub_account::AccountRef,
 };
 use crate::App;
 
 /// What stands in an entry instead of metadata.
 const NOT_SHOWN: &str = "(not shown)";
-
-tokio::task_local! {
-    static CALL: Call;
-}
-
-/// The call that is under way.
-struct Call {
-    request_id: String,
-    /// The code by which it was refused.
-    refusal: RefCell<Option<String>>,
-}
-
-/// Runs a call, all of whose entries have this request's id.
-pub async fn under<T>(request_id: String, call: impl Future<Output = T>) -> T {
-    CALL.scope(Call { request_id, refusal: RefCell::default() }, call).await
-}
-
-/// Notes that the call that is under way was refused with this code.
-pub fn note_refusal(code: &impl Debug) {
-    let _ = CALL.try_with(|call| call.refusal.replace(Some(code_name(code))));
-}
-
-/// The code by which the call that is under way was refused, if it was.
-pub fn noted_refusal() -> Option<String> {
-    CALL.try_with(|call| call.refusal.take()).ok().flatten()
-}
-
-/// A refusal's code as the API calls it.
-pub fn code_name(code: &impl Debug) -> String {
-    in_capitals(&format!("{code:?}"))
-}
-
-/// `ExternalIdTaken` is EXTERNAL_ID_TAKEN.
-fn in_capitals(name: &str) -> String {
-    let mut text = String::with_capacity(name.len() + 8);
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() && !text.is_empty() {
-            text.push('_');
-        }
-        text.push(letter.to_ascii_uppercase());
-    }
-    text
-}
 
 /// What a mutation of this name is entered as; `None` if it is not.
 pub fn action_of(mutation: &str) -> Option<AuditAction> {
@@ -137,9 +87,9 @@ fn is_own_work(action: AuditAction) -> bool {
 /// Who acts.
 #[derive(Clone, Copy, Debug)]
 pub struct Actor {
-    kind: AuditActor,
+    pub(super) kind: AuditActor,
+    pub(super) team_id: Option<Uuid>,
     key_id: Option<Uuid>,
-    team_id: Option<Uuid>,
     account_id: Option<Uuid>,
 }
 
@@ -240,10 +190,15 @@ impl Entry {
         }
     }
 
+    /// This is what it was done to, or was to be.
+    pub(super) fn about(mut self, target_id: Uuid) -> Self {
+        self.target_id = Some(target_id);
+        self
+    }
+
     /// It concerns this account.
     pub fn to(mut self, account: &account::Model) -> Self {
-        self.account =
-            Some(Concerned { id: account.id, is_sub_account: account.is_sub_account });
+        self.account = Some(Concerned { id: account.id, is_sub_account: account.is_sub_account });
         self.to_team(account.team_id)
     }
 
@@ -258,6 +213,12 @@ impl Entry {
     /// It concerns this team.
     pub fn to_team(mut self, team_id: Uuid) -> Self {
         self.team_id = Some(team_id);
+        self
+    }
+
+    /// It was refused with this code.
+    pub(super) fn refused(mut self, code: String) -> Self {
+        (self.outcome, self.code) = (AuditOutcome::Refused, Some(code));
         self
     }
 
@@ -308,126 +269,22 @@ impl Entry {
             target_id: self.target_id,
             before: text(self.before),
             after: text(self.after),
-            request_id: CALL.try_with(|call| call.request_id.clone()).ok(),
+            request_id: audit_call::request_id(),
             created_at: app.clock.now(),
         }
     }
 
-    async fn write<C: ConnectionTrait>(self, app: &App, by: Actor, db: &C) -> Result<(), Fault> {
+    /// Writes it, of this actor's call.
+    pub(super) async fn write<C: ConnectionTrait>(
+        self,
+        app: &App,
+        by: Actor,
+        db: &C,
+    ) -> Result<(), Fault> {
         let row = self.row(app, by).into_active_model();
         audit_entry::Entity::insert(row).exec_without_returning(db).await?;
         Ok(())
     }
-}
-
-/// A transaction of a change, which is committed with its entry or not at all.
-pub struct AuditedTransaction {
-    txn: DatabaseTransaction,
-    by: Actor,
-}
-
-impl AuditedTransaction {
-    pub(super) fn new(txn: DatabaseTransaction, by: impl Into<Actor>) -> Self {
-        Self { txn, by: by.into() }
-    }
-
-    /// Enters what was done, and commits both.
-    pub async fn commit(self, app: &App, entry: Entry) -> Result<(), Fault> {
-        entry.write(app, self.by, &self.txn).await?;
-        Ok(self.txn.commit().await?)
-    }
-}
-
-impl Deref for AuditedTransaction {
-    type Target = DatabaseTransaction;
-
-    fn deref(&self) -> &DatabaseTransaction {
-        &self.txn
-    }
-}
-
-/// So that statements run in it as in any transaction.
-#[async_trait]
-impl ConnectionTrait for AuditedTransaction {
-    fn get_database_backend(&self) -> DbBackend {
-        self.txn.get_database_backend()
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.txn.execute_raw(statement).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.txn.execute_unprepared(sql).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.txn.query_one_raw(statement).await
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.txn.query_all_raw(statement).await
-    }
-}
-
-/// What the arguments of a refused call named.
-#[derive(Debug, Default)]
-pub struct Named {
-    pub id: Option<Uuid>,
-    pub account: Option<AccountRef>,
-}
-
-/// Enters that a call was refused with this code. Nothing was changed by it.
-pub async fn enter_refusal(
-    app: &App,
-    by: impl Into<Actor>,
-    action: AuditAction,
-    code: String,
-    named: Named,
-) -> Result<(), Fault> {
-    let by = by.into();
-    let mut entry = Entry::of(action, named.id);
-    (entry.outcome, entry.code) = (AuditOutcome::Refused, Some(code));
-    match (by.kind, by.team_id) {
-        (AuditActor::MainAccount, Some(team_id)) => {
-            entry = concerning(app, team_id, entry, named).await?;
-        }
-        (AuditActor::Operator | AuditActor::CommandLine, _) => {
-            let team = team::Entity::find_by_id(named.id.unwrap_or_default());
-            if let Some(team) = team.one(&app.db.read).await? {
-                entry = entry.to_team(team.id);
-            }
-        }
-        _ => {}
-    }
-    entry.write(app, by, &app.db.write).await
-}
-
-/// Says which account of the team a refused call named, if there is one.
-async fn concerning(
-    app: &App,
-    team_id: Uuid,
-    mut entry: Entry,
-    named: Named,
-) -> Result<Entry, Fault> {
-    use AuditAction as Action;
-    if let Some(account) = named.account {
-        if let AccountRef::Id(id) = account {
-            entry.target_id = Some(id);
-        }
-        if let Some(found) = account.find_in(team_id, &app.db.read).await? {
-            entry.target_id = Some(found.id);
-            return Ok(entry.to(&found));
-        }
-    } else if let (Action::UpdateApiKey | Action::RotateApiKey | Action::RevokeApiKey, Some(id)) =
-        (entry.action, named.id)
-    {
-        let key = api_key::Entity::of_team(team_id).filter(api_key::Column::Id.eq(id));
-        if let Some(key) = key.one(&app.db.read).await? {
-            return Ok(entry.to_key(&key));
-        }
-    }
-    Ok(entry)
 }
 
 #[cfg(test)]
@@ -437,12 +294,9 @@ mod tests {
     #[test]
     fn actions_are_named_like_their_mutations() {
         assert_eq!(action_of("topUpTeam"), Some(AuditAction::TopUpTeam));
-        assert_eq!(action_of("removeOptOut"), Some(AuditAction::RemoveOptOut));
+        assert_eq!(action_of("createApiKey"), Some(AuditAction::CreateApiKey));
         assert_eq!(action_of("TOP_UP_TEAM"), None);
         assert_eq!(action_of("sendMessage"), None);
-        for action in AuditAction::iter() {
-            assert_eq!(in_capitals(&mutation_name(&action.to_value())), action.to_value());
-        }
     }
 
     /// What stayed is left out; what is metadata is not shown, and null is.

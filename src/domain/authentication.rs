@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Fault,
-    audit_log::AuditedTransaction,
+    audited_transaction::AuditedTransaction,
     billing,
     caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
     fresh::Fresh,

@@ -185,9 +185,10 @@ pub async fn set(
 
 /// What the audit log says of an account's quiet hours.
 fn settings(account: &account::Model) -> Settings {
-    let shown = QuietHours::of(account).map_or(Value::Null, |quiet| {
-        json!({ "from": quiet.from(), "to": quiet.to(), "timeZone": quiet.time_zone() })
-    });
+    let shown = QuietHours::of(account).map_or(
+        Value::Null,
+        |quiet| json!({ "from": quiet.from(), "to": quiet.to(), "timeZone": quiet.time_zone() }),
+    );
     Settings::from([("quietHours", shown)])
 }
 

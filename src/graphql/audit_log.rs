@@ -18,7 +18,8 @@ use super::{
 use crate::{
     App,
     domain::{
-        audit_log::{self as domain, Actor, Named},
+        audit_call::{self as domain, Named},
+        audit_log::action_of,
         caller::Caller,
         sub_account::AccountRef,
     },
@@ -34,25 +35,19 @@ pub struct Audited<M>(pub M);
 impl<M: ObjectType> ContainerType for Audited<M> {
     async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
         let call = self.0.resolve_field(ctx);
-        match domain::action_of(ctx.field().name()) {
-            None => call.await,
-            Some(action) => {
-                let request_id = ctx.data_opt::<RequestId>().map(|id| id.0.clone());
-                let audited = async {
-                    let answer = call.await;
-                    let refusal = answer.as_ref().err().and_then(refusal_of);
-                    let refusal = refusal.map(|code| code.as_str().to_owned());
-                    if let Some(code) = refusal.or_else(domain::noted_refusal) {
-                        let (app, caller) = (ctx.app(), ctx.caller());
-                        if let (Ok(app), Ok(caller)) = (app, caller) {
-                            enter_refusal(app, caller, action, code, named(ctx)).await;
-                        }
-                    }
-                    answer
-                };
-                domain::under(request_id.unwrap_or_default(), audited).await
+        let Some(action) = action_of(ctx.field().name()) else { return call.await };
+        let request_id = ctx.data::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        let audited = async {
+            let answer = call.await;
+            let top_level = answer.as_ref().err().and_then(refusal_of);
+            let code =
+                top_level.map(|code| code.as_str().to_owned()).or_else(domain::noted_refusal);
+            if let (Some(code), Ok(app), Ok(caller)) = (code, ctx.app(), ctx.caller()) {
+                enter_refusal(app, caller, action, code, named(ctx)).await;
             }
-        }
+            answer
+        };
+        domain::under(request_id, audited).await
     }
 }
 
@@ -80,16 +75,16 @@ impl<M: ObjectType> ObjectType for Audited<M> {}
 pub async fn enter_forbidden(
     app: &Arc<App>,
     caller: &Caller,
-    request_id: String,
-    actions: Vec<AuditAction>,
+    request_id: &str,
+    mutations: &[String],
 ) {
     let entered = async {
-        for action in actions {
+        for action in mutations.iter().filter_map(|name| action_of(name)) {
             let code = Code::Forbidden.as_str().to_owned();
             enter_refusal(app, caller, action, code, Named::default()).await;
         }
     };
-    domain::under(request_id, entered).await;
+    domain::under(request_id.to_owned(), entered).await;
 }
 
 /// The caller is refused in any case, also if the database cannot say so later.
@@ -100,7 +95,7 @@ async fn enter_refusal(
     code: String,
     named: Named,
 ) {
-    let entered = domain::enter_refusal(app, Actor::from(caller), action, code, named).await;
+    let entered = domain::enter_refusal(app, caller, action, code, named).await;
     if let Err(fault) = entered {
         tracing::error!(?action, %fault, "A refusal could not be entered in the audit log");
     }

@@ -45,20 +45,34 @@ pub fn check_hidden(
     Ok(())
 }
 
-/// The fields at the root of a mutation that `shape` lacks of the `full` one, each as often as it is called.
-pub fn hidden_mutations<'d>(
-    document: &'d ExecutableDocument,
-    operation: &'d Positioned<OperationDefinition>,
-    full: &Shape,
-    shape: &Shape,
-) -> Vec<&'d str> {
-    let root = root_of(OperationType::Mutation);
-    let mut names = Vec::new();
-    if operation.node.ty == OperationType::Mutation {
-        collect_names(document, &operation.node.selection_set, &mut names);
+/// Calls of mutations that the caller may not make.
+pub struct Forbidden {
+    pub error: ServerError,
+    /// The names of these mutations, each as often as it is called.
+    pub mutations: Vec<String>,
+}
+
+impl Forbidden {
+    /// What an operation calls that [`check_hidden`] refused with this error; the error itself where that is no
+    /// mutation, but a part of what is visible.
+    pub fn new(
+        error: ServerError,
+        document: &ExecutableDocument,
+        operation: &Positioned<OperationDefinition>,
+        full: &Shape,
+        shape: &Shape,
+    ) -> Result<Self, ServerError> {
+        let root = root_of(OperationType::Mutation);
+        let mut names = Vec::new();
+        if operation.node.ty == OperationType::Mutation {
+            collect_names(document, &operation.node.selection_set, &mut names);
+        }
+        names.retain(|name| full.field(root, name).is_some() && shape.field(root, name).is_none());
+        if names.is_empty() {
+            return Err(error);
+        }
+        Ok(Self { error, mutations: names.into_iter().map(str::to_owned).collect() })
     }
-    names.retain(|name| full.field(root, name).is_some() && shape.field(root, name).is_none());
-    names
 }
 
 /// The document's size was checked, so no fragment spreads itself.

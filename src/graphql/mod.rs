@@ -7,13 +7,13 @@ use async_graphql::{
     dataloader::DataLoader,
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
-use entity::{api_key::Role, audit_entry::AuditAction};
+use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::sync::Notify;
 
 use crate::{
     App,
-    domain::{audit_log::action_of, billing::Patience, caller::Caller, room::Room},
+    domain::{billing::Patience, caller::Caller, room::Room},
 };
 
 mod access;
@@ -56,6 +56,7 @@ use access::Viewpoint;
 use audit_log::{Audited, RequestId};
 use documents::{Documents, Found};
 use errors::{Code, error, one_line, set_code};
+use hidden::Forbidden;
 use loaders::Rows;
 use shape::Shape;
 use updates::{Listening, Updates};
@@ -128,15 +129,8 @@ pub struct Prepared {
     variables: Variables,
     kind: OperationType,
     complexity: u64,
-    /// Why it is not executed: it calls mutations that the caller may not. It gets this far because that is
-    /// entered in the audit log.
+    /// Why it will not be executed; it gets this far to be entered in the audit log.
     forbidden: Option<Forbidden>,
-}
-
-/// A mutation that is refused before it is executed.
-struct Forbidden {
-    error: ServerError,
-    actions: Vec<AuditAction>,
 }
 
 impl Prepared {
@@ -210,20 +204,13 @@ impl Api {
         let kind = operation.node.ty;
         let shape = self.shapes.of(caller.role());
         let forbidden = match hidden::check_hidden(document, &variables, full, shape) {
-            Ok(()) => None,
-            Err(error) => {
-                let hidden = hidden::hidden_mutations(document, operation, full, shape);
-                let actions: Vec<_> = hidden.into_iter().filter_map(action_of).collect();
-                if actions.is_empty() {
-                    return Err(error);
-                }
-                Some(Forbidden { error, actions })
+            Err(error) => Some(Forbidden::new(error, document, operation, full, shape)?),
+            Ok(()) => {
+                cost::check_subscription_root(operation)?;
+                check_variables(operation, &variables)?;
+                None
             }
         };
-        if forbidden.is_none() {
-            cost::check_subscription_root(operation)?;
-            check_variables(operation, &variables)?;
-        }
         Ok(Prepared { caller, found, operation_name, variables, kind, complexity, forbidden })
     }
 
@@ -235,15 +222,15 @@ impl Api {
         patience: Patience,
         request_id: &str,
     ) -> Answer {
-        let request_id = request_id.to_owned();
-        if let Some(Forbidden { error, actions }) = prepared.forbidden {
-            audit_log::enter_forbidden(&self.app, &prepared.caller, request_id, actions).await;
-            return Answer::refused(error);
+        if let Some(forbidden) = prepared.forbidden {
+            let mutations = &forbidden.mutations;
+            audit_log::enter_forbidden(&self.app, &prepared.caller, request_id, mutations).await;
+            return Answer::refused(forbidden.error);
         }
+        let request_id_of_entries = RequestId(request_id.to_owned());
         let request = self.request(&prepared, Room::of_request()).data(patience);
-        let request = request.data(RequestId(request_id.clone()));
-        let response = self.schema.execute(request).await;
-        self.answer(&prepared, response, &request_id).await
+        let response = self.schema.execute(request.data(request_id_of_entries)).await;
+        self.answer(&prepared, response, request_id).await
     }
 
     /// Begins a subscription: its answers, one for each event, or why there are none. It listens when this
