@@ -54,7 +54,7 @@ pub fn code_name(code: &impl Debug) -> String {
     in_capitals(&format!("{code:?}"))
 }
 
-/// `ExternalIdTaken` is EXTERNAL_ID_TAKEN.
+/// `ExternalIdTaken` is `EXTERNAL_ID_TAKEN`.
 fn in_capitals(name: &str) -> String {
     let mut text = String::with_capacity(name.len() + 8);
     for letter in name.chars() {

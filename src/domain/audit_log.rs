@@ -45,7 +45,7 @@ pub fn action_of(mutation: &str) -> Option<AuditAction> {
     ACTIONS.get(mutation).copied()
 }
 
-/// `CREATE_TEAM` is createTeam.
+/// `CREATE_TEAM` is `createTeam`.
 fn mutation_name(action: &str) -> String {
     let mut words = action.split('_').map(str::to_ascii_lowercase);
     let first = words.next().unwrap_or_default();
@@ -131,13 +131,13 @@ impl From<&OperatorCaller> for Actor {
 impl Actor {
     fn of_account(kind: AuditActor, key_id: Uuid, team_id: Uuid, account_id: Uuid) -> Self {
         let (key_id, team_id, account_id) = (Some(key_id), Some(team_id), Some(account_id));
-        Self { kind, key_id, team_id, account_id }
+        Self { kind, team_id, key_id, account_id }
     }
 
     /// Without a key, on the command line.
     fn operator(key_id: Option<Uuid>) -> Self {
         let kind = if key_id.is_some() { AuditActor::Operator } else { AuditActor::CommandLine };
-        Self { kind, key_id, team_id: None, account_id: None }
+        Self { kind, team_id: None, key_id, account_id: None }
     }
 }
 
@@ -156,6 +156,7 @@ pub fn moment(moment: Option<DateTime<Utc>>) -> Value {
 }
 
 /// What is entered of a call, besides who made it.
+#[must_use]
 pub struct Entry {
     action: AuditAction,
     outcome: AuditOutcome,
@@ -234,18 +235,21 @@ impl Entry {
     }
 
     /// Settings were changed; what stayed as it was is left out, and so is metadata itself.
-    pub fn changed(mut self, before: Settings, after: Settings) -> Self {
-        let differing = |one: &Settings, other: &Settings| {
-            let differs = |(name, value): &(&&'static str, &Value)| {
-                other.get(*name).unwrap_or(&Value::Null) != *value
-            };
-            let shown = |(name, value): (&&'static str, &Value)| match *name {
-                "metadata" if !value.is_null() => (*name, json!(NOT_SHOWN)),
-                name => (name, value.clone()),
-            };
-            one.iter().filter(differs).map(shown).collect()
+    pub fn changed(mut self, mut before: Settings, mut after: Settings) -> Self {
+        let differs_from = |other: Settings| {
+            move |name: &&'static str, value: &mut Value| {
+                other.get(name).unwrap_or(&Value::Null) != value
+            }
         };
-        (self.before, self.after) = (differing(&before, &after), differing(&after, &before));
+        let (unlike_before, unlike_after) = (before.clone(), after.clone());
+        before.retain(differs_from(unlike_after));
+        after.retain(differs_from(unlike_before));
+        for settings in [&mut before, &mut after] {
+            if let Some(metadata) = settings.get_mut("metadata").filter(|value| !value.is_null()) {
+                *metadata = json!(NOT_SHOWN);
+            }
+        }
+        (self.before, self.after) = (before, after);
         self
     }
 

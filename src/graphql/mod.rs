@@ -203,13 +203,13 @@ impl Api {
         cost::check_mutation_keys(document)?;
         let kind = operation.node.ty;
         let shape = self.shapes.of(caller.role());
-        let forbidden = match hidden::check_hidden(document, &variables, full, shape) {
-            Err(error) => Some(Forbidden::new(error, document, operation, full, shape)?),
-            Ok(()) => {
-                cost::check_subscription_root(operation)?;
-                check_variables(operation, &variables)?;
-                None
-            }
+        let forbidden = if let Err(error) = hidden::check_hidden(document, &variables, full, shape)
+        {
+            Some(Forbidden::new(error, document, operation, full, shape)?)
+        } else {
+            cost::check_subscription_root(operation)?;
+            check_variables(operation, &variables)?;
+            None
         };
         Ok(Prepared { caller, found, operation_name, variables, kind, complexity, forbidden })
     }
