@@ -6,7 +6,7 @@ use entity::{
     account::{self, AccountStatus},
     team,
 };
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::{
@@ -60,9 +60,17 @@ pub fn stored(micros: i64) -> Micros {
 
 /// The account that the caller's key belongs to.
 pub async fn own(app: &App, caller: &AccountCaller) -> Result<account::Model, Fault> {
+    own_in(&app.db.read, caller).await
+}
+
+/// The same as a transaction sees it.
+pub(super) async fn own_in<C: ConnectionTrait>(
+    db: &C,
+    caller: &AccountCaller,
+) -> Result<account::Model, Fault> {
     account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
-        .one(&app.db.read)
+        .one(db)
         .await?
         .ok_or(Fault::Broken("a key's account exists"))
 }

@@ -12,15 +12,18 @@ use chrono::{DateTime, DurationRound, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use entity::{
     account,
+    audit_entry::AuditAction,
     message::{self, Channel, MessageStatus},
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
 };
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault,
+    Failure, Fault, account as accounts,
+    audit_log::{Entry, Settings},
     authentication::begin_in_team_as_account,
     caller::LiveAccountCaller,
     contact_list,
@@ -147,7 +150,8 @@ pub async fn set(
     let account = caller.account();
     let now = app.clock.now();
 
-    let txn = begin_in_team_as_account(app, account).await?;
+    let txn = begin_in_team_as_account(app, caller).await?;
+    let found = accounts::own_in(&txn, account).await?;
     let to = account::ActiveModel {
         quiet_from_minute: Set(quiet.map(|quiet| quiet.from_minute)),
         quiet_to_minute: Set(quiet.map(|quiet| quiet.to_minute)),
@@ -174,10 +178,20 @@ pub async fn set(
         .filter(was_put_off)
         .exec(&txn)
         .await?;
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::SetQuietHours, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
     app.events.tell([Change::of_account(&changed)]);
     app.due.notify_one();
     Ok(changed)
+}
+
+/// What the audit log says of an account's quiet hours.
+fn settings(account: &account::Model) -> Settings {
+    let shown = QuietHours::of(account).map_or(
+        Value::Null,
+        |quiet| json!({ "from": quiet.from(), "to": quiet.to(), "timeZone": quiet.time_zone() }),
+    );
+    Settings::from([("quietHours", shown)])
 }
 
 /// Puts off those of these due messages that would go out in quiet hours, and gives the others and

@@ -78,6 +78,10 @@ pub struct OptOutOf {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TagsOf(pub Uuid);
 
+/// A key, in an audit entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(pub Uuid);
+
 /// A page of an account's keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KeysOf {
@@ -201,6 +205,17 @@ impl Loader<TagsOf> for Rows {
         let account_id = self.caller.account()?.account_id;
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(contact_list::tags_of(&self.app, account_id, &ids).await?, TagsOf))
+    }
+}
+
+/// Scoped to the caller's team: an operator's keys are found by operators only.
+impl Loader<KeyId> for Rows {
+    type Value = api_key::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(&self, keys: &[KeyId]) -> Result<HashMap<KeyId, api_key::Model>, Arc<Fault>> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(api_key_list::find_many(&self.app, &self.caller, &ids).await?, KeyId))
     }
 }
 

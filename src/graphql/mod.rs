@@ -19,6 +19,8 @@ use crate::{
 mod access;
 mod account;
 mod api_key;
+mod audit_log;
+mod audit_log_list;
 mod contact;
 mod contact_address;
 mod contact_erasure;
@@ -51,8 +53,10 @@ pub use cost::COMPLEXITY_MAX;
 pub use documents::Asked;
 
 use access::Viewpoint;
+use audit_log::{Audited, RequestId};
 use documents::{Documents, Found};
 use errors::{Code, error, one_line, set_code};
+use hidden::Forbidden;
 use loaders::Rows;
 use shape::Shape;
 use updates::{Listening, Updates};
@@ -69,6 +73,7 @@ pub struct Query(
     opt_out::OptOutQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
+    audit_log_list::AuditLogQuery,
     team::TeamQuery,
 );
 
@@ -89,7 +94,7 @@ pub struct Mutation(
     team::TeamMutation,
 );
 
-type TollgateSchema = Schema<Query, Mutation, Updates>;
+type TollgateSchema = Schema<Query, Audited<Mutation>, Updates>;
 
 /// The schema, and what each role sees of it.
 #[derive(Clone)]
@@ -125,6 +130,8 @@ pub struct Prepared {
     variables: Variables,
     kind: OperationType,
     complexity: u64,
+    /// Why it will not be executed; it gets this far to be entered in the audit log.
+    forbidden: Option<Forbidden>,
 }
 
 impl Prepared {
@@ -163,8 +170,8 @@ pub fn sdl() -> String {
     schema().finish().sdl_with_options(options)
 }
 
-fn schema() -> async_graphql::SchemaBuilder<Query, Mutation, Updates> {
-    Schema::build(Query::default(), Mutation::default(), Updates).disable_suggestions()
+fn schema() -> async_graphql::SchemaBuilder<Query, Audited<Mutation>, Updates> {
+    Schema::build(Query::default(), Audited(Mutation::default()), Updates).disable_suggestions()
 }
 
 impl Api {
@@ -195,11 +202,17 @@ impl Api {
         complete_variables(operation, &mut variables);
         let complexity = cost::check_cost(document, &variables, full)?;
         cost::check_mutation_keys(document)?;
-        hidden::check_hidden(document, &variables, full, self.shapes.of(caller.role()))?;
-        cost::check_subscription_root(operation)?;
-        check_variables(operation, &variables)?;
         let kind = operation.node.ty;
-        Ok(Prepared { caller, found, operation_name, variables, kind, complexity })
+        let shape = self.shapes.of(caller.role());
+        let forbidden = if let Err(error) = hidden::check_hidden(document, &variables, full, shape)
+        {
+            Some(Forbidden::new(error, document, operation, full, shape)?)
+        } else {
+            cost::check_subscription_root(operation)?;
+            check_variables(operation, &variables)?;
+            None
+        };
+        Ok(Prepared { caller, found, operation_name, variables, kind, complexity, forbidden })
     }
 
     /// Executes a query or a mutation of a caller who waits as long as its `patience`. What the
@@ -211,8 +224,14 @@ impl Api {
         room: Arc<Room>,
         request_id: &str,
     ) -> Answer {
+        if let Some(forbidden) = prepared.forbidden {
+            let mutations = &forbidden.mutations;
+            audit_log::enter_forbidden(&self.app, &prepared.caller, request_id, mutations).await;
+            return Answer::refused(forbidden.error);
+        }
+        let request_id_of_entries = RequestId(request_id.to_owned());
         let request = self.request(&prepared, room).data(patience);
-        let response = self.schema.execute(request).await;
+        let response = self.schema.execute(request.data(request_id_of_entries)).await;
         self.answer(&prepared, response, request_id).await
     }
 

@@ -6,6 +6,7 @@ use entity::team as rows;
 use super::{
     access::{self, Ask, Needs},
     account::{Account, domain_dimensions},
+    audit_log_list::{AuditEntry, AuditLogFilter, list_entries},
     errors::{UserError, outcome},
     ledger::{LedgerEntry, LedgerFilter, list_of_team},
     loaders::{AccountId, MainAccountOf},
@@ -111,6 +112,21 @@ impl Team {
     ) -> Result<List<LedgerEntry>> {
         let page = page_args(ctx, first, after, last, before);
         list_of_team(ctx, self.0.id, filter, page).await
+    }
+
+    /// Who changed what in the team, and who was refused, newest first. Messages are not in it. What a sub-account
+    /// does with its contacts and opt-outs is shown to operators only. Main-account and operator keys only.
+    #[graphql(guard = "Needs::Team", visible = "access::team")]
+    async fn audit_log(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones; all if left out.")] filter: Option<AuditLogFilter>,
+        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
+        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
+        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+    ) -> Result<List<AuditEntry>> {
+        list_entries(ctx, Some(self.0.id), filter, page_args(ctx, first, after, last, before)).await
     }
 
     /// When the team was made.

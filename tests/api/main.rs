@@ -6,6 +6,7 @@ mod access;
 mod account;
 mod answers;
 mod api_key;
+mod audit_log;
 mod billing;
 mod command_line;
 mod connections;
