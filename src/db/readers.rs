@@ -257,6 +257,12 @@ where
     sqlx::query_with(AssertSqlSafe(statement.sql), SqlxValues(values))
 }
 
+/// A statement's text has no values in it.
+fn note(statements: &AtomicUsize, statement: &Statement) {
+    statements.fetch_add(1, Ordering::Relaxed);
+    tracing::trace!(sql = statement.sql, "Reading");
+}
+
 fn query_error(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
@@ -268,7 +274,7 @@ impl ConnectionTrait for Readers {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        note(&self.statements, &statement);
         let mut lease = self.lease().await?;
         let done = lease.connection()?.execute(statement).await;
         lease.end_with(done)
@@ -279,14 +285,14 @@ impl ConnectionTrait for Readers {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        note(&self.statements, &statement);
         let mut lease = self.lease().await?;
         let row = lease.connection()?.one(statement).await;
         lease.end_with(row)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        note(&self.statements, &statement);
         let mut lease = self.lease().await?;
         let rows = lease.connection()?.all(statement).await;
         lease.end_with(rows)
@@ -305,7 +311,7 @@ impl StreamTrait for Readers {
         &'a self,
         statement: Statement,
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        note(&self.statements, &statement);
         Box::pin(async move {
             let mut lease = self.lease().await?;
             let rows: Self::Stream<'a> = Box::pin(async_stream::try_stream! {
@@ -346,7 +352,7 @@ impl ConnectionTrait for Snapshot {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        note(&self.statements, &statement);
         self.lease.lock().await.connection()?.execute(statement).await.map_err(query_error)
     }
 
@@ -355,12 +361,12 @@ impl ConnectionTrait for Snapshot {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        note(&self.statements, &statement);
         self.lease.lock().await.connection()?.one(statement).await.map_err(query_error)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        note(&self.statements, &statement);
         self.lease.lock().await.connection()?.all(statement).await.map_err(query_error)
     }
 }
