@@ -204,7 +204,7 @@ pub async fn serve_until_stopped(
     });
 
     tokio::select! {
-        served = http::serve(listener, Arc::clone(&app), settings, stop) => served.context("serving failed")?,
+        () = http::serve(listener, Arc::clone(&app), settings, stop) => {}
         // A server that accepts and does not deliver is worse than one that is restarted.
         _ = &mut working => bail!("the worker broke off"),
     }

@@ -29,12 +29,12 @@ use crate::{
 pub struct Rows {
     pub app: Arc<App>,
     pub caller: Caller,
-    /// What is left of what the request may hold.
-    pub room: Room,
+    /// The texts that the request holds.
+    pub room: Arc<Room>,
 }
 
-/// How often a batch lets the fields of its request go first. A long list is polled in several turns,
-/// so a batch that began after the first would miss the rest and need a second statement.
+/// How often a batch lets the fields of its request go first. A long list is polled in several
+/// turns, so a batch that began after the first would miss the rest and need a second statement.
 const TURNS_BEFORE_BATCH: usize = 16;
 
 /// Starts a batch once the request's other fields had their turns to join it.

@@ -57,7 +57,8 @@ use loaders::Rows;
 use shape::Shape;
 use updates::{Listening, Updates};
 
-/// What can be asked. What a field needs, and what it shows to which key, stands in its description.
+/// What can be asked. What a field needs, and what it shows to which key, stands in its
+/// description.
 #[derive(MergedObject, Default)]
 pub struct Query(
     viewer::ViewerQuery,
@@ -178,8 +179,8 @@ impl Api {
         Self { app, schema, shapes: Arc::new(shapes), documents: Documents::default() }
     }
 
-    /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask it.
-    /// Nothing is executed yet.
+    /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask
+    /// it. Nothing is executed yet.
     pub async fn prepare(
         &self,
         caller: Caller,
@@ -201,29 +202,30 @@ impl Api {
         Ok(Prepared { caller, found, operation_name, variables, kind, complexity })
     }
 
-    /// Executes a query or a mutation of a caller who waits as long as its `patience`. `request_id` is what
-    /// is shown of an internal error.
+    /// Executes a query or a mutation of a caller who waits as long as its `patience`. What the
+    /// answer holds is taken from `room`. `request_id` is what is shown of an internal error.
     pub async fn execute(
         &self,
         prepared: Prepared,
         patience: Patience,
+        room: Arc<Room>,
         request_id: &str,
     ) -> Answer {
-        let request = self.request(&prepared, Room::of_request()).data(patience);
+        let request = self.request(&prepared, room).data(patience);
         let response = self.schema.execute(request).await;
         self.answer(&prepared, response, request_id).await
     }
 
-    /// Begins a subscription: its answers, one for each event, or why there are none. It listens when this
-    /// returns.
+    /// Begins a subscription: its answers, one for each event, or why there are none. It listens
+    /// when this returns.
     pub async fn subscribe(
         &self,
         prepared: Prepared,
         request_id: String,
     ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
         let listening = Arc::new(Notify::new());
-        let request =
-            self.request(&prepared, Room::endless()).data(Listening(Arc::clone(&listening)));
+        let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
+        let request = self.request(&prepared, room).data(Listening(Arc::clone(&listening)));
         let mut responses = self.schema.execute_stream(request);
         tokio::select! {
             biased;
@@ -245,7 +247,7 @@ impl Api {
         Ok(answers.boxed())
     }
 
-    fn request(&self, prepared: &Prepared, room: Room) -> Request {
+    fn request(&self, prepared: &Prepared, room: Arc<Room>) -> Request {
         let Prepared { caller, found, operation_name, variables, .. } = prepared;
         let mut request = Request::new("").variables(variables.clone());
         request.operation_name.clone_from(operation_name);
@@ -352,8 +354,8 @@ fn check_method(
     Ok(())
 }
 
-/// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the library
-/// forgets defaults where it looks at `@skip` and `@include`.
+/// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the
+/// library forgets defaults where it looks at `@skip` and `@include`.
 fn complete_variables(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
     for definition in &operation.node.variable_definitions {
         let name = &definition.node.name.node;

@@ -23,7 +23,8 @@ pub const CURRENCY: &str = "USD";
 /// GraphQL's `Team`, described there.
 pub struct Team(pub rows::Model);
 
-/// A team: one prepaid balance, one main account, and any number of sub-accounts that share the balance.
+/// A team: one prepaid balance, one main account, and any number of sub-accounts that share the
+/// balance.
 #[Object]
 impl Team {
     /// The team's id.
@@ -41,8 +42,8 @@ impl Team {
         CURRENCY
     }
 
-    /// The prepaid balance in cents, from which all accounts draw. Null for a sub-account's key when the
-    /// main account hides it.
+    /// The prepaid balance in cents, from which all accounts draw. Null for a sub-account's key
+    /// when the main account hides it.
     async fn balance(&self, ctx: &Context<'_>) -> Result<Option<Cents>> {
         let is_visible = match ctx.account() {
             Ok(caller) if caller.is_sub_account => {
@@ -80,8 +81,8 @@ impl Team {
         list_sub_accounts(ctx, filter, order_by, page).await
     }
 
-    /// What the whole team sent and spent, from daily rollups of LIVE messages. Main-account and operator
-    /// keys only.
+    /// What the whole team sent and spent, from daily rollups of LIVE messages. Main-account and
+    /// operator keys only.
     #[graphql(guard = "Needs::Team", visible = "access::team")]
     async fn usage(
         &self,
@@ -132,7 +133,8 @@ pub struct TopUpTeamInput {
     team_id: ID,
     /// How much, in cents, more than 0.
     amount: Cents,
-    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes nothing.
+    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes
+    /// nothing.
     idempotency_key: String,
     /// What it was for, 1 to 500 characters.
     note: Option<String>,
@@ -145,7 +147,8 @@ pub struct AdjustTeamBalanceInput {
     team_id: ID,
     /// How much, in cents; negative takes away. The balance never goes below 0.
     amount: Cents,
-    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes nothing.
+    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes
+    /// nothing.
     idempotency_key: String,
     /// Why, 1 to 500 characters.
     reason: String,
@@ -165,8 +168,8 @@ pub enum CreateTeamErrorCode {
 pub enum TopUpTeamErrorCode {
     /// There is no such team.
     NotFound,
-    /// The amount is not more than 0, has more than four decimals, or takes the balance beyond 100000000000
-    /// cents.
+    /// The amount is not more than 0, has more than four decimals, or takes the balance beyond
+    /// 100000000000 cents.
     AmountInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
     IdempotencyKeyInvalid,
@@ -182,7 +185,8 @@ pub enum TopUpTeamErrorCode {
 pub enum AdjustTeamBalanceErrorCode {
     /// There is no such team.
     NotFound,
-    /// The amount is 0, has more than four decimals, or takes the balance beyond 100000000000 cents.
+    /// The amount is 0, has more than four decimals, or takes the balance beyond 100000000000
+    /// cents.
     AmountInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
     IdempotencyKeyInvalid,
@@ -320,8 +324,8 @@ impl TeamMutation {
         }))
     }
 
-    /// Corrects a team's balance, up or down, once for each idempotencyKey and never below 0. Operator keys
-    /// only.
+    /// Corrects a team's balance, up or down, once for each idempotencyKey and never below 0.
+    /// Operator keys only.
     #[graphql(guard = "Needs::Operator", visible = "access::operator")]
     async fn adjust_team_balance(
         &self,

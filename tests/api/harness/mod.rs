@@ -261,7 +261,7 @@ impl TestApp {
         let address = listener.local_addr().expect("its address");
         let (stop, app) = (CancellationToken::new(), Arc::clone(&self.app));
         let served = http::serve(listener, app, http::Settings::default(), stop.clone());
-        let task = tokio::spawn(async { served.await.expect("it serves") });
+        let task = tokio::spawn(served);
         Served { address, stop, task }
     }
 
