@@ -18,7 +18,6 @@ mod graphiql;
 mod harness;
 mod hostile;
 mod http;
-mod indexes;
 mod isolation;
 mod layers;
 mod ledger;
