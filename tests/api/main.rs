@@ -18,6 +18,7 @@ mod graphiql;
 mod harness;
 mod hostile;
 mod http;
+mod indexes;
 mod isolation;
 mod layers;
 mod ledger;
