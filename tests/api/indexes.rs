@@ -1,5 +1,5 @@
 //! Lists that grow stay fast: on 100,000 rows of each table no statement of a list reads a whole
-//! table, and the plain order of each, in both directions, comes from an index.
+//! table, and the plain order of each, in both directions, comes from an index; nor does a worker's look.
 
 use std::{
     collections::BTreeSet,
@@ -8,14 +8,18 @@ use std::{
 };
 
 use rstest::rstest;
-use sea_orm::{ConnectionTrait as _, DbBackend, Statement, TransactionTrait as _};
+use sea_orm::{
+    ConnectionTrait, DbBackend, QuerySelect as _, QueryTrait as _, Statement, TransactionTrait as _,
+};
+use serde_json::json;
+use tollgate::{domain::delivery, worker};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, NOON, Postgres, Sqlite, TestApp};
 
 /// Rows of each table.
 const ROWS: i64 = 100_000;
@@ -232,15 +236,23 @@ impl Visit for Texts {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// How the database would run a statement whatever its values are.
+/// How the database would run a statement.
+async fn explained<C: ConnectionTrait>(db: &C, statement: Statement) -> String {
+    let (explain, place) = match db.get_database_backend() {
+        DbBackend::Postgres => ("EXPLAIN", 0),
+        _ => ("EXPLAIN QUERY PLAN", 3),
+    };
+    let explain = Statement { sql: format!("{explain} {}", statement.sql), ..statement };
+    let lines = db.query_all_raw(explain).await.expect("the plan");
+    let lines = lines.iter().map(|line| line.try_get_by_index(place).expect("a line"));
+    lines.collect::<Vec<String>>().join("\n")
+}
+
+/// The same, whatever its values are.
 async fn plan(t: &TestApp, sql: &str) -> String {
     let backend = t.app.db.backend();
     if backend == DbBackend::Sqlite {
-        let explain = Statement::from_string(backend, format!("EXPLAIN QUERY PLAN {sql}"));
-        let lines = t.app.db.write.query_all_raw(explain).await.expect("the plan");
-        let lines: Vec<String> =
-            lines.iter().map(|line| line.try_get_by_index(3).expect("a line")).collect();
-        return lines.join("\n");
+        return explained(&t.app.db.write, Statement::from_string(backend, sql)).await;
     }
     let parameters = (1..100).take_while(|n| sql.contains(&format!("${n}"))).count();
     let nulls = vec!["NULL"; parameters].join(", ");
@@ -249,12 +261,10 @@ async fn plan(t: &TestApp, sql: &str) -> String {
     let set = "SET LOCAL plan_cache_mode = force_generic_plan";
     txn.execute_unprepared(set).await.expect("the setting");
     txn.execute_unprepared(&format!("PREPARE asked AS {sql}")).await.expect("a statement");
-    let explain = Statement::from_string(backend, format!("EXPLAIN EXECUTE asked{nulls}"));
-    let lines = txn.query_all_raw(explain).await.expect("the plan");
+    let execute = Statement::from_string(backend, format!("EXECUTE asked{nulls}"));
+    let plan = explained(&txn, execute).await;
     txn.execute_unprepared("DEALLOCATE asked").await.expect("the statement goes");
-    let lines: Vec<String> =
-        lines.iter().map(|line| line.try_get_by_index(0).expect("a line")).collect();
-    lines.join("\n")
+    plan
 }
 
 /// The tables that [`fill`] fills.
@@ -381,4 +391,37 @@ fn every_connection_is_looked_at() {
     }
     let looked_at = LISTS.iter().flat_map(|list| list.fields).map(|field| (*field).to_owned());
     assert_eq!(found, looked_at.collect());
+}
+
+/// What is scheduled for later costs a worker's look nothing: it goes by the index of what is due.
+#[rstest]
+#[tokio::test]
+async fn a_workers_look_goes_by_what_is_due(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let later = json!({ "to": "+12025550123", "text": "Hello", "sendAt": "2026-04-14T12:00:00Z" });
+    assert_eq!(t.send(&test, later).await.refusals(), [""; 0]);
+    let backend = t.app.db.backend();
+    let (id, analyze) = match backend {
+        DbBackend::Postgres => ("gen_random_uuid()", "ANALYZE message"),
+        _ => ("randomblob(16)", "ANALYZE"),
+    };
+    let columns = "team_id, account_id, api_key_id, environment, channel, status, recipient, text, \
+                   segments, cost_micros, input_hash, send_at, due_at, created_at, updated_at";
+    let many = format!(
+        "INSERT INTO message (id, {columns}) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
+         SELECT {id}, {columns} FROM message, n"
+    );
+    t.execute(&many).await;
+    t.execute(analyze).await;
+
+    let select = delivery::due(NOON.parse().expect("a time")).limit(256).build(backend);
+    let plan = explained(&t.app.db.read, select).await;
+
+    assert!(plan.contains("message_due"), "{plan}");
+    assert!(!plan.lines().any(|line| reads_a_whole_table(line.trim())), "{plan}");
+    assert_eq!(worker::deliver_due(&t.app).await.expect("the worker delivers"), 0);
+    t.close().await;
 }
