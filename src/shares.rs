@@ -37,6 +37,11 @@ impl<H: Copy + Eq + Hash> Shares<H> {
         share.grow(1).then_some(share)
     }
 
+    /// How much is held by all together.
+    pub fn count(&self) -> usize {
+        self.held().count
+    }
+
     /// The counts are whole whenever nobody holds them.
     fn held(&self) -> MutexGuard<'_, Held<H>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)

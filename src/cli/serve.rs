@@ -183,7 +183,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);
         tokio::spawn(http::metrics::serve(metrics, Arc::clone(&app)));
     }
-    serve_until_stopped(listener, app, args.surface.settings(), key_uses).await
+    Box::pin(serve_until_stopped(listener, app, args.surface.settings(), key_uses)).await
 }
 
 /// Serves and delivers until SIGTERM or SIGINT, then finishes what was begun.

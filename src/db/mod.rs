@@ -38,9 +38,10 @@ pub use readers::{Readers, Snapshot};
 
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
+/// How long whoever reads or writes waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
-/// PostgreSQL: a connection that rested for so long may have been lost, and is asked before it is used.
+/// A connection that rested for so long may have been lost, and is asked before it is used.
 const RESTED: Duration = Duration::from_secs(1);
 const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;

@@ -28,10 +28,8 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use tokio::{sync::Mutex, time::timeout};
 
-/// How long a reader waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
-/// A connection that rested for so long may have been lost, and is asked before it is used.
-const RESTED: Duration = Duration::from_secs(1);
+use super::{ACQUIRE_TIMEOUT, RESTED};
+
 /// A connection of this age is replaced, and with it whatever its session has gathered.
 const AGE_MAX: Duration = Duration::from_mins(30);
 
@@ -119,20 +117,9 @@ impl Readers {
 
     /// Closes what rests, and lends nothing any more.
     pub async fn close(&self) {
-        // Rather than just dropped: the database is told.
         match &self.connections {
-            Connections::Postgres(pool) => {
-                for connection in pool.retain(|_, _| false).removed {
-                    let _ = connection.close().await;
-                }
-                pool.close();
-            }
-            Connections::Sqlite(pool) => {
-                for connection in pool.retain(|_, _| false).removed {
-                    let _ = connection.close().await;
-                }
-                pool.close();
-            }
+            Connections::Postgres(pool) => close(pool).await,
+            Connections::Sqlite(pool) => close(pool).await,
         }
     }
 
@@ -158,6 +145,14 @@ fn pool<C: Connection>(options: C::Options, connections: u32) -> Pool<Opener<C>>
     let connections = usize::try_from(connections).unwrap_or(usize::MAX);
     let pool = Pool::builder(Opener(options)).max_size(connections);
     pool.build().expect("a pool without timeouts needs no runtime")
+}
+
+async fn close<C: Connection>(pool: &Pool<Opener<C>>) {
+    // Rather than just dropped: the database is told.
+    for connection in pool.retain(|_, _| false).removed {
+        let _ = connection.close().await;
+    }
+    pool.close();
 }
 
 /// A connection that is lent.

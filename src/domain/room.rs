@@ -31,6 +31,11 @@ impl Rooms {
     pub fn of(&self, team_id: Option<Uuid>) -> Room {
         Room { rooms: Arc::clone(&self.0), team_id, held: Mutex::default() }
     }
+
+    /// Bytes of text that large requests hold now.
+    pub fn bytes(&self) -> usize {
+        self.0.count() * PART_BYTES
+    }
 }
 
 /// What one request holds. It is given back when this is dropped.

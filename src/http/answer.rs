@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_graphql::ServerError;
+use async_graphql_axum::GraphQLResponse;
 use axum::{
     body::{Body, Bytes},
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -26,12 +27,14 @@ pub const TOO_BUSY: &str = "The server is too busy; nothing was done. Try again 
 pub fn respond(media_type: MediaType, answer: Answer, room: Option<Arc<Room>>) -> Response {
     match answer {
         Answer::Executed(response) => {
-            let text = serde_json::to_vec(&response).expect("an answer is plain JSON");
-            let text = match room.filter(|room| room.is_large()) {
-                Some(room) => Bytes::from_owner(Held { text, _room: room }),
-                None => text.into(),
+            let response = match room.filter(|room| room.is_large()) {
+                Some(room) => {
+                    let text = serde_json::to_vec(&response).expect("an answer is plain JSON");
+                    Response::new(Body::from(Bytes::from_owner(Held { text, _room: room })))
+                }
+                None => GraphQLResponse::from(response).into_response(),
             };
-            with_type(media_type, Response::new(Body::from(text)))
+            with_type(media_type, response)
         }
         Answer::Refused(refused) => {
             let mut response = refuse_all(media_type, &refused);

@@ -1,16 +1,15 @@
 //! The program itself: its commands, what they print, and their exit codes.
 
-use std::time::Duration;
 use std::{
-    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
+    time::Duration,
 };
 
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
+use crate::harness::{self, Database, Postgres, Running, Sqlite, TestApp, text};
 
 fn tollgate(url: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
@@ -355,29 +354,9 @@ fn the_schema_is_printed() {
     assert_eq!(printed, include_str!("../../schema.graphql"));
 }
 
-/// A process that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn demo(folder: &Path) -> (Running, Value) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .args(["demo", "--json", "--listen", "127.0.0.1:0", "--data"])
-        .arg(folder)
-        .env_remove("DATABASE_URL")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("its output is piped");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
-    (Running(child), serde_json::from_str(&line).expect("one JSON object"))
+    let arguments = ["demo", "--json", "--listen", "127.0.0.1:0", "--data"];
+    harness::demo(Command::new(env!("CARGO_BIN_EXE_tollgate")).args(arguments).arg(folder))
 }
 
 /// C7 and the first thing a newcomer runs: started again on its own data the demo makes fresh keys; on

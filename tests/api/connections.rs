@@ -1,19 +1,17 @@
 //! Connections, by clients that speak past HTTP, or say too much, or come in too great a number.
 
 use std::{
-    io::{BufRead as _, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
 use rstest::rstest;
-use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
 };
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{self, Database, Postgres, Running, Sqlite, TestApp, text};
 
 /// What comes back until the server ends the connection.
 async fn said_to(address: SocketAddr, request: &[u8]) -> String {
@@ -80,34 +78,14 @@ async fn a_body_that_breaks_off_is_refused(#[values(Sqlite, Postgres)] database:
     t.close().await;
 }
 
-/// A server with its standard error, ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The demo under a limit of open files, as the shell's `ulimit` has it.
 fn demo(limit: &str) -> (Running, SocketAddr) {
     let program = env!("CARGO_BIN_EXE_tollgate");
     let script = format!("ulimit {limit} && exec {program} demo --json --listen 127.0.0.1:0");
-    let mut child = Command::new("sh")
-        .args(["-c", &script])
-        .env_remove("DATABASE_URL")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("its output is piped");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
-    let started: Value = serde_json::from_str(&line).expect("one JSON object");
-    let url = started["url"].as_str().expect("a URL");
+    let (running, started) = harness::demo(Command::new("sh").args(["-c", &script]));
+    let url = text(&started["url"]);
     let address = url.trim_start_matches("http://").split('/').next().expect("an address");
-    (Running(child), address.parse().expect("an address"))
+    (running, address.parse().expect("an address"))
 }
 
 /// As many files as the system allows may be open, not only as many as the shell began with.

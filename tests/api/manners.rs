@@ -186,6 +186,7 @@ async fn what_happens_is_counted(#[values(Sqlite, Postgres)] database: Database)
         "tollgate_requests_total{operation=\"none\",code=\"UNAUTHENTICATED\"} 1",
         "tollgate_writer_batch_messages_count 3",
         "tollgate_writer_waiting 0",
+        "tollgate_text_bytes 0",
         "tollgate_worker_lag_seconds 0.0",
         "tollgate_audit_drift -1",
         "tollgate_sockets 0",

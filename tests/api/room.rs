@@ -19,6 +19,8 @@ use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, TestTeam
 const LARGEST_OF_TEAM: usize = 8;
 /// 15 million bytes, read and answered: one request may hold as much, and no system's buffers do.
 const LARGE: &str = "{ messages(first: 15) { nodes { text } } }";
+/// What it holds, in parts of 64 KiB.
+const HELD_BY_LARGE: usize = 2 * 15_000_000 / 65_536 * 65_536;
 
 /// A team with 15 messages of a million bytes, put there past the program.
 async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
@@ -43,13 +45,15 @@ fn take_all(t: &TestApp, team: &TestTeam) -> Vec<Room> {
     rooms.filter(|room| room.take(TEXT_BYTES_MAX).is_ok()).collect()
 }
 
-async fn until_left(t: &TestApp, team: &TestTeam, left: usize) -> Duration {
+/// Waits until requests hold so many bytes of text together. Looked at without taking any: that would
+/// keep the requests from it.
+async fn until_held(t: &TestApp, bytes: usize) {
     let begun = Instant::now();
-    while take_all(t, team).len() != left {
-        assert!(begun.elapsed() < Duration::from_mins(1), "the room of {left} is not left");
+    while t.app.rooms.bytes() != bytes {
+        let held = t.app.rooms.bytes();
+        assert!(begun.elapsed() < Duration::from_mins(1), "{held} bytes are held, not {bytes}");
         sleep(Duration::from_millis(20)).await;
     }
-    begun.elapsed()
 }
 
 #[rstest]
@@ -88,15 +92,15 @@ async fn an_answer_keeps_its_room_until_it_is_taken(
     let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
 
     let stream = asked(server.address, &team.key).await;
-    until_left(&t, &team, LARGEST_OF_TEAM - 1).await;
+    until_held(&t, HELD_BY_LARGE).await;
     drop(stream);
-    until_left(&t, &team, LARGEST_OF_TEAM).await;
+    until_held(&t, 0).await;
 
     let mut stream = asked(server.address, &team.key).await;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.expect("the whole answer");
     assert!(bytes.len() > 15_000_000);
-    until_left(&t, &team, LARGEST_OF_TEAM).await;
+    until_held(&t, 0).await;
 
     t.execute("UPDATE message SET text = 'Hi'").await;
     t.close().await;
@@ -125,8 +129,8 @@ async fn a_socket_that_is_not_read_is_given_up(#[values(Sqlite, Postgres)] datab
         socket.subscribe(&at.to_string(), LARGE).await;
     }
 
-    until_left(&t, &team, LARGEST_OF_TEAM - 4).await;
-    until_left(&t, &team, LARGEST_OF_TEAM).await;
+    until_held(&t, 4 * HELD_BY_LARGE).await;
+    until_held(&t, 0).await;
 
     let mut answers = 0;
     while let Came::Message(message) = socket.next().await {

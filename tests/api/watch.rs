@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rstest::rstest;
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tollgate::domain::{authentication, watch};
 
 use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
@@ -38,7 +38,7 @@ async fn the_end_of_a_key_is_seen_without_being_told(
         let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
         assert_eq!(answer.refusals(), [""; 0]);
 
-        let begun = Instant::now();
+        assert!(!ended.is_cancelled(), "{action}: somebody told");
         let looks = async {
             tokio::select! {
                 () = watch::run(&other.app) => unreachable!("it looks for ever"),
@@ -47,7 +47,6 @@ async fn the_end_of_a_key_is_seen_without_being_told(
         };
         // Generous, for machines that are busy; the look is once a second.
         timeout(Duration::from_secs(10), looks).await.expect("the end is seen");
-        assert!(begun.elapsed() >= Duration::from_millis(900), "{action}: it was not looked for");
         assert!(!remains.is_cancelled(), "{action}");
     }
     other.close().await;

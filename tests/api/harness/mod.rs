@@ -38,11 +38,13 @@ use uuid::Uuid;
 
 mod cut;
 mod postgres;
+mod program;
 mod request;
 mod rows;
 mod socket;
 
 pub use cut::Cut;
+pub use program::{Running, demo};
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
 

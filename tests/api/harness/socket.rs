@@ -48,6 +48,8 @@ impl Socket {
         }
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((local, 0).into()).expect("an address of this machine");
+        // What is said goes out at once, not when what was said before is known to have come.
+        socket.set_nodelay(true).expect("a socket's option");
         let stream = socket.connect(address).await.expect("the server listens");
         match client_async(request, stream).await {
             Ok((stream, _)) => Ok(Self(stream)),
