@@ -140,7 +140,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             (None, None) => {}
         }
     }
-    serve::serve_until_stopped(listener, app, http::Settings::default(), key_uses).await
+    Box::pin(serve::serve_until_stopped(listener, app, http::Settings::default(), key_uses)).await
 }
 
 /// Builds the example in an empty database, or takes it up again with fresh keys; any other data is

@@ -1,13 +1,15 @@
 //! Merging two contacts of an account that turned out to be one person.
 
-use entity::{contact, contact_address, message};
+use entity::{audit_entry::AuditAction, contact, contact_address, message};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure,
+    audit_log::{Entry, Settings},
     authentication::begin_in_team_as_account,
     caller::LiveAccountCaller,
     contact::{NOT_FOUND, write},
@@ -39,7 +41,7 @@ pub async fn merge(
         let message = "A contact cannot be merged into itself.";
         return Err(refused(Refusal::SameContact, &["input", "mergeId"], message));
     }
-    let txn = begin_in_team_as_account(app, account.account()).await?;
+    let txn = begin_in_team_as_account(app, account).await?;
     // Both in id order, so that two merges never wait for each other.
     let both = contact::Entity::owned_by(account.account_id())
         .filter(contact::Column::Id.is_in([keep, merge].into_iter().flatten()))
@@ -90,6 +92,10 @@ pub async fn merge(
     contact_tag::add(&txn, &kept, tags).await?;
     contact::Entity::delete_by_id(merged.id).exec(&txn).await?;
     let changed = write(app, &txn, kept, contact::ActiveModel::default()).await?;
-    txn.commit().await?;
+    let counts = Settings::from([
+        ("mergedContactId", json!(merged.id)),
+        ("addressesMoved", json!(moved.len())),
+    ]);
+    txn.commit(app, Entry::of(AuditAction::MergeContacts, changed.id).made(counts)).await?;
     Ok(changed)
 }

@@ -21,9 +21,7 @@ use super::{
     message::NewMessage,
     message_content::{Content, ContentProblem, Part},
     recipient::{self, Recipient},
-    refused,
-    room::Room,
-    template, template_list,
+    refused, template, template_list,
     template_render::{RenderRefusal, Rendering},
     validate::{self, VARIABLES_RULE},
 };
@@ -186,7 +184,7 @@ impl Known {
         }
         if !templates.is_empty() {
             let ids: Vec<Uuid> = templates.into_iter().collect();
-            let room = Room::of_request();
+            let room = app.rooms.of(Some(caller.team_id));
             for (id, row) in template_list::find_many(app, caller, &ids, &room).await? {
                 known.templates.insert(id, Rendering::of(&row)?);
                 tokio::task::yield_now().await;

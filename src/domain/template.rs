@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use entity::{
+    audit_entry::AuditAction,
     message::Channel,
     template::{self, Column, Entity},
 };
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use super::{
     Failure, Fault,
+    audit_log::Entry,
     authentication::begin_as_account,
     caller::LiveAccountCaller,
     refused,
@@ -136,7 +138,7 @@ pub async fn create(
     fill(&mut row, new);
     let txn = begin_as_account(app, account).await?;
     Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
-    txn.commit().await?;
+    txn.commit(app, Entry::of(AuditAction::CreateTemplate, row.id)).await?;
     Ok(row)
 }
 
@@ -167,7 +169,7 @@ pub async fn update(
     row.updated_at = app.clock.now();
     let to = row.clone().into_active_model().reset_all();
     Entity::update(to).exec(&txn).await?;
-    txn.commit().await?;
+    txn.commit(app, Entry::of(AuditAction::UpdateTemplate, row.id)).await?;
     Ok(row)
 }
 
@@ -189,7 +191,7 @@ pub async fn delete(
     if deleted.rows_affected == 0 {
         return Err(not_found());
     }
-    txn.commit().await?;
+    txn.commit(app, Entry::of(AuditAction::DeleteTemplate, id)).await?;
     Ok(id)
 }
 

@@ -15,8 +15,8 @@ use crate::domain::contact_erasure as domain;
 pub enum DeleteContactErrorCode {
     /// The account has no such contact.
     NotFound,
-    /// A message to one of its addresses waits to be handed over, or the contact was changed at the same
-    /// time. Try again when the message was handed over.
+    /// A message to one of its addresses waits to be handed over, or the contact was changed at the
+    /// same time. Try again when the message was handed over.
     ContactInUse,
 }
 

@@ -102,8 +102,8 @@ impl Message {
         self.0.environment.into()
     }
 
-    /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a person's data
-    /// was erased.
+    /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a
+    /// person's data was erased.
     async fn to(&self) -> Option<&str> {
         (!self.0.is_erased()).then_some(&self.0.recipient)
     }
@@ -139,8 +139,8 @@ impl Message {
         self.0.segments
     }
 
-    /// What was charged, in cents; 0 in the TEST environment. It stays when the message is refunded: see
-    /// refundedAt.
+    /// What was charged, in cents; 0 in the TEST environment. It stays when the message is
+    /// refunded: see refundedAt.
     async fn cost(&self) -> Cents {
         stored(self.0.cost_micros).into()
     }
@@ -175,8 +175,8 @@ impl Message {
         self.0.send_at.map(DateTime)
     }
 
-    /// The moment from which on it is not handed over any more, but EXPIRED and refunded; null if there is
-    /// none.
+    /// The moment from which on it is not handed over any more, but EXPIRED and refunded; null if
+    /// there is none.
     async fn valid_until(&self) -> Option<DateTime> {
         self.0.valid_until.map(DateTime)
     }
@@ -195,8 +195,8 @@ impl Message {
 /// A message to be sent.
 #[derive(InputObject)]
 pub struct SendMessageInput {
-    /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat
-    /// id, by channel. Give this or contactId.
+    /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a
+    /// Telegram chat id, by channel. Give this or contactId.
     to: Option<String>,
     /// The contact that it goes to, at its primary address of the channel. Give this or to.
     contact_id: Option<ID>,
@@ -221,11 +221,11 @@ pub struct SendMessageInput {
     variables: Option<JsonObject>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,
-    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged now, and can
-    /// be canceled until then.
+    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged
+    /// now, and can be canceled until then.
     send_at: Option<DateTime>,
-    /// Until when it may go out: after now and after sendAt. What was not handed over by then is EXPIRED and
-    /// refunded. Left out: it waits for as long as it takes.
+    /// Until when it may go out: after now and after sendAt. What was not handed over by then is
+    /// EXPIRED and refunded. Left out: it waits for as long as it takes.
     valid_until: Option<DateTime>,
     /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same
     /// input answers with the first message and charges nothing, also when its contact or template
@@ -303,8 +303,8 @@ pub enum SendMessageErrorCode {
     CreditLimitReached,
     /// The team's balance is lower than the message's cost.
     InsufficientBalance,
-    /// The server is too busy to take all messages of one sendMessages; none was judged. Try again in a
-    /// second, with the same idempotency keys.
+    /// The server is too busy to take all messages of one sendMessages; none was judged. Try again
+    /// in a second, with the same idempotency keys.
     Overloaded,
 }
 
@@ -315,7 +315,8 @@ pub struct SendMessagePayload {
     message: Option<Message>,
     /// Why it was refused; empty if it was accepted.
     errors: Vec<UserError<SendMessageErrorCode>>,
-    /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged now.
+    /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged
+    /// now.
     replayed: bool,
 }
 
@@ -333,8 +334,8 @@ impl From<Verdict> for SendMessagePayload {
 /// What a send would answer now. Nothing was charged or stored.
 #[derive(SimpleObject)]
 pub struct MessageQuote {
-    /// What would be charged, in cents; 0 in the TEST environment and for a repeat. Null where the input is
-    /// invalid or there is no price.
+    /// What would be charged, in cents; 0 in the TEST environment and for a repeat. Null where the
+    /// input is invalid or there is no price.
     cost: Option<Cents>,
     /// How many segments an SMS would have; 1 for other channels. Null where the input is invalid.
     segments: Option<i32>,
@@ -351,8 +352,8 @@ pub struct MessageQuery;
 
 #[Object]
 impl MessageQuery {
-    /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing is charged
-    /// or stored.
+    /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing
+    /// is charged or stored.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn message_quote(
         &self,
@@ -375,8 +376,8 @@ pub struct MessageMutation;
 
 #[Object]
 impl MessageMutation {
-    /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance goes down
-    /// and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
+    /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance
+    /// goes down and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn send_message(
         &self,
@@ -390,7 +391,8 @@ impl MessageMutation {
         Ok(Some(verdict.into()))
     }
 
-    /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one after another.
+    /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one
+    /// after another.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn send_messages(
         &self,

@@ -139,6 +139,12 @@ fn with_an_account(by: &str) -> Vec<String> {
             "query($id: T) {{ team {{ ledger(filter: {{ {account} }}) {{ nodes {{ id }} }} }} }}"
         ),
         format!(
+            "query($id: T) {{ auditLog(filter: {{ {account} }}) {{ totalCount nodes {{ id }} }} }}"
+        ),
+        format!(
+            "query($id: T) {{ team {{ auditLog(filter: {{ {account} }}) {{ nodes {{ id }} }} }} }}"
+        ),
+        format!(
             "mutation($id: T) {{ updateSubAccount({account}, input: {{ name: \"Mine\" }}) \
              {{ account {{ id }} errors {{ code message field }} }} }}"
         ),

@@ -166,6 +166,7 @@ async fn the_entities_are_the_tables(#[values(Sqlite, Postgres)] database: Datab
     compare::<entity::contact_tag::Entity>(&t).await;
     compare::<entity::opt_out::Entity>(&t).await;
     compare::<entity::template::Entity>(&t).await;
+    compare::<entity::audit_entry::Entity>(&t).await;
     t.close().await;
 }
 
