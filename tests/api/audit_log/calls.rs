@@ -17,6 +17,9 @@ pub struct Stage {
     pub template: String,
 }
 
+/// Entries that [`staged`] leaves of the sub-account's own work: three contacts, an opt-out, a template.
+pub const STAGED_PRIVATE: usize = 5;
+
 pub async fn staged(t: &TestApp) -> Stage {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "abc", "creditLimit": 7 })).await;
