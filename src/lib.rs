@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     carrier::Carriers,
     clock::Clock,
-    db::Db,
+    db::{Db, Readers, Scope},
     domain::{
         authentication::Keys,
         billing::{self, Told, Writers},
@@ -116,6 +116,11 @@ impl App {
             key_uses,
         };
         (Arc::new(app), uses)
+    }
+
+    /// Reads what this scope may see; [`Db::read`] reads for all.
+    pub fn read_as(&self, scope: impl Into<Scope>) -> Readers {
+        self.db.read.within(scope.into())
     }
 
     /// A new id, ordered by this app's clock.

@@ -4,7 +4,7 @@
 use std::{fmt::Debug, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use entity::audit_entry::AuditAction;
 use sea_orm::DbBackend;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ use crate::{
     App,
     carrier::Carriers,
     clock::SystemClock,
-    db::{self, Db},
+    db::{self, Db, RowSecurity, row_security},
     domain::{
         Failure, audit,
         audit_call::{self, Named},
@@ -67,7 +67,7 @@ enum Command {
     /// Serve the API.
     Serve(serve::ServeArgs),
     /// Bring the database's schema up to date.
-    Migrate(DatabaseArgs),
+    Migrate(MigrateArgs),
     /// Print the API's schema in the GraphQL schema language.
     Schema,
     /// Make teams, list them, top them up.
@@ -122,6 +122,23 @@ struct OutputArgs {
 }
 
 #[derive(Args)]
+struct MigrateArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    row_security: RowSecurityArgs,
+}
+
+/// Whether PostgreSQL keeps callers to their own rows, too.
+#[derive(Args, Clone, Copy)]
+struct RowSecurityArgs {
+    /// Let PostgreSQL, too, keep each caller to the rows of its account and team: migrate sets that up,
+    /// serve reads under it.
+    #[arg(long, env = "TOLLGATE_ROW_SECURITY", action = ArgAction::SetTrue, value_parser = switch)]
+    row_security: bool,
+}
+
+#[derive(Args)]
 struct AuditArgs {
     #[command(flatten)]
     database: DatabaseArgs,
@@ -135,7 +152,7 @@ impl Cli {
         match self.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
-            Command::Migrate(database) => migrate(&database).await,
+            Command::Migrate(args) => migrate(&args).await,
             Command::Schema => {
                 println!("{}", graphql::sdl().trim_end());
                 Ok(ExitCode::SUCCESS)
@@ -179,7 +196,11 @@ async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
     if url.starts_with("sqlite:") && !db::is_sqlite_file(url) {
         bail!("the database URL must name a file: sqlite://FILE?mode=rwc");
     }
-    Db::connect(url, connections).await.map_err(|error| {
+    open(url, connections, RowSecurity::Off).await
+}
+
+async fn open(url: &str, connections: u32, row_security: RowSecurity) -> anyhow::Result<Db> {
+    Db::connect_with(url, connections, row_security).await.map_err(|error| {
         // A URL that cannot be read would be shown whole, with its password.
         let error = error.to_string().replace(url, "(the URL)");
         anyhow::anyhow!("the database cannot be opened: {error}")
@@ -198,11 +219,25 @@ async fn make_current(db: &Db, may_migrate: bool) -> anyhow::Result<()> {
     bail!("the database's schema is not current; run `tollgate migrate` first");
 }
 
-async fn migrate(database: &DatabaseArgs) -> anyhow::Result<ExitCode> {
-    let db = database.connect().await?;
+async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
+    let db = args.database.connect().await?;
     db.migrate().await.context("the database cannot be migrated")?;
     println!("The database's schema is current.");
+    if args.row_security.row_security {
+        set_up_row_security(&db).await?;
+        println!("Row security is set up.");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn set_up_row_security(db: &Db) -> anyhow::Result<()> {
+    if db.backend() != DbBackend::Postgres {
+        bail!("row security is PostgreSQL's; leave --row-security out");
+    }
+    let rights = "row security cannot be set up. If the login may not create roles, have somebody who may \
+                  run: CREATE ROLE tollgate_system NOLOGIN; CREATE ROLE tollgate_server NOLOGIN; \
+                  GRANT tollgate_system, tollgate_server TO the login";
+    row_security::set_up(&db.write).await.context(rights)
 }
 
 async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {

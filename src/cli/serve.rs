@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use axum::http::HeaderValue;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
+use sea_orm::DbBackend;
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
@@ -20,12 +21,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{DatabaseArgs, connect, make_current, switch};
+use super::{
+    DatabaseArgs, RowSecurityArgs, connect, make_current, open, set_up_row_security, switch,
+};
 use crate::{
     App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
-    db::lock_for_serving,
+    db::{Db, RowSecurity, lock_for_serving, row_security},
     domain::{caller::OperatorCaller, page::PageArgs, team},
     http, worker,
 };
@@ -42,6 +45,8 @@ pub struct ServeArgs {
     /// Bring a PostgreSQL database's schema up to date first; SQLite always is.
     #[arg(long, env = "TOLLGATE_MIGRATE", action = ArgAction::SetTrue, value_parser = switch)]
     migrate: bool,
+    #[command(flatten)]
+    row_security: RowSecurityArgs,
     #[command(flatten)]
     surface: SurfaceArgs,
 }
@@ -157,6 +162,11 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, args.database.database_connections).await?;
     make_current(&db, args.migrate).await?;
+    let db = if args.row_security.row_security {
+        secured(db, &url, args.database.database_connections, args.migrate).await?
+    } else {
+        db
+    };
     let carriers = if args.sandbox {
         Carriers::all(&(Arc::new(Sandbox) as Arc<dyn Carrier>))
     } else {
@@ -184,6 +194,22 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         tokio::spawn(http::metrics::serve(metrics, Arc::clone(&app)));
     }
     Box::pin(serve_until_stopped(listener, app, args.surface.settings(), key_uses)).await
+}
+
+/// The same database under row security, which is set up if that may be done.
+async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyhow::Result<Db> {
+    if may_set_up || db.backend() != DbBackend::Postgres {
+        set_up_row_security(&db).await?;
+    }
+    let missing = row_security::missing(&db.read).await?;
+    if !missing.is_empty() {
+        bail!(
+            "row security is not set up on {}; run `tollgate migrate --row-security` first",
+            missing.join(", ")
+        );
+    }
+    db.close().await?;
+    open(url, connections, RowSecurity::On).await
 }
 
 /// Serves and delivers until SIGTERM or SIGINT, then finishes what was begun.

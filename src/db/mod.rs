@@ -33,8 +33,10 @@ use sea_orm::{
 use uuid::Uuid;
 
 mod readers;
+pub mod row_security;
 
 pub use readers::{Readers, Snapshot};
+pub use row_security::Scope;
 
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
@@ -75,6 +77,26 @@ pub struct Db {
     /// lock for two fifths of that. Shorter than a request's deadline, so that its senders can be answered.
     pub batch_deadline: Duration,
     url: String,
+    row_security: RowSecurity,
+}
+
+/// Whether PostgreSQL itself keeps callers to their own rows ([`row_security`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowSecurity {
+    #[default]
+    Off,
+    /// It was set up.
+    On,
+}
+
+impl RowSecurity {
+    /// What the session of whoever writes, or reads for all, has besides.
+    fn options(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Off => &[],
+            Self::On => &[("role", row_security::SYSTEM)],
+        }
+    }
 }
 
 /// A writer's own way to the database (`domain::billing`).
@@ -91,9 +113,22 @@ impl Db {
     /// Opens the database; creates the file of an `SQLite` URL with `mode=rwc`. `connections` is the
     /// size of each pool on PostgreSQL.
     pub async fn connect(url: &str, connections: u32) -> Result<Self, DbErr> {
+        Self::connect_with(url, connections, RowSecurity::Off).await
+    }
+
+    /// The same, with row security where it was set up.
+    pub async fn connect_with(
+        url: &str,
+        connections: u32,
+        row_security: RowSecurity,
+    ) -> Result<Self, DbErr> {
         let is_sqlite = url.starts_with("sqlite:");
         // The writer opens first: it makes the file and turns WAL on.
-        let write = Database::connect(options(url, if is_sqlite { 1 } else { connections }));
+        let write = Database::connect(options(
+            url,
+            if is_sqlite { 1 } else { connections },
+            row_security.options(),
+        ));
         let write = write.await?;
         let read = if is_sqlite {
             let options = sqlite_options(SqliteConnectOptions::from_str(url).map_err(url_error)?);
@@ -102,9 +137,10 @@ impl Db {
         } else {
             let options = PgConnectOptions::from_str(url).map_err(url_error)?;
             let options = options.options(POSTGRES_OPTIONS).options([POSTGRES_READER_OPTION]);
-            Readers::on_postgres(options.disable_statement_logging(), connections)
+            let options = options.disable_statement_logging();
+            Readers::on_postgres(options, connections, row_security)
         };
-        Ok(Self { read, write, batch_deadline: BATCH_DEADLINE, url: url.to_owned() })
+        Ok(Self { read, write, batch_deadline: BATCH_DEADLINE, url: url.to_owned(), row_security })
     }
 
     /// The ways of this process's writers to the database; none is connected yet.
@@ -114,6 +150,7 @@ impl Db {
         }
         let options = PgConnectOptions::from_str(&self.url).expect("this URL was connected to");
         let options = options.options(POSTGRES_OPTIONS).options(POSTGRES_WRITER_OPTIONS);
+        let options = options.options(self.row_security.options().iter().copied());
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let writers = processors.clamp(*POSTGRES_WRITERS.start(), *POSTGRES_WRITERS.end());
         let deadline = self.batch_deadline;
@@ -155,8 +192,10 @@ impl Db {
         let txn = self.begin_write().await?;
         if self.backend() == DbBackend::Postgres {
             // Another process may be migrating, and a big table takes its time.
-            txn.execute_unprepared("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-                .await?;
+            txn.execute_unprepared(
+                "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL ROLE NONE",
+            )
+            .await?;
             txn.execute_unprepared(MIGRATION_LOCK).await?;
         }
         Migrator::up(&txn, None).await?;
@@ -193,7 +232,11 @@ pub fn id_list(backend: DbBackend, ids: impl IntoIterator<Item = Uuid>) -> Value
     serde_json::json!(ids).to_string().into()
 }
 
-fn options(url: &str, connections: u32) -> ConnectOptions {
+fn options(
+    url: &str,
+    connections: u32,
+    more: &'static [(&'static str, &'static str)],
+) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -227,7 +270,9 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 })
             })
         })
-        .map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_OPTIONS));
+        .map_sqlx_postgres_opts(|postgres| {
+            postgres.options(POSTGRES_OPTIONS).options(more.iter().copied())
+        });
     options
 }
 

@@ -28,7 +28,10 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use tokio::{sync::Mutex, time::timeout};
 
-use super::{ACQUIRE_TIMEOUT, RESTED};
+use super::{
+    ACQUIRE_TIMEOUT, RESTED, RowSecurity,
+    row_security::{SET_SCOPE, Scope},
+};
 
 /// A connection of this age is replaced, and with it whatever its session has gathered.
 const AGE_MAX: Duration = Duration::from_mins(30);
@@ -42,6 +45,8 @@ const POSTGRES_SNAPSHOT: &str =
 pub struct Readers {
     connections: Connections,
     statements: Arc<AtomicUsize>,
+    /// Whose rows are read; without row security, only statements decide that.
+    scope: Option<Scope>,
 }
 
 #[derive(Clone)]
@@ -53,20 +58,30 @@ enum Connections {
 /// Opens connections, all alike.
 struct Opener<C: Connection>(C::Options);
 
+/// A connection, and the scope that its session has; none before the first.
+struct Session<C> {
+    connection: C,
+    scope: Option<Scope>,
+}
+
 impl<C: Connection> Manager for Opener<C> {
-    type Type = C;
+    type Type = Session<C>;
     type Error = sqlx::Error;
 
-    async fn create(&self) -> Result<C, sqlx::Error> {
-        self.0.connect().await
+    async fn create(&self) -> Result<Session<C>, sqlx::Error> {
+        Ok(Session { connection: self.0.connect().await?, scope: None })
     }
 
-    async fn recycle(&self, connection: &mut C, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+    async fn recycle(
+        &self,
+        session: &mut Session<C>,
+        metrics: &Metrics,
+    ) -> RecycleResult<sqlx::Error> {
         if metrics.age() > AGE_MAX {
             return Err(RecycleError::message("its time is over"));
         }
         if metrics.last_used() > RESTED {
-            connection.ping().await?;
+            session.connection.ping().await?;
         }
         Ok(())
     }
@@ -74,8 +89,13 @@ impl<C: Connection> Manager for Opener<C> {
 
 impl Readers {
     /// At most so many connections, each made when it is first needed.
-    pub fn on_postgres(options: PgConnectOptions, connections: u32) -> Self {
-        Self::new(Connections::Postgres(pool(options, connections)))
+    pub fn on_postgres(
+        options: PgConnectOptions,
+        connections: u32,
+        row_security: RowSecurity,
+    ) -> Self {
+        let scope = (row_security == RowSecurity::On).then_some(Scope::All);
+        Self { scope, ..Self::new(Connections::Postgres(pool(options, connections))) }
     }
 
     /// At most so many connections, each made when it is first needed.
@@ -84,7 +104,13 @@ impl Readers {
     }
 
     fn new(connections: Connections) -> Self {
-        Self { connections, statements: Arc::default() }
+        Self { connections, statements: Arc::default(), scope: None }
+    }
+
+    /// The same connections, for reading what this scope may see. Where there is no row security, only the
+    /// statements' own filters hold.
+    pub fn within(&self, scope: Scope) -> Self {
+        Self { scope: self.scope.map(|_| scope), ..self.clone() }
     }
 
     fn backend(&self) -> DbBackend {
@@ -104,10 +130,10 @@ impl Readers {
         let mut lease = self.lease().await?;
         match &mut lease.connection()? {
             Lent::Postgres(connection) => {
-                sqlx::raw_sql(POSTGRES_SNAPSHOT).execute(&mut **connection).await.map(drop)
+                sqlx::raw_sql(POSTGRES_SNAPSHOT).execute(&mut connection.connection).await.map(drop)
             }
             Lent::Sqlite(connection) => {
-                sqlx::raw_sql("BEGIN").execute(&mut **connection).await.map(drop)
+                sqlx::raw_sql("BEGIN").execute(&mut connection.connection).await.map(drop)
             }
         }
         .map_err(query_error)?;
@@ -130,14 +156,24 @@ impl Readers {
                 Connections::Sqlite(pool) => pool.get().await.map(Lent::Sqlite),
             }
         };
-        match timeout(ACQUIRE_TIMEOUT, lent).await {
-            Ok(Ok(lent)) => Ok(Lease(Some(lent))),
+        let lent = match timeout(ACQUIRE_TIMEOUT, lent).await {
+            Ok(Ok(lent)) => lent,
             Ok(Err(PoolError::Backend(error))) => {
-                Err(DbErr::Conn(RuntimeErr::SqlxError(error.into())))
+                return Err(DbErr::Conn(RuntimeErr::SqlxError(error.into())));
             }
-            Ok(Err(_)) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)),
-            Err(_) => Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
+            Ok(Err(_)) => {
+                return Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed));
+            }
+            Err(_) => return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
+        };
+        let mut lease = Lease(Some(lent));
+        if let (Some(scope), Lent::Postgres(session)) = (self.scope, lease.connection()?)
+            && session.scope != Some(scope)
+        {
+            // A session that is left half-way in this is closed with the lease.
+            session.take_scope(scope).await.map_err(query_error)?;
         }
+        Ok(lease)
     }
 }
 
@@ -150,9 +186,19 @@ fn pool<C: Connection>(options: C::Options, connections: u32) -> Pool<Opener<C>>
 async fn close<C: Connection>(pool: &Pool<Opener<C>>) {
     // Rather than just dropped: the database is told.
     for connection in pool.retain(|_, _| false).removed {
-        let _ = connection.close().await;
+        let _ = connection.connection.close().await;
     }
     pool.close();
+}
+
+impl Session<PgConnection> {
+    async fn take_scope(&mut self, scope: Scope) -> Result<(), sqlx::Error> {
+        let [role, team_id, account_id] = scope.settings();
+        let set = sqlx::query(SET_SCOPE).bind(role).bind(team_id).bind(account_id);
+        set.execute(&mut self.connection).await?;
+        self.scope = Some(scope);
+        Ok(())
+    }
 }
 
 /// A connection that is lent.
@@ -198,10 +244,10 @@ impl Lent {
     async fn execute(&mut self, statement: Statement) -> Result<ExecResult, sqlx::Error> {
         Ok(match self {
             Self::Postgres(connection) => {
-                query::<Postgres>(statement).execute(&mut **connection).await?.into()
+                query::<Postgres>(statement).execute(&mut connection.connection).await?.into()
             }
             Self::Sqlite(connection) => {
-                query::<Sqlite>(statement).execute(&mut **connection).await?.into()
+                query::<Sqlite>(statement).execute(&mut connection.connection).await?.into()
             }
         })
     }
@@ -209,11 +255,11 @@ impl Lent {
     async fn one(&mut self, statement: Statement) -> Result<Option<QueryResult>, sqlx::Error> {
         Ok(match self {
             Self::Postgres(connection) => {
-                let row = query::<Postgres>(statement).fetch_optional(&mut **connection);
+                let row = query::<Postgres>(statement).fetch_optional(&mut connection.connection);
                 row.await?.map(QueryResult::from)
             }
             Self::Sqlite(connection) => {
-                let row = query::<Sqlite>(statement).fetch_optional(&mut **connection);
+                let row = query::<Sqlite>(statement).fetch_optional(&mut connection.connection);
                 row.await?.map(QueryResult::from)
             }
         })
@@ -222,11 +268,11 @@ impl Lent {
     async fn all(&mut self, statement: Statement) -> Result<Vec<QueryResult>, sqlx::Error> {
         Ok(match self {
             Self::Postgres(connection) => {
-                let rows = query::<Postgres>(statement).fetch_all(&mut **connection);
+                let rows = query::<Postgres>(statement).fetch_all(&mut connection.connection);
                 rows.await?.into_iter().map(QueryResult::from).collect()
             }
             Self::Sqlite(connection) => {
-                let rows = query::<Sqlite>(statement).fetch_all(&mut **connection);
+                let rows = query::<Sqlite>(statement).fetch_all(&mut connection.connection);
                 rows.await?.into_iter().map(QueryResult::from).collect()
             }
         })
@@ -235,10 +281,14 @@ impl Lent {
     fn each(&mut self, statement: Statement) -> BoxStream<'_, Result<QueryResult, sqlx::Error>> {
         match self {
             Self::Postgres(connection) => Box::pin(
-                query::<Postgres>(statement).fetch(&mut **connection).map_ok(QueryResult::from),
+                query::<Postgres>(statement)
+                    .fetch(&mut connection.connection)
+                    .map_ok(QueryResult::from),
             ),
             Self::Sqlite(connection) => Box::pin(
-                query::<Sqlite>(statement).fetch(&mut **connection).map_ok(QueryResult::from),
+                query::<Sqlite>(statement)
+                    .fetch(&mut connection.connection)
+                    .map_ok(QueryResult::from),
             ),
         }
     }

@@ -13,7 +13,7 @@ use super::{
     Fault,
     caller::{AccountCaller, Caller, LiveAccountCaller},
 };
-use crate::{App, money::Micros};
+use crate::{App, db::Scope, money::Micros};
 
 /// Why an account's sends are refused now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,18 @@ pub struct AccountIds {
 impl From<&LiveAccountCaller> for AccountIds {
     fn from(caller: &LiveAccountCaller) -> Self {
         Self { team_id: caller.team_id(), account_id: caller.account_id() }
+    }
+}
+
+impl From<&AccountCaller> for AccountIds {
+    fn from(caller: &AccountCaller) -> Self {
+        Self { team_id: caller.team_id, account_id: caller.account_id }
+    }
+}
+
+impl From<AccountIds> for Scope {
+    fn from(AccountIds { team_id, account_id }: AccountIds) -> Self {
+        Self::Account { team_id, account_id }
     }
 }
 
@@ -60,7 +72,7 @@ pub fn stored(micros: i64) -> Micros {
 
 /// The account that the caller's key belongs to.
 pub async fn own(app: &App, caller: &AccountCaller) -> Result<account::Model, Fault> {
-    own_in(&app.db.read, caller).await
+    own_in(&app.read_as(caller), caller).await
 }
 
 /// The same as a transaction sees it.
@@ -78,7 +90,7 @@ pub(super) async fn own_in<C: ConnectionTrait>(
 /// The team of the caller.
 pub async fn own_team(app: &App, caller: &AccountCaller) -> Result<team::Model, Fault> {
     team::Entity::find_by_id(caller.team_id)
-        .one(&app.db.read)
+        .one(&app.read_as(caller))
         .await?
         .ok_or(Fault::Broken("a key's team exists"))
 }
@@ -94,7 +106,7 @@ pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool
 /// The money as the caller's key sees it.
 pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, Fault> {
     // One moment: a charge moves both together (R7).
-    let txn = app.db.read.snapshot().await?;
+    let txn = app.read_as(caller).snapshot().await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
         .one(&txn)
@@ -149,7 +161,7 @@ pub async fn find_many(
     let rows = account::Entity::find()
         .filter(account::Column::Id.is_in(ids.iter().copied()))
         .filter(in_scope(caller))
-        .all(&app.db.read)
+        .all(&app.read_as(caller))
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
@@ -164,7 +176,7 @@ pub async fn find_main(
         .filter(account::Column::TeamId.is_in(teams.iter().copied()))
         .filter(account::Column::IsSubAccount.eq(false))
         .filter(in_scope(caller))
-        .all(&app.db.read)
+        .all(&app.read_as(caller))
         .await?;
     Ok(rows.into_iter().map(|row| (row.team_id, row)).collect())
 }

@@ -19,7 +19,7 @@ use crate::App;
 /// The key of the request itself.
 pub async fn of_caller(app: &App, caller: &Caller) -> Result<api_key::Model, Fault> {
     api_key::Entity::find_by_id(caller.key_id)
-        .one(&app.db.read)
+        .one(&app.read_as(caller))
         .await?
         .ok_or(Fault::Broken("a caller's key exists"))
 }
@@ -50,8 +50,9 @@ pub async fn find_many(
         Ok(_) => api_key::Entity::find(),
         Err(_) => api_key::Entity::of_team(caller.main()?.team_id()),
     };
-    let rows = select.filter(api_key::Column::Id.is_in(ids.iter().copied())).all(&app.db.read);
-    Ok(rows.await?.into_iter().map(|row| (row.id, row)).collect())
+    let select = select.filter(api_key::Column::Id.is_in(ids.iter().copied()));
+    let rows = select.all(&app.read_as(caller)).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
 /// One page of keys for each of several accounts of the main account's team, in one statement.
@@ -63,7 +64,8 @@ pub async fn list_many(
 ) -> Result<HashMap<Uuid, Page<api_key::Model>>, Fault> {
     let keyset = page.keyset("api_keys")?;
     let rows = ranked_rows(app, main, accounts, &keyset).await?;
-    let totals = if keyset.with_total() { totals(app, accounts).await? } else { HashMap::new() };
+    let totals =
+        if keyset.with_total() { totals(app, main, accounts).await? } else { HashMap::new() };
 
     let mut by_account: HashMap<Uuid, Vec<api_key::Model>> = HashMap::new();
     for row in rows {
@@ -112,11 +114,15 @@ async fn ranked_rows(
     Ok(api_key::Entity::find()
         .filter(api_key::Column::Id.in_subquery(ids))
         .order_by(api_key::Column::Id, reading)
-        .all(&app.db.read)
+        .all(&app.read_as(main))
         .await?)
 }
 
-async fn totals(app: &App, accounts: &[Uuid]) -> Result<HashMap<Uuid, u64>, Fault> {
+async fn totals(
+    app: &App,
+    main: &MainCaller,
+    accounts: &[Uuid],
+) -> Result<HashMap<Uuid, u64>, Fault> {
     let counts: Vec<(Uuid, i64)> = api_key::Entity::find()
         .select_only()
         .column(api_key::Column::AccountId)
@@ -124,7 +130,7 @@ async fn totals(app: &App, accounts: &[Uuid]) -> Result<HashMap<Uuid, u64>, Faul
         .filter(api_key::Column::AccountId.is_in(accounts.iter().copied()))
         .group_by(api_key::Column::AccountId)
         .into_tuple()
-        .all(&app.db.read)
+        .all(&app.read_as(main))
         .await?;
     Ok(counts.into_iter().map(|(id, count)| (id, u64::try_from(count).unwrap_or(0))).collect())
 }

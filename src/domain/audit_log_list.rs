@@ -12,7 +12,7 @@ use super::{
     page::{Page, PageArgs},
     sub_account::AccountRef,
 };
-use crate::App;
+use crate::{App, db::Scope};
 
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
@@ -29,7 +29,7 @@ pub async fn list_of_team(
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
     let select = Entity::seen_by_team(main.team_id());
-    list(app, select, Some(main.team_id()), filter, page).await
+    list(app, main.into(), select, Some(main.team_id()), filter, page).await
 }
 
 /// One page of everything, or of what concerns one team, newest first, for an operator.
@@ -41,11 +41,12 @@ pub async fn list_for_operator(
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
     let select = team_id.map_or_else(Entity::find, Entity::of_team);
-    list(app, select, team_id, filter, page).await
+    list(app, Scope::All, select, team_id, filter, page).await
 }
 
 async fn list(
     app: &App,
+    scope: Scope,
     mut select: Select<Entity>,
     team_id: Option<Uuid>,
     filter: &AuditFilter,
@@ -55,7 +56,7 @@ async fn list(
     if let Some(account) = &filter.account {
         let id = match (team_id, account) {
             (Some(team_id), account) => {
-                account.find_in(team_id, &app.db.read).await?.map(|found| found.id)
+                account.find_in(team_id, &app.read_as(scope)).await?.map(|found| found.id)
             }
             (None, AccountRef::Id(id)) => Some(*id),
             (None, AccountRef::Unknown) => None,
@@ -71,5 +72,5 @@ async fn list(
         select = select.filter(Column::Action.is_in(action.iter().copied()));
     }
     let select = select.filter(filter.created_at.on(Column::CreatedAt));
-    keyset.newest_first(&app.db.read, select, Column::Id, |row| row.id).await
+    keyset.newest_first(&app.read_as(scope), select, Column::Id, |row| row.id).await
 }

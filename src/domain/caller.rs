@@ -6,6 +6,7 @@ use entity::api_key::{Environment, Role};
 use uuid::Uuid;
 
 use super::Fault;
+use crate::db::Scope;
 
 const NEEDS_LIVE_KEY: &str = "This needs a live key; a test key changes no settings.";
 
@@ -58,6 +59,7 @@ pub struct LiveMainCaller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TeamCaller {
     team_id: Uuid,
+    scope: Scope,
 }
 
 /// Proof that the caller runs this server: by a key, or by having opened the database itself.
@@ -128,9 +130,11 @@ impl Caller {
     /// The whole of a team: its own for a main account, any for an operator.
     pub fn team(&self, team_id: Uuid) -> Result<TeamCaller, Fault> {
         match self.owner {
-            Owner::Operator => Ok(TeamCaller { team_id }),
+            Owner::Operator => Ok(TeamCaller { team_id, scope: Scope::All }),
             Owner::Account(_) => match self.main()? {
-                main if main.team_id == team_id => Ok(TeamCaller { team_id }),
+                main if main.team_id == team_id => {
+                    Ok(TeamCaller { team_id, scope: Scope::from(&main) })
+                }
                 _ => Err(Fault::Forbidden("This needs a key of the team's main account.")),
             },
         }
@@ -141,6 +145,33 @@ impl Caller {
             Owner::Operator => Ok(OperatorCaller { key_id: Some(self.key_id) }),
             Owner::Account(_) => Err(Fault::Forbidden("This needs an operator's key.")),
         }
+    }
+}
+
+impl From<&Caller> for Scope {
+    fn from(caller: &Caller) -> Self {
+        match &caller.owner {
+            Owner::Operator => Self::All,
+            Owner::Account(account) => account.into(),
+        }
+    }
+}
+
+impl From<&AccountCaller> for Scope {
+    fn from(caller: &AccountCaller) -> Self {
+        Self::Account { team_id: caller.team_id, account_id: caller.account_id }
+    }
+}
+
+impl From<&MainCaller> for Scope {
+    fn from(main: &MainCaller) -> Self {
+        Self::Account { team_id: main.team_id, account_id: main.account_id }
+    }
+}
+
+impl From<&TeamCaller> for Scope {
+    fn from(team: &TeamCaller) -> Self {
+        team.scope
     }
 }
 

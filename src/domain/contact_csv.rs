@@ -202,12 +202,13 @@ pub async fn export(
     after: Option<String>,
 ) -> Result<(Vec<Vec<String>>, Option<String>), Fault> {
     let page = PageArgs { first: i32::try_from(PAGE_MAX).ok(), after, ..PageArgs::default() };
-    let contacts = list_of(app, account.id, &ContactFilter::default(), &page).await?;
+    let owner = AccountIds::from(account);
+    let contacts = list_of(app, owner, &ContactFilter::default(), &page).await?;
     let next = contacts.rows.last().filter(|_| contacts.has_next);
     let next = next.map(|(cursor, _)| cursor.to_string());
     let ids: Vec<Uuid> = contacts.rows.iter().map(|(_, contact)| contact.id).collect();
-    let addresses = addresses_of(app, account.id, &ids).await?;
-    let tags = tags_of(app, account.id, &ids).await?;
+    let addresses = addresses_of(app, owner, &ids).await?;
+    let tags = tags_of(app, owner, &ids).await?;
     let rows = contacts.rows.into_iter().map(|(_, contact)| {
         let addresses = addresses.get(&contact.id).map_or(&[][..], Vec::as_slice);
         let tags = tags.get(&contact.id).map(|tags| tags.join("\n")).unwrap_or_default();

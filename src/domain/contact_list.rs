@@ -11,7 +11,9 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Fault, bad_input,
+    Fault,
+    account::AccountIds,
+    bad_input,
     caller::AccountCaller,
     contact_tag::TAGS_PER_CONTACT_MAX,
     page::{Page, PageArgs},
@@ -37,19 +39,20 @@ pub async fn list(
     filter: &ContactFilter,
     page: &PageArgs,
 ) -> Result<Page<contact::Model>, Fault> {
-    list_of(app, caller.account_id, filter, page).await
+    list_of(app, caller.into(), filter, page).await
 }
 
 /// The same for whoever may see this account's contacts.
 pub(super) async fn list_of(
     app: &App,
-    account_id: Uuid,
+    owner: AccountIds,
     filter: &ContactFilter,
     page: &PageArgs,
 ) -> Result<Page<contact::Model>, Fault> {
     let keyset = page.keyset("contacts")?;
-    let select = contact::Entity::owned_by(account_id).filter(condition(account_id, filter)?);
-    keyset.newest_first(&app.db.read, select, contact::Column::Id, |row| row.id).await
+    let select =
+        contact::Entity::owned_by(owner.account_id).filter(condition(owner.account_id, filter)?);
+    keyset.newest_first(&app.read_as(owner), select, contact::Column::Id, |row| row.id).await
 }
 
 fn condition(account_id: Uuid, filter: &ContactFilter) -> Result<Condition, Fault> {
@@ -103,7 +106,7 @@ pub async fn find_many(
 ) -> Result<HashMap<Uuid, contact::Model>, Fault> {
     let rows = contact::Entity::owned_by(caller.account_id)
         .filter(contact::Column::Id.is_in(ids.iter().copied()))
-        .all(&app.db.read)
+        .all(&app.read_as(caller))
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
@@ -112,13 +115,13 @@ pub async fn find_many(
 /// first.
 pub async fn addresses_of(
     app: &App,
-    account_id: Uuid,
+    owner: AccountIds,
     contacts: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<contact_address::Model>>, Fault> {
-    let mut rows = contact_address::Entity::owned_by(account_id)
+    let mut rows = contact_address::Entity::owned_by(owner.account_id)
         .filter(contact_address::Column::ContactId.is_in(contacts.iter().copied()))
         .order_by_asc(contact_address::Column::Id)
-        .all(&app.db.read)
+        .all(&app.read_as(owner))
         .await?;
     rows.sort_by_key(|row| (row.channel, !row.is_primary));
     let mut by_contact: HashMap<Uuid, Vec<contact_address::Model>> = HashMap::new();
@@ -132,10 +135,10 @@ pub async fn addresses_of(
 /// least.
 pub async fn primary_addresses_of(
     app: &App,
-    account_id: Uuid,
+    owner: AccountIds,
     contacts: &[Uuid],
 ) -> Result<HashMap<Uuid, BTreeMap<Channel, String>>, Fault> {
-    let rows: Vec<(Uuid, Channel, String)> = contact_address::Entity::owned_by(account_id)
+    let rows: Vec<(Uuid, Channel, String)> = contact_address::Entity::owned_by(owner.account_id)
         .select_only()
         .columns([
             contact_address::Column::ContactId,
@@ -145,7 +148,7 @@ pub async fn primary_addresses_of(
         .filter(contact_address::Column::ContactId.is_in(contacts.iter().copied()))
         .filter(contact_address::Column::IsPrimary.eq(true))
         .into_tuple()
-        .all(&app.db.read)
+        .all(&app.read_as(owner))
         .await?;
     let mut by_contact: HashMap<Uuid, BTreeMap<Channel, String>> = HashMap::new();
     for (contact_id, channel, address) in rows {
@@ -157,15 +160,15 @@ pub async fn primary_addresses_of(
 /// The tags of each of these contacts of an account, in order.
 pub async fn tags_of(
     app: &App,
-    account_id: Uuid,
+    owner: AccountIds,
     contacts: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<String>>, Fault> {
-    let rows: Vec<(Uuid, String)> = contact_tag::Entity::owned_by(account_id)
+    let rows: Vec<(Uuid, String)> = contact_tag::Entity::owned_by(owner.account_id)
         .select_only()
         .columns([contact_tag::Column::ContactId, contact_tag::Column::Tag])
         .filter(contact_tag::Column::ContactId.is_in(contacts.iter().copied()))
         .into_tuple()
-        .all(&app.db.read)
+        .all(&app.read_as(owner))
         .await?;
     let mut by_contact: HashMap<Uuid, Vec<String>> = HashMap::new();
     for (contact_id, tag) in rows {

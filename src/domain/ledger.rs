@@ -11,7 +11,7 @@ use super::{
     page::{Page, PageArgs},
     sub_account::AccountRef,
 };
-use crate::App;
+use crate::{App, db::Scope};
 
 #[derive(Clone, Debug, Default)]
 pub struct LedgerFilter {
@@ -30,12 +30,12 @@ pub async fn list_of_team(
 ) -> Result<Page<ledger_entry::Model>, Fault> {
     let mut select = ledger_entry::Entity::of_team(team.team_id());
     if let Some(account) = &filter.account {
-        let account = account.find_in(team.team_id(), &app.db.read).await?;
+        let account = account.find_in(team.team_id(), &app.read_as(team)).await?;
         // Who is not of the team has no entries; no row has the nil id.
         let id = account.map(|account| account.id).unwrap_or_default();
         select = select.filter(ledger_entry::Column::AccountId.eq(id));
     }
-    list(app, select, filter, page).await
+    list(app, team.into(), select, filter, page).await
 }
 
 /// One page of the entries that the caller's account caused, newest first.
@@ -45,11 +45,13 @@ pub async fn list_own(
     filter: &LedgerFilter,
     page: &PageArgs,
 ) -> Result<Page<ledger_entry::Model>, Fault> {
-    list(app, ledger_entry::Entity::owned_by(caller.account_id), filter, page).await
+    let select = ledger_entry::Entity::owned_by(caller.account_id);
+    list(app, caller.into(), select, filter, page).await
 }
 
 async fn list(
     app: &App,
+    scope: Scope,
     select: sea_orm::Select<ledger_entry::Entity>,
     filter: &LedgerFilter,
     page: &PageArgs,
@@ -59,5 +61,5 @@ async fn list(
     if let Some(kind) = &filter.kind {
         select = select.filter(ledger_entry::Column::Kind.is_in(kind.iter().copied()));
     }
-    keyset.newest_first(&app.db.read, select, ledger_entry::Column::Id, |row| row.id).await
+    keyset.newest_first(&app.read_as(scope), select, ledger_entry::Column::Id, |row| row.id).await
 }

@@ -68,9 +68,9 @@ pub async fn list(
         let may_be = !address.is_empty() && may_be_stored(&address);
         select = select.filter(if may_be { is_to } else { Expr::cust("1 = 0") });
     }
-    let total = keyset.total(&app.db.read, &select).await?;
+    let total = keyset.total(&app.read_as(caller), &select).await?;
     let select = keyset.slice(select, &Order::Desc, None, message::Column::Id)?;
-    let rows = read(app, select, room).await?;
+    let rows = read(app, caller, select, room).await?;
     Ok(keyset.page(rows, total, |row| Position { key: String::new(), id: row.id }))
 }
 
@@ -83,17 +83,19 @@ pub async fn find_many(
 ) -> Result<HashMap<Uuid, message::Model>, Fault> {
     let select = message::Entity::owned_by(caller.account_id, caller.environment)
         .filter(message::Column::Id.is_in(ids.iter().copied()));
-    let rows = read(app, select, room).await?;
+    let rows = read(app, caller, select, room).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
 /// Reads messages row by row, as far as there is room for their texts.
 async fn read(
     app: &App,
+    caller: &AccountCaller,
     select: Select<message::Entity>,
     room: &Room,
 ) -> Result<Vec<message::Model>, Fault> {
-    let mut found = select.stream(&app.db.read).await?;
+    let readers = app.read_as(caller);
+    let mut found = select.stream(&readers).await?;
     let mut rows = Vec::new();
     while let Some(row) = found.try_next().await? {
         let more = [&row.subject, &row.html, &row.metadata].into_iter().flatten().map(String::len);

@@ -179,8 +179,7 @@ impl Known {
         let mut known = Self::default();
         if !contacts.is_empty() {
             let ids: Vec<Uuid> = contacts.into_iter().collect();
-            known.contacts =
-                contact_list::primary_addresses_of(app, caller.account_id, &ids).await?;
+            known.contacts = contact_list::primary_addresses_of(app, caller.into(), &ids).await?;
         }
         if !templates.is_empty() {
             let ids: Vec<Uuid> = templates.into_iter().collect();

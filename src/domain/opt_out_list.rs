@@ -10,10 +10,10 @@ use sea_orm::{
     ColumnTrait, Condition, Iterable, QueryFilter, QuerySelect,
     sea_query::{Expr, Func},
 };
-use uuid::Uuid;
 
 use super::{
     Fault,
+    account::AccountIds,
     caller::AccountCaller,
     page::{Page, PageArgs},
     recipient, search,
@@ -47,23 +47,23 @@ pub async fn list(
         }
         select = select.filter(any);
     }
-    keyset.newest_first(&app.db.read, select, Column::Id, |row| row.id).await
+    keyset.newest_first(&app.read_as(caller), select, Column::Id, |row| row.id).await
 }
 
 /// Which of these addresses are opted out of the account's messages.
 pub async fn opted_out_of(
     app: &App,
-    account_id: Uuid,
+    owner: AccountIds,
     addresses: &[(Channel, String)],
 ) -> Result<HashSet<(Channel, String)>, Fault> {
-    let rows: Vec<(Channel, String)> = Entity::owned_by(account_id)
+    let rows: Vec<(Channel, String)> = Entity::owned_by(owner.account_id)
         .select_only()
         .columns([Column::Channel, Column::Address])
         // Every channel: so the unique index is looked in.
         .filter(Column::Channel.is_in(Channel::iter()))
         .filter(Column::Address.is_in(addresses.iter().map(|(_, address)| address.as_str())))
         .into_tuple()
-        .all(&app.db.read)
+        .all(&app.read_as(owner))
         .await?;
     Ok(rows.into_iter().collect())
 }

@@ -347,7 +347,7 @@ pub async fn find(
     main: &MainCaller,
     account: &AccountRef,
 ) -> Result<Option<account::Model>, Fault> {
-    find_sub_account(&app.db.read, main.team_id(), account).await
+    find_sub_account(&app.read_as(main), main.team_id(), account).await
 }
 
 async fn find_sub_account<C: ConnectionTrait>(

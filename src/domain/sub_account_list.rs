@@ -65,7 +65,7 @@ pub async fn list(
     };
     keyset
         .read::<_, account::ListedRow>(
-            &app.db.read,
+            &app.read_as(main),
             select,
             order,
             key,
@@ -115,7 +115,7 @@ async fn condition(
 /// The same three reasons as [`super::account::blocked_by`].
 async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
     let team = team::Entity::find_by_id(main.team_id())
-        .one(&app.db.read)
+        .one(&app.read_as(main))
         .await?
         .ok_or(Fault::Broken("a key's team exists"))?;
     if team.balance_micros == 0 {

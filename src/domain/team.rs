@@ -126,7 +126,7 @@ pub async fn find_many(
     let rows = team::Entity::find()
         .filter(team::Column::Id.is_in(ids.iter().copied()))
         .filter(Condition::all().add_option(own))
-        .all(&app.db.read)
+        .all(&app.read_as(caller))
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }

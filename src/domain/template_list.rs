@@ -24,9 +24,9 @@ pub async fn list(
 ) -> Result<Page<template::Model>, Fault> {
     let keyset = page.keyset("templates")?;
     let select = Entity::owned_by(caller.account_id);
-    let total = keyset.total(&app.db.read, &select).await?;
+    let total = keyset.total(&app.read_as(caller), &select).await?;
     let select = keyset.slice(select, &Order::Desc, None, Column::Id)?;
-    let rows = read(app, select, room).await?;
+    let rows = read(app, caller, select, room).await?;
     Ok(keyset.page(rows, total, |row| Position { key: String::new(), id: row.id }))
 }
 
@@ -38,17 +38,19 @@ pub async fn find_many(
     room: &Room,
 ) -> Result<HashMap<Uuid, template::Model>, Fault> {
     let select = Entity::owned_by(caller.account_id).filter(Column::Id.is_in(ids.iter().copied()));
-    let rows = read(app, select, room).await?;
+    let rows = read(app, caller, select, room).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
 /// Reads templates row by row, as far as there is room for their sources.
 async fn read(
     app: &App,
+    caller: &AccountCaller,
     select: Select<Entity>,
     room: &Room,
 ) -> Result<Vec<template::Model>, Fault> {
-    let mut found = select.stream(&app.db.read).await?;
+    let readers = app.read_as(caller);
+    let mut found = select.stream(&readers).await?;
     let mut rows = Vec::new();
     while let Some(row) = found.try_next().await? {
         room.take(bytes_of(&row))?;

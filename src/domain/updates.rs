@@ -118,7 +118,7 @@ async fn newest_since(
             .order_by_desc(message::Column::Id)
             .limit(NEWEST)
             .into_tuple()
-            .all(&app.db.read)
+            .all(&app.read_as(caller))
             .await?;
     let changed = rows.into_iter().rev().filter(|(_, updated_at)| *updated_at >= since);
     Ok(changed.map(|(id, _)| id).collect())
@@ -159,7 +159,7 @@ async fn changed_sub_accounts(
         .filter(account::Column::IsSubAccount.eq(true))
         .filter(which)
         .order_by_asc(account::Column::Id)
-        .all(&app.db.read)
+        .all(&app.read_as(main))
         .await?;
     Ok(rows)
 }

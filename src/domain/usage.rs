@@ -18,7 +18,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Fault, bad_input, caller::TeamCaller};
+use super::{
+    Fault, bad_input,
+    caller::{Caller, TeamCaller},
+};
 use crate::{App, money::Micros};
 
 /// Days of a range at most.
@@ -200,13 +203,15 @@ pub async fn of_team(
 ) -> Result<Usage, Fault> {
     let range = DateRange::checked(range, app.clock.now())?;
     let select = usage_day::Entity::of_team(team.team_id());
-    let rows = summed(&app.db.read, select, range, group_by, false, Some(BUCKETS_MAX)).await?;
+    let rows =
+        summed(&app.read_as(team), select, range, group_by, false, Some(BUCKETS_MAX)).await?;
     collect(range, group_by, rows)
 }
 
 /// The usage of several accounts that the caller may see, in one statement.
 pub async fn of_accounts(
     app: &App,
+    caller: &Caller,
     accounts: &[Uuid],
     range: Option<DateRange>,
     group_by: &[UsageDimension],
@@ -215,7 +220,7 @@ pub async fn of_accounts(
     let select = usage_day::Entity::find()
         .filter(usage_day::Column::AccountId.is_in(accounts.iter().copied()));
     let rows_max = BUCKETS_MAX.saturating_mul(accounts.len());
-    let rows = summed(&app.db.read, select, range, group_by, true, Some(rows_max)).await?;
+    let rows = summed(&app.read_as(caller), select, range, group_by, true, Some(rows_max)).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         if let Some(account_id) = row.account_id {

@@ -179,9 +179,9 @@ impl Loader<AddressesOf> for Rows {
         &self,
         keys: &[AddressesOf],
     ) -> Result<HashMap<AddressesOf, Vec<contact_address::Model>>, Arc<Fault>> {
-        let account_id = self.caller.account()?.account_id;
+        let owner = (&self.caller.account()?).into();
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(contact_list::addresses_of(&self.app, account_id, &ids).await?, AddressesOf))
+        Ok(keyed(contact_list::addresses_of(&self.app, owner, &ids).await?, AddressesOf))
     }
 }
 
@@ -191,9 +191,9 @@ impl Loader<OptOutOf> for Rows {
     type Error = Arc<Fault>;
 
     async fn load(&self, keys: &[OptOutOf]) -> Result<HashMap<OptOutOf, ()>, Arc<Fault>> {
-        let account_id = self.caller.account()?.account_id;
+        let owner = (&self.caller.account()?).into();
         let addresses: Vec<_> = keys.iter().map(|key| (key.channel, key.address.clone())).collect();
-        let found = opt_out_list::opted_out_of(&self.app, account_id, &addresses).await?;
+        let found = opt_out_list::opted_out_of(&self.app, owner, &addresses).await?;
         Ok(found
             .into_iter()
             .map(|(channel, address)| (OptOutOf { channel, address }, ()))
@@ -224,9 +224,9 @@ impl Loader<TagsOf> for Rows {
     type Error = Arc<Fault>;
 
     async fn load(&self, keys: &[TagsOf]) -> Result<HashMap<TagsOf, Vec<String>>, Arc<Fault>> {
-        let account_id = self.caller.account()?.account_id;
+        let owner = (&self.caller.account()?).into();
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(contact_list::tags_of(&self.app, account_id, &ids).await?, TagsOf))
+        Ok(keyed(contact_list::tags_of(&self.app, owner, &ids).await?, TagsOf))
     }
 }
 
@@ -267,7 +267,9 @@ impl Loader<UsageOf> for Rows {
         let mut loaded = HashMap::new();
         let question = |key: &UsageOf| ((key.range, key.group_by.clone()), key.account_id);
         for ((range, group_by), accounts) in grouped(keys, question) {
-            let found = domain::usage::of_accounts(&self.app, &accounts, range, &group_by).await;
+            let found =
+                domain::usage::of_accounts(&self.app, &self.caller, &accounts, range, &group_by)
+                    .await;
             let key = |account_id| UsageOf { account_id, range, group_by: group_by.clone() };
             loaded.extend(each(found, &accounts).map(|(id, usage)| (key(id), usage)));
         }

@@ -9,9 +9,9 @@ use std::{
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{self, Database, Postgres, Running, Sqlite, TestApp, text};
+use crate::harness::{self, Database, Postgres, Running, Setup, Sqlite, TestApp, text};
 
-fn tollgate(url: &str, arguments: &[&str]) -> Output {
+pub fn tollgate(url: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
         .args(arguments)
         .env("DATABASE_URL", url)
@@ -429,7 +429,7 @@ async fn a_schema_that_is_not_current_names_the_command(
     #[values(Sqlite, Postgres)] database: Database,
 ) {
     use migration::MigratorTrait as _;
-    let Some(t) = TestApp::start(database).await else { return };
+    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
     migration::Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
 
     let listed = tollgate(&t.url, &["team", "list"]);

@@ -34,6 +34,7 @@ mod quiet_hours;
 mod races;
 mod rate;
 mod room;
+mod row_security;
 mod schedule;
 mod schema;
 mod sockets;

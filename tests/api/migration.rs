@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
 
 /// C3, C8, R1 and the walls behind the money rules: written past the program, all the same refused.
 #[rstest]
@@ -79,7 +79,7 @@ async fn the_database_refuses_what_the_rules_forbid(
 #[rstest]
 #[tokio::test]
 async fn migrations_go_down_and_up_again(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let tables = schema_of(&t).await;
@@ -100,7 +100,7 @@ async fn migrations_go_down_and_up_again(#[values(Sqlite, Postgres)] database: D
 #[rstest]
 #[tokio::test]
 async fn statuses_are_added_to_a_database_in_use(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let (tables, rows) = (schema_of(&t).await, t.everything().await);
@@ -133,7 +133,7 @@ async fn statuses_are_added_to_a_database_in_use(#[values(Sqlite, Postgres)] dat
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_at_once_run_one_after_another(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
     Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
 
     let mut at_once = Vec::new();

@@ -79,18 +79,18 @@ pub async fn quote(
     let team = own_team(app, caller).await?;
     let key = api_key::Entity::owned_by(caller.account_id)
         .filter(api_key::Column::Id.eq(caller.key_id))
-        .one(&app.db.read)
+        .one(&app.read_as(caller))
         .await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
-        .one(&app.db.read)
+        .one(&app.read_as(caller))
         .await?
         .ok_or(Fault::Broken("a key's account exists"))?;
     let is_opted_out = match &message.letter {
         Err(_) => false,
         Ok(Letter { recipient, .. }) => {
             let address = [(recipient.channel, recipient.address.clone())];
-            opted_out_of(app, caller.account_id, &address).await?.contains(&address[0])
+            opted_out_of(app, caller.into(), &address).await?.contains(&address[0])
         }
     };
     let now = app.clock.now();
@@ -110,7 +110,7 @@ pub async fn quote(
         Some(key) => {
             message::Entity::owned_by(caller.account_id, caller.environment)
                 .filter(message::Column::IdempotencyKey.eq(key))
-                .one(&app.db.read)
+                .one(&app.read_as(caller))
                 .await?
         }
     };

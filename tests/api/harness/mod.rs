@@ -24,7 +24,7 @@ use tollgate::{
     App,
     carrier::{Carrier, Carriers, Report, SendError, sandbox::Sandbox},
     clock::Clock,
-    db::Db,
+    db::{Db, RowSecurity},
     domain::{
         api_key::{self, NewApiKey},
         audit,
@@ -106,6 +106,7 @@ pub struct Setup {
     pub http: http::Settings,
     /// How long a writer's batch may take on `PostgreSQL`, if not as long as usual.
     pub batch_deadline: Option<Duration>,
+    pub row_security: RowSecurity,
 }
 
 impl Default for Setup {
@@ -115,7 +116,16 @@ impl Default for Setup {
             texts: None,
             http: http::Settings::default(),
             batch_deadline: None,
+            // On `SQLite` it means nothing.
+            row_security: RowSecurity::On,
         }
+    }
+}
+
+impl Setup {
+    /// As who owns the tables, and so may migrate them down.
+    pub fn of_owner() -> Self {
+        Self { row_security: RowSecurity::Off, ..Self::default() }
     }
 }
 
@@ -232,7 +242,8 @@ impl TestApp {
         setup: Setup,
         folder: Arc<tempfile::TempDir>,
     ) -> Self {
-        let mut db = Db::connect(&url, 8).await.expect("the database opens");
+        let db = Db::connect_with(&url, 8, setup.row_security).await;
+        let mut db = db.expect("the database opens");
         if db.backend() == DbBackend::Sqlite {
             db.migrate().await.expect("the migrations run");
         }

@@ -13,7 +13,7 @@ use std::{
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection};
 use tokio::sync::{Mutex, OnceCell};
-use tollgate::db::Db;
+use tollgate::db::{Db, row_security};
 
 use programs::{free_port, is_root, postgres_programs, unprivileged_user};
 
@@ -55,6 +55,7 @@ async fn start() -> Option<String> {
     admin.close().await.expect("the connection closes");
     let db = Db::connect(&url(&server, &prefix()), 2).await.expect("the new database opens");
     db.migrate().await.expect("the migrations run");
+    row_security::set_up(&db.write).await.expect("row security is set up");
     db.close().await.expect("the connections close");
     Some(server)
 }

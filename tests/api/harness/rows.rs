@@ -17,7 +17,12 @@ impl TestApp {
 
     /// Runs SQL past the program: to set a stage, or to plant a fault.
     pub async fn execute(&self, sql: &str) {
-        self.app.db.write.execute_unprepared(sql).await.expect("the statement runs");
+        let sql = match self.app.db.backend() {
+            // As who owns the tables.
+            DbBackend::Postgres => format!("SET ROLE NONE; {sql}; RESET ROLE"),
+            _ => sql.to_owned(),
+        };
+        self.app.db.write.execute_unprepared(&sql).await.expect("the statement runs");
         self.app.prices.forget();
         self.app.keys.forget();
     }

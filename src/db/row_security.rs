@@ -1,0 +1,107 @@
+//! Row security (PostgreSQL): a second wall behind the filters of the statements. Three roles: the login
+//! owns the tables and migrates; [`SYSTEM`] judges, writes, delivers, audits and looks keys up, and sees
+//! all rows; [`SERVER`] reads for a caller, and sees what its [`Scope`] lets through, whatever a statement
+//! asks for. Policies of owners are forced, so that nobody passes by owning a table.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionTrait as _};
+use uuid::Uuid;
+
+/// Whoever works for all: every policy lets it through.
+pub const SYSTEM: &str = "tollgate_system";
+/// Whoever reads for one caller.
+pub const SERVER: &str = "tollgate_server";
+
+/// Tables whose rows only the account itself sees (R3). Every other table with a team_id is its team's.
+pub const OF_ACCOUNTS: [&str; 6] =
+    ["contact", "contact_address", "contact_tag", "message", "opt_out", "template"];
+
+/// Whose rows a statement may see, besides what it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody's: the server's own work, and operators.
+    All,
+    /// What the team shares, and what the account owns.
+    Account { team_id: Uuid, account_id: Uuid },
+}
+
+/// Makes a session's scope another one; it lasts until the next.
+pub(super) const SET_SCOPE: &str = "SELECT set_config('role', $1, false), \
+     set_config('app.team_id', $2, false), set_config('app.account_id', $3, false)";
+
+impl Scope {
+    /// The values of [`SET_SCOPE`].
+    pub(super) fn settings(self) -> [String; 3] {
+        match self {
+            Self::All => [SYSTEM.to_owned(), String::new(), String::new()],
+            Self::Account { team_id, account_id } => {
+                [SERVER.to_owned(), team_id.to_string(), account_id.to_string()]
+            }
+        }
+    }
+}
+
+/// Two processes may do this at once, for two databases of one server that share their roles.
+const ROLES: &str = "DO $$ DECLARE name text; BEGIN \
+     FOREACH name IN ARRAY ARRAY['tollgate_system', 'tollgate_server'] LOOP \
+       BEGIN \
+         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN \
+           EXECUTE format('CREATE ROLE %I NOLOGIN', name); \
+         END IF; \
+       EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; \
+       END; \
+       IF NOT pg_has_role(name, 'MEMBER') THEN \
+         EXECUTE format('GRANT %I TO CURRENT_USER', name); \
+       END IF; \
+       EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), name); \
+     END LOOP; \
+     EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO tollgate_server', current_schema()); \
+     EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I \
+                     TO tollgate_system', current_schema()); \
+     END $$";
+
+/// Tables with a team's rows, and whether row security is forced on each and each role has its policy.
+const TENANTS: &str = "SELECT c.relname::text, c.relrowsecurity AND c.relforcerowsecurity \
+       AND (SELECT count(*) = 2 FROM pg_policy p WHERE p.polrelid = c.oid \
+            AND p.polname IN ('of_system', 'of_server')) \
+     FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' \
+       AND (c.relname = 'team' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid \
+            AND a.attname = 'team_id' AND NOT a.attisdropped)) \
+     ORDER BY 1";
+
+/// Makes the roles, and sets row security up on every table with a team's rows. The login must own the
+/// tables, and may have to be allowed to create roles.
+pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
+    let txn = db.begin().await?;
+    txn.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL ROLE NONE").await?;
+    txn.execute_unprepared(super::MIGRATION_LOCK).await?;
+    txn.execute_unprepared(ROLES).await?;
+    for (table, _) in tenants(&txn).await? {
+        let (column, setting) = match table.as_str() {
+            "team" => ("id", "app.team_id"),
+            table if OF_ACCOUNTS.contains(&table) => ("account_id", "app.account_id"),
+            _ => ("team_id", "app.team_id"),
+        };
+        let statements = format!(
+            "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; \
+             ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
+             DROP POLICY IF EXISTS of_system ON {table}; \
+             CREATE POLICY of_system ON {table} TO {SYSTEM} USING (true) WITH CHECK (true); \
+             DROP POLICY IF EXISTS of_server ON {table}; \
+             CREATE POLICY of_server ON {table} FOR SELECT TO {SERVER} \
+             USING ({column} = NULLIF(current_setting('{setting}', true), '')::uuid)"
+        );
+        txn.execute_unprepared(&statements).await?;
+    }
+    txn.commit().await
+}
+
+/// Tables on which row security is not set up: all, if it never was.
+pub async fn missing<C: ConnectionTrait>(db: &C) -> Result<Vec<String>, DbErr> {
+    let tables = tenants(db).await?;
+    Ok(tables.into_iter().filter(|(_, is_set_up)| !is_set_up).map(|(table, _)| table).collect())
+}
+
+async fn tenants<C: ConnectionTrait>(db: &C) -> Result<Vec<(String, bool)>, DbErr> {
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), TENANTS)).await?;
+    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+}

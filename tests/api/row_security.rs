@@ -1,0 +1,224 @@
+//! Row security: on PostgreSQL, statements that ask for everybody's rows get the caller's own. All tests run
+//! under it there; these look at it alone.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
+use serde_json::json;
+use tollgate::db::{Readers, Scope, row_security};
+use uuid::Uuid;
+
+use crate::{
+    command_line::tollgate,
+    harness::{Postgres, Setup, TestApp, TestSubAccount, TestTeam, text},
+};
+
+/// The tables with rows of teams, and the column and id by which a scope sees them.
+async fn tenants(t: &TestApp) -> BTreeMap<String, &'static str> {
+    let sql = "SELECT DISTINCT table_name::text FROM information_schema.columns \
+               WHERE table_schema = 'public' AND column_name IN ('team_id', 'account_id') \
+               UNION SELECT 'team'";
+    let rows = t.app.db.read.query_all_raw(statement(sql)).await.expect("the tables");
+    let names = rows.iter().map(|row| row.try_get_by_index::<String>(0).expect("a name"));
+    names.map(|name| (name.clone(), column_of(&name))).collect()
+}
+
+fn column_of(table: &str) -> &'static str {
+    match table {
+        "team" => "id",
+        table if row_security::OF_ACCOUNTS.contains(&table) => "account_id",
+        _ => "team_id",
+    }
+}
+
+fn statement(sql: &str) -> Statement {
+    Statement::from_string(DbBackend::Postgres, sql)
+}
+
+async fn count(readers: &Readers, sql: &str) -> i64 {
+    let row = readers.query_one_raw(statement(sql)).await.expect("the query runs");
+    row.expect("a row").try_get_by_index(0).expect("a number")
+}
+
+fn scope(team: &TestTeam, account_id: &str) -> Scope {
+    let id = |id: &str| Uuid::try_parse(id).expect("an id");
+    Scope::Account { team_id: id(&team.id), account_id: id(account_id) }
+}
+
+/// A team with two sub-accounts; each of the three accounts has one of everything.
+async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
+    let team = t.team(1000).await;
+    let subs = [
+        t.sub_account(&team, json!({ "name": "One" })).await,
+        t.sub_account(&team, json!({ "name": "Two" })).await,
+    ];
+    for key in [&team.key, &subs[0].key, &subs[1].key] {
+        assert!(t.sends(key).await);
+        let (id, _) = t.contact(key, &["+12025550171"]).await;
+        let tag = "mutation($id: ID!) { updateContact(id: $id, input: { tags: [\"vip\"] }) \
+                   { errors { code } } }";
+        assert!(t.ask_with(key, tag, json!({ "id": id })).await.refusals().is_empty());
+        t.opt_out(key, "+12025550170").await;
+        t.template(key, json!([{ "channel": "SMS", "text": "Hello" }]), json!([])).await;
+    }
+    t.deliver().await;
+    (team, subs)
+}
+
+/// No table with rows of teams is without the wall, and a new one without it is found.
+#[tokio::test]
+async fn each_table_of_teams_has_its_wall() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let tables: Vec<String> = tenants(&t).await.into_keys().collect();
+    assert!(tables.len() > 10, "{tables:?}");
+    assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
+    for table in &tables {
+        let forced = format!(
+            "SELECT count(*) FROM pg_class WHERE relname = '{table}' AND relrowsecurity \
+             AND relforcerowsecurity"
+        );
+        assert_eq!(t.number(&forced).await, 1, "{table}");
+    }
+    // Whatever only its account sees is on the list of such tables: what has an account and no team-wide reader.
+    for table in row_security::OF_ACCOUNTS {
+        assert!(tables.iter().any(|name| name == table), "{table}");
+    }
+
+    t.execute("CREATE TABLE new_thing (id uuid, team_id uuid)").await;
+    t.execute("ALTER TABLE contact NO FORCE ROW LEVEL SECURITY").await;
+    t.execute("DROP POLICY of_server ON message").await;
+    let missing = row_security::missing(&t.app.db.read).await.expect("the catalogue");
+    assert_eq!(missing, ["contact", "message", "new_thing"]);
+    t.execute("DROP TABLE new_thing").await;
+    t.close().await;
+}
+
+/// R2, R3: without any filter of its own, a statement for a caller sees what the caller may see, table by table.
+#[tokio::test]
+async fn what_a_statement_forgets_the_wall_keeps() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let (own, subs) = house(&t).await;
+    let (foreign, _) = house(&t).await;
+    let nobody = Uuid::nil().to_string();
+
+    for (team, account) in [
+        (&own, subs[0].id.as_str()),
+        (&own, subs[1].id.as_str()),
+        (&own, own.main_account_id.as_str()),
+        (&foreign, foreign.main_account_id.as_str()),
+        (&TestTeam { id: nobody.clone(), ..own.clone() }, nobody.as_str()),
+    ] {
+        let readers = t.app.db.read.within(scope(team, account));
+        for (table, column) in tenants(&t).await {
+            let id = if column == "account_id" { account } else { &team.id };
+            let all = count(&t.app.db.read, &format!("SELECT count(*) FROM {table}")).await;
+            let own = format!("SELECT count(*) FROM {table} WHERE {column} = '{id}'");
+            let own = count(&t.app.db.read, &own).await;
+
+            let seen = count(&readers, &format!("SELECT count(*) FROM {table}")).await;
+
+            assert_eq!(seen, own, "{table}");
+            assert_eq!(own > 0, id != nobody, "{table} has rows to be seen");
+            assert!(own < all, "{table} has rows that are not");
+            let others = format!("SELECT count(*) FROM {table} WHERE {column} <> '{id}'");
+            assert_eq!(count(&readers, &others).await, 0, "{table}");
+        }
+    }
+    t.close().await;
+}
+
+/// Sessions go from caller to caller, and none keeps what the one before might see.
+#[tokio::test]
+async fn callers_by_turns_see_their_own() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let (own, subs) = house(&t).await;
+    let (foreign, _) = house(&t).await;
+    let scopes = [
+        scope(&own, &subs[0].id),
+        scope(&own, &own.main_account_id),
+        scope(&foreign, &foreign.main_account_id),
+        Scope::All,
+    ];
+
+    let turns = (0..200).map(|turn| {
+        let (of, scope) = (turn % scopes.len(), scopes[turn % scopes.len()]);
+        let readers = t.app.db.read.within(scope);
+        async move { (of, count(&readers, "SELECT count(*) FROM contact").await) }
+    });
+    for (of, seen) in join_all(turns).await {
+        assert_eq!(seen, if scopes[of] == Scope::All { 6 } else { 1 });
+    }
+    let snapshot = t.app.db.read.within(scopes[2]).snapshot().await.expect("a snapshot");
+    let rows = snapshot.query_all_raw(statement("SELECT account_id::text FROM message")).await;
+    let rows = rows.expect("the messages");
+    assert_eq!(rows.len(), 1);
+    let account: String = rows[0].try_get_by_index(0).expect("an id");
+    assert_eq!(account, foreign.main_account_id);
+    snapshot.end().await.expect("the snapshot ends");
+    t.close().await;
+}
+
+/// Whoever reads for a caller writes nothing, and reads no more by setting its session right.
+#[tokio::test]
+async fn a_reader_writes_nothing() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let (own, subs) = house(&t).await;
+    let before = t.everything().await;
+    let readers = t.app.db.read.within(scope(&own, &subs[0].id));
+
+    for sql in [
+        "UPDATE contact SET display_name = 'Mine'",
+        "DELETE FROM contact",
+        "INSERT INTO contact_tag SELECT * FROM contact_tag",
+        "UPDATE team SET balance_micros = 1",
+        "ALTER TABLE contact NO FORCE ROW LEVEL SECURITY",
+        "DROP POLICY of_server ON contact",
+    ] {
+        let refused = readers.execute_raw(statement(sql)).await.expect_err("a refusal").to_string();
+        assert!(
+            ["permission denied", "must be owner", "read-only"]
+                .iter()
+                .any(|why| refused.contains(why)),
+            "{sql}: {refused}"
+        );
+    }
+    let open = "SELECT count(*) FROM contact WHERE set_config('row_security', 'off', true) <> ''";
+    assert_eq!(count(&readers, open).await, 1);
+
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// It is set up by migrate, asked for by serve, and refused where it is not or cannot be.
+#[tokio::test]
+async fn it_is_set_up_by_one_command() {
+    let Some(t) = TestApp::start_with(Postgres, Setup::of_owner()).await else { return };
+    t.execute("DROP POLICY of_server ON contact").await;
+
+    let serve = ["serve", "--row-security", "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
+    let refused = tollgate(&t.url, &serve);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("row security is not set up on contact; run"), "{told}");
+
+    for _ in 0..2 {
+        let done = tollgate(&t.url, &["migrate", "--row-security"]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let told = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(told, "The database's schema is current.\nRow security is set up.\n");
+    }
+    assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = tollgate::db::sqlite_url(&folder.path().join("a.db"));
+    for arguments in [&serve[..], &["migrate", "--row-security"]] {
+        let refused = tollgate(&file, arguments);
+        assert_eq!(refused.status.code(), Some(2));
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(told.contains("row security is PostgreSQL's; leave --row-security out"), "{told}");
+    }
+    let viewer = t.ask(&t.operator, "{ viewer { role } }").await;
+    assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
+    t.close().await;
+}
