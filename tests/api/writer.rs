@@ -406,7 +406,8 @@ async fn a_batch_that_collides_is_tried_again(#[case] code: &str) {
     let setup = Setup { texts, ..Setup::default() };
     let Some(t) = TestApp::start_with(Postgres, setup).await else { return };
     t.execute(&format!(
-        "CREATE SEQUENCE tries; CREATE FUNCTION collide() RETURNS int LANGUAGE plpgsql AS \
+        "CREATE SEQUENCE tries; GRANT USAGE ON SEQUENCE tries TO PUBLIC; \
+         CREATE FUNCTION collide() RETURNS int LANGUAGE plpgsql AS \
          $$ BEGIN IF nextval('tries') = 1 THEN RAISE EXCEPTION USING ERRCODE = '{code}'; END IF; \
          RETURN 1; END $$"
     ))
@@ -426,7 +427,8 @@ async fn a_commit_that_gets_no_answer_is_looked_after() {
     let Some(t) = TestApp::start(Postgres).await else { return };
     // The first COMMIT ends its own session before it is done.
     t.execute(
-        "CREATE SEQUENCE commits; CREATE FUNCTION cut_off() RETURNS trigger LANGUAGE plpgsql AS \
+        "CREATE SEQUENCE commits; GRANT USAGE ON SEQUENCE commits TO PUBLIC; \
+         CREATE FUNCTION cut_off() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN IF nextval('commits') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); \
          END IF; RETURN NULL; END $$; \
          CREATE CONSTRAINT TRIGGER cut_off AFTER INSERT ON message DEFERRABLE INITIALLY DEFERRED \

@@ -16,7 +16,7 @@ use axum::{Router, body::Body, http::Request};
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::message;
 use http_body_util::BodyExt as _;
-use sea_orm::DbBackend;
+use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -136,6 +136,8 @@ pub struct TestApp {
     /// A key of who runs the server.
     pub operator: String,
     pub url: String,
+    /// For whoever owns the tables, past the program.
+    owner: DatabaseConnection,
     router: Router,
     key_uses: mpsc::Receiver<Uuid>,
     /// Those of the pool that writes.
@@ -269,7 +271,14 @@ impl TestApp {
         )
         .await;
         let operator = String::new();
-        Self { app, clock, carrier, operator, url, router, key_uses, statements, folder }
+        let owner = if app.db.backend() == DbBackend::Sqlite {
+            app.db.write.clone()
+        } else {
+            let mut options = ConnectOptions::new(&url);
+            options.max_connections(2).sqlx_logging(false).connect_lazy(true);
+            sea_orm::Database::connect(options).await.expect("nothing is opened yet")
+        };
+        Self { app, clock, carrier, operator, url, owner, router, key_uses, statements, folder }
     }
 
     /// Serves on a port of its own; ends with what is returned.
@@ -288,6 +297,7 @@ impl TestApp {
         self.deliver().await;
         worker::note_key_uses(&self.app, &mut self.key_uses).await;
         self.assert_books_are_clean().await;
+        let _ = self.owner.close().await;
         let _ = self.app.db.close().await;
     }
 

@@ -17,12 +17,7 @@ impl TestApp {
 
     /// Runs SQL past the program: to set a stage, or to plant a fault.
     pub async fn execute(&self, sql: &str) {
-        let sql = match self.app.db.backend() {
-            // As who owns the tables.
-            DbBackend::Postgres => format!("SET ROLE NONE; {sql}; RESET ROLE"),
-            _ => sql.to_owned(),
-        };
-        self.app.db.write.execute_unprepared(&sql).await.expect("the statement runs");
+        self.owner.execute_unprepared(sql).await.expect("the statement runs");
         self.app.prices.forget();
         self.app.keys.forget();
     }
@@ -30,8 +25,12 @@ impl TestApp {
     /// The first column of the first row, a number.
     pub async fn number(&self, sql: &str) -> i64 {
         let statement = Statement::from_string(self.app.db.backend(), sql);
-        let row = self.app.db.read.query_one_raw(statement).await.expect("the query runs");
-        row.expect("a row").try_get_by_index(0).expect("a number")
+        // On `SQLite` the one connection that writes may be in use.
+        let row = match self.app.db.backend() {
+            DbBackend::Postgres => self.owner.query_one_raw(statement).await,
+            _ => self.app.db.read.query_one_raw(statement).await,
+        };
+        row.expect("the query runs").expect("a row").try_get_by_index(0).expect("a number")
     }
 
     /// SQL statements run so far.
