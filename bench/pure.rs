@@ -60,6 +60,7 @@ fn verdict(c: &mut Criterion) {
         schedule: Schedule::default(),
         idempotency_key: Some("order-1".to_owned()),
         input_hash: vec![7; 32],
+        origin: Ok(None),
         cost: Ok(money(1)),
         simulated: None,
     };

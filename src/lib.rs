@@ -27,6 +27,7 @@ use crate::{
         billing::{self, Told, Writers},
         events::Events,
         price::Prices,
+        sender_identity::Senders,
         watch::Watched,
     },
     metrics::Metrics,
@@ -53,6 +54,7 @@ pub struct App {
     pub carriers: Carriers,
     pub keys: Keys,
     pub prices: Prices,
+    pub senders: Senders,
     /// Judge and commit what pays.
     pub writers: Writers,
     /// The statements that move money.
@@ -102,6 +104,7 @@ impl App {
             carriers,
             keys: Keys::default(),
             prices: Prices::default(),
+            senders: Senders::default(),
             writers,
             texts,
             events,

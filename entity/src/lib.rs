@@ -11,5 +11,6 @@ pub mod ledger_entry;
 pub mod message;
 pub mod opt_out;
 pub mod price;
+pub mod sender;
 pub mod team;
 pub mod usage_day;

@@ -131,7 +131,7 @@ async fn begin_in_team(
     Ok(txn)
 }
 
-/// Begins a change by an account that moves its money or its messages: locked and looked at again as
+/// Begins a change by an account that concerns its money, or what its messages go by: locked and looked at again as
 /// [`begin_as_main`].
 pub async fn begin_in_team_as_account(
     app: &App,

@@ -1,10 +1,13 @@
 //! Sending: check and normalise the input, find the price, and ask billing. A quote is the same path
 //! with nothing stored, so it never disagrees with a send.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use entity::{api_key::Environment, message::Channel};
+use entity::{api_key::Environment, message::Channel, sender};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::{
     Failure, Fault, Refusal, bad_input,
@@ -13,6 +16,7 @@ use super::{
     magic_recipient, recipient, refused,
     schedule::Schedule,
     segments::{self, SmsEncoding},
+    sender_identity,
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
 };
 use crate::{App, money::Micros};
@@ -38,6 +42,8 @@ pub struct NewMessage {
     pub channel: Option<Channel>,
     pub text: String,
     pub subject: Option<String>,
+    /// The sender that it is to go out by; the account's default one if `None`.
+    pub sender_id: Option<Uuid>,
     pub metadata: Option<Map<String, Value>>,
     pub schedule: Schedule,
     pub idempotency_key: Option<String>,
@@ -61,7 +67,8 @@ pub async fn send(
     message: NewMessage,
     patience: &Patience,
 ) -> Result<Verdict, Fault> {
-    match prepare(app, caller, message).await {
+    let senders = senders(app, caller, std::slice::from_ref(&message)).await?;
+    match prepare(app, caller, &senders, message).await {
         Ok((message, _)) => billing::accept_one(app, caller, message, patience).await,
         Err(Failure::Refused(refusal)) => Ok(Verdict::Refused(refusal)),
         Err(Failure::Fault(fault)) => Err(fault),
@@ -78,11 +85,12 @@ pub async fn send_many(
     if messages.len() > MESSAGES_PER_CALL_MAX {
         return Err(bad_input("One call sends at most 100 messages; send the rest in another."));
     }
+    let senders = senders(app, caller, &messages).await?;
     // Input that fails its checks keeps its place among the verdicts.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
     for message in messages {
-        match prepare(app, caller, message).await {
+        match prepare(app, caller, &senders, message).await {
             Ok((message, _)) => {
                 priced.push(message);
                 verdicts.push(None);
@@ -101,7 +109,8 @@ pub async fn send_many(
 
 /// Says what a send would cost and whether it would be accepted; stores and charges nothing.
 pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Result<Quote, Fault> {
-    let (priced, encoding) = match prepare(app, caller, message).await {
+    let senders = senders(app, caller, std::slice::from_ref(&message)).await?;
+    let (priced, encoding) = match prepare(app, caller, &senders, message).await {
         Ok(prepared) => prepared,
         Err(Failure::Fault(fault)) => return Err(fault),
         Err(Failure::Refused(refusal)) => {
@@ -116,10 +125,21 @@ pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Re
     Ok(Quote { cost, segments: Some(priced.segments), encoding, refusal })
 }
 
-/// Checks and normalises the input and finds what the message costs.
+/// The senders that the messages of a call may go out by, for all of them together.
+async fn senders(
+    app: &App,
+    caller: &AccountCaller,
+    messages: &[NewMessage],
+) -> Result<Arc<Vec<sender::Model>>, Fault> {
+    let named: Vec<Uuid> = messages.iter().filter_map(|message| message.sender_id).collect();
+    app.senders.of_account(&app.db, caller.account_id, &named).await
+}
+
+/// Checks and normalises the input and finds what the message costs and as whom it goes out.
 async fn prepare(
     app: &App,
     caller: &AccountCaller,
+    senders: &[sender::Model],
     message: NewMessage,
 ) -> Result<(PricedMessage, Option<SmsEncoding>), Failure<SendRefusal>> {
     let recipient = recipient::parse(&message.to, message.channel)
@@ -163,7 +183,9 @@ async fn prepare(
         message.subject.as_deref(),
         metadata.as_deref(),
         message.schedule,
+        message.sender_id,
     );
+    let origin = sender_identity::choose(senders, message.sender_id, recipient.channel);
     let simulated = magic_recipient::simulated_refusal(&recipient.address).filter(|_| !is_live);
     let priced = PricedMessage {
         recipient,
@@ -174,6 +196,7 @@ async fn prepare(
         schedule: message.schedule,
         idempotency_key,
         input_hash,
+        origin,
         cost,
         simulated,
     };
@@ -220,6 +243,7 @@ fn hash(
     subject: Option<&str>,
     metadata: Option<&str>,
     schedule: Schedule,
+    sender_id: Option<Uuid>,
 ) -> Vec<u8> {
     use sea_orm::ActiveEnum as _;
     let channel = recipient.channel.to_value();
@@ -229,6 +253,9 @@ fn hash(
         let millis = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp_millis());
         let (send_at, valid_until) = (millis(schedule.send_at), millis(schedule.valid_until));
         input.push(json!({ "sendAt": send_at, "validUntil": valid_until }));
+    }
+    if let Some(sender_id) = sender_id {
+        input.push(json!({ "senderId": sender_id }));
     }
     let input = Value::from(input);
     Sha256::digest(input.to_string().as_bytes()).to_vec()

@@ -7,7 +7,7 @@ use async_graphql::dataloader::Loader;
 use entity::{
     account, api_key, contact, contact_address,
     message::{self, Channel},
-    team,
+    sender, team,
 };
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ use crate::{
         contact_list, message_list, opt_out_list,
         page::{Page, PageArgs},
         room::Room,
+        sender_list,
         usage::{DateRange, Usage, UsageDimension},
     },
 };
@@ -77,6 +78,9 @@ pub struct OptOutOf {
 /// The tags of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TagsOf(pub Uuid);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SenderId(pub Uuid);
 
 /// A page of an account's keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -201,6 +205,23 @@ impl Loader<TagsOf> for Rows {
         let account_id = self.caller.account()?.account_id;
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(contact_list::tags_of(&self.app, account_id, &ids).await?, TagsOf))
+    }
+}
+
+/// Scoped to the caller's own account: others' senders are not found.
+impl Loader<SenderId> for Rows {
+    type Value = sender::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[SenderId],
+    ) -> Result<HashMap<SenderId, sender::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(sender_list::find_many(&self.app, &account, &ids).await?, SenderId))
     }
 }
 

@@ -8,7 +8,10 @@ use entity::message as rows;
 use super::{
     access::{self, Ask, Needs},
     errors::UserError,
+    loaders::SenderId,
     scalars::{Cents, DateTime, JsonObject},
+    sender::Sender,
+    sub_account::parse_id,
     viewer::Environment,
 };
 use crate::{
@@ -105,6 +108,21 @@ impl Message {
         (!self.0.is_erased()).then_some(&self.0.recipient)
     }
 
+    /// What it comes from, as its sender was when it was accepted: a phone number in E.164, an e-mail address with
+    /// its display name, or a bot's username. Null if it went out without a sender; the carrier then takes its
+    /// own.
+    async fn from(&self) -> Option<&str> {
+        self.0.sent_from.as_deref()
+    }
+
+    /// The sender that it goes out by, as it is now; null if there is none, or it was deleted.
+    async fn sender(&self, ctx: &Context<'_>) -> Result<Option<Sender>> {
+        match self.0.sender_id {
+            Some(id) => Ok(ctx.rows()?.load_one(SenderId(id)).await?.map(Sender)),
+            None => Ok(None),
+        }
+    }
+
     /// The subject of an e-mail; null for other channels, and once a person's data was erased.
     async fn subject(&self) -> Option<&str> {
         self.0.subject.as_deref()
@@ -186,6 +204,9 @@ pub struct SendMessageInput {
     text: Option<String>,
     /// The subject of an e-mail, one line of at most 998 characters. Other channels have none.
     subject: Option<String>,
+    /// The sender that it goes out by, which must be able to send on the channel. Left out: the account's
+    /// default sender, if there is one that can; otherwise it goes out without a sender.
+    sender_id: Option<ID>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,
     /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged now, and can
@@ -207,6 +228,8 @@ impl From<SendMessageInput> for domain::NewMessage {
             channel: input.channel.map(Into::into),
             text: input.text.unwrap_or_default(),
             subject: input.subject,
+            // A malformed id is looked for like one that nobody has.
+            sender_id: input.sender_id.map(|id| parse_id(&id).unwrap_or_default()),
             metadata: input.metadata.map(|metadata| metadata.0),
             schedule: Schedule {
                 send_at: input.send_at.map(|moment| moment.0),
@@ -235,6 +258,8 @@ pub enum SendMessageErrorCode {
     IdempotencyConflict,
     /// The validUntil does not lie after now and after sendAt.
     ValidUntilInvalid,
+    /// The account has no such sender, or it cannot send on the channel; the message says which.
+    SenderNotFound,
     /// The account is SUSPENDED.
     AccountSuspended,
     /// The account is INACTIVE.

@@ -38,6 +38,8 @@ mod page;
 mod quiet_hours;
 pub mod scalars;
 mod schedule;
+mod sender;
+mod sender_list;
 mod shape;
 mod sub_account;
 mod sub_account_list;
@@ -66,6 +68,7 @@ pub struct Query(
     message_list::MessageListQuery,
     contact_list::ContactQuery,
     opt_out::OptOutQuery,
+    sender_list::SenderQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
     team::TeamQuery,
@@ -83,6 +86,7 @@ pub struct Mutation(
     contact_merge::ContactMergeMutation,
     contact_erasure::ContactErasureMutation,
     opt_out::OptOutMutation,
+    sender::SenderMutation,
     sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,
     team::TeamMutation,

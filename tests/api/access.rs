@@ -214,7 +214,9 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "addOptOut",
             "cancelMessage",
             "createContact",
+            "createSender",
             "deleteContact",
+            "deleteSender",
             "importOptOuts",
             "mergeContacts",
             "removeContactAddress",
@@ -224,6 +226,7 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "setQuietHours",
             "updateContact",
             "updateContactAddress",
+            "updateSender",
         ]
     );
 

@@ -159,6 +159,7 @@ async fn the_entities_are_the_tables(#[values(Sqlite, Postgres)] database: Datab
     compare::<entity::contact_address::Entity>(&t).await;
     compare::<entity::contact_tag::Entity>(&t).await;
     compare::<entity::opt_out::Entity>(&t).await;
+    compare::<entity::sender::Entity>(&t).await;
     t.close().await;
 }
 

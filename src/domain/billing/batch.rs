@@ -246,6 +246,8 @@ pub(super) fn new_row(
 ) -> message::Model {
     let Sending { caller, message } = sending.clone();
     let due_at = message.schedule.due_at(now);
+    // What is accepted has no refusal there.
+    let origin = message.origin.ok().flatten();
     message::Model {
         id,
         team_id: caller.team_id,
@@ -266,6 +268,8 @@ pub(super) fn new_row(
         idempotency_key: message.idempotency_key,
         input_hash: message.input_hash,
         metadata: message.metadata,
+        sender_id: origin.as_ref().map(|origin| origin.sender_id),
+        sent_from: origin.map(|origin| origin.sent_from),
         send_at: message.schedule.send_at,
         valid_until: message.schedule.valid_until,
         due_at: Some(due_at),

@@ -8,7 +8,12 @@ use entity::{
 };
 
 use crate::{
-    domain::{Refusal, recipient::Recipient, schedule::Schedule},
+    domain::{
+        Refusal,
+        recipient::Recipient,
+        schedule::Schedule,
+        sender_identity::{Origin, OriginRefusal},
+    },
     money::Micros,
 };
 
@@ -22,6 +27,7 @@ pub enum SendRefusal {
     SendAtInvalid,
     IdempotencyConflict,
     ValidUntilInvalid,
+    SenderNotFound,
     AccountSuspended,
     AccountInactive,
     OptedOut,
@@ -56,6 +62,8 @@ pub struct PricedMessage {
     pub idempotency_key: Option<String>,
     /// SHA-256 of the normalised input.
     pub input_hash: Vec<u8>,
+    /// As whom it goes out; `Ok(None)` if without a sender.
+    pub origin: Result<Option<Origin>, OriginRefusal>,
     /// What it costs in all; 0 in the TEST environment.
     pub cost: Result<Micros, PriceRefusal>,
     /// What a magic recipient of the TEST environment simulates at the money checks.
@@ -114,6 +122,10 @@ impl Standing {
         if !self.is_key_usable {
             return Judgement::KeyRevoked;
         }
+        // Nor this: the sender of a repeat may have been deleted since.
+        if message.origin.is_err() {
+            return Judgement::Refuse(SendRefusal::SenderNotFound);
+        }
         match self.status {
             AccountStatus::Active => {}
             AccountStatus::Suspended => return Judgement::Refuse(SendRefusal::AccountSuspended),
@@ -155,8 +167,22 @@ impl Standing {
 
 /// The refusal of a judged message.
 pub(super) fn refusal(code: SendRefusal, message: &PricedMessage) -> Refusal<SendRefusal> {
-    let text = code.message(message.recipient.channel);
+    let channel = message.recipient.channel;
+    let text = match (code, &message.origin) {
+        (SendRefusal::SenderNotFound, Err(OriginRefusal::CannotSend)) => cannot_send(channel),
+        _ => code.message(channel),
+    };
     Refusal { code, message: text.into(), field: code.field() }
+}
+
+/// There is such a sender, but not for this channel.
+fn cannot_send(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Sms => "The sender cannot send on SMS now; see its channels.",
+        Channel::Email => "The sender cannot send on EMAIL now; see its channels.",
+        Channel::Whatsapp => "The sender cannot send on WHATSAPP now; see its channels.",
+        Channel::Telegram => "The sender cannot send on TELEGRAM now; see its channels.",
+    }
 }
 
 impl SendRefusal {
@@ -167,6 +193,7 @@ impl SendRefusal {
                 "Another message was accepted under this idempotencyKey; use a new key for a new \
                  message."
             }
+            Self::SenderNotFound => "There is no such sender.",
             Self::AccountSuspended => {
                 "The account is suspended; its main account can reactivate it."
             }
@@ -209,6 +236,7 @@ impl SendRefusal {
             Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => &["input", "idempotencyKey"],
             Self::SendAtInvalid => &["input", "sendAt"],
             Self::ValidUntilInvalid => &["input", "validUntil"],
+            Self::SenderNotFound => &["input", "senderId"],
             Self::ChannelUnavailable => &["input", "channel"],
             Self::AccountSuspended
             | Self::AccountInactive

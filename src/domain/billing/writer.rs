@@ -275,10 +275,13 @@ impl Drop for Writer {
 }
 
 impl Sending {
-    /// What the message costs, if the shortest route can judge it: LIVE, not free, and without a schedule.
+    /// What the message costs, if the shortest route can judge it: LIVE, not free, without a schedule, and
+    /// with nothing against its sender.
     fn short_route_cost(&self) -> Option<Micros> {
         let is_live = self.caller.environment == Environment::Live;
-        let is_plain = is_live && self.message.schedule == Schedule::default();
+        let is_plain = is_live
+            && self.message.schedule == Schedule::default()
+            && self.message.origin.is_ok();
         self.message.cost.ok().filter(|cost| is_plain && *cost > Micros::ZERO)
     }
 }

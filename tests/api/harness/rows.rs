@@ -19,6 +19,7 @@ impl TestApp {
     pub async fn execute(&self, sql: &str) {
         self.app.db.write.execute_unprepared(sql).await.expect("the statement runs");
         self.app.prices.forget();
+        self.app.senders.forget();
         self.app.keys.forget();
     }
 
@@ -50,6 +51,7 @@ impl TestApp {
             "contact_address",
             "contact_tag",
             "opt_out",
+            "sender",
         ] {
             let columns = self.columns(table).await;
             let text: Vec<String> = columns

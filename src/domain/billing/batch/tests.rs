@@ -6,7 +6,9 @@ use entity::message::Channel;
 use proptest::prelude::*;
 
 use super::{super::verdict::*, *};
-use crate::domain::{caller::AccountCaller, recipient::Recipient, schedule::Schedule};
+use crate::domain::{
+    caller::AccountCaller, recipient::Recipient, schedule::Schedule, sender_identity::OriginRefusal,
+};
 
 const TEAMS: usize = 2;
 const ACCOUNTS: usize = 4;
@@ -30,6 +32,7 @@ struct World {
 struct Given {
     key: usize,
     is_to_opted_out: bool,
+    has_wrong_sender: bool,
     is_test: bool,
     cost: Option<i64>,
     idempotency_key: Option<u8>,
@@ -62,6 +65,9 @@ impl World {
         }
         if self.are_revoked[given.key] {
             return Expected::Revoked;
+        }
+        if given.has_wrong_sender {
+            return Expected::Refused(SendRefusal::SenderNotFound);
         }
         match self.statuses[account] {
             AccountStatus::Active => {}
@@ -130,6 +136,7 @@ fn sending(given: &Given) -> Sending {
             schedule: Schedule::default(),
             idempotency_key: given.idempotency_key.map(|key| key.to_string()),
             input_hash: vec![given.input],
+            origin: if given.has_wrong_sender { Err(OriginRefusal::Unknown) } else { Ok(None) },
             cost: cost.and_then(Micros::new).ok_or(PriceRefusal::NoPrice),
             simulated: given.simulated.filter(|_| given.is_test),
         },
@@ -194,6 +201,7 @@ fn given() -> impl Strategy<Value = Given> {
     (
         0..KEYS,
         prop::bool::weighted(0.3),
+        prop::bool::weighted(0.1),
         prop::bool::weighted(0.2),
         prop::option::weighted(0.95, 0_i64..12),
         prop::option::weighted(0.4, 0_u8..4),
@@ -201,9 +209,19 @@ fn given() -> impl Strategy<Value = Given> {
         simulated,
     )
         .prop_map(
-            |(key, is_to_opted_out, is_test, cost, idempotency_key, input, simulated)| Given {
+            |(
                 key,
                 is_to_opted_out,
+                has_wrong_sender,
+                is_test,
+                cost,
+                idempotency_key,
+                input,
+                simulated,
+            )| Given {
+                key,
+                is_to_opted_out,
+                has_wrong_sender,
                 is_test,
                 cost,
                 idempotency_key,

@@ -45,17 +45,19 @@ pub const POSTGRES: Texts = Texts {
                 $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
                 $10::text[], $11::int[], $12::bigint[], $13::text[], $14::bytea[], $15::text[], \
                 $16::uuid[], $17::bigint[], $33::text[], $34::timestamptz[], $35::timestamptz[], \
-                $36::timestamptz[]) \
+                $36::timestamptz[], $37::uuid[], $38::text[]) \
               AS s(id, team_id, account_id, api_key_id, environment, channel, recipient, country, \
                 subject, text, segments, cost_micros, idempotency_key, input_hash, metadata, \
-                entry_id, balance_after_micros, status, due_at, send_at, valid_until)), \
+                entry_id, balance_after_micros, status, due_at, send_at, valid_until, sender_id, \
+                sent_from)), \
             messages AS (INSERT INTO message (id, team_id, account_id, api_key_id, environment, \
                 channel, status, recipient, country, subject, text, segments, cost_micros, \
-                idempotency_key, input_hash, metadata, due_at, send_at, valid_until, created_at, \
-                updated_at) \
+                idempotency_key, input_hash, metadata, due_at, send_at, valid_until, sender_id, \
+                sent_from, created_at, updated_at) \
               SELECT id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
-                input_hash, metadata, due_at, send_at, valid_until, $18, $18 FROM sent \
+                input_hash, metadata, due_at, send_at, valid_until, sender_id, sent_from, $18, $18 \
+              FROM sent \
               RETURNING 1), \
             entries AS (INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, \
                 amount_micros, balance_after_micros, created_at) \
@@ -110,9 +112,10 @@ pub const POSTGRES: Texts = Texts {
               RETURNING team.balance_micros), \
             stored AS (INSERT INTO message (id, team_id, account_id, api_key_id, environment, \
                 channel, status, recipient, country, subject, text, segments, cost_micros, \
-                idempotency_key, input_hash, metadata, due_at, created_at, updated_at) \
+                idempotency_key, input_hash, metadata, due_at, sender_id, sent_from, created_at, \
+                updated_at) \
               SELECT $1, $2, $3, $4, 'LIVE', $5, 'QUEUED', $6, $7, $8, $9, $10, $12, $13, $14, \
-                $15, $16, $16, $16 FROM paid), \
+                $15, $16, $18, $19, $16, $16 FROM paid), \
             entered AS (INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, \
                 amount_micros, balance_after_micros, created_at) \
               SELECT $11, $2, $3, $1, 'CHARGE', -$12, paid.balance_micros, $16 FROM paid), \
@@ -208,6 +211,8 @@ impl Store {
             .bind(&row.metadata)
             .bind(row.created_at)
             .bind(row.created_at.date_naive())
+            .bind(row.sender_id)
+            .bind(&row.sent_from)
             .fetch_optional(&mut connection);
         match within(deadline, async { Ok(accepted.await?) }).await {
             Ok(accepted) => {
@@ -357,6 +362,8 @@ fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres
         .bind(column(&sent, |(row, _)| row.due_at))
         .bind(column(&sent, |(row, _)| row.send_at))
         .bind(column(&sent, |(row, _)| row.valid_until))
+        .bind(column(&sent, |(row, _)| row.sender_id))
+        .bind(column(&sent, |(row, _)| row.sent_from.as_deref()))
 }
 
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {

@@ -41,12 +41,13 @@ pub const SQLITE: Texts = Texts {
                      AND o.address = j.value ->> 2",
     write: "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
-                input_hash, metadata, due_at, send_at, valid_until, created_at, updated_at) \
+                input_hash, metadata, due_at, send_at, valid_until, sender_id, sent_from, \
+                created_at, updated_at) \
               SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), \
                 unhex(value ->> 3), value ->> 4, value ->> 5, value ->> 17, value ->> 6, value ->> 7, \
                 value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, \
                 unhex(value ->> 13), value ->> 14, value ->> 18, value ->> 19, value ->> 20, \
-                $5, $5 FROM jsonb_each($1); \
+                unhex(value ->> 21), value ->> 22, $5, $5 FROM jsonb_each($1); \
             INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, amount_micros, \
                 balance_after_micros, created_at) \
               SELECT unhex(value ->> 15), unhex(value ->> 1), unhex(value ->> 2), \
@@ -182,6 +183,8 @@ fn write(text: &str, judged: &Judged) -> Statement {
             row.due_at.map(moment),
             row.send_at.map(moment),
             row.valid_until.map(moment),
+            row.sender_id.map(hex),
+            row.sent_from,
         ])
     });
     let sent: serde_json::Value = sent.collect();
