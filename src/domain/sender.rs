@@ -11,8 +11,8 @@ use entity::{
     sender::{self, Column, Entity},
 };
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait,
+    IntoActiveModel, QueryFilter, QueryOrder, Select,
 };
 use uuid::Uuid;
 
@@ -193,13 +193,7 @@ pub async fn delete(
     let sender = find(&txn, account, id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
-    let waiting = message::Entity::find()
-        .filter(message::Column::AccountId.eq(sender.account_id))
-        .filter(message::Column::SenderId.eq(sender.id))
-        .filter(message::Entity::is_unclaimed())
-        .one(&txn)
-        .await?;
-    if waiting.is_some() {
+    if waiting(&sender).one(&txn).await?.is_some() {
         let message = "A message of this sender waits to be handed over; cancel it, or try again when it \
                        was.";
         return Err(refused(Refusal::SenderInUse, &["id"], message));
@@ -216,6 +210,14 @@ pub async fn delete(
     Ok(sender.id)
 }
 
+/// The messages that wait to go out by a sender.
+pub fn waiting(sender: &sender::Model) -> Select<message::Entity> {
+    message::Entity::find()
+        .filter(message::Column::AccountId.eq(sender.account_id))
+        .filter(message::Column::SenderId.eq(sender.id))
+        .filter(message::Entity::is_unclaimed())
+}
+
 async fn find(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
@@ -227,8 +229,7 @@ async fn find(
 
 /// Makes the account's default sender that no more.
 async fn demote(app: &App, txn: &DatabaseTransaction, account_id: Uuid) -> Result<(), Fault> {
-    let default =
-        Entity::owned_by(account_id).filter(Column::IsDefault.eq(true)).one(txn).await?;
+    let default = Entity::owned_by(account_id).filter(Column::IsDefault.eq(true)).one(txn).await?;
     match default {
         Some(default) => set_default(app, txn, default.id, false).await,
         None => Ok(()),

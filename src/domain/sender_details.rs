@@ -12,8 +12,7 @@ const EMAIL_RULE: &str = "The email must be an e-mail address, such as news@exam
 const EMAIL_NAME_RULE: &str =
     "The emailName must have 1 to 200 characters and no control characters.";
 const EMAIL_NAME_ALONE: &str = "The emailName stands before an email, and there is none.";
-const WHATSAPP_RULE: &str =
-    "The whatsapp must be a phone number in E.164, such as +12025550123.";
+const WHATSAPP_RULE: &str = "The whatsapp must be a phone number in E.164, such as +12025550123.";
 const TELEGRAM_RULE: &str = "The telegram must be a bot's username: a letter, then letters, digits and \
      underscores, 5 to 32 in all, such as @acme_bot.";
 
@@ -65,8 +64,7 @@ impl SenderChange {
             patch(self.email_name, validate::name).map_err(|()| wrong(Detail::EmailName))?;
         let whatsapp = patch(self.whatsapp, |text| address(text, Channel::Whatsapp))
             .map_err(|()| wrong(Detail::Whatsapp))?;
-        let telegram =
-            patch(self.telegram, bot_username).map_err(|()| wrong(Detail::Telegram))?;
+        let telegram = patch(self.telegram, bot_username).map_err(|()| wrong(Detail::Telegram))?;
         Ok(Self { name, email, email_name, whatsapp, telegram, ..self })
     }
 

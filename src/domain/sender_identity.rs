@@ -80,8 +80,7 @@ pub fn choose(
         let default = senders.iter().find(|sender| sender.is_default);
         return Ok(default.and_then(|sender| origin(sender, channel)));
     };
-    let sender =
-        senders.iter().find(|sender| sender.id == named).ok_or(OriginRefusal::Unknown)?;
+    let sender = senders.iter().find(|sender| sender.id == named).ok_or(OriginRefusal::Unknown)?;
     origin(sender, channel).map(Some).ok_or(OriginRefusal::CannotSend)
 }
 

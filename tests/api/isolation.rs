@@ -8,7 +8,7 @@ use crate::harness::{
     Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam, text,
 };
 
-/// A team with two sub-accounts; each account sent one LIVE message and has one contact.
+/// A team with two sub-accounts; each account sent one LIVE message and has one contact and one sender.
 struct House {
     team: TestTeam,
     subs: [TestSubAccount; 2],
@@ -16,6 +16,8 @@ struct House {
     messages: [String; 3],
     /// Ids of the contact and of its address, of each in the same order.
     contacts: [[String; 2]; 3],
+    /// Its sender's id, of each in the same order.
+    senders: [String; 3],
 }
 
 /// Every query and mutation that takes the id of a contact or of an address.
@@ -35,6 +37,19 @@ const WITH_A_CONTACT: [&str; 8] = [
      { contact { id } errors { code message field } } }",
     "mutation($id: ID!) { mergeContacts(input: { keepId: \"OWN\", mergeId: $id }) \
      { contact { id } errors { code message field } } }",
+];
+/// Every query and mutation that takes the id of a sender.
+const WITH_A_SENDER: [&str; 6] = [
+    "query($id: ID!) { sender(id: $id) { id name telegram } }",
+    "mutation($id: ID!) { updateSender(id: $id, input: { name: \"Mine\" }) \
+     { sender { id } errors { code message field } } }",
+    "mutation($id: ID!) { deleteSender(id: $id) { senderId errors { code message field } } }",
+    "mutation($id: ID!) { sendMessage(input: { to: \"42\", channel: TELEGRAM, text: \"Hi\", \
+     senderId: $id }) { message { id } errors { code message field } } }",
+    "mutation($id: ID!) { sendMessages(input: [{ to: \"42\", channel: TELEGRAM, text: \"Hi\", \
+     senderId: $id }]) { message { id } errors { code message field } } }",
+    "query($id: ID!) { messageQuote(input: { to: \"42\", channel: TELEGRAM, text: \"Hi\", \
+     senderId: $id }) { cost errors { code message field } } }",
 ];
 const CANCEL: &str = "mutation($id: ID!) { cancelMessage(id: $id) \
                       { message { id } errors { code message field } } }";
@@ -64,7 +79,12 @@ async fn house(t: &TestApp, name: &str) -> House {
         contacts.push([id, addresses[0].clone()]);
     }
     let contacts = contacts.try_into().expect("three contacts");
-    House { team, subs, messages, contacts }
+    let mut senders = Vec::new();
+    for key in [&team.key, &subs[0].key, &subs[1].key] {
+        senders.push(t.sender(key, json!({ "name": name, "telegram": "acme_bot" })).await);
+    }
+    let senders = senders.try_into().expect("three senders");
+    House { team, subs, messages, contacts, senders }
 }
 
 /// Every id that a key of this house could show: the team's, accounts', keys', messages', entries'.
@@ -73,6 +93,7 @@ async fn ids_of(t: &TestApp, house: &House) -> Vec<String> {
     ids.extend(house.subs.iter().flat_map(|sub| [sub.id.clone(), sub.key_id.clone()]));
     ids.extend(house.messages.iter().cloned());
     ids.extend(house.contacts.iter().flatten().cloned());
+    ids.extend(house.senders.iter().cloned());
     ids.push(own_key_id(t, &house.team.key).await);
     let ledger = t.ask(&house.team.key, "{ ledger { nodes { id } } }").await;
     let entries = ledger.data()["ledger"]["nodes"].as_array().expect("a list of nodes");
@@ -214,6 +235,29 @@ async fn anothers_contacts_are_nobodys(#[values(Sqlite, Postgres)] database: Dat
     for text in text {
         let found = t.ask_with(&own.team.key, by_text, json!({ "id": text })).await;
         assert_eq!(found.body, nobody.body, "{text:?}");
+    }
+    t.close().await;
+}
+
+/// R3: the senders of its sub-accounts, and to them its own and each other's, are nobody's to a main account;
+/// another team's likewise.
+#[rstest]
+#[tokio::test]
+async fn anothers_senders_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+
+    for (at, key) in [(0, &own.team.key), (1, &own.subs[0].key)] {
+        let mut ids = ids_of(&t, &foreign).await;
+        let others = own.senders.iter().enumerate().filter(|(other, _)| *other != at);
+        ids.extend(others.map(|(_, id)| id.clone()));
+        ids.push(own.messages[at].clone());
+        for query in WITH_A_SENDER {
+            assert_unknown(&t, key, query, &ids).await;
+        }
+        let list = t.ask(key, "{ senders { totalCount nodes { id } } }").await;
+        let expected = json!({ "totalCount": 1, "nodes": [{ "id": own.senders[at] }] });
+        assert_eq!(list.data()["senders"], expected);
     }
     t.close().await;
 }

@@ -31,6 +31,8 @@ mod races;
 mod rate;
 mod schedule;
 mod schema;
+mod sender;
+mod sender_identity;
 mod sub_account;
 mod team;
 mod updates;

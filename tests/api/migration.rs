@@ -23,9 +23,16 @@ async fn the_database_refuses_what_the_rules_forbid(
     t.deliver().await;
     t.contact(&sub.key, &["+12025550100", "+12025550101", "ada@example.com"]).await;
     t.contact(&team.key, &["+12025550100"]).await;
+    t.sender(&sub.key, json!({ "email": "a@example.com" })).await;
+    t.sender(&sub.key, json!({})).await;
     let before = t.everything().await;
 
     for forbidden in [
+        // A second default sender of an account, a display name without an address.
+        "UPDATE sender SET is_default = TRUE",
+        "UPDATE sender SET email = NULL, email_name = 'A'",
+        "UPDATE sender SET email = ''",
+        "UPDATE sender SET name = ''",
         // An address that two contacts of an account have, a second primary one, another account's contact.
         "UPDATE contact_address SET address = '+12025550100' WHERE channel = 'SMS'",
         "UPDATE contact_address SET is_primary = TRUE",

@@ -279,9 +279,8 @@ impl Sending {
     /// with nothing against its sender.
     fn short_route_cost(&self) -> Option<Micros> {
         let is_live = self.caller.environment == Environment::Live;
-        let is_plain = is_live
-            && self.message.schedule == Schedule::default()
-            && self.message.origin.is_ok();
+        let is_plain =
+            is_live && self.message.schedule == Schedule::default() && self.message.origin.is_ok();
         self.message.cost.ok().filter(|cost| is_plain && *cost > Micros::ZERO)
     }
 }

@@ -46,6 +46,10 @@ pub use cut::Cut;
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
 
+/// What a sender shows of itself.
+pub const SENDER: &str = "{ id name isDefault channels email emailName whatsapp telegram \
+                          createdAt updatedAt }";
+
 /// The databases that every test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
@@ -71,6 +75,8 @@ impl Clock for StepClock {
 #[derive(Default)]
 pub struct WatchedCarrier {
     pub sent: Mutex<Vec<Uuid>>,
+    /// What each hand-over was to come from.
+    pub sent_from: Mutex<Vec<Option<String>>>,
     /// Whether a second hand-over is said to reach a person twice.
     pub reaches_people: AtomicBool,
 }
@@ -79,6 +85,8 @@ pub struct WatchedCarrier {
 impl Carrier for WatchedCarrier {
     async fn send(&self, message: &message::Model) -> Result<(), SendError> {
         self.sent.lock().expect("no test panics with the record in its hand").push(message.id);
+        let from = message.sent_from.clone();
+        self.sent_from.lock().expect("no test panics with the record in its hand").push(from);
         Sandbox.send(message).await
     }
 
@@ -440,6 +448,26 @@ impl TestApp {
         let made = &answer.data()["createContact"]["contact"];
         let addresses = made["addresses"].as_array().expect("a contact's addresses");
         (text(&made["id"]), addresses.iter().map(|address| text(&address["id"])).collect())
+    }
+
+    /// Makes a sender; `input` is merged into `{ name: "Sender" }`.
+    pub async fn create_sender(&self, key: &str, input: Value) -> Answer {
+        let mut whole = json!({ "name": "Sender" });
+        for (name, value) in input.as_object().expect("an input object") {
+            whole[name] = value.clone();
+        }
+        let query = format!(
+            "mutation($input: CreateSenderInput!) {{ createSender(input: $input) \
+             {{ sender {SENDER} errors {{ code message field }} }} }}"
+        );
+        self.ask_with(key, &query, json!({ "input": whole })).await
+    }
+
+    /// The id of a sender that is made.
+    pub async fn sender(&self, key: &str, input: Value) -> String {
+        let answer = self.create_sender(key, input).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        text(&answer.data()["createSender"]["sender"]["id"])
     }
 
     /// Opts an address out of the messages of a key's account.

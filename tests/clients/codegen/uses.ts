@@ -60,6 +60,7 @@ export function isWorthARepeat(code: Code): boolean {
     case "METADATA_INVALID":
     case "NO_PRICE":
     case "OPTED_OUT":
+    case "SENDER_NOT_FOUND":
     case "SEND_AT_INVALID":
     case "VALID_UNTIL_INVALID":
       return false;
