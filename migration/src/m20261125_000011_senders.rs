@@ -64,6 +64,9 @@ async fn create_senders(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
                 .col(ColumnDef::new("updated_at").timestamp_with_time_zone().not_null())
                 .foreign_key(ForeignKey::create().from("sender", "account_id").to("account", "id"))
+                .foreign_key(
+                    ForeignKey::create().from("sender", "phone_number_id").to("phone_number", "id"),
+                )
                 .check(Expr::cust("name <> ''"))
                 .check(Expr::cust("email <> '' AND whatsapp <> '' AND telegram <> ''"))
                 .check(Expr::cust("email_name IS NULL OR (email_name <> '' AND email IS NOT NULL)"))

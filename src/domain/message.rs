@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use entity::{api_key::Environment, message::Channel, sender};
+use entity::{api_key::Environment, message::Channel};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use super::{
     magic_recipient, recipient, refused,
     schedule::Schedule,
     segments::{self, SmsEncoding},
-    sender_identity,
+    sender_identity::{self, KnownSender},
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
 };
 use crate::{App, money::Micros};
@@ -130,7 +130,7 @@ async fn senders(
     app: &App,
     caller: &AccountCaller,
     messages: &[NewMessage],
-) -> Result<Arc<Vec<sender::Model>>, Fault> {
+) -> Result<Arc<Vec<KnownSender>>, Fault> {
     let named: Vec<Uuid> = messages.iter().filter_map(|message| message.sender_id).collect();
     app.senders.of_account(&app.db, caller.account_id, &named).await
 }
@@ -139,7 +139,7 @@ async fn senders(
 async fn prepare(
     app: &App,
     caller: &AccountCaller,
-    senders: &[sender::Model],
+    senders: &[KnownSender],
     message: NewMessage,
 ) -> Result<(PricedMessage, Option<SmsEncoding>), Failure<SendRefusal>> {
     let recipient = recipient::parse(&message.to, message.channel)

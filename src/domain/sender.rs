@@ -7,7 +7,7 @@
 //! which a message waits is not deleted, and the account's other senders stay as they were read.
 
 use entity::{
-    message,
+    message, phone_number,
     sender::{self, Column, Entity},
 };
 use sea_orm::{
@@ -37,6 +37,8 @@ pub enum CreateSenderRefusal {
     EmailNameInvalid,
     WhatsappInvalid,
     TelegramInvalid,
+    NumberNotFound,
+    NumberInUse,
     TooManySenders,
 }
 
@@ -48,6 +50,8 @@ pub enum UpdateSenderRefusal {
     EmailNameInvalid,
     WhatsappInvalid,
     TelegramInvalid,
+    NumberNotFound,
+    NumberInUse,
     DefaultNeeded,
 }
 
@@ -62,9 +66,11 @@ impl From<Detail> for CreateSenderRefusal {
         match detail {
             Detail::Name => Self::NameInvalid,
             Detail::Email => Self::EmailInvalid,
-            Detail::EmailName => Self::EmailNameInvalid,
+            Detail::EmailName | Detail::EmailNameAlone => Self::EmailNameInvalid,
             Detail::Whatsapp => Self::WhatsappInvalid,
             Detail::Telegram => Self::TelegramInvalid,
+            Detail::NumberUnknown => Self::NumberNotFound,
+            Detail::NumberInUse => Self::NumberInUse,
         }
     }
 }
@@ -74,9 +80,11 @@ impl From<Detail> for UpdateSenderRefusal {
         match detail {
             Detail::Name => Self::NameInvalid,
             Detail::Email => Self::EmailInvalid,
-            Detail::EmailName => Self::EmailNameInvalid,
+            Detail::EmailName | Detail::EmailNameAlone => Self::EmailNameInvalid,
             Detail::Whatsapp => Self::WhatsappInvalid,
             Detail::Telegram => Self::TelegramInvalid,
+            Detail::NumberUnknown => Self::NumberNotFound,
+            Detail::NumberInUse => Self::NumberInUse,
         }
     }
 }
@@ -138,6 +146,7 @@ pub async fn create(
         let message = "The account has 100 senders already.";
         return Err(refused(CreateSenderRefusal::TooManySenders, &[], message));
     }
+    check_number::<CreateSenderRefusal>(&txn, &made).await?;
     made.is_default = is_to_be_default || others.is_empty();
     if made.is_default {
         demote(app, &txn, account.account_id()).await?;
@@ -163,6 +172,9 @@ pub async fn update(
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
     change.apply::<Refusal>(&mut sender)?;
+    if change.phone_number_id.is_some() {
+        check_number::<Refusal>(&txn, &sender).await?;
+    }
     match change.is_default {
         Some(false) if sender.is_default => {
             let message = "Make another sender the default one instead.";
@@ -208,6 +220,34 @@ pub async fn delete(
     txn.commit().await?;
     app.senders.forget();
     Ok(sender.id)
+}
+
+/// Refuses a phone number that the sender's account has not, or that another of its senders has.
+async fn check_number<C: From<Detail>>(
+    txn: &DatabaseTransaction,
+    sender: &sender::Model,
+) -> Result<(), Failure<C>> {
+    let Some(number_id) = sender.phone_number_id else { return Ok(()) };
+    let number = phone_number::Entity::owned_by(sender.account_id)
+        .filter(phone_number::Column::Id.eq(number_id))
+        .filter(phone_number::Entity::is_held())
+        .one(txn)
+        .await?
+        .ok_or_else(|| Detail::NumberUnknown.refused())?;
+    let user = user_of(txn, &number).await?;
+    if user.is_some_and(|user| user.id != sender.id) {
+        return Err(Detail::NumberInUse.refused());
+    }
+    Ok(())
+}
+
+/// The sender that has a number, asked under the lock of the team.
+pub(super) async fn user_of(
+    txn: &DatabaseTransaction,
+    number: &phone_number::Model,
+) -> Result<Option<sender::Model>, Fault> {
+    let senders = Entity::owned_by(number.account_id);
+    Ok(senders.filter(Column::PhoneNumberId.eq(number.id)).one(txn).await?)
 }
 
 /// The messages that wait to go out by a sender.

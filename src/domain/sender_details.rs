@@ -15,6 +15,8 @@ const EMAIL_NAME_ALONE: &str = "The emailName stands before an email, and there 
 const WHATSAPP_RULE: &str = "The whatsapp must be a phone number in E.164, such as +12025550123.";
 const TELEGRAM_RULE: &str = "The telegram must be a bot's username: a letter, then letters, digits and \
      underscores, 5 to 32 in all, such as @acme_bot.";
+const NUMBER_UNKNOWN: &str = "There is no such phone number.";
+const NUMBER_IN_USE: &str = "Another sender has the number; take it away from that first.";
 
 /// What to change: `None` keeps, `Some(None)` clears.
 #[derive(Default)]
@@ -29,43 +31,55 @@ pub struct SenderChange {
     pub is_default: Option<bool>,
 }
 
-/// Which part of a [`SenderChange`] is wrong; each mutation has a code for it.
+/// What is wrong with a [`SenderChange`]; each mutation has a code for it.
+#[derive(Clone, Copy)]
 pub(super) enum Detail {
     Name,
     Email,
     EmailName,
+    EmailNameAlone,
     Whatsapp,
     Telegram,
+    NumberUnknown,
+    NumberInUse,
+}
+
+impl Detail {
+    pub(super) fn refused<C: From<Self>>(self) -> Failure<C> {
+        let (field, rule): (&'static [&'static str], _) = match self {
+            Self::Name => (&["input", "name"], NAME_RULE),
+            Self::Email => (&["input", "email"], EMAIL_RULE),
+            Self::EmailName => (&["input", "emailName"], EMAIL_NAME_RULE),
+            Self::EmailNameAlone => (&["input", "emailName"], EMAIL_NAME_ALONE),
+            Self::Whatsapp => (&["input", "whatsapp"], WHATSAPP_RULE),
+            Self::Telegram => (&["input", "telegram"], TELEGRAM_RULE),
+            Self::NumberUnknown => (&["input", "phoneNumberId"], NUMBER_UNKNOWN),
+            Self::NumberInUse => (&["input", "phoneNumberId"], NUMBER_IN_USE),
+        };
+        refused(self.into(), field, rule)
+    }
 }
 
 impl SenderChange {
-    /// Checks and normalises what is given.
+    /// Checks and normalises what is given, but for the phone number.
     pub(super) fn checked<C: From<Detail>>(self) -> Result<Self, Failure<C>> {
-        let wrong = |detail: Detail| {
-            let (field, rule): (&'static [&'static str], _) = match detail {
-                Detail::Name => (&["input", "name"], NAME_RULE),
-                Detail::Email => (&["input", "email"], EMAIL_RULE),
-                Detail::EmailName => (EMAIL_NAME, EMAIL_NAME_RULE),
-                Detail::Whatsapp => (&["input", "whatsapp"], WHATSAPP_RULE),
-                Detail::Telegram => (&["input", "telegram"], TELEGRAM_RULE),
-            };
-            refused(detail.into(), field, rule)
-        };
         let name = match self.name {
             None => None,
-            Some(name) => Some(validate::name(&name).ok_or_else(|| wrong(Detail::Name))?),
+            Some(name) => Some(validate::name(&name).ok_or_else(|| Detail::Name.refused())?),
         };
         let address = |text: &str, channel| {
             recipient::parse(text, Some(channel)).ok().map(|recipient| recipient.address)
         };
-        let email = patch(self.email, |text| address(text, Channel::Email))
-            .map_err(|()| wrong(Detail::Email))?;
-        let email_name =
-            patch(self.email_name, validate::name).map_err(|()| wrong(Detail::EmailName))?;
-        let whatsapp = patch(self.whatsapp, |text| address(text, Channel::Whatsapp))
-            .map_err(|()| wrong(Detail::Whatsapp))?;
-        let telegram = patch(self.telegram, bot_username).map_err(|()| wrong(Detail::Telegram))?;
-        Ok(Self { name, email, email_name, whatsapp, telegram, ..self })
+        let email = |text: &str| address(text, Channel::Email);
+        let whatsapp = |text: &str| address(text, Channel::Whatsapp);
+        Ok(Self {
+            name,
+            email: patch(self.email, email, Detail::Email)?,
+            email_name: patch(self.email_name, validate::name, Detail::EmailName)?,
+            whatsapp: patch(self.whatsapp, whatsapp, Detail::Whatsapp)?,
+            telegram: patch(self.telegram, bot_username, Detail::Telegram)?,
+            ..self
+        })
     }
 
     /// Writes what is given of a checked change into the row, but for the default, which concerns the
@@ -87,7 +101,7 @@ impl SenderChange {
         }
         if row.email.is_none() && row.email_name.is_some() {
             if matches!(self.email_name, Some(Some(_))) {
-                return Err(refused(Detail::EmailName.into(), EMAIL_NAME, EMAIL_NAME_ALONE));
+                return Err(Detail::EmailNameAlone.refused());
             }
             // The address took its name along.
             row.email_name = None;
@@ -96,15 +110,16 @@ impl SenderChange {
     }
 }
 
-const EMAIL_NAME: &[&str] = &["input", "emailName"];
-
 /// A field that is kept or cleared passes; one that is set must pass the check.
-fn patch(
+fn patch<C: From<Detail>>(
     field: Option<Option<String>>,
     check: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Option<String>>, ()> {
+    detail: Detail,
+) -> Result<Option<Option<String>>, Failure<C>> {
     match field {
-        Some(Some(text)) => check(&text).map(|text| Some(Some(text))).ok_or(()),
+        Some(Some(text)) => {
+            check(&text).map(|text| Some(Some(text))).ok_or_else(|| detail.refused())
+        }
         kept_or_cleared => Ok(kept_or_cleared),
     }
 }

@@ -1,15 +1,20 @@
 //! As whom a message goes out: the sender that it names, or its account's default one, and that one's
-//! identity on the message's channel. A message keeps the identity's text as of its acceptance.
+//! identity on the message's channel. A message keeps the identity's text as of its acceptance. A phone
+//! number is an identity while the account has it and it is ACTIVE.
 //!
 //! Sends go by what the process knows of an account's senders, which is at most a second old, as prices and
 //! keys are, so that a send costs no reading of its own. A sender that is not known is looked for again, so
 //! one that was just made on another process is found. What was changed or deleted there within that
 //! second is still gone by; a message so accepted keeps its `from`, and the books are not concerned.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use entity::{message::Channel, sender};
-use sea_orm::Iterable;
+use entity::{
+    message::Channel,
+    phone_number::{self, PhoneNumberStatus},
+    sender,
+};
+use sea_orm::{ColumnTrait, Iterable, QueryFilter};
 use uuid::Uuid;
 
 use super::{Fault, fresh::Fresh};
@@ -20,7 +25,14 @@ const FRESH_FOR: Duration = Duration::from_secs(1);
 const ACCOUNTS_KNOWN_MAX: u64 = 10_000;
 
 /// Senders of accounts that sent of late.
-pub struct Senders(Fresh<Uuid, Arc<Vec<sender::Model>>>);
+pub struct Senders(Fresh<Uuid, Arc<Vec<KnownSender>>>);
+
+/// A sender with the phone number that it has, if its account still has that.
+#[derive(Clone, Debug)]
+pub struct KnownSender {
+    pub sender: sender::Model,
+    pub number: Option<phone_number::Model>,
+}
 
 impl Default for Senders {
     fn default() -> Self {
@@ -35,10 +47,10 @@ impl Senders {
         db: &Db,
         account_id: Uuid,
         ids: &[Uuid],
-    ) -> Result<Arc<Vec<sender::Model>>, Fault> {
+    ) -> Result<Arc<Vec<KnownSender>>, Fault> {
         let known = self.0.get(account_id, || read(db, account_id)).await;
         let known = known.map_err(|fault| (*fault).clone())?;
-        let is_known = |id: &Uuid| known.iter().any(|sender| sender.id == *id);
+        let is_known = |id: &Uuid| known.iter().any(|known| known.sender.id == *id);
         if ids.iter().all(is_known) { Ok(known) } else { read(db, account_id).await }
     }
 
@@ -48,8 +60,23 @@ impl Senders {
     }
 }
 
-async fn read(db: &Db, account_id: Uuid) -> Result<Arc<Vec<sender::Model>>, Fault> {
-    Ok(Arc::new(sender::Entity::owned_by(account_id).all(&db.read).await?))
+async fn read(db: &Db, account_id: Uuid) -> Result<Arc<Vec<KnownSender>>, Fault> {
+    let senders = sender::Entity::owned_by(account_id).all(&db.read).await?;
+    let numbers: Vec<Uuid> = senders.iter().filter_map(|sender| sender.phone_number_id).collect();
+    let mut numbers = if numbers.is_empty() {
+        HashMap::new()
+    } else {
+        let numbers = phone_number::Entity::owned_by(account_id)
+            .filter(phone_number::Column::Id.is_in(numbers))
+            .all(&db.read)
+            .await?;
+        numbers.into_iter().map(|number| (number.id, number)).collect()
+    };
+    let known = senders.into_iter().map(|sender| {
+        let number = sender.phone_number_id.and_then(|id| numbers.remove(&id));
+        KnownSender { sender, number }
+    });
+    Ok(Arc::new(known.collect()))
 }
 
 /// As whom a message goes out.
@@ -72,33 +99,47 @@ pub enum OriginRefusal {
 /// The origin of a message: the sender that it names must have an identity on its channel; an account's
 /// default sender need not, and the message goes out without one then.
 pub fn choose(
-    senders: &[sender::Model],
+    senders: &[KnownSender],
     named: Option<Uuid>,
     channel: Channel,
 ) -> Result<Option<Origin>, OriginRefusal> {
     let Some(named) = named else {
-        let default = senders.iter().find(|sender| sender.is_default);
-        return Ok(default.and_then(|sender| origin(sender, channel)));
+        let default = senders.iter().find(|known| known.sender.is_default);
+        return Ok(default.and_then(|known| origin(known, channel)));
     };
-    let sender = senders.iter().find(|sender| sender.id == named).ok_or(OriginRefusal::Unknown)?;
-    origin(sender, channel).map(Some).ok_or(OriginRefusal::CannotSend)
+    let known =
+        senders.iter().find(|known| known.sender.id == named).ok_or(OriginRefusal::Unknown)?;
+    origin(known, channel).map(Some).ok_or(OriginRefusal::CannotSend)
 }
 
-fn origin(sender: &sender::Model, channel: Channel) -> Option<Origin> {
-    let sent_from = identity(sender, channel)?;
-    Some(Origin { sender_id: sender.id, sent_from })
+fn origin(known: &KnownSender, channel: Channel) -> Option<Origin> {
+    let sent_from = identity(&known.sender, known.number.as_ref(), channel)?;
+    Some(Origin { sender_id: known.sender.id, sent_from })
 }
 
-/// The channels that the sender can send on now.
-pub fn channels(sender: &sender::Model) -> Vec<Channel> {
-    Channel::iter().filter(|channel| identity(sender, *channel).is_some()).collect()
+/// The channels that a sender with this number can send on now.
+pub fn channels(sender: &sender::Model, number: Option<&phone_number::Model>) -> Vec<Channel> {
+    let can_send = |channel: &Channel| identity(sender, number, *channel).is_some();
+    Channel::iter().filter(can_send).collect()
 }
 
 /// What the sender's messages come from on this channel; `None` if it cannot send there.
-fn identity(sender: &sender::Model, channel: Channel) -> Option<String> {
+fn identity(
+    sender: &sender::Model,
+    number: Option<&phone_number::Model>,
+    channel: Channel,
+) -> Option<String> {
+    let by_number = || {
+        let is_usable = |number: &&phone_number::Model| {
+            number.account_id == sender.account_id
+                && number.status == PhoneNumberStatus::Active
+                && number.capabilities().contains(&channel)
+        };
+        number.filter(is_usable).map(|number| number.number.clone())
+    };
     match channel {
-        Channel::Sms => None,
-        Channel::Whatsapp => sender.whatsapp.clone(),
+        Channel::Sms => by_number(),
+        Channel::Whatsapp => sender.whatsapp.clone().or_else(by_number),
         Channel::Email => {
             let address = sender.email.as_deref()?;
             Some(mailbox(sender.email_name.as_deref(), address))

@@ -39,7 +39,7 @@ impl Sender {
     /// What it can send on now: EMAIL with an email, TELEGRAM with a telegram, WHATSAPP with a whatsapp.
     /// Empty: nothing.
     async fn channels(&self) -> Vec<Channel> {
-        sender_identity::channels(&self.0).into_iter().map(Into::into).collect()
+        sender_identity::channels(&self.0, None).into_iter().map(Into::into).collect()
     }
 
     /// The e-mail address that its EMAIL messages come from; null if it has none.
@@ -123,6 +123,10 @@ pub enum CreateSenderErrorCode {
     WhatsappInvalid,
     /// The telegram is not a bot's username.
     TelegramInvalid,
+    /// The account has no such phone number.
+    NumberNotFound,
+    /// Another sender has the phone number.
+    NumberInUse,
     /// The account has 100 senders already.
     TooManySenders,
 }
@@ -143,6 +147,10 @@ pub enum UpdateSenderErrorCode {
     WhatsappInvalid,
     /// The telegram is not a bot's username.
     TelegramInvalid,
+    /// The account has no such phone number.
+    NumberNotFound,
+    /// Another sender has the phone number.
+    NumberInUse,
     /// It is the account's default sender; make another that instead.
     DefaultNeeded,
 }
