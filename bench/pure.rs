@@ -11,7 +11,8 @@ use entity::{
 };
 use tollgate::{
     domain::{
-        billing::{PricedMessage, Standing},
+        billing::{Letter, PricedMessage, Standing},
+        message_content::Content,
         plain_key::PlainKey,
         recipient::Recipient,
         schedule::Schedule,
@@ -47,28 +48,32 @@ fn segments(c: &mut Criterion) {
 
 fn verdict(c: &mut Criterion) {
     let money = |cents| Micros::from_cents(cents);
-    let message = PricedMessage {
+    let letter = Letter {
         recipient: Recipient {
             channel: Channel::Sms,
             address: "+12025550123".to_owned(),
             country: Some("US".to_owned()),
         },
-        subject: None,
-        text: "Your code is 123456.".to_owned(),
+        contact_id: None,
+        content: Content { text: "Your code is 123456.".to_owned(), ..Content::default() },
+        origin: None,
         segments: 1,
+        cost: Ok(money(1)),
+        simulated: None,
+    };
+    let message = PricedMessage {
+        letter: Ok(letter),
         metadata: None,
         schedule: Schedule::default(),
         idempotency_key: Some("order-1".to_owned()),
         input_hash: vec![7; 32],
-        origin: Ok(None),
-        cost: Ok(money(1)),
-        simulated: None,
     };
     let standing = Standing {
         now: DateTime::UNIX_EPOCH,
         environment: Environment::Live,
         is_key_usable: true,
         status: AccountStatus::Active,
+        is_contact_gone: false,
         is_opted_out: false,
         credit_limit: Some(money(100)),
         total_spent: money(99),

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod api_key;
+pub mod audit_entry;
 pub mod contact;
 pub mod contact_address;
 pub mod contact_tag;
@@ -15,4 +16,5 @@ pub mod phone_number;
 pub mod price;
 pub mod sender;
 pub mod team;
+pub mod template;
 pub mod usage_day;

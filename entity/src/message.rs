@@ -24,9 +24,14 @@ pub struct Model {
     pub country: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub subject: Option<String>,
-    /// Empty once it was erased.
+    /// Empty where an e-mail has HTML alone, and once it was erased.
     #[sea_orm(column_type = "Text")]
     pub text: String,
+    /// Of an e-mail.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub html: Option<String>,
+    /// The contact that it was sent to, as long as there is one; `None` if an address was given.
+    pub contact_id: Option<Uuid>,
     pub segments: i32,
     /// What was charged; 0 in the TEST environment.
     pub cost_micros: i64,

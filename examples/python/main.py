@@ -38,14 +38,20 @@ def what_to_do(code: Code) -> str:
         case (
             Code.INVALID_RECIPIENT
             | Code.INVALID_CONTENT
+            | Code.VARIABLES_INVALID
             | Code.METADATA_INVALID
             | Code.IDEMPOTENCY_KEY_INVALID
             | Code.IDEMPOTENCY_CONFLICT
             | Code.SENDER_NOT_FOUND
             | Code.SEND_AT_INVALID
             | Code.VALID_UNTIL_INVALID
+            | Code.VARIABLE_MISSING
         ):
             return "the message has to be corrected"
+        case Code.CONTACT_NOT_FOUND | Code.CONTACT_UNREACHABLE:
+            return "the contact has to be made, or given an address"
+        case Code.TEMPLATE_NOT_FOUND | Code.TEMPLATE_BODY_MISSING | Code.TEMPLATE_FAILED:
+            return "the template has to be corrected"
         case _:
             assert_never(code)
 

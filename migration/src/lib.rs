@@ -14,6 +14,8 @@ mod m20261124_000008_opt_outs;
 mod m20261124_000009_schedules;
 mod m20261125_000010_phone_numbers;
 mod m20261125_000011_senders;
+mod m20261125_000012_templates;
+mod m20261125_000013_audit_log;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -33,6 +35,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000009_schedules::Migration),
             Box::new(m20261125_000010_phone_numbers::Migration),
             Box::new(m20261125_000011_senders::Migration),
+            Box::new(m20261125_000012_templates::Migration),
+            Box::new(m20261125_000013_audit_log::Migration),
         ]
     }
 }

@@ -140,7 +140,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             (None, None) => {}
         }
     }
-    serve::serve_until_stopped(listener, app, http::Settings::default(), key_uses).await
+    Box::pin(serve::serve_until_stopped(listener, app, http::Settings::default(), key_uses)).await
 }
 
 /// Builds the example in an empty database, or takes it up again with fresh keys; any other data is
@@ -209,8 +209,8 @@ async fn send_messages(app: &App, key: &str, client: &Client) -> anyhow::Result<
     let caller =
         authentication::authenticate(app, key).await?.context("a new key is valid")?.account()?;
     let messages = (0..client.messages).map(|number| NewMessage {
-        to: format!("+12025550{number:03}"),
-        text: format!("Hello from {}", client.name),
+        to: Some(format!("+12025550{number:03}")),
+        text: Some(format!("Hello from {}", client.name)),
         ..NewMessage::default()
     });
     let patience = Patience::until(Instant::now() + http::REQUEST_DEADLINE);

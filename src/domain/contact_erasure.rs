@@ -1,8 +1,9 @@
-//! Erasing a person. The contact and its addresses go, and each message of the account to one of these
-//! addresses loses its recipient, subject and text, and what a carrier said about it, which may name the
-//! recipient. It keeps its money, status, country and the hash of its input, so books, usage and
-//! idempotency hold; what the account itself wrote into `metadata` and `idempotencyKey` is left alone, and so
-//! is an opt-out, which protects the person.
+//! Erasing a person. The contact and its addresses go, and each message of the account to one of
+//! these addresses, or sent to the contact when it had others, loses its recipient, subject, text
+//! and HTML, the contact, and what a carrier said about it, which may name the recipient. It keeps
+//! its money, status, country and the hash of its input, so books, usage and idempotency hold; what
+//! the account itself wrote into `metadata` and `idempotencyKey` is left alone, and so is an
+//! opt-out, which protects the person.
 //!
 //! What waits for its hand-over must still be delivered, so it stands against the erasure
 //! (`CONTACT_IN_USE`): nothing is erased by halves, and no address is left behind unsaid. The messages
@@ -14,6 +15,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     api_key::Environment,
+    audit_entry::AuditAction,
     contact, contact_address,
     message::{self, Column},
 };
@@ -21,12 +23,13 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
     ExprTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
-    authentication::{begin_as_account, hold_key},
-    billing,
+    audit_log::{Entry, Settings},
+    authentication::{begin_in_team_as_account, hold_key},
     caller::LiveAccountCaller,
     contact::{NOT_FOUND, locked},
     contact_address::addresses_in,
@@ -60,26 +63,24 @@ pub async fn delete(
     id: Option<Uuid>,
 ) -> Result<Erased, Failure<DeleteContactRefusal>> {
     let begun = app.clock.now();
-    let txn = begin_as_account(app, account).await?;
-    let (_, addresses) = erasable(&txn, account, id).await?;
+    let txn = app.db.begin_write().await?;
+    hold_key(app, &txn, account).await?;
+    let (contact, addresses) = erasable(&txn, account, id).await?;
     txn.rollback().await?;
 
     // All messages, then those that were accepted meanwhile, and so briefly under the lock.
-    let mut messages = blank(&app.db.write, account, &addresses, None).await?;
+    let is_theirs = is_theirs(&contact, &addresses);
+    let mut messages = blank(&app.db.write, account, &is_theirs, None).await?;
     let again = app.clock.now();
-    messages += blank(&app.db.write, account, &addresses, Some(begun)).await?;
+    messages += blank(&app.db.write, account, &is_theirs, Some(begun)).await?;
 
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, account.team_id())
-        .await?
-        .ok_or(Fault::Broken("a key's team exists"))?;
-    hold_key(app, &txn, account).await?;
+    let txn = begin_in_team_as_account(app, account).await?;
     let (contact, addresses_now) = erasable(&txn, account, id).await?;
     if addresses_now != addresses {
         let message = "The contact was changed at the same time; try again.";
         return Err(refused(DeleteContactRefusal::ContactInUse, &["id"], message));
     }
-    messages += blank(&txn, account, &addresses, Some(again)).await?;
+    messages += blank(&txn, account, &is_theirs, Some(again)).await?;
     contact_tag::delete(&txn, &contact).await?;
     contact_address::Entity::delete_many()
         .filter(contact_address::Column::AccountId.eq(contact.account_id))
@@ -87,7 +88,11 @@ pub async fn delete(
         .exec(&txn)
         .await?;
     contact::Entity::delete_by_id(contact.id).exec(&txn).await?;
-    txn.commit().await?;
+    let counts = Settings::from([
+        ("addresses", json!(addresses.len())),
+        ("messagesErased", json!(messages)),
+    ]);
+    txn.commit(app, Entry::of(AuditAction::DeleteContact, contact.id).made(counts)).await?;
     Ok(Erased { contact_id: contact.id, messages })
 }
 
@@ -106,7 +111,7 @@ async fn erasable(
         .filter(Column::TeamId.eq(account.team_id()))
         .filter(Column::AccountId.eq(account.account_id()))
         .filter(message::Entity::is_waiting())
-        .filter(is_to(&addresses))
+        .filter(is_theirs(&contact, &addresses))
         .one(txn)
         .await?;
     if waiting.is_some() {
@@ -116,8 +121,11 @@ async fn erasable(
     Ok((contact, addresses))
 }
 
-fn is_to(addresses: &[contact_address::Model]) -> Condition {
-    addresses.iter().fold(Condition::any(), |any, address| {
+/// The messages to a contact: to one of these addresses, or to what it had for one when they were
+/// sent.
+fn is_theirs(contact: &contact::Model, addresses: &[contact_address::Model]) -> Condition {
+    let is_to_contact = Condition::any().add(Column::ContactId.eq(contact.id));
+    addresses.iter().fold(is_to_contact, |any, address| {
         let is_one = Condition::all()
             .add(Column::Channel.eq(address.channel))
             .add(Column::Recipient.eq(&address.address));
@@ -125,18 +133,20 @@ fn is_to(addresses: &[contact_address::Model]) -> Condition {
     })
 }
 
-/// Takes the person out of the account's messages to these addresses, of those that were accepted since about
-/// that moment and do not wait for their hand-over, and says from how many.
+/// Takes the person out of those of the account's messages that are theirs, of those that were
+/// accepted since about that moment and do not wait for their hand-over, and says from how many.
 async fn blank<C: ConnectionTrait>(
     db: &C,
     account: &LiveAccountCaller,
-    addresses: &[contact_address::Model],
+    is_theirs: &Condition,
     since: Option<DateTime<Utc>>,
 ) -> Result<u64, Fault> {
     let blanked = message::ActiveModel {
         recipient: Set(String::new()),
         subject: Set(None),
         text: Set(String::new()),
+        html: Set(None),
+        contact_id: Set(None),
         error_message: Set(None),
         ..Default::default()
     };
@@ -162,7 +172,7 @@ async fn blank<C: ConnectionTrait>(
                 .set(blanked.clone())
                 .filter(step.add_option(until.map(|until| Column::Id.lte(until))))
                 .filter(message::Entity::is_waiting().not())
-                .filter(is_to(addresses))
+                .filter(is_theirs.clone())
                 .exec(db)
                 .await?;
             count += written.rows_affected;

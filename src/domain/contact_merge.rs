@@ -1,14 +1,16 @@
 //! Merging two contacts of an account that turned out to be one person.
 
-use entity::{contact, contact_address};
+use entity::{audit_entry::AuditAction, contact, contact_address, message};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure,
-    authentication::begin_as_account,
+    audit_log::{Entry, Settings},
+    authentication::begin_in_team_as_account,
     caller::LiveAccountCaller,
     contact::{NOT_FOUND, write},
     contact_address::{ADDRESSES_PER_CONTACT_MAX, addresses_in},
@@ -25,8 +27,9 @@ pub enum MergeContactsRefusal {
     TooManyTags,
 }
 
-/// Moves the addresses and tags of one contact to another and deletes it; whatever else the other has,
-/// it keeps, its primary addresses too.
+/// Moves the addresses, tags and messages of one contact to another and deletes it; whatever else
+/// the other has, it keeps, its primary addresses too. Under the team's lock, under which no
+/// message is accepted: none is left with a contact that is gone.
 pub async fn merge(
     app: &App,
     account: &LiveAccountCaller,
@@ -38,7 +41,7 @@ pub async fn merge(
         let message = "A contact cannot be merged into itself.";
         return Err(refused(Refusal::SameContact, &["input", "mergeId"], message));
     }
-    let txn = begin_as_account(app, account).await?;
+    let txn = begin_in_team_as_account(app, account).await?;
     // Both in id order, so that two merges never wait for each other.
     let both = contact::Entity::owned_by(account.account_id())
         .filter(contact::Column::Id.is_in([keep, merge].into_iter().flatten()))
@@ -79,10 +82,20 @@ pub async fn merge(
         .filter(of_merged)
         .exec(&txn)
         .await?;
+    message::Entity::update_many()
+        .set(message::ActiveModel { contact_id: Set(Some(kept.id)), ..Default::default() })
+        .filter(message::Column::AccountId.eq(merged.account_id))
+        .filter(message::Column::ContactId.eq(merged.id))
+        .exec(&txn)
+        .await?;
     contact_tag::delete(&txn, &merged).await?;
     contact_tag::add(&txn, &kept, tags).await?;
     contact::Entity::delete_by_id(merged.id).exec(&txn).await?;
     let changed = write(app, &txn, kept, contact::ActiveModel::default()).await?;
-    txn.commit().await?;
+    let counts = Settings::from([
+        ("mergedContactId", json!(merged.id)),
+        ("addressesMoved", json!(moved.len())),
+    ]);
+    txn.commit(app, Entry::of(AuditAction::MergeContacts, changed.id).made(counts)).await?;
     Ok(changed)
 }

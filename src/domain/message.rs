@@ -1,52 +1,59 @@
 //! Sending: check and normalise the input, find the price, and ask billing. A quote is the same path
 //! with nothing stored, so it never disagrees with a send.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use entity::{api_key::Environment, message::Channel};
+use sea_orm::ActiveEnum as _;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
     Failure, Fault, Refusal, bad_input,
-    billing::{self, Patience, PriceRefusal, PricedMessage, SendRefusal, Verdict},
+    billing::{self, Letter, Patience, PriceRefusal, PricedMessage, SendRefusal, Verdict},
     caller::AccountCaller,
-    magic_recipient, recipient, refused,
+    magic_recipient,
+    message_source::{self, Destination, Resolved, Source},
+    refused,
     schedule::Schedule,
     segments::{self, SmsEncoding},
-    sender_identity::{self, KnownSender},
+    sender_identity::{self, Origin},
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
 };
 use crate::{App, money::Micros};
 
 /// Messages that one call sends at most.
 pub const MESSAGES_PER_CALL_MAX: usize = 100;
-/// Characters of an SMS at most.
-pub const SMS_CHARS_MAX: usize = 1_600;
-/// Characters of a WhatsApp or Telegram message at most: what both providers take.
-pub const CHAT_CHARS_MAX: usize = 4_096;
-/// Bytes of an e-mail's text at most.
-pub const EMAIL_BYTES_MAX: usize = 100 * 1024;
-/// Characters of an e-mail's subject at most (RFC 5322, section 2.1.1).
-pub const SUBJECT_CHARS_MAX: usize = 998;
-
-const TEXT: &[&str] = &["input", "text"];
-const SUBJECT: &[&str] = &["input", "subject"];
 
 /// A message as its sender gave it.
 #[derive(Clone, Debug, Default)]
 pub struct NewMessage {
-    pub to: String,
+    /// The recipient, or else a contact.
+    pub to: Option<String>,
+    /// Nil where the id was malformed: it is looked for like one that nobody has.
+    pub contact_id: Option<Uuid>,
     pub channel: Option<Channel>,
-    pub text: String,
+    /// Words, or else a template.
+    pub text: Option<String>,
     pub subject: Option<String>,
-    /// The sender that it is to go out by; the account's default one if `None`.
+    pub html: Option<String>,
+    /// Nil where the id was malformed.
+    pub template_id: Option<Uuid>,
+    pub variables: Option<Map<String, Value>>,
+    /// The account's default sender if `None`; nil where the id was malformed.
     pub sender_id: Option<Uuid>,
     pub metadata: Option<Map<String, Value>>,
     pub schedule: Schedule,
     pub idempotency_key: Option<String>,
+}
+
+/// A message whose input passed its checks, but for where it goes and what it says.
+struct Checked {
+    sender_id: Option<Uuid>,
+    metadata: Option<String>,
+    schedule: Schedule,
+    idempotency_key: Option<String>,
+    input_hash: Vec<u8>,
 }
 
 /// What a send would answer now.
@@ -67,11 +74,9 @@ pub async fn send(
     message: NewMessage,
     patience: &Patience,
 ) -> Result<Verdict, Fault> {
-    let senders = senders(app, caller, std::slice::from_ref(&message)).await?;
-    match prepare(app, caller, &senders, message).await {
-        Ok((message, _)) => billing::accept_one(app, caller, message, patience).await,
-        Err(Failure::Refused(refusal)) => Ok(Verdict::Refused(refusal)),
-        Err(Failure::Fault(fault)) => Err(fault),
+    match prepare_one(app, caller, message).await? {
+        Ok(message) => billing::accept_one(app, caller, message, patience).await,
+        Err(refusal) => Ok(Verdict::Refused(refusal)),
     }
 }
 
@@ -85,18 +90,16 @@ pub async fn send_many(
     if messages.len() > MESSAGES_PER_CALL_MAX {
         return Err(bad_input("One call sends at most 100 messages; send the rest in another."));
     }
-    let senders = senders(app, caller, &messages).await?;
     // Input that fails its checks keeps its place among the verdicts.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
-    for message in messages {
-        match prepare(app, caller, &senders, message).await {
-            Ok((message, _)) => {
+    for message in prepare(app, caller, messages).await? {
+        match message {
+            Ok(message) => {
                 priced.push(message);
                 verdicts.push(None);
             }
-            Err(Failure::Refused(refusal)) => verdicts.push(Some(Verdict::Refused(refusal))),
-            Err(Failure::Fault(fault)) => return Err(fault),
+            Err(refusal) => verdicts.push(Some(Verdict::Refused(refusal))),
         }
     }
     let mut judged = billing::accept(app, caller, priced, patience).await?.into_iter();
@@ -109,42 +112,92 @@ pub async fn send_many(
 
 /// Says what a send would cost and whether it would be accepted; stores and charges nothing.
 pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Result<Quote, Fault> {
-    let senders = senders(app, caller, std::slice::from_ref(&message)).await?;
-    let (priced, encoding) = match prepare(app, caller, &senders, message).await {
-        Ok(prepared) => prepared,
-        Err(Failure::Fault(fault)) => return Err(fault),
-        Err(Failure::Refused(refusal)) => {
+    let priced = match prepare_one(app, caller, message).await? {
+        Ok(priced) => priced,
+        Err(refusal) => {
             let refusal = Some(refusal);
             return Ok(Quote { cost: None, segments: None, encoding: None, refusal });
         }
     };
+    let letter = priced.letter.as_ref().ok();
     let (cost, refusal) = match billing::quote(app, caller, &priced).await? {
         Ok(cost) => (Some(cost), None),
-        Err(refusal) => (priced.cost.ok(), Some(refusal)),
+        Err(refusal) => (letter.and_then(|letter| letter.cost.ok()), Some(refusal)),
     };
-    Ok(Quote { cost, segments: Some(priced.segments), encoding, refusal })
+    let counted = letter.map(|letter| segments::of(letter.recipient.channel, &letter.content.text));
+    Ok(Quote {
+        cost,
+        segments: counted.map(|(_, segments)| segments),
+        encoding: counted.and_then(|(encoding, _)| encoding),
+        refusal,
+    })
 }
 
-/// The senders that the messages of a call may go out by, for all of them together.
-async fn senders(
-    app: &App,
-    caller: &AccountCaller,
-    messages: &[NewMessage],
-) -> Result<Arc<Vec<KnownSender>>, Fault> {
-    let named: Vec<Uuid> = messages.iter().filter_map(|message| message.sender_id).collect();
-    app.senders.of_account(&app.db, caller.account_id, &named).await
-}
-
-/// Checks and normalises the input and finds what the message costs and as whom it goes out.
+/// Checks and normalises the input of messages, finds what they refer to, what each costs, and as
+/// whom it goes out. A refusal here is one of its input alone; what its contact, its template or its
+/// sender stands against is judged later.
 async fn prepare(
     app: &App,
     caller: &AccountCaller,
-    senders: &[KnownSender],
+    messages: Vec<NewMessage>,
+) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
+    let now = app.clock.now();
+    let named: Vec<Uuid> = messages.iter().filter_map(|message| message.sender_id).collect();
+    let senders = app.senders.of_account(&app.db, caller.account_id, &named).await?;
+    let mut checked = Vec::with_capacity(messages.len());
+    let mut wanted = Vec::with_capacity(messages.len());
+    for message in messages {
+        match check(message, now) {
+            Ok((message, destination, source)) => {
+                checked.push(Ok(message));
+                wanted.push((destination, source));
+            }
+            Err(Failure::Refused(refusal)) => checked.push(Err(refusal)),
+            Err(Failure::Fault(fault)) => return Err(fault),
+        }
+    }
+    let mut resolved = message_source::resolve(app, caller, wanted).await?.into_iter();
+    let mut prepared = Vec::with_capacity(checked.len());
+    for message in checked {
+        let Checked { sender_id, metadata, schedule, idempotency_key, input_hash } = match message {
+            Ok(message) => message,
+            Err(refusal) => {
+                prepared.push(Err(refusal));
+                continue;
+            }
+        };
+        let resolved = resolved.next().ok_or(Fault::Broken("every checked message is resolved"))?;
+        let sent = resolved.and_then(|resolved| {
+            let channel = resolved.recipient.channel;
+            let origin = sender_identity::choose(&senders, sender_id, channel)?;
+            Ok((resolved, origin))
+        });
+        let letter = match sent {
+            Ok((resolved, origin)) => Ok(price(app, caller, resolved, origin).await?),
+            Err(refusal) => Err(refusal),
+        };
+        let priced = PricedMessage { letter, metadata, schedule, idempotency_key, input_hash };
+        prepared.push(Ok(priced));
+    }
+    Ok(prepared)
+}
+
+async fn prepare_one(
+    app: &App,
+    caller: &AccountCaller,
     message: NewMessage,
-) -> Result<(PricedMessage, Option<SmsEncoding>), Failure<SendRefusal>> {
-    let recipient = recipient::parse(&message.to, message.channel)
-        .map_err(|rule| refused(SendRefusal::InvalidRecipient, &["input", "to"], rule))?;
-    check_content(recipient.channel, &message)?;
+) -> Result<Result<PricedMessage, Refusal<SendRefusal>>, Fault> {
+    let mut prepared = prepare(app, caller, vec![message]).await?;
+    prepared.pop().ok_or(Fault::Broken("a message that is prepared is there"))
+}
+
+/// Checks and normalises all that can be judged by the input alone.
+fn check(
+    mut message: NewMessage,
+    now: DateTime<Utc>,
+) -> Result<(Checked, Destination, Source), Failure<SendRefusal>> {
+    let destination = message_source::destination(&message)?;
+    let source = message_source::source(&mut message, &destination)?;
     let metadata = match message.metadata {
         None => None,
         Some(metadata) => Some(validate::metadata(metadata).ok_or_else(|| {
@@ -158,15 +211,23 @@ async fn prepare(
             refused(SendRefusal::IdempotencyKeyInvalid, field, IDEMPOTENCY_KEY_RULE)
         })?),
     };
-    message.schedule.check(app.clock.now())?;
+    let schedule = message.schedule;
+    schedule.check(now)?;
+    let sender_id = message.sender_id;
+    let input_hash = hash(&destination, &source, sender_id, metadata.as_deref(), schedule);
+    let checked = Checked { sender_id, metadata, schedule, idempotency_key, input_hash };
+    Ok((checked, destination, source))
+}
 
-    let (encoding, segments) = match recipient.channel {
-        Channel::Sms => {
-            let (encoding, segments) = segments::count(&message.text);
-            (Some(encoding), segments)
-        }
-        _ => (None, 1),
-    };
+/// What a message costs whose recipient and words are known.
+async fn price(
+    app: &App,
+    caller: &AccountCaller,
+    resolved: Resolved,
+    origin: Option<Origin>,
+) -> Result<Letter, Fault> {
+    let Resolved { recipient, contact_id, content } = resolved;
+    let (_, segments) = segments::of(recipient.channel, &content.text);
     let is_live = caller.environment == Environment::Live;
     let cost = if is_live && !app.carriers.has(recipient.channel) {
         Err(PriceRefusal::ChannelUnavailable)
@@ -177,85 +238,54 @@ async fn prepare(
             Some(unit) => unit.checked_mul(segments).ok_or(PriceRefusal::NoPrice),
         }
     };
-    let input_hash = hash(
-        &recipient,
-        &message.text,
-        message.subject.as_deref(),
-        metadata.as_deref(),
-        message.schedule,
-        message.sender_id,
-    );
-    let origin = sender_identity::choose(senders, message.sender_id, recipient.channel);
     let simulated = magic_recipient::simulated_refusal(&recipient.address).filter(|_| !is_live);
-    let priced = PricedMessage {
-        recipient,
-        subject: message.subject,
-        text: message.text,
-        segments,
-        metadata,
-        schedule: message.schedule,
-        idempotency_key,
-        input_hash,
-        origin,
-        cost,
-        simulated,
-    };
-    Ok((priced, encoding))
+    Ok(Letter { recipient, contact_id, content, origin, segments, cost, simulated })
 }
 
-fn check_content(channel: Channel, message: &NewMessage) -> Result<(), Failure<SendRefusal>> {
-    let text = &message.text;
-    if text.trim().is_empty() {
-        return Err(refused(SendRefusal::InvalidContent, TEXT, "The text must not be empty."));
-    }
-    let is_too_long = match channel {
-        Channel::Sms => text.chars().count() > SMS_CHARS_MAX,
-        Channel::Whatsapp | Channel::Telegram => text.chars().count() > CHAT_CHARS_MAX,
-        Channel::Email => text.len() > EMAIL_BYTES_MAX,
-    };
-    if is_too_long {
-        let rule = match channel {
-            Channel::Sms => "The text of an SMS must have at most 1600 characters.",
-            Channel::Whatsapp | Channel::Telegram => "The text must have at most 4096 characters.",
-            Channel::Email => "The text of an e-mail must have at most 100 KiB.",
-        };
-        return Err(refused(SendRefusal::InvalidContent, TEXT, rule));
-    }
-    if text.contains('\0') {
-        return Err(refused(SendRefusal::InvalidContent, TEXT, "The text must not hold NUL."));
-    }
-    if let Some(subject) = &message.subject {
-        let rule = "Only an e-mail has a subject: one line of at most 998 characters.";
-        let is_line =
-            subject.chars().count() <= SUBJECT_CHARS_MAX && !subject.chars().any(char::is_control);
-        if channel != Channel::Email || !is_line {
-            return Err(refused(SendRefusal::InvalidContent, SUBJECT, rule));
-        }
-    }
-    Ok(())
-}
-
-/// What two sends under one idempotency key must share to be the same message. What came later than
-/// the first parts is added only where it is given, so that the hashes of earlier messages hold.
+/// What two sends under one idempotency key must share to be the same message: the input, not what
+/// a contact, a template or a default sender made of it. What came later than the first parts is added only where it
+/// is given, so that the hashes of earlier messages hold.
 fn hash(
-    recipient: &recipient::Recipient,
-    text: &str,
-    subject: Option<&str>,
+    destination: &Destination,
+    source: &Source,
+    sender_id: Option<Uuid>,
     metadata: Option<&str>,
     schedule: Schedule,
-    sender_id: Option<Uuid>,
 ) -> Vec<u8> {
-    use sea_orm::ActiveEnum as _;
-    let channel = recipient.channel.to_value();
-    let mut input = vec![json!(channel), json!(recipient.address), json!(text)];
-    input.extend([json!(subject), json!(metadata)]);
+    let mut later = Map::new();
+    let (channel, address) = match destination {
+        Destination::Address(recipient) => (Some(recipient.channel), Some(&recipient.address)),
+        Destination::Contact { id, channel } => {
+            later.insert("contactId".to_owned(), json!(id));
+            (*channel, None)
+        }
+    };
+    let channel = channel.map(|channel| channel.to_value());
+    let (text, subject) = match source {
+        Source::Words(content) => {
+            if let Some(html) = &content.html {
+                later.insert("html".to_owned(), json!(html));
+            }
+            (Some(&content.text), content.subject.as_ref())
+        }
+        Source::Template { id, variables } => {
+            later.insert("templateId".to_owned(), json!(id));
+            later.insert("variables".to_owned(), json!(variables));
+            (None, None)
+        }
+    };
+    if let Some(sender_id) = sender_id {
+        later.insert("senderId".to_owned(), json!(sender_id));
+    }
+    let mut input = vec![json!(channel), json!(address), json!(text), json!(subject)];
+    input.push(json!(metadata));
     if schedule != Schedule::default() {
         let millis = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp_millis());
         let (send_at, valid_until) = (millis(schedule.send_at), millis(schedule.valid_until));
         input.push(json!({ "sendAt": send_at, "validUntil": valid_until }));
     }
-    if let Some(sender_id) = sender_id {
-        input.push(json!({ "senderId": sender_id }));
+    if !later.is_empty() {
+        input.push(Value::Object(later));
     }
     let input = Value::from(input);
     Sha256::digest(input.to_string().as_bytes()).to_vec()

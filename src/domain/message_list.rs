@@ -96,7 +96,7 @@ async fn read(
     let mut found = select.stream(&app.db.read).await?;
     let mut rows = Vec::new();
     while let Some(row) = found.try_next().await? {
-        let more = [&row.subject, &row.metadata].into_iter().flatten().map(String::len);
+        let more = [&row.subject, &row.html, &row.metadata].into_iter().flatten().map(String::len);
         room.take(row.text.len() + more.sum::<usize>())?;
         rows.push(row);
     }

@@ -1,6 +1,8 @@
 //! How many SMS segments a text takes: GSM-7 (3GPP TS 23.038) where every character allows it, else
 //! UCS-2. A character is never split between two segments.
 
+use entity::message::Channel;
+
 /// How an SMS is written on the air.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SmsEncoding {
@@ -12,6 +14,16 @@ const GSM7_BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆ�
                           ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
 /// Characters that take an escape and a septet.
 const GSM7_EXTENSION: &str = "\u{c}^{}\\[~]|€";
+
+/// The encoding and the number of segments of a text as a message of this channel; other than SMS
+/// have one.
+pub fn of(channel: Channel, text: &str) -> (Option<SmsEncoding>, i32) {
+    if channel != Channel::Sms {
+        return (None, 1);
+    }
+    let (encoding, segments) = count(text);
+    (Some(encoding), segments)
+}
 
 /// The encoding and the number of segments, at least one.
 pub fn count(text: &str) -> (SmsEncoding, i32) {

@@ -7,6 +7,7 @@
 //! which a message waits is not deleted, and the account's other senders stay as they were read.
 
 use entity::{
+    audit_entry::AuditAction,
     message, phone_number,
     sender::{self, Column, Entity},
 };
@@ -14,10 +15,12 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait,
     IntoActiveModel, QueryFilter, QueryOrder, Select,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
+    audit_log::{Entry, Settings},
     authentication::begin_in_team_as_account,
     caller::LiveAccountCaller,
     refused,
@@ -28,7 +31,7 @@ use crate::App;
 /// Senders of an account at most.
 pub const SENDERS_PER_ACCOUNT_MAX: usize = 100;
 
-const NOT_FOUND: &str = "There is no such sender.";
+pub(super) const NOT_FOUND: &str = "There is no such sender.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateSenderRefusal {
@@ -140,7 +143,7 @@ pub async fn create(
     };
     details.apply::<CreateSenderRefusal>(&mut made)?;
 
-    let txn = begin_in_team_as_account(app, account.account()).await?;
+    let txn = begin_in_team_as_account(app, account).await?;
     let others = Entity::owned_by(account.account_id()).all(&txn).await?;
     if others.len() >= SENDERS_PER_ACCOUNT_MAX {
         let message = "The account has 100 senders already.";
@@ -152,7 +155,8 @@ pub async fn create(
         demote(app, &txn, account.account_id()).await?;
     }
     Entity::insert(made.clone().into_active_model()).exec_without_returning(&txn).await?;
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::CreateSender, made.id);
+    txn.commit(app, entry.made(settings(&made))).await?;
     app.senders.forget();
     Ok(made)
 }
@@ -167,10 +171,11 @@ pub async fn update(
 ) -> Result<sender::Model, Failure<UpdateSenderRefusal>> {
     use UpdateSenderRefusal as Refusal;
     let change = change.checked::<Refusal>()?;
-    let txn = begin_in_team_as_account(app, account.account()).await?;
+    let txn = begin_in_team_as_account(app, account).await?;
     let mut sender = find(&txn, account, id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    let before = settings(&sender);
     change.apply::<Refusal>(&mut sender)?;
     if change.phone_number_id.is_some() {
         check_number::<Refusal>(&txn, &sender).await?;
@@ -188,7 +193,8 @@ pub async fn update(
     }
     sender.updated_at = app.clock.now();
     Entity::update(sender.clone().into_active_model().reset_all()).exec(&txn).await?;
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::UpdateSender, sender.id);
+    txn.commit(app, entry.changed(before, settings(&sender))).await?;
     app.senders.forget();
     Ok(sender)
 }
@@ -201,7 +207,7 @@ pub async fn delete(
     id: Option<Uuid>,
 ) -> Result<Uuid, Failure<DeleteSenderRefusal>> {
     use DeleteSenderRefusal as Refusal;
-    let txn = begin_in_team_as_account(app, account.account()).await?;
+    let txn = begin_in_team_as_account(app, account).await?;
     let sender = find(&txn, account, id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
@@ -217,9 +223,18 @@ pub async fn delete(
             set_default(app, &txn, oldest.id, true).await?;
         }
     }
-    txn.commit().await?;
+    txn.commit(app, Entry::of(AuditAction::DeleteSender, sender.id)).await?;
     app.senders.forget();
     Ok(sender.id)
+}
+
+/// What the audit log tells of a sender; its addresses are not in it.
+fn settings(sender: &sender::Model) -> Settings {
+    Settings::from([
+        ("name", json!(sender.name)),
+        ("phoneNumberId", json!(sender.phone_number_id)),
+        ("isDefault", json!(sender.is_default)),
+    ])
 }
 
 /// Refuses a phone number that the sender's account has not, or that another of its senders has.

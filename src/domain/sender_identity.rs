@@ -17,7 +17,7 @@ use entity::{
 use sea_orm::{ColumnTrait, Iterable, QueryFilter};
 use uuid::Uuid;
 
-use super::{Fault, fresh::Fresh};
+use super::{Fault, Refusal, billing::SendRefusal, fresh::Fresh, sender::NOT_FOUND};
 use crate::db::Db;
 
 /// A changed sender counts on every process after this time at the latest.
@@ -87,29 +87,35 @@ pub struct Origin {
     pub sent_from: String,
 }
 
-/// Why a message cannot go out by the sender that it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OriginRefusal {
-    /// The account has no such sender.
-    Unknown,
-    /// The sender has no identity on the message's channel.
-    CannotSend,
-}
-
-/// The origin of a message: the sender that it names must have an identity on its channel; an account's
-/// default sender need not, and the message goes out without one then.
-pub fn choose(
+/// The origin of a message: the sender that it names must have an identity on its channel; an
+/// account's default sender need not, and the message goes out without one then.
+pub(super) fn choose(
     senders: &[KnownSender],
     named: Option<Uuid>,
     channel: Channel,
-) -> Result<Option<Origin>, OriginRefusal> {
+) -> Result<Option<Origin>, Refusal<SendRefusal>> {
     let Some(named) = named else {
         let default = senders.iter().find(|known| known.sender.is_default);
         return Ok(default.and_then(|known| origin(known, channel)));
     };
-    let known =
-        senders.iter().find(|known| known.sender.id == named).ok_or(OriginRefusal::Unknown)?;
-    origin(known, channel).map(Some).ok_or(OriginRefusal::CannotSend)
+    let refusal = |message: &'static str| Refusal {
+        code: SendRefusal::SenderNotFound,
+        message: message.into(),
+        field: &["input", "senderId"],
+    };
+    let known = senders.iter().find(|known| known.sender.id == named);
+    let known = known.ok_or_else(|| refusal(NOT_FOUND))?;
+    origin(known, channel).map(Some).ok_or_else(|| refusal(cannot_send(channel)))
+}
+
+/// There is such a sender, but not for this channel.
+fn cannot_send(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Sms => "The sender cannot send on SMS now; see its channels.",
+        Channel::Email => "The sender cannot send on EMAIL now; see its channels.",
+        Channel::Whatsapp => "The sender cannot send on WHATSAPP now; see its channels.",
+        Channel::Telegram => "The sender cannot send on TELEGRAM now; see its channels.",
+    }
 }
 
 fn origin(known: &KnownSender, channel: Channel) -> Option<Origin> {

@@ -26,6 +26,8 @@ pub const LOCALE_CHARS_MAX: usize = 64;
 pub const NAME_RULE: &str = "The name must have 1 to 200 characters and no control characters.";
 pub const METADATA_RULE: &str =
     "The metadata must be at most 16 KiB as JSON and 32 levels deep, and must not hold NUL.";
+pub const VARIABLES_RULE: &str =
+    "The variables must be at most 16 KiB as JSON and 32 levels deep, and must not hold NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
 pub const NOTE_RULE: &str = "The text must have 1 to 500 characters and no control characters.";

@@ -76,8 +76,8 @@ impl LedgerEntry {
         self.0.message_id.map(ID::from)
     }
 
-    /// The message that was charged or refunded; null unless it is one of the account and environment of
-    /// the key in use.
+    /// The message that was charged or refunded; null unless it is one of the account and
+    /// environment of the key in use.
     async fn message(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
         let Some(id) = self.0.message_id else {
             return Ok(None);
@@ -124,8 +124,8 @@ pub struct LedgerQuery;
 
 #[Object]
 impl LedgerQuery {
-    /// The movements of the team's balance, newest first: a sub-account's key sees those that its account
-    /// caused, a main account's key the whole team's.
+    /// The movements of the team's balance, newest first: a sub-account's key sees those that its
+    /// account caused, a main account's key the whole team's.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn ledger(
         &self,

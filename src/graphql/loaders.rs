@@ -7,7 +7,7 @@ use async_graphql::dataloader::Loader;
 use entity::{
     account, api_key, contact, contact_address,
     message::{self, Channel},
-    sender, team,
+    sender, team, template,
 };
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -21,7 +21,7 @@ use crate::{
         contact_list, message_list, opt_out_list,
         page::{Page, PageArgs},
         room::Room,
-        sender_list,
+        sender_list, template_list,
         usage::{DateRange, Usage, UsageDimension},
     },
 };
@@ -30,12 +30,12 @@ use crate::{
 pub struct Rows {
     pub app: Arc<App>,
     pub caller: Caller,
-    /// What is left of what the request may hold.
-    pub room: Room,
+    /// The texts that the request holds.
+    pub room: Arc<Room>,
 }
 
-/// How often a batch lets the fields of its request go first. A long list is polled in several turns,
-/// so a batch that began after the first would miss the rest and need a second statement.
+/// How often a batch lets the fields of its request go first. A long list is polled in several
+/// turns, so a batch that began after the first would miss the rest and need a second statement.
 const TURNS_BEFORE_BATCH: usize = 16;
 
 /// Starts a batch once the request's other fields had their turns to join it.
@@ -75,12 +75,20 @@ pub struct OptOutOf {
     pub address: String,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TemplateId(pub Uuid);
+
 /// The tags of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TagsOf(pub Uuid);
 
+/// A sender.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SenderId(pub Uuid);
+
+/// A key, in an audit entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(pub Uuid);
 
 /// A page of an account's keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -197,6 +205,24 @@ impl Loader<OptOutOf> for Rows {
     }
 }
 
+/// Scoped to the caller's own account: others' templates are not found.
+impl Loader<TemplateId> for Rows {
+    type Value = template::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[TemplateId],
+    ) -> Result<HashMap<TemplateId, template::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        let found = template_list::find_many(&self.app, &account, &ids, &self.room).await?;
+        Ok(keyed(found, TemplateId))
+    }
+}
+
 impl Loader<TagsOf> for Rows {
     type Value = Vec<String>;
     type Error = Arc<Fault>;
@@ -222,6 +248,17 @@ impl Loader<SenderId> for Rows {
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(sender_list::find_many(&self.app, &account, &ids).await?, SenderId))
+    }
+}
+
+/// Scoped to the caller's team: an operator's keys are found by operators only.
+impl Loader<KeyId> for Rows {
+    type Value = api_key::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(&self, keys: &[KeyId]) -> Result<HashMap<KeyId, api_key::Model>, Arc<Fault>> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(api_key_list::find_many(&self.app, &self.caller, &ids).await?, KeyId))
     }
 }
 

@@ -7,8 +7,9 @@ use entity::message as rows;
 
 use super::{
     access::{self, Ask, Needs},
+    contact::Contact,
     errors::UserError,
-    loaders::SenderId,
+    loaders::{ContactId, SenderId},
     scalars::{Cents, DateTime, JsonObject},
     sender::Sender,
     sub_account::parse_id,
@@ -102,8 +103,8 @@ impl Message {
         self.0.environment.into()
     }
 
-    /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a person's data
-    /// was erased.
+    /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a
+    /// person's data was erased.
     async fn to(&self) -> Option<&str> {
         (!self.0.is_erased()).then_some(&self.0.recipient)
     }
@@ -128,10 +129,25 @@ impl Message {
         self.0.subject.as_deref()
     }
 
-    /// The text. Null once a person's data was erased.
+    /// The text. Null if an e-mail has HTML alone, and once a person's data was erased.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.room()?.take(self.0.text.len())?;
-        Ok((!self.0.is_erased()).then_some(self.0.text.as_str()))
+        Ok(Some(self.0.text.as_str()).filter(|text| !text.is_empty()))
+    }
+
+    /// The HTML of an e-mail; null if it has none, and once a person's data was erased.
+    async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.room()?.take(self.0.html.as_ref().map_or(0, String::len))?;
+        Ok(self.0.html.as_deref())
+    }
+
+    /// The contact that it was sent to; null if it was sent to an address as such, and once the
+    /// contact was deleted. After a merge it is the contact that was kept.
+    async fn contact(&self, ctx: &Context<'_>) -> Result<Option<Contact>> {
+        let Some(id) = self.0.contact_id else {
+            return Ok(None);
+        };
+        Ok(ctx.rows()?.load_one(ContactId(id)).await?.map(Contact))
     }
 
     /// How many segments an SMS has; 1 for other channels.
@@ -139,8 +155,8 @@ impl Message {
         self.0.segments
     }
 
-    /// What was charged, in cents; 0 in the TEST environment. It stays when the message is refunded: see
-    /// refundedAt.
+    /// What was charged, in cents; 0 in the TEST environment. It stays when the message is
+    /// refunded: see refundedAt.
     async fn cost(&self) -> Cents {
         stored(self.0.cost_micros).into()
     }
@@ -175,8 +191,8 @@ impl Message {
         self.0.send_at.map(DateTime)
     }
 
-    /// The moment from which on it is not handed over any more, but EXPIRED and refunded; null if there is
-    /// none.
+    /// The moment from which on it is not handed over any more, but EXPIRED and refunded; null if
+    /// there is none.
     async fn valid_until(&self) -> Option<DateTime> {
         self.0.valid_until.map(DateTime)
     }
@@ -195,29 +211,45 @@ impl Message {
 /// A message to be sent.
 #[derive(InputObject)]
 pub struct SendMessageInput {
-    /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat
-    /// id, by channel.
-    to: String,
-    /// Left out: SMS for a phone number, EMAIL for an address.
+    /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a
+    /// Telegram chat id, by channel. Give this or contactId.
+    to: Option<String>,
+    /// The contact that it goes to, at its primary address of the channel. Give this or to.
+    contact_id: Option<ID>,
+    /// Left out: SMS for a phone number, EMAIL for an address; for a contact the first of SMS,
+    /// EMAIL, WHATSAPP and TELEGRAM that it has an address of and the template, if there is one, a
+    /// body for.
     channel: Option<Channel>,
-    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for EMAIL.
+    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for
+    /// EMAIL. It can be left out of an e-mail that has HTML.
     text: Option<String>,
     /// The subject of an e-mail, one line of at most 998 characters. Other channels have none.
     subject: Option<String>,
+    /// The HTML of an e-mail, at most 100 KiB, with a text beside it or without. Other channels
+    /// have none.
+    html: Option<String>,
+    /// The template that says what it says, instead of a text, a subject and HTML. It is rendered
+    /// now, and the message keeps what comes of it.
+    template_id: Option<ID>,
+    /// The template's variables by name, at most 16 KiB as JSON. Each that has no default must be
+    /// given; null counts as not given, and what the template does not declare is not looked at.
+    /// Numbers with a fraction are doubles: what is to be shown exactly is given as text.
+    variables: Option<JsonObject>,
     /// The sender that it goes out by, which must be able to send on the channel. Left out: the account's
     /// default sender, if there is one that can; otherwise it goes out without a sender.
     sender_id: Option<ID>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,
-    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged now, and can
-    /// be canceled until then.
+    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged
+    /// now, and can be canceled until then.
     send_at: Option<DateTime>,
-    /// Until when it may go out: after now and after sendAt. What was not handed over by then is EXPIRED and
-    /// refunded. Left out: it waits for as long as it takes.
+    /// Until when it may go out: after now and after sendAt. What was not handed over by then is
+    /// EXPIRED and refunded. Left out: it waits for as long as it takes.
     valid_until: Option<DateTime>,
-    /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same input
-    /// answers with the first message and charges nothing; with another input it is refused. Only an accepted
-    /// message claims its key.
+    /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same
+    /// input answers with the first message and charges nothing, also when its contact or template
+    /// has changed or is gone; with another input it is refused. Only an accepted message claims
+    /// its key.
     idempotency_key: Option<String>,
 }
 
@@ -225,10 +257,13 @@ impl From<SendMessageInput> for domain::NewMessage {
     fn from(input: SendMessageInput) -> Self {
         Self {
             to: input.to,
+            contact_id: input.contact_id.map(|id| parse_id(&id).unwrap_or_default()),
             channel: input.channel.map(Into::into),
-            text: input.text.unwrap_or_default(),
+            text: input.text,
             subject: input.subject,
-            // A malformed id is looked for like one that nobody has.
+            html: input.html,
+            template_id: input.template_id.map(|id| parse_id(&id).unwrap_or_default()),
+            variables: input.variables.map(|variables| variables.0),
             sender_id: input.sender_id.map(|id| parse_id(&id).unwrap_or_default()),
             metadata: input.metadata.map(|metadata| metadata.0),
             schedule: Schedule {
@@ -244,10 +279,13 @@ impl From<SendMessageInput> for domain::NewMessage {
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "SendRefusal")]
 pub enum SendMessageErrorCode {
-    /// The recipient is not one of the channel.
+    /// The recipient is not one of the channel; or there is neither to nor contactId, or both.
     InvalidRecipient,
-    /// The text or the subject is missing, too long, or not of the channel.
+    /// The text, the subject or the HTML is missing, too long, or not of the channel; or there is a
+    /// templateId too.
     InvalidContent,
+    /// The variables are larger than 16 KiB as JSON, or given without a templateId.
+    VariablesInvalid,
     /// The metadata is larger than 16 KiB as JSON.
     MetadataInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
@@ -258,6 +296,19 @@ pub enum SendMessageErrorCode {
     IdempotencyConflict,
     /// The validUntil does not lie after now and after sendAt.
     ValidUntilInvalid,
+    /// The account has no such template.
+    TemplateNotFound,
+    /// The account has no such contact.
+    ContactNotFound,
+    /// The contact has no address of the channel.
+    ContactUnreachable,
+    /// The template has no body for the channel.
+    TemplateBodyMissing,
+    /// A variable of the template that has no default, or a part of one, is not given.
+    VariableMissing,
+    /// The template takes too long, does not fit its variables, or what comes of it is no message
+    /// of the channel.
+    TemplateFailed,
     /// The account has no such sender, or it cannot send on the channel; the message says which.
     SenderNotFound,
     /// The account is SUSPENDED.
@@ -274,8 +325,8 @@ pub enum SendMessageErrorCode {
     CreditLimitReached,
     /// The team's balance is lower than the message's cost.
     InsufficientBalance,
-    /// The server is too busy to take all messages of one sendMessages; none was judged. Try again in a
-    /// second, with the same idempotency keys.
+    /// The server is too busy to take all messages of one sendMessages; none was judged. Try again
+    /// in a second, with the same idempotency keys.
     Overloaded,
 }
 
@@ -286,7 +337,8 @@ pub struct SendMessagePayload {
     message: Option<Message>,
     /// Why it was refused; empty if it was accepted.
     errors: Vec<UserError<SendMessageErrorCode>>,
-    /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged now.
+    /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged
+    /// now.
     replayed: bool,
 }
 
@@ -304,8 +356,8 @@ impl From<Verdict> for SendMessagePayload {
 /// What a send would answer now. Nothing was charged or stored.
 #[derive(SimpleObject)]
 pub struct MessageQuote {
-    /// What would be charged, in cents; 0 in the TEST environment and for a repeat. Null where the input is
-    /// invalid or there is no price.
+    /// What would be charged, in cents; 0 in the TEST environment and for a repeat. Null where the
+    /// input is invalid or there is no price.
     cost: Option<Cents>,
     /// How many segments an SMS would have; 1 for other channels. Null where the input is invalid.
     segments: Option<i32>,
@@ -322,8 +374,8 @@ pub struct MessageQuery;
 
 #[Object]
 impl MessageQuery {
-    /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing is charged
-    /// or stored.
+    /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing
+    /// is charged or stored.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn message_quote(
         &self,
@@ -346,8 +398,8 @@ pub struct MessageMutation;
 
 #[Object]
 impl MessageMutation {
-    /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance goes down
-    /// and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
+    /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance
+    /// goes down and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn send_message(
         &self,
@@ -361,7 +413,8 @@ impl MessageMutation {
         Ok(Some(verdict.into()))
     }
 
-    /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one after another.
+    /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one
+    /// after another.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn send_messages(
         &self,

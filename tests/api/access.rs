@@ -215,8 +215,10 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "cancelMessage",
             "createContact",
             "createSender",
+            "createTemplate",
             "deleteContact",
             "deleteSender",
+            "deleteTemplate",
             "importOptOuts",
             "mergeContacts",
             "removeContactAddress",
@@ -227,6 +229,7 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "updateContact",
             "updateContactAddress",
             "updateSender",
+            "updateTemplate",
         ]
     );
 

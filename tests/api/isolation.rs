@@ -16,6 +16,8 @@ struct House {
     messages: [String; 3],
     /// Ids of the contact and of its address, of each in the same order.
     contacts: [[String; 2]; 3],
+    /// Ids of the templates, of each in the same order.
+    templates: [String; 3],
     /// Its sender's id, of each in the same order.
     senders: [String; 3],
 }
@@ -51,6 +53,25 @@ const WITH_A_SENDER: [&str; 6] = [
     "query($id: ID!) { messageQuote(input: { to: \"42\", channel: TELEGRAM, text: \"Hi\", \
      senderId: $id }) { cost errors { code message field } } }",
 ];
+/// Every query and mutation that takes the id of a contact or of a template in order to send.
+const WITH_A_SOURCE: [&str; 4] = [
+    "mutation($id: ID!) { sendMessage(input: { contactId: $id, text: \"Hi\" }) \
+     { message { id } errors { code message field } } }",
+    "query($id: ID!) { messageQuote(input: { contactId: $id, text: \"Hi\" }) \
+     { cost errors { code message field } } }",
+    "mutation($id: ID!) { sendMessages(input: [{ to: \"+12025550123\", templateId: $id }]) \
+     { message { id } errors { code message field } } }",
+    "query($id: ID!) { messageQuote(input: { to: \"+12025550123\", templateId: $id }) \
+     { cost errors { code message field } } }",
+];
+/// Every query and mutation that takes the id of a template.
+const WITH_A_TEMPLATE: [&str; 4] = [
+    "query($id: ID!) { template(id: $id) { id name bodies { text } } }",
+    "query($id: ID!) { templatePreview(id: $id) { channel text } }",
+    "mutation($id: ID!) { updateTemplate(id: $id, input: { name: \"Mine\" }) \
+     { template { id } errors { code message field } } }",
+    "mutation($id: ID!) { deleteTemplate(id: $id) { templateId errors { code message field } } }",
+];
 const CANCEL: &str = "mutation($id: ID!) { cancelMessage(id: $id) \
                       { message { id } errors { code message field } } }";
 
@@ -79,12 +100,18 @@ async fn house(t: &TestApp, name: &str) -> House {
         contacts.push([id, addresses[0].clone()]);
     }
     let contacts = contacts.try_into().expect("three contacts");
+    let mut templates = Vec::new();
+    for key in [&team.key, &subs[0].key, &subs[1].key] {
+        let bodies = json!([{ "channel": "SMS", "text": "Hi" }]);
+        templates.push(t.template(key, bodies, json!([])).await);
+    }
+    let templates = templates.try_into().expect("three templates");
     let mut senders = Vec::new();
     for key in [&team.key, &subs[0].key, &subs[1].key] {
         senders.push(t.sender(key, json!({ "name": name, "telegram": "acme_bot" })).await);
     }
     let senders = senders.try_into().expect("three senders");
-    House { team, subs, messages, contacts, senders }
+    House { team, subs, messages, contacts, templates, senders }
 }
 
 /// Every id that a key of this house could show: the team's, accounts', keys', messages', entries'.
@@ -93,6 +120,7 @@ async fn ids_of(t: &TestApp, house: &House) -> Vec<String> {
     ids.extend(house.subs.iter().flat_map(|sub| [sub.id.clone(), sub.key_id.clone()]));
     ids.extend(house.messages.iter().cloned());
     ids.extend(house.contacts.iter().flatten().cloned());
+    ids.extend(house.templates.iter().cloned());
     ids.extend(house.senders.iter().cloned());
     ids.push(own_key_id(t, &house.team.key).await);
     let ledger = t.ask(&house.team.key, "{ ledger { nodes { id } } }").await;
@@ -130,6 +158,12 @@ fn with_an_account(by: &str) -> Vec<String> {
         ),
         format!(
             "query($id: T) {{ team {{ ledger(filter: {{ {account} }}) {{ nodes {{ id }} }} }} }}"
+        ),
+        format!(
+            "query($id: T) {{ auditLog(filter: {{ {account} }}) {{ totalCount nodes {{ id }} }} }}"
+        ),
+        format!(
+            "query($id: T) {{ team {{ auditLog(filter: {{ {account} }}) {{ nodes {{ id }} }} }} }}"
         ),
         format!(
             "mutation($id: T) {{ updateSubAccount({account}, input: {{ name: \"Mine\" }}) \
@@ -239,8 +273,33 @@ async fn anothers_contacts_are_nobodys(#[values(Sqlite, Postgres)] database: Dat
     t.close().await;
 }
 
-/// R3: the senders of its sub-accounts, and to them its own and each other's, are nobody's to a main account;
-/// another team's likewise.
+/// R3: so are the templates of its sub-accounts; and neither a contact nor a template of another
+/// account is one to send to or from.
+#[rstest]
+#[tokio::test]
+async fn anothers_templates_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+
+    for (at, key) in [(0, &own.team.key), (1, &own.subs[0].key)] {
+        let mut ids = ids_of(&t, &foreign).await;
+        for other in (0..3).filter(|other| *other != at) {
+            ids.extend(own.contacts[other].clone());
+            ids.push(own.templates[other].clone());
+        }
+        // Its own, of another kind; its contact alone is one to send to.
+        ids.extend([own.messages[at].clone(), own.contacts[at][1].clone()]);
+        for query in WITH_A_TEMPLATE.iter().chain(&WITH_A_SOURCE) {
+            assert_unknown(&t, key, query, &ids).await;
+        }
+        let list = t.ask(key, "{ templates { totalCount nodes { id } } }").await;
+        let expected = json!({ "totalCount": 1, "nodes": [{ "id": own.templates[at] }] });
+        assert_eq!(list.data()["templates"], expected);
+    }
+    t.close().await;
+}
+
+/// R3: so are their senders.
 #[rstest]
 #[tokio::test]
 async fn anothers_senders_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {
@@ -249,8 +308,7 @@ async fn anothers_senders_are_nobodys(#[values(Sqlite, Postgres)] database: Data
 
     for (at, key) in [(0, &own.team.key), (1, &own.subs[0].key)] {
         let mut ids = ids_of(&t, &foreign).await;
-        let others = own.senders.iter().enumerate().filter(|(other, _)| *other != at);
-        ids.extend(others.map(|(_, id)| id.clone()));
+        ids.extend((0..3).filter(|other| *other != at).map(|other| own.senders[other].clone()));
         ids.push(own.messages[at].clone());
         for query in WITH_A_SENDER {
             assert_unknown(&t, key, query, &ids).await;

@@ -25,6 +25,8 @@ async fn the_database_refuses_what_the_rules_forbid(
     t.contact(&team.key, &["+12025550100"]).await;
     t.sender(&sub.key, json!({ "email": "a@example.com" })).await;
     t.sender(&sub.key, json!({})).await;
+    let bodies = json!([{ "channel": "EMAIL", "subject": "Hi", "html": "<b>Hi</b>" }]);
+    t.template(&sub.key, bodies, json!([])).await;
     let before = t.everything().await;
 
     for forbidden in [
@@ -33,6 +35,10 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE sender SET email = NULL, email_name = 'A'",
         "UPDATE sender SET email = ''",
         "UPDATE sender SET name = ''",
+        // A template that says nothing, and one with a subject alone.
+        "UPDATE template SET email_html = NULL",
+        "UPDATE template SET email_html = NULL, email_subject = NULL",
+        "UPDATE template SET account_id = id",
         // An address that two contacts of an account have, a second primary one, another account's contact.
         "UPDATE contact_address SET address = '+12025550100' WHERE channel = 'SMS'",
         "UPDATE contact_address SET is_primary = TRUE",
@@ -167,6 +173,8 @@ async fn the_entities_are_the_tables(#[values(Sqlite, Postgres)] database: Datab
     compare::<entity::contact_tag::Entity>(&t).await;
     compare::<entity::opt_out::Entity>(&t).await;
     compare::<entity::sender::Entity>(&t).await;
+    compare::<entity::template::Entity>(&t).await;
+    compare::<entity::audit_entry::Entity>(&t).await;
     t.close().await;
 }
 

@@ -76,13 +76,22 @@ function whatToDo(code: SendMessageErrorCode): string {
       return "whoever runs the server has to set a price";
     case "INVALID_RECIPIENT":
     case "INVALID_CONTENT":
+    case "VARIABLES_INVALID":
     case "METADATA_INVALID":
     case "IDEMPOTENCY_KEY_INVALID":
     case "IDEMPOTENCY_CONFLICT":
     case "SENDER_NOT_FOUND":
     case "SEND_AT_INVALID":
     case "VALID_UNTIL_INVALID":
+    case "VARIABLE_MISSING":
       return "the message has to be corrected";
+    case "CONTACT_NOT_FOUND":
+    case "CONTACT_UNREACHABLE":
+      return "the contact has to be made, or given an address";
+    case "TEMPLATE_NOT_FOUND":
+    case "TEMPLATE_BODY_MISSING":
+    case "TEMPLATE_FAILED":
+      return "the template has to be corrected";
     default: {
       const unknown: never = code;
       return `the server is newer than this program: ${String(unknown)}`;

@@ -5,7 +5,7 @@ use entity::{account, api_key, message};
 use sea_orm::{ColumnTrait, QueryFilter};
 
 use super::{
-    PricedMessage, SendRefusal, Verdict,
+    Letter, PricedMessage, SendRefusal, Verdict,
     queue::{Patience, Reply},
     verdict::{Judgement, Standing, refusal},
 };
@@ -86,15 +86,20 @@ pub async fn quote(
         .one(&app.db.read)
         .await?
         .ok_or(Fault::Broken("a key's account exists"))?;
-    let recipient = (message.recipient.channel, message.recipient.address.clone());
-    let opted_out = opted_out_of(app, caller.account_id, std::slice::from_ref(&recipient)).await?;
-    let is_opted_out = opted_out.contains(&recipient);
+    let is_opted_out = match &message.letter {
+        Err(_) => false,
+        Ok(Letter { recipient, .. }) => {
+            let address = [(recipient.channel, recipient.address.clone())];
+            opted_out_of(app, caller.account_id, &address).await?.contains(&address[0])
+        }
+    };
     let now = app.clock.now();
     let standing = Standing {
         now,
         environment: caller.environment,
         is_key_usable: key.is_some_and(|key| is_usable(&key, now)),
         status: account.status,
+        is_contact_gone: false,
         is_opted_out,
         credit_limit: account.credit_limit_micros.map(stored),
         total_spent: stored(account.total_spent_micros),
@@ -110,7 +115,7 @@ pub async fn quote(
         }
     };
     match standing.judge(message, earlier.as_ref().map(|row| &row.input_hash[..])) {
-        Judgement::Accept(cost) => Ok(Ok(cost)),
+        Judgement::Accept(_, cost) => Ok(Ok(cost)),
         Judgement::Replay => Ok(Ok(Micros::ZERO)),
         Judgement::KeyRevoked => Err(Fault::KeyRevoked),
         Judgement::Refuse(code) => Ok(Err(refusal(code, message))),

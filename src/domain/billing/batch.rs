@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     queue::{Reply, Sending},
-    verdict::{Judgement, Standing, Verdict, refusal},
+    verdict::{Judgement, Letter, Standing, Verdict, refusal},
 };
 use crate::{
     domain::{Fault, account::stored, authentication::is_valid, usage},
@@ -55,6 +55,8 @@ pub struct Ground {
     /// The messages that hold idempotency keys of the batch.
     pub earlier: Vec<message::Model>,
     pub opted_out: HashSet<OptedOut>,
+    /// Of the contacts that messages of the batch go to, those that are there.
+    pub contacts: HashSet<Uuid>,
 }
 
 /// The outcome of a batch: an answer for each message, in order, and what must be committed before
@@ -138,16 +140,26 @@ pub fn judge<'a>(
             judged.replies.push(Err(Fault::Broken("a caller's key exists")));
             continue;
         };
+        let letter = message.letter.as_ref().ok();
+        let is_contact_gone = letter
+            .and_then(|letter| letter.contact_id)
+            .is_some_and(|contact| !ground.contacts.contains(&contact));
         let is_opted_out = !ground.opted_out.is_empty()
-            && ground.opted_out.contains(&OptedOut {
-                account_id: caller.account_id,
-                channel: message.recipient.channel,
-                address: message.recipient.address.clone(),
+            && letter.is_some_and(|letter| {
+                ground.opted_out.contains(&OptedOut {
+                    account_id: caller.account_id,
+                    channel: letter.recipient.channel,
+                    address: letter.recipient.address.clone(),
+                })
             });
-        let standing = judged.standing(caller.environment, key, is_opted_out, now);
+        let standing = Standing {
+            is_contact_gone,
+            is_opted_out,
+            ..judged.standing(caller.environment, key, now)
+        };
         let reply = match standing.judge(message, earlier.map(|row| &row.input_hash[..])) {
-            Judgement::Accept(cost) => {
-                let row = new_row(sending, cost, now, new_id());
+            Judgement::Accept(letter, cost) => {
+                let row = new_row(sending, letter, cost, now, new_id());
                 match judged.charge(at, &row, &standing, key, new_id) {
                     Ok(()) => {
                         if let Some(key) = held_key {
@@ -171,14 +183,9 @@ pub fn judge<'a>(
 }
 
 impl Judged {
-    /// What judges the next message: the locked rows, and what the batch has charged so far.
-    fn standing(
-        &self,
-        environment: Environment,
-        key: &KeyRow,
-        is_opted_out: bool,
-        now: DateTime<Utc>,
-    ) -> Standing {
+    /// What judges the next message besides its recipient: the locked rows, and what the batch has
+    /// charged so far.
+    fn standing(&self, environment: Environment, key: &KeyRow, now: DateTime<Utc>) -> Standing {
         let so_far = |changes: &BTreeMap<Uuid, Change>, id: Uuid, locked: i64| {
             changes.get(&id).map_or_else(|| stored(locked), |change| change.after)
         };
@@ -187,7 +194,8 @@ impl Judged {
             environment,
             is_key_usable: is_valid(key.revoked_at, key.expires_at, key.grace_ends_at, now),
             status: key.status,
-            is_opted_out,
+            is_contact_gone: false,
+            is_opted_out: false,
             credit_limit: key.credit_limit_micros.map(stored),
             total_spent: so_far(&self.totals, key.account_id, key.total_spent_micros),
             balance: so_far(&self.balances, key.team_id, key.balance_micros),
@@ -240,36 +248,38 @@ fn change(changes: &mut BTreeMap<Uuid, Change>, id: Uuid, before: Micros, after:
 /// The row of an accepted message.
 pub(super) fn new_row(
     sending: &Sending,
+    letter: &Letter,
     cost: Micros,
     now: DateTime<Utc>,
     id: Uuid,
 ) -> message::Model {
-    let Sending { caller, message } = sending.clone();
+    let Sending { caller, message } = sending;
+    let letter = letter.clone();
     let due_at = message.schedule.due_at(now);
-    // What is accepted has no refusal there.
-    let origin = message.origin.ok().flatten();
     message::Model {
         id,
         team_id: caller.team_id,
         account_id: caller.account_id,
         api_key_id: caller.key_id,
         environment: caller.environment,
-        channel: message.recipient.channel,
+        channel: letter.recipient.channel,
         status: if due_at > now { MessageStatus::Scheduled } else { MessageStatus::Queued },
-        recipient: message.recipient.address,
-        country: message.recipient.country,
-        subject: message.subject,
-        text: message.text,
-        segments: message.segments,
+        recipient: letter.recipient.address,
+        country: letter.recipient.country,
+        subject: letter.content.subject,
+        text: letter.content.text,
+        html: letter.content.html,
+        contact_id: letter.contact_id,
+        segments: letter.segments,
         cost_micros: cost.get(),
         refunded_at: None,
         error_code: None,
         error_message: None,
-        idempotency_key: message.idempotency_key,
-        input_hash: message.input_hash,
-        metadata: message.metadata,
-        sender_id: origin.as_ref().map(|origin| origin.sender_id),
-        sent_from: origin.map(|origin| origin.sent_from),
+        idempotency_key: message.idempotency_key.clone(),
+        input_hash: message.input_hash.clone(),
+        metadata: message.metadata.clone(),
+        sender_id: letter.origin.as_ref().map(|origin| origin.sender_id),
+        sent_from: letter.origin.map(|origin| origin.sent_from),
         send_at: message.schedule.send_at,
         valid_until: message.schedule.valid_until,
         due_at: Some(due_at),

@@ -41,7 +41,7 @@ pub use deposit::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adj
 pub use queue::{Patience, WAITING_OF_TEAM_MAX};
 pub use refund::{cancel, cancel_waiting, refund};
 pub use store::Texts;
-pub use verdict::{Judgement, PriceRefusal, PricedMessage, SendRefusal, Standing, Verdict};
+pub use verdict::{Judgement, Letter, PriceRefusal, PricedMessage, SendRefusal, Standing, Verdict};
 pub use writer::{Told, Writers};
 
 /// Locks the team until the transaction ends and gives its row as of then; `None` if there is none.

@@ -7,12 +7,12 @@ use entity::{
     message::{self, Channel},
 };
 
+use uuid::Uuid;
+
 use crate::{
     domain::{
-        Refusal,
-        recipient::Recipient,
-        schedule::Schedule,
-        sender_identity::{Origin, OriginRefusal},
+        Refusal, message_content::Content, recipient::Recipient, schedule::Schedule,
+        sender_identity::Origin,
     },
     money::Micros,
 };
@@ -22,11 +22,18 @@ use crate::{
 pub enum SendRefusal {
     InvalidRecipient,
     InvalidContent,
+    VariablesInvalid,
     MetadataInvalid,
     IdempotencyKeyInvalid,
     SendAtInvalid,
     IdempotencyConflict,
     ValidUntilInvalid,
+    TemplateNotFound,
+    ContactNotFound,
+    ContactUnreachable,
+    TemplateBodyMissing,
+    VariableMissing,
+    TemplateFailed,
     SenderNotFound,
     AccountSuspended,
     AccountInactive,
@@ -49,21 +56,29 @@ pub enum Verdict {
     Refused(Refusal<SendRefusal>),
 }
 
-/// A message that passed the checks of its input, with what it costs.
+/// A message that passed the checks of its input.
 #[derive(Clone, Debug)]
 pub struct PricedMessage {
-    pub recipient: Recipient,
-    pub subject: Option<String>,
-    pub text: String,
-    pub segments: i32,
+    /// What goes out, or why its contact, its template or its sender gave nothing to send.
+    pub letter: Result<Letter, Refusal<SendRefusal>>,
     /// A JSON object as text.
     pub metadata: Option<String>,
     pub schedule: Schedule,
     pub idempotency_key: Option<String>,
     /// SHA-256 of the normalised input.
     pub input_hash: Vec<u8>,
-    /// As whom it goes out; `Ok(None)` if without a sender.
-    pub origin: Result<Option<Origin>, OriginRefusal>,
+}
+
+/// What goes out, to whom, and at what price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub recipient: Recipient,
+    /// The contact that the recipient was found by.
+    pub contact_id: Option<Uuid>,
+    pub content: Content,
+    /// As whom it goes out; `None` if without a sender.
+    pub origin: Option<Origin>,
+    pub segments: i32,
     /// What it costs in all; 0 in the TEST environment.
     pub cost: Result<Micros, PriceRefusal>,
     /// What a magic recipient of the TEST environment simulates at the money checks.
@@ -85,6 +100,8 @@ pub struct Standing {
     pub environment: Environment,
     pub is_key_usable: bool,
     pub status: AccountStatus,
+    /// Whether the contact that the message goes to was deleted since it was found.
+    pub is_contact_gone: bool,
     /// Whether the recipient wants nothing more from the account by this channel.
     pub is_opted_out: bool,
     /// `None` on a main account, or without a limit.
@@ -94,9 +111,9 @@ pub struct Standing {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// Accept it and charge this much.
-    Accept(Micros),
+pub enum Judgement<'m> {
+    /// Accept it, send this and charge this much.
+    Accept(&'m Letter, Micros),
     /// The same input under the same idempotency key was accepted before.
     Replay,
     /// The key was revoked or ran out since the request was let in.
@@ -107,7 +124,11 @@ pub enum Judgement {
 impl Standing {
     /// Judges a message; `earlier_hash` is the input hash of the message that holds its idempotency
     /// key, if there is one. The first check that fails is the one reported.
-    pub fn judge(&self, message: &PricedMessage, earlier_hash: Option<&[u8]>) -> Judgement {
+    pub fn judge<'m>(
+        &self,
+        message: &'m PricedMessage,
+        earlier_hash: Option<&[u8]>,
+    ) -> Judgement<'m> {
         if let Some(earlier_hash) = earlier_hash {
             return if earlier_hash == message.input_hash {
                 Judgement::Replay
@@ -119,12 +140,16 @@ impl Standing {
         if !message.schedule.can_be_kept(self.now) {
             return Judgement::Refuse(SendRefusal::ValidUntilInvalid);
         }
+        // Nor these: a repeat is answered also when its contact, template or sender is gone.
+        let letter = match &message.letter {
+            Ok(_) if self.is_contact_gone => {
+                return Judgement::Refuse(SendRefusal::ContactNotFound);
+            }
+            Ok(letter) => letter,
+            Err(refusal) => return Judgement::Refuse(refusal.code),
+        };
         if !self.is_key_usable {
             return Judgement::KeyRevoked;
-        }
-        // Nor this: the sender of a repeat may have been deleted since.
-        if message.origin.is_err() {
-            return Judgement::Refuse(SendRefusal::SenderNotFound);
         }
         match self.status {
             AccountStatus::Active => {}
@@ -134,7 +159,7 @@ impl Standing {
         if self.is_opted_out {
             return Judgement::Refuse(SendRefusal::OptedOut);
         }
-        let cost = match message.cost {
+        let cost = match letter.cost {
             Ok(cost) => cost,
             Err(PriceRefusal::ChannelUnavailable) => {
                 return Judgement::Refuse(SendRefusal::ChannelUnavailable);
@@ -143,17 +168,17 @@ impl Standing {
         };
         match self.environment {
             Environment::Test => {
-                message.simulated.map_or(Judgement::Accept(cost), Judgement::Refuse)
+                letter.simulated.map_or(Judgement::Accept(letter, cost), Judgement::Refuse)
             }
             // What costs nothing is not blocked by money.
-            Environment::Live if cost == Micros::ZERO => Judgement::Accept(cost),
+            Environment::Live if cost == Micros::ZERO => Judgement::Accept(letter, cost),
             Environment::Live if self.is_at_limit(cost) => {
                 Judgement::Refuse(SendRefusal::CreditLimitReached)
             }
             Environment::Live if cost > self.balance => {
                 Judgement::Refuse(SendRefusal::InsufficientBalance)
             }
-            Environment::Live => Judgement::Accept(cost),
+            Environment::Live => Judgement::Accept(letter, cost),
         }
     }
 
@@ -167,33 +192,25 @@ impl Standing {
 
 /// The refusal of a judged message.
 pub(super) fn refusal(code: SendRefusal, message: &PricedMessage) -> Refusal<SendRefusal> {
-    let channel = message.recipient.channel;
-    let text = match (code, &message.origin) {
-        (SendRefusal::SenderNotFound, Err(OriginRefusal::CannotSend)) => cannot_send(channel),
-        _ => code.message(channel),
-    };
-    Refusal { code, message: text.into(), field: code.field() }
-}
-
-/// There is such a sender, but not for this channel.
-fn cannot_send(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Sms => "The sender cannot send on SMS now; see its channels.",
-        Channel::Email => "The sender cannot send on EMAIL now; see its channels.",
-        Channel::Whatsapp => "The sender cannot send on WHATSAPP now; see its channels.",
-        Channel::Telegram => "The sender cannot send on TELEGRAM now; see its channels.",
+    match &message.letter {
+        Err(own) if own.code == code => own.clone(),
+        Err(_) => Refusal { code, message: code.message(None).into(), field: code.field(false) },
+        Ok(letter) => {
+            let text = code.message(Some(letter.recipient.channel));
+            Refusal { code, message: text.into(), field: code.field(letter.contact_id.is_some()) }
+        }
     }
 }
 
 impl SendRefusal {
     /// For people: what was wrong and what to do. Input refusals say it where they are found.
-    pub(super) fn message(self, channel: Channel) -> &'static str {
+    pub(super) fn message(self, channel: Option<Channel>) -> &'static str {
         match self {
             Self::IdempotencyConflict => {
                 "Another message was accepted under this idempotencyKey; use a new key for a new \
                  message."
             }
-            Self::SenderNotFound => "There is no such sender.",
+            Self::SenderNotFound => crate::domain::sender::NOT_FOUND,
             Self::AccountSuspended => {
                 "The account is suspended; its main account can reactivate it."
             }
@@ -202,10 +219,15 @@ impl SendRefusal {
                 "The recipient has opted out of the account's messages on this channel."
             }
             Self::ChannelUnavailable => match channel {
-                Channel::Sms => "This server has no carrier for SMS; ask who runs it.",
-                Channel::Email => "This server has no carrier for EMAIL; ask who runs it.",
-                Channel::Whatsapp => "This server has no carrier for WHATSAPP; ask who runs it.",
-                Channel::Telegram => "This server has no carrier for TELEGRAM; ask who runs it.",
+                Some(Channel::Sms) => "This server has no carrier for SMS; ask who runs it.",
+                Some(Channel::Email) => "This server has no carrier for EMAIL; ask who runs it.",
+                Some(Channel::Whatsapp) => {
+                    "This server has no carrier for WHATSAPP; ask who runs it."
+                }
+                Some(Channel::Telegram) => {
+                    "This server has no carrier for TELEGRAM; ask who runs it."
+                }
+                None => "This server has no carrier for the channel; ask who runs it.",
             },
             Self::NoPrice => {
                 "There is no price for this destination, so nothing can be sent there."
@@ -222,16 +244,29 @@ impl SendRefusal {
             Self::ValidUntilInvalid => "The validUntil must lie after now and after sendAt.",
             Self::InvalidRecipient => "The recipient is not valid.",
             Self::InvalidContent => "The content is not valid.",
+            Self::VariablesInvalid => crate::domain::validate::VARIABLES_RULE,
+            Self::TemplateNotFound => crate::domain::template::NOT_FOUND,
+            Self::ContactNotFound => crate::domain::contact::NOT_FOUND,
+            Self::ContactUnreachable => "The contact has no address of the channel.",
+            Self::TemplateBodyMissing => "The template has no body for the channel.",
+            Self::VariableMissing => "The template needs another variable.",
+            Self::TemplateFailed => "The template cannot be rendered.",
             Self::MetadataInvalid => crate::domain::validate::METADATA_RULE,
             Self::IdempotencyKeyInvalid => crate::domain::validate::IDEMPOTENCY_KEY_RULE,
         }
     }
 
-    /// The argument at fault.
-    pub(super) fn field(self) -> &'static [&'static str] {
+    /// The argument at fault, of a message to a contact or to an address.
+    pub(super) fn field(self, is_to_contact: bool) -> &'static [&'static str] {
         match self {
+            Self::ContactNotFound | Self::ContactUnreachable => &["input", "contactId"],
+            Self::OptedOut | Self::NoPrice if is_to_contact => &["input", "contactId"],
             Self::InvalidRecipient | Self::OptedOut | Self::NoPrice => &["input", "to"],
             Self::InvalidContent => &["input", "text"],
+            Self::VariablesInvalid | Self::VariableMissing => &["input", "variables"],
+            Self::TemplateNotFound | Self::TemplateBodyMissing | Self::TemplateFailed => {
+                &["input", "templateId"]
+            }
             Self::MetadataInvalid => &["input", "metadata"],
             Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => &["input", "idempotencyKey"],
             Self::SendAtInvalid => &["input", "sendAt"],

@@ -25,7 +25,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    PricedMessage,
+    Letter, PricedMessage,
     batch::{Judged, judge, new_row},
     queue::{Count, Entry, Patience, Queue, Reply, Sending, Waiting},
     store::{Interrupted, Store, Texts},
@@ -189,8 +189,8 @@ impl Writer {
 
     /// One message: by the shortest route where that can be, or else by the ordinary one.
     async fn commit_one(&mut self, sending: &Sending) -> Reply {
-        if let Some(cost) = sending.short_route_cost() {
-            let row = new_row(sending, cost, self.clock.now(), self.new_id());
+        if let Some((letter, cost)) = sending.short_route() {
+            let row = new_row(sending, letter, cost, self.clock.now(), self.new_id());
             match self.store.accept_one(Judged::of_one(row), self.new_id()).await {
                 Ok(Some(judged)) => return only(self.announce(judged)),
                 Err(Interrupted::InDoubt(judged, _)) => {
@@ -275,13 +275,15 @@ impl Drop for Writer {
 }
 
 impl Sending {
-    /// What the message costs, if the shortest route can judge it: LIVE, not free, without a schedule, and
-    /// with nothing against its sender.
-    fn short_route_cost(&self) -> Option<Micros> {
+    /// What the message says and costs, if the shortest route can judge it: LIVE, not free, without
+    /// a schedule, and to an address.
+    fn short_route(&self) -> Option<(&Letter, Micros)> {
+        let letter = self.message.letter.as_ref().ok()?;
         let is_live = self.caller.environment == Environment::Live;
         let is_plain =
-            is_live && self.message.schedule == Schedule::default() && self.message.origin.is_ok();
-        self.message.cost.ok().filter(|cost| is_plain && *cost > Micros::ZERO)
+            is_live && self.message.schedule == Schedule::default() && letter.contact_id.is_none();
+        let cost = letter.cost.ok().filter(|cost| is_plain && *cost > Micros::ZERO)?;
+        Some((letter, cost))
     }
 }
 

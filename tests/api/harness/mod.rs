@@ -38,11 +38,13 @@ use uuid::Uuid;
 
 mod cut;
 mod postgres;
+mod program;
 mod request;
 mod rows;
 mod socket;
 
 pub use cut::Cut;
+pub use program::{Running, demo};
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
 
@@ -77,6 +79,8 @@ pub struct WatchedCarrier {
     pub sent: Mutex<Vec<Uuid>>,
     /// What each hand-over was to come from.
     pub sent_from: Mutex<Vec<Option<String>>>,
+    /// The last message, as it was handed over.
+    pub last: Mutex<Option<message::Model>>,
     /// Whether a second hand-over is said to reach a person twice.
     pub reaches_people: AtomicBool,
 }
@@ -85,8 +89,8 @@ pub struct WatchedCarrier {
 impl Carrier for WatchedCarrier {
     async fn send(&self, message: &message::Model) -> Result<(), SendError> {
         self.sent.lock().expect("no test panics with the record in its hand").push(message.id);
-        let from = message.sent_from.clone();
-        self.sent_from.lock().expect("no test panics with the record in its hand").push(from);
+        *self.last.lock().expect("no test panics with the record in its hand") =
+            Some(message.clone());
         Sandbox.send(message).await
     }
 
@@ -130,6 +134,7 @@ pub struct TestApp {
     pub url: String,
     router: Router,
     key_uses: mpsc::Receiver<Uuid>,
+    /// Those of the pool that writes.
     statements: Arc<AtomicUsize>,
     /// Deleted with the test.
     folder: Arc<tempfile::TempDir>,
@@ -239,12 +244,10 @@ impl TestApp {
         }
         db.batch_deadline = setup.batch_deadline.unwrap_or(db.batch_deadline);
         let statements = Arc::new(AtomicUsize::new(0));
-        for connection in [&mut db.read, &mut db.write] {
-            let statements = Arc::clone(&statements);
-            connection.set_metric_callback(move |_| {
-                statements.fetch_add(1, Ordering::Relaxed);
-            });
-        }
+        let counted = Arc::clone(&statements);
+        db.write.set_metric_callback(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
         let carriers = if setup.has_carriers {
             Carriers::all(&(Arc::clone(&carrier) as Arc<dyn Carrier>))
         } else {
@@ -270,7 +273,7 @@ impl TestApp {
         let address = listener.local_addr().expect("its address");
         let (stop, app) = (CancellationToken::new(), Arc::clone(&self.app));
         let served = http::serve(listener, app, http::Settings::default(), stop.clone());
-        let task = tokio::spawn(async { served.await.expect("it serves") });
+        let task = tokio::spawn(served);
         Served { address, stop, task }
     }
 
@@ -280,8 +283,7 @@ impl TestApp {
         self.deliver().await;
         worker::note_key_uses(&self.app, &mut self.key_uses).await;
         self.assert_books_are_clean().await;
-        let _ = self.app.db.read.clone().close().await;
-        let _ = self.app.db.write.clone().close().await;
+        let _ = self.app.db.close().await;
     }
 
     pub async fn assert_books_are_clean(&self) {
@@ -468,6 +470,16 @@ impl TestApp {
         let answer = self.create_sender(key, input).await;
         assert_eq!(answer.refusals(), [""; 0]);
         text(&answer.data()["createSender"]["sender"]["id"])
+    }
+
+    /// A template with these bodies and variables: its id.
+    pub async fn template(&self, key: &str, bodies: Value, variables: Value) -> String {
+        let query = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) \
+                     { template { id } errors { code message } } }";
+        let input = json!({ "name": "Template", "bodies": bodies, "variables": variables });
+        let answer = self.ask_with(key, query, json!({ "input": input })).await;
+        assert_eq!(answer.refusals(), [""; 0], "{}", answer.body);
+        text(&answer.data()["createTemplate"]["template"]["id"])
     }
 
     /// Opts an address out of the messages of a key's account.

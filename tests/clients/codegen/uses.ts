@@ -53,6 +53,8 @@ export function isWorthARepeat(code: Code): boolean {
     case "ACCOUNT_SUSPENDED":
       return true;
     case "ACCOUNT_INACTIVE":
+    case "CONTACT_NOT_FOUND":
+    case "CONTACT_UNREACHABLE":
     case "IDEMPOTENCY_CONFLICT":
     case "IDEMPOTENCY_KEY_INVALID":
     case "INVALID_CONTENT":
@@ -62,7 +64,12 @@ export function isWorthARepeat(code: Code): boolean {
     case "OPTED_OUT":
     case "SENDER_NOT_FOUND":
     case "SEND_AT_INVALID":
+    case "TEMPLATE_BODY_MISSING":
+    case "TEMPLATE_FAILED":
+    case "TEMPLATE_NOT_FOUND":
     case "VALID_UNTIL_INVALID":
+    case "VARIABLES_INVALID":
+    case "VARIABLE_MISSING":
       return false;
     default: {
       const never: never = code;

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::{super::verdict::*, *};
 use crate::domain::{
-    caller::AccountCaller, recipient::Recipient, schedule::Schedule, sender_identity::OriginRefusal,
+    Refusal, caller::AccountCaller, message_content::Content, recipient::Recipient,
+    schedule::Schedule,
 };
 
 const TEAMS: usize = 2;
@@ -32,8 +33,10 @@ struct World {
 struct Given {
     key: usize,
     is_to_opted_out: bool,
-    has_wrong_sender: bool,
     is_test: bool,
+    template_is_gone: bool,
+    /// The contact that it goes to; of two, the second is gone.
+    contact: Option<usize>,
     cost: Option<i64>,
     idempotency_key: Option<u8>,
     input: u8,
@@ -63,11 +66,14 @@ impl World {
             Some(_) => return Expected::Refused(SendRefusal::IdempotencyConflict),
             None => {}
         }
+        if given.template_is_gone {
+            return Expected::Refused(SendRefusal::TemplateNotFound);
+        }
+        if given.contact == Some(1) {
+            return Expected::Refused(SendRefusal::ContactNotFound);
+        }
         if self.are_revoked[given.key] {
             return Expected::Revoked;
-        }
-        if given.has_wrong_sender {
-            return Expected::Refused(SendRefusal::SenderNotFound);
         }
         match self.statuses[account] {
             AccountStatus::Active => {}
@@ -111,10 +117,27 @@ fn id(kind: u8, number: usize) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
+fn template_is_gone() -> Refusal<SendRefusal> {
+    Refusal { code: SendRefusal::TemplateNotFound, message: "Gone.".into(), field: &[] }
+}
+
 fn sending(given: &Given) -> Sending {
     let account = given.key % ACCOUNTS;
     let environment = if given.is_test { Environment::Test } else { Environment::Live };
     let cost = given.cost.map(|cost| if given.is_test { 0 } else { cost });
+    let letter = Letter {
+        recipient: Recipient {
+            channel: Channel::Sms,
+            address: if given.is_to_opted_out { OPTED_OUT } else { "+12025550123" }.to_owned(),
+            country: Some("US".to_owned()),
+        },
+        contact_id: given.contact.map(|contact| id(4, contact)),
+        content: Content { text: "Hi".to_owned(), ..Content::default() },
+        origin: None,
+        segments: 1,
+        cost: cost.and_then(Micros::new).ok_or(PriceRefusal::NoPrice),
+        simulated: given.simulated.filter(|_| given.is_test),
+    };
     Sending {
         caller: AccountCaller {
             key_id: id(1, given.key),
@@ -124,21 +147,11 @@ fn sending(given: &Given) -> Sending {
             is_sub_account: !World::is_main(account),
         },
         message: PricedMessage {
-            recipient: Recipient {
-                channel: Channel::Sms,
-                address: if given.is_to_opted_out { OPTED_OUT } else { "+12025550123" }.to_owned(),
-                country: Some("US".to_owned()),
-            },
-            subject: None,
-            text: "Hi".to_owned(),
-            segments: 1,
+            letter: if given.template_is_gone { Err(template_is_gone()) } else { Ok(letter) },
             metadata: None,
             schedule: Schedule::default(),
             idempotency_key: given.idempotency_key.map(|key| key.to_string()),
             input_hash: vec![given.input],
-            origin: if given.has_wrong_sender { Err(OriginRefusal::Unknown) } else { Ok(None) },
-            cost: cost.and_then(Micros::new).ok_or(PriceRefusal::NoPrice),
-            simulated: given.simulated.filter(|_| given.is_test),
         },
     }
 }
@@ -168,7 +181,8 @@ fn ground(world: &World, earlier: Vec<message::Model>, now: DateTime<Utc>) -> Gr
         channel: Channel::Sms,
         address: OPTED_OUT.to_owned(),
     });
-    Ground { keys: keys.collect(), earlier, opted_out: opted_out.collect() }
+    let contacts = HashSet::from([id(4, 0)]);
+    Ground { keys: keys.collect(), earlier, opted_out: opted_out.collect(), contacts }
 }
 
 fn world() -> impl Strategy<Value = World> {
@@ -201,32 +215,26 @@ fn given() -> impl Strategy<Value = Given> {
     (
         0..KEYS,
         prop::bool::weighted(0.3),
-        prop::bool::weighted(0.1),
         prop::bool::weighted(0.2),
+        (prop::bool::weighted(0.05), prop::option::weighted(0.3, 0_usize..2)),
         prop::option::weighted(0.95, 0_i64..12),
         prop::option::weighted(0.4, 0_u8..4),
         0_u8..2,
         simulated,
     )
         .prop_map(
-            |(
-                key,
-                is_to_opted_out,
-                has_wrong_sender,
-                is_test,
-                cost,
-                idempotency_key,
-                input,
-                simulated,
-            )| Given {
-                key,
-                is_to_opted_out,
-                has_wrong_sender,
-                is_test,
-                cost,
-                idempotency_key,
-                input,
-                simulated,
+            |(key, is_to_opted_out, is_test, gone, cost, idempotency_key, input, simulated)| {
+                Given {
+                    key,
+                    is_to_opted_out,
+                    is_test,
+                    template_is_gone: gone.0,
+                    contact: gone.1,
+                    cost,
+                    idempotency_key,
+                    input,
+                    simulated,
+                }
             },
         )
 }

@@ -5,6 +5,7 @@ use sea_orm::DbBackend;
 use uuid::Uuid;
 
 use super::{
+    Letter,
     batch::{Ground, Judged},
     queue::Sending,
 };
@@ -28,6 +29,9 @@ pub struct Texts {
     pub read_earlier: &'static str,
     /// The batch's recipients that are opted out; asked only where an account of the batch has any.
     pub read_opted_out: &'static str,
+    /// Which of the batch's contacts are there; asked only where a message of the batch goes to
+    /// one.
+    pub read_contacts: &'static str,
     /// Messages, ledger entries, usage, totals and balances of a batch.
     pub write: &'static str,
     /// One message that nothing stands against: judged, charged and stored by one statement. Empty on
@@ -117,6 +121,14 @@ impl Store {
             Self::Sqlite(store) => store.was_committed(judged).await,
         }
     }
+}
+
+/// What goes out of a batch, by account.
+fn letters<'a>(sendings: &'a [&'a Sending]) -> impl Iterator<Item = (Uuid, &'a Letter)> {
+    let letters = sendings.iter().map(|Sending { caller, message }| {
+        message.letter.as_ref().ok().map(|letter| (caller.account_id, letter))
+    });
+    letters.flatten()
 }
 
 /// What the guards of a batch's statements let through, against what was decided under the lock.

@@ -14,7 +14,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Decide, Interrupted, Texts, check_guards};
+use super::{Decide, Interrupted, Texts, check_guards, letters};
 use crate::domain::{
     Fault, Unavailable,
     billing::{
@@ -41,22 +41,24 @@ pub const POSTGRES: Texts = Texts {
                      FROM unnest($1::uuid[], $2::text[], $3::text[]) \
                        AS r(account_id, channel, address) \
                      JOIN opt_out o USING (account_id, channel, address)",
+    read_contacts: "SELECT id FROM contact WHERE id = ANY($1)",
     write: "WITH sent AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], \
                 $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
                 $10::text[], $11::int[], $12::bigint[], $13::text[], $14::bytea[], $15::text[], \
                 $16::uuid[], $17::bigint[], $33::text[], $34::timestamptz[], $35::timestamptz[], \
-                $36::timestamptz[], $37::uuid[], $38::text[]) \
+                $36::timestamptz[], $37::text[], $38::uuid[], $39::uuid[], $40::text[]) \
               AS s(id, team_id, account_id, api_key_id, environment, channel, recipient, country, \
                 subject, text, segments, cost_micros, idempotency_key, input_hash, metadata, \
-                entry_id, balance_after_micros, status, due_at, send_at, valid_until, sender_id, \
-                sent_from)), \
+                entry_id, balance_after_micros, status, due_at, send_at, valid_until, html, \
+                contact_id, sender_id, sent_from)), \
             messages AS (INSERT INTO message (id, team_id, account_id, api_key_id, environment, \
                 channel, status, recipient, country, subject, text, segments, cost_micros, \
-                idempotency_key, input_hash, metadata, due_at, send_at, valid_until, sender_id, \
-                sent_from, created_at, updated_at) \
+                idempotency_key, input_hash, metadata, due_at, send_at, valid_until, html, \
+                contact_id, sender_id, sent_from, created_at, updated_at) \
               SELECT id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
-                input_hash, metadata, due_at, send_at, valid_until, sender_id, sent_from, $18, $18 \
+                input_hash, metadata, due_at, send_at, valid_until, html, contact_id, sender_id, \
+                sent_from, $18, $18 \
               FROM sent \
               RETURNING 1), \
             entries AS (INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, \
@@ -112,10 +114,10 @@ pub const POSTGRES: Texts = Texts {
               RETURNING team.balance_micros), \
             stored AS (INSERT INTO message (id, team_id, account_id, api_key_id, environment, \
                 channel, status, recipient, country, subject, text, segments, cost_micros, \
-                idempotency_key, input_hash, metadata, due_at, sender_id, sent_from, created_at, \
-                updated_at) \
+                idempotency_key, input_hash, metadata, due_at, html, sender_id, sent_from, \
+                created_at, updated_at) \
               SELECT $1, $2, $3, $4, 'LIVE', $5, 'QUEUED', $6, $7, $8, $9, $10, $12, $13, $14, \
-                $15, $16, $18, $19, $16, $16 FROM paid), \
+                $15, $16, $18, $19, $20, $16, $16 FROM paid), \
             entered AS (INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, \
                 amount_micros, balance_after_micros, created_at) \
               SELECT $11, $2, $3, $1, 'CHARGE', -$12, paid.balance_micros, $16 FROM paid), \
@@ -211,6 +213,7 @@ impl Store {
             .bind(&row.metadata)
             .bind(row.created_at)
             .bind(row.created_at.date_naive())
+            .bind(&row.html)
             .bind(row.sender_id)
             .bind(&row.sent_from)
             .fetch_optional(&mut connection);
@@ -289,15 +292,25 @@ impl Store {
         };
         let keys = rows::<KeyRow>(keys)?;
         let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
+            let letters: Vec<_> = letters(sendings).collect();
             let select = sqlx::query(self.texts.read_opted_out)
-                .bind(column(sendings, |sending| sending.caller.account_id))
-                .bind(column(sendings, |sending| sending.message.recipient.channel.to_value()))
-                .bind(column(sendings, |sending| sending.message.recipient.address.as_str()));
+                .bind(column(&letters, |(account_id, _)| *account_id))
+                .bind(column(&letters, |(_, letter)| letter.recipient.channel.to_value()))
+                .bind(column(&letters, |(_, letter)| letter.recipient.address.as_str()));
             rows::<OptedOut>(select.fetch_all(&mut *txn).await?)?.into_iter().collect()
         } else {
             HashSet::new()
         };
-        Ok(Ground { keys, earlier: rows::<message::Model>(earlier)?, opted_out })
+        let contacts: Vec<Uuid> =
+            letters(sendings).filter_map(|(_, letter)| letter.contact_id).collect();
+        let contacts = if contacts.is_empty() {
+            HashSet::new()
+        } else {
+            let select = sqlx::query(self.texts.read_contacts).bind(contacts);
+            let rows = select.fetch_all(&mut *txn).await?;
+            rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?
+        };
+        Ok(Ground { keys, earlier: rows::<message::Model>(earlier)?, opted_out, contacts })
     }
 }
 
@@ -362,6 +375,8 @@ fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres
         .bind(column(&sent, |(row, _)| row.due_at))
         .bind(column(&sent, |(row, _)| row.send_at))
         .bind(column(&sent, |(row, _)| row.valid_until))
+        .bind(column(&sent, |(row, _)| row.html.as_deref()))
+        .bind(column(&sent, |(row, _)| row.contact_id))
         .bind(column(&sent, |(row, _)| row.sender_id))
         .bind(column(&sent, |(row, _)| row.sent_from.as_deref()))
 }

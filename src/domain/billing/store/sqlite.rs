@@ -14,10 +14,11 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Decide, Interrupted, Texts, check_guards};
+use super::{Decide, Interrupted, Texts, check_guards, letters};
 use crate::domain::{
     Fault,
     billing::{
+        Letter,
         batch::{Change, Ground, Judged, KeyRow, OptedOut},
         queue::Sending,
     },
@@ -39,15 +40,17 @@ pub const SQLITE: Texts = Texts {
                      FROM json_each($1) AS j JOIN opt_out o \
                      ON o.account_id = unhex(j.value ->> 0) AND o.channel = j.value ->> 1 \
                      AND o.address = j.value ->> 2",
+    read_contacts: "SELECT c.id FROM json_each($1) AS j JOIN contact c ON c.id = unhex(j.value)",
     write: "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
-                input_hash, metadata, due_at, send_at, valid_until, sender_id, sent_from, \
-                created_at, updated_at) \
+                input_hash, metadata, due_at, send_at, valid_until, html, contact_id, sender_id, \
+                sent_from, created_at, updated_at) \
               SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), \
                 unhex(value ->> 3), value ->> 4, value ->> 5, value ->> 17, value ->> 6, value ->> 7, \
                 value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, \
                 unhex(value ->> 13), value ->> 14, value ->> 18, value ->> 19, value ->> 20, \
-                unhex(value ->> 21), value ->> 22, $5, $5 FROM jsonb_each($1); \
+                value ->> 21, unhex(value ->> 22), unhex(value ->> 23), value ->> 24, $5, $5 \
+              FROM jsonb_each($1); \
             INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, amount_micros, \
                 balance_after_micros, created_at) \
               SELECT unhex(value ->> 15), unhex(value ->> 1), unhex(value ->> 2), \
@@ -140,9 +143,8 @@ impl Store {
             message::Model::find_by_statement(select).all(txn).await?
         };
         let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
-            let recipients = sendings.iter().map(|Sending { caller, message }| {
-                let recipient = &message.recipient;
-                json!([hex(caller.account_id), recipient.channel.to_value(), recipient.address])
+            let recipients = letters(sendings).map(|(account_id, Letter { recipient, .. })| {
+                json!([hex(account_id), recipient.channel.to_value(), recipient.address])
             });
             let recipients: serde_json::Value = recipients.collect();
             let select = statement(self.texts.read_opted_out, [recipients.to_string().into()]);
@@ -150,7 +152,16 @@ impl Store {
         } else {
             HashSet::new()
         };
-        Ok(Ground { keys, earlier, opted_out })
+        let contacts: Vec<String> =
+            letters(sendings).filter_map(|(_, letter)| letter.contact_id.map(hex)).collect();
+        let contacts = if contacts.is_empty() {
+            HashSet::new()
+        } else {
+            let select = statement(self.texts.read_contacts, [json!(contacts).to_string().into()]);
+            let rows = txn.query_all_raw(select).await?;
+            rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?
+        };
+        Ok(Ground { keys, earlier, opted_out, contacts })
     }
 }
 
@@ -183,6 +194,8 @@ fn write(text: &str, judged: &Judged) -> Statement {
             row.due_at.map(moment),
             row.send_at.map(moment),
             row.valid_until.map(moment),
+            row.html,
+            row.contact_id.map(hex),
             row.sender_id.map(hex),
             row.sent_from,
         ])

@@ -95,6 +95,13 @@ pub enum SendMessageErrorCode {
     ValidUntilInvalid,
     InvalidRecipient,
     InvalidContent,
+    VariablesInvalid,
+    TemplateNotFound,
+    ContactNotFound,
+    ContactUnreachable,
+    TemplateBodyMissing,
+    VariableMissing,
+    TemplateFailed,
     MetadataInvalid,
     IdempotencyKeyInvalid,
     IdempotencyConflict,
@@ -158,7 +165,8 @@ pub struct UpdateSubAccountInput {
 
 #[derive(cynic::InputObject, Debug, Clone)]
 pub struct SendMessageInput {
-    pub to: String,
+    #[cynic(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     #[cynic(skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
     #[cynic(skip_serializing_if = "Option::is_none")]

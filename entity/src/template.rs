@@ -1,0 +1,41 @@
+//! A template of an account: what its messages say, by channel, with variables to be filled in.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "template")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub team_id: Uuid,
+    pub account_id: Uuid,
+    #[sea_orm(column_type = "Text")]
+    pub name: String,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub sms_text: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub email_subject: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub email_text: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub email_html: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub whatsapp_text: Option<String>,
+    #[sea_orm(column_type = "Text", nullable)]
+    pub telegram_text: Option<String>,
+    /// A JSON list of the declared variables, in their order.
+    #[sea_orm(column_type = "Text")]
+    pub variables: String,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Entity {
+    /// The templates of one account, in both environments.
+    pub fn owned_by(account_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::AccountId.eq(account_id))
+    }
+}

@@ -1,0 +1,284 @@
+//! Where a message goes and what it says, as its sender gave it: to an address or to a contact, in
+//! words or by a template. Input is checked without a look at the database. What it refers to is
+//! then read once for all messages of a call; where that gives nothing to send, the reason is
+//! judged in its place (`billing::verdict`), for a repeat is answered also when its contact or
+//! template is gone.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
+
+use entity::message::Channel;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{
+    Failure, Fault, Refusal, bad_input,
+    billing::SendRefusal,
+    caller::AccountCaller,
+    contact, contact_list,
+    message::NewMessage,
+    message_content::{Content, ContentProblem, Part},
+    recipient::{self, Recipient},
+    refused, template, template_list,
+    template_render::{RenderRefusal, Rendering},
+    validate::{self, VARIABLES_RULE},
+};
+use crate::App;
+
+/// Bytes that the templates of one call give at most: a call is small, and what it makes must be
+/// too.
+pub const RENDERED_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+const CONTACT: &[&str] = &["input", "contactId"];
+const TEMPLATE: &[&str] = &["input", "templateId"];
+const VARIABLES: &[&str] = &["input", "variables"];
+
+/// Where a message goes.
+#[derive(Clone, Debug)]
+pub(super) enum Destination {
+    Address(Recipient),
+    /// To its primary address of the channel, or of the first channel that fits.
+    Contact {
+        id: Uuid,
+        channel: Option<Channel>,
+    },
+}
+
+/// What a message says.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    Words(Content),
+    Template { id: Uuid, variables: Map<String, Value> },
+}
+
+/// A message whose contact and template are found.
+pub(super) struct Resolved {
+    pub recipient: Recipient,
+    pub contact_id: Option<Uuid>,
+    pub content: Content,
+}
+
+/// Takes the address or the contact of a message; exactly one is given.
+pub(super) fn destination(message: &NewMessage) -> Result<Destination, Failure<SendRefusal>> {
+    let field = &["input", "to"];
+    match (&message.to, message.contact_id) {
+        (Some(to), None) => recipient::parse(to, message.channel)
+            .map(Destination::Address)
+            .map_err(|rule| refused(SendRefusal::InvalidRecipient, field, rule)),
+        (None, Some(id)) => Ok(Destination::Contact { id, channel: message.channel }),
+        _ => {
+            let rule = "Give the recipient as to or as contactId, and not as both.";
+            Err(refused(SendRefusal::InvalidRecipient, field, rule))
+        }
+    }
+}
+
+/// Takes the words or the template of a message; exactly one is given. Words are checked as far as
+/// the channel is known.
+pub(super) fn source(
+    message: &mut NewMessage,
+    destination: &Destination,
+) -> Result<Source, Failure<SendRefusal>> {
+    let variables = message.variables.take();
+    if variables.clone().is_some_and(|variables| validate::metadata(variables).is_none()) {
+        return Err(refused(SendRefusal::VariablesInvalid, VARIABLES, VARIABLES_RULE));
+    }
+    let Some(id) = message.template_id else {
+        if variables.is_some() {
+            let rule = "Only a message from a template has variables.";
+            return Err(refused(SendRefusal::VariablesInvalid, VARIABLES, rule));
+        }
+        let content = Content {
+            subject: message.subject.take(),
+            text: message.text.take().unwrap_or_default(),
+            html: message.html.take(),
+        };
+        let channel = match destination {
+            Destination::Address(recipient) => Some(recipient.channel),
+            Destination::Contact { channel, .. } => *channel,
+        };
+        if let Some(channel) = channel {
+            content.check(channel).map_err(|problem| Failure::Refused(of_words(problem)))?;
+        }
+        return Ok(Source::Words(content));
+    };
+    let words = [
+        (message.text.is_some(), Part::Text),
+        (message.subject.is_some(), Part::Subject),
+        (message.html.is_some(), Part::Html),
+    ];
+    if let Some((_, part)) = words.into_iter().find(|(is_given, _)| *is_given) {
+        let rule =
+            "A message from a template has no words of its own; leave them or templateId out.";
+        return Err(Failure::Refused(of_words((part, rule))));
+    }
+    Ok(Source::Template { id, variables: variables.unwrap_or_default() })
+}
+
+/// Finds what each message says and where it goes, in order, or why that gives nothing to send.
+/// Messages to addresses in words of their own need no statement, and all others together one for
+/// contacts and one for templates.
+pub(super) async fn resolve(
+    app: &App,
+    caller: &AccountCaller,
+    wanted: Vec<(Destination, Source)>,
+) -> Result<Vec<Result<Resolved, Refusal<SendRefusal>>>, Fault> {
+    let known = Known::read(app, caller, &wanted).await?;
+    let mut resolved = Vec::with_capacity(wanted.len());
+    let mut rendered_bytes = 0;
+    for (destination, source) in wanted {
+        let is_rendered = matches!(source, Source::Template { .. });
+        let found = known.resolve(destination, source);
+        if let (true, Ok(found)) = (is_rendered, &found) {
+            rendered_bytes += found.content.bytes();
+            if rendered_bytes > RENDERED_BYTES_MAX {
+                return Err(bad_input(
+                    "The templates of one call give at most 2 MiB; send the rest in another.",
+                ));
+            }
+        }
+        resolved.push(found);
+        if is_rendered {
+            // A template is a stranger's program: between two of them others have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(resolved)
+}
+
+/// The contacts and templates that messages of a call refer to.
+#[derive(Default)]
+struct Known {
+    /// Primary addresses by channel.
+    contacts: HashMap<Uuid, BTreeMap<Channel, String>>,
+    templates: HashMap<Uuid, Rendering>,
+}
+
+impl Known {
+    async fn read(
+        app: &App,
+        caller: &AccountCaller,
+        wanted: &[(Destination, Source)],
+    ) -> Result<Self, Fault> {
+        let contacts: BTreeSet<Uuid> = wanted
+            .iter()
+            .filter_map(|(destination, _)| match destination {
+                Destination::Contact { id, .. } => Some(*id),
+                Destination::Address(_) => None,
+            })
+            .collect();
+        let templates: BTreeSet<Uuid> = wanted
+            .iter()
+            .filter_map(|(_, source)| match source {
+                Source::Template { id, .. } => Some(*id),
+                Source::Words(_) => None,
+            })
+            .collect();
+        let mut known = Self::default();
+        if !contacts.is_empty() {
+            let ids: Vec<Uuid> = contacts.into_iter().collect();
+            known.contacts =
+                contact_list::primary_addresses_of(app, caller.account_id, &ids).await?;
+        }
+        if !templates.is_empty() {
+            let ids: Vec<Uuid> = templates.into_iter().collect();
+            let room = app.rooms.of(Some(caller.team_id));
+            for (id, row) in template_list::find_many(app, caller, &ids, &room).await? {
+                known.templates.insert(id, Rendering::of(&row)?);
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(known)
+    }
+
+    fn resolve(
+        &self,
+        destination: Destination,
+        source: Source,
+    ) -> Result<Resolved, Refusal<SendRefusal>> {
+        let rendering = match &source {
+            Source::Words(_) => None,
+            Source::Template { id, .. } => Some(self.template(*id)?),
+        };
+        let (recipient, contact_id) = match destination {
+            Destination::Address(recipient) => (recipient, None),
+            Destination::Contact { id, channel } => {
+                let addresses = self.contacts.get(&id).ok_or_else(|| {
+                    refusal(SendRefusal::ContactNotFound, CONTACT, contact::NOT_FOUND)
+                })?;
+                (reach(addresses, channel, rendering)?, Some(id))
+            }
+        };
+        let content = match source {
+            Source::Words(content) => {
+                // The channel may be known only now.
+                content.check(recipient.channel).map_err(of_words)?;
+                content
+            }
+            Source::Template { id, variables } => {
+                let said = self.template(id)?.render(recipient.channel, &variables);
+                said.ok_or_else(|| {
+                    let message = "The template has no body for the channel.";
+                    refusal(SendRefusal::TemplateBodyMissing, TEMPLATE, message)
+                })?
+                .map_err(of_rendering)?
+            }
+        };
+        Ok(Resolved { recipient, contact_id, content })
+    }
+
+    fn template(&self, id: Uuid) -> Result<&Rendering, Refusal<SendRefusal>> {
+        let found = self.templates.get(&id);
+        found.ok_or_else(|| refusal(SendRefusal::TemplateNotFound, TEMPLATE, template::NOT_FOUND))
+    }
+}
+
+/// The primary address of a contact: of the channel that is asked for, or of the first, in the
+/// order of channels, that the contact has an address of and the template, if there is one, a body
+/// for.
+fn reach(
+    addresses: &BTreeMap<Channel, String>,
+    channel: Option<Channel>,
+    rendering: Option<&Rendering>,
+) -> Result<Recipient, Refusal<SendRefusal>> {
+    let fits = |candidate: Channel| match channel {
+        Some(channel) => candidate == channel,
+        None => rendering.is_none_or(|rendering| rendering.channels().any(|has| has == candidate)),
+    };
+    let found = addresses.iter().find(|(candidate, _)| fits(**candidate));
+    found.and_then(|(channel, address)| recipient::parse(address, Some(*channel)).ok()).ok_or_else(
+        || {
+            let message = "The contact has no address of the channel, or of any that the template \
+                           has a body for.";
+            refusal(SendRefusal::ContactUnreachable, CONTACT, message)
+        },
+    )
+}
+
+fn of_rendering(unrendered: Refusal<RenderRefusal>) -> Refusal<SendRefusal> {
+    let (code, field) = match unrendered.code {
+        RenderRefusal::VariablesInvalid => (SendRefusal::VariablesInvalid, VARIABLES),
+        RenderRefusal::VariableMissing => (SendRefusal::VariableMissing, VARIABLES),
+        RenderRefusal::TemplateFailed => (SendRefusal::TemplateFailed, TEMPLATE),
+    };
+    refusal(code, field, unrendered.message)
+}
+
+fn of_words((part, rule): ContentProblem) -> Refusal<SendRefusal> {
+    let field: &'static [&'static str] = match part {
+        Part::Subject => &["input", "subject"],
+        Part::Text => &["input", "text"],
+        Part::Html => &["input", "html"],
+    };
+    refusal(SendRefusal::InvalidContent, field, rule)
+}
+
+fn refusal(
+    code: SendRefusal,
+    field: &'static [&'static str],
+    message: impl Into<Cow<'static, str>>,
+) -> Refusal<SendRefusal> {
+    Refusal { code, message: message.into(), field }
+}

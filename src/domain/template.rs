@@ -1,0 +1,326 @@
+//! Templates: what an account's messages say, by channel, with declared variables. Any LIVE key of
+//! the account makes and changes them; nobody else sees them (R3). What is stored compiles, and
+//! uses no variable that is not declared. A message keeps what it said when it was accepted,
+//! whatever becomes of its template.
+
+use std::collections::BTreeSet;
+
+use entity::{
+    audit_entry::AuditAction,
+    message::Channel,
+    template::{self, Column, Entity},
+};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    QueryFilter, QuerySelect,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{
+    Failure, Fault,
+    audit_log::Entry,
+    authentication::begin_as_account,
+    caller::LiveAccountCaller,
+    refused,
+    template_source::Compiled,
+    validate::{self, NAME_RULE},
+};
+use crate::App;
+
+/// Bytes of all sources of a template together at most.
+pub const SOURCES_BYTES_MAX: usize = 200 * 1024;
+/// Variables of a template at most.
+pub const VARIABLES_MAX: usize = 50;
+/// Characters of a variable's name at most.
+pub const VARIABLE_NAME_CHARS_MAX: usize = 64;
+/// Characters of a variable's default at most.
+pub const DEFAULT_CHARS_MAX: usize = 1_000;
+
+pub(super) const NOT_FOUND: &str = "There is no such template.";
+const BODIES: &[&str] = &["input", "bodies"];
+const VARIABLES: &[&str] = &["input", "variables"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateTemplateRefusal {
+    NameInvalid,
+    BodiesInvalid,
+    VariablesInvalid,
+    SyntaxInvalid,
+    VariableUndeclared,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateTemplateRefusal {
+    NotFound,
+    NameInvalid,
+    BodiesInvalid,
+    VariablesInvalid,
+    SyntaxInvalid,
+    VariableUndeclared,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteTemplateRefusal {
+    NotFound,
+}
+
+/// The sources of what a message says on one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    pub channel: Channel,
+    pub subject: Option<String>,
+    pub text: Option<String>,
+    pub html: Option<String>,
+}
+
+/// A declared variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    pub name: String,
+    /// What it is where a send does not say; without one, a send must.
+    pub default: Option<String>,
+}
+
+/// A template to be made.
+#[derive(Clone, Debug, Default)]
+pub struct NewTemplate {
+    pub name: String,
+    pub bodies: Vec<Body>,
+    pub variables: Vec<Variable>,
+}
+
+/// What to change: `None` keeps.
+#[derive(Clone, Debug, Default)]
+pub struct TemplateChange {
+    pub name: Option<String>,
+    /// All bodies that it is to have.
+    pub bodies: Option<Vec<Body>>,
+    /// All variables that it is to have.
+    pub variables: Option<Vec<Variable>>,
+}
+
+impl From<CreateTemplateRefusal> for UpdateTemplateRefusal {
+    fn from(refusal: CreateTemplateRefusal) -> Self {
+        match refusal {
+            CreateTemplateRefusal::NameInvalid => Self::NameInvalid,
+            CreateTemplateRefusal::BodiesInvalid => Self::BodiesInvalid,
+            CreateTemplateRefusal::VariablesInvalid => Self::VariablesInvalid,
+            CreateTemplateRefusal::SyntaxInvalid => Self::SyntaxInvalid,
+            CreateTemplateRefusal::VariableUndeclared => Self::VariableUndeclared,
+        }
+    }
+}
+
+/// Makes a template.
+pub async fn create(
+    app: &App,
+    account: &LiveAccountCaller,
+    new: NewTemplate,
+) -> Result<template::Model, Failure<CreateTemplateRefusal>> {
+    let new = checked(new)?;
+    let now = app.clock.now();
+    let mut row = template::Model {
+        id: app.new_id(),
+        team_id: account.team_id(),
+        account_id: account.account_id(),
+        name: String::new(),
+        sms_text: None,
+        email_subject: None,
+        email_text: None,
+        email_html: None,
+        whatsapp_text: None,
+        telegram_text: None,
+        variables: String::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    fill(&mut row, new);
+    let txn = begin_as_account(app, account).await?;
+    Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
+    txn.commit(app, Entry::of(AuditAction::CreateTemplate, row.id)).await?;
+    Ok(row)
+}
+
+/// Changes what is given and keeps the rest; what comes of both is checked like a new template.
+pub async fn update(
+    app: &App,
+    account: &LiveAccountCaller,
+    id: Option<Uuid>,
+    change: TemplateChange,
+) -> Result<template::Model, Failure<UpdateTemplateRefusal>> {
+    let txn = begin_as_account(app, account).await?;
+    let mut row = locked(&txn, account.account_id(), id)
+        .await?
+        .ok_or_else(|| refused(UpdateTemplateRefusal::NotFound, &["id"], NOT_FOUND))?;
+    let changed = NewTemplate {
+        name: change.name.unwrap_or_else(|| row.name.clone()),
+        bodies: change.bodies.unwrap_or_else(|| bodies_of(&row)),
+        variables: match change.variables {
+            Some(variables) => variables,
+            None => variables_of(&row)?,
+        },
+    };
+    let changed = checked(changed).map_err(|failure| match failure {
+        Failure::Refused(refusal) => refused(refusal.code.into(), refusal.field, refusal.message),
+        Failure::Fault(fault) => Failure::Fault(fault),
+    })?;
+    fill(&mut row, changed);
+    row.updated_at = app.clock.now();
+    let to = row.clone().into_active_model().reset_all();
+    Entity::update(to).exec(&txn).await?;
+    txn.commit(app, Entry::of(AuditAction::UpdateTemplate, row.id)).await?;
+    Ok(row)
+}
+
+/// Deletes a template, and gives its id. Messages that were made from it stay as they are.
+pub async fn delete(
+    app: &App,
+    account: &LiveAccountCaller,
+    id: Option<Uuid>,
+) -> Result<Uuid, Failure<DeleteTemplateRefusal>> {
+    let not_found = || refused(DeleteTemplateRefusal::NotFound, &["id"], NOT_FOUND);
+    // A malformed id is looked for like one that nobody has.
+    let id = id.unwrap_or_default();
+    let txn = begin_as_account(app, account).await?;
+    let deleted = Entity::delete_many()
+        .filter(Column::AccountId.eq(account.account_id()))
+        .filter(Column::Id.eq(id))
+        .exec(&txn)
+        .await?;
+    if deleted.rows_affected == 0 {
+        return Err(not_found());
+    }
+    txn.commit(app, Entry::of(AuditAction::DeleteTemplate, id)).await?;
+    Ok(id)
+}
+
+/// The bodies that a template has, by channel.
+pub fn bodies_of(row: &template::Model) -> Vec<Body> {
+    let plain = |channel, text: &Option<String>| {
+        let text = text.clone()?;
+        Some(Body { channel, subject: None, text: Some(text), html: None })
+    };
+    let has_email = row.email_text.is_some() || row.email_html.is_some();
+    let email = has_email.then(|| Body {
+        channel: Channel::Email,
+        subject: row.email_subject.clone(),
+        text: row.email_text.clone(),
+        html: row.email_html.clone(),
+    });
+    let bodies = [
+        plain(Channel::Sms, &row.sms_text),
+        email,
+        plain(Channel::Whatsapp, &row.whatsapp_text),
+        plain(Channel::Telegram, &row.telegram_text),
+    ];
+    bodies.into_iter().flatten().collect()
+}
+
+/// The variables that a template declares, in their order.
+pub fn variables_of(row: &template::Model) -> Result<Vec<Variable>, Fault> {
+    serde_json::from_str(&row.variables)
+        .map_err(|_| Fault::Broken("the variables of a template are stored as a list"))
+}
+
+async fn locked(
+    txn: &DatabaseTransaction,
+    account_id: Uuid,
+    id: Option<Uuid>,
+) -> Result<Option<template::Model>, Fault> {
+    let Some(id) = id else { return Ok(None) };
+    let own = Entity::owned_by(account_id).filter(Column::Id.eq(id));
+    Ok(own.lock_exclusive().one(txn).await?)
+}
+
+fn fill(row: &mut template::Model, from: NewTemplate) {
+    let mut bodies = from.bodies;
+    let mut take = |channel| {
+        let at = bodies.iter().position(|body| body.channel == channel)?;
+        Some(bodies.swap_remove(at))
+    };
+    let email = take(Channel::Email);
+    row.sms_text = take(Channel::Sms).and_then(|body| body.text);
+    row.whatsapp_text = take(Channel::Whatsapp).and_then(|body| body.text);
+    row.telegram_text = take(Channel::Telegram).and_then(|body| body.text);
+    (row.email_subject, row.email_text, row.email_html) =
+        email.map_or((None, None, None), |body| (body.subject, body.text, body.html));
+    row.name = from.name;
+    row.variables = serde_json::json!(from.variables).to_string();
+}
+
+/// Checks and normalises a template as a whole.
+fn checked(new: NewTemplate) -> Result<NewTemplate, Failure<CreateTemplateRefusal>> {
+    use CreateTemplateRefusal as Refusal;
+    let name = validate::name(&new.name)
+        .ok_or_else(|| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+    check_bodies(&new.bodies).map_err(|rule| refused(Refusal::BodiesInvalid, BODIES, rule))?;
+    check_variables(&new.variables)
+        .map_err(|rule| refused(Refusal::VariablesInvalid, VARIABLES, rule))?;
+    let compiled = Compiled::new(&new.bodies).map_err(|problem| {
+        let message = format!("The template cannot be read: {problem}.");
+        refused(Refusal::SyntaxInvalid, BODIES, message)
+    })?;
+    let is_declared = |name: &String| new.variables.iter().any(|known| known.name == *name);
+    if let Some(name) = compiled.variables().into_iter().find(|name| !is_declared(name)) {
+        let message = format!("The template uses {name}, which is not among its variables.");
+        return Err(refused(Refusal::VariableUndeclared, VARIABLES, message));
+    }
+    Ok(NewTemplate { name, ..new })
+}
+
+fn check_bodies(bodies: &[Body]) -> Result<(), &'static str> {
+    if bodies.is_empty() {
+        return Err("A template has a body for one channel at least.");
+    }
+    let mut channels = BTreeSet::new();
+    if !bodies.iter().all(|body| channels.insert(body.channel)) {
+        return Err("A template has one body for each channel at most.");
+    }
+    let mut bytes = 0;
+    for body in bodies {
+        let is_email = body.channel == Channel::Email;
+        if !is_email && (body.subject.is_some() || body.html.is_some()) {
+            return Err("Only the body of an e-mail has a subject and HTML.");
+        }
+        if body.text.is_none() && body.html.is_none() {
+            return Err("A body has a text, or HTML if it is an e-mail's.");
+        }
+        for source in [&body.subject, &body.text, &body.html].into_iter().flatten() {
+            bytes += source.len();
+            if source.trim().is_empty() || source.contains('\0') {
+                return Err("No part of a body may be empty or hold NUL; leave it out instead.");
+            }
+        }
+    }
+    if bytes > SOURCES_BYTES_MAX {
+        return Err("The bodies of a template must have at most 200 KiB together.");
+    }
+    Ok(())
+}
+
+fn check_variables(variables: &[Variable]) -> Result<(), &'static str> {
+    if variables.len() > VARIABLES_MAX {
+        return Err("A template has at most 50 variables.");
+    }
+    let mut names = BTreeSet::new();
+    for Variable { name, default } in variables {
+        let begins_well =
+            name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !begins_well || !is_plain || name.len() > VARIABLE_NAME_CHARS_MAX {
+            return Err(
+                "A variable's name has 1 to 64 letters, digits and underscores, and does not \
+                        begin with a digit.",
+            );
+        }
+        if !names.insert(name) {
+            return Err("No variable may be declared twice.");
+        }
+        let default = default.as_deref().unwrap_or_default();
+        if default.chars().count() > DEFAULT_CHARS_MAX || default.contains('\0') {
+            return Err("A variable's default must have at most 1000 characters, and no NUL.");
+        }
+    }
+    Ok(())
+}

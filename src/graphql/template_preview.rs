@@ -1,0 +1,88 @@
+//! What a template would say.
+
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+
+use super::{
+    access::{self, Ask, Needs},
+    errors::UserError,
+    message::{Channel, SmsEncoding},
+    scalars::JsonObject,
+    sub_account::parse_id,
+};
+use crate::domain::{message_content::Content, template_preview as domain, template_render};
+
+/// Why a template says nothing with these variables.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "template_render::RenderRefusal")]
+pub enum TemplatePreviewErrorCode {
+    /// The variables are larger than 16 KiB as JSON.
+    VariablesInvalid,
+    /// A variable that has no default, or a part of one, is not given.
+    VariableMissing,
+    /// It takes too long, does not fit its variables, or what comes of it is no message of the
+    /// channel.
+    TemplateFailed,
+}
+
+/// What a template would say on one channel. Nothing was stored or charged.
+#[derive(SimpleObject)]
+pub struct TemplatePreview {
+    /// The channel.
+    channel: Channel,
+    /// The subject of an e-mail; null if it has none, and where there are errors.
+    subject: Option<String>,
+    /// The text; null if an e-mail has HTML alone, and where there are errors.
+    text: Option<String>,
+    /// The HTML of an e-mail; null if it has none, and where there are errors.
+    html: Option<String>,
+    /// How many segments an SMS would have; 1 for other channels. Null where there are errors.
+    segments: Option<i32>,
+    /// How an SMS would be written; null for other channels and where there are errors.
+    encoding: Option<SmsEncoding>,
+    /// Why a message from it would be refused; empty if it can be sent.
+    errors: Vec<UserError<TemplatePreviewErrorCode>>,
+}
+
+impl From<domain::Preview> for TemplatePreview {
+    fn from(preview: domain::Preview) -> Self {
+        let domain::Preview { channel, content, segments, encoding } = preview;
+        let (content, errors) = match content {
+            Ok(content) => (content, vec![]),
+            Err(refusal) => (Content::default(), vec![UserError::new(refusal)]),
+        };
+        Self {
+            channel: channel.into(),
+            subject: content.subject,
+            text: Some(content.text).filter(|text| !text.is_empty()),
+            html: content.html,
+            segments,
+            encoding: encoding.map(SmsEncoding::from),
+            errors,
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct TemplatePreviewQuery;
+
+#[Object]
+impl TemplatePreviewQuery {
+    /// What a template of the account of the key in use would say with these variables, on each of
+    /// its channels; empty if there is no such template. Nothing is stored or charged.
+    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    async fn template_preview(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The template's id.")] id: ID,
+        #[graphql(desc = "Its variables by name, as a send would give them; none if left out.")]
+        variables: Option<JsonObject>,
+    ) -> Result<Vec<TemplatePreview>> {
+        let (app, caller, room) = (ctx.app()?, ctx.account()?, ctx.room()?);
+        let variables = variables.map(|variables| variables.0).unwrap_or_default();
+        let previews = domain::preview(app, &caller, parse_id(&id), variables, room).await?;
+        for content in previews.iter().filter_map(|preview| preview.content.as_ref().ok()) {
+            room.take(content.bytes())?;
+        }
+        Ok(previews.into_iter().map(Into::into).collect())
+    }
+}

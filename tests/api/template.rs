@@ -1,0 +1,444 @@
+//! Templates: made, changed, deleted, listed and previewed; what is refused of them, from both
+//! sides of each limit; and that a hostile one costs little.
+
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
+
+const TEMPLATE: &str = "{ template { id name bodies { channel subject text html } \
+                        variables { name default } createdAt updatedAt } \
+                        errors { code message field } }";
+
+async fn create(t: &TestApp, key: &str, input: Value) -> Answer {
+    let query = format!(
+        "mutation($input: CreateTemplateInput!) {{ createTemplate(input: $input) {TEMPLATE} }}"
+    );
+    t.ask_with(key, &query, json!({ "input": input })).await
+}
+
+async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
+    let query = format!(
+        "mutation($id: ID!, $input: UpdateTemplateInput!) \
+         {{ updateTemplate(id: $id, input: $input) {TEMPLATE} }}"
+    );
+    t.ask_with(key, &query, json!({ "id": id, "input": input })).await
+}
+
+async fn delete(t: &TestApp, key: &str, id: &str) -> Answer {
+    let query = "mutation($id: ID!) { deleteTemplate(id: $id) \
+                 { templateId errors { code message field } } }";
+    t.ask_with(key, query, json!({ "id": id })).await
+}
+
+async fn preview(t: &TestApp, key: &str, id: &str, variables: Value) -> Value {
+    let query = "query($id: ID!, $variables: JSONObject) \
+                 { templatePreview(id: $id, variables: $variables) { channel subject text html \
+                 segments \
+                 encoding errors { code field } } }";
+    let answer = t.ask_with(key, query, json!({ "id": id, "variables": variables })).await;
+    answer.data()["templatePreview"].clone()
+}
+
+fn sms(text: &str) -> Value {
+    json!([{ "channel": "SMS", "text": text }])
+}
+
+fn body(channel: &str, subject: Value, text: Value, html: Value) -> Value {
+    let mut body = json!({ "channel": channel });
+    (body["subject"], body["text"], body["html"]) = (subject, text, html);
+    body
+}
+
+/// A template is made, read, changed in part and deleted, by a main account and by a sub-account.
+#[rstest]
+#[tokio::test]
+async fn a_template_is_made_changed_and_deleted(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let none = || json!(null);
+    // Given in another order than the channels'.
+    let bodies = json!([
+        body("TELEGRAM", none(), json!("Code {{ code }}"), none()),
+        body("EMAIL", json!("For {{ name }}"), json!("Hi"), json!("<b>{{ name }}</b>")),
+        body("SMS", none(), json!("Hi {{ name }}"), none()),
+    ]);
+    let variables =
+        json!([{ "name": "name", "default": "you" }, { "name": "code", "default": null }]);
+
+    for key in [&team.key, &sub.key] {
+        let input = json!({ "name": " Welcome ", "bodies": bodies, "variables": variables });
+        let made = create(&t, key, input).await.data()["createTemplate"].clone();
+        let template = &made["template"];
+        let ordered = json!([bodies[2], bodies[1], bodies[0]]);
+        assert_eq!(made["errors"], json!([]));
+        assert_eq!((&template["name"], &template["bodies"]), (&json!("Welcome"), &ordered));
+        assert_eq!(template["variables"], variables);
+        let id = text(&template["id"]);
+
+        t.step(chrono::TimeDelta::seconds(1));
+        let whatsapp = json!([body("WHATSAPP", none(), json!("Bye"), none())]);
+        for (change, field, value) in [
+            (json!({}), "name", json!("Welcome")),
+            (json!({ "name": null, "bodies": null }), "bodies", ordered.clone()),
+            (json!({ "name": "Second" }), "name", json!("Second")),
+            (json!({ "bodies": whatsapp }), "bodies", whatsapp.clone()),
+            (json!({ "variables": [variables[0]] }), "variables", json!([variables[0]])),
+            (json!({ "variables": null }), "variables", json!([])),
+        ] {
+            let changed = update(&t, key, &id, change.clone()).await;
+            assert_eq!(changed.refusals(), [""; 0], "{change}");
+            let changed = &changed.data()["updateTemplate"]["template"];
+            assert_eq!(changed[field], value, "{change}");
+            assert_eq!(changed["createdAt"], template["createdAt"]);
+            assert_ne!(changed["updatedAt"], template["updatedAt"]);
+            let query = "query($id: ID!) { template(id: $id) { id name \
+                         bodies { channel subject text html } \
+                         variables { name default } createdAt updatedAt } }";
+            let read = t.ask_with(key, query, json!({ "id": id })).await;
+            assert_eq!(&read.data()["template"], changed);
+        }
+
+        let deleted = delete(&t, key, &id).await;
+        let expected = json!({ "templateId": id, "errors": [] });
+        assert_eq!(deleted.data()["deleteTemplate"], expected);
+        assert_eq!(delete(&t, key, &id).await.refusals(), ["NOT_FOUND"]);
+        assert_eq!(update(&t, key, &id, json!({})).await.refusals(), ["NOT_FOUND"]);
+    }
+    assert_eq!(t.everything().await["template"], [""; 0]);
+    t.close().await;
+}
+
+/// What is wrong is said by name and changes nothing, when a template is made as when it is
+/// changed.
+#[rstest]
+#[tokio::test]
+async fn a_bad_template_is_refused_by_name(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let id = t.template(&team.key, sms("Hi {{ name }}"), json!([{ "name": "name" }])).await;
+    let before = t.everything().await;
+    let none = || json!(null);
+    let half = "x".repeat(100 * 1024);
+    let names = |count: usize| -> Value {
+        (0..count).map(|number| json!({ "name": format!("v{number}") })).collect()
+    };
+    let variable = |name: &str| json!({ "bodies": sms("Hi"), "variables": [{ "name": name }] });
+    let default = |chars: usize| {
+        let default = "é".repeat(chars);
+        json!({ "bodies": sms("Hi"), "variables": [{ "name": "a", "default": default }] })
+    };
+    let nul = json!({ "bodies": sms("Hi"), "variables": [{ "name": "a", "default": "\u{0}" }] });
+    let with = |body: Value| json!({ "bodies": [body] });
+    let mail = |text: &str, html: &str| with(body("EMAIL", json!(null), json!(text), json!(html)));
+
+    for (input, code) in [
+        (json!({ "name": " ", "bodies": sms("Hi") }), "NAME_INVALID"),
+        (json!({ "name": "n".repeat(201), "bodies": sms("Hi") }), "NAME_INVALID"),
+        (json!({ "bodies": [] }), "BODIES_INVALID"),
+        (json!({ "bodies": [sms("a")[0], sms("b")[0]] }), "BODIES_INVALID"),
+        (json!({ "bodies": sms(" ") }), "BODIES_INVALID"),
+        (json!({ "bodies": sms("a\u{0}") }), "BODIES_INVALID"),
+        (with(body("SMS", none(), none(), none())), "BODIES_INVALID"),
+        (with(body("SMS", json!("s"), json!("t"), none())), "BODIES_INVALID"),
+        (with(body("TELEGRAM", none(), json!("t"), json!("h"))), "BODIES_INVALID"),
+        (with(body("EMAIL", json!("s"), none(), none())), "BODIES_INVALID"),
+        (mail(&half, &format!("{half}x")), "BODIES_INVALID"),
+        (json!({ "bodies": sms("Hi"), "variables": names(51) }), "VARIABLES_INVALID"),
+        (variable(""), "VARIABLES_INVALID"),
+        (variable("1a"), "VARIABLES_INVALID"),
+        (variable("a-b"), "VARIABLES_INVALID"),
+        (variable("é"), "VARIABLES_INVALID"),
+        (variable(&"a".repeat(65)), "VARIABLES_INVALID"),
+        (default(1_001), "VARIABLES_INVALID"),
+        (nul, "VARIABLES_INVALID"),
+        (
+            json!({ "bodies": sms("Hi"), "variables": [{ "name": "a" }, { "name": "a" }] }),
+            "VARIABLES_INVALID",
+        ),
+        (json!({ "bodies": sms("Hi {{ name") }), "SYNTAX_INVALID"),
+        (
+            json!({ "bodies": sms("{% if a %}Hi"), "variables": [{ "name": "a" }] }),
+            "SYNTAX_INVALID",
+        ),
+        (json!({ "bodies": sms("{% include 'other' %}") }), "SYNTAX_INVALID"),
+        (json!({ "bodies": sms("{% macro a() %}{% endmacro %}") }), "SYNTAX_INVALID"),
+        (json!({ "bodies": sms("{{ 'a'|nonsense }}") }), "SYNTAX_INVALID"),
+        (json!({ "bodies": sms("{% filter nonsense %}a{% endfilter %}") }), "SYNTAX_INVALID"),
+        (json!({ "bodies": sms("{{ 1 is nonsense }}") }), "SYNTAX_INVALID"),
+        (json!({ "bodies": sms("{{ 1 is not nonsense }}") }), "SYNTAX_INVALID"),
+        (json!({ "bodies": sms("Hi {{ nobody }}"), "variables": [] }), "VARIABLE_UNDECLARED"),
+        (json!({ "bodies": sms("{{ debug() }}") }), "VARIABLE_UNDECLARED"),
+        (mail("Hi", "{% if a %}{{ b.c }}{% endif %}"), "VARIABLE_UNDECLARED"),
+    ] {
+        let mut new = json!({ "name": "Good" });
+        for (name, value) in input.as_object().expect("an input object") {
+            new[name] = value.clone();
+        }
+        let refused = create(&t, &team.key, new).await;
+        assert_eq!(refused.refusals(), [code], "{input}");
+        assert_eq!(refused.data()["createTemplate"]["template"], none());
+        assert_eq!(update(&t, &team.key, &id, input.clone()).await.refusals(), [code], "{input}");
+    }
+    // What is kept must fit what is changed.
+    let changed = update(&t, &team.key, &id, json!({ "variables": null })).await;
+    let error = &changed.data()["updateTemplate"]["errors"][0];
+    assert_eq!(error["code"], "VARIABLE_UNDECLARED");
+    assert!(text(&error["message"]).contains(" name,"), "{error}");
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// Limits from their other side.
+#[rstest]
+#[tokio::test]
+async fn what_just_fits_is_stored(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let half = format!("{}\n", "x".repeat(1_023)).repeat(100);
+    let names: Value = (0..50).map(|number| json!({ "name": format!("v{number}") })).collect();
+    let elifs = "{% elif 0 %}".repeat(100);
+    let line = "é".repeat(65_000);
+    for (bodies, variables) in [
+        (json!([body("EMAIL", json!(null), json!(half), json!(half))]), json!(null)),
+        (sms("{{ v49 }}"), names),
+        (sms("Hi"), json!([{ "name": "_".repeat(64), "default": "é".repeat(1_000) }])),
+        (sms(&"{{1}}".repeat(1_000)), json!(null)),
+        (sms(&format!("{{{{-1{}}}}}", "+1".repeat(49))), json!(null)),
+        (sms(&format!("{{% if 0 %}}{elifs}{{% endif %}}")), json!(null)),
+        (sms(&format!("{line}\nx")), json!(null)),
+    ] {
+        let input = json!({ "name": "n".repeat(200), "bodies": bodies, "variables": variables });
+        let made = create(&t, &team.key, input).await;
+        assert_eq!(made.refusals(), [""; 0], "{}", made.body);
+    }
+    for (source, what) in [
+        ("{{1}}".repeat(1_001), "1000 tags"),
+        (format!("{{{{1{}}}}}", "+1".repeat(50)), "100 words"),
+        (format!("{{% if 0 %}}{elifs}{{% elif 0 %}}{{% endif %}}"), "100 elif"),
+        (format!("x\n{line}x"), "65000 characters"),
+    ] {
+        let refused = create(&t, &team.key, json!({ "name": "n", "bodies": sms(&source) })).await;
+        assert_eq!(refused.refusals(), ["SYNTAX_INVALID"], "{what}");
+        let message = text(&refused.data()["createTemplate"]["errors"][0]["message"]);
+        assert!(message.contains(what), "{message}");
+    }
+    t.close().await;
+}
+
+/// A TEST key reads templates, previews them and changes none.
+#[rstest]
+#[tokio::test]
+async fn a_test_key_changes_no_template(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let id = t.template(&team.key, sms("Hi"), json!([])).await;
+    let before = t.everything().await;
+
+    for answer in [
+        create(&t, &test_key, json!({ "name": "Mine", "bodies": sms("Hi") })).await,
+        update(&t, &test_key, &id, json!({ "name": "Mine" })).await,
+        delete(&t, &test_key, &id).await,
+    ] {
+        assert_eq!(answer.codes(), ["FORBIDDEN"]);
+    }
+    assert_eq!(t.everything().await, before);
+    let list = t.ask(&test_key, "{ templates { nodes { id } } }").await;
+    assert_eq!(list.data()["templates"]["nodes"], json!([{ "id": id }]));
+    assert_eq!(preview(&t, &test_key, &id, json!({})).await[0]["text"], "Hi");
+    t.close().await;
+}
+
+/// They are listed newest first, page by page, and to their own account only.
+#[rstest]
+#[tokio::test]
+async fn templates_are_listed(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        ids.push(t.template(&sub.key, sms(&format!("Text {number}")), json!([])).await);
+        t.step(chrono::TimeDelta::milliseconds(1));
+    }
+    let query = "query($after: String) { templates(first: 2, after: $after) \
+                 { totalCount nodes { id } pageInfo { hasNextPage endCursor } } }";
+    let node = |at: usize| json!({ "id": ids[at] });
+
+    let first = t.ask(&sub.key, query).await.data()["templates"].clone();
+    let after = first["pageInfo"]["endCursor"].clone();
+    let second = t.ask_with(&sub.key, query, json!({ "after": after })).await;
+
+    assert_eq!((&first["totalCount"], &first["nodes"]), (&json!(3), &json!([node(2), node(1)])));
+    assert_eq!(first["pageInfo"]["hasNextPage"], true);
+    assert_eq!(second.data()["templates"]["nodes"], json!([node(0)]));
+    let main = t.ask(&team.key, query).await;
+    assert_eq!(main.data()["templates"]["totalCount"], 0);
+    for id in NOBODYS_IDS.iter().copied().chain([ids[0].as_str()]) {
+        assert_eq!(preview(&t, &team.key, id, json!({})).await, json!([]), "{id}");
+    }
+    t.close().await;
+}
+
+/// A preview shows each channel as a send would make it, with what an SMS would take, and stores
+/// nothing.
+#[rstest]
+#[tokio::test]
+async fn a_preview_shows_what_a_send_would_say(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let bodies = json!([
+        body("SMS", json!(null), json!("Hi {{ name }}{{ '!' * times }}"), json!(null)),
+        body(
+            "EMAIL",
+            json!("For {{ name }}"),
+            json!(null),
+            json!("<p>{{ name }} & {{ city }}</p>")
+        ),
+        body("WHATSAPP", json!(null), json!("{{ order.id }}"), json!(null)),
+    ]);
+    let variables = json!([{ "name": "name" }, { "name": "times" }, { "name": "order" },
+                           { "name": "city", "default": "<Wien>" }]);
+    let id = t.template(&team.key, bodies, variables).await;
+    let before = t.everything().await;
+
+    let good =
+        json!({ "name": "<Ж>", "times": 67, "order": { "id": 12.5 }, "city": null, "more": 1 });
+    let shown = preview(&t, &team.key, &id, good).await;
+    let sms = format!("Hi <Ж>{}", "!".repeat(67));
+    let expected = json!([
+        { "channel": "SMS", "subject": null, "text": sms, "html": null, "segments": 2,
+          "encoding": "UCS2", "errors": [] },
+        { "channel": "EMAIL", "subject": "For <Ж>", "text": null,
+          "html": "<p>&lt;Ж&gt; & &lt;Wien&gt;</p>", "segments": 1, "encoding": null, "errors": [] },
+        { "channel": "WHATSAPP", "subject": null, "text": "12.5", "html": null, "segments": 1,
+          "encoding": null, "errors": [] },
+    ]);
+    assert_eq!(shown, expected);
+
+    let failed = |channel: &str, code: &str, field: &str| {
+        json!({ "channel": channel, "subject": null, "text": null, "html": null, "segments": null,
+                "encoding": null, "errors": [{ "code": code, "field": [field] }] })
+    };
+    let all = |code: &str, field: &str| {
+        json!(["SMS", "EMAIL", "WHATSAPP"].map(|channel| failed(channel, code, field)))
+    };
+    let missing = json!({ "name": "Ada", "times": 1 });
+    assert_eq!(preview(&t, &team.key, &id, missing).await, all("VARIABLE_MISSING", "variables"));
+    let none = preview(&t, &team.key, &id, json!(null)).await;
+    assert_eq!(none, all("VARIABLE_MISSING", "variables"));
+    let large = json!({ "name": "x".repeat(16 * 1024) });
+    assert_eq!(preview(&t, &team.key, &id, large).await, all("VARIABLES_INVALID", "variables"));
+    // Each channel fails by itself: too long, two lines, and a part of a variable.
+    let bad = json!({ "name": "a\nb", "times": 1_600, "order": {} });
+    let failures = json!([
+        failed("SMS", "TEMPLATE_FAILED", "id"),
+        failed("EMAIL", "TEMPLATE_FAILED", "id"),
+        failed("WHATSAPP", "VARIABLE_MISSING", "variables"),
+    ]);
+    assert_eq!(preview(&t, &team.key, &id, bad).await, failures);
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A program that never ends, grows without end or goes down without end is refused when it is
+/// made, or fails when it is rendered; either way at once.
+#[rstest]
+#[tokio::test]
+async fn a_hostile_template_costs_little(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let many = |part: &str| part.repeat(64_000 / part.len());
+    let nested = |open: &str, close: &str| format!("{}{}", open.repeat(1_000), close.repeat(1_000));
+    let chain = |part: &str| format!("{{{{ big{} }}}}", many(part));
+    let variables = json!([{ "name": "big", "default": "x".repeat(1_000) }, { "name": "items" }]);
+    let given = json!({ "big": "x".repeat(5_000), "items": vec![1; 3_000] });
+
+    for (source, is_stored) in [
+        // Chains and nests, which cost the compiler a level each.
+        (chain("+1"), false),
+        (chain("~1"), false),
+        (chain(" or 1"), false),
+        (chain("**1"), false),
+        (chain("<1"), false),
+        (chain(".a"), false),
+        (chain("[0]"), false),
+        (chain("()"), false),
+        (chain("|e"), false),
+        (chain(" is none"), false),
+        (chain(" if 1 else 1"), false),
+        (format!("{{{{ {}1 }}}}", many("-")), false),
+        (format!("{{{{ {}1 }}}}", many("not ")), false),
+        (format!("{{% if 0 %}}{}{{% endif %}}", many("{% elif 0 %}")), false),
+        (nested("{{ (", ") }}"), false),
+        (nested("{% if 1 %}", "{% endif %}"), false),
+        (nested("{% for i in [1] %}", "{% endfor %}"), false),
+        (nested("{% with a = 1 %}", "{% endwith %}"), false),
+        (many("{"), false),
+        (many("{{"), false),
+        (many("{#"), false),
+        ("{".repeat(100_000), false),
+        (format!("{}{{{{ $", " ".repeat(65_535)), false),
+        (format!("{}{{{{ $", "\n".repeat(100_000)), false),
+        (many("{{1}}"), false),
+        // At the limits of both: what is stored is rendered.
+        (format!("{{{{ {}1 }}}}", "-".repeat(99)), true),
+        (format!("{{{{ {}1{} }}}}", "(".repeat(49), ")".repeat(49)), true),
+        // Loops, memory and recursion.
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}".into(),
+            true,
+        ),
+        ("{% for i in items %}{% for j in items %}{{ i }}{% endfor %}{% endfor %}".into(), true),
+        ("{% for i in range(1000000000) %}{% endfor %}".into(), true),
+        ("{{ range(1000000000)|list|length }}".into(), true),
+        ("{{ range(99999)|sum }}{{ range(99999)|join(big) }}".into(), true),
+        ("{{ 'a' * 1000000000 }}".into(), true),
+        ("{{ ([1] * 1000000000)|length }}".into(), true),
+        ("{{ 'a' * 100000 * 100000 }}".into(), true),
+        (
+            format!("{{% set a = big %}}{}{{{{ a|length }}}}", "{% set a = a ~ a %}".repeat(60)),
+            true,
+        ),
+        ("{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}".into(), true),
+        ("{{ big|replace('x', big)|replace('x', big)|length }}".into(), true),
+        ("{{ '%1000000000d'|format(1) }}".into(), true),
+        ("{{ big|indent(1000000000) }}".into(), true),
+        ("{{ 9 ** 999999999 }}".into(), true),
+        ("{% for i in items %}{{ items|sort|unique|length }}{% endfor %}".into(), true),
+        ("{% for i in items %}{{ 'y' in big }}{% endfor %}{{ big * 200 }}".into(), true),
+        (many("{{ big }}")[..999 * 9].to_owned(), true),
+    ] {
+        let beginning: String = source.chars().take(60).collect();
+        let input = json!({ "name": "Hostile", "bodies": sms(&source), "variables": variables });
+        let begun = Instant::now();
+        let made = create(&t, &team.key, input).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{beginning}");
+        let made = &made.data()["createTemplate"];
+        assert_eq!(made["template"].is_object(), is_stored, "{beginning} {}", made["errors"]);
+        if !is_stored {
+            assert_eq!(made["errors"][0]["code"], "SYNTAX_INVALID", "{beginning}");
+            continue;
+        }
+        let id = text(&made["template"]["id"]);
+        let before = t.everything().await;
+        let begun = Instant::now();
+        let shown = preview(&t, &team.key, &id, given.clone()).await;
+        let input = json!({ "to": "+12025550123", "templateId": id, "variables": given });
+        let sent = t.send(&team.key, input).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{beginning}");
+        if shown[0]["text"] != json!(null) {
+            // Harmless at its limits.
+            assert_eq!(sent.refusals(), [""; 0], "{beginning}");
+            continue;
+        }
+        assert_eq!(shown[0]["errors"][0]["code"], "TEMPLATE_FAILED", "{beginning}");
+        assert_eq!(sent.refusals(), ["TEMPLATE_FAILED"], "{beginning}");
+        assert_eq!(t.everything().await, before, "{beginning}");
+    }
+    t.close().await;
+}
