@@ -12,6 +12,7 @@ mod m20261123_000006_usage;
 mod m20261124_000007_contacts;
 mod m20261124_000008_opt_outs;
 mod m20261124_000009_schedules;
+mod m20261125_000010_phone_numbers;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000007_contacts::Migration),
             Box::new(m20261124_000008_opt_outs::Migration),
             Box::new(m20261124_000009_schedules::Migration),
+            Box::new(m20261125_000010_phone_numbers::Migration),
         ]
     }
 }
