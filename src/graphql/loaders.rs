@@ -7,7 +7,7 @@ use async_graphql::dataloader::Loader;
 use entity::{
     account, api_key, contact, contact_address,
     message::{self, Channel},
-    team,
+    phone_number, team,
 };
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -20,6 +20,7 @@ use crate::{
         caller::Caller,
         contact_list, message_list, opt_out_list,
         page::{Page, PageArgs},
+        phone_number_list,
         room::Room,
         usage::{DateRange, Usage, UsageDimension},
     },
@@ -62,6 +63,9 @@ pub struct MessageId(pub Uuid);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContactId(pub Uuid);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PhoneNumberId(pub Uuid);
 
 /// The addresses of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,6 +164,23 @@ impl Loader<ContactId> for Rows {
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(contact_list::find_many(&self.app, &account, &ids).await?, ContactId))
+    }
+}
+
+/// Scoped to the caller's own account: others' phone numbers are not found.
+impl Loader<PhoneNumberId> for Rows {
+    type Value = phone_number::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[PhoneNumberId],
+    ) -> Result<HashMap<PhoneNumberId, phone_number::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(phone_number_list::find_many(&self.app, &account, &ids).await?, PhoneNumberId))
     }
 }
 

@@ -35,6 +35,9 @@ mod message;
 mod message_list;
 mod opt_out;
 mod page;
+mod phone_number;
+mod phone_number_list;
+mod phone_number_transfer;
 mod quiet_hours;
 pub mod scalars;
 mod schedule;
@@ -66,6 +69,7 @@ pub struct Query(
     message_list::MessageListQuery,
     contact_list::ContactQuery,
     opt_out::OptOutQuery,
+    phone_number_list::PhoneNumberQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
     team::TeamQuery,
@@ -83,6 +87,8 @@ pub struct Mutation(
     contact_merge::ContactMergeMutation,
     contact_erasure::ContactErasureMutation,
     opt_out::OptOutMutation,
+    phone_number::PhoneNumberMutation,
+    phone_number_transfer::PhoneNumberTransferMutation,
     sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,
     team::TeamMutation,

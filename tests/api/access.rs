@@ -196,6 +196,8 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
         "CreateApiKeyInput",
         "RotateApiKeyPayload",
         "TopUpTeamInput",
+        "TransferPhoneNumberInput",
+        "TransferPhoneNumberErrorCode",
         "CreateTeamPayload",
         "TeamConnection",
     ] {
@@ -217,6 +219,8 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "deleteContact",
             "importOptOuts",
             "mergeContacts",
+            "purchasePhoneNumber",
+            "releasePhoneNumber",
             "removeContactAddress",
             "removeOptOut",
             "sendMessage",
@@ -224,6 +228,7 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "setQuietHours",
             "updateContact",
             "updateContactAddress",
+            "updatePhoneNumber",
         ]
     );
 

@@ -26,6 +26,8 @@ mod message;
 mod migration;
 mod opt_out;
 mod page;
+mod phone_number;
+mod phone_number_renewal;
 mod quiet_hours;
 mod races;
 mod rate;

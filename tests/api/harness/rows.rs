@@ -50,6 +50,8 @@ impl TestApp {
             "contact_address",
             "contact_tag",
             "opt_out",
+            "inventory_number",
+            "phone_number",
         ] {
             let columns = self.columns(table).await;
             let text: Vec<String> = columns

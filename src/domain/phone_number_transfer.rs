@@ -1,0 +1,74 @@
+//! Moving a number from one account of a team to another, by the team's main account. No money moves:
+//! what is paid is paid, and the next month is the new account's.
+
+use entity::{
+    account::AccountStatus,
+    phone_number::{self, Column, Entity},
+};
+use sea_orm::{ActiveValue::Set, ColumnTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::{
+    Failure,
+    authentication::begin_as_main,
+    caller::LiveMainCaller,
+    phone_number::{IN_USE, NOT_FOUND, write},
+    phone_number_use, refused,
+    sub_account::AccountRef,
+};
+use crate::App;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferPhoneNumberRefusal {
+    NotFound,
+    AccountNotFound,
+    AccountInactive,
+    NumberInUse,
+}
+
+/// Moves a number that any account of the team has. Its name is its old account's own and does not go
+/// along (R3). A number that is in use moves only if it is to be detached. Moving it to where it is
+/// changes nothing.
+pub async fn transfer(
+    app: &App,
+    main: &LiveMainCaller,
+    id: Option<Uuid>,
+    to: &AccountRef,
+    is_detached: bool,
+) -> Result<phone_number::Model, Failure<TransferPhoneNumberRefusal>> {
+    use TransferPhoneNumberRefusal as Refusal;
+    let txn = begin_as_main(app, main).await?;
+    let found = Entity::of_team(main.team_id())
+        .filter(Column::Id.eq(id.unwrap_or_default()))
+        .filter(Entity::is_held())
+        .one(&txn)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    let target = to.find_in(main.team_id(), &txn).await?.ok_or_else(|| {
+        let message = "The team has no such account.";
+        refused(Refusal::AccountNotFound, &["input", "to"], message)
+    })?;
+    if target.id == found.account_id {
+        let is_own = found.account_id == main.account_id();
+        let name = found.name.filter(|_| is_own);
+        return Ok(phone_number::Model { name, ..found });
+    }
+    if target.status == AccountStatus::Inactive {
+        let message = "The account is inactive; reactivate it first.";
+        return Err(refused(Refusal::AccountInactive, &["input", "to"], message));
+    }
+    if phone_number_use::is_in_use(&txn, &found).await? {
+        if !is_detached {
+            return Err(refused(Refusal::NumberInUse, &["id"], IN_USE));
+        }
+        phone_number_use::detach(&txn, &found).await?;
+    }
+    let to = phone_number::ActiveModel {
+        account_id: Set(target.id),
+        name: Set(None),
+        ..Default::default()
+    };
+    let moved = write(app, &txn, &found, to).await?;
+    txn.commit().await?;
+    Ok(moved)
+}
