@@ -11,7 +11,7 @@
 //! - [`graphql`] turns arguments into domain calls and rows into answers; [`http`] turns requests
 //!   into callers and answers into HTTP.
 //! - [`worker`] hands accepted messages to a [`carrier`].
-//! - [`clock`], [`money`], [`metrics`] and [`db`] are what everything stands on.
+//! - [`clock`], [`money`], [`metrics`], [`shares`] and [`db`] are what everything stands on.
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ use crate::{
         billing::{self, Told, Writers},
         events::Events,
         price::Prices,
+        room::Rooms,
         watch::Watched,
     },
     metrics::Metrics,
@@ -41,6 +42,7 @@ pub mod graphql;
 pub mod http;
 pub mod metrics;
 pub mod money;
+pub mod shares;
 pub mod worker;
 
 /// Keys whose use is waiting to be noted; more are dropped, for the note must never slow a request.
@@ -61,6 +63,8 @@ pub struct App {
     pub events: Arc<Events>,
     /// Keys that are in use for longer than a request.
     pub watched: Watched,
+    /// How much text is held for requests.
+    pub rooms: Rooms,
     pub metrics: Arc<Metrics>,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
@@ -106,6 +110,7 @@ impl App {
             texts,
             events,
             watched: Watched::default(),
+            rooms: Rooms::default(),
             metrics,
             due,
             key_uses,

@@ -46,6 +46,7 @@ pub struct Metrics {
     batch_messages: Histogram,
     pub sockets: Gauge,
     writer_waiting: Gauge,
+    text_bytes: Gauge,
     worker_lag_seconds: Gauge<f64, AtomicU64>,
     audit_drift: Gauge<i64, AtomicI64>,
 }
@@ -61,6 +62,7 @@ impl Default for Metrics {
             batch_messages: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             sockets: Gauge::default(),
             writer_waiting: Gauge::default(),
+            text_bytes: Gauge::default(),
             worker_lag_seconds: Gauge::default(),
             audit_drift: Gauge::default(),
         };
@@ -90,6 +92,8 @@ impl Metrics {
         registry.register("sockets", "WebSockets that are open", self.sockets.clone());
         let waiting = self.writer_waiting.clone();
         registry.register("writer_waiting", "Messages that wait to be judged", waiting);
+        let texts = self.text_bytes.clone();
+        registry.register("text_bytes", "Bytes of texts that large requests hold", texts);
         let lag = self.worker_lag_seconds.clone();
         registry.register(
             "worker_lag_seconds",
@@ -128,9 +132,15 @@ impl Metrics {
         self.audit_drift.set(i64::try_from(drifts).unwrap_or(i64::MAX));
     }
 
-    /// All of it in Prometheus' text format; two figures are taken when it is asked for.
-    pub fn text(&self, writer_waiting: usize, worker_lag: Option<Duration>) -> String {
+    /// All of it in Prometheus' text format; three figures are taken when it is asked for.
+    pub fn text(
+        &self,
+        writer_waiting: usize,
+        text_bytes: usize,
+        worker_lag: Option<Duration>,
+    ) -> String {
         self.writer_waiting.set(i64::try_from(writer_waiting).unwrap_or(i64::MAX));
+        self.text_bytes.set(i64::try_from(text_bytes).unwrap_or(i64::MAX));
         self.worker_lag_seconds.set(worker_lag.map_or(f64::NAN, |lag| lag.as_secs_f64()));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a String takes whatever is written");

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod api_key;
+pub mod audit_entry;
 pub mod contact;
 pub mod contact_address;
 pub mod contact_tag;

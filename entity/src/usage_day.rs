@@ -1,5 +1,5 @@
-//! The daily rollup of an account's LIVE traffic and of the fees of its phone numbers, written in the
-//! transaction that it counts.
+//! The daily rollup of an account's LIVE traffic and of the fees of its phone numbers, written in
+//! the transaction that it counts.
 
 use sea_orm::entity::prelude::*;
 

@@ -13,6 +13,7 @@ mod m20261124_000007_contacts;
 mod m20261124_000008_opt_outs;
 mod m20261124_000009_schedules;
 mod m20261125_000010_phone_numbers;
+mod m20261125_000013_audit_log;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000008_opt_outs::Migration),
             Box::new(m20261124_000009_schedules::Migration),
             Box::new(m20261125_000010_phone_numbers::Migration),
+            Box::new(m20261125_000013_audit_log::Migration),
         ]
     }
 }

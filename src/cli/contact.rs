@@ -53,6 +53,7 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
                 rows.with_context(|| format!("{} is no list of contacts", file.display()))?;
             let app = database.app().await?;
             let account = find(&app, &account).await?;
+            contact_csv::begin_import(&app, &operator, &account, rows.len()).await?;
             let mut verdicts = Vec::with_capacity(rows.len());
             let mut stopped = None;
             for row in rows {

@@ -5,10 +5,13 @@ use std::process::ExitCode;
 use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use entity::api_key::{self, Environment};
+use entity::{
+    api_key::{self, Environment},
+    audit_entry::AuditAction,
+};
 use uuid::Uuid;
 
-use super::{DatabaseArgs, OutputArgs, explain, parse_id};
+use super::{DatabaseArgs, OutputArgs, done, enter_refusal, parse_id};
 use crate::domain::{
     api_key::{self as keys, NewApiKey},
     api_key_list,
@@ -80,11 +83,12 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             let app = database.app().await?;
             let environment = if test { Environment::Test } else { Environment::Live };
             let new = NewApiKey { name, environment, expires_at };
-            let made = match owner.team_id()? {
+            let team_id = owner.team_id()?;
+            let made = match team_id {
                 None => keys::create_for_operator(&app, &operator, new).await,
                 Some(team_id) => keys::create_for_main(&app, &operator, team_id, new).await,
             };
-            let (key, plain_key) = made.map_err(explain)?;
+            let (key, plain_key) = done(&app, AuditAction::CreateApiKey, team_id, made).await?;
             if output.json {
                 let made = serde_json::json!({ "id": key.id, "plainKey": plain_key.reveal() });
                 println!("{made}");
@@ -123,7 +127,10 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
         }
         KeyCommand::Revoke { database, id } => {
             let app = database.app().await?;
-            if keys::revoke_any(&app, &operator, parse_id(&id)?).await?.is_none() {
+            let id = parse_id(&id)?;
+            if keys::revoke_any(&app, &operator, id).await?.is_none() {
+                let code = "NOT_FOUND".to_owned();
+                enter_refusal(&app, AuditAction::RevokeApiKey, code, Some(id)).await?;
                 bail!("there is no such key");
             }
             println!("The key is revoked.");

@@ -1,10 +1,11 @@
 //! The command line: every setting is a flag and an environment variable. Results go to standard
 //! output, logs to standard error. Exit codes: 0 done, 1 an audit that found drift, 2 anything else.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fmt::Debug, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use entity::audit_entry::AuditAction;
 use sea_orm::DbBackend;
 use uuid::Uuid;
 
@@ -13,7 +14,11 @@ use crate::{
     carrier::Carriers,
     clock::SystemClock,
     db::{self, Db},
-    domain::{Failure, audit},
+    domain::{
+        Failure, audit,
+        audit_call::{self, Named},
+        caller::OperatorCaller,
+    },
     graphql,
 };
 
@@ -253,6 +258,32 @@ fn explain<C>(failure: Failure<C>) -> anyhow::Error {
         Failure::Refused(refusal) => anyhow::Error::msg(refusal.message),
         Failure::Fault(fault) => fault.into(),
     }
+}
+
+/// What a command did, or why it was refused, which is then in the audit log too. `team_id` is the team that it
+/// named.
+async fn done<T, C: Debug>(
+    app: &App,
+    action: AuditAction,
+    team_id: Option<Uuid>,
+    done: Result<T, Failure<C>>,
+) -> anyhow::Result<T> {
+    if let Err(Failure::Refused(refusal)) = &done {
+        enter_refusal(app, action, audit_call::code_name(&refusal.code), team_id).await?;
+    }
+    done.map_err(explain)
+}
+
+/// Enters in the audit log that a command was refused.
+async fn enter_refusal(
+    app: &App,
+    action: AuditAction,
+    code: String,
+    id: Option<Uuid>,
+) -> anyhow::Result<()> {
+    let named = Named { id, account: None };
+    let by = &OperatorCaller::on_the_command_line();
+    Ok(audit_call::enter_refusal(app, by, action, code, named).await?)
 }
 
 /// A switch in the environment: unset and empty mean off.

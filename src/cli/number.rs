@@ -5,12 +5,13 @@ use std::{fs::File, path::PathBuf, process::ExitCode};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use entity::{
+    audit_entry::AuditAction,
     message::Channel,
     phone_number::{PhoneNumberStatus, capabilities},
 };
 use sea_orm::ActiveEnum;
 
-use super::DatabaseArgs;
+use super::{DatabaseArgs, done};
 use crate::domain::{
     caller::OperatorCaller,
     inventory,
@@ -107,8 +108,9 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
                 bail!("{number:?} is no number in E.164, such as +12025550123");
             };
             let app = database.app().await?;
-            let withdrawn = inventory::withdraw(&app, &operator, &number).await?;
-            match withdrawn.context("there is no such number in stock")?.phone_number_id {
+            let withdrawn = inventory::withdraw(&app, &operator, &number).await;
+            let action = AuditAction::WithdrawPhoneNumber;
+            match done(&app, action, None, withdrawn).await?.phone_number_id {
                 None => println!("{number} is out of stock."),
                 Some(_) => println!("{number} is out of stock once its account releases it."),
             }

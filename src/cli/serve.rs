@@ -183,7 +183,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);
         tokio::spawn(http::metrics::serve(metrics, Arc::clone(&app)));
     }
-    serve_until_stopped(listener, app, args.surface.settings(), key_uses).await
+    Box::pin(serve_until_stopped(listener, app, args.surface.settings(), key_uses)).await
 }
 
 /// Serves and delivers until SIGTERM or SIGINT, then finishes what was begun.
@@ -204,7 +204,7 @@ pub async fn serve_until_stopped(
     });
 
     tokio::select! {
-        served = http::serve(listener, Arc::clone(&app), settings, stop) => served.context("serving failed")?,
+        () = http::serve(listener, Arc::clone(&app), settings, stop) => {}
         // A server that accepts and does not deliver is worse than one that is restarted.
         _ = &mut working => bail!("the worker broke off"),
     }
@@ -212,8 +212,7 @@ pub async fn serve_until_stopped(
         app.writers.close().await;
         stop_worker.cancel();
         working.await.context("the worker broke off")?;
-        app.db.read.clone().close().await?;
-        app.db.write.clone().close().await?;
+        app.db.close().await?;
         anyhow::Ok(())
     };
     tokio::select! {

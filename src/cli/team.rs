@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Subcommand;
+use entity::audit_entry::AuditAction;
 
-use super::{DatabaseArgs, OutputArgs, explain, parse_id};
+use super::{DatabaseArgs, OutputArgs, done, parse_id};
 use crate::{
     App, clock,
     domain::{
@@ -74,7 +75,8 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
     match command {
         TeamCommand::Create { database, output, name, top_up } => {
             let app = database.app().await?;
-            let created = team::create(&app, &operator, &name).await.map_err(explain)?;
+            let created = team::create(&app, &operator, &name).await;
+            let created = done(&app, AuditAction::CreateTeam, None, created).await?;
             if let Some(amount) = top_up {
                 deposit(&app, &operator, created.team.id, amount, "team create".to_owned(), None)
                     .await
@@ -129,16 +131,17 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
             let app = database.app().await?;
             let key =
                 idempotency_key.unwrap_or_else(|| format!("cli:{}", clock::new_id(&*app.clock)));
-            let done = deposit(&app, &operator, parse_id(&team)?, amount, key, note).await?;
-            let balance = stored(done.team.balance_micros);
+            let deposited = deposit(&app, &operator, parse_id(&team)?, amount, key, note).await?;
+            let balance = stored(deposited.team.balance_micros);
             if output.json {
                 let balance: serde_json::Number =
                     balance.to_cents_text().parse().expect("cents are written as a JSON number");
                 let made = serde_json::json!({
-                    "entryId": done.entry.id, "balance": balance, "replayed": done.is_replay,
+                    "entryId": deposited.entry.id, "balance": balance,
+                    "replayed": deposited.is_replay,
                 });
                 println!("{made}");
-            } else if done.is_replay {
+            } else if deposited.is_replay {
                 println!("This was done before; the balance is {balance}.");
             } else {
                 println!("The balance is {balance}.");
@@ -157,5 +160,6 @@ async fn deposit(
     note: Option<String>,
 ) -> anyhow::Result<Deposited> {
     let top_up = TopUp { team_id: Some(team_id), amount: Ok(amount), idempotency_key, note };
-    billing::top_up(app, operator, top_up).await.map_err(explain)
+    let deposited = billing::top_up(app, operator, top_up).await;
+    done(app, AuditAction::TopUpTeam, Some(team_id), deposited).await
 }

@@ -6,7 +6,7 @@ use entity::{
     account::{self, AccountStatus},
     team,
 };
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter};
 use uuid::Uuid;
 
 use super::{
@@ -60,9 +60,17 @@ pub fn stored(micros: i64) -> Micros {
 
 /// The account that the caller's key belongs to.
 pub async fn own(app: &App, caller: &AccountCaller) -> Result<account::Model, Fault> {
+    own_in(&app.db.read, caller).await
+}
+
+/// The same as a transaction sees it.
+pub(super) async fn own_in<C: ConnectionTrait>(
+    db: &C,
+    caller: &AccountCaller,
+) -> Result<account::Model, Fault> {
     account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
-        .one(&app.db.read)
+        .one(db)
         .await?
         .ok_or(Fault::Broken("a key's account exists"))
 }
@@ -86,7 +94,7 @@ pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool
 /// The money as the caller's key sees it.
 pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, Fault> {
     // One moment: a charge moves both together (R7).
-    let txn = app.db.begin_snapshot().await?;
+    let txn = app.db.read.snapshot().await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
         .one(&txn)
@@ -96,7 +104,7 @@ pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, F
         .one(&txn)
         .await?
         .ok_or(Fault::Broken("a key's team exists"))?;
-    txn.commit().await?;
+    txn.end().await?;
     let is_visible = !account.is_sub_account || account.team_balance_visible;
     Ok(BalanceView {
         balance: is_visible.then(|| stored(team.balance_micros)),

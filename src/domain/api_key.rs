@@ -5,15 +5,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     account::{self, AccountStatus},
     api_key::{self, Environment, Role},
+    audit_entry::AuditAction,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    IntoActiveModel, PaginatorTrait, QueryFilter,
+    ActiveEnum, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction,
+    EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
+    audit_log::{Entry, Settings, moment},
+    audited_transaction::AuditedTransaction,
     authentication::{begin_as_main, begin_as_operator, is_usable},
     billing,
     caller::{LiveMainCaller, OperatorCaller},
@@ -133,15 +137,15 @@ pub async fn create_for_main(
 /// Makes a key for somebody who runs the server, from the command line.
 pub async fn create_for_operator(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     new: NewApiKey,
 ) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
     let name = checked_name(app, &new)?;
     let (row, plain_key) =
         new_key(app, Role::Operator, None, &name, Environment::Live, new.expires_at);
-    api_key::Entity::insert(row.clone().into_active_model())
-        .exec_without_returning(&app.db.write)
-        .await?;
+    let txn = begin_as_operator(app, operator).await?;
+    api_key::Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
+    txn.commit(app, made(&row)).await?;
     Ok((row, plain_key))
 }
 
@@ -158,7 +162,7 @@ fn checked_name(app: &App, new: &NewApiKey) -> Result<String, Failure<CreateKeyR
 /// Makes the key in a transaction that holds the team's lock.
 async fn create_in(
     app: &App,
-    txn: DatabaseTransaction,
+    txn: AuditedTransaction,
     team_id: Uuid,
     account: &AccountRef,
     name: &str,
@@ -175,8 +179,28 @@ async fn create_in(
         return Err(refused(CreateKeyRefusal::TooManyKeys, &["account"], TOO_MANY_KEYS));
     }
     let (row, plain_key) = insert_for(app, &txn, &account, name, &new).await?;
-    txn.commit().await?;
+    txn.commit(app, made(&row)).await?;
     Ok((row, plain_key))
+}
+
+/// What the audit log says of a new key.
+fn made(key: &api_key::Model) -> Entry {
+    let environment = json!(key.environment.to_value());
+    let made = Settings::from([
+        ("name", json!(key.name)),
+        ("environment", environment),
+        ("expiresAt", moment(key.expires_at)),
+    ]);
+    Entry::of(AuditAction::CreateApiKey, key.id).to_key(key).made(made)
+}
+
+/// What the audit log says of the settings of a key that is there.
+fn settings(key: &api_key::Model) -> Settings {
+    Settings::from([
+        ("name", json!(key.name)),
+        ("graceEndsAt", moment(key.grace_ends_at)),
+        ("revokedAt", moment(key.revoked_at)),
+    ])
 }
 
 async fn insert_for(
@@ -211,12 +235,14 @@ pub async fn update(
     let mut key = find_in_team(&txn, main.team_id(), id)
         .await?
         .ok_or_else(|| refused(UpdateKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
+    let before = settings(&key);
     if let Some(name) = name {
         change(&txn, &key, api_key::ActiveModel { name: Set(name.clone()), ..Default::default() })
             .await?;
         key.name = name;
     }
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::UpdateApiKey, key.id).to_key(&key);
+    txn.commit(app, entry.changed(before, settings(&key))).await?;
     Ok(key)
 }
 
@@ -234,9 +260,10 @@ pub async fn rotate(
     }
 
     let txn = begin_as_main(app, main).await?;
-    let old = find_in_team(&txn, main.team_id(), id)
+    let mut old = find_in_team(&txn, main.team_id(), id)
         .await?
         .ok_or_else(|| refused(RotateKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
+    let before = settings(&old);
     let now = app.clock.now();
     if !is_usable(&old, now) {
         return Err(refused(RotateKeyRefusal::KeyRevoked, &["id"], KEY_REVOKED));
@@ -247,8 +274,8 @@ pub async fn rotate(
         .one(&txn)
         .await?
         .ok_or(Fault::Broken("a key's account exists"))?;
-    let end = if grace_seconds == 0 {
-        api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() }
+    if grace_seconds == 0 {
+        old.revoked_at = Some(now);
     } else {
         if count_usable(app, &txn, account_id).await? >= KEYS_PER_ACCOUNT_MAX {
             return Err(refused(RotateKeyRefusal::TooManyKeys, &["id"], TOO_MANY_KEYS));
@@ -256,7 +283,12 @@ pub async fn rotate(
         let grace_end = now + TimeDelta::seconds(i64::from(grace_seconds));
         // A second rotation does not make a running grace longer.
         let end = old.grace_ends_at.map_or(grace_end, |earlier| earlier.min(grace_end));
-        api_key::ActiveModel { grace_ends_at: Set(Some(end)), ..Default::default() }
+        old.grace_ends_at = Some(end);
+    }
+    let end = api_key::ActiveModel {
+        revoked_at: Set(old.revoked_at),
+        grace_ends_at: Set(old.grace_ends_at),
+        ..Default::default()
     };
     change(&txn, &old, end).await?;
     let new = NewApiKey {
@@ -265,7 +297,10 @@ pub async fn rotate(
         expires_at: old.expires_at,
     };
     let (row, plain_key) = insert_for(app, &txn, &account, &old.name, &new).await?;
-    txn.commit().await?;
+    let mut after = settings(&old);
+    after.insert("newApiKeyId", json!(row.id));
+    let entry = Entry::of(AuditAction::RotateApiKey, old.id).to_key(&old);
+    txn.commit(app, entry.changed(before, after)).await?;
     app.keys.forget();
     Ok((row, plain_key))
 }
@@ -301,12 +336,14 @@ pub async fn revoke(
             return Err(refused(RevokeKeyRefusal::LastKey, &["id"], message));
         }
     }
+    let before = settings(&key);
     if key.revoked_at.is_none() {
         let revoked = api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() };
         change(&txn, &key, revoked).await?;
         key.revoked_at = Some(now);
     }
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::RevokeApiKey, key.id).to_key(&key);
+    txn.commit(app, entry.changed(before, settings(&key))).await?;
     app.keys.forget();
     Ok(key)
 }
@@ -314,10 +351,10 @@ pub async fn revoke(
 /// Revokes any key at once, from the command line; `None` if there is none with this id.
 pub async fn revoke_any(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     id: Uuid,
 ) -> Result<Option<api_key::Model>, Fault> {
-    let txn = app.db.begin_write().await?;
+    let txn = begin_as_operator(app, operator).await?;
     let Some(mut key) = api_key::Entity::find_by_id(id).one(&txn).await? else {
         return Ok(None);
     };
@@ -325,15 +362,19 @@ pub async fn revoke_any(
         billing::lock_team(&txn, team_id).await?;
     }
     let now = app.clock.now();
-    api_key::Entity::update_many()
+    let revoked = api_key::Entity::update_many()
         .set(api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
         .filter(api_key::Column::Id.eq(id))
         .filter(api_key::Column::RevokedAt.is_null())
         .exec(&txn)
         .await?;
-    txn.commit().await?;
+    let before = settings(&key);
+    if revoked.rows_affected > 0 {
+        key.revoked_at = Some(now);
+    }
+    let entry = Entry::of(AuditAction::RevokeApiKey, key.id).to_key(&key);
+    txn.commit(app, entry.changed(before, settings(&key))).await?;
     app.keys.forget();
-    key.revoked_at = key.revoked_at.or(Some(now));
     Ok(Some(key))
 }
 

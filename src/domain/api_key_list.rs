@@ -39,6 +39,21 @@ pub async fn list_for_operator(
     Ok(select.order_by(api_key::Column::Id, Order::Desc).all(&app.db.read).await?)
 }
 
+/// The keys with these ids that the caller may see: its team's, or any for an operator. A sub-account's key
+/// is shown none in this way.
+pub async fn find_many(
+    app: &App,
+    caller: &Caller,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, api_key::Model>, Fault> {
+    let select = match caller.operator() {
+        Ok(_) => api_key::Entity::find(),
+        Err(_) => api_key::Entity::of_team(caller.main()?.team_id()),
+    };
+    let rows = select.filter(api_key::Column::Id.is_in(ids.iter().copied())).all(&app.db.read);
+    Ok(rows.await?.into_iter().map(|row| (row.id, row)).collect())
+}
+
 /// One page of keys for each of several accounts of the main account's team, in one statement.
 pub async fn list_many(
     app: &App,

@@ -1,5 +1,6 @@
 //! The audit (R14): recomputes from the ledger, in one snapshot, what the rows claim: balances,
-//! totals, running balances, charges, refunds, fees and usage. Finding nothing is the only good answer.
+//! totals, running balances, charges, refunds, fees and usage. Finding nothing is the only good
+//! answer.
 
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
 
@@ -118,7 +119,7 @@ const CHECKS: &[(&str, &str)] = &[
 
 /// Runs every check in one snapshot of the database.
 pub async fn run(app: &App) -> Result<Audit, Fault> {
-    let txn = app.db.begin_snapshot().await?;
+    let txn = app.db.read.snapshot().await?;
     let backend = app.db.backend();
     let mut counts = [0_u64; 3];
     for (count, table) in counts.iter_mut().zip(["team", "account", "ledger_entry"]) {
@@ -143,6 +144,7 @@ pub async fn run(app: &App) -> Result<Audit, Fault> {
         let statement = Statement::from_string(backend, statement);
         drifts.extend(Drift::find_by_statement(statement).all(&txn).await?);
     }
+    txn.end().await?;
     let [teams, accounts, ledger_entries] = counts;
     Ok(Audit { teams, accounts, ledger_entries, drifts })
 }

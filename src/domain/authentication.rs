@@ -13,7 +13,9 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Fault, billing,
+    Fault,
+    audited_transaction::AuditedTransaction,
+    billing,
     caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
     fresh::Fresh,
     plain_key::PlainKey,
@@ -116,8 +118,28 @@ async fn find(app: &App, hash: [u8; 32]) -> Result<Arc<api_key::Model>, NotFound
 
 /// Begins a change by a main account: the team is locked, and the key is looked at again under the
 /// lock, so that a revoked key changes nothing from the commit of its revocation on.
-pub async fn begin_as_main(app: &App, main: &LiveMainCaller) -> Result<DatabaseTransaction, Fault> {
-    begin_in_team(app, main.team_id(), main.key_id()).await
+pub async fn begin_as_main(app: &App, main: &LiveMainCaller) -> Result<AuditedTransaction, Fault> {
+    let txn = begin_in_team(app, main.team_id(), main.key_id()).await?;
+    Ok(AuditedTransaction::new(txn, main))
+}
+
+/// Begins a change by an account that moves its money or what follows from it: locked and looked at again
+/// as [`begin_as_main`].
+pub async fn begin_in_team_as_account(
+    app: &App,
+    account: &LiveAccountCaller,
+) -> Result<AuditedTransaction, Fault> {
+    let txn = begin_in_team(app, account.team_id(), account.key_id()).await?;
+    Ok(AuditedTransaction::new(txn, account))
+}
+
+/// Begins a change by an account of its messages, which are not in the audit log: locked and looked at again
+/// as [`begin_as_main`].
+pub async fn begin_for_messages(
+    app: &App,
+    account: &AccountCaller,
+) -> Result<DatabaseTransaction, Fault> {
+    begin_in_team(app, account.team_id, account.key_id).await
 }
 
 async fn begin_in_team(
@@ -131,25 +153,16 @@ async fn begin_in_team(
     Ok(txn)
 }
 
-/// Begins a change by an account that moves its money or its messages: locked and looked at again as
-/// [`begin_as_main`].
-pub async fn begin_in_team_as_account(
-    app: &App,
-    account: &AccountCaller,
-) -> Result<DatabaseTransaction, Fault> {
-    begin_in_team(app, account.team_id, account.key_id).await
-}
-
 /// Begins a change by an operator, whose key is looked at again.
 pub async fn begin_as_operator(
     app: &App,
     operator: &OperatorCaller,
-) -> Result<DatabaseTransaction, Fault> {
+) -> Result<AuditedTransaction, Fault> {
     let txn = app.db.begin_write().await?;
     if let Some(key_id) = operator.key_id() {
         still_usable(app, &txn, key_id).await?;
     }
-    Ok(txn)
+    Ok(AuditedTransaction::new(txn, operator))
 }
 
 /// Begins a change by an account of what it owns, which is no money: its key is locked instead of the
@@ -157,10 +170,10 @@ pub async fn begin_as_operator(
 pub async fn begin_as_account(
     app: &App,
     account: &LiveAccountCaller,
-) -> Result<DatabaseTransaction, Fault> {
+) -> Result<AuditedTransaction, Fault> {
     let txn = app.db.begin_write().await?;
     hold_key(app, &txn, account).await?;
-    Ok(txn)
+    Ok(AuditedTransaction::new(txn, account))
 }
 
 /// Holds the caller's key until the transaction ends: a revocation waits for it, and one that came

@@ -4,17 +4,18 @@
 
 use std::collections::BTreeSet;
 
-use entity::{contact, contact_address};
+use entity::{audit_entry::AuditAction, contact, contact_address};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
     account::AccountIds,
+    audit_log::{Entry, Settings},
     authentication::begin_as_account,
     caller::LiveAccountCaller,
     contact_address::{
@@ -99,9 +100,10 @@ pub async fn create(
     new: NewContact,
 ) -> Result<contact::Model, Failure<CreateContactRefusal>> {
     let checked = check(new)?;
+    let counts = Settings::from([("addresses", json!(checked.addresses.len()))]);
     let txn = begin_as_account(app, account).await?;
     let made = insert(app, &txn, account.into(), checked).await?;
-    txn.commit().await?;
+    txn.commit(app, Entry::of(AuditAction::CreateContact, made.id).made(counts)).await?;
     Ok(made)
 }
 
@@ -220,7 +222,7 @@ pub async fn update(
         ..Default::default()
     };
     let changed = write(app, &txn, found, to).await?;
-    txn.commit().await?;
+    txn.commit(app, Entry::of(AuditAction::UpdateContact, changed.id)).await?;
     Ok(changed)
 }
 

@@ -2,6 +2,7 @@
 //! one of each channel the primary one. A change locks the contact first.
 
 use entity::{
+    audit_entry::AuditAction,
     contact,
     contact_address::{self, Column, Entity},
     message::Channel,
@@ -10,10 +11,12 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
+    audit_log::{Entry, Settings},
     authentication::begin_as_account,
     caller::LiveAccountCaller,
     contact::{self as contacts, locked, write},
@@ -128,6 +131,7 @@ pub async fn add(
         label: new.label,
         is_primary: is_primary || is_first,
     };
+    let id = row.id;
     Entity::insert(row.into_active_model()).exec_without_returning(&txn).await.map_err(
         |error| {
             if is_unique_violation(&error) {
@@ -138,7 +142,7 @@ pub async fn add(
         },
     )?;
     let changed = write(app, &txn, contact, contact::ActiveModel::default()).await?;
-    txn.commit().await?;
+    txn.commit(app, entry(AuditAction::AddContactAddress, id, &changed)).await?;
     Ok(changed)
 }
 
@@ -187,7 +191,7 @@ pub async fn update(
         }
     })?;
     let changed = write(app, &txn, contact, contact::ActiveModel::default()).await?;
-    txn.commit().await?;
+    txn.commit(app, entry(AuditAction::UpdateContactAddress, found.id, &changed)).await?;
     Ok(changed)
 }
 
@@ -216,8 +220,13 @@ pub async fn remove(
         set(&txn, next, primary).await?;
     }
     let changed = write(app, &txn, contact, contact::ActiveModel::default()).await?;
-    txn.commit().await?;
+    txn.commit(app, entry(AuditAction::RemoveContactAddress, found.id, &changed)).await?;
     Ok(changed)
+}
+
+/// What the audit log says of a change of an address.
+fn entry(action: AuditAction, id: Uuid, contact: &contact::Model) -> Entry {
+    Entry::of(action, id).made(Settings::from([("contactId", json!(contact.id))]))
 }
 
 /// The addresses of a contact, oldest first.

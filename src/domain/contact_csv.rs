@@ -8,13 +8,16 @@
 
 use std::{collections::HashMap, io::Read};
 
-use entity::{account, contact, contact_address, message::Channel};
+use entity::{account, audit_entry::AuditAction, contact, contact_address, message::Channel};
 use sea_orm::EntityTrait;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
     account::AccountIds,
+    audit_log::{Entry, Settings},
+    authentication::begin_as_operator,
     caller::OperatorCaller,
     contact::{CreateContactRefusal, NewContact, check, insert},
     contact_address::NewAddress,
@@ -126,6 +129,19 @@ fn lines(cell: &str) -> impl Iterator<Item = &str> {
 /// The account that is named on the command line.
 pub async fn find_account(app: &App, id: Uuid) -> Result<Option<account::Model>, Fault> {
     Ok(account::Entity::find_by_id(id).one(&app.db.read).await?)
+}
+
+/// Enters in the audit log that a file of so many rows is about to be imported: first, since each row is
+/// committed for itself.
+pub async fn begin_import(
+    app: &App,
+    operator: &OperatorCaller,
+    account: &account::Model,
+    rows: usize,
+) -> Result<(), Fault> {
+    let counts = Settings::from([("rows", json!(rows))]);
+    let txn = begin_as_operator(app, operator).await?;
+    txn.commit(app, Entry::of(AuditAction::ImportContacts, None).to(account).made(counts)).await
 }
 
 /// Makes a contact of the account of a row.

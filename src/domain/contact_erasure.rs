@@ -14,6 +14,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     api_key::Environment,
+    audit_entry::AuditAction,
     contact, contact_address,
     message::{self, Column},
 };
@@ -21,12 +22,13 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
     ExprTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault,
-    authentication::{begin_as_account, hold_key},
-    billing,
+    audit_log::{Entry, Settings},
+    authentication::{begin_in_team_as_account, hold_key},
     caller::LiveAccountCaller,
     contact::{NOT_FOUND, locked},
     contact_address::addresses_in,
@@ -60,7 +62,8 @@ pub async fn delete(
     id: Option<Uuid>,
 ) -> Result<Erased, Failure<DeleteContactRefusal>> {
     let begun = app.clock.now();
-    let txn = begin_as_account(app, account).await?;
+    let txn = app.db.begin_write().await?;
+    hold_key(app, &txn, account).await?;
     let (_, addresses) = erasable(&txn, account, id).await?;
     txn.rollback().await?;
 
@@ -69,11 +72,7 @@ pub async fn delete(
     let again = app.clock.now();
     messages += blank(&app.db.write, account, &addresses, Some(begun)).await?;
 
-    let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, account.team_id())
-        .await?
-        .ok_or(Fault::Broken("a key's team exists"))?;
-    hold_key(app, &txn, account).await?;
+    let txn = begin_in_team_as_account(app, account).await?;
     let (contact, addresses_now) = erasable(&txn, account, id).await?;
     if addresses_now != addresses {
         let message = "The contact was changed at the same time; try again.";
@@ -87,7 +86,11 @@ pub async fn delete(
         .exec(&txn)
         .await?;
     contact::Entity::delete_by_id(contact.id).exec(&txn).await?;
-    txn.commit().await?;
+    let counts = Settings::from([
+        ("addresses", json!(addresses.len())),
+        ("messagesErased", json!(messages)),
+    ]);
+    txn.commit(app, Entry::of(AuditAction::DeleteContact, contact.id).made(counts)).await?;
     Ok(Erased { contact_id: contact.id, messages })
 }
 

@@ -1,10 +1,11 @@
 //! Reading contacts: a key sees those of its own account, and nobody else's (R3).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use chrono_tz::Tz;
 use entity::{contact, contact_address, contact_tag, message::Channel};
 use sea_orm::{
-    ColumnTrait, Condition, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait, Query},
 };
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use super::{
     recipient, search,
     validate::may_be_stored,
 };
-use crate::App;
+use crate::{App, db::has_id};
 
 #[derive(Clone, Debug, Default)]
 pub struct ContactFilter {
@@ -149,4 +150,42 @@ pub async fn tags_of(
         tags.sort_unstable();
     }
     Ok(by_contact)
+}
+
+/// The time zones of the contacts that have these addresses, each of an account and a channel, as far
+/// as they are known.
+pub(super) async fn time_zones_of<C: ConnectionTrait>(
+    db: &C,
+    asked: impl Iterator<Item = (Uuid, Channel, String)>,
+) -> Result<HashMap<(Uuid, Channel, String), Tz>, Fault> {
+    let asked: BTreeSet<(Uuid, Channel, String)> = asked.collect();
+    if asked.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let accounts: BTreeSet<Uuid> = asked.iter().map(|(account, ..)| *account).collect();
+    let channels: BTreeSet<Channel> = asked.iter().map(|(_, channel, _)| *channel).collect();
+    let addresses: BTreeSet<&str> = asked.iter().map(|(.., address)| address.as_str()).collect();
+    // Somebody else's contact may have the address of one of these, so what is found is looked up.
+    let addresses = contact_address::Entity::find()
+        .filter(contact_address::Column::AccountId.is_in(accounts))
+        .filter(contact_address::Column::Channel.is_in(channels))
+        .filter(contact_address::Column::Address.is_in(addresses))
+        .all(db)
+        .await?;
+    let contacts: BTreeSet<Uuid> = addresses.iter().map(|row| row.contact_id).collect();
+    let contacts: HashMap<Uuid, Tz> = contact::Entity::find()
+        .filter(has_id(db.get_database_backend(), contacts))
+        .filter(contact::Column::TimeZone.is_not_null())
+        .all(db)
+        .await?
+        .into_iter()
+        .filter_map(|row| Some((row.id, row.time_zone?.parse().ok()?)))
+        .collect();
+    Ok(addresses
+        .into_iter()
+        .filter_map(|row| {
+            let zone = *contacts.get(&row.contact_id)?;
+            Some(((row.account_id, row.channel, row.address), zone))
+        })
+        .collect())
 }

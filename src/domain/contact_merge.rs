@@ -1,13 +1,15 @@
 //! Merging two contacts of an account that turned out to be one person.
 
-use entity::{contact, contact_address};
+use entity::{audit_entry::AuditAction, contact, contact_address};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure,
+    audit_log::{Entry, Settings},
     authentication::begin_as_account,
     caller::LiveAccountCaller,
     contact::{NOT_FOUND, write},
@@ -83,6 +85,10 @@ pub async fn merge(
     contact_tag::add(&txn, &kept, tags).await?;
     contact::Entity::delete_by_id(merged.id).exec(&txn).await?;
     let changed = write(app, &txn, kept, contact::ActiveModel::default()).await?;
-    txn.commit().await?;
+    let counts = Settings::from([
+        ("mergedContactId", json!(merged.id)),
+        ("addressesMoved", json!(moved.len())),
+    ]);
+    txn.commit(app, Entry::of(AuditAction::MergeContacts, changed.id).made(counts)).await?;
     Ok(changed)
 }

@@ -158,19 +158,20 @@ pub async fn lag(app: &App) -> Result<Duration, Fault> {
 
 /// The messages that are due, those that are due for longest first.
 pub fn due(now: DateTime<Utc>) -> Select<message::Entity> {
-    let sender_is_active = Query::select()
-        .expr(Expr::value(1))
+    // The status of each, by the account's key: an EXISTS may be planned to read all accounts first.
+    let sender_status = Query::select()
+        .column(account::Column::Status)
         .from(account::Entity)
         .and_where(
             Expr::col((account::Entity, account::Column::Id))
                 .equals((message::Entity, message::Column::AccountId)),
         )
-        .and_where(Expr::col((account::Entity, account::Column::Status)).eq(AccountStatus::Active))
         .to_owned();
+    let sender_status = Expr::SubQuery(None, Box::new(sender_status.into()));
     let may_go = Condition::any()
         .add(message::Entity::is_unclaimed().not())
         .add(message::Column::ValidUntil.lte(now))
-        .add(Expr::exists(sender_is_active));
+        .add(sender_status.eq(AccountStatus::Active));
     message::Entity::find()
         .filter(message::Column::DueAt.lte(now))
         .filter(may_go)

@@ -43,6 +43,11 @@ pub enum Unavailable {
     #[error("The database does not answer; try again, with the same idempotency key.")]
     Silent,
     #[error(
+        "Too many long texts wait for their readers. Ask again in a moment, for smaller pages, or without \
+         the texts and metadata."
+    )]
+    TextsWait,
+    #[error(
         "The outcome is not known: the message may have been accepted. Send it again with the same \
          idempotency key."
     )]

@@ -1,17 +1,33 @@
 //! The operator's inventory of phone numbers: what can be bought, and where a number goes that is
-//! given back. Who takes a number holds its row until the commit, so of two buyers exactly one gets it.
+//! given back. Who takes a number holds its row until the commit, so of two buyers exactly one gets
+//! it.
+
+use std::collections::HashMap;
 
 use entity::{
+    audit_entry::AuditAction,
     inventory_number::{self, Column, Entity},
     phone_number,
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
 };
+use serde_json::json;
 use uuid::Uuid;
 
-use super::{Fault, caller::OperatorCaller};
+use super::{
+    Failure, Fault,
+    audit_log::{Entry, Settings},
+    authentication::begin_as_operator,
+    caller::OperatorCaller,
+    refused,
+};
 use crate::App;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithdrawPhoneNumberRefusal {
+    NotFound,
+}
 
 /// Takes a number out of the inventory for `phone_number_id`; `None` if it is not to be had.
 pub(super) async fn take(
@@ -61,7 +77,7 @@ pub(super) async fn give_back(
 pub async fn list(
     app: &App,
 ) -> Result<Vec<(inventory_number::Model, Option<phone_number::Model>)>, Fault> {
-    let txn = app.db.begin_snapshot().await?;
+    let txn = app.db.read.snapshot().await?;
     let stock = Entity::find()
         .filter(Column::IsWithdrawn.eq(false))
         .order_by_asc(Column::Number)
@@ -69,8 +85,8 @@ pub async fn list(
         .await?;
     let held =
         phone_number::Entity::find().filter(phone_number::Entity::is_held()).all(&txn).await?;
-    txn.commit().await?;
-    let mut held: std::collections::HashMap<Uuid, phone_number::Model> =
+    txn.end().await?;
+    let mut held: HashMap<Uuid, phone_number::Model> =
         held.into_iter().map(|row| (row.id, row)).collect();
     let with_holder = |row: inventory_number::Model| {
         let holder = row.phone_number_id.and_then(|id| held.remove(&id));
@@ -79,23 +95,31 @@ pub async fn list(
     Ok(stock.into_iter().map(with_holder).collect())
 }
 
-/// Takes a number out of stock: nobody buys it any more. Whoever has it keeps it, and it does not come
-/// back. `None` if it is not in stock.
+/// Takes a number out of stock: nobody buys it any more. Whoever has it keeps it, and it does not
+/// come back.
 pub async fn withdraw(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     number: &str,
-) -> Result<Option<inventory_number::Model>, Fault> {
+) -> Result<inventory_number::Model, Failure<WithdrawPhoneNumberRefusal>> {
+    use WithdrawPhoneNumberRefusal as Refusal;
     let withdrawn = inventory_number::ActiveModel {
         is_withdrawn: Set(true),
         updated_at: Set(app.clock.now()),
         ..Default::default()
     };
+    let txn = begin_as_operator(app, operator).await?;
     let rows = Entity::update_many()
         .set(withdrawn)
         .filter(Column::Number.eq(number))
         .filter(Column::IsWithdrawn.eq(false))
-        .exec_with_returning(&app.db.write)
+        .exec_with_returning(&txn)
         .await?;
-    Ok(rows.into_iter().next())
+    let withdrawn = rows.into_iter().next().ok_or_else(|| {
+        refused(Refusal::NotFound, &["number"], "There is no such number in stock.")
+    })?;
+    let number = Settings::from([("number", json!(withdrawn.number))]);
+    let entry = Entry::of(AuditAction::WithdrawPhoneNumber, withdrawn.phone_number_id);
+    txn.commit(app, entry.made(number)).await?;
+    Ok(withdrawn)
 }

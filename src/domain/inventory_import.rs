@@ -1,8 +1,9 @@
-//! Stocking the inventory of phone numbers from a CSV file: read it whole, say every problem by line, show
-//! what would change, then do it in one transaction. Numbers that the file does not name stay as they are.
+//! Stocking the inventory of phone numbers from a CSV file: read it whole, say every problem by
+//! line, show what would change, then do it in one transaction. Numbers that the file does not name
+//! stay as they are.
 //!
-//! Why not the whole inventory at once, like the price list: numbers come in lots, and a file of the newest
-//! lot must not take the others out of stock.
+//! Why not the whole inventory at once, like the price list: numbers come in lots, and a file of
+//! the newest lot must not take the others out of stock.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,12 +11,22 @@ use std::{
 };
 
 use entity::{
+    audit_entry::AuditAction,
     inventory_number::{self, Column, Entity},
     phone_number::PhoneNumberType,
 };
 use sea_orm::{ActiveEnum, EntityTrait, IntoActiveModel, Iterable, sea_query::OnConflict};
 
-use super::{Fault, caller::OperatorCaller, phone_number::normalised};
+use serde_json::json;
+
+use super::{
+    Fault,
+    account::stored,
+    audit_log::{Entry, Settings},
+    authentication::begin_as_operator,
+    caller::OperatorCaller,
+    phone_number::normalised,
+};
 use crate::{App, money::Micros};
 
 /// The columns of the file, in any order; others are of no effect. Prices are cents.
@@ -47,7 +58,6 @@ pub struct StockDiff {
 
 impl From<&inventory_number::Model> for StockRow {
     fn from(row: &inventory_number::Model) -> Self {
-        use super::account::stored;
         Self {
             number: row.number.clone(),
             country: row.country.clone(),
@@ -156,14 +166,18 @@ pub async fn diff(app: &App, rows: Vec<StockRow>) -> Result<StockDiff, Fault> {
     Ok(diff)
 }
 
-/// Carries a diff out. Numbers that accounts have keep what they cost them; a withdrawn one that the file
-/// names is in stock again.
-pub async fn commit(app: &App, _operator: &OperatorCaller, diff: StockDiff) -> Result<(), Fault> {
+/// Carries a diff out. Numbers that accounts have keep what they cost them; a withdrawn one that
+/// the file names is in stock again.
+pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Result<(), Fault> {
     let now = app.clock.now();
+    let counts = Settings::from([
+        ("added", json!(diff.added.len())),
+        ("changed", json!(diff.changed.len())),
+    ]);
     let changed = diff.changed.into_iter().map(|(_, row)| row);
     let mut rows: Vec<StockRow> = diff.added.into_iter().chain(changed).collect();
     rows.sort_by(|one, other| one.number.cmp(&other.number));
-    let txn = app.db.begin_write().await?;
+    let txn = begin_as_operator(app, operator).await?;
     for rows in rows.chunks(ROWS_TOGETHER) {
         let rows = rows.iter().map(|row| {
             let row = inventory_number::Model {
@@ -195,6 +209,6 @@ pub async fn commit(app: &App, _operator: &OperatorCaller, diff: StockDiff) -> R
             .to_owned();
         Entity::insert_many(rows).on_conflict(replace).exec_without_returning(&txn).await?;
     }
-    txn.commit().await?;
+    txn.commit(app, Entry::of(AuditAction::ImportPhoneNumbers, None).made(counts)).await?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use entity::{
+    audit_entry::AuditAction,
     message::Channel,
     opt_out::{self, Column, Entity, OptOutSource},
 };
@@ -12,11 +13,13 @@ use sea_orm::{
     ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
     sea_query::OnConflict,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault, Refusal,
     account::AccountIds,
+    audit_log::{Entry, Settings},
     authentication::begin_as_account,
     bad_input,
     caller::LiveAccountCaller,
@@ -59,9 +62,10 @@ pub async fn add(
 ) -> Result<opt_out::Model, Failure<AddOptOutRefusal>> {
     let checked = check(app, account.into(), new, OptOutSource::Api)?;
     let txn = begin_as_account(app, account).await?;
-    let mut kept = insert(&txn, vec![checked]).await?;
-    txn.commit().await?;
-    Ok(kept.pop().ok_or(Fault::Broken("an opt-out that was added is there"))?)
+    let kept = insert(&txn, vec![checked]).await?.pop();
+    let kept = kept.ok_or(Fault::Broken("an opt-out that was added is there"))?;
+    txn.commit(app, Entry::of(AuditAction::AddOptOut, kept.id)).await?;
+    Ok(kept)
 }
 
 /// Adds up to 1,000 opt-outs, each with a verdict of its own, in order.
@@ -86,7 +90,11 @@ pub async fn import(
     let good: Vec<_> = checked.iter().filter_map(|checked| checked.clone().ok()).collect();
     let txn = begin_as_account(app, account).await?;
     let kept = insert(&txn, good).await?;
-    txn.commit().await?;
+    let counts = Settings::from([
+        ("imported", json!(kept.len())),
+        ("refused", json!(checked.len() - kept.len())),
+    ]);
+    txn.commit(app, Entry::of(AuditAction::ImportOptOuts, None).made(counts)).await?;
     let places = checked.iter_mut().filter_map(|checked| checked.as_mut().ok());
     places.zip(kept).for_each(|(place, kept)| *place = kept);
     Ok(checked)
@@ -105,8 +113,10 @@ pub async fn remove(
         .map_err(|rule| refused(Refusal::AddressInvalid, field, rule))?;
     let txn = begin_as_account(app, account).await?;
     let removed = delete(&txn, account.account_id(), recipient.channel, &recipient.address).await?;
-    txn.commit().await?;
-    removed.ok_or_else(|| refused(Refusal::NotFound, field, "The address is not opted out."))
+    let removed = removed
+        .ok_or_else(|| refused(Refusal::NotFound, field, "The address is not opted out."))?;
+    txn.commit(app, Entry::of(AuditAction::RemoveOptOut, removed.id)).await?;
+    Ok(removed)
 }
 
 fn check(

@@ -6,12 +6,13 @@ use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseConnection, EntityTrait, ExprTrait, FromQueryResult, Order,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, FromQueryResult, Order, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use uuid::Uuid;
 
 use super::{Fault, bad_input};
+use crate::db::Readers;
 
 /// Rows of a page when the caller names no number.
 pub const PAGE_DEFAULT: u64 = 20;
@@ -215,11 +216,7 @@ impl Keyset {
     }
 
     /// How many rows `select` has, if that was asked for.
-    pub async fn total<E>(
-        &self,
-        db: &DatabaseConnection,
-        select: &Select<E>,
-    ) -> Result<Option<u64>, Fault>
+    pub async fn total<E>(&self, db: &Readers, select: &Select<E>) -> Result<Option<u64>, Fault>
     where
         E: EntityTrait,
         E::Model: Send + Sync,
@@ -246,7 +243,7 @@ impl Keyset {
     /// Reads one page of `select`, newest first: by id, which is ordered by time.
     pub async fn newest_first<E>(
         &self,
-        db: &DatabaseConnection,
+        db: &Readers,
         select: Select<E>,
         id: E::Column,
         id_of: impl Fn(&E::Model) -> Uuid,
@@ -261,7 +258,7 @@ impl Keyset {
     /// Reads one page of `select`, as rows `R`, in the order of a key column and then the id.
     pub async fn read<E, R>(
         &self,
-        db: &DatabaseConnection,
+        db: &Readers,
         select: Select<E>,
         order: Order,
         key: Option<OrderKey<E>>,

@@ -1,20 +1,24 @@
-//! Phone numbers of an account: bought out of the operator's inventory, named, and given back. Whatever
-//! changes who has a number happens under the lock of the team, and then holds the inventory's row.
+//! Phone numbers of an account: bought out of the operator's inventory, named, and given back.
+//! Whatever changes who has a number happens under the lock of the team, and then holds the
+//! inventory's row.
 
 use chrono::{DateTime, Months, Utc};
 use entity::{
-    account::{self, AccountStatus},
+    account::AccountStatus,
+    audit_entry::AuditAction,
     phone_number::{self, Column, Entity, PhoneNumberStatus},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
+    ActiveEnum, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    QueryFilter, QuerySelect,
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault,
+    Failure, Fault, account as accounts,
+    audit_log::{Entry, Settings, cents},
     authentication::{begin_as_account, begin_in_team_as_account},
     billing::{FeeRefusal, NumberFees, lock_team},
     caller::LiveAccountCaller,
@@ -80,8 +84,8 @@ pub fn normalised(text: &str) -> Option<String> {
     is_number.then_some(number)
 }
 
-/// When the month after so many begins. Counted from the first day, so that a month without that day
-/// ends early and the next does not: 31 January, 28 February, 31 March.
+/// When the month after so many begins. Counted from the first day, so that a month without that
+/// day ends early and the next does not: 31 January, 28 February, 31 March.
 pub(super) fn month_after(created_at: DateTime<Utc>, months: i32) -> Result<DateTime<Utc>, Fault> {
     u32::try_from(months)
         .ok()
@@ -89,8 +93,8 @@ pub(super) fn month_after(created_at: DateTime<Utc>, months: i32) -> Result<Date
         .ok_or(Fault::Broken("a number's months fit the calendar"))
 }
 
-/// Buys a number: its upfront fee and its first month are charged in the same step. Judged in the order
-/// of R8; a refused try leaves no trace.
+/// Buys a number: its upfront fee and its first month are charged in the same step. Judged in the
+/// order of R8; a refused try leaves no trace.
 pub async fn purchase(
     app: &App,
     caller: &LiveAccountCaller,
@@ -110,17 +114,15 @@ pub async fn purchase(
     })?;
     let input_hash = hash(&number, name.as_deref());
 
-    let txn = begin_in_team_as_account(app, caller.account()).await?;
+    let action = AuditAction::PurchasePhoneNumber;
+    let txn = begin_in_team_as_account(app, caller).await?;
     if let Some(key) = &key
         && let Some(number) = earlier(&txn, caller, key, &input_hash).await?
     {
+        txn.commit(app, Entry::of(action, number.id).replayed()).await?;
         return Ok(Purchased { number, is_replay: true });
     }
-    let account = account::Entity::of_team(caller.team_id())
-        .filter(account::Column::Id.eq(caller.account_id()))
-        .one(&txn)
-        .await?
-        .ok_or(Fault::Broken("a key's account exists"))?;
+    let account = accounts::own_in(&txn, caller.account()).await?;
     match account.status {
         AccountStatus::Active => {}
         AccountStatus::Suspended => {
@@ -176,7 +178,12 @@ pub async fn purchase(
     })?;
     Entity::insert(bought.clone().into_active_model()).exec_without_returning(&txn).await?;
     fees.write(&txn).await?;
-    txn.commit().await?;
+    let made = Settings::from([
+        ("name", json!(bought.name)),
+        ("upfrontPrice", cents(bought.upfront_price_micros)),
+        ("monthlyPrice", cents(bought.monthly_price_micros)),
+    ]);
+    txn.commit(app, Entry::of(action, bought.id).made(made)).await?;
     app.events.tell([Change::of_account(&account)]);
     Ok(Purchased { number: bought, is_replay: false })
 }
@@ -199,8 +206,8 @@ async fn earlier(
     match earlier {
         None => Ok(None),
         Some(number) if number.input_hash != input_hash => {
-            let message = "Another number was bought under this idempotencyKey; use a new key for a \
-                           new purchase.";
+            let message = "Another number was bought under this idempotencyKey; use a new key for \
+                           a new purchase.";
             Err(refused(refusal, field, message))
         }
         // R3: what another account does with it is not shown.
@@ -226,48 +233,54 @@ pub async fn update(
     name: Option<Option<String>>,
 ) -> Result<phone_number::Model, Failure<UpdatePhoneNumberRefusal>> {
     use UpdatePhoneNumberRefusal as Refusal;
-    let mut to =
-        phone_number::ActiveModel { updated_at: Set(app.clock.now()), ..Default::default() };
+    let mut to = phone_number::ActiveModel::default();
     if let Some(name) = name {
         let name = checked_name(name)
             .map_err(|()| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
         to.name = Set(name);
     }
     let txn = begin_as_account(app, caller).await?;
-    let rows = Entity::update_many()
-        .set(to)
-        .filter(Column::AccountId.eq(caller.account_id()))
+    let found = Entity::owned_by(caller.account_id())
         // A malformed id is looked for like one that nobody has.
         .filter(Column::Id.eq(id.unwrap_or_default()))
         .filter(Entity::is_held())
-        .exec_with_returning(&txn)
-        .await?;
-    txn.commit().await?;
-    rows.into_iter().next().ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))
+        .lock_exclusive()
+        .one(&txn)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    let changed = write(app, &txn, &found, to).await?;
+    let name = |number: &phone_number::Model| Settings::from([("name", json!(number.name))]);
+    let entry = Entry::of(AuditAction::UpdatePhoneNumber, changed.id);
+    txn.commit(app, entry.changed(name(&found), name(&changed))).await?;
+    Ok(changed)
 }
 
-/// Gives a number back to the inventory at once; what is left of its month is not paid back. Releasing
-/// what is RELEASED changes nothing.
+/// Gives a number back to the inventory at once; what is left of its month is not paid back.
+/// Releasing what is RELEASED changes nothing.
 pub async fn release(
     app: &App,
     caller: &LiveAccountCaller,
     id: Option<Uuid>,
 ) -> Result<phone_number::Model, Failure<ReleasePhoneNumberRefusal>> {
     use ReleasePhoneNumberRefusal as Refusal;
-    let txn = begin_in_team_as_account(app, caller.account()).await?;
+    let txn = begin_in_team_as_account(app, caller).await?;
     let found = Entity::owned_by(caller.account_id())
         .filter(Column::Id.eq(id.unwrap_or_default()))
         .one(&txn)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
-    if found.status == PhoneNumberStatus::Released {
-        return Ok(found);
-    }
-    if phone_number_use::is_in_use(&txn, &found).await? {
+    let released = if found.status == PhoneNumberStatus::Released {
+        found.clone()
+    } else if phone_number_use::is_in_use(&txn, &found).await? {
         return Err(refused(Refusal::NumberInUse, &["id"], IN_USE));
-    }
-    let released = give_back(app, &txn, &found).await?;
-    txn.commit().await?;
+    } else {
+        give_back(app, &txn, &found).await?
+    };
+    let status = |number: &phone_number::Model| {
+        Settings::from([("status", json!(number.status.to_value()))])
+    };
+    let entry = Entry::of(AuditAction::ReleasePhoneNumber, released.id);
+    txn.commit(app, entry.changed(status(&found), status(&released))).await?;
     Ok(released)
 }
 
@@ -289,7 +302,8 @@ pub(super) async fn give_back(
     Ok(released)
 }
 
-/// Writes the columns that are set of a number that is held, under the lock of its team.
+/// Writes the columns that are set of a number that is held, under the lock of its team or of its
+/// row.
 pub(super) async fn write(
     app: &App,
     txn: &DatabaseTransaction,
@@ -303,7 +317,9 @@ pub(super) async fn write(
         .filter(Entity::is_held())
         .exec_with_returning(txn)
         .await?;
-    rows.into_iter().next().ok_or(Fault::Broken("who has a number changes under the team's lock"))
+    rows.into_iter()
+        .next()
+        .ok_or(Fault::Broken("a number is released under the lock of its team and of its row"))
 }
 
 fn checked_name(name: Option<String>) -> Result<Option<String>, ()> {

@@ -1,5 +1,5 @@
-//! Reading phone numbers: a key sees those of its own account, and nobody else's (R3); everybody sees
-//! what is to be had of the inventory.
+//! Reading phone numbers: a key sees those of its own account, and nobody else's (R3); everybody
+//! sees what is to be had of the inventory.
 
 use std::collections::HashMap;
 
@@ -38,17 +38,12 @@ pub async fn list(
     page: &PageArgs,
 ) -> Result<Page<phone_number::Model>, Fault> {
     let keyset = page.keyset("phone_numbers")?;
-    let select = held_by(caller.account_id);
+    let select = Entity::owned_by(caller.account_id).filter(Entity::is_held());
     keyset.newest_first(&app.db.read, select, Column::Id, |row| row.id).await
 }
 
-/// The numbers that an account has now.
-pub fn held_by(account_id: Uuid) -> Select<Entity> {
-    Entity::owned_by(account_id).filter(Entity::is_held())
-}
-
-/// Those of these numbers that are or were the caller's account's: released ones too, for the ledger
-/// goes on naming them.
+/// Those of these numbers that are or were the caller's account's: released ones too, for the
+/// ledger goes on naming them.
 pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
@@ -74,7 +69,7 @@ pub async fn list_available(
 }
 
 /// What is to be had, by number.
-pub fn available(
+fn available(
     filter: &AvailablePhoneNumberFilter,
 ) -> Result<Select<inventory_number::Entity>, Fault> {
     use inventory_number::Column;

@@ -1,11 +1,11 @@
-//! The renewals of phone numbers: each month that begins is charged once, over the credit limit but never
-//! below a zero balance (R8). A number whose month cannot be paid is SUSPENDED; it is paid for and ACTIVE
-//! again as soon as the balance allows it, and goes back to the inventory after the grace. The number of an
-//! INACTIVE account goes back when its paid month ends.
+//! The renewals of phone numbers: each month that begins is charged once, over the credit limit but
+//! never below a zero balance (R8). A number whose month cannot be paid is SUSPENDED; it is paid
+//! for and ACTIVE again as soon as the balance allows it, and goes back to the inventory after the
+//! grace. An INACTIVE account spends nothing (R20): to its numbers the balance allows no month.
 //!
-//! What is due stands in the rows, so a restart loses nothing; months that passed meanwhile are charged one
-//! by one. Each number is looked at again under the lock of its team, so no two processes charge a month,
-//! and the ledger's unique index is the wall behind that.
+//! What is due stands in the rows, so a restart loses nothing; months that passed meanwhile are
+//! charged one by one. Each number is looked at again under the lock of its team, so no two
+//! processes charge a month, and the ledger's unique index is the wall behind that.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -49,8 +49,8 @@ pub struct Place {
     id: Uuid,
 }
 
-/// Sees to the next numbers that are due; `None` if there are none after `after`. A team that cannot be
-/// seen to does not hold up the others, and is looked at again from the start.
+/// Sees to the next numbers that are due; `None` if there are none after `after`. A team that
+/// cannot be seen to does not hold up the others, and is looked at again from the start.
 pub async fn renew(app: &App, after: Option<Place>) -> Result<Option<Place>, Fault> {
     let now = app.clock.now();
     let due = due(now, after).limit(RENEWED_TOGETHER_MAX).all(&app.db.read).await?;
@@ -61,21 +61,21 @@ pub async fn renew(app: &App, after: Option<Place>) -> Result<Option<Place>, Fau
     }
     for (team_id, numbers) in by_team {
         if let Err(fault) = renew_of_team(app, team_id, numbers, now).await {
-            tracing::error!(team.id = %team_id, %fault, "The numbers of a team could not be renewed");
+            tracing::error!(team.id = %team_id, %fault, "A team's numbers could not be renewed");
         }
     }
     Ok(last)
 }
 
-/// Numbers for which something is to be done: a month has begun that is to be charged, or can be now, or
-/// is not to be waited for any longer.
+/// Numbers for which something is to be done: a month has begun that is to be charged, or can be
+/// now, or is not to be waited for any longer.
 pub fn due(now: DateTime<Utc>, after: Option<Place>) -> Select<Entity> {
     let of_number = |table: &'static str| Expr::col((table, "id"));
-    let account_is_inactive = Query::select()
+    let account_may_pay = Query::select()
         .expr(Expr::value(1))
         .from(account::Entity)
         .and_where(of_number("account").equals((Entity, Column::AccountId)))
-        .and_where(account::Column::Status.eq(AccountStatus::Inactive))
+        .and_where(account::Column::Status.ne(AccountStatus::Inactive))
         .to_owned();
     let balance_allows_it = Query::select()
         .expr(Expr::value(1))
@@ -86,11 +86,12 @@ pub fn due(now: DateTime<Utc>, after: Option<Place>) -> Select<Entity> {
                 .gte(Expr::col((Entity, Column::MonthlyPriceMicros))),
         )
         .to_owned();
+    let can_be_paid =
+        Condition::all().add(Expr::exists(account_may_pay)).add(Expr::exists(balance_allows_it));
     let is_for_now = Condition::any()
         .add(Column::Status.eq(PhoneNumberStatus::Active))
         .add(Column::SuspendedAt.lte(now - GRACE))
-        .add(Expr::exists(account_is_inactive))
-        .add(Expr::exists(balance_allows_it));
+        .add(can_be_paid);
     let mut select = Entity::find()
         .filter(Entity::is_held())
         .filter(Column::RenewsAt.lte(now))
@@ -134,9 +135,8 @@ async fn renew_of_team(
         let account = accounts
             .get(&number.account_id)
             .ok_or(Fault::Broken("a number's account is of its team"))?;
-        if account.status == AccountStatus::Inactive {
-            released.push(number);
-        } else if fees.renew(account, number)? {
+        let may_pay = account.status != AccountStatus::Inactive;
+        if may_pay && fees.renew(account, number)? {
             changes.push(Change::of_account(account));
             set_renewed(app, &txn, number).await?;
         } else if number.suspended_at.is_none() {

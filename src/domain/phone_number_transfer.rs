@@ -1,15 +1,18 @@
-//! Moving a number from one account of a team to another, by the team's main account. No money moves:
-//! what is paid is paid, and the next month is the new account's.
+//! Moving a number from one account of a team to another, by the team's main account. No money
+//! moves: what is paid is paid, and the next month is the new account's.
 
 use entity::{
     account::AccountStatus,
+    audit_entry::AuditAction,
     phone_number::{self, Column, Entity},
 };
 use sea_orm::{ActiveValue::Set, ColumnTrait, QueryFilter};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure,
+    audit_log::{Entry, Settings},
     authentication::begin_as_main,
     caller::LiveMainCaller,
     phone_number::{IN_USE, NOT_FOUND, write},
@@ -26,9 +29,9 @@ pub enum TransferPhoneNumberRefusal {
     NumberInUse,
 }
 
-/// Moves a number that any account of the team has. Its name is its old account's own and does not go
-/// along (R3). A number that is in use moves only if it is to be detached. Moving it to where it is
-/// changes nothing.
+/// Moves a number that any account of the team has. Its name is its old account's own and does not
+/// go along (R3). A number that is in use moves only if it is to be detached. Moving it to where it
+/// is changes nothing.
 pub async fn transfer(
     app: &App,
     main: &LiveMainCaller,
@@ -48,9 +51,10 @@ pub async fn transfer(
         let message = "The team has no such account.";
         refused(Refusal::AccountNotFound, &["input", "to"], message)
     })?;
+    let entry = Entry::of(AuditAction::TransferPhoneNumber, found.id).to(&target);
     if target.id == found.account_id {
-        let is_own = found.account_id == main.account_id();
-        let name = found.name.filter(|_| is_own);
+        txn.commit(app, entry).await?;
+        let name = found.name.filter(|_| target.id == main.account_id());
         return Ok(phone_number::Model { name, ..found });
     }
     if target.status == AccountStatus::Inactive {
@@ -69,6 +73,8 @@ pub async fn transfer(
         ..Default::default()
     };
     let moved = write(app, &txn, &found, to).await?;
-    txn.commit().await?;
+    let account =
+        |number: &phone_number::Model| Settings::from([("accountId", json!(number.account_id))]);
+    txn.commit(app, entry.changed(account(&found), account(&moved))).await?;
     Ok(moved)
 }

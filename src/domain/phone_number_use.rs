@@ -1,5 +1,5 @@
-//! What uses a phone number, so that nobody gives it away by mistake. The one place that knows: whatever
-//! comes to refer to numbers says so here.
+//! What uses a phone number, so that nobody gives it away by mistake. The one place that knows:
+//! whatever comes to refer to numbers says so here.
 
 use entity::phone_number;
 use sea_orm::DatabaseTransaction;
@@ -15,8 +15,8 @@ pub(super) async fn is_in_use(
     Ok(false)
 }
 
-/// Takes the number away from whatever uses it, under the lock of the team: it goes to another account,
-/// or back to the inventory because its month was not paid.
+/// Takes the number away from whatever uses it, under the lock of the team: it goes to another
+/// account, or back to the inventory because its month was not paid.
 pub(super) async fn detach(
     _txn: &DatabaseTransaction,
     _number: &phone_number::Model,

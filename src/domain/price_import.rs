@@ -6,10 +6,18 @@ use std::{
     io::Read,
 };
 
-use entity::{message::Channel, price};
+use entity::{audit_entry::AuditAction, message::Channel, price};
 use sea_orm::{ActiveEnum, ActiveValue::Set, EntityTrait, Iterable, sea_query::OnConflict};
 
-use super::{Fault, account::stored, caller::OperatorCaller};
+use serde_json::json;
+
+use super::{
+    Fault,
+    account::stored,
+    audit_log::{Entry, Settings},
+    authentication::begin_as_operator,
+    caller::OperatorCaller,
+};
 use crate::{App, money::Micros};
 
 /// The columns of the file, in any order. Prices are cents a segment for SMS, else a message.
@@ -131,9 +139,14 @@ pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
 }
 
 /// Carries a diff out. Messages that were accepted keep what they cost.
-pub async fn commit(app: &App, _operator: &OperatorCaller, diff: PriceDiff) -> Result<(), Fault> {
+pub async fn commit(app: &App, operator: &OperatorCaller, diff: PriceDiff) -> Result<(), Fault> {
     let now = app.clock.now();
-    let txn = app.db.begin_write().await?;
+    let counts = Settings::from([
+        ("added", json!(diff.added.len())),
+        ("changed", json!(diff.changed.len())),
+        ("removed", json!(diff.removed.len())),
+    ]);
+    let txn = begin_as_operator(app, operator).await?;
     let written = diff.added.into_iter().chain(diff.changed.into_iter().map(|(_, row)| row));
     for row in written {
         let row = price::ActiveModel {
@@ -155,7 +168,7 @@ pub async fn commit(app: &App, _operator: &OperatorCaller, diff: PriceDiff) -> R
     for row in diff.removed {
         price::Entity::delete_by_id((row.channel, row.prefix)).exec(&txn).await?;
     }
-    txn.commit().await?;
+    txn.commit(app, Entry::of(AuditAction::ImportPrices, None).made(counts)).await?;
     app.prices.forget();
     Ok(())
 }

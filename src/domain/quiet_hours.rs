@@ -1,6 +1,7 @@
-//! Quiet hours: the part of the day, by the wall clock of a time zone, in which an account's messages
-//! are not handed over. They move a message's due time to their end, or to its `validUntil` if that
-//! is sooner, and never lose it.
+//! Quiet hours: the part of the day, by the wall clock of whom a message goes to, in which an account's
+//! messages are not handed over. That is the clock of the contact that has the address, if its time
+//! zone is known, or else of the zone that comes with the hours. They move a message's due time to their
+//! end, or to its `validUntil` if that is sooner, and never lose it.
 //!
 //! Why at the claim and not at acceptance: so the accept path reads nothing more, and a change of the
 //! hours or of a time zone's rules holds for whatever has not gone out.
@@ -11,17 +12,21 @@ use chrono::{DateTime, DurationRound, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use entity::{
     account,
-    message::{self, MessageStatus},
+    audit_entry::AuditAction,
+    message::{self, Channel, MessageStatus},
 };
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
 };
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault,
+    Failure, Fault, account as accounts,
+    audit_log::{Entry, Settings},
     authentication::begin_in_team_as_account,
     caller::LiveAccountCaller,
+    contact_list,
     events::Change,
     refused, schedule,
     validate::{self, TIME_ZONE_RULE},
@@ -145,7 +150,8 @@ pub async fn set(
     let account = caller.account();
     let now = app.clock.now();
 
-    let txn = begin_in_team_as_account(app, account).await?;
+    let txn = begin_in_team_as_account(app, caller).await?;
+    let found = accounts::own_in(&txn, account).await?;
     let to = account::ActiveModel {
         quiet_from_minute: Set(quiet.map(|quiet| quiet.from_minute)),
         quiet_to_minute: Set(quiet.map(|quiet| quiet.to_minute)),
@@ -172,10 +178,20 @@ pub async fn set(
         .filter(was_put_off)
         .exec(&txn)
         .await?;
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::SetQuietHours, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
     app.events.tell([Change::of_account(&changed)]);
     app.due.notify_one();
     Ok(changed)
+}
+
+/// What the audit log says of an account's quiet hours.
+fn settings(account: &account::Model) -> Settings {
+    let shown = QuietHours::of(account).map_or(
+        Value::Null,
+        |quiet| json!({ "from": quiet.from(), "to": quiet.to(), "timeZone": quiet.time_zone() }),
+    );
+    Settings::from([("quietHours", shown)])
 }
 
 /// Puts off those of these due messages that would go out in quiet hours, and gives the others and
@@ -201,19 +217,25 @@ pub async fn put_off(
         .filter(account::Column::QuietTimeZone.is_not_null())
         .all(txn)
         .await?;
-    // By the account's time zone. The zone of the contact that a message goes to, once it is known,
-    // comes before it here.
-    let ends: HashMap<Uuid, DateTime<Utc>> = quiet
+    let quiet: HashMap<Uuid, QuietHours> =
+        quiet.iter().filter_map(|row| Some((row.id, QuietHours::of(row)?))).collect();
+    let asked = due.iter().filter(|row| would_go_out(row) && quiet.contains_key(&row.account_id));
+    let zones = contact_list::time_zones_of(txn, asked.map(address_of)).await?;
+    let ends: HashMap<Uuid, DateTime<Utc>> = due
         .iter()
-        .filter_map(|account| Some((account.id, QuietHours::of(account)?.end(now)?)))
+        .filter(|message| would_go_out(message))
+        .filter_map(|message| {
+            let quiet = *quiet.get(&message.account_id)?;
+            let zone = zones.get(&address_of(message)).copied().unwrap_or(quiet.zone);
+            Some((message.id, QuietHours { zone, ..quiet }.end(now)?))
+        })
         .collect();
-    let (put_off, others): (Vec<_>, Vec<_>) = due
-        .into_iter()
-        .partition(|message| would_go_out(message) && ends.contains_key(&message.account_id));
+    let (put_off, others): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|message| ends.contains_key(&message.id));
 
     let mut alike: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
     for message in &put_off {
-        let end = ends[&message.account_id];
+        let end = ends[&message.id];
         let until = message.valid_until.map_or(end, |valid_until| valid_until.min(end));
         alike.entry(until).or_default().push(message.id);
     }
@@ -228,6 +250,10 @@ pub async fn put_off(
         update.filter(has_id(app.db.backend(), messages)).exec(txn).await?;
     }
     Ok((others, put_off))
+}
+
+fn address_of(message: &message::Model) -> (Uuid, Channel, String) {
+    (message.account_id, message.channel, message.recipient.clone())
 }
 
 #[cfg(test)]

@@ -1,35 +1,134 @@
-//! How much text one request may make the server hold: a page of the longest e-mails fits, thirty of them do
-//! not. What is read and what is answered counts.
+//! How much text requests may make the server hold: what is read and what is answered counts, until the client
+//! has taken it. One request may hold a page of the longest e-mails, not thirty of them; all together have
+//! a bound too, of which one team has at most half. The first part of a request does not count there: nearly
+//! no request has more.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Fault;
+use uuid::Uuid;
+
+use super::{Fault, Unavailable};
+use crate::shares::{Share, Shares};
 
 /// Bytes of text of one request, in messages that are read and in the answer, at most.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Text is counted in parts of so many bytes.
+const PART_BYTES: usize = 64 * 1024;
+/// Parts of all requests at most: 512 MiB.
+const PARTS_MAX: usize = 8_192;
 
-/// What is left of [`TEXT_BYTES_MAX`].
-pub struct Room(AtomicUsize);
+/// The room of all requests.
+pub struct Rooms(Arc<Shares<Uuid>>);
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self(Shares::new(PARTS_MAX, PARTS_MAX / 2))
+    }
+}
+
+impl Rooms {
+    /// The room of one request, or of one event.
+    pub fn of(&self, team_id: Option<Uuid>) -> Room {
+        Room { rooms: Arc::clone(&self.0), team_id, held: Mutex::default() }
+    }
+
+    /// Bytes of text that large requests hold now.
+    pub fn bytes(&self) -> usize {
+        self.0.count() * PART_BYTES
+    }
+}
+
+/// What one request holds. It is given back when this is dropped.
+pub struct Room {
+    rooms: Arc<Shares<Uuid>>,
+    team_id: Option<Uuid>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: usize,
+    parts: Option<Share<Uuid>>,
+}
 
 impl Room {
-    pub fn of_request() -> Self {
-        Self(AtomicUsize::new(TEXT_BYTES_MAX))
-    }
-
-    /// For what goes on for ever and holds little at a time.
-    pub fn endless() -> Self {
-        Self(AtomicUsize::new(usize::MAX))
-    }
-
-    /// Takes room for a text of so many bytes; [`Fault::TooMuchText`] if there is not so much left.
+    /// Takes room for a text of so many bytes. [`Fault::TooMuchText`] if the request may not hold so much, and
+    /// [`Unavailable::TextsWait`] if all together may not.
     pub fn take(&self, bytes: usize) -> Result<(), Fault> {
-        let left = |left: usize| match left {
-            usize::MAX => Some(left),
-            _ => left.checked_sub(bytes),
-        };
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
-            .map(|_| ())
-            .map_err(|_| Fault::TooMuchText)
+        let mut held = self.held();
+        let bytes = held.bytes.saturating_add(bytes);
+        if bytes > TEXT_BYTES_MAX {
+            return Err(Fault::TooMuchText);
+        }
+        let parts = held.parts.as_ref().map_or(0, Share::count);
+        let more = (bytes / PART_BYTES).saturating_sub(parts);
+        if more > 0 {
+            if held.parts.is_none() {
+                held.parts = self.rooms.take(self.team_id);
+            }
+            let more = more - usize::from(parts == 0);
+            let is_taken = held.parts.as_mut().is_some_and(|parts| parts.grow(more));
+            if !is_taken {
+                return Err(Unavailable::TextsWait.into());
+            }
+        }
+        held.bytes = bytes;
+        Ok(())
+    }
+
+    /// Whether so much is held that it matters for how long.
+    pub fn is_large(&self) -> bool {
+        self.held().parts.is_some()
+    }
+
+    /// Gives back what is held.
+    pub fn renew(&self) {
+        *self.held() = Held::default();
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_has_32_mib() {
+        let rooms = Rooms::default();
+        let room = rooms.of(None);
+        assert!(room.take(TEXT_BYTES_MAX - 1).is_ok());
+        assert!(room.take(1).is_ok());
+        assert!(matches!(room.take(1), Err(Fault::TooMuchText)));
+        assert!(matches!(rooms.of(None).take(usize::MAX), Err(Fault::TooMuchText)));
+        room.renew();
+        assert!(room.take(TEXT_BYTES_MAX).is_ok());
+    }
+
+    #[test]
+    fn a_team_has_half_of_the_room_and_small_requests_always_fit() {
+        let rooms = Rooms::default();
+        let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+        let held: Vec<Room> = (0..8).map(|_| rooms.of(hot)).collect();
+        for room in &held {
+            for _ in 0..TEXT_BYTES_MAX / PART_BYTES {
+                room.take(PART_BYTES).expect("there is room");
+            }
+            assert!(room.is_large());
+        }
+        let late = rooms.of(hot);
+        assert!(late.take(PART_BYTES - 1).is_ok() && !late.is_large());
+        assert!(matches!(late.take(1), Err(Fault::Unavailable(Unavailable::TextsWait))));
+        let others: Vec<Room> = (0..8).map(|_| rooms.of(other)).collect();
+        for room in &others {
+            room.take(TEXT_BYTES_MAX).expect("there is room");
+        }
+        assert!(rooms.of(None).take(PART_BYTES).is_err() && rooms.of(None).take(1).is_ok());
+        drop(held);
+        assert!(late.take(1).is_ok());
+        drop((late, others));
+        assert!(rooms.of(hot).take(TEXT_BYTES_MAX).is_ok());
     }
 }

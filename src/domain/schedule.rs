@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Failure, Fault,
-    authentication::begin_in_team_as_account,
+    authentication::begin_for_messages,
     billing::{self, SendRefusal},
     caller::AccountCaller,
     events::Change,
@@ -77,7 +77,7 @@ pub async fn cancel(
     // A malformed id is looked for like one that nobody has.
     let id = id.unwrap_or_default();
 
-    let txn = begin_in_team_as_account(app, caller).await?;
+    let txn = begin_for_messages(app, caller).await?;
     let found = find(&txn, caller, id).await?.ok_or_else(not_found)?;
     match found.status {
         MessageStatus::Scheduled | MessageStatus::Queued => {}

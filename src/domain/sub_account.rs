@@ -4,16 +4,18 @@
 use entity::{
     account::{self, AccountStatus},
     api_key::{self, Environment, Role},
+    audit_entry::AuditAction,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait,
-    IntoActiveModel, QueryFilter,
+    ActiveEnum, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
+    EntityTrait, IntoActiveModel, QueryFilter,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
     Failure, Fault, api_key as keys,
+    audit_log::{Entry, Settings, cents},
     authentication::begin_as_main,
     billing,
     caller::{LiveMainCaller, MainCaller},
@@ -182,7 +184,10 @@ pub async fn create(
     api_key::Entity::insert(api_key.clone().into_active_model())
         .exec_without_returning(&txn)
         .await?;
-    txn.commit().await?;
+    let mut made = settings(&account);
+    made.insert("apiKeyId", json!(api_key.id));
+    let entry = Entry::of(AuditAction::CreateSubAccount, account.id).to(&account).made(made);
+    txn.commit(app, entry).await?;
     app.events.tell([Change::of_account(&account)]);
     Ok((account, api_key, plain_key))
 }
@@ -243,7 +248,8 @@ pub async fn update(
             error.into()
         }
     })?;
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::UpdateSubAccount, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
     app.events.tell([Change::of_account(&changed)]);
     Ok(changed)
 }
@@ -265,7 +271,7 @@ pub async fn suspend(
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
     let changed = match found.status {
-        AccountStatus::Suspended => found,
+        AccountStatus::Suspended => found.clone(),
         AccountStatus::Inactive => {
             let message = "The sub-account is inactive; reactivate it first.";
             return Err(refused(Refusal::AccountInactive, &["account"], message));
@@ -274,7 +280,8 @@ pub async fn suspend(
             write_status(app, &txn, found.id, AccountStatus::Suspended, reason).await?
         }
     };
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::SuspendSubAccount, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
     app.events.tell([Change::of_account(&changed)]);
     Ok(changed)
 }
@@ -290,10 +297,11 @@ pub async fn reactivate(
         .await?
         .ok_or_else(|| refused(ReactivateSubAccountRefusal::NotFound, &["account"], NOT_FOUND))?;
     let changed = match found.status {
-        AccountStatus::Active => found,
+        AccountStatus::Active => found.clone(),
         _ => write_status(app, &txn, found.id, AccountStatus::Active, None).await?,
     };
-    txn.commit().await?;
+    let entry = Entry::of(AuditAction::ReactivateSubAccount, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
     app.events.tell([Change::of_account(&changed)]);
     app.due.notify_one();
     Ok(changed)
@@ -315,13 +323,18 @@ pub async fn deactivate(
     let found = find_sub_account(&txn, main.team_id(), account)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
+    let entry = Entry::of(AuditAction::DeactivateSubAccount, found.id).to(&found);
     if found.status == AccountStatus::Inactive {
+        txn.commit(app, entry).await?;
         return Ok((found, 0));
     }
     let keys_revoked = keys::revoke_all(app, &txn, found.id).await?;
     let canceled = billing::cancel_waiting(app, &txn, main.team_id(), found.id).await?;
     let changed = write_status(app, &txn, found.id, AccountStatus::Inactive, reason).await?;
-    txn.commit().await?;
+    let mut after = settings(&changed);
+    after.insert("keysRevoked", json!(keys_revoked));
+    after.insert("messagesCanceled", json!(canceled.len()));
+    txn.commit(app, entry.changed(settings(&found), after)).await?;
     let canceled = canceled.iter().map(Change::of_message);
     app.events.tell(canceled.chain([Change::of_account(&changed)]));
     app.keys.forget();
@@ -343,6 +356,19 @@ async fn find_sub_account<C: ConnectionTrait>(
     account: &AccountRef,
 ) -> Result<Option<account::Model>, Fault> {
     Ok(account.find_in(team_id, db).await?.filter(|found| found.is_sub_account))
+}
+
+/// What the audit log says of a sub-account's settings.
+fn settings(account: &account::Model) -> Settings {
+    Settings::from([
+        ("name", json!(account.name)),
+        ("status", json!(account.status.to_value())),
+        ("statusReason", json!(account.status_reason)),
+        ("creditLimit", json!(account.credit_limit_micros.map(cents))),
+        ("externalId", json!(account.external_id)),
+        ("metadata", json!(account.metadata)),
+        ("teamBalanceVisible", json!(account.team_balance_visible)),
+    ])
 }
 
 async fn write_status(

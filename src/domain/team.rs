@@ -6,13 +6,16 @@ use std::collections::HashMap;
 use entity::{
     account::{self, AccountStatus},
     api_key::{self, Environment, Role},
+    audit_entry::AuditAction,
     team,
 };
 use sea_orm::{ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Failure, Fault, api_key as keys,
+    audit_log::{Entry, Settings},
     authentication::begin_as_operator,
     caller::{Caller, OperatorCaller},
     page::{Page, PageArgs},
@@ -84,7 +87,13 @@ pub async fn create(
     api_key::Entity::insert(api_key.clone().into_active_model())
         .exec_without_returning(&txn)
         .await?;
-    txn.commit().await?;
+    let made = Settings::from([
+        ("name", json!(team.name)),
+        ("mainAccountId", json!(main_account.id)),
+        ("apiKeyId", json!(api_key.id)),
+    ]);
+    let entry = Entry::of(AuditAction::CreateTeam, team.id).to_team(team.id).made(made);
+    txn.commit(app, entry).await?;
     Ok(CreatedTeam { team, main_account, api_key, plain_key })
 }
 

@@ -65,7 +65,7 @@ pub fn messages(
 ) -> impl Stream<Item = message::Model> {
     let mut news = app.events.listen(caller.team_id);
     stream! {
-        let (mut heard_until, room) = (app.clock.now(), Room::endless());
+        let mut heard_until = app.clock.now();
         loop {
             let heard = news.next().await;
             let now = app.clock.now();
@@ -83,7 +83,8 @@ pub fn messages(
             let wanted: Vec<Uuid> =
                 changed.into_iter().filter(|id| only.is_none_or(|only| only == *id)).collect();
             for ids in wanted.chunks(READ_MAX) {
-                let mut rows = steadily(&app, || message_list::find_many(&app, &caller, ids, &room)).await;
+                // Until all are told, for the listener may be slow to take them.
+                let (mut rows, _room) = steadily(&app, || read(&app, &caller, ids)).await;
                 for id in ids {
                     if let Some(row) = rows.remove(id) {
                         yield row;
@@ -92,6 +93,16 @@ pub fn messages(
             }
         }
     }
+}
+
+async fn read(
+    app: &App,
+    caller: &AccountCaller,
+    ids: &[Uuid],
+) -> Result<(HashMap<Uuid, message::Model>, Room), Fault> {
+    let room = app.rooms.of(Some(caller.team_id));
+    let rows = message_list::find_many(app, caller, ids, &room).await?;
+    Ok((rows, room))
 }
 
 /// The newest messages of the caller that changed after a moment, oldest first.

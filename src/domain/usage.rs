@@ -1,7 +1,8 @@
-//! Usage: daily rollups of LIVE traffic and of the fees of phone numbers, written in the transaction of
-//! what they count, and summed on reading; its cost does not grow with the number of messages. Each
-//! figure counts on the UTC day of its own event, so a past day never changes and a day's `spent` may be
-//! negative. The fees have no channel: they are in `charged` of a slot without one.
+//! Usage: daily rollups of LIVE traffic and of the fees of phone numbers, written in the
+//! transaction of what they count, and summed on reading; its cost does not grow with the number of
+//! messages. Each figure counts on the UTC day of its own event, so a past day never changes and a
+//! day's `spent` may be negative. The fees have no channel: they are in `charged` of a slot without
+//! one.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -383,14 +384,14 @@ pub async fn export(
         days = days.filter(usage_day::Column::TeamId.eq(team_id));
     }
     // A whole installation at one moment, without a request's time limit.
-    let txn = app.db.begin_snapshot().await?;
+    let txn = app.db.read.snapshot().await?;
     let rows = summed(&txn, days, range, &[], true, None).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         by_account.entry(row.account_id.unwrap_or_default()).or_default().push(row);
     }
     let accounts = accounts.order_by_asc(account::Column::Id).all(&txn).await?;
-    txn.commit().await?;
+    txn.end().await?;
     accounts
         .into_iter()
         .map(|account| {

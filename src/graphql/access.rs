@@ -93,8 +93,8 @@ pub trait Ask {
     fn account(&self) -> Result<AccountCaller>;
     /// Rows by id, batched over the request.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
-    /// What is left of what the request may hold.
-    fn room(&self) -> Result<&Room>;
+    /// The texts that the request holds.
+    fn room(&self) -> Result<&Arc<Room>>;
 }
 
 impl Ask for Context<'_> {
@@ -114,7 +114,7 @@ impl Ask for Context<'_> {
         self.data::<DataLoader<Rows>>()
     }
 
-    fn room(&self) -> Result<&Room> {
+    fn room(&self) -> Result<&Arc<Room>> {
         Ok(&self.rows()?.loader().room)
     }
 }

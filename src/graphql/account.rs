@@ -26,7 +26,8 @@ pub enum AccountStatus {
     Active,
     /// Sends are refused; keys are kept and reading works. Accepted messages wait for delivery.
     Suspended,
-    /// All keys are revoked; data and ledger are kept. Messages that waited were canceled and refunded.
+    /// All keys are revoked; data and ledger are kept. Messages that waited were canceled and
+    /// refunded.
     Inactive,
 }
 
@@ -82,14 +83,14 @@ impl Account {
     }
 
     /// The spending cap in cents. Null: no limit; 0: nothing may be spent. A send is refused when
-    /// totalSpent has reached it, so the message that crosses it still goes out. Always null on a main
-    /// account.
+    /// totalSpent has reached it, so the message that crosses it still goes out. Always null on a
+    /// main account.
     async fn credit_limit(&self) -> Option<Cents> {
         self.0.credit_limit_micros.map(|limit| stored(limit).into())
     }
 
-    /// The running total of all charges in cents, refunds taken off; it never resets. Null on a main
-    /// account.
+    /// The running total of all charges in cents, refunds taken off; it never resets. Null on a
+    /// main account.
     async fn total_spent(&self) -> Option<Cents> {
         total_spent(&self.0).map(Cents::from)
     }
@@ -104,8 +105,8 @@ impl Account {
         Ok(!self.reasons(ctx).await?.is_empty())
     }
 
-    /// Every reason why sends are refused now. A single send can be refused for other reasons too, such
-    /// as a cost above the balance: see messageQuote.
+    /// Every reason why sends are refused now. A single send can be refused for other reasons too,
+    /// such as a cost above the balance: see messageQuote.
     async fn blocked_by(&self, ctx: &Context<'_>) -> Result<Vec<BlockReason>> {
         Ok(self.reasons(ctx).await?.into_iter().map(BlockReason::from).collect())
     }
@@ -133,8 +134,8 @@ impl Account {
         Ok(Usage(usage.ok_or(Fault::Broken("usage answers every account asked for"))??))
     }
 
-    /// Your own id for the sub-account, unique in the team; it serves wherever an id of a sub-account
-    /// does. Main-account keys only.
+    /// Your own id for the sub-account, unique in the team; it serves wherever an id of a
+    /// sub-account does. Main-account keys only.
     #[graphql(guard = "Needs::Main", visible = "access::main")]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()
@@ -202,8 +203,8 @@ pub fn domain_dimensions(
 /// What the money looks like from the key in use.
 #[derive(SimpleObject)]
 pub struct Balance {
-    /// The team's balance in cents: every account draws from it. Null where the main account hides it
-    /// from its sub-accounts.
+    /// The team's balance in cents: every account draws from it. Null where the main account hides
+    /// it from its sub-accounts.
     balance: Option<Cents>,
     /// The currency of all amounts: USD.
     currency: &'static str,

@@ -48,8 +48,8 @@ impl ApiKey {
         DateTime(self.0.created_at)
     }
 
-    /// When the key ends by itself: at its expiry, or at the end of its grace after a rotation. Null if
-    /// it does not.
+    /// When the key ends by itself: at its expiry, or at the end of its grace after a rotation.
+    /// Null if it does not.
     async fn expires_at(&self) -> Option<DateTime> {
         ends_at(&self.0).map(DateTime)
     }
@@ -86,8 +86,8 @@ pub struct UpdateApiKeyInput {
 /// How to rotate a key.
 #[derive(InputObject)]
 pub struct RotateApiKeyInput {
-    /// For how many seconds the old key still works, 0 to 2592000 (30 days), and never beyond its own
-    /// expiry. 0 ends it at once.
+    /// For how many seconds the old key still works, 0 to 2592000 (30 days), and never beyond its
+    /// own expiry. 0 ends it at once.
     #[graphql(default = 0)]
     grace_seconds: i32,
 }
@@ -228,8 +228,8 @@ impl ApiKeyMutation {
         }))
     }
 
-    /// Replaces a key of the team by a new one with the same name, environment and expiry. The old key
-    /// ends at once, or after a grace. Main-account keys only.
+    /// Replaces a key of the team by a new one with the same name, environment and expiry. The old
+    /// key ends at once, or after a grace. Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn rotate_api_key(
         &self,
@@ -252,8 +252,8 @@ impl ApiKeyMutation {
         }))
     }
 
-    /// Ends a key of the team at once and for good. Revoking a revoked key changes nothing. Main-account
-    /// keys only.
+    /// Ends a key of the team at once and for good. Revoking a revoked key changes nothing.
+    /// Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn revoke_api_key(
         &self,

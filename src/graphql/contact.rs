@@ -16,8 +16,9 @@ use crate::domain::{contact as domain, contact_details::ContactChange};
 /// GraphQL's `Contact`, described there.
 pub struct Contact(pub rows::Model);
 
-/// A person whom the account writes to. It belongs to the account in both environments: LIVE and TEST keys see
-/// the same contacts, and LIVE keys change them. Nobody else sees them, the main account neither.
+/// A person whom the account writes to. It belongs to the account in both environments: LIVE and
+/// TEST keys see the same contacts, and LIVE keys change them. Nobody else sees them, the main
+/// account neither.
 #[Object]
 impl Contact {
     /// The contact's id.
@@ -109,7 +110,8 @@ pub enum CreateContactErrorCode {
     LocaleInvalid,
     /// The timeZone is no name of the IANA time zone database.
     TimeZoneInvalid,
-    /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control characters.
+    /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
+    /// characters.
     TagsInvalid,
     /// The metadata is larger than 16 KiB as JSON.
     MetadataInvalid,
@@ -135,7 +137,8 @@ pub enum UpdateContactErrorCode {
     LocaleInvalid,
     /// The timeZone is no name of the IANA time zone database.
     TimeZoneInvalid,
-    /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control characters.
+    /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
+    /// characters.
     TagsInvalid,
     /// The metadata is larger than 16 KiB as JSON.
     MetadataInvalid,

@@ -16,7 +16,8 @@ use crate::domain::contact_address as domain;
 /// GraphQL's `ContactAddress`, described there.
 pub struct ContactAddress(pub rows::Model);
 
-/// Where a contact is reached by a channel. An address of a channel belongs to one contact of an account.
+/// Where a contact is reached by a channel. An address of a channel belongs to one contact of an
+/// account.
 #[Object]
 impl ContactAddress {
     /// The address's id.
@@ -39,7 +40,8 @@ impl ContactAddress {
         self.0.label.as_deref()
     }
 
-    /// Whether it is the one that the contact is reached by on this channel. One of each channel is.
+    /// Whether it is the one that the contact is reached by on this channel. One of each channel
+    /// is.
     async fn is_primary(&self) -> bool {
         self.0.is_primary
     }
@@ -56,7 +58,8 @@ impl ContactAddress {
 pub struct ContactAddressInput {
     /// Left out: SMS for a phone number, EMAIL for an e-mail address.
     channel: Option<Channel>,
-    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by channel.
+    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by
+    /// channel.
     address: String,
     /// 1 to 64 characters; none if left out.
     label: Option<String>,
@@ -74,7 +77,8 @@ impl From<ContactAddressInput> for domain::NewAddress {
 pub struct AddContactAddressInput {
     /// Left out: SMS for a phone number, EMAIL for an e-mail address.
     channel: Option<Channel>,
-    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by channel.
+    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by
+    /// channel.
     address: String,
     /// 1 to 64 characters; none if left out.
     label: Option<String>,
@@ -189,7 +193,8 @@ impl ContactAddressMutation {
         }))
     }
 
-    /// Changes an address of a contact. Messages that went to it stay as they are. Needs a LIVE key.
+    /// Changes an address of a contact. Messages that went to it stay as they are. Needs a LIVE
+    /// key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn update_contact_address(
         &self,
@@ -212,8 +217,9 @@ impl ContactAddressMutation {
         }))
     }
 
-    /// Removes an address from a contact, but never its last. Where it was the primary one of its channel, the
-    /// oldest that is left becomes that. Messages that went to it stay as they are. Needs a LIVE key.
+    /// Removes an address from a contact, but never its last. Where it was the primary one of its
+    /// channel, the oldest that is left becomes that. Messages that went to it stay as they are.
+    /// Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn remove_contact_address(
         &self,

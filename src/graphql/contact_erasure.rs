@@ -15,8 +15,8 @@ use crate::domain::contact_erasure as domain;
 pub enum DeleteContactErrorCode {
     /// The account has no such contact.
     NotFound,
-    /// A message to one of its addresses waits to be handed over, or the contact was changed at the same
-    /// time. Try again when the message was handed over.
+    /// A message to one of its addresses waits to be handed over, or the contact was changed at the
+    /// same time. Try again when the message was handed over.
     ContactInUse,
 }
 
@@ -36,11 +36,12 @@ pub struct ContactErasureMutation;
 
 #[Object]
 impl ContactErasureMutation {
-    /// Deletes a contact and erases the person, for good. The contact and its addresses go. Every message of the
-    /// account to one of these addresses, LIVE or TEST, loses its recipient, subject, text and errorMessage,
-    /// which are null from then on; its status, cost and country stay, and so do the metadata and the
-    /// idempotencyKey that you gave it. An opt-out of an address stays, for it protects the person. Refused
-    /// while a message to the contact waits to be handed over. Needs a LIVE key.
+    /// Deletes a contact and erases the person, for good. The contact and its addresses go. Every
+    /// message of the account to one of these addresses, LIVE or TEST, loses its recipient,
+    /// subject, text and errorMessage, which are null from then on; its status, cost and country
+    /// stay, and so do the metadata and the idempotencyKey that you gave it. An opt-out of an
+    /// address stays, for it protects the person. Refused while a message to the contact waits to
+    /// be handed over. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn delete_contact(
         &self,

@@ -15,8 +15,8 @@ use crate::domain::contact_list;
 /// Which contacts to list: those that fit every part that is given.
 #[derive(InputObject, Default)]
 pub struct ContactFilter {
-    /// Those whose name or one of whose addresses holds this text, in upper or lower case; at most 200
-    /// characters. A whole phone number may be written in any form.
+    /// Those whose name or one of whose addresses holds this text, in upper or lower case; at most
+    /// 200 characters. A whole phone number may be written in any form.
     search: Option<String>,
     /// Those that have all of these tags.
     tags: Option<Vec<String>>,

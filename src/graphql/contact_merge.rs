@@ -13,9 +13,11 @@ use crate::domain::contact_merge as domain;
 /// Two contacts that are to be one.
 #[derive(InputObject)]
 pub struct MergeContactsInput {
-    /// The contact that stays. It keeps its name, locale, time zone, metadata and primary addresses.
+    /// The contact that stays. It keeps its name, locale, time zone, metadata and primary
+    /// addresses.
     keep_id: ID,
-    /// The contact whose addresses and tags move to the other. It is deleted with whatever else it has.
+    /// The contact whose addresses and tags move to the other. It is deleted with whatever else it
+    /// has.
     merge_id: ID,
 }
 

@@ -24,8 +24,8 @@ use crate::domain::page::PAGE_DEFAULT;
 pub const QUERY_CHARS_MAX: usize = 15_000;
 /// Words, values and signs of a query at most.
 pub const TOKENS_MAX: usize = 1_000;
-/// Brackets of all kinds within each other at most: the parser and validation take stack for each, and a few
-/// hundred would end the process. Fields and their arguments at their limits need 47.
+/// Brackets of all kinds within each other at most: the parser and validation take stack for each,
+/// and a few hundred would end the process. Fields and their arguments at their limits need 47.
 pub const NESTING_MAX: usize = 64;
 /// Levels of fields at most.
 pub const DEPTH_MAX: usize = 12;
@@ -93,7 +93,8 @@ pub fn check_cost(
 }
 
 /// Refuses a response key that stands twice at the root of a mutation. Such fields are one field
-/// (section 6.3.2, `CollectFields`), but the library would execute each: two charges for one answer.
+/// (section 6.3.2, `CollectFields`), but the library would execute each: two charges for one
+/// answer.
 pub fn check_mutation_keys(document: &ExecutableDocument) -> Result<(), ServerError> {
     for (_, operation) in document.operations.iter() {
         if operation.node.ty == OperationType::Mutation {
@@ -131,8 +132,8 @@ fn collect_keys<'d>(
     Ok(())
 }
 
-/// Refuses a subscription without one field at its root (section 5.2.4.1 of the specification) that stands
-/// there itself: the library does not look into fragments there, nor for `__typename`.
+/// Refuses a subscription without one field at its root (section 5.2.4.1 of the specification) that
+/// stands there itself: the library does not look into fragments there, nor for `__typename`.
 pub fn check_subscription_root(
     operation: &Positioned<OperationDefinition>,
 ) -> Result<(), ServerError> {

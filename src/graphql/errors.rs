@@ -2,11 +2,11 @@
 //! enum. Everything else is a top-level error with a code of the closed list below; what went wrong
 //! inside is logged with the request's id and never shown.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt::Debug, sync::Arc};
 
 use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName};
 
-use crate::domain::{Failure, Fault, Refusal};
+use crate::domain::{Failure, Fault, Refusal, audit_call};
 
 /// When a request that was UNAVAILABLE is worth another try.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -114,6 +114,17 @@ pub fn settle(mut error: ServerError, request_id: &str) -> ServerError {
     error
 }
 
+/// The code of an error of the execution by which a call was refused; `None` where it failed instead.
+pub fn refusal_of(error: &ServerError) -> Option<Code> {
+    match error.source::<Fault>() {
+        // The library's own: an argument that did not fit its type.
+        None | Some(Fault::BadInput(_)) => Some(Code::BadUserInput),
+        Some(Fault::Forbidden(_)) => Some(Code::Forbidden),
+        Some(Fault::KeyRevoked) => Some(Code::Unauthenticated),
+        Some(_) => None,
+    }
+}
+
 /// An UNAVAILABLE, with when to try again.
 pub fn unavailable(message: impl Into<String>) -> ServerError {
     try_again(Code::Unavailable, message, RETRY_AFTER_SECONDS)
@@ -199,13 +210,17 @@ impl<C: OutputType> UserError<C> {
     }
 }
 
-/// Splits an action's answer: what was done, or the payload's errors; faults stay errors.
-pub fn outcome<T, D: Into<C>, C: OutputType>(
+/// Splits an action's answer: what was done, or the payload's errors; faults stay errors. What is refused
+/// here is so in the audit log.
+pub fn outcome<T, D: Into<C> + Debug, C: OutputType>(
     result: Result<T, Failure<D>>,
 ) -> Result<Result<T, Vec<UserError<C>>>, Fault> {
     match result {
         Ok(done) => Ok(Ok(done)),
-        Err(Failure::Refused(refusal)) => Ok(Err(vec![UserError::new(refusal)])),
+        Err(Failure::Refused(refusal)) => {
+            audit_call::note_refusal(&refusal.code);
+            Ok(Err(vec![UserError::new(refusal)]))
+        }
         Err(Failure::Fault(fault)) => Err(fault),
     }
 }

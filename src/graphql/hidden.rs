@@ -5,7 +5,8 @@
 use async_graphql::{
     Positioned, ServerError, Value as ConstValue, Variables,
     parser::types::{
-        BaseType, ExecutableDocument, Field, OperationType, Selection, SelectionSet, Type,
+        BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+        SelectionSet, Type,
     },
 };
 use async_graphql_value::Value;
@@ -42,6 +43,57 @@ pub fn check_hidden(
         hidden.check_selection_set(on, &fragment.node.selection_set)?;
     }
     Ok(())
+}
+
+/// Calls of mutations that the caller may not make.
+pub struct Forbidden {
+    pub error: ServerError,
+    /// The names of these mutations, each as often as it is called.
+    pub mutations: Vec<String>,
+}
+
+impl Forbidden {
+    /// What an operation calls that [`check_hidden`] refused with this error; the error itself where that is no
+    /// mutation, but a part of what is visible.
+    pub fn new(
+        error: ServerError,
+        document: &ExecutableDocument,
+        operation: &Positioned<OperationDefinition>,
+        full: &Shape,
+        shape: &Shape,
+    ) -> Result<Self, ServerError> {
+        let root = root_of(OperationType::Mutation);
+        let mut names = Vec::new();
+        if operation.node.ty == OperationType::Mutation {
+            collect_names(document, &operation.node.selection_set, &mut names);
+        }
+        names.retain(|name| full.field(root, name).is_some() && shape.field(root, name).is_none());
+        if names.is_empty() {
+            return Err(error);
+        }
+        Ok(Self { error, mutations: names.into_iter().map(str::to_owned).collect() })
+    }
+}
+
+/// The document's size was checked, so no fragment spreads itself.
+fn collect_names<'d>(
+    document: &'d ExecutableDocument,
+    set: &'d Positioned<SelectionSet>,
+    names: &mut Vec<&'d str>,
+) {
+    for selection in &set.node.items {
+        match &selection.node {
+            Selection::Field(field) => names.push(field.node.name.node.as_str()),
+            Selection::InlineFragment(inline) => {
+                collect_names(document, &inline.node.selection_set, names);
+            }
+            Selection::FragmentSpread(spread) => {
+                if let Some(found) = document.fragments.get(&spread.node.fragment_name.node) {
+                    collect_names(document, &found.node.selection_set, names);
+                }
+            }
+        }
+    }
 }
 
 struct Hidden<'s> {

@@ -79,8 +79,8 @@ impl LedgerEntry {
         self.0.message_id.map(ID::from)
     }
 
-    /// The message that was charged or refunded; null unless it is one of the account and environment of
-    /// the key in use.
+    /// The message that was charged or refunded; null unless it is one of the account and
+    /// environment of the key in use.
     async fn message(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
         let Some(id) = self.0.message_id else {
             return Ok(None);
@@ -101,7 +101,8 @@ impl LedgerEntry {
         Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?.map(PhoneNumber))
     }
 
-    /// Which month of the phone number was paid: 1 for the first; 0 for the upfront fee. Null for other kinds.
+    /// Which month of the phone number was paid: 1 for the first; 0 for the upfront fee. Null for
+    /// other kinds.
     async fn phone_number_month(&self) -> Option<i32> {
         self.0.phone_number_month
     }
@@ -145,8 +146,8 @@ pub struct LedgerQuery;
 
 #[Object]
 impl LedgerQuery {
-    /// The movements of the team's balance, newest first: a sub-account's key sees those that its account
-    /// caused, a main account's key the whole team's.
+    /// The movements of the team's balance, newest first: a sub-account's key sees those that its
+    /// account caused, a main account's key the whole team's.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn ledger(
         &self,

@@ -30,12 +30,12 @@ use crate::{
 pub struct Rows {
     pub app: Arc<App>,
     pub caller: Caller,
-    /// What is left of what the request may hold.
-    pub room: Room,
+    /// The texts that the request holds.
+    pub room: Arc<Room>,
 }
 
-/// How often a batch lets the fields of its request go first. A long list is polled in several turns,
-/// so a batch that began after the first would miss the rest and need a second statement.
+/// How often a batch lets the fields of its request go first. A long list is polled in several
+/// turns, so a batch that began after the first would miss the rest and need a second statement.
 const TURNS_BEFORE_BATCH: usize = 16;
 
 /// Starts a batch once the request's other fields had their turns to join it.
@@ -81,6 +81,10 @@ pub struct OptOutOf {
 /// The tags of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TagsOf(pub Uuid);
+
+/// A key, in an audit entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(pub Uuid);
 
 /// A page of an account's keys.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -222,6 +226,17 @@ impl Loader<TagsOf> for Rows {
         let account_id = self.caller.account()?.account_id;
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(contact_list::tags_of(&self.app, account_id, &ids).await?, TagsOf))
+    }
+}
+
+/// Scoped to the caller's team: an operator's keys are found by operators only.
+impl Loader<KeyId> for Rows {
+    type Value = api_key::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(&self, keys: &[KeyId]) -> Result<HashMap<KeyId, api_key::Model>, Arc<Fault>> {
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(api_key_list::find_many(&self.app, &self.caller, &ids).await?, KeyId))
     }
 }
 

@@ -21,9 +21,9 @@ use super::{
     shape::{Shape, TypeRef},
 };
 
-/// Sees to it that every object of the answer has a field, by `__typename` where all others might be
-/// skipped: so that an object without fields can be told from null. [`mend`] takes it out again, for the
-/// document that it goes by is the one before this.
+/// Sees to it that every object of the answer has a field, by `__typename` where all others might
+/// be skipped: so that an object without fields can be told from null. [`mend`] takes it out again,
+/// for the document that it goes by is the one before this.
 pub fn keep_objects(document: &mut ExecutableDocument) {
     let operations: Vec<&mut Positioned<OperationDefinition>> = match &mut document.operations {
         DocumentOperations::Single(operation) => vec![operation],
@@ -113,8 +113,8 @@ struct Mender<'d> {
 }
 
 impl<'d> Mender<'d> {
-    /// Puts the keys of objects that share their selection in its order. Without a failure that is all
-    /// there is to mend, and mostly not even that.
+    /// Puts the keys of objects that share their selection in its order. Without a failure that is
+    /// all there is to mend, and mostly not even that.
     fn arrange(&self, sets: &[&'d Positioned<SelectionSet>], values: &mut [&mut Value]) {
         let mut fields: IndexMap<&'d str, Vec<&'d Field>> = IndexMap::new();
         for set in sets {

@@ -99,8 +99,8 @@ impl Message {
         self.0.environment.into()
     }
 
-    /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a person's data
-    /// was erased.
+    /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a
+    /// person's data was erased.
     async fn to(&self) -> Option<&str> {
         (!self.0.is_erased()).then_some(&self.0.recipient)
     }
@@ -121,8 +121,8 @@ impl Message {
         self.0.segments
     }
 
-    /// What was charged, in cents; 0 in the TEST environment. It stays when the message is refunded: see
-    /// refundedAt.
+    /// What was charged, in cents; 0 in the TEST environment. It stays when the message is
+    /// refunded: see refundedAt.
     async fn cost(&self) -> Cents {
         stored(self.0.cost_micros).into()
     }
@@ -157,8 +157,8 @@ impl Message {
         self.0.send_at.map(DateTime)
     }
 
-    /// The moment from which on it is not handed over any more, but EXPIRED and refunded; null if there is
-    /// none.
+    /// The moment from which on it is not handed over any more, but EXPIRED and refunded; null if
+    /// there is none.
     async fn valid_until(&self) -> Option<DateTime> {
         self.0.valid_until.map(DateTime)
     }
@@ -177,26 +177,27 @@ impl Message {
 /// A message to be sent.
 #[derive(InputObject)]
 pub struct SendMessageInput {
-    /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat
-    /// id, by channel.
+    /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a
+    /// Telegram chat id, by channel.
     to: String,
     /// Left out: SMS for a phone number, EMAIL for an address.
     channel: Option<Channel>,
-    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for EMAIL.
+    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for
+    /// EMAIL.
     text: Option<String>,
     /// The subject of an e-mail, one line of at most 998 characters. Other channels have none.
     subject: Option<String>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,
-    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged now, and can
-    /// be canceled until then.
+    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged
+    /// now, and can be canceled until then.
     send_at: Option<DateTime>,
-    /// Until when it may go out: after now and after sendAt. What was not handed over by then is EXPIRED and
-    /// refunded. Left out: it waits for as long as it takes.
+    /// Until when it may go out: after now and after sendAt. What was not handed over by then is
+    /// EXPIRED and refunded. Left out: it waits for as long as it takes.
     valid_until: Option<DateTime>,
-    /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same input
-    /// answers with the first message and charges nothing; with another input it is refused. Only an accepted
-    /// message claims its key.
+    /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same
+    /// input answers with the first message and charges nothing; with another input it is refused.
+    /// Only an accepted message claims its key.
     idempotency_key: Option<String>,
 }
 
@@ -249,8 +250,8 @@ pub enum SendMessageErrorCode {
     CreditLimitReached,
     /// The team's balance is lower than the message's cost.
     InsufficientBalance,
-    /// The server is too busy to take all messages of one sendMessages; none was judged. Try again in a
-    /// second, with the same idempotency keys.
+    /// The server is too busy to take all messages of one sendMessages; none was judged. Try again
+    /// in a second, with the same idempotency keys.
     Overloaded,
 }
 
@@ -261,7 +262,8 @@ pub struct SendMessagePayload {
     message: Option<Message>,
     /// Why it was refused; empty if it was accepted.
     errors: Vec<UserError<SendMessageErrorCode>>,
-    /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged now.
+    /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged
+    /// now.
     replayed: bool,
 }
 
@@ -279,8 +281,8 @@ impl From<Verdict> for SendMessagePayload {
 /// What a send would answer now. Nothing was charged or stored.
 #[derive(SimpleObject)]
 pub struct MessageQuote {
-    /// What would be charged, in cents; 0 in the TEST environment and for a repeat. Null where the input is
-    /// invalid or there is no price.
+    /// What would be charged, in cents; 0 in the TEST environment and for a repeat. Null where the
+    /// input is invalid or there is no price.
     cost: Option<Cents>,
     /// How many segments an SMS would have; 1 for other channels. Null where the input is invalid.
     segments: Option<i32>,
@@ -297,8 +299,8 @@ pub struct MessageQuery;
 
 #[Object]
 impl MessageQuery {
-    /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing is charged
-    /// or stored.
+    /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing
+    /// is charged or stored.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn message_quote(
         &self,
@@ -321,8 +323,8 @@ pub struct MessageMutation;
 
 #[Object]
 impl MessageMutation {
-    /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance goes down
-    /// and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
+    /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance
+    /// goes down and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn send_message(
         &self,
@@ -336,7 +338,8 @@ impl MessageMutation {
         Ok(Some(verdict.into()))
     }
 
-    /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one after another.
+    /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one
+    /// after another.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn send_messages(
         &self,

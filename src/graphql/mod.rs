@@ -19,6 +19,8 @@ use crate::{
 mod access;
 mod account;
 mod api_key;
+mod audit_log;
+mod audit_log_list;
 mod contact;
 mod contact_address;
 mod contact_erasure;
@@ -54,13 +56,16 @@ pub use cost::COMPLEXITY_MAX;
 pub use documents::Asked;
 
 use access::Viewpoint;
+use audit_log::{Audited, RequestId};
 use documents::{Documents, Found};
 use errors::{Code, error, one_line, set_code};
+use hidden::Forbidden;
 use loaders::Rows;
 use shape::Shape;
 use updates::{Listening, Updates};
 
-/// What can be asked. What a field needs, and what it shows to which key, stands in its description.
+/// What can be asked. What a field needs, and what it shows to which key, stands in its
+/// description.
 #[derive(MergedObject, Default)]
 pub struct Query(
     viewer::ViewerQuery,
@@ -72,6 +77,7 @@ pub struct Query(
     phone_number_list::PhoneNumberQuery,
     sub_account_list::SubAccountQuery,
     ledger::LedgerQuery,
+    audit_log_list::AuditLogQuery,
     team::TeamQuery,
 );
 
@@ -94,7 +100,7 @@ pub struct Mutation(
     team::TeamMutation,
 );
 
-type TollgateSchema = Schema<Query, Mutation, Updates>;
+type TollgateSchema = Schema<Query, Audited<Mutation>, Updates>;
 
 /// The schema, and what each role sees of it.
 #[derive(Clone)]
@@ -130,6 +136,8 @@ pub struct Prepared {
     variables: Variables,
     kind: OperationType,
     complexity: u64,
+    /// Why it will not be executed; it gets this far to be entered in the audit log.
+    forbidden: Option<Forbidden>,
 }
 
 impl Prepared {
@@ -168,8 +176,8 @@ pub fn sdl() -> String {
     schema().finish().sdl_with_options(options)
 }
 
-fn schema() -> async_graphql::SchemaBuilder<Query, Mutation, Updates> {
-    Schema::build(Query::default(), Mutation::default(), Updates).disable_suggestions()
+fn schema() -> async_graphql::SchemaBuilder<Query, Audited<Mutation>, Updates> {
+    Schema::build(Query::default(), Audited(Mutation::default()), Updates).disable_suggestions()
 }
 
 impl Api {
@@ -184,8 +192,8 @@ impl Api {
         Self { app, schema, shapes: Arc::new(shapes), documents: Documents::default() }
     }
 
-    /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask it.
-    /// Nothing is executed yet.
+    /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask
+    /// it. Nothing is executed yet.
     pub async fn prepare(
         &self,
         caller: Caller,
@@ -200,36 +208,49 @@ impl Api {
         complete_variables(operation, &mut variables);
         let complexity = cost::check_cost(document, &variables, full)?;
         cost::check_mutation_keys(document)?;
-        hidden::check_hidden(document, &variables, full, self.shapes.of(caller.role()))?;
-        cost::check_subscription_root(operation)?;
-        check_variables(operation, &variables)?;
         let kind = operation.node.ty;
-        Ok(Prepared { caller, found, operation_name, variables, kind, complexity })
+        let shape = self.shapes.of(caller.role());
+        let forbidden = if let Err(error) = hidden::check_hidden(document, &variables, full, shape)
+        {
+            Some(Forbidden::new(error, document, operation, full, shape)?)
+        } else {
+            cost::check_subscription_root(operation)?;
+            check_variables(operation, &variables)?;
+            None
+        };
+        Ok(Prepared { caller, found, operation_name, variables, kind, complexity, forbidden })
     }
 
-    /// Executes a query or a mutation of a caller who waits as long as its `patience`. `request_id` is what
-    /// is shown of an internal error.
+    /// Executes a query or a mutation of a caller who waits as long as its `patience`. What the
+    /// answer holds is taken from `room`. `request_id` is what is shown of an internal error.
     pub async fn execute(
         &self,
         prepared: Prepared,
         patience: Patience,
+        room: Arc<Room>,
         request_id: &str,
     ) -> Answer {
-        let request = self.request(&prepared, Room::of_request()).data(patience);
-        let response = self.schema.execute(request).await;
+        if let Some(forbidden) = prepared.forbidden {
+            let mutations = &forbidden.mutations;
+            audit_log::enter_forbidden(&self.app, &prepared.caller, request_id, mutations).await;
+            return Answer::refused(forbidden.error);
+        }
+        let request_id_of_entries = RequestId(request_id.to_owned());
+        let request = self.request(&prepared, room).data(patience);
+        let response = self.schema.execute(request.data(request_id_of_entries)).await;
         self.answer(&prepared, response, request_id).await
     }
 
-    /// Begins a subscription: its answers, one for each event, or why there are none. It listens when this
-    /// returns.
+    /// Begins a subscription: its answers, one for each event, or why there are none. It listens
+    /// when this returns.
     pub async fn subscribe(
         &self,
         prepared: Prepared,
         request_id: String,
     ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
         let listening = Arc::new(Notify::new());
-        let request =
-            self.request(&prepared, Room::endless()).data(Listening(Arc::clone(&listening)));
+        let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
+        let request = self.request(&prepared, room).data(Listening(Arc::clone(&listening)));
         let mut responses = self.schema.execute_stream(request);
         tokio::select! {
             biased;
@@ -251,7 +272,7 @@ impl Api {
         Ok(answers.boxed())
     }
 
-    fn request(&self, prepared: &Prepared, room: Room) -> Request {
+    fn request(&self, prepared: &Prepared, room: Arc<Room>) -> Request {
         let Prepared { caller, found, operation_name, variables, .. } = prepared;
         let mut request = Request::new("").variables(variables.clone());
         request.operation_name.clone_from(operation_name);
@@ -358,8 +379,8 @@ fn check_method(
     Ok(())
 }
 
-/// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the library
-/// forgets defaults where it looks at `@skip` and `@include`.
+/// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the
+/// library forgets defaults where it looks at `@skip` and `@include`.
 fn complete_variables(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
     for definition in &operation.node.variable_definitions {
         let name = &definition.node.name.node;

@@ -27,8 +27,8 @@ pub enum OptOutSource {
 /// GraphQL's `OptOut`, described there.
 pub struct OptOut(pub rows::Model);
 
-/// An address that wants nothing more from the account by a channel. It counts for LIVE and TEST keys alike: a
-/// message to it is refused before anything is charged.
+/// An address that wants nothing more from the account by a channel. It counts for LIVE and TEST
+/// keys alike: a message to it is refused before anything is charged.
 #[Object]
 impl OptOut {
     /// The opt-out's id.
@@ -65,8 +65,8 @@ impl OptOut {
 /// Which opt-outs to list: those that fit every part that is given.
 #[derive(InputObject, Default)]
 pub struct OptOutFilter {
-    /// Those whose address holds this text, in upper or lower case; at most 200 characters. A whole phone number
-    /// may be written in any form.
+    /// Those whose address holds this text, in upper or lower case; at most 200 characters. A whole
+    /// phone number may be written in any form.
     search: Option<String>,
     /// Those of one of these channels.
     channel: Option<Vec<Channel>>,
@@ -77,7 +77,8 @@ pub struct OptOutFilter {
 pub struct AddOptOutInput {
     /// Left out: SMS for a phone number, EMAIL for an e-mail address.
     channel: Option<Channel>,
-    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by channel.
+    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by
+    /// channel.
     address: String,
     /// 1 to 500 characters; none if left out.
     reason: Option<String>,
@@ -95,7 +96,8 @@ impl From<AddOptOutInput> for domain::NewOptOut {
 pub struct RemoveOptOutInput {
     /// Left out: SMS for a phone number, EMAIL for an e-mail address.
     channel: Option<Channel>,
-    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by channel.
+    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by
+    /// channel.
     address: String,
 }
 
@@ -128,8 +130,8 @@ pub struct AddOptOutPayload {
     errors: Vec<UserError<AddOptOutErrorCode>>,
 }
 
-/// What became of one part of importOptOuts. It is flat, so that an answer to 1,000 of them, with up to four
-/// fields each, is not too large.
+/// What became of one part of importOptOuts. It is flat, so that an answer to 1,000 of them, with
+/// up to four fields each, is not too large.
 #[derive(SimpleObject)]
 pub struct OptOutVerdict {
     /// The opt-out as it is now; null if refused.
@@ -194,8 +196,8 @@ pub struct OptOutMutation;
 
 #[Object]
 impl OptOutMutation {
-    /// Opts an address out: whatever the account of the key in use sends to it from now on is refused. One that is
-    /// opted out already stays as it is. Needs a LIVE key.
+    /// Opts an address out: whatever the account of the key in use sends to it from now on is
+    /// refused. One that is opted out already stays as it is. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn add_opt_out(
         &self,
@@ -210,8 +212,8 @@ impl OptOutMutation {
         }))
     }
 
-    /// Opts up to 1,000 addresses out, each with its own verdict, in order. Those that are opted out already stay
-    /// as they are. Needs a LIVE key.
+    /// Opts up to 1,000 addresses out, each with its own verdict, in order. Those that are opted
+    /// out already stay as they are. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn import_opt_outs(
         &self,
@@ -226,8 +228,8 @@ impl OptOutMutation {
         Ok(Some(verdicts.into_iter().map(Into::into).collect()))
     }
 
-    /// Removes an opt-out of the account of the key in use: the address may be sent to again. Only do this when the
-    /// person asked for it. Needs a LIVE key.
+    /// Removes an opt-out of the account of the key in use: the address may be sent to again. Only
+    /// do this when the person asked for it. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn remove_opt_out(
         &self,

@@ -32,8 +32,8 @@ pub enum PhoneNumberType {
 pub enum PhoneNumberStatus {
     /// Paid for.
     Active,
-    /// Its month could not be paid. It is charged, and ACTIVE again, as soon as the balance allows it, until
-    /// releasesAt.
+    /// Its month could not be paid. It is charged, and ACTIVE again, as soon as the balance allows
+    /// it, until releasesAt.
     Suspended,
     /// The account has it no more.
     Released,
@@ -91,7 +91,8 @@ impl PhoneNumber {
         stored(self.0.monthly_price_micros).into()
     }
 
-    /// When the next month begins and is charged; the end of the last paid month once it is SUSPENDED or RELEASED.
+    /// When the next month begins and is charged; the end of the last paid month once it is
+    /// SUSPENDED or RELEASED.
     async fn renews_at(&self) -> DateTime {
         DateTime(self.0.renews_at)
     }
@@ -124,9 +125,9 @@ pub struct PurchasePhoneNumberInput {
     number: String,
     /// What the account calls it, 1 to 200 characters; no name if left out.
     name: Option<String>,
-    /// 1 to 255 characters, yours to make, for each account. A repeat with the same input answers with the number
-    /// that was bought first and charges nothing; with another input it is refused. Only a purchase that was made
-    /// claims its key.
+    /// 1 to 255 characters, yours to make, for each account. A repeat with the same input answers
+    /// with the number that was bought first and charges nothing; with another input it is refused.
+    /// Only a purchase that was made claims its key.
     idempotency_key: Option<String>,
 }
 
@@ -137,7 +138,8 @@ pub struct UpdatePhoneNumberInput {
     name: MaybeUndefined<String>,
 }
 
-/// Why a phone number was not bought: the first reason in the order of these values. Nothing was charged.
+/// Why a phone number was not bought: the first reason in the order of these values. Nothing was
+/// charged.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "domain::PurchasePhoneNumberRefusal")]
 pub enum PurchasePhoneNumberErrorCode {
@@ -147,8 +149,8 @@ pub enum PurchasePhoneNumberErrorCode {
     NameInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
     IdempotencyKeyInvalid,
-    /// Another number was bought under this idempotencyKey, or the account has that one no more because it was
-    /// transferred.
+    /// Another number was bought under this idempotencyKey, or the account has that one no more
+    /// because it was transferred.
     IdempotencyConflict,
     /// The account is SUSPENDED.
     AccountSuspended,
@@ -216,9 +218,10 @@ pub struct PhoneNumberMutation;
 
 #[Object]
 impl PhoneNumberMutation {
-    /// Buys a phone number for the account of the key in use: its upfront fee and its first month are charged in
-    /// the same step, like a message, against creditLimit and balance. Each further month is charged when it
-    /// begins, whatever the creditLimit. Use an idempotencyKey to repeat it safely. Needs a LIVE key.
+    /// Buys a phone number for the account of the key in use: its upfront fee and its first month
+    /// are charged in the same step, like a message, against creditLimit and balance. Each further
+    /// month is charged when it begins, whatever the creditLimit. Use an idempotencyKey to repeat
+    /// it safely. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn purchase_phone_number(
         &self,
@@ -258,8 +261,9 @@ impl PhoneNumberMutation {
         }))
     }
 
-    /// Gives a phone number of the account of the key in use back, at once and for good: anybody may buy it then.
-    /// What is left of its month is not paid back. Releasing what is RELEASED changes nothing. Needs a LIVE key.
+    /// Gives a phone number of the account of the key in use back, at once and for good: anybody
+    /// may buy it then. What is left of its month is not paid back. Releasing what is RELEASED
+    /// changes nothing. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn release_phone_number(
         &self,

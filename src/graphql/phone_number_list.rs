@@ -71,7 +71,8 @@ pub struct PhoneNumberQuery;
 
 #[Object]
 impl PhoneNumberQuery {
-    /// One phone number that the account of the key in use has, or had until it was released; null if there is none.
+    /// One phone number that the account of the key in use has, or had until it was released; null
+    /// if there is none.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn phone_number(
         &self,
@@ -84,7 +85,8 @@ impl PhoneNumberQuery {
         Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?.map(PhoneNumber))
     }
 
-    /// The phone numbers that the account of the key in use has, newest first; released ones are left out.
+    /// The phone numbers that the account of the key in use has, newest first; released ones are
+    /// left out.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn phone_numbers(
         &self,
@@ -99,7 +101,8 @@ impl PhoneNumberQuery {
         Ok(list(found, PhoneNumber))
     }
 
-    /// Phone numbers that can be bought now, by number. Somebody else may be faster: purchasePhoneNumber says so.
+    /// Phone numbers that can be bought now, by number. Somebody else may be faster:
+    /// purchasePhoneNumber says so.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn available_phone_numbers(
         &self,

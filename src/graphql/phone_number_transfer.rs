@@ -15,7 +15,8 @@ use crate::domain::phone_number_transfer as domain;
 pub struct TransferPhoneNumberInput {
     /// The account of the team that gets it; the main account's id for itself.
     to: AccountRef,
-    /// Whether a sender that uses it loses it; false if left out: then a number in use stays where it is.
+    /// Whether a sender that uses it loses it; false if left out: then a number in use stays where
+    /// it is.
     detach: Option<bool>,
 }
 
@@ -47,9 +48,9 @@ pub struct PhoneNumberTransferMutation;
 
 #[Object]
 impl PhoneNumberTransferMutation {
-    /// Moves a phone number from one account of the team to another. No money moves: the months from renewsAt on
-    /// are charged to the account that has it then. Its name does not go along. The ids of sub-accounts' numbers
-    /// stand in the ledger. Main-account keys only.
+    /// Moves a phone number from one account of the team to another. No money moves: the months
+    /// from renewsAt on are charged to the account that has it then. Its name does not go along.
+    /// The ids of sub-accounts' numbers stand in the ledger. Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn transfer_phone_number(
         &self,

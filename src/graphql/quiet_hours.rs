@@ -9,14 +9,17 @@ use super::{
 };
 use crate::domain::quiet_hours as domain;
 
-/// The part of the day in which an account's messages are not handed over: they wait, SCHEDULED, until its end.
+/// The part of the day in which an account's messages are not handed over: they wait, SCHEDULED,
+/// until its end. It goes by the clock of whom the message goes to: of the contact that has the
+/// address, if that has a time zone, or else of the time zone given here.
 #[derive(SimpleObject)]
 pub struct QuietHours {
-    /// When they begin: HH:MM by the clock of the time zone.
+    /// When they begin: HH:MM.
     from: String,
-    /// When they end, on the next day if that is not later than from: HH:MM by the clock of the time zone.
+    /// When they end, on the next day if that is not later than from: HH:MM.
     to: String,
-    /// A name of the IANA time zone database, such as Europe/Berlin.
+    /// The time zone of whoever is no contact with one of its own: a name of the IANA time zone
+    /// database, such as Europe/Berlin.
     time_zone: &'static str,
 }
 
@@ -29,12 +32,13 @@ impl From<domain::QuietHours> for QuietHours {
 /// Quiet hours to be set.
 #[derive(InputObject)]
 pub struct SetQuietHoursInput {
-    /// When they begin: HH:MM, from 00:00 to 23:59, by the clock of the time zone.
+    /// When they begin: HH:MM, from 00:00 to 23:59, by the clock of whom a message goes to.
     from: String,
-    /// When they end: HH:MM, from 00:00 to 23:59, and not the same as from. They go past midnight where it is not
-    /// later than from.
+    /// When they end: HH:MM, from 00:00 to 23:59, and not the same as from. They go past midnight
+    /// where it is not later than from.
     to: String,
-    /// A name of the IANA time zone database, such as Europe/Berlin.
+    /// The time zone of whoever is no contact with one of its own: a name of the IANA time zone
+    /// database, such as Europe/Berlin.
     time_zone: String,
 }
 
@@ -62,9 +66,10 @@ pub struct QuietHoursMutation;
 
 #[Object]
 impl QuietHoursMutation {
-    /// Sets the quiet hours of the account that the key in use belongs to, or takes them away. They move the
-    /// moment at which a message is handed over to their end, whatever its sendAt; one whose validUntil comes
-    /// first is EXPIRED and refunded. They hold for LIVE and TEST messages. Needs a LIVE key.
+    /// Sets the quiet hours of the account that the key in use belongs to, or takes them away. They
+    /// move the moment at which a message is handed over to their end, whatever its sendAt; one
+    /// whose validUntil comes first is EXPIRED and refunded. They hold for LIVE and TEST messages.
+    /// Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn set_quiet_hours(
         &self,

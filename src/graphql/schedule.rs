@@ -36,8 +36,8 @@ pub struct ScheduleMutation;
 
 #[Object]
 impl ScheduleMutation {
-    /// Cancels a message that is SCHEDULED or QUEUED, and refunds it. Canceling a CANCELED message changes
-    /// nothing.
+    /// Cancels a message that is SCHEDULED or QUEUED, and refunds it. Canceling a CANCELED message
+    /// changes nothing.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn cancel_message(
         &self,

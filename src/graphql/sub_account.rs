@@ -14,8 +14,8 @@ use super::{
 };
 use crate::domain::sub_account as domain;
 
-/// Names an account of the team by one of its ids. One that is not of the team, or not written like an
-/// id, answers like one that never existed.
+/// Names an account of the team by one of its ids. One that is not of the team, or not written like
+/// an id, answers like one that never existed.
 #[derive(OneofObject)]
 pub enum AccountRef {
     /// The account's id.
@@ -53,15 +53,16 @@ pub struct CreateSubAccountInput {
     team_balance_visible: Option<bool>,
 }
 
-/// What to change of a sub-account. What is left out is kept; null clears, where clearing has a meaning.
+/// What to change of a sub-account. What is left out is kept; null clears, where clearing has a
+/// meaning.
 #[derive(InputObject)]
 pub struct UpdateSubAccountInput {
     /// 1 to 200 characters.
     name: Option<String>,
     /// Your own id for it, 1 to 200 characters, unique in the team. Null: none.
     external_id: MaybeUndefined<String>,
-    /// The spending cap in cents, 0 or more; the very next send is judged by it. Null: no limit; 0: nothing
-    /// may be spent.
+    /// The spending cap in cents, 0 or more; the very next send is judged by it. Null: no limit; 0:
+    /// nothing may be spent.
     credit_limit: MaybeUndefined<Cents>,
     /// Your own data about it, at most 16 KiB as JSON, replaced whole. Null: none.
     metadata: MaybeUndefined<JsonObject>,
@@ -256,8 +257,9 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Refuses a sub-account's sends until it is reactivated; keys are kept and reading works. Accepted
-    /// messages wait. Suspending what is SUSPENDED changes nothing. Main-account keys only.
+    /// Refuses a sub-account's sends until it is reactivated; keys are kept and reading works.
+    /// Accepted messages wait. Suspending what is SUSPENDED changes nothing. Main-account keys
+    /// only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn suspend_sub_account(
         &self,
@@ -276,8 +278,8 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Lets a suspended or inactive sub-account send again. Revoked keys do not come back. Main-account
-    /// keys only.
+    /// Lets a suspended or inactive sub-account send again. Revoked keys do not come back.
+    /// Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn reactivate_sub_account(
         &self,
@@ -294,8 +296,8 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Revokes all keys of a sub-account at once, LIVE and TEST, and cancels and refunds what waits for
-    /// delivery. Data and ledger are kept. Main-account keys only.
+    /// Revokes all keys of a sub-account at once, LIVE and TEST, and cancels and refunds what waits
+    /// for delivery. Data and ledger are kept. Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn deactivate_sub_account(
         &self,

@@ -15,7 +15,8 @@ use crate::domain::{page::PageArgs, sub_account, sub_account_list};
 pub struct SubAccountFilter {
     /// Those with one of these statuses.
     status: Option<Vec<AccountStatus>>,
-    /// Those whose name or externalId holds this text, in upper or lower case; at most 200 characters.
+    /// Those whose name or externalId holds this text, in upper or lower case; at most 200
+    /// characters.
     search: Option<String>,
     /// Those whose sends are refused now, or those whose are not.
     is_blocked: Option<bool>,
@@ -68,7 +69,8 @@ pub struct SubAccountQuery;
 
 #[Object]
 impl SubAccountQuery {
-    /// One sub-account of the team, by id or externalId; null if there is none. Main-account keys only.
+    /// One sub-account of the team, by id or externalId; null if there is none. Main-account keys
+    /// only.
     #[graphql(guard = "Needs::Main", visible = "access::main")]
     async fn sub_account(
         &self,

@@ -6,6 +6,7 @@ use entity::team as rows;
 use super::{
     access::{self, Ask, Needs},
     account::{Account, domain_dimensions},
+    audit_log_list::{AuditEntry, AuditLogFilter, list_entries},
     errors::{UserError, outcome},
     ledger::{LedgerEntry, LedgerFilter, list_of_team},
     loaders::{AccountId, MainAccountOf},
@@ -23,7 +24,8 @@ pub const CURRENCY: &str = "USD";
 /// GraphQL's `Team`, described there.
 pub struct Team(pub rows::Model);
 
-/// A team: one prepaid balance, one main account, and any number of sub-accounts that share the balance.
+/// A team: one prepaid balance, one main account, and any number of sub-accounts that share the
+/// balance.
 #[Object]
 impl Team {
     /// The team's id.
@@ -41,8 +43,8 @@ impl Team {
         CURRENCY
     }
 
-    /// The prepaid balance in cents, from which all accounts draw. Null for a sub-account's key when the
-    /// main account hides it.
+    /// The prepaid balance in cents, from which all accounts draw. Null for a sub-account's key
+    /// when the main account hides it.
     async fn balance(&self, ctx: &Context<'_>) -> Result<Option<Cents>> {
         let is_visible = match ctx.account() {
             Ok(caller) if caller.is_sub_account => {
@@ -80,8 +82,8 @@ impl Team {
         list_sub_accounts(ctx, filter, order_by, page).await
     }
 
-    /// What the whole team sent and spent, from daily rollups of LIVE messages. Main-account and operator
-    /// keys only.
+    /// What the whole team sent and spent, from daily rollups of LIVE messages. Main-account and
+    /// operator keys only.
     #[graphql(guard = "Needs::Team", visible = "access::team")]
     async fn usage(
         &self,
@@ -112,6 +114,21 @@ impl Team {
         list_of_team(ctx, self.0.id, filter, page).await
     }
 
+    /// Who changed what in the team, and who was refused, newest first. Messages are not in it. What a sub-account
+    /// does with its contacts and opt-outs is shown to operators only. Main-account and operator keys only.
+    #[graphql(guard = "Needs::Team", visible = "access::team")]
+    async fn audit_log(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones; all if left out.")] filter: Option<AuditLogFilter>,
+        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
+        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
+        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+    ) -> Result<List<AuditEntry>> {
+        list_entries(ctx, Some(self.0.id), filter, page_args(ctx, first, after, last, before)).await
+    }
+
     /// When the team was made.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
@@ -132,7 +149,8 @@ pub struct TopUpTeamInput {
     team_id: ID,
     /// How much, in cents, more than 0.
     amount: Cents,
-    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes nothing.
+    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes
+    /// nothing.
     idempotency_key: String,
     /// What it was for, 1 to 500 characters.
     note: Option<String>,
@@ -145,7 +163,8 @@ pub struct AdjustTeamBalanceInput {
     team_id: ID,
     /// How much, in cents; negative takes away. The balance never goes below 0.
     amount: Cents,
-    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes nothing.
+    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes
+    /// nothing.
     idempotency_key: String,
     /// Why, 1 to 500 characters.
     reason: String,
@@ -165,8 +184,8 @@ pub enum CreateTeamErrorCode {
 pub enum TopUpTeamErrorCode {
     /// There is no such team.
     NotFound,
-    /// The amount is not more than 0, has more than four decimals, or takes the balance beyond 100000000000
-    /// cents.
+    /// The amount is not more than 0, has more than four decimals, or takes the balance beyond
+    /// 100000000000 cents.
     AmountInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
     IdempotencyKeyInvalid,
@@ -182,7 +201,8 @@ pub enum TopUpTeamErrorCode {
 pub enum AdjustTeamBalanceErrorCode {
     /// There is no such team.
     NotFound,
-    /// The amount is 0, has more than four decimals, or takes the balance beyond 100000000000 cents.
+    /// The amount is 0, has more than four decimals, or takes the balance beyond 100000000000
+    /// cents.
     AmountInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
     IdempotencyKeyInvalid,
@@ -320,8 +340,8 @@ impl TeamMutation {
         }))
     }
 
-    /// Corrects a team's balance, up or down, once for each idempotencyKey and never below 0. Operator keys
-    /// only.
+    /// Corrects a team's balance, up or down, once for each idempotencyKey and never below 0.
+    /// Operator keys only.
     #[graphql(guard = "Needs::Operator", visible = "access::operator")]
     async fn adjust_team_balance(
         &self,

@@ -25,13 +25,14 @@ fn listening(ctx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What can be listened to, over WebSocket. An event shows what is there when it is sent: changes that follow
-/// each other quickly are told as one, and after a disturbance a change may be told twice. Ask for the
-/// present state once you listen.
+/// What can be listened to, over WebSocket. An event shows what is there when it is sent: changes
+/// that follow each other quickly are told as one, and after a disturbance a change may be told
+/// twice. Ask for the present state once you listen.
 #[Subscription(name = "Subscription")]
 impl Updates {
-    /// The messages of the account and environment of the key in use, whenever one is accepted or its status
-    /// changes. After a disturbance only the account's newest 1,000 messages are looked at for changes.
+    /// The messages of the account and environment of the key in use, whenever one is accepted or
+    /// its status changes. After a disturbance only the account's newest 1,000 messages are looked
+    /// at for changes.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn message_updated(
         &self,
@@ -42,7 +43,11 @@ impl Updates {
         let (app, caller) = (Arc::clone(ctx.app()?), ctx.account()?);
         // A malformed id is one that nobody has: it is never told of.
         let only = id.map(|id| parse_id(&id).unwrap_or_default());
-        let messages = updates::messages(app, caller, only).map(Message);
+        let room = Arc::clone(ctx.room()?);
+        let messages = updates::messages(app, caller, only).map(move |message| {
+            room.renew();
+            Message(message)
+        });
         listening(ctx)?;
         Ok(messages)
     }
@@ -67,7 +72,11 @@ impl Updates {
         ctx: &Context<'_>,
     ) -> Result<impl Stream<Item = Account> + use<>> {
         let (app, main) = (Arc::clone(ctx.app()?), ctx.caller()?.main()?);
-        let accounts = updates::sub_accounts(app, main).map(Account);
+        let room = Arc::clone(ctx.room()?);
+        let accounts = updates::sub_accounts(app, main).map(move |account| {
+            room.renew();
+            Account(account)
+        });
         listening(ctx)?;
         Ok(accounts)
     }

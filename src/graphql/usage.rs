@@ -86,13 +86,14 @@ impl UsageBucket {
         self.0.month.as_deref()
     }
 
-    /// The channel; null unless grouped by CHANNEL, and for the fees of phone numbers, which have none.
+    /// The channel; null unless grouped by CHANNEL, and for the fees of phone numbers, which have
+    /// none.
     async fn channel(&self) -> Option<Channel> {
         self.0.channel.map(Channel::from)
     }
 
-    /// The country of the recipients, or of the phone numbers, as ISO 3166-1 alpha-2; null unless grouped by
-    /// COUNTRY, and for channels without countries.
+    /// The country of the recipients, or of the phone numbers, as ISO 3166-1 alpha-2; null unless
+    /// grouped by COUNTRY, and for channels without countries.
     async fn country(&self) -> Option<&str> {
         self.0.country.as_deref()
     }
@@ -111,8 +112,8 @@ impl UsageBucket {
     }
 }
 
-/// Sums. Each counts on the UTC day of its own event, so a past day never changes, and a day with more refunds
-/// than charges has a negative spent.
+/// Sums. Each counts on the UTC day of its own event, so a past day never changes, and a day with
+/// more refunds than charges has a negative spent.
 #[derive(SimpleObject)]
 pub struct UsageFigures {
     /// Messages accepted.

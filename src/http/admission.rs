@@ -24,7 +24,7 @@ const PLACES_MAX: usize = 192;
 /// Of these, requests of one team at most, so that a team whose requests hang leaves room for others.
 pub const PLACES_OF_TEAM_MAX: usize = PLACES_MAX / 2;
 /// Requests that are held at once at most, those that wait for a place among them.
-const HELD_MAX: usize = 6_144;
+pub const HELD_MAX: usize = 6_144;
 /// Of these, requests of one team at most.
 const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 /// How long a request waits for a place: what comes later would hardly be in time.

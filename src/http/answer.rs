@@ -1,27 +1,40 @@
 //! What goes back: data or errors, in the media type that the caller likes best, with the status and the
 //! headers that belong to its code.
 
+use std::sync::Arc;
+
 use async_graphql::ServerError;
 use async_graphql_axum::GraphQLResponse;
 use axum::{
+    body::{Body, Bytes},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use super::negotiation::MediaType;
-use crate::graphql::{
-    Answer,
-    errors::{self, Code, code_of, error},
+use crate::{
+    domain::room::Room,
+    graphql::{
+        Answer,
+        errors::{self, Code, code_of, error},
+    },
 };
 
 /// What is said to whom there is no place for.
 pub const TOO_BUSY: &str = "The server is too busy; nothing was done. Try again in a second.";
 
-/// The answer to a request that was read.
-pub fn respond(media_type: MediaType, answer: Answer) -> Response {
+/// The answer to a request that was read. It keeps its room until the client has taken it.
+pub fn respond(media_type: MediaType, answer: Answer, room: Option<Arc<Room>>) -> Response {
     match answer {
         Answer::Executed(response) => {
-            with_type(media_type, GraphQLResponse::from(response).into_response())
+            let response = match room.filter(|room| room.is_large()) {
+                Some(room) => {
+                    let text = serde_json::to_vec(&response).expect("an answer is plain JSON");
+                    Response::new(Body::from(Bytes::from_owner(Held { text, _room: room })))
+                }
+                None => GraphQLResponse::from(response).into_response(),
+            };
+            with_type(media_type, response)
         }
         Answer::Refused(refused) => {
             let mut response = refuse_all(media_type, &refused);
@@ -34,6 +47,18 @@ pub fn respond(media_type: MediaType, answer: Answer) -> Response {
             }
             response
         }
+    }
+}
+
+/// The text of an answer, and what it takes of the room of all.
+struct Held {
+    text: Vec<u8>,
+    _room: Arc<Room>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,7 +31,7 @@ use super::{
     socket::{self, Opening},
 };
 use crate::{
-    domain::{authentication, billing::Patience, caller::Caller},
+    domain::{authentication, billing::Patience, caller::Caller, room::Room},
     graphql::{
         Answer, Operation, Prepared,
         errors::{self, Code, error, first_code},
@@ -56,7 +57,7 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
         // It says who it is once it is open.
         return upgrade(shared, &mut head, None).await;
     }
-    let (mut operation, mut left) = ("none", None);
+    let (mut operation, mut left, mut room) = ("none", None, None);
     let until = begun + REQUEST_DEADLINE;
     let answer = async {
         let caller = timeout_at(until, identify(&shared, &head, key.as_deref())).await;
@@ -81,12 +82,15 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
         let gone = CancellationToken::new();
         // Dropped with this handler, when the client hangs up.
         let _present = gone.clone().drop_guard();
-        Ok(Some(run(&shared, prepared, place, until, gone, request_id(&head.headers)).await))
+        let held = Arc::new(shared.app.rooms.of(caller.team_scope()));
+        room = Some(Arc::clone(&held));
+        let id = request_id(&head.headers);
+        Ok(Some(run(&shared, prepared, place, held, until, gone, id).await))
     };
     let media_type = media_type.unwrap_or_default();
     let (code, mut response) = match answer.await {
         Ok(None) => return upgrade(shared, &mut head, key).await,
-        Ok(Some(answer)) => (first_code(answer.errors()), respond(media_type, answer)),
+        Ok(Some(answer)) => (first_code(answer.errors()), respond(media_type, answer, room)),
         Err(refused) => {
             let refused = [refused];
             (first_code(&refused), refuse_all(media_type, &refused))
@@ -104,6 +108,7 @@ pub async fn run(
     shared: &Shared,
     prepared: Prepared,
     place: Place,
+    room: Arc<Room>,
     until: Instant,
     gone: CancellationToken,
     request_id: &str,
@@ -118,7 +123,7 @@ pub async fn run(
     let execution = async move {
         // Kept for as long as it is worked on, also when the client has gone.
         let _place = place;
-        api.execute(prepared, patience, &id).await
+        api.execute(prepared, patience, room, &id).await
     };
     let execution = shared.executions.spawn(execution.in_current_span());
     match timeout_at(until, execution).await {

@@ -47,7 +47,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         }
         Err(_) => None,
     };
-    let text = app.metrics.text(app.writers.waiting(), lag);
+    let text = app.metrics.text(app.writers.waiting(), app.rooms.bytes(), lag);
     let media_type = HeaderValue::from_static(OPENMETRICS);
     ([(header::CONTENT_TYPE, media_type)], text).into_response()
 }

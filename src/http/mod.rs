@@ -1,6 +1,6 @@
 //! The server's surface: routes, request ids, the span of each request, and an orderly end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -10,7 +10,11 @@ use axum::{
     routing::{any, get},
 };
 use ipnet::IpNet;
-use tokio::{net::TcpListener, sync::Semaphore, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 use tower_http::{
@@ -29,6 +33,7 @@ use crate::{
 
 mod admission;
 mod answer;
+mod connections;
 mod graphiql;
 mod graphql;
 mod health;
@@ -42,10 +47,11 @@ mod socket;
 mod socket_message;
 mod sockets;
 
-pub use admission::PLACES_OF_TEAM_MAX;
+pub use admission::{HELD_MAX, PLACES_OF_TEAM_MAX};
 pub use graphql::REQUEST_DEADLINE;
 pub use peers::FAILURES_MAX;
 pub use request::BODY_BYTES_MAX;
+pub use sockets::STRANGERS_OF_PEER_MAX;
 
 use admission::Places;
 use log::REQUEST_ID;
@@ -147,11 +153,11 @@ fn routes(shared: Shared, origins: &[HeaderValue]) -> Router {
     // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
     // they happen, with their reason.
     let around = ServiceBuilder::new()
-        .option_layer(cors(origins))
-        .layer(from_fn_with_state(shared.clone(), admission::admit))
         .layer(map_request(log::without_odd_request_id))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .option_layer(cors(origins))
+        .layer(from_fn_with_state(shared.clone(), admission::admit))
         .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span))
         .layer(
             CompressionLayer::new()
@@ -190,30 +196,28 @@ pub async fn serve(
     app: Arc<App>,
     settings: Settings,
     stop: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let executions = TaskTracker::new();
     let origins = settings.cors_origins.clone();
     let shared = Shared::new(app, settings, stop.clone(), executions.clone()).await;
-    let service =
-        routes(shared.clone(), &origins).into_make_service_with_connect_info::<SocketAddr>();
-    let closing = stop.clone();
-    let served = axum::serve(listener, service).with_graceful_shutdown(async move {
-        closing.cancelled().await;
-        sleep(NOTICE).await;
-    });
+    let router = routes(shared.clone(), &origins);
+    let closing = CancellationToken::new();
     let all_done = async {
-        let served = served.into_future().await;
+        connections::serve(listener, router, Arc::clone(&shared.peers), closing.clone()).await;
         executions.close();
         // Those of clients that have hung up.
         executions.wait().await;
-        served
+    };
+    let end = async {
+        stop.cancelled().await;
+        let end = Instant::now() + DRAIN_DEADLINE;
+        sleep(NOTICE).await;
+        closing.cancel();
+        sleep_until(end).await;
     };
     tokio::select! {
-        served = all_done => served,
-        () = async { stop.cancelled().await; sleep(DRAIN_DEADLINE).await } => {
-            tracing::warn!("Some requests did not finish before the server stopped");
-            Ok(())
-        }
+        () = all_done => {}
+        () = end => tracing::warn!("Some requests did not finish before the server stopped"),
         () = attend(&shared) => unreachable!("what is attended to is so for ever"),
     }
 }

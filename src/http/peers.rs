@@ -38,7 +38,7 @@ impl Peers {
     }
 
     /// The address that a request comes from: behind trusted proxies the last one in `X-Forwarded-For` that
-    /// is none of them. An IPv6 client is its network of 64 bits.
+    /// is none of them.
     pub fn of(&self, connected: Option<SocketAddr>, headers: &HeaderMap) -> IpAddr {
         let mut peer = connected.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip());
         let forwarded: Vec<&str> = headers
@@ -54,10 +54,13 @@ impl Peers {
             let Ok(before) = hop.trim().parse() else { break };
             peer = before;
         }
-        match peer.to_canonical() {
-            IpAddr::V4(peer) => IpAddr::V4(peer),
-            IpAddr::V6(peer) => IpAddr::V6(Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64)),
-        }
+        network(peer)
+    }
+
+    /// The address that a connection comes from, unless it is a trusted proxy, which speaks for many.
+    pub fn direct(&self, connected: SocketAddr) -> Option<IpAddr> {
+        let peer = connected.ip();
+        (!self.is_trusted(peer)).then(|| network(peer))
     }
 
     fn is_trusted(&self, peer: IpAddr) -> bool {
@@ -85,6 +88,14 @@ impl Peers {
     }
 }
 
+/// An IPv6 client is its network of 64 bits.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V4(peer) => IpAddr::V4(peer),
+        IpAddr::V6(peer) => IpAddr::V6(Ipv6Addr::from_bits(peer.to_bits() >> 64 << 64)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +120,15 @@ mod tests {
             }
             let peer = peers.of(Some(connected.parse().expect("an address")), &headers);
             assert_eq!(peer.to_string(), expected, "{connected} {forwarded:?}");
+        }
+        for (connected, expected) in [
+            ("203.0.113.7:1", Some("203.0.113.7")),
+            ("[2001:db8:1:2:3:4:5:6]:1", Some("2001:db8:1:2::")),
+            ("10.0.0.1:1", None),
+            ("[::ffff:10.0.0.1]:1", None),
+        ] {
+            let peer = peers.direct(connected.parse().expect("an address"));
+            assert_eq!(peer.map(|peer| peer.to_string()).as_deref(), expected);
         }
     }
 }

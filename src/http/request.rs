@@ -5,6 +5,7 @@ use axum::{
     body::{Body, to_bytes},
     http::Uri,
 };
+use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 
 use crate::graphql::{
@@ -18,10 +19,13 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads a POST's body.
 pub async fn read_body(body: Body) -> Result<Operation, ServerError> {
-    let Ok(bytes) = to_bytes(body, BODY_BYTES_MAX).await else {
-        let message = "The body has more than 256 KiB, or broke off.";
-        return Err(error(Code::PayloadTooLarge, message));
-    };
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|failure| {
+        if failure.into_inner().is::<LengthLimitError>() {
+            error(Code::PayloadTooLarge, "The body has more than 256 KiB.")
+        } else {
+            bad("The body broke off; nothing was done.")
+        }
+    })?;
     let Ok(Value::Object(members)) = serde_json::from_slice(&bytes) else {
         return Err(bad("The body must be one JSON object with a query."));
     };

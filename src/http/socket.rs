@@ -20,6 +20,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{Instrument as _, Span};
+use uuid::Uuid;
 
 use super::{
     REQUEST_DEADLINE, Shared,
@@ -31,14 +33,14 @@ use super::{
         Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, INIT_TIMEOUT, Incoming, SECOND_INIT, TRY_AGAIN,
         UNAUTHORIZED, read,
     },
-    sockets::TeamSocket,
 };
 use crate::{
-    domain::{caller::Caller, watch},
+    domain::{caller::Caller, room::Room, watch},
     graphql::{
         Answer, Prepared,
         errors::{Code, code_of, error, first_code, unavailable},
     },
+    shares::Share,
 };
 
 /// The sub-protocol.
@@ -49,8 +51,8 @@ const OPERATIONS_MAX: usize = 50;
 const INIT_DEADLINE: Duration = Duration::from_secs(3);
 /// How often a silent client is asked whether it is there, and given up if it was not heard since.
 const PING_EVERY: Duration = Duration::from_secs(25);
-/// Messages that wait to be sent; what makes more waits.
-const OUTGOING_MAX: usize = 4;
+/// Messages that wait to be sent, besides the one that is; what makes more waits.
+const OUTGOING_MAX: usize = 1;
 /// How long a client may take to receive a message.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -69,13 +71,14 @@ pub fn upgrade(shared: Shared, upgrade: WebSocketUpgrade, opening: Opening) -> R
         let message = "The WebSocket must speak graphql-transport-ws.";
         return refuse(MediaType::Json, error(Code::BadUserInput, message));
     }
-    let Some(place) = shared.sockets.open() else {
+    let Some((place, stranger)) = shared.sockets.open(opening.peer) else {
         return too_busy(MediaType::Json);
     };
+    let span = Span::current();
     upgrade
         .max_message_size(BODY_BYTES_MAX)
         .max_frame_size(BODY_BYTES_MAX)
-        .on_upgrade(move |socket| serve(shared, socket, opening, place))
+        .on_upgrade(move |socket| serve(shared, socket, opening, place, stranger).instrument(span))
 }
 
 async fn serve(
@@ -83,11 +86,13 @@ async fn serve(
     mut socket: WebSocket,
     opening: Opening,
     _place: OwnedSemaphorePermit,
+    stranger: Share<IpAddr>,
 ) {
     let sockets = shared.app.metrics.sockets.clone();
     sockets.inc();
     let close = match Box::pin(greet(&shared, &mut socket, &opening)).await {
         Ok((caller, ended, _of_team)) => {
+            drop(stranger);
             let connection = Connection::new(shared, caller, opening.request_id);
             Box::pin(connection.converse(&mut socket, &ended)).await
         }
@@ -106,7 +111,7 @@ async fn greet(
     shared: &Shared,
     socket: &mut WebSocket,
     opening: &Opening,
-) -> Result<(Caller, Arc<CancellationToken>, Option<TeamSocket>), Option<Close>> {
+) -> Result<(Caller, Arc<CancellationToken>, Share<Uuid>), Option<Close>> {
     let until = Instant::now() + INIT_DEADLINE;
     let payload = loop {
         let received = tokio::select! {
@@ -139,10 +144,7 @@ async fn greet(
                     _ => FORBIDDEN,
                 }
             })?;
-        // Who runs the server has no team.
-        let of_team =
-            caller.team_scope().map(|team_id| shared.sockets.of(team_id).ok_or(TRY_AGAIN));
-        let of_team = of_team.transpose()?;
+        let of_team = shared.sockets.of(caller.team_scope()).ok_or(TRY_AGAIN)?;
         match watch::watch(&shared.app, &caller).await {
             Ok(ended) => ended.map(|ended| (caller, ended, of_team)).ok_or(FORBIDDEN),
             Err(fault) => {
@@ -169,6 +171,8 @@ struct Said {
     number: u64,
     /// `None`: that was all.
     answer: Option<Answer>,
+    /// What the answer takes of the room of all, until it is sent.
+    room: Option<Arc<Room>>,
 }
 
 /// A socket whose key is known.
@@ -202,6 +206,7 @@ impl Connection {
         let mut was_heard = true;
         let stop = self.shared.stop.clone();
         loop {
+            let mut _room = None;
             let message = tokio::select! {
                 biased;
                 () = ended.cancelled() => return Some(FORBIDDEN),
@@ -228,7 +233,10 @@ impl Connection {
                         }
                     }
                 }
-                Some(said) = self.said.recv() => self.message_of(said),
+                Some(mut said) = self.said.recv() => {
+                    _room = said.room.take();
+                    self.message_of(said)
+                }
                 _ = pings.tick() => {
                     if !was_heard {
                         return None;
@@ -255,7 +263,7 @@ impl Connection {
 
     /// What is to be sent of what an operation said; nothing of one that the client has ended.
     fn message_of(&mut self, said: Said) -> Option<Value> {
-        let Said { id, number, answer } = said;
+        let Said { id, number, answer, .. } = said;
         self.operations.get(&id).filter(|(known, _)| *known == number)?;
         let message = match answer {
             Some(Answer::Executed(response)) => {
@@ -327,9 +335,8 @@ impl Connection {
             number: self.begun,
         };
         let performed = perform(task, gone.clone());
-        tokio::spawn(async move {
-            gone.run_until_cancelled(performed).await;
-        });
+        let performed = async move { gone.run_until_cancelled(performed).await };
+        tokio::spawn(performed.in_current_span());
     }
 }
 
@@ -348,29 +355,34 @@ impl Task {
     /// rate limit allows hears of them later.
     async fn tell(self, complexity: u64, mut answers: BoxStream<'static, Answer>) {
         while let Some(answer) = answers.next().await {
-            self.say(Some(answer)).await;
+            self.say(Some(answer), None).await;
             while let Err(over) = self.shared.rates.charge(&self.caller, complexity) {
                 sleep(over.wait).await;
             }
         }
-        self.say(None).await;
+        self.say(None, None).await;
     }
 
     /// Executes a query or a mutation.
     async fn perform(self, prepared: Prepared, gone: CancellationToken) {
         let (begun, operation) = (Instant::now(), prepared.kind_name());
         let until = begun + REQUEST_DEADLINE;
+        let room = Arc::new(self.shared.app.rooms.of(self.caller.team_scope()));
+        let held = Arc::clone(&room);
         let answer = match self.shared.places.of(self.caller.team_scope()).await {
-            Some(place) => run(&self.shared, prepared, place, until, gone, &self.request_id).await,
+            Some(place) => {
+                run(&self.shared, prepared, place, held, until, gone, &self.request_id).await
+            }
             None => Answer::Refused(vec![unavailable(TOO_BUSY)]),
         };
         let code = first_code(answer.errors());
         self.shared.app.metrics.note_request(operation, code, begun.elapsed());
-        self.say(Some(answer)).await;
-        self.say(None).await;
+        self.say(Some(answer), Some(room)).await;
+        self.say(None, None).await;
     }
 
-    async fn say(&self, answer: Option<Answer>) {
-        let _ = self.say.send(Said { id: self.id.clone(), number: self.number, answer }).await;
+    async fn say(&self, answer: Option<Answer>, room: Option<Arc<Room>>) {
+        let said = Said { id: self.id.clone(), number: self.number, answer, room };
+        let _ = self.say.send(said).await;
     }
 }

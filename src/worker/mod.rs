@@ -37,8 +37,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
-/// Delivers what is due, renews phone numbers and notes key uses until `stop`; then finishes what it has
-/// begun.
+/// Delivers what is due, renews phone numbers and notes key uses until `stop`; then finishes what
+/// it has begun.
 pub async fn run(app: Arc<App>, key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
     // Side by side: many months that begin at once must not hold up messages.
     tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop));

@@ -1,16 +1,15 @@
 //! The program itself: its commands, what they print, and their exit codes.
 
-use std::time::Duration;
 use std::{
-    io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output},
+    time::Duration,
 };
 
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
+use crate::harness::{self, Database, Postgres, Running, Sqlite, TestApp, text};
 
 fn tollgate(url: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tollgate"))
@@ -88,6 +87,116 @@ async fn teams_and_keys_are_made_on_the_command_line(
         }
     };
     tokio::time::timeout(Duration::from_secs(10), revoked).await.expect("the key ends");
+    t.close().await;
+}
+
+/// What a command does, and what it refuses, is in the audit log, without a key or a request.
+#[rstest]
+#[tokio::test]
+async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let nobody = "019a0000-0000-7000-8000-000000000000";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("the file is written");
+        path.to_str().expect("a path").to_owned()
+    };
+    let prices =
+        file("prices.csv", "channel,prefix,country,price_cents\nSMS,1,US,2\nSMS,1202,US,4\n");
+    let contacts = file("contacts.csv", "email\na@b.io\nnonsense\n");
+    let numbers = file(
+        "numbers.csv",
+        "number,country,type,capabilities,upfront_cents,monthly_cents\n\
+         +12025550101,US,LOCAL,SMS,1,1\n",
+    );
+
+    let made = json_of(&tollgate(
+        &t.url,
+        &["team", "create", "--name", "Acme", "--top-up", "2.5", "--json"],
+    ));
+    let (team, main) = (text(&made["teamId"]), text(&made["mainAccountId"]));
+    let key = text(&made["plainKey"]);
+    let sub = t.create_sub_account(&key, json!({ "name": "Sub" })).await;
+    let sub = text(&sub.data()["createSubAccount"]["account"]["id"]);
+    let top_up = ["team", "top-up", &team, "--amount", "1", "--idempotency-key", "a"];
+    stdout(&tollgate(&t.url, &top_up));
+    stdout(&tollgate(&t.url, &top_up));
+    let second = json_of(&tollgate(&t.url, &["key", "create", "--team", &team, "--json"]));
+    stdout(&tollgate(&t.url, &["key", "revoke", &text(&second["id"])]));
+    stdout(&tollgate(&t.url, &["key", "create", "--operator"]));
+    stdout(&tollgate(&t.url, &["price", "import", &prices, "--commit"]));
+    stdout(&tollgate(&t.url, &["price", "import", &prices]));
+    for account in [&main, &sub] {
+        let import = tollgate(&t.url, &["contact", "import", "--account", account, &contacts]);
+        assert_eq!(import.status.code(), Some(2), "one row is refused");
+    }
+    stdout(&tollgate(&t.url, &["number", "import", &numbers]));
+    stdout(&tollgate(&t.url, &["number", "import", &numbers, "--commit"]));
+    stdout(&tollgate(&t.url, &["number", "withdraw", "+12025550101"]));
+    failure(&tollgate(&t.url, &["number", "withdraw", "+12025550101"]));
+    failure(&tollgate(&t.url, &["team", "create", "--name", ""]));
+    failure(&tollgate(&t.url, &["team", "top-up", nobody, "--amount", "1"]));
+    failure(&tollgate(&t.url, &["key", "create", "--team", nobody]));
+    failure(&tollgate(&t.url, &["key", "create", "--team", &team, "--name", ""]));
+    failure(&tollgate(&t.url, &["key", "revoke", nobody]));
+    failure(&tollgate(&t.url, &["key", "revoke", "x"]));
+
+    let query = "{ auditLog(first: 100) { nodes { action outcome code actor actorKey { id } requestId \
+                 team { id } account { id } after } } }";
+    let of_command_line = async |key: &str| {
+        let log = t.ask(key, query).await;
+        let mut nodes = log.data()["auditLog"]["nodes"].as_array().expect("nodes").clone();
+        nodes.retain(|node| node["actor"] == "COMMAND_LINE");
+        assert!(nodes.iter().all(|node| node["actorKey"].is_null() && node["requestId"].is_null()));
+        let short = |node: &Value| {
+            let (team, account) = (&node["team"]["id"], &node["account"]["id"]);
+            json!([node["action"], node["outcome"], node["code"], team, account])
+        };
+        let counts = nodes.iter().filter(|node| node["action"].to_string().contains("IMPORT"));
+        (nodes.iter().map(short).collect::<Vec<_>>(), counts.cloned().collect::<Vec<_>>())
+    };
+    let of_main = [
+        json!(["CREATE_API_KEY", "REFUSED", "NAME_INVALID", team, null]),
+        json!(["IMPORT_CONTACTS", "DONE", null, team, main]),
+        json!(["REVOKE_API_KEY", "DONE", null, team, main]),
+        json!(["CREATE_API_KEY", "DONE", null, team, main]),
+        json!(["TOP_UP_TEAM", "REPLAYED", null, team, null]),
+        json!(["TOP_UP_TEAM", "DONE", null, team, null]),
+        json!(["TOP_UP_TEAM", "DONE", null, team, null]),
+        json!(["CREATE_TEAM", "DONE", null, team, null]),
+    ];
+    assert_eq!(of_command_line(&key).await.0, of_main);
+    let (all, counts) = of_command_line(&t.operator).await;
+    assert_eq!(
+        all,
+        [
+            json!(["REVOKE_API_KEY", "REFUSED", "NOT_FOUND", null, null]),
+            of_main[0].clone(),
+            json!(["CREATE_API_KEY", "REFUSED", "NOT_FOUND", null, null]),
+            json!(["TOP_UP_TEAM", "REFUSED", "NOT_FOUND", null, null]),
+            json!(["CREATE_TEAM", "REFUSED", "NAME_INVALID", null, null]),
+            json!(["WITHDRAW_PHONE_NUMBER", "REFUSED", "NOT_FOUND", null, null]),
+            json!(["WITHDRAW_PHONE_NUMBER", "DONE", null, null, null]),
+            json!(["IMPORT_PHONE_NUMBERS", "DONE", null, null, null]),
+            json!(["IMPORT_CONTACTS", "DONE", null, team, sub]),
+            of_main[1].clone(),
+            json!(["IMPORT_PRICES", "DONE", null, null, null]),
+            json!(["CREATE_API_KEY", "DONE", null, null, null]),
+            of_main[2].clone(),
+            of_main[3].clone(),
+            of_main[4].clone(),
+            of_main[5].clone(),
+            of_main[6].clone(),
+            of_main[7].clone(),
+            json!(["CREATE_API_KEY", "DONE", null, null, null]),
+        ]
+    );
+    let after: Vec<&Value> = counts.iter().map(|node| &node["after"]).collect();
+    let removed = &counts[3]["after"]["removed"];
+    let numbers = json!({ "added": 1, "changed": 0 });
+    let prices = json!({ "added": 1, "changed": 1, "removed": removed });
+    assert_eq!(after, [&numbers, &json!({ "rows": 2 }), &json!({ "rows": 2 }), &prices]);
     t.close().await;
 }
 
@@ -191,7 +300,8 @@ async fn prices_are_shown_before_they_are_imported(#[values(Sqlite, Postgres)] d
     t.close().await;
 }
 
-/// Numbers are put in stock from CSV: shown first, carried out with --commit; who has what is listed.
+/// Numbers are put in stock from CSV: shown first, carried out with --commit; who has what is
+/// listed.
 #[rstest]
 #[tokio::test]
 async fn numbers_are_shown_before_they_are_stocked(#[values(Sqlite, Postgres)] database: Database) {
@@ -357,29 +467,9 @@ fn the_schema_is_printed() {
     assert_eq!(printed, include_str!("../../schema.graphql"));
 }
 
-/// A process that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 fn demo(folder: &Path) -> (Running, Value) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .args(["demo", "--json", "--listen", "127.0.0.1:0", "--data"])
-        .arg(folder)
-        .env_remove("DATABASE_URL")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    let mut line = String::new();
-    let stdout = child.stdout.take().expect("its output is piped");
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
-    (Running(child), serde_json::from_str(&line).expect("one JSON object"))
+    let arguments = ["demo", "--json", "--listen", "127.0.0.1:0", "--data"];
+    harness::demo(Command::new(env!("CARGO_BIN_EXE_tollgate")).args(arguments).arg(folder))
 }
 
 /// C7 and the first thing a newcomer runs: started again on its own data the demo makes fresh keys; on

@@ -208,6 +208,23 @@ fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
     Body::from_stream(never)
 }
 
+/// A body that breaks off is not one that is too large.
+#[rstest]
+#[tokio::test]
+async fn a_body_that_does_not_come_whole_is_bad_input(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let parts = [Ok("{\"query\":"), Err(axum::Error::new("it broke off"))];
+    let refused = t.request(post(&team.key, Body::from_stream(stream::iter(parts)))).await;
+    assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["BAD_USER_INPUT"]));
+    let parts = [Ok::<_, axum::Error>("x".repeat(http::BODY_BYTES_MAX)), Ok("x".to_owned())];
+    let refused = t.request(post(&team.key, Body::from_stream(stream::iter(parts)))).await;
+    assert_eq!((refused.status.as_u16(), refused.codes()), (413, vec!["PAYLOAD_TOO_LARGE"]));
+    t.close().await;
+}
+
 /// What is wrong with a document is said in one line, with a position, and the query is not echoed.
 #[rstest]
 #[tokio::test]

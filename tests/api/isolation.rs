@@ -132,6 +132,12 @@ fn with_an_account(by: &str) -> Vec<String> {
             "query($id: T) {{ team {{ ledger(filter: {{ {account} }}) {{ nodes {{ id }} }} }} }}"
         ),
         format!(
+            "query($id: T) {{ auditLog(filter: {{ {account} }}) {{ totalCount nodes {{ id }} }} }}"
+        ),
+        format!(
+            "query($id: T) {{ team {{ auditLog(filter: {{ {account} }}) {{ nodes {{ id }} }} }} }}"
+        ),
+        format!(
             "mutation($id: T) {{ updateSubAccount({account}, input: {{ name: \"Mine\" }}) \
              {{ account {{ id }} errors {{ code message field }} }} }}"
         ),
@@ -241,8 +247,8 @@ async fn anothers_contacts_are_nobodys(#[values(Sqlite, Postgres)] database: Dat
     t.close().await;
 }
 
-/// R3: the phone numbers of its sub-accounts, and to them its own and each other's, are nobody's to a main
-/// account but for a transfer; another team's likewise.
+/// R3: the phone numbers of its sub-accounts, and to them its own and each other's, are nobody's to
+/// a main account but for a transfer; another team's likewise.
 #[rstest]
 #[tokio::test]
 async fn anothers_phone_numbers_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {

@@ -4,6 +4,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, header},
 };
+use futures_util::{FutureExt as _, stream};
 use http_body_util::BodyExt as _;
 use rstest::rstest;
 use serde_json::json;
@@ -120,6 +121,44 @@ async fn a_request_has_an_id(#[values(Sqlite, Postgres)] database: Database) {
     t.close().await;
 }
 
+/// Every answer has an id, also where nobody was let in.
+#[rstest]
+#[tokio::test]
+async fn refusals_have_an_id_too(#[values(Sqlite, Postgres)] database: Database) {
+    let origins = vec![PAGE.parse().expect("a header's value")];
+    let http = http::Settings { cors_origins: origins, ..http::Settings::default() };
+    let Some(t) = TestApp::start_with(database, Setup { http, ..Setup::default() }).await else {
+        return;
+    };
+    let team = t.team(0).await;
+    let preflight = Request::options("/graphql")
+        .header("origin", PAGE)
+        .header("access-control-request-method", "POST");
+    for request in [preflight, Request::get("/elsewhere"), Request::get("/graphql")] {
+        let answer = t.request(request.body(Body::empty()).expect("a request")).await;
+        assert!(has(&answer.headers, "x-request-id").is_some(), "{}", answer.status);
+    }
+
+    // Requests that are begun, and then not gone on with.
+    let mut held = Vec::new();
+    for _ in 0..http::HELD_MAX {
+        let body = Body::from_stream(stream::pending::<Result<&[u8], axum::Error>>());
+        let mut request = Box::pin(t.request(post(&team.key, body)));
+        assert!((&mut request).now_or_never().is_none());
+        held.push(request);
+    }
+    let mut request = post(&team.key, "{}");
+    request.headers_mut().insert("x-request-id", "order-17".parse().expect("text"));
+    request.headers_mut().insert(header::ORIGIN, PAGE.parse().expect("text"));
+    let refused = t.request(request).await;
+    assert_eq!((refused.status.as_u16(), refused.codes()), (503, vec!["UNAVAILABLE"]));
+    assert_eq!(has(&refused.headers, "x-request-id"), Some("order-17"));
+    assert_eq!(has(&refused.headers, "access-control-allow-origin"), Some(PAGE));
+    drop(held);
+    assert_eq!(t.ask(&team.key, "{ account { name } }").await.status, 200);
+    t.close().await;
+}
+
 #[rstest]
 #[tokio::test]
 async fn what_happens_is_counted(#[values(Sqlite, Postgres)] database: Database) {
@@ -147,6 +186,7 @@ async fn what_happens_is_counted(#[values(Sqlite, Postgres)] database: Database)
         "tollgate_requests_total{operation=\"none\",code=\"UNAUTHENTICATED\"} 1",
         "tollgate_writer_batch_messages_count 3",
         "tollgate_writer_waiting 0",
+        "tollgate_text_bytes 0",
         "tollgate_worker_lag_seconds 0.0",
         "tollgate_audit_drift -1",
         "tollgate_sockets 0",

@@ -57,7 +57,8 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE api_key SET hash = (SELECT hash FROM api_key WHERE role = 'OPERATOR')",
         "UPDATE ledger_entry SET amount_micros = amount_micros + 1",
         "DELETE FROM ledger_entry",
-        // A number that two accounts have, one that nobody stocks, one that is deleted though money refers to it.
+        // A number that two accounts have, one that nobody stocks, one that is deleted though money
+        // refers to it.
         "UPDATE phone_number SET number = '+12025550100'",
         "UPDATE phone_number SET number = '+12025550199'",
         "DELETE FROM phone_number",
@@ -73,7 +74,8 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE inventory_number SET upfront_price_micros = 1000000000000001",
         "UPDATE inventory_number SET number = '12025550100'",
         "UPDATE phone_number SET buyer_id = (SELECT id FROM account WHERE NOT is_sub_account), idempotency_key = 'a'",
-        // A month of a number that is charged twice, a fee without its number, a number of what is no fee.
+        // A month of a number that is charged twice, a fee without its number, a number of what is
+        // no fee.
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, phone_number_month FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, NULL, NULL FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, -amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, 7 FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
@@ -146,8 +148,8 @@ async fn statuses_are_added_to_a_database_in_use(#[values(Sqlite, Postgres)] dat
     t.close().await;
 }
 
-/// Number fees go down as corrections that keep balances and totals true, and leave usage with what an
-/// older program can read.
+/// Number fees go down as corrections that keep balances and totals true, and leave usage with what
+/// an older program can read.
 #[rstest]
 #[tokio::test]
 async fn number_fees_go_down_as_corrections(#[values(Sqlite, Postgres)] database: Database) {
@@ -210,6 +212,7 @@ async fn the_entities_are_the_tables(#[values(Sqlite, Postgres)] database: Datab
     compare::<entity::opt_out::Entity>(&t).await;
     compare::<entity::phone_number::Entity>(&t).await;
     compare::<entity::inventory_number::Entity>(&t).await;
+    compare::<entity::audit_entry::Entity>(&t).await;
     t.close().await;
 }
 

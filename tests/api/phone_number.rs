@@ -1,21 +1,15 @@
-//! Phone numbers: searched, bought exactly once, named, released and transferred; what each refuses, and what
-//! the money looks like afterwards.
+//! Phone numbers: searched, bought exactly once, named, released and transferred; what each
+//! refuses, and what the money looks like afterwards.
 
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use rstest::rstest;
-use sea_orm::{ConnectionTrait as _, DbBackend, QuerySelect as _, QueryTrait as _, Statement};
 use serde_json::{Value, json};
-use tollgate::domain::{
-    page::PageArgs,
-    phone_number_list::{self, AvailablePhoneNumberFilter},
-    phone_number_renewal,
-};
 
 use crate::harness::{
-    Answer, Database, NOBODYS_IDS, NOON, Postgres, Setup, Socket, Sqlite, TestApp, text,
+    Answer, Database, NOBODYS_IDS, Postgres, Setup, Socket, Sqlite, TestApp, text,
 };
 
 const NUMBER: &str = "phoneNumber { id number country type capabilities name status upfrontPrice \
@@ -234,7 +228,8 @@ async fn purchases_are_judged_in_order(#[values(Sqlite, Postgres)] database: Dat
     t.close().await;
 }
 
-/// R8, R9: the purchase that crosses the limit is made, the next is refused; the balance may be used up whole.
+/// R8, R9: the purchase that crosses the limit is made, the next is refused; the balance may be
+/// used up whole.
 #[rstest]
 #[tokio::test]
 async fn money_bounds_purchases_exactly(#[values(Sqlite, Postgres)] database: Database) {
@@ -255,7 +250,8 @@ async fn money_bounds_purchases_exactly(#[values(Sqlite, Postgres)] database: Da
     t.close().await;
 }
 
-/// R13: a key is its account's; a repeat answers with the number as it is now, also once it is released.
+/// R13: a key is its account's; a repeat answers with the number as it is now, also once it is
+/// released.
 #[rstest]
 #[tokio::test]
 async fn a_repeat_buys_nothing(#[values(Sqlite, Postgres)] database: Database) {
@@ -463,8 +459,8 @@ async fn a_test_key_buys_nothing(#[values(Sqlite, Postgres)] database: Database)
     t.close().await;
 }
 
-/// R3: a main account moves numbers between accounts of its team by id, and sees nothing else of its
-/// sub-accounts' numbers. No money moves; the next month is the new account's.
+/// R3: a main account moves numbers between accounts of its team by id, and sees nothing else of
+/// its sub-accounts' numbers. No money moves; the next month is the new account's.
 #[rstest]
 #[tokio::test]
 async fn a_number_is_transferred(#[values(Sqlite, Postgres)] database: Database) {
@@ -615,84 +611,4 @@ async fn the_balance_is_told(#[values(Sqlite, Postgres)] database: Database) {
     t.renew().await;
     assert_eq!(socket.event("a").await, told(500, 500));
     t.close().await;
-}
-
-/// Numbers by the hundred thousand: each list, in both directions, and what is due go by an index.
-#[rstest]
-#[tokio::test]
-async fn lists_of_numbers_go_by_their_indexes(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
-    let team = t.team(1000).await;
-    let sub = t.sub_account(&team, json!({})).await;
-    t.phone_number(&sub.key, "+12025550110").await;
-    many_numbers(&t).await;
-    t.phone_number(&team.key, "+12025550111").await;
-    let page = |account_id: &str, args: PageArgs| {
-        let keyset = args.keyset("phone_numbers").expect("a page");
-        let held = phone_number_list::held_by(account_id.parse().expect("an id"));
-        let id = entity::phone_number::Column::Id;
-        keyset.slice(held, &sea_orm::Order::Desc, None, id).expect("no cursors")
-    };
-    let filter = AvailablePhoneNumberFilter { country: "US".to_owned(), ..Default::default() };
-    let available = phone_number_list::available(&filter).expect("a filter").limit(100);
-    let now = NOON.parse().expect("a time");
-    let backend = t.app.db.backend();
-    let (few, many) = (team.main_account_id.as_str(), sub.id.as_str());
-    let last = || PageArgs { last: Some(20), ..PageArgs::default() };
-
-    for (statement, index) in [
-        (page(few, PageArgs::default()).build(backend), "phone_number_of_account"),
-        (page(few, last()).build(backend), "phone_number_of_account"),
-        // Whichever index the database takes where one account has nearly all.
-        (page(many, PageArgs::default()).build(backend), "phone_number_"),
-        (page(many, last()).build(backend), "phone_number_"),
-        (available.build(backend), "inventory_number_available"),
-        (phone_number_renewal::due(now, None).limit(100).build(backend), "phone_number_due"),
-    ] {
-        let plan = plan(&t, statement).await;
-        assert!(plan.contains(index), "{plan}");
-        for table in ["phone_number", "inventory_number"] {
-            let scans = [format!("Seq Scan on {table}"), format!("SCAN {table}\n")];
-            assert!(!scans.iter().any(|scan| plan.contains(scan)), "{plan}");
-        }
-        assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{plan}");
-    }
-    t.execute("DELETE FROM phone_number WHERE name = 'many'").await;
-    t.close().await;
-}
-
-/// A hundred thousand numbers more in stock, of which the account of the only number has half, and had half.
-async fn many_numbers(t: &TestApp) {
-    let is_postgres = t.app.db.backend() == DbBackend::Postgres;
-    let id = if is_postgres { "gen_random_uuid()" } else { "randomblob(16)" };
-    let n = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)";
-    let stock = "country, number_type, has_sms, has_whatsapp, upfront_price_micros, \
-                 monthly_price_micros, is_withdrawn, updated_at";
-    let number = "'+1303' || (1000000 + i)";
-    t.execute(&format!(
-        "INSERT INTO inventory_number (number, {stock}) {n} SELECT {number}, {stock} \
-         FROM inventory_number, n"
-    ))
-    .await;
-    let columns = "team_id, account_id, buyer_id, country, number_type, has_sms, has_whatsapp, \
-                   status, upfront_price_micros, monthly_price_micros, months_paid, renews_at, \
-                   input_hash, created_at, updated_at";
-    t.execute(&format!(
-        "INSERT INTO phone_number (id, number, name, {columns}) {n} \
-         SELECT {id}, {number}, 'many', {columns} FROM phone_number, n"
-    ))
-    .await;
-    let bought = "UPDATE inventory_number SET phone_number_id = p.id FROM phone_number p \
-                  WHERE p.number = inventory_number.number AND p.number < '+13031050000'";
-    t.execute(bought).await;
-    t.execute("ANALYZE").await;
-}
-
-async fn plan(t: &TestApp, statement: Statement) -> String {
-    let is_postgres = t.app.db.backend() == DbBackend::Postgres;
-    let explain = if is_postgres { "EXPLAIN" } else { "EXPLAIN QUERY PLAN" };
-    let explain = Statement { sql: format!("{explain} {}", statement.sql), ..statement };
-    let rows = t.app.db.read.query_all_raw(explain).await.expect("the plan");
-    let at = if is_postgres { 0 } else { 3 };
-    rows.iter().map(|row| row.try_get_by_index::<String>(at).expect("a line") + "\n").collect()
 }

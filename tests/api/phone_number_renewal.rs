@@ -1,5 +1,5 @@
-//! Renewals of phone numbers (R8): each month once and on its day, through restarts and races; suspension,
-//! grace and recovery; and what becomes of the numbers of accounts that end.
+//! Renewals of phone numbers (R8): each month once and on its day, through restarts and races;
+//! suspension, grace and recovery; and what becomes of the numbers of accounts that end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -56,8 +56,8 @@ async fn restarted(t: TestApp) -> TestApp {
     t.beside(Setup::default()).await
 }
 
-/// A number that was bought on the 31st renews on the last day of shorter months, at its minute, once: also
-/// if nobody looked for months, and another process looks then.
+/// A number that was bought on the 31st renews on the last day of shorter months, at its minute,
+/// once: also if nobody looked for months, and another process looks then.
 #[rstest]
 #[tokio::test]
 async fn each_month_is_charged_once_on_its_day(#[values(Sqlite, Postgres)] database: Database) {
@@ -111,8 +111,8 @@ async fn each_month_is_charged_once_on_its_day(#[values(Sqlite, Postgres)] datab
     t.close().await;
 }
 
-/// R8: over the credit limit it is charged all the same; what the balance cannot pay suspends the number,
-/// and nothing is charged in part.
+/// R8: over the credit limit it is charged all the same; what the balance cannot pay suspends the
+/// number, and nothing is charged in part.
 #[rstest]
 #[tokio::test]
 async fn no_limit_holds_up_a_renewal_but_the_balance_does(
@@ -156,8 +156,8 @@ async fn no_limit_holds_up_a_renewal_but_the_balance_does(
     t.close().await;
 }
 
-/// Within the grace the month is paid as soon as the balance allows it, and keeps its day; at the end of the
-/// grace the number is anybody's.
+/// Within the grace the month is paid as soon as the balance allows it, and keeps its day; at the
+/// end of the grace the number is anybody's.
 #[rstest]
 #[case(TimeDelta::days(7) - SECOND, false)]
 #[case(TimeDelta::days(7), true)]
@@ -197,8 +197,8 @@ async fn a_suspended_number_has_seven_days(
     t.close().await;
 }
 
-/// Nobody loses a number because the server slept: the grace begins when the month could not be paid, and
-/// what can be paid is paid, however late.
+/// Nobody loses a number because the server slept: the grace begins when the month could not be
+/// paid, and what can be paid is paid, however late.
 #[rstest]
 #[tokio::test]
 async fn a_server_that_slept_takes_no_number_away(#[values(Sqlite, Postgres)] database: Database) {
@@ -221,13 +221,12 @@ async fn a_server_that_slept_takes_no_number_away(#[values(Sqlite, Postgres)] da
     t.close().await;
 }
 
-/// R4: a number of an INACTIVE account is kept until its paid month ends, and is charged no more; one that
-/// was suspended goes at once. Reactivated before, the account has it still.
+/// R20: an INACTIVE account spends nothing. Its number is SUSPENDED when the paid month ends,
+/// whatever the balance; reactivated within the grace, the account pays and has it still, else it
+/// is anybody's.
 #[rstest]
 #[tokio::test]
-async fn numbers_of_inactive_accounts_end_with_their_month(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
+async fn inactive_accounts_pay_for_no_month(#[values(Sqlite, Postgres)] database: Database) {
     let Some(t) = TestApp::start(database).await else { return };
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
@@ -241,31 +240,31 @@ async fn numbers_of_inactive_accounts_end_with_their_month(
         );
         assert_eq!(t.ask_with(&team.key, &query, json!({ "id": id })).await.refusals(), [""; 0]);
     };
+    let with_status = async |status: &str| {
+        t.number(&format!("SELECT COUNT(*) FROM phone_number WHERE status = '{status}'")).await
+    };
     change("deactivateSubAccount", &ends.id).await;
     change("deactivateSubAccount", &returns.id).await;
 
     step_to(&t, "2026-04-16T11:59:59Z");
     t.renew().await;
-    assert_eq!(t.number("SELECT COUNT(*) FROM phone_number WHERE status = 'ACTIVE'").await, 2);
-    change("reactivateSubAccount", &returns.id).await;
+    assert_eq!(with_status("ACTIVE").await, 2);
     t.step(SECOND);
     t.renew().await;
+    assert_eq!(with_status("SUSPENDED").await, 2);
+    assert_eq!(balance(&t, &team).await, json!(10_000 - 300 - 200));
 
+    step_to(&t, "2026-04-23T11:59:59Z");
+    change("reactivateSubAccount", &returns.id).await;
+    t.renew().await;
     assert_eq!(balance(&t, &team).await, json!(10_000 - 300 - 200 - 200));
     let key = t.api_key(&team, &returns.id, "LIVE").await;
-    assert_eq!(state(&t, &key, &kept).await[0], "ACTIVE");
-    buy(&t, &team.key, NUMBER).await;
-
-    // Suspended first, then inactive: its month is unpaid already.
-    t.execute(
-        "UPDATE phone_number SET status = 'SUSPENDED', suspended_at = renews_at, \
-               renews_at = updated_at WHERE account_id <> (SELECT id FROM account WHERE NOT \
-               is_sub_account) AND status = 'ACTIVE'",
-    )
-    .await;
-    change("deactivateSubAccount", &returns.id).await;
+    let active = [json!("ACTIVE"), json!("2026-05-16T12:00:00.000Z"), Value::Null];
+    assert_eq!(state(&t, &key, &kept).await, active);
+    t.step(SECOND);
     t.renew().await;
-    assert_eq!(t.number("SELECT COUNT(*) FROM phone_number WHERE status = 'RELEASED'").await, 2);
+    assert_eq!(with_status("RELEASED").await, 1);
+    buy(&t, &team.key, NUMBER).await;
     t.close().await;
 }
 
@@ -293,7 +292,8 @@ async fn a_balance_pays_what_it_can(#[values(Sqlite, Postgres)] database: Databa
     t.close().await;
 }
 
-/// More than are looked at together, of several teams, by several processes at once: each month once.
+/// More than are looked at together, of several teams, by several processes at once: each month
+/// once.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_renew_at_once_charge_once(#[values(Sqlite, Postgres)] database: Database) {

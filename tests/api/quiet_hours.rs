@@ -120,6 +120,56 @@ async fn messages_wait_for_the_end(#[values(Sqlite, Postgres)] database: Databas
     t.close().await;
 }
 
+/// By the clock of the contact that has the address, whatever the account's: another account's contact
+/// of the same address, or one of another channel, says nothing.
+#[rstest]
+#[tokio::test]
+async fn a_contact_goes_by_its_own_clock(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = quiet_team(&t).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let contact = async |key: &str, zone: &str, channel: &str, address: &str| {
+        let query = "mutation($input: CreateContactInput!) { createContact(input: $input) \
+                     { errors { code } } }";
+        let addresses = json!([{ "channel": channel, "address": address }]);
+        let input = json!({ "timeZone": zone, "addresses": addresses });
+        let made = t.ask_with(key, query, json!({ "input": input })).await;
+        assert_eq!(made.data()["createContact"]["errors"], json!([]));
+    };
+    // It is 13:00 by the account's clock, 21:00 in Tokyo, 11:00 in Cape Verde.
+    contact(&team.key, "Asia/Tokyo", "SMS", "+12025550101").await;
+    contact(&team.key, "Asia/Tokyo", "WHATSAPP", "+12025550102").await;
+    contact(&sub.key, "Asia/Tokyo", "SMS", "+12025550103").await;
+    contact(&team.key, "Atlantic/Cape_Verde", "SMS", "+12025550104").await;
+    let send = async |to: &str| {
+        let answer = t.send(&team.key, json!({ "to": to, "text": "Hello" })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        text(&answer.data()["sendMessage"]["message"]["id"])
+    };
+    let awake = send("+12025550101").await;
+    let by_the_account = [send("+12025550102").await, send("+12025550103").await];
+    let later = send("+12025550104").await;
+
+    assert_eq!(due(&t).await, 2);
+    assert_eq!(status(&t, &team.key, &awake).await, "SENT");
+    assert_eq!(status(&t, &team.key, &later).await, "SENT");
+    for id in &by_the_account {
+        assert_eq!(status(&t, &team.key, id).await, "SCHEDULED");
+    }
+    // An hour on it is 13:00 UTC, noon in Cape Verde, and over for the account.
+    t.step(TimeDelta::hours(1));
+    let at_noon = send("+12025550104").await;
+    t.deliver().await;
+    assert_eq!(status(&t, &team.key, &at_noon).await, "SCHEDULED");
+    for id in &by_the_account {
+        assert_eq!(status(&t, &team.key, id).await, "DELIVERED");
+    }
+    t.step(TimeDelta::hours(2));
+    t.deliver().await;
+    assert_eq!(status(&t, &team.key, &at_noon).await, "DELIVERED");
+    t.close().await;
+}
+
 /// One whose validUntil comes first expires then, and is paid back.
 #[rstest]
 #[tokio::test]

@@ -23,10 +23,8 @@ fn the_schema_keeps_all_rules() {
     assert_eq!(faults(&tollgate::graphql::sdl()), [""; 0]);
 }
 
-/// Each rule finds what breaks it, and that alone.
-#[test]
-fn each_rule_bites() {
-    const GOOD: &str = r#"
+/// What breaks no rule.
+const GOOD: &str = r#"
 "Asks." type Query {
   "Things." things("How many." first: Int "From." after: String "How many." last: Int "To." before: String): ThingConnection!
 }
@@ -51,6 +49,10 @@ fn each_rule_bites() {
 "Why not." type MakeThingError { "For programs." code: MakeThingErrorCode! "For people." message: String! "Where." field: [String!]! }
 "Why not." enum MakeThingErrorCode { "Taken." TAKEN }
 "#;
+
+/// Each rule finds what breaks it, and that alone.
+#[test]
+fn each_rule_bites() {
     assert_eq!(faults(GOOD), [""; 0]);
     for (good, bad, fault) in [
         ("\"Its id.\" id", "id", "Thing.id: has no description"),
@@ -67,6 +69,8 @@ fn each_rule_bites() {
             "edge: [ThingEdge!]!",
             "ThingConnection: has no edges: [ThingEdge!]!",
         ),
+        ("nodes: [Thing!]!", "node: [Thing!]!", "ThingConnection: has no nodes: [Thing!]!"),
+        ("pageInfo: PageInfo!", "pageInfo: String!", "ThingConnection: has no pageInfo: PageInfo!"),
         ("totalCount: Int!", "totalCount: Int", "ThingConnection: has no totalCount: Int!"),
         ("cursor: String!", "cursor: ID!", "ThingEdge: has no cursor: String!"),
         ("node: Thing!", "node: Thing", "ThingEdge: has no node: Thing!"),
@@ -103,6 +107,19 @@ fn each_rule_bites() {
             "code: String!",
             "MakeThingError: has no code: MakeThingErrorCode!",
         ),
+        ("field: [String!]!", "field: String!", "MakeThingError: has no field: [String!]!"),
+        (
+            "\"A colour.\" enum Colour { \"Red.\" RED }",
+            "\"A colour.\" union Colour = Thing | PageInfo",
+            "Colour: the schema has no interfaces and no unions",
+        ),
+        (
+            "\"A colour.\" enum Colour { \"Red.\" RED }",
+            "\"A colour.\" interface Colour { \"Its id.\" id: ID! }",
+            "Colour: the schema has no interfaces and no unions",
+        ),
+        ("\"A thing.\"", "\"A `Thing`.\"", "Thing: its description speaks of Rust"),
+        ("\"Red.\"", "\"Colour::Red.\"", "Colour.RED: its description speaks of Rust"),
         ("message: String!", "text: String!", "MakeThingError: has no message: String!"),
         (
             "id: ID!",

@@ -1,15 +1,16 @@
 //! Subscriptions over `graphql-transport-ws`: its close codes, events as each key may see them, on every
 //! process, and the end of a socket with the end of its key.
 
-use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, StreamExt as _, future::join_all};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
+use tollgate::domain::{authentication, events, updates};
 
-use crate::harness::{Came, Database, Postgres, Setup, Socket, Sqlite, TestApp, doubling};
+use crate::harness::{Came, Database, Postgres, Setup, Socket, Sqlite, TestApp, doubling, text};
 
 const BALANCE: &str =
     "subscription { balanceChanged { balance isSubAccount totalSpent creditLimit } }";
@@ -283,6 +284,8 @@ async fn a_main_account_hears_of_its_sub_accounts(#[values(Sqlite, Postgres)] da
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let foreign = t.sub_account(&other, json!({})).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 500 })).await;
+    // As far as clocks may lie apart: a look for what nobody told does not find what was there before.
+    t.step(TimeDelta::seconds(11));
     let mut socket = listening(server.address, &team.key, ACCOUNTS).await;
     let event = |status: &str, spent: i64, limit: i64| {
         json!({ "accountUpdated":
@@ -400,6 +403,57 @@ async fn a_server_that_stops_says_so_to_its_sockets(
     (&mut server.task).await.expect("it ends in order");
     t.close().await;
 }
+
+/// Who is so far behind that news were missed is told what changed meanwhile, also what nobody told, each
+/// message once and the oldest first; and nothing of what was there before.
+#[rstest]
+#[tokio::test]
+async fn missed_news_are_made_up_for(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(10_000).await;
+    let sibling = t.sub_account(&team, json!({})).await;
+    let silent = t.beside(Setup::default()).await;
+    let send = async |t: &TestApp, key: &str| {
+        let answer = t.send(key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+        text(&answer.data()["sendMessage"]["message"]["id"])
+    };
+    send(&t, &team.key).await;
+    t.step(TimeDelta::seconds(11));
+
+    let caller = authentication::authenticate(&t.app, &team.key).await.expect("a look");
+    let caller = caller.expect("a caller").account().expect("an account");
+    let mut late = Box::pin(updates::messages(Arc::clone(&t.app), caller, None));
+    // It listens from here on, and hears nothing until it is asked again.
+    assert!(late.next().now_or_never().is_none());
+    let mut expected = vec![send(&silent, &team.key).await];
+    send(&t, &sibling.key).await;
+    let told = async {
+        // Those of a listener that is not late; of each it hears before the next is sent.
+        let mut news = t.app.events.listen(team.id.parse().expect("an id"));
+        for _ in 0..BEHIND {
+            t.step(TimeDelta::milliseconds(10));
+            expected.push(send(&t, &team.key).await);
+            news.next().await;
+        }
+    };
+    tokio::select! {
+        () = events::run(&t.app) => unreachable!("it tells for ever"),
+        () = told => {}
+    }
+    let mut found = Vec::new();
+    while found.len() < expected.len() {
+        let message = timeout(SOON, late.next()).await.expect("one more").expect("no end");
+        found.push(message.id.to_string());
+    }
+    assert_eq!(found, expected);
+    drop(late);
+    silent.close().await;
+    t.close().await;
+}
+
+/// More news than a listener may be behind.
+const BEHIND: usize = 70;
+const SOON: Duration = Duration::from_secs(20);
 
 /// 100 cents.
 const PRICE_MICROS: i64 = 1_000_000;

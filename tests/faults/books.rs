@@ -31,8 +31,7 @@ pub async fn check(url: &str, journal: &Journal) -> usize {
         .all(&db.read)
         .await
         .expect("the charges are read");
-    db.read.close().await.expect("the connection closes");
-    db.write.close().await.expect("the connection closes");
+    db.close().await.expect("the connections close");
 
     let stored: BTreeMap<&str, Uuid> =
         messages.iter().map(|(id, text)| (text.as_str(), *id)).collect();

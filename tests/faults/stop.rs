@@ -110,8 +110,7 @@ async fn sends_that_wait_when_the_server_is_told_to_stop_are_answered(
     eventually(END_WITHIN, "nobody new is let in", is_closed).await;
     assert_eq!(stage.server.ended(), None, "it waits for what was begun");
     lock.rollback().await.expect("the lock is given back");
-    other.read.close().await.expect("the connection closes");
-    other.write.close().await.expect("the connection closes");
+    other.close().await.expect("the connections close");
 
     let mut attempts = Vec::new();
     for attempt in waiting {

@@ -1,10 +1,12 @@
 //! Top-ups and adjustments of a team's balance by operators, each once per idempotency key (R13).
 
 use entity::{
+    audit_entry::AuditAction,
     ledger_entry::{self, LedgerKind},
     message, team,
 };
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Cause, Movements, lock_team};
@@ -13,6 +15,7 @@ use crate::{
     domain::{
         Failure, Fault,
         account::stored,
+        audit_log::{Entry, Settings, cents},
         authentication::begin_as_operator,
         caller::OperatorCaller,
         events::Change,
@@ -160,6 +163,10 @@ async fn deposit(
     let Some(team_id) = team_id else {
         return Ok(Outcome::NoTeam);
     };
+    let action = match kind {
+        LedgerKind::TopUp => AuditAction::TopUpTeam,
+        _ => AuditAction::AdjustTeamBalance,
+    };
     let txn = begin_as_operator(app, operator).await?;
     let Some(mut team) = lock_team(&txn, team_id).await? else {
         return Ok(Outcome::NoTeam);
@@ -171,11 +178,11 @@ async fn deposit(
     if let Some(entry) = earlier {
         let is_same =
             entry.kind == kind && entry.amount_micros == amount.get() && entry.note == note;
-        return Ok(if is_same {
-            Outcome::Done(Box::new(Deposited { team, entry, is_replay: true }))
-        } else {
-            Outcome::Conflict
-        });
+        if !is_same {
+            return Ok(Outcome::Conflict);
+        }
+        txn.commit(app, Entry::of(action, entry.id).to_team(team_id).replayed()).await?;
+        return Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: true })));
     }
 
     if !leaves_room_for_refunds(&txn, &team, amount).await? {
@@ -187,7 +194,14 @@ async fn deposit(
         return Ok(Outcome::OutOfBounds);
     };
     movements.write(&txn).await?;
-    txn.commit().await?;
+    let before = Settings::from([("balance", cents(team.balance_micros))]);
+    let after = Settings::from([
+        ("balance", cents(entry.balance_after_micros)),
+        ("amount", cents(entry.amount_micros)),
+        ("note", json!(entry.note)),
+    ]);
+    let audited = Entry::of(action, entry.id).to_team(team_id).changed(before, after);
+    txn.commit(app, audited).await?;
     app.events.tell([Change { team_id, account_id: None, message_id: None }]);
     team.balance_micros = entry.balance_after_micros;
     Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: false })))

@@ -1,6 +1,6 @@
-//! Fees of phone numbers: the upfront fee and the first month when one is bought, judged like a send
-//! (R8, R9), and each further month, which no credit limit holds up. Never below a zero balance. One
-//! ledger entry a fee; the unique index on (phone number, month) is the last wall.
+//! Fees of phone numbers: the upfront fee and the first month when one is bought, judged like a
+//! send (R8, R9), and each further month, which no credit limit holds up. Never below a zero
+//! balance. One ledger entry a fee; the unique index on (phone number, month) is the last wall.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,8 @@ impl<'app> NumberFees<'app> {
         Ok(if is_paid { Ok(()) } else { Err(FeeRefusal::InsufficientBalance) })
     }
 
-    /// Charges the month after those that are paid; false, and nothing charged, if the balance is lower.
+    /// Charges the month after those that are paid; false, and nothing charged, if the balance is
+    /// lower.
     pub fn renew(
         &mut self,
         account: &account::Model,

@@ -146,8 +146,8 @@ impl Standing {
     }
 }
 
-/// `totalSpent >= creditLimit` before the charge, so the charge that crosses the limit is still made.
-/// A total beyond the bound of money counts as a limit too.
+/// `totalSpent >= creditLimit` before the charge, so the charge that crosses the limit is still
+/// made. A total beyond the bound of money counts as a limit too.
 pub(super) fn is_at_limit(credit_limit: Option<Micros>, total_spent: Micros, cost: Micros) -> bool {
     credit_limit.is_some_and(|limit| total_spent >= limit)
         || total_spent.checked_add(cost).is_none()

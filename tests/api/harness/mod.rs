@@ -39,11 +39,13 @@ use uuid::Uuid;
 
 mod cut;
 mod postgres;
+mod program;
 mod request;
 mod rows;
 mod socket;
 
 pub use cut::Cut;
+pub use program::{Running, demo};
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
 
@@ -123,6 +125,7 @@ pub struct TestApp {
     pub url: String,
     router: Router,
     key_uses: mpsc::Receiver<Uuid>,
+    /// Those of the pool that writes.
     statements: Arc<AtomicUsize>,
     /// Deleted with the test.
     folder: Arc<tempfile::TempDir>,
@@ -232,12 +235,10 @@ impl TestApp {
         }
         db.batch_deadline = setup.batch_deadline.unwrap_or(db.batch_deadline);
         let statements = Arc::new(AtomicUsize::new(0));
-        for connection in [&mut db.read, &mut db.write] {
-            let statements = Arc::clone(&statements);
-            connection.set_metric_callback(move |_| {
-                statements.fetch_add(1, Ordering::Relaxed);
-            });
-        }
+        let counted = Arc::clone(&statements);
+        db.write.set_metric_callback(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
         let carriers = if setup.has_carriers {
             Carriers::all(&(Arc::clone(&carrier) as Arc<dyn Carrier>))
         } else {
@@ -263,7 +264,7 @@ impl TestApp {
         let address = listener.local_addr().expect("its address");
         let (stop, app) = (CancellationToken::new(), Arc::clone(&self.app));
         let served = http::serve(listener, app, http::Settings::default(), stop.clone());
-        let task = tokio::spawn(async { served.await.expect("it serves") });
+        let task = tokio::spawn(served);
         Served { address, stop, task }
     }
 
@@ -273,8 +274,7 @@ impl TestApp {
         self.deliver().await;
         worker::note_key_uses(&self.app, &mut self.key_uses).await;
         self.assert_books_are_clean().await;
-        let _ = self.app.db.read.clone().close().await;
-        let _ = self.app.db.write.clone().close().await;
+        let _ = self.app.db.close().await;
     }
 
     pub async fn assert_books_are_clean(&self) {
@@ -451,7 +451,8 @@ impl TestApp {
         assert_eq!(answer.refusals(), [""; 0]);
     }
 
-    /// Puts numbers in stock: lines of number, country, type, capabilities, upfront and monthly cents.
+    /// Puts numbers in stock: lines of number, country, type, capabilities, upfront and monthly
+    /// cents.
     pub async fn stock(&self, lines: &str) {
         let file = format!("{}\n{lines}", inventory_import::COLUMNS.join(","));
         let rows = inventory_import::read_csv(file.as_bytes()).expect("a list of numbers");

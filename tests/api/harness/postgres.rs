@@ -55,8 +55,7 @@ async fn start() -> Option<String> {
     admin.close().await.expect("the connection closes");
     let db = Db::connect(&url(&server, &prefix()), 2).await.expect("the new database opens");
     db.migrate().await.expect("the migrations run");
-    db.read.close().await.expect("the connection closes");
-    db.write.close().await.expect("the connection closes");
+    db.close().await.expect("the connections close");
     Some(server)
 }
 

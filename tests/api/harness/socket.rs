@@ -1,19 +1,25 @@
 //! A client of `graphql-transport-ws`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    WebSocketStream, client_async,
     tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
 };
 
 /// How long an event may take that is sure to come.
 const SOON: Duration = Duration::from_secs(20);
 
-pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket(WebSocketStream<TcpStream>);
 
 /// What came.
 #[derive(Debug, PartialEq)]
@@ -26,12 +32,26 @@ pub enum Came {
 impl Socket {
     /// Opens a socket; `headers` are those of the upgrade.
     pub async fn open(address: SocketAddr, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
+        Self::open_from(Ipv4Addr::LOCALHOST.into(), address, headers).await
+    }
+
+    /// The same, from an address of this machine.
+    pub async fn open_from(
+        local: IpAddr,
+        address: SocketAddr,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, u16> {
         let url = format!("ws://{address}/graphql");
         let mut request = url.into_client_request().expect("a request");
         for (name, value) in headers {
             request.headers_mut().insert(*name, HeaderValue::from_str(value).expect("a value"));
         }
-        match connect_async(request).await {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((local, 0).into()).expect("an address of this machine");
+        // What is said goes out at once, not when what was said before is known to have come.
+        socket.set_nodelay(true).expect("a socket's option");
+        let stream = socket.connect(address).await.expect("the server listens");
+        match client_async(request, stream).await {
             Ok((stream, _)) => Ok(Self(stream)),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
             Err(failure) => panic!("the server does not answer: {failure}"),

@@ -1,6 +1,6 @@
 //! Connections: how `SQLite` and `PostgreSQL` are opened, migrated, and how a transaction begins.
 //!
-//! Reading and writing have pools of their own, and the accept path's writers have connections that
+//! Reading and writing have connections of their own, and the accept path's writers have connections that
 //! nobody else uses. On `SQLite` the writing pool is one connection, the writer's too, whose
 //! transactions are IMMEDIATE (a deferred one cannot be upgraded under contention, `SQLITE_BUSY`) and
 //! which is handed out in the order of asking; the readers are `query_only`. A write transaction must
@@ -21,27 +21,32 @@ use std::{
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, IsolationLevel, SqlErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait, Value,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
     sea_query::{Expr, SimpleExpr},
     sqlx::{
-        self, Connection as _,
+        self, ConnectOptions as _, Connection as _,
         postgres::{PgConnectOptions, PgListener},
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
-
 use uuid::Uuid;
+
+mod readers;
+
+pub use readers::{Readers, Snapshot};
 
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
+/// How long whoever reads or writes waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
-/// PostgreSQL: a connection that rested for so long may have been lost, and is asked before it is used.
+/// A connection that rested for so long may have been lost, and is asked before it is used.
 const RESTED: Duration = Duration::from_secs(1);
 const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
+/// A reader writes nothing; the database sees to it.
+const POSTGRES_READER_OPTION: (&str, &str) = ("default_transaction_read_only", "on");
 /// PostgreSQL: no statement outlives the request's deadline, no lock is waited for as long.
 const POSTGRES_OPTIONS: [(&str, &str); 3] = [
     ("statement_timeout", "9s"),
@@ -61,10 +66,10 @@ const POSTGRES_WRITER_OPTIONS: [(&str, &str); 5] = [
 /// Writers of a process on PostgreSQL: within these, one for each processor.
 const POSTGRES_WRITERS: std::ops::RangeInclusive<usize> = 2..=4;
 
-/// The database, through a pool for reading and one for writing.
+/// The database, through connections for reading and a pool for writing.
 #[derive(Clone)]
 pub struct Db {
-    pub read: DatabaseConnection,
+    pub read: Readers,
     pub write: DatabaseConnection,
     /// How long a writer's batch may take on PostgreSQL before its connection is given up; it waits for a
     /// lock for two fifths of that. Shorter than a request's deadline, so that its senders can be answered.
@@ -88,10 +93,17 @@ impl Db {
     pub async fn connect(url: &str, connections: u32) -> Result<Self, DbErr> {
         let is_sqlite = url.starts_with("sqlite:");
         // The writer opens first: it makes the file and turns WAL on.
-        let write = Database::connect(options(url, if is_sqlite { 1 } else { connections }, false));
+        let write = Database::connect(options(url, if is_sqlite { 1 } else { connections }));
         let write = write.await?;
-        let readers = if is_sqlite { SQLITE_READERS } else { connections };
-        let read = Database::connect(options(url, readers, true)).await?;
+        let read = if is_sqlite {
+            let options = sqlite_options(SqliteConnectOptions::from_str(url).map_err(url_error)?);
+            let options = options.pragma("query_only", "ON").disable_statement_logging();
+            Readers::on_sqlite(options, SQLITE_READERS)
+        } else {
+            let options = PgConnectOptions::from_str(url).map_err(url_error)?;
+            let options = options.options(POSTGRES_OPTIONS).options([POSTGRES_READER_OPTION]);
+            Readers::on_postgres(options.disable_statement_logging(), connections)
+        };
         Ok(Self { read, write, batch_deadline: BATCH_DEADLINE, url: url.to_owned() })
     }
 
@@ -132,22 +144,10 @@ impl Db {
             .await
     }
 
-    /// Begins a transaction all of whose reads see one and the same moment.
-    pub async fn begin_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
-        let is_postgres = self.backend() == DbBackend::Postgres;
-        let txn = self
-            .read
-            .begin_with_options(TransactionOptions {
-                isolation_level: is_postgres.then_some(IsolationLevel::RepeatableRead),
-                access_mode: is_postgres.then_some(AccessMode::ReadOnly),
-                ..TransactionOptions::default()
-            })
-            .await?;
-        if is_postgres {
-            // A whole installation is read: it may take longer than a request's statement.
-            txn.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
-        }
-        Ok(txn)
+    /// Closes all connections but the writers'.
+    pub async fn close(&self) -> Result<(), DbErr> {
+        self.read.close().await;
+        self.write.close_by_ref().await
     }
 
     /// Brings the schema up to date, under one lock, in one transaction.
@@ -193,7 +193,7 @@ pub fn id_list(backend: DbBackend, ids: impl IntoIterator<Item = Uuid>) -> Value
     serde_json::json!(ids).to_string().into()
 }
 
-fn options(url: &str, connections: u32, is_reader: bool) -> ConnectOptions {
+fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -201,18 +201,10 @@ fn options(url: &str, connections: u32, is_reader: bool) -> ConnectOptions {
         // Not each time: a connection that rested is looked at below, `SQLite` has no network.
         .test_before_acquire(false)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |sqlite| {
-            let sqlite = sqlite
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
-                .foreign_keys(true)
-                .busy_timeout(SQLITE_BUSY_TIMEOUT);
-            if is_reader {
-                sqlite.pragma("query_only", "ON")
-            } else {
-                // Pages of 4 KiB: hot ones are written back once for many commits.
-                sqlite.pragma("cache_size", "4000").pragma("wal_autocheckpoint", "4000")
-            }
+        .map_sqlx_sqlite_opts(|sqlite| {
+            // Pages of 4 KiB: hot ones are written back once for many commits.
+            let sqlite = sqlite.pragma("cache_size", "4000");
+            sqlite_options(sqlite).pragma("wal_autocheckpoint", "4000")
         })
         .map_sqlx_sqlite_pool_opts(|pool| {
             pool.after_release(|connection, _| {
@@ -237,6 +229,18 @@ fn options(url: &str, connections: u32, is_reader: bool) -> ConnectOptions {
         })
         .map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_OPTIONS));
     options
+}
+
+fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
+}
+
+fn url_error(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
 /// Why the file of an `SQLite` database cannot be served.

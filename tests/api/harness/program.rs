@@ -1,0 +1,28 @@
+//! The program itself, serving.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// A process that is ended with the test.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the demo, by a command that ends in `demo --json`, and gives what it printed once it listened.
+pub fn demo(command: &mut Command) -> (Running, Value) {
+    let command = command.env_remove("DATABASE_URL").stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the program starts");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("its output is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    (Running(child), serde_json::from_str(&line).expect("one JSON object"))
+}

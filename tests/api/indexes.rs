@@ -1,0 +1,313 @@
+//! Lists that grow stay fast: on 100,000 rows of each table no statement of a list reads a whole
+//! table, and the plain order of each, in both directions, comes from an index; nor does a worker's look.
+
+mod rows;
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use rstest::rstest;
+use sea_orm::{
+    ConnectionTrait, DbBackend, QuerySelect as _, QueryTrait as _, Statement, TransactionTrait as _,
+};
+use tollgate::{
+    domain::{delivery, phone_number_renewal},
+    worker,
+};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use crate::harness::{Database, NOON, Postgres, Sqlite, TestApp};
+use rows::{fill, is_filled};
+
+/// A list as it is asked for: `PAGE` stands for its arguments, after those that it has of its own.
+struct List {
+    /// The connections that it shows, as `Type.field`.
+    fields: &'static [&'static str],
+    key: Key,
+    query: &'static str,
+    /// Whether the index gives the order: else a filter or an order by totals sorts what is left.
+    is_plain: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Key {
+    Main,
+    Sub,
+    Operator,
+}
+
+const NODES: &str = "nodes { id } pageInfo { startCursor endCursor } totalCount";
+/// Without their number: whoever counts all rows reads all rows.
+const UNCOUNTED: &str = "nodes { id } pageInfo { startCursor endCursor }";
+
+const fn plain(fields: &'static [&'static str], key: Key, query: &'static str) -> List {
+    List { fields, key, query, is_plain: true }
+}
+
+const fn filtered(key: Key, query: &'static str) -> List {
+    List { fields: &[], key, query, is_plain: false }
+}
+
+/// Every connection of the schema, and what it can be filtered and ordered by.
+const LISTS: &[List] = &[
+    plain(&["Query.messages"], Key::Sub, "messages(PAGE) { NODES }"),
+    filtered(Key::Sub, "messages(filter: { to: \"+12025550123\" }, PAGE) { NODES }"),
+    filtered(Key::Sub, "messages(filter: { status: [DELIVERED], channel: [SMS] }, PAGE) { NODES }"),
+    filtered(
+        Key::Sub,
+        "messages(filter: { createdAt: { from: \"2026-01-01T00:00:00Z\" } }, PAGE) { NODES }",
+    ),
+    plain(&["Query.contacts"], Key::Sub, "contacts(PAGE) { NODES }"),
+    filtered(Key::Sub, "contacts(filter: { search: \"nn\" }, PAGE) { NODES }"),
+    filtered(Key::Sub, "contacts(filter: { tags: [\"vip\"] }, PAGE) { NODES }"),
+    filtered(Key::Sub, "contacts(filter: { channel: [SMS] }, PAGE) { NODES }"),
+    plain(&["Query.optOuts"], Key::Sub, "optOuts(PAGE) { NODES }"),
+    filtered(Key::Sub, "optOuts(filter: { search: \"1202\", channel: [SMS] }, PAGE) { NODES }"),
+    plain(&["Query.phoneNumbers"], Key::Sub, "phoneNumbers(PAGE) { NODES }"),
+    plain(&["Query.ledger"], Key::Main, "ledger(PAGE) { NODES }"),
+    plain(&[], Key::Sub, "ledger(PAGE) { NODES }"),
+    filtered(
+        Key::Main,
+        "ledger(filter: { account: { id: \"00000002-0000-7000-8000-000000000007\" } }, PAGE) { NODES }",
+    ),
+    plain(&["Query.subAccounts"], Key::Main, "subAccounts(PAGE) { NODES }"),
+    filtered(Key::Main, "subAccounts(orderBy: { by: NAME }, PAGE) { NODES }"),
+    filtered(Key::Main, "subAccounts(orderBy: { by: TOTAL_SPENT }, PAGE) { NODES }"),
+    filtered(Key::Main, "subAccounts(filter: { search: \"7\", isBlocked: false }, PAGE) { NODES }"),
+    // Pages of several accounts are read together: the few keys of each are ranked.
+    List {
+        fields: &["Account.apiKeys"],
+        key: Key::Main,
+        query: "account { apiKeys(PAGE) { NODES } }",
+        is_plain: false,
+    },
+    plain(&["Team.subAccounts"], Key::Main, "team { subAccounts(PAGE) { NODES } }"),
+    plain(&["Team.ledger"], Key::Main, "team { ledger(PAGE) { NODES } }"),
+    plain(&["Query.auditLog"], Key::Main, "auditLog(PAGE) { NODES }"),
+    plain(&[], Key::Operator, "auditLog(PAGE) { UNCOUNTED }"),
+    filtered(Key::Main, "auditLog(filter: { action: [ADD_OPT_OUT] }, PAGE) { NODES }"),
+    filtered(
+        Key::Main,
+        "auditLog(filter: { account: { id: \"00000002-0000-7000-8000-000000000008\" } }, PAGE) { NODES }",
+    ),
+    plain(&["Team.auditLog"], Key::Main, "team { auditLog(PAGE) { NODES } }"),
+    plain(&["Query.teams"], Key::Operator, "teams(PAGE) { UNCOUNTED }"),
+];
+
+/// What is searched without pages.
+const SEARCHES: [&str; 2] = [
+    "availablePhoneNumbers(filter: { country: \"US\" }, first: 100) { number }",
+    "availablePhoneNumbers(filter: { country: \"us\", type: LOCAL, contains: \"30310999\", \
+     capabilities: [SMS, WHATSAPP] }) { number }",
+];
+
+/// The texts of the statements that are read with.
+#[derive(Clone, Default)]
+struct Texts(Arc<Mutex<BTreeSet<String>>>);
+
+impl Subscriber for Texts {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.fields().field("sql").is_some()
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+impl Visit for Texts {
+    fn record_str(&mut self, field: &Field, text: &str) {
+        if field.name() == "sql" {
+            self.0.lock().expect("nobody panics with the texts").insert(text.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// How the database would run a statement.
+async fn explained<C: ConnectionTrait>(db: &C, statement: Statement) -> String {
+    let (explain, place) = match db.get_database_backend() {
+        DbBackend::Postgres => ("EXPLAIN", 0),
+        _ => ("EXPLAIN QUERY PLAN", 3),
+    };
+    let explain = Statement { sql: format!("{explain} {}", statement.sql), ..statement };
+    let lines = db.query_all_raw(explain).await.expect("the plan");
+    let lines = lines.iter().map(|line| line.try_get_by_index(place).expect("a line"));
+    lines.collect::<Vec<String>>().join("\n")
+}
+
+/// The same, whatever its values are.
+async fn plan(t: &TestApp, sql: &str) -> String {
+    let backend = t.app.db.backend();
+    if backend == DbBackend::Sqlite {
+        return explained(&t.app.db.write, Statement::from_string(backend, sql)).await;
+    }
+    let parameters = (1..100).take_while(|n| sql.contains(&format!("${n}"))).count();
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let nulls = if nulls.is_empty() { nulls } else { format!("({nulls})") };
+    let txn = t.app.db.write.begin().await.expect("a transaction");
+    let set = "SET LOCAL plan_cache_mode = force_generic_plan";
+    txn.execute_unprepared(set).await.expect("the setting");
+    txn.execute_unprepared(&format!("PREPARE asked AS {sql}")).await.expect("a statement");
+    let execute = Statement::from_string(backend, format!("EXECUTE asked{nulls}"));
+    let plan = explained(&txn, execute).await;
+    txn.execute_unprepared("DEALLOCATE asked").await.expect("the statement goes");
+    plan
+}
+
+fn reads_a_whole_table(line: &str) -> bool {
+    let scanned = |prefix: &str| {
+        let (_, rest) = line.split_once(prefix)?;
+        let mut words = rest.split_whitespace();
+        is_filled(words.next()?).then(|| !rest.contains("USING"))
+    };
+    scanned("Seq Scan on ").or_else(|| scanned("SCAN ")).unwrap_or(false)
+}
+
+fn sorts(line: &str) -> bool {
+    line.contains("Sort") || line.contains("TEMP B-TREE FOR ORDER BY")
+}
+
+/// R3 and C16 at size: no list reads all rows of a table, from either end.
+#[rstest]
+#[tokio::test]
+async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    fill(&t, &team.id).await;
+    let sub = t.api_key(&team, "00000002-0000-7000-8000-000000000007", "TEST").await;
+
+    let mut faults = Vec::new();
+    for list in LISTS {
+        let key = match list.key {
+            Key::Main => &team.key,
+            Key::Sub => &sub,
+            Key::Operator => &t.operator,
+        };
+        let cursor = {
+            let query = list
+                .query
+                .replace("PAGE", "first: 1")
+                .replace("NODES", "edges { cursor }")
+                .replace("UNCOUNTED", "edges { cursor }");
+            let answer = t.ask(key, &format!("{{ {query} }}")).await;
+            assert!(answer.codes().is_empty(), "{query}: {}", answer.body);
+            first_cursor(&answer.body)
+        };
+        let cursor = cursor.unwrap_or_else(|| panic!("{} has rows", list.query));
+        let pages = [
+            "first: 2".to_owned(),
+            "last: 2".to_owned(),
+            format!("first: 2, after: \"{cursor}\""),
+            format!("last: 2, before: \"{cursor}\""),
+        ];
+        for page in pages {
+            let query = list
+                .query
+                .replace("PAGE", &page)
+                .replace("NODES", NODES)
+                .replace("UNCOUNTED", UNCOUNTED);
+            faults.extend(faults_of(&t, key, &query, list.is_plain).await);
+        }
+    }
+    for search in SEARCHES {
+        faults.extend(faults_of(&t, &sub, search, true).await);
+    }
+    // What is scheduled for later costs a worker's look nothing, and neither do months that begin
+    // later.
+    let (now, backend) = (NOON.parse().expect("a time"), t.app.db.backend());
+    for (index, look) in [
+        ("message_due", delivery::due(now).limit(256).build(backend)),
+        ("phone_number_due", phone_number_renewal::due(now, None).limit(100).build(backend)),
+    ] {
+        for plan in [plan(&t, &look.sql).await, explained(&t.app.db.read, look).await] {
+            if !plan.contains(index) || plan.lines().any(|line| reads_a_whole_table(line.trim())) {
+                faults.push(format!("a worker's look\n{plan}\n"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(worker::deliver_due(&t.app).await.expect("the worker delivers"), 0);
+    t.close().await;
+}
+
+/// The statements of a query that read a whole table or, where an index gives the order, sort.
+async fn faults_of(t: &TestApp, key: &str, query: &str, is_plain: bool) -> Vec<String> {
+    let texts = Texts::default();
+    {
+        let _here = tracing::subscriber::set_default(texts.clone());
+        let answer = t.ask(key, &format!("{{ {query} }}")).await;
+        assert!(answer.codes().is_empty(), "{query}: {}", answer.body);
+    }
+    let texts = texts.0.lock().expect("nobody panics with the texts").clone();
+    assert!(!texts.is_empty(), "{query}: no statement was seen");
+    let mut faults = Vec::new();
+    for text in texts {
+        let plan = plan(t, &text).await;
+        let counts = text.contains("COUNT(");
+        let is_bad = |line: &str| {
+            let sorts = is_plain && !counts && sorts(line);
+            sorts || reads_a_whole_table(line.trim())
+        };
+        if plan.lines().any(is_bad) {
+            faults.push(format!("{query}\n{text}\n{plan}\n"));
+        }
+    }
+    faults
+}
+
+fn first_cursor(answer: &serde_json::Value) -> Option<String> {
+    match answer {
+        serde_json::Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            match value.as_str().filter(|_| name == "cursor") {
+                Some(cursor) => Some(cursor.to_owned()),
+                None => first_cursor(value),
+            }
+        }),
+        serde_json::Value::Array(items) => items.iter().find_map(first_cursor),
+        _ => None,
+    }
+}
+
+/// A connection that nobody has looked at here fails this.
+#[test]
+fn every_connection_is_looked_at() {
+    let sdl = tollgate::graphql::sdl();
+    let mut of_type = "";
+    let mut field = "";
+    let mut found = BTreeSet::new();
+    for line in sdl.lines() {
+        if let Some(name) = line.strip_prefix("type ") {
+            of_type = name.trim_end_matches(" {");
+        } else if let Some(rest) = line.strip_prefix('\t')
+            && rest.starts_with(|first: char| first.is_ascii_lowercase())
+        {
+            field = rest.split(['(', ':']).next().unwrap_or_default();
+        }
+        if line.ends_with("Connection!") {
+            found.insert(format!("{of_type}.{field}"));
+        }
+    }
+    let looked_at = LISTS.iter().flat_map(|list| list.fields).map(|field| (*field).to_owned());
+    assert_eq!(found, looked_at.collect());
+}

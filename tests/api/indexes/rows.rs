@@ -1,0 +1,140 @@
+//! 100,000 rows of every table that a list reads.
+
+use sea_orm::DbBackend;
+
+use crate::harness::TestApp;
+
+const ROWS: u32 = 100_000;
+
+/// A table with its columns, and the values of row `i` in the words of [`sql`]. The accounts below 1,000 are
+/// of the team that asks, and have the rows of the other tables by turns.
+const TABLES: [(&str, &str, &str); 12] = [
+    ("team", "id, name, balance_micros, created_at, updated_at", "ID1, 'Team', 0, NOW, NOW"),
+    (
+        "account",
+        "id, team_id, is_sub_account, name, status, total_spent_micros, team_balance_visible, \
+         search_text, created_at, updated_at",
+        "ID2, CASE WHEN i < 1000 THEN OURS ELSE ANOTHER END, true, 'Sub ' || i, 'ACTIVE', 0, true, \
+         'sub ' || i, NOW, NOW",
+    ),
+    (
+        "api_key",
+        "id, team_id, account_id, role, name, hash, prefix, last_four, environment, created_at, \
+         revoked_at",
+        "ID3, OURS, ACCOUNT, 'SUB_ACCOUNT', 'Key', HASH, 'tg_test_sub_', 'abcd', 'TEST', NOW, NOW",
+    ),
+    (
+        "contact",
+        "id, team_id, account_id, display_name, search_text, created_at, updated_at",
+        "ID4, OURS, ACCOUNT, 'Ann', 'ann', NOW, NOW",
+    ),
+    (
+        "contact_address",
+        "id, team_id, account_id, contact_id, channel, address, is_primary",
+        "ID5, OURS, ACCOUNT, ID4, 'SMS', '+1202' || i, true",
+    ),
+    ("contact_tag", "account_id, contact_id, tag, team_id", "ACCOUNT, ID4, 'vip', OURS"),
+    (
+        "opt_out",
+        "id, team_id, account_id, channel, address, source, created_at",
+        "ID6, OURS, ACCOUNT, 'SMS', '+1202' || i, 'API', NOW",
+    ),
+    (
+        "message",
+        "id, team_id, account_id, api_key_id, environment, channel, status, recipient, text, \
+         segments, cost_micros, input_hash, created_at, updated_at, send_at, due_at",
+        "ID7, OURS, ACCOUNT, ID3, 'TEST', 'SMS', \
+         CASE WHEN i % 2 = 0 THEN 'SCHEDULED' ELSE 'DELIVERED' END, '+12025550123', 'Hello', 1, 0, \
+         HASH, NOW, NOW, CASE WHEN i % 2 = 0 THEN LATER END, CASE WHEN i % 2 = 0 THEN LATER END",
+    ),
+    // One up and one down for each account and team, so that the books are clean.
+    (
+        "ledger_entry",
+        "id, team_id, account_id, kind, amount_micros, balance_after_micros, note, created_at",
+        "ID8, CASE WHEN i < 2000 THEN OURS ELSE BY_TURNS END, ACCOUNT, 'ADJUSTMENT', \
+         1 - 2 * (i / 1000 % 2), \
+         CASE WHEN i < 2000 THEN balance_micros ELSE 0 END + 1 - i / 1000 % 2, 'Pair', NOW",
+    ),
+    // Every second one is somebody's.
+    (
+        "inventory_number",
+        "number, country, number_type, has_sms, has_whatsapp, upfront_price_micros, \
+         monthly_price_micros, is_withdrawn, phone_number_id, updated_at",
+        "NUMBER, 'US', 'LOCAL', true, i % 3 = 0, 0, 0, false, CASE WHEN i % 2 = 0 THEN IDA END, NOW",
+    ),
+    // Every other thousand was given back.
+    (
+        "phone_number",
+        "id, team_id, account_id, buyer_id, number, country, number_type, has_sms, has_whatsapp, \
+         status, upfront_price_micros, monthly_price_micros, months_paid, renews_at, released_at, \
+         input_hash, created_at, updated_at",
+        "IDA, OURS, ACCOUNT, ACCOUNT, NUMBER, 'US', 'LOCAL', true, false, \
+         CASE WHEN i / 1000 % 2 = 0 THEN 'ACTIVE' ELSE 'RELEASED' END, 0, 0, 1, LATER, \
+         CASE WHEN i / 1000 % 2 = 1 THEN NOW END, HASH, NOW, NOW",
+    ),
+    // Every second one is a sub-account's own work, which its team does not see.
+    (
+        "audit_entry",
+        "id, team_id, account_id, is_private, actor, key_id, action, outcome, created_at",
+        "ID9, CASE WHEN i < 2000 THEN OURS ELSE BY_TURNS END, ACCOUNT, i % 2 = 1, 'SUB_ACCOUNT', \
+         ID3, 'ADD_OPT_OUT', 'DONE', NOW",
+    ),
+];
+
+/// Whether the table has so many rows.
+pub fn is_filled(table: &str) -> bool {
+    TABLES.iter().any(|(filled, ..)| *filled == table)
+}
+
+/// Fills the tables.
+pub async fn fill(t: &TestApp, team_id: &str) {
+    let backend = t.app.db.backend();
+    for (table, columns, values) in TABLES {
+        // `WHERE true` tells SQLite that no join's ON follows.
+        let statement = format!(
+            "INSERT INTO {table} ({columns}) WITH RECURSIVE n(i) AS \
+             (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS} - 1) \
+             SELECT {values} \
+             FROM n, (SELECT balance_micros FROM team WHERE id = OURS) AS ours WHERE true"
+        );
+        t.execute(&sql(backend, team_id, &statement)).await;
+    }
+    if backend == DbBackend::Postgres {
+        t.execute("ANALYZE").await;
+    }
+}
+
+/// The id of row `n` of a kind.
+fn id(backend: DbBackend, kind: u8, n: &str) -> String {
+    match backend {
+        DbBackend::Postgres => {
+            format!("('0000000{kind:x}-0000-7000-8000-' || lpad(to_hex({n}), 12, '0'))::uuid")
+        }
+        _ => format!("unhex('0000000{kind:x}000070008000' || printf('%012x', {n}))"),
+    }
+}
+
+/// Puts what this database calls them in the place of the words: OURS is the team that asks.
+fn sql(backend: DbBackend, team_id: &str, statement: &str) -> String {
+    let (ours, hash, moment) = match backend {
+        DbBackend::Postgres => (
+            format!("'{team_id}'::uuid"),
+            "decode(lpad(to_hex(i), 64, '0'), 'hex')",
+            "timestamptz ",
+        ),
+        _ => (format!("unhex('{}')", team_id.replace('-', "")), "unhex(printf('%064x', i))", ""),
+    };
+    let ids = (1..=10).map(|kind| (format!("ID{kind:X}"), id(backend, kind, "i")));
+    let others = [
+        ("OURS", ours),
+        ("ANOTHER", id(backend, 1, "(1 + i % 99)")),
+        ("BY_TURNS", id(backend, 1, "(i / 2000)")),
+        ("ACCOUNT,", id(backend, 2, "(i % 1000)") + ","),
+        ("NUMBER", "'+1303' || (1000000 + i)".to_owned()),
+        ("HASH", hash.to_owned()),
+        ("NOW", format!("{moment}'2026-03-16 12:00:00+00:00'")),
+        ("LATER", format!("{moment}'2026-04-14 12:00:00+00:00'")),
+    ];
+    let others = others.map(|(word, meant)| (word.to_owned(), meant));
+    ids.chain(others).fold(statement.to_owned(), |sql, (word, meant)| sql.replace(&word, &meant))
+}

@@ -1,0 +1,142 @@
+//! The texts that requests hold until their clients have taken them: bounded for all together, and for one
+//! team, over HTTP and over sockets.
+
+use std::{net::SocketAddr, time::Duration};
+
+use rstest::rstest;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+use tollgate::domain::room::{Room, TEXT_BYTES_MAX};
+use uuid::Uuid;
+
+use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, TestTeam};
+
+/// A team has room for so many requests of the largest kind.
+const LARGEST_OF_TEAM: usize = 8;
+/// 15 million bytes, read and answered: one request may hold as much, and no system's buffers do.
+const LARGE: &str = "{ messages(first: 15) { nodes { text } } }";
+/// What it holds, in parts of 64 KiB.
+const HELD_BY_LARGE: usize = 2 * 15_000_000 / 65_536 * 65_536;
+
+/// A team with 15 messages of a million bytes, put there past the program.
+async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
+    let team = t.team(1_000).await;
+    let many = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { errors { code } } }";
+    let message = json!({ "to": "+12025550123", "text": "Hi" });
+    let sent = t.ask_with(&team.key, many, json!({ "input": vec![message; 15] })).await;
+    assert_eq!(sent.codes(), [""; 0]);
+    let id = team.id.replace('-', "");
+    let (text, id) = match database {
+        Sqlite => ("replace(hex(zeroblob(500000)), '00', 'xx')", format!("x'{id}'")),
+        Postgres => ("repeat('x', 1000000)", format!("'{id}'")),
+    };
+    t.execute(&format!("UPDATE message SET text = {text} WHERE team_id = {id}")).await;
+    team
+}
+
+/// All the room that a team has left, in the largest requests.
+fn take_all(t: &TestApp, team: &TestTeam) -> Vec<Room> {
+    let team_id: Uuid = team.id.parse().expect("an id");
+    let rooms = (0..LARGEST_OF_TEAM).map(|_| t.app.rooms.of(Some(team_id)));
+    rooms.filter(|room| room.take(TEXT_BYTES_MAX).is_ok()).collect()
+}
+
+/// Waits until requests hold so many bytes of text together. Looked at without taking any: that would
+/// keep the requests from it.
+async fn until_held(t: &TestApp, bytes: usize) {
+    let begun = Instant::now();
+    while t.app.rooms.bytes() != bytes {
+        let held = t.app.rooms.bytes();
+        assert!(begun.elapsed() < Duration::from_mins(1), "{held} bytes are held, not {bytes}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_team_without_room_reads_short_texts_only(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
+    let other = team_of_long_texts(&t, database).await;
+    let held = take_all(&t, &team);
+    assert_eq!(held.len(), LARGEST_OF_TEAM);
+
+    let refused = t.ask(&team.key, LARGE).await;
+    assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["UNAVAILABLE"]));
+    let mut socket = Socket::with_key(server.address, &team.key).await;
+    socket.subscribe("a", LARGE).await;
+    let Came::Message(message) = socket.next().await else { panic!("an answer was expected") };
+    assert_eq!(message["payload"]["errors"][0]["extensions"]["code"], "UNAVAILABLE");
+    assert_eq!(t.ask(&team.key, "{ account { name } }").await.codes(), [""; 0]);
+    assert_eq!(t.ask(&other.key, LARGE).await.codes(), [""; 0]);
+    drop(held);
+    assert_eq!(t.ask(&team.key, LARGE).await.codes(), [""; 0]);
+
+    t.execute("UPDATE message SET text = 'Hi'").await;
+    t.close().await;
+}
+
+/// An answer that its client does not take holds its room, and gives it back with the connection.
+#[rstest]
+#[tokio::test]
+async fn an_answer_keeps_its_room_until_it_is_taken(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
+
+    let stream = asked(server.address, &team.key).await;
+    until_held(&t, HELD_BY_LARGE).await;
+    drop(stream);
+    until_held(&t, 0).await;
+
+    let mut stream = asked(server.address, &team.key).await;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.expect("the whole answer");
+    assert!(bytes.len() > 15_000_000);
+    until_held(&t, 0).await;
+
+    t.execute("UPDATE message SET text = 'Hi'").await;
+    t.close().await;
+}
+
+async fn asked(address: SocketAddr, key: &str) -> TcpStream {
+    let body = json!({ "query": LARGE }).to_string();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all((head + &body).as_bytes()).await.expect("it reads");
+    stream
+}
+
+/// A socket whose client reads nothing is closed, and what waited for it is gone.
+#[rstest]
+#[tokio::test]
+async fn a_socket_that_is_not_read_is_given_up(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
+    let mut socket = Socket::with_key(server.address, &team.key).await;
+    for at in 0..4 {
+        socket.subscribe(&at.to_string(), LARGE).await;
+    }
+
+    until_held(&t, 4 * HELD_BY_LARGE).await;
+    until_held(&t, 0).await;
+
+    let mut answers = 0;
+    while let Came::Message(message) = socket.next().await {
+        answers += usize::from(message["type"] == "next");
+    }
+    assert_eq!(answers, 0, "not one was taken");
+    t.execute("UPDATE message SET text = 'Hi'").await;
+    t.close().await;
+}

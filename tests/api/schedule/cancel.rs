@@ -1,0 +1,326 @@
+//! Cancelations: until a worker has the message, and paid back once whoever else ends it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::http::StatusCode;
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use rstest::rstest;
+use sea_orm::ConnectionTrait as _;
+use serde_json::json;
+use tollgate::domain::delivery;
+
+use super::{balance, cancel, due, manage, noon, read, refunds, send, status};
+use crate::harness::{Database, NOBODYS_IDS, NOON, Postgres, Sqlite, TestApp};
+
+/// Canceled and paid back once; a repeat answers the same and changes nothing.
+#[rstest]
+#[tokio::test]
+async fn a_message_is_canceled_until_it_is_claimed(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(100).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let scheduled = send(&t, &sub.key, json!({ "sendAt": noon(TimeDelta::days(1)) })).await;
+    let queued = send(&t, &sub.key, json!({})).await;
+    t.step(TimeDelta::minutes(1));
+    for id in [&scheduled, &queued] {
+        let answer = cancel(&t, &sub.key, id).await;
+        let at = noon(TimeDelta::minutes(1));
+        let message = json!({
+            "id": id, "status": "CANCELED", "refundedAt": at, "errorCode": "CANCELED", "cost": 1,
+        });
+        assert_eq!(answer.data()["cancelMessage"], json!({ "message": message, "errors": [] }));
+
+        let before = t.everything().await;
+        t.step(TimeDelta::minutes(1));
+        assert_eq!(cancel(&t, &sub.key, id).await.body, answer.body);
+        assert_eq!(t.everything().await, before);
+        t.step(-TimeDelta::minutes(1));
+    }
+    t.step(TimeDelta::days(2));
+    t.deliver().await;
+
+    assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
+    assert_eq!(balance(&t, &team).await, 100);
+    let query = "{ account { totalSpent usage { totals { messages failed charged refunded } } } }";
+    let totals = json!({ "messages": 2, "failed": 2, "charged": 2, "refunded": 2 });
+    let account = json!({ "totalSpent": 0, "usage": { "totals": totals } });
+    assert_eq!(t.ask(&sub.key, query).await.data()["account"], account);
+    t.close().await;
+}
+
+/// What a worker has claimed, and what has ended, is not canceled.
+#[rstest]
+#[tokio::test]
+async fn what_is_on_its_way_is_not_canceled(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let expect = async |id: &str, is: &str, code: &str| {
+        assert_eq!(status(&t, &team.key, id).await, is);
+        let before = t.everything().await;
+        let refused = cancel(&t, &team.key, id).await;
+        assert_eq!(refused.refusals(), [code], "{is}");
+        let payload = &refused.data()["cancelMessage"];
+        assert_eq!(
+            [&payload["message"], &payload["errors"][0]["field"]],
+            [&json!(null), &json!(["id"])]
+        );
+        assert_eq!(t.everything().await, before, "{is}");
+    };
+
+    let id = send(&t, &team.key, json!({})).await;
+    let claimed = delivery::claim(&t.app).await.expect("the claim");
+    expect(&id, "SENDING", "ALREADY_SENT").await;
+    let sent = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Sent)).collect();
+    delivery::settle(&t.app, sent).await.expect("the settling");
+    expect(&id, "SENT", "ALREADY_SENT").await;
+    t.step(TimeDelta::seconds(1));
+    t.deliver().await;
+    expect(&id, "DELIVERED", "ALREADY_SENT").await;
+    for (to, is, code) in [
+        ("+15005550001", "FAILED", "ALREADY_ENDED"),
+        ("+15005550002", "UNDELIVERED", "ALREADY_SENT"),
+        ("+15005550003", "UNKNOWN", "ALREADY_SENT"),
+    ] {
+        let id = send(&t, &team.key, json!({ "to": to })).await;
+        t.deliver().await;
+        expect(&id, is, code).await;
+    }
+    let until = json!({ "validUntil": noon(TimeDelta::minutes(10)) });
+    let id = send(&t, &team.key, until).await;
+    t.step(TimeDelta::minutes(10));
+    t.deliver().await;
+    expect(&id, "EXPIRED", "ALREADY_ENDED").await;
+    t.close().await;
+}
+
+/// R3, R15: only its own account cancels a message, with a key of its environment.
+#[rstest]
+#[tokio::test]
+async fn only_its_account_cancels_a_message(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other) = (t.team(1_000).await, t.team(1_000).await);
+    let sub = t.sub_account(&team, json!({})).await;
+    let sibling = t.sub_account(&team, json!({})).await;
+    let test = t.api_key(&team, &sub.id, "TEST").await;
+    let at = json!({ "sendAt": noon(TimeDelta::minutes(10)) });
+    let id = send(&t, &sub.key, at.clone()).await;
+    let of_test = send(&t, &test, at).await;
+    let before = t.everything().await;
+
+    for key in [&team.key, &sibling.key, &test, &other.key] {
+        let mut answers = Vec::new();
+        for id in [&id[..], NOBODYS_IDS[0], NOBODYS_IDS[1], ""] {
+            // The key itself is looked up anew each time.
+            t.app.keys.forget();
+            let counted = t.statements();
+            let answer = cancel(&t, key, id).await;
+            assert_eq!(answer.refusals(), ["NOT_FOUND"]);
+            answers.push((answer.body.to_string(), t.statements() - counted));
+        }
+        assert_eq!(answers.iter().collect::<BTreeSet<_>>().len(), 1, "{answers:?}");
+    }
+    assert_eq!(cancel(&t, &sub.key, &of_test).await.refusals(), ["NOT_FOUND"]);
+    assert_eq!(cancel(&t, &t.operator, &id).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(t.everything().await, before);
+
+    let canceled = cancel(&t, &test, &of_test).await;
+    assert_eq!(canceled.data()["cancelMessage"]["message"]["status"], "CANCELED");
+    assert_eq!(canceled.data()["cancelMessage"]["message"]["refundedAt"], json!(null));
+    assert_eq!(refunds(&t).await, 0);
+    t.close().await;
+}
+
+/// R4: a deactivation cancels what is scheduled, too.
+#[rstest]
+#[tokio::test]
+async fn a_deactivation_cancels_what_is_scheduled(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(100).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let scheduled = send(&t, &sub.key, json!({ "sendAt": noon(TimeDelta::minutes(10)) })).await;
+    send(&t, &sub.key, json!({})).await;
+
+    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    t.step(TimeDelta::minutes(10));
+    assert_eq!(due(&t).await, 0);
+
+    let key = t.api_key(&team, &sub.id, "LIVE").await;
+    let canceled = json!({ "status": "CANCELED", "refundedAt": NOON.replace('Z', ".000Z"), "errorCode": "ACCOUNT_INACTIVE" });
+    assert_eq!(read(&t, &key, &scheduled).await, canceled);
+    assert_eq!(balance(&t, &team).await, 100);
+    assert_eq!(refunds(&t).await, 2);
+    t.close().await;
+}
+
+/// A worker that is about to let a message expire, and its account cancels it first.
+#[rstest]
+#[tokio::test]
+async fn a_canceled_message_does_not_expire(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
+    t.step(TimeDelta::seconds(30));
+    let claimed = delivery::claim(&t.app).await.expect("the claim");
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(cancel(&t, &team.key, &id).await.refusals(), [""; 0]);
+    let after = t.everything().await;
+
+    let late = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Expired)).collect();
+    delivery::settle(&t.app, late).await.expect("the settling");
+
+    assert_eq!(t.everything().await, after);
+    assert_eq!(status(&t, &team.key, &id).await, "CANCELED");
+    assert_eq!(refunds(&t).await, 1);
+    t.close().await;
+}
+
+/// A worker claims the message after the cancelation has looked at it and before it writes: only
+/// PostgreSQL lets them meet so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_in_the_midst_of_a_cancelation_wins() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let team = t.team(1_000).await;
+    let id = send(&t, &team.key, json!({})).await;
+    let t = Arc::new(t);
+    let claim = t.app.db.begin_write().await.expect("a transaction begins");
+    let sql = "UPDATE message SET status = 'SENDING', lease_id = gen_random_uuid(), \
+               due_at = due_at + INTERVAL '1 minute'";
+    claim.execute_unprepared(sql).await.expect("the claim");
+
+    let canceler = {
+        let (t, key, id) = (Arc::clone(&t), team.key.clone(), id.clone());
+        tokio::spawn(async move { cancel(&t, &key, &id).await })
+    };
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock'";
+    let mut is_waiting = false;
+    for _ in 0..10_000 {
+        is_waiting = t.number(waits).await > 0;
+        if is_waiting || canceler.is_finished() {
+            break;
+        }
+    }
+    assert!(is_waiting, "the cancelation does not wait for the claim");
+    claim.commit().await.expect("the claim is committed");
+    let answer = canceler.await.expect("an answer");
+
+    assert_eq!(answer.refusals(), ["ALREADY_SENT"]);
+    assert_eq!(status(&t, &team.key, &id).await, "SENDING");
+    assert_eq!(refunds(&t).await, 0);
+    Arc::into_inner(t).expect("every task has ended").close().await;
+}
+
+/// Two cancelations of each message against two workers: who was told CANCELED is paid back once and
+/// its message went nowhere; the others' went out.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelation_and_a_worker_agree(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(1_000).await;
+    let mut ids = Vec::new();
+    for _ in 0..40 {
+        ids.push(send(&t, &team.key, json!({ "sendAt": noon(TimeDelta::seconds(1)) })).await);
+    }
+    t.step(TimeDelta::seconds(1));
+    let (t, key) = (Arc::new(t), team.key.clone());
+
+    let cancelers = ids.iter().chain(&ids).map(|id| {
+        let (t, key, id) = (Arc::clone(&t), key.clone(), id.clone());
+        tokio::spawn(async move { (id.clone(), cancel(&t, &key, &id).await) })
+    });
+    let cancelers: Vec<_> = cancelers.collect();
+    let workers = (0..2).map(|_| {
+        let t = Arc::clone(&t);
+        tokio::spawn(async move { due(&t).await })
+    });
+    let workers: Vec<_> = workers.collect();
+    let (mut canceled, mut sent) = (BTreeSet::new(), BTreeSet::new());
+    for canceler in join_all(cancelers).await {
+        let (id, answer) = canceler.expect("the task ends");
+        match answer.refusals()[..] {
+            [] => canceled.insert(id),
+            ["ALREADY_SENT"] => sent.insert(id),
+            _ => panic!("{}", answer.body),
+        };
+    }
+    for worker in join_all(workers).await {
+        worker.expect("the worker ends");
+    }
+    let t = Arc::into_inner(t).expect("every task has ended");
+    t.deliver().await;
+
+    assert!(canceled.is_disjoint(&sent), "a message was both");
+    assert_eq!(canceled.len() + sent.len(), 40);
+    let handed_over: BTreeSet<String> =
+        t.carrier.sent.lock().expect("the record").iter().map(ToString::to_string).collect();
+    assert_eq!(handed_over, sent);
+    let count = i64::try_from(canceled.len()).expect("a small number");
+    assert_eq!(refunds(&t).await, count);
+    assert_eq!(balance(&t, &team).await, 960 + count);
+    t.close().await;
+}
+
+/// Cancelations, a deactivation, expiries and a worker at once: each message is paid back once.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_is_paid_back_once_by_whichever_way(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        let until = json!({ "validUntil": noon(TimeDelta::seconds(1)) });
+        ids.push(send(&t, &sub.key, until).await);
+    }
+    t.step(TimeDelta::seconds(1));
+    let t = Arc::new(t);
+
+    let cancelers = ids.into_iter().map(|id| {
+        let (t, key) = (Arc::clone(&t), sub.key.clone());
+        tokio::spawn(async move {
+            // Its key may be revoked in the meantime.
+            let answer = cancel(&t, &key, &id).await;
+            let is_over =
+                answer.status == StatusCode::UNAUTHORIZED || answer.codes() == ["UNAUTHENTICATED"];
+            assert!(
+                is_over || matches!(answer.refusals()[..], [] | ["ALREADY_ENDED"]),
+                "{}",
+                answer.body
+            );
+        })
+    });
+    let mut tasks: Vec<_> = cancelers.collect();
+    for _ in 0..2 {
+        let t = Arc::clone(&t);
+        tasks.push(tokio::spawn(async move {
+            due(&t).await;
+        }));
+    }
+    {
+        let (t, team, id) = (Arc::clone(&t), team.clone(), sub.id.clone());
+        tasks.push(tokio::spawn(
+            async move { manage(&t, &team, &id, "deactivateSubAccount").await },
+        ));
+    }
+    for task in join_all(tasks).await {
+        task.expect("the task ends");
+    }
+    let t = Arc::into_inner(t).expect("every task has ended");
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+
+    let ended = "SELECT COUNT(*) FROM message WHERE status IN ('CANCELED', 'EXPIRED')";
+    assert_eq!(t.number(ended).await, 30);
+    assert_eq!(refunds(&t).await, 30);
+    assert_eq!(balance(&t, &team).await, 1_000);
+    assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
+    t.close().await;
+}

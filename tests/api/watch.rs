@@ -1,0 +1,54 @@
+//! Keys in use are looked at by every process of its own accord.
+
+use std::time::Duration;
+
+use rstest::rstest;
+use serde_json::json;
+use tokio::time::timeout;
+use tollgate::domain::{authentication, watch};
+
+use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
+
+/// A process that hears nothing of the others, and tells nothing, learns within two seconds that a key has
+/// ended or that its account is not ACTIVE any more.
+#[rstest]
+#[tokio::test]
+async fn the_end_of_a_key_is_seen_without_being_told(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let other = t.beside(Setup::default()).await;
+    let account = "account: { id: $id }";
+    for (action, of_key) in [
+        ("revokeApiKey(id: $id)", true),
+        (&*format!("suspendSubAccount({account})"), false),
+        (&*format!("deactivateSubAccount({account})"), false),
+    ] {
+        let (sub, goes_on) =
+            (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
+        let watched = async |key: &str| {
+            let caller = authentication::authenticate(&other.app, key).await.expect("a look");
+            let caller = caller.expect("a caller");
+            watch::watch(&other.app, &caller).await.expect("a look").expect("a usable key")
+        };
+        let (ended, remains) = (watched(&sub.key).await, watched(&goes_on.key).await);
+        let query = format!("mutation($id: ID!) {{ {action} {{ errors {{ code }} }} }}");
+        let id = if of_key { &sub.key_id } else { &sub.id };
+        let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+
+        assert!(!ended.is_cancelled(), "{action}: somebody told");
+        let looks = async {
+            tokio::select! {
+                () = watch::run(&other.app) => unreachable!("it looks for ever"),
+                () = ended.cancelled() => {}
+            }
+        };
+        // Generous, for machines that are busy; the look is once a second.
+        timeout(Duration::from_secs(10), looks).await.expect("the end is seen");
+        assert!(!remains.is_cancelled(), "{action}");
+    }
+    other.close().await;
+    t.close().await;
+}
