@@ -72,6 +72,10 @@ pub enum AuditAction {
     AddOptOut,
     ImportOptOuts,
     RemoveOptOut,
+    PurchasePhoneNumber,
+    UpdatePhoneNumber,
+    ReleasePhoneNumber,
+    TransferPhoneNumber,
     CreateSender,
     UpdateSender,
     DeleteSender,
@@ -91,6 +95,8 @@ pub enum AuditAction {
     TopUpTeam,
     AdjustTeamBalance,
     ImportPrices,
+    ImportPhoneNumbers,
+    WithdrawPhoneNumber,
 }
 
 impl Entity {

@@ -17,7 +17,8 @@ const CHECKS: [&str; 5] = [
 
 /// The ledger's CHECK of its kinds, from a place of its own on.
 const REFUND: &str = "OR (kind = 'REFUND'";
-const NUMBER_FEE: &str = "OR (kind = 'NUMBER_FEE' AND amount_micros < 0 AND message_id IS NULL AND account_id IS NOT NULL) ";
+const NUMBER_FEE: &str = "OR (kind = 'NUMBER_FEE' AND amount_micros < 0 AND message_id IS NULL \
+                          AND account_id IS NOT NULL) ";
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -57,7 +58,8 @@ impl MigrationTrait for Migration {
         manager.drop_index(Index::drop().name(index).table("ledger_entry").to_owned()).await?;
         drop_from_ledger(manager, "phone_number_month").await?;
         drop_from_ledger(manager, "phone_number_id").await?;
-        // What the fees did to balances and totals stays; they are corrections to whoever knows no fees.
+        // What the fees did to balances and totals stays; they are corrections to whoever knows no
+        // fees.
         let connection = manager.get_connection();
         let (off, on): (&[&str], &[&str]) = match manager.get_database_backend() {
             DbBackend::Postgres => (

@@ -67,6 +67,9 @@ fn is_own_work(action: AuditAction) -> bool {
         | Action::AddOptOut
         | Action::ImportOptOuts
         | Action::RemoveOptOut
+        | Action::PurchasePhoneNumber
+        | Action::UpdatePhoneNumber
+        | Action::ReleasePhoneNumber
         | Action::CreateSender
         | Action::UpdateSender
         | Action::DeleteSender
@@ -86,7 +89,10 @@ fn is_own_work(action: AuditAction) -> bool {
         | Action::CreateTeam
         | Action::TopUpTeam
         | Action::AdjustTeamBalance
-        | Action::ImportPrices => false,
+        | Action::ImportPrices
+        | Action::TransferPhoneNumber
+        | Action::ImportPhoneNumbers
+        | Action::WithdrawPhoneNumber => false,
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     audit_log::{Entry, Settings},
     authentication::begin_in_team_as_account,
     caller::LiveAccountCaller,
-    refused,
+    phone_number_use, refused,
     sender_details::{Detail, SenderChange},
 };
 use crate::App;
@@ -249,20 +249,11 @@ async fn check_number<C: From<Detail>>(
         .one(txn)
         .await?
         .ok_or_else(|| Detail::NumberUnknown.refused())?;
-    let user = user_of(txn, &number).await?;
+    let user = phone_number_use::sender_of(txn, &number).await?;
     if user.is_some_and(|user| user.id != sender.id) {
         return Err(Detail::NumberInUse.refused());
     }
     Ok(())
-}
-
-/// The sender that has a number, asked under the lock of the team.
-pub(super) async fn user_of(
-    txn: &DatabaseTransaction,
-    number: &phone_number::Model,
-) -> Result<Option<sender::Model>, Fault> {
-    let senders = Entity::owned_by(number.account_id);
-    Ok(senders.filter(Column::PhoneNumberId.eq(number.id)).one(txn).await?)
 }
 
 /// The messages that wait to go out by a sender.

@@ -24,6 +24,19 @@ pub async fn list(
     keyset.newest_first(&app.db.read, select, Column::Id, |row| row.id).await
 }
 
+/// The caller's senders that have these phone numbers, by the number's id.
+pub async fn find_by_numbers(
+    app: &App,
+    caller: &AccountCaller,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, sender::Model>, Fault> {
+    let rows = Entity::owned_by(caller.account_id)
+        .filter(Column::PhoneNumberId.is_in(ids.iter().copied()))
+        .all(&app.db.read)
+        .await?;
+    Ok(rows.into_iter().filter_map(|row| Some((row.phone_number_id?, row))).collect())
+}
+
 /// The caller's senders with these ids.
 pub async fn find_many(
     app: &App,

@@ -37,6 +37,9 @@ mod message;
 mod message_list;
 mod opt_out;
 mod page;
+mod phone_number;
+mod phone_number_list;
+mod phone_number_transfer;
 mod quiet_hours;
 pub mod scalars;
 mod schedule;
@@ -76,6 +79,7 @@ pub struct Query(
     message_list::MessageListQuery,
     contact_list::ContactQuery,
     opt_out::OptOutQuery,
+    phone_number_list::PhoneNumberQuery,
     sender_list::SenderQuery,
     template_list::TemplateQuery,
     template_preview::TemplatePreviewQuery,
@@ -97,6 +101,8 @@ pub struct Mutation(
     contact_merge::ContactMergeMutation,
     contact_erasure::ContactErasureMutation,
     opt_out::OptOutMutation,
+    phone_number::PhoneNumberMutation,
+    phone_number_transfer::PhoneNumberTransferMutation,
     sender::SenderMutation,
     template::TemplateMutation,
     sub_account::SubAccountMutation,

@@ -1,12 +1,15 @@
 //! Senders: as whom an account's messages go out. Any LIVE key of an account keeps its own.
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use entity::sender as rows;
+use entity::{phone_number as numbers, sender as rows};
+use uuid::Uuid;
 
 use super::{
     access::{self, Ask, Needs},
     errors::{UserError, outcome},
+    loaders::PhoneNumberId,
     message::Channel,
+    phone_number::PhoneNumber,
     scalars::DateTime,
     sub_account::{parse_id, patch},
 };
@@ -36,10 +39,19 @@ impl Sender {
         self.0.is_default
     }
 
-    /// What it can send on now: EMAIL with an email, TELEGRAM with a telegram, WHATSAPP with a whatsapp.
-    /// Empty: nothing.
-    async fn channels(&self) -> Vec<Channel> {
-        sender_identity::channels(&self.0, None).into_iter().map(Into::into).collect()
+    /// What it can send on now: EMAIL with an email, TELEGRAM with a telegram, WHATSAPP with a
+    /// whatsapp, SMS and WHATSAPP with a phone number that is ACTIVE and capable of it. Empty:
+    /// nothing.
+    async fn channels(&self, ctx: &Context<'_>) -> Result<Vec<Channel>> {
+        let number = self.number(ctx).await?;
+        let channels = sender_identity::channels(&self.0, number.as_ref());
+        Ok(channels.into_iter().map(Into::into).collect())
+    }
+
+    /// The account's phone number that its SMS messages come from, and its WHATSAPP messages if it
+    /// has no whatsapp of its own; null if it has none.
+    async fn phone_number(&self, ctx: &Context<'_>) -> Result<Option<PhoneNumber>> {
+        Ok(self.number(ctx).await?.map(PhoneNumber))
     }
 
     /// The e-mail address that its EMAIL messages come from; null if it has none.
@@ -73,11 +85,23 @@ impl Sender {
     }
 }
 
+impl Sender {
+    async fn number(&self, ctx: &Context<'_>) -> Result<Option<numbers::Model>> {
+        match self.0.phone_number_id {
+            Some(id) => Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?),
+            None => Ok(None),
+        }
+    }
+}
+
 /// A sender to be made.
 #[derive(InputObject)]
 pub struct CreateSenderInput {
     /// 1 to 200 characters. No recipient sees it.
     name: String,
+    /// A phone number of the account, which no other sender has. Its SMS messages come from it, and
+    /// its WHATSAPP messages if there is no whatsapp.
+    phone_number_id: Option<ID>,
     /// The e-mail address that its EMAIL messages come from. Yours to prove to whoever carries them.
     email: Option<String>,
     /// The display name that goes with the email, 1 to 200 characters.
@@ -97,6 +121,8 @@ pub struct CreateSenderInput {
 pub struct UpdateSenderInput {
     /// 1 to 200 characters.
     name: Option<String>,
+    /// A phone number of the account, which no other sender has. Null: none.
+    phone_number_id: MaybeUndefined<ID>,
     /// The e-mail address that its EMAIL messages come from. Null: none, and no emailName.
     email: MaybeUndefined<String>,
     /// The display name that goes with the email, 1 to 200 characters. Null: none.
@@ -192,6 +218,11 @@ pub struct DeleteSenderPayload {
     errors: Vec<UserError<DeleteSenderErrorCode>>,
 }
 
+/// A malformed id is looked for like one that nobody has.
+fn number_id(id: &ID) -> Uuid {
+    parse_id(id).unwrap_or_default()
+}
+
 #[derive(Default)]
 pub struct SenderMutation;
 
@@ -205,16 +236,14 @@ impl SenderMutation {
         #[graphql(desc = "The sender to be made.")] input: CreateSenderInput,
     ) -> Result<Option<CreateSenderPayload>> {
         let account = ctx.account()?.live()?;
-        let CreateSenderInput { name, email, email_name, whatsapp, telegram, is_default } = input;
-        let phone_number_id = None;
         let new = domain::NewSender {
-            name,
-            phone_number_id,
-            email,
-            email_name,
-            whatsapp,
-            telegram,
-            is_default,
+            name: input.name,
+            phone_number_id: input.phone_number_id.as_ref().map(number_id),
+            email: input.email,
+            email_name: input.email_name,
+            whatsapp: input.whatsapp,
+            telegram: input.telegram,
+            is_default: input.is_default,
         };
         let done = domain::create(ctx.app()?, &account, new).await;
         Ok(Some(match outcome(done)? {
@@ -234,7 +263,7 @@ impl SenderMutation {
         let account = ctx.account()?.live()?;
         let change = SenderChange {
             name: input.name,
-            phone_number_id: None,
+            phone_number_id: patch(input.phone_number_id.map_value(|id| number_id(&id))),
             email: patch(input.email),
             email_name: patch(input.email_name),
             whatsapp: patch(input.whatsapp),

@@ -196,6 +196,8 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
         "CreateApiKeyInput",
         "RotateApiKeyPayload",
         "TopUpTeamInput",
+        "TransferPhoneNumberInput",
+        "TransferPhoneNumberErrorCode",
         "CreateTeamPayload",
         "TeamConnection",
     ] {
@@ -221,6 +223,8 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "deleteTemplate",
             "importOptOuts",
             "mergeContacts",
+            "purchasePhoneNumber",
+            "releasePhoneNumber",
             "removeContactAddress",
             "removeOptOut",
             "sendMessage",
@@ -228,6 +232,7 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "setQuietHours",
             "updateContact",
             "updateContactAddress",
+            "updatePhoneNumber",
             "updateSender",
             "updateTemplate",
         ]

@@ -16,6 +16,8 @@ struct House {
     messages: [String; 3],
     /// Ids of the contact and of its address, of each in the same order.
     contacts: [[String; 2]; 3],
+    /// Ids of the phone numbers of each in the same order.
+    numbers: [String; 3],
     /// Ids of the templates, of each in the same order.
     templates: [String; 3],
     /// Its sender's id, of each in the same order.
@@ -39,6 +41,14 @@ const WITH_A_CONTACT: [&str; 8] = [
      { contact { id } errors { code message field } } }",
     "mutation($id: ID!) { mergeContacts(input: { keepId: \"OWN\", mergeId: $id }) \
      { contact { id } errors { code message field } } }",
+];
+/// Every query and mutation of an account that takes the id of a phone number.
+const WITH_A_NUMBER: [&str; 3] = [
+    "query($id: ID!) { phoneNumber(id: $id) { id number name } }",
+    "mutation($id: ID!) { updatePhoneNumber(id: $id, input: { name: \"Mine\" }) \
+     { phoneNumber { id } errors { code message field } } }",
+    "mutation($id: ID!) { releasePhoneNumber(id: $id) \
+     { phoneNumber { id } errors { code message field } } }",
 ];
 /// Every query and mutation that takes the id of a sender.
 const WITH_A_SENDER: [&str; 6] = [
@@ -100,6 +110,16 @@ async fn house(t: &TestApp, name: &str) -> House {
         contacts.push([id, addresses[0].clone()]);
     }
     let contacts = contacts.try_into().expect("three contacts");
+    let mut numbers = Vec::new();
+    for key in [&team.key, &subs[0].key, &subs[1].key] {
+        // It costs nothing, so that money is of messages alone.
+        let number = 5_550_100 + t.number("SELECT COUNT(*) FROM inventory_number").await;
+        let number = format!("+1202{number}");
+        t.stock(&format!("{number},US,LOCAL,SMS,0,0\n")).await;
+        let bought = t.purchase(key, json!({ "number": number })).await;
+        numbers.push(text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]));
+    }
+    let numbers = numbers.try_into().expect("three numbers");
     let mut templates = Vec::new();
     for key in [&team.key, &subs[0].key, &subs[1].key] {
         let bodies = json!([{ "channel": "SMS", "text": "Hi" }]);
@@ -111,7 +131,7 @@ async fn house(t: &TestApp, name: &str) -> House {
         senders.push(t.sender(key, json!({ "name": name, "telegram": "acme_bot" })).await);
     }
     let senders = senders.try_into().expect("three senders");
-    House { team, subs, messages, contacts, templates, senders }
+    House { team, subs, messages, contacts, numbers, templates, senders }
 }
 
 /// Every id that a key of this house could show: the team's, accounts', keys', messages', entries'.
@@ -120,6 +140,7 @@ async fn ids_of(t: &TestApp, house: &House) -> Vec<String> {
     ids.extend(house.subs.iter().flat_map(|sub| [sub.id.clone(), sub.key_id.clone()]));
     ids.extend(house.messages.iter().cloned());
     ids.extend(house.contacts.iter().flatten().cloned());
+    ids.extend(house.numbers.iter().cloned());
     ids.extend(house.templates.iter().cloned());
     ids.extend(house.senders.iter().cloned());
     ids.push(own_key_id(t, &house.team.key).await);
@@ -216,6 +237,8 @@ async fn the_ids_of_another_team_are_nobodys(#[values(Sqlite, Postgres)] databas
         "mutation($id: ID!) { rotateApiKey(id: $id) { apiKey { id } plainKey \
          errors { code message field } } }",
         "mutation($id: ID!) { revokeApiKey(id: $id) { apiKey { id } errors { code message field } } }",
+        "mutation($id: ID!) { transferPhoneNumber(id: $id, input: { to: { externalId: \"own-1\" } }) \
+         { phoneNumber { id } errors { code message field } } }",
     ] {
         assert_unknown(&t, &own.team.key, query, &ids).await;
     }
@@ -270,6 +293,44 @@ async fn anothers_contacts_are_nobodys(#[values(Sqlite, Postgres)] database: Dat
         let found = t.ask_with(&own.team.key, by_text, json!({ "id": text })).await;
         assert_eq!(found.body, nobody.body, "{text:?}");
     }
+    t.close().await;
+}
+
+/// R3: the phone numbers of its sub-accounts, and to them its own and each other's, are nobody's to
+/// a main account but for a transfer; another team's likewise.
+#[rstest]
+#[tokio::test]
+async fn anothers_phone_numbers_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+    t.deliver().await;
+
+    for (at, key) in [(0, &own.team.key), (1, &own.subs[0].key)] {
+        let mut ids = ids_of(&t, &foreign).await;
+        let others = own.numbers.iter().enumerate().filter(|(other, _)| *other != at);
+        ids.extend(others.map(|(_, id)| id.clone()));
+        ids.push(own.messages[at].clone());
+        for query in WITH_A_NUMBER {
+            assert_unknown(&t, key, query, &ids).await;
+        }
+        let list = t.ask(key, "{ phoneNumbers { totalCount nodes { id } } }").await;
+        let expected = json!({ "totalCount": 1, "nodes": [{ "id": own.numbers[at] }] });
+        assert_eq!(list.data()["phoneNumbers"], expected);
+    }
+    // A number's new account, and nobody else, is where a transfer finds its accounts too.
+    let to = "mutation($id: ID!) { transferPhoneNumber(id: \"OWN\", input: { to: { id: $id } }) \
+              { phoneNumber { id } errors { code message field } } }";
+    let ids = ids_of(&t, &foreign).await;
+    assert_unknown(&t, &own.team.key, &to.replace("OWN", &own.numbers[1]), &ids).await;
+    let to = to.replace("$id: ID!", "$id: String!").replace("{ id: $id }", "{ externalId: $id }");
+    let external_ids = ["foreign-1", "OWN-1", "own-1\0"].map(str::to_owned);
+    assert_unknown(
+        &t,
+        &own.team.key,
+        &to.replace("OWN\"", &format!("{}\"", own.numbers[1])),
+        &external_ids,
+    )
+    .await;
     t.close().await;
 }
 

@@ -30,6 +30,8 @@ mod message_content;
 mod migration;
 mod opt_out;
 mod page;
+mod phone_number;
+mod phone_number_renewal;
 mod quiet_hours;
 mod races;
 mod rate;

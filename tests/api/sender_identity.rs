@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use tollgate::{
     domain::{
         authentication,
-        billing::{self, Patience, PricedMessage, Verdict},
+        billing::{self, Letter, Patience, PricedMessage, Verdict},
+        message_content::Content,
         recipient,
         schedule::Schedule,
         sender_identity::Origin,
@@ -200,7 +201,7 @@ async fn a_sender_that_cannot_be_used_is_refused(#[values(Sqlite, Postgres)] dat
     t.close().await;
 }
 
-/// R8: after input and replay, and after the key; before status, opt-out, price and money.
+/// R8: after input and replay; before the key, status, opt-out, price and money.
 #[rstest]
 #[tokio::test]
 async fn it_is_judged_at_its_place(#[values(Sqlite, Postgres)] database: Database) {
@@ -331,20 +332,22 @@ async fn a_sender_may_go_while_a_message_is_accepted(
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
     let caller = caller.expect("the key is valid").account().expect("an account's key");
     let prepared = |number: u8| PricedMessage {
-        recipient: recipient::parse("ada@example.com", None).expect("a recipient"),
-        subject: None,
-        text: "Hi".to_owned(),
-        segments: 1,
+        letter: Ok(Letter {
+            recipient: recipient::parse("ada@example.com", None).expect("a recipient"),
+            contact_id: None,
+            content: Content { text: "Hi".to_owned(), ..Content::default() },
+            origin: Some(Origin {
+                sender_id: Uuid::from_u128(7),
+                sent_from: "gone@example.com".to_owned(),
+            }),
+            segments: 1,
+            cost: Ok(Micros::from_cents(1)),
+            simulated: None,
+        }),
         metadata: None,
         schedule: Schedule::default(),
         idempotency_key: None,
         input_hash: vec![number; 32],
-        origin: Ok(Some(Origin {
-            sender_id: Uuid::from_u128(7),
-            sent_from: "gone@example.com".to_owned(),
-        })),
-        cost: Ok(Micros::from_cents(1)),
-        simulated: None,
     };
     let patience = Patience::until(Instant::now() + Duration::from_secs(10));
 

@@ -172,7 +172,7 @@ impl Standing {
             }
             // What costs nothing is not blocked by money.
             Environment::Live if cost == Micros::ZERO => Judgement::Accept(letter, cost),
-            Environment::Live if self.is_at_limit(cost) => {
+            Environment::Live if is_at_limit(self.credit_limit, self.total_spent, cost) => {
                 Judgement::Refuse(SendRefusal::CreditLimitReached)
             }
             Environment::Live if cost > self.balance => {
@@ -181,13 +181,13 @@ impl Standing {
             Environment::Live => Judgement::Accept(letter, cost),
         }
     }
+}
 
-    /// `totalSpent >= creditLimit` before the charge, so the message that crosses the limit still
-    /// goes out. A total beyond the bound of money counts as a limit too.
-    fn is_at_limit(&self, cost: Micros) -> bool {
-        self.credit_limit.is_some_and(|limit| self.total_spent >= limit)
-            || self.total_spent.checked_add(cost).is_none()
-    }
+/// `totalSpent >= creditLimit` before the charge, so the charge that crosses the limit is still
+/// made. A total beyond the bound of money counts as a limit too.
+pub(super) fn is_at_limit(credit_limit: Option<Micros>, total_spent: Micros, cost: Micros) -> bool {
+    credit_limit.is_some_and(|limit| total_spent >= limit)
+        || total_spent.checked_add(cost).is_none()
 }
 
 /// The refusal of a judged message.

@@ -51,6 +51,8 @@ impl TestApp {
             "contact_address",
             "contact_tag",
             "opt_out",
+            "inventory_number",
+            "phone_number",
             "sender",
             "template",
         ] {

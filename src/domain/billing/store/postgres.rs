@@ -358,7 +358,7 @@ fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres
     let query = query
         .bind(column(&days, |(slot, _)| slot.account_id))
         .bind(column(&days, |(slot, _)| slot.team_id))
-        .bind(column(&days, |(slot, _)| slot.channel.to_value()))
+        .bind(column(&days, |(slot, _)| slot.channel_text()))
         .bind(column(&days, |(slot, _)| slot.country.as_str()))
         .bind(column(&days, |(_, figures)| figures.messages))
         .bind(column(&days, |(_, figures)| figures.segments))

@@ -205,7 +205,7 @@ fn write(text: &str, judged: &Judged) -> Statement {
         json!([
             hex(slot.account_id),
             hex(slot.team_id),
-            slot.channel.to_value(),
+            slot.channel_text(),
             slot.country,
             figures.messages,
             figures.segments,
