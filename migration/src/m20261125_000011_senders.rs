@@ -1,8 +1,8 @@
-//! Senders, and as whom a message goes out. An account has one default sender; `sender_default` is the
-//! wall against a second one.
+//! Senders, and as whom a message goes out. An account has one default sender; `sender_default` is
+//! the wall against a second one.
 //!
-//! A message refers to its sender without a foreign key: the identity is kept with the message, so a
-//! sender may be deleted while messages of it remain, and a reference would cost every message a
+//! A message refers to its sender without a foreign key: the identity is kept with the message, so
+//! a sender may be deleted while messages of it remain, and a reference would cost every message a
 //! look-up. Of those that wait the sender's deletion asks the index `message_of_sender_unclaimed`.
 
 use sea_orm_migration::prelude::*;

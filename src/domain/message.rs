@@ -1,5 +1,5 @@
-//! Sending: check and normalise the input, find the price, and ask billing. A quote is the same path
-//! with nothing stored, so it never disagrees with a send.
+//! Sending: check and normalise the input, find the price, and ask billing. A quote is the same
+//! path with nothing stored, so it never disagrees with a send.
 
 use chrono::{DateTime, Utc};
 use entity::{api_key::Environment, message::Channel};
@@ -134,8 +134,8 @@ pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Re
 }
 
 /// Checks and normalises the input of messages, finds what they refer to, what each costs, and as
-/// whom it goes out. A refusal here is one of its input alone; what its contact, its template or its
-/// sender stands against is judged later.
+/// whom it goes out. A refusal here is one of its input alone; what its contact, its template or
+/// its sender stands against is judged later.
 async fn prepare(
     app: &App,
     caller: &AccountCaller,
@@ -243,8 +243,8 @@ async fn price(
 }
 
 /// What two sends under one idempotency key must share to be the same message: the input, not what
-/// a contact, a template or a default sender made of it. What came later than the first parts is added only where it
-/// is given, so that the hashes of earlier messages hold.
+/// a contact, a template or a default sender made of it. What came later than the first parts is
+/// added only where it is given, so that the hashes of earlier messages hold.
 fn hash(
     destination: &Destination,
     source: &Source,

@@ -1,10 +1,11 @@
-//! Senders: as whom an account's messages go out, made and changed by any LIVE key of it. They are the
-//! account's in both environments, and nobody else sees them (R3). An account that has any has exactly
-//! one default sender: the first becomes it, making another it moves it, and when it is deleted the oldest
-//! of the others follows.
+//! Senders: as whom an account's messages go out, made and changed by any LIVE key of it. They are
+//! the account's in both environments, and nobody else sees them (R3). An account that has any has
+//! exactly one default sender: the first becomes it, making another it moves it, and when it is
+//! deleted the oldest of the others follows.
 //!
-//! Every change holds the lock of the team: under it no message of the account is accepted, so a sender by
-//! which a message waits is not deleted, and the account's other senders stay as they were read.
+//! Every change holds the lock of the team: under it no message of the account is accepted, so a
+//! sender by which a message waits is not deleted, and the account's other senders stay as they
+//! were read.
 
 use entity::{
     audit_entry::AuditAction,
@@ -161,8 +162,8 @@ pub async fn create(
     Ok(made)
 }
 
-/// Changes what is given and keeps the rest. Messages that were accepted keep the identity that they
-/// were accepted with.
+/// Changes what is given and keeps the rest. Messages that were accepted keep the identity that
+/// they were accepted with.
 pub async fn update(
     app: &App,
     account: &LiveAccountCaller,
@@ -199,8 +200,8 @@ pub async fn update(
     Ok(sender)
 }
 
-/// Deletes a sender by which no message waits, and gives its id. Messages that went out by it keep what
-/// they came from.
+/// Deletes a sender by which no message waits, and gives its id. Messages that went out by it keep
+/// what they came from.
 pub async fn delete(
     app: &App,
     account: &LiveAccountCaller,

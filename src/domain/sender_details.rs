@@ -82,8 +82,8 @@ impl SenderChange {
         })
     }
 
-    /// Writes what is given of a checked change into the row, but for the default, which concerns the
-    /// account's other senders too.
+    /// Writes what is given of a checked change into the row, but for the default, which concerns
+    /// the account's other senders too.
     pub(super) fn apply<C: From<Detail>>(&self, row: &mut sender::Model) -> Result<(), Failure<C>> {
         if let Some(name) = &self.name {
             row.name.clone_from(name);

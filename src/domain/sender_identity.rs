@@ -1,11 +1,12 @@
-//! As whom a message goes out: the sender that it names, or its account's default one, and that one's
-//! identity on the message's channel. A message keeps the identity's text as of its acceptance. A phone
-//! number is an identity while the account has it and it is ACTIVE.
+//! As whom a message goes out: the sender that it names, or its account's default one, and that
+//! one's identity on the message's channel. A message keeps the identity's text as of its
+//! acceptance. A phone number is an identity while the account has it and it is ACTIVE.
 //!
-//! Sends go by what the process knows of an account's senders, which is at most a second old, as prices and
-//! keys are, so that a send costs no reading of its own. A sender that is not known is looked for again, so
-//! one that was just made on another process is found. What was changed or deleted there within that
-//! second is still gone by; a message so accepted keeps its `from`, and the books are not concerned.
+//! Sends go by what the process knows of an account's senders, which is at most a second old, as
+//! prices and keys are, so that a send costs no reading of its own. A sender that is not known is
+//! looked for again, so one that was just made on another process is found. What was changed or
+//! deleted there within that second is still gone by; a message so accepted keeps its `from`, and
+//! the books are not concerned.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -154,7 +155,8 @@ fn identity(
     }
 }
 
-/// A mailbox as RFC 5322 (section 3.4) writes it: the name is quoted where it holds more than words.
+/// A mailbox as RFC 5322 (section 3.4) writes it: the name is quoted where it holds more than
+/// words.
 fn mailbox(name: Option<&str>, address: &str) -> String {
     let Some(name) = name else { return address.to_owned() };
     let is_plain = |c: char| c == ' ' || c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);

@@ -109,9 +109,9 @@ impl Message {
         (!self.0.is_erased()).then_some(&self.0.recipient)
     }
 
-    /// What it comes from, as its sender was when it was accepted: a phone number in E.164, an e-mail address with
-    /// its display name, or a bot's username. Null if it went out without a sender; the carrier then takes its
-    /// own.
+    /// What it comes from, as its sender was when it was accepted: a phone number in E.164, an
+    /// e-mail address with its display name, or a bot's username. Null if it went out without a
+    /// sender; the carrier then takes its own.
     async fn from(&self) -> Option<&str> {
         self.0.sent_from.as_deref()
     }
@@ -235,8 +235,8 @@ pub struct SendMessageInput {
     /// given; null counts as not given, and what the template does not declare is not looked at.
     /// Numbers with a fraction are doubles: what is to be shown exactly is given as text.
     variables: Option<JsonObject>,
-    /// The sender that it goes out by, which must be able to send on the channel. Left out: the account's
-    /// default sender, if there is one that can; otherwise it goes out without a sender.
+    /// The sender that it goes out by, which must be able to send on the channel. Left out: the
+    /// account's default sender, if there is one that can; otherwise it goes out without a sender.
     sender_id: Option<ID>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,

@@ -18,9 +18,9 @@ use crate::domain::{sender as domain, sender_details::SenderChange, sender_ident
 /// GraphQL's `Sender`, described there.
 pub struct Sender(pub rows::Model);
 
-/// As whom the account's messages go out: a name of yours, and an identity on each of some channels. It belongs
-/// to the account in both environments: LIVE and TEST keys send by the same senders, and LIVE keys change them.
-/// Nobody else sees them, the main account neither.
+/// As whom the account's messages go out: a name of yours, and an identity on each of some
+/// channels. It belongs to the account in both environments: LIVE and TEST keys send by the same
+/// senders, and LIVE keys change them. Nobody else sees them, the main account neither.
 #[Object]
 impl Sender {
     /// The sender's id.
@@ -33,8 +33,8 @@ impl Sender {
         &self.0.name
     }
 
-    /// Whether the account's messages go out by it that name no sender. Exactly one of an account's senders
-    /// is the default one.
+    /// Whether the account's messages go out by it that name no sender. Exactly one of an account's
+    /// senders is the default one.
     async fn is_default(&self) -> bool {
         self.0.is_default
     }
@@ -64,12 +64,14 @@ impl Sender {
         self.0.email_name.as_deref()
     }
 
-    /// The phone number in E.164 that its WHATSAPP messages come from; null if it has none of its own.
+    /// The phone number in E.164 that its WHATSAPP messages come from; null if it has none of its
+    /// own.
     async fn whatsapp(&self) -> Option<&str> {
         self.0.whatsapp.as_deref()
     }
 
-    /// The username of the bot that its TELEGRAM messages come from, with its @; null if it has none.
+    /// The username of the bot that its TELEGRAM messages come from, with its @; null if it has
+    /// none.
     async fn telegram(&self) -> Option<&str> {
         self.0.telegram.as_deref()
     }
@@ -102,7 +104,8 @@ pub struct CreateSenderInput {
     /// A phone number of the account, which no other sender has. Its SMS messages come from it, and
     /// its WHATSAPP messages if there is no whatsapp.
     phone_number_id: Option<ID>,
-    /// The e-mail address that its EMAIL messages come from. Yours to prove to whoever carries them.
+    /// The e-mail address that its EMAIL messages come from. Yours to prove to whoever carries
+    /// them.
     email: Option<String>,
     /// The display name that goes with the email, 1 to 200 characters.
     email_name: Option<String>,
@@ -115,8 +118,8 @@ pub struct CreateSenderInput {
     is_default: bool,
 }
 
-/// What to change of a sender. What is left out is kept. A message that was accepted before goes out under the
-/// identity that it was accepted with.
+/// What to change of a sender. What is left out is kept. A message that was accepted before goes
+/// out under the identity that it was accepted with.
 #[derive(InputObject)]
 pub struct UpdateSenderInput {
     /// 1 to 200 characters.
@@ -143,7 +146,8 @@ pub enum CreateSenderErrorCode {
     NameInvalid,
     /// The email is not an e-mail address.
     EmailInvalid,
-    /// The emailName is empty, longer than 200 characters, has control characters, or stands without an email.
+    /// The emailName is empty, longer than 200 characters, has control characters, or stands
+    /// without an email.
     EmailNameInvalid,
     /// The whatsapp is not a phone number in E.164.
     WhatsappInvalid,
@@ -167,7 +171,8 @@ pub enum UpdateSenderErrorCode {
     NameInvalid,
     /// The email is not an e-mail address.
     EmailInvalid,
-    /// The emailName is empty, longer than 200 characters, has control characters, or stands without an email.
+    /// The emailName is empty, longer than 200 characters, has control characters, or stands
+    /// without an email.
     EmailNameInvalid,
     /// The whatsapp is not a phone number in E.164.
     WhatsappInvalid,
@@ -187,7 +192,8 @@ pub enum UpdateSenderErrorCode {
 pub enum DeleteSenderErrorCode {
     /// The account has no such sender.
     NotFound,
-    /// A message that is SCHEDULED or QUEUED goes by it. Cancel that, or try again when it was handed over.
+    /// A message that is SCHEDULED or QUEUED goes by it. Cancel that, or try again when it was
+    /// handed over.
     SenderInUse,
 }
 
@@ -277,8 +283,9 @@ impl SenderMutation {
         }))
     }
 
-    /// Deletes a sender of the account of the key in use, unless a message waits to go out by it. If it was the
-    /// default one, the oldest of the others becomes that. Messages keep what they came from. Needs a LIVE key.
+    /// Deletes a sender of the account of the key in use, unless a message waits to go out by it.
+    /// If it was the default one, the oldest of the others becomes that. Messages keep what they
+    /// came from. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn delete_sender(
         &self,

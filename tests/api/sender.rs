@@ -1,4 +1,5 @@
-//! Senders: made, changed, found and deleted by any LIVE key of their account, one of them its default.
+//! Senders: made, changed, found and deleted by any LIVE key of their account, one of them its
+//! default.
 
 use std::sync::Arc;
 
@@ -50,8 +51,8 @@ async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
     (team, keys)
 }
 
-/// Both kinds of key make senders, whose identities are kept in normal form and say what they can send on.
-/// A TEST key sees them and changes none.
+/// Both kinds of key make senders, whose identities are kept in normal form and say what they can
+/// send on. A TEST key sees them and changes none.
 #[rstest]
 #[tokio::test]
 async fn a_sender_is_made_in_normal_form(#[values(Sqlite, Postgres)] database: Database) {
@@ -188,8 +189,8 @@ async fn what_is_no_identity_is_refused(#[values(Sqlite, Postgres)] database: Da
     t.close().await;
 }
 
-/// The first sender is the default one; making another it moves it; it is given up to another only; and
-/// when it is deleted, the oldest of the others follows.
+/// The first sender is the default one; making another it moves it; it is given up to another only;
+/// and when it is deleted, the oldest of the others follows.
 #[rstest]
 #[tokio::test]
 async fn an_account_has_one_default_sender(#[values(Sqlite, Postgres)] database: Database) {
@@ -335,8 +336,8 @@ async fn a_sender_in_use_is_not_deleted(#[values(Sqlite, Postgres)] database: Da
     t.close().await;
 }
 
-/// Whether a message waits to go out by a sender is answered by the index of those, however many messages
-/// and scheduled ones the account has.
+/// Whether a message waits to go out by a sender is answered by the index of those, however many
+/// messages and scheduled ones the account has.
 #[rstest]
 #[tokio::test]
 async fn a_deletion_looks_at_what_waits_only(#[values(Sqlite, Postgres)] database: Database) {

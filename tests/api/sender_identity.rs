@@ -1,5 +1,5 @@
-//! As whom messages go out: by the sender that they name or by the default one, under its identity as of
-//! their acceptance, and without a sender as ever.
+//! As whom messages go out: by the sender that they name or by the default one, under its identity
+//! as of their acceptance, and without a sender as ever.
 
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// By both routes and in both environments: the sender that is named, or the default one, and no other
-/// account's; the carrier is handed what the message comes from.
+/// By both routes and in both environments: the sender that is named, or the default one, and no
+/// other account's; the carrier is handed what the message comes from.
 #[rstest]
 #[tokio::test]
 async fn a_message_goes_out_by_its_sender(#[values(Sqlite, Postgres)] database: Database) {
@@ -155,8 +155,9 @@ async fn a_message_keeps_what_it_comes_from(#[values(Sqlite, Postgres)] database
     t.close().await;
 }
 
-/// A sender that is unknown, another account's or malformed, or that cannot send on the channel, is refused
-/// by both routes and by the quote, before anything is charged; the message says which it is.
+/// A sender that is unknown, another account's or malformed, or that cannot send on the channel, is
+/// refused by both routes and by the quote, before anything is charged; the message says which it
+/// is.
 #[rstest]
 #[tokio::test]
 async fn a_sender_that_cannot_be_used_is_refused(#[values(Sqlite, Postgres)] database: Database) {
@@ -286,8 +287,8 @@ async fn a_repeat_is_the_first_message(#[values(Sqlite, Postgres)] database: Dat
     t.close().await;
 }
 
-/// A sender that another process has just made is found; a call of many messages looks for its senders
-/// once.
+/// A sender that another process has just made is found; a call of many messages looks for its
+/// senders once.
 #[rstest]
 #[tokio::test]
 async fn a_call_looks_for_its_senders_once(#[values(Sqlite, Postgres)] database: Database) {
@@ -320,8 +321,8 @@ async fn a_call_looks_for_its_senders_once(#[values(Sqlite, Postgres)] database:
     t.close().await;
 }
 
-/// A sender that is deleted between the preparation of a message and its commit stands against neither
-/// route: the message goes out as it was prepared, and shows no sender.
+/// A sender that is deleted between the preparation of a message and its commit stands against
+/// neither route: the message goes out as it was prepared, and shows no sender.
 #[rstest]
 #[tokio::test]
 async fn a_sender_may_go_while_a_message_is_accepted(
