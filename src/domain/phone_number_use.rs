@@ -21,7 +21,8 @@ pub(super) async fn find(
     }
     let waiting = message::Entity::find().filter(waits_from(number)).one(txn).await?;
     Ok(waiting.map(|_| {
-        "A message waits to go out from the number; cancel it, or try again when it was handed over."
+        "A message waits to go out from the number; cancel it, or try again when it was handed \
+         over."
     }))
 }
 

@@ -213,8 +213,8 @@ pub async fn delete(
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
     if waiting(&sender).one(&txn).await?.is_some() {
-        let message = "A message of this sender waits to be handed over; cancel it, or try again when it \
-                       was.";
+        let message = "A message of this sender waits to be handed over; cancel it, or try again \
+                       when it was.";
         return Err(refused(Refusal::SenderInUse, &["id"], message));
     }
     Entity::delete_by_id(sender.id).exec(&txn).await?;

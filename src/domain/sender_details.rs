@@ -13,8 +13,8 @@ const EMAIL_NAME_RULE: &str =
     "The emailName must have 1 to 200 characters and no control characters.";
 const EMAIL_NAME_ALONE: &str = "The emailName stands before an email, and there is none.";
 const WHATSAPP_RULE: &str = "The whatsapp must be a phone number in E.164, such as +12025550123.";
-const TELEGRAM_RULE: &str = "The telegram must be a bot's username: a letter, then letters, digits and \
-     underscores, 5 to 32 in all, such as @acme_bot.";
+const TELEGRAM_RULE: &str = "The telegram must be a bot's username: a letter, then letters, digits \
+     and underscores, 5 to 32 in all, such as @acme_bot.";
 const NUMBER_UNKNOWN: &str = "There is no such phone number.";
 const NUMBER_IN_USE: &str = "Another sender has the number; take it away from that first.";
 

@@ -43,12 +43,16 @@ const WITH_A_CONTACT: [&str; 8] = [
      { contact { id } errors { code message field } } }",
 ];
 /// Every query and mutation of an account that takes the id of a phone number.
-const WITH_A_NUMBER: [&str; 3] = [
+const WITH_A_NUMBER: [&str; 5] = [
     "query($id: ID!) { phoneNumber(id: $id) { id number name } }",
     "mutation($id: ID!) { updatePhoneNumber(id: $id, input: { name: \"Mine\" }) \
      { phoneNumber { id } errors { code message field } } }",
     "mutation($id: ID!) { releasePhoneNumber(id: $id) \
      { phoneNumber { id } errors { code message field } } }",
+    "mutation($id: ID!) { createSender(input: { name: \"Mine\", phoneNumberId: $id }) \
+     { sender { id } errors { code message field } } }",
+    "mutation($id: ID!) { updateSender(id: \"OWN\", input: { phoneNumberId: $id }) \
+     { sender { id } errors { code message field } } }",
 ];
 /// Every query and mutation that takes the id of a sender.
 const WITH_A_SENDER: [&str; 6] = [
@@ -311,7 +315,7 @@ async fn anothers_phone_numbers_are_nobodys(#[values(Sqlite, Postgres)] database
         ids.extend(others.map(|(_, id)| id.clone()));
         ids.push(own.messages[at].clone());
         for query in WITH_A_NUMBER {
-            assert_unknown(&t, key, query, &ids).await;
+            assert_unknown(&t, key, &query.replace("OWN", &own.senders[at]), &ids).await;
         }
         let list = t.ask(key, "{ phoneNumbers { totalCount nodes { id } } }").await;
         let expected = json!({ "totalCount": 1, "nodes": [{ "id": own.numbers[at] }] });

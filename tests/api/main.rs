@@ -32,6 +32,7 @@ mod opt_out;
 mod page;
 mod phone_number;
 mod phone_number_renewal;
+mod phone_number_use;
 mod quiet_hours;
 mod races;
 mod rate;
