@@ -90,6 +90,8 @@ pub struct WatchedCarrier {
 impl Carrier for WatchedCarrier {
     async fn send(&self, message: &message::Model) -> Result<(), SendError> {
         self.sent.lock().expect("no test panics with the record in its hand").push(message.id);
+        let from = message.sent_from.clone();
+        self.sent_from.lock().expect("no test panics with the record in its hand").push(from);
         *self.last.lock().expect("no test panics with the record in its hand") =
             Some(message.clone());
         Sandbox.send(message).await
