@@ -56,6 +56,7 @@ fn verdict(c: &mut Criterion) {
         },
         contact_id: None,
         content: Content { text: "Your code is 123456.".to_owned(), ..Content::default() },
+        origin: None,
         segments: 1,
         cost: Ok(money(1)),
         simulated: None,

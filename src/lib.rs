@@ -28,6 +28,7 @@ use crate::{
         events::Events,
         price::Prices,
         room::Rooms,
+        sender_identity::Senders,
         watch::Watched,
     },
     metrics::Metrics,
@@ -55,6 +56,7 @@ pub struct App {
     pub carriers: Carriers,
     pub keys: Keys,
     pub prices: Prices,
+    pub senders: Senders,
     /// Judge and commit what pays.
     pub writers: Writers,
     /// The statements that move money.
@@ -106,6 +108,7 @@ impl App {
             carriers,
             keys: Keys::default(),
             prices: Prices::default(),
+            senders: Senders::default(),
             writers,
             texts,
             events,

@@ -72,6 +72,13 @@ pub enum AuditAction {
     AddOptOut,
     ImportOptOuts,
     RemoveOptOut,
+    PurchasePhoneNumber,
+    UpdatePhoneNumber,
+    ReleasePhoneNumber,
+    TransferPhoneNumber,
+    CreateSender,
+    UpdateSender,
+    DeleteSender,
     CreateTemplate,
     UpdateTemplate,
     DeleteTemplate,
@@ -88,6 +95,8 @@ pub enum AuditAction {
     TopUpTeam,
     AdjustTeamBalance,
     ImportPrices,
+    ImportPhoneNumbers,
+    WithdrawPhoneNumber,
 }
 
 impl Entity {

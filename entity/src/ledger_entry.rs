@@ -12,6 +12,9 @@ pub struct Model {
     /// The account that was charged or refunded; `None` for movements of the team itself.
     pub account_id: Option<Uuid>,
     pub message_id: Option<Uuid>,
+    /// The phone number whose fee it is, and for which month: 0 is the upfront fee.
+    pub phone_number_id: Option<Uuid>,
+    pub phone_number_month: Option<i32>,
     pub kind: LedgerKind,
     /// What it did to the balance: a charge is negative.
     pub amount_micros: i64,
@@ -32,6 +35,7 @@ pub enum LedgerKind {
     TopUp,
     Charge,
     Refund,
+    NumberFee,
     Adjustment,
 }
 

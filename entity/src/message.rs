@@ -47,6 +47,12 @@ pub struct Model {
     /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
+    /// The sender that it goes out by; it may have been deleted since.
+    pub sender_id: Option<Uuid>,
+    /// The identity that it goes out under, as it was when the message was accepted: a phone number in
+    /// E.164, a mailbox, or a bot's username, by channel.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub sent_from: Option<String>,
     /// The moment before which it is not handed over, as given.
     pub send_at: Option<DateTimeUtc>,
     /// The moment from which on it is not handed over any more.
@@ -101,9 +107,10 @@ impl Entity {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED', 'SENDING')")
     }
 
-    /// Accepted, and claimed by no worker yet: what can still be canceled.
+    /// Accepted, and claimed by no worker yet: what can still be canceled. Written as the partial index
+    /// `message_of_sender_unclaimed` has it, so that both databases use that.
     pub fn is_unclaimed() -> SimpleExpr {
-        Column::Status.is_in([MessageStatus::Scheduled, MessageStatus::Queued])
+        Expr::cust("status IN ('SCHEDULED', 'QUEUED')")
     }
 
     /// The messages of one account in one environment: what a key may see.

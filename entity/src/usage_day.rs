@@ -1,8 +1,7 @@
-//! The daily rollup of an account's LIVE traffic, written in the transaction that it counts.
+//! The daily rollup of an account's LIVE traffic and of the fees of its phone numbers, written in
+//! the transaction that it counts.
 
 use sea_orm::entity::prelude::*;
-
-use crate::message::Channel;
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -13,9 +12,10 @@ pub struct Model {
     /// The UTC day of the events counted here.
     #[sea_orm(primary_key, auto_increment = false)]
     pub day: Date,
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub channel: Channel,
-    /// ISO 3166-1 alpha-2; empty where the channel has no country.
+    /// A message's channel; empty for the fees of phone numbers, which have none.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub channel: String,
+    /// ISO 3166-1 alpha-2, of the recipients or of the phone numbers; empty where there is none.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub country: String,
     pub team_id: Uuid,

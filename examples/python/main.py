@@ -42,6 +42,7 @@ def what_to_do(code: Code) -> str:
             | Code.METADATA_INVALID
             | Code.IDEMPOTENCY_KEY_INVALID
             | Code.IDEMPOTENCY_CONFLICT
+            | Code.SENDER_NOT_FOUND
             | Code.SEND_AT_INVALID
             | Code.VALID_UNTIL_INVALID
             | Code.VARIABLE_MISSING

@@ -12,6 +12,8 @@ mod m20261123_000006_usage;
 mod m20261124_000007_contacts;
 mod m20261124_000008_opt_outs;
 mod m20261124_000009_schedules;
+mod m20261125_000010_phone_numbers;
+mod m20261125_000011_senders;
 mod m20261125_000012_templates;
 mod m20261125_000013_audit_log;
 
@@ -31,6 +33,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000007_contacts::Migration),
             Box::new(m20261124_000008_opt_outs::Migration),
             Box::new(m20261124_000009_schedules::Migration),
+            Box::new(m20261125_000010_phone_numbers::Migration),
+            Box::new(m20261125_000011_senders::Migration),
             Box::new(m20261125_000012_templates::Migration),
             Box::new(m20261125_000013_audit_log::Migration),
         ]

@@ -38,7 +38,8 @@ pub enum Report {
 /// carrier's idempotency key.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// Hands the message over: of an e-mail its text, its HTML, or both as alternatives.
+    /// Hands the message over: of an e-mail its text, its HTML, or both as alternatives. It is to
+    /// come from the message's `sent_from`; without one the carrier takes what it was set up with.
     async fn send(&self, message: &message::Model) -> Result<(), SendError>;
 
     /// Asks what became of a message that was handed over.

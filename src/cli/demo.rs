@@ -19,6 +19,7 @@ use crate::{
         api_key_list, authentication,
         billing::{self, Patience, TopUp, Verdict},
         caller::{LiveMainCaller, OperatorCaller},
+        inventory_import,
         message::{self, NewMessage},
         page::PageArgs,
         price_import::{self, PriceDiff, PriceRow},
@@ -35,6 +36,11 @@ const TEAM_NAME: &str = "Acme";
 const KEY_NAME: &str = "Demo";
 /// Dear, so that a limit can be reached by hand.
 const SMS_PRICE: Micros = Micros::from_cents(500);
+/// So that there are phone numbers to be had.
+const STOCK: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n\
+                     +12025550150,US,LOCAL,SMS,100,200\n\
+                     +12025550151,US,LOCAL,SMS WHATSAPP,100,300\n\
+                     +18005550152,US,TOLL_FREE,SMS,0,500\n";
 /// What the balance is when the example stands.
 const BALANCE_CENTS: i32 = 50_000;
 
@@ -173,6 +179,9 @@ async fn build(app: &App, operator: &OperatorCaller) -> anyhow::Result<DemoKeys>
     };
     let prices = PriceDiff { changed: vec![(SMS_PRICE, price)], ..PriceDiff::default() };
     price_import::commit(app, operator, prices).await?;
+    let stock = inventory_import::read_csv(STOCK.as_bytes()).expect("the stock is well-formed");
+    let stock = inventory_import::diff(app, stock).await?;
+    inventory_import::commit(app, operator, stock).await?;
 
     let created = team::create(app, operator, TEAM_NAME).await.map_err(explain)?;
     let messages: i32 = CLIENTS.iter().map(|client| client.messages).sum();

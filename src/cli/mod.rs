@@ -25,6 +25,7 @@ use crate::{
 mod contact;
 pub mod demo;
 mod key;
+mod number;
 mod price;
 mod serve;
 mod team;
@@ -79,6 +80,9 @@ enum Command {
     /// Show and replace the price list.
     #[command(subcommand)]
     Price(price::PriceCommand),
+    /// Stock the inventory of phone numbers, and show who has what.
+    #[command(subcommand)]
+    Number(number::NumberCommand),
     /// Import and export an account's contacts.
     #[command(subcommand)]
     Contact(contact::ContactCommand),
@@ -160,6 +164,7 @@ impl Cli {
             Command::Team(command) => team::run(command).await,
             Command::Key(command) => key::run(command).await,
             Command::Price(command) => price::run(command).await,
+            Command::Number(command) => number::run(command).await,
             Command::Contact(command) => contact::run(command).await,
             Command::Usage(command) => usage::run(command).await,
             Command::Audit(args) => audit(args).await,

@@ -1,5 +1,6 @@
 //! The audit (R14): recomputes from the ledger, in one snapshot, what the rows claim: balances,
-//! totals, running balances, charges, refunds and usage. Finding nothing is the only good answer.
+//! totals, running balances, charges, refunds, fees and usage. Finding nothing is the only good
+//! answer.
 
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
 
@@ -72,7 +73,8 @@ const CHECKS: &[(&str, &str)] = &[
                   CAST(COALESCE((SELECT SUM(u.charged_micros) FROM usage_day u \
                                  WHERE u.account_id = a.id), 0) AS BIGINT) AS stored, \
                   CAST(-COALESCE((SELECT SUM(l.amount_micros) FROM ledger_entry l \
-                                  WHERE l.account_id = a.id AND l.kind = 'CHARGE'), 0) \
+                                  WHERE l.account_id = a.id \
+                                  AND l.kind IN ('CHARGE', 'NUMBER_FEE')), 0) \
                        AS BIGINT) AS expected \
            FROM account a) AS sums WHERE stored <> expected",
     ),
@@ -96,6 +98,15 @@ const CHECKS: &[(&str, &str)] = &[
                   (SELECT COUNT(*) FROM message m \
                    WHERE m.account_id = a.id AND m.environment = 'LIVE') AS expected \
            FROM account a) AS sums WHERE stored <> expected",
+    ),
+    (
+        "a phone number's fees are those of its months, each once",
+        "SELECT p.id, p.upfront_price_micros + p.months_paid * p.monthly_price_micros AS stored, \
+                CAST(-COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
+         FROM phone_number p LEFT JOIN ledger_entry l ON l.phone_number_id = p.id \
+         GROUP BY p.id, p.upfront_price_micros, p.months_paid, p.monthly_price_micros \
+         HAVING p.upfront_price_micros + p.months_paid * p.monthly_price_micros \
+                    <> -COALESCE(SUM(l.amount_micros), 0)",
     ),
     (
         "an entry begins with a balance that another entry of its team left, or with 0",

@@ -67,6 +67,12 @@ fn is_own_work(action: AuditAction) -> bool {
         | Action::AddOptOut
         | Action::ImportOptOuts
         | Action::RemoveOptOut
+        | Action::PurchasePhoneNumber
+        | Action::UpdatePhoneNumber
+        | Action::ReleasePhoneNumber
+        | Action::CreateSender
+        | Action::UpdateSender
+        | Action::DeleteSender
         | Action::CreateTemplate
         | Action::UpdateTemplate
         | Action::DeleteTemplate => true,
@@ -83,7 +89,10 @@ fn is_own_work(action: AuditAction) -> bool {
         | Action::CreateTeam
         | Action::TopUpTeam
         | Action::AdjustTeamBalance
-        | Action::ImportPrices => false,
+        | Action::ImportPrices
+        | Action::TransferPhoneNumber
+        | Action::ImportPhoneNumbers
+        | Action::WithdrawPhoneNumber => false,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Sending: check and normalise the input, find the price, and ask billing. A quote is the same path
-//! with nothing stored, so it never disagrees with a send.
+//! Sending: check and normalise the input, find the price, and ask billing. A quote is the same
+//! path with nothing stored, so it never disagrees with a send.
 
 use chrono::{DateTime, Utc};
 use entity::{api_key::Environment, message::Channel};
@@ -17,6 +17,7 @@ use super::{
     refused,
     schedule::Schedule,
     segments::{self, SmsEncoding},
+    sender_identity::{self, Origin},
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
 };
 use crate::{App, money::Micros};
@@ -39,6 +40,8 @@ pub struct NewMessage {
     /// Nil where the id was malformed.
     pub template_id: Option<Uuid>,
     pub variables: Option<Map<String, Value>>,
+    /// The account's default sender if `None`; nil where the id was malformed.
+    pub sender_id: Option<Uuid>,
     pub metadata: Option<Map<String, Value>>,
     pub schedule: Schedule,
     pub idempotency_key: Option<String>,
@@ -46,6 +49,7 @@ pub struct NewMessage {
 
 /// A message whose input passed its checks, but for where it goes and what it says.
 struct Checked {
+    sender_id: Option<Uuid>,
     metadata: Option<String>,
     schedule: Schedule,
     idempotency_key: Option<String>,
@@ -129,15 +133,17 @@ pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Re
     })
 }
 
-/// Checks and normalises the input of messages, finds what they refer to, and what each costs. A
-/// refusal here is one of its input alone; what its contact or template stands against is judged
-/// later.
+/// Checks and normalises the input of messages, finds what they refer to, what each costs, and as
+/// whom it goes out. A refusal here is one of its input alone; what its contact, its template or
+/// its sender stands against is judged later.
 async fn prepare(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
 ) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
     let now = app.clock.now();
+    let named: Vec<Uuid> = messages.iter().filter_map(|message| message.sender_id).collect();
+    let senders = app.senders.of_account(&app.db, caller.account_id, &named).await?;
     let mut checked = Vec::with_capacity(messages.len());
     let mut wanted = Vec::with_capacity(messages.len());
     for message in messages {
@@ -153,7 +159,7 @@ async fn prepare(
     let mut resolved = message_source::resolve(app, caller, wanted).await?.into_iter();
     let mut prepared = Vec::with_capacity(checked.len());
     for message in checked {
-        let Checked { metadata, schedule, idempotency_key, input_hash } = match message {
+        let Checked { sender_id, metadata, schedule, idempotency_key, input_hash } = match message {
             Ok(message) => message,
             Err(refusal) => {
                 prepared.push(Err(refusal));
@@ -161,8 +167,13 @@ async fn prepare(
             }
         };
         let resolved = resolved.next().ok_or(Fault::Broken("every checked message is resolved"))?;
-        let letter = match resolved {
-            Ok(resolved) => Ok(price(app, caller, resolved).await?),
+        let sent = resolved.and_then(|resolved| {
+            let channel = resolved.recipient.channel;
+            let origin = sender_identity::choose(&senders, sender_id, channel)?;
+            Ok((resolved, origin))
+        });
+        let letter = match sent {
+            Ok((resolved, origin)) => Ok(price(app, caller, resolved, origin).await?),
             Err(refusal) => Err(refusal),
         };
         let priced = PricedMessage { letter, metadata, schedule, idempotency_key, input_hash };
@@ -202,12 +213,19 @@ fn check(
     };
     let schedule = message.schedule;
     schedule.check(now)?;
-    let input_hash = hash(&destination, &source, metadata.as_deref(), schedule);
-    Ok((Checked { metadata, schedule, idempotency_key, input_hash }, destination, source))
+    let sender_id = message.sender_id;
+    let input_hash = hash(&destination, &source, sender_id, metadata.as_deref(), schedule);
+    let checked = Checked { sender_id, metadata, schedule, idempotency_key, input_hash };
+    Ok((checked, destination, source))
 }
 
 /// What a message costs whose recipient and words are known.
-async fn price(app: &App, caller: &AccountCaller, resolved: Resolved) -> Result<Letter, Fault> {
+async fn price(
+    app: &App,
+    caller: &AccountCaller,
+    resolved: Resolved,
+    origin: Option<Origin>,
+) -> Result<Letter, Fault> {
     let Resolved { recipient, contact_id, content } = resolved;
     let (_, segments) = segments::of(recipient.channel, &content.text);
     let is_live = caller.environment == Environment::Live;
@@ -221,15 +239,16 @@ async fn price(app: &App, caller: &AccountCaller, resolved: Resolved) -> Result<
         }
     };
     let simulated = magic_recipient::simulated_refusal(&recipient.address).filter(|_| !is_live);
-    Ok(Letter { recipient, contact_id, content, segments, cost, simulated })
+    Ok(Letter { recipient, contact_id, content, origin, segments, cost, simulated })
 }
 
 /// What two sends under one idempotency key must share to be the same message: the input, not what
-/// a contact or a template made of it. What came later than the first parts is added only where it
-/// is given, so that the hashes of earlier messages hold.
+/// a contact, a template or a default sender made of it. What came later than the first parts is
+/// added only where it is given, so that the hashes of earlier messages hold.
 fn hash(
     destination: &Destination,
     source: &Source,
+    sender_id: Option<Uuid>,
     metadata: Option<&str>,
     schedule: Schedule,
 ) -> Vec<u8> {
@@ -255,6 +274,9 @@ fn hash(
             (None, None)
         }
     };
+    if let Some(sender_id) = sender_id {
+        later.insert("senderId".to_owned(), json!(sender_id));
+    }
     let mut input = vec![json!(channel), json!(address), json!(text), json!(subject)];
     input.push(json!(metadata));
     if schedule != Schedule::default() {

@@ -1,6 +1,8 @@
-//! Usage: daily rollups of LIVE traffic, written in the transaction of what they count, and summed
-//! on reading; its cost does not grow with the number of messages. Each figure counts on the UTC day
-//! of its own event, so a past day never changes and a day's `spent` may be negative.
+//! Usage: daily rollups of LIVE traffic and of the fees of phone numbers, written in the
+//! transaction of what they count, and summed on reading; its cost does not grow with the number of
+//! messages. Each figure counts on the UTC day of its own event, so a past day never changes and a
+//! day's `spent` may be negative. The fees have no channel: they are in `charged` of a slot without
+//! one.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,9 +10,10 @@ use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use entity::{
     api_key::Environment,
     message::{self, Channel},
-    usage_day,
+    phone_number, usage_day,
 };
 use sea_orm::{
+    ActiveEnum,
     ActiveValue::Set,
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
     QueryOrder, QuerySelect, Select,
@@ -62,6 +65,7 @@ pub struct Bucket {
     pub day: Option<NaiveDate>,
     /// `YYYY-MM`.
     pub month: Option<String>,
+    /// `None` as well for the fees of phone numbers.
     pub channel: Option<Channel>,
     /// `None` as well where the channel has no country.
     pub country: Option<String>,
@@ -82,7 +86,8 @@ pub struct Slot {
     pub account_id: Uuid,
     pub team_id: Uuid,
     pub day: NaiveDate,
-    pub channel: Channel,
+    /// `None`: the fees of phone numbers.
+    pub channel: Option<Channel>,
     pub country: String,
 }
 
@@ -93,9 +98,25 @@ impl Slot {
             account_id: message.account_id,
             team_id: message.team_id,
             day: now.date_naive(),
-            channel: message.channel,
+            channel: Some(message.channel),
             country: message.country.clone().unwrap_or_default(),
         })
+    }
+
+    /// The slot of a fee of this phone number at `now`.
+    pub fn of_fee(number: &phone_number::Model, now: DateTime<Utc>) -> Self {
+        Self {
+            account_id: number.account_id,
+            team_id: number.team_id,
+            day: now.date_naive(),
+            channel: None,
+            country: number.country.clone(),
+        }
+    }
+
+    /// The channel as the rollup's rows have it.
+    pub fn channel_text(&self) -> String {
+        self.channel.map(|channel| channel.to_value()).unwrap_or_default()
     }
 }
 
@@ -160,9 +181,9 @@ pub async fn add<C: ConnectionTrait>(
         return Ok(());
     }
     let rows = counted.into_iter().map(|(slot, figures)| usage_day::ActiveModel {
+        channel: Set(slot.channel_text()),
         account_id: Set(slot.account_id),
         day: Set(slot.day),
-        channel: Set(slot.channel),
         country: Set(slot.country),
         team_id: Set(slot.team_id),
         messages: Set(figures.messages),
@@ -261,10 +282,11 @@ async fn summed<C: ConnectionTrait>(
     let mut select =
         select.select_only().filter(Column::Day.gte(range.from)).filter(Column::Day.lte(range.to));
     let month = || month_of_day(db.get_database_backend());
+    let channel = || Expr::cust("NULLIF(channel, '')");
     let dimensions: [(UsageDimension, &str, SimpleExpr); 5] = [
         (UsageDimension::Day, "day", Expr::col(Column::Day)),
         (UsageDimension::Month, "month", month()),
-        (UsageDimension::Channel, "channel", Expr::col(Column::Channel)),
+        (UsageDimension::Channel, "channel", channel()),
         (UsageDimension::Country, "country", Expr::col(Column::Country)),
         (UsageDimension::Account, "account_id", Expr::col(Column::AccountId)),
     ];

@@ -71,6 +71,20 @@ pub enum AuditAction {
     ImportOptOuts,
     /// The mutation removeOptOut.
     RemoveOptOut,
+    /// The mutation purchasePhoneNumber.
+    PurchasePhoneNumber,
+    /// The mutation updatePhoneNumber.
+    UpdatePhoneNumber,
+    /// The mutation releasePhoneNumber.
+    ReleasePhoneNumber,
+    /// The mutation transferPhoneNumber: it concerns the account that the number is moved to.
+    TransferPhoneNumber,
+    /// The mutation createSender.
+    CreateSender,
+    /// The mutation updateSender.
+    UpdateSender,
+    /// The mutation deleteSender.
+    DeleteSender,
     /// The mutation createTemplate.
     CreateTemplate,
     /// The mutation updateTemplate.
@@ -103,6 +117,10 @@ pub enum AuditAction {
     AdjustTeamBalance,
     /// The command price import.
     ImportPrices,
+    /// The command number import.
+    ImportPhoneNumbers,
+    /// The command number withdraw.
+    WithdrawPhoneNumber,
 }
 
 /// GraphQL's `AuditEntry`, described there.
@@ -219,9 +237,10 @@ pub struct AuditLogQuery;
 
 #[Object]
 impl AuditLogQuery {
-    /// Who changed what, and who was refused, newest first: of a main account's team, or of the whole server for
-    /// an operator. Messages are not in it. What a sub-account does with its contacts and opt-outs is shown to
-    /// operators only. Main-account and operator keys only.
+    /// Who changed what, and who was refused, newest first: of a main account's team, or of the
+    /// whole server for an operator. Messages are not in it. What a sub-account does with its
+    /// contacts, opt-outs and phone numbers is shown to operators only. Main-account and operator
+    /// keys only.
     #[graphql(guard = "Needs::Team", visible = "access::team")]
     async fn audit_log(
         &self,

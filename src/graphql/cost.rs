@@ -223,7 +223,9 @@ impl<'d> Measured<'d> {
 
     /// How often what is inside a field is expected in the answer.
     fn times(&self, on: &str, field: &Field, known: &shape::Field) -> u64 {
-        if known.of_type.name().ends_with("Connection") {
+        let is_page =
+            known.of_type.name().ends_with("Connection") || known.args.contains_key("first");
+        if is_page {
             return self
                 .argument(field, &["first", "last"], |value| match value {
                     // What is no size of a page is refused where the page is read.

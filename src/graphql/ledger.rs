@@ -6,10 +6,11 @@ use entity::ledger_entry as rows;
 use super::{
     access::{self, Ask, Needs},
     account::Account,
-    loaders::{AccountId, MessageId},
+    loaders::{AccountId, MessageId, PhoneNumberId},
     message::Message,
     message_list::DateTimeRange,
     page::{List, list, page_args},
+    phone_number::PhoneNumber,
     scalars::{Cents, DateTime},
     sub_account::AccountRef,
 };
@@ -25,6 +26,8 @@ pub enum LedgerKind {
     Charge,
     /// A message that reached no provider was paid back.
     Refund,
+    /// A phone number was bought, or a month of it.
+    NumberFee,
     /// An operator corrected the balance.
     Adjustment,
 }
@@ -83,6 +86,25 @@ impl LedgerEntry {
             return Ok(None);
         };
         Ok(ctx.rows()?.load_one(MessageId(id)).await?.map(Message))
+    }
+
+    /// The id of the phone number whose fee it is; null for other kinds.
+    async fn phone_number_id(&self) -> Option<ID> {
+        self.0.phone_number_id.map(ID::from)
+    }
+
+    /// The phone number whose fee it is; null unless it is one of the account of the key in use.
+    async fn phone_number(&self, ctx: &Context<'_>) -> Result<Option<PhoneNumber>> {
+        let Some(id) = self.0.phone_number_id else {
+            return Ok(None);
+        };
+        Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?.map(PhoneNumber))
+    }
+
+    /// Which month of the phone number was paid: 1 for the first; 0 for the upfront fee. Null for
+    /// other kinds.
+    async fn phone_number_month(&self) -> Option<i32> {
+        self.0.phone_number_month
     }
 
     /// What the operator noted, if anything.

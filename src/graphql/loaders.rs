@@ -7,7 +7,7 @@ use async_graphql::dataloader::Loader;
 use entity::{
     account, api_key, contact, contact_address,
     message::{self, Channel},
-    team, template,
+    phone_number, sender, team, template,
 };
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -20,8 +20,9 @@ use crate::{
         caller::Caller,
         contact_list, message_list, opt_out_list,
         page::{Page, PageArgs},
+        phone_number_list,
         room::Room,
-        template_list,
+        sender_list, template_list,
         usage::{DateRange, Usage, UsageDimension},
     },
 };
@@ -64,6 +65,9 @@ pub struct MessageId(pub Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContactId(pub Uuid);
 
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PhoneNumberId(pub Uuid);
+
 /// The addresses of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressesOf(pub Uuid);
@@ -81,6 +85,14 @@ pub struct TemplateId(pub Uuid);
 /// The tags of this contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TagsOf(pub Uuid);
+
+/// A sender.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SenderId(pub Uuid);
+
+/// The sender that has this phone number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SenderOf(pub Uuid);
 
 /// A key, in an audit entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -171,6 +183,23 @@ impl Loader<ContactId> for Rows {
     }
 }
 
+/// Scoped to the caller's own account: others' phone numbers are not found.
+impl Loader<PhoneNumberId> for Rows {
+    type Value = phone_number::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[PhoneNumberId],
+    ) -> Result<HashMap<PhoneNumberId, phone_number::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(phone_number_list::find_many(&self.app, &account, &ids).await?, PhoneNumberId))
+    }
+}
+
 impl Loader<AddressesOf> for Rows {
     type Value = Vec<contact_address::Model>;
     type Error = Arc<Fault>;
@@ -227,6 +256,39 @@ impl Loader<TagsOf> for Rows {
         let owner = (&self.caller.account()?).into();
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(keyed(contact_list::tags_of(&self.app, owner, &ids).await?, TagsOf))
+    }
+}
+
+/// Scoped to the caller's own account: others' senders are not found.
+impl Loader<SenderId> for Rows {
+    type Value = sender::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[SenderId],
+    ) -> Result<HashMap<SenderId, sender::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(sender_list::find_many(&self.app, &account, &ids).await?, SenderId))
+    }
+}
+
+impl Loader<SenderOf> for Rows {
+    type Value = sender::Model;
+    type Error = Arc<Fault>;
+
+    async fn load(
+        &self,
+        keys: &[SenderOf],
+    ) -> Result<HashMap<SenderOf, sender::Model>, Arc<Fault>> {
+        let Ok(account) = self.caller.account() else {
+            return Ok(HashMap::new());
+        };
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
+        Ok(keyed(sender_list::find_by_numbers(&self.app, &account, &ids).await?, SenderOf))
     }
 }
 

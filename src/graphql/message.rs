@@ -9,8 +9,9 @@ use super::{
     access::{self, Ask, Needs},
     contact::Contact,
     errors::UserError,
-    loaders::ContactId,
+    loaders::{ContactId, SenderId},
     scalars::{Cents, DateTime, JsonObject},
+    sender::Sender,
     sub_account::parse_id,
     viewer::Environment,
 };
@@ -106,6 +107,21 @@ impl Message {
     /// person's data was erased.
     async fn to(&self) -> Option<&str> {
         (!self.0.is_erased()).then_some(&self.0.recipient)
+    }
+
+    /// What it comes from, as its sender was when it was accepted: a phone number in E.164, an
+    /// e-mail address with its display name, or a bot's username. Null if it went out without a
+    /// sender; the carrier then takes its own.
+    async fn from(&self) -> Option<&str> {
+        self.0.sent_from.as_deref()
+    }
+
+    /// The sender that it goes out by, as it is now; null if there is none, or it was deleted.
+    async fn sender(&self, ctx: &Context<'_>) -> Result<Option<Sender>> {
+        match self.0.sender_id {
+            Some(id) => Ok(ctx.rows()?.load_one(SenderId(id)).await?.map(Sender)),
+            None => Ok(None),
+        }
     }
 
     /// The subject of an e-mail; null for other channels, and once a person's data was erased.
@@ -219,6 +235,9 @@ pub struct SendMessageInput {
     /// given; null counts as not given, and what the template does not declare is not looked at.
     /// Numbers with a fraction are doubles: what is to be shown exactly is given as text.
     variables: Option<JsonObject>,
+    /// The sender that it goes out by, which must be able to send on the channel. Left out: the
+    /// account's default sender, if there is one that can; otherwise it goes out without a sender.
+    sender_id: Option<ID>,
     /// Your own data about it, at most 16 KiB as JSON.
     metadata: Option<JsonObject>,
     /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged
@@ -245,6 +264,7 @@ impl From<SendMessageInput> for domain::NewMessage {
             html: input.html,
             template_id: input.template_id.map(|id| parse_id(&id).unwrap_or_default()),
             variables: input.variables.map(|variables| variables.0),
+            sender_id: input.sender_id.map(|id| parse_id(&id).unwrap_or_default()),
             metadata: input.metadata.map(|metadata| metadata.0),
             schedule: Schedule {
                 send_at: input.send_at.map(|moment| moment.0),
@@ -289,6 +309,8 @@ pub enum SendMessageErrorCode {
     /// The template takes too long, does not fit its variables, or what comes of it is no message
     /// of the channel.
     TemplateFailed,
+    /// The account has no such sender, or it cannot send on the channel; the message says which.
+    SenderNotFound,
     /// The account is SUSPENDED.
     AccountSuspended,
     /// The account is INACTIVE.

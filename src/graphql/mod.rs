@@ -37,9 +37,14 @@ mod message;
 mod message_list;
 mod opt_out;
 mod page;
+mod phone_number;
+mod phone_number_list;
+mod phone_number_transfer;
 mod quiet_hours;
 pub mod scalars;
 mod schedule;
+mod sender;
+mod sender_list;
 mod shape;
 mod sub_account;
 mod sub_account_list;
@@ -74,6 +79,8 @@ pub struct Query(
     message_list::MessageListQuery,
     contact_list::ContactQuery,
     opt_out::OptOutQuery,
+    phone_number_list::PhoneNumberQuery,
+    sender_list::SenderQuery,
     template_list::TemplateQuery,
     template_preview::TemplatePreviewQuery,
     sub_account_list::SubAccountQuery,
@@ -94,6 +101,9 @@ pub struct Mutation(
     contact_merge::ContactMergeMutation,
     contact_erasure::ContactErasureMutation,
     opt_out::OptOutMutation,
+    phone_number::PhoneNumberMutation,
+    phone_number_transfer::PhoneNumberTransferMutation,
+    sender::SenderMutation,
     template::TemplateMutation,
     sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,

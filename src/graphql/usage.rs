@@ -34,7 +34,7 @@ pub enum UsageDimension {
     Day,
     /// By UTC month.
     Month,
-    /// By channel.
+    /// By channel; the fees of phone numbers are a bucket without one.
     Channel,
     /// By the country of phone numbers.
     Country,
@@ -46,7 +46,7 @@ pub enum UsageDimension {
 /// GraphQL's `Usage`, described there.
 pub struct Usage(pub domain::Usage);
 
-/// What was sent and spent over a range of days. LIVE messages only.
+/// What was sent and spent over a range of days: LIVE messages, and the fees of phone numbers.
 #[Object]
 impl Usage {
     /// The first day of the range.
@@ -86,13 +86,14 @@ impl UsageBucket {
         self.0.month.as_deref()
     }
 
-    /// The channel; null unless grouped by CHANNEL.
+    /// The channel; null unless grouped by CHANNEL, and for the fees of phone numbers, which have
+    /// none.
     async fn channel(&self) -> Option<Channel> {
         self.0.channel.map(Channel::from)
     }
 
-    /// The country as ISO 3166-1 alpha-2; null unless grouped by COUNTRY, and for channels without
-    /// countries.
+    /// The country of the recipients, or of the phone numbers, as ISO 3166-1 alpha-2; null unless
+    /// grouped by COUNTRY, and for channels without countries.
     async fn country(&self) -> Option<&str> {
         self.0.country.as_deref()
     }
@@ -123,7 +124,7 @@ pub struct UsageFigures {
     delivered: i32,
     /// Messages that ended UNDELIVERED, FAILED, EXPIRED or CANCELED.
     failed: i32,
-    /// Charges, in cents.
+    /// Charges for messages and fees of phone numbers, in cents.
     charged: Cents,
     /// Refunds, in cents.
     refunded: Cents,

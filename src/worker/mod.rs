@@ -1,5 +1,5 @@
 //! The worker: claims due messages, hands them to carriers, settles what came of it, and notes which
-//! keys were used. It keeps nothing in memory that a crash could lose.
+//! keys were used; renews phone numbers. It keeps nothing in memory that a crash could lose.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     domain::{
         Fault, authentication,
         delivery::{self, CARRIER_DEADLINE, CLAIM_MAX, Claimed, Outcome, Step},
-        schedule,
+        phone_number_renewal, schedule,
     },
 };
 
@@ -32,16 +32,24 @@ const BATCH_UNDER_PRESSURE: u64 = 4;
 const RESTS_WHILE_PRESSED: u32 = 9;
 /// A slow carrier or database must not make the rest a long one.
 const REST_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
+/// How late the month of a phone number may be charged: nobody waits for that.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
-/// Delivers what is due and notes key uses until `stop`; then finishes what it has begun.
-pub async fn run(app: Arc<App>, mut key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
+/// Delivers what is due, renews phone numbers and notes key uses until `stop`; then finishes what
+/// it has begun.
+pub async fn run(app: Arc<App>, key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
+    // Side by side: many months that begin at once must not hold up messages.
+    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop));
+}
+
+async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &CancellationToken) {
     let mut taken = app.writers.taken();
     while !stop.is_cancelled() {
-        note_key_uses(&app, &mut key_uses).await;
+        note_key_uses(app, &mut key_uses).await;
         let begun = Instant::now();
-        let delivered = deliver_due(&app).await;
+        let delivered = deliver_due(app).await;
         let since = app.writers.taken() - taken;
         let rests = match since.messages.checked_div(since.batches) {
             Some(BATCH_UNDER_PRESSURE..) => RESTS_WHILE_PRESSED,
@@ -66,7 +74,23 @@ pub async fn run(app: Arc<App>, mut key_uses: mpsc::Receiver<Uuid>, stop: Cancel
             () = sleep(rest.max(least)) => {}
         }
     }
-    note_key_uses(&app, &mut key_uses).await;
+    note_key_uses(app, &mut key_uses).await;
+}
+
+async fn renew(app: &App, stop: &CancellationToken) {
+    let mut place = None;
+    while !stop.is_cancelled() {
+        place = phone_number_renewal::renew(app, place).await.unwrap_or_else(|fault| {
+            tracing::error!(%fault, "Phone numbers could not be renewed; trying again");
+            None
+        });
+        if place.is_none() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(RENEW_EVERY) => {}
+            }
+        }
+    }
 }
 
 /// Claims once, acts on what was claimed, settles it, and says how many messages that were.

@@ -196,6 +196,8 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
         "CreateApiKeyInput",
         "RotateApiKeyPayload",
         "TopUpTeamInput",
+        "TransferPhoneNumberInput",
+        "TransferPhoneNumberErrorCode",
         "CreateTeamPayload",
         "TeamConnection",
     ] {
@@ -214,11 +216,15 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "addOptOut",
             "cancelMessage",
             "createContact",
+            "createSender",
             "createTemplate",
             "deleteContact",
+            "deleteSender",
             "deleteTemplate",
             "importOptOuts",
             "mergeContacts",
+            "purchasePhoneNumber",
+            "releasePhoneNumber",
             "removeContactAddress",
             "removeOptOut",
             "sendMessage",
@@ -226,6 +232,8 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
             "setQuietHours",
             "updateContact",
             "updateContactAddress",
+            "updatePhoneNumber",
+            "updateSender",
             "updateTemplate",
         ]
     );

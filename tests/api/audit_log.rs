@@ -151,6 +151,7 @@ fn few_write_without_an_entry() {
         "delivery.rs",
         "events/postgres.rs",
         "inbound.rs",
+        "phone_number_renewal.rs",
         "schedule.rs",
     ];
     assert_eq!(found, BTreeSet::from(known.map(str::to_owned)));
@@ -288,6 +289,25 @@ async fn repeats_are_entered_as_such(#[values(Sqlite, Postgres)] database: Datab
         (&entry["outcome"], &entry["code"]),
         (&json!("REFUSED"), &json!("IDEMPOTENCY_CONFLICT"))
     );
+    t.stock("+12025550180,US,LOCAL,SMS,1,1\n").await;
+    let input = json!({ "number": "+12025550180", "idempotencyKey": "once" });
+    let first = t.purchase(&team.key, input.clone()).await;
+    let number = text(&first.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
+    assert_eq!(t.purchase(&team.key, input).await.data()["purchasePhoneNumber"]["replayed"], true);
+    let replayed = json!(["PURCHASE_PHONE_NUMBER", "REPLAYED", null, null]);
+    assert_eq!(entry_of(&team.key).await, replayed);
+    assert_eq!(newest(&t, &team.key, 1).await[0]["targetId"], json!(number));
+    let stays = format!("input: {{ to: {{ id: \"{}\" }} }}", team.main_account_id);
+    for (call, action, count) in [
+        (format!("transferPhoneNumber(id: \"{number}\", {stays})"), "TRANSFER_PHONE_NUMBER", 1),
+        (format!("releasePhoneNumber(id: \"{number}\")"), "RELEASE_PHONE_NUMBER", 2),
+    ] {
+        for _ in 0..count {
+            let query = format!("mutation {{ {call} {{ errors {{ code }} }} }}");
+            assert_eq!(t.ask(&team.key, &query).await.refusals(), [""; 0]);
+        }
+        assert_eq!(entry_of(&team.key).await, json!([action, "DONE", null, null]));
+    }
     let done = "SELECT COUNT(*) FROM audit_entry WHERE action = 'TOP_UP_TEAM' AND outcome = 'DONE'";
     assert_eq!(t.number(done).await, 1);
     t.close().await;
@@ -340,7 +360,7 @@ async fn each_sees_what_concerns_it(#[values(Sqlite, Postgres)] database: Databa
                  teamById(id: $id) { auditLog { totalCount } } }";
     let counts = t.ask_with(&t.operator, query, json!({ "id": stage.team.id })).await;
     let private = STAGED_PRIVATE;
-    let of_command_line = 1;
+    let of_command_line = 2;
     let expected = json!({
         "auditLog": { "totalCount": own.len() + private + 1 + of_command_line },
         "teamById": { "auditLog": { "totalCount": own.len() + private } },
@@ -431,7 +451,7 @@ async fn the_log_is_paged_both_ways(#[values(Sqlite, Postgres)] database: Databa
         t.opt_out(&stage.sub.key, &format!("+1202555018{at}")).await;
     }
 
-    for (key, total) in [(&stage.team.key, 9_usize), (&t.operator, 15 + STAGED_PRIVATE)] {
+    for (key, total) in [(&stage.team.key, 9_usize), (&t.operator, 16 + STAGED_PRIVATE)] {
         let whole = t.ask(key, "{ auditLog(first: 100) { totalCount nodes { id } } }").await;
         let whole = &whole.data()["auditLog"];
         assert_eq!(whole["totalCount"], total);

@@ -345,6 +345,7 @@ async fn the_audit_finds_what_was_tampered_with(#[values(Sqlite, Postgres)] data
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
+    t.phone_number(&sub.key, "+12025550101").await;
     t.step(TimeDelta::seconds(1));
     t.deliver().await;
 
@@ -376,6 +377,19 @@ async fn the_audit_finds_what_was_tampered_with(#[values(Sqlite, Postgres)] data
         (
             "UPDATE usage_day SET messages = messages + 1",
             "UPDATE usage_day SET messages = messages - 1",
+            1,
+        ),
+        // A month that was not charged, and one that was charged another price.
+        ("UPDATE phone_number SET months_paid = 2", "UPDATE phone_number SET months_paid = 1", 1),
+        (
+            "UPDATE phone_number SET monthly_price_micros = 20000",
+            "UPDATE phone_number SET monthly_price_micros = 10000",
+            1,
+        ),
+        // Its fee counted as nothing.
+        (
+            "UPDATE usage_day SET charged_micros = 0 WHERE channel = ''",
+            "UPDATE usage_day SET charged_micros = 10000 WHERE channel = ''",
             1,
         ),
     ] {

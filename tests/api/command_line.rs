@@ -105,6 +105,11 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
     let prices =
         file("prices.csv", "channel,prefix,country,price_cents\nSMS,1,US,2\nSMS,1202,US,4\n");
     let contacts = file("contacts.csv", "email\na@b.io\nnonsense\n");
+    let numbers = file(
+        "numbers.csv",
+        "number,country,type,capabilities,upfront_cents,monthly_cents\n\
+         +12025550101,US,LOCAL,SMS,1,1\n",
+    );
 
     let made = json_of(&tollgate(
         &t.url,
@@ -126,6 +131,10 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
         let import = tollgate(&t.url, &["contact", "import", "--account", account, &contacts]);
         assert_eq!(import.status.code(), Some(2), "one row is refused");
     }
+    stdout(&tollgate(&t.url, &["number", "import", &numbers]));
+    stdout(&tollgate(&t.url, &["number", "import", &numbers, "--commit"]));
+    stdout(&tollgate(&t.url, &["number", "withdraw", "+12025550101"]));
+    failure(&tollgate(&t.url, &["number", "withdraw", "+12025550101"]));
     failure(&tollgate(&t.url, &["team", "create", "--name", ""]));
     failure(&tollgate(&t.url, &["team", "top-up", nobody, "--amount", "1"]));
     failure(&tollgate(&t.url, &["key", "create", "--team", nobody]));
@@ -133,7 +142,7 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
     failure(&tollgate(&t.url, &["key", "revoke", nobody]));
     failure(&tollgate(&t.url, &["key", "revoke", "x"]));
 
-    let query = "{ auditLog { nodes { action outcome code actor actorKey { id } requestId \
+    let query = "{ auditLog(first: 100) { nodes { action outcome code actor actorKey { id } requestId \
                  team { id } account { id } after } } }";
     let of_command_line = async |key: &str| {
         let log = t.ask(key, query).await;
@@ -167,6 +176,9 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
             json!(["CREATE_API_KEY", "REFUSED", "NOT_FOUND", null, null]),
             json!(["TOP_UP_TEAM", "REFUSED", "NOT_FOUND", null, null]),
             json!(["CREATE_TEAM", "REFUSED", "NAME_INVALID", null, null]),
+            json!(["WITHDRAW_PHONE_NUMBER", "REFUSED", "NOT_FOUND", null, null]),
+            json!(["WITHDRAW_PHONE_NUMBER", "DONE", null, null, null]),
+            json!(["IMPORT_PHONE_NUMBERS", "DONE", null, null, null]),
             json!(["IMPORT_CONTACTS", "DONE", null, team, sub]),
             of_main[1].clone(),
             json!(["IMPORT_PRICES", "DONE", null, null, null]),
@@ -181,9 +193,10 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
         ]
     );
     let after: Vec<&Value> = counts.iter().map(|node| &node["after"]).collect();
-    let removed = &counts[2]["after"]["removed"];
+    let removed = &counts[3]["after"]["removed"];
+    let numbers = json!({ "added": 1, "changed": 0 });
     let prices = json!({ "added": 1, "changed": 1, "removed": removed });
-    assert_eq!(after, [&json!({ "rows": 2 }), &json!({ "rows": 2 }), &prices]);
+    assert_eq!(after, [&numbers, &json!({ "rows": 2 }), &json!({ "rows": 2 }), &prices]);
     t.close().await;
 }
 
@@ -211,6 +224,8 @@ async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Datab
             "in the future",
         ),
         (vec!["price", "import", "no-such-file.csv"], "cannot be read"),
+        (vec!["number", "import", "no-such-file.csv"], "cannot be read"),
+        (vec!["number", "withdraw", "12025550101"], "is no number in E.164"),
         (vec!["usage", "export", "--from", "2026-03-02", "--to", "2026-03-01"], "end on or after"),
         (vec!["audit", "--database-url", "mysql://x"], "must begin with sqlite: or postgres:"),
     ] {
@@ -282,6 +297,104 @@ async fn prices_are_shown_before_they_are_imported(#[values(Sqlite, Postgres)] d
     }
     let sent = t.send(&team.key, json!({ "to": "+447911123456", "text": "Hi" })).await;
     assert_eq!(sent.refusals(), ["NO_PRICE"]);
+    t.close().await;
+}
+
+/// Numbers are put in stock from CSV: shown first, carried out with --commit; who has what is
+/// listed.
+#[rstest]
+#[tokio::test]
+async fn numbers_are_shown_before_they_are_stocked(#[values(Sqlite, Postgres)] database: Database) {
+    const HEADER: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n";
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("numbers.csv");
+    let import = |rows: &str, commit: bool| {
+        std::fs::write(&file, rows).expect("the file is written");
+        let mut arguments = vec!["number", "import", file.to_str().expect("a path")];
+        if commit {
+            arguments.push("--commit");
+        }
+        tollgate(&t.url, &arguments)
+    };
+    let list = || stdout(&tollgate(&t.url, &["number", "list"]));
+    let before = t.everything().await;
+
+    let file_of = |rows: &str| format!("{HEADER}{rows}\n");
+    for (bad, said) in [
+        ("number,country\n".to_owned(), "must name the columns"),
+        (HEADER.to_owned(), "has no numbers"),
+        (file_of("12025550101,US,LOCAL,SMS,1,1"), "line 2: \"12025550101\" is no number"),
+        (file_of("+12025550101,us,LOCAL,SMS,1,1"), "line 2: \"us\" is no country"),
+        (file_of("+12025550101,US,SHORT,SMS,1,1"), "line 2: \"SHORT\" is no type"),
+        (file_of("+12025550101,US,LOCAL,FAX,1,1"), "line 2: \"FAX\" is no capability"),
+        (file_of("+12025550101,US,LOCAL,,1,1"), "line 2: a number has capabilities"),
+        (file_of("+12025550101,US,LOCAL,SMS,-1,1"), "line 2: upfront_cents"),
+        (file_of("+12025550101,US,LOCAL,SMS,1,0.00001"), "line 2: monthly_cents"),
+        (
+            file_of("+12025550101,US,LOCAL,SMS,1,1\n+1 202 555 0101,US,LOCAL,SMS,1,1"),
+            "line 3: this number stands twice",
+        ),
+        (
+            file_of("+12025550101,US,LOCAL,SMS,1,1\n+12025550102,US,LOCAL,SMS,1,x\nx,,,,,"),
+            "line 3: monthly_cents: the amount is not a decimal number\n  line 4:",
+        ),
+    ] {
+        let (code, error) = failure(&import(&bad, true));
+        assert!(code == Some(2) && error.contains(said), "{error}");
+    }
+    let rows = format!(
+        "{HEADER}+12025550102,US,TOLL_FREE,SMS WHATSAPP,0,250.5\n+1 (202) 555-0101,US,LOCAL,SMS,100,200\n"
+    );
+    let dry = stdout(&import(&rows, false));
+    assert!(dry.contains("+ +12025550101 US LOCAL SMS: 100 cents + 200 cents a month\n"), "{dry}");
+    assert!(dry.contains("2 added, 0 changed, 0 as they were.\nNothing was changed"), "{dry}");
+    assert_eq!(t.everything().await, before);
+
+    stdout(&import(&rows, true));
+    let bought = t.purchase(&team.key, json!({ "number": "+12025550101" })).await;
+    assert_eq!(bought.refusals(), [""; 0]);
+    let listed = format!(
+        "number,country,type,capabilities,upfront_cents,monthly_cents,status,account_id,renews_at\n\
+         +12025550101,US,LOCAL,SMS,100,200,ACTIVE,{},2026-04-16T12:00:00+00:00\n\
+         +12025550102,US,TOLL_FREE,SMS WHATSAPP,0,250.5,AVAILABLE,,\n",
+        team.main_account_id
+    );
+    assert_eq!(list(), listed);
+    // What is listed can be imported as it is; numbers that a file does not name stay.
+    let same = stdout(&import(&listed, true));
+    assert!(same.contains("0 added, 0 changed, 2 as they were."), "{same}");
+    let changed = stdout(&import(&file_of("+12025550101,US,LOCAL,SMS,100,900"), true));
+    assert!(changed.contains("100 cents + 200 cents a month -> +12025550101"), "{changed}");
+    assert_eq!(list(), listed.replace(",100,200,", ",100,900,"));
+    // Who bought it pays what it cost then.
+    t.step(chrono::TimeDelta::days(31));
+    t.renew().await;
+    let balance = t.ask(&team.key, "{ balance { balance } }").await;
+    assert_eq!(balance.data()["balance"]["balance"], 500);
+
+    for (number, said) in [
+        ("+12025550101", "once its account releases it"),
+        ("+1 202 555 0102", "+12025550102 is out of stock."),
+    ] {
+        let withdrawn = stdout(&tollgate(&t.url, &["number", "withdraw", number]));
+        assert!(withdrawn.contains(said), "{withdrawn}");
+    }
+    let (_, error) = failure(&tollgate(&t.url, &["number", "withdraw", "+12025550102"]));
+    assert!(error.contains("no such number in stock"), "{error}");
+    assert_eq!(list().lines().count(), 1, "a header");
+    let id = &bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"];
+    let release = format!("mutation {{ releasePhoneNumber(id: {id}) {{ errors {{ code }} }} }}");
+    assert_eq!(t.ask(&team.key, &release).await.refusals(), [""; 0]);
+    for number in ["+12025550101", "+12025550102"] {
+        let refused = t.purchase(&team.key, json!({ "number": number })).await;
+        assert_eq!(refused.refusals(), ["NUMBER_UNAVAILABLE"]);
+    }
+    // Imported again they are in stock again.
+    stdout(&import(&rows, true));
+    let bought = t.purchase(&team.key, json!({ "number": "+12025550101" })).await;
+    assert_eq!(bought.refusals(), [""; 0]);
     t.close().await;
 }
 

@@ -32,3 +32,34 @@ async fn balance_is_what_the_key_in_use_may_see(#[values(Sqlite, Postgres)] data
     assert_eq!(t.ask(&keys.operator, query).await.data()["balance"], json!(null));
     t.close().await;
 }
+
+/// A newcomer finds numbers to buy; what one costs leaves the balance.
+#[rstest]
+#[tokio::test]
+async fn the_example_has_numbers_in_stock(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (keys, _) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
+    let [client, ..] = &keys.clients[..] else { panic!("three clients") };
+    let query = "{ availablePhoneNumbers(filter: { country: \"US\" }) { number type } }";
+    let number = |number: &str, of_type: &str| json!({ "number": number, "type": of_type });
+    let mut stock = vec![
+        number("+12025550150", "LOCAL"),
+        number("+12025550151", "LOCAL"),
+        number("+18005550152", "TOLL_FREE"),
+    ];
+    assert_eq!(t.ask(client, query).await.data()["availablePhoneNumbers"], json!(stock));
+
+    let bought = t.purchase(client, json!({ "number": "+12025550150" })).await;
+
+    assert_eq!(bought.refusals(), [""; 0]);
+    stock.remove(0);
+    assert_eq!(t.ask(client, query).await.data()["availablePhoneNumbers"], json!(stock));
+    let balance = t.ask(client, "{ balance { balance totalSpent } }").await;
+    assert_eq!(balance.data()["balance"], json!({ "balance": 49_700, "totalSpent": 4800 }));
+    // Taken up again, it stocks nothing twice.
+    let (keys, is_fresh) = tollgate::cli::demo::stand(&t.app).await.expect("it stands");
+    assert!(!is_fresh);
+    let left = t.ask(&keys.clients[0], query).await;
+    assert_eq!(left.data()["availablePhoneNumbers"], json!(stock));
+    t.close().await;
+}

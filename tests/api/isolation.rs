@@ -8,7 +8,7 @@ use crate::harness::{
     Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam, text,
 };
 
-/// A team with two sub-accounts; each account sent one LIVE message and has one contact.
+/// A team with two sub-accounts; each account sent one LIVE message and has one contact and one sender.
 struct House {
     team: TestTeam,
     subs: [TestSubAccount; 2],
@@ -16,8 +16,12 @@ struct House {
     messages: [String; 3],
     /// Ids of the contact and of its address, of each in the same order.
     contacts: [[String; 2]; 3],
+    /// Ids of the phone numbers of each in the same order.
+    numbers: [String; 3],
     /// Ids of the templates, of each in the same order.
     templates: [String; 3],
+    /// Its sender's id, of each in the same order.
+    senders: [String; 3],
 }
 
 /// Every query and mutation that takes the id of a contact or of an address.
@@ -37,6 +41,31 @@ const WITH_A_CONTACT: [&str; 8] = [
      { contact { id } errors { code message field } } }",
     "mutation($id: ID!) { mergeContacts(input: { keepId: \"OWN\", mergeId: $id }) \
      { contact { id } errors { code message field } } }",
+];
+/// Every query and mutation of an account that takes the id of a phone number.
+const WITH_A_NUMBER: [&str; 5] = [
+    "query($id: ID!) { phoneNumber(id: $id) { id number name } }",
+    "mutation($id: ID!) { updatePhoneNumber(id: $id, input: { name: \"Mine\" }) \
+     { phoneNumber { id } errors { code message field } } }",
+    "mutation($id: ID!) { releasePhoneNumber(id: $id) \
+     { phoneNumber { id } errors { code message field } } }",
+    "mutation($id: ID!) { createSender(input: { name: \"Mine\", phoneNumberId: $id }) \
+     { sender { id } errors { code message field } } }",
+    "mutation($id: ID!) { updateSender(id: \"OWN\", input: { phoneNumberId: $id }) \
+     { sender { id } errors { code message field } } }",
+];
+/// Every query and mutation that takes the id of a sender.
+const WITH_A_SENDER: [&str; 6] = [
+    "query($id: ID!) { sender(id: $id) { id name telegram } }",
+    "mutation($id: ID!) { updateSender(id: $id, input: { name: \"Mine\" }) \
+     { sender { id } errors { code message field } } }",
+    "mutation($id: ID!) { deleteSender(id: $id) { senderId errors { code message field } } }",
+    "mutation($id: ID!) { sendMessage(input: { to: \"42\", channel: TELEGRAM, text: \"Hi\", \
+     senderId: $id }) { message { id } errors { code message field } } }",
+    "mutation($id: ID!) { sendMessages(input: [{ to: \"42\", channel: TELEGRAM, text: \"Hi\", \
+     senderId: $id }]) { message { id } errors { code message field } } }",
+    "query($id: ID!) { messageQuote(input: { to: \"42\", channel: TELEGRAM, text: \"Hi\", \
+     senderId: $id }) { cost errors { code message field } } }",
 ];
 /// Every query and mutation that takes the id of a contact or of a template in order to send.
 const WITH_A_SOURCE: [&str; 4] = [
@@ -85,13 +114,28 @@ async fn house(t: &TestApp, name: &str) -> House {
         contacts.push([id, addresses[0].clone()]);
     }
     let contacts = contacts.try_into().expect("three contacts");
+    let mut numbers = Vec::new();
+    for key in [&team.key, &subs[0].key, &subs[1].key] {
+        // It costs nothing, so that money is of messages alone.
+        let number = 5_550_100 + t.number("SELECT COUNT(*) FROM inventory_number").await;
+        let number = format!("+1202{number}");
+        t.stock(&format!("{number},US,LOCAL,SMS,0,0\n")).await;
+        let bought = t.purchase(key, json!({ "number": number })).await;
+        numbers.push(text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]));
+    }
+    let numbers = numbers.try_into().expect("three numbers");
     let mut templates = Vec::new();
     for key in [&team.key, &subs[0].key, &subs[1].key] {
         let bodies = json!([{ "channel": "SMS", "text": "Hi" }]);
         templates.push(t.template(key, bodies, json!([])).await);
     }
     let templates = templates.try_into().expect("three templates");
-    House { team, subs, messages, contacts, templates }
+    let mut senders = Vec::new();
+    for key in [&team.key, &subs[0].key, &subs[1].key] {
+        senders.push(t.sender(key, json!({ "name": name, "telegram": "acme_bot" })).await);
+    }
+    let senders = senders.try_into().expect("three senders");
+    House { team, subs, messages, contacts, numbers, templates, senders }
 }
 
 /// Every id that a key of this house could show: the team's, accounts', keys', messages', entries'.
@@ -100,7 +144,9 @@ async fn ids_of(t: &TestApp, house: &House) -> Vec<String> {
     ids.extend(house.subs.iter().flat_map(|sub| [sub.id.clone(), sub.key_id.clone()]));
     ids.extend(house.messages.iter().cloned());
     ids.extend(house.contacts.iter().flatten().cloned());
+    ids.extend(house.numbers.iter().cloned());
     ids.extend(house.templates.iter().cloned());
+    ids.extend(house.senders.iter().cloned());
     ids.push(own_key_id(t, &house.team.key).await);
     let ledger = t.ask(&house.team.key, "{ ledger { nodes { id } } }").await;
     let entries = ledger.data()["ledger"]["nodes"].as_array().expect("a list of nodes");
@@ -195,6 +241,8 @@ async fn the_ids_of_another_team_are_nobodys(#[values(Sqlite, Postgres)] databas
         "mutation($id: ID!) { rotateApiKey(id: $id) { apiKey { id } plainKey \
          errors { code message field } } }",
         "mutation($id: ID!) { revokeApiKey(id: $id) { apiKey { id } errors { code message field } } }",
+        "mutation($id: ID!) { transferPhoneNumber(id: $id, input: { to: { externalId: \"own-1\" } }) \
+         { phoneNumber { id } errors { code message field } } }",
     ] {
         assert_unknown(&t, &own.team.key, query, &ids).await;
     }
@@ -252,6 +300,44 @@ async fn anothers_contacts_are_nobodys(#[values(Sqlite, Postgres)] database: Dat
     t.close().await;
 }
 
+/// R3: the phone numbers of its sub-accounts, and to them its own and each other's, are nobody's to
+/// a main account but for a transfer; another team's likewise.
+#[rstest]
+#[tokio::test]
+async fn anothers_phone_numbers_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+    t.deliver().await;
+
+    for (at, key) in [(0, &own.team.key), (1, &own.subs[0].key)] {
+        let mut ids = ids_of(&t, &foreign).await;
+        let others = own.numbers.iter().enumerate().filter(|(other, _)| *other != at);
+        ids.extend(others.map(|(_, id)| id.clone()));
+        ids.push(own.messages[at].clone());
+        for query in WITH_A_NUMBER {
+            assert_unknown(&t, key, &query.replace("OWN", &own.senders[at]), &ids).await;
+        }
+        let list = t.ask(key, "{ phoneNumbers { totalCount nodes { id } } }").await;
+        let expected = json!({ "totalCount": 1, "nodes": [{ "id": own.numbers[at] }] });
+        assert_eq!(list.data()["phoneNumbers"], expected);
+    }
+    // A number's new account, and nobody else, is where a transfer finds its accounts too.
+    let to = "mutation($id: ID!) { transferPhoneNumber(id: \"OWN\", input: { to: { id: $id } }) \
+              { phoneNumber { id } errors { code message field } } }";
+    let ids = ids_of(&t, &foreign).await;
+    assert_unknown(&t, &own.team.key, &to.replace("OWN", &own.numbers[1]), &ids).await;
+    let to = to.replace("$id: ID!", "$id: String!").replace("{ id: $id }", "{ externalId: $id }");
+    let external_ids = ["foreign-1", "OWN-1", "own-1\0"].map(str::to_owned);
+    assert_unknown(
+        &t,
+        &own.team.key,
+        &to.replace("OWN\"", &format!("{}\"", own.numbers[1])),
+        &external_ids,
+    )
+    .await;
+    t.close().await;
+}
+
 /// R3: so are the templates of its sub-accounts; and neither a contact nor a template of another
 /// account is one to send to or from.
 #[rstest]
@@ -274,6 +360,27 @@ async fn anothers_templates_are_nobodys(#[values(Sqlite, Postgres)] database: Da
         let list = t.ask(key, "{ templates { totalCount nodes { id } } }").await;
         let expected = json!({ "totalCount": 1, "nodes": [{ "id": own.templates[at] }] });
         assert_eq!(list.data()["templates"], expected);
+    }
+    t.close().await;
+}
+
+/// R3: so are their senders.
+#[rstest]
+#[tokio::test]
+async fn anothers_senders_are_nobodys(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+
+    for (at, key) in [(0, &own.team.key), (1, &own.subs[0].key)] {
+        let mut ids = ids_of(&t, &foreign).await;
+        ids.extend((0..3).filter(|other| *other != at).map(|other| own.senders[other].clone()));
+        ids.push(own.messages[at].clone());
+        for query in WITH_A_SENDER {
+            assert_unknown(&t, key, query, &ids).await;
+        }
+        let list = t.ask(key, "{ senders { totalCount nodes { id } } }").await;
+        let expected = json!({ "totalCount": 1, "nodes": [{ "id": own.senders[at] }] });
+        assert_eq!(list.data()["senders"], expected);
     }
     t.close().await;
 }

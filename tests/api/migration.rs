@@ -23,11 +23,20 @@ async fn the_database_refuses_what_the_rules_forbid(
     t.deliver().await;
     t.contact(&sub.key, &["+12025550100", "+12025550101", "ada@example.com"]).await;
     t.contact(&team.key, &["+12025550100"]).await;
+    t.phone_number(&sub.key, "+12025550100").await;
+    t.phone_number(&team.key, "+12025550101").await;
+    t.sender(&sub.key, json!({ "email": "a@example.com" })).await;
+    t.sender(&sub.key, json!({})).await;
     let bodies = json!([{ "channel": "EMAIL", "subject": "Hi", "html": "<b>Hi</b>" }]);
     t.template(&sub.key, bodies, json!([])).await;
     let before = t.everything().await;
 
     for forbidden in [
+        // A second default sender of an account, a display name without an address.
+        "UPDATE sender SET is_default = TRUE",
+        "UPDATE sender SET email = NULL, email_name = 'A'",
+        "UPDATE sender SET email = ''",
+        "UPDATE sender SET name = ''",
         // A template that says nothing, and one with a subject alone.
         "UPDATE template SET email_html = NULL",
         "UPDATE template SET email_html = NULL, email_subject = NULL",
@@ -61,6 +70,29 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE api_key SET hash = (SELECT hash FROM api_key WHERE role = 'OPERATOR')",
         "UPDATE ledger_entry SET amount_micros = amount_micros + 1",
         "DELETE FROM ledger_entry",
+        // A number that two accounts have, one that nobody stocks, one that is deleted though money
+        // refers to it.
+        "UPDATE phone_number SET number = '+12025550100'",
+        "UPDATE phone_number SET number = '+12025550199'",
+        "DELETE FROM phone_number",
+        "DELETE FROM inventory_number",
+        "UPDATE phone_number SET status = 'SUSPENDED'",
+        "UPDATE phone_number SET status = 'RELEASED'",
+        "UPDATE phone_number SET status = 'ASLEEP'",
+        "UPDATE phone_number SET suspended_at = created_at",
+        "UPDATE phone_number SET number_type = 'SHORT'",
+        "UPDATE phone_number SET has_sms = FALSE",
+        "UPDATE phone_number SET months_paid = 0",
+        "UPDATE phone_number SET monthly_price_micros = -1",
+        "UPDATE inventory_number SET upfront_price_micros = 1000000000000001",
+        "UPDATE inventory_number SET number = '12025550100'",
+        "UPDATE phone_number SET buyer_id = (SELECT id FROM account WHERE NOT is_sub_account), idempotency_key = 'a'",
+        // A month of a number that is charged twice, a fee without its number, a number of what is
+        // no fee.
+        "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, phone_number_month FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
+        "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, NULL, NULL FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
+        "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, -amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, 7 FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
+        "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, NULL, 'ADJUSTMENT', amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, 7 FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "DELETE FROM message",
         "DELETE FROM account",
         "DELETE FROM team",
@@ -129,6 +161,32 @@ async fn statuses_are_added_to_a_database_in_use(#[values(Sqlite, Postgres)] dat
     t.close().await;
 }
 
+/// Number fees go down as corrections that keep balances and totals true, and leave usage with what
+/// an older program can read.
+#[rstest]
+#[tokio::test]
+async fn number_fees_go_down_as_corrections(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    t.phone_number(&sub.key, "+12025550100").await;
+    assert!(t.sends(&sub.key).await);
+    let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
+    let at = names.iter().position(|name| name.ends_with("phone_numbers")).expect("the migration");
+    let steps = u32::try_from(names.len() - at).expect("a small number");
+
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration goes down");
+    let corrections = "SELECT COUNT(*) FROM ledger_entry WHERE kind = 'ADJUSTMENT' \
+                       AND amount_micros = -10000 AND account_id IS NOT NULL";
+    assert_eq!(t.number(corrections).await, 1);
+    assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 1);
+    let change = "UPDATE ledger_entry SET note = 'x'";
+    assert!(t.app.db.write.execute_unprepared(change).await.is_err(), "it is append-only still");
+    t.app.db.migrate().await.expect("the migration goes up again");
+
+    t.close().await;
+}
+
 /// Two processes that migrate at once do not meet.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,6 +223,9 @@ async fn the_entities_are_the_tables(#[values(Sqlite, Postgres)] database: Datab
     compare::<entity::contact_address::Entity>(&t).await;
     compare::<entity::contact_tag::Entity>(&t).await;
     compare::<entity::opt_out::Entity>(&t).await;
+    compare::<entity::phone_number::Entity>(&t).await;
+    compare::<entity::inventory_number::Entity>(&t).await;
+    compare::<entity::sender::Entity>(&t).await;
     compare::<entity::template::Entity>(&t).await;
     compare::<entity::audit_entry::Entity>(&t).await;
     t.close().await;

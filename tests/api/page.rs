@@ -19,7 +19,7 @@ struct List {
 }
 
 const NEWEST_FIRST: [usize; 7] = [6, 5, 4, 3, 2, 1, 0];
-const LISTS: [List; 11] = [
+const LISTS: [List; 12] = [
     List { query: "{ subAccounts(ARGS) SELECT }", at: "/subAccounts", rows: NEWEST_FIRST },
     List {
         query: "{ team { subAccounts(orderBy: { by: CREATED_AT, direction: ASC }, ARGS) SELECT } }",
@@ -49,6 +49,7 @@ const LISTS: [List; 11] = [
     List { query: "{ messages(ARGS) SELECT }", at: "/messages", rows: NEWEST_FIRST },
     List { query: "{ contacts(ARGS) SELECT }", at: "/contacts", rows: NEWEST_FIRST },
     List { query: "{ optOuts(ARGS) SELECT }", at: "/optOuts", rows: NEWEST_FIRST },
+    List { query: "{ phoneNumbers(ARGS) SELECT }", at: "/phoneNumbers", rows: NEWEST_FIRST },
     List {
         query: "{ account { apiKeys(ARGS) SELECT } }",
         at: "/account/apiKeys",
@@ -93,6 +94,7 @@ async fn staged(t: &TestApp) -> TestTeam {
         assert!(t.sends(&team.key).await);
         t.contact(&team.key, &[&format!("+1202555010{at}")]).await;
         t.opt_out(&team.key, &format!("+1202555010{at}")).await;
+        t.phone_number(&team.key, &format!("+1202555990{at}")).await;
         if at > 0 {
             t.api_key(&team, &team.main_account_id, "TEST").await;
         }

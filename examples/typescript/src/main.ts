@@ -80,6 +80,7 @@ function whatToDo(code: SendMessageErrorCode): string {
     case "METADATA_INVALID":
     case "IDEMPOTENCY_KEY_INVALID":
     case "IDEMPOTENCY_CONFLICT":
+    case "SENDER_NOT_FOUND":
     case "SEND_AT_INVALID":
     case "VALID_UNTIL_INVALID":
     case "VARIABLE_MISSING":

@@ -278,6 +278,8 @@ pub(super) fn new_row(
         idempotency_key: message.idempotency_key.clone(),
         input_hash: message.input_hash.clone(),
         metadata: message.metadata.clone(),
+        sender_id: letter.origin.as_ref().map(|origin| origin.sender_id),
+        sent_from: letter.origin.map(|origin| origin.sent_from),
         send_at: message.schedule.send_at,
         valid_until: message.schedule.valid_until,
         due_at: Some(due_at),

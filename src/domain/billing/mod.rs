@@ -13,6 +13,7 @@
 //! - [`batch`]: the judgement of a batch in order, a pure function, by the [`verdict`] on each (R8).
 //! - [`store`]: the statements of a batch, on each database.
 //! - [`refund`]: back once, in full, what reached no provider (R12).
+//! - [`number_fee`]: what phone numbers cost, when they are bought and each month.
 //! - [`deposit`]: top-ups and adjustments by operators.
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ use crate::{App, db::has_id, money::Micros};
 mod accept;
 mod batch;
 mod deposit;
+mod number_fee;
 mod queue;
 mod refund;
 mod store;
@@ -38,6 +40,7 @@ mod writer;
 
 pub use accept::{accept, accept_one, quote};
 pub use deposit::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adjust, top_up};
+pub use number_fee::{FeeRefusal, NumberFees};
 pub use queue::{Patience, WAITING_OF_TEAM_MAX};
 pub use refund::{cancel, cancel_waiting, refund};
 pub use store::Texts;
@@ -79,6 +82,8 @@ struct Movements<'app> {
 struct Cause {
     account_id: Option<Uuid>,
     message_id: Option<Uuid>,
+    /// A phone number, and the month that is paid: 0 is the upfront fee.
+    number_month: Option<(Uuid, i32)>,
     idempotency_key: Option<String>,
     note: Option<String>,
 }
@@ -104,6 +109,8 @@ impl<'app> Movements<'app> {
             team_id: self.team_id,
             account_id: cause.account_id,
             message_id: cause.message_id,
+            phone_number_id: cause.number_month.map(|(id, _)| id),
+            phone_number_month: cause.number_month.map(|(_, month)| month),
             kind,
             amount_micros: amount.get(),
             balance_after_micros: balance.get(),

@@ -10,7 +10,10 @@ use entity::{
 use uuid::Uuid;
 
 use crate::{
-    domain::{Refusal, message_content::Content, recipient::Recipient, schedule::Schedule},
+    domain::{
+        Refusal, message_content::Content, recipient::Recipient, schedule::Schedule,
+        sender_identity::Origin,
+    },
     money::Micros,
 };
 
@@ -31,6 +34,7 @@ pub enum SendRefusal {
     TemplateBodyMissing,
     VariableMissing,
     TemplateFailed,
+    SenderNotFound,
     AccountSuspended,
     AccountInactive,
     OptedOut,
@@ -55,7 +59,7 @@ pub enum Verdict {
 /// A message that passed the checks of its input.
 #[derive(Clone, Debug)]
 pub struct PricedMessage {
-    /// What goes out, or why its contact or its template gave nothing to send.
+    /// What goes out, or why its contact, its template or its sender gave nothing to send.
     pub letter: Result<Letter, Refusal<SendRefusal>>,
     /// A JSON object as text.
     pub metadata: Option<String>,
@@ -72,6 +76,8 @@ pub struct Letter {
     /// The contact that the recipient was found by.
     pub contact_id: Option<Uuid>,
     pub content: Content,
+    /// As whom it goes out; `None` if without a sender.
+    pub origin: Option<Origin>,
     pub segments: i32,
     /// What it costs in all; 0 in the TEST environment.
     pub cost: Result<Micros, PriceRefusal>,
@@ -134,7 +140,7 @@ impl Standing {
         if !message.schedule.can_be_kept(self.now) {
             return Judgement::Refuse(SendRefusal::ValidUntilInvalid);
         }
-        // Nor these: a repeat is answered also when its contact or template is gone.
+        // Nor these: a repeat is answered also when its contact, template or sender is gone.
         let letter = match &message.letter {
             Ok(_) if self.is_contact_gone => {
                 return Judgement::Refuse(SendRefusal::ContactNotFound);
@@ -166,7 +172,7 @@ impl Standing {
             }
             // What costs nothing is not blocked by money.
             Environment::Live if cost == Micros::ZERO => Judgement::Accept(letter, cost),
-            Environment::Live if self.is_at_limit(cost) => {
+            Environment::Live if is_at_limit(self.credit_limit, self.total_spent, cost) => {
                 Judgement::Refuse(SendRefusal::CreditLimitReached)
             }
             Environment::Live if cost > self.balance => {
@@ -175,13 +181,13 @@ impl Standing {
             Environment::Live => Judgement::Accept(letter, cost),
         }
     }
+}
 
-    /// `totalSpent >= creditLimit` before the charge, so the message that crosses the limit still
-    /// goes out. A total beyond the bound of money counts as a limit too.
-    fn is_at_limit(&self, cost: Micros) -> bool {
-        self.credit_limit.is_some_and(|limit| self.total_spent >= limit)
-            || self.total_spent.checked_add(cost).is_none()
-    }
+/// `totalSpent >= creditLimit` before the charge, so the charge that crosses the limit is still
+/// made. A total beyond the bound of money counts as a limit too.
+pub(super) fn is_at_limit(credit_limit: Option<Micros>, total_spent: Micros, cost: Micros) -> bool {
+    credit_limit.is_some_and(|limit| total_spent >= limit)
+        || total_spent.checked_add(cost).is_none()
 }
 
 /// The refusal of a judged message.
@@ -204,6 +210,7 @@ impl SendRefusal {
                 "Another message was accepted under this idempotencyKey; use a new key for a new \
                  message."
             }
+            Self::SenderNotFound => crate::domain::sender::NOT_FOUND,
             Self::AccountSuspended => {
                 "The account is suspended; its main account can reactivate it."
             }
@@ -264,6 +271,7 @@ impl SendRefusal {
             Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => &["input", "idempotencyKey"],
             Self::SendAtInvalid => &["input", "sendAt"],
             Self::ValidUntilInvalid => &["input", "validUntil"],
+            Self::SenderNotFound => &["input", "senderId"],
             Self::ChannelUnavailable => &["input", "channel"],
             Self::AccountSuspended
             | Self::AccountInactive

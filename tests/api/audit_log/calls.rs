@@ -13,12 +13,17 @@ pub struct Stage {
     pub other: TestSubAccount,
     /// Three contacts of `sub`, which has an opt-out too, with the ids of their addresses.
     pub contacts: [(String, Vec<String>); 3],
+    /// Two phone numbers of `sub`; a third is in stock.
+    pub numbers: [String; 2],
+    /// A sender of `sub`.
+    pub sender: String,
     /// A template of `sub`.
     pub template: String,
 }
 
-/// Entries that [`staged`] leaves of the sub-account's own work: three contacts, an opt-out, a template.
-pub const STAGED_PRIVATE: usize = 5;
+/// Entries that [`staged`] leaves of the sub-account's own work: three contacts, an opt-out, two phone
+/// numbers, a sender, a template.
+pub const STAGED_PRIVATE: usize = 8;
 
 pub async fn staged(t: &TestApp) -> Stage {
     let team = t.team(1000).await;
@@ -30,11 +35,23 @@ pub async fn staged(t: &TestApp) -> Stage {
         t.contact(&sub.key, &["+12025550173"]).await,
     ];
     t.opt_out(&sub.key, "+12025550170").await;
+    // They cost nothing.
+    t.stock(
+        "+12025550181,US,LOCAL,SMS,0,0\n+12025550182,US,LOCAL,SMS,0,0\n\
+         +12025550183,US,LOCAL,SMS,0.5,0.25\n",
+    )
+    .await;
+    let mut numbers = [String::new(), String::new()];
+    for (id, number) in numbers.iter_mut().zip(["+12025550181", "+12025550182"]) {
+        let bought = t.purchase(&sub.key, json!({ "number": number })).await;
+        *id = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
+    }
     let viewer = t.ask(&team.key, "{ viewer { apiKey { id } } }").await;
     let main_key_id = text(&viewer.data()["viewer"]["apiKey"]["id"]);
+    let sender = t.sender(&sub.key, json!({})).await;
     let bodies = json!([{ "channel": "SMS", "text": "Hello" }]);
     let template = t.template(&sub.key, bodies, json!([])).await;
-    Stage { team, main_key_id, sub, other, contacts, template }
+    Stage { team, main_key_id, sub, other, contacts, numbers, sender, template }
 }
 
 /// A call that is accepted, another of the same mutation that is refused, and what is entered of them.
@@ -59,8 +76,10 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
     let (own, other) = (Some(stage.sub.id.as_str()), Some(stage.other.id.as_str()));
     let team = stage.team.id.as_str();
     let (nobody, template) = (NOBODYS_IDS[0], stage.template.as_str());
+    let sender = stage.sender.as_str();
     let [(first, first_addresses), (second, _), (third, _)] = &stage.contacts;
     let [phone, email] = &first_addresses[..] else { panic!("two addresses") };
+    let [number, released] = &stage.numbers;
     let other_key = Some(stage.other.key_id.as_str());
     let none = || json!(null);
     let many = vec![json!({ "address": "+12025550174" }); 1_001];
@@ -193,6 +212,37 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
         ),
         call(
             sub,
+            "createSender",
+            "(input: { name: \"Support\", email: \"support@example.com\" }) \
+             { sender { id } errors { code } }",
+            (own, None, none(), json!({ "name": "Support", "isDefault": false })),
+            "(input: { name: \"\" }) { errors { code } }",
+            "NAME_INVALID",
+            (own, None),
+        ),
+        call(
+            sub,
+            "updateSender",
+            &format!(
+                "(id: \"{sender}\", input: {{ name: \"Sales\", telegram: \"acme_bot\" }}) \
+                 {{ errors {{ code }} }}"
+            ),
+            (own, Some(sender), json!({ "name": "Sender" }), json!({ "name": "Sales" })),
+            &format!("(id: \"{sender}\", input: {{ isDefault: false }}) {{ errors {{ code }} }}"),
+            "DEFAULT_NEEDED",
+            (own, Some(sender)),
+        ),
+        call(
+            sub,
+            "deleteSender",
+            &format!("(id: \"{sender}\") {{ errors {{ code }} }}"),
+            (own, Some(sender), none(), none()),
+            &format!("(id: \"{nobody}\") {{ errors {{ code }} }}"),
+            "NOT_FOUND",
+            (own, Some(nobody)),
+        ),
+        call(
+            sub,
             "createTemplate",
             "(input: { name: \"Welcome\", bodies: [{ channel: SMS, text: \"Hello\" }] }) \
              { template { id } errors { code } }",
@@ -218,6 +268,59 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
             &format!("(id: \"{nobody}\") {{ errors {{ code }} }}"),
             "NOT_FOUND",
             (own, Some(nobody)),
+        ),
+        call(
+            sub,
+            "purchasePhoneNumber",
+            "(input: { number: \"+12025550183\", name: \"Support\" }) \
+             { phoneNumber { id } errors { code } }",
+            (
+                own,
+                None,
+                none(),
+                json!({ "name": "Support", "upfrontPrice": 0.5, "monthlyPrice": 0.25 }),
+            ),
+            "(input: { number: \"+12025550184\" }) { errors { code } }",
+            "NUMBER_UNAVAILABLE",
+            (own, None),
+        ),
+        call(
+            sub,
+            "updatePhoneNumber",
+            &format!("(id: \"{number}\", input: {{ name: \"Sales\" }}) {{ errors {{ code }} }}"),
+            (own, Some(number), json!({ "name": null }), json!({ "name": "Sales" })),
+            &format!("(id: \"{number}\", input: {{ name: \"\" }}) {{ errors {{ code }} }}"),
+            "NAME_INVALID",
+            (own, Some(number)),
+        ),
+        call(
+            sub,
+            "releasePhoneNumber",
+            &format!("(id: \"{released}\") {{ errors {{ code }} }}"),
+            (own, Some(released), json!({ "status": "ACTIVE" }), json!({ "status": "RELEASED" })),
+            &format!("(id: \"{nobody}\") {{ errors {{ code }} }}"),
+            "NOT_FOUND",
+            (own, Some(nobody)),
+        ),
+        call(
+            main,
+            "transferPhoneNumber",
+            &format!(
+                "(id: \"{number}\", input: {{ to: {{ externalId: \"other\" }} }}) \
+                 {{ errors {{ code }} }}"
+            ),
+            (
+                other,
+                Some(number),
+                json!({ "accountId": stage.sub.id }),
+                json!({ "accountId": stage.other.id }),
+            ),
+            &format!(
+                "(id: \"{number}\", input: {{ to: {{ externalId: \"nobody\" }} }}) \
+                 {{ errors {{ code }} }}"
+            ),
+            "ACCOUNT_NOT_FOUND",
+            (None, Some(number)),
         ),
         call(
             main,
@@ -384,8 +487,8 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
             (
                 None,
                 None,
-                json!({ "balance": 1000 }),
-                json!({ "balance": 1000.25, "amount": 0.25, "note": "In" }),
+                json!({ "balance": 999.25 }),
+                json!({ "balance": 999.5, "amount": 0.25, "note": "In" }),
             ),
             &format!(
                 "(input: {{ teamId: \"{team}\", amount: 0, idempotencyKey: \"b\" }}) \
@@ -404,8 +507,8 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
             (
                 None,
                 None,
-                json!({ "balance": 1000.25 }),
-                json!({ "balance": 999.25, "amount": -1, "note": "Typo" }),
+                json!({ "balance": 999.5 }),
+                json!({ "balance": 998.5, "amount": -1, "note": "Typo" }),
             ),
             &format!(
                 "(input: {{ teamId: \"{team}\", amount: -2000, idempotencyKey: \"d\", \

@@ -30,6 +30,7 @@ use tollgate::{
         audit,
         billing::Texts,
         caller::OperatorCaller,
+        inventory_import, phone_number_renewal,
     },
     http, worker,
 };
@@ -47,6 +48,10 @@ pub use cut::Cut;
 pub use program::{Running, demo};
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
+
+/// What a sender shows of itself.
+pub const SENDER: &str = "{ id name isDefault channels email emailName whatsapp telegram \
+                          createdAt updatedAt }";
 
 /// The databases that every test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +78,8 @@ impl Clock for StepClock {
 #[derive(Default)]
 pub struct WatchedCarrier {
     pub sent: Mutex<Vec<Uuid>>,
+    /// What each hand-over was to come from.
+    pub sent_from: Mutex<Vec<Option<String>>>,
     /// The last message, as it was handed over.
     pub last: Mutex<Option<message::Model>>,
     /// Whether a second hand-over is said to reach a person twice.
@@ -83,6 +90,8 @@ pub struct WatchedCarrier {
 impl Carrier for WatchedCarrier {
     async fn send(&self, message: &message::Model) -> Result<(), SendError> {
         self.sent.lock().expect("no test panics with the record in its hand").push(message.id);
+        let from = message.sent_from.clone();
+        self.sent_from.lock().expect("no test panics with the record in its hand").push(from);
         *self.last.lock().expect("no test panics with the record in its hand") =
             Some(message.clone());
         Sandbox.send(message).await
@@ -467,6 +476,26 @@ impl TestApp {
         (text(&made["id"]), addresses.iter().map(|address| text(&address["id"])).collect())
     }
 
+    /// Makes a sender; `input` is merged into `{ name: "Sender" }`.
+    pub async fn create_sender(&self, key: &str, input: Value) -> Answer {
+        let mut whole = json!({ "name": "Sender" });
+        for (name, value) in input.as_object().expect("an input object") {
+            whole[name] = value.clone();
+        }
+        let query = format!(
+            "mutation($input: CreateSenderInput!) {{ createSender(input: $input) \
+             {{ sender {SENDER} errors {{ code message field }} }} }}"
+        );
+        self.ask_with(key, &query, json!({ "input": whole })).await
+    }
+
+    /// The id of a sender that is made.
+    pub async fn sender(&self, key: &str, input: Value) -> String {
+        let answer = self.create_sender(key, input).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        text(&answer.data()["createSender"]["sender"]["id"])
+    }
+
     /// A template with these bodies and variables: its id.
     pub async fn template(&self, key: &str, bodies: Value, variables: Value) -> String {
         let query = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) \
@@ -483,6 +512,47 @@ impl TestApp {
                      { optOut { id } errors { code } } }";
         let answer = self.ask_with(key, query, json!({ "input": { "address": address } })).await;
         assert_eq!(answer.refusals(), [""; 0]);
+    }
+
+    /// Puts numbers in stock: lines of number, country, type, capabilities, upfront and monthly
+    /// cents.
+    pub async fn stock(&self, lines: &str) {
+        let file = format!("{}\n{lines}", inventory_import::COLUMNS.join(","));
+        let rows = inventory_import::read_csv(file.as_bytes()).expect("a list of numbers");
+        let diff = inventory_import::diff(&self.app, rows).await.expect("the inventory is read");
+        let operator = OperatorCaller::on_the_command_line();
+        inventory_import::commit(&self.app, &operator, diff).await.expect("they are in stock");
+    }
+
+    /// Buys a number; `input` as `PurchasePhoneNumberInput`.
+    pub async fn purchase(&self, key: &str, input: Value) -> Answer {
+        self.ask_with(
+            key,
+            "mutation($input: PurchasePhoneNumberInput!) { purchasePhoneNumber(input: $input) { \
+             phoneNumber { id number country type capabilities name status upfrontPrice \
+             monthlyPrice renewsAt releasesAt releasedAt } replayed errors { code message field } } }",
+            json!({ "input": input }),
+        )
+        .await
+    }
+
+    /// A number of a key's account, for a cent a month: its id.
+    pub async fn phone_number(&self, key: &str, number: &str) -> String {
+        self.stock(&format!("{number},US,LOCAL,SMS,0,1\n")).await;
+        let answer = self.purchase(key, json!({ "number": number })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        text(&answer.data()["purchasePhoneNumber"]["phoneNumber"]["id"])
+    }
+
+    /// Sees to every number that is due, as the worker does.
+    pub async fn renew(&self) {
+        let mut place = None;
+        loop {
+            place = phone_number_renewal::renew(&self.app, place).await.expect("it looks");
+            if place.is_none() {
+                return;
+            }
+        }
     }
 
     /// Sends a one-segment SMS and says whether it was accepted.

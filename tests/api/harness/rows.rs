@@ -19,6 +19,7 @@ impl TestApp {
     pub async fn execute(&self, sql: &str) {
         self.owner.execute_unprepared(sql).await.expect("the statement runs");
         self.app.prices.forget();
+        self.app.senders.forget();
         self.app.keys.forget();
     }
 
@@ -54,6 +55,9 @@ impl TestApp {
             "contact_address",
             "contact_tag",
             "opt_out",
+            "inventory_number",
+            "phone_number",
+            "sender",
             "template",
         ] {
             let columns = self.columns(table).await;

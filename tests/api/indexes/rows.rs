@@ -8,7 +8,7 @@ const ROWS: u32 = 100_000;
 
 /// A table with its columns, and the values of row `i` in the words of [`sql`]. The accounts below 1,000 are
 /// of the team that asks, and have the rows of the other tables by turns.
-const TABLES: [(&str, &str, &str); 11] = [
+const TABLES: [(&str, &str, &str); 14] = [
     ("team", "id, name, balance_micros, created_at, updated_at", "ID1, 'Team', 0, NOW, NOW"),
     (
         "account",
@@ -55,6 +55,28 @@ const TABLES: [(&str, &str, &str); 11] = [
          1 - 2 * (i / 1000 % 2), \
          CASE WHEN i < 2000 THEN balance_micros ELSE 0 END + 1 - i / 1000 % 2, 'Pair', NOW",
     ),
+    // Every second one is somebody's.
+    (
+        "inventory_number",
+        "number, country, number_type, has_sms, has_whatsapp, upfront_price_micros, \
+         monthly_price_micros, is_withdrawn, phone_number_id, updated_at",
+        "NUMBER, 'US', 'LOCAL', true, i % 3 = 0, 0, 0, false, CASE WHEN i % 2 = 0 THEN IDA END, NOW",
+    ),
+    // Every other thousand was given back.
+    (
+        "phone_number",
+        "id, team_id, account_id, buyer_id, number, country, number_type, has_sms, has_whatsapp, \
+         status, upfront_price_micros, monthly_price_micros, months_paid, renews_at, released_at, \
+         input_hash, created_at, updated_at",
+        "IDA, OURS, ACCOUNT, ACCOUNT, NUMBER, 'US', 'LOCAL', true, false, \
+         CASE WHEN i / 1000 % 2 = 0 THEN 'ACTIVE' ELSE 'RELEASED' END, 0, 0, 1, LATER, \
+         CASE WHEN i / 1000 % 2 = 1 THEN NOW END, HASH, NOW, NOW",
+    ),
+    (
+        "sender",
+        "id, team_id, account_id, name, is_default, created_at, updated_at",
+        "IDC, OURS, ACCOUNT, 'Support', i < 1000, NOW, NOW",
+    ),
     // Every second one is a sub-account's own work, which its team does not see.
     (
         "audit_entry",
@@ -65,7 +87,7 @@ const TABLES: [(&str, &str, &str); 11] = [
     (
         "template",
         "id, team_id, account_id, name, sms_text, variables, created_at, updated_at",
-        "IDA, OURS, ACCOUNT, 'Welcome', 'Hello', '[]', NOW, NOW",
+        "IDB, OURS, ACCOUNT, 'Welcome', 'Hello', '[]', NOW, NOW",
     ),
 ];
 
@@ -112,12 +134,13 @@ fn sql(backend: DbBackend, team_id: &str, statement: &str) -> String {
         ),
         _ => (format!("unhex('{}')", team_id.replace('-', "")), "unhex(printf('%064x', i))", ""),
     };
-    let ids = (1..=10).map(|kind| (format!("ID{kind:X}"), id(backend, kind, "i")));
+    let ids = (1..=12).map(|kind| (format!("ID{kind:X}"), id(backend, kind, "i")));
     let others = [
         ("OURS", ours),
         ("ANOTHER", id(backend, 1, "(1 + i % 99)")),
         ("BY_TURNS", id(backend, 1, "(i / 2000)")),
         ("ACCOUNT,", id(backend, 2, "(i % 1000)") + ","),
+        ("NUMBER", "'+1303' || (1000000 + i)".to_owned()),
         ("HASH", hash.to_owned()),
         ("NOW", format!("{moment}'2026-03-16 12:00:00+00:00'")),
         ("LATER", format!("{moment}'2026-04-14 12:00:00+00:00'")),

@@ -62,6 +62,7 @@ export function isWorthARepeat(code: Code): boolean {
     case "METADATA_INVALID":
     case "NO_PRICE":
     case "OPTED_OUT":
+    case "SENDER_NOT_FOUND":
     case "SEND_AT_INVALID":
     case "TEMPLATE_BODY_MISSING":
     case "TEMPLATE_FAILED":

@@ -133,6 +133,7 @@ fn sending(given: &Given) -> Sending {
         },
         contact_id: given.contact.map(|contact| id(4, contact)),
         content: Content { text: "Hi".to_owned(), ..Content::default() },
+        origin: None,
         segments: 1,
         cost: cost.and_then(Micros::new).ok_or(PriceRefusal::NoPrice),
         simulated: given.simulated.filter(|_| given.is_test),

@@ -46,18 +46,19 @@ pub const POSTGRES: Texts = Texts {
                 $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
                 $10::text[], $11::int[], $12::bigint[], $13::text[], $14::bytea[], $15::text[], \
                 $16::uuid[], $17::bigint[], $33::text[], $34::timestamptz[], $35::timestamptz[], \
-                $36::timestamptz[], $37::text[], $38::uuid[]) \
+                $36::timestamptz[], $37::text[], $38::uuid[], $39::uuid[], $40::text[]) \
               AS s(id, team_id, account_id, api_key_id, environment, channel, recipient, country, \
                 subject, text, segments, cost_micros, idempotency_key, input_hash, metadata, \
                 entry_id, balance_after_micros, status, due_at, send_at, valid_until, html, \
-                contact_id)), \
+                contact_id, sender_id, sent_from)), \
             messages AS (INSERT INTO message (id, team_id, account_id, api_key_id, environment, \
                 channel, status, recipient, country, subject, text, segments, cost_micros, \
                 idempotency_key, input_hash, metadata, due_at, send_at, valid_until, html, \
-                contact_id, created_at, updated_at) \
+                contact_id, sender_id, sent_from, created_at, updated_at) \
               SELECT id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
-                input_hash, metadata, due_at, send_at, valid_until, html, contact_id, $18, $18 \
+                input_hash, metadata, due_at, send_at, valid_until, html, contact_id, sender_id, \
+                sent_from, $18, $18 \
               FROM sent \
               RETURNING 1), \
             entries AS (INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, \
@@ -113,9 +114,10 @@ pub const POSTGRES: Texts = Texts {
               RETURNING team.balance_micros), \
             stored AS (INSERT INTO message (id, team_id, account_id, api_key_id, environment, \
                 channel, status, recipient, country, subject, text, segments, cost_micros, \
-                idempotency_key, input_hash, metadata, due_at, html, created_at, updated_at) \
+                idempotency_key, input_hash, metadata, due_at, html, sender_id, sent_from, \
+                created_at, updated_at) \
               SELECT $1, $2, $3, $4, 'LIVE', $5, 'QUEUED', $6, $7, $8, $9, $10, $12, $13, $14, \
-                $15, $16, $18, $16, $16 FROM paid), \
+                $15, $16, $18, $19, $20, $16, $16 FROM paid), \
             entered AS (INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, \
                 amount_micros, balance_after_micros, created_at) \
               SELECT $11, $2, $3, $1, 'CHARGE', -$12, paid.balance_micros, $16 FROM paid), \
@@ -212,6 +214,8 @@ impl Store {
             .bind(row.created_at)
             .bind(row.created_at.date_naive())
             .bind(&row.html)
+            .bind(row.sender_id)
+            .bind(&row.sent_from)
             .fetch_optional(&mut connection);
         match within(deadline, async { Ok(accepted.await?) }).await {
             Ok(accepted) => {
@@ -354,7 +358,7 @@ fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres
     let query = query
         .bind(column(&days, |(slot, _)| slot.account_id))
         .bind(column(&days, |(slot, _)| slot.team_id))
-        .bind(column(&days, |(slot, _)| slot.channel.to_value()))
+        .bind(column(&days, |(slot, _)| slot.channel_text()))
         .bind(column(&days, |(slot, _)| slot.country.as_str()))
         .bind(column(&days, |(_, figures)| figures.messages))
         .bind(column(&days, |(_, figures)| figures.segments))
@@ -373,6 +377,8 @@ fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres
         .bind(column(&sent, |(row, _)| row.valid_until))
         .bind(column(&sent, |(row, _)| row.html.as_deref()))
         .bind(column(&sent, |(row, _)| row.contact_id))
+        .bind(column(&sent, |(row, _)| row.sender_id))
+        .bind(column(&sent, |(row, _)| row.sent_from.as_deref()))
 }
 
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {

@@ -43,13 +43,14 @@ pub const SQLITE: Texts = Texts {
     read_contacts: "SELECT c.id FROM json_each($1) AS j JOIN contact c ON c.id = unhex(j.value)",
     write: "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
-                input_hash, metadata, due_at, send_at, valid_until, html, contact_id, created_at, \
-                updated_at) \
+                input_hash, metadata, due_at, send_at, valid_until, html, contact_id, sender_id, \
+                sent_from, created_at, updated_at) \
               SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), \
                 unhex(value ->> 3), value ->> 4, value ->> 5, value ->> 17, value ->> 6, value ->> 7, \
                 value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, \
                 unhex(value ->> 13), value ->> 14, value ->> 18, value ->> 19, value ->> 20, \
-                value ->> 21, unhex(value ->> 22), $5, $5 FROM jsonb_each($1); \
+                value ->> 21, unhex(value ->> 22), unhex(value ->> 23), value ->> 24, $5, $5 \
+              FROM jsonb_each($1); \
             INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, amount_micros, \
                 balance_after_micros, created_at) \
               SELECT unhex(value ->> 15), unhex(value ->> 1), unhex(value ->> 2), \
@@ -195,6 +196,8 @@ fn write(text: &str, judged: &Judged) -> Statement {
             row.valid_until.map(moment),
             row.html,
             row.contact_id.map(hex),
+            row.sender_id.map(hex),
+            row.sent_from,
         ])
     });
     let sent: serde_json::Value = sent.collect();
@@ -202,7 +205,7 @@ fn write(text: &str, judged: &Judged) -> Statement {
         json!([
             hex(slot.account_id),
             hex(slot.team_id),
-            slot.channel.to_value(),
+            slot.channel_text(),
             slot.country,
             figures.messages,
             figures.segments,

@@ -89,6 +89,7 @@ pub enum SubAccountOrderField {
 
 #[derive(cynic::Enum, Debug, Clone, Copy)]
 pub enum SendMessageErrorCode {
+    SenderNotFound,
     OptedOut,
     SendAtInvalid,
     ValidUntilInvalid,

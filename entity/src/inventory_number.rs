@@ -1,0 +1,47 @@
+//! A phone number that the operator has in stock, and who has it now. Global: no tenant's.
+
+use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
+
+use crate::{
+    message::Channel,
+    phone_number::{PhoneNumberType, capabilities},
+};
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "inventory_number")]
+pub struct Model {
+    /// E.164.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
+    pub number: String,
+    /// ISO 3166-1 alpha-2.
+    #[sea_orm(column_type = "Text")]
+    pub country: String,
+    pub number_type: PhoneNumberType,
+    pub has_sms: bool,
+    pub has_whatsapp: bool,
+    /// What its next buyer pays once, and for each month.
+    pub upfront_price_micros: i64,
+    pub monthly_price_micros: i64,
+    /// Taken out of stock: whoever has it keeps it, and nobody buys it.
+    pub is_withdrawn: bool,
+    /// The account's number that it is now; `None` while nobody has it.
+    pub phone_number_id: Option<Uuid>,
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The channels that the number can be used on.
+    pub fn capabilities(&self) -> Vec<Channel> {
+        capabilities(self.has_sms, self.has_whatsapp)
+    }
+}
+
+impl Entity {
+    /// To be had. Written as the partial index has it, so that both databases use that.
+    pub fn is_available() -> SimpleExpr {
+        Expr::cust("phone_number_id IS NULL AND NOT is_withdrawn")
+    }
+}

@@ -1,0 +1,139 @@
+//! `tollgate number`: the inventory of phone numbers, in, out, and who has what.
+
+use std::{fs::File, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use entity::{
+    audit_entry::AuditAction,
+    message::Channel,
+    phone_number::{PhoneNumberStatus, capabilities},
+};
+use sea_orm::ActiveEnum;
+
+use super::{DatabaseArgs, done};
+use crate::domain::{
+    caller::OperatorCaller,
+    inventory,
+    inventory_import::{self, COLUMNS, StockRow},
+    phone_number,
+};
+
+#[derive(Subcommand)]
+pub enum NumberCommand {
+    /// Put the numbers of a CSV file in stock, or change those that are. Shows what would change;
+    /// --commit does it. Numbers that accounts have keep what they cost them.
+    Import {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        #[arg(
+            help = "A CSV file with the columns number,country,type,capabilities,upfront_cents,\
+                      monthly_cents, as `number list` prints them"
+        )]
+        file: PathBuf,
+        /// Carry it out. Without this nothing is changed.
+        #[arg(long)]
+        commit: bool,
+    },
+    /// Print what is in stock as CSV, with who has it. Prices are cents, for the next buyer.
+    List {
+        #[command(flatten)]
+        database: DatabaseArgs,
+    },
+    /// Take a number out of stock. Whoever has it keeps it, and it does not come back.
+    Withdraw {
+        #[command(flatten)]
+        database: DatabaseArgs,
+        /// The number in E.164, such as +12025550123.
+        number: String,
+    },
+}
+
+pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
+    let operator = OperatorCaller::on_the_command_line();
+    match command {
+        NumberCommand::Import { database, file, commit } => {
+            let opened =
+                File::open(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+            let rows = match inventory_import::read_csv(opened) {
+                Ok(rows) => rows,
+                Err(problems) => {
+                    bail!("{} is no list of numbers:\n  {}", file.display(), problems.join("\n  "))
+                }
+            };
+            let app = database.app().await?;
+            let diff = inventory_import::diff(&app, rows).await?;
+            for row in &diff.added {
+                println!("+ {}", line(row));
+            }
+            for (before, row) in &diff.changed {
+                println!("~ {} -> {}", line(before), line(row));
+            }
+            let (added, changed) = (diff.added.len(), diff.changed.len());
+            println!("{added} added, {changed} changed, {} as they were.", diff.unchanged);
+            if commit {
+                inventory_import::commit(&app, &operator, diff).await?;
+                println!("Done.");
+            } else if added + changed > 0 {
+                println!("Nothing was changed; --commit does it.");
+            }
+        }
+        NumberCommand::List { database } => {
+            let app = database.app().await?;
+            let mut writer = csv::Writer::from_writer(std::io::stdout());
+            writer.write_record(COLUMNS.iter().chain(&["status", "account_id", "renews_at"]))?;
+            for (stock, holder) in inventory::list(&app).await? {
+                let [number, country, number_type, capabilities, upfront, monthly] =
+                    cells(&(&stock).into());
+                let status = holder.as_ref().map(|holder| holder.status);
+                let status = status.map(|status: PhoneNumberStatus| status.to_value());
+                let account_id = holder.as_ref().map(|holder| holder.account_id.to_string());
+                let renews_at = holder.map(|holder| holder.renews_at.to_rfc3339());
+                writer.write_record([
+                    number,
+                    country,
+                    number_type,
+                    capabilities,
+                    upfront,
+                    monthly,
+                    status.unwrap_or_else(|| "AVAILABLE".to_owned()),
+                    account_id.unwrap_or_default(),
+                    renews_at.unwrap_or_default(),
+                ])?;
+            }
+            writer.flush()?;
+        }
+        NumberCommand::Withdraw { database, number } => {
+            let Some(number) = phone_number::normalised(&number) else {
+                bail!("{number:?} is no number in E.164, such as +12025550123");
+            };
+            let app = database.app().await?;
+            let withdrawn = inventory::withdraw(&app, &operator, &number).await;
+            let action = AuditAction::WithdrawPhoneNumber;
+            match done(&app, action, None, withdrawn).await?.phone_number_id {
+                None => println!("{number} is out of stock."),
+                Some(_) => println!("{number} is out of stock once its account releases it."),
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cells(row: &StockRow) -> [String; COLUMNS.len()] {
+    let capabilities = capabilities(row.has_sms, row.has_whatsapp);
+    let capabilities: Vec<String> = capabilities.iter().map(Channel::to_value).collect();
+    [
+        row.number.clone(),
+        row.country.clone(),
+        row.number_type.to_value(),
+        capabilities.join(" "),
+        row.upfront_price.to_cents_text(),
+        row.monthly_price.to_cents_text(),
+    ]
+}
+
+fn line(row: &StockRow) -> String {
+    let [number, country, number_type, capabilities, ..] = cells(row);
+    let (upfront, monthly) = (row.upfront_price, row.monthly_price);
+    format!("{number} {country} {number_type} {capabilities}: {upfront} + {monthly} a month")
+}

@@ -1,0 +1,116 @@
+//! Fees of phone numbers: the upfront fee and the first month when one is bought, judged like a
+//! send (R8, R9), and each further month, which no credit limit holds up. Never below a zero
+//! balance. One ledger entry a fee; the unique index on (phone number, month) is the last wall.
+
+use std::collections::BTreeMap;
+
+use entity::{account, ledger_entry::LedgerKind, phone_number, team};
+use sea_orm::DatabaseTransaction;
+use uuid::Uuid;
+
+use super::{Cause, Movements, add_to_total_spent, verdict::is_at_limit};
+use crate::{
+    App,
+    domain::{Fault, account::stored, usage},
+    money::Micros,
+};
+
+/// The month of a fee that is for none: the upfront fee.
+const UPFRONT: i32 = 0;
+
+/// Why money stands against a purchase; the credit limit is reported first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeeRefusal {
+    CreditLimitReached,
+    InsufficientBalance,
+}
+
+/// Fees of numbers of one locked team, collected and then written together.
+pub struct NumberFees<'app> {
+    app: &'app App,
+    movements: Movements<'app>,
+    by_account: BTreeMap<Uuid, Micros>,
+    counted: BTreeMap<usage::Slot, usage::Figures>,
+}
+
+impl<'app> NumberFees<'app> {
+    pub fn of(app: &'app App, locked: &team::Model) -> Self {
+        let movements = Movements::of(app, locked);
+        Self { app, movements, by_account: BTreeMap::new(), counted: BTreeMap::new() }
+    }
+
+    /// Charges what a number costs at first: both fees, or none.
+    pub fn buy(
+        &mut self,
+        account: &account::Model,
+        number: &phone_number::Model,
+    ) -> Result<Result<(), FeeRefusal>, Fault> {
+        let fees = [(UPFRONT, number.upfront_price_micros), (1, number.monthly_price_micros)];
+        let price = sum(&fees);
+        let credit_limit = account.credit_limit_micros.map(stored);
+        let total_spent = stored(account.total_spent_micros);
+        if price != Some(Micros::ZERO)
+            && is_at_limit(credit_limit, total_spent, price.unwrap_or(Micros::MAX))
+        {
+            return Ok(Err(FeeRefusal::CreditLimitReached));
+        }
+        let is_paid = self.pay(account, number, &fees)?;
+        Ok(if is_paid { Ok(()) } else { Err(FeeRefusal::InsufficientBalance) })
+    }
+
+    /// Charges the month after those that are paid; false, and nothing charged, if the balance is
+    /// lower.
+    pub fn renew(
+        &mut self,
+        account: &account::Model,
+        number: &phone_number::Model,
+    ) -> Result<bool, Fault> {
+        self.pay(account, number, &[(number.months_paid + 1, number.monthly_price_micros)])
+    }
+
+    /// Charges all of these (month, price) or none.
+    fn pay(
+        &mut self,
+        account: &account::Model,
+        number: &phone_number::Model,
+        fees: &[(i32, i64)],
+    ) -> Result<bool, Fault> {
+        let so_far = self.by_account.get(&account.id).copied().unwrap_or_default();
+        let Some(price) = sum(fees) else { return Ok(false) };
+        let Some(charged) = so_far.checked_add(price) else { return Ok(false) };
+        let fits = stored(account.total_spent_micros).checked_add(charged).is_some();
+        if price > self.movements.balance || !fits {
+            return Ok(false);
+        }
+        for &(month, price) in fees.iter().filter(|(_, price)| *price > 0) {
+            let cause = Cause {
+                account_id: Some(account.id),
+                number_month: Some((number.id, month)),
+                ..Cause::default()
+            };
+            self.movements
+                .add(LedgerKind::NumberFee, -stored(price), cause)
+                .ok_or(Fault::Broken("a fee that is charged is no more than the balance"))?;
+        }
+        if price > Micros::ZERO {
+            self.by_account.insert(account.id, charged);
+            let slot = usage::Slot::of_fee(number, self.app.clock.now());
+            self.counted.entry(slot).or_default().charged_micros += price.get();
+        }
+        Ok(true)
+    }
+
+    /// Writes what was charged. The numbers' rows must be there.
+    pub async fn write(self, txn: &DatabaseTransaction) -> Result<(), Fault> {
+        self.movements.write(txn).await?;
+        for (account_id, charged) in self.by_account {
+            add_to_total_spent(self.app, txn, account_id, charged).await?;
+        }
+        usage::add(self.app, txn, self.counted).await
+    }
+}
+
+/// `None` beyond the bound of money, which no balance can pay.
+fn sum(fees: &[(i32, i64)]) -> Option<Micros> {
+    fees.iter().try_fold(Micros::ZERO, |sum, (_, price)| sum.checked_add(stored(*price)))
+}

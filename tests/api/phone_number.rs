@@ -1,0 +1,614 @@
+//! Phone numbers: searched, bought exactly once, named, released and transferred; what each
+//! refuses, and what the money looks like afterwards.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Answer, Database, NOBODYS_IDS, Postgres, Setup, Socket, Sqlite, TestApp, text,
+};
+
+const NUMBER: &str = "phoneNumber { id number country type capabilities name status upfrontPrice \
+                      monthlyPrice renewsAt releasesAt releasedAt } errors { code field }";
+/// Two numbers of the United States, a dollar and 2.505 dollars a month; one that costs nothing.
+const STOCK: &str = "+12025550101,US,LOCAL,SMS,100,250.5\n\
+                     +12025550102,US,TOLL_FREE,SMS WHATSAPP,0,250\n\
+                     +12025550103,US,LOCAL,WHATSAPP,0,0\n\
+                     +4915112345678,DE,MOBILE,SMS,0,99\n";
+
+async fn buy(t: &TestApp, key: &str, number: &str) -> Answer {
+    t.purchase(key, json!({ "number": number })).await
+}
+
+async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
+    let query = format!(
+        "mutation($id: ID!, $input: UpdatePhoneNumberInput!) \
+         {{ updatePhoneNumber(id: $id, input: $input) {{ {NUMBER} }} }}"
+    );
+    t.ask_with(key, &query, json!({ "id": id, "input": input })).await
+}
+
+async fn release(t: &TestApp, key: &str, id: &str) -> Answer {
+    let query = format!("mutation($id: ID!) {{ releasePhoneNumber(id: $id) {{ {NUMBER} }} }}");
+    t.ask_with(key, &query, json!({ "id": id })).await
+}
+
+async fn transfer(t: &TestApp, key: &str, id: &str, to: Value) -> Answer {
+    let query = format!(
+        "mutation($id: ID!, $to: AccountRef!) \
+         {{ transferPhoneNumber(id: $id, input: {{ to: $to }}) {{ {NUMBER} }} }}"
+    );
+    t.ask_with(key, &query, json!({ "id": id, "to": to })).await
+}
+
+/// The numbers that are to be had in a country.
+async fn available(t: &TestApp, key: &str, filter: Value) -> Vec<String> {
+    let query = "query($filter: AvailablePhoneNumberFilter!) \
+                 { availablePhoneNumbers(filter: $filter) { number } }";
+    let answer = t.ask_with(key, query, json!({ "filter": filter })).await;
+    let found = answer.data()["availablePhoneNumbers"].as_array().expect("a list").clone();
+    found.iter().map(|number| text(&number["number"])).collect()
+}
+
+async fn money(t: &TestApp, key: &str) -> Value {
+    t.ask(key, "{ balance { balance totalSpent } }").await.data()["balance"].clone()
+}
+
+/// C6, R7: balance and totalSpent move together with the ledger and usage: a fee an entry.
+#[rstest]
+#[tokio::test]
+async fn a_number_is_bought(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+
+    let input = json!({ "number": "+1 (202) 555-0101", "name": " Support " });
+    let bought = t.purchase(&sub.key, input).await;
+
+    assert_eq!(bought.refusals(), [""; 0]);
+    let number = &bought.data()["purchasePhoneNumber"]["phoneNumber"];
+    let shown = json!({
+        "id": number["id"], "number": "+12025550101", "country": "US", "type": "LOCAL",
+        "capabilities": ["SMS"], "name": "Support", "status": "ACTIVE", "upfrontPrice": 100,
+        "monthlyPrice": 250.5, "renewsAt": "2026-04-16T12:00:00.000Z", "releasesAt": null,
+        "releasedAt": null,
+    });
+    assert_eq!(*number, shown);
+    assert_eq!(bought.data()["purchasePhoneNumber"]["replayed"], false);
+    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 649.5, "totalSpent": 350.5 }));
+    let ledger = "{ ledger { nodes { kind amount balanceAfter account { id } messageId note \
+                  phoneNumberId phoneNumberMonth phoneNumber { number } } } }";
+    let entry = |amount: Value, after: Value, month: i32, seen: Value| {
+        json!({
+            "kind": "NUMBER_FEE", "amount": amount, "balanceAfter": after,
+            "account": { "id": sub.id }, "messageId": null, "note": null,
+            "phoneNumberId": number["id"], "phoneNumberMonth": month, "phoneNumber": seen,
+        })
+    };
+    // R3: to the main account an entry says which number, not more.
+    for (key, seen) in [(&sub.key, json!({ "number": "+12025550101" })), (&team.key, Value::Null)] {
+        let entries = t.ask(key, ledger).await.data()["ledger"]["nodes"].clone();
+        let expected = json!([
+            entry(json!(-250.5), json!(649.5), 1, seen.clone()),
+            entry(json!(-100), json!(900), 0, seen),
+        ]);
+        assert_eq!(json!(entries.as_array().expect("entries")[..2]), expected);
+    }
+    let usage = "{ account { usage(groupBy: [CHANNEL, COUNTRY]) { totals { messages charged spent } \
+                 buckets { channel country figures { messages charged } } } } }";
+    assert!(t.sends(&sub.key).await);
+    let usage = t.ask(&sub.key, usage).await.data()["account"]["usage"].clone();
+    let bucket = |channel: Value, messages: i32, charged: Value| {
+        let figures = json!({ "messages": messages, "charged": charged });
+        json!({ "channel": channel, "country": "US", "figures": figures })
+    };
+    let buckets = [bucket(Value::Null, 0, json!(350.5)), bucket(json!("SMS"), 1, json!(0.83))];
+    let totals = json!({ "messages": 1, "charged": 351.33, "spent": 351.33 });
+    assert_eq!(usage, json!({ "totals": totals, "buckets": buckets }));
+
+    let us = json!({ "country": "us" });
+    assert_eq!(available(&t, &team.key, us).await, ["+12025550102", "+12025550103"]);
+    let list = "{ phoneNumbers { totalCount nodes { number } } }";
+    let mine = json!({ "totalCount": 1, "nodes": [{ "number": "+12025550101" }] });
+    assert_eq!(t.ask(&sub.key, list).await.data()["phoneNumbers"], mine);
+    let none = json!({ "totalCount": 0, "nodes": [] });
+    assert_eq!(t.ask(&team.key, list).await.data()["phoneNumbers"], none);
+    let one = format!("{{ phoneNumber(id: {}) {{ number }} }}", number["id"]);
+    assert_eq!(t.ask(&sub.key, &one).await.data()["phoneNumber"], mine["nodes"][0]);
+
+    // A main account has no total.
+    assert_eq!(buy(&t, &team.key, "+12025550102").await.refusals(), [""; 0]);
+    let left = json!({ "balance": 398.67, "totalSpent": null });
+    assert_eq!(money(&t, &team.key).await, left);
+    t.close().await;
+}
+
+/// What is free is bought without money, and without an entry that would say nothing.
+#[rstest]
+#[tokio::test]
+async fn a_free_number_is_blocked_by_no_money(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
+
+    assert_eq!(buy(&t, &sub.key, "+12025550103").await.refusals(), [""; 0]);
+
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 0);
+    assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 0);
+    t.close().await;
+}
+
+/// R8, R9: the first reason in the order is the one reported; nothing of a refused purchase stays.
+#[rstest]
+#[tokio::test]
+async fn purchases_are_judged_in_order(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": 500 })).await;
+    let first = json!({ "number": "+12025550101", "idempotencyKey": "a" });
+    assert_eq!(t.purchase(&sub.key, first.clone()).await.refusals(), [""; 0]);
+    let other = "+12025550102";
+    let with = |name: &str, value: Value| {
+        let mut input = json!({ "number": other });
+        input[name] = value;
+        input
+    };
+
+    for (sql, input, code, field) in [
+        ("", json!({ "number": "12025550102" }), "NUMBER_INVALID", json!(["input", "number"])),
+        ("", json!({ "number": "+123456" }), "NUMBER_INVALID", json!(["input", "number"])),
+        ("", with("name", json!("")), "NAME_INVALID", json!(["input", "name"])),
+        ("", with("name", json!("é".repeat(201))), "NAME_INVALID", json!(["input", "name"])),
+        (
+            "",
+            with("idempotencyKey", json!("é".repeat(256))),
+            "IDEMPOTENCY_KEY_INVALID",
+            json!(["input", "idempotencyKey"]),
+        ),
+        (
+            "",
+            with("idempotencyKey", json!("a")),
+            "IDEMPOTENCY_CONFLICT",
+            json!(["input", "idempotencyKey"]),
+        ),
+        ("", json!({ "number": "+12025550199" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
+        // Its own already, and somebody else's, are no more to be had than one that nobody sells.
+        ("", json!({ "number": "+12025550101" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
+        // From here on each reason stands besides all earlier ones.
+        (
+            "UPDATE team SET balance_micros = 2499999",
+            with("name", json!("x")),
+            "INSUFFICIENT_BALANCE",
+            json!([]),
+        ),
+        (
+            "UPDATE account SET credit_limit_micros = 3505000 WHERE is_sub_account",
+            with("name", json!("x")),
+            "CREDIT_LIMIT_REACHED",
+            json!([]),
+        ),
+        ("", json!({ "number": "+12025550101" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
+        (
+            "UPDATE account SET status = 'SUSPENDED' WHERE is_sub_account",
+            with("name", json!("x")),
+            "ACCOUNT_SUSPENDED",
+            json!([]),
+        ),
+        (
+            "UPDATE account SET status = 'INACTIVE' WHERE is_sub_account",
+            with("name", json!("x")),
+            "ACCOUNT_INACTIVE",
+            json!([]),
+        ),
+    ] {
+        if !sql.is_empty() {
+            t.execute(sql).await;
+        }
+        let before = t.everything().await;
+        let refused = t.purchase(&sub.key, input.clone()).await;
+        let payload = &refused.data()["purchasePhoneNumber"];
+        assert_eq!(payload["errors"][0]["code"], code, "{sql} {input}");
+        assert_eq!(payload["errors"][0]["field"], field, "{input}");
+        assert_eq!(payload["phoneNumber"], Value::Null);
+        assert_eq!(t.everything().await, before, "{input}");
+        // R13: whatever stands against a purchase by now, the first is the answer to its repeat.
+        let replayed = t.purchase(&sub.key, first.clone()).await;
+        assert_eq!(replayed.data()["purchasePhoneNumber"]["replayed"], true, "{sql}");
+        assert_eq!(t.everything().await, before, "{input}");
+    }
+    t.execute("UPDATE team SET balance_micros = 6495000").await;
+    t.execute("UPDATE account SET status = 'ACTIVE'").await;
+    t.close().await;
+}
+
+/// R8, R9: the purchase that crosses the limit is made, the next is refused; the balance may be
+/// used up whole.
+#[rstest]
+#[tokio::test]
+async fn money_bounds_purchases_exactly(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": 1 })).await;
+
+    t.top_up(&team, json!(350.4999), "almost").await;
+    assert_eq!(buy(&t, &sub.key, "+12025550101").await.refusals(), ["INSUFFICIENT_BALANCE"]);
+    t.top_up(&team, json!(0.0001), "enough").await;
+    assert_eq!(buy(&t, &sub.key, "+12025550101").await.refusals(), [""; 0]);
+    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
+
+    assert_eq!(buy(&t, &sub.key, "+12025550102").await.refusals(), ["CREDIT_LIMIT_REACHED"]);
+    assert_eq!(buy(&t, &team.key, "+12025550102").await.refusals(), ["INSUFFICIENT_BALANCE"]);
+    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
+    t.close().await;
+}
+
+/// R13: a key is its account's; a repeat answers with the number as it is now, also once it is
+/// released.
+#[rstest]
+#[tokio::test]
+async fn a_repeat_buys_nothing(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let input = |number: &str, name: Value| json!({ "number": number, "name": name, "idempotencyKey": "k" });
+
+    let refused = t.purchase(&sub.key, input("+12025550199", Value::Null)).await;
+    assert_eq!(refused.refusals(), ["NUMBER_UNAVAILABLE"], "which claims no key");
+    let bought = t.purchase(&sub.key, input("+12025550101", json!("A"))).await;
+    let id = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
+    update(&t, &sub.key, &id, json!({ "name": "B" })).await;
+    let before = t.everything().await;
+
+    let again = t.purchase(&sub.key, input("+1 202-555-0101", json!(" A "))).await;
+    let payload = &again.data()["purchasePhoneNumber"];
+    assert_eq!(
+        (&payload["replayed"], &payload["phoneNumber"]["name"]),
+        (&json!(true), &json!("B"))
+    );
+    assert_eq!(payload["phoneNumber"]["id"], json!(id));
+    for (number, name) in [("+12025550101", Value::Null), ("+12025550102", json!("A"))] {
+        let refused = t.purchase(&sub.key, input(number, name)).await;
+        assert_eq!(refused.refusals(), ["IDEMPOTENCY_CONFLICT"]);
+    }
+    assert_eq!(t.everything().await, before);
+    let elsewhere = t.purchase(&team.key, input("+12025550102", Value::Null)).await;
+    assert_eq!(elsewhere.data()["purchasePhoneNumber"]["replayed"], false);
+
+    release(&t, &sub.key, &id).await;
+    let again = t.purchase(&sub.key, input("+12025550101", json!("A"))).await;
+    let status = &again.data()["purchasePhoneNumber"]["phoneNumber"]["status"];
+    assert_eq!(*status, "RELEASED");
+    t.close().await;
+}
+
+/// Two and more buyers of one number, of several teams and processes: one has it, one pays.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_buyers_one_gets_it(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let second = t.beside(Setup::default()).await;
+    let teams = [t.team(1000).await, t.team(1000).await];
+    let sub = t.sub_account(&teams[0], json!({})).await;
+    let keys = [teams[0].key.clone(), teams[1].key.clone(), sub.key.clone()];
+    let processes = [Arc::new(t), Arc::new(second)];
+    let rounds = 8;
+    for round in 0..rounds {
+        let number = format!("+1202555{:04}", 2000 + round);
+        processes[0].stock(&format!("{number},US,LOCAL,SMS,1,2\n")).await;
+        let buyers = (0..12).map(|at| {
+            let (process, key) = (Arc::clone(&processes[at % 2]), keys[at % 3].clone());
+            let number = number.clone();
+            tokio::spawn(async move { buy(&process, &key, &number).await })
+        });
+        let mut got = 0;
+        for answer in join_all(buyers.collect::<Vec<_>>()).await {
+            let answer = answer.expect("no buyer breaks off");
+            match answer.refusals()[..] {
+                [] => got += 1,
+                ["NUMBER_UNAVAILABLE"] => {}
+                _ => panic!("{}", answer.body),
+            }
+        }
+        assert_eq!(got, 1, "{number}");
+    }
+    let t = &processes[0];
+    assert_eq!(
+        t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'NUMBER_FEE'").await,
+        2 * rounds
+    );
+    let left = t.number("SELECT CAST(SUM(balance_micros) AS BIGINT) FROM team").await;
+    assert_eq!(left, 20_000_000 - rounds * 30_000);
+    close(processes).await;
+}
+
+/// R13: one idempotency key at once from two processes: one purchase.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeats_at_once_buy_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let second = t.beside(Setup::default()).await;
+    let team = t.team(1000).await;
+    let processes = [Arc::new(t), Arc::new(second)];
+
+    let buyers = (0..20).map(|at| {
+        let (process, key) = (Arc::clone(&processes[at % 2]), team.key.clone());
+        let input = json!({ "number": "+12025550101", "idempotencyKey": "once" });
+        tokio::spawn(async move { process.purchase(&key, input).await })
+    });
+    let mut first = 0;
+    let mut ids = std::collections::BTreeSet::new();
+    for answer in join_all(buyers.collect::<Vec<_>>()).await {
+        let answer = answer.expect("no buyer breaks off");
+        let payload = &answer.data()["purchasePhoneNumber"];
+        first += i32::from(payload["replayed"] == false);
+        ids.insert(text(&payload["phoneNumber"]["id"]));
+    }
+
+    assert_eq!((first, ids.len()), (1, 1));
+    let left = json!({ "balance": 649.5, "totalSpent": null });
+    assert_eq!(money(&processes[0], &team.key).await, left);
+    close(processes).await;
+}
+
+async fn close(processes: [Arc<TestApp>; 2]) {
+    for process in processes {
+        Arc::into_inner(process).expect("every buyer has ended").close().await;
+    }
+}
+
+/// A name is kept, cleared or set; a released number is anybody's, and its fees stay paid.
+#[rstest]
+#[tokio::test]
+async fn a_number_is_named_and_released(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let input = json!({ "number": "+12025550101", "name": "A" });
+    let bought = t.purchase(&sub.key, input).await;
+    let id = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
+
+    for (input, name) in [
+        (json!({}), json!("A")),
+        (json!({ "name": "x".repeat(200) }), json!("x".repeat(200))),
+        (json!({ "name": null }), json!(null)),
+        (json!({ "name": "B" }), json!("B")),
+    ] {
+        let updated = update(&t, &sub.key, &id, input).await;
+        assert_eq!(updated.data()["updatePhoneNumber"]["phoneNumber"]["name"], name);
+    }
+    let before = t.everything().await;
+    for name in ["", "\n", &"x".repeat(201)] {
+        let refused = update(&t, &sub.key, &id, json!({ "name": name })).await;
+        assert_eq!(refused.refusals(), ["NAME_INVALID"]);
+    }
+    for key in [&team.key, &t.team(0).await.key] {
+        for id in [&id, NOBODYS_IDS[0], NOBODYS_IDS[1]] {
+            let input = json!({ "name": "Mine" });
+            assert_eq!(update(&t, key, id, input).await.refusals(), ["NOT_FOUND"]);
+            assert_eq!(release(&t, key, id).await.refusals(), ["NOT_FOUND"]);
+        }
+    }
+    let after = t.everything().await;
+    for table in ["phone_number", "inventory_number", "ledger_entry"] {
+        assert_eq!(after[table], before[table]);
+    }
+
+    t.step(TimeDelta::days(1));
+    let released = release(&t, &sub.key, &id).await;
+    let released = &released.data()["releasePhoneNumber"]["phoneNumber"];
+    assert_eq!((&released["status"], &released["name"]), (&json!("RELEASED"), &json!("B")));
+    assert_eq!(released["releasedAt"], "2026-03-17T12:00:00.000Z");
+    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 649.5, "totalSpent": 350.5 }));
+    let before = t.everything().await;
+    let again = release(&t, &sub.key, &id).await;
+    assert_eq!(again.data()["releasePhoneNumber"]["phoneNumber"], *released);
+    assert_eq!(update(&t, &sub.key, &id, json!({ "name": "C" })).await.refusals(), ["NOT_FOUND"]);
+    assert_eq!(t.everything().await, before);
+    let seen = format!(
+        "{{ phoneNumbers {{ totalCount }} phoneNumber(id: \"{id}\") {{ status }} \
+         ledger(first: 1) {{ nodes {{ phoneNumber {{ status }} }} }} }}"
+    );
+    let status = json!({ "status": "RELEASED" });
+    let expected = json!({ "phoneNumbers": { "totalCount": 0 }, "phoneNumber": status,
+                           "ledger": { "nodes": [{ "phoneNumber": status }] } });
+    assert_eq!(*t.ask(&sub.key, &seen).await.data(), expected);
+
+    let bought = buy(&t, &team.key, "+12025550101").await;
+    let number = &bought.data()["purchasePhoneNumber"]["phoneNumber"];
+    assert_ne!(number["id"], json!(id), "another number to its new account");
+    assert_eq!((&number["name"], &number["status"]), (&json!(null), &json!("ACTIVE")));
+    assert_eq!(*t.ask(&sub.key, &seen).await.data(), expected);
+    t.close().await;
+}
+
+/// R15: a TEST key searches and reads, and changes nothing.
+#[rstest]
+#[tokio::test]
+async fn a_test_key_buys_nothing(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(1000).await;
+    let key = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let id = t.phone_number(&team.key, "+12025550110").await;
+    let before = t.everything().await;
+
+    let own = json!({ "id": team.main_account_id });
+    for answer in [
+        buy(&t, &key, "+12025550101").await,
+        update(&t, &key, &id, json!({ "name": "x" })).await,
+        release(&t, &key, &id).await,
+        transfer(&t, &key, &id, own).await,
+    ] {
+        assert_eq!(answer.codes(), ["FORBIDDEN"]);
+    }
+    assert_eq!(t.everything().await, before);
+    let numbers = t.ask(&key, "{ phoneNumbers { nodes { id } } }").await;
+    assert_eq!(numbers.data()["phoneNumbers"]["nodes"], json!([{ "id": id }]));
+    assert_eq!(available(&t, &key, json!({ "country": "US" })).await.len(), 3);
+    t.close().await;
+}
+
+/// R3: a main account moves numbers between accounts of its team by id, and sees nothing else of
+/// its sub-accounts' numbers. No money moves; the next month is the new account's.
+#[rstest]
+#[tokio::test]
+async fn a_number_is_transferred(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({ "externalId": "abc" })).await;
+    let gone = t.sub_account(&team, json!({ "externalId": "gone" })).await;
+    let query =
+        "mutation { deactivateSubAccount(account: { externalId: \"gone\" }) { errors { code } } }";
+    t.ask(&team.key, query).await;
+    let other = t.team(1000).await;
+    let input = json!({ "number": "+12025550102", "name": "Secret", "idempotencyKey": "k" });
+    let bought = t.purchase(&sub.key, input.clone()).await;
+    let id = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
+    let before = t.everything().await;
+
+    let seen = format!("{{ phoneNumber(id: \"{id}\") {{ id }} phoneNumbers {{ totalCount }} }}");
+    let nothing = json!({ "phoneNumber": null, "phoneNumbers": { "totalCount": 0 } });
+    assert_eq!(*t.ask(&team.key, &seen).await.data(), nothing);
+    for (id, to, code) in [
+        (NOBODYS_IDS[0], json!({ "id": sub.id }), "NOT_FOUND"),
+        (NOBODYS_IDS[1], json!({ "id": sub.id }), "NOT_FOUND"),
+        (&id, json!({ "id": NOBODYS_IDS[0] }), "ACCOUNT_NOT_FOUND"),
+        (&id, json!({ "id": NOBODYS_IDS[1] }), "ACCOUNT_NOT_FOUND"),
+        (&id, json!({ "externalId": "nobody" }), "ACCOUNT_NOT_FOUND"),
+        (&id, json!({ "id": other.main_account_id }), "ACCOUNT_NOT_FOUND"),
+        (&id, json!({ "id": gone.id }), "ACCOUNT_INACTIVE"),
+    ] {
+        assert_eq!(transfer(&t, &team.key, id, to).await.refusals(), [code]);
+    }
+    let own = json!({ "id": other.main_account_id });
+    assert_eq!(transfer(&t, &other.key, &id, own).await.refusals(), ["NOT_FOUND"]);
+    // To where it is: nothing changes, and its name is not shown.
+    let stayed = transfer(&t, &team.key, &id, json!({ "externalId": "abc" })).await;
+    assert_eq!(stayed.data()["transferPhoneNumber"]["phoneNumber"]["name"], Value::Null);
+    assert_eq!(t.everything().await, before);
+
+    let moved = transfer(&t, &team.key, &id, json!({ "id": team.main_account_id })).await;
+    let number = &moved.data()["transferPhoneNumber"]["phoneNumber"];
+    assert_eq!((&number["id"], &number["name"]), (&json!(id), &Value::Null));
+    assert_eq!(t.everything().await["ledger_entry"], before["ledger_entry"]);
+    assert_eq!(*t.ask(&sub.key, &seen).await.data(), nothing);
+    let its = json!({ "phoneNumber": { "id": id }, "phoneNumbers": { "totalCount": 1 } });
+    assert_eq!(*t.ask(&team.key, &seen).await.data(), its);
+    // The buyer's key is claimed, and shows nothing of what is another's.
+    assert_eq!(t.purchase(&sub.key, input).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
+    assert_eq!(release(&t, &sub.key, &id).await.refusals(), ["NOT_FOUND"]);
+
+    t.step(TimeDelta::days(31));
+    t.renew().await;
+    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 500, "totalSpent": 250 }));
+    // To a suspended account too: it is the main account that moves it.
+    let query =
+        "mutation { suspendSubAccount(account: { externalId: \"abc\" }) { errors { code } } }";
+    t.ask(&team.key, query).await;
+    let back = transfer(&t, &team.key, &id, json!({ "externalId": "abc" })).await;
+    assert_eq!(back.refusals(), [""; 0]);
+    assert_eq!(*t.ask(&sub.key, &seen).await.data(), its);
+    t.step(TimeDelta::days(31));
+    t.renew().await;
+    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 250, "totalSpent": 500 }));
+    // Released numbers are nobody's to move.
+    release(&t, &sub.key, &id).await;
+    let to = json!({ "id": team.main_account_id });
+    assert_eq!(transfer(&t, &team.key, &id, to).await.refusals(), ["NOT_FOUND"]);
+    t.close().await;
+}
+
+/// What is to be had is found by country, type, digits and capabilities, in the order of numbers.
+#[rstest]
+#[tokio::test]
+async fn available_numbers_are_found(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(0).await;
+    let [one, two, three] = ["+12025550101", "+12025550102", "+12025550103"];
+
+    for (filter, expected) in [
+        (json!({ "country": "US" }), vec![one, two, three]),
+        (json!({ "country": "us", "type": "LOCAL" }), vec![one, three]),
+        (json!({ "country": "US", "type": "NATIONAL" }), vec![]),
+        (json!({ "country": "US", "contains": "0102" }), vec![two]),
+        (json!({ "country": "US", "contains": "1202555010" }), vec![one, two, three]),
+        (json!({ "country": "US", "contains": "120255501030000" }), vec![]),
+        (json!({ "country": "US", "capabilities": ["SMS"] }), vec![one, two]),
+        (json!({ "country": "US", "capabilities": ["SMS", "WHATSAPP"] }), vec![two]),
+        (json!({ "country": "US", "capabilities": [] }), vec![one, two, three]),
+        (json!({ "country": "DE" }), vec!["+4915112345678"]),
+        (json!({ "country": "FR" }), vec![]),
+    ] {
+        assert_eq!(available(&t, &team.key, filter.clone()).await, expected, "{filter}");
+    }
+    let query = "query($filter: AvailablePhoneNumberFilter!, $first: Int) \
+                 { availablePhoneNumbers(filter: $filter, first: $first) { number } }";
+    for filter in [
+        json!({ "country": "USA" }),
+        json!({ "country": "U1" }),
+        json!({ "country": "" }),
+        json!({ "country": "US", "contains": "" }),
+        json!({ "country": "US", "contains": "%" }),
+        json!({ "country": "US", "contains": "+1" }),
+        json!({ "country": "US", "contains": "1234567890123456" }),
+        json!({ "country": "US", "capabilities": ["EMAIL"] }),
+    ] {
+        let answer = t.ask_with(&team.key, query, json!({ "filter": filter })).await;
+        assert_eq!(answer.codes(), ["BAD_USER_INPUT"], "{filter}");
+    }
+    let us = json!({ "country": "US" });
+    for (first, codes) in [(101, &["BAD_USER_INPUT"][..]), (-1, &["BAD_USER_INPUT"]), (100, &[])] {
+        let answer = t.ask_with(&team.key, query, json!({ "filter": us, "first": first })).await;
+        assert_eq!(answer.codes(), codes, "{first}");
+    }
+    let two = t.ask_with(&team.key, query, json!({ "filter": us, "first": 2 })).await;
+    assert_eq!(two.data()["availablePhoneNumbers"].as_array().map(Vec::len), Some(2));
+
+    // Its length counts like a page's.
+    let fields = "number country type capabilities upfrontPrice monthlyPrice";
+    for (lists, codes) in [(8, &[][..]), (9, &["QUERY_TOO_LARGE"])] {
+        let list = |at| {
+            format!(
+                "a{at}: availablePhoneNumbers(filter: {{ country: \"US\" }}, first: 100) {{ {fields} }} "
+            )
+        };
+        let query: String = (0..lists).map(list).collect();
+        assert_eq!(t.ask(&team.key, &format!("{{ {query} }}")).await.codes(), codes);
+    }
+    t.close().await;
+}
+
+/// C24: whoever listens is told of a purchase and of a renewal.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_balance_is_told(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let server = t.serve().await;
+    let mut socket = Socket::with_key(server.address, &sub.key).await;
+    socket.subscribe("a", "subscription { balanceChanged { balance totalSpent } }").await;
+    socket.before_pong().await;
+
+    buy(&t, &sub.key, "+12025550102").await;
+    let told = |balance: i32, spent: i32| json!({ "balanceChanged": { "balance": balance, "totalSpent": spent } });
+    assert_eq!(socket.event("a").await, told(750, 250));
+    t.step(TimeDelta::days(31));
+    t.renew().await;
+    assert_eq!(socket.event("a").await, told(500, 500));
+    t.close().await;
+}
