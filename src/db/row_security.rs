@@ -12,8 +12,16 @@ pub const SYSTEM: &str = "tollgate_system";
 pub const SERVER: &str = "tollgate_server";
 
 /// Tables whose rows only the account itself sees (R3). Every other table with a team_id is its team's.
-pub const OF_ACCOUNTS: [&str; 6] =
-    ["contact", "contact_address", "contact_tag", "message", "opt_out", "template"];
+pub const OF_ACCOUNTS: [&str; 8] = [
+    "contact",
+    "contact_address",
+    "contact_tag",
+    "message",
+    "opt_out",
+    "phone_number",
+    "sender",
+    "template",
+];
 
 /// Whose rows a statement may see, besides what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -143,7 +143,8 @@ async fn prepare(
 ) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
     let now = app.clock.now();
     let named: Vec<Uuid> = messages.iter().filter_map(|message| message.sender_id).collect();
-    let senders = app.senders.of_account(&app.db, caller.account_id, &named).await?;
+    let readers = app.read_as(caller);
+    let senders = app.senders.of_account(&readers, caller.account_id, &named).await?;
     let mut checked = Vec::with_capacity(messages.len());
     let mut wanted = Vec::with_capacity(messages.len());
     for message in messages {

@@ -39,7 +39,7 @@ pub async fn list(
 ) -> Result<Page<phone_number::Model>, Fault> {
     let keyset = page.keyset("phone_numbers")?;
     let select = Entity::owned_by(caller.account_id).filter(Entity::is_held());
-    keyset.newest_first(&app.db.read, select, Column::Id, |row| row.id).await
+    keyset.newest_first(&app.read_as(caller), select, Column::Id, |row| row.id).await
 }
 
 /// Those of these numbers that are or were the caller's account's: released ones too, for the
@@ -51,7 +51,7 @@ pub async fn find_many(
 ) -> Result<HashMap<Uuid, phone_number::Model>, Fault> {
     let rows = Entity::owned_by(caller.account_id)
         .filter(Column::Id.is_in(ids.iter().copied()))
-        .all(&app.db.read)
+        .all(&app.read_as(caller))
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
@@ -59,13 +59,13 @@ pub async fn find_many(
 /// The first numbers that are to be had, by number; as many as a page has.
 pub async fn list_available(
     app: &App,
-    _caller: &AccountCaller,
+    caller: &AccountCaller,
     filter: &AvailablePhoneNumberFilter,
     first: Option<i32>,
 ) -> Result<Vec<inventory_number::Model>, Fault> {
     let page = PageArgs { first, ..PageArgs::default() };
     let limit = page.keyset("available_phone_numbers")?.limit();
-    Ok(available(filter)?.limit(limit).all(&app.db.read).await?)
+    Ok(available(filter)?.limit(limit).all(&app.read_as(caller)).await?)
 }
 
 /// What is to be had, by number.

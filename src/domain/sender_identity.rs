@@ -19,7 +19,7 @@ use sea_orm::{ColumnTrait, Iterable, QueryFilter};
 use uuid::Uuid;
 
 use super::{Fault, Refusal, billing::SendRefusal, fresh::Fresh, sender::NOT_FOUND};
-use crate::db::Db;
+use crate::db::Readers;
 
 /// A changed sender counts on every process after this time at the latest.
 const FRESH_FOR: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ impl Senders {
     /// An account's senders, which hold all of these ids if the account has them.
     pub async fn of_account(
         &self,
-        db: &Db,
+        db: &Readers,
         account_id: Uuid,
         ids: &[Uuid],
     ) -> Result<Arc<Vec<KnownSender>>, Fault> {
@@ -61,15 +61,15 @@ impl Senders {
     }
 }
 
-async fn read(db: &Db, account_id: Uuid) -> Result<Arc<Vec<KnownSender>>, Fault> {
-    let senders = sender::Entity::owned_by(account_id).all(&db.read).await?;
+async fn read(db: &Readers, account_id: Uuid) -> Result<Arc<Vec<KnownSender>>, Fault> {
+    let senders = sender::Entity::owned_by(account_id).all(db).await?;
     let numbers: Vec<Uuid> = senders.iter().filter_map(|sender| sender.phone_number_id).collect();
     let mut numbers = if numbers.is_empty() {
         HashMap::new()
     } else {
         let numbers = phone_number::Entity::owned_by(account_id)
             .filter(phone_number::Column::Id.is_in(numbers))
-            .all(&db.read)
+            .all(db)
             .await?;
         numbers.into_iter().map(|number| (number.id, number)).collect()
     };

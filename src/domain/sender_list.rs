@@ -21,7 +21,7 @@ pub async fn list(
 ) -> Result<Page<sender::Model>, Fault> {
     let keyset = page.keyset("senders")?;
     let select = Entity::owned_by(caller.account_id);
-    keyset.newest_first(&app.db.read, select, Column::Id, |row| row.id).await
+    keyset.newest_first(&app.read_as(caller), select, Column::Id, |row| row.id).await
 }
 
 /// The caller's senders that have these phone numbers, by the number's id.
@@ -32,7 +32,7 @@ pub async fn find_by_numbers(
 ) -> Result<HashMap<Uuid, sender::Model>, Fault> {
     let rows = Entity::owned_by(caller.account_id)
         .filter(Column::PhoneNumberId.is_in(ids.iter().copied()))
-        .all(&app.db.read)
+        .all(&app.read_as(caller))
         .await?;
     Ok(rows.into_iter().filter_map(|row| Some((row.phone_number_id?, row))).collect())
 }
@@ -45,7 +45,7 @@ pub async fn find_many(
 ) -> Result<HashMap<Uuid, sender::Model>, Fault> {
     let rows = Entity::owned_by(caller.account_id)
         .filter(Column::Id.is_in(ids.iter().copied()))
-        .all(&app.db.read)
+        .all(&app.read_as(caller))
         .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }

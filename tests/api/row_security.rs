@@ -61,6 +61,10 @@ async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
         assert!(t.ask_with(key, tag, json!({ "id": id })).await.refusals().is_empty());
         t.opt_out(key, "+12025550170").await;
         t.template(key, json!([{ "channel": "SMS", "text": "Hello" }]), json!([])).await;
+        let number = 5_550_100 + t.number("SELECT COUNT(*) FROM inventory_number").await;
+        let number = format!("+1202{number}");
+        let number = t.phone_number(key, &number).await;
+        t.sender(key, json!({ "name": "Acme", "phoneNumberId": number })).await;
     }
     t.deliver().await;
     (team, subs)

@@ -18,6 +18,11 @@ impl TestApp {
     /// Runs SQL past the program: to set a stage, or to plant a fault.
     pub async fn execute(&self, sql: &str) {
         self.owner.execute_unprepared(sql).await.expect("the statement runs");
+        self.forget();
+    }
+
+    /// Makes the program forget what it need not read each time.
+    pub fn forget(&self) {
         self.app.prices.forget();
         self.app.senders.forget();
         self.app.keys.forget();
