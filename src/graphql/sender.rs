@@ -111,7 +111,7 @@ pub struct CreateSenderInput {
     email_name: Option<String>,
     /// The phone number in E.164 that its WHATSAPP messages come from, as registered with WhatsApp.
     whatsapp: Option<String>,
-    /// The username of the bot that its TELEGRAM messages come from, such as @acme_bot.
+    /// The username of the bot that its TELEGRAM messages come from, such as @acmebot.
     telegram: Option<String>,
     /// Whether it becomes the account's default sender. The first does in any case.
     #[graphql(default)]
@@ -132,7 +132,7 @@ pub struct UpdateSenderInput {
     email_name: MaybeUndefined<String>,
     /// The phone number in E.164 that its WHATSAPP messages come from. Null: none of its own.
     whatsapp: MaybeUndefined<String>,
-    /// The username of the bot that its TELEGRAM messages come from, such as @acme_bot. Null: none.
+    /// The username of the bot that its TELEGRAM messages come from, such as @acmebot. Null: none.
     telegram: MaybeUndefined<String>,
     /// True: it becomes the account's default sender instead of that which is.
     is_default: Option<bool>,

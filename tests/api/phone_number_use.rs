@@ -23,8 +23,8 @@ async fn buy(t: &TestApp, key: &str, line: &str) -> String {
 }
 
 async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
-    let query = "mutation($id: ID!, $input: UpdateSenderInput!) { updateSender(id: $id, input: $input) \
-                 { sender { channels phoneNumber { number } } errors { code message field } } }";
+    let query = "mutation($id: ID!, $input: UpdateSenderInput!) \
+                 { updateSender(id: $id, input: $input) { sender { channels phoneNumber { number } } errors { code message field } } }";
     t.ask_with(key, query, json!({ "id": id, "input": input })).await
 }
 
@@ -96,7 +96,10 @@ async fn a_number_is_an_identity(#[values(Sqlite, Postgres)] database: Database)
     let number = buy(&t, &sub.key, "+12025550101,US,LOCAL,SMS WHATSAPP,0,0").await;
     let id = t.sender(&sub.key, json!({ "phoneNumberId": number })).await;
     let sms = json!({ "to": "+12025550123", "text": "Hi" });
-    let by = |channel: &str| json!({ "to": "+12025550123", "channel": channel, "text": "Hi", "senderId": id });
+    let by = |channel: &str| {
+        let to = "+12025550123";
+        json!({ "to": to, "channel": channel, "text": "Hi", "senderId": id })
+    };
 
     let shown = json!({ "id": number, "number": NUMBER });
     let expected = json!({ "channels": ["SMS", "WHATSAPP"], "phoneNumber": shown });

@@ -102,7 +102,8 @@ async fn a_change_keeps_what_it_leaves_out(#[values(Sqlite, Postgres)] database:
     let Some(t) = TestApp::start(database).await else { return };
     let (_, [_, key]) = keys(&t).await;
     let input = json!({
-        "name": "News", "email": "news@example.com", "emailName": "News", "whatsapp": "+12025550100",
+        "name": "News", "email": "news@example.com", "emailName": "News",
+        "whatsapp": "+12025550100",
         "telegram": "@acme_bot",
     });
     let made = t.create_sender(&key, input).await.data()["createSender"]["sender"].clone();

@@ -131,8 +131,8 @@ async fn a_message_keeps_what_it_comes_from(#[values(Sqlite, Postgres)] database
     let first = send(&t, &team.key, input.clone()).await;
     let first = text(&first.data()["sendMessage"]["message"]["id"]);
 
-    let query = "mutation($id: ID!, $input: UpdateSenderInput!) { updateSender(id: $id, input: $input) \
-                 { errors { code } } }";
+    let query = "mutation($id: ID!, $input: UpdateSenderInput!) \
+                 { updateSender(id: $id, input: $input) { errors { code } } }";
     let change = json!({ "name": "B", "email": "b@example.com" });
     let changed = t.ask_with(&team.key, query, json!({ "id": id, "input": change })).await;
     assert_eq!(changed.refusals(), [""; 0]);
@@ -168,7 +168,10 @@ async fn a_sender_that_cannot_be_used_is_refused(#[values(Sqlite, Postgres)] dat
     let foreign = t.sender(&team.key, json!({ "email": "a@example.com" })).await;
     let own = t.sender(&sub.key, json!({ "whatsapp": "+12025550100" })).await;
     let before = t.everything().await;
-    let error = |message: &str| json!([{ "code": "SENDER_NOT_FOUND", "message": message, "field": ["input", "senderId"] }]);
+    let error = |message: &str| {
+        let field = ["input", "senderId"];
+        json!([{ "code": "SENDER_NOT_FOUND", "message": message, "field": field }])
+    };
     let unknown = error("There is no such sender.");
     let cannot = error("The sender cannot send on EMAIL now; see its channels.");
 
