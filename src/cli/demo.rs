@@ -5,7 +5,6 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::{Context, bail};
 use clap::Args;
 use entity::{account::AccountStatus, api_key::Environment, message::Channel};
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{connect, explain, make_current, serve};
@@ -17,10 +16,9 @@ use crate::{
     domain::{
         api_key::{self, FIRST_KEY_NAME, NewApiKey},
         api_key_list, authentication,
-        billing::{self, Patience, TopUp, Verdict},
+        billing::{self, TopUp},
         caller::{LiveMainCaller, OperatorCaller},
         inventory_import,
-        message::{self, NewMessage},
         page::PageArgs,
         price_import::{self, PriceDiff, PriceRow},
         sub_account::{self, AccountRef, NewSubAccount},
@@ -30,14 +28,20 @@ use crate::{
     money::Micros,
 };
 
+mod client;
+
 const OTHER_DATA: &str = "this database holds other data than the demo's; choose an empty folder \
                           with --data, or serve it with `tollgate serve`";
 const TEAM_NAME: &str = "Acme";
 const KEY_NAME: &str = "Demo";
 /// Dear, so that a limit can be reached by hand.
 const SMS_PRICE: Micros = Micros::from_cents(500);
-/// So that there are phone numbers to be had.
+/// The number of Client ABC, for as much as a message a month.
+const NUMBER: &str = "+12025550149";
+const NUMBER_FEE: Micros = Micros::from_cents(500);
+/// The client's number, and some that are to be had.
 const STOCK: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n\
+                     +12025550149,US,LOCAL,SMS,0,500\n\
                      +12025550150,US,LOCAL,SMS,100,200\n\
                      +12025550151,US,LOCAL,SMS WHATSAPP,100,300\n\
                      +18005550152,US,TOLL_FREE,SMS,0,500\n";
@@ -49,24 +53,34 @@ pub struct Client {
     pub name: &'static str,
     pub external_id: &'static str,
     pub messages: i32,
+    /// Whether it has a phone number, contacts, and a message that was canceled.
+    pub has_number: bool,
     pub credit_limit: Option<Micros>,
 }
 
-/// Spent $45 of $100, $120 of $200, and $30 without a limit.
+/// Spent $45 of $100, $5 of it for its number; $120 of $200; and $30 without a limit.
 pub const CLIENTS: [Client; 3] = [
     Client {
         name: "Client ABC",
         external_id: "client-abc",
-        messages: 9,
+        messages: 8,
+        has_number: true,
         credit_limit: Some(Micros::from_cents(10_000)),
     },
     Client {
         name: "Client XYZ",
         external_id: "client-xyz",
         messages: 24,
+        has_number: false,
         credit_limit: Some(Micros::from_cents(20_000)),
     },
-    Client { name: "Partner Co", external_id: "partner-co", messages: 6, credit_limit: None },
+    Client {
+        name: "Partner Co",
+        external_id: "partner-co",
+        messages: 6,
+        has_number: false,
+        credit_limit: None,
+    },
 ];
 
 #[derive(Args)]
@@ -185,7 +199,8 @@ async fn build(app: &App, operator: &OperatorCaller) -> anyhow::Result<DemoKeys>
 
     let created = team::create(app, operator, TEAM_NAME).await.map_err(explain)?;
     let messages: i32 = CLIENTS.iter().map(|client| client.messages).sum();
-    let spent = SMS_PRICE.checked_mul(messages).context("the example's spend is money")?;
+    let spent = SMS_PRICE.checked_mul(messages).and_then(|spent| spent.checked_add(NUMBER_FEE));
+    let spent = spent.context("the example's spend is money")?;
     let amount = Micros::from_cents(BALANCE_CENTS).checked_add(spent);
     let top_up = TopUp {
         team_id: Some(created.team.id),
@@ -207,28 +222,10 @@ async fn build(app: &App, operator: &OperatorCaller) -> anyhow::Result<DemoKeys>
             team_balance_visible: true,
         };
         let (_, _, key) = sub_account::create(app, &main, new).await.map_err(explain)?;
-        send_messages(app, key.reveal(), &client).await?;
+        client::stand(app, key.reveal(), &client).await?;
         clients.push(key.reveal().to_owned());
     }
     Ok(DemoKeys { operator: operator_key(app, operator).await?, main: main_key, clients })
-}
-
-/// Spends what the example says, through the same path as every send.
-async fn send_messages(app: &App, key: &str, client: &Client) -> anyhow::Result<()> {
-    let caller =
-        authentication::authenticate(app, key).await?.context("a new key is valid")?.account()?;
-    let messages = (0..client.messages).map(|number| NewMessage {
-        to: Some(format!("+12025550{number:03}")),
-        text: Some(format!("Hello from {}", client.name)),
-        ..NewMessage::default()
-    });
-    let patience = Patience::until(Instant::now() + http::REQUEST_DEADLINE);
-    for verdict in message::send_many(app, &caller, messages.collect(), &patience).await? {
-        if let Verdict::Refused(refusal) = verdict {
-            bail!("the example cannot be built: {}", refusal.message);
-        }
-    }
-    Ok(())
 }
 
 /// New keys under the demo's name; then the demo's earlier ones are revoked.

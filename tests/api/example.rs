@@ -63,3 +63,53 @@ async fn the_example_has_numbers_in_stock(#[values(Sqlite, Postgres)] database: 
     assert_eq!(left.data()["availablePhoneNumbers"], json!(stock));
     t.close().await;
 }
+
+/// What Client ABC has is its own, and what it canceled was paid back; its main account sees the money alone.
+#[rstest]
+#[tokio::test]
+async fn a_client_has_contacts_a_number_and_a_canceled_message(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (keys, _) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
+    t.deliver().await;
+    let query = "{ contacts { nodes { displayName addresses { address } } } \
+                 senders { nodes { name isDefault channels phoneNumber { number status } } } \
+                 messages(last: 2) { nodes { status text cost from } } \
+                 ledger(last: 4) { nodes { kind amount } } \
+                 account { totalSpent usage { totals { messages charged refunded spent } } } }";
+
+    let abc = t.ask(&keys.clients[0], query).await;
+
+    let contact = |name: &str, address: &str| json!({ "displayName": name, "addresses": [{ "address": address }] });
+    let number = json!({ "number": "+12025550149", "status": "ACTIVE" });
+    let sender = json!({ "name": "Front desk", "isDefault": true, "channels": ["SMS"], "phoneNumber": number });
+    let message = |status: &str, text: &str| json!({ "status": status, "text": text, "cost": 500, "from": "+12025550149" });
+    let entry = |kind: &str, amount: i32| json!({ "kind": kind, "amount": amount });
+    assert_eq!(
+        *abc.data(),
+        json!({
+            "contacts": { "nodes": [contact("Bob Example", "bob@example.com"),
+                                    contact("Ann Example", "+12025550171")] },
+            "senders": { "nodes": [sender] },
+            "messages": { "nodes": [message("DELIVERED", "Hello from Client ABC"),
+                                    message("CANCELED", "See you tomorrow")] },
+            "ledger": { "nodes": [entry("CHARGE", -500), entry("REFUND", 500),
+                                  entry("CHARGE", -500), entry("NUMBER_FEE", -500)] },
+            "account": { "totalSpent": 4500, "usage": { "totals": {
+                "messages": 9, "charged": 5000, "refunded": 500, "spent": 4500 } } },
+        })
+    );
+    let main = t
+        .ask(
+            &keys.main,
+            "{ contacts { totalCount } senders { totalCount } \
+         subAccount(by: { externalId: \"client-abc\" }) { totalSpent } }",
+        )
+        .await;
+    let nothing = json!({ "totalCount": 0 });
+    let expected = json!({ "contacts": nothing, "senders": nothing,
+                           "subAccount": { "totalSpent": 4500 } });
+    assert_eq!(*main.data(), expected);
+    t.close().await;
+}

@@ -166,7 +166,7 @@ async fn statuses_are_added_to_a_database_in_use(#[values(Sqlite, Postgres)] dat
 #[rstest]
 #[tokio::test]
 async fn number_fees_go_down_as_corrections(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.phone_number(&sub.key, "+12025550100").await;

@@ -1,0 +1,97 @@
+//! What a client of the example has and sends, through the same paths as every caller.
+
+use anyhow::{Context, bail};
+use chrono::TimeDelta;
+use entity::message::Channel;
+use tokio::time::Instant;
+
+use super::{Client, NUMBER, explain};
+use crate::{
+    App,
+    domain::{
+        authentication,
+        billing::{Patience, Verdict},
+        caller::AccountCaller,
+        contact::{self, NewContact},
+        contact_address::NewAddress,
+        message::{self, NewMessage},
+        phone_number::{self, Purchase},
+        schedule::{self, Schedule},
+        sender::{self, NewSender},
+    },
+    http,
+};
+
+/// Spends what the example says, as the bearer of this key.
+pub async fn stand(app: &App, key: &str, client: &Client) -> anyhow::Result<()> {
+    let caller =
+        authentication::authenticate(app, key).await?.context("a new key is valid")?.account()?;
+    if client.has_number {
+        equip(app, &caller).await?;
+    }
+    let messages = (0..client.messages).map(|number| NewMessage {
+        to: Some(format!("+12025550{number:03}")),
+        text: Some(format!("Hello from {}", client.name)),
+        ..NewMessage::default()
+    });
+    send(app, &caller, messages.collect()).await.map(drop)
+}
+
+/// Two contacts, a phone number in the default sender, and a message to one of the contacts that was to go
+/// out tomorrow and was canceled: what it had cost is paid back.
+async fn equip(app: &App, caller: &AccountCaller) -> anyhow::Result<()> {
+    let account = caller.live()?;
+    let mut contacts = Vec::new();
+    for (name, channel, address) in [
+        ("Ann Example", Channel::Sms, "+12025550171"),
+        ("Bob Example", Channel::Email, "bob@example.com"),
+    ] {
+        let address =
+            NewAddress { channel: Some(channel), address: address.to_owned(), label: None };
+        let new = NewContact {
+            display_name: Some(name.to_owned()),
+            tags: vec!["demo".to_owned()],
+            addresses: vec![address],
+            ..NewContact::default()
+        };
+        contacts.push(contact::create(app, &account, new).await.map_err(explain)?);
+    }
+    let purchase = Purchase { number: NUMBER.to_owned(), name: None, idempotency_key: None };
+    let bought = phone_number::purchase(app, &account, purchase).await.map_err(explain)?;
+    let new = NewSender {
+        name: "Front desk".to_owned(),
+        phone_number_id: Some(bought.number.id),
+        email: None,
+        email_name: None,
+        whatsapp: None,
+        telegram: None,
+        is_default: true,
+    };
+    sender::create(app, &account, new).await.map_err(explain)?;
+
+    let tomorrow = app.clock.now() + TimeDelta::days(1);
+    let reminder = NewMessage {
+        contact_id: contacts.first().map(|contact| contact.id),
+        text: Some("See you tomorrow".to_owned()),
+        schedule: Schedule { send_at: Some(tomorrow), ..Schedule::default() },
+        ..NewMessage::default()
+    };
+    for message in send(app, caller, vec![reminder]).await? {
+        schedule::cancel(app, caller, Some(message.id)).await.map_err(explain)?;
+    }
+    Ok(())
+}
+
+async fn send(
+    app: &App,
+    caller: &AccountCaller,
+    messages: Vec<NewMessage>,
+) -> anyhow::Result<Vec<entity::message::Model>> {
+    let patience = Patience::until(Instant::now() + http::REQUEST_DEADLINE);
+    let verdicts = message::send_many(app, caller, messages, &patience).await?;
+    let sent = verdicts.into_iter().map(|verdict| match verdict {
+        Verdict::Accepted(message) | Verdict::Replayed(message) => Ok(message),
+        Verdict::Refused(refusal) => bail!("the example cannot be built: {}", refusal.message),
+    });
+    sent.collect()
+}
