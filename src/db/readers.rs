@@ -109,6 +109,7 @@ impl Readers {
 
     /// The same connections, for reading what this scope may see. Where there is no row security, only the
     /// statements' own filters hold.
+    #[must_use]
     pub fn within(&self, scope: Scope) -> Self {
         Self { scope: self.scope.map(|_| scope), ..self.clone() }
     }

@@ -11,7 +11,7 @@ pub const SYSTEM: &str = "tollgate_system";
 /// Whoever reads for one caller.
 pub const SERVER: &str = "tollgate_server";
 
-/// Tables whose rows only the account itself sees (R3). Every other table with a team_id is its team's.
+/// Tables whose rows only the account itself sees (R3). Every other table with a `team_id` is its team's.
 pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
     "contact_address",

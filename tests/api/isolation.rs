@@ -274,16 +274,14 @@ fn edges(data: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![data];
     while let Some(value) = open.pop() {
-        match value {
-            Value::Object(fields) => match fields.get("edges") {
-                Some(edges) => {
-                    let edges = edges.as_array().expect("a list of edges");
-                    let edge = |edge: &Value| (text(&edge["cursor"]), text(&edge["node"]["id"]));
-                    found.extend(edges.iter().map(edge));
-                }
-                None => open.extend(fields.values()),
-            },
-            _ => {}
+        let Value::Object(fields) = value else { continue };
+        match fields.get("edges") {
+            Some(edges) => {
+                let edges = edges.as_array().expect("a list of edges");
+                let edge = |edge: &Value| (text(&edge["cursor"]), text(&edge["node"]["id"]));
+                found.extend(edges.iter().map(edge));
+            }
+            None => open.extend(fields.values()),
         }
     }
     found
