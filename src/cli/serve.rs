@@ -198,11 +198,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// The same database under row security, which is set up if that may be done.
 async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyhow::Result<Db> {
-    if may_set_up || db.backend() != DbBackend::Postgres {
+    let missing = match db.backend() {
+        DbBackend::Postgres => row_security::missing(&db.read).await?,
+        _ => Vec::new(),
+    };
+    if db.backend() != DbBackend::Postgres || may_set_up && !missing.is_empty() {
         set_up_row_security(&db).await?;
-    }
-    let missing = row_security::missing(&db.read).await?;
-    if !missing.is_empty() {
+    } else if !missing.is_empty() {
         bail!(
             "row security is not set up on {}; run `tollgate migrate --row-security` first",
             missing.join(", ")

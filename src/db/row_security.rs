@@ -3,7 +3,9 @@
 //! all rows; [`SERVER`] reads for a caller, and sees what its [`Scope`] lets through, whatever a statement
 //! asks for. Policies of owners are forced, so that nobody passes by owning a table.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement, TransactionTrait as _};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Statement, TransactionTrait as _,
+};
 use uuid::Uuid;
 
 /// Whoever works for all: every policy lets it through.
@@ -48,8 +50,9 @@ impl Scope {
     }
 }
 
-/// Two processes may do this at once, for two databases of one server that share their roles.
-const ROLES: &str = "DO $$ DECLARE name text; BEGIN \
+/// Two processes may do this at once, for two databases of one server that share their roles. Who makes a role
+/// on PostgreSQL 16 is its member without inheriting from it or being allowed to become it.
+const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
      FOREACH name IN ARRAY ARRAY['tollgate_system', 'tollgate_server'] LOOP \
        BEGIN \
          IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN \
@@ -57,9 +60,11 @@ const ROLES: &str = "DO $$ DECLARE name text; BEGIN \
          END IF; \
        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; \
        END; \
-       IF NOT pg_has_role(name, 'MEMBER') THEN \
-         EXECUTE format('GRANT %I TO CURRENT_USER', name); \
+       is_granted := pg_has_role(name, 'MEMBER') AND pg_has_role(name, 'USAGE'); \
+       IF is_granted AND current_setting('server_version_num')::int >= 160000 THEN \
+         is_granted := pg_has_role(name, 'SET'); \
        END IF; \
+       IF NOT is_granted THEN EXECUTE format('GRANT %I TO CURRENT_USER', name); END IF; \
        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), name); \
      END LOOP; \
      EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO tollgate_server', current_schema()); \
@@ -67,23 +72,50 @@ const ROLES: &str = "DO $$ DECLARE name text; BEGIN \
                      TO tollgate_system', current_schema()); \
      END $$";
 
-/// Tables with a team's rows, and whether row security is forced on each and each role has its policy.
-const TENANTS: &str = "SELECT c.relname::text, c.relrowsecurity AND c.relforcerowsecurity \
-       AND (SELECT count(*) = 2 FROM pg_policy p WHERE p.polrelid = c.oid \
-            AND p.polname IN ('of_system', 'of_server')) \
-     FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' \
-       AND (c.relname = 'team' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid \
-            AND a.attname = 'team_id' AND NOT a.attisdropped)) \
+/// Fails where the login may not become what it must.
+const TRY_ROLES: &str =
+    "SET LOCAL ROLE tollgate_system; SET LOCAL ROLE tollgate_server; SET LOCAL ROLE NONE";
+
+/// Every table, whether it has rows of teams, and whether all is set up on it: both roles may use it, and on a
+/// table with rows of teams row security is forced and each role has its policy.
+const TABLES: &str = "SELECT t.name, t.is_of_teams, t.is_granted AND (NOT t.is_of_teams OR t.is_forced) \
+     FROM (SELECT c.relname::text AS name, \
+         c.relname = 'team' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid \
+           AND a.attname = 'team_id' AND NOT a.attisdropped) AS is_of_teams, \
+         c.relrowsecurity AND c.relforcerowsecurity AND (SELECT count(*) = 2 FROM pg_policy p \
+           WHERE p.polrelid = c.oid AND p.polname IN ('of_system', 'of_server')) AS is_forced, \
+         (SELECT count(*) = 2 FROM pg_roles r \
+           WHERE r.rolname IN ('tollgate_system', 'tollgate_server') \
+           AND has_table_privilege(r.oid, c.oid, 'SELECT') \
+           AND (r.rolname <> 'tollgate_system' \
+             OR has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE'))) AS is_granted \
+       FROM pg_class c \
+       WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r') t \
      ORDER BY 1";
 
-/// Makes the roles, and sets row security up on every table with a team's rows. The login must own the
-/// tables, and may have to be allowed to create roles.
+/// The roles go by the same path to the tables as the login only if the path does not begin with its name.
+const IS_IN_SCHEMA_OF_LOGIN: &str =
+    "SELECT current_schema() = session_user AND current_setting('search_path') LIKE '%$user%'";
+
+/// Makes the roles, and sets row security up on every table with a team's rows that lacks it. The login must
+/// own the tables, and may have to be allowed to create roles.
 pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
     let txn = db.begin().await?;
-    txn.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL ROLE NONE").await?;
+    txn.execute_unprepared(
+        "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL ROLE NONE",
+    )
+    .await?;
     txn.execute_unprepared(super::MIGRATION_LOCK).await?;
     txn.execute_unprepared(ROLES).await?;
-    for (table, _) in tenants(&txn).await? {
+    txn.execute_unprepared(TRY_ROLES).await?;
+    let tables =
+        tables(&txn).await?.into_iter().filter(|table| table.is_of_teams && !table.is_set_up);
+    let tables: Vec<String> = tables.map(|table| table.name).collect();
+    if !tables.is_empty() {
+        // Whoever charges locks the team first, and then what is its.
+        txn.execute_unprepared("LOCK TABLE team").await?;
+    }
+    for table in tables {
         let (column, setting) = match table.as_str() {
             "team" => ("id", "app.team_id"),
             table if OF_ACCOUNTS.contains(&table) => ("account_id", "app.account_id"),
@@ -105,11 +137,31 @@ pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
 
 /// Tables on which row security is not set up: all, if it never was.
 pub async fn missing<C: ConnectionTrait>(db: &C) -> Result<Vec<String>, DbErr> {
-    let tables = tenants(db).await?;
-    Ok(tables.into_iter().filter(|(_, is_set_up)| !is_set_up).map(|(table, _)| table).collect())
+    let tables = tables(db).await?;
+    Ok(tables.into_iter().filter(|table| !table.is_set_up).map(|table| table.name).collect())
 }
 
-async fn tenants<C: ConnectionTrait>(db: &C) -> Result<Vec<(String, bool)>, DbErr> {
-    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), TENANTS)).await?;
-    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+struct Table {
+    name: String,
+    is_of_teams: bool,
+    is_set_up: bool,
+}
+
+async fn tables<C: ConnectionTrait>(db: &C) -> Result<Vec<Table>, DbErr> {
+    let statement = |sql| Statement::from_string(db.get_database_backend(), sql);
+    let row = db.query_one_raw(statement(IS_IN_SCHEMA_OF_LOGIN)).await?;
+    if row.map_or(Ok(false), |row| row.try_get_by_index(0))? {
+        let message = "the tables are in the schema of the login's own name, which other roles do not find; \
+                       put them into another, or name it in search_path";
+        return Err(DbErr::Custom(message.to_owned()));
+    }
+    let rows = db.query_all_raw(statement(TABLES)).await?;
+    let table = |row: &QueryResult| {
+        Ok(Table {
+            name: row.try_get_by_index(0)?,
+            is_of_teams: row.try_get_by_index(1)?,
+            is_set_up: row.try_get_by_index(2)?,
+        })
+    };
+    rows.iter().map(table).collect()
 }

@@ -19,7 +19,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Fault, billing, events::Change, quiet_hours, schedule, usage};
+use super::{Fault, billing, events::Change, phone_number_use, quiet_hours, schedule, usage};
 use crate::{App, db::has_id};
 
 /// Messages that are claimed together; their carriers are called all at once, so that the deadline of
@@ -119,13 +119,14 @@ pub async fn claim(app: &App) -> Result<Vec<Claimed>, Fault> {
 async fn lease(
     app: &App,
     txn: &DatabaseTransaction,
-    due: Vec<message::Model>,
+    mut due: Vec<message::Model>,
     now: DateTime<Utc>,
 ) -> Result<Vec<Claimed>, Fault> {
     use message::Column;
     if due.is_empty() {
         return Ok(Vec::new());
     }
+    phone_number_use::drop_lost(app, txn, &mut due).await?;
     let lease_id = app.new_id();
     let goes_out = || {
         let is_in_time =

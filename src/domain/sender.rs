@@ -3,9 +3,10 @@
 //! exactly one default sender: the first becomes it, making another it moves it, and when it is
 //! deleted the oldest of the others follows.
 //!
-//! Every change holds the lock of the team: under it no message of the account is accepted, so a
-//! sender by which a message waits is not deleted, and the account's other senders stay as they
-//! were read.
+//! Every change holds the lock of the team: under it no message of the account is accepted, and the
+//! account's other senders stay as they were read. A message that was given its sender just before
+//! goes out by what it was given, unless that is a number which its account has no more
+//! (`phone_number_use`).
 
 use entity::{
     audit_entry::AuditAction,

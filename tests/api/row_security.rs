@@ -1,12 +1,12 @@
 //! Row security: on PostgreSQL, statements that ask for everybody's rows get the caller's own. All tests run
 //! under it there; these look at it alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use serde_json::json;
-use tollgate::db::{Readers, Scope, row_security};
+use tollgate::db::{Readers, RowSecurity, Scope, row_security};
 use uuid::Uuid;
 
 use crate::{
@@ -14,22 +14,38 @@ use crate::{
     harness::{Postgres, Setup, TestApp, TestSubAccount, TestTeam, text},
 };
 
-/// The tables with rows of teams, and the column and id by which a scope sees them.
-async fn tenants(t: &TestApp) -> BTreeMap<String, &'static str> {
-    let sql = "SELECT DISTINCT table_name::text FROM information_schema.columns \
-               WHERE table_schema = 'public' AND column_name IN ('team_id', 'account_id') \
-               UNION SELECT 'team'";
-    let rows = t.app.db.read.query_all_raw(statement(sql)).await.expect("the tables");
-    let names = rows.iter().map(|row| row.try_get_by_index::<String>(0).expect("a name"));
-    names.map(|name| (name.clone(), column_of(&name))).collect()
-}
+/// Tables whose rows an account alone sees, and those with rows of accounts that their team sees.
+const OF_ACCOUNTS: [&str; 8] = [
+    "contact",
+    "contact_address",
+    "contact_tag",
+    "message",
+    "opt_out",
+    "phone_number",
+    "sender",
+    "template",
+];
+const OF_TEAMS: [&str; 4] = ["api_key", "audit_entry", "ledger_entry", "usage_day"];
 
-fn column_of(table: &str) -> &'static str {
-    match table {
-        "team" => "id",
-        table if row_security::OF_ACCOUNTS.contains(&table) => "account_id",
-        _ => "team_id",
-    }
+/// The tables with rows of teams, and the column by which a scope sees them.
+async fn tenants(t: &TestApp) -> BTreeMap<String, &'static str> {
+    let with = async |column: &str| {
+        let sql = format!(
+            "SELECT table_name::text FROM information_schema.columns \
+             WHERE table_schema = 'public' AND column_name = '{column}'"
+        );
+        let rows = t.app.db.read.query_all_raw(statement(&sql)).await.expect("the tables");
+        let names = rows.iter().map(|row| row.try_get_by_index::<String>(0).expect("a name"));
+        names.collect::<BTreeSet<String>>()
+    };
+    let of_accounts = with("account_id").await;
+    let known = OF_ACCOUNTS.iter().chain(&OF_TEAMS).map(|name| (*name).to_owned());
+    assert_eq!(of_accounts, known.collect(), "whoever adds a table says who sees it");
+    let column = |name: &str| {
+        if OF_ACCOUNTS.contains(&name) { "account_id" } else { "team_id" }
+    };
+    let with_teams = with("team_id").await.into_iter().map(|name| (name.clone(), column(&name)));
+    with_teams.chain([("team".to_owned(), "id")]).collect()
 }
 
 fn statement(sql: &str) -> Statement {
@@ -84,16 +100,13 @@ async fn each_table_of_teams_has_its_wall() {
         );
         assert_eq!(t.number(&forced).await, 1, "{table}");
     }
-    // Whatever only its account sees is on the list of such tables: what has an account and no team-wide reader.
-    for table in row_security::OF_ACCOUNTS {
-        assert!(tables.iter().any(|name| name == table), "{table}");
-    }
 
     t.execute("CREATE TABLE new_thing (id uuid, team_id uuid)").await;
+    t.execute("REVOKE SELECT ON price FROM tollgate_server").await;
     t.execute("ALTER TABLE contact NO FORCE ROW LEVEL SECURITY").await;
     t.execute("DROP POLICY of_server ON message").await;
     let missing = row_security::missing(&t.app.db.read).await.expect("the catalogue");
-    assert_eq!(missing, ["contact", "message", "new_thing"]);
+    assert_eq!(missing, ["contact", "message", "new_thing", "price"]);
     t.execute("DROP TABLE new_thing").await;
     t.close().await;
 }
@@ -224,5 +237,45 @@ async fn it_is_set_up_by_one_command() {
     }
     let viewer = t.ask(&t.operator, "{ viewer { role } }").await;
     assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
+    t.close().await;
+}
+
+/// It needs no superuser: a login that owns its database and may create roles has all it takes. Served without
+/// it, the same database works on.
+#[tokio::test]
+async fn an_ordinary_login_will_do() {
+    let Some(t) = TestApp::start_with(Postgres, Setup::of_owner()).await else { return };
+    let login = format!("login_{}", Uuid::now_v7().simple());
+    t.execute(&format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'a-password'")).await;
+    t.execute("GRANT CREATE ON SCHEMA public TO PUBLIC").await;
+    let reassign = format!(
+        "DO $$ DECLARE name text; BEGIN \
+         FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP \
+         EXECUTE format('ALTER TABLE %I OWNER TO {login}', name); \
+         EXECUTE format('ALTER TABLE %I NO FORCE ROW LEVEL SECURITY', name); END LOOP; END $$"
+    );
+    t.execute(&reassign).await;
+    let (scheme, rest) = t.url.split_once("://").expect("a URL");
+    let (_, address) = rest.split_once('@').expect("a login");
+    let url = format!("{scheme}://{login}:a-password@{address}");
+
+    let done = tollgate(&url, &["migrate", "--row-security"]);
+
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    for row_security in [RowSecurity::On, RowSecurity::Off] {
+        let as_login = t.beside_at(url.clone(), Setup { row_security, ..Setup::default() }).await;
+        let team = as_login.team(1000).await;
+        let sub = as_login.sub_account(&team, json!({})).await;
+        assert!(as_login.sends(&sub.key).await);
+        as_login.deliver().await;
+        let sent = as_login.ask(&sub.key, "{ messages { nodes { status } } }").await;
+        assert_eq!(sent.data()["messages"]["nodes"], json!([{ "status": "DELIVERED" }]));
+        as_login.close().await;
+    }
+    let audited = tollgate(&url, &["audit"]);
+    let told = String::from_utf8_lossy(&audited.stdout).into_owned();
+    assert!(told.starts_with("Audited: teams 2, accounts 4,"), "{told}");
+    t.execute(&format!("REASSIGN OWNED BY {login} TO CURRENT_USER; DROP OWNED BY {login}")).await;
+    t.execute(&format!("DROP ROLE {login}")).await;
     t.close().await;
 }

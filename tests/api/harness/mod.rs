@@ -238,7 +238,8 @@ impl TestApp {
         authority.rsplit_once('@').map_or(authority, |(_, address)| address).to_owned()
     }
 
-    async fn beside_at(&self, url: String, setup: Setup) -> Self {
+    /// Another process that reaches the same database by this URL.
+    pub async fn beside_at(&self, url: String, setup: Setup) -> Self {
         let (clock, carrier) = (Arc::clone(&self.clock), Arc::clone(&self.carrier));
         let folder = Arc::clone(&self.folder);
         let mut other = Self::open(url, clock, carrier, setup, folder).await;

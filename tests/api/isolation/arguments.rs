@@ -269,8 +269,10 @@ fn paths() -> BTreeSet<String> {
                     let (name, base) = (value.name.node.as_str(), base(&value.ty.node));
                     let path = format!("{before}{name}");
                     let is_cursor = before.is_empty() && ["after", "before"].contains(&name);
-                    // A new account's externalId names nothing that there is.
-                    let is_own_name = path == "input.externalId";
+                    // What an account is to be called names nothing that there is.
+                    let is_own_name = path == "input.externalId"
+                        && ["createSubAccount", "updateSubAccount"]
+                            .contains(&field.name.node.as_str());
                     if base == "ID" || is_cursor || name == "externalId" && !is_own_name {
                         paths.insert(format!("{}.{}({path})", found.name.node, field.name.node));
                     }
