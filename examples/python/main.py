@@ -43,6 +43,7 @@ def what_to_do(code: Code) -> str:
             | Code.IDEMPOTENCY_KEY_INVALID
             | Code.IDEMPOTENCY_CONFLICT
             | Code.SENDER_NOT_FOUND
+            | Code.SENDER_UNAVAILABLE
             | Code.SEND_AT_INVALID
             | Code.VALID_UNTIL_INVALID
             | Code.VARIABLE_MISSING

@@ -99,14 +99,15 @@ pub(super) fn choose(
         let default = senders.iter().find(|known| known.sender.is_default);
         return Ok(default.and_then(|known| origin(known, channel)));
     };
-    let refusal = |message: &'static str| Refusal {
-        code: SendRefusal::SenderNotFound,
+    let refusal = |code: SendRefusal, message: &'static str| Refusal {
+        code,
         message: message.into(),
         field: &["input", "senderId"],
     };
     let known = senders.iter().find(|known| known.sender.id == named);
-    let known = known.ok_or_else(|| refusal(NOT_FOUND))?;
-    origin(known, channel).map(Some).ok_or_else(|| refusal(cannot_send(channel)))
+    let known = known.ok_or_else(|| refusal(SendRefusal::SenderNotFound, NOT_FOUND))?;
+    let cannot = || refusal(SendRefusal::SenderUnavailable, cannot_send(channel));
+    origin(known, channel).map(Some).ok_or_else(cannot)
 }
 
 /// There is such a sender, but not for this channel.

@@ -239,8 +239,8 @@ pub struct AuditLogQuery;
 impl AuditLogQuery {
     /// Who changed what, and who was refused, newest first: of a main account's team, or of the
     /// whole server for an operator. Messages are not in it. What a sub-account does with its
-    /// contacts, opt-outs and phone numbers is shown to operators only. Main-account and operator
-    /// keys only.
+    /// contacts, opt-outs, templates, senders and phone numbers is shown to operators only.
+    /// Main-account and operator keys only.
     #[graphql(guard = "Needs::Team", visible = "access::team")]
     async fn audit_log(
         &self,

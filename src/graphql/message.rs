@@ -309,8 +309,10 @@ pub enum SendMessageErrorCode {
     /// The template takes too long, does not fit its variables, or what comes of it is no message
     /// of the channel.
     TemplateFailed,
-    /// The account has no such sender, or it cannot send on the channel; the message says which.
+    /// The account has no such sender.
     SenderNotFound,
+    /// The sender has no identity for the channel, or none now: its phone number may be SUSPENDED.
+    SenderUnavailable,
     /// The account is SUSPENDED.
     AccountSuspended,
     /// The account is INACTIVE.

@@ -129,7 +129,7 @@ async fn a_number_is_an_identity(#[values(Sqlite, Postgres)] database: Database)
     t.app.senders.forget();
     let before = t.everything().await;
     let refused = t.send(&sub.key, by("SMS")).await;
-    assert_eq!(refused.refusals(), ["SENDER_NOT_FOUND"]);
+    assert_eq!(refused.refusals(), ["SENDER_UNAVAILABLE"]);
     assert_eq!(t.everything().await, before);
     // The default one need not be able to.
     assert_eq!(sent(&t, &sub.key, sms).await.1, json!(null));

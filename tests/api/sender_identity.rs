@@ -156,8 +156,7 @@ async fn a_message_keeps_what_it_comes_from(#[values(Sqlite, Postgres)] database
 }
 
 /// A sender that is unknown, another account's or malformed, or that cannot send on the channel, is
-/// refused by both routes and by the quote, before anything is charged; the message says which it
-/// is.
+/// refused by both routes and by the quote, before anything is charged.
 #[rstest]
 #[tokio::test]
 async fn a_sender_that_cannot_be_used_is_refused(#[values(Sqlite, Postgres)] database: Database) {
@@ -168,12 +167,13 @@ async fn a_sender_that_cannot_be_used_is_refused(#[values(Sqlite, Postgres)] dat
     let foreign = t.sender(&team.key, json!({ "email": "a@example.com" })).await;
     let own = t.sender(&sub.key, json!({ "whatsapp": "+12025550100" })).await;
     let before = t.everything().await;
-    let error = |message: &str| {
+    let error = |code: &str, message: &str| {
         let field = ["input", "senderId"];
-        json!([{ "code": "SENDER_NOT_FOUND", "message": message, "field": field }])
+        json!([{ "code": code, "message": message, "field": field }])
     };
-    let unknown = error("There is no such sender.");
-    let cannot = error("The sender cannot send on EMAIL now; see its channels.");
+    let unknown = error("SENDER_NOT_FOUND", "There is no such sender.");
+    let cannot =
+        error("SENDER_UNAVAILABLE", "The sender cannot send on EMAIL now; see its channels.");
 
     for key in [&sub.key, &test_key] {
         for (id, expected) in [

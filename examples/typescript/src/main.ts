@@ -81,6 +81,7 @@ function whatToDo(code: SendMessageErrorCode): string {
     case "IDEMPOTENCY_KEY_INVALID":
     case "IDEMPOTENCY_CONFLICT":
     case "SENDER_NOT_FOUND":
+    case "SENDER_UNAVAILABLE":
     case "SEND_AT_INVALID":
     case "VALID_UNTIL_INVALID":
     case "VARIABLE_MISSING":

@@ -35,6 +35,7 @@ pub enum SendRefusal {
     VariableMissing,
     TemplateFailed,
     SenderNotFound,
+    SenderUnavailable,
     AccountSuspended,
     AccountInactive,
     OptedOut,
@@ -211,6 +212,9 @@ impl SendRefusal {
                  message."
             }
             Self::SenderNotFound => crate::domain::sender::NOT_FOUND,
+            Self::SenderUnavailable => {
+                "The sender cannot send on the channel now; see its channels."
+            }
             Self::AccountSuspended => {
                 "The account is suspended; its main account can reactivate it."
             }
@@ -271,7 +275,7 @@ impl SendRefusal {
             Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => &["input", "idempotencyKey"],
             Self::SendAtInvalid => &["input", "sendAt"],
             Self::ValidUntilInvalid => &["input", "validUntil"],
-            Self::SenderNotFound => &["input", "senderId"],
+            Self::SenderNotFound | Self::SenderUnavailable => &["input", "senderId"],
             Self::ChannelUnavailable => &["input", "channel"],
             Self::AccountSuspended
             | Self::AccountInactive

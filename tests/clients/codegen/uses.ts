@@ -63,6 +63,7 @@ export function isWorthARepeat(code: Code): boolean {
     case "NO_PRICE":
     case "OPTED_OUT":
     case "SENDER_NOT_FOUND":
+    case "SENDER_UNAVAILABLE":
     case "SEND_AT_INVALID":
     case "TEMPLATE_BODY_MISSING":
     case "TEMPLATE_FAILED":

@@ -90,6 +90,7 @@ pub enum SubAccountOrderField {
 #[derive(cynic::Enum, Debug, Clone, Copy)]
 pub enum SendMessageErrorCode {
     SenderNotFound,
+    SenderUnavailable,
     OptedOut,
     SendAtInvalid,
     ValidUntilInvalid,
