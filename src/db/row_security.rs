@@ -65,6 +65,9 @@ const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
          is_granted := pg_has_role(name, 'SET'); \
        END IF; \
        IF NOT is_granted THEN EXECUTE format('GRANT %I TO CURRENT_USER', name); END IF; \
+       IF NOT pg_has_role(name, 'USAGE') THEN \
+         RAISE EXCEPTION 'the login must inherit what % may do', name; \
+       END IF; \
        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), name); \
      END LOOP; \
      EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO tollgate_server', current_schema()); \
@@ -121,6 +124,7 @@ pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
             table if OF_ACCOUNTS.contains(&table) => ("account_id", "app.account_id"),
             _ => ("team_id", "app.team_id"),
         };
+        // As a subquery the setting is read once a statement, and not for each row.
         let statements = format!(
             "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; \
              ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
@@ -128,7 +132,7 @@ pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
              CREATE POLICY of_system ON {table} TO {SYSTEM} USING (true) WITH CHECK (true); \
              DROP POLICY IF EXISTS of_server ON {table}; \
              CREATE POLICY of_server ON {table} FOR SELECT TO {SERVER} \
-             USING ({column} = NULLIF(current_setting('{setting}', true), '')::uuid)"
+             USING ({column} = (SELECT NULLIF(current_setting('{setting}', true), '')::uuid))"
         );
         txn.execute_unprepared(&statements).await?;
     }
