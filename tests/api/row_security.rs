@@ -245,7 +245,11 @@ async fn it_is_set_up_by_one_command() {
 #[tokio::test]
 async fn an_ordinary_login_will_do() {
     let Some(t) = TestApp::start_with(Postgres, Setup::of_owner()).await else { return };
-    let login = format!("login_{}", Uuid::now_v7().simple());
+    let (scheme, rest) = t.url.split_once("://").expect("a URL");
+    let (_, address) = rest.split_once('@').expect("a login");
+    // Logins are the whole server's: one of the database's name is of this test alone.
+    let name = address.split(['/', '?']).nth(1).expect("a database");
+    let login = format!("login_of_{name}");
     t.execute(&format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'a-password'")).await;
     t.execute("GRANT CREATE ON SCHEMA public TO PUBLIC").await;
     let reassign = format!(
@@ -255,8 +259,6 @@ async fn an_ordinary_login_will_do() {
          EXECUTE format('ALTER TABLE %I NO FORCE ROW LEVEL SECURITY', name); END LOOP; END $$"
     );
     t.execute(&reassign).await;
-    let (scheme, rest) = t.url.split_once("://").expect("a URL");
-    let (_, address) = rest.split_once('@').expect("a login");
     let url = format!("{scheme}://{login}:a-password@{address}");
 
     let done = tollgate(&url, &["migrate", "--row-security"]);
