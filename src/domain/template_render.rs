@@ -1,7 +1,10 @@
 //! A stored template, filled in: its variables checked against what is given, then rendered for one
 //! channel. A send and a preview take this same way, so a preview never disagrees with a send.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use entity::{message::Channel, template};
 use minijinja::Value;
@@ -64,7 +67,10 @@ impl Rendering {
         };
         let values = self.values(given)?;
         let compiled = self.compiled.as_ref().map_err(|problem| failed(problem))?;
-        let content = compiled.render(body, &values).map_err(|problem| match problem {
+        // A template is a stranger's program, and minijinja 3.1 panics at `loop.cycle()` with nothing to cycle.
+        let rendered = catch_unwind(AssertUnwindSafe(|| compiled.render(body, &values)));
+        let rendered = rendered.map_err(|_| failed("it does what it must not"))?;
+        let content = rendered.map_err(|problem| match problem {
             Unrendered::Failed(what) => failed(&what),
             Unrendered::VariableMissing(what) => {
                 let message = format!("The template uses what is not given: {what}.");

@@ -379,6 +379,8 @@ async fn a_hostile_template_costs_little(#[values(Sqlite, Postgres)] database: D
         (nested("{% for i in [1] %}", "{% endfor %}"), false),
         (nested("{% with a = 1 %}", "{% endwith %}"), false),
         (many("{"), false),
+        // What the library panics at.
+        ("{% for i in [1] %}{{ loop.cycle() }}{% endfor %}".to_owned(), true),
         (many("{{"), false),
         (many("{#"), false),
         ("{".repeat(100_000), false),
