@@ -2,9 +2,10 @@
 //! bounds, for templates are strangers' programs. What one render may cost is bounded by fuel, by a
 //! recursion limit and by the size of what comes out. What compiling may cost is bounded before it
 //! begins, on the tokens: the library's compiler goes down a level for each term of a chain, such as
-//! a sum or `elif`, and a few thousand of them would end the process.
+//! a sum or `elif`, and a few thousand of them would end the process. What is left, blocks within each
+//! other with deep tags in them, is compiled on a stack of its own, which has room for it.
 
-use std::{collections::BTreeSet, io, sync::LazyLock};
+use std::{collections::BTreeSet, io, sync::LazyLock, thread};
 
 use entity::message::Channel;
 use minijinja::{
@@ -23,6 +24,8 @@ use super::{
 pub const TAGS_MAX: usize = 1_000;
 /// Words, values and signs of a tag at most.
 pub const TAG_TOKENS_MAX: usize = 100;
+/// Bytes of the stack for compiling: the deepest template takes more than 2 MiB without optimisations.
+const STACK_BYTES: usize = 32 * 1024 * 1024;
 /// Characters of a line at most: the library counts columns with 16 bits, and one of its additions
 /// would overflow.
 pub const LINE_CHARS_MAX: usize = 65_000;
@@ -64,20 +67,26 @@ pub enum Unrendered {
 impl Compiled {
     /// Compiles all parts, or says what is wrong with one.
     pub fn new(bodies: &[Body]) -> Result<Self, String> {
-        let mut environment = ENVIRONMENT.clone();
-        for (name, source) in bodies.iter().flat_map(parts) {
-            check_tokens(&name, source)?;
-            environment
-                .add_template_owned(name, source.to_owned())
-                .map_err(|error| explain(&error))?;
-        }
-        Ok(Self(environment))
+        let compile = || {
+            let mut environment = ENVIRONMENT.clone();
+            for (name, source) in bodies.iter().flat_map(parts) {
+                check_tokens(&name, source)?;
+                environment
+                    .add_template_owned(name, source.to_owned())
+                    .map_err(|error| explain(&error))?;
+            }
+            Ok(Self(environment))
+        };
+        on_deep_stack(compile).unwrap_or_else(|| Err("it cannot be compiled".to_owned()))
     }
 
     /// The variables that its parts use.
     pub fn variables(&self) -> BTreeSet<String> {
-        let used = self.0.templates().flat_map(|(_, part)| part.undeclared_variables(false));
-        used.filter(|name| self.0.globals().all(|(global, _)| global != name)).collect()
+        let find = || {
+            let used = self.0.templates().flat_map(|(_, part)| part.undeclared_variables(false));
+            used.filter(|name| self.0.globals().all(|(global, _)| global != name)).collect()
+        };
+        on_deep_stack(find).unwrap_or_default()
     }
 
     /// What a body says with these variables.
@@ -108,6 +117,14 @@ impl Compiled {
             Err(error) => Err(Unrendered::Failed(explain(&error))),
         }
     }
+}
+
+/// Works on a stack of [`STACK_BYTES`]; `None` if that broke off, or there is no thread to be had.
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
+        worker.ok()?.join().ok()
+    })
 }
 
 /// The parts that a body has.
@@ -293,6 +310,29 @@ mod tests {
             assert_eq!(deepest.variables(), BTreeSet::new());
             let problem = nested(51).err().expect(open);
             assert!(problem.contains("recursion"), "{problem}");
+        }
+        // Loops take more, as deep as the library lets them be, by themselves and around deep tags.
+        let brackets = format!("{{{{ {}1{} }}}}", "(".repeat(49), ")".repeat(49));
+        for (open, close) in [
+            ("{% for i in [1] %}", "{% endfor %}"),
+            ("{% for i in [1] if 1 %}", "{% endfor %}"),
+            ("{% for i in [1] %}{% else %}", "{% endfor %}"),
+            ("{% for i in [1] recursive %}", "{% endfor %}"),
+            ("{% set a %}", "{% endset %}"),
+        ] {
+            for tags in ["x", brackets.as_str()] {
+                let nested = |count: usize| {
+                    let text = Some(format!("{}{tags}{}", open.repeat(count), close.repeat(count)));
+                    Compiled::new(&[Body {
+                        channel: Channel::Sms,
+                        subject: None,
+                        text,
+                        html: None,
+                    }])
+                };
+                let deepest = (1..=150).rev().find_map(|count| nested(count).ok()).expect(open);
+                assert_eq!(deepest.variables(), BTreeSet::new());
+            }
         }
     }
 }
