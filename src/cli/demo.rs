@@ -54,7 +54,7 @@ pub struct Client {
     pub external_id: &'static str,
     pub messages: i32,
     /// Whether it has a phone number, contacts, and a message that was canceled.
-    pub has_number: bool,
+    pub is_equipped: bool,
     pub credit_limit: Option<Micros>,
 }
 
@@ -64,21 +64,21 @@ pub const CLIENTS: [Client; 3] = [
         name: "Client ABC",
         external_id: "client-abc",
         messages: 8,
-        has_number: true,
+        is_equipped: true,
         credit_limit: Some(Micros::from_cents(10_000)),
     },
     Client {
         name: "Client XYZ",
         external_id: "client-xyz",
         messages: 24,
-        has_number: false,
+        is_equipped: false,
         credit_limit: Some(Micros::from_cents(20_000)),
     },
     Client {
         name: "Partner Co",
         external_id: "partner-co",
         messages: 6,
-        has_number: false,
+        is_equipped: false,
         credit_limit: None,
     },
 ];

@@ -205,11 +205,19 @@ async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
 }
 
 async fn open(url: &str, connections: u32, row_security: RowSecurity) -> anyhow::Result<Db> {
-    Db::connect_with(url, connections, row_security).await.map_err(|error| {
+    let opened = Db::connect_with(url, connections, row_security).await;
+    let db = opened.map_err(|error| {
         // A URL that cannot be read would be shown whole, with its password.
         let error = error.to_string().replace(url, "(the URL)");
         anyhow::anyhow!("the database cannot be opened: {error}")
-    })
+    })?;
+    if db.backend() == DbBackend::Postgres && row_security::hides_everything(&db.read).await? {
+        bail!(
+            "row security hides every row from this login; have somebody who may run: \
+             GRANT tollgate_system, tollgate_server TO the login"
+        );
+    }
+    Ok(db)
 }
 
 /// Migrates `SQLite` by itself and PostgreSQL only if `may_migrate`.

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use axum::http::HeaderValue;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
-use sea_orm::DbBackend;
+use sea_orm::{ConnectionTrait as _, DbBackend};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
@@ -28,7 +28,7 @@ use crate::{
     App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
-    db::{Db, RowSecurity, lock_for_serving, row_security},
+    db::{Db, RowSecurity, Scope, lock_for_serving, row_security},
     domain::{caller::OperatorCaller, page::PageArgs, team},
     http, worker,
 };
@@ -211,7 +211,12 @@ async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyho
         );
     }
     db.close().await?;
-    open(url, connections, RowSecurity::On).await
+    let db = open(url, connections, RowSecurity::On).await?;
+    // At once, and not before the first caller.
+    let nobody = Scope::Account { team_id: Uuid::nil(), account_id: Uuid::nil() };
+    let reading = db.read.within(nobody).execute_unprepared("SELECT 1").await;
+    reading.context("the login may not read as tollgate_server; have it made a member")?;
+    Ok(db)
 }
 
 /// Serves and delivers until SIGTERM or SIGINT, then finishes what was begun.

@@ -32,6 +32,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+mod lease;
 mod readers;
 pub mod row_security;
 

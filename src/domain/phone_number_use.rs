@@ -90,6 +90,7 @@ pub(super) async fn drop_lost(
         .select_only()
         .columns([phone_number::Column::AccountId, phone_number::Column::Number])
         .filter(phone_number::Column::Number.is_in(from.iter().copied()))
+        // Said twice: the first finds the index.
         .filter(phone_number::Entity::is_held())
         .filter(phone_number::Column::Status.eq(PhoneNumberStatus::Active))
         .into_tuple()

@@ -10,7 +10,7 @@
 
 use entity::{
     audit_entry::AuditAction,
-    message, phone_number,
+    inventory_number, message, phone_number,
     sender::{self, Column, Entity},
 };
 use sea_orm::{
@@ -72,7 +72,7 @@ impl From<Detail> for CreateSenderRefusal {
             Detail::Name => Self::NameInvalid,
             Detail::Email => Self::EmailInvalid,
             Detail::EmailName | Detail::EmailNameAlone => Self::EmailNameInvalid,
-            Detail::Whatsapp => Self::WhatsappInvalid,
+            Detail::Whatsapp | Detail::WhatsappInStock => Self::WhatsappInvalid,
             Detail::Telegram => Self::TelegramInvalid,
             Detail::NumberUnknown => Self::NumberNotFound,
             Detail::NumberInUse => Self::NumberInUse,
@@ -86,7 +86,7 @@ impl From<Detail> for UpdateSenderRefusal {
             Detail::Name => Self::NameInvalid,
             Detail::Email => Self::EmailInvalid,
             Detail::EmailName | Detail::EmailNameAlone => Self::EmailNameInvalid,
-            Detail::Whatsapp => Self::WhatsappInvalid,
+            Detail::Whatsapp | Detail::WhatsappInStock => Self::WhatsappInvalid,
             Detail::Telegram => Self::TelegramInvalid,
             Detail::NumberUnknown => Self::NumberNotFound,
             Detail::NumberInUse => Self::NumberInUse,
@@ -152,6 +152,7 @@ pub async fn create(
         return Err(refused(CreateSenderRefusal::TooManySenders, &[], message));
     }
     check_number::<CreateSenderRefusal>(&txn, &made).await?;
+    check_whatsapp::<CreateSenderRefusal>(&txn, &made).await?;
     made.is_default = is_to_be_default || others.is_empty();
     if made.is_default {
         demote(app, &txn, account.account_id()).await?;
@@ -181,6 +182,9 @@ pub async fn update(
     change.apply::<Refusal>(&mut sender)?;
     if change.phone_number_id.is_some() {
         check_number::<Refusal>(&txn, &sender).await?;
+    }
+    if change.whatsapp.is_some() {
+        check_whatsapp::<Refusal>(&txn, &sender).await?;
     }
     match change.is_default {
         Some(false) if sender.is_default => {
@@ -256,6 +260,18 @@ async fn check_number<C: From<Detail>>(
         return Err(Detail::NumberInUse.refused());
     }
     Ok(())
+}
+
+/// Refuses as its own what is somebody's to buy, or was bought.
+async fn check_whatsapp<C: From<Detail>>(
+    txn: &DatabaseTransaction,
+    sender: &sender::Model,
+) -> Result<(), Failure<C>> {
+    let Some(whatsapp) = &sender.whatsapp else { return Ok(()) };
+    match inventory_number::Entity::find_by_id(whatsapp).one(txn).await? {
+        Some(_) => Err(Detail::WhatsappInStock.refused()),
+        None => Ok(()),
+    }
 }
 
 /// The messages that wait to go out by a sender.

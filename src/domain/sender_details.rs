@@ -13,6 +13,8 @@ const EMAIL_NAME_RULE: &str =
     "The emailName must have 1 to 200 characters and no control characters.";
 const EMAIL_NAME_ALONE: &str = "The emailName stands before an email, and there is none.";
 const WHATSAPP_RULE: &str = "The whatsapp must be a phone number in E.164, such as +12025550123.";
+const WHATSAPP_IN_STOCK: &str = "The whatsapp is a number that this server sells; give the sender its \
+     phoneNumberId instead, once the account has it.";
 const TELEGRAM_RULE: &str = "The telegram must be a bot's username: a letter, then letters, digits \
      and underscores, 5 to 32 in all, such as @acme_bot.";
 const NUMBER_UNKNOWN: &str = "There is no such phone number.";
@@ -39,6 +41,7 @@ pub(super) enum Detail {
     EmailName,
     EmailNameAlone,
     Whatsapp,
+    WhatsappInStock,
     Telegram,
     NumberUnknown,
     NumberInUse,
@@ -52,6 +55,7 @@ impl Detail {
             Self::EmailName => (&["input", "emailName"], EMAIL_NAME_RULE),
             Self::EmailNameAlone => (&["input", "emailName"], EMAIL_NAME_ALONE),
             Self::Whatsapp => (&["input", "whatsapp"], WHATSAPP_RULE),
+            Self::WhatsappInStock => (&["input", "whatsapp"], WHATSAPP_IN_STOCK),
             Self::Telegram => (&["input", "telegram"], TELEGRAM_RULE),
             Self::NumberUnknown => (&["input", "phoneNumberId"], NUMBER_UNKNOWN),
             Self::NumberInUse => (&["input", "phoneNumberId"], NUMBER_IN_USE),

@@ -111,7 +111,8 @@ impl Message {
 
     /// What it comes from, as its sender was when it was accepted: a phone number in E.164, an
     /// e-mail address with its display name, or a bot's username. Null if it went out without a
-    /// sender; the carrier then takes its own.
+    /// sender, also because its account had the number no more by then; the carrier then takes its
+    /// own.
     async fn from(&self) -> Option<&str> {
         self.0.sent_from.as_deref()
     }

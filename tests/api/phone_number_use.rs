@@ -181,6 +181,43 @@ async fn a_number_of_another_is_refused(#[values(Sqlite, Postgres)] database: Da
     t.close().await;
 }
 
+/// A number that is to be had here, or that anybody has, is no sender's own `whatsapp`: whose it is, is known.
+#[rstest]
+#[tokio::test]
+async fn a_number_in_stock_is_no_whatsapp(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    buy(&t, &team.key, "+12025550101,US,LOCAL,SMS WHATSAPP,0,0").await;
+    t.stock("+12025550102,US,LOCAL,SMS WHATSAPP,0,0\n").await;
+    let id = t.sender(&sub.key, json!({ "whatsapp": "+12025550199" })).await;
+    let before = t.everything().await;
+
+    for (key, number) in
+        [(&sub.key, "+12025550101"), (&sub.key, "+12025550102"), (&team.key, "+12025550101")]
+    {
+        let input = json!({ "whatsapp": number });
+        let message = "The whatsapp is a number that this server sells; give the sender its \
+                       phoneNumberId instead, once the account has it.";
+        let refused = error("WHATSAPP_INVALID", message, &["input", "whatsapp"]);
+        assert_eq!(errors_of(&t.create_sender(key, input.clone()).await), refused, "{number}");
+        if key == &sub.key {
+            assert_eq!(errors_of(&update(&t, key, &id, input).await), refused, "{number}");
+        }
+    }
+    assert_eq!(t.everything().await, before);
+
+    // Stocked later, it is not gone out from any more.
+    let by = json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Hi", "senderId": id });
+    let (message, from) = sent(&t, &sub.key, by).await;
+    assert_eq!(from, "+12025550199");
+    t.stock("+12025550199,US,LOCAL,SMS WHATSAPP,0,0\n").await;
+    t.deliver().await;
+    assert_eq!(origin(&t, &sub.key, &message).await, json!({ "from": null, "sender": null }));
+    assert_eq!(*t.carrier.sent_from.lock().expect("the record"), [None]);
+    t.close().await;
+}
+
 /// Neither released nor transferred while a sender has it, or while a message waits to go out from
 /// it; detached it goes, and so does what it was used for.
 #[rstest]

@@ -277,6 +277,21 @@ async fn an_ordinary_login_will_do() {
     let audited = tollgate(&url, &["audit"]);
     let told = String::from_utf8_lossy(&audited.stdout).into_owned();
     assert!(told.starts_with("Audited: teams 2, accounts 4,"), "{told}");
+    let serve = ["serve", "--row-security", "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
+    // What it sees nothing of, it must not take for empty.
+    for (revoked, arguments, why) in [
+        ("tollgate_server", &serve[..], "the login may not read as tollgate_server"),
+        ("tollgate_system", &["audit"], "row security hides every row from this login"),
+        ("tollgate_system", &["team", "list"], "row security hides every row from this login"),
+        ("tollgate_system", &["serve"], "row security hides every row from this login"),
+    ] {
+        t.execute(&format!("REVOKE {revoked} FROM {login}")).await;
+        let refused = tollgate(&url, arguments);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{told}");
+        assert!(told.contains(why), "{told}");
+        t.execute(&format!("GRANT {revoked} TO {login}")).await;
+    }
     t.execute(&format!("REASSIGN OWNED BY {login} TO CURRENT_USER; DROP OWNED BY {login}")).await;
     t.execute(&format!("DROP ROLE {login}")).await;
     t.close().await;

@@ -26,7 +26,7 @@ use crate::{
 pub async fn stand(app: &App, key: &str, client: &Client) -> anyhow::Result<()> {
     let caller =
         authentication::authenticate(app, key).await?.context("a new key is valid")?.account()?;
-    if client.has_number {
+    if client.is_equipped {
         equip(app, &caller).await?;
     }
     let messages = (0..client.messages).map(|number| NewMessage {

@@ -77,13 +77,14 @@ pub async fn quote(
     message: &PricedMessage,
 ) -> Result<Result<Micros, Refusal<SendRefusal>>, Fault> {
     let team = own_team(app, caller).await?;
+    let readers = app.read_as(caller);
     let key = api_key::Entity::owned_by(caller.account_id)
         .filter(api_key::Column::Id.eq(caller.key_id))
-        .one(&app.read_as(caller))
+        .one(&readers)
         .await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
-        .one(&app.read_as(caller))
+        .one(&readers)
         .await?
         .ok_or(Fault::Broken("a key's account exists"))?;
     let is_opted_out = match &message.letter {
@@ -110,7 +111,7 @@ pub async fn quote(
         Some(key) => {
             message::Entity::owned_by(caller.account_id, caller.environment)
                 .filter(message::Column::IdempotencyKey.eq(key))
-                .one(&app.read_as(caller))
+                .one(&readers)
                 .await?
         }
     };
