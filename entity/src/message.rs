@@ -1,6 +1,7 @@
 //! A message, which is its own delivery job: status, due time and lease say what is to be done next.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
+use serde::Deserialize;
 
 use crate::api_key::Environment;
 
@@ -68,8 +69,21 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 /// The way a message travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    EnumIter,
+    DeriveActiveEnum,
+    Deserialize,
+)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Channel {
     Sms,
     Email,

@@ -160,7 +160,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             (None, None) => {}
         }
     }
-    Box::pin(serve::serve_until_stopped(listener, app, http::Settings::default(), key_uses)).await
+    let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
+    Box::pin(serve::serve_until_stopped(listener, app, settings, key_uses)).await
 }
 
 /// Builds the example in an empty database, or takes it up again with fresh keys; any other data is

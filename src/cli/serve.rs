@@ -95,12 +95,13 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 }
 
 impl SurfaceArgs {
-    fn settings(self) -> http::Settings {
+    fn settings(self, has_sandbox: bool) -> http::Settings {
         http::Settings {
             key_rate: self.key_rate_limit,
             account_rate: self.account_rate_limit,
             trusted_proxies: self.trusted_proxies,
             cors_origins: self.cors_origins,
+            has_sandbox,
         }
     }
 
@@ -193,7 +194,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);
         tokio::spawn(http::metrics::serve(metrics, Arc::clone(&app)));
     }
-    Box::pin(serve_until_stopped(listener, app, args.surface.settings(), key_uses)).await
+    let settings = args.surface.settings(args.sandbox);
+    Box::pin(serve_until_stopped(listener, app, settings, key_uses)).await
 }
 
 /// The same database under row security, which is set up if that may be done.

@@ -3,6 +3,7 @@
 
 use entity::{account, message::Channel, opt_out::OptOutSource};
 use sea_orm::EntityTrait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Fault, account::AccountIds, opt_out, recipient};
@@ -12,17 +13,18 @@ use crate::App;
 const STOP_WORDS: [&str; 6] = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"];
 const START_WORDS: [&str; 3] = ["START", "YES", "UNSTOP"];
 
-/// A text that a carrier received from `from` for an account, by `channel`.
-#[derive(Clone, Debug)]
+/// A text that a carrier received from `from` by `channel`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InboundMessage {
-    pub account_id: Uuid,
     pub channel: Channel,
     pub from: String,
     pub text: String,
 }
 
 /// What an inbound message did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum InboundEffect {
     /// The address is opted out now, if it was not before.
     OptedOut,
@@ -32,10 +34,11 @@ pub enum InboundEffect {
     None,
 }
 
-/// Takes an inbound message: a word of the STOP family opts its sender out of the account's messages on that
+/// Takes a message to an account: a word of the STOP family opts its sender out of the account's messages on that
 /// channel, one of the START family takes that back. The message itself is not kept yet.
 pub async fn record_inbound_message(
     app: &App,
+    account_id: Uuid,
     message: &InboundMessage,
 ) -> Result<InboundEffect, Fault> {
     let word = message.text.trim().to_uppercase();
@@ -46,7 +49,7 @@ pub async fn record_inbound_message(
     let Ok(sender) = recipient::parse(&message.from, Some(message.channel)) else {
         return Ok(InboundEffect::None);
     };
-    let account = account::Entity::find_by_id(message.account_id).one(&app.db.read).await?;
+    let account = account::Entity::find_by_id(account_id).one(&app.db.read).await?;
     let Some(account) = account else { return Ok(InboundEffect::None) };
 
     let owner = AccountIds::from(&account);

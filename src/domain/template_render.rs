@@ -67,7 +67,8 @@ impl Rendering {
         };
         let values = self.values(given)?;
         let compiled = self.compiled.as_ref().map_err(|problem| failed(problem))?;
-        // A template is a stranger's program, and minijinja 3.1 panics at `loop.cycle()` with nothing to cycle.
+        // A template is a stranger's program, and minijinja 3.1 panics at some: at `loop.cycle()` with nothing
+        // to cycle, or at slices by the lowest number there is.
         let rendered = catch_unwind(AssertUnwindSafe(|| compiled.render(body, &values)));
         let rendered = rendered.map_err(|_| failed("it does what it must not"))?;
         let content = rendered.map_err(|problem| match problem {

@@ -125,6 +125,14 @@ pub fn refusal_of(error: &ServerError) -> Option<Code> {
     }
 }
 
+/// What is shown of a fault outside of an execution.
+pub fn of_fault(fault: &Fault, request_id: &str) -> ServerError {
+    match show(fault, request_id) {
+        (Code::Unavailable, message) => unavailable(message),
+        (code, message) => error(code, message),
+    }
+}
+
 /// An UNAVAILABLE, with when to try again.
 pub fn unavailable(message: impl Into<String>) -> ServerError {
     try_again(Code::Unavailable, message, RETRY_AFTER_SECONDS)

@@ -142,7 +142,11 @@ pub async fn run(
 
 /// The caller behind the key. A peer that tried too many wrong keys may use only those that were right
 /// before.
-async fn identify(shared: &Shared, head: &Parts, key: Option<&str>) -> Result<Caller, ServerError> {
+pub async fn identify(
+    shared: &Shared,
+    head: &Parts,
+    key: Option<&str>,
+) -> Result<Caller, ServerError> {
     identify_peer(shared, peer(shared, head), key).await
 }
 
@@ -193,7 +197,8 @@ fn peer(shared: &Shared, head: &Parts) -> IpAddr {
     shared.peers.of(connected, &head.headers)
 }
 
-fn request_id(headers: &HeaderMap) -> &str {
+/// The request's id, which it has from `log`.
+pub fn request_id(headers: &HeaderMap) -> &str {
     headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
@@ -218,7 +223,7 @@ async fn read(
 }
 
 /// The key of the header `Authorization`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     bearer_in(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }
 

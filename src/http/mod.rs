@@ -37,6 +37,7 @@ mod connections;
 mod graphiql;
 mod graphql;
 mod health;
+mod inbound;
 mod log;
 pub mod metrics;
 mod negotiation;
@@ -77,6 +78,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Web pages of these origins may ask.
     pub cors_origins: Vec<HeaderValue>,
+    /// LIVE messages go to the sandbox: what people write back to it is taken at [`inbound::PATH`].
+    pub has_sandbox: bool,
 }
 
 impl Default for Settings {
@@ -86,6 +89,7 @@ impl Default for Settings {
             account_rate: ACCOUNT_RATE_DEFAULT,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            has_sandbox: false,
         }
     }
 }
@@ -124,8 +128,8 @@ pub async fn router(
     stop: CancellationToken,
     executions: TaskTracker,
 ) -> Router {
-    let origins = settings.cors_origins.clone();
-    routes(Shared::new(app, settings, stop, executions).await, &origins)
+    let shared = Shared::new(app, settings.clone(), stop, executions).await;
+    routes(shared, &settings)
 }
 
 impl Shared {
@@ -149,14 +153,14 @@ impl Shared {
     }
 }
 
-fn routes(shared: Shared, origins: &[HeaderValue]) -> Router {
+fn routes(shared: Shared, settings: &Settings) -> Router {
     // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
     // they happen, with their reason.
     let around = ServiceBuilder::new()
         .layer(map_request(log::without_odd_request_id))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .option_layer(cors(origins))
+        .option_layer(cors(&settings.cors_origins))
         .layer(from_fn_with_state(shared.clone(), admission::admit))
         .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span))
         .layer(
@@ -164,14 +168,15 @@ fn routes(shared: Shared, origins: &[HeaderValue]) -> Router {
                 .quality(CompressionLevel::Fastest)
                 .compress_when(SizeAbove::new(COMPRESSED_FROM_BYTES)),
         );
-    Router::new()
+    let mut router = Router::new()
         .route("/graphql", any(graphql::execute))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .merge(graphiql::routes())
-        .fallback(nothing_here)
-        .layer(around)
-        .with_state(shared)
+        .merge(graphiql::routes());
+    if settings.has_sandbox {
+        router = router.route(inbound::PATH, any(inbound::receive));
+    }
+    router.fallback(nothing_here).layer(around).with_state(shared)
 }
 
 /// Lets web pages of these origins ask, and see what the headers say; none without origins. A key travels in
@@ -198,9 +203,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let executions = TaskTracker::new();
-    let origins = settings.cors_origins.clone();
-    let shared = Shared::new(app, settings, stop.clone(), executions.clone()).await;
-    let router = routes(shared.clone(), &origins);
+    let shared = Shared::new(app, settings.clone(), stop.clone(), executions.clone()).await;
+    let router = routes(shared.clone(), &settings);
     let closing = CancellationToken::new();
     let all_done = async {
         connections::serve(listener, router, Arc::clone(&shared.peers), closing.clone()).await;

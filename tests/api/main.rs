@@ -19,6 +19,7 @@ mod graphiql;
 mod harness;
 mod hostile;
 mod http;
+mod inbound;
 mod indexes;
 mod isolation;
 mod layers;

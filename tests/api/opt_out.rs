@@ -1,10 +1,7 @@
-//! Opt-outs: added, imported, removed and listed; what they refuse and at which place of R8's order; and the
-//! words by which people opt out themselves.
+//! Opt-outs: added, imported, removed and listed; what they refuse and at which place of R8's order.
 
-use entity::message::Channel;
 use rstest::rstest;
 use serde_json::{Value, json};
-use tollgate::domain::inbound::{InboundEffect, InboundMessage, record_inbound_message};
 
 use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp};
 
@@ -236,55 +233,5 @@ async fn opt_outs_are_listed(#[values(Sqlite, Postgres)] database: Database) {
         let addresses = are_out.map(|is_out| json!({ "isOptedOut": is_out }));
         assert_eq!(shown.data()["contacts"]["nodes"][0]["addresses"], json!(addresses));
     }
-    t.close().await;
-}
-
-/// STOP and its like opt the sender out, START and its like in again: as the whole text, in any case.
-#[rstest]
-#[tokio::test]
-async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
-    let team = t.team(1000).await;
-    let account_id = team.main_account_id.parse().expect("an id");
-    let write = async |text: &str| {
-        let (channel, from) = (Channel::Sms, "+12025550123".to_owned());
-        let message = InboundMessage { account_id, channel, from, text: text.to_owned() };
-        record_inbound_message(&t.app, &message).await.expect("it is recorded")
-    };
-
-    for (stop, start) in [
-        ("STOP", "START"),
-        ("stop", "yes"),
-        (" Stopall\n", "UnStop"),
-        ("UNSUBSCRIBE", "START"),
-        ("cancel", "START"),
-        ("End", "START"),
-        ("QUIT", "START"),
-    ] {
-        assert_eq!(write(stop).await, InboundEffect::OptedOut);
-        assert_eq!(write(stop).await, InboundEffect::OptedOut, "twice is once");
-        for text in ["STOP PLEASE", "Start it", "STOP.", "", "HELP", "NO"] {
-            assert_eq!(write(text).await, InboundEffect::None, "{text:?}");
-        }
-        assert!(!t.sends(&team.key).await, "{stop:?}");
-        let query = "{ optOuts { nodes { channel address source reason } } }";
-        let listed = t.ask(&team.key, query).await;
-        let word = stop.trim().to_uppercase();
-        let expected = json!([{ "channel": "SMS", "address": "+12025550123", "source": "INBOUND",
-                                "reason": word }]);
-        assert_eq!(listed.data()["optOuts"]["nodes"], expected);
-        assert_eq!(write(start).await, InboundEffect::OptedIn);
-        assert_eq!(write(start).await, InboundEffect::OptedIn, "twice is once");
-        assert!(t.sends(&team.key).await, "{start:?}");
-    }
-    let before = t.everything().await;
-    let nobody = uuid::Uuid::nil();
-    for (account_id, from) in [(nobody, "+12025550123"), (account_id, "12345")] {
-        let (channel, text) = (Channel::Sms, "STOP".to_owned());
-        let message = InboundMessage { account_id, channel, from: from.to_owned(), text };
-        let effect = record_inbound_message(&t.app, &message).await.expect("it is looked at");
-        assert_eq!(effect, InboundEffect::None);
-    }
-    assert_eq!(t.everything().await, before);
     t.close().await;
 }

@@ -381,6 +381,11 @@ async fn a_hostile_template_costs_little(#[values(Sqlite, Postgres)] database: D
         (many("{"), false),
         // What the library panics at.
         ("{% for i in [1] %}{{ loop.cycle() }}{% endfor %}".to_owned(), true),
+        ("{{ [1, 2][::(-9223372036854775807 - 1)] }}".to_owned(), true),
+        (
+            "{{ range(5, -9223372036854775807 - 1, -9223372036854775807 - 1)|list }}".to_owned(),
+            true,
+        ),
         (many("{{"), false),
         (many("{#"), false),
         ("{".repeat(100_000), false),

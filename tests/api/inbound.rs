@@ -1,0 +1,135 @@
+//! What people write back, through the sandbox's hook: the words by which they opt out and in again.
+
+use axum::{
+    body::Body,
+    http::{Method, Request, header},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tollgate::http;
+
+use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp};
+
+async fn start(database: Database, has_sandbox: bool) -> Option<TestApp> {
+    let http = http::Settings { has_sandbox, ..http::Settings::default() };
+    TestApp::start_with(database, Setup { http, ..Setup::default() }).await
+}
+
+fn inbound(key: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post("/sandbox/inbound")
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.into())
+        .expect("a request")
+}
+
+async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
+    let body = json!({ "channel": "SMS", "from": "+12025550123", "text": text });
+    t.request(inbound(key, body.to_string())).await
+}
+
+/// STOP and its like opt the sender out, START and its like in again: as the whole text, in any case.
+#[rstest]
+#[tokio::test]
+async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = start(database, true).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let effect = async |text: &str| {
+        let answer = write(&t, &team.key, text).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body["effect"].as_str().expect("an effect").to_owned()
+    };
+
+    for (stop, start) in [
+        ("STOP", "START"),
+        ("stop", "yes"),
+        (" Stopall\n", "UnStop"),
+        ("UNSUBSCRIBE", "START"),
+        ("cancel", "START"),
+        ("End", "START"),
+        ("QUIT", "START"),
+    ] {
+        assert_eq!(effect(stop).await, "OPTED_OUT");
+        assert_eq!(effect(stop).await, "OPTED_OUT", "twice is once");
+        for text in ["STOP PLEASE", "Start it", "STOP.", "", "HELP", "NO"] {
+            assert_eq!(effect(text).await, "NONE", "{text:?}");
+        }
+        let refused = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hello" })).await;
+        assert_eq!(refused.refusals(), ["OPTED_OUT"]);
+        assert!(t.sends(&sub.key).await, "{stop:?} was said to another account");
+        let query = "{ optOuts { nodes { channel address source reason } } }";
+        let listed = t.ask(&team.key, query).await;
+        let word = stop.trim().to_uppercase();
+        let expected = json!([{ "channel": "SMS", "address": "+12025550123", "source": "INBOUND",
+                                "reason": word }]);
+        assert_eq!(listed.data()["optOuts"]["nodes"], expected);
+        assert_eq!(effect(start).await, "OPTED_IN");
+        assert_eq!(effect(start).await, "OPTED_IN", "twice is once");
+        assert!(t.sends(&team.key).await, "{start:?}");
+    }
+    t.close().await;
+}
+
+/// Who has no LIVE key of an account, and what is no inbound message, opts nobody out.
+#[rstest]
+#[tokio::test]
+async fn an_odd_inbound_message_changes_nothing(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = start(database, true).await else { return };
+    let team = t.team(0).await;
+    let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let before = t.everything().await;
+
+    for (key, status, code) in [
+        (test_key.as_str(), 403, "FORBIDDEN"),
+        (t.operator.as_str(), 403, "FORBIDDEN"),
+        ("tg_live_nobody", 401, "UNAUTHENTICATED"),
+    ] {
+        let answer = write(&t, key, "STOP").await;
+        assert_eq!((answer.status.as_u16(), answer.codes()), (status, vec![code]));
+    }
+    let good = json!({ "channel": "SMS", "from": "+12025550123", "text": "STOP" });
+    let with = |name: &str, value: Value| {
+        let mut body = good.clone();
+        body[name] = value;
+        body.to_string()
+    };
+    for (body, status, code) in [
+        (String::new(), 400, "BAD_USER_INPUT"),
+        ("[]".to_owned(), 400, "BAD_USER_INPUT"),
+        ("{}".to_owned(), 400, "BAD_USER_INPUT"),
+        (with("channel", json!("PIGEON")), 400, "BAD_USER_INPUT"),
+        (with("accountId", json!(team.main_account_id)), 400, "BAD_USER_INPUT"),
+        (with("text", json!(["STOP"])), 400, "BAD_USER_INPUT"),
+        (with("text", json!("STOP".repeat(5_000))), 413, "PAYLOAD_TOO_LARGE"),
+    ] {
+        let answer = t.request(inbound(&team.key, body.clone())).await;
+        assert_eq!((answer.status.as_u16(), answer.codes()), (status, vec![code]), "{body:.80}");
+    }
+    // Nobody is there to be opted out.
+    let answer = t.request(inbound(&team.key, with("from", json!("12345")))).await;
+    assert_eq!((answer.status.as_u16(), answer.body), (200, json!({ "effect": "NONE" })));
+
+    let mut untyped = inbound(&team.key, good.to_string());
+    untyped.headers_mut().remove(header::CONTENT_TYPE);
+    let answer = t.request(untyped).await;
+    assert_eq!((answer.status.as_u16(), answer.codes()), (415, vec!["UNSUPPORTED_MEDIA_TYPE"]));
+    let mut got = inbound(&team.key, Body::empty());
+    *got.method_mut() = Method::GET;
+    let answer = t.request(got).await;
+    assert_eq!((answer.status.as_u16(), answer.codes()), (405, vec!["METHOD_NOT_ALLOWED"]));
+    assert_eq!(answer.headers[header::ALLOW], "POST");
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A server that reaches people has no such hook.
+#[rstest]
+#[tokio::test]
+async fn only_the_sandbox_has_a_hook(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = start(database, false).await else { return };
+    let team = t.team(1000).await;
+    assert_eq!(write(&t, &team.key, "STOP").await.status, 404);
+    assert!(t.sends(&team.key).await);
+    t.close().await;
+}
