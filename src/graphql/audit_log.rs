@@ -34,11 +34,13 @@ pub struct Audited<M>(pub M);
 
 impl<M: ObjectType> ContainerType for Audited<M> {
     async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
-        let call = self.0.resolve_field(ctx);
-        let Some(action) = action_of(ctx.field().name()) else { return call.await };
+        let Some(action) = action_of(ctx.field().name()) else {
+            return self.0.resolve_field(ctx).await;
+        };
         let request_id = ctx.data::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        let audited = async {
-            let answer = call.await;
+        // Boxed, because this future is copied for every mutation: it has room for the largest of them.
+        let audited = Box::pin(async {
+            let answer = self.0.resolve_field(ctx).await;
             let top_level = answer.as_ref().err().and_then(refusal_of);
             let code =
                 top_level.map(|code| code.as_str().to_owned()).or_else(domain::noted_refusal);
@@ -46,7 +48,7 @@ impl<M: ObjectType> ContainerType for Audited<M> {
                 enter_refusal(app, caller, action, code, named(ctx)).await;
             }
             answer
-        };
+        });
         domain::under(request_id, audited).await
     }
 }

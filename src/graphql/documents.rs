@@ -1,5 +1,5 @@
-//! Documents: read once, and kept by the SHA-256 of their text once they are known to be valid. Limits and
-//! roles are checked each time. Persisted queries, as Apollo's clients ask them, are found among them.
+//! Documents: read once, and kept by the SHA-256 of their text once they are known to be valid. Limits, roles
+//! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are found among them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    cost,
+    coercion, cost,
     errors::{Code, error},
     mend, tokens,
 };
@@ -34,6 +34,8 @@ pub struct Known {
     pub document: ExecutableDocument,
     /// The same with what `mend` needs of its answer.
     pub executed: ExecutableDocument,
+    /// As [`coercion::takes_variables_whole`] says.
+    pub takes_variables_whole: bool,
     text_bytes: usize,
 }
 
@@ -42,7 +44,7 @@ pub struct Found {
     hash: Hash,
     pub known: Arc<Known>,
     /// Whether it is yet to be seen that the document is valid.
-    is_new: bool,
+    pub is_new: bool,
 }
 
 /// Documents that passed validation.
@@ -107,7 +109,8 @@ fn read(text: &str) -> Result<Known, ServerError> {
         Ok(document) => {
             let mut executed = document.clone();
             mend::keep_objects(&mut executed);
-            Ok(Known { document, executed, text_bytes: text.len() })
+            let takes_variables_whole = coercion::takes_variables_whole(&document);
+            Ok(Known { document, executed, takes_variables_whole, text_bytes: text.len() })
         }
         Err(failure) => Err(parse_failure(&failure.into())),
     }

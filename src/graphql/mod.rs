@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    MergedObject, Positioned, Request, Response, Schema, ServerError, Variables,
+    MergedObject, Positioned, Request, Response, Schema, ServerError, ValidationMode, Variables,
     dataloader::DataLoader,
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
@@ -21,6 +21,7 @@ mod account;
 mod api_key;
 mod audit_log;
 mod audit_log_list;
+mod coercion;
 mod contact;
 mod contact_address;
 mod contact_erasure;
@@ -117,6 +118,8 @@ type TollgateSchema = Schema<Query, Audited<Mutation>, Updates>;
 pub struct Api {
     app: Arc<App>,
     schema: TollgateSchema,
+    /// The same without validation, for what needs none.
+    validated: TollgateSchema,
     shapes: Arc<Shapes>,
     documents: Documents,
 }
@@ -148,6 +151,8 @@ pub struct Prepared {
     complexity: u64,
     /// Why it will not be executed; it gets this far to be entered in the audit log.
     forbidden: Option<Forbidden>,
+    /// Its document was validated before, and its variables fit.
+    is_valid: bool,
 }
 
 impl Prepared {
@@ -192,6 +197,8 @@ fn schema() -> async_graphql::SchemaBuilder<Query, Audited<Mutation>, Updates> {
 
 impl Api {
     pub async fn new(app: Arc<App>) -> Self {
+        let validated =
+            schema().data(Arc::clone(&app)).validation_mode(ValidationMode::Fast).finish();
         let schema = schema().data(Arc::clone(&app)).finish();
         let shapes = Shapes {
             full: shape_of(&schema, Viewpoint::Everything).await,
@@ -199,7 +206,7 @@ impl Api {
             main_account: shape_of(&schema, Viewpoint::Role(Role::MainAccount)).await,
             sub_account: shape_of(&schema, Viewpoint::Role(Role::SubAccount)).await,
         };
-        Self { app, schema, shapes: Arc::new(shapes), documents: Documents::default() }
+        Self { app, schema, validated, shapes: Arc::new(shapes), documents: Documents::default() }
     }
 
     /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask
@@ -228,7 +235,19 @@ impl Api {
             check_variables(operation, &variables)?;
             None
         };
-        Ok(Prepared { caller, found, operation_name, variables, kind, complexity, forbidden })
+        let is_valid = !found.is_new
+            && found.known.takes_variables_whole
+            && coercion::fit(operation, &variables, full);
+        Ok(Prepared {
+            caller,
+            found,
+            operation_name,
+            variables,
+            kind,
+            complexity,
+            forbidden,
+            is_valid,
+        })
     }
 
     /// Executes a query or a mutation of a caller who waits as long as its `patience`. What the
@@ -247,7 +266,8 @@ impl Api {
         }
         let request_id_of_entries = RequestId(request_id.to_owned());
         let request = self.request(&prepared, room).data(patience);
-        let response = self.schema.execute(request.data(request_id_of_entries)).await;
+        let schema = if prepared.is_valid { &self.validated } else { &self.schema };
+        let response = schema.execute(request.data(request_id_of_entries)).await;
         self.answer(&prepared, response, request_id).await
     }
 

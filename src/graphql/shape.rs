@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::Deserialize;
 
 /// What is asked of the schema; lists of lists are not in it, so four levels of type are enough.
-pub const INTROSPECTION: &str = "{ __schema { types { name \
+pub const INTROSPECTION: &str = "{ __schema { types { name isOneOf \
     fields(includeDeprecated: true) { name args { name type { ...T } } type { ...T } } \
     inputFields { name type { ...T } } enumValues(includeDeprecated: true) { name } } } } \
     fragment T on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }";
@@ -29,6 +29,8 @@ pub struct Type {
     pub fields: HashMap<String, Field>,
     pub input_fields: HashMap<String, TypeRef>,
     pub enum_values: HashSet<String>,
+    /// An input object of which exactly one field is given.
+    pub is_one_of: bool,
 }
 
 /// All types of a schema, by name.
@@ -48,6 +50,7 @@ impl Shape {
                 fields: fields.collect(),
                 input_fields: named(found.input_fields.unwrap_or_default()),
                 enum_values: values.collect(),
+                is_one_of: found.is_one_of.unwrap_or_default(),
             };
             (found.name, shape)
         });
@@ -110,6 +113,7 @@ struct JsonNamedType {
     fields: Option<Vec<JsonField>>,
     input_fields: Option<Vec<JsonValue>>,
     enum_values: Option<Vec<JsonEnumValue>>,
+    is_one_of: Option<bool>,
 }
 
 #[derive(Deserialize)]

@@ -120,11 +120,12 @@ pub async fn run(
     let api = shared.api.clone();
     let id = request_id.to_owned();
     let patience = Patience { until: until - ANSWER_TIME, gone };
-    let execution = async move {
+    // Boxed, because tokio copies a task that begins and ends several times.
+    let execution = Box::pin(async move {
         // Kept for as long as it is worked on, also when the client has gone.
         let _place = place;
         api.execute(prepared, patience, room, &id).await
-    };
+    });
     let execution = shared.executions.spawn(execution.in_current_span());
     match timeout_at(until, execution).await {
         Ok(Ok(answer)) => answer,

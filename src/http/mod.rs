@@ -105,15 +105,16 @@ const COMPRESSED_FROM_BYTES: u64 = 1_024;
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 
 /// What the handlers share.
-#[derive(Clone)]
-struct Shared {
+type Shared = Arc<Surface>;
+
+struct Surface {
     app: Arc<App>,
     api: Api,
-    places: Arc<Places>,
-    sockets: Arc<Sockets>,
+    places: Places,
+    sockets: Sockets,
     /// Turns to look at the database for `/readyz`.
-    looks: Arc<Semaphore>,
-    rates: Arc<Rates>,
+    looks: Semaphore,
+    rates: Rates,
     peers: Arc<Peers>,
     /// Cancelled when the server is to stop: it is not ready any more.
     stop: CancellationToken,
@@ -128,28 +129,28 @@ pub async fn router(
     stop: CancellationToken,
     executions: TaskTracker,
 ) -> Router {
-    let shared = Shared::new(app, settings.clone(), stop, executions).await;
+    let shared = Surface::new(app, settings.clone(), stop, executions).await;
     routes(shared, &settings)
 }
 
-impl Shared {
+impl Surface {
     async fn new(
         app: Arc<App>,
         settings: Settings,
         stop: CancellationToken,
         executions: TaskTracker,
-    ) -> Self {
-        Self {
+    ) -> Shared {
+        Arc::new(Self {
             api: Api::new(Arc::clone(&app)).await,
             app,
-            places: Arc::default(),
-            sockets: Arc::default(),
-            looks: Arc::new(Semaphore::new(health::LOOKS_MAX)),
-            rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
+            places: Places::default(),
+            sockets: Sockets::default(),
+            looks: Semaphore::new(health::LOOKS_MAX),
+            rates: Rates::new(settings.key_rate, settings.account_rate),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),
             stop,
             executions,
-        }
+        })
     }
 }
 
@@ -203,7 +204,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let executions = TaskTracker::new();
-    let shared = Shared::new(app, settings.clone(), stop.clone(), executions.clone()).await;
+    let shared = Surface::new(app, settings.clone(), stop.clone(), executions.clone()).await;
     let router = routes(shared.clone(), &settings);
     let closing = CancellationToken::new();
     let all_done = async {
