@@ -82,7 +82,7 @@ pub(super) fn source(
     destination: &Destination,
 ) -> Result<Source, Failure<SendRefusal>> {
     let variables = message.variables.take();
-    if variables.clone().is_some_and(|variables| validate::metadata(variables).is_none()) {
+    if variables.clone().is_some_and(|variables| validate::variables(variables).is_none()) {
         return Err(refused(SendRefusal::VariablesInvalid, VARIABLES, VARIABLES_RULE));
     }
     let Some(id) = message.template_id else {

@@ -65,6 +65,7 @@ pub mod sub_account;
 pub mod sub_account_list;
 pub mod team;
 pub mod template;
+pub mod template_growth;
 pub mod template_list;
 pub mod template_preview;
 pub mod template_render;

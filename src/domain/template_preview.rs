@@ -40,7 +40,7 @@ pub async fn preview(
     let id = id.unwrap_or_default();
     let mut found = template_list::find_many(app, caller, &[id], room).await?;
     let Some(row) = found.remove(&id) else { return Ok(Vec::new()) };
-    let are_valid = validate::metadata(variables.clone()).is_some();
+    let are_valid = validate::variables(variables.clone()).is_some();
     let rendering = Rendering::of(&row)?;
     let mut previews = Vec::new();
     for channel in rendering.channels() {

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, io, sync::LazyLock, thread};
 
 use entity::message::Channel;
 use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value,
+    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, functions,
     machinery::{Token, tokenize},
     syntax::SyntaxConfig,
 };
@@ -18,6 +18,7 @@ use sea_orm::ActiveEnum as _;
 use super::{
     message_content::{Content, EMAIL_BYTES_MAX, Part},
     template::Body,
+    template_growth::{NESTING_FILTERS, check_growth},
 };
 
 /// Tags (`{{ … }}` and `{% … %}`) of a part at most.
@@ -31,18 +32,25 @@ const STACK_BYTES: usize = 32 * 1024 * 1024;
 pub const LINE_CHARS_MAX: usize = 65_000;
 /// Times that `elif` stands in a part at most.
 pub const BRANCHES_MAX: usize = 100;
-/// Steps of a part's rendering at most, about: what takes a millisecond or two.
+/// Steps of a part's rendering at most, about. Most templates take some dozens, and these many a millisecond or
+/// two.
 pub const FUEL: u64 = 10_000;
 /// Levels of loops and blocks within each other at most.
 pub const LEVELS_MAX: usize = 50;
+/// Numbers in a `range` at most.
+const RANGE_MAX: usize = 1_000;
 
-/// What every template is rendered with: the library's filters and tests, and of its functions
-/// `range`.
+/// What every template is rendered with: the library's filters, but [`NESTING_FILTERS`], its tests, and of its
+/// functions `range`.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     for global in ["debug", "dict", "namespace"] {
         environment.remove_global(global);
     }
+    for filter in NESTING_FILTERS {
+        environment.remove_filter(filter);
+    }
+    environment.add_function("range", range);
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.set_recursion_limit(LEVELS_MAX);
     environment.set_fuel(Some(FUEL));
@@ -51,6 +59,16 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     });
     environment
 });
+
+/// The library's `range`, but short, for a step may walk along it.
+fn range(lower: isize, upper: Option<isize>, step: Option<isize>) -> Result<Value, Error> {
+    let numbers = functions::range(lower, upper, step)?;
+    if numbers.len().is_none_or(|count| count > RANGE_MAX) {
+        let problem = format!("a range must have at most {RANGE_MAX} numbers");
+        return Err(Error::new(ErrorKind::InvalidOperation, problem));
+    }
+    Ok(numbers)
+}
 
 /// A template's parts, ready to be rendered.
 pub struct Compiled(Environment<'static>);
@@ -71,6 +89,7 @@ impl Compiled {
             let mut environment = ENVIRONMENT.clone();
             for (name, source) in bodies.iter().flat_map(parts) {
                 check_tokens(&name, source)?;
+                check_growth(&name, source)?;
                 environment
                     .add_template_owned(name, source.to_owned())
                     .map_err(|error| explain(&error))?;
@@ -269,15 +288,18 @@ mod tests {
 
     #[test]
     fn fuel_and_levels_are_bounded_from_both_sides() {
-        let turns = |count: usize| format!("{{% for i in range({count}) %}}{{% endfor %}}ok");
+        let turns = |count: usize| {
+            let loops = "{% for i in range(1000) %}{% endfor %}".repeat(3);
+            format!("{loops}{{% for i in range({count}) %}}{{% endfor %}}ok")
+        };
         let levels = |count: usize| {
             let (open, close) = ("{% for i in [1] %}", "{% endfor %}");
             format!("{}ok{}", open.repeat(count), close.repeat(count))
         };
 
-        assert_eq!(render(&turns(3_331)).as_deref(), Ok("ok"));
+        assert_eq!(render(&turns(328)).as_deref(), Ok("ok"));
         assert_eq!(render(&levels(49)).as_deref(), Ok("ok"));
-        for (source, what) in [(turns(3_332), "steps"), (levels(LEVELS_MAX), "recursion")] {
+        for (source, what) in [(turns(329), "steps"), (levels(LEVELS_MAX), "recursion")] {
             let Err(Unrendered::Failed(problem)) = render(&source) else { panic!("{source}") };
             assert!(problem.contains(what), "{problem}");
         }

@@ -22,12 +22,13 @@ pub const NOTE_CHARS_MAX: usize = 500;
 pub const LABEL_CHARS_MAX: usize = 64;
 /// Characters of a language tag at most; what RFC 5646 (section 4.4.1) advises, and more.
 pub const LOCALE_CHARS_MAX: usize = 64;
+/// Values that the variables of a template have at most at all levels, with the object that they are.
+const VARIABLES_VALUES_MAX: usize = 1_001;
 
 pub const NAME_RULE: &str = "The name must have 1 to 200 characters and no control characters.";
 pub const METADATA_RULE: &str =
     "The metadata must be at most 16 KiB as JSON and 32 levels deep, and must not hold NUL.";
-pub const VARIABLES_RULE: &str =
-    "The variables must be at most 16 KiB as JSON and 32 levels deep, and must not hold NUL.";
+pub const VARIABLES_RULE: &str = "The variables must be at most 16 KiB as JSON, 1,000 values and 32 levels deep, and must not hold NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
 pub const NOTE_RULE: &str = "The text must have 1 to 500 characters and no control characters.";
@@ -81,6 +82,22 @@ pub fn metadata(metadata: Map<String, Value>) -> Option<String> {
         return None;
     }
     Some(metadata.to_string()).filter(|text| text.len() <= METADATA_BYTES_MAX)
+}
+
+/// An object that [`metadata`] lets through and that has at most 1,000 values at all levels, for a template
+/// compares as many in one step.
+pub fn variables(variables: Map<String, Value>) -> Option<String> {
+    let text = metadata(variables.clone())?;
+    (count_values(&Value::Object(variables)) <= VARIABLES_VALUES_MAX).then_some(text)
+}
+
+/// How many values there are in one, with itself.
+fn count_values(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => values.iter().map(count_values).sum::<usize>() + 1,
+        Value::Object(object) => object.values().map(count_values).sum::<usize>() + 1,
+        _ => 1,
+    }
 }
 
 fn can_be_kept(value: &Value, levels: usize) -> bool {

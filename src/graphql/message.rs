@@ -232,8 +232,8 @@ pub struct SendMessageInput {
     /// The template that says what it says, instead of a text, a subject and HTML. It is rendered
     /// now, and the message keeps what comes of it.
     template_id: Option<ID>,
-    /// The template's variables by name, at most 16 KiB as JSON. Each that has no default must be
-    /// given; null counts as not given, and what the template does not declare is not looked at.
+    /// The template's variables by name, at most 16 KiB as JSON and 1,000 values at all levels. Each
+    /// that has no default must be given; null counts as not given, and what the template does not declare is not looked at.
     /// Numbers with a fraction are doubles: what is to be shown exactly is given as text.
     variables: Option<JsonObject>,
     /// The sender that it goes out by, which must be able to send on the channel. Left out: the
@@ -285,7 +285,7 @@ pub enum SendMessageErrorCode {
     /// The text, the subject or the HTML is missing, too long, or not of the channel; or there is a
     /// templateId too.
     InvalidContent,
-    /// The variables are larger than 16 KiB as JSON, or given without a templateId.
+    /// The variables are larger than 16 KiB as JSON or 1,000 values, or given without a templateId.
     VariablesInvalid,
     /// The metadata is larger than 16 KiB as JSON.
     MetadataInvalid,

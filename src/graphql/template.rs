@@ -91,8 +91,10 @@ impl From<domain::Variable> for TemplateVariable {
 
 /// What a template is to say on one channel. Each part is a text in the language Jinja, with
 /// variables, filters, conditions and loops, and without includes and macros; it has at most 1,000
-/// tags of at most 100 words, values and signs each, 100 elif, and 65,000 characters a line. What a
-/// variable brings into the HTML is escaped, unless it is marked safe.
+/// tags of at most 100 words, values and signs each, 100 elif, and 65,000 characters a line. It makes
+/// no list longer than it is given: what it sets goes into no list and is not sliced, and what is
+/// added up or multiplied is a number or text by how it is written, as in price|float * count|int.
+/// What a variable brings into the HTML is escaped, unless it is marked safe.
 #[derive(InputObject)]
 pub struct TemplateBodyInput {
     /// The channel, which has one body at most.
@@ -161,8 +163,8 @@ pub enum CreateTemplateErrorCode {
     /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
     /// default.
     VariablesInvalid,
-    /// A part cannot be read, uses a filter or a test that there is not, or has too many tags or
-    /// too long a tag.
+    /// A part cannot be read, uses a filter or a test that there is not, makes a list of its own
+    /// longer than it may, or has too many tags or too long a tag.
     SyntaxInvalid,
     /// A part uses a variable that is not declared.
     VariableUndeclared,
@@ -182,8 +184,8 @@ pub enum UpdateTemplateErrorCode {
     /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
     /// default.
     VariablesInvalid,
-    /// A part cannot be read, uses a filter or a test that there is not, or has too many tags or
-    /// too long a tag.
+    /// A part cannot be read, uses a filter or a test that there is not, makes a list of its own
+    /// longer than it may, or has too many tags or too long a tag.
     SyntaxInvalid,
     /// A part uses a variable that is not declared.
     VariableUndeclared,

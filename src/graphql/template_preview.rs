@@ -15,7 +15,7 @@ use crate::domain::{message_content::Content, template_preview as domain, templa
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "template_render::RenderRefusal")]
 pub enum TemplatePreviewErrorCode {
-    /// The variables are larger than 16 KiB as JSON.
+    /// The variables are larger than 16 KiB as JSON or 1,000 values.
     VariablesInvalid,
     /// A variable that has no default, or a part of one, is not given.
     VariableMissing,

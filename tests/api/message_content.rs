@@ -301,7 +301,7 @@ async fn a_template_that_gives_no_message_is_refused(
     let sub = t.sub_account(&team, json!({})).await;
     let template = t.template(&sub.key, bodies(), variables()).await;
     let foreign = t.template(&team.key, bodies(), variables()).await;
-    let parts = json!([{ "channel": "SMS", "text": "{{ order.id }}{{ n * 2 }}" }]);
+    let parts = json!([{ "channel": "SMS", "text": "{{ order.id }}{{ n - 2 }}" }]);
     let parts = t.template(&sub.key, parts, json!([{ "name": "order" }, { "name": "n" }])).await;
     t.opt_out(&sub.key, "+12025550123").await;
     let to = "+12025550123";
@@ -330,6 +330,8 @@ async fn a_template_that_gives_no_message_is_refused(
             "VARIABLES_INVALID",
             "variables",
         ),
+        (from(&template, json!({ "name": vec![0; 1_000] })), "VARIABLES_INVALID", "variables"),
+        (from(&template, json!({ "name": vec![0; 999] })), "TEMPLATE_FAILED", "templateId"),
         (from(&template, json!({ "name": "\u{0}" })), "VARIABLES_INVALID", "variables"),
         (from(NOBODYS_IDS[0], json!({})), "TEMPLATE_NOT_FOUND", "templateId"),
         (from(NOBODYS_IDS[1], json!({})), "TEMPLATE_NOT_FOUND", "templateId"),
@@ -405,7 +407,7 @@ async fn a_repeat_outlives_contact_and_template(#[values(Sqlite, Postgres)] data
     let change_address = "mutation($id: ID!) { updateContactAddress(id: $id, \
                           input: { address: \"+12025550188\" }) { errors { code } } }";
     let change_template = "mutation($id: ID!) { updateTemplate(id: $id, input: { \
-                           bodies: [{ channel: EMAIL, text: \"{{ name * {} }}\" }] }) \
+                           bodies: [{ channel: EMAIL, text: \"{{ name - {} }}\" }] }) \
                            { errors { code } } }";
     let delete_template = "mutation($id: ID!) { deleteTemplate(id: $id) { errors { code } } }";
     let delete_contact = "mutation($id: ID!) { deleteContact(id: $id) { errors { code } } }";
