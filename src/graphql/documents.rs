@@ -1,11 +1,13 @@
 //! Documents: read once, and kept by the SHA-256 of their text once they are known to be valid. Limits, roles
-//! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are found among them.
+//! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are found among them, by
+//! who sent them: else their hashes would tell what others ask.
 
 use std::sync::Arc;
 
 use async_graphql::{ServerError, parser::types::ExecutableDocument};
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 use super::{
     coercion, cost,
@@ -15,6 +17,9 @@ use super::{
 
 /// Bytes that known documents take at most, as estimated.
 const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Persisted queries that are known at most, of all who sent them.
+const PERSISTED_MAX: u64 = 20_000;
 
 /// The SHA-256 of a query's text.
 type Hash = [u8; 32];
@@ -45,30 +50,40 @@ pub struct Found {
     pub known: Arc<Known>,
     /// Whether it is yet to be seen that the document is valid.
     pub is_new: bool,
+    /// By whom it is to be found by its hash.
+    persisted_by: Option<Uuid>,
 }
 
 /// Documents that passed validation.
 #[derive(Clone)]
-pub struct Documents(Cache<Hash, Arc<Known>>);
+pub struct Documents {
+    known: Cache<Hash, Arc<Known>>,
+    /// Those that somebody may ask for by the hash.
+    persisted: Cache<(Uuid, Hash), ()>,
+}
 
 impl Default for Documents {
     fn default() -> Self {
         let documents = Cache::builder().max_capacity(DOCUMENTS_BYTES_MAX);
-        Self(documents.weigher(|_, known: &Arc<Known>| bytes_of(known)).build())
+        Self {
+            known: documents.weigher(|_, known: &Arc<Known>| bytes_of(known)).build(),
+            persisted: Cache::new(PERSISTED_MAX),
+        }
     }
 }
 
 impl Documents {
-    /// The document that is asked for, read now if it is not known.
-    pub async fn find(&self, asked: Asked) -> Result<Found, ServerError> {
+    /// The document that somebody, an account or an operator, asks for; read now if it is not known.
+    pub async fn find(&self, asked: Asked, by: Uuid) -> Result<Found, ServerError> {
         let (text, expected) = match asked {
             Asked::Text(text) => (text, None),
             Asked::TextOfHash(text, hash) => (text, Some(hash)),
             Asked::Hash(hash) => {
                 // Clients know these words as they stand.
                 let unknown = || error(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
-                let known = self.0.get(&hash).await.ok_or_else(unknown)?;
-                return Ok(Found { hash, known, is_new: false });
+                self.persisted.get(&(by, hash)).await.ok_or_else(unknown)?;
+                let known = self.known.get(&hash).await.ok_or_else(unknown)?;
+                return Ok(Found { hash, known, is_new: false, persisted_by: None });
             }
         };
         let hash = Sha256::digest(&text).into();
@@ -76,17 +91,23 @@ impl Documents {
             let message = "The sha256Hash of persistedQuery is not that of the query.";
             return Err(error(Code::BadUserInput, message));
         }
-        match self.0.get(&hash).await {
-            Some(known) => Ok(Found { hash, known, is_new: false }),
-            None => Ok(Found { hash, known: Arc::new(read(&text)?), is_new: true }),
-        }
+        let persisted_by = expected.map(|_| by);
+        Ok(match self.known.get(&hash).await {
+            Some(known) => Found { hash, known, is_new: false, persisted_by },
+            None => Found { hash, known: Arc::new(read(&text)?), is_new: true, persisted_by },
+        })
     }
 
     /// Keeps a document that proved to be valid.
     pub async fn keep(&self, found: &Found) {
         // A subscription proves it with each event.
-        if found.is_new && !self.0.contains_key(&found.hash) {
-            self.0.insert(found.hash, Arc::clone(&found.known)).await;
+        if found.is_new && !self.known.contains_key(&found.hash) {
+            self.known.insert(found.hash, Arc::clone(&found.known)).await;
+        }
+        if let Some(by) = found.persisted_by
+            && !self.persisted.contains_key(&(by, found.hash))
+        {
+            self.persisted.insert((by, found.hash), ()).await;
         }
     }
 }

@@ -167,8 +167,8 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
         Fault::Unavailable(_) => (Code::Unavailable, fault.to_string()),
         Fault::Database(_) if fault.is_unavailable() => {
             tracing::error!(request.id = request_id, %fault, "The database does not answer");
-            let message = "The database is too busy or cannot be reached; try again, with the same \
-                 idempotency key.";
+            let message = "The database is too busy or cannot be reached; try again, a send with the \
+                 same idempotency key.";
             (Code::Unavailable, message.to_owned())
         }
         Fault::Database(_) | Fault::Broken(_) => {

@@ -41,6 +41,7 @@ mod page;
 mod phone_number;
 mod phone_number_list;
 mod phone_number_transfer;
+mod positions;
 mod quiet_hours;
 pub mod scalars;
 mod schedule;
@@ -216,7 +217,8 @@ impl Api {
         caller: Caller,
         operation: Operation,
     ) -> Result<Prepared, ServerError> {
-        let found = self.documents.find(operation.asked).await?;
+        let by = caller.account().map_or(caller.key_id, |account| account.account_id);
+        let found = self.documents.find(operation.asked, by).await?;
         let document = &found.known.document;
         let Operation { operation_name, mut variables, is_get, .. } = operation;
         let full = &self.shapes.full;
@@ -231,6 +233,9 @@ impl Api {
         {
             Some(Forbidden::new(error, document, operation, full, shape)?)
         } else {
+            if found.is_new {
+                positions::check_positions(document, full)?;
+            }
             cost::check_subscription_root(operation)?;
             check_variables(operation, &variables)?;
             None

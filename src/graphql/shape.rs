@@ -1,13 +1,16 @@
 //! The schema as one viewpoint's introspection shows it: what `hidden` and `mend` look things up in.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use serde::Deserialize;
 
 /// What is asked of the schema; lists of lists are not in it, so four levels of type are enough.
 pub const INTROSPECTION: &str = "{ __schema { types { name isOneOf \
-    fields(includeDeprecated: true) { name args { name type { ...T } } type { ...T } } \
-    inputFields { name type { ...T } } enumValues(includeDeprecated: true) { name } } } } \
+    fields(includeDeprecated: true) { name args(includeDeprecated: true) { name defaultValue type { ...T } } type { ...T } } \
+    inputFields(includeDeprecated: true) { name defaultValue type { ...T } } enumValues(includeDeprecated: true) { name } } } } \
     fragment T on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }";
 
 /// A type as a field, an argument or a list has it.
@@ -22,15 +25,30 @@ pub enum TypeRef {
 pub struct Field {
     pub of_type: TypeRef,
     pub args: HashMap<String, TypeRef>,
+    /// Arguments that have a default.
+    pub defaults: HashSet<String>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Type {
     pub fields: HashMap<String, Field>,
     pub input_fields: HashMap<String, TypeRef>,
+    /// Input fields that have a default.
+    pub defaults: HashSet<String>,
     pub enum_values: HashSet<String>,
     /// An input object of which exactly one field is given.
     pub is_one_of: bool,
+}
+
+/// As it is written in the schema.
+impl fmt::Display for TypeRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::List(inner) => write!(f, "[{inner}]"),
+            Self::NonNull(inner) => write!(f, "{inner}!"),
+        }
+    }
 }
 
 /// All types of a schema, by name.
@@ -43,12 +61,15 @@ impl Shape {
         let answer: Answer = serde_json::from_value(answer)?;
         let types = answer.schema.types.into_iter().map(|found| {
             let fields = found.fields.unwrap_or_default().into_iter().map(|field| {
-                (field.name, Field { of_type: field.of_type.into(), args: named(field.args) })
+                let (defaults, of_type) = (with_default(&field.args), field.of_type.into());
+                (field.name, Field { of_type, args: named(field.args), defaults })
             });
+            let input_fields = found.input_fields.unwrap_or_default();
             let values = found.enum_values.unwrap_or_default().into_iter().map(|value| value.name);
             let shape = Type {
                 fields: fields.collect(),
-                input_fields: named(found.input_fields.unwrap_or_default()),
+                defaults: with_default(&input_fields),
+                input_fields: named(input_fields),
                 enum_values: values.collect(),
                 is_one_of: found.is_one_of.unwrap_or_default(),
             };
@@ -71,6 +92,14 @@ impl TypeRef {
         }
     }
 
+    /// The same where it may be null.
+    pub fn nullable(&self) -> &Self {
+        match self {
+            Self::NonNull(inner) => inner,
+            Self::Named(_) | Self::List(_) => self,
+        }
+    }
+
     /// Whether it is a list, null or not.
     pub fn is_list(&self) -> bool {
         match self {
@@ -83,6 +112,11 @@ impl TypeRef {
 
 fn named(values: Vec<JsonValue>) -> HashMap<String, TypeRef> {
     values.into_iter().map(|value| (value.name, value.of_type.into())).collect()
+}
+
+fn with_default(values: &[JsonValue]) -> HashSet<String> {
+    let values = values.iter().filter(|value| value.default_value.is_some());
+    values.map(|value| value.name.clone()).collect()
 }
 
 impl From<JsonType> for TypeRef {
@@ -125,8 +159,10 @@ struct JsonField {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct JsonValue {
     name: String,
+    default_value: Option<String>,
     #[serde(rename = "type")]
     of_type: JsonType,
 }

@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, Postgres, Sqlite, TestApp, post};
 
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) { cost } }";
 const MESSAGES: &str = "query($first: Int, $after: String, $filter: MessageFilter) \
@@ -13,41 +13,52 @@ const STATUSES: &str = "query($of: [MessageStatus!], $to: String) \
 const SUB: &str = "query($account: AccountRef!) { subAccount(by: $account) { name } }";
 const KEYS: &str = "query($is: Boolean!, $id: ID!) \
      { account @include(if: $is) { name } contact(id: $id) { id } }";
+const FRAGMENT: &str = "query($id: ID!, $first: Int) { ...F } \
+     fragment F on Query { contact(id: $id) { id } messages(first: $first) { totalCount } }";
+const CREATE: &str = "mutation($input: CreateSubAccountInput!) \
+     { createSubAccount(input: $input) { errors { code } } }";
 const DEFAULTS: &str = "query($first: Int = 5, $to: String = \"+12025550123\") \
      { messages(first: $first) { totalCount } messageQuote(input: { to: $to, text: \"Hi\" }) { cost } }";
 
-/// Each with variables that are good, and others.
-fn cases() -> Vec<(&'static str, Value, Vec<Value>)> {
+type Cases = Vec<(&'static str, Value, Vec<Value>)>;
+
+/// Documents with one input object; each with variables that are good, and others.
+fn cases_of_inputs() -> Cases {
     let good = json!({ "to": "+12025550123", "text": "Hello" });
     let with = |name: &str, value: Value| {
         let mut input = good.clone();
         input[name] = value;
         json!({ "input": input })
     };
+    vec![(
+        QUOTE,
+        json!({ "input": good }),
+        vec![
+            json!({}),
+            json!({ "input": null }),
+            json!({ "input": "text" }),
+            json!({ "input": [good] }),
+            json!({ "input": [] }),
+            with("to", json!(5)),
+            with("to", json!(null)),
+            with("text", json!(["Hello"])),
+            with("text", json!({ "text": "Hello" })),
+            with("channel", json!("SMS")),
+            with("channel", json!("PIGEON")),
+            with("channel", json!(true)),
+            with("metadata", json!({ "order": { "id": 5 } })),
+            with("metadata", json!("none")),
+            with("sendAt", json!("tomorrow")),
+            with("sendAt", json!({})),
+            with("contactId", json!(7)),
+            with("nothing", json!("of the kind")),
+        ],
+    )]
+}
+
+/// As [`cases_of_inputs`], with values of other kinds.
+fn cases_of_values() -> Cases {
     vec![
-        (
-            QUOTE,
-            json!({ "input": good }),
-            vec![
-                json!({}),
-                json!({ "input": null }),
-                json!({ "input": "text" }),
-                json!({ "input": [good] }),
-                json!({ "input": [] }),
-                with("to", json!(5)),
-                with("to", json!(null)),
-                with("text", json!(["Hello"])),
-                with("text", json!({ "text": "Hello" })),
-                with("channel", json!("SMS")),
-                with("channel", json!("PIGEON")),
-                with("channel", json!(true)),
-                with("metadata", json!({ "order": { "id": 5 } })),
-                with("metadata", json!("none")),
-                with("sendAt", json!("tomorrow")),
-                with("contactId", json!(7)),
-                with("nothing", json!("of the kind")),
-            ],
-        ),
         (
             MESSAGES,
             json!({ "first": 1 }),
@@ -58,6 +69,7 @@ fn cases() -> Vec<(&'static str, Value, Vec<Value>)> {
                 json!({ "first": 1.5 }),
                 json!({ "first": 2_147_483_648_i64 }),
                 json!({ "first": -1 }),
+                json!({ "first": {} }),
                 json!({ "first": true }),
                 json!({ "after": 5 }),
                 json!({ "after": "nowhere" }),
@@ -77,8 +89,18 @@ fn cases() -> Vec<(&'static str, Value, Vec<Value>)> {
                 json!({}),
                 json!({ "of": "SENT" }),
                 json!({ "of": [null] }),
+                json!({ "of": [{}] }),
                 json!({ "of": ["LOST"], "to": 5 }),
                 json!({ "to": ["a"] }),
+            ],
+        ),
+        (
+            CREATE,
+            json!({ "input": { "name": "" } }),
+            vec![
+                json!({ "input": { "name": "", "creditLimit": {} } }),
+                json!({ "input": { "name": "", "creditLimit": "5" } }),
+                json!({ "input": { "name": {} } }),
             ],
         ),
         (
@@ -104,7 +126,21 @@ fn cases() -> Vec<(&'static str, Value, Vec<Value>)> {
                 json!({ "is": true, "id": 1 }),
                 json!({ "is": true, "id": 1.5 }),
                 json!({ "is": true, "id": ["1"] }),
+                json!({ "is": true, "id": {} }),
+                json!({ "is": {}, "id": "1" }),
                 json!({ "is": true }),
+            ],
+        ),
+        (
+            FRAGMENT,
+            json!({ "id": "1", "first": 1 }),
+            vec![
+                json!({ "id": "1" }),
+                json!({ "first": 1 }),
+                json!({ "id": null }),
+                json!({ "id": 1, "first": 1 }),
+                json!({ "id": "1", "first": "1" }),
+                json!({ "id": ["1"], "first": 0 }),
             ],
         ),
         (
@@ -129,7 +165,7 @@ async fn a_known_document_refuses_what_a_new_one_does(
     let team = t.team(1000).await;
     t.sub_account(&team, json!({ "externalId": "client" })).await;
     let mut others = 0;
-    for (query, good, bad) in cases() {
+    for (query, good, bad) in [cases_of_inputs(), cases_of_values()].concat() {
         let known = t.ask_with(&team.key, query, good.clone()).await;
         known.data();
         for variables in bad.into_iter().chain([good]) {
@@ -140,6 +176,83 @@ async fn a_known_document_refuses_what_a_new_one_does(
             assert_eq!((known.status, known.body), (new.status, new.body), "{query} {variables}");
         }
     }
+    t.close().await;
+}
+
+/// A fragment that another operation spreads is judged alike, known or not: with a variable of the same name.
+#[rstest]
+#[tokio::test]
+async fn several_operations_are_judged_alike(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let fragment = "fragment F on Query { messages(first: $x) { totalCount } }";
+    let of = async |operations: &str, comment: &str, name: &str, variables: Value| {
+        let query = format!("{operations} {fragment} # {comment}");
+        let body = json!({ "query": query, "operationName": name, "variables": variables });
+        let answer = t.request(post(&team.key, body.to_string())).await;
+        (answer.status, answer.body)
+    };
+    for (number, (operations, bad)) in [
+        ("query A($x: Int) { ...F } query B($x: ID!) { message(id: $x) { id } }", json!("0")),
+        ("query A($x: Int) { ...F } query B { viewer { role } }", json!("a")),
+        (
+            "query A($x: Int) { ...F } mutation B($x: SendMessageInput!) \
+             { sendMessage(input: $x) { errors { code } } }",
+            json!({ "to": "+12025550123", "text": "Hello" }),
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let known = of(operations, "known", "A", json!({ "x": 1 })).await;
+        assert_eq!(known.0, 200, "{}", known.1);
+        let before = t.everything().await;
+        let new = of(operations, &number.to_string(), "B", json!({ "x": bad })).await;
+        let known = of(operations, "known", "B", json!({ "x": bad })).await;
+        assert_eq!(known, new, "{operations}");
+        assert_eq!(new.0, 400);
+        assert_eq!(t.everything().await, before);
+    }
+    t.close().await;
+}
+
+/// A variable stands only where its type fits: nothing that is hidden comes in under another name, and nothing is
+/// done for a document that does not fit.
+#[rstest]
+#[tokio::test]
+async fn a_variable_of_another_type_is_refused(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({ "externalId": "client" })).await;
+    let before = t.everything().await;
+    let hidden = json!({ "account": { "externalId": "client" } });
+    for (query, v) in [
+        ("query($v: JSONObject) { ledger(first: 2, filter: $v) { totalCount } }", hidden.clone()),
+        ("query($v: ContactFilter) { ledger(first: 2, filter: $v) { totalCount } }", json!({})),
+        (
+            "query($v: String) { account { usage(groupBy: $v) { buckets { totals { messages } } } } }",
+            json!("ACCOUNT"),
+        ),
+        ("query($v: String) { messages(first: $v) { totalCount } }", json!("x")),
+        ("query($v: [Int]) { messages(first: $v) { totalCount } }", json!([1])),
+        (
+            "mutation($v: Int) { sendMessage(input: { to: \"+12025550123\", text: \"Hi\" }) { errors { code } } \
+             cancelMessage(id: $v) { errors { code } } }",
+            json!(1),
+        ),
+        (
+            "mutation($v: ID) { sendMessage(input: { to: \"+12025550123\", text: \"Hi\" }) { errors { code } } \
+             cancelMessage(id: $v) { errors { code } } }",
+            json!("1"),
+        ),
+    ] {
+        for variables in [json!({}), json!({ "v": v })] {
+            let refused = t.ask_with(&sub.key, query, variables).await;
+            assert_eq!(refused.status, 400, "{query} {}", refused.body);
+            assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"], "{query}");
+        }
+    }
+    assert_eq!(t.everything().await, before);
     t.close().await;
 }
 

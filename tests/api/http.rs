@@ -389,6 +389,7 @@ async fn a_persisted_query_is_asked_by_its_hash(#[values(Sqlite, Postgres)] data
 
     let send = "mutation { sendMessage(input: { to: \"+12025550123\", text: \"Hi\" }) { errors { code } } }";
     assert_eq!(post_both(&team.key, send, &hash(send)).await.refusals(), [""; 0]);
+    let another = t.api_key(&team, &team.main_account_id, "LIVE").await;
     let before = t.everything().await;
     let by_get = format!("extensions={}", encoded(&extensions(&hash(send)).to_string()));
     let refused = t.request(get(&team.key, &by_get)).await;
@@ -396,7 +397,13 @@ async fn a_persisted_query_is_asked_by_its_hash(#[values(Sqlite, Postgres)] data
 
     let manage = "mutation { createSubAccount(input: { name: \"\" }) { errors { code } } }";
     assert_eq!(post_both(&team.key, manage, &hash(manage)).await.refusals(), ["NAME_INVALID"]);
-    assert_eq!(post_hash(&sub.key, manage).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(post_hash(&another, manage).await.refusals(), ["NAME_INVALID"]);
+    // Nobody learns from a hash what another account asked.
+    for query in [manage, send] {
+        assert_eq!(post_hash(&sub.key, query).await.codes(), ["PERSISTED_QUERY_NOT_FOUND"]);
+    }
+    assert_eq!(post_both(&sub.key, manage, &hash(manage)).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(post_hash(&sub.key, manage).await.codes(), ["PERSISTED_QUERY_NOT_FOUND"]);
     assert_eq!(t.everything().await, before);
 
     for persisted in [
