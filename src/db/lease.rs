@@ -166,11 +166,18 @@ impl Lease {
 
     /// Gives the connection back, if what came of the statement says that it is whole.
     pub fn end_with<T>(mut self, done: Result<T, sqlx::Error>) -> Result<T, DbErr> {
-        if matches!(done, Ok(_) | Err(sqlx::Error::Database(_))) {
+        if done.as_ref().err().is_none_or(leaves_whole) {
             self.end();
         }
         done.map_err(query_error)
     }
+}
+
+/// Whether a connection can go on after this: the database refused a statement, and did not end the session
+/// (by an operator's command or its own shutdown, class 57P, or a timeout of idle ones, 25P03).
+fn leaves_whole(failure: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(refused) = failure else { return false };
+    refused.code().is_none_or(|code| !code.starts_with("57P") && code != "25P03")
 }
 
 impl Drop for Lease {

@@ -79,28 +79,29 @@ const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
 const TRY_ROLES: &str =
     "SET LOCAL ROLE tollgate_system; SET LOCAL ROLE tollgate_server; SET LOCAL ROLE NONE";
 
-/// Every table, whether it has rows of teams, and whether all is set up on it: both roles may use it, and on a
-/// table with rows of teams row security is forced and each role has its policy.
-const TABLES: &str = "SELECT t.name, t.is_of_teams, t.is_granted AND (NOT t.is_of_teams OR t.is_forced) \
-     FROM (SELECT c.relname::text AS name, \
-         c.relname = 'team' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid \
-           AND a.attname = 'team_id' AND NOT a.attisdropped) AS is_of_teams, \
-         c.relrowsecurity AND c.relforcerowsecurity AND (SELECT count(*) = 2 FROM pg_policy p \
-           WHERE p.polrelid = c.oid AND p.polname IN ('of_system', 'of_server')) AS is_forced, \
-         (SELECT count(*) = 2 FROM pg_roles r \
-           WHERE r.rolname IN ('tollgate_system', 'tollgate_server') \
-           AND has_table_privilege(r.oid, c.oid, 'SELECT') \
-           AND (r.rolname <> 'tollgate_system' \
-             OR has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE'))) AS is_granted \
-       FROM pg_class c \
-       WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r') t \
-     ORDER BY 1";
+/// Every table, whether it has rows of teams, whether both roles may use it, and what row security it has:
+/// whether that is forced, and the policies in the order of their names.
+const TABLES: &str = "SELECT c.relname::text, \
+       c.relname = 'team' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid \
+         AND a.attname = 'team_id' AND NOT a.attisdropped), \
+       (SELECT count(*) = 2 FROM pg_roles r \
+         WHERE r.rolname IN ('tollgate_system', 'tollgate_server') \
+         AND has_table_privilege(r.oid, c.oid, 'SELECT') \
+         AND (r.rolname <> 'tollgate_system' \
+           OR has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE'))), \
+       c.relrowsecurity AND c.relforcerowsecurity, \
+       (SELECT COALESCE(string_agg(concat_ws(' ', p.polname, p.polcmd, \
+           (SELECT string_agg(r.rolname, ',') FROM pg_roles r WHERE r.oid = ANY (p.polroles)), \
+           pg_get_expr(p.polqual, p.polrelid)), ';' ORDER BY p.polname), '') \
+         FROM pg_policy p WHERE p.polrelid = c.oid) \
+     FROM pg_class c \
+     WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY 1";
 
 const HIDDEN: &str = "SELECT EXISTS (SELECT FROM pg_class c \
        WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = 'team' \
-         AND c.relrowsecurity AND c.relforcerowsecurity) \
-     AND NOT EXISTS (SELECT FROM pg_roles r \
-       WHERE r.rolname = 'tollgate_system' AND pg_has_role(r.oid, 'USAGE')) \
+         AND c.relrowsecurity AND c.relforcerowsecurity \
+         AND NOT EXISTS (SELECT FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles) \
+           WHERE p.polrelid = c.oid AND p.polname = 'of_system' AND pg_has_role(r.oid, 'USAGE'))) \
      AND NOT (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.rolname = current_user)";
 
 /// The roles go by the same path to the tables as the login only if the path does not begin with its name.
@@ -126,11 +127,7 @@ pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
         txn.execute_unprepared("LOCK TABLE team").await?;
     }
     for table in tables {
-        let (column, setting) = match table.as_str() {
-            "team" => ("id", "app.team_id"),
-            table if OF_ACCOUNTS.contains(&table) => ("account_id", "app.account_id"),
-            _ => ("team_id", "app.team_id"),
-        };
+        let (column, setting) = whose(&table);
         // As a subquery the setting is read once a statement, and not for each row. Within CASE the planner
         // makes nothing of the policy: the statement's own filter finds the rows, and with the two of them, taken
         // for independent, it would expect so few that it reads them all and sorts.
@@ -162,10 +159,32 @@ pub async fn hides_everything<C: ConnectionTrait>(db: &C) -> Result<bool, DbErr>
     row.map_or(Ok(false), |row| row.try_get_by_index(0))
 }
 
+/// The column that says whose a row of a table is, and the setting that says who asks.
+fn whose(table: &str) -> (&'static str, &'static str) {
+    match table {
+        "team" => ("id", "app.team_id"),
+        table if OF_ACCOUNTS.contains(&table) => ("account_id", "app.account_id"),
+        _ => ("team_id", "app.team_id"),
+    }
+}
+
 struct Table {
     name: String,
     is_of_teams: bool,
     is_set_up: bool,
+}
+
+/// Whether these are the two policies of a table, and no other. PostgreSQL's versions may write an expression
+/// differently, so it is looked at in parts.
+fn is_wall(policies: &str, table: &str) -> bool {
+    let (column, setting) = whose(table);
+    let policies = policies.split_whitespace().collect::<Vec<_>>().join(" ");
+    let Some((of_server, of_system)) = policies.split_once(';') else { return false };
+    of_system == "of_system * tollgate_system true"
+        && of_server.starts_with("of_server r tollgate_server CASE")
+        && of_server.contains(&format!("WHEN ({column} = "))
+        && of_server.contains(&format!("current_setting('{setting}'"))
+        && of_server.ends_with("END")
 }
 
 async fn tables<C: ConnectionTrait>(db: &C) -> Result<Vec<Table>, DbErr> {
@@ -178,11 +197,12 @@ async fn tables<C: ConnectionTrait>(db: &C) -> Result<Vec<Table>, DbErr> {
     }
     let rows = db.query_all_raw(statement(TABLES)).await?;
     let table = |row: &QueryResult| {
-        Ok(Table {
-            name: row.try_get_by_index(0)?,
-            is_of_teams: row.try_get_by_index(1)?,
-            is_set_up: row.try_get_by_index(2)?,
-        })
+        let name: String = row.try_get_by_index(0)?;
+        let is = |index| row.try_get_by_index::<bool>(index);
+        let (is_of_teams, is_granted, is_forced) = (is(1)?, is(2)?, is(3)?);
+        let policies: String = row.try_get_by_index(4)?;
+        let has_wall = is_forced && is_wall(&policies, &name);
+        Ok(Table { is_set_up: is_granted && (!is_of_teams || has_wall), is_of_teams, name })
     };
     rows.iter().map(table).collect()
 }

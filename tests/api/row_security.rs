@@ -105,9 +105,30 @@ async fn each_table_of_teams_has_its_wall() {
     t.execute("REVOKE SELECT ON price FROM tollgate_server").await;
     t.execute("ALTER TABLE contact NO FORCE ROW LEVEL SECURITY").await;
     t.execute("DROP POLICY of_server ON message").await;
+    // A policy that lets all through, beside the right ones or instead of one, or for all roles.
+    t.execute("CREATE POLICY another ON sender TO tollgate_server USING (true)").await;
+    t.execute("ALTER POLICY of_server ON template USING (true)").await;
+    t.execute("ALTER POLICY of_system ON opt_out TO PUBLIC").await;
+    let as_before =
+        "account_id = (SELECT NULLIF(current_setting('app.account_id', true), '')::uuid)";
+    t.execute(&format!("ALTER POLICY of_server ON phone_number USING ({as_before})")).await;
     let missing = row_security::missing(&t.app.db.read).await.expect("the catalogue");
-    assert_eq!(missing, ["contact", "message", "new_thing", "price"]);
+    let expected = [
+        "contact",
+        "message",
+        "new_thing",
+        "opt_out",
+        "phone_number",
+        "price",
+        "sender",
+        "template",
+    ];
+    assert_eq!(missing, expected);
+
     t.execute("DROP TABLE new_thing").await;
+    t.execute("DROP POLICY another ON sender").await;
+    row_security::set_up(&t.app.db.write).await.expect("what is missing is set up");
+    assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
     t.close().await;
 }
 
@@ -277,13 +298,14 @@ async fn an_ordinary_login_will_do() {
     let audited = tollgate(&url, &["audit"]);
     let told = String::from_utf8_lossy(&audited.stdout).into_owned();
     assert!(told.starts_with("Audited: teams 2, accounts 4,"), "{told}");
-    let serve = ["serve", "--row-security", "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--row-security"];
+    let serve_without = &serve[..5];
     // What it sees nothing of, it must not take for empty.
     for (revoked, arguments, why) in [
         ("tollgate_server", &serve[..], "the login may not read as tollgate_server"),
         ("tollgate_system", &["audit"], "row security hides every row from this login"),
         ("tollgate_system", &["team", "list"], "row security hides every row from this login"),
-        ("tollgate_system", &["serve"], "row security hides every row from this login"),
+        ("tollgate_system", serve_without, "row security hides every row from this login"),
     ] {
         t.execute(&format!("REVOKE {revoked} FROM {login}")).await;
         let refused = tollgate(&url, arguments);
