@@ -2,7 +2,12 @@
 //! nothing, so overload is waited out for as long as that is worth it; what comes beyond is refused before
 //! anything is done for it. One team takes at most half, of the places and of the room to wait.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    num::NonZero,
+    sync::{Arc, Mutex, PoisonError},
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use axum::{
     extract::{Request, State},
@@ -12,14 +17,14 @@ use axum::{
 use moka::future::Cache;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use uuid::Uuid;
 
-use super::{Shared, answer::too_busy, negotiation::negotiate};
+use super::{Shared, answer::too_busy, health, negotiation::negotiate};
 
 /// Requests that are worked on at once at most. Measured with two processors: 64 of one team keep them busy,
-/// and with 384 a refusal took 300 ms instead of 70, because it waited for its turn behind them.
+/// and with 384 a refusal took four times as long, because it waited for its turn behind them.
 const PLACES_MAX: usize = 192;
 /// Of these, requests of one team at most, so that a team whose requests hang leaves room for others.
 pub const PLACES_OF_TEAM_MAX: usize = PLACES_MAX / 2;
@@ -29,8 +34,13 @@ pub const HELD_MAX: usize = 6_144;
 const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 /// How long a request waits for a place: what comes later would hardly be in time.
 const PLACE_PATIENCE: Duration = Duration::from_secs(2);
-/// Who is refused and asks again at once does not take the processor from those who are served.
-const REFUSAL_REST: Duration = Duration::from_millis(10);
+/// Refusals of a second for each processor; more of them wait. Clients that ask again at once would else take
+/// the processors from those who are served: 10,000 refusals a second left these a tenth of one.
+const REFUSALS_PER_SECOND: u32 = 2_000;
+/// So much of that time may be made up for: refusals that come in a burst do not wait.
+const REFUSAL_BURST: Duration = Duration::from_millis(100);
+/// No refusal waits longer, however many there are.
+const REFUSAL_REST_MAX: Duration = Duration::from_secs(2);
 /// A team that asked nothing for so long has no request left.
 const TEAM_KNOWN_FOR: Duration = Duration::from_mins(10);
 const TEAMS_KNOWN_MAX: u64 = 10_000;
@@ -40,6 +50,7 @@ pub struct Places {
     held: Arc<Semaphore>,
     places: Arc<Semaphore>,
     teams: Cache<Uuid, Arc<OfTeam>>,
+    refusals: Refusals,
 }
 
 struct OfTeam {
@@ -54,6 +65,38 @@ impl Default for Places {
             held: Arc::new(Semaphore::new(HELD_MAX)),
             places: Arc::new(Semaphore::new(PLACES_MAX)),
             teams: teams.build(),
+            refusals: Refusals::default(),
+        }
+    }
+}
+
+/// The pace of refusals.
+struct Refusals {
+    every: Duration,
+    next: Mutex<Instant>,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        let processors = u32::try_from(processors).unwrap_or(u32::MAX);
+        let per_second = REFUSALS_PER_SECOND.saturating_mul(processors);
+        Self { every: Duration::from_secs(1) / per_second, next: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Refusals {
+    /// Waits for the turn of one more refusal.
+    async fn turn(&self) {
+        let now = Instant::now();
+        let turn = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = (*next).clamp(now - REFUSAL_BURST, now + REFUSAL_REST_MAX);
+            *next = turn + self.every;
+            turn
+        };
+        if turn > now {
+            sleep_until(turn).await;
         }
     }
 }
@@ -70,7 +113,7 @@ impl Places {
         if let Some(team_id) = team_id {
             let of_team = self.teams.get_with(team_id, async { Arc::default() }).await;
             let Ok(held) = Arc::clone(&of_team.held).try_acquire_owned() else {
-                sleep(REFUSAL_REST).await;
+                self.refusals.turn().await;
                 return None;
             };
             place.push(held);
@@ -100,12 +143,12 @@ async fn acquire(places: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemapho
 
 /// Holds a request, or refuses it. Whether the server is alive can always be asked.
 pub async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    if request.uri().path() != "/graphql" {
+    if matches!(request.uri().path(), health::ALIVE | health::READY) {
         return next.run(request).await;
     }
     let Ok(_held) = Arc::clone(&shared.places.held).try_acquire_owned() else {
         let begun = Instant::now();
-        sleep(REFUSAL_REST).await;
+        shared.places.refusals.turn().await;
         shared.app.metrics.note_request("none", "UNAVAILABLE", begun.elapsed());
         return too_busy(negotiate(request.headers()).unwrap_or_default());
     };
@@ -114,6 +157,9 @@ pub async fn admit(State(shared): State<Shared>, request: Request, next: Next) -
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::join_all;
+    use tokio::time::sleep;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -133,5 +179,29 @@ mod tests {
         taken.pop();
         assert!(places.of(hot).await.is_some());
         assert_eq!(begun.elapsed(), PLACE_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_come_at_their_pace_and_wait_two_seconds_at_most() {
+        let refusals = Refusals { every: Duration::from_millis(10), ..Refusals::default() };
+        // Milliseconds that so many refusals at once wait.
+        let waits = async |count: usize| {
+            let begun = Instant::now();
+            let turns = (0..count).map(|_| async {
+                refusals.turn().await;
+                begun.elapsed().as_millis()
+            });
+            join_all(turns).await
+        };
+
+        for _ in 0..2 {
+            // What is made up for after a rest, and no more.
+            sleep(Duration::from_mins(1)).await;
+            let burst = waits(13).await;
+            assert_eq!((&burst[..11], &burst[11..]), (&[0; 11][..], &[10, 20][..]));
+            assert_eq!(waits(2).await, [10, 20]);
+        }
+        let crowd = waits(1_000).await;
+        assert_eq!((&crowd[..2], crowd[999]), (&[10, 20][..], 2_000));
     }
 }

@@ -7,6 +7,9 @@ use tokio::time::timeout;
 
 use super::Shared;
 
+pub const ALIVE: &str = "/healthz";
+pub const READY: &str = "/readyz";
+
 /// How long the database may take to answer a look at it.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 

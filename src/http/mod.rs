@@ -171,8 +171,8 @@ fn routes(shared: Shared, settings: &Settings) -> Router {
         );
     let mut router = Router::new()
         .route("/graphql", any(graphql::execute))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
+        .route(health::ALIVE, get(health::healthz))
+        .route(health::READY, get(health::readyz))
         .merge(graphiql::routes());
     if settings.has_sandbox {
         router = router.route(inbound::PATH, any(inbound::receive));

@@ -23,8 +23,9 @@ use crate::{
 
 /// How long the worker rests when nothing woke it: rows of other processes are found this late.
 const POLL_EVERY: Duration = Duration::from_millis(200);
-/// The least rest between two rounds, so that messages that come one by one are delivered in batches.
-const REST_MIN: Duration = Duration::from_millis(20);
+/// The least rest between two rounds, so that messages that come one by one are delivered in batches: a round
+/// flushes twice and holds the team while it settles, which a send at that moment waits for.
+const REST_MIN: Duration = Duration::from_millis(50);
 /// Messages of an average batch from which on accepting is under pressure.
 const BATCH_UNDER_PRESSURE: u64 = 4;
 /// Under pressure the worker rests so many times as long as it worked: accepting
@@ -58,16 +59,15 @@ async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &Cancellat
         };
         taken = app.writers.taken();
         let least = (begun.elapsed() * rests).min(REST_UNDER_PRESSURE_MAX);
-        let rest = match delivered {
+        let (least, rest) = match delivered {
             // More may be due than one claim takes.
-            Ok(CLAIM_MAX..) => Duration::ZERO,
-            Ok(_) => POLL_EVERY,
+            Ok(CLAIM_MAX..) => (least, Duration::ZERO),
+            Ok(_) => (least.max(REST_MIN), POLL_EVERY),
             Err(fault) => {
                 tracing::error!(%fault, "Due messages could not be delivered; trying again");
-                REST_AFTER_FAULT
+                (REST_AFTER_FAULT, REST_AFTER_FAULT)
             }
         };
-        let least = if rest.is_zero() { least } else { least.max(REST_MIN) };
         tokio::select! {
             () = stop.cancelled() => {}
             () = async { sleep(least).await; app.due.notified().await } => {}
