@@ -1,12 +1,14 @@
 //! What people write back, as far as it is an answer to being written to: the words by which they opt out and
 //! in again. A carrier that receives text hands it over here.
 
-use entity::{account, message::Channel, opt_out::OptOutSource};
-use sea_orm::EntityTrait;
+use entity::{message::Channel, opt_out::OptOutSource};
+use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::{Fault, account::AccountIds, opt_out, recipient};
+use super::{
+    Fault, account::AccountIds, authentication::hold_key, caller::LiveAccountCaller, opt_out,
+    recipient,
+};
 use crate::App;
 
 /// Each is the whole text, in upper or lower case: "STOP" opts out, "Stop it" says something else.
@@ -30,18 +32,32 @@ pub enum InboundEffect {
     OptedOut,
     /// The address is not opted out any more, if it was.
     OptedIn,
-    /// It is no word that means one of these, its sender cannot be sent to, or there is no such account.
+    /// It is no word that means one of these, or its sender cannot be sent to.
     None,
 }
 
-/// Takes a message to an account: a word of the STOP family opts its sender out of the account's messages on that
-/// channel, one of the START family takes that back. The message itself is not kept yet.
-pub async fn record_inbound_message(
+/// Takes a message that somebody, by the word of the caller, wrote to the caller's account.
+pub async fn receive(
     app: &App,
-    account_id: Uuid,
+    account: &LiveAccountCaller,
     message: &InboundMessage,
 ) -> Result<InboundEffect, Fault> {
-    let word = message.text.trim().to_uppercase();
+    let txn = app.db.begin_write().await?;
+    hold_key(app, &txn, account).await?;
+    let effect = record_inbound_message(app, &txn, account.into(), message).await?;
+    txn.commit().await?;
+    Ok(effect)
+}
+
+/// Takes a message to an account: a word of the STOP family opts its sender out of the account's messages on that
+/// channel; one of the START family opts it in again, whoever had opted it out. The message itself is not kept yet.
+pub async fn record_inbound_message(
+    app: &App,
+    txn: &DatabaseTransaction,
+    owner: AccountIds,
+    message: &InboundMessage,
+) -> Result<InboundEffect, Fault> {
+    let word = message.text.trim().to_ascii_uppercase();
     let is_stop = STOP_WORDS.contains(&word.as_str());
     if !is_stop && !START_WORDS.contains(&word.as_str()) {
         return Ok(InboundEffect::None);
@@ -49,20 +65,13 @@ pub async fn record_inbound_message(
     let Ok(sender) = recipient::parse(&message.from, Some(message.channel)) else {
         return Ok(InboundEffect::None);
     };
-    let account = account::Entity::find_by_id(account_id).one(&app.db.read).await?;
-    let Some(account) = account else { return Ok(InboundEffect::None) };
-
-    let owner = AccountIds::from(&account);
-    let txn = app.db.begin_write().await?;
-    let effect = if is_stop {
+    if is_stop {
         let (reason, source) = (Some(word), OptOutSource::Inbound);
         let row = opt_out::row(app, owner, sender.channel, sender.address, source, reason);
-        opt_out::insert(&txn, vec![row]).await?;
-        InboundEffect::OptedOut
+        opt_out::insert(txn, vec![row]).await?;
+        Ok(InboundEffect::OptedOut)
     } else {
-        opt_out::delete(&txn, owner.account_id, sender.channel, &sender.address).await?;
-        InboundEffect::OptedIn
-    };
-    txn.commit().await?;
-    Ok(effect)
+        opt_out::delete(txn, owner.account_id, sender.channel, &sender.address).await?;
+        Ok(InboundEffect::OptedIn)
+    }
 }

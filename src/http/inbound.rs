@@ -1,31 +1,32 @@
 //! `POST /sandbox/inbound`: what a person writes back, said by whoever tries the sandbox. A carrier that
-//! receives messages hands them to [`record_inbound_message`] itself.
+//! receives messages hands them to [`inbound::record_inbound_message`] itself.
 
 use async_graphql::ServerError;
 use axum::{
     Json,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use super::{
     Shared,
-    answer::{TOO_BUSY, refuse},
+    answer::{TOO_BUSY, refuse_all},
     graphql::{REQUEST_DEADLINE, bearer, identify, request_id},
     negotiation::{MediaType, is_json},
+    request::read_bytes,
 };
 use crate::{
     domain::{
         Fault,
         caller::AccountCaller,
-        inbound::{InboundMessage, record_inbound_message},
+        inbound::{self, InboundMessage},
     },
-    graphql::errors::{self, Code, code_of, error},
+    graphql::errors::{self, Code, error, first_code},
 };
 
 pub const PATH: &str = "/sandbox/inbound";
@@ -34,8 +35,10 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Says what the text did: `{"effect":"OPTED_OUT"}`. Any LIVE key of an account has its account receive one.
 pub async fn receive(State(shared): State<Shared>, request: Request) -> Response {
-    let until = Instant::now() + REQUEST_DEADLINE;
+    let begun = Instant::now();
+    let until = begun + REQUEST_DEADLINE;
     let (head, body) = request.into_parts();
+    let mut left = None;
     let effect = async {
         if head.method != Method::POST {
             let message = "An inbound message is sent with POST.";
@@ -51,15 +54,17 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         let message = received.map_err(|_| too_late())??;
         let place = shared.places.of(caller.team_scope()).await;
         let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
-        shared.rates.charge(&caller, 1).map_err(|over| over.error())?;
+        let charged = shared.rates.charge(&caller, 1);
+        left = Some(charged.unwrap_or_else(|over| over.left()));
+        charged.map_err(|over| over.error())?;
         // A task of its own, as in `graphql`: a client that hangs up leaves nothing half-way.
         let app = shared.app.clone();
-        let record = async move {
+        let received = async move {
             let _place = place;
-            record_inbound_message(&app, account.account_id(), &message).await
+            inbound::receive(&app, &account, &message).await
         };
-        let recorded = shared.executions.spawn(record.in_current_span());
-        match timeout_at(until, recorded).await {
+        let received = shared.executions.spawn(received.in_current_span());
+        match timeout_at(until, received).await {
             Ok(Ok(effect)) => effect.map_err(refused),
             Ok(Err(failure)) => {
                 tracing::error!(request.id = id, %failure, "An inbound message broke off");
@@ -68,19 +73,25 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
             Err(_) => Err(too_late()),
         }
     };
-    match effect.await {
-        Ok(effect) => Json(json!({ "effect": effect })).into_response(),
+    let (code, mut response) = match effect.await {
+        Ok(effect) => ("OK", Json(json!({ "effect": effect })).into_response()),
         Err(refused) => {
-            let code = code_of(&refused);
-            let mut response = refuse(MediaType::Json, refused);
-            if code == Some(Code::Forbidden) {
+            let refused = [refused];
+            let code = first_code(&refused);
+            let mut response = refuse_all(MediaType::Json, &refused);
+            if code == Code::Forbidden.as_str() {
                 *response.status_mut() = StatusCode::FORBIDDEN;
-            } else if code == Some(Code::MethodNotAllowed) {
+            } else if code == Code::MethodNotAllowed.as_str() {
                 response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
-            response
+            (code, response)
         }
+    };
+    if let Some(left) = left {
+        shared.rates.write(left, response.headers_mut());
     }
+    shared.app.metrics.note_request("inbound", code, begun.elapsed());
+    response
 }
 
 async fn read(headers: &HeaderMap, body: Body) -> Result<InboundMessage, ServerError> {
@@ -88,13 +99,10 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<InboundMessage, ServerE
         let message = "Send the inbound message as application/json.";
         return Err(error(Code::UnsupportedMediaType, message));
     }
-    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-        error(
-            Code::PayloadTooLarge,
-            "The body has more than 16 KiB, or broke off; nothing was done.",
-        )
-    })?;
-    serde_json::from_slice(&bytes).map_err(|_| {
+    let bytes = read_bytes(body, BODY_BYTES_MAX).await?;
+    // An object: serde would take an array of the values as well.
+    let members: Result<Map<String, Value>, _> = serde_json::from_slice(&bytes);
+    members.and_then(|members| serde_json::from_value(members.into())).map_err(|_| {
         let message = r#"Send {"channel": "SMS", "from": "+12025550123", "text": "STOP"}; the channel can be EMAIL, WHATSAPP or TELEGRAM, too."#;
         error(Code::BadUserInput, message)
     })

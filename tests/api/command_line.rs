@@ -1,6 +1,8 @@
 //! The program itself: its commands, what they print, and their exit codes.
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::Path,
     process::{Command, Output},
     time::Duration,
@@ -467,6 +469,19 @@ fn the_schema_is_printed() {
     assert_eq!(printed, include_str!("../../schema.graphql"));
 }
 
+/// What the sandbox's hook answers somebody without a key.
+fn status_of_inbound(url: &str) -> String {
+    let host = url.trim_start_matches("http://").split('/').next().expect("a host");
+    let mut stream = TcpStream::connect(host).expect("it listens");
+    let request = format!(
+        "POST /sandbox/inbound HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it is answered");
+    answer.split(' ').nth(1).expect("a status").to_owned()
+}
+
 fn demo(folder: &Path) -> (Running, Value) {
     let arguments = ["demo", "--json", "--listen", "127.0.0.1:0", "--data"];
     harness::demo(Command::new(env!("CARGO_BIN_EXE_tollgate")).args(arguments).arg(folder))
@@ -481,6 +496,7 @@ async fn the_demo_stands_again_on_its_own_data() {
 
     let (first, started) = demo(folder.path());
     assert!(text(&started["url"]).starts_with("http://127.0.0.1:"));
+    assert_eq!(status_of_inbound(&text(&started["url"])), "401", "the sandbox's hook wants a key");
     let second = tollgate(&url, &["serve", "--listen", "127.0.0.1:0"]);
     assert!(failure(&second).1.contains("served by another process"));
     let keys = started["keys"].as_object().expect("keys").clone();

@@ -4,6 +4,7 @@ use axum::{
     body::Body,
     http::{Method, Request, header},
 };
+use futures_util::stream;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tollgate::http;
@@ -52,7 +53,7 @@ async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database
     ] {
         assert_eq!(effect(stop).await, "OPTED_OUT");
         assert_eq!(effect(stop).await, "OPTED_OUT", "twice is once");
-        for text in ["STOP PLEASE", "Start it", "STOP.", "", "HELP", "NO"] {
+        for text in ["STOP PLEASE", "Start it", "STOP.", "", "HELP", "NO", "\u{17f}top"] {
             assert_eq!(effect(text).await, "NONE", "{text:?}");
         }
         let refused = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hello" })).await;
@@ -97,6 +98,7 @@ async fn an_odd_inbound_message_changes_nothing(#[values(Sqlite, Postgres)] data
     for (body, status, code) in [
         (String::new(), 400, "BAD_USER_INPUT"),
         ("[]".to_owned(), 400, "BAD_USER_INPUT"),
+        (json!(["SMS", "+12025550123", "STOP"]).to_string(), 400, "BAD_USER_INPUT"),
         ("{}".to_owned(), 400, "BAD_USER_INPUT"),
         (with("channel", json!("PIGEON")), 400, "BAD_USER_INPUT"),
         (with("accountId", json!(team.main_account_id)), 400, "BAD_USER_INPUT"),
@@ -120,6 +122,75 @@ async fn an_odd_inbound_message_changes_nothing(#[values(Sqlite, Postgres)] data
     assert_eq!((answer.status.as_u16(), answer.codes()), (405, vec!["METHOD_NOT_ALLOWED"]));
     assert_eq!(answer.headers[header::ALLOW], "POST");
     assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// What somebody writes by one channel says nothing of the others.
+#[rstest]
+#[tokio::test]
+async fn a_channel_is_opted_out_of_by_itself(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = start(database, true).await else { return };
+    let team = t.team(1000).await;
+    for (channel, from) in
+        [("WHATSAPP", "+12025550123"), ("EMAIL", "kim@example.com"), ("TELEGRAM", "12025550123")]
+    {
+        let body = json!({ "channel": channel, "from": from, "text": "STOP" }).to_string();
+        let answer = t.request(inbound(&team.key, body)).await;
+        assert_eq!(answer.body, json!({ "effect": "OPTED_OUT" }), "{channel}");
+    }
+    let listed = t.ask(&team.key, "{ optOuts { nodes { channel address } } }").await;
+    let mut listed = listed.data()["optOuts"]["nodes"].as_array().expect("opt-outs").clone();
+    listed.sort_by_key(|opt_out| opt_out["channel"].to_string());
+    let expected =
+        [("EMAIL", "kim@example.com"), ("TELEGRAM", "12025550123"), ("WHATSAPP", "+12025550123")];
+    let expected =
+        expected.map(|(channel, address)| json!({ "channel": channel, "address": address }));
+    assert_eq!(listed, expected);
+    assert!(t.sends(&team.key).await, "SMS to the same number");
+    t.close().await;
+}
+
+/// R20: a key that was revoked while its message was on the way opts nobody out.
+#[rstest]
+#[tokio::test]
+async fn a_revoked_key_receives_nothing(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = start(database, true).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let good = json!({ "channel": "SMS", "from": "+12025550123", "text": "STOP" }).to_string();
+    let (has_begun, begun) = tokio::sync::oneshot::channel();
+    let (revoked, is_revoked) = tokio::sync::oneshot::channel();
+    let body = Body::from_stream(stream::once(async move {
+        has_begun.send(()).expect("the test waits");
+        is_revoked.await.expect("the test goes on");
+        Ok::<_, axum::Error>(good)
+    }));
+    let revoke = async {
+        begun.await.expect("the body is asked for");
+        let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
+        let answer = t.ask_with(&team.key, revoke, json!({ "id": sub.key_id })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        revoked.send(()).expect("the body is awaited");
+    };
+
+    let (answer, ()) = tokio::join!(t.request(inbound(&sub.key, body)), revoke);
+
+    assert_eq!((answer.status.as_u16(), answer.codes()), (401, vec!["UNAUTHENTICATED"]));
+    assert_eq!(t.number("SELECT COUNT(*) FROM opt_out").await, 0);
+    t.close().await;
+}
+
+/// It counts against the rate, and is counted.
+#[rstest]
+#[tokio::test]
+async fn inbound_messages_are_rated_and_counted(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = start(database, true).await else { return };
+    let team = t.team(0).await;
+    let answer = write(&t, &team.key, "STOP").await;
+    assert_eq!(answer.headers["ratelimit"], "\"key\";r=999999;t=1, \"account\";r=1999999;t=1");
+    let metrics = t.metrics().await;
+    let line = "tollgate_requests_total{operation=\"inbound\",code=\"OK\"} 1";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
     t.close().await;
 }
 

@@ -2,14 +2,12 @@
 
 use axum::{
     body::Body,
-    http::{HeaderMap, Method, Request, header},
+    http::{HeaderMap, Request, header},
 };
 use futures_util::{FutureExt as _, stream};
-use http_body_util::BodyExt as _;
 use rstest::rstest;
 use serde_json::json;
 use tollgate::http;
-use tower::ServiceExt as _;
 
 use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp, post};
 
@@ -170,15 +168,7 @@ async fn what_happens_is_counted(#[values(Sqlite, Postgres)] database: Database)
     assert_eq!(t.ask(&team.key, "{ nothing }").await.status, 400);
     assert_eq!(t.ask("wrong", "{ account { name } }").await.status, 401);
 
-    let metrics = async || {
-        let request = Request::builder().method(Method::GET).uri("/metrics").body(Body::empty());
-        let router = http::metrics::router(t.app.clone());
-        let response = router.oneshot(request.expect("a request")).await.expect("an answer");
-        assert_eq!(response.status(), 200);
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
-        String::from_utf8(body.to_vec()).expect("text")
-    };
-    let text = metrics().await;
+    let text = t.metrics().await;
     for line in [
         "tollgate_messages_total{verdict=\"ACCEPTED\"} 2",
         "tollgate_messages_total{verdict=\"CREDIT_LIMIT_REACHED\"} 1",
@@ -195,7 +185,7 @@ async fn what_happens_is_counted(#[values(Sqlite, Postgres)] database: Database)
     }
     assert!(text.contains("tollgate_request_seconds_bucket{le=\"0.001\",operation=\"mutation\"}"));
     t.step(chrono::TimeDelta::seconds(7));
-    assert!(metrics().await.contains("tollgate_worker_lag_seconds 7.0"));
+    assert!(t.metrics().await.contains("tollgate_worker_lag_seconds 7.0"));
     for secret in [&team.key, &team.id, "12025550"] {
         assert!(!text.contains(secret));
     }

@@ -429,6 +429,16 @@ impl TestApp {
         .await
     }
 
+    /// What `/metrics` tells.
+    pub async fn metrics(&self) -> String {
+        let request = Request::get("/metrics").body(Body::empty()).expect("a request");
+        let router = http::metrics::router(self.app.clone());
+        let response = router.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        String::from_utf8(body.to_vec()).expect("text")
+    }
+
     /// A new key of an account of the team.
     pub async fn api_key(&self, team: &TestTeam, account_id: &str, environment: &str) -> String {
         let answer = self
