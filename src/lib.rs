@@ -75,7 +75,7 @@ pub struct App {
 }
 
 impl App {
-    /// The app, and the receiving end of [`App::key_uses`]. Starts the writers, so it needs a runtime.
+    /// The app, and the receiving end of [`App::key_uses`]. Starts the writers.
     pub fn new(
         db: Db,
         clock: Arc<dyn Clock>,

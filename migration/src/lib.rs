@@ -16,6 +16,7 @@ mod m20261125_000010_phone_numbers;
 mod m20261125_000011_senders;
 mod m20261125_000012_templates;
 mod m20261125_000013_audit_log;
+mod m20261126_000014_ledger_idempotency;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000011_senders::Migration),
             Box::new(m20261125_000012_templates::Migration),
             Box::new(m20261125_000013_audit_log::Migration),
+            Box::new(m20261126_000014_ledger_idempotency::Migration),
         ]
     }
 }
