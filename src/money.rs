@@ -105,11 +105,9 @@ impl Micros {
         let micros = self.0.unsigned_abs();
         let whole = micros / MICROS_PER_CENT.unsigned_abs();
         let fraction = micros % MICROS_PER_CENT.unsigned_abs();
-        if fraction == 0 {
-            return format!("{sign}{whole}");
-        }
-        let fraction = format!("{fraction:04}");
-        format!("{sign}{whole}.{}", fraction.trim_end_matches('0'))
+        let mut text = format!("{sign}{whole}.{fraction:04}");
+        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+        text
     }
 }
 

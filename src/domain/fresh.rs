@@ -47,18 +47,28 @@ where
         F: Future<Output = Result<V, E>>,
     {
         let (asked, least) = (Instant::now(), self.generation.load(Ordering::Acquire));
-        loop {
-            let reading = async {
-                let generation = self.generation.load(Ordering::Acquire);
-                let begun = Instant::now();
-                Ok(Arc::new(Read { begun, generation, value: read().await? }))
-            };
-            let found = self.read.try_get_with(key.clone(), reading).await?;
-            if found.generation >= least && found.begun + self.fresh_for >= asked {
-                return Ok(found.value.clone());
-            }
-            self.read.invalidate(&key).await;
+        let is_fresh = |found: &Arc<Read<V>>| {
+            found.generation >= least && found.begun + self.fresh_for >= asked
+        };
+        if let Some(found) = self.read.get(&key).await.filter(is_fresh) {
+            return Ok(found.value.clone());
         }
+        // Boxed, because whoever asks is copied with it: reading takes room, and mostly nothing is read.
+        Box::pin(async {
+            loop {
+                let reading = async {
+                    let generation = self.generation.load(Ordering::Acquire);
+                    let begun = Instant::now();
+                    Ok(Arc::new(Read { begun, generation, value: read().await? }))
+                };
+                let found = self.read.try_get_with(key.clone(), reading).await?;
+                if is_fresh(&found) {
+                    return Ok(found.value.clone());
+                }
+                self.read.invalidate(&key).await;
+            }
+        })
+        .await
     }
 
     /// Forgets everything, for something has changed: whoever asks from now on gets what is read from

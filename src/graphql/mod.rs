@@ -265,8 +265,9 @@ impl Api {
         request_id: &str,
     ) -> Answer {
         if let Some(forbidden) = prepared.forbidden {
-            let mutations = &forbidden.mutations;
-            audit_log::enter_forbidden(&self.app, &prepared.caller, request_id, mutations).await;
+            let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
+            // Boxed, because every request is copied with it, and this is rare.
+            Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations)).await;
             return Answer::refused(forbidden.error);
         }
         let request_id_of_entries = RequestId(request_id.to_owned());

@@ -14,7 +14,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use moka::future::Cache;
+use moka::sync::Cache;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until, timeout_at},
@@ -111,7 +111,7 @@ impl Places {
         let mut place = Vec::with_capacity(3);
         // Who runs the server has no team.
         if let Some(team_id) = team_id {
-            let of_team = self.teams.get_with(team_id, async { Arc::default() }).await;
+            let of_team = self.teams.get_with(team_id, Arc::default);
             let Ok(held) = Arc::clone(&of_team.held).try_acquire_owned() else {
                 self.refusals.turn().await;
                 return None;
