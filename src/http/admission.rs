@@ -36,11 +36,11 @@ const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 const PLACE_PATIENCE: Duration = Duration::from_secs(2);
 /// Refusals of a second for each processor; more of them wait. Clients that ask again at once would else take
 /// the processors from those who are served: 10,000 refusals a second left these a tenth of one.
-const REFUSALS_PER_SECOND: u32 = 2_000;
+const REFUSALS_PER_SECOND: u32 = 3_000;
 /// So much of that time may be made up for: refusals that come in a burst do not wait.
 const REFUSAL_BURST: Duration = Duration::from_millis(100);
 /// No refusal waits longer, however many there are.
-const REFUSAL_REST_MAX: Duration = Duration::from_secs(2);
+const REFUSAL_REST_MAX: Duration = Duration::from_millis(500);
 /// A team that asked nothing for so long has no request left.
 const TEAM_KNOWN_FOR: Duration = Duration::from_mins(10);
 const TEAMS_KNOWN_MAX: u64 = 10_000;
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_come_at_their_pace_and_wait_two_seconds_at_most() {
+    async fn refusals_come_at_their_pace_and_wait_but_a_moment() {
         let refusals = Refusals { every: Duration::from_millis(10), ..Refusals::default() };
         // Milliseconds that so many refusals at once wait.
         let waits = async |count: usize| {
@@ -202,6 +202,6 @@ mod tests {
             assert_eq!(waits(2).await, [10, 20]);
         }
         let crowd = waits(1_000).await;
-        assert_eq!((&crowd[..2], crowd[999]), (&[10, 20][..], 2_000));
+        assert_eq!((&crowd[..7], crowd[999]), (&[10, 20, 30, 40, 50, 60, 70][..], 500));
     }
 }

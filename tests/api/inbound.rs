@@ -187,7 +187,7 @@ async fn inbound_messages_are_rated_and_counted(#[values(Sqlite, Postgres)] data
     let Some(t) = start(database, true).await else { return };
     let team = t.team(0).await;
     let answer = write(&t, &team.key, "STOP").await;
-    assert_eq!(answer.headers["ratelimit"], "\"key\";r=999999;t=1, \"account\";r=1999999;t=1");
+    assert_eq!(answer.headers["ratelimit"], "\"key\";r=1999999;t=1, \"account\";r=3999999;t=1");
     let metrics = t.metrics().await;
     let line = "tollgate_requests_total{operation=\"inbound\",code=\"OK\"} 1";
     assert!(metrics.lines().any(|found| found == line), "{metrics}");
