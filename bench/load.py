@@ -63,6 +63,14 @@ def wrk_all(commands):
     return [parse_wrk(output) for output in outputs]
 
 
+def answers(*arguments):
+    """The report of wrk where each answer counts: one that is an error makes the figure void."""
+    report = wrk(*arguments)
+    if report["errors"]:
+        raise Failure(f"{report['errors']} of {report['requests']} answers were errors")
+    return report
+
+
 def parse_wrk(output):
     report = json.loads(output.strip().splitlines()[-1])
     report["per_second"] = report["requests"] / (report["micros"] / 1e6)
@@ -125,8 +133,10 @@ def pgbench(world, script, clients):
 def apart(world):
     """Puts the servers and PostgreSQL on their processor."""
     for pid in world.processes():
-        for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {SERVER_PROCESSOR})
+        # One of PostgreSQL's may have ended meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {SERVER_PROCESSOR})
 
 
 def peak_apart(world, connections):

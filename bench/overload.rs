@@ -16,6 +16,9 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+/// Multiples of it, less their whole part, lie evenly between 0 and 1, whichever run of them one takes.
+const GOLDEN_RATIO: f64 = 1.618_033_988_749_895;
+
 #[derive(Parser)]
 struct Args {
     /// The server's host and port.
@@ -87,12 +90,13 @@ async fn main() -> anyhow::Result<()> {
     }
     let start = Instant::now() + Duration::from_millis(100);
     let end = start + Duration::from_secs(args.seconds.into());
-    let between = Duration::from_secs(1) / args.rate;
+    let every = Duration::from_secs(1) / args.rate * args.connections;
     let mut tasks = Vec::new();
     for (stream, number) in streams.into_iter().zip(0_u32..) {
-        let first = start + between * number;
+        // Those that connected together are held, or refused, together: spread over the whole turn, they do
+        // not come as a wave.
+        let first = start + every.mul_f64((f64::from(number) * GOLDEN_RATIO).fract());
         let requests = Arc::clone(&requests);
-        let every = between * args.connections;
         tasks.push(tokio::spawn(drive(stream, requests, number as usize, first, every, end)));
     }
     let mut all = Tally::default();
