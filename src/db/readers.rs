@@ -27,7 +27,7 @@ use super::{
 #[derive(Clone)]
 pub struct Readers {
     connections: Connections,
-    statements: Arc<AtomicUsize>,
+    statements: Statements,
     /// Whose rows are read; without row security, only statements decide that.
     scope: Option<Scope>,
 }
@@ -49,7 +49,7 @@ impl Readers {
     }
 
     fn new(connections: Connections) -> Self {
-        Self { connections, statements: Arc::default(), scope: None }
+        Self { connections, statements: Statements::default(), scope: None }
     }
 
     /// The same connections, for reading what this scope may see. Where there is no row security, only the
@@ -61,7 +61,15 @@ impl Readers {
 
     /// Statements read with so far.
     pub fn statements(&self) -> usize {
-        self.statements.load(Ordering::Relaxed)
+        self.statements.count.load(Ordering::Relaxed)
+    }
+
+    /// The same connections, whose statements are worded otherwise: so a test takes something out of all
+    /// of them, and shows that it is missed, or that it is not.
+    #[must_use]
+    pub fn worded(self, reword: fn(&str) -> String) -> Self {
+        let statements = Statements { reword: Some(reword), ..self.statements };
+        Self { statements, ..self }
     }
 
     /// A transaction all of whose reads see one and the same moment.
@@ -69,7 +77,7 @@ impl Readers {
         let mut lease = self.connections.lease(self.scope).await?;
         lease.connection()?.begin_snapshot().await.map_err(query_error)?;
         let backend = self.connections.backend();
-        Ok(Snapshot { backend, statements: Arc::clone(&self.statements), lease: Mutex::new(lease) })
+        Ok(Snapshot { backend, statements: self.statements.clone(), lease: Mutex::new(lease) })
     }
 
     /// Closes what rests, and lends nothing any more.
@@ -78,10 +86,23 @@ impl Readers {
     }
 }
 
-/// A statement's text has no values in it.
-fn note(statements: &AtomicUsize, statement: &Statement) {
-    statements.fetch_add(1, Ordering::Relaxed);
-    tracing::trace!(sql = statement.sql, "Reading");
+/// How many there were, and how they are worded if not as they come.
+#[derive(Clone, Default)]
+struct Statements {
+    count: Arc<AtomicUsize>,
+    reword: Option<fn(&str) -> String>,
+}
+
+impl Statements {
+    /// Counts one that is about to run. Its text has no values in it.
+    fn note(&self, mut statement: Statement) -> Statement {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if let Some(reword) = self.reword {
+            statement.sql = reword(&statement.sql);
+        }
+        tracing::trace!(sql = statement.sql, "Reading");
+        statement
+    }
 }
 
 #[async_trait::async_trait]
@@ -91,7 +112,7 @@ impl ConnectionTrait for Readers {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        note(&self.statements, &statement);
+        let statement = self.statements.note(statement);
         let mut lease = self.connections.lease(self.scope).await?;
         let done = lease.connection()?.execute(statement).await;
         lease.end_with(done)
@@ -102,14 +123,14 @@ impl ConnectionTrait for Readers {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        note(&self.statements, &statement);
+        let statement = self.statements.note(statement);
         let mut lease = self.connections.lease(self.scope).await?;
         let row = lease.connection()?.one(statement).await;
         lease.end_with(row)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        note(&self.statements, &statement);
+        let statement = self.statements.note(statement);
         let mut lease = self.connections.lease(self.scope).await?;
         let rows = lease.connection()?.all(statement).await;
         lease.end_with(rows)
@@ -128,7 +149,7 @@ impl StreamTrait for Readers {
         &'a self,
         statement: Statement,
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
-        note(&self.statements, &statement);
+        let statement = self.statements.note(statement);
         Box::pin(async move {
             let mut lease = self.connections.lease(self.scope).await?;
             let rows: Self::Stream<'a> = Box::pin(async_stream::try_stream! {
@@ -148,7 +169,7 @@ impl StreamTrait for Readers {
 /// A transaction that only reads, and sees one moment.
 pub struct Snapshot {
     backend: DbBackend,
-    statements: Arc<AtomicUsize>,
+    statements: Statements,
     lease: Mutex<Lease>,
 }
 
@@ -169,7 +190,7 @@ impl ConnectionTrait for Snapshot {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        note(&self.statements, &statement);
+        let statement = self.statements.note(statement);
         self.lease.lock().await.connection()?.execute(statement).await.map_err(query_error)
     }
 
@@ -178,12 +199,12 @@ impl ConnectionTrait for Snapshot {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        note(&self.statements, &statement);
+        let statement = self.statements.note(statement);
         self.lease.lock().await.connection()?.one(statement).await.map_err(query_error)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        note(&self.statements, &statement);
+        let statement = self.statements.note(statement);
         self.lease.lock().await.connection()?.all(statement).await.map_err(query_error)
     }
 }

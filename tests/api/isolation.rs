@@ -5,12 +5,54 @@ mod arguments;
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tollgate::http;
+use tollgate::{db::RowSecurity, http};
 
-use crate::harness::{
-    Database, NOBODYS_IDS, Postgres, Setup, Sqlite, TestApp, TestSubAccount, TestTeam, text,
+use crate::{
+    harness::{
+        Database, NOBODYS_IDS, Postgres, Setup, Sqlite, TestApp, TestSubAccount, TestTeam, text,
+    },
+    row_security::{OF_ACCOUNTS, OF_TEAMS},
 };
 use arguments::{LISTS, MANAGING, NAMING, document};
+
+/// What keeps accounts apart: the filters of the statements, row security, or both.
+#[derive(Clone, Copy)]
+struct Walls {
+    database: Database,
+    row_security: RowSecurity,
+    reword: Option<fn(&str) -> String>,
+}
+
+const SQLITE: Walls = Walls { database: Sqlite, row_security: RowSecurity::Off, reword: None };
+const POSTGRES: Walls = Walls { database: Postgres, row_security: RowSecurity::On, reword: None };
+/// Row security alone.
+const UNFILTERED: Walls = Walls { reword: Some(without_owners), ..POSTGRES };
+
+impl Walls {
+    /// A server that takes as many questions as there are.
+    async fn start(self) -> Option<TestApp> {
+        let Self { database, row_security, reword } = self;
+        let http = http::Settings { key_rate: 0, account_rate: 0, ..http::Settings::default() };
+        TestApp::start_with(database, Setup { http, row_security, reword, ..Setup::default() })
+            .await
+    }
+}
+
+/// The statement without its filters by owner: they let all rows through.
+fn without_owners(sql: &str) -> String {
+    let of_accounts = OF_ACCOUNTS.map(|table| format!("\"{table}\".\"account_id\""));
+    let of_teams = OF_TEAMS.map(|table| format!("\"{table}\".\"team_id\""));
+    let mut sql = sql.to_owned();
+    for owner in of_accounts.into_iter().chain(of_teams) {
+        // A parameter must be used; no id is an empty text.
+        sql = sql.replace(&format!("{owner} = $"), "'' <> '' || $");
+        for filter in ["=", "IN"] {
+            let filter = format!("{owner} {filter} ");
+            assert!(!sql.contains(&filter), "a filter in words that are not known here: {sql}");
+        }
+    }
+    sql
+}
 
 /// A team with two sub-accounts; each account sent one LIVE message and has one of everything else.
 struct House {
@@ -102,12 +144,6 @@ async fn assert_unknown(t: &TestApp, key: &str, query: &str, ids: &[String]) {
     assert_eq!(t.everything().await, before, "{query}");
 }
 
-/// A server that takes as many questions as there are.
-async fn unlimited(database: Database) -> Option<TestApp> {
-    let http = http::Settings { key_rate: 0, account_rate: 0, ..http::Settings::default() };
-    TestApp::start_with(database, Setup { http, ..Setup::default() }).await
-}
-
 /// What a key asks with: ids of what is not its own, and other accounts' externalIds.
 struct Foreign {
     ids: Vec<String>,
@@ -169,10 +205,10 @@ async fn deleted(t: &TestApp, key: &str) -> Vec<String> {
 #[rstest]
 #[tokio::test]
 async fn what_is_anothers_is_nobodys(
-    #[values(Sqlite, Postgres)] database: Database,
+    #[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls,
     #[values(NAMING, MANAGING)] rows: &[(&str, &str)],
 ) {
-    let Some(t) = unlimited(database).await else { return };
+    let Some(t) = walls.start().await else { return };
     let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
     t.deliver().await;
     let deleted = deleted(&t, &own.subs[0].key).await;
@@ -207,8 +243,8 @@ async fn what_is_anothers_is_nobodys(
 /// A revoked key, and whoever has none, are told nothing of what they name.
 #[rstest]
 #[tokio::test]
-async fn without_a_key_everything_is_nobodys(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = unlimited(database).await else { return };
+async fn without_a_key_everything_is_nobodys(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
+    let Some(t) = walls.start().await else { return };
     let own = house(&t, "own").await;
     let revoked = t.api_key(&own.team, &own.subs[0].id, "LIVE").await;
     let id = own_key_id(&t, &revoked).await;
@@ -234,8 +270,10 @@ async fn without_a_key_everything_is_nobodys(#[values(Sqlite, Postgres)] databas
 /// What each list shows is the caller's own, also after a cursor of somebody else's list, and before one.
 #[rstest]
 #[tokio::test]
-async fn anothers_cursor_shows_what_is_ones_own(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = unlimited(database).await else { return };
+async fn anothers_cursor_shows_what_is_ones_own(
+    #[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls,
+) {
+    let Some(t) = walls.start().await else { return };
     let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
     let keys = [&own.subs[0].key, &own.subs[1].key, &own.team.key, &foreign.team.key];
 
@@ -290,8 +328,8 @@ fn edges(data: &Value) -> Vec<(String, String)> {
 /// R3: what an account has is listed to it and to nobody else.
 #[rstest]
 #[tokio::test]
-async fn each_account_lists_its_own_things(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn each_account_lists_its_own_things(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
+    let Some(t) = walls.start().await else { return };
     let own = house(&t, "own").await;
     house(&t, "foreign").await;
 
@@ -313,11 +351,34 @@ async fn each_account_lists_its_own_things(#[values(Sqlite, Postgres)] database:
     t.close().await;
 }
 
+/// So the filters are really gone where [`UNFILTERED`] proves that row security does without them.
+#[tokio::test]
+async fn without_either_wall_each_lists_everybodys_things() {
+    let Some(t) = Walls { row_security: RowSecurity::Off, ..UNFILTERED }.start().await else {
+        return;
+    };
+    let own = house(&t, "own").await;
+    house(&t, "foreign").await;
+
+    let query = "query($id: ID!) { message(id: $id) { to } messages { totalCount } contacts { totalCount } \
+                 phoneNumbers { totalCount } templates { totalCount } senders { totalCount } \
+                 optOuts { totalCount } }";
+    let id = json!({ "id": own.things[2].message });
+    let answer = t.ask_with(&own.subs[0].key, query, id).await;
+    let all = json!({ "totalCount": 6 });
+    let expected = json!({
+        "message": { "to": "+12025550122" }, "messages": all, "contacts": all, "phoneNumbers": all,
+        "templates": all, "senders": all, "optOuts": all,
+    });
+    assert_eq!(*answer.data(), expected);
+    t.close().await;
+}
+
 /// R3: a text of somebody else's is found by nobody else.
 #[rstest]
 #[tokio::test]
-async fn anothers_texts_find_nothing(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn anothers_texts_find_nothing(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
+    let Some(t) = walls.start().await else { return };
     let own = house(&t, "own").await;
 
     for (key, texts) in [
@@ -342,8 +403,10 @@ async fn anothers_texts_find_nothing(#[values(Sqlite, Postgres)] database: Datab
 /// C1, C6, C16, C18, R3: messages, ledger, usage and totals of a sub-account are its own.
 #[rstest]
 #[tokio::test]
-async fn each_sub_account_sees_its_own_work_only(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn each_sub_account_sees_its_own_work_only(
+    #[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls,
+) {
+    let Some(t) = walls.start().await else { return };
     t.set_sms_price(10_000).await;
     let house = house(&t, "own").await;
     send(&t, &house.subs[1].key, "+12025550123").await;
@@ -372,9 +435,9 @@ async fn each_sub_account_sees_its_own_work_only(#[values(Sqlite, Postgres)] dat
 #[rstest]
 #[tokio::test]
 async fn the_main_account_does_not_see_its_sub_accounts_messages(
-    #[values(Sqlite, Postgres)] database: Database,
+    #[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls,
 ) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let Some(t) = walls.start().await else { return };
     let house = house(&t, "own").await;
 
     let own = t.ask(&house.team.key, "{ messages { totalCount nodes { id } } }").await;
@@ -395,8 +458,8 @@ async fn the_main_account_does_not_see_its_sub_accounts_messages(
 /// R15: LIVE and TEST keys of one account do not see each other's messages.
 #[rstest]
 #[tokio::test]
-async fn environments_do_not_see_each_other(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn environments_do_not_see_each_other(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
+    let Some(t) = walls.start().await else { return };
     let house = house(&t, "own").await;
     let message = "query($id: ID!) { message(id: $id) { id environment } }";
 
@@ -426,8 +489,8 @@ async fn environments_do_not_see_each_other(#[values(Sqlite, Postgres)] database
 /// C4, C17, R2: teams list and count their own accounts, keys and usage only.
 #[rstest]
 #[tokio::test]
-async fn lists_stay_within_their_team(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn lists_stay_within_their_team(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
+    let Some(t) = walls.start().await else { return };
     let houses = [house(&t, "one").await, house(&t, "two").await];
     let query = "{ subAccounts(filter: { search: \"o\" }) { totalCount nodes { id apiKeys \
                  { totalCount nodes { id } } } } ledger { totalCount } \
@@ -457,8 +520,8 @@ async fn lists_stay_within_their_team(#[values(Sqlite, Postgres)] database: Data
 /// R3: text that no row can hold, for PostgreSQL keeps no NUL, finds nothing like any other.
 #[rstest]
 #[tokio::test]
-async fn text_that_no_row_can_hold_finds_nothing(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn text_that_no_row_can_hold_finds_nothing(#[values(SQLITE, POSTGRES)] walls: Walls) {
+    let Some(t) = walls.start().await else { return };
     let house = house(&t, "own").await;
     let before = t.everything().await;
     let mut queries = Vec::new();

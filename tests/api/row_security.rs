@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Tables whose rows an account alone sees, and those with rows of accounts that their team sees.
-const OF_ACCOUNTS: [&str; 8] = [
+pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
     "contact_address",
     "contact_tag",
@@ -25,7 +25,7 @@ const OF_ACCOUNTS: [&str; 8] = [
     "sender",
     "template",
 ];
-const OF_TEAMS: [&str; 4] = ["api_key", "audit_entry", "ledger_entry", "usage_day"];
+pub const OF_TEAMS: [&str; 4] = ["api_key", "audit_entry", "ledger_entry", "usage_day"];
 
 /// The tables with rows of teams, and the column by which a scope sees them.
 async fn tenants(t: &TestApp) -> BTreeMap<String, &'static str> {

@@ -32,6 +32,7 @@ mod postgres;
 #[path = "../support/programs.rs"]
 mod programs;
 mod proxy;
+mod renewal;
 mod server;
 mod sockets;
 mod stage;

@@ -116,6 +116,8 @@ pub struct Setup {
     /// How long a writer's batch may take on `PostgreSQL`, if not as long as usual.
     pub batch_deadline: Option<Duration>,
     pub row_security: RowSecurity,
+    /// Other words for the statements that are read with.
+    pub reword: Option<fn(&str) -> String>,
 }
 
 impl Default for Setup {
@@ -127,6 +129,7 @@ impl Default for Setup {
             batch_deadline: None,
             // On `SQLite` it means nothing.
             row_security: RowSecurity::On,
+            reword: None,
         }
     }
 }
@@ -258,6 +261,9 @@ impl TestApp {
         let mut db = db.expect("the database opens");
         if db.backend() == DbBackend::Sqlite {
             db.migrate().await.expect("the migrations run");
+        }
+        if let Some(reword) = setup.reword {
+            db.read = db.read.worded(reword);
         }
         db.batch_deadline = setup.batch_deadline.unwrap_or(db.batch_deadline);
         let statements = Arc::new(AtomicUsize::new(0));

@@ -1,0 +1,129 @@
+//! `kill -9` of the server in the midst of renewing phone numbers: after its next start each number's month is
+//! charged, and none twice.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chrono::{Months, TimeDelta};
+use entity::{
+    ledger_entry::{self, LedgerKind},
+    phone_number,
+};
+use rstest::rstest;
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QuerySelect as _,
+    sea_query::Expr,
+};
+use serde_json::json;
+use tollgate::{
+    clock::{Clock as _, SystemClock},
+    db::Db,
+};
+use uuid::Uuid;
+
+use crate::{
+    Database::{self, Postgres, Sqlite},
+    client::Client,
+    eventually, say, scale,
+    server::run,
+    stage::{READY_WITHIN, Stage},
+};
+
+/// They are renewed a hundred at a time.
+const NUMBERS: u64 = 1_000;
+const RENEWED_WITHIN: Duration = Duration::from_secs(20);
+
+/// Stocks the numbers, and buys them for the first sub-account.
+async fn buy_numbers(stage: &Stage) {
+    let header = "number,country,type,capabilities,upfront_cents,monthly_cents\n".to_owned();
+    let number = |at: u64| format!("+1202555{at:04}");
+    let rows = (0..NUMBERS).map(|at| format!("{},US,LOCAL,SMS,100,10\n", number(at)));
+    let file = stage.folder.path.join("numbers.csv");
+    std::fs::write(&file, rows.fold(header, |all, row| all + &row)).expect("the folder is ours");
+    let file = file.to_str().expect("a path of letters");
+    let stocked = run(&stage.folder.path, &stage.url, &["number", "import", file, "--commit"]);
+    assert!(stocked.status.success(), "{}", String::from_utf8_lossy(&stocked.stderr));
+
+    let mut client = Client::new(stage.server.address);
+    let purchase = "mutation($input: PurchasePhoneNumberInput!) \
+                    { purchasePhoneNumber(input: $input) { phoneNumber { id } errors { code } } }";
+    for at in 0..NUMBERS {
+        let variables = json!({ "input": { "number": number(at) } });
+        let answer = client.graphql(&stage.keys[1], purchase, &variables).await.expect("an answer");
+        let bought = &answer.json()["data"]["purchasePhoneNumber"]["phoneNumber"]["id"];
+        assert!(bought.is_string(), "{}", answer.body);
+    }
+}
+
+/// As if the numbers had been bought so long ago that the month after those that are paid began yesterday.
+async fn let_a_month_begin(db: &Db, months_paid: u32) {
+    let renews_at = SystemClock.now() - TimeDelta::days(1);
+    let created_at = renews_at - Months::new(months_paid);
+    phone_number::Entity::update_many()
+        .col_expr(phone_number::Column::CreatedAt, Expr::value(created_at))
+        .col_expr(
+            phone_number::Column::RenewsAt,
+            Expr::value(created_at + Months::new(months_paid)),
+        )
+        .exec(&db.write)
+        .await
+        .expect("the numbers are made older");
+}
+
+async fn fees(db: &Db) -> u64 {
+    let fees = ledger_entry::Entity::find()
+        .filter(ledger_entry::Column::Kind.eq(LedgerKind::NumberFee))
+        .count(&db.read);
+    fees.await.expect("the fees are counted")
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_while_it_renews_numbers_charges_each_month_once(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(mut stage) = Stage::start(database).await else { return };
+    buy_numbers(&stage).await;
+    let db = Db::connect(&stage.url, 1).await.expect("the database opens");
+    let (rounds, mut in_the_midst) = (scale(2, 10), 0);
+
+    for months_paid in 1..=rounds {
+        stage.server.kill();
+        let before = fees(&db).await;
+        // The upfront fee is month 0.
+        assert_eq!(before, NUMBERS * u64::from(1 + months_paid));
+        let_a_month_begin(&db, months_paid).await;
+        stage.server.start_again();
+        eventually(RENEWED_WITHIN, "a month is charged", async || fees(&db).await > before).await;
+        stage.server.kill();
+        if fees(&db).await < before + NUMBERS {
+            in_the_midst += 1;
+        }
+
+        stage.server.start_again();
+        let all = before + NUMBERS;
+        eventually(RENEWED_WITHIN, "all are charged", async || fees(&db).await >= all).await;
+        eventually(READY_WITHIN, "the server is ready again", async || {
+            stage.server.is_ready().await
+        })
+        .await;
+        stage.audit();
+    }
+
+    let charged: Vec<(Option<Uuid>, Option<i32>)> = ledger_entry::Entity::find()
+        .select_only()
+        .columns([ledger_entry::Column::PhoneNumberId, ledger_entry::Column::PhoneNumberMonth])
+        .filter(ledger_entry::Column::Kind.eq(LedgerKind::NumberFee))
+        .into_tuple()
+        .all(&db.read)
+        .await
+        .expect("the fees are read");
+    db.close().await.expect("the connections close");
+    let once: BTreeSet<_> = charged.iter().collect();
+    assert_eq!(once.len(), charged.len(), "a month was charged twice");
+    assert_eq!(charged.len() as u64, NUMBERS * u64::from(2 + rounds));
+    assert!(in_the_midst > 0, "no server was killed while it renewed");
+    say(&format!(
+        "server killed while it renews, {database:?}: {rounds} rounds, {in_the_midst} in the midst, {} fees",
+        charged.len()
+    ));
+}
