@@ -35,7 +35,8 @@ const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 /// How long a request waits for a place: what comes later would hardly be in time.
 const PLACE_PATIENCE: Duration = Duration::from_secs(2);
 /// Refusals of a second for each processor; more of them wait. Clients that ask again at once would else take
-/// the processors from those who are served: 10,000 refusals a second left these a tenth of one.
+/// the processors from those who are served: measured on one, 10,000 refusals a second left these a tenth of
+/// their peak, and 6,000 half of it.
 const REFUSALS_PER_SECOND: u32 = 3_000;
 /// So much of that time may be made up for: refusals that come in a burst do not wait.
 const REFUSAL_BURST: Duration = Duration::from_millis(100);
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_come_at_their_pace_and_wait_but_a_moment() {
+    async fn refusals_come_at_their_pace_and_wait_half_a_second_at_most() {
         let refusals = Refusals { every: Duration::from_millis(10), ..Refusals::default() };
         // Milliseconds that so many refusals at once wait.
         let waits = async |count: usize| {

@@ -30,18 +30,22 @@ const UNFILTERED: Walls = Walls { reword: Some(without_owners), ..POSTGRES };
 
 impl Walls {
     /// A server that takes as many questions as there are.
-    async fn start(self) -> Option<TestApp> {
-        let Self { database, row_security, reword } = self;
+    fn setup(self) -> Setup {
+        let Self { row_security, reword, .. } = self;
         let http = http::Settings { key_rate: 0, account_rate: 0, ..http::Settings::default() };
-        TestApp::start_with(database, Setup { http, row_security, reword, ..Setup::default() })
-            .await
+        Setup { http, row_security, reword, ..Setup::default() }
+    }
+
+    async fn start(self) -> Option<TestApp> {
+        TestApp::start_with(self.database, self.setup()).await
     }
 }
 
 /// The statement without its filters by owner: they let all rows through.
 fn without_owners(sql: &str) -> String {
     let of_accounts = OF_ACCOUNTS.map(|table| format!("\"{table}\".\"account_id\""));
-    let of_teams = OF_TEAMS.map(|table| format!("\"{table}\".\"team_id\""));
+    let of_teams = OF_TEAMS.into_iter().chain(["account"]);
+    let of_teams = of_teams.map(|table| format!("\"{table}\".\"team_id\""));
     let mut sql = sql.to_owned();
     for owner in of_accounts.into_iter().chain(of_teams) {
         // A parameter must be used; no id is an empty text.
@@ -254,7 +258,7 @@ async fn without_a_key_everything_is_nobodys(#[values(SQLITE, POSTGRES, UNFILTER
 
     for key in [revoked.as_str(), "", "tg_live_sub_nobodys"] {
         // One that has not seen many wrong keys yet.
-        let server = t.beside(Setup::default()).await;
+        let server = t.beside(walls.setup()).await;
         let nobodys = server.ask(key, "{ viewer { role } }").await;
         assert_eq!((nobodys.status.as_u16(), nobodys.codes()), (401, vec!["UNAUTHENTICATED"]));
         let ids = [&own.things[1].contact, &own.subs[0].id, NOBODYS_IDS[0]];
@@ -371,6 +375,9 @@ async fn without_either_wall_each_lists_everybodys_things() {
         "templates": all, "senders": all, "optOuts": all,
     });
     assert_eq!(*answer.data(), expected);
+    let query = "{ subAccounts { totalCount } ledger { totalCount } }";
+    let expected = json!({ "subAccounts": { "totalCount": 4 }, "ledger": { "totalCount": 8 } });
+    assert_eq!(*t.ask(&own.team.key, query).await.data(), expected);
     t.close().await;
 }
 

@@ -11,7 +11,7 @@ use entity::{
 use rstest::rstest;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QuerySelect as _,
-    sea_query::Expr,
+    Select, sea_query::Expr,
 };
 use serde_json::json;
 use tollgate::{
@@ -23,7 +23,9 @@ use uuid::Uuid;
 use crate::{
     Database::{self, Postgres, Sqlite},
     client::Client,
-    eventually, say, scale,
+    eventually,
+    load::Journal,
+    say, scale,
     server::run,
     stage::{READY_WITHIN, Stage},
 };
@@ -56,8 +58,8 @@ async fn buy_numbers(stage: &Stage) {
 
 /// As if the numbers had been bought so long ago that the month after those that are paid began yesterday.
 async fn let_a_month_begin(db: &Db, months_paid: u32) {
-    let renews_at = SystemClock.now() - TimeDelta::days(1);
-    let created_at = renews_at - Months::new(months_paid);
+    let yesterday = SystemClock.now() - TimeDelta::days(1);
+    let created_at = yesterday - Months::new(months_paid);
     phone_number::Entity::update_many()
         .col_expr(phone_number::Column::CreatedAt, Expr::value(created_at))
         .col_expr(
@@ -69,11 +71,12 @@ async fn let_a_month_begin(db: &Db, months_paid: u32) {
         .expect("the numbers are made older");
 }
 
-async fn fees(db: &Db) -> u64 {
-    let fees = ledger_entry::Entity::find()
-        .filter(ledger_entry::Column::Kind.eq(LedgerKind::NumberFee))
-        .count(&db.read);
-    fees.await.expect("the fees are counted")
+fn fees() -> Select<ledger_entry::Entity> {
+    ledger_entry::Entity::find().filter(ledger_entry::Column::Kind.eq(LedgerKind::NumberFee))
+}
+
+async fn count_fees(db: &Db) -> u64 {
+    fees().count(&db.read).await.expect("the fees are counted")
 }
 
 #[rstest]
@@ -88,31 +91,31 @@ async fn a_server_killed_while_it_renews_numbers_charges_each_month_once(
 
     for months_paid in 1..=rounds {
         stage.server.kill();
-        let before = fees(&db).await;
+        let before = count_fees(&db).await;
         // The upfront fee is month 0.
         assert_eq!(before, NUMBERS * u64::from(1 + months_paid));
         let_a_month_begin(&db, months_paid).await;
         stage.server.start_again();
-        eventually(RENEWED_WITHIN, "a month is charged", async || fees(&db).await > before).await;
+        eventually(RENEWED_WITHIN, "a month is charged", async || count_fees(&db).await > before)
+            .await;
         stage.server.kill();
-        if fees(&db).await < before + NUMBERS {
+        if count_fees(&db).await < before + NUMBERS {
             in_the_midst += 1;
         }
 
         stage.server.start_again();
         let all = before + NUMBERS;
-        eventually(RENEWED_WITHIN, "all are charged", async || fees(&db).await >= all).await;
+        eventually(RENEWED_WITHIN, "all are charged", async || count_fees(&db).await >= all).await;
         eventually(READY_WITHIN, "the server is ready again", async || {
             stage.server.is_ready().await
         })
         .await;
-        stage.audit();
+        stage.check(&mut Journal::default()).await;
     }
 
-    let charged: Vec<(Option<Uuid>, Option<i32>)> = ledger_entry::Entity::find()
+    let charged: Vec<(Option<Uuid>, Option<i32>)> = fees()
         .select_only()
         .columns([ledger_entry::Column::PhoneNumberId, ledger_entry::Column::PhoneNumberMonth])
-        .filter(ledger_entry::Column::Kind.eq(LedgerKind::NumberFee))
         .into_tuple()
         .all(&db.read)
         .await

@@ -1,0 +1,347 @@
+//! The one way a request is executed: prepared, refused or not, and then run.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    Positioned, Request, Response, ServerError, ValidationMode, Variables,
+    dataloader::DataLoader,
+    parser::types::{ExecutableDocument, OperationDefinition, OperationType},
+};
+use entity::api_key::Role;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use tokio::sync::Notify;
+
+use super::{
+    TollgateSchema,
+    access::Viewpoint,
+    audit_log::{self, RequestId},
+    coercion, cost,
+    documents::{Asked, Documents, Found},
+    errors::{self, Code, error, one_line, set_code},
+    hidden::{self, Forbidden},
+    loaders::{self, Rows},
+    mend, positions, schema,
+    shape::{self, Shape},
+    updates::Listening,
+};
+use crate::{
+    App,
+    domain::{billing::Patience, caller::Caller, room::Room},
+};
+
+/// The schema, and what each role sees of it.
+#[derive(Clone)]
+pub struct Api {
+    app: Arc<App>,
+    schema: TollgateSchema,
+    /// The same without validation, for what needs none.
+    validated: TollgateSchema,
+    shapes: Arc<Shapes>,
+    documents: Documents,
+}
+
+struct Shapes {
+    full: Shape,
+    operator: Shape,
+    main_account: Shape,
+    sub_account: Shape,
+}
+
+/// A request for one operation.
+#[derive(Debug)]
+pub struct Operation {
+    pub asked: Asked,
+    pub operation_name: Option<String>,
+    pub variables: Variables,
+    /// By GET, which must change nothing.
+    pub is_get: bool,
+}
+
+/// A request that may be executed.
+pub struct Prepared {
+    caller: Caller,
+    found: Found,
+    operation_name: Option<String>,
+    variables: Variables,
+    kind: OperationType,
+    complexity: u64,
+    /// Why it will not be executed; it gets this far to be entered in the audit log.
+    forbidden: Option<Forbidden>,
+    /// Its document was validated before, and its variables fit.
+    is_valid: bool,
+}
+
+impl Prepared {
+    /// Whether it is a query, a mutation or a subscription.
+    pub fn kind(&self) -> OperationType {
+        self.kind
+    }
+
+    /// The same as a word.
+    pub fn kind_name(&self) -> &'static str {
+        match self.kind {
+            OperationType::Query => "query",
+            OperationType::Mutation => "mutation",
+            OperationType::Subscription => "subscription",
+        }
+    }
+
+    /// How many fields its answer may have, as estimated.
+    pub fn complexity(&self) -> u64 {
+        self.complexity
+    }
+}
+
+/// What a request gets back.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was executed, wholly or in part.
+    Executed(Response),
+    /// Nothing was executed.
+    Refused(Vec<ServerError>),
+}
+
+impl Api {
+    pub async fn new(app: Arc<App>) -> Self {
+        let validated =
+            schema().data(Arc::clone(&app)).validation_mode(ValidationMode::Fast).finish();
+        let schema = schema().data(Arc::clone(&app)).finish();
+        let shapes = Shapes {
+            full: shape_of(&schema, Viewpoint::Everything).await,
+            operator: shape_of(&schema, Viewpoint::Role(Role::Operator)).await,
+            main_account: shape_of(&schema, Viewpoint::Role(Role::MainAccount)).await,
+            sub_account: shape_of(&schema, Viewpoint::Role(Role::SubAccount)).await,
+        };
+        Self { app, schema, validated, shapes: Arc::new(shapes), documents: Documents::default() }
+    }
+
+    /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask
+    /// it. Nothing is executed yet.
+    pub async fn prepare(
+        &self,
+        caller: Caller,
+        operation: Operation,
+    ) -> Result<Prepared, ServerError> {
+        let by = caller.account().map_or(caller.key_id, |account| account.account_id);
+        let found = self.documents.find(operation.asked, by).await?;
+        let document = &found.known.document;
+        let Operation { operation_name, mut variables, is_get, .. } = operation;
+        let full = &self.shapes.full;
+        let operation = find_operation(document, operation_name.as_deref())?;
+        check_method(operation, is_get)?;
+        complete_variables(operation, &mut variables);
+        let complexity = cost::check_cost(document, &variables, full)?;
+        cost::check_mutation_keys(document)?;
+        let kind = operation.node.ty;
+        let shape = self.shapes.of(caller.role());
+        let forbidden = if let Err(error) = hidden::check_hidden(document, &variables, full, shape)
+        {
+            Some(Forbidden::new(error, document, operation, full, shape)?)
+        } else {
+            if found.is_new {
+                positions::check_positions(document, full)?;
+            }
+            cost::check_subscription_root(operation)?;
+            check_variables(operation, &variables)?;
+            None
+        };
+        let is_valid = !found.is_new
+            && found.known.takes_variables_whole
+            && coercion::fit(operation, &variables, full);
+        Ok(Prepared {
+            caller,
+            found,
+            operation_name,
+            variables,
+            kind,
+            complexity,
+            forbidden,
+            is_valid,
+        })
+    }
+
+    /// Executes a query or a mutation of a caller who waits as long as its `patience`. What the
+    /// answer holds is taken from `room`. `request_id` is what is shown of an internal error.
+    pub async fn execute(
+        &self,
+        prepared: Prepared,
+        patience: Patience,
+        room: Arc<Room>,
+        request_id: &str,
+    ) -> Answer {
+        if let Some(forbidden) = prepared.forbidden {
+            let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
+            // Boxed, because every request is copied with it, and this is rare.
+            Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations)).await;
+            return Answer::refused(forbidden.error);
+        }
+        let request_id_of_entries = RequestId(request_id.to_owned());
+        let request = self.request(&prepared, room).data(patience);
+        let schema = if prepared.is_valid { &self.validated } else { &self.schema };
+        let response = schema.execute(request.data(request_id_of_entries)).await;
+        self.answer(&prepared, response, request_id).await
+    }
+
+    /// Begins a subscription: its answers, one for each event, or why there are none. It listens
+    /// when this returns.
+    pub async fn subscribe(
+        &self,
+        prepared: Prepared,
+        request_id: String,
+    ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
+        let listening = Arc::new(Notify::new());
+        let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
+        let request = self.request(&prepared, room).data(Listening(Arc::clone(&listening)));
+        let mut responses = self.schema.execute_stream(request);
+        tokio::select! {
+            biased;
+            // What is refused is answered before there is any event.
+            first = responses.next() => {
+                let first = first.unwrap_or_default();
+                return Err(match self.answer(&prepared, first, &request_id).await {
+                    Answer::Executed(response) => response.errors,
+                    Answer::Refused(errors) => errors,
+                });
+            }
+            () = listening.notified() => {}
+        }
+        let (api, prepared) = (self.clone(), Arc::new(prepared));
+        let answers = responses.then(move |response| {
+            let (api, prepared, id) = (api.clone(), Arc::clone(&prepared), request_id.clone());
+            async move { api.answer(&prepared, response, &id).await }
+        });
+        Ok(answers.boxed())
+    }
+
+    fn request(&self, prepared: &Prepared, room: Arc<Room>) -> Request {
+        let Prepared { caller, found, operation_name, variables, .. } = prepared;
+        let mut request = Request::new("").variables(variables.clone());
+        request.operation_name.clone_from(operation_name);
+        request.set_parsed_query(found.known.executed.clone());
+        let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone(), room };
+        request
+            .data(Viewpoint::Role(caller.role()))
+            .data(DataLoader::new(rows, loaders::spawn))
+            .data(caller.clone())
+    }
+
+    /// What the library answered, as the specification and the closed list of codes have it.
+    async fn answer(
+        &self,
+        prepared: &Prepared,
+        mut response: Response,
+        request_id: &str,
+    ) -> Answer {
+        // A request that was executed at all has data or the path of a failed field.
+        let was_executed = response.data != async_graphql::Value::Null
+            || response.errors.iter().any(|error| !error.path.is_empty());
+        if !was_executed {
+            return Answer::Refused(response.errors.into_iter().map(invalid).collect());
+        }
+        let Prepared { found, operation_name, variables, .. } = prepared;
+        self.documents.keep(found).await;
+        let operation_name = operation_name.as_deref();
+        mend::mend(
+            &mut response,
+            &found.known.document,
+            operation_name,
+            variables,
+            &self.shapes.full,
+        );
+        let settle = |error| errors::settle(error, request_id);
+        response.errors = response.errors.into_iter().map(settle).collect();
+        Answer::Executed(response)
+    }
+}
+
+impl Shapes {
+    fn of(&self, role: Role) -> &Shape {
+        match role {
+            Role::Operator => &self.operator,
+            Role::MainAccount => &self.main_account,
+            Role::SubAccount => &self.sub_account,
+        }
+    }
+}
+
+impl Answer {
+    pub fn refused(error: ServerError) -> Self {
+        Self::Refused(vec![error])
+    }
+
+    /// What went wrong, if anything did.
+    pub fn errors(&self) -> &[ServerError] {
+        match self {
+            Self::Executed(response) => &response.errors,
+            Self::Refused(errors) => errors,
+        }
+    }
+}
+
+async fn shape_of(schema: &TollgateSchema, viewpoint: Viewpoint) -> Shape {
+    let answer = schema.execute(Request::new(shape::INTROSPECTION).data(viewpoint)).await;
+    let answer = answer.data.into_json().expect("introspection is plain JSON");
+    Shape::read(answer).expect("introspection answers what was asked")
+}
+
+fn invalid(mut failure: ServerError) -> ServerError {
+    failure.message = one_line(&failure.message);
+    failure.source = None;
+    set_code(&mut failure, Code::GraphqlValidationFailed);
+    failure
+}
+
+/// The operation to execute.
+fn find_operation<'d>(
+    document: &'d ExecutableDocument,
+    name: Option<&str>,
+) -> Result<&'d Positioned<OperationDefinition>, ServerError> {
+    let mut operations = document.operations.iter();
+    let found = match name {
+        Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known == name)),
+        None => operations.next().filter(|_| operations.next().is_none()),
+    };
+    let message = match name {
+        Some(_) => "The document has no operation of this operationName.",
+        None => "The document has several operations; name one as operationName.",
+    };
+    let (_, operation) = found.ok_or_else(|| error(Code::OperationResolutionFailure, message))?;
+    Ok(operation)
+}
+
+/// A GET is followed by whoever sees its address, so it must change nothing.
+fn check_method(
+    operation: &Positioned<OperationDefinition>,
+    is_get: bool,
+) -> Result<(), ServerError> {
+    if is_get && operation.node.ty != OperationType::Query {
+        return Err(error(Code::MethodNotAllowed, "Only a query can be asked with GET; use POST."));
+    }
+    Ok(())
+}
+
+/// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the
+/// library forgets defaults where it looks at `@skip` and `@include`.
+fn complete_variables(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
+    for definition in &operation.node.variable_definitions {
+        let name = &definition.node.name.node;
+        if let (None, Some(default)) = (variables.get(name), &definition.node.default_value) {
+            variables.insert(name.clone(), default.node.clone());
+        }
+    }
+}
+
+fn check_variables(
+    operation: &Positioned<OperationDefinition>,
+    variables: &Variables,
+) -> Result<(), ServerError> {
+    for definition in &operation.node.variable_definitions {
+        let name = &definition.node.name.node;
+        let given = variables.get(name);
+        let is_missing = given.is_none_or(|value| *value == async_graphql::Value::Null);
+        if is_missing && !definition.node.var_type.node.nullable {
+            return Err(error(Code::BadUserInput, format!("The variable ${name} must be given.")));
+        }
+    }
+    Ok(())
+}
