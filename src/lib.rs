@@ -11,7 +11,7 @@
 //! - [`graphql`] turns arguments into domain calls and rows into answers; [`http`] turns requests
 //!   into callers and answers into HTTP.
 //! - [`worker`] hands accepted messages to a [`carrier`].
-//! - [`clock`], [`money`], [`metrics`], [`shares`] and [`db`] are what everything stands on.
+//! - [`clock`], [`json`], [`money`], [`metrics`], [`shares`] and [`db`] are what everything stands on.
 
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ pub mod db;
 pub mod domain;
 pub mod graphql;
 pub mod http;
+pub mod json;
 pub mod metrics;
 pub mod money;
 pub mod shares;

@@ -24,7 +24,7 @@ use super::{
     contact_list::{ContactFilter, addresses_of, list_of, tags_of},
     page::{PAGE_MAX, PageArgs},
 };
-use crate::App;
+use crate::{App, json};
 
 /// Rows of a file at most.
 pub const ROWS_MAX: usize = 10_000;
@@ -97,8 +97,8 @@ fn contact_of(cells: &HashMap<&str, &str>) -> Result<NewContact, String> {
     let metadata = match text("metadata") {
         None => None,
         Some(metadata) => Some(
-            serde_json::from_str(&metadata)
-                .map_err(|error| format!("the metadata is no JSON object: {error}"))?,
+            json::parse(metadata.as_bytes())
+                .map_err(|error| format!("metadata is not a JSON object ({error})"))?,
         ),
     };
     let mut addresses = Vec::new();

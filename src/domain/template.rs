@@ -26,7 +26,7 @@ use super::{
     template_source::Compiled,
     validate::{self, NAME_RULE},
 };
-use crate::App;
+use crate::{App, json};
 
 /// Bytes of all sources of a template together at most.
 pub const SOURCES_BYTES_MAX: usize = 200 * 1024;
@@ -219,7 +219,7 @@ pub fn bodies_of(row: &template::Model) -> Vec<Body> {
 
 /// The variables that a template declares, in their order.
 pub fn variables_of(row: &template::Model) -> Result<Vec<Variable>, Fault> {
-    serde_json::from_str(&row.variables)
+    json::parse(row.variables.as_bytes())
         .map_err(|_| Fault::Broken("the variables of a template are stored as a list"))
 }
 

@@ -6,6 +6,7 @@ use serde_json::Map;
 
 use crate::{
     domain::{Fault, room::Room},
+    json,
     money::{GivenAmount, Micros},
 };
 
@@ -107,7 +108,7 @@ impl JsonObject {
     /// A column that holds an object as text; it takes its share of what the request may hold.
     pub fn from_column(text: Option<&str>, room: &Room) -> Result<Option<Self>, Fault> {
         room.take(text.map_or(0, str::len) * JSON_GROWTH)?;
-        let read = |text| serde_json::from_str(text).map(Self);
+        let read = |text: &str| json::parse(text.as_bytes()).map(Self);
         text.map(read).transpose().map_err(|_| Fault::Broken("stored metadata is a JSON object"))
     }
 }

@@ -27,6 +27,7 @@ use crate::{
         inbound::{self, InboundMessage},
     },
     graphql::errors::{self, Code, error, first_code},
+    json,
 };
 
 pub const PATH: &str = "/sandbox/inbound";
@@ -100,12 +101,16 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<InboundMessage, ServerE
         return Err(error(Code::UnsupportedMediaType, message));
     }
     let bytes = read_bytes(body, BODY_BYTES_MAX).await?;
-    // An object: serde would take an array of the values as well.
-    let members: Result<Map<String, Value>, _> = serde_json::from_slice(&bytes);
-    members.and_then(|members| serde_json::from_value(members.into())).map_err(|_| {
+    let wrong = || {
         let message = r#"Send {"channel": "SMS", "from": "+12025550123", "text": "STOP"}; the channel can be EMAIL, WHATSAPP or TELEGRAM, too."#;
         error(Code::BadUserInput, message)
-    })
+    };
+    let members: Map<String, Value> = json::parse(&bytes).map_err(|_| wrong())?;
+    // Strings alone: serde would take {"SMS": null} for a channel, and an array for the whole.
+    if !members.values().all(Value::is_string) {
+        return Err(wrong());
+    }
+    serde_json::from_value(members.into()).map_err(|_| wrong())
 }
 
 fn too_late() -> ServerError {

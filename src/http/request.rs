@@ -8,10 +8,13 @@ use axum::{
 use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 
-use crate::graphql::{
-    Asked, Operation,
-    errors::{Code, error},
-    scalars::to_value,
+use crate::{
+    graphql::{
+        Asked, Operation,
+        errors::{Code, error},
+        scalars::to_value,
+    },
+    json::{self, JsonError},
 };
 
 /// Bytes of a request's body at most.
@@ -20,10 +23,11 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Reads a POST's body.
 pub async fn read_body(body: Body) -> Result<Operation, ServerError> {
     let bytes = read_bytes(body, BODY_BYTES_MAX).await?;
-    let Ok(Value::Object(members)) = serde_json::from_slice(&bytes) else {
-        return Err(bad("The body must be one JSON object with a query."));
-    };
-    operation(members, false)
+    match json::parse(&bytes) {
+        Ok(members) => operation(members, false),
+        Err(JsonError::Invalid) => Err(bad("The body must be one JSON object with a query.")),
+        Err(failure) => Err(bad(failure.to_string())),
+    }
 }
 
 /// Reads a body of so many bytes at most, which is a number of KiB.
@@ -44,8 +48,13 @@ pub fn read_query(uri: &Uri) -> Result<Operation, ServerError> {
     for (name, text) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let value = match &*name {
             "query" | "operationName" => Value::String(text.into_owned()),
-            "variables" | "extensions" => serde_json::from_str(&text)
-                .map_err(|_| bad(format!("The parameter {name} must be JSON.")))?,
+            "variables" | "extensions" => match json::parse(text.as_bytes()) {
+                Ok(value) => value,
+                Err(JsonError::Invalid) => {
+                    return Err(bad(format!("The parameter {name} must be JSON.")));
+                }
+                Err(failure) => return Err(bad(failure.to_string())),
+            },
             _ => continue,
         };
         if members.insert(name.to_string(), value).is_some() {

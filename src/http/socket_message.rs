@@ -3,6 +3,8 @@
 use axum::extract::ws::{Message, close_code};
 use serde_json::{Map, Value};
 
+use crate::json;
+
 /// Characters of an operation's id at most.
 const ID_CHARS_MAX: usize = 128;
 
@@ -43,7 +45,7 @@ pub fn read(
             return Err(is_too_large.then_some(TOO_LARGE));
         }
     };
-    let Ok(Value::Object(mut message)) = serde_json::from_str(&text) else {
+    let Ok(Value::Object(mut message)) = json::parse(text.as_bytes()) else {
         return Err(Some(BAD_MESSAGE));
     };
     let id = match message.remove("id") {

@@ -31,7 +31,7 @@ fn stdout(output: &Output) -> String {
 
 #[track_caller]
 fn json_of(output: &Output) -> Value {
-    serde_json::from_str(&stdout(output)).expect("one JSON object")
+    stdout(output).parse().expect("one JSON object")
 }
 
 /// Standard error and exit code of a command that does not.
@@ -449,7 +449,7 @@ async fn the_audit_says_by_its_exit_code(#[values(Sqlite, Postgres)] database: D
     t.execute("UPDATE team SET balance_micros = balance_micros - 1").await;
 
     assert_eq!(drift.status.code(), Some(1));
-    let report: Value = serde_json::from_slice(&drift.stdout).expect("one JSON object");
+    let report: Value = stdout(&drift).parse().expect("one JSON object");
     assert_eq!(
         report,
         json!({
@@ -656,5 +656,32 @@ async fn contacts_are_imported_and_exported(#[values(Sqlite, Postgres)] database
         assert!(code == Some(2) && error.contains(said), "{error}");
     }
     assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// JSON that the parser would read within itself, in a cell.
+#[rstest]
+#[tokio::test]
+async fn a_cell_of_metadata_cannot_end_the_program(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("contacts.csv");
+    let mut bomb = "1".to_owned();
+    for _ in 0..400 {
+        let text = bomb.replace('\\', r"\u005c").replace('"', r"\u0022");
+        bomb = format!(r#"{{"$serde_json::private::RawValue":"{text}"}}"#);
+    }
+    let rows = format!("sms,metadata\n+12025550101,\"{}\"\n", bomb.replace('"', "\"\""));
+    std::fs::write(&file, rows).expect("the file is written");
+
+    let path = file.to_str().expect("a path");
+    let done = tollgate(&t.url, &["contact", "import", "--account", &team.main_account_id, path]);
+
+    assert_eq!(done.status.code(), Some(2), "{}", String::from_utf8_lossy(&done.stderr));
+    let verdicts = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(verdicts.contains("ROW_INVALID") && verdicts.contains("reserved"), "{verdicts}");
+    let contacts = t.ask(&team.key, "{ contacts { totalCount } }").await;
+    assert_eq!(contacts.data()["contacts"]["totalCount"], json!(0));
     t.close().await;
 }

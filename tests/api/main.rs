@@ -19,6 +19,7 @@ mod example;
 mod graphiql;
 mod harness;
 mod hostile;
+mod hostile_json;
 mod http;
 mod inbound;
 mod indexes;

@@ -33,7 +33,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_default()
+        self.body.parse().unwrap_or_default()
     }
 
     /// The code of the first top-level error.

@@ -13,6 +13,7 @@ use super::{Changed, Elsewhere, News, WORD_HOLDS};
 use crate::{
     App,
     domain::{Fault, Unavailable},
+    json,
 };
 
 const CHANNEL: &str = "tollgate_events";
@@ -130,7 +131,7 @@ async fn listen(app: &App) -> Result<(), Fault> {
         loop {
             let heard = timeout(WORD_HOLDS, listener.try_recv()).await;
             let Some(notification) = heard.map_err(|_| Unavailable::Silent)?? else { break };
-            match serde_json::from_str::<Letter>(notification.payload()) {
+            match json::parse::<Letter>(notification.payload().as_bytes()) {
                 Ok(letter) if letter.from == app.events.process => {}
                 Ok(letter) => app.events.take(letter),
                 Err(failure) => tracing::warn!(%failure, "Another process told something strange"),

@@ -24,5 +24,5 @@ pub fn demo(command: &mut Command) -> (Running, Value) {
     let mut line = String::new();
     let stdout = child.stdout.take().expect("its output is piped");
     BufReader::new(stdout).read_line(&mut line).expect("a line");
-    (Running(child), serde_json::from_str(&line).expect("one JSON object"))
+    (Running(child), line.parse().expect("one JSON object"))
 }

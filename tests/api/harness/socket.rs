@@ -92,7 +92,7 @@ impl Socket {
             let received = timeout(SOON, self.0.next()).await.expect("something comes");
             match received {
                 Some(Ok(Message::Text(text))) => {
-                    return Came::Message(serde_json::from_str(&text).expect("JSON"));
+                    return Came::Message(text.parse().expect("JSON"));
                 }
                 Some(Ok(Message::Close(frame))) => {
                     return Came::Closed(frame.map_or(1005, |frame| frame.code.into()));

@@ -1,0 +1,305 @@
+//! JSON from outside: checked before it is parsed.
+//!
+//! `serde_json`, as this program is built (sqlx turns on its feature `raw_value`, we turn on `arbitrary_precision`),
+//! gives two names a meaning of its own. An object whose first name is `$serde_json::private::RawValue` is read as
+//! JSON text that is parsed again, with a fresh limit of its depth: some 50 of them within each other end the process.
+//! One that is named `$serde_json::private::Number` becomes a number. So all JSON that a client, a file or another
+//! process gives passes [`parse`]; clippy refuses the library's own functions everywhere else.
+
+use std::collections::HashSet;
+
+use serde::de::DeserializeOwned;
+
+/// Arrays and objects within each other at most. A message's metadata may have half as many.
+pub const DEPTH_MAX: usize = 64;
+/// Values at most, at all levels, arrays and objects among them. Each takes about 100 bytes of memory.
+pub const VALUES_MAX: usize = 20_000;
+/// Names that `serde_json` keeps for itself begin so.
+const PRIVATE_PREFIX: &str = "$serde_json::private";
+
+/// Why JSON is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    #[error("The JSON is not valid, or not of the expected shape.")]
+    Invalid,
+    #[error("The JSON is nested too deeply (at most {DEPTH_MAX} levels are accepted).")]
+    TooDeep,
+    #[error("The JSON has too many values (at most {VALUES_MAX} are accepted).")]
+    TooManyValues,
+    #[error("The JSON has a name that is reserved (names must not begin with {PRIVATE_PREFIX}).")]
+    ReservedName,
+    #[error("The JSON's outermost object has the same name twice.")]
+    DuplicateName,
+}
+
+/// What a text holds, if it is JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Extent {
+    depth: usize,
+    values: usize,
+}
+
+/// Parses JSON of a bounded depth and number of values.
+///
+/// # Errors
+/// See [`JsonError`]. No error repeats anything of the text.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that checks first")]
+pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
+    measure(text)?;
+    serde_json::from_slice(text).map_err(|_| JsonError::Invalid)
+}
+
+/// Walks over the text once, without recursion, and measures it. Text that is not JSON may pass; the parser
+/// refuses it then.
+fn measure(text: &[u8]) -> Result<Extent, JsonError> {
+    let mut extent = Extent::default();
+    let mut outermost_names = HashSet::new();
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        let is_value = match byte {
+            b'"' => {
+                let begin = at;
+                at = end_of_string(text, begin);
+                let string = &text[begin..at.min(text.len())];
+                at += 1;
+                let is_name = is_colon_next(text, at);
+                if is_name {
+                    if has_private_prefix(string) {
+                        return Err(JsonError::ReservedName);
+                    }
+                    if depth == 1 && !outermost_names.insert(unescape(string).collect::<String>()) {
+                        return Err(JsonError::DuplicateName);
+                    }
+                }
+                !is_name
+            }
+            b'{' | b'[' => {
+                depth += 1;
+                true
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                false
+            }
+            byte if is_between_values(*byte) => false,
+            _ => {
+                // A number or a word.
+                let is_inside = |byte: &u8| !is_between_values(*byte) && !b"\"{}[]".contains(byte);
+                at += text[at..].iter().take_while(|byte| is_inside(byte)).count();
+                true
+            }
+        };
+        extent.depth = extent.depth.max(depth);
+        extent.values += usize::from(is_value);
+        if extent.depth > DEPTH_MAX {
+            return Err(JsonError::TooDeep);
+        }
+        if extent.values > VALUES_MAX {
+            return Err(JsonError::TooManyValues);
+        }
+    }
+    Ok(extent)
+}
+
+fn is_between_values(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')
+}
+
+/// The place of the quotation mark that ends a string, or the end of the text.
+fn end_of_string(text: &[u8], begin: usize) -> usize {
+    let mut at = begin;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => return at,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    text.len()
+}
+
+fn is_colon_next(text: &[u8], at: usize) -> bool {
+    let mut rest = text.iter().skip(at);
+    rest.find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) == Some(&b':')
+}
+
+fn has_private_prefix(name: &[u8]) -> bool {
+    // Nearly every name is told apart by its first byte.
+    matches!(name.first(), Some(b'$' | b'\\'))
+        && unescape(name).take(PRIVATE_PREFIX.len()).eq(PRIVATE_PREFIX.chars())
+}
+
+/// The characters of a string. What is not ASCII is only told apart, not decoded: nothing here compares it with
+/// anything but itself.
+fn unescape(string: &[u8]) -> impl Iterator<Item = char> {
+    let mut rest = string.iter();
+    std::iter::from_fn(move || {
+        let byte = *rest.next()?;
+        if byte != b'\\' {
+            return Some(char::from(byte));
+        }
+        Some(match *rest.next()? {
+            b'n' => '\n',
+            b't' => '\t',
+            b'r' => '\r',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'u' => {
+                let digits = rest.by_ref().take(4).map(|digit| char::from(*digit).to_digit(16));
+                let code = digits.fold(Some(0), |code, digit| Some(code? * 16 + digit?));
+                code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
+            }
+            escaped => char::from(escaped),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    use super::*;
+
+    fn extent_of(value: &Value) -> Extent {
+        let children: Vec<&Value> = match value {
+            Value::Array(values) => values.iter().collect(),
+            Value::Object(object) => object.values().collect(),
+            _ => return Extent { depth: 0, values: 1 },
+        };
+        let inner = children.into_iter().map(extent_of).fold(Extent::default(), |sum, next| {
+            Extent { depth: sum.depth.max(next.depth), values: sum.values + next.values }
+        });
+        Extent { depth: inner.depth + 1, values: inner.values + 1 }
+    }
+
+    fn has_private_name(value: &Value) -> bool {
+        match value {
+            Value::Array(values) => values.iter().any(has_private_name),
+            Value::Object(object) => object
+                .iter()
+                .any(|(name, value)| name.starts_with(PRIVATE_PREFIX) || has_private_name(value)),
+            _ => false,
+        }
+    }
+
+    /// Pieces of JSON, of nearly JSON, and of what `serde_json` means something else by.
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"",
+            "\\",
+            "\"a\"",
+            "\"b\":",
+            "{\"c\" :",
+            "null",
+            "true",
+            "-1.5e3",
+            "0",
+            " ",
+            "\n",
+            "\"\\\"\"",
+            "\"\\u005c\"",
+            "\"$serde_json::private::RawValue\":",
+            "\"\\u0024serde_json::private::Number\":",
+            "\"[[1]]\"",
+            "{}",
+            "[]",
+            "\"é\"",
+            "\u{feff}",
+        ]);
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 60, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::vec((".{0,6}", inner), 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect::<Map<_, _>>())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever passes has the depth that was counted, and no more values (a name may stand twice below the
+        /// outermost object).
+        #[test]
+        fn nothing_passes_that_was_not_measured(text in pieces()) {
+            if let Ok(value) = parse::<Value>(text.as_bytes()) {
+                let (measured, real) = (measure(text.as_bytes()).expect("it passed"), extent_of(&value));
+                prop_assert_eq!(measured.depth, real.depth);
+                prop_assert!(measured.values >= real.values);
+                prop_assert!(!has_private_name(&value));
+            }
+        }
+
+        #[test]
+        fn valid_json_is_measured_exactly_and_parsed(value in values()) {
+            for text in [value.to_string(), serde_json::to_string_pretty(&value).expect("JSON")] {
+                prop_assert_eq!(measure(text.as_bytes()), Ok(extent_of(&value)));
+                prop_assert_eq!(parse::<Value>(text.as_bytes()), Ok(value.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn depth_and_values_are_bounded() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let list = |values: usize| format!("[{}]", vec!["0"; values].join(","));
+        assert!(parse::<Value>(nested(DEPTH_MAX).as_bytes()).is_ok());
+        assert_eq!(parse::<Value>(nested(DEPTH_MAX + 1).as_bytes()), Err(JsonError::TooDeep));
+        assert_eq!(parse::<Value>("[".repeat(1_000_000).as_bytes()), Err(JsonError::TooDeep));
+        assert!(parse::<Value>(list(VALUES_MAX - 1).as_bytes()).is_ok());
+        assert_eq!(parse::<Value>(list(VALUES_MAX).as_bytes()), Err(JsonError::TooManyValues));
+    }
+
+    #[test]
+    fn reserved_names_are_refused_however_they_are_written() {
+        for name in [
+            "$serde_json::private::RawValue",
+            "$serde_json::private::Number",
+            r"\u0024serde_json::private::RawValue",
+            r"$serde\u005fjson::private::Number",
+            r"\u0024\u0073erde_json::private",
+        ] {
+            for text in [format!(r#"{{"{name}":"7"}}"#), format!("[{{\"{name}\" \n\t: \"[1]\"}}]")]
+            {
+                assert_eq!(parse::<Value>(text.as_bytes()), Err(JsonError::ReservedName), "{text}");
+            }
+            let as_value = format!(r#"["{name}"]"#);
+            assert!(parse::<Value>(as_value.as_bytes()).is_ok(), "{as_value}");
+        }
+        assert!(parse::<Value>(br#"{"$serde_json":1, "a$serde_json::private::Number":2}"#).is_ok());
+    }
+
+    #[test]
+    fn the_outermost_object_names_nothing_twice() {
+        assert_eq!(parse::<Value>(br#"{"query":1,"query":2}"#), Err(JsonError::DuplicateName));
+        assert_eq!(parse::<Value>(br#"{"query":1,"\u0071uery":2}"#), Err(JsonError::DuplicateName));
+        assert!(parse::<Value>(br#"{"a":{"query":1},"query":2}"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for text in
+            ["", "{", "\"", "\"\\", "{\"a\":}", "[1,]", "nul", "1 2", "{\"a\" \"b\"}", "\u{0}"]
+        {
+            assert_eq!(parse::<Value>(text.as_bytes()), Err(JsonError::Invalid), "{text:?}");
+        }
+        assert_eq!(parse::<Value>(b"\"\xff\""), Err(JsonError::Invalid));
+        assert_eq!(parse::<Map<String, Value>>(b"[]"), Err(JsonError::Invalid));
+    }
+}

@@ -1,0 +1,166 @@
+//! JSON that is made to end the process, or to be taken for something that it is not: refused by name at every
+//! entry point, before it is parsed.
+
+use axum::{
+    body::Body,
+    http::{Request, header},
+};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tollgate::http;
+
+use crate::harness::{
+    Came, Database, Postgres, Setup, Socket, Sqlite, TestApp, encoded, get, post,
+};
+
+/// No client of these tests writes a longer address.
+const ADDRESS_BYTES_MAX: usize = 60_000;
+
+/// JSON text, within each other so many times: `serde_json` would parse each with a fresh limit of its depth, on the
+/// same stack.
+fn parsed_again(levels: usize) -> String {
+    let mut bomb = "1".to_owned();
+    for _ in 0..levels {
+        let text = bomb.replace('\\', r"\u005c").replace('"', r"\u0022");
+        let object = format!(r#"{{"$serde_json::private::RawValue":"{text}"}}"#);
+        bomb = format!("{}{object}{}", "[".repeat(120), "]".repeat(120));
+    }
+    bomb
+}
+
+/// Values that none of the entry points takes.
+fn bombs() -> Vec<(&'static str, String)> {
+    let nested =
+        |open: &str, close: &str, times: usize| open.repeat(times) + "1" + &close.repeat(times);
+    vec![
+        ("JSON in JSON", parsed_again(60)),
+        ("JSON in JSON, as an address may have it", parsed_again(20)),
+        ("JSON in JSON, a little", parsed_again(1)),
+        ("a raw value", r#"{"$serde_json::private::RawValue":"7"}"#.to_owned()),
+        ("a raw value by escapes", r#"{"\u0024serde_json::private::RawValue":"7"}"#.to_owned()),
+        ("a number as an object", r#"{"$serde_json::private::Number":"7"}"#.to_owned()),
+        ("lists", nested("[", "]", 100)),
+        ("objects", nested(r#"{"a":"#, "}", 65)),
+        ("brackets without end", "[".repeat(100_000)),
+        ("values", format!("[{}]", vec!["0"; 20_001].join(","))),
+    ]
+}
+
+fn inbound(key: &str, body: String) -> Request<Body> {
+    Request::post("/sandbox/inbound")
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.into())
+        .expect("a request")
+}
+
+#[rstest]
+#[tokio::test]
+async fn each_is_refused_at_every_entry_point(#[values(Sqlite, Postgres)] database: Database) {
+    let http = http::Settings { has_sandbox: true, ..http::Settings::default() };
+    let setup = Setup { http, ..Setup::default() };
+    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    assert!(t.sends(&team.key).await, "the key is known from here on");
+    let before = t.everything().await;
+
+    for (name, bomb) in bombs() {
+        let query = json!("{ account { name } }");
+        for body in [
+            bomb.clone(),
+            format!(r#"{{"query":{query},"variables":{{"x":{bomb}}}}}"#),
+            format!(r#"{{"query":{query},"extensions":{{"x":{bomb}}}}}"#),
+            format!(r#"{{"query":{query},"other":{bomb}}}"#),
+        ] {
+            let by_post = t.request(post(&team.key, body)).await;
+            assert_eq!(
+                (by_post.status.as_u16(), by_post.codes()),
+                (400, vec!["BAD_USER_INPUT"]),
+                "{name}"
+            );
+        }
+        for parameter in ["variables", "extensions"] {
+            let given = format!(r#"{{"x":{}}}"#, &bomb);
+            let asked = format!("query=%7Baccount%7Bname%7D%7D&{parameter}={}", encoded(&given));
+            if asked.len() > ADDRESS_BYTES_MAX {
+                continue;
+            }
+            let by_get = t.request(get(&team.key, &asked)).await;
+            assert_eq!(
+                (by_get.status.as_u16(), by_get.codes()),
+                (400, vec!["BAD_USER_INPUT"]),
+                "{name}"
+            );
+        }
+        let written = format!(r#"{{"channel":"SMS","from":"+12025550123","text":{bomb}}}"#);
+        let by_hook = t.request(inbound(&team.key, written)).await;
+        let status = by_hook.status.as_u16();
+        assert!(status == 400 || status == 413, "{name}: {status}");
+
+        let init = format!(r#"{{"type":"connection_init","payload":{{"x":{bomb}}}}}"#);
+        let mut stranger = Socket::silent(server.address).await;
+        stranger.send_text(init).await;
+        assert_eq!(stranger.next().await, Came::Closed(4400), "{name}: before a key is given");
+        let mut known = Socket::with_key(server.address, &team.key).await;
+        let payload = format!(r#"{{"query":{query},"variables":{{"x":{bomb}}}}}"#);
+        known.send_text(format!(r#"{{"id":"1","type":"subscribe","payload":{payload}}}"#)).await;
+        assert_eq!(known.next().await, Came::Closed(4400), "{name}: with a key");
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// No object is taken for a number, and none is kept as something else.
+#[rstest]
+#[tokio::test]
+async fn an_object_stays_an_object(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let before = t.everything().await;
+    let top_up = "mutation($team: ID!, $amount: Cents!) { topUpTeam( \
+                  input: { teamId: $team, amount: $amount, idempotencyKey: \"1\" }) { errors { code } } }";
+    let send = "mutation($m: JSONObject) { sendMessage(input: { to: \"+12025550123\", text: \"Hello\", \
+                metadata: $m }) { message { metadata } errors { code } } }";
+
+    for private in ["RawValue", "Number"] {
+        let object = format!(r#"{{"$serde_json::private::{private}":"7"}}"#);
+        let variables = format!(r#"{{"team":"{}","amount":{object}}}"#, team.id);
+        let body = format!(r#"{{"query":{},"variables":{variables}}}"#, json!(top_up));
+        let refused = t.request(post(&t.operator, body)).await;
+        assert_eq!(refused.codes(), ["BAD_USER_INPUT"]);
+        for metadata in [object.clone(), format!(r#"{{"a":[{object}]}}"#)] {
+            let body = format!(r#"{{"query":{},"variables":{{"m":{metadata}}}}}"#, json!(send));
+            let refused = t.request(post(&team.key, body)).await;
+            assert_eq!(refused.codes(), ["BAD_USER_INPUT"]);
+        }
+        let wrapped = format!(
+            r#"{{"$serde_json::private::{private}":{}}}"#,
+            json!(r#"{"query":"{viewer{role}}"}"#)
+        );
+        let refused = t.request(post(&team.key, wrapped)).await;
+        assert_eq!(refused.codes(), ["BAD_USER_INPUT"]);
+    }
+    assert_eq!(t.everything().await, before);
+
+    // What only looks like it is kept as it is.
+    let kept = json!({ "$serde_json": 1, "serde_json::private::Number": "7" });
+    let answer = t.ask_with(&team.key, send, json!({ "m": kept })).await;
+    assert_eq!(answer.data()["sendMessage"]["message"]["metadata"], kept);
+    t.close().await;
+}
+
+/// A name that stands twice in a request's body would be read differently by a proxy or a log.
+#[rstest]
+#[tokio::test]
+async fn a_body_names_nothing_twice(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let body = r#"{"query":"{ viewer { role } }","query":"{ account { name } }"}"#;
+
+    let refused = t.request(post(&team.key, body)).await;
+
+    assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["BAD_USER_INPUT"]));
+    let message: &Value = &refused.body["errors"][0]["message"];
+    assert_eq!(message, "The JSON's outermost object has the same name twice.");
+    t.close().await;
+}
