@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    Positioned, Request, Response, ServerError, ValidationMode, Variables,
+    Name, Positioned, Request, Response, ServerError, ValidationMode, Variables,
     dataloader::DataLoader,
     parser::types::{ExecutableDocument, OperationDefinition, OperationType},
 };
@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream::BoxStream};
 use tokio::sync::Notify;
 
 use super::{
-    TollgateSchema,
+    TollgateSchema, absent_variables,
     access::Viewpoint,
     audit_log::{self, RequestId},
     coercion, cost,
@@ -23,6 +23,7 @@ use super::{
     mend, positions, schema,
     shape::{self, Shape},
     updates::Listening,
+    validation::Validator,
 };
 use crate::{
     App,
@@ -33,9 +34,9 @@ use crate::{
 #[derive(Clone)]
 pub struct Api {
     app: Arc<App>,
+    validator: Validator,
+    /// Executes what was validated.
     schema: TollgateSchema,
-    /// The same without validation, for what needs none.
-    validated: TollgateSchema,
     shapes: Arc<Shapes>,
     documents: Documents,
 }
@@ -103,16 +104,20 @@ pub enum Answer {
 
 impl Api {
     pub async fn new(app: Arc<App>) -> Self {
-        let validated =
-            schema().data(Arc::clone(&app)).validation_mode(ValidationMode::Fast).finish();
-        let schema = schema().data(Arc::clone(&app)).finish();
+        let schema = schema().data(Arc::clone(&app)).validation_mode(ValidationMode::Fast).finish();
         let shapes = Shapes {
             full: shape_of(&schema, Viewpoint::Everything).await,
             operator: shape_of(&schema, Viewpoint::Role(Role::Operator)).await,
             main_account: shape_of(&schema, Viewpoint::Role(Role::MainAccount)).await,
             sub_account: shape_of(&schema, Viewpoint::Role(Role::SubAccount)).await,
         };
-        Self { app, schema, validated, shapes: Arc::new(shapes), documents: Documents::default() }
+        Self {
+            app,
+            validator: Validator::default(),
+            schema,
+            shapes: Arc::new(shapes),
+            documents: Documents::default(),
+        }
     }
 
     /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask
@@ -129,6 +134,7 @@ impl Api {
         let full = &self.shapes.full;
         let operation = find_operation(document, operation_name.as_deref())?;
         check_method(operation, is_get)?;
+        keep_declared(operation, &mut variables);
         complete_variables(operation, &mut variables);
         let complexity = cost::check_cost(document, &variables, full)?;
         cost::check_mutation_keys(document)?;
@@ -175,11 +181,13 @@ impl Api {
             Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations)).await;
             return Answer::refused(forbidden.error);
         }
+        if let Err(errors) = self.validate(&prepared).await {
+            return Answer::Refused(errors);
+        }
         let request_id_of_entries = RequestId(request_id.to_owned());
         let request = self.request(&prepared, room).data(patience);
-        let schema = if prepared.is_valid { &self.validated } else { &self.schema };
-        let response = schema.execute(request.data(request_id_of_entries)).await;
-        self.answer(&prepared, response, request_id).await
+        let response = self.schema.execute(request.data(request_id_of_entries)).await;
+        self.answer(&prepared, response, request_id)
     }
 
     /// Begins a subscription: its answers, one for each event, or why there are none. It listens
@@ -189,6 +197,7 @@ impl Api {
         prepared: Prepared,
         request_id: String,
     ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
+        self.validate(&prepared).await?;
         let listening = Arc::new(Notify::new());
         let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
         let request = self.request(&prepared, room).data(Listening(Arc::clone(&listening)));
@@ -198,26 +207,39 @@ impl Api {
             // What is refused is answered before there is any event.
             first = responses.next() => {
                 let first = first.unwrap_or_default();
-                return Err(match self.answer(&prepared, first, &request_id).await {
+                return Err(match self.answer(&prepared, first, &request_id) {
                     Answer::Executed(response) => response.errors,
                     Answer::Refused(errors) => errors,
                 });
             }
             () = listening.notified() => {}
         }
-        let (api, prepared) = (self.clone(), Arc::new(prepared));
-        let answers = responses.then(move |response| {
-            let (api, prepared, id) = (api.clone(), Arc::clone(&prepared), request_id.clone());
-            async move { api.answer(&prepared, response, &id).await }
-        });
+        let api = self.clone();
+        let answers = responses.map(move |response| api.answer(&prepared, response, &request_id));
         Ok(answers.boxed())
+    }
+
+    /// Validates the document as it was sent, unless that is known to be valid with such variables.
+    async fn validate(&self, prepared: &Prepared) -> Result<(), Vec<ServerError>> {
+        let Prepared { found, operation_name, variables, .. } = prepared;
+        if !prepared.is_valid {
+            let document = &found.known.executed;
+            let validated =
+                self.validator.validate(document, operation_name.as_deref(), variables).await;
+            validated.map_err(|errors| errors.into_iter().map(invalid).collect::<Vec<_>>())?;
+        }
+        self.documents.keep(found).await;
+        Ok(())
     }
 
     fn request(&self, prepared: &Prepared, room: Arc<Room>) -> Request {
         let Prepared { caller, found, operation_name, variables, .. } = prepared;
+        let mut document = found.known.executed.clone();
+        let shape = &self.shapes.full;
+        absent_variables::leave_out(&mut document, operation_name.as_deref(), variables, shape);
         let mut request = Request::new("").variables(variables.clone());
         request.operation_name.clone_from(operation_name);
-        request.set_parsed_query(found.known.executed.clone());
+        request.set_parsed_query(document);
         let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone(), room };
         request
             .data(Viewpoint::Role(caller.role()))
@@ -226,12 +248,7 @@ impl Api {
     }
 
     /// What the library answered, as the specification and the closed list of codes have it.
-    async fn answer(
-        &self,
-        prepared: &Prepared,
-        mut response: Response,
-        request_id: &str,
-    ) -> Answer {
+    fn answer(&self, prepared: &Prepared, mut response: Response, request_id: &str) -> Answer {
         // A request that was executed at all has data or the path of a failed field.
         let was_executed = response.data != async_graphql::Value::Null
             || response.errors.iter().any(|error| !error.path.is_empty());
@@ -239,7 +256,6 @@ impl Api {
             return Answer::Refused(response.errors.into_iter().map(invalid).collect());
         }
         let Prepared { found, operation_name, variables, .. } = prepared;
-        self.documents.keep(found).await;
         let operation_name = operation_name.as_deref();
         mend::mend(
             &mut response,
@@ -318,6 +334,14 @@ fn check_method(
         return Err(error(Code::MethodNotAllowed, "Only a query can be asked with GET; use POST."));
     }
     Ok(())
+}
+
+/// Drops the variables that the operation does not declare: nothing can use them, and a subscription would hold
+/// them for as long as it lasts.
+fn keep_declared(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
+    let declared = &operation.node.variable_definitions;
+    let is_declared = |name: &Name| declared.iter().any(|known| known.node.name.node == *name);
+    variables.retain(|name, _| is_declared(name));
 }
 
 /// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the

@@ -2,6 +2,7 @@
 
 use async_graphql::{MergedObject, Schema, SchemaBuilder};
 
+mod absent_variables;
 mod access;
 mod account;
 mod api;
@@ -44,6 +45,7 @@ mod template_preview;
 mod tokens;
 mod updates;
 mod usage;
+mod validation;
 mod viewer;
 
 pub use api::{Answer, Api, Operation, Prepared};

@@ -192,13 +192,15 @@ async fn several_operations_are_judged_alike(#[values(Sqlite, Postgres)] databas
         let answer = t.request(post(&team.key, body.to_string())).await;
         (answer.status, answer.body)
     };
-    for (number, (operations, bad)) in [
-        ("query A($x: Int) { ...F } query B($x: ID!) { message(id: $x) { id } }", json!("0")),
-        ("query A($x: Int) { ...F } query B { viewer { role } }", json!("a")),
+    for (number, (operations, bad, status)) in [
+        ("query A($x: Int) { ...F } query B($x: ID!) { message(id: $x) { id } }", json!("0"), 400),
+        // A variable that the operation does not declare is nobody's.
+        ("query A($x: Int) { ...F } query B { viewer { role } }", json!("a"), 200),
         (
             "query A($x: Int) { ...F } mutation B($x: SendMessageInput!) \
              { sendMessage(input: $x) { errors { code } } }",
             json!({ "to": "+12025550123", "text": "Hello" }),
+            400,
         ),
     ]
     .into_iter()
@@ -210,7 +212,7 @@ async fn several_operations_are_judged_alike(#[values(Sqlite, Postgres)] databas
         let new = of(operations, &number.to_string(), "B", json!({ "x": bad })).await;
         let known = of(operations, "known", "B", json!({ "x": bad })).await;
         assert_eq!(known, new, "{operations}");
-        assert_eq!(new.0, 400);
+        assert_eq!(new.0, status);
         assert_eq!(t.everything().await, before);
     }
     t.close().await;

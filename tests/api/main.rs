@@ -33,6 +33,7 @@ mod message_content;
 mod migration;
 mod opt_out;
 mod page;
+mod patch;
 mod phone_number;
 mod phone_number_renewal;
 mod phone_number_use;
