@@ -15,7 +15,8 @@ use super::{
     TollgateSchema, absent_variables,
     access::Viewpoint,
     audit_log::{self, RequestId},
-    coercion, cost,
+    coercion,
+    cost::{self, Cost},
     documents::{Asked, Documents, Found},
     errors::{self, Code, error, one_line, set_code},
     hidden::{self, Forbidden},
@@ -65,7 +66,7 @@ pub struct Prepared {
     operation_name: Option<String>,
     variables: Variables,
     kind: OperationType,
-    complexity: u64,
+    cost: Cost,
     /// Why it will not be executed; it gets this far to be entered in the audit log.
     forbidden: Option<Forbidden>,
     /// Its document was validated before, and its variables fit.
@@ -89,7 +90,7 @@ impl Prepared {
 
     /// How many fields its answer may have, as estimated.
     pub fn complexity(&self) -> u64 {
-        self.complexity
+        self.cost.fields
     }
 }
 
@@ -136,7 +137,7 @@ impl Api {
         check_method(operation, is_get)?;
         keep_declared(operation, &mut variables);
         complete_variables(operation, &mut variables);
-        let complexity = cost::check_cost(document, &variables, full)?;
+        let cost = cost::check_cost(document, &variables, full)?;
         cost::check_mutation_keys(document)?;
         let kind = operation.node.ty;
         let shape = self.shapes.of(caller.role());
@@ -154,16 +155,7 @@ impl Api {
         let is_valid = !found.is_new
             && found.known.takes_variables_whole
             && coercion::fit(operation, &variables, full);
-        Ok(Prepared {
-            caller,
-            found,
-            operation_name,
-            variables,
-            kind,
-            complexity,
-            forbidden,
-            is_valid,
-        })
+        Ok(Prepared { caller, found, operation_name, variables, kind, cost, forbidden, is_valid })
     }
 
     /// Executes a query or a mutation of a caller who waits as long as its `patience`. What the
@@ -180,6 +172,10 @@ impl Api {
             // Boxed, because every request is copied with it, and this is rare.
             Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations)).await;
             return Answer::refused(forbidden.error);
+        }
+        let bytes = usize::try_from(prepared.cost.bytes).unwrap_or(usize::MAX);
+        if let Err(fault) = room.take(bytes) {
+            return Answer::refused(errors::of_fault(&fault, request_id));
         }
         if let Err(errors) = self.validate(&prepared).await {
             return Answer::Refused(errors);

@@ -39,23 +39,48 @@ pub const ALIASES_MAX: usize = 30;
 pub const EXPANDED_SIZE_MAX: usize = 10_000;
 /// Fields of an answer at most, as estimated: a page counts as often as it has entries.
 pub const COMPLEXITY_MAX: u64 = 5_000;
+/// Fields of an introspection's answer at most, as estimated. The query of GraphiQL has about half as many.
+pub const INTROSPECTION_MAX: u64 = 150_000;
+/// Bytes of all variables at most, as estimated, each counted wherever it is given to an argument.
+pub const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The same for a subscription, which holds its variables for as long as it lasts.
+pub const SUBSCRIPTION_INPUT_BYTES_MAX: u64 = 8 * 1024;
 /// How often what is inside a list without pages counts.
 const LIST_LENGTH: u64 = 10;
+/// Bytes of memory that a value takes besides its text.
+const VALUE_BYTES: usize = 64;
+/// Bytes of a field of an introspection's answer, names and descriptions among them.
+const INTROSPECTION_FIELD_BYTES: u64 = 16;
 
-/// Checks a document's cost, and gives the complexity of its costliest operation.
+/// What a document costs, by its costliest operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Fields of the answer, as estimated.
+    pub fields: u64,
+    /// Bytes of memory that its variables and an introspection's answer take, as estimated.
+    pub bytes: u64,
+}
+
+/// Checks and gives a document's cost.
 pub fn check_cost(
     document: &ExecutableDocument,
     variables: &Variables,
     shape: &Shape,
-) -> Result<u64, ServerError> {
+) -> Result<Cost, ServerError> {
+    let given = variables.iter().map(|(name, value)| (name, bytes_of(value))).collect();
     let mut measured =
-        Measured { document, variables, shape, fragments: HashMap::new(), aliases: 0 };
-    let (mut size, mut complexity) = (0_usize, 0);
+        Measured { document, variables, given, shape, fragments: HashMap::new(), aliases: 0 };
+    let (mut size, mut complexity, mut cost) = (0_usize, 0, Cost::default());
     for (_, operation) in document.operations.iter() {
         let root = root_of(operation.node.ty);
         let measure = measured.selection_set(root, &operation.node.selection_set)?;
         size = size.saturating_add(measure.size);
         complexity = complexity.max(measure.complexity);
+        check_input(operation.node.ty, measure.input_bytes)?;
+        check_introspection(&measure)?;
+        let introspection_bytes = measure.introspection.saturating_mul(INTROSPECTION_FIELD_BYTES);
+        cost.fields = cost.fields.max(measure.complexity.saturating_add(measure.introspection));
+        cost.bytes = cost.bytes.max(measure.input_bytes.saturating_add(introspection_bytes));
         let is_mutation = operation.node.ty == OperationType::Mutation;
         if is_mutation && measure.width > ROOT_MUTATION_FIELDS_MAX {
             return Err(too_large(format!(
@@ -64,11 +89,6 @@ pub fn check_cost(
         }
         if measure.depth > DEPTH_MAX {
             return Err(too_large(format!("A query is at most {DEPTH_MAX} levels deep.")));
-        }
-        if measure.introspection_depth > INTROSPECTION_DEPTH_MAX {
-            return Err(too_large(format!(
-                "Introspection is at most {INTROSPECTION_DEPTH_MAX} levels deep."
-            )));
         }
     }
     // Validation walks every fragment from its definition too, spread or not.
@@ -89,7 +109,57 @@ pub fn check_cost(
              pages or fewer fields."
         )));
     }
-    Ok(complexity)
+    Ok(cost)
+}
+
+/// Bounds what the variables take: one that is given to a hundred places is copied to each.
+fn check_input(operation: OperationType, bytes: u64) -> Result<(), ServerError> {
+    let max = match operation {
+        OperationType::Subscription => SUBSCRIPTION_INPUT_BYTES_MAX,
+        OperationType::Query | OperationType::Mutation => INPUT_BYTES_MAX,
+    };
+    if bytes > max {
+        return Err(too_large(format!(
+            "The variables take {} KiB where they are used, and may take {} KiB; send less in one request.",
+            bytes / 1024,
+            max / 1024
+        )));
+    }
+    Ok(())
+}
+
+fn check_introspection(measure: &Measure) -> Result<(), ServerError> {
+    if measure.introspection_depth > INTROSPECTION_DEPTH_MAX {
+        return Err(too_large(format!(
+            "Introspection is at most {INTROSPECTION_DEPTH_MAX} levels deep."
+        )));
+    }
+    if measure.schemas > 1 {
+        return Err(too_large("A query has __schema at most once.".to_owned()));
+    }
+    if measure.introspection > INTROSPECTION_MAX {
+        return Err(too_large(format!(
+            "The introspection might have {} fields, and may have {INTROSPECTION_MAX}; ask for fewer fields.",
+            measure.introspection
+        )));
+    }
+    Ok(())
+}
+
+/// Bytes of memory that a value takes, as estimated.
+fn bytes_of(value: &ConstValue) -> u64 {
+    fn bytes(value: &ConstValue) -> usize {
+        let held = match value {
+            ConstValue::String(text) => text.len(),
+            ConstValue::List(values) => values.iter().map(bytes).sum(),
+            ConstValue::Object(members) => {
+                members.iter().map(|(name, value)| VALUE_BYTES + name.len() + bytes(value)).sum()
+            }
+            _ => 0,
+        };
+        VALUE_BYTES + held
+    }
+    u64::try_from(bytes(value)).unwrap_or(u64::MAX)
 }
 
 /// Refuses a response key that stands twice at the root of a mutation. Such fields are one field
@@ -157,13 +227,20 @@ struct Measure {
     width: usize,
     depth: usize,
     introspection_depth: usize,
-    /// Fields of the answer, as estimated.
+    /// Fields of the answer, as estimated, without those of an introspection.
     complexity: u64,
+    introspection: u64,
+    /// How often `__schema` is asked for.
+    schemas: usize,
+    /// Bytes of variables, each counted where it is given to an argument.
+    input_bytes: u64,
 }
 
 struct Measured<'d> {
     document: &'d ExecutableDocument,
     variables: &'d Variables,
+    /// Bytes of each variable.
+    given: HashMap<&'d Name, u64>,
     shape: &'d Shape,
     /// `None` while a fragment is being measured: meeting it again is a cycle.
     fragments: HashMap<&'d Name, Option<Measure>>,
@@ -190,6 +267,9 @@ impl<'d> Measured<'d> {
             sum.size = sum.size.saturating_add(part.size);
             sum.width = sum.width.saturating_add(part.width);
             sum.complexity = sum.complexity.saturating_add(part.complexity);
+            sum.introspection = sum.introspection.saturating_add(part.introspection);
+            sum.schemas = sum.schemas.saturating_add(part.schemas);
+            sum.input_bytes = sum.input_bytes.saturating_add(part.input_bytes);
             sum.depth = sum.depth.max(part.depth);
             sum.introspection_depth = sum.introspection_depth.max(part.introspection_depth);
         }
@@ -200,25 +280,50 @@ impl<'d> Measured<'d> {
         if field.alias.is_some() {
             self.aliases += 1;
         }
-        // What is not in the schema is validation's to name, and that of introspection is no list.
-        let (inside, times) = match self.shape.field(on, &field.name.node) {
-            Some(known) => (known.of_type.name(), self.times(on, field, known)),
-            None => ("", 1),
+        let shape = self.shape;
+        let name = field.name.node.as_str();
+        let (inside, times) = match (name, shape.field(on, name)) {
+            (_, Some(known)) => (known.of_type.name(), self.times(on, field, known)),
+            ("__schema", None) => ("__Schema", 1),
+            ("__type", None) => ("__Type", 1),
+            // What is not in the schema is validation's to name.
+            _ => ("", 1),
         };
         let inner = self.selection_set(inside, &field.selection_set)?;
+        let arguments = field.arguments.iter().map(|(_, value)| self.input_bytes(&value.node));
         let measure = Measure {
             size: inner.size.saturating_add(1),
             width: 1,
             depth: inner.depth + 1,
-            introspection_depth: inner.introspection_depth,
             complexity: inner.complexity.saturating_mul(times).saturating_add(1),
+            input_bytes: inner.input_bytes.saturating_mul(times).saturating_add(arguments.sum()),
+            ..inner
         };
-        Ok(match field.name.node.as_str() {
-            "__schema" | "__type" => {
-                Measure { depth: 0, introspection_depth: measure.depth, ..measure }
-            }
+        Ok(match name {
+            "__schema" | "__type" => Measure {
+                depth: 0,
+                introspection_depth: measure.depth,
+                complexity: 1,
+                introspection: measure.complexity,
+                schemas: usize::from(name == "__schema"),
+                ..measure
+            },
             _ => measure,
         })
+    }
+
+    /// Bytes of the variables in a value.
+    fn input_bytes(&self, value: &Value) -> u64 {
+        match value {
+            Value::Variable(name) => self.given.get(name).copied().unwrap_or_default(),
+            Value::List(values) => {
+                values.iter().map(|value| self.input_bytes(value)).fold(0, u64::saturating_add)
+            }
+            Value::Object(members) => {
+                members.values().map(|value| self.input_bytes(value)).fold(0, u64::saturating_add)
+            }
+            _ => 0,
+        }
     }
 
     /// How often what is inside a field is expected in the answer.
@@ -232,10 +337,15 @@ impl<'d> Measured<'d> {
                     ConstValue::Number(size) => size.as_u64(),
                     _ => None,
                 })
-                .unwrap_or(PAGE_DEFAULT);
+                .unwrap_or(PAGE_DEFAULT)
+                // An empty page may still be counted.
+                .max(1);
         }
         if !known.of_type.is_list() || on.ends_with("Connection") {
             return 1;
+        }
+        if on.starts_with("__") {
+            return self.shape.introspected(on, &field.name.node);
         }
         // A list of inputs gives a list of payloads.
         self.argument(field, &["input"], |value| match value {

@@ -62,6 +62,22 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
             ),
             "QUERY_TOO_LARGE",
         ),
+        (
+            "introspection twice",
+            "{ a: __schema { types { name } } b: __schema { types { name } } }".to_owned(),
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            "introspection twice by a fragment",
+            "{ ...F b: __schema { types { name } } } fragment F on Query { __schema { types { name } } }"
+                .to_owned(),
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            "introspection of the types of fields of types",
+            format!("{{ __schema {{ types {} }} }}", nested("{ fields { type ", "{ name }", "} }", 5)),
+            "QUERY_TOO_LARGE",
+        ),
         ("pages in pages", pages("100"), "QUERY_TOO_LARGE"),
         (
             "a page beyond all numbers",
@@ -198,6 +214,46 @@ async fn hostile_variables_are_refused(#[values(Sqlite, Postgres)] database: Dat
     );
     let answer = t.request(post(&team.key, body(&metadata))).await;
     assert_eq!(answer.refusals(), ["METADATA_INVALID"]);
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A variable counts wherever it is used: a body of 100 KiB may not become a hundred times as much.
+#[rstest]
+#[tokio::test]
+async fn a_variable_may_not_be_multiplied_without_end(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let before = t.everything().await;
+    let message = json!({ "to": "a@example.com", "subject": "Hi", "text": "x".repeat(100_000) });
+    let list = vec!["$m"; 50].join(", ");
+    for query in [
+        format!("mutation($m: SendMessageInput!) {{ sendMessages(input: [{list}]) {{ errors {{ code }} }} }}"),
+        "mutation($m: SendMessageInput!) { ...F a: sendMessages(input: [$m, $m, $m, $m, $m, $m, $m, $m, $m, $m]) \
+         { errors { code } } } fragment F on Mutation { b: sendMessages(input: [$m, $m, $m, $m, $m, $m, $m, $m, \
+         $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m, $m]) \
+         { errors { code } } }"
+            .to_owned(),
+    ] {
+        let refused = t.ask_with(&team.key, &query, json!({ "m": message })).await;
+        assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["QUERY_TOO_LARGE"]));
+    }
+    // Variables that nothing uses are not counted, and not kept.
+    let unused = json!({ "unused": "x".repeat(200_000) });
+    assert_eq!(t.ask_with(&team.key, "{ viewer { role } }", unused).await.status, 200);
+
+    // A subscription holds what it was given.
+    let mut socket = Socket::with_key(server.address, &team.key).await;
+    for (id, length) in [("much", 8_200), ("little", 36)] {
+        let query = "subscription($id: ID) { messageUpdated(id: $id) { id } }";
+        let payload = json!({ "query": query, "variables": { "id": "x".repeat(length) } });
+        socket.send(json!({ "id": id, "type": "subscribe", "payload": payload })).await;
+    }
+    let Came::Message(came) = socket.next().await else { panic!("closed") };
+    assert_eq!((&came["id"], &came["type"]), (&json!("much"), &json!("error")));
+    assert_eq!(came["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE");
     assert_eq!(t.everything().await, before);
     t.close().await;
 }
