@@ -14,8 +14,8 @@ use crate::shares::{Share, Shares};
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Text is counted in parts of so many bytes.
 const PART_BYTES: usize = 64 * 1024;
-/// Parts of all requests at most: 512 MiB.
-const PARTS_MAX: usize = 8_192;
+/// Parts of all requests at most: 192 MiB. A team that fills its half must not press the server for memory.
+const PARTS_MAX: usize = 3_072;
 
 /// The room of all requests.
 pub struct Rooms(Arc<Shares<Uuid>>);
@@ -111,7 +111,8 @@ mod tests {
     fn a_team_has_half_of_the_room_and_small_requests_always_fit() {
         let rooms = Rooms::default();
         let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
-        let held: Vec<Room> = (0..8).map(|_| rooms.of(hot)).collect();
+        let of_team = PARTS_MAX / 2 * PART_BYTES / TEXT_BYTES_MAX;
+        let held: Vec<Room> = (0..of_team).map(|_| rooms.of(hot)).collect();
         for room in &held {
             for _ in 0..TEXT_BYTES_MAX / PART_BYTES {
                 room.take(PART_BYTES).expect("there is room");
@@ -121,7 +122,7 @@ mod tests {
         let late = rooms.of(hot);
         assert!(late.take(PART_BYTES - 1).is_ok() && !late.is_large());
         assert!(matches!(late.take(1), Err(Fault::Unavailable(Unavailable::TextsWait))));
-        let others: Vec<Room> = (0..8).map(|_| rooms.of(other)).collect();
+        let others: Vec<Room> = (0..of_team).map(|_| rooms.of(other)).collect();
         for room in &others {
             room.take(TEXT_BYTES_MAX).expect("there is room");
         }
