@@ -25,6 +25,7 @@ use crate::{
     domain::{
         authentication::Keys,
         billing::{self, Told, Writers},
+        delivery::Places,
         events::Events,
         price::Prices,
         room::Rooms,
@@ -71,6 +72,10 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
+    /// Whose turn it is to be delivered.
+    pub turns: Places,
+    /// Wakes the worker when a change of an account leaves something to be done with its messages.
+    pub backlog: Notify,
     /// Ids of keys that were just used, for [`worker`] to note.
     pub key_uses: mpsc::Sender<Uuid>,
 }
@@ -117,6 +122,8 @@ impl App {
             rooms: Rooms::default(),
             metrics,
             due,
+            turns: Places::default(),
+            backlog: Notify::new(),
             key_uses,
         };
         (Arc::new(app), uses)

@@ -1,7 +1,8 @@
 //! An account of a team: its one main account, or one of its sub-accounts.
 
 use sea_orm::{
-    DbErr, FromQueryResult, QueryResult, RuntimeErr, entity::prelude::*, sqlx::Row as _,
+    DbErr, FromQueryResult, QueryResult, RuntimeErr, entity::prelude::*, sea_query::SimpleExpr,
+    sqlx::Row as _,
 };
 
 #[sea_orm::model]
@@ -38,6 +39,11 @@ pub struct Model {
     pub quiet_to_minute: Option<i32>,
     #[sea_orm(column_type = "Text", nullable)]
     pub quiet_time_zone: Option<String>,
+    /// Since the account was deactivated: its messages with ids up to this one that wait are to be canceled.
+    pub cancel_until: Option<Uuid>,
+    /// Since its quiet hours were set: messages with higher ids than this one that earlier quiet hours have
+    /// put off are to be judged again.
+    pub quiet_check_after: Option<Uuid>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
@@ -57,6 +63,12 @@ impl Entity {
     /// All accounts of a team, the main account among them.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
+    }
+
+    /// A change of the account has left something to be done with its messages. Written as the partial
+    /// index `account_backlog` has it, so that both databases use that.
+    pub fn has_backlog() -> SimpleExpr {
+        Expr::cust("(cancel_until IS NOT NULL OR quiet_check_after IS NOT NULL)")
     }
 }
 
@@ -95,6 +107,8 @@ impl FromQueryResult for ListedRow {
                     quiet_from_minute: row.try_get(next()).map_err(unread)?,
                     quiet_to_minute: row.try_get(next()).map_err(unread)?,
                     quiet_time_zone: row.try_get(next()).map_err(unread)?,
+                    cancel_until: row.try_get(next()).map_err(unread)?,
+                    quiet_check_after: row.try_get(next()).map_err(unread)?,
                     created_at: row.try_get(next()).map_err(unread)?,
                     updated_at: row.try_get(next()).map_err(unread)?,
                 }

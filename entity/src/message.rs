@@ -127,6 +127,12 @@ impl Entity {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED')")
     }
 
+    /// Put off by quiet hours: it waits for longer than its `sendAt` has it. Written as the partial index
+    /// `message_put_off` has it, so that both databases use that.
+    pub fn is_put_off() -> SimpleExpr {
+        Expr::cust("status = 'SCHEDULED' AND (send_at IS NULL OR send_at <> due_at)")
+    }
+
     /// The messages of one account in one environment: what a key may see.
     pub fn owned_by(account_id: Uuid, environment: Environment) -> Select<Self> {
         Self::find()

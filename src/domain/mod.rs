@@ -17,6 +17,7 @@ pub mod audit_log;
 pub mod audit_log_list;
 pub mod audited_transaction;
 pub mod authentication;
+pub mod backlog;
 pub mod billing;
 pub mod caller;
 pub mod contact;

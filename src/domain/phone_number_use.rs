@@ -8,18 +8,16 @@
 use std::collections::{BTreeSet, HashSet};
 
 use entity::{
-    inventory_number,
-    message::{self, MessageStatus},
+    inventory_number, message,
     phone_number::{self, PhoneNumberStatus},
     sender,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
-    QuerySelect,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect,
 };
 use uuid::Uuid;
 
-use super::Fault;
+use super::{Fault, delivery::look::Due};
 use crate::{App, db::has_id};
 
 /// What stands against giving a number away, for people; `None` if nothing does. Asked under the
@@ -31,11 +29,10 @@ pub(super) async fn find(
     if sender_of(txn, number).await?.is_some() {
         return Ok(Some("A sender uses the number; take it away from the sender first."));
     }
-    let waiting = message::Entity::find().filter(waits_from(number)).one(txn).await?;
-    Ok(waiting.map(|_| {
+    Ok(is_waited_from(txn, number).await?.then_some(
         "A message waits to go out from the number; cancel it, or try again when it was handed \
-         over."
-    }))
+         over.",
+    ))
 }
 
 /// Takes the number away from the sender that has it, under the lock of the team: it goes to another
@@ -64,11 +61,11 @@ pub(super) async fn detach(
 pub(super) async fn drop_lost(
     app: &App,
     txn: &DatabaseTransaction,
-    due: &mut [message::Model],
+    due: &[Due],
 ) -> Result<(), Fault> {
     let from: BTreeSet<&str> = due
         .iter()
-        .filter(|row| waits(row))
+        .filter(|row| row.is_unclaimed())
         .filter_map(|row| row.sent_from.as_deref().filter(|from| from.starts_with('+')))
         .collect();
     if from.is_empty() {
@@ -99,12 +96,11 @@ pub(super) async fn drop_lost(
         .into_iter()
         .collect();
     let mut lost = Vec::new();
-    for row in due.iter_mut().filter(|row| waits(row)) {
+    for row in due.iter().filter(|row| row.is_unclaimed()) {
         let Some(from) = row.sent_from.clone().filter(|from| stocked.contains(from)) else {
             continue;
         };
         if !held.contains(&(row.account_id, from)) {
-            (row.sender_id, row.sent_from) = (None, None);
             lost.push(row.id);
         }
     }
@@ -123,11 +119,6 @@ pub(super) async fn drop_lost(
     Ok(())
 }
 
-/// As [`message::Entity::is_unclaimed`].
-fn waits(row: &message::Model) -> bool {
-    matches!(row.status, MessageStatus::Scheduled | MessageStatus::Queued)
-}
-
 /// The sender that has a number.
 pub(super) async fn sender_of(
     txn: &DatabaseTransaction,
@@ -137,11 +128,23 @@ pub(super) async fn sender_of(
     Ok(senders.filter(sender::Column::PhoneNumberId.eq(number.id)).one(txn).await?)
 }
 
-/// Messages that wait to go out from a number, which the index `message_of_sender_unclaimed` finds.
-fn waits_from(number: &phone_number::Model) -> Condition {
-    Condition::all()
-        .add(message::Column::AccountId.eq(number.account_id))
-        .add(message::Column::SenderId.is_not_null())
-        .add(message::Column::SentFrom.eq(&number.number))
-        .add(message::Entity::is_unclaimed())
+/// Whether a message waits to go out from a number. By each sender of the account, of which there are few,
+/// the index `message_of_sender_unclaimed` finds it, however many messages wait.
+async fn is_waited_from(
+    txn: &DatabaseTransaction,
+    number: &phone_number::Model,
+) -> Result<bool, Fault> {
+    let senders = sender::Entity::owned_by(number.account_id).select_only();
+    let senders: Vec<Uuid> = senders.column(sender::Column::Id).into_tuple().all(txn).await?;
+    let waiting: Option<Uuid> = message::Entity::find()
+        .select_only()
+        .column(message::Column::Id)
+        .filter(message::Column::AccountId.eq(number.account_id))
+        .filter(message::Column::SenderId.is_in(senders))
+        .filter(message::Column::SentFrom.eq(&number.number))
+        .filter(message::Entity::is_unclaimed())
+        .into_tuple()
+        .one(txn)
+        .await?;
+    Ok(waiting.is_some())
 }

@@ -16,7 +16,10 @@ use entity::{
     message::{self, Channel, MessageStatus},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
+    ActiveValue::Set,
+    ColumnTrait, DatabaseTransaction, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, Select,
+    sea_query::{LockBehavior, LockType},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -25,10 +28,12 @@ use super::{
     Failure, Fault, account as accounts,
     audit_log::{Entry, Settings},
     authentication::begin_in_team_as_account,
+    backlog::{self, Step},
     caller::LiveAccountCaller,
     contact_list,
+    delivery::look::Due,
     events::Change,
-    refused, schedule,
+    refused,
     validate::{self, TIME_ZONE_RULE},
 };
 use crate::{App, db::has_id};
@@ -139,8 +144,8 @@ fn hh_mm(minute_of_day: i32) -> String {
     format!("{:02}:{:02}", minute_of_day / 60, minute_of_day % 60)
 }
 
-/// Sets the quiet hours of the caller's account; `None` for none. What earlier ones have put off is due
-/// again, and is judged by the new ones.
+/// Sets the quiet hours of the caller's account; `None` for none. The worker judges by the new ones what
+/// earlier ones have put off, in steps ([`check_put_off`]).
 pub async fn set(
     app: &App,
     caller: &LiveAccountCaller,
@@ -156,6 +161,7 @@ pub async fn set(
         quiet_from_minute: Set(quiet.map(|quiet| quiet.from_minute)),
         quiet_to_minute: Set(quiet.map(|quiet| quiet.to_minute)),
         quiet_time_zone: Set(quiet.map(|quiet| quiet.time_zone().to_owned())),
+        quiet_check_after: Set(Some(Uuid::nil())),
         updated_at: Set(now),
         ..Default::default()
     };
@@ -165,23 +171,10 @@ pub async fn set(
         .exec_with_returning(&txn)
         .await?;
     let changed = changed.into_iter().next().ok_or(Fault::Broken("a key's account exists"))?;
-    let was_put_off = Condition::any()
-        .add(message::Column::SendAt.is_null())
-        .add(message::Column::SendAt.lte(now));
-    message::Entity::update_many()
-        .set(message::ActiveModel { due_at: Set(Some(now)), ..Default::default() })
-        .filter(message::Column::TeamId.eq(account.team_id))
-        .filter(message::Entity::is_waiting())
-        .filter(message::Column::AccountId.eq(account.account_id))
-        .filter(message::Column::Status.eq(MessageStatus::Scheduled))
-        .filter(message::Column::DueAt.gt(now))
-        .filter(was_put_off)
-        .exec(&txn)
-        .await?;
     let entry = Entry::of(AuditAction::SetQuietHours, changed.id).to(&changed);
     txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
     app.events.tell([Change::of_account(&changed)]);
-    app.due.notify_one();
+    app.backlog.notify_one();
     Ok(changed)
 }
 
@@ -194,23 +187,36 @@ fn settings(account: &account::Model) -> Settings {
     Settings::from([("quietHours", shown)])
 }
 
-/// Puts off those of these due messages that would go out in quiet hours, and gives the others and
-/// those that were put off. The caller holds the rows' locks.
-pub async fn put_off(
+/// A message, as far as quiet hours judge it.
+#[derive(FromQueryResult)]
+struct Addressed {
+    id: Uuid,
+    account_id: Uuid,
+    channel: Channel,
+    recipient: String,
+    valid_until: Option<DateTime<Utc>>,
+    due_at: Option<DateTime<Utc>>,
+}
+
+impl Addressed {
+    fn address(&self) -> (Uuid, Channel, String) {
+        (self.account_id, self.channel, self.recipient.clone())
+    }
+}
+
+/// Puts off those of these due messages that would go out in quiet hours, and gives the others. The
+/// caller holds the rows' locks.
+pub(super) async fn put_off(
     app: &App,
     txn: &DatabaseTransaction,
-    due: Vec<message::Model>,
+    due: Vec<Due>,
     now: DateTime<Utc>,
-) -> Result<(Vec<message::Model>, Vec<message::Model>), Fault> {
-    let would_go_out = |message: &message::Model| {
-        let is_unclaimed =
-            matches!(message.status, MessageStatus::Scheduled | MessageStatus::Queued);
-        is_unclaimed && !schedule::is_over(message, now)
-    };
+) -> Result<Vec<Due>, Fault> {
+    let would_go_out = |row: &&Due| row.is_unclaimed() && !row.is_over(now);
     let senders: BTreeSet<Uuid> =
-        due.iter().filter(|message| would_go_out(message)).map(|row| row.account_id).collect();
+        due.iter().filter(would_go_out).map(|row| row.account_id).collect();
     if senders.is_empty() {
-        return Ok((due, Vec::new()));
+        return Ok(due);
     }
     let quiet = account::Entity::find()
         .filter(has_id(app.db.backend(), senders))
@@ -219,25 +225,22 @@ pub async fn put_off(
         .await?;
     let quiet: HashMap<Uuid, QuietHours> =
         quiet.iter().filter_map(|row| Some((row.id, QuietHours::of(row)?))).collect();
-    let asked = due.iter().filter(|row| would_go_out(row) && quiet.contains_key(&row.account_id));
-    let zones = contact_list::time_zones_of(txn, asked.map(address_of)).await?;
-    let ends: HashMap<Uuid, DateTime<Utc>> = due
-        .iter()
-        .filter(|message| would_go_out(message))
-        .filter_map(|message| {
-            let quiet = *quiet.get(&message.account_id)?;
-            let zone = zones.get(&address_of(message)).copied().unwrap_or(quiet.zone);
-            Some((message.id, QuietHours { zone, ..quiet }.end(now)?))
-        })
-        .collect();
+    let asked = due.iter().filter(would_go_out);
+    let asked = asked.filter(|row| quiet.contains_key(&row.account_id)).map(|row| Addressed {
+        id: row.id,
+        account_id: row.account_id,
+        channel: row.channel,
+        recipient: row.recipient.clone(),
+        valid_until: row.valid_until,
+        due_at: None,
+    });
+    let ends = ends(txn, &quiet, &asked.collect::<Vec<_>>(), now).await?;
     let (put_off, others): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|message| ends.contains_key(&message.id));
 
     let mut alike: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
     for message in &put_off {
-        let end = ends[&message.id];
-        let until = message.valid_until.map_or(end, |valid_until| valid_until.min(end));
-        alike.entry(until).or_default().push(message.id);
+        alike.entry(ends[&message.id]).or_default().push(message.id);
     }
     for (until, messages) in alike {
         let to = message::ActiveModel {
@@ -249,11 +252,89 @@ pub async fn put_off(
         let update = message::Entity::update_many().set(to);
         update.filter(has_id(app.db.backend(), messages)).exec(txn).await?;
     }
-    Ok((others, put_off))
+    Ok(others)
 }
 
-fn address_of(message: &message::Model) -> (Uuid, Channel, String) {
-    (message.account_id, message.channel, message.recipient.clone())
+/// Judges messages that quiet hours have put off by those that the account has now, one step of them, under
+/// the lock of its team; `after` is the last that was judged. Gives the last that is judged now, or `None`
+/// if that were all.
+pub(super) async fn check_put_off(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    after: Uuid,
+) -> Result<Option<Uuid>, Fault> {
+    let now = app.clock.now();
+    let put_off = was_put_off(account.id, after);
+    let Step { messages, has_more } = backlog::step_of(txn, put_off).await?;
+    let last = messages.last().copied().filter(|_| has_more);
+    // One that is due already, or that a worker holds, is judged when it is claimed.
+    let rows: Vec<Addressed> = message::Entity::find()
+        .select_only()
+        .columns([
+            message::Column::Id,
+            message::Column::AccountId,
+            message::Column::Channel,
+            message::Column::Recipient,
+            message::Column::ValidUntil,
+            message::Column::DueAt,
+        ])
+        .filter(has_id(app.db.backend(), messages))
+        .filter(message::Entity::is_put_off())
+        .filter(message::Column::DueAt.gt(now))
+        .filter(message::Column::LeaseId.is_null())
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_model()
+        .all(txn)
+        .await?;
+    let quiet = QuietHours::of(account).map(|quiet| (account.id, quiet)).into_iter().collect();
+    let ends = ends(txn, &quiet, &rows, now).await?;
+    let mut alike: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
+    for row in rows {
+        let until = ends.get(&row.id).copied().unwrap_or(now);
+        if row.due_at != Some(until) {
+            alike.entry(until).or_default().push(row.id);
+        }
+    }
+    for (until, messages) in alike {
+        message::Entity::update_many()
+            .set(message::ActiveModel { due_at: Set(Some(until)), ..Default::default() })
+            .filter(has_id(app.db.backend(), messages))
+            .exec(txn)
+            .await?;
+    }
+    Ok(last)
+}
+
+/// Messages of an account that quiet hours have put off, with higher ids than this one, which the index
+/// `message_put_off` finds.
+pub fn was_put_off(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
+    message::Entity::find()
+        .filter(message::Column::AccountId.eq(account_id))
+        .filter(message::Entity::is_put_off())
+        .filter(message::Column::Id.gt(after))
+        .order_by_asc(message::Column::Id)
+}
+
+/// Until when these messages are put off, of those that are: to the end of the quiet hours of their
+/// accounts, or to their `validUntil` if that is sooner.
+async fn ends(
+    txn: &DatabaseTransaction,
+    quiet: &HashMap<Uuid, QuietHours>,
+    rows: &[Addressed],
+    now: DateTime<Utc>,
+) -> Result<HashMap<Uuid, DateTime<Utc>>, Fault> {
+    if quiet.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let zones = contact_list::time_zones_of(txn, rows.iter().map(Addressed::address)).await?;
+    let ends = rows.iter().filter_map(|row| {
+        let quiet = *quiet.get(&row.account_id)?;
+        let zone = zones.get(&row.address()).copied().unwrap_or(quiet.zone);
+        let end = QuietHours { zone, ..quiet }.end(now)?;
+        Some((row.id, row.valid_until.map_or(end, |valid_until| valid_until.min(end))))
+    });
+    Ok(ends.collect())
 }
 
 #[cfg(test)]

@@ -162,6 +162,8 @@ pub async fn create(
         quiet_from_minute: None,
         quiet_to_minute: None,
         quiet_time_zone: None,
+        cancel_until: None,
+        quiet_check_after: None,
         created_at: now,
         updated_at: now,
     };
@@ -307,8 +309,10 @@ pub async fn reactivate(
     Ok(changed)
 }
 
-/// Revokes all keys, cancels and refunds what no provider has taken yet, and keeps all data. Gives
-/// the account and how many keys were revoked; deactivating what is inactive changes nothing.
+/// Revokes all keys at once, and keeps all data. From then on nothing that was accepted is handed over
+/// any more; the worker cancels and refunds it in steps ([`backlog`](super::backlog)), also if the account
+/// is reactivated before. Gives the account and how many keys were revoked; deactivating what is inactive
+/// changes nothing.
 pub async fn deactivate(
     app: &App,
     main: &LiveMainCaller,
@@ -329,15 +333,20 @@ pub async fn deactivate(
         return Ok((found, 0));
     }
     let keys_revoked = keys::revoke_all(app, &txn, found.id).await?;
-    let canceled = billing::cancel_waiting(app, &txn, main.team_id(), found.id).await?;
-    let changed = write_status(app, &txn, found.id, AccountStatus::Inactive, reason).await?;
+    let to = account::ActiveModel {
+        status: Set(AccountStatus::Inactive),
+        status_reason: Set(reason),
+        status_changed_at: Set(Some(app.clock.now())),
+        cancel_until: Set(billing::newest_waiting(&txn, &found).await?),
+        ..Default::default()
+    };
+    let changed = write(app, &txn, found.id, to).await?;
     let mut after = settings(&changed);
     after.insert("keysRevoked", json!(keys_revoked));
-    after.insert("messagesCanceled", json!(canceled.len()));
     txn.commit(app, entry.changed(settings(&found), after)).await?;
-    let canceled = canceled.iter().map(Change::of_message);
-    app.events.tell(canceled.chain([Change::of_account(&changed)]));
+    app.events.tell([Change::of_account(&changed)]);
     app.keys.forget();
+    app.backlog.notify_one();
     Ok((changed, keys_revoked))
 }
 

@@ -72,6 +72,8 @@ pub async fn create(
         quiet_from_minute: None,
         quiet_to_minute: None,
         quiet_time_zone: None,
+        cancel_until: None,
+        quiet_check_after: None,
         created_at: now,
         updated_at: now,
     };

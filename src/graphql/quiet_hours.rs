@@ -69,7 +69,8 @@ impl QuietHoursMutation {
     /// Sets the quiet hours of the account that the key in use belongs to, or takes them away. They
     /// move the moment at which a message is handed over to their end, whatever its sendAt; one
     /// whose validUntil comes first is EXPIRED and refunded. They hold for LIVE and TEST messages.
-    /// Needs a LIVE key.
+    /// Messages that earlier quiet hours have put off follow after the answer, which takes a moment
+    /// if there are many. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn set_quiet_hours(
         &self,

@@ -258,8 +258,8 @@ impl SubAccountMutation {
     }
 
     /// Refuses a sub-account's sends until it is reactivated; keys are kept and reading works.
-    /// Accepted messages wait. Suspending what is SUSPENDED changes nothing. Main-account keys
-    /// only.
+    /// Accepted messages wait until then, or expire at their validUntil. Suspending what is
+    /// SUSPENDED changes nothing. Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn suspend_sub_account(
         &self,
@@ -278,8 +278,8 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Lets a suspended or inactive sub-account send again. Revoked keys do not come back.
-    /// Main-account keys only.
+    /// Lets a suspended or inactive sub-account send again. Revoked keys do not come back, and
+    /// messages that waited at a deactivation are canceled all the same. Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn reactivate_sub_account(
         &self,
@@ -296,8 +296,10 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Revokes all keys of a sub-account at once, LIVE and TEST, and cancels and refunds what waits
-    /// for delivery. Data and ledger are kept. Main-account keys only.
+    /// Revokes all keys of a sub-account at once, LIVE and TEST. Messages that wait for delivery are
+    /// not handed over any more; they are CANCELED with the errorCode ACCOUNT_INACTIVE and refunded
+    /// after the answer, which takes a moment if there are many. Data and ledger are kept.
+    /// Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
     async fn deactivate_sub_account(
         &self,

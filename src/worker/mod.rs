@@ -1,5 +1,6 @@
 //! The worker: claims due messages, hands them to carriers, settles what came of it, and notes which
-//! keys were used; renews phone numbers. It keeps nothing in memory that a crash could lose.
+//! keys were used; renews phone numbers; does what changes of accounts leave to be done. It keeps nothing
+//! in memory that a crash could lose.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,8 @@ use crate::{
     carrier::{Report, SendError},
     domain::{
         Fault, authentication,
-        delivery::{self, CARRIER_DEADLINE, CLAIM_MAX, Claimed, Outcome, Step},
+        backlog::{self, Place},
+        delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
         phone_number_renewal, schedule,
     },
 };
@@ -35,14 +37,27 @@ const RESTS_WHILE_PRESSED: u32 = 9;
 const REST_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
 /// How late the month of a phone number may be charged: nobody waits for that.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How late the worker finds what another process's change of an account has left to be done.
+const BACKLOG_EVERY: Duration = Duration::from_secs(1);
+/// Between two steps of that the worker rests so many times as long as a step took, for whatever else is
+/// written.
+const RESTS_IN_BACKLOG: u32 = 3;
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
-/// Delivers what is due, renews phone numbers and notes key uses until `stop`; then finishes what
-/// it has begun.
+/// What one round of delivery came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    pub messages: usize,
+    /// More may be due.
+    pub has_more: bool,
+}
+
+/// Delivers what is due, renews phone numbers, does what changes of accounts have left to be done and notes
+/// key uses until `stop`; then finishes what it has begun.
 pub async fn run(app: Arc<App>, key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
     // Side by side: many months that begin at once must not hold up messages.
-    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop));
+    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop), work_off(&app, &stop));
 }
 
 async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &CancellationToken) {
@@ -60,8 +75,7 @@ async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &Cancellat
         taken = app.writers.taken();
         let least = (begun.elapsed() * rests).min(REST_UNDER_PRESSURE_MAX);
         let (least, rest) = match delivered {
-            // More may be due than one claim takes.
-            Ok(CLAIM_MAX..) => (least, Duration::ZERO),
+            Ok(Delivered { has_more: true, .. }) => (least, Duration::ZERO),
             Ok(_) => (least.max(REST_MIN), POLL_EVERY),
             Err(fault) => {
                 tracing::error!(%fault, "Due messages could not be delivered; trying again");
@@ -93,17 +107,39 @@ async fn renew(app: &App, stop: &CancellationToken) {
     }
 }
 
-/// Claims once, acts on what was claimed, settles it, and says how many messages that were.
-pub async fn deliver_due(app: &App) -> Result<usize, Fault> {
-    let claimed = delivery::claim(app).await?;
-    let count = claimed.len();
-    let acted = claimed.into_iter().map(|claimed| async move {
+async fn work_off(app: &App, stop: &CancellationToken) {
+    let mut place = Place::default();
+    while !stop.is_cancelled() {
+        let begun = Instant::now();
+        let stepped = backlog::step(app, &mut place).await;
+        let rest = begun.elapsed() * RESTS_IN_BACKLOG;
+        let (least, rest) = match stepped {
+            Ok(true) => (rest, rest),
+            Ok(false) => (Duration::ZERO, BACKLOG_EVERY),
+            Err(fault) => {
+                tracing::error!(%fault, "A step of a backlog could not be done; trying again");
+                (REST_AFTER_FAULT, REST_AFTER_FAULT)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = async { sleep(least).await; app.backlog.notified().await } => {}
+            () = sleep(rest) => {}
+        }
+    }
+}
+
+/// Claims once, acts on what was claimed, and settles it.
+pub async fn deliver_due(app: &App) -> Result<Delivered, Fault> {
+    let claim = delivery::claim(app).await?;
+    let delivered = Delivered { messages: claim.messages.len(), has_more: claim.has_more };
+    let acted = claim.messages.into_iter().map(|claimed| async move {
         let outcome = act(app, &claimed).await;
         (claimed, outcome)
     });
     let settled: Vec<(Claimed, Outcome)> = join_all(acted).await;
     delivery::settle(app, settled).await?;
-    Ok(count)
+    Ok(delivered)
 }
 
 /// Writes down the uses of keys that are waiting to be noted.

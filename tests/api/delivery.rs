@@ -31,7 +31,7 @@ async fn a_message_walks_from_queued_to_delivered(#[values(Sqlite, Postgres)] da
     assert!(t.sends(&team.key).await);
 
     let mut seen = vec![status(&t, &team.key).await];
-    let claimed = delivery::claim(&t.app).await.expect("the claim");
+    let claimed = delivery::claim(&t.app).await.expect("the claim").messages;
     seen.push(status(&t, &team.key).await);
     let sent = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Sent)).collect();
     delivery::settle(&t.app, sent).await.expect("the settling");
@@ -102,9 +102,9 @@ async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     // The worker claims, and its process ends before it settles.
-    assert_eq!(delivery::claim(&t.app).await.expect("the claim").len(), 1);
+    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
 
-    assert_eq!(worker::deliver_due(&t.app).await.expect("nothing is due"), 0);
+    assert_eq!(worker::deliver_due(&t.app).await.expect("nothing is due").messages, 0);
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
 
@@ -120,7 +120,7 @@ async fn a_late_worker_settles_nothing(#[values(Sqlite, Postgres)] database: Dat
     let Some(t) = TestApp::start(database).await else { return };
     let team = t.team(1000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
-    let late = delivery::claim(&t.app).await.expect("the claim");
+    let late = delivery::claim(&t.app).await.expect("the claim").messages;
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
     let before = t.everything().await;

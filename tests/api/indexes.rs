@@ -9,13 +9,18 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use entity::{api_key::Environment, message::MessageStatus};
 use rstest::rstest;
 use sea_orm::{
     ConnectionTrait, DbBackend, QuerySelect as _, QueryTrait as _, Statement, TransactionTrait as _,
 };
 use tollgate::{
     db::row_security::{SERVER, SYSTEM},
-    domain::{delivery, phone_number_renewal},
+    domain::{
+        backlog, billing,
+        delivery::look::{self, Wanted},
+        phone_number_renewal, quiet_hours,
+    },
     worker,
 };
 use tracing::{
@@ -241,10 +246,29 @@ async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] databas
     // What is scheduled for later costs a worker's look nothing, and neither do months that begin
     // later.
     let (now, backend) = (NOON.parse().expect("a time"), t.app.db.backend());
-    for (index, look) in [
-        ("message_due", delivery::due(now).limit(256).build(backend)),
+    let team_id = team.id.parse().expect("an id");
+    let account = "00000002-0000-7000-8000-000000000007".parse().expect("an id");
+    let mut looks = vec![
+        ("message_turns", look::statement(backend, &[], now)),
         ("phone_number_due", phone_number_renewal::due(now, None).limit(100).build(backend)),
-    ] {
+        ("account_backlog", backlog::pending(None).into_statement(backend)),
+        ("message_waiting", billing::waiting(team_id, account).limit(500).build(backend)),
+        ("message_put_off", quiet_hours::was_put_off(account, account).limit(500).build(backend)),
+    ];
+    let wanted = |is_suspended| Wanted {
+        number: 0,
+        environment: Environment::Test,
+        status: MessageStatus::Scheduled,
+        team_id,
+        account_id: account,
+        is_suspended,
+        count: 256,
+    };
+    for (index, is_suspended) in [("message_turns", false), ("message_expiring", true)] {
+        let taken = look::take_statements(backend, &[wanted(is_suspended)], is_suspended, now);
+        looks.extend(taken.into_iter().map(|statement| (index, statement)));
+    }
+    for (index, look) in looks {
         for plan in [plan(&t, &look.sql, SYSTEM).await, explained(&t.app.db.read, look).await] {
             if !plan.contains(index) || plan.lines().any(|line| reads_a_whole_table(line.trim())) {
                 faults.push(format!("a worker's look\n{plan}\n"));
@@ -252,7 +276,7 @@ async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] databas
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(worker::deliver_due(&t.app).await.expect("the worker delivers"), 0);
+    assert_eq!(worker::deliver_due(&t.app).await.expect("the worker delivers").messages, 0);
     t.close().await;
 }
 

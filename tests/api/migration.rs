@@ -96,8 +96,8 @@ async fn the_database_refuses_what_the_rules_forbid(
         "DELETE FROM message",
         "DELETE FROM account",
         "DELETE FROM team",
-        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL FROM account WHERE NOT is_sub_account",
-        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, NULL, NULL FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, NULL, NULL FROM account WHERE NOT is_sub_account",
     ] {
         let done = t.app.db.write.execute_unprepared(forbidden).await;
         assert!(done.is_err(), "the database took: {forbidden}");

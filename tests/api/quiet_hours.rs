@@ -31,7 +31,7 @@ async fn status(t: &TestApp, key: &str, id: &str) -> String {
 }
 
 async fn due(t: &TestApp) -> usize {
-    worker::deliver_due(&t.app).await.expect("the worker delivers")
+    worker::deliver_due(&t.app).await.expect("the worker delivers").messages
 }
 
 async fn quiet_team(t: &TestApp) -> TestTeam {
@@ -236,6 +236,7 @@ async fn what_was_put_off_goes_by_the_new_hours(#[values(Sqlite, Postgres)] data
 
     let shorter = json!({ "from": "12:00", "to": "13:10", "timeZone": "Europe/Berlin" });
     assert_eq!(set(&t, &team.key, shorter).await.refusals(), [""; 0]);
+    t.work_off().await;
     assert_eq!(due(&t).await, 0);
     t.step(TimeDelta::minutes(10));
     assert_eq!(due(&t).await, 1);
@@ -243,6 +244,7 @@ async fn what_was_put_off_goes_by_the_new_hours(#[values(Sqlite, Postgres)] data
     let again = send(&t, &team.key, json!({})).await;
     assert_eq!(due(&t).await, 0);
     assert_eq!(set(&t, &team.key, json!(null)).await.refusals(), [""; 0]);
+    t.work_off().await;
     assert_eq!(due(&t).await, 1);
 
     assert_eq!(status(&t, &team.key, &put_off).await, "SENT");

@@ -51,7 +51,7 @@ async fn refunds(t: &TestApp) -> i64 {
 }
 
 async fn due(t: &TestApp) -> usize {
-    worker::deliver_due(&t.app).await.expect("the worker delivers")
+    worker::deliver_due(&t.app).await.expect("the worker delivers").messages
 }
 
 async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
@@ -250,7 +250,7 @@ async fn a_cut_off_hand_over_does_not_expire(#[values(Sqlite, Postgres)] databas
     let Some(t) = TestApp::start(database).await else { return };
     let team = t.team(1_000).await;
     let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
-    assert_eq!(delivery::claim(&t.app).await.expect("the claim").len(), 1);
+    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
     t.step(TimeDelta::seconds(61));
 
     t.deliver().await;
@@ -269,7 +269,7 @@ async fn an_expiry_that_was_cut_off_is_made_up_for(#[values(Sqlite, Postgres)] d
     let team = t.team(1_000).await;
     let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));
-    let cut_off = delivery::claim(&t.app).await.expect("the claim");
+    let cut_off = delivery::claim(&t.app).await.expect("the claim").messages;
     assert_eq!(cut_off.len(), 1);
     assert_eq!(status(&t, &team.key, &id).await, "QUEUED");
     t.step(TimeDelta::seconds(61));

@@ -450,6 +450,9 @@ async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         assert_eq!(answer.codes(), ["UNAUTHENTICATED"]);
     }
+    // The worker follows.
+    assert_eq!(read(&t, &team, &account, "totalSpent").await, json!({ "totalSpent": 3 }));
+    assert_eq!(t.work_off().await, 1);
     assert_eq!(read(&t, &team, &account, "totalSpent").await, json!({ "totalSpent": 1 }));
     let balance = t.ask(&team.key, "{ balance { balance } }").await;
     assert_eq!(balance.data()["balance"]["balance"], 99);

@@ -42,7 +42,7 @@ pub use accept::{accept, accept_one, quote};
 pub use deposit::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adjust, top_up};
 pub use number_fee::{FeeRefusal, NumberFees};
 pub use queue::{Patience, WAITING_OF_TEAM_MAX};
-pub use refund::{cancel, cancel_waiting, refund};
+pub use refund::{cancel, cancel_waiting, newest_waiting, refund, waiting};
 pub use store::Texts;
 pub use verdict::{Judgement, Letter, PriceRefusal, PricedMessage, SendRefusal, Standing, Verdict};
 pub use writer::{Told, Writers};

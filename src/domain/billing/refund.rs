@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, Utc};
 use entity::{
+    account,
+    api_key::Environment,
     ledger_entry::LedgerKind,
-    message::{self, MessageStatus},
+    message::{self, Channel, Column, Entity, MessageStatus},
     team,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, FromQueryResult, Order,
-    QueryFilter, QueryOrder, QuerySelect, Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
+    FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, Statement,
 };
 use uuid::Uuid;
 
@@ -18,12 +21,39 @@ use super::{Cause, Movements, add_to_total_spent, lock_team};
 use crate::{
     App,
     db::{has_id, id_list},
-    domain::{Fault, account::stored, usage},
+    domain::{
+        Fault,
+        account::stored,
+        backlog::{self, Step},
+        usage,
+    },
     money::Micros,
 };
 
-/// Messages that are canceled with one statement.
-const CANCEL_BATCH: u64 = 500;
+/// A message that was just marked as paid back, without its texts.
+#[derive(FromQueryResult)]
+struct Refunded {
+    id: Uuid,
+    team_id: Uuid,
+    account_id: Uuid,
+    environment: Environment,
+    channel: Channel,
+    country: Option<String>,
+    cost_micros: i64,
+}
+
+impl Refunded {
+    /// Where it is counted; TEST messages are not.
+    fn slot(&self, now: DateTime<Utc>) -> Option<usage::Slot> {
+        (self.environment == Environment::Live).then(|| usage::Slot {
+            account_id: self.account_id,
+            team_id: self.team_id,
+            day: now.date_naive(),
+            channel: Some(self.channel),
+            country: self.country.clone().unwrap_or_default(),
+        })
+    }
+}
 
 /// Pays back messages that have just been set to a status that means refunded, in the same
 /// transaction and under the locks of their `teams`. What was paid back before is left alone.
@@ -37,14 +67,14 @@ pub async fn refund(
     let backend = app.db.backend();
     let values = [id_list(backend, messages), now.into()];
     let mark = Statement::from_sql_and_values(backend, app.texts.mark_refunded, values);
-    let rows = message::Model::find_by_statement(mark).all(txn).await?;
+    let rows = Refunded::find_by_statement(mark).all(txn).await?;
 
     let mut by_team: HashMap<Uuid, Movements> =
         teams.iter().map(|team| (team.id, Movements::of(app, team))).collect();
     let mut by_account: BTreeMap<Uuid, Micros> = BTreeMap::new();
     let mut counted: BTreeMap<usage::Slot, usage::Figures> = BTreeMap::new();
     for row in rows {
-        if let Some(slot) = usage::Slot::of(&row, now) {
+        if let Some(slot) = row.slot(now) {
             let figures = counted.entry(slot).or_default();
             figures.failed += 1;
             figures.refunded_micros += row.cost_micros;
@@ -75,45 +105,55 @@ pub async fn refund(
     usage::add(app, txn, counted).await
 }
 
-/// Cancels and refunds whatever of an account waits for delivery, scheduled or queued, under the lock of
-/// its team: what a deactivation means for accepted messages (R4). Gives the canceled messages.
+/// What of an account waits for delivery, scheduled or queued, which the index `message_waiting` finds.
+pub fn waiting(team_id: Uuid, account_id: Uuid) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::TeamId.eq(team_id))
+        .filter(Column::AccountId.eq(account_id))
+        .filter(Entity::is_waiting())
+        .filter(Entity::is_unclaimed())
+}
+
+/// The newest message of an account that waits for delivery, under the lock of its team: none that was
+/// accepted so far has a higher id.
+pub async fn newest_waiting(
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+) -> Result<Option<Uuid>, Fault> {
+    let newest = waiting(account.team_id, account.id)
+        .select_only()
+        .column(Column::Id)
+        .order_by_desc(Column::Id);
+    Ok(newest.into_tuple().one(txn).await?)
+}
+
+/// Cancels and refunds of an account what waits with ids up to this one, as much as one step takes, under
+/// the lock of its team: what a deactivation means for what was accepted until then (R4). Gives the canceled messages, and whether there are more.
 pub async fn cancel_waiting(
     app: &App,
     txn: &DatabaseTransaction,
-    team_id: Uuid,
-    account_id: Uuid,
-) -> Result<Vec<message::Model>, Fault> {
+    account: &account::Model,
+    until: Uuid,
+) -> Result<(Vec<Uuid>, bool), Fault> {
     let because = ("ACCOUNT_INACTIVE", "The account was deactivated before delivery.");
-    let mut all = Vec::new();
-    loop {
-        let ids: Vec<Uuid> = message::Entity::find()
-            .select_only()
-            .column(message::Column::Id)
-            .filter(message::Column::TeamId.eq(team_id))
-            .filter(message::Column::AccountId.eq(account_id))
-            .filter(message::Entity::is_waiting())
-            .filter(message::Entity::is_unclaimed())
-            .order_by(message::Column::Id, Order::Asc)
-            .limit(CANCEL_BATCH)
-            .into_tuple()
-            .all(txn)
-            .await?;
-        if ids.is_empty() {
-            return Ok(all);
-        }
-        all.extend(cancel(app, txn, team_id, ids, because).await?);
+    let waiting = waiting(account.team_id, account.id).filter(Column::Id.lte(until));
+    let waiting = waiting.order_by_asc(Column::Id);
+    let Step { messages, has_more } = backlog::step_of(txn, waiting).await?;
+    if messages.is_empty() {
+        return Ok((messages, false));
     }
+    Ok((cancel(app, txn, account.team_id, messages, because).await?, has_more))
 }
 
 /// Cancels those of these messages of a team that no worker has claimed, and refunds them, under the
-/// team's lock. Gives the canceled messages as they were before the refund.
+/// team's lock. Gives the canceled messages.
 pub async fn cancel(
     app: &App,
     txn: &DatabaseTransaction,
     team_id: Uuid,
     messages: Vec<Uuid>,
     (code, text): (&str, &str),
-) -> Result<Vec<message::Model>, Fault> {
+) -> Result<Vec<Uuid>, Fault> {
     let canceled = message::ActiveModel {
         status: Set(MessageStatus::Canceled),
         error_code: Set(Some(code.to_owned())),
@@ -125,16 +165,18 @@ pub async fn cancel(
         ..Default::default()
     };
     // The worker may have claimed some in the meantime: those are on their way.
-    let rows = message::Entity::update_many()
+    let mut update = Entity::update_many()
         .set(canceled)
         .filter(has_id(app.db.backend(), messages))
-        .filter(message::Entity::is_unclaimed())
-        .exec_with_returning(txn)
-        .await?;
-    if !rows.is_empty() {
+        .filter(Entity::is_unclaimed());
+    let update = QueryTrait::query(&mut update).returning_col(Column::Id).to_owned();
+    let rows = txn.query_all(&update).await?;
+    let canceled: Vec<Uuid> =
+        rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
+    if !canceled.is_empty() {
         let team =
             lock_team(txn, team_id).await?.ok_or(Fault::Broken("an account's team exists"))?;
-        refund(app, txn, &[team], rows.iter().map(|row| row.id).collect()).await?;
+        refund(app, txn, &[team], canceled.clone()).await?;
     }
-    Ok(rows)
+    Ok(canceled)
 }

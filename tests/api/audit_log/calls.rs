@@ -457,7 +457,7 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
                 other,
                 other,
                 json!({ "status": "ACTIVE" }),
-                json!({ "status": "INACTIVE", "keysRevoked": 2, "messagesCanceled": 0 }),
+                json!({ "status": "INACTIVE", "keysRevoked": 2 }),
             ),
             "(account: { externalId: \"nobody\" }) { errors { code } }",
             "NOT_FOUND",

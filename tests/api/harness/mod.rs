@@ -27,7 +27,7 @@ use tollgate::{
     db::{Db, RowSecurity},
     domain::{
         api_key::{self, NewApiKey},
-        audit,
+        audit, backlog,
         billing::Texts,
         caller::OperatorCaller,
         inventory_import, phone_number_renewal,
@@ -327,17 +327,30 @@ impl TestApp {
         *self.clock.0.lock().expect("no test panics with the clock in its hand") += by;
     }
 
-    /// Delivers and reports until nothing more is due; time moves on between the steps.
+    /// Works off and delivers and reports until nothing more is due; time moves on between the steps.
     pub async fn deliver(&self) {
         for _ in 0..100 {
+            let stepped = self.work_off().await;
             let delivered = worker::deliver_due(&self.app).await.expect("the worker delivers");
             self.step(TimeDelta::seconds(1));
             let reported = worker::deliver_due(&self.app).await.expect("the worker delivers");
-            if delivered + reported == 0 {
+            if stepped + delivered.messages + reported.messages == 0 {
                 return;
             }
         }
         panic!("messages are due for ever");
+    }
+
+    /// Does what changes of accounts have left to be done with their messages, as the worker does, and says
+    /// in how many steps.
+    pub async fn work_off(&self) -> usize {
+        let mut place = backlog::Place::default();
+        let mut steps = 0;
+        while backlog::step(&self.app, &mut place).await.expect("the step is done") {
+            steps += 1;
+            assert!(steps < 10_000, "there is something to be done for ever");
+        }
+        steps
     }
 
     /// Notes the key uses that wait to be noted, as the worker does.
@@ -469,6 +482,24 @@ impl TestApp {
             json!({ "input": input }),
         )
         .await
+    }
+
+    /// Sends so many messages of one segment, each as `input` has it besides.
+    pub async fn send_many(&self, key: &str, count: usize, input: Value) {
+        let query = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
+                     { errors { code } } }";
+        let mut message = json!({ "to": "+12025550123", "text": "Hello" });
+        for (name, value) in input.as_object().expect("an input object") {
+            message[name] = value.clone();
+        }
+        let mut left = count;
+        while left > 0 {
+            let input = vec![message.clone(); left.min(100)];
+            left -= input.len();
+            let answer = self.ask_with(key, query, json!({ "input": input })).await;
+            let payloads = answer.data()["sendMessages"].as_array().expect("a list");
+            assert!(payloads.iter().all(|one| one["errors"] == json!([])), "{}", answer.body);
+        }
     }
 
     /// Makes a contact; `input` as `CreateContactInput`.

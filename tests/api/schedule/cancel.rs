@@ -11,7 +11,7 @@ use serde_json::json;
 use tollgate::domain::delivery;
 
 use super::{balance, cancel, due, manage, noon, read, refunds, send, status};
-use crate::harness::{Database, NOBODYS_IDS, NOON, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, NOBODYS_IDS, Postgres, Sqlite, TestApp};
 
 /// Canceled and paid back once; a repeat answers the same and changes nothing.
 #[rstest]
@@ -70,7 +70,7 @@ async fn what_is_on_its_way_is_not_canceled(#[values(Sqlite, Postgres)] database
     };
 
     let id = send(&t, &team.key, json!({})).await;
-    let claimed = delivery::claim(&t.app).await.expect("the claim");
+    let claimed = delivery::claim(&t.app).await.expect("the claim").messages;
     expect(&id, "SENDING", "ALREADY_SENT").await;
     let sent = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Sent)).collect();
     delivery::settle(&t.app, sent).await.expect("the settling");
@@ -147,9 +147,10 @@ async fn a_deactivation_cancels_what_is_scheduled(#[values(Sqlite, Postgres)] da
     manage(&t, &team, &sub.id, "reactivateSubAccount").await;
     t.step(TimeDelta::minutes(10));
     assert_eq!(due(&t).await, 0);
+    assert_eq!(t.work_off().await, 1);
 
     let key = t.api_key(&team, &sub.id, "LIVE").await;
-    let canceled = json!({ "status": "CANCELED", "refundedAt": NOON.replace('Z', ".000Z"), "errorCode": "ACCOUNT_INACTIVE" });
+    let canceled = json!({ "status": "CANCELED", "refundedAt": noon(TimeDelta::minutes(10)), "errorCode": "ACCOUNT_INACTIVE" });
     assert_eq!(read(&t, &key, &scheduled).await, canceled);
     assert_eq!(balance(&t, &team).await, 100);
     assert_eq!(refunds(&t).await, 2);
@@ -164,7 +165,7 @@ async fn a_canceled_message_does_not_expire(#[values(Sqlite, Postgres)] database
     let team = t.team(1_000).await;
     let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));
-    let claimed = delivery::claim(&t.app).await.expect("the claim");
+    let claimed = delivery::claim(&t.app).await.expect("the claim").messages;
     assert_eq!(claimed.len(), 1);
     assert_eq!(cancel(&t, &team.key, &id).await.refusals(), [""; 0]);
     let after = t.everything().await;

@@ -131,7 +131,8 @@ pub const POSTGRES: Texts = Texts {
                 updated_at = excluded.updated_at) \
             SELECT 1 FROM paid",
     mark_refunded: "UPDATE message SET refunded_at = CASE WHEN cost_micros > 0 THEN $2::timestamptz END \
-                    WHERE id = ANY($1) AND refunded_at IS NULL RETURNING *",
+                    WHERE id = ANY($1) AND refunded_at IS NULL \
+                    RETURNING id, team_id, account_id, environment, channel, country, cost_micros",
 };
 
 /// A writer's connection; made when it is first needed, and again after it broke.

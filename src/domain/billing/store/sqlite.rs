@@ -74,7 +74,8 @@ pub const SQLITE: Texts = Texts {
     accept_one: "",
     mark_refunded: "UPDATE message SET refunded_at = CASE WHEN cost_micros > 0 THEN $2 END \
                     WHERE id IN (SELECT unhex(value) FROM json_each($1)) \
-                    AND refunded_at IS NULL RETURNING *",
+                    AND refunded_at IS NULL \
+                    RETURNING id, team_id, account_id, environment, channel, country, cost_micros",
 };
 
 pub struct Store {

@@ -1,0 +1,393 @@
+//! Changes of an account with many messages that wait: committed at once, and followed in steps.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tollgate::{
+    domain::{
+        backlog::{self, Place, STEP_BYTES_MAX},
+        delivery,
+    },
+    worker,
+};
+
+use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
+
+const LUNCH: &str = "{ from: \"12:00\", to: \"14:00\", timeZone: \"Europe/Berlin\" }";
+
+async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) -> Value {
+    let query = format!(
+        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) \
+         {{ account {{ status }} errors {{ code }} }} }}"
+    );
+    let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+    answer.data()[mutation]["account"]["status"].clone()
+}
+
+async fn set_quiet_hours(t: &TestApp, key: &str, hours: &str) {
+    let query = format!("mutation {{ setQuietHours(input: {hours}) {{ errors {{ code }} }} }}");
+    assert_eq!(t.ask(key, &query).await.refusals(), [""; 0]);
+}
+
+async fn step(t: &TestApp, place: &mut Place) -> bool {
+    backlog::step(&t.app, place).await.expect("the step is done")
+}
+
+async fn count(t: &TestApp, status: &str) -> i64 {
+    t.number(&format!("SELECT COUNT(*) FROM message WHERE status = '{status}'")).await
+}
+
+async fn refunds(t: &TestApp) -> i64 {
+    t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await
+}
+
+async fn balance(t: &TestApp, team: &TestTeam) -> Value {
+    t.ask(&team.key, "{ balance { balance } }").await.data()["balance"]["balance"].clone()
+}
+
+async fn pending(t: &TestApp) -> i64 {
+    let pending = "SELECT COUNT(*) FROM account WHERE cancel_until IS NOT NULL \
+                   OR quiet_check_after IS NOT NULL";
+    t.number(pending).await
+}
+
+/// R4, R12, R20: status and keys at once; the messages in steps, the books clean after each.
+#[rstest]
+#[tokio::test]
+async fn a_deactivation_is_followed_in_steps(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(2_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let test = t.api_key(&team, &sub.id, "TEST").await;
+    t.send_many(&sub.key, 600, json!({})).await;
+    t.send_many(&sub.key, 300, json!({ "sendAt": "2026-03-20T12:00:00Z" })).await;
+    t.send_many(&test, 300, json!({})).await;
+
+    assert_eq!(manage(&t, &team, &sub.id, "deactivateSubAccount").await, "INACTIVE");
+
+    for key in [&sub.key, &test] {
+        assert_eq!(t.ask(key, "{ __typename }").await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (0, 0));
+    assert_eq!(balance(&t, &team).await, 1_100);
+    // From then on none is handed over.
+    let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
+    assert_eq!((due.messages, due.has_more), (0, false));
+    // A step for each 500, also where a process ends in between, and each is whole.
+    for (canceled, refunded) in [(500, 500), (1_000, 900), (1_200, 900)] {
+        assert!(step(&t, &mut Place::default()).await);
+        assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (canceled, refunded));
+        assert_eq!(balance(&t, &team).await, 1_100 + refunded);
+        t.assert_books_are_clean().await;
+    }
+    assert_eq!(pending(&t).await, 0);
+    assert!(!step(&t, &mut Place::default()).await);
+    let codes = "SELECT COUNT(*) FROM message WHERE error_code = 'ACCOUNT_INACTIVE'";
+    assert_eq!(t.number(codes).await, 1_200);
+    assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
+    t.close().await;
+}
+
+/// Deactivated and reactivated before the worker comes: what was accepted before is canceled all the same and
+/// goes nowhere, what is accepted since goes out meanwhile.
+#[rstest]
+#[tokio::test]
+async fn a_reactivation_calls_nothing_back(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(2_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    t.send_many(&sub.key, 600, json!({})).await;
+    t.send_many(&sub.key, 100, json!({ "sendAt": "2026-03-16T12:00:05Z" })).await;
+    let over = json!({ "validUntil": "2026-03-16T12:00:05Z" });
+    t.send_many(&sub.key, 1, over).await;
+
+    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+    let mut place = Place::default();
+    assert!(step(&t, &mut place).await);
+    assert_eq!(manage(&t, &team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
+    // In the very moment of the old ones.
+    let key = t.api_key(&team, &sub.id, "LIVE").await;
+    let new = t.send(&key, json!({ "to": "+12025550123", "text": "Hello" })).await;
+    let new = text(&new.data()["sendMessage"]["message"]["id"]);
+    let delivered = worker::deliver_due(&t.app).await.expect("the worker delivers");
+
+    assert_eq!((delivered.messages, delivered.has_more), (1, false));
+    let sent = t.carrier.sent.lock().expect("the record").clone();
+    assert_eq!(sent.iter().map(ToString::to_string).collect::<Vec<_>>(), [new]);
+    // Nor do they go out or expire while the account is suspended, or when they come due.
+    t.send_many(&key, 1, json!({ "sendAt": "2026-03-16T12:00:05Z" })).await;
+    t.step(TimeDelta::seconds(10));
+    for status in ["suspendSubAccount", "reactivateSubAccount"] {
+        manage(&t, &team, &sub.id, status).await;
+        let claim = delivery::claim(&t.app).await.expect("the claim");
+        assert!(claim.messages.iter().all(|one| one.step == delivery::Step::Report), "{status}");
+    }
+    // A second deactivation covers what was accepted since.
+    t.step(TimeDelta::seconds(61));
+    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    assert_eq!(t.work_off().await, 1);
+    t.deliver().await;
+
+    assert_eq!((count(&t, "CANCELED").await, count(&t, "DELIVERED").await), (702, 1));
+    assert_eq!((refunds(&t).await, balance(&t, &team).await), (702, json!(1_999)));
+    assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
+    t.close().await;
+}
+
+/// What was scheduled since a reactivation goes out once the old ones are canceled.
+#[rstest]
+#[tokio::test]
+async fn what_is_scheduled_since_goes_out(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(2_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let soon = json!({ "sendAt": "2026-03-16T12:00:05Z" });
+    t.send_many(&sub.key, 600, soon.clone()).await;
+    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    let key = t.api_key(&team, &sub.id, "LIVE").await;
+    t.send_many(&key, 3, soon).await;
+    t.step(TimeDelta::seconds(5));
+
+    let mut place = Place::default();
+    for delivered in [0, 0, 3] {
+        let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
+        assert_eq!(due.messages, delivered);
+        step(&t, &mut place).await;
+    }
+    t.deliver().await;
+    assert_eq!((count(&t, "CANCELED").await, count(&t, "DELIVERED").await), (600, 3));
+    t.close().await;
+}
+
+/// R12: steps of several processes at once, beside cancelations: each message is paid back once.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_at_once_pay_back_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(2_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    t.send_many(&sub.key, 1_100, json!({})).await;
+    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    let key = t.api_key(&team, &sub.id, "LIVE").await;
+    let listed = t.ask(&key, "{ messages(first: 20) { nodes { id } } }").await;
+    let t = Arc::new(t);
+    let ids = listed.data()["messages"]["nodes"].as_array().expect("a list").clone();
+
+    let steppers = (0..4).map(|_| {
+        let t = Arc::clone(&t);
+        tokio::spawn(async move {
+            t.work_off().await;
+        })
+    });
+    let mut tasks: Vec<_> = steppers.collect();
+    for id in ids {
+        let (t, key) = (Arc::clone(&t), key.clone());
+        tasks.push(tokio::spawn(async move {
+            let query = "mutation($id: ID!) { cancelMessage(id: $id) { errors { code } } }";
+            let answer = t.ask_with(&key, query, json!({ "id": id["id"] })).await;
+            assert_eq!(answer.refusals(), [""; 0]);
+        }));
+    }
+    for task in join_all(tasks).await {
+        task.expect("the task ends");
+    }
+
+    let t = Arc::into_inner(t).expect("every task has ended");
+    assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (1_100, 1_100));
+    assert_eq!((balance(&t, &team).await, pending(&t).await), (json!(2_000), 0));
+    t.close().await;
+}
+
+/// Teams have their steps in turn, and accounts of a team too.
+#[rstest]
+#[tokio::test]
+async fn steps_go_by_turns(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (first, second) = (t.team(2_000).await, t.team(2_000).await);
+    let mut subs = Vec::new();
+    for (team, messages) in [(&first, 600), (&first, 600), (&second, 10)] {
+        let sub = t.sub_account(team, json!({})).await;
+        t.send_many(&sub.key, messages, json!({})).await;
+        subs.push((team, sub.id));
+    }
+    for (team, id) in &subs {
+        manage(&t, team, id, "deactivateSubAccount").await;
+    }
+
+    let canceled = async || {
+        let mut counts = Vec::new();
+        for (team, id) in &subs {
+            let query = "query($id: ID!) { subAccount(by: { id: $id }) { totalSpent } }";
+            let spent = t.ask_with(&team.key, query, json!({ "id": id })).await;
+            counts.push(spent.data()["subAccount"]["totalSpent"].clone());
+        }
+        counts
+    };
+    let before = canceled().await;
+    let mut place = Place::default();
+    let mut stepped = Vec::new();
+    let mut last = before;
+    while step(&t, &mut place).await {
+        let now = canceled().await;
+        stepped.extend((0..3).filter(|at| now[*at] != last[*at]));
+        last = now;
+    }
+    assert_eq!(stepped, [0, 2, 1, 0, 1]);
+    assert_eq!(last, [json!(0), json!(0), json!(0)]);
+    t.close().await;
+}
+
+/// New quiet hours hold at once for what comes due; what earlier ones put off is judged again in steps, and
+/// what waits for its sendAt goes on waiting.
+#[rstest]
+#[tokio::test]
+async fn quiet_hours_are_followed_in_steps(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(10_000).await;
+    set_quiet_hours(&t, &team.key, LUNCH).await;
+    t.work_off().await;
+    t.send_many(&team.key, 1_200, json!({})).await;
+    t.send_many(&team.key, 50, json!({ "sendAt": "2026-03-16T12:30:00Z" })).await;
+    while delivery::claim(&t.app).await.expect("the claim").has_more {}
+    assert_eq!(count(&t, "SCHEDULED").await, 1_250);
+    let due = async |until: &str| {
+        let (t, until) = (&t, until.replace('Z', "+00:00").replace('T', " "));
+        let due = match t.app.db.backend() {
+            sea_orm::DbBackend::Postgres => format!("due_at <= '{until}'"),
+            _ => format!("replace(due_at, 'T', ' ') <= '{until}'"),
+        };
+        t.number(&format!("SELECT COUNT(*) FROM message WHERE {due}")).await
+    };
+    assert_eq!(due("2026-03-16T12:00:00Z").await, 0);
+
+    // Shorter, and so often that only the last ones count.
+    for _ in 0..3 {
+        set_quiet_hours(&t, &team.key, "null").await;
+        let shorter = "{ from: \"12:00\", to: \"13:10\", timeZone: \"Europe/Berlin\" }";
+        set_quiet_hours(&t, &team.key, shorter).await;
+    }
+    let mut place = Place::default();
+    for judged in [500, 1_000, 1_200] {
+        assert!(step(&t, &mut place).await);
+        assert_eq!(due("2026-03-16T12:10:00Z").await, judged);
+    }
+    assert!(!step(&t, &mut place).await);
+    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
+
+    // Taken away in the midst of the steps: the last ones judge all.
+    set_quiet_hours(&t, &team.key, LUNCH).await;
+    assert!(step(&t, &mut place).await);
+    set_quiet_hours(&t, &team.key, "null").await;
+    t.work_off().await;
+    assert_eq!(due("2026-03-16T12:00:00Z").await, 1_200);
+    t.deliver().await;
+    assert_eq!((count(&t, "DELIVERED").await, count(&t, "SCHEDULED").await), (1_200, 50));
+    t.close().await;
+}
+
+/// What a worker holds to let it expire is not judged again: it would be claimed twice.
+#[rstest]
+#[tokio::test]
+async fn new_quiet_hours_wake_nothing_that_is_claimed(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    set_quiet_hours(&t, &team.key, LUNCH).await;
+    t.send_many(&team.key, 1, json!({ "validUntil": "2026-03-16T12:30:00Z" })).await;
+    delivery::claim(&t.app).await.expect("the claim");
+    t.step(TimeDelta::minutes(30));
+    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
+
+    set_quiet_hours(&t, &team.key, "null").await;
+    t.work_off().await;
+
+    assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    assert_eq!(count(&t, "EXPIRED").await, 1);
+    t.close().await;
+}
+
+/// A step is bounded in bytes as well: long texts come in smaller steps, one at least.
+#[rstest]
+#[tokio::test]
+async fn long_messages_take_more_steps(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let test = t.api_key(&team, &sub.id, "TEST").await;
+    // 32 of 128 KiB are exactly as much as a step takes; with a byte more the last is left.
+    let half = 64 * 1024;
+    assert_eq!(STEP_BYTES_MAX, 32 * 2 * 64 * 1024);
+    for at in 0..64 {
+        let text = "x".repeat(if at == 32 { half + 1 } else { half });
+        let html = "x".repeat(half);
+        let input = json!({ "to": "ada@example.com", "text": text, "html": html });
+        assert_eq!(t.send(&test, input).await.refusals(), [""; 0]);
+    }
+    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+
+    let mut place = Place::default();
+    for canceled in [32, 63, 64] {
+        assert!(step(&t, &mut place).await);
+        assert_eq!(count(&t, "CANCELED").await, canceled);
+    }
+    assert_eq!(pending(&t).await, 0);
+    t.close().await;
+}
+
+/// A merge moves any number of messages.
+#[rstest]
+#[tokio::test]
+async fn a_merge_moves_all_messages(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(10_000).await;
+    let (kept, _) = t.contact(&team.key, &["+12025550101"]).await;
+    let (merged, _) = t.contact(&team.key, &["+12025550102"]).await;
+    for (contact, messages) in [(&merged, 1_001), (&kept, 2)] {
+        let input = json!({ "to": null, "contactId": contact });
+        t.send_many(&team.key, messages, input).await;
+    }
+
+    let query = "mutation($keep: ID!, $merge: ID!) { mergeContacts(input: { keepId: $keep, \
+                 mergeId: $merge }) { contact { id } errors { code } } }";
+    let answer = t.ask_with(&team.key, query, json!({ "keep": kept, "merge": merged })).await;
+
+    assert_eq!(answer.data()["mergeContacts"]["contact"]["id"], json!(kept));
+    let of_contacts = "SELECT COUNT(*) FROM message m JOIN contact c ON c.id = m.contact_id";
+    assert_eq!(t.number(of_contacts).await, 1_003);
+    let contacts = "SELECT COUNT(DISTINCT contact_id) FROM message";
+    assert_eq!(t.number(contacts).await, 1);
+    t.close().await;
+}
+
+/// What is left to be done is found by another process, too.
+#[rstest]
+#[tokio::test]
+async fn another_process_goes_on(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    t.send_many(&sub.key, 700, json!({})).await;
+    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+    assert!(step(&t, &mut Place::default()).await);
+
+    let other = t.beside(Setup::default()).await;
+    assert_eq!(other.work_off().await, 1);
+    other.close().await;
+
+    assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (700, 700));
+    t.close().await;
+}

@@ -1,0 +1,351 @@
+//! Delivery by turns: no backlog delays another team or account by more than its turn, LIVE goes before
+//! TEST, and what may not be sent stands in front of nobody.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use rstest::rstest;
+use sea_orm::DbBackend;
+use serde_json::json;
+use tollgate::{
+    domain::delivery::{self, ROOM},
+    worker,
+};
+use uuid::Uuid;
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp, TestTeam};
+
+/// How many messages of each account one claim takes.
+async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
+    let claim = delivery::claim(&t.app).await.expect("the claim");
+    let mut by_account = BTreeMap::new();
+    for claimed in claim.messages {
+        *by_account.entry(claimed.message.account_id.to_string()).or_default() += 1;
+    }
+    (by_account, claim.has_more)
+}
+
+async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
+    let query = format!(
+        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
+    );
+    let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+}
+
+/// R22: of two teams each has half of a claim, of two accounts of a team each half of that; what one does
+/// not use the others have.
+#[rstest]
+#[tokio::test]
+async fn room_goes_round_by_teams_and_accounts(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (large, small) = (t.team(10_000).await, t.team(10_000).await);
+    let sub = t.sub_account(&large, json!({})).await;
+    t.send_many(&large.key, 500, json!({})).await;
+    t.send_many(&sub.key, 200, json!({})).await;
+    t.send_many(&small.key, 300, json!({})).await;
+
+    let share = |account: &str, count| (account.to_owned(), count);
+    let first =
+        [share(&large.main_account_id, 64), share(&sub.id, 64), share(&small.main_account_id, 128)];
+    assert_eq!(claimed(&t).await, (first.into(), true));
+    let second =
+        [share(&large.main_account_id, 64), share(&sub.id, 64), share(&small.main_account_id, 128)];
+    assert_eq!(claimed(&t).await, (second.into(), true));
+    // Few are left of the second team, and the first has the rest.
+    let (third, has_more) = claimed(&t).await;
+    assert_eq!(third[&small.main_account_id], 44);
+    assert_eq!(third[&large.main_account_id] + third[&sub.id], ROOM - 44);
+    assert!(has_more);
+    let (last, _) = claimed(&t).await;
+    assert_eq!(last.values().sum::<usize>(), 1_000 - 3 * ROOM);
+    assert_eq!(claimed(&t).await, (BTreeMap::new(), false));
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    t.close().await;
+}
+
+/// A message of an account that has nothing else is in the very next claim, whatever waits of its siblings,
+/// of other teams and in TEST.
+#[rstest]
+#[tokio::test]
+async fn a_message_waits_for_one_claim_at_most(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (busy, quiet) = (t.team(10_000).await, t.team(10_000).await);
+    let sibling = t.sub_account(&busy, json!({})).await;
+    let test = t.api_key(&busy, &busy.main_account_id, "TEST").await;
+    t.send_many(&busy.key, 600, json!({})).await;
+    t.send_many(&test, 600, json!({})).await;
+    worker::deliver_due(&t.app).await.expect("the worker delivers");
+
+    for _ in 0..2 {
+        assert!(t.sends(&sibling.key).await && t.sends(&quiet.key).await);
+        let (one, has_more) = claimed(&t).await;
+        assert_eq!([one[&sibling.id], one[&quiet.main_account_id]], [1, 1]);
+        assert_eq!(one.values().sum::<usize>(), ROOM);
+        assert!(has_more);
+    }
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    t.close().await;
+}
+
+/// R15: TEST has an eighth of a claim while LIVE could use all of it, and whatever LIVE leaves.
+#[rstest]
+#[tokio::test]
+async fn live_goes_before_test_and_test_goes_on(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other) = (t.team(10_000).await, t.team(0).await);
+    let test = t.api_key(&other, &other.main_account_id, "TEST").await;
+    t.send_many(&test, 500, json!({})).await;
+    t.send_many(&team.key, 300, json!({})).await;
+
+    let shares = |live: usize, test: usize| {
+        let shares = [(team.main_account_id.clone(), live), (other.main_account_id.clone(), test)];
+        shares.into_iter().filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(claimed(&t).await, (shares(224, 32), true));
+    assert_eq!(claimed(&t).await, (shares(76, 180), true));
+    assert_eq!(claimed(&t).await, (shares(0, 256), true));
+    assert_eq!(claimed(&t).await, (shares(0, 32), false));
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    t.close().await;
+}
+
+/// More teams than one look passes: the next look goes on behind them, and comes round again.
+#[rstest]
+#[tokio::test]
+async fn many_teams_have_their_turns(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let mut teams = Vec::new();
+    for _ in 0..66 {
+        let team = t.team(1_000).await;
+        t.send_many(&team.key, 5, json!({})).await;
+        teams.push(team.main_account_id);
+    }
+
+    let mut served: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..2 {
+        let (one, has_more) = claimed(&t).await;
+        assert!(one.values().all(|count| (1..=5).contains(count)), "{one:?}");
+        assert!(has_more);
+        for (account, count) in one {
+            *served.entry(account).or_default() += count;
+        }
+    }
+    assert_eq!(served.len(), teams.len(), "each team had a turn within two claims");
+    for _ in 0..2 {
+        for (account, count) in claimed(&t).await.0 {
+            *served.entry(account).or_default() += count;
+        }
+    }
+    assert!(served.values().all(|count| *count == 5), "{served:?}");
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    t.close().await;
+}
+
+/// More accounts of a team than one look passes.
+#[rstest]
+#[tokio::test]
+async fn many_accounts_have_their_turns(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    assert!(t.sends(&team.key).await);
+    // Each of 700 sub-accounts has one TEST message that is due, and one that is due later.
+    let (id, hash) = if t.app.db.backend() == DbBackend::Postgres {
+        ("(lpad(to_hex(KIND + i), 32, '0'))::uuid", "'\\x00'::bytea")
+    } else {
+        ("unhex(printf('%032x', KIND + i))", "x'00'")
+    };
+    let kind = |kind: u32| id.replace("KIND", &kind.to_string());
+    let numbers = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 699)";
+    t.execute(&format!(
+        "INSERT INTO account (id, team_id, is_sub_account, name, status, total_spent_micros, \
+           team_balance_visible, search_text, created_at, updated_at) \
+         {numbers} SELECT {}, a.team_id, true, 'Sub', 'ACTIVE', 0, true, 'sub', a.created_at, \
+           a.updated_at FROM n, account a WHERE true",
+        kind(10_000)
+    ))
+    .await;
+    let later = if t.app.db.backend() == DbBackend::Postgres {
+        "m.due_at + INTERVAL '1 day'"
+    } else {
+        "'2026-03-17T12:00:00+00:00'"
+    };
+    for (first, status, due_at) in [(20_000, "QUEUED", "m.due_at"), (30_000, "SCHEDULED", later)] {
+        t.execute(&format!(
+            "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, \
+               status, recipient, text, segments, cost_micros, input_hash, created_at, updated_at, \
+               send_at, due_at) \
+             {numbers} SELECT {}, m.team_id, {}, m.api_key_id, 'TEST', 'SMS', '{status}', \
+               m.recipient, m.text, 1, 0, {hash}, m.created_at, m.updated_at, {due_at}, {due_at} \
+             FROM n, message m WHERE m.environment = 'LIVE'",
+            kind(first),
+            kind(10_000),
+        ))
+        .await;
+    }
+
+    let mut served = BTreeMap::new();
+    for _ in 0..3 {
+        served.extend(claimed(&t).await.0);
+    }
+    assert_eq!(served.len(), 701, "each account had a turn within three claims");
+    t.step(TimeDelta::days(2));
+    t.deliver().await;
+    let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
+    assert_eq!(t.number(delivered).await, 1_401);
+    t.close().await;
+}
+
+/// R4: the messages of suspended accounts stand in front of nobody, and to look past them is one statement.
+#[rstest]
+#[tokio::test]
+async fn suspended_accounts_cost_one_look(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(10_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    t.send_many(&sub.key, 300, json!({})).await;
+    t.send_many(&sub.key, 300, json!({ "sendAt": "2026-03-16T12:00:10Z" })).await;
+    manage(&t, &team, &sub.id, "suspendSubAccount").await;
+    t.step(TimeDelta::seconds(10));
+
+    let before = t.statements();
+    assert_eq!(claimed(&t).await, (BTreeMap::new(), false));
+    assert_eq!(t.statements() - before, 1);
+    assert!(t.metrics().await.contains("tollgate_worker_lag_seconds 0.0\n"));
+    assert!(t.sends(&team.key).await);
+    assert_eq!(claimed(&t).await, ([(team.main_account_id.clone(), 1)].into(), false));
+
+    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    let (both, has_more) = claimed(&t).await;
+    assert_eq!((both, has_more), ([(sub.id.clone(), ROOM)].into(), true));
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
+    assert_eq!(t.number(delivered).await, 601);
+    t.close().await;
+}
+
+/// R4: what is over expires and is paid back while its account is suspended, and what was handed over before
+/// is settled; all else waits.
+#[rstest]
+#[tokio::test]
+async fn a_suspended_accounts_messages_expire(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(10_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    assert!(t.sends(&sub.key).await);
+    worker::deliver_due(&t.app).await.expect("the worker delivers");
+    let until = "2026-03-16T12:01:00Z";
+    t.send_many(&sub.key, 300, json!({ "validUntil": until })).await;
+    let later = json!({ "sendAt": "2026-03-16T12:00:30Z", "validUntil": until });
+    t.send_many(&sub.key, 10, later).await;
+    t.send_many(&sub.key, 10, json!({})).await;
+    manage(&t, &team, &sub.id, "suspendSubAccount").await;
+    t.step(TimeDelta::seconds(1));
+    t.deliver().await;
+    let count = async |status: &str| {
+        t.number(&format!("SELECT COUNT(*) FROM message WHERE status = '{status}'")).await
+    };
+    assert_eq!([count("DELIVERED").await, count("EXPIRED").await], [1, 0]);
+
+    t.step(TimeDelta::minutes(1));
+    // A worker that was cut off leaves its messages to the next, when its lease has run out.
+    let (cut_off, has_more) = claimed(&t).await;
+    assert_eq!((cut_off, has_more), ([(sub.id.clone(), ROOM)].into(), true));
+    t.deliver().await;
+    assert_eq!(count("EXPIRED").await, 310 - i64::try_from(ROOM).expect("a small number"));
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+
+    assert_eq!([count("EXPIRED").await, count("QUEUED").await], [310, 10]);
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 310);
+    let balance = t.ask(&team.key, "{ balance { balance } }").await;
+    assert_eq!(balance.data()["balance"]["balance"], 10_000 - 11);
+    t.close().await;
+}
+
+/// What quiet hours put off uses up nobody else's room.
+#[rstest]
+#[tokio::test]
+async fn quiet_hours_use_up_nobodys_room(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(100_000).await;
+    let (quiet, awake) =
+        (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
+    let query = "mutation { setQuietHours(input: { from: \"12:00\", to: \"14:00\", \
+                 timeZone: \"Europe/Berlin\" }) { errors { code } } }";
+    assert_eq!(t.ask(&quiet.key, query).await.refusals(), [""; 0]);
+    t.send_many(&quiet.key, 2_000, json!({})).await;
+    t.send_many(&awake.key, 300, json!({})).await;
+
+    let (first, has_more) = claimed(&t).await;
+    assert_eq!((first, has_more), ([(awake.id.clone(), ROOM)].into(), true));
+    let (second, _) = claimed(&t).await;
+    assert_eq!(second, [(awake.id.clone(), 300 - ROOM)].into());
+    while claimed(&t).await.1 {}
+    let put_off = "SELECT COUNT(*) FROM message WHERE status = 'SCHEDULED'";
+    assert_eq!(t.number(put_off).await, 2_000);
+    t.step(TimeDelta::hours(1));
+    t.deliver().await;
+    t.close().await;
+}
+
+/// Long messages take the room of several, so that a claim is bounded in bytes as well; an account has its
+/// turn with one at least.
+#[rstest]
+#[tokio::test]
+async fn long_messages_take_more_room(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other) = (t.team(0).await, t.team(0).await);
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let others = t.api_key(&other, &other.main_account_id, "TEST").await;
+    // Two of 32 KiB and a byte take the room of four of up to 32 KiB.
+    for (key, count, length) in [(&test, 130, 32 * 1024 + 1), (&others, 2, 32 * 1024)] {
+        for _ in 0..count {
+            let input = json!({ "to": "ada@example.com", "text": "x".repeat(length) });
+            assert_eq!(t.send(key, input).await.refusals(), [""; 0]);
+        }
+    }
+
+    let (first, has_more) = claimed(&t).await;
+    let expected = [(team.main_account_id.clone(), 127), (other.main_account_id.clone(), 2)];
+    assert_eq!((first, has_more), (expected.into(), true));
+    assert_eq!(claimed(&t).await, ([(team.main_account_id.clone(), 3)].into(), false));
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    t.close().await;
+}
+
+/// Two processes claim at once: each message once, and nothing is left.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_take_turns_too(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(10_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    t.send_many(&team.key, 300, json!({})).await;
+    t.send_many(&sub.key, 300, json!({})).await;
+    let other = t.beside(crate::harness::Setup::default()).await;
+
+    let mut taken: Vec<Uuid> = Vec::new();
+    for _ in 0..2 {
+        let (one, two) = tokio::join!(delivery::claim(&t.app), delivery::claim(&other.app));
+        for claim in [one, two] {
+            let claim = claim.expect("the claim");
+            taken.extend(claim.messages.iter().map(|claimed| claimed.message.id));
+        }
+    }
+    let count = taken.len();
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!((taken.len(), count), (600, 600));
+    t.step(TimeDelta::seconds(61));
+    t.deliver().await;
+    other.close().await;
+    t.close().await;
+}
