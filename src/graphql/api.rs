@@ -9,7 +9,6 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::sync::Notify;
 
 use super::{
     TollgateSchema,
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     App,
-    domain::{billing::Patience, caller::Caller, room::Room},
+    domain::{billing::Patience, caller::Caller, events::Turn, room::Room},
 };
 
 /// The schema, and what each role sees of it.
@@ -99,6 +98,15 @@ pub enum Answer {
     Executed(Response),
     /// Nothing was executed.
     Refused(Vec<ServerError>),
+}
+
+/// What a subscription answers to one event.
+pub struct EventAnswer {
+    pub answer: Answer,
+    /// The event's turn, to be kept until the answer is ready to be sent.
+    pub turn: Option<Turn>,
+    /// What the answer takes of the room of all, to be kept until it is sent.
+    pub room: Room,
 }
 
 impl Api {
@@ -188,10 +196,10 @@ impl Api {
         &self,
         prepared: Prepared,
         request_id: String,
-    ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
-        let listening = Arc::new(Notify::new());
+    ) -> Result<BoxStream<'static, EventAnswer>, Vec<ServerError>> {
+        let listening = Arc::new(Listening::default());
         let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
-        let request = self.request(&prepared, room).data(Listening(Arc::clone(&listening)));
+        let request = self.request(&prepared, Arc::clone(&room)).data(Arc::clone(&listening));
         let mut responses = self.schema.execute_stream(request);
         tokio::select! {
             biased;
@@ -203,13 +211,17 @@ impl Api {
                     Answer::Refused(errors) => errors,
                 });
             }
-            () = listening.notified() => {}
+            () = listening.begun.notified() => {}
         }
         let (api, prepared) = (self.clone(), Arc::new(prepared));
-        let answers = responses.then(move |response| {
-            let (api, prepared, id) = (api.clone(), Arc::clone(&prepared), request_id.clone());
-            async move { api.answer(&prepared, response, &id).await }
-        });
+        let answers =
+            responses.then(move |response| {
+                let (api, prepared, id) = (api.clone(), Arc::clone(&prepared), request_id.clone());
+                let (turn, room) = (listening.take_turn(), room.moved());
+                async move {
+                    EventAnswer { answer: api.answer(&prepared, response, &id).await, turn, room }
+                }
+            });
         Ok(answers.boxed())
     }
 

@@ -46,7 +46,7 @@ mod updates;
 mod usage;
 mod viewer;
 
-pub use api::{Answer, Api, Operation, Prepared};
+pub use api::{Answer, Api, EventAnswer, Operation, Prepared};
 pub use cost::COMPLEXITY_MAX;
 pub use documents::Asked;
 
