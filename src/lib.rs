@@ -30,6 +30,7 @@ use crate::{
         price::Prices,
         room::Rooms,
         sender_identity::Senders,
+        updates::Updates,
         watch::Watched,
     },
     metrics::Metrics,
@@ -65,6 +66,8 @@ pub struct App {
     pub texts: billing::Texts,
     /// What has changed, for whoever listens.
     pub events: Arc<Events>,
+    /// What listeners read of it together.
+    pub updates: Updates,
     /// Keys that are in use for longer than a request.
     pub watched: Watched,
     /// How much text is held for requests.
@@ -100,7 +103,7 @@ impl App {
     ) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
         let (key_uses, uses) = mpsc::channel(KEY_USES_WAITING_MAX);
         let due = Arc::new(Notify::new());
-        let events = Arc::new(Events::new(clock::new_id(&*clock)));
+        let events = Arc::new(Events::new(clock::new_id(&*clock), Arc::clone(&clock)));
         let metrics = Arc::new(Metrics::default());
         let told = Told {
             accepted: Arc::clone(&due),
@@ -118,6 +121,7 @@ impl App {
             writers,
             texts,
             events,
+            updates: Updates::default(),
             watched: Watched::default(),
             rooms: Rooms::default(),
             metrics,

@@ -62,6 +62,7 @@ pub mod sender;
 pub mod sender_details;
 pub mod sender_identity;
 pub mod sender_list;
+mod shared_read;
 pub mod sub_account;
 pub mod sub_account_list;
 pub mod team;

@@ -81,9 +81,11 @@ impl Room {
         self.held().parts.is_some()
     }
 
-    /// Gives back what is held.
-    pub fn renew(&self) {
-        *self.held() = Held::default();
+    /// Moves what is held into a room of its own, so that this one is empty again.
+    #[must_use]
+    pub fn moved(&self) -> Self {
+        let held = std::mem::take(&mut *self.held());
+        Self { rooms: Arc::clone(&self.rooms), team_id: self.team_id, held: Mutex::new(held) }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -103,8 +105,12 @@ mod tests {
         assert!(room.take(1).is_ok());
         assert!(matches!(room.take(1), Err(Fault::TooMuchText)));
         assert!(matches!(rooms.of(None).take(usize::MAX), Err(Fault::TooMuchText)));
-        room.renew();
+        let moved = room.moved();
         assert!(room.take(TEXT_BYTES_MAX).is_ok());
+        assert_eq!(rooms.bytes(), 2 * TEXT_BYTES_MAX);
+        assert!(matches!(moved.take(1), Err(Fault::TooMuchText)));
+        drop(moved);
+        assert_eq!(rooms.bytes(), TEXT_BYTES_MAX);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::sync::Notify;
 
 use super::{
     TollgateSchema, absent_variables,
@@ -28,7 +27,7 @@ use super::{
 };
 use crate::{
     App,
-    domain::{billing::Patience, caller::Caller, room::Room},
+    domain::{billing::Patience, caller::Caller, events::Turn, room::Room},
 };
 
 /// The schema, and what each role sees of it.
@@ -101,6 +100,15 @@ pub enum Answer {
     Executed(Response),
     /// Nothing was executed.
     Refused(Vec<ServerError>),
+}
+
+/// What a subscription answers to one event.
+pub struct EventAnswer {
+    pub answer: Answer,
+    /// The event's turn, to be kept until the answer is ready to be sent.
+    pub turn: Option<Turn>,
+    /// What the answer takes of the room of all, to be kept until it is sent.
+    pub room: Room,
 }
 
 impl Api {
@@ -192,11 +200,11 @@ impl Api {
         &self,
         prepared: Prepared,
         request_id: String,
-    ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
+    ) -> Result<BoxStream<'static, EventAnswer>, Vec<ServerError>> {
         self.validate(&prepared).await?;
-        let listening = Arc::new(Notify::new());
+        let listening = Arc::new(Listening::default());
         let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
-        let request = self.request(&prepared, room).data(Listening(Arc::clone(&listening)));
+        let request = self.request(&prepared, Arc::clone(&room)).data(Arc::clone(&listening));
         let mut responses = self.schema.execute_stream(request);
         tokio::select! {
             biased;
@@ -208,10 +216,13 @@ impl Api {
                     Answer::Refused(errors) => errors,
                 });
             }
-            () = listening.notified() => {}
+            () = listening.begun.notified() => {}
         }
         let api = self.clone();
-        let answers = responses.map(move |response| api.answer(&prepared, response, &request_id));
+        let answers = responses.map(move |response| {
+            let (turn, room) = (listening.take_turn(), room.moved());
+            EventAnswer { answer: api.answer(&prepared, response, &request_id), turn, room }
+        });
         Ok(answers.boxed())
     }
 

@@ -48,7 +48,7 @@ mod usage;
 mod validation;
 mod viewer;
 
-pub use api::{Answer, Api, Operation, Prepared};
+pub use api::{Answer, Api, EventAnswer, Operation, Prepared};
 pub use cost::COMPLEXITY_MAX;
 pub use documents::Asked;
 

@@ -1,6 +1,6 @@
 //! Subscriptions: what changes, as the key in use may see it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_graphql::{Context, ID, Result, Subscription};
 use futures_util::{Stream, StreamExt as _};
@@ -12,23 +12,52 @@ use super::{
     message::Message,
     sub_account::parse_id,
 };
-use crate::domain::updates;
+use crate::domain::{
+    events::Turn,
+    updates::{self, Event},
+};
 
 #[derive(Default)]
 pub struct Updates;
 
-/// Woken when a subscription listens.
-pub struct Listening(pub Arc<Notify>);
+/// What a subscription and its executor share.
+#[derive(Default)]
+pub struct Listening {
+    /// Notified when the subscription listens.
+    pub begun: Notify,
+    /// The turn of the event that is executed. The library drops an event too early to carry it.
+    turn: Mutex<Option<Turn>>,
+}
 
-fn listening(ctx: &Context<'_>) -> Result<()> {
-    ctx.data::<Listening>()?.0.notify_one();
-    Ok(())
+impl Listening {
+    /// Takes the turn of the event that was executed.
+    pub fn take_turn(&self) -> Option<Turn> {
+        self.turn().take()
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<Turn>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Shows events to the library, one at a time, each in its turn.
+fn show<T, O, S: Stream<Item = Event<T>>>(
+    ctx: &Context<'_>,
+    events: S,
+    show: fn(T) -> O,
+) -> Result<impl Stream<Item = O> + use<T, O, S>> {
+    let listening = Arc::clone(ctx.data::<Arc<Listening>>()?);
+    listening.begun.notify_one();
+    Ok(events.map(move |Event { row, turn }| {
+        *listening.turn() = Some(turn);
+        show(row)
+    }))
 }
 
 /// What can be listened to, over WebSocket. An event shows what is there when it is sent: changes
 /// that follow each other quickly are told as one, and after a disturbance a change may be told
 /// twice. Ask for the present state once you listen.
-#[Subscription(name = "Subscription")]
+#[Subscription(name = "Subscription", visible = "access::account")]
 impl Updates {
     /// The messages of the account and environment of the key in use, whenever one is accepted or
     /// its status changes. After a disturbance only the account's newest 1,000 messages are looked
@@ -43,13 +72,7 @@ impl Updates {
         let (app, caller) = (Arc::clone(ctx.app()?), ctx.account()?);
         // A malformed id is one that nobody has: it is never told of.
         let only = id.map(|id| parse_id(&id).unwrap_or_default());
-        let room = Arc::clone(ctx.room()?);
-        let messages = updates::messages(app, caller, only).map(move |message| {
-            room.renew();
-            Message(message)
-        });
-        listening(ctx)?;
-        Ok(messages)
+        show(ctx, updates::messages(app, caller, only), Message)
     }
 
     /// What the money looks like from the key in use, whenever that has changed.
@@ -59,9 +82,7 @@ impl Updates {
         ctx: &Context<'_>,
     ) -> Result<impl Stream<Item = Balance> + use<>> {
         let (app, caller) = (Arc::clone(ctx.app()?), ctx.account()?);
-        let balances = updates::balances(app, caller).await?.map(Balance::from);
-        listening(ctx)?;
-        Ok(balances)
+        show(ctx, updates::balances(app, caller).await?, Balance::from)
     }
 
     /// The team's sub-accounts, whenever one is made, or its settings, status or totalSpent change.
@@ -72,12 +93,6 @@ impl Updates {
         ctx: &Context<'_>,
     ) -> Result<impl Stream<Item = Account> + use<>> {
         let (app, main) = (Arc::clone(ctx.app()?), ctx.caller()?.main()?);
-        let room = Arc::clone(ctx.room()?);
-        let accounts = updates::sub_accounts(app, main).map(move |account| {
-            room.renew();
-            Account(account)
-        });
-        listening(ctx)?;
-        Ok(accounts)
+        show(ctx, updates::sub_accounts(app, main), Account)
     }
 }

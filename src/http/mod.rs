@@ -47,18 +47,21 @@ mod request;
 mod socket;
 mod socket_message;
 mod sockets;
+mod subscriptions;
 
 pub use admission::{HELD_MAX, PLACES_OF_TEAM_MAX};
 pub use graphql::REQUEST_DEADLINE;
 pub use peers::FAILURES_MAX;
 pub use request::BODY_BYTES_MAX;
 pub use sockets::STRANGERS_OF_PEER_MAX;
+pub use subscriptions::SUBSCRIPTIONS_OF_ACCOUNT_MAX;
 
 use admission::Places;
 use log::REQUEST_ID;
 use peers::Peers;
 use rate::Rates;
 use sockets::Sockets;
+use subscriptions::Subscriptions;
 
 /// How long a server that is told to stop still lets requests in, so that whoever asks `/readyz` knows first.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -112,6 +115,7 @@ struct Surface {
     api: Api,
     places: Places,
     sockets: Sockets,
+    subscriptions: Subscriptions,
     /// Turns to look at the database for `/readyz`.
     looks: Semaphore,
     rates: Rates,
@@ -145,6 +149,7 @@ impl Surface {
             app,
             places: Places::default(),
             sockets: Sockets::default(),
+            subscriptions: Subscriptions::default(),
             looks: Semaphore::new(health::LOOKS_MAX),
             rates: Rates::new(settings.key_rate, settings.account_rate),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),

@@ -33,11 +33,12 @@ use super::{
         Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, INIT_TIMEOUT, Incoming, SECOND_INIT, TRY_AGAIN,
         UNAUTHORIZED, read,
     },
+    subscriptions::Subscribed,
 };
 use crate::{
     domain::{caller::Caller, room::Room, watch},
     graphql::{
-        Answer, Prepared,
+        Answer, EventAnswer, Prepared,
         errors::{Code, code_of, error, first_code, unavailable},
     },
     shares::Share,
@@ -164,15 +165,26 @@ fn text(message: &Value) -> Message {
     Message::Text(message.to_string().into())
 }
 
+type Answers = BoxStream<'static, EventAnswer>;
+
 /// What an operation has to say.
 struct Said {
     id: String,
     /// The operation's own number, for a client may use an id again.
     number: u64,
-    /// `None`: that was all.
-    answer: Option<Answer>,
+    message: Message,
+    /// Whether that was all.
+    is_last: bool,
     /// What the answer takes of the room of all, until it is sent.
     room: Option<Arc<Room>>,
+}
+
+/// An operation that is under way. It ends when this is dropped.
+struct Underway {
+    number: u64,
+    _guard: DropGuard,
+    /// Of a subscription.
+    _place: Option<Subscribed>,
 }
 
 /// A socket whose key is known.
@@ -180,8 +192,8 @@ struct Connection {
     shared: Shared,
     caller: Caller,
     request_id: String,
-    /// What is under way, by id, with its number; an operation ends when its guard is dropped.
-    operations: HashMap<String, (u64, DropGuard)>,
+    /// What is under way, by id.
+    operations: HashMap<String, Underway>,
     begun: u64,
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
@@ -213,7 +225,7 @@ impl Connection {
                 () = stop.cancelled() => return Some(GOING_AWAY),
                 received = socket.recv() => {
                     was_heard = true;
-                    match read(received) {
+                    let answer = match read(received) {
                         Err(close) => return close,
                         Ok(None) => None,
                         Ok(Some(Incoming::Ping)) => Some(json!({ "type": "pong" })),
@@ -231,7 +243,8 @@ impl Connection {
                                 None => return Some(FORBIDDEN),
                             }
                         }
-                    }
+                    };
+                    answer.map(|answer| text(&answer))
                 }
                 Some(mut said) = self.said.recv() => {
                     _room = said.room.take();
@@ -251,7 +264,7 @@ impl Connection {
             };
             if let Some(message) = message {
                 // Whoever must not hear it any more does not, also if it is slow to listen.
-                let sent = timeout(SEND_DEADLINE, socket.send(text(&message)));
+                let sent = timeout(SEND_DEADLINE, socket.send(message));
                 match ended.run_until_cancelled(sent).await {
                     None => return Some(FORBIDDEN),
                     Some(Ok(Ok(()))) => {}
@@ -262,20 +275,12 @@ impl Connection {
     }
 
     /// What is to be sent of what an operation said; nothing of one that the client has ended.
-    fn message_of(&mut self, said: Said) -> Option<Value> {
-        let Said { id, number, answer, .. } = said;
-        self.operations.get(&id).filter(|(known, _)| *known == number)?;
-        let message = match answer {
-            Some(Answer::Executed(response)) => {
-                return Some(json!({ "id": id, "type": "next", "payload": response }));
-            }
-            Some(Answer::Refused(errors)) => {
-                json!({ "id": id, "type": "error", "payload": errors })
-            }
-            None => json!({ "id": id, "type": "complete" }),
-        };
-        self.operations.remove(&id);
-        Some(message)
+    fn message_of(&mut self, said: Said) -> Option<Message> {
+        self.operations.get(&said.id).filter(|operation| operation.number == said.number)?;
+        if said.is_last {
+            self.operations.remove(&said.id);
+        }
+        Some(said.message)
     }
 
     /// Begins an operation, or says why not. A subscription listens when this returns, so whatever happens
@@ -286,25 +291,38 @@ impl Connection {
         let refused = match self.prepare(payload).await {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
                 let complexity = prepared.complexity();
-                let answers = self.shared.api.subscribe(prepared, self.request_id.clone());
-                match timeout(REQUEST_DEADLINE, answers).await {
-                    Ok(Ok(answers)) => {
+                match self.subscribe(prepared).await {
+                    Ok((answers, place)) => {
                         metrics.note_request("subscription", "OK", begun.elapsed());
-                        self.go_on(id, |task, _| task.tell(complexity, answers));
+                        self.go_on(id, place, |task, _| task.tell(complexity, answers));
                         return None;
                     }
-                    Ok(Err(refused)) => refused,
-                    Err(_) => vec![unavailable("The database does not answer; try again.")],
+                    Err(refused) => refused,
                 }
             }
             Ok(prepared) => {
-                self.go_on(id, |task, gone| task.perform(prepared, gone));
+                self.go_on(id, None, |task, gone| task.perform(prepared, gone));
                 return None;
             }
             Err(refused) => vec![refused],
         };
         metrics.note_request("none", first_code(&refused), begun.elapsed());
         Some(json!({ "id": id, "type": "error", "payload": refused }))
+    }
+
+    async fn subscribe(
+        &self,
+        prepared: Prepared,
+    ) -> Result<(Answers, Option<Subscribed>), Vec<ServerError>> {
+        // An operator's key has no account, and what it asks is refused.
+        let account = self.caller.account().ok();
+        let place = account.map(|account| self.shared.subscriptions.open(&account)).transpose();
+        let place = place.map_err(|refused| vec![refused])?;
+        let answers = self.shared.api.subscribe(prepared, self.request_id.clone());
+        match timeout(REQUEST_DEADLINE, answers).await {
+            Ok(answers) => Ok((answers?, place)),
+            Err(_) => Err(vec![unavailable("The database does not answer; try again.")]),
+        }
     }
 
     async fn prepare(&self, payload: Map<String, Value>) -> Result<Prepared, ServerError> {
@@ -319,13 +337,19 @@ impl Connection {
     }
 
     /// Goes on with an operation in a task of its own, until it ends or the client ends it.
-    fn go_on<F>(&mut self, id: String, perform: impl FnOnce(Task, CancellationToken) -> F)
-    where
+    fn go_on<F>(
+        &mut self,
+        id: String,
+        place: Option<Subscribed>,
+        perform: impl FnOnce(Task, CancellationToken) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let gone = CancellationToken::new();
         self.begun += 1;
-        self.operations.insert(id.clone(), (self.begun, gone.clone().drop_guard()));
+        let underway =
+            Underway { number: self.begun, _guard: gone.clone().drop_guard(), _place: place };
+        self.operations.insert(id.clone(), underway);
         let task = Task {
             shared: self.shared.clone(),
             caller: self.caller.clone(),
@@ -353,14 +377,17 @@ struct Task {
 impl Task {
     /// Tells the events of a subscription. Each costs what the subscription does; who asks for more than the
     /// rate limit allows hears of them later.
-    async fn tell(self, complexity: u64, mut answers: BoxStream<'static, Answer>) {
-        while let Some(answer) = answers.next().await {
-            self.say(Some(answer), None).await;
+    async fn tell(self, complexity: u64, mut answers: Answers) {
+        while let Some(EventAnswer { answer, turn, room }) = answers.next().await {
+            let message = self.message(answer);
+            // The turn ends here: a client may be slow to receive the message.
+            drop(turn);
+            self.say(message, Some(Arc::new(room))).await;
             while let Err(over) = self.shared.rates.charge(&self.caller, complexity) {
                 sleep(over.wait).await;
             }
         }
-        self.say(None, None).await;
+        self.complete().await;
     }
 
     /// Executes a query or a mutation.
@@ -377,12 +404,29 @@ impl Task {
         };
         let code = first_code(answer.errors());
         self.shared.app.metrics.note_request(operation, code, begun.elapsed());
-        self.say(Some(answer), Some(room)).await;
-        self.say(None, None).await;
+        self.say(self.message(answer), Some(room)).await;
+        self.complete().await;
     }
 
-    async fn say(&self, answer: Option<Answer>, room: Option<Arc<Room>>) {
-        let said = Said { id: self.id.clone(), number: self.number, answer, room };
+    /// The message of an answer, and whether it is the last.
+    fn message(&self, answer: Answer) -> (Message, bool) {
+        let id = &self.id;
+        match answer {
+            Answer::Executed(response) => {
+                (text(&json!({ "id": id, "type": "next", "payload": response })), false)
+            }
+            Answer::Refused(errors) => {
+                (text(&json!({ "id": id, "type": "error", "payload": errors })), true)
+            }
+        }
+    }
+
+    async fn complete(&self) {
+        self.say((text(&json!({ "id": self.id, "type": "complete" })), true), None).await;
+    }
+
+    async fn say(&self, (message, is_last): (Message, bool), room: Option<Arc<Room>>) {
+        let said = Said { id: self.id.clone(), number: self.number, message, is_last, room };
         let _ = self.say.send(said).await;
     }
 }

@@ -50,6 +50,7 @@ mod sender;
 mod sender_identity;
 mod sockets;
 mod sub_account;
+mod subscriptions;
 mod team;
 mod template;
 mod updates;

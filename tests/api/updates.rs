@@ -442,8 +442,8 @@ async fn missed_news_are_made_up_for(#[values(Sqlite, Postgres)] database: Datab
     }
     let mut found = Vec::new();
     while found.len() < expected.len() {
-        let message = timeout(SOON, late.next()).await.expect("one more").expect("no end");
-        found.push(message.id.to_string());
+        let event = timeout(SOON, late.next()).await.expect("one more").expect("no end");
+        found.push(event.row.id.to_string());
     }
     assert_eq!(found, expected);
     drop(late);

@@ -14,18 +14,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard},
+    thread::available_parallelism,
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use entity::{account, message};
 use sea_orm::DbBackend;
 use tokio::{
-    sync::{Notify, Semaphore, SemaphorePermit, broadcast},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, broadcast},
+    task::yield_now,
     time::{Instant, sleep},
 };
 use uuid::Uuid;
 
-use crate::App;
+use crate::{App, clock::Clock};
 
 mod net;
 mod postgres;
@@ -36,8 +39,10 @@ const GATHER: Duration = Duration::from_millis(50);
 const BEHIND_MAX: usize = 64;
 /// How long the word of another process counts: what it listens to.
 const WORD_HOLDS: Duration = Duration::from_secs(30);
+/// Changes of one team that wait for other processes at most; beyond that, these are told to look at everything.
+const ASIDE_MAX: usize = 10_000;
 
-/// Listeners that read at once at most, so that they leave connections to requests.
+/// Reads of listeners that run at once at most, so that connections are left for requests. A team has one.
 const READS_MAX: usize = 2;
 
 /// A change that was committed.
@@ -69,6 +74,16 @@ impl Change {
 pub type Changed = BTreeMap<Uuid, BTreeSet<Uuid>>;
 
 /// What a listener hears.
+#[derive(Debug)]
+pub struct Heard {
+    pub news: News,
+    /// When it was told, by the app's clock.
+    pub at: DateTime<Utc>,
+    /// The same moment: a read that began no earlier shows what the news are about.
+    pub since: Instant,
+}
+
+/// What has changed.
 #[derive(Clone, Debug)]
 pub enum News {
     Changed(Changed),
@@ -82,6 +97,7 @@ pub enum News {
 pub struct Events {
     /// Tells this process's own letters from others'.
     process: Uuid,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
     /// Wakes the teller.
     gathered: Notify,
@@ -89,18 +105,33 @@ pub struct Events {
     set_aside: Notify,
     /// Wakes whoever tells other processes what is listened to here.
     listening: Notify,
-    /// Turns to read what changed.
+    /// Turns of all teams to read what changed.
     reads: Semaphore,
 }
 
 #[derive(Default)]
 struct State {
-    here: HashMap<Uuid, broadcast::Sender<Arc<News>>>,
+    here: HashMap<Uuid, OfTeam>,
     elsewhere: HashMap<Uuid, Elsewhere>,
     gathered: HashMap<Uuid, Changed>,
     /// What other processes are to be told.
-    aside: HashMap<Uuid, Changed>,
+    aside: HashMap<Uuid, Aside>,
 }
+
+/// What the listeners of one team share.
+struct OfTeam {
+    sender: broadcast::Sender<Arc<Heard>>,
+    turns: Arc<Turns>,
+}
+
+/// The turns of one team. However many listeners it has, only so many of them compete with other teams'.
+struct Turns {
+    read: Semaphore,
+    show: Arc<Semaphore>,
+}
+
+/// Changes of accounts and of their messages; `None`: too many to name.
+type Aside = Option<BTreeSet<(Uuid, Option<Uuid>)>>;
 
 /// What another process listens to.
 struct Elsewhere {
@@ -109,26 +140,53 @@ struct Elsewhere {
     teams: Option<HashSet<Uuid>>,
 }
 
+/// A listener's turn to show one event. It ends when this is dropped.
+pub type Turn = OwnedSemaphorePermit;
+
+/// Events of one team that are shown at once at most: executing them takes half of the processors.
+pub fn turns_of_team() -> usize {
+    available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1))
+}
+
 /// One end of what is told of a team.
-pub struct Listener(broadcast::Receiver<Arc<News>>);
+pub struct Listener {
+    receiver: broadcast::Receiver<Arc<Heard>>,
+    turns: Arc<Turns>,
+    clock: Arc<dyn Clock>,
+}
 
 impl Listener {
     /// The next news.
-    pub async fn next(&mut self) -> Arc<News> {
-        match self.0.recv().await {
-            Ok(news) => news,
-            Err(broadcast::error::RecvError::Lagged(_)) => Arc::new(News::Missed),
+    pub async fn next(&mut self) -> Arc<Heard> {
+        match self.receiver.recv().await {
+            Ok(heard) => heard,
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                Arc::new(Heard::now(News::Missed, &*self.clock))
+            }
             // Its sender is gone with the server.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
+    }
+
+    /// Waits for a turn of the team. A listener with many events lets others go first after each.
+    pub async fn turn(&self) -> Turn {
+        yield_now().await;
+        Arc::clone(&self.turns.show).acquire_owned().await.expect("the turns are never closed")
+    }
+}
+
+impl Heard {
+    fn now(news: News, clock: &dyn Clock) -> Self {
+        Self { news, at: clock.now(), since: Instant::now() }
     }
 }
 
 impl Events {
     /// `process` is an id of this process alone.
-    pub fn new(process: Uuid) -> Self {
+    pub fn new(process: Uuid, clock: Arc<dyn Clock>) -> Self {
         Self {
             process,
+            clock,
             state: Mutex::default(),
             gathered: Notify::new(),
             set_aside: Notify::new(),
@@ -140,17 +198,29 @@ impl Events {
     /// Listens to a team from now on.
     pub fn listen(&self, team_id: Uuid) -> Listener {
         let mut state = self.state();
-        let sender = state.here.entry(team_id);
-        let sender = sender.or_insert_with(|| broadcast::Sender::new(BEHIND_MAX));
-        if sender.receiver_count() == 0 {
+        let of_team = state.here.entry(team_id).or_insert_with(|| OfTeam {
+            sender: broadcast::Sender::new(BEHIND_MAX),
+            turns: Arc::new(Turns {
+                read: Semaphore::new(1),
+                show: Arc::new(Semaphore::new(turns_of_team())),
+            }),
+        });
+        if of_team.sender.receiver_count() == 0 {
             self.listening.notify_one();
         }
-        Listener(sender.subscribe())
+        Listener {
+            receiver: of_team.sender.subscribe(),
+            turns: Arc::clone(&of_team.turns),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
-    /// A listener's turn to read what changed; they have it one after another.
-    pub async fn turn(&self) -> SemaphorePermit<'_> {
-        self.reads.acquire().await.expect("the turns are never closed")
+    /// Waits for a turn to read, first the listener's among its team, then its team's among all: a team
+    /// waits for at most one read of each other team.
+    pub async fn read_turn<'a>(&'a self, listener: &'a Listener) -> [SemaphorePermit<'a>; 2] {
+        let of_team = listener.turns.read.acquire().await.expect("the turns are never closed");
+        let of_all = self.reads.acquire().await.expect("the turns are never closed");
+        [of_team, of_all]
     }
 
     /// Tells changes that were just committed.
@@ -177,10 +247,10 @@ impl Events {
 
     /// Tells news to the listeners of a team here.
     fn tell_here(&self, team_id: Uuid, news: News) {
-        let mut state = self.state();
-        let Some(sender) = state.here.get(&team_id) else { return };
-        if sender.send(Arc::new(news)).is_err() {
-            state.here.remove(&team_id);
+        let sender = self.state().here.get(&team_id).map(|of_team| of_team.sender.clone());
+        // Without the lock, which every commit takes: waking thousands of listeners takes a while.
+        if let Some(sender) = sender {
+            let _ = sender.send(Arc::new(Heard::now(news, &*self.clock)));
         }
     }
 
@@ -194,7 +264,7 @@ impl Events {
     /// The teams that are listened to here.
     fn teams(&self) -> Vec<Uuid> {
         let mut state = self.state();
-        state.here.retain(|_, sender| sender.receiver_count() > 0);
+        state.here.retain(|_, of_team| of_team.sender.receiver_count() > 0);
         state.here.keys().copied().collect()
     }
 
@@ -206,7 +276,7 @@ impl Events {
 impl State {
     fn is_heard(&self, team_id: Uuid) -> bool {
         let is_heard_here =
-            || self.here.get(&team_id).is_some_and(|sender| sender.receiver_count() > 0);
+            || self.here.get(&team_id).is_some_and(|of_team| of_team.sender.receiver_count() > 0);
         is_heard_here() || self.is_heard_elsewhere(team_id)
     }
 
@@ -216,6 +286,20 @@ impl State {
             let is_of_these = |teams: &HashSet<Uuid>| teams.contains(&team_id);
             process.until > now && process.teams.as_ref().is_none_or(is_of_these)
         })
+    }
+
+    fn set_aside(&mut self, team_id: Uuid, changed: &Changed) {
+        let aside = self.aside.entry(team_id).or_insert_with(|| Some(BTreeSet::new()));
+        let Some(changes) = aside else { return };
+        for (account_id, messages) in changed {
+            if messages.is_empty() {
+                changes.insert((*account_id, None));
+            }
+            changes.extend(messages.iter().map(|message_id| (*account_id, Some(*message_id))));
+        }
+        if changes.len() > ASIDE_MAX {
+            *aside = None;
+        }
     }
 }
 
@@ -238,10 +322,7 @@ async fn tell_gathered(app: &App) {
         for (team_id, changed) in gathered {
             let mut state = app.events.state();
             if state.is_heard_elsewhere(team_id) {
-                let aside = state.aside.entry(team_id).or_default();
-                for (account_id, messages) in &changed {
-                    aside.entry(*account_id).or_default().extend(messages);
-                }
+                state.set_aside(team_id, &changed);
                 app.events.set_aside.notify_one();
             }
             drop(state);

@@ -21,6 +21,7 @@ pub async fn run(app: &App) {
     let mut known = Looks::new();
     loop {
         sleep(LOOK_EVERY).await;
+        app.updates.tidy().await;
         let teams = app.events.teams();
         match timeout(LOOK_DEADLINE, look(app, &teams)).await {
             Ok(Ok(seen)) => {

@@ -2,14 +2,14 @@
 //! to, and notifies of changes that others listen to. The notifications are sent by statements of their
 //! own, for one in the accept path's transaction would hold up every other commit.
 
-use std::time::Duration;
+use std::{collections::hash_map::Entry, time::Duration};
 
 use sea_orm::{ConnectionTrait, Statement};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::{Changed, Elsewhere, News, WORD_HOLDS};
+use super::{Changed, Elsewhere, News, State, WORD_HOLDS};
 use crate::{
     App,
     domain::{Fault, Unavailable},
@@ -19,7 +19,9 @@ use crate::{
 const CHANNEL: &str = "tollgate_events";
 /// `PostgreSQL` takes less than 8,000 bytes; an id in quotes and a comma are 39.
 const IDS_MAX: usize = 150;
-/// How long the letters about a team may take; their pool is one that changes wait for too.
+/// Of each change, the ids of an account and of a message.
+const CHANGES_MAX: usize = IDS_MAX / 2;
+/// How long a letter may take; the connections are those that changes wait for too.
 const TELL_DEADLINE: Duration = Duration::from_secs(2);
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,10 @@ enum Note {
         team: Uuid,
         accounts: Changed,
     },
+    /// More of the team changed than is named.
+    Missed {
+        team: Uuid,
+    },
     /// What the process listens to; `None`: too many teams to name.
     Listening(Option<Vec<Uuid>>),
     /// A process that has just begun to hear asks what the others listen to.
@@ -46,41 +52,39 @@ pub async fn run(app: &App) {
     tokio::join!(hear(app), tell_listening(app), tell_aside(app));
 }
 
-/// Tells other processes what was put aside for them.
+/// Tells other processes what was put aside for them, by turns: one letter of each team at a time.
 async fn tell_aside(app: &App) {
     loop {
-        app.events.set_aside.notified().await;
-        let aside = std::mem::take(&mut app.events.state().aside);
-        for (team_id, changed) in aside {
-            if timeout(TELL_DEADLINE, tell(app, team_id, &changed)).await.is_err() {
+        let teams: Vec<Uuid> = app.events.state().aside.keys().copied().collect();
+        if teams.is_empty() {
+            app.events.set_aside.notified().await;
+        }
+        for team_id in teams {
+            let Some(note) = app.events.state().next_note(team_id) else { continue };
+            if timeout(TELL_DEADLINE, send(app, note)).await.is_err() {
                 tracing::warn!("Other processes were not told of a change: the database is slow");
             }
         }
     }
 }
 
-/// Tells other processes what changed in a team.
-async fn tell(app: &App, team_id: Uuid, changed: &Changed) {
-    let mut letter = Changed::new();
-    let mut ids = 0;
-    for (account_id, messages) in changed {
-        let whole = if messages.is_empty() {
-            vec![None]
-        } else {
-            messages.iter().copied().map(Some).collect()
+impl State {
+    /// Takes what fits into one letter from what was put aside.
+    fn next_note(&mut self, team_id: Uuid) -> Option<Note> {
+        let Entry::Occupied(mut aside) = self.aside.entry(team_id) else { return None };
+        let Some(changes) = aside.get_mut() else {
+            aside.remove();
+            return Some(Note::Missed { team: team_id });
         };
-        for message_id in whole {
-            letter.entry(*account_id).or_default().extend(message_id);
-            ids += 2;
-            if ids >= IDS_MAX {
-                send(app, Note::Changed { team: team_id, accounts: std::mem::take(&mut letter) })
-                    .await;
-                ids = 0;
-            }
+        let mut accounts = Changed::new();
+        for _ in 0..CHANGES_MAX {
+            let Some((account_id, message_id)) = changes.pop_first() else { break };
+            accounts.entry(account_id).or_default().extend(message_id);
         }
-    }
-    if !letter.is_empty() || changed.is_empty() {
-        send(app, Note::Changed { team: team_id, accounts: letter }).await;
+        if changes.is_empty() {
+            aside.remove();
+        }
+        Some(Note::Changed { team: team_id, accounts })
     }
 }
 
@@ -145,6 +149,7 @@ impl super::Events {
         match letter.note {
             Note::Ask => self.listening.notify_one(),
             Note::Changed { team, accounts } => self.tell_here(team, News::Changed(accounts)),
+            Note::Missed { team } => self.tell_here(team, News::Missed),
             Note::Listening(teams) => {
                 let until = Instant::now() + WORD_HOLDS;
                 let teams = teams.map(|teams| teams.into_iter().collect());
@@ -153,5 +158,68 @@ impl super::Events {
                 state.elsewhere.insert(letter.from, Elsewhere { until, teams });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::events::ASIDE_MAX;
+
+    fn ids(count: usize) -> BTreeSet<Uuid> {
+        (0..count as u128).map(|id| Uuid::from_u128(u128::MAX - id)).collect()
+    }
+
+    /// PostgreSQL refuses a letter of 8,000 bytes.
+    fn changed(note: Note) -> Changed {
+        let text = serde_json::to_string(&Letter { from: Uuid::max(), note }).expect("plain JSON");
+        assert!(text.len() < 8_000, "{} bytes", text.len());
+        let letter: Letter = serde_json::from_str(&text).expect("a letter");
+        let Note::Changed { accounts, .. } = letter.note else { panic!("changes were expected") };
+        accounts
+    }
+
+    #[test]
+    fn letters_name_every_change_once() {
+        let (mut state, team_id) = (State::default(), Uuid::from_u128(1));
+        let many_messages = Changed::from([(Uuid::max(), ids(CHANGES_MAX + 1))]);
+        let accounts_with = |messages: &BTreeSet<Uuid>| -> Changed {
+            ids(CHANGES_MAX).into_iter().map(|id| (id, messages.clone())).collect()
+        };
+        for (all, sizes) in [
+            (Changed::new(), vec![0]),
+            (accounts_with(&BTreeSet::new()), vec![CHANGES_MAX]),
+            (accounts_with(&ids(1)), vec![CHANGES_MAX]),
+            (many_messages, vec![CHANGES_MAX, 1]),
+        ] {
+            state.set_aside(team_id, &all);
+            state.set_aside(team_id, &all);
+            let mut found = Changed::new();
+            for size in sizes {
+                let part = changed(state.next_note(team_id).expect("a letter"));
+                assert_eq!(
+                    part.values().map(|messages| messages.len().max(1)).sum::<usize>(),
+                    size
+                );
+                for (account_id, messages) in part {
+                    found.entry(account_id).or_default().extend(messages);
+                }
+            }
+            assert_eq!(found, all);
+            assert!(state.next_note(team_id).is_none() && state.aside.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_to_name_is_told_as_missed() {
+        let (mut state, team_id) = (State::default(), Uuid::from_u128(1));
+        state.set_aside(team_id, &Changed::from([(Uuid::max(), ids(ASIDE_MAX))]));
+        assert!(matches!(state.next_note(team_id), Some(Note::Changed { .. })));
+        state.set_aside(team_id, &Changed::from([(Uuid::nil(), ids(CHANGES_MAX + 1))]));
+        state.set_aside(team_id, &Changed::from([(Uuid::nil(), ids(1))]));
+        assert!(matches!(state.next_note(team_id), Some(Note::Missed { .. })));
+        assert!(state.next_note(team_id).is_none() && state.aside.is_empty());
     }
 }
