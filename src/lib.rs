@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     db::{Db, Readers, Scope},
     domain::{
+        audit_refusals::RefusalCounts,
         authentication::Keys,
         billing::{self, Told, Writers},
         events::Events,
@@ -55,6 +56,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     pub carriers: Carriers,
     pub keys: Keys,
+    /// Refused calls that are counted in the audit log.
+    pub refusals: RefusalCounts,
     pub prices: Prices,
     pub senders: Senders,
     /// Judge and commit what pays.
@@ -107,6 +110,7 @@ impl App {
             clock,
             carriers,
             keys: Keys::default(),
+            refusals: RefusalCounts::default(),
             prices: Prices::default(),
             senders: Senders::default(),
             writers,

@@ -1,5 +1,6 @@
 //! The worker: claims due messages, hands them to carriers, settles what came of it, and notes which
-//! keys were used; renews phone numbers. It keeps nothing in memory that a crash could lose.
+//! keys were used and how often calls were refused; renews phone numbers. A crash loses nothing but the last of
+//! these notes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use crate::{
     App,
     carrier::{Report, SendError},
     domain::{
-        Fault, authentication,
+        Fault, audit_refusals, authentication,
         delivery::{self, CARRIER_DEADLINE, CLAIM_MAX, Claimed, Outcome, Step},
         phone_number_renewal, schedule,
     },
@@ -35,14 +36,16 @@ const RESTS_WHILE_PRESSED: u32 = 9;
 const REST_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
 /// How late the month of a phone number may be charged: nobody waits for that.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How late the audit log may count refusals that repeat.
+const COUNT_REFUSALS_EVERY: Duration = Duration::from_secs(5);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
-/// Delivers what is due, renews phone numbers and notes key uses until `stop`; then finishes what
-/// it has begun.
+/// Delivers what is due, renews phone numbers, and notes key uses and refusals until `stop`; then finishes
+/// what it has begun.
 pub async fn run(app: Arc<App>, key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
     // Side by side: many months that begin at once must not hold up messages.
-    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop));
+    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop), count_refusals(&app, &stop));
 }
 
 async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &CancellationToken) {
@@ -89,6 +92,19 @@ async fn renew(app: &App, stop: &CancellationToken) {
                 () = stop.cancelled() => {}
                 () = sleep(RENEW_EVERY) => {}
             }
+        }
+    }
+}
+
+async fn count_refusals(app: &App, stop: &CancellationToken) {
+    let mut is_last = false;
+    while !is_last {
+        tokio::select! {
+            () = stop.cancelled() => is_last = true,
+            () = sleep(COUNT_REFUSALS_EVERY) => {}
+        }
+        if let Err(fault) = audit_refusals::write_counts(app).await {
+            tracing::warn!(%fault, "Refusals could not be counted in the audit log; trying again");
         }
     }
 }
