@@ -73,6 +73,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
+    /// Wakes the worker when somebody was erased.
+    pub erased: Notify,
     /// Ids of keys that were just used, for [`worker`] to note.
     pub key_uses: mpsc::Sender<Uuid>,
 }
@@ -120,6 +122,7 @@ impl App {
             rooms: Rooms::default(),
             metrics,
             due,
+            erased: Notify::new(),
             key_uses,
         };
         (Arc::new(app), uses)

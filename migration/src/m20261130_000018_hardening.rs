@@ -1,5 +1,7 @@
 //! An entry of the audit log stands for every refused call of one key, action and code within a minute: its
 //! `count` grows, and nothing else of an entry changes. The log has indexes by outcome and by key.
+//!
+//! Messages whose recipient was erased lose the hash of their input, from which the recipient could be found.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -77,6 +79,12 @@ impl MigrationTrait for Migration {
         for statement in triggers {
             db.execute_unprepared(&statement).await?;
         }
+        let nothing = match backend {
+            DbBackend::Postgres => "''",
+            _ => "x''",
+        };
+        let erased = format!("UPDATE message SET input_hash = {nothing} WHERE recipient = ''");
+        db.execute_unprepared(&erased).await?;
         Ok(())
     }
 

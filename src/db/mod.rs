@@ -36,6 +36,7 @@ mod lease;
 mod readers;
 pub mod row_security;
 
+use lease::query_error;
 pub use readers::{Readers, Snapshot};
 pub use row_security::Scope;
 
@@ -43,6 +44,8 @@ pub use row_security::Scope;
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
 /// How long whoever reads or writes waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long the emptying of the write-ahead log may keep writers waiting.
+const EMPTY_LOG_PATIENCE: Duration = Duration::from_millis(100);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connection that rested for so long may have been lost, and is asked before it is used.
 const RESTED: Duration = Duration::from_secs(1);
@@ -182,6 +185,30 @@ impl Db {
             .await
     }
 
+    /// Moves what the write-ahead log of an `SQLite` file holds into the file and empties the log: only then are
+    /// overwritten and deleted bytes in neither. False if a reader or a writer was in the way for longer than writers
+    /// may be kept waiting; nothing to do on PostgreSQL.
+    pub async fn empty_log(&self) -> Result<bool, DbErr> {
+        if self.backend() != DbBackend::Sqlite {
+            return Ok(true);
+        }
+        let options = SqliteConnectOptions::from_str(&self.url).map_err(url_error)?;
+        // Of its own: it waits for readers, and the one connection that writes must not.
+        let options = sqlite_options(options).create_if_missing(false);
+        let options = options.busy_timeout(EMPTY_LOG_PATIENCE).disable_statement_logging();
+        let mut connection = options.connect().await.map_err(query_error)?;
+        let is_empty = async {
+            // Most of the work, while others write; what is left then takes a moment.
+            sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
+            let emptied = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)");
+            let was_busy: i64 = emptied.fetch_one(&mut connection).await?;
+            Ok(was_busy == 0)
+        };
+        let is_empty = is_empty.await.map_err(query_error);
+        connection.close().await.map_err(query_error)?;
+        is_empty
+    }
+
     /// Closes all connections but the writers'.
     pub async fn close(&self) -> Result<(), DbErr> {
         self.read.close().await;
@@ -248,6 +275,8 @@ fn options(
         .map_sqlx_sqlite_opts(|sqlite| {
             // Pages of 4 KiB: hot ones are written back once for many commits.
             let sqlite = sqlite.pragma("cache_size", "4000");
+            // What is deleted or overwritten is overwritten with zeros: an erased person must be gone.
+            let sqlite = sqlite.pragma("secure_delete", "ON");
             sqlite_options(sqlite).pragma("wal_autocheckpoint", "4000")
         })
         .map_sqlx_sqlite_pool_opts(|pool| {

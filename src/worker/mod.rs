@@ -38,6 +38,8 @@ const REST_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
 const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// How late the audit log may count refusals that repeat.
 const COUNT_REFUSALS_EVERY: Duration = Duration::from_secs(5);
+/// Rest after something was in the way of emptying the write-ahead log.
+const EMPTY_LOG_AGAIN: Duration = Duration::from_millis(500);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
@@ -45,7 +47,12 @@ const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 /// what it has begun.
 pub async fn run(app: Arc<App>, key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
     // Side by side: many months that begin at once must not hold up messages.
-    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop), count_refusals(&app, &stop));
+    tokio::join!(
+        deliver(&app, key_uses, &stop),
+        renew(&app, &stop),
+        count_refusals(&app, &stop),
+        empty_log(&app, &stop),
+    );
 }
 
 async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &CancellationToken) {
@@ -105,6 +112,25 @@ async fn count_refusals(app: &App, stop: &CancellationToken) {
         }
         if let Err(fault) = audit_refusals::write_counts(app).await {
             tracing::warn!(%fault, "Refusals could not be counted in the audit log; trying again");
+        }
+    }
+}
+
+/// Empties the write-ahead log of `SQLite` after each erasure; at the start too, for one that was cut off.
+async fn empty_log(app: &App, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let again = match app.db.empty_log().await {
+            Ok(true) => None,
+            Ok(false) => Some(EMPTY_LOG_AGAIN),
+            Err(error) => {
+                tracing::warn!(%error, "The write-ahead log could not be emptied; trying again");
+                Some(REST_AFTER_FAULT)
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = app.erased.notified(), if again.is_none() => {}
+            () = sleep(again.unwrap_or_default()), if again.is_some() => {}
         }
     }
 }
