@@ -28,7 +28,7 @@ use crate::{
     App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
-    db::{Db, RowSecurity, Scope, lock_for_serving, row_security},
+    db::{Db, RowSecurity, Scope, exposed, lock_for_serving, row_security},
     domain::{caller::OperatorCaller, page::PageArgs, team},
     http, worker,
 };
@@ -162,6 +162,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let url = args.database.url()?;
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, args.database.database_connections).await?;
+    warn_of_exposed_files(&url);
     make_current(&db, args.migrate).await?;
     let db = if args.row_security.row_security {
         secured(db, &url, args.database.database_connections, args.migrate).await?
@@ -196,6 +197,14 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     let settings = args.surface.settings(args.sandbox);
     Box::pin(serve_until_stopped(listener, app, settings, key_uses)).await
+}
+
+/// A database of an earlier version, or one that was copied, may be readable by every user of the machine.
+pub fn warn_of_exposed_files(url: &str) {
+    for file in exposed(url) {
+        let file = file.display();
+        tracing::warn!("Other users of this machine may read or write {file}. Run: chmod 600 {file}");
+    }
 }
 
 /// The same database under row security, which is set up if that may be done.

@@ -12,12 +12,7 @@
 //! `SQLite` rolls back by itself; the driver's own ROLLBACK then fails and it goes on counting a
 //! transaction that is not there, so that every later one would be a savepoint that is never committed.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{str::FromStr, time::Duration};
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
@@ -32,10 +27,12 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+mod files;
 mod lease;
 mod readers;
 pub mod row_security;
 
+pub use files::{ServingLockError, exposed, is_sqlite_file, lock_for_serving, sqlite_url};
 use lease::query_error;
 pub use readers::{Readers, Snapshot};
 pub use row_security::Scope;
@@ -127,6 +124,7 @@ impl Db {
         row_security: RowSecurity,
     ) -> Result<Self, DbErr> {
         let is_sqlite = url.starts_with("sqlite:");
+        files::make_private(url);
         // The writer opens first: it makes the file and turns WAL on.
         let write = Database::connect(options(
             url,
@@ -316,62 +314,4 @@ fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
 
 fn url_error(error: sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
-}
-
-/// Why the file of an `SQLite` database cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServingLockError {
-    #[error(
-        "{} is served by another process already: one serving process a file. \
-         Stop that one, or use PostgreSQL for several", .0.display()
-    )]
-    Taken(PathBuf),
-    #[error("{}.lock cannot be made or locked: {error}", .path.display())]
-    Io { path: PathBuf, error: std::io::Error },
-}
-
-/// Takes the lock of the one serving process of an `SQLite` file; other databases need none. The lock
-/// lasts as long as the returned file is open, also through a crash.
-pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
-    let Some(path) = sqlite_path(url) else {
-        return Ok(None);
-    };
-    let fault = |error| ServingLockError::Io { path: path.clone(), error };
-    // Whatever the file is called by, there is one lock; it may not exist yet, its folder must.
-    let path = if path.exists() {
-        path.canonicalize().map_err(fault)?
-    } else {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).canonicalize().map_err(fault)?;
-        folder.join(path.file_name().unwrap_or_default())
-    };
-    let fault = |error| ServingLockError::Io { path: path.clone(), error };
-    let file = File::create(format!("{}.lock", path.display())).map_err(fault)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Err(ServingLockError::Taken(path)),
-        Err(std::fs::TryLockError::Error(error)) => Err(fault(error)),
-    }
-}
-
-/// Whether an `SQLite` URL names a file; one in memory would be another for each connection.
-pub fn is_sqlite_file(url: &str) -> bool {
-    sqlite_path(url).is_some()
-}
-
-/// The URL of an `SQLite` file that is made if it does not exist.
-pub fn sqlite_url(path: &Path) -> String {
-    let path = path.display().to_string();
-    let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    format!("sqlite://{path}?mode=rwc")
-}
-
-/// The file behind an `SQLite` URL, as the driver reads it.
-fn sqlite_path(url: &str) -> Option<PathBuf> {
-    if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
-        return None;
-    }
-    let options = SqliteConnectOptions::from_str(url).ok()?;
-    let path = options.get_filename();
-    (!path.as_os_str().is_empty()).then(|| path.to_owned())
 }

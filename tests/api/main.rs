@@ -14,6 +14,7 @@ mod connections;
 mod contact;
 mod contact_address;
 mod contact_erasure;
+mod database_files;
 mod delivery;
 mod example;
 mod graphiql;
