@@ -1,6 +1,8 @@
 //! An entry of the audit log stands for every refused call of one key, action and code within a minute: its
 //! `count` grows, and nothing else of an entry changes. The log has indexes by outcome and by key.
 //!
+//! A phone number says when its last month was charged, for the next one follows a day later at the earliest.
+//!
 //! Messages whose recipient was erased lose the hash of their input, from which the recipient could be found.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
@@ -79,6 +81,10 @@ impl MigrationTrait for Migration {
         for statement in triggers {
             db.execute_unprepared(&statement).await?;
         }
+        let mut charged_at = ColumnDef::new("charged_at");
+        charged_at.timestamp_with_time_zone().not_null().default("1970-01-01T00:00:00+00:00");
+        let numbers = Table::alter().table("phone_number").add_column(charged_at).to_owned();
+        manager.alter_table(numbers).await?;
         let nothing = match backend {
             DbBackend::Postgres => "''",
             _ => "x''",
@@ -110,6 +116,7 @@ impl MigrationTrait for Migration {
             manager.drop_index(Index::drop().name(name).table("audit_entry").to_owned()).await?;
         }
         db.execute_unprepared("ALTER TABLE audit_entry DROP COLUMN count").await?;
+        db.execute_unprepared("ALTER TABLE phone_number DROP COLUMN charged_at").await?;
         Ok(())
     }
 }

@@ -30,7 +30,8 @@ use crate::{
     clock::SystemClock,
     db::{Db, RowSecurity, Scope, exposed, lock_for_serving, row_security},
     domain::{caller::OperatorCaller, page::PageArgs, team},
-    http, worker,
+    http,
+    worker::{self, ClockWatch},
 };
 
 #[derive(Args)]
@@ -239,7 +240,9 @@ pub async fn serve_until_stopped(
 ) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let stop_worker = CancellationToken::new();
-    let mut working = tokio::spawn(worker::run(Arc::clone(&app), key_uses, stop_worker.clone()));
+    let watch = ClockWatch::of_machine(&*app.clock);
+    let working = worker::run(Arc::clone(&app), key_uses, watch, stop_worker.clone());
+    let mut working = tokio::spawn(working);
     tokio::spawn(stop_on_signal(stop.clone()));
     let stopping = stop.clone();
     let mut late = tokio::spawn(async move {

@@ -14,10 +14,11 @@
 
 use std::{str::FromStr, time::Duration};
 
+use chrono::{DateTime, Utc};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
+    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
     sea_query::{Expr, SimpleExpr},
     sqlx::{
         self, ConnectOptions as _, Connection as _,
@@ -165,6 +166,16 @@ impl Db {
     /// A connection of its own that hears notifications (PostgreSQL).
     pub async fn listener(&self) -> Result<PgListener, sqlx::Error> {
         PgListener::connect(&self.url).await
+    }
+
+    /// What time it is for PostgreSQL; `SQLite` has no clock but the machine's.
+    pub async fn now(&self) -> Result<Option<DateTime<Utc>>, DbErr> {
+        if self.backend() == DbBackend::Sqlite {
+            return Ok(None);
+        }
+        let now = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp()");
+        let row = self.read.query_one_raw(now).await?;
+        row.map(|row| row.try_get_by_index(0)).transpose()
     }
 
     pub fn backend(&self) -> DbBackend {

@@ -22,6 +22,10 @@ use crate::{
     },
 };
 
+mod clock_watch;
+
+pub use clock_watch::ClockWatch;
+
 /// How long the worker rests when nothing woke it: rows of other processes are found this late.
 const POLL_EVERY: Duration = Duration::from_millis(200);
 /// The least rest between two rounds, so that messages that come one by one are delivered in batches: a round
@@ -40,25 +44,42 @@ const RENEW_EVERY: Duration = Duration::from_secs(10);
 const COUNT_REFUSALS_EVERY: Duration = Duration::from_secs(5);
 /// Rest after something was in the way of emptying the write-ahead log.
 const EMPTY_LOG_AGAIN: Duration = Duration::from_millis(500);
+/// How often a wrong clock is looked at.
+const REST_WHILE_WRONG: Duration = Duration::from_secs(1);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
 /// Delivers what is due, renews phone numbers, and notes key uses and refusals until `stop`; then finishes
-/// what it has begun.
-pub async fn run(app: Arc<App>, key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
+/// what it has begun. While the clock is wrong, nothing is delivered or renewed.
+pub async fn run(
+    app: Arc<App>,
+    key_uses: mpsc::Receiver<Uuid>,
+    watch: ClockWatch,
+    stop: CancellationToken,
+) {
+    ask_database(&app, &watch).await;
     // Side by side: many months that begin at once must not hold up messages.
     tokio::join!(
-        deliver(&app, key_uses, &stop),
-        renew(&app, &stop),
+        deliver(&app, key_uses, &watch, &stop),
+        renew(&app, &watch, &stop),
         count_refusals(&app, &stop),
         empty_log(&app, &stop),
     );
 }
 
-async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &CancellationToken) {
+async fn deliver(
+    app: &App,
+    mut key_uses: mpsc::Receiver<Uuid>,
+    watch: &ClockWatch,
+    stop: &CancellationToken,
+) {
     let mut taken = app.writers.taken();
     while !stop.is_cancelled() {
         note_key_uses(app, &mut key_uses).await;
+        if !watch.is_right(&*app.clock) {
+            rest(REST_WHILE_WRONG, stop).await;
+            continue;
+        }
         let begun = Instant::now();
         let delivered = deliver_due(app).await;
         let since = app.writers.taken() - taken;
@@ -87,19 +108,35 @@ async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &Cancellat
     note_key_uses(app, &mut key_uses).await;
 }
 
-async fn renew(app: &App, stop: &CancellationToken) {
+async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = None;
     while !stop.is_cancelled() {
+        if !watch.is_right(&*app.clock) {
+            rest(REST_WHILE_WRONG, stop).await;
+            ask_database(app, watch).await;
+            continue;
+        }
         place = phone_number_renewal::renew(app, place).await.unwrap_or_else(|fault| {
             tracing::error!(%fault, "Phone numbers could not be renewed; trying again");
             None
         });
         if place.is_none() {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = sleep(RENEW_EVERY) => {}
-            }
+            rest(RENEW_EVERY, stop).await;
+            ask_database(app, watch).await;
         }
+    }
+}
+
+async fn ask_database(app: &App, watch: &ClockWatch) {
+    if let Err(fault) = watch.ask_database(app).await {
+        tracing::warn!(%fault, "The database did not say what time it is; it is asked again");
+    }
+}
+
+async fn rest(rest: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = sleep(rest) => {}
     }
 }
 

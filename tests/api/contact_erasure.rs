@@ -6,7 +6,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tollgate::worker;
+use tollgate::worker::{self, ClockWatch};
 
 use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
 
@@ -260,7 +260,8 @@ async fn erased_bytes_are_gone_from_the_files() {
     assert_eq!(found(folder.path(), &words), words);
     let stop = CancellationToken::new();
     let (_, key_uses) = mpsc::channel(1);
-    let working = tokio::spawn(worker::run(Arc::clone(&t.app), key_uses, stop.clone()));
+    let watch = ClockWatch::new(&*t.clock, || Duration::ZERO);
+    let working = tokio::spawn(worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone()));
 
     assert_eq!(delete(&t, &sub.key, &id).await.data()["deleteContact"]["messagesErased"], 40);
 

@@ -8,6 +8,7 @@ mod answers;
 mod api_key;
 mod audit_log;
 mod billing;
+mod clock_watch;
 mod coercion;
 mod command_line;
 mod connections;
