@@ -23,6 +23,7 @@ use crate::{
     clock::Clock,
     db::{Db, Readers, Scope},
     domain::{
+        audit_refusals::RefusalCounts,
         authentication::Keys,
         billing::{self, Told, Writers},
         delivery::Places,
@@ -58,6 +59,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     pub carriers: Carriers,
     pub keys: Keys,
+    /// Refused calls that are counted in the audit log.
+    pub refusals: RefusalCounts,
     pub prices: Prices,
     pub senders: Senders,
     /// Judge and commit what pays.
@@ -79,6 +82,8 @@ pub struct App {
     pub turns: Places,
     /// Wakes the worker when a change of an account leaves something to be done with its messages.
     pub backlog: Notify,
+    /// Wakes the worker when somebody was erased.
+    pub erased: Notify,
     /// Ids of keys that were just used, for [`worker`] to note.
     pub key_uses: mpsc::Sender<Uuid>,
 }
@@ -116,6 +121,7 @@ impl App {
             clock,
             carriers,
             keys: Keys::default(),
+            refusals: RefusalCounts::default(),
             prices: Prices::default(),
             senders: Senders::default(),
             writers,
@@ -128,6 +134,7 @@ impl App {
             due,
             turns: Places::default(),
             backlog: Notify::new(),
+            erased: Notify::new(),
             key_uses,
         };
         (Arc::new(app), uses)

@@ -1,4 +1,5 @@
-//! One call that changed something, or was refused. Append-only: the database refuses updates and deletes.
+//! One call that changed something, or was refused. Append-only: the database refuses deletes, and every update
+//! but of a refusal's count upwards.
 
 use sea_orm::entity::prelude::*;
 
@@ -32,6 +33,8 @@ pub struct Model {
     pub after: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub request_id: Option<String>,
+    /// Refused calls that the entry stands for; 1 of every other.
+    pub count: i32,
     pub created_at: DateTimeUtc,
 }
 

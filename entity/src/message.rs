@@ -43,7 +43,7 @@ pub struct Model {
     pub error_message: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the normalised input: tells a repeat from a conflict.
+    /// SHA-256 of the normalised input: tells a repeat from a conflict. Empty once the message was erased.
     pub input_hash: Vec<u8>,
     /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
     #[sea_orm(column_type = "Text", nullable)]

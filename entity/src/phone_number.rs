@@ -36,6 +36,8 @@ pub struct Model {
     pub months_paid: i32,
     /// When the month after those begins.
     pub renews_at: DateTimeUtc,
+    /// When the last of those was charged.
+    pub charged_at: DateTimeUtc,
     /// Since when that month could not be paid.
     pub suspended_at: Option<DateTimeUtc>,
     pub released_at: Option<DateTimeUtc>,

@@ -1,6 +1,12 @@
 //! `tollgate demo`: the example of the README, built through real charges, and served.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    fs::{DirBuilder, Permissions},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -32,6 +38,8 @@ mod client;
 
 const OTHER_DATA: &str = "this database holds other data than the demo's; choose an empty folder \
                           with --data, or serve it with `tollgate serve`";
+/// Only its owner reads and enters it, whatever the umask is.
+const PRIVATE_FOLDER: u32 = 0o700;
 const TEAM_NAME: &str = "Acme";
 const KEY_NAME: &str = "Demo";
 /// Dear, so that a limit can be reached by hand.
@@ -113,12 +121,17 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let url = match (&args.database_url, &args.data) {
         (Some(url), _) => url.clone(),
         (None, Some(folder)) => {
-            std::fs::create_dir_all(folder)
+            DirBuilder::new()
+                .recursive(true)
+                .mode(PRIVATE_FOLDER)
+                .create(folder)
                 .with_context(|| format!("{} cannot be made", folder.display()))?;
             sqlite_url(&folder.join("tollgate.db"))
         }
         (None, None) => {
-            let folder = tempfile::Builder::new().prefix("tollgate-demo-").tempdir()?;
+            let mut folder = tempfile::Builder::new();
+            folder.prefix("tollgate-demo-").permissions(Permissions::from_mode(PRIVATE_FOLDER));
+            let folder = folder.tempdir()?;
             let url = sqlite_url(&folder.path().join("tollgate.db"));
             temporary = Some(folder);
             url
@@ -126,6 +139,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     };
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, 8).await?;
+    serve::warn_of_exposed_files(&url);
     make_current(&db, true).await?;
     let (app, key_uses) = App::new(
         db,

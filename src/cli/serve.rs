@@ -28,9 +28,10 @@ use crate::{
     App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
-    db::{Db, RowSecurity, Scope, lock_for_serving, row_security},
+    db::{Db, RowSecurity, Scope, exposed, lock_for_serving, row_security},
     domain::{caller::OperatorCaller, page::PageArgs, team},
-    http, worker,
+    http,
+    worker::{self, ClockWatch},
 };
 
 #[derive(Args)]
@@ -162,6 +163,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let url = args.database.url()?;
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, args.database.database_connections).await?;
+    warn_of_exposed_files(&url);
     make_current(&db, args.migrate).await?;
     let db = if args.row_security.row_security {
         secured(db, &url, args.database.database_connections, args.migrate).await?
@@ -198,6 +200,16 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     Box::pin(serve_until_stopped(listener, app, settings, key_uses)).await
 }
 
+/// A database of an earlier version, or one that was copied, may be readable by every user of the machine.
+pub fn warn_of_exposed_files(url: &str) {
+    for file in exposed(url) {
+        let file = file.display();
+        tracing::warn!(
+            "Other users of this machine may read or write {file}. Run: chmod 600 {file}"
+        );
+    }
+}
+
 /// The same database under row security, which is set up if that may be done.
 async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyhow::Result<Db> {
     let missing = match db.backend() {
@@ -230,7 +242,9 @@ pub async fn serve_until_stopped(
 ) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let stop_worker = CancellationToken::new();
-    let mut working = tokio::spawn(worker::run(Arc::clone(&app), key_uses, stop_worker.clone()));
+    let watch = ClockWatch::of_machine(&*app.clock);
+    let working = worker::run(Arc::clone(&app), key_uses, watch, stop_worker.clone());
+    let mut working = tokio::spawn(working);
     tokio::spawn(stop_on_signal(stop.clone()));
     let stopping = stop.clone();
     let mut late = tokio::spawn(async move {

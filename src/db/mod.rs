@@ -12,17 +12,14 @@
 //! `SQLite` rolls back by itself; the driver's own ROLLBACK then fails and it goes on counting a
 //! transaction that is not there, so that every later one would be a savepoint that is never committed.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use std::{str::FromStr, time::Duration};
 
+use chrono::{DateTime, Utc};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
+    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait, Value,
     sea_query::{Expr, SimpleExpr},
     sqlx::{
         self, ConnectOptions as _, Connection as _,
@@ -32,10 +29,13 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+mod files;
 mod lease;
 mod readers;
 pub mod row_security;
 
+pub use files::{ServingLockError, exposed, is_sqlite_file, lock_for_serving, sqlite_url};
+use lease::query_error;
 pub use readers::{Readers, Snapshot};
 pub use row_security::Scope;
 
@@ -43,6 +43,8 @@ pub use row_security::Scope;
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
 /// How long whoever reads or writes waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long the emptying of the write-ahead log may keep writers waiting.
+const EMPTY_LOG_PATIENCE: Duration = Duration::from_millis(100);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connection that rested for so long may have been lost, and is asked before it is used.
 const RESTED: Duration = Duration::from_secs(1);
@@ -124,6 +126,7 @@ impl Db {
         row_security: RowSecurity,
     ) -> Result<Self, DbErr> {
         let is_sqlite = url.starts_with("sqlite:");
+        files::make_private(url);
         // The writer opens first: it makes the file and turns WAL on.
         let write = Database::connect(options(
             url,
@@ -166,6 +169,16 @@ impl Db {
         PgListener::connect(&self.url).await
     }
 
+    /// What time it is for PostgreSQL; `SQLite` has no clock but the machine's.
+    pub async fn now(&self) -> Result<Option<DateTime<Utc>>, DbErr> {
+        if self.backend() == DbBackend::Sqlite {
+            return Ok(None);
+        }
+        let now = Statement::from_string(DbBackend::Postgres, "SELECT clock_timestamp()");
+        let row = self.read.query_one_raw(now).await?;
+        row.map(|row| row.try_get_by_index(0)).transpose()
+    }
+
     pub fn backend(&self) -> DbBackend {
         self.write.get_database_backend()
     }
@@ -180,6 +193,30 @@ impl Db {
                 ..TransactionOptions::default()
             })
             .await
+    }
+
+    /// Moves what the write-ahead log of an `SQLite` file holds into the file and empties the log: only then are
+    /// overwritten and deleted bytes in neither. False if a reader or a writer was in the way for longer than writers
+    /// may be kept waiting; nothing to do on PostgreSQL.
+    pub async fn empty_log(&self) -> Result<bool, DbErr> {
+        if self.backend() != DbBackend::Sqlite {
+            return Ok(true);
+        }
+        let options = SqliteConnectOptions::from_str(&self.url).map_err(url_error)?;
+        // Of its own: it waits for readers, and the one connection that writes must not.
+        let options = sqlite_options(options).create_if_missing(false);
+        let options = options.busy_timeout(EMPTY_LOG_PATIENCE).disable_statement_logging();
+        let mut connection = options.connect().await.map_err(query_error)?;
+        let is_empty = async {
+            // Most of the work, while others write; what is left then takes a moment.
+            sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
+            let emptied = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)");
+            let was_busy: i64 = emptied.fetch_one(&mut connection).await?;
+            Ok(was_busy == 0)
+        };
+        let is_empty = is_empty.await.map_err(query_error);
+        connection.close().await.map_err(query_error)?;
+        is_empty
     }
 
     /// Closes all connections but the writers'.
@@ -248,6 +285,8 @@ fn options(
         .map_sqlx_sqlite_opts(|sqlite| {
             // Pages of 4 KiB: hot ones are written back once for many commits.
             let sqlite = sqlite.pragma("cache_size", "4000");
+            // What is deleted or overwritten is overwritten with zeros: an erased person must be gone.
+            let sqlite = sqlite.pragma("secure_delete", "ON");
             sqlite_options(sqlite).pragma("wal_autocheckpoint", "4000")
         })
         .map_sqlx_sqlite_pool_opts(|pool| {
@@ -287,62 +326,4 @@ fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
 
 fn url_error(error: sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
-}
-
-/// Why the file of an `SQLite` database cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServingLockError {
-    #[error(
-        "{} is served by another process already: one serving process a file. \
-         Stop that one, or use PostgreSQL for several", .0.display()
-    )]
-    Taken(PathBuf),
-    #[error("{}.lock cannot be made or locked: {error}", .path.display())]
-    Io { path: PathBuf, error: std::io::Error },
-}
-
-/// Takes the lock of the one serving process of an `SQLite` file; other databases need none. The lock
-/// lasts as long as the returned file is open, also through a crash.
-pub fn lock_for_serving(url: &str) -> Result<Option<File>, ServingLockError> {
-    let Some(path) = sqlite_path(url) else {
-        return Ok(None);
-    };
-    let fault = |error| ServingLockError::Io { path: path.clone(), error };
-    // Whatever the file is called by, there is one lock; it may not exist yet, its folder must.
-    let path = if path.exists() {
-        path.canonicalize().map_err(fault)?
-    } else {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).canonicalize().map_err(fault)?;
-        folder.join(path.file_name().unwrap_or_default())
-    };
-    let fault = |error| ServingLockError::Io { path: path.clone(), error };
-    let file = File::create(format!("{}.lock", path.display())).map_err(fault)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Err(ServingLockError::Taken(path)),
-        Err(std::fs::TryLockError::Error(error)) => Err(fault(error)),
-    }
-}
-
-/// Whether an `SQLite` URL names a file; one in memory would be another for each connection.
-pub fn is_sqlite_file(url: &str) -> bool {
-    sqlite_path(url).is_some()
-}
-
-/// The URL of an `SQLite` file that is made if it does not exist.
-pub fn sqlite_url(path: &Path) -> String {
-    let path = path.display().to_string();
-    let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    format!("sqlite://{path}?mode=rwc")
-}
-
-/// The file behind an `SQLite` URL, as the driver reads it.
-fn sqlite_path(url: &str) -> Option<PathBuf> {
-    if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
-        return None;
-    }
-    let options = SqliteConnectOptions::from_str(url).ok()?;
-    let path = options.get_filename();
-    (!path.as_os_str().is_empty()).then(|| path.to_owned())
 }

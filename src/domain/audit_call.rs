@@ -73,7 +73,8 @@ pub struct Named {
     pub account: Option<AccountRef>,
 }
 
-/// Enters that a call was refused with this code. Nothing was changed by it.
+/// Enters that a call was refused with this code, or counts it in the entry of the call before it that was refused
+/// alike ([`audit_refusals`](super::audit_refusals)). Nothing was changed by it.
 pub async fn enter_refusal(
     app: &App,
     by: impl Into<Actor>,
@@ -82,6 +83,14 @@ pub async fn enter_refusal(
     named: Named,
 ) -> Result<(), Fault> {
     let by = by.into();
+    let first = match by.key_id {
+        // A command is a process of its own: nothing repeats in it.
+        None => None,
+        Some(key_id) => match app.refusals.count(key_id, action, &code, app.clock.now()) {
+            None => return Ok(()),
+            first => first,
+        },
+    };
     let mut entry = Entry::of(action, named.id).refused(code);
     match (by.kind, by.team_id) {
         (AuditActor::MainAccount, Some(team_id)) => {
@@ -101,7 +110,11 @@ pub async fn enter_refusal(
         }
         _ => {}
     }
-    entry.write(app, by, &app.db.write).await
+    let id = entry.write(app, by, &app.db.write).await?;
+    if let Some(first) = first {
+        first.is_entered(id);
+    }
+    Ok(())
 }
 
 /// The account of the team that was named is what the call was about, if there is one.

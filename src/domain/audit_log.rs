@@ -5,7 +5,8 @@
 //! [`authentication`](super::authentication), which give an
 //! [`AuditedTransaction`](super::audited_transaction::AuditedTransaction), and that cannot be committed without
 //! an [`Entry`]. What is refused is entered once that is known, in a write of its own
-//! ([`audit_call`]), by whoever runs the call: the root of all mutations, or a command.
+//! ([`audit_call`]), by whoever runs the call: the root of all mutations, or a command. Refusals that repeat are
+//! counted ([`audit_refusals`](super::audit_refusals)).
 //!
 //! An entry holds ids, numbers and settings, never a key, a hash, a text of a message, an address, or anything
 //! else of a contact; of metadata it says only that it changed. An entry about what a sub-account did with
@@ -101,7 +102,7 @@ fn is_own_work(action: AuditAction) -> bool {
 pub struct Actor {
     pub(super) kind: AuditActor,
     pub(super) team_id: Option<Uuid>,
-    key_id: Option<Uuid>,
+    pub(super) key_id: Option<Uuid>,
     account_id: Option<Uuid>,
 }
 
@@ -286,20 +287,22 @@ impl Entry {
             before: text(self.before),
             after: text(self.after),
             request_id: audit_call::request_id(),
+            count: 1,
             created_at: app.clock.now(),
         }
     }
 
-    /// Writes it, of this actor's call.
+    /// Writes it, of this actor's call, and gives its id.
     pub(super) async fn write<C: ConnectionTrait>(
         self,
         app: &App,
         by: Actor,
         db: &C,
-    ) -> Result<(), Fault> {
-        let row = self.row(app, by).into_active_model();
-        audit_entry::Entity::insert(row).exec_without_returning(db).await?;
-        Ok(())
+    ) -> Result<Uuid, Fault> {
+        let row = self.row(app, by);
+        let id = row.id;
+        audit_entry::Entity::insert(row.into_active_model()).exec_without_returning(db).await?;
+        Ok(id)
     }
 }
 

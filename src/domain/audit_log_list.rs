@@ -1,7 +1,7 @@
 //! Reading the audit log: a main account sees what concerns its team, less what its sub-accounts did with what
 //! they own (R3); an operator sees everything.
 
-use entity::audit_entry::{self, AuditAction, Column, Entity};
+use entity::audit_entry::{self, AuditAction, AuditActor, AuditOutcome, Column, Entity};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
 use uuid::Uuid;
 
@@ -17,7 +17,10 @@ use crate::{App, db::Scope};
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
     pub action: Option<Vec<AuditAction>>,
+    pub outcome: Option<Vec<AuditOutcome>>,
     pub account: Option<AccountRef>,
+    /// The key that was used; nil where the id was malformed.
+    pub actor_key_id: Option<Uuid>,
     pub created_at: DateTimeRange,
 }
 
@@ -28,7 +31,12 @@ pub async fn list_of_team(
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
-    let select = Entity::seen_by_team(main.team_id());
+    let mut select = Entity::seen_by_team(main.team_id());
+    if filter.actor_key_id.is_some() {
+        // An operator's key is not shown to a main account, so it is not looked for either.
+        let of_team = [AuditActor::MainAccount, AuditActor::SubAccount];
+        select = select.filter(Column::Actor.is_in(of_team));
+    }
     list(app, main.into(), select, Some(main.team_id()), filter, page).await
 }
 
@@ -70,6 +78,12 @@ async fn list(
     }
     if let Some(action) = &filter.action {
         select = select.filter(Column::Action.is_in(action.iter().copied()));
+    }
+    if let Some(outcome) = &filter.outcome {
+        select = select.filter(Column::Outcome.is_in(outcome.iter().copied()));
+    }
+    if let Some(key_id) = filter.actor_key_id {
+        select = select.filter(Column::KeyId.eq(key_id));
     }
     let select = select.filter(filter.created_at.on(Column::CreatedAt));
     keyset.newest_first(&app.read_as(scope), select, Column::Id, |row| row.id).await

@@ -1,7 +1,8 @@
 //! Erasing a person. The contact and its addresses go, and each message of the account to one of
 //! these addresses, or sent to the contact when it had others, loses its recipient, subject, text
-//! and HTML, the contact, and what a carrier said about it, which may name the recipient. It keeps
-//! its money, status, country and the hash of its input, so books, usage and idempotency hold; what
+//! and HTML, the contact, what a carrier said about it, which may name the recipient, and the hash of its
+//! input, by which the recipient could be found by trying. It keeps its money, status, country and
+//! idempotency key, so books and usage hold, and a repeat is a conflict and never a second message; what
 //! the account itself wrote into `metadata` and `idempotencyKey` is left alone, and so is an
 //! opt-out, which protects the person.
 //!
@@ -9,7 +10,7 @@
 //! (`CONTACT_IN_USE`): nothing is erased by halves, and no address is left behind unsaid. The messages
 //! are blanked first, in steps by the index that lists them, each a statement of its own; the contact goes last,
 //! under the team's lock, under which no message is accepted. So an erasure that is cut off is simply
-//! repeated. It looks at every message of the account: an index by recipient would make that short, and every
+//! repeated. On `SQLite` the worker then empties the write-ahead log, which still holds what was there. An erasure looks at every message of the account: an index by recipient would make that short, and every
 //! send dearer.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -93,6 +94,7 @@ pub async fn delete(
         ("messagesErased", json!(messages)),
     ]);
     txn.commit(app, Entry::of(AuditAction::DeleteContact, contact.id).made(counts)).await?;
+    app.erased.notify_one();
     Ok(Erased { contact_id: contact.id, messages })
 }
 
@@ -148,6 +150,8 @@ async fn blank<C: ConnectionTrait>(
         html: Set(None),
         contact_id: Set(None),
         error_message: Set(None),
+        // That of no input: a repeat is never taken for the same.
+        input_hash: Set(Vec::new()),
         ..Default::default()
     };
     let mut count = 0;

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod audit_call;
 pub mod audit_log;
 pub mod audit_log_list;
+pub mod audit_refusals;
 pub mod audited_transaction;
 pub mod authentication;
 pub mod backlog;

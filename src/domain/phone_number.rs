@@ -154,6 +154,7 @@ pub async fn purchase(
         upfront_price_micros: stock.upfront_price_micros,
         monthly_price_micros: stock.monthly_price_micros,
         months_paid: 1,
+        charged_at: now,
         renews_at: month_after(now, 1)?,
         suspended_at: None,
         released_at: None,

@@ -4,7 +4,8 @@
 //! grace. An INACTIVE account spends nothing (R20): to its numbers the balance allows no month.
 //!
 //! What is due stands in the rows, so a restart loses nothing; months that passed meanwhile are
-//! charged one by one. Each number is looked at again under the lock of its team, so no two
+//! charged one a day. A clock that is years ahead so charges a number one month at most before
+//! somebody sees it, which then is a month that was paid early. Each number is looked at again under the lock of its team, so no two
 //! processes charge a month, and the ledger's unique index is the wall behind that.
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +35,8 @@ use crate::{App, db::has_id};
 
 /// How long a number whose month could not be paid is kept for its account.
 pub const GRACE: TimeDelta = TimeDelta::days(7);
+/// How long after a month of a number the next one is charged at the earliest.
+pub const MONTHS_APART: TimeDelta = TimeDelta::days(1);
 /// Numbers that are looked at together.
 pub const RENEWED_TOGETHER_MAX: u64 = 100;
 
@@ -96,12 +99,19 @@ pub fn due(now: DateTime<Utc>, after: Option<Place>) -> Select<Entity> {
     let mut select = Entity::find()
         .filter(Entity::is_held())
         .filter(Column::RenewsAt.lte(now))
+        .filter(was_not_just_charged(now))
         .filter(is_for_now);
     if let Some(Place { renews_at, id }) = after {
         let same = Column::RenewsAt.eq(renews_at).and(Column::Id.gt(id));
         select = select.filter(Condition::any().add(Column::RenewsAt.gt(renews_at)).add(same));
     }
     select.order_by_asc(Column::RenewsAt).order_by_asc(Column::Id)
+}
+
+/// Whether the number's last month was not charged within [`MONTHS_APART`]. A moment in the future is one of a clock
+/// that was ahead then.
+fn was_not_just_charged(now: DateTime<Utc>) -> Condition {
+    Condition::any().add(Column::ChargedAt.lte(now - MONTHS_APART)).add(Column::ChargedAt.gt(now))
 }
 
 async fn renew_of_team(
@@ -117,6 +127,7 @@ async fn renew_of_team(
         .filter(has_id(app.db.backend(), numbers))
         .filter(Entity::is_held())
         .filter(Column::RenewsAt.lte(now))
+        .filter(was_not_just_charged(now))
         .order_by_asc(Column::RenewsAt)
         .order_by_asc(Column::Id)
         .all(&txn)
@@ -170,6 +181,7 @@ async fn set_renewed(
         status: Set(PhoneNumberStatus::Active),
         suspended_at: Set(None),
         months_paid: Set(months_paid),
+        charged_at: Set(app.clock.now()),
         renews_at: Set(month_after(number.created_at, months_paid)?),
         ..Default::default()
     };

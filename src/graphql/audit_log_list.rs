@@ -12,7 +12,7 @@ use super::{
     message_list::DateTimeRange,
     page::{List, list, page_args},
     scalars::{DateTime, JsonObject},
-    sub_account::AccountRef,
+    sub_account::{AccountRef, parse_id},
     team::Team,
 };
 use crate::domain::{audit_log_list as domain, page::PageArgs};
@@ -127,7 +127,8 @@ pub enum AuditAction {
 pub struct AuditEntry(pub rows::Model);
 
 /// A call that managed something, moved money or changed what an account owns, and what came of it. Entries
-/// are never changed or deleted. They hold no key, text, address or anything else of a contact.
+/// are never deleted, and only the count of a refusal ever changes. They hold no key, text, address or anything
+/// else of a contact.
 #[Object]
 impl AuditEntry {
     /// The entry's id.
@@ -149,6 +150,13 @@ impl AuditEntry {
     /// was not.
     async fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
+    }
+
+    /// How many calls this entry stands for. Calls of one key and action that are refused with one code within a
+    /// minute are one entry of each server process, with the account, the targetId and the requestId of the first. A
+    /// repeat is counted a few seconds later. 1 unless the outcome is REFUSED.
+    async fn count(&self) -> i32 {
+        self.0.count
     }
 
     /// Who acted.
@@ -214,6 +222,10 @@ impl AuditEntry {
 pub struct AuditLogFilter {
     /// Those of one of these actions.
     action: Option<Vec<AuditAction>>,
+    /// Those with one of these outcomes.
+    outcome: Option<Vec<AuditOutcome>>,
+    /// Those made with the key of this id.
+    actor_key_id: Option<ID>,
     /// Those that concern this account. An operator names it by its externalId only where the entries of one team
     /// are asked for.
     account: Option<AccountRef>,
@@ -226,7 +238,10 @@ impl From<Option<AuditLogFilter>> for domain::AuditFilter {
         let filter = filter.unwrap_or_default();
         Self {
             action: filter.action.map(|action| action.into_iter().map(Into::into).collect()),
+            outcome: filter.outcome.map(|outcome| outcome.into_iter().map(Into::into).collect()),
             account: filter.account.map(Into::into),
+            // A malformed id is looked for like one that nobody has.
+            actor_key_id: filter.actor_key_id.map(|id| parse_id(&id).unwrap_or_default()),
             created_at: filter.created_at.into(),
         }
     }

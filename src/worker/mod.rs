@@ -1,6 +1,6 @@
 //! The worker: claims due messages, hands them to carriers, settles what came of it, and notes which
-//! keys were used; renews phone numbers; does what changes of accounts leave to be done. It keeps nothing
-//! in memory that a crash could lose.
+//! keys were used and how often calls were refused; renews phone numbers; does what changes of accounts leave to be
+//! done. A crash loses nothing but the last of these notes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,12 +16,16 @@ use crate::{
     App,
     carrier::{Report, SendError},
     domain::{
-        Fault, authentication,
+        Fault, audit_refusals, authentication,
         backlog::{self, Place},
         delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
         phone_number_renewal, schedule,
     },
 };
+
+mod clock_watch;
+
+pub use clock_watch::ClockWatch;
 
 /// How long the worker rests when nothing woke it: rows of other processes are found this late.
 const POLL_EVERY: Duration = Duration::from_millis(200);
@@ -42,6 +46,12 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 /// Between two steps of that the worker rests so many times as long as a step took, for whatever else is
 /// written.
 const RESTS_IN_BACKLOG: u32 = 3;
+/// How late the audit log may count refusals that repeat.
+const COUNT_REFUSALS_EVERY: Duration = Duration::from_secs(5);
+/// Rest after something was in the way of emptying the write-ahead log.
+const EMPTY_LOG_AGAIN: Duration = Duration::from_millis(500);
+/// How often a wrong clock is looked at.
+const REST_WHILE_WRONG: Duration = Duration::from_secs(1);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
@@ -53,17 +63,39 @@ pub struct Delivered {
     pub has_more: bool,
 }
 
-/// Delivers what is due, renews phone numbers, does what changes of accounts have left to be done and notes
-/// key uses until `stop`; then finishes what it has begun.
-pub async fn run(app: Arc<App>, key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
+/// Delivers what is due, renews phone numbers, does what changes of accounts have left to be done, and notes key
+/// uses and refusals until `stop`; then finishes what it has begun. While the clock is wrong, nothing is delivered
+/// or renewed.
+pub async fn run(
+    app: Arc<App>,
+    key_uses: mpsc::Receiver<Uuid>,
+    watch: ClockWatch,
+    stop: CancellationToken,
+) {
+    ask_database(&app, &watch).await;
     // Side by side: many months that begin at once must not hold up messages.
-    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop), work_off(&app, &stop));
+    tokio::join!(
+        deliver(&app, key_uses, &watch, &stop),
+        renew(&app, &watch, &stop),
+        work_off(&app, &stop),
+        count_refusals(&app, &stop),
+        empty_log(&app, &stop),
+    );
 }
 
-async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &CancellationToken) {
+async fn deliver(
+    app: &App,
+    mut key_uses: mpsc::Receiver<Uuid>,
+    watch: &ClockWatch,
+    stop: &CancellationToken,
+) {
     let mut taken = app.writers.taken();
     while !stop.is_cancelled() {
         note_key_uses(app, &mut key_uses).await;
+        if !watch.is_right(&*app.clock) {
+            rest(REST_WHILE_WRONG, stop).await;
+            continue;
+        }
         let begun = Instant::now();
         let delivered = deliver_due(app).await;
         let since = app.writers.taken() - taken;
@@ -91,18 +123,66 @@ async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &Cancellat
     note_key_uses(app, &mut key_uses).await;
 }
 
-async fn renew(app: &App, stop: &CancellationToken) {
+async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = None;
     while !stop.is_cancelled() {
+        if !watch.is_right(&*app.clock) {
+            rest(REST_WHILE_WRONG, stop).await;
+            ask_database(app, watch).await;
+            continue;
+        }
         place = phone_number_renewal::renew(app, place).await.unwrap_or_else(|fault| {
             tracing::error!(%fault, "Phone numbers could not be renewed; trying again");
             None
         });
         if place.is_none() {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = sleep(RENEW_EVERY) => {}
+            rest(RENEW_EVERY, stop).await;
+            ask_database(app, watch).await;
+        }
+    }
+}
+
+async fn ask_database(app: &App, watch: &ClockWatch) {
+    if let Err(fault) = watch.ask_database(app).await {
+        tracing::warn!(%fault, "The database did not say what time it is; it is asked again");
+    }
+}
+
+async fn rest(rest: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = sleep(rest) => {}
+    }
+}
+
+async fn count_refusals(app: &App, stop: &CancellationToken) {
+    let mut is_last = false;
+    while !is_last {
+        tokio::select! {
+            () = stop.cancelled() => is_last = true,
+            () = sleep(COUNT_REFUSALS_EVERY) => {}
+        }
+        if let Err(fault) = audit_refusals::write_counts(app).await {
+            tracing::warn!(%fault, "Refusals could not be counted in the audit log; trying again");
+        }
+    }
+}
+
+/// Empties the write-ahead log of `SQLite` after each erasure; at the start too, for one that was cut off.
+async fn empty_log(app: &App, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let again = match app.db.empty_log().await {
+            Ok(true) => None,
+            Ok(false) => Some(EMPTY_LOG_AGAIN),
+            Err(error) => {
+                tracing::warn!(%error, "The write-ahead log could not be emptied; trying again");
+                Some(REST_AFTER_FAULT)
             }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = app.erased.notified(), if again.is_none() => {}
+            () = sleep(again.unwrap_or_default()), if again.is_some() => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod calls;
 mod list;
+mod refusals;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -10,7 +11,7 @@ use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 use rstest::rstest;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
-use tollgate::http;
+use tollgate::{domain::audit_refusals::write_counts, http};
 
 use crate::{
     harness::{Database, Postgres, Setup, Socket, Sqlite, TestApp, text},
@@ -20,7 +21,7 @@ use calls::{calls, staged};
 
 /// Mutations without an entry: a message tells of itself.
 const MESSAGES: [&str; 3] = ["sendMessage", "sendMessages", "cancelMessage"];
-const FIELDS: &str = "action outcome code actor actorKey { id } team { id } account { id } targetId before \
+const FIELDS: &str = "action outcome code count actor actorKey { id } team { id } account { id } targetId before \
                       after requestId createdAt";
 
 async fn count(t: &TestApp) -> i64 {
@@ -87,7 +88,7 @@ async fn every_call_leaves_one_entry(#[values(Sqlite, Postgres)] database: Datab
         let team = is_of_team.then(|| json!({ "id": stage.team.id }));
         let (account, target) = call.named;
         let expected = json!({
-            "action": call.action(), "outcome": "REFUSED", "code": call.code, "actor": by["role"],
+            "action": call.action(), "outcome": "REFUSED", "code": call.code, "count": 1, "actor": by["role"],
             "actorKey": by["apiKey"], "team": team, "account": account.map(|id| json!({ "id": id })),
             "targetId": target, "before": null, "after": null, "requestId": "the-refused",
             "createdAt": "2026-03-16T12:00:00.000Z",
@@ -106,7 +107,7 @@ async fn every_call_leaves_one_entry(#[values(Sqlite, Postgres)] database: Datab
         let mut entry = newest(&t, &t.operator, 1).await.remove(0);
         entry["after"] = with_unknown_ids_hidden(entry["after"].take());
         let expected = json!({
-            "action": call.action(), "outcome": "DONE", "code": null, "actor": by["role"],
+            "action": call.action(), "outcome": "DONE", "code": null, "count": 1, "actor": by["role"],
             "actorKey": by["apiKey"], "team": { "id": team },
             "account": account.map(|id| json!({ "id": id })), "targetId": target,
             "before": before, "after": after, "requestId": "the-accepted",
@@ -130,7 +131,7 @@ fn mutations() -> BTreeSet<String> {
 }
 
 /// A change begins in `authentication`, and so cannot forget its entry. Others who write are what a worker does,
-/// messages, contacts whose import was entered before, and the blanking of messages before an erasure is.
+/// entries of refusals and their counts, messages, contacts whose import was entered before, and the blanking of messages before an erasure is.
 #[test]
 fn few_write_without_an_entry() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/domain");
@@ -145,6 +146,7 @@ fn few_write_without_an_entry() {
     }
     let known = [
         "audit_call.rs",
+        "audit_refusals.rs",
         "authentication.rs",
         "contact_csv.rs",
         "contact_erasure.rs",
@@ -400,8 +402,8 @@ async fn the_log_holds_no_secrets(#[values(Sqlite, Postgres)] database: Database
     t.close().await;
 }
 
-/// What is refused before it is executed is entered for each mutation that it calls, over sockets too, and
-/// costs what it would; what is no call leaves nothing.
+/// What is refused before it is executed is entered or counted for each mutation that it calls, over sockets
+/// too, and costs what it would; what is no call leaves nothing.
 #[rstest]
 #[tokio::test]
 async fn forbidden_documents_are_bounded(#[values(Sqlite, Postgres)] database: Database) {
@@ -417,14 +419,19 @@ async fn forbidden_documents_are_bounded(#[values(Sqlite, Postgres)] database: D
                    fragment F on Mutation { revokeApiKey(wrong: 1) { apiKey { id } } \
                    b: createTeam @skip(if: true) { __typename } }";
     assert_eq!(t.ask(&sub.key, several).await.codes(), ["FORBIDDEN"]);
-    let actions: Vec<Value> = newest(&t, &t.operator, 3)
-        .await
-        .iter()
-        .map(|entry| json!([entry["action"], entry["code"], entry["account"]["id"]]))
-        .collect();
-    let entry = |action: &str| json!([action, "FORBIDDEN", sub.id]);
-    assert_eq!(actions, [entry("CREATE_TEAM"), entry("REVOKE_API_KEY"), entry("CREATE_TEAM")]);
-    assert_eq!(count(&t).await, entries + 3);
+    let counted = async || -> Vec<Value> {
+        write_counts(&t.app).await.expect("the counts are written");
+        let names = ["action", "code", "count"];
+        let entries = newest(&t, &t.operator, 2).await;
+        let of_sub = json!({ "id": sub.id });
+        assert!(entries.iter().all(|entry| entry["account"] == of_sub));
+        entries.iter().map(|entry| json!(names.map(|name| entry[name].clone()))).collect()
+    };
+    let expected = |count: usize| {
+        [json!(["REVOKE_API_KEY", "FORBIDDEN", 1]), json!(["CREATE_TEAM", "FORBIDDEN", count])]
+    };
+    assert_eq!(counted().await, expected(2));
+    assert_eq!(count(&t).await, entries + 2);
 
     for (query, code) in [
         ("mutation { createTeam", "GRAPHQL_PARSE_FAILED"),
@@ -439,7 +446,7 @@ async fn forbidden_documents_are_bounded(#[values(Sqlite, Postgres)] database: D
     ] {
         assert_eq!(t.ask(&sub.key, query).await.codes()[0], code, "{query}");
     }
-    assert_eq!(count(&t).await, entries + 3);
+    assert_eq!(counted().await, expected(2));
 
     let served = t.serve().await;
     let mut socket = Socket::with_key(served.address, &sub.key).await;
@@ -447,7 +454,7 @@ async fn forbidden_documents_are_bounded(#[values(Sqlite, Postgres)] database: D
     let payload = json!({ "query": query });
     socket.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
     socket.next().await;
-    assert_eq!(count(&t).await, entries + 4);
+    assert_eq!(counted().await, expected(3));
 
     // A bucket of 5,000: a dear document fits a few times.
     let dear = "mutation { createTeam(input: { name: \"No\" }) { mainAccount { apiKeys(first: 100) \
@@ -458,7 +465,8 @@ async fn forbidden_documents_are_bounded(#[values(Sqlite, Postgres)] database: D
         assert!(tried < 20, "it has no bound");
     }
     assert_eq!(t.ask(&sub.key, dear).await.codes(), ["RATE_LIMITED"]);
-    assert_eq!(count(&t).await, entries + 4 + tried);
+    assert_eq!(counted().await, expected(3 + tried));
+    assert_eq!(count(&t).await, entries + 2);
     t.close().await;
 }
 

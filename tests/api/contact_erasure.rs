@@ -1,7 +1,12 @@
 //! Erasing a contact: what goes, what stays, and what stands against it.
 
+use std::{path::Path, sync::Arc, time::Duration};
+
 use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tollgate::worker::{self, ClockWatch};
 
 use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
 
@@ -17,7 +22,7 @@ async fn messages(t: &TestApp, key: &str) -> Value {
     t.ask(key, query).await.data()["messages"]["nodes"].clone()
 }
 
-/// The contact and its addresses go; messages to them keep money, status and idempotency, and lose the
+/// The contact and its addresses go; messages to them keep money, status and idempotency key, and lose the
 /// person; messages to others, and other accounts' to the same address, stay as they are.
 #[rstest]
 #[tokio::test]
@@ -70,9 +75,20 @@ async fn the_person_goes_and_the_money_stays(#[values(Sqlite, Postgres)] databas
         assert!(!rows.iter().any(|row| row.contains("ada@") || row.contains("Dear Ada")));
     }
 
-    let repeat = t.send(&sub.key, first).await;
-    assert_eq!(repeat.data()["sendMessage"]["replayed"], true);
-    assert_eq!(repeat.data()["sendMessage"]["message"]["to"], json!(null));
+    // What the key was used for is not known any more, so it is used for nothing again.
+    let before = t.everything().await;
+    for to in ["+12025550123", "+12025550124"] {
+        let mut repeat = first.clone();
+        repeat["to"] = json!(to);
+        assert_eq!(t.send(&sub.key, repeat.clone()).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
+        let query = "query($input: SendMessageInput!) { messageQuote(input: $input) \
+                     { cost errors { code } } }";
+        let quote = t.ask_with(&sub.key, query, json!({ "input": repeat })).await;
+        assert_eq!(quote.refusals(), ["IDEMPOTENCY_CONFLICT"]);
+    }
+    assert_eq!(t.everything().await, before);
+    let hashes = "SELECT COUNT(*) FROM message WHERE recipient = '' AND length(input_hash) > 0";
+    assert_eq!(t.number(hashes).await, 0);
     for to in ["", " ", "+12025550123"] {
         let query = "query($to: String) { messages(filter: { to: $to }) { totalCount } }";
         let found = t.ask_with(&sub.key, query, json!({ "to": to })).await;
@@ -201,5 +217,91 @@ async fn anothers_contact_is_nobodys(#[values(Sqlite, Postgres)] database: Datab
         assert_eq!(delete(&t, &team.key, id).await.body, nobodys);
     }
     assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// Which of these words stand in the files of a database.
+fn found(folder: &Path, words: &[String]) -> Vec<String> {
+    let files = std::fs::read_dir(folder).expect("the database's folder");
+    let files = files.map(|file| std::fs::read(file.expect("a file").path()).expect("its bytes"));
+    let bytes: Vec<u8> = files.flatten().collect();
+    let stands = |word: &&String| bytes.windows(word.len()).any(|part| part == word.as_bytes());
+    words.iter().filter(stands).cloned().collect()
+}
+
+/// Moments after the answer the files hold nothing of the person, while the server runs and after it stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn erased_bytes_are_gone_from_the_files() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let folder = t.folder();
+    let team = t.team(100_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let (number, email) = ("+12025550187", "quisling@example.com");
+    let contact = json!({ "displayName": "Ada Quisling", "metadata": { "note": "likes bees" },
+                          "tags": ["beekeeper"],
+                          "addresses": [{ "address": number, "label": "hive" }, { "address": email }] });
+    let made = t.create_contact(&sub.key, contact).await;
+    let id = text(&made.data()["createContact"]["contact"]["id"]);
+    let mut words: Vec<String> =
+        ["Quisling", "quisling", "likes bees", "beekeeper", "hive", "2025550187"]
+            .map(str::to_owned)
+            .into();
+    for at in 0..20 {
+        let word = format!("word-{at}-of-hers");
+        let long = format!("{word} ").repeat(if at % 5 == 0 { 2_000 } else { 3 });
+        for input in [
+            json!({ "to": number, "text": word, "idempotencyKey": format!("key-{at}") }),
+            json!({ "contactId": id, "channel": "EMAIL", "subject": word, "text": "Mail", "html": long }),
+            json!({ "to": "+12025550124", "text": "To another person" }),
+        ] {
+            assert_eq!(t.send(&sub.key, input).await.refusals(), [""; 0]);
+        }
+        words.push(word);
+    }
+    t.deliver().await;
+    assert_eq!(found(folder.path(), &words), words);
+    let stop = CancellationToken::new();
+    let (_, key_uses) = mpsc::channel(1);
+    let watch = ClockWatch::new(&*t.clock, || Duration::ZERO);
+    let working = tokio::spawn(worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone()));
+
+    assert_eq!(delete(&t, &sub.key, &id).await.data()["deleteContact"]["messagesErased"], 40);
+
+    let is_gone = async {
+        while !found(folder.path(), &words).is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), is_gone).await.expect("the bytes are gone");
+    assert_eq!(found(folder.path(), &["To another person".to_owned()]).len(), 1);
+    stop.cancel();
+    working.await.expect("the worker stops");
+    t.close().await;
+    assert_eq!(found(folder.path(), &words), [""; 0]);
+}
+
+/// Whoever reads or writes is not pushed aside: the log is emptied when they are done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_is_emptied_when_nobody_needs_it() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let log = t.folder().path().join("test.db-wal");
+    let bytes = || std::fs::metadata(&log).expect("the log").len();
+    t.team(0).await;
+    assert!(bytes() > 0);
+
+    let reading = t.app.db.read.snapshot().await.expect("a reader");
+    // It reads what is in the log.
+    sea_orm::ConnectionTrait::execute_unprepared(&reading, "SELECT COUNT(*) FROM team")
+        .await
+        .expect("it reads");
+    assert!(!t.app.db.empty_log().await.expect("it is tried"));
+    assert!(bytes() > 0);
+    reading.end().await.expect("the reader ends");
+    let writing = t.app.db.begin_write().await.expect("a writer");
+    assert!(!t.app.db.empty_log().await.expect("it is tried"));
+    writing.rollback().await.expect("the writer ends");
+    assert!(t.app.db.empty_log().await.expect("it is tried"));
+    assert_eq!(bytes(), 0);
+    assert!(t.app.db.empty_log().await.expect("nothing is left to do"));
     t.close().await;
 }

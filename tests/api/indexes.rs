@@ -105,6 +105,12 @@ const LISTS: &[List] = &[
         Key::Main,
         "auditLog(filter: { account: { id: \"00000002-0000-7000-8000-000000000008\" } }, PAGE) { NODES }",
     ),
+    filtered(Key::Main, "auditLog(filter: { outcome: [REFUSED] }, PAGE) { NODES }"),
+    filtered(Key::Main, "auditLog(filter: { outcome: [DONE, REPLAYED] }, PAGE) { NODES }"),
+    filtered(
+        Key::Main,
+        "auditLog(filter: { actorKeyId: \"00000003-0000-7000-8000-000000000008\" }, PAGE) { NODES }",
+    ),
     plain(&["Team.auditLog"], Key::Main, "team { auditLog(PAGE) { NODES } }"),
     plain(&["Query.teams"], Key::Operator, "teams(PAGE) { UNCOUNTED }"),
 ];

@@ -5,7 +5,7 @@ mod arguments;
 
 use rstest::rstest;
 use serde_json::{Value, json};
-use tollgate::{db::RowSecurity, http};
+use tollgate::{db::RowSecurity, domain::audit_refusals::WINDOW, http};
 
 use crate::{
     harness::{
@@ -135,6 +135,8 @@ async fn assert_unknown(t: &TestApp, key: &str, query: &str, ids: &[String]) {
     let before = t.everything().await;
     let ask = async |id: &str| {
         t.forget();
+        // So that each refusal is the first of its kind, and is entered in the audit log.
+        t.step(WINDOW);
         let begun = t.statements();
         (t.raw(key, body(id)).await, t.statements() - begun)
     };

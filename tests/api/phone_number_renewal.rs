@@ -10,7 +10,11 @@ use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tollgate::{clock::Clock as _, domain::phone_number_renewal::RENEWED_TOGETHER_MAX, worker};
+use tollgate::{
+    clock::Clock as _,
+    domain::phone_number_renewal::{MONTHS_APART, RENEWED_TOGETHER_MAX},
+    worker::{self, ClockWatch},
+};
 
 use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
 
@@ -57,7 +61,7 @@ async fn restarted(t: TestApp) -> TestApp {
 }
 
 /// A number that was bought on the 31st renews on the last day of shorter months, at its minute,
-/// once: also if nobody looked for months, and another process looks then.
+/// once: also if nobody looked for months, and another process looks then, which charges one month a day.
 #[rstest]
 #[tokio::test]
 async fn each_month_is_charged_once_on_its_day(#[values(Sqlite, Postgres)] database: Database) {
@@ -88,8 +92,17 @@ async fn each_month_is_charged_once_on_its_day(#[values(Sqlite, Postgres)] datab
     // Down for two months and a day.
     step_to(&t, "2027-08-01T00:00:00Z");
     t = restarted(t).await;
+    for _ in 0..3 {
+        left -= 200;
+        t.renew().await;
+        assert_eq!(balance(&t, &team).await, json!(left));
+        t.step(MONTHS_APART - TimeDelta::milliseconds(1));
+        t.renew().await;
+        assert_eq!(balance(&t, &team).await, json!(left), "not within a day");
+        t.step(TimeDelta::milliseconds(1));
+    }
     t.renew().await;
-    assert_eq!(balance(&t, &team).await, json!(left - 600));
+    assert_eq!(balance(&t, &team).await, json!(left), "no more months have begun");
     let renews_at = json!("2027-08-31T10:00:00.000Z");
     assert_eq!(state(&t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
     let query = "{ ledger(filter: { kind: [NUMBER_FEE] }) { nodes { amount phoneNumberMonth } } }";
@@ -361,6 +374,38 @@ async fn one_teams_fault_is_its_own(#[values(Sqlite, Postgres)] database: Databa
     t.close().await;
 }
 
+/// A clock that is years ahead charges a number one month, however often one looks; set right again, it has paid
+/// that month early, and goes on from there.
+#[rstest]
+#[tokio::test]
+async fn a_clock_that_is_ahead_charges_one_month(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.stock(STOCK).await;
+    let team = t.team(10_000).await;
+    let id = buy(&t, &team.key, NUMBER).await;
+    let now = t.clock.now();
+
+    step_to(&t, "2032-03-16T12:00:00Z");
+    for _ in 0..3 {
+        t.renew().await;
+        t.step(TimeDelta::hours(1));
+    }
+    assert_eq!(balance(&t, &team).await, json!(10_000 - 300 - 200));
+
+    t.step(now - t.clock.now());
+    step_to(&t, "2026-05-16T11:59:59Z");
+    t.renew().await;
+    assert_eq!(balance(&t, &team).await, json!(10_000 - 300 - 200), "April is paid");
+    for (at, left) in [("2026-05-16T12:00:00Z", 9_300), ("2026-06-16T12:00:00Z", 9_100)] {
+        step_to(&t, at);
+        t.renew().await;
+        assert_eq!(balance(&t, &team).await, json!(left));
+    }
+    let renews_at = json!("2026-07-16T12:00:00.000Z");
+    assert_eq!(state(&t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
+    t.close().await;
+}
+
 /// The worker of a server renews by itself.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -372,7 +417,8 @@ async fn the_worker_renews(#[values(Sqlite, Postgres)] database: Database) {
 
     let stop = CancellationToken::new();
     let (_, key_uses) = mpsc::channel(1);
-    let working = tokio::spawn(worker::run(Arc::clone(&t.app), key_uses, stop.clone()));
+    let watch = ClockWatch::new(&*t.clock, || Duration::ZERO);
+    let working = tokio::spawn(worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone()));
     let renewed = async {
         while balance(&t, &team).await != json!(998) {
             tokio::task::yield_now().await;

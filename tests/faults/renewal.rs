@@ -66,6 +66,7 @@ async fn let_a_month_begin(db: &Db, months_paid: u32) {
             phone_number::Column::RenewsAt,
             Expr::value(created_at + Months::new(months_paid)),
         )
+        .col_expr(phone_number::Column::ChargedAt, Expr::value(created_at))
         .exec(&db.write)
         .await
         .expect("the numbers are made older");

@@ -208,8 +208,8 @@ impl SendRefusal {
     pub(super) fn message(self, channel: Option<Channel>) -> &'static str {
         match self {
             Self::IdempotencyConflict => {
-                "Another message was accepted under this idempotencyKey; use a new key for a new \
-                 message."
+                "Another message was accepted under this idempotencyKey, or its recipient was erased \
+                 since; use a new key for a new message."
             }
             Self::SenderNotFound => crate::domain::sender::NOT_FOUND,
             Self::SenderUnavailable => {

@@ -80,7 +80,7 @@ async fn each_sees_what_concerns_it(#[values(Sqlite, Postgres)] database: Databa
     t.close().await;
 }
 
-/// By action, by account under either of its ids, and by time: from included, to excluded.
+/// By action, by outcome, by key, by account under either of its ids, and by time: from included, to excluded.
 #[rstest]
 #[tokio::test]
 async fn the_log_is_filtered(#[values(Sqlite, Postgres)] database: Database) {
@@ -92,6 +92,11 @@ async fn the_log_is_filtered(#[values(Sqlite, Postgres)] database: Database) {
     t.api_key(&team, &sub.id, "TEST").await;
     t.step(TimeDelta::minutes(1));
     t.api_key(&team, &team.main_account_id, "TEST").await;
+    let key_id = async |key: &str| {
+        let viewer = t.ask(key, "{ viewer { apiKey { id } } }").await;
+        text(&viewer.data()["viewer"]["apiKey"]["id"])
+    };
+    let (main_key, operators_key) = (key_id(&team.key).await, key_id(&t.operator).await);
     let time = |from: Value, to: Value| json!({ "createdAt": { "from": from, "to": to } });
     let minute = |minute: u8| json!(format!("2026-03-16T12:0{minute}:00Z"));
     let (all, none) =
@@ -107,6 +112,17 @@ async fn the_log_is_filtered(#[values(Sqlite, Postgres)] database: Database) {
         (json!({ "action": ["CREATE_TEAM", "CREATE_SUB_ACCOUNT"] }), vec![all[2], all[3]]),
         (json!({ "action": ["UPDATE_SUB_ACCOUNT"] }), none.clone()),
         (json!({ "action": [] }), none.clone()),
+        (json!({ "outcome": ["DONE"] }), all.clone()),
+        (json!({ "outcome": ["REFUSED", "REPLAYED"] }), none.clone()),
+        (json!({ "outcome": [] }), none.clone()),
+        (json!({ "actorKeyId": main_key }), all[..3].to_vec()),
+        (
+            json!({ "actorKeyId": main_key, "outcome": ["DONE"], "action": ["CREATE_API_KEY"] }),
+            all[..2].to_vec(),
+        ),
+        (json!({ "actorKeyId": sub.key_id }), none.clone()),
+        (json!({ "actorKeyId": NOBODYS_IDS[0] }), none.clone()),
+        (json!({ "actorKeyId": NOBODYS_IDS[1] }), none.clone()),
         (json!({ "account": { "id": sub.id } }), vec![all[0], all[2]]),
         (json!({ "account": { "externalId": "s-1" } }), vec![all[0], all[2]]),
         (json!({ "account": { "id": team.main_account_id } }), vec![all[0]]),
@@ -128,6 +144,12 @@ async fn the_log_is_filtered(#[values(Sqlite, Postgres)] database: Database) {
         let found = t.ask_with(&t.operator, of_team, variables).await;
         assert_eq!(found.data()["teamById"]["auditLog"], expected, "{filter}");
     }
+    // A main account is not shown which of an operator's keys acted.
+    let by_operator = json!({ "filter": { "actorKeyId": operators_key }, "id": team.id });
+    let found = t.ask_with(&team.key, query, json!({ "filter": by_operator["filter"] })).await;
+    assert_eq!(found.data()["auditLog"]["totalCount"], 0);
+    let found = t.ask_with(&t.operator, of_team, by_operator).await;
+    assert_eq!(found.data()["teamById"]["auditLog"]["nodes"], json!([{ "action": "CREATE_TEAM" }]));
     // Of the whole server, an account has no externalId.
     let by_id = json!({ "filter": { "account": { "id": sub.id } } });
     let found = t.ask_with(&t.operator, query, by_id).await;

@@ -227,6 +227,11 @@ impl TestApp {
         self.beside_at(url, Setup::default()).await
     }
 
+    /// Where the files of the `SQLite` database are; deleted when nobody has it any more.
+    pub fn folder(&self) -> Arc<tempfile::TempDir> {
+        Arc::clone(&self.folder)
+    }
+
     /// The port of the `PostgreSQL` server.
     pub fn postgres_port(&self) -> u16 {
         let address = self.postgres_address();

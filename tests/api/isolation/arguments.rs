@@ -128,6 +128,8 @@ pub const MANAGING: &[(&str, &str)] = &[
         "Query.auditLog(filter.account.externalId)",
         "auditLog(filter: { account: { externalId: $id } }) NODES",
     ),
+    ("Query.auditLog(filter.actorKeyId)", "auditLog(filter: { actorKeyId: $id }) NODES"),
+    ("Team.auditLog(filter.actorKeyId)", "team { auditLog(filter: { actorKeyId: $id }) NODES }"),
     (
         "Team.auditLog(filter.account.id)",
         "team { auditLog(filter: { account: { id: $id } }) NODES }",

@@ -1,0 +1,122 @@
+//! An entry of the audit log stands for every refused call of one key, action and code within a minute: its
+//! `count` grows, and nothing else of an entry changes. The log has indexes by outcome and by key.
+//!
+//! A phone number says when its last month was charged, for the next one follows a day later at the earliest.
+//!
+//! Messages whose recipient was erased lose the hash of their input, from which the recipient could be found.
+
+use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+/// Everything of an entry but its count.
+const FIXED: [&str; 14] = [
+    "id",
+    "team_id",
+    "account_id",
+    "is_private",
+    "actor",
+    "key_id",
+    "action",
+    "outcome",
+    "code",
+    "target_id",
+    "before",
+    "after",
+    "request_id",
+    "created_at",
+];
+
+const INDEXES: [(&str, &[&str]); 2] = [
+    ("audit_entry_by_outcome", &["team_id", "is_private", "outcome", "id"]),
+    ("audit_entry_by_key", &["team_id", "key_id", "id"]),
+];
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let db = manager.get_connection();
+        let backend = manager.get_database_backend();
+        db.execute_unprepared(
+            "ALTER TABLE audit_entry ADD COLUMN count integer NOT NULL DEFAULT 1 \
+             CHECK (count = 1 OR (count > 1 AND outcome = 'REFUSED'))",
+        )
+        .await?;
+        for (name, columns) in INDEXES {
+            let mut index = Index::create();
+            index.name(name).table("audit_entry");
+            for column in columns {
+                index.col(*column);
+            }
+            manager.create_index(index).await?;
+        }
+        let row = |row: &str| FIXED.map(|column| format!("{row}.\"{column}\"")).join(", ");
+        let same = match backend {
+            DbBackend::Postgres => "IS NOT DISTINCT FROM",
+            _ => "IS",
+        };
+        let is_count =
+            format!("NEW.count > OLD.count AND ({}) {same} ({})", row("NEW"), row("OLD"));
+        let triggers = match backend {
+            DbBackend::Postgres => vec![
+                "DROP TRIGGER audit_entry_append_only ON audit_entry".to_owned(),
+                "CREATE TRIGGER audit_entry_append_only BEFORE DELETE OR TRUNCATE \
+                 ON audit_entry EXECUTE FUNCTION audit_entry_is_append_only()"
+                    .to_owned(),
+                format!(
+                    "CREATE TRIGGER audit_entry_only_counts BEFORE UPDATE ON audit_entry FOR EACH ROW \
+                     WHEN (NOT ({is_count})) EXECUTE FUNCTION audit_entry_is_append_only()"
+                ),
+            ],
+            _ => vec![
+                "DROP TRIGGER audit_entry_no_update".to_owned(),
+                format!(
+                    "CREATE TRIGGER audit_entry_only_counts BEFORE UPDATE ON audit_entry \
+                     WHEN NOT ({is_count}) \
+                     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+                ),
+            ],
+        };
+        for statement in triggers {
+            db.execute_unprepared(&statement).await?;
+        }
+        let mut charged_at = ColumnDef::new("charged_at");
+        charged_at.timestamp_with_time_zone().not_null().default("1970-01-01T00:00:00+00:00");
+        let numbers = Table::alter().table("phone_number").add_column(charged_at).to_owned();
+        manager.alter_table(numbers).await?;
+        let nothing = match backend {
+            DbBackend::Postgres => "''",
+            _ => "x''",
+        };
+        let erased = format!("UPDATE message SET input_hash = {nothing} WHERE recipient = ''");
+        db.execute_unprepared(&erased).await?;
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let db = manager.get_connection();
+        let triggers: &[&str] = match manager.get_database_backend() {
+            DbBackend::Postgres => &[
+                "DROP TRIGGER audit_entry_only_counts ON audit_entry",
+                "DROP TRIGGER audit_entry_append_only ON audit_entry",
+                "CREATE TRIGGER audit_entry_append_only BEFORE UPDATE OR DELETE OR TRUNCATE \
+                 ON audit_entry EXECUTE FUNCTION audit_entry_is_append_only()",
+            ],
+            _ => &[
+                "DROP TRIGGER audit_entry_only_counts",
+                "CREATE TRIGGER audit_entry_no_update BEFORE UPDATE ON audit_entry \
+                 BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
+            ],
+        };
+        for statement in triggers {
+            db.execute_unprepared(statement).await?;
+        }
+        for (name, _) in INDEXES {
+            manager.drop_index(Index::drop().name(name).table("audit_entry").to_owned()).await?;
+        }
+        db.execute_unprepared("ALTER TABLE audit_entry DROP COLUMN count").await?;
+        db.execute_unprepared("ALTER TABLE phone_number DROP COLUMN charged_at").await?;
+        Ok(())
+    }
+}

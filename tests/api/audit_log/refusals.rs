@@ -1,0 +1,178 @@
+//! Refused calls that repeat: one entry with a count, whatever their number.
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use rstest::rstest;
+use sea_orm::ConnectionTrait as _;
+use serde_json::{Value, json};
+use tollgate::domain::audit_refusals::write_counts;
+
+use super::count;
+use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
+
+const CREATE_TEAM: &str = "mutation { createTeam(input: { name: \"No\" }) { plainKey } }";
+const QUIET: &str = "mutation { setQuietHours(input: { from: \"x\", to: \"08:00\", timeZone: \"UTC\" }) \
+                     { errors { code } } }";
+
+/// Action, code and count of the refusals that a main account sees, newest first.
+async fn refusals(t: &TestApp, key: &str) -> Vec<Value> {
+    let query = "{ auditLog(filter: { outcome: [REFUSED] }) { nodes { action code count } } }";
+    let found = t.ask(key, query).await;
+    let nodes = found.data()["auditLog"]["nodes"].as_array().expect("nodes").clone();
+    nodes.iter().map(|node| json!([node["action"], node["code"], node["count"]])).collect()
+}
+
+/// A key without any rights floods the log with one entry a minute, at once and counted, and costs the
+/// database nothing in between; another key, action or code has an entry of its own.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_refusals_is_one_entry(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let test_key = t.api_key(&team, &sub.id, "TEST").await;
+    let (before, entries) = (t.everything().await, count(&t).await);
+
+    let ten = format!(
+        "mutation {{ {} }}",
+        (0..10)
+            .map(|at| format!("a{at}: createTeam(input: {{ name: \"No\" }}) {{ plainKey }} "))
+            .collect::<String>()
+    );
+    let together = (0..20).map(|_| t.ask(&test_key, &ten));
+    for answer in join_all(together).await {
+        assert_eq!(answer.codes(), ["FORBIDDEN"]);
+    }
+    // The first is there at once.
+    assert_eq!(count(&t).await, entries + 1);
+    let statements = t.statements();
+    for _ in 0..50 {
+        assert_eq!(t.ask(&test_key, &ten).await.codes(), ["FORBIDDEN"]);
+    }
+    assert_eq!(t.statements(), statements, "a repeat costs no statement");
+    write_counts(&t.app).await.expect("the counts are written");
+    assert_eq!(count(&t).await, entries + 1);
+    assert_eq!(refusals(&t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 700])]);
+
+    for (key, query, code) in [
+        (&sub.key, CREATE_TEAM, "FORBIDDEN"),
+        (&test_key, "mutation { revokeApiKey(id: \"x\") { errors { code } } }", "FORBIDDEN"),
+        (&test_key, CREATE_TEAM, "FORBIDDEN"),
+    ] {
+        assert_eq!(t.ask(key, query).await.codes(), [code]);
+    }
+    for zone in ["UTC", "Nowhere"] {
+        let from = if zone == "UTC" { "x" } else { "22:00" };
+        let query = QUIET.replace("UTC", zone).replace("\"x\"", &format!("\"{from}\""));
+        for _ in 0..2 {
+            assert_eq!(t.ask(&sub.key, &query).await.refusals().len(), 1);
+        }
+    }
+    write_counts(&t.app).await.expect("the counts are written");
+    assert_eq!(
+        refusals(&t, &team.key).await,
+        [
+            json!(["SET_QUIET_HOURS", "TIME_ZONE_INVALID", 2]),
+            json!(["SET_QUIET_HOURS", "TIME_INVALID", 2]),
+            json!(["REVOKE_API_KEY", "FORBIDDEN", 1]),
+            json!(["CREATE_TEAM", "FORBIDDEN", 1]),
+            json!(["CREATE_TEAM", "FORBIDDEN", 701]),
+        ]
+    );
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A minute after its first refusal an entry is closed; what was counted in its last seconds is still its own.
+#[rstest]
+#[tokio::test]
+async fn each_minute_has_its_entry(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let refused = async |times: usize| {
+        for _ in 0..times {
+            assert_eq!(t.ask(&sub.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
+        }
+    };
+
+    refused(1).await;
+    t.step(TimeDelta::milliseconds(59_999));
+    refused(2).await;
+    t.step(TimeDelta::milliseconds(1));
+    refused(4).await;
+    t.step(TimeDelta::minutes(5));
+    write_counts(&t.app).await.expect("the counts are written");
+    refused(1).await;
+    write_counts(&t.app).await.expect("there is nothing to write");
+
+    let expected = [1, 4, 3].map(|count| json!(["CREATE_TEAM", "FORBIDDEN", count]));
+    assert_eq!(refusals(&t, &team.key).await, expected);
+    // Another process counts for itself.
+    let other = t.beside(Setup::default()).await;
+    assert_eq!(other.ask(&sub.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(refusals(&t, &team.key).await.len(), 4);
+    other.close().await;
+    t.close().await;
+}
+
+/// Where the first cannot be entered, the next one is tried; where counts cannot be written, they wait.
+#[rstest]
+#[tokio::test]
+async fn nothing_is_lost_while_the_database_fails(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let refused = async || assert_eq!(t.ask(&sub.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
+
+    t.execute("ALTER TABLE audit_entry RENAME TO gone").await;
+    refused().await;
+    t.execute("ALTER TABLE gone RENAME TO audit_entry").await;
+    refused().await;
+    assert_eq!(refusals(&t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 1])]);
+    refused().await;
+    t.execute("ALTER TABLE audit_entry RENAME TO gone").await;
+    write_counts(&t.app).await.expect_err("there is no table");
+    t.execute("ALTER TABLE gone RENAME TO audit_entry").await;
+    refused().await;
+    write_counts(&t.app).await.expect("the counts are written");
+
+    assert_eq!(refusals(&t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 3])]);
+    t.close().await;
+}
+
+/// The database lets the count of a refusal grow, and nothing else of an entry change.
+#[rstest]
+#[tokio::test]
+async fn only_the_count_of_a_refusal_grows(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    assert_eq!(t.ask(&team.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(t.ask(&team.key, QUIET).await.refusals(), ["TIME_INVALID"]);
+    t.execute("UPDATE audit_entry SET count = 2 WHERE outcome = 'REFUSED'").await;
+
+    for (sql, said) in [
+        ("UPDATE audit_entry SET count = 1 WHERE outcome = 'REFUSED'", "append-only"),
+        ("UPDATE audit_entry SET count = 2 WHERE outcome = 'REFUSED'", "append-only"),
+        ("UPDATE audit_entry SET count = 3, code = 'X' WHERE outcome = 'REFUSED'", "append-only"),
+        (
+            "UPDATE audit_entry SET count = 3, target_id = id WHERE outcome = 'REFUSED'",
+            "append-only",
+        ),
+        (
+            "UPDATE audit_entry SET count = 3, \"after\" = '{}' WHERE outcome = 'REFUSED'",
+            "append-only",
+        ),
+        ("UPDATE audit_entry SET count = 2 WHERE outcome = 'DONE'", "check"),
+    ] {
+        let refused = t.app.db.write.execute_unprepared(sql).await.expect_err(sql).to_string();
+        assert!(refused.to_lowercase().contains(said), "{sql}: {refused}");
+    }
+
+    let expected = ["SET_QUIET_HOURS", "CREATE_TEAM"];
+    let codes = ["TIME_INVALID", "FORBIDDEN"];
+    let expected: Vec<Value> =
+        expected.iter().zip(codes).map(|(action, code)| json!([action, code, 2])).collect();
+    assert_eq!(refusals(&t, &team.key).await, expected);
+    t.close().await;
+}

@@ -1,0 +1,127 @@
+//! A clock that jumps: while it is wrong the worker delivers nothing and renews nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::TimeDelta;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tollgate::{
+    clock::{self, Clock, SystemClock},
+    worker::{self, ClockWatch},
+};
+use uuid::Uuid;
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp, TestTeam, text};
+
+/// Longer than a month, so that one begins.
+const JUMP: TimeDelta = TimeDelta::days(40);
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let held = async {
+        while !holds().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let held = tokio::time::timeout(Duration::from_secs(20), held).await;
+    assert!(held.is_ok(), "{what}");
+}
+
+/// The status of the message that waits, and the balance.
+async fn state(t: &TestApp, team: &TestTeam) -> Value {
+    let query = "{ messages { nodes { status } } balance { balance } }";
+    let data = t.ask(&team.key, query).await.data().clone();
+    json!([data["messages"]["nodes"][0]["status"], data["balance"]["balance"]])
+}
+
+/// The worker goes through a whole round, which notes the use of a key at its beginning.
+async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [&str; 2]) {
+    for key in keys {
+        let used = format!(
+            "SELECT COUNT(*) FROM api_key WHERE last_used_at IS NOT NULL AND last_four = '{}'",
+            &key[key.len() - 4..]
+        );
+        let viewer = t.ask(key, "{ viewer { apiKey { id } } }").await;
+        let id = text(&viewer.data()["viewer"]["apiKey"]["id"]);
+        uses.send(id.parse().expect("an id")).await.expect("the worker listens");
+        until("the worker goes round", async || t.number(&used).await == 1).await;
+    }
+}
+
+/// A message of the days to come waits and a month is not charged, until the clock is where it should be.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let keys = [
+        t.api_key(&team, &team.main_account_id, "LIVE").await,
+        t.api_key(&team, &team.main_account_id, "TEST").await,
+    ];
+    t.phone_number(&team.key, "+12025550101").await;
+    let passed = Arc::new(AtomicU64::new(0));
+    let steady = Arc::clone(&passed);
+    let watch =
+        ClockWatch::new(&*t.clock, move || Duration::from_secs(steady.load(Ordering::Relaxed)));
+    let send_at = t.clock.now() + TimeDelta::days(20);
+    let input = json!({ "to": "+12025550123", "text": "Later", "sendAt": send_at });
+    assert_eq!(t.send(&team.key, input).await.refusals(), [""; 0]);
+    let before = state(&t, &team).await;
+    assert_eq!(before[0], "SCHEDULED");
+
+    t.step(JUMP);
+    let (uses, key_uses) = mpsc::channel(2);
+    let stop = CancellationToken::new();
+    let working = worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone());
+    let working = tokio::spawn(working);
+    let_the_worker_go_round(&t, &uses, [&keys[0], &keys[1]]).await;
+    assert_eq!(state(&t, &team).await, before);
+
+    // As much time has passed.
+    passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
+    let is_done = async || {
+        let now = state(&t, &team).await;
+        now[0] == "SENT" && now[1] != before[1]
+    };
+    until("the worker goes on", is_done).await;
+    stop.cancel();
+    working.await.expect("the worker stops");
+    t.close().await;
+}
+
+/// PostgreSQL's clock is one to compare with, also for a clock that was wrong from the start.
+#[tokio::test]
+async fn the_databases_clock_is_asked() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let watch = ClockWatch::of_machine(&*t.clock);
+    assert!(watch.is_right(&*t.clock), "it has not been asked yet");
+    watch.ask_database(&t.app).await.expect("it answers");
+    assert!(!watch.is_right(&*t.clock), "the clock of the tests stands in March");
+
+    let asked = t.app.db.now().await.expect("it answers").expect("PostgreSQL has a clock");
+    t.step(asked - t.clock.now());
+    watch.ask_database(&t.app).await.expect("it answers");
+    // The jump remains.
+    assert!(!watch.is_right(&*t.clock));
+    let watch = ClockWatch::of_machine(&*t.clock);
+    watch.ask_database(&t.app).await.expect("it answers");
+    assert!(watch.is_right(&*t.clock));
+    t.close().await;
+}
+
+/// The machine's own clocks go on together.
+#[test]
+fn the_machines_clocks_agree() {
+    let watch = ClockWatch::of_machine(&SystemClock);
+    let (begun, now) = (clock::since_boot(), SystemClock.now());
+    while SystemClock.now() <= now {}
+    assert!(clock::since_boot() > begun);
+    assert!(watch.is_right(&SystemClock));
+}
