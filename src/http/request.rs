@@ -1,11 +1,7 @@
 //! What is asked for: an operation, read from a POST's body or a GET's query.
 
 use async_graphql::{ServerError, Variables};
-use axum::{
-    body::{Body, Bytes, to_bytes},
-    http::Uri,
-};
-use http_body_util::LengthLimitError;
+use axum::http::Uri;
 use serde_json::{Map, Value};
 
 use crate::graphql::{
@@ -18,24 +14,11 @@ use crate::graphql::{
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads a POST's body.
-pub async fn read_body(body: Body) -> Result<Operation, ServerError> {
-    let bytes = read_bytes(body, BODY_BYTES_MAX).await?;
-    let Ok(Value::Object(members)) = serde_json::from_slice(&bytes) else {
+pub fn read_body(bytes: &[u8]) -> Result<Operation, ServerError> {
+    let Ok(Value::Object(members)) = serde_json::from_slice(bytes) else {
         return Err(bad("The body must be one JSON object with a query."));
     };
     operation(members, false)
-}
-
-/// Reads a body of so many bytes at most, which is a number of KiB.
-pub async fn read_bytes(body: Body, bytes_max: usize) -> Result<Bytes, ServerError> {
-    to_bytes(body, bytes_max).await.map_err(|failure| {
-        if failure.into_inner().is::<LengthLimitError>() {
-            let message = format!("The body has more than {} KiB.", bytes_max / 1024);
-            error(Code::PayloadTooLarge, message)
-        } else {
-            bad("The body broke off; nothing was done.")
-        }
-    })
 }
 
 /// Reads the parameters of a GET.
