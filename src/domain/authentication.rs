@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::api_key;
-use moka::sync::Cache;
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, QueryFilter,
     QuerySelect,
@@ -18,6 +17,7 @@ use super::{
     billing,
     caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
     fresh::Fresh,
+    key_lookup::{Hash, KeyLookups},
     plain_key::PlainKey,
 };
 use crate::App;
@@ -26,8 +26,6 @@ use crate::App;
 /// or charges something looks at the key again.
 const KEY_KNOWN_FOR: Duration = Duration::from_secs(1);
 const KEYS_KNOWN_MAX: u64 = 10_000;
-const KEYS_RIGHT_MAX: u64 = 100_000;
-const KEY_RIGHT_FOR: Duration = Duration::from_hours(24);
 /// A key's use is noted when the last note is this old.
 const LAST_USED_EVERY: TimeDelta = TimeDelta::seconds(60);
 
@@ -53,15 +51,14 @@ pub fn ends_at(key: &api_key::Model) -> Option<DateTime<Utc>> {
 
 /// Keys that were used of late, by their hash.
 pub struct Keys {
-    known: Fresh<[u8; 32], Arc<api_key::Model>>,
-    /// Those that existed when they were last looked up.
-    right: Cache<[u8; 32], ()>,
+    known: Fresh<Hash, Arc<api_key::Model>>,
+    lookups: KeyLookups,
 }
 
 impl Default for Keys {
     fn default() -> Self {
-        let right = Cache::builder().max_capacity(KEYS_RIGHT_MAX).time_to_live(KEY_RIGHT_FOR);
-        Self { known: Fresh::new(KEYS_KNOWN_MAX, KEY_KNOWN_FOR), right: right.build() }
+        let lookups = KeyLookups::default();
+        Self { known: Fresh::new(KEYS_KNOWN_MAX, KEY_KNOWN_FOR), lookups }
     }
 }
 
@@ -70,11 +67,6 @@ impl Keys {
     pub fn forget(&self) {
         self.known.forget();
     }
-}
-
-/// Whether the key existed when this process looked it up last, within a day.
-pub fn was_right(app: &App, bearer: &str) -> bool {
-    PlainKey::parse(bearer).is_some_and(|key| app.keys.right.contains_key(&key.hash()))
 }
 
 /// The caller behind a bearer key; `None` for whatever is not a valid key. Junk never reaches the
@@ -100,20 +92,15 @@ enum NotFound {
     Fault(Fault),
 }
 
-async fn find(app: &App, hash: [u8; 32]) -> Result<Arc<api_key::Model>, NotFound> {
-    let key = api_key::Entity::find()
-        .filter(api_key::Column::Hash.eq(hash.to_vec()))
-        .one(&app.db.read)
-        .await
-        .map_err(|error| NotFound::Fault(error.into()))?
-        .ok_or(NotFound::Unknown)?;
-    app.keys.right.insert(hash, ());
+async fn find(app: &App, hash: Hash) -> Result<Arc<api_key::Model>, NotFound> {
+    let found = app.keys.lookups.find(&app.db.read, hash).await;
+    let key = found.map_err(NotFound::Fault)?.ok_or(NotFound::Unknown)?;
     let now = app.clock.now();
     if is_usable(&key, now) && key.last_used_at.is_none_or(|at| now - at >= LAST_USED_EVERY) {
         // A full queue drops the note: it must never slow or fail a request.
         let _ = app.key_uses.try_send(key.id);
     }
-    Ok(Arc::new(key))
+    Ok(key)
 }
 
 /// Begins a change by a main account: the team is locked, and the key is looked at again under the

@@ -36,6 +36,7 @@ pub mod fresh;
 pub mod inbound;
 pub mod inventory;
 pub mod inventory_import;
+pub mod key_lookup;
 pub mod ledger;
 pub mod magic_recipient;
 pub mod message;

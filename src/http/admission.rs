@@ -1,6 +1,7 @@
-//! How many requests are worked on at once, and how many may wait for that. Who waits costs next to
-//! nothing, so overload is waited out for as long as that is worth it; what comes beyond is refused before
-//! anything is done for it. One team takes at most half, of the places and of the room to wait.
+//! How many requests are worked on at once, and how many may wait for that. A request asks for a place when its
+//! caller is known and its body is here, so that a slow client keeps nothing from others. Overload is waited
+//! out for as long as that is worth it; what comes beyond is refused. One team takes at most half, of the
+//! places and of the room to wait.
 
 use std::{
     num::NonZero,
@@ -9,19 +10,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
 use moka::sync::Cache;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until, timeout_at},
 };
 use uuid::Uuid;
-
-use super::{Shared, answer::too_busy, health, negotiation::negotiate};
 
 /// Requests that are worked on at once at most. Measured with two processors: 64 of one team keep them busy,
 /// and with 384 a refusal took four times as long, because it waited for its turn behind them.
@@ -109,18 +103,21 @@ impl Places {
     /// The place of a caller of this team, who waits for one for a while; `None` if that is in vain.
     pub async fn of(&self, team_id: Option<Uuid>) -> Option<Place> {
         let until = Instant::now() + PLACE_PATIENCE;
-        let mut place = Vec::with_capacity(3);
-        // Who runs the server has no team.
-        if let Some(team_id) = team_id {
-            let of_team = self.teams.get_with(team_id, Arc::default);
-            let Ok(held) = Arc::clone(&of_team.held).try_acquire_owned() else {
+        let mut place = Vec::with_capacity(4);
+        // An operator has no team.
+        let of_team = team_id.map(|team_id| self.teams.get_with(team_id, Arc::default));
+        let of_team = of_team.as_deref();
+        for held in of_team.map(|of_team| &of_team.held).into_iter().chain([&self.held]) {
+            let Ok(held) = Arc::clone(held).try_acquire_owned() else {
+                drop(place);
                 self.refusals.turn().await;
                 return None;
             };
             place.push(held);
-            place.push(acquire(&of_team.places, until).await?);
         }
-        place.push(acquire(&self.places, until).await?);
+        for places in of_team.map(|of_team| &of_team.places).into_iter().chain([&self.places]) {
+            place.push(acquire(places, until).await?);
+        }
         Some(Place(place))
     }
 }
@@ -140,20 +137,6 @@ async fn acquire(places: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemapho
         return Some(place);
     }
     timeout_at(until, Arc::clone(places).acquire_owned()).await.ok()?.ok()
-}
-
-/// Holds a request, or refuses it. Whether the server is alive can always be asked.
-pub async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    if matches!(request.uri().path(), health::ALIVE | health::READY) {
-        return next.run(request).await;
-    }
-    let Ok(_held) = Arc::clone(&shared.places.held).try_acquire_owned() else {
-        let begun = Instant::now();
-        shared.places.refusals.turn().await;
-        shared.app.metrics.note_request("none", "UNAVAILABLE", begun.elapsed());
-        return too_busy(negotiate(request.headers()).unwrap_or_default());
-    };
-    next.run(request).await
 }
 
 #[cfg(test)]
@@ -180,6 +163,29 @@ mod tests {
         taken.pop();
         assert!(places.of(hot).await.is_some());
         assert_eq!(begun.elapsed(), PLACE_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_team_waits_in_half_of_the_room_and_is_refused_at_once_beyond() {
+        let places = Places::default();
+        let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+        let crowd = (0..=HELD_OF_TEAM_MAX).map(|_| async {
+            let begun = Instant::now();
+            (places.of(hot).await, begun.elapsed())
+        });
+        let of_other = async {
+            // After the crowd has come, and long before it has gone.
+            sleep(Duration::from_secs(1)).await;
+            assert!(places.of(other).await.is_some());
+        };
+
+        let (answers, ()) = tokio::join!(join_all(crowd), of_other);
+
+        let refused_at_once =
+            answers.iter().filter(|(place, waited)| place.is_none() && *waited < PLACE_PATIENCE);
+        assert_eq!(refused_at_once.count(), 1);
+        let has_place = answers.iter().filter(|(place, _)| place.is_some());
+        assert_eq!(has_place.count(), PLACES_OF_TEAM_MAX);
     }
 
     #[tokio::test(start_paused = true)]

@@ -113,6 +113,7 @@ fn with_type(media_type: MediaType, mut response: Response) -> Response {
     response.headers_mut().insert(header::CONTENT_TYPE, media_type.content_type());
     set(&mut response, header::VARY, "accept");
     set(&mut response, header::CACHE_CONTROL, "no-store");
+    set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response
 }
 

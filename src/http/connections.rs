@@ -9,29 +9,38 @@ use std::{
     convert::Infallible,
     io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    task::{Context, Poll},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpListener,
     time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
+mod message;
+mod pace;
+mod watched;
+
+pub use pace::Pace;
+
 use super::peers::Peers;
-use crate::shares::{Share, Shares};
+use crate::shares::Shares;
+use message::{Counted, malformed};
+use pace::Phase;
+use watched::{Allowances, Stream, Watched};
 
 /// Connections of this process at most, sockets among them, if so many files may be open.
 const CONNECTIONS_MAX: usize = 12_288;
@@ -46,17 +55,18 @@ const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
 /// How long a connection may rest between requests: longer than the proxies that are in use keep theirs, so
 /// that it is they who end it.
 const REST_DEADLINE: Duration = Duration::from_secs(90);
-/// Bytes of a request's head at most, and what is read ahead of a body.
-const HEAD_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of a request's head at most.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Serves what connects until `stop`; returns when what was begun is answered.
+/// Serves what connects, in these places, until `stop`; returns when what was begun is answered.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     peers: Arc<Peers>,
+    places: Arc<Shares<IpAddr>>,
     stop: CancellationToken,
 ) {
-    let places = places();
+    let allowances = Arc::new(Allowances::default());
     let connections = TaskTracker::new();
     let (mut is_full, mut is_failing) = (false, false);
     loop {
@@ -79,7 +89,8 @@ pub async fn serve(
         };
         is_failing = false;
         // One that there is no place for is closed at once.
-        let Some(place) = places.take(peers.direct(address)) else {
+        let peer = peers.direct(address);
+        let Some(place) = places.take(peer) else {
             if !is_full {
                 tracing::warn!("There are too many connections, of all or of one address");
             }
@@ -88,12 +99,12 @@ pub async fn serve(
         };
         is_full = false;
         let (router, stop) = (router.clone(), stop.child_token());
+        let stream = Watched::new(stream, peer, place, Arc::clone(&allowances));
         connections.spawn(async move {
-            let stream = Watched { stream, pace: Arc::default(), _place: place };
             if let Some(late) = converse(stream, address, router, stop).await {
                 tracing::debug!("A connection was too slow, and is closed");
                 // What is still to be sent is thrown away.
-                let _ = late.stream.set_zero_linger();
+                let _ = late.give_up().set_zero_linger();
             }
         });
     }
@@ -109,7 +120,7 @@ fn is_of_client(failure: &io::Error) -> bool {
 
 /// The places of connections; one address has at most half of them. As many files as may be are allowed to be
 /// open, and a quarter of them is left for the database and for what else there is.
-fn places() -> Arc<Shares<IpAddr>> {
+pub fn places() -> Arc<Shares<IpAddr>> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -124,30 +135,16 @@ fn places() -> Arc<Shares<IpAddr>> {
 }
 
 /// Answers on a connection until one of both ends it; gives it back if the client was too slow.
-async fn converse<S>(
+async fn converse<S: Stream>(
     stream: Watched<S>,
     address: SocketAddr,
     router: Router,
     stop: CancellationToken,
-) -> Option<Watched<S>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let pace = Arc::clone(&stream.pace);
+) -> Option<Watched<S>> {
+    let pace = Arc::clone(stream.pace());
     let service = service_fn({
         let pace = Arc::clone(&pace);
-        move |mut request: Request<Incoming>| {
-            pace.begun.fetch_add(1, Relaxed);
-            pace.is_head_begun.store(false, Relaxed);
-            request.extensions_mut().insert(ConnectInfo(address));
-            let answer = router.clone().call(request);
-            let pace = Arc::clone(&pace);
-            async move {
-                let answer: Result<Response<Body>, Infallible> = answer.await;
-                pace.answered.fetch_add(1, Relaxed);
-                answer
-            }
-        }
+        move |request| answer(request, address, &router, Arc::clone(&pace))
     });
     let mut connection = http1::Builder::new()
         .max_header_size(HEAD_BYTES_MAX)
@@ -161,8 +158,13 @@ where
     loop {
         tokio::select! {
             biased;
-            // Whatever ended it, nobody is there to hear of it.
-            _ = &mut connection => return None,
+            ended = &mut connection => {
+                if ended.is_err_and(|failure| failure.is_parse()) {
+                    // The client may not have said all yet.
+                    pace.is_left.store(true, Relaxed);
+                }
+                return None;
+            }
             () = &mut stopped, if !is_stopping => {
                 Pin::new(&mut connection).graceful_shutdown();
                 is_stopping = true;
@@ -177,51 +179,35 @@ where
     }
 }
 
-/// What a connection is at, as its reads, its writes and its requests show it.
-#[derive(Default)]
-struct Pace {
-    begun: AtomicU64,
-    answered: AtomicU64,
-    is_head_begun: AtomicBool,
-    is_held_up: AtomicBool,
-}
-
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-enum Phase {
-    /// The next request.
-    #[default]
-    Rest,
-    /// The rest of a request's head.
-    Head,
-    /// Its answer, for which there are deadlines elsewhere.
-    Work,
-    /// That the client takes what it is sent.
-    Answer,
-}
-
-impl Phase {
-    fn deadline(self) -> Duration {
-        match self {
-            Self::Rest => REST_DEADLINE,
-            Self::Head => HEAD_DEADLINE,
-            Self::Work => Duration::MAX,
-            Self::Answer => ANSWER_DEADLINE,
-        }
+/// Answers one request. An answer says that the connection ends where that is known: when much of the request
+/// was not read, and when its head was so large that its buffer would be kept for nothing.
+fn answer(
+    mut request: Request<Incoming>,
+    address: SocketAddr,
+    router: &Router,
+    pace: Arc<Pace>,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    let is_large = pace.begin();
+    if request.headers().contains_key(header::UPGRADE) {
+        request.extensions_mut().insert(Arc::clone(&pace));
     }
-}
-
-impl Pace {
-    fn phase(&self) -> Phase {
-        if self.is_held_up.load(Relaxed) {
-            Phase::Answer
-        } else if self.begun.load(Relaxed) != self.answered.load(Relaxed) {
-            Phase::Work
-        } else if self.is_head_begun.load(Relaxed) {
-            Phase::Head
-        } else {
-            Phase::Rest
+    request.extensions_mut().insert(ConnectInfo(address));
+    let refused = malformed(&request);
+    let request = request.map(|body| Counted::count(body, &pace));
+    let answer = match refused {
+        Some(status) => Err(status),
+        None => Ok(router.clone().call(request)),
+    };
+    async move {
+        let (mut answer, is_refused) = match answer {
+            Ok(answer) => (answer.await?, false),
+            Err(status) => (status.into_response(), true),
+        };
+        pace.end(answer.status());
+        if is_large || is_refused || pace.is_much_left() {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        Ok(answer)
     }
 }
 
@@ -236,73 +222,9 @@ impl Looks {
     /// Whether the connection has been at the same for too long.
     fn find_late(&mut self, pace: &Pace) -> bool {
         let (phase, before) = (pace.phase(), self.found);
-        self.found = (phase, pace.begun.load(Relaxed));
+        self.found = (phase, pace.begun());
         self.since = if self.found == before { self.since + LOOK_EVERY } else { Duration::ZERO };
         self.since >= phase.deadline()
-    }
-}
-
-/// A stream that shows its pace, in its place among the connections, also once it is a socket.
-struct Watched<S> {
-    stream: S,
-    pace: Arc<Pace>,
-    _place: Share<IpAddr>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let pace = &self.pace;
-        // Else it is of a request's body.
-        if buffer.filled().len() > before && pace.begun.load(Relaxed) == pace.answered.load(Relaxed)
-        {
-            pace.is_head_begun.store(true, Relaxed);
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Watched<S> {
-    fn note<T>(&self, written: Poll<T>) -> Poll<T> {
-        self.pace.is_held_up.store(written.is_pending(), Relaxed);
-        written
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.note(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

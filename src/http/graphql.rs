@@ -1,4 +1,6 @@
-//! `/graphql`: key, then request, then execution.
+//! `/graphql`: key, then body, then a place, then the request, then execution. What requests share is held by
+//! none whose key is not known and whose body is not here, and those that wait hold bytes: they become trees
+//! only in their place.
 //!
 //! Why a task of its own: axum drops a handler when its client hangs up, and a future dropped while
 //! it begins a transaction can leave the connection inside one (`db`). So execution runs in a task
@@ -20,20 +22,24 @@ use axum::{
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use super::{
     Shared,
     admission::Place,
     answer::{TOO_BUSY, refuse, refuse_all, respond},
+    body::Received,
+    connections::Pace,
     log::REQUEST_ID,
     negotiation::{MediaType, is_json, negotiate},
-    request::{read_body, read_query},
-    socket::{self, Opening},
+    request::{BODY_BYTES_MAX, read_body, read_query},
+    socket,
+    socket_greeting::Opening,
 };
 use crate::{
     domain::{authentication, billing::Patience, caller::Caller, room::Room},
     graphql::{
-        Answer, Operation, Prepared,
+        Answer, Prepared,
         errors::{self, Code, error, first_code},
     },
 };
@@ -55,22 +61,24 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
     let is_socket = upgrade_to.is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"));
     if is_socket && key.is_none() {
         // It says who it is once it is open.
-        return upgrade(shared, &mut head, None).await;
+        return upgrade(shared, &mut head, None, None).await;
     }
-    let (mut operation, mut left, mut room) = ("none", None, None);
+    let (mut operation, mut left, mut room, mut socket) = ("none", None, None, None);
     let until = begun + REQUEST_DEADLINE;
     let answer = async {
         let caller = timeout_at(until, identify(&shared, &head, key.as_deref())).await;
         let caller = caller.map_err(|_| errors::unavailable(NO_DATABASE))??;
         if is_socket {
+            socket = Some(caller.team_scope());
             return Ok(None);
         }
-        let asked = timeout_at(until, read(&head, body, media_type)).await.map_err(|_| {
-            errors::unavailable("The body did not arrive in time; nothing was done.")
-        })??;
-        // Not before it is here: whoever is slow to ask keeps nobody from a place.
+        let received = receive(&shared, &caller, &head, body, media_type, until).await?;
         let place = shared.places.of(caller.team_scope()).await;
         let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
+        let asked = match received {
+            Some(body) => read_body(&body)?,
+            None => read_query(&head.uri)?,
+        };
         let prepared = match shared.api.prepare(caller.clone(), asked).await {
             Ok(prepared) => prepared,
             Err(refused) => return Ok(Some(Answer::refused(refused))),
@@ -89,7 +97,7 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
     };
     let media_type = media_type.unwrap_or_default();
     let (code, mut response) = match answer.await {
-        Ok(None) => return upgrade(shared, &mut head, key).await,
+        Ok(None) => return upgrade(shared, &mut head, key, socket).await,
         Ok(Some(answer)) => (first_code(answer.errors()), respond(media_type, answer, room)),
         Err(refused) => {
             let refused = [refused];
@@ -141,8 +149,7 @@ pub async fn run(
     }
 }
 
-/// The caller behind the key. A peer that tried too many wrong keys may use only those that were right
-/// before.
+/// The caller behind the key.
 pub async fn identify(
     shared: &Shared,
     head: &Parts,
@@ -151,24 +158,21 @@ pub async fn identify(
     identify_peer(shared, peer(shared, head), key).await
 }
 
-/// The same, of a known peer.
+/// The same, of a known peer. A wrong key is refused otherwise if too many came from there; a right one never
+/// is. Junk costs no look-up, and unknown keys are looked up many at a time.
 pub async fn identify_peer(
     shared: &Shared,
     peer: IpAddr,
     key: Option<&str>,
 ) -> Result<Caller, ServerError> {
-    let too_many = || {
-        let message = "Too many wrong keys came from this address; wait, then use a valid one.";
-        errors::try_again(Code::RateLimited, message, 1)
-    };
     let Some(key) = key else { return Err(unauthenticated()) };
-    if shared.peers.is_over(peer) && !authentication::was_right(&shared.app, key) {
-        return Err(too_many());
-    }
     match authentication::authenticate(&shared.app, key).await {
         Ok(Some(caller)) => Ok(caller),
         Ok(None) if shared.peers.note_failure(peer) => Err(unauthenticated()),
-        Ok(None) => Err(too_many()),
+        Ok(None) => {
+            let message = "Too many wrong keys came from this address. Use a valid key.";
+            Err(errors::try_again(Code::RateLimited, message, 1))
+        }
         Err(fault) => {
             tracing::error!(%fault, "A key was not looked up");
             Err(errors::unavailable(NO_DATABASE))
@@ -180,11 +184,23 @@ fn unauthenticated() -> ServerError {
     error(Code::Unauthenticated, "Give a valid API key: Authorization: Bearer tg_live_…")
 }
 
-async fn upgrade(shared: Shared, head: &mut Parts, key: Option<String>) -> Response {
+/// Makes the request a socket. `known` is the team of a caller whose key is in the header; an operator has none.
+async fn upgrade(
+    shared: Shared,
+    head: &mut Parts,
+    key: Option<String>,
+    known: Option<Option<Uuid>>,
+) -> Response {
     let peer = peer(&shared, head);
     let request_id = request_id(&head.headers).to_owned();
+    let pace = head.extensions.get::<Arc<Pace>>().map(Arc::clone).unwrap_or_default();
+    if let Some(team_id) = known {
+        pace.note_team(team_id);
+    }
     match WebSocketUpgrade::from_request_parts(head, &()).await {
-        Ok(upgrade) => socket::upgrade(shared, upgrade, Opening { key, peer, request_id }),
+        Ok(upgrade) => {
+            socket::upgrade(shared, upgrade, Opening { key, known, peer, pace, request_id })
+        }
         Err(rejection) => {
             tracing::debug!(%rejection, "A request is no WebSocket");
             let message = "The request to upgrade is not one of WebSocket, version 13.";
@@ -203,19 +219,26 @@ pub fn request_id(headers: &HeaderMap) -> &str {
     headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default()
 }
 
-/// Reads what is asked for.
-async fn read(
+/// Receives the body of a POST; a GET has none.
+async fn receive(
+    shared: &Shared,
+    caller: &Caller,
     head: &Parts,
     body: Body,
     accepted: Option<MediaType>,
-) -> Result<Operation, ServerError> {
+    until: Instant,
+) -> Result<Option<Received>, ServerError> {
     if accepted.is_none() {
         let message = "Answers come as application/graphql-response+json or application/json.";
         return Err(error(Code::NotAcceptable, message));
     }
     match head.method {
-        Method::GET => read_query(&head.uri),
-        Method::POST if is_json(&head.headers) => read_body(body).await,
+        Method::GET => Ok(None),
+        Method::POST if is_json(&head.headers) => {
+            let (key_id, team_id) = (caller.key_id, caller.team_scope());
+            let received = shared.bodies.receive(key_id, team_id, body, BODY_BYTES_MAX, until);
+            received.await.map(Some)
+        }
         Method::POST => {
             Err(error(Code::UnsupportedMediaType, "Send the request as application/json."))
         }

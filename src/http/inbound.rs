@@ -4,9 +4,8 @@
 use async_graphql::ServerError;
 use axum::{
     Json,
-    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
@@ -18,7 +17,6 @@ use super::{
     answer::{TOO_BUSY, refuse_all},
     graphql::{REQUEST_DEADLINE, bearer, identify, request_id},
     negotiation::{MediaType, is_json},
-    request::read_bytes,
 };
 use crate::{
     domain::{
@@ -51,10 +49,17 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         let id = request_id(&head.headers).to_owned();
         let refused = |fault: Fault| errors::of_fault(&fault, &id);
         let account = caller.account().and_then(AccountCaller::live).map_err(refused)?;
-        let received = timeout_at(until, read(&head.headers, body)).await;
-        let message = received.map_err(|_| too_late())??;
-        let place = shared.places.of(caller.team_scope()).await;
+        if !is_json(&head.headers) {
+            let message = "Send the inbound message as application/json.";
+            return Err(error(Code::UnsupportedMediaType, message));
+        }
+        let (key_id, team_id) = (caller.key_id, caller.team_scope());
+        let bodies = &shared.bodies;
+        let received = bodies.receive(key_id, team_id, body, BODY_BYTES_MAX, until).await?;
+        let place = shared.places.of(team_id).await;
         let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
+        let message = read(&received)?;
+        drop(received);
         let charged = shared.rates.charge(&caller, 1);
         left = Some(charged.unwrap_or_else(|over| over.left()));
         charged.map_err(|over| over.error())?;
@@ -75,7 +80,10 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         }
     };
     let (code, mut response) = match effect.await {
-        Ok(effect) => ("OK", Json(json!({ "effect": effect })).into_response()),
+        Ok(effect) => {
+            let unsniffed = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+            ("OK", (unsniffed, Json(json!({ "effect": effect }))).into_response())
+        }
         Err(refused) => {
             let refused = [refused];
             let code = first_code(&refused);
@@ -95,17 +103,12 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
     response
 }
 
-async fn read(headers: &HeaderMap, body: Body) -> Result<InboundMessage, ServerError> {
-    if !is_json(headers) {
-        let message = "Send the inbound message as application/json.";
-        return Err(error(Code::UnsupportedMediaType, message));
-    }
-    let bytes = read_bytes(body, BODY_BYTES_MAX).await?;
+fn read(bytes: &[u8]) -> Result<InboundMessage, ServerError> {
     let wrong = || {
         let message = r#"Send {"channel": "SMS", "from": "+12025550123", "text": "STOP"}; the channel can be EMAIL, WHATSAPP or TELEGRAM, too."#;
         error(Code::BadUserInput, message)
     };
-    let members: Map<String, Value> = json::parse(&bytes).map_err(|_| wrong())?;
+    let members: Map<String, Value> = json::parse(bytes).map_err(|_| wrong())?;
     // Strings alone: serde would take {"SMS": null} for a channel, and an array for the whole.
     if !members.values().all(Value::is_string) {
         return Err(wrong());

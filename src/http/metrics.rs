@@ -13,10 +13,13 @@ use tokio::{
     net::TcpListener,
     time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
+use super::{connections, peers::Peers};
 use crate::{
     App,
     domain::{audit, delivery},
+    shares::Shares,
 };
 
 /// The media type of Prometheus' text format.
@@ -28,9 +31,14 @@ const AUDIT_AFTER: Duration = Duration::from_mins(15);
 /// Audits take a hundredth of the time at most.
 const AUDIT_RESTS: u32 = 99;
 
-/// Serves the metrics until it is dropped.
-pub async fn serve(listener: TcpListener, app: Arc<App>) -> std::io::Result<()> {
-    axum::serve(listener, router(app)).await
+/// Connections for the metrics at most, half of them for one address: few look, and each look asks the database.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Serves the metrics until it is dropped, with the deadlines of all connections.
+pub async fn serve(listener: TcpListener, app: Arc<App>) {
+    let places = Shares::new(CONNECTIONS_MAX, CONNECTIONS_MAX / 2);
+    let peers = Arc::new(Peers::new(Vec::new()));
+    connections::serve(listener, router(app), peers, places, CancellationToken::new()).await;
 }
 
 /// The one route.

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::Body,
     http::{HeaderValue, Method, Uri, header},
-    middleware::{from_fn_with_state, map_request},
+    middleware::map_request,
     response::Response,
     routing::{any, get},
 };
@@ -21,6 +22,7 @@ use tower_http::{
     CompressionLevel,
     compression::{CompressionLayer, predicate::SizeAbove},
     cors::{AllowOrigin, CorsLayer},
+    map_response_body::MapResponseBodyLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     trace::TraceLayer,
 };
@@ -33,6 +35,7 @@ use crate::{
 
 mod admission;
 mod answer;
+mod body;
 mod connections;
 mod graphiql;
 mod graphql;
@@ -45,18 +48,21 @@ mod peers;
 mod rate;
 mod request;
 mod socket;
+mod socket_greeting;
 mod socket_message;
 mod sockets;
 mod subscriptions;
 
 pub use admission::{HELD_MAX, PLACES_OF_TEAM_MAX};
+pub use body::{AWAITED_OF_KEY_MAX, PARTS_MAX};
 pub use graphql::REQUEST_DEADLINE;
 pub use peers::FAILURES_MAX;
 pub use request::BODY_BYTES_MAX;
-pub use sockets::STRANGERS_OF_PEER_MAX;
+pub use sockets::{CONTROLS_MAX, STRANGERS_OF_PEER_MAX};
 pub use subscriptions::SUBSCRIPTIONS_OF_ACCOUNT_MAX;
 
 use admission::Places;
+use body::Bodies;
 use log::REQUEST_ID;
 use peers::Peers;
 use rate::Rates;
@@ -113,6 +119,7 @@ type Shared = Arc<Surface>;
 struct Surface {
     app: Arc<App>,
     api: Api,
+    bodies: Bodies,
     places: Places,
     sockets: Sockets,
     subscriptions: Subscriptions,
@@ -147,6 +154,7 @@ impl Surface {
         Arc::new(Self {
             api: Api::new(Arc::clone(&app)).await,
             app,
+            bodies: Bodies::default(),
             places: Places::default(),
             sockets: Sockets::default(),
             subscriptions: Subscriptions::default(),
@@ -167,7 +175,8 @@ fn routes(shared: Shared, settings: &Settings) -> Router {
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .option_layer(cors(&settings.cors_origins))
-        .layer(from_fn_with_state(shared.clone(), admission::admit))
+        // The body as the answer to a preflight has it.
+        .layer(MapResponseBodyLayer::new(Body::new))
         .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span))
         .layer(
             CompressionLayer::new()
@@ -213,7 +222,8 @@ pub async fn serve(
     let router = routes(shared.clone(), &settings);
     let closing = CancellationToken::new();
     let all_done = async {
-        connections::serve(listener, router, Arc::clone(&shared.peers), closing.clone()).await;
+        let (peers, places) = (Arc::clone(&shared.peers), connections::places());
+        connections::serve(listener, router, peers, places, closing.clone()).await;
         executions.close();
         // Those of clients that have hung up.
         executions.wait().await;

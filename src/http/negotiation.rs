@@ -30,6 +30,11 @@ impl MediaType {
     }
 }
 
+/// Media ranges of `Accept` that are read at most, and parameters of each; the rest is ignored. Browsers send
+/// eight of them, and a header without a bound would cost more than the request.
+const RANGES_MAX: usize = 16;
+const PARAMETERS_MAX: usize = 8;
+
 /// How well a media type is liked: its weight in thousandths, and how closely it was named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Liking {
@@ -45,7 +50,7 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
         return Some(MediaType::Json);
     }
     let liking = |media_type: MediaType| {
-        let ranges = accepts.iter().flat_map(|accept| accept.split(','));
+        let ranges = accepts.iter().flat_map(|accept| accept.split(',')).take(RANGES_MAX);
         // The closest range that fits decides.
         let fitting = ranges.filter_map(|range| like(range, media_type.essence()));
         fitting.max_by_key(|liking| liking.closeness).unwrap_or_default()
@@ -74,7 +79,9 @@ fn like(range: &str, essence: &str) -> Option<Liking> {
         _ => return None,
     };
     let mut weight = 1_000;
-    for (name, value) in parts.filter_map(|parameter| parameter.split_once('=')) {
+    for (name, value) in
+        parts.take(PARAMETERS_MAX).filter_map(|parameter| parameter.split_once('='))
+    {
         if name.trim().eq_ignore_ascii_case("q") {
             weight = thousandths(value.trim());
         } else if name.trim().eq_ignore_ascii_case("charset") && !is_utf8(value) {
@@ -146,5 +153,19 @@ mod tests {
             assert_eq!(negotiate(&headers.into_iter().collect()), expected, "{accept}");
         }
         assert_eq!(negotiate(&HeaderMap::new()), Some(Json));
+    }
+
+    #[test]
+    fn what_is_read_of_accept_is_bounded() {
+        let negotiated = |accept: String| {
+            let headers = [(header::ACCEPT, accept.parse().expect("a header's value"))];
+            negotiate(&headers.into_iter().collect())
+        };
+        let ranges = |others: usize| format!("{}application/json", "text/html, ".repeat(others));
+        assert_eq!(negotiated(ranges(RANGES_MAX - 1)), Some(MediaType::Json));
+        assert_eq!(negotiated(ranges(RANGES_MAX)), None);
+        let weighed = |others: usize| format!("application/json{}; q=0", "; a=b".repeat(others));
+        assert_eq!(negotiated(weighed(PARAMETERS_MAX - 1)), None);
+        assert_eq!(negotiated(weighed(PARAMETERS_MAX)), Some(MediaType::Json));
     }
 }

@@ -1,30 +1,31 @@
-//! Who asks, by address, and whose keys are too often wrong. A peer that tries keys that do not exist is
-//! soon not looked at any more: `RATE_LIMITED`, for all keys but those that were right before, so that nobody
-//! shuts out others who share an address with it.
+//! The address that a request comes from, and how many wrong keys may come from it. Beyond that a wrong key is
+//! refused with `RATE_LIMITED`; a right one always passes, so that nobody shuts out others who share an
+//! address.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     num::NonZeroU32,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, header};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
-use moka::sync::Cache;
 
 /// Wrong keys that a peer may try at once.
 pub const FAILURES_MAX: u32 = 100;
 /// And then in a second.
 const FAILURES_PER_SECOND: u32 = 10;
-const PEERS_MAX: u64 = 100_000;
 
-/// Peers that tried too many wrong keys.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Addresses, and the wrong keys that came from them.
 pub struct Peers {
     /// Proxies whose word of their clients' addresses counts.
     trusted: Vec<IpNet>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
-    /// Those over the limit; forgotten after a moment.
-    over: Cache<IpAddr, ()>,
+    /// Whether a proxy that is not trusted was warned of.
+    has_warned: AtomicBool,
 }
 
 impl Peers {
@@ -32,29 +33,47 @@ impl Peers {
         let per_second = |count| Quota::per_second(NonZeroU32::new(count).expect("not 0"));
         let quota = per_second(FAILURES_PER_SECOND)
             .allow_burst(NonZeroU32::new(FAILURES_MAX).expect("not 0"));
-        let moment = std::time::Duration::from_millis(1_000 / u64::from(FAILURES_PER_SECOND));
-        let over = Cache::builder().max_capacity(PEERS_MAX).time_to_live(moment).build();
-        Self { trusted, failures: RateLimiter::keyed(quota), over }
+        Self { trusted, failures: RateLimiter::keyed(quota), has_warned: AtomicBool::new(false) }
     }
 
     /// The address that a request comes from: behind trusted proxies the last one in `X-Forwarded-For` that
     /// is none of them.
     pub fn of(&self, connected: Option<SocketAddr>, headers: &HeaderMap) -> IpAddr {
         let mut peer = connected.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip());
-        let forwarded: Vec<&str> = headers
-            .get_all("x-forwarded-for")
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .collect();
-        for hop in forwarded.iter().rev() {
+        if !self.is_trusted(peer) {
+            self.warn_of_proxy(peer, headers);
+            return network(peer);
+        }
+        let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
+        let hops = values.filter_map(|value| value.to_str().ok()).flat_map(|v| v.rsplit(','));
+        for hop in hops {
+            let Ok(before) = hop.trim().parse() else { break };
+            peer = before;
             if !self.is_trusted(peer) {
                 break;
             }
-            let Ok(before) = hop.trim().parse() else { break };
-            peer = before;
         }
         network(peer)
+    }
+
+    /// Says once that clients seem to come through a proxy that is not trusted: they all count as one address.
+    fn warn_of_proxy(&self, peer: IpAddr, headers: &HeaderMap) {
+        if self.has_warned.load(Relaxed) {
+            return;
+        }
+        let Some(name) = [X_FORWARDED_FOR, header::FORWARDED]
+            .into_iter()
+            .find(|name| headers.contains_key(name))
+        else {
+            return;
+        };
+        if !self.has_warned.swap(true, Relaxed) {
+            tracing::warn!(
+                %peer,
+                "A request came with {name} from an address that is not in --trusted-proxies: all clients of \
+                 a proxy there count as one address"
+            );
+        }
     }
 
     /// The address that a connection comes from, unless it is a trusted proxy, which speaks for many.
@@ -67,18 +86,9 @@ impl Peers {
         self.trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     }
 
-    /// Whether the peer has tried too many wrong keys of late.
-    pub fn is_over(&self, peer: IpAddr) -> bool {
-        self.over.contains_key(&peer)
-    }
-
-    /// Notes a wrong key; whether the peer may go on.
+    /// Notes a wrong key; whether the peer may try more.
     pub fn note_failure(&self, peer: IpAddr) -> bool {
-        let may_go_on = self.failures.check_key(&peer).is_ok();
-        if !may_go_on {
-            self.over.insert(peer, ());
-        }
-        may_go_on
+        self.failures.check_key(&peer).is_ok()
     }
 
     /// Forgets whoever has tried no wrong key for a while.

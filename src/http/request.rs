@@ -1,11 +1,7 @@
 //! What is asked for: an operation, read from a POST's body or a GET's query.
 
 use async_graphql::{ServerError, Variables};
-use axum::{
-    body::{Body, Bytes, to_bytes},
-    http::Uri,
-};
-use http_body_util::LengthLimitError;
+use axum::http::Uri;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -21,25 +17,12 @@ use crate::{
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads a POST's body.
-pub async fn read_body(body: Body) -> Result<Operation, ServerError> {
-    let bytes = read_bytes(body, BODY_BYTES_MAX).await?;
-    match json::parse(&bytes) {
+pub fn read_body(bytes: &[u8]) -> Result<Operation, ServerError> {
+    match json::parse(bytes) {
         Ok(members) => operation(members, false),
         Err(JsonError::Invalid) => Err(bad("The body must be one JSON object with a query.")),
         Err(failure) => Err(bad(failure.to_string())),
     }
-}
-
-/// Reads a body of so many bytes at most, which is a number of KiB.
-pub async fn read_bytes(body: Body, bytes_max: usize) -> Result<Bytes, ServerError> {
-    to_bytes(body, bytes_max).await.map_err(|failure| {
-        if failure.into_inner().is::<LengthLimitError>() {
-            let message = format!("The body has more than {} KiB.", bytes_max / 1024);
-            error(Code::PayloadTooLarge, message)
-        } else {
-            bad("The body broke off; nothing was done.")
-        }
-    })
 }
 
 /// Reads the parameters of a GET.

@@ -1,11 +1,10 @@
 //! `graphql-transport-ws` on `/graphql`: subscriptions, and queries and mutations too, over one socket. The
 //! protocol and its close codes are those of the npm package graphql-ws (its `PROTOCOL.md`).
 //!
-//! A socket has one key, and what it asks passes the same door as every request: `Api::prepare`, the rate
-//! limit, for each event too, and a place for a query or a mutation. It is closed when its key ends or its
-//! account is not ACTIVE.
+//! A socket has one key, and what it asks passes the same door as every request: a place, `Api::prepare` and
+//! the rate limit, for each event too. It is closed when its key ends or its account is not ACTIVE.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_graphql::{ServerError, parser::types::OperationType};
 use axum::{
@@ -13,57 +12,54 @@ use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
     response::Response,
 };
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{SinkExt as _, StreamExt as _, stream::BoxStream};
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, Span};
-use uuid::Uuid;
 
 use super::{
     REQUEST_DEADLINE, Shared,
+    admission::Place,
     answer::{TOO_BUSY, refuse, too_busy},
-    graphql::{bearer_in, identify_peer, run},
+    connections::Pace,
+    graphql::run,
     negotiation::MediaType,
     request::{BODY_BYTES_MAX, operation},
+    socket_greeting::{Opening, greet, text_bytes},
     socket_message::{
-        Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, INIT_TIMEOUT, Incoming, SECOND_INIT, TRY_AGAIN,
-        UNAUTHORIZED, read,
+        Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, SECOND_INIT, TOO_MANY_CONTROLS, read,
     },
+    sockets::{Admitted, Controls},
     subscriptions::Subscribed,
 };
 use crate::{
-    domain::{caller::Caller, room::Room, watch},
+    domain::{caller::Caller, room::Room},
     graphql::{
         Answer, EventAnswer, Prepared,
-        errors::{Code, code_of, error, first_code, unavailable},
+        errors::{Code, error, first_code, unavailable},
     },
-    shares::Share,
 };
 
 /// The sub-protocol.
 const PROTOCOL: &str = "graphql-transport-ws";
 /// Operations that one socket has under way at most.
 const OPERATIONS_MAX: usize = 50;
-/// How long a socket may take to say who it is.
-const INIT_DEADLINE: Duration = Duration::from_secs(3);
 /// How often a silent client is asked whether it is there, and given up if it was not heard since.
 const PING_EVERY: Duration = Duration::from_secs(25);
 /// Messages that wait to be sent, besides the one that is; what makes more waits.
 const OUTGOING_MAX: usize = 1;
 /// How long a client may take to receive a message.
-const SEND_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Who opens a socket.
-pub struct Opening {
-    /// The key of the request's header: it counts if the client names no other.
-    pub key: Option<String>,
-    pub peer: IpAddr,
-    pub request_id: String,
-}
+pub const SEND_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client may take to receive the end of a socket.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+/// What is read of a socket at once. Each open one keeps so much, and the library's own measure is 32 times it.
+const READ_BYTES: usize = 4 * 1024;
+/// Messages of more bytes are parsed in a place only: parsed, they take many times their bytes.
+const PARSED_FREELY_BYTES_MAX: usize = 512;
 
 /// Makes the request a socket, unless it speaks another protocol or there are too many.
 pub fn upgrade(shared: Shared, upgrade: WebSocketUpgrade, opening: Opening) -> Response {
@@ -72,14 +68,15 @@ pub fn upgrade(shared: Shared, upgrade: WebSocketUpgrade, opening: Opening) -> R
         let message = "The WebSocket must speak graphql-transport-ws.";
         return refuse(MediaType::Json, error(Code::BadUserInput, message));
     }
-    let Some((place, stranger)) = shared.sockets.open(opening.peer) else {
+    let Some((place, admitted)) = shared.sockets.open(opening.peer, opening.known) else {
         return too_busy(MediaType::Json);
     };
     let span = Span::current();
     upgrade
         .max_message_size(BODY_BYTES_MAX)
         .max_frame_size(BODY_BYTES_MAX)
-        .on_upgrade(move |socket| serve(shared, socket, opening, place, stranger).instrument(span))
+        .read_buffer_size(READ_BYTES)
+        .on_upgrade(move |socket| serve(shared, socket, opening, place, admitted).instrument(span))
 }
 
 async fn serve(
@@ -87,81 +84,37 @@ async fn serve(
     mut socket: WebSocket,
     opening: Opening,
     _place: OwnedSemaphorePermit,
-    stranger: Share<IpAddr>,
+    admitted: Admitted,
 ) {
     let sockets = shared.app.metrics.sockets.clone();
     sockets.inc();
-    let close = match Box::pin(greet(&shared, &mut socket, &opening)).await {
+    let mut controls = Controls::default();
+    let greeted = Box::pin(greet(&shared, &mut socket, &opening, admitted, &mut controls)).await;
+    let close = match greeted {
         Ok((caller, ended, _of_team)) => {
-            drop(stranger);
-            let connection = Connection::new(shared, caller, opening.request_id);
+            let Opening { request_id, pace, .. } = opening;
+            let connection = Connection::new(shared, caller, request_id, controls, pace);
             Box::pin(connection.converse(&mut socket, &ended)).await
         }
         Err(close) => close,
     };
-    if let Some(Close(code, reason)) = close {
-        let frame = CloseFrame { code, reason: reason.into() };
-        // A client that has gone does not hear why.
-        let _ = timeout(SEND_DEADLINE, socket.send(Message::Close(Some(frame)))).await;
-    }
+    let end = async {
+        if let Some(Close(code, reason)) = close {
+            let frame = CloseFrame { code, reason: reason.into() };
+            // The library would send a pong that is due after the close.
+            socket.flush().await?;
+            socket.send(Message::Close(Some(frame))).await
+        } else {
+            // Answers the client's own close.
+            socket.close().await
+        }
+    };
+    // A client that has gone does not hear of it.
+    let _ = timeout(CLOSE_DEADLINE, end).await;
     sockets.dec();
 }
 
-/// Waits for the client to say who it is, and finds it a place. The token is cancelled when its key ends.
-async fn greet(
-    shared: &Shared,
-    socket: &mut WebSocket,
-    opening: &Opening,
-) -> Result<(Caller, Arc<CancellationToken>, Share<Uuid>), Option<Close>> {
-    let until = Instant::now() + INIT_DEADLINE;
-    let payload = loop {
-        let received = tokio::select! {
-            received = timeout_at(until, socket.recv()) => received,
-            () = shared.stop.cancelled() => return Err(Some(GOING_AWAY)),
-        };
-        match received.map_err(|_| Some(INIT_TIMEOUT)).and_then(read)? {
-            // What needs no answer, or ends what is not under way.
-            None | Some(Incoming::Complete(_)) => {}
-            Some(Incoming::Init(payload)) => break payload,
-            Some(Incoming::Ping) => {
-                let pong = socket.send(text(&json!({ "type": "pong" })));
-                timeout_at(until, pong).await.map_err(|_| None)?.map_err(|_| None)?;
-            }
-            Some(Incoming::Subscribe { .. }) => return Err(Some(UNAUTHORIZED)),
-        }
-    };
-    let named = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-    let key = match (named("authorization"), named("apiKey")) {
-        (Some((_, Value::String(given))), _) => bearer_in(given),
-        (None, Some((_, Value::String(given)))) => Some(given.trim()),
-        (None, None) => opening.key.as_deref(),
-        _ => None,
-    };
-    let found = async {
-        let caller =
-            identify_peer(shared, opening.peer, key).await.map_err(|refused| {
-                match code_of(&refused) {
-                    Some(Code::Unavailable | Code::RateLimited) => TRY_AGAIN,
-                    _ => FORBIDDEN,
-                }
-            })?;
-        let of_team = shared.sockets.of(caller.team_scope()).ok_or(TRY_AGAIN)?;
-        match watch::watch(&shared.app, &caller).await {
-            Ok(ended) => ended.map(|ended| (caller, ended, of_team)).ok_or(FORBIDDEN),
-            Err(fault) => {
-                tracing::error!(%fault, "The key of a socket was not looked up");
-                Err(TRY_AGAIN)
-            }
-        }
-    };
-    let until = Instant::now() + REQUEST_DEADLINE;
-    let found = timeout_at(until, found).await.unwrap_or(Err(TRY_AGAIN)).map_err(Some)?;
-    let ack = socket.send(text(&json!({ "type": "connection_ack" })));
-    timeout(SEND_DEADLINE, ack).await.map_err(|_| None)?.map_err(|_| None)?;
-    Ok(found)
-}
-
-fn text(message: &Value) -> Message {
+pub fn text(message: &Value) -> Message {
     Message::Text(message.to_string().into())
 }
 
@@ -195,14 +148,23 @@ struct Connection {
     /// What is under way, by id.
     operations: HashMap<String, Underway>,
     begun: u64,
+    controls: Controls,
+    pace: Arc<Pace>,
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
 }
 
 impl Connection {
-    fn new(shared: Shared, caller: Caller, request_id: String) -> Self {
+    fn new(
+        shared: Shared,
+        caller: Caller,
+        request_id: String,
+        controls: Controls,
+        pace: Arc<Pace>,
+    ) -> Self {
         let (say, said) = mpsc::channel(OUTGOING_MAX);
-        Self { shared, caller, request_id, operations: HashMap::new(), begun: 0, say, said }
+        let operations = HashMap::new();
+        Self { shared, caller, request_id, operations, begun: 0, controls, pace, say, said }
     }
 
     /// Answers until one of both ends it, and says why if it is the server.
@@ -225,26 +187,11 @@ impl Connection {
                 () = stop.cancelled() => return Some(GOING_AWAY),
                 received = socket.recv() => {
                     was_heard = true;
-                    let answer = match read(received) {
-                        Err(close) => return close,
-                        Ok(None) => None,
-                        Ok(Some(Incoming::Ping)) => Some(json!({ "type": "pong" })),
-                        Ok(Some(Incoming::Init(_))) => return Some(SECOND_INIT),
-                        Ok(Some(Incoming::Complete(id))) => {
-                            self.operations.remove(&id);
-                            None
-                        }
-                        Ok(Some(Incoming::Subscribe { id, payload })) => {
-                            if self.operations.contains_key(&id) {
-                                return Some(ID_TAKEN);
-                            }
-                            match ended.run_until_cancelled(self.begin(id, payload)).await {
-                                Some(refused) => refused,
-                                None => return Some(FORBIDDEN),
-                            }
-                        }
-                    };
-                    answer.map(|answer| text(&answer))
+                    match ended.run_until_cancelled(self.take(received)).await {
+                        Some(Ok(answer)) => answer.map(|answer| text(&answer)),
+                        Some(Err(close)) => return close,
+                        None => return Some(FORBIDDEN),
+                    }
                 }
                 Some(mut said) = self.said.recv() => {
                     _room = said.room.take();
@@ -274,6 +221,46 @@ impl Connection {
         }
     }
 
+    /// Does what a message asks for, and answers at once or not; an error ends the socket.
+    async fn take(
+        &mut self,
+        received: Option<Result<Message, axum::Error>>,
+    ) -> Result<Option<Value>, Option<Close>> {
+        self.pace.note_message();
+        let is_large = text_bytes(received.as_ref()) > PARSED_FREELY_BYTES_MAX;
+        let place = if is_large { self.place().await } else { None };
+        let incoming = read(received)?;
+        let is_control = match &incoming {
+            None | Some(Incoming::Ping) => true,
+            Some(Incoming::Complete(id)) => !self.operations.contains_key(id),
+            Some(Incoming::Init(_) | Incoming::Subscribe { .. }) => false,
+        };
+        if is_control && !self.controls.take() {
+            return Err(Some(TOO_MANY_CONTROLS));
+        }
+        match incoming {
+            None => Ok(None),
+            Some(Incoming::Ping) => Ok(Some(json!({ "type": "pong" }))),
+            Some(Incoming::Init(_)) => Err(Some(SECOND_INIT)),
+            Some(Incoming::Complete(id)) => {
+                self.operations.remove(&id);
+                Ok(None)
+            }
+            Some(Incoming::Subscribe { id, .. }) if self.operations.contains_key(&id) => {
+                Err(Some(ID_TAKEN))
+            }
+            Some(Incoming::Subscribe { id, payload }) => {
+                let place = if is_large { place } else { self.place().await };
+                Ok(self.begin(id, payload, place).await)
+            }
+        }
+    }
+
+    /// A place for an operation, which is held while it is prepared and executed.
+    async fn place(&self) -> Option<Place> {
+        self.shared.places.of(self.caller.team_scope()).await
+    }
+
     /// What is to be sent of what an operation said; nothing of one that the client has ended.
     fn message_of(&mut self, said: Said) -> Option<Message> {
         self.operations.get(&said.id).filter(|operation| operation.number == said.number)?;
@@ -285,23 +272,34 @@ impl Connection {
 
     /// Begins an operation, or says why not. A subscription listens when this returns, so whatever happens
     /// once the client's next message is answered is told.
-    async fn begin(&mut self, id: String, payload: Map<String, Value>) -> Option<Value> {
+    async fn begin(
+        &mut self,
+        id: String,
+        payload: Map<String, Value>,
+        place: Option<Place>,
+    ) -> Option<Value> {
         let metrics = Arc::clone(&self.shared.app.metrics);
         let begun = Instant::now();
-        let refused = match self.prepare(payload).await {
-            Ok(prepared) if prepared.kind() == OperationType::Subscription => {
+        let prepared = match place {
+            Some(place) => self.prepare(payload).await.map(|prepared| (prepared, place)),
+            None => Err(unavailable(TOO_BUSY)),
+        };
+        let refused = match prepared {
+            Ok((prepared, place)) if prepared.kind() == OperationType::Subscription => {
                 let complexity = prepared.complexity();
-                match self.subscribe(prepared).await {
-                    Ok((answers, place)) => {
+                let answers = self.subscribe(prepared).await;
+                drop(place);
+                match answers {
+                    Ok((answers, subscribed)) => {
                         metrics.note_request("subscription", "OK", begun.elapsed());
-                        self.go_on(id, place, |task, _| task.tell(complexity, answers));
+                        self.go_on(id, subscribed, |task, _| task.tell(complexity, answers));
                         return None;
                     }
                     Err(refused) => refused,
                 }
             }
-            Ok(prepared) => {
-                self.go_on(id, None, |task, gone| task.perform(prepared, gone));
+            Ok((prepared, place)) => {
+                self.go_on(id, None, |task, gone| task.perform(prepared, place, gone));
                 return None;
             }
             Err(refused) => vec![refused],
@@ -391,17 +389,12 @@ impl Task {
     }
 
     /// Executes a query or a mutation.
-    async fn perform(self, prepared: Prepared, gone: CancellationToken) {
+    async fn perform(self, prepared: Prepared, place: Place, gone: CancellationToken) {
         let (begun, operation) = (Instant::now(), prepared.kind_name());
         let until = begun + REQUEST_DEADLINE;
         let room = Arc::new(self.shared.app.rooms.of(self.caller.team_scope()));
         let held = Arc::clone(&room);
-        let answer = match self.shared.places.of(self.caller.team_scope()).await {
-            Some(place) => {
-                run(&self.shared, prepared, place, held, until, gone, &self.request_id).await
-            }
-            None => Answer::Refused(vec![unavailable(TOO_BUSY)]),
-        };
+        let answer = run(&self.shared, prepared, place, held, until, gone, &self.request_id).await;
         let code = first_code(answer.errors());
         self.shared.app.metrics.note_request(operation, code, begun.elapsed());
         self.say(self.message(answer), Some(room)).await;

@@ -19,7 +19,10 @@ pub const INIT_TIMEOUT: Close = Close(4408, "Connection initialisation timeout")
 pub const ID_TAKEN: Close = Close(4409, "Subscriber for this id already exists");
 pub const SECOND_INIT: Close = Close(4429, "Too many initialisation requests");
 pub const GOING_AWAY: Close = Close(close_code::AWAY, "The server stops");
-const TOO_LARGE: Close = Close(close_code::SIZE, "The message is too large");
+pub const TOO_LARGE: Close = Close(close_code::SIZE, "The message is too large");
+pub const TOO_MANY_CONTROLS: Close = Close(close_code::POLICY, "Too many control messages");
+const NO_PROTOCOL: Close = Close(close_code::PROTOCOL, "Not the WebSocket protocol");
+const NO_TEXT: Close = Close(close_code::INVALID, "The message is not UTF-8");
 pub const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
 
 /// A message of the client.
@@ -31,6 +34,19 @@ pub enum Incoming {
     Complete(String),
 }
 
+/// How a socket is closed after a fault, as `tungstenite` words it; `None` where the client has gone.
+fn close_for(fault: &str) -> Option<Close> {
+    if fault.contains("too long") {
+        Some(TOO_LARGE)
+    } else if fault.starts_with("UTF-8") {
+        Some(NO_TEXT)
+    } else if fault.starts_with("WebSocket protocol error") && !fault.contains("reset") {
+        Some(NO_PROTOCOL)
+    } else {
+        None
+    }
+}
+
 /// Reads what was received: `None` for what needs no answer, an error where the socket is to be closed.
 pub fn read(
     received: Option<Result<Message, axum::Error>>,
@@ -40,10 +56,7 @@ pub fn read(
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(None),
         Some(Ok(Message::Binary(_))) => return Err(Some(BAD_MESSAGE)),
         Some(Ok(Message::Close(_))) | None => return Err(None),
-        Some(Err(failure)) => {
-            let is_too_large = failure.to_string().contains("too long");
-            return Err(is_too_large.then_some(TOO_LARGE));
-        }
+        Some(Err(failure)) => return Err(close_for(&failure.to_string())),
     };
     let Ok(Value::Object(mut message)) = json::parse(text.as_bytes()) else {
         return Err(Some(BAD_MESSAGE));

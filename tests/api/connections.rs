@@ -8,8 +8,9 @@ use std::{
 use rstest::rstest;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
+use tollgate::http;
 
 use crate::harness::{self, Database, Postgres, Running, Sqlite, TestApp, text};
 
@@ -33,12 +34,28 @@ async fn what_is_no_http_is_refused_and_closed(#[values(Sqlite, Postgres)] datab
     let many: String = (0..101).map(|at| format!("x-{at}: x\r\n")).collect();
     let twice =
         "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n12";
+    // A request line, a name, its colon, and the ends of three lines besides.
+    let whole = |bytes: usize| {
+        let frame = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: \r\n\r\n".len();
+        let filler = "x".repeat(bytes - frame);
+        format!("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {filler}\r\n\r\n")
+    };
+    let answer = said_to(server.address, whole(32 * 1024).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let with = |headers: &str| format!("GET /healthz HTTP/1.1\r\n{headers}\r\n\r\n");
     for (request, status) in [
+        (whole(32 * 1024 + 1), "431 Request Header Fields Too Large"),
+        (with("x: y"), "400 Bad Request"),
+        (with("host: x\r\nhost: x"), "400 Bad Request"),
+        (with("host: x y"), "400 Bad Request"),
+        (with("host: x\r\ntransfer-encoding: gzip, chunked"), "501 Not Implemented"),
+        (with("host: x\r\ntransfer-encoding: gzip"), "400 Bad Request"),
+        ("GET /healthz HTTP/1.0\r\nhost: x\r\nhost: y\r\n\r\n".to_owned(), "400 Bad Request"),
         ("\0\0\0\0\r\n\r\n".to_owned(), "400 Bad Request"),
         ("GET / HTTP/3.0\r\n\r\n".to_owned(), "400 Bad Request"),
         ("GET /\u{e9} HTTP/1.1\r\nhost: \r\r\n\r\n".to_owned(), "400 Bad Request"),
         (twice.to_owned(), "400 Bad Request"),
-        (format!("GET /{long}{long} HTTP/1.1\r\n\r\n"), "414 URI Too Long"),
+        (format!("GET /{long}{long} HTTP/1.1\r\n\r\n"), "431 Request Header Fields Too Large"),
         (format!("GET / HTTP/1.1\r\n{many}\r\n"), "431 Request Header Fields Too Large"),
         (
             format!("GET / HTTP/1.1\r\na: {long}\r\nb: {long}\r\nc: {long}\r\n\r\n"),
@@ -47,6 +64,7 @@ async fn what_is_no_http_is_refused_and_closed(#[values(Sqlite, Postgres)] datab
     ] {
         let answer = said_to(server.address, request.as_bytes()).await;
         let what = &request[..request.len().min(60)];
+        let answer = answer.replacen("HTTP/1.0", "HTTP/1.1", 1);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{what}: {answer}");
         assert!(answer.ends_with("\r\n\r\n"), "{what}: {answer}");
     }
@@ -75,6 +93,133 @@ async fn a_body_that_breaks_off_is_refused(#[values(Sqlite, Postgres)] database:
         assert!(answer.contains("\"BAD_USER_INPUT\""), "{answer}");
     }
     assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A refusal reaches its client also if that sends a large body first and reads then: each status, and each size.
+#[rstest]
+#[tokio::test]
+async fn a_refusal_of_a_large_body_arrives(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
+    let (team, server) = (t.team(1_000).await, t.serve_with(settings).await);
+    let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let before = t.everything().await;
+    let json = "content-type: application/json\r\n";
+    let bearer = |key: &str| format!("authorization: Bearer {key}\r\n{json}");
+    let (known, wrong) = (bearer(&team.key), bearer("tg_live_wrong"));
+    let untyped = known.replace("json", "xml");
+    let unacceptable = format!("{known}accept: text/html\r\n");
+    let chunked = format!("{known}transfer-encoding: chunked\r\n");
+    let expecting = format!("{wrong}expect: 100-continue\r\n");
+    let two_hosts = format!("{known}host: y\r\n");
+    for (line, headers, status) in [
+        ("POST /graphql", known.clone(), 413),
+        ("POST /graphql", chunked, 413),
+        ("POST /graphql", json.to_owned(), 401),
+        ("POST /graphql", wrong.clone(), 401),
+        ("POST /graphql", expecting, 401),
+        ("PUT /graphql", known.clone(), 405),
+        ("POST /graphql", unacceptable, 406),
+        ("POST /graphql", untyped, 415),
+        ("POST /graphql", two_hosts, 400),
+        ("POST /graphiql", json.to_owned(), 405),
+        ("POST /healthz", json.to_owned(), 405),
+        ("POST /elsewhere", json.to_owned(), 404),
+        ("POST /sandbox/inbound", known, 413),
+        ("POST /sandbox/inbound", json.to_owned(), 401),
+        ("POST /sandbox/inbound", bearer(&test_key), 403),
+        ("POST /graphql", wrong, 429),
+    ] {
+        for size in [300_000, 1_000_000, 8_000_000] {
+            // Until this address has tried as many wrong keys as it may.
+            while status == 429 && answered(server.address, line, &headers, 2).await != 429 {}
+            let answer = answered(server.address, line, &headers, size).await;
+            // One more may be allowed by then.
+            assert!(answer == status || (status, answer) == (429, 401), "{line} {size} {headers}");
+        }
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// The status of the answer to a request whose body is sent before anything is read.
+async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -> u16 {
+    let (length, chunk) = if headers.contains("chunked") {
+        (String::new(), format!("{size:x}\r\n"))
+    } else {
+        (format!("content-length: {size}\r\n"), String::new())
+    };
+    let head = format!("{line} HTTP/1.1\r\nhost: x\r\n{headers}{length}\r\n{chunk}");
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    stream.write_all(head.as_bytes()).await.expect("it is read");
+    stream.write_all(&b"x".repeat(size)).await.expect("it is read");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    let status = std::str::from_utf8(&answer).expect("text").strip_prefix("HTTP/1.1 ");
+    status.expect("an answer").parse().expect("a status")
+}
+
+/// A body that does not come is refused within seconds, its connection ends, and what the client sends then is
+/// taken.
+#[rstest]
+#[tokio::test]
+async fn a_body_that_stops_is_refused(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
+    let (team, server) = (t.team(1_000).await, t.serve_with(settings).await);
+    let before = t.everything().await;
+    for path in ["/graphql", "/sandbox/inbound"] {
+        for expects in ["", "expect: 100-continue\r\n"] {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n{expects}\
+                 content-type: application/json\r\ncontent-length: 10000\r\n\r\n{{",
+                team.key
+            );
+            let mut stream = TcpStream::connect(server.address).await.expect("it listens");
+            stream.write_all(head.as_bytes()).await.expect("it is read");
+            let mut answer = String::new();
+            while !answer.contains("HTTP/1.1 503 ") {
+                let byte = stream.read_u8().await.expect("an answer");
+                answer.push(char::from(byte));
+            }
+            stream.write_all(&[b' '; 9_999]).await.expect("it is read");
+            stream.read_to_string(&mut answer).await.expect("the end, and no reset");
+            assert!(answer.contains("\"UNAVAILABLE\""), "{answer}");
+        }
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// The metrics' own connections: few, and bound by the same rules.
+#[rstest]
+#[tokio::test]
+async fn metrics_are_served_on_few_connections(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let served = tokio::spawn(http::metrics::serve(listener, t.app.clone()));
+    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let bad = b"GET /metrics HTTP/1.1\r\n\r\n";
+    assert!(said_to(address, request).await.starts_with("HTTP/1.1 200 "));
+    assert!(said_to(address, bad).await.starts_with("HTTP/1.1 400 "));
+
+    let mut held = Vec::new();
+    while held.len() < 32 {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        // Else one of those before has not ended yet.
+        if stream.read(&mut [0; 1_024]).await.is_ok_and(|count| count > 0) {
+            held.push(stream);
+        }
+    }
+    assert_eq!(said_to(address, request).await, "");
+    drop(held);
+    while !said_to(address, request).await.starts_with("HTTP/1.1 200 ") {
+        tokio::task::yield_now().await;
+    }
+    served.abort();
     t.close().await;
 }
 

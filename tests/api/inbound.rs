@@ -39,6 +39,7 @@ async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database
     let effect = async |text: &str| {
         let answer = write(&t, &team.key, text).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
         answer.body["effect"].as_str().expect("an effect").to_owned()
     };
 

@@ -7,11 +7,13 @@ use axum::{
     extract::ConnectInfo,
     http::{HeaderMap, Request},
 };
+use entity::api_key::{Environment, Role};
+use futures_util::future::join_all;
 use rstest::rstest;
 use serde_json::json;
-use tollgate::http;
+use tollgate::{domain::plain_key::PlainKey, http};
 
-use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp, post};
+use crate::harness::{Answer, Database, Log, Postgres, Setup, Sqlite, TestApp, post};
 
 fn limited(key_rate: u32, account_rate: u32) -> Setup {
     let http = http::Settings { key_rate, account_rate, ..http::Settings::default() };
@@ -98,7 +100,7 @@ fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// A peer that tries many wrong keys is refused for all but keys that were right before; other peers are not.
+/// A peer that tries many wrong keys is told so; right ones pass all the same, and other peers are not touched.
 #[rstest]
 #[tokio::test]
 async fn a_peer_may_try_only_so_many_wrong_keys(#[values(Sqlite, Postgres)] database: Database) {
@@ -121,12 +123,75 @@ async fn a_peer_may_try_only_so_many_wrong_keys(#[values(Sqlite, Postgres)] data
     }
     assert!(wrong >= http::FAILURES_MAX && limited > 0, "{wrong} wrong, {limited} limited");
     // The bucket is empty: whatever comes back meanwhile is taken again.
-    while ask("203.0.113.7", "tg_live_wrong").await.0 != 429 {}
     let before = t.statements();
-    assert_eq!(ask("203.0.113.7", &unseen).await, (429, "RATE_LIMITED".to_owned()));
-    assert_eq!(t.statements(), before, "a key that was never seen is not looked up");
-    assert_eq!(ask("203.0.113.7", &team.key).await, (200, String::new()), "a key that was right");
-    assert_eq!(ask("203.0.113.8", &unseen).await, (200, String::new()), "another peer");
+    while ask("203.0.113.7", "tg_live_wrong").await.0 != 429 {}
+    assert_eq!(t.statements(), before, "junk is not looked up");
+    assert_eq!(
+        ask("203.0.113.7", &unseen).await,
+        (200, String::new()),
+        "a key that was never seen"
+    );
+    assert_eq!(ask("203.0.113.7", &team.key).await, (200, String::new()), "a key that was");
     assert_eq!(ask("203.0.113.8", "tg_live_wrong").await, (401, "UNAUTHENTICATED".to_owned()));
+    t.close().await;
+}
+
+/// Wrong keys that are written like right ones keep no right one out, however many there are: they are looked up
+/// together.
+#[rstest]
+#[tokio::test]
+async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let mut unseen = Vec::new();
+    for _ in 0..10 {
+        unseen.push(t.api_key(&team, &team.main_account_id, "LIVE").await);
+    }
+    let wrong = || PlainKey::generate(Role::MainAccount, Environment::Live).reveal().to_owned();
+    let query = json!({ "query": "{ __typename }" }).to_string();
+    let ask = async |key: String| {
+        let answer = t.request(from("203.0.113.7", post(&key, query.clone()))).await;
+        answer.status.as_u16()
+    };
+
+    let before = t.statements();
+    let crowd = join_all((0..2_000).map(|_| ask(wrong()))).await;
+    assert!(crowd.iter().all(|status| [401, 429].contains(status)));
+    assert!(crowd.contains(&429));
+    let statements = t.statements() - before;
+    assert!(statements < 200, "{statements} statements for 2,000 keys");
+    let (wrongs, rights) = tokio::join!(
+        join_all((0..2_000).map(|_| ask(wrong()))),
+        join_all(unseen.into_iter().map(ask))
+    );
+    assert!(wrongs.iter().all(|status| [401, 429].contains(status)));
+    assert_eq!(rights, [200; 10]);
+    t.close().await;
+}
+
+/// Behind a proxy that is not trusted all clients are one address, which the log says once.
+#[rstest]
+#[tokio::test]
+async fn a_proxy_that_is_not_trusted_is_warned_of(#[values(Sqlite, Postgres)] database: Database) {
+    let trusted_proxies = vec!["203.0.113.7/32".parse().expect("a network")];
+    let http = http::Settings { trusted_proxies, ..http::Settings::default() };
+    let Some(t) = TestApp::start_with(database, Setup { http, ..Setup::default() }).await else {
+        return;
+    };
+    let team = t.team(1_000).await;
+    let (log, _until_the_end) = Log::begin();
+    let ask = async |peer: &str, name: &'static str| {
+        let mut request = from(peer, post(&team.key, r#"{ "query": "{ __typename }" }"#));
+        request.headers_mut().insert(name, "198.51.100.1".parse().expect("a value"));
+        assert_eq!(t.request(request).await.status, 200);
+        log.text().matches("is not in --trusted-proxies").count()
+    };
+    assert_eq!(ask("203.0.113.7", "x-forwarded-for").await, 0);
+    assert_eq!(ask("203.0.113.8", "x-forwarded-by").await, 0);
+    assert_eq!(ask("203.0.113.8", "x-forwarded-for").await, 1);
+    assert_eq!(ask("203.0.113.8", "x-forwarded-for").await, 1);
+    assert_eq!(ask("203.0.113.9", "forwarded").await, 1);
     t.close().await;
 }

@@ -1,18 +1,17 @@
 //! How many sockets may be open of those that have not said who they are, and what the log says of a socket.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr},
-    sync::{Arc, Mutex},
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use futures_util::future::join_all;
 use rstest::rstest;
 use serde_json::json;
-use tollgate::http::STRANGERS_OF_PEER_MAX;
-use tracing_subscriber::fmt::MakeWriter;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tollgate::http::{CONTROLS_MAX, STRANGERS_OF_PEER_MAX};
 
-use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp};
+use crate::harness::{Came, Database, Log, Postgres, Socket, Sqlite, TestApp};
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
@@ -27,6 +26,14 @@ async fn one_address_keeps_nobody_out(#[values(Sqlite, Postgres)] database: Data
         join_all((0..STRANGERS_OF_PEER_MAX).map(|_| Socket::silent(server.address))).await;
 
     assert_eq!(Socket::open(server.address, &[PROTOCOL]).await.err(), Some(503));
+    // A key in the header of the upgrade makes it known.
+    let bearer = format!("Bearer {}", team.key);
+    let known = [PROTOCOL, ("authorization", &*bearer)];
+    let mut known = Socket::open(server.address, &known).await.expect("a socket");
+    known.send(json!({ "type": "connection_init" })).await;
+    assert_eq!(known.next().await, Came::Message(json!({ "type": "connection_ack" })));
+    let wrong = [PROTOCOL, ("authorization", "Bearer tg_live_wrong")];
+    assert_eq!(Socket::open(server.address, &wrong).await.err(), Some(401));
     let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     assert!(Socket::open_from(other, server.address, &[PROTOCOL]).await.is_ok());
 
@@ -44,9 +51,7 @@ async fn one_address_keeps_nobody_out(#[values(Sqlite, Postgres)] database: Data
 async fn the_log_of_a_socket_has_its_request_id(#[values(Sqlite, Postgres)] database: Database) {
     let Some(t) = TestApp::start(database).await else { return };
     let (team, server) = (t.team(1_000).await, t.serve().await);
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
-    let _until_the_end = tracing::subscriber::set_default(subscriber);
+    let (log, _until_the_end) = Log::begin();
     t.execute("UPDATE account SET metadata = 'broken'").await;
 
     let headers = [PROTOCOL, ("x-request-id", "socket-17")];
@@ -67,32 +72,147 @@ async fn the_log_of_a_socket_has_its_request_id(#[values(Sqlite, Postgres)] data
     t.close().await;
 }
 
-/// What was logged on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+/// Control messages of a client, each of which costs it nothing.
+fn controls() -> [Vec<u8>; 5] {
+    let text = |message: serde_json::Value| frame(0x81, message.to_string().as_bytes());
+    [
+        frame(0x89, b"x"),
+        frame(0x8a, b"x"),
+        text(json!({ "type": "ping" })),
+        text(json!({ "type": "pong" })),
+        text(json!({ "type": "complete", "id": "nothing" })),
+    ]
+}
 
-impl Log {
-    fn text(&self) -> String {
-        let bytes = self.0.lock().expect("nobody panics with the log").clone();
-        String::from_utf8(bytes).expect("text")
+/// One client's control messages have a pace; what its operations need does not count.
+#[rstest]
+#[tokio::test]
+async fn control_messages_have_a_pace(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let init = json!({ "type": "connection_init", "payload": { "apiKey": team.key } }).to_string();
+    for is_known in [false, true] {
+        for control in controls() {
+            let mut stream = upgraded(server.address).await;
+            if is_known {
+                stream.write_all(&frame(0x81, init.as_bytes())).await.expect("it is read");
+            }
+            // Far more than come back while they are read.
+            let many = control.repeat(100 * CONTROLS_MAX as usize);
+            stream.write_all(&many).await.expect("it is read");
+            assert_eq!(said(&mut stream).await.closed(), Some(1008), "{control:?}");
+        }
+    }
+
+    let mut socket = Socket::with_key(server.address, &team.key).await;
+    for _ in 0..CONTROLS_MAX / 2 {
+        socket.send(json!({ "type": "complete", "id": "nothing" })).await;
+    }
+    for at in 0..2 * CONTROLS_MAX {
+        let id = at.to_string();
+        socket.subscribe(&id, "subscription { balanceChanged { balance } }").await;
+        socket.send(json!({ "type": "complete", "id": id })).await;
+    }
+    assert_eq!(socket.before_pong().await, []);
+    t.close().await;
+}
+
+/// RFC 6455: a close is answered with a close, and a fault of the protocol is named by its code.
+#[rstest]
+#[tokio::test]
+async fn a_socket_ends_as_websockets_do(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let init = json!({ "type": "connection_init", "payload": { "apiKey": team.key } }).to_string();
+    let init = frame(0x81, init.as_bytes());
+    let unmasked = b"\x81\x01x".to_vec();
+    let before_init = frame(0x81, &b"x".repeat(16 * 1024 + 1));
+    for (what, is_known, said_by_client, code) in [
+        ("a close", true, frame(0x88, &1000_u16.to_be_bytes()), 1000),
+        ("a close that goes away", true, frame(0x88, &1001_u16.to_be_bytes()), 1001),
+        ("a close without a code", true, frame(0x88, b""), 1005),
+        ("a close before the init", false, frame(0x88, &1000_u16.to_be_bytes()), 1000),
+        ("a frame without a mask", true, unmasked, 1002),
+        ("a reserved bit", true, frame(0xc1, b"{}"), 1002),
+        ("an unknown kind of frame", true, frame(0x83, b"{}"), 1002),
+        ("text that is not UTF-8", true, frame(0x81, b"\xff"), 1007),
+        ("a message that is too large", true, frame(0x81, &b"x".repeat(256 * 1024 + 1)), 1009),
+        ("one before the init", false, before_init, 1009),
+    ] {
+        let mut stream = upgraded(server.address).await;
+        if is_known {
+            stream.write_all(&init).await.expect("it is read");
+        }
+        stream.write_all(&said_by_client).await.expect("it is read");
+        let said = said(&mut stream).await;
+        assert_eq!(said.closed(), Some(code), "{what}: {said:?}");
+        assert!(said.has_ended, "{what}: the connection was reset");
+    }
+    t.close().await;
+}
+
+/// A client's frame, with a mask that changes nothing. `first` has the end's bit and the kind.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        short @ ..126 => frame.push(0x80 | u8::try_from(short).expect("it is short")),
+        medium @ ..65_536 => {
+            frame.push(0x80 | 126);
+            frame.extend(u16::try_from(medium).expect("it is no longer").to_be_bytes());
+        }
+        long => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+/// A connection that has become a socket.
+async fn upgraded(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let head = "GET /graphql HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                sec-websocket-protocol: graphql-transport-ws\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("it is read");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("an answer"));
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+    stream
+}
+
+/// What a server said on a socket until its end.
+#[derive(Debug)]
+struct Said {
+    frames: Vec<(u8, Vec<u8>)>,
+    /// In order, and not by a reset.
+    has_ended: bool,
+}
+
+impl Said {
+    /// The code of the close, which is the last frame; 1005 if it has none.
+    fn closed(&self) -> Option<u16> {
+        let (first, payload) = self.frames.last()?;
+        (*first == 0x88).then(|| match payload[..] {
+            [high, low, ..] => u16::from_be_bytes([high, low]),
+            _ => 1005,
+        })
     }
 }
 
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nobody panics with the log").extend_from_slice(bytes);
-        Ok(bytes.len())
+async fn said(stream: &mut TcpStream) -> Said {
+    let mut bytes = Vec::new();
+    let has_ended = stream.read_to_end(&mut bytes).await.is_ok();
+    let (mut frames, mut rest) = (Vec::new(), &bytes[..]);
+    while let [first, length, after @ ..] = rest {
+        assert!(*length < 126, "only short frames are expected");
+        let (payload, after) = after.split_at(usize::from(*length));
+        frames.push((*first, payload.to_vec()));
+        rest = after;
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
+    Said { frames, has_ended }
 }

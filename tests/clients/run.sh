@@ -108,6 +108,10 @@ part "ariadne-codegen" ariadne
 part "cynic" cynic
 part "Example in TypeScript" typescript_example
 part "Example in Python" python_example
+# The last, for they use up the wrong keys that this address may try.
+part "Refusals of large bodies, by Node" node refusals.mjs
+sleep 10
+part "Refusals of large bodies, by Python" python3 refusals.py
 
 echo "$passed passed, $failed failed"
 ((failed == 0))

@@ -1,26 +1,49 @@
 //! A client at the other end of a connection, slow in every way, by a clock that does not wait.
 
-use axum::routing::{get, post};
+use axum::{
+    body::to_bytes,
+    http::StatusCode,
+    routing::{any, get, post},
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use uuid::Uuid;
 
-use super::*;
+use super::{
+    pace::SMALL_BYTES,
+    watched::{
+        HEADS_BYTES_OF_PEER_MAX, LINGER_BYTES, LINGER_DEADLINE, LINGER_SILENCE,
+        LINGERING_OF_PEER_MAX, MESSAGES_BYTES_OF_TEAM_MAX, UNKNOWN_BYTES_MAX,
+    },
+    *,
+};
 
 const ASK: &[u8] = b"GET /short HTTP/1.1\r\nhost: x\r\n\r\n";
 const LONG_BYTES: usize = 1024 * 1024;
 
 /// A client's end of a connection, whose buffers hold a kilobyte, and its token to stop it.
 fn connect() -> (DuplexStream, CancellationToken) {
+    connect_among(&Arc::default())
+}
+
+/// The same, of one address's connections that share these allowances.
+fn connect_among(allowances: &Arc<Allowances>) -> (DuplexStream, CancellationToken) {
     let (near, stream) = duplex(1_024);
     let router = Router::new()
         .route("/short", get(async || "short"))
         .route("/long", get(async || "x".repeat(LONG_BYTES)))
-        .route("/slow", post(async || sleep(ANSWER_DEADLINE * 10).await));
+        .route("/slow", post(async || sleep(ANSWER_DEADLINE * 10).await))
+        .route("/unread", any(async || StatusCode::UNAUTHORIZED))
+        .route("/read", post(async |body| format!("{}", length(body).await)));
     let place = Shares::new(1, 1).take(None).expect("a place");
-    let (stop, pace) = (CancellationToken::new(), Arc::default());
-    let address = "203.0.113.7:4711".parse().expect("an address");
-    let stream = Watched { stream, pace, _place: place };
+    let stop = CancellationToken::new();
+    let address: SocketAddr = "203.0.113.7:4711".parse().expect("an address");
+    let stream = Watched::new(stream, Some(address.ip()), place, Arc::clone(allowances));
     tokio::spawn(converse(stream, address, router, stop.clone()));
     (near, stop)
+}
+
+async fn length(body: Body) -> usize {
+    to_bytes(body, LONG_BYTES).await.expect("a body").len()
 }
 
 /// How long it takes until the connection is closed; what comes is not taken before `late`.
@@ -134,4 +157,206 @@ async fn a_server_that_stops_closes_what_rests_and_answers_what_was_begun() {
     let (waited, bytes) = end(&mut working, Duration::ZERO).await;
     assert_eq!(waited + Duration::from_secs(1), ANSWER_DEADLINE * 10);
     assert!(bytes > 0);
+}
+
+/// Sends a request of so many bytes, of which nothing is read, and gives the answer. It reads nothing before it has
+/// sent all, as many clients do.
+async fn ask_unread(near: &mut DuplexStream, head: &str, mut body: usize) -> String {
+    let head = format!("{head}\r\nhost: x\r\n\r\n");
+    near.write_all(head.as_bytes()).await.expect("it is read");
+    while body > 0 {
+        let part = body.min(64 * 1024);
+        near.write_all(&b"x".repeat(part)).await.expect("it is read");
+        body -= part;
+    }
+    let mut answer = Vec::new();
+    near.read_to_end(&mut answer).await.expect("an answer");
+    String::from_utf8(answer).expect("text")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_arrives_whatever_is_left_of_its_request() {
+    let length = |bytes: usize| format!("POST /unread HTTP/1.1\r\ncontent-length: {bytes}");
+    let chunked = "POST /unread HTTP/1.1\r\ntransfer-encoding: chunked".to_owned();
+    let expecting = format!("{}\r\nexpect: 100-continue", length(8_000_000));
+    let older = "POST /unread HTTP/1.0\r\ncontent-length: 8000000".to_owned();
+    let large = format!("GET /short HTTP/1.1\r\nx: {}", "x".repeat(HEAD_BYTES_MAX));
+    let twice = "POST /unread HTTP/1.1\r\nhost: y\r\ncontent-length: 8000000".to_owned();
+    for (head, body, status) in [
+        (length(200_000), 200_000, 401),
+        (length(8_000_000), 8_000_000, 401),
+        (length(8_000_000), 1, 401),
+        (chunked, 8_000_000, 401),
+        (expecting, 8_000_000, 401),
+        (older, 8_000_000, 401),
+        (large, 8_000_000, 431),
+        (twice, 8_000_000, 400),
+    ] {
+        let (mut near, _stop) = connect();
+        let answer = ask_unread(&mut near, &head, body).await;
+        let what = &head[..60.min(head.len())];
+        assert!(answer.starts_with("HTTP/1.") && answer[9..].starts_with(&status.to_string()));
+        let is_said = answer.contains("connection: close\r\n") || head.contains("HTTP/1.0");
+        assert!(is_said, "{what}: {answer}");
+    }
+    // What is small enough is read with its head, and the connection goes on.
+    let (mut near, _stop) = connect();
+    for _ in 0..2 {
+        near.write_all(b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nxx")
+            .await
+            .expect("it is read");
+        let mut answer = [0; 1_024];
+        let count = near.read(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..count]);
+        assert!(answer.starts_with("HTTP/1.1 401 ") && !answer.contains("close"), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_lingers_only_so_long() {
+    let unread = "POST /unread HTTP/1.1\r\ncontent-length: 100000000";
+    let tick = Duration::from_millis(100);
+    for (silence, is_there) in [(LINGER_SILENCE - tick, true), (LINGER_SILENCE + tick, false)] {
+        let (mut near, _stop) = connect();
+        ask_unread(&mut near, unread, 1).await;
+        sleep(silence).await;
+        assert_eq!(near.write_all(b"x").await.is_ok(), is_there);
+    }
+    let (mut near, _stop) = connect();
+    ask_unread(&mut near, unread, 1).await;
+    let begun = Instant::now();
+    while near.write_all(b"x").await.is_ok() {
+        sleep(tick).await;
+    }
+    assert!(begun.elapsed().abs_diff(LINGER_DEADLINE) <= tick, "{:?}", begun.elapsed());
+    let (mut near, _stop) = connect();
+    ask_unread(&mut near, unread, LINGER_BYTES / 2).await;
+    assert!(near.write_all(&vec![0; LINGER_BYTES / 4]).await.is_ok());
+    assert!(near.write_all(&vec![0; LINGER_BYTES / 2]).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_connections_linger_and_others_are_closed_at_once() {
+    let unread = "POST /unread HTTP/1.1\r\ncontent-length: 100000000";
+    let allowances = Arc::default();
+    let mut lingering = Vec::new();
+    for at in 0..=LINGERING_OF_PEER_MAX {
+        let (mut near, _stop) = connect_among(&allowances);
+        ask_unread(&mut near, unread, 1).await;
+        assert_eq!(near.write_all(b"x").await.is_ok(), at < LINGERING_OF_PEER_MAX);
+        lingering.push(near);
+    }
+    drop(lingering);
+    sleep(LINGER_SILENCE).await;
+    let (mut near, _stop) = connect_among(&allowances);
+    ask_unread(&mut near, unread, 1).await;
+    assert!(near.write_all(b"x").await.is_ok());
+    // Nothing is left of this one.
+    let (mut near, _stop) = connect_among(&allowances);
+    near.write_all(b"GET /short HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("it is read");
+    end(&mut near, Duration::ZERO).await;
+    assert!(near.write_all(b"x").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_head_ends_its_connection_and_a_body_is_read_whole() {
+    for (bytes, ends) in [(SMALL_BYTES / 2, false), (SMALL_BYTES + 1_024, true)] {
+        let (mut near, _stop) = connect();
+        let head = format!("GET /short HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(bytes));
+        near.write_all(head.as_bytes()).await.expect("it is read");
+        let mut answer = [0; 1_024];
+        let count = near.read(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..count]);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert_eq!(answer.contains("connection: close\r\n"), ends, "{answer}");
+        assert_eq!(near.write_all(ASK).await.is_err(), ends);
+    }
+    let (mut near, _stop) = connect();
+    for bytes in [1, 200_000, 8_191, 8_192, 8_193] {
+        let head = format!("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: {bytes}\r\n\r\n");
+        near.write_all(head.as_bytes()).await.expect("it is read");
+        near.write_all(&b"x".repeat(bytes)).await.expect("it is read");
+        let mut answer = [0; 1_024];
+        let count = near.read(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..count]);
+        assert!(answer.ends_with(&format!("\r\n\r\n{bytes}")), "{answer}");
+    }
+}
+
+/// What is held of heads is bounded for one address, and given back once they are whole.
+#[tokio::test(start_paused = true)]
+async fn unfinished_heads_have_a_bound() {
+    const BEGINNING: &[u8] = b"GET /short HTTP/1.1\r\nhost: x\r\nx: ";
+    const REST: usize = 30_000;
+    let allowances = Arc::default();
+    let begin = async || {
+        let (mut near, _stop) = connect_among(&allowances);
+        near.write_all(BEGINNING).await.expect("it is read");
+        near.write_all(&b"x".repeat(REST)).await.map(|()| near)
+    };
+    let mut held = Vec::new();
+    while let Ok(near) = begin().await {
+        held.push(near);
+    }
+    assert_eq!(held.len(), HEADS_BYTES_OF_PEER_MAX / (BEGINNING.len() + REST));
+    let (mut small, _stop) = connect_among(&allowances);
+    small.write_all(ASK).await.expect("it is read");
+    assert!(small.read(&mut [0; 1_024]).await.expect("an answer") > 0);
+    let mut whole = held.pop().expect("one of many");
+    whole.write_all(b"\r\n\r\n").await.expect("it is read");
+    assert!(end(&mut whole, Duration::ZERO).await.1 > 0);
+    let mut next = begin().await.expect("it is read");
+    next.write_all(b"\r\n\r\n").await.expect("it is read");
+    assert!(end(&mut next, Duration::ZERO).await.1 > 0);
+}
+
+/// Reads all that the other end says; whether it may say so much.
+async fn takes(socket: &mut Watched<DuplexStream>, near: &mut DuplexStream, bytes: usize) -> bool {
+    let said = async {
+        let _ = near.write_all(&vec![0; bytes]).await;
+    };
+    let mut read = vec![0; bytes];
+    let (read, ()) = tokio::join!(socket.read_exact(&mut read), said);
+    read.is_ok()
+}
+
+/// A message that a socket sends is held for its team, and its buffer as well once it was received.
+#[tokio::test]
+async fn messages_of_sockets_have_a_bound() {
+    let allowances: Arc<Allowances> = Arc::default();
+    let socket = |team: Option<u128>| {
+        // All that is said fits, so that nobody waits.
+        let (near, stream) = duplex(LONG_BYTES);
+        let place = Shares::new(1, 1).take(None).expect("a place");
+        let socket = Watched::new(stream, None, place, Arc::clone(&allowances));
+        socket.pace().end(StatusCode::SWITCHING_PROTOCOLS);
+        if let Some(team) = team {
+            socket.pace().note_team(Some(Uuid::from_u128(team)));
+        }
+        (socket, near)
+    };
+    let (mut stranger, mut near) = socket(None);
+    assert!(takes(&mut stranger, &mut near, UNKNOWN_BYTES_MAX).await);
+    assert!(!takes(&mut stranger, &mut near, 1).await);
+
+    let mut held = Vec::new();
+    for _ in 0..MESSAGES_BYTES_OF_TEAM_MAX / LONG_BYTES {
+        let (mut hot, mut near) = socket(Some(1));
+        // The second message goes into the buffer of the first.
+        for _ in 0..2 {
+            assert!(takes(&mut hot, &mut near, LONG_BYTES).await);
+            hot.pace().note_message();
+        }
+        held.push((hot, near));
+    }
+    let (mut late, mut near) = socket(Some(1));
+    assert!(takes(&mut late, &mut near, SMALL_BYTES).await);
+    assert!(!takes(&mut late, &mut near, 1).await);
+    let (mut other, mut near) = socket(Some(2));
+    assert!(takes(&mut other, &mut near, LONG_BYTES).await);
+    held.pop();
+    let (mut next, mut near) = socket(Some(1));
+    assert!(takes(&mut next, &mut near, LONG_BYTES).await);
 }

@@ -38,6 +38,7 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 
 mod cut;
+mod log;
 mod postgres;
 mod program;
 mod request;
@@ -45,6 +46,7 @@ mod rows;
 mod socket;
 
 pub use cut::Cut;
+pub use log::Log;
 pub use program::{Running, demo};
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
@@ -304,10 +306,15 @@ impl TestApp {
 
     /// Serves on a port of its own; ends with what is returned.
     pub async fn serve(&self) -> Served {
+        self.serve_with(http::Settings::default()).await
+    }
+
+    /// The same with other settings.
+    pub async fn serve_with(&self, settings: http::Settings) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
         let (stop, app) = (CancellationToken::new(), Arc::clone(&self.app));
-        let served = http::serve(listener, app, http::Settings::default(), stop.clone());
+        let served = http::serve(listener, app, settings, stop.clone());
         let task = tokio::spawn(served);
         Served { address, stop, task }
     }

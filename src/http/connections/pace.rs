@@ -1,0 +1,119 @@
+//! What a connection is at, as its reads, its writes and its requests show it.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use uuid::Uuid;
+
+use super::{ANSWER_DEADLINE, HEAD_DEADLINE, REST_DEADLINE};
+
+/// Bytes of a head, or of a socket's message, up to which a connection's own buffer holds them.
+pub const SMALL_BYTES: usize = 8 * 1024;
+
+/// What a connection is at.
+#[derive(Default)]
+pub struct Pace {
+    begun: AtomicU64,
+    answered: AtomicU64,
+    /// Bytes that were read of the next request's head.
+    pub(super) head_bytes: AtomicUsize,
+    pub(super) is_held_up: AtomicBool,
+    /// Whether something of the request was left unread, and whether it is more than a buffer holds.
+    pub(super) is_left: AtomicBool,
+    pub(super) is_much_left: AtomicBool,
+    is_socket: AtomicBool,
+    /// Bytes that a socket read since its last message.
+    pub(super) message_bytes: AtomicUsize,
+    /// The team of a socket, once it is known; an operator has none.
+    pub(super) team: OnceLock<Option<Uuid>>,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// The next request.
+    #[default]
+    Rest,
+    /// The rest of a request's head.
+    Head,
+    /// Its answer, for which there are deadlines elsewhere.
+    Work,
+    /// That the client takes what it is sent.
+    Answer,
+}
+
+impl Phase {
+    pub fn deadline(self) -> Duration {
+        match self {
+            Self::Rest => REST_DEADLINE,
+            Self::Head => HEAD_DEADLINE,
+            Self::Work => Duration::MAX,
+            Self::Answer => ANSWER_DEADLINE,
+        }
+    }
+}
+
+impl Pace {
+    /// Notes that the head of a request is read; whether it was large.
+    pub(super) fn begin(&self) -> bool {
+        self.begun.fetch_add(1, Relaxed);
+        self.is_left.store(false, Relaxed);
+        self.is_much_left.store(false, Relaxed);
+        self.head_bytes.swap(0, Relaxed) > SMALL_BYTES
+    }
+
+    /// Notes that a request is answered.
+    pub(super) fn end(&self, status: StatusCode) {
+        self.answered.fetch_add(1, Relaxed);
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.is_socket.store(true, Relaxed);
+        }
+    }
+
+    /// Requests that were begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Relaxed)
+    }
+
+    pub(super) fn is_socket(&self) -> bool {
+        self.is_socket.load(Relaxed)
+    }
+
+    /// Whether the connection waits for a request, or for the rest of its head.
+    pub(super) fn is_before_request(&self) -> bool {
+        self.begun() == self.answered.load(Relaxed)
+    }
+
+    /// Whether the request that was answered has more to be read than hyper reads at once.
+    pub(super) fn is_much_left(&self) -> bool {
+        self.is_much_left.load(Relaxed)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        if self.is_held_up.load(Relaxed) {
+            Phase::Answer
+        } else if !self.is_before_request() {
+            Phase::Work
+        } else if self.head_bytes.load(Relaxed) > 0 {
+            Phase::Head
+        } else {
+            Phase::Rest
+        }
+    }
+
+    /// Notes that the socket has received a message.
+    pub fn note_message(&self) {
+        self.message_bytes.store(0, Relaxed);
+    }
+
+    /// Notes whose socket it is.
+    pub fn note_team(&self, team_id: Option<Uuid>) {
+        let _ = self.team.set(team_id);
+    }
+}
