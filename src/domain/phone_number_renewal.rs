@@ -111,9 +111,7 @@ pub fn due(now: DateTime<Utc>, after: Option<Place>) -> Select<Entity> {
 /// Whether the number's last month was not charged within [`MONTHS_APART`]. A moment in the future is one of a clock
 /// that was ahead then.
 fn was_not_just_charged(now: DateTime<Utc>) -> Condition {
-    Condition::any()
-        .add(Column::ChargedAt.lte(now - MONTHS_APART))
-        .add(Column::ChargedAt.gt(now))
+    Condition::any().add(Column::ChargedAt.lte(now - MONTHS_APART)).add(Column::ChargedAt.gt(now))
 }
 
 async fn renew_of_team(

@@ -117,7 +117,8 @@ mod tests {
     /// wrong until it is set back.
     #[test]
     fn a_clock_that_jumps_is_wrong_until_it_is_set_back() {
-        let (clock, passed) = (SetClock(AtomicU64::new(1_800_000_000)), Arc::new(AtomicU64::new(7)));
+        let (clock, passed) =
+            (SetClock(AtomicU64::new(1_800_000_000)), Arc::new(AtomicU64::new(7)));
         let steady = Arc::clone(&passed);
         let watch =
             ClockWatch::new(&clock, move || Duration::from_secs(steady.load(Ordering::Relaxed)));

@@ -243,7 +243,9 @@ async fn erased_bytes_are_gone_from_the_files() {
     let made = t.create_contact(&sub.key, contact).await;
     let id = text(&made.data()["createContact"]["contact"]["id"]);
     let mut words: Vec<String> =
-        ["Quisling", "quisling", "likes bees", "beekeeper", "hive", "2025550187"].map(str::to_owned).into();
+        ["Quisling", "quisling", "likes bees", "beekeeper", "hive", "2025550187"]
+            .map(str::to_owned)
+            .into();
     for at in 0..20 {
         let word = format!("word-{at}-of-hers");
         let long = format!("{word} ").repeat(if at % 5 == 0 { 2_000 } else { 3 });

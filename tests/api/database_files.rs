@@ -104,7 +104,8 @@ fn a_planted_lock_is_refused() {
 fn an_exposed_database_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().to_str().expect("a path");
-    let (database, lock) = (folder.path().join("tollgate.db"), folder.path().join("tollgate.db.lock"));
+    let (database, lock) =
+        (folder.path().join("tollgate.db"), folder.path().join("tollgate.db.lock"));
     let start = || {
         let log = folder.path().join("log");
         let arguments = [&DEMO[..], &["--data", data]].concat();
