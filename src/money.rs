@@ -74,7 +74,8 @@ impl Micros {
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let digits = format!("{whole}{fraction}");
-        if whole.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let is_broken_off = fraction.is_empty() && mantissa.ends_with('.');
+        if whole.is_empty() || is_broken_off || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(InvalidAmount::NotANumber);
         }
 
@@ -180,6 +181,9 @@ mod tests {
             ("Infinity", InvalidAmount::NotANumber),
             ("1.2.3", InvalidAmount::NotANumber),
             ("+5", InvalidAmount::NotANumber),
+            ("5.", InvalidAmount::NotANumber),
+            ("5.e3", InvalidAmount::NotANumber),
+            (".", InvalidAmount::NotANumber),
             ("5e", InvalidAmount::NotANumber),
             ("--5", InvalidAmount::NotANumber),
         ] {

@@ -3,9 +3,16 @@
 //!
 //! A phone number says when its last month was charged, for the next one follows a day later at the earliest.
 //!
+//! Opt-outs of e-mail addresses are kept by what all spellings of a mailbox share; of several of one mailbox the oldest
+//! stays.
+//!
 //! Messages whose recipient was erased lose the hash of their input, from which the recipient could be found.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use sea_orm_migration::{
+    prelude::*,
+    sea_orm::{DbBackend, Statement},
+};
+use unicode_normalization::UnicodeNormalization as _;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -91,6 +98,7 @@ impl MigrationTrait for Migration {
         };
         let erased = format!("UPDATE message SET input_hash = {nothing} WHERE recipient = ''");
         db.execute_unprepared(&erased).await?;
+        fold_opt_outs(db, backend).await?;
         Ok(())
     }
 
@@ -119,4 +127,69 @@ impl MigrationTrait for Migration {
         db.execute_unprepared("ALTER TABLE phone_number DROP COLUMN charged_at").await?;
         Ok(())
     }
+}
+
+/// Folds capitals of all opt-outs at once, and what else is spelled in several ways address by address.
+async fn fold_opt_outs(db: &SchemaManagerConnection<'_>, backend: DbBackend) -> Result<(), DbErr> {
+    let bytes = match backend {
+        DbBackend::Postgres => "octet_length(address)",
+        _ => "length(CAST(address AS blob))",
+    };
+    let odd = format!(
+        "SELECT DISTINCT address FROM opt_out WHERE channel = 'EMAIL' \
+         AND ({bytes} <> length(address) OR address LIKE '\"%')"
+    );
+    for row in db.query_all_raw(Statement::from_string(backend, odd)).await? {
+        let address: String = row.try_get_by_index(0)?;
+        let identity = identity(&address);
+        if identity == address {
+            continue;
+        }
+        let statement = |sql: &str| {
+            let values = [identity.clone().into(), address.clone().into()];
+            Statement::from_sql_and_values(backend, sql, values)
+        };
+        db.execute_raw(statement(
+            "UPDATE opt_out SET address = $1 WHERE channel = 'EMAIL' AND address = $2 AND NOT EXISTS \
+             (SELECT 1 FROM opt_out AS o WHERE o.account_id = opt_out.account_id \
+              AND o.channel = 'EMAIL' AND o.address = $1)",
+        ))
+        .await?;
+        db.execute_raw(statement(
+            "DELETE FROM opt_out WHERE channel = 'EMAIL' AND address = $2 AND address <> $1",
+        ))
+        .await?;
+    }
+    db.execute_unprepared(
+        "DELETE FROM opt_out WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER \
+         (PARTITION BY account_id, lower(address) ORDER BY id) AS place \
+         FROM opt_out WHERE channel = 'EMAIL') AS spelled WHERE place > 1)",
+    )
+    .await?;
+    db.execute_unprepared(
+        "UPDATE opt_out SET address = lower(address) \
+         WHERE channel = 'EMAIL' AND address <> lower(address)",
+    )
+    .await?;
+    Ok(())
+}
+
+/// What all spellings of a mailbox share, as of this migration.
+fn identity(address: &str) -> String {
+    let Some((local, domain)) = address.rsplit_once('@') else { return address.to_owned() };
+    let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let local = quoted.map_or_else(
+        || local.to_owned(),
+        |quoted| {
+            let mut text = String::with_capacity(quoted.len());
+            let mut chars = quoted.chars();
+            while let Some(char) = chars.next() {
+                text.push(if char == '\\' { chars.next().unwrap_or(char) } else { char });
+            }
+            text
+        },
+    );
+    let local = local.nfc().collect::<String>().to_lowercase();
+    let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase());
+    format!("{local}@{domain}")
 }

@@ -116,6 +116,14 @@ pub struct DemoKeys {
 
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let listener = args.listen.bind()?;
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            "The demo listens on {address}, which other machines may reach. It prints the key of an operator, which may \
+             do everything, and keys go over this network in plain HTTP; leave --listen out to keep the demo to this \
+             machine"
+        );
+    }
     // Kept until the server stops; its drop deletes the folder.
     let mut temporary = None;
     let url = match (&args.database_url, &args.data) {
@@ -153,7 +161,6 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         bail!(OTHER_DATA);
     }
     let (keys, is_fresh) = stand(&app).await?;
-    let address = listener.local_addr()?;
     if args.json {
         let started = serde_json::json!({
             "url": format!("http://{address}/graphql"),

@@ -19,6 +19,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
+use url::{Host, Url};
 use uuid::Uuid;
 
 use super::{
@@ -86,13 +87,34 @@ fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
     text.parse().map(MetricsAddress::At).map_err(|_| "expected an address, or off".to_owned())
 }
 
-/// An origin as browsers write it: scheme, host and perhaps a port.
+/// An origin as browsers send it: scheme, host and, unless it is the scheme's own, the port. Any other text would
+/// never match.
 fn origin(text: &str) -> Result<HeaderValue, String> {
-    let is_origin = text
-        .split_once("://")
-        .is_some_and(|(scheme, host)| ["http", "https"].contains(&scheme) && !host.contains('/'));
-    let value = is_origin.then(|| HeaderValue::from_str(text).ok()).flatten();
-    value.ok_or_else(|| "expected an origin such as https://app.example.com".to_owned())
+    const EXPECTED: &str = "expected an origin such as https://app.example.com";
+    if text.contains('*') {
+        return Err(format!("{EXPECTED}; there are no wildcards, so name each origin"));
+    }
+    let url = Url::parse(text).map_err(|error| format!("{EXPECTED} ({error})"))?;
+    let is_web = ["http", "https"].contains(&url.scheme());
+    let is_name = |name: &str| {
+        name.split('.').all(|label| {
+            let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            !label.is_empty() && label.bytes().all(is_part)
+        })
+    };
+    let has_host = match url.host() {
+        Some(Host::Domain(name)) => is_name(name),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => true,
+        None => false,
+    };
+    if !is_web || !has_host {
+        return Err(EXPECTED.to_owned());
+    }
+    let origin = url.origin().ascii_serialization();
+    if origin != text {
+        return Err(format!("{EXPECTED}; browsers send {origin}"));
+    }
+    HeaderValue::from_str(text).map_err(|_| EXPECTED.to_owned())
 }
 
 impl SurfaceArgs {
@@ -285,4 +307,47 @@ async fn stop_on_signal(stop: CancellationToken) {
     }
     tracing::info!("Stopping: requests that were begun may finish");
     stop.cancel();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_those_that_browsers_send() {
+        for text in [
+            "https://app.example.com",
+            "http://localhost:3000",
+            "https://xn--bcher-kva.example",
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+            "https://my_app.example",
+        ] {
+            assert_eq!(origin(text).expect(text), text);
+        }
+        for (text, said) in [
+            ("https://*.example.com", "no wildcards"),
+            ("*", "no wildcards"),
+            ("http://", "empty host"),
+            ("https://a b", "invalid"),
+            ("https://app.example.com/", "browsers send https://app.example.com"),
+            ("https://app.example.com/path", "browsers send https://app.example.com"),
+            ("https://App.Example.com", "browsers send https://app.example.com"),
+            ("https://app.example.com:443", "browsers send https://app.example.com"),
+            ("http://app.example.com:80", "browsers send http://app.example.com"),
+            ("https://bücher.example", "browsers send https://xn--bcher-kva.example"),
+            ("https://user@app.example.com", "browsers send https://app.example.com"),
+            (" https://app.example.com", "browsers send https://app.example.com"),
+            ("https://exa$mple.com", "expected an origin"),
+            ("https://a..b", "expected an origin"),
+            ("https://.", "expected an origin"),
+            ("app.example.com", "expected an origin"),
+            ("ftp://app.example.com", "expected an origin"),
+            ("null", "expected an origin"),
+            ("", "expected an origin"),
+        ] {
+            let error = origin(text).expect_err(text);
+            assert!(error.contains(said), "{text:?}: {error}");
+        }
+    }
 }

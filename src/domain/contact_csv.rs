@@ -6,7 +6,10 @@
 //! longer than any request may; an endpoint beside GraphQL would need its own limits, its own deadline and
 //! its own place to keep what it has not done yet. The API makes contacts one by one, ten a request.
 
-use std::{collections::HashMap, io::Read};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+};
 
 use entity::{account, audit_entry::AuditAction, contact, contact_address, message::Channel};
 use sea_orm::EntityTrait;
@@ -22,6 +25,7 @@ use super::{
     contact::{CreateContactRefusal, NewContact, check, insert},
     contact_address::NewAddress,
     contact_list::{ContactFilter, addresses_of, list_of, tags_of},
+    csv_file,
     page::{PAGE_MAX, PageArgs},
 };
 use crate::{App, json};
@@ -64,29 +68,29 @@ pub enum RowVerdict {
 
 /// Reads a file of at most 10,000 rows; what is wrong with the file itself is an error.
 pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
-    let mut reader = csv::ReaderBuilder::new().from_reader(file);
-    let headers = reader.headers().map_err(|error| error.to_string())?.clone();
-    for header in &headers {
-        if !COLUMNS.contains(&header) {
-            return Err(format!("{header:?} is no column; there are {}", COLUMNS.join(", ")));
+    let bytes = csv_file::read(file)?;
+    let mut lines = csv_file::Rows::of(&bytes, csv::Trim::None)?;
+    let head = lines.head.clone();
+    let mut named = HashSet::new();
+    for column in &head {
+        if !COLUMNS.contains(&column) {
+            let column = csv_file::shown(column);
+            return Err(format!("{column} is no column; there are {}", COLUMNS.join(", ")));
+        }
+        if !named.insert(column) {
+            return Err(csv_file::named_twice(column));
         }
     }
     let mut rows = Vec::new();
-    for record in reader.records() {
+    for (line, record) in &mut lines {
         if rows.len() == ROWS_MAX {
             return Err(format!("the file has more than {ROWS_MAX} rows; split it"));
         }
-        rows.push(match record {
-            Ok(record) => {
-                let line = record.position().map_or(0, csv::Position::line);
-                let cells: HashMap<&str, &str> = headers.iter().zip(&record).collect();
-                Row { line, contact: contact_of(&cells) }
-            }
-            Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                Row { line, contact: Err(error.to_string()) }
-            }
+        let contact = record.and_then(|record| {
+            let cells: HashMap<&str, &str> = head.iter().zip(&record).collect();
+            contact_of(&cells)
         });
+        rows.push(Row { line, contact });
     }
     Ok(rows)
 }

@@ -67,11 +67,11 @@ pub async fn record_inbound_message(
     };
     if is_stop {
         let (reason, source) = (Some(word), OptOutSource::Inbound);
-        let row = opt_out::row(app, owner, sender.channel, sender.address, source, reason);
+        let row = opt_out::row(app, owner, &sender, source, reason);
         opt_out::insert(txn, vec![row]).await?;
         Ok(InboundEffect::OptedOut)
     } else {
-        opt_out::delete(txn, owner.account_id, sender.channel, &sender.address).await?;
+        opt_out::delete(txn, owner.account_id, &sender).await?;
         Ok(InboundEffect::OptedIn)
     }
 }

@@ -25,6 +25,7 @@ use super::{
     audit_log::{Entry, Settings},
     authentication::begin_as_operator,
     caller::OperatorCaller,
+    csv_file::{self, Problems, Rows, shown},
     phone_number::normalised,
 };
 use crate::{App, money::Micros};
@@ -32,6 +33,8 @@ use crate::{App, money::Micros};
 /// The columns of the file, in any order; others are of no effect. Prices are cents.
 pub const COLUMNS: [&str; 6] =
     ["number", "country", "type", "capabilities", "upfront_cents", "monthly_cents"];
+/// Numbers of a file at most: stock comes in lots.
+pub const ROWS_MAX: usize = 100_000;
 /// Rows that one statement writes: well within what both databases take as parameters.
 const ROWS_TOGETHER: usize = 500;
 
@@ -72,78 +75,66 @@ impl From<&inventory_number::Model> for StockRow {
 
 /// Reads a file; all problems at once, each with its line.
 pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
-    let headers = reader.headers().map_err(|error| vec![error.to_string()])?.clone();
-    let places = COLUMNS.map(|name| headers.iter().position(|header| header == name));
-    if places.contains(&None) {
-        return Err(vec![format!("the first line must name the columns {}", COLUMNS.join(","))]);
-    }
+    let bytes = csv_file::read(file).map_err(|problem| vec![problem])?;
+    let mut lines = Rows::of(&bytes, csv::Trim::All).map_err(|problem| vec![problem])?;
+    let places = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
     let mut rows = Vec::new();
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let mut seen = HashSet::new();
-    for record in reader.records() {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                problems.push(error.to_string());
-                continue;
+    for (line, record) in &mut lines {
+        let row =
+            record.and_then(|record| read_row(places.map(|at| record.get(at).unwrap_or_default())));
+        let row = row.and_then(|row: StockRow| {
+            if rows.len() == ROWS_MAX {
+                return Err(format!("the file has more than {ROWS_MAX} numbers; split it"));
             }
-        };
-        let line = record.position().map_or(0, csv::Position::line);
-        let cells = places.map(|at| at.and_then(|at| record.get(at)).unwrap_or_default());
-        match read_row(cells) {
-            Ok(row) if !seen.insert(row.number.clone()) => {
-                problems.push(format!("line {line}: this number stands twice"));
+            if !seen.insert(row.number.clone()) {
+                return Err("this number stands twice".to_owned());
             }
+            Ok(row)
+        });
+        match row {
             Ok(row) => rows.push(row),
-            Err(problem) => problems.push(format!("line {line}: {problem}")),
+            Err(problem) if problems.add(line, &problem) && rows.len() < ROWS_MAX => {}
+            Err(_) => break,
         }
-    }
-    if rows.is_empty() && problems.is_empty() {
-        problems.push("the file has no numbers".to_owned());
     }
     // In the order in which their rows are locked.
     rows.sort_by(|one, other| one.number.cmp(&other.number));
-    if problems.is_empty() { Ok(rows) } else { Err(problems) }
+    problems.or(rows, "the file has no numbers")
 }
 
 fn read_row(cells: [&str; COLUMNS.len()]) -> Result<StockRow, String> {
     let [number, country, number_type, capabilities, upfront, monthly] = cells;
     let number = normalised(number)
-        .ok_or_else(|| format!("{number:?} is no number in E.164, such as +12025550123"))?;
+        .ok_or_else(|| format!("{} is no number in E.164, such as +12025550123", shown(number)))?;
     if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Err(format!("{country:?} is no country: two capital letters"));
+        return Err(format!("{} is no country: two capital letters", shown(country)));
     }
     let number_type =
         PhoneNumberType::iter().find(|known| known.to_value() == number_type).ok_or_else(|| {
-            format!("{number_type:?} is no type (LOCAL, NATIONAL, MOBILE, TOLL_FREE)")
+            let number_type = shown(number_type);
+            format!("{number_type} is no type (LOCAL, NATIONAL, MOBILE, TOLL_FREE)")
         })?;
     let (mut has_sms, mut has_whatsapp) = (false, false);
     for capability in capabilities.split_whitespace() {
         match capability {
             "SMS" => has_sms = true,
             "WHATSAPP" => has_whatsapp = true,
-            _ => return Err(format!("{capability:?} is no capability (SMS, WHATSAPP)")),
+            _ => return Err(format!("{} is no capability (SMS, WHATSAPP)", shown(capability))),
         }
     }
     if !has_sms && !has_whatsapp {
         return Err("a number has capabilities: SMS, WHATSAPP, or both with a space".to_owned());
     }
-    let price = |column: &str, text: &str| {
-        let price = Micros::from_cents_text(text).map_err(|error| format!("{column}: {error}"))?;
-        if price < Micros::ZERO {
-            return Err(format!("{column}: a price is not negative"));
-        }
-        Ok(price)
-    };
     Ok(StockRow {
         number,
         country: country.to_owned(),
         number_type,
         has_sms,
         has_whatsapp,
-        upfront_price: price("upfront_cents", upfront)?,
-        monthly_price: price("monthly_cents", monthly)?,
+        upfront_price: csv_file::price("upfront_cents", upfront)?,
+        monthly_price: csv_file::price("monthly_cents", monthly)?,
     })
 }
 

@@ -1,5 +1,5 @@
 //! Sending: check and normalise the input, find the price, and ask billing. A quote is the same
-//! path with nothing stored, so it never disagrees with a send.
+//! path with nothing stored, so it never disagrees with a send, but for a hidden balance (`billing::quote`).
 
 use chrono::{DateTime, Utc};
 use entity::{api_key::Environment, message::Channel};

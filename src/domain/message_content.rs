@@ -3,6 +3,8 @@
 
 use entity::message::Channel;
 
+use super::validate::{is_line, is_visible};
+
 /// Characters of an SMS at most.
 pub const SMS_CHARS_MAX: usize = 1_600;
 /// Characters of a WhatsApp or Telegram message at most: what both providers take.
@@ -52,10 +54,12 @@ impl Content {
             check_text(&self.text, channel).map_err(|rule| (Part::Text, rule))?;
         }
         if let Some(subject) = &self.subject {
-            let is_line = subject.chars().count() <= SUBJECT_CHARS_MAX
-                && !subject.chars().any(char::is_control);
-            if !is_email || !is_line {
-                let rule = "Only an e-mail has a subject: one line of at most 998 characters.";
+            let is_subject = subject.chars().count() <= SUBJECT_CHARS_MAX
+                && is_line(subject)
+                && (subject.trim().is_empty() || is_visible(subject));
+            if !is_email || !is_subject {
+                let rule = "Only an e-mail has a subject: one line of at most 998 characters, without control, \
+                            line-separator or direction characters.";
                 return Err((Part::Subject, rule));
             }
         }

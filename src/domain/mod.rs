@@ -29,6 +29,7 @@ pub mod contact_erasure;
 pub mod contact_list;
 pub mod contact_merge;
 pub mod contact_tag;
+pub mod csv_file;
 pub mod delivery;
 pub mod events;
 mod fault;

@@ -1,6 +1,7 @@
 //! Opt-outs: addresses that want nothing more from an account by a channel. They are the account's in both
-//! environments. A send to one is refused before anything is charged (`billing::batch`), from the commit
-//! of the opt-out on: the accept path looks for it under the team's lock.
+//! environments, and are kept and compared by [`recipient::identity`], so that another spelling is no way around
+//! one. A send to one is refused before anything is charged (`billing::batch`), from the commit of the opt-out on:
+//! the accept path looks for it under the team's lock.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,8 @@ use super::{
     authentication::begin_as_account,
     bad_input,
     caller::LiveAccountCaller,
-    recipient, refused,
+    recipient::{self, Recipient},
+    refused,
     validate::{self, NOTE_RULE},
 };
 use crate::App;
@@ -112,7 +114,7 @@ pub async fn remove(
     let recipient = recipient::parse(address, channel)
         .map_err(|rule| refused(Refusal::AddressInvalid, field, rule))?;
     let txn = begin_as_account(app, account).await?;
-    let removed = delete(&txn, account.account_id(), recipient.channel, &recipient.address).await?;
+    let removed = delete(&txn, account.account_id(), &recipient).await?;
     let removed = removed
         .ok_or_else(|| refused(Refusal::NotFound, field, "The address is not opted out."))?;
     txn.commit(app, Entry::of(AuditAction::RemoveOptOut, removed.id)).await?;
@@ -135,15 +137,14 @@ fn check(
                 .ok_or_else(|| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?,
         ),
     };
-    Ok(row(app, owner, recipient.channel, recipient.address, source, reason))
+    Ok(row(app, owner, &recipient, source, reason))
 }
 
 /// An opt-out's row; nothing is stored yet.
 pub(super) fn row(
     app: &App,
     owner: AccountIds,
-    channel: Channel,
-    address: String,
+    recipient: &Recipient,
     source: OptOutSource,
     reason: Option<String>,
 ) -> opt_out::Model {
@@ -151,8 +152,8 @@ pub(super) fn row(
         id: app.new_id(),
         team_id: owner.team_id,
         account_id: owner.account_id,
-        channel,
-        address,
+        channel: recipient.channel,
+        address: recipient.identity().into_owned(),
         source,
         reason,
         created_at: app.clock.now(),
@@ -192,13 +193,12 @@ fn key(row: &opt_out::Model) -> (Channel, String) {
 pub(super) async fn delete(
     txn: &DatabaseTransaction,
     account_id: Uuid,
-    channel: Channel,
-    address: &str,
+    recipient: &Recipient,
 ) -> Result<Option<opt_out::Model>, Fault> {
     let removed = Entity::delete_many()
         .filter(Column::AccountId.eq(account_id))
-        .filter(Column::Channel.eq(channel))
-        .filter(Column::Address.eq(address))
+        .filter(Column::Channel.eq(recipient.channel))
+        .filter(Column::Address.eq(recipient.identity()))
         .exec_with_returning(txn)
         .await?;
     Ok(removed.into_iter().next())

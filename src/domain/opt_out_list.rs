@@ -16,7 +16,8 @@ use super::{
     account::AccountIds,
     caller::AccountCaller,
     page::{Page, PageArgs},
-    recipient, search,
+    recipient::{self, identity},
+    search,
 };
 use crate::App;
 
@@ -43,7 +44,7 @@ pub async fn list(
         let address = || Func::lower(Expr::col(Column::Address)).into();
         let mut any = Condition::any().add(search::holds(address(), text)?);
         if let Ok(recipient) = recipient::parse(text, None) {
-            any = any.add(search::holds(address(), &recipient.address)?);
+            any = any.add(search::holds(address(), &recipient.identity())?);
         }
         select = select.filter(any);
     }
@@ -56,14 +57,19 @@ pub async fn opted_out_of(
     owner: AccountIds,
     addresses: &[(Channel, String)],
 ) -> Result<HashSet<(Channel, String)>, Fault> {
+    let identities = addresses.iter().map(|(channel, address)| identity(*channel, address));
     let rows: Vec<(Channel, String)> = Entity::owned_by(owner.account_id)
         .select_only()
         .columns([Column::Channel, Column::Address])
         // Every channel: so the unique index is looked in.
         .filter(Column::Channel.is_in(Channel::iter()))
-        .filter(Column::Address.is_in(addresses.iter().map(|(_, address)| address.as_str())))
+        .filter(Column::Address.is_in(identities))
         .into_tuple()
         .all(&app.read_as(owner))
         .await?;
-    Ok(rows.into_iter().collect())
+    let rows: HashSet<(Channel, String)> = rows.into_iter().collect();
+    let is_out = |(channel, address): &&(Channel, String)| {
+        rows.contains(&(*channel, identity(*channel, address).into_owned()))
+    };
+    Ok(addresses.iter().filter(is_out).cloned().collect())
 }

@@ -10,7 +10,7 @@ use entity::{
 };
 use sea_orm::{
     ActiveEnum, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
-    QueryFilter, QuerySelect,
+    PaginatorTrait, QueryFilter, QuerySelect,
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -31,6 +31,9 @@ use crate::App;
 /// Digits of a number in E.164.
 pub const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
+/// Numbers that an account has at most.
+pub const NUMBERS_MAX: u64 = 1_000;
+
 pub(super) const NOT_FOUND: &str = "There is no such phone number.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,7 @@ pub enum PurchasePhoneNumberRefusal {
     IdempotencyConflict,
     AccountSuspended,
     AccountInactive,
+    TooManyNumbers,
     NumberUnavailable,
     CreditLimitReached,
     InsufficientBalance,
@@ -133,6 +137,10 @@ pub async fn purchase(
             return Err(refused(Refusal::AccountInactive, &[], message));
         }
     }
+    if !has_room(&txn, account.id).await? {
+        let message = "The account has 1,000 phone numbers; release one that is not needed.";
+        return Err(refused(Refusal::TooManyNumbers, &[], message));
+    }
     let id = app.new_id();
     let stock = inventory::take(app, &txn, &number, id).await?.ok_or_else(|| {
         let message = "The number is not to be had; availablePhoneNumbers lists those that are.";
@@ -186,6 +194,12 @@ pub async fn purchase(
     txn.commit(app, Entry::of(action, bought.id).made(made)).await?;
     app.events.tell([Change::of_account(&account)]);
     Ok(Purchased { number: bought, is_replay: false })
+}
+
+/// Whether an account may have one more, under the lock of its team.
+pub(super) async fn has_room(txn: &DatabaseTransaction, account_id: Uuid) -> Result<bool, Fault> {
+    let held = Entity::owned_by(account_id).filter(Entity::is_held());
+    Ok(held.count(txn).await? < NUMBERS_MAX)
 }
 
 /// The number that the account bought under this key, if it did.

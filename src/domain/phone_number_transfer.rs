@@ -15,7 +15,7 @@ use super::{
     audit_log::{Entry, Settings},
     authentication::begin_as_main,
     caller::LiveMainCaller,
-    phone_number::{NOT_FOUND, write},
+    phone_number::{NOT_FOUND, has_room, write},
     phone_number_use, refused,
     sub_account::AccountRef,
 };
@@ -26,6 +26,7 @@ pub enum TransferPhoneNumberRefusal {
     NotFound,
     AccountNotFound,
     AccountInactive,
+    TooManyNumbers,
     NumberInUse,
 }
 
@@ -60,6 +61,10 @@ pub async fn transfer(
     if target.status == AccountStatus::Inactive {
         let message = "The account is inactive; reactivate it first.";
         return Err(refused(Refusal::AccountInactive, &["input", "to"], message));
+    }
+    if !has_room(&txn, target.id).await? {
+        let message = "The account has 1,000 phone numbers; release one that is not needed.";
+        return Err(refused(Refusal::TooManyNumbers, &["input", "to"], message));
     }
     if phone_number_use::find(&txn, &found).await?.is_some() {
         if !is_detached {

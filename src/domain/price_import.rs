@@ -17,11 +17,14 @@ use super::{
     audit_log::{Entry, Settings},
     authentication::begin_as_operator,
     caller::OperatorCaller,
+    csv_file::{self, Problems, Rows, shown},
 };
 use crate::{App, money::Micros};
 
 /// The columns of the file, in any order. Prices are cents a segment for SMS, else a message.
 pub const COLUMNS: [&str; 4] = ["channel", "prefix", "country", "price_cents"];
+/// Prices of a list at most; lists of all the world's prefixes have some ten thousand.
+pub const ROWS_MAX: usize = 100_000;
 const PREFIX_DIGITS_MAX: usize = 15;
 
 /// One row of a price list.
@@ -50,58 +53,57 @@ impl PriceDiff {
 
 /// Reads a list; all problems at once, each with its line.
 pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(file);
-    let headers = reader.headers().map_err(|error| vec![error.to_string()])?.clone();
-    let column = |name: &str| headers.iter().position(|header| header == name);
-    let [Some(channel), Some(prefix), Some(country), Some(price)] = COLUMNS.map(column) else {
-        return Err(vec![format!("the first line must name the columns {}", COLUMNS.join(","))]);
-    };
+    let bytes = csv_file::read(file).map_err(|problem| vec![problem])?;
+    let mut lines = Rows::of(&bytes, csv::Trim::All).map_err(|problem| vec![problem])?;
+    let places = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
     let mut rows = Vec::new();
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     let mut seen = HashSet::new();
-    for record in reader.records() {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                problems.push(error.to_string());
-                continue;
+    for (line, record) in &mut lines {
+        let row =
+            record.and_then(|record| read_row(places.map(|at| record.get(at).unwrap_or_default())));
+        let row = row.and_then(|row| {
+            if rows.len() == ROWS_MAX {
+                return Err(format!("the list has more than {ROWS_MAX} prices"));
             }
-        };
-        let line = record.position().map_or(0, csv::Position::line);
-        let cell = |at: usize| record.get(at).unwrap_or_default();
-        match read_row(cell(channel), cell(prefix), cell(country), cell(price)) {
-            Ok(row) if !seen.insert((row.channel, row.prefix.clone())) => {
-                problems.push(format!("line {line}: this channel and prefix stand twice"));
+            if !seen.insert((row.channel, row.prefix.clone())) {
+                return Err("this channel and prefix stand twice".to_owned());
             }
+            Ok(row)
+        });
+        match row {
             Ok(row) => rows.push(row),
-            Err(problem) => problems.push(format!("line {line}: {problem}")),
+            Err(problem) if problems.add(line, &problem) && rows.len() < ROWS_MAX => {}
+            Err(_) => break,
         }
     }
-    if rows.is_empty() && problems.is_empty() {
-        problems.push("the file has no prices; without prices nothing could be sent".to_owned());
-    }
-    if problems.is_empty() { Ok(rows) } else { Err(problems) }
+    problems.or(rows, "the file has no prices; without prices nothing could be sent")
 }
 
-fn read_row(channel: &str, prefix: &str, country: &str, price: &str) -> Result<PriceRow, String> {
-    let channel = Channel::iter()
-        .find(|known| known.to_value() == channel)
-        .ok_or_else(|| format!("{channel:?} is no channel (SMS, EMAIL, WHATSAPP, TELEGRAM)"))?;
+fn read_row(cells: [&str; COLUMNS.len()]) -> Result<PriceRow, String> {
+    let [channel, prefix, country, price] = cells;
+    let channel = Channel::iter().find(|known| known.to_value() == channel).ok_or_else(|| {
+        format!("{} is no channel (SMS, EMAIL, WHATSAPP, TELEGRAM)", shown(channel))
+    })?;
     let has_numbers = matches!(channel, Channel::Sms | Channel::Whatsapp);
-    if prefix.len() > PREFIX_DIGITS_MAX || !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{prefix:?} is no dial prefix: digits without +, or empty"));
+    let is_prefix = prefix.len() <= PREFIX_DIGITS_MAX
+        && prefix.bytes().all(|byte| byte.is_ascii_digit())
+        && !prefix.starts_with('0');
+    if !is_prefix {
+        let prefix = shown(prefix);
+        return Err(format!(
+            "{prefix} is no dial prefix: digits without + and without a 0 in front, or empty"
+        ));
     }
     if !has_numbers && !prefix.is_empty() {
         return Err("this channel has no dial prefixes; leave the prefix empty".to_owned());
     }
     let is_country = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
     if !country.is_empty() && !is_country {
-        return Err(format!("{country:?} is no country: two capital letters, or empty"));
+        let country = shown(country);
+        return Err(format!("{country} is no country: two capital letters, or empty"));
     }
-    let price = Micros::from_cents_text(price).map_err(|error| format!("price_cents: {error}"))?;
-    if price < Micros::ZERO {
-        return Err("price_cents: a price is not negative".to_owned());
-    }
+    let price = csv_file::price("price_cents", price)?;
     let country = (!country.is_empty()).then(|| country.to_owned());
     Ok(PriceRow { channel, prefix: prefix.to_owned(), country, price })
 }

@@ -1,8 +1,13 @@
 //! Where a message goes: told apart by channel, normalised, with the country of a phone number.
 
+use std::borrow::Cow;
+
 use email_address::{EmailAddress, Options};
 use entity::message::Channel;
 use phonelib::PhoneNumber;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::validate::is_line;
 
 /// Digits of a chat id at most; Telegram's have 52 significant bits.
 const CHAT_ID_DIGITS_MAX: usize = 16;
@@ -41,6 +46,39 @@ pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static s
     Ok(Recipient { channel, address, country })
 }
 
+impl Recipient {
+    /// As [`identity`] of its address.
+    pub fn identity(&self) -> Cow<'_, str> {
+        identity(self.channel, &self.address)
+    }
+}
+
+/// What all spellings of one recipient share, to compare by and not to send to. Of an e-mail address: the domain in
+/// the form that the DNS has; the local part without the quotation marks that may be around it (RFC 5321, section
+/// 4.1.2), composed and in lower case, for no provider tells mailboxes apart by capitals.
+pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && byte != b'"';
+    if channel != Channel::Email || address.bytes().all(plain) {
+        return Cow::Borrowed(address);
+    }
+    let Some((local, domain)) = address.rsplit_once('@') else { return Cow::Borrowed(address) };
+    let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase());
+    let local: String = unquoted(local).nfc().collect::<String>().to_lowercase();
+    Cow::Owned(format!("{local}@{domain}"))
+}
+
+/// A local part without quotation marks, and without the backslashes that they allow.
+fn unquoted(local: &str) -> String {
+    let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(quoted) = quoted else { return local.to_owned() };
+    let mut text = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(char) = chars.next() {
+        text.push(if char == '\\' { chars.next().unwrap_or(char) } else { char });
+    }
+    text
+}
+
 fn phone_number(to: &str) -> Result<(String, String), &'static str> {
     const RULE: &str = "The recipient must be a phone number in E.164, such as +12025550123.";
     if !to.starts_with('+') {
@@ -57,6 +95,10 @@ fn phone_number(to: &str) -> Result<(String, String), &'static str> {
 
 fn email_address(to: &str) -> Result<String, &'static str> {
     const RULE: &str = "The recipient must be an e-mail address, such as ada@example.com.";
+    // Quotation marks would let a tab through.
+    if !is_line(to) {
+        return Err(RULE);
+    }
     let options =
         Options::default().with_required_tld().without_domain_literal().without_display_text();
     let address = EmailAddress::parse_with_options(to, options).map_err(|_| RULE)?;
@@ -108,8 +150,57 @@ mod tests {
             ("+12025550123", Some(Channel::Email)),
             ("+12025550123", Some(Channel::Telegram)),
             ("12a", Some(Channel::Telegram)),
+            ("\"a\tb\"@example.com", None),
+            ("\"a\u{2028}b\"@example.com", None),
+            ("a\u{202e}b@example.com", None),
         ] {
             assert!(parse(to, channel).is_err(), "{to}");
+        }
+    }
+
+    /// Spellings of one mailbox share their identity, and those of two mailboxes do not.
+    #[test]
+    fn spellings_of_one_recipient_share_their_identity() {
+        for (channel, one, others) in [
+            (
+                Channel::Email,
+                "ada@example.com",
+                &[
+                    "Ada@example.com",
+                    "\"ada\"@example.com",
+                    "\"A\\da\"@example.com",
+                    "ADA@ｅxample.com",
+                ][..],
+            ),
+            (
+                Channel::Email,
+                "eve@xn--bcher-kva.com",
+                &[
+                    "eve@bücher.com",
+                    "Eve@BÜCHER.com",
+                    "eve@bu\u{308}cher.com",
+                    "\"eve\"@xn--bcher-kva.com",
+                ],
+            ),
+            (Channel::Email, "renée@example.com", &["RENE\u{301}E@example.com"]),
+            (Channel::Email, "a b@example.com", &["\"A B\"@example.com"]),
+            (Channel::Email, "a@b@example.com", &["\"a@b\"@example.com"]),
+            (Channel::Sms, "+12025550123", &["+12025550123"]),
+            (Channel::Telegram, "-100", &["-100"]),
+        ] {
+            assert_eq!(identity(channel, one), one);
+            for other in others {
+                assert_eq!(identity(channel, other), one, "{other}");
+            }
+        }
+        for (one, other) in [
+            ("ada@example.com", "adah@example.com"),
+            ("ada@example.com", "ada@example.org"),
+            ("a.da@example.com", "ada@example.com"),
+            ("ada+1@example.com", "ada@example.com"),
+            ("\"a\\\"b\"@example.com", "ab@example.com"),
+        ] {
+            assert_ne!(identity(Channel::Email, one), identity(Channel::Email, other));
         }
     }
 }

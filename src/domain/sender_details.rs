@@ -9,8 +9,7 @@ use super::{
 };
 
 const EMAIL_RULE: &str = "The email must be an e-mail address, such as news@example.com.";
-const EMAIL_NAME_RULE: &str =
-    "The emailName must have 1 to 200 characters and no control characters.";
+const EMAIL_NAME_RULE: &str = "The emailName must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
 const EMAIL_NAME_ALONE: &str = "The emailName stands before an email, and there is none.";
 const WHATSAPP_RULE: &str = "The whatsapp must be a phone number in E.164, such as +12025550123.";
 const WHATSAPP_IN_STOCK: &str = "The whatsapp is a number that this server sells; give the sender its \

@@ -31,8 +31,7 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
-const EXTERNAL_ID_RULE: &str =
-    "The externalId must have 1 to 200 characters and no control characters.";
+const EXTERNAL_ID_RULE: &str = "The externalId must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
 const EXTERNAL_ID_TAKEN: &str = "Another sub-account of the team has this externalId.";
 const CREDIT_LIMIT_RULE: &str = "The credit limit must be 0 to 100000000000 cents with at most \
                                  four decimals; leave it out or give null for no limit.";

@@ -25,14 +25,14 @@ pub const LOCALE_CHARS_MAX: usize = 64;
 /// Values that the variables of a template have at most at all levels, with the object that they are.
 const VARIABLES_VALUES_MAX: usize = 1_001;
 
-pub const NAME_RULE: &str = "The name must have 1 to 200 characters and no control characters.";
+pub const NAME_RULE: &str = "The name must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
 pub const METADATA_RULE: &str =
     "The metadata must be at most 16 KiB as JSON and 32 levels deep, and must not hold NUL.";
 pub const VARIABLES_RULE: &str = "The variables must be at most 16 KiB as JSON, 1,000 values and 32 levels deep, and must not hold NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
-pub const NOTE_RULE: &str = "The text must have 1 to 500 characters and no control characters.";
-pub const LABEL_RULE: &str = "The label must have 1 to 64 characters and no control characters.";
+pub const NOTE_RULE: &str = "The text must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
+pub const LABEL_RULE: &str = "The label must have 1 to 64 characters, at least one of them visible, and no control, line-separator or direction characters.";
 pub const LOCALE_RULE: &str = "The locale must be a BCP 47 tag, such as en, de-AT or zh-Hant-TW.";
 pub const TIME_ZONE_RULE: &str =
     "The time zone must be a name of the IANA time zone database, such as Europe/Vienna.";
@@ -47,9 +47,10 @@ pub fn external_id(text: &str) -> Option<String> {
     line(text, EXTERNAL_ID_CHARS_MAX)
 }
 
-/// An idempotency key of 1 to 255 characters, as given.
+/// An idempotency key of 1 to 255 characters, as given: nobody reads it.
 pub fn idempotency_key(text: &str) -> Option<String> {
-    line(text, IDEMPOTENCY_KEY_CHARS_MAX)
+    let fits = !text.is_empty() && text.chars().count() <= IDEMPOTENCY_KEY_CHARS_MAX;
+    (fits && may_be_stored(text)).then(|| text.to_owned())
 }
 
 /// A trimmed note of 1 to 500 characters.
@@ -119,7 +120,105 @@ pub fn may_be_stored(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }
 
+/// Whether text is one line that reads as it is written: without control characters, without the separators that some
+/// libraries end a line at, and without the characters that turn the direction of others.
+pub fn is_line(text: &str) -> bool {
+    !text.chars().any(|char| {
+        let is_separator = matches!(char, '\u{2028}' | '\u{2029}');
+        char.is_control() || is_separator || turns_direction(char)
+    })
+}
+
+/// Unicode's property `Bidi_Control`.
+fn turns_direction(char: char) -> bool {
+    matches!(
+        char,
+        '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// Whether anything of the text is seen.
+pub fn is_visible(text: &str) -> bool {
+    !text.chars().all(|char| char.is_whitespace() || is_ignorable(char))
+}
+
+/// Unicode's property `Default_Ignorable_Code_Point`, and the Braille pattern without dots.
+fn is_ignorable(char: char) -> bool {
+    matches!(
+        char,
+        '\u{AD}'
+            | '\u{34F}'
+            | '\u{61C}'
+            | '\u{115F}'..='\u{1160}'
+            | '\u{17B4}'..='\u{17B5}'
+            | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}'
+            | '\u{FFA0}'
+            | '\u{FFF0}'..='\u{FFF8}'
+            | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E0FFF}'
+    )
+}
+
 fn line(text: &str, chars_max: usize) -> Option<String> {
-    let fits = !text.is_empty() && text.chars().count() <= chars_max;
-    (fits && may_be_stored(text)).then(|| text.to_owned())
+    let fits = is_visible(text) && text.chars().count() <= chars_max;
+    (fits && is_line(text)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_line_that_is_seen() {
+        for text in [
+            "Ada",
+            " Ada ",
+            "Ada\u{200D}B",
+            "می\u{200C}خواهم",
+            "שלום",
+            "👩\u{200D}💻",
+            "☎\u{FE0F}",
+            "a\u{AD}b",
+            "-",
+        ] {
+            assert_eq!(name(text).as_deref(), Some(text.trim()), "{text:?}");
+        }
+        for text in [
+            "",
+            " ",
+            "\u{A0}\u{3000}",
+            "\u{200B}",
+            "\u{200D}\u{200C}\u{2060}\u{FEFF}",
+            " \u{3164} ",
+            "\u{2800}",
+            "\u{E0041}",
+            "a\nb",
+            "a\tb",
+            "a\u{85}b",
+            "a\u{2028}b",
+            "a\u{2029}b",
+            "a\u{202E}b",
+            "a\u{2067}b\u{2069}",
+            "a\u{200E}b",
+            "a\u{200F}b",
+            "a\u{61C}b",
+        ] {
+            assert_eq!(name(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_is_what_it_always_was() {
+        for key in [" ", "a\u{2028}", "\u{200B}", "\u{202E}"] {
+            assert_eq!(idempotency_key(key).as_deref(), Some(key));
+        }
+    }
 }

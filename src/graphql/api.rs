@@ -136,8 +136,7 @@ impl Api {
         caller: Caller,
         operation: Operation,
     ) -> Result<Prepared, ServerError> {
-        let by = caller.account().map_or(caller.key_id, |account| account.account_id);
-        let found = self.documents.find(operation.asked, by).await?;
+        let found = self.documents.find(operation.asked, (&caller).into()).await?;
         let document = &found.known.document;
         let Operation { operation_name, mut variables, is_get, .. } = operation;
         let full = &self.shapes.full;

@@ -1,28 +1,26 @@
 //! Documents: read once, and kept by the SHA-256 of their text once they are known to be valid. Limits, roles
-//! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are found among them, by
-//! who sent them: else their hashes would tell what others ask.
+//! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are kept by who sent
+//! them (`persisted`).
 
 use std::sync::Arc;
 
 use async_graphql::{ServerError, parser::types::ExecutableDocument};
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use super::{
     coercion, cost,
     errors::{Code, error},
-    mend, tokens,
+    mend,
+    persisted::{Owner, PersistedQueries},
+    tokens,
 };
 
 /// Bytes that known documents take at most, as estimated.
 const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// Persisted queries that are known at most, of all who sent them.
-const PERSISTED_MAX: u64 = 20_000;
-
 /// The SHA-256 of a query's text.
-type Hash = [u8; 32];
+pub type Hash = [u8; 32];
 
 /// How a document is given.
 #[derive(Debug)]
@@ -50,8 +48,8 @@ pub struct Found {
     pub known: Arc<Known>,
     /// Whether it is yet to be seen that the document is valid.
     pub is_new: bool,
-    /// By whom it is to be found by its hash.
-    persisted_by: Option<Uuid>,
+    /// The text that its owner is to find by the hash.
+    persisted: Option<(Owner, Arc<str>)>,
 }
 
 /// Documents that passed validation.
@@ -59,7 +57,7 @@ pub struct Found {
 pub struct Documents {
     known: Cache<Hash, Arc<Known>>,
     /// Those that somebody may ask for by the hash.
-    persisted: Cache<(Uuid, Hash), ()>,
+    persisted: PersistedQueries,
 }
 
 impl Default for Documents {
@@ -67,34 +65,37 @@ impl Default for Documents {
         let documents = Cache::builder().max_capacity(DOCUMENTS_BYTES_MAX);
         Self {
             known: documents.weigher(|_, known: &Arc<Known>| bytes_of(known)).build(),
-            persisted: Cache::new(PERSISTED_MAX),
+            persisted: PersistedQueries::default(),
         }
     }
 }
 
 impl Documents {
-    /// The document that somebody, an account or an operator, asks for; read now if it is not known.
-    pub async fn find(&self, asked: Asked, by: Uuid) -> Result<Found, ServerError> {
-        let (text, expected) = match asked {
-            Asked::Text(text) => (text, None),
-            Asked::TextOfHash(text, hash) => (text, Some(hash)),
+    /// The document that somebody asks for; read now if it is not known.
+    pub async fn find(&self, asked: Asked, by: Owner) -> Result<Found, ServerError> {
+        let (text, hash, persisted) = match asked {
+            Asked::Text(text) => {
+                let hash = Sha256::digest(&text).into();
+                (Arc::from(text), hash, None)
+            }
+            Asked::TextOfHash(text, expected) => {
+                let hash: Hash = Sha256::digest(&text).into();
+                if hash != expected {
+                    let message = "The sha256Hash of persistedQuery is not that of the query.";
+                    return Err(error(Code::BadUserInput, message));
+                }
+                let text: Arc<str> = text.into();
+                (Arc::clone(&text), hash, Some((by, text)))
+            }
             Asked::Hash(hash) => {
                 // Clients know these words as they stand.
                 let unknown = || error(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
-                self.persisted.get(&(by, hash)).await.ok_or_else(unknown)?;
-                let known = self.known.get(&hash).await.ok_or_else(unknown)?;
-                return Ok(Found { hash, known, is_new: false, persisted_by: None });
+                (self.persisted.text(by, &hash).ok_or_else(unknown)?, hash, None)
             }
         };
-        let hash = Sha256::digest(&text).into();
-        if expected.is_some_and(|expected| expected != hash) {
-            let message = "The sha256Hash of persistedQuery is not that of the query.";
-            return Err(error(Code::BadUserInput, message));
-        }
-        let persisted_by = expected.map(|_| by);
         Ok(match self.known.get(&hash).await {
-            Some(known) => Found { hash, known, is_new: false, persisted_by },
-            None => Found { hash, known: Arc::new(read(&text)?), is_new: true, persisted_by },
+            Some(known) => Found { hash, known, is_new: false, persisted },
+            None => Found { hash, known: Arc::new(read(&text)?), is_new: true, persisted },
         })
     }
 
@@ -104,10 +105,8 @@ impl Documents {
         if found.is_new && !self.known.contains_key(&found.hash) {
             self.known.insert(found.hash, Arc::clone(&found.known)).await;
         }
-        if let Some(by) = found.persisted_by
-            && !self.persisted.contains_key(&(by, found.hash))
-        {
-            self.persisted.insert((by, found.hash), ()).await;
+        if let Some((by, text)) = &found.persisted {
+            self.persisted.keep(*by, found.hash, text);
         }
     }
 }

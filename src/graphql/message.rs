@@ -366,7 +366,8 @@ pub struct MessageQuote {
     segments: Option<i32>,
     /// How an SMS would be written; null for other channels and where the input is invalid.
     encoding: Option<SmsEncoding>,
-    /// Whether it would be accepted.
+    /// Whether it would be accepted. A key that does not see the team's balance is not told here that the balance is
+    /// lower than the cost, unless it is 0.
     would_be_accepted: bool,
     /// Why it would be refused; empty if it would be accepted.
     errors: Vec<UserError<SendMessageErrorCode>>,

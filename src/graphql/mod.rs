@@ -26,6 +26,7 @@ mod message;
 mod message_list;
 mod opt_out;
 mod page;
+mod persisted;
 mod phone_number;
 mod phone_number_list;
 mod phone_number_transfer;

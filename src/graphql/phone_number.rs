@@ -163,6 +163,8 @@ pub enum PurchasePhoneNumberErrorCode {
     AccountSuspended,
     /// The account is INACTIVE.
     AccountInactive,
+    /// The account has 1,000 numbers.
+    TooManyNumbers,
     /// The number is not to be had: somebody has it, or this server does not sell it.
     NumberUnavailable,
     /// The account's totalSpent has reached its creditLimit.

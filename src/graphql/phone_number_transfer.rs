@@ -31,6 +31,8 @@ pub enum TransferPhoneNumberErrorCode {
     AccountNotFound,
     /// The account is INACTIVE; reactivate it first.
     AccountInactive,
+    /// The account has 1,000 numbers.
+    TooManyNumbers,
     /// Its account uses it; detach it.
     NumberInUse,
 }

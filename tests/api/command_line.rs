@@ -1,10 +1,10 @@
 //! The program itself: its commands, what they print, and their exit codes.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
@@ -549,6 +549,51 @@ fn a_taken_port_is_a_clear_error() {
     assert_eq!(code, Some(2));
     assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
     assert!(!file.exists());
+}
+
+/// An origin that no browser sends is refused at the start, with the reason.
+#[test]
+fn an_origin_that_never_matches_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tollgate.db");
+    let url = format!("sqlite://{}?mode=rwc", file.display());
+    for (origins, said) in [
+        ("https://*.example.com", "no wildcards"),
+        ("https://app.example.com,http://", "empty host"),
+        ("https://a b", "expected an origin such as https://app.example.com"),
+        ("https://App.example.com/", "browsers send https://app.example.com"),
+    ] {
+        let (code, error) = failure(&tollgate(&url, &["serve", "--cors-origins", origins]));
+        assert_eq!(code, Some(2));
+        assert!(error.contains(said), "{origins}: {error}");
+    }
+    assert!(!file.exists());
+}
+
+/// A demo that other machines may reach says so; one of this machine alone has nothing to say.
+#[test]
+fn a_demo_that_others_reach_says_so() {
+    for (listen, is_reached) in [("0.0.0.0:0", true), ("127.0.0.1:0", false), ("[::1]:0", false)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args(["demo", "--json", "--listen", listen, "--data"]).arg(folder.path());
+        command.env_remove("DATABASE_URL").stdout(Stdio::piped());
+        command.stderr(std::fs::File::create(&log).expect("a file"));
+        let mut running = Running(command.spawn().expect("the program starts"));
+        let mut line = String::new();
+        let stdout = running.0.stdout.take().expect("its output is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let said = std::fs::read_to_string(&log).expect("the log");
+        if line.is_empty() && listen.starts_with('[') {
+            // This machine has no IPv6.
+            assert!(said.contains("cannot listen"), "{said}");
+            continue;
+        }
+        assert!(line.contains("tg_operator_"), "{line}");
+        assert_eq!(said.contains("which other machines may reach"), is_reached, "{listen}: {said}");
+        assert!(!said.contains("tg_operator_"), "no key is in the log");
+    }
 }
 
 /// PostgreSQL is migrated when it is asked for, and the error names the command.

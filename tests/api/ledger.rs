@@ -215,6 +215,45 @@ async fn a_hidden_balance_is_seen_nowhere(#[values(Sqlite, Postgres)] database: 
     t.close().await;
 }
 
+/// R5: dry runs of ever dearer messages do not tell a hidden balance either; that nothing is left at all is said.
+#[rstest]
+#[tokio::test]
+async fn a_quote_does_not_tell_a_hidden_balance(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(2).await;
+    let hidden = t.sub_account(&team, json!({ "teamBalanceVisible": false })).await;
+    let shown = t.sub_account(&team, json!({})).await;
+    let message =
+        |segments: usize| json!({ "to": "+12025550123", "text": "a".repeat(segments * 153) });
+    let quoted = async |key: &str, segments: usize| {
+        let query = "query($input: SendMessageInput!) { messageQuote(input: $input) \
+                     { cost wouldBeAccepted errors { code } } }";
+        let answer = t.ask_with(key, query, json!({ "input": message(segments) })).await;
+        let quote = &answer.data()["messageQuote"];
+        assert_eq!(quote["cost"], segments);
+        assert_eq!(quote["wouldBeAccepted"], quote["errors"] == json!([]));
+        quote["errors"].clone()
+    };
+    let too_low = json!([{ "code": "INSUFFICIENT_BALANCE" }]);
+
+    for key in [&shown.key, &team.key] {
+        assert_eq!(quoted(key, 2).await, json!([]));
+        assert_eq!(quoted(key, 3).await, too_low);
+    }
+    for segments in [2, 3, 10] {
+        assert_eq!(quoted(&hidden.key, segments).await, json!([]));
+    }
+    let before = t.everything().await;
+    assert_eq!(t.send(&hidden.key, message(3)).await.refusals(), ["INSUFFICIENT_BALANCE"]);
+    assert_eq!(t.everything().await, before);
+    assert_eq!(t.send(&hidden.key, message(2)).await.refusals(), [""; 0]);
+    assert_eq!(quoted(&hidden.key, 2).await, too_low);
+    let blocked = t.ask(&hidden.key, "{ account { blockedBy } }").await;
+    assert_eq!(blocked.data()["account"]["blockedBy"], json!(["BALANCE"]));
+    t.close().await;
+}
+
 /// R14: the database itself refuses to change or delete an entry.
 #[rstest]
 #[tokio::test]

@@ -89,6 +89,21 @@ async fn bad_input_is_refused_by_name(#[values(Sqlite, Postgres)] database: Data
             "subject",
         ),
         (
+            json!({ "to": "a@example.com", "text": "Hi", "subject": "a\u{2028}b" }),
+            "INVALID_CONTENT",
+            "subject",
+        ),
+        (
+            json!({ "to": "a@example.com", "text": "Hi", "subject": "a\u{202e}b" }),
+            "INVALID_CONTENT",
+            "subject",
+        ),
+        (
+            json!({ "to": "a@example.com", "text": "Hi", "subject": "\u{200b}\u{2060}" }),
+            "INVALID_CONTENT",
+            "subject",
+        ),
+        (
             json!({ "to": to, "text": "Hi", "metadata": { "a": "x".repeat(17 * 1024) } }),
             "METADATA_INVALID",
             "metadata",

@@ -70,7 +70,7 @@ pub async fn accept(
 }
 
 /// What [`accept`] would answer to one message now, without a charge or a trace. `Ok(cost)` is what
-/// it would charge.
+/// it would charge. To whom the team's balance is hidden, it does not say that the balance is too low.
 pub async fn quote(
     app: &App,
     caller: &AccountCaller,
@@ -95,6 +95,7 @@ pub async fn quote(
         }
     };
     let now = app.clock.now();
+    let is_hidden = account.is_sub_account && !account.team_balance_visible;
     let standing = Standing {
         now,
         environment: caller.environment,
@@ -104,7 +105,11 @@ pub async fn quote(
         is_opted_out,
         credit_limit: account.credit_limit_micros.map(stored),
         total_spent: stored(account.total_spent_micros),
-        balance: stored(team.balance_micros),
+        balance: match stored(team.balance_micros) {
+            // Quotes of ever dearer messages would tell it. That nothing is left is no secret: `blockedBy` says so.
+            balance if is_hidden && balance > Micros::ZERO => Micros::MAX,
+            balance => balance,
+        },
     };
     let earlier = match &message.idempotency_key {
         None => None,

@@ -149,7 +149,7 @@ pub fn judge<'a>(
                 ground.opted_out.contains(&OptedOut {
                     account_id: caller.account_id,
                     channel: letter.recipient.channel,
-                    address: letter.recipient.address.clone(),
+                    address: letter.recipient.identity().into_owned(),
                 })
             });
         let standing = Standing {

@@ -21,6 +21,7 @@ use crate::domain::{
         batch::{ChargeEntry, Ground, Judged, KeyRow, OptedOut},
         queue::Sending,
     },
+    recipient::identity,
 };
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
@@ -106,7 +107,7 @@ pub const POSTGRES: Texts = Texts {
                 AND (account.credit_limit_micros IS NULL \
                   OR account.total_spent_micros < account.credit_limit_micros) \
                 AND NOT EXISTS (SELECT 1 FROM opt_out o WHERE o.account_id = $3 \
-                  AND o.channel = $5 AND o.address = $6) \
+                  AND o.channel = $5 AND o.address = $21) \
               RETURNING account.id), \
             paid AS (UPDATE team SET balance_micros = team.balance_micros - $12, \
                 updated_at = $16 \
@@ -217,6 +218,7 @@ impl Store {
             .bind(&row.html)
             .bind(row.sender_id)
             .bind(&row.sent_from)
+            .bind(identity(row.channel, &row.recipient))
             .fetch_optional(&mut connection);
         match within(deadline, async { Ok(accepted.await?) }).await {
             Ok(accepted) => {
@@ -297,7 +299,7 @@ impl Store {
             let select = sqlx::query(self.texts.read_opted_out)
                 .bind(column(&letters, |(account_id, _)| *account_id))
                 .bind(column(&letters, |(_, letter)| letter.recipient.channel.to_value()))
-                .bind(column(&letters, |(_, letter)| letter.recipient.address.as_str()));
+                .bind(column(&letters, |(_, letter)| letter.recipient.identity().into_owned()));
             rows::<OptedOut>(select.fetch_all(&mut *txn).await?)?.into_iter().collect()
         } else {
             HashSet::new()

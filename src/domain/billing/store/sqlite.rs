@@ -145,7 +145,7 @@ impl Store {
         };
         let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
             let recipients = letters(sendings).map(|(account_id, Letter { recipient, .. })| {
-                json!([hex(account_id), recipient.channel.to_value(), recipient.address])
+                json!([hex(account_id), recipient.channel.to_value(), recipient.identity()])
             });
             let recipients: serde_json::Value = recipients.collect();
             let select = statement(self.texts.read_opted_out, [recipients.to_string().into()]);

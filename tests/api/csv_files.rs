@@ -1,0 +1,152 @@
+//! CSV files of the command line: what is no list of prices, numbers or contacts, and how that is said.
+
+use std::{path::Path, process::Output};
+
+use crate::{
+    command_line::tollgate,
+    harness::{Sqlite, TestApp},
+};
+
+const PRICES: &str = "channel,prefix,country,price_cents";
+const NUMBERS: &str = "number,country,type,capabilities,upfront_cents,monthly_cents";
+
+/// Imports a file that is refused, and gives what is said.
+#[track_caller]
+fn refused(url: &str, command: &[&str], file: &Path) -> String {
+    let file = file.to_str().expect("a path");
+    let Output { status, stderr, .. } = tollgate(url, &[command, &[file]].concat());
+    assert_eq!(status.code(), Some(2));
+    String::from_utf8(stderr).expect("text")
+}
+
+/// A price is digits; a prefix is of some number; a column is named once; lines are counted as an editor does, and long
+/// cells are not repeated.
+#[tokio::test]
+async fn what_is_no_list_is_refused_by_line() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let team = t.team(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("list.csv");
+    let before = t.everything().await;
+    let price = |price: &str| format!("{PRICES}\nSMS,1,US,{price}\n");
+    let number = |row: &str| format!("{NUMBERS}\n{row}\n");
+    let long = "9".repeat(100_000);
+    let (prices, numbers) = (["price", "import"], ["number", "import"]);
+    let contacts = ["contact", "import", "--account", &team.main_account_id];
+
+    for (command, text, said) in [
+        (&prices[..], price("-0"), "line 2: price_cents: a price is not negative"),
+        (&prices, price("5."), "line 2: price_cents: the amount is not a decimal number"),
+        (&prices, price("1e3"), "line 2: price_cents: \"1e3\" is not a price"),
+        (&prices, price("05"), "line 2: price_cents: \"05\" is not a price"),
+        (&prices, format!("{PRICES}\nSMS,01,US,1\n"), "line 2: \"01\" is no dial prefix"),
+        (&prices, format!("{PRICES}\nWHATSAPP,0,,1\n"), "line 2: \"0\" is no dial prefix"),
+        (&prices, format!("{PRICES},prefix\nSMS,1,US,1,2\n"), "the column \"prefix\" twice"),
+        (&prices, format!("{PRICES}\r\nSMS,1,US,1\r\nSMS,2,US,x\r\n"), "\n  line 3: price_cents"),
+        (&prices, format!("{PRICES}\r\nSMS,1\r\n"), "line 2: found record with 2 fields"),
+        (
+            &numbers,
+            number("+12025550101,US,LOCAL,SMS,1e3,1"),
+            "line 2: upfront_cents: \"1e3\" is not",
+        ),
+        (
+            &numbers,
+            number("+12025550101,US,LOCAL,SMS,1,-0"),
+            "line 2: monthly_cents: a price is not",
+        ),
+        (
+            &numbers,
+            format!("{NUMBERS},number\n+12025550101,US,LOCAL,SMS,1,1,+12025550102\n"),
+            "the column \"number\" twice",
+        ),
+        (
+            &numbers,
+            format!("{NUMBERS}\r\n+12025550101,US,LOCAL,SMS,1,1\r\n\r\nx,US,LOCAL,SMS,1,1\r\n"),
+            "\n  line 4: \"x\" is no number",
+        ),
+        (
+            &contacts,
+            "sms,display_name,sms\n+12025550101,A,\n".to_owned(),
+            "the column \"sms\" twice",
+        ),
+    ] {
+        std::fs::write(&file, text).expect("the file is written");
+        let error = refused(&t.url, command, &file);
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    for (command, text) in [
+        (&numbers[..], number(&format!("+{long},US,LOCAL,SMS,1,1"))),
+        (&numbers, number(&format!("+12025550101,US,{long},SMS,1,1"))),
+        (&numbers, number(&format!("+12025550101,US,LOCAL,SMS,{long},1"))),
+        (&numbers, number(&format!("+12025550101,US,LOCAL,SMS,1,{long}e3"))),
+        (&prices, format!("{PRICES}\n{long},1,US,1\n")),
+        (&prices, format!("{PRICES}\nSMS,{long},US,1\n")),
+        (&prices, format!("{PRICES}\n{}", "SMS,1,US,x\n".repeat(10_000))),
+        (&contacts, format!("{long}\n1\n")),
+    ] {
+        std::fs::write(&file, text).expect("the file is written");
+        let error = refused(&t.url, command, &file);
+        assert!(error.len() < 8_000, "{} bytes are said", error.len());
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// The verdict of a row of a file from a spreadsheet names the line that it stands in.
+#[tokio::test]
+async fn verdicts_name_the_lines_of_a_spreadsheets_file() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let team = t.team(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("contacts.csv");
+    let rows = "display_name,sms\r\nAda,+12025550123\r\n\"Bob\r\nB\",nonsense\r\nEve,nonsense\r\n";
+    std::fs::write(&file, rows).expect("the file is written");
+
+    let file = file.to_str().expect("a path");
+    let import = ["contact", "import", "--account", &team.main_account_id, file];
+    let said = String::from_utf8(tollgate(&t.url, &import).stdout).expect("text");
+
+    let lines: Vec<&str> = said.lines().map(|line| line.split(',').next().unwrap_or("")).collect();
+    assert_eq!(lines, ["line", "2", "3", "5"], "{said}");
+    t.close().await;
+}
+
+/// A file without an end, and one with too many rows, are refused as too large.
+#[tokio::test]
+async fn files_are_bounded() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let team = t.team(0).await;
+    let before = t.everything().await;
+    let endless = Path::new("/dev/zero");
+    let contacts = ["contact", "import", "--account", &team.main_account_id];
+    for command in [&["price", "import"][..], &["number", "import"], &contacts] {
+        let error = refused(&t.url, command, endless);
+        assert!(error.contains("the file has more than 64 MiB"), "{error}");
+    }
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("many.csv");
+    for (command, head, row, said) in [
+        ("price", PRICES, "SMS,N,US,1\n", "line 100002: the list has more than 100000 prices"),
+        (
+            "number",
+            NUMBERS,
+            "+12N,US,LOCAL,SMS,1,1\n",
+            "line 100002: the file has more than 100000 numbers",
+        ),
+    ] {
+        let rows = |count: usize| {
+            let rows = (0..count).map(|at| row.replace('N', &(1_000_000 + at).to_string()));
+            format!("{head}\n{}", rows.collect::<String>())
+        };
+        std::fs::write(&file, rows(100_001)).expect("the file is written");
+        let error = refused(&t.url, &[command, "import"], &file);
+        assert!(error.contains(said), "{error}");
+        std::fs::write(&file, rows(100_000)).expect("the file is written");
+        let shown = tollgate(&t.url, &[command, "import", file.to_str().expect("a path")]);
+        let shown = String::from_utf8(shown.stdout).expect("text");
+        assert!(shown.contains("100000 added"), "{}", &shown[shown.len().saturating_sub(200)..]);
+    }
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
