@@ -15,7 +15,7 @@ use crate::{
     eventually,
     folder::Folder,
     load::{Attempt, Journal, Load, Outcome},
-    postgres::Postgres,
+    postgres::{Postgres, SMALL_SEGMENTS},
     say, scale,
     stage::Stage,
 };
@@ -130,10 +130,11 @@ async fn a_full_disk_of_postgres_is_unavailable_and_passes(
     let size = if on_disk == OnDisk::All { 96 } else { 24 };
     let Some(disk) = disk(&folder, size) else { return };
     let database = match on_disk {
-        OnDisk::All => Postgres::start(&folder.path, disk.join("data"), None).await,
+        OnDisk::All => Postgres::start(&folder.path, disk.join("data"), None, SMALL_SEGMENTS).await,
         OnDisk::WriteAheadLog => {
             let wal = disk.join("wal");
-            Postgres::start(&folder.path, folder.path.join("data"), Some(&wal)).await
+            Postgres::start(&folder.path, folder.path.join("data"), Some(&wal), SMALL_SEGMENTS)
+                .await
         }
     };
     let Some(database) = database else { return };

@@ -16,7 +16,7 @@ use crate::{
     eventually,
     folder::Folder,
     load::{Journal, Outcome},
-    postgres,
+    postgres::{Postgres, SMALL_SEGMENTS, url_at},
     proxy::{Line, Proxy},
     say, scale,
     stage::Stage,
@@ -38,9 +38,10 @@ type Asked = (Instant, Instant, bool);
 async fn a_cut_network_is_told_within_the_deadline(#[case] cut: Line, #[case] seconds: u64) {
     let folder = Folder::new();
     let data = folder.path.join("data");
-    let Some(database) = postgres::Postgres::start(&folder.path, data, None).await else { return };
+    let started = Postgres::start(&folder.path, data, None, SMALL_SEGMENTS).await;
+    let Some(database) = started else { return };
     let proxy = Proxy::start(database.port()).await;
-    let (url, proxied) = (database.url(), postgres::url_at(proxy.port));
+    let (url, proxied) = (database.url(), url_at(proxy.port));
     let mut stage = Stage::stand(folder, Some(database), url, proxied, 8).await;
     let mut journal = Journal::default();
 

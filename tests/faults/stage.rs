@@ -11,8 +11,8 @@ use crate::{
     eventually,
     folder::Folder,
     load::{Journal, Load, RECIPIENT, Send, TEXT_MARK},
-    postgres::Postgres,
-    server::{Launch, Server, json_of, run},
+    postgres::{Postgres, SMALL_SEGMENTS},
+    server::{Launch, Server, audit, create_team},
 };
 
 /// The issue's bound: ready again so long after the database is back, or after the server's start.
@@ -41,7 +41,8 @@ impl Stage {
         let postgres = match database {
             Database::Sqlite => None,
             Database::Postgres => {
-                Some(Postgres::start(&folder.path, folder.path.join("data"), None).await?)
+                let data = folder.path.join("data");
+                Some(Postgres::start(&folder.path, data, None, SMALL_SEGMENTS).await?)
             }
         };
         let url = match &postgres {
@@ -69,9 +70,7 @@ impl Stage {
     }
 
     async fn add_team(&mut self, name: &str) {
-        let create = ["team", "create", "--name", name, "--top-up", "100000000", "--json"];
-        let made = json_of(&run(&self.folder.path, &self.url, &create));
-        let main = made["plainKey"].as_str().expect("a key").to_owned();
+        let main = create_team(&self.folder.path, &self.url, name);
         let create = "mutation($input: CreateSubAccountInput!) \
                       { createSubAccount(input: $input) { plainKey errors { code } } }";
         let answer = Client::new(self.server.address)
@@ -123,15 +122,7 @@ impl Stage {
 
     /// The audit, by the command.
     pub fn audit(&self) {
-        let audit = run(&self.folder.path, &self.url, &["audit", "--json"]);
-        let said = String::from_utf8_lossy(&audit.stdout);
-        assert_eq!(
-            audit.status.code(),
-            Some(0),
-            "{said}{}",
-            String::from_utf8_lossy(&audit.stderr)
-        );
-        assert_eq!(json_of(&audit)["clean"], true);
+        audit(&self.folder.path, &self.url);
     }
 
     /// Sends again whatever was not yet, and checks the books and the log; returns how many messages

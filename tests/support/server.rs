@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{client::Client, eventually, excerpt, folder::signal, programs::free_port, say};
+use super::{client::Client, eventually, excerpt, folder::signal, programs::free_port, say};
 
 /// How long the first start may take, migrations included.
 const FIRST_START_DEADLINE: Duration = Duration::from_secs(30);
@@ -69,6 +69,11 @@ impl Server {
         self.child.try_wait().expect("it is our child")
     }
 
+    /// The process's id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What `/readyz` says; `None` if it does not answer.
     pub async fn readiness(&self) -> Option<u16> {
         Client::new(self.address).get("/readyz").await.ok().map(|answer| answer.status)
@@ -118,6 +123,21 @@ pub fn json_of(output: &Output) -> Value {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {said}", output.status);
     String::from_utf8_lossy(&output.stdout).parse().expect("one JSON object")
+}
+
+/// Makes a team with a balance that a test does not use up; returns its main account's key.
+pub fn create_team(folder: &Path, url: &str, name: &str) -> String {
+    let create = ["team", "create", "--name", name, "--top-up", "100000000", "--json"];
+    let made = json_of(&run(folder, url, &create));
+    made["plainKey"].as_str().expect("a key").to_owned()
+}
+
+/// Audits the books, which must be clean.
+pub fn audit(folder: &Path, url: &str) {
+    let audit = run(folder, url, &["audit", "--json"]);
+    let said = String::from_utf8_lossy(&audit.stdout);
+    assert_eq!(audit.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&audit.stderr));
+    assert_eq!(json_of(&audit)["clean"], true);
 }
 
 /// The program, with nothing of the caller's settings.

@@ -11,8 +11,8 @@ use std::{
 
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbErr};
 
-use crate::{
-    eventually, excerpt,
+use super::{
+    SUITE, eventually, excerpt,
     folder::{processes_in, signal},
     programs::{free_port, is_root, postgres_programs, unprivileged_user},
     say,
@@ -20,9 +20,21 @@ use crate::{
 
 /// How long a start may take, recovery and refusals because of the one before included.
 const START_DEADLINE: Duration = Duration::from_mins(1);
-/// None for durability. The log's segments are made as they are needed, so that a full disk is felt.
-const SETTINGS: &[&str] =
-    &["min_wal_size=2MB", "max_wal_size=1GB", "wal_recycle=off", "shared_buffers=32MB"];
+
+/// How a server is set up; nothing here is about durability.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    initdb: &'static [&'static str],
+    settings: &'static [&'static str],
+}
+
+/// As PostgreSQL is by default; only the files of an empty database are not waited for.
+pub const USUAL: Setup = Setup { initdb: &["--no-sync"], settings: &[] };
+/// The write-ahead log's segments are small and made as they are needed, so that a full disk is felt.
+pub const SMALL_SEGMENTS: Setup = Setup {
+    initdb: &["--wal-segsize=1"],
+    settings: &["min_wal_size=2MB", "max_wal_size=1GB", "wal_recycle=off", "shared_buffers=32MB"],
+};
 
 pub struct Postgres {
     programs: PathBuf,
@@ -31,23 +43,31 @@ pub struct Postgres {
     /// Where the program works and logs.
     home: PathBuf,
     port: u16,
+    setup: Setup,
     child: Option<Child>,
 }
 
 impl Postgres {
     /// Starts a server with its data in the folder, and its write-ahead log elsewhere if `wal` says
     /// so; `None`, loudly, if there is no PostgreSQL.
-    pub async fn start(home: &Path, data: PathBuf, wal: Option<&Path>) -> Option<Self> {
+    pub async fn start(
+        home: &Path,
+        data: PathBuf,
+        wal: Option<&Path>,
+        setup: Setup,
+    ) -> Option<Self> {
         let Some(programs) = postgres_programs() else {
-            let message =
-                "PostgreSQL HALF OF THE FAULTS SKIPPED: initdb and postgres were not found.";
+            let message = format!(
+                "PostgreSQL HALF OF {} SKIPPED: initdb and postgres were not found.",
+                SUITE.to_uppercase()
+            );
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{message}");
-            say(message);
+            say(&message);
             return None;
         };
         let home = home.join("postgres");
         std::fs::create_dir(&home).expect("the folder is ours");
-        let mut server = Self { programs, data, home, port: free_port(), child: None };
+        let mut server = Self { programs, data, home, port: free_port(), setup, child: None };
         give(&server.home);
         std::fs::create_dir(&server.data).expect("the folder is ours");
         give(&server.data);
@@ -118,7 +138,8 @@ impl Postgres {
 
     fn init(&self, wal: Option<&Path>) {
         let mut init = self.command("initdb");
-        init.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--wal-segsize=1"]);
+        init.args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
+        init.args(self.setup.initdb);
         init.arg("-D").arg(&self.data);
         if let Some(wal) = wal {
             std::fs::create_dir(wal).expect("the folder is ours");
@@ -135,7 +156,7 @@ impl Postgres {
         let mut server = self.command("postgres");
         server.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         server.arg("-D").arg(&self.data).arg("-k").arg(&self.home);
-        server.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        server.args(self.setup.settings.iter().flat_map(|setting| ["-c", setting]));
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         server.spawn().expect("postgres starts")
     }

@@ -7,6 +7,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use super::SUITE;
+
 /// Waits until its input ends, which it does with the folder's owner however that ends. Only what
 /// works in the folder `$1` is killed.
 const CLEAN_UP: &str = r#"
@@ -28,7 +30,7 @@ pub struct Folder {
 
 impl Folder {
     pub fn new() -> Self {
-        let made = tempfile::Builder::new().prefix("tollgate-faults-").tempdir();
+        let made = tempfile::Builder::new().prefix(&format!("tollgate-{SUITE}-")).tempdir();
         let path = made.expect("a temporary folder").keep();
         let path = path.canonicalize().expect("the folder is there");
         let shell = Command::new("sh")
@@ -48,7 +50,7 @@ impl Folder {
         let disk = self.path.join("disk");
         std::fs::create_dir(&disk).expect("the folder is ours");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=0777"), "tollgate-faults"])
+            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m,mode=0777"), SUITE])
             .arg(&disk)
             .stderr(Stdio::null())
             .status();

@@ -3,14 +3,14 @@
 
 use std::{
     io::{Error, ErrorKind, Result},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
@@ -18,6 +18,8 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(40);
 
 pub struct Client {
+    /// The address of this machine that it comes from; `None` for the usual one.
+    local: Option<IpAddr>,
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
     /// When the last request's bytes were written.
@@ -44,7 +46,12 @@ impl Answer {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None, written: None }
+        Self { local: None, address, connection: None, written: None }
+    }
+
+    /// The same, from an address of this machine.
+    pub fn new_from(local: IpAddr, address: SocketAddr) -> Self {
+        Self { local: Some(local), ..Self::new(address) }
     }
 
     pub async fn get(&mut self, path: &str) -> Result<Answer> {
@@ -108,12 +115,24 @@ impl Client {
 
     async fn connection(&mut self) -> Result<&mut BufReader<TcpStream>> {
         if self.connection.is_none() {
-            let stream = TcpStream::connect(self.address).await?;
-            stream.set_nodelay(true)?;
-            self.connection = Some(BufReader::new(stream));
+            self.connection = Some(BufReader::new(connect(self.local, self.address).await?));
         }
         self.connection.as_mut().ok_or_else(|| bad("there is a connection"))
     }
+}
+
+/// Connects, from an address of this machine or from the usual one.
+pub async fn connect(local: Option<IpAddr>, address: SocketAddr) -> Result<TcpStream> {
+    let stream = match local {
+        Some(local) => {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((local, 0).into())?;
+            socket.connect(address).await?
+        }
+        None => TcpStream::connect(address).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 fn bad(text: &str) -> Error {

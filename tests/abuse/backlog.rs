@@ -1,0 +1,168 @@
+//! Backlogs: messages by the ten thousand, sent at once, suspended, canceled, and freed from quiet hours.
+//! Beside them the delivery of another team's messages is measured too.
+
+use std::{
+    slice::from_ref,
+    time::{Duration, Instant},
+};
+
+use chrono::TimeDelta;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use tollgate::clock::{Clock as _, SystemClock};
+
+use crate::{
+    Database::{self, Postgres, Sqlite},
+    attack::{Attack, duration},
+    client::Client,
+    figures::{Times, milliseconds},
+    probe::{self, DELIVERED_WITHIN},
+    requests::{post, send_400},
+    say, scale,
+    stage::Stage,
+};
+
+/// How long it is watched what becomes of a backlog.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_flood_of_messages(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(mut stage) = Stage::start(database).await else { return };
+    let kinds = [("TEST", 1), ("TEST", 4), ("LIVE", 1), ("LIVE", 4)];
+    for (environment, connections) in kinds.into_iter().take(scale(1, 4)) {
+        let mut keys = Vec::new();
+        for _ in 0..connections {
+            let account = stage.sub_account().await;
+            keys.push(if environment == "TEST" { account.test } else { account.live });
+        }
+        let name = format!("400 {environment} messages a call, {connections} accounts");
+        try_backlog(&mut stage, &name, async |attack| flood(attack, &keys, &json!({})).await).await;
+    }
+    stage.finish().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_suspended_backlog(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(mut stage) = Stage::start(database).await else { return };
+    let (account, main) = (stage.sub_account().await, stage.attacker.clone());
+    let id = json!({ "id": account.id });
+    let name = "TEST messages that are due while their account is suspended, and reactivated";
+    try_backlog(&mut stage, name, async |attack| {
+        let due = SystemClock.now() + duration() + Duration::from_secs(1);
+        flood(attack, &[account.test], &json!({ "sendAt": due })).await;
+        call(attack, &main, "suspendSubAccount", &id).await;
+        sleep(Duration::from_secs(1) + AFTERMATH).await;
+        call(attack, &main, "reactivateSubAccount", &id).await;
+        sleep(AFTERMATH).await;
+    })
+    .await;
+    stage.finish().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_canceled_backlog(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(mut stage) = Stage::start(database).await else { return };
+    let main = stage.attacker.clone();
+    let long = "Lorem ipsum ".repeat(100 * 1_024 / 12);
+    let mail = json!({ "to": "ada@example.com", "subject": "Hi", "text": long, "html": long });
+    let backlogs = [("e-mails of 200 KB", mail), ("short messages", json!({}))];
+    for (what, message) in backlogs.into_iter().take(scale(1, 2)) {
+        let account = stage.sub_account().await;
+        let id = json!({ "id": account.id });
+        let name = format!("{what} for another day whose account is deactivated");
+        try_backlog(&mut stage, &name, async |attack| {
+            let mut message = message;
+            message["sendAt"] = json!(SystemClock.now() + TimeDelta::days(20));
+            flood(attack, &[account.test], &message).await;
+            call(attack, &main, "deactivateSubAccount", &id).await;
+            sleep(AFTERMATH).await;
+        })
+        .await;
+    }
+    stage.finish().await;
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_backlog_after_quiet_hours(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(mut stage) = Stage::start(database).await else { return };
+    let account = stage.sub_account().await;
+    try_backlog(&mut stage, "LIVE messages that wait for the end of quiet hours", async |attack| {
+        let hour =
+            |hours| (SystemClock.now() + TimeDelta::hours(hours)).format("%H:%M").to_string();
+        let now = json!({ "from": hour(-1), "to": hour(2), "timeZone": "UTC" });
+        set_quiet_hours(attack, &account.live, &now).await;
+        flood(attack, from_ref(&account.live), &json!({})).await;
+        for _ in 0..2 {
+            set_quiet_hours(attack, &account.live, &Value::Null).await;
+            sleep(Duration::from_millis(300)).await;
+            set_quiet_hours(attack, &account.live, &now).await;
+        }
+        set_quiet_hours(attack, &account.live, &Value::Null).await;
+        sleep(AFTERMATH).await;
+    })
+    .await;
+    stage.finish().await;
+}
+
+/// Tries an attack beside the usual probe and one that waits for its deliveries, and judges both.
+async fn try_backlog(stage: &mut Stage, name: &str, script: impl AsyncFnOnce(&mut Attack)) {
+    let (address, key) = (stage.server.address, stage.probe.clone());
+    let mut deliveries = Vec::new();
+    stage
+        .attack(name, async |attack| {
+            let probe = probe::deliveries(address, &key);
+            script(attack).await;
+            attack.stop().await;
+            deliveries = probe.stop().await;
+        })
+        .await;
+    let delivered =
+        Times::new(deliveries.iter().filter_map(|delivery| delivery.as_ref().ok().copied()));
+    say(&format!(
+        "  delivered after {} in the middle, {} at worst",
+        milliseconds(delivered.percentile(50)),
+        milliseconds(delivered.worst()),
+    ));
+    if let Some(seen) = deliveries.iter().find_map(|delivery| delivery.as_ref().err()) {
+        stage.fails(format!("{name}: after {DELIVERED_WITHIN:?} a message is {seen}"));
+    }
+}
+
+/// Sends messages that are like this, on a connection for each key, for as long as an attack lasts.
+async fn flood(attack: &mut Attack, keys: &[String], like: &Value) {
+    let mut message = json!({ "to": "+12025550123", "text": "Hello" });
+    if let (Some(message), Some(like)) = (message.as_object_mut(), like.as_object()) {
+        message.extend(like.clone());
+    }
+    for key in keys {
+        attack.repeat(1, &[post(key, &send_400(), &json!({ "m": message }))]);
+    }
+    attack.lasts().await;
+    attack.stop().await;
+}
+
+/// Calls a mutation on a sub-account, and says how long that took.
+async fn call(attack: &Attack, key: &str, mutation: &str, account: &Value) {
+    let query = format!(
+        "mutation($account: AccountRef!) {{ {mutation}(account: $account) {{ errors {{ code }} }} }}"
+    );
+    ask(attack, key, mutation, &query, &json!({ "account": account })).await;
+}
+
+async fn set_quiet_hours(attack: &Attack, key: &str, input: &Value) {
+    let query = "mutation($input: SetQuietHoursInput) \
+                 { setQuietHours(input: $input) { errors { code } } }";
+    ask(attack, key, "setQuietHours", query, &json!({ "input": input })).await;
+}
+
+async fn ask(attack: &Attack, key: &str, name: &str, query: &str, variables: &Value) {
+    let begun = Instant::now();
+    let answer = Client::new(attack.target).graphql(key, query, variables).await;
+    let answer = answer.map_or_else(|failure| failure.to_string(), |answer| answer.body);
+    say(&format!("  {name} took {}: {answer}", milliseconds(begun.elapsed())));
+}

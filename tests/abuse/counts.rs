@@ -1,0 +1,117 @@
+//! Counts and searches over many messages, thirty a request: cheap by the estimate, dear for the database.
+
+use std::{sync::Arc, time::Duration};
+
+use entity::{account, message};
+use rstest::rstest;
+use sea_orm::{ConnectionTrait as _, DbBackend, IdenStatic as _, Iterable as _};
+use serde_json::{Value, json};
+use tollgate::db::Db;
+
+use crate::{
+    Database::{self, Postgres, Sqlite},
+    eventually,
+    requests::{post, thirty},
+    say, scale,
+    stage::Stage,
+};
+
+/// Rows of one transaction, so that the server's own writes come through.
+const ROWS_AT_ONCE: u32 = 10_000;
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn counts_and_searches(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(mut stage) = Stage::start(database).await else { return };
+    let key = stage.sub_account().await.test;
+    fill(&stage, &key, scale(50_000, 1_000_000)).await;
+    let ask = |field: &str| post(&key, &format!("{{ {} }}", thirty(field)), &json!({}));
+    let count = ask(r#"messages(first:0,filter:{to:"+12025550000"}){totalCount}"#);
+    let others: Vec<Arc<[u8]>> = [
+        "messages(first:0){totalCount}",
+        "messages(first:0,filter:{status:[DELIVERED,SENT],channel:[SMS,EMAIL]}){totalCount}",
+        "messages(first:0,filter:{status:[EXPIRED]}){totalCount}",
+        r#"messages(first:0,filter:{createdAt:{from:"2020-01-01T00:00:00Z"}}){totalCount}"#,
+        r#"messages(first:1,filter:{to:"+12025559999"}){nodes{id}}"#,
+        r#"messages(last:1,filter:{to:"nobody@example.com"}){nodes{id}}"#,
+        "messages(first:1,filter:{status:[EXPIRED],channel:[TELEGRAM]}){nodes{id}}",
+        r#"messages(first:50,filter:{createdAt:{from:"2099-01-01T00:00:00Z"}}){nodes{id}}"#,
+    ]
+    .iter()
+    .map(|field| ask(field))
+    .collect();
+
+    for connections in scale(&[8][..], &[1, 2, 8][..]) {
+        let name = format!("30 counts by recipient a request, {connections} connections");
+        stage
+            .attack(&name, async |attack| {
+                attack.repeat(*connections, &[Arc::clone(&count)]);
+                attack.lasts().await;
+            })
+            .await;
+    }
+    stage
+        .attack("30 other counts and searches a request, 8 connections", async |attack| {
+            attack.repeat(8, &others);
+            attack.lasts().await;
+        })
+        .await;
+    stage.finish().await;
+}
+
+/// Gives the account of a TEST key so many messages, past the program.
+async fn fill(stage: &Stage, key: &str, messages: u32) {
+    let send = "mutation { sendMessage(input: { to: \"+12025550000\", text: \"Hello\" }) \
+                { message { id } errors { code } } }";
+    let sent = stage.ask(key, send, json!({})).await;
+    let id = sent["sendMessage"]["message"]["id"].as_str().expect("an id").to_owned();
+    eventually(Duration::from_secs(10), "a TEST message is delivered", async || {
+        let status = "query($id: ID!) { message(id: $id) { status } }";
+        let seen: Value = stage.ask(key, status, json!({ "id": id })).await;
+        seen["message"]["status"] == "DELIVERED"
+    })
+    .await;
+
+    let db = Db::connect(&stage.url, 1).await.expect("the database opens");
+    let columns: Vec<&str> = message::Column::iter()
+        .map(|column| column.as_str())
+        .filter(|name| *name != "id")
+        .collect();
+    let columns = columns.join(", ");
+    let (new_id, series) = match db.backend() {
+        DbBackend::Postgres => {
+            ("gen_random_uuid()", format!("generate_series(1, {ROWS_AT_ONCE}) AS series"))
+        }
+        _ => (
+            "randomblob(16)",
+            format!(
+                "(WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series \
+                 WHERE n < {ROWS_AT_ONCE}) SELECT n FROM series)"
+            ),
+        ),
+    };
+    // Only the account of the attack has TEST messages.
+    let insert = format!(
+        "INSERT INTO message (id, {columns}) SELECT {new_id}, {columns} FROM \
+         (SELECT {columns} FROM message WHERE environment = 'TEST' AND status = 'DELIVERED' LIMIT 1) \
+         AS one CROSS JOIN {series}"
+    );
+    for _ in 0..messages.div_ceil(ROWS_AT_ONCE) {
+        db.write.execute_unprepared(&insert).await.expect("the messages are made");
+    }
+    // An account's row may say how much it stores, which the audit compares.
+    let is_counted = account::Column::iter().any(|column| column.as_str() == "test_message_count");
+    if is_counted {
+        let of = "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
+        let count = format!(
+            "UPDATE account SET test_message_count = (SELECT COUNT(*) {of}), \
+             test_message_bytes = (SELECT COALESCE(SUM(m.word_bytes), 0) {of})"
+        );
+        db.write.execute_unprepared(&count).await.expect("the messages are counted");
+    }
+    if db.backend() == DbBackend::Postgres {
+        db.write.execute_unprepared("ANALYZE message").await.expect("it is analyzed");
+    }
+    db.close().await.expect("the connections close");
+    say(&format!("  {messages} messages were put in"));
+}

@@ -1,0 +1,85 @@
+//! Figures: percentiles of times, and the table that they are printed in.
+
+use std::{io::Write as _, sync::Once, time::Duration};
+
+use crate::{Database, is_full};
+
+/// A probe's 95th percentile during an attack, as it should be on a quiet machine. Not asserted.
+const P95_AIM: Duration = Duration::from_millis(250);
+
+/// Times of one probe.
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    pub fn new(times: impl IntoIterator<Item = Duration>) -> Self {
+        let mut times: Vec<Duration> = times.into_iter().collect();
+        times.sort();
+        Self(times)
+    }
+
+    /// The time that this share of all times does not exceed; zero without any.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let rank = (self.0.len() * percent).div_ceil(100).max(1);
+        self.0.get(rank - 1).copied().unwrap_or_default()
+    }
+
+    pub fn worst(&self) -> Duration {
+        self.0.last().copied().unwrap_or_default()
+    }
+}
+
+/// What is printed of one attack.
+pub struct Row<'r> {
+    pub attack: &'r str,
+    pub database: Database,
+    pub quiet: &'r Times,
+    pub during: &'r Times,
+    pub refused: usize,
+    pub peak_mb: Option<f64>,
+    /// Why the process ended; `None` if it lives.
+    pub ended: Option<&'r str>,
+}
+
+impl Row<'_> {
+    /// Prints the row past the test runner's capture, in Markdown.
+    pub fn print(&self) {
+        static HEADER: Once = Once::new();
+        let aim = if is_full() { " p95 within 250 ms |" } else { "" };
+        HEADER.call_once(|| {
+            let columns = aim.matches('|').count() + 9;
+            let header = "| attack | database | quiet p50 / p95 | p95 | worst | p95 / quiet | refused \
+                          | peak MB | process |";
+            print(&format!("{header}{aim}\n|{}", " --- |".repeat(columns)));
+        });
+        let p95 = (self.quiet.percentile(95), self.during.percentile(95));
+        let factor = p95.1.as_secs_f64() / p95.0.as_secs_f64().max(f64::MIN_POSITIVE);
+        let aim = match is_full() {
+            true if p95.1 <= P95_AIM => " yes |",
+            true => " no |",
+            false => "",
+        };
+        print(&format!(
+            "| {} | {:?} | {} / {} | {} | {} | {factor:.1} | {} | {} | {} |{aim}",
+            self.attack,
+            self.database,
+            milliseconds(self.quiet.percentile(50)),
+            milliseconds(p95.0),
+            milliseconds(p95.1),
+            milliseconds(self.during.worst()),
+            self.refused,
+            self.peak_mb.map_or_else(|| "?".to_owned(), |peak| format!("{peak:.0}")),
+            self.ended.unwrap_or("alive"),
+        ));
+    }
+}
+
+/// A time in milliseconds, with a decimal where that says something.
+pub fn milliseconds(time: Duration) -> String {
+    let milliseconds = time.as_secs_f64() * 1_000.0;
+    let decimals = usize::from(milliseconds < 10.0);
+    format!("{milliseconds:.decimals$} ms")
+}
+
+fn print(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

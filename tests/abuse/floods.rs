@@ -1,0 +1,92 @@
+//! Floods of a socket's control messages, as fast as they can be sent; what comes back is read and thrown away.
+
+use std::{future::pending, net::SocketAddr, sync::Arc};
+
+use rstest::rstest;
+use tokio::{io::AsyncWriteExt as _, time::sleep};
+
+use crate::{
+    Database::{self, Postgres, Sqlite},
+    attack::REST_AFTER_FAILURE,
+    scale,
+    socket::{PING, PROTOCOL_PING, Shut, Socket, TEXT, frame, subscribe},
+    stage::Stage,
+    tally::Tally,
+};
+
+/// Bytes that are written at once.
+const BURST_BYTES: usize = 64 * 1_024;
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn floods_of_control_messages(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(mut stage) = Stage::start(database).await else { return };
+    let key = stage.sub_account().await.test;
+    let begin_and_end = [
+        subscribe("1", "subscription{balanceChanged{totalSpent}}", "{}"),
+        frame(TEXT, br#"{"type":"complete","id":"1"}"#),
+    ]
+    .concat();
+    let floods = [
+        ("complete messages", frame(TEXT, br#"{"type":"complete","id":"1"}"#), true),
+        ("WebSocket pings", frame(PING, b""), true),
+        ("subscriptions that end at once", begin_and_end, true),
+        ("pings of the protocol", frame(TEXT, PROTOCOL_PING), true),
+        ("pings before a key", frame(TEXT, PROTOCOL_PING), false),
+        ("long WebSocket pings before a key", frame(PING, &[b'x'; 125]), false),
+    ];
+    for sockets in scale(&[8][..], &[1, 8][..]) {
+        for (what, frames, has_key) in &floods[..scale(3, floods.len())] {
+            let burst: Arc<[u8]> = frames.repeat(BURST_BYTES / frames.len()).into();
+            let name = format!("a flood of {what}, {sockets} sockets");
+            stage
+                .attack(&name, async |attack| {
+                    for _ in 0..*sockets {
+                        let (burst, target) = (Arc::clone(&burst), attack.target);
+                        let tally = Arc::clone(&attack.tally);
+                        let key = has_key.then(|| key.clone());
+                        attack.client(async move {
+                            loop {
+                                let end = flood(target, key.as_deref(), &burst, &tally).await;
+                                tally.said(&Err(end));
+                                sleep(REST_AFTER_FAILURE).await;
+                            }
+                        });
+                    }
+                    attack.lasts().await;
+                })
+                .await;
+        }
+    }
+    stage.finish().await;
+}
+
+/// Opens a socket and writes until its end.
+async fn flood(target: SocketAddr, key: Option<&str>, burst: &[u8], tally: &Tally) -> Shut {
+    let opened = match key {
+        Some(key) => Socket::with_key(None, target, key).await,
+        None => Socket::open(None, target).await,
+    };
+    let (mut incoming, mut outgoing) = match opened {
+        Ok(socket) => socket.into_halves(),
+        Err(end) => return end,
+    };
+    let flood = async {
+        while outgoing.write_all(burst).await.is_ok() {
+            tally.count("64 KiB taken");
+        }
+        // What came before the end says why.
+        pending().await
+    };
+    let listen = async {
+        loop {
+            if let Err(end) = incoming.next().await {
+                break end;
+            }
+        }
+    };
+    tokio::select! {
+        end = listen => end,
+        end = flood => end,
+    }
+}

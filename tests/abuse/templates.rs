@@ -1,0 +1,152 @@
+//! Templates that cost more than they say. What is refused when a template is made is not tried.
+
+use std::sync::Arc;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::{
+    Database::{self, Postgres, Sqlite},
+    client::Client,
+    is_full,
+    requests::{post, send_400, thirty},
+    say, scale,
+    stage::Stage,
+};
+
+/// Entries of each map that a template is given, and numbers of the list that it walks along: with those of the
+/// other lists they are about as many values as may be given.
+const ENTRIES: usize = 80;
+const TURNS: usize = 300;
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn template_bombs(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(mut stage) = Stage::start(database).await else { return };
+    let account = stage.sub_account().await;
+    let mut sends: Vec<Arc<[u8]>> = Vec::new();
+    for (name, text) in sources() {
+        let Some(id) = create(&stage, &account.live, &name, &text).await else { continue };
+        let message =
+            json!({ "to": "ada@example.com", "templateId": id, "variables": variables() });
+        sends.push(post(&account.test, &send_400(), &json!({ "m": message })));
+    }
+    say(&format!("  {} of {} template bombs were accepted", sends.len(), sources().len()));
+
+    for connections in scale(&[4][..], &[2, 4, 40][..]) {
+        if sends.is_empty() {
+            break;
+        }
+        let name = format!("400 messages a call from costly templates, {connections} connections");
+        stage
+            .attack(&name, async |attack| {
+                attack.repeat(*connections, &sends);
+                attack.lasts().await;
+            })
+            .await;
+    }
+    let mut previews: Vec<Arc<[u8]>> = Vec::new();
+    for (name, text) in long_sources() {
+        let Some(id) = create(&stage, &account.live, &name, &text).await else { continue };
+        let field = "templatePreview(id:$id,variables:$v){errors{code}}";
+        let query = format!("query($id:ID!,$v:JSONObject){{ {} }}", thirty(field));
+        previews.push(post(&account.test, &query, &json!({ "id": id, "v": variables() })));
+    }
+    if !previews.is_empty() {
+        stage
+            .attack("30 previews of a long template a request, 8 connections", async |attack| {
+                attack.repeat(8, &previews);
+                attack.lasts().await;
+            })
+            .await;
+    }
+    stage.finish().await;
+}
+
+/// The id of a new template; `None` if it is refused.
+async fn create(stage: &Stage, key: &str, name: &str, text: &str) -> Option<String> {
+    let create = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) \
+                  { template { id } errors { code message } } }";
+    let variables =
+        ["d", "e", "l", "m", "n", "s", "t"].map(|name| json!({ "name": name, "default": "" }));
+    let input = json!({
+        "name": name,
+        "bodies": [{ "channel": "EMAIL", "subject": "Hi", "text": format!("x{text}") }],
+        "variables": variables,
+    });
+    let client = &mut Client::new(stage.server.address);
+    let answer = client.graphql(key, create, &json!({ "input": input })).await.expect("an answer");
+    let made = answer.json();
+    let id = made["data"]["createTemplate"]["template"]["id"].as_str();
+    if id.is_none() && is_full() {
+        say(&format!("  {name}: {}", answer.body));
+    }
+    Some(id?.to_owned())
+}
+
+/// Two equal maps, two equal lists, a list of turns, and two long texts that differ in the end.
+fn variables() -> Value {
+    let entries: serde_json::Map<String, Value> =
+        (0..ENTRIES).map(|at| (format!("k{at:04}"), json!(at))).collect();
+    let numbers: Vec<usize> = (0..ENTRIES).collect();
+    let turns: Vec<usize> = (0..TURNS).collect();
+    let text = "a".repeat(4_000);
+    json!({
+        "d": { "x": entries }, "e": { "x": entries }, "l": [numbers], "m": [numbers], "n": turns,
+        "s": format!("{text}b"), "t": format!("{text}c"),
+    })
+}
+
+/// What is done in each turn, and its name.
+const TAGS: &[(&str, &str)] = &[
+    ("equal maps", "{% if d == e %}{% endif %}"),
+    ("ordered maps", "{% if d < e %}{% endif %}"),
+    ("equal lists", "{% if l == m %}{% endif %}"),
+    ("ordered lists", "{% if l <= m %}{% endif %}"),
+    ("a map in a list", "{% if d in [e, e, e, e] %}{% endif %}"),
+    ("a list in a list", "{% if l[0] in m %}{% endif %}"),
+    ("unique", "{% set u = l|unique %}"),
+    ("sort", "{% set u = l[0]|sort %}"),
+    ("max", "{% set u = l|max %}"),
+    ("a test of equality", "{% if d is eq(e) %}{% endif %}"),
+    ("long texts compared", "{% if s == t %}{% endif %}"),
+    ("a text in a long text", "{% if 'ac' in s %}{% endif %}"),
+    ("text put between all characters", r#"{% if s|replace("", t)|length == 0 %}{% endif %}"#),
+    ("all characters replaced by text", r#"{% if s|replace("a", t)|length == 0 %}{% endif %}"#),
+    ("all characters left out", r#"{% if s|replace("a", "")|length == 0 %}{% endif %}"#),
+    ("long texts joined", "{% if (s ~ t)|length == 0 %}{% endif %}"),
+    ("lists joined by long texts", "{% if n|join(s)|length == 0 %}{% endif %}"),
+    ("long texts in capitals", "{% if s|upper|lower|title|length == 0 %}{% endif %}"),
+    ("long texts in lists", "{% set u = s|list %}"),
+    ("maps in order", "{% set u = d.x|dictsort %}"),
+    ("maps as text", "{% if d|string|length == 0 %}{% endif %}"),
+    ("lists backwards", "{% set u = l[0]|reverse %}"),
+    ("lists as text", "{% if l[0]|join|length == 0 %}{% endif %}"),
+    ("nothing", ""),
+];
+
+/// Each tag in loops over numbers and over a list that is given, and without a loop.
+fn sources() -> Vec<(String, String)> {
+    let mut sources = Vec::new();
+    for (name, tag) in TAGS {
+        let tags = tag.repeat(20);
+        for (how, walk) in [("numbers", "range(1000)"), ("a list", "n")] {
+            let open = format!("{{% for a in {walk} %}}{{% for b in {walk} %}}");
+            let text = format!("{open}{tags}{{% endfor %}}{{% endfor %}}");
+            sources.push((format!("{name}, in loops over {how}"), text));
+        }
+        sources.push((format!("{name}, without a loop"), tag.repeat(400)));
+    }
+    sources
+}
+
+/// Templates that take long to compile.
+fn long_sources() -> Vec<(String, String)> {
+    [
+        ("a thousand tags", "{{ s|upper|lower|trim }} and words between them, ".repeat(990)),
+        ("a thousand conditions", "{% if s %}a{% endif %}".repeat(480)),
+        ("long tags", format!("{{{{ s{} }}}}", "|trim".repeat(45)).repeat(240)),
+    ]
+    .map(|(name, text)| (name.to_owned(), text))
+    .to_vec()
+}
