@@ -29,7 +29,7 @@ use tracing::{
     span,
 };
 
-use crate::harness::{Database, NOON, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, NOON, Postgres, Sqlite, TestApp, hear};
 use rows::{fill, is_filled};
 
 /// A list as it is asked for: `PAGE` stands for its arguments, after those that it has of its own.
@@ -290,7 +290,7 @@ async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] databas
 async fn faults_of(t: &TestApp, key: &str, query: &str, is_plain: bool) -> Vec<String> {
     let texts = Texts::default();
     {
-        let _here = tracing::subscriber::set_default(texts.clone());
+        let _here = hear(texts.clone());
         let answer = t.ask(key, &format!("{{ {query} }}")).await;
         assert!(answer.codes().is_empty(), "{query}: {}", answer.body);
     }

@@ -46,7 +46,7 @@ mod rows;
 mod socket;
 
 pub use cut::Cut;
-pub use log::Log;
+pub use log::{Log, hear};
 pub use program::{Running, demo};
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
