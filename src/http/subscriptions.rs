@@ -61,9 +61,11 @@ mod tests {
     fn accounts_and_teams_have_their_bounds() {
         let subscriptions = Subscriptions::default();
         let [hot, other, third] = [1, 2, 3].map(Uuid::from_u128);
-        let account =
-            |at: usize| Uuid::from_u128(100 + (at / SUBSCRIPTIONS_OF_ACCOUNT_MAX) as u128);
-        let open = |team, at| subscriptions.take(team, account(at));
+        // Every so many have an account of their own.
+        let open = |team: Uuid, at: usize| {
+            let account = team.as_u128() * 1_000 + (at / SUBSCRIPTIONS_OF_ACCOUNT_MAX) as u128;
+            subscriptions.take(team, Uuid::from_u128(account))
+        };
         let fill = |team, from| {
             (from..OF_TEAM_MAX).map(move |at| open(team, at).expect("a place")).collect::<Vec<_>>()
         };
