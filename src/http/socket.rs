@@ -31,7 +31,8 @@ use super::{
     request::{BODY_BYTES_MAX, operation},
     socket_greeting::{Opening, greet, text_bytes},
     socket_message::{
-        Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, SECOND_INIT, TOO_MANY_CONTROLS, read,
+        ANSWERED, Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, SECOND_INIT, TOO_MANY_CONTROLS,
+        read,
     },
     sockets::{Admitted, Controls},
     subscriptions::Subscribed,
@@ -99,14 +100,15 @@ async fn serve(
         Err(close) => close,
     };
     let end = async {
-        if let Some(Close(code, reason)) = close {
-            let frame = CloseFrame { code, reason: reason.into() };
-            // The library would send a pong that is due after the close.
-            socket.flush().await?;
-            socket.send(Message::Close(Some(frame))).await
-        } else {
-            // Answers the client's own close.
-            socket.close().await
+        match close {
+            Some(ANSWERED) => socket.close().await,
+            Some(Close(code, reason)) => {
+                // The library would send a pong that is due after the close.
+                socket.flush().await?;
+                let frame = CloseFrame { code, reason: reason.into() };
+                socket.send(Message::Close(Some(frame))).await
+            }
+            None => Ok(()),
         }
     };
     // A client that has gone does not hear of it.

@@ -25,6 +25,9 @@ const NO_PROTOCOL: Close = Close(close_code::PROTOCOL, "Not the WebSocket protoc
 const NO_TEXT: Close = Close(close_code::INVALID, "The message is not UTF-8");
 pub const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
 
+/// The client has closed the socket. The answer to that is the library's, and has the client's code.
+pub const ANSWERED: Close = Close(1005, "");
+
 /// A message of the client.
 #[derive(Debug)]
 pub enum Incoming {
@@ -55,7 +58,8 @@ pub fn read(
         Some(Ok(Message::Text(text))) => text,
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(None),
         Some(Ok(Message::Binary(_))) => return Err(Some(BAD_MESSAGE)),
-        Some(Ok(Message::Close(_))) | None => return Err(None),
+        Some(Ok(Message::Close(_))) => return Err(Some(ANSWERED)),
+        None => return Err(None),
         Some(Err(failure)) => return Err(close_for(&failure.to_string())),
     };
     let Ok(Value::Object(mut message)) = json::parse(text.as_bytes()) else {
