@@ -112,7 +112,7 @@ pub async fn enter_refusal(
     }
     let id = entry.write(app, by, &app.db.write).await?;
     if let Some(first) = first {
-        first.is_entered(id);
+        first.entered(id);
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ pub(super) struct First<'c> {
 
 impl First<'_> {
     /// From now on this entry stands for the refusals that are alike.
-    pub(super) fn is_entered(mut self, entry: Uuid) {
+    pub(super) fn entered(mut self, entry: Uuid) {
         let Some(kind) = self.kind.take() else { return };
         let mut state = self.counts.state();
         if let Some(window) = state.windows.get_mut(&kind) {
@@ -178,7 +178,7 @@ mod tests {
 
     fn count(counts: &RefusalCounts, code: &str, seconds: i64) -> bool {
         let first = counts.count(KEY, AuditAction::CreateTeam, code, at(seconds));
-        first.map(|first| first.is_entered(ENTRY)).is_some()
+        first.map(|first| first.entered(ENTRY)).is_some()
     }
 
     #[test]
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_come_before_the_first_is_entered_are_counted() {
+    fn refusals_that_come_before_the_first_entered_are_counted() {
         let counts = RefusalCounts::default();
         let first = counts.count(KEY, AuditAction::CreateTeam, "X", at(0)).expect("the first");
         for _ in 0..3 {
             assert!(counts.count(KEY, AuditAction::CreateTeam, "X", at(0)).is_none());
         }
         assert_eq!(counts.take(at(0)), []);
-        first.is_entered(ENTRY);
+        first.entered(ENTRY);
         assert_eq!(counts.take(at(0)), [(ENTRY, 3)]);
         assert_eq!(counts.take(at(0)), []);
         // What could not be written is not lost.
