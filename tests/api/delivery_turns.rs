@@ -362,14 +362,21 @@ async fn tmp_perf(#[values(Sqlite, Postgres)] database: Database) {
         for _ in 0..6 {
             let begun = std::time::Instant::now();
             let claim = delivery::claim(&t.app).await.expect("the claim");
-            eprintln!("{database:?} {what}: claimed {} more {} in {:?}", claim.messages.len(), claim.has_more, begun.elapsed());
+            eprintln!(
+                "{database:?} {what}: claimed {} more {} in {:?}",
+                claim.messages.len(),
+                claim.has_more,
+                begun.elapsed()
+            );
         }
     };
     time("empty").await;
     t.send(&sub.key, json!({ "to": "+12025550123", "text": "Hello" })).await;
     time("one").await;
     // idle polls so that a generic plan is made
-    for _ in 0..10 { delivery::claim(&t.app).await.expect("claim"); }
+    for _ in 0..10 {
+        delivery::claim(&t.app).await.expect("claim");
+    }
     let (id, hash) = if pg {
         ("(lpad(to_hex(KIND + i), 32, '0'))::uuid", "'\\x00'::bytea")
     } else {
@@ -386,7 +393,8 @@ async fn tmp_perf(#[values(Sqlite, Postgres)] database: Database) {
              FROM n, message m WHERE m.environment = 'LIVE'", kind(first))).await;
     };
     let later = if pg { "m.due_at + INTERVAL '10 day'" } else { "'2026-03-27T12:00:00+00:00'" };
-    let now = if pg { "'2026-03-16T12:00:00+00:00'::timestamptz" } else { "'2026-03-16T12:00:00+00:00'" };
+    let now =
+        if pg { "'2026-03-16T12:00:00+00:00'::timestamptz" } else { "'2026-03-16T12:00:00+00:00'" };
     insert(100_000_000, 300_000, "m.team_id", "m.account_id", "QUEUED", now).await;
     t.execute("UPDATE account SET status = 'SUSPENDED' WHERE is_sub_account").await;
     time("300,000 suspended").await;
@@ -413,5 +421,9 @@ async fn tmp_perf(#[values(Sqlite, Postgres)] database: Database) {
     let begun = std::time::Instant::now();
     delivery::lag(&t.app).await.expect("lag");
     eprintln!("{database:?} lag {:?}", begun.elapsed());
-    if pg { t.execute("ANALYZE").await; t.execute("VACUUM").await; time("after vacuum").await; }
+    if pg {
+        t.execute("ANALYZE").await;
+        t.execute("VACUUM").await;
+        time("after vacuum").await;
+    }
 }

@@ -100,7 +100,9 @@ async fn each_is_refused_at_every_entry_point(#[values(Sqlite, Postgres)] databa
         let init = format!(r#"{{"type":"connection_init","payload":{{"x":{bomb}}}}}"#);
         let mut stranger = Socket::silent(server.address).await;
         stranger.send_text(init).await;
-        assert_eq!(stranger.next().await, Came::Closed(4400), "{name}: before a key is given");
+        // Too large before a key is given, or not JSON that is taken.
+        let closed = stranger.next().await;
+        assert!(matches!(closed, Came::Closed(4400 | 1009)), "{name}: {closed:?}");
         let mut known = Socket::with_key(server.address, &team.key).await;
         let payload = format!(r#"{{"query":{query},"variables":{{"x":{bomb}}}}}"#);
         known.send_text(format!(r#"{{"id":"1","type":"subscribe","payload":{payload}}}"#)).await;
