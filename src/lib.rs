@@ -30,6 +30,7 @@ use crate::{
         room::Rooms,
         sender_identity::Senders,
         watch::Watched,
+        words::WriteRates,
     },
     metrics::Metrics,
 };
@@ -67,6 +68,8 @@ pub struct App {
     pub watched: Watched,
     /// How much text is held for requests.
     pub rooms: Rooms,
+    /// How fast accounts may write.
+    pub writes: WriteRates,
     pub metrics: Arc<Metrics>,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
@@ -114,6 +117,7 @@ impl App {
             events,
             watched: Watched::default(),
             rooms: Rooms::default(),
+            writes: WriteRates::default(),
             metrics,
             due,
             key_uses,

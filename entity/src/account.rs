@@ -38,6 +38,10 @@ pub struct Model {
     pub quiet_to_minute: Option<i32>,
     #[sea_orm(column_type = "Text", nullable)]
     pub quiet_time_zone: Option<String>,
+    /// TEST messages that are stored.
+    pub test_message_count: i64,
+    /// The sum of their `word_bytes`.
+    pub test_message_bytes: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
@@ -95,6 +99,8 @@ impl FromQueryResult for ListedRow {
                     quiet_from_minute: row.try_get(next()).map_err(unread)?,
                     quiet_to_minute: row.try_get(next()).map_err(unread)?,
                     quiet_time_zone: row.try_get(next()).map_err(unread)?,
+                    test_message_count: row.try_get(next()).map_err(unread)?,
+                    test_message_bytes: row.try_get(next()).map_err(unread)?,
                     created_at: row.try_get(next()).map_err(unread)?,
                     updated_at: row.try_get(next()).map_err(unread)?,
                 }

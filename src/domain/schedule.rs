@@ -98,7 +98,7 @@ pub async fn cancel(
         return Err(already_sent());
     }
     let canceled =
-        find(&txn, caller, id).await?.ok_or(Fault::Broken("a message is never deleted"))?;
+        find(&txn, caller, id).await?.ok_or(Fault::Broken("a canceled message is there until the commit"))?;
     txn.commit().await?;
     app.events.tell([Change::of_message(&canceled)]);
     Ok(canceled)

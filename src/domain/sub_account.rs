@@ -162,6 +162,8 @@ pub async fn create(
         quiet_from_minute: None,
         quiet_to_minute: None,
         quiet_time_zone: None,
+        test_message_count: 0,
+        test_message_bytes: 0,
         created_at: now,
         updated_at: now,
     };

@@ -1,5 +1,5 @@
 //! The worker: claims due messages, hands them to carriers, settles what came of it, and notes which
-//! keys were used; renews phone numbers. It keeps nothing in memory that a crash could lose.
+//! keys were used; renews phone numbers; deletes TEST messages whose time is over. It keeps nothing in memory that a crash could lose.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     domain::{
         Fault, authentication,
         delivery::{self, CARRIER_DEADLINE, CLAIM_MAX, Claimed, Outcome, Step},
-        phone_number_renewal, schedule,
+        phone_number_renewal, schedule, test_retention,
     },
 };
 
@@ -35,14 +35,17 @@ const RESTS_WHILE_PRESSED: u32 = 9;
 const REST_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
 /// How late the month of a phone number may be charged: nobody waits for that.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How late TEST messages are deleted, and the rest between two steps of it.
+const DELETE_EVERY: Duration = Duration::from_mins(1);
+const DELETE_REST: Duration = Duration::from_millis(200);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
-/// Delivers what is due, renews phone numbers and notes key uses until `stop`; then finishes what
-/// it has begun.
+/// Delivers what is due, renews phone numbers, deletes TEST messages and notes key uses until `stop`; then
+/// finishes what it has begun.
 pub async fn run(app: Arc<App>, key_uses: mpsc::Receiver<Uuid>, stop: CancellationToken) {
     // Side by side: many months that begin at once must not hold up messages.
-    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop));
+    tokio::join!(deliver(&app, key_uses, &stop), renew(&app, &stop), delete_tests(&app, &stop));
 }
 
 async fn deliver(app: &App, mut key_uses: mpsc::Receiver<Uuid>, stop: &CancellationToken) {
@@ -89,6 +92,24 @@ async fn renew(app: &App, stop: &CancellationToken) {
                 () = stop.cancelled() => {}
                 () = sleep(RENEW_EVERY) => {}
             }
+        }
+    }
+}
+
+async fn delete_tests(app: &App, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let rest = match test_retention::delete_ended(app).await {
+            Ok(test_retention::DELETED_TOGETHER_MAX..) => DELETE_REST,
+            Ok(_) => DELETE_EVERY,
+            Err(fault) => {
+                tracing::error!(%fault, "TEST messages could not be deleted; trying again");
+                DELETE_EVERY
+            }
+        };
+        app.writes.tidy();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(rest) => {}
         }
     }
 }

@@ -15,7 +15,7 @@ use sea_orm::{
 };
 use tollgate::{
     db::row_security::{SERVER, SYSTEM},
-    domain::{delivery, phone_number_renewal},
+    domain::{delivery, phone_number_renewal, test_retention},
     worker,
 };
 use tracing::{
@@ -239,11 +239,12 @@ async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] databas
         faults.extend(faults_of(&t, &sub, search, true).await);
     }
     // What is scheduled for later costs a worker's look nothing, and neither do months that begin
-    // later.
+    // later and TEST messages that are kept.
     let (now, backend) = (NOON.parse().expect("a time"), t.app.db.backend());
     for (index, look) in [
         ("message_due", delivery::due(now).limit(256).build(backend)),
         ("phone_number_due", phone_number_renewal::due(now, None).limit(100).build(backend)),
+        ("message_test_kept", test_retention::ended(now).limit(500).build(backend)),
     ] {
         for plan in [plan(&t, &look.sql, SYSTEM).await, explained(&t.app.db.read, look).await] {
             if !plan.contains(index) || plan.lines().any(|line| reads_a_whole_table(line.trim())) {
