@@ -33,6 +33,7 @@ use crate::{
         sender_identity::Senders,
         updates::Updates,
         watch::Watched,
+        words::WriteRates,
     },
     metrics::Metrics,
 };
@@ -75,6 +76,8 @@ pub struct App {
     pub watched: Watched,
     /// How much text is held for requests.
     pub rooms: Rooms,
+    /// How fast accounts may write.
+    pub writes: WriteRates,
     pub metrics: Arc<Metrics>,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
@@ -130,6 +133,7 @@ impl App {
             updates: Updates::default(),
             watched: Watched::default(),
             rooms: Rooms::default(),
+            writes: WriteRates::default(),
             metrics,
             due,
             turns: Places::default(),

@@ -44,6 +44,10 @@ pub struct Model {
     /// Since its quiet hours were set: messages with higher ids than this one that earlier quiet hours have
     /// put off are to be judged again.
     pub quiet_check_after: Option<Uuid>,
+    /// TEST messages that are stored.
+    pub test_message_count: i64,
+    /// The sum of their `word_bytes`.
+    pub test_message_bytes: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
@@ -109,6 +113,8 @@ impl FromQueryResult for ListedRow {
                     quiet_time_zone: row.try_get(next()).map_err(unread)?,
                     cancel_until: row.try_get(next()).map_err(unread)?,
                     quiet_check_after: row.try_get(next()).map_err(unread)?,
+                    test_message_count: row.try_get(next()).map_err(unread)?,
+                    test_message_bytes: row.try_get(next()).map_err(unread)?,
                     created_at: row.try_get(next()).map_err(unread)?,
                     updated_at: row.try_get(next()).map_err(unread)?,
                 }

@@ -48,6 +48,9 @@ pub struct Model {
     /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
+    /// Of a TEST message, the bytes of its words when it was accepted, which count until it is deleted; 0 of a
+    /// LIVE one.
+    pub word_bytes: i32,
     /// The sender that it goes out by; it may have been deleted since.
     pub sender_id: Option<Uuid>,
     /// The identity that it goes out under, as it was when the message was accepted: a phone number in
@@ -131,6 +134,17 @@ impl Entity {
     /// `message_put_off` has it, so that both databases use that.
     pub fn is_put_off() -> SimpleExpr {
         Expr::cust("status = 'SCHEDULED' AND (send_at IS NULL OR send_at <> due_at)")
+    }
+
+    /// Of the TEST environment. Written as the partial index `message_test_kept` has it, so that both databases
+    /// use that.
+    pub fn is_test() -> SimpleExpr {
+        Expr::cust("environment = 'TEST'")
+    }
+
+    /// From when the time counts for which a TEST message is kept. Written as the index `message_test_kept` has it.
+    pub fn test_kept_since() -> SimpleExpr {
+        Expr::cust("CASE WHEN send_at > created_at THEN send_at ELSE created_at END")
     }
 
     /// The messages of one account in one environment: what a key may see.

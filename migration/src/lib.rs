@@ -17,6 +17,7 @@ mod m20261125_000011_senders;
 mod m20261125_000012_templates;
 mod m20261125_000013_audit_log;
 mod m20261126_000014_ledger_idempotency;
+mod m20261130_000015_test_storage;
 mod m20261130_000016_turns;
 mod m20261130_000018_hardening;
 
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000012_templates::Migration),
             Box::new(m20261125_000013_audit_log::Migration),
             Box::new(m20261126_000014_ledger_idempotency::Migration),
+            Box::new(m20261130_000015_test_storage::Migration),
             Box::new(m20261130_000016_turns::Migration),
             Box::new(m20261130_000018_hardening::Migration),
         ]

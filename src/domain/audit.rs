@@ -1,6 +1,6 @@
 //! The audit (R14): recomputes from the ledger, in one snapshot, what the rows claim: balances,
-//! totals, running balances, charges, refunds, fees and usage. Finding nothing is the only good
-//! answer.
+//! totals, running balances, charges, refunds, fees and usage; and from the messages, what is counted of
+//! them. Finding nothing is the only good answer.
 
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
 
@@ -97,6 +97,23 @@ const CHECKS: &[(&str, &str)] = &[
                                  WHERE u.account_id = a.id), 0) AS BIGINT) AS stored, \
                   (SELECT COUNT(*) FROM message m \
                    WHERE m.account_id = a.id AND m.environment = 'LIVE') AS expected \
+           FROM account a) AS sums WHERE stored <> expected",
+    ),
+    (
+        "an account's TEST messages are counted",
+        "SELECT id, stored, expected FROM ( \
+           SELECT a.id, a.test_message_count AS stored, \
+                  (SELECT COUNT(*) FROM message m \
+                   WHERE m.account_id = a.id AND m.environment = 'TEST') AS expected \
+           FROM account a) AS sums WHERE stored <> expected",
+    ),
+    (
+        "the bytes of an account's TEST messages are counted",
+        "SELECT id, stored, expected FROM ( \
+           SELECT a.id, a.test_message_bytes AS stored, \
+                  CAST(COALESCE((SELECT SUM(m.word_bytes) FROM message m \
+                                 WHERE m.account_id = a.id AND m.environment = 'TEST'), 0) \
+                       AS BIGINT) AS expected \
            FROM account a) AS sums WHERE stored <> expected",
     ),
     (

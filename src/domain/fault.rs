@@ -1,6 +1,6 @@
 //! Failures that are no answer of the action itself, and what a database error means.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
@@ -15,6 +15,11 @@ pub enum Fault {
         "The answer has too much text: ask for smaller pages, or without the texts and metadata."
     )]
     TooMuchText,
+    /// The account writes more bytes than its rate allows; after the wait it may write these.
+    #[error(
+        "The account writes more than 2 MiB of text a second; nothing was done. Wait, then try again."
+    )]
+    WritesTooFast { wait: Duration },
     /// The caller's role does not allow this; the text says what would.
     #[error("{0}")]
     Forbidden(&'static str),

@@ -1,24 +1,31 @@
 //! Sending: check and normalise the input, find the price, and ask billing. A quote is the same
 //! path with nothing stored, so it never disagrees with a send, but for a hidden balance (`billing::quote`).
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
-use entity::{api_key::Environment, message::Channel};
+use entity::{
+    api_key::Environment,
+    message::{self, Channel},
+};
 use sea_orm::ActiveEnum as _;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault, Refusal, bad_input,
+    Failure, Fault, Refusal, Unavailable, bad_input,
     billing::{self, Letter, Patience, PriceRefusal, PricedMessage, SendRefusal, Verdict},
     caller::AccountCaller,
-    magic_recipient,
+    magic_recipient, message_list,
     message_source::{self, Destination, Resolved, Source},
     refused,
+    room::Room,
     schedule::Schedule,
     segments::{self, SmsEncoding},
     sender_identity::{self, Origin},
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
+    words::CallWords,
 };
 use crate::{App, money::Micros};
 
@@ -67,33 +74,49 @@ pub struct Quote {
     pub refusal: Option<Refusal<SendRefusal>>,
 }
 
-/// Sends one message.
+/// The answer to one message.
+#[derive(Debug)]
+pub enum Sent {
+    /// Charged, stored, and due for delivery.
+    Accepted(message::Model),
+    /// Accepted earlier under the same idempotency key; nothing was charged now.
+    Replayed(message::Model),
+    Refused(Refusal<SendRefusal>),
+}
+
+/// Sends one message. What is read for the answer is taken from `room`.
 pub async fn send(
     app: &App,
     caller: &AccountCaller,
     message: NewMessage,
     patience: &Patience,
-) -> Result<Verdict, Fault> {
-    match prepare_one(app, caller, message).await? {
-        Ok(message) => billing::accept_one(app, caller, message, patience).await,
-        Err(refusal) => Ok(Verdict::Refused(refusal)),
-    }
+    room: &Room,
+) -> Result<Sent, Fault> {
+    let words = CallWords::stored(app, caller);
+    let verdict = match prepare_one(app, caller, message, words).await? {
+        Ok(message) => billing::accept_one(app, caller, message, patience).await?,
+        Err(refusal) => Verdict::Refused(refusal),
+    };
+    let mut sent = answered(app, caller, vec![verdict], room).await?;
+    sent.pop().ok_or(Fault::Broken("a verdict is answered"))
 }
 
-/// Sends each message in order, as if they came one after another, and gives a verdict for each.
+/// Sends each message in order, as if they came one after another, and answers each. What is read for the answers
+/// is taken from `room`.
 pub async fn send_many(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
     patience: &Patience,
-) -> Result<Vec<Verdict>, Fault> {
+    room: &Room,
+) -> Result<Vec<Sent>, Fault> {
     if messages.len() > MESSAGES_PER_CALL_MAX {
         return Err(bad_input("One call sends at most 100 messages; send the rest in another."));
     }
     // Input that fails its checks keeps its place among the verdicts.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
-    for message in prepare(app, caller, messages).await? {
+    for message in prepare(app, caller, messages, CallWords::stored(app, caller)).await? {
         match message {
             Ok(message) => {
                 priced.push(message);
@@ -103,16 +126,50 @@ pub async fn send_many(
         }
     }
     let mut judged = billing::accept(app, caller, priced, patience).await?.into_iter();
-    verdicts
+    let verdicts = verdicts
         .into_iter()
         .map(|refused| refused.or_else(|| judged.next()))
         .collect::<Option<Vec<_>>>()
-        .ok_or(Fault::Broken("billing answers every priced message"))
+        .ok_or(Fault::Broken("billing answers every priced message"))?;
+    answered(app, caller, verdicts, room).await
+}
+
+/// Reads the messages that were repeated: not under the lock that every sender waits for, and as far as there is
+/// room for their words, for a small message may repeat a large one.
+async fn answered(
+    app: &App,
+    caller: &AccountCaller,
+    verdicts: Vec<Verdict>,
+    room: &Room,
+) -> Result<Vec<Sent>, Fault> {
+    let replayed = verdicts.iter().filter_map(|verdict| match verdict {
+        Verdict::Replayed(id) => Some(*id),
+        _ => None,
+    });
+    let replayed: Vec<Uuid> = replayed.collect();
+    let mut found = HashMap::new();
+    if !replayed.is_empty() {
+        found = message_list::find_many(app, caller, &replayed, room).await?;
+    }
+    for message in found.values() {
+        let copies = replayed.iter().filter(|id| **id == message.id).count() - 1;
+        room.take(copies * message_list::text_bytes(message))?;
+    }
+    let answers = verdicts.into_iter().map(|verdict| match verdict {
+        Verdict::Accepted(message) => Ok(Sent::Accepted(message)),
+        Verdict::Refused(refusal) => Ok(Sent::Refused(refusal)),
+        Verdict::Replayed(id) => match found.get(&id) {
+            Some(message) => Ok(Sent::Replayed(message.clone())),
+            // A TEST message whose time was over at this moment: the next try is a new message.
+            None => Err(Unavailable::OutcomeUnknown.into()),
+        },
+    });
+    answers.collect()
 }
 
 /// Says what a send would cost and whether it would be accepted; stores and charges nothing.
 pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Result<Quote, Fault> {
-    let priced = match prepare_one(app, caller, message).await? {
+    let priced = match prepare_one(app, caller, message, CallWords::looked_at()).await? {
         Ok(priced) => priced,
         Err(refusal) => {
             let refusal = Some(refusal);
@@ -140,16 +197,18 @@ async fn prepare(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
+    mut words: CallWords<'_>,
 ) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
     let now = app.clock.now();
-    let named: Vec<Uuid> = messages.iter().filter_map(|message| message.sender_id).collect();
-    let readers = app.read_as(caller);
-    let senders = app.senders.of_account(&readers, caller.account_id, &named).await?;
     let mut checked = Vec::with_capacity(messages.len());
     let mut wanted = Vec::with_capacity(messages.len());
     for message in messages {
         match check(message, now) {
             Ok((message, destination, source)) => {
+                words.add(message.metadata.as_ref().map_or(0, String::len))?;
+                if let Source::Words(content) = &source {
+                    words.add(content.bytes())?;
+                }
                 checked.push(Ok(message));
                 wanted.push((destination, source));
             }
@@ -157,7 +216,15 @@ async fn prepare(
             Err(Failure::Fault(fault)) => return Err(fault),
         }
     }
-    let mut resolved = message_source::resolve(app, caller, wanted).await?.into_iter();
+    // Before the database is waited for: what is refused holds no memory meanwhile.
+    words.charge()?;
+    let named: Vec<Uuid> =
+        checked.iter().flatten().filter_map(|message: &Checked| message.sender_id).collect();
+    let readers = app.read_as(caller);
+    let senders = app.senders.of_account(&readers, caller.account_id, &named).await?;
+    let resolved = message_source::resolve(app, caller, wanted, &mut words).await?;
+    words.charge()?;
+    let mut resolved = resolved.into_iter();
     let mut prepared = Vec::with_capacity(checked.len());
     for message in checked {
         let Checked { sender_id, metadata, schedule, idempotency_key, input_hash } = match message {
@@ -187,8 +254,9 @@ async fn prepare_one(
     app: &App,
     caller: &AccountCaller,
     message: NewMessage,
+    words: CallWords<'_>,
 ) -> Result<Result<PricedMessage, Refusal<SendRefusal>>, Fault> {
-    let mut prepared = prepare(app, caller, vec![message]).await?;
+    let mut prepared = prepare(app, caller, vec![message], words).await?;
     prepared.pop().ok_or(Fault::Broken("a message that is prepared is there"))
 }
 

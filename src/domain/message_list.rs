@@ -98,9 +98,14 @@ async fn read(
     let mut found = select.stream(&readers).await?;
     let mut rows = Vec::new();
     while let Some(row) = found.try_next().await? {
-        let more = [&row.subject, &row.html, &row.metadata].into_iter().flatten().map(String::len);
-        room.take(row.text.len() + more.sum::<usize>())?;
+        room.take(text_bytes(&row))?;
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// How much text a message has.
+pub(super) fn text_bytes(row: &message::Model) -> usize {
+    let more = [&row.subject, &row.html, &row.metadata].into_iter().flatten().map(String::len);
+    row.text.len() + more.sum::<usize>()
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault, Refusal, bad_input,
+    Failure, Fault, Refusal,
     billing::SendRefusal,
     caller::AccountCaller,
     contact, contact_list,
@@ -24,12 +24,9 @@ use super::{
     refused, template, template_list,
     template_render::{RenderRefusal, Rendering},
     validate::{self, VARIABLES_RULE},
+    words::CallWords,
 };
 use crate::App;
-
-/// Bytes that the templates of one call give at most: a call is small, and what it makes must be
-/// too.
-pub const RENDERED_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 const CONTACT: &[&str] = &["input", "contactId"];
 const TEMPLATE: &[&str] = &["input", "templateId"];
@@ -119,25 +116,20 @@ pub(super) fn source(
 
 /// Finds what each message says and where it goes, in order, or why that gives nothing to send.
 /// Messages to addresses in words of their own need no statement, and all others together one for
-/// contacts and one for templates.
+/// contacts and one for templates. What templates give is added to the words of the call.
 pub(super) async fn resolve(
     app: &App,
     caller: &AccountCaller,
     wanted: Vec<(Destination, Source)>,
+    words: &mut CallWords<'_>,
 ) -> Result<Vec<Result<Resolved, Refusal<SendRefusal>>>, Fault> {
     let known = Known::read(app, caller, &wanted).await?;
     let mut resolved = Vec::with_capacity(wanted.len());
-    let mut rendered_bytes = 0;
     for (destination, source) in wanted {
         let is_rendered = matches!(source, Source::Template { .. });
         let found = known.resolve(destination, source);
         if let (true, Ok(found)) = (is_rendered, &found) {
-            rendered_bytes += found.content.bytes();
-            if rendered_bytes > RENDERED_BYTES_MAX {
-                return Err(bad_input(
-                    "The templates of one call give at most 2 MiB; send the rest in another.",
-                ));
-            }
+            words.add(found.content.bytes())?;
         }
         resolved.push(found);
         if is_rendered {

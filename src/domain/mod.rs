@@ -75,10 +75,12 @@ pub mod template_list;
 pub mod template_preview;
 pub mod template_render;
 pub mod template_source;
+pub mod test_retention;
 pub mod updates;
 pub mod usage;
 pub mod validate;
 pub mod watch;
+pub mod words;
 
 pub use fault::{Fault, Unavailable};
 

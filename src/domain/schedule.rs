@@ -97,8 +97,9 @@ pub async fn cancel(
         // A worker claimed it since it was looked at.
         return Err(already_sent());
     }
-    let canceled =
-        find(&txn, caller, id).await?.ok_or(Fault::Broken("a message is never deleted"))?;
+    let canceled = find(&txn, caller, id)
+        .await?
+        .ok_or(Fault::Broken("a canceled message is there until the commit"))?;
     txn.commit().await?;
     app.events.tell([Change::of_message(&canceled)]);
     Ok(canceled)

@@ -74,6 +74,8 @@ pub async fn create(
         quiet_time_zone: None,
         cancel_until: None,
         quiet_check_after: None,
+        test_message_count: 0,
+        test_message_bytes: 0,
         created_at: now,
         updated_at: now,
     };

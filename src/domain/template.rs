@@ -136,6 +136,7 @@ pub async fn create(
         updated_at: now,
     };
     fill(&mut row, new);
+    app.writes.take(account.account_id(), bytes_of(&row))?;
     let txn = begin_as_account(app, account).await?;
     Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
     txn.commit(app, Entry::of(AuditAction::CreateTemplate, row.id)).await?;
@@ -166,6 +167,7 @@ pub async fn update(
         Failure::Fault(fault) => Failure::Fault(fault),
     })?;
     fill(&mut row, changed);
+    app.writes.take(account.account_id(), bytes_of(&row))?;
     row.updated_at = app.clock.now();
     let to = row.clone().into_active_model().reset_all();
     Entity::update(to).exec(&txn).await?;
@@ -247,6 +249,20 @@ fn fill(row: &mut template::Model, from: NewTemplate) {
         email.map_or((None, None, None), |body| (body.subject, body.text, body.html));
     row.name = from.name;
     row.variables = serde_json::json!(from.variables).to_string();
+}
+
+/// How much text a template has.
+fn bytes_of(row: &template::Model) -> usize {
+    let bodies = [
+        &row.sms_text,
+        &row.email_subject,
+        &row.email_text,
+        &row.email_html,
+        &row.whatsapp_text,
+        &row.telegram_text,
+    ];
+    let bodies: usize = bodies.into_iter().flatten().map(String::len).sum();
+    bodies + row.name.len() + row.variables.len()
 }
 
 /// Checks and normalises a template as a whole.

@@ -100,16 +100,19 @@ pub fn set_code(error: &mut ServerError, code: Code) {
 /// [`Fault`] with `?`; the library keeps it as the error's source.
 pub fn settle(mut error: ServerError, request_id: &str) -> ServerError {
     let by_loader = error.source::<Arc<Fault>>().map(AsRef::as_ref);
-    let (code, message) = match error.source::<Fault>().or(by_loader) {
+    let (code, message, seconds) = match error.source::<Fault>().or(by_loader) {
         // The library's own: an argument that did not fit its type.
-        None => (Code::BadUserInput, one_line(&error.message)),
-        Some(fault) => show(fault, request_id),
+        None => (Code::BadUserInput, one_line(&error.message), None),
+        Some(fault) => {
+            let (code, message) = show(fault, request_id);
+            (code, message, worth_another_try_after(fault, code))
+        }
     };
     error.message = message;
     error.source = None;
     set_code(&mut error, code);
-    if code == Code::Unavailable {
-        set_retry_after(&mut error, RETRY_AFTER_SECONDS);
+    if let Some(seconds) = seconds {
+        set_retry_after(&mut error, seconds);
     }
     error
 }
@@ -127,9 +130,18 @@ pub fn refusal_of(error: &ServerError) -> Option<Code> {
 
 /// What is shown of a fault outside of an execution.
 pub fn of_fault(fault: &Fault, request_id: &str) -> ServerError {
-    match show(fault, request_id) {
-        (Code::Unavailable, message) => unavailable(message),
-        (code, message) => error(code, message),
+    let (code, message) = show(fault, request_id);
+    match worth_another_try_after(fault, code) {
+        Some(seconds) => try_again(code, message, seconds),
+        None => error(code, message),
+    }
+}
+
+/// After how many seconds a request that failed like this may succeed.
+fn worth_another_try_after(fault: &Fault, code: Code) -> Option<u64> {
+    match fault {
+        Fault::WritesTooFast { wait } => Some(wait.as_secs() + 1),
+        _ => (code == Code::Unavailable).then_some(RETRY_AFTER_SECONDS),
     }
 }
 
@@ -162,6 +174,7 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
     match fault {
         Fault::BadInput(_) => (Code::BadUserInput, fault.to_string()),
         Fault::TooMuchText => (Code::QueryTooLarge, fault.to_string()),
+        Fault::WritesTooFast { .. } => (Code::RateLimited, fault.to_string()),
         Fault::Forbidden(_) => (Code::Forbidden, fault.to_string()),
         Fault::KeyRevoked => (Code::Unauthenticated, fault.to_string()),
         Fault::Unavailable(_) => (Code::Unavailable, fault.to_string()),

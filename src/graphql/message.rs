@@ -19,8 +19,8 @@ use crate::{
     App,
     domain::{
         account::stored,
-        billing::{Patience, SendRefusal, Verdict},
-        message as domain,
+        billing::{Patience, SendRefusal},
+        message::{self as domain, Sent},
         schedule::Schedule,
     },
 };
@@ -250,7 +250,8 @@ pub struct SendMessageInput {
     /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same
     /// input answers with the first message and charges nothing, also when its contact or template
     /// has changed or is gone; with another input it is refused. Only an accepted message claims
-    /// its key.
+    /// its key, and keeps it for as long as it is stored: a LIVE message for good, a TEST message for 7
+    /// days after it was accepted or, if that is later, after its sendAt.
     idempotency_key: Option<String>,
 }
 
@@ -328,6 +329,9 @@ pub enum SendMessageErrorCode {
     CreditLimitReached,
     /// The team's balance is lower than the message's cost.
     InsufficientBalance,
+    /// The account stores 20,000 TEST messages, or 64 MiB of their texts, subjects, HTML and
+    /// metadata. Each is deleted after 7 days.
+    TestStorageFull,
     /// The server is too busy to take all messages of one sendMessages; none was judged. Try again
     /// in a second, with the same idempotency keys.
     Overloaded,
@@ -345,12 +349,12 @@ pub struct SendMessagePayload {
     replayed: bool,
 }
 
-impl From<Verdict> for SendMessagePayload {
-    fn from(verdict: Verdict) -> Self {
-        let (message, errors, replayed) = match verdict {
-            Verdict::Accepted(message) => (Some(Message(message)), vec![], false),
-            Verdict::Replayed(message) => (Some(Message(message)), vec![], true),
-            Verdict::Refused(refusal) => (None, vec![UserError::new(refusal)], false),
+impl From<Sent> for SendMessagePayload {
+    fn from(sent: Sent) -> Self {
+        let (message, errors, replayed) = match sent {
+            Sent::Accepted(message) => (Some(Message(message)), vec![], false),
+            Sent::Replayed(message) => (Some(Message(message)), vec![], true),
+            Sent::Refused(refusal) => (None, vec![UserError::new(refusal)], false),
         };
         Self { message, errors, replayed }
     }
@@ -412,13 +416,15 @@ impl MessageMutation {
     ) -> Result<Option<SendMessagePayload>> {
         let patience = ctx.data::<Patience>()?;
         let app = ctx.app()?;
-        let verdict = domain::send(app, &ctx.account()?, input.into(), patience).await?;
-        note(app, &verdict);
-        Ok(Some(verdict.into()))
+        let caller = ctx.account()?;
+        let sent = domain::send(app, &caller, input.into(), patience, ctx.room()?).await?;
+        note(app, &sent);
+        Ok(Some(sent.into()))
     }
 
     /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one
-    /// after another.
+    /// after another. Their texts, subjects, HTML and metadata have at most 2 MiB together, with
+    /// what templates give.
     #[graphql(guard = "Needs::Account", visible = "access::account")]
     async fn send_messages(
         &self,
@@ -428,20 +434,20 @@ impl MessageMutation {
         let messages = input.into_iter().map(Into::into).collect();
         let patience = ctx.data::<Patience>()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
-        let verdicts = domain::send_many(app, &caller, messages, patience).await?;
-        for verdict in &verdicts {
-            note(app, verdict);
+        let sent = domain::send_many(app, &caller, messages, patience, ctx.room()?).await?;
+        for sent in &sent {
+            note(app, sent);
         }
-        Ok(Some(verdicts.into_iter().map(Into::into).collect()))
+        Ok(Some(sent.into_iter().map(Into::into).collect()))
     }
 }
 
-/// Counts a verdict under the name that the API has for it.
-fn note(app: &App, verdict: &Verdict) {
-    match verdict {
-        Verdict::Accepted(_) => app.metrics.note_message("ACCEPTED"),
-        Verdict::Replayed(_) => app.metrics.note_message("REPLAYED"),
-        Verdict::Refused(refusal) => {
+/// Counts an answer under the name that the API has for it.
+fn note(app: &App, sent: &Sent) {
+    match sent {
+        Sent::Accepted(_) => app.metrics.note_message("ACCEPTED"),
+        Sent::Replayed(_) => app.metrics.note_message("REPLAYED"),
+        Sent::Refused(refusal) => {
             if let Value::Enum(code) = enum_value(SendMessageErrorCode::from(refusal.code)) {
                 app.metrics.note_message(&code);
             }

@@ -24,7 +24,9 @@ pub enum Role {
 pub enum Environment {
     /// Messages are charged and delivered.
     Live,
-    /// Messages are checked, cost nothing and are delivered to nobody. They are left out of usage.
+    /// Messages are checked, cost nothing and are delivered to nobody. They are left out of usage. Each is deleted
+    /// 7 days after it was accepted or, if that is later, after its sendAt. An account stores 20,000 of them at
+    /// most, and 64 MiB of their texts, subjects, HTML and metadata.
     Test,
 }
 

@@ -1,6 +1,6 @@
 //! The worker: claims due messages, hands them to carriers, settles what came of it, and notes which
 //! keys were used and how often calls were refused; renews phone numbers; does what changes of accounts leave to be
-//! done. A crash loses nothing but the last of these notes.
+//! done; deletes TEST messages whose time is over. A crash loses nothing but the last of these notes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
         Fault, audit_refusals, authentication,
         backlog::{self, Place},
         delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
-        phone_number_renewal, schedule,
+        phone_number_renewal, schedule, test_retention,
     },
 };
 
@@ -52,6 +52,9 @@ const COUNT_REFUSALS_EVERY: Duration = Duration::from_secs(5);
 const EMPTY_LOG_AGAIN: Duration = Duration::from_millis(500);
 /// How often a wrong clock is looked at.
 const REST_WHILE_WRONG: Duration = Duration::from_secs(1);
+/// How late TEST messages are deleted, and the rest between two steps of it.
+const DELETE_EVERY: Duration = Duration::from_mins(1);
+const DELETE_REST: Duration = Duration::from_millis(200);
 /// Rest after a failure of the database.
 const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
 
@@ -78,6 +81,7 @@ pub async fn run(
         deliver(&app, key_uses, &watch, &stop),
         renew(&app, &watch, &stop),
         work_off(&app, &stop),
+        delete_tests(&app, &stop),
         count_refusals(&app, &stop),
         empty_log(&app, &stop),
     );
@@ -204,6 +208,24 @@ async fn work_off(app: &App, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
             () = async { sleep(least).await; app.backlog.notified().await } => {}
+            () = sleep(rest) => {}
+        }
+    }
+}
+
+async fn delete_tests(app: &App, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let rest = match test_retention::delete_ended(app).await {
+            Ok(test_retention::DELETED_TOGETHER_MAX..) => DELETE_REST,
+            Ok(_) => DELETE_EVERY,
+            Err(fault) => {
+                tracing::error!(%fault, "TEST messages could not be deleted; trying again");
+                DELETE_EVERY
+            }
+        };
+        app.writes.tidy();
+        tokio::select! {
+            () = stop.cancelled() => {}
             () = sleep(rest) => {}
         }
     }

@@ -19,7 +19,7 @@ use tollgate::{
     domain::{
         backlog, billing,
         delivery::look::{self, Wanted},
-        phone_number_renewal, quiet_hours,
+        phone_number_renewal, quiet_hours, test_retention,
     },
     worker,
 };
@@ -250,7 +250,7 @@ async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] databas
         faults.extend(faults_of(&t, &sub, search, true).await);
     }
     // What is scheduled for later costs a worker's look nothing, and neither do months that begin
-    // later.
+    // later and TEST messages that are kept.
     let (now, backend) = (NOON.parse().expect("a time"), t.app.db.backend());
     let team_id = team.id.parse().expect("an id");
     let account = "00000002-0000-7000-8000-000000000007".parse().expect("an id");
@@ -259,6 +259,7 @@ async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] databas
         ("phone_number_due", phone_number_renewal::due(now, None).limit(100).build(backend)),
         ("account_backlog", backlog::pending(None).into_statement(backend)),
         ("message_waiting", billing::waiting(team_id, account).limit(500).build(backend)),
+        ("message_test_kept", test_retention::ended(now).limit(500).build(backend)),
         ("message_put_off", quiet_hours::was_put_off(account, account).limit(500).build(backend)),
     ];
     let wanted = |is_suspended| Wanted {

@@ -62,6 +62,10 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE message SET cost_micros = -1",
         "UPDATE message SET environment = 'TEST'",
         "UPDATE message SET status = 'ASLEEP'",
+        "UPDATE message SET word_bytes = 1",
+        "UPDATE message SET word_bytes = -1",
+        "UPDATE account SET test_message_count = -1",
+        "UPDATE account SET test_message_bytes = -1",
         "UPDATE account SET quiet_time_zone = 'UTC'",
         "UPDATE account SET quiet_from_minute = 1, quiet_to_minute = 2",
         "UPDATE account SET quiet_from_minute = 1, quiet_to_minute = 1, quiet_time_zone = 'UTC'",
@@ -96,8 +100,8 @@ async fn the_database_refuses_what_the_rules_forbid(
         "DELETE FROM message",
         "DELETE FROM account",
         "DELETE FROM team",
-        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, NULL, NULL FROM account WHERE NOT is_sub_account",
-        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, NULL, NULL FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, 0, 0, NULL, NULL FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, 0, 0, NULL, NULL FROM account WHERE NOT is_sub_account",
     ] {
         let done = t.app.db.write.execute_unprepared(forbidden).await;
         assert!(done.is_err(), "the database took: {forbidden}");

@@ -10,11 +10,11 @@ use crate::{
     App,
     domain::{
         authentication,
-        billing::{Patience, Verdict},
+        billing::Patience,
         caller::AccountCaller,
         contact::{self, NewContact},
         contact_address::NewAddress,
-        message::{self, NewMessage},
+        message::{self, NewMessage, Sent},
         phone_number::{self, Purchase},
         schedule::{self, Schedule},
         sender::{self, NewSender},
@@ -88,10 +88,11 @@ async fn send(
     messages: Vec<NewMessage>,
 ) -> anyhow::Result<Vec<entity::message::Model>> {
     let patience = Patience::until(Instant::now() + http::REQUEST_DEADLINE);
-    let verdicts = message::send_many(app, caller, messages, &patience).await?;
-    let sent = verdicts.into_iter().map(|verdict| match verdict {
-        Verdict::Accepted(message) | Verdict::Replayed(message) => Ok(message),
-        Verdict::Refused(refusal) => bail!("the example cannot be built: {}", refusal.message),
+    let room = app.rooms.of(Some(caller.team_id));
+    let sent = message::send_many(app, caller, messages, &patience, &room).await?;
+    let sent = sent.into_iter().map(|sent| match sent {
+        Sent::Accepted(message) | Sent::Replayed(message) => Ok(message),
+        Sent::Refused(refusal) => bail!("the example cannot be built: {}", refusal.message),
     });
     sent.collect()
 }

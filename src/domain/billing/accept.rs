@@ -2,7 +2,7 @@
 //! refuses (`writer`, `batch`). A quote judges with the same rules and leaves no trace.
 
 use entity::{account, api_key, message};
-use sea_orm::{ColumnTrait, QueryFilter};
+use sea_orm::{ColumnTrait, QueryFilter, QuerySelect};
 
 use super::{
     Letter, PricedMessage, SendRefusal, Verdict,
@@ -17,6 +17,7 @@ use crate::{
         authentication::is_usable,
         caller::AccountCaller,
         opt_out_list::opted_out_of,
+        test_retention::TestStored,
     },
     money::Micros,
 };
@@ -110,17 +111,21 @@ pub async fn quote(
             balance if is_hidden && balance > Micros::ZERO => Micros::MAX,
             balance => balance,
         },
+        test_stored: TestStored::of(&account),
     };
     let earlier = match &message.idempotency_key {
         None => None,
         Some(key) => {
             message::Entity::owned_by(caller.account_id, caller.environment)
+                .select_only()
+                .column(message::Column::InputHash)
                 .filter(message::Column::IdempotencyKey.eq(key))
+                .into_tuple::<Vec<u8>>()
                 .one(&readers)
                 .await?
         }
     };
-    match standing.judge(message, earlier.as_ref().map(|row| &row.input_hash[..])) {
+    match standing.judge(message, earlier.as_deref()) {
         Judgement::Accept(_, cost) => Ok(Ok(cost)),
         Judgement::Replay => Ok(Ok(Micros::ZERO)),
         Judgement::KeyRevoked => Err(Fault::KeyRevoked),

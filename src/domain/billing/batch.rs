@@ -18,7 +18,7 @@ use super::{
     verdict::{Judgement, Letter, Standing, Verdict, refusal},
 };
 use crate::{
-    domain::{Fault, account::stored, authentication::is_valid, usage},
+    domain::{Fault, account::stored, authentication::is_valid, test_retention::TestStored, usage},
     money::Micros,
 };
 
@@ -34,10 +34,23 @@ pub struct KeyRow {
     pub status: AccountStatus,
     pub credit_limit_micros: Option<i64>,
     pub total_spent_micros: i64,
+    pub test_message_count: i64,
+    pub test_message_bytes: i64,
     /// Whether any address is opted out of the account's messages: most accounts have none.
     pub has_opt_outs: bool,
     pub team_id: Uuid,
     pub balance_micros: i64,
+}
+
+/// A message that holds an idempotency key of a batch. Its words are not read: the database has the lock that
+/// every sender waits for, and a small message may repeat a large one.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct Earlier {
+    pub id: Uuid,
+    pub account_id: Uuid,
+    pub environment: Environment,
+    pub idempotency_key: String,
+    pub input_hash: Vec<u8>,
 }
 
 /// A recipient of a batch that wants nothing more from the account.
@@ -53,7 +66,7 @@ pub struct OptedOut {
 pub struct Ground {
     pub keys: Vec<KeyRow>,
     /// The messages that hold idempotency keys of the batch.
-    pub earlier: Vec<message::Model>,
+    pub earlier: Vec<Earlier>,
     pub opted_out: HashSet<OptedOut>,
     /// Of the contacts that messages of the batch go to, those that are there.
     pub contacts: HashSet<Uuid>,
@@ -66,9 +79,9 @@ pub struct Judged {
     pub replies: Vec<Reply>,
     pub charges: Vec<Charge>,
     /// The balance of each team that is charged.
-    pub balances: BTreeMap<Uuid, Change>,
-    /// The `totalSpent` of each sub-account that is charged.
-    pub totals: BTreeMap<Uuid, Change>,
+    pub balances: BTreeMap<Uuid, Change<Micros>>,
+    /// The totals of each sub-account that is charged, and of each account that sends TEST messages.
+    pub totals: BTreeMap<Uuid, Change<Totals>>,
     pub usage: BTreeMap<usage::Slot, usage::Figures>,
 }
 
@@ -86,11 +99,18 @@ pub struct ChargeEntry {
     pub balance_after: Micros,
 }
 
-/// An amount before and after a batch.
+/// What an account's row sums up of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
-    pub before: Micros,
-    pub after: Micros,
+pub struct Totals {
+    pub spent: Micros,
+    pub test_stored: TestStored,
+}
+
+/// What a row says before and after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change<T> {
+    pub before: T,
+    pub after: T,
 }
 
 impl Judged {
@@ -121,12 +141,11 @@ pub fn judge<'a>(
 ) -> Judged {
     let keys: HashMap<Uuid, KeyRow> =
         ground.keys.into_iter().map(|row| (row.key_id, row)).collect();
-    let mut held: HashMap<IdempotencyKey, message::Model> = HashMap::new();
-    for row in ground.earlier {
-        if let Some(key) = row.idempotency_key.clone() {
-            held.insert((row.account_id, row.environment, key), row);
-        }
-    }
+    let earlier = ground.earlier.into_iter().map(|row| {
+        let key = (row.account_id, row.environment, row.idempotency_key);
+        (key, (row.id, row.input_hash))
+    });
+    let mut held: HashMap<IdempotencyKey, (Uuid, Vec<u8>)> = earlier.collect();
 
     let mut judged = Judged::default();
     for (at, sending) in sendings.enumerate() {
@@ -157,13 +176,13 @@ pub fn judge<'a>(
             is_opted_out,
             ..judged.standing(caller.environment, key, now)
         };
-        let reply = match standing.judge(message, earlier.map(|row| &row.input_hash[..])) {
+        let reply = match standing.judge(message, earlier.map(|(_, hash)| &hash[..])) {
             Judgement::Accept(letter, cost) => {
                 let row = new_row(sending, letter, cost, now, new_id());
                 match judged.charge(at, &row, &standing, key, new_id) {
                     Ok(()) => {
                         if let Some(key) = held_key {
-                            held.insert(key, row.clone());
+                            held.insert(key, (row.id, row.input_hash.clone()));
                         }
                         Ok(Verdict::Accepted(row))
                     }
@@ -171,8 +190,7 @@ pub fn judge<'a>(
                 }
             }
             Judgement::Replay => earlier
-                .cloned()
-                .map(Verdict::Replayed)
+                .map(|(id, _)| Verdict::Replayed(*id))
                 .ok_or(Fault::Broken("a replayed message is held by its key")),
             Judgement::KeyRevoked => Err(Fault::KeyRevoked),
             Judgement::Refuse(code) => Ok(Verdict::Refused(refusal(code, message))),
@@ -186,9 +204,9 @@ impl Judged {
     /// What judges the next message besides its recipient: the locked rows, and what the batch has
     /// charged so far.
     fn standing(&self, environment: Environment, key: &KeyRow, now: DateTime<Utc>) -> Standing {
-        let so_far = |changes: &BTreeMap<Uuid, Change>, id: Uuid, locked: i64| {
-            changes.get(&id).map_or_else(|| stored(locked), |change| change.after)
-        };
+        let balance = self.balances.get(&key.team_id).map(|change| change.after);
+        let totals = self.totals.get(&key.account_id).map(|change| change.after);
+        let totals = totals.unwrap_or_else(|| key.totals());
         Standing {
             now,
             environment,
@@ -197,8 +215,9 @@ impl Judged {
             is_contact_gone: false,
             is_opted_out: false,
             credit_limit: key.credit_limit_micros.map(stored),
-            total_spent: so_far(&self.totals, key.account_id, key.total_spent_micros),
-            balance: so_far(&self.balances, key.team_id, key.balance_micros),
+            total_spent: totals.spent,
+            balance: balance.unwrap_or_else(|| stored(key.balance_micros)),
+            test_stored: totals.test_stored,
         }
     }
 
@@ -212,6 +231,8 @@ impl Judged {
         new_id: &dyn Fn() -> Uuid,
     ) -> Result<(), Fault> {
         let cost = stored(row.cost_micros);
+        let before = Totals { spent: standing.total_spent, test_stored: standing.test_stored };
+        let mut after = before;
         let mut entry = None;
         if cost > Micros::ZERO {
             let balance = standing
@@ -227,8 +248,14 @@ impl Judged {
             change(&mut self.balances, key.team_id, standing.balance, balance);
             // A main account has no total (R7).
             if key.is_sub_account {
-                change(&mut self.totals, key.account_id, standing.total_spent, total_spent);
+                after.spent = total_spent;
             }
+        }
+        if row.environment == Environment::Test {
+            after.test_stored = before.test_stored.with(row.word_bytes.into());
+        }
+        if after != before {
+            change(&mut self.totals, key.account_id, before, after);
         }
         if let Some(slot) = usage::Slot::of(row, row.created_at) {
             let figures = self.usage.entry(slot).or_default();
@@ -241,7 +268,15 @@ impl Judged {
     }
 }
 
-fn change(changes: &mut BTreeMap<Uuid, Change>, id: Uuid, before: Micros, after: Micros) {
+impl KeyRow {
+    fn totals(&self) -> Totals {
+        let test_stored =
+            TestStored { messages: self.test_message_count, bytes: self.test_message_bytes };
+        Totals { spent: stored(self.total_spent_micros), test_stored }
+    }
+}
+
+fn change<T: Copy>(changes: &mut BTreeMap<Uuid, Change<T>>, id: Uuid, before: T, after: T) {
     changes.entry(id).or_insert(Change { before, after: before }).after = after;
 }
 
@@ -278,6 +313,7 @@ pub(super) fn new_row(
         idempotency_key: message.idempotency_key.clone(),
         input_hash: message.input_hash.clone(),
         metadata: message.metadata.clone(),
+        word_bytes: i32::try_from(message.word_bytes(caller.environment)).unwrap_or(i32::MAX),
         sender_id: letter.origin.as_ref().map(|origin| origin.sender_id),
         sent_from: letter.origin.map(|origin| origin.sent_from),
         send_at: message.schedule.send_at,

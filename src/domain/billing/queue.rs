@@ -1,5 +1,7 @@
 //! The bounded queue between requests and a writer: room for all of a call's messages or for none,
-//! at most half of it for one team, and nothing taken for a caller who has gone.
+//! at most half of it for one team, and nothing taken for a caller who has gone. Messages and the bytes of
+//! their words are bounded alike. Teams take turns: a batch takes one message of each team, then the next of
+//! each, so that a team with a full queue delays another team's message by one batch.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{PricedMessage, Verdict};
-use crate::domain::{Fault, Unavailable, caller::AccountCaller};
+use crate::domain::{Fault, Unavailable, caller::AccountCaller, words::CALL_BYTES_MAX};
 
 /// Messages that wait for one writer at most: about half a second of its work.
 pub const WAITING_MAX: usize = 8_192;
@@ -26,6 +28,14 @@ pub const WAITING_MAX: usize = 8_192;
 pub const WAITING_OF_TEAM_MAX: usize = WAITING_MAX / 2;
 /// Messages of one batch at most.
 pub const BATCH_MAX: usize = 256;
+/// Bytes of words that wait for one writer at most: eight of its largest batches, about a second of its work.
+const WAITING_BYTES_MAX: usize = 8 * BATCH_BYTES_MAX;
+/// Of these, bytes of one team at most: what four of its accounts write at once.
+pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
+/// Bytes of words of one batch at most, which the writer holds several times: as rows, as the statement's
+/// parameters and in the driver. The largest call fits into it.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+const _: () = assert!(CALL_BYTES_MAX <= BATCH_BYTES_MAX);
 
 /// What a batch counts for at most when the wait is estimated.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
@@ -139,12 +149,49 @@ impl std::ops::Sub for Count {
     }
 }
 
+/// How much waits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    messages: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn of(messages: &[PricedMessage]) -> Self {
+        let bytes = messages.iter().map(PricedMessage::bytes).sum();
+        Self { messages: messages.len(), bytes }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.messages += more.messages;
+        self.bytes += more.bytes;
+    }
+
+    fn subtract(&mut self, less: Self) {
+        self.messages -= less.messages;
+        self.bytes -= less.bytes;
+    }
+
+    fn fits(self, more: Self, messages_max: usize, bytes_max: usize) -> bool {
+        self.messages + more.messages <= messages_max && self.bytes + more.bytes <= bytes_max
+    }
+}
+
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Entry>,
-    by_team: HashMap<Uuid, usize>,
+    teams: HashMap<Uuid, OfTeam>,
+    /// The teams that have something waiting, in the order of their turns.
+    turns: VecDeque<Uuid>,
+    load: Load,
     taken: Count,
     is_closed: bool,
+}
+
+/// What waits of one team, in order.
+#[derive(Default)]
+struct OfTeam {
+    waiting: VecDeque<Entry>,
+    load: Load,
 }
 
 impl Queue {
@@ -155,38 +202,35 @@ impl Queue {
         messages: Vec<PricedMessage>,
         patience: &Patience,
     ) -> Result<Vec<Waiting>, Unavailable> {
-        let count = messages.len();
+        let more = Load::of(&messages);
         let mut state = self.state();
         if state.is_closed {
             return Err(Unavailable::Stopping);
         }
-        let of_team = state.by_team.get(&caller.team_id).copied().unwrap_or(0);
-        let is_room = state.waiting.len() + count <= WAITING_MAX
-            && of_team + count <= WAITING_OF_TEAM_MAX
-            && Instant::now() + self.expected_wait(state.waiting.len()) < patience.until;
+        let of_team = state.teams.get(&caller.team_id).map(|team| team.load).unwrap_or_default();
+        let is_room = state.load.fits(more, WAITING_MAX, WAITING_BYTES_MAX)
+            && of_team.fits(more, WAITING_OF_TEAM_MAX, WAITING_BYTES_OF_TEAM_MAX)
+            && Instant::now() + self.expected_wait(state.ahead_of(of_team)) < patience.until;
         if !is_room {
             return Err(Unavailable::Overloaded);
         }
-        *state.by_team.entry(caller.team_id).or_default() += count;
-        let waiting = messages.into_iter().map(|message| {
+        let mut waiting = Vec::with_capacity(messages.len());
+        let entries = messages.into_iter().map(|message| {
             let ticket = Arc::new(Ticket::default());
             let (reply, receiver) = oneshot::channel();
-            state.waiting.push_back(Entry {
-                sending: Sending { caller: *caller, message },
-                patience: patience.clone(),
-                ticket: Arc::clone(&ticket),
-                reply,
-            });
-            Waiting { patience: patience.clone(), ticket, reply: receiver }
+            let ours = Arc::clone(&ticket);
+            waiting.push(Waiting { patience: patience.clone(), ticket: ours, reply: receiver });
+            let sending = Sending { caller: *caller, message };
+            Entry { sending, patience: patience.clone(), ticket, reply }
         });
-        let waiting = waiting.collect();
+        state.put(caller.team_id, entries, more);
         drop(state);
         self.arrived.notify_one();
         Ok(waiting)
     }
 
-    /// What arrived since the last batch, at most [`BATCH_MAX`], in order; waits for the first.
-    /// `None` once the queue is closed and empty.
+    /// What arrived since the last batch, within [`BATCH_MAX`] and [`BATCH_BYTES_MAX`], by turns of the
+    /// teams and in the order of each; waits for the first. `None` once the queue is closed and empty.
     pub async fn next_batch(&self) -> Option<Vec<Entry>> {
         loop {
             let arrived = self.arrived.notified();
@@ -219,7 +263,7 @@ impl Queue {
 
     /// Messages that wait.
     pub fn waiting(&self) -> usize {
-        self.state().waiting.len()
+        self.state().load.messages
     }
 
     pub fn is_closed(&self) -> bool {
@@ -234,8 +278,9 @@ impl Queue {
         self.batch_micros.store(before - before / 8 + took / 8, Ordering::Relaxed);
     }
 
-    fn expected_wait(&self, ahead: usize) -> Duration {
-        let batches = u32::try_from(ahead.div_ceil(BATCH_MAX)).unwrap_or(u32::MAX);
+    fn expected_wait(&self, ahead: Load) -> Duration {
+        let batches = ahead.messages.div_ceil(BATCH_MAX).max(ahead.bytes.div_ceil(BATCH_BYTES_MAX));
+        let batches = u32::try_from(batches).unwrap_or(u32::MAX);
         Duration::from_micros(self.batch_micros.load(Ordering::Relaxed)).saturating_mul(batches)
     }
 
@@ -245,22 +290,66 @@ impl Queue {
 }
 
 impl State {
+    fn put(&mut self, team_id: Uuid, entries: impl Iterator<Item = Entry>, more: Load) {
+        if more.messages == 0 {
+            return;
+        }
+        let team = self.teams.entry(team_id).or_default();
+        if team.waiting.is_empty() {
+            self.turns.push_back(team_id);
+        }
+        team.waiting.extend(entries);
+        team.load.add(more);
+        self.load.add(more);
+    }
+
+    /// At most so much is taken before the next message of a team with so much waiting: as many turns of
+    /// every team.
+    fn ahead_of(&self, of_team: Load) -> Load {
+        let by_turns = (of_team.messages + 1).saturating_mul(self.turns.len());
+        Load { messages: self.load.messages.min(by_turns), ..self.load }
+    }
+
     fn take(&mut self) -> Vec<Entry> {
-        let mut batch = Vec::with_capacity(self.waiting.len().min(BATCH_MAX));
+        let mut batch = Vec::with_capacity(self.load.messages.min(BATCH_MAX));
+        let mut bytes = 0;
+        let mut too_large = Vec::new();
         while batch.len() < BATCH_MAX {
-            let Some(entry) = self.waiting.pop_front() else { break };
-            let team_id = entry.sending.caller.team_id;
-            if let Some(count) = self.by_team.get_mut(&team_id) {
-                *count -= 1;
-                if *count == 0 {
-                    self.by_team.remove(&team_id);
-                }
-            }
-            // Who has gone is not charged; who gave up has been told so.
+            let Some(team_id) = self.turns.pop_front() else { break };
+            let Some((entry, size)) = self.next_of(team_id, BATCH_BYTES_MAX - bytes) else {
+                too_large.push(team_id);
+                continue;
+            };
+            // A caller that hung up is not charged; one that gave up was told so.
             if !entry.patience.is_over() && entry.ticket.turn(TAKEN) {
+                bytes += size;
                 batch.push(entry);
             }
         }
+        // Theirs is the first turn of the next batch.
+        too_large.into_iter().rev().for_each(|team_id| self.turns.push_front(team_id));
         batch
     }
+
+    /// The next message of a team and its bytes, if there are no more than so many. The team's next turn is the last.
+    fn next_of(&mut self, team_id: Uuid, bytes_max: usize) -> Option<(Entry, usize)> {
+        let team = self.teams.get_mut(&team_id)?;
+        let bytes = team.waiting.front()?.sending.message.bytes();
+        if bytes > bytes_max {
+            return None;
+        }
+        let entry = team.waiting.pop_front()?;
+        let taken = Load { messages: 1, bytes };
+        team.load.subtract(taken);
+        self.load.subtract(taken);
+        if team.waiting.is_empty() {
+            self.teams.remove(&team_id);
+        } else {
+            self.turns.push_back(team_id);
+        }
+        Some((entry, bytes))
+    }
 }
+
+#[cfg(test)]
+mod tests;

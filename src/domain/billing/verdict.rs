@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         Refusal, message_content::Content, recipient::Recipient, schedule::Schedule,
-        sender_identity::Origin,
+        sender_identity::Origin, test_retention::TestStored,
     },
     money::Micros,
 };
@@ -43,6 +43,7 @@ pub enum SendRefusal {
     NoPrice,
     CreditLimitReached,
     InsufficientBalance,
+    TestStorageFull,
     /// Not judged at all: the queue had no room for the whole call.
     Overloaded,
 }
@@ -52,8 +53,8 @@ pub enum SendRefusal {
 pub enum Verdict {
     /// Charged, stored, and due for delivery.
     Accepted(message::Model),
-    /// Accepted earlier under the same idempotency key; nothing was charged now.
-    Replayed(message::Model),
+    /// Accepted earlier under the same idempotency key, as this message; nothing was charged now.
+    Replayed(Uuid),
     Refused(Refusal<SendRefusal>),
 }
 
@@ -68,6 +69,22 @@ pub struct PricedMessage {
     pub idempotency_key: Option<String>,
     /// SHA-256 of the normalised input.
     pub input_hash: Vec<u8>,
+}
+
+impl PricedMessage {
+    /// Bytes of its words: what it takes in memory and in the database, but for its small parts.
+    pub fn bytes(&self) -> usize {
+        let content = self.letter.as_ref().map_or(0, |letter| letter.content.bytes());
+        content + self.metadata.as_ref().map_or(0, String::len)
+    }
+
+    /// The bytes that count to what the account stores of TEST messages.
+    pub(super) fn word_bytes(&self, environment: Environment) -> i64 {
+        match environment {
+            Environment::Live => 0,
+            Environment::Test => i64::try_from(self.bytes()).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// What goes out, to whom, and at what price.
@@ -109,6 +126,8 @@ pub struct Standing {
     pub credit_limit: Option<Micros>,
     pub total_spent: Micros,
     pub balance: Micros,
+    /// What the account stores of TEST messages.
+    pub test_stored: TestStored,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,9 +187,13 @@ impl Standing {
             Err(PriceRefusal::NoPrice) => return Judgement::Refuse(SendRefusal::NoPrice),
         };
         match self.environment {
-            Environment::Test => {
-                letter.simulated.map_or(Judgement::Accept(letter, cost), Judgement::Refuse)
-            }
+            Environment::Test => match letter.simulated {
+                Some(code) => Judgement::Refuse(code),
+                None if self.test_stored.has_room_for(message.word_bytes(self.environment)) => {
+                    Judgement::Accept(letter, cost)
+                }
+                None => Judgement::Refuse(SendRefusal::TestStorageFull),
+            },
             // What costs nothing is not blocked by money.
             Environment::Live if cost == Micros::ZERO => Judgement::Accept(letter, cost),
             Environment::Live if is_at_limit(self.credit_limit, self.total_spent, cost) => {
@@ -240,6 +263,11 @@ impl SendRefusal {
                 "The account's totalSpent has reached its creditLimit; its main account can raise it."
             }
             Self::InsufficientBalance => "The team's balance is lower than the message's cost.",
+            Self::TestStorageFull => {
+                "The account stores as many TEST messages as it may: 20,000, or 64 MiB of texts, \
+                 subjects, HTML and metadata. Each is deleted 7 days after it was accepted or, if that \
+                 is later, after its sendAt. Try again then, or send with a LIVE key."
+            }
             Self::Overloaded => {
                 "The server is too busy to take all messages of this call; nothing was charged. Try \
                  again in a second, with the same idempotency keys."
@@ -281,6 +309,7 @@ impl SendRefusal {
             | Self::AccountInactive
             | Self::CreditLimitReached
             | Self::InsufficientBalance
+            | Self::TestStorageFull
             | Self::Overloaded => &[],
         }
     }

@@ -13,9 +13,9 @@ const TABLES: [(&str, &str, &str); 14] = [
     (
         "account",
         "id, team_id, is_sub_account, name, status, total_spent_micros, team_balance_visible, \
-         search_text, created_at, updated_at",
+         search_text, test_message_count, created_at, updated_at",
         "ID2, CASE WHEN i < 1000 THEN OURS ELSE ANOTHER END, true, 'Sub ' || i, 'ACTIVE', 0, true, \
-         'sub ' || i, NOW, NOW",
+         'sub ' || i, CASE WHEN i < 1000 THEN 100 ELSE 0 END, NOW, NOW",
     ),
     (
         "api_key",

@@ -7,8 +7,12 @@ use proptest::prelude::*;
 
 use super::{super::verdict::*, *};
 use crate::domain::{
-    Refusal, caller::AccountCaller, message_content::Content, recipient::Recipient,
+    Refusal,
+    caller::AccountCaller,
+    message_content::Content,
+    recipient::Recipient,
     schedule::Schedule,
+    test_retention::{TEST_BYTES_MAX, TEST_MESSAGES_MAX},
 };
 
 const TEAMS: usize = 2;
@@ -27,6 +31,8 @@ struct World {
     are_revoked: [bool; KEYS],
     /// Whether an account has [`OPTED_OUT`] among its opt-outs.
     have_opt_out: [bool; ACCOUNTS],
+    /// TEST messages that each account can store still, and bytes of their words.
+    test_room: [(i64, i64); ACCOUNTS],
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +44,8 @@ struct Given {
     /// The contact that it goes to; of two, the second is gone.
     contact: Option<usize>,
     cost: Option<i64>,
+    /// Bytes of words: some text, and metadata if they are many.
+    words: u8,
     idempotency_key: Option<u8>,
     input: u8,
     simulated: Option<SendRefusal>,
@@ -92,6 +100,12 @@ impl World {
             if let Some(code) = given.simulated {
                 return Expected::Refused(code);
             }
+            let (messages, bytes) = &mut self.test_room[account];
+            if *messages == 0 || *bytes < given.words.into() {
+                return Expected::Refused(SendRefusal::TestStorageFull);
+            }
+            *messages -= 1;
+            *bytes -= i64::from(given.words);
         } else if cost > 0 {
             if self.limits[account].is_some_and(|limit| self.spent[account] >= limit) {
                 return Expected::Refused(SendRefusal::CreditLimitReached);
@@ -125,6 +139,8 @@ fn sending(given: &Given) -> Sending {
     let account = given.key % ACCOUNTS;
     let environment = if given.is_test { Environment::Test } else { Environment::Live };
     let cost = given.cost.map(|cost| if given.is_test { 0 } else { cost });
+    let metadata = (given.words > 2).then(|| "{}".to_owned());
+    let text = "x".repeat(usize::from(given.words) - metadata.as_ref().map_or(0, String::len));
     let letter = Letter {
         recipient: Recipient {
             channel: Channel::Sms,
@@ -132,7 +148,7 @@ fn sending(given: &Given) -> Sending {
             country: Some("US".to_owned()),
         },
         contact_id: given.contact.map(|contact| id(4, contact)),
-        content: Content { text: "Hi".to_owned(), ..Content::default() },
+        content: Content { text, ..Content::default() },
         origin: None,
         segments: 1,
         cost: cost.and_then(Micros::new).ok_or(PriceRefusal::NoPrice),
@@ -148,7 +164,7 @@ fn sending(given: &Given) -> Sending {
         },
         message: PricedMessage {
             letter: if given.template_is_gone { Err(template_is_gone()) } else { Ok(letter) },
-            metadata: None,
+            metadata,
             schedule: Schedule::default(),
             idempotency_key: given.idempotency_key.map(|key| key.to_string()),
             input_hash: vec![given.input],
@@ -156,7 +172,7 @@ fn sending(given: &Given) -> Sending {
     }
 }
 
-fn ground(world: &World, earlier: Vec<message::Model>, now: DateTime<Utc>) -> Ground {
+fn ground(world: &World, earlier: Vec<Earlier>, now: DateTime<Utc>) -> Ground {
     let keys = (0..KEYS).map(|key| {
         let account = key % ACCOUNTS;
         let team = account % TEAMS;
@@ -170,6 +186,8 @@ fn ground(world: &World, earlier: Vec<message::Model>, now: DateTime<Utc>) -> Gr
             status: world.statuses[account],
             credit_limit_micros: world.limits[account],
             total_spent_micros: world.spent[account],
+            test_message_count: TEST_MESSAGES_MAX - world.test_room[account].0,
+            test_message_bytes: TEST_BYTES_MAX - world.test_room[account].1,
             has_opt_outs: world.have_opt_out[account],
             team_id: id(3, team),
             balance_micros: world.balances[team],
@@ -185,6 +203,11 @@ fn ground(world: &World, earlier: Vec<message::Model>, now: DateTime<Utc>) -> Gr
     Ground { keys: keys.collect(), earlier, opted_out: opted_out.collect(), contacts }
 }
 
+/// What an account stores that has room for so many messages and bytes.
+fn stored_besides((messages, bytes): (i64, i64)) -> TestStored {
+    TestStored { messages: TEST_MESSAGES_MAX - messages, bytes: TEST_BYTES_MAX - bytes }
+}
+
 fn world() -> impl Strategy<Value = World> {
     let status = prop_oneof![
         6 => Just(AccountStatus::Active),
@@ -198,14 +221,23 @@ fn world() -> impl Strategy<Value = World> {
         prop::array::uniform4(status),
         prop::array::uniform6(prop::bool::weighted(0.1)),
         prop::array::uniform4(prop::bool::weighted(0.4)),
+        prop::array::uniform4((0_i64..4, 0_i64..16)),
     )
         .prop_map(
-            |(balances, mut spent, mut limits, mut statuses, are_revoked, have_opt_out)| {
+            |(
+                balances,
+                mut spent,
+                mut limits,
+                mut statuses,
+                are_revoked,
+                have_opt_out,
+                test_room,
+            )| {
                 for main in 0..TEAMS {
                     (spent[main], limits[main]) = (0, None);
                     statuses[main] = AccountStatus::Active;
                 }
-                World { balances, spent, limits, statuses, are_revoked, have_opt_out }
+                World { balances, spent, limits, statuses, are_revoked, have_opt_out, test_room }
             },
         )
 }
@@ -217,20 +249,21 @@ fn given() -> impl Strategy<Value = Given> {
         prop::bool::weighted(0.3),
         prop::bool::weighted(0.2),
         (prop::bool::weighted(0.05), prop::option::weighted(0.3, 0_usize..2)),
-        prop::option::weighted(0.95, 0_i64..12),
+        (prop::option::weighted(0.95, 0_i64..12), 1_u8..8),
         prop::option::weighted(0.4, 0_u8..4),
         0_u8..2,
         simulated,
     )
         .prop_map(
-            |(key, is_to_opted_out, is_test, gone, cost, idempotency_key, input, simulated)| {
+            |(key, is_to_opted_out, is_test, gone, size, idempotency_key, input, simulated)| {
                 Given {
                     key,
                     is_to_opted_out,
                     is_test,
                     template_is_gone: gone.0,
                     contact: gone.1,
-                    cost,
+                    cost: size.0,
+                    words: size.1,
                     idempotency_key,
                     input,
                     simulated,
@@ -300,17 +333,45 @@ proptest! {
             }
             for (number, spent) in world.spent.iter_mut().enumerate() {
                 if let Some(change) = judged.totals.get(&id(2, number)) {
-                    prop_assert_eq!(change.before.get(), *spent);
-                    *spent = change.after.get();
+                    prop_assert_eq!(change.before.spent.get(), *spent);
+                    *spent = change.after.spent.get();
                 }
             }
+            for (number, room) in world.test_room.iter_mut().enumerate() {
+                let of_account = judged.accepted().filter(|(row, _)| {
+                    row.account_id == id(2, number) && row.environment == Environment::Test
+                });
+                let (mut messages, mut bytes) = *room;
+                for (row, _) in of_account {
+                    messages -= 1;
+                    bytes -= i64::from(row.word_bytes);
+                }
+                if let Some(Change { before, after }) = judged.totals.get(&id(2, number)) {
+                    prop_assert_eq!(before.test_stored, stored_besides(*room));
+                    prop_assert_eq!(after.test_stored, stored_besides((messages, bytes)));
+                } else {
+                    prop_assert_eq!(*room, (messages, bytes));
+                }
+                *room = (messages, bytes);
+            }
+            let live = judged.accepted().filter(|(row, _)| row.environment == Environment::Live);
+            prop_assert!(live.into_iter().all(|(row, _)| row.word_bytes == 0));
             let charged: i64 = judged.usage.values().map(|figures| figures.charged_micros).sum();
             let before: i64 = opening.iter().sum();
             let after: i64 = world.balances.iter().sum();
             prop_assert_eq!(charged, before - after, "usage is what was charged");
-            earlier.extend(judged.accepted().map(|(row, _)| row.clone()));
+            earlier.extend(judged.accepted().filter_map(|(row, _)| {
+                Some(Earlier {
+                    id: row.id,
+                    account_id: row.account_id,
+                    environment: row.environment,
+                    idempotency_key: row.idempotency_key.clone()?,
+                    input_hash: row.input_hash.clone(),
+                })
+            }));
         }
         prop_assert_eq!(world.balances, naive.balances);
         prop_assert_eq!(world.spent, naive.spent);
+        prop_assert_eq!(world.test_room, naive.test_room);
     }
 }

@@ -18,7 +18,7 @@ use super::{Decide, Interrupted, Texts, check_guards, letters};
 use crate::domain::{
     Fault, Unavailable,
     billing::{
-        batch::{ChargeEntry, Ground, Judged, KeyRow, OptedOut},
+        batch::{ChargeEntry, Earlier, Ground, Judged, KeyRow, OptedOut},
         queue::Sending,
     },
     recipient::identity,
@@ -30,12 +30,13 @@ pub const POSTGRES: Texts = Texts {
     lock_teams: "SELECT id FROM team WHERE id = ANY('{ids}'::uuid[]) ORDER BY id FOR UPDATE",
     read_keys: "SELECT k.id AS key_id, k.revoked_at, k.expires_at, k.grace_ends_at, \
                        a.id AS account_id, a.is_sub_account, a.status, a.credit_limit_micros, \
-                       a.total_spent_micros, \
+                       a.total_spent_micros, a.test_message_count, a.test_message_bytes, \
                        EXISTS (SELECT 1 FROM opt_out o WHERE o.account_id = a.id) AS has_opt_outs, \
                        t.id AS team_id, t.balance_micros \
                 FROM api_key k JOIN account a ON a.id = k.account_id \
                 JOIN team t ON t.id = k.team_id WHERE k.id = ANY($1)",
-    read_earlier: "SELECT m.* FROM unnest($1::uuid[], $2::text[], $3::text[]) \
+    read_earlier: "SELECT m.id, m.account_id, m.environment, m.idempotency_key, m.input_hash \
+                   FROM unnest($1::uuid[], $2::text[], $3::text[]) \
                        AS r(account_id, environment, idempotency_key) \
                    JOIN message m USING (account_id, environment, idempotency_key)",
     read_opted_out: "SELECT o.account_id, o.channel, o.address \
@@ -47,19 +48,20 @@ pub const POSTGRES: Texts = Texts {
                 $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
                 $10::text[], $11::int[], $12::bigint[], $13::text[], $14::bytea[], $15::text[], \
                 $16::uuid[], $17::bigint[], $33::text[], $34::timestamptz[], $35::timestamptz[], \
-                $36::timestamptz[], $37::text[], $38::uuid[], $39::uuid[], $40::text[]) \
+                $36::timestamptz[], $37::text[], $38::uuid[], $39::uuid[], $40::text[], \
+                $41::int[]) \
               AS s(id, team_id, account_id, api_key_id, environment, channel, recipient, country, \
                 subject, text, segments, cost_micros, idempotency_key, input_hash, metadata, \
                 entry_id, balance_after_micros, status, due_at, send_at, valid_until, html, \
-                contact_id, sender_id, sent_from)), \
+                contact_id, sender_id, sent_from, word_bytes)), \
             messages AS (INSERT INTO message (id, team_id, account_id, api_key_id, environment, \
                 channel, status, recipient, country, subject, text, segments, cost_micros, \
                 idempotency_key, input_hash, metadata, due_at, send_at, valid_until, html, \
-                contact_id, sender_id, sent_from, created_at, updated_at) \
+                contact_id, sender_id, sent_from, word_bytes, created_at, updated_at) \
               SELECT id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
                 input_hash, metadata, due_at, send_at, valid_until, html, contact_id, sender_id, \
-                sent_from, $18, $18 \
+                sent_from, word_bytes, $18, $18 \
               FROM sent \
               RETURNING 1), \
             entries AS (INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, \
@@ -79,9 +81,16 @@ pub const POSTGRES: Texts = Texts {
                 segments = u.segments + excluded.segments, \
                 charged_micros = u.charged_micros + excluded.charged_micros, \
                 updated_at = excluded.updated_at RETURNING 1), \
-            totals AS (UPDATE account SET total_spent_micros = c.after, updated_at = $18 \
-              FROM unnest($27::uuid[], $28::bigint[], $29::bigint[]) AS c(id, before, after) \
-              WHERE account.id = c.id AND account.total_spent_micros = c.before RETURNING 1), \
+            totals AS (UPDATE account SET total_spent_micros = c.after, \
+                test_message_count = c.count_after, test_message_bytes = c.bytes_after, \
+                updated_at = CASE WHEN account.total_spent_micros = c.after \
+                  THEN account.updated_at ELSE $18 END \
+              FROM unnest($27::uuid[], $28::bigint[], $29::bigint[], $42::bigint[], \
+                $43::bigint[], $44::bigint[], $45::bigint[]) \
+                AS c(id, before, after, count_before, count_after, bytes_before, bytes_after) \
+              WHERE account.id = c.id AND account.total_spent_micros = c.before \
+                AND account.test_message_count = c.count_before \
+                AND account.test_message_bytes = c.bytes_before RETURNING 1), \
             balances AS (UPDATE team SET balance_micros = c.after, updated_at = $18 \
               FROM unnest($30::uuid[], $31::bigint[], $32::bigint[]) AS c(id, before, after) \
               WHERE team.id = c.id AND team.balance_micros = c.before RETURNING 1) \
@@ -313,7 +322,7 @@ impl Store {
             let rows = select.fetch_all(&mut *txn).await?;
             rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?
         };
-        Ok(Ground { keys, earlier: rows::<message::Model>(earlier)?, opted_out, contacts })
+        Ok(Ground { keys, earlier: rows::<Earlier>(earlier)?, opted_out, contacts })
     }
 }
 
@@ -366,14 +375,15 @@ fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres
         .bind(column(&days, |(_, figures)| figures.messages))
         .bind(column(&days, |(_, figures)| figures.segments))
         .bind(column(&days, |(_, figures)| figures.charged_micros));
-    let query = [&judged.totals, &judged.balances].into_iter().fold(query, |query, changes| {
-        let changes: Vec<_> = changes.iter().collect();
-        query
-            .bind(column(&changes, |(id, _)| **id))
-            .bind(column(&changes, |(_, change)| change.before.get()))
-            .bind(column(&changes, |(_, change)| change.after.get()))
-    });
+    let totals: Vec<_> = judged.totals.iter().collect();
+    let balances: Vec<_> = judged.balances.iter().collect();
     query
+        .bind(column(&totals, |(id, _)| **id))
+        .bind(column(&totals, |(_, change)| change.before.spent.get()))
+        .bind(column(&totals, |(_, change)| change.after.spent.get()))
+        .bind(column(&balances, |(id, _)| **id))
+        .bind(column(&balances, |(_, change)| change.before.get()))
+        .bind(column(&balances, |(_, change)| change.after.get()))
         .bind(column(&sent, |(row, _)| row.status.to_value()))
         .bind(column(&sent, |(row, _)| row.due_at))
         .bind(column(&sent, |(row, _)| row.send_at))
@@ -382,6 +392,11 @@ fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres
         .bind(column(&sent, |(row, _)| row.contact_id))
         .bind(column(&sent, |(row, _)| row.sender_id))
         .bind(column(&sent, |(row, _)| row.sent_from.as_deref()))
+        .bind(column(&sent, |(row, _)| row.word_bytes))
+        .bind(column(&totals, |(_, change)| change.before.test_stored.messages))
+        .bind(column(&totals, |(_, change)| change.after.test_stored.messages))
+        .bind(column(&totals, |(_, change)| change.before.test_stored.bytes))
+        .bind(column(&totals, |(_, change)| change.after.test_stored.bytes))
 }
 
 fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {

@@ -19,7 +19,7 @@ use crate::domain::{
     Fault,
     billing::{
         Letter,
-        batch::{Change, Ground, Judged, KeyRow, OptedOut},
+        batch::{Change, Earlier, Ground, Judged, KeyRow, OptedOut},
         queue::Sending,
     },
 };
@@ -28,12 +28,13 @@ pub const SQLITE: Texts = Texts {
     lock_teams: "",
     read_keys: "SELECT k.id AS key_id, k.revoked_at, k.expires_at, k.grace_ends_at, \
                        a.id AS account_id, a.is_sub_account, a.status, a.credit_limit_micros, \
-                       a.total_spent_micros, \
+                       a.total_spent_micros, a.test_message_count, a.test_message_bytes, \
                        EXISTS (SELECT 1 FROM opt_out o WHERE o.account_id = a.id) AS has_opt_outs, \
                        t.id AS team_id, t.balance_micros \
                 FROM json_each($1) AS j JOIN api_key k ON k.id = unhex(j.value) \
                 JOIN account a ON a.id = k.account_id JOIN team t ON t.id = k.team_id",
-    read_earlier: "SELECT m.* FROM json_each($1) AS j JOIN message m \
+    read_earlier: "SELECT m.id, m.account_id, m.environment, m.idempotency_key, m.input_hash \
+                   FROM json_each($1) AS j JOIN message m \
                    ON m.account_id = unhex(j.value ->> 0) AND m.environment = j.value ->> 1 \
                    AND m.idempotency_key = j.value ->> 2",
     read_opted_out: "SELECT o.account_id, o.channel, o.address \
@@ -44,12 +45,13 @@ pub const SQLITE: Texts = Texts {
     write: "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
                 input_hash, metadata, due_at, send_at, valid_until, html, contact_id, sender_id, \
-                sent_from, created_at, updated_at) \
+                sent_from, word_bytes, created_at, updated_at) \
               SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), \
                 unhex(value ->> 3), value ->> 4, value ->> 5, value ->> 17, value ->> 6, value ->> 7, \
                 value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, \
                 unhex(value ->> 13), value ->> 14, value ->> 18, value ->> 19, value ->> 20, \
-                value ->> 21, unhex(value ->> 22), unhex(value ->> 23), value ->> 24, $5, $5 \
+                value ->> 21, unhex(value ->> 22), unhex(value ->> 23), value ->> 24, \
+                value ->> 25, $5, $5 \
               FROM jsonb_each($1); \
             INSERT INTO ledger_entry (id, team_id, account_id, message_id, kind, amount_micros, \
                 balance_after_micros, created_at) \
@@ -65,9 +67,14 @@ pub const SQLITE: Texts = Texts {
                 segments = segments + excluded.segments, \
                 charged_micros = charged_micros + excluded.charged_micros, \
                 updated_at = excluded.updated_at; \
-            UPDATE account SET total_spent_micros = c.value ->> 2, updated_at = $5 \
+            UPDATE account SET total_spent_micros = c.value ->> 2, \
+                test_message_count = c.value ->> 4, test_message_bytes = c.value ->> 6, \
+                updated_at = CASE WHEN account.total_spent_micros = c.value ->> 2 \
+                  THEN account.updated_at ELSE $5 END \
               FROM jsonb_each($3) AS c WHERE account.id = unhex(c.value ->> 0) \
-                AND account.total_spent_micros = c.value ->> 1; \
+                AND account.total_spent_micros = c.value ->> 1 \
+                AND account.test_message_count = c.value ->> 3 \
+                AND account.test_message_bytes = c.value ->> 5; \
             UPDATE team SET balance_micros = c.value ->> 2, updated_at = $5 \
               FROM jsonb_each($4) AS c WHERE team.id = unhex(c.value ->> 0) \
                 AND team.balance_micros = c.value ->> 1",
@@ -141,7 +148,7 @@ impl Store {
             Vec::new()
         } else {
             let select = statement(self.texts.read_earlier, [json!(held).to_string().into()]);
-            message::Model::find_by_statement(select).all(txn).await?
+            Earlier::find_by_statement(select).all(txn).await?
         };
         let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
             let recipients = letters(sendings).map(|(account_id, Letter { recipient, .. })| {
@@ -199,6 +206,7 @@ fn write(text: &str, judged: &Judged) -> Statement {
             row.contact_id.map(hex),
             row.sender_id.map(hex),
             row.sent_from,
+            row.word_bytes,
         ])
     });
     let sent: serde_json::Value = sent.collect();
@@ -214,17 +222,27 @@ fn write(text: &str, judged: &Judged) -> Statement {
         ])
     });
     let days: serde_json::Value = days.collect();
-    let changes = |changes: &std::collections::BTreeMap<Uuid, Change>| {
-        let rows = changes
-            .iter()
-            .map(|(id, change)| json!([hex(*id), change.before.get(), change.after.get()]));
-        rows.collect::<serde_json::Value>().to_string()
-    };
+    let totals = judged.totals.iter().map(|(id, Change { before, after })| {
+        json!([
+            hex(*id),
+            before.spent.get(),
+            after.spent.get(),
+            before.test_stored.messages,
+            after.test_stored.messages,
+            before.test_stored.bytes,
+            after.test_stored.bytes,
+        ])
+    });
+    let totals: serde_json::Value = totals.collect();
+    let balances = judged.balances.iter();
+    let balances =
+        balances.map(|(id, Change { before, after })| json!([hex(*id), before.get(), after.get()]));
+    let balances: serde_json::Value = balances.collect();
     let values: [Value; 6] = [
         sent.to_string().into(),
         days.to_string().into(),
-        changes(&judged.totals).into(),
-        changes(&judged.balances).into(),
+        totals.to_string().into(),
+        balances.to_string().into(),
         now.into(),
         now.date_naive().into(),
     ];

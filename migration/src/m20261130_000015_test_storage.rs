@@ -1,0 +1,64 @@
+//! What accounts store of TEST messages is counted on their rows, and TEST messages are found by when they end.
+
+use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+/// Across accounts, as the worker looks for what has ended; small, for no LIVE message is in it.
+const INDEX: &str = "CREATE INDEX message_test_kept ON message \
+     ((CASE WHEN send_at > created_at THEN send_at ELSE created_at END)) WHERE environment = 'TEST'";
+const COUNTS: [&str; 2] = ["test_message_count", "test_message_bytes"];
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let is_of_test = Expr::cust("word_bytes = 0 OR (word_bytes > 0 AND environment = 'TEST')");
+        let mut word_bytes = ColumnDef::new("word_bytes");
+        word_bytes.integer().not_null().default(0).check(is_of_test);
+        add(manager, "message", &mut word_bytes).await?;
+        for name in COUNTS {
+            let mut count = ColumnDef::new(name);
+            count.big_integer().not_null().default(0).check(Expr::cust(format!("{name} >= 0")));
+            add(manager, "account", &mut count).await?;
+        }
+        let bytes = |column: &str| match manager.get_database_backend() {
+            DbBackend::Postgres => format!("COALESCE(OCTET_LENGTH({column}), 0)"),
+            _ => format!("COALESCE(LENGTH(CAST({column} AS BLOB)), 0)"),
+        };
+        let bytes = ["text", "subject", "html", "metadata"].map(bytes).join(" + ");
+        let of_account =
+            "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
+        let connection = manager.get_connection();
+        for statement in [
+            format!("UPDATE message SET word_bytes = {bytes} WHERE environment = 'TEST'"),
+            format!(
+                "UPDATE account SET test_message_count = (SELECT COUNT(*) {of_account}), \
+                 test_message_bytes = (SELECT COALESCE(SUM(m.word_bytes), 0) {of_account})"
+            ),
+            INDEX.to_owned(),
+        ] {
+            connection.execute_unprepared(&statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let index = Index::drop().name("message_test_kept").table("message").to_owned();
+        manager.drop_index(index).await?;
+        for (table, column) in
+            [("account", COUNTS[1]), ("account", COUNTS[0]), ("message", "word_bytes")]
+        {
+            manager.alter_table(Table::alter().table(table).drop_column(column).to_owned()).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn add(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    column: &mut ColumnDef,
+) -> Result<(), DbErr> {
+    manager.alter_table(Table::alter().table(table).add_column(column).to_owned()).await
+}

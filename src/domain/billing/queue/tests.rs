@@ -1,0 +1,139 @@
+//! The bounds of the queue in messages and in bytes, and the turns of the teams.
+
+use entity::{api_key::Environment, message::Channel};
+
+use super::*;
+use crate::{
+    domain::{billing::Letter, message_content::Content, recipient::Recipient, schedule::Schedule},
+    money::Micros,
+};
+
+const HOT: u128 = 1;
+const OTHER: u128 = 2;
+const THIRD: u128 = 3;
+
+fn caller(team: u128) -> AccountCaller {
+    AccountCaller {
+        key_id: Uuid::from_u128(team),
+        team_id: Uuid::from_u128(team),
+        account_id: Uuid::from_u128(team),
+        environment: Environment::Live,
+        is_sub_account: false,
+    }
+}
+
+/// A message with so many bytes of words, some of them metadata.
+fn message(bytes: usize) -> PricedMessage {
+    let metadata = "{}".get(..bytes.min(2)).map(str::to_owned);
+    let text = "x".repeat(bytes.saturating_sub(2));
+    let recipient =
+        Recipient { channel: Channel::Email, address: "a@example.com".to_owned(), country: None };
+    let letter = Letter {
+        recipient,
+        contact_id: None,
+        content: Content { text, ..Content::default() },
+        origin: None,
+        segments: 1,
+        cost: Ok(Micros::ZERO),
+        simulated: None,
+    };
+    PricedMessage {
+        letter: Ok(letter),
+        metadata,
+        schedule: Schedule::default(),
+        idempotency_key: None,
+        input_hash: Vec::new(),
+    }
+}
+
+fn push(queue: &Queue, team: u128, sizes: &[usize]) -> Result<Vec<Waiting>, Unavailable> {
+    let messages = sizes.iter().map(|bytes| message(*bytes)).collect();
+    let patience = Patience::until(Instant::now() + Duration::from_mins(1));
+    queue.push(&caller(team), messages, &patience)
+}
+
+/// Team and size of each message of the next batch.
+async fn next(queue: &Queue) -> Vec<(u128, usize)> {
+    let batch = queue.next_batch().await.expect("something waits");
+    let taken = batch.iter().map(|entry| {
+        let Sending { caller, message } = &entry.sending;
+        (caller.team_id.as_u128(), message.bytes())
+    });
+    taken.collect()
+}
+
+#[tokio::test]
+async fn a_batch_has_256_messages_and_8_mebibytes() {
+    let queue = Queue::default();
+    let half = BATCH_BYTES_MAX / 2;
+    let _waiting = push(&queue, HOT, &[1; BATCH_MAX + 1]).expect("there is room");
+    assert_eq!(next(&queue).await.len(), BATCH_MAX);
+    assert_eq!(next(&queue).await, [(HOT, 1)]);
+
+    let _waiting = push(&queue, HOT, &[half, half, 1]).expect("there is room");
+    assert_eq!(next(&queue).await, [(HOT, half), (HOT, half)]);
+    assert_eq!(next(&queue).await, [(HOT, 1)]);
+    let _waiting = push(&queue, HOT, &[half, half + 1, 1]).expect("there is room");
+    // In order, also where a later message would fit.
+    assert_eq!(next(&queue).await, [(HOT, half)]);
+    assert_eq!(next(&queue).await, [(HOT, half + 1), (HOT, 1)]);
+    assert_eq!(queue.waiting(), 0);
+    assert!(queue.state().teams.is_empty() && queue.state().turns.is_empty());
+}
+
+#[tokio::test]
+async fn a_team_fills_half_of_the_bytes_and_all_teams_together_the_whole() {
+    let queue = Queue::default();
+    let mut waiting = Vec::new();
+    for team in [HOT, OTHER] {
+        for _ in 0..WAITING_BYTES_OF_TEAM_MAX / CALL_BYTES_MAX {
+            waiting.extend(push(&queue, team, &[CALL_BYTES_MAX]).expect("there is room"));
+        }
+        let refused = push(&queue, team, &[1]);
+        assert!(
+            matches!(refused, Err(Unavailable::Overloaded)),
+            "a byte more than a team may have"
+        );
+    }
+    // What has no words counts as a message only.
+    waiting.extend(push(&queue, HOT, &[0]).expect("there is room"));
+    waiting.extend(push(&queue, THIRD, &[0]).expect("there is room"));
+    let refused = push(&queue, THIRD, &[1]);
+    assert!(matches!(refused, Err(Unavailable::Overloaded)), "a byte more than all may have");
+
+    assert_eq!(next(&queue).await.len(), BATCH_BYTES_MAX / CALL_BYTES_MAX + 1);
+    // Of each team two calls were taken.
+    waiting.extend(push(&queue, HOT, &[CALL_BYTES_MAX, CALL_BYTES_MAX]).expect("there is room"));
+    assert!(push(&queue, HOT, &[1]).is_err());
+    let all_of_it = push(&queue, THIRD, &[CALL_BYTES_MAX, CALL_BYTES_MAX, 1]);
+    assert!(matches!(all_of_it, Err(Unavailable::Overloaded)), "a whole call or nothing of it");
+    waiting.extend(push(&queue, THIRD, &[CALL_BYTES_MAX, CALL_BYTES_MAX]).expect("there is room"));
+}
+
+/// A team whose queue is full delays another team's message by one batch.
+#[tokio::test]
+async fn teams_take_turns() {
+    let queue = Queue::default();
+    let _hot = push(&queue, HOT, &vec![1; WAITING_OF_TEAM_MAX]).expect("there is room");
+    assert!(push(&queue, HOT, &[1]).is_err(), "one more than a team may have");
+    let _other = push(&queue, OTHER, &[2, 3]).expect("there is room");
+    let _third = push(&queue, THIRD, &[4]).expect("there is room");
+
+    let taken = next(&queue).await;
+    let first = [(HOT, 1), (OTHER, 2), (THIRD, 4), (HOT, 1), (OTHER, 3), (HOT, 1)];
+    assert_eq!(&taken[..6], &first[..]);
+    assert!(taken.len() == BATCH_MAX && taken[6..].iter().all(|taken| *taken == (HOT, 1)));
+}
+
+/// A message that is too large for what is left of a batch is the first of the next one, and others go on.
+#[tokio::test]
+async fn a_message_that_does_not_fit_is_the_first_of_the_next_batch() {
+    let queue = Queue::default();
+    let rest = BATCH_BYTES_MAX - CALL_BYTES_MAX;
+    let _hot = push(&queue, HOT, &[rest + 1, 5]).expect("there is room");
+    let _other = push(&queue, OTHER, &[CALL_BYTES_MAX, 6]).expect("there is room");
+    let _third = push(&queue, THIRD, &[7, 8]).expect("there is room");
+
+    assert_eq!(next(&queue).await, [(HOT, rest + 1), (THIRD, 7), (HOT, 5), (THIRD, 8)]);
+    assert_eq!(next(&queue).await, [(OTHER, CALL_BYTES_MAX), (OTHER, 6)]);
+}

@@ -1,0 +1,297 @@
+//! What an account stores of TEST messages: how many, how many bytes, and for how long.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use rstest::rstest;
+use sea_orm::ConnectionTrait as _;
+use serde_json::{Value, json};
+use tollgate::domain::{
+    audit, delivery,
+    test_retention::{
+        DELETED_TOGETHER_MAX, TEST_BYTES_MAX, TEST_KEPT_FOR, TEST_MESSAGES_MAX, delete_ended,
+    },
+};
+
+use crate::harness::{Answer, Database, NOON, Postgres, Sqlite, TestApp, text};
+
+const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
+                         { message { id } errors { code field } } }";
+const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
+                     { cost wouldBeAccepted errors { code field } } }";
+
+async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Answer {
+    t.ask_with(key, SEND_MANY, json!({ "input": input })).await
+}
+
+/// The code of each payload of a `sendMessages`; an empty one for an accepted message.
+fn codes(answer: &Answer) -> Vec<String> {
+    let payloads = answer.data()["sendMessages"].as_array().expect("a list");
+    let code = |payload: &Value| payload["errors"][0]["code"].as_str().unwrap_or("").to_owned();
+    payloads.iter().map(code).collect()
+}
+
+fn input(text: &str) -> Value {
+    json!({ "to": "+12025550123", "text": text })
+}
+
+fn keyed(key: &str, text: &str) -> Value {
+    json!({ "to": "+12025550123", "text": text, "idempotencyKey": key })
+}
+
+/// Makes the account's row say that it stores so many TEST messages and bytes more, or fewer.
+async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
+    let id = match t.app.db.backend() {
+        sea_orm::DbBackend::Postgres => format!("'{account_id}'"),
+        _ => format!("x'{}'", account_id.replace('-', "")),
+    };
+    t.execute(&format!(
+        "UPDATE account SET test_message_count = test_message_count + {messages}, \
+         test_message_bytes = test_message_bytes + {bytes} WHERE id = {id}"
+    ))
+    .await;
+}
+
+/// What the accounts' rows say together.
+async fn stored(t: &TestApp) -> (i64, i64) {
+    let sum = |column| format!("SELECT CAST(SUM({column}) AS BIGINT) FROM account");
+    (t.number(&sum("test_message_count")).await, t.number(&sum("test_message_bytes")).await)
+}
+
+/// The bounds from both sides, one by one and in one call; a quote says the same. Another account, a repeat and
+/// LIVE messages go on.
+#[rstest]
+#[tokio::test]
+async fn an_account_stores_so_many_test_messages(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let test = t.api_key(&team, &sub.id, "TEST").await;
+    let other = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let sent = t.send(&test, keyed("first", "Hello")).await;
+    assert_eq!(sent.refusals(), [""; 0]);
+    assert_eq!(stored(&t).await, (1, 5));
+
+    for (messages, bytes) in [(TEST_MESSAGES_MAX - 3, 0), (0, TEST_BYTES_MAX - 15)] {
+        store(&t, &sub.id, messages, bytes).await;
+        let of_metadata = json!({ "to": "+12025550123", "text": "Hel", "metadata": {} });
+        let three = vec![input("Hello"), of_metadata, input("Hello")];
+        let answer = send_many(&t, &test, three).await;
+        assert_eq!(codes(&answer), ["", "", "TEST_STORAGE_FULL"]);
+        let before = t.everything().await;
+
+        let one = t.send(&test, input("H")).await;
+        assert_eq!(one.refusals(), ["TEST_STORAGE_FULL"]);
+        assert_eq!(one.data()["sendMessage"]["errors"][0]["field"], json!([]));
+        let many = send_many(&t, &test, vec![input("H"); 7]).await;
+        assert_eq!(codes(&many), ["TEST_STORAGE_FULL"; 7]);
+        let quote = t.ask_with(&test, QUOTE, json!({ "input": input("H") })).await;
+        let refused = json!({ "cost": 0, "wouldBeAccepted": false,
+                              "errors": [{ "code": "TEST_STORAGE_FULL", "field": [] }] });
+        assert_eq!(quote.data()["messageQuote"], refused);
+        // What was refused before for another reason is so still.
+        let opposed = t.send(&test, json!({ "to": "+15005550005", "text": "H" })).await;
+        assert_eq!(opposed.refusals(), ["INSUFFICIENT_BALANCE"]);
+        let repeat = t.send(&test, keyed("first", "Hello")).await;
+        assert_eq!(repeat.data()["sendMessage"]["replayed"], true);
+        assert_eq!(t.everything().await, before);
+
+        assert!(t.sends(&sub.key).await && t.sends(&other).await);
+        let mixed = vec![input("Hello"); 3];
+        assert_eq!(codes(&send_many(&t, &sub.key, mixed).await), [""; 3]);
+        store(&t, &sub.id, -messages, -bytes).await;
+    }
+
+    let quote = t.ask_with(&test, QUOTE, json!({ "input": input("H") })).await;
+    assert_eq!(quote.data()["messageQuote"]["wouldBeAccepted"], true);
+    // 1 and twice 2 of the sub-account's, and 2 of the main account's.
+    assert_eq!(stored(&t).await, (7, 5 + 2 * 10 + 2 * 5));
+    t.close().await;
+}
+
+/// Who sends, and when, of both environments in one batch: each account's row says what it stores.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_is_counted_whoever_sends(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(10_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let of_sub = t.api_key(&team, &sub.id, "TEST").await;
+    let of_main = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let updated = "SELECT COUNT(*) FROM account WHERE updated_at > created_at";
+    let (sub_key, main_key) = (sub.key.clone(), team.key.clone());
+
+    let calls = [&of_sub, &of_main].map(|key| send_many(&t, key, vec![input("Hello"); 20]));
+    futures_util::future::join_all(calls).await;
+    t.step(TimeDelta::seconds(1));
+    assert_eq!(t.number(updated).await, 0, "a TEST message changes no account");
+    let keys = [&of_sub, &sub_key, &of_main, &main_key];
+    let calls = keys.map(|key| send_many(&t, key, vec![input("Hello"); 30]));
+    for answer in futures_util::future::join_all(calls).await {
+        assert_eq!(codes(&answer), [""; 30]);
+    }
+
+    assert_eq!(stored(&t).await, (100, 500));
+    assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE environment = 'LIVE'").await, 60);
+    t.close().await;
+}
+
+/// To the millisecond: 7 days after it was accepted, or after its `sendAt` if that is later. LIVE messages stay.
+#[rstest]
+#[tokio::test]
+async fn test_messages_end_after_seven_days(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let noon: DateTime<Utc> = NOON.parse().expect("a time");
+    let later = |days| (noon + TimeDelta::days(days)).to_rfc3339_opts(SecondsFormat::Millis, true);
+    let id = async |input: Value| {
+        let sent = t.send(&test, input).await;
+        assert_eq!(sent.refusals(), [""; 0]);
+        text(&sent.data()["sendMessage"]["message"]["id"])
+    };
+    let delivered = id(keyed("again", "Hello")).await;
+    let failed = id(json!({ "to": "+15005550001", "text": "Hello" })).await;
+    let past = id(json!({ "to": "+12025550123", "text": "Hi", "sendAt": later(-9) })).await;
+    let scheduled = id(json!({ "to": "+12025550123", "text": "Hi", "sendAt": later(20) })).await;
+    assert_eq!(t.send(&team.key, keyed("again", "LIVE")).await.refusals(), [""; 0]);
+    let is_there = async |id: &String| {
+        let query = "query($id: ID!) { message(id: $id) { status } }";
+        let answer = t.ask_with(&test, query, json!({ "id": id })).await;
+        answer.data()["message"]["status"].as_str().map(str::to_owned)
+    };
+    t.deliver().await;
+    let since_noon = || t.app.clock.now() - noon;
+    let live = "SELECT COUNT(*) FROM message WHERE environment = 'LIVE' AND status = 'DELIVERED'";
+    assert_eq!(is_there(&delivered).await.as_deref(), Some("DELIVERED"));
+
+    t.step(TEST_KEPT_FOR - since_noon() - TimeDelta::milliseconds(1));
+    let before = t.everything().await;
+    assert_eq!(delete_ended(&t.app).await.expect("it looks"), 0);
+    assert_eq!(t.everything().await, before);
+    assert_eq!(t.send(&test, keyed("again", "Other")).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
+    t.step(TimeDelta::milliseconds(1));
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 3);
+    assert_eq!(delete_ended(&t.app).await.expect("it looks"), 0);
+    for gone in [&delivered, &failed, &past] {
+        assert_eq!(is_there(gone).await, None);
+    }
+    assert_eq!(is_there(&scheduled).await.as_deref(), Some("SCHEDULED"));
+    assert_eq!((stored(&t).await, t.number(live).await), ((1, 2), 1));
+    t.assert_books_are_clean().await;
+
+    // Its key is free again.
+    let again = t.send(&test, keyed("again", "Other")).await;
+    assert_eq!(
+        (again.refusals(), &again.data()["sendMessage"]["replayed"]),
+        (vec![], &json!(false))
+    );
+    let conflict = t.send(&team.key, keyed("again", "Other")).await;
+    assert_eq!(conflict.refusals(), ["IDEMPOTENCY_CONFLICT"], "a LIVE message keeps its key");
+    t.step(TimeDelta::days(27) - since_noon() - TimeDelta::milliseconds(1));
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    t.deliver().await;
+    assert_eq!(is_there(&scheduled).await.as_deref(), Some("DELIVERED"));
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!((stored(&t).await, t.number(live).await), ((0, 0), 1));
+    t.close().await;
+}
+
+/// So many together and no more, of all teams, also by two workers at once.
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_are_deleted_in_steps(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let mut calls = 0;
+    for count in [5, 1] {
+        let team = t.team(0).await;
+        let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+        for _ in 0..count {
+            assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 100]).await), [""; 100]);
+            calls += 1;
+        }
+    }
+    t.deliver().await;
+    t.step(TEST_KEPT_FOR);
+    let rows = async || t.number("SELECT COUNT(*) FROM message").await;
+
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), DELETED_TOGETHER_MAX);
+    let rest = calls * 100 - i64::try_from(DELETED_TOGETHER_MAX).expect("a small number");
+    assert_eq!((stored(&t).await, rows().await), ((rest, 5 * rest), rest));
+    t.assert_books_are_clean().await;
+    let (one, other) = tokio::join!(delete_ended(&t.app), delete_ended(&t.app));
+    let both = one.expect("it deletes") + other.expect("it deletes");
+    assert_eq!((i64::try_from(both), stored(&t).await, rows().await), (Ok(rest), (0, 0), 0));
+    t.close().await;
+}
+
+/// A message that a worker has at that moment is deleted, and the worker goes on with the others.
+#[rstest]
+#[tokio::test]
+async fn a_message_is_deleted_from_under_a_worker(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    assert!(t.sends(&test).await);
+    t.step(TEST_KEPT_FOR);
+    assert!(t.sends(&team.key).await);
+
+    let claimed = delivery::claim(&t.app).await.expect("it claims");
+    assert_eq!(claimed.len(), 2);
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    let settled = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Delivered));
+    delivery::settle(&t.app, settled.collect()).await.expect("it settles");
+
+    let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
+    assert_eq!((t.number(delivered).await, stored(&t).await), (1, (0, 0)));
+    t.close().await;
+}
+
+/// What somebody else holds is left for later: whoever holds it may wait for the team's lock next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_held_is_deleted_later() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let team = t.team(0).await;
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let sent = t.send(&test, input("Held")).await;
+    let held = text(&sent.data()["sendMessage"]["message"]["id"]);
+    assert!(t.sends(&test).await);
+    t.step(TEST_KEPT_FOR);
+    let txn = t.app.db.begin_write().await.expect("a transaction");
+    let hold = format!("SELECT 1 FROM message WHERE id = '{held}' FOR UPDATE");
+    txn.execute_unprepared(&hold).await.expect("the row is held");
+
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(stored(&t).await, (1, 4));
+    txn.rollback().await.expect("the row is free");
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(stored(&t).await, (0, 0));
+    t.close().await;
+}
+
+/// `tollgate audit` says which account's count is wrong, and by how much.
+#[rstest]
+#[case(1, 0, "an account's TEST messages are counted")]
+#[case(0, 7, "the bytes of an account's TEST messages are counted")]
+#[tokio::test]
+async fn a_wrong_count_is_found(
+    #[values(Sqlite, Postgres)] database: Database,
+    #[case] messages: i64,
+    #[case] bytes: i64,
+    #[case] check: &str,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    assert!(t.sends(&test).await);
+    store(&t, &team.main_account_id, messages, bytes).await;
+
+    let drifts = audit::run(&t.app).await.expect("the audit runs").drifts;
+
+    let found = drifts.iter().map(|drift| {
+        let off = drift.stored_micros - drift.ledger_micros;
+        (drift.check.as_str(), drift.id.replace('-', ""), off)
+    });
+    let expected = (check, team.main_account_id.replace('-', ""), messages + bytes);
+    assert_eq!(found.collect::<Vec<_>>(), [expected]);
+    store(&t, &team.main_account_id, -messages, -bytes).await;
+    t.close().await;
+}

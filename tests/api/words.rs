@@ -1,0 +1,250 @@
+//! How many bytes of words a call and an account may write.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tollgate::{
+    domain::{
+        Fault, authentication,
+        billing::Patience,
+        message::{self, NewMessage, Sent},
+        words::{BURST_BYTES, CALL_BYTES_MAX},
+    },
+    http,
+};
+use uuid::Uuid;
+
+use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp};
+
+const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
+                         { message { id } errors { code } } }";
+/// The longest HTML.
+const LONG: usize = 100 * 1024;
+
+/// A template of an e-mail that is as long as it is told.
+async fn long_template(t: &TestApp, key: &str) -> String {
+    let bodies = json!([{ "channel": "EMAIL", "html": "{{ 'x' * size }}" }]);
+    t.template(key, bodies, json!([{ "name": "size" }])).await
+}
+
+/// An e-mail with so many bytes in each of its parts.
+fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
+    let frame = json!({ "a": "" }).to_string().len();
+    json!({
+        "to": "a@example.com", "text": "x".repeat(text), "html": "x".repeat(html),
+        "subject": "x".repeat(subject), "metadata": { "a": "x".repeat(metadata - frame) },
+    })
+}
+
+/// Whatever the words come from, and whatever they are: one byte more in any part is too much. Nothing is sent then.
+#[rstest]
+#[tokio::test]
+async fn words_of_every_kind_count(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let template = long_template(&t, &team.key).await;
+    let rendered =
+        json!({ "to": "a@example.com", "templateId": template, "variables": { "size": LONG } });
+    let call = async |last: Value| {
+        let mut input = vec![rendered.clone(); 20];
+        input.push(last);
+        t.ask_with(&team.key, SEND_MANY, json!({ "input": input })).await
+    };
+    let rest = CALL_BYTES_MAX - 20 * LONG;
+    let (subject, metadata) = (500, 10_000);
+    let half = (rest - subject - metadata) / 2;
+    assert_eq!(rest, 2 * half + subject + metadata);
+
+    let before = t.everything().await;
+    for more in [
+        email(half + 1, half, subject, metadata),
+        email(half, half + 1, subject, metadata),
+        email(half, half, subject + 1, metadata),
+        email(half, half, subject, metadata + 1),
+    ] {
+        let refused = call(more).await;
+        assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["BAD_USER_INPUT"]));
+    }
+    assert_eq!(t.everything().await, before);
+    // What is refused for itself is not sent, and does not count.
+    let refused = call(email(half, half, subject, 17 * 1024)).await;
+    assert_eq!(refused.data()["sendMessages"][20]["errors"][0]["code"], "METADATA_INVALID");
+    let fits = call(email(half, half, subject, metadata)).await;
+    let fits = fits.data()["sendMessages"].as_array().expect("a list").clone();
+    assert!(fits.len() == 21 && fits.iter().all(|one| one["errors"] == json!([])));
+    t.close().await;
+}
+
+/// The same without a template, as no request brings it whole: a hundred messages may name one variable.
+#[rstest]
+#[tokio::test]
+async fn words_of_variables_count(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let caller = authentication::authenticate(&t.app, &team.key).await.expect("it looks");
+    let caller = caller.expect("a key").account().expect("an account's");
+    let room = t.app.rooms.of(Some(caller.team_id));
+    let send = async |sizes: &[usize]| {
+        let messages = sizes.iter().map(|bytes| NewMessage {
+            to: Some("a@example.com".to_owned()),
+            text: Some("x".repeat(*bytes)),
+            ..NewMessage::default()
+        });
+        let patience = Patience::until(Instant::now() + http::REQUEST_DEADLINE);
+        message::send_many(&t.app, &caller, messages.collect(), &patience, &room).await
+    };
+    let most = vec![CALL_BYTES_MAX / 32; 32];
+    let before = t.everything().await;
+
+    let more = [most.clone(), vec![1]].concat();
+    let Err(Fault::BadInput(message)) = send(&more).await else { panic!("it was sent") };
+    assert!(message.contains("2 MiB"), "{message}");
+    assert_eq!(t.everything().await, before);
+    let sent = send(&most).await.expect("it fits");
+    assert!(sent.iter().all(|sent| matches!(sent, Sent::Accepted(_))), "{sent:?}");
+    t.close().await;
+}
+
+/// Takes what an account may write at this moment, but for some bytes.
+fn exhaust(t: &TestApp, account_id: &str) {
+    let id: Uuid = account_id.parse().expect("an id");
+    let mut piece = usize::try_from(BURST_BYTES).expect("a small number");
+    while piece > 4_096 {
+        while t.app.writes.take(id, piece).is_ok() {}
+        piece /= 2;
+    }
+}
+
+/// An account that wrote too much waits, and is told for how long; nothing was done. Others go on, and so does
+/// what writes nothing.
+#[rstest]
+#[tokio::test]
+async fn an_account_that_wrote_too_much_waits(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let long = "x".repeat(LONG);
+    let template = long_template(&t, &team.key).await;
+    let (contact, _) = t.contact(&team.key, &["ada@example.com"]).await;
+    let email = json!({ "to": "a@example.com", "text": long, "html": long });
+    let metadata = json!({ "a": "x".repeat(16 * 1024 - 8) });
+    let large = json!([{ "channel": "EMAIL", "text": long, "html": long }]);
+    let send =
+        "mutation($input: SendMessageInput!) { sendMessage(input: $input) { errors { code } } }";
+    let change_contact = "mutation($id: ID!, $input: UpdateContactInput!) \
+                          { updateContact(id: $id, input: $input) { errors { code } } }";
+    let change_template = "mutation($id: ID!, $input: UpdateTemplateInput!) \
+                           { updateTemplate(id: $id, input: $input) { errors { code } } }";
+    let create_contact = "mutation($input: CreateContactInput!) \
+                          { createContact(input: $input) { errors { code } } }";
+    let create_template = "mutation($input: CreateTemplateInput!) \
+                           { createTemplate(input: $input) { errors { code } } }";
+    let rendered =
+        json!({ "to": "a@example.com", "templateId": template, "variables": { "size": LONG } });
+    let new_contact =
+        json!({ "addresses": [{ "address": "b@example.com" }], "metadata": metadata });
+
+    for (key, query, variables) in [
+        (&team.key, send, json!({ "input": email })),
+        (&test, send, json!({ "input": email })),
+        (&test, send, json!({ "input": rendered })),
+        (&team.key, SEND_MANY, json!({ "input": [email] })),
+        (&team.key, create_contact, json!({ "input": new_contact })),
+        (&team.key, change_contact, json!({ "id": contact, "input": { "metadata": metadata } })),
+        (&team.key, create_template, json!({ "input": { "name": "L", "bodies": large } })),
+        (&team.key, change_template, json!({ "id": template, "input": { "bodies": large } })),
+    ] {
+        let (refused, before) = refused(&t, &team.main_account_id, key, query, &variables).await;
+        assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["RATE_LIMITED"]));
+        assert_eq!(refused.body["errors"][0]["extensions"]["retryAfterSeconds"], 1);
+        assert_eq!(t.everything().await, before, "{query}");
+    }
+
+    exhaust(&t, &team.main_account_id);
+    let quote =
+        "query($input: SendMessageInput!) { messageQuote(input: $input) { wouldBeAccepted } }";
+    let quote = t.ask_with(&team.key, quote, json!({ "input": email })).await;
+    assert_eq!(quote.data()["messageQuote"]["wouldBeAccepted"], true);
+    assert_eq!(t.send(&sub.key, email).await.refusals(), [""; 0], "another account's rate");
+    t.close().await;
+}
+
+/// The answer to a call for which nothing is left, and what was there before it. On a slow machine enough may come
+/// back before it is judged.
+async fn refused(
+    t: &TestApp,
+    account_id: &str,
+    key: &str,
+    query: &str,
+    variables: &Value,
+) -> (Answer, std::collections::BTreeMap<&'static str, Vec<String>>) {
+    for _ in 0..100 {
+        let before = t.everything().await;
+        let asked = t.ask_with(key, query, variables.clone());
+        tokio::pin!(asked);
+        let answer = loop {
+            exhaust(t, account_id);
+            tokio::select! {
+                biased;
+                answer = &mut asked => break answer,
+                () = tokio::task::yield_now() => {}
+            }
+        };
+        if !answer.codes().is_empty() {
+            return (answer, before);
+        }
+    }
+    panic!("{query}: it is never refused");
+}
+
+/// A repeat answers with the words of the first message, whatever its template says by now; a conflict says nothing
+/// of them.
+#[rstest]
+#[tokio::test]
+async fn a_small_message_may_repeat_a_large_one(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let template = long_template(&t, &team.key).await;
+    let change = "mutation($id: ID!, $input: UpdateTemplateInput!) \
+                  { updateTemplate(id: $id, input: $input) { errors { code } } }";
+    let send = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
+                { message { id html } replayed errors { code } } }";
+    let one = |key: usize| {
+        let key = format!("key-{key}");
+        json!({ "to": "a@example.com", "templateId": template, "variables": { "size": LONG },
+                "idempotencyKey": key })
+    };
+    let first = t.ask_with(&team.key, send, json!({ "input": [one(0), one(1)] })).await;
+    let first = first.data()["sendMessages"].clone();
+    let small = json!([{ "channel": "EMAIL", "html": "y" }]);
+    let change =
+        t.ask_with(&team.key, change, json!({ "id": template, "input": { "bodies": small } }));
+    assert_eq!(change.await.refusals(), [""; 0]);
+    let before = t.everything().await;
+
+    let other = json!({ "to": "a@example.com", "text": "z", "idempotencyKey": "key-1" });
+    let input = [one(0), other, one(1), one(0), one(2), one(2)];
+    let again = t.ask_with(&team.key, send, json!({ "input": input })).await;
+    let again = again.data()["sendMessages"].clone();
+    for (at, earlier) in [(0, 0), (2, 1), (3, 0)] {
+        assert_eq!(again[at]["message"], first[earlier]["message"]);
+        assert_eq!(again[at]["replayed"], true);
+    }
+    assert_eq!(again[1]["errors"][0]["code"], "IDEMPOTENCY_CONFLICT");
+    assert_eq!((&again[4]["replayed"], &again[5]["replayed"]), (&json!(false), &json!(true)));
+    assert_eq!(again[4]["message"]["html"], "y");
+    assert_eq!(again[5]["message"], again[4]["message"]);
+
+    // What a hundred of them would hold is bounded like any other answer: 32 MiB of one request.
+    let fields: String = (0..5)
+        .map(|at| format!("a{at}: sendMessages(input: $input) {{ replayed errors {{ code }} }} "))
+        .collect();
+    let query = format!("mutation($input: [SendMessageInput!]!) {{ {fields} }}");
+    let input = vec![one(0); 100];
+    let held = t.ask_with(&team.key, &query, json!({ "input": input })).await;
+    assert_eq!(held.codes(), ["QUERY_TOO_LARGE"; 2], "{}", held.body["errors"]);
+    let messages = before["message"].len() + 1;
+    assert_eq!(t.everything().await["message"].len(), messages);
+    t.close().await;
+}
