@@ -29,6 +29,7 @@ use crate::{
         price::Prices,
         room::Rooms,
         sender_identity::Senders,
+        template_work::Templates,
         watch::Watched,
     },
     metrics::Metrics,
@@ -67,6 +68,8 @@ pub struct App {
     pub watched: Watched,
     /// How much text is held for requests.
     pub rooms: Rooms,
+    /// Compiles and renders templates.
+    pub templates: Templates,
     pub metrics: Arc<Metrics>,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
@@ -114,6 +117,7 @@ impl App {
             events,
             watched: Watched::default(),
             rooms: Rooms::default(),
+            templates: Templates::default(),
             metrics,
             due,
             key_uses,

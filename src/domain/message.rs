@@ -74,7 +74,7 @@ pub async fn send(
     message: NewMessage,
     patience: &Patience,
 ) -> Result<Verdict, Fault> {
-    match prepare_one(app, caller, message).await? {
+    match prepare_one(app, caller, message, patience).await? {
         Ok(message) => billing::accept_one(app, caller, message, patience).await,
         Err(refusal) => Ok(Verdict::Refused(refusal)),
     }
@@ -93,7 +93,7 @@ pub async fn send_many(
     // Input that fails its checks keeps its place among the verdicts.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
-    for message in prepare(app, caller, messages).await? {
+    for message in prepare(app, caller, messages, patience).await? {
         match message {
             Ok(message) => {
                 priced.push(message);
@@ -111,8 +111,13 @@ pub async fn send_many(
 }
 
 /// Says what a send would cost and whether it would be accepted; stores and charges nothing.
-pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Result<Quote, Fault> {
-    let priced = match prepare_one(app, caller, message).await? {
+pub async fn quote(
+    app: &App,
+    caller: &AccountCaller,
+    message: NewMessage,
+    patience: &Patience,
+) -> Result<Quote, Fault> {
+    let priced = match prepare_one(app, caller, message, patience).await? {
         Ok(priced) => priced,
         Err(refusal) => {
             let refusal = Some(refusal);
@@ -140,6 +145,7 @@ async fn prepare(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
+    patience: &Patience,
 ) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
     let now = app.clock.now();
     let named: Vec<Uuid> = messages.iter().filter_map(|message| message.sender_id).collect();
@@ -157,7 +163,7 @@ async fn prepare(
             Err(Failure::Fault(fault)) => return Err(fault),
         }
     }
-    let mut resolved = message_source::resolve(app, caller, wanted).await?.into_iter();
+    let mut resolved = message_source::resolve(app, caller, wanted, patience).await?.into_iter();
     let mut prepared = Vec::with_capacity(checked.len());
     for message in checked {
         let Checked { sender_id, metadata, schedule, idempotency_key, input_hash } = match message {
@@ -187,8 +193,9 @@ async fn prepare_one(
     app: &App,
     caller: &AccountCaller,
     message: NewMessage,
+    patience: &Patience,
 ) -> Result<Result<PricedMessage, Refusal<SendRefusal>>, Fault> {
-    let mut prepared = prepare(app, caller, vec![message]).await?;
+    let mut prepared = prepare(app, caller, vec![message], patience).await?;
     prepared.pop().ok_or(Fault::Broken("a message that is prepared is there"))
 }
 

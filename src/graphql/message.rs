@@ -19,7 +19,7 @@ use crate::{
     App,
     domain::{
         account::stored,
-        billing::{Patience, SendRefusal, Verdict},
+        billing::{SendRefusal, Verdict},
         message as domain,
         schedule::Schedule,
     },
@@ -307,8 +307,8 @@ pub enum SendMessageErrorCode {
     TemplateBodyMissing,
     /// A variable of the template that has no default, or a part of one, is not given.
     VariableMissing,
-    /// The template takes too long, does not fit its variables, or what comes of it is no message
-    /// of the channel.
+    /// The template takes too many steps, does not fit its variables or compares lists, what comes
+    /// of it is no message of the channel, or the templates of the request took 200 ms together.
     TemplateFailed,
     /// The account has no such sender.
     SenderNotFound,
@@ -385,7 +385,8 @@ impl MessageQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "The message as it would be sent.")] input: SendMessageInput,
     ) -> Result<MessageQuote> {
-        let quote = domain::quote(ctx.app()?, &ctx.account()?, input.into()).await?;
+        let (app, caller) = (ctx.app()?, ctx.account()?);
+        let quote = domain::quote(app, &caller, input.into(), ctx.patience()?).await?;
         Ok(MessageQuote {
             cost: quote.cost.map(Cents::from),
             segments: quote.segments,
@@ -409,7 +410,7 @@ impl MessageMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The message.")] input: SendMessageInput,
     ) -> Result<Option<SendMessagePayload>> {
-        let patience = ctx.data::<Patience>()?;
+        let patience = ctx.patience()?;
         let app = ctx.app()?;
         let verdict = domain::send(app, &ctx.account()?, input.into(), patience).await?;
         note(app, &verdict);
@@ -425,7 +426,7 @@ impl MessageMutation {
         #[graphql(desc = "The messages, at most 100.")] input: Vec<SendMessageInput>,
     ) -> Result<Option<Vec<SendMessagePayload>>> {
         let messages = input.into_iter().map(Into::into).collect();
-        let patience = ctx.data::<Patience>()?;
+        let patience = ctx.patience()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
         let verdicts = domain::send_many(app, &caller, messages, patience).await?;
         for verdict in &verdicts {
