@@ -31,6 +31,7 @@ use crate::{
         price::Prices,
         room::Rooms,
         sender_identity::Senders,
+        template_work::Templates,
         updates::Updates,
         watch::Watched,
         words::WriteRates,
@@ -77,7 +78,9 @@ pub struct App {
     /// How much text is held for requests.
     pub rooms: Rooms,
     /// How fast accounts may write.
-    pub writes: WriteRates,
+    pub writes: Arc<WriteRates>,
+    /// Compiles and renders templates.
+    pub templates: Templates,
     pub metrics: Arc<Metrics>,
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
@@ -133,7 +136,8 @@ impl App {
             updates: Updates::default(),
             watched: Watched::default(),
             rooms: Rooms::default(),
-            writes: WriteRates::default(),
+            writes: Arc::default(),
+            templates: Templates::default(),
             metrics,
             due,
             turns: Places::default(),

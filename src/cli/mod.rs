@@ -26,6 +26,7 @@ mod contact;
 pub mod demo;
 mod key;
 mod number;
+pub mod panic_log;
 mod price;
 mod serve;
 mod team;

@@ -45,6 +45,8 @@ pub enum Unavailable {
     Stopping,
     #[error("The message was not judged in time; nothing was charged. Try again.")]
     NotInTime,
+    #[error("The templates were not rendered in time; nothing was done. Try again.")]
+    TemplatesLate,
     #[error("The database does not answer; try again, with the same idempotency key.")]
     Silent,
     #[error(

@@ -93,7 +93,7 @@ pub async fn send(
     room: &Room,
 ) -> Result<Sent, Fault> {
     let words = CallWords::stored(app, caller);
-    let verdict = match prepare_one(app, caller, message, words).await? {
+    let verdict = match prepare_one(app, caller, message, words, patience).await? {
         Ok(message) => billing::accept_one(app, caller, message, patience).await?,
         Err(refusal) => Verdict::Refused(refusal),
     };
@@ -116,7 +116,8 @@ pub async fn send_many(
     // Input that fails its checks keeps its place among the verdicts.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
-    for message in prepare(app, caller, messages, CallWords::stored(app, caller)).await? {
+    let words = CallWords::stored(app, caller);
+    for message in prepare(app, caller, messages, words, patience).await? {
         match message {
             Ok(message) => {
                 priced.push(message);
@@ -168,8 +169,13 @@ async fn answered(
 }
 
 /// Says what a send would cost and whether it would be accepted; stores and charges nothing.
-pub async fn quote(app: &App, caller: &AccountCaller, message: NewMessage) -> Result<Quote, Fault> {
-    let priced = match prepare_one(app, caller, message, CallWords::looked_at()).await? {
+pub async fn quote(
+    app: &App,
+    caller: &AccountCaller,
+    message: NewMessage,
+    patience: &Patience,
+) -> Result<Quote, Fault> {
+    let priced = match prepare_one(app, caller, message, CallWords::looked_at(), patience).await? {
         Ok(priced) => priced,
         Err(refusal) => {
             let refusal = Some(refusal);
@@ -197,7 +203,8 @@ async fn prepare(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
-    mut words: CallWords<'_>,
+    mut words: CallWords,
+    patience: &Patience,
 ) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
     let now = app.clock.now();
     let mut checked = Vec::with_capacity(messages.len());
@@ -222,7 +229,8 @@ async fn prepare(
         checked.iter().flatten().filter_map(|message: &Checked| message.sender_id).collect();
     let readers = app.read_as(caller);
     let senders = app.senders.of_account(&readers, caller.account_id, &named).await?;
-    let resolved = message_source::resolve(app, caller, wanted, &mut words).await?;
+    let (resolved, mut words) =
+        message_source::resolve(app, caller, wanted, words, patience).await?;
     words.charge()?;
     let mut resolved = resolved.into_iter();
     let mut prepared = Vec::with_capacity(checked.len());
@@ -254,9 +262,10 @@ async fn prepare_one(
     app: &App,
     caller: &AccountCaller,
     message: NewMessage,
-    words: CallWords<'_>,
+    words: CallWords,
+    patience: &Patience,
 ) -> Result<Result<PricedMessage, Refusal<SendRefusal>>, Fault> {
-    let mut prepared = prepare(app, caller, vec![message], words).await?;
+    let mut prepared = prepare(app, caller, vec![message], words, patience).await?;
     prepared.pop().ok_or(Fault::Broken("a message that is prepared is there"))
 }
 

@@ -5,24 +5,25 @@
 //! template is gone.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
 };
 
-use entity::message::Channel;
+use entity::{message::Channel, template as rows};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     Failure, Fault, Refusal,
-    billing::SendRefusal,
+    billing::{Patience, SendRefusal},
     caller::AccountCaller,
     contact, contact_list,
     message::NewMessage,
     message_content::{Content, ContentProblem, Part},
     recipient::{self, Recipient},
-    refused, template, template_list,
+    refused, split, template, template_list,
     template_render::{RenderRefusal, Rendering},
+    template_work::Worker,
     validate::{self, VARIABLES_RULE},
     words::CallWords,
 };
@@ -97,7 +98,7 @@ pub(super) fn source(
             Destination::Contact { channel, .. } => *channel,
         };
         if let Some(channel) = channel {
-            content.check(channel).map_err(|problem| Failure::Refused(of_words(problem)))?;
+            content.check(channel).map_err(of_words)?;
         }
         return Ok(Source::Words(content));
     };
@@ -109,35 +110,54 @@ pub(super) fn source(
     if let Some((_, part)) = words.into_iter().find(|(is_given, _)| *is_given) {
         let rule =
             "A message from a template has no words of its own; leave them or templateId out.";
-        return Err(Failure::Refused(of_words((part, rule))));
+        return Err(of_words((part, rule)));
     }
     Ok(Source::Template { id, variables: variables.unwrap_or_default() })
 }
 
 /// Finds what each message says and where it goes, in order, or why that gives nothing to send.
 /// Messages to addresses in words of their own need no statement, and all others together one for
-/// contacts and one for templates. What templates give is added to the words of the call.
+/// contacts and one for templates. What templates give is added to the words of the call, which are given back.
 pub(super) async fn resolve(
     app: &App,
     caller: &AccountCaller,
     wanted: Vec<(Destination, Source)>,
-    words: &mut CallWords<'_>,
-) -> Result<Vec<Result<Resolved, Refusal<SendRefusal>>>, Fault> {
+    words: CallWords,
+    patience: &Patience,
+) -> Result<(Vec<Result<Resolved, Refusal<SendRefusal>>>, CallWords), Fault> {
     let known = Known::read(app, caller, &wanted).await?;
+    if known.templates.is_empty() {
+        return resolve_all(&known, wanted, words, None);
+    }
+    let work = move |worker: &mut Worker| resolve_all(&known, wanted, words, Some(worker));
+    app.templates.work(caller.team_id, patience, work).await?
+}
+
+/// Resolves each message. Without a worker there is no template.
+fn resolve_all(
+    known: &Known,
+    wanted: Vec<(Destination, Source)>,
+    mut words: CallWords,
+    mut worker: Option<&mut Worker>,
+) -> Result<(Vec<Result<Resolved, Refusal<SendRefusal>>>, CallWords), Fault> {
+    let mut renderings = HashMap::with_capacity(known.templates.len());
+    if let Some(worker) = worker.as_deref_mut() {
+        for row in &known.templates {
+            let rendering = worker.rendering(row).map_err(of_rendering);
+            renderings.insert(row.id, split(rendering)?);
+        }
+    }
     let mut resolved = Vec::with_capacity(wanted.len());
     for (destination, source) in wanted {
         let is_rendered = matches!(source, Source::Template { .. });
-        let found = known.resolve(destination, source);
+        let found = known.resolve(&renderings, destination, source, worker.as_deref_mut());
+        let found = split(found)?;
         if let (true, Ok(found)) = (is_rendered, &found) {
             words.add(found.content.bytes())?;
         }
         resolved.push(found);
-        if is_rendered {
-            // A template is a stranger's program: between two of them others have their turn.
-            tokio::task::yield_now().await;
-        }
     }
-    Ok(resolved)
+    Ok((resolved, words))
 }
 
 /// The contacts and templates that messages of a call refer to.
@@ -145,8 +165,11 @@ pub(super) async fn resolve(
 struct Known {
     /// Primary addresses by channel.
     contacts: HashMap<Uuid, BTreeMap<Channel, String>>,
-    templates: HashMap<Uuid, Rendering>,
+    templates: Vec<rows::Model>,
 }
+
+/// Templates that are compiled, or why one is not.
+type Renderings = HashMap<Uuid, Result<Arc<Rendering>, Refusal<SendRefusal>>>;
 
 impl Known {
     async fn read(
@@ -176,28 +199,28 @@ impl Known {
         if !templates.is_empty() {
             let ids: Vec<Uuid> = templates.into_iter().collect();
             let room = app.rooms.of(Some(caller.team_id));
-            for (id, row) in template_list::find_many(app, caller, &ids, &room).await? {
-                known.templates.insert(id, Rendering::of(&row)?);
-                tokio::task::yield_now().await;
-            }
+            let found = template_list::find_many(app, caller, &ids, &room).await?;
+            known.templates = found.into_values().collect();
         }
         Ok(known)
     }
 
     fn resolve(
         &self,
+        renderings: &Renderings,
         destination: Destination,
         source: Source,
-    ) -> Result<Resolved, Refusal<SendRefusal>> {
+        worker: Option<&mut Worker>,
+    ) -> Result<Resolved, Failure<SendRefusal>> {
         let rendering = match &source {
             Source::Words(_) => None,
-            Source::Template { id, .. } => Some(self.template(*id)?),
+            Source::Template { id, .. } => Some(find(renderings, *id)?),
         };
         let (recipient, contact_id) = match destination {
             Destination::Address(recipient) => (recipient, None),
             Destination::Contact { id, channel } => {
                 let addresses = self.contacts.get(&id).ok_or_else(|| {
-                    refusal(SendRefusal::ContactNotFound, CONTACT, contact::NOT_FOUND)
+                    refused(SendRefusal::ContactNotFound, CONTACT, contact::NOT_FOUND)
                 })?;
                 (reach(addresses, channel, rendering)?, Some(id))
             }
@@ -209,20 +232,24 @@ impl Known {
                 content
             }
             Source::Template { id, variables } => {
-                let said = self.template(id)?.render(recipient.channel, &variables);
+                let worker = worker.ok_or(Fault::Broken("templates are rendered by a worker"))?;
+                let said = find(renderings, id)?.render(recipient.channel, &variables, worker);
                 said.ok_or_else(|| {
                     let message = "The template has no body for the channel.";
-                    refusal(SendRefusal::TemplateBodyMissing, TEMPLATE, message)
+                    refused(SendRefusal::TemplateBodyMissing, TEMPLATE, message)
                 })?
                 .map_err(of_rendering)?
             }
         };
         Ok(Resolved { recipient, contact_id, content })
     }
+}
 
-    fn template(&self, id: Uuid) -> Result<&Rendering, Refusal<SendRefusal>> {
-        let found = self.templates.get(&id);
-        found.ok_or_else(|| refusal(SendRefusal::TemplateNotFound, TEMPLATE, template::NOT_FOUND))
+fn find(renderings: &Renderings, id: Uuid) -> Result<&Rendering, Failure<SendRefusal>> {
+    match renderings.get(&id) {
+        None => Err(refused(SendRefusal::TemplateNotFound, TEMPLATE, template::NOT_FOUND)),
+        Some(Err(refusal)) => Err(Failure::Refused(refusal.clone())),
+        Some(Ok(rendering)) => Ok(rendering),
     }
 }
 
@@ -233,7 +260,7 @@ fn reach(
     addresses: &BTreeMap<Channel, String>,
     channel: Option<Channel>,
     rendering: Option<&Rendering>,
-) -> Result<Recipient, Refusal<SendRefusal>> {
+) -> Result<Recipient, Failure<SendRefusal>> {
     let fits = |candidate: Channel| match channel {
         Some(channel) => candidate == channel,
         None => rendering.is_none_or(|rendering| rendering.channels().any(|has| has == candidate)),
@@ -243,33 +270,29 @@ fn reach(
         || {
             let message = "The contact has no address of the channel, or of any that the template \
                            has a body for.";
-            refusal(SendRefusal::ContactUnreachable, CONTACT, message)
+            refused(SendRefusal::ContactUnreachable, CONTACT, message)
         },
     )
 }
 
-fn of_rendering(unrendered: Refusal<RenderRefusal>) -> Refusal<SendRefusal> {
+fn of_rendering(failure: Failure<RenderRefusal>) -> Failure<SendRefusal> {
+    let unrendered = match failure {
+        Failure::Refused(refusal) => refusal,
+        Failure::Fault(fault) => return Failure::Fault(fault),
+    };
     let (code, field) = match unrendered.code {
         RenderRefusal::VariablesInvalid => (SendRefusal::VariablesInvalid, VARIABLES),
         RenderRefusal::VariableMissing => (SendRefusal::VariableMissing, VARIABLES),
         RenderRefusal::TemplateFailed => (SendRefusal::TemplateFailed, TEMPLATE),
     };
-    refusal(code, field, unrendered.message)
+    refused(code, field, unrendered.message)
 }
 
-fn of_words((part, rule): ContentProblem) -> Refusal<SendRefusal> {
+fn of_words((part, rule): ContentProblem) -> Failure<SendRefusal> {
     let field: &'static [&'static str] = match part {
         Part::Subject => &["input", "subject"],
         Part::Text => &["input", "text"],
         Part::Html => &["input", "html"],
     };
-    refusal(SendRefusal::InvalidContent, field, rule)
-}
-
-fn refusal(
-    code: SendRefusal,
-    field: &'static [&'static str],
-    message: impl Into<Cow<'static, str>>,
-) -> Refusal<SendRefusal> {
-    Refusal { code, message: message.into(), field }
+    refused(SendRefusal::InvalidContent, field, rule)
 }

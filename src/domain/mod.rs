@@ -70,11 +70,14 @@ pub mod sub_account;
 pub mod sub_account_list;
 pub mod team;
 pub mod template;
-pub mod template_growth;
+pub mod template_filters;
+pub mod template_language;
 pub mod template_list;
 pub mod template_preview;
 pub mod template_render;
 pub mod template_source;
+pub mod template_values;
+pub mod template_work;
 pub mod test_retention;
 pub mod updates;
 pub mod usage;
@@ -120,6 +123,15 @@ pub fn refused<C>(
     message: impl Into<Cow<'static, str>>,
 ) -> Failure<C> {
     Failure::Refused(Refusal { code, message: message.into(), field })
+}
+
+/// Takes a fault out: it ends the whole call, and a refusal only what was refused.
+pub fn split<T, C>(result: Result<T, Failure<C>>) -> Result<Result<T, Refusal<C>>, Fault> {
+    match result {
+        Ok(done) => Ok(Ok(done)),
+        Err(Failure::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Failure::Fault(fault)) => Err(fault),
+    }
 }
 
 /// A bad argument that no rule of the action judges.

@@ -11,8 +11,7 @@ use entity::{
     template::{self, Column, Entity},
 };
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
-    QueryFilter, QuerySelect,
+    ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -21,9 +20,10 @@ use super::{
     Failure, Fault,
     audit_log::Entry,
     authentication::begin_as_account,
+    billing::Patience,
     caller::LiveAccountCaller,
     refused,
-    template_source::Compiled,
+    template_work::Worker,
     validate::{self, NAME_RULE},
 };
 use crate::{App, json};
@@ -117,8 +117,9 @@ pub async fn create(
     app: &App,
     account: &LiveAccountCaller,
     new: NewTemplate,
+    patience: &Patience,
 ) -> Result<template::Model, Failure<CreateTemplateRefusal>> {
-    let new = checked(new)?;
+    let new = checked(app, account, new, patience).await?;
     let now = app.clock.now();
     let mut row = template::Model {
         id: app.new_id(),
@@ -149,23 +150,33 @@ pub async fn update(
     account: &LiveAccountCaller,
     id: Option<Uuid>,
     change: TemplateChange,
+    patience: &Patience,
 ) -> Result<template::Model, Failure<UpdateTemplateRefusal>> {
-    let txn = begin_as_account(app, account).await?;
-    let mut row = locked(&txn, account.account_id(), id)
-        .await?
-        .ok_or_else(|| refused(UpdateTemplateRefusal::NotFound, &["id"], NOT_FOUND))?;
-    let changed = NewTemplate {
-        name: change.name.unwrap_or_else(|| row.name.clone()),
-        bodies: change.bodies.unwrap_or_else(|| bodies_of(&row)),
-        variables: match change.variables {
-            Some(variables) => variables,
-            None => variables_of(&row)?,
-        },
+    let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], NOT_FOUND);
+    // A malformed id is looked for like one that nobody has.
+    let own = Entity::owned_by(account.account_id()).filter(Column::Id.eq(id.unwrap_or_default()));
+    // Checked before the row is locked, because compiling takes time. Where another change came in between,
+    // what was checked is not what would be stored.
+    let (txn, mut row, changed) = loop {
+        let found =
+            own.clone().one(&app.read_as(account.account())).await?.ok_or_else(not_found)?;
+        let change = change.clone();
+        let changed = NewTemplate {
+            name: change.name.unwrap_or_else(|| found.name.clone()),
+            bodies: change.bodies.unwrap_or_else(|| bodies_of(&found)),
+            variables: change.variables.map_or_else(|| variables_of(&found), Ok)?,
+        };
+        let changed = checked(app, account, changed, patience).await;
+        let changed = changed.map_err(|failure| match failure {
+            Failure::Refused(it) => refused(it.code.into(), it.field, it.message),
+            Failure::Fault(fault) => Failure::Fault(fault),
+        })?;
+        let txn = begin_as_account(app, account).await?;
+        let row = own.clone().lock_exclusive().one(&*txn).await?.ok_or_else(not_found)?;
+        if row == found {
+            break (txn, row, changed);
+        }
     };
-    let changed = checked(changed).map_err(|failure| match failure {
-        Failure::Refused(refusal) => refused(refusal.code.into(), refusal.field, refusal.message),
-        Failure::Fault(fault) => Failure::Fault(fault),
-    })?;
     fill(&mut row, changed);
     app.writes.take(account.account_id(), bytes_of(&row))?;
     row.updated_at = app.clock.now();
@@ -225,16 +236,6 @@ pub fn variables_of(row: &template::Model) -> Result<Vec<Variable>, Fault> {
         .map_err(|_| Fault::Broken("the variables of a template are stored as a list"))
 }
 
-async fn locked(
-    txn: &DatabaseTransaction,
-    account_id: Uuid,
-    id: Option<Uuid>,
-) -> Result<Option<template::Model>, Fault> {
-    let Some(id) = id else { return Ok(None) };
-    let own = Entity::owned_by(account_id).filter(Column::Id.eq(id));
-    Ok(own.lock_exclusive().one(txn).await?)
-}
-
 fn fill(row: &mut template::Model, from: NewTemplate) {
     let mut bodies = from.bodies;
     let mut take = |channel| {
@@ -266,19 +267,27 @@ fn bytes_of(row: &template::Model) -> usize {
 }
 
 /// Checks and normalises a template as a whole.
-fn checked(new: NewTemplate) -> Result<NewTemplate, Failure<CreateTemplateRefusal>> {
+async fn checked(
+    app: &App,
+    account: &LiveAccountCaller,
+    new: NewTemplate,
+    patience: &Patience,
+) -> Result<NewTemplate, Failure<CreateTemplateRefusal>> {
     use CreateTemplateRefusal as Refusal;
     let name = validate::name(&new.name)
         .ok_or_else(|| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
     check_bodies(&new.bodies).map_err(|rule| refused(Refusal::BodiesInvalid, BODIES, rule))?;
     check_variables(&new.variables)
         .map_err(|rule| refused(Refusal::VariablesInvalid, VARIABLES, rule))?;
-    let compiled = Compiled::new(&new.bodies).map_err(|problem| {
+    let bodies = new.bodies.clone();
+    let work = move |worker: &mut Worker| worker.compile(&bodies);
+    let compiled = app.templates.work(account.team_id(), patience, work).await?;
+    let compiled = compiled.map_err(Fault::from)?.map_err(|problem| {
         let message = format!("The template cannot be read: {problem}.");
         refused(Refusal::SyntaxInvalid, BODIES, message)
     })?;
     let is_declared = |name: &String| new.variables.iter().any(|known| known.name == *name);
-    if let Some(name) = compiled.variables().into_iter().find(|name| !is_declared(name)) {
+    if let Some(name) = compiled.variables.iter().find(|name| !is_declared(name)) {
         let message = format!("The template uses {name}, which is not among its variables.");
         return Err(refused(Refusal::VariableUndeclared, VARIABLES, message));
     }

@@ -1,18 +1,20 @@
 //! What a template would say with given variables, on each of its channels. Nothing is stored or
 //! charged.
 
-use entity::message::Channel;
+use entity::{message::Channel, template as rows};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     Fault, Refusal,
+    billing::Patience,
     caller::AccountCaller,
     message_content::Content,
     room::Room,
     segments::{self, SmsEncoding},
-    template_list,
-    template_render::{RenderRefusal, Rendering},
+    split, template, template_list,
+    template_render::RenderRefusal,
+    template_work::Worker,
     validate::{self, VARIABLES_RULE},
 };
 use crate::App;
@@ -35,30 +37,49 @@ pub async fn preview(
     id: Option<Uuid>,
     variables: Map<String, Value>,
     room: &Room,
+    patience: &Patience,
 ) -> Result<Vec<Preview>, Fault> {
     // A malformed id is looked for like one that nobody has.
     let id = id.unwrap_or_default();
     let mut found = template_list::find_many(app, caller, &[id], room).await?;
     let Some(row) = found.remove(&id) else { return Ok(Vec::new()) };
-    let are_valid = validate::variables(variables.clone()).is_some();
-    let rendering = Rendering::of(&row)?;
+    if validate::variables(variables.clone()).is_none() {
+        let code = RenderRefusal::VariablesInvalid;
+        let refusal = Refusal { code, message: VARIABLES_RULE.into(), field: code.field() };
+        let channels = template::bodies_of(&row).into_iter().map(|body| body.channel);
+        return Ok(channels.map(|channel| Preview::of(channel, Err(refusal.clone()))).collect());
+    }
+    let work = move |worker: &mut Worker| render_all(&row, &variables, worker);
+    app.templates.work(caller.team_id, patience, work).await?
+}
+
+fn render_all(
+    row: &rows::Model,
+    variables: &Map<String, Value>,
+    worker: &mut Worker,
+) -> Result<Vec<Preview>, Fault> {
+    let rendering = split(worker.rendering(row))?;
     let mut previews = Vec::new();
-    for channel in rendering.channels() {
-        let content = if are_valid {
-            rendering.render(channel, &variables)
-        } else {
-            let code = RenderRefusal::VariablesInvalid;
-            Some(Err(Refusal { code, message: VARIABLES_RULE.into(), field: code.field() }))
+    for body in template::bodies_of(row) {
+        let content = match &rendering {
+            Ok(rendering) => {
+                rendering.render(body.channel, variables, worker).map(split).transpose()?
+            }
+            Err(refusal) => Some(Err(refusal.clone())),
         };
-        let Some(content) = content else { continue };
+        previews.extend(content.map(|content| Preview::of(body.channel, content)));
+    }
+    Ok(previews)
+}
+
+impl Preview {
+    fn of(channel: Channel, content: Result<Content, Refusal<RenderRefusal>>) -> Self {
         let counted = content.as_ref().ok().map(|content| segments::of(channel, &content.text));
-        previews.push(Preview {
+        Self {
             channel,
             content,
             segments: counted.map(|(_, segments)| segments),
             encoding: counted.and_then(|(encoding, _)| encoding),
-        });
-        tokio::task::yield_now().await;
+        }
     }
-    Ok(previews)
 }

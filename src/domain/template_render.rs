@@ -1,20 +1,20 @@
 //! A stored template, filled in: its variables checked against what is given, then rendered for one
 //! channel. A send and a preview take this same way, so a preview never disagrees with a send.
 
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::borrow::Cow;
 
 use entity::{message::Channel, template};
-use minijinja::Value;
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Map, Value as Json};
 
 use super::{
-    Fault, Refusal,
+    Failure, Fault,
     message_content::Content,
+    refused,
     template::{Body, Variable, bodies_of, variables_of},
+    template_list::bytes_of,
     template_source::{Compiled, Unrendered},
+    template_values::Values,
+    template_work::{Stop, TIME_RULE, Worker},
 };
 
 /// Why a template gave nothing to send.
@@ -27,6 +27,7 @@ pub enum RenderRefusal {
 
 /// A template, ready to be rendered many times.
 pub struct Rendering {
+    row: template::Model,
     bodies: Vec<Body>,
     variables: Vec<Variable>,
     /// What was stored compiled once; another version of the program may see that differently.
@@ -34,10 +35,20 @@ pub struct Rendering {
 }
 
 impl Rendering {
-    pub fn of(row: &template::Model) -> Result<Self, Fault> {
+    pub fn new(row: &template::Model, worker: &mut Worker) -> Result<Self, Failure<RenderRefusal>> {
         let (bodies, variables) = (bodies_of(row), variables_of(row)?);
-        let compiled = Compiled::new(&bodies);
-        Ok(Self { bodies, variables, compiled })
+        let compiled = Compiled::new(&bodies, worker)?;
+        Ok(Self { row: row.clone(), bodies, variables, compiled })
+    }
+
+    /// Whether it is of this row as it is now.
+    pub fn is_of(&self, row: &template::Model) -> bool {
+        self.row == *row
+    }
+
+    /// Bytes that it takes up, estimated.
+    pub fn weight(&self) -> usize {
+        2 * bytes_of(&self.row) + self.compiled.as_ref().map_or(0, |compiled| compiled.weight)
     }
 
     /// The channels that it has a body for.
@@ -51,27 +62,26 @@ impl Rendering {
         &self,
         channel: Channel,
         given: &Map<String, Json>,
-    ) -> Option<Result<Content, Refusal<RenderRefusal>>> {
+        worker: &mut Worker,
+    ) -> Option<Result<Content, Failure<RenderRefusal>>> {
         let body = self.bodies.iter().find(|body| body.channel == channel)?;
-        Some(self.render_body(body, given))
+        Some(self.render_body(body, given, worker))
     }
 
     fn render_body(
         &self,
         body: &Body,
         given: &Map<String, Json>,
-    ) -> Result<Content, Refusal<RenderRefusal>> {
+        worker: &mut Worker,
+    ) -> Result<Content, Failure<RenderRefusal>> {
         let failed = |what: &str| {
             let message = format!("The template cannot be rendered: {what}.");
             refusal(RenderRefusal::TemplateFailed, message)
         };
+        worker.check()?;
         let values = self.values(given)?;
         let compiled = self.compiled.as_ref().map_err(|problem| failed(problem))?;
-        // A template is a stranger's program, and minijinja 3.1 panics at some: at `loop.cycle()` with nothing
-        // to cycle, or at slices by the lowest number there is.
-        let rendered = catch_unwind(AssertUnwindSafe(|| compiled.render(body, &values)));
-        let rendered = rendered.map_err(|_| failed("it does what it must not"))?;
-        let content = rendered.map_err(|problem| match problem {
+        let content = compiled.render(body, &values).map_err(|problem| match problem {
             Unrendered::Failed(what) => failed(&what),
             Unrendered::VariableMissing(what) => {
                 let message = format!("The template uses what is not given: {what}.");
@@ -87,30 +97,37 @@ impl Rendering {
 
     /// The declared variables as they are given, or their defaults. What else is given is not
     /// looked at.
-    fn values(&self, given: &Map<String, Json>) -> Result<Value, Refusal<RenderRefusal>> {
-        let mut values = BTreeMap::new();
+    fn values(&self, given: &Map<String, Json>) -> Result<Values, Failure<RenderRefusal>> {
+        let mut values = Values::default();
         let mut missing = Vec::new();
         for Variable { name, default } in &self.variables {
-            let value = match (given.get(name), default) {
-                (Some(Json::Null) | None, None) => {
-                    missing.push(name.as_str());
-                    continue;
+            match (given.get(name), default) {
+                (Some(Json::Null) | None, None) => missing.push(name.as_str()),
+                (Some(Json::Null) | None, Some(default)) => {
+                    values.insert(name, &Json::String(default.clone()));
                 }
-                (Some(Json::Null) | None, Some(default)) => Value::from(default.as_str()),
-                (Some(value), _) => from_json(value),
-            };
-            values.insert(name.clone(), value);
+                (Some(value), _) => values.insert(name, value),
+            }
         }
         if missing.is_empty() {
-            return Ok(Value::from(values));
+            return Ok(values);
         }
         let message = format!("The template needs these variables too: {}.", missing.join(", "));
         Err(refusal(RenderRefusal::VariableMissing, message))
     }
 }
 
-fn refusal(code: RenderRefusal, message: String) -> Refusal<RenderRefusal> {
-    Refusal { code, message: message.into(), field: code.field() }
+fn refusal(code: RenderRefusal, message: impl Into<Cow<'static, str>>) -> Failure<RenderRefusal> {
+    refused(code, code.field(), message)
+}
+
+impl From<Stop> for Failure<RenderRefusal> {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::TimeUsedUp => refusal(RenderRefusal::TemplateFailed, TIME_RULE),
+            Stop::Late => Fault::from(stop).into(),
+        }
+    }
 }
 
 impl RenderRefusal {
@@ -121,27 +138,4 @@ impl RenderRefusal {
             Self::TemplateFailed => &["id"],
         }
     }
-}
-
-/// JSON as the library's own value. Its serde route would turn exact numbers into objects, for
-/// `serde_json` hands those over in a way of its own.
-fn from_json(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::from(()),
-        Json::Bool(value) => Value::from(*value),
-        Json::Number(number) => from_number(number),
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Array(values) => Value::from(values.iter().map(from_json).collect::<Vec<_>>()),
-        Json::Object(object) => {
-            let values = object.iter().map(|(name, value)| (name.clone(), from_json(value)));
-            Value::from(values.collect::<BTreeMap<_, _>>())
-        }
-    }
-}
-
-/// A whole number, or the nearest double; what is neither is its text.
-fn from_number(number: &Number) -> Value {
-    let whole = number.as_i64().map(Value::from).or_else(|| number.as_u64().map(Value::from));
-    let any = whole.or_else(|| number.as_f64().map(Value::from));
-    any.unwrap_or_else(|| Value::from(number.to_string()))
 }

@@ -1,58 +1,38 @@
-//! From a template's source to what a message says, by minijinja: without a loader, and within
-//! bounds, for templates are strangers' programs. What one render may cost is bounded by fuel, by a
-//! recursion limit and by the size of what comes out. What compiling may cost is bounded before it
-//! begins, on the tokens: the library's compiler goes down a level for each term of a chain, such as
-//! a sum or `elif`, and a few thousand of them would end the process. What is left, blocks within each
-//! other with deep tags in them, is compiled on a stack of its own, which has room for it.
+//! From a template's source to what a message says, by minijinja: without a loader, in the language of
+//! `template_language` and within bounds. What a render may cost is bounded by fuel and by the size of what comes
+//! out; what compiling may cost, by the size of what goes in.
 
-use std::{collections::BTreeSet, io, sync::LazyLock, thread};
+use std::{
+    collections::BTreeSet,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::LazyLock,
+};
 
 use entity::message::Channel;
-use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value, functions,
-    machinery::{Token, tokenize},
-    syntax::SyntaxConfig,
-};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use sea_orm::ActiveEnum as _;
 
 use super::{
     message_content::{Content, EMAIL_BYTES_MAX, Part},
     template::Body,
-    template_growth::{NESTING_FILTERS, check_growth},
+    template_filters, template_language,
+    template_values::Values,
+    template_work::{Stop, Worker},
 };
 
-/// Tags (`{{ … }}` and `{% … %}`) of a part at most.
-pub const TAGS_MAX: usize = 1_000;
-/// Words, values and signs of a tag at most.
-pub const TAG_TOKENS_MAX: usize = 100;
-/// Bytes of the stack for compiling: the deepest template takes more than 2 MiB without optimisations.
-const STACK_BYTES: usize = 32 * 1024 * 1024;
-/// Characters of a line at most: the library counts columns with 16 bits, and one of its additions
-/// would overflow.
-pub const LINE_CHARS_MAX: usize = 65_000;
-/// Times that `elif` stands in a part at most.
-pub const BRANCHES_MAX: usize = 100;
-/// Steps of a part's rendering at most, about. Most templates take some dozens, and these many a millisecond or
-/// two.
+/// Steps of a part's rendering at most, about. Most templates take some dozens; the dearest take a few
+/// milliseconds for all of them.
 pub const FUEL: u64 = 10_000;
-/// Levels of loops and blocks within each other at most.
-pub const LEVELS_MAX: usize = 50;
-/// Numbers in a `range` at most.
-const RANGE_MAX: usize = 1_000;
+/// What a part takes up once it is compiled, estimated: for itself, for each byte and for each token.
+const PART_WEIGHT: usize = 2_048;
+const BYTE_WEIGHT: usize = 2;
+const TOKEN_WEIGHT: usize = 100;
 
-/// What every template is rendered with: the library's filters, but [`NESTING_FILTERS`], its tests, and of its
-/// functions `range`.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    for global in ["debug", "dict", "namespace"] {
-        environment.remove_global(global);
-    }
-    for filter in NESTING_FILTERS {
-        environment.remove_filter(filter);
-    }
-    environment.add_function("range", range);
+    let mut environment = Environment::empty();
+    template_filters::add(&mut environment);
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-    environment.set_recursion_limit(LEVELS_MAX);
     environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|name| {
         if name.ends_with(part_name(Part::Html)) { AutoEscape::Html } else { AutoEscape::None }
@@ -60,18 +40,14 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// The library's `range`, but short, for a step may walk along it.
-fn range(lower: isize, upper: Option<isize>, step: Option<isize>) -> Result<Value, Error> {
-    let numbers = functions::range(lower, upper, step)?;
-    if numbers.len().is_none_or(|count| count > RANGE_MAX) {
-        let problem = format!("a range must have at most {RANGE_MAX} numbers");
-        return Err(Error::new(ErrorKind::InvalidOperation, problem));
-    }
-    Ok(numbers)
-}
-
 /// A template's parts, ready to be rendered.
-pub struct Compiled(Environment<'static>);
+pub struct Compiled {
+    environment: Environment<'static>,
+    /// The variables that its parts use.
+    pub variables: BTreeSet<String>,
+    /// Bytes that it takes up, estimated.
+    pub weight: usize,
+}
 
 /// Why a body gave no content, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,35 +60,35 @@ pub enum Unrendered {
 
 impl Compiled {
     /// Compiles all parts, or says what is wrong with one.
-    pub fn new(bodies: &[Body]) -> Result<Self, String> {
-        let compile = || {
-            let mut environment = ENVIRONMENT.clone();
-            for (name, source) in bodies.iter().flat_map(parts) {
-                check_tokens(&name, source)?;
-                check_growth(&name, source)?;
-                environment
-                    .add_template_owned(name, source.to_owned())
-                    .map_err(|error| explain(&error))?;
+    pub fn new(bodies: &[Body], worker: &mut Worker) -> Result<Result<Self, String>, Stop> {
+        let environment = ENVIRONMENT.clone();
+        let mut compiled = Self { environment, variables: BTreeSet::new(), weight: 0 };
+        for (name, source) in bodies.iter().flat_map(parts) {
+            worker.check()?;
+            if let Err(problem) = compiled.add(name, source) {
+                return Ok(Err(problem));
             }
-            Ok(Self(environment))
-        };
-        on_deep_stack(compile).unwrap_or_else(|| Err("it cannot be compiled".to_owned()))
+        }
+        Ok(Ok(compiled))
     }
 
-    /// The variables that its parts use.
-    pub fn variables(&self) -> BTreeSet<String> {
-        let find = || {
-            let used = self.0.templates().flat_map(|(_, part)| part.undeclared_variables(false));
-            used.filter(|name| self.0.globals().all(|(global, _)| global != name)).collect()
-        };
-        on_deep_stack(find).unwrap_or_default()
+    fn add(&mut self, name: String, source: &str) -> Result<(), String> {
+        contained(|| {
+            let checked = template_language::check(&name, source)?;
+            self.variables.extend(checked.variables);
+            self.weight += PART_WEIGHT + BYTE_WEIGHT * source.len() + TOKEN_WEIGHT * checked.tokens;
+            let added = self.environment.add_template_owned(name, source.to_owned());
+            added.map_err(|error| explain(&error))
+        })
     }
 
     /// What a body says with these variables.
-    pub fn render(&self, body: &Body, variables: &Value) -> Result<Content, Unrendered> {
+    pub fn render(&self, body: &Body, values: &Values) -> Result<Content, Unrendered> {
         let mut content = Content::default();
         for (part, _) in sources(body) {
-            let text = self.render_part(&full_name(body.channel, part), variables)?;
+            let name = full_name(body.channel, part);
+            let rendered = contained(|| Ok(self.render_part(&name, values)));
+            let text = rendered.map_err(Unrendered::Failed)??;
             match part {
                 Part::Subject => content.subject = Some(text),
                 Part::Text => content.text = text,
@@ -122,14 +98,16 @@ impl Compiled {
         Ok(content)
     }
 
-    fn render_part(&self, name: &str, variables: &Value) -> Result<String, Unrendered> {
+    fn render_part(&self, name: &str, values: &Values) -> Result<String, Unrendered> {
         let mut rendered = Bounded(Vec::new());
-        let done = self
-            .0
-            .get_template(name)
-            .and_then(|part| part.render_captured_to(variables.clone(), &mut rendered).map(|_| ()));
+        let part = self.environment.get_template(name);
+        let done = part.and_then(|part| part.render_captured_to(values.root(), &mut rendered));
+        if values.were_compared() {
+            let problem = "it compares lists or maps (only texts, numbers, booleans and none can be compared)";
+            return Err(Unrendered::Failed(format!("{problem} (in {name})")));
+        }
         match done {
-            Ok(()) => Ok(String::from_utf8(rendered.0).unwrap_or_default()),
+            Ok(_) => Ok(String::from_utf8(rendered.0).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::UndefinedError => {
                 Err(Unrendered::VariableMissing(explain(&error)))
             }
@@ -138,12 +116,10 @@ impl Compiled {
     }
 }
 
-/// Works on a stack of [`STACK_BYTES`]; `None` if that broke off, or there is no thread to be had.
-fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    thread::scope(|scope| {
-        let worker = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work);
-        worker.ok()?.join().ok()
-    })
+/// Keeps a panic of the library within this template. None is known in what the language has.
+fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let broke_off = |_| Err("the template engine broke off".to_owned());
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(broke_off)
 }
 
 /// The parts that a body has.
@@ -168,82 +144,6 @@ fn part_name(part: Part) -> &'static str {
         Part::Text => "text",
         Part::Html => "html",
     }
-}
-
-/// Refuses what would take too long or too much stack to compile, and names of filters and tests
-/// that there are not.
-fn check_tokens(name: &str, source: &str) -> Result<(), String> {
-    if source.split('\n').any(|line| line.chars().count() > LINE_CHARS_MAX) {
-        return Err(format!("a line must have at most 65000 characters (in {name})"));
-    }
-    let mut state = ENVIRONMENT.empty_state();
-    let (mut tags, mut branches, mut in_tag) = (0, 0, 0);
-    let mut before = Word::Other;
-    for token in tokenize(source, false, SyntaxConfig::default()) {
-        let (token, span) = token.map_err(|error| {
-            let (detail, line) = (error.detail().unwrap_or_default(), error.line().unwrap_or(0));
-            format!("{}: {detail} (in {name}:{line})", error.kind())
-        })?;
-        let wrong = |what: String| Err(format!("{what} (in {name}:{})", span.start_line));
-        in_tag += 1;
-        let word = match &token {
-            Token::VariableStart | Token::BlockStart => {
-                (tags, in_tag) = (tags + 1, 0);
-                Word::Start
-            }
-            Token::TemplateData(_) | Token::VariableEnd | Token::BlockEnd => {
-                in_tag = 0;
-                Word::Other
-            }
-            Token::Pipe => Word::Pipe,
-            Token::Dot => Word::Dot,
-            Token::Ident("is") if before != Word::Dot => Word::Is,
-            Token::Ident("not") if before == Word::Is => Word::Is,
-            Token::Ident("filter") if before == Word::Start => Word::Pipe,
-            Token::Ident(ident) => {
-                branches += usize::from(*ident == "elif" && before == Word::Start);
-                if before == Word::Pipe && is_unknown_filter(&mut state, ident) {
-                    return wrong(format!("there is no filter {ident}"));
-                }
-                if before == Word::Is && is_unknown_test(&mut state, ident) {
-                    return wrong(format!("there is no test {ident}"));
-                }
-                Word::Other
-            }
-            _ => Word::Other,
-        };
-        before = word;
-        if in_tag > TAG_TOKENS_MAX {
-            return wrong("a tag must have at most 100 words, values and signs".to_owned());
-        }
-        if tags > TAGS_MAX {
-            return wrong("a part must have at most 1000 tags".to_owned());
-        }
-        if branches > BRANCHES_MAX {
-            return wrong("a part must have at most 100 elif".to_owned());
-        }
-    }
-    Ok(())
-}
-
-/// What a token is for the one that follows it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Word {
-    Start,
-    Pipe,
-    Dot,
-    Is,
-    Other,
-}
-
-fn is_unknown_filter(state: &mut State<'_, '_>, name: &str) -> bool {
-    let tried = state.apply_filter(name, &[]);
-    tried.is_err_and(|error| error.kind() == ErrorKind::UnknownFilter)
-}
-
-fn is_unknown_test(state: &mut State<'_, '_>, name: &str) -> bool {
-    let tried = state.perform_test(name, &[]);
-    tried.is_err_and(|error| error.kind() == ErrorKind::UnknownTest)
 }
 
 /// What went wrong and where, in the library's words but for what is ours.
@@ -276,85 +176,326 @@ impl io::Write for Bounded {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value as Json, json};
+
     use super::*;
+    use crate::domain::template_language::{
+        BLOCKS_MAX, BRACKETS_MAX, BRANCHES_MAX, FILTERS, TAG_TOKENS_MAX, TESTS,
+    };
 
-    /// Renders one text that uses no variables.
-    fn render(source: &str) -> Result<String, Unrendered> {
-        let text = Some(source.to_owned());
-        let body = Body { channel: Channel::Sms, subject: None, text, html: None };
-        let compiled = Compiled::new(std::slice::from_ref(&body)).expect(source);
-        compiled.render(&body, &Value::from(())).map(|content| content.text)
+    fn compile(body: &Body) -> Result<Compiled, String> {
+        Compiled::new(std::slice::from_ref(body), &mut Worker::alone()).expect("there is time")
     }
 
-    #[test]
-    fn fuel_and_levels_are_bounded_from_both_sides() {
-        let turns = |count: usize| {
-            let loops = "{% for i in range(1000) %}{% endfor %}".repeat(3);
-            format!("{loops}{{% for i in range({count}) %}}{{% endfor %}}ok")
+    fn render_as(channel: Channel, source: &str, given: &Json) -> Result<String, Unrendered> {
+        let (text, html) = match channel {
+            Channel::Email => (None, Some(source.to_owned())),
+            _ => (Some(source.to_owned()), None),
         };
-        let levels = |count: usize| {
-            let (open, close) = ("{% for i in [1] %}", "{% endfor %}");
-            format!("{}ok{}", open.repeat(count), close.repeat(count))
-        };
+        let body = Body { channel, subject: None, text, html };
+        let compiled = compile(&body).expect(source);
+        let mut values = Values::default();
+        for (name, value) in given.as_object().expect("variables by name") {
+            values.insert(name, value);
+        }
+        let content = compiled.render(&body, &values)?;
+        Ok(content.html.unwrap_or(content.text))
+    }
 
-        assert_eq!(render(&turns(328)).as_deref(), Ok("ok"));
-        assert_eq!(render(&levels(49)).as_deref(), Ok("ok"));
-        for (source, what) in [(turns(329), "steps"), (levels(LEVELS_MAX), "recursion")] {
-            let Err(Unrendered::Failed(problem)) = render(&source) else { panic!("{source}") };
-            assert!(problem.contains(what), "{problem}");
+    fn render(source: &str, given: &Json) -> Result<String, Unrendered> {
+        render_as(Channel::Sms, source, given)
+    }
+
+    #[track_caller]
+    fn assert_fails(source: &str, given: &Json, what: &str) {
+        match render(source, given) {
+            Err(Unrendered::Failed(problem)) => {
+                assert!(problem.contains(what), "{source}: {problem}");
+            }
+            other => panic!("{source}: {other:?}"),
         }
     }
 
-    /// What these bounds and the library's own bound of nesting let through fits on the stack of a
-    /// thread; a level more is refused.
     #[test]
-    fn the_deepest_template_compiles() {
-        let tags = [
-            format!("{{{{ {}1 }}}}", "-".repeat(99)),
-            format!("{{{{ {}1{} }}}}", "(".repeat(49), ")".repeat(49)),
-            format!("{{{{ 1{} }}}}", "|abs".repeat(49)),
-            format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(BRANCHES_MAX)),
-        ]
-        .concat();
-        for (open, close) in [
-            ("{% if 1 %}", "{% endif %}"),
-            ("{% if 0 %}{% else %}", "{% endif %}"),
-            ("{% with a = 1 %}", "{% endwith %}"),
-            ("{% filter upper %}", "{% endfilter %}"),
-            ("{% set a %}", "{% endset %}"),
-        ] {
-            let nested = |count: usize| {
-                let text = Some(format!("{}{tags}{}", open.repeat(count), close.repeat(count)));
-                let body = Body { channel: Channel::Sms, subject: None, text, html: None };
-                Compiled::new(&[body])
-            };
-            let deepest = nested(50).expect(open);
-            assert_eq!(deepest.variables(), BTreeSet::new());
-            let problem = nested(51).err().expect(open);
-            assert!(problem.contains("recursion"), "{problem}");
+    fn the_library_has_what_the_language_lists() {
+        let mut state = ENVIRONMENT.empty_state();
+        for (name, ..) in FILTERS.iter().chain(&[("items", 0, 0)]) {
+            let tried = state.apply_filter(name, &[]);
+            assert!(!tried.is_err_and(|error| error.kind() == ErrorKind::UnknownFilter), "{name}");
         }
-        // Loops take more, as deep as the library lets them be, by themselves and around deep tags.
-        let brackets = format!("{{{{ {}1{} }}}}", "(".repeat(49), ")".repeat(49));
-        for (open, close) in [
-            ("{% for i in [1] %}", "{% endfor %}"),
-            ("{% for i in [1] if 1 %}", "{% endfor %}"),
-            ("{% for i in [1] %}{% else %}", "{% endfor %}"),
-            ("{% for i in [1] recursive %}", "{% endfor %}"),
-            ("{% set a %}", "{% endset %}"),
+        for name in TESTS {
+            let tried = state.perform_test(name, &[]);
+            assert!(!tried.is_err_and(|error| error.kind() == ErrorKind::UnknownTest), "{name}");
+        }
+    }
+
+    #[test]
+    fn templates_say_what_they_are_written_to() {
+        let given = json!({
+            "name": "ada <l>", "n": 2, "price": "12.5", "yes": true, "none": null, "empty": [],
+            "list": ["b", "a", 3], "map": { "x": 1, "y": [2] }, "items": [{ "id": 1 }, { "id": 2 }],
+            "large": 1e300,
+        });
+        for (source, said) in [
+            (
+                "{{ name }} {{ n }} {{ yes }} {{ none }} {{ list }} {{ map }}",
+                "ada <l> 2 True None ['b', 'a', 3] {'x': 1, 'y': [2]}",
+            ),
+            (
+                "{{ name|title }}{{ name|upper }}{{ name|capitalize }}{{ n|upper }}",
+                "Ada <L>ADA <L>Ada <l>2",
+            ),
+            (
+                "{{ 'ΟΔΥΣΣΕΥΣ ΣΑΣ (ÜBER)'|lower }}|{{ 'ΟΔΟΣ ad-AMS (über)'|title }}|{{ 'éA Σ'|capitalize }}",
+                "οδυσσευς σας (über)|Οδος Ad-Ams (Über)|Éa σ",
+            ),
+            ("{{ name|e }}{{ ' x '|trim }}{{ name|replace('a', n) }}", "ada &lt;l&gt;x2d2 <l>"),
+            (
+                "{{ list|join('+') }}{{ name|first }}{{ list|last }}{{ name|last }}{{ map|first }}",
+                "b+a+3a3>x",
+            ),
+            (
+                "{{ list|length }}{{ name|count }}{{ map|length }}{{ empty|last is undefined }}",
+                "372True",
+            ),
+            (
+                "{{ (price|float * n|int)|round }} {{ (n / 3)|round(2) }} {{ large|round(9) == large }} {{ price|float|round(9) }}",
+                "25.0 0.67 True 12.5",
+            ),
+            (
+                "{{ n + 1 }}{{ n - 3 }}{{ -n|abs }}{{ 7 // n }}{{ 7 % n }}{{ 'x'|int(4) }}",
+                "3-12314",
+            ),
+            (
+                "{% for i in items %}{{ loop.index }}:{{ i.id }}{{ ', ' if not loop.last }}{% endfor %}",
+                "1:1, 2:2",
+            ),
+            ("{% for k, v in map|items if k != 'x' %}{{ k }}{{ v[0] }}{% endfor %}", "y2"),
+            (
+                "{% for x in empty %}{{ x }}{% else %}-{% endfor %}{% for c in 'ab' %}{{ c }}.{% endfor %}",
+                "-a.b.",
+            ),
+            (
+                "{% if 'a' in list and 'z' not in list and 'x' in map and 'da' in name %}in{% endif %}",
+                "in",
+            ),
+            (
+                "{% if n == 2.0 and name > 'a' and 1 < n < 3 and n != name and list != n %}eq{% endif %}",
+                "eq",
+            ),
+            (
+                "{% if empty == [] and map %}{{ nothing|default('d') }}{{ empty|d('e', true) }}{% endif %}",
+                "de",
+            ),
+            (
+                "{{ map.y.0 }}{{ list[1] }}{{ list[-1] }}{{ map['x'] }}{{ nothing is defined }}",
+                "2a31False",
+            ),
+            (
+                "{{ 'a' if nothing else 'b' }}{{ name ~ n ~ [n] }}{{ n is even }}",
+                "bada <l>2[2]True",
+            ),
+            ("a\n  {%- if yes -%}  b  {% endif %} \nc\n", "ab   \nc"),
         ] {
-            for tags in ["x", brackets.as_str()] {
-                let nested = |count: usize| {
-                    let text = Some(format!("{}{tags}{}", open.repeat(count), close.repeat(count)));
-                    Compiled::new(&[Body {
-                        channel: Channel::Sms,
-                        subject: None,
-                        text,
-                        html: None,
-                    }])
-                };
-                let deepest = (1..=150).rev().find_map(|count| nested(count).ok()).expect(open);
-                assert_eq!(deepest.variables(), BTreeSet::new());
+            assert_eq!(render(source, &given).as_deref(), Ok(said), "{source}");
+        }
+        let html = "{{ name }}{{ name|safe }}{{ name|e }}{{ name|upper }}{{ '<' ~ name|safe }}";
+        assert_eq!(
+            render_as(Channel::Email, html, &given).as_deref(),
+            Ok("ada &lt;l&gt;ada <l>ada &lt;l&gt;ADA &lt;L&gt;&lt;ada <l>")
+        );
+        for source in
+            ["{{ nothing }}", "{{ map.z.a }}", "{{ nothing|upper }}", "{{ nothing == 1 }}"]
+        {
+            let missing = render(source, &given);
+            assert!(matches!(missing, Err(Unrendered::VariableMissing(_))), "{source} {missing:?}");
+        }
+    }
+
+    /// A comparison of lists or maps takes as long as they are large, and what holds others can be compared for
+    /// each of them: it fails, wherever it stands and however deep they are.
+    #[test]
+    fn lists_and_maps_are_not_compared() {
+        let deep: Json = (0..350).map(|at| (at.to_string(), json!([at]))).collect();
+        let given = json!({
+            "d": { "x": deep }, "e": { "x": deep }, "l": [deep, [1]], "m": [deep, [1]], "n": [[1], 2],
+        });
+        for source in [
+            "{% if d == e %}{% endif %}",
+            "{% if d != e %}{% endif %}",
+            "{% if d < e %}{% endif %}",
+            "{% if d == l %}{% endif %}",
+            "{% if d.x <= e.x %}{% endif %}",
+            "{% if l > m %}{% endif %}",
+            "{% if l >= m %}{% endif %}",
+            "{% if 1 != d == e %}{% endif %}",
+            "{% if d.x in l %}{% endif %}",
+            "{% if m not in [l] %}{% endif %}",
+            "{% if [d] == [e] %}{% endif %}",
+            "{% if (1, d) in [(1, e)] %}{% endif %}",
+            "{% for a in l %}{% for b in m %}{% if a == b %}{% endif %}{% endfor %}{% endfor %}",
+            "{% for a in l if a in m %}{% endfor %}",
+            "{% for a in d|items %}{% for b in e|items %}{{ a == b }}{% endfor %}{% endfor %}",
+            "{{ 1 if d|default(1) == e else 2 }}",
+        ] {
+            assert_fails(source, &given, "compares lists or maps");
+        }
+        for (source, said) in [
+            (
+                "{{ d == 1 }}{{ l == 'x' }}{{ n == [] }}{{ 1 in l }}{{ 2 in n }}{{ [1] in n }}{{ [[1], 2] == n }}{{ n != [[1], 2] }}",
+                "FalseFalseFalseFalseTrueTrueTrueFalse",
+            ),
+            ("{{ d == d }}{{ l.0 in l }}{{ l < 'x' }}{{ none == d }}", "TrueTrueFalseFalse"),
+        ] {
+            assert_eq!(render(source, &given).as_deref(), Ok(said), "{source}");
+        }
+    }
+
+    /// A filter of texts would write a list or a map out for less than that costs.
+    #[test]
+    fn filters_of_texts_take_no_lists_and_maps() {
+        let given = json!({ "l": [1], "m": { "x": 1 }, "ll": [[1]] });
+        for filter in [
+            "capitalize",
+            "e",
+            "escape",
+            "lower",
+            "replace('a', 'b')",
+            "safe",
+            "string",
+            "title",
+            "trim",
+            "upper",
+            "float",
+            "int",
+            "round",
+        ] {
+            for name in ["l", "m"] {
+                assert!(render(&format!("{{{{ {name}|{filter} }}}}"), &given).is_err(), "{filter}");
             }
         }
+        for source in [
+            "{{ 'x'|replace(l, 'b') }}",
+            "{{ 'x'|replace('x', m) }}",
+            "{{ ll|join }}",
+            "{{ [m]|join(', ') }}",
+            "{{ [1]|join(l) }}",
+        ] {
+            assert_fails(source, &given, "expected a text or a number");
+        }
+        assert_fails("{{ m|last }}", &given, "no last item");
+        assert_fails("{{ 1.5|round(10) }}", &given, "from 0 to 9");
+        assert_fails("{{ 1.5|round(-1) }}", &given, "");
+    }
+
+    #[test]
+    fn steps_are_bounded_from_both_sides() {
+        let loops = |count: usize| {
+            let given = json!({ "all": vec![0; 1_000], "some": vec![0; count] });
+            let all = "{% for i in all %}{% endfor %}".repeat(3);
+            render(&format!("{all}{{% for i in some %}}{{% endfor %}}ok"), &given)
+        };
+        assert_eq!(loops(330).as_deref(), Ok("ok"));
+        let Err(Unrendered::Failed(problem)) = loops(331) else { panic!("it takes more steps") };
+        assert!(problem.contains("steps"), "{problem}");
+    }
+
+    /// Whatever repeats or grows ends by its steps or by the size of what comes out.
+    #[test]
+    fn what_takes_long_runs_out_of_steps() {
+        let given = json!({
+            "big": "x".repeat(15_000), "wide": "ΐ".repeat(7_500), "list": vec![0.5; 990],
+            "floats": vec![1e300; 900], "deep": [[vec![1; 980]]],
+        });
+        let twice = |inner: &str| {
+            format!("{{% for a in list %}}{{% for b in list %}}{inner}{{% endfor %}}{{% endfor %}}")
+        };
+        for inner in [
+            "",
+            "{{ a }}",
+            "{% if 'y' in list %}{% endif %}",
+            "{% if 'y' in big %}{% endif %}",
+            "{% if big|upper %}{% endif %}",
+            "{% if wide|title|upper|lower %}{% endif %}",
+            "{% if big|replace('x', 'yyyyyyyy') %}{% endif %}",
+            "{% if big|replace('', big) %}{% endif %}",
+            "{% if list|join(big) %}{% endif %}",
+            "{% if big ~ big ~ big %}{% endif %}",
+            "{% if big|e|string|trim|safe %}{% endif %}",
+            "{% if a|round(9) %}{% endif %}",
+            "{% if wide[7000] == wide[-1] %}{% endif %}",
+            "{% if 0 %}{% elif 0 %}{% elif 0 %}{% else %}{% endif %}",
+            "{% if not not not not a == a == a %}{% endif %}",
+        ] {
+            assert_fails(&twice(inner), &given, "steps");
+        }
+        for source in [
+            "{% for a in list %}{{ deep }}{% endfor %}",
+            "{% for c in wide %}{% for d in wide %}{% endfor %}{% endfor %}",
+        ] {
+            assert_fails(source, &given, "steps");
+        }
+        for source in [
+            "{% for a in list %}{{ big }}{% endfor %}",
+            "{% for a in list %}{{ floats }}{% endfor %}",
+        ] {
+            let Err(Unrendered::Failed(problem)) = render(source, &given) else {
+                panic!("{source}")
+            };
+            assert!(
+                problem.contains("100 KiB") || problem.contains("steps"),
+                "{source}: {problem}"
+            );
+        }
+    }
+
+    /// What the language lets through compiles on less stack than any thread has.
+    #[test]
+    fn the_deepest_template_compiles_on_a_small_stack() {
+        let brackets = |(open, close): (&str, &str)| {
+            format!("{{{{ {}1{} }}}}", open.repeat(BRACKETS_MAX), close.repeat(BRACKETS_MAX))
+        };
+        let chain = |link: &str, tokens: usize| {
+            format!("{{{{ 1{} }}}}", link.repeat((TAG_TOKENS_MAX - 1) / tokens))
+        };
+        let tags = [
+            [
+                ("(", ")"),
+                ("[", "]"),
+                ("[1, ", "]"),
+                ("(a or not ", ")"),
+                ("a[", "]"),
+                ("(1 if 1 else ", ")"),
+            ]
+            .map(brackets)
+            .concat(),
+            format!("{{{{ {}1 }}}}", "-".repeat(TAG_TOKENS_MAX - 1)),
+            format!("{{{{ {}1 }}}}", "not ".repeat(TAG_TOKENS_MAX - 1)),
+            [
+                ("+1", 2),
+                (" ~ a", 2),
+                (" or a", 2),
+                (" < a", 2),
+                ("|abs", 2),
+                (".a", 2),
+                ("[0]", 3),
+                (" is none", 2),
+                (" if a else 1", 4),
+            ]
+            .map(|(link, tokens)| chain(link, tokens))
+            .concat(),
+        ]
+        .concat();
+        let elifs = "{% elif a %}".repeat(BRANCHES_MAX);
+        let ends = "{% endif %}".repeat(BLOCKS_MAX - 2);
+        let nested = format!(
+            "{{% for a in 'x' %}}{{% for b in a %}}{}{tags}{elifs}{tags}{ends}{{% endfor %}}{{% endfor %}}{tags}",
+            "{% if a %}".repeat(BLOCKS_MAX - 2),
+        );
+        let body = Body { channel: Channel::Sms, subject: None, text: Some(nested), html: None };
+        let small = std::thread::Builder::new().stack_size(1024 * 1024);
+        let compiled = small.spawn(move || compile(&body).map(|compiled| compiled.variables));
+        let variables = compiled.expect("a thread").join().expect("it has room");
+        assert_eq!(variables, Ok(BTreeSet::from(["a".to_owned()])));
     }
 }

@@ -3,7 +3,7 @@
 //! account has a rate (the generic cell rate algorithm, by governor), because the number of messages says little
 //! about the work: an e-mail of 200 KiB costs the database as much as a thousand SMS.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
     Quota, RateLimiter,
@@ -58,18 +58,18 @@ impl WriteRates {
 }
 
 /// The words of one call.
-pub(super) struct CallWords<'a> {
+pub(super) struct CallWords {
     /// The account that writes them; `None` where nothing is stored.
-    writer: Option<(&'a WriteRates, Uuid)>,
+    writer: Option<(Arc<WriteRates>, Uuid)>,
     bytes: usize,
     /// Of these, the bytes that the account's rate was charged with.
     charged: usize,
 }
 
-impl<'a> CallWords<'a> {
+impl CallWords {
     /// Of a call that stores them.
-    pub fn stored(app: &'a App, caller: &AccountCaller) -> Self {
-        Self { writer: Some((&app.writes, caller.account_id)), bytes: 0, charged: 0 }
+    pub fn stored(app: &App, caller: &AccountCaller) -> Self {
+        Self { writer: Some((Arc::clone(&app.writes), caller.account_id)), bytes: 0, charged: 0 }
     }
 
     /// Of a call that stores nothing.
@@ -85,8 +85,8 @@ impl<'a> CallWords<'a> {
 
     /// Charges the account's rate with what was added since the last time.
     pub fn charge(&mut self) -> Result<(), Fault> {
-        let Some((rates, account_id)) = self.writer else { return Ok(()) };
-        rates.take(account_id, self.bytes - self.charged).map_err(|fault| match fault {
+        let Some((rates, account_id)) = &self.writer else { return Ok(()) };
+        rates.take(*account_id, self.bytes - self.charged).map_err(|fault| match fault {
             // The next try is charged with the whole call again.
             Fault::WritesTooFast { wait } => {
                 Fault::WritesTooFast { wait: wait + time_of(self.charged) }
@@ -133,10 +133,11 @@ mod tests {
     /// A call whose second part is refused says when both parts can be taken.
     #[test]
     fn a_call_that_is_refused_in_part_waits_for_the_whole() {
-        let (rates, hot) = (WriteRates::default(), Uuid::from_u128(1));
+        let (rates, hot) = (Arc::<WriteRates>::default(), Uuid::from_u128(1));
         let half = CALL_BYTES_MAX / 2;
         let refused = (0..100).find_map(|_| {
-            let mut words = CallWords { writer: Some((&rates, hot)), bytes: half, charged: half };
+            let writer = Some((Arc::clone(&rates), hot));
+            let mut words = CallWords { writer, bytes: half, charged: half };
             words.add(half).expect("it fits");
             while rates.take(hot, half).is_ok() {}
             words.charge().err()

@@ -11,6 +11,7 @@ use crate::{
     App,
     domain::{
         Fault,
+        billing::Patience,
         caller::{AccountCaller, Caller},
         room::Room,
     },
@@ -95,6 +96,8 @@ pub trait Ask {
     fn rows(&self) -> Result<&DataLoader<Rows>>;
     /// The texts that the request holds.
     fn room(&self) -> Result<&Arc<Room>>;
+    /// How long a query or a mutation is waited for.
+    fn patience(&self) -> Result<&Patience>;
 }
 
 impl Ask for Context<'_> {
@@ -116,5 +119,9 @@ impl Ask for Context<'_> {
 
     fn room(&self) -> Result<&Arc<Room>> {
         Ok(&self.rows()?.loader().room)
+    }
+
+    fn patience(&self) -> Result<&Patience> {
+        self.data::<Patience>()
     }
 }

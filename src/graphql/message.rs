@@ -19,7 +19,7 @@ use crate::{
     App,
     domain::{
         account::stored,
-        billing::{Patience, SendRefusal},
+        billing::SendRefusal,
         message::{self as domain, Sent},
         schedule::Schedule,
     },
@@ -308,8 +308,8 @@ pub enum SendMessageErrorCode {
     TemplateBodyMissing,
     /// A variable of the template that has no default, or a part of one, is not given.
     VariableMissing,
-    /// The template takes too long, does not fit its variables, or what comes of it is no message
-    /// of the channel.
+    /// The template takes too many steps, does not fit its variables or compares lists, what comes
+    /// of it is no message of the channel, or the templates of the request took 200 ms together.
     TemplateFailed,
     /// The account has no such sender.
     SenderNotFound,
@@ -390,7 +390,8 @@ impl MessageQuery {
         ctx: &Context<'_>,
         #[graphql(desc = "The message as it would be sent.")] input: SendMessageInput,
     ) -> Result<MessageQuote> {
-        let quote = domain::quote(ctx.app()?, &ctx.account()?, input.into()).await?;
+        let (app, caller) = (ctx.app()?, ctx.account()?);
+        let quote = domain::quote(app, &caller, input.into(), ctx.patience()?).await?;
         Ok(MessageQuote {
             cost: quote.cost.map(Cents::from),
             segments: quote.segments,
@@ -414,7 +415,7 @@ impl MessageMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The message.")] input: SendMessageInput,
     ) -> Result<Option<SendMessagePayload>> {
-        let patience = ctx.data::<Patience>()?;
+        let patience = ctx.patience()?;
         let app = ctx.app()?;
         let caller = ctx.account()?;
         let sent = domain::send(app, &caller, input.into(), patience, ctx.room()?).await?;
@@ -432,7 +433,7 @@ impl MessageMutation {
         #[graphql(desc = "The messages, at most 100.")] input: Vec<SendMessageInput>,
     ) -> Result<Option<Vec<SendMessagePayload>>> {
         let messages = input.into_iter().map(Into::into).collect();
-        let patience = ctx.data::<Patience>()?;
+        let patience = ctx.patience()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
         let sent = domain::send_many(app, &caller, messages, patience, ctx.room()?).await?;
         for sent in &sent {

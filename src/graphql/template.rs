@@ -89,12 +89,11 @@ impl From<domain::Variable> for TemplateVariable {
     }
 }
 
-/// What a template is to say on one channel. Each part is a text in the language Jinja, with
-/// variables, filters, conditions and loops, and without includes and macros; it has at most 1,000
-/// tags of at most 100 words, values and signs each, 100 elif, and 65,000 characters a line. It makes
-/// no list longer than it is given: what it sets goes into no list and is not sliced, and what is
-/// added up or multiplied is a number or text by how it is written, as in price|float * count|int.
-/// What a variable brings into the HTML is escaped, unless it is marked safe.
+/// What a template is to say on one channel. Each part is a text in a small part of the language
+/// Jinja: variables such as {{ name }}, filters, comparisons, arithmetic, {% if %} and {% for %}; the
+/// README lists all of it. A part has at most 1,000 tags of at most 100 words, values and signs each,
+/// 100 elif, 10 blocks within each other of which 2 are loops, and 65,000 characters a line. What a
+/// variable brings into the HTML is escaped, unless it is marked safe.
 #[derive(InputObject)]
 pub struct TemplateBodyInput {
     /// The channel, which has one body at most.
@@ -163,8 +162,9 @@ pub enum CreateTemplateErrorCode {
     /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
     /// default.
     VariablesInvalid,
-    /// A part cannot be read, uses a filter or a test that there is not, makes a list of its own
-    /// longer than it may, or has too many tags or too long a tag.
+    /// A part cannot be read, uses a tag, a filter, a test or an operation that the language of
+    /// templates does not have, or has too many tags, too long a tag or too many blocks within each
+    /// other.
     SyntaxInvalid,
     /// A part uses a variable that is not declared.
     VariableUndeclared,
@@ -184,8 +184,9 @@ pub enum UpdateTemplateErrorCode {
     /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
     /// default.
     VariablesInvalid,
-    /// A part cannot be read, uses a filter or a test that there is not, makes a list of its own
-    /// longer than it may, or has too many tags or too long a tag.
+    /// A part cannot be read, uses a tag, a filter, a test or an operation that the language of
+    /// templates does not have, or has too many tags, too long a tag or too many blocks within each
+    /// other.
     SyntaxInvalid,
     /// A part uses a variable that is not declared.
     VariableUndeclared,
@@ -244,7 +245,7 @@ impl TemplateMutation {
             bodies: all(input.bodies),
             variables: all(input.variables.unwrap_or_default()),
         };
-        let done = domain::create(ctx.app()?, &account, new).await;
+        let done = domain::create(ctx.app()?, &account, new, ctx.patience()?).await;
         Ok(Some(match outcome(done)? {
             Ok(row) => CreateTemplatePayload { template: Some(Template(row)), errors: vec![] },
             Err(errors) => CreateTemplatePayload { template: None, errors },
@@ -266,7 +267,8 @@ impl TemplateMutation {
             bodies: input.bodies.map(all),
             variables: patch(input.variables).map(|variables| all(variables.unwrap_or_default())),
         };
-        let done = domain::update(ctx.app()?, &account, parse_id(&id), change).await;
+        let (app, patience) = (ctx.app()?, ctx.patience()?);
+        let done = domain::update(app, &account, parse_id(&id), change, patience).await;
         Ok(Some(match outcome(done)? {
             Ok(row) => UpdateTemplatePayload { template: Some(Template(row)), errors: vec![] },
             Err(errors) => UpdateTemplatePayload { template: None, errors },

@@ -19,8 +19,8 @@ pub enum TemplatePreviewErrorCode {
     VariablesInvalid,
     /// A variable that has no default, or a part of one, is not given.
     VariableMissing,
-    /// It takes too long, does not fit its variables, or what comes of it is no message of the
-    /// channel.
+    /// It takes too many steps, does not fit its variables or compares lists, what comes of it is no
+    /// message of the channel, or the templates of the request took 200 ms together.
     TemplateFailed,
 }
 
@@ -77,9 +77,11 @@ impl TemplatePreviewQuery {
         #[graphql(desc = "Its variables by name, as a send would give them; none if left out.")]
         variables: Option<JsonObject>,
     ) -> Result<Vec<TemplatePreview>> {
-        let (app, caller, room) = (ctx.app()?, ctx.account()?, ctx.room()?);
+        let (app, caller, room, patience) =
+            (ctx.app()?, ctx.account()?, ctx.room()?, ctx.patience()?);
         let variables = variables.map(|variables| variables.0).unwrap_or_default();
-        let previews = domain::preview(app, &caller, parse_id(&id), variables, room).await?;
+        let id = parse_id(&id);
+        let previews = domain::preview(app, &caller, id, variables, room, patience).await?;
         for content in previews.iter().filter_map(|preview| preview.content.as_ref().ok()) {
             room.take(content.bytes())?;
         }

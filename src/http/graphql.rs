@@ -127,7 +127,7 @@ pub async fn run(
     }
     let api = shared.api.clone();
     let id = request_id.to_owned();
-    let patience = Patience { until: until - ANSWER_TIME, gone };
+    let patience = Patience { gone, ..Patience::until(until - ANSWER_TIME) };
     // Boxed, because tokio copies a task that begins and ends several times.
     let execution = Box::pin(async move {
         // Kept for as long as it is worked on, also when the client has gone.

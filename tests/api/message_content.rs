@@ -646,10 +646,13 @@ async fn messages_go_with_their_contact(#[values(Sqlite, Postgres)] database: Da
 async fn a_call_makes_two_mebibytes_at_most(#[values(Sqlite, Postgres)] database: Database) {
     let Some(t) = TestApp::start(database).await else { return };
     let team = t.team(1_000).await;
-    let bodies = json!([{ "channel": "EMAIL", "html": "{{ 'x' * size }}" }]);
-    let template = t.template(&team.key, bodies, json!([{ "name": "size" }])).await;
+    let html = "{% for part in parts %}{{ kib }}{% endfor %}{{ rest }}";
+    let bodies = json!([{ "channel": "EMAIL", "html": html }]);
+    let variables = json!([{ "name": "parts" }, { "name": "kib" }, { "name": "rest" }]);
+    let template = t.template(&team.key, bodies, variables).await;
     let one = |size: usize| {
-        let variables = json!({ "size": size });
+        let (kib, rest) = ("x".repeat(1_024), "x".repeat(size % 1_024));
+        let variables = json!({ "parts": vec![0; size / 1_024], "kib": kib, "rest": rest });
         json!({ "to": "a@example.com", "templateId": template, "variables": variables })
     };
     let mut input = vec![one(100 * 1024); 20];

@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{PricedMessage, Verdict};
-use crate::domain::{Fault, Unavailable, caller::AccountCaller, words::CALL_BYTES_MAX};
+use crate::domain::{
+    Fault, Unavailable, caller::AccountCaller, template_work::TemplateTime, words::CALL_BYTES_MAX,
+};
 
 /// Messages that wait for one writer at most: about half a second of its work.
 pub const WAITING_MAX: usize = 8_192;
@@ -40,20 +42,21 @@ const _: () = assert!(CALL_BYTES_MAX <= BATCH_BYTES_MAX);
 /// What a batch counts for at most when the wait is estimated.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How long a caller waits for the answer, and whether it has hung up.
+/// How long a caller waits for the answer, whether it has hung up, and what its templates took meanwhile.
 #[derive(Clone, Debug)]
 pub struct Patience {
     pub until: Instant,
     pub gone: CancellationToken,
+    pub template_time: TemplateTime,
 }
 
 impl Patience {
     /// A caller that waits until then and may hang up before.
     pub fn until(until: Instant) -> Self {
-        Self { until, gone: CancellationToken::new() }
+        Self { until, gone: CancellationToken::new(), template_time: TemplateTime::default() }
     }
 
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.gone.is_cancelled() || self.until <= Instant::now()
     }
 }
