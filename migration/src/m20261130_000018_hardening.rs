@@ -3,8 +3,8 @@
 //!
 //! A phone number says when its last month was charged, for the next one follows a day later at the earliest.
 //!
-//! Opt-outs of e-mail addresses are kept by what all spellings of a mailbox share; of several of one mailbox the oldest
-//! stays.
+//! Opt-outs of e-mail addresses are kept by what all spellings of a mailbox share; of several of one mailbox one
+//! stays, the oldest where they differ in capitals alone.
 //!
 //! Messages whose recipient was erased lose the hash of their input, from which the recipient could be found.
 

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_come_before_the_first_entered_are_counted() {
+    fn refusals_before_the_first_is_entered_are_counted() {
         let counts = RefusalCounts::default();
         let first = counts.count(KEY, AuditAction::CreateTeam, "X", at(0)).expect("the first");
         for _ in 0..3 {

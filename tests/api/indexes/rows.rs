@@ -77,12 +77,13 @@ const TABLES: [(&str, &str, &str); 14] = [
         "id, team_id, account_id, name, is_default, created_at, updated_at",
         "IDC, OURS, ACCOUNT, 'Support', i < 1000, NOW, NOW",
     ),
-    // Every second one is a sub-account's own work, which its team does not see.
+    // Every second one is a sub-account's own work, which its team does not see; every fourth was refused.
     (
         "audit_entry",
-        "id, team_id, account_id, is_private, actor, key_id, action, outcome, created_at",
+        "id, team_id, account_id, is_private, actor, key_id, action, outcome, code, created_at",
         "ID9, CASE WHEN i < 2000 THEN OURS ELSE BY_TURNS END, ACCOUNT, i % 2 = 1, 'SUB_ACCOUNT', \
-         ID3, 'ADD_OPT_OUT', 'DONE', NOW",
+         ID3, 'ADD_OPT_OUT', CASE WHEN i % 4 = 2 THEN 'REFUSED' ELSE 'DONE' END, \
+         CASE WHEN i % 4 = 2 THEN 'FORBIDDEN' END, NOW",
     ),
     (
         "template",
