@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tollgate::domain::{
     Fault, Unavailable, authentication,
-    billing::{Patience, SendRefusal, Verdict},
-    message::{self, NewMessage},
+    billing::{Patience, SendRefusal},
+    message::{self, NewMessage, Sent},
     template::{self, NewTemplate, TemplateChange},
     template_preview,
     template_render::RenderRefusal,
@@ -548,10 +548,15 @@ async fn without_time_no_template_is_touched(#[values(Sqlite, Postgres)] databas
     };
     let words = NewMessage { template_id: None, text: Some("Hi".to_owned()), ..message(None) };
 
-    let sent =
-        message::send_many(&t.app, &caller, vec![message(None), message(Some("k"))], &patience)
-            .await
-            .expect("verdicts");
+    let sent = message::send_many(
+        &t.app,
+        &caller,
+        vec![message(None), message(Some("k"))],
+        &patience,
+        &room,
+    )
+    .await
+    .expect("verdicts");
     let quoted = message::quote(&t.app, &caller, message(None), &patience).await.expect("a quote");
     let shown = template_preview::preview(&t.app, &caller, Some(id), Map::new(), &room, &patience)
         .await
@@ -568,7 +573,7 @@ async fn without_time_no_template_is_touched(#[values(Sqlite, Postgres)] databas
     let changed = template::update(&t.app, &live, Some(id), change, &patience).await;
 
     let is_used_up = |refusal: &str| refusal.contains("200 ms");
-    let [Verdict::Refused(refused), Verdict::Replayed(_)] = &sent[..] else { panic!("{sent:?}") };
+    let [Sent::Refused(refused), Sent::Replayed(_)] = &sent[..] else { panic!("{sent:?}") };
     assert!(refused.code == SendRefusal::TemplateFailed && is_used_up(&refused.message));
     assert!(quoted.refusal.is_some_and(|refused| refused.code == SendRefusal::TemplateFailed));
     let shown = shown[0].content.as_ref().expect_err("there is no time");
@@ -578,8 +583,8 @@ async fn without_time_no_template_is_touched(#[values(Sqlite, Postgres)] databas
         assert!(failure.contains("BadInput") && is_used_up(&failure), "{failure}");
     }
     assert_eq!(t.everything().await, before);
-    let sent = message::send(&t.app, &caller, words, &patience).await.expect("a verdict");
-    assert!(matches!(sent, Verdict::Accepted(_)), "{sent:?}");
+    let sent = message::send(&t.app, &caller, words, &patience, &room).await.expect("a verdict");
+    assert!(matches!(sent, Sent::Accepted(_)), "{sent:?}");
     t.close().await;
 }
 
@@ -601,7 +606,8 @@ async fn templates_end_with_their_request(#[values(Sqlite, Postgres)] database: 
             template_id: id.parse().ok(),
             ..NewMessage::default()
         };
-        let sent = message::send(&t.app, &caller, message, &patience).await;
+        let room = t.app.rooms.of(None);
+        let sent = message::send(&t.app, &caller, message, &patience, &room).await;
         let late = matches!(sent, Err(Fault::Unavailable(Unavailable::TemplatesLate)));
         assert!(late, "{sent:?}");
     }
