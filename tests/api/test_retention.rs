@@ -234,7 +234,7 @@ async fn a_message_is_deleted_from_under_a_worker(#[values(Sqlite, Postgres)] da
     t.step(TEST_KEPT_FOR);
     assert!(t.sends(&team.key).await);
 
-    let claimed = delivery::claim(&t.app).await.expect("it claims");
+    let claimed = delivery::claim(&t.app).await.expect("it claims").messages;
     assert_eq!(claimed.len(), 2);
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
     let settled = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Delivered));
