@@ -67,8 +67,8 @@ pub struct Delivered {
 }
 
 /// Delivers what is due, renews phone numbers, does what changes of accounts have left to be done, and notes key
-/// uses and refusals until `stop`; then finishes what it has begun. While the clock is wrong, nothing is delivered
-/// or renewed.
+/// uses and refusals until `stop`; then finishes what it has begun. While the clock is wrong, nothing is delivered,
+/// renewed or deleted.
 pub async fn run(
     app: Arc<App>,
     key_uses: mpsc::Receiver<Uuid>,
@@ -81,7 +81,7 @@ pub async fn run(
         deliver(&app, key_uses, &watch, &stop),
         renew(&app, &watch, &stop),
         work_off(&app, &stop),
-        delete_tests(&app, &stop),
+        delete_tests(&app, &watch, &stop),
         count_refusals(&app, &stop),
         empty_log(&app, &stop),
     );
@@ -213,9 +213,15 @@ async fn work_off(app: &App, stop: &CancellationToken) {
     }
 }
 
-async fn delete_tests(app: &App, stop: &CancellationToken) {
+async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     while !stop.is_cancelled() {
-        let rest = match test_retention::delete_ended(app).await {
+        app.writes.tidy();
+        // A clock that is ahead would end messages that are to be kept.
+        if !watch.is_right(&*app.clock) {
+            rest(REST_WHILE_WRONG, stop).await;
+            continue;
+        }
+        let pause = match test_retention::delete_ended(app).await {
             Ok(test_retention::DELETED_TOGETHER_MAX..) => DELETE_REST,
             Ok(_) => DELETE_EVERY,
             Err(fault) => {
@@ -223,11 +229,7 @@ async fn delete_tests(app: &App, stop: &CancellationToken) {
                 DELETE_EVERY
             }
         };
-        app.writes.tidy();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(rest) => {}
-        }
+        rest(pause, stop).await;
     }
 }
 

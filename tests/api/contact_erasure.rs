@@ -189,6 +189,7 @@ async fn an_erasure_finds_messages_in_every_step(#[values(Sqlite, Postgres)] dat
          (SELECT * FROM message WHERE environment = 'LIVE') AS m"
     ))
     .await;
+    t.count_test_messages().await;
 
     let erased = delete(&t, &team.key, &id).await;
 

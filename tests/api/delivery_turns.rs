@@ -187,10 +187,7 @@ async fn many_accounts_have_their_turns(#[values(Sqlite, Postgres)] database: Da
         ))
         .await;
     }
-
-    let counts = "UPDATE account SET test_message_count = (SELECT COUNT(*) FROM message m \
-                  WHERE m.account_id = account.id AND m.environment = 'TEST')";
-    t.execute(counts).await;
+    t.count_test_messages().await;
 
     let mut served = BTreeMap::new();
     for _ in 0..4 {

@@ -368,6 +368,7 @@ async fn a_deletion_looks_at_what_waits_only(#[values(Sqlite, Postgres)] databas
          FROM message, n"
     );
     t.execute(&many).await;
+    t.count_test_messages().await;
     t.execute(analyze).await;
 
     let sender = entity::sender::Entity::find_by_id(id.parse::<uuid::Uuid>().expect("an id"));

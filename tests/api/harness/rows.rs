@@ -21,6 +21,16 @@ impl TestApp {
         self.forget();
     }
 
+    /// Makes the accounts' rows say what they store of TEST messages that were put there past the program.
+    pub async fn count_test_messages(&self) {
+        let of = "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
+        self.execute(&format!(
+            "UPDATE account SET test_message_count = (SELECT COUNT(*) {of}), \
+             test_message_bytes = (SELECT COALESCE(SUM(m.word_bytes), 0) {of})"
+        ))
+        .await;
+    }
+
     /// Makes the program forget what it need not read each time.
     pub fn forget(&self) {
         self.app.prices.forget();
