@@ -377,7 +377,7 @@ async fn a_hostile_template_is_refused_or_fails(#[values(Sqlite, Postgres)] data
     let variables = json!([{ "name": "big", "default": "x".repeat(1_000) }, { "name": "items" }, { "name": "d" }, { "name": "e" }]);
     let deep: Value = (0..50).map(|number| json!({ "id": number, "in": [[[number]]] })).collect();
     let given =
-        json!({ "big": "x".repeat(5_000), "items": vec![1; 498], "d": [deep], "e": [deep] });
+        json!({ "big": "x".repeat(5_000), "items": vec![1; 300], "d": [deep], "e": [deep] });
 
     for (source, is_stored) in [
         // Chains and nests, which cost the compiler a level each.
@@ -487,15 +487,16 @@ async fn the_templates_of_a_request_share_their_time(
     let Some(t) = TestApp::start(database).await else { return };
     let team = t.team(1_000).await;
     // Takes all its steps for each of 400 messages: many times what one request may take.
-    let source = "{% for a in items %}{% for b in items %}{% if wide|upper|title == b %}{% endif %}{% endfor %}{% endfor %}";
-    let variables = json!([{ "name": "wide" }, { "name": "items" }]);
+    let source = "Hi{% for a in wide %}{% for b in wide %}{% if wide|upper|title == b %}{% endif %}\
+                  {% endfor %}{% endfor %}";
+    let variables = json!([{ "name": "wide" }]);
     let id = t.template(&team.key, sms(source), variables).await;
     let before = t.everything().await;
     let aliases: String = (0..4)
         .map(|at| format!("a{at}: sendMessages(input: $input) {{ errors {{ code message }} }} "))
         .collect();
     let query = format!("mutation($input: [SendMessageInput!]!) {{ {aliases} }}");
-    let given = json!({ "wide": "\u{390}".repeat(500), "items": vec![1; 400] });
+    let given = json!({ "wide": "\u{390}".repeat(500) });
     let one = json!({ "to": "+12025550123", "templateId": id, "variables": given });
 
     let sent = t.ask_with(&team.key, &query, json!({ "input": vec![one; 100] })).await;
@@ -515,10 +516,7 @@ async fn the_templates_of_a_request_share_their_time(
     assert_eq!(t.everything().await, before);
     // The next request has its own.
     assert!(t.sends(&team.key).await);
-    assert_eq!(
-        preview(&t, &team.key, &id, json!({ "wide": "", "items": [] })).await[0]["errors"][0]["code"],
-        "TEMPLATE_FAILED"
-    );
+    assert_eq!(preview(&t, &team.key, &id, json!({ "wide": "" })).await[0]["text"], "Hi");
     t.close().await;
 }
 
