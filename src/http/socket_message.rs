@@ -39,7 +39,8 @@ pub enum Incoming {
 
 /// How a socket is closed after a fault, as `tungstenite` words it; `None` where the client has gone.
 fn close_for(fault: &str) -> Option<Close> {
-    if fault.contains("too long") {
+    // The library's bound of a message, or that of what may be held for it (`connections::watched`).
+    if fault.contains("too long") || fault.contains("quota exceeded") {
         Some(TOO_LARGE)
     } else if fault.starts_with("UTF-8") {
         Some(NO_TEXT)

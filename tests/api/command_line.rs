@@ -449,7 +449,7 @@ async fn the_audit_says_by_its_exit_code(#[values(Sqlite, Postgres)] database: D
     t.execute("UPDATE team SET balance_micros = balance_micros - 1").await;
 
     assert_eq!(drift.status.code(), Some(1));
-    let report: Value = stdout(&drift).parse().expect("one JSON object");
+    let report: Value = String::from_utf8_lossy(&drift.stdout).parse().expect("one JSON object");
     assert_eq!(
         report,
         json!({

@@ -422,17 +422,17 @@ async fn metadata_is_kept_exactly_or_refused(#[values(Sqlite, Postgres)] databas
         let refused = t.ask(&team.key, &literal(&metadata)).await;
         assert_eq!(refused.refusals(), ["METADATA_INVALID"], "{metadata}");
     }
-    // Names that the JSON library uses for itself: where it reads them so, the body is no JSON.
-    for (metadata, codes) in [
-        ("{\"a\":1,\"$serde_json::private::Number\":\"x\"}", "METADATA_INVALID"),
-        ("{\"$serde_json::private::Number\":\"x\"}", "BAD_USER_INPUT"),
+    // Names that the JSON library uses for itself.
+    for metadata in [
+        "{\"a\":1,\"$serde_json::private::Number\":\"x\"}",
+        "{\"$serde_json::private::Number\":\"x\"}",
     ] {
         let body = format!(
             "{{\"query\":\"mutation($m: JSONObject) {{ sendMessage(input: {{ to: \\\"a@example.com\\\", \
              text: \\\"Hi\\\", metadata: $m }}) {{ errors {{ code }} }} }}\",\"variables\":{{\"m\":{metadata}}}}}"
         );
         let answer = t.raw(&team.key, body).await;
-        assert!(answer.contains(codes), "{answer}");
+        assert!(answer.contains("BAD_USER_INPUT"), "{answer}");
     }
     assert_eq!(t.everything().await, before);
 

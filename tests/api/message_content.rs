@@ -407,7 +407,7 @@ async fn a_repeat_outlives_contact_and_template(#[values(Sqlite, Postgres)] data
     let change_address = "mutation($id: ID!) { updateContactAddress(id: $id, \
                           input: { address: \"+12025550188\" }) { errors { code } } }";
     let change_template = "mutation($id: ID!) { updateTemplate(id: $id, input: { \
-                           bodies: [{ channel: EMAIL, text: \"{{ name - {} }}\" }] }) \
+                           bodies: [{ channel: EMAIL, text: \"{{ name }}\" }] }) \
                            { errors { code } } }";
     let delete_template = "mutation($id: ID!) { deleteTemplate(id: $id) { errors { code } } }";
     let delete_contact = "mutation($id: ID!) { deleteContact(id: $id) { errors { code } } }";
