@@ -17,6 +17,7 @@ use tollgate::{
         recipient::Recipient,
         schedule::Schedule,
         segments,
+        test_retention::TestStored,
     },
     money::Micros,
 };
@@ -78,6 +79,7 @@ fn verdict(c: &mut Criterion) {
         credit_limit: Some(money(100)),
         total_spent: money(99),
         balance: money(1_000),
+        test_stored: TestStored::default(),
     };
     let at_limit = Standing { total_spent: money(100), ..standing.clone() };
     let mut group = c.benchmark_group("Standing::judge");

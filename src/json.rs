@@ -146,8 +146,8 @@ fn unescape(string: &[u8]) -> impl Iterator<Item = char> {
             b'b' => '\u{8}',
             b'f' => '\u{c}',
             b'u' => {
-                let digits = rest.by_ref().take(4).map(|digit| char::from(*digit).to_digit(16));
-                let code = digits.fold(Some(0), |code, digit| Some(code? * 16 + digit?));
+                let mut digits = rest.by_ref().take(4).map(|digit| char::from(*digit).to_digit(16));
+                let code = digits.try_fold(0, |code, digit| Some(code * 16 + digit?));
                 code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
             }
             escaped => char::from(escaped),

@@ -115,6 +115,9 @@ pub(super) fn source(
     Ok(Source::Template { id, variables: variables.unwrap_or_default() })
 }
 
+/// A message whose contact and template are found, or why there is nothing to send.
+pub(super) type Resolution = Result<Resolved, Refusal<SendRefusal>>;
+
 /// Finds what each message says and where it goes, in order, or why that gives nothing to send.
 /// Messages to addresses in words of their own need no statement, and all others together one for
 /// contacts and one for templates. What templates give is added to the words of the call, which are given back.
@@ -124,7 +127,7 @@ pub(super) async fn resolve(
     wanted: Vec<(Destination, Source)>,
     words: CallWords,
     patience: &Patience,
-) -> Result<(Vec<Result<Resolved, Refusal<SendRefusal>>>, CallWords), Fault> {
+) -> Result<(Vec<Resolution>, CallWords), Fault> {
     let known = Known::read(app, caller, &wanted).await?;
     if known.templates.is_empty() {
         return resolve_all(&known, wanted, words, None);
@@ -139,7 +142,7 @@ fn resolve_all(
     wanted: Vec<(Destination, Source)>,
     mut words: CallWords,
     mut worker: Option<&mut Worker>,
-) -> Result<(Vec<Result<Resolved, Refusal<SendRefusal>>>, CallWords), Fault> {
+) -> Result<(Vec<Resolution>, CallWords), Fault> {
     let mut renderings = HashMap::with_capacity(known.templates.len());
     if let Some(worker) = worker.as_deref_mut() {
         for row in &known.templates {

@@ -11,6 +11,8 @@ const DIGITS_MAX: usize = 9;
 /// Numbers from here on have no digits after the point that would be worth rounding, and hundreds before it.
 const ROUNDED_MAX: f64 = 1e15;
 
+type OfText = fn(StringInput<'_>) -> Value;
+
 /// Adds everything that `template_language` lists.
 pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("abs", filters::abs);
@@ -28,7 +30,7 @@ pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("length", filters::length);
     environment.add_filter("replace", replace);
     environment.add_filter("round", round);
-    let of_texts: [(&str, fn(StringInput<'_>) -> Value); 7] = [
+    let of_texts: [(&str, OfText); 7] = [
         ("capitalize", |text| change_case(&text, |before| before.is_none())),
         ("lower", |text| change_case(&text, |_| false)),
         ("safe", |text| Value::from_safe_string(text.as_str().to_owned())),
@@ -133,7 +135,7 @@ fn join(state: &mut State, value: &Value, joiner: Option<&Value>) -> Result<Valu
         value,
         joiner,
         None,
-        Kwargs::from_iter(std::iter::empty::<(String, Value)>()),
+        std::iter::empty::<(String, Value)>().collect::<Kwargs>(),
     )
 }
 
@@ -163,6 +165,6 @@ fn round(value: Value, digits: Option<usize>) -> Result<Value, Error> {
         value,
         Some(digits),
         None,
-        Kwargs::from_iter(std::iter::empty::<(String, Value)>()),
+        std::iter::empty::<(String, Value)>().collect::<Kwargs>(),
     )
 }

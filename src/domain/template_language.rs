@@ -239,13 +239,13 @@ impl<'p> Checker<'p> {
             Expr::BinOp(of) => {
                 let are_numbers = [&of.left, &of.right].map(|operand| self.is_number(operand));
                 match (of.op, are_numbers) {
-                    (BinOpKind::Pow, _) => return wrong("there is no operator **"),
+                    (BinOpKind::Pow, _) => wrong("there is no operator **"),
                     // A list and a number cannot be added up.
                     (BinOpKind::Add, [false, false]) => {
-                        return wrong("+ adds numbers, as in x|float + y; texts are joined by ~");
+                        wrong("+ adds numbers, as in x|float + y; texts are joined by ~")
                     }
                     (BinOpKind::Mul, [false, _] | [_, false]) => {
-                        return wrong("* multiplies numbers, as in x|float * y|int");
+                        wrong("* multiplies numbers, as in x|float * y|int")
                     }
                     _ => self.expressions([&of.left, &of.right]),
                 }
@@ -260,7 +260,7 @@ impl<'p> Checker<'p> {
             }
             Expr::List(of) => self.expressions(&of.items),
             Expr::Tuple(of) => self.expressions(&of.items),
-            Expr::Filter(of) => self.filter(of).map_or_else(
+            Expr::Filter(of) => Self::filter(of).map_or_else(
                 |what| wrong(&what),
                 |()| self.expressions(of.expr.iter().chain(positional(&of.args))),
             ),
@@ -280,7 +280,7 @@ impl<'p> Checker<'p> {
         expressions.into_iter().try_for_each(|expression| self.expression(expression))
     }
 
-    fn filter(&self, of: &Filter<'_>) -> Result<(), String> {
+    fn filter(of: &Filter<'_>) -> Result<(), String> {
         let name = of.name;
         if name == "items" {
             return Err("items is for loops, as in {% for key, value in map|items %}".to_owned());

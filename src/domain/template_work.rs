@@ -257,7 +257,7 @@ mod tests {
             assert!(matches!(late, Err(Fault::Unavailable(Unavailable::TemplatesLate))));
         }
         drop(taken);
-        assert!(templates.work(team_id, &patience(), |worker| worker.check()).await.is_ok());
+        assert!(templates.work(team_id, &patience(), super::Worker::check).await.is_ok());
     }
 
     #[tokio::test]
@@ -288,8 +288,8 @@ mod tests {
         };
 
         let burnt = templates.work(team_id, &patience, burn).await.expect("a place");
-        let again = templates.work(team_id, &patience, |worker| worker.check()).await;
-        let other = templates.work(team_id, &self::patience(), |worker| worker.check()).await;
+        let again = templates.work(team_id, &patience, super::Worker::check).await;
+        let other = templates.work(team_id, &self::patience(), super::Worker::check).await;
 
         assert_eq!(burnt, (Stop::TimeUsedUp, false));
         assert!(matches!((again, other), (Ok(Err(Stop::TimeUsedUp)), Ok(Ok(())))));

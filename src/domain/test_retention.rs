@@ -42,6 +42,7 @@ impl TestStored {
     }
 
     /// The same with one message of so many bytes more.
+    #[must_use]
     pub fn with(self, bytes: i64) -> Self {
         Self { messages: self.messages + 1, bytes: self.bytes + bytes }
     }

@@ -40,14 +40,18 @@ pub struct Event<T> {
     pub turn: Turn,
 }
 
+/// Ids of messages, and when each changed.
+type Newest = Arc<[(Uuid, DateTime<Utc>)]>;
+type Accounts = Arc<HashMap<Uuid, account::Model>>;
+
 /// What the listeners of an account read, once for all of them.
 #[derive(Default)]
 pub struct Updates {
     balances: SharedReads<Uuid, BalanceView>,
     messages: SharedReads<(Uuid, Environment, Vec<Uuid>), Arc<Messages>>,
-    newest: SharedReads<(Uuid, Environment), Arc<[(Uuid, DateTime<Utc>)]>>,
+    newest: SharedReads<(Uuid, Environment), Newest>,
     /// By team.
-    accounts: SharedReads<(Uuid, Vec<Uuid>), Arc<HashMap<Uuid, account::Model>>>,
+    accounts: SharedReads<(Uuid, Vec<Uuid>), Accounts>,
     changed_accounts: SharedReads<(Uuid, DateTime<Utc>), Arc<[Uuid]>>,
 }
 

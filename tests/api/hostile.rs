@@ -7,11 +7,36 @@ use crate::harness::{
     Came, Database, Postgres, Socket, Sqlite, TestApp, doubling, encoded, get, post, sha256_hex,
 };
 
+type Cases = Vec<(&'static str, String, &'static str)>;
+
+fn nested(open: &str, leaf: &str, close: &str, times: usize) -> String {
+    format!("{}{leaf}{}", open.repeat(times), close.repeat(times))
+}
+
+/// Introspections that are made to cost.
+fn introspections() -> Cases {
+    vec![
+        (
+            "introspection twice",
+            "{ a: __schema { types { name } } b: __schema { types { name } } }".to_owned(),
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            "introspection twice by a fragment",
+            "{ ...F b: __schema { types { name } } } fragment F on Query { __schema { types { name } } }"
+                .to_owned(),
+            "QUERY_TOO_LARGE",
+        ),
+        (
+            "introspection of the types of fields of types",
+            format!("{{ __schema {{ types {} }} }}", nested("{ fields { type ", "{ name }", "} }", 5)),
+            "QUERY_TOO_LARGE",
+        ),
+    ]
+}
+
 /// Queries that are made to cost, and what is said of each.
-fn hostile() -> Vec<(&'static str, String, &'static str)> {
-    let nested = |open: &str, leaf: &str, close: &str, times: usize| {
-        format!("{}{leaf}{}", open.repeat(times), close.repeat(times))
-    };
+fn hostile() -> Cases {
     let pages = |size: &str| {
         format!(
             "{{ subAccounts(first: {size}) {{ nodes {{ apiKeys(last: {size}) {{ nodes {{ id }} }} }} }} }}"
@@ -60,22 +85,6 @@ fn hostile() -> Vec<(&'static str, String, &'static str)> {
                 "{{ __schema {} }}",
                 nested("{ types { fields { type ", "{ name }", "} } }", 6)
             ),
-            "QUERY_TOO_LARGE",
-        ),
-        (
-            "introspection twice",
-            "{ a: __schema { types { name } } b: __schema { types { name } } }".to_owned(),
-            "QUERY_TOO_LARGE",
-        ),
-        (
-            "introspection twice by a fragment",
-            "{ ...F b: __schema { types { name } } } fragment F on Query { __schema { types { name } } }"
-                .to_owned(),
-            "QUERY_TOO_LARGE",
-        ),
-        (
-            "introspection of the types of fields of types",
-            format!("{{ __schema {{ types {} }} }}", nested("{ fields { type ", "{ name }", "} }", 5)),
             "QUERY_TOO_LARGE",
         ),
         ("pages in pages", pages("100"), "QUERY_TOO_LARGE"),
@@ -137,7 +146,7 @@ async fn each_is_refused_in_every_way_that_it_may_come(
     assert!(t.sends(&team.key).await, "the key is known from here on");
     let before = t.everything().await;
 
-    for (name, query, code) in hostile() {
+    for (name, query, code) in hostile().into_iter().chain(introspections()) {
         let by_post = t.ask(&team.key, &query).await;
         assert_eq!((by_post.status.as_u16(), by_post.codes()[0]), (400, code), "{name}");
         let message = by_post.body["errors"][0]["message"].as_str().expect("a message");

@@ -157,7 +157,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         short @ ..126 => frame.push(0x80 | u8::try_from(short).expect("it is short")),
         medium @ ..65_536 => {
-            frame.push(0x80 | 126);
+            frame.push(0xfe);
             frame.extend(u16::try_from(medium).expect("it is no longer").to_be_bytes());
         }
         long => {

@@ -179,7 +179,7 @@ async fn values_at_the_limits_are_kept_exactly(#[values(Sqlite, Postgres)] datab
         ("name", json!("é".repeat(200)), json!("é".repeat(200))),
         ("name", json!("N"), json!("N")),
         ("externalId", json!("é".repeat(200)), json!("é".repeat(200))),
-        ("externalId", json!(" "), json!(" ")),
+        ("externalId", json!("-"), json!("-")),
         ("creditLimit", json!(null), json!(null)),
         ("creditLimit", json!(0), json!(0)),
         ("creditLimit", raw("0.0001"), raw("0.0001")),

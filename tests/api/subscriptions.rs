@@ -150,14 +150,15 @@ async fn balances_and_accounts_are_read_together(#[values(Sqlite, Postgres)] dat
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
-    let query = |at: usize| if at % 2 == 0 { BALANCE.to_owned() } else { ACCOUNTS.to_owned() };
+    let query =
+        |at: usize| if at.is_multiple_of(2) { BALANCE.to_owned() } else { ACCOUNTS.to_owned() };
     let mut sockets = subscribed(server.address, &team.key, 300, query).await;
     let before = t.app.db.read.statements();
 
     send(&t, &sub.key).await;
 
     for (at, data) in one_event_of_each(&mut sockets, 300).await.into_iter().enumerate() {
-        let shown = if at % 2 == 0 {
+        let shown = if at.is_multiple_of(2) {
             json!({ "balanceChanged": { "balance": 900 } })
         } else {
             json!({ "accountUpdated": { "totalSpent": 100 } })
@@ -213,7 +214,8 @@ async fn an_account_has_so_many_subscriptions(#[values(Sqlite, Postgres)] databa
 async fn another_team_does_not_wait(#[values(Sqlite, Postgres)] database: Database) {
     let Some(t) = TestApp::start(database).await else { return };
     let (hot, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
-    let query = |at: usize| if at % 2 == 0 { BALANCE.to_owned() } else { MESSAGES.to_owned() };
+    let query =
+        |at: usize| if at.is_multiple_of(2) { BALANCE.to_owned() } else { MESSAGES.to_owned() };
     let mut of_hot = subscribed(server.address, &hot.key, 2 * OF_SOCKET, query).await;
     let mut of_other = subscribed(server.address, &other.key, 2, query).await;
     let listener = t.app.events.listen(hot.id.parse().expect("an id"));

@@ -20,11 +20,16 @@ const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(i
                          { message { id } errors { code } } }";
 /// The longest HTML.
 const LONG: usize = 100 * 1024;
+/// What makes a template give so much.
+fn parts() -> Value {
+    json!({ "part": "x".repeat(LONG / 100) })
+}
 
 /// A template of an e-mail that is as long as it is told.
 async fn long_template(t: &TestApp, key: &str) -> String {
-    let bodies = json!([{ "channel": "EMAIL", "html": "{{ 'x' * size }}" }]);
-    t.template(key, bodies, json!([{ "name": "size" }])).await
+    // A part of a template has fewer bytes than what it can give.
+    let bodies = json!([{ "channel": "EMAIL", "html": "{{ part }}".repeat(100) }]);
+    t.template(key, bodies, json!([{ "name": "part" }])).await
 }
 
 /// An e-mail with so many bytes in each of its parts.
@@ -43,8 +48,7 @@ async fn words_of_every_kind_count(#[values(Sqlite, Postgres)] database: Databas
     let Some(t) = TestApp::start(database).await else { return };
     let team = t.team(1_000).await;
     let template = long_template(&t, &team.key).await;
-    let rendered =
-        json!({ "to": "a@example.com", "templateId": template, "variables": { "size": LONG } });
+    let rendered = json!({ "to": "a@example.com", "templateId": template, "variables": parts() });
     let call = async |last: Value| {
         let mut input = vec![rendered.clone(); 20];
         input.push(last);
@@ -140,8 +144,7 @@ async fn an_account_that_wrote_too_much_waits(#[values(Sqlite, Postgres)] databa
                           { createContact(input: $input) { errors { code } } }";
     let create_template = "mutation($input: CreateTemplateInput!) \
                            { createTemplate(input: $input) { errors { code } } }";
-    let rendered =
-        json!({ "to": "a@example.com", "templateId": template, "variables": { "size": LONG } });
+    let rendered = json!({ "to": "a@example.com", "templateId": template, "variables": parts() });
     let new_contact =
         json!({ "addresses": [{ "address": "b@example.com" }], "metadata": metadata });
 
@@ -212,7 +215,7 @@ async fn a_small_message_may_repeat_a_large_one(#[values(Sqlite, Postgres)] data
                 { message { id html } replayed errors { code } } }";
     let one = |key: usize| {
         let key = format!("key-{key}");
-        json!({ "to": "a@example.com", "templateId": template, "variables": { "size": LONG },
+        json!({ "to": "a@example.com", "templateId": template, "variables": parts(),
                 "idempotencyKey": key })
     };
     let first = t.ask_with(&team.key, send, json!({ "input": [one(0), one(1)] })).await;

@@ -49,6 +49,7 @@ pub enum SendRefusal {
 }
 
 /// The answer to one message.
+#[expect(clippy::large_enum_variant, reason = "nearly every message is accepted")]
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Charged, stored, and due for delivery.

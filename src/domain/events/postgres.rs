@@ -176,7 +176,7 @@ mod tests {
     fn changed(note: Note) -> Changed {
         let text = serde_json::to_string(&Letter { from: Uuid::max(), note }).expect("plain JSON");
         assert!(text.len() < 8_000, "{} bytes", text.len());
-        let letter: Letter = serde_json::from_str(&text).expect("a letter");
+        let letter: Letter = json::parse(text.as_bytes()).expect("a letter");
         let Note::Changed { accounts, .. } = letter.note else { panic!("changes were expected") };
         accounts
     }

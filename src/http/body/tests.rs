@@ -63,8 +63,8 @@ async fn a_body_arrives_at_its_pace_or_is_refused() {
         ("a kilobyte a second", parts([(990, KIB); 8]), Ok(8 * KIB), Duration::from_millis(7_920)),
         ("a little less", parts([(1_000, KIB - 1); 8]), Err(Code::Unavailable), seconds(2)),
         ("too long", parts([(1_000, 2 * KIB); 20]), Err(Code::Unavailable), seconds(10)),
-        ("in many parts", parts([(0, 1); PARTS_MAX]), Ok(PARTS_MAX), seconds(0)),
-        ("in too many", parts([(0, 1); PARTS_MAX + 1]), Err(Code::BadUserInput), seconds(0)),
+        ("in many parts", parts(vec![(0, 1); PARTS_MAX]), Ok(PARTS_MAX), seconds(0)),
+        ("in too many", parts(vec![(0, 1); PARTS_MAX + 1]), Err(Code::BadUserInput), seconds(0)),
     ] {
         let (received, took) = received(&bodies, (1, 1), body).await;
         assert_eq!(received, expected, "{what}");
