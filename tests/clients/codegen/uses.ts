@@ -68,6 +68,7 @@ export function isWorthARepeat(code: Code): boolean {
     case "TEMPLATE_BODY_MISSING":
     case "TEMPLATE_FAILED":
     case "TEMPLATE_NOT_FOUND":
+    case "TEST_STORAGE_FULL":
     case "VALID_UNTIL_INVALID":
     case "VARIABLES_INVALID":
     case "VARIABLE_MISSING":

@@ -112,6 +112,7 @@ pub enum SendMessageErrorCode {
     NoPrice,
     CreditLimitReached,
     InsufficientBalance,
+    TestStorageFull,
     Overloaded,
 }
 
