@@ -51,6 +51,8 @@ def what_to_do(code: Code) -> str:
             return "the message has to be corrected"
         case Code.CONTACT_NOT_FOUND | Code.CONTACT_UNREACHABLE:
             return "the contact has to be made, or given an address"
+        case Code.TEST_STORAGE_FULL:
+            return "older TEST messages have to be deleted, which takes some days"
         case Code.TEMPLATE_NOT_FOUND | Code.TEMPLATE_BODY_MISSING | Code.TEMPLATE_FAILED:
             return "the template has to be corrected"
         case _:

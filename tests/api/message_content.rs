@@ -364,8 +364,8 @@ async fn a_template_that_gives_no_message_is_refused(
     t.close().await;
 }
 
-/// R13: a repeat answers with the first message, whatever became of its contact and its template;
-/// what is compared is the input.
+/// R13: a repeat answers with the first message, whatever became of its contact and its template; what is
+/// compared is the input. An erasure leaves nothing to compare with, so a repeat is refused then.
 #[rstest]
 #[tokio::test]
 async fn a_repeat_outlives_contact_and_template(#[values(Sqlite, Postgres)] database: Database) {

@@ -89,6 +89,8 @@ function whatToDo(code: SendMessageErrorCode): string {
     case "CONTACT_NOT_FOUND":
     case "CONTACT_UNREACHABLE":
       return "the contact has to be made, or given an address";
+    case "TEST_STORAGE_FULL":
+      return "older TEST messages have to be deleted, which takes some days";
     case "TEMPLATE_NOT_FOUND":
     case "TEMPLATE_BODY_MISSING":
     case "TEMPLATE_FAILED":
