@@ -297,7 +297,7 @@ impl SubAccountMutation {
     }
 
     /// Revokes all keys of a sub-account at once, LIVE and TEST. Messages that wait for delivery are
-    /// not handed over any more; they are CANCELED with the errorCode `ACCOUNT_INACTIVE` and refunded
+    /// not handed over any more; they are CANCELED, as their errorCode says, and refunded
     /// after the answer, which takes a moment if there are many. Data and ledger are kept.
     /// Main-account keys only.
     #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
