@@ -133,7 +133,9 @@ async fn an_account_that_wrote_too_much_waits(#[values(Sqlite, Postgres)] databa
     let (contact, _) = t.contact(&team.key, &["ada@example.com"]).await;
     let email = json!({ "to": "a@example.com", "text": long, "html": long });
     let metadata = json!({ "a": "x".repeat(16 * 1024 - 8) });
-    let large = json!([{ "channel": "EMAIL", "text": long, "html": long }]);
+    // No line of a template may be that long.
+    let lines = format!("{}\n", "x".repeat(1_023)).repeat(LONG / 1_024);
+    let large = json!([{ "channel": "EMAIL", "text": lines, "html": lines }]);
     let send =
         "mutation($input: SendMessageInput!) { sendMessage(input: $input) { errors { code } } }";
     let change_contact = "mutation($id: ID!, $input: UpdateContactInput!) \
@@ -240,13 +242,13 @@ async fn a_small_message_may_repeat_a_large_one(#[values(Sqlite, Postgres)] data
     assert_eq!(again[5]["message"], again[4]["message"]);
 
     // What a hundred of them would hold is bounded like any other answer: 32 MiB of one request.
-    let fields: String = (0..5)
+    let fields: String = (0..4)
         .map(|at| format!("a{at}: sendMessages(input: $input) {{ replayed errors {{ code }} }} "))
         .collect();
     let query = format!("mutation($input: [SendMessageInput!]!) {{ {fields} }}");
     let input = vec![one(0); 100];
     let held = t.ask_with(&team.key, &query, json!({ "input": input })).await;
-    assert_eq!(held.codes(), ["QUERY_TOO_LARGE"; 2], "{}", held.body["errors"]);
+    assert_eq!(held.codes(), ["QUERY_TOO_LARGE"], "{}", held.body["errors"]);
     let messages = before["message"].len() + 1;
     assert_eq!(t.everything().await["message"].len(), messages);
     t.close().await;
