@@ -1,7 +1,7 @@
 //! Delivery by turns, and what changes of accounts leave to be done with their messages in steps.
 //!
 //! The index of due messages begins with the environment, the status and the team instead of the moment,
-//! so that the worker finds who waits without reading what each has waiting.
+//! so that the worker finds the accounts with due messages without reading each account's backlog.
 
 use sea_orm_migration::{prelude::*, sea_orm::Statement};
 
