@@ -175,16 +175,31 @@ mod tests {
 
     #[test]
     fn only_the_variables_of_the_executed_operation_count() {
-        let both = "query A($x: Int) { q(a: $x) } query B { q(a: 1) }";
-        let document = executed(both, Some("B"), &[]);
-        assert_eq!(
-            without_positions(&document),
-            without_positions(&parse_query(both).expect("a document"))
-        );
+        let other = "query A($x: Int) { q(a: $x) }";
+        for (text, expected) in [
+            ("query B { q(a: 1) }", "query B { q(a: 1) }"),
+            ("query B($x: Int) { q(a: $x) }", "query B($x: Int) { q }"),
+        ] {
+            let document = executed(&format!("{other} {text}"), Some("B"), &[]);
+            let expected = parse_query(format!("{other} {expected}")).expect("a document");
+            for name in ["A", "B"] {
+                assert_eq!(operation(&document, name), operation(&expected, name));
+            }
+        }
     }
 
-    fn without_positions(document: &ExecutableDocument) -> String {
-        let debug = format!("{document:?}");
+    /// One operation's text, because the operations of a document are in no order.
+    fn operation(document: &ExecutableDocument, name: &str) -> String {
+        let (_, operation) = document
+            .operations
+            .iter()
+            .find(|(given, _)| given.is_some_and(|given| given == name))
+            .expect("the document has the operation");
+        without_positions(operation)
+    }
+
+    fn without_positions(part: &impl std::fmt::Debug) -> String {
+        let debug = format!("{part:?}");
         let mut parts = debug.split("pos: Pos(");
         let first = parts.next().unwrap_or_default().to_owned();
         parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
