@@ -37,6 +37,8 @@ pub async fn balances(
 ) -> Result<impl Stream<Item = BalanceView>, Fault> {
     let mut news = app.events.listen(caller.team_id);
     let mut known = balance(&app, caller).await?;
+    // From now on it reads when it is its turn among the listeners (`events`).
+    let app = Arc::new(app.beyond_request());
     Ok(stream! {
         loop {
             news.next().await;

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     App,
+    db::ReadBudget,
     domain::{billing::Patience, caller::Caller, room::Room},
 };
 
@@ -72,6 +73,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Who asks.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// Whether it is a query, a mutation or a subscription.
     pub fn kind(&self) -> OperationType {
         self.kind
@@ -103,9 +109,9 @@ pub enum Answer {
 
 impl Api {
     pub async fn new(app: Arc<App>) -> Self {
-        let validated =
-            schema().data(Arc::clone(&app)).validation_mode(ValidationMode::Fast).finish();
-        let schema = schema().data(Arc::clone(&app)).finish();
+        // Each request brings the app, with its own budget.
+        let validated = schema().validation_mode(ValidationMode::Fast).finish();
+        let schema = schema().finish();
         let shapes = Shapes {
             full: shape_of(&schema, Viewpoint::Everything).await,
             operator: shape_of(&schema, Viewpoint::Role(Role::Operator)).await,
@@ -160,11 +166,13 @@ impl Api {
         })
     }
 
-    /// Executes a query or a mutation of a caller who waits as long as its `patience`. What the
-    /// answer holds is taken from `room`. `request_id` is what is shown of an internal error.
+    /// Executes a query or a mutation of a caller who waits as long as its `patience`. It reads within
+    /// `budget`, and what the answer holds is taken from `room`. `request_id` is what is shown of an internal
+    /// error.
     pub async fn execute(
         &self,
         prepared: Prepared,
+        budget: ReadBudget,
         patience: Patience,
         room: Arc<Room>,
         request_id: &str,
@@ -176,22 +184,24 @@ impl Api {
             return Answer::refused(forbidden.error);
         }
         let request_id_of_entries = RequestId(request_id.to_owned());
-        let request = self.request(&prepared, room).data(patience);
+        let request = self.request(&prepared, budget, room).data(patience);
         let schema = if prepared.is_valid { &self.validated } else { &self.schema };
         let response = schema.execute(request.data(request_id_of_entries)).await;
         self.answer(&prepared, response, request_id).await
     }
 
-    /// Begins a subscription: its answers, one for each event, or why there are none. It listens
-    /// when this returns.
+    /// Begins a subscription, for which it reads within `budget`: its answers, one for each event, or why
+    /// there are none. It listens when this returns.
     pub async fn subscribe(
         &self,
         prepared: Prepared,
+        budget: ReadBudget,
         request_id: String,
     ) -> Result<BoxStream<'static, Answer>, Vec<ServerError>> {
         let listening = Arc::new(Notify::new());
         let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
-        let request = self.request(&prepared, room).data(Listening(Arc::clone(&listening)));
+        let request = self.request(&prepared, budget, room);
+        let request = request.data(Listening(Arc::clone(&listening)));
         let mut responses = self.schema.execute_stream(request);
         tokio::select! {
             biased;
@@ -213,13 +223,15 @@ impl Api {
         Ok(answers.boxed())
     }
 
-    fn request(&self, prepared: &Prepared, room: Arc<Room>) -> Request {
+    fn request(&self, prepared: &Prepared, budget: ReadBudget, room: Arc<Room>) -> Request {
         let Prepared { caller, found, operation_name, variables, .. } = prepared;
         let mut request = Request::new("").variables(variables.clone());
         request.operation_name.clone_from(operation_name);
         request.set_parsed_query(found.known.executed.clone());
-        let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone(), room };
+        let app = Arc::new(self.app.for_request(budget));
+        let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), room };
         request
+            .data(app)
             .data(Viewpoint::Role(caller.role()))
             .data(DataLoader::new(rows, loaders::spawn))
             .data(caller.clone())

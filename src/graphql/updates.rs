@@ -40,7 +40,7 @@ impl Updates {
         #[graphql(desc = "Only this message. An id that is not one of yours is never told of.")]
         id: Option<ID>,
     ) -> Result<impl Stream<Item = Message> + use<>> {
-        let (app, caller) = (Arc::clone(ctx.app()?), ctx.account()?);
+        let (app, caller) = (Arc::new(ctx.app()?.beyond_request()), ctx.account()?);
         // A malformed id is one that nobody has: it is never told of.
         let only = id.map(|id| parse_id(&id).unwrap_or_default());
         let room = Arc::clone(ctx.room()?);
@@ -71,7 +71,7 @@ impl Updates {
         &self,
         ctx: &Context<'_>,
     ) -> Result<impl Stream<Item = Account> + use<>> {
-        let (app, main) = (Arc::clone(ctx.app()?), ctx.caller()?.main()?);
+        let (app, main) = (Arc::new(ctx.app()?.beyond_request()), ctx.caller()?.main()?);
         let room = Arc::clone(ctx.room()?);
         let accounts = updates::sub_accounts(app, main).map(move |account| {
             room.renew();

@@ -114,7 +114,7 @@ struct Surface {
     sockets: Sockets,
     /// Turns to look at the database for `/readyz`.
     looks: Semaphore,
-    rates: Rates,
+    rates: Arc<Rates>,
     peers: Arc<Peers>,
     /// Cancelled when the server is to stop: it is not ready any more.
     stop: CancellationToken,
@@ -146,7 +146,7 @@ impl Surface {
             places: Places::default(),
             sockets: Sockets::default(),
             looks: Semaphore::new(health::LOOKS_MAX),
-            rates: Rates::new(settings.key_rate, settings.account_rate),
+            rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),
             stop,
             executions,

@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::{
     REQUEST_DEADLINE, Shared,
     answer::{TOO_BUSY, refuse, too_busy},
-    graphql::{bearer_in, identify_peer, run},
+    graphql::{bearer_in, identify_peer, read_budget, run},
     negotiation::MediaType,
     request::{BODY_BYTES_MAX, operation},
     socket_message::{
@@ -286,7 +286,8 @@ impl Connection {
         let refused = match self.prepare(payload).await {
             Ok(prepared) if prepared.kind() == OperationType::Subscription => {
                 let complexity = prepared.complexity();
-                let answers = self.shared.api.subscribe(prepared, self.request_id.clone());
+                let budget = read_budget(&self.shared, &prepared, None);
+                let answers = self.shared.api.subscribe(prepared, budget, self.request_id.clone());
                 match timeout(REQUEST_DEADLINE, answers).await {
                     Ok(Ok(answers)) => {
                         metrics.note_request("subscription", "OK", begun.elapsed());

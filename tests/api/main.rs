@@ -38,6 +38,7 @@ mod phone_number_use;
 mod quiet_hours;
 mod races;
 mod rate;
+mod readers;
 mod room;
 mod row_security;
 mod schedule;
