@@ -107,6 +107,13 @@ pub enum MessageStatus {
     Unknown,
 }
 
+impl MessageStatus {
+    /// Whether few messages have it for long: see [`Entity::has_rare_status`].
+    pub fn is_rare(self) -> bool {
+        !matches!(self, Self::Queued | Self::Sending | Self::Sent | Self::Delivered)
+    }
+}
+
 impl Model {
     /// Whether the person was erased from it: only such a message has no recipient.
     pub fn is_erased(&self) -> bool {
@@ -125,6 +132,12 @@ impl Entity {
     /// `message_of_sender_unclaimed` has it, so that both databases use that.
     pub fn is_unclaimed() -> SimpleExpr {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED')")
+    }
+
+    /// Whether the status is none that an ordinary message passes through. Written as the partial index
+    /// `message_of_rare_status` has it, so that both databases use that.
+    pub fn has_rare_status() -> SimpleExpr {
+        Expr::cust("status NOT IN ('QUEUED', 'SENDING', 'SENT', 'DELIVERED')")
     }
 
     /// The messages of one account in one environment: what a key may see.

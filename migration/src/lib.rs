@@ -17,6 +17,7 @@ mod m20261125_000011_senders;
 mod m20261125_000012_templates;
 mod m20261125_000013_audit_log;
 mod m20261126_000014_ledger_idempotency;
+mod m20261130_000017_filters;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000012_templates::Migration),
             Box::new(m20261125_000013_audit_log::Migration),
             Box::new(m20261126_000014_ledger_idempotency::Migration),
+            Box::new(m20261130_000017_filters::Migration),
         ]
     }
 }

@@ -2,14 +2,15 @@
 //! they own (R3); an operator sees everything.
 
 use entity::audit_entry::{self, AuditAction, Column, Entity};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, Select};
 use uuid::Uuid;
 
 use super::{
     Fault, bad_input,
     caller::{MainCaller, OperatorCaller},
-    message_list::DateTimeRange,
+    list::List,
     page::{Page, PageArgs},
+    range::DateTimeRange,
     sub_account::AccountRef,
 };
 use crate::{App, db::Scope};
@@ -28,31 +29,36 @@ pub async fn list_of_team(
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
-    let select = Entity::seen_by_team(main.team_id());
-    list(app, main.into(), select, Some(main.team_id()), filter, page).await
+    let team_id = main.team_id();
+    let seen = Condition::all().add(Column::TeamId.eq(team_id)).add(Column::IsPrivate.eq(false));
+    list(app, main.into(), Entity::seen_by_team(team_id), seen, Some(team_id), filter, page).await
 }
 
 /// One page of everything, or of what concerns one team, newest first, for an operator.
 pub async fn list_for_operator(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     team_id: Option<Uuid>,
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
-    let select = team_id.map_or_else(Entity::find, Entity::of_team);
-    list(app, Scope::All, select, team_id, filter, page).await
+    let rows = team_id.map_or_else(Entity::find, Entity::of_team);
+    let seen = Condition::all().add_option(team_id.map(|team_id| Column::TeamId.eq(team_id)));
+    list(app, operator.into(), rows, seen, team_id, filter, page).await
 }
 
+/// `rows` are those that the caller may see, and `seen` says the same of a row.
 async fn list(
     app: &App,
     scope: Scope,
-    mut select: Select<Entity>,
+    mut rows: Select<Entity>,
+    seen: Condition,
     team_id: Option<Uuid>,
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
     let keyset = page.keyset("audit_log")?;
+    let mut looked_at = Condition::all();
     if let Some(account) = &filter.account {
         let id = match (team_id, account) {
             (Some(team_id), account) => {
@@ -66,11 +72,13 @@ async fn list(
             }
         };
         // Who is not of the team has no entries; no row has the nil id.
-        select = select.filter(Column::AccountId.eq(id.unwrap_or_default()));
+        rows = Entity::of_account(id.unwrap_or_default());
+        looked_at = looked_at.add(seen);
     }
     if let Some(action) = &filter.action {
-        select = select.filter(Column::Action.is_in(action.iter().copied()));
+        looked_at = looked_at.add(Column::Action.is_in(action.iter().copied()));
     }
-    let select = select.filter(filter.created_at.on(Column::CreatedAt));
-    keyset.newest_first(&app.read_as(scope), select, Column::Id, |row| row.id).await
+    let rows = rows.filter(filter.created_at.on(Column::Id, Column::CreatedAt));
+    let list = List::newest_first(rows, Column::Id, |row| row.id).filtered(looked_at);
+    list.page(&app.read_as(scope), keyset).await
 }

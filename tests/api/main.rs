@@ -26,6 +26,7 @@ mod isolation;
 mod layers;
 mod ledger;
 mod limits;
+mod list;
 mod manners;
 mod message;
 mod message_content;
