@@ -1,11 +1,11 @@
 //! The only source of time, and of ids that are ordered by it.
 
 use std::{
-    sync::{LazyLock, Mutex},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use rustix::time::{ClockId, clock_gettime};
 use uuid::{ContextV7, Timestamp, Uuid};
 
@@ -13,6 +13,11 @@ use uuid::{ContextV7, Timestamp, Uuid};
 pub trait Clock: Send + Sync {
     /// UTC with whole milliseconds: what both databases keep without loss.
     fn now(&self) -> DateTime<Utc>;
+
+    /// Puts the ids of this clock in order.
+    fn ids(&self) -> &IdOrder {
+        &SYSTEM_IDS
+    }
 }
 
 /// The machine's clock.
@@ -38,13 +43,87 @@ pub fn since_boot() -> Duration {
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-static ORDER: LazyLock<Mutex<ContextV7>> = LazyLock::new(|| Mutex::new(ContextV7::new()));
+static SYSTEM_IDS: IdOrder = IdOrder::new();
 
-/// A new `UUIDv7` (RFC 9562), greater than every earlier one of this process while its clock does
-/// not go back.
+/// How far a clock may go back and its ids still go on.
+const BACK_MAX: TimeDelta = TimeDelta::seconds(1);
+
+/// The order of the ids of one clock.
+pub struct IdOrder(Mutex<(ContextV7, DateTime<Utc>)>);
+
+impl IdOrder {
+    pub const fn new() -> Self {
+        Self(Mutex::new((ContextV7::new(), DateTime::UNIX_EPOCH)))
+    }
+}
+
+impl Default for IdOrder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A new `UUIDv7` (RFC 9562) of this moment, greater than every earlier one of this process. If the clock goes
+/// back by more than a second, ids go back with it: what is filtered by time is found by its id (`domain::range`).
 #[expect(clippy::disallowed_methods, reason = "the one home of ids")]
 pub fn new_id(clock: &dyn Clock) -> Uuid {
+    let mut order = clock.ids().0.lock().unwrap_or_else(PoisonError::into_inner);
+    let (context, last) = &mut *order;
     let now = clock.now();
+    if now < *last - BACK_MAX {
+        *context = ContextV7::new();
+        *last = now;
+    }
+    *last = now.max(*last);
     let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-    Uuid::new_v7(Timestamp::from_unix(&*ORDER, seconds, now.timestamp_subsec_nanos()))
+    Uuid::new_v7(Timestamp::from_unix(&*context, seconds, now.timestamp_subsec_nanos()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Stepped {
+        now: Mutex<DateTime<Utc>>,
+        ids: IdOrder,
+    }
+
+    impl Clock for Stepped {
+        fn now(&self) -> DateTime<Utc> {
+            *self.now.lock().expect("nobody panics with the time")
+        }
+
+        fn ids(&self) -> &IdOrder {
+            &self.ids
+        }
+    }
+
+    fn millis(id: Uuid) -> i64 {
+        i64::try_from(id.as_u128() >> 80).expect("48 bits")
+    }
+
+    #[test]
+    fn ids_follow_their_clock_and_go_back_with_it_when_it_goes_far_back() {
+        let clock = Stepped::default();
+        let at = |time: i64| {
+            *clock.now.lock().expect("nobody panics with the time") =
+                DateTime::from_timestamp_millis(time).expect("a time");
+            (0..100).map(|_| new_id(&clock)).collect::<Vec<_>>()
+        };
+        let mut ids = at(1_000_000);
+        ids.extend(at(1_000_000));
+        ids.extend(at(1_000_001));
+        // A second is jitter: the order goes on.
+        ids.extend(at(999_001));
+        assert!(ids.is_sorted());
+        assert_eq!(millis(ids[399]), 1_000_001);
+
+        let back = at(999_000);
+        assert!(back.is_sorted());
+        assert_eq!((millis(back[0]), millis(back[99])), (999_000, 999_000));
+        let ahead = at(9_000_000);
+        assert_eq!(millis(ahead[0]), 9_000_000);
+        assert_eq!(millis(at(1_000_000)[0]), 1_000_000);
+    }
 }

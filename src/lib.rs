@@ -13,7 +13,7 @@
 //! - [`worker`] hands accepted messages to a [`carrier`].
 //! - [`clock`], [`json`], [`money`], [`metrics`], [`shares`] and [`db`] are what everything stands on.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     carrier::Carriers,
     clock::Clock,
-    db::{Db, Readers, Scope},
+    db::{Db, ReadBudget, Readers, Scope},
     domain::{
         audit_refusals::RefusalCounts,
         authentication::Keys,
@@ -55,8 +55,23 @@ pub mod worker;
 /// Keys whose use is waiting to be noted; more are dropped, for the note must never slow a request.
 const KEY_USES_WAITING_MAX: usize = 1024;
 
-/// What every part of the running program shares.
+/// What every part of the running program shares, as the program's own work or one request uses it.
 pub struct App {
+    services: Arc<Services>,
+    /// `None`: the program's own work, which has no bound.
+    budget: Option<Arc<ReadBudget>>,
+}
+
+impl Deref for App {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.services
+    }
+}
+
+/// What every part of the running program shares.
+pub struct Services {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
     pub carriers: Carriers,
@@ -122,7 +137,7 @@ impl App {
             metrics: Arc::clone(&metrics),
         };
         let writers = Writers::start(db.writers(), texts, &clock, &told);
-        let app = Self {
+        let services = Services {
             db,
             clock,
             carriers,
@@ -145,14 +160,32 @@ impl App {
             erased: Notify::new(),
             key_uses,
         };
-        (Arc::new(app), uses)
+        (Arc::new(Self { services: Arc::new(services), budget: None }), uses)
+    }
+
+    /// The same app for one request: [`Self::read_as`] stays within this budget.
+    #[must_use]
+    pub fn for_request(&self, budget: ReadBudget) -> Self {
+        Self { services: Arc::clone(&self.services), budget: Some(Arc::new(budget)) }
+    }
+
+    /// The same app without the budget of a request, for work that outlives it.
+    #[must_use]
+    pub fn beyond_request(&self) -> Self {
+        Self { services: Arc::clone(&self.services), budget: None }
     }
 
     /// Reads what this scope may see; [`Db::read`] reads for all.
     pub fn read_as(&self, scope: impl Into<Scope>) -> Readers {
-        self.db.read.within(scope.into())
+        let scope = scope.into();
+        match &self.budget {
+            Some(budget) => self.db.read.of_request(scope, Arc::clone(budget)),
+            None => self.db.read.within(scope),
+        }
     }
+}
 
+impl Services {
     /// A new id, ordered by this app's clock.
     pub fn new_id(&self) -> Uuid {
         clock::new_id(&*self.clock)

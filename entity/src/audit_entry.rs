@@ -108,6 +108,11 @@ impl Entity {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
+    /// What concerns one account.
+    pub fn of_account(account_id: Uuid) -> Select<Self> {
+        Self::find().filter(Column::AccountId.eq(account_id))
+    }
+
     /// What a team's main account may see of what concerns the team.
     pub fn seen_by_team(team_id: Uuid) -> Select<Self> {
         Self::of_team(team_id).filter(Column::IsPrivate.eq(false))

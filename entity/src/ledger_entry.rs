@@ -1,6 +1,6 @@
 //! One movement of a team's balance. Append-only: the database refuses updates and deletes.
 
-use sea_orm::entity::prelude::*;
+use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -43,6 +43,12 @@ impl Entity {
     /// All movements of a team's balance.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
+    }
+
+    /// Whether it is anything but the charge of a message, of which there are most. Written as the partial
+    /// indexes of other kinds have it, so that both databases use those.
+    pub fn is_no_charge() -> SimpleExpr {
+        Expr::cust("kind <> 'CHARGE'")
     }
 
     /// The movements that one account caused.

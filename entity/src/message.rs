@@ -110,6 +110,13 @@ pub enum MessageStatus {
     Unknown,
 }
 
+impl MessageStatus {
+    /// Whether few messages have it for long: see [`Entity::has_rare_status`].
+    pub fn is_rare(self) -> bool {
+        !matches!(self, Self::Queued | Self::Sending | Self::Sent | Self::Delivered)
+    }
+}
+
 impl Model {
     /// Whether the person was erased from it: only such a message has no recipient.
     pub fn is_erased(&self) -> bool {
@@ -145,6 +152,12 @@ impl Entity {
     /// From when the time counts for which a TEST message is kept. Written as the index `message_test_kept` has it.
     pub fn test_kept_since() -> SimpleExpr {
         Expr::cust("CASE WHEN send_at > created_at THEN send_at ELSE created_at END")
+    }
+
+    /// Whether the status is none that an ordinary message passes through. Written as the partial index
+    /// `message_of_rare_status` has it, so that both databases use that.
+    pub fn has_rare_status() -> SimpleExpr {
+        Expr::cust("status NOT IN ('QUEUED', 'SENDING', 'SENT', 'DELIVERED')")
     }
 
     /// The messages of one account in one environment: what a key may see.

@@ -19,6 +19,7 @@ mod m20261125_000013_audit_log;
 mod m20261126_000014_ledger_idempotency;
 mod m20261130_000015_test_storage;
 mod m20261130_000016_turns;
+mod m20261130_000017_filters;
 mod m20261130_000018_hardening;
 
 /// All migrations, oldest first.
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000014_ledger_idempotency::Migration),
             Box::new(m20261130_000015_test_storage::Migration),
             Box::new(m20261130_000016_turns::Migration),
+            Box::new(m20261130_000017_filters::Migration),
             Box::new(m20261130_000018_hardening::Migration),
         ]
     }

@@ -1,7 +1,14 @@
 //! Connections on loan to [`Readers`](super::Readers). One that was left in the middle of a statement,
 //! because whoever read went away or because it failed, is closed and not used again.
 
-use std::time::Duration;
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
 use futures_util::{TryStreamExt as _, stream::BoxStream};
@@ -14,25 +21,49 @@ use sea_orm::{
     },
 };
 use sea_query_sqlx::SqlxValues;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     ACQUIRE_TIMEOUT, RESTED,
     row_security::{SET_SCOPE, Scope},
+    turns::{Holder, ReadBudget, Turn, Turns},
 };
 
 /// A connection of this age is replaced, and with it whatever its session has gathered.
 const AGE_MAX: Duration = Duration::from_mins(30);
 
 /// One moment for all reads to come, for as long as they take: a whole installation may be read.
-const POSTGRES_SNAPSHOT: &str =
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
+const POSTGRES_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+     SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on; \
+     SET LOCAL enable_bitmapscan = on; SET LOCAL enable_hashjoin = on; \
+     SET LOCAL enable_mergejoin = on";
+
+/// Steps of `SQLite`'s machine between two looks at whether a statement was abandoned: far below a millisecond.
+const SQLITE_STEPS: i32 = 10_000;
+/// PostgreSQL looks so often whether the client of a running statement is still there. Versions before 14 and
+/// systems that cannot tell refuse the setting; `statement_timeout` then ends the statement.
+const POSTGRES_LOOK: &str = "SET client_connection_check_interval = '500ms'";
 
 /// Connections, lent one by one.
 #[derive(Clone)]
-pub(super) enum Connections {
+pub(super) struct Connections {
+    pools: Pools,
+    turns: Arc<Turns>,
+}
+
+#[derive(Clone)]
+enum Pools {
     Postgres(Pool<Opener<PgConnection>>),
     Sqlite(Pool<Opener<SqliteConnection>>),
+}
+
+/// For whom a connection is lent.
+#[derive(Clone, Default)]
+pub(super) struct Borrower {
+    /// Whose rows the session may see; `None` without row security.
+    pub scope: Option<Scope>,
+    /// The budget of a request and the holder that it counts for; `None` for the server's own work.
+    pub request: Option<(Arc<ReadBudget>, Holder)>,
 }
 
 /// Opens connections, all alike.
@@ -42,14 +73,46 @@ pub(super) struct Opener<C: Connection>(C::Options);
 pub(super) struct Session<C> {
     connection: C,
     scope: Option<Scope>,
+    /// Set when the connection is given up in the middle of a statement.
+    is_abandoned: Arc<AtomicBool>,
 }
 
-impl<C: Connection> Manager for Opener<C> {
+/// A connection whose statement ends soon after the connection is given up.
+pub(super) trait Abandonable: Connection {
+    fn end_when(
+        &mut self,
+        is_abandoned: Arc<AtomicBool>,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+impl Abandonable for SqliteConnection {
+    /// Its thread would go on to the statement's end.
+    async fn end_when(&mut self, is_abandoned: Arc<AtomicBool>) -> Result<(), sqlx::Error> {
+        let goes_on = move || !is_abandoned.load(Ordering::Relaxed);
+        self.lock_handle().await?.set_progress_handler(SQLITE_STEPS, goes_on);
+        Ok(())
+    }
+}
+
+impl Abandonable for PgConnection {
+    /// The server sees that its client has gone.
+    async fn end_when(&mut self, _: Arc<AtomicBool>) -> Result<(), sqlx::Error> {
+        match sqlx::raw_sql(POSTGRES_LOOK).execute(self).await {
+            Ok(_) | Err(sqlx::Error::Database(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<C: Abandonable> Manager for Opener<C> {
     type Type = Session<C>;
     type Error = sqlx::Error;
 
     async fn create(&self) -> Result<Session<C>, sqlx::Error> {
-        Ok(Session { connection: self.0.connect().await?, scope: None })
+        let mut connection = self.0.connect().await?;
+        let is_abandoned = Arc::<AtomicBool>::default();
+        connection.end_when(Arc::clone(&is_abandoned)).await?;
+        Ok(Session { connection, scope: None, is_abandoned })
     }
 
     async fn recycle(
@@ -69,29 +132,39 @@ impl<C: Connection> Manager for Opener<C> {
 
 impl Connections {
     pub fn on_postgres(options: PgConnectOptions, connections: u32) -> Self {
-        Self::Postgres(pool(options, connections))
+        Self::new(connections, |size| Pools::Postgres(pool(options, size)))
     }
 
     pub fn on_sqlite(options: SqliteConnectOptions, connections: u32) -> Self {
-        Self::Sqlite(pool(options, connections))
+        Self::new(connections, |size| Pools::Sqlite(pool(options, size)))
+    }
+
+    fn new(connections: u32, pools: impl FnOnce(usize) -> Pools) -> Self {
+        let size = usize::try_from(connections).unwrap_or(usize::MAX);
+        Self { pools: pools(size), turns: Arc::new(Turns::new(size)) }
     }
 
     pub fn backend(&self) -> DbBackend {
-        match self {
-            Self::Postgres(_) => DbBackend::Postgres,
-            Self::Sqlite(_) => DbBackend::Sqlite,
+        match &self.pools {
+            Pools::Postgres(_) => DbBackend::Postgres,
+            Pools::Sqlite(_) => DbBackend::Sqlite,
         }
     }
 
-    /// Lends one, whose session has this scope if there is any.
-    pub async fn lease(&self, scope: Option<Scope>) -> Result<Lease, DbErr> {
+    /// Lends one when it is the borrower's turn, with a session of its scope.
+    pub async fn lease(&self, borrower: &Borrower) -> Result<Lease, DbErr> {
         let lent = async {
-            match self {
-                Self::Postgres(pool) => pool.get().await.map(Lent::Postgres),
-                Self::Sqlite(pool) => pool.get().await.map(Lent::Sqlite),
-            }
+            let turn = match &borrower.request {
+                Some((budget, holder)) => self.turns.wait(budget, *holder).await,
+                None => Turn::default(),
+            };
+            let lent = match &self.pools {
+                Pools::Postgres(pool) => Lent::Postgres(pool.get().await?),
+                Pools::Sqlite(pool) => Lent::Sqlite(pool.get().await?),
+            };
+            Ok::<_, PoolError<sqlx::Error>>((lent, turn))
         };
-        let lent = match timeout(ACQUIRE_TIMEOUT, lent).await {
+        let (lent, turn) = match timeout(ACQUIRE_TIMEOUT, lent).await {
             Ok(Ok(lent)) => lent,
             Ok(Err(PoolError::Backend(error))) => {
                 return Err(DbErr::Conn(RuntimeErr::SqlxError(error.into())));
@@ -101,8 +174,9 @@ impl Connections {
             }
             Err(_) => return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         };
-        let mut lease = Lease(Some(lent));
-        if let (Some(scope), Lent::Postgres(session)) = (scope, lease.connection()?)
+        let budget = borrower.request.as_ref().map(|(budget, _)| Arc::clone(budget));
+        let mut lease = Lease(Some(Loan { lent, turn, since: Instant::now(), budget }));
+        if let (Some(scope), Lent::Postgres(session)) = (borrower.scope, lease.connection()?)
             && session.scope != Some(scope)
         {
             // A session that is left half-way in this is closed with the lease.
@@ -113,20 +187,19 @@ impl Connections {
 
     /// Closes what rests, and lends nothing any more.
     pub async fn close(&self) {
-        match self {
-            Self::Postgres(pool) => close(pool).await,
-            Self::Sqlite(pool) => close(pool).await,
+        match &self.pools {
+            Pools::Postgres(pool) => close(pool).await,
+            Pools::Sqlite(pool) => close(pool).await,
         }
     }
 }
 
-fn pool<C: Connection>(options: C::Options, connections: u32) -> Pool<Opener<C>> {
-    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
-    let pool = Pool::builder(Opener(options)).max_size(connections);
+fn pool<C: Abandonable>(options: C::Options, size: usize) -> Pool<Opener<C>> {
+    let pool = Pool::builder(Opener(options)).max_size(size);
     pool.build().expect("a pool without timeouts needs no runtime")
 }
 
-async fn close<C: Connection>(pool: &Pool<Opener<C>>) {
+async fn close<C: Abandonable>(pool: &Pool<Opener<C>>) {
     // Rather than just dropped: the database is told.
     for connection in pool.retain(|_, _| false).removed {
         let _ = connection.connection.close().await;
@@ -151,17 +224,43 @@ pub(super) enum Lent {
 }
 
 /// A connection on loan: it is given back whole, or else closed.
-pub(super) struct Lease(Option<Lent>);
+pub(super) struct Lease(Option<Loan>);
+
+struct Loan {
+    lent: Lent,
+    turn: Turn,
+    since: Instant,
+    budget: Option<Arc<ReadBudget>>,
+}
+
+impl Loan {
+    /// Ends the loan: the connection goes back to the pool if it is whole, and is closed otherwise.
+    fn end(self, is_whole: bool) {
+        let Self { lent, turn, since, budget } = self;
+        if is_whole {
+            drop(lent);
+        } else {
+            lent.close();
+        }
+        // Whoever has the turn next finds the connection.
+        drop(turn);
+        if let Some(budget) = budget {
+            budget.charge(since.elapsed());
+        }
+    }
+}
 
 impl Lease {
     pub fn connection(&mut self) -> Result<&mut Lent, DbErr> {
         let closed = DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed);
-        self.0.as_mut().ok_or(closed)
+        self.0.as_mut().map(|loan| &mut loan.lent).ok_or(closed)
     }
 
     /// Gives the connection back, for its statement has ended.
     pub fn end(&mut self) {
-        self.0 = None;
+        if let Some(loan) = self.0.take() {
+            loan.end(true);
+        }
     }
 
     /// Gives the connection back, if what came of the statement says that it is whole.
@@ -182,15 +281,24 @@ fn leaves_whole(failure: &sqlx::Error) -> bool {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        match self.0.take() {
-            Some(Lent::Postgres(connection)) => drop(Object::take(connection)),
-            Some(Lent::Sqlite(connection)) => drop(Object::take(connection)),
-            None => {}
+        if let Some(loan) = self.0.take() {
+            loan.end(false);
         }
     }
 }
 
 impl Lent {
+    /// Closes the connection, and ends the statement that may be running on it.
+    fn close(self) {
+        match self {
+            Self::Postgres(connection) => drop(Object::take(connection)),
+            Self::Sqlite(connection) => {
+                let session = Object::take(connection);
+                session.is_abandoned.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Begins a transaction all of whose reads see one and the same moment.
     pub async fn begin_snapshot(&mut self) -> Result<(), sqlx::Error> {
         match self {

@@ -12,15 +12,17 @@ use std::{
 
 use futures_util::{TryStreamExt as _, stream::BoxStream};
 use sea_orm::{
-    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, StreamTrait,
+    ConnAcquireErr, ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    StreamTrait,
     sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions},
 };
 use tokio::sync::Mutex;
 
 use super::{
     RowSecurity,
-    lease::{Connections, Lease, query_error},
+    lease::{Borrower, Connections, Lease, query_error},
     row_security::Scope,
+    turns::ReadBudget,
 };
 
 /// Connections for reading.
@@ -28,8 +30,7 @@ use super::{
 pub struct Readers {
     connections: Connections,
     statements: Statements,
-    /// Whose rows are read; without row security, only statements decide that.
-    scope: Option<Scope>,
+    borrower: Borrower,
 }
 
 impl Readers {
@@ -40,7 +41,9 @@ impl Readers {
         row_security: RowSecurity,
     ) -> Self {
         let scope = (row_security == RowSecurity::On).then_some(Scope::All);
-        Self { scope, ..Self::new(Connections::on_postgres(options, connections)) }
+        let mut readers = Self::new(Connections::on_postgres(options, connections));
+        readers.borrower.scope = scope;
+        readers
     }
 
     /// At most so many connections, each made when it is first needed.
@@ -49,14 +52,23 @@ impl Readers {
     }
 
     fn new(connections: Connections) -> Self {
-        Self { connections, statements: Statements::default(), scope: None }
+        Self { connections, statements: Statements::default(), borrower: Borrower::default() }
     }
 
     /// The same connections, for reading what this scope may see. Where there is no row security, only the
     /// statements' own filters hold.
     #[must_use]
     pub fn within(&self, scope: Scope) -> Self {
-        Self { scope: self.scope.map(|_| scope), ..self.clone() }
+        let scope = self.borrower.scope.map(|_| scope);
+        Self { borrower: Borrower { scope, ..self.borrower.clone() }, ..self.clone() }
+    }
+
+    /// The same for a request of somebody with this scope, who waits for turns: see [`ReadBudget`].
+    #[must_use]
+    pub fn of_request(&self, scope: Scope, budget: Arc<ReadBudget>) -> Self {
+        let mut readers = self.within(scope);
+        readers.borrower.request = Some((budget, scope.into()));
+        readers
     }
 
     /// Statements read with so far.
@@ -74,7 +86,7 @@ impl Readers {
 
     /// A transaction all of whose reads see one and the same moment.
     pub async fn snapshot(&self) -> Result<Snapshot, DbErr> {
-        let mut lease = self.connections.lease(self.scope).await?;
+        let mut lease = self.connections.lease(&self.borrower).await?;
         lease.connection()?.begin_snapshot().await.map_err(query_error)?;
         let backend = self.connections.backend();
         Ok(Snapshot { backend, statements: self.statements.clone(), lease: Mutex::new(lease) })
@@ -84,6 +96,20 @@ impl Readers {
     pub async fn close(&self) {
         self.connections.close().await;
     }
+
+    /// Reads, unless nobody waits for the request any more.
+    async fn wanted<T>(&self, read: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        let Some((budget, _)) = &self.borrower.request else { return read.await };
+        tokio::select! {
+            biased;
+            done = read => done,
+            () = budget.abandoned() => Err(abandoned()),
+        }
+    }
+}
+
+fn abandoned() -> DbErr {
+    DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
 }
 
 /// How many there were, and how they are worded if not as they come.
@@ -113,9 +139,12 @@ impl ConnectionTrait for Readers {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let statement = self.statements.note(statement);
-        let mut lease = self.connections.lease(self.scope).await?;
-        let done = lease.connection()?.execute(statement).await;
-        lease.end_with(done)
+        let read = async {
+            let mut lease = self.connections.lease(&self.borrower).await?;
+            let done = lease.connection()?.execute(statement).await;
+            lease.end_with(done)
+        };
+        self.wanted(read).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -124,16 +153,22 @@ impl ConnectionTrait for Readers {
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let statement = self.statements.note(statement);
-        let mut lease = self.connections.lease(self.scope).await?;
-        let row = lease.connection()?.one(statement).await;
-        lease.end_with(row)
+        let read = async {
+            let mut lease = self.connections.lease(&self.borrower).await?;
+            let row = lease.connection()?.one(statement).await;
+            lease.end_with(row)
+        };
+        self.wanted(read).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let statement = self.statements.note(statement);
-        let mut lease = self.connections.lease(self.scope).await?;
-        let rows = lease.connection()?.all(statement).await;
-        lease.end_with(rows)
+        let read = async {
+            let mut lease = self.connections.lease(&self.borrower).await?;
+            let rows = lease.connection()?.all(statement).await;
+            lease.end_with(rows)
+        };
+        self.wanted(read).await
     }
 }
 
@@ -151,11 +186,11 @@ impl StreamTrait for Readers {
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
         let statement = self.statements.note(statement);
         Box::pin(async move {
-            let mut lease = self.connections.lease(self.scope).await?;
+            let mut lease = self.wanted(self.connections.lease(&self.borrower)).await?;
             let rows: Self::Stream<'a> = Box::pin(async_stream::try_stream! {
                 {
                     let mut rows = lease.connection()?.each(statement).map_err(query_error);
-                    while let Some(row) = rows.try_next().await? {
+                    while let Some(row) = self.wanted(rows.try_next()).await? {
                         yield row;
                     }
                 }

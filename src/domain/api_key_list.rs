@@ -2,16 +2,21 @@
 
 use std::collections::HashMap;
 
-use entity::api_key::{self, Role};
+use entity::{
+    account,
+    api_key::{self, Role},
+};
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, ExprTrait, Order, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Alias, Expr, Query},
+    ColumnTrait, ConnectionTrait as _, DbBackend, EntityTrait, ExprTrait, JoinType, Order,
+    QueryFilter, QueryOrder, QueryResult,
+    sea_query::{Asterisk, Expr, Query, SelectStatement},
 };
 use uuid::Uuid;
 
 use super::{
     Fault,
     caller::{Caller, MainCaller, OperatorCaller},
+    list::TOTAL_MAX,
     page::{Keyset, Page, PageArgs, Position},
 };
 use crate::App;
@@ -63,7 +68,11 @@ pub async fn list_many(
     page: &PageArgs,
 ) -> Result<HashMap<Uuid, Page<api_key::Model>>, Fault> {
     let keyset = page.keyset("api_keys")?;
-    let rows = ranked_rows(app, main, accounts, &keyset).await?;
+    let rows = api_key::Entity::of_team(main.team_id())
+        .filter(api_key::Column::Id.in_subquery(ids_of_pages(app, main, accounts, &keyset)?))
+        .order_by(api_key::Column::Id, keyset.reading_order(&Order::Desc))
+        .all(&app.read_as(main))
+        .await?;
     let totals =
         if keyset.with_total() { totals(app, main, accounts).await? } else { HashMap::new() };
 
@@ -77,60 +86,72 @@ pub async fn list_many(
         let rows = by_account.remove(account_id).unwrap_or_default();
         let total = keyset.with_total().then(|| totals.get(account_id).copied().unwrap_or(0));
         let position = |row: &api_key::Model| Position { key: String::new(), id: row.id };
-        (*account_id, keyset.page(rows, total, position))
+        (*account_id, keyset.page(rows, total, None, position))
     });
     Ok(pages.collect())
 }
 
-/// The rows of each account's page, one more where there are more.
-async fn ranked_rows(
+const ASKED: &str = "asked";
+const FOUND: &str = "found";
+
+/// The ids of each account's page, one more where there are more. Revoked keys stay, so an account may have many:
+/// of each no more are read than its page has.
+fn ids_of_pages(
     app: &App,
     main: &MainCaller,
     accounts: &[Uuid],
     keyset: &Keyset,
-) -> Result<Vec<api_key::Model>, Fault> {
-    let reading = keyset.reading_order(&Order::Desc);
-    let bounds = keyset.bounds::<api_key::Entity>(&Order::Desc, None, api_key::Column::Id)?;
-    let rank = match reading {
-        Order::Asc => "ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY id ASC)",
-        _ => "ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY id DESC)",
+) -> Result<SelectStatement, Fault> {
+    let id = Expr::col(api_key::Column::Id);
+    let page = keys_of_asked(api_key::Column::Id)
+        .cond_where(keyset.bounds::<api_key::Entity>(&Order::Desc, None, &id)?)
+        .order_by(api_key::Column::Id, keyset.reading_order(&Order::Desc))
+        .limit(keyset.limit() + 1)
+        .to_owned();
+    let mut asked = asked(main, accounts);
+    asked.column((FOUND, api_key::Column::Id));
+    let found = if app.db.backend() == DbBackend::Postgres {
+        asked.join_lateral(JoinType::InnerJoin, page, FOUND, Expr::cust("true"))
+    } else {
+        let is_of_page = Expr::col((FOUND, api_key::Column::Id)).in_subquery(page);
+        asked.join_as(JoinType::InnerJoin, api_key::Entity, FOUND, is_of_page)
     };
-    let ranked = Query::select()
-        .expr_as(Expr::col(api_key::Column::Id), Alias::new("id"))
-        .expr_as(Expr::cust(rank), Alias::new("rank"))
-        .from(api_key::Entity)
-        .cond_where(
-            Condition::all()
-                .add(api_key::Column::TeamId.eq(main.team_id()))
-                .add(api_key::Column::AccountId.is_in(accounts.iter().copied()))
-                .add(bounds),
-        )
-        .to_owned();
-    let ids = Query::select()
-        .column(Alias::new("id"))
-        .from_subquery(ranked, Alias::new("ranked"))
-        .and_where(Expr::col(Alias::new("rank")).lte(keyset.limit() + 1))
-        .to_owned();
-    Ok(api_key::Entity::find()
-        .filter(api_key::Column::Id.in_subquery(ids))
-        .order_by(api_key::Column::Id, reading)
-        .all(&app.read_as(main))
-        .await?)
+    Ok(found.to_owned())
 }
 
+/// How many keys each account has; [`TOTAL_MAX`] stands for more.
 async fn totals(
     app: &App,
     main: &MainCaller,
     accounts: &[Uuid],
 ) -> Result<HashMap<Uuid, u64>, Fault> {
-    let counts: Vec<(Uuid, i64)> = api_key::Entity::find()
-        .select_only()
-        .column(api_key::Column::AccountId)
-        .column_as(api_key::Column::Id.count(), "total")
-        .filter(api_key::Column::AccountId.is_in(accounts.iter().copied()))
-        .group_by(api_key::Column::AccountId)
-        .into_tuple()
-        .all(&app.read_as(main))
-        .await?;
-    Ok(counts.into_iter().map(|(id, count)| (id, u64::try_from(count).unwrap_or(0))).collect())
+    let counted = keys_of_asked(api_key::Column::Id).limit(TOTAL_MAX).to_owned();
+    let count = Query::select()
+        .expr(Expr::col(Asterisk).count())
+        .from_subquery(counted, "counted")
+        .to_owned();
+    let mut totals = asked(main, accounts);
+    totals.column((ASKED, account::Column::Id));
+    totals.expr(Expr::SubQuery(None, Box::new(count.into())));
+    let rows = app.read_as(main).query_all(&totals).await?;
+    let total = |row: &QueryResult| {
+        let count: i64 = row.try_get_by_index(1)?;
+        Ok((row.try_get_by_index(0)?, u64::try_from(count).unwrap_or(0)))
+    };
+    rows.iter().map(total).collect()
+}
+
+/// The accounts of the team that are asked for.
+fn asked(main: &MainCaller, accounts: &[Uuid]) -> SelectStatement {
+    Query::select()
+        .from_as(account::Entity, ASKED)
+        .and_where(Expr::col((ASKED, account::Column::TeamId)).eq(main.team_id()))
+        .and_where(Expr::col((ASKED, account::Column::Id)).is_in(accounts.iter().copied()))
+        .to_owned()
+}
+
+/// A column of the keys of one of them.
+fn keys_of_asked(column: api_key::Column) -> SelectStatement {
+    let is_of_asked = Expr::col(api_key::Column::AccountId).equals((ASKED, account::Column::Id));
+    Query::select().column(column).from(api_key::Entity).and_where(is_of_asked).to_owned()
 }

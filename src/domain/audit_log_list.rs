@@ -2,14 +2,15 @@
 //! they own (R3); an operator sees everything.
 
 use entity::audit_entry::{self, AuditAction, AuditActor, AuditOutcome, Column, Entity};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Select};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, Select};
 use uuid::Uuid;
 
 use super::{
     Fault, bad_input,
     caller::{MainCaller, OperatorCaller},
-    message_list::DateTimeRange,
+    list::List,
     page::{Page, PageArgs},
+    range::DateTimeRange,
     sub_account::AccountRef,
 };
 use crate::{App, db::Scope};
@@ -31,36 +32,41 @@ pub async fn list_of_team(
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
-    let mut select = Entity::seen_by_team(main.team_id());
+    let team_id = main.team_id();
+    let mut seen =
+        Condition::all().add(Column::TeamId.eq(team_id)).add(Column::IsPrivate.eq(false));
     if filter.actor_key_id.is_some() {
         // An operator's key is not shown to a main account, so it is not looked for either.
-        let of_team = [AuditActor::MainAccount, AuditActor::SubAccount];
-        select = select.filter(Column::Actor.is_in(of_team));
+        seen = seen.add(Column::Actor.is_in([AuditActor::MainAccount, AuditActor::SubAccount]));
     }
-    list(app, main.into(), select, Some(main.team_id()), filter, page).await
+    list(app, main.into(), Entity::seen_by_team(team_id), seen, Some(team_id), filter, page).await
 }
 
 /// One page of everything, or of what concerns one team, newest first, for an operator.
 pub async fn list_for_operator(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     team_id: Option<Uuid>,
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
-    let select = team_id.map_or_else(Entity::find, Entity::of_team);
-    list(app, Scope::All, select, team_id, filter, page).await
+    let rows = team_id.map_or_else(Entity::find, Entity::of_team);
+    let seen = Condition::all().add_option(team_id.map(|team_id| Column::TeamId.eq(team_id)));
+    list(app, operator.into(), rows, seen, team_id, filter, page).await
 }
 
+/// `rows` are those that the caller may see, and `seen` says the same of a row.
 async fn list(
     app: &App,
     scope: Scope,
-    mut select: Select<Entity>,
+    mut rows: Select<Entity>,
+    seen: Condition,
     team_id: Option<Uuid>,
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
     let keyset = page.keyset("audit_log")?;
+    let mut looked_at = Condition::all();
     if let Some(account) = &filter.account {
         let id = match (team_id, account) {
             (Some(team_id), account) => {
@@ -74,17 +80,21 @@ async fn list(
             }
         };
         // Who is not of the team has no entries; no row has the nil id.
-        select = select.filter(Column::AccountId.eq(id.unwrap_or_default()));
+        rows = Entity::of_account(id.unwrap_or_default());
+    }
+    if filter.account.is_some() || filter.actor_key_id.is_some() {
+        looked_at = looked_at.add(seen);
     }
     if let Some(action) = &filter.action {
-        select = select.filter(Column::Action.is_in(action.iter().copied()));
+        looked_at = looked_at.add(Column::Action.is_in(action.iter().copied()));
     }
     if let Some(outcome) = &filter.outcome {
-        select = select.filter(Column::Outcome.is_in(outcome.iter().copied()));
+        looked_at = looked_at.add(Column::Outcome.is_in(outcome.iter().copied()));
     }
     if let Some(key_id) = filter.actor_key_id {
-        select = select.filter(Column::KeyId.eq(key_id));
+        looked_at = looked_at.add(Column::KeyId.eq(key_id));
     }
-    let select = select.filter(filter.created_at.on(Column::CreatedAt));
-    keyset.newest_first(&app.read_as(scope), select, Column::Id, |row| row.id).await
+    let rows = rows.filter(filter.created_at.on(Column::Id, Column::CreatedAt));
+    let list = List::newest_first(rows, Column::Id, |row| row.id).filtered(looked_at);
+    list.page(&app.read_as(scope), keyset).await
 }

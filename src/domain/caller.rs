@@ -169,6 +169,12 @@ impl From<&MainCaller> for Scope {
     }
 }
 
+impl From<&OperatorCaller> for Scope {
+    fn from(_: &OperatorCaller) -> Self {
+        Self::All
+    }
+}
+
 impl From<&TeamCaller> for Scope {
     fn from(team: &TeamCaller) -> Self {
         team.scope

@@ -2,13 +2,14 @@
 //! team's.
 
 use entity::ledger_entry::{self, LedgerKind};
-use sea_orm::{ColumnTrait, QueryFilter};
+use sea_orm::{ColumnTrait, Condition, QueryFilter};
 
 use super::{
     Fault,
     caller::{AccountCaller, TeamCaller},
-    message_list::DateTimeRange,
+    list::List,
     page::{Page, PageArgs},
+    range::DateTimeRange,
     sub_account::AccountRef,
 };
 use crate::{App, db::Scope};
@@ -52,14 +53,20 @@ pub async fn list_own(
 async fn list(
     app: &App,
     scope: Scope,
-    select: sea_orm::Select<ledger_entry::Entity>,
+    rows: sea_orm::Select<ledger_entry::Entity>,
     filter: &LedgerFilter,
     page: &PageArgs,
 ) -> Result<Page<ledger_entry::Model>, Fault> {
     let keyset = page.keyset("ledger")?;
-    let mut select = select.filter(filter.created_at.on(ledger_entry::Column::CreatedAt));
+    let span = filter.created_at.on(ledger_entry::Column::Id, ledger_entry::Column::CreatedAt);
+    let mut rows = rows.filter(span);
+    let mut looked_at = Condition::all();
     if let Some(kind) = &filter.kind {
-        select = select.filter(ledger_entry::Column::Kind.is_in(kind.iter().copied()));
+        if !kind.contains(&LedgerKind::Charge) {
+            rows = rows.filter(ledger_entry::Entity::is_no_charge());
+        }
+        looked_at = looked_at.add(ledger_entry::Column::Kind.is_in(kind.iter().copied()));
     }
-    keyset.newest_first(&app.read_as(scope), select, ledger_entry::Column::Id, |row| row.id).await
+    let list = List::newest_first(rows, ledger_entry::Column::Id, |row| row.id);
+    list.filtered(looked_at).page(&app.read_as(scope), keyset).await
 }

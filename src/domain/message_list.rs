@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use entity::message::{self, Channel, MessageStatus};
 use futures_util::TryStreamExt as _;
-use sea_orm::{ColumnTrait, Order, QueryFilter, Select, sea_query::Expr};
+use sea_orm::{ColumnTrait, Condition, QueryFilter, Select, sea_query::Expr};
 use uuid::Uuid;
 
 use super::{
     Fault,
     caller::AccountCaller,
-    page::{Page, PageArgs, Position},
+    list::List,
+    page::{Page, PageArgs},
+    range::DateTimeRange,
     recipient,
     room::Room,
     validate::may_be_stored,
@@ -27,22 +28,6 @@ pub struct MessageFilter {
     pub created_at: DateTimeRange,
 }
 
-/// From included, to excluded; either may be open.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DateTimeRange {
-    pub from: Option<DateTime<Utc>>,
-    pub to: Option<DateTime<Utc>>,
-}
-
-impl DateTimeRange {
-    /// The condition on a column of times.
-    pub fn on<C: ColumnTrait>(&self, column: C) -> sea_orm::Condition {
-        sea_orm::Condition::all()
-            .add_option(self.from.map(|from| column.gte(from)))
-            .add_option(self.to.map(|to| column.lt(to)))
-    }
-}
-
 /// One page of the caller's messages, newest first.
 pub async fn list(
     app: &App,
@@ -52,26 +37,30 @@ pub async fn list(
     room: &Room,
 ) -> Result<Page<message::Model>, Fault> {
     let keyset = page.keyset("messages")?;
-    let mut select = message::Entity::owned_by(caller.account_id, caller.environment)
-        .filter(filter.created_at.on(message::Column::CreatedAt));
-    if let Some(status) = &filter.status {
-        select = select.filter(message::Column::Status.is_in(status.iter().copied()));
-    }
-    if let Some(channel) = &filter.channel {
-        select = select.filter(message::Column::Channel.is_in(channel.iter().copied()));
-    }
+    let mut rows = message::Entity::owned_by(caller.account_id, caller.environment)
+        .filter(filter.created_at.on(message::Column::Id, message::Column::CreatedAt));
+    let status = filter.status.as_deref();
     if let Some(to) = &filter.to {
         let normalised = recipient::parse(to, None).map(|recipient| recipient.address);
         let address = normalised.unwrap_or_else(|_| to.trim().to_owned());
         let is_to = message::Column::Recipient.eq(&address);
         // No text is the recipient of none but erased messages.
         let may_be = !address.is_empty() && may_be_stored(&address);
-        select = select.filter(if may_be { is_to } else { Expr::cust("1 = 0") });
+        rows = rows.filter(if may_be { is_to } else { Expr::cust("1 = 0") });
+    } else if status.is_some_and(|status| status.iter().all(|status| status.is_rare())) {
+        rows = rows.filter(message::Entity::has_rare_status());
     }
-    let total = keyset.total(&app.read_as(caller), &select).await?;
-    let select = keyset.slice(select, &Order::Desc, None, message::Column::Id)?;
-    let rows = read(app, caller, select, room).await?;
-    Ok(keyset.page(rows, total, |row| Position { key: String::new(), id: row.id }))
+    let looked_at = Condition::all()
+        .add_option(status.map(|status| message::Column::Status.is_in(status.iter().copied())))
+        .add_option(
+            filter
+                .channel
+                .as_ref()
+                .map(|channel| message::Column::Channel.is_in(channel.iter().copied())),
+        );
+    let list = List::newest_first(rows, message::Column::Id, |row| row.id).filtered(looked_at);
+    let (select, frame) = list.begin(&app.read_as(caller), keyset).await?;
+    Ok(frame.page(read(app, caller, select, room).await?))
 }
 
 /// The caller's messages with these ids.

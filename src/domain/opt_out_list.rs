@@ -15,6 +15,7 @@ use super::{
     Fault,
     account::AccountIds,
     caller::AccountCaller,
+    list::List,
     page::{Page, PageArgs},
     recipient::{self, identity},
     search,
@@ -36,9 +37,9 @@ pub async fn list(
     page: &PageArgs,
 ) -> Result<Page<opt_out::Model>, Fault> {
     let keyset = page.keyset("opt_outs")?;
-    let mut select = Entity::owned_by(caller.account_id);
+    let mut looked_at = Condition::all();
     if let Some(channel) = &filter.channel {
-        select = select.filter(Column::Channel.is_in(channel.iter().copied()));
+        looked_at = looked_at.add(Column::Channel.is_in(channel.iter().copied()));
     }
     if let Some(text) = &filter.search {
         let address = || Func::lower(Expr::col(Column::Address)).into();
@@ -46,9 +47,11 @@ pub async fn list(
         if let Ok(recipient) = recipient::parse(text, None) {
             any = any.add(search::holds(address(), &recipient.identity())?);
         }
-        select = select.filter(any);
+        looked_at = looked_at.add(any);
     }
-    keyset.newest_first(&app.read_as(caller), select, Column::Id, |row| row.id).await
+    let rows = Entity::owned_by(caller.account_id);
+    let list = List::newest_first(rows, Column::Id, |row| row.id).filtered(looked_at);
+    list.page(&app.read_as(caller), keyset).await
 }
 
 /// Which of these addresses are opted out of the account's messages.

@@ -6,13 +6,11 @@ use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, ExprTrait, FromQueryResult, Order, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, Select,
+    Condition, EntityTrait, ExprTrait as _, IntoSimpleExpr as _, Order, sea_query::SimpleExpr,
 };
 use uuid::Uuid;
 
 use super::{Fault, bad_input};
-use crate::db::Readers;
 
 /// Rows of a page when the caller names no number.
 pub const PAGE_DEFAULT: u64 = 20;
@@ -37,7 +35,11 @@ pub struct Page<M> {
     pub rows: Vec<(Cursor, M)>,
     pub has_previous: bool,
     pub has_next: bool,
-    /// Present exactly if the page was asked with a total.
+    /// What pages before this one end at: its first row, or the last one that its filter looked at.
+    pub start: Option<Cursor>,
+    /// What pages after this one begin at.
+    pub end: Option<Cursor>,
+    /// `None` if it was not asked for, or is not known ([`super::list`]).
     pub total: Option<u64>,
 }
 
@@ -79,6 +81,8 @@ pub struct OrderKey<E: EntityTrait> {
     pub of: fn(&E::Model) -> String,
     /// And back.
     pub value: fn(&str) -> Option<sea_orm::Value>,
+    /// Whether an index gives this order; the column is then one of texts.
+    pub has_index: bool,
 }
 
 impl PageArgs {
@@ -116,6 +120,34 @@ impl PageArgs {
 }
 
 impl Position {
+    /// The condition on rows on one side of this position, with its own row where `is_with_it`.
+    pub fn beyond<E: EntityTrait>(
+        &self,
+        key: Option<&OrderKey<E>>,
+        id: &SimpleExpr,
+        is_greater: bool,
+        is_with_it: bool,
+    ) -> Result<Condition, Fault> {
+        let id = id.clone();
+        let beyond_id = match (is_greater, is_with_it) {
+            (true, false) => id.gt(self.id),
+            (true, true) => id.gte(self.id),
+            (false, false) => id.lt(self.id),
+            (false, true) => id.lte(self.id),
+        };
+        let Some(key) = key else { return Ok(Condition::all().add(beyond_id)) };
+        let value = (key.value)(&self.key)
+            .ok_or_else(|| bad_input("The cursor is not one of this list."))?;
+        let column = key.column.into_simple_expr();
+        let (from_key, beyond_key) = if is_greater {
+            (column.clone().gte(value.clone()), column.gt(value))
+        } else {
+            (column.clone().lte(value.clone()), column.lt(value))
+        };
+        // The first is what an index can go by.
+        Ok(Condition::all().add(from_key).add(Condition::any().add(beyond_key).add(beyond_id)))
+    }
+
     fn encode(&self, list: &str) -> String {
         let body = format!("{CURSOR_VERSION}\n{list}\n{}\n{}", self.id.simple(), self.key);
         let mut bytes = crc32fast::hash(body.as_bytes()).to_be_bytes().to_vec();
@@ -158,29 +190,21 @@ impl Keyset {
         &self,
         order: &Order,
         key: Option<&OrderKey<E>>,
-        id: E::Column,
+        id: &SimpleExpr,
     ) -> Result<Condition, Fault> {
         let mut bounds = Condition::all();
         for (position, is_after) in [(&self.after, true), (&self.before, false)] {
-            let Some(position) = position else { continue };
-            let is_greater = is_after == (*order == Order::Asc);
-            let beyond_id = if is_greater { id.gt(position.id) } else { id.lt(position.id) };
-            bounds = bounds.add(match key {
-                None => Condition::all().add(beyond_id),
-                Some(key) => {
-                    let value = (key.value)(&position.key)
-                        .ok_or_else(|| bad_input("The cursor is not one of this list."))?;
-                    let column = key.column;
-                    let beyond_key = if is_greater {
-                        column.gt(value.clone())
-                    } else {
-                        column.lt(value.clone())
-                    };
-                    Condition::any().add(beyond_key).add(column.eq(value).and(beyond_id))
-                }
-            });
+            if let Some(position) = position {
+                let is_greater = is_after == (*order == Order::Asc);
+                bounds = bounds.add(position.beyond(key, id, is_greater, false)?);
+            }
         }
         Ok(bounds)
+    }
+
+    /// Whether no cursor was given: the page is the first or the last.
+    pub fn is_from_an_end(&self) -> bool {
+        self.after.is_none() && self.before.is_none()
     }
 
     /// The direction in which rows are read: against the order when paging backward.
@@ -192,91 +216,35 @@ impl Keyset {
     }
 
     /// Makes a page of rows that were read in [`Keyset::reading_order`], one more than the limit if
-    /// there are more.
+    /// there are more. `reach` is where reading ended before the end.
     pub fn page<M>(
         &self,
         mut rows: Vec<M>,
         total: Option<u64>,
+        reach: Option<Position>,
         position: impl Fn(&M) -> Position,
     ) -> Page<M> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let has_more = rows.len() > limit;
+        let is_full = rows.len() > limit;
+        let has_more = is_full || reach.is_some();
         rows.truncate(limit);
         if self.is_backward {
             rows.reverse();
+        }
+        let cursor = |position| Cursor { list: self.list, position };
+        let rows: Vec<(Cursor, M)> =
+            rows.into_iter().map(|row| (cursor(position(&row)), row)).collect();
+        let mut start = rows.first().map(|(cursor, _)| cursor.clone());
+        let mut end = rows.last().map(|(cursor, _)| cursor.clone());
+        if let Some(reach) = reach.filter(|_| !is_full) {
+            *(if self.is_backward { &mut start } else { &mut end }) = Some(cursor(reach));
         }
         let (has_previous, has_next) = if self.is_backward {
             (has_more, self.before.is_some())
         } else {
             (self.after.is_some(), has_more)
         };
-        let cursor = |row: &M| Cursor { list: self.list, position: position(row) };
-        let rows = rows.into_iter().map(|row| (cursor(&row), row)).collect();
-        Page { rows, has_previous, has_next, total }
-    }
-
-    /// How many rows `select` has, if that was asked for.
-    pub async fn total<E>(&self, db: &Readers, select: &Select<E>) -> Result<Option<u64>, Fault>
-    where
-        E: EntityTrait,
-        E::Model: Send + Sync,
-    {
-        Ok(if self.with_total { Some(select.clone().count(db).await?) } else { None })
-    }
-
-    /// The rows of `select` that the page needs, in [`Keyset::reading_order`].
-    pub fn slice<E: EntityTrait>(
-        &self,
-        select: Select<E>,
-        order: &Order,
-        key: Option<&OrderKey<E>>,
-        id: E::Column,
-    ) -> Result<Select<E>, Fault> {
-        let reading = self.reading_order(order);
-        let mut select = select.filter(self.bounds(order, key, id)?);
-        if let Some(key) = key {
-            select = select.order_by(key.column, reading.clone());
-        }
-        Ok(select.order_by(id, reading).limit(self.limit + 1))
-    }
-
-    /// Reads one page of `select`, newest first: by id, which is ordered by time.
-    pub async fn newest_first<E>(
-        &self,
-        db: &Readers,
-        select: Select<E>,
-        id: E::Column,
-        id_of: impl Fn(&E::Model) -> Uuid,
-    ) -> Result<Page<E::Model>, Fault>
-    where
-        E: EntityTrait,
-        E::Model: Send + Sync,
-    {
-        self.read::<E, E::Model>(db, select, Order::Desc, None, id, id_of).await
-    }
-
-    /// Reads one page of `select`, as rows `R`, in the order of a key column and then the id.
-    pub async fn read<E, R>(
-        &self,
-        db: &Readers,
-        select: Select<E>,
-        order: Order,
-        key: Option<OrderKey<E>>,
-        id: E::Column,
-        id_of: impl Fn(&E::Model) -> Uuid,
-    ) -> Result<Page<E::Model>, Fault>
-    where
-        E: EntityTrait,
-        E::Model: Send + Sync + From<R>,
-        R: FromQueryResult + Send + Sync,
-    {
-        let total = self.total(db, &select).await?;
-        let select = self.slice(select, &order, key.as_ref(), id)?.into_model::<R>();
-        let rows = select.all(db).await?.into_iter().map(E::Model::from).collect();
-        Ok(self.page(rows, total, |row| Position {
-            key: key.as_ref().map(|key| (key.of)(row)).unwrap_or_default(),
-            id: id_of(row),
-        }))
+        Page { rows, has_previous, has_next, start, end, total }
     }
 }
 

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     Fault, bad_input,
     caller::AccountCaller,
+    list::List,
     page::{Page, PageArgs},
     phone_number::NUMBER_DIGITS,
 };
@@ -38,8 +39,9 @@ pub async fn list(
     page: &PageArgs,
 ) -> Result<Page<phone_number::Model>, Fault> {
     let keyset = page.keyset("phone_numbers")?;
-    let select = Entity::owned_by(caller.account_id).filter(Entity::is_held());
-    keyset.newest_first(&app.read_as(caller), select, Column::Id, |row| row.id).await
+    let rows = Entity::owned_by(caller.account_id).filter(Entity::is_held());
+    let list = List::newest_first(rows, Column::Id, |row| row.id);
+    list.page(&app.read_as(caller), keyset).await
 }
 
 /// Those of these numbers that are or were the caller's account's: released ones too, for the

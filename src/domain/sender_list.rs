@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Fault,
     caller::AccountCaller,
+    list::List,
     page::{Page, PageArgs},
 };
 use crate::App;
@@ -20,8 +21,9 @@ pub async fn list(
     page: &PageArgs,
 ) -> Result<Page<sender::Model>, Fault> {
     let keyset = page.keyset("senders")?;
-    let select = Entity::owned_by(caller.account_id);
-    keyset.newest_first(&app.read_as(caller), select, Column::Id, |row| row.id).await
+    let rows = Entity::owned_by(caller.account_id);
+    let list = List::newest_first(rows, Column::Id, |row| row.id);
+    list.page(&app.read_as(caller), keyset).await
 }
 
 /// The caller's senders that have these phone numbers, by the number's id.

@@ -12,6 +12,7 @@ use sea_orm::{
 use super::{
     Fault,
     caller::MainCaller,
+    list::List,
     page::{OrderKey, Page, PageArgs},
     search,
 };
@@ -47,32 +48,28 @@ pub async fn list(
 ) -> Result<Page<account::Model>, Fault> {
     let order = if is_ascending { Order::Asc } else { Order::Desc };
     let keyset = page.keyset(list_name(field, &order))?;
-    let select = account::Entity::of_team(main.team_id())
-        .filter(account::Column::IsSubAccount.eq(true))
-        .filter(condition(app, main, filter).await?);
+    let rows =
+        account::Entity::of_team(main.team_id()).filter(account::Column::IsSubAccount.eq(true));
+    let looked_at = condition(app, main, filter).await?;
     let key = match field {
         SubAccountOrderField::CreatedAt => None,
         SubAccountOrderField::Name => Some(OrderKey {
             column: account::Column::SearchText,
             of: |row: &account::Model| row.search_text.clone(),
             value: |key| Some(key.into()),
+            has_index: true,
         }),
         SubAccountOrderField::TotalSpent => Some(OrderKey {
             column: account::Column::TotalSpentMicros,
             of: |row: &account::Model| row.total_spent_micros.to_string(),
             value: |key| key.parse::<i64>().ok().map(Into::into),
+            // Every charge would have to keep it.
+            has_index: false,
         }),
     };
-    keyset
-        .read::<_, account::ListedRow>(
-            &app.read_as(main),
-            select,
-            order,
-            key,
-            account::Column::Id,
-            |row| row.id,
-        )
-        .await
+    let list = List::newest_first(rows, account::Column::Id, |row| row.id);
+    let list = list.ordered(order, key).filtered(looked_at);
+    list.page_as::<account::ListedRow>(&app.read_as(main), keyset).await
 }
 
 /// A cursor belongs to one order.

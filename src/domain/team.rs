@@ -18,6 +18,7 @@ use super::{
     audit_log::{Entry, Settings},
     authentication::begin_as_operator,
     caller::{Caller, OperatorCaller},
+    list::List,
     page::{Page, PageArgs},
     plain_key::PlainKey,
     refused,
@@ -104,20 +105,21 @@ pub async fn create(
 /// The team with this id, for an operator.
 pub async fn find(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     id: Uuid,
 ) -> Result<Option<team::Model>, Fault> {
-    Ok(team::Entity::find_by_id(id).one(&app.db.read).await?)
+    Ok(team::Entity::find_by_id(id).one(&app.read_as(operator)).await?)
 }
 
 /// All teams, newest first, for an operator.
 pub async fn list(
     app: &App,
-    _operator: &OperatorCaller,
+    operator: &OperatorCaller,
     page: &PageArgs,
 ) -> Result<Page<team::Model>, Fault> {
     let keyset = page.keyset("teams")?;
-    keyset.newest_first(&app.db.read, team::Entity::find(), team::Column::Id, |row| row.id).await
+    let list = List::newest_first(team::Entity::find(), team::Column::Id, |row| row.id);
+    list.page(&app.read_as(operator), keyset).await
 }
 
 /// The teams with these ids that the caller may see: its own, or any for an operator.

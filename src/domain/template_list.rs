@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use entity::template::{self, Column, Entity};
 use futures_util::TryStreamExt as _;
-use sea_orm::{ColumnTrait, Order, QueryFilter, Select};
+use sea_orm::{ColumnTrait, QueryFilter, Select};
 use uuid::Uuid;
 
 use super::{
     Fault,
     caller::AccountCaller,
-    page::{Page, PageArgs, Position},
+    list::List,
+    page::{Page, PageArgs},
     room::Room,
 };
 use crate::App;
@@ -23,11 +24,10 @@ pub async fn list(
     room: &Room,
 ) -> Result<Page<template::Model>, Fault> {
     let keyset = page.keyset("templates")?;
-    let select = Entity::owned_by(caller.account_id);
-    let total = keyset.total(&app.read_as(caller), &select).await?;
-    let select = keyset.slice(select, &Order::Desc, None, Column::Id)?;
-    let rows = read(app, caller, select, room).await?;
-    Ok(keyset.page(rows, total, |row| Position { key: String::new(), id: row.id }))
+    let rows = Entity::owned_by(caller.account_id);
+    let list = List::newest_first(rows, Column::Id, |row| row.id);
+    let (select, frame) = list.begin(&app.read_as(caller), keyset).await?;
+    Ok(frame.page(read(app, caller, select, room).await?))
 }
 
 /// The caller's templates with these ids.

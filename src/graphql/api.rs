@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     App,
+    db::ReadBudget,
     domain::{billing::Patience, caller::Caller, events::Turn, room::Room},
 };
 
@@ -73,6 +74,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Who asks.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// Whether it is a query, a mutation or a subscription.
     pub fn kind(&self) -> OperationType {
         self.kind
@@ -113,7 +119,8 @@ pub struct EventAnswer {
 
 impl Api {
     pub async fn new(app: Arc<App>) -> Self {
-        let schema = schema().data(Arc::clone(&app)).validation_mode(ValidationMode::Fast).finish();
+        // Each request brings the app, with its own budget.
+        let schema = schema().validation_mode(ValidationMode::Fast).finish();
         let shapes = Shapes {
             full: shape_of(&schema, Viewpoint::Everything).await,
             operator: shape_of(&schema, Viewpoint::Role(Role::Operator)).await,
@@ -165,11 +172,13 @@ impl Api {
         Ok(Prepared { caller, found, operation_name, variables, kind, cost, forbidden, is_valid })
     }
 
-    /// Executes a query or a mutation of a caller who waits as long as its `patience`. What the
-    /// answer holds is taken from `room`. `request_id` is what is shown of an internal error.
+    /// Executes a query or a mutation of a caller who waits as long as its `patience`. It reads within
+    /// `budget`, and what the answer holds is taken from `room`. `request_id` is what is shown of an internal
+    /// error.
     pub async fn execute(
         &self,
         prepared: Prepared,
+        budget: ReadBudget,
         patience: Patience,
         room: Arc<Room>,
         request_id: &str,
@@ -188,22 +197,24 @@ impl Api {
             return Answer::Refused(errors);
         }
         let request_id_of_entries = RequestId(request_id.to_owned());
-        let request = self.request(&prepared, room).data(patience);
+        let request = self.request(&prepared, budget, room).data(patience);
         let response = self.schema.execute(request.data(request_id_of_entries)).await;
         self.answer(&prepared, response, request_id)
     }
 
-    /// Begins a subscription: its answers, one for each event, or why there are none. It listens
-    /// when this returns.
+    /// Begins a subscription, for which it reads within `budget`: its answers, one for each event, or why
+    /// there are none. It listens when this returns.
     pub async fn subscribe(
         &self,
         prepared: Prepared,
+        budget: ReadBudget,
         request_id: String,
     ) -> Result<BoxStream<'static, EventAnswer>, Vec<ServerError>> {
         self.validate(&prepared).await?;
         let listening = Arc::new(Listening::default());
         let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
-        let request = self.request(&prepared, Arc::clone(&room)).data(Arc::clone(&listening));
+        let request = self.request(&prepared, budget, Arc::clone(&room));
+        let request = request.data(Arc::clone(&listening));
         let mut responses = self.schema.execute_stream(request);
         tokio::select! {
             biased;
@@ -238,7 +249,7 @@ impl Api {
         Ok(())
     }
 
-    fn request(&self, prepared: &Prepared, room: Arc<Room>) -> Request {
+    fn request(&self, prepared: &Prepared, budget: ReadBudget, room: Arc<Room>) -> Request {
         let Prepared { caller, found, operation_name, variables, .. } = prepared;
         let mut document = found.known.executed.clone();
         let shape = &self.shapes.full;
@@ -246,8 +257,10 @@ impl Api {
         let mut request = Request::new("").variables(variables.clone());
         request.operation_name.clone_from(operation_name);
         request.set_parsed_query(document);
-        let rows = Rows { app: Arc::clone(&self.app), caller: caller.clone(), room };
+        let app = Arc::new(self.app.for_request(budget));
+        let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), room };
         request
+            .data(app)
             .data(Viewpoint::Role(caller.role()))
             .data(DataLoader::new(rows, loaders::spawn))
             .data(caller.clone())

@@ -10,7 +10,7 @@ use super::{
     scalars::DateTime,
     sub_account::parse_id,
 };
-use crate::domain::message_list as domain;
+use crate::domain::{message_list as domain, range};
 
 /// Which messages to list: those that fit every part that is given.
 #[derive(InputObject, Default)]
@@ -34,7 +34,7 @@ pub struct DateTimeRange {
     to: Option<DateTime>,
 }
 
-impl From<Option<DateTimeRange>> for domain::DateTimeRange {
+impl From<Option<DateTimeRange>> for range::DateTimeRange {
     fn from(range: Option<DateTimeRange>) -> Self {
         range.map_or_else(Self::default, |range| Self {
             from: range.from.map(|from| from.0),

@@ -2,19 +2,18 @@
 
 use std::borrow::Cow;
 
-use async_graphql::{Context, Object, OutputType, Result, SimpleObject, TypeName};
+use async_graphql::{Context, Object, OutputType, SimpleObject, TypeName};
 
-use crate::domain::{
-    bad_input,
-    page::{Cursor, Page, PageArgs},
-};
+use crate::domain::page::{Cursor, Page, PageArgs};
 
 /// One page of a list (Relay's cursor connections).
 pub struct List<N> {
     edges: Vec<ListEdge<N>>,
     has_previous: bool,
     has_next: bool,
-    /// Present if it was asked for.
+    start: Option<Cursor>,
+    end: Option<Cursor>,
+    /// Present if it was asked for, and is known.
     total: Option<u64>,
 }
 
@@ -31,9 +30,11 @@ pub struct PageInfo {
     has_previous_page: bool,
     /// Whether there is more after this page. Paging backward, this is so if a cursor was given.
     has_next_page: bool,
-    /// The cursor of the page's first node; null if the page is empty.
+    /// The cursor to page backward from: that of the page's first node, or where a filter left off.
+    /// Null if there is neither.
     start_cursor: Option<String>,
-    /// The cursor of the page's last node; null if the page is empty.
+    /// The cursor to page forward from: that of the page's last node, or where a filter left off.
+    /// Null if there is neither.
     end_cursor: Option<String>,
 }
 
@@ -49,7 +50,8 @@ impl<N: OutputType> TypeName for ListEdge<N> {
     }
 }
 
-/// One page of a list.
+/// One page of a list. A filter looks at 10000 nodes for one page at most: a page may then have fewer nodes
+/// than were asked for, or none, while there are more, and its end cursor leads on.
 #[Object(name_type)]
 impl<N: OutputType> List<N> {
     /// The page's nodes with their cursors.
@@ -67,15 +69,16 @@ impl<N: OutputType> List<N> {
         PageInfo {
             has_previous_page: self.has_previous,
             has_next_page: self.has_next,
-            start_cursor: self.edges.first().map(|edge| edge.cursor.to_string()),
-            end_cursor: self.edges.last().map(|edge| edge.cursor.to_string()),
+            start_cursor: self.start.as_ref().map(Cursor::to_string),
+            end_cursor: self.end.as_ref().map(Cursor::to_string),
         }
     }
 
-    /// How many nodes all pages have together. Counted only when selected.
-    async fn total_count(&self) -> Result<i32> {
-        let total = self.total.and_then(|total| i32::try_from(total).ok());
-        Ok(total.ok_or_else(|| bad_input("There are too many to be counted."))?)
+    /// How many nodes all pages have together. At most 10000: that value means 10000 or more. Null where a
+    /// filter would have to look at more than 10000 nodes: narrow it, by createdAt where there is that.
+    /// Counted only when selected.
+    async fn total_count(&self) -> Option<i32> {
+        self.total.and_then(|total| i32::try_from(total).ok())
     }
 }
 
@@ -112,6 +115,8 @@ pub fn list<M, N: OutputType>(page: Page<M>, node: impl Fn(M) -> N) -> List<N> {
         edges: page.rows.into_iter().map(edge).collect(),
         has_previous: page.has_previous,
         has_next: page.has_next,
+        start: page.start,
+        end: page.end,
         total: page.total,
     }
 }

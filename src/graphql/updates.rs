@@ -69,7 +69,7 @@ impl Updates {
         #[graphql(desc = "Only this message. An id that is not one of yours is never told of.")]
         id: Option<ID>,
     ) -> Result<impl Stream<Item = Message> + use<>> {
-        let (app, caller) = (Arc::clone(ctx.app()?), ctx.account()?);
+        let (app, caller) = (Arc::new(ctx.app()?.beyond_request()), ctx.account()?);
         // A malformed id is one that nobody has: it is never told of.
         let only = id.map(|id| parse_id(&id).unwrap_or_default());
         show(ctx, updates::messages(app, caller, only), Message)
@@ -81,7 +81,7 @@ impl Updates {
         &self,
         ctx: &Context<'_>,
     ) -> Result<impl Stream<Item = Balance> + use<>> {
-        let (app, caller) = (Arc::clone(ctx.app()?), ctx.account()?);
+        let (app, caller) = (Arc::new(ctx.app()?.beyond_request()), ctx.account()?);
         show(ctx, updates::balances(app, caller).await?, Balance::from)
     }
 
@@ -92,7 +92,7 @@ impl Updates {
         &self,
         ctx: &Context<'_>,
     ) -> Result<impl Stream<Item = Account> + use<>> {
-        let (app, main) = (Arc::clone(ctx.app()?), ctx.caller()?.main()?);
+        let (app, main) = (Arc::new(ctx.app()?.beyond_request()), ctx.caller()?.main()?);
         show(ctx, updates::sub_accounts(app, main), Account)
     }
 }

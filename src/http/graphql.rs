@@ -37,6 +37,7 @@ use super::{
     socket_greeting::Opening,
 };
 use crate::{
+    db::ReadBudget,
     domain::{authentication, billing::Patience, caller::Caller, room::Room},
     graphql::{
         Answer, Prepared,
@@ -127,12 +128,15 @@ pub async fn run(
     }
     let api = shared.api.clone();
     let id = request_id.to_owned();
+    // A change is not broken off in the middle.
+    let may_be_broken_off = prepared.kind() == OperationType::Query;
+    let budget = read_budget(shared, &prepared, may_be_broken_off.then(|| gone.clone()));
     let patience = Patience { gone, ..Patience::until(until - ANSWER_TIME) };
     // Boxed, because tokio copies a task that begins and ends several times.
     let execution = Box::pin(async move {
         // Kept for as long as it is worked on, also when the client has gone.
         let _place = place;
-        api.execute(prepared, patience, room, &id).await
+        api.execute(prepared, budget, patience, room, &id).await
     });
     let execution = shared.executions.spawn(execution.in_current_span());
     match timeout_at(until, execution).await {
@@ -147,6 +151,16 @@ pub async fn run(
              idempotency key.",
         )]),
     }
+}
+
+/// What a request may take of the readers; its caller is charged for their time.
+pub fn read_budget(
+    shared: &Shared,
+    prepared: &Prepared,
+    gone: Option<CancellationToken>,
+) -> ReadBudget {
+    let (rates, caller) = (Arc::clone(&shared.rates), prepared.caller().clone());
+    ReadBudget::new(move |time| rates.charge_time(&caller, time), gone)
 }
 
 /// The caller behind the key.

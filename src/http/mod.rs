@@ -125,7 +125,7 @@ struct Surface {
     subscriptions: Subscriptions,
     /// Turns to look at the database for `/readyz`.
     looks: Semaphore,
-    rates: Rates,
+    rates: Arc<Rates>,
     peers: Arc<Peers>,
     /// Cancelled when the server is to stop: it is not ready any more.
     stop: CancellationToken,
@@ -159,7 +159,7 @@ impl Surface {
             sockets: Sockets::default(),
             subscriptions: Subscriptions::default(),
             looks: Semaphore::new(health::LOOKS_MAX),
-            rates: Rates::new(settings.key_rate, settings.account_rate),
+            rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),
             stop,
             executions,

@@ -26,7 +26,7 @@ use super::{
     admission::Place,
     answer::{TOO_BUSY, refuse, too_busy},
     connections::Pace,
-    graphql::run,
+    graphql::{read_budget, run},
     negotiation::MediaType,
     request::{BODY_BYTES_MAX, operation},
     socket_greeting::{Opening, greet, text_bytes},
@@ -318,7 +318,8 @@ impl Connection {
         let account = self.caller.account().ok();
         let place = account.map(|account| self.shared.subscriptions.open(&account)).transpose();
         let place = place.map_err(|refused| vec![refused])?;
-        let answers = self.shared.api.subscribe(prepared, self.request_id.clone());
+        let budget = read_budget(&self.shared, &prepared, None);
+        let answers = self.shared.api.subscribe(prepared, budget, self.request_id.clone());
         match timeout(REQUEST_DEADLINE, answers).await {
             Ok(answers) => Ok((answers?, place)),
             Err(_) => Err(vec![unavailable("The database does not answer; try again.")]),

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     App,
     carrier::{Carrier, Carriers, Report, SendError, sandbox::Sandbox},
-    clock::Clock,
+    clock::{Clock, IdOrder},
     db::{Db, RowSecurity},
     domain::{
         api_key::{self, NewApiKey},
@@ -68,11 +68,15 @@ pub use Database::{Postgres, Sqlite};
 pub const NOON: &str = "2026-03-16T12:00:00Z";
 
 /// A clock that stands still until a test moves it.
-pub struct StepClock(Mutex<DateTime<Utc>>);
+pub struct StepClock(Mutex<DateTime<Utc>>, IdOrder);
 
 impl Clock for StepClock {
     fn now(&self) -> DateTime<Utc> {
         *self.0.lock().expect("no test panics with the clock in its hand")
+    }
+
+    fn ids(&self) -> &IdOrder {
+        &self.1
     }
 }
 
@@ -203,7 +207,8 @@ impl TestApp {
             Sqlite => sqlite_url(folder.path()),
             Postgres => postgres::new_database().await?,
         };
-        let clock = Arc::new(StepClock(Mutex::new(NOON.parse().expect("a time"))));
+        let clock = StepClock(Mutex::new(NOON.parse().expect("a time")), IdOrder::new());
+        let clock = Arc::new(clock);
         let mut t = Self::open(url, clock, Arc::default(), setup, folder).await;
         let operator = OperatorCaller::on_the_command_line();
         let new = NewApiKey {

@@ -44,8 +44,8 @@ const TABLES: [(&str, &str, &str); 14] = [
         "id, team_id, account_id, api_key_id, environment, channel, status, recipient, text, \
          segments, cost_micros, input_hash, created_at, updated_at, send_at, due_at",
         "ID7, OURS, ACCOUNT, ID3, 'TEST', 'SMS', \
-         CASE WHEN i % 2 = 0 THEN 'SCHEDULED' ELSE 'DELIVERED' END, '+12025550123', 'Hello', 1, 0, \
-         HASH, NOW, NOW, CASE WHEN i % 2 = 0 THEN LATER END, CASE WHEN i % 2 = 0 THEN LATER END",
+         CASE WHEN i / 1000 % 2 = 0 THEN 'SCHEDULED' ELSE 'DELIVERED' END, '+12025550123', 'Hello', 1, 0, \
+         HASH, NOW, NOW, CASE WHEN i / 1000 % 2 = 0 THEN LATER END, CASE WHEN i / 1000 % 2 = 0 THEN LATER END",
     ),
     // One up and one down for each account and team, so that the books are clean.
     (
@@ -115,13 +115,16 @@ pub async fn fill(t: &TestApp, team_id: &str) {
     }
 }
 
-/// The id of row `n` of a kind.
+/// The id of row `n` of a kind. What is filtered by time has ids of that time.
 fn id(backend: DbBackend, kind: u8, n: &str) -> String {
+    let of_now = "019cf6846e00";
+    let moment =
+        if (7..=9).contains(&kind) { of_now.to_owned() } else { format!("0000000{kind:x}0000") };
     match backend {
         DbBackend::Postgres => {
-            format!("('0000000{kind:x}-0000-7000-8000-' || lpad(to_hex({n}), 12, '0'))::uuid")
+            format!("('{moment}70008000' || lpad(to_hex({n}), 12, '0'))::uuid")
         }
-        _ => format!("unhex('0000000{kind:x}000070008000' || printf('%012x', {n}))"),
+        _ => format!("unhex('{moment}70008000' || printf('%012x', {n}))"),
     }
 }
 

@@ -81,7 +81,7 @@ impl Faults {
             self.has(name, object, "edges", &edges);
             self.has(name, object, "nodes", &nodes);
             self.has(name, object, "pageInfo", "PageInfo!");
-            self.has(name, object, "totalCount", "Int!");
+            self.has(name, object, "totalCount", "Int");
         } else if let Some(node) = name.strip_suffix("Edge") {
             self.has(name, object, "cursor", "String!");
             self.has(name, object, "node", &format!("{node}!"));

@@ -239,7 +239,7 @@ pub struct SubAccountsVariables {
 pub struct AccountConnection {
     pub nodes: Vec<Account>,
     pub page_info: PageInfo,
-    pub total_count: i32,
+    pub total_count: Option<i32>,
 }
 
 #[derive(cynic::QueryFragment, Debug)]

@@ -1,0 +1,283 @@
+//! The connections for reading: what one team and one request hold of them at most, and what becomes of a read
+//! that nobody waits for.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, future::join_all};
+use rstest::rstest;
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement, StreamTrait as _};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tollgate::{
+    App,
+    db::{ReadBudget, Readers, Scope},
+};
+use uuid::Uuid;
+
+use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
+
+/// Connections for reading in a process under test.
+fn connections(t: &TestApp) -> usize {
+    if t.app.db.backend() == DbBackend::Postgres { 8 } else { 4 }
+}
+
+fn statement(t: &TestApp, sql: &str) -> Statement {
+    Statement::from_string(t.app.db.backend(), sql)
+}
+
+fn team(n: u128) -> Scope {
+    Scope::Account { team_id: Uuid::from_u128(n), account_id: Uuid::from_u128(n) }
+}
+
+fn request(app: &App) -> App {
+    app.for_request(ReadBudget::new(|_| {}, None))
+}
+
+async fn reads(t: &TestApp, readers: &Readers) {
+    readers.query_one_raw(statement(t, "SELECT 1")).await.expect("it reads");
+}
+
+/// Reads until all of these connections are held at the same time: each has rows that are not read yet.
+macro_rules! held {
+    ($t:expr, $readers:expr) => {{
+        let t = $t;
+        join_all($readers.iter().map(|readers| async move {
+            let mut rows = readers.stream_raw(statement(t, MANY)).await.expect("it reads");
+            rows.next().await.expect("a row").expect("a row");
+            rows
+        }))
+        .await
+    }};
+}
+
+const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+                    WHERE i < 1000000) SELECT i FROM n";
+
+/// A4: a team holds half of the connections, whatever it asks; others read on, and its own next read when one
+/// of its statements has ended.
+#[rstest]
+#[tokio::test]
+async fn a_team_holds_half_of_the_readers(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let half = connections(&t) / 2;
+    let requests: Vec<App> = (0..=half).map(|_| request(&t.app)).collect();
+    let readers: Vec<Readers> = requests.iter().map(|app| app.read_as(team(1))).collect();
+    let (late, readers) = readers.split_last().expect("one more than half");
+    let mut streams = held!(&t, readers);
+
+    let mut late = Box::pin(reads(&t, late));
+    let others = async {
+        for scope in [team(2), team(3), Scope::All] {
+            reads(&t, &request(&t.app).read_as(scope)).await;
+        }
+        // The server's own work, and that for the same team.
+        reads(&t, &t.app.db.read).await;
+        reads(&t, &t.app.read_as(team(1))).await;
+    };
+    tokio::select! {
+        biased;
+        () = &mut late => panic!("the team has half of the connections"),
+        () = others => {}
+    }
+    drop(streams.pop());
+    late.await;
+    t.close().await;
+}
+
+/// Operators have half together; with a crowded team that is all that requests hold.
+#[rstest]
+#[tokio::test]
+async fn operators_hold_half_together(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let half = connections(&t) / 2;
+    let requests: Vec<App> = (0..=half).map(|_| request(&t.app)).collect();
+    let readers: Vec<Readers> = requests.iter().map(|app| app.read_as(Scope::All)).collect();
+    let (late, readers) = readers.split_last().expect("one more than half");
+    let streams = held!(&t, readers);
+
+    let mut late = Box::pin(reads(&t, late));
+    tokio::select! {
+        biased;
+        () = &mut late => panic!("operators have half of the connections"),
+        () = async { reads(&t, &request(&t.app).read_as(team(1))).await } => {}
+    }
+    drop(streams);
+    late.await;
+    t.close().await;
+}
+
+/// A4: the fields of one request hold two connections; a sibling's request has the rest of the team's half.
+#[rstest]
+#[tokio::test]
+async fn a_request_holds_two_readers(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let app = request(&t.app);
+    let readers: Vec<Readers> = (0..3).map(|_| app.read_as(team(1))).collect();
+    let (late, readers) = readers.split_last().expect("three");
+    let streams = held!(&t, readers);
+
+    let mut late = Box::pin(reads(&t, late));
+    let sibling = request(&t.app);
+    let sibling = sibling.read_as(if connections(&t) > 4 { team(1) } else { team(2) });
+    tokio::select! {
+        biased;
+        () = &mut late => panic!("the request has two connections"),
+        () = reads(&t, &sibling) => {}
+    }
+    drop(streams);
+    late.await;
+    t.close().await;
+}
+
+/// The request's own ways: a document of thirty lists reads two of them at the same time, and is answered.
+#[rstest]
+#[tokio::test]
+async fn a_request_of_thirty_lists_is_answered(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    t.contact(&team.key, &["+12025550100"]).await;
+    let field =
+        |n: usize| format!("c{n}: contacts(first: 1) {{ nodes {{ addresses {{ id }} tags }} }}");
+    let document = (0..30).map(field).collect::<Vec<_>>().join(" ");
+    let document = &format!("{{ {document} }}");
+    let requests = (0..20).map(|_| t.ask(&team.key, document));
+    for answer in join_all(requests).await {
+        assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
+        assert_eq!(answer.data().as_object().map(serde_json::Map::len), Some(30));
+    }
+    t.close().await;
+}
+
+/// What a statement takes while nobody waits for it is charged, and it ends soon.
+#[rstest]
+#[tokio::test]
+async fn a_read_that_nobody_waits_for_ends_and_is_charged(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let backend = t.app.db.backend();
+    let charged = Arc::new(Mutex::new(Vec::new()));
+    let (gone, told) = (CancellationToken::new(), Arc::clone(&charged));
+    let charge = move |time| told.lock().expect("no panic").push(time);
+    let app = t.app.for_request(ReadBudget::new(charge, Some(gone.clone())));
+    let readers = app.read_as(team(1));
+    // It would go on for hours, and keeps what it sees for as long.
+    let endless = match backend {
+        DbBackend::Postgres => "SELECT pg_sleep(10000)",
+        _ => {
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
+             SELECT COUNT(*) FROM n, team"
+        }
+    };
+    reads(&t, &readers).await;
+    assert_eq!(charged.lock().expect("no panic").len(), 1);
+    t.team(1_000).await;
+
+    let mut endless = Box::pin(readers.query_one_raw(statement(&t, endless)));
+    tokio::select! {
+        biased;
+        done = &mut endless => panic!("it has ended: {done:?}"),
+        () = is_seen(&t, true) => {}
+    }
+    gone.cancel();
+    let refused = endless.await.expect_err("nobody waits");
+
+    assert!(tollgate::domain::Fault::from(refused).is_unavailable());
+    let times = charged.lock().expect("no panic").clone();
+    assert_eq!(times.len(), 2);
+    assert!(times[1] >= Duration::from_millis(250), "{times:?}");
+    is_seen(&t, false).await;
+    reads(&t, &t.app.db.read).await;
+    t.close().await;
+}
+
+/// Waits until the endless statement is seen at work, or is not any more. On `SQLite` it keeps the log of changes
+/// from being emptied.
+async fn is_seen(t: &TestApp, is_expected: bool) {
+    loop {
+        let is_at_work = match t.app.db.backend() {
+            DbBackend::Postgres => {
+                let at_work = "SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'active' \
+                               AND datname = current_database() AND query LIKE '%pg_sleep(%' \
+                               AND pid <> pg_backend_pid()";
+                t.number(at_work).await > 0
+            }
+            _ => {
+                // What changes now the statement must not see.
+                t.execute("UPDATE team SET name = name || 'x'").await;
+                let copied = statement(t, "PRAGMA wal_checkpoint(PASSIVE)");
+                let row = t.app.db.write.query_one_raw(copied).await.expect("the log");
+                let row = row.expect("a row");
+                let frames = |at| row.try_get_by_index::<i32>(at).expect("a number");
+                frames(2) < frames(1)
+            }
+        };
+        if is_at_work == is_expected {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The statement that looks for opt-outs takes long, on both databases.
+fn slowed(sql: &str) -> String {
+    let slow = if sql.contains('$') {
+        "(SELECT pg_sleep(0.2)::text) IS NOT NULL"
+    } else {
+        "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
+         SELECT COUNT(*) FROM n) > 0"
+    };
+    sql.replace("FROM \"opt_out\" WHERE", &format!("FROM \"opt_out\" WHERE {slow} AND"))
+}
+
+/// A4: a client that keeps two readers busy all the time is limited, though the estimates of what it asks are small;
+/// its account's other keys go on.
+#[rstest]
+#[tokio::test]
+async fn the_database_s_time_is_charged(#[values(Sqlite, Postgres)] database: Database) {
+    let http = tollgate::http::Settings { key_rate: 100_000, ..Default::default() };
+    let setup = Setup { reword: Some(slowed), http, ..Setup::default() };
+    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let team = t.team(1_000).await;
+    let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;
+    t.opt_out(&team.key, "+12025550100").await;
+    // Two fields at the same time, of 82 points: the estimates alone would allow more than 1,000 a second.
+    let query = "{ a: optOuts { nodes { id } } b: optOuts { nodes { id } } }";
+    let mut asked = 0;
+    let refused = loop {
+        let answer = t.ask(&team.key, query).await;
+        if answer.status.as_u16() != 200 {
+            break answer;
+        }
+        asked += 1;
+        assert!(asked < 500, "it is not limited");
+    };
+
+    assert_eq!((refused.status.as_u16(), refused.codes()), (429, vec!["RATE_LIMITED"]));
+    let wait = &refused.body["errors"][0]["extensions"]["retryAfterSeconds"];
+    assert!((1..=11).contains(&wait.as_u64().expect("a number")), "{wait}");
+    assert_eq!(t.ask(&sibling, "{ account { name } }").await.codes(), [""; 0]);
+    t.close().await;
+}
+
+/// An own budget for each request: what one has held another may hold.
+#[rstest]
+#[tokio::test]
+async fn lists_of_many_clients_are_answered(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    for n in 0..5 {
+        t.sub_account(&team, json!({ "name": format!("Sub {n}") })).await;
+    }
+    let query = "{ subAccounts(first: 5) { nodes { name apiKeys(first: 1) { totalCount } usage { \
+                 totals { spent } } } } ledger { totalCount } balance { balance } }";
+    for _ in 0..3 {
+        for answer in join_all((0..90).map(|_| t.ask(&team.key, query))).await {
+            assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
+        }
+    }
+    t.close().await;
+}
