@@ -198,22 +198,19 @@ async fn a_read_that_nobody_waits_for_ends_and_is_charged(
 /// from being emptied.
 async fn is_seen(t: &TestApp, is_expected: bool) {
     loop {
-        let is_at_work = match t.app.db.backend() {
-            DbBackend::Postgres => {
-                let at_work = "SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'active' \
+        let is_at_work = if t.app.db.backend() == DbBackend::Postgres {
+            let at_work = "SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'active' \
                                AND datname = current_database() AND query LIKE '%pg_sleep(%' \
                                AND pid <> pg_backend_pid()";
-                t.number(at_work).await > 0
-            }
-            _ => {
-                // What changes now the statement must not see.
-                t.execute("UPDATE team SET name = name || 'x'").await;
-                let copied = statement(t, "PRAGMA wal_checkpoint(PASSIVE)");
-                let row = t.app.db.write.query_one_raw(copied).await.expect("the log");
-                let row = row.expect("a row");
-                let frames = |at| row.try_get_by_index::<i32>(at).expect("a number");
-                frames(2) < frames(1)
-            }
+            t.number(at_work).await > 0
+        } else {
+            // What changes now the statement must not see.
+            t.execute("UPDATE team SET name = name || 'x'").await;
+            let copied = statement(t, "PRAGMA wal_checkpoint(PASSIVE)");
+            let row = t.app.db.write.query_one_raw(copied).await.expect("the log");
+            let row = row.expect("a row");
+            let frames = |at| row.try_get_by_index::<i32>(at).expect("a number");
+            frames(2) < frames(1)
         };
         if is_at_work == is_expected {
             return;

@@ -95,7 +95,7 @@ fn each_rule_bites() {
         ),
         ("nodes: [Thing!]!", "node: [Thing!]!", "ThingConnection: has no nodes: [Thing!]!"),
         ("pageInfo: PageInfo!", "pageInfo: String!", "ThingConnection: has no pageInfo: PageInfo!"),
-        ("totalCount: Int", "totalCount: Int", "ThingConnection: has no totalCount: Int!"),
+        ("totalCount: Int", "totalCount: Int!", "ThingConnection: has no totalCount: Int"),
         ("cursor: String!", "cursor: ID!", "ThingEdge: has no cursor: String!"),
         ("node: Thing!", "node: Thing", "ThingEdge: has no node: Thing!"),
         ("\"From.\" after: String", "", "Query.things: has no argument after: String"),
