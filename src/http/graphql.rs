@@ -160,7 +160,7 @@ pub fn read_budget(
     gone: Option<CancellationToken>,
 ) -> ReadBudget {
     let (rates, caller) = (Arc::clone(&shared.rates), prepared.caller().clone());
-    ReadBudget::new(move |time| rates.charge_time(&caller, time), gone)
+    ReadBudget::new(move |time| rates.note_reading(&caller, time), gone)
 }
 
 /// The caller behind the key.

@@ -46,6 +46,7 @@ pub mod metrics;
 mod negotiation;
 mod peers;
 mod rate;
+mod reading_time;
 mod request;
 mod socket;
 mod socket_greeting;
