@@ -113,6 +113,11 @@ impl Entity {
         Self::find().filter(Column::AccountId.eq(account_id))
     }
 
+    /// What the main account of its team may see of what concerns one account.
+    pub fn seen_of_account(account_id: Uuid) -> Select<Self> {
+        Self::of_account(account_id).filter(Column::IsPrivate.eq(false))
+    }
+
     /// What a team's main account may see of what concerns the team.
     pub fn seen_by_team(team_id: Uuid) -> Select<Self> {
         Self::of_team(team_id).filter(Column::IsPrivate.eq(false))

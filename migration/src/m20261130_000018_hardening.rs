@@ -1,5 +1,5 @@
 //! An entry of the audit log stands for every refused call of one key, action and code within a minute: its
-//! `count` grows, and nothing else of an entry changes. The log has indexes by outcome and by key.
+//! `count` grows, and nothing else of an entry changes. An index finds what a main account may see of one account.
 //!
 //! A phone number says when its last month was charged, for the next one follows a day later at the earliest.
 //!
@@ -10,7 +10,7 @@
 
 use sea_orm_migration::{
     prelude::*,
-    sea_orm::{DbBackend, Statement},
+    sea_orm::{DbBackend, Statement, prelude::Uuid},
 };
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -35,10 +35,10 @@ const FIXED: [&str; 14] = [
     "created_at",
 ];
 
-const INDEXES: [(&str, &[&str]); 2] = [
-    ("audit_entry_by_outcome", &["team_id", "is_private", "outcome", "id"]),
-    ("audit_entry_by_key", &["team_id", "key_id", "id"]),
-];
+/// Opt-outs that are read at once.
+const PAGE: usize = 1_000;
+
+const INDEX: &str = "audit_entry_seen_of_account";
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -50,14 +50,9 @@ impl MigrationTrait for Migration {
              CHECK (count = 1 OR (count > 1 AND outcome = 'REFUSED'))",
         )
         .await?;
-        for (name, columns) in INDEXES {
-            let mut index = Index::create();
-            index.name(name).table("audit_entry");
-            for column in columns {
-                index.col(*column);
-            }
-            manager.create_index(index).await?;
-        }
+        let mut index = Index::create();
+        index.name(INDEX).table("audit_entry").col("account_id").col("is_private").col("id");
+        manager.create_index(index).await?;
         let row = |row: &str| FIXED.map(|column| format!("{row}.\"{column}\"")).join(", ");
         let same = match backend {
             DbBackend::Postgres => "IS NOT DISTINCT FROM",
@@ -120,9 +115,7 @@ impl MigrationTrait for Migration {
         for statement in triggers {
             db.execute_unprepared(statement).await?;
         }
-        for (name, _) in INDEXES {
-            manager.drop_index(Index::drop().name(name).table("audit_entry").to_owned()).await?;
-        }
+        manager.drop_index(Index::drop().name(INDEX).table("audit_entry").to_owned()).await?;
         db.execute_unprepared("ALTER TABLE audit_entry DROP COLUMN count").await?;
         db.execute_unprepared("ALTER TABLE phone_number DROP COLUMN charged_at").await?;
         Ok(())
@@ -136,29 +129,21 @@ async fn fold_opt_outs(db: &SchemaManagerConnection<'_>, backend: DbBackend) -> 
         _ => "length(CAST(address AS blob))",
     };
     let odd = format!(
-        "SELECT DISTINCT address FROM opt_out WHERE channel = 'EMAIL' \
-         AND ({bytes} <> length(address) OR address LIKE '\"%')"
+        "SELECT id, account_id, address FROM opt_out WHERE id > $1 AND channel = 'EMAIL' \
+         AND ({bytes} <> length(address) OR address LIKE '\"%') ORDER BY id LIMIT {PAGE}"
     );
-    for row in db.query_all_raw(Statement::from_string(backend, odd)).await? {
-        let address: String = row.try_get_by_index(0)?;
-        let identity = identity(&address);
-        if identity == address {
-            continue;
+    let mut after = Uuid::nil();
+    loop {
+        let page = Statement::from_sql_and_values(backend, &odd, [after.into()]);
+        let rows = db.query_all_raw(page).await?;
+        for row in &rows {
+            after = row.try_get("", "id")?;
+            let address: String = row.try_get("", "address")?;
+            fold(db, backend, (after, row.try_get("", "account_id")?), &address).await?;
         }
-        let statement = |sql: &str| {
-            let values = [identity.clone().into(), address.clone().into()];
-            Statement::from_sql_and_values(backend, sql, values)
-        };
-        db.execute_raw(statement(
-            "UPDATE opt_out SET address = $1 WHERE channel = 'EMAIL' AND address = $2 AND NOT EXISTS \
-             (SELECT 1 FROM opt_out AS o WHERE o.account_id = opt_out.account_id \
-              AND o.channel = 'EMAIL' AND o.address = $1)",
-        ))
-        .await?;
-        db.execute_raw(statement(
-            "DELETE FROM opt_out WHERE channel = 'EMAIL' AND address = $2 AND address <> $1",
-        ))
-        .await?;
+        if rows.len() < PAGE {
+            break;
+        }
     }
     db.execute_unprepared(
         "DELETE FROM opt_out WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER \
@@ -171,6 +156,29 @@ async fn fold_opt_outs(db: &SchemaManagerConnection<'_>, backend: DbBackend) -> 
          WHERE channel = 'EMAIL' AND address <> lower(address)",
     )
     .await?;
+    Ok(())
+}
+
+/// Gives an opt-out the spelling of its mailbox that all share, or deletes it if there is one of that already.
+async fn fold(
+    db: &SchemaManagerConnection<'_>,
+    backend: DbBackend,
+    (id, account_id): (Uuid, Uuid),
+    address: &str,
+) -> Result<(), DbErr> {
+    let identity = identity(address);
+    if identity == address {
+        return Ok(());
+    }
+    let values = [identity.into(), id.into(), account_id.into()];
+    let update = "UPDATE opt_out SET address = $1 WHERE id = $2 AND NOT EXISTS \
+                  (SELECT 1 FROM opt_out AS o WHERE o.account_id = $3 AND o.channel = 'EMAIL' \
+                   AND o.address = $1)";
+    let updated = db.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
+    if updated.rows_affected() == 0 {
+        let delete = "DELETE FROM opt_out WHERE id = $1";
+        db.execute_raw(Statement::from_sql_and_values(backend, delete, [id.into()])).await?;
+    }
     Ok(())
 }
 

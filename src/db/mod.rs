@@ -12,14 +12,14 @@
 //! `SQLite` rolls back by itself; the driver's own ROLLBACK then fails and it goes on counting a
 //! transaction that is not there, so that every later one would be a savepoint that is never committed.
 
-use std::{str::FromStr, time::Duration};
+use std::{ops::Deref, str::FromStr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
-    DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait, Value,
+    ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait, Value,
     sea_query::{Expr, SimpleExpr},
     sqlx::{
         self, ConnectOptions as _, Connection as _,
@@ -27,6 +27,7 @@ use sea_orm::{
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 mod files;
@@ -39,7 +40,8 @@ pub use files::{ServingLockError, exposed, is_sqlite_file, lock_for_serving, sql
 use lease::query_error;
 pub use readers::{Readers, Snapshot};
 pub use row_security::Scope;
-pub use turns::ReadBudget;
+use turns::Turns;
+pub use turns::{ReadBudget, Turn};
 
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
@@ -89,6 +91,7 @@ pub struct Db {
     /// How long a writer's batch may take on PostgreSQL before its connection is given up; it waits for a
     /// lock for two fifths of that. Shorter than a request's deadline, so that its senders can be answered.
     pub batch_deadline: Duration,
+    write_turns: Arc<Turns>,
     url: String,
     row_security: RowSecurity,
 }
@@ -120,6 +123,30 @@ pub enum WriterDb {
         deadline: Duration,
     },
     Sqlite(DatabaseConnection),
+}
+
+/// A transaction of a request, which has its team's turn to write until it ends.
+pub struct TurnTransaction {
+    txn: DatabaseTransaction,
+    _turn: Turn,
+}
+
+impl TurnTransaction {
+    pub async fn commit(self) -> Result<(), DbErr> {
+        self.txn.commit().await
+    }
+
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        self.txn.rollback().await
+    }
+}
+
+impl Deref for TurnTransaction {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.txn
+    }
 }
 
 impl Db {
@@ -154,7 +181,15 @@ impl Db {
             let options = options.disable_statement_logging();
             Readers::on_postgres(options, connections, row_security)
         };
-        Ok(Self { read, write, batch_deadline: BATCH_DEADLINE, url: url.to_owned(), row_security })
+        let size = if is_sqlite { 1 } else { usize::try_from(connections).unwrap_or(usize::MAX) };
+        Ok(Self {
+            read,
+            write,
+            batch_deadline: BATCH_DEADLINE,
+            write_turns: Arc::new(Turns::new(size)),
+            url: url.to_owned(),
+            row_security,
+        })
     }
 
     /// The ways of this process's writers to the database; none is connected yet.
@@ -203,6 +238,23 @@ impl Db {
                 ..TransactionOptions::default()
             })
             .await
+    }
+
+    /// Waits until it is the turn of a request's team, or of the operators, to write: see [`turns`]. Whoever holds
+    /// a turn must not wait for a second one.
+    pub async fn write_turn(&self, scope: impl Into<Scope>) -> Result<Turn, DbErr> {
+        let turn = self.write_turns.wait_for_holder(scope.into().into());
+        let timed_out = |_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+        timeout(ACQUIRE_TIMEOUT, turn).await.map_err(timed_out)
+    }
+
+    /// Begins a transaction of a request in its turn: see [`Self::write_turn`] and [`Self::begin_write`].
+    pub async fn begin_write_in_turn(
+        &self,
+        scope: impl Into<Scope>,
+    ) -> Result<TurnTransaction, DbErr> {
+        let turn = self.write_turn(scope).await?;
+        Ok(TurnTransaction { txn: self.begin_write().await?, _turn: turn })
     }
 
     /// Moves what the write-ahead log of an `SQLite` file holds into the file and empties the log: only then are

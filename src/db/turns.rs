@@ -1,6 +1,9 @@
-//! Turns to read. The pool lends its connections in the order of asking, so one team must not fill that queue:
+//! Turns to read and to write. The pool lends its connections in the order of asking, so one team must not fill that queue:
 //! the reads of a request wait for one of the request's own turns, then for one of its team's, and only then for
 //! a connection. While a read waits for the first two it holds nothing that another team could need.
+//!
+//! Writes of requests take turns likewise: a team has half of the pool at most, and on `SQLite`, which has one
+//! connection that writes, one place in its queue. Sends have writers and a queue of their own (`domain::billing`).
 //!
 //! A read that holds a connection never waits for another one, which could be its own: rows that are read one by
 //! one are not looked up in between.
@@ -90,7 +93,7 @@ struct Known {
 
 /// A turn of a request and one of its holder, for as long as this is kept.
 #[derive(Default)]
-pub(super) struct Turn(
+pub struct Turn(
     #[expect(dead_code, reason = "held, not looked at")] [Option<OwnedSemaphorePermit>; 2],
 );
 
@@ -107,6 +110,11 @@ impl Turns {
         let of_request = acquire(Arc::clone(&budget.turns)).await;
         let of_holder = acquire(self.of(holder)).await;
         Turn([Some(of_request), Some(of_holder)])
+    }
+
+    /// Waits for a turn of the holder.
+    pub async fn wait_for_holder(&self, holder: Holder) -> Turn {
+        Turn([None, Some(acquire(self.of(holder)).await)])
     }
 
     fn of(&self, holder: Holder) -> Arc<Semaphore> {

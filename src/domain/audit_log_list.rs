@@ -33,13 +33,20 @@ pub async fn list_of_team(
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
     let team_id = main.team_id();
-    let mut seen =
-        Condition::all().add(Column::TeamId.eq(team_id)).add(Column::IsPrivate.eq(false));
+    let rows = match &filter.account {
+        Some(account) => {
+            let found = account.find_in(team_id, &app.read_as(main)).await?;
+            // No row has the nil id.
+            Entity::seen_of_account(found.map(|found| found.id).unwrap_or_default())
+        }
+        None => Entity::seen_by_team(team_id),
+    };
+    let mut seen = Condition::all();
     if filter.actor_key_id.is_some() {
         // An operator's key is not shown to a main account, so it is not looked for either.
         seen = seen.add(Column::Actor.is_in([AuditActor::MainAccount, AuditActor::SubAccount]));
     }
-    list(app, main.into(), Entity::seen_by_team(team_id), seen, Some(team_id), filter, page).await
+    list(app, main.into(), rows, seen, filter, page).await
 }
 
 /// One page of everything, or of what concerns one team, newest first, for an operator.
@@ -50,41 +57,33 @@ pub async fn list_for_operator(
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
-    let rows = team_id.map_or_else(Entity::find, Entity::of_team);
-    let seen = Condition::all().add_option(team_id.map(|team_id| Column::TeamId.eq(team_id)));
-    list(app, operator.into(), rows, seen, team_id, filter, page).await
+    let rows = match (&filter.account, team_id) {
+        (None, None) => Entity::find(),
+        (None, Some(team_id)) => Entity::of_team(team_id),
+        (Some(AccountRef::Id(id)), None) => Entity::of_account(*id),
+        (Some(AccountRef::Unknown), None) => Entity::of_account(Uuid::nil()),
+        (Some(AccountRef::ExternalId(_)), None) => {
+            let message = "An externalId is one of a team: ask for the auditLog of a team.";
+            return Err(bad_input(message));
+        }
+        (Some(account), Some(team_id)) => {
+            let found = account.find_in(team_id, &app.read_as(operator)).await?;
+            Entity::of_account(found.map(|found| found.id).unwrap_or_default())
+        }
+    };
+    list(app, operator.into(), rows, Condition::all(), filter, page).await
 }
 
-/// `rows` are those that the caller may see, and `seen` says the same of a row.
+/// Of these rows, which an index finds, those that the filter asks for.
 async fn list(
     app: &App,
     scope: Scope,
-    mut rows: Select<Entity>,
-    seen: Condition,
-    team_id: Option<Uuid>,
+    rows: Select<Entity>,
+    mut looked_at: Condition,
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
     let keyset = page.keyset("audit_log")?;
-    let mut looked_at = Condition::all();
-    if let Some(account) = &filter.account {
-        let id = match (team_id, account) {
-            (Some(team_id), account) => {
-                account.find_in(team_id, &app.read_as(scope)).await?.map(|found| found.id)
-            }
-            (None, AccountRef::Id(id)) => Some(*id),
-            (None, AccountRef::Unknown) => None,
-            (None, AccountRef::ExternalId(_)) => {
-                let message = "An externalId is one of a team: ask for the auditLog of a team.";
-                return Err(bad_input(message));
-            }
-        };
-        // Who is not of the team has no entries; no row has the nil id.
-        rows = Entity::of_account(id.unwrap_or_default());
-    }
-    if filter.account.is_some() || filter.actor_key_id.is_some() {
-        looked_at = looked_at.add(seen);
-    }
     if let Some(action) = &filter.action {
         looked_at = looked_at.add(Column::Action.is_in(action.iter().copied()));
     }

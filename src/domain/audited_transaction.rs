@@ -11,22 +11,22 @@ use super::{
     Fault,
     audit_log::{Actor, Entry},
 };
-use crate::App;
+use crate::{App, db::TurnTransaction};
 
 /// A transaction of a change, which is committed with its entry or not at all.
 pub struct AuditedTransaction {
-    txn: DatabaseTransaction,
+    txn: TurnTransaction,
     by: Actor,
 }
 
 impl AuditedTransaction {
-    pub(super) fn new(txn: DatabaseTransaction, by: impl Into<Actor>) -> Self {
+    pub(super) fn new(txn: TurnTransaction, by: impl Into<Actor>) -> Self {
         Self { txn, by: by.into() }
     }
 
     /// Enters what was done, and commits both.
     pub async fn commit(self, app: &App, entry: Entry) -> Result<(), Fault> {
-        entry.write(app, self.by, &self.txn).await?;
+        entry.write(app, self.by, &*self.txn).await?;
         Ok(self.txn.commit().await?)
     }
 }

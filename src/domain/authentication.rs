@@ -20,7 +20,10 @@ use super::{
     key_lookup::{Hash, KeyLookups},
     plain_key::PlainKey,
 };
-use crate::App;
+use crate::{
+    App,
+    db::{Scope, TurnTransaction},
+};
 
 /// How long a process may go by what it knows of a key (R20): for reading only, since whatever changes
 /// or charges something looks at the key again.
@@ -106,7 +109,7 @@ async fn find(app: &App, hash: Hash) -> Result<Arc<api_key::Model>, NotFound> {
 /// Begins a change by a main account: the team is locked, and the key is looked at again under the
 /// lock, so that a revoked key changes nothing from the commit of its revocation on.
 pub async fn begin_as_main(app: &App, main: &LiveMainCaller) -> Result<AuditedTransaction, Fault> {
-    let txn = begin_in_team(app, main.team_id(), main.key_id()).await?;
+    let txn = begin_in_team(app, main.into(), main.team_id(), main.key_id()).await?;
     Ok(AuditedTransaction::new(txn, main))
 }
 
@@ -116,7 +119,8 @@ pub async fn begin_in_team_as_account(
     app: &App,
     account: &LiveAccountCaller,
 ) -> Result<AuditedTransaction, Fault> {
-    let txn = begin_in_team(app, account.team_id(), account.key_id()).await?;
+    let txn =
+        begin_in_team(app, account.account().into(), account.team_id(), account.key_id()).await?;
     Ok(AuditedTransaction::new(txn, account))
 }
 
@@ -125,16 +129,17 @@ pub async fn begin_in_team_as_account(
 pub async fn begin_for_messages(
     app: &App,
     account: &AccountCaller,
-) -> Result<DatabaseTransaction, Fault> {
-    begin_in_team(app, account.team_id, account.key_id).await
+) -> Result<TurnTransaction, Fault> {
+    begin_in_team(app, account.into(), account.team_id, account.key_id).await
 }
 
 async fn begin_in_team(
     app: &App,
+    scope: Scope,
     team_id: Uuid,
     key_id: Uuid,
-) -> Result<DatabaseTransaction, Fault> {
-    let txn = app.db.begin_write().await?;
+) -> Result<TurnTransaction, Fault> {
+    let txn = app.db.begin_write_in_turn(scope).await?;
     billing::lock_team(&txn, team_id).await?.ok_or(Fault::Broken("a key's team exists"))?;
     still_usable(app, &txn, key_id).await?;
     Ok(txn)
@@ -145,7 +150,7 @@ pub async fn begin_as_operator(
     app: &App,
     operator: &OperatorCaller,
 ) -> Result<AuditedTransaction, Fault> {
-    let txn = app.db.begin_write().await?;
+    let txn = app.db.begin_write_in_turn(operator).await?;
     if let Some(key_id) = operator.key_id() {
         still_usable(app, &txn, key_id).await?;
     }
@@ -158,7 +163,7 @@ pub async fn begin_as_account(
     app: &App,
     account: &LiveAccountCaller,
 ) -> Result<AuditedTransaction, Fault> {
-    let txn = app.db.begin_write().await?;
+    let txn = app.db.begin_write_in_turn(account.account()).await?;
     hold_key(app, &txn, account).await?;
     Ok(AuditedTransaction::new(txn, account))
 }

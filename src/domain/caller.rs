@@ -169,6 +169,12 @@ impl From<&MainCaller> for Scope {
     }
 }
 
+impl From<&LiveMainCaller> for Scope {
+    fn from(main: &LiveMainCaller) -> Self {
+        Self::Account { team_id: main.team_id(), account_id: main.account_id() }
+    }
+}
+
 impl From<&OperatorCaller> for Scope {
     fn from(_: &OperatorCaller) -> Self {
         Self::All

@@ -110,7 +110,7 @@ pub async fn create(
     new: NewContact,
 ) -> Result<contact::Model, Failure<CreateContactRefusal>> {
     let checked = check(new)?;
-    app.writes.take(account.account_id(), checked.bytes())?;
+    app.writes.take(account.into(), checked.bytes())?;
     let counts = Settings::from([("addresses", json!(checked.addresses.len()))]);
     let txn = begin_as_account(app, account).await?;
     let made = insert(app, &txn, account.into(), checked).await?;
@@ -217,7 +217,7 @@ pub async fn update(
     change: ContactChange,
 ) -> Result<contact::Model, Failure<UpdateContactRefusal>> {
     let details = change.checked::<UpdateContactRefusal>()?;
-    app.writes.take(account.account_id(), details.bytes())?;
+    app.writes.take(account.into(), details.bytes())?;
     let txn = begin_as_account(app, account).await?;
     let found = locked(&txn, account.account_id(), id)
         .await?

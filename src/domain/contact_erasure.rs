@@ -7,13 +7,11 @@
 //! opt-out, which protects the person.
 //!
 //! What waits for its hand-over must still be delivered, so it stands against the erasure
-//! (`CONTACT_IN_USE`): nothing is erased by halves, and no address is left behind unsaid. The messages
-//! are blanked first, in steps by the index that lists them, each a statement of its own; the contact goes last,
-//! under the team's lock, under which no message is accepted. So an erasure that is cut off is simply
-//! repeated. On `SQLite` the worker then empties the write-ahead log, which still holds what was there. An erasure looks at every message of the account: an index by recipient would make that short, and every
-//! send dearer.
+//! (`CONTACT_IN_USE`): nothing is erased by halves, and no address is left behind unsaid. The messages, which
+//! indexes find by contact and by recipient, are blanked first, in steps, each a statement of its own; the contact
+//! goes last, under the team's lock, under which no message is accepted. So an erasure that is cut off is simply
+//! repeated. On `SQLite` the worker then empties the write-ahead log, which still holds what was there.
 
-use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
     api_key::Environment,
     audit_entry::AuditAction,
@@ -21,8 +19,8 @@ use entity::{
     message::{self, Column},
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait,
+    QueryFilter, Select,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -31,17 +29,13 @@ use super::{
     Failure, Fault,
     audit_log::{Entry, Settings},
     authentication::{begin_in_team_as_account, hold_key},
+    backlog,
     caller::LiveAccountCaller,
     contact::{NOT_FOUND, locked},
     contact_address::addresses_in,
     contact_tag, refused,
 };
-use crate::App;
-
-/// Messages that a step looks at.
-const STEP: u64 = 10_000;
-/// How far the clocks of several processes may lie apart, and a batch between its ids and its commit.
-const MOMENTS_APART: TimeDelta = TimeDelta::seconds(15);
+use crate::{App, db::has_id};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteContactRefusal {
@@ -63,25 +57,43 @@ pub async fn delete(
     account: &LiveAccountCaller,
     id: Option<Uuid>,
 ) -> Result<Erased, Failure<DeleteContactRefusal>> {
-    let begun = app.clock.now();
-    let txn = app.db.begin_write().await?;
+    let txn = app.db.begin_write_in_turn(account.account()).await?;
     hold_key(app, &txn, account).await?;
-    let (contact, addresses) = erasable(&txn, account, id).await?;
+    let (contact, addresses) = found(&txn, account, id).await?;
     txn.rollback().await?;
 
-    // All messages, then those that were accepted meanwhile, and so briefly under the lock.
-    let is_theirs = is_theirs(&contact, &addresses);
-    let mut messages = blank(&app.db.write, account, &is_theirs, None).await?;
-    let again = app.clock.now();
-    messages += blank(&app.db.write, account, &is_theirs, Some(begun)).await?;
+    // What is there already, and so little is left to be done under the lock.
+    let read = app.read_as(account.account());
+    let theirs = messages_of(&contact, &addresses);
+    none_waits(&read, &theirs).await?;
+    let mut messages = 0;
+    for theirs in &theirs {
+        loop {
+            let step = backlog::step_of(&read, done(theirs)).await?;
+            let _turn = app.db.write_turn(account.account()).await?;
+            messages += blank(&app.db.write, &contact, step.messages).await?;
+            if !step.has_more {
+                break;
+            }
+        }
+    }
 
     let txn = begin_in_team_as_account(app, account).await?;
-    let (contact, addresses_now) = erasable(&txn, account, id).await?;
+    let (contact, addresses_now) = found(&txn, account, id).await?;
     if addresses_now != addresses {
         let message = "The contact was changed at the same time; try again.";
         return Err(refused(DeleteContactRefusal::ContactInUse, &["id"], message));
     }
-    messages += blank(&txn, account, &is_theirs, Some(again)).await?;
+    for theirs in &theirs {
+        loop {
+            let step = backlog::step_of(&*txn, done(theirs)).await?;
+            messages += blank(&*txn, &contact, step.messages).await?;
+            if !step.has_more {
+                break;
+            }
+        }
+    }
+    none_waits(&*txn, &theirs).await?;
     contact_tag::delete(&txn, &contact).await?;
     contact_address::Entity::delete_many()
         .filter(contact_address::Column::AccountId.eq(contact.account_id))
@@ -98,51 +110,68 @@ pub async fn delete(
     Ok(Erased { contact_id: contact.id, messages })
 }
 
-/// The contact, locked, with its addresses, unless a message to one of them waits for its hand-over.
-async fn erasable(
+/// The contact, locked, with its addresses.
+async fn found(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
     id: Option<Uuid>,
 ) -> Result<(contact::Model, Vec<contact_address::Model>), Failure<DeleteContactRefusal>> {
-    use DeleteContactRefusal as Refusal;
     let contact = locked(txn, account.account_id(), id)
         .await?
-        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+        .ok_or_else(|| refused(DeleteContactRefusal::NotFound, &["id"], NOT_FOUND))?;
     let addresses = addresses_in(txn, &contact).await?;
-    let waiting = message::Entity::find()
-        .filter(Column::TeamId.eq(account.team_id()))
-        .filter(Column::AccountId.eq(account.account_id()))
-        .filter(message::Entity::is_waiting())
-        .filter(is_theirs(&contact, &addresses))
-        .one(txn)
-        .await?;
-    if waiting.is_some() {
-        let message = "A message to this contact waits to be handed over; try again when it was.";
-        return Err(refused(Refusal::ContactInUse, &["id"], message));
-    }
     Ok((contact, addresses))
 }
 
-/// The messages to a contact: to one of these addresses, or to what it had for one when they were
-/// sent.
-fn is_theirs(contact: &contact::Model, addresses: &[contact_address::Model]) -> Condition {
-    let is_to_contact = Condition::any().add(Column::ContactId.eq(contact.id));
-    addresses.iter().fold(is_to_contact, |any, address| {
-        let is_one = Condition::all()
-            .add(Column::Channel.eq(address.channel))
-            .add(Column::Recipient.eq(&address.address));
-        any.add(is_one)
-    })
+/// The messages to a contact, each kind by an index of its own: to what it had for an address when they were
+/// sent, and to one of these addresses.
+fn messages_of(
+    contact: &contact::Model,
+    addresses: &[contact_address::Model],
+) -> Vec<Select<message::Entity>> {
+    let of_account = || message::Entity::find().filter(Column::AccountId.eq(contact.account_id));
+    let mut all = vec![of_account().filter(Column::ContactId.eq(contact.id))];
+    for environment in [Environment::Live, Environment::Test] {
+        all.extend(addresses.iter().map(|address| {
+            of_account()
+                .filter(Column::Environment.eq(environment))
+                .filter(Column::Recipient.eq(&address.address))
+                .filter(Column::Channel.eq(address.channel))
+        }));
+    }
+    all
 }
 
-/// Takes the person out of those of the account's messages that are theirs, of those that were
-/// accepted since about that moment and do not wait for their hand-over, and says from how many.
+/// Of these messages those that do not wait for their hand-over.
+fn done(messages: &Select<message::Entity>) -> Select<message::Entity> {
+    messages.clone().filter(message::Entity::is_waiting().not())
+}
+
+/// Refuses the erasure if one of these messages waits for its hand-over.
+async fn none_waits<C: ConnectionTrait>(
+    db: &C,
+    theirs: &[Select<message::Entity>],
+) -> Result<(), Failure<DeleteContactRefusal>> {
+    for messages in theirs {
+        let waiting = messages.clone().filter(message::Entity::is_waiting());
+        if waiting.one(db).await?.is_some() {
+            let message =
+                "A message to this contact waits to be handed over; try again when it was.";
+            return Err(refused(DeleteContactRefusal::ContactInUse, &["id"], message));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the person out of those of these messages that do not wait for their hand-over, and says from how many.
 async fn blank<C: ConnectionTrait>(
     db: &C,
-    account: &LiveAccountCaller,
-    is_theirs: &Condition,
-    since: Option<DateTime<Utc>>,
+    contact: &contact::Model,
+    messages: Vec<Uuid>,
 ) -> Result<u64, Fault> {
+    if messages.is_empty() {
+        return Ok(0);
+    }
     let blanked = message::ActiveModel {
         recipient: Set(String::new()),
         subject: Set(None),
@@ -154,43 +183,12 @@ async fn blank<C: ConnectionTrait>(
         input_hash: Set(Vec::new()),
         ..Default::default()
     };
-    let mut count = 0;
-    for environment in [Environment::Live, Environment::Test] {
-        let mut after = since.map(|since| first_id_of(since - MOMENTS_APART));
-        loop {
-            let mut step = Condition::all()
-                .add(Column::AccountId.eq(account.account_id()))
-                .add(Column::Environment.eq(environment));
-            step = step.add_option(after.map(|after| Column::Id.gt(after)));
-            let until: Option<Uuid> = message::Entity::find()
-                .select_only()
-                .column(Column::Id)
-                .filter(step.clone())
-                .order_by_asc(Column::Id)
-                .offset(STEP - 1)
-                .limit(1)
-                .into_tuple()
-                .one(db)
-                .await?;
-            let written = message::Entity::update_many()
-                .set(blanked.clone())
-                .filter(step.add_option(until.map(|until| Column::Id.lte(until))))
-                .filter(message::Entity::is_waiting().not())
-                .filter(is_theirs.clone())
-                .exec(db)
-                .await?;
-            count += written.rows_affected;
-            match until {
-                Some(until) => after = Some(until),
-                None => break,
-            }
-        }
-    }
-    Ok(count)
-}
-
-/// The lowest id of a moment: an id begins with its milliseconds.
-fn first_id_of(moment: DateTime<Utc>) -> Uuid {
-    let millis = u128::try_from(moment.timestamp_millis()).unwrap_or(0);
-    Uuid::from_u128(millis << 80)
+    let written = message::Entity::update_many()
+        .set(blanked)
+        .filter(Column::AccountId.eq(contact.account_id))
+        .filter(has_id(db.get_database_backend(), messages))
+        .filter(message::Entity::is_waiting().not())
+        .exec(db)
+        .await?;
+    Ok(written.rows_affected)
 }

@@ -42,7 +42,7 @@ pub async fn receive(
     account: &LiveAccountCaller,
     message: &InboundMessage,
 ) -> Result<InboundEffect, Fault> {
-    let txn = app.db.begin_write().await?;
+    let txn = app.db.begin_write_in_turn(account.account()).await?;
     hold_key(app, &txn, account).await?;
     let effect = record_inbound_message(app, &txn, account.into(), message).await?;
     txn.commit().await?;

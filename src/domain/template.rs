@@ -137,7 +137,7 @@ pub async fn create(
         updated_at: now,
     };
     fill(&mut row, new);
-    app.writes.take(account.account_id(), bytes_of(&row))?;
+    app.writes.take(account.into(), bytes_of(&row))?;
     let txn = begin_as_account(app, account).await?;
     Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
     txn.commit(app, Entry::of(AuditAction::CreateTemplate, row.id)).await?;
@@ -178,7 +178,7 @@ pub async fn update(
         }
     };
     fill(&mut row, changed);
-    app.writes.take(account.account_id(), bytes_of(&row))?;
+    app.writes.take(account.into(), bytes_of(&row))?;
     row.updated_at = app.clock.now();
     let to = row.clone().into_active_model().reset_all();
     Entity::update(to).exec(&txn).await?;

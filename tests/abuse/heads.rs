@@ -24,8 +24,8 @@ const HELD_BYTES: usize = 200_000_000;
 async fn large_heads(#[values(Sqlite, Postgres)] database: Database) {
     let Some(mut stage) = Stage::start(database).await else { return };
     let kinds = [
-        ("Accept of 120 KB, 16 connections", "text/html;q=0.1,", 120),
         ("Accept of 28 KB, 16 connections", "a/b,", 28),
+        ("Accept of 120 KB, 16 connections", "text/html;q=0.1,", 120),
     ];
     for (name, range, kibibytes) in kinds.into_iter().take(scale(1, 2)) {
         let accept = range.repeat(kibibytes * KIBIBYTE / range.len());

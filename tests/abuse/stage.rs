@@ -183,6 +183,9 @@ impl Stage {
         }
         .print();
         say(&format!("  the attack got {}", attack.tally.summary()));
+        if !attack.tally.has_answers() {
+            self.fails(format!("{name}: the attack did not reach the server"));
+        }
         if let Some(peak) = peak_mb.filter(|peak| *peak > MEMORY_MAX_MB) {
             self.fails(format!("{name}: the server took {peak:.0} MB"));
         }
@@ -215,11 +218,11 @@ impl Stage {
             self.fails(format!("the process ended by {status}"));
         }
         audit(&self.folder.path, &self.url);
-        let failures = std::mem::take(&mut self.failures);
-        let panics = self.server.log().matches("panicked at").count();
+        let panics = self.server.log().matches("A thread panicked").count();
         if panics > 0 {
-            say(&format!("  the server caught {panics} panics"));
+            self.fails(format!("the server caught {panics} panics"));
         }
+        let failures = std::mem::take(&mut self.failures);
         let first: Vec<_> = failures.iter().take(10).map(String::as_str).collect();
         assert!(
             failures.is_empty(),

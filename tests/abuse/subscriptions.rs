@@ -15,7 +15,7 @@ use crate::{
     attack::{Attack, REST_AFTER_FAILURE},
     client::Client,
     figures::{Times, milliseconds},
-    probe::{self, Probe},
+    probe::{self, Probe, WAIT_MAX},
     requests::post,
     say,
     socket::{Shut, Socket, subscribe},
@@ -63,12 +63,17 @@ async fn subscriptions(#[values(Sqlite, Postgres)] database: Database) {
         .await;
     let (quiet, times) =
         (Times::new(quiet.into_iter().flatten()), Times::new(during.iter().copied().flatten()));
+    let missing = during.iter().filter(|event| event.is_none()).count();
+    if missing > 0 || times.worst() > WAIT_MAX {
+        let worst = milliseconds(times.worst());
+        stage.fails(format!("{name}: {missing} events did not come, the last after {worst}"));
+    }
     say(&format!(
         "  events after {} in the middle and {} at worst, without the attack after {}; {} of {} did not come",
         milliseconds(times.percentile(50)),
         milliseconds(times.worst()),
         milliseconds(quiet.percentile(50)),
-        during.iter().filter(|event| event.is_none()).count(),
+        missing,
         during.len(),
     ));
     stage.finish().await;

@@ -50,6 +50,12 @@ impl Tally {
         });
     }
 
+    /// Whether the server was reached at all.
+    pub fn has_answers(&self) -> bool {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.keys().any(|what| !what.starts_with("no answer") && !what.starts_with("broken"))
+    }
+
     /// What was counted, most first.
     pub fn summary(&self) -> String {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -176,6 +176,12 @@ const INDEXED: &[(Key, &str, &str, &str)] = &[
         "ORDER BY \"account\".\"search_text\"",
         "account_by_name",
     ),
+    (
+        Key::Main,
+        "auditLog(filter: { account: { id: \"00000002-0000-7000-8000-000000000008\" } }) { NODES }",
+        "FROM \"audit_entry\"",
+        "audit_entry_seen_of_account",
+    ),
     (Key::Main, "account { apiKeys { NODES } }", "AS \"asked\"", "api_key_of_account"),
 ];
 

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tollgate::{
     domain::{
-        Fault, authentication,
+        Fault,
+        account::AccountIds,
+        authentication,
         billing::Patience,
         message::{self, NewMessage, Sent},
         words::{BURST_BYTES, CALL_BYTES_MAX},
@@ -111,10 +113,12 @@ async fn words_of_variables_count(#[values(Sqlite, Postgres)] database: Database
 
 /// Takes what an account may write at this moment, but for some bytes.
 fn exhaust(t: &TestApp, account_id: &str) {
-    let id: Uuid = account_id.parse().expect("an id");
+    let account_id: Uuid = account_id.parse().expect("an id");
+    // Of a team of its own, so that the account's rate alone is used up.
+    let writer = AccountIds { team_id: Uuid::nil(), account_id };
     let mut piece = usize::try_from(BURST_BYTES).expect("a small number");
     while piece > 4_096 {
-        while t.app.writes.take(id, piece).is_ok() {}
+        while t.app.writes.take(writer, piece).is_ok() {}
         piece /= 2;
     }
 }
