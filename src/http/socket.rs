@@ -29,7 +29,7 @@ use super::{
     graphql::{read_budget, run},
     negotiation::MediaType,
     request::{BODY_BYTES_MAX, operation},
-    socket_greeting::{Opening, greet, text_bytes},
+    socket_greeting::{Opening, greet, note_received, text_bytes},
     socket_message::{
         ANSWERED, Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, SECOND_INIT, TOO_MANY_CONTROLS,
         read,
@@ -228,7 +228,7 @@ impl Connection {
         &mut self,
         received: Option<Result<Message, axum::Error>>,
     ) -> Result<Option<Value>, Option<Close>> {
-        self.pace.note_message();
+        note_received(&self.pace, received.as_ref());
         let is_large = text_bytes(received.as_ref()) > PARSED_FREELY_BYTES_MAX;
         let place = if is_large { self.place().await } else { None };
         let incoming = read(received)?;

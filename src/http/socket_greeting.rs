@@ -57,7 +57,7 @@ pub async fn greet(
             () = shared.stop.cancelled() => return Err(Some(GOING_AWAY)),
         };
         let received = received.map_err(|_| Some(INIT_TIMEOUT))?;
-        opening.pace.note_message();
+        note_received(&opening.pace, received.as_ref());
         if text_bytes(received.as_ref()) > INIT_BYTES_MAX {
             return Err(Some(TOO_LARGE));
         }
@@ -112,6 +112,17 @@ fn key_of(payload: &Map<String, Value>, opening: &Opening) -> Option<String> {
         _ => None,
     };
     key.map(str::to_owned)
+}
+
+/// Notes what a socket received, so that the bytes of an unfinished message stay counted and no others.
+pub fn note_received(pace: &Pace, received: Option<&Result<Message, axum::Error>>) {
+    match received {
+        Some(Ok(Message::Text(_) | Message::Binary(_))) => pace.note_message(),
+        Some(Ok(Message::Ping(payload) | Message::Pong(payload))) => {
+            pace.note_control(payload.len());
+        }
+        _ => {}
+    }
 }
 
 /// The bytes of a text message; others are small, or end the socket.

@@ -151,6 +151,64 @@ async fn a_socket_ends_as_websockets_do(#[values(Sqlite, Postgres)] database: Da
     t.close().await;
 }
 
+/// A message of 8,000 bytes a frame that does not end, with a ping after each frame.
+fn unfinished(frames: usize) -> Vec<u8> {
+    let part = b"x".repeat(8_000);
+    let frame_of = |at| [frame(u8::from(at == 0), &part), frame(0x89, b"x")].concat();
+    (0..frames).flat_map(frame_of).collect()
+}
+
+/// Reads so many pongs to one-byte pings, or what comes instead of them.
+async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
+    for _ in 0..count {
+        let mut pong = vec![0; 3];
+        if stream.read_exact(&mut pong).await.is_err() || pong != b"\x8a\x01x" {
+            return Err(pong);
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of an unfinished message count, whatever comes between its frames: before the key is known, and
+/// for the team then.
+#[rstest]
+#[tokio::test]
+async fn an_unfinished_message_is_counted(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
+    // 32 KiB are held of a socket without a key.
+    let mut stream = upgraded(server.address).await;
+    stream.write_all(&unfinished(4)).await.expect("it is read");
+    assert_eq!(pongs(&mut stream, 4).await, Ok(()));
+    stream.write_all(&unfinished(5)[4 * 8_015..]).await.expect("it is read");
+    assert_eq!(said(&mut stream).await.closed(), Some(1009));
+
+    let begun = async |key: &str| {
+        let init = json!({ "type": "connection_init", "payload": { "apiKey": key } }).to_string();
+        let mut stream = upgraded(server.address).await;
+        stream.write_all(&frame(0x81, init.as_bytes())).await.expect("it is read");
+        let ack = json!({ "type": "connection_ack" }).to_string();
+        let mut answer = vec![0; 2 + ack.len()];
+        stream.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(answer[2..], *ack.as_bytes());
+        let _ = stream.write_all(&unfinished(31)).await;
+        pongs(&mut stream, 31).await.map(|()| stream)
+    };
+    // A team has 32 MiB.
+    let mut held = Vec::new();
+    let refused = loop {
+        match begun(&team.key).await {
+            Ok(stream) => held.push(stream),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(held.len(), 32 * 1024 * 1024 / (31 * 8_008));
+    assert_eq!(refused[0], 0x88, "a close");
+    assert!(begun(&other.key).await.is_ok());
+    drop(held);
+    t.close().await;
+}
+
 /// A client's frame, with a mask that changes nothing. `first` has the end's bit and the kind.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];

@@ -16,6 +16,9 @@ use super::{ANSWER_DEADLINE, HEAD_DEADLINE, REST_DEADLINE};
 /// Bytes of a head, or of a socket's message, up to which a connection's own buffer holds them.
 pub const SMALL_BYTES: usize = 8 * 1024;
 
+/// Bytes of a client's control frame before its payload: two of the header, and the mask.
+const CONTROL_HEADER_BYTES: usize = 6;
+
 /// What a connection is at.
 #[derive(Default)]
 pub struct Pace {
@@ -28,7 +31,7 @@ pub struct Pace {
     pub(super) is_left: AtomicBool,
     pub(super) is_much_left: AtomicBool,
     is_socket: AtomicBool,
-    /// Bytes that a socket read since its last message.
+    /// Bytes that a socket read since the end of its last message, control frames aside.
     pub(super) message_bytes: AtomicUsize,
     /// The team of a socket, once it is known; an operator has none.
     pub(super) team: OnceLock<Option<Uuid>>,
@@ -107,9 +110,17 @@ impl Pace {
         }
     }
 
-    /// Notes that the socket has received a message.
+    /// Notes that the socket has received a whole message.
     pub fn note_message(&self) {
         self.message_bytes.store(0, Relaxed);
+    }
+
+    /// Notes that the socket has received a control frame with so many bytes of payload. It may come between the
+    /// frames of a message, and ends none; its own bytes are held no longer.
+    pub fn note_control(&self, payload: usize) {
+        let bytes = payload + CONTROL_HEADER_BYTES;
+        let less = |held: usize| Some(held.saturating_sub(bytes));
+        let _ = self.message_bytes.fetch_update(Relaxed, Relaxed, less);
     }
 
     /// Notes whose socket it is.
