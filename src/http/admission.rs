@@ -100,6 +100,11 @@ impl Refusals {
 pub struct Place(#[expect(dead_code, reason = "held, not looked at")] Vec<OwnedSemaphorePermit>);
 
 impl Places {
+    /// Waits for the turn of a refusal that its client has not paid for.
+    pub async fn refusal(&self) {
+        self.refusals.turn().await;
+    }
+
     /// The place of a caller of this team, who waits for one for a while; `None` if that is in vain.
     pub async fn of(&self, team_id: Option<Uuid>) -> Option<Place> {
         let until = Instant::now() + PLACE_PATIENCE;

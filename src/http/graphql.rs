@@ -32,6 +32,7 @@ use super::{
     connections::Pace,
     log::REQUEST_ID,
     negotiation::{MediaType, is_json, negotiate},
+    rate::cost_of_bytes,
     request::{BODY_BYTES_MAX, read_body, read_query},
     socket,
     socket_greeting::Opening,
@@ -69,11 +70,23 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
     let answer = async {
         let caller = timeout_at(until, identify(&shared, &head, key.as_deref())).await;
         let caller = caller.map_err(|_| errors::unavailable(NO_DATABASE))??;
+        let rates = &shared.rates;
         if is_socket {
+            rates.pay(&caller, 1, &mut left)?;
             socket = Some(caller.team_scope());
             return Ok(None);
         }
-        let received = receive(&shared, &caller, &head, body, media_type, until).await?;
+        let received = receive(&shared, &caller, &head, body, media_type, until).await;
+        let bytes = match &received {
+            Ok(Some(body)) => body.len(),
+            Ok(None) => head.uri.query().map_or(0, str::len),
+            Err(_) => 0,
+        };
+        if let Err(over) = rates.pay(&caller, 1 + cost_of_bytes(bytes), &mut left) {
+            shared.places.refusal().await;
+            return Err(over);
+        }
+        let received = received?;
         let place = shared.places.of(caller.team_scope()).await;
         let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let asked = match received {
@@ -85,9 +98,8 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
             Err(refused) => return Ok(Some(Answer::refused(refused))),
         };
         operation = prepared.kind_name();
-        let charged = shared.rates.charge(&caller, prepared.complexity());
-        left = Some(charged.unwrap_or_else(|over| over.left()));
-        charged.map_err(|over| over.error())?;
+        // One is paid.
+        rates.pay(&caller, prepared.complexity().saturating_sub(1), &mut left)?;
         let gone = CancellationToken::new();
         // Dropped with this handler, when the client hangs up.
         let _present = gone.clone().drop_guard();

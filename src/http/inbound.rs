@@ -17,6 +17,7 @@ use super::{
     answer::{TOO_BUSY, refuse_all},
     graphql::{REQUEST_DEADLINE, bearer, identify, request_id},
     negotiation::{MediaType, is_json},
+    rate::cost_of_bytes,
 };
 use crate::{
     domain::{
@@ -46,6 +47,10 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         let key = bearer(&head.headers);
         let caller = timeout_at(until, identify(&shared, &head, key)).await;
         let caller = caller.map_err(|_| too_late())??;
+        if let Err(over) = shared.rates.pay(&caller, 1, &mut left) {
+            shared.places.refusal().await;
+            return Err(over);
+        }
         let id = request_id(&head.headers).to_owned();
         let refused = |fault: Fault| errors::of_fault(&fault, &id);
         let account = caller.account().and_then(AccountCaller::live).map_err(refused)?;
@@ -56,13 +61,11 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         let (key_id, team_id) = (caller.key_id, caller.team_scope());
         let bodies = &shared.bodies;
         let received = bodies.receive(key_id, team_id, body, BODY_BYTES_MAX, until).await?;
+        shared.rates.pay(&caller, cost_of_bytes(received.len()), &mut left)?;
         let place = shared.places.of(team_id).await;
         let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let message = read(&received)?;
         drop(received);
-        let charged = shared.rates.charge(&caller, 1);
-        left = Some(charged.unwrap_or_else(|over| over.left()));
-        charged.map_err(|over| over.error())?;
         // A task of its own, as in `graphql`: a client that hangs up leaves nothing half-way.
         let app = shared.app.clone();
         let received = async move {

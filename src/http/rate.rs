@@ -1,5 +1,5 @@
 //! How much a key and its account may ask for in a second, by what it costs: the estimated fields of the
-//! answers. Each has a bucket that holds a second's worth (the generic cell rate algorithm, by governor);
+//! answers, and the bytes of requests. Each has a bucket that holds a second's worth (the generic cell rate algorithm, by governor);
 //! who empties it is refused with `RATE_LIMITED` and told when to come back. The headers are those of
 //! draft-ietf-httpapi-ratelimit-headers.
 
@@ -30,6 +30,17 @@ pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-pol
 /// Connections for reading that a key may hold all the time, and an account.
 const KEY_READS: u32 = 1;
 const ACCOUNT_READS: u32 = 2;
+
+/// Bytes of a request that its smallest cost covers. Nearly no request has more.
+const BYTES_COVERED: usize = 4 * 1024;
+/// Bytes beyond these that cost as much as a field of an answer: to parse them takes about as long.
+const BYTES_OF_FIELD: usize = 128;
+
+/// What a request costs for its bytes. It is charged before they are parsed, so that a request that is refused
+/// afterwards has paid for its parsing.
+pub fn cost_of_bytes(bytes: usize) -> u64 {
+    bytes.saturating_sub(BYTES_COVERED).div_ceil(BYTES_OF_FIELD) as u64
+}
 
 /// The buckets of all keys and accounts.
 pub struct Rates {
@@ -97,6 +108,21 @@ impl Rates {
         };
         let key = take(&self.key, Whose::Key, caller.key_id)?;
         Ok(Left { key, account })
+    }
+
+    /// The same for a part of what a request costs. `left` is what its answer says of the limits.
+    pub fn pay(
+        &self,
+        caller: &Caller,
+        cost: u64,
+        left: &mut Option<Left>,
+    ) -> Result<(), ServerError> {
+        if cost == 0 {
+            return Ok(());
+        }
+        let charged = self.charge(caller, cost);
+        *left = Some(charged.unwrap_or_else(|over| over.left()));
+        charged.map(drop).map_err(|over| over.error())
     }
 
     /// Notes how long a statement of the caller held a connection to the database.
@@ -180,5 +206,26 @@ impl Over {
             "The {whose} asks for more than its rate limit allows; nothing was done. Wait, then try again."
         );
         errors::try_again(Code::RateLimited, message, self.seconds())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_cost_from_4_kib_on() {
+        for (bytes, cost) in [
+            (0, 0),
+            (BYTES_COVERED, 0),
+            (BYTES_COVERED + 1, 1),
+            (BYTES_COVERED + BYTES_OF_FIELD, 1),
+            (BYTES_COVERED + BYTES_OF_FIELD + 1, 2),
+            // A hundred messages of 150 bytes each, and the largest body.
+            (15_000, 86),
+            (256 * 1024, 2_016),
+        ] {
+            assert_eq!(cost_of_bytes(bytes), cost, "{bytes} bytes");
+        }
     }
 }

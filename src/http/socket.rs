@@ -28,11 +28,12 @@ use super::{
     connections::Pace,
     graphql::{read_budget, run},
     negotiation::MediaType,
+    rate::cost_of_bytes,
     request::{BODY_BYTES_MAX, operation},
     socket_greeting::{Opening, greet, note_received, text_bytes},
     socket_message::{
-        ANSWERED, Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, SECOND_INIT, TOO_MANY_CONTROLS,
-        read,
+        ANSWERED, Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, OVER_RATE, SECOND_INIT,
+        TOO_MANY_CONTROLS, read,
     },
     sockets::{Admitted, Controls},
     subscriptions::Subscribed,
@@ -229,7 +230,12 @@ impl Connection {
         received: Option<Result<Message, axum::Error>>,
     ) -> Result<Option<Value>, Option<Close>> {
         note_received(&self.pace, received.as_ref());
-        let is_large = text_bytes(received.as_ref()) > PARSED_FREELY_BYTES_MAX;
+        let bytes = text_bytes(received.as_ref());
+        let (is_large, cost) = (bytes > PARSED_FREELY_BYTES_MAX, cost_of_bytes(bytes));
+        // The id that a refusal would have is not known before the message is parsed.
+        if cost > 0 && self.shared.rates.charge(&self.caller, cost).is_err() {
+            return Err(Some(OVER_RATE));
+        }
         let place = if is_large { self.place().await } else { None };
         let incoming = read(received)?;
         let is_control = match &incoming {
@@ -327,14 +333,18 @@ impl Connection {
     }
 
     async fn prepare(&self, payload: Map<String, Value>) -> Result<Prepared, ServerError> {
+        if let Err(over) = self.shared.rates.charge(&self.caller, 1) {
+            self.shared.places.refusal().await;
+            return Err(over.error());
+        }
         if self.operations.len() >= OPERATIONS_MAX {
             let message = format!("A socket has at most {OPERATIONS_MAX} operations under way.");
             return Err(error(Code::RateLimited, message));
         }
         let operation = operation(payload, false)?;
         let prepared = self.shared.api.prepare(self.caller.clone(), operation).await?;
-        let charged = self.shared.rates.charge(&self.caller, prepared.complexity());
-        charged.map(|_| prepared).map_err(|over| over.error())
+        let rest = prepared.complexity().saturating_sub(1);
+        self.shared.rates.pay(&self.caller, rest, &mut None).map(|()| prepared)
     }
 
     /// Goes on with an operation in a task of its own, until it ends or the client ends it.

@@ -84,6 +84,7 @@ pub async fn greet(
             Some(Code::Unavailable | Code::RateLimited) => TRY_AGAIN,
             _ => FORBIDDEN,
         })?;
+        shared.rates.charge(&caller, 1).map_err(|_| TRY_AGAIN)?;
         drop(admitted);
         opening.pace.note_team(caller.team_scope());
         let of_team = shared.sockets.of(caller.team_scope()).ok_or(TRY_AGAIN)?;

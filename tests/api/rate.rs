@@ -13,7 +13,9 @@ use rstest::rstest;
 use serde_json::json;
 use tollgate::{domain::plain_key::PlainKey, http};
 
-use crate::harness::{Answer, Database, Log, Postgres, Setup, Sqlite, TestApp, post};
+use crate::harness::{
+    Answer, Came, Database, Log, Postgres, Setup, Socket, Sqlite, TestApp, post, text,
+};
 
 fn limited(key_rate: u32, account_rate: u32) -> Setup {
     let http = http::Settings { key_rate, account_rate, ..http::Settings::default() };
@@ -60,6 +62,86 @@ async fn who_asks_for_too_much_waits(#[values(Sqlite, Postgres)] database: Datab
 
     let other_key = t.ask(&team.key, "{ account { name } }").await;
     assert_eq!(other_key.codes(), [""; 0], "another key has a bucket of its own");
+    t.close().await;
+}
+
+/// What is refused has paid for its bytes, before they were parsed: over HTTP, over sockets and at the inbound hook.
+#[rstest]
+#[tokio::test]
+async fn a_refused_request_pays_for_its_bytes(#[values(Sqlite, Postgres)] database: Database) {
+    let mut setup = limited(1, 0);
+    setup.http.has_sandbox = true;
+    let settings = setup.http.clone();
+    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let team = t.team(1_000).await;
+    let mut keys = Vec::new();
+    for _ in 0..5 {
+        keys.push(t.api_key(&team, &team.main_account_id, "LIVE").await);
+    }
+    let before = t.everything().await;
+    // As time goes by, some comes back.
+    let assert_left = |answer: &Answer, expected: u32| {
+        assert!((expected..expected + 30).contains(&left(answer)), "{}", left(answer));
+    };
+    let padded = |bytes: usize| " ".repeat(bytes);
+
+    // A body of 4 KiB costs one, and one of 256 KiB 2,016 more.
+    let answer = t.request(post(&keys[0], padded(4 * 1024))).await;
+    assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    assert_left(&answer, 4_999);
+    for expected in [2_982, 965] {
+        let answer = t.request(post(&keys[0], padded(256 * 1024))).await;
+        assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+        assert_left(&answer, expected);
+    }
+    let answer = t.request(post(&keys[0], padded(256 * 1024))).await;
+    assert_eq!((answer.status.as_u16(), answer.codes()), (429, vec!["RATE_LIMITED"]));
+    // One that is refused before it is received pays the least.
+    let answer = t.request(post(&keys[1], padded(256 * 1024 + 1))).await;
+    assert_eq!(answer.codes(), ["PAYLOAD_TOO_LARGE"]);
+    assert_left(&answer, 4_999);
+
+    let get = |key: &str, bytes: usize| {
+        let uri = format!("/graphql?query={}", "x".repeat(bytes - "query=".len()));
+        let request = Request::get(uri).header("authorization", format!("Bearer {key}"));
+        request.body(Body::empty()).expect("a request")
+    };
+    for (bytes, expected) in [(4 * 1024, 4_999), (4 * 1024 + 128, 4_997)] {
+        let answer = t.request(get(&keys[2], bytes)).await;
+        assert_eq!(answer.codes(), ["GRAPHQL_PARSE_FAILED"]);
+        assert_left(&answer, expected);
+    }
+    let mut inbound = post(&keys[3], padded(16 * 1024));
+    *inbound.uri_mut() = "/sandbox/inbound".parse().expect("a path");
+    let answer = t.request(inbound).await;
+    assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    assert_left(&answer, 4_903);
+
+    let server = t.serve_with(settings).await;
+    let mut socket = Socket::with_key(server.address, &keys[4]).await;
+    for _ in 0..2 {
+        // Not valid; the operation is refused, and the socket goes on.
+        socket.subscribe("a", &padded(250 * 1024)).await;
+        let Came::Message(refused) = socket.next().await else { panic!("an error was expected") };
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE");
+    }
+    let mut refusals = 0;
+    let code = loop {
+        socket.subscribe("a", "{").await;
+        let Came::Message(refused) = socket.next().await else { panic!("an error was expected") };
+        let code = text(&refused["payload"][0]["extensions"]["code"]);
+        if code != "GRAPHQL_PARSE_FAILED" {
+            break code;
+        }
+        refusals += 1;
+    };
+    assert_eq!(code, "RATE_LIMITED");
+    // One was paid for the socket, and 1,970 for each of the large messages.
+    assert!((1_059..1_120).contains(&refusals), "{refusals}");
+    // The id that an error would have is not known before the message is parsed.
+    socket.subscribe("a", &padded(250 * 1024)).await;
+    assert_eq!(socket.next().await, Came::Closed(1013));
+    assert_eq!(t.everything().await, before);
     t.close().await;
 }
 
