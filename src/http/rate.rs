@@ -97,17 +97,27 @@ impl Rates {
     pub fn charge(&self, caller: &Caller, complexity: u64) -> Result<Left, Over> {
         let cost = u32::try_from(complexity).ok().and_then(NonZeroU32::new);
         let cost = cost.unwrap_or(NonZeroU32::MIN);
-        let take = |buckets: &Option<Buckets>, whose, id| {
-            buckets.as_ref().map(|buckets| buckets.take(whose, id, cost)).transpose()
-        };
-        // The account's first: what is refused there costs its key nothing.
-        let account = match caller.account() {
-            Ok(account) => take(&self.account, Whose::Account, account.account_id)?,
-            // Who runs the server has none.
-            Err(_) => None,
-        };
-        let key = take(&self.key, Whose::Key, caller.key_id)?;
-        Ok(Left { key, account })
+        // An operator has no account.
+        let account_id = caller.account().ok().map(|account| account.account_id);
+        self.charge_ids(caller.key_id, account_id, cost)
+    }
+
+    /// A key beyond its limit takes nothing from its account, which other keys use too. So the key is charged first,
+    /// and it alone has paid if the account then refuses: a bucket cannot be given anything back.
+    fn charge_ids(
+        &self,
+        key_id: Uuid,
+        account_id: Option<Uuid>,
+        cost: NonZeroU32,
+    ) -> Result<Left, Over> {
+        let key = self.key.as_ref().map(|buckets| (buckets, Whose::Key, key_id));
+        let account = self.account.as_ref().zip(account_id);
+        let account = account.map(|(buckets, id)| (buckets, Whose::Account, id));
+        for (buckets, whose, id) in [key, account].into_iter().flatten() {
+            buckets.check_reading(whose, id)?;
+        }
+        let take = |(buckets, whose, id): (&Buckets, _, _)| buckets.take(whose, id, cost);
+        Ok(Left { key: key.map(take).transpose()?, account: account.map(take).transpose()? })
     }
 
     /// The same for a part of what a request costs. `left` is what its answer says of the limits.
@@ -164,15 +174,20 @@ impl Buckets {
         let rate = NonZeroU32::new(rate)?;
         let largest = u32::try_from(COMPLEXITY_MAX).expect("an answer's bound is a small number");
         let burst = rate.max(NonZeroU32::new(largest)?);
+        Some(Self::holding(rate, burst, connections))
+    }
+
+    fn holding(rate: NonZeroU32, burst: NonZeroU32, connections: u32) -> Self {
         let of = RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst));
-        Some(Self { of: of.with_middleware(), burst, reading: ReadingTime::new(connections) })
+        Self { of: of.with_middleware(), burst, reading: ReadingTime::new(connections) }
+    }
+
+    fn check_reading(&self, whose: Whose, id: Uuid) -> Result<(), Over> {
+        let wait = self.reading.wait(id);
+        if wait.is_zero() { Ok(()) } else { Err(Over { whose, wait }) }
     }
 
     fn take(&self, whose: Whose, id: Uuid, cost: NonZeroU32) -> Result<u32, Over> {
-        let wait = self.reading.wait(id);
-        if !wait.is_zero() {
-            return Err(Over { whose, wait });
-        }
         let taken = self.of.check_key_n(&id, cost.min(self.burst));
         let taken = taken.expect("a bucket holds what is taken at once");
         taken.map(|left| left.remaining_burst_capacity()).map_err(|until| {
@@ -212,6 +227,41 @@ impl Over {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A key whose own bucket is empty leaves its account's to the others; an account whose bucket is empty charges
+    /// the key that asks.
+    #[test]
+    fn a_key_beyond_its_limit_takes_nothing_from_its_account() {
+        let number = |number| NonZeroU32::new(number).expect("not zero");
+        // An hour gives back what a bucket holds, or more: too slow to be seen here.
+        let of = |burst| Some(Buckets::holding(number(1), number(burst), 1));
+        let rates = Rates { key: of(5_000), account: of(20_000), policy: None };
+        let [account, hot, other] = [1, 2, 3].map(Uuid::from_u128);
+        let charge = |key, cost| rates.charge_ids(key, Some(account), number(cost));
+
+        assert!(charge(hot, 5_000).is_ok());
+        for _ in 0..10 {
+            let over = charge(hot, 5_000).expect_err("the key's bucket is empty");
+            assert_eq!(over.whose, Whose::Key);
+        }
+        for key in [other, Uuid::from_u128(4), Uuid::from_u128(5)] {
+            assert!(charge(key, 5_000).is_ok(), "the account had 15,000 left");
+        }
+        let over = charge(Uuid::from_u128(6), 4_000).expect_err("the account's bucket is empty");
+        assert_eq!(over.whose, Whose::Account);
+        let over = charge(Uuid::from_u128(6), 4_000).expect_err("the key has paid");
+        assert_eq!(over.whose, Whose::Key);
+
+        // Reading time is looked at before anything is taken.
+        let rates = Rates { key: of(5_000), account: of(20_000), policy: None };
+        let buckets = rates.account.as_ref().expect("there are some");
+        for _ in 0..30 {
+            buckets.reading.note(account, Duration::from_secs(60));
+        }
+        let over = rates.charge_ids(hot, Some(account), number(5_000));
+        assert_eq!(over.expect_err("it reads too much").whose, Whose::Account);
+        assert!(rates.charge_ids(hot, None, number(5_000)).is_ok(), "its bucket is full");
+    }
 
     #[test]
     fn bytes_cost_from_4_kib_on() {
