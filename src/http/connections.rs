@@ -17,7 +17,7 @@ use axum::{
     Router,
     body::Body,
     extract::ConnectInfo,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -180,7 +180,7 @@ async fn converse<S: Stream>(
 }
 
 /// Answers one request. An answer says that the connection ends where that is known: when much of the request
-/// was not read, and when its head was so large that its buffer would be kept for nothing.
+/// was not read, and when its head was so large that its buffer would be kept for nothing. A socket has a buffer of its own.
 fn answer(
     mut request: Request<Incoming>,
     address: SocketAddr,
@@ -204,7 +204,8 @@ fn answer(
             Err(status) => (status.into_response(), true),
         };
         pace.end(answer.status());
-        if is_large || is_refused || pace.is_much_left() {
+        let is_socket = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !is_socket && (is_large || is_refused || pace.is_much_left()) {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(answer)

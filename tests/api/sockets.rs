@@ -117,6 +117,21 @@ async fn control_messages_have_a_pace(#[values(Sqlite, Postgres)] database: Data
     t.close().await;
 }
 
+/// A browser sends its cookies with the upgrade, however many they are.
+#[rstest]
+#[tokio::test]
+async fn a_head_of_an_upgrade_may_be_large(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let cookie = format!("a={}", "x".repeat(9_000));
+    let mut socket =
+        Socket::open(server.address, &[PROTOCOL, ("cookie", &*cookie)]).await.expect("a socket");
+    let payload = json!({ "apiKey": team.key });
+    socket.send(json!({ "type": "connection_init", "payload": payload })).await;
+    assert_eq!(socket.next().await, Came::Message(json!({ "type": "connection_ack" })));
+    t.close().await;
+}
+
 /// RFC 6455: a close is answered with a close, and a fault of the protocol is named by its code.
 #[rstest]
 #[tokio::test]

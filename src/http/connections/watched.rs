@@ -104,6 +104,7 @@ impl<S: Stream> Watched<S> {
     /// Counts bytes of a head or of a socket's message; an error if too many are held.
     fn count(&mut self, read: usize) -> io::Result<()> {
         let is_held = if self.pace.is_socket() {
+            self.head = None;
             let bytes = self.pace.message_bytes.fetch_add(read, Relaxed) + read;
             match self.pace.team.get() {
                 None => bytes <= UNKNOWN_BYTES_MAX,
