@@ -42,6 +42,16 @@ impl<H: Copy + Eq + Hash> Shares<H> {
         self.held().count
     }
 
+    /// How much one holder has.
+    pub fn count_of(&self, holder: H) -> usize {
+        self.held().of.get(&holder).copied().unwrap_or_default()
+    }
+
+    /// How much one holder may have.
+    pub fn of_one_max(&self) -> usize {
+        self.of_one_max
+    }
+
     /// The counts are whole whenever nobody holds them.
     fn held(&self) -> MutexGuard<'_, Held<H>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,6 +109,7 @@ mod tests {
         held.push(shares.take(Some("other")).expect("a share"));
         held.push(shares.take(None).expect("a share"));
         assert!(shares.take(Some("third")).is_none() && shares.take(None).is_none());
+        assert_eq!(["hot", "other", "third"].map(|holder| shares.count_of(holder)), [3, 1, 0]);
         drop(held.remove(0));
         let again = shares.take(Some("hot"));
         assert!(again.is_some() && shares.take(Some("third")).is_none());

@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_key_beyond_its_limit_takes_nothing_from_its_account() {
         let number = |number| NonZeroU32::new(number).expect("not zero");
-        // An hour gives back what a bucket holds, or more: too slow to be seen here.
+        // One comes back in a second.
         let of = |burst| Some(Buckets::holding(number(1), number(burst), 1));
         let rates = Rates { key: of(5_000), account: of(20_000), policy: None };
         let [account, hot, other] = [1, 2, 3].map(Uuid::from_u128);

@@ -14,8 +14,8 @@ use super::{
     graphql::{bearer_in, identify_peer},
     socket::{SEND_DEADLINE, text},
     socket_message::{
-        Close, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT, Incoming, TOO_LARGE, TOO_MANY_CONTROLS,
-        TRY_AGAIN, UNAUTHORIZED, read,
+        Close, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT, Incoming, REPLACED, TOO_LARGE,
+        TOO_MANY_CONTROLS, TRY_AGAIN, UNAUTHORIZED, read,
     },
     sockets::{Admitted, Controls},
 };
@@ -47,7 +47,7 @@ pub async fn greet(
     shared: &Shared,
     socket: &mut WebSocket,
     opening: &Opening,
-    admitted: Admitted,
+    mut admitted: Admitted,
     controls: &mut Controls,
 ) -> Result<(Caller, Arc<CancellationToken>, Share<Uuid>), Option<Close>> {
     let until = Instant::now() + INIT_DEADLINE;
@@ -55,6 +55,7 @@ pub async fn greet(
         let received = tokio::select! {
             received = timeout_at(until, socket.recv()) => received,
             () = shared.stop.cancelled() => return Err(Some(GOING_AWAY)),
+            () = admitted.replaced() => return Err(Some(REPLACED)),
         };
         let received = received.map_err(|_| Some(INIT_TIMEOUT))?;
         note_received(&opening.pace, received.as_ref());
@@ -76,6 +77,7 @@ pub async fn greet(
             Some(Incoming::Subscribe { .. }) => return Err(Some(UNAUTHORIZED)),
         }
     };
+    admitted.note_key();
     let key = key_of(&payload, opening);
     drop(payload);
     let found = async {

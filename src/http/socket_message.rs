@@ -24,6 +24,7 @@ pub const TOO_MANY_CONTROLS: Close = Close(close_code::POLICY, "Too many control
 const NO_PROTOCOL: Close = Close(close_code::PROTOCOL, "Not the WebSocket protocol");
 const NO_TEXT: Close = Close(close_code::INVALID, "The message is not UTF-8");
 pub const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
+pub const REPLACED: Close = Close(close_code::AGAIN, "Too many sockets wait for their keys");
 pub const OVER_RATE: Close = Close(close_code::AGAIN, "The rate limit is reached");
 
 /// The client has closed the socket. The answer to that is the library's, and has the client's code.

@@ -15,17 +15,17 @@ use crate::harness::{Came, Database, Log, Postgres, Socket, Sqlite, TestApp};
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
-/// One address has only so many sockets that have not said who they are; others are let in, and so is the
-/// next one once one has said it.
+/// One address has only so many sockets that have not said who they are. The oldest of them makes room for the
+/// next one, and others are let in.
 #[rstest]
 #[tokio::test]
 async fn one_address_keeps_nobody_out(#[values(Sqlite, Postgres)] database: Database) {
     let Some(t) = TestApp::start(database).await else { return };
     let (team, server) = (t.team(1_000).await, t.serve().await);
+    let mut oldest = Socket::silent(server.address).await;
     let mut silent: Vec<Socket> =
-        join_all((0..STRANGERS_OF_PEER_MAX).map(|_| Socket::silent(server.address))).await;
+        join_all((1..STRANGERS_OF_PEER_MAX).map(|_| Socket::silent(server.address))).await;
 
-    assert_eq!(Socket::open(server.address, &[PROTOCOL]).await.err(), Some(503));
     // A key in the header of the upgrade makes it known.
     let bearer = format!("Bearer {}", team.key);
     let known = [PROTOCOL, ("authorization", &*bearer)];
@@ -41,7 +41,14 @@ async fn one_address_keeps_nobody_out(#[values(Sqlite, Postgres)] database: Data
     let payload = json!({ "apiKey": team.key });
     known.send(json!({ "type": "connection_init", "payload": payload })).await;
     assert_eq!(known.next().await, Came::Message(json!({ "type": "connection_ack" })));
-    assert!(Socket::open(server.address, &[PROTOCOL]).await.is_ok());
+    assert_eq!(oldest.before_pong().await, []);
+    // The first takes the place of the one that is known now.
+    let _last = Socket::silent(server.address).await;
+    assert_eq!(oldest.before_pong().await, []);
+    let mut next = Socket::silent(server.address).await;
+    assert_eq!(oldest.next().await, Came::Closed(1013));
+    next.send(json!({ "type": "connection_init", "payload": { "apiKey": team.key } })).await;
+    assert_eq!(next.next().await, Came::Message(json!({ "type": "connection_ack" })));
     t.close().await;
 }
 
