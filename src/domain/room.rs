@@ -13,28 +13,44 @@ use crate::shares::{Share, Shares};
 /// Bytes of text of one request, in messages that are read and in the answer, at most.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Text is counted in parts of so many bytes.
-const PART_BYTES: usize = 64 * 1024;
+pub const PART_BYTES: usize = 16 * 1024;
 /// Parts of all requests at most: 192 MiB. A team that fills its half must not press the server for memory.
-const PARTS_MAX: usize = 3_072;
+const PARTS_MAX: usize = 192 * 1024 * 1024 / PART_BYTES;
+/// Bytes of messages that wait to be sent on sockets at most, and of these bytes of one team. They count from the
+/// first one on: a client that stops reading may have many messages waiting.
+const WAITING_BYTES_MAX: usize = 192 * 1024 * 1024;
+pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
 
 /// The room of all requests.
-pub struct Rooms(Arc<Shares<Uuid>>);
+pub struct Rooms {
+    parts: Arc<Shares<Uuid>>,
+    waiting: Arc<Shares<Uuid>>,
+}
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self(Shares::new(PARTS_MAX, PARTS_MAX / 2))
+        Self {
+            parts: Shares::new(PARTS_MAX, PARTS_MAX / 2),
+            waiting: Shares::new(WAITING_BYTES_MAX, WAITING_BYTES_OF_TEAM_MAX),
+        }
     }
 }
 
 impl Rooms {
     /// The room of one request, or of one event.
     pub fn of(&self, team_id: Option<Uuid>) -> Room {
-        Room { rooms: Arc::clone(&self.0), team_id, held: Mutex::default() }
+        Room { rooms: Arc::clone(&self.parts), team_id, held: Mutex::default() }
     }
 
     /// Bytes of text that large requests hold now.
     pub fn bytes(&self) -> usize {
-        self.0.count() * PART_BYTES
+        self.parts.count() * PART_BYTES
+    }
+
+    /// Counts a message of so many bytes that waits to be sent, while this is kept; `None` if too much waits.
+    pub fn wait(&self, team_id: Option<Uuid>, bytes: usize) -> Option<Share<Uuid>> {
+        let mut waiting = self.waiting.take(team_id)?;
+        waiting.grow(bytes.saturating_sub(1)).then_some(waiting)
     }
 }
 
@@ -137,5 +153,19 @@ mod tests {
         assert!(late.take(1).is_ok());
         drop((late, others));
         assert!(rooms.of(hot).take(TEXT_BYTES_MAX).is_ok());
+    }
+
+    #[test]
+    fn a_team_has_half_of_what_may_wait() {
+        let rooms = Rooms::default();
+        let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+        assert!(rooms.wait(hot, WAITING_BYTES_OF_TEAM_MAX + 1).is_none());
+        let held = rooms.wait(hot, WAITING_BYTES_OF_TEAM_MAX - 1).expect("it fits");
+        let last = rooms.wait(hot, 1).expect("it fits");
+        assert!(rooms.wait(hot, 1).is_none());
+        let others = rooms.wait(other, WAITING_BYTES_OF_TEAM_MAX).expect("it fits");
+        assert!(rooms.wait(None, 1).is_none());
+        drop((held, last, others));
+        assert!(rooms.wait(hot, WAITING_BYTES_OF_TEAM_MAX).is_some());
     }
 }

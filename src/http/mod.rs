@@ -51,6 +51,7 @@ mod request;
 mod socket;
 mod socket_greeting;
 mod socket_message;
+mod socket_task;
 mod sockets;
 mod subscriptions;
 

@@ -12,11 +12,11 @@ use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
     response::Response,
 };
-use futures_util::{SinkExt as _, StreamExt as _, stream::BoxStream};
+use futures_util::SinkExt as _;
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, Span};
@@ -26,22 +26,23 @@ use super::{
     admission::Place,
     answer::{TOO_BUSY, refuse, too_busy},
     connections::Pace,
-    graphql::{read_budget, run},
+    graphql::read_budget,
     negotiation::MediaType,
     rate::cost_of_bytes,
     request::{BODY_BYTES_MAX, operation},
-    socket_greeting::{Opening, greet, note_received, text_bytes},
+    socket_greeting::{Opening, greet, note_received},
     socket_message::{
         ANSWERED, Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, OVER_RATE, SECOND_INIT,
-        TOO_MANY_CONTROLS, read,
+        TOO_MANY_CONTROLS, TOO_SLOW, read, received_bytes,
     },
+    socket_task::{Answers, Held, Said, Task},
     sockets::{Admitted, Controls},
     subscriptions::Subscribed,
 };
 use crate::{
-    domain::{caller::Caller, room::Room},
+    domain::caller::Caller,
     graphql::{
-        Answer, EventAnswer, Prepared,
+        Prepared,
         errors::{Code, error, first_code, unavailable},
     },
 };
@@ -121,20 +122,6 @@ pub fn text(message: &Value) -> Message {
     Message::Text(message.to_string().into())
 }
 
-type Answers = BoxStream<'static, EventAnswer>;
-
-/// What an operation has to say.
-struct Said {
-    id: String,
-    /// The operation's own number, for a client may use an id again.
-    number: u64,
-    message: Message,
-    /// Whether that was all.
-    is_last: bool,
-    /// What the answer takes of the room of all, until it is sent.
-    room: Option<Arc<Room>>,
-}
-
 /// An operation that is under way. It ends when this is dropped.
 struct Underway {
     number: u64,
@@ -155,6 +142,8 @@ struct Connection {
     pace: Arc<Pace>,
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
+    /// Cancelled when the client does not take what is said.
+    is_slow: CancellationToken,
 }
 
 impl Connection {
@@ -166,8 +155,19 @@ impl Connection {
         pace: Arc<Pace>,
     ) -> Self {
         let (say, said) = mpsc::channel(OUTGOING_MAX);
-        let operations = HashMap::new();
-        Self { shared, caller, request_id, operations, begun: 0, controls, pace, say, said }
+        let (operations, is_slow) = (HashMap::new(), CancellationToken::new());
+        Self {
+            shared,
+            caller,
+            request_id,
+            operations,
+            begun: 0,
+            controls,
+            pace,
+            say,
+            said,
+            is_slow,
+        }
     }
 
     /// Answers until one of both ends it, and says why if it is the server.
@@ -181,9 +181,9 @@ impl Connection {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.tick().await;
         let mut was_heard = true;
-        let stop = self.shared.stop.clone();
+        let (stop, is_slow) = (self.shared.stop.clone(), self.is_slow.clone());
         loop {
-            let mut _room = None;
+            let mut _held = None;
             let message = tokio::select! {
                 biased;
                 () = ended.cancelled() => return Some(FORBIDDEN),
@@ -196,9 +196,11 @@ impl Connection {
                         None => return Some(FORBIDDEN),
                     }
                 }
-                Some(mut said) = self.said.recv() => {
-                    _room = said.room.take();
-                    self.message_of(said)
+                () = is_slow.cancelled() => return Some(TOO_SLOW),
+                Some(said) = self.said.recv() => {
+                    let (message, held) = self.message_of(said);
+                    _held = Some(held);
+                    message
                 }
                 _ = pings.tick() => {
                     if !was_heard {
@@ -214,11 +216,15 @@ impl Connection {
             };
             if let Some(message) = message {
                 // Whoever must not hear it any more does not, also if it is slow to listen.
-                let sent = timeout(SEND_DEADLINE, socket.send(message));
-                match ended.run_until_cancelled(sent).await {
-                    None => return Some(FORBIDDEN),
-                    Some(Ok(Ok(()))) => {}
-                    Some(_) => return None,
+                tokio::select! {
+                    biased;
+                    () = ended.cancelled() => return Some(FORBIDDEN),
+                    () = is_slow.cancelled() => return Some(TOO_SLOW),
+                    sent = timeout(SEND_DEADLINE, socket.send(message)) => {
+                        if !matches!(sent, Ok(Ok(()))) {
+                            return None;
+                        }
+                    }
                 }
             }
         }
@@ -230,7 +236,7 @@ impl Connection {
         received: Option<Result<Message, axum::Error>>,
     ) -> Result<Option<Value>, Option<Close>> {
         note_received(&self.pace, received.as_ref());
-        let bytes = text_bytes(received.as_ref());
+        let bytes = received_bytes(received.as_ref());
         let (is_large, cost) = (bytes > PARSED_FREELY_BYTES_MAX, cost_of_bytes(bytes));
         // The id that a refusal would have is not known before the message is parsed.
         if cost > 0 && self.shared.rates.charge(&self.caller, cost).is_err() {
@@ -269,13 +275,15 @@ impl Connection {
         self.shared.places.of(self.caller.team_scope()).await
     }
 
-    /// What is to be sent of what an operation said; nothing of one that the client has ended.
-    fn message_of(&mut self, said: Said) -> Option<Message> {
-        self.operations.get(&said.id).filter(|operation| operation.number == said.number)?;
-        if said.is_last {
-            self.operations.remove(&said.id);
+    /// What is to be sent of what an operation said, nothing of one that the client has ended, and what it counts as
+    /// meanwhile.
+    fn message_of(&mut self, said: Said) -> (Option<Message>, Held) {
+        let Said { id, number, message, is_last, held } = said;
+        let is_underway = self.operations.get(&id).is_some_and(|found| found.number == number);
+        if is_underway && is_last {
+            self.operations.remove(&id);
         }
-        Some(said.message)
+        (is_underway.then_some(message), held)
     }
 
     /// Begins an operation, or says why not. A subscription listens when this returns, so whatever happens
@@ -368,71 +376,10 @@ impl Connection {
             say: self.say.clone(),
             id,
             number: self.begun,
+            is_slow: self.is_slow.clone(),
         };
         let performed = perform(task, gone.clone());
         let performed = async move { gone.run_until_cancelled(performed).await };
         tokio::spawn(performed.in_current_span());
-    }
-}
-
-/// One operation of a socket. What it says is heard by nobody once the socket has ended.
-struct Task {
-    shared: Shared,
-    caller: Caller,
-    request_id: String,
-    say: mpsc::Sender<Said>,
-    id: String,
-    number: u64,
-}
-
-impl Task {
-    /// Tells the events of a subscription. Each costs what the subscription does; who asks for more than the
-    /// rate limit allows hears of them later.
-    async fn tell(self, complexity: u64, mut answers: Answers) {
-        while let Some(EventAnswer { answer, turn, room }) = answers.next().await {
-            let message = self.message(answer);
-            // The turn ends here: a client may be slow to receive the message.
-            drop(turn);
-            self.say(message, Some(Arc::new(room))).await;
-            while let Err(over) = self.shared.rates.charge(&self.caller, complexity) {
-                sleep(over.wait).await;
-            }
-        }
-        self.complete().await;
-    }
-
-    /// Executes a query or a mutation.
-    async fn perform(self, prepared: Prepared, place: Place, gone: CancellationToken) {
-        let (begun, operation) = (Instant::now(), prepared.kind_name());
-        let until = begun + REQUEST_DEADLINE;
-        let room = Arc::new(self.shared.app.rooms.of(self.caller.team_scope()));
-        let held = Arc::clone(&room);
-        let answer = run(&self.shared, prepared, place, held, until, gone, &self.request_id).await;
-        let code = first_code(answer.errors());
-        self.shared.app.metrics.note_request(operation, code, begun.elapsed());
-        self.say(self.message(answer), Some(room)).await;
-        self.complete().await;
-    }
-
-    /// The message of an answer, and whether it is the last.
-    fn message(&self, answer: Answer) -> (Message, bool) {
-        let id = &self.id;
-        match answer {
-            Answer::Executed(response) => {
-                (text(&json!({ "id": id, "type": "next", "payload": response })), false)
-            }
-            Answer::Refused(errors) => {
-                (text(&json!({ "id": id, "type": "error", "payload": errors })), true)
-            }
-        }
-    }
-
-    async fn complete(&self) {
-        self.say((text(&json!({ "id": self.id, "type": "complete" })), true), None).await;
-    }
-
-    async fn say(&self, (message, is_last): (Message, bool), room: Option<Arc<Room>>) {
-        let said = Said { id: self.id.clone(), number: self.number, message, is_last, room };
-        let _ = self.say.send(said).await;
     }
 }

@@ -15,7 +15,7 @@ use super::{
     socket::{SEND_DEADLINE, text},
     socket_message::{
         Close, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT, Incoming, REPLACED, TOO_LARGE,
-        TOO_MANY_CONTROLS, TRY_AGAIN, UNAUTHORIZED, read,
+        TOO_MANY_CONTROLS, TRY_AGAIN, UNAUTHORIZED, read, received_bytes,
     },
     sockets::{Admitted, Controls},
 };
@@ -59,7 +59,7 @@ pub async fn greet(
         };
         let received = received.map_err(|_| Some(INIT_TIMEOUT))?;
         note_received(&opening.pace, received.as_ref());
-        if text_bytes(received.as_ref()) > INIT_BYTES_MAX {
+        if received_bytes(received.as_ref()) > INIT_BYTES_MAX {
             return Err(Some(TOO_LARGE));
         }
         let incoming = read(received)?;
@@ -125,13 +125,5 @@ pub fn note_received(pace: &Pace, received: Option<&Result<Message, axum::Error>
             pace.note_control(payload.len());
         }
         _ => {}
-    }
-}
-
-/// The bytes of a text message; others are small, or end the socket.
-pub fn text_bytes(received: Option<&Result<Message, axum::Error>>) -> usize {
-    match received {
-        Some(Ok(Message::Text(text))) => text.len(),
-        _ => 0,
     }
 }

@@ -25,6 +25,8 @@ const NO_PROTOCOL: Close = Close(close_code::PROTOCOL, "Not the WebSocket protoc
 const NO_TEXT: Close = Close(close_code::INVALID, "The message is not UTF-8");
 pub const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
 pub const REPLACED: Close = Close(close_code::AGAIN, "Too many sockets wait for their keys");
+pub const TOO_SLOW: Close =
+    Close(close_code::AGAIN, "The client does not take its messages in time");
 pub const OVER_RATE: Close = Close(close_code::AGAIN, "The rate limit is reached");
 
 /// The client has closed the socket. The answer to that is the library's, and has the client's code.
@@ -51,6 +53,19 @@ fn close_for(fault: &str) -> Option<Close> {
     } else {
         None
     }
+}
+
+/// The bytes of a text message; others are small, or end the socket.
+pub fn text_bytes(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        _ => 0,
+    }
+}
+
+/// The same of what was received.
+pub fn received_bytes(received: Option<&Result<Message, axum::Error>>) -> usize {
+    received.and_then(|received| received.as_ref().ok()).map_or(0, text_bytes)
 }
 
 /// Reads what was received: `None` for what needs no answer, an error where the socket is to be closed.

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
 };
-use tollgate::domain::room::{Room, TEXT_BYTES_MAX};
+use tollgate::domain::room::{PART_BYTES, Room, TEXT_BYTES_MAX, WAITING_BYTES_OF_TEAM_MAX};
 use uuid::Uuid;
 
 use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, TestTeam};
@@ -19,8 +19,8 @@ use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, TestTeam
 const LARGEST_OF_TEAM: usize = 3;
 /// 15 million bytes, read and answered: one request may hold as much, and no system's buffers do.
 const LARGE: &str = "{ messages(first: 15) { nodes { text } } }";
-/// What it holds, in parts of 64 KiB.
-const HELD_BY_LARGE: usize = 2 * 15_000_000 / 65_536 * 65_536;
+/// What it holds, in whole parts.
+const HELD_BY_LARGE: usize = 2 * 15_000_000 / PART_BYTES * PART_BYTES;
 
 /// A team with 15 messages of a million bytes, put there past the program.
 async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
@@ -138,5 +138,43 @@ async fn a_socket_that_is_not_read_is_given_up(#[values(Sqlite, Postgres)] datab
     }
     assert_eq!(answers, 0, "not one was taken");
     t.execute("UPDATE message SET text = 'Hi'").await;
+    t.close().await;
+}
+
+/// What waits to be sent on a team's sockets has a bound, however small each message is. A socket beyond it ends, so
+/// that its client knows that it missed something; another team's goes on.
+#[rstest]
+#[tokio::test]
+async fn a_team_whose_messages_wait_loses_the_next_socket(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
+    let team_id: Uuid = team.id.parse().expect("an id");
+    let query = "subscription { messageUpdated { to } }";
+    let event = json!({ "messageUpdated": { "to": "+12025550123" } });
+    // `{"id":"a","payload":{"data":…},"type":"next"}`
+    let bytes = json!({ "id": "a", "type": "next", "payload": { "data": event } });
+    let bytes = bytes.to_string().len();
+    for (left, fits) in [(bytes, true), (bytes - 1, false)] {
+        let mut sockets = Vec::new();
+        for key in [&team.key, &other.key] {
+            let mut socket = Socket::with_key(server.address, key).await;
+            socket.subscribe("a", query).await;
+            assert_eq!(socket.before_pong().await, []);
+            sockets.push(socket);
+        }
+        let held = t.app.rooms.wait(Some(team_id), WAITING_BYTES_OF_TEAM_MAX - left);
+        assert!(held.is_some());
+        for key in [&team.key, &other.key] {
+            assert!(t.sends(key).await);
+        }
+        if fits {
+            assert_eq!(sockets[0].event("a").await, event);
+        } else {
+            assert_eq!(sockets[0].next().await, Came::Closed(1013));
+        }
+        assert_eq!(sockets[1].event("a").await, event);
+    }
     t.close().await;
 }

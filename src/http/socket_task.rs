@@ -1,0 +1,144 @@
+//! One operation of a socket, in a task of its own: what it says, and how long that may wait.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::extract::ws::Message;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    REQUEST_DEADLINE, Shared, admission::Place, graphql::run, socket::text,
+    socket_message::text_bytes,
+};
+use crate::{
+    domain::{caller::Caller, room::Room},
+    graphql::{Answer, EventAnswer, Prepared, errors::first_code},
+    shares::Share,
+};
+
+/// How long a message may wait until those before it are sent: as long as an answer may take to be received.
+const WAIT_DEADLINE: Duration = Duration::from_mins(1);
+
+pub type Answers = BoxStream<'static, EventAnswer>;
+
+/// The texts of a message where they are large, and all its bytes.
+pub type Held = (Option<Arc<Room>>, Share<Uuid>);
+
+/// What an operation has to say.
+pub struct Said {
+    pub id: String,
+    /// The operation's own number, for a client may use an id again.
+    pub number: u64,
+    pub message: Message,
+    /// Whether that was all.
+    pub is_last: bool,
+    /// What it counts as until it is sent.
+    pub held: Held,
+}
+
+/// One operation of a socket. What it says is heard by nobody once the socket has ended.
+pub struct Task {
+    pub shared: Shared,
+    pub caller: Caller,
+    pub request_id: String,
+    pub say: mpsc::Sender<Said>,
+    pub id: String,
+    pub number: u64,
+    /// Cancelled when the client does not take what is said.
+    pub is_slow: CancellationToken,
+}
+
+impl Task {
+    /// Tells the events of a subscription. Each costs what the subscription does; who asks for more than the
+    /// rate limit allows hears of them later.
+    pub async fn tell(self, complexity: u64, mut answers: Answers) {
+        while let Some(EventAnswer { answer, turn, room }) = answers.next().await {
+            let message = self.message(answer);
+            // The turn ends here: a client may be slow to receive the message.
+            drop(turn);
+            self.say(message, Some(Arc::new(room))).await;
+            while let Err(over) = self.shared.rates.charge(&self.caller, complexity) {
+                sleep(over.wait).await;
+            }
+        }
+        self.complete().await;
+    }
+
+    /// Executes a query or a mutation.
+    pub async fn perform(self, prepared: Prepared, place: Place, gone: CancellationToken) {
+        let (begun, operation) = (Instant::now(), prepared.kind_name());
+        let until = begun + REQUEST_DEADLINE;
+        let room = Arc::new(self.shared.app.rooms.of(self.caller.team_scope()));
+        let held = Arc::clone(&room);
+        let answer = run(&self.shared, prepared, place, held, until, gone, &self.request_id).await;
+        let code = first_code(answer.errors());
+        self.shared.app.metrics.note_request(operation, code, begun.elapsed());
+        self.say(self.message(answer), Some(room)).await;
+        self.complete().await;
+    }
+
+    /// The message of an answer, and whether it is the last.
+    fn message(&self, answer: Answer) -> (Message, bool) {
+        let id = &self.id;
+        match answer {
+            Answer::Executed(response) => {
+                (text(&json!({ "id": id, "type": "next", "payload": response })), false)
+            }
+            Answer::Refused(errors) => {
+                (text(&json!({ "id": id, "type": "error", "payload": errors })), true)
+            }
+        }
+    }
+
+    async fn complete(&self) {
+        self.say((text(&json!({ "id": self.id, "type": "complete" })), true), None).await;
+    }
+
+    /// Hands a message to the socket, which sends one at a time. Its bytes count from the first one on: many messages
+    /// may wait. A socket whose messages are not taken in time, or whose team has too much waiting, ends.
+    async fn say(&self, (message, is_last): (Message, bool), room: Option<Arc<Room>>) {
+        let bytes = text_bytes(&message);
+        let held = self.shared.app.rooms.wait(self.caller.team_scope(), bytes);
+        let is_taken = match held {
+            Some(held) => {
+                let (id, number, held) = (self.id.clone(), self.number, (room, held));
+                hand_over(&self.say, Said { id, number, message, is_last, held }).await
+            }
+            None => false,
+        };
+        if !is_taken {
+            self.is_slow.cancel();
+        }
+    }
+}
+
+/// Waits for the turn of a message; whether it came in time.
+async fn hand_over<T>(to: &mpsc::Sender<T>, message: T) -> bool {
+    timeout(WAIT_DEADLINE, to.send(message)).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_waits_for_a_minute() {
+        let tick = Duration::from_millis(1);
+        for (after, expected) in [(WAIT_DEADLINE - tick, true), (WAIT_DEADLINE + tick, false)] {
+            let (say, mut said) = mpsc::channel(1);
+            assert!(hand_over(&say, 1).await);
+            let take = async {
+                sleep(after).await;
+                said.recv().await
+            };
+            let (is_taken, first) = tokio::join!(hand_over(&say, 2), take);
+            assert_eq!((is_taken, first), (expected, Some(1)));
+        }
+    }
+}
