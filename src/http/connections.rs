@@ -159,6 +159,12 @@ async fn converse<S: Stream>(
         tokio::select! {
             biased;
             ended = &mut connection => {
+                if pace.is_refused.load(Relaxed) {
+                    if let Some(parts) = connection.into_parts() {
+                        parts.io.into_inner().refuse().await;
+                    }
+                    return None;
+                }
                 if ended.is_err_and(|failure| failure.is_parse()) {
                     // The client may not have said all yet.
                     pace.is_left.store(true, Relaxed);

@@ -27,6 +27,8 @@ pub const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
 pub const REPLACED: Close = Close(close_code::AGAIN, "Too many sockets wait for their keys");
 pub const TOO_SLOW: Close =
     Close(close_code::AGAIN, "The client does not take its messages in time");
+const TEAM_HOLDS_TOO_MUCH: Close =
+    Close(close_code::AGAIN, "The messages of this team's sockets hold too much memory");
 pub const OVER_RATE: Close = Close(close_code::AGAIN, "The rate limit is reached");
 
 /// The client has closed the socket. The answer to that is the library's, and has the client's code.
@@ -43,9 +45,11 @@ pub enum Incoming {
 
 /// How a socket is closed after a fault, as `tungstenite` words it; `None` where the client has gone.
 fn close_for(fault: &str) -> Option<Close> {
-    // The library's bound of a message, or that of what may be held for it (`connections::watched`).
-    if fault.contains("too long") || fault.contains("quota exceeded") {
+    // The library's bound of a message, or that of one without a key, or of all of a team (`connections::watched`).
+    if fault.contains("too long") || fault.contains("file too large") {
         Some(TOO_LARGE)
+    } else if fault.contains("quota exceeded") {
+        Some(TEAM_HOLDS_TOO_MUCH)
     } else if fault.starts_with("UTF-8") {
         Some(NO_TEXT)
     } else if fault.starts_with("WebSocket protocol error") && !fault.contains("reset") {

@@ -27,6 +27,8 @@ pub struct Pace {
     /// Bytes that were read of the next request's head.
     pub(super) head_bytes: AtomicUsize,
     pub(super) is_held_up: AtomicBool,
+    /// Whether the next request's head is more than may be held.
+    pub(super) is_refused: AtomicBool,
     /// Whether something of the request was left unread, and whether it is more than a buffer holds.
     pub(super) is_left: AtomicBool,
     pub(super) is_much_left: AtomicBool,

@@ -5,7 +5,10 @@ use axum::{
     http::StatusCode,
     routing::{any, get, post},
 };
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    time::timeout,
+};
 use uuid::Uuid;
 
 use super::{
@@ -295,12 +298,22 @@ async fn unfinished_heads_have_a_bound() {
     let begin = async || {
         let (mut near, _stop) = connect_among(&allowances);
         near.write_all(BEGINNING).await.expect("it is read");
-        near.write_all(&b"x".repeat(REST)).await.map(|()| near)
+        near.write_all(&b"x".repeat(REST)).await.expect("it is read");
+        let mut answer = [0; 1_024];
+        match timeout(Duration::from_millis(1), near.read(&mut answer)).await {
+            Err(_) => Ok(near),
+            Ok(count) => Err(answer[..count.expect("an answer")].to_vec()),
+        }
     };
     let mut held = Vec::new();
-    while let Ok(near) = begin().await {
-        held.push(near);
-    }
+    let refused = loop {
+        match begin().await {
+            Ok(near) => held.push(near),
+            Err(refused) => break String::from_utf8(refused).expect("text"),
+        }
+    };
+    assert!(refused.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{refused}");
+    assert!(refused.contains("connection: close\r\n"), "{refused}");
     assert_eq!(held.len(), HEADS_BYTES_OF_PEER_MAX / (BEGINNING.len() + REST));
     let (mut small, _stop) = connect_among(&allowances);
     small.write_all(ASK).await.expect("it is read");

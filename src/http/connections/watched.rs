@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     runtime::Handle,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use uuid::Uuid;
 
@@ -41,6 +41,11 @@ pub const LINGERING_OF_PEER_MAX: usize = LINGERING_MAX / 2;
 pub const LINGER_SILENCE: Duration = Duration::from_secs(2);
 pub const LINGER_DEADLINE: Duration = Duration::from_secs(10);
 pub const LINGER_BYTES: usize = 16 * 1024 * 1024;
+
+/// The answer to a head that is more than may be held.
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-length: 0\r\n\r\n";
 
 /// What connections share.
 pub struct Allowances {
@@ -97,6 +102,16 @@ impl<S: Stream> Watched<S> {
         self.stream.take().expect("it is taken once")
     }
 
+    /// Answers a head that is more than may be held, unless an answer before it was not taken yet.
+    pub async fn refuse(mut self) {
+        if self.pace.is_held_up.load(Relaxed) {
+            return;
+        }
+        self.pace.is_left.store(true, Relaxed);
+        // A client that does not take the answer does not hear of it.
+        let _ = timeout(LINGER_SILENCE, self.write_all(REFUSAL)).await;
+    }
+
     fn stream(&mut self) -> Pin<&mut S> {
         Pin::new(self.stream.as_mut().expect("it is taken when the connection has ended"))
     }
@@ -107,14 +122,19 @@ impl<S: Stream> Watched<S> {
             self.head = None;
             let bytes = self.pace.message_bytes.fetch_add(read, Relaxed) + read;
             match self.pace.team.get() {
-                None => bytes <= UNKNOWN_BYTES_MAX,
+                None if bytes > UNKNOWN_BYTES_MAX => {
+                    return Err(io::ErrorKind::FileTooLarge.into());
+                }
+                None => true,
                 Some(team_id) => {
                     hold(&mut self.message, &self.allowances.messages, *team_id, bytes)
                 }
             }
         } else if self.pace.is_before_request() {
             let bytes = self.pace.head_bytes.fetch_add(read, Relaxed) + read;
-            hold(&mut self.head, &self.allowances.heads, self.peer, bytes)
+            let is_held = hold(&mut self.head, &self.allowances.heads, self.peer, bytes);
+            self.pace.is_refused.store(!is_held, Relaxed);
+            is_held
         } else {
             // Of a body, whose bytes are counted where it is received.
             self.head = None;
