@@ -185,7 +185,7 @@ async fn converse<S: Stream>(
     }
 }
 
-/// Answers one request. An answer says that the connection ends where that is known: when much of the request
+/// Answers one request. An answer says that the connection ends where that is known: when something of the request
 /// was not read, and when its head was so large that its buffer would be kept for nothing. A socket has a buffer of its own.
 fn answer(
     mut request: Request<Incoming>,
@@ -211,7 +211,7 @@ fn answer(
         };
         pace.end(answer.status());
         let is_socket = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !is_socket && (is_large || is_refused || pace.is_much_left()) {
+        if !is_socket && (is_large || is_refused || pace.is_left.load(Relaxed)) {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(answer)

@@ -12,7 +12,7 @@ use axum::{
 };
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use super::pace::{Pace, SMALL_BYTES};
+use super::pace::Pace;
 
 /// Why a request is refused before it is looked at. Proxies read such requests differently, so that one may see
 /// other requests than another.
@@ -43,7 +43,7 @@ fn has_host(headers: &HeaderMap, version: Version) -> bool {
     }
 }
 
-/// A request's body that notes what is left of it when it is dropped.
+/// A request's body that notes whether something is left of it when it is dropped.
 pub struct Counted {
     body: Incoming,
     has_ended: bool,
@@ -84,10 +84,7 @@ impl HttpBody for Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         if !self.has_ended && !self.body.is_end_stream() {
-            let left = self.body.size_hint().exact();
             self.pace.is_left.store(true, Relaxed);
-            let is_much = left.is_none_or(|left| left > SMALL_BYTES as u64);
-            self.pace.is_much_left.store(is_much, Relaxed);
         }
     }
 }

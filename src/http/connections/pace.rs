@@ -29,9 +29,8 @@ pub struct Pace {
     pub(super) is_held_up: AtomicBool,
     /// Whether the next request's head is more than may be held.
     pub(super) is_refused: AtomicBool,
-    /// Whether something of the request was left unread, and whether it is more than a buffer holds.
+    /// Whether something of the request was left unread.
     pub(super) is_left: AtomicBool,
-    pub(super) is_much_left: AtomicBool,
     is_socket: AtomicBool,
     /// Bytes that a socket read since the end of its last message, control frames aside.
     pub(super) message_bytes: AtomicUsize,
@@ -69,7 +68,6 @@ impl Pace {
     pub(super) fn begin(&self) -> bool {
         self.begun.fetch_add(1, Relaxed);
         self.is_left.store(false, Relaxed);
-        self.is_much_left.store(false, Relaxed);
         self.head_bytes.swap(0, Relaxed) > SMALL_BYTES
     }
 
@@ -93,11 +91,6 @@ impl Pace {
     /// Whether the connection waits for a request, or for the rest of its head.
     pub(super) fn is_before_request(&self) -> bool {
         self.begun() == self.answered.load(Relaxed)
-    }
-
-    /// Whether the request that was answered has more to be read than hyper reads at once.
-    pub(super) fn is_much_left(&self) -> bool {
-        self.is_much_left.load(Relaxed)
     }
 
     pub(super) fn phase(&self) -> Phase {
