@@ -33,7 +33,7 @@ use super::{
     socket_greeting::{Opening, greet, note_received},
     socket_message::{
         ANSWERED, Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, OVER_RATE, SECOND_INIT,
-        TOO_MANY_CONTROLS, TOO_SLOW, read, received_bytes,
+        TOO_MANY_CONTROLS, TOO_SLOW, TRY_AGAIN, read, received_bytes, subscribe_id,
     },
     socket_task::{Answers, Held, Said, Task},
     sockets::{Admitted, Controls},
@@ -242,7 +242,13 @@ impl Connection {
         if cost > 0 && self.shared.rates.charge(&self.caller, cost).is_err() {
             return Err(Some(OVER_RATE));
         }
-        let place = if is_large { self.place().await } else { None };
+        let mut place = None;
+        if is_large {
+            place = self.place().await;
+            if place.is_none() {
+                return self.refuse_unparsed(received.as_ref());
+            }
+        }
         let incoming = read(received)?;
         let is_control = match &incoming {
             None | Some(Incoming::Ping) => true,
@@ -264,10 +270,31 @@ impl Connection {
                 Err(Some(ID_TAKEN))
             }
             Some(Incoming::Subscribe { id, payload }) => {
-                let place = if is_large { place } else { self.place().await };
+                let place = match place {
+                    Some(place) => Some(place),
+                    None => self.place().await,
+                };
                 Ok(self.begin(id, payload, place).await)
             }
         }
+    }
+
+    /// The refusal of a message that is too large to be parsed without a place, if it begins an operation.
+    fn refuse_unparsed(
+        &self,
+        received: Option<&Result<Message, axum::Error>>,
+    ) -> Result<Option<Value>, Option<Close>> {
+        let id = subscribe_id(received).ok_or(Some(TRY_AGAIN))?;
+        if self.operations.contains_key(&id) {
+            return Err(Some(ID_TAKEN));
+        }
+        Ok(Some(self.refusal(&id, &[unavailable(TOO_BUSY)], Duration::ZERO)))
+    }
+
+    /// Notes that an operation is refused, and says why.
+    fn refusal(&self, id: &str, refused: &[ServerError], took: Duration) -> Value {
+        self.shared.app.metrics.note_request("none", first_code(refused), took);
+        json!({ "id": id, "type": "error", "payload": refused })
     }
 
     /// A place for an operation, which is held while it is prepared and executed.
@@ -320,8 +347,7 @@ impl Connection {
             }
             Err(refused) => vec![refused],
         };
-        metrics.note_request("none", first_code(&refused), begun.elapsed());
-        Some(json!({ "id": id, "type": "error", "payload": refused }))
+        Some(self.refusal(&id, &refused, begun.elapsed()))
     }
 
     async fn subscribe(

@@ -1,6 +1,7 @@
 //! What a client says on a socket, and how a socket is closed, as `graphql-transport-ws` has them.
 
 use axum::extract::ws::{Message, close_code};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -72,6 +73,19 @@ pub fn received_bytes(received: Option<&Result<Message, axum::Error>>) -> usize 
     received.and_then(|received| received.as_ref().ok()).map_or(0, text_bytes)
 }
 
+/// The id of a message that begins an operation. What else it holds is checked, and not kept.
+pub fn subscribe_id(received: Option<&Result<Message, axum::Error>>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Subscribe {
+        r#type: String,
+        id: String,
+    }
+    let Some(Ok(Message::Text(text))) = received else { return None };
+    let message: Subscribe = json::parse(text.as_bytes()).ok()?;
+    let is_id = !message.id.is_empty() && message.id.chars().count() <= ID_CHARS_MAX;
+    (message.r#type == "subscribe" && is_id).then_some(message.id)
+}
+
 /// Reads what was received: `None` for what needs no answer, an error where the socket is to be closed.
 pub fn read(
     received: Option<Result<Message, axum::Error>>,
@@ -105,5 +119,32 @@ pub fn read(
         ("subscribe", Some(id), Some(payload)) => Ok(Some(Incoming::Subscribe { id, payload })),
         ("complete", Some(id), _) => Ok(Some(Incoming::Complete(id))),
         _ => Err(Some(BAD_MESSAGE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_not_parsed_has_an_id_where_it_begins_an_operation() {
+        let longest = "x".repeat(ID_CHARS_MAX);
+        let too_long = format!(r#"{{"type":"subscribe","id":"{longest}x","payload":{{}}}}"#);
+        let long = format!(r#"{{"type":"subscribe","id":"{longest}","payload":{{}}}}"#);
+        for (text, id) in [
+            (r#"{"id":"a","type":"subscribe","payload":{"query":[1,2,{}]}}"#, Some("a")),
+            (&*long, Some(&*longest)),
+            (&*too_long, None),
+            (r#"{"id":"","type":"subscribe"}"#, None),
+            (r#"{"id":1,"type":"subscribe"}"#, None),
+            (r#"{"type":"subscribe"}"#, None),
+            (r#"{"id":"a","type":"complete"}"#, None),
+            (r#"{"id":"a","id":"b","type":"subscribe"}"#, None),
+            ("[]", None),
+        ] {
+            let found = subscribe_id(Some(&Ok(Message::Text(text.into()))));
+            assert_eq!(found.as_deref(), id, "{text}");
+        }
+        assert_eq!(subscribe_id(None), None);
     }
 }
