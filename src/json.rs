@@ -4,7 +4,8 @@
 //! gives two names a meaning of its own. An object whose first name is `$serde_json::private::RawValue` is read as
 //! JSON text that is parsed again, with a fresh limit of its depth: some 50 of them within each other end the process.
 //! One that is named `$serde_json::private::Number` becomes a number. So all JSON that a client, a file or another
-//! process gives passes [`parse`]; clippy refuses the library's own functions everywhere else.
+//! process gives passes [`parse`]. Everywhere else clippy refuses the library's own functions and axum's `Json`, but not
+//! `str::parse` to a [`Value`](serde_json::Value), which only tests use.
 
 use std::collections::HashSet;
 

@@ -3,7 +3,6 @@
 
 use async_graphql::ServerError;
 use axum::{
-    Json,
     extract::{Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -84,8 +83,11 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
     };
     let (code, mut response) = match effect.await {
         Ok(effect) => {
-            let unsniffed = [(header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-            ("OK", (unsniffed, Json(json!({ "effect": effect }))).into_response())
+            let headers = [
+                (header::CONTENT_TYPE, "application/json"),
+                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            ];
+            ("OK", (headers, json!({ "effect": effect }).to_string()).into_response())
         }
         Err(refused) => {
             let refused = [refused];
