@@ -74,7 +74,7 @@ pub fn too_busy(media_type: MediaType) -> Response {
 
 /// What is served at no path.
 pub fn nothing_here() -> Response {
-    let refused = error(Code::BadUserInput, "There is nothing here. GraphQL is at /graphql.");
+    let refused = error(Code::BadUserInput, "Not found. GraphQL is at /graphql.");
     let mut response = refuse(MediaType::Json, refused);
     *response.status_mut() = StatusCode::NOT_FOUND;
     response

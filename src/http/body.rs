@@ -90,7 +90,8 @@ impl Bodies {
                         return Ok(Received { bytes, _held: held });
                     };
                     let frame = frame.map_err(|_| {
-                        error(Code::BadUserInput, "The body broke off; nothing was done.")
+                        let message = "The connection closed before the whole body arrived; nothing was done.";
+                        error(Code::BadUserInput, message)
                     })?;
                     let Ok(part) = frame.into_data() else { continue };
                     let count = bytes.len() + part.len();

@@ -268,7 +268,7 @@ async fn receive(
         Method::POST => {
             Err(error(Code::UnsupportedMediaType, "Send the request as application/json."))
         }
-        _ => Err(error(Code::MethodNotAllowed, "GraphQL is asked with GET or POST.")),
+        _ => Err(error(Code::MethodNotAllowed, "Send GraphQL requests with GET or POST.")),
     }
 }
 

@@ -122,5 +122,7 @@ fn read(bytes: &[u8]) -> Result<InboundMessage, ServerError> {
 }
 
 fn too_late() -> ServerError {
-    errors::unavailable("The request took too long; send it again: twice is once.")
+    errors::unavailable(
+        "The request took too long; its outcome is not known. Send it again: a repeated text changes nothing more.",
+    )
 }

@@ -41,7 +41,7 @@ pub fn read_query(uri: &Uri) -> Result<Operation, ServerError> {
             _ => continue,
         };
         if members.insert(name.to_string(), value).is_some() {
-            return Err(bad(format!("The parameter {name} stands twice.")));
+            return Err(bad(format!("Duplicate parameter \"{name}\".")));
         }
     }
     operation(members, true)
@@ -77,7 +77,7 @@ pub fn operation(mut members: Map<String, Value>, is_get: bool) -> Result<Operat
             })?;
             query.map_or(Asked::Hash(hash), |query| Asked::TextOfHash(query, hash))
         }
-        (None, None) => return Err(bad("There must be a query.")),
+        (None, None) => return Err(bad("The request has no query.")),
     };
     Ok(Operation { asked, operation_name, variables, is_get })
 }
@@ -97,4 +97,23 @@ fn hash_of(persisted: &Value) -> Option<[u8; 32]> {
 
 fn bad(message: impl Into<String>) -> ServerError {
     error(Code::BadUserInput, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_is_wrong_with_the_request() {
+        let twice = |name: &str| {
+            let uri = format!("/graphql?query=x&{name}=%7B%7D&{name}=%7B%7D").parse();
+            read_query(&uri.expect("a path")).err().map(|refused| refused.message)
+        };
+        for name in ["query", "operationName", "variables", "extensions"] {
+            assert_eq!(twice(name), Some(format!("Duplicate parameter \"{name}\".")));
+        }
+        assert_eq!(twice("other"), None);
+        let refused = read_body(b"{}").err().map(|refused| refused.message);
+        assert_eq!(refused.as_deref(), Some("The request has no query."));
+    }
 }
