@@ -140,6 +140,8 @@ struct Connection {
     begun: u64,
     controls: Controls,
     pace: Arc<Pace>,
+    /// The last large message: while the library keeps its buffer, this is not the only handle to it.
+    large: Option<Bytes>,
     say: mpsc::Sender<Said>,
     said: mpsc::Receiver<Said>,
     /// Cancelled when the client does not take what is said.
@@ -164,6 +166,7 @@ impl Connection {
             begun: 0,
             controls,
             pace,
+            large: None,
             say,
             said,
             is_slow,
@@ -183,6 +186,7 @@ impl Connection {
         let mut was_heard = true;
         let (stop, is_slow) = (self.shared.stop.clone(), self.is_slow.clone());
         loop {
+            self.give_back();
             let mut _held = None;
             let message = tokio::select! {
                 biased;
@@ -235,7 +239,13 @@ impl Connection {
         &mut self,
         received: Option<Result<Message, axum::Error>>,
     ) -> Result<Option<Value>, Option<Close>> {
+        self.give_back();
         note_received(&self.pace, received.as_ref());
+        if let Some(Ok(Message::Text(text))) = &received
+            && self.pace.holds_message()
+        {
+            self.large = Some(text.clone().into());
+        }
         let bytes = received_bytes(received.as_ref());
         let (is_large, cost) = (bytes > PARSED_FREELY_BYTES_MAX, cost_of_bytes(bytes));
         // The id that a refusal would have is not known before the message is parsed.
@@ -295,6 +305,13 @@ impl Connection {
     fn refusal(&self, id: &str, refused: &[ServerError], took: Duration) -> Value {
         self.shared.app.metrics.note_request("none", first_code(refused), took);
         json!({ "id": id, "type": "error", "payload": refused })
+    }
+
+    /// Gives back what a large message counted as, once its buffer is gone.
+    fn give_back(&mut self) {
+        if self.large.as_ref().is_some_and(Bytes::is_unique) && self.pace.give_back() {
+            self.large = None;
+        }
     }
 
     /// A place for an operation, which is held while it is prepared and executed.

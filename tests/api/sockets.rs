@@ -232,6 +232,27 @@ async fn an_unfinished_message_is_counted(#[values(Sqlite, Postgres)] database: 
     t.close().await;
 }
 
+/// A large message counts until it is handled, not until its socket ends: far more sockets may send one than may at
+/// the same time.
+#[rstest]
+#[tokio::test]
+async fn a_large_message_is_given_back(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let mut held = Vec::new();
+    // 32 MiB are 128 of them.
+    for at in 0..140 {
+        let mut socket = Socket::with_key(server.address, &team.key).await;
+        // As one frame, and not a valid operation.
+        socket.subscribe("a", &" ".repeat(255 * 1024)).await;
+        let Came::Message(refused) = socket.next().await else { panic!("socket {at} is closed") };
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE");
+        assert_eq!(socket.before_pong().await, []);
+        held.push(socket);
+    }
+    t.close().await;
+}
+
 /// A client's frame, with a mask that changes nothing. `first` has the end's bit and the kind.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        OnceLock,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use uuid::Uuid;
 
 use super::{ANSWER_DEADLINE, HEAD_DEADLINE, REST_DEADLINE};
+use crate::shares::Share;
 
 /// Bytes of a head, or of a socket's message, up to which a connection's own buffer holds them.
 pub const SMALL_BYTES: usize = 8 * 1024;
@@ -36,6 +37,8 @@ pub struct Pace {
     pub(super) message_bytes: AtomicUsize,
     /// The team of a socket, once it is known; an operator has none.
     pub(super) team: OnceLock<Option<Uuid>>,
+    /// What a large message of the socket counts as, until its buffer is gone.
+    message: Mutex<Option<Share<Uuid>>>,
 }
 
 /// What a connection waits for.
@@ -116,6 +119,24 @@ impl Pace {
         let bytes = payload + CONTROL_HEADER_BYTES;
         let less = |held: usize| Some(held.saturating_sub(bytes));
         let _ = self.message_bytes.fetch_update(Relaxed, Relaxed, less);
+    }
+
+    pub(super) fn message(&self) -> MutexGuard<'_, Option<Share<Uuid>>> {
+        self.message.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a message of the socket counts, or did and was not given back.
+    pub fn holds_message(&self) -> bool {
+        self.message().is_some()
+    }
+
+    /// Gives back what a large message counted as, whose buffer is gone; not if the next one has begun and is large.
+    pub fn give_back(&self) -> bool {
+        let is_between = self.message_bytes.load(Relaxed) <= SMALL_BYTES;
+        if is_between {
+            *self.message() = None;
+        }
+        is_between
     }
 
     /// Notes whose socket it is.

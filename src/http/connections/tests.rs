@@ -339,7 +339,7 @@ async fn takes(socket: &mut Watched<DuplexStream>, near: &mut DuplexStream, byte
     read.is_ok()
 }
 
-/// A message that a socket sends is held for its team, and its buffer as well once it was received.
+/// A message that a socket sends is held for its team, and its buffer as well until it is gone.
 #[tokio::test]
 async fn messages_of_sockets_have_a_bound() {
     let allowances: Arc<Allowances> = Arc::default();
@@ -373,7 +373,11 @@ async fn messages_of_sockets_have_a_bound() {
     assert!(!takes(&mut late, &mut near, 1).await);
     let (mut other, mut near) = socket(Some(2));
     assert!(takes(&mut other, &mut near, LONG_BYTES).await);
-    held.pop();
+    let (hot, near) = &mut held[0];
+    assert!(takes(hot, near, SMALL_BYTES + 1).await);
+    assert!(!hot.pace().give_back(), "the next message is not whole");
+    hot.pace().note_message();
+    assert!(hot.pace().give_back());
     let (mut next, mut near) = socket(Some(1));
     assert!(takes(&mut next, &mut near, LONG_BYTES).await);
 }

@@ -27,10 +27,13 @@ const READ_BYTES_MAX: usize = 8 * 1024 - 1;
 /// Bytes of unfinished heads beyond the small ones at most, and of these bytes of one address.
 const HEADS_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const HEADS_BYTES_OF_PEER_MAX: usize = HEADS_BYTES_MAX / 2;
-/// The same for the messages of sockets and for one team. The library keeps its buffer as large as the largest
-/// message was, so the bytes count until the socket ends.
+/// The same for the messages of sockets and for one team. The bytes count until the message's buffer is gone.
 const MESSAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const MESSAGES_BYTES_OF_TEAM_MAX: usize = MESSAGES_BYTES_MAX / 2;
+/// Bytes that are read where a socket's message begins: its header and little more. The library makes room for the
+/// rest when it knows the header. With nothing else in it, its buffer is full once the message is whole, and it
+/// takes a new one for what follows instead of keeping one as large as the message for ever.
+const MESSAGE_BEGIN_BYTES: usize = 14;
 /// Bytes that a socket may send before its key is known.
 pub const UNKNOWN_BYTES_MAX: usize = 32 * 1024;
 /// Connections that linger at most, and of these connections of one address; others are closed at once.
@@ -79,7 +82,6 @@ pub struct Watched<S: Stream> {
     place: Option<Share<IpAddr>>,
     allowances: Arc<Allowances>,
     head: Option<Share<IpAddr>>,
-    message: Option<Share<Uuid>>,
 }
 
 impl<S: Stream> Watched<S> {
@@ -90,7 +92,7 @@ impl<S: Stream> Watched<S> {
         allowances: Arc<Allowances>,
     ) -> Self {
         let (stream, place, pace) = (Some(stream), Some(place), Arc::default());
-        Self { stream, pace, peer, place, allowances, head: None, message: None }
+        Self { stream, pace, peer, place, allowances, head: None }
     }
 
     pub fn pace(&self) -> &Arc<Pace> {
@@ -127,7 +129,7 @@ impl<S: Stream> Watched<S> {
                 }
                 None => true,
                 Some(team_id) => {
-                    hold(&mut self.message, &self.allowances.messages, *team_id, bytes)
+                    hold(&mut self.pace.message(), &self.allowances.messages, *team_id, bytes)
                 }
             }
         } else if self.pace.is_before_request() {
@@ -167,7 +169,9 @@ impl<S: Stream> AsyncRead for Watched<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES_MAX];
-        let room = buffer.remaining().min(READ_BYTES_MAX);
+        let is_begin = self.pace.is_socket() && self.pace.message_bytes.load(Relaxed) == 0;
+        let most = if is_begin { MESSAGE_BEGIN_BYTES } else { READ_BYTES_MAX };
+        let room = buffer.remaining().min(most);
         let mut part = ReadBuf::uninit(&mut bytes[..room]);
         ready!(self.stream().poll_read(context, &mut part))?;
         self.count(part.filled().len())?;
