@@ -142,6 +142,45 @@ async fn a_reactivation_calls_nothing_back(#[values(Sqlite, Postgres)] database:
     t.close().await;
 }
 
+/// What was accepted since a reactivation goes out also where its id is lower than those of the messages that are to be
+/// canceled: the clock was set back, or another process's is behind.
+#[rstest]
+#[tokio::test]
+async fn a_reactivation_holds_whatever_the_clock_says(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    t.set_sms_price(10_000).await;
+    let team = t.team(2_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    t.send_many(&sub.key, 600, json!({})).await;
+    // Revoked long before, and so is what it sent canceled.
+    let early = t.api_key(&team, &sub.id, "LIVE").await;
+    t.send_many(&early, 3, json!({})).await;
+    let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
+    let viewer = t.ask(&early, "{ viewer { apiKey { id } } }").await;
+    let id = &viewer.data()["viewer"]["apiKey"]["id"];
+    assert_eq!(t.ask_with(&team.key, revoke, json!({ "id": id })).await.refusals(), [""; 0]);
+
+    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    t.step(-TimeDelta::minutes(10));
+    let key = t.api_key(&team, &sub.id, "LIVE").await;
+    t.send_many(&key, 5, json!({})).await;
+    // Also where its key is revoked later.
+    let viewer = t.ask(&key, "{ viewer { apiKey { id } } }").await;
+    let id = &viewer.data()["viewer"]["apiKey"]["id"];
+    assert_eq!(t.ask_with(&team.key, revoke, json!({ "id": id })).await.refusals(), [""; 0]);
+    worker::deliver_due(&t.app).await.expect("the worker delivers");
+    assert_eq!(t.work_off().await, 2);
+    t.deliver().await;
+
+    assert_eq!((count(&t, "CANCELED").await, count(&t, "DELIVERED").await), (603, 5));
+    assert_eq!((refunds(&t).await, balance(&t, &team).await), (603, json!(1_995)));
+    assert_eq!(t.carrier.sent.lock().expect("the record").len(), 5);
+    t.close().await;
+}
+
 /// What was scheduled since a reactivation goes out once the old ones are canceled.
 #[rstest]
 #[tokio::test]
