@@ -267,6 +267,36 @@ async fn a_message_that_is_held_is_deleted_later() {
     t.close().await;
 }
 
+/// Messages that a process of an older version has accepted without counting them end like the others, and the row is
+/// counted anew. The audit says so until then.
+#[rstest]
+#[tokio::test]
+async fn uncounted_messages_are_deleted(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 3]).await), [""; 3]);
+    // As an older version leaves them.
+    t.execute("UPDATE message SET word_bytes = 0").await;
+    store(&t, &team.main_account_id, -3, -15).await;
+    t.step(TimeDelta::days(1));
+    assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 2]).await), [""; 2]);
+    assert_eq!(stored(&t).await, (2, 10));
+    let audited = audit::run(&t.app).await.expect("the audit runs").drifts;
+    let drifts: Vec<_> =
+        audited.iter().map(|drift| (drift.stored_micros, drift.ledger_micros)).collect();
+    assert_eq!(drifts, [(2, 5)]);
+
+    t.step(TEST_KEPT_FOR - TimeDelta::days(1));
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 3);
+    assert_eq!(stored(&t).await, (2, 10));
+    t.assert_books_are_clean().await;
+    t.step(TimeDelta::days(1));
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 2);
+    assert_eq!(stored(&t).await, (0, 0));
+    t.close().await;
+}
+
 /// `tollgate audit` says which account's count is wrong, and by how much.
 #[rstest]
 #[case(1, 0, "an account's TEST messages are counted")]
