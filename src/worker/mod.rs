@@ -214,6 +214,7 @@ async fn work_off(app: &App, stop: &CancellationToken) {
 }
 
 async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
+    let mut place = None;
     while !stop.is_cancelled() {
         app.writes.tidy();
         // A clock that is ahead would end messages that are to be kept.
@@ -221,15 +222,14 @@ async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
             rest(REST_WHILE_WRONG, stop).await;
             continue;
         }
-        let pause = match test_retention::delete_ended(app).await {
-            Ok(test_retention::DELETED_TOGETHER_MAX..) => DELETE_REST,
-            Ok(_) => DELETE_EVERY,
+        place = match test_retention::delete_ended(app, place).await {
+            Ok(deleted) => deleted.place,
             Err(fault) => {
                 tracing::error!(%fault, "TEST messages could not be deleted; trying again");
-                DELETE_EVERY
+                None
             }
         };
-        rest(pause, stop).await;
+        rest(if place.is_some() { DELETE_REST } else { DELETE_EVERY }, stop).await;
     }
 }
 
