@@ -68,7 +68,7 @@ pub struct Delivered {
 
 /// Delivers what is due, renews phone numbers, does what changes of accounts have left to be done, and notes key
 /// uses and refusals until `stop`; then finishes what it has begun. While the clock is wrong, nothing is delivered,
-/// renewed or deleted.
+/// renewed, worked off or deleted.
 pub async fn run(
     app: Arc<App>,
     key_uses: mpsc::Receiver<Uuid>,
@@ -80,7 +80,7 @@ pub async fn run(
     tokio::join!(
         deliver(&app, key_uses, &watch, &stop),
         renew(&app, &watch, &stop),
-        work_off(&app, &stop),
+        work_off(&app, &watch, &stop),
         delete_tests(&app, &watch, &stop),
         count_refusals(&app, &stop),
         empty_log(&app, &stop),
@@ -191,9 +191,14 @@ async fn empty_log(app: &App, stop: &CancellationToken) {
     }
 }
 
-async fn work_off(app: &App, stop: &CancellationToken) {
+async fn work_off(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = Place::default();
     while !stop.is_cancelled() {
+        // Refunds would be entered at a wrong moment, and what is due later would be taken for due.
+        if !watch.is_right(&*app.clock) {
+            rest(REST_WHILE_WRONG, stop).await;
+            continue;
+        }
         let begun = Instant::now();
         let stepped = backlog::step(app, &mut place).await;
         let rest = begun.elapsed() * RESTS_IN_BACKLOG;

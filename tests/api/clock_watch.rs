@@ -55,7 +55,8 @@ async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [
     }
 }
 
-/// A message of the days to come waits and a month is not charged, until the clock is where it should be.
+/// A message of the days to come waits, a month is not charged and no message of a deactivated account is canceled,
+/// until the clock is where it should be.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] database: Database) {
@@ -75,6 +76,15 @@ async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] data
     assert_eq!(t.send(&team.key, input).await.refusals(), [""; 0]);
     let before = state(&t, &team).await;
     assert_eq!(before[0], "SCHEDULED");
+    let sub = t.sub_account(&team, json!({})).await;
+    // Free of charge, so that only the month changes the balance.
+    t.set_sms_price(0).await;
+    assert!(t.sends(&sub.key).await);
+    let deactivate =
+        "mutation($id: ID!) { deactivateSubAccount(account: { id: $id }) { errors { code } } }";
+    let answer = t.ask_with(&team.key, deactivate, json!({ "id": sub.id })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+    let canceled = "SELECT COUNT(*) FROM message WHERE status = 'CANCELED'";
 
     t.step(JUMP);
     let (uses, key_uses) = mpsc::channel(2);
@@ -83,12 +93,14 @@ async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] data
     let working = tokio::spawn(working);
     let_the_worker_go_round(&t, &uses, [&keys[0], &keys[1]]).await;
     assert_eq!(state(&t, &team).await, before);
+    assert_eq!(t.number(canceled).await, 0, "nothing is worked off");
 
     // As much time has passed.
     passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
     let is_done = async || {
         let now = state(&t, &team).await;
-        now[0] == "SENT" && now[1] != before[1]
+        let is_sent = now[0] == "SENT" && now[1] != before[1];
+        is_sent && t.number(canceled).await == 1
     };
     until("the worker goes on", is_done).await;
     stop.cancel();
