@@ -2,7 +2,10 @@
 //! keys were used and how often calls were refused; renews phone numbers; does what changes of accounts leave to be
 //! done; deletes TEST messages whose time is over. A crash loses nothing but the last of these notes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::{
@@ -96,7 +99,7 @@ async fn deliver(
     let mut taken = app.writers.taken();
     while !stop.is_cancelled() {
         note_key_uses(app, &mut key_uses).await;
-        if !watch.is_right(&*app.clock) {
+        if !is_clock_right(app, watch) {
             rest(REST_WHILE_WRONG, stop).await;
             continue;
         }
@@ -130,7 +133,7 @@ async fn deliver(
 async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = None;
     while !stop.is_cancelled() {
-        if !watch.is_right(&*app.clock) {
+        if !is_clock_right(app, watch) {
             rest(REST_WHILE_WRONG, stop).await;
             ask_database(app, watch).await;
             continue;
@@ -144,6 +147,13 @@ async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
             ask_database(app, watch).await;
         }
     }
+}
+
+/// Whether the clock is trusted, as `/readyz` says it.
+fn is_clock_right(app: &App, watch: &ClockWatch) -> bool {
+    let is_right = watch.is_right(&*app.clock);
+    app.is_clock_right.store(is_right, Ordering::Relaxed);
+    is_right
 }
 
 async fn ask_database(app: &App, watch: &ClockWatch) {
@@ -195,7 +205,7 @@ async fn work_off(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = Place::default();
     while !stop.is_cancelled() {
         // Refunds would be entered at a wrong moment, and what is due later would be taken for due.
-        if !watch.is_right(&*app.clock) {
+        if !is_clock_right(app, watch) {
             rest(REST_WHILE_WRONG, stop).await;
             continue;
         }
@@ -223,7 +233,7 @@ async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         app.writes.tidy();
         // A clock that is ahead would end messages that are to be kept.
-        if !watch.is_right(&*app.clock) {
+        if !is_clock_right(app, watch) {
             rest(REST_WHILE_WRONG, stop).await;
             continue;
         }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use axum::{body::Body, http::Request};
 use chrono::TimeDelta;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -39,6 +40,13 @@ async fn state(t: &TestApp, team: &TestTeam) -> Value {
     let query = "{ messages { nodes { status } } balance { balance } }";
     let data = t.ask(&team.key, query).await.data().clone();
     json!([data["messages"]["nodes"][0]["status"], data["balance"]["balance"]])
+}
+
+/// What `/readyz` says.
+async fn ready(t: &TestApp) -> (u16, String) {
+    let request = Request::get("/readyz").body(Body::empty()).expect("a request");
+    let answer = t.request(request).await;
+    (answer.status.as_u16(), text(&answer.body))
 }
 
 /// The worker goes through a whole round, which notes the use of a key at its beginning.
@@ -94,6 +102,8 @@ async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] data
     let_the_worker_go_round(&t, &uses, [&keys[0], &keys[1]]).await;
     assert_eq!(state(&t, &team).await, before);
     assert_eq!(t.number(canceled).await, 0, "nothing is worked off");
+    let (status, said) = ready(&t).await;
+    assert!(status == 503 && said.starts_with("the machine's clock has jumped"), "{said}");
 
     // As much time has passed.
     passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
@@ -103,6 +113,7 @@ async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] data
         is_sent && t.number(canceled).await == 1
     };
     until("the worker goes on", is_done).await;
+    assert_eq!(ready(&t).await, (200, "ready\n".to_owned()));
     stop.cancel();
     working.await.expect("the worker stops");
     t.close().await;
@@ -120,7 +131,7 @@ async fn the_databases_clock_is_asked() {
     let asked = t.app.db.now().await.expect("it answers").expect("PostgreSQL has a clock");
     t.step(asked - t.clock.now());
     watch.ask_database(&t.app).await.expect("it answers");
-    // The jump remains.
+    // The jump remains, for a minute at least.
     assert!(!watch.is_right(&*t.clock));
     let watch = ClockWatch::of_machine(&*t.clock);
     watch.ask_database(&t.app).await.expect("it answers");
