@@ -8,8 +8,9 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use sea_orm::DbErr;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -51,8 +52,8 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 const RESTS_IN_BACKLOG: u32 = 3;
 /// How late the audit log may count refusals that repeat.
 const COUNT_REFUSALS_EVERY: Duration = Duration::from_secs(5);
-/// Rest after something was in the way of emptying the write-ahead log.
-const EMPTY_LOG_AGAIN: Duration = Duration::from_millis(500);
+/// The least rest between two times that the write-ahead log is emptied.
+const EMPTY_LOG_EVERY: Duration = Duration::from_secs(5);
 /// How often a wrong clock is looked at.
 const REST_WHILE_WRONG: Duration = Duration::from_secs(1);
 /// How late TEST messages are deleted, and the rest between two steps of it.
@@ -182,21 +183,27 @@ async fn count_refusals(app: &App, stop: &CancellationToken) {
     }
 }
 
-/// Empties the write-ahead log of `SQLite` after each erasure; at the start too, for one that was cut off.
+/// Empties the write-ahead log of `SQLite` after erasures; at the start too, for one that was cut off.
 async fn empty_log(app: &App, stop: &CancellationToken) {
+    empty_when_erased(|| app.db.empty_log(), &app.erased, stop).await;
+}
+
+async fn empty_when_erased<F>(empty: impl Fn() -> F, erased: &Notify, stop: &CancellationToken)
+where
+    F: Future<Output = Result<bool, DbErr>>,
+{
     while !stop.is_cancelled() {
-        let again = match app.db.empty_log().await {
-            Ok(true) => None,
-            Ok(false) => Some(EMPTY_LOG_AGAIN),
-            Err(error) => {
-                tracing::warn!(%error, "The write-ahead log could not be emptied; trying again");
-                Some(REST_AFTER_FAULT)
+        let is_empty = empty().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "The write-ahead log could not be emptied; trying again");
+            false
+        });
+        // However many are erased meanwhile: all that is written waits for each emptying.
+        rest(EMPTY_LOG_EVERY, stop).await;
+        if is_empty {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = erased.notified() => {}
             }
-        };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = app.erased.notified(), if again.is_none() => {}
-            () = sleep(again.unwrap_or_default()), if again.is_some() => {}
         }
     }
 }
@@ -320,5 +327,40 @@ fn without_carrier(step: Step) -> Outcome {
         Step::Resume | Step::Report => {
             Outcome::Unknown { code: "CHANNEL_UNAVAILABLE".to_owned(), text }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Erasures one after another empty the log every five seconds, the last one too; without any it rests.
+    #[tokio::test(start_paused = true)]
+    async fn the_log_is_emptied_every_five_seconds_at_most() {
+        let (emptied, erased, stop) =
+            (AtomicUsize::new(0), Notify::new(), CancellationToken::new());
+        let empty = || async {
+            let times = emptied.fetch_add(1, Ordering::Relaxed) + 1;
+            // The second time something is in the way.
+            Ok(times != 2)
+        };
+        let erase = async {
+            let times = || emptied.load(Ordering::Relaxed);
+            sleep(Duration::from_mins(1)).await;
+            assert_eq!(times(), 1, "once at the start");
+            for _ in 0..199 {
+                erased.notify_one();
+                sleep(Duration::from_millis(100)).await;
+            }
+            // At 0, 5, 10 and 15 seconds.
+            assert_eq!(times(), 1 + 4);
+            erased.notify_one();
+            sleep(Duration::from_mins(1)).await;
+            assert_eq!(times(), 1 + 5);
+            stop.cancel();
+        };
+        tokio::join!(empty_when_erased(empty, &erased, &stop), erase);
     }
 }
