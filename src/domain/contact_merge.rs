@@ -80,7 +80,7 @@ async fn move_and_merge(
         if step.messages.is_empty() {
             break;
         }
-        let txn = app.db.begin_write().await?;
+        let txn = app.db.begin_write_in_turn(account.account()).await?;
         hold_key(app, &txn, account).await?;
         let Both { kept, merged, .. } = mergeable(&txn, account, keep, merge).await?;
         move_messages(&txn, &step.messages, &merged, &kept).await?;
@@ -180,7 +180,7 @@ async fn move_back(
     steps: Vec<Vec<Uuid>>,
 ) -> Result<(), Fault> {
     for messages in steps {
-        let txn = app.db.begin_write().await?;
+        let txn = app.db.begin_write_in_turn(account.account()).await?;
         let there = locked(&txn, account, [keep, merge]).await?;
         let to = there.iter().map(|contact| contact.id).find(|id| *id == merge);
         if to.is_none() && !there.is_empty() {
