@@ -13,7 +13,10 @@
 //! - [`worker`] hands accepted messages to a [`carrier`].
 //! - [`clock`], [`json`], [`money`], [`metrics`], [`shares`] and [`db`] are what everything stands on.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
@@ -74,6 +77,8 @@ impl Deref for App {
 pub struct Services {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
+    /// Whether the worker trusts the clock: while it does not, nothing is delivered.
+    pub is_clock_right: AtomicBool,
     pub carriers: Carriers,
     pub keys: Keys,
     /// Refused calls that are counted in the audit log.
@@ -140,6 +145,7 @@ impl App {
         let services = Services {
             db,
             clock,
+            is_clock_right: AtomicBool::new(true),
             carriers,
             keys: Keys::default(),
             refusals: RefusalCounts::default(),

@@ -39,7 +39,8 @@ pub struct Model {
     pub quiet_to_minute: Option<i32>,
     #[sea_orm(column_type = "Text", nullable)]
     pub quiet_time_zone: Option<String>,
-    /// Since the account was deactivated: its messages with ids up to this one that wait are to be canceled.
+    /// Since the account was deactivated: its messages that wait and were accepted by keys that are retired are to be
+    /// canceled. The newest message that waited then.
     pub cancel_until: Option<Uuid>,
     /// Since its quiet hours were set: messages with higher ids than this one that earlier quiet hours have
     /// put off are to be judged again.

@@ -28,6 +28,8 @@ pub struct Model {
     pub grace_ends_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
     pub last_used_at: Option<DateTimeUtc>,
+    /// The account was deactivated since: what was accepted by the key and waits is to be canceled.
+    pub is_retired: bool,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

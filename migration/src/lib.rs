@@ -21,6 +21,7 @@ mod m20261130_000015_test_storage;
 mod m20261130_000016_turns;
 mod m20261130_000017_filters;
 mod m20261130_000018_hardening;
+mod m20261130_000019_retired_keys;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000016_turns::Migration),
             Box::new(m20261130_000017_filters::Migration),
             Box::new(m20261130_000018_hardening::Migration),
+            Box::new(m20261130_000019_retired_keys::Migration),
         ]
     }
 }

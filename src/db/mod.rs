@@ -258,8 +258,8 @@ impl Db {
     }
 
     /// Moves what the write-ahead log of an `SQLite` file holds into the file and empties the log: only then are
-    /// overwritten and deleted bytes in neither. False if a reader or a writer was in the way for longer than writers
-    /// may be kept waiting; nothing to do on PostgreSQL.
+    /// overwritten and deleted bytes in neither. False if a reader still needs what is in the log, or a reader or a writer
+    /// was in the way for longer than writers may be kept waiting; nothing to do on PostgreSQL.
     pub async fn empty_log(&self) -> Result<bool, DbErr> {
         if self.backend() != DbBackend::Sqlite {
             return Ok(true);
@@ -271,7 +271,12 @@ impl Db {
         let mut connection = options.connect().await.map_err(query_error)?;
         let is_empty = async {
             // Most of the work, while others write; what is left then takes a moment.
-            sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
+            let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)");
+            let (was_busy, pages, moved): (i64, i64, i64) =
+                moved.fetch_one(&mut connection).await?;
+            if was_busy != 0 || moved < pages {
+                return Ok(false);
+            }
             let emptied = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)");
             let was_busy: i64 = emptied.fetch_one(&mut connection).await?;
             Ok(was_busy == 0)

@@ -100,6 +100,7 @@ pub fn new_key(
         grace_ends_at: None,
         revoked_at: None,
         last_used_at: None,
+        is_retired: false,
     };
     (row, plain_key)
 }
@@ -378,7 +379,7 @@ pub async fn revoke_any(
     Ok(Some(key))
 }
 
-/// Revokes all usable keys of an account whose team is locked, and says how many there were.
+/// Revokes and retires all keys of an account whose team is locked, and says how many were usable.
 pub async fn revoke_all(
     app: &App,
     txn: &DatabaseTransaction,
@@ -390,6 +391,11 @@ pub async fn revoke_all(
         .set(api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
         .filter(api_key::Column::AccountId.eq(account_id))
         .filter(api_key::Column::RevokedAt.is_null())
+        .exec(txn)
+        .await?;
+    api_key::Entity::update_many()
+        .set(api_key::ActiveModel { is_retired: Set(true), ..Default::default() })
+        .filter(api_key::Column::AccountId.eq(account_id))
         .exec(txn)
         .await?;
     Ok(usable_now)

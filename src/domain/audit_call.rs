@@ -16,7 +16,7 @@ use super::{
     audit_log::{Actor, Entry},
     sub_account::AccountRef,
 };
-use crate::App;
+use crate::{App, db::Readers};
 
 tokio::task_local! {
     static CALL: Call;
@@ -83,33 +83,38 @@ pub async fn enter_refusal(
     named: Named,
 ) -> Result<(), Fault> {
     let by = by.into();
-    let first = match by.key_id {
-        // A command is a process of its own: nothing repeats in it.
-        None => None,
-        Some(key_id) => match app.refusals.count(key_id, action, &code, app.clock.now()) {
-            None => return Ok(()),
-            first => first,
-        },
-    };
-    let mut entry = Entry::of(action, named.id).refused(code);
+    let mut entry = Entry::of(action, named.id).refused(code.clone());
+    // Within the turns of the team: a flood of refused calls reads like any other.
+    let readers = app.read_as(by.scope());
     match (by.kind, by.team_id) {
         (AuditActor::MainAccount, Some(team_id)) => {
             if let Some(account) = &named.account {
-                entry = naming(app, team_id, account, entry).await?;
+                entry = naming(&readers, team_id, account, entry).await?;
             } else if is_of_a_key(action)
-                && let Some(key) = find_key(app, team_id, named.id).await?
+                && let Some(key) = find_key(&readers, team_id, named.id).await?
             {
                 entry = entry.to_key(&key);
             }
         }
         (AuditActor::Operator | AuditActor::CommandLine, _) => {
             let team = team::Entity::find_by_id(named.id.unwrap_or_default());
-            if let Some(team) = team.one(&app.db.read).await? {
+            if let Some(team) = team.one(&readers).await? {
                 entry = entry.to_team(team.id);
             }
         }
         _ => {}
     }
+    let first = match by.key_id {
+        // A command is a process of its own: nothing repeats in it.
+        None => None,
+        Some(key_id) => {
+            let target = entry.concerns();
+            match app.refusals.count(key_id, action, &code, target, app.clock.now()) {
+                None => return Ok(()),
+                first => first,
+            }
+        }
+    };
     let id = entry.write(app, by, &app.db.write).await?;
     if let Some(first) = first {
         first.entered(id);
@@ -119,12 +124,12 @@ pub async fn enter_refusal(
 
 /// The account of the team that was named is what the call was about, if there is one.
 async fn naming(
-    app: &App,
+    readers: &Readers,
     team_id: Uuid,
     account: &AccountRef,
     entry: Entry,
 ) -> Result<Entry, Fault> {
-    Ok(match (account.find_in(team_id, &app.db.read).await?, account) {
+    Ok(match (account.find_in(team_id, readers).await?, account) {
         (Some(found), _) => entry.about(found.id).to(&found),
         (None, AccountRef::Id(id)) => entry.about(*id),
         (None, _) => entry,
@@ -137,13 +142,13 @@ fn is_of_a_key(action: AuditAction) -> bool {
 }
 
 async fn find_key(
-    app: &App,
+    readers: &Readers,
     team_id: Uuid,
     id: Option<Uuid>,
 ) -> Result<Option<api_key::Model>, Fault> {
     let Some(id) = id else { return Ok(None) };
     let key = api_key::Entity::of_team(team_id).filter(api_key::Column::Id.eq(id));
-    Ok(key.one(&app.db.read).await?)
+    Ok(key.one(readers).await?)
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use super::{
     audit_call,
     caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
 };
-use crate::App;
+use crate::{App, db::Scope};
 
 /// What stands in an entry instead of metadata.
 const NOT_SHOWN: &str = "(not shown)";
@@ -147,6 +147,14 @@ impl Actor {
         Self { kind, team_id, key_id, account_id }
     }
 
+    /// What the actor may see.
+    pub(super) fn scope(self) -> Scope {
+        match (self.team_id, self.account_id) {
+            (Some(team_id), Some(account_id)) => Scope::Account { team_id, account_id },
+            _ => Scope::All,
+        }
+    }
+
     /// Without a key, on the command line.
     fn operator(key_id: Option<Uuid>) -> Self {
         let kind = if key_id.is_some() { AuditActor::Operator } else { AuditActor::CommandLine };
@@ -228,6 +236,11 @@ impl Entry {
     pub fn to_team(mut self, team_id: Uuid) -> Self {
         self.team_id = Some(team_id);
         self
+    }
+
+    /// The account that it was said to concern, or else the team.
+    pub(super) fn concerns(&self) -> Option<Uuid> {
+        self.account.map(|account| account.id).or(self.team_id)
     }
 
     /// It was refused with this code.

@@ -1,8 +1,9 @@
-//! Refused calls that repeat. The first call of a key, an action and a code that is refused is entered in the audit
-//! log at once. Those that follow within a minute raise the count of its entry: they are counted in memory and
-//! written every few seconds by the worker. So a flood of refused calls costs the database one row a minute and
-//! one update every few seconds, and hides nothing else in the log. A process that is killed loses the counts of
-//! its last seconds, never an entry.
+//! Refused calls that repeat. The first call of a key, an action, a code and an account or team that it was about is
+//! entered in the audit log at once, if it is refused. Those that follow within a minute raise the count of its entry:
+//! they are counted in memory and written every few seconds by the worker. So a flood of refused calls costs the
+//! database one row a minute for each of at most [`TARGETS_MAX`] accounts, and an update every few seconds. Calls
+//! about more accounts than that share one entry. A process that is killed loses the counts of its last seconds, never
+//! an entry.
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,10 @@ pub const WINDOW: TimeDelta = TimeDelta::minutes(1);
 /// Counts that are written in one transaction: whoever else writes waits no longer than for these.
 const WRITTEN_TOGETHER: usize = 100;
 
-/// What the refusals of one entry share.
+/// Accounts and teams with entries of their own, of one key, action and code within a minute.
+const TARGETS_MAX: usize = 100;
+
+/// What the refusals of one entry share, but for what they were about.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Kind {
     key_id: Uuid,
@@ -30,11 +34,16 @@ struct Kind {
     code: String,
 }
 
+/// The account or team that a refused call was about, where there is one.
+type Target = Option<Uuid>;
+
 /// The refusals of one kind since the first.
 struct Window {
     begun: DateTime<Utc>,
     /// `None` while the first is being entered.
     entry: Option<Uuid>,
+    /// The first could not be entered: the next one is to be.
+    is_left: bool,
     /// Refusals that came while the first was being entered.
     early: i32,
 }
@@ -48,12 +57,16 @@ impl Window {
 
 #[derive(Default)]
 struct State {
-    windows: HashMap<Kind, Window>,
+    windows: HashMap<Kind, HashMap<Target, Window>>,
     /// What the count of each entry is still to be raised by.
     unwritten: HashMap<Uuid, i32>,
 }
 
 impl State {
+    fn window(&mut self, (kind, target): &(Kind, Target)) -> Option<&mut Window> {
+        self.windows.get_mut(kind)?.get_mut(target)
+    }
+
     fn add(&mut self, entry: Uuid, count: i32) {
         let unwritten = self.unwritten.entry(entry).or_default();
         *unwritten = unwritten.saturating_add(count);
@@ -71,24 +84,29 @@ impl RefusalCounts {
         key_id: Uuid,
         action: AuditAction,
         code: &str,
+        target: Target,
         now: DateTime<Utc>,
     ) -> Option<First<'_>> {
         let kind = Kind { key_id, action, code: code.to_owned() };
         let mut state = self.state();
-        match state.windows.get_mut(&kind).filter(|window| window.is_open(now)) {
-            None => {
-                let window = Window { begun: now, entry: None, early: 0 };
-                state.windows.insert(kind.clone(), window);
-                Some(First { counts: self, kind: Some(kind) })
-            }
+        let windows = state.windows.entry(kind.clone()).or_default();
+        let is_known = windows.contains_key(&target);
+        let target = target.filter(|_| is_known || windows.len() < TARGETS_MAX);
+        match windows.get_mut(&target).filter(|window| window.is_open(now)) {
             Some(Window { entry: Some(entry), .. }) => {
                 let entry = *entry;
                 state.add(entry, 1);
                 None
             }
-            Some(window) => {
+            Some(window) if !window.is_left => {
                 window.early = window.early.saturating_add(1);
                 None
+            }
+            left => {
+                let early = left.map_or(0, |window| window.early);
+                let window = Window { begun: now, entry: None, is_left: false, early };
+                windows.insert(target, window);
+                Some(First { counts: self, alike: Some((kind, target)) })
             }
         }
     }
@@ -96,7 +114,13 @@ impl RefusalCounts {
     /// Takes the counts that are to be written, and forgets windows that are over.
     fn take(&self, now: DateTime<Utc>) -> Vec<(Uuid, i32)> {
         let mut state = self.state();
-        state.windows.retain(|_, window| window.entry.is_none() || window.is_open(now));
+        state.windows.retain(|_, windows| {
+            windows.retain(|_, window| {
+                let is_being_entered = window.entry.is_none() && !window.is_left;
+                is_being_entered || window.is_open(now)
+            });
+            !windows.is_empty()
+        });
         state.unwritten.drain().collect()
     }
 
@@ -112,18 +136,19 @@ impl RefusalCounts {
     }
 }
 
-/// A refused call that is to be entered. Dropped before it was, it leaves its place to the next one.
+/// A refused call that is to be entered. Dropped before it was, it leaves its place to the next one, with those that
+/// came meanwhile.
 pub(super) struct First<'c> {
     counts: &'c RefusalCounts,
-    kind: Option<Kind>,
+    alike: Option<(Kind, Target)>,
 }
 
 impl First<'_> {
     /// From now on this entry stands for the refusals that are alike.
     pub(super) fn entered(mut self, entry: Uuid) {
-        let Some(kind) = self.kind.take() else { return };
+        let Some(alike) = self.alike.take() else { return };
         let mut state = self.counts.state();
-        if let Some(window) = state.windows.get_mut(&kind) {
+        if let Some(window) = state.window(&alike) {
             window.entry = Some(entry);
             let early = std::mem::take(&mut window.early);
             if early > 0 {
@@ -135,8 +160,10 @@ impl First<'_> {
 
 impl Drop for First<'_> {
     fn drop(&mut self) {
-        if let Some(kind) = self.kind.take() {
-            self.counts.state().windows.remove(&kind);
+        if let Some(alike) = self.alike.take()
+            && let Some(window) = self.counts.state().window(&alike)
+        {
+            window.is_left = true;
         }
     }
 }
@@ -177,7 +204,7 @@ mod tests {
     }
 
     fn count(counts: &RefusalCounts, code: &str, seconds: i64) -> bool {
-        let first = counts.count(KEY, AuditAction::CreateTeam, code, at(seconds));
+        let first = counts.count(KEY, AuditAction::CreateTeam, code, None, at(seconds));
         first.map(|first| first.entered(ENTRY)).is_some()
     }
 
@@ -196,9 +223,10 @@ mod tests {
     #[test]
     fn refusals_before_the_first_is_entered_are_counted() {
         let counts = RefusalCounts::default();
-        let first = counts.count(KEY, AuditAction::CreateTeam, "X", at(0)).expect("the first");
+        let count_one = || counts.count(KEY, AuditAction::CreateTeam, "X", None, at(0));
+        let first = count_one().expect("the first");
         for _ in 0..3 {
-            assert!(counts.count(KEY, AuditAction::CreateTeam, "X", at(0)).is_none());
+            assert!(count_one().is_none());
         }
         assert_eq!(counts.take(at(0)), []);
         first.entered(ENTRY);
@@ -213,8 +241,38 @@ mod tests {
     #[test]
     fn a_first_that_was_not_entered_leaves_its_place() {
         let counts = RefusalCounts::default();
-        drop(counts.count(KEY, AuditAction::CreateTeam, "X", at(0)));
+        let count_one = || counts.count(KEY, AuditAction::CreateTeam, "X", None, at(0));
+        let first = count_one().expect("the first");
+        assert!(count_one().is_none() && count_one().is_none());
+        drop(first);
+        // What came meanwhile is counted with the next.
         assert!(count(&counts, "X", 1));
+        assert_eq!(counts.take(at(1)), [(ENTRY, 2)]);
+        drop(counts.count(KEY, AuditAction::CreateTeam, "Y", None, at(0)));
+        assert_eq!(counts.take(at(60)), []);
+        assert_eq!(counts.state().windows.len(), 1, "what nobody follows is forgotten");
+    }
+
+    /// Each account has an entry of its own, up to the bound, and those beyond share one.
+    #[test]
+    fn accounts_have_their_own_entries() {
+        let counts = RefusalCounts::default();
+        let entry = |target: usize| Uuid::from_u128(1_000 + target as u128);
+        let is_first = |target: usize| {
+            let account = Some(Uuid::from_u128(target as u128));
+            let first = counts.count(KEY, AuditAction::SuspendSubAccount, "X", account, at(0));
+            first.map(|first| first.entered(entry(target))).is_some()
+        };
+        for target in 0..TARGETS_MAX {
+            assert!(is_first(target) && !is_first(target));
+        }
+        assert!(is_first(TARGETS_MAX), "the one that others share");
+        assert!(!is_first(TARGETS_MAX + 1) && !is_first(0));
+        let mut counted = counts.take(at(0));
+        counted.sort_unstable();
+        let mut expected: Vec<_> = (0..=TARGETS_MAX).map(|target| (entry(target), 1)).collect();
+        expected[0].1 = 2;
+        assert_eq!(counted, expected);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! committed at once, whatever the number of messages; the worker follows in steps, each a short
 //! transaction under the lock of the team:
 //!
-//! - after a deactivation it cancels and refunds what was accepted up to then (R4, R12);
+//! - after a deactivation it cancels and refunds what was accepted by the keys of until then (R4, R12);
 //! - after a change of the quiet hours it judges again what earlier ones have put off.
 //!
 //! What is left to be done stands in the account's row, so a crash loses nothing, and each step reads it
@@ -56,7 +56,7 @@ pub async fn step(app: &App, place: &mut Place) -> Result<bool, Fault> {
     let mut canceled = Vec::new();
     if let Some(until) = account.cancel_until {
         let has_more;
-        (canceled, has_more) = billing::cancel_waiting(app, &txn, &account, until).await?;
+        (canceled, has_more) = billing::cancel_waiting(app, &txn, &account).await?;
         left.cancel_until = Set(Some(until).filter(|_| has_more));
     } else if let Some(after) = account.quiet_check_after {
         let last = quiet_hours::check_put_off(app, &txn, &account, after).await?;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use entity::{audit_entry::AuditAction, contact, contact_address, message};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect, Select,
+    ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait as _, DatabaseTransaction,
+    EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -42,8 +42,9 @@ struct Both {
 
 /// Moves the addresses, tags and messages of one contact to another and deletes it; whatever else
 /// the other has, it keeps, its primary addresses too. The messages are moved first, in steps, for there
-/// may be any number of them. The rest follows under the team's lock, under which no message is accepted:
-/// none is left with a contact that is gone. A merge that is cut off is simply repeated.
+/// may be any number of them; each step looks at both contacts again. The rest follows under the team's lock, under
+/// which no message is accepted: none is left with a contact that is gone. If one of the contacts has changed
+/// meanwhile so that they cannot be merged, the messages are moved back. A merge that is cut off is simply repeated.
 pub async fn merge(
     app: &App,
     account: &LiveAccountCaller,
@@ -55,13 +56,37 @@ pub async fn merge(
         let field = &["input", "mergeId"];
         return Err(refused(MergeContactsRefusal::SameContact, field, message));
     }
-    let txn = app.db.begin_write().await?;
-    hold_key(app, &txn, account).await?;
-    let Both { kept, merged, .. } = mergeable(&txn, account, keep, merge).await?;
-    txn.rollback().await?;
+    let mut steps = Vec::new();
+    let merged = move_and_merge(app, account, keep, merge, &mut steps).await;
+    if merged.is_err()
+        && let (Some(keep), Some(merge)) = (keep, merge)
+    {
+        move_back(app, account, keep, merge, steps).await?;
+    }
+    merged
+}
+
+/// Notes in `steps` the messages that it has moved.
+async fn move_and_merge(
+    app: &App,
+    account: &LiveAccountCaller,
+    keep: Option<Uuid>,
+    merge: Option<Uuid>,
+    steps: &mut Vec<Vec<Uuid>>,
+) -> Result<contact::Model, Failure<MergeContactsRefusal>> {
     loop {
-        let step = backlog::step_of(&app.db.read, messages_of(&merged)).await?;
-        move_messages(&app.db.write, step.messages, &merged, &kept).await?;
+        let of_merged = messages_of(account.account_id(), merge);
+        let step = backlog::step_of(&app.read_as(account.account()), of_merged).await?;
+        if step.messages.is_empty() {
+            break;
+        }
+        let txn = app.db.begin_write_in_turn(account.account()).await?;
+        hold_key(app, &txn, account).await?;
+        let Both { kept, merged, .. } = mergeable(&txn, account, keep, merge).await?;
+        move_messages(&txn, &step.messages, &merged, &kept).await?;
+        // Before the commit: its answer may be lost.
+        steps.push(step.messages);
+        txn.commit().await?;
         if !step.has_more {
             break;
         }
@@ -86,9 +111,10 @@ pub async fn merge(
         .exec(&txn)
         .await?;
     // Those that were accepted meanwhile.
-    let messages = messages_of(&merged).select_only().column(message::Column::Id);
+    let messages = messages_of(merged.account_id, Some(merged.id));
+    let messages = messages.select_only().column(message::Column::Id);
     let messages: Vec<Uuid> = messages.into_tuple().all(&txn).await?;
-    move_messages(&txn, messages, &merged, &kept).await?;
+    move_messages(&txn, &messages, &merged, &kept).await?;
     contact_tag::delete(&txn, &merged).await?;
     contact_tag::add(&txn, &kept, tags).await?;
     contact::Entity::delete_by_id(merged.id).exec(&txn).await?;
@@ -109,13 +135,7 @@ async fn mergeable(
     merge: Option<Uuid>,
 ) -> Result<Both, Failure<MergeContactsRefusal>> {
     use MergeContactsRefusal as Refusal;
-    // Both in id order, so that two merges never wait for each other.
-    let both = contact::Entity::owned_by(account.account_id())
-        .filter(contact::Column::Id.is_in([keep, merge].into_iter().flatten()))
-        .order_by_asc(contact::Column::Id)
-        .lock_exclusive()
-        .all(txn)
-        .await?;
+    let both = locked(txn, account, [keep, merge].into_iter().flatten()).await?;
     let find = |id: Option<Uuid>| both.iter().find(|contact| Some(contact.id) == id).cloned();
     let kept =
         find(keep).ok_or_else(|| refused(Refusal::NotFound, &["input", "keepId"], NOT_FOUND))?;
@@ -136,24 +156,71 @@ async fn mergeable(
     Ok(Both { kept, merged, own, moved, tags })
 }
 
-/// The messages that were sent to a contact, which the index `message_of_contact` finds.
-fn messages_of(contact: &contact::Model) -> Select<message::Entity> {
-    message::Entity::find()
-        .filter(message::Column::AccountId.eq(contact.account_id))
-        .filter(message::Column::ContactId.eq(contact.id))
+/// Those of these contacts of the account that are there, locked in id order, so that two merges never wait for each
+/// other.
+async fn locked(
+    txn: &DatabaseTransaction,
+    account: &LiveAccountCaller,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Result<Vec<contact::Model>, Fault> {
+    let contacts = contact::Entity::owned_by(account.account_id())
+        .filter(contact::Column::Id.is_in(ids))
+        .order_by_asc(contact::Column::Id)
+        .lock_exclusive();
+    Ok(contacts.all(txn).await?)
 }
 
-async fn move_messages<C: ConnectionTrait>(
-    db: &C,
-    messages: Vec<Uuid>,
+/// Moves messages back, those that were not erased with the other contact meanwhile. If the merged contact is gone,
+/// they stay with the kept one; if that is gone too, they belong to no contact.
+async fn move_back(
+    app: &App,
+    account: &LiveAccountCaller,
+    keep: Uuid,
+    merge: Uuid,
+    steps: Vec<Vec<Uuid>>,
+) -> Result<(), Fault> {
+    for messages in steps {
+        let txn = app.db.begin_write_in_turn(account.account()).await?;
+        let there = locked(&txn, account, [keep, merge]).await?;
+        let to = there.iter().map(|contact| contact.id).find(|id| *id == merge);
+        if to.is_none() && !there.is_empty() {
+            return Ok(txn.rollback().await?);
+        }
+        set_contact(&txn, &messages, (account.account_id(), keep), to).await?;
+        txn.commit().await?;
+    }
+    Ok(())
+}
+
+/// The messages that were sent to a contact, which the index `message_of_contact` finds.
+fn messages_of(account_id: Uuid, contact_id: Option<Uuid>) -> Select<message::Entity> {
+    message::Entity::find()
+        .filter(message::Column::AccountId.eq(account_id))
+        .filter(message::Column::ContactId.eq(contact_id.unwrap_or_default()))
+}
+
+async fn move_messages(
+    txn: &DatabaseTransaction,
+    messages: &[Uuid],
     from: &contact::Model,
     to: &contact::Model,
 ) -> Result<(), Fault> {
+    set_contact(txn, messages, (from.account_id, from.id), Some(to.id)).await
+}
+
+/// Gives those of these messages that are of one contact to another one.
+async fn set_contact(
+    txn: &DatabaseTransaction,
+    messages: &[Uuid],
+    (account_id, from): (Uuid, Uuid),
+    to: Option<Uuid>,
+) -> Result<(), Fault> {
     message::Entity::update_many()
-        .set(message::ActiveModel { contact_id: Set(Some(to.id)), ..Default::default() })
-        .filter(has_id(db.get_database_backend(), messages))
-        .filter(message::Column::ContactId.eq(from.id))
-        .exec(db)
+        .set(message::ActiveModel { contact_id: Set(to), ..Default::default() })
+        .filter(has_id(txn.get_database_backend(), messages.iter().copied()))
+        .filter(message::Column::AccountId.eq(account_id))
+        .filter(message::Column::ContactId.eq(from))
+        .exec(txn)
         .await?;
     Ok(())
 }

@@ -135,37 +135,65 @@ pub async fn send_many(
     answered(app, caller, verdicts, room).await
 }
 
-/// Reads the messages that were repeated: not under the lock that every sender waits for, and as far as there is
-/// room for their words, for a small message may repeat a large one.
+/// Answers verdicts with the messages that were repeated. What the call was charged for is answered whatever becomes of
+/// these: a caller that is not told would send it again.
 async fn answered(
     app: &App,
     caller: &AccountCaller,
     verdicts: Vec<Verdict>,
     room: &Room,
 ) -> Result<Vec<Sent>, Fault> {
-    let replayed = verdicts.iter().filter_map(|verdict| match verdict {
-        Verdict::Replayed(id) => Some(*id),
-        _ => None,
-    });
-    let replayed: Vec<Uuid> = replayed.collect();
-    let mut found = HashMap::new();
-    if !replayed.is_empty() {
-        found = message_list::find_many(app, caller, &replayed, room).await?;
-    }
-    for message in found.values() {
-        let copies = replayed.iter().filter(|id| **id == message.id).count() - 1;
-        room.take(copies * message_list::text_bytes(message))?;
-    }
+    let is_charged = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accepted(_)));
+    let found = match repeated(app, caller, &verdicts, room).await {
+        Ok(found) => found,
+        Err(fault) if is_charged => {
+            tracing::warn!(%fault, "Repeated messages could not be read for the answer to a send");
+            HashMap::new()
+        }
+        Err(fault) => return Err(fault),
+    };
     let answers = verdicts.into_iter().map(|verdict| match verdict {
         Verdict::Accepted(message) => Ok(Sent::Accepted(message)),
         Verdict::Refused(refusal) => Ok(Sent::Refused(refusal)),
         Verdict::Replayed(id) => match found.get(&id) {
             Some(message) => Ok(Sent::Replayed(message.clone())),
+            None if is_charged => Ok(Sent::Refused(unread())),
             // A TEST message whose time was over at this moment: the next try is a new message.
             None => Err(Unavailable::OutcomeUnknown.into()),
         },
     });
     answers.collect()
+}
+
+/// The answer to a repeat beside messages that were accepted now, where the repeated message cannot be read.
+fn unread() -> Refusal<SendRefusal> {
+    let message = "Nothing was charged for this message: it was accepted before under its idempotencyKey, and cannot \
+                   be read now. Send it again with the same key, without the other messages of this call.";
+    Refusal { code: SendRefusal::Overloaded, message: message.into(), field: &[] }
+}
+
+/// Reads the messages that were repeated: not under the lock that every sender waits for, and as far as there is
+/// room for their words, for a small message may repeat a large one.
+async fn repeated(
+    app: &App,
+    caller: &AccountCaller,
+    verdicts: &[Verdict],
+    room: &Room,
+) -> Result<HashMap<Uuid, message::Model>, Fault> {
+    let replayed = verdicts.iter().filter_map(|verdict| match verdict {
+        Verdict::Replayed(id) => Some(*id),
+        _ => None,
+    });
+    let replayed: Vec<Uuid> = replayed.collect();
+    if replayed.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = message_list::find_many(app, caller, &replayed, room).await?;
+    for message in found.values() {
+        let copies = replayed.iter().filter(|id| **id == message.id).count() - 1;
+        room.take(copies * message_list::text_bytes(message))?;
+    }
+    Ok(found)
 }
 
 /// Says what a send would cost and whether it would be accepted; stores and charges nothing.

@@ -44,7 +44,7 @@ pub async fn list(
         let normalised = recipient::parse(to, None).map(|recipient| recipient.address);
         let address = normalised.unwrap_or_else(|_| to.trim().to_owned());
         let is_to = message::Column::Recipient.eq(&address);
-        // No text is the recipient of none but erased messages.
+        // Only erased messages have an empty recipient.
         let may_be = !address.is_empty() && may_be_stored(&address);
         rows = rows.filter(if may_be { is_to } else { Expr::cust("1 = 0") });
     } else if status.is_some_and(|status| status.iter().all(|status| status.is_rare())) {

@@ -4,9 +4,9 @@
 //! grace. An INACTIVE account spends nothing (R20): to its numbers the balance allows no month.
 //!
 //! What is due stands in the rows, so a restart loses nothing; months that passed meanwhile are
-//! charged one a day. A clock that is years ahead so charges a number one month at most before
-//! somebody sees it, which then is a month that was paid early. Each number is looked at again under the lock of its team, so no two
-//! processes charge a month, and the ledger's unique index is the wall behind that.
+//! charged one a day. So a clock that is years ahead charges one month of a number early, at most. Each number is
+//! looked at again under the lock of its team, so no two processes charge a month, and the ledger's unique index is the
+//! wall behind that.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{account, message};
 use sea_orm::{
-    ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, Order, QueryFilter, QueryOrder,
-    QuerySelect, Select,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, FromQueryResult, Order, QueryFilter,
+    QueryOrder, QuerySelect, Select,
     sea_query::{Expr, LockBehavior, LockType, SimpleExpr},
 };
 use uuid::Uuid;
@@ -61,46 +61,91 @@ struct Ended {
     team_id: Uuid,
     account_id: Uuid,
     word_bytes: i32,
+    kept_since: DateTime<Utc>,
 }
 
-/// The TEST messages whose time is over, those first whose time was over first.
-pub fn ended(now: DateTime<Utc>) -> Select<message::Entity> {
+/// Where a message stands among those whose time is over. What could not be deleted is left behind there until the next
+/// round, so that it is in the way of no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    kept_since: DateTime<Utc>,
+    id: Uuid,
+}
+
+/// What one look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    pub messages: usize,
+    /// Where the next look goes on; `None` at the end of the round.
+    pub place: Option<Place>,
+}
+
+/// The TEST messages whose time is over, those first whose time was over first, behind this place.
+pub fn ended(now: DateTime<Utc>, place: Option<Place>) -> Select<message::Entity> {
     let kept_since = message::Entity::test_kept_since();
+    let behind = place.map(|Place { kept_since: since, id }| {
+        // The first is what the index goes by.
+        let is_later = kept_since.clone().gt(since).or(message::Column::Id.gt(id));
+        kept_since.clone().gte(since).and(is_later)
+    });
     select_ended()
         .filter(message::Entity::is_test())
         .filter(kept_since.clone().lte(now - TEST_KEPT_FOR))
+        .filter(Condition::all().add_option(behind))
         .order_by(kept_since, Order::Asc)
+        .order_by(message::Column::Id, Order::Asc)
 }
 
 /// Their columns: the texts are not read.
 fn select_ended() -> Select<message::Entity> {
     use message::Column;
     let columns = [Column::Id, Column::TeamId, Column::AccountId, Column::WordBytes];
-    message::Entity::find().select_only().columns(columns)
+    let select = message::Entity::find().select_only().columns(columns);
+    select.column_as(message::Entity::test_kept_since(), "kept_since")
 }
 
-/// Deletes the next TEST messages whose time is over, and says how many. A team whose messages cannot be deleted
-/// does not hold up the others.
-pub async fn delete_ended(app: &App) -> Result<usize, Fault> {
+/// Deletes the next TEST messages whose time is over. What cannot be deleted holds up nothing else: neither other
+/// messages of its team nor other teams.
+pub async fn delete_ended(app: &App, place: Option<Place>) -> Result<Deleted, Fault> {
     // A look first: an idle server takes no write lock.
-    let ended = ended(app.clock.now()).limit(DELETED_TOGETHER_MAX as u64);
+    let ended = ended(app.clock.now(), place).limit(DELETED_TOGETHER_MAX as u64);
+    let seen = ended.into_model::<Ended>().all(&app.db.read).await?;
+    let is_full = seen.len() == DELETED_TOGETHER_MAX;
+    let last = seen.last().map(|last| Place { kept_since: last.kept_since, id: last.id });
     let mut by_team: BTreeMap<Uuid, Vec<Ended>> = BTreeMap::new();
-    for message in ended.into_model::<Ended>().all(&app.db.read).await? {
+    for message in seen {
         by_team.entry(message.team_id).or_default().push(message);
     }
     let mut deleted = 0;
     for (team_id, messages) in by_team {
-        for step in steps(&messages) {
+        let mut left = steps(&messages);
+        left.reverse();
+        let mut failed = None;
+        while let Some(step) = left.pop() {
             match delete(app, team_id, step).await {
                 Ok(count) => deleted += count,
+                // All but the messages at fault are deleted.
+                Err(fault) if step.len() > 1 && fault.is_about_a_row() => {
+                    let (first, second) = step.split_at(step.len() / 2);
+                    left.extend([second, first]);
+                }
                 Err(fault) => {
-                    tracing::error!(team.id = %team_id, %fault, "TEST messages could not be deleted");
-                    break;
+                    let is_last = !fault.is_about_a_row();
+                    failed = Some((step[0].id, fault));
+                    if is_last {
+                        break;
+                    }
                 }
             }
         }
+        if let Some((message_id, fault)) = failed {
+            tracing::error!(
+                team.id = %team_id, message.id = %message_id, %fault,
+                "TEST messages could not be deleted; one of them is named"
+            );
+        }
     }
-    Ok(deleted)
+    Ok(Deleted { messages: deleted, place: last.filter(|_| is_full) })
 }
 
 /// Parts of a team's messages that are deleted in one transaction each.
@@ -143,8 +188,8 @@ async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, F
     for (account_id, deleted) in by_account {
         use account::Column;
         account::Entity::update_many()
-            .col_expr(Column::TestMessageCount, less(Column::TestMessageCount, deleted.messages))
-            .col_expr(Column::TestMessageBytes, less(Column::TestMessageBytes, deleted.bytes))
+            .col_expr(Column::TestMessageCount, less(Column::TestMessageCount, deleted))
+            .col_expr(Column::TestMessageBytes, less(Column::TestMessageBytes, deleted))
             .filter(Column::Id.eq(account_id))
             .exec(&txn)
             .await?;
@@ -153,8 +198,21 @@ async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, F
     Ok(messages.len())
 }
 
-fn less(column: account::Column, by: i64) -> SimpleExpr {
-    Expr::col(column).sub(by)
+/// What an account's row counts less what was deleted. If it counts less than that, its messages are counted again:
+/// a process of a version that counts nothing has accepted some since the counts were introduced.
+fn less(column: account::Column, deleted: TestStored) -> SimpleExpr {
+    use account::Column;
+    let (by, counted) = match column {
+        Column::TestMessageCount => (deleted.messages, "COUNT(*)"),
+        _ => (deleted.bytes, "CAST(COALESCE(SUM(m.word_bytes), 0) AS BIGINT)"),
+    };
+    let counted_again = Expr::cust(format!(
+        "(SELECT {counted} FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST')"
+    ));
+    let is_too_little = Expr::col(Column::TestMessageCount)
+        .lt(deleted.messages)
+        .or(Expr::col(Column::TestMessageBytes).lt(deleted.bytes));
+    Expr::case(is_too_little, counted_again).finally(Expr::col(column).sub(by)).into()
 }
 
 #[cfg(test)]
@@ -177,6 +235,7 @@ mod tests {
                 team_id: Uuid::nil(),
                 account_id: Uuid::nil(),
                 word_bytes: i32::try_from(*bytes).expect("a small number"),
+                kept_since: DateTime::UNIX_EPOCH,
             });
             let messages: Vec<Ended> = messages.collect();
             steps(&messages).iter().map(|step| step.len()).collect::<Vec<_>>()

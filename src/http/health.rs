@@ -1,6 +1,6 @@
 //! Whether the process is alive, and whether it can serve.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{extract::State, http::StatusCode};
 use tokio::time::timeout;
@@ -16,18 +16,24 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// Looks at the database at once at most.
 pub const LOOKS_MAX: usize = 2;
 
+/// Messages are accepted, and not delivered.
+const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or is not PostgreSQL's; set it, or restart the server if it is right\n";
+
 /// The process answers.
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The database answers, its schema is current, and the server is not about to stop.
+/// The database answers, its schema is current, the clock is trusted, and the server is not about to stop.
 pub async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     if shared.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     if shared.app.writers.are_closed() {
         return (StatusCode::SERVICE_UNAVAILABLE, "a writer broke off; restart the server\n");
+    }
+    if !shared.app.is_clock_right.load(Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, CLOCK_IS_WRONG);
     }
     // However many ask, few look: they have no key.
     let look = async {

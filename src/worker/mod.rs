@@ -2,11 +2,15 @@
 //! keys were used and how often calls were refused; renews phone numbers; does what changes of accounts leave to be
 //! done; deletes TEST messages whose time is over. A crash loses nothing but the last of these notes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
+use sea_orm::DbErr;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
@@ -48,8 +52,8 @@ const BACKLOG_EVERY: Duration = Duration::from_secs(1);
 const RESTS_IN_BACKLOG: u32 = 3;
 /// How late the audit log may count refusals that repeat.
 const COUNT_REFUSALS_EVERY: Duration = Duration::from_secs(5);
-/// Rest after something was in the way of emptying the write-ahead log.
-const EMPTY_LOG_AGAIN: Duration = Duration::from_millis(500);
+/// The least rest between two times that the write-ahead log is emptied.
+const EMPTY_LOG_EVERY: Duration = Duration::from_secs(5);
 /// How often a wrong clock is looked at.
 const REST_WHILE_WRONG: Duration = Duration::from_secs(1);
 /// How late TEST messages are deleted, and the rest between two steps of it.
@@ -68,7 +72,7 @@ pub struct Delivered {
 
 /// Delivers what is due, renews phone numbers, does what changes of accounts have left to be done, and notes key
 /// uses and refusals until `stop`; then finishes what it has begun. While the clock is wrong, nothing is delivered,
-/// renewed or deleted.
+/// renewed, worked off or deleted.
 pub async fn run(
     app: Arc<App>,
     key_uses: mpsc::Receiver<Uuid>,
@@ -80,7 +84,7 @@ pub async fn run(
     tokio::join!(
         deliver(&app, key_uses, &watch, &stop),
         renew(&app, &watch, &stop),
-        work_off(&app, &stop),
+        work_off(&app, &watch, &stop),
         delete_tests(&app, &watch, &stop),
         count_refusals(&app, &stop),
         empty_log(&app, &stop),
@@ -96,7 +100,7 @@ async fn deliver(
     let mut taken = app.writers.taken();
     while !stop.is_cancelled() {
         note_key_uses(app, &mut key_uses).await;
-        if !watch.is_right(&*app.clock) {
+        if !is_clock_right(app, watch) {
             rest(REST_WHILE_WRONG, stop).await;
             continue;
         }
@@ -130,7 +134,7 @@ async fn deliver(
 async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = None;
     while !stop.is_cancelled() {
-        if !watch.is_right(&*app.clock) {
+        if !is_clock_right(app, watch) {
             rest(REST_WHILE_WRONG, stop).await;
             ask_database(app, watch).await;
             continue;
@@ -144,6 +148,13 @@ async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
             ask_database(app, watch).await;
         }
     }
+}
+
+/// Whether the clock is trusted, as `/readyz` says it.
+fn is_clock_right(app: &App, watch: &ClockWatch) -> bool {
+    let is_right = watch.is_right(&*app.clock);
+    app.is_clock_right.store(is_right, Ordering::Relaxed);
+    is_right
 }
 
 async fn ask_database(app: &App, watch: &ClockWatch) {
@@ -172,28 +183,39 @@ async fn count_refusals(app: &App, stop: &CancellationToken) {
     }
 }
 
-/// Empties the write-ahead log of `SQLite` after each erasure; at the start too, for one that was cut off.
+/// Empties the write-ahead log of `SQLite` after erasures; at the start too, for one that was cut off.
 async fn empty_log(app: &App, stop: &CancellationToken) {
+    empty_when_erased(|| app.db.empty_log(), &app.erased, stop).await;
+}
+
+async fn empty_when_erased<F>(empty: impl Fn() -> F, erased: &Notify, stop: &CancellationToken)
+where
+    F: Future<Output = Result<bool, DbErr>>,
+{
     while !stop.is_cancelled() {
-        let again = match app.db.empty_log().await {
-            Ok(true) => None,
-            Ok(false) => Some(EMPTY_LOG_AGAIN),
-            Err(error) => {
-                tracing::warn!(%error, "The write-ahead log could not be emptied; trying again");
-                Some(REST_AFTER_FAULT)
+        let is_empty = empty().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "The write-ahead log could not be emptied; trying again");
+            false
+        });
+        // However many are erased meanwhile: all that is written waits for each emptying.
+        rest(EMPTY_LOG_EVERY, stop).await;
+        if is_empty {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = erased.notified() => {}
             }
-        };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = app.erased.notified(), if again.is_none() => {}
-            () = sleep(again.unwrap_or_default()), if again.is_some() => {}
         }
     }
 }
 
-async fn work_off(app: &App, stop: &CancellationToken) {
+async fn work_off(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = Place::default();
     while !stop.is_cancelled() {
+        // Refunds would be entered at a wrong moment, and what is due later would be taken for due.
+        if !is_clock_right(app, watch) {
+            rest(REST_WHILE_WRONG, stop).await;
+            continue;
+        }
         let begun = Instant::now();
         let stepped = backlog::step(app, &mut place).await;
         let rest = begun.elapsed() * RESTS_IN_BACKLOG;
@@ -214,22 +236,22 @@ async fn work_off(app: &App, stop: &CancellationToken) {
 }
 
 async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
+    let mut place = None;
     while !stop.is_cancelled() {
         app.writes.tidy();
         // A clock that is ahead would end messages that are to be kept.
-        if !watch.is_right(&*app.clock) {
+        if !is_clock_right(app, watch) {
             rest(REST_WHILE_WRONG, stop).await;
             continue;
         }
-        let pause = match test_retention::delete_ended(app).await {
-            Ok(test_retention::DELETED_TOGETHER_MAX..) => DELETE_REST,
-            Ok(_) => DELETE_EVERY,
+        place = match test_retention::delete_ended(app, place).await {
+            Ok(deleted) => deleted.place,
             Err(fault) => {
                 tracing::error!(%fault, "TEST messages could not be deleted; trying again");
-                DELETE_EVERY
+                None
             }
         };
-        rest(pause, stop).await;
+        rest(if place.is_some() { DELETE_REST } else { DELETE_EVERY }, stop).await;
     }
 }
 
@@ -305,5 +327,40 @@ fn without_carrier(step: Step) -> Outcome {
         Step::Resume | Step::Report => {
             Outcome::Unknown { code: "CHANNEL_UNAVAILABLE".to_owned(), text }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Erasures one after another empty the log every five seconds, the last one too; without any it rests.
+    #[tokio::test(start_paused = true)]
+    async fn the_log_is_emptied_every_five_seconds_at_most() {
+        let (emptied, erased, stop) =
+            (AtomicUsize::new(0), Notify::new(), CancellationToken::new());
+        let empty = || async {
+            let times = emptied.fetch_add(1, Ordering::Relaxed) + 1;
+            // The second time something is in the way.
+            Ok(times != 2)
+        };
+        let erase = async {
+            let times = || emptied.load(Ordering::Relaxed);
+            sleep(Duration::from_mins(1)).await;
+            assert_eq!(times(), 1, "once at the start");
+            for _ in 0..199 {
+                erased.notify_one();
+                sleep(Duration::from_millis(100)).await;
+            }
+            // At 0, 5, 10 and 15 seconds.
+            assert_eq!(times(), 1 + 4);
+            erased.notify_one();
+            sleep(Duration::from_mins(1)).await;
+            assert_eq!(times(), 1 + 5);
+            stop.cancel();
+        };
+        tokio::join!(empty_when_erased(empty, &erased, &stop), erase);
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use axum::{body::Body, http::Request};
 use chrono::TimeDelta;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -41,6 +42,13 @@ async fn state(t: &TestApp, team: &TestTeam) -> Value {
     json!([data["messages"]["nodes"][0]["status"], data["balance"]["balance"]])
 }
 
+/// What `/readyz` says.
+async fn ready(t: &TestApp) -> (u16, String) {
+    let request = Request::get("/readyz").body(Body::empty()).expect("a request");
+    let answer = t.request(request).await;
+    (answer.status.as_u16(), text(&answer.body))
+}
+
 /// The worker goes through a whole round, which notes the use of a key at its beginning.
 async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [&str; 2]) {
     for key in keys {
@@ -55,7 +63,8 @@ async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [
     }
 }
 
-/// A message of the days to come waits and a month is not charged, until the clock is where it should be.
+/// A message of the days to come waits, a month is not charged and no message of a deactivated account is canceled,
+/// until the clock is where it should be.
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] database: Database) {
@@ -75,6 +84,15 @@ async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] data
     assert_eq!(t.send(&team.key, input).await.refusals(), [""; 0]);
     let before = state(&t, &team).await;
     assert_eq!(before[0], "SCHEDULED");
+    let sub = t.sub_account(&team, json!({})).await;
+    // Free of charge, so that only the month changes the balance.
+    t.set_sms_price(0).await;
+    assert!(t.sends(&sub.key).await);
+    let deactivate =
+        "mutation($id: ID!) { deactivateSubAccount(account: { id: $id }) { errors { code } } }";
+    let answer = t.ask_with(&team.key, deactivate, json!({ "id": sub.id })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+    let canceled = "SELECT COUNT(*) FROM message WHERE status = 'CANCELED'";
 
     t.step(JUMP);
     let (uses, key_uses) = mpsc::channel(2);
@@ -83,14 +101,19 @@ async fn nothing_is_done_by_a_clock_that_jumped(#[values(Sqlite, Postgres)] data
     let working = tokio::spawn(working);
     let_the_worker_go_round(&t, &uses, [&keys[0], &keys[1]]).await;
     assert_eq!(state(&t, &team).await, before);
+    assert_eq!(t.number(canceled).await, 0, "nothing is worked off");
+    let (status, said) = ready(&t).await;
+    assert!(status == 503 && said.starts_with("the machine's clock has jumped"), "{said}");
 
     // As much time has passed.
     passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
     let is_done = async || {
         let now = state(&t, &team).await;
-        now[0] == "SENT" && now[1] != before[1]
+        let is_sent = now[0] == "SENT" && now[1] != before[1];
+        is_sent && t.number(canceled).await == 1
     };
     until("the worker goes on", is_done).await;
+    assert_eq!(ready(&t).await, (200, "ready\n".to_owned()));
     stop.cancel();
     working.await.expect("the worker stops");
     t.close().await;
@@ -108,7 +131,7 @@ async fn the_databases_clock_is_asked() {
     let asked = t.app.db.now().await.expect("it answers").expect("PostgreSQL has a clock");
     t.step(asked - t.clock.now());
     watch.ask_database(&t.app).await.expect("it answers");
-    // The jump remains.
+    // The jump remains, for a minute at least.
     assert!(!watch.is_right(&*t.clock));
     let watch = ClockWatch::of_machine(&*t.clock);
     watch.ask_database(&t.app).await.expect("it answers");

@@ -297,6 +297,10 @@ async fn the_log_is_emptied_when_nobody_needs_it() {
         .expect("it reads");
     assert!(!t.app.db.empty_log().await.expect("it is tried"));
     assert!(bytes() > 0);
+    // It is behind what is written.
+    t.team(0).await;
+    assert!(!t.app.db.empty_log().await.expect("it is tried"));
+    assert!(bytes() > 0);
     reading.end().await.expect("the reader ends");
     let writing = t.app.db.begin_write().await.expect("a writer");
     assert!(!t.app.db.empty_log().await.expect("it is tried"));

@@ -338,7 +338,7 @@ async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] databas
         ("phone_number_due", phone_number_renewal::due(now, None).limit(100).build(backend)),
         ("account_backlog", backlog::pending(None).into_statement(backend)),
         ("message_waiting", billing::waiting(team_id, account).limit(500).build(backend)),
-        ("message_test_kept", test_retention::ended(now).limit(500).build(backend)),
+        ("message_test_kept", test_retention::ended(now, None).limit(500).build(backend)),
         ("message_put_off", quiet_hours::was_put_off(account, account).limit(500).build(backend)),
     ];
     let wanted = |is_suspended| Wanted {

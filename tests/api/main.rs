@@ -16,6 +16,7 @@ mod connections;
 mod contact;
 mod contact_address;
 mod contact_erasure;
+mod contact_merge;
 mod csv_files;
 mod database_files;
 mod delivery;

@@ -82,6 +82,48 @@ async fn a_team_without_room_reads_short_texts_only(
     t.close().await;
 }
 
+/// Messages that were charged are answered, also where there is no room for a message that is repeated beside them. Where
+/// nothing was charged, the call fails as a whole.
+#[rstest]
+#[tokio::test]
+async fn a_charged_message_is_answered_beside_a_repeat_without_room(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let keyed = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "key" });
+    assert_eq!(t.send(&team.key, keyed.clone()).await.refusals(), [""; 0]);
+    let long = match database {
+        Sqlite => "replace(hex(zeroblob(75000)), '00', 'xx')",
+        Postgres => "repeat('x', 150000)",
+    };
+    t.execute(&format!("UPDATE message SET text = {long}")).await;
+    let query = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
+                 { message { to } replayed errors { code field } } }";
+    let both = json!({ "input": [keyed, { "to": "+12025550124", "text": "New" }] });
+    let held = take_all(&t, &team);
+
+    let answer = t.ask_with(&team.key, query, both.clone()).await;
+    assert_eq!(answer.codes(), [""; 0]);
+    let unread = json!({ "message": null, "replayed": false,
+                         "errors": [{ "code": "OVERLOADED", "field": [] }] });
+    let accepted = json!({ "message": { "to": "+12025550124" }, "replayed": false, "errors": [] });
+    assert_eq!(answer.data()["sendMessages"], json!([unread, accepted]));
+    assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 2);
+    let before = t.everything().await;
+    let repeat = t.ask_with(&team.key, query, json!({ "input": [both["input"][0]] })).await;
+    assert_eq!(repeat.codes(), ["UNAVAILABLE"]);
+    assert_eq!(t.everything().await, before);
+
+    drop(held);
+    let repeat = t.ask_with(&team.key, query, json!({ "input": [both["input"][0]] })).await;
+    let replayed = json!([{ "message": { "to": "+12025550123" }, "replayed": true, "errors": [] }]);
+    assert_eq!(repeat.data()["sendMessages"], replayed);
+    assert_eq!(t.everything().await, before);
+    t.execute("UPDATE message SET text = 'Hi'").await;
+    t.close().await;
+}
+
 /// An answer that its client does not take holds its room, and gives it back with the connection.
 #[rstest]
 #[tokio::test]

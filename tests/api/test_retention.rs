@@ -4,10 +4,14 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use rstest::rstest;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
-use tollgate::domain::{
-    audit, delivery,
-    test_retention::{
-        DELETED_TOGETHER_MAX, TEST_BYTES_MAX, TEST_KEPT_FOR, TEST_MESSAGES_MAX, delete_ended,
+use tollgate::{
+    App,
+    domain::{
+        Fault, audit, delivery,
+        test_retention::{
+            self, DELETED_TOGETHER_MAX, Deleted, Place, TEST_BYTES_MAX, TEST_KEPT_FOR,
+            TEST_MESSAGES_MAX,
+        },
     },
 };
 
@@ -17,6 +21,11 @@ const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(i
                          { message { id } errors { code field } } }";
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
                      { cost wouldBeAccepted errors { code field } } }";
+
+/// Deletes at the beginning of a round, and says how many.
+async fn delete_ended(app: &App) -> Result<usize, Fault> {
+    Ok(test_retention::delete_ended(app, None).await?.messages)
+}
 
 async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Answer {
     t.ask_with(key, SEND_MANY, json!({ "input": input })).await
@@ -245,6 +254,60 @@ async fn a_message_is_deleted_from_under_a_worker(#[values(Sqlite, Postgres)] da
     t.close().await;
 }
 
+/// A message that cannot be deleted is left behind until the next round: neither the others of its step nor those
+/// behind it wait for it.
+#[rstest]
+#[tokio::test]
+async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other) = (t.team(0).await, t.team(0).await);
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    let of_other = t.api_key(&other, &other.main_account_id, "TEST").await;
+    let stuck = DELETED_TOGETHER_MAX + 1;
+    for _ in 0..stuck / 100 {
+        assert_eq!(codes(&send_many(&t, &test, vec![input("Stuck"); 100]).await), [""; 100]);
+    }
+    let mixed = vec![input("Hello"), input("Stuck"), input("Hello")];
+    assert_eq!(codes(&send_many(&t, &test, mixed).await), [""; 3]);
+    t.step(TimeDelta::seconds(1));
+    assert_eq!(codes(&send_many(&t, &of_other, vec![input("Hello"); 2]).await), [""; 2]);
+    t.deliver().await;
+    t.step(TEST_KEPT_FOR);
+    let fails = match database {
+        Postgres => vec![
+            "CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'stuck' USING ERRCODE = '23514'; END $$",
+            "CREATE TRIGGER stuck BEFORE DELETE ON message FOR EACH ROW WHEN (OLD.text = 'Stuck') \
+             EXECUTE FUNCTION stuck()",
+        ],
+        Sqlite => vec![
+            "CREATE TRIGGER stuck BEFORE DELETE ON message WHEN OLD.text = 'Stuck' \
+             BEGIN SELECT RAISE(ABORT, 'stuck'); END",
+        ],
+    };
+    for statement in fails {
+        t.execute(statement).await;
+    }
+
+    let first = test_retention::delete_ended(&t.app, None).await.expect("it looks");
+    let place: Option<Place> = first.place;
+    assert!(first.messages == 0 && place.is_some());
+    let second = test_retention::delete_ended(&t.app, place).await.expect("it deletes");
+    assert_eq!(second, Deleted { messages: 4, place: None });
+    assert_eq!(stored(&t).await, (501, 5 * 501));
+    t.assert_books_are_clean().await;
+    t.execute(match database {
+        Postgres => "DROP TRIGGER stuck ON message",
+        Sqlite => "DROP TRIGGER stuck",
+    })
+    .await;
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), DELETED_TOGETHER_MAX);
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    t.close().await;
+}
+
 /// What somebody else holds is left for later: whoever holds it may wait for the team's lock next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_held_is_deleted_later() {
@@ -263,6 +326,36 @@ async fn a_message_that_is_held_is_deleted_later() {
     assert_eq!(stored(&t).await, (1, 4));
     txn.rollback().await.expect("the row is free");
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
+    assert_eq!(stored(&t).await, (0, 0));
+    t.close().await;
+}
+
+/// Messages that a process of an older version has accepted without counting them end like the others, and the row is
+/// counted anew. The audit says so until then.
+#[rstest]
+#[tokio::test]
+async fn uncounted_messages_are_deleted(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let test = t.api_key(&team, &team.main_account_id, "TEST").await;
+    assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 3]).await), [""; 3]);
+    // As an older version leaves them.
+    t.execute("UPDATE message SET word_bytes = 0").await;
+    store(&t, &team.main_account_id, -3, -15).await;
+    t.step(TimeDelta::days(1));
+    assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 2]).await), [""; 2]);
+    assert_eq!(stored(&t).await, (2, 10));
+    let audited = audit::run(&t.app).await.expect("the audit runs").drifts;
+    let drifts: Vec<_> =
+        audited.iter().map(|drift| (drift.stored_micros, drift.ledger_micros)).collect();
+    assert_eq!(drifts, [(2, 5)]);
+
+    t.step(TEST_KEPT_FOR - TimeDelta::days(1));
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 3);
+    assert_eq!(stored(&t).await, (2, 10));
+    t.assert_books_are_clean().await;
+    t.step(TimeDelta::days(1));
+    assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 2);
     assert_eq!(stored(&t).await, (0, 0));
     t.close().await;
 }

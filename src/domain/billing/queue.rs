@@ -21,7 +21,12 @@ use uuid::Uuid;
 
 use super::{PricedMessage, Verdict};
 use crate::domain::{
-    Fault, Unavailable, caller::AccountCaller, template_work::TemplateTime, words::CALL_BYTES_MAX,
+    Fault, Unavailable,
+    caller::AccountCaller,
+    message_content::{EMAIL_BYTES_MAX, SUBJECT_CHARS_MAX},
+    template_work::TemplateTime,
+    validate::METADATA_BYTES_MAX,
+    words::CALL_BYTES_MAX,
 };
 
 /// Messages that wait for one writer at most: about half a second of its work.
@@ -38,6 +43,9 @@ pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
 /// parameters and in the driver. The largest call fits into it.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 const _: () = assert!(CALL_BYTES_MAX <= BATCH_BYTES_MAX);
+
+/// Bytes of words of one message at most: an e-mail's text and HTML, its subject and metadata.
+const BYTES_MAX: usize = 2 * EMAIL_BYTES_MAX + 4 * SUBJECT_CHARS_MAX + METADATA_BYTES_MAX;
 
 /// What a batch counts for at most when the wait is estimated.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
@@ -307,10 +315,11 @@ impl State {
     }
 
     /// At most so much is taken before the next message of a team with so much waiting: as many turns of
-    /// every team.
+    /// every team, each of one message.
     fn ahead_of(&self, of_team: Load) -> Load {
         let by_turns = (of_team.messages + 1).saturating_mul(self.turns.len());
-        Load { messages: self.load.messages.min(by_turns), ..self.load }
+        let of_others = (self.load.bytes - of_team.bytes).min(by_turns.saturating_mul(BYTES_MAX));
+        Load { messages: self.load.messages.min(by_turns), bytes: of_team.bytes + of_others }
     }
 
     fn take(&mut self) -> Vec<Entry> {

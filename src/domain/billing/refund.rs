@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use entity::{
     account,
-    api_key::Environment,
+    api_key::{self, Environment},
     ledger_entry::LedgerKind,
     message::{self, Channel, Column, Entity, MessageStatus},
     team,
@@ -114,8 +114,7 @@ pub fn waiting(team_id: Uuid, account_id: Uuid) -> Select<Entity> {
         .filter(Entity::is_unclaimed())
 }
 
-/// The newest message of an account that waits for delivery, under the lock of its team: none that was
-/// accepted so far has a higher id.
+/// The newest message of an account that waits for delivery, under the lock of its team.
 pub async fn newest_waiting(
     txn: &DatabaseTransaction,
     account: &account::Model,
@@ -127,17 +126,22 @@ pub async fn newest_waiting(
     Ok(newest.into_tuple().one(txn).await?)
 }
 
-/// Cancels and refunds of an account what waits with ids up to this one, as much as one step takes, under
-/// the lock of its team: what a deactivation means for what was accepted until then (R4). Gives the canceled messages, and whether there are more.
+/// Cancels and refunds of an account what waits and was accepted by keys that a deactivation has retired, as much as
+/// one step takes, under the lock of its team (R4). Ids do not say what was accepted before: clocks differ between
+/// processes, and are set back. Gives the canceled messages, and whether there are more.
 pub async fn cancel_waiting(
     app: &App,
     txn: &DatabaseTransaction,
     account: &account::Model,
-    until: Uuid,
 ) -> Result<(Vec<Uuid>, bool), Fault> {
     let because = ("ACCOUNT_INACTIVE", "The account was deactivated before delivery.");
-    let waiting = waiting(account.team_id, account.id).filter(Column::Id.lte(until));
-    let waiting = waiting.order_by_asc(Column::Id);
+    let retired = api_key::Entity::owned_by(account.id)
+        .select_only()
+        .column(api_key::Column::Id)
+        .filter(api_key::Column::IsRetired.eq(true));
+    let waiting = waiting(account.team_id, account.id)
+        .filter(Column::ApiKeyId.in_subquery(retired.into_query()))
+        .order_by_asc(Column::Id);
     let Step { messages, has_more } = backlog::step_of(txn, waiting).await?;
     if messages.is_empty() {
         return Ok((messages, false));

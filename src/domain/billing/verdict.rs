@@ -44,7 +44,7 @@ pub enum SendRefusal {
     CreditLimitReached,
     InsufficientBalance,
     TestStorageFull,
-    /// Not judged at all: the queue had no room for the whole call.
+    /// Not judged at all, for the queue had no room for the whole call; or accepted before, and not to be read now.
     Overloaded,
 }
 

@@ -10,7 +10,8 @@
 //! What an account may not send is stepped over with it. The messages of a SUSPENDED account wait where they
 //! are, except those whose time is over, which the index `message_expiring` finds. Those of an INACTIVE
 //! account wait for their cancelation (`backlog`). If the account was reactivated meanwhile, what it
-//! accepted since stands behind them in the QUEUED line, and its SCHEDULED line waits.
+//! accepted since stands behind them in the QUEUED line, and its SCHEDULED line waits. What has an earlier moment,
+//! because the clock was set back, waits with them. Which messages are the old ones, their keys say.
 
 use chrono::{DateTime, Utc};
 use entity::{
@@ -240,8 +241,9 @@ const MAY_GO: &str = "m.team_id = {team} AND m.due_at IS NOT NULL AND m.due_at <
         AND (a.cancel_until IS NULL OR {status} = 'QUEUED'))) \
       AND m.due_at >= COALESCE((SELECT a.status_changed_at FROM account a \
         WHERE a.id = {account} AND a.cancel_until IS NOT NULL AND {status} = 'QUEUED'), {ever}) \
-      AND m.id > COALESCE((SELECT a.cancel_until FROM account a \
-        WHERE a.id = {account} AND {status} = 'QUEUED'), {nil}) \
+      AND ({status} <> 'QUEUED' \
+        OR NOT EXISTS (SELECT 1 FROM account a WHERE a.id = {account} AND a.cancel_until IS NOT NULL) \
+        OR NOT EXISTS (SELECT 1 FROM api_key k WHERE k.id = m.api_key_id AND k.is_retired)) \
     ORDER BY m.due_at LIMIT {count}";
 const IS_OVER: &str = "m.valid_until IS NOT NULL AND m.valid_until <= {now} \
       AND m.status IN ('SCHEDULED', 'QUEUED') AND m.due_at <= {now} \
@@ -255,7 +257,7 @@ fn take_text(backend: DbBackend, is_over: bool) -> String {
     let one = format!("{DUE}{}", if is_over { IS_OVER } else { MAY_GO });
     let fill = |text: &str, words: &Words, names: [&str; 7]| {
         let placeholders = ["number", "environment", "status", "team", "account", "count", "now"];
-        let text = text.replace("{ever}", words.ever).replace("{nil}", words.nil);
+        let text = text.replace("{ever}", words.ever);
         placeholders.iter().zip(names).fold(text, |text, (placeholder, name)| {
             text.replace(&format!("{{{placeholder}}}"), name)
         })

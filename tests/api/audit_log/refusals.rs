@@ -84,6 +84,62 @@ async fn a_flood_of_refusals_is_one_entry(#[values(Sqlite, Postgres)] database: 
     t.close().await;
 }
 
+/// What is refused of one account hides nothing of another, and neither does a team or another account's key. What
+/// names no account of the team is one entry.
+#[rstest]
+#[tokio::test]
+async fn each_account_has_its_entry(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other) = (t.team(0).await, t.team(0).await);
+    let (one, two) = (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
+    let suspend = "mutation($id: ID!) { suspendSubAccount(account: { id: $id }, input: { reason: \"\" }) \
+                   { errors { code } } }";
+    for id in [&one.id, &two.id, &one.id] {
+        let answer = t.ask_with(&team.key, suspend, json!({ "id": id })).await;
+        assert_eq!(answer.refusals(), ["REASON_INVALID"]);
+    }
+    for id in [&other.main_account_id, &team.main_account_id.replace('0', "1")] {
+        let answer = t.ask_with(&team.key, suspend, json!({ "id": id })).await;
+        assert_eq!(answer.refusals(), ["REASON_INVALID"]);
+    }
+    let rename =
+        "mutation($id: ID!) { updateApiKey(id: $id, input: { name: \"\" }) { errors { code } } }";
+    for id in [&one.key_id, &two.key_id] {
+        let answer = t.ask_with(&team.key, rename, json!({ "id": id })).await;
+        assert_eq!(answer.refusals(), ["NAME_INVALID"]);
+    }
+    let adjust = "mutation($id: ID!) { adjustTeamBalance(input: { teamId: $id, amount: 0, reason: \"x\", \
+                  idempotencyKey: \"a\" }) { errors { code } } }";
+    for id in [&team.id, &other.id] {
+        let answer = t.ask_with(&t.operator, adjust, json!({ "id": id })).await;
+        assert_eq!(answer.refusals(), ["AMOUNT_INVALID"]);
+    }
+    write_counts(&t.app).await.expect("the counts are written");
+
+    let query =
+        "{ auditLog(filter: { outcome: [REFUSED] }) { nodes { action count account { id } } } }";
+    let found = t.ask(&team.key, query).await;
+    let nodes = found.data()["auditLog"]["nodes"].as_array().expect("nodes").clone();
+    let entries: Vec<Value> = nodes
+        .iter()
+        .map(|node| json!([node["action"], node["account"]["id"], node["count"]]))
+        .collect();
+    let expected = [
+        json!(["ADJUST_TEAM_BALANCE", null, 1]),
+        json!(["UPDATE_API_KEY", two.id, 1]),
+        json!(["UPDATE_API_KEY", one.id, 1]),
+        json!(["SUSPEND_SUB_ACCOUNT", null, 2]),
+        json!(["SUSPEND_SUB_ACCOUNT", two.id, 1]),
+        json!(["SUSPEND_SUB_ACCOUNT", one.id, 2]),
+    ];
+    assert_eq!(entries, expected);
+    assert_eq!(
+        refusals(&t, &other.key).await,
+        [json!(["ADJUST_TEAM_BALANCE", "AMOUNT_INVALID", 1])]
+    );
+    t.close().await;
+}
+
 /// A minute after its first refusal an entry is closed; what was counted in its last seconds is still its own.
 #[rstest]
 #[tokio::test]

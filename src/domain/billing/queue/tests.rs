@@ -125,6 +125,32 @@ async fn teams_take_turns() {
     assert!(taken.len() == BATCH_MAX && taken[6..].iter().all(|taken| *taken == (HOT, 1)));
 }
 
+/// Long messages of other teams delay a team's next message by their turns, and not by all that waits of them.
+#[tokio::test]
+async fn the_wait_for_long_messages_is_one_of_turns() {
+    let queue = Queue::default();
+    let mut waiting = Vec::new();
+    for team in [HOT, OTHER] {
+        // 30 MiB, in calls of 2.
+        for _ in 0..15 {
+            waiting.extend(push(&queue, team, &[CALL_BYTES_MAX / 10; 10]).expect("there is room"));
+        }
+    }
+    queue.note_batch_time(BATCH_TIME_MAX);
+    // A quarter of a second for each batch, of which 8 wait.
+    assert_eq!(queue.batch_micros.load(Ordering::Relaxed), 250_000);
+    let within = |team: u128, millis: u64| {
+        let patience = Patience::until(Instant::now() + Duration::from_millis(millis));
+        queue.push(&caller(team), vec![message(10)], &patience)
+    };
+
+    assert!(matches!(within(HOT, 1_500), Err(Unavailable::Overloaded)));
+    waiting.extend(within(THIRD, 1_500).expect("it is the third of the next batch"));
+    let taken = next(&queue).await;
+    assert_eq!(taken[2], (THIRD, 10));
+    assert!(matches!(within(THIRD, 100), Err(Unavailable::Overloaded)), "a batch takes longer");
+}
+
 /// A message that is too large for what is left of a batch is the first of the next one, and others go on.
 #[tokio::test]
 async fn a_message_that_does_not_fit_is_the_first_of_the_next_batch() {
