@@ -256,7 +256,7 @@ mod tests {
         let rates = Rates { key: of(5_000), account: of(20_000), policy: None };
         let buckets = rates.account.as_ref().expect("there are some");
         for _ in 0..30 {
-            buckets.reading.note(account, Duration::from_secs(60));
+            buckets.reading.note(account, Duration::from_mins(1));
         }
         let over = rates.charge_ids(hot, Some(account), number(5_000));
         assert_eq!(over.expect_err("it reads too much").whose, Whose::Account);
