@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{ServerError, parser::types::ExecutableDocument};
+use async_graphql::{Pos, ServerError, parser::types::ExecutableDocument};
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
 
@@ -13,7 +13,7 @@ use super::{
     errors::{Code, error},
     mend,
     persisted::{Owner, PersistedQueries},
-    tokens,
+    tokens::{self, UnclosedString},
 };
 
 /// Bytes that known documents take at most, as estimated.
@@ -118,7 +118,7 @@ fn read(text: &str) -> Result<Known, ServerError> {
     if text.chars().count() > cost::QUERY_CHARS_MAX {
         return too_large("characters", cost::QUERY_CHARS_MAX);
     }
-    let tokens = tokens::count(text);
+    let tokens = tokens::count(text).map_err(|UnclosedString(at)| parse_failure(vec![at]))?;
     if tokens.count > cost::TOKENS_MAX {
         return too_large("tokens", cost::TOKENS_MAX);
     }
@@ -132,14 +132,14 @@ fn read(text: &str) -> Result<Known, ServerError> {
             let takes_variables_whole = coercion::takes_variables_whole(&document);
             Ok(Known { document, executed, takes_variables_whole, text_bytes: text.len() })
         }
-        Err(failure) => Err(parse_failure(&failure.into())),
+        Err(failure) => Err(parse_failure(ServerError::from(failure).locations)),
     }
 }
 
 /// The parser's errors draw pictures and echo the query; one line with a position is enough.
-fn parse_failure(failure: &ServerError) -> ServerError {
+fn parse_failure(locations: Vec<Pos>) -> ServerError {
     let mut refused = error(Code::GraphqlParseFailed, "The query is not written in GraphQL.");
-    refused.locations.clone_from(&failure.locations);
+    refused.locations = locations;
     refused
 }
 

@@ -135,6 +135,24 @@ fn hostile() -> Cases {
     ]
 }
 
+/// Brackets without end behind quotes that a parser may take for one long string or for an empty one.
+fn brackets_behind_quotes() -> Cases {
+    let brackets = "[".repeat(14_900);
+    let objects = "{a:".repeat(4_900);
+    let heads = ["{a(b:[", "query($a:Int=[", "{a @skip(if:[", "query @a(b:["];
+    let quotes = ["\"\"\"\"", "\"\"\"\"\"", "\"\"\"\\\"\"\"", "\"\n", "\"\\\"", "\"\"\"#\""];
+    let mut cases = Cases::new();
+    for head in heads {
+        for quotes in quotes {
+            for brackets in [&brackets, &objects] {
+                let query = format!("{head}{quotes}{brackets}");
+                cases.push(("brackets behind quotes", query, "GRAPHQL_PARSE_FAILED"));
+            }
+        }
+    }
+    cases
+}
+
 #[rstest]
 #[tokio::test]
 async fn each_is_refused_in_every_way_that_it_may_come(
@@ -146,7 +164,7 @@ async fn each_is_refused_in_every_way_that_it_may_come(
     assert!(t.sends(&team.key).await, "the key is known from here on");
     let before = t.everything().await;
 
-    for (name, query, code) in hostile().into_iter().chain(introspections()) {
+    for (name, query, code) in [hostile(), introspections(), brackets_behind_quotes()].concat() {
         let by_post = t.ask(&team.key, &query).await;
         assert_eq!((by_post.status.as_u16(), by_post.codes()[0]), (400, code), "{name}");
         let message = by_post.body["errors"][0]["message"].as_str().expect("a message");
