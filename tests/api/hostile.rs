@@ -285,6 +285,66 @@ async fn a_variable_may_not_be_multiplied_without_end(
     t.close().await;
 }
 
+/// Validation copies a variable to each argument of a directive too, and into fragments that nothing spreads.
+#[rstest]
+#[tokio::test]
+async fn a_variable_counts_in_directives_and_unused_fragments(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let before = t.everything().await;
+    let list = |times: usize| vec!["$x"; times].join(",");
+    let much = json!({ "x": vec![0; 19_000] });
+    let many = list(480);
+    for query in [
+        format!("query($x:Int){{account@include(if:[{many}]){{name}}}}"),
+        format!("query($x:Int){{account{{...@include(if:[{many}]){{name}}}}}}"),
+        format!(
+            "query($x:Int){{account{{...F@skip(if:{{a:[{many}]}})}}}} fragment F on Account{{name}}"
+        ),
+        format!("query($x:Int)@skip(if:[{many}]){{account{{name}}}}"),
+        format!("query($x:Int@deprecated(reason:[{many}])){{account{{name}}}}"),
+        format!(
+            "query($x:Int){{account{{...F}}}} fragment F on Account@include(if:[{many}]){{name}}"
+        ),
+        format!(
+            "query($x:Int){{account{{name}}}} fragment F on Query{{messages(after:[{many}]){{totalCount}}}}"
+        ),
+        format!(
+            "query($x:Int){{account{{name}}}} fragment F on Account{{name@include(if:[{many}])}}"
+        ),
+        format!(
+            "query A{{account{{name}}}} query B($x:Int){{messages(after:[{}]){{totalCount}}}}",
+            list(480)
+        ),
+    ] {
+        let body = json!({ "query": query, "variables": much, "operationName": query.contains("query A").then_some("B") });
+        let refused = t.request(post(&team.key, body.to_string())).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.codes()),
+            (400, vec!["QUERY_TOO_LARGE"]),
+            "{query}"
+        );
+    }
+    // What is small enough to be counted is no Boolean.
+    let refused = t
+        .ask_with(
+            &team.key,
+            "query($x:Boolean!){account@include(if:[$x]){name}}",
+            json!({ "x": true }),
+        )
+        .await;
+    assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+    let message = &refused.body["errors"][0]["message"];
+    assert_eq!(message, "The argument \"if\" of a directive must be a Boolean.");
+    let query = "query($x:Boolean!){account@include(if:$x){isSubAccount}}";
+    let answer = t.ask_with(&team.key, query, json!({ "x": true })).await;
+    assert_eq!(*answer.data(), json!({ "account": { "isSubAccount": false } }));
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
 /// What a request makes the server hold has a bound, however its texts are asked for: 32 MiB, read and answered
 /// together.
 #[rstest]
