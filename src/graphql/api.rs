@@ -1,6 +1,6 @@
 //! The one way a request is executed: prepared, refused or not, and then run.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_graphql::{
     Name, Positioned, Request, Response, ServerError, ValidationMode, Variables,
@@ -155,8 +155,8 @@ impl Api {
         cost::check_mutation_keys(document)?;
         let kind = operation.node.ty;
         let shape = self.shapes.of(caller.role());
-        let forbidden = if let Err(error) = hidden::check_hidden(document, &variables, full, shape)
-        {
+        let hidden = hidden::check_hidden(document, operation, &variables, full, shape);
+        let forbidden = if let Err(error) = hidden {
             Some(Forbidden::new(error, document, operation, full, shape)?)
         } else {
             if found.is_new {
@@ -358,9 +358,9 @@ fn check_method(
 /// Drops the variables that the operation does not declare: nothing can use them, and a subscription would hold
 /// them for as long as it lasts.
 fn keep_declared(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
-    let declared = &operation.node.variable_definitions;
-    let is_declared = |name: &Name| declared.iter().any(|known| known.node.name.node == *name);
-    variables.retain(|name, _| is_declared(name));
+    let declared = operation.node.variable_definitions.iter();
+    let declared: HashSet<&Name> = declared.map(|known| &known.node.name.node).collect();
+    variables.retain(|name, _| declared.contains(name));
 }
 
 /// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the

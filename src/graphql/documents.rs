@@ -2,7 +2,7 @@
 //! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are kept by who sent
 //! them (`persisted`).
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_graphql::{Pos, ServerError, parser::types::ExecutableDocument};
 use moka::future::Cache;
@@ -127,6 +127,7 @@ fn read(text: &str) -> Result<Known, ServerError> {
     }
     match async_graphql::parser::parse_query(text) {
         Ok(document) => {
+            check_definitions(&document)?;
             let mut executed = document.clone();
             mend::keep_objects(&mut executed);
             let takes_variables_whole = coercion::takes_variables_whole(&document);
@@ -134,6 +135,24 @@ fn read(text: &str) -> Result<Known, ServerError> {
         }
         Err(failure) => Err(parse_failure(ServerError::from(failure).locations)),
     }
+}
+
+/// Refuses a variable that an operation declares twice (section 5.8.1 of the specification). The parser takes it, and
+/// whatever goes through the definitions would look at one value as often as it is declared.
+fn check_definitions(document: &ExecutableDocument) -> Result<(), ServerError> {
+    for (_, operation) in document.operations.iter() {
+        let mut declared = HashSet::new();
+        for definition in &operation.node.variable_definitions {
+            let name = &definition.node.name.node;
+            if !declared.insert(name) {
+                let message = format!("The variable ${name} is declared twice.");
+                let mut refused = error(Code::GraphqlValidationFailed, message);
+                refused.locations = vec![definition.pos];
+                return Err(refused);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The parser's errors draw pictures and echo the query; one line with a position is enough.

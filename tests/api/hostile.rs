@@ -345,6 +345,34 @@ async fn a_variable_counts_in_directives_and_unused_fragments(
     t.close().await;
 }
 
+/// One value is looked at once, however often it is declared.
+#[rstest]
+#[tokio::test]
+async fn a_variable_is_declared_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let before = t.everything().await;
+    let values = json!({ "x": vec!["SMS"; 19_000] });
+
+    let twice = vec!["$x:Channel"; 240].join(",");
+    let refused =
+        t.ask_with(&team.key, &format!("query({twice}){{account{{name}}}}"), values.clone()).await;
+    assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+    assert_eq!(refused.body["errors"][0]["message"], "The variable $x is declared twice.");
+
+    // Each operation has variables of its own.
+    let operations: String = (0..60)
+        .map(|at| {
+            format!("query Q{at}($x:[Channel!]){{messages(filter:{{channel:$x}}){{totalCount}}}}")
+        })
+        .collect();
+    let body = json!({ "query": operations, "variables": values, "operationName": "Q0" });
+    let refused = t.request(post(&team.key, body.to_string())).await;
+    assert_eq!(refused.codes(), ["QUERY_TOO_LARGE"]);
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
 /// What a request makes the server hold has a bound, however its texts are asked for: 32 MiB, read and answered
 /// together.
 #[rstest]
