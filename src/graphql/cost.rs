@@ -17,6 +17,7 @@ use async_graphql_value::Value;
 use super::{
     errors::{Code, error, set_code},
     hidden::root_of,
+    introspection::{self, INTROSPECTION_MAX},
     shape::{self, Shape},
 };
 use crate::domain::page::PAGE_DEFAULT;
@@ -40,8 +41,6 @@ pub const ALIASES_MAX: usize = 30;
 pub const EXPANDED_SIZE_MAX: usize = 10_000;
 /// Fields of an answer at most, as estimated: a page counts as often as it has entries.
 pub const COMPLEXITY_MAX: u64 = 5_000;
-/// Fields of an introspection's answer at most, as estimated. The query of GraphiQL has about half as many.
-pub const INTROSPECTION_MAX: u64 = 150_000;
 /// Bytes of all variables at most, as estimated, each counted wherever it is given to an argument, of a directive
 /// too. Validation copies it there, also in a fragment that nothing spreads.
 pub const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -70,8 +69,16 @@ pub fn check_cost(
     shape: &Shape,
 ) -> Result<Cost, ServerError> {
     let given = variables.iter().map(|(name, value)| (name, bytes_of(value))).collect();
-    let mut measured =
-        Measured { document, variables, given, shape, fragments: HashMap::new(), aliases: 0 };
+    let introspections = introspection::Counter::new(document, variables, shape);
+    let mut measured = Measured {
+        document,
+        variables,
+        given,
+        shape,
+        introspections,
+        fragments: HashMap::new(),
+        aliases: 0,
+    };
     let (mut size, mut complexity, mut input_bytes) = (0_usize, 0, 0_u64);
     let mut cost = Cost::default();
     for (_, operation) in document.operations.iter() {
@@ -148,12 +155,16 @@ fn check_introspection(measure: &Measure) -> Result<(), ServerError> {
         return Err(too_large("A query has __schema at most once.".to_owned()));
     }
     if measure.introspection > INTROSPECTION_MAX {
-        return Err(too_large(format!(
-            "The introspection might have {} fields, and may have {INTROSPECTION_MAX}; ask for fewer fields.",
-            measure.introspection
-        )));
+        return Err(too_much_introspection());
     }
     Ok(())
+}
+
+fn too_much_introspection() -> ServerError {
+    too_large(format!(
+        "An introspection has at most {INTROSPECTION_MAX} fields and fragments, each counted as often as it is \
+         executed; ask for fewer fields."
+    ))
 }
 
 /// Bytes of memory that a value takes, as estimated.
@@ -252,6 +263,7 @@ struct Measured<'d> {
     /// Bytes of each variable.
     given: HashMap<&'d Name, u64>,
     shape: &'d Shape,
+    introspections: introspection::Counter<'d>,
     /// `None` while a fragment is being measured: meeting it again is a cycle.
     fragments: HashMap<&'d Name, Option<Measure>>,
     aliases: usize,
@@ -320,7 +332,10 @@ impl<'d> Measured<'d> {
                 depth: 0,
                 introspection_depth: measure.depth,
                 complexity: 1,
-                introspection: measure.complexity,
+                introspection: self
+                    .introspections
+                    .count(field)
+                    .map_err(|introspection::TooMuch| too_much_introspection())?,
                 schemas: usize::from(name == "__schema"),
                 ..measure
             },
@@ -375,9 +390,6 @@ impl<'d> Measured<'d> {
         }
         if !known.of_type.is_list() || on.ends_with("Connection") {
             return 1;
-        }
-        if on.starts_with("__") {
-            return self.shape.introspected(on, &field.name.node);
         }
         // A list of inputs gives a list of payloads.
         self.argument(field, &["input"], |value| match value {

@@ -13,9 +13,6 @@ pub const INTROSPECTION: &str = "{ __schema { types { name isOneOf \
     inputFields(includeDeprecated: true) { name defaultValue type { ...T } } enumValues(includeDeprecated: true) { name } } } } \
     fragment T on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }";
 
-/// About as many directives as a schema has.
-const DIRECTIVES: usize = 5;
-
 /// A type as a field, an argument or a list has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeRef {
@@ -79,28 +76,6 @@ impl Shape {
             (found.name, shape)
         });
         Ok(Self(types.collect()))
-    }
-
-    /// How many entries a list of introspection has, on average.
-    pub fn introspected(&self, on: &str, field: &str) -> u64 {
-        let types = self.0.values();
-        let fields = types.clone().flat_map(|known| known.fields.values());
-        let (entries, lists) = match (on, field) {
-            ("__Schema", "types") => (self.0.len(), 1),
-            ("__Type", "fields") => (fields.count(), self.0.len()),
-            ("__Type", "inputFields") => {
-                (types.map(|known| known.input_fields.len()).sum(), self.0.len())
-            }
-            ("__Type", "enumValues") => {
-                (types.map(|known| known.enum_values.len()).sum(), self.0.len())
-            }
-            ("__Field", "args") => {
-                (fields.clone().map(|field| field.args.len()).sum(), fields.count())
-            }
-            // Directives and their places and arguments; interfaces and unions there are none.
-            _ => (DIRECTIVES, 1),
-        };
-        entries.div_ceil(lists.max(1)).try_into().unwrap_or(u64::MAX)
     }
 
     pub fn field(&self, type_name: &str, field: &str) -> Option<&Field> {

@@ -28,8 +28,8 @@ fn introspections() -> Cases {
             "QUERY_TOO_LARGE",
         ),
         (
-            "introspection of the types of fields of types",
-            format!("{{ __schema {{ types {} }} }}", nested("{ fields { type ", "{ name }", "} }", 5)),
+            "introspection of fields, each many times",
+            format!("{{ __schema {{ types {{ fields {{ {} }} }} }} }}", "name ".repeat(180)),
             "QUERY_TOO_LARGE",
         ),
     ]
