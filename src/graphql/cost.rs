@@ -46,6 +46,13 @@ pub const COMPLEXITY_MAX: u64 = 5_000;
 pub const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The same for a subscription, which holds its variables for as long as it lasts.
 pub const SUBSCRIPTION_INPUT_BYTES_MAX: u64 = 8 * 1024;
+/// Fields of a subscription at most, each fragment counted where it is used: it holds its document for as long as it
+/// lasts, and executes it for each event. A message with all that belongs to it has about 70.
+pub const SUBSCRIPTION_FIELDS_MAX: usize = 100;
+/// Tokens of a subscription's document at most.
+pub const SUBSCRIPTION_TOKENS_MAX: usize = 300;
+/// Bytes of the text of a subscription's document at most.
+pub const SUBSCRIPTION_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// How often what is inside a list without pages counts.
 const LIST_LENGTH: u64 = 10;
 /// Bytes of memory that a value takes besides its text.
@@ -96,6 +103,13 @@ pub fn check_cost(
         let introspection_bytes = measure.introspection.saturating_mul(INTROSPECTION_FIELD_BYTES);
         cost.fields = cost.fields.max(measure.complexity.saturating_add(measure.introspection));
         cost.bytes = cost.bytes.max(introspection_bytes);
+        if operation.node.ty == OperationType::Subscription
+            && measure.size > SUBSCRIPTION_FIELDS_MAX
+        {
+            return Err(too_large(format!(
+                "A subscription has at most {SUBSCRIPTION_FIELDS_MAX} fields."
+            )));
+        }
         let is_mutation = operation.node.ty == OperationType::Mutation;
         if is_mutation && measure.width > ROOT_MUTATION_FIELDS_MAX {
             return Err(too_large(format!(
@@ -223,6 +237,18 @@ fn collect_keys<'d>(
     Ok(())
 }
 
+/// Refuses a subscription whose document is too large to be held.
+pub fn check_subscription_document(tokens: usize, text_bytes: usize) -> Result<(), ServerError> {
+    if tokens > SUBSCRIPTION_TOKENS_MAX || text_bytes > SUBSCRIPTION_TEXT_BYTES_MAX {
+        return Err(too_large(format!(
+            "A document of which a subscription is executed has at most {SUBSCRIPTION_TOKENS_MAX} tokens and {} KiB \
+             of text; send the subscription without other operations.",
+            SUBSCRIPTION_TEXT_BYTES_MAX / 1024
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses a subscription without one field at its root (section 5.2.4.1 of the specification) that
 /// stands there itself: the library does not look into fragments there, nor for `__typename`.
 pub fn check_subscription_root(
@@ -309,13 +335,10 @@ impl<'d> Measured<'d> {
         }
         let shape = self.shape;
         let name = field.name.node.as_str();
-        let (inside, times) = match (name, shape.field(on, name)) {
-            (_, Some(known)) => (known.of_type.name(), self.times(on, field, known)),
-            ("__schema", None) => ("__Schema", 1),
-            ("__type", None) => ("__Type", 1),
-            // What is not in the schema is validation's to name.
-            _ => ("", 1),
-        };
+        // What is not in the schema is validation's to name.
+        let (inside, times) = shape
+            .field(on, name)
+            .map_or(("", 1), |known| (known.of_type.name(), self.times(on, field, known)));
         let inner = self.selection_set(inside, &field.selection_set)?;
         let arguments = field.arguments.iter().map(|(_, value)| self.input_bytes(&value.node));
         let arguments = arguments.fold(self.directives(&field.directives), u64::saturating_add);

@@ -34,12 +34,13 @@ pub enum Asked {
 
 /// A parsed document, and how long its text was.
 pub struct Known {
-    pub document: ExecutableDocument,
+    pub document: Arc<ExecutableDocument>,
     /// The same with what `mend` needs of its answer.
     pub executed: ExecutableDocument,
     /// As [`coercion::takes_variables_whole`] says.
     pub takes_variables_whole: bool,
-    text_bytes: usize,
+    pub text_bytes: usize,
+    pub tokens: usize,
 }
 
 /// The document that was asked for.
@@ -128,10 +129,17 @@ fn read(text: &str) -> Result<Known, ServerError> {
     match async_graphql::parser::parse_query(text) {
         Ok(document) => {
             check_definitions(&document)?;
-            let mut executed = document.clone();
-            mend::keep_objects(&mut executed);
             let takes_variables_whole = coercion::takes_variables_whole(&document);
-            Ok(Known { document, executed, takes_variables_whole, text_bytes: text.len() })
+            // A copy has no room to grow: it may be kept for long.
+            let (copy, mut executed) = (Arc::new(document.clone()), document);
+            mend::keep_objects(&mut executed);
+            Ok(Known {
+                document: copy,
+                executed,
+                takes_variables_whole,
+                text_bytes: text.len(),
+                tokens: tokens.count,
+            })
         }
         Err(failure) => Err(parse_failure(ServerError::from(failure).locations)),
     }
