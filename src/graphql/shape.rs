@@ -5,7 +5,10 @@ use std::{
     fmt,
 };
 
+use async_graphql::parser::types::OperationType;
 use serde::Deserialize;
+
+use super::hidden::root_of;
 
 /// What is asked of the schema; lists of lists are not in it, so four levels of type are enough.
 pub const INTROSPECTION: &str = "{ __schema { types { name isOneOf \
@@ -75,7 +78,11 @@ impl Shape {
             };
             (found.name, shape)
         });
-        Ok(Self(types.collect()))
+        let mut types: HashMap<String, Type> = types.collect();
+        if let Some(query) = types.get_mut(root_of(OperationType::Query)) {
+            query.fields.extend(of_introspection());
+        }
+        Ok(Self(types))
     }
 
     pub fn field(&self, type_name: &str, field: &str) -> Option<&Field> {
@@ -108,6 +115,20 @@ impl TypeRef {
             Self::NonNull(inner) => inner.is_list(),
         }
     }
+}
+
+/// What every schema has at the root of a query, and does not show (section 4.2 of the specification).
+fn of_introspection() -> [(String, Field); 2] {
+    let field = |name: &str, of_type, args| {
+        (name.to_owned(), Field { of_type, args, defaults: HashSet::new() })
+    };
+    let named = |name: &str| TypeRef::Named(name.to_owned());
+    let required = |name: &str| TypeRef::NonNull(Box::new(named(name)));
+    let name = HashMap::from([("name".to_owned(), required("String"))]);
+    [
+        field("__schema", required("__Schema"), HashMap::new()),
+        field("__type", named("__Type"), name),
+    ]
 }
 
 fn named(values: Vec<JsonValue>) -> HashMap<String, TypeRef> {
