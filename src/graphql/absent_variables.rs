@@ -64,7 +64,7 @@ impl Leaving<'_> {
         for selection in &mut set.items {
             match &mut selection.node {
                 Selection::Field(field) => {
-                    // `__typename`, `__schema` and `__type` take no variable that may be absent.
+                    // `__typename` takes no variable.
                     let Some(known) = self.shape.field(on, &field.node.name.node) else { continue };
                     field.node.arguments.retain_mut(|(name, value)| {
                         let of_type = known.args.get(name.node.as_str());

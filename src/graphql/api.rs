@@ -1,6 +1,6 @@
 //! The one way a request is executed: prepared, refused or not, and then run.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_graphql::{
     Name, Positioned, Request, Response, ServerError, ValidationMode, Variables,
@@ -99,6 +99,20 @@ impl Prepared {
     }
 }
 
+/// What was asked, for as long as it is answered.
+struct Executed {
+    document: Arc<ExecutableDocument>,
+    operation_name: Option<String>,
+    variables: Variables,
+}
+
+impl From<Prepared> for Executed {
+    fn from(prepared: Prepared) -> Self {
+        let Prepared { found, operation_name, variables, .. } = prepared;
+        Self { document: Arc::clone(&found.known.document), operation_name, variables }
+    }
+}
+
 /// What a request gets back.
 #[derive(Debug)]
 pub enum Answer {
@@ -154,9 +168,12 @@ impl Api {
         let cost = cost::check_cost(document, &variables, full)?;
         cost::check_mutation_keys(document)?;
         let kind = operation.node.ty;
+        if kind == OperationType::Subscription {
+            cost::check_subscription_document(found.known.tokens, found.known.text_bytes)?;
+        }
         let shape = self.shapes.of(caller.role());
-        let forbidden = if let Err(error) = hidden::check_hidden(document, &variables, full, shape)
-        {
+        let hidden = hidden::check_hidden(document, operation, &variables, full, shape);
+        let forbidden = if let Err(error) = hidden {
             Some(Forbidden::new(error, document, operation, full, shape)?)
         } else {
             if found.is_new {
@@ -199,7 +216,7 @@ impl Api {
         let request_id_of_entries = RequestId(request_id.to_owned());
         let request = self.request(&prepared, budget, room).data(patience);
         let response = self.schema.execute(request.data(request_id_of_entries)).await;
-        self.answer(&prepared, response, request_id)
+        self.answer(&prepared.into(), response, request_id)
     }
 
     /// Begins a subscription, for which it reads within `budget`: its answers, one for each event, or why
@@ -216,12 +233,14 @@ impl Api {
         let request = self.request(&prepared, budget, Arc::clone(&room));
         let request = request.data(Arc::clone(&listening));
         let mut responses = self.schema.execute_stream(request);
+        // The rest of what was prepared is not kept for as long as the subscription lasts.
+        let asked = Executed::from(prepared);
         tokio::select! {
             biased;
             // What is refused is answered before there is any event.
             first = responses.next() => {
                 let first = first.unwrap_or_default();
-                return Err(match self.answer(&prepared, first, &request_id) {
+                return Err(match self.answer(&asked, first, &request_id) {
                     Answer::Executed(response) => response.errors,
                     Answer::Refused(errors) => errors,
                 });
@@ -231,7 +250,7 @@ impl Api {
         let api = self.clone();
         let answers = responses.map(move |response| {
             let (turn, room) = (listening.take_turn(), room.moved());
-            EventAnswer { answer: api.answer(&prepared, response, &request_id), turn, room }
+            EventAnswer { answer: api.answer(&asked, response, &request_id), turn, room }
         });
         Ok(answers.boxed())
     }
@@ -267,22 +286,16 @@ impl Api {
     }
 
     /// What the library answered, as the specification and the closed list of codes have it.
-    fn answer(&self, prepared: &Prepared, mut response: Response, request_id: &str) -> Answer {
+    fn answer(&self, executed: &Executed, mut response: Response, request_id: &str) -> Answer {
         // A request that was executed at all has data or the path of a failed field.
         let was_executed = response.data != async_graphql::Value::Null
             || response.errors.iter().any(|error| !error.path.is_empty());
         if !was_executed {
             return Answer::Refused(response.errors.into_iter().map(invalid).collect());
         }
-        let Prepared { found, operation_name, variables, .. } = prepared;
+        let Executed { document, operation_name, variables } = executed;
         let operation_name = operation_name.as_deref();
-        mend::mend(
-            &mut response,
-            &found.known.document,
-            operation_name,
-            variables,
-            &self.shapes.full,
-        );
+        mend::mend(&mut response, document, operation_name, variables, &self.shapes.full);
         let settle = |error| errors::settle(error, request_id);
         response.errors = response.errors.into_iter().map(settle).collect();
         Answer::Executed(response)
@@ -358,9 +371,9 @@ fn check_method(
 /// Drops the variables that the operation does not declare: nothing can use them, and a subscription would hold
 /// them for as long as it lasts.
 fn keep_declared(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
-    let declared = &operation.node.variable_definitions;
-    let is_declared = |name: &Name| declared.iter().any(|known| known.node.name.node == *name);
-    variables.retain(|name, _| is_declared(name));
+    let declared = operation.node.variable_definitions.iter();
+    let declared: HashSet<&Name> = declared.map(|known| &known.node.name.node).collect();
+    variables.retain(|name, _| declared.contains(name));
 }
 
 /// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the

@@ -6,9 +6,10 @@
 use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
-    Name, Positioned, ServerError, Value as ConstValue, Variables,
+    Name, Pos, Positioned, ServerError, Value as ConstValue, Variables,
     parser::types::{
-        ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+        Directive, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+        SelectionSet,
     },
 };
 use async_graphql_value::Value;
@@ -16,6 +17,7 @@ use async_graphql_value::Value;
 use super::{
     errors::{Code, error, set_code},
     hidden::root_of,
+    introspection::{self, INTROSPECTION_MAX},
     shape::{self, Shape},
 };
 use crate::domain::page::PAGE_DEFAULT;
@@ -39,12 +41,18 @@ pub const ALIASES_MAX: usize = 30;
 pub const EXPANDED_SIZE_MAX: usize = 10_000;
 /// Fields of an answer at most, as estimated: a page counts as often as it has entries.
 pub const COMPLEXITY_MAX: u64 = 5_000;
-/// Fields of an introspection's answer at most, as estimated. The query of GraphiQL has about half as many.
-pub const INTROSPECTION_MAX: u64 = 150_000;
-/// Bytes of all variables at most, as estimated, each counted wherever it is given to an argument.
+/// Bytes of all variables at most, as estimated, each counted wherever it is given to an argument, of a directive
+/// too. Validation copies it there, also in a fragment that nothing spreads.
 pub const INPUT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The same for a subscription, which holds its variables for as long as it lasts.
 pub const SUBSCRIPTION_INPUT_BYTES_MAX: u64 = 8 * 1024;
+/// Fields of a subscription at most, each fragment counted where it is used: it holds its document for as long as it
+/// lasts, and executes it for each event. A message with all that belongs to it has about 70.
+pub const SUBSCRIPTION_FIELDS_MAX: usize = 100;
+/// Tokens of a subscription's document at most.
+pub const SUBSCRIPTION_TOKENS_MAX: usize = 300;
+/// Bytes of the text of a subscription's document at most.
+pub const SUBSCRIPTION_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// How often what is inside a list without pages counts.
 const LIST_LENGTH: u64 = 10;
 /// Bytes of memory that a value takes besides its text.
@@ -68,19 +76,40 @@ pub fn check_cost(
     shape: &Shape,
 ) -> Result<Cost, ServerError> {
     let given = variables.iter().map(|(name, value)| (name, bytes_of(value))).collect();
-    let mut measured =
-        Measured { document, variables, given, shape, fragments: HashMap::new(), aliases: 0 };
-    let (mut size, mut complexity, mut cost) = (0_usize, 0, Cost::default());
+    let introspections = introspection::Counter::new(document, variables, shape);
+    let mut measured = Measured {
+        document,
+        variables,
+        given,
+        shape,
+        introspections,
+        fragments: HashMap::new(),
+        aliases: 0,
+    };
+    let (mut size, mut complexity, mut input_bytes) = (0_usize, 0, 0_u64);
+    let mut cost = Cost::default();
     for (_, operation) in document.operations.iter() {
         let root = root_of(operation.node.ty);
-        let measure = measured.selection_set(root, &operation.node.selection_set)?;
+        let mut measure = measured.selection_set(root, &operation.node.selection_set)?;
+        let definitions = operation.node.variable_definitions.iter();
+        let directives = definitions.flat_map(|definition| &definition.node.directives);
+        let directives = measured.directives(operation.node.directives.iter().chain(directives));
+        measure.input_bytes = measure.input_bytes.saturating_add(directives);
         size = size.saturating_add(measure.size);
         complexity = complexity.max(measure.complexity);
+        input_bytes = input_bytes.saturating_add(measure.input_bytes);
         check_input(operation.node.ty, measure.input_bytes)?;
         check_introspection(&measure)?;
         let introspection_bytes = measure.introspection.saturating_mul(INTROSPECTION_FIELD_BYTES);
         cost.fields = cost.fields.max(measure.complexity.saturating_add(measure.introspection));
-        cost.bytes = cost.bytes.max(measure.input_bytes.saturating_add(introspection_bytes));
+        cost.bytes = cost.bytes.max(introspection_bytes);
+        if operation.node.ty == OperationType::Subscription
+            && measure.size > SUBSCRIPTION_FIELDS_MAX
+        {
+            return Err(too_large(format!(
+                "A subscription has at most {SUBSCRIPTION_FIELDS_MAX} fields."
+            )));
+        }
         let is_mutation = operation.node.ty == OperationType::Mutation;
         if is_mutation && measure.width > ROOT_MUTATION_FIELDS_MAX {
             return Err(too_large(format!(
@@ -92,11 +121,13 @@ pub fn check_cost(
         }
     }
     // Validation walks every fragment from its definition too, spread or not.
-    for fragment in document.fragments.values() {
-        let on = fragment.node.type_condition.node.on.node.as_str();
-        let measure = measured.selection_set(on, &fragment.node.selection_set)?;
+    for (name, fragment) in &document.fragments {
+        let measure = measured.fragment(name, fragment.pos)?;
         size = size.saturating_add(measure.size);
+        input_bytes = input_bytes.saturating_add(measure.input_bytes);
     }
+    check_input(OperationType::Query, input_bytes)?;
+    cost.bytes = cost.bytes.saturating_add(input_bytes);
     if size > EXPANDED_SIZE_MAX {
         return Err(too_large(format!("A query has at most {EXPANDED_SIZE_MAX} fields in all.")));
     }
@@ -138,12 +169,16 @@ fn check_introspection(measure: &Measure) -> Result<(), ServerError> {
         return Err(too_large("A query has __schema at most once.".to_owned()));
     }
     if measure.introspection > INTROSPECTION_MAX {
-        return Err(too_large(format!(
-            "The introspection might have {} fields, and may have {INTROSPECTION_MAX}; ask for fewer fields.",
-            measure.introspection
-        )));
+        return Err(too_much_introspection());
     }
     Ok(())
+}
+
+fn too_much_introspection() -> ServerError {
+    too_large(format!(
+        "An introspection has at most {INTROSPECTION_MAX} fields and fragments, each counted as often as it is \
+         executed; ask for fewer fields."
+    ))
 }
 
 /// Bytes of memory that a value takes, as estimated.
@@ -202,6 +237,18 @@ fn collect_keys<'d>(
     Ok(())
 }
 
+/// Refuses a subscription whose document is too large to be held.
+pub fn check_subscription_document(tokens: usize, text_bytes: usize) -> Result<(), ServerError> {
+    if tokens > SUBSCRIPTION_TOKENS_MAX || text_bytes > SUBSCRIPTION_TEXT_BYTES_MAX {
+        return Err(too_large(format!(
+            "A document of which a subscription is executed has at most {SUBSCRIPTION_TOKENS_MAX} tokens and {} KiB \
+             of text; send the subscription without other operations.",
+            SUBSCRIPTION_TEXT_BYTES_MAX / 1024
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses a subscription without one field at its root (section 5.2.4.1 of the specification) that
 /// stands there itself: the library does not look into fragments there, nor for `__typename`.
 pub fn check_subscription_root(
@@ -242,6 +289,7 @@ struct Measured<'d> {
     /// Bytes of each variable.
     given: HashMap<&'d Name, u64>,
     shape: &'d Shape,
+    introspections: introspection::Counter<'d>,
     /// `None` while a fragment is being measured: meeting it again is a cycle.
     fragments: HashMap<&'d Name, Option<Measure>>,
     aliases: usize,
@@ -260,9 +308,14 @@ impl<'d> Measured<'d> {
                 Selection::InlineFragment(inline) => {
                     let condition = inline.node.type_condition.as_ref();
                     let on = condition.map_or(on, |condition| condition.node.on.node.as_str());
-                    self.selection_set(on, &inline.node.selection_set)?
+                    let inner = self.selection_set(on, &inline.node.selection_set)?;
+                    self.with_directives(inner, &inline.node.directives)
                 }
-                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name)?,
+                Selection::FragmentSpread(spread) => {
+                    let name = &spread.node.fragment_name;
+                    let inner = self.fragment(&name.node, name.pos)?;
+                    self.with_directives(inner, &spread.node.directives)
+                }
             };
             sum.size = sum.size.saturating_add(part.size);
             sum.width = sum.width.saturating_add(part.width);
@@ -282,21 +335,19 @@ impl<'d> Measured<'d> {
         }
         let shape = self.shape;
         let name = field.name.node.as_str();
-        let (inside, times) = match (name, shape.field(on, name)) {
-            (_, Some(known)) => (known.of_type.name(), self.times(on, field, known)),
-            ("__schema", None) => ("__Schema", 1),
-            ("__type", None) => ("__Type", 1),
-            // What is not in the schema is validation's to name.
-            _ => ("", 1),
-        };
+        // What is not in the schema is validation's to name.
+        let (inside, times) = shape
+            .field(on, name)
+            .map_or(("", 1), |known| (known.of_type.name(), self.times(on, field, known)));
         let inner = self.selection_set(inside, &field.selection_set)?;
         let arguments = field.arguments.iter().map(|(_, value)| self.input_bytes(&value.node));
+        let arguments = arguments.fold(self.directives(&field.directives), u64::saturating_add);
         let measure = Measure {
             size: inner.size.saturating_add(1),
             width: 1,
             depth: inner.depth + 1,
             complexity: inner.complexity.saturating_mul(times).saturating_add(1),
-            input_bytes: inner.input_bytes.saturating_mul(times).saturating_add(arguments.sum()),
+            input_bytes: inner.input_bytes.saturating_mul(times).saturating_add(arguments),
             ..inner
         };
         Ok(match name {
@@ -304,12 +355,31 @@ impl<'d> Measured<'d> {
                 depth: 0,
                 introspection_depth: measure.depth,
                 complexity: 1,
-                introspection: measure.complexity,
+                introspection: self
+                    .introspections
+                    .count(field)
+                    .map_err(|introspection::TooMuch| too_much_introspection())?,
                 schemas: usize::from(name == "__schema"),
                 ..measure
             },
             _ => measure,
         })
+    }
+
+    fn with_directives(&self, measure: Measure, directives: &[Positioned<Directive>]) -> Measure {
+        let bytes = self.directives(directives);
+        Measure { input_bytes: measure.input_bytes.saturating_add(bytes), ..measure }
+    }
+
+    /// Bytes of the variables in the arguments of directives.
+    fn directives<'a>(
+        &self,
+        directives: impl IntoIterator<Item = &'a Positioned<Directive>>,
+    ) -> u64 {
+        let directives = directives.into_iter();
+        let arguments = directives.flat_map(|directive| &directive.node.arguments);
+        let bytes = arguments.map(|(_, value)| self.input_bytes(&value.node));
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// Bytes of the variables in a value.
@@ -344,9 +414,6 @@ impl<'d> Measured<'d> {
         if !known.of_type.is_list() || on.ends_with("Connection") {
             return 1;
         }
-        if on.starts_with("__") {
-            return self.shape.introspected(on, &field.name.node);
-        }
         // A list of inputs gives a list of payloads.
         self.argument(field, &["input"], |value| match value {
             ConstValue::List(inputs) => u64::try_from(inputs.len()).ok(),
@@ -372,29 +439,31 @@ impl<'d> Measured<'d> {
         sizes.max()
     }
 
-    fn fragment(&mut self, name: &'d Positioned<Name>) -> Result<Measure, ServerError> {
-        match self.fragments.get(&name.node) {
+    fn fragment(&mut self, name: &'d Name, pos: Pos) -> Result<Measure, ServerError> {
+        match self.fragments.get(name) {
             Some(Some(measure)) => return Ok(*measure),
             Some(None) => {
-                let message = format!("The fragment {:?} contains itself.", name.node.as_str());
-                return Err(invalid(message, name.pos));
+                return Err(invalid(
+                    format!("The fragment {:?} contains itself.", name.as_str()),
+                    pos,
+                ));
             }
             None => {}
         }
         // Validation walks on past it, so this cannot be left to validation.
-        let Some(fragment) = self.document.fragments.get(&name.node) else {
-            let message = format!("There is no fragment {:?}.", name.node.as_str());
-            return Err(invalid(message, name.pos));
+        let Some(fragment) = self.document.fragments.get(name) else {
+            return Err(invalid(format!("There is no fragment {:?}.", name.as_str()), pos));
         };
-        self.fragments.insert(&name.node, None);
+        self.fragments.insert(name, None);
         let on = fragment.node.type_condition.node.on.node.as_str();
         let measure = self.selection_set(on, &fragment.node.selection_set)?;
-        self.fragments.insert(&name.node, Some(measure));
+        let measure = self.with_directives(measure, &fragment.node.directives);
+        self.fragments.insert(name, Some(measure));
         Ok(measure)
     }
 }
 
-fn invalid(message: String, pos: async_graphql::Pos) -> ServerError {
+fn invalid(message: String, pos: Pos) -> ServerError {
     let mut error = ServerError::new(message, Some(pos));
     set_code(&mut error, Code::GraphqlValidationFailed);
     error

@@ -2,9 +2,9 @@
 //! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are kept by who sent
 //! them (`persisted`).
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use async_graphql::{ServerError, parser::types::ExecutableDocument};
+use async_graphql::{Pos, ServerError, parser::types::ExecutableDocument};
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
 
@@ -13,7 +13,7 @@ use super::{
     errors::{Code, error},
     mend,
     persisted::{Owner, PersistedQueries},
-    tokens,
+    tokens::{self, UnclosedString},
 };
 
 /// Bytes that known documents take at most, as estimated.
@@ -34,12 +34,13 @@ pub enum Asked {
 
 /// A parsed document, and how long its text was.
 pub struct Known {
-    pub document: ExecutableDocument,
+    pub document: Arc<ExecutableDocument>,
     /// The same with what `mend` needs of its answer.
     pub executed: ExecutableDocument,
     /// As [`coercion::takes_variables_whole`] says.
     pub takes_variables_whole: bool,
-    text_bytes: usize,
+    pub text_bytes: usize,
+    pub tokens: usize,
 }
 
 /// The document that was asked for.
@@ -118,7 +119,7 @@ fn read(text: &str) -> Result<Known, ServerError> {
     if text.chars().count() > cost::QUERY_CHARS_MAX {
         return too_large("characters", cost::QUERY_CHARS_MAX);
     }
-    let tokens = tokens::count(text);
+    let tokens = tokens::count(text).map_err(|UnclosedString(at)| parse_failure(vec![at]))?;
     if tokens.count > cost::TOKENS_MAX {
         return too_large("tokens", cost::TOKENS_MAX);
     }
@@ -127,19 +128,45 @@ fn read(text: &str) -> Result<Known, ServerError> {
     }
     match async_graphql::parser::parse_query(text) {
         Ok(document) => {
-            let mut executed = document.clone();
-            mend::keep_objects(&mut executed);
+            check_definitions(&document)?;
             let takes_variables_whole = coercion::takes_variables_whole(&document);
-            Ok(Known { document, executed, takes_variables_whole, text_bytes: text.len() })
+            // A copy has no room to grow: it may be kept for long.
+            let (copy, mut executed) = (Arc::new(document.clone()), document);
+            mend::keep_objects(&mut executed);
+            Ok(Known {
+                document: copy,
+                executed,
+                takes_variables_whole,
+                text_bytes: text.len(),
+                tokens: tokens.count,
+            })
         }
-        Err(failure) => Err(parse_failure(&failure.into())),
+        Err(failure) => Err(parse_failure(ServerError::from(failure).locations)),
     }
 }
 
+/// Refuses a variable that an operation declares twice (section 5.8.1 of the specification). The parser takes it, and
+/// whatever goes through the definitions would look at one value as often as it is declared.
+fn check_definitions(document: &ExecutableDocument) -> Result<(), ServerError> {
+    for (_, operation) in document.operations.iter() {
+        let mut declared = HashSet::new();
+        for definition in &operation.node.variable_definitions {
+            let name = &definition.node.name.node;
+            if !declared.insert(name) {
+                let message = format!("The variable ${name} is declared twice.");
+                let mut refused = error(Code::GraphqlValidationFailed, message);
+                refused.locations = vec![definition.pos];
+                return Err(refused);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The parser's errors draw pictures and echo the query; one line with a position is enough.
-fn parse_failure(failure: &ServerError) -> ServerError {
+fn parse_failure(locations: Vec<Pos>) -> ServerError {
     let mut refused = error(Code::GraphqlParseFailed, "The query is not written in GraphQL.");
-    refused.locations.clone_from(&failure.locations);
+    refused.locations = locations;
     refused
 }
 

@@ -16,9 +16,11 @@ use super::{
     shape::Shape,
 };
 
-/// Refuses what `shape`, the caller's view of the schema, lacks of the `full` one.
+/// Refuses what `shape`, the caller's view of the schema, lacks of the `full` one. The variables are those of the
+/// operation to execute, and no operation declares one twice: each value is looked at once.
 pub fn check_hidden(
     document: &ExecutableDocument,
+    executed: &Positioned<OperationDefinition>,
     variables: &Variables,
     full: &Shape,
     shape: &Shape,
@@ -29,10 +31,8 @@ pub fn check_hidden(
         for variable in &operation.node.variable_definitions {
             let name = type_name(&variable.node.var_type.node);
             hidden.check_type(name, variable.pos)?;
-            let default = variable.node.default_value.as_ref().map(|value| &value.node);
-            let given = variables.get(&variable.node.name.node);
-            for value in default.into_iter().chain(given) {
-                hidden.check_const(name, value, variable.pos)?;
+            if let Some(default) = &variable.node.default_value {
+                hidden.check_const(name, &default.node, variable.pos)?;
             }
         }
         hidden.check_selection_set(root, &operation.node.selection_set)?;
@@ -41,6 +41,12 @@ pub fn check_hidden(
         let on = fragment.node.type_condition.node.on.node.as_str();
         hidden.check_type(on, fragment.pos)?;
         hidden.check_selection_set(on, &fragment.node.selection_set)?;
+    }
+    for variable in &executed.node.variable_definitions {
+        if let Some(given) = variables.get(&variable.node.name.node) {
+            let name = type_name(&variable.node.var_type.node);
+            hidden.check_const(name, given, variable.pos)?;
+        }
     }
     Ok(())
 }

@@ -175,7 +175,7 @@ impl<'d> Mender<'d> {
                     let sets: Vec<_> = fields.iter().map(|field| &field.selection_set).collect();
                     self.complete(&known.of_type, &sets, value)
                 }
-                // `__typename`, `__schema` and `__type` are the library's own and do not fail.
+                // `__typename` is the library's own and does not fail.
                 None => Ok(value.unwrap_or(Value::Null)),
             };
             self.path.pop();

@@ -19,6 +19,7 @@ mod cost;
 mod documents;
 pub mod errors;
 mod hidden;
+mod introspection;
 mod ledger;
 mod loaders;
 mod mend;

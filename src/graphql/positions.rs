@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use async_graphql::{
-    Name, Positioned, ServerError, Value as ConstValue,
+    Name, Pos, Positioned, ServerError, Value as ConstValue,
     parser::types::{
         BaseType, Directive, ExecutableDocument, Selection, SelectionSet, Type, VariableDefinition,
     },
@@ -85,11 +85,21 @@ impl<'d> Positions<'d> {
         Ok(())
     }
 
-    /// The schema has `@skip` and `@include` alone, each of one `if`.
+    /// The schema has `@skip` and `@include` alone, each of one `if`. Lists and objects there are refused here,
+    /// because validation would copy every variable inside.
     fn directives(&self, directives: &[Positioned<Directive>]) -> Result<(), ServerError> {
         let is_boolean = TypeRef::NonNull(Box::new(TypeRef::Named("Boolean".to_owned())));
         let mut arguments = directives.iter().flat_map(|directive| &directive.node.arguments);
-        arguments.try_for_each(|(_, value)| self.value(&value.node, &is_boolean, false))
+        arguments.try_for_each(|(name, value)| match &value.node {
+            Value::List(_) | Value::Object(_) => {
+                let message = format!(
+                    "The argument {:?} of a directive must be a Boolean.",
+                    name.node.as_str()
+                );
+                Err(invalid(message, value.pos))
+            }
+            value => self.value(value, &is_boolean, false),
+        })
     }
 
     fn value(
@@ -130,10 +140,14 @@ impl<'d> Positions<'d> {
         let message = format!(
             "The variable ${name} is of type {of_type}, and stands where {at} is expected."
         );
-        let mut refused = error(Code::GraphqlValidationFailed, message);
-        refused.locations = vec![definition.pos];
-        Err(refused)
+        Err(invalid(message, definition.pos))
     }
+}
+
+fn invalid(message: String, pos: Pos) -> ServerError {
+    let mut refused = error(Code::GraphqlValidationFailed, message);
+    refused.locations = vec![pos];
+    refused
 }
 
 /// Whether all values of one type are of the other (`AreTypesCompatible`).
@@ -205,6 +219,9 @@ mod tests {
             ("query($x: Boolean!) { q @skip(if: $x) { q @include(if: $x) } }", true),
             ("query($x: Boolean) { q @skip(if: $x) }", false),
             ("query($x: Int!) { ... @include(if: $x) { q } }", false),
+            ("query($x: Boolean!) { q @include(if: [$x, $x]) }", false),
+            ("query($x: Boolean!) { ... @include(if: { a: $x }) { q } }", false),
+            ("query @skip(if: []) { q }", false),
             ("query($x: String) { q { ...F } } fragment F on Query { q(a: $x) }", false),
             ("query($x: Int) { q { ...F } } fragment F on Query { q(a: $x) }", true),
             ("query A { q } query B($x: String) { ... on Query { q(a: $x) } }", false),

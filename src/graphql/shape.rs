@@ -5,16 +5,16 @@ use std::{
     fmt,
 };
 
+use async_graphql::parser::types::OperationType;
 use serde::Deserialize;
+
+use super::hidden::root_of;
 
 /// What is asked of the schema; lists of lists are not in it, so four levels of type are enough.
 pub const INTROSPECTION: &str = "{ __schema { types { name isOneOf \
     fields(includeDeprecated: true) { name args(includeDeprecated: true) { name defaultValue type { ...T } } type { ...T } } \
     inputFields(includeDeprecated: true) { name defaultValue type { ...T } } enumValues(includeDeprecated: true) { name } } } } \
     fragment T on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }";
-
-/// About as many directives as a schema has.
-const DIRECTIVES: usize = 5;
 
 /// A type as a field, an argument or a list has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,29 +78,11 @@ impl Shape {
             };
             (found.name, shape)
         });
-        Ok(Self(types.collect()))
-    }
-
-    /// How many entries a list of introspection has, on average.
-    pub fn introspected(&self, on: &str, field: &str) -> u64 {
-        let types = self.0.values();
-        let fields = types.clone().flat_map(|known| known.fields.values());
-        let (entries, lists) = match (on, field) {
-            ("__Schema", "types") => (self.0.len(), 1),
-            ("__Type", "fields") => (fields.count(), self.0.len()),
-            ("__Type", "inputFields") => {
-                (types.map(|known| known.input_fields.len()).sum(), self.0.len())
-            }
-            ("__Type", "enumValues") => {
-                (types.map(|known| known.enum_values.len()).sum(), self.0.len())
-            }
-            ("__Field", "args") => {
-                (fields.clone().map(|field| field.args.len()).sum(), fields.count())
-            }
-            // Directives and their places and arguments; interfaces and unions there are none.
-            _ => (DIRECTIVES, 1),
-        };
-        entries.div_ceil(lists.max(1)).try_into().unwrap_or(u64::MAX)
+        let mut types: HashMap<String, Type> = types.collect();
+        if let Some(query) = types.get_mut(root_of(OperationType::Query)) {
+            query.fields.extend(of_introspection());
+        }
+        Ok(Self(types))
     }
 
     pub fn field(&self, type_name: &str, field: &str) -> Option<&Field> {
@@ -133,6 +115,20 @@ impl TypeRef {
             Self::NonNull(inner) => inner.is_list(),
         }
     }
+}
+
+/// What every schema has at the root of a query, and does not show (section 4.2 of the specification).
+fn of_introspection() -> [(String, Field); 2] {
+    let field = |name: &str, of_type, args| {
+        (name.to_owned(), Field { of_type, args, defaults: HashSet::new() })
+    };
+    let named = |name: &str| TypeRef::Named(name.to_owned());
+    let required = |name: &str| TypeRef::NonNull(Box::new(named(name)));
+    let name = HashMap::from([("name".to_owned(), required("String"))]);
+    [
+        field("__schema", required("__Schema"), HashMap::new()),
+        field("__type", named("__Type"), name),
+    ]
 }
 
 fn named(values: Vec<JsonValue>) -> HashMap<String, TypeRef> {

@@ -46,6 +46,18 @@ pub fn bombs() -> Vec<Bomb> {
     bombs
 }
 
+/// Queries whose brackets a parser may take for a part of a string, or not.
+pub fn documents() -> Vec<(&'static str, String)> {
+    let brackets = "[".repeat(14_900);
+    vec![
+        ("brackets behind four quotes", format!(r#"{{a(b:[""""{brackets}"#)),
+        ("brackets behind five quotes", format!(r#"{{a(b:["""""{brackets}"#)),
+        ("brackets behind quotes with an escape", format!(r#"{{a(b:["""\"""{brackets}"#)),
+        ("brackets in a default behind four quotes", format!(r#"query($a:Int=[""""{brackets}"#)),
+        ("braces behind four quotes", format!(r#"{{a(b:[""""{}"#, "{a:".repeat(4_900))),
+    ]
+}
+
 /// Each is text in which the one before it stands, below so many brackets: a parser that is called anew for
 /// each never meets its own bound of levels.
 fn raw_values(name: &str, levels: usize, brackets: usize) -> String {

@@ -1,4 +1,5 @@
-//! JSON bombs, by every way that a client's bytes are parsed: each is refused by name, and ends nothing.
+//! JSON bombs, and queries of the same kind, by every way that a client's bytes are parsed: each is refused by name,
+//! and ends nothing.
 
 use std::{fmt::Debug, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     Database::{self, Postgres, Sqlite},
     attack::{Attack, REST_AFTER_FAILURE},
-    bombs::{Bomb, bombs},
+    bombs::{Bomb, bombs, documents},
     requests::{head, post_body},
     say,
     socket::{PROTOCOL_PING, Shut, Socket, TEXT, frame, init},
@@ -197,6 +198,17 @@ fn shots(test_key: &str, live_key: &str) -> Vec<Shot> {
                 let bomb = [frame(TEXT, message.as_bytes()), frame(TEXT, PROTOCOL_PING)].concat();
                 add(by, Way::Socket(vec![init(test_key).into(), bomb.into()]));
             }
+        }
+    }
+    for (name, query) in documents() {
+        let body = json!({ "query": query }).to_string();
+        let message = format!(r#"{{"id":"1","type":"subscribe","payload":{body}}}"#);
+        let message = frame(TEXT, message.as_bytes()).into();
+        for (by, way) in [
+            ("the body", Way::Http(post_body(test_key, &body))),
+            ("a subscription", Way::Socket(vec![init(test_key).into(), message])),
+        ] {
+            shots.push(Shot { name: format!("{name}, by {by}"), way });
         }
     }
     shots

@@ -28,8 +28,8 @@ fn introspections() -> Cases {
             "QUERY_TOO_LARGE",
         ),
         (
-            "introspection of the types of fields of types",
-            format!("{{ __schema {{ types {} }} }}", nested("{ fields { type ", "{ name }", "} }", 5)),
+            "introspection of fields, each many times",
+            format!("{{ __schema {{ types {{ fields {{ {} }} }} }} }}", "name ".repeat(180)),
             "QUERY_TOO_LARGE",
         ),
     ]
@@ -135,6 +135,24 @@ fn hostile() -> Cases {
     ]
 }
 
+/// Brackets without end behind quotes that a parser may take for one long string or for an empty one.
+fn brackets_behind_quotes() -> Cases {
+    let brackets = "[".repeat(14_900);
+    let objects = "{a:".repeat(4_900);
+    let heads = ["{a(b:[", "query($a:Int=[", "{a @skip(if:[", "query @a(b:["];
+    let quotes = ["\"\"\"\"", "\"\"\"\"\"", "\"\"\"\\\"\"\"", "\"\n", "\"\\\"", "\"\"\"#\""];
+    let mut cases = Cases::new();
+    for head in heads {
+        for quotes in quotes {
+            for brackets in [&brackets, &objects] {
+                let query = format!("{head}{quotes}{brackets}");
+                cases.push(("brackets behind quotes", query, "GRAPHQL_PARSE_FAILED"));
+            }
+        }
+    }
+    cases
+}
+
 #[rstest]
 #[tokio::test]
 async fn each_is_refused_in_every_way_that_it_may_come(
@@ -146,7 +164,7 @@ async fn each_is_refused_in_every_way_that_it_may_come(
     assert!(t.sends(&team.key).await, "the key is known from here on");
     let before = t.everything().await;
 
-    for (name, query, code) in hostile().into_iter().chain(introspections()) {
+    for (name, query, code) in [hostile(), introspections(), brackets_behind_quotes()].concat() {
         let by_post = t.ask(&team.key, &query).await;
         assert_eq!((by_post.status.as_u16(), by_post.codes()[0]), (400, code), "{name}");
         let message = by_post.body["errors"][0]["message"].as_str().expect("a message");
@@ -263,6 +281,94 @@ async fn a_variable_may_not_be_multiplied_without_end(
     let Came::Message(came) = socket.next().await else { panic!("closed") };
     assert_eq!((&came["id"], &came["type"]), (&json!("much"), &json!("error")));
     assert_eq!(came["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE");
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// Validation copies a variable to each argument of a directive too, and into fragments that nothing spreads.
+#[rstest]
+#[tokio::test]
+async fn a_variable_counts_in_directives_and_unused_fragments(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let before = t.everything().await;
+    let list = |times: usize| vec!["$x"; times].join(",");
+    let much = json!({ "x": vec![0; 19_000] });
+    let many = list(480);
+    for query in [
+        format!("query($x:Int){{account@include(if:[{many}]){{name}}}}"),
+        format!("query($x:Int){{account{{...@include(if:[{many}]){{name}}}}}}"),
+        format!(
+            "query($x:Int){{account{{...F@skip(if:{{a:[{many}]}})}}}} fragment F on Account{{name}}"
+        ),
+        format!("query($x:Int)@skip(if:[{many}]){{account{{name}}}}"),
+        format!("query($x:Int@deprecated(reason:[{many}])){{account{{name}}}}"),
+        format!(
+            "query($x:Int){{account{{...F}}}} fragment F on Account@include(if:[{many}]){{name}}"
+        ),
+        format!(
+            "query($x:Int){{account{{name}}}} fragment F on Query{{messages(after:[{many}]){{totalCount}}}}"
+        ),
+        format!(
+            "query($x:Int){{account{{name}}}} fragment F on Account{{name@include(if:[{many}])}}"
+        ),
+        format!(
+            "query A{{account{{name}}}} query B($x:Int){{messages(after:[{}]){{totalCount}}}}",
+            list(480)
+        ),
+    ] {
+        let body = json!({ "query": query, "variables": much, "operationName": query.contains("query A").then_some("B") });
+        let refused = t.request(post(&team.key, body.to_string())).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.codes()),
+            (400, vec!["QUERY_TOO_LARGE"]),
+            "{query}"
+        );
+    }
+    // What is small enough to be counted is no Boolean.
+    let refused = t
+        .ask_with(
+            &team.key,
+            "query($x:Boolean!){account@include(if:[$x]){name}}",
+            json!({ "x": true }),
+        )
+        .await;
+    assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+    let message = &refused.body["errors"][0]["message"];
+    assert_eq!(message, "The argument \"if\" of a directive must be a Boolean.");
+    let query = "query($x:Boolean!){account@include(if:$x){isSubAccount}}";
+    let answer = t.ask_with(&team.key, query, json!({ "x": true })).await;
+    assert_eq!(*answer.data(), json!({ "account": { "isSubAccount": false } }));
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// One value is looked at once, however often it is declared.
+#[rstest]
+#[tokio::test]
+async fn a_variable_is_declared_once(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let before = t.everything().await;
+    let values = json!({ "x": vec!["SMS"; 19_000] });
+
+    let twice = vec!["$x:Channel"; 240].join(",");
+    let refused =
+        t.ask_with(&team.key, &format!("query({twice}){{account{{name}}}}"), values.clone()).await;
+    assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+    assert_eq!(refused.body["errors"][0]["message"], "The variable $x is declared twice.");
+
+    // Each operation has variables of its own.
+    let operations: String = (0..60)
+        .map(|at| {
+            format!("query Q{at}($x:[Channel!]){{messages(filter:{{channel:$x}}){{totalCount}}}}")
+        })
+        .collect();
+    let body = json!({ "query": operations, "variables": values, "operationName": "Q0" });
+    let refused = t.request(post(&team.key, body.to_string())).await;
+    assert_eq!(refused.codes(), ["QUERY_TOO_LARGE"]);
     assert_eq!(t.everything().await, before);
     t.close().await;
 }

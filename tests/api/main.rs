@@ -29,6 +29,7 @@ mod hostile_json;
 mod http;
 mod inbound;
 mod indexes;
+mod introspection;
 mod isolation;
 mod layers;
 mod ledger;

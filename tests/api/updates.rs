@@ -513,3 +513,58 @@ async fn what_nobody_tells_is_found(#[values(Sqlite, Postgres)] database: Databa
     drop(other);
     t.close().await;
 }
+
+/// A subscription holds its document for as long as it lasts, so that has bounds of its own.
+#[rstest]
+#[tokio::test]
+async fn its_document_is_small(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let mut socket = Socket::with_key(server.address, &team.key).await;
+    let fields =
+        |count: usize| format!("subscription {{ messageUpdated {{ {} }} }}", "id ".repeat(count));
+    let spread = |count: usize| {
+        format!(
+            "subscription {{ messageUpdated {{ {} }} }} fragment F on Message {{ id id id }}",
+            "...F ".repeat(count)
+        )
+    };
+    let directives = |count: usize| {
+        format!("subscription {{ messageUpdated {{ {} }} }}", "id @skip(if: false) ".repeat(count))
+    };
+    let text = |bytes: usize| {
+        let query = fields(1);
+        format!("{query}#{}", "x".repeat(bytes - query.len() - 1))
+    };
+
+    for (at, (query, is_taken)) in [
+        // The field at the root is one of them.
+        (fields(99), true),
+        (fields(100), false),
+        (spread(33), true),
+        (spread(34), false),
+        // Six tokens around, and eight for each.
+        (directives(36), true),
+        (directives(37), false),
+        (text(4_096), true),
+        (text(4_097), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        socket.subscribe(&at.to_string(), &query).await;
+        let came = socket.before_pong().await;
+        if is_taken {
+            assert_eq!(came, [], "{query}");
+            continue;
+        }
+        let [Came::Message(came)] = &came[..] else { panic!("{query}: {came:?}") };
+        assert_eq!(
+            (&came["id"], &came["type"]),
+            (&json!(at.to_string()), &json!("error")),
+            "{query}"
+        );
+        assert_eq!(came["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE", "{query}");
+    }
+    t.close().await;
+}

@@ -1,0 +1,91 @@
+//! Introspection: it costs what the schema makes of it, and its arguments are like all others.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::harness::{Database, Postgres, Sqlite, TestApp, post};
+
+#[rstest]
+#[tokio::test]
+async fn it_has_only_so_many_fields(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let leaves = "name ".repeat(180);
+    let deep = format!("fields{{type{{fields{{type{{fields{{{leaves}}}}}}}}}}}");
+    let by_name = |name: &str| -> String {
+        (0..30).map(|at| format!("a{at}:__type(name:{name}){{...F}} ")).collect()
+    };
+
+    for query in [
+        format!("{{{}}} fragment F on __Type{{{deep}}}", by_name("\"Mutation\"")),
+        format!("query($n:String!){{{}}} fragment F on __Type{{{deep}}}", by_name("$n")),
+        format!(
+            "query($n:String!=\"Mutation\"){{{}}} fragment F on __Type{{{deep}}}",
+            by_name("$n")
+        ),
+        format!("{{__schema{{types{{fields{{{leaves}}}}}}}}}"),
+    ] {
+        let variables = if query.contains("!=") { json!({}) } else { json!({ "n": "Mutation" }) };
+        let refused = t.ask_with(&team.key, &query, variables).await;
+        assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["QUERY_TOO_LARGE"]));
+        assert_eq!(
+            refused.body["errors"][0]["message"],
+            "An introspection has at most 40000 fields and fragments, each counted as often as it is executed; \
+             ask for fewer fields."
+        );
+    }
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_variable_without_a_value_counts_as_not_given(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let query =
+        "query($d:Boolean){__type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}}}";
+    let fields = ["balance", "currency", "isSubAccount", "totalSpent", "creditLimit"];
+    let expected = json!({ "__type": { "kind": "OBJECT", "fields": fields.map(|name| json!({ "name": name })) } });
+
+    for variables in [json!({}), json!({ "d": true }), json!({ "d": false })] {
+        let answer = t.ask_with(&team.key, query, variables).await;
+        assert_eq!(*answer.data(), expected);
+    }
+    // Each failure is found where it is.
+    let with_failure = "query($d:Boolean){account{apiKeys(first:1,last:1){totalCount}} \
+                        __type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}} none:__type(name:\"No\"){name}}";
+    let answer = t.ask(&team.key, with_failure).await;
+    assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    assert_eq!(answer.body["data"]["__type"], expected["__type"]);
+    assert_eq!(answer.body["data"]["none"], Value::Null);
+    t.close().await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_variable_stands_where_its_type_fits(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let query = |of_type: &str| format!("query($n:{of_type}){{__type(name:$n){{name}}}}");
+
+    for of_type in ["String", "ID!", "[String!]!"] {
+        let body = json!({ "query": query(of_type), "variables": { "n": "Balance" } });
+        let refused = t.request(post(&team.key, body.to_string())).await;
+        assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+        assert_eq!(
+            refused.body["errors"][0]["message"],
+            format!("The variable $n is of type {of_type}, and stands where String! is expected.")
+        );
+    }
+    let of_deprecated =
+        "query($d:String){__type(name:\"Balance\"){fields(includeDeprecated:$d){name}}}";
+    let refused = t.ask(&team.key, of_deprecated).await;
+    assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
+    for of_type in ["String!", "String = \"Account\""] {
+        let answer = t.ask_with(&team.key, &query(of_type), json!({ "n": "Balance" })).await;
+        assert_eq!(*answer.data(), json!({ "__type": { "name": "Balance" } }));
+    }
+    t.close().await;
+}
