@@ -332,8 +332,9 @@ pub enum SendMessageErrorCode {
     /// The account stores 20,000 TEST messages, or 64 MiB of their texts, subjects, HTML and
     /// metadata. Each is deleted after 7 days.
     TestStorageFull,
-    /// The server is too busy to take all messages of one sendMessages; none was judged. Try again
-    /// in a second, with the same idempotency keys.
+    /// The server is too busy to take all messages of one sendMessages, and none was judged. Or, beside
+    /// messages that were accepted, this one was accepted by an earlier call and cannot be read now.
+    /// Nothing was charged for it: send it again in a second, with the same idempotency key.
     Overloaded,
 }
 
