@@ -152,8 +152,8 @@ impl AuditEntry {
         self.0.code.as_deref()
     }
 
-    /// How many calls this entry stands for. Calls of one key and action that are refused with one code within a
-    /// minute are one entry of each server process, with the account, the targetId and the requestId of the first. A
+    /// How many calls this entry stands for. Calls of one key and action about one account that are refused with one
+    /// code within a minute are one entry of each server process, with the targetId and the requestId of the first. A
     /// repeat is counted a few seconds later. 1 unless the outcome is REFUSED.
     async fn count(&self) -> i32 {
         self.0.count
