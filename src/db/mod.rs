@@ -40,8 +40,7 @@ pub use files::{ServingLockError, exposed, is_sqlite_file, lock_for_serving, sql
 use lease::query_error;
 pub use readers::{Readers, Snapshot};
 pub use row_security::Scope;
-use turns::Turns;
-pub use turns::{ReadBudget, Turn};
+pub use turns::{ReadBudget, Turn, Turns};
 
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
@@ -243,7 +242,7 @@ impl Db {
     /// Waits until it is the turn of a request's team, or of the operators, to write: see [`turns`]. Whoever holds
     /// a turn must not wait for a second one.
     pub async fn write_turn(&self, scope: impl Into<Scope>) -> Result<Turn, DbErr> {
-        let turn = self.write_turns.wait_for_holder(scope.into().into());
+        let turn = self.write_turns.wait_as(scope);
         let timed_out = |_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
         timeout(ACQUIRE_TIMEOUT, turn).await.map_err(timed_out)
     }

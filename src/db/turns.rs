@@ -1,4 +1,4 @@
-//! Turns to read and to write. The pool lends its connections in the order of asking, so one team must not fill that queue:
+//! Turns to read and to write, and to do what else a team does one after another. The pool lends its connections in the order of asking, so one team must not fill that queue:
 //! the reads of a request wait for one of the request's own turns, then for one of its team's, and only then for
 //! a connection. While a read waits for the first two it holds nothing that another team could need.
 //!
@@ -81,7 +81,7 @@ impl From<Scope> for Holder {
 }
 
 /// The turns of all holders.
-pub(super) struct Turns {
+pub struct Turns {
     of_holder_max: usize,
     known: Mutex<Known>,
 }
@@ -106,14 +106,15 @@ impl Turns {
     }
 
     /// Waits for a turn within the budget of a request, and then for one of the holder.
-    pub async fn wait(&self, budget: &ReadBudget, holder: Holder) -> Turn {
+    pub(super) async fn wait(&self, budget: &ReadBudget, holder: Holder) -> Turn {
         let of_request = acquire(Arc::clone(&budget.turns)).await;
         let of_holder = acquire(self.of(holder)).await;
         Turn([Some(of_request), Some(of_holder)])
     }
 
-    /// Waits for a turn of the holder.
-    pub async fn wait_for_holder(&self, holder: Holder) -> Turn {
+    /// Waits for a turn of a team, or of the operators.
+    pub async fn wait_as(&self, scope: impl Into<Scope>) -> Turn {
+        let holder = Holder::from(scope.into());
         Turn([None, Some(acquire(self.of(holder)).await)])
     }
 

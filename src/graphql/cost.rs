@@ -58,13 +58,15 @@ const LIST_LENGTH: u64 = 10;
 /// Bytes of memory that a value takes besides its text.
 const VALUE_BYTES: usize = 64;
 /// Bytes of a field of an introspection's answer, names and descriptions among them.
-const INTROSPECTION_FIELD_BYTES: u64 = 16;
+const INTROSPECTION_FIELD_BYTES: u64 = 128;
 
 /// What a document costs, by its costliest operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Fields of the answer, as estimated.
     pub fields: u64,
+    /// Fields and fragments of its introspections.
+    pub introspection: u64,
     /// Bytes of memory that its variables and an introspection's answer take, as estimated.
     pub bytes: u64,
 }
@@ -102,6 +104,7 @@ pub fn check_cost(
         check_introspection(&measure)?;
         let introspection_bytes = measure.introspection.saturating_mul(INTROSPECTION_FIELD_BYTES);
         cost.fields = cost.fields.max(measure.complexity.saturating_add(measure.introspection));
+        cost.introspection = cost.introspection.max(measure.introspection);
         cost.bytes = cost.bytes.max(introspection_bytes);
         if operation.node.ty == OperationType::Subscription
             && measure.size > SUBSCRIPTION_FIELDS_MAX
