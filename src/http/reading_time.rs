@@ -14,6 +14,9 @@ use uuid::Uuid;
 /// What each statement may take for nothing: one that goes by an index takes less, also over a network to the
 /// database or on a busy machine.
 const FREE: Duration = Duration::from_millis(5);
+/// What a statement counts for at most. None takes longer by itself, for what lists and totals look at is bounded: the
+/// rest is spent waiting for a database that does not answer, which is not the caller's doing.
+const COUNTED_MAX: Duration = Duration::from_secs(1);
 /// How long the time that was gained may be kept: a page that asks for much at once is answered.
 const SAVED_MAX: Duration = Duration::from_secs(10);
 /// How long it takes at most until a request is accepted again.
@@ -35,6 +38,7 @@ impl ReadingTime {
     /// Notes how long a statement held a connection.
     pub fn note(&self, id: Uuid, held: Duration) {
         let Some(time) = held.checked_sub(FREE).filter(|time| !time.is_zero()) else { return };
+        let time = time.min(COUNTED_MAX);
         let now = Instant::now();
         let mut all = self.even_at.lock().unwrap_or_else(PoisonError::into_inner);
         let even_at = all.entry(id).or_insert(now);
@@ -97,10 +101,22 @@ mod tests {
         }
     }
 
+    /// Ten statements that hung while the network to the database was cut, say.
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_counts_for_a_second_at_most() {
+        let key = ReadingTime::new(1);
+        for _ in 0..10 {
+            key.note(ID, SECOND * 9);
+        }
+        assert_eq!(key.wait(ID), Duration::ZERO);
+        key.note(ID, SECOND * 9);
+        assert_eq!(key.wait(ID), SECOND);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_wait_has_an_end_and_is_forgotten_afterwards() {
         let key = ReadingTime::new(1);
-        for _ in 0..3 {
+        for _ in 0..100 {
             key.note(ID, SECOND * 3_600);
         }
         assert_eq!(key.wait(ID), WAIT_MAX);
