@@ -239,8 +239,8 @@ impl Db {
             .await
     }
 
-    /// Waits until it is the turn of a request's team, or of the operators, to write: see [`turns`]. Whoever holds
-    /// a turn must not wait for a second one.
+    /// Waits for a turn to write: a team has a limited number of them, and the operators together (see [`turns`]).
+    /// A request that holds a turn must not wait for a second one, which could deadlock.
     pub async fn write_turn(&self, scope: impl Into<Scope>) -> Result<Turn, DbErr> {
         let turn = self.write_turns.wait_as(scope);
         let timed_out = |_| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);

@@ -1,4 +1,4 @@
-//! Turns to read and to write, and to do what else a team does one after another. The pool lends its connections in the order of asking, so one team must not fill that queue:
+//! Turns to read, to write and to introspect, shared fairly between teams. The pool lends its connections in the order of asking, so one team must not fill that queue:
 //! the reads of a request wait for one of the request's own turns, then for one of its team's, and only then for
 //! a connection. While a read waits for the first two it holds nothing that another team could need.
 //!

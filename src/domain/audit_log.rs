@@ -5,7 +5,7 @@
 //! [`authentication`](super::authentication), which give an
 //! [`AuditedTransaction`](super::audited_transaction::AuditedTransaction), and that cannot be committed without
 //! an [`Entry`]. What is refused is entered once that is known, in a write of its own
-//! ([`audit_call`]), by whoever runs the call: the root of all mutations, or a command. Refusals that repeat are
+//! ([`audit_call`]), by the root of all mutations or by a command. Refusals that repeat are
 //! counted ([`audit_refusals`](super::audit_refusals)).
 //!
 //! An entry holds ids, numbers and settings, never a key, a hash, a text of a message, an address, or anything

@@ -20,7 +20,7 @@ use crate::App;
 
 /// How long an entry stands for the refusals that follow.
 pub const WINDOW: TimeDelta = TimeDelta::minutes(1);
-/// Counts that are written in one transaction: whoever else writes waits no longer than for these.
+/// Counts that are written in one transaction: other writes wait for one transaction at most.
 const WRITTEN_TOGETHER: usize = 100;
 
 /// Accounts and teams with entries of their own, of one key, action and code within a minute.

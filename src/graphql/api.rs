@@ -15,13 +15,14 @@ use super::{
     TollgateSchema, absent_variables,
     access::Viewpoint,
     audit_log::{self, RequestId},
-    coercion,
-    cost::{self, Cost},
-    documents::{Asked, Documents, Found},
+    coercion, cost,
+    documents::Documents,
     errors::{self, Code, error, one_line, set_code},
     hidden::{self, Forbidden},
     loaders::{self, Rows},
-    mend, positions, schema,
+    mend, positions,
+    request::{Answer, EventAnswer, Executed, Operation, Prepared},
+    root_fields, schema,
     shape::{self, Shape},
     updates::Listening,
     validation::Validator,
@@ -29,7 +30,7 @@ use super::{
 use crate::{
     App,
     db::{ReadBudget, Turn as TeamTurn, Turns},
-    domain::{billing::Patience, caller::Caller, events::Turn, room::Room},
+    domain::{billing::Patience, caller::Caller, room::Room},
 };
 
 /// The schema, and what each role sees of it.
@@ -53,88 +54,6 @@ struct Shapes {
     operator: Shape,
     main_account: Shape,
     sub_account: Shape,
-}
-
-/// A request for one operation.
-#[derive(Debug)]
-pub struct Operation {
-    pub asked: Asked,
-    pub operation_name: Option<String>,
-    pub variables: Variables,
-    /// By GET, which must change nothing.
-    pub is_get: bool,
-}
-
-/// A request that may be executed.
-pub struct Prepared {
-    caller: Caller,
-    found: Found,
-    operation_name: Option<String>,
-    variables: Variables,
-    kind: OperationType,
-    cost: Cost,
-    /// Why it will not be executed; it gets this far to be entered in the audit log.
-    forbidden: Option<Forbidden>,
-    /// Its document was validated before, and its variables fit.
-    is_valid: bool,
-}
-
-impl Prepared {
-    /// Who asks.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
-    /// Whether it is a query, a mutation or a subscription.
-    pub fn kind(&self) -> OperationType {
-        self.kind
-    }
-
-    /// The same as a word.
-    pub fn kind_name(&self) -> &'static str {
-        match self.kind {
-            OperationType::Query => "query",
-            OperationType::Mutation => "mutation",
-            OperationType::Subscription => "subscription",
-        }
-    }
-
-    /// How many fields its answer may have, as estimated.
-    pub fn complexity(&self) -> u64 {
-        self.cost.fields
-    }
-}
-
-/// What was asked, for as long as it is answered.
-struct Executed {
-    document: Arc<ExecutableDocument>,
-    operation_name: Option<String>,
-    variables: Variables,
-}
-
-impl From<Prepared> for Executed {
-    fn from(prepared: Prepared) -> Self {
-        let Prepared { found, operation_name, variables, .. } = prepared;
-        Self { document: Arc::clone(&found.known.document), operation_name, variables }
-    }
-}
-
-/// What a request gets back.
-#[derive(Debug)]
-pub enum Answer {
-    /// It was executed, wholly or in part.
-    Executed(Response),
-    /// Nothing was executed.
-    Refused(Vec<ServerError>),
-}
-
-/// What a subscription answers to one event.
-pub struct EventAnswer {
-    pub answer: Answer,
-    /// The event's turn, to be kept until the answer is ready to be sent.
-    pub turn: Option<Turn>,
-    /// What the answer takes of the room of all, to be kept until it is sent.
-    pub room: Room,
 }
 
 impl Api {
@@ -173,7 +92,7 @@ impl Api {
         keep_declared(operation, &mut variables);
         complete_variables(operation, &mut variables);
         let cost = cost::check_cost(document, &variables, full)?;
-        cost::check_mutation_keys(document)?;
+        root_fields::check_mutation_keys(document)?;
         let kind = operation.node.ty;
         if kind == OperationType::Subscription {
             cost::check_subscription_document(found.known.tokens, found.known.text_bytes)?;
@@ -186,7 +105,7 @@ impl Api {
             if found.is_new {
                 positions::check_positions(document, full)?;
             }
-            cost::check_subscription_root(operation)?;
+            root_fields::check_subscription_root(operation)?;
             check_variables(operation, &variables)?;
             None
         };
@@ -346,20 +265,6 @@ impl Shapes {
             Role::Operator => &self.operator,
             Role::MainAccount => &self.main_account,
             Role::SubAccount => &self.sub_account,
-        }
-    }
-}
-
-impl Answer {
-    pub fn refused(error: ServerError) -> Self {
-        Self::Refused(vec![error])
-    }
-
-    /// What went wrong, if anything did.
-    pub fn errors(&self) -> &[ServerError] {
-        match self {
-            Self::Executed(response) => &response.errors,
-            Self::Refused(errors) => errors,
         }
     }
 }

@@ -1,16 +1,13 @@
-//! What is refused for its cost or its form before the library looks at a document.
+//! What is refused for its cost before the library looks at a document.
 //!
 //! Validation walks a fragment once for every spread of it, so a document of a kilobyte can keep a
 //! core busy for minutes. All measures are taken first, in one walk that sees each fragment once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use async_graphql::{
     Name, Pos, Positioned, ServerError, Value as ConstValue, Variables,
-    parser::types::{
-        Directive, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
-        SelectionSet,
-    },
+    parser::types::{Directive, ExecutableDocument, Field, OperationType, Selection, SelectionSet},
 };
 use async_graphql_value::Value;
 
@@ -200,46 +197,6 @@ fn bytes_of(value: &ConstValue) -> u64 {
     u64::try_from(bytes(value)).unwrap_or(u64::MAX)
 }
 
-/// Refuses a response key that stands twice at the root of a mutation. Such fields are one field
-/// (section 6.3.2, `CollectFields`), but the library would execute each: two charges for one
-/// answer.
-pub fn check_mutation_keys(document: &ExecutableDocument) -> Result<(), ServerError> {
-    for (_, operation) in document.operations.iter() {
-        if operation.node.ty == OperationType::Mutation {
-            collect_keys(document, &operation.node.selection_set, &mut HashSet::new())?;
-        }
-    }
-    Ok(())
-}
-
-fn collect_keys<'d>(
-    document: &'d ExecutableDocument,
-    set: &'d Positioned<SelectionSet>,
-    keys: &mut HashSet<&'d str>,
-) -> Result<(), ServerError> {
-    for selection in &set.node.items {
-        match &selection.node {
-            Selection::Field(field) => {
-                let key = field.node.response_key().node.as_str();
-                if !keys.insert(key) {
-                    let message = format!("{key:?} stands twice; give one of them an alias.");
-                    return Err(invalid(message, field.pos));
-                }
-            }
-            Selection::InlineFragment(inline) => {
-                collect_keys(document, &inline.node.selection_set, keys)?;
-            }
-            Selection::FragmentSpread(spread) => {
-                let fragment = document.fragments.get(&spread.node.fragment_name.node);
-                if let Some(fragment) = fragment {
-                    collect_keys(document, &fragment.node.selection_set, keys)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Refuses a subscription whose document is too large to be held.
 pub fn check_subscription_document(tokens: usize, text_bytes: usize) -> Result<(), ServerError> {
     if tokens > SUBSCRIPTION_TOKENS_MAX || text_bytes > SUBSCRIPTION_TEXT_BYTES_MAX {
@@ -250,23 +207,6 @@ pub fn check_subscription_document(tokens: usize, text_bytes: usize) -> Result<(
         )));
     }
     Ok(())
-}
-
-/// Refuses a subscription without one field at its root (section 5.2.4.1 of the specification) that
-/// stands there itself: the library does not look into fragments there, nor for `__typename`.
-pub fn check_subscription_root(
-    operation: &Positioned<OperationDefinition>,
-) -> Result<(), ServerError> {
-    if operation.node.ty != OperationType::Subscription {
-        return Ok(());
-    }
-    let is_plain = match &operation.node.selection_set.node.items[..] {
-        [selection] => matches!(&selection.node, Selection::Field(field)
-            if field.node.directives.is_empty() && field.node.name.node != "__typename"),
-        _ => false,
-    };
-    let message = "A subscription has one field at its root, without a fragment or a directive.";
-    if is_plain { Ok(()) } else { Err(invalid(message.to_owned(), operation.pos)) }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -466,7 +406,7 @@ impl<'d> Measured<'d> {
     }
 }
 
-fn invalid(message: String, pos: Pos) -> ServerError {
+pub(super) fn invalid(message: String, pos: Pos) -> ServerError {
     let mut error = ServerError::new(message, Some(pos));
     set_code(&mut error, Code::GraphqlValidationFailed);
     error

@@ -308,8 +308,8 @@ pub enum SendMessageErrorCode {
     TemplateBodyMissing,
     /// A variable of the template that has no default, or a part of one, is not given.
     VariableMissing,
-    /// The template takes too many steps, does not fit its variables or compares lists, what comes
-    /// of it is no message of the channel, or the templates of the request took 200 ms together.
+    /// The template takes too many steps, does not fit its variables, compares lists, or gives a text
+    /// that the channel does not take; or the templates of the request took more than 200 ms together.
     TemplateFailed,
     /// The account has no such sender.
     SenderNotFound,

@@ -33,6 +33,8 @@ mod phone_number_list;
 mod phone_number_transfer;
 mod positions;
 mod quiet_hours;
+mod request;
+mod root_fields;
 pub mod scalars;
 mod schedule;
 mod sender;
@@ -50,9 +52,10 @@ mod usage;
 mod validation;
 mod viewer;
 
-pub use api::{Answer, Api, EventAnswer, Operation, Prepared};
+pub use api::Api;
 pub use cost::COMPLEXITY_MAX;
 pub use documents::Asked;
+pub use request::{Answer, EventAnswer, Operation, Prepared};
 
 use audit_log::Audited;
 use updates::Updates;

@@ -27,7 +27,7 @@ use crate::{
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Connections for reading that a key may hold all the time, and an account.
+/// Connections for reading that a key, and an account, may hold without interruption.
 const KEY_READS: u32 = 1;
 const ACCOUNT_READS: u32 = 2;
 

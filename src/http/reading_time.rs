@@ -1,6 +1,6 @@
-//! How long statements may hold connections for reading, for each key and each account. The estimate of a request
-//! says little about that, and it is known only afterwards: a statement's time beyond [`FREE`] is noted, and
-//! requests are refused once the notes of the past exceed what was gained since then by [`SAVED_MAX`].
+//! A rate limit on the time for which the statements of a key, and of an account, hold connections for reading. The
+//! cost of a request is estimated before, but this time is known only afterwards: the part of it beyond [`FREE`] is
+//! charged then, and requests are refused while more than [`SAVED_MAX`] is owed.
 
 use std::{
     collections::HashMap,

@@ -107,7 +107,8 @@ pub async fn quote(
         credit_limit: account.credit_limit_micros.map(stored),
         total_spent: stored(account.total_spent_micros),
         balance: match stored(team.balance_micros) {
-            // Quotes of ever dearer messages would tell it. That nothing is left is no secret: `blockedBy` says so.
+            // A hidden balance could be found by quotes of longer and longer messages, so a quote takes it for
+            // unlimited. An empty balance is not hidden: `blockedBy` says so.
             balance if is_hidden && balance > Micros::ZERO => Micros::MAX,
             balance => balance,
         },

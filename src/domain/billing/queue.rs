@@ -1,6 +1,6 @@
-//! The bounded queue between requests and a writer: room for all of a call's messages or for none,
-//! at most half of it for one team, and nothing taken for a caller who has gone. Messages and the bytes of
-//! their words are bounded alike. Teams take turns: a batch takes one message of each team, then the next of
+//! The bounded queue between requests and a writer. It takes all messages of a call or none; one team has at most
+//! half of it; messages whose client has disconnected are dropped. The number of messages and the bytes of their
+//! words are both bounded. Teams take turns: a batch takes one message of each team, then the next of
 //! each, so that a team with a full queue delays another team's message by one batch.
 
 use std::{

@@ -1,0 +1,63 @@
+use chrono::TimeZone as _;
+
+use super::*;
+
+fn quiet(from: &str, to: &str, zone: &str) -> QuietHours {
+    let new = NewQuietHours { from: from.into(), to: to.into(), time_zone: zone.into() };
+    QuietHours::checked(&new).unwrap_or_else(|_| panic!("{from} to {to}, {zone}"))
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a moment")
+}
+
+/// Within a day, past midnight, at both edges, and on the days when clocks change.
+#[test]
+fn they_end_by_the_wall_clock() {
+    let berlin = quiet("22:00", "08:00", "Europe/Berlin");
+    for (now, end) in [
+        ("2026-01-15T20:59:59Z", None),
+        ("2026-01-15T21:00:00Z", Some("2026-01-16T07:00:00Z")),
+        ("2026-01-16T06:59:59.999Z", Some("2026-01-16T07:00:00Z")),
+        ("2026-01-16T07:00:00Z", None),
+        ("2026-07-15T20:00:00Z", Some("2026-07-16T06:00:00Z")),
+        // 29 March: 02:00 is 03:00; 25 October: 03:00 is 02:00.
+        ("2026-03-28T21:00:00Z", Some("2026-03-29T06:00:00Z")),
+        ("2026-10-24T20:00:00Z", Some("2026-10-25T07:00:00Z")),
+    ] {
+        assert_eq!(berlin.end(at(now)), end.map(at), "{now}");
+    }
+    let noon = quiet("12:00", "13:30", "Asia/Kathmandu");
+    assert_eq!(noon.end(at("2026-05-01T06:15:00Z")), Some(at("2026-05-01T07:45:00Z")));
+    // An end that the clock passes over: 02:30 does not exist on that day.
+    let short = quiet("01:00", "02:30", "Europe/Berlin");
+    assert_eq!(short.end(at("2026-03-29T00:10:00Z")), Some(at("2026-03-29T01:00:00Z")));
+}
+
+/// Over a year in zones with every kind of change: the end is the first minute that they do not
+/// cover, and it comes within a day and an hour.
+#[test]
+fn their_end_is_never_one_of_them() {
+    let start = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a moment");
+    for zone in ["UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"] {
+        for (from, to) in [("22:00", "08:00"), ("01:59", "02:01"), ("02:30", "01:30")] {
+            let quiet = quiet(from, to, zone);
+            for step in 0..(366 * 24 * 60 / 997) {
+                let now = start + TimeDelta::minutes(step * 997);
+                let Some(end) = quiet.end(now) else { continue };
+                assert!(quiet.covers(now) && !quiet.covers(end), "{zone} {now}");
+                assert!(quiet.covers(end - TimeDelta::minutes(1)), "{zone} {now}");
+                assert!(end - now <= TimeDelta::hours(25), "{zone} {now}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_times_of_day_are_times() {
+    let taken = ["00:00", "23:59", "07:05"].map(minute_of_day);
+    assert_eq!(taken, [Some(0), Some(1439), Some(425)]);
+    for text in ["", "24:00", "7:05", "07:5", "07:60", "-1:00", "+1:00", " 7:05", "07:05:00"] {
+        assert_eq!(minute_of_day(text), None, "{text}");
+    }
+}
