@@ -1,5 +1,5 @@
-//! Magic recipients: what failing looks like, for whoever tries the sandbox or a TEST key (R15). The
-//! README lists them for users.
+//! Magic recipients: what failing looks like, for trying the sandbox or a TEST key (R15).
+//! docs/guide/sandbox.md lists them for users.
 //!
 //! | phone number or chat id | e-mail | what happens |
 //! | --- | --- | --- |

@@ -23,6 +23,7 @@ use super::{
     billing::Patience,
     caller::LiveAccountCaller,
     refused,
+    template_list::bytes_of,
     template_work::Worker,
     validate::{self, NAME_RULE},
 };
@@ -250,20 +251,6 @@ fn fill(row: &mut template::Model, from: NewTemplate) {
         email.map_or((None, None, None), |body| (body.subject, body.text, body.html));
     row.name = from.name;
     row.variables = serde_json::json!(from.variables).to_string();
-}
-
-/// How much text a template has.
-fn bytes_of(row: &template::Model) -> usize {
-    let bodies = [
-        &row.sms_text,
-        &row.email_subject,
-        &row.email_text,
-        &row.email_html,
-        &row.whatsapp_text,
-        &row.telegram_text,
-    ];
-    let bodies: usize = bodies.into_iter().flatten().map(String::len).sum();
-    bodies + row.name.len() + row.variables.len()
 }
 
 /// Checks and normalises a template as a whole.

@@ -91,7 +91,7 @@ impl From<domain::Variable> for TemplateVariable {
 
 /// What a template is to say on one channel. Each part is a text in a small part of the language
 /// Jinja: variables such as {{ name }}, filters, comparisons, arithmetic, {% if %} and {% for %}; the
-/// README lists all of it. A part has at most 1,000 tags of at most 100 words, values and signs each,
+/// guide docs/guide/templates.md lists all of it. A part has at most 1,000 tags of at most 100 words, values and signs each,
 /// 100 elif, 10 blocks within each other of which 2 are loops, and 65,000 characters a line. What a
 /// variable brings into the HTML is escaped, unless it is marked safe.
 #[derive(InputObject)]
