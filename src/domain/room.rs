@@ -18,7 +18,7 @@ pub const PART_BYTES: usize = 16 * 1024;
 const PARTS_MAX: usize = 192 * 1024 * 1024 / PART_BYTES;
 /// Bytes of messages that wait to be sent on sockets at most, and of these bytes of one team. They count from the
 /// first one on: a client that stops reading may have many messages waiting.
-const WAITING_BYTES_MAX: usize = 192 * 1024 * 1024;
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
 
 /// The room of all requests.

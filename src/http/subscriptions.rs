@@ -11,8 +11,8 @@ use crate::{
     shares::{Share, Shares},
 };
 
-/// Subscriptions of this process at most: every socket may have one of each kind.
-const SUBSCRIPTIONS_MAX: usize = 12_288;
+/// Subscriptions of this process at most. One with a long document takes up to 40 KB.
+const SUBSCRIPTIONS_MAX: usize = 6_144;
 /// Of these, subscriptions of one team at most.
 const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
 /// Of these, subscriptions of one account at most.
