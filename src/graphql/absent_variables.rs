@@ -67,8 +67,8 @@ impl Leaving<'_> {
                     // `__typename` takes no variable.
                     let Some(known) = self.shape.field(on, &field.node.name.node) else { continue };
                     field.node.arguments.retain_mut(|(name, value)| {
-                        let of_type = known.args.get(name.node.as_str());
-                        of_type.is_none_or(|of_type| self.keeps(&mut value.node, of_type))
+                        let known = known.args.get(name.node.as_str());
+                        known.is_none_or(|known| self.keeps(&mut value.node, &known.of_type))
                     });
                     self.selection_set(known.of_type.name(), &mut field.node.selection_set.node);
                 }
@@ -104,8 +104,8 @@ impl Leaving<'_> {
                 let known = self.shape.0.get(of_type.name());
                 let fields = known.map(|known| &known.input_fields);
                 members.retain(|name, value| {
-                    let of_field = fields.and_then(|fields| fields.get(name.as_str()));
-                    self.keeps(value, of_field.unwrap_or(of_type))
+                    let known = fields.and_then(|fields| fields.get(name.as_str()));
+                    self.keeps(value, known.map_or(of_type, |known| &known.of_type))
                 });
             }
             _ => {}

@@ -1,4 +1,4 @@
-//! What is refused for its cost before the library looks at a document.
+//! What is refused for its cost before a document is validated.
 //!
 //! Validation walks a fragment once for every spread of it, so a document of a kilobyte can keep a
 //! core busy for minutes. All measures are taken first, in one walk that sees each fragment once.
@@ -23,9 +23,9 @@ use crate::domain::page::PAGE_DEFAULT;
 pub const QUERY_CHARS_MAX: usize = 15_000;
 /// Words, values and signs of a query at most.
 pub const TOKENS_MAX: usize = 1_000;
-/// Brackets of all kinds within each other at most: the parser and validation take stack for each,
-/// and a few hundred would end the process. Fields and their arguments at their limits need 47.
-pub const NESTING_MAX: usize = 64;
+/// Levels within each other at most, as the parser counts them: a field in a selection takes two, an argument, a list
+/// and an input object one each. The parser and validation take stack for each.
+pub const NESTING_MAX: usize = 128;
 /// Levels of fields at most.
 pub const DEPTH_MAX: usize = 12;
 /// Levels of fields inside `__schema` and `__type`, which GraphiQL and code generators need.
@@ -410,6 +410,11 @@ pub(super) fn invalid(message: String, pos: Pos) -> ServerError {
     let mut error = ServerError::new(message, Some(pos));
     set_code(&mut error, Code::GraphqlValidationFailed);
     error
+}
+
+/// The refusal of a document that has more than `max` of something.
+pub(super) fn too_long(what: &str, max: usize) -> ServerError {
+    too_large(format!("A query has at most {max} {what}."))
 }
 
 fn too_large(message: String) -> ServerError {

@@ -2,18 +2,19 @@
 //! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are kept by who sent
 //! them (`persisted`).
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use async_graphql::{Pos, ServerError, parser::types::ExecutableDocument};
+use async_graphql::{ServerError, parser::types::ExecutableDocument};
+use entity::api_key::Role;
 use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    coercion, cost,
+    cost,
     errors::{Code, error},
     mend,
     persisted::{Owner, PersistedQueries},
-    tokens::{self, UnclosedString},
+    validation,
 };
 
 /// Bytes that known documents take at most, as estimated.
@@ -32,25 +33,24 @@ pub enum Asked {
     TextOfHash(String, Hash),
 }
 
-/// A parsed document, and how long its text was.
+/// A document that was read.
 pub struct Known {
     pub document: Arc<ExecutableDocument>,
     /// The same with what `mend` needs of its answer.
     pub executed: ExecutableDocument,
-    /// As [`coercion::takes_variables_whole`] says.
-    pub takes_variables_whole: bool,
     pub text_bytes: usize,
     pub tokens: usize,
+    /// The roles against whose schema it is valid.
+    valid_for: Mutex<Vec<Role>>,
 }
 
 /// The document that was asked for.
 pub struct Found {
     hash: Hash,
     pub known: Arc<Known>,
-    /// Whether it is yet to be seen that the document is valid.
-    pub is_new: bool,
-    /// The text that its owner is to find by the hash.
-    persisted: Option<(Owner, Arc<str>)>,
+    pub text: Arc<str>,
+    /// Its owner is to find the text by the hash.
+    persisted: Option<Owner>,
 }
 
 /// Documents that passed validation.
@@ -74,10 +74,10 @@ impl Default for Documents {
 impl Documents {
     /// The document that somebody asks for; read now if it is not known.
     pub async fn find(&self, asked: Asked, by: Owner) -> Result<Found, ServerError> {
-        let (text, hash, persisted) = match asked {
+        let (text, hash, persisted): (Arc<str>, _, _) = match asked {
             Asked::Text(text) => {
                 let hash = Sha256::digest(&text).into();
-                (Arc::from(text), hash, None)
+                (text.into(), hash, None)
             }
             Asked::TextOfHash(text, expected) => {
                 let hash: Hash = Sha256::digest(&text).into();
@@ -85,8 +85,7 @@ impl Documents {
                     let message = "The sha256Hash of persistedQuery is not that of the query.";
                     return Err(error(Code::BadUserInput, message));
                 }
-                let text: Arc<str> = text.into();
-                (Arc::clone(&text), hash, Some((by, text)))
+                (text.into(), hash, Some(by))
             }
             Asked::Hash(hash) => {
                 // Clients know these words as they stand.
@@ -94,80 +93,57 @@ impl Documents {
                 (self.persisted.text(by, &hash).ok_or_else(unknown)?, hash, None)
             }
         };
-        Ok(match self.known.get(&hash).await {
-            Some(known) => Found { hash, known, is_new: false, persisted },
-            None => Found { hash, known: Arc::new(read(&text)?), is_new: true, persisted },
-        })
+        let known = match self.known.get(&hash).await {
+            Some(known) => known,
+            None => Arc::new(read(&text)?),
+        };
+        Ok(Found { hash, known, text, persisted })
     }
 
-    /// Keeps a document that proved to be valid.
-    pub async fn keep(&self, found: &Found) {
-        // A subscription proves it with each event.
-        if found.is_new && !self.known.contains_key(&found.hash) {
+    /// Keeps a document that proved to be valid for a role.
+    pub async fn keep(&self, found: &Found, role: Role) {
+        if found.known.note_valid_for(role) {
             self.known.insert(found.hash, Arc::clone(&found.known)).await;
         }
-        if let Some((by, text)) = &found.persisted {
-            self.persisted.keep(*by, found.hash, text);
+        if let Some(by) = found.persisted {
+            self.persisted.keep(by, found.hash, &found.text);
         }
+    }
+}
+
+impl Known {
+    /// Whether the document is known to be valid against the schema of this role.
+    pub fn is_valid_for(&self, role: Role) -> bool {
+        self.valid_for.lock().unwrap_or_else(PoisonError::into_inner).contains(&role)
+    }
+
+    /// Notes that it is; whether that was not known.
+    fn note_valid_for(&self, role: Role) -> bool {
+        let mut roles = self.valid_for.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = !roles.contains(&role);
+        if is_news {
+            roles.push(role);
+        }
+        is_news
     }
 }
 
 /// Reads a document that is not too long.
 fn read(text: &str) -> Result<Known, ServerError> {
-    let too_large =
-        |what, max| Err(error(Code::QueryTooLarge, format!("A query has at most {max} {what}.")));
     if text.chars().count() > cost::QUERY_CHARS_MAX {
-        return too_large("characters", cost::QUERY_CHARS_MAX);
+        return Err(cost::too_long("characters", cost::QUERY_CHARS_MAX));
     }
-    let tokens = tokens::count(text).map_err(|UnclosedString(at)| parse_failure(vec![at]))?;
-    if tokens.count > cost::TOKENS_MAX {
-        return too_large("tokens", cost::TOKENS_MAX);
-    }
-    if tokens.nesting > cost::NESTING_MAX {
-        return too_large("brackets within each other", cost::NESTING_MAX);
-    }
-    match async_graphql::parser::parse_query(text) {
-        Ok(document) => {
-            check_definitions(&document)?;
-            let takes_variables_whole = coercion::takes_variables_whole(&document);
-            // A copy has no room to grow: it may be kept for long.
-            let (copy, mut executed) = (Arc::new(document.clone()), document);
-            mend::keep_objects(&mut executed);
-            Ok(Known {
-                document: copy,
-                executed,
-                takes_variables_whole,
-                text_bytes: text.len(),
-                tokens: tokens.count,
-            })
-        }
-        Err(failure) => Err(parse_failure(ServerError::from(failure).locations)),
-    }
-}
-
-/// Refuses a variable that an operation declares twice (section 5.8.1 of the specification). The parser takes it, and
-/// whatever goes through the definitions would look at one value as often as it is declared.
-fn check_definitions(document: &ExecutableDocument) -> Result<(), ServerError> {
-    for (_, operation) in document.operations.iter() {
-        let mut declared = HashSet::new();
-        for definition in &operation.node.variable_definitions {
-            let name = &definition.node.name.node;
-            if !declared.insert(name) {
-                let message = format!("The variable ${name} is declared twice.");
-                let mut refused = error(Code::GraphqlValidationFailed, message);
-                refused.locations = vec![definition.pos];
-                return Err(refused);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The parser's errors draw pictures and echo the query; one line with a position is enough.
-fn parse_failure(locations: Vec<Pos>) -> ServerError {
-    let mut refused = error(Code::GraphqlParseFailed, "The query is not written in GraphQL.");
-    refused.locations = locations;
-    refused
+    let parsed = validation::parse(text)?;
+    let document = validation::convert(&parsed.document, text)?;
+    let mut executed = document.clone();
+    mend::keep_objects(&mut executed);
+    Ok(Known {
+        document: Arc::new(document),
+        executed,
+        text_bytes: text.len(),
+        tokens: parsed.tokens,
+        valid_for: Mutex::default(),
+    })
 }
 
 /// A parsed document takes many times the bytes of its text.

@@ -47,6 +47,12 @@ enum Node<'d> {
     Directive,
 }
 
+impl<'d> Node<'d> {
+    fn of_argument(argument: &'d shape::Argument) -> Self {
+        Self::Input(&argument.of_type)
+    }
+}
+
 impl<'d> Counter<'d> {
     pub fn new(
         document: &'d ExecutableDocument,
@@ -140,12 +146,12 @@ impl<'d> Counter<'d> {
                 self.each(shown.map(|(_, field)| Node::Field(field)), set)
             }
             (Node::Named(known), "inputFields") => {
-                self.each(known.input_fields.values().map(Node::Input), set)
+                self.each(known.input_fields.values().map(Node::of_argument), set)
             }
             (Node::Named(known), "enumValues") => {
                 self.each(known.enum_values.iter().map(|_| Node::EnumValue), set)
             }
-            (Node::Field(known), "args") => self.each(known.args.values().map(Node::Input), set),
+            (Node::Field(known), "args") => self.each(known.args.values().map(Node::of_argument), set),
             (Node::Field(shape::Field { of_type, .. }) | Node::Input(of_type), "type") => {
                 self.each([Node::Type(of_type)], set)
             }

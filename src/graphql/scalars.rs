@@ -10,6 +10,35 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
+/// What a custom scalar is given, as far as that can be judged.
+#[derive(Clone, Copy, Debug)]
+pub enum Given<'v> {
+    Number,
+    Text(&'v str),
+    Object,
+    /// A list, a boolean or a value of an enum.
+    Other,
+}
+
+/// Checks what a custom scalar is given before anything is executed; the error says what is expected.
+pub fn check(scalar: &str, given: Given<'_>) -> Result<(), &'static str> {
+    match (scalar, given) {
+        ("Cents", Given::Number) | ("JSONObject", Given::Object) => Ok(()),
+        ("DateTime", Given::Text(text)) if DateTime::read(text).is_some() => Ok(()),
+        ("Date", Given::Text(text)) if Date::read(text).is_some() => Ok(()),
+        ("Cents", _) => Err(CENTS),
+        ("JSONObject", _) => Err(JSON_OBJECT),
+        ("DateTime", _) => Err(DATE_TIME),
+        ("Date", _) => Err(DATE),
+        _ => Ok(()),
+    }
+}
+
+const CENTS: &str = "cents are given as a number, such as 4500 or 0.04";
+const DATE_TIME: &str = "a time is given as RFC 3339, such as 2026-11-23T10:00:00Z";
+const DATE: &str = "a day is given as YYYY-MM-DD";
+const JSON_OBJECT: &str = "a JSON object is expected";
+
 /// GraphQL's `Cents`, described there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cents(pub GivenAmount);
@@ -29,12 +58,8 @@ impl ScalarType for Cents {
     fn parse(value: Value) -> InputValueResult<Self> {
         match &value {
             Value::Number(number) => Ok(Self(Micros::from_cents_text(number.as_str()))),
-            _ => Err(InputValueError::custom("cents are given as a number, such as 4500 or 0.04")),
+            _ => Err(InputValueError::custom(CENTS)),
         }
-    }
-
-    fn is_valid(value: &Value) -> bool {
-        matches!(value, Value::Number(_))
     }
 
     fn to_value(&self) -> Value {
@@ -52,18 +77,10 @@ pub struct DateTime(pub chrono::DateTime<Utc>);
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         let moment = match &value {
-            Value::String(text) => chrono::DateTime::parse_from_rfc3339(text).ok(),
+            Value::String(text) => Self::read(text),
             _ => None,
         };
-        // Whole milliseconds, without leap seconds, in years that RFC 3339 can write: the same on
-        // every database.
-        moment
-            .and_then(|moment| chrono::DateTime::from_timestamp_millis(moment.timestamp_millis()))
-            .filter(|moment| has_four_digits(moment.year()))
-            .map(Self)
-            .ok_or_else(|| {
-                InputValueError::custom("a time is given as RFC 3339, such as 2026-11-23T10:00:00Z")
-            })
+        moment.ok_or_else(|| InputValueError::custom(DATE_TIME))
     }
 
     fn to_value(&self) -> Value {
@@ -80,16 +97,30 @@ pub struct Date(pub NaiveDate);
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {
         let day = match &value {
-            Value::String(text) => NaiveDate::parse_from_str(text, "%Y-%m-%d").ok(),
+            Value::String(text) => Self::read(text),
             _ => None,
         };
-        day.filter(|day| has_four_digits(day.year()))
-            .map(Self)
-            .ok_or_else(|| InputValueError::custom("a day is given as YYYY-MM-DD"))
+        day.ok_or_else(|| InputValueError::custom(DATE))
     }
 
     fn to_value(&self) -> Value {
         Value::String(self.0.format("%Y-%m-%d").to_string())
+    }
+}
+
+impl DateTime {
+    /// Whole milliseconds, without leap seconds, in years that RFC 3339 can write: the same on every database.
+    fn read(text: &str) -> Option<Self> {
+        let moment = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+        let moment = chrono::DateTime::from_timestamp_millis(moment.timestamp_millis())?;
+        has_four_digits(moment.year()).then_some(Self(moment))
+    }
+}
+
+impl Date {
+    fn read(text: &str) -> Option<Self> {
+        let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+        has_four_digits(day.year()).then_some(Self(day))
     }
 }
 
@@ -122,12 +153,8 @@ impl ScalarType for JsonObject {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value.into_json() {
             Ok(serde_json::Value::Object(object)) => Ok(Self(object)),
-            _ => Err(InputValueError::custom("a JSON object is expected")),
+            _ => Err(InputValueError::custom(JSON_OBJECT)),
         }
-    }
-
-    fn is_valid(value: &Value) -> bool {
-        matches!(value, Value::Object(_))
     }
 
     fn to_value(&self) -> Value {

@@ -27,17 +27,21 @@ pub enum TypeRef {
 #[derive(Clone, Debug)]
 pub struct Field {
     pub of_type: TypeRef,
-    pub args: HashMap<String, TypeRef>,
-    /// Arguments that have a default.
-    pub defaults: HashSet<String>,
+    pub args: HashMap<String, Argument>,
+}
+
+/// An argument or an input field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    pub of_type: TypeRef,
+    /// Its default as a literal of GraphQL.
+    pub default: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Type {
     pub fields: HashMap<String, Field>,
-    pub input_fields: HashMap<String, TypeRef>,
-    /// Input fields that have a default.
-    pub defaults: HashSet<String>,
+    pub input_fields: HashMap<String, Argument>,
     pub enum_values: HashSet<String>,
     /// An input object of which exactly one field is given.
     pub is_one_of: bool,
@@ -64,14 +68,12 @@ impl Shape {
         let answer: Answer = serde_json::from_value(answer)?;
         let types = answer.schema.types.into_iter().map(|found| {
             let fields = found.fields.unwrap_or_default().into_iter().map(|field| {
-                let (defaults, of_type) = (with_default(&field.args), field.of_type.into());
-                (field.name, Field { of_type, args: named(field.args), defaults })
+                (field.name, Field { of_type: field.of_type.into(), args: named(field.args) })
             });
             let input_fields = found.input_fields.unwrap_or_default();
             let values = found.enum_values.unwrap_or_default().into_iter().map(|value| value.name);
             let shape = Type {
                 fields: fields.collect(),
-                defaults: with_default(&input_fields),
                 input_fields: named(input_fields),
                 enum_values: values.collect(),
                 is_one_of: found.is_one_of.unwrap_or_default(),
@@ -119,25 +121,23 @@ impl TypeRef {
 
 /// What every schema has at the root of a query, and does not show (section 4.2 of the specification).
 fn of_introspection() -> [(String, Field); 2] {
-    let field = |name: &str, of_type, args| {
-        (name.to_owned(), Field { of_type, args, defaults: HashSet::new() })
-    };
+    let field = |name: &str, of_type, args| (name.to_owned(), Field { of_type, args });
     let named = |name: &str| TypeRef::Named(name.to_owned());
     let required = |name: &str| TypeRef::NonNull(Box::new(named(name)));
-    let name = HashMap::from([("name".to_owned(), required("String"))]);
+    let name = Argument { of_type: required("String"), default: None };
+    let name = HashMap::from([("name".to_owned(), name)]);
     [
         field("__schema", required("__Schema"), HashMap::new()),
         field("__type", named("__Type"), name),
     ]
 }
 
-fn named(values: Vec<JsonValue>) -> HashMap<String, TypeRef> {
-    values.into_iter().map(|value| (value.name, value.of_type.into())).collect()
-}
-
-fn with_default(values: &[JsonValue]) -> HashSet<String> {
-    let values = values.iter().filter(|value| value.default_value.is_some());
-    values.map(|value| value.name.clone()).collect()
+fn named(values: Vec<JsonValue>) -> HashMap<String, Argument> {
+    let named = values.into_iter().map(|value| {
+        let argument = Argument { of_type: value.of_type.into(), default: value.default_value };
+        (value.name, argument)
+    });
+    named.collect()
 }
 
 impl From<JsonType> for TypeRef {

@@ -1,0 +1,64 @@
+//! Lines and columns of a document, both from one (section 7.1.2 of the specification).
+
+use std::cell::Cell;
+
+use async_graphql::Pos;
+
+/// Turns byte offsets of a text into lines and columns. It reads on from the last one, for a document is mostly asked
+/// about in its order.
+pub struct Positions<'t> {
+    text: &'t str,
+    last: Cell<(usize, Pos)>,
+}
+
+const START: (usize, Pos) = (0, Pos { line: 1, column: 1 });
+
+impl<'t> Positions<'t> {
+    pub fn new(text: &'t str) -> Self {
+        Self { text, last: Cell::new(START) }
+    }
+
+    /// The position of a character that begins at this offset.
+    pub fn at(&self, offset: usize) -> Pos {
+        let bytes = self.text.as_bytes();
+        let (mut at, mut pos) = self.last.get();
+        if offset < at {
+            (at, pos) = START;
+        }
+        while at < offset {
+            match bytes[at] {
+                b'\n' => pos = Pos { line: pos.line + 1, column: 1 },
+                // Followed by a line feed, it is one end of a line with it (section 2.1.3).
+                b'\r' if bytes.get(at + 1) == Some(&b'\n') => {}
+                b'\r' => pos = Pos { line: pos.line + 1, column: 1 },
+                byte if !is_continuation(byte) => pos.column += 1,
+                _ => {}
+            }
+            at += 1;
+        }
+        self.last.set((at, pos));
+        pos
+    }
+}
+
+/// Whether a byte of UTF-8 continues a character.
+fn is_continuation(byte: u8) -> bool {
+    byte & 0b1100_0000 == 0b1000_0000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_as_the_specification_has_it() {
+        let text = "a\nb\r\nc\rd é\u{2028}😀e";
+        let positions = Positions::new(text);
+        for (sought, line, column) in
+            [("a", 1, 1), ("b", 2, 1), ("c", 3, 1), ("d", 4, 1), ("😀", 4, 5), ("e", 4, 6), ("b", 2, 1)]
+        {
+            let offset = text.find(sought).expect("it is in the text");
+            assert_eq!(positions.at(offset), Pos { line, column }, "{sought}");
+        }
+    }
+}
