@@ -83,16 +83,25 @@ impl<H: Copy + Eq + Hash> Share<H> {
     }
 }
 
-impl<H: Copy + Eq + Hash> Drop for Share<H> {
-    fn drop(&mut self) {
+impl<H: Copy + Eq + Hash> Share<H> {
+    /// Gives so many back, or all if there are fewer.
+    pub fn shrink(&mut self, less: usize) {
+        let less = less.min(self.count);
+        self.count -= less;
         let mut held = self.shares.held();
-        held.count -= self.count;
+        held.count -= less;
         let Some(holder) = self.holder else { return };
         let Some(of_holder) = held.of.get_mut(&holder) else { return };
-        *of_holder -= self.count;
+        *of_holder -= less;
         if *of_holder == 0 {
             held.of.remove(&holder);
         }
+    }
+}
+
+impl<H: Copy + Eq + Hash> Drop for Share<H> {
+    fn drop(&mut self) {
+        self.shrink(self.count);
     }
 }
 
@@ -120,6 +129,8 @@ mod tests {
         assert!(!again.grow(2) && again.grow(0) && again.count() == 1);
         held.remove(0);
         assert!(again.grow(1) && again.count() == 2);
+        again.shrink(1);
+        assert_eq!((again.count(), shares.count()), (1, 4));
         drop((held, again));
         let held = shares.held();
         assert!(held.count == 0 && held.of.is_empty());

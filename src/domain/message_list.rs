@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use entity::message::{self, Channel, MessageStatus};
-use futures_util::TryStreamExt as _;
 use sea_orm::{ColumnTrait, Condition, QueryFilter, Select, sea_query::Expr};
 use uuid::Uuid;
 
@@ -84,17 +83,11 @@ async fn read(
     room: &Room,
 ) -> Result<Vec<message::Model>, Fault> {
     let readers = app.read_as(caller);
-    let mut found = select.stream(&readers).await?;
-    let mut rows = Vec::new();
-    while let Some(row) = found.try_next().await? {
-        room.take(text_bytes(&row))?;
-        rows.push(row);
-    }
-    Ok(rows)
+    room.collect(select.stream(&readers).await?, text_bytes).await
 }
 
 /// How much text a message has.
-pub(super) fn text_bytes(row: &message::Model) -> usize {
+pub fn text_bytes(row: &message::Model) -> usize {
     let more = [&row.subject, &row.html, &row.metadata].into_iter().flatten().map(String::len);
     row.text.len() + more.sum::<usize>()
 }

@@ -1,21 +1,23 @@
-//! How much text requests may make the server hold: what is read and what is answered counts, until the client
-//! has taken it. One request may hold a page of the longest e-mails, not thirty of them; all together have
-//! a bound too, of which one team has at most half. The first part of a request does not count there: nearly
-//! no request has more.
+//! How much text requests may make the server hold: what is read and what is answered counts, and once the answer
+//! is written, what that takes until the client has received it. One request may hold a page of the longest e-mails,
+//! not thirty of them; all together have a bound too, of which one team has at most half. The first part of a request
+//! does not count there: nearly no request has more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::{Stream, TryStreamExt as _};
+use sea_orm::DbErr;
 use uuid::Uuid;
 
 use super::{Fault, Unavailable};
 use crate::shares::{Share, Shares};
 
-/// Bytes of text of one request, in messages that are read and in the answer, at most.
+/// Bytes of text of one request, in rows that are read and in the answer, at most.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Text is counted in parts of so many bytes.
 pub const PART_BYTES: usize = 16 * 1024;
-/// Parts of all requests at most: 192 MiB. A team that fills its half must not press the server for memory.
-const PARTS_MAX: usize = 192 * 1024 * 1024 / PART_BYTES;
+/// Parts of all requests at most: 128 MiB. A team that fills its half must not press the server for memory.
+const PARTS_MAX: usize = 128 * 1024 * 1024 / PART_BYTES;
 /// Bytes of messages that wait to be sent on sockets at most, and of these bytes of one team. They count from the
 /// first one on: a client that stops reading may have many messages waiting.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -92,6 +94,60 @@ impl Room {
         Ok(())
     }
 
+    /// Takes room for a text in the answer, as long as it is in JSON.
+    pub fn answer(&self, text: &str) -> Result<(), Fault> {
+        self.take(json_bytes(text))
+    }
+
+    /// Reads rows as far as there is room for their texts. The others are read too: a statement that is left in the
+    /// middle costs its connection.
+    pub async fn collect<T>(
+        &self,
+        rows: impl Stream<Item = Result<T, DbErr>>,
+        bytes_of: fn(&T) -> usize,
+    ) -> Result<Vec<T>, Fault> {
+        let mut rows = std::pin::pin!(rows);
+        let (mut collected, mut fault) = (Vec::new(), None);
+        while let Some(row) = rows.try_next().await? {
+            if fault.is_none() {
+                match self.take(bytes_of(&row)) {
+                    Ok(()) => collected.push(row),
+                    Err(full) => {
+                        fault = Some(full);
+                        collected = Vec::new();
+                    }
+                }
+            }
+        }
+        fault.map_or(Ok(collected), Err)
+    }
+
+    /// From now on a written answer of so many bytes is held, and nothing else. The errors are those of
+    /// [`Self::take`].
+    pub fn settle(&self, bytes: usize) -> Result<(), Fault> {
+        let mut held = self.held();
+        if bytes >= held.bytes {
+            let more = bytes - held.bytes;
+            drop(held);
+            return self.take(more);
+        }
+        held.bytes = bytes;
+        match bytes / PART_BYTES {
+            0 => held.parts = None,
+            parts => {
+                if let Some(taken) = &mut held.parts {
+                    taken.shrink(taken.count().saturating_sub(parts));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that are held.
+    pub fn bytes(&self) -> usize {
+        self.held().bytes
+    }
+
     /// Whether so much is held that it matters for how long.
     pub fn is_large(&self) -> bool {
         self.held().parts.is_some()
@@ -109,9 +165,61 @@ impl Room {
     }
 }
 
+/// Bytes of a text in JSON, as `serde_json` writes it.
+fn json_bytes(text: &str) -> usize {
+    let written = |byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
+        0x00..0x20 => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(written).sum::<usize>()
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::{StreamExt as _, stream};
+
     use super::*;
+
+    #[test]
+    fn a_text_takes_what_json_makes_of_it() {
+        let letters: String = (0..=0x2ff).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "😀", letters.as_str()] {
+            let written = serde_json::to_vec(text).expect("a text can be written");
+            assert_eq!(json_bytes(text), written.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_beyond_the_room_are_read_and_dropped() {
+        let rooms = Rooms::default();
+        let room = rooms.of(None);
+        let read = std::cell::Cell::new(0);
+        let rows = || {
+            stream::iter(0..10).map(|row| {
+                read.set(read.get() + 1);
+                Ok(row)
+            })
+        };
+        let collected = room.collect(rows(), |_| TEXT_BYTES_MAX / 10).await;
+        assert_eq!((collected.ok(), read.get()), (Some((0..10).collect()), 10));
+        let refused = room.collect(rows(), |_| TEXT_BYTES_MAX / 10).await;
+        assert!(matches!(refused, Err(Fault::TooMuchText)));
+        assert_eq!(read.get(), 20);
+    }
+
+    #[test]
+    fn a_written_answer_replaces_what_was_held() {
+        let rooms = Rooms::default();
+        let room = rooms.of(None);
+        room.take(TEXT_BYTES_MAX).expect("there is room");
+        for (bytes, held) in [(3 * PART_BYTES + 1, 3), (PART_BYTES, 1), (5, 0), (2 * PART_BYTES, 2)]
+        {
+            room.settle(bytes).expect("there is room");
+            assert_eq!((room.bytes(), rooms.bytes()), (bytes, held * PART_BYTES));
+        }
+        assert!(matches!(room.settle(TEXT_BYTES_MAX + 1), Err(Fault::TooMuchText)));
+    }
 
     #[test]
     fn one_request_has_32_mib() {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use entity::template::{self, Column, Entity};
-use futures_util::TryStreamExt as _;
 use sea_orm::{ColumnTrait, QueryFilter, Select};
 use uuid::Uuid;
 
@@ -50,13 +49,7 @@ async fn read(
     room: &Room,
 ) -> Result<Vec<template::Model>, Fault> {
     let readers = app.read_as(caller);
-    let mut found = select.stream(&readers).await?;
-    let mut rows = Vec::new();
-    while let Some(row) = found.try_next().await? {
-        room.take(bytes_of(&row))?;
-        rows.push(row);
-    }
-    Ok(rows)
+    room.collect(select.stream(&readers).await?, bytes_of).await
 }
 
 /// Bytes of all that a template says.

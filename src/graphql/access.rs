@@ -1,12 +1,15 @@
 //! Who may use which field. The guard is the wall; visibility keeps what a key may not use out of
 //! its introspection; `hidden` refuses whatever a key cannot see before its arguments are looked at.
 
-use std::sync::Arc;
+use std::{hash::Hash, sync::Arc};
 
-use async_graphql::{Context, Guard, Result, dataloader::DataLoader};
+use async_graphql::{
+    Context, Guard, Result,
+    dataloader::{DataLoader, Loader},
+};
 use entity::api_key::Role;
 
-use super::loaders::Rows;
+use super::loaders::{Rows, Texts};
 use crate::{
     App,
     domain::{
@@ -94,8 +97,19 @@ pub trait Ask {
     fn account(&self) -> Result<AccountCaller>;
     /// Rows by id, batched over the request.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
+    /// The row of an id, if there is one. Each field that asks gets a copy of it, which counts.
+    fn row<K>(
+        &self,
+        key: K,
+    ) -> impl Future<Output = Result<Option<<Rows as Loader<K>>::Value>>> + Send
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Rows: Loader<K, Error = Arc<Fault>>,
+        <Rows as Loader<K>>::Value: Texts;
     /// The texts that the request holds.
     fn room(&self) -> Result<&Arc<Room>>;
+    /// A text in the answer that may be long.
+    fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>>;
     /// How long a query or a mutation is waited for.
     fn patience(&self) -> Result<&Patience>;
 }
@@ -117,8 +131,24 @@ impl Ask for Context<'_> {
         self.data::<DataLoader<Rows>>()
     }
 
+    async fn row<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
+    where
+        K: Send + Sync + Hash + Eq + Clone + 'static,
+        Rows: Loader<K, Error = Arc<Fault>>,
+        <Rows as Loader<K>>::Value: Texts,
+    {
+        let found = self.rows()?.load_one(key).await?;
+        self.room()?.take(found.as_ref().map_or(0, Texts::bytes))?;
+        Ok(found)
+    }
+
     fn room(&self) -> Result<&Arc<Room>> {
         Ok(&self.rows()?.loader().room)
+    }
+
+    fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>> {
+        self.room()?.answer(text.unwrap_or_default())?;
+        Ok(text)
     }
 
     fn patience(&self) -> Result<&Patience> {

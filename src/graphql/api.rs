@@ -1,6 +1,6 @@
 //! The one way a request is executed: prepared, refused or not, and then run.
 
-use std::{collections::HashSet, panic::resume_unwind, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use async_graphql::{
     Name, Positioned, Request, Response, ServerError, ValidationMode, Variables,
@@ -9,7 +9,6 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{
     TollgateSchema, absent_variables,
@@ -19,6 +18,7 @@ use super::{
     documents::Documents,
     errors::{self, Code, error, one_line, set_code},
     hidden::{self, Forbidden},
+    introspection_turns::{IntrospectionTurns, introspect},
     loaders::{self, Rows},
     mend, positions,
     request::{Answer, EventAnswer, Executed, Operation, Prepared},
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     App,
-    db::{ReadBudget, Turn as TeamTurn, Turns},
+    db::ReadBudget,
     domain::{billing::Patience, caller::Caller, room::Room},
 };
 
@@ -42,8 +42,7 @@ pub struct Api {
     schema: TollgateSchema,
     shapes: Arc<Shapes>,
     documents: Documents,
-    /// Long introspections, one at a time of each team.
-    introspections: Arc<Turns>,
+    introspections: Arc<IntrospectionTurns>,
 }
 
 /// Fields and fragments of an introspection that are executed among other requests.
@@ -72,7 +71,7 @@ impl Api {
             schema,
             shapes: Arc::new(shapes),
             documents: Documents::default(),
-            introspections: Arc::new(Turns::new(1)),
+            introspections: Arc::default(),
         }
     }
 
@@ -132,11 +131,6 @@ impl Api {
             Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations)).await;
             return Answer::refused(forbidden.error);
         }
-        let turn = if prepared.cost.introspection > INTROSPECTION_SHORT {
-            Some(self.introspections.wait_as(&prepared.caller).await)
-        } else {
-            None
-        };
         let bytes = usize::try_from(prepared.cost.bytes).unwrap_or(usize::MAX);
         if let Err(fault) = room.take(bytes) {
             return Answer::refused(errors::of_fault(&fault, request_id));
@@ -144,6 +138,14 @@ impl Api {
         if let Err(errors) = self.validate(&prepared).await {
             return Answer::Refused(errors);
         }
+        let turn = if prepared.cost.introspection > INTROSPECTION_SHORT {
+            match self.introspections.wait(&prepared.caller, &patience).await {
+                Ok(turn) => Some(turn),
+                Err(refused) => return Answer::refused(refused),
+            }
+        } else {
+            None
+        };
         let request_id_of_entries = RequestId(request_id.to_owned());
         let request = self.request(&prepared, budget, room).data(patience);
         let request = request.data(request_id_of_entries);
@@ -238,25 +240,6 @@ impl Api {
         response.errors = response.errors.into_iter().map(settle).collect();
         Answer::Executed(response)
     }
-}
-
-/// Executes a long introspection in a thread of its own: the library does all of it without a pause, in which the
-/// runtime's thread would serve nobody else.
-async fn introspect(
-    schema: TollgateSchema,
-    request: Request,
-    turn: TeamTurn,
-) -> Result<Response, ServerError> {
-    let runtime = Handle::current();
-    let executed = spawn_blocking(move || {
-        let response = runtime.block_on(schema.execute(request));
-        drop(turn);
-        response
-    });
-    executed.await.map_err(|failed| match failed.try_into_panic() {
-        Ok(panic) => resume_unwind(panic),
-        Err(_) => errors::unavailable("The server is stopping; try again."),
-    })
 }
 
 impl Shapes {

@@ -8,7 +8,7 @@ use super::{
     access::{self, Ask, Needs},
     account::Account,
     api_key::ApiKey,
-    loaders::{AccountId, KeyId, TeamId},
+    loaders::{AccountId, KeyId, TeamId, Texts as _},
     message_list::DateTimeRange,
     page::{List, list, page_args},
     scalars::{DateTime, JsonObject},
@@ -186,7 +186,7 @@ impl AuditEntry {
         let Some(id) = self.0.account_id else {
             return Ok(None);
         };
-        Ok(ctx.rows()?.load_one(AccountId(id)).await?.map(Account))
+        Ok(ctx.row(AccountId(id)).await?.map(Account))
     }
 
     /// The id of what was made or changed, of the ledger's entry where money was moved, or what a refused call
@@ -282,5 +282,6 @@ pub async fn list_entries(
         Ok(operator) => domain::list_for_operator(app, &operator, team_id, &filter, &page).await?,
         Err(_) => domain::list_of_team(app, &caller.main()?, &filter, &page).await?,
     };
+    ctx.room()?.take(found.bytes())?;
     Ok(list(found, AuditEntry))
 }

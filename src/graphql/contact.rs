@@ -43,7 +43,9 @@ impl Contact {
 
     /// Your own words for it, in order, at most 50.
     async fn tags(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
-        Ok(ctx.rows()?.load_one(TagsOf(self.0.id)).await?.unwrap_or_default())
+        let tags = ctx.row(TagsOf(self.0.id)).await?.unwrap_or_default();
+        tags.iter().try_for_each(|tag| ctx.answer(Some(tag)).map(drop))?;
+        Ok(tags)
     }
 
     /// Your own data about it.

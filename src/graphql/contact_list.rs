@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, InputObject, Object, Result};
 use super::{
     access::{self, Ask, Needs},
     contact::Contact,
-    loaders::ContactId,
+    loaders::{ContactId, Texts as _},
     message::Channel,
     page::{List, list, page_args},
     sub_account::parse_id,
@@ -39,7 +39,7 @@ impl ContactQuery {
         let Some(id) = parse_id(&id) else {
             return Ok(None);
         };
-        Ok(ctx.rows()?.load_one(ContactId(id)).await?.map(Contact))
+        Ok(ctx.row(ContactId(id)).await?.map(Contact))
     }
 
     /// The contacts of the account of the key in use, newest first.
@@ -61,6 +61,7 @@ impl ContactQuery {
         };
         let page = page_args(ctx, first, after, last, before);
         let found = contact_list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
+        ctx.room()?.take(found.bytes())?;
         Ok(list(found, Contact))
     }
 }

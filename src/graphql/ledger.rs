@@ -59,7 +59,7 @@ impl LedgerEntry {
             Err(_) => true,
             Ok(caller) if !caller.is_sub_account => true,
             Ok(caller) => {
-                let own = ctx.rows()?.load_one(AccountId(caller.account_id)).await?;
+                let own = ctx.row(AccountId(caller.account_id)).await?;
                 own.is_some_and(|own| own.team_balance_visible)
             }
         };
@@ -71,7 +71,7 @@ impl LedgerEntry {
         let Some(id) = self.0.account_id else {
             return Ok(None);
         };
-        Ok(ctx.rows()?.load_one(AccountId(id)).await?.map(Account))
+        Ok(ctx.row(AccountId(id)).await?.map(Account))
     }
 
     /// The id of the message that was charged or refunded; null for other kinds.
@@ -85,7 +85,7 @@ impl LedgerEntry {
         let Some(id) = self.0.message_id else {
             return Ok(None);
         };
-        Ok(ctx.rows()?.load_one(MessageId(id)).await?.map(Message))
+        Ok(ctx.row(MessageId(id)).await?.map(Message))
     }
 
     /// The id of the phone number whose fee it is; null for other kinds.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use async_graphql::dataloader::Loader;
 use entity::{
-    account, api_key, contact, contact_address,
+    account, api_key, audit_entry, contact, contact_address,
     message::{self, Channel},
     phone_number, sender, team, template,
 };
@@ -47,6 +47,61 @@ pub fn spawn(batch: BoxFuture<'static, ()>) -> JoinHandle<()> {
         }
         batch.await;
     })
+}
+
+/// A row that may have long texts.
+pub trait Texts {
+    /// Bytes of these texts.
+    fn bytes(&self) -> usize;
+}
+
+impl Texts for message::Model {
+    fn bytes(&self) -> usize {
+        message_list::text_bytes(self)
+    }
+}
+
+impl Texts for template::Model {
+    fn bytes(&self) -> usize {
+        template_list::bytes_of(self)
+    }
+}
+
+impl Texts for contact::Model {
+    fn bytes(&self) -> usize {
+        self.search_text.len() + self.metadata.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Texts for account::Model {
+    fn bytes(&self) -> usize {
+        self.metadata.as_ref().map_or(0, String::len)
+    }
+}
+
+impl Texts for audit_entry::Model {
+    fn bytes(&self) -> usize {
+        [&self.before, &self.after].into_iter().flatten().map(String::len).sum()
+    }
+}
+
+/// The tags of a contact.
+impl Texts for Vec<String> {
+    fn bytes(&self) -> usize {
+        self.iter().map(String::len).sum()
+    }
+}
+
+impl<T: Texts> Texts for HashMap<Uuid, T> {
+    fn bytes(&self) -> usize {
+        self.values().map(Texts::bytes).sum()
+    }
+}
+
+impl<T: Texts> Texts for Page<T> {
+    fn bytes(&self) -> usize {
+        self.rows.iter().map(|(_, row)| row.bytes()).sum()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,7 +187,9 @@ impl Loader<AccountId> for Rows {
         keys: &[AccountId],
     ) -> Result<HashMap<AccountId, account::Model>, Arc<Fault>> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::account::find_many(&self.app, &self.caller, &ids).await?, AccountId))
+        let found = domain::account::find_many(&self.app, &self.caller, &ids).await?;
+        self.room.take(found.bytes())?;
+        Ok(keyed(found, AccountId))
     }
 }
 
@@ -145,7 +202,9 @@ impl Loader<MainAccountOf> for Rows {
         keys: &[MainAccountOf],
     ) -> Result<HashMap<MainAccountOf, account::Model>, Arc<Fault>> {
         let teams: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(domain::account::find_main(&self.app, &self.caller, &teams).await?, MainAccountOf))
+        let found = domain::account::find_main(&self.app, &self.caller, &teams).await?;
+        self.room.take(found.bytes())?;
+        Ok(keyed(found, MainAccountOf))
     }
 }
 
@@ -179,7 +238,9 @@ impl Loader<ContactId> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(contact_list::find_many(&self.app, &account, &ids).await?, ContactId))
+        let found = contact_list::find_many(&self.app, &account, &ids).await?;
+        self.room.take(found.bytes())?;
+        Ok(keyed(found, ContactId))
     }
 }
 
@@ -255,7 +316,9 @@ impl Loader<TagsOf> for Rows {
     async fn load(&self, keys: &[TagsOf]) -> Result<HashMap<TagsOf, Vec<String>>, Arc<Fault>> {
         let owner = (&self.caller.account()?).into();
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(contact_list::tags_of(&self.app, owner, &ids).await?, TagsOf))
+        let found = contact_list::tags_of(&self.app, owner, &ids).await?;
+        self.room.take(found.bytes())?;
+        Ok(keyed(found, TagsOf))
     }
 }
 

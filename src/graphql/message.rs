@@ -126,20 +126,18 @@ impl Message {
     }
 
     /// The subject of an e-mail; null for other channels, and once a person's data was erased.
-    async fn subject(&self) -> Option<&str> {
-        self.0.subject.as_deref()
+    async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.0.subject.as_deref())
     }
 
     /// The text. Null if an e-mail has HTML alone, and once a person's data was erased.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        ctx.room()?.take(self.0.text.len())?;
-        Ok(Some(self.0.text.as_str()).filter(|text| !text.is_empty()))
+        ctx.answer(Some(self.0.text.as_str()).filter(|text| !text.is_empty()))
     }
 
     /// The HTML of an e-mail; null if it has none, and once a person's data was erased.
     async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
-        ctx.room()?.take(self.0.html.as_ref().map_or(0, String::len))?;
-        Ok(self.0.html.as_deref())
+        ctx.answer(self.0.html.as_deref())
     }
 
     /// The contact that it was sent to; null if it was sent to an address as such, and once the
@@ -148,7 +146,7 @@ impl Message {
         let Some(id) = self.0.contact_id else {
             return Ok(None);
         };
-        Ok(ctx.rows()?.load_one(ContactId(id)).await?.map(Contact))
+        Ok(ctx.row(ContactId(id)).await?.map(Contact))
     }
 
     /// How many segments an SMS has; 1 for other channels.

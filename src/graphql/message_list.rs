@@ -58,7 +58,7 @@ impl MessageListQuery {
         let Some(id) = parse_id(&id) else {
             return Ok(None);
         };
-        Ok(ctx.rows()?.load_one(MessageId(id)).await?.map(Message))
+        Ok(ctx.row(MessageId(id)).await?.map(Message))
     }
 
     /// The messages of the account and environment of the key in use, newest first.

@@ -19,6 +19,7 @@ mod documents;
 pub mod errors;
 mod hidden;
 mod introspection;
+mod introspection_turns;
 mod ledger;
 mod loaders;
 mod mend;

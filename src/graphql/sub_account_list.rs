@@ -5,6 +5,7 @@ use async_graphql::{Context, Enum, InputObject, Object, Result};
 use super::{
     access::{self, Ask, Needs},
     account::{Account, AccountStatus},
+    loaders::Texts as _,
     page::{List, list, page_args},
     sub_account::AccountRef,
 };
@@ -124,5 +125,6 @@ pub async fn list_sub_accounts(
     let field = order_by.by.into();
     let found =
         sub_account_list::list(ctx.app()?, &main, &filter, field, is_ascending, &page).await?;
+    ctx.room()?.take(found.bytes())?;
     Ok(list(found, Account))
 }

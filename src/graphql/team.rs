@@ -48,7 +48,7 @@ impl Team {
     async fn balance(&self, ctx: &Context<'_>) -> Result<Option<Cents>> {
         let is_visible = match ctx.account() {
             Ok(caller) if caller.is_sub_account => {
-                let own = ctx.rows()?.load_one(AccountId(caller.account_id)).await?;
+                let own = ctx.row(AccountId(caller.account_id)).await?;
                 own.is_some_and(|own| own.team_balance_visible)
             }
             _ => true,
@@ -59,7 +59,7 @@ impl Team {
     /// The team's one main account. Main-account and operator keys only.
     #[graphql(guard = "Needs::Team", visible = "access::team")]
     async fn main_account(&self, ctx: &Context<'_>) -> Result<Account> {
-        let main = ctx.rows()?.load_one(MainAccountOf(self.0.id)).await?;
+        let main = ctx.row(MainAccountOf(self.0.id)).await?;
         Ok(main.map(Account).ok_or(Fault::Broken("every team has a main account"))?)
     }
 

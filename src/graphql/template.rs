@@ -1,7 +1,9 @@
 //! Templates: what they are, made, changed and deleted. Any LIVE key of an account does so for its
 //! own.
 
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
+use async_graphql::{
+    ComplexObject, Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject,
+};
 use entity::template as rows;
 
 use super::{
@@ -38,7 +40,8 @@ impl Template {
     }
 
     /// The variables that a send fills in, in the order in which they were declared.
-    async fn variables(&self) -> Result<Vec<TemplateVariable>> {
+    async fn variables(&self, ctx: &Context<'_>) -> Result<Vec<TemplateVariable>> {
+        ctx.room()?.take(self.0.variables.len())?;
         Ok(domain::variables_of(&self.0)?.into_iter().map(Into::into).collect())
     }
 
@@ -56,15 +59,34 @@ impl Template {
 /// What a template says on one channel. Each part is a text in the language Jinja: a variable
 /// stands in it as {{ name }}.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct TemplateBody {
     /// The channel.
     channel: Channel,
-    /// The subject of an e-mail; null if it has none.
+    #[graphql(skip)]
     subject: Option<String>,
-    /// The text; null if an e-mail has HTML alone.
+    #[graphql(skip)]
     text: Option<String>,
-    /// The HTML of an e-mail; null if it has none.
+    #[graphql(skip)]
     html: Option<String>,
+}
+
+#[ComplexObject]
+impl TemplateBody {
+    /// The subject of an e-mail; null if it has none.
+    async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.subject.as_deref())
+    }
+
+    /// The text; null if an e-mail has HTML alone.
+    async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.text.as_deref())
+    }
+
+    /// The HTML of an e-mail; null if it has none.
+    async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.html.as_deref())
+    }
 }
 
 impl From<domain::Body> for TemplateBody {
@@ -76,11 +98,20 @@ impl From<domain::Body> for TemplateBody {
 
 /// A variable of a template.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct TemplateVariable {
     /// Its name.
     name: String,
-    /// What it is where a send does not say; null if a send must.
+    #[graphql(skip)]
     default: Option<String>,
+}
+
+#[ComplexObject]
+impl TemplateVariable {
+    /// What it is where a send does not say; null if a send must.
+    async fn default(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.default.as_deref())
+    }
 }
 
 impl From<domain::Variable> for TemplateVariable {

@@ -26,7 +26,7 @@ impl TemplateQuery {
         let Some(id) = parse_id(&id) else {
             return Ok(None);
         };
-        Ok(ctx.rows()?.load_one(TemplateId(id)).await?.map(Template))
+        Ok(ctx.row(TemplateId(id)).await?.map(Template))
     }
 
     /// The templates of the account of the key in use, newest first.

@@ -1,6 +1,6 @@
 //! What a template would say.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
 
 use super::{
     access::{self, Ask, Needs},
@@ -26,14 +26,15 @@ pub enum TemplatePreviewErrorCode {
 
 /// What a template would say on one channel. Nothing was stored or charged.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct TemplatePreview {
     /// The channel.
     channel: Channel,
-    /// The subject of an e-mail; null if it has none, and where there are errors.
+    #[graphql(skip)]
     subject: Option<String>,
-    /// The text; null if an e-mail has HTML alone, and where there are errors.
+    #[graphql(skip)]
     text: Option<String>,
-    /// The HTML of an e-mail; null if it has none, and where there are errors.
+    #[graphql(skip)]
     html: Option<String>,
     /// How many segments an SMS would have; 1 for other channels. Null where there are errors.
     segments: Option<i32>,
@@ -41,6 +42,24 @@ pub struct TemplatePreview {
     encoding: Option<SmsEncoding>,
     /// Why a message from it would be refused; empty if it can be sent.
     errors: Vec<UserError<TemplatePreviewErrorCode>>,
+}
+
+#[ComplexObject]
+impl TemplatePreview {
+    /// The subject of an e-mail; null if it has none, and where there are errors.
+    async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.subject.as_deref())
+    }
+
+    /// The text; null if an e-mail has HTML alone, and where there are errors.
+    async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.text.as_deref())
+    }
+
+    /// The HTML of an e-mail; null if it has none, and where there are errors.
+    async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.html.as_deref())
+    }
 }
 
 impl From<domain::Preview> for TemplatePreview {

@@ -103,7 +103,7 @@ impl UsageBucket {
         let Some(id) = self.0.account_id else {
             return Ok(None);
         };
-        Ok(ctx.rows()?.load_one(AccountId(id)).await?.map(Account))
+        Ok(ctx.row(AccountId(id)).await?.map(Account))
     }
 
     /// The sums.

@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
-use async_graphql::ServerError;
-use async_graphql_axum::GraphQLResponse;
+use async_graphql::{ServerError, parser::types::OperationType};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use serde::Serialize;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::negotiation::MediaType;
 use crate::{
-    domain::room::Room,
+    domain::{Fault, room::Room},
     graphql::{
         Answer,
         errors::{self, Code, code_of, error},
@@ -23,19 +24,48 @@ use crate::{
 /// What is said to whom there is no place for.
 pub const TOO_BUSY: &str = "The server is too busy; nothing was done. Try again in a second.";
 
+/// Answers of more bytes, as their texts were counted, are written in a thread of their own, one at a time: a runtime's
+/// thread would serve nobody else meanwhile.
+const WRITTEN_AT_ONCE_MAX: usize = 256 * 1024;
+
+static WRITING: Semaphore = Semaphore::const_new(1);
+
+/// Writes an answer as JSON. From then on `room` holds what that takes; the error is that there is none for it. What a
+/// mutation did is always answered.
+pub async fn write<T: Serialize + Send + 'static>(
+    answer: T,
+    kind: OperationType,
+    room: &Room,
+) -> Result<Vec<u8>, Fault> {
+    let write = move || serde_json::to_vec(&answer).expect("an answer is plain JSON");
+    let text = if room.bytes() > WRITTEN_AT_ONCE_MAX {
+        let _turn = WRITING.acquire().await.expect("it is never closed");
+        spawn_blocking(write).await.map_err(|_| Fault::Broken("an answer is written"))?
+    } else {
+        write()
+    };
+    match room.settle(text.len()) {
+        Err(fault) if kind != OperationType::Mutation => Err(fault),
+        _ => Ok(text),
+    }
+}
+
 /// The answer to a request that was read. It keeps its room until the client has taken it.
-pub fn respond(media_type: MediaType, answer: Answer, room: Option<Arc<Room>>) -> Response {
+pub async fn respond(
+    media_type: MediaType,
+    answer: Answer,
+    kind: OperationType,
+    room: Arc<Room>,
+    request_id: &str,
+) -> Response {
     match answer {
-        Answer::Executed(response) => {
-            let response = match room.filter(|room| room.is_large()) {
-                Some(room) => {
-                    let text = serde_json::to_vec(&response).expect("an answer is plain JSON");
-                    Response::new(Body::from(Bytes::from_owner(Held { text, _room: room })))
-                }
-                None => GraphQLResponse::from(response).into_response(),
-            };
-            with_type(media_type, response)
-        }
+        Answer::Executed(response) => match write(response, kind, &room).await {
+            Ok(text) => {
+                let body = Bytes::from_owner(Held { text, _room: room });
+                with_type(media_type, Response::new(Body::from(body)))
+            }
+            Err(fault) => refuse(media_type, errors::of_fault(&fault, request_id)),
+        },
         Answer::Refused(refused) => {
             let mut response = refuse_all(media_type, &refused);
             if refused.first().and_then(code_of) == Some(Code::MethodNotAllowed) {

@@ -65,7 +65,9 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
         // It says who it is once it is open.
         return upgrade(shared, &mut head, None, None).await;
     }
-    let (mut operation, mut left, mut room, mut socket) = ("none", None, None, None);
+    let (mut operation, mut kind, mut left, mut socket) =
+        ("none", OperationType::Query, None, None);
+    let mut room = Arc::new(shared.app.rooms.of(None));
     let until = begun + REQUEST_DEADLINE;
     let answer = async {
         let caller = timeout_at(until, identify(&shared, &head, key.as_deref())).await;
@@ -97,21 +99,25 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
             Ok(prepared) => prepared,
             Err(refused) => return Ok(Some(Answer::refused(refused))),
         };
-        operation = prepared.kind_name();
+        (operation, kind) = (prepared.kind_name(), prepared.kind());
         // One is paid.
         rates.pay(&caller, prepared.complexity().saturating_sub(1), &mut left)?;
         let gone = CancellationToken::new();
         // Dropped with this handler, when the client hangs up.
         let _present = gone.clone().drop_guard();
-        let held = Arc::new(shared.app.rooms.of(caller.team_scope()));
-        room = Some(Arc::clone(&held));
+        room = Arc::new(shared.app.rooms.of(caller.team_scope()));
+        let held = Arc::clone(&room);
         let id = request_id(&head.headers);
         Ok(Some(run(&shared, prepared, place, held, until, gone, id).await))
     };
     let media_type = media_type.unwrap_or_default();
     let (code, mut response) = match answer.await {
         Ok(None) => return upgrade(shared, &mut head, key, socket).await,
-        Ok(Some(answer)) => (first_code(answer.errors()), respond(media_type, answer, room)),
+        Ok(Some(answer)) => {
+            let code = first_code(answer.errors());
+            let id = request_id(&head.headers).to_owned();
+            (code, respond(media_type, answer, kind, room, &id).await)
+        }
         Err(refused) => {
             let refused = [refused];
             (first_code(&refused), refuse_all(media_type, &refused))

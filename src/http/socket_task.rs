@@ -2,8 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_graphql::{Response, ServerError, parser::types::OperationType};
 use axum::extract::ws::Message;
 use futures_util::{StreamExt as _, stream::BoxStream};
+use serde::Serialize;
 use serde_json::json;
 use tokio::{
     sync::mpsc,
@@ -13,17 +15,31 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    REQUEST_DEADLINE, Shared, admission::Place, graphql::run, socket::text,
+    REQUEST_DEADLINE, Shared, admission::Place, answer, graphql::run, socket::text,
     socket_message::text_bytes,
 };
 use crate::{
     domain::{caller::Caller, room::Room},
-    graphql::{Answer, EventAnswer, Prepared, errors::first_code},
+    graphql::{
+        Answer, EventAnswer, Prepared,
+        errors::{self, first_code},
+    },
     shares::Share,
 };
 
 /// How long a message may wait until those before it are sent: as long as an answer may take to be received.
 const WAIT_DEADLINE: Duration = Duration::from_mins(1);
+
+const TOO_MUCH_WAITS: &str = "Too many bytes of the team's answers wait on sockets, so this one was dropped. Read the \
+    sockets, then try again with the same idempotency key.";
+
+/// A message with an answer.
+#[derive(Serialize)]
+struct Next {
+    id: String,
+    r#type: &'static str,
+    payload: Response,
+}
 
 pub type Answers = BoxStream<'static, EventAnswer>;
 
@@ -59,7 +75,7 @@ impl Task {
     /// rate limit allows hears of them later.
     pub async fn tell(self, complexity: u64, mut answers: Answers) {
         while let Some(EventAnswer { answer, turn, room }) = answers.next().await {
-            let message = self.message(answer);
+            let message = self.message(answer, OperationType::Subscription, &room).await;
             // The turn ends here: a client may be slow to receive the message.
             drop(turn);
             self.say(message, Some(Arc::new(room))).await;
@@ -72,28 +88,37 @@ impl Task {
 
     /// Executes a query or a mutation.
     pub async fn perform(self, prepared: Prepared, place: Place, gone: CancellationToken) {
-        let (begun, operation) = (Instant::now(), prepared.kind_name());
+        let (begun, operation, kind) = (Instant::now(), prepared.kind_name(), prepared.kind());
         let until = begun + REQUEST_DEADLINE;
         let room = Arc::new(self.shared.app.rooms.of(self.caller.team_scope()));
         let held = Arc::clone(&room);
         let answer = run(&self.shared, prepared, place, held, until, gone, &self.request_id).await;
         let code = first_code(answer.errors());
         self.shared.app.metrics.note_request(operation, code, begun.elapsed());
-        self.say(self.message(answer), Some(room)).await;
+        let message = self.message(answer, kind, &room).await;
+        self.say(message, Some(room)).await;
         self.complete().await;
     }
 
     /// The message of an answer, and whether it is the last.
-    fn message(&self, answer: Answer) -> (Message, bool) {
-        let id = &self.id;
+    async fn message(&self, answer: Answer, kind: OperationType, room: &Room) -> (Message, bool) {
         match answer {
             Answer::Executed(response) => {
-                (text(&json!({ "id": id, "type": "next", "payload": response })), false)
+                let next = Next { id: self.id.clone(), r#type: "next", payload: response };
+                match answer::write(next, kind, room).await {
+                    Ok(text) => {
+                        let text = String::from_utf8(text).expect("JSON is UTF-8");
+                        (Message::Text(text.into()), false)
+                    }
+                    Err(fault) => self.error(&[errors::of_fault(&fault, &self.request_id)]),
+                }
             }
-            Answer::Refused(errors) => {
-                (text(&json!({ "id": id, "type": "error", "payload": errors })), true)
-            }
+            Answer::Refused(errors) => self.error(&errors),
         }
+    }
+
+    fn error(&self, errors: &[ServerError]) -> (Message, bool) {
+        (text(&json!({ "id": self.id, "type": "error", "payload": errors })), true)
     }
 
     async fn complete(&self) {
@@ -101,10 +126,17 @@ impl Task {
     }
 
     /// Hands a message to the socket, which sends one at a time. Its bytes count from the first one on: many messages
-    /// may wait. A socket whose messages are not taken in time, or whose team has too much waiting, ends.
-    async fn say(&self, (message, is_last): (Message, bool), room: Option<Arc<Room>>) {
-        let bytes = text_bytes(&message);
-        let held = self.shared.app.rooms.wait(self.caller.team_scope(), bytes);
+    /// may wait. Where too much of the team waits, the operation ends with an error instead. A socket whose messages
+    /// are not taken in time ends.
+    async fn say(&self, (mut message, mut is_last): (Message, bool), room: Option<Arc<Room>>) {
+        let wait = |message: &Message| {
+            self.shared.app.rooms.wait(self.caller.team_scope(), text_bytes(message))
+        };
+        let mut held = wait(&message);
+        if held.is_none() {
+            (message, is_last) = self.error(&[errors::unavailable(TOO_MUCH_WAITS)]);
+            held = wait(&message);
+        }
         let is_taken = match held {
             Some(held) => {
                 let (id, number, held) = (self.id.clone(), self.number, (room, held));

@@ -16,11 +16,11 @@ use uuid::Uuid;
 use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, TestTeam};
 
 /// A team has room for so many requests of the largest kind.
-const LARGEST_OF_TEAM: usize = 3;
-/// 15 million bytes, read and answered: one request may hold as much, and no system's buffers do.
+const LARGEST_OF_TEAM: usize = 2;
+/// 15 million bytes, which no system's buffers hold.
 const LARGE: &str = "{ messages(first: 15) { nodes { text } } }";
-/// What it holds, in whole parts.
-const HELD_BY_LARGE: usize = 2 * 15_000_000 / PART_BYTES * PART_BYTES;
+/// What its answer holds, in whole parts.
+const HELD_BY_LARGE: usize = 15_000_000 / PART_BYTES * PART_BYTES;
 
 /// A team with 15 messages of a million bytes, put there past the program.
 async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
@@ -167,11 +167,11 @@ async fn a_socket_that_is_not_read_is_given_up(#[values(Sqlite, Postgres)] datab
     let Some(t) = TestApp::start(database).await else { return };
     let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
-    for at in 0..3 {
+    for at in 0..2 {
         socket.subscribe(&at.to_string(), LARGE).await;
     }
 
-    until_held(&t, 3 * HELD_BY_LARGE).await;
+    until_held(&t, 2 * HELD_BY_LARGE).await;
     until_held(&t, 0).await;
 
     let mut answers = 0;
@@ -218,5 +218,74 @@ async fn a_team_whose_messages_wait_loses_the_next_socket(
         }
         assert_eq!(sockets[1].event("a").await, event);
     }
+    t.close().await;
+}
+
+/// An answer that does not fit into what may wait is dropped, and its operation ends with an error. The socket goes on.
+#[rstest]
+#[tokio::test]
+async fn an_answer_that_may_not_wait_ends_its_operation(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let team_id: Uuid = team.id.parse().expect("an id");
+    let message = json!({ "to": "+12025550123", "text": "x".repeat(1_000) });
+    assert_eq!(t.send(&team.key, message).await.refusals(), [""; 0]);
+    let mut socket = Socket::with_key(server.address, &team.key).await;
+    let held = t.app.rooms.wait(Some(team_id), WAITING_BYTES_OF_TEAM_MAX - 1_000);
+    assert!(held.is_some());
+
+    socket.subscribe("long", "{ messages { nodes { text } } }").await;
+    let Came::Message(refused) = socket.next().await else { panic!("a message was expected") };
+    assert_eq!([&refused["id"], &refused["type"]], [&json!("long"), &json!("error")]);
+    assert_eq!(refused["payload"][0]["extensions"]["code"], "UNAVAILABLE");
+    socket.subscribe("short", "{ messages { nodes { to } } }").await;
+    let Came::Message(next) = socket.next().await else { panic!("a message was expected") };
+    assert_eq!(next["payload"]["data"]["messages"]["nodes"][0]["to"], "+12025550123");
+    t.close().await;
+}
+
+/// Every long text counts as often as it is answered, and as long as JSON makes it; rows count that are read for it.
+#[rstest]
+#[tokio::test]
+async fn what_is_answered_often_or_grows_in_json_counts(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let aliases = |field: &str, count: usize| -> String {
+        (0..count).map(|at| format!("a{at}: {field} ")).collect()
+    };
+    for at in 0..10 {
+        let text = "\u{1}".repeat(20_000);
+        let message = json!({ "to": "ada@example.com", "subject": format!("{at}"), "text": text });
+        assert_eq!(t.send(&team.key, message).await.refusals(), [""; 0]);
+    }
+    let tags: Vec<String> = (0..50).map(|at| format!("{at:02}{}", "😀".repeat(62))).collect();
+    let metadata = json!({ "x": "x".repeat(16_000) });
+    let create = "mutation($input: CreateContactInput!) { createContact(input: $input) { errors { code } } }";
+    for at in 0..40 {
+        let address = json!({ "channel": "SMS", "address": format!("+120255501{at:02}") });
+        let input = json!({ "addresses": [address], "tags": tags, "metadata": metadata });
+        let created = t.ask_with(&team.key, create, json!({ "input": input })).await;
+        assert_eq!(created.codes(), [""; 0]);
+    }
+    // 20,000 letters make 120,000 bytes of JSON; a page of 10 is 1.2 MB, 27 of them 32.4, and 28 are too much.
+    let texts = |count| format!("{{ messages {{ nodes {{ {} }} }} }}", aliases("text", count));
+    // 50 tags of 250 bytes and their quotes: 40 contacts answer 0.5 MB each time.
+    let tags =
+        |count| format!("{{ contacts(first: 40) {{ nodes {{ {} }} }} }}", aliases("tags", count));
+    // 40 rows of 16 KB are read for each page.
+    let pages = |count| format!("{{ {} }}", aliases("contacts(first: 40) { nodes { id } }", count));
+    assert_eq!(t.ask(&team.key, &texts(27)).await.codes(), [""; 0]);
+    assert_eq!(t.ask(&team.key, &tags(30)).await.codes(), [""; 0]);
+    assert_eq!(t.ask(&team.key, &pages(30)).await.codes(), [""; 0]);
+    let refused = t.ask(&team.key, &texts(28)).await;
+    assert!(
+        refused.codes().iter().all(|code| *code == "QUERY_TOO_LARGE")
+            && !refused.codes().is_empty()
+    );
+    assert_eq!(t.app.rooms.bytes(), 0);
     t.close().await;
 }
