@@ -1,31 +1,37 @@
 //! The one way a request is executed: prepared, refused or not, and then run.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_graphql::{
     Name, Positioned, Request, Response, ServerError, ValidationMode, Variables,
     dataloader::DataLoader,
-    parser::types::{ExecutableDocument, OperationDefinition, OperationType},
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
 use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
+use tokio::sync::OnceCell;
 
 use super::{
-    TollgateSchema, absent_variables,
+    TollgateSchema,
     access::Viewpoint,
     audit_log::{self, RequestId},
-    coercion, cost,
+    collect::collect,
+    cost,
     documents::Documents,
     errors::{self, Code, error, one_line, set_code},
-    hidden::{self, Forbidden},
+    hidden::Forbidden,
     introspection_turns::{IntrospectionTurns, introspect},
     loaders::{self, Rows},
-    mend, positions,
-    request::{Answer, EventAnswer, Executed, Operation, Prepared},
+    mend,
+    request::{Answer, EventAnswer, Operation, Prepared, Refused},
     root_fields, schema,
     shape::{self, Shape},
     updates::Listening,
-    validation::Validator,
+    validation::{Invalid, RoleSchema},
+    variables,
 };
 use crate::{
     App,
@@ -33,14 +39,12 @@ use crate::{
     domain::{billing::Patience, caller::Caller, room::Room},
 };
 
-/// The schema, and what each role sees of it.
+/// Executes requests.
 #[derive(Clone)]
 pub struct Api {
     app: Arc<App>,
-    validator: Validator,
-    /// Executes what was validated.
-    schema: TollgateSchema,
-    shapes: Arc<Shapes>,
+    /// The same for the whole process.
+    schemas: &'static Schemas,
     documents: Documents,
     introspections: Arc<IntrospectionTurns>,
 }
@@ -48,35 +52,36 @@ pub struct Api {
 /// Fields and fragments of an introspection that are executed among other requests.
 const INTROSPECTION_SHORT: u64 = 500;
 
-struct Shapes {
-    full: Shape,
-    operator: Shape,
-    main_account: Shape,
-    sub_account: Shape,
+/// The schema, and what each role sees of it.
+struct Schemas {
+    /// Executes what was validated.
+    executed: TollgateSchema,
+    full: Seen,
+    operator: Seen,
+    main_account: Seen,
+    sub_account: Seen,
 }
+
+/// What is seen of the schema: to look things up in, and to validate against.
+struct Seen {
+    shape: Shape,
+    definition: RoleSchema,
+}
+
+static SCHEMAS: OnceCell<Schemas> = OnceCell::const_new();
 
 impl Api {
     pub async fn new(app: Arc<App>) -> Self {
-        // Each request brings the app, with its own budget.
-        let schema = schema().validation_mode(ValidationMode::Fast).finish();
-        let shapes = Shapes {
-            full: shape_of(&schema, Viewpoint::Everything).await,
-            operator: shape_of(&schema, Viewpoint::Role(Role::Operator)).await,
-            main_account: shape_of(&schema, Viewpoint::Role(Role::MainAccount)).await,
-            sub_account: shape_of(&schema, Viewpoint::Role(Role::SubAccount)).await,
-        };
         Self {
             app,
-            validator: Validator::default(),
-            schema,
-            shapes: Arc::new(shapes),
+            schemas: SCHEMAS.get_or_init(Schemas::new).await,
             documents: Documents::default(),
             introspections: Arc::default(),
         }
     }
 
-    /// Looks at a request of this caller: what it is, what it costs, and whether the caller may ask
-    /// it. Nothing is executed yet.
+    /// Reads a request of this caller: which operation it is, and what it costs. Whether it is valid and the caller may
+    /// ask it is seen when it is executed.
     pub async fn prepare(
         &self,
         caller: Caller,
@@ -85,33 +90,17 @@ impl Api {
         let found = self.documents.find(operation.asked, (&caller).into()).await?;
         let document = &found.known.document;
         let Operation { operation_name, mut variables, is_get, .. } = operation;
-        let full = &self.shapes.full;
         let operation = find_operation(document, operation_name.as_deref())?;
         check_method(operation, is_get)?;
         keep_declared(operation, &mut variables);
         complete_variables(operation, &mut variables);
-        let cost = cost::check_cost(document, &variables, full)?;
+        let cost = cost::check_cost(document, &variables, &self.schemas.full.shape)?;
         root_fields::check_mutation_keys(document)?;
         let kind = operation.node.ty;
         if kind == OperationType::Subscription {
             cost::check_subscription_document(found.known.tokens, found.known.text_bytes)?;
         }
-        let shape = self.shapes.of(caller.role());
-        let hidden = hidden::check_hidden(document, operation, &variables, full, shape);
-        let forbidden = if let Err(error) = hidden {
-            Some(Forbidden::new(error, document, operation, full, shape)?)
-        } else {
-            if found.is_new {
-                positions::check_positions(document, full)?;
-            }
-            root_fields::check_subscription_root(operation)?;
-            check_variables(operation, &variables)?;
-            None
-        };
-        let is_valid = !found.is_new
-            && found.known.takes_variables_whole
-            && coercion::fit(operation, &variables, full);
-        Ok(Prepared { caller, found, operation_name, variables, kind, cost, forbidden, is_valid })
+        Ok(Prepared { caller, found, operation_name, variables, kind, cost })
     }
 
     /// Executes a query or a mutation of a caller who waits as long as its `patience`. It reads within
@@ -119,25 +108,27 @@ impl Api {
     /// error.
     pub async fn execute(
         &self,
-        prepared: Prepared,
+        mut prepared: Prepared,
         budget: ReadBudget,
         patience: Patience,
         room: Arc<Room>,
         request_id: &str,
     ) -> Answer {
-        if let Some(forbidden) = prepared.forbidden {
-            let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
-            // Boxed, because every request is copied with it, and this is rare.
-            Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations)).await;
-            return Answer::refused(forbidden.error);
-        }
         let bytes = usize::try_from(prepared.cost.bytes).unwrap_or(usize::MAX);
         if let Err(fault) = room.take(bytes) {
             return Answer::refused(errors::of_fault(&fault, request_id));
         }
-        if let Err(errors) = self.validate(&prepared).await {
-            return Answer::Refused(errors);
-        }
+        let operation = match self.validate(&mut prepared).await {
+            Ok(operation) => operation,
+            Err(Refused::Invalid(errors)) => return Answer::Refused(errors),
+            Err(Refused::Forbidden(forbidden)) => {
+                let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
+                // Boxed, because every request is copied with it, and this is rare.
+                Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations))
+                    .await;
+                return Answer::refused(forbidden.error);
+            }
+        };
         let turn = if prepared.cost.introspection > INTROSPECTION_SHORT {
             match self.introspections.wait(&prepared.caller, &patience).await {
                 Ok(turn) => Some(turn),
@@ -147,40 +138,41 @@ impl Api {
             None
         };
         let request_id_of_entries = RequestId(request_id.to_owned());
-        let request = self.request(&prepared, budget, room).data(patience);
+        let request = self.request(prepared, operation.clone(), budget, room).data(patience);
         let request = request.data(request_id_of_entries);
         let response = match turn {
-            None => self.schema.execute(request).await,
-            Some(turn) => match introspect(self.schema.clone(), request, turn).await {
+            None => self.schemas.executed.execute(request).await,
+            Some(turn) => match introspect(self.schemas.executed.clone(), request, turn).await {
                 Ok(response) => response,
                 Err(stopped) => return Answer::refused(stopped),
             },
         };
-        self.answer(&prepared.into(), response, request_id)
+        self.answer(&operation, response, request_id)
     }
 
     /// Begins a subscription, for which it reads within `budget`: its answers, one for each event, or why
     /// there are none. It listens when this returns.
     pub async fn subscribe(
         &self,
-        prepared: Prepared,
+        mut prepared: Prepared,
         budget: ReadBudget,
         request_id: String,
     ) -> Result<BoxStream<'static, EventAnswer>, Vec<ServerError>> {
-        self.validate(&prepared).await?;
+        let operation = self.validate(&mut prepared).await.map_err(|refused| match refused {
+            Refused::Invalid(errors) => errors,
+            Refused::Forbidden(forbidden) => vec![forbidden.error],
+        })?;
         let listening = Arc::new(Listening::default());
         let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
-        let request = self.request(&prepared, budget, Arc::clone(&room));
+        let request = self.request(prepared, operation.clone(), budget, Arc::clone(&room));
         let request = request.data(Arc::clone(&listening));
-        let mut responses = self.schema.execute_stream(request);
-        // The rest of what was prepared is not kept for as long as the subscription lasts.
-        let asked = Executed::from(prepared);
+        let mut responses = self.schemas.executed.execute_stream(request);
         tokio::select! {
             biased;
             // What is refused is answered before there is any event.
             first = responses.next() => {
                 let first = first.unwrap_or_default();
-                return Err(match self.answer(&asked, first, &request_id) {
+                return Err(match self.answer(&operation, first, &request_id) {
                     Answer::Executed(response) => response.errors,
                     Answer::Refused(errors) => errors,
                 });
@@ -190,60 +182,90 @@ impl Api {
         let api = self.clone();
         let answers = responses.map(move |response| {
             let (turn, room) = (listening.take_turn(), room.moved());
-            EventAnswer { answer: api.answer(&asked, response, &request_id), turn, room }
+            EventAnswer { answer: api.answer(&operation, response, &request_id), turn, room }
         });
         Ok(answers.boxed())
     }
 
-    /// Validates the document as it was sent, unless that is known to be valid with such variables.
-    async fn validate(&self, prepared: &Prepared) -> Result<(), Vec<ServerError>> {
-        let Prepared { found, operation_name, variables, .. } = prepared;
-        if !prepared.is_valid {
-            let document = &found.known.executed;
-            let validated =
-                self.validator.validate(document, operation_name.as_deref(), variables).await;
-            validated.map_err(|errors| errors.into_iter().map(invalid).collect::<Vec<_>>())?;
+    /// Validates the document against the schema of the caller's role, unless it is known to be valid, and coerces the
+    /// variables. What is executed is the operation that this returns.
+    async fn validate(&self, prepared: &mut Prepared) -> Result<OperationDefinition, Refused> {
+        let Prepared { caller, found, operation_name, variables, .. } = prepared;
+        let (role, full) = (caller.role(), &self.schemas.full);
+        let seen = self.schemas.seen_by(role);
+        let document = &found.known.document;
+        let invalid = |error| Refused::Invalid(vec![error]);
+        let operation = find_operation(document, operation_name.as_deref()).map_err(invalid)?;
+        if !found.known.is_valid_for(role) {
+            match seen.definition.validate(&found.text, &full.definition) {
+                Ok(()) => {}
+                Err(Invalid::Errors(errors)) => return Err(Refused::Invalid(errors)),
+                Err(Invalid::Forbidden(error)) => {
+                    let (full, shape) = (&full.shape, &seen.shape);
+                    let forbidden = Forbidden::new(error, document, operation, full, shape);
+                    return Err(forbidden.map_or_else(invalid, Refused::Forbidden));
+                }
+            }
         }
-        self.documents.keep(found).await;
-        Ok(())
+        root_fields::check_subscription_root(operation).map_err(invalid)?;
+        variables::coerce(operation, variables, &seen.shape, &full.shape).map_err(invalid)?;
+        self.documents.keep(found, role).await;
+        Ok(collect(document, &operation.node, variables, &full.shape))
     }
 
-    fn request(&self, prepared: &Prepared, budget: ReadBudget, room: Arc<Room>) -> Request {
-        let Prepared { caller, found, operation_name, variables, .. } = prepared;
-        let mut document = found.known.executed.clone();
-        let shape = &self.shapes.full;
-        absent_variables::leave_out(&mut document, operation_name.as_deref(), variables, shape);
-        let mut request = Request::new("").variables(variables.clone());
-        request.operation_name.clone_from(operation_name);
-        request.set_parsed_query(document);
+    fn request(
+        &self,
+        prepared: Prepared,
+        operation: OperationDefinition,
+        budget: ReadBudget,
+        room: Arc<Room>,
+    ) -> Request {
+        let Prepared { caller, variables, .. } = prepared;
+        let pos = operation.selection_set.pos;
+        let mut request = Request::new("").variables(variables);
+        request.set_parsed_query(ExecutableDocument {
+            operations: DocumentOperations::Single(Positioned::new(operation, pos)),
+            fragments: HashMap::new(),
+        });
         let app = Arc::new(self.app.for_request(budget));
+        let viewpoint = Viewpoint::Role(caller.role());
         let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), room };
-        request
-            .data(app)
-            .data(Viewpoint::Role(caller.role()))
-            .data(DataLoader::new(rows, loaders::spawn))
-            .data(caller.clone())
+        request.data(app).data(viewpoint).data(DataLoader::new(rows, loaders::spawn)).data(caller)
     }
 
     /// What the library answered, as the specification and the closed list of codes have it.
-    fn answer(&self, executed: &Executed, mut response: Response, request_id: &str) -> Answer {
+    fn answer(
+        &self,
+        operation: &OperationDefinition,
+        mut response: Response,
+        request_id: &str,
+    ) -> Answer {
         // A request that was executed at all has data or the path of a failed field.
         let was_executed = response.data != async_graphql::Value::Null
             || response.errors.iter().any(|error| !error.path.is_empty());
         if !was_executed {
             return Answer::Refused(response.errors.into_iter().map(invalid).collect());
         }
-        let Executed { document, operation_name, variables } = executed;
-        let operation_name = operation_name.as_deref();
-        mend::mend(&mut response, document, operation_name, variables, &self.shapes.full);
-        let settle = |error| errors::settle(error, request_id);
-        response.errors = response.errors.into_iter().map(settle).collect();
+        mend::mend(&mut response, operation, &self.schemas.full.shape);
+        response.errors = errors::settle(response.errors, request_id);
         Answer::Executed(response)
     }
 }
 
-impl Shapes {
-    fn of(&self, role: Role) -> &Shape {
+impl Schemas {
+    async fn new() -> Self {
+        // Documents are validated before the library has them, and each request brings the app, with its own budget.
+        let executed = schema().validation_mode(ValidationMode::Fast).finish();
+        Self {
+            full: Seen::by(&executed, Viewpoint::Everything).await,
+            operator: Seen::by(&executed, Viewpoint::Role(Role::Operator)).await,
+            main_account: Seen::by(&executed, Viewpoint::Role(Role::MainAccount)).await,
+            sub_account: Seen::by(&executed, Viewpoint::Role(Role::SubAccount)).await,
+            executed,
+        }
+    }
+
+    fn seen_by(&self, role: Role) -> &Seen {
         match role {
             Role::Operator => &self.operator,
             Role::MainAccount => &self.main_account,
@@ -252,10 +274,14 @@ impl Shapes {
     }
 }
 
-async fn shape_of(schema: &TollgateSchema, viewpoint: Viewpoint) -> Shape {
-    let answer = schema.execute(Request::new(shape::INTROSPECTION).data(viewpoint)).await;
-    let answer = answer.data.into_json().expect("introspection is plain JSON");
-    Shape::read(answer).expect("introspection answers what was asked")
+impl Seen {
+    async fn by(schema: &TollgateSchema, viewpoint: Viewpoint) -> Self {
+        let answer = schema.execute(Request::new(shape::INTROSPECTION).data(viewpoint)).await;
+        let answer = answer.data.into_json().expect("introspection is plain JSON");
+        let shape = Shape::read(answer).expect("introspection answers what was asked");
+        let definition = RoleSchema::new(&shape);
+        Self { shape, definition }
+    }
 }
 
 fn invalid(mut failure: ServerError) -> ServerError {
@@ -311,19 +337,4 @@ fn complete_variables(operation: &Positioned<OperationDefinition>, variables: &m
             variables.insert(name.clone(), default.node.clone());
         }
     }
-}
-
-fn check_variables(
-    operation: &Positioned<OperationDefinition>,
-    variables: &Variables,
-) -> Result<(), ServerError> {
-    for definition in &operation.node.variable_definitions {
-        let name = &definition.node.name.node;
-        let given = variables.get(name);
-        let is_missing = given.is_none_or(|value| *value == async_graphql::Value::Null);
-        if is_missing && !definition.node.var_type.node.nullable {
-            return Err(error(Code::BadUserInput, format!("The variable ${name} must be given.")));
-        }
-    }
-    Ok(())
 }

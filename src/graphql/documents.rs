@@ -12,7 +12,6 @@ use sha2::{Digest as _, Sha256};
 use super::{
     cost,
     errors::{Code, error},
-    mend,
     persisted::{Owner, PersistedQueries},
     validation,
 };
@@ -35,9 +34,7 @@ pub enum Asked {
 
 /// A document that was read.
 pub struct Known {
-    pub document: Arc<ExecutableDocument>,
-    /// The same with what `mend` needs of its answer.
-    pub executed: ExecutableDocument,
+    pub document: ExecutableDocument,
     pub text_bytes: usize,
     pub tokens: usize,
     /// The roles against whose schema it is valid.
@@ -135,11 +132,8 @@ fn read(text: &str) -> Result<Known, ServerError> {
     }
     let parsed = validation::parse(text)?;
     let document = validation::convert(&parsed.document, text)?;
-    let mut executed = document.clone();
-    mend::keep_objects(&mut executed);
     Ok(Known {
-        document: Arc::new(document),
-        executed,
+        document,
         text_bytes: text.len(),
         tokens: parsed.tokens,
         valid_for: Mutex::default(),

@@ -96,11 +96,24 @@ pub fn set_code(error: &mut ServerError, code: Code) {
     error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", code.as_str());
 }
 
-/// Gives an error of the execution its code and the words that may be shown. Resolvers return a
-/// [`Fault`] with `?`; the library keeps it as the error's source.
-pub fn settle(mut error: ServerError, request_id: &str) -> ServerError {
-    let by_loader = error.source::<Arc<Fault>>().map(AsRef::as_ref);
-    let (code, message, seconds) = match error.source::<Fault>().or(by_loader) {
+/// Gives the errors of an execution their codes and the words that may be shown. Failures of ours are logged once for
+/// the request, for every field may have failed.
+pub fn settle(errors: Vec<ServerError>, request_id: &str) -> Vec<ServerError> {
+    let count = errors.len();
+    if let Some(fault) = errors.iter().filter_map(fault_of).find(|fault| is_failure(fault)) {
+        log(fault, count, request_id);
+    }
+    errors.into_iter().map(|error| settle_one(error, request_id)).collect()
+}
+
+/// Resolvers return a [`Fault`] with `?`; the library keeps it as the error's source.
+fn fault_of(error: &ServerError) -> Option<&Fault> {
+    let by_loader = || error.source::<Arc<Fault>>().map(AsRef::as_ref);
+    error.source::<Fault>().or_else(by_loader)
+}
+
+fn settle_one(mut error: ServerError, request_id: &str) -> ServerError {
+    let (code, message, seconds) = match fault_of(&error) {
         // The library's own: an argument that did not fit its type.
         None => (Code::BadUserInput, one_line(&error.message), None),
         Some(fault) => {
@@ -130,6 +143,9 @@ pub fn refusal_of(error: &ServerError) -> Option<Code> {
 
 /// What is shown of a fault outside of an execution.
 pub fn of_fault(fault: &Fault, request_id: &str) -> ServerError {
+    if is_failure(fault) {
+        log(fault, 1, request_id);
+    }
     let (code, message) = show(fault, request_id);
     match worth_another_try_after(fault, code) {
         Some(seconds) => try_again(code, message, seconds),
@@ -170,6 +186,19 @@ pub fn retry_after(error: &ServerError) -> Option<u64> {
     }
 }
 
+/// Whether it is a failure of the server or its database, to be logged.
+fn is_failure(fault: &Fault) -> bool {
+    matches!(fault, Fault::Database(_) | Fault::Broken(_))
+}
+
+fn log(fault: &Fault, errors: usize, request_id: &str) {
+    if fault.is_unavailable() {
+        tracing::error!(request.id = request_id, errors, %fault, "The database does not answer");
+    } else {
+        tracing::error!(request.id = request_id, errors, %fault, "A request failed");
+    }
+}
+
 fn show(fault: &Fault, request_id: &str) -> (Code, String) {
     match fault {
         Fault::BadInput(_) => (Code::BadUserInput, fault.to_string()),
@@ -179,15 +208,11 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
         Fault::KeyRevoked => (Code::Unauthenticated, fault.to_string()),
         Fault::Unavailable(_) => (Code::Unavailable, fault.to_string()),
         Fault::Database(_) if fault.is_unavailable() => {
-            tracing::error!(request.id = request_id, %fault, "The database does not answer");
             let message = "The database is too busy or cannot be reached; try again, a send with the \
                  same idempotency key.";
             (Code::Unavailable, message.to_owned())
         }
-        Fault::Database(_) | Fault::Broken(_) => {
-            tracing::error!(request.id = request_id, %fault, "A request failed");
-            (Code::InternalServerError, internal(request_id))
-        }
+        Fault::Database(_) | Fault::Broken(_) => (Code::InternalServerError, internal(request_id)),
     }
 }
 

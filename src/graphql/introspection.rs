@@ -151,7 +151,9 @@ impl<'d> Counter<'d> {
             (Node::Named(known), "enumValues") => {
                 self.each(known.enum_values.iter().map(|_| Node::EnumValue), set)
             }
-            (Node::Field(known), "args") => self.each(known.args.values().map(Node::of_argument), set),
+            (Node::Field(known), "args") => {
+                self.each(known.args.values().map(Node::of_argument), set)
+            }
             (Node::Field(shape::Field { of_type, .. }) | Node::Input(of_type), "type") => {
                 self.each([Node::Type(of_type)], set)
             }

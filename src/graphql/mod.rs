@@ -2,13 +2,13 @@
 
 use async_graphql::{MergedObject, Schema, SchemaBuilder};
 
-mod absent_variables;
 mod access;
 mod account;
 mod api;
 mod api_key;
 mod audit_log;
 mod audit_log_list;
+mod collect;
 mod contact;
 mod contact_address;
 mod contact_erasure;

@@ -1,11 +1,6 @@
 //! A request on its way: as it was received, once it may be executed, while it is answered, and its answer.
 
-use std::sync::Arc;
-
-use async_graphql::{
-    Response, ServerError, Variables,
-    parser::types::{ExecutableDocument, OperationType},
-};
+use async_graphql::{Response, ServerError, Variables, parser::types::OperationType};
 
 use super::{
     cost::Cost,
@@ -24,7 +19,7 @@ pub struct Operation {
     pub is_get: bool,
 }
 
-/// A request that may be executed.
+/// A request whose document was read, whose operation was found, and whose cost is known.
 pub struct Prepared {
     pub(super) caller: Caller,
     pub(super) found: Found,
@@ -32,10 +27,13 @@ pub struct Prepared {
     pub(super) variables: Variables,
     pub(super) kind: OperationType,
     pub(super) cost: Cost,
-    /// Why it will not be executed; it gets this far to be entered in the audit log.
-    pub(super) forbidden: Option<Forbidden>,
-    /// Its document was validated before, and its variables fit.
-    pub(super) is_valid: bool,
+}
+
+/// Why a request is not executed.
+pub(super) enum Refused {
+    Invalid(Vec<ServerError>),
+    /// To be entered in the audit log.
+    Forbidden(Forbidden),
 }
 
 impl Prepared {
@@ -61,20 +59,6 @@ impl Prepared {
     /// How many fields its answer may have, as estimated.
     pub fn complexity(&self) -> u64 {
         self.cost.fields
-    }
-}
-
-/// What was asked, for as long as it is answered.
-pub(super) struct Executed {
-    pub document: Arc<ExecutableDocument>,
-    pub operation_name: Option<String>,
-    pub variables: Variables,
-}
-
-impl From<Prepared> for Executed {
-    fn from(prepared: Prepared) -> Self {
-        let Prepared { found, operation_name, variables, .. } = prepared;
-        Self { document: Arc::clone(&found.known.document), operation_name, variables }
     }
 }
 

@@ -183,12 +183,7 @@ impl Coercion<'_> {
         }
     }
 
-    fn enum_value(
-        &self,
-        value: &Value,
-        name: &str,
-        known: &shape::Type,
-    ) -> Result<(), Mismatch> {
+    fn enum_value(&self, value: &Value, name: &str, known: &shape::Type) -> Result<(), Mismatch> {
         let given = match value {
             Value::String(given) => given.as_str(),
             // A default was written in the document.
@@ -204,12 +199,7 @@ impl Coercion<'_> {
         Err(Mismatch::expected(format!("{given:?} is not a value of {name}")))
     }
 
-    fn object(
-        &self,
-        value: &mut Value,
-        name: &str,
-        known: &shape::Type,
-    ) -> Result<(), Mismatch> {
+    fn object(&self, value: &mut Value, name: &str, known: &shape::Type) -> Result<(), Mismatch> {
         let Value::Object(fields) = value else {
             return Err(Mismatch::expected(format!("expected an object ({name})")));
         };
@@ -236,7 +226,9 @@ impl Coercion<'_> {
                 && !fields.contains_key(field.as_str())
         });
         match missing {
-            Some((field, _)) => Err(Mismatch::expected(format!("{name} needs the field {field:?}"))),
+            Some((field, _)) => {
+                Err(Mismatch::expected(format!("{name} needs the field {field:?}")))
+            }
             None => Ok(()),
         }
     }

@@ -1,9 +1,14 @@
 //! Answers of a small schema whose fields fail, next to what the specification says of them.
 
-use async_graphql::{EmptyMutation, EmptySubscription, Object, Request, Result, Schema};
+use std::collections::HashMap;
+
+use async_graphql::{
+    EmptyMutation, EmptySubscription, Object, Pos, Positioned, Request, Result, Schema, Variables,
+    parser::types::{DocumentOperations, ExecutableDocument},
+};
 
 use super::*;
-use crate::graphql::shape::INTROSPECTION;
+use crate::graphql::{collect::collect, shape::INTROSPECTION};
 
 struct Query;
 struct Node;
@@ -49,19 +54,28 @@ impl Node {
     }
 }
 
-async fn answer(query: &str) -> String {
+/// The answer to a query, executed as it was collected.
+async fn response(query: &str) -> Response {
     let schema = Schema::new(Query, EmptyMutation, EmptySubscription);
     let shape = schema.execute(INTROSPECTION).await.data.into_json().expect("plain JSON");
     let shape = Shape::read(shape).expect("an introspection");
-    let variables = Variables::from_json(serde_json::json!({ "yes": true }));
+    let variables = Variables::from_json(serde_json::json!({ "yes": true, "no": false }));
     let document = async_graphql::parser::parse_query(query).expect("a document");
-    let mut executed = document.clone();
-    keep_objects(&mut executed);
-    let mut request = Request::new(query).variables(variables.clone());
-    request.set_parsed_query(executed);
+    let (_, operation) = document.operations.iter().next().expect("an operation");
+    let operation = collect(&document, &operation.node, &variables, &shape);
+    let mut request = Request::new("").variables(variables);
+    let executed = Positioned::new(operation.clone(), Pos::default());
+    request.set_parsed_query(ExecutableDocument {
+        operations: DocumentOperations::Single(executed),
+        fragments: HashMap::new(),
+    });
     let mut response = schema.execute(request).await;
-    mend(&mut response, &document, None, &variables, &shape);
-    response.data.into_json().expect("plain JSON").to_string()
+    mend(&mut response, &operation, &shape);
+    response
+}
+
+async fn answer(query: &str) -> String {
+    response(query).await.data.into_json().expect("plain JSON").to_string()
 }
 
 #[tokio::test]
@@ -109,13 +123,7 @@ async fn a_failed_field_is_null_or_nulls_its_nearest_nullable_parent() {
 
 #[tokio::test]
 async fn keys_stand_in_the_order_of_their_selection() {
-    let schema = Schema::new(Query, EmptyMutation, EmptySubscription);
-    let shape = schema.execute(INTROSPECTION).await.data.into_json().expect("plain JSON");
-    let shape = Shape::read(shape).expect("an introspection");
-    let query = "{ node { z: a maybe b: a } maybe sure { a } }";
-    let mut response = schema.execute(query).await;
-    let document = async_graphql::parser::parse_query(query).expect("a document");
-    mend(&mut response, &document, None, &Variables::default(), &shape);
+    let response = response("{ node { z: a maybe b: a } maybe sure { a } }").await;
     assert_eq!(
         serde_json::to_string(&response.data).expect("JSON"),
         r#"{"node":{"z":1,"maybe":null,"b":1},"maybe":null,"sure":{"a":1}}"#

@@ -9,13 +9,13 @@ use async_graphql::{
     indexmap::IndexMap,
     parser::types::{
         BaseType, Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition,
-        FragmentSpread, InlineFragment, OperationDefinition, OperationType, Selection, SelectionSet,
-        Type, TypeCondition, VariableDefinition,
+        FragmentSpread, InlineFragment, OperationDefinition, OperationType, Selection,
+        SelectionSet, Type, TypeCondition, VariableDefinition,
     },
 };
 use async_graphql_value::Value;
 use bluejay_core::{
-    Argument as _, AsIter as _, Directive as _, Value as _, ValueReference,
+    AsIter as _, Directive as _, Value as _, ValueReference,
     executable::{
         Field as _, FragmentDefinition as _, FragmentSpread as _, InlineFragment as _,
         OperationDefinition as _, VariableDefinition as _,
@@ -115,7 +115,7 @@ impl Converter<'_> {
         let pos = self.pos(variable);
         let of_type = definition.r#type();
         let var_type = Positioned::new(type_of(of_type), self.pos(of_type));
-        let default_value = definition.default_value().map(|value| {
+        let default_value = definition.default_value().map(|value| -> Result<_, ServerError> {
             let default = self.value(value)?.into_const();
             let default = default.expect("the parser takes no variable in a default");
             Ok(Positioned::new(default, self.pos(value)))
@@ -232,7 +232,10 @@ impl Converter<'_> {
         converted.collect()
     }
 
-    fn value<const CONST: bool>(&self, value: &ast::Value<'_, CONST>) -> Result<Value, ServerError> {
+    fn value<const CONST: bool>(
+        &self,
+        value: &ast::Value<'_, CONST>,
+    ) -> Result<Value, ServerError> {
         Ok(match value.as_ref() {
             ValueReference::Variable(variable) => Value::Variable(Name::new(variable.name())),
             // Numbers keep their text: an amount has more digits than a float.
@@ -253,7 +256,8 @@ impl Converter<'_> {
                 for (name, value) in fields.iter() {
                     let known = converted.insert(Name::new(name.as_str()), self.value(value)?);
                     if known.is_some() {
-                        let message = format!("The input field {:?} is given twice.", name.as_str());
+                        let message =
+                            format!("The input field {:?} is given twice.", name.as_str());
                         return Err(invalid(message, self.pos(name)));
                     }
                 }

@@ -8,7 +8,6 @@
 use std::collections::HashSet;
 
 use async_graphql::{Pos, ServerError};
-use bluejay_core::definition::TypeDefinitionReference;
 use bluejay_parser::{
     HasSpan as _, Span,
     ast::{
@@ -70,10 +69,13 @@ pub fn parse(text: &str) -> Result<Parsed<'_>, ServerError> {
     if errors.iter().any(|error| error.message() == "Max depth exceeded") {
         return Err(cost::too_long("levels of nesting", cost::NESTING_MAX));
     }
-    Err(errors.into_iter().next().map_or_else(
-        || error(Code::GraphqlParseFailed, "The query is not written in GraphQL."),
-        |failure| refusal(Code::GraphqlParseFailed, failure, text),
-    ))
+    let mut refused = error(Code::GraphqlParseFailed, "The query is not written in GraphQL.");
+    if let Some(failure) = errors.into_iter().next() {
+        let (message, locations) = located(failure, text);
+        refused.message = format!("Syntax error: {message}.");
+        refused.locations = locations;
+    }
+    Err(refused)
 }
 
 /// The schema as one role sees it.
@@ -101,10 +103,9 @@ impl RoleSchema {
     pub fn validate(&self, text: &str, full: &Self) -> Result<(), Invalid> {
         let document = parse(text).map_err(|error| Invalid::Errors(vec![error]))?.document;
         let cache = Cache::new(&document, &self.0);
-        let errors: Vec<Failure<'_>> =
-            BuiltinRulesValidator::validate(&document, &self.0, &cache)
-                .filter(|error| !is_about_one_of(error))
-                .collect();
+        let errors: Vec<Failure<'_>> = BuiltinRulesValidator::validate(&document, &self.0, &cache)
+            .filter(|error| !is_about_one_of(error))
+            .collect();
         if errors.is_empty() {
             return Ok(());
         }
@@ -114,7 +115,7 @@ impl RoleSchema {
             return Err(Invalid::Forbidden(error));
         }
         let errors = errors.into_iter().take(ERRORS_MAX);
-        Err(Invalid::Errors(errors.map(|failure| refusal(INVALID, failure.into(), text)).collect()))
+        Err(Invalid::Errors(errors.map(|failure| refusal(failure.into(), text)).collect()))
     }
 
     /// The first part of a document that another role's schema lacks, as these errors say, and this one has.
@@ -161,15 +162,15 @@ fn unknown_name(failure: &Failure<'_>) -> Option<Span> {
             argument,
             ..
         }) => *argument.name().span(),
-        Error::InvalidVariableValue(
-            input_coercion::Error::NoInputFieldWithName { field, .. },
-        )
+        Error::InvalidVariableValue(input_coercion::Error::NoInputFieldWithName {
+            field, ..
+        })
         | Error::InvalidConstValue(input_coercion::Error::NoInputFieldWithName { field, .. }) => {
             *field.span()
         }
-        Error::InvalidVariableValue(
-            input_coercion::Error::NoEnumMemberWithName { value, .. },
-        ) => *value.span(),
+        Error::InvalidVariableValue(input_coercion::Error::NoEnumMemberWithName {
+            value, ..
+        }) => *value.span(),
         Error::InvalidConstValue(input_coercion::Error::NoEnumMemberWithName { value, .. }) => {
             *value.span()
         }
@@ -185,19 +186,19 @@ fn name_at(text: &str, at: usize) -> &str {
     &name[..end]
 }
 
-fn refusal(code: Code, failure: bluejay_parser::Error, text: &str) -> ServerError {
-    let located = located(failure, text);
-    let mut refused = error(code, format!("{}.", failure.message()));
-    refused.locations = located;
+fn refusal(failure: bluejay_parser::Error, text: &str) -> ServerError {
+    let mut refused = error(Code::GraphqlValidationFailed, format!("{}.", failure.message()));
+    refused.locations = located(failure, text).1;
     refused
 }
 
-/// Where a document fails. bluejay takes more characters for ends of lines than the specification has (section 2.1.3),
-/// so they are replaced by others of the same length.
-fn locations(failure: bluejay_parser::Error, text: &str) -> Vec<Pos> {
-    let text = text.replace('\u{2028}', "\u{2026}").replace('\u{2029}', "\u{2026}");
-    let text = text.replace('\u{85}', "\u{b7}").replace(['\u{b}', '\u{c}'], " ");
+/// What is wrong in particular, and where. bluejay takes more characters for ends of lines than the specification has
+/// (section 2.1.3), so they are replaced by others of the same length.
+fn located(failure: bluejay_parser::Error, text: &str) -> (String, Vec<Pos>) {
+    let text = text.replace(['\u{2028}', '\u{2029}'], "\u{2026}").replace('\u{85}', "\u{b7}");
+    let text = text.replace(['\u{b}', '\u{c}'], " ");
     let located = bluejay_parser::Error::into_graphql_errors(&text, [failure]);
+    let message = located.first().map(|error| error.message.to_string()).unwrap_or_default();
     let locations = located.into_iter().flat_map(|error| error.locations);
-    locations.map(|Location { line, col }| Pos { line, column: col }).collect()
+    (message, locations.map(|Location { line, col }| Pos { line, column: col }).collect())
 }

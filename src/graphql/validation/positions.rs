@@ -54,9 +54,15 @@ mod tests {
     fn lines_end_as_the_specification_has_it() {
         let text = "a\nb\r\nc\rd é\u{2028}😀e";
         let positions = Positions::new(text);
-        for (sought, line, column) in
-            [("a", 1, 1), ("b", 2, 1), ("c", 3, 1), ("d", 4, 1), ("😀", 4, 5), ("e", 4, 6), ("b", 2, 1)]
-        {
+        for (sought, line, column) in [
+            ("a", 1, 1),
+            ("b", 2, 1),
+            ("c", 3, 1),
+            ("d", 4, 1),
+            ("😀", 4, 5),
+            ("e", 4, 6),
+            ("b", 2, 1),
+        ] {
             let offset = text.find(sought).expect("it is in the text");
             assert_eq!(positions.at(offset), Pos { line, column }, "{sought}");
         }
