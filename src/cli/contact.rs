@@ -99,7 +99,9 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn find(app: &App, id: &str) -> anyhow::Result<account::Model> {
-    let account = contact_csv::find_account(app, parse_id(id)?).await?;
+    let account =
+        contact_csv::find_account(app, parse_id(id, "the API's `account` and `subAccounts`")?)
+            .await?;
     account.context("there is no such account")
 }
 

@@ -303,6 +303,12 @@ async fn operator_key(app: &App, operator: &OperatorCaller) -> anyhow::Result<St
     Ok(key.reveal().to_owned())
 }
 
+/// How a client's key is called. Where the data was there already, other amounts may have been spent since.
+fn label(client: &Client, spent: &str, is_fresh: bool) -> String {
+    let name = format!("sub-account {}", client.name);
+    if is_fresh { format!("{name} ({spent})") } else { name }
+}
+
 fn greet(keys: &DemoKeys, is_fresh: bool, server: &str) {
     let url = format!("{server}/graphql");
     if is_fresh {
@@ -321,8 +327,7 @@ fn greet(keys: &DemoKeys, is_fresh: bool, server: &str) {
     println!("  main account Acme                       {}", keys.main);
     let notes = ["$45 of $100", "$120 of $200", "$30, no limit"];
     for ((client, note), key) in CLIENTS.iter().zip(notes).zip(&keys.clients) {
-        let label = format!("sub-account {} ({note})", client.name);
-        println!("  {label:<39} {key}");
+        println!("  {:<39} {key}", label(client, note, is_fresh));
     }
     let curl = |title: &str, key: &str, query: &str| {
         let body = serde_json::json!({ "query": query });
@@ -348,4 +353,16 @@ fn greet(keys: &DemoKeys, is_fresh: bool, server: &str) {
         "{ subAccounts { nodes { name totalSpent creditLimit isBlocked } } }",
     );
     println!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_printed_only_while_they_are_known() {
+        let [client, ..] = &CLIENTS;
+        assert_eq!(label(client, "$45 of $100", true), "sub-account Client ABC ($45 of $100)");
+        assert_eq!(label(client, "$45 of $100", false), "sub-account Client ABC");
+    }
 }

@@ -11,9 +11,12 @@ use entity::{
 };
 use uuid::Uuid;
 
-use super::{DatabaseArgs, OutputArgs, done, enter_refusal, parse_id};
+use super::{
+    DatabaseArgs, OutputArgs, TEAM_NOT_FOUND, done, enter_refusal, name_team, parse_id,
+    parse_team_id,
+};
 use crate::domain::{
-    api_key::{self as keys, NewApiKey},
+    api_key::{self as keys, CreateKeyRefusal, NewApiKey},
     api_key_list,
     authentication::is_usable,
     caller::OperatorCaller,
@@ -72,7 +75,7 @@ pub struct OwnerArgs {
 impl OwnerArgs {
     /// `None` for the operators.
     fn team_id(&self) -> anyhow::Result<Option<Uuid>> {
-        self.team.as_deref().map(parse_id).transpose()
+        self.team.as_deref().map(parse_team_id).transpose()
     }
 }
 
@@ -88,6 +91,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
                 None => keys::create_for_operator(&app, &operator, new).await,
                 Some(team_id) => keys::create_for_main(&app, &operator, team_id, new).await,
             };
+            let made = made.map_err(|failure| name_team(failure, &CreateKeyRefusal::NotFound));
             let (key, plain_key) = done(&app, AuditAction::CreateApiKey, team_id, made).await?;
             if output.json {
                 let made = serde_json::json!({ "id": key.id, "plainKey": plain_key.reveal() });
@@ -103,7 +107,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             let keys = api_key_list::list_for_operator(&app, &operator, team_id).await?;
             if keys.is_empty() && team_id.is_some() {
                 // A team's main account has had a key from the beginning.
-                bail!("there is no such team");
+                bail!(TEAM_NOT_FOUND);
             }
             let now = app.clock.now();
             if output.json {
@@ -127,7 +131,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
         }
         KeyCommand::Revoke { database, id } => {
             let app = database.app().await?;
-            let id = parse_id(&id)?;
+            let id = parse_id(&id, "tollgate key list")?;
             if keys::revoke_any(&app, &operator, id).await?.is_none() {
                 let code = "NOT_FOUND".to_owned();
                 enter_refusal(&app, AuditAction::RevokeApiKey, code, Some(id)).await?;

@@ -33,6 +33,7 @@ mod team;
 mod usage;
 
 const DEFAULT_DATABASE: &str = "sqlite://tollgate.db?mode=rwc";
+const TEAM_NOT_FOUND: &str = "There is no team with this id; `tollgate team list` shows them.";
 /// What is logged unless something else is asked for.
 const DEFAULT_LOG: &str = "info,sea_orm_migration=warn,sqlx::postgres::notice=warn";
 
@@ -108,7 +109,7 @@ pub struct DatabaseArgs {
     /// A file that holds the database URL, for secrets, instead of the URL itself.
     #[arg(long, env = "DATABASE_URL_FILE", conflicts_with = "database_url")]
     database_url_file: Option<PathBuf>,
-    /// Connections for reading, and as many for writing (PostgreSQL).
+    /// PostgreSQL: connections for reading, and as many for changes and delivery, for each process.
     #[arg(
         long,
         env = "TOLLGATE_DATABASE_CONNECTIONS",
@@ -284,10 +285,7 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
             found.teams, found.accounts, found.ledger_entries
         );
         for drift in &found.drifts {
-            println!(
-                "DRIFT: {}; id {}: {} stored, {} by the ledger (micro-units)",
-                drift.check, drift.id, drift.stored_micros, drift.ledger_micros
-            );
+            println!("DRIFT: {}", drift.fault);
         }
         if found.drifts.is_empty() {
             println!("Clean: balances, totals, charges, refunds and usage agree with the ledger.");
@@ -339,7 +337,23 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// An id that was typed.
-fn parse_id(text: &str) -> anyhow::Result<Uuid> {
-    Uuid::try_parse(text).with_context(|| format!("{text:?} is no id"))
+/// An id that was typed; `source` shows where ids of its kind are found.
+fn parse_id(text: &str, source: &str) -> anyhow::Result<Uuid> {
+    Uuid::try_parse(text)
+        .map_err(|_| anyhow::anyhow!("{text:?} is not a valid id (a UUID; see {source})"))
+}
+
+fn parse_team_id(text: &str) -> anyhow::Result<Uuid> {
+    parse_id(text, "tollgate team list")
+}
+
+/// A refusal with this code, said as a command says it: the team was named by its id.
+fn name_team<C: PartialEq>(failure: Failure<C>, not_found: &C) -> Failure<C> {
+    match failure {
+        Failure::Refused(mut refusal) if refusal.code == *not_found => {
+            refusal.message = TEAM_NOT_FOUND.into();
+            Failure::Refused(refusal)
+        }
+        other => other,
+    }
 }

@@ -1,7 +1,7 @@
 //! `tollgate serve`: the API and the worker in one process.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -56,20 +56,25 @@ pub struct ServeArgs {
 /// Who may ask for how much.
 #[derive(Args)]
 struct SurfaceArgs {
-    /// What one key may ask for in a second, in estimated fields of answers; 0: no limit.
+    /// Rate limit of one key, in estimated fields of answers per second; 0: no limit.
     #[arg(long, env = "TOLLGATE_KEY_RATE_LIMIT", default_value_t = http::KEY_RATE_DEFAULT)]
     key_rate_limit: u32,
-    /// What all keys of one account may ask for in a second, in estimated fields of answers; 0: no limit.
+    /// The same for all keys of one account together.
     #[arg(long, env = "TOLLGATE_ACCOUNT_RATE_LIMIT", default_value_t = http::ACCOUNT_RATE_DEFAULT)]
     account_rate_limit: u32,
-    /// Proxies in front of the server, as networks such as 10.0.0.0/8: what they say in X-Forwarded-For
-    /// counts as the client's address.
-    #[arg(long, env = "TOLLGATE_TRUSTED_PROXIES", value_delimiter = ',')]
+    /// Proxies in front of the server, as networks such as 10.0.0.0/8 or single addresses: what they say in
+    /// X-Forwarded-For counts as the client's address.
+    #[arg(long, env = "TOLLGATE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     trusted_proxies: Vec<IpNet>,
-    /// Web pages of these origins may ask, such as <https://app.example.com>; none by default.
-    #[arg(long, env = "TOLLGATE_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    #[arg(
+        long,
+        env = "TOLLGATE_CORS_ORIGINS",
+        value_delimiter = ',',
+        value_parser = origin,
+        help = "Origins whose web pages may use the API, such as https://app.example.com; none by default"
+    )]
     cors_origins: Vec<HeaderValue>,
-    /// Where Prometheus finds /metrics: an address, or off. By default 127.0.0.1:9090 if it is free.
+    /// The address of /metrics for Prometheus, or off. By default 127.0.0.1:9090 if it is free.
     #[arg(long, env = "TOLLGATE_METRICS_LISTEN", value_parser = metrics_address)]
     metrics_listen: Option<MetricsAddress>,
 }
@@ -84,7 +89,37 @@ fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(MetricsAddress::Off);
     }
-    text.parse().map(MetricsAddress::At).map_err(|_| "expected an address, or off".to_owned())
+    address(text).map(MetricsAddress::At).map_err(|problem| format!("{problem}; or off"))
+}
+
+/// An address to listen on: the host is an IP address, a name, or left out for every IPv4 address.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    const EXPECTED: &str = "expected an address and a port, such as 127.0.0.1:8080";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
+    let port: u16 = port.parse().map_err(|_| EXPECTED)?;
+    if host.is_empty() {
+        return Ok((Ipv4Addr::UNSPECIFIED, port).into());
+    }
+    if host.contains(':') {
+        return Err(format!(
+            "{EXPECTED}; an IPv6 address is written in brackets, as in [::1]:8080"
+        ));
+    }
+    let found = (host, port).to_socket_addrs();
+    let found: Vec<_> = found.map_err(|error| format!("{EXPECTED}: {error}"))?.collect();
+    // localhost is often both, and clients try 127.0.0.1.
+    let preferred = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    preferred.copied().ok_or_else(|| EXPECTED.to_owned())
+}
+
+/// A network, or an address that is taken for a network of its own.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse()
+        .or_else(|_| text.parse().map(|address: IpAddr| address.to_canonical().into()))
+        .map_err(|_| "expected networks such as 10.0.0.0/8".to_owned())
 }
 
 /// An origin as browsers send it: scheme, host and, unless it is the scheme's own, the port. Any other text would
@@ -156,8 +191,15 @@ const BACKLOG: u32 = 4_096;
 
 #[derive(Args)]
 pub struct ListenArgs {
-    /// The address to listen on.
-    #[arg(long, env = "TOLLGATE_LISTEN", default_value = "127.0.0.1:8080")]
+    /// The address and port to listen on, such as 127.0.0.1:8080 or localhost:8080; :8080 is port 8080 of
+    /// every IPv4 address of the machine.
+    #[arg(
+        long,
+        env = "TOLLGATE_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_parser = address
+    )]
     listen: SocketAddr,
 }
 
@@ -312,6 +354,38 @@ async fn stop_on_signal(stop: CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_a_host_or_none_and_a_port() {
+        for (text, expected) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("localhost:8080", "127.0.0.1:8080"),
+            (":8080", "0.0.0.0:8080"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+        ] {
+            assert_eq!(address(text).expect(text).to_string(), expected);
+        }
+        for text in ["8080", "localhost", "127.0.0.1", "localhost:", ":65536", "::1:8080", ""] {
+            let error = address(text).expect_err(text);
+            assert!(error.contains("such as 127.0.0.1:8080"), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_network_or_an_address() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.0.0.1", "10.0.0.1/32"),
+            ("fd00::1", "fd00::1/128"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+        ] {
+            assert_eq!(network(text).expect(text).to_string(), expected);
+        }
+        for text in ["foo", "10.0.0.0/33", "10.0.0.1:80", ""] {
+            assert_eq!(network(text), Err("expected networks such as 10.0.0.0/8".to_owned()));
+        }
+    }
 
     #[test]
     fn origins_are_those_that_browsers_send() {

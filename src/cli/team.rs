@@ -6,12 +6,12 @@ use anyhow::Context;
 use clap::Subcommand;
 use entity::audit_entry::AuditAction;
 
-use super::{DatabaseArgs, OutputArgs, done, parse_id};
+use super::{DatabaseArgs, OutputArgs, done, name_team, parse_team_id};
 use crate::{
     App, clock,
     domain::{
         account::stored,
-        billing::{self, Deposited, TopUp},
+        billing::{self, Deposited, TopUp, TopUpRefusal},
         caller::OperatorCaller,
         page::{PAGE_MAX, PageArgs},
         team,
@@ -131,7 +131,8 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
             let app = database.app().await?;
             let key =
                 idempotency_key.unwrap_or_else(|| format!("cli:{}", clock::new_id(&*app.clock)));
-            let deposited = deposit(&app, &operator, parse_id(&team)?, amount, key, note).await?;
+            let team_id = parse_team_id(&team)?;
+            let deposited = deposit(&app, &operator, team_id, amount, key, note).await?;
             let balance = stored(deposited.team.balance_micros);
             if output.json {
                 let balance: serde_json::Number =
@@ -161,5 +162,6 @@ async fn deposit(
 ) -> anyhow::Result<Deposited> {
     let top_up = TopUp { team_id: Some(team_id), amount: Ok(amount), idempotency_key, note };
     let deposited = billing::top_up(app, operator, top_up).await;
+    let deposited = deposited.map_err(|failure| name_team(failure, &TopUpRefusal::NotFound));
     done(app, AuditAction::TopUpTeam, Some(team_id), deposited).await
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use chrono::NaiveDate;
 use clap::Subcommand;
 
-use super::{DatabaseArgs, parse_id};
+use super::{DatabaseArgs, parse_team_id};
 use crate::domain::usage::{self, DateRange};
 
 #[derive(Subcommand)]
@@ -28,7 +28,7 @@ pub enum UsageCommand {
 
 pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
     let UsageCommand::Export { database, from, to, team } = command;
-    let team_id = team.as_deref().map(parse_id).transpose()?;
+    let team_id = team.as_deref().map(parse_team_id).transpose()?;
     let app = database.app().await?;
     let lines = usage::export(&app, team_id, DateRange { from, to }).await?;
 

@@ -147,7 +147,7 @@ pub(super) fn check(new: NewContact) -> Result<CheckedContact, Failure<CreateCon
             }
         })?;
         if addresses.iter().any(|other: &CheckedAddress| other.recipient == address.recipient) {
-            let message = format!("Address {number} stands twice.");
+            let message = format!("Duplicate address {number}.");
             return Err(refused(Refusal::AddressTaken, field, message));
         }
         addresses.push(address);

@@ -26,7 +26,7 @@ use super::{
     caller::LiveAccountCaller,
     recipient::{self, Recipient},
     refused,
-    validate::{self, NOTE_RULE},
+    validate::{self, REASON_RULE},
 };
 use crate::App;
 
@@ -130,13 +130,13 @@ fn check(
     use AddOptOutRefusal as Refusal;
     let recipient = recipient::parse(&new.address, new.channel)
         .map_err(|rule| refused(Refusal::AddressInvalid, &["input", "address"], rule))?;
-    let reason = match new.reason {
-        None => None,
-        Some(reason) => Some(
-            validate::note(&reason)
-                .ok_or_else(|| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?,
-        ),
-    };
+    let reason =
+        match new.reason {
+            None => None,
+            Some(reason) => Some(validate::note(&reason).ok_or_else(|| {
+                refused(Refusal::ReasonInvalid, &["input", "reason"], REASON_RULE)
+            })?),
+        };
     Ok(row(app, owner, &recipient, source, reason))
 }
 

@@ -23,7 +23,7 @@ use super::{
     plain_key::PlainKey,
     refused,
     search::folded,
-    validate::{self, METADATA_RULE, NAME_RULE, NOTE_RULE},
+    validate::{self, METADATA_RULE, NAME_RULE, REASON_RULE},
 };
 use crate::{
     App,
@@ -267,7 +267,7 @@ pub async fn suspend(
 ) -> Result<account::Model, Failure<SuspendSubAccountRefusal>> {
     use SuspendSubAccountRefusal as Refusal;
     let reason = checked_reason(reason)
-        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
+        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], REASON_RULE))?;
 
     let txn = begin_as_main(app, main).await?;
     let found = find_sub_account(&txn, main.team_id(), account)
@@ -322,7 +322,7 @@ pub async fn deactivate(
 ) -> Result<(account::Model, u64), Failure<DeactivateSubAccountRefusal>> {
     use DeactivateSubAccountRefusal as Refusal;
     let reason = checked_reason(reason)
-        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
+        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], REASON_RULE))?;
 
     let txn = begin_as_main(app, main).await?;
     let found = find_sub_account(&txn, main.team_id(), account)

@@ -7,7 +7,8 @@ use minijinja::{
 };
 
 /// Digits after the point that are rounded to at most.
-const DIGITS_MAX: usize = 9;
+pub const DIGITS_MAX: usize = 9;
+pub const DIGITS_RULE: &str = "round takes a number of digits from 0 to 9";
 /// Numbers from here on have no digits after the point that would be worth rounding, and hundreds before it.
 const ROUNDED_MAX: f64 = 1e15;
 
@@ -155,7 +156,7 @@ fn last(value: &Value) -> Result<Value, Error> {
 fn round(value: Value, digits: Option<usize>) -> Result<Value, Error> {
     let digits = digits.unwrap_or(0);
     if digits > DIGITS_MAX {
-        return Err(failed("round takes a number of digits from 0 to 9"));
+        return Err(failed(DIGITS_RULE));
     }
     if f64::try_from(value.clone()).is_ok_and(|number| number.abs() >= ROUNDED_MAX) {
         return Ok(value);

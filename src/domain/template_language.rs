@@ -15,8 +15,10 @@ use minijinja::{
         parse, tokenize,
     },
     syntax::SyntaxConfig,
-    value::ValueKind,
+    value::{Value, ValueKind},
 };
+
+use super::template_filters::{DIGITS_MAX, DIGITS_RULE};
 
 /// Tags (`{{ … }}` and `{% … %}`) of a part at most.
 pub const TAGS_MAX: usize = 1_000;
@@ -297,6 +299,11 @@ impl<'p> Checker<'p> {
             };
             return Err(format!("the filter {name} takes {expected}, without names"));
         }
+        // Digits that come from a variable are checked when the filter runs.
+        let digits = positional(&of.args).next().filter(|_| name == "round").and_then(literal);
+        if digits.is_some_and(|digits| !may_be_digits(digits)) {
+            return Err(DIGITS_RULE.to_owned());
+        }
         Ok(())
     }
 
@@ -330,6 +337,20 @@ fn check_test(of: &Test<'_>) -> Result<(), String> {
         return Err(format!("there is no test {}", of.name));
     }
     if of.args.is_empty() { Ok(()) } else { Err(format!("the test {} takes no argument", of.name)) }
+}
+
+/// The value of a number or text that is written in the template, with or without a sign.
+fn literal(expression: &Expr<'_>) -> Option<Value> {
+    match expression {
+        Expr::Const(of) => Some(of.value.clone()),
+        Expr::UnaryOp(of) if matches!(of.expr, Expr::Const(_)) => expression.as_const(),
+        _ => None,
+    }
+}
+
+/// Whether the filter `round` takes this as its argument. `none` means 0.
+fn may_be_digits(value: Value) -> bool {
+    value.is_none() || usize::try_from(value).is_ok_and(|digits| digits <= DIGITS_MAX)
 }
 
 /// The arguments that are given by their place.

@@ -89,7 +89,7 @@ impl Rendering {
             }
         })?;
         content.check(body.channel).map_err(|(_, rule)| {
-            let message = format!("What the template gives is no message: {rule}");
+            let message = format!("The template's result cannot be sent: {rule}");
             refusal(RenderRefusal::TemplateFailed, message)
         })?;
         Ok(content)

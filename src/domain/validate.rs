@@ -31,7 +31,8 @@ pub const METADATA_RULE: &str =
 pub const VARIABLES_RULE: &str = "The variables must be at most 16 KiB as JSON, 1,000 values and 32 levels deep, and must not hold NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
-pub const NOTE_RULE: &str = "The text must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
+pub const NOTE_RULE: &str = "The note must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
+pub const REASON_RULE: &str = "The reason must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
 pub const LABEL_RULE: &str = "The label must have 1 to 64 characters, at least one of them visible, and no control, line-separator or direction characters.";
 pub const LOCALE_RULE: &str = "The locale must be a BCP 47 tag, such as en, de-AT or zh-Hant-TW.";
 pub const TIME_ZONE_RULE: &str =

@@ -130,7 +130,7 @@ pub fn places() -> Arc<Shares<IpAddr>> {
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let connections = usize::try_from(files - files / 4).unwrap_or(usize::MAX).min(CONNECTIONS_MAX);
-    tracing::info!(files, connections, "So many files may be open, and connections at once");
+    tracing::info!(files, connections, "Limits: {files} open files, {connections} connections");
     Shares::new(connections, connections.div_ceil(2))
 }
 

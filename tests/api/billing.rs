@@ -396,6 +396,11 @@ async fn the_audit_finds_what_was_tampered_with(#[values(Sqlite, Postgres)] data
         t.execute(tamper).await;
         let audit = tollgate::domain::audit::run(&t.app).await.expect("the audit runs");
         assert_eq!(audit.drifts.len(), drifts, "{tamper}: {:?}", audit.drifts);
+        for drift in audit.drifts {
+            let is_filled_in = !drift.fault.contains(['{', '}']);
+            let names_row = drift.fault.contains(&format!(" {}: ", drift.id));
+            assert!(is_filled_in && names_row, "{tamper}: {}", drift.fault);
+        }
         t.execute(mend).await;
     }
     t.close().await;

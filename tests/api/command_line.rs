@@ -214,13 +214,24 @@ async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Datab
     for (arguments, said) in [
         (vec!["team", "create", "--name", ""], "1 to 200 characters"),
         (vec!["team", "create", "--name", "A", "--top-up", "1.00001"], "four decimals"),
-        (vec!["team", "top-up", nobody, "--amount", "1"], "no such team"),
-        (vec!["team", "top-up", "x", "--amount", "1"], "is no id"),
+        (
+            vec!["team", "top-up", nobody, "--amount", "1"],
+            "no team with this id; `tollgate team list`",
+        ),
+        (
+            vec!["team", "top-up", "x", "--amount", "1"],
+            "\"x\" is not a valid id (a UUID; see tollgate team list)",
+        ),
         (vec!["team", "top-up", &team.id, "--amount=-1"], "more than 0"),
-        (vec!["key", "create", "--team", nobody], "no such account"),
+        (vec!["key", "create", "--team", nobody], "no team with this id"),
+        (vec!["key", "list", "--team", nobody], "no team with this id"),
         (vec!["key", "create", "--operator", "--test"], "cannot be used with"),
         (vec!["key", "create"], "required"),
         (vec!["key", "revoke", nobody], "no such key"),
+        (vec!["key", "revoke", "x"], "see tollgate key list"),
+        (vec!["serve", "--listen", "8080"], "an address and a port, such as 127.0.0.1:8080"),
+        (vec!["serve", "--metrics-listen", "8080"], "such as 127.0.0.1:8080; or off"),
+        (vec!["serve", "--trusted-proxies", "foo"], "expected networks such as 10.0.0.0/8"),
         (
             vec!["key", "create", "--operator", "--expires-at", "2020-01-01T00:00:00Z"],
             "in the future",
@@ -446,16 +457,20 @@ async fn the_audit_says_by_its_exit_code(#[values(Sqlite, Postgres)] database: D
     assert!(stdout(&clean).contains("Clean"));
     t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
     let drift = tollgate(&t.url, &["audit", "--json"]);
+    let said = tollgate(&t.url, &["audit"]);
     t.execute("UPDATE team SET balance_micros = balance_micros - 1").await;
 
-    assert_eq!(drift.status.code(), Some(1));
+    assert_eq!((drift.status.code(), said.status.code()), (Some(1), Some(1)));
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let fault = "its balance is stored as 999.1701 cents, its ledger sums to 999.17 cents.";
+    assert!(said.contains(&format!("\nDRIFT: team {}: {fault}\n", team.id)), "{said}");
     let report: Value = String::from_utf8_lossy(&drift.stdout).parse().expect("one JSON object");
     assert_eq!(
         report,
         json!({
             "clean": false, "teams": 1, "accounts": 1, "ledgerEntries": 2,
             "drifts": [{
-                "check": "a team's balance is the sum of its ledger", "id": report["drifts"][0]["id"],
+                "check": "a team's balance is the sum of its ledger", "id": team.id,
                 "storedMicros": 9_991_701, "ledgerMicros": 9_991_700,
             }],
         })

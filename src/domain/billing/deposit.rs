@@ -20,7 +20,7 @@ use crate::{
         caller::OperatorCaller,
         events::Change,
         refused,
-        validate::{self, IDEMPOTENCY_KEY_RULE, NOTE_RULE},
+        validate::{self, IDEMPOTENCY_KEY_RULE, NOTE_RULE, REASON_RULE},
     },
     money::{GivenAmount, Micros},
 };
@@ -124,7 +124,7 @@ pub async fn adjust(
         refused(Refusal::IdempotencyKeyInvalid, field, IDEMPOTENCY_KEY_RULE)
     })?;
     let reason = validate::note(&adjustment.reason)
-        .ok_or_else(|| refused(Refusal::ReasonInvalid, &["input", "reason"], NOTE_RULE))?;
+        .ok_or_else(|| refused(Refusal::ReasonInvalid, &["input", "reason"], REASON_RULE))?;
 
     let kind = LedgerKind::Adjustment;
     match deposit(app, operator, adjustment.team_id, kind, amount, key, Some(reason)).await? {

@@ -29,6 +29,7 @@ fn what_templates_need_is_in_the_language() {
             "{% for x in x %}{{ x }}{% endfor %}{{ (price|float * count|int)|round(2) - a }}",
             "a count price x",
         ),
+        ("{{ a|round }}{{ a|round(0) }}{{ a|round(9) }}{{ a|round(b) }}", "a b"),
         ("{{ 2 * -3 + a / b - c % 2 // 1 }}{{ a + 1 }}{{ a|length * (b|int(1) + c) }}", "a b c"),
         (
             "{{ [a, b]|join(', ') }}{{ a|replace('x', b)|upper|lower|capitalize|string|safe }}",
@@ -97,6 +98,9 @@ fn everything_else_is_refused() {
         ("{{ a|items }}", "items is for loops"),
         ("{% for k, v in a|items|first %}{% endfor %}", "items is for loops"),
         ("{{ a|upper(1) }}", "upper takes no arguments"),
+        ("{{ a|round(10) }}", "round takes a number of digits from 0 to 9"),
+        ("{{ a|round(-1) }}", "round takes a number of digits from 0 to 9"),
+        ("{{ a|round('b') }}", "round takes a number of digits from 0 to 9"),
         ("{{ a|replace('b') }}", "replace takes 2 arguments"),
         ("{{ a|join(', ', 'b') }}", "join takes 0 or 1 arguments"),
         ("{{ a|join(attribute='b') }}", "join takes 0 or 1 arguments, without names"),
