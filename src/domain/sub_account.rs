@@ -162,6 +162,7 @@ pub async fn create(
         quiet_to_minute: None,
         quiet_time_zone: None,
         cancel_until: None,
+        key_generation: 0,
         quiet_check_after: None,
         test_message_count: 0,
         test_message_bytes: 0,
@@ -339,6 +340,7 @@ pub async fn deactivate(
         status_reason: Set(reason),
         status_changed_at: Set(Some(app.clock.now())),
         cancel_until: Set(billing::newest_waiting(&txn, &found).await?),
+        key_generation: Set(found.key_generation + 1),
         ..Default::default()
     };
     let changed = write(app, &txn, found.id, to).await?;
