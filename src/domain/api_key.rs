@@ -304,7 +304,7 @@ pub async fn rotate(
     after.insert("newApiKeyId", json!(row.id));
     let entry = Entry::of(AuditAction::RotateApiKey, old.id).to_key(&old);
     txn.commit(app, entry.changed(before, after)).await?;
-    app.keys.forget();
+    app.keys.forget(&old);
     Ok((row, plain_key))
 }
 
@@ -347,7 +347,7 @@ pub async fn revoke(
     }
     let entry = Entry::of(AuditAction::RevokeApiKey, key.id).to_key(&key);
     txn.commit(app, entry.changed(before, settings(&key))).await?;
-    app.keys.forget();
+    app.keys.forget(&key);
     Ok(key)
 }
 
@@ -377,18 +377,18 @@ pub async fn revoke_any(
     }
     let entry = Entry::of(AuditAction::RevokeApiKey, key.id).to_key(&key);
     txn.commit(app, entry.changed(before, settings(&key))).await?;
-    app.keys.forget();
+    app.keys.forget(&key);
     Ok(Some(key))
 }
 
-/// Revokes all keys of an account whose team is locked, and says how many were usable. At most
+/// Revokes all keys of an account whose team is locked, and gives those that were usable. At most
 /// [`KEYS_PER_ACCOUNT_MAX`] are not revoked yet ([`count_lasting`]).
 pub async fn revoke_all(
     app: &App,
     txn: &DatabaseTransaction,
     account_id: Uuid,
-) -> Result<u64, Fault> {
-    let usable_now = usable(app, account_id).count(txn).await?;
+) -> Result<Vec<api_key::Model>, Fault> {
+    let usable_now = usable(app, account_id).all(txn).await?;
     api_key::Entity::update_many()
         .set(api_key::ActiveModel { revoked_at: Set(Some(app.clock.now())), ..Default::default() })
         .filter(api_key::Column::AccountId.eq(account_id))

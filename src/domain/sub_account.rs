@@ -334,7 +334,7 @@ pub async fn deactivate(
         txn.commit(app, entry).await?;
         return Ok((found, 0));
     }
-    let keys_revoked = keys::revoke_all(app, &txn, found.id).await?;
+    let revoked = keys::revoke_all(app, &txn, found.id).await?;
     let to = account::ActiveModel {
         status: Set(AccountStatus::Inactive),
         status_reason: Set(reason),
@@ -345,12 +345,14 @@ pub async fn deactivate(
     };
     let changed = write(app, &txn, found.id, to).await?;
     let mut after = settings(&changed);
-    after.insert("keysRevoked", json!(keys_revoked));
+    after.insert("keysRevoked", json!(revoked.len()));
     txn.commit(app, entry.changed(settings(&found), after)).await?;
     app.events.tell([Change::of_account(&changed)]);
-    app.keys.forget();
+    for key in &revoked {
+        app.keys.forget(key);
+    }
     app.backlog.notify_one();
-    Ok((changed, keys_revoked))
+    Ok((changed, u64::try_from(revoked.len()).unwrap_or(u64::MAX)))
 }
 
 /// The sub-account that the main account names; the main account itself is none.

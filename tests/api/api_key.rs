@@ -400,7 +400,7 @@ async fn the_last_use_is_noted_at_most_once_a_minute(
     ] {
         t.step(TimeDelta::seconds(step));
         // A process looks at a key it knows once a second; the test's clock is not that one.
-        t.app.keys.forget();
+        t.app.keys.forget_all();
         assert!(works(&t, &sub.key).await && works(&t, &sub.key).await);
         t.note_key_uses().await;
         assert_eq!(noted(&t).await, json!([{ "lastUsedAt": last_used_at }]));

@@ -34,8 +34,8 @@ impl TestApp {
     /// Makes the program forget what it need not read each time.
     pub fn forget(&self) {
         self.app.prices.forget();
-        self.app.senders.forget();
-        self.app.keys.forget();
+        self.app.senders.forget_all();
+        self.app.keys.forget_all();
     }
 
     /// The first column of the first row, a number.
