@@ -42,6 +42,8 @@ pub struct Model {
     /// Since the account was deactivated: its messages that wait and were accepted by keys that are retired are to be
     /// canceled. The newest message that waited then.
     pub cancel_until: Option<Uuid>,
+    /// Raised by each deactivation, which retires the keys that are there.
+    pub key_generation: i64,
     /// Since its quiet hours were set: messages with higher ids than this one that earlier quiet hours have
     /// put off are to be judged again.
     pub quiet_check_after: Option<Uuid>,
@@ -113,6 +115,7 @@ impl FromQueryResult for ListedRow {
                     quiet_to_minute: row.try_get(next()).map_err(unread)?,
                     quiet_time_zone: row.try_get(next()).map_err(unread)?,
                     cancel_until: row.try_get(next()).map_err(unread)?,
+                    key_generation: row.try_get(next()).map_err(unread)?,
                     quiet_check_after: row.try_get(next()).map_err(unread)?,
                     test_message_count: row.try_get(next()).map_err(unread)?,
                     test_message_bytes: row.try_get(next()).map_err(unread)?,

@@ -1,6 +1,6 @@
 //! An API key: its hash and what is needed to recognise it, never the key itself.
 
-use sea_orm::entity::prelude::*;
+use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -28,8 +28,9 @@ pub struct Model {
     pub grace_ends_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
     pub last_used_at: Option<DateTimeUtc>,
-    /// The account was deactivated since: what was accepted by the key and waits is to be canceled.
-    pub is_retired: bool,
+    /// The account's `key_generation` when the key was made. If that has grown since, the key is retired: what was
+    /// accepted by it and waits is to be canceled.
+    pub generation: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
@@ -55,6 +56,11 @@ impl Entity {
     /// The keys of one account, revoked ones too.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
+    }
+
+    /// Written as the partial index `api_key_not_revoked` has it, so that both databases use that.
+    pub fn is_not_revoked() -> SimpleExpr {
+        Expr::cust("revoked_at IS NULL")
     }
 
     /// The keys of all accounts of a team, revoked ones too.

@@ -24,6 +24,9 @@ pub struct Model {
     /// The name and each address in lower case, a line each: what `search` looks in.
     #[sea_orm(column_type = "Text")]
     pub search_text: String,
+    /// The other contact of a merge that has begun, or the contact itself once its erasure has begun; `None` otherwise.
+    /// Only a repeat of that call changes the contact then.
+    pub busy_with: Option<Uuid>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

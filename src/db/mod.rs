@@ -180,12 +180,16 @@ impl Db {
             let options = options.disable_statement_logging();
             Readers::on_postgres(options, connections, row_security)
         };
-        let size = if is_sqlite { 1 } else { usize::try_from(connections).unwrap_or(usize::MAX) };
+        let write_turns = if is_sqlite {
+            Turns::new(1)
+        } else {
+            Turns::beside_the_worker(usize::try_from(connections).unwrap_or(usize::MAX))
+        };
         Ok(Self {
             read,
             write,
             batch_deadline: BATCH_DEADLINE,
-            write_turns: Arc::new(Turns::new(size)),
+            write_turns: Arc::new(write_turns),
             url: url.to_owned(),
             row_security,
         })

@@ -2,8 +2,10 @@
 //! the reads of a request wait for one of the request's own turns, then for one of its team's, and only then for
 //! a connection. While a read waits for the first two it holds nothing that another team could need.
 //!
-//! Writes of requests take turns likewise: a team has half of the pool at most, and on `SQLite`, which has one
-//! connection that writes, one place in its queue. Sends have writers and a queue of their own (`domain::billing`).
+//! Writes of requests take turns likewise. All of them together leave some connections of the pool to the worker, and a
+//! team has half of the others at most: teams whose writes wait for their rows keep neither the worker nor, each for
+//! itself, another team waiting. `SQLite` has one connection that writes, and a team one place in its queue. Sends have
+//! writers and a queue of their own (`domain::billing`).
 //!
 //! A read that holds a connection never waits for another one, which could be its own: rows that are read one by
 //! one are not looked up in between.
@@ -28,6 +30,8 @@ const OF_REQUEST_MAX: usize = 2;
 /// How long a statement goes on that nobody waits for any more. It is ended by closing its connection, and a new
 /// connection costs more than most statements.
 const ABANDONED_AFTER: Duration = Duration::from_millis(250);
+/// Connections of the pool for writing that requests leave to the worker on `PostgreSQL`.
+const OF_WORKER: usize = 2;
 /// Holders that are known before those without a read are looked for and forgotten.
 const SWEEP_FROM: usize = 64;
 
@@ -83,6 +87,8 @@ impl From<Scope> for Holder {
 /// The turns of all holders.
 pub struct Turns {
     of_holder_max: usize,
+    /// Those of all holders together, where they have fewer than there are connections.
+    of_all: Option<Arc<Semaphore>>,
     known: Mutex<Known>,
 }
 
@@ -91,7 +97,7 @@ struct Known {
     sweep_at: usize,
 }
 
-/// A turn of a request and one of its holder, for as long as this is kept.
+/// A turn of a request or of all holders, and one of the holder, for as long as this is kept.
 #[derive(Default)]
 pub struct Turn(
     #[expect(dead_code, reason = "held, not looked at")] [Option<OwnedSemaphorePermit>; 2],
@@ -102,7 +108,16 @@ impl Turns {
     pub fn new(connections: usize) -> Self {
         let of_holder_max = connections.div_ceil(2).max(1);
         let known = Known { holders: HashMap::new(), sweep_at: SWEEP_FROM };
-        Self { of_holder_max, known: Mutex::new(known) }
+        Self { of_holder_max, of_all: None, known: Mutex::new(known) }
+    }
+
+    /// The turns of requests for a pool of so many connections that they share with the worker: they leave it
+    /// [`OF_WORKER`], but have one at least.
+    pub fn beside_the_worker(connections: usize) -> Self {
+        let of_all = connections.saturating_sub(OF_WORKER).max(1);
+        let of_all = of_all.min(Semaphore::MAX_PERMITS);
+        let of_holder_max = (of_all / 2).max(1);
+        Self { of_holder_max, of_all: Some(Arc::new(Semaphore::new(of_all))), ..Self::new(1) }
     }
 
     /// Waits for a turn within the budget of a request, and then for one of the holder.
@@ -115,7 +130,12 @@ impl Turns {
     /// Waits for a turn of a team, or of the operators.
     pub async fn wait_as(&self, scope: impl Into<Scope>) -> Turn {
         let holder = Holder::from(scope.into());
-        Turn([None, Some(acquire(self.of(holder)).await)])
+        let of_holder = acquire(self.of(holder)).await;
+        let of_all = match &self.of_all {
+            Some(of_all) => Some(acquire(Arc::clone(of_all)).await),
+            None => None,
+        };
+        Turn([of_all, Some(of_holder)])
     }
 
     fn of(&self, holder: Holder) -> Arc<Semaphore> {
@@ -140,7 +160,7 @@ async fn acquire(turns: Arc<Semaphore>) -> OwnedSemaphorePermit {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future::join_all;
+    use futures_util::{FutureExt as _, future::join_all};
     use tokio::time::Instant;
 
     use super::*;
@@ -191,6 +211,31 @@ mod tests {
             expected.extend(vec![2; of_one]);
             expected.push(3);
             assert_eq!(taken, expected, "{connections} connections");
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_leave_two_connections_to_the_worker_and_a_team_half_of_the_others() {
+        for (connections, of_team, of_all) in
+            [(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 2), (8, 3, 6), (9, 3, 7), (16, 7, 14)]
+        {
+            let turns = Turns::beside_the_worker(connections);
+            let mut held = Vec::new();
+            for team in 1..=5 {
+                let scope =
+                    Scope::Account { team_id: Uuid::from_u128(team), account_id: Uuid::nil() };
+                let mut of_this = 0;
+                while let Some(turn) = turns.wait_as(scope).now_or_never() {
+                    held.push(turn);
+                    of_this += 1;
+                }
+                let left = of_all - (held.len() - of_this);
+                assert_eq!(of_this, left.min(of_team), "{connections} connections");
+            }
+            assert_eq!(held.len(), of_all, "{connections} connections");
+            held.pop();
+            let scope = Scope::Account { team_id: Uuid::from_u128(9), account_id: Uuid::nil() };
+            assert!(turns.wait_as(scope).now_or_never().is_some(), "a turn comes back");
         }
     }
 

@@ -8,8 +8,9 @@ use entity::{
     audit_entry::AuditAction,
 };
 use sea_orm::{
-    ActiveEnum, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction,
-    EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    ActiveEnum, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait as _,
+    DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    sea_query::Expr,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -75,7 +76,7 @@ pub struct NewApiKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A new key's row and the key itself; nothing is stored yet.
+/// A new key's row and the key itself, of a new account's generation; nothing is stored yet.
 pub fn new_key(
     app: &App,
     role: Role,
@@ -100,7 +101,7 @@ pub fn new_key(
         grace_ends_at: None,
         revoked_at: None,
         last_used_at: None,
-        is_retired: false,
+        generation: 0,
     };
     (row, plain_key)
 }
@@ -176,7 +177,7 @@ async fn create_in(
         let message = "The account is inactive; reactivate it first.";
         return Err(refused(CreateKeyRefusal::AccountInactive, &["account"], message));
     }
-    if count_usable(app, &txn, account.id).await? >= KEYS_PER_ACCOUNT_MAX {
+    if count_lasting(app, &txn, account.id).await? >= KEYS_PER_ACCOUNT_MAX {
         return Err(refused(CreateKeyRefusal::TooManyKeys, &["account"], TOO_MANY_KEYS));
     }
     let (row, plain_key) = insert_for(app, &txn, &account, name, &new).await?;
@@ -213,7 +214,8 @@ async fn insert_for(
 ) -> Result<(api_key::Model, PlainKey), Fault> {
     let role = if account.is_sub_account { Role::SubAccount } else { Role::MainAccount };
     let owner = Some((account.team_id, account.id));
-    let (row, plain_key) = new_key(app, role, owner, name, new.environment, new.expires_at);
+    let (mut row, plain_key) = new_key(app, role, owner, name, new.environment, new.expires_at);
+    row.generation = account.key_generation;
     api_key::Entity::insert(row.clone().into_active_model()).exec_without_returning(txn).await?;
     Ok((row, plain_key))
 }
@@ -278,7 +280,7 @@ pub async fn rotate(
     if grace_seconds == 0 {
         old.revoked_at = Some(now);
     } else {
-        if count_usable(app, &txn, account_id).await? >= KEYS_PER_ACCOUNT_MAX {
+        if count_lasting(app, &txn, account_id).await? >= KEYS_PER_ACCOUNT_MAX {
             return Err(refused(RotateKeyRefusal::TooManyKeys, &["id"], TOO_MANY_KEYS));
         }
         let grace_end = now + TimeDelta::seconds(i64::from(grace_seconds));
@@ -302,7 +304,7 @@ pub async fn rotate(
     after.insert("newApiKeyId", json!(row.id));
     let entry = Entry::of(AuditAction::RotateApiKey, old.id).to_key(&old);
     txn.commit(app, entry.changed(before, after)).await?;
-    app.keys.forget();
+    app.keys.forget(&old);
     Ok((row, plain_key))
 }
 
@@ -345,7 +347,7 @@ pub async fn revoke(
     }
     let entry = Entry::of(AuditAction::RevokeApiKey, key.id).to_key(&key);
     txn.commit(app, entry.changed(before, settings(&key))).await?;
-    app.keys.forget();
+    app.keys.forget(&key);
     Ok(key)
 }
 
@@ -375,27 +377,22 @@ pub async fn revoke_any(
     }
     let entry = Entry::of(AuditAction::RevokeApiKey, key.id).to_key(&key);
     txn.commit(app, entry.changed(before, settings(&key))).await?;
-    app.keys.forget();
+    app.keys.forget(&key);
     Ok(Some(key))
 }
 
-/// Revokes and retires all keys of an account whose team is locked, and says how many were usable.
+/// Revokes all keys of an account whose team is locked, and gives those that were usable. At most
+/// [`KEYS_PER_ACCOUNT_MAX`] are not revoked yet ([`count_lasting`]).
 pub async fn revoke_all(
     app: &App,
     txn: &DatabaseTransaction,
     account_id: Uuid,
-) -> Result<u64, Fault> {
-    let now = app.clock.now();
-    let usable_now = count_usable(app, txn, account_id).await?;
+) -> Result<Vec<api_key::Model>, Fault> {
+    let usable_now = usable(app, account_id).all(txn).await?;
     api_key::Entity::update_many()
-        .set(api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
+        .set(api_key::ActiveModel { revoked_at: Set(Some(app.clock.now())), ..Default::default() })
         .filter(api_key::Column::AccountId.eq(account_id))
-        .filter(api_key::Column::RevokedAt.is_null())
-        .exec(txn)
-        .await?;
-    api_key::Entity::update_many()
-        .set(api_key::ActiveModel { is_retired: Set(true), ..Default::default() })
-        .filter(api_key::Column::AccountId.eq(account_id))
+        .filter(api_key::Entity::is_not_revoked())
         .exec(txn)
         .await?;
     Ok(usable_now)
@@ -405,17 +402,40 @@ fn usable(app: &App, account_id: Uuid) -> sea_orm::Select<api_key::Entity> {
     let now = app.clock.now();
     let lasts = |end: api_key::Column| Condition::any().add(end.is_null()).add(end.gt(now));
     api_key::Entity::owned_by(account_id)
-        .filter(api_key::Column::RevokedAt.is_null())
+        .filter(api_key::Entity::is_not_revoked())
         .filter(lasts(api_key::Column::ExpiresAt))
         .filter(lasts(api_key::Column::GraceEndsAt))
 }
 
-async fn count_usable<C: ConnectionTrait>(
+/// How many usable keys an account has, before it gets another one under the team's lock. Keys that have run out count
+/// as revoked since: so no account has more than [`KEYS_PER_ACCOUNT_MAX`] keys that are not revoked, and nothing that
+/// looks at these grows with the keys that the account ever had.
+async fn count_lasting(
     app: &App,
-    db: &C,
+    txn: &DatabaseTransaction,
     account_id: Uuid,
 ) -> Result<u64, Fault> {
-    Ok(usable(app, account_id).count(db).await?)
+    let has_ended = |end: api_key::Column| end.lte(app.clock.now());
+    api_key::Entity::update_many()
+        .col_expr(api_key::Column::RevokedAt, Expr::cust(earlier_end(txn.get_database_backend())))
+        .filter(api_key::Column::AccountId.eq(account_id))
+        .filter(api_key::Entity::is_not_revoked())
+        .filter(
+            Condition::any()
+                .add(has_ended(api_key::Column::ExpiresAt))
+                .add(has_ended(api_key::Column::GraceEndsAt)),
+        )
+        .exec(txn)
+        .await?;
+    Ok(usable(app, account_id).count(txn).await?)
+}
+
+/// The earlier of a key's ends: `MIN` of a NULL is NULL on `SQLite`.
+fn earlier_end(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "LEAST(expires_at, grace_ends_at)",
+        _ => "COALESCE(MIN(expires_at, grace_ends_at), expires_at, grace_ends_at)",
+    }
 }
 
 async fn find_in_team(

@@ -66,9 +66,16 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// Forgets all keys, for some have changed.
-    pub fn forget(&self) {
-        self.known.forget();
+    /// Forgets a key, for it has changed.
+    pub fn forget(&self, key: &api_key::Model) {
+        if let Ok(hash) = Hash::try_from(key.hash.as_slice()) {
+            self.known.forget(&hash);
+        }
+    }
+
+    /// Forgets all keys.
+    pub fn forget_all(&self) {
+        self.known.forget_all();
     }
 }
 

@@ -28,6 +28,9 @@ use super::{
 use crate::{App, db::is_unique_violation};
 
 pub(super) const NOT_FOUND: &str = "There is no such contact.";
+/// Why a contact is not changed while it is erased or merged.
+pub(super) const BUSY: &str =
+    "The contact is being deleted or merged; if that call broke off, repeat it to finish.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateContactRefusal {
@@ -50,6 +53,7 @@ pub enum UpdateContactRefusal {
     TimeZoneInvalid,
     TagsInvalid,
     MetadataInvalid,
+    ContactInUse,
 }
 
 /// A contact to be made.
@@ -186,6 +190,7 @@ pub(super) async fn insert(
         locale: details.locale.flatten(),
         time_zone: details.time_zone.flatten(),
         metadata: details.metadata.flatten(),
+        busy_with: None,
         created_at: now,
         updated_at: now,
     };
@@ -222,6 +227,7 @@ pub async fn update(
     let found = locked(&txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(UpdateContactRefusal::NotFound, &["id"], NOT_FOUND))?;
+    unless_busy(&found, UpdateContactRefusal::ContactInUse, &["id"])?;
     if let Some(tags) = details.tags {
         contact_tag::delete(&txn, &found).await?;
         contact_tag::add(&txn, &found, tags).await?;
@@ -236,6 +242,29 @@ pub async fn update(
     let changed = write(app, &txn, found, to).await?;
     txn.commit(app, Entry::of(AuditAction::UpdateContact, changed.id)).await?;
     Ok(changed)
+}
+
+/// Refuses a change of a locked contact that is being erased or merged.
+pub(super) fn unless_busy<C>(
+    contact: &contact::Model,
+    code: C,
+    field: &'static [&'static str],
+) -> Result<(), Failure<C>> {
+    if contact.busy_with.is_some() { Err(refused(code, field, BUSY)) } else { Ok(()) }
+}
+
+/// Notes of a locked contact that it is being erased or merged, or that it is not any more.
+pub(super) async fn set_busy(
+    txn: &DatabaseTransaction,
+    contact: &contact::Model,
+    busy_with: Option<Uuid>,
+) -> Result<(), Fault> {
+    contact::Entity::update_many()
+        .set(contact::ActiveModel { busy_with: Set(busy_with), ..Default::default() })
+        .filter(contact::Column::Id.eq(contact.id))
+        .exec(txn)
+        .await?;
+    Ok(())
 }
 
 /// The account's contact, locked until the transaction ends.

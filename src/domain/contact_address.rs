@@ -19,7 +19,7 @@ use super::{
     audit_log::{Entry, Settings},
     authentication::begin_as_account,
     caller::LiveAccountCaller,
-    contact::{self as contacts, locked, write},
+    contact::{self as contacts, locked, unless_busy, write},
     recipient::{self, Recipient},
     refused,
     validate::{self, LABEL_RULE},
@@ -41,6 +41,7 @@ pub enum AddAddressRefusal {
     LabelInvalid,
     TooManyAddresses,
     AddressTaken,
+    ContactInUse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +51,14 @@ pub enum UpdateAddressRefusal {
     LabelInvalid,
     AddressTaken,
     PrimaryNeeded,
+    ContactInUse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoveAddressRefusal {
     NotFound,
     LastAddress,
+    ContactInUse,
 }
 
 /// An address as it was given, in any form that a send takes.
@@ -111,6 +114,7 @@ pub async fn add(
     let contact = locked(&txn, account.account_id(), contact_id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["contactId"], contacts::NOT_FOUND))?;
+    unless_busy(&contact, Refusal::ContactInUse, &["contactId"])?;
     let addresses = addresses_in(&txn, &contact).await?;
     if addresses.len() >= ADDRESSES_PER_CONTACT_MAX {
         let message = "The contact has 20 addresses already.";
@@ -164,6 +168,7 @@ pub async fn update(
     let (contact, addresses) = locked_with(&txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    unless_busy(&contact, Refusal::ContactInUse, &["id"])?;
     let found = in_list(&addresses, id)?;
     let address = match change.address {
         None => NotSet,
@@ -207,6 +212,7 @@ pub async fn remove(
     let (contact, addresses) = locked_with(&txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    unless_busy(&contact, Refusal::ContactInUse, &["id"])?;
     let found = in_list(&addresses, id)?;
     if addresses.len() == 1 {
         let message = "A contact keeps its last address; delete the contact instead.";

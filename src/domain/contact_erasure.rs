@@ -6,11 +6,13 @@
 //! the account itself wrote into `metadata` and `idempotencyKey` is left alone, and so is an
 //! opt-out, which protects the person.
 //!
-//! What waits for its hand-over must still be delivered, so it stands against the erasure
-//! (`CONTACT_IN_USE`): nothing is erased by halves, and no address is left behind unsaid. The messages, which
-//! indexes find by contact and by recipient, are blanked first, in steps, each a statement of its own; the contact
-//! goes last, under the team's lock, under which no message is accepted. So an erasure that is cut off is simply
-//! repeated. On `SQLite` the worker then empties the write-ahead log, which still holds what was there.
+//! What waits for its hand-over must still be delivered, so it stands against the erasure (`CONTACT_IN_USE`), and
+//! nothing is changed then. Otherwise the contact is marked first, under the team's lock, under which no message is
+//! accepted: from then on no message to the contact is accepted, and the contact is neither changed nor merged. The
+//! messages, which indexes find by contact and by recipient, are blanked next, in steps, each a statement of its own;
+//! the contact goes last, under the team's lock. So an erasure that has begun is not refused any more, and one that is
+//! cut off is simply repeated. A message that is sent to a bare address of the contact meanwhile is one that came after
+//! the erasure. On `SQLite` the worker then empties the write-ahead log, which still holds what was there.
 
 use entity::{
     api_key::Environment,
@@ -28,10 +30,10 @@ use uuid::Uuid;
 use super::{
     Failure, Fault,
     audit_log::{Entry, Settings},
-    authentication::{begin_in_team_as_account, hold_key},
+    authentication::{begin_for_messages, begin_in_team_as_account, hold_key},
     backlog,
     caller::LiveAccountCaller,
-    contact::{NOT_FOUND, locked},
+    contact::{BUSY, NOT_FOUND, locked, set_busy},
     contact_address::addresses_in,
     contact_tag, refused,
 };
@@ -61,11 +63,19 @@ pub async fn delete(
     hold_key(app, &txn, account).await?;
     let (contact, addresses) = found(&txn, account, id).await?;
     txn.rollback().await?;
-
-    // What is there already, and so little is left to be done under the lock.
     let read = app.read_as(account.account());
+    none_waits(&read, &messages_of(&contact, &addresses)).await?;
+
+    let (contact, addresses) = begin(app, account, id).await?;
     let theirs = messages_of(&contact, &addresses);
-    none_waits(&read, &theirs).await?;
+    // Once more: what was accepted until the contact was marked.
+    if let Err(refusal) = none_waits(&read, &theirs).await {
+        if contact.busy_with.is_none() {
+            give_up(app, account, &contact).await?;
+        }
+        return Err(refusal);
+    }
+    // What is there already, and so little is left to be done under the lock.
     let mut messages = 0;
     for theirs in &theirs {
         loop {
@@ -79,12 +89,8 @@ pub async fn delete(
     }
 
     let txn = begin_in_team_as_account(app, account).await?;
-    let (contact, addresses_now) = found(&txn, account, id).await?;
-    if addresses_now != addresses {
-        let message = "The contact was changed at the same time; try again.";
-        return Err(refused(DeleteContactRefusal::ContactInUse, &["id"], message));
-    }
-    for theirs in &theirs {
+    let (contact, addresses) = found(&txn, account, id).await?;
+    for theirs in &messages_of(&contact, &addresses) {
         loop {
             let step = backlog::step_of(&*txn, done(theirs)).await?;
             messages += blank(&*txn, &contact, step.messages).await?;
@@ -93,7 +99,6 @@ pub async fn delete(
             }
         }
     }
-    none_waits(&*txn, &theirs).await?;
     contact_tag::delete(&txn, &contact).await?;
     contact_address::Entity::delete_many()
         .filter(contact_address::Column::AccountId.eq(contact.account_id))
@@ -110,7 +115,31 @@ pub async fn delete(
     Ok(Erased { contact_id: contact.id, messages })
 }
 
-/// The contact, locked, with its addresses.
+/// Marks the contact, unless that was done before, and gives it as it was, with its addresses.
+async fn begin(
+    app: &App,
+    account: &LiveAccountCaller,
+    id: Option<Uuid>,
+) -> Result<(contact::Model, Vec<contact_address::Model>), Failure<DeleteContactRefusal>> {
+    let txn = begin_for_messages(app, account.account()).await?;
+    let (contact, addresses) = found(&txn, account, id).await?;
+    set_busy(&txn, &contact, Some(contact.id)).await?;
+    txn.commit().await?;
+    Ok((contact, addresses))
+}
+
+/// Takes the mark away before anything was erased.
+async fn give_up(
+    app: &App,
+    account: &LiveAccountCaller,
+    contact: &contact::Model,
+) -> Result<(), Fault> {
+    let txn = begin_for_messages(app, account.account()).await?;
+    set_busy(&txn, contact, None).await?;
+    Ok(txn.commit().await?)
+}
+
+/// The contact, locked, with its addresses, unless it is being merged.
 async fn found(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
@@ -119,6 +148,9 @@ async fn found(
     let contact = locked(txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(DeleteContactRefusal::NotFound, &["id"], NOT_FOUND))?;
+    if contact.busy_with.is_some_and(|busy_with| busy_with != contact.id) {
+        return Err(refused(DeleteContactRefusal::ContactInUse, &["id"], BUSY));
+    }
     let addresses = addresses_in(txn, &contact).await?;
     Ok((contact, addresses))
 }

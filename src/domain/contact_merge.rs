@@ -16,7 +16,7 @@ use super::{
     authentication::{begin_in_team_as_account, hold_key},
     backlog,
     caller::LiveAccountCaller,
-    contact::{NOT_FOUND, write},
+    contact::{BUSY, NOT_FOUND, set_busy, write},
     contact_address::{ADDRESSES_PER_CONTACT_MAX, addresses_in},
     contact_tag::{self, TAGS_PER_CONTACT_MAX},
     refused,
@@ -29,6 +29,7 @@ pub enum MergeContactsRefusal {
     SameContact,
     TooManyAddresses,
     TooManyTags,
+    ContactInUse,
 }
 
 /// What is merged.
@@ -42,9 +43,9 @@ struct Both {
 
 /// Moves the addresses, tags and messages of one contact to another and deletes it; whatever else
 /// the other has, it keeps, its primary addresses too. The messages are moved first, in steps, for there
-/// may be any number of them; each step looks at both contacts again. The rest follows under the team's lock, under
-/// which no message is accepted: none is left with a contact that is gone. If one of the contacts has changed
-/// meanwhile so that they cannot be merged, the messages are moved back. A merge that is cut off is simply repeated.
+/// may be any number of them. The first step marks both contacts, so that nothing else changes them until the end and
+/// the merge stays possible. The rest follows under the team's lock, under which no message is accepted: none is left
+/// with a contact that is gone. A merge that is cut off is simply repeated.
 pub async fn merge(
     app: &App,
     account: &LiveAccountCaller,
@@ -56,24 +57,6 @@ pub async fn merge(
         let field = &["input", "mergeId"];
         return Err(refused(MergeContactsRefusal::SameContact, field, message));
     }
-    let mut steps = Vec::new();
-    let merged = move_and_merge(app, account, keep, merge, &mut steps).await;
-    if merged.is_err()
-        && let (Some(keep), Some(merge)) = (keep, merge)
-    {
-        move_back(app, account, keep, merge, steps).await?;
-    }
-    merged
-}
-
-/// Notes in `steps` the messages that it has moved.
-async fn move_and_merge(
-    app: &App,
-    account: &LiveAccountCaller,
-    keep: Option<Uuid>,
-    merge: Option<Uuid>,
-    steps: &mut Vec<Vec<Uuid>>,
-) -> Result<contact::Model, Failure<MergeContactsRefusal>> {
     loop {
         let of_merged = messages_of(account.account_id(), merge);
         let step = backlog::step_of(&app.read_as(account.account()), of_merged).await?;
@@ -83,9 +66,11 @@ async fn move_and_merge(
         let txn = app.db.begin_write_in_turn(account.account()).await?;
         hold_key(app, &txn, account).await?;
         let Both { kept, merged, .. } = mergeable(&txn, account, keep, merge).await?;
+        if kept.busy_with.is_none() {
+            set_busy(&txn, &kept, Some(merged.id)).await?;
+            set_busy(&txn, &merged, Some(kept.id)).await?;
+        }
         move_messages(&txn, &step.messages, &merged, &kept).await?;
-        // Before the commit: its answer may be lost.
-        steps.push(step.messages);
         txn.commit().await?;
         if !step.has_more {
             break;
@@ -118,7 +103,8 @@ async fn move_and_merge(
     contact_tag::delete(&txn, &merged).await?;
     contact_tag::add(&txn, &kept, tags).await?;
     contact::Entity::delete_by_id(merged.id).exec(&txn).await?;
-    let changed = write(app, &txn, kept, contact::ActiveModel::default()).await?;
+    let free = contact::ActiveModel { busy_with: Set(None), ..Default::default() };
+    let changed = write(app, &txn, kept, free).await?;
     let counts = Settings::from([
         ("mergedContactId", json!(merged.id)),
         ("addressesMoved", json!(moved.len())),
@@ -127,7 +113,7 @@ async fn move_and_merge(
     Ok(changed)
 }
 
-/// Both contacts, locked, unless the one would have too much of the other.
+/// Both contacts, locked, unless the one would have too much of the other or another change of one of them has begun.
 async fn mergeable(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
@@ -141,6 +127,12 @@ async fn mergeable(
         find(keep).ok_or_else(|| refused(Refusal::NotFound, &["input", "keepId"], NOT_FOUND))?;
     let merged =
         find(merge).ok_or_else(|| refused(Refusal::NotFound, &["input", "mergeId"], NOT_FOUND))?;
+
+    let is_free = kept.busy_with.is_none() && merged.busy_with.is_none();
+    let has_begun = kept.busy_with == Some(merged.id) && merged.busy_with == Some(kept.id);
+    if !is_free && !has_begun {
+        return Err(refused(Refusal::ContactInUse, &["input"], BUSY));
+    }
 
     let (own, moved) = (addresses_in(txn, &kept).await?, addresses_in(txn, &merged).await?);
     if own.len() + moved.len() > ADDRESSES_PER_CONTACT_MAX {
@@ -170,28 +162,6 @@ async fn locked(
     Ok(contacts.all(txn).await?)
 }
 
-/// Moves messages back, those that were not erased with the other contact meanwhile. If the merged contact is gone,
-/// they stay with the kept one; if that is gone too, they belong to no contact.
-async fn move_back(
-    app: &App,
-    account: &LiveAccountCaller,
-    keep: Uuid,
-    merge: Uuid,
-    steps: Vec<Vec<Uuid>>,
-) -> Result<(), Fault> {
-    for messages in steps {
-        let txn = app.db.begin_write_in_turn(account.account()).await?;
-        let there = locked(&txn, account, [keep, merge]).await?;
-        let to = there.iter().map(|contact| contact.id).find(|id| *id == merge);
-        if to.is_none() && !there.is_empty() {
-            return Ok(txn.rollback().await?);
-        }
-        set_contact(&txn, &messages, (account.account_id(), keep), to).await?;
-        txn.commit().await?;
-    }
-    Ok(())
-}
-
 /// The messages that were sent to a contact, which the index `message_of_contact` finds.
 fn messages_of(account_id: Uuid, contact_id: Option<Uuid>) -> Select<message::Entity> {
     message::Entity::find()
@@ -199,27 +169,18 @@ fn messages_of(account_id: Uuid, contact_id: Option<Uuid>) -> Select<message::En
         .filter(message::Column::ContactId.eq(contact_id.unwrap_or_default()))
 }
 
+/// Moves those of these messages that are still of the one contact.
 async fn move_messages(
     txn: &DatabaseTransaction,
     messages: &[Uuid],
     from: &contact::Model,
     to: &contact::Model,
 ) -> Result<(), Fault> {
-    set_contact(txn, messages, (from.account_id, from.id), Some(to.id)).await
-}
-
-/// Gives those of these messages that are of one contact to another one.
-async fn set_contact(
-    txn: &DatabaseTransaction,
-    messages: &[Uuid],
-    (account_id, from): (Uuid, Uuid),
-    to: Option<Uuid>,
-) -> Result<(), Fault> {
     message::Entity::update_many()
-        .set(message::ActiveModel { contact_id: Set(to), ..Default::default() })
+        .set(message::ActiveModel { contact_id: Set(Some(to.id)), ..Default::default() })
         .filter(has_id(txn.get_database_backend(), messages.iter().copied()))
-        .filter(message::Column::AccountId.eq(account_id))
-        .filter(message::Column::ContactId.eq(from))
+        .filter(message::Column::AccountId.eq(from.account_id))
+        .filter(message::Column::ContactId.eq(from.id))
         .exec(txn)
         .await?;
     Ok(())

@@ -2,28 +2,38 @@
 //! which counts from when the reading began.
 
 use std::{
+    collections::HashMap,
     hash::Hash,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
 use moka::future::Cache;
 use tokio::time::Instant;
 
+/// Readings that are known before those that are gone are looked for and forgotten.
+const SWEEP_FROM: usize = 64;
+
 /// Values by their key, each fresh for a time.
 pub struct Fresh<K, V> {
     read: Cache<K, Arc<Read<V>>>,
     fresh_for: Duration,
-    /// Raised by [`Self::forget`]: what began to be read before is not fresh.
-    generation: AtomicU64,
+    readings: Mutex<Readings<K>>,
 }
+
+/// By key, the mark of its value from the moment on at which its reading begins: so a value that is still being read
+/// is forgotten as one that is kept.
+struct Readings<K> {
+    by_key: HashMap<K, Weak<Mark>>,
+    sweep_at: usize,
+}
+
+/// When a value was forgotten, if it was.
+type Mark = OnceLock<Instant>;
 
 struct Read<V> {
     begun: Instant,
-    generation: u64,
+    forgotten: Arc<Mark>,
     value: V,
 }
 
@@ -35,7 +45,8 @@ where
     /// At most so many values, each fresh for so long.
     pub fn new(values_max: u64, fresh_for: Duration) -> Self {
         let read = Cache::builder().max_capacity(values_max).time_to_live(fresh_for).build();
-        Self { read, fresh_for, generation: AtomicU64::new(0) }
+        let readings = Readings { by_key: HashMap::new(), sweep_at: SWEEP_FROM };
+        Self { read, fresh_for, readings: Mutex::new(readings) }
     }
 
     /// The value, read by `read` if it is not fresh. Whoever asks first reads; who asks meanwhile waits
@@ -46,9 +57,10 @@ where
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        let (asked, least) = (Instant::now(), self.generation.load(Ordering::Acquire));
+        let asked = Instant::now();
         let is_fresh = |found: &Arc<Read<V>>| {
-            found.generation >= least && found.begun + self.fresh_for >= asked
+            let is_known = found.forgotten.get().is_none_or(|forgotten| *forgotten > asked);
+            is_known && found.begun + self.fresh_for >= asked
         };
         if let Some(found) = self.read.get(&key).await.filter(is_fresh) {
             return Ok(found.value.clone());
@@ -57,9 +69,9 @@ where
         Box::pin(async {
             loop {
                 let reading = async {
-                    let generation = self.generation.load(Ordering::Acquire);
+                    let forgotten = self.begin(&key);
                     let begun = Instant::now();
-                    Ok(Arc::new(Read { begun, generation, value: read().await? }))
+                    Ok(Arc::new(Read { begun, forgotten, value: read().await? }))
                 };
                 let found = self.read.try_get_with(key.clone(), reading).await?;
                 if is_fresh(&found) {
@@ -71,29 +83,72 @@ where
         .await
     }
 
-    /// Forgets everything, for something has changed: whoever asks from now on gets what is read from
-    /// now on.
-    pub fn forget(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+    /// Forgets the value of this key, for it has changed: a call of [`Self::get`] from now on gives what is read from
+    /// now on. Values of other keys are not concerned.
+    pub fn forget(&self, key: &K) {
+        let mark = self.readings().by_key.remove(key);
+        forget_marked(mark);
+    }
+
+    /// Forgets the values of all keys, as a test does that has changed rows past the program.
+    pub fn forget_all(&self) {
+        forget_marked(self.readings().by_key.drain().map(|(_, mark)| mark));
+    }
+
+    /// The mark of a reading that is about to begin: that of the key's last reading, as long as its value is kept.
+    fn begin(&self, key: &K) -> Arc<Mark>
+    where
+        K: Clone,
+    {
+        let mut readings = self.readings();
+        if let Some(mark) = readings.by_key.get(key).and_then(Weak::upgrade) {
+            return mark;
+        }
+        if readings.by_key.len() >= readings.sweep_at {
+            readings.by_key.retain(|_, mark| mark.strong_count() > 0);
+            readings.sweep_at = SWEEP_FROM.max(readings.by_key.len() * 2);
+        }
+        let mark = Arc::new(Mark::new());
+        readings.by_key.insert(key.clone(), Arc::downgrade(&mark));
+        mark
+    }
+
+    fn readings(&self) -> MutexGuard<'_, Readings<K>> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn forget_marked(marks: impl IntoIterator<Item = Weak<Mark>>) {
+    let now = Instant::now();
+    for mark in marks.into_iter().filter_map(|mark| mark.upgrade()) {
+        // It is forgotten once: its key has another mark from then on.
+        let _ = mark.set(now);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::atomic::AtomicU32};
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicU32, Ordering},
+    };
 
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Counts how often it was read; the count is the value.
-    async fn ask(fresh: &Fresh<(), u32>, reads: &AtomicU32, takes: Duration) -> u32 {
+    async fn ask(fresh: &Fresh<u8, u32>, reads: &AtomicU32, takes: Duration) -> u32 {
+        ask_for(0, fresh, reads, takes).await
+    }
+
+    async fn ask_for(key: u8, fresh: &Fresh<u8, u32>, reads: &AtomicU32, takes: Duration) -> u32 {
         let read = || async {
             let value = reads.fetch_add(1, Ordering::Relaxed) + 1;
             tokio::time::sleep(takes).await;
             Ok::<_, Infallible>(value)
         };
-        fresh.get((), read).await.expect("nothing fails")
+        fresh.get(key, read).await.expect("nothing fails")
     }
 
     #[tokio::test(start_paused = true)]
@@ -123,12 +178,34 @@ mod tests {
         let takes = Duration::from_millis(100);
         let after = async {
             tokio::time::sleep(takes / 2).await;
-            fresh.forget();
+            fresh.forget(&0);
             ask(&fresh, &reads, takes).await
         };
         let (before, after) = tokio::join!(ask(&fresh, &reads, takes), after);
         assert_eq!((before, after), (1, 2));
-        fresh.forget();
+        fresh.forget(&0);
         assert_eq!(ask(&fresh, &reads, takes).await, 3);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn other_values_stay_when_one_is_forgotten() {
+        let (fresh, reads) = (Fresh::new(2, SECOND), AtomicU32::new(0));
+        assert_eq!(ask_for(0, &fresh, &reads, Duration::ZERO).await, 1);
+        assert_eq!(ask_for(1, &fresh, &reads, Duration::ZERO).await, 2);
+        fresh.forget(&0);
+        assert_eq!(ask_for(1, &fresh, &reads, Duration::ZERO).await, 2);
+        assert_eq!(ask_for(0, &fresh, &reads, Duration::ZERO).await, 3);
+        fresh.forget_all();
+        assert_eq!(ask_for(1, &fresh, &reads, Duration::ZERO).await, 4);
+        assert_eq!(ask_for(0, &fresh, &reads, Duration::ZERO).await, 5);
+    }
+
+    /// Keys without a value, of which anybody can ask for any number, take no room.
+    #[tokio::test]
+    async fn readings_that_gave_nothing_are_forgotten() {
+        let fresh = Fresh::<u32, ()>::new(10, SECOND);
+        for key in 0..10_000 {
+            assert!(fresh.get(key, async || Err(())).await.is_err());
+        }
+        assert!(fresh.readings().by_key.len() <= SWEEP_FROM);
     }
 }

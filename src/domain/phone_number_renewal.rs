@@ -166,7 +166,9 @@ async fn renew_of_team(
     }
     fees.write(&txn).await?;
     txn.commit().await?;
-    app.senders.forget();
+    for account_id in accounts.keys() {
+        app.senders.forget(*account_id);
+    }
     app.events.tell(changes);
     Ok(())
 }

@@ -83,6 +83,8 @@ pub async fn transfer(
     let account =
         |number: &phone_number::Model| Settings::from([("accountId", json!(number.account_id))]);
     txn.commit(app, entry.changed(account(&found), account(&moved))).await?;
-    app.senders.forget();
+    for account_id in [found.account_id, moved.account_id] {
+        app.senders.forget(account_id);
+    }
     Ok(moved)
 }

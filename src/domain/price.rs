@@ -38,7 +38,7 @@ impl Prices {
 
     /// Forgets the list, which has changed.
     pub fn forget(&self) {
-        self.0.forget();
+        self.0.forget(&());
     }
 }
 

@@ -160,7 +160,7 @@ pub async fn create(
     Entity::insert(made.clone().into_active_model()).exec_without_returning(&txn).await?;
     let entry = Entry::of(AuditAction::CreateSender, made.id);
     txn.commit(app, entry.made(settings(&made))).await?;
-    app.senders.forget();
+    app.senders.forget(account.account_id());
     Ok(made)
 }
 
@@ -201,7 +201,7 @@ pub async fn update(
     Entity::update(sender.clone().into_active_model().reset_all()).exec(&txn).await?;
     let entry = Entry::of(AuditAction::UpdateSender, sender.id);
     txn.commit(app, entry.changed(before, settings(&sender))).await?;
-    app.senders.forget();
+    app.senders.forget(account.account_id());
     Ok(sender)
 }
 
@@ -230,7 +230,7 @@ pub async fn delete(
         }
     }
     txn.commit(app, Entry::of(AuditAction::DeleteSender, sender.id)).await?;
-    app.senders.forget();
+    app.senders.forget(account.account_id());
     Ok(sender.id)
 }
 

@@ -55,9 +55,14 @@ impl Senders {
         if ids.iter().all(is_known) { Ok(known) } else { read(db, account_id).await }
     }
 
-    /// Forgets all, for some have changed.
-    pub fn forget(&self) {
-        self.0.forget();
+    /// Forgets the senders of an account, for some have changed.
+    pub fn forget(&self, account_id: Uuid) {
+        self.0.forget(&account_id);
+    }
+
+    /// Forgets the senders of all accounts.
+    pub fn forget_all(&self) {
+        self.0.forget_all();
     }
 }
 

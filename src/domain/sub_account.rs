@@ -162,6 +162,7 @@ pub async fn create(
         quiet_to_minute: None,
         quiet_time_zone: None,
         cancel_until: None,
+        key_generation: 0,
         quiet_check_after: None,
         test_message_count: 0,
         test_message_bytes: 0,
@@ -333,22 +334,25 @@ pub async fn deactivate(
         txn.commit(app, entry).await?;
         return Ok((found, 0));
     }
-    let keys_revoked = keys::revoke_all(app, &txn, found.id).await?;
+    let revoked = keys::revoke_all(app, &txn, found.id).await?;
     let to = account::ActiveModel {
         status: Set(AccountStatus::Inactive),
         status_reason: Set(reason),
         status_changed_at: Set(Some(app.clock.now())),
         cancel_until: Set(billing::newest_waiting(&txn, &found).await?),
+        key_generation: Set(found.key_generation + 1),
         ..Default::default()
     };
     let changed = write(app, &txn, found.id, to).await?;
     let mut after = settings(&changed);
-    after.insert("keysRevoked", json!(keys_revoked));
+    after.insert("keysRevoked", json!(revoked.len()));
     txn.commit(app, entry.changed(settings(&found), after)).await?;
     app.events.tell([Change::of_account(&changed)]);
-    app.keys.forget();
+    for key in &revoked {
+        app.keys.forget(key);
+    }
     app.backlog.notify_one();
-    Ok((changed, keys_revoked))
+    Ok((changed, u64::try_from(revoked.len()).unwrap_or(u64::MAX)))
 }
 
 /// The sub-account that the main account names; the main account itself is none.

@@ -74,6 +74,7 @@ pub async fn create(
         quiet_to_minute: None,
         quiet_time_zone: None,
         cancel_until: None,
+        key_generation: 0,
         quiet_check_after: None,
         test_message_count: 0,
         test_message_bytes: 0,

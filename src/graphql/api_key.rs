@@ -54,7 +54,8 @@ impl ApiKey {
         ends_at(&self.0).map(DateTime)
     }
 
-    /// When the key was revoked; null if it was not.
+    /// When the key was revoked; null if it was not. A key that has run out counts as revoked since its end once its
+    /// account gets another key or is deactivated.
     async fn revoked_at(&self) -> Option<DateTime> {
         self.0.revoked_at.map(DateTime)
     }

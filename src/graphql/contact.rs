@@ -144,6 +144,8 @@ pub enum UpdateContactErrorCode {
     TagsInvalid,
     /// The metadata is larger than 16 KiB as JSON.
     MetadataInvalid,
+    /// The contact is being deleted or merged.
+    ContactInUse,
 }
 
 /// The answer to createContact.

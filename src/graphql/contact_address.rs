@@ -112,6 +112,8 @@ pub enum AddContactAddressErrorCode {
     TooManyAddresses,
     /// A contact of the account has the address already.
     AddressTaken,
+    /// The contact is being deleted or merged.
+    ContactInUse,
 }
 
 /// Why an address was not changed.
@@ -128,6 +130,8 @@ pub enum UpdateContactAddressErrorCode {
     AddressTaken,
     /// It is the primary one of its channel; make another that instead.
     PrimaryNeeded,
+    /// The contact is being deleted or merged.
+    ContactInUse,
 }
 
 /// Why an address was not removed.
@@ -138,6 +142,8 @@ pub enum RemoveContactAddressErrorCode {
     NotFound,
     /// It is the contact's last; delete the contact instead.
     LastAddress,
+    /// The contact is being deleted or merged.
+    ContactInUse,
 }
 
 /// The answer to addContactAddress.

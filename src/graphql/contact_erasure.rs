@@ -15,8 +15,8 @@ use crate::domain::contact_erasure as domain;
 pub enum DeleteContactErrorCode {
     /// The account has no such contact.
     NotFound,
-    /// A message to one of its addresses waits to be handed over, or the contact was changed at the
-    /// same time. Try again when the message was handed over.
+    /// A message to one of its addresses waits to be handed over, or the contact is being merged. Try
+    /// again when the message was handed over.
     ContactInUse,
 }
 
@@ -41,7 +41,8 @@ impl ContactErasureMutation {
     /// loses its recipient, contact, subject, text, HTML and errorMessage, which are null from then
     /// on; its status, cost and country stay, and so do the metadata and the idempotencyKey that
     /// you gave it. An opt-out of an address stays, for it protects the person. Refused while a
-    /// message to the contact waits to be handed over. Needs a LIVE key.
+    /// message to the contact waits to be handed over. A deletion that broke off is finished by a repeat;
+    /// until then nothing is sent to the contact, and it is not changed. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn delete_contact(
         &self,

@@ -33,6 +33,8 @@ pub enum MergeContactsErrorCode {
     TooManyAddresses,
     /// Together they have more than 50 tags.
     TooManyTags,
+    /// One of them is being deleted, or merged with another contact.
+    ContactInUse,
 }
 
 /// The answer to mergeContacts.
@@ -49,7 +51,8 @@ pub struct ContactMergeMutation;
 
 #[Object]
 impl ContactMergeMutation {
-    /// Merges two contacts of the account of the key in use into one of them. Needs a LIVE key.
+    /// Merges two contacts of the account of the key in use into one of them. A merge that broke off is finished by a
+    /// repeat; until then neither contact is changed otherwise. Needs a LIVE key.
     #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
     async fn merge_contacts(
         &self,

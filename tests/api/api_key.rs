@@ -400,7 +400,7 @@ async fn the_last_use_is_noted_at_most_once_a_minute(
     ] {
         t.step(TimeDelta::seconds(step));
         // A process looks at a key it knows once a second; the test's clock is not that one.
-        t.app.keys.forget();
+        t.app.keys.forget_all();
         assert!(works(&t, &sub.key).await && works(&t, &sub.key).await);
         t.note_key_uses().await;
         assert_eq!(noted(&t).await, json!([{ "lastUsedAt": last_used_at }]));
@@ -480,5 +480,89 @@ async fn a_repeated_rotation_gives_a_lasting_key(#[values(Sqlite, Postgres)] dat
 
     assert!(!works(&t, &sub.key).await, "the grace of the first rotation has ended");
     assert!(works(&t, &keys[0]).await && works(&t, &keys[1]).await);
+    t.close().await;
+}
+
+/// A deactivation writes the keys that are not revoked yet, and none of those that the account had before.
+#[rstest]
+#[tokio::test]
+async fn a_deactivation_writes_no_key_that_was_revoked_before(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let mut id = sub.key_id.clone();
+    for _ in 0..5 {
+        let rotated = rotate(&t, &team, &id, Some(0)).await;
+        id = text(&rotated.data()["rotateApiKey"]["apiKey"]["id"]);
+    }
+    let guard = match database {
+        Sqlite => {
+            "CREATE TRIGGER guard BEFORE UPDATE ON api_key WHEN OLD.revoked_at IS NOT NULL \
+             BEGIN SELECT RAISE(ABORT, 'the key was revoked'); END"
+        }
+        Postgres => {
+            "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE 'the key was revoked'; END $$; \
+             CREATE TRIGGER guard BEFORE UPDATE ON api_key FOR EACH ROW \
+             WHEN (OLD.revoked_at IS NOT NULL) EXECUTE FUNCTION guard()"
+        }
+    };
+    t.execute(guard).await;
+
+    let change = async |name: &str, fields: &str| {
+        let query = format!(
+            "mutation($id: ID!) {{ {name}(account: {{ id: $id }}) \
+             {{ account {{ status }} {fields} errors {{ code }} }} }}"
+        );
+        let answer = t.ask_with(&team.key, &query, json!({ "id": sub.id })).await;
+        answer.data()[name].clone()
+    };
+    let inactive = |keys: u64| json!({ "account": { "status": "INACTIVE" }, "keysRevoked": keys, "errors": [] });
+    for keys in [1, 0, 0] {
+        assert_eq!(change("deactivateSubAccount", "keysRevoked").await, inactive(keys));
+        let active = json!({ "account": { "status": "ACTIVE" }, "errors": [] });
+        assert_eq!(change("reactivateSubAccount", "").await, active);
+    }
+    made(&t, &team, &sub.id, json!({ "name": "New" })).await;
+    assert_eq!(change("deactivateSubAccount", "keysRevoked").await, inactive(1));
+    let ended = "SELECT COUNT(*) FROM api_key k JOIN account a ON a.id = k.account_id \
+                 WHERE a.is_sub_account AND k.revoked_at IS NOT NULL AND k.generation < a.key_generation";
+    assert_eq!(t.number(ended).await, 7);
+
+    let drop =
+        if database == Sqlite { "DROP TRIGGER guard" } else { "DROP TRIGGER guard ON api_key" };
+    t.execute(drop).await;
+    t.close().await;
+}
+
+/// Keys that have run out count as revoked since their end, so that those that are not revoked are a hundred at most.
+#[rstest]
+#[tokio::test]
+async fn keys_that_have_run_out_are_not_kept_as_lasting(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let expires = json!({ "name": "Short", "expiresAt": "2026-03-16T12:00:02Z" });
+    made(&t, &team, &sub.id, expires.clone()).await;
+    let (id, _) = made(&t, &team, &sub.id, expires).await;
+    assert_eq!(rotate(&t, &team, &id, Some(1)).await.refusals(), NOTHING);
+    assert_eq!(rotate(&t, &team, &sub.key_id, Some(1)).await.refusals(), NOTHING);
+    let lasting = "SELECT COUNT(*) FROM api_key k JOIN account a ON a.id = k.account_id \
+                   WHERE a.is_sub_account AND k.revoked_at IS NULL";
+    t.step(TimeDelta::seconds(2));
+    assert_eq!(t.number(lasting).await, 5);
+
+    made(&t, &team, &sub.id, json!({ "name": "New" })).await;
+
+    assert_eq!(t.number(lasting).await, 2);
+    let (one, two) = ("2026-03-16T12:00:01.000Z", "2026-03-16T12:00:02.000Z");
+    let listed = keys_of(&t, &team, &sub.id, "revokedAt").await;
+    let ends = [json!(null), json!(null), json!(two), json!(one), json!(two), json!(one)];
+    let ends: Vec<_> = ends.into_iter().map(|end| json!({ "revokedAt": end })).collect();
+    assert_eq!(listed, json!(ends));
     t.close().await;
 }

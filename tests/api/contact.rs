@@ -267,7 +267,7 @@ async fn a_list_of_contacts_costs_four_statements(#[values(Sqlite, Postgres)] da
             t.contact(&key, &[&format!("+120255501{at:02}")]).await;
         }
         made = count;
-        t.app.keys.forget();
+        t.app.keys.forget_all();
         let start = t.statements();
         let answer = t.ask(&key, query).await;
         let statements = t.statements() - start;

@@ -129,6 +129,95 @@ async fn a_message_that_waits_stands_against_it(#[values(Sqlite, Postgres)] data
     t.close().await;
 }
 
+/// An erasure that breaks off after its first step leaves a contact that nothing is sent to and nothing changes, and is
+/// finished by a repeat.
+#[rstest]
+#[tokio::test]
+async fn an_erasure_that_broke_off_is_finished_by_a_repeat(
+    #[values(Sqlite, Postgres)] database: Database,
+) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(10_000).await;
+    let (id, addresses) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
+    let (other, _) = t.contact(&team.key, &["+12025550124"]).await;
+    let to_contact = json!({ "to": null, "contactId": id });
+    t.send_many(&team.key, 600, to_contact).await;
+    t.deliver().await;
+    t.plant_failure_after("recipient", 500, "recipient = ''").await;
+
+    assert_eq!(delete(&t, &team.key, &id).await.codes(), ["INTERNAL_SERVER_ERROR"]);
+
+    let erased = "SELECT COUNT(*) FROM message WHERE recipient = ''";
+    assert_eq!(t.number(erased).await, 500);
+    let before = t.everything().await;
+    let send = t.send(&team.key, json!({ "contactId": id, "text": "Hi" })).await;
+    assert_eq!(send.refusals(), ["CONTACT_NOT_FOUND"]);
+    for call in [
+        format!("updateContact(id: \"{id}\", input: {{ tags: [\"a\"] }})"),
+        format!("addContactAddress(contactId: \"{id}\", input: {{ address: \"a@example.com\" }})"),
+        format!("updateContactAddress(id: \"{}\", input: {{ label: \"a\" }})", addresses[0]),
+        format!("removeContactAddress(id: \"{}\")", addresses[0]),
+        format!("mergeContacts(input: {{ keepId: \"{other}\", mergeId: \"{id}\" }})"),
+        format!("mergeContacts(input: {{ keepId: \"{id}\", mergeId: \"{other}\" }})"),
+    ] {
+        let refused =
+            t.ask(&team.key, &format!("mutation {{ {call} {{ errors {{ code }} }} }}")).await;
+        assert_eq!(refused.refusals(), ["CONTACT_IN_USE"], "{call}");
+    }
+    assert_eq!(t.everything().await, before);
+
+    t.remove_failure().await;
+    let done = delete(&t, &team.key, &id).await;
+    assert_eq!(done.data()["deleteContact"]["messagesErased"], 100);
+    assert_eq!((t.number(erased).await, t.number("SELECT COUNT(*) FROM contact").await), (600, 1));
+    t.close().await;
+}
+
+/// What is sent to a bare address of the contact while it is erased is no reason to refuse the erasure.
+#[rstest]
+#[tokio::test]
+async fn an_erasure_that_has_begun_is_not_refused(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
+    assert!(t.sends(&team.key).await);
+    t.deliver().await;
+    // A message that is accepted between the steps.
+    let same = "id, team_id, account_id, api_key_id, environment";
+    let copy = match database {
+        Sqlite => ("randomblob(16)", "x''"),
+        Postgres => ("gen_random_uuid()", "''::bytea"),
+    };
+    let insert = format!(
+        "INSERT INTO message ({same}, channel, status, recipient, text, segments, cost_micros, input_hash, \
+         created_at, updated_at) SELECT {}, team_id, account_id, api_key_id, 'TEST', 'SMS', 'QUEUED', \
+         '+12025550123', 'Hello', 1, 0, {}, created_at, updated_at FROM message WHERE environment = 'LIVE'",
+        copy.0, copy.1
+    );
+    let trigger = match database {
+        Sqlite => {
+            format!("CREATE TRIGGER sent AFTER UPDATE OF recipient ON message BEGIN {insert}; END")
+        }
+        Postgres => format!(
+            "CREATE FUNCTION sent() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN {insert}; RETURN NULL; END $$; \
+             CREATE TRIGGER sent AFTER UPDATE OF recipient ON message \
+             FOR EACH ROW EXECUTE FUNCTION sent()"
+        ),
+    };
+    t.execute(&trigger).await;
+
+    let done = delete(&t, &team.key, &id).await;
+
+    assert_eq!(done.data()["deleteContact"]["messagesErased"], 1);
+    assert_eq!(t.number("SELECT COUNT(*) FROM contact").await, 0);
+    let waits =
+        "SELECT COUNT(*) FROM message WHERE recipient = '+12025550123' AND status = 'QUEUED'";
+    assert_eq!(t.number(waits).await, 1);
+    t.count_test_messages().await;
+    t.close().await;
+}
+
 /// A carrier's later report settles an erased message and brings no name of the person back.
 #[rstest]
 #[tokio::test]

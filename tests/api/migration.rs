@@ -66,6 +66,8 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE message SET word_bytes = -1",
         "UPDATE account SET test_message_count = -1",
         "UPDATE account SET test_message_bytes = -1",
+        "UPDATE account SET key_generation = -1",
+        "UPDATE api_key SET generation = -1",
         "UPDATE account SET quiet_time_zone = 'UTC'",
         "UPDATE account SET quiet_from_minute = 1, quiet_to_minute = 2",
         "UPDATE account SET quiet_from_minute = 1, quiet_to_minute = 1, quiet_time_zone = 'UTC'",
@@ -100,8 +102,8 @@ async fn the_database_refuses_what_the_rules_forbid(
         "DELETE FROM message",
         "DELETE FROM account",
         "DELETE FROM team",
-        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, 0, 0, NULL, NULL FROM account WHERE NOT is_sub_account",
-        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, 0, 0, NULL, NULL FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, TRUE, name, status, NULL, NULL, NULL, 0, 'abc', NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, 0, 0, NULL, NULL, 0 FROM account WHERE NOT is_sub_account",
+        "INSERT INTO account SELECT team_id, team_id, FALSE, name, status, NULL, NULL, NULL, 0, NULL, NULL, TRUE, '', created_at, updated_at, NULL, NULL, NULL, 0, 0, NULL, NULL, 0 FROM account WHERE NOT is_sub_account",
     ] {
         let done = t.app.db.write.execute_unprepared(forbidden).await;
         assert!(done.is_err(), "the database took: {forbidden}");
@@ -188,6 +190,40 @@ async fn number_fees_go_down_as_corrections(#[values(Sqlite, Postgres)] database
     assert!(t.app.db.write.execute_unprepared(change).await.is_err(), "it is append-only still");
     t.app.db.migrate().await.expect("the migration goes up again");
 
+    t.close().await;
+}
+
+/// Keys that a deactivation has retired are still retired after the way down and up, and the others are not.
+#[rstest]
+#[tokio::test]
+async fn retired_keys_stay_retired(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    t.send_many(&sub.key, 3, json!({})).await;
+    for change in ["deactivateSubAccount", "reactivateSubAccount"] {
+        let query = format!(
+            "mutation($id: ID!) {{ {change}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
+        );
+        let changed = t.ask_with(&team.key, &query, json!({ "id": sub.id })).await;
+        assert_eq!(changed.refusals(), [""; 0]);
+    }
+    let key = t.api_key(&team, &sub.id, "LIVE").await;
+    t.send_many(&key, 2, json!({})).await;
+    let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
+    let at = names.iter().position(|name| name.ends_with("key_generations"));
+    let steps = u32::try_from(names.len() - at.expect("the migration")).expect("a small number");
+
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration goes down");
+    assert_eq!(t.number("SELECT COUNT(*) FROM api_key WHERE is_retired").await, 1);
+    t.app.db.migrate().await.expect("the migration goes up again");
+
+    t.work_off().await;
+    t.deliver().await;
+    let count = async |status: &str| {
+        t.number(&format!("SELECT COUNT(*) FROM message WHERE status = '{status}'")).await
+    };
+    assert_eq!((count("CANCELED").await, count("DELIVERED").await), (3, 2));
     t.close().await;
 }
 

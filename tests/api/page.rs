@@ -231,7 +231,7 @@ async fn the_total_is_counted_only_when_selected(#[values(Sqlite, Postgres)] dat
         let mut statements = Vec::new();
         for select in ["{ nodes { id } }", "{ nodes { id } totalCount }"] {
             // Each reads its key, however slow the machine.
-            t.app.keys.forget();
+            t.app.keys.forget_all();
             let start = t.statements();
             list.page(&t, &team, "first: 2", select).await;
             statements.push(t.statements() - start);
@@ -323,7 +323,7 @@ async fn a_list_of_sub_accounts_costs_four_statements(
             t.sub_account(&team, json!({})).await;
         }
         made = count;
-        t.app.keys.forget();
+        t.app.keys.forget_all();
         let start = t.statements();
         let answer = t.ask(&team.key, query).await;
         let statements = t.statements() - start;

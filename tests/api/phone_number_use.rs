@@ -126,7 +126,7 @@ async fn a_number_is_an_identity(#[values(Sqlite, Postgres)] database: Database)
     t.execute("UPDATE phone_number SET status = 'SUSPENDED', suspended_at = renews_at").await;
     let expected = json!({ "channels": ["WHATSAPP"], "phoneNumber": shown });
     assert_eq!(sender(&t, &sub.key, &id).await, expected);
-    t.app.senders.forget();
+    t.app.senders.forget_all();
     let before = t.everything().await;
     let refused = t.send(&sub.key, by("SMS")).await;
     assert_eq!(refused.refusals(), ["SENDER_UNAVAILABLE"]);

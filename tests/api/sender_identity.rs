@@ -369,3 +369,43 @@ async fn a_sender_may_go_while_a_message_is_accepted(
     assert_eq!(balance.data()["balance"]["balance"], 995);
     t.close().await;
 }
+
+/// A team that changes its senders and keys all the time makes no other team read its own again.
+#[rstest]
+#[tokio::test]
+async fn changes_of_another_team_cost_no_reading(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (hot, other) = (t.team(1_000).await, t.team(1_000).await);
+    let sub = t.sub_account(&hot, json!({})).await;
+    let mut key_id = sub.key_id;
+    let of_hot = t.sender(&hot.key, json!({})).await;
+    let of_other = t.sender(&other.key, json!({})).await;
+    let update = "mutation($id: ID!) { updateSender(id: $id, input: { name: \"New\" }) { errors { code } } }";
+    let rotate = "mutation($id: ID!) { rotateApiKey(id: $id) { apiKey { id } errors { code } } }";
+    let reads = async || {
+        let before = t.app.db.read.statements();
+        assert!(t.sends(&other.key).await);
+        t.app.db.read.statements() - before
+    };
+
+    // What is known holds for a second: a run that was slower proves nothing, and is repeated.
+    loop {
+        let begun = Instant::now();
+        t.forget();
+        reads().await;
+        let known = reads().await;
+        let updated = t.ask_with(&hot.key, update, json!({ "id": of_hot })).await;
+        let rotated = t.ask_with(&hot.key, rotate, json!({ "id": key_id })).await;
+        assert_eq!((updated.refusals(), rotated.refusals()), (vec![], vec![]));
+        key_id = text(&rotated.data()["rotateApiKey"]["apiKey"]["id"]);
+        let after = reads().await;
+        let own = t.ask_with(&other.key, update, json!({ "id": of_other })).await;
+        assert_eq!(own.refusals(), [""; 0]);
+        let after_own = reads().await;
+        if begun.elapsed() < Duration::from_secs(1) {
+            assert_eq!((after, after_own), (known, known + 1));
+            break;
+        }
+    }
+    t.close().await;
+}

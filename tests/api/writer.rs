@@ -505,3 +505,39 @@ async fn a_lock_that_is_held_too_long_is_not_waited_for() {
     assert!(t.sends(&team.key).await, "once the lock is free");
     Arc::into_inner(t).expect("every sender has ended").close().await;
 }
+
+/// Changes of two teams that wait for the rows of their teams leave the worker two of the eight connections that write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_wait_leave_connections_to_the_worker() {
+    let Some(t) = TestApp::start(Postgres).await else { return };
+    let (teams, beside) = ([t.team(0).await, t.team(0).await], t.beside(Setup::default()).await);
+    let t = Arc::new(t);
+    let locks = [lock(&beside, &teams[0]).await, lock(&beside, &teams[1]).await];
+    let create = "mutation { createSubAccount(input: { name: \"One\" }) { errors { code } } }";
+    let changes: Vec<_> = (0..10)
+        .map(|at| {
+            let (t, key) = (Arc::clone(&t), teams[at % 2].key.clone());
+            tokio::spawn(async move { t.ask(&key, create).await })
+        })
+        .collect();
+    let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND wait_event_type = 'Lock'";
+    while t.number(waits).await < 6 {
+        tokio::task::yield_now().await;
+    }
+
+    let of_worker = [t.app.db.begin_write().await, t.app.db.begin_write().await];
+    assert_eq!(t.number(waits).await, 6);
+    for txn in of_worker {
+        txn.expect("a connection is free").rollback().await.expect("the transaction ends");
+    }
+    for lock in locks {
+        lock.rollback().await.expect("the transaction ends");
+    }
+    for answer in all(changes).await {
+        assert_eq!(answer.refusals(), [""; 0]);
+    }
+    assert_eq!(t.number("SELECT COUNT(*) FROM account WHERE is_sub_account").await, 10);
+    let _ = beside.app.db.close().await;
+    Arc::into_inner(t).expect("every change has ended").close().await;
+}

@@ -12,8 +12,10 @@ use entity::{
     team,
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait,
+    ActiveValue::Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait as _,
     FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, Statement,
+    sea_query::{Expr, Query},
 };
 use uuid::Uuid;
 
@@ -135,12 +137,16 @@ pub async fn cancel_waiting(
     account: &account::Model,
 ) -> Result<(Vec<Uuid>, bool), Fault> {
     let because = ("ACCOUNT_INACTIVE", "The account was deactivated before delivery.");
-    let retired = api_key::Entity::owned_by(account.id)
-        .select_only()
-        .column(api_key::Column::Id)
-        .filter(api_key::Column::IsRetired.eq(true));
+    let is_retired = Query::select()
+        .expr(Expr::val(1))
+        .from(api_key::Entity)
+        .and_where(
+            Expr::col((api_key::Entity, api_key::Column::Id)).equals((Entity, Column::ApiKeyId)),
+        )
+        .and_where(api_key::Column::Generation.lt(account.key_generation))
+        .to_owned();
     let waiting = waiting(account.team_id, account.id)
-        .filter(Column::ApiKeyId.in_subquery(retired.into_query()))
+        .filter(Expr::exists(is_retired))
         .order_by_asc(Column::Id);
     let Step { messages, has_more } = backlog::step_of(txn, waiting).await?;
     if messages.is_empty() {

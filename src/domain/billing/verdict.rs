@@ -119,7 +119,7 @@ pub struct Standing {
     pub environment: Environment,
     pub is_key_usable: bool,
     pub status: AccountStatus,
-    /// Whether the contact that the message goes to was deleted since it was found.
+    /// Whether the contact that the message goes to was deleted since it was found, or is being erased.
     pub is_contact_gone: bool,
     /// Whether the recipient wants nothing more from the account by this channel.
     pub is_opted_out: bool,

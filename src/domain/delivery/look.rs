@@ -243,7 +243,8 @@ const MAY_GO: &str = "m.team_id = {team} AND m.due_at IS NOT NULL AND m.due_at <
         WHERE a.id = {account} AND a.cancel_until IS NOT NULL AND {status} = 'QUEUED'), {ever}) \
       AND ({status} <> 'QUEUED' \
         OR NOT EXISTS (SELECT 1 FROM account a WHERE a.id = {account} AND a.cancel_until IS NOT NULL) \
-        OR NOT EXISTS (SELECT 1 FROM api_key k WHERE k.id = m.api_key_id AND k.is_retired)) \
+        OR NOT EXISTS (SELECT 1 FROM api_key k JOIN account a ON a.id = k.account_id \
+          WHERE k.id = m.api_key_id AND k.generation < a.key_generation)) \
     ORDER BY m.due_at LIMIT {count}";
 const IS_OVER: &str = "m.valid_until IS NOT NULL AND m.valid_until <= {now} \
       AND m.status IN ('SCHEDULED', 'QUEUED') AND m.due_at <= {now} \

@@ -21,6 +21,41 @@ impl TestApp {
         self.forget();
     }
 
+    /// Lets each change of this column of messages fail once so many messages are as `condition` says.
+    pub async fn plant_failure_after(&self, column: &str, count: usize, condition: &str) {
+        let is_after = format!("(SELECT COUNT(*) FROM message WHERE {condition}) >= {count}");
+        let trigger = match self.app.db.backend() {
+            DbBackend::Postgres => format!(
+                "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS \
+                 $$ BEGIN IF {is_after} THEN RAISE 'planted'; END IF; RETURN NEW; END $$; \
+                 CREATE TRIGGER planted BEFORE UPDATE OF {column} ON message \
+                 FOR EACH ROW EXECUTE FUNCTION planted()"
+            ),
+            _ => format!(
+                "CREATE TRIGGER planted BEFORE UPDATE OF {column} ON message WHEN {is_after} \
+                 BEGIN SELECT RAISE(ABORT, 'planted'); END"
+            ),
+        };
+        self.execute(&trigger).await;
+    }
+
+    /// Takes that failure away.
+    pub async fn remove_failure(&self) {
+        let of = match self.app.db.backend() {
+            DbBackend::Postgres => " ON message",
+            _ => "",
+        };
+        self.execute(&format!("DROP TRIGGER planted{of}")).await;
+    }
+
+    /// An id as the database's SQL writes it.
+    pub fn id(&self, id: &str) -> String {
+        match self.app.db.backend() {
+            DbBackend::Postgres => format!("'{id}'"),
+            _ => format!("x'{}'", id.replace('-', "")),
+        }
+    }
+
     /// Makes the accounts' rows say what they store of TEST messages that were put there past the program.
     pub async fn count_test_messages(&self) {
         let of = "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
@@ -34,8 +69,8 @@ impl TestApp {
     /// Makes the program forget what it need not read each time.
     pub fn forget(&self) {
         self.app.prices.forget();
-        self.app.senders.forget();
-        self.app.keys.forget();
+        self.app.senders.forget_all();
+        self.app.keys.forget_all();
     }
 
     /// The first column of the first row, a number.

@@ -113,7 +113,7 @@ async fn only_its_account_cancels_a_message(#[values(Sqlite, Postgres)] database
         let mut answers = Vec::new();
         for id in [&id[..], NOBODYS_IDS[0], NOBODYS_IDS[1], ""] {
             // The key itself is looked up anew each time.
-            t.app.keys.forget();
+            t.app.keys.forget_all();
             let counted = t.statements();
             let answer = cancel(&t, key, id).await;
             assert_eq!(answer.refusals(), ["NOT_FOUND"]);

@@ -29,7 +29,7 @@ pub struct Texts {
     pub read_earlier: &'static str,
     /// The batch's recipients that are opted out; asked only where an account of the batch has any.
     pub read_opted_out: &'static str,
-    /// Which of the batch's contacts are there; asked only where a message of the batch goes to
+    /// Which of the batch's contacts are there, and not being erased; asked only where a message of the batch goes to
     /// one.
     pub read_contacts: &'static str,
     /// Messages, ledger entries, usage, totals and balances of a batch.

@@ -43,7 +43,7 @@ pub const POSTGRES: Texts = Texts {
                      FROM unnest($1::uuid[], $2::text[], $3::text[]) \
                        AS r(account_id, channel, address) \
                      JOIN opt_out o USING (account_id, channel, address)",
-    read_contacts: "SELECT id FROM contact WHERE id = ANY($1)",
+    read_contacts: "SELECT id FROM contact WHERE id = ANY($1) AND busy_with IS DISTINCT FROM id",
     write: "WITH sent AS MATERIALIZED (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], \
                 $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], \
                 $10::text[], $11::int[], $12::bigint[], $13::text[], $14::bytea[], $15::text[], \

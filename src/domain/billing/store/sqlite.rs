@@ -41,7 +41,8 @@ pub const SQLITE: Texts = Texts {
                      FROM json_each($1) AS j JOIN opt_out o \
                      ON o.account_id = unhex(j.value ->> 0) AND o.channel = j.value ->> 1 \
                      AND o.address = j.value ->> 2",
-    read_contacts: "SELECT c.id FROM json_each($1) AS j JOIN contact c ON c.id = unhex(j.value)",
+    read_contacts: "SELECT c.id FROM json_each($1) AS j JOIN contact c ON c.id = unhex(j.value) \
+                    AND c.busy_with IS NOT c.id",
     write: "INSERT INTO message (id, team_id, account_id, api_key_id, environment, channel, status, \
                 recipient, country, subject, text, segments, cost_micros, idempotency_key, \
                 input_hash, metadata, due_at, send_at, valid_until, html, contact_id, sender_id, \
