@@ -22,6 +22,7 @@ mod m20261130_000016_turns;
 mod m20261130_000017_filters;
 mod m20261130_000018_hardening;
 mod m20261130_000019_retired_keys;
+mod m20261201_000022_sub_account_counts;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000017_filters::Migration),
             Box::new(m20261130_000018_hardening::Migration),
             Box::new(m20261130_000019_retired_keys::Migration),
+            Box::new(m20261201_000022_sub_account_counts::Migration),
         ]
     }
 }

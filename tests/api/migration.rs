@@ -65,6 +65,7 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE message SET word_bytes = 1",
         "UPDATE message SET word_bytes = -1",
         "UPDATE account SET test_message_count = -1",
+        "UPDATE team SET sub_account_count = -1",
         "UPDATE account SET test_message_bytes = -1",
         "UPDATE account SET quiet_time_zone = 'UTC'",
         "UPDATE account SET quiet_from_minute = 1, quiet_to_minute = 2",
