@@ -147,13 +147,35 @@ fn unescape(string: &[u8]) -> impl Iterator<Item = char> {
             b'b' => '\u{8}',
             b'f' => '\u{c}',
             b'u' => {
-                let mut digits = rest.by_ref().take(4).map(|digit| char::from(*digit).to_digit(16));
-                let code = digits.try_fold(0, |code, digit| Some(code * 16 + digit?));
-                code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
+                let high = hex_digits(&mut rest)?;
+                let code = match rest.as_slice() {
+                    [b'\\', b'u', low @ ..] if (0xd800..0xdc00).contains(&high) => {
+                        let mut behind = low.iter();
+                        match hex_digits(&mut behind)? {
+                            low @ 0xdc00..0xe000 => {
+                                rest = behind;
+                                0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)
+                            }
+                            // Half a character, which the parser refuses.
+                            _ => high,
+                        }
+                    }
+                    _ => high,
+                };
+                char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
             }
             escaped => char::from(escaped),
         })
     })
+}
+
+/// The four digits of an escape; `None` if they are no digits, which the parser refuses.
+fn hex_digits(rest: &mut std::slice::Iter<'_, u8>) -> Option<u32> {
+    let digits = rest.by_ref().take(4).map(|digit| char::from(*digit).to_digit(16));
+    let mut count = 0;
+    let code =
+        digits.inspect(|_| count += 1).try_fold(0, |code, digit| Some(code * 16 + digit?))?;
+    (count == 4).then_some(code)
 }
 
 #[cfg(test)]
@@ -291,6 +313,15 @@ mod tests {
         assert_eq!(parse::<Value>(br#"{"query":1,"query":2}"#), Err(JsonError::DuplicateName));
         assert_eq!(parse::<Value>(br#"{"query":1,"\u0071uery":2}"#), Err(JsonError::DuplicateName));
         assert!(parse::<Value>(br#"{"a":{"query":1},"query":2}"#).is_ok());
+        // Characters beyond the first plane, which are escaped in two halves.
+        assert!(parse::<Value>(br#"{"\ud83d\ude00":1,"\ud83d\ude01":2}"#).is_ok());
+        let twice = br#"{"\ud83d\ude00":1,"\uD83D\uDE00":2}"#;
+        assert_eq!(parse::<Value>(twice), Err(JsonError::DuplicateName));
+        for half in [r"\ud83d", r"\ude00\ud83d", r"\ud83d\u0041", r"\ud83dx", r"\ud83d\n", r"\u00"]
+        {
+            let text = format!(r#"{{"{half}":1}}"#);
+            assert_eq!(parse::<Value>(text.as_bytes()), Err(JsonError::Invalid), "{half}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod m20261130_000018_hardening;
 mod m20261130_000019_retired_keys;
 mod m20261201_000020_key_generations;
 mod m20261201_000021_busy_contacts;
+mod m20261201_000022_sub_account_counts;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000019_retired_keys::Migration),
             Box::new(m20261201_000020_key_generations::Migration),
             Box::new(m20261201_000021_busy_contacts::Migration),
+            Box::new(m20261201_000022_sub_account_counts::Migration),
         ]
     }
 }

@@ -73,16 +73,6 @@ pub(super) struct CheckedContact {
     addresses: Vec<CheckedAddress>,
 }
 
-impl CheckedContact {
-    /// How much text it has.
-    fn bytes(&self) -> usize {
-        let addresses = self.addresses.iter().map(|address| {
-            address.recipient.address.len() + address.label.as_ref().map_or(0, String::len)
-        });
-        self.details.bytes() + addresses.sum::<usize>()
-    }
-}
-
 impl From<Detail> for CreateContactRefusal {
     fn from(detail: Detail) -> Self {
         match detail {
@@ -114,7 +104,6 @@ pub async fn create(
     new: NewContact,
 ) -> Result<contact::Model, Failure<CreateContactRefusal>> {
     let checked = check(new)?;
-    app.writes.take(account.into(), checked.bytes())?;
     let counts = Settings::from([("addresses", json!(checked.addresses.len()))]);
     let txn = begin_as_account(app, account).await?;
     let made = insert(app, &txn, account.into(), checked).await?;
@@ -222,7 +211,6 @@ pub async fn update(
     change: ContactChange,
 ) -> Result<contact::Model, Failure<UpdateContactRefusal>> {
     let details = change.checked::<UpdateContactRefusal>()?;
-    app.writes.take(account.into(), details.bytes())?;
     let txn = begin_as_account(app, account).await?;
     let found = locked(&txn, account.account_id(), id)
         .await?

@@ -31,15 +31,6 @@ pub(super) struct CheckedDetails {
     pub metadata: Option<Option<String>>,
 }
 
-impl CheckedDetails {
-    /// How much text is given.
-    pub fn bytes(&self) -> usize {
-        let texts = [&self.display_name, &self.locale, &self.time_zone, &self.metadata];
-        let texts = texts.into_iter().flatten().flatten().chain(self.tags.iter().flatten());
-        texts.map(String::len).sum()
-    }
-}
-
 /// Which part of a [`ContactChange`] is wrong; each mutation has a code for it.
 pub(super) enum Detail {
     DisplayName,

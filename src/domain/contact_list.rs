@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono_tz::Tz;
 use entity::{contact, contact_address, contact_tag, message::Channel};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    Select,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select,
     sea_query::{Alias, Expr, ExprTrait, Query},
 };
 use uuid::Uuid;
@@ -61,7 +61,11 @@ pub(super) async fn list_of(
     if !tags.is_empty() {
         list = list.by_id_in(contact_tag::Column::ContactId);
     }
-    list = list.filtered(condition(owner.account_id, filter, tags.get(1..).unwrap_or_default())?);
+    let other_tags = tags.get(1..).unwrap_or_default();
+    list = list.filtered(condition(app.db.backend(), owner.account_id, filter, other_tags)?);
+    if filter.search.is_some() || !other_tags.is_empty() {
+        list = list.long_to_look_at();
+    }
     list.page(&app.read_as(owner), keyset).await
 }
 
@@ -94,13 +98,19 @@ fn tagged(account_id: Uuid, tag: &str) -> Select<contact::Entity> {
 
 /// What a contact must fulfil besides, and have these tags. What is looked up for that is so for each contact by
 /// itself: with an offset PostgreSQL does not read all of the account's at once instead.
-fn condition(account_id: Uuid, filter: &ContactFilter, tags: &[&str]) -> Result<Condition, Fault> {
+fn condition(
+    backend: DbBackend,
+    account_id: Uuid,
+    filter: &ContactFilter,
+    tags: &[&str],
+) -> Result<Condition, Fault> {
     let mut all = Condition::all();
     if let Some(text) = &filter.search {
-        let search_text = || Expr::col(contact::Column::SearchText);
-        let mut any = Condition::any().add(search::holds(search_text(), text)?);
+        let searched = || Expr::col(contact::Column::SearchText);
+        let holds = |text: &str| search::holds(backend, searched(), text);
+        let mut any = Condition::any().add(holds(text)?);
         if let Ok(recipient) = recipient::parse(text, None) {
-            any = any.add(search::holds(search_text(), &recipient.address)?);
+            any = any.add(holds(&recipient.address)?);
         }
         all = all.add(any);
     }

@@ -19,6 +19,8 @@ use crate::db::Readers;
 pub const TOTAL_MAX: u64 = 10_000;
 /// Rows that a filter looks at for one page, and for one total, at most.
 pub const LOOKED_AT_MAX: u64 = 10_000;
+/// The same where it takes long to look at a row: at much text, or at rows of other tables.
+pub const LONG_LOOKED_AT_MAX: u64 = 2_000;
 
 /// A list: what is in it, and in which order.
 pub struct List<E: EntityTrait> {
@@ -26,6 +28,7 @@ pub struct List<E: EntityTrait> {
     rows: Select<E>,
     /// What they must fulfil besides.
     filter: Condition,
+    looked_at_max: u64,
     order: Order,
     key: Option<OrderKey<E>>,
     id: SimpleExpr,
@@ -52,6 +55,7 @@ where
         Self {
             rows,
             filter: Condition::all(),
+            looked_at_max: LOOKED_AT_MAX,
             order: Order::Desc,
             key: None,
             id: id.into_simple_expr(),
@@ -70,6 +74,12 @@ where
     #[must_use]
     pub fn filtered(self, filter: Condition) -> Self {
         Self { filter: opaque(filter), ..self }
+    }
+
+    /// With a filter that takes long to look at a row.
+    #[must_use]
+    pub fn long_to_look_at(self) -> Self {
+        Self { looked_at_max: LONG_LOOKED_AT_MAX, ..self }
     }
 
     /// With the rows' ids in this column of a joined table, whose index gives the order.
@@ -138,7 +148,7 @@ where
         };
         let reading = keyset.reading_order(&self.order);
         let select = in_order(select.filter(bounds), self.key.as_ref(), self.id.clone(), &reading);
-        let select = select.offset(LOOKED_AT_MAX - 1).limit(2);
+        let select = select.offset(self.looked_at_max - 1).limit(2);
         let last: Vec<(Uuid, Option<String>)> = select.into_tuple().all(db).await?;
         Ok(match last.as_slice() {
             [(id, key), _] => Some(Position { id: *id, key: key.clone().unwrap_or_default() }),
@@ -147,7 +157,7 @@ where
     }
 
     /// How many rows there are; [`TOTAL_MAX`] stands for more, and `None` for what would have to be looked for
-    /// among more than [`LOOKED_AT_MAX`]. `is_long` is whether more than that are left from the cursors on.
+    /// among more than the filter looks at. `is_long` is whether more than that are left from the cursors on.
     async fn total(
         &self,
         db: &Readers,

@@ -43,9 +43,10 @@ pub async fn list(
     }
     if let Some(text) = &filter.search {
         let address = || Func::lower(Expr::col(Column::Address)).into();
-        let mut any = Condition::any().add(search::holds(address(), text)?);
+        let holds = |text: &str| search::holds(app.db.backend(), address(), text);
+        let mut any = Condition::any().add(holds(text)?);
         if let Ok(recipient) = recipient::parse(text, None) {
-            any = any.add(search::holds(address(), &recipient.identity())?);
+            any = any.add(holds(&recipient.identity())?);
         }
         looked_at = looked_at.add(any);
     }

@@ -5,10 +5,11 @@ use entity::{
     account::{self, AccountStatus},
     api_key::{self, Environment, Role},
     audit_entry::AuditAction,
+    team,
 };
 use sea_orm::{
     ActiveEnum, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
-    EntityTrait, IntoActiveModel, QueryFilter,
+    EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, sea_query::Expr,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -37,6 +38,9 @@ const CREDIT_LIMIT_RULE: &str = "The credit limit must be 0 to 100000000000 cent
                                  four decimals; leave it out or give null for no limit.";
 const NOT_FOUND: &str = "There is no such sub-account.";
 
+/// Sub-accounts that a team has at most, in any status: none is ever deleted.
+pub const SUB_ACCOUNTS_MAX: i64 = 100_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateSubAccountRefusal {
     NameInvalid,
@@ -44,6 +48,7 @@ pub enum CreateSubAccountRefusal {
     ExternalIdTaken,
     CreditLimitInvalid,
     MetadataInvalid,
+    TooManySubAccounts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +179,10 @@ pub async fn create(
         keys::new_key(app, Role::SubAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
 
     let txn = begin_as_main(app, main).await?;
+    if !count_one_more(&txn, main.team_id()).await? {
+        let message = "The team has 100000 sub-accounts already.";
+        return Err(refused(Refusal::TooManySubAccounts, &[], message));
+    }
     account::Entity::insert(account.clone().into_active_model())
         .exec_without_returning(&txn)
         .await
@@ -194,6 +203,18 @@ pub async fn create(
     txn.commit(app, entry).await?;
     app.events.tell([Change::of_account(&account)]);
     Ok((account, api_key, plain_key))
+}
+
+/// Counts one more sub-account of the team, unless it has as many as it may.
+async fn count_one_more(txn: &DatabaseTransaction, team_id: Uuid) -> Result<bool, Fault> {
+    use team::Column;
+    let counted = team::Entity::update_many()
+        .col_expr(Column::SubAccountCount, Expr::col(Column::SubAccountCount).add(1))
+        .filter(Column::Id.eq(team_id))
+        .filter(Column::SubAccountCount.lt(SUB_ACCOUNTS_MAX))
+        .exec(txn)
+        .await?;
+    Ok(counted.rows_affected > 0)
 }
 
 /// Changes what is given and keeps the rest. A limit applies to the very next send.

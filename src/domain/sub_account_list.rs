@@ -68,7 +68,10 @@ pub async fn list(
         }),
     };
     let list = List::newest_first(rows, account::Column::Id, |row| row.id);
-    let list = list.ordered(order, key).filtered(looked_at);
+    let mut list = list.ordered(order, key).filtered(looked_at);
+    if filter.metadata.is_some() {
+        list = list.long_to_look_at();
+    }
     list.page_as::<account::ListedRow>(&app.read_as(main), keyset).await
 }
 
@@ -94,7 +97,8 @@ async fn condition(
         all = all.add(account::Column::Status.is_in(status.iter().copied()));
     }
     if let Some(search) = &filter.search {
-        all = all.add(search::holds(Expr::col(account::Column::SearchText), search)?);
+        let searched = Expr::col(account::Column::SearchText);
+        all = all.add(search::holds(app.db.backend(), searched, search)?);
     }
     if let Some(is_blocked) = filter.is_blocked {
         let blocked = blocked(app, main).await?;

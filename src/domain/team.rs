@@ -53,6 +53,7 @@ pub async fn create(
         id: app.new_id(),
         name: name.clone(),
         balance_micros: 0,
+        sub_account_count: 0,
         created_at: now,
         updated_at: now,
     };

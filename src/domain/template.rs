@@ -11,7 +11,8 @@ use entity::{
     template::{self, Column, Entity},
 };
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
+    ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait as _,
+    QueryFilter, QuerySelect,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -29,6 +30,8 @@ use super::{
 };
 use crate::{App, json};
 
+/// Templates that an account has at most. Calls at the same time may each add the last one.
+pub const TEMPLATES_PER_ACCOUNT_MAX: u64 = 1_000;
 /// Bytes of all sources of a template together at most.
 pub const SOURCES_BYTES_MAX: usize = 200 * 1024;
 /// Variables of a template at most.
@@ -49,6 +52,7 @@ pub enum CreateTemplateRefusal {
     VariablesInvalid,
     SyntaxInvalid,
     VariableUndeclared,
+    TooManyTemplates,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,14 +105,36 @@ pub struct TemplateChange {
     pub variables: Option<Vec<Variable>>,
 }
 
-impl From<CreateTemplateRefusal> for UpdateTemplateRefusal {
-    fn from(refusal: CreateTemplateRefusal) -> Self {
-        match refusal {
-            CreateTemplateRefusal::NameInvalid => Self::NameInvalid,
-            CreateTemplateRefusal::BodiesInvalid => Self::BodiesInvalid,
-            CreateTemplateRefusal::VariablesInvalid => Self::VariablesInvalid,
-            CreateTemplateRefusal::SyntaxInvalid => Self::SyntaxInvalid,
-            CreateTemplateRefusal::VariableUndeclared => Self::VariableUndeclared,
+/// What is wrong with a template; each mutation has a code for it.
+#[derive(Clone, Copy)]
+enum Problem {
+    Name,
+    Bodies,
+    Variables,
+    Syntax,
+    Undeclared,
+}
+
+impl From<Problem> for CreateTemplateRefusal {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Name => Self::NameInvalid,
+            Problem::Bodies => Self::BodiesInvalid,
+            Problem::Variables => Self::VariablesInvalid,
+            Problem::Syntax => Self::SyntaxInvalid,
+            Problem::Undeclared => Self::VariableUndeclared,
+        }
+    }
+}
+
+impl From<Problem> for UpdateTemplateRefusal {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Name => Self::NameInvalid,
+            Problem::Bodies => Self::BodiesInvalid,
+            Problem::Variables => Self::VariablesInvalid,
+            Problem::Syntax => Self::SyntaxInvalid,
+            Problem::Undeclared => Self::VariableUndeclared,
         }
     }
 }
@@ -138,8 +164,12 @@ pub async fn create(
         updated_at: now,
     };
     fill(&mut row, new);
-    app.writes.take(account.into(), bytes_of(&row))?;
     let txn = begin_as_account(app, account).await?;
+    let others = Entity::owned_by(account.account_id()).count(&*txn).await?;
+    if others >= TEMPLATES_PER_ACCOUNT_MAX {
+        let message = "The account has 1000 templates already.";
+        return Err(refused(CreateTemplateRefusal::TooManyTemplates, &[], message));
+    }
     Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
     txn.commit(app, Entry::of(AuditAction::CreateTemplate, row.id)).await?;
     Ok(row)
@@ -167,11 +197,7 @@ pub async fn update(
             bodies: change.bodies.unwrap_or_else(|| bodies_of(&found)),
             variables: change.variables.map_or_else(|| variables_of(&found), Ok)?,
         };
-        let changed = checked(app, account, changed, patience).await;
-        let changed = changed.map_err(|failure| match failure {
-            Failure::Refused(it) => refused(it.code.into(), it.field, it.message),
-            Failure::Fault(fault) => Failure::Fault(fault),
-        })?;
+        let changed = checked::<UpdateTemplateRefusal>(app, account, changed, patience).await?;
         let txn = begin_as_account(app, account).await?;
         let row = own.clone().lock_exclusive().one(&*txn).await?.ok_or_else(not_found)?;
         if row == found {
@@ -179,6 +205,7 @@ pub async fn update(
         }
     };
     fill(&mut row, changed);
+    // Its arguments were charged; what is kept is written again with them.
     app.writes.take(account.into(), bytes_of(&row))?;
     row.updated_at = app.clock.now();
     let to = row.clone().into_active_model().reset_all();
@@ -254,29 +281,28 @@ fn fill(row: &mut template::Model, from: NewTemplate) {
 }
 
 /// Checks and normalises a template as a whole.
-async fn checked(
+async fn checked<C: From<Problem>>(
     app: &App,
     account: &LiveAccountCaller,
     new: NewTemplate,
     patience: &Patience,
-) -> Result<NewTemplate, Failure<CreateTemplateRefusal>> {
-    use CreateTemplateRefusal as Refusal;
+) -> Result<NewTemplate, Failure<C>> {
     let name = validate::name(&new.name)
-        .ok_or_else(|| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
-    check_bodies(&new.bodies).map_err(|rule| refused(Refusal::BodiesInvalid, BODIES, rule))?;
+        .ok_or_else(|| refused(Problem::Name.into(), &["input", "name"], NAME_RULE))?;
+    check_bodies(&new.bodies).map_err(|rule| refused(Problem::Bodies.into(), BODIES, rule))?;
     check_variables(&new.variables)
-        .map_err(|rule| refused(Refusal::VariablesInvalid, VARIABLES, rule))?;
+        .map_err(|rule| refused(Problem::Variables.into(), VARIABLES, rule))?;
     let bodies = new.bodies.clone();
     let work = move |worker: &mut Worker| worker.compile(&bodies);
     let compiled = app.templates.work(account.team_id(), patience, work).await?;
     let compiled = compiled.map_err(Fault::from)?.map_err(|problem| {
         let message = format!("The template cannot be read: {problem}.");
-        refused(Refusal::SyntaxInvalid, BODIES, message)
+        refused(Problem::Syntax.into(), BODIES, message)
     })?;
     let is_declared = |name: &String| new.variables.iter().any(|known| known.name == *name);
     if let Some(name) = compiled.variables.iter().find(|name| !is_declared(name)) {
         let message = format!("The template uses {name}, which is not among its variables.");
-        return Err(refused(Refusal::VariableUndeclared, VARIABLES, message));
+        return Err(refused(Problem::Undeclared.into(), VARIABLES, message));
     }
     Ok(NewTemplate { name, ..new })
 }

@@ -12,6 +12,7 @@ use entity::{
     message::{self, Channel},
     phone_number, usage_day,
 };
+use futures_util::TryStreamExt as _;
 use sea_orm::{
     ActiveEnum,
     ActiveValue::Set,
@@ -24,13 +25,19 @@ use uuid::Uuid;
 use super::{
     Fault, bad_input,
     caller::{Caller, TeamCaller},
+    room::Room,
 };
-use crate::{App, money::Micros};
+use crate::{App, db::Readers, money::Micros};
 
 /// Days of a range at most.
 pub const RANGE_DAYS_MAX: i64 = 366;
-/// Buckets of one answer at most.
+/// Buckets that one statement reads at most, of all accounts that it asks for together.
 pub const BUCKETS_MAX: usize = 10_000;
+/// About how much memory a bucket takes until the request has ended: as it is read, and as it is kept.
+const BUCKET_BYTES: usize = 512;
+
+const TOO_MANY_BUCKETS: &str = "The usage has more than 10000 buckets, those of all accounts that are listed counted \
+                                together; ask for a shorter range, for fewer accounts, or with fewer dimensions.";
 
 /// Both days included, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -221,12 +228,13 @@ pub async fn of_team(
     team: &TeamCaller,
     range: Option<DateRange>,
     group_by: &[UsageDimension],
+    room: &Room,
 ) -> Result<Usage, Fault> {
     let range = DateRange::checked(range, app.clock.now())?;
+    let readers = app.read_as(team);
     let select = usage_day::Entity::of_team(team.team_id());
-    let rows =
-        summed(&app.read_as(team), select, range, group_by, false, Some(BUCKETS_MAX)).await?;
-    collect(range, group_by, rows)
+    let rows = read(&readers, summed(&readers, select, range, group_by, false), room).await?;
+    Ok(collect(range, group_by, rows))
 }
 
 /// The usage of several accounts that the caller may see, in one statement.
@@ -236,22 +244,43 @@ pub async fn of_accounts(
     accounts: &[Uuid],
     range: Option<DateRange>,
     group_by: &[UsageDimension],
+    room: &Room,
 ) -> Result<HashMap<Uuid, Usage>, Fault> {
     let range = DateRange::checked(range, app.clock.now())?;
     let select = usage_day::Entity::find()
         .filter(usage_day::Column::AccountId.is_in(accounts.iter().copied()));
-    let rows_max = BUCKETS_MAX.saturating_mul(accounts.len());
-    let rows = summed(&app.read_as(caller), select, range, group_by, true, Some(rows_max)).await?;
+    let readers = app.read_as(caller);
+    let rows = read(&readers, summed(&readers, select, range, group_by, true), room).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         if let Some(account_id) = row.account_id {
             by_account.entry(account_id).or_default().push(row);
         }
     }
-    accounts
-        .iter()
-        .map(|id| Ok((*id, collect(range, group_by, by_account.remove(id).unwrap_or_default())?)))
-        .collect()
+    let usage_of = |id: &Uuid| {
+        let rows = by_account.remove(id).unwrap_or_default();
+        (*id, collect(range, group_by, rows))
+    };
+    Ok(accounts.iter().map(usage_of).collect())
+}
+
+/// Reads sums row by row, as far as there is room for them, and at most [`BUCKETS_MAX`].
+async fn read(
+    readers: &Readers,
+    select: Select<usage_day::Entity>,
+    room: &Room,
+) -> Result<Vec<SummedRow>, Fault> {
+    let select = select.limit(BUCKETS_MAX as u64 + 1).into_model::<SummedRow>();
+    let mut found = select.stream(readers).await?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.try_next().await? {
+        if rows.len() == BUCKETS_MAX {
+            return Err(bad_input(TOO_MANY_BUCKETS));
+        }
+        room.take(BUCKET_BYTES)?;
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
 #[derive(FromQueryResult)]
@@ -269,15 +298,14 @@ struct SummedRow {
     refunded_micros: i64,
 }
 
-/// The sums by the dimensions asked for, and by account where `by_account`.
-async fn summed<C: ConnectionTrait>(
+/// The sums by the dimensions asked for, and by account where `by_account`, as [`SummedRow`]s.
+fn summed<C: ConnectionTrait>(
     db: &C,
     select: Select<usage_day::Entity>,
     range: DateRange,
     group_by: &[UsageDimension],
     by_account: bool,
-    rows_max: Option<usize>,
-) -> Result<Vec<SummedRow>, Fault> {
+) -> Select<usage_day::Entity> {
     use usage_day::Column;
     let mut select =
         select.select_only().filter(Column::Day.gte(range.from)).filter(Column::Day.lte(range.to));
@@ -306,12 +334,7 @@ async fn summed<C: ConnectionTrait>(
         let sum = Expr::col(column).sum().cast_as("BIGINT");
         select = select.column_as(sum.if_null(0_i64), sea_orm::IdenStatic::as_str(&column));
     }
-    let limit = rows_max.and_then(|rows| u64::try_from(rows).ok()).map(|rows| rows + 1);
-    let rows = select.limit(limit).into_model::<SummedRow>().all(db).await?;
-    if rows_max.is_some_and(|rows_max| rows.len() > rows_max) {
-        return Err(too_many_buckets());
-    }
-    Ok(rows)
+    select
 }
 
 fn month_of_day(backend: DbBackend) -> SimpleExpr {
@@ -321,15 +344,7 @@ fn month_of_day(backend: DbBackend) -> SimpleExpr {
     }
 }
 
-fn too_many_buckets() -> Fault {
-    bad_input("The answer would have more than 10000 buckets; narrow the range or the grouping.")
-}
-
-fn collect(
-    range: DateRange,
-    group_by: &[UsageDimension],
-    rows: Vec<SummedRow>,
-) -> Result<Usage, Fault> {
+fn collect(range: DateRange, group_by: &[UsageDimension], rows: Vec<SummedRow>) -> Usage {
     let mut totals = Figures::default();
     let mut buckets: Vec<Bucket> = rows
         .into_iter()
@@ -357,15 +372,12 @@ fn collect(
     if group_by.is_empty() {
         buckets.clear();
     }
-    if buckets.len() > BUCKETS_MAX {
-        return Err(too_many_buckets());
-    }
     let order = |bucket: &Bucket| {
         let country = bucket.country.clone();
         (bucket.day, bucket.month.clone(), bucket.channel, country, bucket.account_id)
     };
     buckets.sort_by_key(order);
-    Ok(Usage { range, totals, buckets })
+    Usage { range, totals, buckets }
 }
 
 /// A sub-account's line of an export for billing.
@@ -390,7 +402,8 @@ pub async fn export(
     }
     // A whole installation at one moment, without a request's time limit.
     let txn = app.db.read.snapshot().await?;
-    let rows = summed(&txn, days, range, &[], true, None).await?;
+    let rows = summed(&txn, days, range, &[], true);
+    let rows = rows.into_model::<SummedRow>().all(&txn).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         by_account.entry(row.account_id.unwrap_or_default()).or_default().push(row);
@@ -401,7 +414,7 @@ pub async fn export(
         .into_iter()
         .map(|account| {
             let rows = by_account.remove(&account.id).unwrap_or_default();
-            let figures = collect(range, &[], rows)?.totals;
+            let figures = collect(range, &[], rows).totals;
             Ok(ExportLine { account, figures })
         })
         .collect()

@@ -122,7 +122,10 @@ impl Account {
         ctx: &Context<'_>,
         #[graphql(desc = "The days to sum, UTC, at most 366; this month so far if left out.")]
         range: Option<DateRange>,
-        #[graphql(desc = "What to break the sums down by; at most 10,000 buckets.")]
+        #[graphql(
+            desc = "What to break the sums down by, into at most 10,000 buckets, those of all accounts of a page \
+                    together."
+        )]
         group_by: Option<Vec<UsageDimension>>,
     ) -> Result<Usage> {
         let question = UsageOf {

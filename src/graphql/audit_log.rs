@@ -18,6 +18,7 @@ use super::{
 use crate::{
     App,
     domain::{
+        Fault,
         audit_call::{self as domain, Named},
         audit_log::action_of,
         caller::Caller,
@@ -37,6 +38,9 @@ impl<M: ObjectType> ContainerType for Audited<M> {
         let Some(action) = action_of(ctx.field().name()) else {
             return self.0.resolve_field(ctx).await;
         };
+        charge(ctx).map_err(|fault| {
+            ctx.set_error_path(async_graphql::Error::from(fault).into_server_error(ctx.item.pos))
+        })?;
         let request_id = ctx.data::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
         // Boxed, because this future is copied for every mutation: it has room for the largest of them.
         let audited = Box::pin(async {
@@ -72,6 +76,30 @@ impl<M: ObjectType> OutputType for Audited<M> {
 }
 
 impl<M: ObjectType> ObjectType for Audited<M> {}
+
+/// Charges an account's write rate with the arguments of a mutation: they are what it stores. Mutations of messages are
+/// not charged here: what they store is not all in their arguments ([`words`](crate::domain::words)).
+fn charge(ctx: &Context<'_>) -> Result<(), Fault> {
+    let (Ok(app), Ok(caller)) = (ctx.app(), ctx.caller()) else { return Ok(()) };
+    // An operator has no account.
+    let Ok(account) = caller.account() else { return Ok(()) };
+    let arguments = ctx.field().arguments().unwrap_or_default();
+    let bytes = arguments.iter().map(|(_, value)| bytes_of(value)).sum();
+    app.writes.take((&account).into(), bytes)
+}
+
+/// Bytes of the text in an argument, the names of an object's members among them.
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Number(number) => number.as_str().len(),
+        Value::List(values) => values.iter().map(bytes_of).sum(),
+        Value::Object(object) => {
+            object.iter().map(|(name, value)| name.len() + bytes_of(value)).sum()
+        }
+        Value::Null | Value::Boolean(_) | Value::Enum(_) | Value::Binary(_) => 0,
+    }
+}
 
 /// Enters that these mutations were refused before anything was executed: the caller's role has none of them.
 pub async fn enter_forbidden(

@@ -392,8 +392,9 @@ impl Loader<UsageOf> for Rows {
         let mut loaded = HashMap::new();
         let question = |key: &UsageOf| ((key.range, key.group_by.clone()), key.account_id);
         for ((range, group_by), accounts) in grouped(keys, question) {
+            let (caller, room) = (&self.caller, &self.room);
             let found =
-                domain::usage::of_accounts(&self.app, &self.caller, &accounts, range, &group_by)
+                domain::usage::of_accounts(&self.app, caller, &accounts, range, &group_by, room)
                     .await;
             let key = |account_id| UsageOf { account_id, range, group_by: group_by.clone() };
             loaded.extend(each(found, &accounts).map(|(id, usage)| (key(id), usage)));

@@ -50,7 +50,7 @@ impl<N: OutputType> TypeName for ListEdge<N> {
     }
 }
 
-/// One page of a list. A filter looks at 10000 nodes for one page at most: a page may then have fewer nodes
+/// One page of a list. A filter looks at 10000 nodes for one page at most, or at 2000: a page may then have fewer nodes
 /// than were asked for, or none, while there are more, and its end cursor leads on.
 #[Object(name_type)]
 impl<N: OutputType> List<N> {
@@ -75,7 +75,7 @@ impl<N: OutputType> List<N> {
     }
 
     /// How many nodes all pages have together. At most 10000: that value means 10000 or more. Null where a
-    /// filter would have to look at more than 10000 nodes: narrow it, by createdAt where there is that.
+    /// filter would have to look at more nodes than that: narrow it, by createdAt where there is that.
     /// Counted only when selected.
     async fn total_count(&self) -> Option<i32> {
         self.total.and_then(|total| i32::try_from(total).ok())

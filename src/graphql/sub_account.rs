@@ -98,6 +98,8 @@ pub enum CreateSubAccountErrorCode {
     CreditLimitInvalid,
     /// The metadata is larger than 16 KiB as JSON.
     MetadataInvalid,
+    /// The team has 100000 sub-accounts already, in any status.
+    TooManySubAccounts,
 }
 
 /// Why a sub-account was not changed.

@@ -90,13 +90,14 @@ impl Team {
         ctx: &Context<'_>,
         #[graphql(desc = "The days to sum, UTC, at most 366; this month so far if left out.")]
         range: Option<DateRange>,
-        #[graphql(desc = "What to break the sums down by; at most 10,000 buckets.")]
+        #[graphql(desc = "What to break the sums down by, into at most 10,000 buckets.")]
         group_by: Option<Vec<UsageDimension>>,
     ) -> Result<Usage> {
         let team = ctx.caller()?.team(self.0.id)?;
         let dimensions = domain_dimensions(group_by);
         let range = range.map(Into::into);
-        Ok(Usage(domain::usage::of_team(ctx.app()?, &team, range, &dimensions).await?))
+        let (app, room) = (ctx.app()?, ctx.room()?);
+        Ok(Usage(domain::usage::of_team(app, &team, range, &dimensions, room).await?))
     }
 
     /// Every movement of the team's balance, newest first. Main-account and operator keys only.

@@ -199,6 +199,8 @@ pub enum CreateTemplateErrorCode {
     SyntaxInvalid,
     /// A part uses a variable that is not declared.
     VariableUndeclared,
+    /// The account has 1000 templates already.
+    TooManyTemplates,
 }
 
 /// Why a template was not changed.

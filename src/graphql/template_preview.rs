@@ -20,7 +20,7 @@ pub enum TemplatePreviewErrorCode {
     /// A variable that has no default, or a part of one, is not given.
     VariableMissing,
     /// It takes too many steps, does not fit its variables or compares lists, what comes of it is no
-    /// message of the channel, or the templates of the request took 200 ms together.
+    /// message of the channel, or the templates of the request took more than 200 ms together.
     TemplateFailed,
 }
 

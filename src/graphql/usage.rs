@@ -1,6 +1,8 @@
 //! Usage: what was sent and spent, from daily rollups.
 
-use async_graphql::{Context, Enum, InputObject, Object, Result, SimpleObject};
+use async_graphql::{
+    Context, Enum, InputObject, Object, Result, SelectionField, SimpleObject, Value,
+};
 
 use super::{
     access::{self, Ask},
@@ -9,7 +11,10 @@ use super::{
     message::Channel,
     scalars::{Cents, Date},
 };
-use crate::domain::{bad_input, usage as domain};
+use crate::domain::{bad_input, page::PAGE_DEFAULT, usage as domain};
+
+/// About how much memory a value of an answer takes.
+const VALUE_BYTES: usize = 100;
 
 /// Days to sum, both included, UTC; at most 366.
 #[derive(InputObject)]
@@ -64,10 +69,29 @@ impl Usage {
         UsageFigures::new(&self.0.totals)
     }
 
-    /// The sums for each combination of groupBy that has any; empty without groupBy.
-    async fn buckets(&self) -> Vec<UsageBucket> {
-        self.0.buckets.iter().cloned().map(UsageBucket).collect()
+    /// The sums for each combination of groupBy that has any; empty without groupBy. At most 10,000,
+    /// those of all accounts of a page together; an answer with many of them has room for fewer fields
+    /// of each.
+    async fn buckets(&self, ctx: &Context<'_>) -> Result<Vec<UsageBucket>> {
+        let buckets = &self.0.buckets;
+        // The estimate of a request's cost knows of ten buckets only.
+        ctx.room()?.take(buckets.len() * (1 + values_in(ctx.field())) * VALUE_BYTES)?;
+        Ok(buckets.iter().cloned().map(UsageBucket).collect())
     }
+}
+
+/// Values inside a field of the answer, with pages as long as they may become.
+fn values_in(field: SelectionField<'_>) -> usize {
+    let inside = field.selection_set().map(|field| 1 + values_in(field));
+    let arguments = field.arguments().unwrap_or_default();
+    let sizes = arguments.iter().filter_map(|(name, value)| match value {
+        Value::Number(size) if name == "first" || name == "last" => size.as_u64(),
+        _ => None,
+    });
+    let is_page = || field.selection_set().any(|field| matches!(field.name(), "nodes" | "edges"));
+    let default = || if is_page() { PAGE_DEFAULT } else { 1 };
+    let times = sizes.max().unwrap_or_else(default).max(1);
+    inside.sum::<usize>().saturating_mul(usize::try_from(times).unwrap_or(usize::MAX))
 }
 
 /// GraphQL's `UsageBucket`, described there.

@@ -21,9 +21,13 @@ pub const AWAITED_OF_TEAM_MAX: usize = 512;
 pub const AWAITED_OF_KEY_MAX: usize = AWAITED_OF_TEAM_MAX / 2;
 /// A body that takes longer than this is on its way.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// A body brings at least so many bytes in each such time, until it ends.
+/// After the first such time a body brings at least so many bytes in each, until it ends. A packet that is lost twice
+/// in the beginning comes within the first.
 const PACE_EVERY: Duration = Duration::from_secs(2);
 const PACE_BYTES: usize = 2 * 1024;
+/// A body that says that it has fewer bytes than this has some time for all of it instead.
+const SHORT_BYTES: u64 = 4 * 1024;
+const SHORT_WITHIN: Duration = Duration::from_secs(5);
 /// Parts in which a body may arrive: each costs as much work as a packet.
 pub const PARTS_MAX: usize = 4_096;
 /// Bytes of bodies that are held at most, on their way and until there is a place to parse them, and of these
@@ -79,8 +83,11 @@ impl Bodies {
             return Err(too_large(bytes_max));
         }
         let begun = Instant::now();
+        let is_short = body.size_hint().exact().is_some_and(|bytes| bytes < SHORT_BYTES);
+        let until = if is_short { until.min(begun + SHORT_WITHIN) } else { until };
         let mut look = pin!(sleep_until(until.min(begun + AT_ONCE)));
-        let (mut permit, mut seen, mut parts) = (None, 0, 0);
+        // Before the first look at its pace, nothing is expected.
+        let (mut permit, mut expected, mut parts) = (None, 0, 0);
         let (mut bytes, mut held) = (Vec::new(), None);
         loop {
             tokio::select! {
@@ -115,16 +122,16 @@ impl Bodies {
                 }
                 () = &mut look => {
                     let (is_first, now) = (permit.is_none(), look.deadline());
-                    if now >= until || (!is_first && bytes.len() < seen + PACE_BYTES) {
-                        let message = "The body arrives too slowly (expected 1 KiB a second); nothing \
-                                       was done.";
+                    if now >= until || bytes.len() < expected {
+                        let message = "The body arrives too slowly (expected 1 KiB a second, or all of a body of \
+                                       less than 4 KiB within 5 seconds); nothing was done.";
                         return Err(unavailable(message));
                     }
                     let next = if is_first {
                         permit = Some(self.permit(key_id, team_id).ok_or_else(|| unavailable(TOO_BUSY))?);
                         begun + PACE_EVERY
                     } else {
-                        seen = bytes.len();
+                        expected = if is_short { 0 } else { bytes.len() + PACE_BYTES };
                         now + PACE_EVERY
                     };
                     look.as_mut().reset(until.min(next));

@@ -114,7 +114,7 @@ async fn try_backlog(stage: &mut Stage, name: &str, script: impl AsyncFnOnce(&mu
     let (address, key) = (stage.server.address, stage.probe.clone());
     let mut deliveries = Vec::new();
     stage
-        .attack(name, async |attack| {
+        .attack(name, &["200"], async |attack| {
             let probe = probe::deliveries(address, &key);
             script(attack).await;
             attack.stop().await;

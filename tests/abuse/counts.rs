@@ -44,14 +44,14 @@ async fn counts_and_searches(#[values(Sqlite, Postgres)] database: Database) {
     for connections in scale(&[8][..], &[1, 2, 8][..]) {
         let name = format!("30 counts by recipient a request, {connections} connections");
         stage
-            .attack(&name, async |attack| {
+            .attack(&name, &["200"], async |attack| {
                 attack.repeat(*connections, &[Arc::clone(&count)]);
                 attack.lasts().await;
             })
             .await;
     }
     stage
-        .attack("30 other counts and searches a request, 8 connections", async |attack| {
+        .attack("30 other counts and searches a request, 8 connections", &["200"], async |attack| {
             attack.repeat(8, &others);
             attack.lasts().await;
         })

@@ -40,7 +40,7 @@ async fn floods_of_control_messages(#[values(Sqlite, Postgres)] database: Databa
             let burst: Arc<[u8]> = frames.repeat(BURST_BYTES / frames.len()).into();
             let name = format!("a flood of {what}, {sockets} sockets");
             stage
-                .attack(&name, async |attack| {
+                .attack(&name, &["64 KiB taken"], async |attack| {
                     for _ in 0..*sockets {
                         let (burst, target) = (Arc::clone(&burst), attack.target);
                         let tally = Arc::clone(&attack.tally);

@@ -43,13 +43,13 @@ async fn forbidden_mutations(#[values(Sqlite, Postgres)] database: Database) {
     let refused = post(&account.live, &refused, &json!({}));
 
     let kinds = [
-        ("10 forbidden mutations a request, 4 connections", forbidden),
-        ("10 refused mutations a request, 4 connections", vec![refused]),
+        ("10 forbidden mutations a request, 4 connections", forbidden, "FORBIDDEN"),
+        ("10 refused mutations a request, 4 connections", vec![refused], "NOT_FOUND"),
     ];
-    for (name, requests) in kinds.into_iter().take(scale(1, 2)) {
+    for (name, requests, expected) in kinds.into_iter().take(scale(1, 2)) {
         let before = refusals(&stage).await;
         stage
-            .attack(name, async |attack| {
+            .attack(name, &[expected], async |attack| {
                 attack.repeat(CONNECTIONS, &requests);
                 attack.lasts().await;
             })

@@ -24,10 +24,10 @@ const HELD_BYTES: usize = 200_000_000;
 async fn large_heads(#[values(Sqlite, Postgres)] database: Database) {
     let Some(mut stage) = Stage::start(database).await else { return };
     let kinds = [
-        ("Accept of 28 KB, 16 connections", "a/b,", 28),
-        ("Accept of 120 KB, 16 connections", "text/html;q=0.1,", 120),
+        ("Accept of 28 KB, 16 connections", "a/b,", 28, "UNAUTHENTICATED"),
+        ("Accept of 120 KB, 16 connections", "text/html;q=0.1,", 120, "431"),
     ];
-    for (name, range, kibibytes) in kinds.into_iter().take(scale(1, 2)) {
+    for (name, range, kibibytes, expected) in kinds.into_iter().take(scale(1, 2)) {
         let accept = range.repeat(kibibytes * KIBIBYTE / range.len());
         let request: Arc<[u8]> = format!(
             "GET /graphql?query=%7B__typename%7D HTTP/1.1\r\nHost: tollgate\r\nAccept: {accept}*/*\r\n\r\n"
@@ -35,7 +35,7 @@ async fn large_heads(#[values(Sqlite, Postgres)] database: Database) {
         .into_bytes()
         .into();
         stage
-            .attack(name, async |attack| {
+            .attack(name, &[expected], async |attack| {
                 attack.repeat(16, &[request]);
                 attack.lasts().await;
             })
@@ -49,7 +49,9 @@ async fn large_heads(#[values(Sqlite, Postgres)] database: Database) {
             "x".repeat(kibibytes * KIBIBYTE)
         );
         let head = head.into_bytes().into();
-        stage.attack(&name, async |attack| hold(attack, connections, &head).await).await;
+        stage
+            .attack(&name, &["begun"], async |attack| hold(attack, connections, &head).await)
+            .await;
     }
     stage.finish().await;
 }

@@ -24,7 +24,7 @@ async fn long_messages(#[values(Sqlite, Postgres)] database: Database) {
         let request = post(&key, &send_400(), &json!({ "m": whole }));
         let name = format!("400 e-mails of 200 KB a call, {connections} connections");
         stage
-            .attack(&name, async |attack| {
+            .attack(&name, &["BAD_USER_INPUT"], async |attack| {
                 attack.repeat(*connections, &[request]);
                 attack.lasts().await;
             })
@@ -32,7 +32,7 @@ async fn long_messages(#[values(Sqlite, Postgres)] database: Database) {
     }
     let request = post(&key, &send_400(), &json!({ "m": short }));
     stage
-        .attack("400 e-mails of 5 KB a call, 12 connections", async |attack| {
+        .attack("400 e-mails of 5 KB a call, 12 connections", &["200"], async |attack| {
             attack.repeat(12, &[request]);
             attack.lasts().await;
         })

@@ -14,6 +14,7 @@
 
 use support::{Database, client, eventually, folder, is_full, postgres, say, scale, server};
 
+mod answers;
 mod attack;
 mod backlog;
 mod bombs;
@@ -25,6 +26,7 @@ mod heads;
 mod introspection;
 mod json;
 mod long_messages;
+mod mutations;
 mod probe;
 mod process;
 mod requests;
@@ -37,6 +39,7 @@ mod subscriptions;
 mod support;
 mod tally;
 mod templates;
+mod usage;
 mod variables;
 mod wire;
 mod wrong_keys;

@@ -100,6 +100,23 @@ pub fn sends_and_reads(address: SocketAddr, key: &str) -> Probe<Vec<Sample>> {
     })
 }
 
+/// Opts one address out after another.
+pub fn mutations(address: SocketAddr, key: &str) -> Probe<Vec<Sample>> {
+    const ADD: &str =
+        "mutation($input: AddOptOutInput!) { addOptOut(input: $input) { errors { code } } }";
+    let key = key.to_owned();
+    Probe::start(move |over| async move {
+        let mut client = Client::new_from(ADDRESS, address);
+        let mut samples = Vec::new();
+        while !over.is_so() {
+            let opted_out = json!({ "input": { "address": "+12025550199" } });
+            samples.push(sample(&mut client, "opt-out", &key, ADD, &opted_out).await.0);
+            sleep(REST).await;
+        }
+        samples
+    })
+}
+
 /// Sends a message now and then, and gives how long each took to be delivered, or what was seen of it last.
 pub fn deliveries(address: SocketAddr, key: &str) -> Probe<Vec<Result<Duration, String>>> {
     let key = key.to_owned();

@@ -63,7 +63,7 @@ async fn slow_bodies(#[values(Sqlite, Postgres)] database: Database) {
     let count = scale(3, attacks.len());
     for attack in &attacks[..count] {
         let name = format!("{}, {connections} connections", attack.name);
-        stage.attack(&name, async |begun| hold(begun, connections, attack).await).await;
+        stage.attack(&name, &["begun"], async |begun| hold(begun, connections, attack).await).await;
     }
     stage.finish().await;
 }

@@ -145,9 +145,15 @@ impl Stage {
         }
     }
 
-    /// Tries an attack beside the probe, prints what became of that, and notes what must not be. The server is
-    /// started again after a failure, so that each attack is tried on its own.
-    pub async fn attack(&mut self, name: &str, begin: impl AsyncFnOnce(&mut Attack)) {
+    /// Tries an attack beside the probe, prints what became of that, and notes what must not be: also if it never got
+    /// one of the `expected` answers, for then it was not tried. The server is started again after a failure, so that
+    /// each attack is tried on its own.
+    pub async fn attack(
+        &mut self,
+        name: &str,
+        expected: &[&str],
+        begin: impl AsyncFnOnce(&mut Attack),
+    ) {
         let failures = self.failures.len();
         Process(self.server.process()).rests(REST_WITHIN).await;
         let quiet = self.probe_for(scale(Duration::from_millis(500), Duration::from_secs(3))).await;
@@ -183,8 +189,8 @@ impl Stage {
         }
         .print();
         say(&format!("  the attack got {}", attack.tally.summary()));
-        if !attack.tally.has_answers() {
-            self.fails(format!("{name}: the attack did not reach the server"));
+        if !attack.tally.has_any(expected) {
+            self.fails(format!("{name}: the attack got none of the answers {expected:?}"));
         }
         if let Some(peak) = peak_mb.filter(|peak| *peak > MEMORY_MAX_MB) {
             self.fails(format!("{name}: the server took {peak:.0} MB"));

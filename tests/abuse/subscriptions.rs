@@ -50,7 +50,7 @@ async fn subscriptions(#[values(Sqlite, Postgres)] database: Database) {
     let name = "3,000 subscriptions of 6 accounts, and 10 messages a second of each";
     let mut during = Vec::new();
     stage
-        .attack(name, async |attack| {
+        .attack(name, &["message"], async |attack| {
             for key in &keys {
                 listen(attack, key);
                 send(attack, key);

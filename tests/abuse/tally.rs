@@ -50,10 +50,13 @@ impl Tally {
         });
     }
 
-    /// Whether the server was reached at all.
-    pub fn has_answers(&self) -> bool {
+    /// Whether one of these was counted, each as it was named or the code of an answer.
+    pub fn has_any(&self, expected: &[&str]) -> bool {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.keys().any(|what| !what.starts_with("no answer") && !what.starts_with("broken"))
+        counts.keys().any(|what| {
+            let code = what.split_once(' ').map(|(_, code)| code);
+            expected.iter().any(|name| what == name || code == Some(name))
+        })
     }
 
     /// What was counted, most first.

@@ -31,21 +31,26 @@ async fn undeclared_variables(#[values(Sqlite, Postgres)] database: Database) {
 
     // As many values as a request may have, and more.
     let kinds = [
-        ("19,000 zeros", "0", 19_000),
-        ("19,000 empty lists", "[]", 19_000),
-        ("100,000 zeros", "0", 100_000),
+        ("19,000 zeros", "0", 19_000, "200"),
+        ("19,000 empty lists", "[]", 19_000, "200"),
+        ("100,000 zeros", "0", 100_000, "BAD_USER_INPUT"),
     ];
-    for (of, value, count) in kinds.into_iter().take(scale(1, 3)) {
+    for (of, value, count, expected) in kinds.into_iter().take(scale(1, 3)) {
         let values = list(value, count);
         let variables = format!(r#"{{"x":{values}}}"#);
         let sockets = scale(6, 30);
         let name = format!("{sockets} sockets with 50 subscriptions each that hold {of}");
-        stage.attack(&name, async |attack| hold(attack, &key, sockets, &variables).await).await;
+        let sent = &["subscribe sent"];
+        stage
+            .attack(&name, sent, async |attack| hold(attack, &key, sockets, &variables).await)
+            .await;
 
         let body = format!(r#"{{"query":"{{account{{name}}}}","variables":{variables}}}"#);
         let request = post_body(&key, &body);
         let name = format!("{CONNECTIONS} bodies with {of} that end at one moment");
-        stage.attack(&name, async |attack| complete_at_once(attack, &request).await).await;
+        stage
+            .attack(&name, &[expected], async |attack| complete_at_once(attack, &request).await)
+            .await;
     }
     stage.finish().await;
 }

@@ -57,7 +57,7 @@ async fn wrong_keys(#[values(Sqlite, Postgres)] database: Database) {
             (stage.server.address, duration() / u32::try_from(FRESH_KEYS).expect("few"));
         let mut samples = Vec::new();
         stage
-            .attack(&name, async |attack| {
+            .attack(&name, &["UNAUTHENTICATED"], async |attack| {
                 attack.repeat(CONNECTIONS, &requests);
                 let fresh = probe::fresh_keys(None, target, fresh, rest);
                 attack.lasts().await;
@@ -84,7 +84,7 @@ async fn sockets_of_strangers(#[values(Sqlite, Postgres)] database: Database) {
     let name = format!("{STRANGERS} sockets that say nothing");
     let (mut elsewhere, mut beside) = (Vec::new(), Vec::new());
     stage
-        .attack(&name, async |attack| {
+        .attack(&name, &["closed 1013"], async |attack| {
             open_and_say_nothing(attack);
             let other = openings(target, &key, async |target, key| {
                 Socket::with_key(Some(probe::ADDRESS), target, key).await

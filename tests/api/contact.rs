@@ -1,8 +1,9 @@
 //! Contacts: made, changed and found by any LIVE key of their account, and seen by nobody else.
 
 use rstest::rstest;
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, DbBackend};
 use serde_json::{Value, json};
+use tollgate::domain::list::LONG_LOOKED_AT_MAX;
 
 use crate::harness::{Answer, Database, NOON, Postgres, Sqlite, TestApp, TestTeam, text};
 
@@ -329,5 +330,66 @@ async fn only_a_live_key_changes_contacts(#[values(Sqlite, Postgres)] database: 
     }
 
     assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// Text and tags take long to look at, so a page looks at fewer contacts for them; its end cursor leads on.
+#[rstest]
+#[tokio::test]
+async fn a_search_looks_at_so_many_contacts(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let input = json!({ "displayName": "100% of \u{c4}da_\\", "tags": ["a", "b"],
+                        "addresses": [{ "address": "ada@example.com" }] });
+    t.create_contact(&team.key, input).await;
+    let (id, series) = match t.app.db.backend() {
+        DbBackend::Postgres => (
+            "('ffffffff-0000-7000-8000-' || lpad(to_hex(n.i), 12, '0'))::uuid",
+            "CAST(n.i AS text)",
+        ),
+        _ => ("unhex('ffffffff000070008000' || printf('%012x', n.i))", "n.i"),
+    };
+    let add = async |from: u64, to: u64| {
+        t.execute(&format!(
+            "INSERT INTO contact (id, team_id, account_id, display_name, search_text, created_at, \
+             updated_at) WITH RECURSIVE n(i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n \
+             WHERE i < {to} - 1) SELECT {id}, c.team_id, c.account_id, {series}, {series}, \
+             c.created_at, c.updated_at FROM contact c CROSS JOIN n WHERE c.search_text LIKE '%ada@%'"
+        ))
+        .await;
+        t.execute(&format!(
+            "INSERT INTO contact_tag (team_id, account_id, contact_id, tag) WITH RECURSIVE n(i) AS \
+             (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {to} - 1) \
+             SELECT c.team_id, c.account_id, {id}, 'a' FROM contact c CROSS JOIN n \
+             WHERE c.search_text LIKE '%ada@%'"
+        ))
+        .await;
+    };
+    let ask = async |filter: Value, after: Value| {
+        let query = "query($filter: ContactFilter, $after: String) { contacts(filter: $filter, first: 5, \
+                     after: $after) { totalCount nodes { displayName } \
+                     pageInfo { hasNextPage endCursor } } }";
+        let variables = json!({ "filter": filter, "after": after });
+        t.ask_with(&team.key, query, variables).await.data()["contacts"].clone()
+    };
+    let filters = [json!({ "search": "100% of \u{e4}DA_\\" }), json!({ "tags": ["a", "b"] })];
+    let found = json!([{ "displayName": "100% of \u{c4}da_\\" }]);
+
+    add(0, LONG_LOOKED_AT_MAX - 1).await;
+    for filter in &filters {
+        let whole = ask(filter.clone(), Value::Null).await;
+        assert_eq!((&whole["nodes"], &whole["totalCount"]), (&found, &json!(1)), "{filter}");
+    }
+    add(LONG_LOOKED_AT_MAX - 1, LONG_LOOKED_AT_MAX).await;
+    for filter in &filters {
+        let short = ask(filter.clone(), Value::Null).await;
+        assert_eq!((&short["nodes"], &short["totalCount"]), (&json!([]), &json!(null)), "{filter}");
+        assert_eq!(short["pageInfo"]["hasNextPage"], true);
+        let next = ask(filter.clone(), short["pageInfo"]["endCursor"].clone()).await;
+        assert_eq!((&next["nodes"], &next["pageInfo"]["hasNextPage"]), (&found, &json!(false)));
+    }
+    // One tag is found by its index.
+    let tagged = ask(json!({ "tags": ["a"], "channel": ["EMAIL"] }), Value::Null).await;
+    assert_eq!((&tagged["nodes"], &tagged["totalCount"]), (&found, &json!(1)));
     t.close().await;
 }

@@ -65,6 +65,7 @@ async fn the_database_refuses_what_the_rules_forbid(
         "UPDATE message SET word_bytes = 1",
         "UPDATE message SET word_bytes = -1",
         "UPDATE account SET test_message_count = -1",
+        "UPDATE team SET sub_account_count = -1",
         "UPDATE account SET test_message_bytes = -1",
         "UPDATE account SET key_generation = -1",
         "UPDATE api_key SET generation = -1",

@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use chrono::TimeDelta;
 use rstest::rstest;
 use serde_json::{Value, json};
+use tollgate::domain::sub_account::SUB_ACCOUNTS_MAX;
 
 use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, TestTeam, text};
 
@@ -521,5 +522,37 @@ async fn an_account_says_why_its_sends_are_refused(#[values(Sqlite, Postgres)] d
     expect(json!(["BALANCE"]), json!(null)).await;
     assert_eq!(t.top_up(&team, json!(1), "more").await.refusals(), NOTHING);
     expect(json!([]), json!(null)).await;
+    t.close().await;
+}
+
+/// The limit, from both sides; another team's sub-accounts do not count, and inactive ones do.
+#[rstest]
+#[tokio::test]
+async fn a_team_has_at_most_100000_sub_accounts(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, other) = (t.team(1_000).await, t.team(1_000).await);
+    let create = async |team: &TestTeam, name: &str| {
+        let query = "mutation($input: CreateSubAccountInput!) { createSubAccount(input: $input) \
+                     { account { name } errors { code field } } }";
+        t.ask_with(&team.key, query, json!({ "input": { "name": name } })).await
+    };
+    let counts = "SELECT MAX(sub_account_count) FROM team";
+    let first = t.sub_account(&team, json!({})).await;
+    change(&t, &team, "deactivateSubAccount", &by_id(&first.id), json!({})).await;
+    assert_eq!(create(&team, "").await.refusals(), ["NAME_INVALID"]);
+    assert_eq!(t.number(counts).await, 1, "what was refused does not count");
+    t.execute(&format!(
+        "UPDATE team SET sub_account_count = {} WHERE sub_account_count = 1",
+        SUB_ACCOUNTS_MAX - 1
+    ))
+    .await;
+
+    assert_eq!(create(&team, "Last").await.refusals(), NOTHING);
+    let before = t.everything().await;
+    let refused = create(&team, "One more").await;
+    let errors = &refused.data()["createSubAccount"]["errors"];
+    assert_eq!(*errors, json!([{ "code": "TOO_MANY_SUB_ACCOUNTS", "field": [] }]));
+    assert_eq!(t.everything().await, before);
+    assert_eq!(create(&other, "Another team's").await.refusals(), NOTHING);
     t.close().await;
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use entity::message::Channel;
 use rstest::rstest;
+use sea_orm::DbBackend;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tollgate::domain::{
     Fault, Unavailable, authentication,
     billing::{Patience, SendRefusal},
     message::{self, NewMessage, Sent},
-    template::{self, NewTemplate, TemplateChange},
+    template::{self, NewTemplate, TEMPLATES_PER_ACCOUNT_MAX, TemplateChange},
     template_preview,
     template_render::RenderRefusal,
     template_work::TIME_MAX,
@@ -655,5 +656,48 @@ async fn what_is_stored_is_used_as_it_is_now(#[values(Sqlite, Postgres)] databas
     let change = json!({ "bodies": sms("Hi again") });
     assert_eq!(update(&t, &team.key, &id, change).await.refusals(), [""; 0]);
     assert_eq!(send().await["message"]["text"], "Hi again");
+    t.close().await;
+}
+
+/// The limit, from both sides; another account's templates do not count.
+#[rstest]
+#[tokio::test]
+async fn an_account_has_at_most_1000_templates(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1_000).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let bodies = json!([{ "channel": "SMS", "text": "Hi" }]);
+    t.template(&sub.key, bodies.clone(), json!([])).await;
+    t.template(&team.key, bodies.clone(), json!([])).await;
+    let id = match t.app.db.backend() {
+        DbBackend::Postgres => "('ffffffff-0000-7000-8000-' || lpad(to_hex(n.i), 12, '0'))::uuid",
+        _ => "unhex('ffffffff000070008000' || printf('%012x', n.i))",
+    };
+    t.execute(&format!(
+        "INSERT INTO template (id, team_id, account_id, name, sms_text, variables, created_at, updated_at) \
+         WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {} - 1) \
+         SELECT {id}, o.team_id, o.account_id, o.name, o.sms_text, o.variables, o.created_at, o.updated_at \
+         FROM template o JOIN account a ON a.id = o.account_id CROSS JOIN n WHERE a.is_sub_account",
+        TEMPLATES_PER_ACCOUNT_MAX
+    ))
+    .await;
+    let create = async |key: &str| {
+        let query = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) \
+                     { template { id } errors { code field } } }";
+        t.ask_with(key, query, json!({ "input": { "name": "T", "bodies": bodies } })).await
+    };
+
+    let last = create(&sub.key).await;
+    assert_eq!(last.refusals(), [""; 0]);
+    let before = t.everything().await;
+    let refused = create(&sub.key).await;
+    let errors = &refused.data()["createTemplate"]["errors"];
+    assert_eq!(*errors, json!([{ "code": "TOO_MANY_TEMPLATES", "field": [] }]));
+    assert_eq!(t.everything().await, before);
+    assert_eq!(create(&team.key).await.refusals(), [""; 0]);
+    let delete = "mutation($id: ID!) { deleteTemplate(id: $id) { errors { code } } }";
+    let id = &last.data()["createTemplate"]["template"]["id"];
+    assert_eq!(t.ask_with(&sub.key, delete, json!({ "id": id })).await.refusals(), [""; 0]);
+    assert_eq!(create(&sub.key).await.refusals(), [""; 0]);
     t.close().await;
 }

@@ -3,7 +3,9 @@
 
 use chrono::TimeDelta;
 use rstest::rstest;
+use sea_orm::DbBackend;
 use serde_json::{Value, json};
+use tollgate::domain::usage::BUCKETS_MAX;
 
 use crate::harness::{Database, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam};
 
@@ -337,5 +339,92 @@ async fn usage_is_refused_beyond_its_limits(#[values(Sqlite, Postgres)] database
         let answer = t.ask_with(&team.key, query, variables.clone()).await;
         assert_eq!(answer.codes(), [""; 0], "{query} with {variables}");
     }
+    t.close().await;
+}
+
+/// Gives each sub-account usage of so many days in as many countries as make `buckets` together with `days`.
+async fn add_days(t: &TestApp, days: usize, countries: usize) {
+    let (day, now) = match t.app.db.backend() {
+        DbBackend::Postgres => ("DATE '2026-01-01' + CAST(d.i AS integer)", "now()"),
+        _ => ("date('2026-01-01', '+' || d.i || ' days')", "'2026-03-16 12:00:00+00:00'"),
+    };
+    let series = |name: &str, count: usize| {
+        format!("{name}(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM {name} WHERE i < {count} - 1)")
+    };
+    t.execute(&format!(
+        "INSERT INTO usage_day (account_id, day, channel, country, team_id, messages, segments, \
+         delivered, failed, charged_micros, refunded_micros, updated_at) \
+         WITH RECURSIVE {}, {} SELECT a.id, {day}, 'SMS', 'C' || c.i, a.team_id, 1, 1, 0, 0, 0, 0, \
+         {now} FROM account a CROSS JOIN d CROSS JOIN c WHERE a.is_sub_account",
+        series("d", days),
+        series("c", countries),
+    ))
+    .await;
+}
+
+/// The buckets of all accounts of a page count together, and what is asked of each takes room.
+#[rstest]
+#[tokio::test]
+async fn buckets_are_bounded(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (team, first) = start(&t).await;
+    t.sub_account(&team, json!({})).await;
+    let (days, countries) = (250, BUCKETS_MAX / 2 / 250);
+    add_days(&t, days, countries).await;
+    let arguments = |from: &str| {
+        format!("range: {{ from: \"{from}\", to: \"2026-12-31\" }}, groupBy: [DAY, COUNTRY]")
+    };
+    let range = arguments("2026-01-01");
+    let list =
+        |fields: &str| format!("{{ subAccounts {{ nodes {{ usage({range}) {fields} }} }} }}");
+    let of_team = |fields: &str| format!("{{ team {{ usage({range}) {fields} }} }}");
+
+    let answer = t.ask(&team.key, &list("{ buckets { day figures { spent } } }")).await;
+    let nodes = answer.data()["subAccounts"]["nodes"].as_array().expect("a list").clone();
+    let counts = nodes.iter().map(|node| node["usage"]["buckets"].as_array().map_or(0, Vec::len));
+    assert_eq!(counts.sum::<usize>(), BUCKETS_MAX);
+    let answer = t.ask(&team.key, &of_team("{ buckets { day } }")).await;
+    let buckets = answer.data()["team"]["usage"]["buckets"].as_array().map_or(0, Vec::len);
+    assert_eq!(buckets, BUCKETS_MAX / 2, "both accounts have the same days and countries");
+
+    // Fields that the estimate counts ten times are there ten thousand times.
+    let figures: String = (0..30).map(|at| format!("a{at}: figures {{ spent }} ")).collect();
+    let account_keys = "{ buckets { account { apiKeys(first: 100) { nodes { id } } } } }";
+    let large = format!("{{ buckets {{ {figures} }} }}");
+    for query in [list(&large), of_team(account_keys)] {
+        let refused = t.ask(&team.key, &query).await;
+        assert!(refused.codes().contains(&"QUERY_TOO_LARGE"), "{query}: {:?}", refused.codes());
+    }
+    // So many statements of one request together.
+    let many = list("{ totals { messages } }").replacen("{ subAccounts", "{ a0: subAccounts", 1);
+    let all: String = (1..8)
+        .map(|at| {
+            let usage = arguments(&format!("2026-01-0{at}"));
+            format!("u{at}: usage({usage}) {{ totals {{ messages }} }} ")
+        })
+        .collect();
+    assert_eq!(t.ask(&team.key, &many).await.codes(), [""; 0]);
+    let refused = t.ask(&team.key, &format!("{{ subAccounts {{ nodes {{ {all} }} }} }}")).await;
+    assert!(refused.codes().contains(&"QUERY_TOO_LARGE"), "{:?}", refused.codes());
+
+    // One more day of one account.
+    let day = if t.app.db.backend() == DbBackend::Postgres {
+        "DATE '2026-12-31'"
+    } else {
+        "'2026-12-31'"
+    };
+    t.execute(&format!(
+        "INSERT INTO usage_day SELECT account_id, {day}, channel, country, team_id, messages, \
+         segments, delivered, failed, charged_micros, refunded_micros, updated_at \
+         FROM usage_day LIMIT 1"
+    ))
+    .await;
+    let refused = t.ask(&team.key, &list("{ buckets { day } }")).await;
+    assert_eq!(refused.codes(), ["BAD_USER_INPUT"; 2], "one of each account");
+    let message = refused.body["errors"][0]["message"].as_str().expect("a message");
+    assert!(message.contains("10000 buckets") && message.contains("shorter range"), "{message}");
+    let own = format!("{{ account {{ usage({range}) {{ buckets {{ day }} }} }} }}");
+    assert_eq!(t.ask(&first.key, &own).await.codes(), [""; 0]);
+    t.execute("DELETE FROM usage_day").await;
     t.close().await;
 }

@@ -150,6 +150,21 @@ async fn an_account_that_wrote_too_much_waits(#[values(Sqlite, Postgres)] databa
                           { createContact(input: $input) { errors { code } } }";
     let create_template = "mutation($input: CreateTemplateInput!) \
                            { createTemplate(input: $input) { errors { code } } }";
+    let create_account = "mutation($input: CreateSubAccountInput!) \
+                          { createSubAccount(input: $input) { errors { code } } }";
+    let change_account = "mutation($id: ID!, $input: UpdateSubAccountInput!) \
+                          { updateSubAccount(account: { id: $id }, input: $input) { errors { code } } }";
+    let suspend = "mutation($id: ID!, $input: SuspendSubAccountInput!) \
+                   { suspendSubAccount(account: { id: $id }, input: $input) { errors { code } } }";
+    let add_opt_out =
+        "mutation($input: AddOptOutInput!) { addOptOut(input: $input) { errors { code } } }";
+    let import_opt_outs = "mutation($input: [AddOptOutInput!]!) \
+                           { importOptOuts(input: $input) { code } }";
+    let create_sender =
+        "mutation($input: CreateSenderInput!) { createSender(input: $input) { errors { code } } }";
+    let create_key = "mutation($id: ID!, $input: CreateApiKeyInput!) \
+                      { createApiKey(account: { id: $id }, input: $input) { errors { code } } }";
+    let opt_out = json!({ "address": "a@example.com", "reason": "x".repeat(10_000) });
     let rendered = json!({ "to": "a@example.com", "templateId": template, "variables": parts() });
     let new_contact =
         json!({ "addresses": [{ "address": "b@example.com" }], "metadata": metadata });
@@ -163,6 +178,13 @@ async fn an_account_that_wrote_too_much_waits(#[values(Sqlite, Postgres)] databa
         (&team.key, change_contact, json!({ "id": contact, "input": { "metadata": metadata } })),
         (&team.key, create_template, json!({ "input": { "name": "L", "bodies": large } })),
         (&team.key, change_template, json!({ "id": template, "input": { "bodies": large } })),
+        (&team.key, create_account, json!({ "input": { "name": "A", "metadata": metadata } })),
+        (&team.key, change_account, json!({ "id": sub.id, "input": { "metadata": metadata } })),
+        (&team.key, suspend, json!({ "id": sub.id, "input": { "reason": long } })),
+        (&team.key, add_opt_out, json!({ "input": opt_out })),
+        (&team.key, import_opt_outs, json!({ "input": vec![&opt_out; 20] })),
+        (&team.key, create_sender, json!({ "input": { "name": long } })),
+        (&team.key, create_key, json!({ "id": sub.id, "input": { "name": long } })),
     ] {
         let (refused, before) = refused(&t, &team.main_account_id, key, query, &variables).await;
         assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["RATE_LIMITED"]));

@@ -1,8 +1,14 @@
 //! Bodies that arrive in every way, by a clock that does not wait.
 
-use std::future::pending;
+use std::{
+    future::pending,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
+use axum::body::HttpBody;
 use futures_util::{FutureExt as _, future::join_all, stream};
+use hyper::body::{Frame, SizeHint};
 use tokio::time::sleep;
 
 use super::*;
@@ -21,6 +27,29 @@ fn parts(parts: impl IntoIterator<Item = (u64, usize)>) -> Body {
         }
         Some((Ok::<_, axum::Error>(vec![b'x'; bytes]), parts))
     }))
+}
+
+/// The same with its length said beforehand.
+struct Declared(Body, u64);
+
+impl HttpBody for Declared {
+    type Data = <Body as HttpBody>::Data;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.1)
+    }
+}
+
+fn declared(bytes: u64, body: Body) -> Body {
+    Body::new(Declared(body, bytes))
 }
 
 /// A body whose first bytes are here and whose rest never comes.
@@ -57,11 +86,36 @@ async fn a_body_arrives_at_its_pace_or_is_refused() {
         ),
         ("too many by parts", parts([(0, LIMIT), (0, 1)]), Err(Code::PayloadTooLarge), seconds(0)),
         ("small and slow", parts([(600, 100); 3]), Ok(300), Duration::from_millis(1_800)),
-        ("byte by byte", parts([(100, 1); 1_000]), Err(Code::Unavailable), seconds(2)),
-        ("never", unfinished(1), Err(Code::Unavailable), seconds(2)),
+        ("byte by byte", parts([(100, 1); 1_000]), Err(Code::Unavailable), seconds(4)),
+        ("never", unfinished(1), Err(Code::Unavailable), seconds(4)),
         ("not beyond its first part", unfinished(100 * KIB), Err(Code::Unavailable), seconds(4)),
+        (
+            "nothing in the first two seconds",
+            parts([(1_900, 1), (1_000, 3 * KIB)]),
+            Ok(3 * KIB + 1),
+            Duration::from_millis(2_900),
+        ),
+        (
+            "short, and late",
+            declared(600, parts([(0, 1), (4_900, 599)])),
+            Ok(600),
+            Duration::from_millis(4_900),
+        ),
+        ("short, and never", declared(600, unfinished(599)), Err(Code::Unavailable), seconds(5)),
+        (
+            "short, byte by byte",
+            declared(4 * 1_024 - 1, parts([(100, 1); 1_000])),
+            Err(Code::Unavailable),
+            seconds(5),
+        ),
+        (
+            "not short",
+            declared(4 * 1_024, parts([(100, 1); 1_000])),
+            Err(Code::Unavailable),
+            seconds(4),
+        ),
         ("a kilobyte a second", parts([(990, KIB); 8]), Ok(8 * KIB), Duration::from_millis(7_920)),
-        ("a little less", parts([(1_000, KIB - 1); 8]), Err(Code::Unavailable), seconds(2)),
+        ("a little less", parts([(1_000, KIB - 1); 8]), Err(Code::Unavailable), seconds(4)),
         ("too long", parts([(1_000, 2 * KIB); 20]), Err(Code::Unavailable), seconds(10)),
         ("in many parts", parts(vec![(0, 1); PARTS_MAX]), Ok(PARTS_MAX), seconds(0)),
         ("in too many", parts(vec![(0, 1); PARTS_MAX + 1]), Err(Code::BadUserInput), seconds(0)),
