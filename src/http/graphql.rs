@@ -32,6 +32,7 @@ use super::{
     connections::Pace,
     log::REQUEST_ID,
     negotiation::{MediaType, is_json, negotiate},
+    processor_time::Meter,
     rate::cost_of_bytes,
     request::{BODY_BYTES_MAX, read_body, read_query},
     socket,
@@ -95,10 +96,12 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
             Some(body) => read_body(&body)?,
             None => read_query(&head.uri)?,
         };
-        let prepared = match shared.api.prepare(caller.clone(), asked).await {
+        let mut meter = Meter::new(&shared.rates, &caller);
+        let prepared = match meter.measure(shared.api.prepare(caller.clone(), asked)).await {
             Ok(prepared) => prepared,
             Err(refused) => return Ok(Some(Answer::refused(refused))),
         };
+        drop(meter);
         (operation, kind) = (prepared.kind_name(), prepared.kind());
         // One is paid.
         rates.pay(&caller, prepared.complexity().saturating_sub(1), &mut left)?;
@@ -145,6 +148,7 @@ pub async fn run(
         return Answer::Refused(vec![error(Code::BadUserInput, message)]);
     }
     let api = shared.api.clone();
+    let mut meter = Meter::new(&shared.rates, prepared.caller());
     let id = request_id.to_owned();
     // A change is not broken off in the middle.
     let may_be_broken_off = prepared.kind() == OperationType::Query;
@@ -154,7 +158,7 @@ pub async fn run(
     let execution = Box::pin(async move {
         // Kept for as long as it is worked on, also when the client has gone.
         let _place = place;
-        api.execute(prepared, budget, patience, room, &id).await
+        meter.measure(api.execute(prepared, budget, patience, room, &id)).await
     });
     let execution = shared.executions.spawn(execution.in_current_span());
     match timeout_at(until, execution).await {

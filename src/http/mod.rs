@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     http::{HeaderValue, Method, Uri, header},
     middleware::map_request,
     response::Response,
@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 use tower_http::{
     CompressionLevel,
-    compression::{CompressionLayer, predicate::SizeAbove},
+    compression::{CompressionLayer, Predicate},
     cors::{AllowOrigin, CorsLayer},
     map_response_body::MapResponseBodyLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
@@ -45,8 +45,8 @@ mod log;
 pub mod metrics;
 mod negotiation;
 mod peers;
+mod processor_time;
 mod rate;
-mod reading_time;
 mod request;
 mod socket;
 mod socket_greeting;
@@ -54,6 +54,7 @@ mod socket_message;
 mod socket_task;
 mod sockets;
 mod subscriptions;
+mod time_limit;
 
 pub use admission::{HELD_MAX, PLACES_OF_TEAM_MAX};
 pub use body::{AWAITED_OF_KEY_MAX, PARTS_MAX};
@@ -112,6 +113,8 @@ pub const ACCOUNT_RATE_DEFAULT: u32 = 4_000_000;
 
 /// Answers from this size on are compressed for who can read that.
 const COMPRESSED_FROM_BYTES: u64 = 1_024;
+/// And up to this one.
+const COMPRESSED_TO_BYTES: u64 = 1024 * 1024;
 /// How long a browser may remember what it may ask.
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 
@@ -169,6 +172,17 @@ impl Surface {
     }
 }
 
+/// Answers that are compressed. Longer ones would keep a thread busy that should serve others.
+#[derive(Clone, Copy)]
+struct OfCompressedSize;
+
+impl Predicate for OfCompressedSize {
+    fn should_compress<B: HttpBody>(&self, response: &Response<B>) -> bool {
+        let size = response.body().size_hint().exact();
+        size.is_some_and(|size| (COMPRESSED_FROM_BYTES..=COMPRESSED_TO_BYTES).contains(&size))
+    }
+}
+
 fn routes(shared: Shared, settings: &Settings) -> Router {
     // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
     // they happen, with their reason.
@@ -183,7 +197,7 @@ fn routes(shared: Shared, settings: &Settings) -> Router {
         .layer(
             CompressionLayer::new()
                 .quality(CompressionLevel::Fastest)
-                .compress_when(SizeAbove::new(COMPRESSED_FROM_BYTES)),
+                .compress_when(OfCompressedSize),
         );
     let mut router = Router::new()
         .route("/graphql", any(graphql::execute))

@@ -3,7 +3,11 @@
 //! who empties it is refused with `RATE_LIMITED` and told when to come back. The headers are those of
 //! draft-ietf-httpapi-ratelimit-headers.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::{NonZero, NonZeroU32},
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use async_graphql::ServerError;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +19,7 @@ use governor::{
 };
 use uuid::Uuid;
 
-use super::reading_time::ReadingTime;
+use super::time_limit::TimeLimit;
 use crate::{
     domain::caller::Caller,
     graphql::{
@@ -26,6 +30,10 @@ use crate::{
 
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The part of all processors that a key, and an account, may use without interruption for what is not free.
+const KEY_PROCESSORS: f64 = 1.0 / 8.0;
+const ACCOUNT_PROCESSORS: f64 = 1.0 / 4.0;
 
 /// Connections for reading that a key, and an account, may hold without interruption.
 const KEY_READS: u32 = 1;
@@ -52,7 +60,8 @@ pub struct Rates {
 struct Buckets {
     of: RateLimiter<Uuid, DefaultKeyedStateStore<Uuid>, DefaultClock, StateInformationMiddleware>,
     burst: NonZeroU32,
-    reading: ReadingTime,
+    reading: TimeLimit,
+    processing: TimeLimit,
 }
 
 /// What is left after a request was charged.
@@ -87,8 +96,8 @@ impl Rates {
         let policy = (!policies.is_empty())
             .then(|| HeaderValue::from_str(&policies.join(", ")).expect("names and numbers"));
         Self {
-            key: Buckets::new(key, KEY_READS),
-            account: Buckets::new(account, ACCOUNT_READS),
+            key: Buckets::new(key, KEY_READS, KEY_PROCESSORS),
+            account: Buckets::new(account, ACCOUNT_READS, ACCOUNT_PROCESSORS),
             policy,
         }
     }
@@ -114,7 +123,7 @@ impl Rates {
         let account = self.account.as_ref().zip(account_id);
         let account = account.map(|(buckets, id)| (buckets, Whose::Account, id));
         for (buckets, whose, id) in [key, account].into_iter().flatten() {
-            buckets.check_reading(whose, id)?;
+            buckets.check_times(whose, id)?;
         }
         let take = |(buckets, whose, id): (&Buckets, _, _)| buckets.take(whose, id, cost);
         Ok(Left { key: key.map(take).transpose()?, account: account.map(take).transpose()? })
@@ -145,6 +154,16 @@ impl Rates {
         }
     }
 
+    /// Notes how long a part of a request of the caller kept a processor busy.
+    pub fn note_processing(&self, caller: &Caller, used: Duration) {
+        if let (Some(buckets), Ok(account)) = (&self.account, caller.account()) {
+            buckets.processing.note(account.account_id, used);
+        }
+        if let Some(buckets) = &self.key {
+            buckets.processing.note(caller.key_id, used);
+        }
+    }
+
     /// Says in the headers what is allowed and what is left.
     pub fn write(&self, left: Left, headers: &mut HeaderMap) {
         let Some(policy) = &self.policy else { return };
@@ -165,25 +184,33 @@ impl Rates {
             buckets.of.retain_recent();
             buckets.of.shrink_to_fit();
             buckets.reading.tidy();
+            buckets.processing.tidy();
         }
     }
 }
 
 impl Buckets {
-    fn new(rate: u32, connections: u32) -> Option<Self> {
+    fn new(rate: u32, connections: u32, part: f64) -> Option<Self> {
         let rate = NonZeroU32::new(rate)?;
         let largest = u32::try_from(COMPLEXITY_MAX).expect("an answer's bound is a small number");
         let burst = rate.max(NonZeroU32::new(largest)?);
-        Some(Self::holding(rate, burst, connections))
+        Some(Self::holding(rate, burst, connections, part))
     }
 
-    fn holding(rate: NonZeroU32, burst: NonZeroU32, connections: u32) -> Self {
+    fn holding(rate: NonZeroU32, burst: NonZeroU32, connections: u32, part: f64) -> Self {
         let of = RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst));
-        Self { of: of.with_middleware(), burst, reading: ReadingTime::new(connections) }
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        let processors = f64::from(u32::try_from(processors).unwrap_or(1));
+        Self {
+            of: of.with_middleware(),
+            burst,
+            reading: TimeLimit::of_reading(connections),
+            processing: TimeLimit::of_processing(part * processors),
+        }
     }
 
-    fn check_reading(&self, whose: Whose, id: Uuid) -> Result<(), Over> {
-        let wait = self.reading.wait(id);
+    fn check_times(&self, whose: Whose, id: Uuid) -> Result<(), Over> {
+        let wait = self.reading.wait(id).max(self.processing.wait(id));
         if wait.is_zero() { Ok(()) } else { Err(Over { whose, wait }) }
     }
 
@@ -234,7 +261,7 @@ mod tests {
     fn a_key_beyond_its_limit_takes_nothing_from_its_account() {
         let number = |number| NonZeroU32::new(number).expect("not zero");
         // One comes back in a second.
-        let of = |burst| Some(Buckets::holding(number(1), number(burst), 1));
+        let of = |burst| Some(Buckets::holding(number(1), number(burst), 1, 1.0));
         let rates = Rates { key: of(5_000), account: of(20_000), policy: None };
         let [account, hot, other] = [1, 2, 3].map(Uuid::from_u128);
         let charge = |key, cost| rates.charge_ids(key, Some(account), number(cost));

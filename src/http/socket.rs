@@ -28,6 +28,7 @@ use super::{
     connections::Pace,
     graphql::read_budget,
     negotiation::MediaType,
+    processor_time::Meter,
     rate::cost_of_bytes,
     request::{BODY_BYTES_MAX, operation},
     socket_greeting::{Opening, greet, note_received},
@@ -393,7 +394,9 @@ impl Connection {
             return Err(error(Code::RateLimited, message));
         }
         let operation = operation(payload, false)?;
-        let prepared = self.shared.api.prepare(self.caller.clone(), operation).await?;
+        let mut meter = Meter::new(&self.shared.rates, &self.caller);
+        let prepared = self.shared.api.prepare(self.caller.clone(), operation);
+        let prepared = meter.measure(prepared).await?;
         let rest = prepared.complexity().saturating_sub(1);
         self.shared.rates.pay(&self.caller, rest, &mut None).map(|()| prepared)
     }
