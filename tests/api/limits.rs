@@ -94,7 +94,7 @@ async fn a_costly_document_is_refused_before_it_costs(
         (types(15), types(16)),
         (wide(9), wide(10)),
         (aliases(30), aliases(31)),
-        (within(64), within(65)),
+        (within(125), within(126)),
         (mutations(10), mutations(11)),
         (
             format!("{{ account {{ name }} }}{}", " ".repeat(15_000 - 20)),
