@@ -18,6 +18,11 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Characters of a note or a reason at most.
 pub const NOTE_CHARS_MAX: usize = 500;
 
+/// Bytes of a character at most.
+const CHAR_BYTES_MAX: usize = 4;
+/// Bytes of the name of a time zone at most: the longest has half as many.
+const TIME_ZONE_BYTES_MAX: usize = 64;
+
 /// Characters of a label or a tag at most.
 pub const LABEL_CHARS_MAX: usize = 64;
 /// Characters of a language tag at most; what RFC 5646 (section 4.4.1) advises, and more.
@@ -38,6 +43,11 @@ pub const LOCALE_RULE: &str = "The locale must be a BCP 47 tag, such as en, de-A
 pub const TIME_ZONE_RULE: &str =
     "The time zone must be a name of the IANA time zone database, such as Europe/Vienna.";
 
+/// Whether text has so many characters at most. Text that is much too long is not walked through.
+pub fn is_within(text: &str, chars_max: usize) -> bool {
+    text.len() <= chars_max * CHAR_BYTES_MAX && text.chars().count() <= chars_max
+}
+
 /// A trimmed name of 1 to 200 characters.
 pub fn name(text: &str) -> Option<String> {
     line(text.trim(), NAME_CHARS_MAX)
@@ -50,7 +60,7 @@ pub fn external_id(text: &str) -> Option<String> {
 
 /// An idempotency key of 1 to 255 characters, as given: nobody reads it.
 pub fn idempotency_key(text: &str) -> Option<String> {
-    let fits = !text.is_empty() && text.chars().count() <= IDEMPOTENCY_KEY_CHARS_MAX;
+    let fits = !text.is_empty() && is_within(text, IDEMPOTENCY_KEY_CHARS_MAX);
     (fits && may_be_stored(text)).then(|| text.to_owned())
 }
 
@@ -72,7 +82,8 @@ pub fn locale(text: &str) -> Option<String> {
 
 /// A name of the IANA time zone database, as it is written there.
 pub fn time_zone(text: &str) -> Option<Tz> {
-    text.trim().parse().ok()
+    let text = text.trim();
+    (text.len() <= TIME_ZONE_BYTES_MAX).then(|| text.parse().ok())?
 }
 
 /// An object of at most 16 KiB and 32 levels that can be kept as it is: without NUL, which
@@ -169,8 +180,8 @@ fn is_ignorable(char: char) -> bool {
 }
 
 fn line(text: &str, chars_max: usize) -> Option<String> {
-    let fits = is_visible(text) && text.chars().count() <= chars_max;
-    (fits && is_line(text)).then(|| text.to_owned())
+    let fits = is_within(text, chars_max) && is_visible(text) && is_line(text);
+    fits.then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -214,6 +225,23 @@ mod tests {
         ] {
             assert_eq!(name(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn long_text_is_told_by_its_bytes() {
+        for char in ["a", "é", "€", "😀"] {
+            assert!(is_within(&char.repeat(200), 200), "{char}");
+            assert!(!is_within(&char.repeat(201), 200), "{char}");
+        }
+        assert!(is_within("", 0));
+    }
+
+    #[test]
+    fn every_time_zone_is_known_by_its_name() {
+        for zone in chrono_tz::TZ_VARIANTS {
+            assert_eq!(time_zone(zone.name()), Some(zone));
+        }
+        assert_eq!(time_zone(&"Europe/Vienna".repeat(20_000)), None);
     }
 
     #[test]
