@@ -456,7 +456,7 @@ fn checked_limit(limit: Option<GivenAmount>) -> Result<Option<Micros>, ()> {
 }
 
 fn checked_metadata(metadata: Option<Map<String, Value>>) -> Result<Option<String>, ()> {
-    metadata.map(|metadata| validate::metadata(metadata).ok_or(())).transpose()
+    metadata.map(|metadata| validate::metadata(&metadata).ok_or(())).transpose()
 }
 
 fn checked_reason(reason: Option<&str>) -> Result<Option<String>, ()> {

@@ -212,3 +212,46 @@ async fn long_input_is_refused_by_its_rule(#[values(Sqlite, Postgres)] database:
     assert_eq!(t.everything().await, before);
     t.close().await;
 }
+
+/// Metadata has 1,000 values at most, arrays and objects among them; what was stored with more is still read.
+#[rstest]
+#[tokio::test]
+async fn metadata_has_so_many_values(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(1000).await;
+    let of = |values: usize| json!({ "a": vec![0; values - 2], "b": {} });
+    let send = |values| json!({ "to": "+12025550123", "text": "Hello", "metadata": of(values) });
+    let contact =
+        |values| json!({ "metadata": of(values), "addresses": [{ "address": "a@b.io" }] });
+    let sub = |values| json!({ "name": "A", "metadata": of(values) });
+    let before = t.everything().await;
+    for answer in [
+        t.send(&team.key, send(1_001)).await,
+        t.create_contact(&team.key, contact(1_001)).await,
+        t.create_sub_account(&team.key, sub(1_001)).await,
+    ] {
+        assert_eq!(answer.refusals(), ["METADATA_INVALID"], "{}", answer.body);
+        assert!(answer.body.to_string().contains("1,000 values"), "{}", answer.body);
+    }
+    assert_eq!(t.everything().await, before);
+    for answer in [
+        t.send(&team.key, send(1_000)).await,
+        t.create_contact(&team.key, contact(1_000)).await,
+        t.create_sub_account(&team.key, sub(1_000)).await,
+    ] {
+        assert_eq!(answer.refusals(), [""; 0], "{}", answer.body);
+    }
+    let read = "{ messages { nodes { metadata } } contacts { nodes { metadata } } \
+                team { subAccounts { nodes { metadata } } } }";
+    let expected = |values| {
+        let nodes = json!({ "nodes": [{ "metadata": of(values) }] });
+        json!({ "messages": nodes, "contacts": nodes, "team": { "subAccounts": nodes } })
+    };
+    assert_eq!(*t.ask(&team.key, read).await.data(), expected(1_000));
+    let stored = of(8_000);
+    t.execute(&format!("UPDATE message SET metadata = '{stored}'")).await;
+    t.execute(&format!("UPDATE contact SET metadata = '{stored}'")).await;
+    t.execute(&format!("UPDATE account SET metadata = '{stored}' WHERE is_sub_account")).await;
+    assert_eq!(*t.ask(&team.key, read).await.data(), expected(8_000));
+    t.close().await;
+}
