@@ -2,6 +2,8 @@
 
 use std::{path::Path, process::Output};
 
+use serde_json::json;
+
 use crate::{
     command_line::tollgate,
     harness::{Sqlite, TestApp},
@@ -69,6 +71,13 @@ async fn what_is_no_list_is_refused_by_line() {
             "sms,display_name,sms\n+12025550101,A,\n".to_owned(),
             "the column \"sms\" twice",
         ),
+        (&contacts, ",".repeat(100), "line 1: the row has more than 100 columns"),
+        (&prices, format!("{PRICES}\nSMS,1,US,1\n{}", ",".repeat(100)), "line 3: the row has"),
+        (
+            &numbers,
+            format!("{NUMBERS}\n\"{}", "+12025550101\n".repeat(400_000)),
+            "line 2: the row has more than 4 MiB; is there a quotation mark too many?",
+        ),
     ] {
         std::fs::write(&file, text).expect("the file is written");
         let error = refused(&t.url, command, &file);
@@ -83,6 +92,8 @@ async fn what_is_no_list_is_refused_by_line() {
         (&prices, format!("{PRICES}\nSMS,{long},US,1\n")),
         (&prices, format!("{PRICES}\n{}", "SMS,1,US,x\n".repeat(10_000))),
         (&contacts, format!("{long}\n1\n")),
+        (&prices, ",".repeat(100_000)),
+        (&contacts, format!("sms\n\"{}", "+12025550101\n".repeat(400_000))),
     ] {
         std::fs::write(&file, text).expect("the file is written");
         let error = refused(&t.url, command, &file);
@@ -148,5 +159,47 @@ async fn files_are_bounded() {
         assert!(shown.contains("100000 added"), "{}", &shown[shown.len().saturating_sub(200)..]);
     }
     assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A cell has 100 lines at most, also where they all say the same; what it has is judged by the rules of contacts.
+#[tokio::test]
+async fn a_cell_has_so_many_lines() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let team = t.team(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("contacts.csv");
+    let row = |tags: &str, sms: &str| format!("\"{tags}\",\"{sms}\"\n");
+    let numbers = |count: usize| {
+        (0..count).map(|at| format!("+1202555{:04}\n", 1000 + at)).collect::<String>()
+    };
+    let rows = [
+        "tags,sms\n".to_owned(),
+        row(&"a\n".repeat(100), "+12025550101"),
+        row(&"a\n".repeat(101), "+12025550102"),
+        row("a", &numbers(21)),
+        row("a", &numbers(101)),
+        row("b", "+12025550103"),
+    ];
+    std::fs::write(&file, rows.concat()).expect("the file is written");
+
+    let file = file.to_str().expect("a path");
+    let import = ["contact", "import", "--account", &team.main_account_id, file];
+    let said = tollgate(&t.url, &import).stdout;
+
+    let mut said = csv::Reader::from_reader(said.as_slice());
+    let verdicts = said.records().map(|record| record.expect("a record"));
+    let verdicts: Vec<_> =
+        verdicts.map(|record| [record[2].to_owned(), record[3].to_owned()]).collect();
+    let expected = [
+        ["", ""],
+        ["ROW_INVALID", "tags has more than 100 lines"],
+        ["ADDRESS_COUNT_INVALID", "A contact has 1 to 20 addresses."],
+        ["ROW_INVALID", "sms has more than 100 lines"],
+        ["", ""],
+    ];
+    assert_eq!(verdicts, expected.map(|verdict| verdict.map(str::to_owned)));
+    let contacts = t.ask(&team.key, "{ contacts { nodes { tags } } }").await;
+    assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "tags": ["b"] }, { "tags": ["a"] }]));
     t.close().await;
 }
