@@ -16,6 +16,7 @@ use csv::StringRecord;
 use entity::{account, audit_entry::AuditAction, contact, contact_address, message::Channel};
 use sea_orm::EntityTrait;
 use serde_json::json;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -28,6 +29,7 @@ use super::{
     contact_address::NewAddress,
     contact_list::{ContactFilter, addresses_of, list_of, tags_of},
     csv_file,
+    import_pace::rest_after,
     page::{PAGE_MAX, PageArgs},
 };
 use crate::{App, json};
@@ -193,8 +195,10 @@ async fn create(
     let checked = check(new)?;
     let owner = AccountIds::from(account);
     let txn = app.db.begin_write().await?;
+    let begun = Instant::now();
     let made = insert(app, &txn, owner, checked).await?;
     txn.commit().await?;
+    rest_after(begun.elapsed()).await;
     Ok(made)
 }
 

@@ -2,11 +2,12 @@
 
 use std::{path::Path, process::Output};
 
-use serde_json::json;
+use rstest::rstest;
+use serde_json::{Value, json};
 
 use crate::{
     command_line::tollgate,
-    harness::{Sqlite, TestApp},
+    harness::{Database, Postgres, Sqlite, TestApp},
 };
 
 const PRICES: &str = "channel,prefix,country,price_cents";
@@ -201,5 +202,44 @@ async fn a_cell_has_so_many_lines() {
     assert_eq!(verdicts, expected.map(|verdict| verdict.map(str::to_owned)));
     let contacts = t.ask(&team.key, "{ contacts { nodes { tags } } }").await;
     assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "tags": ["b"] }, { "tags": ["a"] }]));
+    t.close().await;
+}
+
+/// Files of more rows than one statement takes: all of them are written, and one entry of the audit log says how many.
+#[rstest]
+#[tokio::test]
+async fn long_lists_are_imported_whole(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("list.csv");
+    let import = |command: &str, text: String| {
+        std::fs::write(&file, text).expect("the file is written");
+        let path = file.to_str().expect("a path");
+        assert!(tollgate(&t.url, &[command, "import", path, "--commit"]).status.success());
+    };
+    let rows = |head: &str, row: &str, count: usize| {
+        let rows = (0..count).map(|at| row.replace('N', &(1_000_000 + at).to_string()));
+        format!("{head}\n{}", rows.collect::<String>())
+    };
+
+    import("price", rows(PRICES, "SMS,N,US,1\n", 1_201));
+    assert_eq!(t.number("SELECT COUNT(*) FROM price WHERE price_micros = 10000").await, 1_201);
+    import("price", rows(PRICES, "SMS,N,US,2\n", 600));
+    assert_eq!(t.number("SELECT COUNT(*) FROM price").await, 600);
+    assert_eq!(t.number("SELECT COUNT(*) FROM price WHERE price_micros = 20000").await, 600);
+    import("number", rows(NUMBERS, "+12N,US,LOCAL,SMS,1,1\n", 1_201));
+    import("number", rows(NUMBERS, "+12N,US,LOCAL,SMS,1,1\n", 1_201));
+    assert_eq!(t.number("SELECT COUNT(*) FROM inventory_number").await, 1_201);
+
+    let log = "{ auditLog(filter: { action: [IMPORT_PRICES, IMPORT_PHONE_NUMBERS] }) { nodes { after } } }";
+    let log = t.ask(&t.operator, log).await;
+    let after = |settings: Value| json!({ "after": settings });
+    let expected = json!([
+        after(json!({ "added": 0, "changed": 0 })),
+        after(json!({ "added": 1_201, "changed": 0 })),
+        after(json!({ "added": 0, "changed": 600, "removed": 601 })),
+    ]);
+    let nodes = log.data()["auditLog"]["nodes"].as_array().expect("nodes");
+    assert_eq!(json!(nodes[..3]), expected);
     t.close().await;
 }
