@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     Fault, bad_input,
     caller::{MainCaller, OperatorCaller},
-    list::List,
+    list::{List, is_one_of},
     page::{Page, PageArgs},
     range::DateTimeRange,
     sub_account::AccountRef,
@@ -85,10 +85,10 @@ async fn list(
 ) -> Result<Page<audit_entry::Model>, Fault> {
     let keyset = page.keyset("audit_log")?;
     if let Some(action) = &filter.action {
-        looked_at = looked_at.add(Column::Action.is_in(action.iter().copied()));
+        looked_at = looked_at.add(is_one_of(Column::Action, action));
     }
     if let Some(outcome) = &filter.outcome {
-        looked_at = looked_at.add(Column::Outcome.is_in(outcome.iter().copied()));
+        looked_at = looked_at.add(is_one_of(Column::Outcome, outcome));
     }
     if let Some(key_id) = filter.actor_key_id {
         looked_at = looked_at.add(Column::KeyId.eq(key_id));

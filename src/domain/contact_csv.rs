@@ -9,11 +9,14 @@
 use std::{
     collections::{HashMap, HashSet},
     io::Read,
+    sync::Arc,
 };
 
+use csv::StringRecord;
 use entity::{account, audit_entry::AuditAction, contact, contact_address, message::Channel};
 use sea_orm::EntityTrait;
 use serde_json::json;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
@@ -26,6 +29,7 @@ use super::{
     contact_address::NewAddress,
     contact_list::{ContactFilter, addresses_of, list_of, tags_of},
     csv_file,
+    import_pace::rest_after,
     page::{PAGE_MAX, PageArgs},
 };
 use crate::{App, json};
@@ -53,10 +57,23 @@ const CHANNELS: [(&str, Channel); 4] = [
     ("telegram", Channel::Telegram),
 ];
 
-/// A row of a file: its line, and the contact that it describes or why it describes none.
+/// Lines of a cell at most, of tags or addresses.
+const CELL_LINES_MAX: usize = 100;
+
+/// A row of a file: its line, and its cells or why there are none. What they say is taken out when the row's turn has
+/// come, for that takes much more memory.
 pub struct Row {
     pub line: u64,
-    pub contact: Result<NewContact, String>,
+    head: Arc<StringRecord>,
+    cells: Result<StringRecord, String>,
+}
+
+impl Row {
+    /// The contact that it describes, or why it describes none.
+    fn contact(self) -> Result<NewContact, String> {
+        let record = self.cells?;
+        contact_of(&self.head.iter().zip(&record).collect())
+    }
 }
 
 /// What became of a row.
@@ -70,9 +87,9 @@ pub enum RowVerdict {
 pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
     let bytes = csv_file::read(file)?;
     let mut lines = csv_file::Rows::of(&bytes, csv::Trim::None)?;
-    let head = lines.head.clone();
+    let head = Arc::new(lines.head.clone());
     let mut named = HashSet::new();
-    for column in &head {
+    for column in head.iter() {
         if !COLUMNS.contains(&column) {
             let column = csv_file::shown(column);
             return Err(format!("{column} is no column; there are {}", COLUMNS.join(", ")));
@@ -82,15 +99,11 @@ pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
         }
     }
     let mut rows = Vec::new();
-    for (line, record) in &mut lines {
+    for (line, cells) in &mut lines {
         if rows.len() == ROWS_MAX {
             return Err(format!("the file has more than {ROWS_MAX} rows; split it"));
         }
-        let contact = record.and_then(|record| {
-            let cells: HashMap<&str, &str> = head.iter().zip(&record).collect();
-            contact_of(&cells)
-        });
-        rows.push(Row { line, contact });
+        rows.push(Row { line, head: Arc::clone(&head), cells });
     }
     Ok(rows)
 }
@@ -107,7 +120,7 @@ fn contact_of(cells: &HashMap<&str, &str>) -> Result<NewContact, String> {
     };
     let mut addresses = Vec::new();
     for (name, channel) in CHANNELS {
-        for line in lines(cell(name)) {
+        for line in lines(name, cell(name))? {
             let (address, label) = match line.split_once(" #") {
                 Some((address, label)) => (address, Some(label.to_owned())),
                 None => (line, None),
@@ -120,14 +133,19 @@ fn contact_of(cells: &HashMap<&str, &str>) -> Result<NewContact, String> {
         display_name: text("display_name"),
         locale: text("locale"),
         time_zone: text("time_zone"),
-        tags: lines(cell("tags")).map(str::to_owned).collect(),
+        tags: lines("tags", cell("tags"))?.into_iter().map(str::to_owned).collect(),
         metadata,
         addresses,
     })
 }
 
-fn lines(cell: &str) -> impl Iterator<Item = &str> {
-    cell.lines().map(str::trim).filter(|line| !line.is_empty())
+fn lines<'c>(column: &str, cell: &'c str) -> Result<Vec<&'c str>, String> {
+    let lines = cell.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<&str> = lines.take(CELL_LINES_MAX + 1).collect();
+    if lines.len() > CELL_LINES_MAX {
+        return Err(format!("{column} has more than {CELL_LINES_MAX} lines"));
+    }
+    Ok(lines)
 }
 
 /// The account that is named on the command line.
@@ -155,7 +173,7 @@ pub async fn import(
     account: &account::Model,
     row: Row,
 ) -> Result<RowVerdict, Fault> {
-    let new = match row.contact {
+    let new = match row.contact() {
         Ok(new) => new,
         Err(message) => return Ok(RowVerdict::Refused { code: "ROW_INVALID", message }),
     };
@@ -177,8 +195,10 @@ async fn create(
     let checked = check(new)?;
     let owner = AccountIds::from(account);
     let txn = app.db.begin_write().await?;
+    let begun = Instant::now();
     let made = insert(app, &txn, owner, checked).await?;
     txn.commit().await?;
+    rest_after(begun.elapsed()).await;
     Ok(made)
 }
 

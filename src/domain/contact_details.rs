@@ -64,7 +64,7 @@ impl ContactChange {
             locale: locale.map_err(|()| wrong(Detail::Locale))?,
             time_zone: time_zone.map_err(|()| wrong(Detail::TimeZone))?,
             tags: tags.transpose().map_err(|()| wrong(Detail::Tags))?,
-            metadata: patch(self.metadata, validate::metadata)
+            metadata: patch(self.metadata, |metadata| validate::metadata(&metadata))
                 .map_err(|()| wrong(Detail::Metadata))?,
         })
     }

@@ -17,10 +17,10 @@ use super::{
     bad_input,
     caller::AccountCaller,
     contact_tag::TAGS_PER_CONTACT_MAX,
-    list::List,
+    list::{List, is_one_of},
     page::{Page, PageArgs},
     recipient, search,
-    validate::may_be_stored,
+    validate::{LABEL_CHARS_MAX, is_within, may_be_stored},
 };
 use crate::{App, db::has_id};
 
@@ -75,7 +75,18 @@ fn tags(filter: &ContactFilter) -> Result<Vec<&str>, Fault> {
     if tags.len() > TAGS_PER_CONTACT_MAX {
         return Err(bad_input("A filter has at most 50 tags."));
     }
-    Ok(tags.iter().map(|tag| tag.trim()).collect())
+    let mut asked: Vec<&str> = Vec::with_capacity(tags.len());
+    for tag in tags.iter().map(|tag| tag.trim()) {
+        if !asked.contains(&tag) {
+            asked.push(tag);
+        }
+    }
+    Ok(asked)
+}
+
+/// Whether any contact can have this tag.
+fn may_be_tag(tag: &str) -> bool {
+    is_within(tag, LABEL_CHARS_MAX) && may_be_stored(tag)
 }
 
 /// The contacts of an account that have a tag, to be read in the order of the tag's index.
@@ -89,7 +100,7 @@ fn tagged(account_id: Uuid, tag: &str) -> Select<contact::Entity> {
                 .equals((contact::Entity, contact::Column::AccountId)),
         );
     QuerySelect::query(&mut rows).inner_join(contact_tag::Entity, is_same);
-    if !may_be_stored(tag) {
+    if !may_be_tag(tag) {
         return rows.filter(Expr::cust("1 = 0"));
     }
     rows.filter(contact_tag::Column::AccountId.eq(account_id))
@@ -110,12 +121,12 @@ fn condition(
         let holds = |text: &str| search::holds(backend, searched(), text);
         let mut any = Condition::any().add(holds(text)?);
         if let Ok(recipient) = recipient::parse(text, None) {
-            any = any.add(holds(&recipient.address)?);
+            any = any.add(search::holds_short(backend, searched(), &recipient.address));
         }
         all = all.add(any);
     }
     for tag in tags {
-        if !may_be_stored(tag) {
+        if !may_be_tag(tag) {
             return Ok(Condition::all().add(Expr::cust("1 = 0")));
         }
         // Its contact is known, so its primary key leads to it.
@@ -143,7 +154,7 @@ fn condition(
                 Expr::col((contact_address::Entity, contact_address::Column::ContactId))
                     .equals((contact::Entity, contact::Column::Id)),
             )
-            .and_where(contact_address::Column::Channel.is_in(channel.iter().copied()))
+            .and_where(is_one_of(contact_address::Column::Channel, channel))
             .limit(1)
             .offset(0)
             .to_owned();

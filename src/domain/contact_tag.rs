@@ -21,9 +21,14 @@ pub(super) const TAGS_RULE: &str =
 
 /// At most 50 trimmed tags, each once.
 pub(super) fn checked(tags: &[String]) -> Option<BTreeSet<String>> {
-    let tags: BTreeSet<String> =
-        tags.iter().map(|tag| validate::label(tag)).collect::<Option<_>>()?;
-    (tags.len() <= TAGS_PER_CONTACT_MAX).then_some(tags)
+    let mut distinct = BTreeSet::new();
+    for tag in tags {
+        distinct.insert(validate::label(tag)?);
+        if distinct.len() > TAGS_PER_CONTACT_MAX {
+            return None;
+        }
+    }
+    Some(distinct)
 }
 
 /// The tags of a contact.

@@ -4,11 +4,15 @@
 use std::io::Read;
 
 use csv::{ErrorKind, StringRecord, Trim};
+use csv_core::ReadRecordResult;
 
 use crate::money::Micros;
 
 /// Bytes of a file at most. An endless one is not read further.
 pub const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Columns of a file at most, and bytes of a row. A contact with all that it may have needs much less.
+const COLUMNS_MAX: usize = 100;
+const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Problems that are reported of one file at most.
 const PROBLEMS_MAX: usize = 100;
 /// Characters of a cell that an error shows.
@@ -38,9 +42,13 @@ pub struct Rows<'b> {
 impl<'b> Rows<'b> {
     /// Reads the head of a file.
     pub fn of(bytes: &'b [u8], trim: Trim) -> Result<Self, String> {
-        let mut reader = csv::ReaderBuilder::new().trim(trim).from_reader(bytes);
-        let head = reader.headers().map_err(|error| problem(&error))?.clone();
-        Ok(Self { bytes, reader, head, counted: (0, 1) })
+        let reader = csv::ReaderBuilder::new().trim(trim).from_reader(bytes);
+        let mut rows = Self { bytes, reader, head: StringRecord::new(), counted: (0, 1) };
+        if let Err((at, problem)) = check_rows(bytes) {
+            return Err(format!("line {}: {problem}", rows.line_at(at)));
+        }
+        rows.head = rows.reader.headers().map_err(|error| problem(&error))?.clone();
+        Ok(rows)
     }
 
     /// Where these columns are; each must be named once.
@@ -61,9 +69,8 @@ impl<'b> Rows<'b> {
 
     /// The number of the line that holds this byte, or that begins after the ends of lines there. The reader's own
     /// numbers are one too low after CRLF (BurntSushi/rust-csv#395).
-    fn line_at(&mut self, position: Option<&csv::Position>) -> u64 {
+    fn line_at(&mut self, at: usize) -> u64 {
         let (from, mut line) = self.counted;
-        let at = position.map_or(from, |position| usize::try_from(position.byte()).unwrap_or(from));
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
         let rest = self.bytes.get(at..).unwrap_or_default();
         let at = at + rest.iter().take_while(|byte| is_end(byte)).count();
@@ -75,6 +82,12 @@ impl<'b> Rows<'b> {
         self.counted = (at.max(from), line);
         line
     }
+
+    fn line_at_position(&mut self, position: Option<&csv::Position>) -> u64 {
+        let (from, _) = self.counted;
+        let at = position.and_then(|position| usize::try_from(position.byte()).ok());
+        self.line_at(at.unwrap_or(from))
+    }
 }
 
 /// Each row with its line, or what is wrong with it.
@@ -85,8 +98,36 @@ impl Iterator for Rows<'_> {
         let mut record = StringRecord::new();
         match self.reader.read_record(&mut record) {
             Ok(false) => None,
-            Ok(true) => Some((self.line_at(record.position()), Ok(record))),
-            Err(error) => Some((self.line_at(error.position()), Err(problem(&error)))),
+            Ok(true) => Some((self.line_at_position(record.position()), Ok(record))),
+            Err(error) => Some((self.line_at_position(error.position()), Err(problem(&error)))),
+        }
+    }
+}
+
+/// Finds a row that is too large, before the reader holds it: that takes some 30 bytes for a cell. Gives where it begins.
+fn check_rows(bytes: &[u8]) -> Result<(), (usize, String)> {
+    let mut reader = csv_core::Reader::new();
+    let mut row = vec![0; ROW_BYTES_MAX + 1];
+    let mut ends = [0; COLUMNS_MAX + 1];
+    let (mut row_bytes, mut columns) = (0, 0);
+    let (mut begin, mut at) = (0, 0);
+    loop {
+        let (result, read, written, ended) =
+            reader.read_record(&bytes[at..], &mut row[row_bytes..], &mut ends[columns..]);
+        at += read;
+        (row_bytes, columns) = (row_bytes + written, columns + ended);
+        if row_bytes > ROW_BYTES_MAX {
+            let problem = "the row has more than 4 MiB; is there a quotation mark too many?";
+            return Err((begin, problem.to_owned()));
+        }
+        if columns > COLUMNS_MAX {
+            return Err((begin, format!("the row has more than {COLUMNS_MAX} columns")));
+        }
+        match result {
+            ReadRecordResult::Record => (row_bytes, columns, begin) = (0, 0, at),
+            ReadRecordResult::End => return Ok(()),
+            // Nothing more comes: said once more, it ends the last row. The output is never full.
+            _ => {}
         }
     }
 }
@@ -195,6 +236,33 @@ mod tests {
         assert_eq!(columns("b, a,x,x"), Ok([1, 0]));
         assert_eq!(columns("a,x").expect_err("no b"), "the first line must name the columns a,b");
         assert_eq!(columns("b,a,b").expect_err("two"), named_twice("b"));
+    }
+
+    /// A row has so many columns and bytes at most, wherever it stands.
+    #[test]
+    fn a_row_is_bounded() {
+        let row = |columns: usize| ",".repeat(columns - 1);
+        let long = |bytes: usize| format!("\"{}\"", "\n".repeat(bytes));
+        for good in [row(COLUMNS_MAX), format!("a\n{}\n", long(ROW_BYTES_MAX))] {
+            assert!(Rows::of(good.as_bytes(), Trim::None).is_ok());
+        }
+        for (bad, said) in [
+            (row(COLUMNS_MAX + 1), "line 1: the row has more than 100 columns"),
+            (
+                format!("a\r\nb\r\n\r\n{}", row(COLUMNS_MAX + 1)),
+                "line 4: the row has more than 100 columns",
+            ),
+            (
+                format!("a\n{}", long(ROW_BYTES_MAX + 1)),
+                "line 2: the row has more than 4 MiB; is there a quotation mark too many?",
+            ),
+            (
+                format!("a\n\"{}", "b,\n".repeat(ROW_BYTES_MAX)),
+                "line 2: the row has more than 4 MiB; is there a quotation mark too many?",
+            ),
+        ] {
+            assert_eq!(Rows::of(bad.as_bytes(), Trim::None).err().as_deref(), Some(said));
+        }
     }
 
     /// An endless file takes no more memory than one that is too large.

@@ -1,6 +1,6 @@
 //! Stocking the inventory of phone numbers from a CSV file: read it whole, say every problem by
-//! line, show what would change, then do it in one transaction. Numbers that the file does not name
-//! stay as they are.
+//! line, show what would change, then do it in steps. Numbers that the file does not name stay as they
+//! are. An import that was cut off is simply repeated.
 //!
 //! Why not the whole inventory at once, like the price list: numbers come in lots, and a file of
 //! the newest lot must not take the others out of stock.
@@ -10,14 +10,18 @@ use std::{
     io::Read,
 };
 
+use chrono::{DateTime, Utc};
 use entity::{
     audit_entry::AuditAction,
     inventory_number::{self, Column, Entity},
     phone_number::PhoneNumberType,
 };
-use sea_orm::{ActiveEnum, EntityTrait, IntoActiveModel, Iterable, sea_query::OnConflict};
+use sea_orm::{
+    ActiveEnum, DatabaseTransaction, EntityTrait, IntoActiveModel, Iterable, sea_query::OnConflict,
+};
 
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     Fault,
@@ -26,6 +30,7 @@ use super::{
     authentication::begin_as_operator,
     caller::OperatorCaller,
     csv_file::{self, Problems, Rows, shown},
+    import_pace::rest_after,
     phone_number::normalised,
 };
 use crate::{App, money::Micros};
@@ -35,7 +40,7 @@ pub const COLUMNS: [&str; 6] =
     ["number", "country", "type", "capabilities", "upfront_cents", "monthly_cents"];
 /// Numbers of a file at most: stock comes in lots.
 pub const ROWS_MAX: usize = 100_000;
-/// Rows that one statement writes: well within what both databases take as parameters.
+/// Rows that one statement writes, and one transaction: well within what both databases take as parameters.
 const ROWS_TOGETHER: usize = 500;
 
 /// One row of a file.
@@ -157,7 +162,7 @@ pub async fn diff(app: &App, rows: Vec<StockRow>) -> Result<StockDiff, Fault> {
     Ok(diff)
 }
 
-/// Carries a diff out. Numbers that accounts have keep what they cost them; a withdrawn one that
+/// Carries a diff out. It is entered in the audit log with the first rows. Numbers that accounts have keep what they cost them; a withdrawn one that
 /// the file names is in stock again.
 pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Result<(), Fault> {
     let now = app.clock.now();
@@ -168,38 +173,58 @@ pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Re
     let changed = diff.changed.into_iter().map(|(_, row)| row);
     let mut rows: Vec<StockRow> = diff.added.into_iter().chain(changed).collect();
     rows.sort_by(|one, other| one.number.cmp(&other.number));
+    let (first, others) = rows.split_at(rows.len().min(ROWS_TOGETHER));
     let txn = begin_as_operator(app, operator).await?;
-    for rows in rows.chunks(ROWS_TOGETHER) {
-        let rows = rows.iter().map(|row| {
-            let row = inventory_number::Model {
-                number: row.number.clone(),
-                country: row.country.clone(),
-                number_type: row.number_type,
-                has_sms: row.has_sms,
-                has_whatsapp: row.has_whatsapp,
-                upfront_price_micros: row.upfront_price.get(),
-                monthly_price_micros: row.monthly_price.get(),
-                is_withdrawn: false,
-                phone_number_id: None,
-                updated_at: now,
-            };
-            row.into_active_model()
-        });
-        // Who has a number stays as it is.
-        let replace = OnConflict::column(Column::Number)
-            .update_columns([
-                Column::Country,
-                Column::NumberType,
-                Column::HasSms,
-                Column::HasWhatsapp,
-                Column::UpfrontPriceMicros,
-                Column::MonthlyPriceMicros,
-                Column::IsWithdrawn,
-                Column::UpdatedAt,
-            ])
-            .to_owned();
-        Entity::insert_many(rows).on_conflict(replace).exec_without_returning(&txn).await?;
-    }
+    let begun = Instant::now();
+    write(&txn, first, now).await?;
     txn.commit(app, Entry::of(AuditAction::ImportPhoneNumbers, None).made(counts)).await?;
+    rest_after(begun.elapsed()).await;
+    for rows in others.chunks(ROWS_TOGETHER) {
+        let txn = app.db.begin_write_in_turn(operator).await?;
+        let begun = Instant::now();
+        write(&txn, rows, now).await?;
+        txn.commit().await?;
+        rest_after(begun.elapsed()).await;
+    }
+    Ok(())
+}
+
+async fn write(
+    txn: &DatabaseTransaction,
+    rows: &[StockRow],
+    now: DateTime<Utc>,
+) -> Result<(), Fault> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.iter().map(|row| {
+        let row = inventory_number::Model {
+            number: row.number.clone(),
+            country: row.country.clone(),
+            number_type: row.number_type,
+            has_sms: row.has_sms,
+            has_whatsapp: row.has_whatsapp,
+            upfront_price_micros: row.upfront_price.get(),
+            monthly_price_micros: row.monthly_price.get(),
+            is_withdrawn: false,
+            phone_number_id: None,
+            updated_at: now,
+        };
+        row.into_active_model()
+    });
+    // Who has a number stays as it is.
+    let replace = OnConflict::column(Column::Number)
+        .update_columns([
+            Column::Country,
+            Column::NumberType,
+            Column::HasSms,
+            Column::HasWhatsapp,
+            Column::UpfrontPriceMicros,
+            Column::MonthlyPriceMicros,
+            Column::IsWithdrawn,
+            Column::UpdatedAt,
+        ])
+        .to_owned();
+    Entity::insert_many(rows).on_conflict(replace).exec_without_returning(txn).await?;
     Ok(())
 }

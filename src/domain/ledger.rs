@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, Condition, QueryFilter};
 use super::{
     Fault,
     caller::{AccountCaller, TeamCaller},
-    list::List,
+    list::{List, is_one_of},
     page::{Page, PageArgs},
     range::DateTimeRange,
     sub_account::AccountRef,
@@ -65,7 +65,7 @@ async fn list(
         if !kind.contains(&LedgerKind::Charge) {
             rows = rows.filter(ledger_entry::Entity::is_no_charge());
         }
-        looked_at = looked_at.add(ledger_entry::Column::Kind.is_in(kind.iter().copied()));
+        looked_at = looked_at.add(is_one_of(ledger_entry::Column::Kind, kind));
     }
     let list = List::newest_first(rows, ledger_entry::Column::Id, |row| row.id);
     list.filtered(looked_at).page(&app.read_as(scope), keyset).await

@@ -3,8 +3,8 @@
 //! ends there, and its end cursor leads on. Totals end as well.
 
 use sea_orm::{
-    Condition, ConnectionTrait, EntityTrait, ExprTrait as _, FromQueryResult, IntoSimpleExpr,
-    Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, FromQueryResult,
+    IntoSimpleExpr, Order, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
     sea_query::{Asterisk, Expr, Query, SimpleExpr},
 };
 use uuid::Uuid;
@@ -194,6 +194,21 @@ impl<E: EntityTrait> Frame<E> {
             id: id_of(row),
         })
     }
+}
+
+/// Whether a column has one of these values. Each is sent once, however often it is given: no statement is longer than
+/// all values there are.
+pub fn is_one_of<V>(column: impl ColumnTrait, values: &[V]) -> SimpleExpr
+where
+    V: Copy + PartialEq + Into<sea_orm::Value>,
+{
+    let mut distinct: Vec<V> = Vec::new();
+    for value in values {
+        if !distinct.contains(value) {
+            distinct.push(*value);
+        }
+    }
+    column.is_in(distinct)
 }
 
 /// The same condition, of which planners make nothing.

@@ -306,7 +306,7 @@ fn check(
     let source = message_source::source(&mut message, &destination)?;
     let metadata = match message.metadata {
         None => None,
-        Some(metadata) => Some(validate::metadata(metadata).ok_or_else(|| {
+        Some(metadata) => Some(validate::metadata(&metadata).ok_or_else(|| {
             refused(SendRefusal::MetadataInvalid, &["input", "metadata"], METADATA_RULE)
         })?),
     };

@@ -3,7 +3,7 @@
 
 use entity::message::Channel;
 
-use super::validate::{is_line, is_visible};
+use super::validate::{is_line, is_visible, is_within};
 
 /// Characters of an SMS at most.
 pub const SMS_CHARS_MAX: usize = 1_600;
@@ -54,7 +54,7 @@ impl Content {
             check_text(&self.text, channel).map_err(|rule| (Part::Text, rule))?;
         }
         if let Some(subject) = &self.subject {
-            let is_subject = subject.chars().count() <= SUBJECT_CHARS_MAX
+            let is_subject = is_within(subject, SUBJECT_CHARS_MAX)
                 && is_line(subject)
                 && (subject.trim().is_empty() || is_visible(subject));
             if !is_email || !is_subject {
@@ -72,8 +72,8 @@ fn check_text(text: &str, channel: Channel) -> Result<(), &'static str> {
         return Err("The text must not be empty.");
     }
     let is_too_long = match channel {
-        Channel::Sms => text.chars().count() > SMS_CHARS_MAX,
-        Channel::Whatsapp | Channel::Telegram => text.chars().count() > CHAT_CHARS_MAX,
+        Channel::Sms => !is_within(text, SMS_CHARS_MAX),
+        Channel::Whatsapp | Channel::Telegram => !is_within(text, CHAT_CHARS_MAX),
         Channel::Email => text.len() > EMAIL_BYTES_MAX,
     };
     if is_too_long {

@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::{
     Fault,
     caller::AccountCaller,
-    list::List,
+    list::{List, is_one_of},
     page::{Page, PageArgs},
     range::DateTimeRange,
-    recipient,
+    recipient::{self, RECIPIENT_BYTES_MAX},
     room::Room,
     validate::may_be_stored,
 };
@@ -40,26 +40,32 @@ pub async fn list(
         .filter(filter.created_at.on(message::Column::Id, message::Column::CreatedAt));
     let status = filter.status.as_deref();
     if let Some(to) = &filter.to {
-        let normalised = recipient::parse(to, None).map(|recipient| recipient.address);
-        let address = normalised.unwrap_or_else(|_| to.trim().to_owned());
-        let is_to = message::Column::Recipient.eq(&address);
-        // Only erased messages have an empty recipient.
-        let may_be = !address.is_empty() && may_be_stored(&address);
-        rows = rows.filter(if may_be { is_to } else { Expr::cust("1 = 0") });
+        rows = rows.filter(match address_of(to) {
+            Some(address) => message::Column::Recipient.eq(address),
+            None => Expr::cust("1 = 0"),
+        });
     } else if status.is_some_and(|status| status.iter().all(|status| status.is_rare())) {
         rows = rows.filter(message::Entity::has_rare_status());
     }
     let looked_at = Condition::all()
-        .add_option(status.map(|status| message::Column::Status.is_in(status.iter().copied())))
+        .add_option(status.map(|status| is_one_of(message::Column::Status, status)))
         .add_option(
-            filter
-                .channel
-                .as_ref()
-                .map(|channel| message::Column::Channel.is_in(channel.iter().copied())),
+            filter.channel.as_ref().map(|channel| is_one_of(message::Column::Channel, channel)),
         );
     let list = List::newest_first(rows, message::Column::Id, |row| row.id).filtered(looked_at);
     let (select, frame) = list.begin(&app.read_as(caller), keyset).await?;
     Ok(frame.page(read(app, caller, select, room).await?))
+}
+
+/// The address that messages to this recipient have; `None` if no message has one.
+fn address_of(to: &str) -> Option<String> {
+    let to = to.trim();
+    if to.len() > RECIPIENT_BYTES_MAX || !may_be_stored(to) {
+        return None;
+    }
+    let normalised = recipient::parse(to, None).map(|recipient| recipient.address);
+    // Only erased messages have an empty recipient.
+    Some(normalised.unwrap_or_else(|_| to.to_owned())).filter(|address| !address.is_empty())
 }
 
 /// The caller's messages with these ids.

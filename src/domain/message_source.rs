@@ -80,7 +80,7 @@ pub(super) fn source(
     destination: &Destination,
 ) -> Result<Source, Failure<SendRefusal>> {
     let variables = message.variables.take();
-    if variables.clone().is_some_and(|variables| validate::variables(variables).is_none()) {
+    if variables.as_ref().is_some_and(|variables| !validate::are_variables(variables)) {
         return Err(refused(SendRefusal::VariablesInvalid, VARIABLES, VARIABLES_RULE));
     }
     let Some(id) = message.template_id else {

@@ -34,6 +34,7 @@ pub mod delivery;
 pub mod events;
 mod fault;
 pub mod fresh;
+mod import_pace;
 pub mod inbound;
 pub mod inventory;
 pub mod inventory_import;

@@ -15,7 +15,7 @@ use super::{
     Fault,
     account::AccountIds,
     caller::AccountCaller,
-    list::List,
+    list::{List, is_one_of},
     page::{Page, PageArgs},
     recipient::{self, identity},
     search,
@@ -39,14 +39,15 @@ pub async fn list(
     let keyset = page.keyset("opt_outs")?;
     let mut looked_at = Condition::all();
     if let Some(channel) = &filter.channel {
-        looked_at = looked_at.add(Column::Channel.is_in(channel.iter().copied()));
+        looked_at = looked_at.add(is_one_of(Column::Channel, channel));
     }
     if let Some(text) = &filter.search {
         let address = || Func::lower(Expr::col(Column::Address)).into();
         let holds = |text: &str| search::holds(app.db.backend(), address(), text);
         let mut any = Condition::any().add(holds(text)?);
         if let Ok(recipient) = recipient::parse(text, None) {
-            any = any.add(holds(&recipient.identity())?);
+            let identity = recipient.identity();
+            any = any.add(search::holds_short(app.db.backend(), address(), &identity));
         }
         looked_at = looked_at.add(any);
     }

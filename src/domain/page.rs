@@ -16,6 +16,8 @@ use super::{Fault, bad_input};
 pub const PAGE_DEFAULT: u64 = 20;
 /// Rows of a page at most.
 pub const PAGE_MAX: u64 = 100;
+/// Bytes of a cursor at most, and more than any has: a key is a name and an external id.
+const CURSOR_BYTES_MAX: usize = 4_096;
 const CURSOR_VERSION: &str = "1";
 
 /// The arguments of a connection, as given.
@@ -170,10 +172,18 @@ impl Position {
             let key = parts.next().filter(|key| !key.contains('\0'))?;
             Some(Self { id, key: key.to_owned() })
         };
-        read().ok_or_else(|| {
-            bad_input("The cursor is not one of this list in this order; start without it.")
-        })
+        check_cursor(cursor)?;
+        read().ok_or_else(foreign_cursor)
     }
+}
+
+/// Refuses a cursor that is longer than any.
+pub fn check_cursor(cursor: &str) -> Result<(), Fault> {
+    if cursor.len() > CURSOR_BYTES_MAX { Err(foreign_cursor()) } else { Ok(()) }
+}
+
+fn foreign_cursor() -> Fault {
+    bad_input("The cursor is not one of this list in this order; start without it.")
 }
 
 impl Keyset {
@@ -251,6 +261,7 @@ impl Keyset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::sub_account::search_text;
 
     #[test]
     fn a_cursor_is_read_back_in_its_own_list_only() {
@@ -265,5 +276,20 @@ mod tests {
             let edited = String::from_utf8(edited).expect("base64 is ASCII");
             assert!(Position::decode("messages", &edited).is_err(), "edited at {at}");
         }
+    }
+
+    /// The longest key is that of sub-accounts by name.
+    #[test]
+    fn the_longest_cursor_is_read_back() {
+        let key = search_text(&"😀".repeat(200), Some(&"😀".repeat(200)));
+        let position = Position { key, id: Uuid::max() };
+        let cursor = position.encode("sub_accounts:name:desc");
+        assert!(check_cursor(&cursor).is_ok());
+        assert_eq!(
+            Position::decode("sub_accounts:name:desc", &cursor).expect("its own list"),
+            position
+        );
+        assert!(check_cursor(&"A".repeat(CURSOR_BYTES_MAX)).is_ok());
+        assert!(check_cursor(&"A".repeat(CURSOR_BYTES_MAX + 1)).is_err());
     }
 }

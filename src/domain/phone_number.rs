@@ -31,6 +31,9 @@ use crate::App;
 /// Digits of a number in E.164.
 pub const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
+/// Bytes of a number at most as it may be written, with spaces, dots, hyphens and brackets.
+const NUMBER_BYTES_MAX: usize = 64;
+
 /// Numbers that an account has at most.
 pub const NUMBERS_MAX: u64 = 1_000;
 
@@ -79,7 +82,11 @@ pub struct Purchased {
 
 /// A number in E.164, which may be written with spaces, dots, hyphens and brackets.
 pub fn normalised(text: &str) -> Option<String> {
-    let number: String = text.trim().chars().filter(|char| !" .-()".contains(*char)).collect();
+    let text = text.trim();
+    if text.len() > NUMBER_BYTES_MAX {
+        return None;
+    }
+    let number: String = text.chars().filter(|char| !" .-()".contains(*char)).collect();
     let digits = number.strip_prefix('+')?;
     let is_number = NUMBER_DIGITS.contains(&digits.len())
         && digits.bytes().all(|byte| byte.is_ascii_digit())

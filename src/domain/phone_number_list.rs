@@ -1,7 +1,7 @@
 //! Reading phone numbers: a key sees those of its own account, and nobody else's (R3); everybody
 //! sees what is to be had of the inventory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use entity::{
     inventory_number,
@@ -75,13 +75,13 @@ fn available(
     filter: &AvailablePhoneNumberFilter,
 ) -> Result<Select<inventory_number::Entity>, Fault> {
     use inventory_number::Column;
-    let country = filter.country.to_ascii_uppercase();
-    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
+    let country = &filter.country;
+    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Err(bad_input("A country is two letters, such as US."));
     }
     let mut select = inventory_number::Entity::find()
         .filter(inventory_number::Entity::is_available())
-        .filter(Column::Country.eq(country));
+        .filter(Column::Country.eq(country.to_ascii_uppercase()));
     if let Some(number_type) = filter.number_type {
         select = select.filter(Column::NumberType.eq(number_type));
     }
@@ -93,7 +93,8 @@ fn available(
         }
         select = select.filter(Column::Number.contains(digits));
     }
-    for channel in filter.capabilities.iter().flatten() {
+    // Each once, however often it is given.
+    for channel in filter.capabilities.iter().flatten().collect::<BTreeSet<_>>() {
         let has_it = match channel {
             Channel::Sms => Column::HasSms.eq(true),
             Channel::Whatsapp => Column::HasWhatsapp.eq(true),

@@ -7,7 +7,10 @@ use std::{
 };
 
 use entity::{audit_entry::AuditAction, message::Channel, price};
-use sea_orm::{ActiveEnum, ActiveValue::Set, EntityTrait, Iterable, sea_query::OnConflict};
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ColumnTrait, EntityTrait, Iterable, QueryFilter,
+    sea_query::OnConflict,
+};
 
 use serde_json::json;
 
@@ -26,6 +29,8 @@ pub const COLUMNS: [&str; 4] = ["channel", "prefix", "country", "price_cents"];
 /// Prices of a list at most; lists of all the world's prefixes have some ten thousand.
 pub const ROWS_MAX: usize = 100_000;
 const PREFIX_DIGITS_MAX: usize = 15;
+/// Rows that one statement writes: well within what both databases take as parameters.
+const ROWS_TOGETHER: usize = 500;
 
 /// One row of a price list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,27 +153,41 @@ pub async fn commit(app: &App, operator: &OperatorCaller, diff: PriceDiff) -> Re
         ("changed", json!(diff.changed.len())),
         ("removed", json!(diff.removed.len())),
     ]);
-    let txn = begin_as_operator(app, operator).await?;
     let written = diff.added.into_iter().chain(diff.changed.into_iter().map(|(_, row)| row));
-    for row in written {
-        let row = price::ActiveModel {
+    let written: Vec<_> = written
+        .map(|row| price::ActiveModel {
             channel: Set(row.channel),
             prefix: Set(row.prefix),
             country: Set(row.country),
             price_micros: Set(row.price.get()),
             updated_at: Set(now),
-        };
-        let replace = OnConflict::columns([price::Column::Channel, price::Column::Prefix])
-            .update_columns([
-                price::Column::Country,
-                price::Column::PriceMicros,
-                price::Column::UpdatedAt,
-            ])
-            .to_owned();
-        price::Entity::insert(row).on_conflict(replace).exec_without_returning(&txn).await?;
-    }
+        })
+        .collect();
+    let mut removed: BTreeMap<Channel, Vec<String>> = BTreeMap::new();
     for row in diff.removed {
-        price::Entity::delete_by_id((row.channel, row.prefix)).exec(&txn).await?;
+        removed.entry(row.channel).or_default().push(row.prefix);
+    }
+    let replace = OnConflict::columns([price::Column::Channel, price::Column::Prefix])
+        .update_columns([
+            price::Column::Country,
+            price::Column::PriceMicros,
+            price::Column::UpdatedAt,
+        ])
+        .to_owned();
+    // In one transaction, so that no message is priced by half a list; nobody can write meanwhile.
+    let txn = begin_as_operator(app, operator).await?;
+    for rows in written.chunks(ROWS_TOGETHER) {
+        let insert = price::Entity::insert_many(rows.iter().cloned()).on_conflict(replace.clone());
+        insert.exec_without_returning(&*txn).await?;
+    }
+    for (channel, prefixes) in removed {
+        for prefixes in prefixes.chunks(ROWS_TOGETHER) {
+            price::Entity::delete_many()
+                .filter(price::Column::Channel.eq(channel))
+                .filter(price::Column::Prefix.is_in(prefixes))
+                .exec(&*txn)
+                .await?;
+        }
     }
     txn.commit(app, Entry::of(AuditAction::ImportPrices, None).made(counts)).await?;
     app.prices.forget();

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono::{DateTime, DurationRound, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, DurationRound, Offset as _, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 use entity::{
     account,
@@ -40,8 +40,11 @@ use crate::{App, db::has_id};
 
 const TIME_RULE: &str = "A time must be written as HH:MM, from 00:00 to 23:59.";
 const SAME_TIME: &str = "The quiet hours must not end when they begin; give null for none.";
+const MINUTE: TimeDelta = TimeDelta::minutes(1);
+const DAY_MINUTES: i32 = 24 * 60;
 /// How far their end is looked for. Where a clock is set forward over it, it comes a day later.
-const END_AHEAD_MAX_MINUTES: i64 = 3 * 24 * 60;
+const END_AHEAD_MAX: TimeDelta = TimeDelta::days(3);
+const CLOCK_PROBED_EVERY: TimeDelta = TimeDelta::hours(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetQuietHoursRefusal {
@@ -57,7 +60,7 @@ pub struct NewQuietHours {
 }
 
 /// From a minute of the day, included, to another, excluded; past midnight where `to` is not later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QuietHours {
     from_minute: i32,
     to_minute: i32,
@@ -106,9 +109,13 @@ impl QuietHours {
         self.zone.name()
     }
 
-    fn covers(&self, at: DateTime<Utc>) -> bool {
+    fn minute_of_day_at(&self, at: DateTime<Utc>) -> i32 {
         let local = at.with_timezone(&self.zone);
-        let minute = i32::try_from(local.hour() * 60 + local.minute()).unwrap_or(0);
+        i32::try_from(local.hour() * 60 + local.minute()).unwrap_or(0)
+    }
+
+    fn covers(&self, at: DateTime<Utc>) -> bool {
+        let minute = self.minute_of_day_at(at);
         let (has_begun, has_not_ended) = (minute >= self.from_minute, minute < self.to_minute);
         if self.from_minute < self.to_minute {
             has_begun && has_not_ended
@@ -117,17 +124,62 @@ impl QuietHours {
         }
     }
 
-    /// When they end, if it is one of them at `at`. Looked for minute by minute, so that whatever
-    /// clocks do, it is a minute that they do not cover.
+    /// When they end, if it is one of them at `at`: the first minute that they do not cover, whatever clocks do.
     pub fn end(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if !self.covers(at) {
             return None;
         }
-        let minute = at.duration_trunc(TimeDelta::minutes(1)).unwrap_or(at);
-        let later = |minutes| minute + TimeDelta::minutes(minutes);
-        let end = (1..END_AHEAD_MAX_MINUTES).map(later).find(|later| !self.covers(*later));
-        Some(end.unwrap_or(later(END_AHEAD_MAX_MINUTES)))
+        let mut minute = at.duration_trunc(MINUTE).unwrap_or(at);
+        let latest = minute + END_AHEAD_MAX;
+        while minute < latest {
+            // So it is, if no clock is set until then.
+            let end = minute + MINUTE * self.minutes_left(minute);
+            match self.next_change_of_clock(minute, end) {
+                Some(change) if self.covers(change) => minute = change,
+                Some(change) => return Some(change.min(latest)),
+                None => return Some(end.min(latest)),
+            }
+        }
+        Some(latest)
     }
+
+    /// Minutes of the wall clock from a moment to when they end.
+    fn minutes_left(&self, at: DateTime<Utc>) -> i32 {
+        let left = (self.to_minute - self.minute_of_day_at(at)).rem_euclid(DAY_MINUTES);
+        if left == 0 { DAY_MINUTES } else { left }
+    }
+
+    /// The first minute after `from`, up to `to`, at which the clock of the zone is set forward or back.
+    fn next_change_of_clock(
+        &self,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let offset = |at: DateTime<Utc>| at.with_timezone(&self.zone).offset().fix();
+        let before = offset(from);
+        let mut unchanged = from;
+        // No zone sets its clock twice within an hour.
+        let mut changed = loop {
+            if unchanged == to {
+                return None;
+            }
+            let probed = (unchanged + CLOCK_PROBED_EVERY).min(to);
+            if offset(probed) != before {
+                break probed;
+            }
+            unchanged = probed;
+        };
+        while changed - unchanged > MINUTE {
+            let middle = unchanged + MINUTE * half_minutes(changed - unchanged);
+            if offset(middle) == before { unchanged = middle } else { changed = middle }
+        }
+        Some(changed)
+    }
+}
+
+/// Half of a time, in whole minutes.
+fn half_minutes(time: TimeDelta) -> i32 {
+    i32::try_from(time.num_minutes() / 2).unwrap_or(i32::MAX)
 }
 
 fn minute_of_day(text: &str) -> Option<i32> {
@@ -328,10 +380,13 @@ async fn ends(
         return Ok(HashMap::new());
     }
     let zones = contact_list::time_zones_of(txn, rows.iter().map(Addressed::address)).await?;
+    // Of all messages that the same hours hold in one zone it is the same.
+    let mut known: HashMap<QuietHours, Option<DateTime<Utc>>> = HashMap::new();
     let ends = rows.iter().filter_map(|row| {
         let quiet = *quiet.get(&row.account_id)?;
         let zone = zones.get(&row.address()).copied().unwrap_or(quiet.zone);
-        let end = QuietHours { zone, ..quiet }.end(now)?;
+        let hours = QuietHours { zone, ..quiet };
+        let end = (*known.entry(hours).or_insert_with(|| hours.end(now)))?;
         Some((row.id, row.valid_until.map_or(end, |valid_until| valid_until.min(end))))
     });
     Ok(ends.collect())

@@ -12,6 +12,10 @@ use super::validate::is_line;
 /// Digits of a chat id at most; Telegram's have 52 significant bits.
 const CHAT_ID_DIGITS_MAX: usize = 16;
 
+/// Bytes of a recipient at most, and more than any has: an e-mail address has 64 before its `@` and 254 behind, of which
+/// some grow in lower case.
+pub const RECIPIENT_BYTES_MAX: usize = 512;
+
 /// A checked recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
@@ -26,6 +30,9 @@ pub struct Recipient {
 /// address EMAIL.
 pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static str> {
     let to = to.trim();
+    if to.len() > RECIPIENT_BYTES_MAX {
+        return Err("The recipient is longer than any phone number, e-mail address or chat id.");
+    }
     let channel = match channel {
         Some(channel) => channel,
         None if to.contains('@') => Channel::Email,
@@ -121,6 +128,7 @@ mod tests {
     fn recipients_are_normalised_by_channel() {
         for (to, channel, address, country) in [
             ("+1 (202) 555-0123", None, "+12025550123", Some("US")),
+            (&format!("+1{}2025550123", " ".repeat(500)), None, "+12025550123", Some("US")),
             ("+15005550001", None, "+15005550001", Some("US")),
             ("+39 06 698 12345", Some(Channel::Whatsapp), "+390669812345", Some("VA")),
             ("+4915112345678", Some(Channel::Sms), "+4915112345678", Some("DE")),
@@ -138,6 +146,7 @@ mod tests {
     fn what_is_no_recipient_is_refused() {
         for (to, channel) in [
             ("", None),
+            (&format!("+1{}2025550123", " ".repeat(501)), None),
             ("12025550123", None),
             ("+0", None),
             ("+11111111111", None),

@@ -24,7 +24,7 @@ use super::{
     plain_key::PlainKey,
     refused,
     search::folded,
-    validate::{self, METADATA_RULE, NAME_RULE, REASON_RULE},
+    validate::{self, EXTERNAL_ID_CHARS_MAX, METADATA_RULE, NAME_RULE, REASON_RULE},
 };
 use crate::{
     App,
@@ -116,13 +116,18 @@ impl AccountRef {
     ) -> Result<Option<account::Model>, Fault> {
         let filter = match self {
             Self::Id(id) => account::Column::Id.eq(*id),
-            Self::ExternalId(external_id) if validate::may_be_stored(external_id) => {
+            Self::ExternalId(external_id) if may_be_external_id(external_id) => {
                 account::Column::ExternalId.eq(external_id)
             }
             Self::ExternalId(_) | Self::Unknown => return Ok(None),
         };
         Ok(account::Entity::of_team(team_id).filter(filter).one(db).await?)
     }
+}
+
+/// Whether any sub-account can have this external id.
+fn may_be_external_id(text: &str) -> bool {
+    validate::is_within(text, EXTERNAL_ID_CHARS_MAX) && validate::may_be_stored(text)
 }
 
 /// What `search` looks in and the order by name sorts by.
@@ -451,7 +456,7 @@ fn checked_limit(limit: Option<GivenAmount>) -> Result<Option<Micros>, ()> {
 }
 
 fn checked_metadata(metadata: Option<Map<String, Value>>) -> Result<Option<String>, ()> {
-    metadata.map(|metadata| validate::metadata(metadata).ok_or(())).transpose()
+    metadata.map(|metadata| validate::metadata(&metadata).ok_or(())).transpose()
 }
 
 fn checked_reason(reason: Option<&str>) -> Result<Option<String>, ()> {

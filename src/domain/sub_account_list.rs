@@ -12,9 +12,10 @@ use sea_orm::{
 use super::{
     Fault,
     caller::MainCaller,
-    list::List,
+    list::{List, is_one_of},
     page::{OrderKey, Page, PageArgs},
     search,
+    validate::METADATA_BYTES_MAX,
 };
 use crate::App;
 
@@ -94,7 +95,7 @@ async fn condition(
 ) -> Result<Condition, Fault> {
     let mut all = Condition::all();
     if let Some(status) = &filter.status {
-        all = all.add(account::Column::Status.is_in(status.iter().copied()));
+        all = all.add(is_one_of(account::Column::Status, status));
     }
     if let Some(search) = &filter.search {
         let searched = Expr::col(account::Column::SearchText);
@@ -105,7 +106,9 @@ async fn condition(
         all = all.add(if is_blocked { blocked } else { blocked.not() });
     }
     if let Some((key, value)) = &filter.metadata {
-        if key.contains('\0') || value.contains('\0') {
+        // Metadata that holds no more than this text.
+        let is_too_long = key.len() + value.len() + r#"{"":""}"#.len() > METADATA_BYTES_MAX;
+        if is_too_long || key.contains('\0') || value.contains('\0') {
             return Ok(Condition::all().add(Expr::cust("1 = 0")));
         }
         all = all.add(metadata_holds(app.db.backend(), key, value));

@@ -346,7 +346,7 @@ fn check_variables(variables: &[Variable]) -> Result<(), &'static str> {
         let begins_well =
             name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
         let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if !begins_well || !is_plain || name.len() > VARIABLE_NAME_CHARS_MAX {
+        if name.len() > VARIABLE_NAME_CHARS_MAX || !begins_well || !is_plain {
             return Err(
                 "A variable's name has 1 to 64 letters, digits and underscores, and does not \
                         begin with a digit.",
@@ -356,7 +356,7 @@ fn check_variables(variables: &[Variable]) -> Result<(), &'static str> {
             return Err("No variable may be declared twice.");
         }
         let default = default.as_deref().unwrap_or_default();
-        if default.chars().count() > DEFAULT_CHARS_MAX || default.contains('\0') {
+        if !validate::is_within(default, DEFAULT_CHARS_MAX) || default.contains('\0') {
             return Err("A variable's default must have at most 1000 characters, and no NUL.");
         }
     }

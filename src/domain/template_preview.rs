@@ -43,7 +43,7 @@ pub async fn preview(
     let id = id.unwrap_or_default();
     let mut found = template_list::find_many(app, caller, &[id], room).await?;
     let Some(row) = found.remove(&id) else { return Ok(Vec::new()) };
-    if validate::variables(variables.clone()).is_none() {
+    if !validate::are_variables(&variables) {
         let code = RenderRefusal::VariablesInvalid;
         let refusal = Refusal { code, message: VARIABLES_RULE.into(), field: code.field() };
         let channels = template::bodies_of(&row).into_iter().map(|body| body.channel);

@@ -18,16 +18,21 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// Characters of a note or a reason at most.
 pub const NOTE_CHARS_MAX: usize = 500;
 
+/// Bytes of a character at most.
+const CHAR_BYTES_MAX: usize = 4;
+/// Bytes of the name of a time zone at most: the longest has half as many.
+const TIME_ZONE_BYTES_MAX: usize = 64;
+
 /// Characters of a label or a tag at most.
 pub const LABEL_CHARS_MAX: usize = 64;
 /// Characters of a language tag at most; what RFC 5646 (section 4.4.1) advises, and more.
 pub const LOCALE_CHARS_MAX: usize = 64;
-/// Values that the variables of a template have at most at all levels, with the object that they are.
-const VARIABLES_VALUES_MAX: usize = 1_001;
+/// Values of metadata, and of the variables of a template, at most at all levels, arrays and objects among them. Each is
+/// made anew whenever it is read, and a template compares as many in one step.
+pub const OBJECT_VALUES_MAX: usize = 1_000;
 
 pub const NAME_RULE: &str = "The name must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
-pub const METADATA_RULE: &str =
-    "The metadata must be at most 16 KiB as JSON and 32 levels deep, and must not hold NUL.";
+pub const METADATA_RULE: &str = "The metadata must be at most 16 KiB as JSON, 1,000 values and 32 levels deep, and must not hold NUL.";
 pub const VARIABLES_RULE: &str = "The variables must be at most 16 KiB as JSON, 1,000 values and 32 levels deep, and must not hold NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
@@ -37,6 +42,11 @@ pub const LABEL_RULE: &str = "The label must have 1 to 64 characters, at least o
 pub const LOCALE_RULE: &str = "The locale must be a BCP 47 tag, such as en, de-AT or zh-Hant-TW.";
 pub const TIME_ZONE_RULE: &str =
     "The time zone must be a name of the IANA time zone database, such as Europe/Vienna.";
+
+/// Whether text has so many characters at most. Text that is much too long is not walked through.
+pub fn is_within(text: &str, chars_max: usize) -> bool {
+    text.len() <= chars_max * CHAR_BYTES_MAX && text.chars().count() <= chars_max
+}
 
 /// A trimmed name of 1 to 200 characters.
 pub fn name(text: &str) -> Option<String> {
@@ -50,7 +60,7 @@ pub fn external_id(text: &str) -> Option<String> {
 
 /// An idempotency key of 1 to 255 characters, as given: nobody reads it.
 pub fn idempotency_key(text: &str) -> Option<String> {
-    let fits = !text.is_empty() && text.chars().count() <= IDEMPOTENCY_KEY_CHARS_MAX;
+    let fits = !text.is_empty() && is_within(text, IDEMPOTENCY_KEY_CHARS_MAX);
     (fits && may_be_stored(text)).then(|| text.to_owned())
 }
 
@@ -72,46 +82,60 @@ pub fn locale(text: &str) -> Option<String> {
 
 /// A name of the IANA time zone database, as it is written there.
 pub fn time_zone(text: &str) -> Option<Tz> {
-    text.trim().parse().ok()
+    let text = text.trim();
+    (text.len() <= TIME_ZONE_BYTES_MAX).then(|| text.parse().ok())?
 }
 
-/// An object of at most 16 KiB and 32 levels that can be kept as it is: without NUL, which
+/// An object of at most 16 KiB, 1,000 values and 32 levels that can be kept as it is: without NUL, which
 /// PostgreSQL cannot keep, and without the names that `serde_json` uses for itself. Gives its text,
 /// in which equal objects are equal, for the names are in order.
-pub fn metadata(metadata: Map<String, Value>) -> Option<String> {
-    let metadata = Value::Object(metadata);
-    if !can_be_kept(&metadata, METADATA_LEVELS_MAX) {
+pub fn metadata(metadata: &Map<String, Value>) -> Option<String> {
+    let mut room = ObjectRoom { values: OBJECT_VALUES_MAX, bytes: METADATA_BYTES_MAX };
+    if !room.holds_members(metadata, METADATA_LEVELS_MAX) {
         return None;
     }
-    Some(metadata.to_string()).filter(|text| text.len() <= METADATA_BYTES_MAX)
+    serde_json::to_string(metadata).ok().filter(|text| text.len() <= METADATA_BYTES_MAX)
 }
 
-/// An object that [`metadata`] lets through and that has at most 1,000 values at all levels, for a template
-/// compares as many in one step.
-pub fn variables(variables: Map<String, Value>) -> Option<String> {
-    let text = metadata(variables.clone())?;
-    (count_values(&Value::Object(variables)) <= VARIABLES_VALUES_MAX).then_some(text)
+/// Whether an object can be the variables of a template: what [`metadata`] lets through.
+pub fn are_variables(variables: &Map<String, Value>) -> bool {
+    metadata(variables).is_some()
 }
 
-/// How many values there are in one, with itself.
-fn count_values(value: &Value) -> usize {
-    match value {
-        Value::Array(values) => values.iter().map(count_values).sum::<usize>() + 1,
-        Value::Object(object) => object.values().map(count_values).sum::<usize>() + 1,
-        _ => 1,
+/// What an object may still have. Whatever is too large is told before all of it was walked through.
+struct ObjectRoom {
+    values: usize,
+    /// Of its texts, which have no fewer in JSON.
+    bytes: usize,
+}
+
+impl ObjectRoom {
+    fn holds_members(&mut self, object: &Map<String, Value>, levels: usize) -> bool {
+        levels > 0
+            && object.iter().all(|(name, value)| {
+                !name.starts_with("$serde_json::private")
+                    && self.holds_text(name)
+                    && self.holds(value, levels - 1)
+            })
     }
-}
 
-fn can_be_kept(value: &Value, levels: usize) -> bool {
-    match value {
-        Value::String(text) => !text.contains('\0'),
-        Value::Array(_) | Value::Object(_) if levels == 0 => false,
-        Value::Array(values) => values.iter().all(|value| can_be_kept(value, levels - 1)),
-        Value::Object(object) => object.iter().all(|(name, value)| {
-            let is_plain = !name.contains('\0') && !name.starts_with("$serde_json::private");
-            is_plain && can_be_kept(value, levels - 1)
-        }),
-        _ => true,
+    fn holds(&mut self, value: &Value, levels: usize) -> bool {
+        let Some(values) = self.values.checked_sub(1) else { return false };
+        self.values = values;
+        match value {
+            Value::String(text) => self.holds_text(text),
+            Value::Array(values) => {
+                levels > 0 && values.iter().all(|value| self.holds(value, levels - 1))
+            }
+            Value::Object(object) => self.holds_members(object, levels),
+            _ => true,
+        }
+    }
+
+    fn holds_text(&mut self, text: &str) -> bool {
+        let Some(bytes) = self.bytes.checked_sub(text.len()) else { return false };
+        self.bytes = bytes;
+        !text.contains('\0')
     }
 }
 
@@ -169,12 +193,14 @@ fn is_ignorable(char: char) -> bool {
 }
 
 fn line(text: &str, chars_max: usize) -> Option<String> {
-    let fits = is_visible(text) && text.chars().count() <= chars_max;
-    (fits && is_line(text)).then(|| text.to_owned())
+    let fits = is_within(text, chars_max) && is_visible(text) && is_line(text);
+    fits.then(|| text.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -214,6 +240,64 @@ mod tests {
         ] {
             assert_eq!(name(text), None, "{text:?}");
         }
+    }
+
+    /// The object itself is none of its values.
+    #[test]
+    fn metadata_is_bounded() {
+        let list = |values: usize| json!({ "a": vec![0; values - 1] });
+        let many = |values: usize| {
+            Value::Object((0..values).map(|at| (at.to_string(), json!([]))).collect())
+        };
+        let long = |bytes: usize| json!({ "a": "a".repeat(bytes - r#"{"a":""}"#.len()) });
+        let quotes = |count: usize| json!({ "a": "\"".repeat(count) });
+        let nested =
+            |levels: usize| json!({ "a": (2..levels).fold(json!([]), |inner, _| json!([inner])) });
+        let given = |value: Value| match value {
+            Value::Object(object) => object,
+            _ => unreachable!("it is an object"),
+        };
+        for good in [
+            json!({}),
+            list(OBJECT_VALUES_MAX),
+            many(OBJECT_VALUES_MAX),
+            long(METADATA_BYTES_MAX),
+            quotes((METADATA_BYTES_MAX - 8) / 2),
+            nested(METADATA_LEVELS_MAX),
+        ] {
+            assert!(are_variables(&given(good.clone())));
+            assert_eq!(metadata(&given(good.clone())), Some(good.to_string()));
+        }
+        for bad in [
+            list(OBJECT_VALUES_MAX + 1),
+            many(OBJECT_VALUES_MAX + 1),
+            long(METADATA_BYTES_MAX + 1),
+            quotes((METADATA_BYTES_MAX - 8) / 2 + 1),
+            nested(METADATA_LEVELS_MAX + 1),
+            json!({ "a\0": 1 }),
+            json!({ "a": ["\0"] }),
+            json!({ "$serde_json::private::Number": "1" }),
+        ] {
+            assert!(!are_variables(&given(bad.clone())), "{bad}");
+            assert_eq!(metadata(&given(bad)), None);
+        }
+    }
+
+    #[test]
+    fn long_text_is_told_by_its_bytes() {
+        for char in ["a", "é", "€", "😀"] {
+            assert!(is_within(&char.repeat(200), 200), "{char}");
+            assert!(!is_within(&char.repeat(201), 200), "{char}");
+        }
+        assert!(is_within("", 0));
+    }
+
+    #[test]
+    fn every_time_zone_is_known_by_its_name() {
+        for zone in chrono_tz::TZ_VARIANTS {
+            assert_eq!(time_zone(zone.name()), Some(zone));
+        }
+        assert_eq!(time_zone(&"Europe/Vienna".repeat(20_000)), None);
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Account {
         #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<ApiKey>> {
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         let page = ctx.rows()?.load_one(KeysOf { account_id: self.0.id, page }).await?;
         let page =
             page.ok_or(Fault::Broken("a page of keys answers every account asked for"))??;

@@ -266,7 +266,7 @@ impl AuditLogQuery {
         #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<AuditEntry>> {
-        list_entries(ctx, None, filter, page_args(ctx, first, after, last, before)).await
+        list_entries(ctx, None, filter, page_args(ctx, first, after, last, before)?).await
     }
 }
 

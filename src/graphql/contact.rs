@@ -81,7 +81,7 @@ pub struct CreateContactInput {
     time_zone: Option<String>,
     /// At most 50 tags, each of 1 to 64 characters. Upper and lower case differ.
     tags: Option<Vec<String>>,
-    /// Your own data about it, at most 16 KiB as JSON.
+    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels.
     metadata: Option<JsonObject>,
     /// 1 to 20 addresses. The first of each channel becomes its primary one.
     addresses: Vec<ContactAddressInput>,
@@ -98,7 +98,8 @@ pub struct UpdateContactInput {
     time_zone: MaybeUndefined<String>,
     /// All tags that it is to have, at most 50, each of 1 to 64 characters. Null: none.
     tags: MaybeUndefined<Vec<String>>,
-    /// Your own data about it, at most 16 KiB as JSON, replaced whole. Null: none.
+    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels, replaced whole.
+    /// Null: none.
     metadata: MaybeUndefined<JsonObject>,
 }
 
@@ -115,7 +116,7 @@ pub enum CreateContactErrorCode {
     /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
     /// characters.
     TagsInvalid,
-    /// The metadata is larger than 16 KiB as JSON.
+    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
     MetadataInvalid,
     /// There is no address, or more than 20.
     AddressCountInvalid,
@@ -142,7 +143,7 @@ pub enum UpdateContactErrorCode {
     /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
     /// characters.
     TagsInvalid,
-    /// The metadata is larger than 16 KiB as JSON.
+    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
     MetadataInvalid,
     /// The contact is being deleted or merged.
     ContactInUse,

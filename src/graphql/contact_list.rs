@@ -59,7 +59,7 @@ impl ContactQuery {
             tags: filter.tags,
             channel: filter.channel.map(|channel| channel.into_iter().map(Into::into).collect()),
         };
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         let found = contact_list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
         ctx.room()?.take(found.bytes())?;
         Ok(list(found, Contact))

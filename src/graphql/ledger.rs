@@ -159,7 +159,7 @@ impl LedgerQuery {
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<LedgerEntry>> {
         let caller = ctx.account()?;
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         if !caller.is_sub_account {
             return list_of_team(ctx, caller.team_id, filter, page).await;
         }

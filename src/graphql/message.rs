@@ -237,7 +237,7 @@ pub struct SendMessageInput {
     /// The sender that it goes out by, which must be able to send on the channel. Left out: the
     /// account's default sender, if there is one that can; otherwise it goes out without a sender.
     sender_id: Option<ID>,
-    /// Your own data about it, at most 16 KiB as JSON.
+    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels.
     metadata: Option<JsonObject>,
     /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged
     /// now, and can be canceled until then.
@@ -286,7 +286,7 @@ pub enum SendMessageErrorCode {
     InvalidContent,
     /// The variables are larger than 16 KiB as JSON or 1,000 values, or given without a templateId.
     VariablesInvalid,
-    /// The metadata is larger than 16 KiB as JSON.
+    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
     MetadataInvalid,
     /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
     IdempotencyKeyInvalid,

@@ -79,7 +79,7 @@ impl MessageListQuery {
             to: filter.to,
             created_at: filter.created_at.into(),
         };
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         let (caller, room) = (ctx.account()?, ctx.room()?);
         let found = domain::list(ctx.app()?, &caller, &filter, &page, room).await?;
         Ok(list(found, Message))

@@ -185,7 +185,7 @@ impl OptOutQuery {
             search: filter.search,
             channel: filter.channel.map(|channel| channel.into_iter().map(Into::into).collect()),
         };
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         let found = opt_out_list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
         Ok(list(found, OptOut))
     }

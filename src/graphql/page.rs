@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use async_graphql::{Context, Object, OutputType, SimpleObject, TypeName};
+use async_graphql::{Context, Object, OutputType, Result, SimpleObject, TypeName};
 
-use crate::domain::page::{Cursor, Page, PageArgs};
+use crate::domain::page::{Cursor, Page, PageArgs, check_cursor};
 
 /// One page of a list (Relay's cursor connections).
 pub struct List<N> {
@@ -103,9 +103,13 @@ pub fn page_args(
     after: Option<String>,
     last: Option<i32>,
     before: Option<String>,
-) -> PageArgs {
+) -> Result<PageArgs> {
+    // Now, for each of many accounts keeps the arguments of its own page.
+    for cursor in [&after, &before].into_iter().flatten() {
+        check_cursor(cursor)?;
+    }
     let with_total = ctx.look_ahead().field("totalCount").exists();
-    PageArgs { first, after, last, before, with_total }
+    Ok(PageArgs { first, after, last, before, with_total })
 }
 
 /// A page as a connection of `node`s.

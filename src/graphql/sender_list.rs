@@ -39,7 +39,7 @@ impl SenderQuery {
         #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<Sender>> {
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         let found = domain::list(ctx.app()?, &ctx.account()?, &page).await?;
         Ok(list(found, Sender))
     }

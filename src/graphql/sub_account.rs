@@ -47,7 +47,7 @@ pub struct CreateSubAccountInput {
     external_id: Option<String>,
     /// The spending cap in cents, 0 or more. Null or left out: no limit; 0: nothing may be spent.
     credit_limit: Option<Cents>,
-    /// Your own data about it, at most 16 KiB as JSON.
+    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels.
     metadata: Option<JsonObject>,
     /// Whether its keys see the team's balance; true if left out.
     team_balance_visible: Option<bool>,
@@ -64,7 +64,8 @@ pub struct UpdateSubAccountInput {
     /// The spending cap in cents, 0 or more; the very next send is judged by it. Null: no limit; 0:
     /// nothing may be spent.
     credit_limit: MaybeUndefined<Cents>,
-    /// Your own data about it, at most 16 KiB as JSON, replaced whole. Null: none.
+    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels, replaced whole.
+    /// Null: none.
     metadata: MaybeUndefined<JsonObject>,
     /// Whether its keys see the team's balance.
     team_balance_visible: Option<bool>,
@@ -96,7 +97,7 @@ pub enum CreateSubAccountErrorCode {
     ExternalIdTaken,
     /// The limit is negative, beyond 100000000000 cents, or has more than four decimals.
     CreditLimitInvalid,
-    /// The metadata is larger than 16 KiB as JSON.
+    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
     MetadataInvalid,
     /// The team has 100000 sub-accounts already, in any status.
     TooManySubAccounts,
@@ -116,7 +117,7 @@ pub enum UpdateSubAccountErrorCode {
     ExternalIdTaken,
     /// The limit is negative, beyond 100000000000 cents, or has more than four decimals.
     CreditLimitInvalid,
-    /// The metadata is larger than 16 KiB as JSON.
+    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
     MetadataInvalid,
 }
 

@@ -97,7 +97,7 @@ impl SubAccountQuery {
         #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<Account>> {
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         list_sub_accounts(ctx, filter, order_by, page).await
     }
 }

@@ -78,7 +78,7 @@ impl Team {
         #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<Account>> {
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         list_sub_accounts(ctx, filter, order_by, page).await
     }
 
@@ -111,7 +111,7 @@ impl Team {
         #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<LedgerEntry>> {
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         list_of_team(ctx, self.0.id, filter, page).await
     }
 
@@ -127,7 +127,8 @@ impl Team {
         #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<AuditEntry>> {
-        list_entries(ctx, Some(self.0.id), filter, page_args(ctx, first, after, last, before)).await
+        list_entries(ctx, Some(self.0.id), filter, page_args(ctx, first, after, last, before)?)
+            .await
     }
 
     /// When the team was made.
@@ -270,7 +271,7 @@ impl TeamQuery {
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<Team>> {
         let operator = ctx.caller()?.operator()?;
-        let page = page_args(ctx, first, after, last, before);
+        let page = page_args(ctx, first, after, last, before)?;
         Ok(list(domain::team::list(ctx.app()?, &operator, &page).await?, Team))
     }
 

@@ -2,9 +2,12 @@
 
 use std::{path::Path, process::Output};
 
+use rstest::rstest;
+use serde_json::{Value, json};
+
 use crate::{
     command_line::tollgate,
-    harness::{Sqlite, TestApp},
+    harness::{Database, Postgres, Sqlite, TestApp},
 };
 
 const PRICES: &str = "channel,prefix,country,price_cents";
@@ -69,6 +72,13 @@ async fn what_is_no_list_is_refused_by_line() {
             "sms,display_name,sms\n+12025550101,A,\n".to_owned(),
             "the column \"sms\" twice",
         ),
+        (&contacts, ",".repeat(100), "line 1: the row has more than 100 columns"),
+        (&prices, format!("{PRICES}\nSMS,1,US,1\n{}", ",".repeat(100)), "line 3: the row has"),
+        (
+            &numbers,
+            format!("{NUMBERS}\n\"{}", "+12025550101\n".repeat(400_000)),
+            "line 2: the row has more than 4 MiB; is there a quotation mark too many?",
+        ),
     ] {
         std::fs::write(&file, text).expect("the file is written");
         let error = refused(&t.url, command, &file);
@@ -83,6 +93,8 @@ async fn what_is_no_list_is_refused_by_line() {
         (&prices, format!("{PRICES}\nSMS,{long},US,1\n")),
         (&prices, format!("{PRICES}\n{}", "SMS,1,US,x\n".repeat(10_000))),
         (&contacts, format!("{long}\n1\n")),
+        (&prices, ",".repeat(100_000)),
+        (&contacts, format!("sms\n\"{}", "+12025550101\n".repeat(400_000))),
     ] {
         std::fs::write(&file, text).expect("the file is written");
         let error = refused(&t.url, command, &file);
@@ -148,5 +160,86 @@ async fn files_are_bounded() {
         assert!(shown.contains("100000 added"), "{}", &shown[shown.len().saturating_sub(200)..]);
     }
     assert_eq!(t.everything().await, before);
+    t.close().await;
+}
+
+/// A cell has 100 lines at most, also where they all say the same; what it has is judged by the rules of contacts.
+#[tokio::test]
+async fn a_cell_has_so_many_lines() {
+    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let team = t.team(0).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("contacts.csv");
+    let row = |tags: &str, sms: &str| format!("\"{tags}\",\"{sms}\"\n");
+    let numbers = |count: usize| {
+        (0..count).map(|at| format!("+1202555{:04}\n", 1000 + at)).collect::<String>()
+    };
+    let rows = [
+        "tags,sms\n".to_owned(),
+        row(&"a\n".repeat(100), "+12025550101"),
+        row(&"a\n".repeat(101), "+12025550102"),
+        row("a", &numbers(21)),
+        row("a", &numbers(101)),
+        row("b", "+12025550103"),
+    ];
+    std::fs::write(&file, rows.concat()).expect("the file is written");
+
+    let file = file.to_str().expect("a path");
+    let import = ["contact", "import", "--account", &team.main_account_id, file];
+    let said = tollgate(&t.url, &import).stdout;
+
+    let mut said = csv::Reader::from_reader(said.as_slice());
+    let verdicts = said.records().map(|record| record.expect("a record"));
+    let verdicts: Vec<_> =
+        verdicts.map(|record| [record[2].to_owned(), record[3].to_owned()]).collect();
+    let expected = [
+        ["", ""],
+        ["ROW_INVALID", "tags has more than 100 lines"],
+        ["ADDRESS_COUNT_INVALID", "A contact has 1 to 20 addresses."],
+        ["ROW_INVALID", "sms has more than 100 lines"],
+        ["", ""],
+    ];
+    assert_eq!(verdicts, expected.map(|verdict| verdict.map(str::to_owned)));
+    let contacts = t.ask(&team.key, "{ contacts { nodes { tags } } }").await;
+    assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "tags": ["b"] }, { "tags": ["a"] }]));
+    t.close().await;
+}
+
+/// Files of more rows than one statement takes: all of them are written, and one entry of the audit log says how many.
+#[rstest]
+#[tokio::test]
+async fn long_lists_are_imported_whole(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("list.csv");
+    let import = |command: &str, text: String| {
+        std::fs::write(&file, text).expect("the file is written");
+        let path = file.to_str().expect("a path");
+        assert!(tollgate(&t.url, &[command, "import", path, "--commit"]).status.success());
+    };
+    let rows = |head: &str, row: &str, count: usize| {
+        let rows = (0..count).map(|at| row.replace('N', &(1_000_000 + at).to_string()));
+        format!("{head}\n{}", rows.collect::<String>())
+    };
+
+    import("price", rows(PRICES, "SMS,N,US,1\n", 1_201));
+    assert_eq!(t.number("SELECT COUNT(*) FROM price WHERE price_micros = 10000").await, 1_201);
+    import("price", rows(PRICES, "SMS,N,US,2\n", 600));
+    assert_eq!(t.number("SELECT COUNT(*) FROM price").await, 600);
+    assert_eq!(t.number("SELECT COUNT(*) FROM price WHERE price_micros = 20000").await, 600);
+    import("number", rows(NUMBERS, "+12N,US,LOCAL,SMS,1,1\n", 1_201));
+    import("number", rows(NUMBERS, "+12N,US,LOCAL,SMS,1,1\n", 1_201));
+    assert_eq!(t.number("SELECT COUNT(*) FROM inventory_number").await, 1_201);
+
+    let log = "{ auditLog(filter: { action: [IMPORT_PRICES, IMPORT_PHONE_NUMBERS] }) { nodes { after } } }";
+    let log = t.ask(&t.operator, log).await;
+    let after = |settings: Value| json!({ "after": settings });
+    let expected = json!([
+        after(json!({ "added": 0, "changed": 0 })),
+        after(json!({ "added": 1_201, "changed": 0 })),
+        after(json!({ "added": 0, "changed": 600, "removed": 601 })),
+    ]);
+    let nodes = log.data()["auditLog"]["nodes"].as_array().expect("nodes");
+    assert_eq!(json!(nodes[..3]), expected);
     t.close().await;
 }

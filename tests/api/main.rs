@@ -35,6 +35,7 @@ mod layers;
 mod ledger;
 mod limits;
 mod list;
+mod long_arguments;
 mod manners;
 mod message;
 mod message_content;

@@ -53,6 +53,53 @@ fn their_end_is_never_one_of_them() {
     }
 }
 
+/// As if it were looked for minute by minute, at every change of a clock in zones with all kinds of them: half an hour,
+/// two hours, at midnight, for Ramadan, and a day that was left out.
+#[test]
+fn their_end_is_the_first_minute_that_they_do_not_cover() {
+    let stepped = |quiet: &QuietHours, at: DateTime<Utc>| {
+        let minute = at.duration_trunc(MINUTE).expect("a minute");
+        let mut later = (1..).map(|minutes| minute + MINUTE * minutes);
+        quiet.covers(at).then(|| later.find(|later| !quiet.covers(*later)).expect("an end"))
+    };
+    let mut changes = 0;
+    for (zone, year) in [
+        ("Europe/Berlin", 2026),
+        ("America/New_York", 2026),
+        ("Australia/Lord_Howe", 2026),
+        ("Antarctica/Troll", 2026),
+        ("America/Sao_Paulo", 2018),
+        ("Africa/Casablanca", 2026),
+        ("Asia/Beirut", 2026),
+        ("Pacific/Apia", 2011),
+        ("Asia/Pyongyang", 2018),
+    ] {
+        let start = Utc.with_ymd_and_hms(year, 1, 1, 0, 0, 0).single().expect("a moment");
+        let mut from = start;
+        let any = quiet("22:00", "08:00", zone);
+        while let Some(change) = any.next_change_of_clock(from, start + TimeDelta::days(366)) {
+            from = change;
+            changes += 1;
+            let local = change.with_timezone(&any.zone);
+            let minute = i32::try_from(local.hour() * 60 + local.minute()).expect("a minute");
+            for (begin, end) in
+                [(-480, 0), (-1, 1), (-30, 30), (10, 5), (-90, 60), (0, 1439), (1, 0)]
+            {
+                let hours = QuietHours {
+                    from_minute: (minute + begin).rem_euclid(DAY_MINUTES),
+                    to_minute: (minute + end).rem_euclid(DAY_MINUTES),
+                    zone: any.zone,
+                };
+                for before in [25 * 60, 90, 61, 1, 0, -1, -45, -119] {
+                    let at = change - MINUTE * before + TimeDelta::seconds(7);
+                    assert_eq!(hours.end(at), stepped(&hours, at), "{zone} {at} {hours:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(changes, 18);
+}
+
 #[test]
 fn only_times_of_day_are_times() {
     let taken = ["00:00", "23:59", "07:05"].map(minute_of_day);
