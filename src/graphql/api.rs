@@ -129,6 +129,10 @@ impl Api {
                 return Answer::refused(forbidden.error);
             }
         };
+        if prepared.kind == OperationType::Subscription {
+            let message = "A subscription needs a WebSocket that speaks graphql-transport-ws.";
+            return Answer::refused(error(Code::BadUserInput, message));
+        }
         let turn = if prepared.cost.introspection > INTROSPECTION_SHORT {
             match self.introspections.wait(&prepared.caller, &patience).await {
                 Ok(turn) => Some(turn),

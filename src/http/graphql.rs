@@ -143,10 +143,6 @@ pub async fn run(
     gone: CancellationToken,
     request_id: &str,
 ) -> Answer {
-    if prepared.kind() == OperationType::Subscription {
-        let message = "A subscription needs a WebSocket that speaks graphql-transport-ws.";
-        return Answer::Refused(vec![error(Code::BadUserInput, message)]);
-    }
     let api = shared.api.clone();
     let mut meter = Meter::new(&shared.rates, prepared.caller());
     let id = request_id.to_owned();

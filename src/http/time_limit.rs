@@ -118,7 +118,7 @@ mod tests {
         key.note(ID, SECOND * 9);
         assert_eq!(key.wait(ID), Duration::ZERO);
         key.note(ID, SECOND * 9);
-        assert_eq!(key.wait(ID), SECOND * 8 - 2 * READING_FREE);
+        assert_eq!(key.wait(ID), (SECOND * 8).saturating_sub(2 * READING_FREE));
     }
 
     #[tokio::test(start_paused = true)]

@@ -70,7 +70,7 @@ async fn json_bombs(#[values(Sqlite, Postgres)] database: Database) {
     if is_alive {
         stage
             .attack("JSON bombs by every way, 8 connections", &["BAD_USER_INPUT"], async |attack| {
-                flood(attack, &shots).await
+                flood(attack, &shots).await;
             })
             .await;
     }

@@ -156,6 +156,7 @@ fn few_write_without_an_entry() {
         "delivery/settle.rs",
         "events/postgres.rs",
         "inbound.rs",
+        "inventory_import.rs",
         "phone_number_renewal.rs",
         "schedule.rs",
         "test_retention.rs",
@@ -249,6 +250,10 @@ async fn what_cannot_be_entered_is_not_done(#[values(Sqlite, Postgres)] database
     for call in calls(&stage) {
         let answer = call.ask(&t, call.key(&t), &call.accepted, "a").await;
         assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"], "{}", call.mutation);
+        if call.mutation == "deleteContact" {
+            // Its first step keeps others off the contact until a repeat ends what it began.
+            t.execute("UPDATE contact SET busy_with = NULL").await;
+        }
         assert_eq!(t.everything().await, before, "{}", call.mutation);
         let answer = call.ask(&t, call.key(&t), &call.refused, "a").await;
         let code = answer.body["data"][call.mutation]["errors"][0]["code"].as_str();

@@ -76,7 +76,9 @@ async fn a_variable_stands_where_its_type_fits(#[values(Sqlite, Postgres)] datab
         assert_eq!(refused.codes(), ["GRAPHQL_VALIDATION_FAILED"]);
         assert_eq!(
             refused.body["errors"][0]["message"],
-            format!("The variable $n is of type {of_type}, and stands where String! is expected.")
+            format!(
+                "Variable $n of type {of_type} cannot be used here, where String! is expected."
+            )
         );
     }
     let of_deprecated =

@@ -50,6 +50,8 @@ fn twice(what: &str, name: &str, pos: Pos) -> ServerError {
     invalid(format!("The document has two {what}s {name:?}; give each its own name."), pos)
 }
 
+type Argument = (Positioned<Name>, Positioned<Value>);
+
 struct Converter<'t> {
     text: &'t str,
     positions: Positions<'t>,
@@ -91,8 +93,10 @@ impl Converter<'_> {
         let pos = self.pos(definition);
         let parts = definition.as_ref();
         let mut variable_definitions = Vec::new();
-        for definition in parts.variable_definitions().into_iter().flat_map(|list| list.iter()) {
-            variable_definitions.push(self.variable(definition)?);
+        if let Some(definitions) = parts.variable_definitions() {
+            for definition in definitions.iter() {
+                variable_definitions.push(self.variable(definition)?);
+            }
         }
         let operation = OperationDefinition {
             ty: match parts.operation_type() {
@@ -208,8 +212,8 @@ impl Converter<'_> {
         &self,
         directives: Option<&ast::Directives<'_, CONST>>,
     ) -> Result<Vec<Positioned<Directive>>, ServerError> {
-        let directives = directives.into_iter().flat_map(|directives| directives.iter());
-        let converted = directives.map(|directive| {
+        let Some(directives) = directives else { return Ok(Vec::new()) };
+        let converted = directives.iter().map(|directive| {
             let name = directive.name();
             let name = Positioned::new(Name::new(name.as_str()), self.pos(name));
             let arguments = self.arguments(directive.arguments())?;
@@ -221,9 +225,9 @@ impl Converter<'_> {
     fn arguments<const CONST: bool>(
         &self,
         arguments: Option<&ast::Arguments<'_, CONST>>,
-    ) -> Result<Vec<(Positioned<Name>, Positioned<Value>)>, ServerError> {
-        let arguments = arguments.into_iter().flat_map(|arguments| arguments.iter());
-        let converted = arguments.map(|argument| {
+    ) -> Result<Vec<Argument>, ServerError> {
+        let Some(arguments) = arguments else { return Ok(Vec::new()) };
+        let converted = arguments.iter().map(|argument| {
             let (name, value) = (argument.name(), argument.value());
             let name = Positioned::new(Name::new(name.as_str()), self.pos(name));
             let pos = self.pos(value);

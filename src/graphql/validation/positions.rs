@@ -27,10 +27,9 @@ impl<'t> Positions<'t> {
         }
         while at < offset {
             match bytes[at] {
-                b'\n' => pos = Pos { line: pos.line + 1, column: 1 },
                 // Followed by a line feed, it is one end of a line with it (section 2.1.3).
                 b'\r' if bytes.get(at + 1) == Some(&b'\n') => {}
-                b'\r' => pos = Pos { line: pos.line + 1, column: 1 },
+                b'\n' | b'\r' => pos = Pos { line: pos.line + 1, column: 1 },
                 byte if !is_continuation(byte) => pos.column += 1,
                 _ => {}
             }
