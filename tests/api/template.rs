@@ -675,10 +675,9 @@ async fn an_account_has_at_most_1000_templates(#[values(Sqlite, Postgres)] datab
     };
     t.execute(&format!(
         "INSERT INTO template (id, team_id, account_id, name, sms_text, variables, created_at, updated_at) \
-         WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {} - 1) \
+         WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {TEMPLATES_PER_ACCOUNT_MAX} - 1) \
          SELECT {id}, o.team_id, o.account_id, o.name, o.sms_text, o.variables, o.created_at, o.updated_at \
          FROM template o JOIN account a ON a.id = o.account_id CROSS JOIN n WHERE a.is_sub_account",
-        TEMPLATES_PER_ACCOUNT_MAX
     ))
     .await;
     let create = async |key: &str| {
