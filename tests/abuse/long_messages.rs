@@ -24,7 +24,7 @@ async fn long_messages(#[values(Sqlite, Postgres)] database: Database) {
         let request = post(&key, &send_400(), &json!({ "m": whole }));
         let name = format!("400 e-mails of 200 KB a call, {connections} connections");
         stage
-            .attack(&name, &["BAD_USER_INPUT"], async |attack| {
+            .attack(&name, &["QUERY_TOO_LARGE"], async |attack| {
                 attack.repeat(*connections, &[request]);
                 attack.lasts().await;
             })
