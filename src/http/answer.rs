@@ -1,16 +1,26 @@
 //! What goes back: data or errors, in the media type that the caller likes best, with the status and the
 //! headers that belong to its code.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io,
+    pin::Pin,
+    sync::{Arc, LazyLock, mpsc},
+    task::{Context, Poll},
+    thread,
+};
 
 use async_graphql::{ServerError, parser::types::OperationType};
+use async_graphql_axum::GraphQLResponse;
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use http_body::{Frame, SizeHint};
 use serde::Serialize;
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::sync::oneshot;
 
 use super::negotiation::MediaType;
 use crate::{
@@ -24,14 +34,64 @@ use crate::{
 /// What is said to whom there is no place for.
 pub const TOO_BUSY: &str = "The server is too busy; nothing was done. Try again in a second.";
 
-/// Answers of more bytes, as their texts were counted, are written in a thread of their own, one at a time: a runtime's
-/// thread would serve nobody else meanwhile.
+/// Answers of more bytes, as their texts were counted, are written by a thread of their own, one at a time: a runtime's
+/// thread would serve nobody else meanwhile, and an allocator keeps what each thread has freed.
 const WRITTEN_AT_ONCE_MAX: usize = 256 * 1024;
+/// An answer is written in pieces of so many bytes, which are given back one by one as they are sent.
+const PIECE_BYTES: usize = 64 * 1024;
 
-/// The room that a short answer begins with.
-const WRITTEN_AT_LEAST: usize = 512;
+type Job = Box<dyn FnOnce() + Send>;
 
-static WRITING: Semaphore = Semaphore::const_new(1);
+static WRITER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
+    let (jobs, todo) = mpsc::channel::<Job>();
+    let work = move || todo.into_iter().for_each(|job| job());
+    let started = thread::Builder::new().name("answers".to_owned()).spawn(work);
+    started.expect("a thread can be started");
+    jobs
+});
+
+/// An answer as JSON, in pieces.
+#[derive(Default)]
+pub struct Written {
+    full: VecDeque<Bytes>,
+    last: Vec<u8>,
+    bytes: usize,
+}
+
+impl io::Write for Written {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.last.extend_from_slice(text);
+        self.bytes += text.len();
+        if self.last.len() >= PIECE_BYTES {
+            let next = Vec::with_capacity(PIECE_BYTES);
+            self.full.push_back(Bytes::from(std::mem::replace(&mut self.last, next)));
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Written {
+    fn of(answer: &impl Serialize) -> Self {
+        let mut written = Self::default();
+        serde_json::to_writer(&mut written, answer).expect("an answer is plain JSON");
+        let last = std::mem::take(&mut written.last);
+        if !last.is_empty() {
+            written.full.push_back(last.into());
+        }
+        written
+    }
+
+    /// All of it in one piece.
+    pub fn into_text(self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(self.bytes);
+        self.full.iter().for_each(|piece| text.extend_from_slice(piece));
+        text
+    }
+}
 
 /// Writes an answer as JSON. From then on `room` holds what that takes; the error is that there is none for it. What a
 /// mutation did is always answered.
@@ -39,25 +99,25 @@ pub async fn write<T: Serialize + Send + 'static>(
     answer: T,
     kind: OperationType,
     room: &Room,
-) -> Result<Vec<u8>, Fault> {
-    // A vector that grows by doubling would take up to three times as much meanwhile.
-    let counted = room.bytes();
-    let write = move || {
-        let mut text = Vec::with_capacity(counted.max(WRITTEN_AT_LEAST));
-        serde_json::to_writer(&mut text, &answer).expect("an answer is plain JSON");
-        drop(answer);
-        text.shrink_to_fit();
-        text
-    };
-    let text = if counted > WRITTEN_AT_ONCE_MAX {
-        let _turn = WRITING.acquire().await.expect("it is never closed");
-        spawn_blocking(write).await.map_err(|_| Fault::Broken("an answer is written"))?
+) -> Result<Written, Fault> {
+    let written = if room.bytes() > WRITTEN_AT_ONCE_MAX {
+        let (done, written) = oneshot::channel();
+        let job = Box::new(move || {
+            // Nobody waits for it any more if this fails.
+            let _ = done.send(Written::of(&answer));
+        });
+        WRITER.send(job).map_err(|_| Fault::Broken("answers are written"))?;
+        written.await.map_err(|_| Fault::Broken("an answer is written"))?
     } else {
-        write()
+        Written::of(&answer)
     };
-    match room.settle(text.len()) {
+    settle(room, kind, written.bytes).map(|()| written)
+}
+
+fn settle(room: &Room, kind: OperationType, bytes: usize) -> Result<(), Fault> {
+    match room.settle(bytes) {
         Err(fault) if kind != OperationType::Mutation => Err(fault),
-        _ => Ok(text),
+        _ => Ok(()),
     }
 }
 
@@ -70,13 +130,22 @@ pub async fn respond(
     request_id: &str,
 ) -> Response {
     match answer {
-        Answer::Executed(response) => match write(response, kind, &room).await {
-            Ok(text) => {
-                let body = Bytes::from_owner(Held { text, _room: room });
-                with_type(media_type, Response::new(Body::from(body)))
+        Answer::Executed(response) => {
+            let body = if room.bytes() > WRITTEN_AT_ONCE_MAX {
+                write(response, kind, &room).await.map(Body::new)
+            } else {
+                let body = GraphQLResponse::from(response).into_response().into_body();
+                let bytes = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+                settle(&room, kind, bytes.unwrap_or(usize::MAX)).map(|()| body)
+            };
+            match body {
+                Ok(body) => {
+                    let body = Body::new(Held { body, _room: room });
+                    with_type(media_type, Response::new(body))
+                }
+                Err(fault) => refuse(media_type, errors::of_fault(&fault, request_id)),
             }
-            Err(fault) => refuse(media_type, errors::of_fault(&fault, request_id)),
-        },
+        }
         Answer::Refused(refused) => {
             let mut response = refuse_all(media_type, &refused);
             if refused.first().and_then(code_of) == Some(Code::MethodNotAllowed) {
@@ -91,15 +160,51 @@ pub async fn respond(
     }
 }
 
-/// The text of an answer, and what it takes of the room of all.
+impl HttpBody for Written {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.full.pop_front();
+        self.bytes -= piece.as_ref().map_or(0, Bytes::len);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.full.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes as u64)
+    }
+}
+
+/// An answer on its way, and what it takes of the room of all.
 struct Held {
-    text: Vec<u8>,
+    body: Body,
     _room: Arc<Room>,
 }
 
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.text
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

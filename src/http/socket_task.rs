@@ -106,8 +106,8 @@ impl Task {
             Answer::Executed(response) => {
                 let next = Next { id: self.id.clone(), r#type: "next", payload: response };
                 match answer::write(next, kind, room).await {
-                    Ok(text) => {
-                        let text = String::from_utf8(text).expect("JSON is UTF-8");
+                    Ok(written) => {
+                        let text = String::from_utf8(written.into_text()).expect("JSON is UTF-8");
                         (Message::Text(text.into()), false)
                     }
                     Err(fault) => self.error(&[errors::of_fault(&fault, &self.request_id)]),
