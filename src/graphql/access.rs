@@ -98,14 +98,11 @@ pub trait Ask {
     /// Rows by id, batched over the request.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
     /// The row of an id, if there is one. Each field that asks gets a copy of it, which counts.
-    fn row<K>(
-        &self,
-        key: K,
-    ) -> impl Future<Output = Result<Option<<Rows as Loader<K>>::Value>>> + Send
+    fn row<K, V>(&self, key: K) -> impl Future<Output = Result<Option<V>>> + Send
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
-        Rows: Loader<K, Error = Arc<Fault>>,
-        <Rows as Loader<K>>::Value: Texts;
+        V: Texts + Clone + Send + Sync + 'static,
+        Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>;
     /// The texts that the request holds.
     fn room(&self) -> Result<&Arc<Room>>;
     /// A text in the answer that may be long.
@@ -131,15 +128,16 @@ impl Ask for Context<'_> {
         self.data::<DataLoader<Rows>>()
     }
 
-    async fn row<K>(&self, key: K) -> Result<Option<<Rows as Loader<K>>::Value>>
+    async fn row<K, V>(&self, key: K) -> Result<Option<V>>
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
-        Rows: Loader<K, Error = Arc<Fault>>,
-        <Rows as Loader<K>>::Value: Texts,
+        V: Texts + Clone + Send + Sync + 'static,
+        Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>,
     {
-        let found = self.rows()?.load_one(key).await?;
-        self.room()?.take(found.as_ref().map_or(0, Texts::bytes))?;
-        Ok(found)
+        let Some(found) = self.rows()?.load_one(key).await? else { return Ok(None) };
+        // Thousands of fields may have asked for it, so it is copied only now.
+        self.room()?.take(found.bytes())?;
+        Ok(Some(Arc::unwrap_or_clone(found)))
     }
 
     fn room(&self) -> Result<&Arc<Room>> {

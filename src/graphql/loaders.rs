@@ -179,68 +179,68 @@ impl Loader<TeamId> for Rows {
 }
 
 impl Loader<AccountId> for Rows {
-    type Value = account::Model;
+    type Value = Arc<account::Model>;
     type Error = Arc<Fault>;
 
     async fn load(
         &self,
         keys: &[AccountId],
-    ) -> Result<HashMap<AccountId, account::Model>, Arc<Fault>> {
+    ) -> Result<HashMap<AccountId, Arc<account::Model>>, Arc<Fault>> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = domain::account::find_many(&self.app, &self.caller, &ids).await?;
         self.room.take(found.bytes())?;
-        Ok(keyed(found, AccountId))
+        Ok(shared(found, AccountId))
     }
 }
 
 impl Loader<MainAccountOf> for Rows {
-    type Value = account::Model;
+    type Value = Arc<account::Model>;
     type Error = Arc<Fault>;
 
     async fn load(
         &self,
         keys: &[MainAccountOf],
-    ) -> Result<HashMap<MainAccountOf, account::Model>, Arc<Fault>> {
+    ) -> Result<HashMap<MainAccountOf, Arc<account::Model>>, Arc<Fault>> {
         let teams: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = domain::account::find_main(&self.app, &self.caller, &teams).await?;
         self.room.take(found.bytes())?;
-        Ok(keyed(found, MainAccountOf))
+        Ok(shared(found, MainAccountOf))
     }
 }
 
 /// Scoped to the caller's own account and environment: others' messages are not found.
 impl Loader<MessageId> for Rows {
-    type Value = message::Model;
+    type Value = Arc<message::Model>;
     type Error = Arc<Fault>;
 
     async fn load(
         &self,
         keys: &[MessageId],
-    ) -> Result<HashMap<MessageId, message::Model>, Arc<Fault>> {
+    ) -> Result<HashMap<MessageId, Arc<message::Model>>, Arc<Fault>> {
         let Ok(account) = self.caller.account() else {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(message_list::find_many(&self.app, &account, &ids, &self.room).await?, MessageId))
+        Ok(shared(message_list::find_many(&self.app, &account, &ids, &self.room).await?, MessageId))
     }
 }
 
 /// Scoped to the caller's own account: others' contacts are not found.
 impl Loader<ContactId> for Rows {
-    type Value = contact::Model;
+    type Value = Arc<contact::Model>;
     type Error = Arc<Fault>;
 
     async fn load(
         &self,
         keys: &[ContactId],
-    ) -> Result<HashMap<ContactId, contact::Model>, Arc<Fault>> {
+    ) -> Result<HashMap<ContactId, Arc<contact::Model>>, Arc<Fault>> {
         let Ok(account) = self.caller.account() else {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = contact_list::find_many(&self.app, &account, &ids).await?;
         self.room.take(found.bytes())?;
-        Ok(keyed(found, ContactId))
+        Ok(shared(found, ContactId))
     }
 }
 
@@ -293,32 +293,32 @@ impl Loader<OptOutOf> for Rows {
 
 /// Scoped to the caller's own account: others' templates are not found.
 impl Loader<TemplateId> for Rows {
-    type Value = template::Model;
+    type Value = Arc<template::Model>;
     type Error = Arc<Fault>;
 
     async fn load(
         &self,
         keys: &[TemplateId],
-    ) -> Result<HashMap<TemplateId, template::Model>, Arc<Fault>> {
+    ) -> Result<HashMap<TemplateId, Arc<template::Model>>, Arc<Fault>> {
         let Ok(account) = self.caller.account() else {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = template_list::find_many(&self.app, &account, &ids, &self.room).await?;
-        Ok(keyed(found, TemplateId))
+        Ok(shared(found, TemplateId))
     }
 }
 
 impl Loader<TagsOf> for Rows {
-    type Value = Vec<String>;
+    type Value = Arc<Vec<String>>;
     type Error = Arc<Fault>;
 
-    async fn load(&self, keys: &[TagsOf]) -> Result<HashMap<TagsOf, Vec<String>>, Arc<Fault>> {
+    async fn load(&self, keys: &[TagsOf]) -> Result<HashMap<TagsOf, Arc<Vec<String>>>, Arc<Fault>> {
         let owner = (&self.caller.account()?).into();
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = contact_list::tags_of(&self.app, owner, &ids).await?;
         self.room.take(found.bytes())?;
-        Ok(keyed(found, TagsOf))
+        Ok(shared(found, TagsOf))
     }
 }
 
@@ -421,6 +421,11 @@ fn each<V>(
 
 fn keyed<K: Eq + Hash, V>(rows: HashMap<Uuid, V>, key: fn(Uuid) -> K) -> HashMap<K, V> {
     rows.into_iter().map(|(id, row)| (key(id), row)).collect()
+}
+
+/// The same, to be copied by each field that asks only once that is counted.
+fn shared<K: Eq + Hash, V>(rows: HashMap<Uuid, V>, key: fn(Uuid) -> K) -> HashMap<K, Arc<V>> {
+    rows.into_iter().map(|(id, row)| (key(id), Arc::new(row))).collect()
 }
 
 /// Account ids by the question that is asked of them: one statement a question.
