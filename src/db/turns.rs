@@ -138,6 +138,14 @@ impl Turns {
         Turn([of_all, Some(of_holder)])
     }
 
+    /// The same for so many turns at once, or for all of the holder's if they are fewer.
+    pub async fn wait_many_as(&self, scope: impl Into<Scope>, count: usize) -> Turn {
+        let turns = self.of(Holder::from(scope.into()));
+        let count = u32::try_from(count.min(self.of_holder_max)).unwrap_or(u32::MAX);
+        let taken = turns.acquire_many_owned(count).await.expect("turns are never closed");
+        Turn([None, Some(taken)])
+    }
+
     fn of(&self, holder: Holder) -> Arc<Semaphore> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(turns) = known.holders.get(&holder) {

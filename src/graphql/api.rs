@@ -12,7 +12,7 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::sleep_until};
 
 use super::{
     TollgateSchema,
@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     App,
-    db::ReadBudget,
+    db::{ReadBudget, Turns},
     domain::{billing::Patience, caller::Caller, room::Room},
 };
 
@@ -47,10 +47,18 @@ pub struct Api {
     schemas: &'static Schemas,
     documents: Documents,
     introspections: Arc<IntrospectionTurns>,
+    /// Fields that are executed at the same time: one that waits for rows takes some 8 KB.
+    fields: Arc<Turns>,
 }
 
 /// Fields and fragments of an introspection that are executed among other requests.
 const INTROSPECTION_SHORT: u64 = 500;
+/// Estimated fields of a request that waits for no others.
+const FIELDS_FEW: usize = 100;
+/// Estimated fields of a team's other requests that are executed at the same time; the largest request has as many.
+const FIELDS_OF_TEAM_MAX: usize = 5_000;
+
+const LATE: &str = "Other large requests of this team took too long; nothing was done. Try again.";
 
 /// The schema, and what each role sees of it.
 struct Schemas {
@@ -77,6 +85,7 @@ impl Api {
             schemas: SCHEMAS.get_or_init(Schemas::new).await,
             documents: Documents::default(),
             introspections: Arc::default(),
+            fields: Arc::new(Turns::new(2 * FIELDS_OF_TEAM_MAX)),
         }
     }
 
@@ -137,6 +146,16 @@ impl Api {
             match self.introspections.wait(&prepared.caller, &patience).await {
                 Ok(turn) => Some(turn),
                 Err(refused) => return Answer::refused(refused),
+            }
+        } else {
+            None
+        };
+        let fields = usize::try_from(prepared.cost.fields).unwrap_or(usize::MAX);
+        let _fields_turn = if fields > FIELDS_FEW {
+            tokio::select! {
+                turn = self.fields.wait_many_as(&prepared.caller, fields) => Some(turn),
+                () = sleep_until(patience.until) => return Answer::refused(errors::unavailable(LATE)),
+                () = patience.gone.cancelled() => return Answer::refused(errors::unavailable(LATE)),
             }
         } else {
             None
