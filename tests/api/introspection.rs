@@ -91,3 +91,21 @@ async fn a_variable_stands_where_its_type_fits(#[values(Sqlite, Postgres)] datab
     }
     t.close().await;
 }
+
+/// What code generators ask by themselves, with every option.
+#[rstest]
+#[tokio::test]
+async fn every_field_of_an_introspection_is_known(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let team = t.team(0).await;
+    let query = "{ __schema { description queryType { name } directives { name description isRepeatable \
+        locations args(includeDeprecated: true) { name } } } __type(name: \"AccountRef\") { kind isOneOf \
+        specifiedByURL inputFields(includeDeprecated: true) { name isDeprecated deprecationReason defaultValue } } }";
+    let answer = t.ask(&team.key, query).await;
+    assert_eq!(answer.data()["__type"]["isOneOf"], true, "{}", answer.body);
+    assert_eq!(answer.data()["__type"]["inputFields"][0]["isDeprecated"], false);
+    let wrong = "{ __type(name: \"AccountRef\") { isOneOf(a: 1) isOneOf { b } } }";
+    let refused = t.ask(&team.key, wrong).await;
+    assert_eq!(refused.codes()[0], "GRAPHQL_VALIDATION_FAILED");
+    t.close().await;
+}

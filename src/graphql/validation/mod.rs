@@ -104,7 +104,7 @@ impl RoleSchema {
         let document = parse(text).map_err(|error| Invalid::Errors(vec![error]))?.document;
         let cache = Cache::new(&document, &self.0);
         let errors: Vec<Failure<'_>> = BuiltinRulesValidator::validate(&document, &self.0, &cache)
-            .filter(|error| !is_about_one_of(error))
+            .filter(|error| !is_about_introspection(error))
             .collect();
         if errors.is_empty() {
             return Ok(());
@@ -135,11 +135,16 @@ impl RoleSchema {
 
 type Failure<'d> = Error<'d, ExecutableDocument<'d>, SchemaDefinition<'static, CustomScalars>>;
 
-/// `__Type.isOneOf` is unknown to bluejay 0.5, which does not let a schema define `__Type` either.
-fn is_about_one_of(failure: &Failure<'_>) -> bool {
+/// Fields of an introspection (section 4.2) that bluejay 0.5 does not know; it lets no schema define their types.
+const INTROSPECTED: [(&str, &str); 3] = [
+    ("__Type", "isOneOf"),
+    ("__InputValue", "isDeprecated"),
+    ("__InputValue", "deprecationReason"),
+];
+
+fn is_about_introspection(failure: &Failure<'_>) -> bool {
     matches!(failure, Error::FieldDoesNotExistOnType { field, r#type }
-        if r#type.name() == "__Type"
-            && field.name().as_str() == "isOneOf"
+        if INTROSPECTED.contains(&(r#type.name(), field.name().as_str()))
             && field.selection_set().is_none()
             && field.arguments().is_none())
 }
