@@ -1,4 +1,4 @@
-//! `tollgate demo`: the example of the README, built through real charges, and served.
+//! `tollgate demo`: the example of the guide, built through real charges, and served.
 
 use std::{
     fs::{DirBuilder, Permissions},

@@ -33,7 +33,7 @@ mod team;
 mod usage;
 
 const DEFAULT_DATABASE: &str = "sqlite://tollgate.db?mode=rwc";
-const TEAM_NOT_FOUND: &str = "There is no team with this id; `tollgate team list` shows them.";
+const TEAM_NOT_FOUND: &str = "No team has this id. `tollgate team list` shows the ids of all teams.";
 /// What is logged unless something else is asked for.
 const DEFAULT_LOG: &str = "info,sea_orm_migration=warn,sqlx::postgres::notice=warn";
 
@@ -65,7 +65,7 @@ pub enum LogFormat {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the example of the README: a team, its main account and three sub-accounts.
+    /// Serve the example of the guide: a team, its main account and three sub-accounts.
     Demo(demo::DemoArgs),
     /// Serve the API.
     Serve(serve::ServeArgs),

@@ -245,7 +245,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let one = PageArgs { first: Some(1), ..PageArgs::default() };
     if team::list(&app, &operator, &one).await?.rows.is_empty() {
         eprintln!(
-            "There is no team yet. Make one, with its first key:\n  \
+            "No team exists yet. Create one, with its first API key:\n  \
              tollgate team create --name \"My team\" --top-up 50000"
         );
     }

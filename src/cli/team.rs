@@ -120,7 +120,7 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                 });
                 println!("{}", serde_json::json!({ "teams": teams.collect::<Vec<_>>() }));
             } else if teams.is_empty() {
-                println!("There is no team yet: tollgate team create --name \"My team\"");
+                println!("No team exists yet. Create one: tollgate team create --name \"My team\"");
             } else {
                 for team in teams {
                     println!("{}  {:>16}  {}", team.id, stored(team.balance_micros), team.name);

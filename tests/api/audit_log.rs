@@ -251,7 +251,7 @@ async fn what_cannot_be_entered_is_not_done(#[values(Sqlite, Postgres)] database
         let answer = call.ask(&t, call.key(&t), &call.accepted, "a").await;
         assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"], "{}", call.mutation);
         if call.mutation == "deleteContact" {
-            // Its first step keeps others off the contact until a repeat ends what it began.
+            // Its first step locks the contact until a repeat finishes the deletion.
             t.execute("UPDATE contact SET busy_with = NULL").await;
         }
         assert_eq!(t.everything().await, before, "{}", call.mutation);

@@ -30,7 +30,7 @@ async fn a_merge_moves_all_messages(#[values(Sqlite, Postgres)] database: Databa
     t.close().await;
 }
 
-/// A merge that breaks off after its first step keeps both contacts as they are until a repeat finishes it.
+/// After an interrupted merge both contacts are locked until a repeat finishes it.
 #[rstest]
 #[tokio::test]
 async fn a_merge_that_broke_off_is_finished_by_a_repeat(

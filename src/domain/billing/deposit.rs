@@ -25,7 +25,7 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
-const TEAM_NOT_FOUND: &str = "There is no such team.";
+const TEAM_NOT_FOUND: &str = "No team has this id.";
 const BEYOND_BOUND: &str = "The balance would be beyond 100000000000 cents.";
 const CONFLICT: &str = "Another movement was made under this idempotencyKey; use a new key.";
 

@@ -1,5 +1,5 @@
 //! The group commit: writers that take what is waiting, judge it in order, commit it in one
-//! transaction, and only then answer. There is no timer: a batch is what arrived during the last
+//! transaction, and only then answer. No timer delays a batch: it is what arrived during the last
 //! commit, so an idle server adds nothing and a busy one makes larger batches.
 //!
 //! A writer owns its connection and its transactions, so a request that is dropped can never leave
