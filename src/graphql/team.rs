@@ -184,7 +184,7 @@ pub enum CreateTeamErrorCode {
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "billing::TopUpRefusal")]
 pub enum TopUpTeamErrorCode {
-    /// There is no such team.
+    /// No team has this id.
     NotFound,
     /// The amount is not more than 0, has more than four decimals, or takes the balance beyond
     /// 100000000000 cents.
@@ -201,7 +201,7 @@ pub enum TopUpTeamErrorCode {
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "billing::AdjustRefusal")]
 pub enum AdjustTeamBalanceErrorCode {
-    /// There is no such team.
+    /// No team has this id.
     NotFound,
     /// The amount is 0, has more than four decimals, or takes the balance beyond 100000000000
     /// cents.
