@@ -13,7 +13,7 @@ use clap::Args;
 use entity::{account::AccountStatus, api_key::Environment, message::Channel};
 use uuid::Uuid;
 
-use super::{connect, explain, make_current, serve};
+use super::{connect, explain, make_current, serve, surface};
 use crate::{
     App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
@@ -21,14 +21,14 @@ use crate::{
     db::{lock_for_serving, sqlite_url},
     domain::{
         api_key::{self, FIRST_KEY_NAME, NewApiKey},
-        api_key_list, authentication,
+        api_key_list, api_key_revocation, authentication,
         billing::{self, TopUp},
         caller::{LiveMainCaller, OperatorCaller},
         inventory_import,
         page::PageArgs,
         price_import::{self, PriceDiff, PriceRow},
         sub_account::{self, AccountRef, NewSubAccount},
-        team,
+        sub_account_status, team,
     },
     http,
     money::Micros,
@@ -100,7 +100,7 @@ pub struct DemoArgs {
     #[arg(long, hide_env_values = true)]
     database_url: Option<String>,
     #[command(flatten)]
-    listen: serve::ListenArgs,
+    listen: surface::ListenArgs,
     /// Print the address and the keys as one JSON object, once it listens.
     #[arg(long)]
     json: bool,
@@ -271,7 +271,7 @@ async fn renew_keys(
         let found = sub_account::find(app, &reader, &account).await?;
         let found = found.context("the example's sub-accounts are there")?;
         if found.status == AccountStatus::Inactive {
-            sub_account::reactivate(app, &main, &account).await.map_err(explain)?;
+            sub_account_status::reactivate(app, &main, &account).await.map_err(explain)?;
         }
         let page = PageArgs { first: Some(100), ..PageArgs::default() };
         let pages = api_key_list::list_many(app, &reader, &[found.id], &page).await?;
@@ -282,7 +282,7 @@ async fn renew_keys(
     let operator_key = operator_key(app, operator).await?;
     for key in old {
         if key.name == KEY_NAME || key.name == FIRST_KEY_NAME {
-            api_key::revoke_any(app, operator, key.id).await?;
+            api_key_revocation::revoke_any(app, operator, key.id).await?;
         }
     }
     Ok(DemoKeys { operator: operator_key, main: main_key, clients })

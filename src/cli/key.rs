@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::{
     api_key::{self as keys, CreateKeyRefusal, NewApiKey},
-    api_key_list,
+    api_key_list, api_key_revocation,
     authentication::is_usable,
     caller::OperatorCaller,
 };
@@ -132,7 +132,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
         KeyCommand::Revoke { database, id } => {
             let app = database.app().await?;
             let id = parse_id(&id, "tollgate key list")?;
-            if keys::revoke_any(&app, &operator, id).await?.is_none() {
+            if api_key_revocation::revoke_any(&app, &operator, id).await?.is_none() {
                 let code = "NOT_FOUND".to_owned();
                 enter_refusal(&app, AuditAction::RevokeApiKey, code, Some(id)).await?;
                 bail!("there is no such key");

@@ -29,11 +29,13 @@ mod number;
 pub mod panic_log;
 mod price;
 mod serve;
+mod surface;
 mod team;
 mod usage;
 
 const DEFAULT_DATABASE: &str = "sqlite://tollgate.db?mode=rwc";
-const TEAM_NOT_FOUND: &str = "No team has this id. `tollgate team list` shows the ids of all teams.";
+const TEAM_NOT_FOUND: &str =
+    "No team has this id. `tollgate team list` shows the ids of all teams.";
 /// What is logged unless something else is asked for.
 const DEFAULT_LOG: &str = "info,sea_orm_migration=warn,sqlx::postgres::notice=warn";
 

@@ -18,13 +18,12 @@ use super::{
     Failure, Fault, api_key as keys,
     audit_log::{Entry, Settings, cents},
     authentication::begin_as_main,
-    billing,
     caller::{LiveMainCaller, MainCaller},
     events::Change,
     plain_key::PlainKey,
     refused,
     search::folded,
-    validate::{self, EXTERNAL_ID_CHARS_MAX, METADATA_RULE, NAME_RULE, REASON_RULE},
+    validate::{self, EXTERNAL_ID_CHARS_MAX, METADATA_RULE, NAME_RULE},
 };
 use crate::{
     App,
@@ -36,7 +35,7 @@ const EXTERNAL_ID_RULE: &str = "The externalId must have 1 to 200 characters, at
 const EXTERNAL_ID_TAKEN: &str = "Another sub-account of the team has this externalId.";
 const CREDIT_LIMIT_RULE: &str = "The credit limit must be 0 to 100000000000 cents with at most \
                                  four decimals; leave it out or give null for no limit.";
-const NOT_FOUND: &str = "There is no such sub-account.";
+pub(super) const NOT_FOUND: &str = "There is no such sub-account.";
 
 /// Sub-accounts that a team has at most, in any status: none is ever deleted.
 pub const SUB_ACCOUNTS_MAX: i64 = 100_000;
@@ -59,24 +58,6 @@ pub enum UpdateSubAccountRefusal {
     ExternalIdTaken,
     CreditLimitInvalid,
     MetadataInvalid,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SuspendSubAccountRefusal {
-    NotFound,
-    ReasonInvalid,
-    AccountInactive,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReactivateSubAccountRefusal {
-    NotFound,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeactivateSubAccountRefusal {
-    NotFound,
-    ReasonInvalid,
 }
 
 /// How a caller names an account: by id, or a sub-account by the team's own id for it (R5).
@@ -284,103 +265,6 @@ pub async fn update(
     Ok(changed)
 }
 
-/// Refuses sends from now on and keeps the keys; what waits for delivery keeps waiting. Suspending
-/// what is suspended changes nothing.
-pub async fn suspend(
-    app: &App,
-    main: &LiveMainCaller,
-    account: &AccountRef,
-    reason: Option<&str>,
-) -> Result<account::Model, Failure<SuspendSubAccountRefusal>> {
-    use SuspendSubAccountRefusal as Refusal;
-    let reason = checked_reason(reason)
-        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], REASON_RULE))?;
-
-    let txn = begin_as_main(app, main).await?;
-    let found = find_sub_account(&txn, main.team_id(), account)
-        .await?
-        .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
-    let changed = match found.status {
-        AccountStatus::Suspended => found.clone(),
-        AccountStatus::Inactive => {
-            let message = "The sub-account is inactive; reactivate it first.";
-            return Err(refused(Refusal::AccountInactive, &["account"], message));
-        }
-        AccountStatus::Active => {
-            write_status(app, &txn, found.id, AccountStatus::Suspended, reason).await?
-        }
-    };
-    let entry = Entry::of(AuditAction::SuspendSubAccount, changed.id).to(&changed);
-    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
-    app.events.tell([Change::of_account(&changed)]);
-    Ok(changed)
-}
-
-/// Lets the account send again. After a deactivation no key comes back: create new ones.
-pub async fn reactivate(
-    app: &App,
-    main: &LiveMainCaller,
-    account: &AccountRef,
-) -> Result<account::Model, Failure<ReactivateSubAccountRefusal>> {
-    let txn = begin_as_main(app, main).await?;
-    let found = find_sub_account(&txn, main.team_id(), account)
-        .await?
-        .ok_or_else(|| refused(ReactivateSubAccountRefusal::NotFound, &["account"], NOT_FOUND))?;
-    let changed = match found.status {
-        AccountStatus::Active => found.clone(),
-        _ => write_status(app, &txn, found.id, AccountStatus::Active, None).await?,
-    };
-    let entry = Entry::of(AuditAction::ReactivateSubAccount, changed.id).to(&changed);
-    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
-    app.events.tell([Change::of_account(&changed)]);
-    app.due.notify_one();
-    Ok(changed)
-}
-
-/// Revokes all keys at once, and keeps all data. From then on nothing that was accepted is handed over
-/// any more; the worker cancels and refunds it in steps ([`backlog`](super::backlog)), also if the account
-/// is reactivated before. Gives the account and how many keys were revoked; deactivating what is inactive
-/// changes nothing.
-pub async fn deactivate(
-    app: &App,
-    main: &LiveMainCaller,
-    account: &AccountRef,
-    reason: Option<&str>,
-) -> Result<(account::Model, u64), Failure<DeactivateSubAccountRefusal>> {
-    use DeactivateSubAccountRefusal as Refusal;
-    let reason = checked_reason(reason)
-        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], REASON_RULE))?;
-
-    let txn = begin_as_main(app, main).await?;
-    let found = find_sub_account(&txn, main.team_id(), account)
-        .await?
-        .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
-    let entry = Entry::of(AuditAction::DeactivateSubAccount, found.id).to(&found);
-    if found.status == AccountStatus::Inactive {
-        txn.commit(app, entry).await?;
-        return Ok((found, 0));
-    }
-    let revoked = keys::revoke_all(app, &txn, found.id).await?;
-    let to = account::ActiveModel {
-        status: Set(AccountStatus::Inactive),
-        status_reason: Set(reason),
-        status_changed_at: Set(Some(app.clock.now())),
-        cancel_until: Set(billing::newest_waiting(&txn, &found).await?),
-        key_generation: Set(found.key_generation + 1),
-        ..Default::default()
-    };
-    let changed = write(app, &txn, found.id, to).await?;
-    let mut after = settings(&changed);
-    after.insert("keysRevoked", json!(revoked.len()));
-    txn.commit(app, entry.changed(settings(&found), after)).await?;
-    app.events.tell([Change::of_account(&changed)]);
-    for key in &revoked {
-        app.keys.forget(key);
-    }
-    app.backlog.notify_one();
-    Ok((changed, u64::try_from(revoked.len()).unwrap_or(u64::MAX)))
-}
-
 /// The sub-account that the main account names; the main account itself is none.
 pub async fn find(
     app: &App,
@@ -390,7 +274,7 @@ pub async fn find(
     find_sub_account(&app.read_as(main), main.team_id(), account).await
 }
 
-async fn find_sub_account<C: ConnectionTrait>(
+pub(super) async fn find_sub_account<C: ConnectionTrait>(
     db: &C,
     team_id: Uuid,
     account: &AccountRef,
@@ -399,7 +283,7 @@ async fn find_sub_account<C: ConnectionTrait>(
 }
 
 /// What the audit log says of a sub-account's settings.
-fn settings(account: &account::Model) -> Settings {
+pub(super) fn settings(account: &account::Model) -> Settings {
     Settings::from([
         ("name", json!(account.name)),
         ("status", json!(account.status.to_value())),
@@ -411,24 +295,8 @@ fn settings(account: &account::Model) -> Settings {
     ])
 }
 
-async fn write_status(
-    app: &App,
-    txn: &DatabaseTransaction,
-    id: Uuid,
-    status: AccountStatus,
-    reason: Option<String>,
-) -> Result<account::Model, DbErr> {
-    let to = account::ActiveModel {
-        status: Set(status),
-        status_reason: Set(reason),
-        status_changed_at: Set(Some(app.clock.now())),
-        ..Default::default()
-    };
-    write(app, txn, id, to).await
-}
-
 /// Writes only the columns that are set: the totals of the row are billing's.
-async fn write(
+pub(super) async fn write(
     app: &App,
     txn: &DatabaseTransaction,
     id: Uuid,
@@ -457,8 +325,4 @@ fn checked_limit(limit: Option<GivenAmount>) -> Result<Option<Micros>, ()> {
 
 fn checked_metadata(metadata: Option<Map<String, Value>>) -> Result<Option<String>, ()> {
     metadata.map(|metadata| validate::metadata(&metadata).ok_or(())).transpose()
-}
-
-fn checked_reason(reason: Option<&str>) -> Result<Option<String>, ()> {
-    reason.map(|reason| validate::note(reason).ok_or(())).transpose()
 }

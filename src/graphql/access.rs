@@ -9,7 +9,7 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 
-use super::loaders::{Rows, Texts};
+use super::{loaders::Rows, texts::Texts};
 use crate::{
     App,
     domain::{

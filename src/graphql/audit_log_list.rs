@@ -8,12 +8,13 @@ use super::{
     access::{self, Ask, Needs},
     account::Account,
     api_key::ApiKey,
-    loaders::{AccountId, KeyId, TeamId, Texts as _},
+    loaders::{AccountId, KeyId, TeamId},
     message_list::DateTimeRange,
     page::{List, list, page_args},
     scalars::{DateTime, JsonObject},
     sub_account::{AccountRef, parse_id},
     team::Team,
+    texts::Texts as _,
 };
 use crate::domain::{audit_log_list as domain, page::PageArgs};
 

@@ -5,10 +5,11 @@ use async_graphql::{Context, ID, InputObject, Object, Result};
 use super::{
     access::{self, Ask, Needs},
     contact::Contact,
-    loaders::{ContactId, Texts as _},
+    loaders::ContactId,
     message::Channel,
     page::{List, list, page_args},
     sub_account::parse_id,
+    texts::Texts as _,
 };
 use crate::domain::contact_list;
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 use async_graphql::dataloader::Loader;
 use entity::{
-    account, api_key, audit_entry, contact, contact_address,
+    account, api_key, contact, contact_address,
     message::{self, Channel},
     phone_number, sender, team, template,
 };
@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::texts::Texts as _;
 use crate::{
     App,
     domain::{
@@ -47,61 +48,6 @@ pub fn spawn(batch: BoxFuture<'static, ()>) -> JoinHandle<()> {
         }
         batch.await;
     })
-}
-
-/// A row that may have long texts.
-pub trait Texts {
-    /// Bytes of these texts.
-    fn bytes(&self) -> usize;
-}
-
-impl Texts for message::Model {
-    fn bytes(&self) -> usize {
-        message_list::text_bytes(self)
-    }
-}
-
-impl Texts for template::Model {
-    fn bytes(&self) -> usize {
-        template_list::bytes_of(self)
-    }
-}
-
-impl Texts for contact::Model {
-    fn bytes(&self) -> usize {
-        self.search_text.len() + self.metadata.as_ref().map_or(0, String::len)
-    }
-}
-
-impl Texts for account::Model {
-    fn bytes(&self) -> usize {
-        self.metadata.as_ref().map_or(0, String::len)
-    }
-}
-
-impl Texts for audit_entry::Model {
-    fn bytes(&self) -> usize {
-        [&self.before, &self.after].into_iter().flatten().map(String::len).sum()
-    }
-}
-
-/// The tags of a contact.
-impl Texts for Vec<String> {
-    fn bytes(&self) -> usize {
-        self.iter().map(String::len).sum()
-    }
-}
-
-impl<T: Texts> Texts for HashMap<Uuid, T> {
-    fn bytes(&self) -> usize {
-        self.values().map(Texts::bytes).sum()
-    }
-}
-
-impl<T: Texts> Texts for Page<T> {
-    fn bytes(&self) -> usize {
-        self.rows.iter().map(|(_, row)| row.bytes()).sum()
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

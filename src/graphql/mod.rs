@@ -36,6 +36,7 @@ mod request;
 mod root_fields;
 pub mod scalars;
 mod schedule;
+mod send_message;
 mod sender;
 mod sender_list;
 mod shape;
@@ -45,6 +46,7 @@ mod team;
 mod template;
 mod template_list;
 mod template_preview;
+mod texts;
 mod updates;
 mod usage;
 mod validation;
@@ -65,7 +67,7 @@ use updates::Updates;
 pub struct Query(
     viewer::ViewerQuery,
     account::AccountQuery,
-    message::MessageQuery,
+    send_message::MessageQuery,
     message_list::MessageListQuery,
     contact_list::ContactQuery,
     opt_out::OptOutQuery,
@@ -83,7 +85,7 @@ pub struct Query(
 /// errors. A field is null if it failed otherwise; a top-level error then says why.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
-    message::MessageMutation,
+    send_message::MessageMutation,
     schedule::ScheduleMutation,
     quiet_hours::QuietHoursMutation,
     contact::ContactMutation,

@@ -12,7 +12,7 @@ use super::{
     errors::{UserError, outcome},
     scalars::{Cents, JsonObject},
 };
-use crate::domain::sub_account as domain;
+use crate::domain::{sub_account as domain, sub_account_status};
 
 /// Names an account of the team by one of its ids. One that is not of the team, or not written like
 /// an id, answers like one that never existed.
@@ -123,7 +123,7 @@ pub enum UpdateSubAccountErrorCode {
 
 /// Why a sub-account was not suspended.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::SuspendSubAccountRefusal")]
+#[graphql(remote = "sub_account_status::SuspendSubAccountRefusal")]
 pub enum SuspendSubAccountErrorCode {
     /// The team has no such sub-account.
     NotFound,
@@ -135,7 +135,7 @@ pub enum SuspendSubAccountErrorCode {
 
 /// Why a sub-account was not reactivated.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::ReactivateSubAccountRefusal")]
+#[graphql(remote = "sub_account_status::ReactivateSubAccountRefusal")]
 pub enum ReactivateSubAccountErrorCode {
     /// The team has no such sub-account.
     NotFound,
@@ -143,7 +143,7 @@ pub enum ReactivateSubAccountErrorCode {
 
 /// Why a sub-account was not deactivated.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::DeactivateSubAccountRefusal")]
+#[graphql(remote = "sub_account_status::DeactivateSubAccountRefusal")]
 pub enum DeactivateSubAccountErrorCode {
     /// The team has no such sub-account.
     NotFound,
@@ -272,7 +272,9 @@ impl SubAccountMutation {
     ) -> Result<Option<SuspendSubAccountPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let reason = input.and_then(|input| input.reason);
-        let done = domain::suspend(ctx.app()?, &main, &account.into(), reason.as_deref()).await;
+        let done =
+            sub_account_status::suspend(ctx.app()?, &main, &account.into(), reason.as_deref())
+                .await;
         Ok(Some(match outcome(done)? {
             Ok(account) => {
                 SuspendSubAccountPayload { account: Some(Account(account)), errors: vec![] }
@@ -290,7 +292,7 @@ impl SubAccountMutation {
         #[graphql(desc = "Which one.")] account: AccountRef,
     ) -> Result<Option<ReactivateSubAccountPayload>> {
         let main = ctx.caller()?.main()?.live()?;
-        let done = domain::reactivate(ctx.app()?, &main, &account.into()).await;
+        let done = sub_account_status::reactivate(ctx.app()?, &main, &account.into()).await;
         Ok(Some(match outcome(done)? {
             Ok(account) => {
                 ReactivateSubAccountPayload { account: Some(Account(account)), errors: vec![] }
@@ -312,7 +314,9 @@ impl SubAccountMutation {
     ) -> Result<Option<DeactivateSubAccountPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let reason = input.and_then(|input| input.reason);
-        let done = domain::deactivate(ctx.app()?, &main, &account.into(), reason.as_deref()).await;
+        let done =
+            sub_account_status::deactivate(ctx.app()?, &main, &account.into(), reason.as_deref())
+                .await;
         Ok(Some(match outcome(done)? {
             Ok((account, keys_revoked)) => DeactivateSubAccountPayload {
                 account: Some(Account(account)),

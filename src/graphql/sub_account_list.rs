@@ -5,9 +5,9 @@ use async_graphql::{Context, Enum, InputObject, Object, Result};
 use super::{
     access::{self, Ask, Needs},
     account::{Account, AccountStatus},
-    loaders::Texts as _,
     page::{List, list, page_args},
     sub_account::AccountRef,
+    texts::Texts as _,
 };
 use crate::domain::{page::PageArgs, sub_account, sub_account_list};
 

@@ -216,15 +216,15 @@ async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Datab
         (vec!["team", "create", "--name", "A", "--top-up", "1.00001"], "four decimals"),
         (
             vec!["team", "top-up", nobody, "--amount", "1"],
-            "no team with this id; `tollgate team list`",
+            "No team has this id. `tollgate team list`",
         ),
         (
             vec!["team", "top-up", "x", "--amount", "1"],
             "\"x\" is not a valid id (a UUID; see tollgate team list)",
         ),
         (vec!["team", "top-up", &team.id, "--amount=-1"], "more than 0"),
-        (vec!["key", "create", "--team", nobody], "no team with this id"),
-        (vec!["key", "list", "--team", nobody], "no team with this id"),
+        (vec!["key", "create", "--team", nobody], "No team has this id"),
+        (vec!["key", "list", "--team", nobody], "No team has this id"),
         (vec!["key", "create", "--operator", "--test"], "cannot be used with"),
         (vec!["key", "create"], "required"),
         (vec!["key", "revoke", nobody], "no such key"),
@@ -624,7 +624,7 @@ async fn a_schema_that_is_not_current_names_the_command(
     let listed = tollgate(&t.url, &["team", "list"]);
 
     match database {
-        Sqlite => assert!(stdout(&listed).contains("no team yet")),
+        Sqlite => assert!(stdout(&listed).contains("No team exists yet")),
         Postgres => {
             assert!(failure(&listed).1.contains("tollgate migrate"));
             stdout(&tollgate(&t.url, &["migrate"]));

@@ -18,7 +18,10 @@ use super::{
     verdict::{Judgement, Letter, Standing, Verdict, refusal},
 };
 use crate::{
-    domain::{Fault, account::stored, authentication::is_valid, test_retention::TestStored, usage},
+    domain::{
+        Fault, account::stored, authentication::is_valid, test_retention::TestStored, usage,
+        usage_counters,
+    },
     money::Micros,
 };
 
@@ -82,7 +85,7 @@ pub struct Judged {
     pub balances: BTreeMap<Uuid, Change<Micros>>,
     /// The totals of each sub-account that is charged, and of each account that sends TEST messages.
     pub totals: BTreeMap<Uuid, Change<Totals>>,
-    pub usage: BTreeMap<usage::Slot, usage::Figures>,
+    pub usage: BTreeMap<usage_counters::Slot, usage::Figures>,
 }
 
 /// An accepted message, and its entry in the ledger unless it costs nothing.
@@ -257,7 +260,7 @@ impl Judged {
         if after != before {
             change(&mut self.totals, key.account_id, before, after);
         }
-        if let Some(slot) = usage::Slot::of(row, row.created_at) {
+        if let Some(slot) = usage_counters::Slot::of(row, row.created_at) {
             let figures = self.usage.entry(slot).or_default();
             figures.messages += 1;
             figures.segments += i64::from(row.segments);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{Cause, Movements, add_to_total_spent, verdict::is_at_limit};
 use crate::{
     App,
-    domain::{Fault, account::stored, usage},
+    domain::{Fault, account::stored, usage, usage_counters},
     money::Micros,
 };
 
@@ -30,7 +30,7 @@ pub struct NumberFees<'app> {
     app: &'app App,
     movements: Movements<'app>,
     by_account: BTreeMap<Uuid, Micros>,
-    counted: BTreeMap<usage::Slot, usage::Figures>,
+    counted: BTreeMap<usage_counters::Slot, usage::Figures>,
 }
 
 impl<'app> NumberFees<'app> {
@@ -94,7 +94,7 @@ impl<'app> NumberFees<'app> {
         }
         if price > Micros::ZERO {
             self.by_account.insert(account.id, charged);
-            let slot = usage::Slot::of_fee(number, self.app.clock.now());
+            let slot = usage_counters::Slot::of_fee(number, self.app.clock.now());
             self.counted.entry(slot).or_default().charged_micros += price.get();
         }
         Ok(true)
@@ -106,7 +106,7 @@ impl<'app> NumberFees<'app> {
         for (account_id, charged) in self.by_account {
             add_to_total_spent(self.app, txn, account_id, charged).await?;
         }
-        usage::add(self.app, txn, self.counted).await
+        usage_counters::add(self.app, txn, self.counted).await
     }
 }
 

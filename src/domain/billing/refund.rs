@@ -27,7 +27,7 @@ use crate::{
         Fault,
         account::stored,
         backlog::{self, Step},
-        usage,
+        usage, usage_counters,
     },
     money::Micros,
 };
@@ -46,8 +46,8 @@ struct Refunded {
 
 impl Refunded {
     /// Where it is counted; TEST messages are not.
-    fn slot(&self, now: DateTime<Utc>) -> Option<usage::Slot> {
-        (self.environment == Environment::Live).then(|| usage::Slot {
+    fn slot(&self, now: DateTime<Utc>) -> Option<usage_counters::Slot> {
+        (self.environment == Environment::Live).then(|| usage_counters::Slot {
             account_id: self.account_id,
             team_id: self.team_id,
             day: now.date_naive(),
@@ -74,7 +74,7 @@ pub async fn refund(
     let mut by_team: HashMap<Uuid, Movements> =
         teams.iter().map(|team| (team.id, Movements::of(app, team))).collect();
     let mut by_account: BTreeMap<Uuid, Micros> = BTreeMap::new();
-    let mut counted: BTreeMap<usage::Slot, usage::Figures> = BTreeMap::new();
+    let mut counted: BTreeMap<usage_counters::Slot, usage::Figures> = BTreeMap::new();
     for row in rows {
         if let Some(slot) = row.slot(now) {
             let figures = counted.entry(slot).or_default();
@@ -104,7 +104,7 @@ pub async fn refund(
     for (account_id, sum) in by_account {
         add_to_total_spent(app, txn, account_id, -sum).await?;
     }
-    usage::add(app, txn, counted).await
+    usage_counters::add(app, txn, counted).await
 }
 
 /// What of an account waits for delivery, scheduled or queued, which the index `message_waiting` finds.

@@ -14,7 +14,7 @@ use super::{Claimed, Outcome};
 use crate::{
     App,
     db::has_id,
-    domain::{Fault, billing, events::Change, usage},
+    domain::{Fault, billing, events::Change, usage, usage_counters},
 };
 
 /// When a message that was handed over is asked about for the first time.
@@ -83,7 +83,7 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
         alike.entry((message.lease_id, outcome, due_at)).or_default().push(message);
     }
     let mut refunded = Vec::new();
-    let mut counted: BTreeMap<usage::Slot, usage::Figures> = BTreeMap::new();
+    let mut counted: BTreeMap<usage_counters::Slot, usage::Figures> = BTreeMap::new();
     for ((lease_id, outcome, due_at), messages) in alike {
         let written = write(app, &txn, lease_id, outcome, due_at, &messages).await?;
         for message in messages {
@@ -91,7 +91,7 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
                 tracing::warn!(message.id = %message.id, "A message was settled by another worker");
                 continue;
             }
-            let slot = usage::Slot::of(message, now);
+            let slot = usage_counters::Slot::of(message, now);
             match (outcome, slot) {
                 (Outcome::Failed { .. } | Outcome::Expired, _) => refunded.push(message.id),
                 (Outcome::Delivered, Some(slot)) => counted.entry(slot).or_default().delivered += 1,
@@ -105,7 +105,7 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
     if !refunded.is_empty() {
         billing::refund(app, &txn, &teams, refunded).await?;
     }
-    usage::add(app, &txn, counted).await?;
+    usage_counters::add(app, &txn, counted).await?;
     txn.commit().await?;
     app.events.tell(settled.iter().map(|(message, _)| Change::of_message(message)));
     Ok(())
