@@ -248,6 +248,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn many_turns_are_taken_at_once_or_waited_for() {
+        let turns = Turns::new(20);
+        let scope = |team| {
+            let id = Uuid::from_u128(team);
+            Scope::Account { team_id: id, account_id: id }
+        };
+        let held = turns.wait_many_as(scope(1), 7).await;
+        let fits = turns.wait_many_as(scope(1), 3).await;
+        let late = tokio::time::timeout(STATEMENT, turns.wait_many_as(scope(1), 1)).await;
+        assert!(late.is_err(), "the team has ten");
+        drop(turns.wait_many_as(scope(2), 10).await);
+        drop((held, fits));
+        // More than all are all.
+        let all = turns.wait_many_as(scope(1), 1_000).await;
+        let late = tokio::time::timeout(STATEMENT, turns.wait_many_as(scope(1), 1)).await;
+        assert!(late.is_err());
+        drop(all);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_crowd_of_one_team_delays_nobody_else() {
         let stage = Stage::new(4);
         let (crowd, others, operators) = tokio::join!(

@@ -1,5 +1,5 @@
 //! Who may use which field. The guard is the wall; visibility keeps what a key may not use out of
-//! its introspection; `hidden` refuses whatever a key cannot see before its arguments are looked at.
+//! its introspection, and of the schema that its documents are validated against.
 
 use std::{hash::Hash, sync::Arc};
 

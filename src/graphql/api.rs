@@ -12,7 +12,7 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::{sync::OnceCell, time::sleep_until};
+use tokio::sync::OnceCell;
 
 use super::{
     TollgateSchema,
@@ -152,10 +152,10 @@ impl Api {
         };
         let fields = usize::try_from(prepared.cost.fields).unwrap_or(usize::MAX);
         let _fields_turn = if fields > FIELDS_FEW {
-            tokio::select! {
-                turn = self.fields.wait_many_as(&prepared.caller, fields) => Some(turn),
-                () = sleep_until(patience.until) => return Answer::refused(errors::unavailable(LATE)),
-                () = patience.gone.cancelled() => return Answer::refused(errors::unavailable(LATE)),
+            let turn = self.fields.wait_many_as(&prepared.caller, fields);
+            match patience.wait_for(turn).await {
+                Some(turn) => Some(turn),
+                None => return Answer::refused(errors::unavailable(LATE)),
             }
         } else {
             None

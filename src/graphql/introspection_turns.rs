@@ -4,7 +4,7 @@
 use std::{panic::resume_unwind, sync::Arc};
 
 use async_graphql::{Request, Response, ServerError};
-use tokio::{runtime::Handle, task::spawn_blocking, time::sleep_until};
+use tokio::{runtime::Handle, task::spawn_blocking};
 use uuid::Uuid;
 
 use super::{TollgateSchema, errors};
@@ -50,18 +50,14 @@ impl IntrospectionTurns {
                 "Too many introspections of this team are under way; nothing was done. Try again in a second.",
             )
         })?;
-        tokio::select! {
-            turn = self.turns.wait_as(caller) => Ok(IntrospectionTurn((turn, place))),
-            () = sleep_until(patience.until) => Err(late()),
-            () = patience.gone.cancelled() => Err(late()),
-        }
+        let turn = patience.wait_for(self.turns.wait_as(caller)).await;
+        let turn = turn.ok_or_else(|| {
+            errors::unavailable(
+                "Other introspections of this team took too long; nothing was done. Try again.",
+            )
+        })?;
+        Ok(IntrospectionTurn((turn, place)))
     }
-}
-
-fn late() -> ServerError {
-    errors::unavailable(
-        "Other introspections of this team took too long; nothing was done. Try again.",
-    )
 }
 
 /// Executes an introspection in its turn.

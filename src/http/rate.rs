@@ -288,6 +288,14 @@ mod tests {
         let over = rates.charge_ids(hot, Some(account), number(5_000));
         assert_eq!(over.expect_err("it reads too much").whose, Whose::Account);
         assert!(rates.charge_ids(hot, None, number(5_000)).is_ok(), "its bucket is full");
+
+        // So is processor time.
+        let rates = Rates { key: of(5_000), account: of(20_000), policy: None };
+        let buckets = rates.key.as_ref().expect("there are some");
+        buckets.processing.note(hot, Duration::from_hours(1));
+        let over = rates.charge_ids(hot, Some(account), number(1));
+        assert_eq!(over.expect_err("it computes too much").whose, Whose::Key);
+        assert!(rates.charge_ids(other, Some(account), number(20_000 / 4)).is_ok());
     }
 
     #[test]

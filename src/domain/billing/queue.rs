@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, oneshot},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -62,6 +62,15 @@ impl Patience {
     /// A caller that waits until then and may hang up before.
     pub fn until(until: Instant) -> Self {
         Self { until, gone: CancellationToken::new(), template_time: TemplateTime::default() }
+    }
+
+    /// What a future gives, unless the caller has gone or its time is over before.
+    pub async fn wait_for<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            given = future => Some(given),
+            () = sleep_until(self.until) => None,
+            () = self.gone.cancelled() => None,
+        }
     }
 
     pub fn is_over(&self) -> bool {
