@@ -9,7 +9,7 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 
-use super::{loaders::Rows, texts::Texts};
+use super::{field_turns::FieldsTurn, loaders::Rows, texts::Texts};
 use crate::{
     App,
     domain::{
@@ -109,6 +109,8 @@ pub trait Ask {
     fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>>;
     /// How long a query or a mutation is waited for.
     fn patience(&self) -> Result<&Patience>;
+    /// The turn in which the fields of a query or a mutation are executed.
+    fn fields_turn(&self) -> Result<&FieldsTurn>;
 }
 
 impl Ask for Context<'_> {
@@ -151,5 +153,9 @@ impl Ask for Context<'_> {
 
     fn patience(&self) -> Result<&Patience> {
         self.data::<Patience>()
+    }
+
+    fn fields_turn(&self) -> Result<&FieldsTurn> {
+        self.data::<FieldsTurn>()
     }
 }

@@ -22,6 +22,7 @@ use super::{
     cost,
     documents::Documents,
     errors::{self, Code, error, one_line, set_code},
+    field_turns::FieldTurns,
     hidden::Forbidden,
     introspection_turns::{IntrospectionTurns, introspect},
     loaders::{self, Rows},
@@ -35,7 +36,7 @@ use super::{
 };
 use crate::{
     App,
-    db::{ReadBudget, Turns},
+    db::ReadBudget,
     domain::{billing::Patience, caller::Caller, room::Room},
 };
 
@@ -47,17 +48,11 @@ pub struct Api {
     schemas: &'static Schemas,
     documents: Documents,
     introspections: Arc<IntrospectionTurns>,
-    /// Fields that are executed at the same time: one that waits for rows takes some 8 KB.
-    fields: Arc<Turns>,
+    fields: FieldTurns,
 }
 
 /// Fields and fragments of an introspection that are executed among other requests.
 const INTROSPECTION_SHORT: u64 = 500;
-/// Estimated fields of a request that waits for no others.
-const FIELDS_FEW: usize = 100;
-/// Estimated fields of a team's other requests that are executed at the same time; the largest request has as many.
-const FIELDS_OF_TEAM_MAX: usize = 5_000;
-
 const LATE: &str = "Other large requests of this team took too long; nothing was done. Try again.";
 
 /// The schema, and what each role sees of it.
@@ -85,7 +80,7 @@ impl Api {
             schemas: SCHEMAS.get_or_init(Schemas::new).await,
             documents: Documents::default(),
             introspections: Arc::default(),
-            fields: Arc::new(Turns::new(2 * FIELDS_OF_TEAM_MAX)),
+            fields: FieldTurns::default(),
         }
     }
 
@@ -150,19 +145,11 @@ impl Api {
         } else {
             None
         };
-        let fields = usize::try_from(prepared.cost.fields).unwrap_or(usize::MAX);
-        let _fields_turn = if fields > FIELDS_FEW {
-            let turn = self.fields.wait_many_as(&prepared.caller, fields);
-            match patience.wait_for(turn).await {
-                Some(turn) => Some(turn),
-                None => return Answer::refused(errors::unavailable(LATE)),
-            }
-        } else {
-            None
-        };
+        let fields = self.fields.wait(&prepared.caller, prepared.cost.fields, &patience).await;
+        let Some(fields_turn) = fields else { return Answer::refused(errors::unavailable(LATE)) };
         let request_id_of_entries = RequestId(request_id.to_owned());
         let request = self.request(prepared, operation.clone(), budget, room).data(patience);
-        let request = request.data(request_id_of_entries);
+        let request = request.data(request_id_of_entries).data(fields_turn);
         let response = match turn {
             None => self.schemas.executed.execute(request).await,
             Some(turn) => match introspect(self.schemas.executed.clone(), request, turn).await {

@@ -17,6 +17,7 @@ mod contact_merge;
 mod cost;
 mod documents;
 pub mod errors;
+mod field_turns;
 mod hidden;
 mod introspection;
 mod introspection_turns;

@@ -230,7 +230,8 @@ impl MessageMutation {
         let patience = ctx.patience()?;
         let app = ctx.app()?;
         let caller = ctx.account()?;
-        let sent = domain::send(app, &caller, input.into(), patience, ctx.room()?).await?;
+        let sending = domain::send(app, &caller, input.into(), patience, ctx.room()?);
+        let sent = ctx.fields_turn()?.lend(sending).await?;
         note(app, &sent);
         Ok(Some(sent.into()))
     }
@@ -247,7 +248,8 @@ impl MessageMutation {
         let messages = input.into_iter().map(Into::into).collect();
         let patience = ctx.patience()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
-        let sent = domain::send_many(app, &caller, messages, patience, ctx.room()?).await?;
+        let sending = domain::send_many(app, &caller, messages, patience, ctx.room()?);
+        let sent = ctx.fields_turn()?.lend(sending).await?;
         for sent in &sent {
             note(app, sent);
         }
