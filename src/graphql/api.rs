@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_graphql::{
-    Name, Positioned, Request, Response, ServerError, ValidationMode, Variables,
+    Executor, Name, Positioned, Request, Response, ServerError, ValidationMode, Variables,
     dataloader::DataLoader,
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
@@ -28,8 +28,9 @@ use super::{
     loaders::{self, Rows},
     mend,
     request::{Answer, EventAnswer, Operation, Prepared, Refused},
-    root_fields, schema,
+    schema,
     shape::{self, Shape},
+    subscription_root::check_subscription_root,
     updates::Listening,
     validation::{Invalid, RoleSchema},
     variables,
@@ -99,7 +100,6 @@ impl Api {
         keep_declared(operation, &mut variables);
         complete_variables(operation, &mut variables);
         let cost = cost::check_cost(document, &variables, &self.schemas.full.shape)?;
-        root_fields::check_mutation_keys(document)?;
         let kind = operation.node.ty;
         if kind == OperationType::Subscription {
             cost::check_subscription_document(found.known.tokens, found.known.text_bytes)?;
@@ -217,10 +217,12 @@ impl Api {
                 }
             }
         }
-        root_fields::check_subscription_root(operation).map_err(invalid)?;
+        check_subscription_root(document, operation).map_err(invalid)?;
         variables::coerce(operation, variables, &seen.shape, &full.shape).map_err(invalid)?;
+        let collected =
+            collect(document, &operation.node, variables, &full.shape).map_err(invalid)?;
         self.documents.keep(found, role).await;
-        Ok(collect(document, &operation.node, variables, &full.shape))
+        Ok(collected)
     }
 
     fn request(
@@ -231,12 +233,7 @@ impl Api {
         room: Arc<Room>,
     ) -> Request {
         let Prepared { caller, variables, .. } = prepared;
-        let pos = operation.selection_set.pos;
-        let mut request = Request::new("").variables(variables);
-        request.set_parsed_query(ExecutableDocument {
-            operations: DocumentOperations::Single(Positioned::new(operation, pos)),
-            fragments: HashMap::new(),
-        });
+        let request = to_request(operation, variables);
         let app = Arc::new(self.app.for_request(budget));
         let viewpoint = Viewpoint::Role(caller.role());
         let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), room };
@@ -285,13 +282,24 @@ impl Schemas {
 }
 
 impl Seen {
-    async fn by(schema: &TollgateSchema, viewpoint: Viewpoint) -> Self {
+    async fn by<E: Executor>(schema: &E, viewpoint: Viewpoint) -> Self {
         let answer = schema.execute(Request::new(shape::INTROSPECTION).data(viewpoint)).await;
         let answer = answer.data.into_json().expect("introspection is plain JSON");
         let shape = Shape::read(answer).expect("introspection answers what was asked");
         let definition = RoleSchema::new(&shape);
         Self { shape, definition }
     }
+}
+
+/// What the library executes.
+fn to_request(operation: OperationDefinition, variables: Variables) -> Request {
+    let pos = operation.selection_set.pos;
+    let mut request = Request::new("").variables(variables);
+    request.set_parsed_query(ExecutableDocument {
+        operations: DocumentOperations::Single(Positioned::new(operation, pos)),
+        fragments: HashMap::new(),
+    });
+    request
 }
 
 fn invalid(mut failure: ServerError) -> ServerError {
@@ -348,3 +356,6 @@ fn complete_variables(operation: &Positioned<OperationDefinition>, variables: &m
         }
     }
 }
+
+#[cfg(test)]
+mod specification;

@@ -5,10 +5,10 @@
 //! The library would execute each occurrence of a field by itself, and takes null for a variable without a value, which
 //! clears what is stored. There are no interfaces and unions, so every fragment is about the type that it is spread on.
 
-use std::collections::HashSet;
+use std::{cell::Cell, collections::HashSet};
 
 use async_graphql::{
-    Name, Pos, Positioned, Variables,
+    Name, Pos, Positioned, ServerError, Variables,
     indexmap::IndexMap,
     parser::types::{
         Directive, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet,
@@ -17,6 +17,7 @@ use async_graphql::{
 use async_graphql_value::{ConstValue, Value};
 
 use super::{
+    cost::invalid,
     hidden::root_of,
     shape::{Shape, TypeRef},
 };
@@ -25,25 +26,30 @@ use super::{
 /// scalar. No document has such a key.
 pub const NOTHING: &str = "";
 
-/// Collects the fields of a valid operation. `variables` has the defaults of those that were not given.
+/// Collects the fields of a valid operation; fails if a condition is null. `variables` has the defaults of those that were not given.
 pub fn collect(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
     variables: &Variables,
     shape: &Shape,
-) -> OperationDefinition {
+) -> Result<OperationDefinition, ServerError> {
     let declared = operation.variable_definitions.iter();
     let names = declared.map(|definition| &definition.node.name.node);
     let absent = names.filter(|name| !variables.contains_key(*name)).collect();
-    let collector = Collector { document, variables, absent, shape };
+    let undecided = Cell::new(None);
+    let collector = Collector { document, variables, absent, shape, undecided };
     let set = &operation.selection_set;
     let collected = collector.selection_set(root_of(operation.ty), [&set.node], set.pos);
-    OperationDefinition {
+    if let Some(pos) = collector.undecided.get() {
+        let message = "The if of @skip and @include is true or false; the variable is null.";
+        return Err(invalid(message.to_owned(), pos));
+    }
+    Ok(OperationDefinition {
         ty: operation.ty,
         variable_definitions: operation.variable_definitions.clone(),
         directives: Vec::new(),
         selection_set: Positioned::new(collected, set.pos),
-    }
+    })
 }
 
 struct Collector<'d> {
@@ -52,6 +58,8 @@ struct Collector<'d> {
     /// The variables that the operation declares and that have no value.
     absent: HashSet<&'d Name>,
     shape: &'d Shape,
+    /// Where a condition is that is null, for a variable with a default may be.
+    undecided: Cell<Option<Pos>>,
 }
 
 impl<'d> Collector<'d> {
@@ -162,24 +170,27 @@ impl<'d> Collector<'d> {
     }
 
     fn is_included(&self, directives: &[Positioned<Directive>]) -> bool {
-        directives.iter().all(|directive| {
-            let condition = directive.node.get_argument("if").map(|value| &value.node);
-            match directive.node.name.node.as_str() {
-                "skip" => !self.is_true(condition),
-                "include" => self.is_true(condition),
-                _ => true,
-            }
+        directives.iter().all(|directive| match directive.node.name.node.as_str() {
+            "skip" => !self.is_true(&directive.node),
+            "include" => self.is_true(&directive.node),
+            _ => true,
         })
     }
 
-    fn is_true(&self, condition: Option<&Value>) -> bool {
-        match condition {
-            Some(Value::Boolean(value)) => *value,
-            Some(Value::Variable(name)) => {
-                self.variables.get(name) == Some(&ConstValue::Boolean(true))
-            }
-            _ => false,
+    fn is_true(&self, directive: &Directive) -> bool {
+        let Some(condition) = directive.get_argument("if") else { return false };
+        let value = match &condition.node {
+            Value::Boolean(value) => Some(*value),
+            Value::Variable(name) => match self.variables.get(name) {
+                Some(ConstValue::Boolean(value)) => Some(*value),
+                _ => None,
+            },
+            _ => None,
+        };
+        if value.is_none() {
+            self.undecided.set(Some(condition.pos));
         }
+        value.unwrap_or_default()
     }
 }
 

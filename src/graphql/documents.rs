@@ -126,7 +126,7 @@ impl Known {
 }
 
 /// Reads a document that is not too long.
-fn read(text: &str) -> Result<Known, ServerError> {
+pub(super) fn read(text: &str) -> Result<Known, ServerError> {
     if text.chars().count() > cost::QUERY_CHARS_MAX {
         return Err(cost::too_long("characters", cost::QUERY_CHARS_MAX));
     }

@@ -136,7 +136,7 @@ async fn queries_and_mutations_go_over_the_socket_too(
             "GRAPHQL_VALIDATION_FAILED",
         ),
         (
-            "subscription { ...F } fragment F on Subscription { balanceChanged { balance } }",
+            "subscription { ...F } fragment F on Subscription { balanceChanged { balance } messageUpdated { id } }",
             "GRAPHQL_VALIDATION_FAILED",
         ),
         (
@@ -154,8 +154,11 @@ async fn queries_and_mutations_go_over_the_socket_too(
         let came = socket.next().await;
         assert!(error("x", code, &came), "{query}: {came:?}");
     }
+    let by_fragment =
+        "subscription { ...F } fragment F on Subscription { balanceChanged { balance } }";
     for at in 0..50 {
-        socket.subscribe(&format!("s{at}"), BALANCE).await;
+        let query = if at == 0 { by_fragment } else { BALANCE };
+        socket.subscribe(&format!("s{at}"), query).await;
     }
     assert_eq!(socket.before_pong().await, []);
     socket.subscribe("one more", BALANCE).await;

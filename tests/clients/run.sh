@@ -96,6 +96,7 @@ stopped() {
 part "GraphQL over HTTP" node audit.mjs
 part "graphql-transport-ws" node ws.mjs
 part "Breaking changes" node breaking.mjs
+part "Specification" node ../specification/generate.mjs --check
 
 rm -rf generated
 node sources.mjs

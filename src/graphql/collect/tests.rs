@@ -38,7 +38,8 @@ fn collected(document: &str, name: Option<&str>) -> String {
     ] {
         variables.insert(Name::new(name), value);
     }
-    let collected = collect(&document, &operation.node, &variables, &shape());
+    let collected = collect(&document, &operation.node, &variables, &shape())
+        .expect("its conditions are decided");
     without_positions(&collected.selection_set)
 }
 
@@ -129,7 +130,8 @@ fn something_stands_where_nothing_is_left() {
     let operation = parse_query("{ q @skip(if: true) }").expect("a document");
     let (_, operation) = operation.operations.iter().next().expect("an operation");
     let document = parse_query("{ q }").expect("a document");
-    let collected = collect(&document, &operation.node, &Variables::default(), &shape());
+    let collected = collect(&document, &operation.node, &Variables::default(), &shape())
+        .expect("its conditions are decided");
     let [item] = &collected.selection_set.node.items[..] else { panic!("one field is left") };
     let Selection::Field(field) = &item.node else { panic!("it is a field") };
     assert_eq!(field.node.response_key().node, NOTHING);

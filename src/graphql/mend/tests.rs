@@ -64,7 +64,8 @@ async fn response(query: &str) -> Response {
     let variables = Variables::from_json(serde_json::json!({ "yes": true, "no": false }));
     let document = async_graphql::parser::parse_query(query).expect("a document");
     let (_, operation) = document.operations.iter().next().expect("an operation");
-    let operation = collect(&document, &operation.node, &variables, &shape);
+    let operation = collect(&document, &operation.node, &variables, &shape)
+        .expect("its conditions are decided");
     let mut request = Request::new("").variables(variables);
     let executed = Positioned::new(operation.clone(), Pos::default());
     request.set_parsed_query(ExecutableDocument {
