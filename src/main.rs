@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
-use tollgate::cli::{Cli, LogFormat, panic_log};
+use tollgate::cli::{Cli, LOG_OF_DATABASE, LogFormat, panic_log};
 use tracing_subscriber::EnvFilter;
 
 /// Measured: a list of 50 rows is answered half again as fast as with the system's allocator.
@@ -12,7 +12,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = match EnvFilter::try_new(&cli.log) {
+    let verbose = if cli.verbose { format!(",{LOG_OF_DATABASE}=debug") } else { String::new() };
+    let log = format!("{}{verbose}", cli.log);
+    let filter = match EnvFilter::try_new(log) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("error: --log {:?} is no filter: {error}", cli.log);

@@ -112,6 +112,19 @@ impl Micros {
     }
 }
 
+impl Micros {
+    /// Dollars, as `$500.50` or `$0.0004`: two decimals at least.
+    fn to_dollars_text(self) -> String {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let micros = self.0.unsigned_abs();
+        let per_dollar = 100 * MICROS_PER_CENT.unsigned_abs();
+        let mut text = format!("{sign}${}.{:06}", micros / per_dollar, micros % per_dollar);
+        let zeros = text.len() - text.trim_end_matches('0').len();
+        text.truncate(text.len() - zeros.min(4));
+        text
+    }
+}
+
 /// An exponent too long for a machine number is out of range or too precise by its sign.
 fn exponent_fault(mantissa: &str, exponent: &str) -> InvalidAmount {
     let digits = exponent.trim_start_matches(['+', '-']);
@@ -136,13 +149,28 @@ impl std::ops::Neg for Micros {
 /// For people.
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cents", self.to_cents_text())
+        write!(f, "{} cents ({})", self.to_cents_text(), self.to_dollars_text())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_see_cents_and_dollars() {
+        for (micros, text) in [
+            (0, "0 cents ($0.00)"),
+            (500_500_000, "50050 cents ($500.50)"),
+            (-5_000_000, "-500 cents (-$5.00)"),
+            (400, "0.04 cents ($0.0004)"),
+            (8_300, "0.83 cents ($0.0083)"),
+            (1, "0.0001 cents ($0.000001)"),
+            (10_000_000, "1000 cents ($10.00)"),
+        ] {
+            assert_eq!(Micros::new(micros).expect("it is in range").to_string(), text);
+        }
+    }
 
     #[test]
     fn cents_are_read_exactly_from_their_decimal_text() {

@@ -1,19 +1,25 @@
 //! The command line: every setting is a flag and an environment variable. Results go to standard
 //! output, logs to standard error. Exit codes: 0 done, 1 an audit that found drift, 2 anything else.
 
-use std::{fmt::Debug, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    fmt::Debug,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use entity::audit_entry::AuditAction;
 use sea_orm::DbBackend;
+use url::Url;
 use uuid::Uuid;
 
 use crate::{
     App,
     carrier::Carriers,
     clock::SystemClock,
-    db::{self, Db, RowSecurity, row_security},
+    db::{self, Db, RowSecurity, reach, row_security},
     domain::{
         Failure, audit,
         audit_call::{self, Named},
@@ -34,6 +40,9 @@ mod team;
 mod usage;
 
 const DEFAULT_DATABASE: &str = "sqlite://tollgate.db?mode=rwc";
+const WHERE_IT_IS: &str = "run this in the server's folder, or give --database-url";
+/// Where it is logged which database is used, for `--verbose`.
+pub const LOG_OF_DATABASE: &str = "tollgate::database";
 const TEAM_NOT_FOUND: &str =
     "No team has this id. `tollgate team list` shows the ids of all teams.";
 /// What is logged unless something else is asked for.
@@ -51,6 +60,9 @@ pub struct Cli {
     /// What to log: error, warn, info, debug, or a filter such as "tollgate=debug".
     #[arg(long, env = "TOLLGATE_LOG", default_value = DEFAULT_LOG, global = true)]
     pub log: String,
+    /// Say on standard error which database is used.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
     /// How logs are written.
     #[arg(long, env = "TOLLGATE_LOG_FORMAT", default_value = "pretty", global = true)]
     pub log_format: LogFormat,
@@ -93,6 +105,8 @@ enum Command {
     /// Export usage for billing.
     #[command(subcommand)]
     Usage(usage::UsageCommand),
+    /// Copy an SQLite database to a new file, also while it is served.
+    Backup(BackupArgs),
     /// Recompute balances, totals and usage from the ledger: exit code 0 if they agree, 1 if not.
     Audit(AuditArgs),
 }
@@ -147,6 +161,14 @@ struct RowSecurityArgs {
 }
 
 #[derive(Args)]
+struct BackupArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+    /// The file to write; there must be none of this name.
+    file: PathBuf,
+}
+
+#[derive(Args)]
 struct AuditArgs {
     #[command(flatten)]
     database: DatabaseArgs,
@@ -171,6 +193,7 @@ impl Cli {
             Command::Number(command) => number::run(command).await,
             Command::Contact(command) => contact::run(command).await,
             Command::Usage(command) => usage::run(command).await,
+            Command::Backup(args) => back_up(args).await,
             Command::Audit(args) => audit(args).await,
         }
     }
@@ -186,29 +209,86 @@ impl DatabaseArgs {
         Ok(url.trim().to_owned())
     }
 
+    /// Opens the database; an `SQLite` file is made if there is none.
     async fn connect(&self) -> anyhow::Result<Db> {
         connect(&self.url()?, self.database_connections).await
     }
 
-    /// The app of a command: the database must be current; an `SQLite` one is made so.
-    async fn app(&self) -> anyhow::Result<Arc<App>> {
-        let db = self.connect().await?;
-        make_current(&db, false).await?;
-        Ok(App::new(db, Arc::new(SystemClock), Carriers::none()).0)
+    /// Opens a database that must exist.
+    async fn connect_existing(&self) -> anyhow::Result<Db> {
+        let url = self.url()?;
+        let file = db::sqlite_path(&url);
+        if let Some(file) = file.as_deref().filter(|file| !file.exists()) {
+            bail!("there is no database at {}; {WHERE_IT_IS}", full_path(file).display());
+        }
+        let db = connect(&url, self.database_connections).await?;
+        if db.is_empty().await? {
+            let database = shown(&url);
+            bail!(
+                "{database} is not a database of Tollgate; {WHERE_IT_IS}. `tollgate migrate` makes it one"
+            );
+        }
+        Ok(db)
     }
+
+    /// The app of a command on a database that must exist, and be current; an `SQLite` one is made so.
+    async fn app(&self) -> anyhow::Result<Arc<App>> {
+        app_of(self.connect_existing().await?).await
+    }
+
+    /// The same for a command that may be the first of a database.
+    async fn new_app(&self) -> anyhow::Result<Arc<App>> {
+        app_of(self.connect().await?).await
+    }
+
+    /// What a further command needs to use the same database, unless that is the default one. A URL of PostgreSQL may
+    /// hold a password, and is not repeated.
+    fn repeated(&self) -> String {
+        match (&self.database_url, &self.database_url_file) {
+            (Some(url), _) if url.starts_with("sqlite:") => format!(" --database-url '{url}'"),
+            (Some(_), _) => " --database-url …".to_owned(),
+            (None, Some(file)) => format!(" --database-url-file '{}'", file.display()),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+async fn app_of(db: Db) -> anyhow::Result<Arc<App>> {
+    make_current(&db, false).await?;
+    Ok(App::new(db, Arc::new(SystemClock), Carriers::none()).0)
+}
+
+/// A database as people may see it: the whole path of a file, or a URL without its password.
+fn shown(url: &str) -> String {
+    if let Some(file) = db::sqlite_path(url) {
+        return full_path(&file).display().to_string();
+    }
+    let Ok(mut url) = Url::parse(url) else { return "(a URL that cannot be read)".to_owned() };
+    // It cannot be set for URLs that have no host, and those have no password.
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.to_string()
+}
+
+fn full_path(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
 async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
     if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
         bail!("the database URL must begin with sqlite: or postgres:");
     }
-    if url.starts_with("sqlite:") && !db::is_sqlite_file(url) {
+    if url.starts_with("sqlite:") && db::sqlite_path(url).is_none() {
         bail!("the database URL must name a file: sqlite://FILE?mode=rwc");
     }
+    tracing::debug!(target: LOG_OF_DATABASE, "The database is {}", shown(url));
     open(url, connections, RowSecurity::Off).await
 }
 
 async fn open(url: &str, connections: u32, row_security: RowSecurity) -> anyhow::Result<Db> {
+    if !url.starts_with("sqlite:") {
+        reach::check(url).await.map_err(anyhow::Error::msg)?;
+    }
     let opened = Db::connect_with(url, connections, row_security).await;
     let db = opened.map_err(|error| {
         // A URL that cannot be read would be shown whole, with its password.
@@ -257,13 +337,24 @@ async fn set_up_row_security(db: &Db) -> anyhow::Result<()> {
     row_security::set_up(&db.write).await.context(rights)
 }
 
+async fn back_up(args: BackupArgs) -> anyhow::Result<ExitCode> {
+    let db = args.database.connect_existing().await?;
+    db.back_up(&args.file).await?;
+    println!("The database was copied to {}.", full_path(&args.file).display());
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
-    let db = args.database.connect().await?;
+    let db = args.database.connect_existing().await?;
     if !db.is_current().await? {
-        bail!("the database's schema is not current; is it the right database?");
+        bail!("the database's schema is not current; run `tollgate migrate` first");
     }
     let (app, _) = App::new(db, Arc::new(SystemClock), Carriers::none());
     let found = audit::run(&app).await?;
+    if found.teams == 0 {
+        let database = shown(&args.database.url()?);
+        bail!("{database} holds no team, so there is nothing to audit; {WHERE_IT_IS}");
+    }
     if args.output.json {
         let drifts = found.drifts.iter().map(|drift| {
             serde_json::json!({

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    DatabaseArgs, RowSecurityArgs, connect, make_current, open, set_up_row_security,
+    DatabaseArgs, RowSecurityArgs, connect, make_current, open, set_up_row_security, shown,
     surface::{ListenArgs, SurfaceArgs},
     switch,
 };
@@ -75,7 +75,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if team::list(&app, &operator, &one).await?.rows.is_empty() {
         eprintln!(
             "No team exists yet. Create one, with its first API key:\n  \
-             tollgate team create --name \"My team\" --top-up 50000"
+             tollgate team create --name \"My team\" --top-up 50000{}",
+            args.database.repeated()
         );
     }
     if !args.sandbox {
@@ -84,6 +85,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
              --sandbox takes them and delivers to nobody"
         );
     }
+    tracing::info!("The database is {}", shown(&url));
     tracing::info!("GraphQL is served at http://{}/graphql", listener.local_addr()?);
     if let Some(metrics) = metrics {
         tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);

@@ -9,7 +9,10 @@ use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket};
 use url::{Host, Url};
 
-use crate::http;
+use crate::{
+    domain::inbound::{StopWords, word_of},
+    http,
+};
 
 const METRICS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_090);
 /// Connections that wait to be taken: a burst of clients must not wait for a second SYN.
@@ -36,6 +39,9 @@ pub struct SurfaceArgs {
         help = "Origins whose web pages may use the API, such as https://app.example.com; none by default"
     )]
     cors_origins: Vec<HeaderValue>,
+    /// Words by which people opt out besides STOP and the like, such as ALTO,BASTA.
+    #[arg(long, env = "TOLLGATE_STOP_WORDS", value_delimiter = ',', value_parser = stop_word)]
+    stop_words: Vec<String>,
     /// The address of /metrics for Prometheus, or off. By default 127.0.0.1:9090 if it is free.
     #[arg(long, env = "TOLLGATE_METRICS_LISTEN", value_parser = metrics_address)]
     metrics_listen: Option<MetricsAddress>,
@@ -75,6 +81,14 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     // localhost is often both, and clients try 127.0.0.1.
     let preferred = found.iter().find(|address| address.is_ipv4()).or(found.first());
     preferred.copied().ok_or_else(|| EXPECTED.to_owned())
+}
+
+fn stop_word(text: &str) -> Result<String, String> {
+    let word = word_of(text);
+    if word.is_empty() {
+        return Err("expected words of letters, such as ALTO".to_owned());
+    }
+    Ok(word)
 }
 
 /// A network, or an address that is taken for a network of its own.
@@ -122,6 +136,7 @@ impl SurfaceArgs {
             trusted_proxies: self.trusted_proxies,
             cors_origins: self.cors_origins,
             has_sandbox,
+            stop_words: StopWords::with(&self.stop_words),
         }
     }
 

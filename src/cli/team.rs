@@ -63,6 +63,9 @@ pub enum TeamCommand {
 
 /// Reads an amount to top up with, so that a wrong one is refused before a team is made.
 fn cents(text: &str) -> Result<Micros, String> {
+    if text.contains('.') {
+        return Err(ambiguous(text));
+    }
     match Micros::from_cents_text(text) {
         Ok(amount) if amount > Micros::ZERO => Ok(amount),
         Ok(_) => Err("the amount must be more than 0".to_owned()),
@@ -70,11 +73,23 @@ fn cents(text: &str) -> Result<Micros, String> {
     }
 }
 
+/// People who think in dollars write a point; a hundredth of what they mean would be charged.
+fn ambiguous(text: &str) -> String {
+    const EXPECTED: &str = "expected whole cents, without a decimal point";
+    let hundredfold = format!("{text}e2");
+    match (Micros::from_cents_text(text), Micros::from_cents_text(&hundredfold)) {
+        (Ok(as_cents), Ok(as_dollars)) => {
+            format!("{EXPECTED}; as dollars it is {as_dollars}, and as cents {as_cents}")
+        }
+        _ => EXPECTED.to_owned(),
+    }
+}
+
 pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
     let operator = OperatorCaller::on_the_command_line();
     match command {
         TeamCommand::Create { database, output, name, top_up } => {
-            let app = database.app().await?;
+            let app = database.new_app().await?;
             let created = team::create(&app, &operator, &name).await;
             let created = done(&app, AuditAction::CreateTeam, None, created).await?;
             if let Some(amount) = top_up {
@@ -120,10 +135,14 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                 });
                 println!("{}", serde_json::json!({ "teams": teams.collect::<Vec<_>>() }));
             } else if teams.is_empty() {
-                println!("No team exists yet. Create one: tollgate team create --name \"My team\"");
+                let database = database.repeated();
+                println!(
+                    "No team exists yet. Create one: tollgate team create --name \"My team\"{database}"
+                );
             } else {
                 for team in teams {
-                    println!("{}  {:>16}  {}", team.id, stored(team.balance_micros), team.name);
+                    let balance = stored(team.balance_micros).to_string();
+                    println!("{}  {balance:>24}  {}", team.id, team.name);
                 }
             }
         }

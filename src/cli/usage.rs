@@ -1,4 +1,4 @@
-//! `tollgate usage export`: a line a sub-account, for billing.
+//! `tollgate usage export`: a line for each sub-account, for billing.
 
 use std::process::ExitCode;
 
@@ -23,14 +23,17 @@ pub enum UsageCommand {
         /// One team; all if left out.
         #[arg(long, value_name = "ID")]
         team: Option<String>,
+        /// Write a line for each main account too.
+        #[arg(long)]
+        main_accounts: bool,
     },
 }
 
 pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
-    let UsageCommand::Export { database, from, to, team } = command;
+    let UsageCommand::Export { database, from, to, team, main_accounts } = command;
     let team_id = team.as_deref().map(parse_team_id).transpose()?;
     let app = database.app().await?;
-    let lines = usage::export(&app, team_id, DateRange { from, to }).await?;
+    let lines = usage::export(&app, team_id, DateRange { from, to }, main_accounts).await?;
 
     let mut writer = csv::Writer::from_writer(std::io::stdout());
     writer.write_record([
@@ -47,6 +50,7 @@ pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
         "charged_cents",
         "refunded_cents",
         "spent_cents",
+        "number_fees_cents",
     ])?;
     for line in lines {
         let figures = &line.figures;
@@ -64,6 +68,7 @@ pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
             figures.charged()?.to_cents_text(),
             figures.refunded()?.to_cents_text(),
             figures.spent()?.to_cents_text(),
+            line.number_fees()?.to_cents_text(),
         ])?;
     }
     writer.flush()?;

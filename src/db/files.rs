@@ -86,6 +86,11 @@ pub(super) fn make_private(url: &str) {
     }
 }
 
+/// Makes a file for a copy of a database, private whatever the umask is; fails if there is one.
+pub(super) fn make_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
+}
+
 /// Those files of an `SQLite` database that other users of the machine may read or write.
 pub fn exposed(url: &str) -> Vec<PathBuf> {
     let Some(path) = sqlite_path(url) else { return Vec::new() };
@@ -102,11 +107,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Whether an `SQLite` URL names a file; one in memory would be another for each connection.
-pub fn is_sqlite_file(url: &str) -> bool {
-    sqlite_path(url).is_some()
-}
-
 /// The URL of an `SQLite` file that is made if it does not exist.
 pub fn sqlite_url(path: &Path) -> String {
     let path = path.display().to_string();
@@ -114,8 +114,9 @@ pub fn sqlite_url(path: &Path) -> String {
     format!("sqlite://{path}?mode=rwc")
 }
 
-/// The file behind an `SQLite` URL, as the driver reads it.
-fn sqlite_path(url: &str) -> Option<PathBuf> {
+/// The file behind an `SQLite` URL, as the driver reads it; `None` for one in memory, which would be another for each
+/// connection.
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
         return None;
     }

@@ -44,9 +44,9 @@ const SQLITE_STEPS: i32 = 10_000;
 /// systems that cannot tell refuse the setting; `statement_timeout` then ends the statement.
 const POSTGRES_LOOK: &str = "SET client_connection_check_interval = '500ms'";
 
-/// What a statement counts for at most that PostgreSQL did not answer: it may have waited for a server or a network that
-/// had failed, which is not the caller's doing. `SQLite` runs within this process, and is never waited for like that.
-const UNANSWERED_COUNTED_MAX: Duration = Duration::from_secs(1);
+/// What a statement counts for at most on PostgreSQL: one that takes longer has waited for a server or a network that had
+/// failed, which is not the caller's doing. `SQLite` runs within this process, and is never waited for like that.
+const COUNTED_MAX: Duration = Duration::from_secs(1);
 
 /// Connections, lent one by one.
 #[derive(Clone)]
@@ -242,8 +242,10 @@ impl Loan {
     fn end(self, is_whole: bool) {
         let Self { lent, turn, since, budget } = self;
         let held = since.elapsed();
-        let is_known = is_whole || matches!(lent, Lent::Sqlite(_));
-        let counted = if is_known { held } else { held.min(UNANSWERED_COUNTED_MAX) };
+        let counted = match lent {
+            Lent::Postgres(_) => held.min(COUNTED_MAX),
+            Lent::Sqlite(_) => held,
+        };
         if is_whole {
             drop(lent);
         } else {

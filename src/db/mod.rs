@@ -30,13 +30,16 @@ use sea_orm::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
+mod backup;
 mod files;
 mod lease;
+pub mod reach;
 mod readers;
 pub mod row_security;
 mod turns;
 
-pub use files::{ServingLockError, exposed, is_sqlite_file, lock_for_serving, sqlite_url};
+pub use backup::BackupError;
+pub use files::{ServingLockError, exposed, lock_for_serving, sqlite_path, sqlite_url};
 use lease::query_error;
 pub use readers::{Readers, Snapshot};
 pub use row_security::Scope;
@@ -308,6 +311,12 @@ impl Db {
         }
         Migrator::up(&txn, None).await?;
         txn.commit().await
+    }
+
+    /// Whether no migration has been applied: it is no database of this program.
+    pub async fn is_empty(&self) -> Result<bool, DbErr> {
+        let pending = Migrator::get_pending_migrations_read_only(&self.read).await?;
+        Ok(pending.len() == Migrator::migrations().len())
     }
 
     /// Whether every migration this program knows has been applied.

@@ -4,6 +4,7 @@
 use entity::{message::Channel, opt_out::OptOutSource};
 use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::{
     Fault, account::AccountIds, authentication::hold_key, caller::LiveAccountCaller, opt_out,
@@ -11,9 +12,42 @@ use super::{
 };
 use crate::App;
 
-/// Each is the whole text, in upper or lower case: "STOP" opts out, "Stop it" says something else.
-const STOP_WORDS: [&str; 6] = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"];
+/// The words of 47 CFR 64.1200(a)(10) and of the large providers. Each is the whole text: "STOP" opts out, "Stop it" says
+/// something else. Spaces and signs do not count ("Stop all!"), as [`word_of`] has it.
+const STOP_WORDS: [&str; 11] = [
+    "STOP",
+    "STOPALL",
+    "UNSUBSCRIBE",
+    "CANCEL",
+    "END",
+    "QUIT",
+    "REVOKE",
+    "OPTOUT",
+    "REMOVE",
+    "ARRET",
+    "TD",
+];
 const START_WORDS: [&str; 3] = ["START", "YES", "UNSTOP"];
+/// Characters of a text at most that can be a word.
+const WORD_CHARS_MAX: usize = 64;
+
+/// The words that opt out.
+#[derive(Clone, Debug, Default)]
+pub struct StopWords {
+    /// Besides [`STOP_WORDS`], as [`word_of`] gives them.
+    others: Vec<String>,
+}
+
+impl StopWords {
+    /// Those that are known, and others, such as those of another language.
+    pub fn with(others: &[String]) -> Self {
+        Self { others: others.iter().map(|word| word_of(word)).collect() }
+    }
+
+    fn contains(&self, word: &str) -> bool {
+        STOP_WORDS.contains(&word) || self.others.iter().any(|other| other == word)
+    }
+}
 
 /// A text that a carrier received from `from` by `channel`.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,10 +75,11 @@ pub async fn receive(
     app: &App,
     account: &LiveAccountCaller,
     message: &InboundMessage,
+    stop_words: &StopWords,
 ) -> Result<InboundEffect, Fault> {
     let txn = app.db.begin_write_in_turn(account.account()).await?;
     hold_key(app, &txn, account).await?;
-    let effect = record_inbound_message(app, &txn, account.into(), message).await?;
+    let effect = record_inbound_message(app, &txn, account.into(), message, stop_words).await?;
     txn.commit().await?;
     Ok(effect)
 }
@@ -56,9 +91,10 @@ pub async fn record_inbound_message(
     txn: &DatabaseTransaction,
     owner: AccountIds,
     message: &InboundMessage,
+    stop_words: &StopWords,
 ) -> Result<InboundEffect, Fault> {
-    let word = message.text.trim().to_ascii_uppercase();
-    let is_stop = STOP_WORDS.contains(&word.as_str());
+    let word = word_of(&message.text);
+    let is_stop = stop_words.contains(&word);
     if !is_stop && !START_WORDS.contains(&word.as_str()) {
         return Ok(InboundEffect::None);
     }
@@ -73,5 +109,45 @@ pub async fn record_inbound_message(
     } else {
         opt_out::delete(txn, owner.account_id, &sender).await?;
         Ok(InboundEffect::OptedIn)
+    }
+}
+
+/// What a text says if it is one word: its letters and digits, in upper case and without accents. Wide and invisible
+/// characters, quotation marks, spaces and other signs do not count.
+pub fn word_of(text: &str) -> String {
+    let chars = text.chars().take(WORD_CHARS_MAX + 1);
+    let text: String = chars.collect();
+    if text.chars().count() > WORD_CHARS_MAX {
+        return String::new();
+    }
+    let upper = text.to_uppercase();
+    upper.nfkd().filter(|char| char.is_alphanumeric()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_told_by_their_letters() {
+        for (text, word) in [
+            ("STOP", "STOP"),
+            (" stop.\n", "STOP"),
+            ("\u{201c}Stop!\u{201d}", "STOP"),
+            ("STOP\u{200b}", "STOP"),
+            ("\u{ff33}\u{ff34}\u{ff2f}\u{ff30}", "STOP"),
+            ("Opt-out", "OPTOUT"),
+            ("opt out", "OPTOUT"),
+            ("stop all", "STOPALL"),
+            ("Arr\u{ea}t", "ARRET"),
+            ("arre\u{302}t", "ARRET"),
+            ("Stop it", "STOPIT"),
+            ("\u{441}\u{442}\u{43e}\u{43f}", "\u{421}\u{422}\u{41e}\u{41f}"),
+            ("\u{1f44d}", ""),
+            ("", ""),
+        ] {
+            assert_eq!(word_of(text), word, "{text}");
+        }
+        assert_eq!(word_of(&"S".repeat(65)), "");
     }
 }

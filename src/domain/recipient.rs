@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use email_address::{EmailAddress, Options};
 use entity::message::Channel;
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use phonelib::PhoneNumber;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::validate::is_line;
+use super::validate::{is_ignorable, is_line};
 
 /// Digits of a chat id at most; Telegram's have 52 significant bits.
 const CHAT_ID_DIGITS_MAX: usize = 16;
@@ -36,7 +37,7 @@ pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static s
     let channel = match channel {
         Some(channel) => channel,
         None if to.contains('@') => Channel::Email,
-        None if to.starts_with('+') => Channel::Sms,
+        None if dialled(to).starts_with('+') => Channel::Sms,
         None => {
             return Err("Give a phone number with + and country code, an e-mail address, or a \
                         channel.");
@@ -88,16 +89,52 @@ fn unquoted(local: &str) -> String {
 
 fn phone_number(to: &str) -> Result<(String, String), &'static str> {
     const RULE: &str = "The recipient must be a phone number in E.164, such as +12025550123.";
+    let to = dialled(to);
     if !to.starts_with('+') {
         return Err(RULE);
     }
     let number =
-        PhoneNumber::parse(to).filter(|number| number.extension().is_none()).ok_or(RULE)?;
+        PhoneNumber::parse(&to).filter(|number| number.extension().is_none()).ok_or(RULE)?;
     let country = number.country().code;
     if country == "001" {
         return Err("Satellite and other numbers without a country cannot be reached.");
     }
     Ok((number.e164().to_owned(), country.to_owned()))
+}
+
+/// A phone number as it is dialled, of one that may have been copied from elsewhere: without characters that are not seen,
+/// with the digits, plus and hyphens of ASCII, without `tel:` (RFC 3966) and parentheses around the country code.
+fn dialled(number: &str) -> String {
+    let seen = number.nfkc().filter(|char| !is_ignorable(*char));
+    let ascii: String =
+        seen.map(|char| if is_dash(char) { '-' } else { ascii_digit(char) }).collect();
+    let number = ascii.trim();
+    let number = match number.get(..4) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("tel:") => number[4..].trim_start(),
+        _ => number,
+    };
+    match number.strip_prefix("(+") {
+        Some(number) => format!("+{}", number.replacen(')', " ", 1)),
+        None => number.to_owned(),
+    }
+}
+
+/// What stands for a hyphen in phone numbers: Unicode's dashes and the minus sign, and Katakana's sign of length.
+fn is_dash(char: char) -> bool {
+    matches!(char, '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30FC}')
+}
+
+/// Where the decimal digits of other scripts begin that phone numbers are written in (Unicode's category Nd): Arabic,
+/// Persian, and those of India and South East Asia.
+const ZEROS: [u32; 17] = [
+    0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50,
+    0xED0, 0xF20, 0x1040, 0x17E0,
+];
+
+fn ascii_digit(char: char) -> char {
+    let code = u32::from(char);
+    let digit = ZEROS.iter().find_map(|zero| code.checked_sub(*zero).filter(|digit| *digit < 10));
+    digit.and_then(|digit| char::from_digit(digit, 10)).unwrap_or(char)
 }
 
 fn email_address(to: &str) -> Result<String, &'static str> {
@@ -109,7 +146,26 @@ fn email_address(to: &str) -> Result<String, &'static str> {
     let options =
         Options::default().with_required_tld().without_domain_literal().without_display_text();
     let address = EmailAddress::parse_with_options(to, options).map_err(|_| RULE)?;
-    Ok(format!("{}@{}", address.local_part(), address.domain().to_lowercase()))
+    let domain = address.domain();
+    if !is_domain(domain) {
+        return Err(RULE);
+    }
+    Ok(format!("{}@{}", address.local_part(), domain.to_lowercase()))
+}
+
+/// Whether a host can have this name: letters, digits and hyphens in the form that the DNS has (UTS 46, RFC 5321, section
+/// 4.1.2), and more than digits at its end (RFC 3696, section 2).
+fn is_domain(domain: &str) -> bool {
+    let ascii = Uts46::new().to_ascii(
+        domain.as_bytes(),
+        AsciiDenyList::STD3,
+        Hyphens::CheckFirstLast,
+        DnsLength::Verify,
+    );
+    ascii.is_ok_and(|domain| {
+        let last = domain.rsplit('.').next().unwrap_or_default();
+        !last.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 fn chat_id(to: &str) -> Result<String, &'static str> {
@@ -133,6 +189,20 @@ mod tests {
             ("+39 06 698 12345", Some(Channel::Whatsapp), "+390669812345", Some("VA")),
             ("+4915112345678", Some(Channel::Sms), "+4915112345678", Some("DE")),
             ("+18765550123", None, "+18765550123", Some("JM")),
+            ("+44\u{2011}7911\u{2011}123463", None, "+447911123463", Some("GB")),
+            ("\u{202a}+447911123463\u{202c}", None, "+447911123463", Some("GB")),
+            ("+44\u{200b}7911\u{200e} 123463\u{feff}", None, "+447911123463", Some("GB")),
+            ("\u{ff0b}\u{ff14}\u{ff14}\u{ff17}\u{ff19}11123463", None, "+447911123463", Some("GB")),
+            ("+\u{664}\u{664}7911123463", None, "+447911123463", Some("GB")),
+            ("(+44) 7911 123463", None, "+447911123463", Some("GB")),
+            ("tel:+44-7911-123463", None, "+447911123463", Some("GB")),
+            (
+                "TEL: +44\u{a0}7911\u{2009}123463",
+                Some(Channel::Whatsapp),
+                "+447911123463",
+                Some("GB"),
+            ),
+            ("a@B\u{fc}cher.example", None, "a@b\u{fc}cher.example", None),
             (" Ada@Example.COM ", None, "Ada@example.com", None),
             ("-1001234567890", Some(Channel::Telegram), "-1001234567890", None),
         ] {
@@ -159,6 +229,28 @@ mod tests {
             ("+12025550123", Some(Channel::Email)),
             ("+12025550123", Some(Channel::Telegram)),
             ("12a", Some(Channel::Telegram)),
+            ("tel:7911123463", None),
+            ("tel:+447911123463;ext=5", None),
+            ("tel:+447911123463;phone-context=example.com", None),
+            ("a@example.com|gov.uk", None),
+            ("a@example.com/path", None),
+            ("a@dom_ain.com", None),
+            ("a@exa%6Dple.com", None),
+            ("a@1.2.3.4", None),
+            ("a@b.1", None),
+            ("a@ex!ample.com", None),
+            ("a@ex#ample.com", None),
+            ("a@ex'ample.com", None),
+            ("a@ex=ample.com", None),
+            ("a@ex~ample.com", None),
+            ("a@ex?ample.com", None),
+            ("a@ex^ample.com", None),
+            ("a@ex&ample.com", None),
+            ("a@-example.com", None),
+            ("a@example-.com", None),
+            ("a@example..com", None),
+            ("a@xn--a.com", None),
+            ("a@\u{2028}example.com", None),
             ("\"a\tb\"@example.com", None),
             ("\"a\u{2028}b\"@example.com", None),
             ("a\u{202e}b@example.com", None),

@@ -288,21 +288,34 @@ fn collect(range: DateRange, group_by: &[UsageDimension], rows: Vec<SummedRow>) 
     Usage { range, totals, buckets }
 }
 
-/// A sub-account's line of an export for billing.
+/// An account's line of an export for billing.
 pub struct ExportLine {
     pub account: entity::account::Model,
     pub figures: Figures,
+    number_fees_micros: i64,
 }
 
-/// Every sub-account of one team or of all, with its figures of the range, oldest account first.
+impl ExportLine {
+    /// What was charged for phone numbers, which is part of the charges.
+    pub fn number_fees(&self) -> Result<Micros, Fault> {
+        amount(self.number_fees_micros)
+    }
+}
+
+/// Every sub-account of one team or of all, with its figures of the range, oldest account first; main accounts too if
+/// `with_main_accounts`.
 pub async fn export(
     app: &App,
     team_id: Option<Uuid>,
     range: DateRange,
+    with_main_accounts: bool,
 ) -> Result<Vec<ExportLine>, Fault> {
     use entity::account;
     let range = DateRange::checked(Some(range), app.clock.now())?;
-    let mut accounts = account::Entity::find().filter(account::Column::IsSubAccount.eq(true));
+    let mut accounts = account::Entity::find();
+    if !with_main_accounts {
+        accounts = accounts.filter(account::Column::IsSubAccount.eq(true));
+    }
     let mut days = usage_day::Entity::find();
     if let Some(team_id) = team_id {
         accounts = accounts.filter(account::Column::TeamId.eq(team_id));
@@ -310,7 +323,7 @@ pub async fn export(
     }
     // A whole installation at one moment, without a request's time limit.
     let txn = app.db.read.snapshot().await?;
-    let rows = summed(&txn, days, range, &[], true);
+    let rows = summed(&txn, days, range, &[UsageDimension::Channel], true);
     let rows = rows.into_model::<SummedRow>().all(&txn).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
@@ -322,8 +335,10 @@ pub async fn export(
         .into_iter()
         .map(|account| {
             let rows = by_account.remove(&account.id).unwrap_or_default();
-            let figures = collect(range, &[], rows).totals;
-            Ok(ExportLine { account, figures })
+            let usage = collect(range, &[UsageDimension::Channel], rows);
+            let fees = usage.buckets.iter().filter(|bucket| bucket.channel.is_none());
+            let number_fees_micros = fees.map(|bucket| bucket.figures.charged_micros).sum();
+            Ok(ExportLine { account, figures: usage.totals, number_fees_micros })
         })
         .collect()
 }

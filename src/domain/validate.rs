@@ -168,7 +168,7 @@ pub fn is_visible(text: &str) -> bool {
 }
 
 /// Unicode's property `Default_Ignorable_Code_Point`, and the Braille pattern without dots.
-fn is_ignorable(char: char) -> bool {
+pub fn is_ignorable(char: char) -> bool {
     matches!(
         char,
         '\u{AD}'

@@ -35,7 +35,8 @@ pub struct SendMessageInput {
     /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for
     /// EMAIL. It can be left out of an e-mail that has HTML.
     text: Option<String>,
-    /// The subject of an e-mail, one line of at most 998 characters. Other channels have none.
+    /// The subject of an e-mail, one line of at most 998 characters. An e-mail may be sent without one; other channels
+    /// have none.
     subject: Option<String>,
     /// The HTML of an e-mail, at most 100 KiB, with a text beside it or without. Other channels
     /// have none.
@@ -94,7 +95,7 @@ impl From<SendMessageInput> for domain::NewMessage {
 pub enum SendMessageErrorCode {
     /// The recipient is not one of the channel; or there is neither to nor contactId, or both.
     InvalidRecipient,
-    /// The text, the subject or the HTML is missing, too long, or not of the channel; or there is a
+    /// The text is missing; the text, the subject or the HTML is too long or not of the channel; or there is a
     /// templateId too.
     InvalidContent,
     /// The variables are larger than 16 KiB as JSON or 1,000 values, or given without a templateId.

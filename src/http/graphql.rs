@@ -40,7 +40,7 @@ use super::{
 };
 use crate::{
     db::ReadBudget,
-    domain::{authentication, billing::Patience, caller::Caller, room::Room},
+    domain::{authentication, billing::Patience, caller::Caller, plain_key::PlainKey, room::Room},
     graphql::{
         Answer, Prepared,
         errors::{self, Code, error, first_code},
@@ -187,6 +187,9 @@ pub async fn identify(
     head: &Parts,
     key: Option<&str>,
 ) -> Result<Caller, ServerError> {
+    if key.is_none() && head.headers.contains_key(header::AUTHORIZATION) {
+        return Err(unauthenticated(NO_BEARER));
+    }
     identify_peer(shared, peer(shared, head), key).await
 }
 
@@ -197,10 +200,13 @@ pub async fn identify_peer(
     peer: IpAddr,
     key: Option<&str>,
 ) -> Result<Caller, ServerError> {
-    let Some(key) = key else { return Err(unauthenticated()) };
+    let key = key.ok_or_else(|| unauthenticated(NO_KEY))?;
     match authentication::authenticate(&shared.app, key).await {
         Ok(Some(caller)) => Ok(caller),
-        Ok(None) if shared.peers.note_failure(peer) => Err(unauthenticated()),
+        Ok(None) if shared.peers.note_failure(peer) => {
+            let is_whole = PlainKey::parse(key).is_some();
+            Err(unauthenticated(if is_whole { UNKNOWN_KEY } else { MALFORMED_KEY }))
+        }
         Ok(None) => {
             let message = "Too many wrong keys came from this address. Use a valid key.";
             Err(errors::try_again(Code::RateLimited, message, 1))
@@ -212,8 +218,18 @@ pub async fn identify_peer(
     }
 }
 
-fn unauthenticated() -> ServerError {
-    error(Code::Unauthenticated, "Give a valid API key: Authorization: Bearer tg_live_…")
+// What a key looks like is no secret, so it may be told what is wrong with one; not whether a whole one ever existed.
+const NO_KEY: &str =
+    "The request has no API key. Send it in a header: Authorization: Bearer tg_live_…";
+const NO_BEARER: &str = "The Authorization header is not valid (expected Bearer, a space and an API key, as in \
+                         Authorization: Bearer tg_live_…).";
+const MALFORMED_KEY: &str = "The API key is malformed: some of it is missing or was changed, or it is in quotation marks. Copy \
+                             it whole, as it was shown when it was created.";
+const UNKNOWN_KEY: &str =
+    "The API key is not valid here: it was revoked, has expired, or is of another server.";
+
+fn unauthenticated(message: &'static str) -> ServerError {
+    error(Code::Unauthenticated, message)
 }
 
 /// Makes the request a socket. `known` is the team of a caller whose key is in the header; an operator has none.

@@ -1,6 +1,8 @@
 //! `POST /sandbox/inbound`: what a person writes back, said by whoever tries the sandbox. A carrier that
 //! receives messages hands them to [`inbound::record_inbound_message`] itself.
 
+use std::sync::Arc;
+
 use async_graphql::ServerError;
 use axum::{
     extract::{Request, State},
@@ -12,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use super::{
-    Shared,
+    Shared, Surface,
     answer::{TOO_BUSY, refuse_all},
     graphql::{REQUEST_DEADLINE, bearer, identify, request_id},
     negotiation::{MediaType, is_json},
@@ -66,10 +68,11 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         let message = read(&received)?;
         drop(received);
         // A task of its own, as in `graphql`: a client that hangs up leaves nothing half-way.
-        let app = shared.app.clone();
+        let in_task = Arc::clone(&shared);
         let received = async move {
             let _place = place;
-            inbound::receive(&app, &account, &message).await
+            let Surface { app, stop_words, .. } = &*in_task;
+            inbound::receive(app, &account, &message, stop_words).await
         };
         let received = shared.executions.spawn(received.in_current_span());
         match timeout_at(until, received).await {

@@ -29,7 +29,7 @@ use tower_http::{
 
 use crate::{
     App,
-    domain::{events, watch},
+    domain::{events, inbound::StopWords, watch},
     graphql::Api,
 };
 
@@ -92,6 +92,8 @@ pub struct Settings {
     pub cors_origins: Vec<HeaderValue>,
     /// LIVE messages go to the sandbox: what people write back to it is taken at [`inbound::PATH`].
     pub has_sandbox: bool,
+    /// What people write to opt out.
+    pub stop_words: StopWords,
 }
 
 impl Default for Settings {
@@ -102,6 +104,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             has_sandbox: false,
+            stop_words: StopWords::default(),
         }
     }
 }
@@ -132,6 +135,7 @@ struct Surface {
     looks: Semaphore,
     rates: Arc<Rates>,
     peers: Arc<Peers>,
+    stop_words: StopWords,
     /// Cancelled when the server is to stop: it is not ready any more.
     stop: CancellationToken,
     /// What is being executed, also for clients that have hung up.
@@ -166,6 +170,7 @@ impl Surface {
             looks: Semaphore::new(health::LOOKS_MAX),
             rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),
+            stop_words: settings.stop_words,
             stop,
             executions,
         })

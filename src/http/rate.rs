@@ -75,7 +75,18 @@ pub struct Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over {
     whose: Whose,
+    what: Limited,
     pub wait: Duration,
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limited {
+    /// Estimated fields of answers, and bytes of requests.
+    Requests,
+    /// Time for which connections to the database were held for reading.
+    Reading,
+    ProcessorTime,
 }
 
 /// Whose bucket it is.
@@ -210,8 +221,15 @@ impl Buckets {
     }
 
     fn check_times(&self, whose: Whose, id: Uuid) -> Result<(), Over> {
-        let wait = self.reading.wait(id).max(self.processing.wait(id));
-        if wait.is_zero() { Ok(()) } else { Err(Over { whose, wait }) }
+        for (limit, what) in
+            [(&self.reading, Limited::Reading), (&self.processing, Limited::ProcessorTime)]
+        {
+            let wait = limit.wait(id);
+            if !wait.is_zero() {
+                return Err(Over { whose, what, wait });
+            }
+        }
+        Ok(())
     }
 
     fn take(&self, whose: Whose, id: Uuid, cost: NonZeroU32) -> Result<u32, Over> {
@@ -220,7 +238,7 @@ impl Buckets {
         taken.map(|left| left.remaining_burst_capacity()).map_err(|until| {
             // Its own clock: to make one asks the processor what it is, which takes long in a virtual machine.
             let now = self.of.clock().now();
-            Over { whose, wait: until.wait_time_from(now) }
+            Over { whose, what: Limited::Requests, wait: until.wait_time_from(now) }
         })
     }
 }
@@ -244,8 +262,13 @@ impl Over {
             Whose::Key => "key",
             Whose::Account => "account",
         };
+        let what = match self.what {
+            Limited::Requests => "asks for more",
+            Limited::Reading => "has the database read for longer",
+            Limited::ProcessorTime => "uses more processor time",
+        };
         let message = format!(
-            "The {whose} asks for more than its rate limit allows; nothing was done. Wait, then try again."
+            "The {whose} {what} than its rate limit allows; nothing was done. Wait, then try again."
         );
         errors::try_again(Code::RateLimited, message, self.seconds())
     }

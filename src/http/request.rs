@@ -30,6 +30,8 @@ pub fn read_query(uri: &Uri) -> Result<Operation, ServerError> {
     let mut members = Map::new();
     for (name, text) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let value = match &*name {
+            // As if they were left out (GraphQL over HTTP, section 6.2.1).
+            "operationName" | "variables" | "extensions" if text.is_empty() => continue,
             "query" | "operationName" => Value::String(text.into_owned()),
             "variables" | "extensions" => match json::parse(text.as_bytes()) {
                 Ok(value) => value,
@@ -113,6 +115,9 @@ mod tests {
             assert_eq!(twice(name), Some(format!("Duplicate parameter \"{name}\".")));
         }
         assert_eq!(twice("other"), None);
+        let empty = "/graphql?query=x&operationName=&variables=&extensions=".parse();
+        let operation = read_query(&empty.expect("a path")).expect("what is empty is left out");
+        assert_eq!((operation.operation_name, operation.variables.len()), (None, 0));
         let refused = read_body(b"{}").err().map(|refused| refused.message);
         assert_eq!(refused.as_deref(), Some("The request has no query."));
     }

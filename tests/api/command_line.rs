@@ -24,7 +24,7 @@ pub fn tollgate(url: &str, arguments: &[&str]) -> Output {
 
 /// Standard output of a command that succeeds.
 #[track_caller]
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).expect("text")
 }
@@ -36,7 +36,7 @@ fn json_of(output: &Output) -> Value {
 
 /// Standard error and exit code of a command that does not.
 #[track_caller]
-fn failure(output: &Output) -> (Option<i32>, String) {
+pub fn failure(output: &Output) -> (Option<i32>, String) {
     assert!(!output.status.success());
     assert_eq!(output.stdout, b"");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -50,19 +50,18 @@ async fn teams_and_keys_are_made_on_the_command_line(
 ) {
     let Some(t) = TestApp::start(database).await else { return };
 
-    let made =
-        tollgate(&t.url, &["team", "create", "--name", "Acme", "--top-up", "500.5", "--json"]);
+    let made = tollgate(&t.url, &["team", "create", "--name", "Acme", "--top-up", "500", "--json"]);
     let made = json_of(&made);
     let key = text(&made["plainKey"]);
     let team_id = text(&made["teamId"]);
     let answer = t.ask(&key, "{ balance { balance } account { id } }").await;
     assert_eq!(
         *answer.data(),
-        json!({ "balance": { "balance": 500.5 }, "account": { "id": made["mainAccountId"] } })
+        json!({ "balance": { "balance": 500 }, "account": { "id": made["mainAccountId"] } })
     );
 
     let top_up =
-        ["team", "top-up", &team_id, "--amount", "99.5", "--idempotency-key", "a", "--json"];
+        ["team", "top-up", &team_id, "--amount", "100", "--idempotency-key", "a", "--json"];
     for replayed in [false, true] {
         let done = json_of(&tollgate(&t.url, &top_up));
         assert_eq!((&done["balance"], &done["replayed"]), (&json!(600), &json!(replayed)));
@@ -115,7 +114,7 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
 
     let made = json_of(&tollgate(
         &t.url,
-        &["team", "create", "--name", "Acme", "--top-up", "2.5", "--json"],
+        &["team", "create", "--name", "Acme", "--top-up", "3", "--json"],
     ));
     let (team, main) = (text(&made["teamId"]), text(&made["mainAccountId"]));
     let key = text(&made["plainKey"]);
@@ -213,7 +212,11 @@ async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Datab
 
     for (arguments, said) in [
         (vec!["team", "create", "--name", ""], "1 to 200 characters"),
-        (vec!["team", "create", "--name", "A", "--top-up", "1.00001"], "four decimals"),
+        (
+            vec!["team", "create", "--name", "A", "--top-up", "500.50"],
+            "as dollars it is 50050 cents ($500.50), and as cents 500.5 cents ($5.005)",
+        ),
+        (vec!["team", "top-up", &team.id, "--amount", "1."], "without a decimal point"),
         (
             vec!["team", "top-up", nobody, "--amount", "1"],
             "No team has this id. `tollgate team list`",
@@ -297,10 +300,14 @@ async fn prices_are_shown_before_they_are_imported(#[values(Sqlite, Postgres)] d
     let shown = "channel,prefix,country,price_cents\nSMS,1,US,2.5\nSMS,1202,US,4\nEMAIL,,,0.04\n";
     let dry = stdout(&import(shown, false));
     assert!(
-        dry.contains("+ SMS 1202 US 4 cents") && dry.contains("~ SMS 1 US 0.83 cents -> 2.5 cents"),
+        dry.contains("+ SMS 1202 US 4 cents ($0.04)")
+            && dry.contains("~ SMS 1 US 0.83 cents ($0.0083) -> 2.5 cents ($0.025)"),
         "{dry}"
     );
-    assert!(dry.contains("- SMS 44 GB 4.2 cents") && dry.contains("Nothing was changed"), "{dry}");
+    assert!(
+        dry.contains("- SMS 44 GB 4.2 cents ($0.042)") && dry.contains("Nothing was changed"),
+        "{dry}"
+    );
     assert_eq!(t.everything().await, before);
 
     stdout(&import(shown, true));
@@ -361,7 +368,12 @@ async fn numbers_are_shown_before_they_are_stocked(#[values(Sqlite, Postgres)] d
         "{HEADER}+12025550102,US,TOLL_FREE,SMS WHATSAPP,0,250.5\n+1 (202) 555-0101,US,LOCAL,SMS,100,200\n"
     );
     let dry = stdout(&import(&rows, false));
-    assert!(dry.contains("+ +12025550101 US LOCAL SMS: 100 cents + 200 cents a month\n"), "{dry}");
+    assert!(
+        dry.contains(
+            "+ +12025550101 US LOCAL SMS: 100 cents ($1.00) + 200 cents ($2.00) a month\n"
+        ),
+        "{dry}"
+    );
     assert!(dry.contains("2 added, 0 changed, 0 as they were.\nNothing was changed"), "{dry}");
     assert_eq!(t.everything().await, before);
 
@@ -379,7 +391,10 @@ async fn numbers_are_shown_before_they_are_stocked(#[values(Sqlite, Postgres)] d
     let same = stdout(&import(&listed, true));
     assert!(same.contains("0 added, 0 changed, 2 as they were."), "{same}");
     let changed = stdout(&import(&file_of("+12025550101,US,LOCAL,SMS,100,900"), true));
-    assert!(changed.contains("100 cents + 200 cents a month -> +12025550101"), "{changed}");
+    assert!(
+        changed.contains("100 cents ($1.00) + 200 cents ($2.00) a month -> +12025550101"),
+        "{changed}"
+    );
     assert_eq!(list(), listed.replace(",100,200,", ",100,900,"));
     // Who bought it pays what it cost then.
     t.step(chrono::TimeDelta::days(31));
@@ -425,6 +440,15 @@ async fn usage_is_exported_a_line_a_sub_account(#[values(Sqlite, Postgres)] data
     t.send(&abc.key, json!({ "to": "+15005550001", "text": "a".repeat(161) })).await;
     t.sends(&team.key).await;
     t.deliver().await;
+    let (stocked, priced) = ("+12025550101", "+12025550101,US,LOCAL,SMS,100,200");
+    let folder = tempfile::tempdir().expect("a folder");
+    let numbers = folder.path().join("numbers.csv");
+    let rows = format!("number,country,type,capabilities,upfront_cents,monthly_cents\n{priced}\n");
+    std::fs::write(&numbers, rows).expect("the file is written");
+    let numbers = numbers.to_str().expect("a path");
+    stdout(&tollgate(&t.url, &["number", "import", numbers, "--commit"]));
+    let bought = t.purchase(&abc.key, json!({ "number": stocked })).await;
+    assert_eq!(bought.refusals(), [""; 0]);
 
     let export =
         ["usage", "export", "--from", "2026-03-01", "--to", "2026-03-31", "--team", &team.id];
@@ -434,12 +458,19 @@ async fn usage_is_exported_a_line_a_sub_account(#[values(Sqlite, Postgres)] data
         csv,
         format!(
             "team_id,account_id,external_id,name,from,to,messages,segments,delivered,failed,\
-             charged_cents,refunded_cents,spent_cents\n\
-             {0},{1},abc,\"Client, \"\"ABC\"\"\",2026-03-01,2026-03-31,2,3,1,1,2.49,1.66,0.83\n\
-             {0},{2},,Idle,2026-03-01,2026-03-31,0,0,0,0,0,0,0\n",
+             charged_cents,refunded_cents,spent_cents,number_fees_cents\n\
+             {0},{1},abc,\"Client, \"\"ABC\"\"\",2026-03-01,2026-03-31,2,3,1,1,302.49,1.66,300.83,300\n\
+             {0},{2},,Idle,2026-03-01,2026-03-31,0,0,0,0,0,0,0,0\n",
             team.id, abc.id, idle.id
         )
     );
+    let with_main = stdout(&tollgate(&t.url, &[&export[..], &["--main-accounts"]].concat()));
+    let main = format!(
+        "{},{},,Acme,2026-03-01,2026-03-31,1,1,1,0,0.83,0,0.83,0",
+        team.id, team.main_account_id
+    );
+    assert_eq!(with_main.lines().nth(1), Some(&*main));
+    assert_eq!(with_main.lines().count(), 4);
     let all = stdout(&tollgate(&t.url, &export[..6]));
     assert_eq!(all.lines().count(), 4, "all teams' sub-accounts and a header");
     t.close().await;
@@ -462,7 +493,7 @@ async fn the_audit_says_by_its_exit_code(#[values(Sqlite, Postgres)] database: D
 
     assert_eq!((drift.status.code(), said.status.code()), (Some(1), Some(1)));
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    let fault = "its balance is stored as 999.1701 cents, its ledger sums to 999.17 cents.";
+    let fault = "its balance is stored as 999.1701 cents ($9.991701), its ledger sums to 999.17 cents ($9.9917).";
     assert!(said.contains(&format!("\nDRIFT: team {}: {fault}\n", team.id)), "{said}");
     let report: Value = String::from_utf8_lossy(&drift.stdout).parse().expect("one JSON object");
     assert_eq!(
@@ -619,17 +650,22 @@ async fn a_schema_that_is_not_current_names_the_command(
 ) {
     use migration::MigratorTrait as _;
     let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
-    migration::Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
-
-    let listed = tollgate(&t.url, &["team", "list"]);
-
+    let list = || tollgate(&t.url, &["team", "list"]);
+    migration::Migrator::down(&t.app.db.write, Some(1)).await.expect("the migration goes down");
     match database {
-        Sqlite => assert!(stdout(&listed).contains("No team exists yet")),
+        Sqlite => assert!(stdout(&list()).contains("No team exists yet")),
         Postgres => {
-            assert!(failure(&listed).1.contains("tollgate migrate"));
-            stdout(&tollgate(&t.url, &["migrate"]));
+            let said = "the database's schema is not current; run `tollgate migrate` first";
+            assert!(failure(&list()).1.contains(said));
         }
     }
+
+    migration::Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
+    let said = "is not a database of Tollgate; run this in the server's folder, or give --database-url. \
+                `tollgate migrate` makes it one";
+    assert!(failure(&list()).1.contains(said));
+    stdout(&tollgate(&t.url, &["migrate"]));
+    assert!(stdout(&list()).contains("No team exists yet"));
     assert!(t.app.db.is_current().await.expect("the database answers"));
     t.close().await;
 }

@@ -7,12 +7,13 @@ use axum::{
 use futures_util::stream;
 use rstest::rstest;
 use serde_json::{Value, json};
-use tollgate::http;
+use tollgate::{domain::inbound::StopWords, http};
 
 use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp};
 
 async fn start(database: Database, has_sandbox: bool) -> Option<TestApp> {
-    let http = http::Settings { has_sandbox, ..http::Settings::default() };
+    let stop_words = StopWords::with(&["alto".to_owned()]);
+    let http = http::Settings { has_sandbox, stop_words, ..http::Settings::default() };
     TestApp::start_with(database, Setup { http, ..Setup::default() }).await
 }
 
@@ -29,7 +30,7 @@ async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
     t.request(inbound(key, body.to_string())).await
 }
 
-/// STOP and its like opt the sender out, START and its like in again: as the whole text, in any case.
+/// STOP and its like opt the sender out, START and its like in again: as the whole text, however it is written.
 #[rstest]
 #[tokio::test]
 async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database) {
@@ -43,18 +44,27 @@ async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database
         answer.body["effect"].as_str().expect("an effect").to_owned()
     };
 
-    for (stop, start) in [
-        ("STOP", "START"),
-        ("stop", "yes"),
-        (" Stopall\n", "UnStop"),
-        ("UNSUBSCRIBE", "START"),
-        ("cancel", "START"),
-        ("End", "START"),
-        ("QUIT", "START"),
+    for (stop, word, start) in [
+        ("STOP", "STOP", "START"),
+        ("stop.", "STOP", "yes"),
+        (" Stopall\n", "STOPALL", "UnStop"),
+        ("Stop all!", "STOPALL", "\u{ab}Start\u{bb}"),
+        ("UNSUBSCRIBE", "UNSUBSCRIBE", "START"),
+        ("cancel", "CANCEL", "START"),
+        ("End", "END", "START"),
+        ("QUIT", "QUIT", "START"),
+        ("revoke", "REVOKE", "START"),
+        ("Opt-out", "OPTOUT", "START"),
+        ("opt out", "OPTOUT", "START"),
+        ("REMOVE", "REMOVE", "START"),
+        ("Arr\u{ea}t", "ARRET", "START"),
+        ("td", "TD", "START"),
+        ("\u{201c}\u{ff33}\u{ff34}\u{ff2f}\u{ff30}\u{201d}\u{200b}", "STOP", "START"),
+        ("Alto", "ALTO", "START"),
     ] {
         assert_eq!(effect(stop).await, "OPTED_OUT");
         assert_eq!(effect(stop).await, "OPTED_OUT", "twice is once");
-        for text in ["STOP PLEASE", "Start it", "STOP.", "", "HELP", "NO", "\u{17f}top"] {
+        for text in ["STOP PLEASE", "Start it", "", ".", "HELP", "NO", "BASTA"] {
             assert_eq!(effect(text).await, "NONE", "{text:?}");
         }
         let refused = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hello" })).await;
@@ -62,7 +72,6 @@ async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database
         assert!(t.sends(&sub.key).await, "{stop:?} was said to another account");
         let query = "{ optOuts { nodes { channel address source reason } } }";
         let listed = t.ask(&team.key, query).await;
-        let word = stop.trim().to_uppercase();
         let expected = json!([{ "channel": "SMS", "address": "+12025550123", "source": "INBOUND",
                                 "reason": word }]);
         assert_eq!(listed.data()["optOuts"]["nodes"], expected);

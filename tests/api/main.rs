@@ -11,6 +11,7 @@ mod backlog;
 mod billing;
 mod clock_watch;
 mod coercion;
+mod command_database;
 mod command_line;
 mod connections;
 mod contact;

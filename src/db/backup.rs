@@ -1,0 +1,61 @@
+//! Copies of an `SQLite` database while it is used.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    str::FromStr as _,
+};
+
+use sea_orm::{
+    DbBackend, DbErr,
+    sqlx::{self, ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions},
+};
+
+use super::{Db, files, lease::query_error, sqlite_options, url_error};
+
+/// Why no copy was made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error("only SQLite databases are copied by this command; use pg_dump for PostgreSQL")]
+    NotSqlite,
+    #[error("{} exists; a backup never overwrites a file", .0.display())]
+    Exists(PathBuf),
+    #[error("{} cannot be written: {error}", .path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error("the database cannot be copied: {0}")]
+    Database(#[from] DbErr),
+}
+
+impl Db {
+    /// Writes a copy of the database as it is at one moment to a new file, which is private. Others go on reading and
+    /// writing meanwhile. Nothing is left of a copy that fails.
+    pub async fn back_up(&self, path: &Path) -> Result<(), BackupError> {
+        if self.backend() != DbBackend::Sqlite {
+            return Err(BackupError::NotSqlite);
+        }
+        let fault = |error: io::Error| match error.kind() {
+            io::ErrorKind::AlreadyExists => BackupError::Exists(path.to_owned()),
+            _ => BackupError::Io { path: path.to_owned(), error },
+        };
+        // SQLite takes an empty file, and would make one that others may read.
+        let file = files::make_new(path).map_err(fault)?;
+        let copied = match self.copy_to(path).await {
+            Ok(()) => file.sync_all().map_err(fault),
+            Err(error) => Err(error.into()),
+        };
+        if copied.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        copied
+    }
+
+    async fn copy_to(&self, path: &Path) -> Result<(), DbErr> {
+        let options = SqliteConnectOptions::from_str(&self.url).map_err(url_error)?;
+        let options = sqlite_options(options).create_if_missing(false).disable_statement_logging();
+        let mut connection = options.connect().await.map_err(query_error)?;
+        let copied = sqlx::query("VACUUM INTO ?").bind(path.to_string_lossy());
+        let copied = copied.execute(&mut connection).await.map_err(query_error);
+        connection.close().await.map_err(query_error)?;
+        copied.map(|_| ())
+    }
+}

@@ -1,0 +1,188 @@
+//! Which database a command uses, and copies of it.
+
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use rstest::rstest;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    command_line::{failure, stdout, tollgate},
+    harness::{Database, Postgres, Sqlite, TestApp},
+};
+
+/// What is run in a folder without any settings.
+fn run_in(folder: &std::path::Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("DATABASE_URL")
+        .env_remove("DATABASE_URL_FILE")
+        .output()
+        .expect("the program starts")
+}
+
+const NOBODY: &str = "019a0000-0000-7000-8000-000000000000";
+
+/// A command that reads or changes what is there makes no database.
+#[test]
+fn only_a_first_command_makes_a_database() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (file, text) in [
+        ("a.csv", "email\na@b.io\n"),
+        ("prices.csv", "channel,prefix,country,price_cents\nSMS,1,US,2\n"),
+        (
+            "numbers.csv",
+            "number,country,type,capabilities,upfront_cents,monthly_cents\n\
+             +12025550101,US,LOCAL,SMS,1,1\n",
+        ),
+    ] {
+        std::fs::write(folder.path().join(file), text).expect("the file is written");
+    }
+    let commands: [&[&str]; 14] = [
+        &["team", "list"],
+        &["team", "top-up", NOBODY, "--amount", "1"],
+        &["key", "create", "--operator"],
+        &["key", "list", "--operator"],
+        &["key", "revoke", NOBODY],
+        &["price", "list"],
+        &["price", "import", "prices.csv"],
+        &["number", "list"],
+        &["number", "import", "numbers.csv"],
+        &["contact", "import", "--account", NOBODY, "a.csv"],
+        &["contact", "export", "--account", NOBODY],
+        &["usage", "export", "--from", "2026-11-01", "--to", "2026-11-30"],
+        &["backup", "copy.db"],
+        &["audit"],
+    ];
+    let path = folder.path().canonicalize().expect("it exists").join("tollgate.db");
+    for arguments in commands {
+        let (code, error) = failure(&run_in(folder.path(), arguments));
+        let said = format!("there is no database at {}; run this in the", path.display());
+        assert_eq!(code, Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(&said), "{arguments:?}: {error}");
+        assert!(!path.exists(), "{arguments:?} made a database");
+    }
+
+    // Nor does it make one of a file that is something else.
+    std::fs::write(&path, "").expect("the file is written");
+    for arguments in commands {
+        let (code, error) = failure(&run_in(folder.path(), arguments));
+        assert_eq!(code, Some(2), "{arguments:?}: {error}");
+        assert!(
+            error.contains("tollgate.db is not a database of Tollgate"),
+            "{arguments:?}: {error}"
+        );
+    }
+    stdout(&run_in(folder.path(), &["migrate"]));
+    let (code, error) = failure(&run_in(folder.path(), &["audit"]));
+    assert!(code == Some(2) && error.contains("holds no team"), "{error}");
+    let listed = stdout(&run_in(folder.path(), &["team", "list"]));
+    assert_eq!(listed, "No team exists yet. Create one: tollgate team create --name \"My team\"\n");
+    let elsewhere = ["team", "list", "--database-url", "sqlite://tollgate.db"];
+    let listed = stdout(&run_in(folder.path(), &elsewhere));
+    assert!(listed.ends_with("\"My team\" --database-url 'sqlite://tollgate.db'\n"), "{listed}");
+    let verbose = run_in(folder.path(), &["team", "list", "--verbose"]);
+    let log = String::from_utf8_lossy(&verbose.stderr);
+    assert!(log.contains(&format!("The database is {}", path.display())), "{log}");
+    assert_eq!(run_in(folder.path(), &["team", "list"]).stderr, b"");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_database_server_that_is_not_there_is_named(#[values(Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let (server, name) = t.url.rsplit_once('/').expect("a URL");
+    let (_, address) = server.rsplit_once('@').expect("a login");
+    let address = address.to_owned();
+    let (login, _) = server.split_once(&address).expect("an address");
+
+    let missing = format!("{server}/no_such_database");
+    let (code, error) = failure(&tollgate(&missing, &["audit"]));
+    let said = format!("PostgreSQL at {address} has no database no_such_database; create it");
+    assert!(code == Some(2) && error.contains(&said), "{error}");
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = closed.local_addr().expect("it is bound").port();
+    drop(closed);
+    let (code, error) =
+        failure(&tollgate(&format!("{login}127.0.0.1:{port}/{name}"), &["team", "list"]));
+    let said = format!("error: cannot reach PostgreSQL at 127.0.0.1:{port}: connection refused\n");
+    assert_eq!((code, error), (Some(2), said));
+
+    let unreadable = "postgres://user:secret@127.0.0.1:99999/x";
+    let (code, error) = failure(&tollgate(unreadable, &["team", "list"]));
+    assert!(code == Some(2) && error.contains("the database URL cannot be read"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+    t.close().await;
+}
+
+/// A copy that was made while messages were sent agrees with its ledger, is private and overwrites nothing.
+#[rstest]
+#[tokio::test]
+async fn a_backup_under_load_is_whole(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start(database).await else { return };
+    let t = Arc::new(t);
+    let team = t.team(1_000_000).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let copies: Vec<_> = (0..3).map(|at| folder.path().join(format!("{at}.db"))).collect();
+    if matches!(database, Postgres) {
+        let path = copies[0].to_str().expect("a path");
+        let (code, error) = failure(&tollgate(&t.url, &["backup", path]));
+        assert!(code == Some(2) && error.contains("use pg_dump"), "{error}");
+        assert!(!copies[0].exists());
+        return Arc::into_inner(t).expect("nobody else has it").close().await;
+    }
+
+    let stop = CancellationToken::new();
+    let senders: Vec<_> = (0..4)
+        .map(|_| {
+            let (t, key, stop) = (Arc::clone(&t), team.key.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut sent = 0;
+                while !stop.is_cancelled() {
+                    assert!(t.sends(&key).await);
+                    sent += 1;
+                }
+                sent
+            })
+        })
+        .collect();
+    for copy in &copies {
+        let (url, path) = (t.url.clone(), copy.to_str().expect("a path").to_owned());
+        let made = move || stdout(&tollgate(&url, &["backup", &path]));
+        let made = tokio::task::spawn_blocking(made).await.expect("it is made");
+        assert_eq!(made, format!("The database was copied to {}.\n", copy.display()));
+    }
+    stop.cancel();
+    let mut sent = 0;
+    for sender in senders {
+        sent += sender.await.expect("it ends");
+    }
+    assert!(sent > 0);
+
+    for copy in &copies {
+        let url = format!("sqlite://{}", copy.display());
+        assert!(stdout(&tollgate(&url, &["audit"])).contains("\nClean: "));
+        let mode = copy.metadata().expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let last = copies[2].to_str().expect("a path");
+    let before = std::fs::read(last).expect("it is there");
+    let (code, error) = failure(&tollgate(&t.url, &["backup", last]));
+    assert_eq!(
+        (code, error),
+        (Some(2), format!("error: {last} exists; a backup never overwrites a file\n"))
+    );
+    assert_eq!(std::fs::read(last).expect("it is there"), before);
+    let nowhere = folder.path().join("no/copy.db");
+    let (code, error) = failure(&tollgate(&t.url, &["backup", nowhere.to_str().expect("a path")]));
+    assert!(code == Some(2) && error.contains("cannot be written"), "{error}");
+    let served = t.ask(&team.key, "{ account { name } }").await;
+    assert_eq!(*served.data(), json!({ "account": { "name": "Acme" } }));
+    Arc::into_inner(t).expect("nobody else has it").close().await;
+}
