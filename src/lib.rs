@@ -11,7 +11,7 @@
 //! - [`graphql`] turns arguments into domain calls and rows into answers; [`http`] turns requests
 //!   into callers and answers into HTTP.
 //! - [`worker`] hands accepted messages to a [`carrier`].
-//! - [`clock`], [`json`], [`money`], [`metrics`], [`shares`] and [`db`] are what everything stands on.
+//! - [`clock`], [`json`], [`money`], [`metrics`], [`shares`], [`time_zone`] and [`db`] are what everything stands on.
 
 use std::{
     ops::Deref,
@@ -53,6 +53,7 @@ pub mod json;
 pub mod metrics;
 pub mod money;
 pub mod shares;
+pub mod time_zone;
 pub mod worker;
 
 /// Keys whose use is waiting to be noted; more are dropped, for the note must never slow a request.

@@ -25,6 +25,7 @@ mod m20261130_000019_retired_keys;
 mod m20261201_000020_key_generations;
 mod m20261201_000021_busy_contacts;
 mod m20261201_000022_sub_account_counts;
+mod m20261201_000023_canonical_addresses;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261201_000020_key_generations::Migration),
             Box::new(m20261201_000021_busy_contacts::Migration),
             Box::new(m20261201_000022_sub_account_counts::Migration),
+            Box::new(m20261201_000023_canonical_addresses::Migration),
         ]
     }
 }

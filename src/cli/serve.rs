@@ -25,7 +25,7 @@ use crate::{
     clock::SystemClock,
     db::{Db, RowSecurity, Scope, exposed, lock_for_serving, row_security},
     domain::{caller::OperatorCaller, page::PageArgs, team},
-    http,
+    http, time_zone,
     worker::{self, ClockWatch},
 };
 
@@ -86,6 +86,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         );
     }
     tracing::info!("The database is {}", shown(&url));
+    tracing::info!("The rules of time zones are IANA's {}", time_zone::version());
     tracing::info!("GraphQL is served at http://{}/graphql", listener.local_addr()?);
     if let Some(metrics) = metrics {
         tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);

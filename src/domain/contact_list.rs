@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono_tz::Tz;
 use entity::{contact, contact_address, contact_tag, message::Channel};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder,
@@ -22,7 +21,7 @@ use super::{
     recipient, search,
     validate::{LABEL_CHARS_MAX, is_within, may_be_stored},
 };
-use crate::{App, db::has_id};
+use crate::{App, db::has_id, time_zone::TimeZone};
 
 #[derive(Clone, Debug, Default)]
 pub struct ContactFilter {
@@ -251,7 +250,7 @@ pub async fn tags_of(
 pub(super) async fn time_zones_of<C: ConnectionTrait>(
     db: &C,
     asked: impl Iterator<Item = (Uuid, Channel, String)>,
-) -> Result<HashMap<(Uuid, Channel, String), Tz>, Fault> {
+) -> Result<HashMap<(Uuid, Channel, String), TimeZone>, Fault> {
     let asked: BTreeSet<(Uuid, Channel, String)> = asked.collect();
     if asked.is_empty() {
         return Ok(HashMap::new());
@@ -267,18 +266,18 @@ pub(super) async fn time_zones_of<C: ConnectionTrait>(
         .all(db)
         .await?;
     let contacts: BTreeSet<Uuid> = addresses.iter().map(|row| row.contact_id).collect();
-    let contacts: HashMap<Uuid, Tz> = contact::Entity::find()
+    let contacts: HashMap<Uuid, TimeZone> = contact::Entity::find()
         .filter(has_id(db.get_database_backend(), contacts))
         .filter(contact::Column::TimeZone.is_not_null())
         .all(db)
         .await?
         .into_iter()
-        .filter_map(|row| Some((row.id, row.time_zone?.parse().ok()?)))
+        .filter_map(|row| Some((row.id, TimeZone::named(&row.time_zone?)?)))
         .collect();
     Ok(addresses
         .into_iter()
         .filter_map(|row| {
-            let zone = *contacts.get(&row.contact_id)?;
+            let zone = contacts.get(&row.contact_id)?.clone();
             Some(((row.account_id, row.channel, row.address), zone))
         })
         .collect())

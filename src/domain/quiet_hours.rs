@@ -8,8 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use chrono::{DateTime, DurationRound, Offset as _, TimeDelta, Timelike, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use entity::{
     account,
     audit_entry::AuditAction,
@@ -36,7 +35,7 @@ use super::{
     refused,
     validate::{self, TIME_ZONE_RULE},
 };
-use crate::{App, db::has_id};
+use crate::{App, db::has_id, time_zone::TimeZone};
 
 const TIME_RULE: &str = "A time must be written as HH:MM, from 00:00 to 23:59.";
 const SAME_TIME: &str = "The quiet hours must not end when they begin; give null for none.";
@@ -44,7 +43,6 @@ const MINUTE: TimeDelta = TimeDelta::minutes(1);
 const DAY_MINUTES: i32 = 24 * 60;
 /// How far their end is looked for. Where a clock is set forward over it, it comes a day later.
 const END_AHEAD_MAX: TimeDelta = TimeDelta::days(3);
-const CLOCK_PROBED_EVERY: TimeDelta = TimeDelta::hours(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetQuietHoursRefusal {
@@ -60,11 +58,11 @@ pub struct NewQuietHours {
 }
 
 /// From a minute of the day, included, to another, excluded; past midnight where `to` is not later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QuietHours {
     from_minute: i32,
     to_minute: i32,
-    zone: Tz,
+    zone: TimeZone,
 }
 
 impl QuietHours {
@@ -75,7 +73,7 @@ impl QuietHours {
             from_minute: account.quiet_from_minute?,
             to_minute: account.quiet_to_minute?,
             // The database of time zones never takes a name back.
-            zone: zone.parse().unwrap_or(Tz::UTC),
+            zone: TimeZone::named(zone).unwrap_or_else(TimeZone::utc),
         })
     }
 
@@ -105,13 +103,13 @@ impl QuietHours {
     }
 
     /// The IANA name.
-    pub fn time_zone(&self) -> &'static str {
+    pub fn time_zone(&self) -> &str {
         self.zone.name()
     }
 
     fn minute_of_day_at(&self, at: DateTime<Utc>) -> i32 {
-        let local = at.with_timezone(&self.zone);
-        i32::try_from(local.hour() * 60 + local.minute()).unwrap_or(0)
+        let local = at.timestamp() + i64::from(self.zone.offset_at(at));
+        i32::try_from(local.div_euclid(60).rem_euclid(DAY_MINUTES.into())).unwrap_or(0)
     }
 
     fn covers(&self, at: DateTime<Utc>) -> bool {
@@ -155,31 +153,12 @@ impl QuietHours {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
-        let offset = |at: DateTime<Utc>| at.with_timezone(&self.zone).offset().fix();
-        let before = offset(from);
-        let mut unchanged = from;
-        // No zone sets its clock twice within an hour.
-        let mut changed = loop {
-            if unchanged == to {
-                return None;
-            }
-            let probed = (unchanged + CLOCK_PROBED_EVERY).min(to);
-            if offset(probed) != before {
-                break probed;
-            }
-            unchanged = probed;
-        };
-        while changed - unchanged > MINUTE {
-            let middle = unchanged + MINUTE * half_minutes(changed - unchanged);
-            if offset(middle) == before { unchanged = middle } else { changed = middle }
-        }
-        Some(changed)
+        let change = self.zone.next_change(from)?;
+        // A clock is set within a minute; the minute that begins in it is the first of the other time.
+        let minute = change.duration_trunc(MINUTE).unwrap_or(change);
+        let minute = if minute < change { minute + MINUTE } else { minute };
+        (minute <= to).then_some(minute)
     }
-}
-
-/// Half of a time, in whole minutes.
-fn half_minutes(time: TimeDelta) -> i32 {
-    i32::try_from(time.num_minutes() / 2).unwrap_or(i32::MAX)
 }
 
 fn minute_of_day(text: &str) -> Option<i32> {
@@ -210,9 +189,9 @@ pub async fn set(
     let txn = begin_in_team_as_account(app, caller).await?;
     let found = accounts::own_in(&txn, account).await?;
     let to = account::ActiveModel {
-        quiet_from_minute: Set(quiet.map(|quiet| quiet.from_minute)),
-        quiet_to_minute: Set(quiet.map(|quiet| quiet.to_minute)),
-        quiet_time_zone: Set(quiet.map(|quiet| quiet.time_zone().to_owned())),
+        quiet_from_minute: Set(quiet.as_ref().map(|quiet| quiet.from_minute)),
+        quiet_to_minute: Set(quiet.as_ref().map(|quiet| quiet.to_minute)),
+        quiet_time_zone: Set(quiet.map(|quiet| quiet.zone.name().to_owned())),
         quiet_check_after: Set(Some(Uuid::nil())),
         updated_at: Set(now),
         ..Default::default()
@@ -383,10 +362,11 @@ async fn ends(
     // Of all messages that the same hours hold in one zone it is the same.
     let mut known: HashMap<QuietHours, Option<DateTime<Utc>>> = HashMap::new();
     let ends = rows.iter().filter_map(|row| {
-        let quiet = *quiet.get(&row.account_id)?;
-        let zone = zones.get(&row.address()).copied().unwrap_or(quiet.zone);
-        let hours = QuietHours { zone, ..quiet };
-        let end = (*known.entry(hours).or_insert_with(|| hours.end(now)))?;
+        let mut hours = quiet.get(&row.account_id)?.clone();
+        if let Some(zone) = zones.get(&row.address()) {
+            hours.zone = zone.clone();
+        }
+        let end = (*known.entry(hours).or_insert_with_key(|hours| hours.end(now)))?;
         Some((row.id, row.valid_until.map_or(end, |valid_until| valid_until.min(end))))
     });
     Ok(ends.collect())

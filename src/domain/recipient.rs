@@ -21,7 +21,7 @@ pub const RECIPIENT_BYTES_MAX: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     pub channel: Channel,
-    /// E.164, an e-mail address with its domain in lower case, or a chat id.
+    /// E.164, an e-mail address in the form that all its spellings share but for capitals before the `@`, or a chat id.
     pub address: String,
     /// ISO 3166-1 alpha-2, of phone numbers.
     pub country: Option<String>,
@@ -145,27 +145,43 @@ fn email_address(to: &str) -> Result<String, &'static str> {
     }
     let options =
         Options::default().with_required_tld().without_domain_literal().without_display_text();
-    let address = EmailAddress::parse_with_options(to, options).map_err(|_| RULE)?;
-    let domain = address.domain();
-    if !is_domain(domain) {
-        return Err(RULE);
-    }
-    Ok(format!("{}@{}", address.local_part(), domain.to_lowercase()))
+    let composed: String = to.nfc().collect();
+    let address = EmailAddress::parse_with_options(&composed, options).map_err(|_| RULE)?;
+    let domain = domain(address.domain()).ok_or(RULE)?;
+    Ok(format!("{}@{domain}", local_part(address.local_part())))
 }
 
-/// Whether a host can have this name: letters, digits and hyphens in the form that the DNS has (UTS 46, RFC 5321, section
-/// 4.1.2), and more than digits at its end (RFC 3696, section 2).
-fn is_domain(domain: &str) -> bool {
-    let ascii = Uts46::new().to_ascii(
-        domain.as_bytes(),
-        AsciiDenyList::STD3,
-        Hyphens::CheckFirstLast,
-        DnsLength::Verify,
-    );
-    ascii.is_ok_and(|domain| {
-        let last = domain.rsplit('.').next().unwrap_or_default();
-        !last.bytes().all(|byte| byte.is_ascii_digit())
-    })
+/// The one form of a domain that the DNS has, in lower case: letters, digits and hyphens (UTS 46; RFC 5321, section
+/// 4.1.2), and more than digits at its end (RFC 3696, section 2). `None` if no host can have this name.
+fn domain(domain: &str) -> Option<String> {
+    let domain = Uts46::new()
+        .to_ascii(
+            domain.as_bytes(),
+            AsciiDenyList::STD3,
+            Hyphens::CheckFirstLast,
+            DnsLength::Verify,
+        )
+        .ok()?;
+    let last = domain.rsplit('.').next().unwrap_or_default();
+    (!last.bytes().all(|byte| byte.is_ascii_digit())).then(|| domain.into_owned())
+}
+
+/// The one form of a composed local part: in quotation marks only where it must be, and with backslashes only before
+/// what needs them (RFC 5321, section 4.1.2). Its capitals stay, for a mailbox may tell them apart.
+fn local_part(local: &str) -> String {
+    let text = unquoted(local);
+    if text.split('.').all(is_atom) {
+        return text;
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// RFC 5322, section 3.2.3, and RFC 6531, section 3.3.
+fn is_atom(text: &str) -> bool {
+    let is_of_atom = |char: char| {
+        char.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(char) || !char.is_ascii()
+    };
+    !text.is_empty() && text.chars().all(is_of_atom)
 }
 
 fn chat_id(to: &str) -> Result<String, &'static str> {
@@ -189,20 +205,25 @@ mod tests {
             ("+39 06 698 12345", Some(Channel::Whatsapp), "+390669812345", Some("VA")),
             ("+4915112345678", Some(Channel::Sms), "+4915112345678", Some("DE")),
             ("+18765550123", None, "+18765550123", Some("JM")),
-            ("+44\u{2011}7911\u{2011}123463", None, "+447911123463", Some("GB")),
-            ("\u{202a}+447911123463\u{202c}", None, "+447911123463", Some("GB")),
-            ("+44\u{200b}7911\u{200e} 123463\u{feff}", None, "+447911123463", Some("GB")),
-            ("\u{ff0b}\u{ff14}\u{ff14}\u{ff17}\u{ff19}11123463", None, "+447911123463", Some("GB")),
-            ("+\u{664}\u{664}7911123463", None, "+447911123463", Some("GB")),
-            ("(+44) 7911 123463", None, "+447911123463", Some("GB")),
-            ("tel:+44-7911-123463", None, "+447911123463", Some("GB")),
+            ("+44\u{2011}7911\u{2011}123463", None, "+447911123463", Some("GG")),
+            ("\u{202a}+447911123463\u{202c}", None, "+447911123463", Some("GG")),
+            ("+44\u{200b}7911\u{200e} 123463\u{feff}", None, "+447911123463", Some("GG")),
+            ("\u{ff0b}\u{ff14}\u{ff14}\u{ff17}\u{ff19}11123463", None, "+447911123463", Some("GG")),
+            ("+\u{664}\u{664}7911123463", None, "+447911123463", Some("GG")),
+            ("(+44) 7911 123463", None, "+447911123463", Some("GG")),
+            ("tel:+44-7911-123463", None, "+447911123463", Some("GG")),
             (
                 "TEL: +44\u{a0}7911\u{2009}123463",
                 Some(Channel::Whatsapp),
                 "+447911123463",
-                Some("GB"),
+                Some("GG"),
             ),
-            ("a@B\u{fc}cher.example", None, "a@b\u{fc}cher.example", None),
+            ("a@B\u{fc}cher.example", None, "a@xn--bcher-kva.example", None),
+            ("\"Ada\"@\u{ff45}xample.com", None, "Ada@example.com", None),
+            ("\"a\\b\"@example.com", None, "ab@example.com", None),
+            ("\"a b\"@example.com", None, "\"a b\"@example.com", None),
+            ("\"a\\\"b\"@example.com", None, "\"a\\\"b\"@example.com", None),
+            ("rene\u{301}e@example.com", None, "ren\u{e9}e@example.com", None),
             (" Ada@Example.COM ", None, "Ada@example.com", None),
             ("-1001234567890", Some(Channel::Telegram), "-1001234567890", None),
         ] {

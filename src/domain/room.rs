@@ -16,8 +16,10 @@ use crate::shares::{Share, Shares};
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Text is counted in parts of so many bytes.
 pub const PART_BYTES: usize = 16 * 1024;
-/// Parts of all requests at most: 128 MiB. A team that fills its half must not press the server for memory.
-const PARTS_MAX: usize = 128 * 1024 * 1024 / PART_BYTES;
+/// Parts of all requests at most: 96 MiB. A team that fills its half must not press the server for memory.
+const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
+/// Bytes of memory that a value in an answer takes besides its text.
+const VALUE_BYTES: usize = 80;
 /// Bytes of messages that wait to be sent on sockets at most, and of these bytes of one team. They count from the
 /// first one on: a client that stops reading may have many messages waiting.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -96,7 +98,7 @@ impl Room {
 
     /// Takes room for a text in the answer, as long as it is in JSON.
     pub fn answer(&self, text: &str) -> Result<(), Fault> {
-        self.take(json_bytes(text))
+        self.take(VALUE_BYTES + json_bytes(text))
     }
 
     /// Reads rows as far as there is room for their texts. The others are read too: a statement that is left in the
@@ -241,21 +243,21 @@ mod tests {
     fn a_team_has_half_of_the_room_and_small_requests_always_fit() {
         let rooms = Rooms::default();
         let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
-        let of_team = PARTS_MAX / 2 * PART_BYTES / TEXT_BYTES_MAX;
-        let held: Vec<Room> = (0..of_team).map(|_| rooms.of(hot)).collect();
-        for room in &held {
-            for _ in 0..TEXT_BYTES_MAX / PART_BYTES {
-                room.take(PART_BYTES).expect("there is room");
+        let fill = |team| {
+            let filled = [rooms.of(team), rooms.of(team)];
+            for room in &filled {
+                while room.take(PART_BYTES).is_ok() {}
+                assert!(room.is_large());
             }
-            assert!(room.is_large());
-        }
+            filled
+        };
+        let held = fill(hot);
+        assert_eq!(rooms.bytes(), PARTS_MAX / 2 * PART_BYTES);
         let late = rooms.of(hot);
         assert!(late.take(PART_BYTES - 1).is_ok() && !late.is_large());
         assert!(matches!(late.take(1), Err(Fault::Unavailable(Unavailable::TextsWait))));
-        let others: Vec<Room> = (0..of_team).map(|_| rooms.of(other)).collect();
-        for room in &others {
-            room.take(TEXT_BYTES_MAX).expect("there is room");
-        }
+        let others = fill(other);
+        assert_eq!(rooms.bytes(), PARTS_MAX * PART_BYTES);
         assert!(rooms.of(None).take(PART_BYTES).is_err() && rooms.of(None).take(1).is_ok());
         drop(held);
         assert!(late.take(1).is_ok());

@@ -20,12 +20,12 @@ pub struct QuietHours {
     to: String,
     /// The time zone of whoever is no contact with one of its own: a name of the IANA time zone
     /// database, such as Europe/Berlin.
-    time_zone: &'static str,
+    time_zone: String,
 }
 
 impl From<domain::QuietHours> for QuietHours {
     fn from(quiet: domain::QuietHours) -> Self {
-        Self { from: quiet.from(), to: quiet.to(), time_zone: quiet.time_zone() }
+        Self { from: quiet.from(), to: quiet.to(), time_zone: quiet.time_zone().to_owned() }
     }
 }
 

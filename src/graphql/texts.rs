@@ -46,7 +46,7 @@ impl Texts for audit_entry::Model {
 /// The tags of a contact.
 impl Texts for Vec<String> {
     fn bytes(&self) -> usize {
-        self.iter().map(String::len).sum()
+        self.iter().map(|tag| size_of::<String>() + tag.len()).sum()
     }
 }
 

@@ -366,3 +366,41 @@ async fn schema_of(t: &TestApp) -> Vec<String> {
     let rows = t.app.db.read.query_all_raw(Statement::from_string(backend, sql)).await;
     rows.expect("the query runs").iter().map(|row| row.try_get("", "name").expect("text")).collect()
 }
+
+/// E-mail addresses that were stored in another spelling take the one form, unless a contact has that already.
+#[rstest]
+#[tokio::test]
+async fn addresses_of_contacts_take_their_one_form(#[values(Sqlite, Postgres)] database: Database) {
+    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+    let team = t.team(1000).await;
+    let stored = [
+        ("\"eve\"@b\u{fc}cher.example", "eve@xn--bcher-kva.example"),
+        ("\"a \\b\"@example.com", "\"a b\"@example.com"),
+        ("Ren\u{e9}@example.com", "Ren\u{e9}@example.com"),
+        ("\"taken\"@example.com", "\"taken\"@example.com"),
+        ("taken@example.com", "taken@example.com"),
+    ];
+    let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
+    let at = names.iter().position(|name| name.ends_with("canonical_addresses"));
+    let steps = u32::try_from(names.len() - at.expect("the migration")).expect("a small number");
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("it goes down");
+    for at in 0..stored.len() {
+        t.contact(&team.key, &[&format!("{at}@example.com")]).await;
+    }
+    for (at, (old, _)) in stored.iter().enumerate() {
+        let old = old.replace('\'', "''");
+        let update = format!(
+            "UPDATE contact_address SET address = '{old}' WHERE address = '{at}@example.com'"
+        );
+        t.execute(&update).await;
+    }
+    Migrator::up(&t.app.db.write, None).await.expect("it goes up");
+
+    let query = "{ contacts { nodes { addresses { address } } } }";
+    let listed = t.ask(&team.key, query).await;
+    let nodes = listed.data()["contacts"]["nodes"].as_array().expect("a list");
+    let mut found: Vec<_> = nodes.iter().map(|node| &node["addresses"][0]["address"]).collect();
+    found.reverse();
+    assert_eq!(found, stored.map(|(_, new)| new));
+    t.close().await;
+}
