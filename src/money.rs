@@ -100,19 +100,10 @@ impl Micros {
         Self::new(if is_negative { -micros } else { micros }).ok_or(InvalidAmount::OutOfRange)
     }
 
-    /// Cents as exact decimal text: whole where it can be, else up to four decimals.
-    pub fn to_cents_text(self) -> String {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let micros = self.0.unsigned_abs();
-        let whole = micros / MICROS_PER_CENT.unsigned_abs();
-        let fraction = micros % MICROS_PER_CENT.unsigned_abs();
-        let mut text = format!("{sign}{whole}.{fraction:04}");
-        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
-        text
+    pub fn is_whole_cents(self) -> bool {
+        self.0 % MICROS_PER_CENT == 0
     }
-}
 
-impl Micros {
     /// Dollars, as `$500.50` or `$0.0004`: two decimals at least.
     fn to_dollars_text(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
@@ -121,6 +112,17 @@ impl Micros {
         let mut text = format!("{sign}${}.{:06}", micros / per_dollar, micros % per_dollar);
         let zeros = text.len() - text.trim_end_matches('0').len();
         text.truncate(text.len() - zeros.min(4));
+        text
+    }
+
+    /// Cents as exact decimal text: whole where it can be, else up to four decimals.
+    pub fn to_cents_text(self) -> String {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let micros = self.0.unsigned_abs();
+        let whole = micros / MICROS_PER_CENT.unsigned_abs();
+        let fraction = micros % MICROS_PER_CENT.unsigned_abs();
+        let mut text = format!("{sign}{whole}.{fraction:04}");
+        text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
         text
     }
 }

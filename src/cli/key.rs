@@ -39,7 +39,7 @@ pub enum KeyCommand {
         #[arg(long, conflicts_with = "operator")]
         test: bool,
         /// When the key ends by itself, as RFC 3339; never if left out.
-        #[arg(long)]
+        #[arg(long, value_parser = moment)]
         expires_at: Option<DateTime<Utc>>,
     },
     /// List keys, newest first, never in full.
@@ -77,6 +77,10 @@ impl OwnerArgs {
     fn team_id(&self) -> anyhow::Result<Option<Uuid>> {
         self.team.as_deref().map(parse_team_id).transpose()
     }
+}
+
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    text.parse().map_err(|_| "expected a date and time, such as 2027-01-01T00:00:00Z".to_owned())
 }
 
 pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {

@@ -12,7 +12,6 @@ use anyhow::{Context, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use entity::audit_entry::AuditAction;
 use sea_orm::DbBackend;
-use url::Url;
 use uuid::Uuid;
 
 use crate::{
@@ -164,7 +163,7 @@ struct RowSecurityArgs {
 struct BackupArgs {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// The file to write; there must be none of this name.
+    /// The file to write. It must not exist.
     file: PathBuf,
 }
 
@@ -217,15 +216,23 @@ impl DatabaseArgs {
     /// Opens a database that must exist.
     async fn connect_existing(&self) -> anyhow::Result<Db> {
         let url = self.url()?;
-        let file = db::sqlite_path(&url);
-        if let Some(file) = file.as_deref().filter(|file| !file.exists()) {
-            bail!("there is no database at {}; {WHERE_IT_IS}", full_path(file).display());
+        if let Some(file) = db::sqlite_path(&url) {
+            if !file.exists() {
+                bail!("there is no database at {}; {WHERE_IT_IS}", full_path(&file).display());
+            }
+            // Before it is opened as one, which changes it.
+            if !db::is_of_tollgate(&url).await? {
+                bail!(
+                    "{} is not a database of Tollgate; {WHERE_IT_IS}",
+                    full_path(&file).display()
+                );
+            }
         }
         let db = connect(&url, self.database_connections).await?;
         if db.is_empty().await? {
-            let database = shown(&url);
             bail!(
-                "{database} is not a database of Tollgate; {WHERE_IT_IS}. `tollgate migrate` makes it one"
+                "the database {} has no tables of Tollgate; run `tollgate migrate` first",
+                shown(&url)
             );
         }
         Ok(db)
@@ -263,11 +270,7 @@ fn shown(url: &str) -> String {
     if let Some(file) = db::sqlite_path(url) {
         return full_path(&file).display().to_string();
     }
-    let Ok(mut url) = Url::parse(url) else { return "(a URL that cannot be read)".to_owned() };
-    // It cannot be set for URLs that have no host, and those have no password.
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.to_string()
+    reach::shown(url)
 }
 
 fn full_path(file: &Path) -> PathBuf {
@@ -351,9 +354,9 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
     }
     let (app, _) = App::new(db, Arc::new(SystemClock), Carriers::none());
     let found = audit::run(&app).await?;
-    if found.teams == 0 {
+    if found.teams == 0 && found.accounts == 0 && found.drifts.is_empty() {
         let database = shown(&args.database.url()?);
-        bail!("{database} holds no team, so there is nothing to audit; {WHERE_IT_IS}");
+        bail!("{database} holds no team, so there is nothing to audit; is it the right database?");
     }
     if args.output.json {
         let drifts = found.drifts.iter().map(|drift| {

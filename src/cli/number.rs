@@ -58,7 +58,11 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
             let rows = match inventory_import::read_csv(opened) {
                 Ok(rows) => rows,
                 Err(problems) => {
-                    bail!("{} is no list of numbers:\n  {}", file.display(), problems.join("\n  "))
+                    bail!(
+                        "{} is not a valid list of numbers:\n  {}",
+                        file.display(),
+                        problems.join("\n  ")
+                    )
                 }
             };
             let app = database.app().await?;
@@ -105,7 +109,9 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
         }
         NumberCommand::Withdraw { database, number } => {
             let Some(number) = phone_number::normalised(&number) else {
-                bail!("{number:?} is no number in E.164, such as +12025550123");
+                bail!(
+                    "{number:?} is not a phone number in E.164 (expected one such as +12025550123)"
+                );
             };
             let app = database.app().await?;
             let withdrawn = inventory::withdraw(&app, &operator, &number).await;

@@ -42,7 +42,11 @@ pub async fn run(command: PriceCommand) -> anyhow::Result<ExitCode> {
             let rows = match price_import::read_csv(opened) {
                 Ok(rows) => rows,
                 Err(problems) => {
-                    bail!("{} is no price list:\n  {}", file.display(), problems.join("\n  "))
+                    bail!(
+                        "{} is not a valid price list:\n  {}",
+                        file.display(),
+                        problems.join("\n  ")
+                    )
                 }
             };
             let app = database.app().await?;

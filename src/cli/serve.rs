@@ -86,7 +86,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         );
     }
     tracing::info!("The database is {}", shown(&url));
-    tracing::info!("The rules of time zones are IANA's {}", time_zone::version());
+    tracing::info!("Time zone database: IANA {}", time_zone::version());
     tracing::info!("GraphQL is served at http://{}/graphql", listener.local_addr()?);
     if let Some(metrics) = metrics {
         tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);

@@ -86,7 +86,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn stop_word(text: &str) -> Result<String, String> {
     let word = word_of(text);
     if word.is_empty() {
-        return Err("expected words of letters, such as ALTO".to_owned());
+        return Err("expected words with a letter or a digit, such as ALTO".to_owned());
     }
     Ok(word)
 }

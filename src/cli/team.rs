@@ -63,18 +63,19 @@ pub enum TeamCommand {
 
 /// Reads an amount to top up with, so that a wrong one is refused before a team is made.
 fn cents(text: &str) -> Result<Micros, String> {
-    if text.contains('.') {
-        return Err(ambiguous(text));
+    let amount = Micros::from_cents_text(text).map_err(|error| error.to_string())?;
+    if !amount.is_whole_cents() || text.contains('.') {
+        return Err(whole_cents(text));
     }
-    match Micros::from_cents_text(text) {
-        Ok(amount) if amount > Micros::ZERO => Ok(amount),
-        Ok(_) => Err("the amount must be more than 0".to_owned()),
-        Err(error) => Err(error.to_string()),
+    if amount > Micros::ZERO {
+        Ok(amount)
+    } else {
+        Err("the amount must be more than 0".to_owned())
     }
 }
 
-/// People who think in dollars write a point; a hundredth of what they mean would be charged.
-fn ambiguous(text: &str) -> String {
+/// People who think in dollars write a point, and would be credited a hundredth of what they mean.
+fn whole_cents(text: &str) -> String {
     const EXPECTED: &str = "expected whole cents, without a decimal point";
     let hundredfold = format!("{text}e2");
     match (Micros::from_cents_text(text), Micros::from_cents_text(&hundredfold)) {

@@ -6,6 +6,7 @@ use std::{
     str::FromStr as _,
 };
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sea_orm::{
     DbBackend, DbErr,
     sqlx::{self, ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions},
@@ -20,6 +21,8 @@ pub enum BackupError {
     NotSqlite,
     #[error("{} exists; a backup never overwrites a file", .0.display())]
     Exists(PathBuf),
+    #[error("{} is not valid (expected a name in UTF-8)", .0.display())]
+    NotUnicode(PathBuf),
     #[error("{} cannot be written: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error("the database cannot be copied: {0}")]
@@ -37,25 +40,43 @@ impl Db {
             io::ErrorKind::AlreadyExists => BackupError::Exists(path.to_owned()),
             _ => BackupError::Io { path: path.to_owned(), error },
         };
+        if path.symlink_metadata().is_ok() {
+            return Err(BackupError::Exists(path.to_owned()));
+        }
+        // SQLite would take a relative name for a URL or a database in memory. Under this name, a copy that was broken off
+        // is in nobody's way.
+        let whole = std::path::absolute(path).map_err(fault)?;
+        let partial = whole.with_added_extension("partial");
+        let text = partial.to_str().ok_or_else(|| BackupError::NotUnicode(path.to_owned()))?;
+        let _ = fs::remove_file(&partial);
         // SQLite takes an empty file, and would make one that others may read.
-        let file = files::make_new(path).map_err(fault)?;
-        let copied = match self.copy_to(path).await {
-            Ok(()) => file.sync_all().map_err(fault),
+        let file = files::make_new(&partial).map_err(fault)?;
+        let copied = match self.copy_to(text).await {
+            Ok(()) => file.sync_all().and_then(|()| put(&partial, &whole)).map_err(fault),
             Err(error) => Err(error.into()),
         };
         if copied.is_err() {
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(&partial);
         }
         copied
     }
 
-    async fn copy_to(&self, path: &Path) -> Result<(), DbErr> {
+    async fn copy_to(&self, path: &str) -> Result<(), DbErr> {
         let options = SqliteConnectOptions::from_str(&self.url).map_err(url_error)?;
         let options = sqlite_options(options).create_if_missing(false).disable_statement_logging();
         let mut connection = options.connect().await.map_err(query_error)?;
-        let copied = sqlx::query("VACUUM INTO ?").bind(path.to_string_lossy());
+        let copied = sqlx::query("VACUUM INTO ?").bind(path);
         let copied = copied.execute(&mut connection).await.map_err(query_error);
         connection.close().await.map_err(query_error)?;
         copied.map(|_| ())
+    }
+}
+
+/// Gives a whole file its name, unless there is one of that name.
+fn put(partial: &Path, whole: &Path) -> io::Result<()> {
+    renameat_with(CWD, partial, CWD, whole, RenameFlags::NOREPLACE)?;
+    match whole.parent() {
+        Some(folder) => fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }

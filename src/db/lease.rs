@@ -3,8 +3,9 @@
 
 use std::{
     future::Future,
+    ops::Range,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -44,15 +45,25 @@ const SQLITE_STEPS: i32 = 10_000;
 /// systems that cannot tell refuse the setting; `statement_timeout` then ends the statement.
 const POSTGRES_LOOK: &str = "SET client_connection_check_interval = '500ms'";
 
-/// What a statement counts for at most on PostgreSQL: one that takes longer has waited for a server or a network that had
+/// PostgreSQL is silent if it answers nobody for longer than this: a statement then waits for a server or a network that has
 /// failed, which is not the caller's doing. `SQLite` runs within this process, and is never waited for like that.
-const COUNTED_MAX: Duration = Duration::from_secs(1);
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// What a statement counts for at most that was not answered, or while PostgreSQL was silent.
+const SILENCE_COUNTED_MAX: Duration = Duration::from_secs(1);
 
 /// Connections, lent one by one.
 #[derive(Clone)]
 pub(super) struct Connections {
     pools: Pools,
     turns: Arc<Turns>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+/// When the database answered, whoever it was.
+struct Answers {
+    last: Instant,
+    /// The last time in which it was silent.
+    silence: Range<Instant>,
 }
 
 #[derive(Clone)]
@@ -145,7 +156,8 @@ impl Connections {
 
     fn new(connections: u32, pools: impl FnOnce(usize) -> Pools) -> Self {
         let size = usize::try_from(connections).unwrap_or(usize::MAX);
-        Self { pools: pools(size), turns: Arc::new(Turns::new(size)) }
+        let answers = Arc::new(Mutex::new(Answers::new()));
+        Self { pools: pools(size), turns: Arc::new(Turns::new(size)), answers }
     }
 
     pub fn backend(&self) -> DbBackend {
@@ -179,7 +191,8 @@ impl Connections {
             Err(_) => return Err(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)),
         };
         let budget = borrower.request.as_ref().map(|(budget, _)| Arc::clone(budget));
-        let mut lease = Lease(Some(Loan { lent, turn, since: Instant::now(), budget }));
+        let answers = Arc::clone(&self.answers);
+        let mut lease = Lease(Some(Loan { lent, turn, since: Instant::now(), budget, answers }));
         if let (Some(scope), Lent::Postgres(session)) = (borrower.scope, lease.connection()?)
             && session.scope != Some(scope)
         {
@@ -235,16 +248,43 @@ struct Loan {
     turn: Turn,
     since: Instant,
     budget: Option<Arc<ReadBudget>>,
+    answers: Arc<Mutex<Answers>>,
+}
+
+impl Answers {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { last: now, silence: now..now }
+    }
+
+    fn note(&mut self, now: Instant) {
+        if now - self.last > SILENT_AFTER {
+            self.silence = self.last..now;
+        }
+        self.last = now;
+    }
+
+    /// What counts of the time of an answered statement.
+    fn counted(&self, since: Instant, now: Instant) -> Duration {
+        let held = now - since;
+        let silent = self.silence.end.saturating_duration_since(self.silence.start.max(since));
+        held.saturating_sub(silent).max(held.min(SILENCE_COUNTED_MAX))
+    }
 }
 
 impl Loan {
     /// Ends the loan: the connection goes back to the pool if it is whole, and is closed otherwise.
     fn end(self, is_whole: bool) {
-        let Self { lent, turn, since, budget } = self;
-        let held = since.elapsed();
+        let Self { lent, turn, since, budget, answers } = self;
+        let now = Instant::now();
         let counted = match lent {
-            Lent::Postgres(_) => held.min(COUNTED_MAX),
-            Lent::Sqlite(_) => held,
+            Lent::Sqlite(_) => now - since,
+            Lent::Postgres(_) if is_whole => {
+                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                answers.note(now);
+                answers.counted(since, now)
+            }
+            Lent::Postgres(_) => (now - since).min(SILENCE_COUNTED_MAX),
         };
         if is_whole {
             drop(lent);
@@ -387,4 +427,42 @@ where
 
 pub(super) fn query_error(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_counts_unless_nobody_was_answered() {
+        let second = Duration::from_secs(1);
+        let mut answers = Answers::new();
+        let mut answered = |since| {
+            let now = Instant::now();
+            answers.note(now);
+            answers.counted(since, now)
+        };
+        // A slow statement beside quick ones.
+        let slow = Instant::now();
+        for _ in 0..8 {
+            let quick = Instant::now();
+            advance(second).await;
+            assert_eq!(answered(quick), second);
+        }
+        assert_eq!(answered(slow), second * 8);
+
+        // Nobody is answered for ten seconds; then all are, one after another.
+        let waiting = Instant::now();
+        advance(second * 10).await;
+        for _ in 0..3 {
+            assert_eq!(answered(waiting), second);
+        }
+        advance(second / 2).await;
+        assert_eq!(answered(waiting), second);
+        let later = Instant::now();
+        advance(second).await;
+        assert_eq!(answered(later), second);
+    }
 }

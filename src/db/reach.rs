@@ -18,10 +18,7 @@ pub async fn check(url: &str) -> Result<(), String> {
     let options = PgConnectOptions::from_str(url).map_err(
         |_| "the database URL cannot be read (expected postgres://USER:PASSWORD@HOST:PORT/NAME)",
     )?;
-    let server = match options.get_socket() {
-        Some(socket) => socket.display().to_string(),
-        None => format!("{}:{}", options.get_host(), options.get_port()),
-    };
+    let server = server(&options);
     match timeout(PATIENCE, options.connect()).await {
         Ok(Ok(connection)) => {
             // The check is done, whether or not it ends in order.
@@ -33,6 +30,25 @@ pub async fn check(url: &str) -> Result<(), String> {
             "cannot reach PostgreSQL at {server}: no answer within {} seconds",
             PATIENCE.as_secs()
         )),
+    }
+}
+
+/// The database of a URL, without its password.
+pub fn shown(url: &str) -> String {
+    match PgConnectOptions::from_str(url) {
+        Ok(options) => {
+            let user = options.get_username();
+            let database = options.get_database().unwrap_or(user);
+            format!("{database} at {}, as {user}", server(&options))
+        }
+        Err(_) => "(a URL that cannot be read)".to_owned(),
+    }
+}
+
+fn server(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
     }
 }
 
@@ -51,7 +67,7 @@ fn explain(error: &sqlx::Error, options: &PgConnectOptions, server: &str) -> Str
                 options.get_database().unwrap_or(user)
             ),
             Some("28000" | "42501") => {
-                format!("PostgreSQL at {server} does not let {user} in: {}", error.message())
+                format!("PostgreSQL at {server} rejects the user {user}: {}", error.message())
             }
             _ => format!("PostgreSQL at {server} refused the connection: {}", error.message()),
         },

@@ -38,7 +38,7 @@ pub const FIRST_KEY_NAME: &str = "Default";
 
 const TOO_MANY_KEYS: &str = "The account has 100 usable keys; revoke one that is not needed.";
 pub(super) const KEY_NOT_FOUND: &str = "There is no such key.";
-const KEY_REVOKED: &str = "The key was revoked or has run out; create a new one.";
+const KEY_REVOKED: &str = "The key was revoked or has expired; create a new one.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateKeyRefusal {

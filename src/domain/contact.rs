@@ -22,7 +22,7 @@ use super::{
         ADDRESSES_PER_CONTACT_MAX, AddressProblem, CheckedAddress, NewAddress, TAKEN, addresses_in,
     },
     contact_details::{CheckedDetails, ContactChange, Detail},
-    contact_tag, refused,
+    contact_tag, recipient, refused,
     search::folded,
 };
 use crate::{App, db::is_unique_violation};
@@ -290,6 +290,10 @@ pub(super) async fn write(
 
 fn search_text(display_name: Option<&str>, addresses: &[contact_address::Model]) -> String {
     let mut lines = vec![folded(display_name.unwrap_or_default())];
-    lines.extend(addresses.iter().map(|address| folded(&address.address)));
+    for address in addresses {
+        lines.push(folded(&address.address));
+        // People look for a domain as they write it, too.
+        lines.extend(recipient::in_unicode(&address.address).as_deref().map(folded));
+    }
     lines.join("\n")
 }

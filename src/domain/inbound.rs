@@ -13,7 +13,7 @@ use super::{
 use crate::App;
 
 /// The words of 47 CFR 64.1200(a)(10) and of the large providers. Each is the whole text: "STOP" opts out, "Stop it" says
-/// something else. Spaces and signs do not count ("Stop all!"), as [`word_of`] has it.
+/// something else. Case, spaces and punctuation are ignored ([`word_of`]).
 const STOP_WORDS: [&str; 11] = [
     "STOP",
     "STOPALL",
@@ -95,7 +95,9 @@ pub async fn record_inbound_message(
 ) -> Result<InboundEffect, Fault> {
     let word = word_of(&message.text);
     let is_stop = stop_words.contains(&word);
-    if !is_stop && !START_WORDS.contains(&word.as_str()) {
+    // To be written to again is asked for in so many letters.
+    let asked = message.text.trim().to_ascii_uppercase();
+    if !is_stop && !START_WORDS.contains(&asked.as_str()) {
         return Ok(InboundEffect::None);
     }
     let Ok(sender) = recipient::parse(&message.from, Some(message.channel)) else {
@@ -115,13 +117,13 @@ pub async fn record_inbound_message(
 /// What a text says if it is one word: its letters and digits, in upper case and without accents. Wide and invisible
 /// characters, quotation marks, spaces and other signs do not count.
 pub fn word_of(text: &str) -> String {
-    let chars = text.chars().take(WORD_CHARS_MAX + 1);
-    let text: String = chars.collect();
-    if text.chars().count() > WORD_CHARS_MAX {
+    // Wide and raised letters have capitals only once they are plain ones.
+    let plain: String =
+        text.nfkd().filter(|char| char.is_alphanumeric()).take(WORD_CHARS_MAX + 1).collect();
+    if plain.chars().count() > WORD_CHARS_MAX {
         return String::new();
     }
-    let upper = text.to_uppercase();
-    upper.nfkd().filter(|char| char.is_alphanumeric()).collect()
+    plain.to_uppercase()
 }
 
 #[cfg(test)]
@@ -148,6 +150,9 @@ mod tests {
         ] {
             assert_eq!(word_of(text), word, "{text}");
         }
+        assert_eq!(word_of(&format!("STOP{}", " ".repeat(500))), "STOP");
+        assert_eq!(word_of(&format!("{}STOP", ".".repeat(500))), "STOP");
+        assert_eq!(word_of("\u{1d412}\u{1d42d}\u{1d428}\u{1d429}"), "STOP");
         assert_eq!(word_of(&"S".repeat(65)), "");
     }
 }

@@ -5,10 +5,7 @@
 //! Why not the whole inventory at once, like the price list: numbers come in lots, and a file of
 //! the newest lot must not take the others out of stock.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::Read,
-};
+use std::{collections::HashMap, io::Read};
 
 use chrono::{DateTime, Utc};
 use entity::{
@@ -85,7 +82,7 @@ pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
     let places = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
     let mut rows = Vec::new();
     let mut problems = Problems::default();
-    let mut seen = HashSet::new();
+    let mut seen = HashMap::new();
     for (line, record) in &mut lines {
         let row =
             record.and_then(|record| read_row(places.map(|at| record.get(at).unwrap_or_default())));
@@ -93,8 +90,8 @@ pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
             if rows.len() == ROWS_MAX {
                 return Err(format!("the file has more than {ROWS_MAX} numbers; split it"));
             }
-            if !seen.insert(row.number.clone()) {
-                return Err("this number stands twice".to_owned());
+            if let Some(earlier) = seen.insert(row.number.clone(), line) {
+                return Err(format!("duplicate number (first on line {earlier})"));
             }
             Ok(row)
         });

@@ -67,7 +67,7 @@ pub(super) fn destination(message: &NewMessage) -> Result<Destination, Failure<S
             .map_err(|rule| refused(SendRefusal::InvalidRecipient, field, rule)),
         (None, Some(id)) => Ok(Destination::Contact { id, channel: message.channel }),
         _ => {
-            let rule = "Give the recipient as to or as contactId, and not as both.";
+            let rule = "Set either to or contactId, not both.";
             Err(refused(SendRefusal::InvalidRecipient, field, rule))
         }
     }
@@ -108,8 +108,7 @@ pub(super) fn source(
         (message.html.is_some(), Part::Html),
     ];
     if let Some((_, part)) = words.into_iter().find(|(is_given, _)| *is_given) {
-        let rule =
-            "A message from a template has no words of its own; leave them or templateId out.";
+        let rule = "Use either templateId, or text, subject and html.";
         return Err(of_words((part, rule)));
     }
     Ok(Source::Template { id, variables: variables.unwrap_or_default() })
@@ -269,13 +268,16 @@ fn reach(
         None => rendering.is_none_or(|rendering| rendering.channels().any(|has| has == candidate)),
     };
     let found = addresses.iter().find(|(candidate, _)| fits(**candidate));
-    found.and_then(|(channel, address)| recipient::parse(address, Some(*channel)).ok()).ok_or_else(
-        || {
-            let message = "The contact has no address of the channel, or of any that the template \
-                           has a body for.";
-            refused(SendRefusal::ContactUnreachable, CONTACT, message)
-        },
-    )
+    let (channel, address) = found.ok_or_else(|| {
+        let message = "The contact has no address of the channel, or of any that the template \
+                       has a body for.";
+        refused(SendRefusal::ContactUnreachable, CONTACT, message)
+    })?;
+    // Earlier versions took some addresses that nobody can have.
+    recipient::parse(address, Some(*channel)).map_err(|rule| {
+        let message = format!("The address of the contact is not valid. {rule}");
+        refused(SendRefusal::ContactUnreachable, CONTACT, message)
+    })
 }
 
 fn of_rendering(failure: Failure<RenderRefusal>) -> Failure<SendRefusal> {

@@ -150,7 +150,7 @@ pub async fn purchase(
     }
     let id = app.new_id();
     let stock = inventory::take(app, &txn, &number, id).await?.ok_or_else(|| {
-        let message = "The number is not to be had; availablePhoneNumbers lists those that are.";
+        let message = "The number is not available; availablePhoneNumbers lists those that are.";
         refused(Refusal::NumberUnavailable, &["input", "number"], message)
     })?;
     let now = app.clock.now();

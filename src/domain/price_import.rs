@@ -2,7 +2,7 @@
 //! change, then do it in one transaction.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     io::Read,
 };
 
@@ -63,7 +63,7 @@ pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
     let places = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
     let mut rows = Vec::new();
     let mut problems = Problems::default();
-    let mut seen = HashSet::new();
+    let mut seen = HashMap::new();
     for (line, record) in &mut lines {
         let row =
             record.and_then(|record| read_row(places.map(|at| record.get(at).unwrap_or_default())));
@@ -71,8 +71,8 @@ pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
             if rows.len() == ROWS_MAX {
                 return Err(format!("the list has more than {ROWS_MAX} prices"));
             }
-            if !seen.insert((row.channel, row.prefix.clone())) {
-                return Err("this channel and prefix stand twice".to_owned());
+            if let Some(earlier) = seen.insert((row.channel, row.prefix.clone()), line) {
+                return Err(format!("duplicate channel and prefix (first on line {earlier})"));
             }
             Ok(row)
         });

@@ -72,8 +72,11 @@ impl QuietHours {
         Some(Self {
             from_minute: account.quiet_from_minute?,
             to_minute: account.quiet_to_minute?,
-            // The database of time zones never takes a name back.
-            zone: TimeZone::named(zone).unwrap_or_else(TimeZone::utc),
+            zone: TimeZone::named(zone).unwrap_or_else(|| {
+                // IANA takes no name back, and those within the program are always there.
+                tracing::warn!(zone, "A time zone is not known any more; UTC is used");
+                TimeZone::utc()
+            }),
         })
     }
 

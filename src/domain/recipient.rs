@@ -39,8 +39,10 @@ pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static s
         None if to.contains('@') => Channel::Email,
         None if dialled(to).starts_with('+') => Channel::Sms,
         None => {
-            return Err("Give a phone number with + and country code, an e-mail address, or a \
-                        channel.");
+            return Err(
+                "Give a phone number with + and country code, or an e-mail address. For other \
+                        recipients, set channel.",
+            );
         }
     };
     let (address, country) = match channel {
@@ -73,6 +75,13 @@ pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
     let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase());
     let local: String = unquoted(local).nfc().collect::<String>().to_lowercase();
     Cow::Owned(format!("{local}@{domain}"))
+}
+
+/// An e-mail address with its domain in Unicode, if that is written otherwise.
+pub fn in_unicode(address: &str) -> Option<String> {
+    let (local, domain) = address.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--"))?;
+    let (domain, _) = idna::domain_to_unicode(domain);
+    Some(format!("{local}@{domain}"))
 }
 
 /// A local part without quotation marks, and without the backslashes that they allow.

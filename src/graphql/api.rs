@@ -207,7 +207,7 @@ impl Api {
         let invalid = |error| Refused::Invalid(vec![error]);
         let operation = find_operation(document, operation_name.as_deref()).map_err(invalid)?;
         if !found.known.is_valid_for(role) {
-            match seen.definition.validate(&found.text, &full.definition) {
+            match validate_document(document, &found.text, seen, full, role) {
                 Ok(()) => {}
                 Err(Invalid::Errors(errors)) => return Err(Refused::Invalid(errors)),
                 Err(Invalid::Forbidden(error)) => {
@@ -217,8 +217,7 @@ impl Api {
                 }
             }
         }
-        check_subscription_root(document, operation).map_err(invalid)?;
-        variables::coerce(operation, variables, &seen.shape, &full.shape).map_err(invalid)?;
+        variables::coerce(operation, variables, &seen.shape, &full.shape, role).map_err(invalid)?;
         let collected =
             collect(document, &operation.node, variables, &full.shape).map_err(invalid)?;
         self.documents.keep(found, role).await;
@@ -291,7 +290,23 @@ impl Seen {
     }
 }
 
-/// What the library executes.
+/// Validates a document, all of its operations, against the schema of a role.
+fn validate_document(
+    document: &ExecutableDocument,
+    text: &str,
+    seen: &Seen,
+    full: &Seen,
+    role: Role,
+) -> Result<(), Invalid> {
+    seen.definition.validate(text, &full.definition, role)?;
+    for (_, operation) in document.operations.iter() {
+        check_subscription_root(document, operation)
+            .map_err(|error| Invalid::Errors(vec![error]))?;
+    }
+    Ok(())
+}
+
+/// The request that the library executes.
 fn to_request(operation: OperationDefinition, variables: Variables) -> Request {
     let pos = operation.selection_set.pos;
     let mut request = Request::new("").variables(variables);

@@ -54,7 +54,7 @@ impl ApiKey {
         ends_at(&self.0).map(DateTime)
     }
 
-    /// When the key was revoked; null if it was not. A key that has run out counts as revoked since its end once its
+    /// When the key was revoked; null if it was not. A key that has expired counts as revoked since its end once its
     /// account gets another key or is deactivated.
     async fn revoked_at(&self) -> Option<DateTime> {
         self.0.revoked_at.map(DateTime)
@@ -125,7 +125,7 @@ pub enum UpdateApiKeyErrorCode {
 pub enum RotateApiKeyErrorCode {
     /// The team has no such key.
     NotFound,
-    /// The key was revoked or has run out; create a new one.
+    /// The key was revoked or has expired; create a new one.
     KeyRevoked,
     /// The grace is not 0 to 2592000 seconds.
     GraceInvalid,

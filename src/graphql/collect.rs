@@ -26,7 +26,8 @@ use super::{
 /// scalar. No document has such a key.
 pub const NOTHING: &str = "";
 
-/// Collects the fields of a valid operation; fails if a condition is null. `variables` has the defaults of those that were not given.
+/// Collects the fields of a valid operation; fails if a condition is null. `variables`
+/// has the defaults of those that were not given.
 pub fn collect(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
@@ -41,7 +42,7 @@ pub fn collect(
     let set = &operation.selection_set;
     let collected = collector.selection_set(root_of(operation.ty), [&set.node], set.pos);
     if let Some(pos) = collector.undecided.get() {
-        let message = "The if of @skip and @include is true or false; the variable is null.";
+        let message = "The argument if of @skip or @include is null (expected true or false).";
         return Err(invalid(message.to_owned(), pos));
     }
     Ok(OperationDefinition {
@@ -58,7 +59,7 @@ struct Collector<'d> {
     /// The variables that the operation declares and that have no value.
     absent: HashSet<&'d Name>,
     shape: &'d Shape,
-    /// Where a condition is that is null, for a variable with a default may be.
+    /// The position of a condition that is null: a variable with a default may be.
     undecided: Cell<Option<Pos>>,
 }
 

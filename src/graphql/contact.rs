@@ -124,7 +124,7 @@ pub enum CreateContactErrorCode {
     AddressInvalid,
     /// A label is empty, longer than 64 characters, or has control characters.
     LabelInvalid,
-    /// An address stands twice, or a contact of the account has it already.
+    /// An address is given twice, or a contact of the account has it already.
     AddressTaken,
 }
 

@@ -42,29 +42,78 @@ impl FieldTurns {
         let fields = usize::try_from(fields).unwrap_or(usize::MAX);
         let (turns, held) = (self.clone(), Mutex::new(None));
         let turn = FieldsTurn { turns, scope: caller.into(), fields, held };
-        patience.wait_for(turn.take()).await?;
+        if fields > FEW {
+            patience.wait_for(turn.take()).await?;
+        }
         Some(turn)
     }
 }
 
 impl FieldsTurn {
-    /// Gives the turn to others while a mutation waits: the fields of its payload are not executed before. They then
-    /// wait for their turn however long it takes, because the mutation may have been done.
-    pub async fn lend<T>(&self, waits: impl Future<Output = T>) -> T {
-        drop(self.held().take());
-        let given = waits.await;
-        self.take().await;
-        given
+    /// Gives the turn to others while a mutation waits, for the fields of its payload are not executed before. They
+    /// wait for a turn again, and do without once the patience is over: what was done must be answered.
+    pub async fn lend<T, E>(
+        &self,
+        patience: &Patience,
+        waits: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let lent = self.held().take().is_some();
+        let given = waits.await?;
+        if lent {
+            patience.wait_for(self.take()).await;
+        }
+        Ok(given)
     }
 
     async fn take(&self) {
-        if self.fields > FEW {
-            let turn = self.turns.0.wait_many_as(self.scope, self.fields).await;
-            *self.held() = Some(turn);
-        }
+        let turn = self.turns.0.wait_many_as(self.scope, self.fields).await;
+        *self.held() = Some(turn);
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Turn>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::time::{Duration, Instant};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_is_lent_and_taken_back_within_the_patience() {
+        let turns = FieldTurns::default();
+        let id = Uuid::from_u128(1);
+        let scope = Scope::Account { team_id: id, account_id: id };
+        let all = || {
+            let (turns, held) = (turns.clone(), Mutex::new(None));
+            FieldsTurn { turns, scope, fields: OF_TEAM_MAX, held }
+        };
+        let (one, other) = (all(), all());
+        one.take().await;
+        assert!(other.take().now_or_never().is_none(), "the team's fields are taken");
+
+        let patience = Patience::until(Instant::now() + Duration::from_secs(10));
+        let used_by_another = async {
+            other.take().await;
+            Ok::<_, ()>(())
+        };
+        one.lend(&patience, used_by_another).await.expect("it is lent");
+        assert!(one.held().is_none(), "the other one kept it until the patience was over");
+        drop(other.held().take());
+
+        one.take().await;
+        one.lend(&patience, async { Ok::<_, ()>(other.take().now_or_never()) }).await.expect("so");
+        assert!(one.held().is_none() && other.held().is_some());
+        drop(other.held().take());
+        let fresh = Patience::until(Instant::now() + Duration::from_secs(10));
+        one.take().await;
+        one.lend(&fresh, async { Ok::<_, ()>(()) }).await.expect("nobody else wants it");
+        assert!(one.held().is_some());
+        one.lend(&fresh, async { Err::<(), _>("refused") }).await.expect_err("it is refused");
+        assert!(one.held().is_none(), "an error has few fields");
     }
 }

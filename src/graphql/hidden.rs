@@ -3,10 +3,12 @@
 
 use async_graphql::{
     Pos, Positioned, ServerError,
+    indexmap::IndexMap,
     parser::types::{
         ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet,
     },
 };
+use entity::api_key::Role;
 
 use super::{
     errors::{Code, set_code},
@@ -16,7 +18,7 @@ use super::{
 /// Calls of mutations that the caller may not make.
 pub struct Forbidden {
     pub error: ServerError,
-    /// The names of these mutations, each as often as it is called.
+    /// The names of these mutations, one for each response key.
     pub mutations: Vec<String>,
 }
 
@@ -31,27 +33,32 @@ impl Forbidden {
         shape: &Shape,
     ) -> Result<Self, ServerError> {
         let root = root_of(OperationType::Mutation);
-        let mut names = Vec::new();
+        let mut names = IndexMap::new();
         if operation.node.ty == OperationType::Mutation {
             collect_names(document, &operation.node.selection_set, &mut names);
         }
-        names.retain(|name| full.field(root, name).is_some() && shape.field(root, name).is_none());
+        names.retain(|_, name| {
+            full.field(root, name).is_some() && shape.field(root, name).is_none()
+        });
         if names.is_empty() {
             return Err(error);
         }
-        Ok(Self { error, mutations: names.into_iter().map(str::to_owned).collect() })
+        Ok(Self { error, mutations: names.into_values().map(str::to_owned).collect() })
     }
 }
 
-/// The document's size was checked, so no fragment spreads itself.
+/// The names of fields by their response keys. The document's size was checked, so no fragment spreads itself.
 fn collect_names<'d>(
     document: &'d ExecutableDocument,
     set: &'d Positioned<SelectionSet>,
-    names: &mut Vec<&'d str>,
+    names: &mut IndexMap<&'d str, &'d str>,
 ) {
     for selection in &set.node.items {
         match &selection.node {
-            Selection::Field(field) => names.push(field.node.name.node.as_str()),
+            Selection::Field(field) => {
+                let key = field.node.response_key().node.as_str();
+                names.entry(key).or_insert(field.node.name.node.as_str());
+            }
             Selection::InlineFragment(inline) => {
                 collect_names(document, &inline.node.selection_set, names);
             }
@@ -74,8 +81,15 @@ pub fn root_of(operation: OperationType) -> &'static str {
 }
 
 /// The refusal of something that the caller's role does not see.
-pub fn forbidden(name: &str, pos: Option<Pos>) -> ServerError {
-    let message = format!("This key may not use {name:?}.");
+pub fn forbidden(name: &str, role: Role, pos: Option<Pos>) -> ServerError {
+    let reason = match role {
+        Role::SubAccount => {
+            "a sub-account's key: it needs one of the main account or of an operator"
+        }
+        Role::MainAccount => "an account's key: it needs an operator's",
+        Role::Operator => "an operator's key: it needs one of an account",
+    };
+    let message = format!("{name:?} is not for {reason}.");
     let mut error = ServerError::new(message, pos);
     set_code(&mut error, Code::Forbidden);
     error

@@ -165,7 +165,7 @@ pub enum PurchasePhoneNumberErrorCode {
     AccountInactive,
     /// The account has 1,000 numbers.
     TooManyNumbers,
-    /// The number is not to be had: somebody has it, or this server does not sell it.
+    /// The number is not available: somebody has it, or this server does not sell it.
     NumberUnavailable,
     /// The account's totalSpent has reached its creditLimit.
     CreditLimitReached,

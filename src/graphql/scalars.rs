@@ -128,8 +128,8 @@ fn has_four_digits(year: i32) -> bool {
     (0..=9999).contains(&year)
 }
 
-/// About how much more room JSON takes once it is read.
-const JSON_GROWTH: usize = 8;
+/// About how many bytes a value of JSON takes besides its text: as it is read, and as it is answered.
+const JSON_VALUE_BYTES: usize = 160;
 
 /// GraphQL's `JSONObject`, described there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,10 +138,16 @@ pub struct JsonObject(pub Map<String, serde_json::Value>);
 impl JsonObject {
     /// A column that holds an object as text; it takes its share of what the request may hold.
     pub fn from_column(text: Option<&str>, room: &Room) -> Result<Option<Self>, Fault> {
-        room.take(text.map_or(0, str::len) * JSON_GROWTH)?;
+        room.take(text.map_or(0, json_bytes))?;
         let read = |text: &str| json::parse(text.as_bytes()).map(Self);
         text.map(read).transpose().map_err(|_| Fault::Broken("stored metadata is a JSON object"))
     }
+}
+
+/// About how much room JSON takes once it is read and answered. Each value but the first follows one of these signs.
+fn json_bytes(text: &str) -> usize {
+    let values = text.bytes().filter(|byte| b",:[{".contains(byte)).count();
+    2 * text.len() + values * JSON_VALUE_BYTES
 }
 
 /// A JSON object of your own; kept as it is, numbers exactly.

@@ -35,8 +35,7 @@ pub struct SendMessageInput {
     /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for
     /// EMAIL. It can be left out of an e-mail that has HTML.
     text: Option<String>,
-    /// The subject of an e-mail, one line of at most 998 characters. An e-mail may be sent without one; other channels
-    /// have none.
+    /// The subject of an e-mail, one line of at most 998 characters. Optional; not allowed for other channels.
     subject: Option<String>,
     /// The HTML of an e-mail, at most 100 KiB, with a text beside it or without. Other channels
     /// have none.
@@ -232,7 +231,7 @@ impl MessageMutation {
         let app = ctx.app()?;
         let caller = ctx.account()?;
         let sending = domain::send(app, &caller, input.into(), patience, ctx.room()?);
-        let sent = ctx.fields_turn()?.lend(sending).await?;
+        let sent = ctx.fields_turn()?.lend(patience, sending).await?;
         note(app, &sent);
         Ok(Some(sent.into()))
     }
@@ -250,7 +249,7 @@ impl MessageMutation {
         let patience = ctx.patience()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
         let sending = domain::send_many(app, &caller, messages, patience, ctx.room()?);
-        let sent = ctx.fields_turn()?.lend(sending).await?;
+        let sent = ctx.fields_turn()?.lend(patience, sending).await?;
         for sent in &sent {
             note(app, sent);
         }

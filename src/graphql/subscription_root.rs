@@ -25,7 +25,7 @@ pub fn check_subscription_root(
     if collect_keys(document, set, &mut keys).is_some() && keys.len() == 1 {
         return Ok(());
     }
-    let message = "A subscription has one field at its root, without @skip and @include.";
+    let message = "A subscription must have exactly one root field, without @skip and @include, and none of introspection.";
     Err(invalid(message.to_owned(), operation.pos))
 }
 

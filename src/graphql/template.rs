@@ -129,7 +129,7 @@ impl From<domain::Variable> for TemplateVariable {
 pub struct TemplateBodyInput {
     /// The channel, which has one body at most.
     channel: Channel,
-    /// The subject of an e-mail, which may have none. Other channels have none.
+    /// The subject of an e-mail. Optional; not allowed for other channels.
     subject: Option<String>,
     /// The text. It can be left out of an e-mail that has HTML.
     text: Option<String>,

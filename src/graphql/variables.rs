@@ -6,6 +6,7 @@ use async_graphql::{
     indexmap::IndexMap,
     parser::types::{self, BaseType, OperationDefinition},
 };
+use entity::api_key::Role;
 use serde_json::Number;
 
 use super::{
@@ -16,13 +17,14 @@ use super::{
     shape::{self, Shape, TypeRef},
 };
 
-/// Coerces the variables of a valid operation. `shape` is the schema of the caller's role, and `full` that of all. What
+/// Coerces the variables of a valid operation. `shape` is the schema of the caller's `role`, and `full` that of all. What
 /// is not declared was dropped, and defaults were filled in.
 pub fn coerce(
     operation: &Positioned<OperationDefinition>,
     variables: &mut Variables,
     shape: &Shape,
     full: &Shape,
+    role: Role,
 ) -> Result<(), ServerError> {
     let coercion = Coercion { shape, full };
     for definition in &operation.node.variable_definitions {
@@ -35,7 +37,7 @@ pub fn coerce(
         }
         if let Some(value) = given {
             let coerced = coercion.value(value, InputType::Declared(of_type));
-            coerced.map_err(|mismatch| mismatch.refusal(name, definition.pos))?;
+            coerced.map_err(|mismatch| mismatch.refusal(name, role, definition.pos))?;
         }
     }
     Ok(())
@@ -102,9 +104,9 @@ impl Mismatch {
         self
     }
 
-    fn refusal(self, variable: &Name, pos: Pos) -> ServerError {
+    fn refusal(self, variable: &Name, role: Role, pos: Pos) -> ServerError {
         match self.reason {
-            Reason::Hidden(name) => forbidden(&name, Some(pos)),
+            Reason::Hidden(name) => forbidden(&name, role, Some(pos)),
             Reason::Expected(reason) => {
                 let path: String = self.path.into_iter().rev().collect();
                 invalid(format!("The variable ${variable}{path} is not valid: {reason}."), pos)

@@ -223,10 +223,10 @@ const NO_KEY: &str =
     "The request has no API key. Send it in a header: Authorization: Bearer tg_live_…";
 const NO_BEARER: &str = "The Authorization header is not valid (expected Bearer, a space and an API key, as in \
                          Authorization: Bearer tg_live_…).";
-const MALFORMED_KEY: &str = "The API key is malformed: some of it is missing or was changed, or it is in quotation marks. Copy \
-                             it whole, as it was shown when it was created.";
+const MALFORMED_KEY: &str =
+    "The API key is malformed. Copy the whole key as it was shown, without quotation marks.";
 const UNKNOWN_KEY: &str =
-    "The API key is not valid here: it was revoked, has expired, or is of another server.";
+    "The API key is not valid here: it was revoked, has expired, or belongs to another server.";
 
 fn unauthenticated(message: &'static str) -> ServerError {
     error(Code::Unauthenticated, message)

@@ -221,15 +221,10 @@ impl Buckets {
     }
 
     fn check_times(&self, whose: Whose, id: Uuid) -> Result<(), Over> {
-        for (limit, what) in
-            [(&self.reading, Limited::Reading), (&self.processing, Limited::ProcessorTime)]
-        {
-            let wait = limit.wait(id);
-            if !wait.is_zero() {
-                return Err(Over { whose, what, wait });
-            }
-        }
-        Ok(())
+        let reading = (self.reading.wait(id), Limited::Reading);
+        let processing = (self.processing.wait(id), Limited::ProcessorTime);
+        let (wait, what) = if reading.0 >= processing.0 { reading } else { processing };
+        if wait.is_zero() { Ok(()) } else { Err(Over { whose, what, wait }) }
     }
 
     fn take(&self, whose: Whose, id: Uuid, cost: NonZeroU32) -> Result<u32, Over> {
@@ -263,13 +258,12 @@ impl Over {
             Whose::Account => "account",
         };
         let what = match self.what {
-            Limited::Requests => "asks for more",
-            Limited::Reading => "has the database read for longer",
-            Limited::ProcessorTime => "uses more processor time",
+            Limited::Requests => "rate limit",
+            Limited::Reading => "limit of database time",
+            Limited::ProcessorTime => "limit of processor time",
         };
-        let message = format!(
-            "The {whose} {what} than its rate limit allows; nothing was done. Wait, then try again."
-        );
+        let message =
+            format!("The {whose} has used its {what}; nothing was done. Wait, then try again.");
         errors::try_again(Code::RateLimited, message, self.seconds())
     }
 }
@@ -316,8 +310,14 @@ mod tests {
         let rates = Rates { key: of(5_000), account: of(20_000), policy: None };
         let buckets = rates.key.as_ref().expect("there are some");
         buckets.processing.note(hot, Duration::from_hours(1));
-        let over = rates.charge_ids(hot, Some(account), number(1));
-        assert_eq!(over.expect_err("it computes too much").whose, Whose::Key);
+        let over =
+            rates.charge_ids(hot, Some(account), number(1)).expect_err("it computes too much");
+        assert_eq!((over.whose, over.what), (Whose::Key, Limited::ProcessorTime));
+        // The longer wait is told.
+        let long = over.wait;
+        buckets.reading.note(hot, Duration::from_millis(10_500));
+        let over = rates.charge_ids(hot, Some(account), number(1)).expect_err("it reads too much");
+        assert_eq!((over.what, over.wait <= long), (Limited::ProcessorTime, true));
         assert!(rates.charge_ids(other, Some(account), number(20_000 / 4)).is_ok());
     }
 

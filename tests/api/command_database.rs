@@ -2,6 +2,7 @@
 
 use std::{
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::{Command, Output},
     sync::Arc,
 };
@@ -15,15 +16,20 @@ use crate::{
     harness::{Database, Postgres, Sqlite, TestApp},
 };
 
+fn command_in(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(arguments).current_dir(folder);
+    command.env_remove("DATABASE_URL").env_remove("DATABASE_URL_FILE");
+    command
+}
+
 /// What is run in a folder without any settings.
-fn run_in(folder: &std::path::Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tollgate"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_remove("DATABASE_URL")
-        .env_remove("DATABASE_URL_FILE")
-        .output()
-        .expect("the program starts")
+fn run_in(folder: &Path, arguments: &[&str]) -> Output {
+    command_in(folder, arguments).output().expect("the program starts")
+}
+
+fn run_in_with(folder: &Path, url: &str, arguments: &[&str]) -> Output {
+    command_in(folder, arguments).env("DATABASE_URL", url).output().expect("the program starts")
 }
 
 const NOBODY: &str = "019a0000-0000-7000-8000-000000000000";
@@ -179,6 +185,14 @@ async fn a_backup_under_load_is_whole(#[values(Sqlite, Postgres)] database: Data
         (Some(2), format!("error: {last} exists; a backup never overwrites a file\n"))
     );
     assert_eq!(std::fs::read(last).expect("it is there"), before);
+    // Names that SQLite takes for something else.
+    for name in ["file:x.db", ":memory:", "x.db?mode=memory"] {
+        stdout(&run_in_with(folder.path(), &t.url, &["backup", name]));
+        let copy = folder.path().join(name);
+        let mode = copy.metadata().expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+        assert!(copy.metadata().expect("it is there").len() > 100_000, "{name}");
+    }
     let nowhere = folder.path().join("no/copy.db");
     let (code, error) = failure(&tollgate(&t.url, &["backup", nowhere.to_str().expect("a path")]));
     assert!(code == Some(2) && error.contains("cannot be written"), "{error}");

@@ -216,7 +216,8 @@ async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Datab
             vec!["team", "create", "--name", "A", "--top-up", "500.50"],
             "as dollars it is 50050 cents ($500.50), and as cents 500.5 cents ($5.005)",
         ),
-        (vec!["team", "top-up", &team.id, "--amount", "1."], "without a decimal point"),
+        (vec!["team", "top-up", &team.id, "--amount", "1.0"], "without a decimal point"),
+        (vec!["team", "top-up", &team.id, "--amount", "15e-1"], "without a decimal point"),
         (
             vec!["team", "top-up", nobody, "--amount", "1"],
             "No team has this id. `tollgate team list`",
@@ -239,9 +240,13 @@ async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Datab
             vec!["key", "create", "--operator", "--expires-at", "2020-01-01T00:00:00Z"],
             "in the future",
         ),
+        (
+            vec!["key", "create", "--operator", "--expires-at", "2027-01-01"],
+            "expected a date and time, such as 2027-01-01T00:00:00Z",
+        ),
         (vec!["price", "import", "no-such-file.csv"], "cannot be read"),
         (vec!["number", "import", "no-such-file.csv"], "cannot be read"),
-        (vec!["number", "withdraw", "12025550101"], "is no number in E.164"),
+        (vec!["number", "withdraw", "12025550101"], "is not a phone number in E.164"),
         (vec!["usage", "export", "--from", "2026-03-02", "--to", "2026-03-01"], "end on or after"),
         (vec!["audit", "--database-url", "mysql://x"], "must begin with sqlite: or postgres:"),
     ] {
@@ -289,7 +294,7 @@ async fn prices_are_shown_before_they_are_imported(#[values(Sqlite, Postgres)] d
         ("channel,prefix,country,price_cents\nSMS,1,US,0.00001\n", "more than four decimals"),
         (
             "channel,prefix,country,price_cents\nSMS,1,US,1\nSMS,1,US,2\n",
-            "line 3: this channel and prefix stand twice",
+            "line 3: duplicate channel and prefix (first on line 2)",
         ),
         ("channel,prefix,country,price_cents\nEMAIL,1,,1\n", "no dial prefixes"),
         ("channel,prefix,country,price_cents\nSMS,1\n", "found record with 2 fields"),
@@ -354,7 +359,7 @@ async fn numbers_are_shown_before_they_are_stocked(#[values(Sqlite, Postgres)] d
         (file_of("+12025550101,US,LOCAL,SMS,1,0.00001"), "line 2: monthly_cents"),
         (
             file_of("+12025550101,US,LOCAL,SMS,1,1\n+1 202 555 0101,US,LOCAL,SMS,1,1"),
-            "line 3: this number stands twice",
+            "line 3: duplicate number (first on line 2)",
         ),
         (
             file_of("+12025550101,US,LOCAL,SMS,1,1\n+12025550102,US,LOCAL,SMS,1,x\nx,,,,,"),
@@ -661,8 +666,7 @@ async fn a_schema_that_is_not_current_names_the_command(
     }
 
     migration::Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
-    let said = "is not a database of Tollgate; run this in the server's folder, or give --database-url. \
-                `tollgate migrate` makes it one";
+    let said = "has no tables of Tollgate; run `tollgate migrate` first";
     assert!(failure(&list()).1.contains(said));
     stdout(&tollgate(&t.url, &["migrate"]));
     assert!(stdout(&list()).contains("No team exists yet"));

@@ -385,14 +385,18 @@ async fn addresses_of_contacts_take_their_one_form(#[values(Sqlite, Postgres)] d
     let steps = u32::try_from(names.len() - at.expect("the migration")).expect("a small number");
     Migrator::down(&t.app.db.write, Some(steps)).await.expect("it goes down");
     for at in 0..stored.len() {
-        t.contact(&team.key, &[&format!("{at}@example.com")]).await;
+        let address = format!("{at}@example.com");
+        t.contact(&team.key, &[&address]).await;
+        let message = json!({ "to": address, "subject": "Hi", "text": "Hello" });
+        assert_eq!(t.send(&team.key, message).await.refusals(), [""; 0]);
     }
+    t.deliver().await;
     for (at, (old, _)) in stored.iter().enumerate() {
         let old = old.replace('\'', "''");
-        let update = format!(
-            "UPDATE contact_address SET address = '{old}' WHERE address = '{at}@example.com'"
-        );
-        t.execute(&update).await;
+        for (table, column) in [("contact_address", "address"), ("message", "recipient")] {
+            let set = format!("UPDATE {table} SET {column} = '{old}'");
+            t.execute(&format!("{set} WHERE {column} = '{at}@example.com'")).await;
+        }
     }
     Migrator::up(&t.app.db.write, None).await.expect("it goes up");
 
@@ -402,5 +406,15 @@ async fn addresses_of_contacts_take_their_one_form(#[values(Sqlite, Postgres)] d
     let mut found: Vec<_> = nodes.iter().map(|node| &node["addresses"][0]["address"]).collect();
     found.reverse();
     assert_eq!(found, stored.map(|(_, new)| new));
+
+    // Messages in the old spelling are the person's, who is found by the new one.
+    let search = "{ contacts(filter: { search: \"eve@xn--bcher\" }) { nodes { id } } }";
+    let eve = t.ask(&team.key, search).await.data()["contacts"]["nodes"][0]["id"].clone();
+    let delete = "mutation($id: ID!) { deleteContact(id: $id) { errors { code } } }";
+    let deleted = t.ask_with(&team.key, delete, json!({ "id": eve })).await;
+    assert_eq!(deleted.refusals(), [""; 0]);
+    let left = "SELECT COUNT(*) FROM message WHERE recipient LIKE '%eve%'";
+    assert_eq!(t.number(left).await, 0);
+    assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE recipient = ''").await, 1);
     t.close().await;
 }

@@ -275,7 +275,8 @@ async fn what_is_answered_often_or_grows_in_json_counts(
         assert_eq!(created.codes(), [""; 0]);
     }
     // 20,000 letters make 120,000 bytes of JSON; a page of 10 is 1.2 MB, 27 of them 32.4, and 28 are too much.
-    let texts = |count| format!("{{ messages {{ nodes {{ {} }} }} }}", aliases("text", count));
+    let texts =
+        |count| format!("{{ messages(last: 10) {{ nodes {{ {} }} }} }}", aliases("text", count));
     // 50 tags of 250 bytes, which are read and answered: 40 contacts take 1.2 MB each time.
     let tags =
         |count| format!("{{ contacts(first: 40) {{ nodes {{ {} }} }} }}", aliases("tags", count));
@@ -284,7 +285,17 @@ async fn what_is_answered_often_or_grows_in_json_counts(
     assert_eq!(t.ask(&team.key, &texts(27)).await.codes(), [""; 0]);
     assert_eq!(t.ask(&team.key, &tags(25)).await.codes(), [""; 0]);
     assert_eq!(t.ask(&team.key, &pages(30)).await.codes(), [""; 0]);
-    for too_much in [texts(28), tags(28)] {
+    let values = json!({ "a": vec![0; 990] });
+    for _ in 0..10 {
+        let message = json!({ "to": "+12025550123", "text": "Hi", "metadata": values });
+        assert_eq!(t.send(&team.key, message).await.refusals(), [""; 0]);
+    }
+    // 990 values take 160 bytes each, besides their text.
+    let metadata = |count| {
+        format!("{{ messages(first: 10) {{ nodes {{ {} }} }} }}", aliases("metadata", count))
+    };
+    assert_eq!(t.ask(&team.key, &metadata(20)).await.codes(), [""; 0]);
+    for too_much in [texts(28), tags(28), metadata(22)] {
         let refused = t.ask(&team.key, &too_much).await;
         let codes = refused.codes();
         assert!(codes.iter().all(|code| *code == "QUERY_TOO_LARGE") && !codes.is_empty());

@@ -36,7 +36,7 @@ def alike(text):
     text = re.sub(r"(127\.0\.0\.1|localhost):\d+", "HOST", text)
     text = re.sub(r"(?:/[\w.-]+)+/(?=[\w.-]+\.db\b)", "/FOLDER/", text)
     text = re.sub(r"\b\d+ open files, \d+ connections files=\d+ connections=\d+", "LIMITS", text)
-    text = re.sub(r"IANA's .*", "IANA's VERSION", text)
+    text = re.sub(r"IANA \d+\w \(.*\)", "IANA VERSION", text)
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 

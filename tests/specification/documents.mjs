@@ -22,6 +22,8 @@ export const documents = [
   'query A @skip(if: false) { viewer { role } }', 'subscription A { balanceChanged { balance } }',
   'subscription { balanceChanged { balance } accountUpdated { id } }',
   'subscription { balanceChanged { balance } balanceChanged { currency } }',
+  'query A { viewer { role } } subscription B { balanceChanged { balance } accountUpdated { id } }',
+  'subscription { ...F } fragment F on Subscription { ... { __typename } }', 'subscription { ... { balanceChanged { balance } } ... { balanceChanged { balance } } }',
   'subscription { a: balanceChanged { balance } b: balanceChanged { balance } }',
   'subscription { ...F } fragment F on Subscription { balanceChanged { balance } }',
   'subscription { ...F } fragment F on Subscription { balanceChanged { balance } accountUpdated { id } }',

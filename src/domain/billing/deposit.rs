@@ -27,7 +27,7 @@ use crate::{
 
 const TEAM_NOT_FOUND: &str = "No team has this id.";
 const BEYOND_BOUND: &str = "The balance would be beyond 100000000000 cents.";
-const CONFLICT: &str = "Another movement was made under this idempotencyKey; use a new key.";
+const CONFLICT: &str = "This idempotencyKey was already used for another movement; use a new key.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopUpRefusal {

@@ -64,9 +64,10 @@ impl Patience {
         Self { until, gone: CancellationToken::new(), template_time: TemplateTime::default() }
     }
 
-    /// What a future gives, unless the caller has gone or its time is over before.
+    /// The result of a future, or `None` if the caller disconnects or its deadline passes first.
     pub async fn wait_for<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
+            biased;
             given = future => Some(given),
             () = sleep_until(self.until) => None,
             () = self.gone.cancelled() => None,

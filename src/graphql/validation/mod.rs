@@ -25,6 +25,8 @@ use bluejay_validator::{
     value::input_coercion,
 };
 
+use entity::api_key::Role;
+
 use super::{
     cost,
     errors::{Code, error},
@@ -99,8 +101,9 @@ impl RoleSchema {
         Self(SchemaDefinition::try_from(&*document).expect("the schema of a role is valid"))
     }
 
-    /// Validates a document of which [`cost::check_cost`] was checked. `full` is the schema of all roles.
-    pub fn validate(&self, text: &str, full: &Self) -> Result<(), Invalid> {
+    /// Validates a document of which [`cost::check_cost`] was checked. This is the schema of
+    /// `role`, and `full` that of all.
+    pub fn validate(&self, text: &str, full: &Self, role: Role) -> Result<(), Invalid> {
         let document = parse(text).map_err(|error| Invalid::Errors(vec![error]))?.document;
         let cache = Cache::new(&document, &self.0);
         let errors: Vec<Failure<'_>> = BuiltinRulesValidator::validate(&document, &self.0, &cache)
@@ -111,7 +114,7 @@ impl RoleSchema {
         }
         if let Some(span) = full.has_what_lacks(&document, &errors) {
             let at = span.byte_range().start;
-            let error = forbidden(name_at(text, at), Some(Positions::new(text).at(at)));
+            let error = forbidden(name_at(text, at), role, Some(Positions::new(text).at(at)));
             return Err(Invalid::Forbidden(error));
         }
         let errors = errors.into_iter().take(ERRORS_MAX);

@@ -58,7 +58,7 @@ fn coerced(
     };
     let given = value.map_or_else(|| json!({}), |value| json!({ "x": value }));
     let mut variables = Variables::from_json(given);
-    match coerce(&operation, &mut variables, &shape(false), &shape(true)) {
+    match coerce(&operation, &mut variables, &shape(false), &shape(true), Role::SubAccount) {
         Ok(()) => {
             let value = variables.get("x").cloned().unwrap_or(Value::String("(none)".to_owned()));
             Ok(value.into_json().expect("plain JSON"))
@@ -166,7 +166,12 @@ fn what_does_not_fit_is_refused_with_its_place() {
     for (of_type, value, name) in
         [("Note", note("secret", json!(1)), "secret"), ("[Kind]", json!(["HIDDEN"]), "HIDDEN")]
     {
-        let expected = ("FORBIDDEN".to_owned(), format!("This key may not use {name:?}."));
+        let expected = (
+            "FORBIDDEN".to_owned(),
+            format!(
+                "{name:?} is not for a sub-account's key: it needs one of the main account or of an operator."
+            ),
+        );
         assert_eq!(coerced(of_type, Some(value)), Err(expected));
     }
 }
