@@ -20,7 +20,7 @@ use crate::{
     clock::SystemClock,
     db::{self, Db, RowSecurity, reach, row_security},
     domain::{
-        Failure, audit,
+        Failure, Fault, audit,
         audit_call::{self, Named},
         caller::OperatorCaller,
     },
@@ -178,6 +178,10 @@ struct AuditArgs {
 impl Cli {
     /// Runs the command; the result's text has been printed when this returns.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        self.run_command().await.map_err(explain_missing_right)
+    }
+
+    async fn run_command(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Demo(args) => demo::run(args).await,
             Command::Serve(args) => serve::run(args).await,
@@ -231,7 +235,7 @@ impl DatabaseArgs {
         let db = connect(&url, self.database_connections).await?;
         if db.is_empty().await? {
             bail!(
-                "the database {} has no tables of Tollgate; run `tollgate migrate` first",
+                "{} has no tables of Tollgate; run `tollgate migrate` with the same database URL first",
                 shown(&url)
             );
         }
@@ -260,6 +264,31 @@ impl DatabaseArgs {
     }
 }
 
+/// Says what to do if the login of the database URL may not do what a command does.
+fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
+    // Where a command says itself what to do, that is before it in the chain.
+    let first = error.chain().next();
+    let of_database = match first.and_then(|error| error.downcast_ref()) {
+        Some(Fault::Database(error)) => Some(error),
+        _ => first.and_then(|error| error.downcast_ref()),
+    };
+    match of_database.and_then(reach::missing_right) {
+        Some(denied) => anyhow::anyhow!(
+            "PostgreSQL refused it: {denied}. Make the user of the database URL the owner of the database, or \
+             grant it the right"
+        ),
+        None => error,
+    }
+}
+
+/// Brings the schema up to date.
+async fn bring_up_to_date(db: &Db) -> anyhow::Result<()> {
+    db.migrate().await.map_err(|error| match reach::missing_right(&error) {
+        Some(_) => error.into(),
+        None => anyhow::Error::new(error).context("the database cannot be migrated"),
+    })
+}
+
 async fn app_of(db: Db) -> anyhow::Result<Arc<App>> {
     make_current(&db, false).await?;
     Ok(App::new(db, Arc::new(SystemClock), Carriers::none()).0)
@@ -277,13 +306,27 @@ fn full_path(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
+/// Refuses a URL under which no database can be opened or made.
+fn check_url(url: &str) -> anyhow::Result<()> {
     if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
         bail!("the database URL must begin with sqlite: or postgres:");
     }
     if url.starts_with("sqlite:") && db::sqlite_path(url).is_none() {
         bail!("the database URL must name a file: sqlite://FILE?mode=rwc");
     }
+    let Some(file) = db::sqlite_path(url).filter(|file| !file.exists()) else { return Ok(()) };
+    let file = full_path(&file);
+    if let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) {
+        bail!("there is no folder {}", folder.display());
+    }
+    if !url.contains("mode=rwc") {
+        bail!("there is no database at {}; add ?mode=rwc to the URL to make one", file.display());
+    }
+    Ok(())
+}
+
+async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
+    check_url(url)?;
     tracing::debug!(target: LOG_OF_DATABASE, "The database is {}", shown(url));
     open(url, connections, RowSecurity::Off).await
 }
@@ -296,7 +339,7 @@ async fn open(url: &str, connections: u32, row_security: RowSecurity) -> anyhow:
     let db = opened.map_err(|error| {
         // A URL that cannot be read would be shown whole, with its password.
         let error = error.to_string().replace(url, "(the URL)");
-        anyhow::anyhow!("the database cannot be opened: {error}")
+        anyhow::anyhow!("the database {} cannot be opened: {error}", shown(url))
     })?;
     if db.backend() == DbBackend::Postgres && row_security::hides_everything(&db.read).await? {
         bail!(
@@ -313,15 +356,16 @@ async fn make_current(db: &Db, may_migrate: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     if db.backend() == DbBackend::Sqlite || may_migrate {
-        db.migrate().await.context("the database cannot be migrated")?;
-        return Ok(());
+        return bring_up_to_date(db).await;
     }
-    bail!("the database's schema is not current; run `tollgate migrate` first");
+    bail!(
+        "the database's schema is not current; run `tollgate migrate` with the same database URL first"
+    );
 }
 
 async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
     let db = args.database.connect().await?;
-    db.migrate().await.context("the database cannot be migrated")?;
+    bring_up_to_date(&db).await?;
     println!("The database's schema is current.");
     if args.row_security.row_security {
         set_up_row_security(&db).await?;
@@ -350,7 +394,9 @@ async fn back_up(args: BackupArgs) -> anyhow::Result<ExitCode> {
 async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let db = args.database.connect_existing().await?;
     if !db.is_current().await? {
-        bail!("the database's schema is not current; run `tollgate migrate` first");
+        bail!(
+            "the database's schema is not current; run `tollgate migrate` with the same database URL first"
+        );
     }
     let (app, _) = App::new(db, Arc::new(SystemClock), Carriers::none());
     let found = audit::run(&app).await?;

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    DatabaseArgs, RowSecurityArgs, connect, make_current, open, set_up_row_security, shown,
+    DatabaseArgs, RowSecurityArgs, check_url, connect, make_current, open, set_up_row_security,
+    shown,
     surface::{ListenArgs, SurfaceArgs},
     switch,
 };
@@ -54,6 +55,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let listener = args.listen.bind()?;
     let metrics = args.surface.bind_metrics().await?;
     let url = args.database.url()?;
+    check_url(&url)?;
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, args.database.database_connections).await?;
     warn_of_exposed_files(&url);
@@ -116,7 +118,7 @@ async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyho
         set_up_row_security(&db).await?;
     } else if !missing.is_empty() {
         bail!(
-            "row security is not set up on {}; run `tollgate migrate --row-security` first",
+            "row security is not set up on {}; run `tollgate migrate --row-security` with the same database URL first",
             missing.join(", ")
         );
     }

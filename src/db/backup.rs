@@ -6,13 +6,12 @@ use std::{
     str::FromStr as _,
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sea_orm::{
     DbBackend, DbErr,
     sqlx::{self, ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions},
 };
 
-use super::{Db, files, lease::query_error, sqlite_options, url_error};
+use super::{Db, lease::query_error, sqlite_options, url_error};
 
 /// Why no copy was made.
 #[derive(Debug, thiserror::Error)]
@@ -43,22 +42,18 @@ impl Db {
         if path.symlink_metadata().is_ok() {
             return Err(BackupError::Exists(path.to_owned()));
         }
-        // SQLite would take a relative name for a URL or a database in memory. Under this name, a copy that was broken off
-        // is in nobody's way.
+        // SQLite would take a relative name for a URL or a database in memory. The copy is made under a name of its own,
+        // which is private, and removed if this fails.
         let whole = std::path::absolute(path).map_err(fault)?;
-        let partial = whole.with_added_extension("partial");
-        let text = partial.to_str().ok_or_else(|| BackupError::NotUnicode(path.to_owned()))?;
-        let _ = fs::remove_file(&partial);
-        // SQLite takes an empty file, and would make one that others may read.
-        let file = files::make_new(&partial).map_err(fault)?;
-        let copied = match self.copy_to(text).await {
-            Ok(()) => file.sync_all().and_then(|()| put(&partial, &whole)).map_err(fault),
-            Err(error) => Err(error.into()),
-        };
-        if copied.is_err() {
-            let _ = fs::remove_file(&partial);
-        }
-        copied
+        let folder = whole.parent().ok_or_else(|| BackupError::Exists(path.to_owned()))?;
+        let mut partial = tempfile::Builder::new();
+        partial.prefix("tollgate-backup-").suffix(".partial");
+        let partial = partial.tempfile_in(folder).map_err(fault)?;
+        let text = partial.path().to_str();
+        self.copy_to(text.ok_or_else(|| BackupError::NotUnicode(path.to_owned()))?).await?;
+        partial.as_file().sync_all().map_err(fault)?;
+        partial.persist_noclobber(&whole).map_err(|refused| fault(refused.error))?;
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)
     }
 
     async fn copy_to(&self, path: &str) -> Result<(), DbErr> {
@@ -69,14 +64,5 @@ impl Db {
         let copied = copied.execute(&mut connection).await.map_err(query_error);
         connection.close().await.map_err(query_error)?;
         copied.map(|_| ())
-    }
-}
-
-/// Gives a whole file its name, unless there is one of that name.
-fn put(partial: &Path, whole: &Path) -> io::Result<()> {
-    renameat_with(CWD, partial, CWD, whole, RenameFlags::NOREPLACE)?;
-    match whole.parent() {
-        Some(folder) => fs::File::open(folder)?.sync_all(),
-        None => Ok(()),
     }
 }

@@ -86,11 +86,6 @@ pub(super) fn make_private(url: &str) {
     }
 }
 
-/// Makes a file for a copy of a database, private whatever the umask is; fails if there is one.
-pub(super) fn make_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)
-}
-
 /// Those files of an `SQLite` database that other users of the machine may read or write.
 pub fn exposed(url: &str) -> Vec<PathBuf> {
     let Some(path) = sqlite_path(url) else { return Vec::new() };

@@ -3,11 +3,16 @@
 
 use std::{io, str::FromStr as _, time::Duration};
 
-use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
+use sea_orm::{
+    DbErr, RuntimeErr,
+    sqlx::{self, ConnectOptions as _, Connection as _, postgres::PgConnectOptions},
+};
 use tokio::time::timeout;
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// PostgreSQL: `insufficient_privilege`.
+const MISSING_RIGHT: &str = "42501";
 
 /// Connects once.
 ///
@@ -45,6 +50,16 @@ pub fn shown(url: &str) -> String {
     }
 }
 
+/// What PostgreSQL says of a right that the login lacks, such as `permission denied for table account`.
+pub fn missing_right(error: &DbErr) -> Option<&str> {
+    let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
+        return None;
+    };
+    let RuntimeErr::SqlxError(cause) = cause else { return None };
+    let cause = cause.as_database_error()?;
+    (cause.code()? == MISSING_RIGHT).then(|| cause.message())
+}
+
 fn server(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(socket) => socket.display().to_string(),
@@ -66,7 +81,7 @@ fn explain(error: &sqlx::Error, options: &PgConnectOptions, server: &str) -> Str
                 "PostgreSQL at {server} has no database {}; create it, or name another in the database URL",
                 options.get_database().unwrap_or(user)
             ),
-            Some("28000" | "42501") => {
+            Some("28000" | MISSING_RIGHT) => {
                 format!("PostgreSQL at {server} rejects the user {user}: {}", error.message())
             }
             _ => format!("PostgreSQL at {server} refused the connection: {}", error.message()),

@@ -247,11 +247,18 @@ fn check_one_of(fields: &IndexMap<Name, Value>, name: &str) -> Result<(), Mismat
 const ID: &str = "expected a string or a whole number";
 const INT: &str = "expected a whole number of 32 bits";
 
-/// The digits of a number that is whole, such as 5 or 5.0; JSON does not tell them apart.
+/// The digits of a number that is whole, such as 5, 5.0 or 5e0; JSON does not tell them apart.
 fn whole(number: &Number) -> Option<String> {
+    /// Up to this number, a float is exact.
+    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
     let text = number.as_str();
+    if text.contains(['e', 'E']) {
+        let number: f64 = text.parse().ok()?;
+        return (number.fract() == 0.0 && number.abs() <= EXACT_MAX)
+            .then(|| format!("{number:.0}"));
+    }
     let (digits, rest) = text.split_once('.').unwrap_or((text, ""));
-    let is_whole = !digits.contains(['e', 'E']) && rest.bytes().all(|digit| digit == b'0');
+    let is_whole = rest.bytes().all(|digit| digit == b'0');
     is_whole.then(|| digits.to_owned())
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, HttpBody},
+    body::Body,
     http::{HeaderValue, Method, Uri, header},
     middleware::map_request,
     response::Response,
@@ -19,8 +19,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceBuilder;
 use tower_http::{
-    CompressionLevel,
-    compression::{CompressionLayer, Predicate},
     cors::{AllowOrigin, CorsLayer},
     map_response_body::MapResponseBodyLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
@@ -114,10 +112,6 @@ impl Default for Settings {
 pub const KEY_RATE_DEFAULT: u32 = 2_000_000;
 pub const ACCOUNT_RATE_DEFAULT: u32 = 4_000_000;
 
-/// Answers from this size on are compressed for who can read that.
-const COMPRESSED_FROM_BYTES: u64 = 1_024;
-/// And up to this one.
-const COMPRESSED_TO_BYTES: u64 = 1024 * 1024;
 /// How long a browser may remember what it may ask.
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 
@@ -177,17 +171,6 @@ impl Surface {
     }
 }
 
-/// Answers that are compressed. Longer ones would keep a thread busy that should serve others.
-#[derive(Clone, Copy)]
-struct OfCompressedSize;
-
-impl Predicate for OfCompressedSize {
-    fn should_compress<B: HttpBody>(&self, response: &Response<B>) -> bool {
-        let size = response.body().size_hint().exact();
-        size.is_some_and(|size| (COMPRESSED_FROM_BYTES..=COMPRESSED_TO_BYTES).contains(&size))
-    }
-}
-
 fn routes(shared: Shared, settings: &Settings) -> Router {
     // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
     // they happen, with their reason.
@@ -198,12 +181,7 @@ fn routes(shared: Shared, settings: &Settings) -> Router {
         .option_layer(cors(&settings.cors_origins))
         // The body as the answer to a preflight has it.
         .layer(MapResponseBodyLayer::new(Body::new))
-        .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span))
-        .layer(
-            CompressionLayer::new()
-                .quality(CompressionLevel::Fastest)
-                .compress_when(OfCompressedSize),
-        );
+        .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span));
     let mut router = Router::new()
         .route("/graphql", any(graphql::execute))
         .route(health::ALIVE, get(health::healthz))

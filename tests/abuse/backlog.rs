@@ -7,13 +7,13 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tollgate::clock::{Clock as _, SystemClock};
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     attack::{Attack, duration},
     client::Client,
     figures::{Times, milliseconds},
@@ -26,10 +26,10 @@ use crate::{
 /// How long it is watched what becomes of a backlog.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_flood_of_messages(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn a_flood_of_messages(database: Database) {
+    let mut stage = Stage::start(database).await;
     let kinds = [("TEST", 1), ("TEST", 4), ("LIVE", 1), ("LIVE", 4)];
     for (environment, connections) in kinds.into_iter().take(scale(1, 4)) {
         let mut keys = Vec::new();
@@ -43,10 +43,10 @@ async fn a_flood_of_messages(#[values(Sqlite, Postgres)] database: Database) {
     stage.finish().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_suspended_backlog(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn a_suspended_backlog(database: Database) {
+    let mut stage = Stage::start(database).await;
     let (account, main) = (stage.sub_account().await, stage.attacker.clone());
     let id = json!({ "id": account.id });
     let name = "TEST messages that are due while their account is suspended, and reactivated";
@@ -62,10 +62,10 @@ async fn a_suspended_backlog(#[values(Sqlite, Postgres)] database: Database) {
     stage.finish().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_canceled_backlog(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn a_canceled_backlog(database: Database) {
+    let mut stage = Stage::start(database).await;
     let main = stage.attacker.clone();
     // So long that a call with 400 of them just passes the bound of two mebibytes.
     let long = "Lorem ipsum ".repeat(5_000 / 12);
@@ -87,10 +87,10 @@ async fn a_canceled_backlog(#[values(Sqlite, Postgres)] database: Database) {
     stage.finish().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_backlog_after_quiet_hours(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn a_backlog_after_quiet_hours(database: Database) {
+    let mut stage = Stage::start(database).await;
     let account = stage.sub_account().await;
     try_backlog(&mut stage, "LIVE messages that wait for the end of quiet hours", async |attack| {
         let hour =

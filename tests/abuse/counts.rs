@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use db_test::db_test;
 use entity::message;
-use rstest::rstest;
 use sea_orm::{ConnectionTrait as _, DbBackend, IdenStatic as _, Iterable as _};
 use serde_json::{Value, json};
 use tollgate::db::Db;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     eventually,
     requests::{post, thirty},
     say, scale,
@@ -19,10 +19,10 @@ use crate::{
 /// Rows of one transaction, so that the server's own writes come through.
 const ROWS_AT_ONCE: u32 = 10_000;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn counts_and_searches(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn counts_and_searches(database: Database) {
+    let mut stage = Stage::start(database).await;
     let key = stage.sub_account().await.test;
     fill(&stage, &key, scale(50_000, 1_000_000)).await;
     let ask = |field: &str| post(&key, &format!("{{ {} }}", thirty(field)), &json!({}));

@@ -2,11 +2,11 @@
 
 use std::{future::pending, net::SocketAddr, sync::Arc};
 
-use rstest::rstest;
+use db_test::db_test;
 use tokio::{io::AsyncWriteExt as _, time::sleep};
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     attack::REST_AFTER_FAILURE,
     scale,
     socket::{PING, PROTOCOL_PING, Shut, Socket, TEXT, frame, subscribe},
@@ -17,10 +17,10 @@ use crate::{
 /// Bytes that are written at once.
 const BURST_BYTES: usize = 64 * 1_024;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn floods_of_control_messages(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn floods_of_control_messages(database: Database) {
+    let mut stage = Stage::start(database).await;
     let key = stage.sub_account().await.test;
     let begin_and_end = [
         subscribe("1", "subscription{balanceChanged{totalSpent}}", "{}"),

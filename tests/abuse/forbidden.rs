@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use db_test::db_test;
 use entity::audit_entry::{self, AuditOutcome};
-use rstest::rstest;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _};
 use serde_json::json;
 use tollgate::db::Db;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     requests::post,
     say, scale,
     stage::Stage,
@@ -19,10 +19,10 @@ use crate::{
 const ENTRIES_MAX: u64 = 100;
 const CONNECTIONS: usize = 4;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn forbidden_mutations(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn forbidden_mutations(database: Database) {
+    let mut stage = Stage::start(database).await;
     let account = stage.sub_account().await;
     let ten = |field: &str| {
         let fields: String = (0..10).map(|at| format!("a{at}: {field} ")).collect();

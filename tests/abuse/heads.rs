@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use rstest::rstest;
+use db_test::db_test;
 use tokio::time::sleep;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     attack::{Attack, REST_AFTER_FAILURE},
     process::connections_of_address,
     scale,
@@ -19,10 +19,10 @@ const KIBIBYTE: usize = 1_024;
 /// system's buffers too.
 const HELD_BYTES: usize = 200_000_000;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn large_heads(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn large_heads(database: Database) {
+    let mut stage = Stage::start(database).await;
     let kinds = [
         ("Accept of 28 KB, 16 connections", "a/b,", 28, "UNAUTHENTICATED"),
         ("Accept of 120 KB, 16 connections", "text/html;q=0.1,", 120, "431"),

@@ -1,10 +1,10 @@
 //! Introspection, thirty times a request: some kilobytes in, and megabytes out.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     requests::{post, thirty},
     scale,
     stage::Stage,
@@ -12,10 +12,10 @@ use crate::{
 
 const CONNECTIONS: usize = 200;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn introspection(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn introspection(database: Database) {
+    let mut stage = Stage::start(database).await;
     let key = stage.sub_account().await.test;
     let schema =
         "__schema{types{name description fields{name description args{name description}}}}";

@@ -3,12 +3,12 @@
 
 use std::{fmt::Debug, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     attack::{Attack, REST_AFTER_FAILURE},
     bombs::{Bomb, bombs, documents},
     requests::{head, post_body},
@@ -43,10 +43,10 @@ enum Way {
     Socket(Vec<Arc<[u8]>>),
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn json_bombs(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn json_bombs(database: Database) {
+    let mut stage = Stage::start(database).await;
     let sub_account = stage.sub_account().await;
     let shots = shots(&sub_account.test, &sub_account.live);
 

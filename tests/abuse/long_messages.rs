@@ -1,19 +1,19 @@
 //! Long messages: a request of 200 KB that makes 78 MB of rows, by a key that pays for nothing.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     requests::{post, send_400},
     scale,
     stage::Stage,
 };
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn long_messages(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn long_messages(database: Database) {
+    let mut stage = Stage::start(database).await;
     let key = stage.sub_account().await.test;
     let long = "Lorem ipsum ".repeat(100 * 1_024 / 12);
     let whole = json!({ "to": "ada@example.com", "subject": "Hi", "text": long, "html": long });

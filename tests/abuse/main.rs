@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Attacks take turns, whatever `--test-threads` says. Linux only. The PostgreSQL half needs `initdb` and
-//! `postgres`; what is skipped says so. All connections are of this machine, and each attack ends by itself.
+//! `postgres`, and is ignored without them. All connections are of this machine, and each attack ends by itself.
 
 use support::{Database, client, eventually, folder, is_full, postgres, say, scale, server};
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     probe,
     requests::post,
     scale,
@@ -15,10 +15,10 @@ use crate::{
 
 const CONNECTIONS: usize = 16;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn floods_of_mutations(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn floods_of_mutations(database: Database) {
+    let mut stage = Stage::start(database).await;
     let account = stage.sub_account().await;
     let main = stage.attacker.clone();
     let id_of = |value: &Value| value["id"].as_str().expect("an id").to_owned();

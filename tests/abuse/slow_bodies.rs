@@ -2,14 +2,14 @@
 
 use std::{io::Result, sync::Arc, time::Duration};
 
-use rstest::rstest;
+use db_test::db_test;
 use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     attack::Attack,
     process::connections_of_address,
     requests::head,
@@ -32,10 +32,10 @@ const REST_BETWEEN: Duration = Duration::from_secs(1);
 /// Connections that are made at once: more at a time would wait for each other's second SYN.
 const CONNECTING: usize = 256;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn slow_bodies(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn slow_bodies(database: Database) {
+    let mut stage = Stage::start(database).await;
     let account = stage.sub_account().await;
     let connections = connections_of_address();
     let with_key = head(&account.test);

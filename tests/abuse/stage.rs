@@ -62,14 +62,13 @@ pub struct SubAccount {
 }
 
 impl Stage {
-    /// `None`, loudly, where PostgreSQL is asked for and not there.
-    pub async fn start(database: Database) -> Option<Self> {
+    pub async fn start(database: Database) -> Self {
         let turn = TURN.lock().await;
         let folder = Folder::new();
         let postgres = match database {
             Database::Sqlite => None,
             Database::Postgres => {
-                Some(Postgres::start(&folder.path, folder.path.join("data"), None, USUAL).await?)
+                Some(Postgres::start(&folder.path, folder.path.join("data"), None, USUAL).await)
             }
         };
         let url = match &postgres {
@@ -80,7 +79,7 @@ impl Stage {
         let server = Server::start(launch).await;
         let attacker = create_team(&folder.path, &url, "Attacker");
         let probe = create_team(&folder.path, &url, "Probe");
-        Some(Self {
+        Self {
             server,
             url,
             _postgres: postgres,
@@ -90,7 +89,7 @@ impl Stage {
             probe,
             failures: Vec::new(),
             _turn: turn,
-        })
+        }
     }
 
     /// Asks something that must be answered, and gives the data.

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     attack::{Attack, REST_AFTER_FAILURE},
     client::Client,
     figures::{Times, milliseconds},
@@ -34,10 +34,10 @@ const MESSAGES: u32 = 10;
 const EVENT_WITHIN: Duration = Duration::from_secs(5);
 const QUERY: &str = "subscription{messageUpdated{id status}}";
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn subscriptions(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn subscriptions(database: Database) {
+    let mut stage = Stage::start(database).await;
     let mut keys = Vec::new();
     for _ in 0..ACCOUNTS {
         keys.push(stage.sub_account().await.test);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     client::Client,
     is_full,
     requests::{post, thirty},
@@ -27,10 +27,10 @@ fn send_20() -> String {
     format!("mutation($m:SendMessageInput!){{sendMessages(input:[{list}]){{errors{{code}}}}}}")
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn template_bombs(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn template_bombs(database: Database) {
+    let mut stage = Stage::start(database).await;
     let account = stage.sub_account().await;
     let mut sends: Vec<Arc<[u8]>> = Vec::new();
     for (name, text) in sources() {

@@ -1,12 +1,12 @@
 //! Usage with many buckets: a list whose length the estimate of a request does not know.
 
-use rstest::rstest;
+use db_test::db_test;
 use sea_orm::{ConnectionTrait as _, DbBackend};
 use serde_json::json;
 use tollgate::db::Db;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     requests::post,
     scale,
     stage::Stage,
@@ -18,10 +18,10 @@ const ACCOUNTS: usize = 20;
 const DAYS: usize = 250;
 const COUNTRIES: usize = 40;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn many_buckets(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn many_buckets(database: Database) {
+    let mut stage = Stage::start(database).await;
     let mut key = String::new();
     for _ in 0..ACCOUNTS {
         key = stage.sub_account().await.test;

@@ -3,11 +3,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rstest::rstest;
+use db_test::db_test;
 use tokio::{sync::Barrier, time::sleep};
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     attack::{Attack, REST_AFTER_FAILURE},
     bombs::list,
     requests::post_body,
@@ -23,10 +23,10 @@ const OPERATIONS: usize = 50;
 /// Connections that complete a body at one moment.
 const CONNECTIONS: usize = 400;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn undeclared_variables(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn undeclared_variables(database: Database) {
+    let mut stage = Stage::start(database).await;
     let key = stage.sub_account().await.test;
 
     // As many values as a request may have, and more.

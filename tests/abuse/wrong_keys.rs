@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use db_test::db_test;
 use entity::api_key::{Environment, Role};
-use rstest::rstest;
 use serde_json::json;
 use tokio::time::sleep;
 use tollgate::domain::plain_key::PlainKey;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     attack::{Attack, REST_AFTER_FAILURE, duration},
     figures::milliseconds,
     probe::{self, Over, Probe, Sample},
@@ -35,10 +35,10 @@ const OPEN_EVERY: Duration = Duration::from_millis(50);
 /// Sockets that are opened and say nothing: more than one address may have.
 const STRANGERS: usize = 400;
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn wrong_keys(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn wrong_keys(database: Database) {
+    let mut stage = Stage::start(database).await;
     let query = "{ account { name } }";
     let with_key = |key: &str| post(key, query, &json!({}));
     let unknown: Vec<Arc<[u8]>> = (0..UNKNOWN_KEYS)
@@ -76,10 +76,10 @@ async fn wrong_keys(#[values(Sqlite, Postgres)] database: Database) {
     stage.finish().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn sockets_of_strangers(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn sockets_of_strangers(database: Database) {
+    let mut stage = Stage::start(database).await;
     let (target, key) = (stage.server.address, stage.probe.clone());
     let name = format!("{STRANGERS} sockets that say nothing");
     let (mut elsewhere, mut beside) = (Vec::new(), Vec::new());

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use async_graphql::parser::types::{ServiceDocument, Type, TypeKind, TypeSystemDefinition};
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, TestApp};
 
 /// What GraphiQL and code generators ask.
 const INTROSPECTION: &str = "query IntrospectionQuery { __schema { queryType { name } mutationType { name } \
@@ -120,10 +120,10 @@ fn call(field: &async_graphql::parser::types::FieldDefinition) -> String {
 
 /// C29, C30: whatever a role's introspection lacks answers FORBIDDEN when called anyway, with fitting,
 /// with wrong and without arguments, and changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_a_key_cannot_see_it_cannot_call(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_a_key_cannot_see_it_cannot_call(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "mine" })).await;
     let (document, full) = full_schema();
@@ -170,10 +170,10 @@ async fn what_a_key_cannot_see_it_cannot_call(#[values(Sqlite, Postgres)] databa
 }
 
 /// Types, inputs and enum values that only hidden fields use are hidden with them.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn introspection_shows_what_a_key_may_use(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
 
@@ -251,12 +251,10 @@ async fn introspection_shows_what_a_key_may_use(#[values(Sqlite, Postgres)] data
 }
 
 /// Hidden enum values and input fields are refused as literals, as variables and as defaults.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn hidden_values_are_refused_wherever_they_stand(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn hidden_values_are_refused_wherever_they_stand(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
 
@@ -299,10 +297,10 @@ async fn hidden_values_are_refused_wherever_they_stand(
 }
 
 /// "Did you mean" names nothing at all.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn no_suggestion_names_a_field(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn no_suggestion_names_a_field(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for (query, hidden) in [
@@ -323,12 +321,10 @@ async fn no_suggestion_names_a_field(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// R15: a main account's TEST key reads management fields; its management mutations are refused.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_test_key_reads_settings_and_changes_none(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_test_key_reads_settings_and_changes_none(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     t.sub_account(&team, json!({ "externalId": "abc" })).await;
     let key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -351,10 +347,10 @@ async fn a_test_key_reads_settings_and_changes_none(
 }
 
 /// The introspection of GraphiQL and code generators passes the depth limit, for every role.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn code_generators_may_introspect(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn code_generators_may_introspect(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for key in [&sub.key, &team.key, &t.operator] {

@@ -1,15 +1,15 @@
 //! What any key sees of its own account (C24, C25, C33).
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, TestApp};
 
 /// The viewer is the key, its account, its team and its role.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_viewer_is_the_key_in_use(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_viewer_is_the_key_in_use(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "name": "Client ABC" })).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -57,10 +57,10 @@ async fn the_viewer_is_the_key_in_use(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// remainingCredit, isBlocked and blockedBy follow limit, total, status and balance.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_says_why_it_is_blocked(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_says_why_it_is_blocked(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(100_000).await;
     let team = t.team(25).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 15 })).await;

@@ -1,17 +1,15 @@
 //! Answers as section 6.4.4 of the specification has them: a field that failed is null.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, TestApp};
 
 /// One failure never hides what a sibling did: the failed field is null, the others stand.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_refused_mutation_is_null_beside_its_siblings(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_refused_mutation_is_null_beside_its_siblings(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let key = t.api_key(&team, &team.main_account_id, "TEST").await;
 
@@ -35,12 +33,10 @@ async fn a_refused_mutation_is_null_beside_its_siblings(
 }
 
 /// A failed non-null field nulls its nearest nullable parent; in lists too; aliases are kept apart.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_failure_nulls_the_nearest_nullable_parent(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_failure_nulls_the_nearest_nullable_parent(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let backwards =
@@ -84,10 +80,10 @@ async fn a_failure_nulls_the_nearest_nullable_parent(
 }
 
 /// Nullable root queries: null with an error beside data that stands.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn keys_follow_the_selection(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn keys_follow_the_selection(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let request = json!({ "query": "{ z: balance { isSubAccount currency balance } account { status id: name } a: team { name } }" });
 
@@ -102,10 +98,10 @@ async fn keys_follow_the_selection(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// Defaults of variables count in `@skip` and `@include`: what is skipped is not done.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_skipped_send_is_not_sent(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_skipped_send_is_not_sent(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let before = t.everything().await;
     let send = "sendMessage(input: { to: \"+12025550123\", text: \"Hi\" })";
@@ -134,12 +130,10 @@ async fn a_skipped_send_is_not_sent(#[values(Sqlite, Postgres)] database: Databa
 }
 
 /// A response key that occurs twice is one field (section 6.3.2 of the specification), so it is executed once.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_mutation_that_occurs_twice_is_executed_once(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_mutation_that_occurs_twice_is_executed_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let send = "sendMessage(input: { to: \"+12025550123\", text: \"Hi\" })";
     let replayed = json!({ "replayed": false });
@@ -181,10 +175,10 @@ async fn a_mutation_that_occurs_twice_is_executed_once(
 }
 
 /// One question's bad argument fails its askers alone, though both are loaded in one batch.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_bad_argument_fails_its_own_field(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_bad_argument_fails_its_own_field(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     t.sub_account(&team, json!({ "externalId": "a" })).await;
     let sub = "subAccount(by: { externalId: \"a\" })";

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use chrono::TimeDelta;
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, TestTeam, text};
@@ -65,12 +65,10 @@ async fn works(t: &TestApp, key: &str) -> bool {
 
 /// C6, C16, C19, R16, R19: keys of either environment, for a sub-account and for the main account
 /// itself.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "c-1" })).await;
     let (main, named) = (json!({ "id": team.main_account_id }), json!({ "externalId": "c-1" }));
@@ -110,12 +108,10 @@ async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(
 }
 
 /// C6, R4: what a key is not made for, or not changed to.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_invalid_key_is_refused_by_name_and_changes_nothing(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_invalid_key_is_refused_by_name_and_changes_nothing(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = json!({ "id": sub.id });
@@ -157,10 +153,10 @@ async fn an_invalid_key_is_refused_by_name_and_changes_nothing(
 }
 
 /// R17: a key ends at its expiry, to the moment.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_expired_key_is_not_let_in(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_expired_key_is_not_let_in(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let input = json!({ "name": "Short", "expiresAt": "2026-03-16T12:01:00Z" });
@@ -179,12 +175,10 @@ async fn an_expired_key_is_not_let_in(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// C16, R19: without a grace the old key ends at once; the new one is like it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_rotation_without_grace_ends_the_old_key_at_once(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_rotation_without_grace_ends_the_old_key_at_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let input = json!({
@@ -211,12 +205,10 @@ async fn a_rotation_without_grace_ends_the_old_key_at_once(
 }
 
 /// C16: with a grace the old key works until then, or until its own expiry if that is sooner.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_rotation_with_grace_keeps_the_old_key_that_long(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_rotation_with_grace_keeps_the_old_key_that_long(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let short = json!({ "name": "Short", "expiresAt": "2026-03-16T12:00:30Z" });
@@ -252,10 +244,10 @@ async fn a_rotation_with_grace_keeps_the_old_key_that_long(
 }
 
 /// C6, R4, R17: revoked at once and for good; a repeat changes nothing; other keys live on.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_revoked_key_is_not_let_in_again(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_revoked_key_is_not_let_in_again(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let other = t.api_key(&team, &sub.id, "LIVE").await;
@@ -280,12 +272,10 @@ async fn a_revoked_key_is_not_let_in_again(#[values(Sqlite, Postgres)] database:
 
 /// R19: a team keeps a live key of its main account; neither TEST, expired, revoked nor others' keys
 /// stand in for it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_main_accounts_last_live_key_is_not_revoked(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_main_accounts_last_live_key_is_not_revoked(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     t.team(0).await;
     t.sub_account(&team, json!({})).await;
@@ -315,12 +305,10 @@ async fn the_main_accounts_last_live_key_is_not_revoked(
 }
 
 /// Section 6 of the design: 100 usable keys an account, from both sides.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_has_at_most_a_hundred_usable_keys(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_has_at_most_a_hundred_usable_keys(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = json!({ "id": sub.id });
@@ -345,10 +333,10 @@ async fn an_account_has_at_most_a_hundred_usable_keys(
 }
 
 /// R16: a key is shown in full once, when it is made; neither answers nor rows hold it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_key_is_never_shown_in_full_again(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_key_is_never_shown_in_full_again(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let rotated = rotate(&t, &team, &sub.key_id, Some(60)).await;
@@ -379,12 +367,10 @@ async fn a_key_is_never_shown_in_full_again(#[values(Sqlite, Postgres)] database
 }
 
 /// C6: the last use of a key is noted, at most once a minute.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_last_use_is_noted_at_most_once_a_minute(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(mut t) = TestApp::start(database).await else { return };
+async fn the_last_use_is_noted_at_most_once_a_minute(database: Database) {
+    let mut t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let noted = async |t: &TestApp| keys_of(t, &team, &sub.id, "lastUsedAt").await;
@@ -409,10 +395,10 @@ async fn the_last_use_is_noted_at_most_once_a_minute(
 }
 
 /// C6, C14, C16: keys of one sub-account share its total, its limit and its messages.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn two_keys_of_one_account_share_its_limit(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn two_keys_of_one_account_share_its_limit(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 2 })).await;
@@ -431,10 +417,10 @@ async fn two_keys_of_one_account_share_its_limit(#[values(Sqlite, Postgres)] dat
 }
 
 /// R20: from the commit of its revocation on, a key changes nothing, not even later in one request.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_key_that_revokes_itself_makes_no_other(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_key_that_revokes_itself_makes_no_other(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
     let id = own_id(&t, &second).await;
@@ -459,10 +445,10 @@ async fn a_key_that_revokes_itself_makes_no_other(#[values(Sqlite, Postgres)] da
 }
 
 /// A rotation that is repeated after a lost answer gives a key that lasts as long as the first.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_repeated_rotation_gives_a_lasting_key(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_repeated_rotation_gives_a_lasting_key(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let rotate = "mutation($id: ID!) { rotateApiKey(id: $id, input: { graceSeconds: 60 }) \
@@ -484,12 +470,10 @@ async fn a_repeated_rotation_gives_a_lasting_key(#[values(Sqlite, Postgres)] dat
 }
 
 /// A deactivation writes the keys that are not revoked yet, and none of those that the account had before.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_deactivation_writes_no_key_that_was_revoked_before(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_deactivation_writes_no_key_that_was_revoked_before(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let mut id = sub.key_id.clone();
@@ -538,12 +522,10 @@ async fn a_deactivation_writes_no_key_that_was_revoked_before(
 }
 
 /// Keys that have run out count as revoked since their end, so that those that are not revoked are a hundred at most.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn keys_that_have_run_out_are_not_kept_as_lasting(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn keys_that_have_run_out_are_not_kept_as_lasting(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let expires = json!({ "name": "Short", "expiresAt": "2026-03-16T12:00:02Z" });

@@ -8,7 +8,7 @@ mod refusals;
 use std::{collections::BTreeSet, path::Path};
 
 use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
-use rstest::rstest;
+use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tollgate::{domain::audit_refusals::write_counts, http};
@@ -61,10 +61,10 @@ fn with_unknown_ids_hidden(mut settings: Value) -> Value {
 
 /// All mutations of the schema but those about messages are in the table; each leaves one entry that says all
 /// of it when it is done, and one when it is refused.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn every_call_leaves_one_entry(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn every_call_leaves_one_entry(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     let calls = calls(&stage);
     let mut tried: BTreeSet<&str> = calls.iter().map(|call| call.mutation).collect();
@@ -165,10 +165,10 @@ fn few_write_without_an_entry() {
 }
 
 /// Sends leave none, accepted or refused.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn messages_leave_none(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn messages_leave_none(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let entries = count(&t).await;
 
@@ -190,10 +190,10 @@ async fn messages_leave_none(#[values(Sqlite, Postgres)] database: Database) {
 
 /// Whoever may not call a mutation leaves an entry of that, whether its role lacks it or its key is a TEST one,
 /// and changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn who_may_not_is_entered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn who_may_not_is_entered(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     let sub_test = t.api_key(&stage.team, &stage.sub.id, "TEST").await;
     let main_test = t.api_key(&stage.team, &stage.team.main_account_id, "TEST").await;
@@ -239,10 +239,10 @@ async fn who_may_not_is_entered(#[values(Sqlite, Postgres)] database: Database) 
 
 /// An entry and its change are one: where the one cannot be written, the other is not. A refusal is answered all
 /// the same.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_cannot_be_entered_is_not_done(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_cannot_be_entered_is_not_done(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     t.execute("ALTER TABLE audit_entry RENAME TO gone").await;
     let before = t.everything().await;
@@ -266,10 +266,10 @@ async fn what_cannot_be_entered_is_not_done(#[values(Sqlite, Postgres)] database
 
 /// What changes nothing and is no error leaves an entry that says so; so does a repeated movement of money, and
 /// what came of the first stays the only one done.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn repeats_are_entered_as_such(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn repeats_are_entered_as_such(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let entry_of = async |key: &str| {
@@ -325,10 +325,10 @@ async fn repeats_are_entered_as_such(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// The database itself refuses to change or delete an entry, and one that contradicts itself.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_log_is_append_only(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_log_is_append_only(database: Database) {
+    let t = TestApp::start(database).await;
     staged(&t).await;
     let before = newest(&t, &t.operator, 100).await;
 
@@ -374,10 +374,10 @@ async fn the_log_is_append_only(#[values(Sqlite, Postgres)] database: Database) 
 }
 
 /// No key, no hash, no address, no name of a contact, no metadata and no free text of a refused call is in it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_log_holds_no_secrets(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_log_holds_no_secrets(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     for call in calls(&stage) {
         call.ask(&t, call.key(&t), &call.accepted, "a").await;
@@ -413,12 +413,12 @@ async fn the_log_holds_no_secrets(#[values(Sqlite, Postgres)] database: Database
 
 /// What is refused before it is executed is entered or counted for each mutation that it calls, over sockets
 /// too, and costs what it would; what is no call leaves nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn forbidden_documents_are_bounded(#[values(Sqlite, Postgres)] database: Database) {
+async fn forbidden_documents_are_bounded(database: Database) {
     let http = http::Settings { key_rate: 1, account_rate: 0, ..http::Settings::default() };
     let setup = Setup { http, ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let entries = count(&t).await;
@@ -480,10 +480,10 @@ async fn forbidden_documents_are_bounded(#[values(Sqlite, Postgres)] database: D
 }
 
 /// A key that was revoked a moment ago leaves an entry where it tries to change something.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_revoked_key_that_tries_is_entered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_revoked_key_that_tries_is_entered(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
     assert_eq!(t.ask(&second, "{ viewer { role } }").await.status, 200);

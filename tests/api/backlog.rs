@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use chrono::TimeDelta;
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use serde_json::{Value, json};
 use tollgate::{
     domain::{
@@ -15,7 +15,7 @@ use tollgate::{
     worker,
 };
 
-use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Database, Setup, TestApp, TestTeam, text};
 
 const LUNCH: &str = "{ from: \"12:00\", to: \"14:00\", timeZone: \"Europe/Berlin\" }";
 
@@ -57,10 +57,10 @@ async fn pending(t: &TestApp) -> i64 {
 }
 
 /// R4, R12, R20: status and keys at once; the messages in steps, the books clean after each.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_deactivation_is_followed_in_steps(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_deactivation_is_followed_in_steps(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -96,10 +96,10 @@ async fn a_deactivation_is_followed_in_steps(#[values(Sqlite, Postgres)] databas
 
 /// Deactivated and reactivated before the worker comes: what was accepted before is canceled all the same and
 /// goes nowhere, what is accepted since goes out meanwhile.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_reactivation_calls_nothing_back(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_reactivation_calls_nothing_back(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -144,12 +144,10 @@ async fn a_reactivation_calls_nothing_back(#[values(Sqlite, Postgres)] database:
 
 /// What was accepted since a reactivation goes out also where its id is lower than those of the messages that are to be
 /// canceled: the clock was set back, or another process's is behind.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_reactivation_holds_whatever_the_clock_says(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_reactivation_holds_whatever_the_clock_says(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -182,10 +180,10 @@ async fn a_reactivation_holds_whatever_the_clock_says(
 }
 
 /// What was scheduled since a reactivation goes out once the old ones are canceled.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_is_scheduled_since_goes_out(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_is_scheduled_since_goes_out(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let soon = json!({ "sendAt": "2026-03-16T12:00:05Z" });
@@ -208,10 +206,10 @@ async fn what_is_scheduled_since_goes_out(#[values(Sqlite, Postgres)] database: 
 }
 
 /// R12: steps of several processes at once, beside cancelations: each message is paid back once.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn steps_at_once_pay_back_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn steps_at_once_pay_back_once(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -249,10 +247,10 @@ async fn steps_at_once_pay_back_once(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// Teams have their steps in turn, and accounts of a team too.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn steps_go_by_turns(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn steps_go_by_turns(database: Database) {
+    let t = TestApp::start(database).await;
     let (first, second) = (t.team(2_000).await, t.team(2_000).await);
     let mut subs = Vec::new();
     for (team, messages) in [(&first, 600), (&first, 600), (&second, 10)] {
@@ -289,10 +287,10 @@ async fn steps_go_by_turns(#[values(Sqlite, Postgres)] database: Database) {
 
 /// New quiet hours hold at once for what comes due; what earlier ones put off is judged again in steps, and
 /// what waits for its sendAt goes on waiting.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn quiet_hours_are_followed_in_steps(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn quiet_hours_are_followed_in_steps(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     set_quiet_hours(&t, &team.key, LUNCH).await;
     t.work_off().await;
@@ -336,12 +334,10 @@ async fn quiet_hours_are_followed_in_steps(#[values(Sqlite, Postgres)] database:
 }
 
 /// What a worker holds to let it expire is not judged again: it would be claimed twice.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn new_quiet_hours_wake_nothing_that_is_claimed(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn new_quiet_hours_wake_nothing_that_is_claimed(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     set_quiet_hours(&t, &team.key, LUNCH).await;
     t.send_many(&team.key, 1, json!({ "validUntil": "2026-03-16T12:30:00Z" })).await;
@@ -360,10 +356,10 @@ async fn new_quiet_hours_wake_nothing_that_is_claimed(
 }
 
 /// A step is bounded in bytes as well: long texts come in smaller steps, one at least.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn long_messages_take_more_steps(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn long_messages_take_more_steps(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &sub.id, "TEST").await;
@@ -388,10 +384,10 @@ async fn long_messages_take_more_steps(#[values(Sqlite, Postgres)] database: Dat
 }
 
 /// What is left to be done is found by another process, too.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn another_process_goes_on(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn another_process_goes_on(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 700, json!({})).await;

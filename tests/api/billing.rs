@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use serde_json::json;
 use tollgate::money::Micros;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, TestApp};
 
 const MICROS_PER_CENT: i64 = 10_000;
 
@@ -19,10 +19,10 @@ fn ceil_div(limit: i64, price: i64) -> i64 {
 
 /// C13, C21, C22, C23, C31, C32: limit L, price p: exactly ceil(L/p) are accepted, one after another;
 /// then a raised limit lets the very next send through.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_limit_lets_exactly_its_share_through(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_limit_lets_exactly_its_share_through(database: Database) {
+    let t = TestApp::start(database).await;
     for limit_cents in [1, 7, 50, 999, 1000, 1001] {
         let limit = limit_cents * MICROS_PER_CENT;
         // Prices that divide the limit, and prices that do not.
@@ -52,10 +52,10 @@ async fn a_limit_lets_exactly_its_share_through(#[values(Sqlite, Postgres)] data
 }
 
 /// R10: the same with 200 senders at once.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_against_two_hundred_senders_at_once(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
     #[values(
         (1, 10_000), (1, 3_000), (7, 10_000), (7, 3_000), (50, 20_000), (50, 21_000),
         (999, 333_000), (999, 330_001), (1000, 500_000), (1000, 300_000), (1001, 143_000), (1001, 350_000)
@@ -63,7 +63,7 @@ async fn a_limit_holds_against_two_hundred_senders_at_once(
     case: (i64, i64),
 ) {
     let (limit_cents, price) = case;
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     t.set_sms_price(price).await;
     let team = t.team(1_000_000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": limit_cents })).await;
@@ -79,12 +79,10 @@ async fn a_limit_holds_against_two_hundred_senders_at_once(
 }
 
 /// C5, C15, C20, R9: a balance for k messages, many unlimited sub-accounts at once: exactly k.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shared_balance_pays_for_exactly_what_it_holds(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_shared_balance_pays_for_exactly_what_it_holds(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(7 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
     let mut keys = Vec::new();
@@ -116,10 +114,10 @@ async fn at_once(t: TestApp, count: usize, key: impl Fn(usize) -> String) -> (Te
 }
 
 /// A main account draws from the balance without limit or total (R7).
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_main_account_is_charged_without_a_total(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_main_account_is_charged_without_a_total(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(30 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
 
@@ -141,10 +139,10 @@ async fn a_main_account_is_charged_without_a_total(#[values(Sqlite, Postgres)] d
 }
 
 /// R8: null is no limit, 0 blocks at once, a limit below what is spent blocks at once.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_limit_counts_from_the_next_send_on(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_limit_counts_from_the_next_send_on(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10 * MICROS_PER_CENT).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
@@ -164,12 +162,10 @@ async fn a_limit_counts_from_the_next_send_on(#[values(Sqlite, Postgres)] databa
 }
 
 /// Zero-cost messages are not blocked by money.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_costs_nothing_is_not_blocked_by_money(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_costs_nothing_is_not_blocked_by_money(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(0).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
@@ -181,10 +177,10 @@ async fn what_costs_nothing_is_not_blocked_by_money(
 }
 
 /// R12: a rejected message is refunded once, in full; the total comes down, so a limit unblocks.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_failed_message_is_refunded_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_failed_message_is_refunded_once(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 10 })).await;
@@ -220,10 +216,10 @@ async fn a_failed_message_is_refunded_once(#[values(Sqlite, Postgres)] database:
 }
 
 /// The unique index is the last wall against a second refund and a second charge.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_database_refuses_a_second_refund(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_database_refuses_a_second_refund(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(100).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     t.deliver().await;
@@ -244,10 +240,10 @@ async fn the_database_refuses_a_second_refund(#[values(Sqlite, Postgres)] databa
 }
 
 /// R10, R12: workers that settle the same messages at once refund each of them once.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_at_once_refund_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn workers_at_once_refund_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     for _ in 0..10 {
@@ -268,12 +264,10 @@ async fn workers_at_once_refund_once(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// R20: a key that was revoked, or an account that was suspended, while its send was under way.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_accepted_after_the_commit_of_a_revocation(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn nothing_is_accepted_after_the_commit_of_a_revocation(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let t = Arc::new(t);
@@ -310,10 +304,10 @@ async fn nothing_is_accepted_after_the_commit_of_a_revocation(
 }
 
 /// R13: one idempotency key, fifty times at once: one charge.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeats_that_race_charge_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn repeats_that_race_charge_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let t = Arc::new(t);
     let input = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "order-1" });
@@ -338,10 +332,10 @@ async fn repeats_that_race_charge_once(#[values(Sqlite, Postgres)] database: Dat
 }
 
 /// The audit bites: each planted contradiction is found.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_audit_finds_what_was_tampered_with(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_audit_finds_what_was_tampered_with(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
@@ -407,12 +401,10 @@ async fn the_audit_finds_what_was_tampered_with(#[values(Sqlite, Postgres)] data
 }
 
 /// R6, R12: a top-up leaves room for the refunds that may still come.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_refund_never_takes_a_balance_beyond_the_bound(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_refund_never_takes_a_balance_beyond_the_bound(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(100_000_000_000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let before = t.everything().await;
@@ -433,10 +425,10 @@ async fn a_refund_never_takes_a_balance_beyond_the_bound(
 }
 
 /// R6: sums beyond the bound of money are a named error.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn usage_beyond_the_bound_is_a_named_error(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn usage_beyond_the_bound_is_a_named_error(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(600_000_000_000_000).await;
     let team = t.team(100_000_000_000).await;
     for _ in 0..2 {

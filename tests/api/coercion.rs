@@ -1,9 +1,9 @@
 //! Variables of a document that is known already are judged as those of one that is new.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, post};
+use crate::harness::{Database, TestApp, post};
 
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) { cost } }";
 const MESSAGES: &str = "query($first: Int, $after: String, $filter: MessageFilter) \
@@ -156,12 +156,10 @@ fn cases_of_values() -> Cases {
     ]
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_known_document_refuses_what_a_new_one_does(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_known_document_refuses_what_a_new_one_does(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     t.sub_account(&team, json!({ "externalId": "client" })).await;
     let mut others = 0;
@@ -180,10 +178,10 @@ async fn a_known_document_refuses_what_a_new_one_does(
 }
 
 /// What another operation of the document does with a variable of the same name says nothing of this one's.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_operation_has_variables_of_its_own(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_operation_has_variables_of_its_own(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let fragment = "fragment F on Query { messages(first: $x) { totalCount } }";
     let of = async |operations: &str, comment: &str, name: &str, variables: Value| {
@@ -219,10 +217,10 @@ async fn an_operation_has_variables_of_its_own(#[values(Sqlite, Postgres)] datab
 
 /// A variable stands only where its type fits: nothing that is hidden comes in under another name, and nothing is
 /// done for a document that does not fit.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_variable_of_another_type_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_variable_of_another_type_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "client" })).await;
     let before = t.everything().await;
@@ -258,12 +256,10 @@ async fn a_variable_of_another_type_is_refused(#[values(Sqlite, Postgres)] datab
 }
 
 /// Of two messages in one document none is sent if one of them does not fit, known or not.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_known_mutation_does_nothing_where_one_variable_does_not_fit(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_known_mutation_does_nothing_where_one_variable_does_not_fit(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let query = "mutation($a: SendMessageInput!, $b: SendMessageInput!) \
                  { a: sendMessage(input: $a) { errors { code } } b: sendMessage(input: $b) { errors { code } } }";

@@ -7,13 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use rstest::rstest;
+use db_test::{db_test, needs_postgres};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     command_line::{failure, stdout, tollgate},
-    harness::{Database, Postgres, Sqlite, TestApp},
+    harness::{Database, Postgres, TestApp},
 };
 
 fn command_in(folder: &Path, arguments: &[&str]) -> Command {
@@ -98,10 +98,10 @@ fn only_a_first_command_makes_a_database() {
     assert_eq!(run_in(folder.path(), &["team", "list"]).stderr, b"");
 }
 
-#[rstest]
+#[needs_postgres]
 #[tokio::test]
-async fn a_database_server_that_is_not_there_is_named(#[values(Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_database_server_that_is_not_there_is_named() {
+    let t = TestApp::start(Postgres).await;
     let (server, name) = t.url.rsplit_once('/').expect("a URL");
     let (_, address) = server.rsplit_once('@').expect("a login");
     let address = address.to_owned();
@@ -128,10 +128,10 @@ async fn a_database_server_that_is_not_there_is_named(#[values(Postgres)] databa
 }
 
 /// A copy that was made while messages were sent agrees with its ledger, is private and overwrites nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_backup_under_load_is_whole(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_backup_under_load_is_whole(database: Database) {
+    let t = TestApp::start(database).await;
     let t = Arc::new(t);
     let team = t.team(1_000_000).await;
     let folder = tempfile::tempdir().expect("a folder");

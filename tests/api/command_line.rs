@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rstest::rstest;
+use db_test::{db_test, needs_postgres};
 use serde_json::{Value, json};
 
 use crate::harness::{self, Database, Postgres, Running, Setup, Sqlite, TestApp, text};
@@ -43,12 +43,10 @@ pub fn failure(output: &Output) -> (Option<i32>, String) {
 }
 
 /// C10, C4: teams and their keys are made from the command line and work over the API.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn teams_and_keys_are_made_on_the_command_line(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn teams_and_keys_are_made_on_the_command_line(database: Database) {
+    let t = TestApp::start(database).await;
 
     let made = tollgate(&t.url, &["team", "create", "--name", "Acme", "--top-up", "500", "--json"]);
     let made = json_of(&made);
@@ -92,10 +90,10 @@ async fn teams_and_keys_are_made_on_the_command_line(
 }
 
 /// What a command does, and what it refuses, is in the audit log, without a key or a request.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn commands_are_entered_in_the_audit_log(database: Database) {
+    let t = TestApp::start(database).await;
     let nobody = "019a0000-0000-7000-8000-000000000000";
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, text: &str| {
@@ -112,12 +110,9 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
          +12025550101,US,LOCAL,SMS,1,1\n",
     );
 
-    let made = json_of(&tollgate(
-        &t.url,
-        &["team", "create", "--name", "Acme", "--top-up", "3", "--json"],
-    ));
-    let (team, main) = (text(&made["teamId"]), text(&made["mainAccountId"]));
-    let key = text(&made["plainKey"]);
+    let create = ["team", "create", "--name", "Acme", "--top-up", "3", "--json"];
+    let made = json_of(&tollgate(&t.url, &create));
+    let [team, main, key] = ["teamId", "mainAccountId", "plainKey"].map(|name| text(&made[name]));
     let sub = t.create_sub_account(&key, json!({ "name": "Sub" })).await;
     let sub = text(&sub.data()["createSubAccount"]["account"]["id"]);
     let top_up = ["team", "top-up", &team, "--amount", "1", "--idempotency-key", "a"];
@@ -169,9 +164,8 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
     ];
     assert_eq!(of_command_line(&key).await.0, of_main);
     let (all, counts) = of_command_line(&t.operator).await;
-    assert_eq!(
-        all,
-        [
+    let expected = [
+        &[
             json!(["REVOKE_API_KEY", "REFUSED", "NOT_FOUND", null, null]),
             of_main[0].clone(),
             json!(["CREATE_API_KEY", "REFUSED", "NOT_FOUND", null, null]),
@@ -184,28 +178,24 @@ async fn commands_are_entered_in_the_audit_log(#[values(Sqlite, Postgres)] datab
             of_main[1].clone(),
             json!(["IMPORT_PRICES", "DONE", null, null, null]),
             json!(["CREATE_API_KEY", "DONE", null, null, null]),
-            of_main[2].clone(),
-            of_main[3].clone(),
-            of_main[4].clone(),
-            of_main[5].clone(),
-            of_main[6].clone(),
-            of_main[7].clone(),
-            json!(["CREATE_API_KEY", "DONE", null, null, null]),
-        ]
-    );
+        ][..],
+        &of_main[2..],
+        &[json!(["CREATE_API_KEY", "DONE", null, null, null])],
+    ];
+    assert_eq!(all, expected.concat());
     let after: Vec<&Value> = counts.iter().map(|node| &node["after"]).collect();
     let removed = &counts[3]["after"]["removed"];
-    let numbers = json!({ "added": 1, "changed": 0 });
+    let (numbers, contacts) = (json!({ "added": 1, "changed": 0 }), json!({ "rows": 2 }));
     let prices = json!({ "added": 1, "changed": 1, "removed": removed });
-    assert_eq!(after, [&numbers, &json!({ "rows": 2 }), &json!({ "rows": 2 }), &prices]);
+    assert_eq!(after, [&numbers, &contacts, &contacts, &prices]);
     t.close().await;
 }
 
 /// What cannot be done says so, on standard error, with exit code 2, and changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_cannot_be_done_is_said(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let before = t.everything().await;
     let nobody = "019a0000-0000-7000-8000-000000000000";
@@ -260,10 +250,10 @@ async fn what_cannot_be_done_is_said(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// The price list goes out as CSV and comes in again: shown first, carried out with --commit.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn prices_are_shown_before_they_are_imported(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn prices_are_shown_before_they_are_imported(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let list = stdout(&tollgate(&t.url, &["price", "list"]));
     let countries: std::collections::BTreeSet<_> =
@@ -327,11 +317,11 @@ async fn prices_are_shown_before_they_are_imported(#[values(Sqlite, Postgres)] d
 
 /// Numbers are put in stock from CSV: shown first, carried out with --commit; who has what is
 /// listed.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn numbers_are_shown_before_they_are_stocked(#[values(Sqlite, Postgres)] database: Database) {
+async fn numbers_are_shown_before_they_are_stocked(database: Database) {
     const HEADER: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n";
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("numbers.csv");
@@ -432,10 +422,10 @@ async fn numbers_are_shown_before_they_are_stocked(#[values(Sqlite, Postgres)] d
 }
 
 /// C16, C19: a line a sub-account, for billing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn usage_is_exported_a_line_a_sub_account(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn usage_is_exported_a_line_a_sub_account(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let abc = t.sub_account(&team, json!({ "name": "Client, \"ABC\"", "externalId": "abc" })).await;
     let idle = t.sub_account(&team, json!({ "name": "Idle" })).await;
@@ -482,10 +472,10 @@ async fn usage_is_exported_a_line_a_sub_account(#[values(Sqlite, Postgres)] data
 }
 
 /// R14: exit code 0 for clean books, 1 for drift.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_audit_says_by_its_exit_code(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_audit_says_by_its_exit_code(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
 
@@ -648,25 +638,23 @@ fn a_demo_that_others_reach_says_so() {
 }
 
 /// PostgreSQL is migrated when it is asked for, and the error names the command.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_schema_that_is_not_current_names_the_command(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
+async fn a_schema_that_is_not_current_names_the_command(database: Database) {
     use migration::MigratorTrait as _;
-    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+    let t = TestApp::start_with(database, Setup::of_owner()).await;
     let list = || tollgate(&t.url, &["team", "list"]);
     migration::Migrator::down(&t.app.db.write, Some(1)).await.expect("the migration goes down");
     match database {
         Sqlite => assert!(stdout(&list()).contains("No team exists yet")),
         Postgres => {
-            let said = "the database's schema is not current; run `tollgate migrate` first";
+            let said = "the database's schema is not current; run `tollgate migrate` with the same database URL first";
             assert!(failure(&list()).1.contains(said));
         }
     }
 
     migration::Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
-    let said = "has no tables of Tollgate; run `tollgate migrate` first";
+    let said = "has no tables of Tollgate; run `tollgate migrate` with the same database URL first";
     assert!(failure(&list()).1.contains(said));
     stdout(&tollgate(&t.url, &["migrate"]));
     assert!(stdout(&list()).contains("No team exists yet"));
@@ -674,11 +662,71 @@ async fn a_schema_that_is_not_current_names_the_command(
     t.close().await;
 }
 
-/// Contacts go out and come in as CSV; each row has its verdict, and a bad one loses nothing but itself.
-#[rstest]
+/// A login that PostgreSQL refuses, or lets do too little, is told what is wrong, and nothing is made.
+#[needs_postgres]
 #[tokio::test]
-async fn contacts_are_imported_and_exported(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_postgresql_refuses_is_named() {
+    let t = TestApp::start(Postgres).await;
+    let (scheme, rest) = t.url.split_once("://").expect("a URL");
+    let (_, address) = rest.split_once('@').expect("a login");
+    let server = address.split('/').next().expect("a server");
+    let name = address.split(['/', '?']).nth(1).expect("a database");
+    // Logins are the whole server's: one of the database's name is of this test alone.
+    let login = format!("limited_{name}");
+    t.execute(&format!("CREATE ROLE {login} LOGIN PASSWORD 'a-password'")).await;
+    let without_row_security = "DO $$ DECLARE name text; BEGIN \
+         FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP \
+         EXECUTE format('ALTER TABLE %I DISABLE ROW LEVEL SECURITY', name); END LOOP; END $$";
+    t.execute(without_row_security).await;
+    let url = |password: &str, address: &str| format!("{scheme}://{login}:{password}@{address}");
+    let before = t.everything().await;
+    let refusal = |url: &str, command: &[&str]| {
+        let (code, error) = failure(&tollgate(url, command));
+        assert_eq!(code, Some(2), "{error}");
+        assert!(!error.contains("a-password"), "{error}");
+        error
+    };
+
+    let mine = url("a-password", address);
+    for (command, denied) in [
+        (&["migrate"][..], "permission denied for"),
+        (&["team", "list"], "permission denied for table seaql_migrations"),
+        (&["audit"], "permission denied for table seaql_migrations"),
+        (
+            &["serve", "--sandbox", "--listen", "127.0.0.1:0"],
+            "permission denied for table seaql_migrations",
+        ),
+    ] {
+        let error = refusal(&mine, command);
+        assert!(error.contains(denied), "{command:?}: {error}");
+        assert!(error.contains("or grant it the right"), "{command:?}: {error}");
+    }
+    t.execute(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {login}")).await;
+    let error = refusal(&mine, &["team", "create", "--name", "Another"]);
+    assert!(error.contains("permission denied for table"), "{error}");
+
+    let missing = url("a-password", &address.replacen(name, "nowhere", 1));
+    let error = refusal(&missing, &["team", "list"]);
+    assert!(error.contains(&format!("PostgreSQL at {server} has no database nowhere")), "{error}");
+    // A server of the tests' own asks this login for its password; another one may ask nobody.
+    if std::env::var_os("TEST_DATABASE_URL").is_none() {
+        t.execute(&format!("GRANT {} TO {login}", harness::ASKED_FOR_PASSWORDS)).await;
+        let error = refusal(&url("wrong", address), &["team", "list"]);
+        let said = format!("PostgreSQL at {server} refused the password of {login}");
+        assert!(error.contains(&said), "{error}");
+    }
+
+    assert_eq!(t.everything().await, before);
+    t.execute(&format!("DROP OWNED BY {login}")).await;
+    t.execute(&format!("DROP ROLE {login}")).await;
+    t.close().await;
+}
+
+/// Contacts go out and come in as CSV; each row has its verdict, and a bad one loses nothing but itself.
+#[db_test]
+#[tokio::test]
+async fn contacts_are_imported_and_exported(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -760,10 +808,10 @@ async fn contacts_are_imported_and_exported(#[values(Sqlite, Postgres)] database
 }
 
 /// JSON that the parser would read within itself, in a cell.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_cell_of_metadata_cannot_end_the_program(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_cell_of_metadata_cannot_end_the_program(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");

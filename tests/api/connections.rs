@@ -5,14 +5,14 @@ use std::{
     process::Command,
 };
 
-use rstest::rstest;
+use db_test::db_test;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
 };
 use tollgate::http;
 
-use crate::harness::{self, Database, Postgres, Running, Sqlite, TestApp, text};
+use crate::harness::{self, Database, Running, TestApp, text};
 
 /// What comes back until the server ends the connection.
 async fn said_to(address: SocketAddr, request: &[u8]) -> String {
@@ -25,10 +25,10 @@ async fn said_to(address: SocketAddr, request: &[u8]) -> String {
 }
 
 /// What hyper refuses before there is a request has a status and no body.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_is_no_http_is_refused_and_closed(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_is_no_http_is_refused_and_closed(database: Database) {
+    let t = TestApp::start(database).await;
     let server = t.serve().await;
     let long = "x".repeat(60_000);
     let many: String = (0..101).map(|at| format!("x-{at}: x\r\n")).collect();
@@ -72,10 +72,10 @@ async fn what_is_no_http_is_refused_and_closed(#[values(Sqlite, Postgres)] datab
 }
 
 /// A body that ends before its length is no request; that it is not too large is said too.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_body_that_breaks_off_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_body_that_breaks_off_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let before = t.everything().await;
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
@@ -97,10 +97,10 @@ async fn a_body_that_breaks_off_is_refused(#[values(Sqlite, Postgres)] database:
 }
 
 /// A refusal reaches its client also if that sends a large body first and reads then: each status, and each size.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_refusal_of_a_large_body_arrives(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_refusal_of_a_large_body_arrives(database: Database) {
+    let t = TestApp::start(database).await;
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let (team, server) = (t.team(1_000).await, t.serve_with(settings).await);
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -162,10 +162,10 @@ async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -
 
 /// A body that does not come is refused within seconds, its connection ends, and what the client sends then is
 /// taken.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_body_that_stops_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_body_that_stops_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let (team, server) = (t.team(1_000).await, t.serve_with(settings).await);
     let before = t.everything().await;
@@ -193,10 +193,10 @@ async fn a_body_that_stops_is_refused(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// The metrics' own connections: few, and bound by the same rules.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn metrics_are_served_on_few_connections(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn metrics_are_served_on_few_connections(database: Database) {
+    let t = TestApp::start(database).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
     let served = tokio::spawn(http::metrics::serve(listener, t.app.clone()));

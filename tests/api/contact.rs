@@ -1,11 +1,11 @@
 //! Contacts: made, changed and found by any LIVE key of their account, and seen by nobody else.
 
-use rstest::rstest;
+use db_test::db_test;
 use sea_orm::{ConnectionTrait as _, DbBackend};
 use serde_json::{Value, json};
 use tollgate::domain::list::LONG_LOOKED_AT_MAX;
 
-use crate::harness::{Answer, Database, NOON, Postgres, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Answer, Database, NOON, TestApp, TestTeam, text};
 
 async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     let query = "mutation($id: ID!, $input: UpdateContactInput!) { updateContact(id: $id, input: $input) \
@@ -24,10 +24,10 @@ async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
 
 /// Both kinds of key make contacts; addresses, locale and tags are kept in normal form, and the first
 /// address of each channel is the primary one. Two accounts may have the same address.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_contact_is_made_in_normal_form(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_contact_is_made_in_normal_form(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, keys) = keys(&t).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let input = json!({
@@ -76,10 +76,10 @@ async fn a_contact_is_made_in_normal_form(#[values(Sqlite, Postgres)] database: 
 
 /// What is wrong with a contact is said by name, and nothing is made. The second address that two share
 /// is refused, also to another contact.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_bad_contact_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_bad_contact_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [key, _]) = keys(&t).await;
     t.contact(&key, &["+12025550123"]).await;
     let before = t.everything().await;
@@ -145,10 +145,10 @@ async fn a_bad_contact_is_refused(#[values(Sqlite, Postgres)] database: Database
 }
 
 /// Each field of an update is kept if left out, cleared by null, and set; a bad one changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_update_changes_what_is_given(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_update_changes_what_is_given(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [_, key]) = keys(&t).await;
     let first = json!({ "displayName": "Ada", "locale": "en", "timeZone": "Europe/London",
                         "tags": ["a", "b"], "metadata": { "k": 1.5 } });
@@ -198,10 +198,10 @@ async fn an_update_changes_what_is_given(#[values(Sqlite, Postgres)] database: D
 }
 
 /// Contacts are found by name, address in any form, all of several tags and any of several channels.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn contacts_are_filtered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn contacts_are_filtered(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [key, sub_key]) = keys(&t).await;
     for (name, tags, addresses) in [
         ("Ärzte_1", json!(["a", "b"]), json!([{ "address": "+12025550100" }])),
@@ -255,10 +255,10 @@ async fn contacts_are_filtered(#[values(Sqlite, Postgres)] database: Database) {
 }
 
 /// A list with addresses and tags costs the same for 2 and for 20 contacts.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_list_of_contacts_costs_four_statements(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_list_of_contacts_costs_four_statements(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [key, _]) = keys(&t).await;
     let query = "{ contacts(first: 50) { nodes { tags addresses { address } } } }";
 
@@ -282,10 +282,10 @@ async fn a_list_of_contacts_costs_four_statements(#[values(Sqlite, Postgres)] da
 
 /// A TEST key changes no contact; a revoked key changes none from its revocation on, also where it is
 /// still known.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn only_a_live_key_changes_contacts(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn only_a_live_key_changes_contacts(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, [key, _]) = keys(&t).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, addresses) = t.contact(&key, &["+12025550123", "a@b.io"]).await;
@@ -334,10 +334,10 @@ async fn only_a_live_key_changes_contacts(#[values(Sqlite, Postgres)] database: 
 }
 
 /// Text and tags take long to look at, so a page looks at fewer contacts for them; its end cursor leads on.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_search_looks_at_so_many_contacts(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_search_looks_at_so_many_contacts(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let input = json!({ "displayName": "100% of \u{c4}da_\\", "tags": ["a", "b"],
                         "addresses": [{ "address": "ada@example.com" }] });

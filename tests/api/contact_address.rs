@@ -1,10 +1,10 @@
 //! The addresses of a contact: one primary a channel, never the last, each with one contact; and two
 //! contacts merged into one.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Answer, Database, TestApp};
 
 const PAYLOAD: &str =
     "{ contact { tags addresses { address label isPrimary } } errors { code message field } }";
@@ -52,12 +52,10 @@ fn addresses(answer: &Answer) -> Vec<String> {
 }
 
 /// One address of each channel is the primary one, whatever is added, changed and removed.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn one_address_of_a_channel_is_the_primary_one(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn one_address_of_a_channel_is_the_primary_one(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let key = &team.key;
     let (id, ids) = t.contact(key, &["+12025550101", "+12025550102", "a@b.io"]).await;
@@ -98,10 +96,10 @@ async fn one_address_of_a_channel_is_the_primary_one(
 }
 
 /// What cannot be done with an address is said by name and changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_bad_address_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_bad_address_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let key = &team.key;
     let (id, ids) = t.contact(key, &["+12025550101", "a@b.io"]).await;
@@ -136,10 +134,10 @@ async fn a_bad_address_is_refused(#[values(Sqlite, Postgres)] database: Database
 }
 
 /// A merge moves addresses and tags; what stays keeps its primary addresses and its name.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn contacts_are_merged(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn contacts_are_merged(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let tags = |from: usize, count: usize| -> Vec<String> {
@@ -171,12 +169,10 @@ async fn contacts_are_merged(#[values(Sqlite, Postgres)] database: Database) {
 }
 
 /// Two contacts that are made at once with the same addresses, in whatever order: one is.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_is_taken_once_however_many_want_it(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_address_is_taken_once_however_many_want_it(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let mut wanted: Vec<Value> =
         (0..8).map(|at| json!({ "address": format!("+120255501{at:02}") })).collect();

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -24,10 +24,10 @@ async fn messages(t: &TestApp, key: &str) -> Value {
 
 /// The contact and its addresses go; messages to them keep money, status and idempotency key, and lose the
 /// person; messages to others, and other accounts' to the same address, stay as they are.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_person_goes_and_the_money_stays(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_person_goes_and_the_money_stays(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -102,10 +102,10 @@ async fn the_person_goes_and_the_money_stays(#[values(Sqlite, Postgres)] databas
 
 /// What waits to be handed over stands against the erasure, in either environment, and nothing is erased
 /// by halves; after its hand-over nothing does.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_that_waits_stands_against_it(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_that_waits_stands_against_it(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let (id, _) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
@@ -131,12 +131,10 @@ async fn a_message_that_waits_stands_against_it(#[values(Sqlite, Postgres)] data
 
 /// An erasure that breaks off after its first step leaves a contact that nothing is sent to and nothing changes, and is
 /// finished by a repeat.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_erasure_that_broke_off_is_finished_by_a_repeat(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_erasure_that_broke_off_is_finished_by_a_repeat(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     let (id, addresses) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
     let (other, _) = t.contact(&team.key, &["+12025550124"]).await;
@@ -174,10 +172,10 @@ async fn an_erasure_that_broke_off_is_finished_by_a_repeat(
 }
 
 /// What is sent to a bare address of the contact while it is erased is no reason to refuse the erasure.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_erasure_that_has_begun_is_not_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_erasure_that_has_begun_is_not_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
@@ -219,11 +217,11 @@ async fn an_erasure_that_has_begun_is_not_refused(#[values(Sqlite, Postgres)] da
 }
 
 /// A carrier's later report settles an erased message and brings no name of the person back.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_later_report_brings_nothing_back(#[values(Sqlite, Postgres)] database: Database) {
+async fn a_later_report_brings_nothing_back(database: Database) {
     use tollgate::domain::delivery::{self, Outcome};
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
@@ -246,10 +244,10 @@ async fn a_later_report_brings_nothing_back(#[values(Sqlite, Postgres)] database
 }
 
 /// An erasure that looks at more messages than one step finds them all, the first and the last too.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_erasure_finds_messages_in_every_step(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_erasure_finds_messages_in_every_step(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
@@ -290,10 +288,10 @@ async fn an_erasure_finds_messages_in_every_step(#[values(Sqlite, Postgres)] dat
 }
 
 /// Another's contact, and nobody's, are not found, and a main account finds none of its sub-account's.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn anothers_contact_is_nobodys(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn anothers_contact_is_nobodys(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, _) = t.contact(&sub.key, &["+12025550123"]).await;
@@ -322,7 +320,7 @@ fn found(folder: &Path, words: &[String]) -> Vec<String> {
 /// Moments after the answer the files hold nothing of the person, while the server runs and after it stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn erased_bytes_are_gone_from_the_files() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
     let folder = t.folder();
     let team = t.team(100_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -373,7 +371,7 @@ async fn erased_bytes_are_gone_from_the_files() {
 /// Whoever reads or writes is not pushed aside: the log is emptied when they are done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_is_emptied_when_nobody_needs_it() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
     let log = t.folder().path().join("test.db-wal");
     let bytes = || std::fs::metadata(&log).expect("the log").len();
     t.team(0).await;

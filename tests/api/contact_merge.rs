@@ -1,15 +1,15 @@
 //! Merging contacts that have many messages: the messages are moved in steps.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, TestApp};
 
 /// A merge moves any number of messages.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_merge_moves_all_messages(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_merge_moves_all_messages(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     let (kept, _) = t.contact(&team.key, &["+12025550101"]).await;
     let (merged, _) = t.contact(&team.key, &["+12025550102"]).await;
@@ -31,12 +31,10 @@ async fn a_merge_moves_all_messages(#[values(Sqlite, Postgres)] database: Databa
 }
 
 /// After an interrupted merge both contacts are locked until a repeat finishes it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_merge_that_broke_off_is_finished_by_a_repeat(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_merge_that_broke_off_is_finished_by_a_repeat(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     let (kept, of_kept) = t.contact(&team.key, &["+12025550101", "kept@example.com"]).await;
     let (merged, of_merged) = t.contact(&team.key, &["+12025550102"]).await;

@@ -2,12 +2,12 @@
 
 use std::{path::Path, process::Output};
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
 use crate::{
     command_line::tollgate,
-    harness::{Database, Postgres, Sqlite, TestApp},
+    harness::{Database, Sqlite, TestApp},
 };
 
 const PRICES: &str = "channel,prefix,country,price_cents";
@@ -26,7 +26,7 @@ fn refused(url: &str, command: &[&str], file: &Path) -> String {
 /// cells are not repeated.
 #[tokio::test]
 async fn what_is_no_list_is_refused_by_line() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.csv");
@@ -107,7 +107,7 @@ async fn what_is_no_list_is_refused_by_line() {
 /// The verdict of a row of a file from a spreadsheet names the line that it stands in.
 #[tokio::test]
 async fn verdicts_name_the_lines_of_a_spreadsheets_file() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -126,7 +126,7 @@ async fn verdicts_name_the_lines_of_a_spreadsheets_file() {
 /// A file without an end, and one with too many rows, are refused as too large.
 #[tokio::test]
 async fn files_are_bounded() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
     let team = t.team(0).await;
     let before = t.everything().await;
     let endless = Path::new("/dev/zero");
@@ -166,7 +166,7 @@ async fn files_are_bounded() {
 /// A cell has 100 lines at most, also where they all say the same; what it has is judged by the rules of contacts.
 #[tokio::test]
 async fn a_cell_has_so_many_lines() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -206,10 +206,10 @@ async fn a_cell_has_so_many_lines() {
 }
 
 /// Files of more rows than one statement takes: all of them are written, and one entry of the audit log says how many.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn long_lists_are_imported_whole(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn long_lists_are_imported_whole(database: Database) {
+    let t = TestApp::start(database).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.csv");
     let import = |command: &str, text: String| {

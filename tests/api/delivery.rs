@@ -3,12 +3,12 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use chrono::TimeDelta;
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use serde_json::json;
 use tollgate::{domain::delivery, worker};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam};
+use crate::harness::{Database, TestApp, TestSubAccount, TestTeam};
 
 async fn status(t: &TestApp, key: &str) -> String {
     let answer = t.ask(key, "{ messages(first: 1) { nodes { status } } }").await;
@@ -23,10 +23,10 @@ async fn manage(t: &TestApp, team: &TestTeam, sub: &TestSubAccount, mutation: &s
     assert_eq!(answer.refusals(), [""; 0]);
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_walks_from_queued_to_delivered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_walks_from_queued_to_delivered(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
 
@@ -45,10 +45,10 @@ async fn a_message_walks_from_queued_to_delivered(#[values(Sqlite, Postgres)] da
 }
 
 /// What a provider took stays charged: UNDELIVERED and UNKNOWN.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_a_provider_took_stays_charged(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_a_provider_took_stays_charged(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     for (to, expected, code) in [
         ("+15005550002", "UNDELIVERED", "SANDBOX_UNDELIVERED"),
@@ -69,10 +69,10 @@ async fn what_a_provider_took_stays_charged(#[values(Sqlite, Postgres)] database
 }
 
 /// R4: while suspended, accepted messages wait, and go out after the reactivation.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn messages_of_a_suspended_account_wait(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn messages_of_a_suspended_account_wait(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
@@ -90,14 +90,14 @@ async fn messages_of_a_suspended_account_wait(#[values(Sqlite, Postgres)] databa
 
 /// A worker that was cut off: the lease runs out, and the message is handed over again only where that
 /// cannot reach a person twice.
-#[rstest]
+#[db_test]
 #[tokio::test]
 async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
     #[values((true, "UNKNOWN", 0), (false, "DELIVERED", 1))] case: (bool, &str, usize),
 ) {
     let (reaches_people, expected, hand_overs) = case;
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     t.carrier.reaches_people.store(reaches_people, Ordering::Relaxed);
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
@@ -114,10 +114,10 @@ async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
 }
 
 /// A worker that comes back after its lease ran out settles nothing: another one has.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_late_worker_settles_nothing(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_late_worker_settles_nothing(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let late = delivery::claim(&t.app).await.expect("the claim").messages;
@@ -135,10 +135,10 @@ async fn a_late_worker_settles_nothing(#[values(Sqlite, Postgres)] database: Dat
 }
 
 /// Workers at once hand each message over once.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_at_once_hand_over_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn workers_at_once_hand_over_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     for _ in 0..30 {
         assert!(t.sends(&team.key).await);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use rstest::rstest;
+use db_test::db_test;
 use sea_orm::DbBackend;
 use serde_json::json;
 use tollgate::{
@@ -13,7 +13,7 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, TestTeam};
+use crate::harness::{Database, TestApp, TestTeam};
 
 /// How many messages of each account one claim takes.
 async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
@@ -35,10 +35,10 @@ async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
 
 /// R22: of two teams each has half of a claim, of two accounts of a team each half of that; what one does
 /// not use the others have.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn room_goes_round_by_teams_and_accounts(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn room_goes_round_by_teams_and_accounts(database: Database) {
+    let t = TestApp::start(database).await;
     let (large, small) = (t.team(10_000).await, t.team(10_000).await);
     let sub = t.sub_account(&large, json!({})).await;
     t.send_many(&large.key, 500, json!({})).await;
@@ -67,10 +67,10 @@ async fn room_goes_round_by_teams_and_accounts(#[values(Sqlite, Postgres)] datab
 
 /// A message of an account that has nothing else is in the very next claim, whatever waits of its siblings,
 /// of other teams and in TEST.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_waits_for_one_claim_at_most(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_waits_for_one_claim_at_most(database: Database) {
+    let t = TestApp::start(database).await;
     let (busy, quiet) = (t.team(10_000).await, t.team(10_000).await);
     let sibling = t.sub_account(&busy, json!({})).await;
     let test = t.api_key(&busy, &busy.main_account_id, "TEST").await;
@@ -91,10 +91,10 @@ async fn a_message_waits_for_one_claim_at_most(#[values(Sqlite, Postgres)] datab
 }
 
 /// R15: TEST has an eighth of a claim while LIVE could use all of it, and whatever LIVE leaves.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn live_goes_before_test_and_test_goes_on(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn live_goes_before_test_and_test_goes_on(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other) = (t.team(10_000).await, t.team(0).await);
     let test = t.api_key(&other, &other.main_account_id, "TEST").await;
     t.send_many(&test, 500, json!({})).await;
@@ -114,10 +114,10 @@ async fn live_goes_before_test_and_test_goes_on(#[values(Sqlite, Postgres)] data
 }
 
 /// More teams than one look passes: the next look goes on behind them, and comes round again.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn many_teams_have_their_turns(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn many_teams_have_their_turns(database: Database) {
+    let t = TestApp::start(database).await;
     let mut teams = Vec::new();
     for _ in 0..66 {
         let team = t.team(1_000).await;
@@ -147,10 +147,10 @@ async fn many_teams_have_their_turns(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// More accounts of a team than one look passes.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn many_accounts_have_their_turns(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn many_accounts_have_their_turns(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await);
     // Each of 700 sub-accounts has one TEST message that is due, and one that is due later.
@@ -202,10 +202,10 @@ async fn many_accounts_have_their_turns(#[values(Sqlite, Postgres)] database: Da
 }
 
 /// R4: the messages of suspended accounts stand in front of nobody, and to look past them is one statement.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn suspended_accounts_cost_one_look(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn suspended_accounts_cost_one_look(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 300, json!({})).await;
@@ -232,10 +232,10 @@ async fn suspended_accounts_cost_one_look(#[values(Sqlite, Postgres)] database: 
 
 /// R4: what is over expires and is paid back while its account is suspended, and what was handed over before
 /// is settled; all else waits.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_suspended_accounts_messages_expire(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_suspended_accounts_messages_expire(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -271,10 +271,10 @@ async fn a_suspended_accounts_messages_expire(#[values(Sqlite, Postgres)] databa
 }
 
 /// What quiet hours put off uses up nobody else's room.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn quiet_hours_use_up_nobodys_room(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn quiet_hours_use_up_nobodys_room(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(100_000).await;
     let (quiet, awake) =
         (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
@@ -299,10 +299,10 @@ async fn quiet_hours_use_up_nobodys_room(#[values(Sqlite, Postgres)] database: D
 
 /// Long messages take the room of several, so that a claim is bounded in bytes as well; an account has its
 /// turn with one at least.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn long_messages_take_more_room(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn long_messages_take_more_room(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other) = (t.team(0).await, t.team(0).await);
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let others = t.api_key(&other, &other.main_account_id, "TEST").await;
@@ -324,10 +324,10 @@ async fn long_messages_take_more_room(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// Two processes claim at once: each message once, and nothing is left.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_take_turns_too(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn two_processes_take_turns_too(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&team.key, 300, json!({})).await;

@@ -1,15 +1,15 @@
 //! The worked example of the requirements, over HTTP.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, TestApp};
 
 /// C7, C24, C25, C33 and the example of the design: the balance query by the key in use.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn balance_is_what_the_key_in_use_may_see(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn balance_is_what_the_key_in_use_may_see(database: Database) {
+    let t = TestApp::start(database).await;
     let (keys, is_fresh) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
     assert!(is_fresh);
     let query = "{ balance { balance currency isSubAccount totalSpent creditLimit } }";
@@ -34,10 +34,10 @@ async fn balance_is_what_the_key_in_use_may_see(#[values(Sqlite, Postgres)] data
 }
 
 /// A newcomer finds numbers to buy; what one costs leaves the balance.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_example_has_numbers_in_stock(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_example_has_numbers_in_stock(database: Database) {
+    let t = TestApp::start(database).await;
     let (keys, _) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
     let [client, ..] = &keys.clients[..] else { panic!("three clients") };
     let query = "{ availablePhoneNumbers(filter: { country: \"US\" }) { number type } }";
@@ -65,12 +65,10 @@ async fn the_example_has_numbers_in_stock(#[values(Sqlite, Postgres)] database: 
 }
 
 /// What Client ABC has is its own, and what it canceled was paid back; its main account sees the money alone.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_client_has_contacts_a_number_and_a_canceled_message(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_client_has_contacts_a_number_and_a_canceled_message(database: Database) {
+    let t = TestApp::start(database).await;
     let (keys, _) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
     t.deliver().await;
     let query = "{ contacts { nodes { displayName addresses { address } } } \

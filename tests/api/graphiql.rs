@@ -27,7 +27,7 @@ fn lossy(bytes: &[u8]) -> String {
 /// D6.
 #[tokio::test]
 async fn the_page_is_served_without_a_key_or_says_why_it_cannot_be() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
 
     for path in ["/graphiql", "/graphiql/"] {
         let answer = get(&t, path, "gzip, br").await;
@@ -65,7 +65,7 @@ async fn the_page_is_served_without_a_key_or_says_why_it_cannot_be() {
 
 #[tokio::test]
 async fn each_file_of_the_page_is_served_for_good_and_to_every_client() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
     let index = match tollgate_ui::index() {
         Ok(index) => index,
         Err(why) => return eprintln!("SKIPPED: GraphiQL is left out: {why}"),
@@ -75,11 +75,17 @@ async fn each_file_of_the_page_is_served_for_good_and_to_every_client() {
     assert_eq!(page.body, lossy(index.bytes()));
 
     let page = page.body.as_str().expect("a page");
-    let files: Vec<_> = page.split('"').filter(|url| url.starts_with("/graphiql/")).collect();
-    assert!(files.len() >= 2, "a script and a style: {page}");
-    for url in files {
-        let path = url.strip_prefix("/graphiql/").expect("it was looked for");
-        let asset = tollgate_ui::asset(path).expect("the page names what is there");
+    let named: Vec<_> =
+        page.split('"').filter_map(|part| part.strip_prefix("/graphiql/")).collect();
+    assert!(named.len() >= 2, "a script and a style: {page}");
+    assert!(named.iter().all(|path| tollgate_ui::asset(path).is_some()), "{named:?}");
+    let scripts = ["<script", "<script type=\"module\" ", "></script>"];
+    let scripts = scripts.map(|script| page.matches(script).count());
+    assert_eq!(scripts, [scripts[0]; 3], "nothing is run inline: {page}");
+
+    for (path, asset) in tollgate_ui::assets() {
+        let url = &format!("/graphiql/{path}");
+        assert!(!asset.bytes().is_empty(), "{path}");
         for (accepted, body) in [("identity", asset.bytes()), ("br", asset.bytes_brotli)] {
             let answer = get(&t, url, accepted).await;
             assert_eq!(answer.status, 200);
@@ -102,7 +108,7 @@ async fn each_file_of_the_page_is_served_for_good_and_to_every_client() {
 
 #[tokio::test]
 async fn nothing_else_lies_beside_the_page_and_the_root_leads_to_it() {
-    let Some(t) = TestApp::start(Sqlite).await else { return };
+    let t = TestApp::start(Sqlite).await;
 
     let root = get(&t, "/", "br").await;
     assert_eq!(root.status, 307);

@@ -1,6 +1,6 @@
 //! Hostile queries: each is refused by name before anything is executed, whichever way it comes.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -153,12 +153,10 @@ fn brackets_behind_quotes() -> Cases {
     cases
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_is_refused_in_every_way_that_it_may_come(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn each_is_refused_in_every_way_that_it_may_come(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     assert!(t.sends(&team.key).await, "the key is known from here on");
@@ -192,10 +190,10 @@ async fn each_is_refused_in_every_way_that_it_may_come(
 }
 
 /// What is asked by its hash costs what its variables make of it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_kept_query_is_judged_by_its_variables(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_kept_query_is_judged_by_its_variables(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let query = "query($n: Int!) { subAccounts(first: $n) { nodes { \
                  apiKeys(first: $n) { nodes { id } } } } }";
@@ -217,10 +215,10 @@ async fn a_kept_query_is_judged_by_its_variables(#[values(Sqlite, Postgres)] dat
 }
 
 /// Variables as deep, and as many, as a body can hold.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn hostile_variables_are_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn hostile_variables_are_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let send =
@@ -246,12 +244,10 @@ async fn hostile_variables_are_refused(#[values(Sqlite, Postgres)] database: Dat
 }
 
 /// A variable counts wherever it is used: a body of 100 KiB may not become a hundred times as much.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_variable_may_not_be_multiplied_without_end(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_variable_may_not_be_multiplied_without_end(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let before = t.everything().await;
     let message = json!({ "to": "a@example.com", "subject": "Hi", "text": "x".repeat(100_000) });
@@ -286,12 +282,10 @@ async fn a_variable_may_not_be_multiplied_without_end(
 }
 
 /// Validation copies a variable to each argument of a directive too, and into fragments that nothing spreads.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_variable_counts_in_directives_and_unused_fragments(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_variable_counts_in_directives_and_unused_fragments(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let list = |times: usize| vec!["$x"; times].join(",");
@@ -343,10 +337,10 @@ async fn a_variable_counts_in_directives_and_unused_fragments(
 }
 
 /// One value is looked at once, however often it is declared.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_variable_is_declared_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_variable_is_declared_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let values = json!({ "x": vec!["SMS"; 19_000] });
@@ -374,10 +368,10 @@ async fn a_variable_is_declared_once(#[values(Sqlite, Postgres)] database: Datab
 
 /// What a request makes the server hold has a bound, however its texts are asked for: 32 MiB, read and answered
 /// together.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_answer_holds_only_so_much_text(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_answer_holds_only_so_much_text(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let many = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { errors { code } } }";
     let message = json!({ "to": "+12025550123", "text": "Hi", "metadata": { "a": 1 } });

@@ -5,13 +5,11 @@ use axum::{
     body::Body,
     http::{Request, header},
 };
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::http;
 
-use crate::harness::{
-    Came, Database, Postgres, Setup, Socket, Sqlite, TestApp, encoded, get, post,
-};
+use crate::harness::{Came, Database, Setup, Socket, TestApp, encoded, get, post};
 
 /// No client of these tests writes a longer address.
 const ADDRESS_BYTES_MAX: usize = 60_000;
@@ -54,12 +52,12 @@ fn inbound(key: &str, body: String) -> Request<Body> {
         .expect("a request")
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_is_refused_at_every_entry_point(#[values(Sqlite, Postgres)] database: Database) {
+async fn each_is_refused_at_every_entry_point(database: Database) {
     let http = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let setup = Setup { http, ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     assert!(t.sends(&team.key).await, "the key is known from here on");
     let before = t.everything().await;
@@ -113,10 +111,10 @@ async fn each_is_refused_at_every_entry_point(#[values(Sqlite, Postgres)] databa
 }
 
 /// No object is taken for a number, and none is kept as something else.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_object_stays_an_object(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_object_stays_an_object(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let top_up = "mutation($team: ID!, $amount: Cents!) { topUpTeam( \
@@ -152,10 +150,10 @@ async fn an_object_stays_an_object(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// A name that stands twice in a request's body would be read differently by a proxy or a log.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_body_names_nothing_twice(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_body_names_nothing_twice(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let body = r#"{"query":"{ viewer { role } }","query":"{ account { name } }"}"#;
 

@@ -12,37 +12,46 @@ use axum::{
     body::Body,
     http::{Request, header},
 };
+use db_test::db_test;
 use futures_util::stream;
-use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tollgate::http;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, encoded, get, post, sha256_hex};
+use crate::harness::{Database, TestApp, encoded, get, post, sha256_hex};
 
 const QUERY: &str = "{ account { name } }";
 
 /// R17: no key, or one that is not valid.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn without_a_valid_key_nothing_is_executed(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn without_a_valid_key_nothing_is_executed(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let end = if team.key.ends_with('X') { 'Y' } else { 'X' };
     let wrong_end = format!("{}{end}", &team.key[..team.key.len() - 1]);
     let unknown = "tg_live_000000000000000000000000000000000000";
+    let revoked = t.api_key(&team, &team.main_account_id, "LIVE").await;
+    let id = t.ask(&revoked, "{ viewer { apiKey { id } } }").await;
+    let id = json!({ "id": id.data()["viewer"]["apiKey"]["id"] });
+    let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
+    assert_eq!(t.ask_with(&team.key, revoke, id).await.refusals(), [""; 0]);
     let before = t.everything().await;
     let body = json!({ "query": QUERY }).to_string();
 
-    for authorization in [
-        None,
-        Some(String::new()),
-        Some("Bearer".to_owned()),
-        Some(format!("Basic {}", team.key)),
-        Some(team.key.clone()),
-        Some(format!("Bearer {wrong_end}")),
-        Some(format!("Bearer {unknown}")),
-        Some(format!("Bearer {} x", team.key)),
+    let (no_key, no_bearer) =
+        ("The request has no API key.", "The Authorization header is not valid");
+    let (malformed, not_valid) = ("The API key is malformed.", "The API key is not valid here");
+    for (authorization, said) in [
+        (None, no_key),
+        (Some(String::new()), no_bearer),
+        (Some("Bearer".to_owned()), no_bearer),
+        (Some(format!("Basic {}", team.key)), no_bearer),
+        (Some(team.key.clone()), no_bearer),
+        (Some(format!("Bearer {wrong_end}")), malformed),
+        (Some(format!("Bearer {unknown}")), malformed),
+        (Some(format!("Bearer {} x", team.key)), malformed),
+        (Some(format!("Bearer {revoked}")), not_valid),
     ] {
         let mut request =
             Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");
@@ -53,6 +62,8 @@ async fn without_a_valid_key_nothing_is_executed(#[values(Sqlite, Postgres)] dat
         let answer = t.request(request).await;
         assert_eq!(answer.status, 401, "{authorization:?}");
         assert_eq!(answer.codes(), ["UNAUTHENTICATED"]);
+        let message = answer.body["errors"][0]["message"].as_str().expect("a message");
+        assert!(message.starts_with(said), "{authorization:?}: {message}");
         assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Bearer realm=\"tollgate\"");
         assert!(!answer.body.as_object().expect("an object").contains_key("data"));
     }
@@ -67,12 +78,10 @@ async fn without_a_valid_key_nothing_is_executed(#[values(Sqlite, Postgres)] dat
 }
 
 /// A malformed key is told by its checksum and never reaches the database.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_malformed_key_never_reaches_the_database(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_malformed_key_never_reaches_the_database(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let before = t.statements();
 
@@ -90,12 +99,10 @@ async fn a_malformed_key_never_reaches_the_database(
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn requests_of_another_form_are_refused_by_name(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn requests_of_another_form_are_refused_by_name(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let bearer = format!("Bearer {}", team.key);
 
@@ -176,10 +183,10 @@ async fn requests_of_another_form_are_refused_by_name(
 
 /// Bodies that do not come keep nothing from others, not even from the other keys of their team, however many
 /// there are; they are refused.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn requests_that_never_come_hold_nobody_up(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn requests_that_never_come_hold_nobody_up(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
     let hot = t.sub_account(&team, json!({})).await;
     let t = Arc::new(t);
@@ -223,12 +230,10 @@ fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
 }
 
 /// A body that breaks off is not one that is too large.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_body_that_does_not_come_whole_is_bad_input(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_body_that_does_not_come_whole_is_bad_input(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let parts = [Ok("{\"query\":"), Err(axum::Error::new("it broke off"))];
     let refused = t.request(post(&team.key, Body::from_stream(stream::iter(parts)))).await;
@@ -240,10 +245,10 @@ async fn a_body_that_does_not_come_whole_is_bad_input(
 }
 
 /// What is wrong with a document is said in one line, with a position, and the query is not echoed.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_bad_document_is_refused_in_one_line(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_bad_document_is_refused_in_one_line(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
 
     for (request, code) in [
@@ -281,10 +286,10 @@ async fn a_bad_document_is_refused_in_one_line(#[values(Sqlite, Postgres)] datab
 }
 
 /// A failure inside is logged and masked: the caller gets a request id.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_went_wrong_inside_is_not_shown(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_went_wrong_inside_is_not_shown(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     t.execute("ALTER TABLE usage_day RENAME TO elsewhere").await;
 
@@ -299,10 +304,10 @@ async fn what_went_wrong_inside_is_not_shown(#[values(Sqlite, Postgres)] databas
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn answers_are_not_to_be_stored(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn answers_are_not_to_be_stored(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let answer = t.ask(&team.key, QUERY).await;
     assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
@@ -319,10 +324,10 @@ async fn answers_are_not_to_be_stored(#[values(Sqlite, Postgres)] database: Data
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn health_and_readiness(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn health_and_readiness(database: Database) {
+    let t = TestApp::start(database).await;
     for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let answer = t.request(request).await;
@@ -334,12 +339,10 @@ async fn health_and_readiness(#[values(Sqlite, Postgres)] database: Database) {
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_query_is_asked_by_get_and_a_mutation_is_not(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_query_is_asked_by_get_and_a_mutation_is_not(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let document = "query A($with: Boolean! = true) { account { name @include(if: $with) } } \
                     query B { team { name } } \
@@ -375,10 +378,10 @@ async fn a_query_is_asked_by_get_and_a_mutation_is_not(
 
 /// A document is sent once and asked for by its hash from then on; what a hash stands for is bound by the
 /// same rules: a mutation is no GET, and what a role may not use it may not use.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_persisted_query_is_asked_by_its_hash(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_persisted_query_is_asked_by_its_hash(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let hash = sha256_hex;
@@ -440,10 +443,10 @@ async fn a_persisted_query_is_asked_by_its_hash(#[values(Sqlite, Postgres)] data
 }
 
 /// Under `application/json` a well-formed request is 200, whatever came of it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_status_follows_the_media_type(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_status_follows_the_media_type(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let ask = async |accept: Option<&str>, query: &str| {
         let mut request = post(&team.key, json!({ "query": query }).to_string());

@@ -4,14 +4,14 @@ use axum::{
     body::Body,
     http::{Method, Request, header},
 };
+use db_test::db_test;
 use futures_util::stream;
-use rstest::rstest;
 use serde_json::{Value, json};
 use tollgate::{domain::inbound::StopWords, http};
 
-use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp};
+use crate::harness::{Answer, Database, Setup, TestApp};
 
-async fn start(database: Database, has_sandbox: bool) -> Option<TestApp> {
+async fn start(database: Database, has_sandbox: bool) -> TestApp {
     let stop_words = StopWords::with(&["alto".to_owned()]);
     let http = http::Settings { has_sandbox, stop_words, ..http::Settings::default() };
     TestApp::start_with(database, Setup { http, ..Setup::default() }).await
@@ -31,10 +31,10 @@ async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
 }
 
 /// STOP and its like opt the sender out, START and its like in again: as the whole text, however it is written.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = start(database, true).await else { return };
+async fn people_opt_out_by_a_word(database: Database) {
+    let t = start(database, true).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let effect = async |text: &str| {
@@ -83,10 +83,10 @@ async fn people_opt_out_by_a_word(#[values(Sqlite, Postgres)] database: Database
 }
 
 /// Who has no LIVE key of an account, and what is no inbound message, opts nobody out.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_odd_inbound_message_changes_nothing(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = start(database, true).await else { return };
+async fn an_odd_inbound_message_changes_nothing(database: Database) {
+    let t = start(database, true).await;
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let before = t.everything().await;
@@ -136,10 +136,10 @@ async fn an_odd_inbound_message_changes_nothing(#[values(Sqlite, Postgres)] data
 }
 
 /// What somebody writes by one channel says nothing of the others.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_channel_is_opted_out_of_by_itself(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = start(database, true).await else { return };
+async fn a_channel_is_opted_out_of_by_itself(database: Database) {
+    let t = start(database, true).await;
     let team = t.team(1000).await;
     for (channel, from) in
         [("WHATSAPP", "+12025550123"), ("EMAIL", "kim@example.com"), ("TELEGRAM", "12025550123")]
@@ -161,10 +161,10 @@ async fn a_channel_is_opted_out_of_by_itself(#[values(Sqlite, Postgres)] databas
 }
 
 /// R20: a key that was revoked while its message was on the way opts nobody out.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_revoked_key_receives_nothing(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = start(database, true).await else { return };
+async fn a_revoked_key_receives_nothing(database: Database) {
+    let t = start(database, true).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let good = json!({ "channel": "SMS", "from": "+12025550123", "text": "STOP" }).to_string();
@@ -191,10 +191,10 @@ async fn a_revoked_key_receives_nothing(#[values(Sqlite, Postgres)] database: Da
 }
 
 /// It counts against the rate, and is counted.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn inbound_messages_are_rated_and_counted(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = start(database, true).await else { return };
+async fn inbound_messages_are_rated_and_counted(database: Database) {
+    let t = start(database, true).await;
     let team = t.team(0).await;
     let answer = write(&t, &team.key, "STOP").await;
     assert_eq!(answer.headers["ratelimit"], "\"key\";r=1999999;t=1, \"account\";r=3999999;t=1");
@@ -205,10 +205,10 @@ async fn inbound_messages_are_rated_and_counted(#[values(Sqlite, Postgres)] data
 }
 
 /// A server that reaches people has no such hook.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn only_the_sandbox_has_a_hook(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = start(database, false).await else { return };
+async fn only_the_sandbox_has_a_hook(database: Database) {
+    let t = start(database, false).await;
     let team = t.team(1000).await;
     assert_eq!(write(&t, &team.key, "STOP").await.status, 404);
     assert!(t.sends(&team.key).await);

@@ -9,8 +9,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use db_test::db_test;
 use entity::{api_key::Environment, message::MessageStatus};
-use rstest::rstest;
 use sea_orm::{
     ConnectionTrait, DbBackend, QuerySelect as _, QueryTrait as _, Statement, TransactionTrait as _,
 };
@@ -32,7 +32,7 @@ use tracing::{
     span,
 };
 
-use crate::harness::{Database, NOON, Postgres, Sqlite, TestApp, hear};
+use crate::harness::{Database, NOON, TestApp, hear};
 use rows::{fill, is_filled};
 
 /// A list as it is asked for: `PAGE` stands for its arguments, after those that it has of its own.
@@ -279,10 +279,10 @@ fn sorts(line: &str) -> bool {
 }
 
 /// R3 and C16 at size: no list reads all rows of a table, from either end.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn lists_of_100_000_rows_go_by_indexes(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     fill(&t, &team.id).await;
     let sub = t.api_key(&team, "00000002-0000-7000-8000-000000000007", "TEST").await;

@@ -1,14 +1,14 @@
 //! Introspection: it costs what the schema makes of it, and its arguments are like all others.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, post};
+use crate::harness::{Database, TestApp, post};
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn it_has_only_so_many_fields(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn it_has_only_so_many_fields(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let leaves = "name ".repeat(180);
     let deep = format!("fields{{type{{fields{{type{{fields{{{leaves}}}}}}}}}}}");
@@ -37,12 +37,10 @@ async fn it_has_only_so_many_fields(#[values(Sqlite, Postgres)] database: Databa
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_variable_without_a_value_counts_as_not_given(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_variable_without_a_value_counts_as_not_given(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let query =
         "query($d:Boolean){__type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}}}";
@@ -63,10 +61,10 @@ async fn a_variable_without_a_value_counts_as_not_given(
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_variable_stands_where_its_type_fits(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_variable_stands_where_its_type_fits(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let query = |of_type: &str| format!("query($n:{of_type}){{__type(name:$n){{name}}}}");
 
@@ -93,10 +91,10 @@ async fn a_variable_stands_where_its_type_fits(#[values(Sqlite, Postgres)] datab
 }
 
 /// What code generators ask by themselves, with every option.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn every_field_of_an_introspection_is_known(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn every_field_of_an_introspection_is_known(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let query = "{ __schema { description queryType { name } directives { name description isRepeatable \
         locations args(includeDeprecated: true) { name } } } __type(name: \"AccountRef\") { kind isOneOf \

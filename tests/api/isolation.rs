@@ -3,7 +3,7 @@
 
 mod arguments;
 
-use rstest::rstest;
+use db_test::{db_test, needs_postgres};
 use serde_json::{Value, json};
 use tollgate::{db::RowSecurity, domain::audit_refusals::WINDOW, http};
 
@@ -29,6 +29,11 @@ const POSTGRES: Walls = Walls { database: Postgres, row_security: RowSecurity::O
 const UNFILTERED: Walls = Walls { reword: Some(without_owners), ..POSTGRES };
 
 impl Walls {
+    /// Each way that there is on a database.
+    fn of(database: Database) -> &'static [Self] {
+        if database == Sqlite { &[SQLITE] } else { &[POSTGRES, UNFILTERED] }
+    }
+
     /// A server that takes as many questions as there are.
     fn setup(self) -> Setup {
         let Self { row_security, reword, .. } = self;
@@ -36,7 +41,7 @@ impl Walls {
         Setup { http, row_security, reword, ..Setup::default() }
     }
 
-    async fn start(self) -> Option<TestApp> {
+    async fn start(self) -> TestApp {
         TestApp::start_with(self.database, self.setup()).await
     }
 }
@@ -208,109 +213,115 @@ async fn deleted(t: &TestApp, key: &str) -> Vec<String> {
 
 /// C1, C6, R2, R3: whatever a key names that is not its own is nobody's to it: a sibling's, the main
 /// account's, another team's and what is deleted.
-#[rstest]
+#[db_test]
 #[tokio::test]
 async fn what_is_anothers_is_nobodys(
-    #[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls,
+    database: Database,
     #[values(NAMING, MANAGING)] rows: &[(&str, &str)],
 ) {
-    let Some(t) = walls.start().await else { return };
-    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
-    t.deliver().await;
-    let deleted = deleted(&t, &own.subs[0].key).await;
-    let of_foreign = ids_of(&t, &foreign).await;
-    let operators = own_key_id(&t, &t.operator).await;
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+        t.deliver().await;
+        let deleted = deleted(&t, &own.subs[0].key).await;
+        let of_foreign = ids_of(&t, &foreign).await;
+        let operators = own_key_id(&t, &t.operator).await;
 
-    let mut of_sub = [of_foreign.clone(), deleted.clone()].concat();
-    of_sub.extend([own.team.id.clone(), own.team.main_account_id.clone()]);
-    of_sub.extend([own.subs[1].id.clone(), own.subs[1].key_id.clone()]);
-    of_sub.extend([0, 2].into_iter().flat_map(|at| own.things[at].ids()));
-    let of_sub = Foreign { ids: of_sub, external_ids: &["own-1", "own-2", "foreign-1"] };
-    assert_all_unknown(&t, &own.subs[0].key, rows, (&own, 1), &of_sub).await;
+        let mut of_sub = [of_foreign.clone(), deleted.clone()].concat();
+        of_sub.extend([own.team.id.clone(), own.team.main_account_id.clone()]);
+        of_sub.extend([own.subs[1].id.clone(), own.subs[1].key_id.clone()]);
+        of_sub.extend([0, 2].into_iter().flat_map(|at| own.things[at].ids()));
+        let of_sub = Foreign { ids: of_sub, external_ids: &["own-1", "own-2", "foreign-1"] };
+        assert_all_unknown(&t, &own.subs[0].key, rows, (&own, 1), &of_sub).await;
 
-    // It manages its sub-accounts, their keys and where their numbers are, and has nothing else of theirs.
-    let mut of_main = [of_foreign, deleted.clone(), vec![operators, own.team.id.clone()]].concat();
-    for Things { message, contact, address, number, template, sender } in &own.things[1..] {
-        of_main.extend([message, contact, address, template, sender].map(String::clone));
-        if rows == NAMING {
-            of_main.push(number.clone());
+        // It manages its sub-accounts, their keys and where their numbers are, and has nothing else of theirs.
+        let mut of_main =
+            [of_foreign, deleted.clone(), vec![operators, own.team.id.clone()]].concat();
+        for Things { message, contact, address, number, template, sender } in &own.things[1..] {
+            of_main.extend([message, contact, address, template, sender].map(String::clone));
+            if rows == NAMING {
+                of_main.push(number.clone());
+            }
         }
-    }
-    let external_ids = &["foreign-1", "foreign-2", "own-3", "OWN-1"];
-    let of_main = Foreign { ids: of_main, external_ids };
-    assert_all_unknown(&t, &own.team.key, rows, (&own, 0), &of_main).await;
+        let external_ids = &["foreign-1", "foreign-2", "own-3", "OWN-1"];
+        let of_main = Foreign { ids: of_main, external_ids };
+        assert_all_unknown(&t, &own.team.key, rows, (&own, 0), &of_main).await;
 
-    let of_stranger = [ids_of(&t, &own).await, deleted].concat();
-    let of_stranger = Foreign { ids: of_stranger, external_ids: &["own-1", "own-2"] };
-    assert_all_unknown(&t, &foreign.team.key, rows, (&foreign, 0), &of_stranger).await;
-    t.close().await;
+        let of_stranger = [ids_of(&t, &own).await, deleted].concat();
+        let of_stranger = Foreign { ids: of_stranger, external_ids: &["own-1", "own-2"] };
+        assert_all_unknown(&t, &foreign.team.key, rows, (&foreign, 0), &of_stranger).await;
+        t.close().await;
+    }
 }
 
 /// A revoked key, and whoever has none, are told nothing of what they name.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn without_a_key_everything_is_nobodys(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
-    let Some(t) = walls.start().await else { return };
-    let own = house(&t, "own").await;
-    let revoked = t.api_key(&own.team, &own.subs[0].id, "LIVE").await;
-    let id = own_key_id(&t, &revoked).await;
-    let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
-    assert!(t.ask_with(&own.team.key, revoke, json!({ "id": id })).await.refusals().is_empty());
-    let before = t.everything().await;
+async fn without_a_key_everything_is_nobodys(database: Database) {
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        let own = house(&t, "own").await;
+        let revoked = t.api_key(&own.team, &own.subs[0].id, "LIVE").await;
+        let id = own_key_id(&t, &revoked).await;
+        let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
+        assert!(t.ask_with(&own.team.key, revoke, json!({ "id": id })).await.refusals().is_empty());
+        let before = t.everything().await;
 
-    for key in [revoked.as_str(), "", "tg_live_sub_nobodys"] {
-        // One that has not seen many wrong keys yet.
-        let server = t.beside(walls.setup()).await;
-        let nobodys = server.ask(key, "{ viewer { role } }").await;
-        assert_eq!((nobodys.status.as_u16(), nobodys.codes()), (401, vec!["UNAUTHENTICATED"]));
-        let ids = [&own.things[1].contact, &own.subs[0].id, NOBODYS_IDS[0]];
-        for ((path, call), id) in NAMING.iter().chain(MANAGING).zip(ids.into_iter().cycle()) {
-            let answer = server.ask_with(key, &document(path, call), json!({ "id": id })).await;
-            assert_eq!(answer.body, nobodys.body, "{path} with {id:?}");
+        for key in [revoked.as_str(), "", "tg_live_sub_nobodys"] {
+            // One that has not seen many wrong keys yet.
+            let server = t.beside(walls.setup()).await;
+            let nobodys = server.ask(key, "{ viewer { role } }").await;
+            assert_eq!((nobodys.status.as_u16(), nobodys.codes()), (401, vec!["UNAUTHENTICATED"]));
+            let ids = [&own.things[1].contact, &own.subs[0].id, NOBODYS_IDS[0]];
+            for ((path, call), id) in NAMING.iter().chain(MANAGING).zip(ids.into_iter().cycle()) {
+                let answer = server.ask_with(key, &document(path, call), json!({ "id": id })).await;
+                assert_eq!(answer.body, nobodys.body, "{path} with {id:?}");
+            }
         }
+        assert_eq!(t.everything().await, before);
+        t.close().await;
     }
-    assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// What each list shows is the caller's own, also after a cursor of somebody else's list, and before one.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn anothers_cursor_shows_what_is_ones_own(
-    #[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls,
-) {
-    let Some(t) = walls.start().await else { return };
-    let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
-    let keys = [&own.subs[0].key, &own.subs[1].key, &own.team.key, &foreign.team.key];
+async fn anothers_cursor_shows_what_is_ones_own(database: Database) {
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+        let keys = [&own.subs[0].key, &own.subs[1].key, &own.team.key, &foreign.team.key];
 
-    for (path, call) in LISTS {
-        let ask = async |key: &str, page: &str| {
-            let query = call.replace("PAGE", page).replace("LIST", "edges { cursor node { id } }");
-            t.ask(key, &format!("{{ {query} }}")).await
-        };
-        let mut lists = Vec::new();
-        for key in keys {
-            lists.push((key, edges(&ask(key, "first: 100").await.body["data"])));
-        }
-        for (key, list) in &lists {
-            let cursors = lists.iter().flat_map(|(_, other)| other);
-            for (cursor, _) in cursors {
-                for (page, from) in [("after", "first"), ("before", "last")] {
-                    let page = format!("{page}: \"{cursor}\", {from}: 100");
-                    for (_, id) in edges(&ask(key, &page).await.body["data"]) {
-                        assert!(list.iter().any(|(_, own)| *own == id), "{path}: {id}");
+        for (path, call) in LISTS {
+            let ask = async |key: &str, page: &str| {
+                let query =
+                    call.replace("PAGE", page).replace("LIST", "edges { cursor node { id } }");
+                t.ask(key, &format!("{{ {query} }}")).await
+            };
+            let mut lists = Vec::new();
+            for key in keys {
+                lists.push((key, edges(&ask(key, "first: 100").await.body["data"])));
+            }
+            for (key, list) in &lists {
+                let cursors = lists.iter().flat_map(|(_, other)| other);
+                for (cursor, _) in cursors {
+                    for (page, from) in [("after", "first"), ("before", "last")] {
+                        let page = format!("{page}: \"{cursor}\", {from}: 100");
+                        for (_, id) in edges(&ask(key, &page).await.body["data"]) {
+                            assert!(list.iter().any(|(_, own)| *own == id), "{path}: {id}");
+                        }
                     }
                 }
             }
+            if *path != "Query.teams" {
+                assert!(lists.iter().any(|(_, list)| !list.is_empty()), "{path} shows something");
+            }
+            // The ledger and the audit log tell a main account of its sub-accounts; all else is one account's.
+            let [(_, one), (_, other), ..] = &lists[..] else { panic!("four lists") };
+            assert!(one.iter().all(|(_, id)| other.iter().all(|(_, same)| same != id)), "{path}");
         }
-        if *path != "Query.teams" {
-            assert!(lists.iter().any(|(_, list)| !list.is_empty()), "{path} shows something");
-        }
-        // The ledger and the audit log tell a main account of its sub-accounts; all else is one account's.
-        let [(_, one), (_, other), ..] = &lists[..] else { panic!("four lists") };
-        assert!(one.iter().all(|(_, id)| other.iter().all(|(_, same)| same != id)), "{path}");
+        t.close().await;
     }
-    t.close().await;
 }
 
 /// The cursors and ids of the list in an answer; none where it was refused.
@@ -332,37 +343,39 @@ fn edges(data: &Value) -> Vec<(String, String)> {
 }
 
 /// R3: what an account has is listed to it and to nobody else.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_account_lists_its_own_things(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
-    let Some(t) = walls.start().await else { return };
-    let own = house(&t, "own").await;
-    house(&t, "foreign").await;
+async fn each_account_lists_its_own_things(database: Database) {
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        let own = house(&t, "own").await;
+        house(&t, "foreign").await;
 
-    let query = "{ contacts { totalCount nodes { id addresses { id } } } \
+        let query = "{ contacts { totalCount nodes { id addresses { id } } } \
                  phoneNumbers { totalCount nodes { id } } templates { totalCount nodes { id } } \
                  senders { totalCount nodes { id } } optOuts { totalCount } }";
-    for (at, key) in [&own.team.key, &own.subs[0].key, &own.subs[1].key].into_iter().enumerate() {
-        let Things { contact, address, number, template, sender, .. } = &own.things[at];
-        let one = |node: Value| json!({ "totalCount": 1, "nodes": [node] });
-        let expected = json!({
-            "contacts": one(json!({ "id": contact, "addresses": [{ "id": address }] })),
-            "phoneNumbers": one(json!({ "id": number })),
-            "templates": one(json!({ "id": template })),
-            "senders": one(json!({ "id": sender })),
-            "optOuts": { "totalCount": 1 },
-        });
-        assert_eq!(*t.ask(key, query).await.data(), expected);
+        for (at, key) in [&own.team.key, &own.subs[0].key, &own.subs[1].key].into_iter().enumerate()
+        {
+            let Things { contact, address, number, template, sender, .. } = &own.things[at];
+            let one = |node: Value| json!({ "totalCount": 1, "nodes": [node] });
+            let expected = json!({
+                "contacts": one(json!({ "id": contact, "addresses": [{ "id": address }] })),
+                "phoneNumbers": one(json!({ "id": number })),
+                "templates": one(json!({ "id": template })),
+                "senders": one(json!({ "id": sender })),
+                "optOuts": { "totalCount": 1 },
+            });
+            assert_eq!(*t.ask(key, query).await.data(), expected);
+        }
+        t.close().await;
     }
-    t.close().await;
 }
 
 /// So the filters are really gone where [`UNFILTERED`] proves that row security does without them.
+#[needs_postgres]
 #[tokio::test]
 async fn without_either_wall_each_lists_everybodys_things() {
-    let Some(t) = Walls { row_security: RowSecurity::Off, ..UNFILTERED }.start().await else {
-        return;
-    };
+    let t = Walls { row_security: RowSecurity::Off, ..UNFILTERED }.start().await;
     let own = house(&t, "own").await;
     house(&t, "foreign").await;
 
@@ -384,153 +397,161 @@ async fn without_either_wall_each_lists_everybodys_things() {
 }
 
 /// R3: a text of somebody else's is found by nobody else.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn anothers_texts_find_nothing(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
-    let Some(t) = walls.start().await else { return };
-    let own = house(&t, "own").await;
+async fn anothers_texts_find_nothing(database: Database) {
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        let own = house(&t, "own").await;
 
-    for (key, texts) in [
-        (&own.team.key, ["+12025550121", "+12025550122"]),
-        (&own.subs[0].key, ["+12025550120", "+12025550122"]),
-    ] {
-        for list in ["messages(filter: { to: $id })", "contacts(filter: { search: $id })"] {
-            let query = format!("query($id: String!) {{ {list} {{ totalCount nodes {{ id }} }} }}");
-            let texts = texts.map(str::to_owned);
-            let before = t.everything().await;
-            let nobodys = t.ask_with(key, &query, json!({ "id": "+12025550199" })).await;
-            for text in texts {
-                let found = t.ask_with(key, &query, json!({ "id": text })).await;
-                assert_eq!(found.body, nobodys.body, "{list} with {text:?}");
+        for (key, texts) in [
+            (&own.team.key, ["+12025550121", "+12025550122"]),
+            (&own.subs[0].key, ["+12025550120", "+12025550122"]),
+        ] {
+            for list in ["messages(filter: { to: $id })", "contacts(filter: { search: $id })"] {
+                let query =
+                    format!("query($id: String!) {{ {list} {{ totalCount nodes {{ id }} }} }}");
+                let texts = texts.map(str::to_owned);
+                let before = t.everything().await;
+                let nobodys = t.ask_with(key, &query, json!({ "id": "+12025550199" })).await;
+                for text in texts {
+                    let found = t.ask_with(key, &query, json!({ "id": text })).await;
+                    assert_eq!(found.body, nobodys.body, "{list} with {text:?}");
+                }
+                assert_eq!(t.everything().await, before);
             }
-            assert_eq!(t.everything().await, before);
         }
+        t.close().await;
     }
-    t.close().await;
 }
 
 /// C1, C6, C16, C18, R3: messages, ledger, usage and totals of a sub-account are its own.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_sub_account_sees_its_own_work_only(
-    #[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls,
-) {
-    let Some(t) = walls.start().await else { return };
-    t.set_sms_price(10_000).await;
-    let house = house(&t, "own").await;
-    send(&t, &house.subs[1].key, "+12025550123").await;
-    let query = "{ messages { totalCount nodes { to } } ledger { totalCount nodes { account { id } } } \
+async fn each_sub_account_sees_its_own_work_only(database: Database) {
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        t.set_sms_price(10_000).await;
+        let house = house(&t, "own").await;
+        send(&t, &house.subs[1].key, "+12025550123").await;
+        let query = "{ messages { totalCount nodes { to } } ledger { totalCount nodes { account { id } } } \
                  account { id totalSpent usage { totals { messages spent } } } }";
 
-    for (sub, to) in [
-        (&house.subs[0], vec!["+12025550121"]),
-        (&house.subs[1], vec!["+12025550123", "+12025550122"]),
-    ] {
-        let count = to.len();
-        let messages: Vec<Value> = to.iter().map(|to| json!({ "to": to })).collect();
-        let entries = vec![json!({ "account": { "id": sub.id } }); count];
-        let usage = json!({ "totals": { "messages": count, "spent": count } });
-        let expected = json!({
-            "messages": { "totalCount": count, "nodes": messages },
-            "ledger": { "totalCount": count, "nodes": entries },
-            "account": { "id": sub.id, "totalSpent": count, "usage": usage },
-        });
-        assert_eq!(*t.ask(&sub.key, query).await.data(), expected);
+        for (sub, to) in [
+            (&house.subs[0], vec!["+12025550121"]),
+            (&house.subs[1], vec!["+12025550123", "+12025550122"]),
+        ] {
+            let count = to.len();
+            let messages: Vec<Value> = to.iter().map(|to| json!({ "to": to })).collect();
+            let entries = vec![json!({ "account": { "id": sub.id } }); count];
+            let usage = json!({ "totals": { "messages": count, "spent": count } });
+            let expected = json!({
+                "messages": { "totalCount": count, "nodes": messages },
+                "ledger": { "totalCount": count, "nodes": entries },
+                "account": { "id": sub.id, "totalSpent": count, "usage": usage },
+            });
+            assert_eq!(*t.ask(&sub.key, query).await.data(), expected);
+        }
+        t.close().await;
     }
-    t.close().await;
 }
 
 /// C11, R3: the main account sees of a sub-account its money, not its messages.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_main_account_does_not_see_its_sub_accounts_messages(
-    #[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls,
-) {
-    let Some(t) = walls.start().await else { return };
-    let house = house(&t, "own").await;
+async fn the_main_account_does_not_see_its_sub_accounts_messages(database: Database) {
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        let house = house(&t, "own").await;
 
-    let own = t.ask(&house.team.key, "{ messages { totalCount nodes { id } } }").await;
-    let expected = json!({ "totalCount": 1, "nodes": [{ "id": house.things[0].message }] });
-    assert_eq!(own.data()["messages"], expected);
-    let query =
-        "{ ledger(filter: { kind: [CHARGE] }) { nodes { messageId message { id text } } } }";
-    let ledger = t.ask(&house.team.key, query).await;
-    let [main, first, second] = &house.things;
-    let (main, first, second) = (&main.message, &first.message, &second.message);
-    let shown = json!({ "id": main, "text": "Hello" });
-    let entries = [(second, json!(null)), (first, json!(null)), (main, shown)];
-    let entries = entries.map(|(id, message)| json!({ "messageId": id, "message": message }));
-    assert_eq!(ledger.data()["ledger"]["nodes"], json!(entries));
-    t.close().await;
+        let own = t.ask(&house.team.key, "{ messages { totalCount nodes { id } } }").await;
+        let expected = json!({ "totalCount": 1, "nodes": [{ "id": house.things[0].message }] });
+        assert_eq!(own.data()["messages"], expected);
+        let query =
+            "{ ledger(filter: { kind: [CHARGE] }) { nodes { messageId message { id text } } } }";
+        let ledger = t.ask(&house.team.key, query).await;
+        let [main, first, second] = &house.things;
+        let (main, first, second) = (&main.message, &first.message, &second.message);
+        let shown = json!({ "id": main, "text": "Hello" });
+        let entries = [(second, json!(null)), (first, json!(null)), (main, shown)];
+        let entries = entries.map(|(id, message)| json!({ "messageId": id, "message": message }));
+        assert_eq!(ledger.data()["ledger"]["nodes"], json!(entries));
+        t.close().await;
+    }
 }
 
 /// R15: LIVE and TEST keys of one account do not see each other's messages.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn environments_do_not_see_each_other(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
-    let Some(t) = walls.start().await else { return };
-    let house = house(&t, "own").await;
-    let message = "query($id: ID!) { message(id: $id) { id environment } }";
+async fn environments_do_not_see_each_other(database: Database) {
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        let house = house(&t, "own").await;
+        let message = "query($id: ID!) { message(id: $id) { id environment } }";
 
-    for (live, account_id, live_message) in [
-        (&house.team.key, &house.team.main_account_id, &house.things[0].message),
-        (&house.subs[0].key, &house.subs[0].id, &house.things[1].message),
-    ] {
-        let test = t.api_key(&house.team, account_id, "TEST").await;
-        let test_message = send(&t, &test, "+12025550124").await;
-
-        for (key, own, other, environment) in [
-            (live, live_message, &test_message, "LIVE"),
-            (&test, &test_message, live_message, "TEST"),
+        for (live, account_id, live_message) in [
+            (&house.team.key, &house.team.main_account_id, &house.things[0].message),
+            (&house.subs[0].key, &house.subs[0].id, &house.things[1].message),
         ] {
-            let shown = json!({ "id": own, "environment": environment });
-            let found = t.ask_with(key, message, json!({ "id": own })).await;
-            assert_eq!(found.data()["message"], shown);
-            assert_unknown(&t, key, message, std::slice::from_ref(other)).await;
-            let list = t.ask(key, "{ messages { totalCount nodes { id environment } } }").await;
-            let expected = json!({ "totalCount": 1, "nodes": [shown] });
-            assert_eq!(list.data()["messages"], expected);
+            let test = t.api_key(&house.team, account_id, "TEST").await;
+            let test_message = send(&t, &test, "+12025550124").await;
+
+            for (key, own, other, environment) in [
+                (live, live_message, &test_message, "LIVE"),
+                (&test, &test_message, live_message, "TEST"),
+            ] {
+                let shown = json!({ "id": own, "environment": environment });
+                let found = t.ask_with(key, message, json!({ "id": own })).await;
+                assert_eq!(found.data()["message"], shown);
+                assert_unknown(&t, key, message, std::slice::from_ref(other)).await;
+                let list = t.ask(key, "{ messages { totalCount nodes { id environment } } }").await;
+                let expected = json!({ "totalCount": 1, "nodes": [shown] });
+                assert_eq!(list.data()["messages"], expected);
+            }
         }
+        t.close().await;
     }
-    t.close().await;
 }
 
 /// C4, C17, R2: teams list and count their own accounts, keys and usage only.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn lists_stay_within_their_team(#[values(SQLITE, POSTGRES, UNFILTERED)] walls: Walls) {
-    let Some(t) = walls.start().await else { return };
-    let houses = [house(&t, "one").await, house(&t, "two").await];
-    let query = "{ subAccounts(filter: { search: \"o\" }) { totalCount nodes { id apiKeys \
+async fn lists_stay_within_their_team(database: Database) {
+    for walls in Walls::of(database) {
+        let t = walls.start().await;
+        let houses = [house(&t, "one").await, house(&t, "two").await];
+        let query = "{ subAccounts(filter: { search: \"o\" }) { totalCount nodes { id apiKeys \
                  { totalCount nodes { id } } } } ledger { totalCount } \
                  team { id usage(groupBy: [ACCOUNT]) { totals { messages } buckets { account { id } } } } }";
 
-    for house in &houses {
-        let answer = t.ask(&house.team.key, query).await;
-        let node = |sub: &TestSubAccount| {
-            let keys = json!({ "totalCount": 1, "nodes": [{ "id": sub.key_id }] });
-            json!({ "id": sub.id, "apiKeys": keys })
-        };
-        let nodes = [node(&house.subs[1]), node(&house.subs[0])];
-        let accounts = [&house.team.main_account_id, &house.subs[0].id, &house.subs[1].id];
-        let buckets = accounts.map(|id| json!({ "account": { "id": id } }));
-        let usage = json!({ "totals": { "messages": 3 }, "buckets": buckets });
-        assert_eq!(
-            *answer.data(),
-            json!({
-                "subAccounts": { "totalCount": 2, "nodes": nodes }, "ledger": { "totalCount": 4 },
-                "team": { "id": house.team.id, "usage": usage },
-            })
-        );
+        for house in &houses {
+            let answer = t.ask(&house.team.key, query).await;
+            let node = |sub: &TestSubAccount| {
+                let keys = json!({ "totalCount": 1, "nodes": [{ "id": sub.key_id }] });
+                json!({ "id": sub.id, "apiKeys": keys })
+            };
+            let nodes = [node(&house.subs[1]), node(&house.subs[0])];
+            let accounts = [&house.team.main_account_id, &house.subs[0].id, &house.subs[1].id];
+            let buckets = accounts.map(|id| json!({ "account": { "id": id } }));
+            let usage = json!({ "totals": { "messages": 3 }, "buckets": buckets });
+            assert_eq!(
+                *answer.data(),
+                json!({
+                    "subAccounts": { "totalCount": 2, "nodes": nodes }, "ledger": { "totalCount": 4 },
+                    "team": { "id": house.team.id, "usage": usage },
+                })
+            );
+        }
+        t.close().await;
     }
-    t.close().await;
 }
 
 /// R3: text that no row can hold, for PostgreSQL keeps no NUL, finds nothing like any other.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn text_that_no_row_can_hold_finds_nothing(#[values(SQLITE, POSTGRES)] walls: Walls) {
-    let Some(t) = walls.start().await else { return };
+async fn text_that_no_row_can_hold_finds_nothing(database: Database) {
+    let walls = if database == Sqlite { SQLITE } else { POSTGRES };
+    let t = walls.start().await;
     let house = house(&t, "own").await;
     let before = t.everything().await;
     let mut queries = Vec::new();

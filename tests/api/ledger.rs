@@ -2,13 +2,11 @@
 //! sub-account, and never changed.
 
 use chrono::TimeDelta;
-use rstest::rstest;
+use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam, text,
-};
+use crate::harness::{Database, NOBODYS_IDS, Postgres, TestApp, TestSubAccount, TestTeam, text};
 
 const ENTRY: &str = "kind amount balanceAfter account { id } note createdAt";
 
@@ -60,12 +58,10 @@ async fn ledger(t: &TestApp, key: &str, filter: &Value, fields: &str) -> Value {
 }
 
 /// C2, C5, C20, C21, C22, R7, R12: each movement with its sign and the balance after it, newest first.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_ledger_tells_every_movement_and_what_it_left(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_ledger_tells_every_movement_and_what_it_left(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     let entry = |kind: &str, amount: Value, balance: Value, account: Option<&str>, minute: u8| {
         json!({
@@ -105,10 +101,10 @@ async fn the_ledger_tells_every_movement_and_what_it_left(
 
 /// C1, C6, C19, R3: a sub-account sees what it caused; the main account sees which message it was,
 /// but not the message.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_sub_account_sees_its_own_movements_only(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_sub_account_sees_its_own_movements_only(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     let fields = "kind messageId message { id to } account { id }";
 
@@ -138,10 +134,10 @@ async fn a_sub_account_sees_its_own_movements_only(#[values(Sqlite, Postgres)] d
 }
 
 /// C19: by kind, by account under either of its ids, and by time: from included, to excluded.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_ledger_is_filtered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_ledger_is_filtered(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     let time = |from: Value, to: Value| json!({ "createdAt": { "from": from, "to": to } });
     let minute = |minute: u8| json!(format!("2026-03-16T12:0{minute}:00Z"));
@@ -175,10 +171,10 @@ async fn the_ledger_is_filtered(#[values(Sqlite, Postgres)] database: Database) 
 }
 
 /// R5: where the main account hides the balance, a sub-account's keys see it nowhere.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_hidden_balance_is_seen_nowhere(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_hidden_balance_is_seen_nowhere(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     let everywhere = "{ team { balance } balance { balance totalSpent } viewer { team { balance } } \
                       ledger { nodes { amount balanceAfter } } }";
@@ -216,10 +212,10 @@ async fn a_hidden_balance_is_seen_nowhere(#[values(Sqlite, Postgres)] database: 
 }
 
 /// R5: dry runs of ever dearer messages do not tell a hidden balance either; that nothing is left at all is said.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_quote_does_not_tell_a_hidden_balance(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_quote_does_not_tell_a_hidden_balance(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(2).await;
     let hidden = t.sub_account(&team, json!({ "teamBalanceVisible": false })).await;
@@ -255,10 +251,10 @@ async fn a_quote_does_not_tell_a_hidden_balance(#[values(Sqlite, Postgres)] data
 }
 
 /// R14: the database itself refuses to change or delete an entry.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_ledger_is_append_only(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_ledger_is_append_only(database: Database) {
+    let t = TestApp::start(database).await;
     staged(&t).await;
     let before = t.everything().await;
 

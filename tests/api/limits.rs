@@ -1,17 +1,17 @@
 //! The limits of a request, each from both sides: its body, its document, and its answer as estimated.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, doubling, post};
+use crate::harness::{Database, TestApp, doubling, post};
 
 const QUERY: &str = "{ account { name } }";
 
 /// The body limit, from both sides.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_body_has_at_most_256_kib(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_body_has_at_most_256_kib(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let body = |bytes: usize| {
         let frame = json!({ "query": QUERY, "extensions": { "x": "" } }).to_string();
@@ -28,12 +28,10 @@ async fn a_body_has_at_most_256_kib(#[values(Sqlite, Postgres)] database: Databa
 }
 
 /// Cost is judged before validation, which would walk a doubling fragment once for every spread.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_costly_document_is_refused_before_it_costs(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_costly_document_is_refused_before_it_costs(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let before = t.everything().await;
     let doubling = |levels| doubling(levels, "{ account { ...F0 } }");
@@ -110,10 +108,10 @@ async fn a_costly_document_is_refused_before_it_costs(
 }
 
 /// A page counts as often as it may have entries, also where its size is a variable.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_complexity_of_an_answer_is_bounded(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_complexity_of_an_answer_is_bounded(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     // 1 and the list, twice; inside a key 1 + 20 times (1 and its fields).
     let query = |fields: &str| {
@@ -151,10 +149,10 @@ async fn the_complexity_of_an_answer_is_bounded(#[values(Sqlite, Postgres)] data
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_query_has_at_most_a_thousand_tokens(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_query_has_at_most_a_thousand_tokens(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let query = |fields: usize| format!("{{ account {{ {}}} }}", "id ".repeat(fields));
     assert_eq!(t.ask(&team.key, &query(995)).await.codes(), [""; 0]);

@@ -1,11 +1,11 @@
 //! Lists of more rows than are counted, or looked at for one page.
 
-use rstest::rstest;
+use db_test::db_test;
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tollgate::domain::list::{LOOKED_AT_MAX, TOTAL_MAX};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, TestTeam};
+use crate::harness::{Database, TestApp, TestTeam};
 
 /// Adds the opt-outs `from..to` of a team's main account; the greater, the newer.
 async fn add(t: &TestApp, team: &TestTeam, from: u64, to: u64) {
@@ -44,10 +44,10 @@ async fn page(t: &TestApp, key: &str, args: &str) -> Value {
 }
 
 /// A4: a total ends at 10,000, which stands for more.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_total_ends_at_its_bound(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_total_ends_at_its_bound(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
 
     let mut rows = 0;
@@ -62,12 +62,10 @@ async fn a_total_ends_at_its_bound(#[values(Sqlite, Postgres)] database: Databas
 
 /// A4: a filter looks at 10,000 rows for a page. Where it finds too few, the page's cursor leads on, in both
 /// directions, and how many there are is not known.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_page_with_a_filter_looks_at_so_many_rows(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_page_with_a_filter_looks_at_so_many_rows(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let (oldest, newest) = ("+12025000000", format!("+1202{}", 5_000_000 + LOOKED_AT_MAX));
     let found = |address: &str| json!([{ "address": address }]);

@@ -1,10 +1,10 @@
 //! Arguments that are longer than what they are compared with, or that say one thing thousands of times: their length is
 //! looked at before anything else, and what no row can have is not asked of the database.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, TestApp};
 
 const LONG: usize = 200_000;
 
@@ -15,10 +15,10 @@ async fn ask(t: &TestApp, key: &str, of: &str, query: &str, value: &Value) -> Va
 }
 
 /// 200 characters are searched for, whatever their bytes, and 201 are not.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_long_search_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_long_search_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     for query in [
         "contacts(filter: { search: $t }) { totalCount }",
@@ -40,10 +40,10 @@ async fn a_long_search_is_refused(#[values(Sqlite, Postgres)] database: Database
 }
 
 /// A filter by a value that is longer than any stored one finds nothing; by the longest, what has it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_no_row_can_have_is_not_found(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_no_row_can_have_is_not_found(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let (tag, external_id) = ("😀".repeat(64), "😀".repeat(200));
     let metadata = "a".repeat(16 * 1024 - r#"{"k":""}"#.len());
@@ -105,10 +105,10 @@ async fn what_no_row_can_have_is_not_found(#[values(Sqlite, Postgres)] database:
 }
 
 /// Values of a list count once, and a cursor is at most as long as one can be.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn values_that_repeat_count_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn values_that_repeat_count_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     t.sub_account(&team, json!({})).await;
     t.send_many(&team.key, 2, json!({ "text": "Hello" })).await;
@@ -166,10 +166,10 @@ async fn values_that_repeat_count_once(#[values(Sqlite, Postgres)] database: Dat
 }
 
 /// Input that is longer than any good one is refused with the code of its rule.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn long_input_is_refused_by_its_rule(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn long_input_is_refused_by_its_rule(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let before = t.everything().await;
     let (long, spaced) = ("a".repeat(LONG), format!("+1{}2025550123", " ".repeat(LONG)));
@@ -214,10 +214,10 @@ async fn long_input_is_refused_by_its_rule(#[values(Sqlite, Postgres)] database:
 }
 
 /// Metadata has 1,000 values at most, arrays and objects among them; what was stored with more is still read.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn metadata_has_so_many_values(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn metadata_has_so_many_values(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let of = |values: usize| json!({ "a": vec![0; values - 2], "b": {} });
     let send = |values| json!({ "to": "+12025550123", "text": "Hello", "metadata": of(values) });

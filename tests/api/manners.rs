@@ -1,15 +1,15 @@
-//! What is said around an answer: cross-origin headers, compression, request ids, metrics.
+//! What is said around an answer: cross-origin headers, request ids, metrics.
 
 use axum::{
     body::Body,
     http::{HeaderMap, Request, header},
 };
+use db_test::db_test;
 use futures_util::stream;
-use rstest::rstest;
 use serde_json::json;
 use tollgate::http;
 
-use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp, post};
+use crate::harness::{Database, Setup, TestApp, post};
 
 const PAGE: &str = "https://app.example.com";
 
@@ -18,14 +18,12 @@ fn has<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Web pages of listed origins may ask and see limits and ids; of others, and by default, none may.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn only_listed_origins_may_ask(#[values(Sqlite, Postgres)] database: Database) {
+async fn only_listed_origins_may_ask(database: Database) {
     let origins = vec![PAGE.parse().expect("a header's value")];
     let http = http::Settings { cors_origins: origins, ..http::Settings::default() };
-    let Some(t) = TestApp::start_with(database, Setup { http, ..Setup::default() }).await else {
-        return;
-    };
+    let t = TestApp::start_with(database, Setup { http, ..Setup::default() }).await;
     let team = t.team(0).await;
     let preflight = |origin: &str| {
         Request::options("/graphql")
@@ -61,42 +59,17 @@ async fn only_listed_origins_may_ask(#[values(Sqlite, Postgres)] database: Datab
     }
     t.close().await;
 
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     let answer = t.request(preflight(PAGE)).await;
     assert_eq!(has(&answer.headers, "access-control-allow-origin"), None);
     t.close().await;
 }
 
-#[rstest]
-#[tokio::test]
-async fn a_long_answer_is_compressed_for_who_can_read_that(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
-    let team = t.team(0).await;
-    let long = "{ __schema { types { name description } } }";
-    for (query, accept, expected) in [
-        (long, Some("br"), Some("br")),
-        (long, Some("gzip"), Some("gzip")),
-        (long, None, None),
-        ("{ account { name } }", Some("br"), None),
-    ] {
-        let mut request = post(&team.key, json!({ "query": query }).to_string());
-        if let Some(accept) = accept {
-            request.headers_mut().insert(header::ACCEPT_ENCODING, accept.parse().expect("text"));
-        }
-        let answer = t.request(request).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(has(&answer.headers, "content-encoding"), expected, "{query}");
-    }
-    t.close().await;
-}
-
 /// A caller's own request id comes back, if it is short and plain; else it gets one.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_request_has_an_id(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_request_has_an_id(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let longest = "a".repeat(64);
     for (given, is_kept) in [
@@ -120,14 +93,12 @@ async fn a_request_has_an_id(#[values(Sqlite, Postgres)] database: Database) {
 }
 
 /// Every answer has an id, also where nobody was let in.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn refusals_have_an_id_too(#[values(Sqlite, Postgres)] database: Database) {
+async fn refusals_have_an_id_too(database: Database) {
     let origins = vec![PAGE.parse().expect("a header's value")];
     let http = http::Settings { cors_origins: origins, ..http::Settings::default() };
-    let Some(t) = TestApp::start_with(database, Setup { http, ..Setup::default() }).await else {
-        return;
-    };
+    let t = TestApp::start_with(database, Setup { http, ..Setup::default() }).await;
     let team = t.team(0).await;
     let preflight = Request::options("/graphql")
         .header("origin", PAGE)
@@ -149,10 +120,10 @@ async fn refusals_have_an_id_too(#[values(Sqlite, Postgres)] database: Database)
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_happens_is_counted(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_happens_is_counted(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
     assert!(t.sends(&team.key).await && t.sends(&team.key).await);

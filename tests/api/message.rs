@@ -1,9 +1,9 @@
 //! Sending: what is checked, priced and stored; quotes; repeats; the TEST environment.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp, text};
+use crate::harness::{Answer, Database, Setup, TestApp, text};
 
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
                      { cost segments encoding wouldBeAccepted errors { code field } } }";
@@ -13,12 +13,10 @@ async fn quote(t: &TestApp, key: &str, input: Value) -> Answer {
 }
 
 /// C26, C27: both kinds of key send, on every channel, at the price of the destination.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_costs_its_destination_and_its_segments(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_costs_its_destination_and_its_segments(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(100_000).await;
     let sub = t.sub_account(&team, json!({})).await;
 
@@ -56,10 +54,10 @@ async fn a_message_costs_its_destination_and_its_segments(
 }
 
 /// R8, R11: input that is refused by name, and leaves no trace; the quote says the same.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn bad_input_is_refused_by_name(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn bad_input_is_refused_by_name(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let before = t.everything().await;
     let to = "+12025550123";
@@ -134,10 +132,10 @@ async fn bad_input_is_refused_by_name(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// Limits from their other side.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_just_fits_is_accepted(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_just_fits_is_accepted(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     for input in [
         json!({ "to": "+12025550123", "text": "a".repeat(1600) }),
@@ -151,10 +149,10 @@ async fn what_just_fits_is_accepted(#[values(Sqlite, Postgres)] database: Databa
 }
 
 /// R13: a repeat answers with the first message, whatever became of status, limit and balance.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_repeat_answers_with_the_first_message(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_repeat_answers_with_the_first_message(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(1_000_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 50 })).await;
@@ -193,10 +191,10 @@ async fn a_repeat_answers_with_the_first_message(#[values(Sqlite, Postgres)] dat
 }
 
 /// R13: a refused try leaves no trace; keys are an account's and environment's own.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn only_an_accepted_message_claims_its_key(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn only_an_accepted_message_claims_its_key(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -214,10 +212,10 @@ async fn only_an_accepted_message_claims_its_key(#[values(Sqlite, Postgres)] dat
 }
 
 /// `sendMessages`: a verdict each, in order, as if one after another.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn many_messages_get_a_verdict_each(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn many_messages_get_a_verdict_each(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(100_000).await;
     let team = t.team(25).await;
     let send = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
@@ -270,10 +268,10 @@ async fn many_messages_get_a_verdict_each(#[values(Sqlite, Postgres)] database: 
 }
 
 /// R15: TEST keys move no money, reach no carrier, and show every failure there is.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_test_key_moves_no_money(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_test_key_moves_no_money(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
     let key = t.api_key(&team, &sub.id, "TEST").await;
@@ -316,13 +314,11 @@ async fn a_test_key_moves_no_money(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// A server without a carrier refuses LIVE messages and simulates TEST ones.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn without_a_carrier_live_messages_are_refused(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
+async fn without_a_carrier_live_messages_are_refused(database: Database) {
     let setup = Setup { has_carriers: false, ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let before = t.everything().await;
@@ -342,10 +338,10 @@ async fn without_a_carrier_live_messages_are_refused(
 }
 
 /// Messages are read back as they were sent, by filter and newest first.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn messages_are_listed_by_filter(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn messages_are_listed_by_filter(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let metadata = json!({ "order": 12.50, "big": 12_345_678_901_234_567_890_u64, "list": [1, { "x": null }] });
     let mut ids = Vec::new();
@@ -404,10 +400,10 @@ async fn messages_are_listed_by_filter(#[values(Sqlite, Postgres)] database: Dat
 }
 
 /// What is stored can be read again: metadata is kept exactly, and refused where it could not be.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn metadata_is_kept_exactly_or_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn metadata_is_kept_exactly_or_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let nested = |levels: usize| format!("{}1{}", "{a:".repeat(levels), "}".repeat(levels));
     let literal = |metadata: &str| {

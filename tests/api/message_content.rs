@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rstest::rstest;
+use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -55,12 +55,10 @@ async fn each_way(t: &TestApp, key: &str, input: &Value) -> [Value; 3] {
 
 /// A message to a contact goes to its primary address of the channel that is asked for, or of the
 /// first that it has, at the same price; it shows the contact.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_contact_is_reached_at_its_primary_address(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_contact_is_reached_at_its_primary_address(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let addresses = ["ada@example.com", "+12025550123", "+12025550124", "ada@example.org"];
@@ -105,12 +103,10 @@ async fn a_contact_is_reached_at_its_primary_address(
 
 /// Neither a contact that is not there, nor one without an address of the channel, nor an opted-out
 /// one is sent to; a recipient is given once.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_contact_that_cannot_be_reached_is_refused(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_contact_that_cannot_be_reached_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (contact, _) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
@@ -157,10 +153,10 @@ async fn a_contact_that_cannot_be_reached_is_refused(
 
 /// An e-mail has HTML beside its text or alone; it is stored, shown and handed over as it is, up to
 /// its limit.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_email_has_html(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_email_has_html(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let to = "ada@example.com";
     let html = "<p>Grüße & <b>{{ more }}</b></p>";
@@ -216,10 +212,10 @@ fn variables() -> Value {
 
 /// A message from a template says what the template gives, is priced by that, and keeps it whatever
 /// becomes of the template; HTML is escaped, text is not.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_keeps_what_its_template_gave(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_keeps_what_its_template_gave(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let template = t.template(&team.key, bodies(), variables()).await;
@@ -291,12 +287,10 @@ async fn a_message_keeps_what_its_template_gave(#[values(Sqlite, Postgres)] data
 
 /// What stands against a template is said by name before anything is charged, at its place in R8:
 /// after a repeat, and before status, opt-out and money.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_template_that_gives_no_message_is_refused(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_template_that_gives_no_message_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let template = t.template(&sub.key, bodies(), variables()).await;
@@ -366,10 +360,10 @@ async fn a_template_that_gives_no_message_is_refused(
 
 /// R13: a repeat answers with the first message, whatever became of its contact and its template; what is
 /// compared is the input. An erasure leaves nothing to compare with, so a repeat is refused then.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_repeat_outlives_contact_and_template(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_repeat_outlives_contact_and_template(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let template = t.template(&team.key, bodies(), variables()).await;
     let (contact, addresses) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
@@ -451,10 +445,10 @@ async fn a_repeat_outlives_contact_and_template(#[values(Sqlite, Postgres)] data
 
 /// Messages of one call are judged in order also where one has no letter: it holds no key, and
 /// finds its key held.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_call_is_judged_in_order(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_call_is_judged_in_order(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let gone =
         |key: &str| json!({ "contactId": NOBODYS_IDS[0], "text": "Hi", "idempotencyKey": key });
@@ -479,10 +473,10 @@ async fn a_call_is_judged_in_order(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// What a plain message hashes to is what it always was, so that earlier keys hold.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_hash_of_a_plain_message_holds(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_hash_of_a_plain_message_holds(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let input = json!({ "to": "A@Example.com", "text": "Hi", "subject": "S",
                         "metadata": { "b": 1, "a": 2 } });
@@ -500,10 +494,10 @@ async fn the_hash_of_a_plain_message_holds(#[values(Sqlite, Postgres)] database:
 
 /// A call of a hundred needs one statement more for all its contacts and one for all its templates,
 /// and a plain one needs none.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_call_reads_contacts_and_templates_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_call_reads_contacts_and_templates_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000_000).await;
     let mut inputs = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     for number in 0..100 {
@@ -556,13 +550,13 @@ async fn a_call_reads_contacts_and_templates_once(#[values(Sqlite, Postgres)] da
 
 /// A contact that is erased while a message to it waits for its turn is not sent to any more, by
 /// the short route as by the ordinary one.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
     #[values(1, 7)] count: usize,
 ) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let (contact, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await, "the writer's connection stands");
@@ -598,10 +592,10 @@ async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
 
 /// A contact takes its messages along in a merge, and an erasure finds them also where the contact
 /// has another address by now; HTML goes too.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn messages_go_with_their_contact(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn messages_go_with_their_contact(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let (merged, addresses) = t.contact(&team.key, &["ada@example.com"]).await;
     let (kept, _) = t.contact(&team.key, &["ada@example.org"]).await;
@@ -643,10 +637,10 @@ async fn messages_go_with_their_contact(#[values(Sqlite, Postgres)] database: Da
 }
 
 /// What templates make of one small call is bounded: 2 MiB, from both sides.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_call_makes_two_mebibytes_at_most(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_call_makes_two_mebibytes_at_most(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let html = "{% for part in parts %}{{ kib }}{% endfor %}{{ rest }}";
     let bodies = json!([{ "channel": "EMAIL", "html": html }]);
@@ -676,10 +670,10 @@ async fn a_call_makes_two_mebibytes_at_most(#[values(Sqlite, Postgres)] database
 
 /// The HTML of messages counts to what one answer may hold: read and shown, 82 of these are more
 /// than 32 MiB.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn html_counts_to_the_text_of_an_answer(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn html_counts_to_the_text_of_an_answer(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let input = vec![json!({ "to": "a@example.com", "text": "Hi", "html": "Hi" }); 82];
     assert_eq!(send_many(&t, &team.key, &input).await.codes(), [""; 0]);

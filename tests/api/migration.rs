@@ -1,22 +1,20 @@
 //! The database itself: what its constraints refuse, that migrations go down and up again, and that
 //! the entities are the tables.
 
+use db_test::db_test;
 use migration::{Migrator, MigratorTrait};
-use rstest::rstest;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, Iterable, Statement, entity::ColumnType,
 };
 use serde_json::json;
 
-use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
+use crate::harness::{Database, Setup, Sqlite, TestApp};
 
 /// C3, C8, R1 and the walls behind the money rules: written past the program, all the same refused.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_database_refuses_what_the_rules_forbid(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_database_refuses_what_the_rules_forbid(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "abc", "creditLimit": 100 })).await;
     assert!(t.sends(&sub.key).await);
@@ -115,10 +113,10 @@ async fn the_database_refuses_what_the_rules_forbid(
 }
 
 /// Down to nothing and up again, as if never begun.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn migrations_go_down_and_up_again(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+async fn migrations_go_down_and_up_again(database: Database) {
+    let t = TestApp::start_with(database, Setup::of_owner()).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let tables = schema_of(&t).await;
@@ -136,10 +134,10 @@ async fn migrations_go_down_and_up_again(#[values(Sqlite, Postgres)] database: D
 
 /// The schedules' statuses come to a database that holds messages, on open connections too, and go
 /// again; nothing of the money changes, and the file is sound.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn statuses_are_added_to_a_database_in_use(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+async fn statuses_are_added_to_a_database_in_use(database: Database) {
+    let t = TestApp::start_with(database, Setup::of_owner()).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let (tables, rows) = (schema_of(&t).await, t.everything().await);
@@ -170,10 +168,10 @@ async fn statuses_are_added_to_a_database_in_use(#[values(Sqlite, Postgres)] dat
 
 /// Number fees go down as corrections that keep balances and totals true, and leave usage with what
 /// an older program can read.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn number_fees_go_down_as_corrections(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+async fn number_fees_go_down_as_corrections(database: Database) {
+    let t = TestApp::start_with(database, Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.phone_number(&sub.key, "+12025550100").await;
@@ -195,10 +193,10 @@ async fn number_fees_go_down_as_corrections(#[values(Sqlite, Postgres)] database
 }
 
 /// Keys that a deactivation has retired are still retired after the way down and up, and the others are not.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn retired_keys_stay_retired(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+async fn retired_keys_stay_retired(database: Database) {
+    let t = TestApp::start_with(database, Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 3, json!({})).await;
@@ -229,10 +227,10 @@ async fn retired_keys_stay_retired(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// Two processes that migrate at once do not meet.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_at_once_run_one_after_another(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+async fn migrations_at_once_run_one_after_another(database: Database) {
+    let t = TestApp::start_with(database, Setup::of_owner()).await;
     Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
 
     let mut at_once = Vec::new();
@@ -249,10 +247,10 @@ async fn migrations_at_once_run_one_after_another(#[values(Sqlite, Postgres)] da
 }
 
 /// The entities have the tables' columns, with their types and nullability.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_entities_are_the_tables(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_entities_are_the_tables(database: Database) {
+    let t = TestApp::start(database).await;
     compare::<entity::team::Entity>(&t).await;
     compare::<entity::account::Entity>(&t).await;
     compare::<entity::api_key::Entity>(&t).await;
@@ -368,10 +366,10 @@ async fn schema_of(t: &TestApp) -> Vec<String> {
 }
 
 /// E-mail addresses that were stored in another spelling take the one form, unless a contact has that already.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn addresses_of_contacts_take_their_one_form(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+async fn addresses_of_contacts_take_their_one_form(database: Database) {
+    let t = TestApp::start_with(database, Setup::of_owner()).await;
     let team = t.team(1000).await;
     let stored = [
         ("\"eve\"@b\u{fc}cher.example", "eve@xn--bcher-kva.example"),

@@ -1,10 +1,10 @@
 //! Opt-outs: added, imported, removed and listed; what they refuse and at which place of R8's order.
 
+use db_test::db_test;
 use migration::{Migrator, MigratorTrait as _};
-use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, Postgres, Setup, Sqlite, TestApp};
+use crate::harness::{Answer, Database, Setup, TestApp};
 
 const OPT_OUT: &str = "{ optOut { channel address source reason } errors { code message field } }";
 
@@ -34,10 +34,10 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
 
 /// An opted-out address is refused to its account, by this channel, in both environments, one by one and
 /// in a batch; nothing is charged. Others' messages to it go out, and so do they once it is removed.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_opted_out_address_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_opted_out_address_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -80,10 +80,10 @@ async fn an_opted_out_address_is_refused(#[values(Sqlite, Postgres)] database: D
 }
 
 /// R8: after input, replay, key and status; before price, credit limit and balance.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn it_is_judged_at_its_place(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn it_is_judged_at_its_place(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let first = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "a" });
@@ -116,10 +116,10 @@ async fn it_is_judged_at_its_place(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// Adding twice keeps the first; what is wrong is said by name and changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_opt_out_is_there_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_opt_out_is_there_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     add(&t, &team.key, json!({ "address": "a@b.io", "reason": "first" })).await;
@@ -154,10 +154,10 @@ async fn an_opt_out_is_there_once(#[values(Sqlite, Postgres)] database: Database
 }
 
 /// A thousand are imported at once, each with its verdict; one more is refused as a whole.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn opt_outs_are_imported(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn opt_outs_are_imported(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     add(&t, &team.key, json!({ "address": "+12025550100", "reason": "before" })).await;
     let mut input: Vec<Value> = (0..996)
@@ -194,10 +194,10 @@ async fn opt_outs_are_imported(#[values(Sqlite, Postgres)] database: Database) {
 }
 
 /// They are listed by channel and text, to their own account only, and shown on its contacts.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn opt_outs_are_listed(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn opt_outs_are_listed(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for input in [
@@ -240,10 +240,10 @@ async fn opt_outs_are_listed(#[values(Sqlite, Postgres)] database: Database) {
 
 /// No spelling of a mailbox is a way around its opt-out: by a send, a batch, a quote or a contact, and none finds it
 /// missing when it is removed.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_opt_out_is_of_every_spelling(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_opt_out_is_of_every_spelling(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     for (address, kept, spellings) in [
         (
@@ -320,10 +320,10 @@ async fn an_opt_out_is_of_every_spelling(#[values(Sqlite, Postgres)] database: D
 }
 
 /// Opt-outs of an earlier version hold for every spelling too; of several of one mailbox the oldest stays.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn earlier_opt_outs_are_folded(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, Setup::of_owner()).await else { return };
+async fn earlier_opt_outs_are_folded(database: Database) {
+    let t = TestApp::start_with(database, Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();

@@ -2,12 +2,12 @@
 //! sub-accounts; and that a list costs a fixed number of statements.
 
 use chrono::TimeDelta;
+use db_test::db_test;
 use entity::account;
-use rstest::rstest;
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Database, TestApp, TestTeam, text};
 
 /// A list of the main account: its field with `ARGS` for the arguments of the page and `SELECT` for
 /// what is selected, and where the answer has it.
@@ -104,12 +104,10 @@ async fn staged(t: &TestApp) -> TestTeam {
 
 /// R5 and the Relay specification: pages in both directions are the whole list, without gap or
 /// repeat, also where rows are equal in what they are ordered by.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn pages_in_both_directions_make_up_the_whole_list(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn pages_in_both_directions_make_up_the_whole_list(database: Database) {
+    let t = TestApp::start(database).await;
     let team = staged(&t).await;
 
     for list in &LISTS {
@@ -158,10 +156,10 @@ async fn pages_in_both_directions_make_up_the_whole_list(
 }
 
 /// A page has 0 to 100 rows, 20 if nobody says; from one end.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_page_has_at_most_a_hundred_rows(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_page_has_at_most_a_hundred_rows(database: Database) {
+    let t = TestApp::start(database).await;
     let team = staged(&t).await;
 
     for list in &LISTS {
@@ -190,10 +188,10 @@ async fn a_page_has_at_most_a_hundred_rows(#[values(Sqlite, Postgres)] database:
 }
 
 /// A cursor is one of its own list in its own order, and was not edited.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_cursor_of_elsewhere_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_cursor_of_elsewhere_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = staged(&t).await;
     let mut cursors = Vec::new();
     for list in &LISTS {
@@ -220,10 +218,10 @@ async fn a_cursor_of_elsewhere_is_refused(#[values(Sqlite, Postgres)] database: 
 }
 
 /// The whole list is counted with one statement, and only for who asks.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_total_is_counted_only_when_selected(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_total_is_counted_only_when_selected(database: Database) {
+    let t = TestApp::start(database).await;
     let team = staged(&t).await;
     let fragment = "{ ...counted } } fragment counted on AccountConnection { n: totalCount";
 
@@ -246,10 +244,10 @@ async fn the_total_is_counted_only_when_selected(#[values(Sqlite, Postgres)] dat
 }
 
 /// C17, C30: sub-accounts are found by status, text, block and metadata, whatever signs these hold.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn sub_accounts_are_filtered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn sub_accounts_are_filtered(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, poor) = (t.team(100).await, t.team(0).await);
     for input in [
         json!({ "name": "Ärzte Süd", "externalId": "K-100%", "metadata": { "plan": "gold" } }),
@@ -307,12 +305,10 @@ async fn sub_accounts_are_filtered(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// C16, C17, C30: no N+1: a list with keys and usage costs the same for 2 and for 50 sub-accounts.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_list_of_sub_accounts_costs_four_statements(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_list_of_sub_accounts_costs_four_statements(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(100).await;
     let query = "{ subAccounts(first: 50) { nodes { name totalSpent apiKeys(first: 5) \
                  { nodes { prefix } } usage { totals { spent } } } } }";
@@ -337,10 +333,10 @@ async fn a_list_of_sub_accounts_costs_four_statements(
 }
 
 /// A page of accounts is read by place: each column goes where it belongs.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_listed_row_is_the_whole_row(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_listed_row_is_the_whole_row(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let input = json!({ "externalId": "one", "creditLimit": 500, "metadata": { "a": 1 },
                         "teamBalanceVisible": false });

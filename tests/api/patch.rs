@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::parser::types::{InputObjectType, TypeKind, TypeSystemDefinition};
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Database, TestApp, TestTeam, text};
 
 /// How a field may be given to a mutation, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,10 +234,10 @@ fn inputs(are_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, InputObjectType
     types.filter(|(name, _)| are_wanted(name)).collect()
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_patch_changes_what_is_given_alone(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_patch_changes_what_is_given_alone(database: Database) {
+    let t = TestApp::start(database).await;
     let mut numbers = (1..).map(|number| format!("+1202556{number:04}"));
     let mut inputs = inputs(|name| name.starts_with("Update"));
     for patch in patches() {
@@ -293,12 +293,10 @@ async fn a_patch_changes_what_is_given_alone(#[values(Sqlite, Postgres)] databas
 }
 
 /// The same of the field that is shown as another.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_sender_keeps_its_number_unless_null_is_given(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_sender_keeps_its_number_unless_null_is_given(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let mut numbers = (1..).map(|number| format!("+1202556{number:04}"));
     for given in WAYS {
@@ -325,12 +323,10 @@ async fn a_sender_keeps_its_number_unless_null_is_given(
 }
 
 /// A field with a default has it where its variable has no value.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_default_holds_where_a_variable_has_no_value(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_default_holds_where_a_variable_has_no_value(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let with_default = inputs(|_| true).into_iter().flat_map(|(name, input)| {
         let fields = input.fields.into_iter().filter(|field| field.node.default_value.is_some());

@@ -4,13 +4,11 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Answer, Database, NOBODYS_IDS, Postgres, Setup, Socket, Sqlite, TestApp, text,
-};
+use crate::harness::{Answer, Database, NOBODYS_IDS, Setup, Socket, TestApp, text};
 
 const NUMBER: &str = "phoneNumber { id number country type capabilities name status upfrontPrice \
                       monthlyPrice renewsAt releasesAt releasedAt } errors { code field }";
@@ -59,10 +57,10 @@ async fn money(t: &TestApp, key: &str) -> Value {
 }
 
 /// C6, R7: balance and totalSpent move together with the ledger and usage: a fee an entry.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_number_is_bought(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_is_bought(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -129,10 +127,10 @@ async fn a_number_is_bought(#[values(Sqlite, Postgres)] database: Database) {
 }
 
 /// What is free is bought without money, and without an entry that would say nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_free_number_is_blocked_by_no_money(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_free_number_is_blocked_by_no_money(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
@@ -145,10 +143,10 @@ async fn a_free_number_is_blocked_by_no_money(#[values(Sqlite, Postgres)] databa
 }
 
 /// R8, R9: the first reason in the order is the one reported; nothing of a refused purchase stays.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn purchases_are_judged_in_order(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn purchases_are_judged_in_order(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 500 })).await;
@@ -230,10 +228,10 @@ async fn purchases_are_judged_in_order(#[values(Sqlite, Postgres)] database: Dat
 
 /// R8, R9: the purchase that crosses the limit is made, the next is refused; the balance may be
 /// used up whole.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn money_bounds_purchases_exactly(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn money_bounds_purchases_exactly(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 1 })).await;
@@ -252,10 +250,10 @@ async fn money_bounds_purchases_exactly(#[values(Sqlite, Postgres)] database: Da
 
 /// R13: a key is its account's; a repeat answers with the number as it is now, also once it is
 /// released.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_repeat_buys_nothing(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_repeat_buys_nothing(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -291,10 +289,10 @@ async fn a_repeat_buys_nothing(#[values(Sqlite, Postgres)] database: Database) {
 }
 
 /// Two and more buyers of one number, of several teams and processes: one has it, one pays.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_buyers_one_gets_it(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn of_many_buyers_one_gets_it(database: Database) {
+    let t = TestApp::start(database).await;
     let second = t.beside(Setup::default()).await;
     let teams = [t.team(1000).await, t.team(1000).await];
     let sub = t.sub_account(&teams[0], json!({})).await;
@@ -331,10 +329,10 @@ async fn of_many_buyers_one_gets_it(#[values(Sqlite, Postgres)] database: Databa
 }
 
 /// R13: one idempotency key at once from two processes: one purchase.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeats_at_once_buy_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn repeats_at_once_buy_once(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let second = t.beside(Setup::default()).await;
     let team = t.team(1000).await;
@@ -367,10 +365,10 @@ async fn close(processes: [Arc<TestApp>; 2]) {
 }
 
 /// A name is kept, cleared or set; a released number is anybody's, and its fees stay paid.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_number_is_named_and_released(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_is_named_and_released(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -433,10 +431,10 @@ async fn a_number_is_named_and_released(#[values(Sqlite, Postgres)] database: Da
 }
 
 /// R15: a TEST key searches and reads, and changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_test_key_buys_nothing(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_test_key_buys_nothing(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -461,10 +459,10 @@ async fn a_test_key_buys_nothing(#[values(Sqlite, Postgres)] database: Database)
 
 /// R3: a main account moves numbers between accounts of its team by id, and sees nothing else of
 /// its sub-accounts' numbers. No money moves; the next month is the new account's.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_number_is_transferred(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_is_transferred(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "abc" })).await;
@@ -531,10 +529,10 @@ async fn a_number_is_transferred(#[values(Sqlite, Postgres)] database: Database)
 }
 
 /// What is to be had is found by country, type, digits and capabilities, in the order of numbers.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn available_numbers_are_found(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn available_numbers_are_found(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let [one, two, three] = ["+12025550101", "+12025550102", "+12025550103"];
@@ -592,10 +590,10 @@ async fn available_numbers_are_found(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// C24: whoever listens is told of a purchase and of a renewal.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_balance_is_told(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_balance_is_told(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;

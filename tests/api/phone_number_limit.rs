@@ -1,16 +1,16 @@
 //! How many phone numbers an account may have.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 use tollgate::domain::phone_number::NUMBERS_MAX;
 
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
 /// A thousand, bought or transferred; one that is released makes room.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_has_a_thousand_numbers(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_has_a_thousand_numbers(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, nothing) = match database {

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ use tollgate::{
     worker::{self, ClockWatch},
 };
 
-use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Database, Setup, TestApp, TestTeam, text};
 
 const NUMBER: &str = "+12025550101";
 /// A dollar at first and two a month.
@@ -62,10 +62,10 @@ async fn restarted(t: TestApp) -> TestApp {
 
 /// A number that was bought on the 31st renews on the last day of shorter months, at its minute,
 /// once: also if nobody looked for months, and another process looks then, which charges one month a day.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_month_is_charged_once_on_its_day(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(mut t) = TestApp::start(database).await else { return };
+async fn each_month_is_charged_once_on_its_day(database: Database) {
+    let mut t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
     step_to(&t, "2027-01-31T10:00:00Z");
@@ -126,12 +126,10 @@ async fn each_month_is_charged_once_on_its_day(#[values(Sqlite, Postgres)] datab
 
 /// R8: over the credit limit it is charged all the same; what the balance cannot pay suspends the
 /// number, and nothing is charged in part.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn no_limit_holds_up_a_renewal_but_the_balance_does(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn no_limit_holds_up_a_renewal_but_the_balance_does(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(900).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 300 })).await;
@@ -171,16 +169,16 @@ async fn no_limit_holds_up_a_renewal_but_the_balance_does(
 
 /// Within the grace the month is paid as soon as the balance allows it, and keeps its day; at the
 /// end of the grace the number is anybody's.
-#[rstest]
+#[db_test]
 #[case(TimeDelta::days(7) - SECOND, false)]
 #[case(TimeDelta::days(7), true)]
 #[tokio::test]
 async fn a_suspended_number_has_seven_days(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
     #[case] after: TimeDelta,
     #[case] is_over: bool,
 ) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let (team, other) = (t.team(300).await, t.team(1000).await);
     let id = buy(&t, &team.key, NUMBER).await;
@@ -212,10 +210,10 @@ async fn a_suspended_number_has_seven_days(
 
 /// Nobody loses a number because the server slept: the grace begins when the month could not be
 /// paid, and what can be paid is paid, however late.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_server_that_slept_takes_no_number_away(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_server_that_slept_takes_no_number_away(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(300).await;
     let id = buy(&t, &team.key, NUMBER).await;
@@ -237,10 +235,10 @@ async fn a_server_that_slept_takes_no_number_away(#[values(Sqlite, Postgres)] da
 /// R20: an INACTIVE account spends nothing. Its number is SUSPENDED when the paid month ends,
 /// whatever the balance; reactivated within the grace, the account pays and has it still, else it
 /// is anybody's.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn inactive_accounts_pay_for_no_month(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn inactive_accounts_pay_for_no_month(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
     let [ends, returns] =
@@ -282,10 +280,10 @@ async fn inactive_accounts_pay_for_no_month(#[values(Sqlite, Postgres)] database
 }
 
 /// A balance that is enough for some numbers renews those that are due for longest.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_balance_pays_what_it_can(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_balance_pays_what_it_can(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(500).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -307,10 +305,10 @@ async fn a_balance_pays_what_it_can(#[values(Sqlite, Postgres)] database: Databa
 
 /// More than are looked at together, of several teams, by several processes at once: each month
 /// once.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_renew_at_once_charge_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn processes_that_renew_at_once_charge_once(database: Database) {
+    let t = TestApp::start(database).await;
     let count = RENEWED_TOGETHER_MAX / 2 + 10;
     let teams = [t.team(1000).await, t.team(1000).await];
     for (at, team) in teams.iter().enumerate() {
@@ -339,10 +337,10 @@ async fn processes_that_renew_at_once_charge_once(#[values(Sqlite, Postgres)] da
 }
 
 /// A team that cannot be seen to, here because somebody spoiled its rows, holds up nobody else.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn one_teams_fault_is_its_own(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn one_teams_fault_is_its_own(database: Database) {
+    let t = TestApp::start(database).await;
     let teams = [t.team(1000).await, t.team(1000).await, t.team(1000).await];
     for (at, team) in teams.iter().enumerate() {
         t.phone_number(&team.key, &format!("+120255501{at:02}")).await;
@@ -376,10 +374,10 @@ async fn one_teams_fault_is_its_own(#[values(Sqlite, Postgres)] database: Databa
 
 /// A clock that is years ahead charges a number one month, however often one looks; set right again, it has paid
 /// that month early, and goes on from there.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_clock_that_is_ahead_charges_one_month(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_clock_that_is_ahead_charges_one_month(database: Database) {
+    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
     let id = buy(&t, &team.key, NUMBER).await;
@@ -407,10 +405,10 @@ async fn a_clock_that_is_ahead_charges_one_month(#[values(Sqlite, Postgres)] dat
 }
 
 /// The worker of a server renews by itself.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_worker_renews(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_worker_renews(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     t.phone_number(&team.key, NUMBER).await;
     step_to(&t, "2026-04-16T12:00:00Z");

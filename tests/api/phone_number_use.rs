@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Setup, Sqlite, TestApp, text};
+use crate::harness::{Answer, Database, NOBODYS_IDS, Setup, TestApp, text};
 
 const NUMBER: &str = "+12025550101";
 
@@ -86,10 +86,10 @@ const USED_BY_ITS_ACCOUNT: &str = "Its account uses the number; transfer it with
 /// Messages come from the number on the channels that it is capable of, and WHATSAPP ones from a
 /// whatsapp before it; while its month is not paid it is no identity. Both environments, and also
 /// to a contact and by a template.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_number_is_an_identity(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_is_an_identity(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -144,10 +144,10 @@ async fn a_number_is_an_identity(#[values(Sqlite, Postgres)] database: Database)
 }
 
 /// A number is of its account, which has it still, and of one sender.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_number_of_another_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_of_another_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let foreign = buy(&t, &team.key, "+12025550100,US,LOCAL,SMS,0,0").await;
@@ -182,10 +182,10 @@ async fn a_number_of_another_is_refused(#[values(Sqlite, Postgres)] database: Da
 }
 
 /// A number that is to be had here, or that anybody has, is no sender's own `whatsapp`: whose it is, is known.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_number_in_stock_is_no_whatsapp(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_in_stock_is_no_whatsapp(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     buy(&t, &team.key, "+12025550101,US,LOCAL,SMS WHATSAPP,0,0").await;
@@ -220,10 +220,10 @@ async fn a_number_in_stock_is_no_whatsapp(#[values(Sqlite, Postgres)] database: 
 
 /// Neither released nor transferred while a sender has it, or while a message waits to go out from
 /// it; detached it goes, and so does what it was used for.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_number_in_use_stays(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_in_use_stays(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let other = t.sub_account(&team, json!({})).await;
@@ -289,10 +289,10 @@ async fn a_number_in_use_stays(#[values(Sqlite, Postgres)] database: Database) {
 
 /// A number that goes back to the inventory because its month was not paid is nobody's identity any
 /// more; what waited to go out from it goes out without a sender.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_number_that_was_not_paid_is_lost(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_that_was_not_paid_is_lost(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(203).await;
     let number = buy(&t, &team.key, "+12025550101,US,LOCAL,SMS,0,200").await;
     let id = t.sender(&team.key, json!({ "phoneNumberId": number })).await;
@@ -324,10 +324,10 @@ async fn a_number_that_was_not_paid_is_lost(#[values(Sqlite, Postgres)] database
 
 /// Of several senders that are to have a number at once, one has it; and it is given to a sender or
 /// released, not both.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_number_is_of_one_sender_in_a_race(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_number_is_of_one_sender_in_a_race(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let number = buy(&t, &team.key, "+12025550101,US,LOCAL,SMS,0,0").await;
     let released = buy(&t, &team.key, "+12025550102,US,LOCAL,SMS,0,0").await;

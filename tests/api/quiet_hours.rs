@@ -1,11 +1,11 @@
 //! Quiet hours: set by the account itself; they put messages off until their end and lose none.
 
 use chrono::TimeDelta;
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::worker;
 
-use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Answer, Database, TestApp, TestTeam, text};
 
 async fn set(t: &TestApp, key: &str, input: Value) -> Answer {
     let query = "mutation($input: SetQuietHoursInput) { setQuietHours(input: $input) { \
@@ -41,10 +41,10 @@ async fn quiet_team(t: &TestApp) -> TestTeam {
 }
 
 /// Each account its own; the main account sees them; what is not well formed changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_sets_its_own_quiet_hours(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_sets_its_own_quiet_hours(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let night = json!({ "from": "22:00", "to": "08:00", "timeZone": "America/New_York" });
@@ -90,10 +90,10 @@ async fn an_account_sets_its_own_quiet_hours(#[values(Sqlite, Postgres)] databas
 }
 
 /// Put off to the very end, whatever sendAt says, in both environments; another account's go out.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn messages_wait_for_the_end(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn messages_wait_for_the_end(database: Database) {
+    let t = TestApp::start(database).await;
     let team = quiet_team(&t).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -122,10 +122,10 @@ async fn messages_wait_for_the_end(#[values(Sqlite, Postgres)] database: Databas
 
 /// By the clock of the contact that has the address, whatever the account's: another account's contact
 /// of the same address, or one of another channel, says nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_contact_goes_by_its_own_clock(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_contact_goes_by_its_own_clock(database: Database) {
+    let t = TestApp::start(database).await;
     let team = quiet_team(&t).await;
     let sub = t.sub_account(&team, json!({})).await;
     let contact = async |key: &str, zone: &str, channel: &str, address: &str| {
@@ -171,10 +171,10 @@ async fn a_contact_goes_by_its_own_clock(#[values(Sqlite, Postgres)] database: D
 }
 
 /// One whose validUntil comes first expires then, and is paid back.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_ends_within_them_is_paid_back(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_ends_within_them_is_paid_back(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = quiet_team(&t).await;
     let expires = send(&t, &team.key, json!({ "validUntil": "2026-03-16T13:00:00Z" })).await;
@@ -196,10 +196,10 @@ async fn what_ends_within_them_is_paid_back(#[values(Sqlite, Postgres)] database
 }
 
 /// More than one claim takes: all are put off in one round, and nobody else has to wait for them.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn many_are_put_off_in_one_round(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn many_are_put_off_in_one_round(database: Database) {
+    let t = TestApp::start(database).await;
     let team = quiet_team(&t).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -225,10 +225,10 @@ async fn many_are_put_off_in_one_round(#[values(Sqlite, Postgres)] database: Dat
 }
 
 /// New hours judge what the old ones have put off; what waits for its sendAt goes on waiting.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_was_put_off_goes_by_the_new_hours(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_was_put_off_goes_by_the_new_hours(database: Database) {
+    let t = TestApp::start(database).await;
     let team = quiet_team(&t).await;
     let put_off = send(&t, &team.key, json!({})).await;
     let scheduled = send(&t, &team.key, json!({ "sendAt": "2026-03-16T12:45:00Z" })).await;

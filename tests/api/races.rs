@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use db_test::db_test;
 use futures_util::future::join_all;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use rstest::rstest;
 use sea_orm::DbBackend;
 use serde_json::json;
 use tollgate::domain::{
@@ -20,9 +20,7 @@ use tollgate::domain::{
     billing::{self, Texts},
 };
 
-use crate::harness::{
-    Answer, Database, Postgres, Setup, Sqlite, TestApp, TestSubAccount, TestTeam,
-};
+use crate::harness::{Answer, Database, Setup, Sqlite, TestApp, TestSubAccount, TestTeam};
 
 const MICROS_PER_CENT: i64 = 10_000;
 const SENDERS: usize = 8;
@@ -103,13 +101,10 @@ async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String>
 }
 
 /// R10: exactly `ceil(L/p)`, whatever the number of processes.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_holds_across_processes(
-    #[values(Sqlite, Postgres)] database: Database,
-    #[values(false, true)] is_burst: bool,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_limit_holds_across_processes(database: Database, #[values(false, true)] is_burst: bool) {
+    let t = TestApp::start(database).await;
     let processes = processes(t, Setup::default()).await;
 
     assert_eq!(send_dry(&processes, is_burst).await, Ok(()));
@@ -166,20 +161,15 @@ fn planted(backend: DbBackend, plant: &str) -> Texts {
 }
 
 /// The proof above fails on each planted fault.
-#[rstest]
-#[case(Sqlite, "check, then charge", true)]
-#[case(Sqlite, "lost update", true)]
-#[case(Postgres, "check, then charge", false)]
-#[case(Postgres, "lost update", false)]
+#[db_test]
+#[case("check, then charge")]
+#[case("lost update")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_proof_fails_on_a_planted_fault(
-    #[case] database: Database,
-    #[case] plant: &str,
-    #[case] is_burst: bool,
-) {
-    let backend = if database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
+async fn the_proof_fails_on_a_planted_fault(database: Database, #[case] plant: &str) {
+    let is_burst = database == Sqlite;
+    let backend = if is_burst { DbBackend::Sqlite } else { DbBackend::Postgres };
     let setup = Setup { texts: Some(planted(backend, plant)), ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup.clone()).await else { return };
+    let t = TestApp::start_with(database, setup.clone()).await;
     let processes = processes(t, setup).await;
 
     // A race may end well by chance, but not again and again.
@@ -195,12 +185,9 @@ async fn the_proof_fails_on_a_planted_fault(
 
 /// R12: what was paid back is not paid back again, by whichever way; without its guard the database's
 /// own wall still stands.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_refund_is_made_once(
-    #[values(Sqlite, Postgres)] database: Database,
-    #[values(false, true)] is_planted: bool,
-) {
+async fn a_refund_is_made_once(database: Database, #[values(false, true)] is_planted: bool) {
     let backend = if database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
     let mut texts = Texts::of(backend);
     if is_planted {
@@ -208,7 +195,7 @@ async fn a_refund_is_made_once(
         texts.mark_refunded = texts.mark_refunded.replace("AND refunded_at IS NULL", "").leak();
     }
     let setup = Setup { texts: Some(texts), ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let team = t.team(1_000).await;
     let sent = t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let id = sent.data()["sendMessage"]["message"]["id"].as_str().expect("an id");
@@ -230,10 +217,10 @@ async fn a_refund_is_made_once(
 }
 
 /// R13: one idempotency key, fifty times in parallel over two processes: one charge.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_charges_once_across_processes(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn one_key_charges_once_across_processes(database: Database) {
+    let t = TestApp::start(database).await;
     let processes = processes(t, Setup::default()).await;
     let team = processes[0].team(1_000).await;
 
@@ -261,10 +248,10 @@ async fn one_key_charges_once_across_processes(#[values(Sqlite, Postgres)] datab
 
 /// Deposits are balance and what is spent, in any snapshot, while sends, refunds, top-ups, limits, keys
 /// and suspensions change by two processes. `TOLLGATE_BANK_SECONDS` says for how long.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_books_add_up_at_every_moment(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_books_add_up_at_every_moment(database: Database) {
+    let t = TestApp::start(database).await;
     let seconds = std::env::var("TOLLGATE_BANK_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(4);
     let until = Instant::now() + Duration::from_secs(seconds);

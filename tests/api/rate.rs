@@ -7,15 +7,13 @@ use axum::{
     extract::ConnectInfo,
     http::{HeaderMap, Request},
 };
+use db_test::db_test;
 use entity::api_key::{Environment, Role};
 use futures_util::future::join_all;
-use rstest::rstest;
 use serde_json::json;
 use tollgate::{domain::plain_key::PlainKey, http};
 
-use crate::harness::{
-    Answer, Came, Database, Log, Postgres, Setup, Socket, Sqlite, TestApp, post, text,
-};
+use crate::harness::{Answer, Came, Database, Log, Setup, Socket, TestApp, post, text};
 
 fn limited(key_rate: u32, account_rate: u32) -> Setup {
     let http = http::Settings { key_rate, account_rate, ..http::Settings::default() };
@@ -36,11 +34,11 @@ fn left(answer: &Answer) -> u32 {
     rest.split(';').next().expect("a number").parse().expect("a number")
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn who_asks_for_too_much_waits(#[values(Sqlite, Postgres)] database: Database) {
+async fn who_asks_for_too_much_waits(database: Database) {
     // One costly answer fits; what is left comes back slowly.
-    let Some(t) = TestApp::start_with(database, limited(1, 0)).await else { return };
+    let t = TestApp::start_with(database, limited(1, 0)).await;
     let team = t.team(1_000).await;
     let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;
 
@@ -66,13 +64,13 @@ async fn who_asks_for_too_much_waits(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// What is refused has paid for its bytes, before they were parsed: over HTTP, over sockets and at the inbound hook.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_refused_request_pays_for_its_bytes(#[values(Sqlite, Postgres)] database: Database) {
+async fn a_refused_request_pays_for_its_bytes(database: Database) {
     let mut setup = limited(1, 0);
     setup.http.has_sandbox = true;
     let settings = setup.http.clone();
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let team = t.team(1_000).await;
     let mut keys = Vec::new();
     for _ in 0..5 {
@@ -146,10 +144,10 @@ async fn a_refused_request_pays_for_its_bytes(#[values(Sqlite, Postgres)] databa
 }
 
 /// All keys of an account share its bucket.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_has_one_bucket(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, limited(0, 1)).await else { return };
+async fn an_account_has_one_bucket(database: Database) {
+    let t = TestApp::start_with(database, limited(0, 1)).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
@@ -162,10 +160,10 @@ async fn an_account_has_one_bucket(#[values(Sqlite, Postgres)] database: Databas
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn without_limits_nothing_is_said_of_them(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start_with(database, limited(0, 0)).await else { return };
+async fn without_limits_nothing_is_said_of_them(database: Database) {
+    let t = TestApp::start_with(database, limited(0, 0)).await;
     let team = t.team(0).await;
     for _ in 0..10 {
         let answer = t.ask(&team.key, COSTLY).await;
@@ -183,10 +181,10 @@ fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
 }
 
 /// A peer that tries many wrong keys is told so; right ones pass all the same, and other peers are not touched.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_peer_may_try_only_so_many_wrong_keys(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_peer_may_try_only_so_many_wrong_keys(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let unseen = t.api_key(&team, &team.main_account_id, "LIVE").await;
     let query = json!({ "query": "{ account { name } }" }).to_string();
@@ -220,12 +218,10 @@ async fn a_peer_may_try_only_so_many_wrong_keys(#[values(Sqlite, Postgres)] data
 
 /// Wrong keys that are written like right ones keep no right one out, however many there are: they are looked up
 /// together.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let mut unseen = Vec::new();
     for _ in 0..10 {
@@ -254,14 +250,12 @@ async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(
 }
 
 /// Behind a proxy that is not trusted all clients are one address, which the log says once.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_proxy_that_is_not_trusted_is_warned_of(#[values(Sqlite, Postgres)] database: Database) {
+async fn a_proxy_that_is_not_trusted_is_warned_of(database: Database) {
     let trusted_proxies = vec!["203.0.113.7/32".parse().expect("a network")];
     let http = http::Settings { trusted_proxies, ..http::Settings::default() };
-    let Some(t) = TestApp::start_with(database, Setup { http, ..Setup::default() }).await else {
-        return;
-    };
+    let t = TestApp::start_with(database, Setup { http, ..Setup::default() }).await;
     let team = t.team(1_000).await;
     let (log, _until_the_end) = Log::begin();
     let ask = async |peer: &str, name: &'static str| {

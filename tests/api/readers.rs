@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use db_test::db_test;
 use futures_util::{StreamExt as _, future::join_all};
-use rstest::rstest;
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement, StreamTrait as _};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
+use crate::harness::{Database, Setup, TestApp};
 
 /// Connections for reading in a process under test.
 fn connections(t: &TestApp) -> usize {
@@ -58,10 +58,10 @@ const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM
 
 /// A4: a team holds half of the connections, whatever it asks; others read on, and its own next read when one
 /// of its statements has ended.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_team_holds_half_of_the_readers(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_team_holds_half_of_the_readers(database: Database) {
+    let t = TestApp::start(database).await;
     let half = connections(&t) / 2;
     let requests: Vec<App> = (0..=half).map(|_| request(&t.app)).collect();
     let readers: Vec<Readers> = requests.iter().map(|app| app.read_as(team(1))).collect();
@@ -88,10 +88,10 @@ async fn a_team_holds_half_of_the_readers(#[values(Sqlite, Postgres)] database: 
 }
 
 /// Operators have half together; with a crowded team that is all that requests hold.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn operators_hold_half_together(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn operators_hold_half_together(database: Database) {
+    let t = TestApp::start(database).await;
     let half = connections(&t) / 2;
     let requests: Vec<App> = (0..=half).map(|_| request(&t.app)).collect();
     let readers: Vec<Readers> = requests.iter().map(|app| app.read_as(Scope::All)).collect();
@@ -110,10 +110,10 @@ async fn operators_hold_half_together(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// A4: the fields of one request hold two connections; a sibling's request has the rest of the team's half.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_request_holds_two_readers(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_request_holds_two_readers(database: Database) {
+    let t = TestApp::start(database).await;
     let app = request(&t.app);
     let readers: Vec<Readers> = (0..3).map(|_| app.read_as(team(1))).collect();
     let (late, readers) = readers.split_last().expect("three");
@@ -133,10 +133,10 @@ async fn a_request_holds_two_readers(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// Writes of requests take turns by team: one team's wait for each other, and nobody else's wait for them.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_team_holds_half_of_the_turns_to_write(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_team_holds_half_of_the_turns_to_write(database: Database) {
+    let t = TestApp::start(database).await;
     let (hot, other) = (t.team(1_000).await, t.team(1_000).await);
     // Two are the worker's.
     let is_postgres = t.app.db.backend() == DbBackend::Postgres;
@@ -164,10 +164,10 @@ async fn a_team_holds_half_of_the_turns_to_write(#[values(Sqlite, Postgres)] dat
 }
 
 /// The request's own ways: a document of thirty lists reads two of them at the same time, and is answered.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_request_of_thirty_lists_is_answered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_request_of_thirty_lists_is_answered(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     t.contact(&team.key, &["+12025550100"]).await;
     let field =
@@ -183,12 +183,10 @@ async fn a_request_of_thirty_lists_is_answered(#[values(Sqlite, Postgres)] datab
 }
 
 /// What a statement takes while nobody waits for it is charged, and it ends soon.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_read_that_nobody_waits_for_ends_and_is_charged(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_read_that_nobody_waits_for_ends_and_is_charged(database: Database) {
+    let t = TestApp::start(database).await;
     let backend = t.app.db.backend();
     let charged = Arc::new(Mutex::new(Vec::new()));
     let (gone, told) = (CancellationToken::new(), Arc::clone(&charged));
@@ -263,12 +261,12 @@ fn slowed(sql: &str) -> String {
 
 /// A4: a key that keeps readers busy all the time is limited, though the estimates of what it asks are small; others
 /// go on.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn reading_time_is_limited(#[values(Sqlite, Postgres)] database: Database) {
+async fn reading_time_is_limited(database: Database) {
     let http = tollgate::http::Settings { account_rate: 0, ..Default::default() };
     let setup = Setup { reword: Some(slowed), http, ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let team = t.team(1_000).await;
     let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;
     t.opt_out(&team.key, "+12025550100").await;
@@ -292,10 +290,10 @@ async fn reading_time_is_limited(#[values(Sqlite, Postgres)] database: Database)
 }
 
 /// An own budget for each request: what one has held another may hold.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn lists_of_many_clients_are_answered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn lists_of_many_clients_are_answered(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     for n in 0..5 {
         t.sub_account(&team, json!({ "name": format!("Sub {n}") })).await;

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -59,12 +59,10 @@ async fn until_held(t: &TestApp, bytes: usize) {
     }
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_team_without_room_reads_short_texts_only(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_team_without_room_reads_short_texts_only(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
     let other = team_of_long_texts(&t, database).await;
     let held = take_all(&t, &team);
@@ -87,12 +85,10 @@ async fn a_team_without_room_reads_short_texts_only(
 
 /// Messages that were charged are answered, also where there is no room for a message that is repeated beside them. Where
 /// nothing was charged, the call fails as a whole.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_charged_message_is_answered_beside_a_repeat_without_room(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_charged_message_is_answered_beside_a_repeat_without_room(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let keyed = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "key" });
     assert_eq!(t.send(&team.key, keyed.clone()).await.refusals(), [""; 0]);
@@ -128,12 +124,10 @@ async fn a_charged_message_is_answered_beside_a_repeat_without_room(
 }
 
 /// An answer that its client does not take holds its room, and gives it back with the connection.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_answer_keeps_its_room_until_it_is_taken(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_answer_keeps_its_room_until_it_is_taken(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
 
     let stream = asked(server.address, &team.key).await;
@@ -164,10 +158,10 @@ async fn asked(address: SocketAddr, key: &str) -> TcpStream {
 }
 
 /// A socket whose client reads nothing is closed, and what waited for it is gone.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_socket_that_is_not_read_is_given_up(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_socket_that_is_not_read_is_given_up(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     for at in 0..2 {
@@ -188,12 +182,10 @@ async fn a_socket_that_is_not_read_is_given_up(#[values(Sqlite, Postgres)] datab
 
 /// What waits to be sent on a team's sockets has a bound, however small each message is. A socket beyond it ends, so
 /// that its client knows that it missed something; another team's goes on.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_team_whose_messages_wait_loses_the_next_socket(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_team_whose_messages_wait_loses_the_next_socket(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let team_id: Uuid = team.id.parse().expect("an id");
     let query = "subscription { messageUpdated { to } }";
@@ -225,12 +217,10 @@ async fn a_team_whose_messages_wait_loses_the_next_socket(
 }
 
 /// An answer that does not fit into what may wait is dropped, and its operation ends with an error. The socket goes on.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_answer_that_may_not_wait_ends_its_operation(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_answer_that_may_not_wait_ends_its_operation(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let team_id: Uuid = team.id.parse().expect("an id");
     let message = json!({ "to": "+12025550123", "text": "x".repeat(1_000) });
@@ -250,12 +240,10 @@ async fn an_answer_that_may_not_wait_ends_its_operation(
 }
 
 /// Every long text counts as often as it is answered, and as long as JSON makes it; rows count that are read for it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_is_answered_often_or_grows_in_json_counts(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_is_answered_often_or_grows_in_json_counts(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let aliases = |field: &str, count: usize| -> String {
         (0..count).map(|at| format!("a{at}: {field} ")).collect()

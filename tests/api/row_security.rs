@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use db_test::needs_postgres;
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use serde_json::json;
@@ -87,9 +88,10 @@ async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
 }
 
 /// No table with rows of teams is without the wall, and a new one without it is found.
+#[needs_postgres]
 #[tokio::test]
 async fn each_table_of_teams_has_its_wall() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let tables: Vec<String> = tenants(&t).await.into_keys().collect();
     assert!(tables.len() > 10, "{tables:?}");
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
@@ -133,9 +135,10 @@ async fn each_table_of_teams_has_its_wall() {
 }
 
 /// R2, R3: without any filter of its own, a statement for a caller sees what the caller may see, table by table.
+#[needs_postgres]
 #[tokio::test]
 async fn what_a_statement_forgets_the_wall_keeps() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let (own, subs) = house(&t).await;
     let (foreign, _) = house(&t).await;
     let nobody = Uuid::nil().to_string();
@@ -167,9 +170,10 @@ async fn what_a_statement_forgets_the_wall_keeps() {
 }
 
 /// Sessions go from caller to caller, and none keeps what the one before might see.
+#[needs_postgres]
 #[tokio::test]
 async fn callers_by_turns_see_their_own() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let (own, subs) = house(&t).await;
     let (foreign, _) = house(&t).await;
     let scopes = [
@@ -198,9 +202,10 @@ async fn callers_by_turns_see_their_own() {
 }
 
 /// Whoever reads for a caller writes nothing, and reads no more by setting its session right.
+#[needs_postgres]
 #[tokio::test]
 async fn a_reader_writes_nothing() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let (own, subs) = house(&t).await;
     let before = t.everything().await;
     let readers = t.app.db.read.within(scope(&own, &subs[0].id));
@@ -229,9 +234,10 @@ async fn a_reader_writes_nothing() {
 }
 
 /// It is set up by migrate, asked for by serve, and refused where it is not or cannot be.
+#[needs_postgres]
 #[tokio::test]
 async fn it_is_set_up_by_one_command() {
-    let Some(t) = TestApp::start_with(Postgres, Setup::of_owner()).await else { return };
+    let t = TestApp::start_with(Postgres, Setup::of_owner()).await;
     t.execute("DROP POLICY of_server ON contact").await;
 
     let serve = ["serve", "--row-security", "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
@@ -263,9 +269,10 @@ async fn it_is_set_up_by_one_command() {
 
 /// It needs no superuser: a login that owns its database and may create roles has all it takes. Served without
 /// it, the same database works on.
+#[needs_postgres]
 #[tokio::test]
 async fn an_ordinary_login_will_do() {
-    let Some(t) = TestApp::start_with(Postgres, Setup::of_owner()).await else { return };
+    let t = TestApp::start_with(Postgres, Setup::of_owner()).await;
     let (scheme, rest) = t.url.split_once("://").expect("a URL");
     let (_, address) = rest.split_once('@').expect("a login");
     // Logins are the whole server's: one of the database's name is of this test alone.

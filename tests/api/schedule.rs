@@ -4,11 +4,11 @@
 mod cancel;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::{domain::delivery, worker};
 
-use crate::harness::{Answer, Database, NOON, Postgres, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Answer, Database, NOON, TestApp, TestTeam, text};
 
 /// A moment so long after noon, as the API writes it.
 fn noon(and: TimeDelta) -> String {
@@ -61,12 +61,10 @@ async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
     assert_eq!(t.ask_with(&team.key, &query, json!({ "id": id })).await.refusals(), [""; 0]);
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_scheduled_message_is_charged_now_and_goes_out_at_its_time(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_scheduled_message_is_charged_now_and_goes_out_at_its_time(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let (send_at, until) = (noon(TimeDelta::hours(1)), noon(TimeDelta::hours(2)));
@@ -94,10 +92,10 @@ async fn a_scheduled_message_is_charged_now_and_goes_out_at_its_time(
 
 /// A past sendAt means at once; the bounds of both moments, from both sides; nothing is left of what is
 /// refused. A quote says the same.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn moments_are_taken_within_their_bounds(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn moments_are_taken_within_their_bounds(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     let (zero, ms) = (TimeDelta::zero(), TimeDelta::milliseconds(1));
     let (hour, month) = (TimeDelta::hours(1), TimeDelta::days(30));
@@ -143,10 +141,10 @@ async fn moments_are_taken_within_their_bounds(#[values(Sqlite, Postgres)] datab
 
 /// R13: both moments are part of what a repeat must share, as moments and not as text; a repeat is
 /// answered also when its time is over.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_repeat_shares_the_moments(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_repeat_shares_the_moments(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let input = |send_at: Value, until: Value| {
         json!({
@@ -180,13 +178,13 @@ async fn a_repeat_shares_the_moments(#[values(Sqlite, Postgres)] database: Datab
 
 /// R4, R12: what was not handed over in its time, also while its account is suspended, is EXPIRED and paid
 /// back once; usage and totals say so.
-#[rstest]
+#[db_test]
 #[tokio::test]
 async fn what_is_not_handed_over_in_time_is_paid_back(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
     #[values(false, true)] is_suspended: bool,
 ) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -244,10 +242,10 @@ async fn what_is_not_handed_over_in_time_is_paid_back(
 
 /// A hand-over that was cut off is not repeated when its time is over: it may have gone out, so it is
 /// not paid back either.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_cut_off_hand_over_does_not_expire(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_cut_off_hand_over_does_not_expire(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
@@ -262,10 +260,10 @@ async fn a_cut_off_hand_over_does_not_expire(#[values(Sqlite, Postgres)] databas
 }
 
 /// A worker that was cut off before it let a message expire: the next one does.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_expiry_that_was_cut_off_is_made_up_for(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_expiry_that_was_cut_off_is_made_up_for(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));

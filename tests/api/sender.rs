@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use sea_orm::{ConnectionTrait as _, DbBackend, EntityTrait as _, QueryTrait as _, Statement};
 use serde_json::{Value, json};
 use tollgate::domain::sender::{SENDERS_PER_ACCOUNT_MAX, waiting};
 
-use crate::harness::{
-    Answer, Database, NOON, Postgres, SENDER, Setup, Sqlite, TestApp, TestTeam, text,
-};
+use crate::harness::{Answer, Database, NOON, SENDER, Setup, TestApp, TestTeam, text};
 
 async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     let query = format!(
@@ -53,10 +51,10 @@ async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
 
 /// Both kinds of key make senders, whose identities are kept in normal form and say what they can
 /// send on. A TEST key sees them and changes none.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_sender_is_made_in_normal_form(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_sender_is_made_in_normal_form(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, keys) = keys(&t).await;
     let input = json!({
         "name": " News ", "email": " News@Example.COM ", "emailName": " Acme, Inc. ",
@@ -96,10 +94,10 @@ async fn a_sender_is_made_in_normal_form(#[values(Sqlite, Postgres)] database: D
 }
 
 /// What is left out of a change is kept, null clears, and an address takes its display name along.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_change_keeps_what_it_leaves_out(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_change_keeps_what_it_leaves_out(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [_, key]) = keys(&t).await;
     let input = json!({
         "name": "News", "email": "news@example.com", "emailName": "News",
@@ -146,10 +144,10 @@ async fn a_change_keeps_what_it_leaves_out(#[values(Sqlite, Postgres)] database:
 }
 
 /// What is wrong is said by name, and nothing changes.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_is_no_identity_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_is_no_identity_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [_, key]) = keys(&t).await;
     let id = t.sender(&key, json!({ "telegram": "@acme_bot" })).await;
     let before = t.everything().await;
@@ -195,10 +193,10 @@ async fn what_is_no_identity_is_refused(#[values(Sqlite, Postgres)] database: Da
 
 /// The first sender is the default one; making another it moves it; it is given up to another only;
 /// and when it is deleted, the oldest of the others follows.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_has_one_default_sender(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_has_one_default_sender(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [other, key]) = keys(&t).await;
     t.sender(&other, json!({ "name": "Other" })).await;
     let node = |name: &str, is_default: bool| json!({ "name": name, "isDefault": is_default });
@@ -234,10 +232,10 @@ async fn an_account_has_one_default_sender(#[values(Sqlite, Postgres)] database:
 }
 
 /// Made, moved and deleted at once by two processes: exactly one default sender at the end.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_default_holds_in_a_race(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_default_holds_in_a_race(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [_, key]) = keys(&t).await;
     let second = match t.app.db.backend() {
         DbBackend::Postgres => Some(t.beside(Setup::default()).await),
@@ -280,10 +278,10 @@ async fn the_default_holds_in_a_race(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// The limit, from both sides; another account's senders do not count.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_has_at_most_100_senders(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_has_at_most_100_senders(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, [other, key]) = keys(&t).await;
     t.sender(&other, json!({})).await;
     let first = t.sender(&key, json!({})).await;
@@ -306,10 +304,10 @@ async fn an_account_has_at_most_100_senders(#[values(Sqlite, Postgres)] database
 }
 
 /// A sender by which a message waits, LIVE or TEST, stays until that was handed over or canceled.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_sender_in_use_is_not_deleted(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_sender_in_use_is_not_deleted(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, [key, _]) = keys(&t).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.sender(&key, json!({ "email": "news@example.com" })).await;
@@ -342,10 +340,10 @@ async fn a_sender_in_use_is_not_deleted(#[values(Sqlite, Postgres)] database: Da
 
 /// Whether a message waits to go out by a sender is answered by the index of those, however many
 /// messages and scheduled ones the account has.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_deletion_looks_at_what_waits_only(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_deletion_looks_at_what_waits_only(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, [key, _]) = keys(&t).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.sender(&key, json!({ "email": "news@example.com" })).await;

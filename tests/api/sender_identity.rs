@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tollgate::{
@@ -57,10 +57,10 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
 
 /// By both routes and in both environments: the sender that is named, or the default one, and no
 /// other account's; the carrier is handed what the message comes from.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_goes_out_by_its_sender(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_goes_out_by_its_sender(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -121,10 +121,10 @@ async fn a_message_goes_out_by_its_sender(#[values(Sqlite, Postgres)] database: 
 }
 
 /// A message keeps what it was accepted with, whatever becomes of its sender.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_keeps_what_it_comes_from(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_keeps_what_it_comes_from(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let id = t.sender(&team.key, json!({ "name": "A", "email": "a@example.com" })).await;
     let input = json!({ "to": "ada@example.com", "text": "Hi" });
@@ -157,10 +157,10 @@ async fn a_message_keeps_what_it_comes_from(#[values(Sqlite, Postgres)] database
 
 /// A sender that is unknown, another account's or malformed, or that cannot send on the channel, is
 /// refused by both routes and by the quote, before anything is charged.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_sender_that_cannot_be_used_is_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_sender_that_cannot_be_used_is_refused(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -206,10 +206,10 @@ async fn a_sender_that_cannot_be_used_is_refused(#[values(Sqlite, Postgres)] dat
 }
 
 /// R8: after input and replay; before the key, status, opt-out, price and money.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn it_is_judged_at_its_place(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn it_is_judged_at_its_place(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let id = t.sender(&sub.key, json!({ "email": "a@example.com" })).await;
@@ -271,10 +271,10 @@ async fn it_is_judged_at_its_place(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// A repeat by the default sender is the first message, whoever is the default one by then.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_repeat_is_the_first_message(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_repeat_is_the_first_message(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     t.sender(&team.key, json!({ "name": "A", "email": "a@example.com" })).await;
     let input = json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a" });
@@ -292,10 +292,10 @@ async fn a_repeat_is_the_first_message(#[values(Sqlite, Postgres)] database: Dat
 
 /// A sender that another process has just made is found; a call of many messages looks for its
 /// senders once.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_call_looks_for_its_senders_once(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_call_looks_for_its_senders_once(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     // This process knows that there is none.
     send(&t, &team.key, json!({ "to": "ada@example.com", "text": "Hi" })).await;
@@ -326,12 +326,10 @@ async fn a_call_looks_for_its_senders_once(#[values(Sqlite, Postgres)] database:
 
 /// A sender that is deleted between the preparation of a message and its commit stands against
 /// neither route: the message goes out as it was prepared, and shows no sender.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_sender_may_go_while_a_message_is_accepted(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_sender_may_go_while_a_message_is_accepted(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
     let caller = caller.expect("the key is valid").account().expect("an account's key");
@@ -371,10 +369,10 @@ async fn a_sender_may_go_while_a_message_is_accepted(
 }
 
 /// A team that changes its senders and keys all the time makes no other team read its own again.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn changes_of_another_team_cost_no_reading(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn changes_of_another_team_cost_no_reading(database: Database) {
+    let t = TestApp::start(database).await;
     let (hot, other) = (t.team(1_000).await, t.team(1_000).await);
     let sub = t.sub_account(&hot, json!({})).await;
     let mut key_id = sub.key_id;

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,16 +11,16 @@ use tokio::{
 };
 use tollgate::http::{CONTROLS_MAX, STRANGERS_OF_PEER_MAX};
 
-use crate::harness::{Came, Database, Log, Postgres, Socket, Sqlite, TestApp};
+use crate::harness::{Came, Database, Log, Socket, TestApp};
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
 /// One address has only so many sockets that have not said who they are. The oldest of them makes room for the
 /// next one, and others are let in.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn one_address_keeps_nobody_out(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn one_address_keeps_nobody_out(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut oldest = Socket::silent(server.address).await;
     let mut silent: Vec<Socket> =
@@ -53,10 +53,10 @@ async fn one_address_keeps_nobody_out(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// What a socket's operations log has the request id of its upgrade.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_log_of_a_socket_has_its_request_id(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_log_of_a_socket_has_its_request_id(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let (log, _until_the_end) = Log::begin();
     t.execute("UPDATE account SET metadata = 'broken'").await;
@@ -92,10 +92,10 @@ fn controls() -> [Vec<u8>; 5] {
 }
 
 /// One client's control messages have a pace; what its operations need does not count.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn control_messages_have_a_pace(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn control_messages_have_a_pace(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = json!({ "type": "connection_init", "payload": { "apiKey": team.key } }).to_string();
     for is_known in [false, true] {
@@ -125,10 +125,10 @@ async fn control_messages_have_a_pace(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// A browser sends its cookies with the upgrade, however many they are.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_head_of_an_upgrade_may_be_large(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_head_of_an_upgrade_may_be_large(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let cookie = format!("a={}", "x".repeat(9_000));
     let mut socket =
@@ -140,10 +140,10 @@ async fn a_head_of_an_upgrade_may_be_large(#[values(Sqlite, Postgres)] database:
 }
 
 /// RFC 6455: a close is answered with a close, and a fault of the protocol is named by its code.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_socket_ends_as_websockets_do(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_socket_ends_as_websockets_do(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = json!({ "type": "connection_init", "payload": { "apiKey": team.key } }).to_string();
     let init = frame(0x81, init.as_bytes());
@@ -194,10 +194,10 @@ async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
 
 /// The bytes of an unfinished message count, whatever comes between its frames: before the key is known, and
 /// for the team then.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_unfinished_message_is_counted(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_unfinished_message_is_counted(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     // 32 KiB are held of a socket without a key.
     let mut stream = upgraded(server.address).await;
@@ -234,10 +234,10 @@ async fn an_unfinished_message_is_counted(#[values(Sqlite, Postgres)] database: 
 
 /// A large message counts until it is handled, not until its socket ends: far more sockets may send one than may at
 /// the same time.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_large_message_is_given_back(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_large_message_is_given_back(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut held = Vec::new();
     // 32 MiB are 128 of them.

@@ -2,11 +2,11 @@
 
 use axum::http::StatusCode;
 use chrono::TimeDelta;
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::domain::sub_account::SUB_ACCOUNTS_MAX;
 
-use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Answer, Database, TestApp, TestTeam, text};
 
 /// What a test reads of an account; `totalSpent` and the reasons of a block are read where they matter.
 const SHOWN: &str = "name status statusReason statusChangedAt creditLimit externalId metadata \
@@ -86,12 +86,10 @@ fn invalid_inputs() -> Vec<(&'static str, Value, &'static str)> {
 }
 
 /// C4, C11, C12, C16, C30, D4: made over the main account's API, with a key of its own that works.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_sub_account_comes_with_its_first_live_key(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_sub_account_comes_with_its_first_live_key(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(50_000).await;
 
     let input = json!({
@@ -123,12 +121,10 @@ async fn a_sub_account_comes_with_its_first_live_key(
 }
 
 /// C13, R5, R6: each refusal names its code and its field, and nothing is made or changed.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn invalid_input_is_refused_by_name_and_changes_nothing(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn invalid_input_is_refused_by_name_and_changes_nothing(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "kept" })).await;
     let before = t.everything().await;
@@ -170,10 +166,10 @@ async fn invalid_input_is_refused_by_name_and_changes_nothing(
 }
 
 /// C13, R5, R6: the limits from their good side.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn values_at_the_limits_are_kept_exactly(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn values_at_the_limits_are_kept_exactly(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
 
     for (field, value, kept) in [
@@ -210,12 +206,10 @@ async fn values_at_the_limits_are_kept_exactly(#[values(Sqlite, Postgres)] datab
 }
 
 /// R5: numbers in metadata that a database cannot keep are kept or refused, never a failure of ours.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_absurd_number_in_metadata_is_no_fault_of_the_server(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_absurd_number_in_metadata_is_no_fault_of_the_server(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
 
     for number in ["1e200000", "-1e200000", "1e-200000", "1e99999999999999999999"] {
@@ -236,10 +230,10 @@ async fn an_absurd_number_in_metadata_is_no_fault_of_the_server(
 }
 
 /// R5: one holder of an externalId in a team, also when two ask at once; other teams have their own.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_external_id_is_taken_once_in_a_team(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_external_id_is_taken_once_in_a_team(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other_team) = (t.team(0).await, t.team(0).await);
     let taken = json!({ "name": "Holder", "externalId": "taken" });
     assert_eq!(t.create_sub_account(&team.key, taken.clone()).await.refusals(), NOTHING);
@@ -273,10 +267,10 @@ async fn an_external_id_is_taken_once_in_a_team(#[values(Sqlite, Postgres)] data
 }
 
 /// C30, R5: what is left out is kept, null clears, a value replaces; nothing else changes.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_update_keeps_clears_or_sets_each_field(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_update_keeps_clears_or_sets_each_field(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "e", "creditLimit": 5 })).await;
     let account = by_id(&sub.id);
@@ -307,10 +301,10 @@ async fn an_update_keeps_clears_or_sets_each_field(#[values(Sqlite, Postgres)] d
 }
 
 /// R5: your own id serves wherever an id of a sub-account does.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_external_id_names_its_sub_account(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_external_id_names_its_sub_account(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "c-1" })).await;
     t.sub_account(&team, json!({ "externalId": "C-1" })).await;
@@ -333,12 +327,10 @@ async fn an_external_id_names_its_sub_account(#[values(Sqlite, Postgres)] databa
 }
 
 /// C8, C9, C29, C30, R1, R2, R4: the main account is no sub-account, and sub-accounts do not nest.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn only_sub_accounts_are_managed_and_only_by_the_main_account(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn only_sub_accounts_are_managed_and_only_by_the_main_account(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let main = by_id(&team.main_account_id);
@@ -364,12 +356,10 @@ async fn only_sub_accounts_are_managed_and_only_by_the_main_account(
 
 /// C23, R4: a suspension refuses sends and nothing else, is reversible at once, and lets what was
 /// accepted wait.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_suspended_account_reads_and_waits_and_does_not_send(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_suspended_account_reads_and_waits_and_does_not_send(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = by_id(&sub.id);
@@ -420,12 +410,12 @@ async fn a_suspended_account_reads_and_waits_and_does_not_send(
 
 /// C6, R4, R12: a deactivation revokes every key, cancels and refunds what waits, and is not undone
 /// by a reactivation.
-#[rstest]
+#[db_test]
 #[tokio::test]
 async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
 ) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -487,10 +477,10 @@ async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited
 }
 
 /// C13, C23, R8: every reason at once, and whether there is any.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_says_why_its_sends_are_refused(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_says_why_its_sends_are_refused(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(3).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 2 })).await;
@@ -526,10 +516,10 @@ async fn an_account_says_why_its_sends_are_refused(#[values(Sqlite, Postgres)] d
 }
 
 /// The limit, from both sides; another team's sub-accounts do not count, and inactive ones do.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_team_has_at_most_100000_sub_accounts(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_team_has_at_most_100000_sub_accounts(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
     let create = async |team: &TestTeam, name: &str| {
         let query = "mutation($input: CreateSubAccountInput!) { createSubAccount(input: $input) \

@@ -3,13 +3,13 @@
 
 use std::{cell::Cell, collections::BTreeSet, net::SocketAddr, time::Duration};
 
+use db_test::db_test;
 use futures_util::FutureExt as _;
-use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tollgate::{domain::events, http::SUBSCRIPTIONS_OF_ACCOUNT_MAX};
 
-use crate::harness::{Came, Database, Postgres, Setup, Socket, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Came, Database, Setup, Socket, TestApp, TestTeam, text};
 
 const BALANCE: &str = "subscription { balanceChanged { balance } }";
 const ACCOUNTS: &str = "subscription { accountUpdated { totalSpent } }";
@@ -77,13 +77,11 @@ async fn send(t: &TestApp, key: &str) -> String {
 }
 
 /// A message is read once for all who listen to it, and each is shown what it selects.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn one_read_serves_all_listeners_of_an_account(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
+async fn one_read_serves_all_listeners_of_an_account(database: Database) {
     let setup = Setup { reword: Some(counting), ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(10_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
@@ -115,11 +113,11 @@ async fn one_read_serves_all_listeners_of_an_account(
 }
 
 /// More messages than one read holds: each listener is told of each once, in order.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn many_messages_are_read_in_parts(#[values(Sqlite, Postgres)] database: Database) {
+async fn many_messages_are_read_in_parts(database: Database) {
     let setup = Setup { reword: Some(counting), ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let (team, server) = (t.team(100_000).await, t.serve().await);
     let query = |_| MESSAGES.to_owned();
     let mut sockets = subscribed(server.address, &team.key, 2 * OF_SOCKET, query).await;
@@ -143,10 +141,10 @@ async fn many_messages_are_read_in_parts(#[values(Sqlite, Postgres)] database: D
 }
 
 /// The money and the sub-accounts are read together too.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn balances_and_accounts_are_read_together(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn balances_and_accounts_are_read_together(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
@@ -173,10 +171,10 @@ async fn balances_and_accounts_are_read_together(#[values(Sqlite, Postgres)] dat
 
 /// An account has only so many subscriptions, whatever its keys and sockets; others are not affected, and one
 /// that ends makes room.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_has_so_many_subscriptions(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_has_so_many_subscriptions(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -209,10 +207,10 @@ async fn an_account_has_so_many_subscriptions(#[values(Sqlite, Postgres)] databa
 }
 
 /// While one team has all of its turns and does not come to an end, others hear of theirs.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn another_team_does_not_wait(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn another_team_does_not_wait(database: Database) {
+    let t = TestApp::start(database).await;
     let (hot, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let query =
         |at: usize| if at.is_multiple_of(2) { BALANCE.to_owned() } else { MESSAGES.to_owned() };
@@ -243,10 +241,10 @@ async fn another_team_does_not_wait(#[values(Sqlite, Postgres)] database: Databa
 
 /// A client that does not take its events delays no other, not even one with the same key. What waits for it
 /// is counted until it has gone.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_slow_client_delays_nobody_else(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_slow_client_delays_nobody_else(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(10_000).await, t.serve().await);
     // Three million bytes an event: a few fill the system's buffers.
     let aliases: String = (0..30).map(|at| format!("a{at}: text ")).collect();
@@ -277,10 +275,10 @@ async fn until(holds: impl Fn() -> bool) {
 }
 
 /// An operator listens to nothing, and sees a schema without subscriptions.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_operator_has_no_subscriptions(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_operator_has_no_subscriptions(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server): (TestTeam, _) = (t.team(1_000).await, t.serve().await);
     let roots =
         "{ __schema { subscriptionType { name } } __type(name: \"Subscription\") { name } }";

@@ -1,10 +1,10 @@
 //! Teams: made, topped up and corrected by operators; each with its one main account.
 
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, TestTeam, text};
+use crate::harness::{Answer, Database, NOBODYS_IDS, TestApp, TestTeam, text};
 
 const NOTHING: [&str; 0] = [];
 
@@ -42,10 +42,10 @@ fn raw(json: &str) -> Value {
 }
 
 /// C3, C8, C10, R1: whoever needs another main account makes another team, with its own money.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn another_main_account_is_another_team(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn another_main_account_is_another_team(database: Database) {
+    let t = TestApp::start(database).await;
 
     let mut made = Vec::new();
     for name in [" Acme ", "Acme"] {
@@ -98,10 +98,10 @@ async fn another_main_account_is_another_team(#[values(Sqlite, Postgres)] databa
 }
 
 /// R19: operators list all teams, newest first, and find each by its id; nobody's id finds none.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn operators_see_all_teams(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn operators_see_all_teams(database: Database) {
+    let t = TestApp::start(database).await;
     let teams = [t.team(0).await, t.team(700).await, t.team(0).await];
 
     let list = t
@@ -148,12 +148,10 @@ async fn operators_see_all_teams(#[values(Sqlite, Postgres)] database: Database)
 }
 
 /// R6, R13: each refusal of a deposit names its code and its field, and no money moves.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_invalid_deposit_is_refused_by_name_and_moves_no_money(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_invalid_deposit_is_refused_by_name_and_moves_no_money(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(500).await;
     let before = t.everything().await;
     let both = ["topUpTeam", "adjustTeamBalance"];
@@ -200,10 +198,10 @@ async fn an_invalid_deposit_is_refused_by_name_and_moves_no_money(
 
 /// R13: a repeat answers with the first movement and moves nothing; with other input it is refused.
 /// Top-ups and adjustments share the keys of a team; teams do not.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_deposit_is_made_once_for_each_key(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_deposit_is_made_once_for_each_key(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other_team) = (t.team(0).await, t.team(0).await);
     let top_up = json!({ "amount": raw("250.5"), "note": " Invoice 7 " });
     let adjustment = json!({ "amount": -50, "idempotencyKey": "a", "reason": "Typo" });
@@ -265,12 +263,10 @@ async fn a_deposit_is_made_once_for_each_key(#[values(Sqlite, Postgres)] databas
 }
 
 /// R6: the bound of money, from both sides.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_balance_reaches_the_bound_of_money_and_not_beyond(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_balance_reaches_the_bound_of_money_and_not_beyond(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
 
     let filled = t.top_up(&team, raw("100000000000"), "all").await;
@@ -290,12 +286,10 @@ async fn a_balance_reaches_the_bound_of_money_and_not_beyond(
 }
 
 /// R10, R13: repeats that race move the money once.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn twenty_top_ups_at_once_under_one_key_are_one(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn twenty_top_ups_at_once_under_one_key_are_one(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
 
     let answers = join_all((0..20).map(|_| t.top_up(&team, json!(100), "race"))).await;

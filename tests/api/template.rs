@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use db_test::db_test;
 use entity::message::Channel;
-use rstest::rstest;
 use sea_orm::DbBackend;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use tollgate::domain::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
+use crate::harness::{Answer, Database, NOBODYS_IDS, TestApp, text};
 
 const TEMPLATE: &str = "{ template { id name bodies { channel subject text html } \
                         variables { name default } createdAt updatedAt } \
@@ -66,10 +66,10 @@ fn body(channel: &str, subject: Value, text: Value, html: Value) -> Value {
 }
 
 /// A template is made, read, changed in part and deleted, by a main account and by a sub-account.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_template_is_made_changed_and_deleted(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_template_is_made_changed_and_deleted(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let none = || json!(null);
@@ -127,10 +127,10 @@ async fn a_template_is_made_changed_and_deleted(#[values(Sqlite, Postgres)] data
 
 /// What is wrong is said by name and changes nothing, when a template is made as when it is
 /// changed.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_bad_template_is_refused_by_name(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_bad_template_is_refused_by_name(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let id = t.template(&team.key, sms("Hi {{ name }}"), json!([{ "name": "name" }])).await;
     let before = t.everything().await;
@@ -206,10 +206,10 @@ async fn a_bad_template_is_refused_by_name(#[values(Sqlite, Postgres)] database:
 }
 
 /// Limits from their other side.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_just_fits_is_stored(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_just_fits_is_stored(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let half = format!("{}\n", "x".repeat(1_023)).repeat(100);
     let names: Value = (0..50).map(|number| json!({ "name": format!("v{number}") })).collect();
@@ -243,10 +243,10 @@ async fn what_just_fits_is_stored(#[values(Sqlite, Postgres)] database: Database
 }
 
 /// A TEST key reads templates, previews them and changes none.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_test_key_changes_no_template(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_test_key_changes_no_template(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
@@ -267,10 +267,10 @@ async fn a_test_key_changes_no_template(#[values(Sqlite, Postgres)] database: Da
 }
 
 /// They are listed newest first, page by page, and to their own account only.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn templates_are_listed(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn templates_are_listed(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let mut ids = Vec::new();
@@ -299,10 +299,10 @@ async fn templates_are_listed(#[values(Sqlite, Postgres)] database: Database) {
 
 /// A preview shows each channel as a send would make it, with what an SMS would take, and stores
 /// nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_preview_shows_what_a_send_would_say(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_preview_shows_what_a_send_would_say(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let bodies = json!([
         body(
@@ -362,25 +362,15 @@ async fn a_preview_shows_what_a_send_would_say(#[values(Sqlite, Postgres)] datab
     t.close().await;
 }
 
-/// A program that never ends, grows without end, goes down without end or walks along what it is not charged
-/// for is refused when it is made, or fails when it is rendered.
-#[rstest]
-#[tokio::test]
-async fn a_hostile_template_is_refused_or_fails(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
-    let team = t.team(1_000).await;
+/// Templates that cost much, and whether each is stored.
+fn hostile_templates() -> Vec<(String, bool)> {
     let many = |part: &str| part.repeat(64_000 / part.len());
     let nested = |open: &str, close: &str| format!("{}{}", open.repeat(1_000), close.repeat(1_000));
     let chain = |part: &str| format!("{{{{ big{} }}}}", many(part));
     let each = |inner: &str| {
         format!("{{% for a in items %}}{{% for b in items %}}{inner}{{% endfor %}}{{% endfor %}}")
     };
-    let variables = json!([{ "name": "big", "default": "x".repeat(1_000) }, { "name": "items" }, { "name": "d" }, { "name": "e" }]);
-    let deep: Value = (0..50).map(|number| json!({ "id": number, "in": [[[number]]] })).collect();
-    let given =
-        json!({ "big": "x".repeat(5_000), "items": vec![1; 300], "d": [deep], "e": [deep] });
-
-    for (source, is_stored) in [
+    vec![
         // Chains and nests, which cost the compiler a level each.
         (chain("+1"), false),
         (chain("~1"), false),
@@ -451,7 +441,22 @@ async fn a_hostile_template_is_refused_or_fails(#[values(Sqlite, Postgres)] data
         (format!("{{{{ {}1 }}}}", "-".repeat(99)), true),
         (format!("{{{{ {}1{} }}}}", "(".repeat(10), ")".repeat(10)), true),
         (many("{{ big }}")[..999 * 9].to_owned(), true),
-    ] {
+    ]
+}
+
+/// A program that never ends, grows without end, goes down without end or walks along what it is not charged
+/// for is refused when it is made, or fails when it is rendered.
+#[db_test]
+#[tokio::test]
+async fn a_hostile_template_is_refused_or_fails(database: Database) {
+    let t = TestApp::start(database).await;
+    let team = t.team(1_000).await;
+    let variables = json!([{ "name": "big", "default": "x".repeat(1_000) }, { "name": "items" }, { "name": "d" }, { "name": "e" }]);
+    let deep: Value = (0..50).map(|number| json!({ "id": number, "in": [[[number]]] })).collect();
+    let given =
+        json!({ "big": "x".repeat(5_000), "items": vec![1; 300], "d": [deep], "e": [deep] });
+
+    for (source, is_stored) in hostile_templates() {
         let beginning: String = source.chars().take(90).collect();
         let input = json!({ "name": "Hostile", "bodies": sms(&source), "variables": variables });
         let made = create(&t, &team.key, input).await;
@@ -480,12 +485,10 @@ async fn a_hostile_template_is_refused_or_fails(#[values(Sqlite, Postgres)] data
 
 /// The templates of one request have 200 ms of a processor together, whatever fields they are in: what does not
 /// fit is refused by name, and nothing of it is charged.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_templates_of_a_request_share_their_time(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_templates_of_a_request_share_their_time(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     // Takes all its steps for each of 200 messages: many times what one request may take.
     let source = "Hi{% for a in wide %}{% for b in wide %}{% if wide|upper|title == b %}{% endif %}\
@@ -523,10 +526,10 @@ async fn the_templates_of_a_request_share_their_time(
 
 /// Once the time of a request is used up, its templates are refused wherever it asks for them: a message by
 /// name, and a template that would be stored as bad input. A repeat is answered all the same.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn without_time_no_template_is_touched(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn without_time_no_template_is_touched(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let repeated = json!({ "to": "+12025550123", "templateId": id, "idempotencyKey": "k" });
@@ -588,10 +591,10 @@ async fn without_time_no_template_is_touched(#[values(Sqlite, Postgres)] databas
 }
 
 /// A request whose client has gone or whose time is over renders nothing and charges nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn templates_end_with_their_request(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn templates_end_with_their_request(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let before = t.everything().await;
@@ -616,10 +619,10 @@ async fn templates_end_with_their_request(#[values(Sqlite, Postgres)] database: 
 
 /// What was stored before the language became smaller is still there, and says at its use what is wrong with it;
 /// a change is in force at once, also one by another process and within the same instant.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_is_stored_is_used_as_it_is_now(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_is_stored_is_used_as_it_is_now(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let send = async || {
@@ -660,10 +663,10 @@ async fn what_is_stored_is_used_as_it_is_now(#[values(Sqlite, Postgres)] databas
 }
 
 /// The limit, from both sides; another account's templates do not count.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_has_at_most_1000_templates(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_has_at_most_1000_templates(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let bodies = json!([{ "channel": "SMS", "text": "Hi" }]);

@@ -1,7 +1,7 @@
 //! What an account stores of TEST messages: how many, how many bytes, and for how long.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use rstest::rstest;
+use db_test::{db_test, needs_postgres};
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tollgate::{
@@ -67,10 +67,10 @@ async fn stored(t: &TestApp) -> (i64, i64) {
 
 /// The bounds from both sides, one by one and in one call; a quote says the same. Another account, a repeat and
 /// LIVE messages go on.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_stores_so_many_test_messages(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_stores_so_many_test_messages(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &sub.id, "TEST").await;
@@ -117,10 +117,10 @@ async fn an_account_stores_so_many_test_messages(#[values(Sqlite, Postgres)] dat
 }
 
 /// Who sends, and when, of both environments in one batch: each account's row says what it stores.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_stored_is_counted_whoever_sends(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_is_stored_is_counted_whoever_sends(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let of_sub = t.api_key(&team, &sub.id, "TEST").await;
@@ -144,10 +144,10 @@ async fn what_is_stored_is_counted_whoever_sends(#[values(Sqlite, Postgres)] dat
 }
 
 /// To the millisecond: 7 days after it was accepted, or after its `sendAt` if that is later. LIVE messages stay.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn test_messages_end_after_seven_days(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn test_messages_end_after_seven_days(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let noon: DateTime<Utc> = NOON.parse().expect("a time");
@@ -205,10 +205,10 @@ async fn test_messages_end_after_seven_days(#[values(Sqlite, Postgres)] database
 }
 
 /// So many together and no more, of all teams, also by two workers at once.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_are_deleted_in_steps(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn messages_are_deleted_in_steps(database: Database) {
+    let t = TestApp::start(database).await;
     let mut calls = 0;
     for count in [5, 1] {
         let team = t.team(0).await;
@@ -233,10 +233,10 @@ async fn messages_are_deleted_in_steps(#[values(Sqlite, Postgres)] database: Dat
 }
 
 /// A message that a worker has at that moment is deleted, and the worker goes on with the others.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_is_deleted_from_under_a_worker(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_is_deleted_from_under_a_worker(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert!(t.sends(&test).await);
@@ -256,12 +256,10 @@ async fn a_message_is_deleted_from_under_a_worker(#[values(Sqlite, Postgres)] da
 
 /// A message that cannot be deleted is left behind until the next round: neither the others of its step nor those
 /// behind it wait for it.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other) = (t.team(0).await, t.team(0).await);
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let of_other = t.api_key(&other, &other.main_account_id, "TEST").await;
@@ -309,9 +307,10 @@ async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(
 }
 
 /// What somebody else holds is left for later: whoever holds it may wait for the team's lock next.
+#[needs_postgres]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_is_held_is_deleted_later() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let sent = t.send(&test, input("Held")).await;
@@ -332,10 +331,10 @@ async fn a_message_that_is_held_is_deleted_later() {
 
 /// Messages that a process of an older version has accepted without counting them end like the others, and the row is
 /// counted anew. The audit says so until then.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn uncounted_messages_are_deleted(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn uncounted_messages_are_deleted(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 3]).await), [""; 3]);
@@ -361,17 +360,17 @@ async fn uncounted_messages_are_deleted(#[values(Sqlite, Postgres)] database: Da
 }
 
 /// `tollgate audit` says which account's count is wrong, and by how much.
-#[rstest]
+#[db_test]
 #[case(1, 0, "an account's TEST messages are counted")]
 #[case(0, 7, "the bytes of an account's TEST messages are counted")]
 #[tokio::test]
 async fn a_wrong_count_is_found(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
     #[case] messages: i64,
     #[case] bytes: i64,
     #[case] check: &str,
 ) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert!(t.sends(&test).await);

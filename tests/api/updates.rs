@@ -4,13 +4,13 @@
 use std::{collections::HashSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
+use db_test::{db_test, needs_postgres};
 use futures_util::{FutureExt as _, StreamExt as _, future::join_all};
-use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tollgate::domain::{authentication, events, updates};
 
-use crate::harness::{Came, Database, Postgres, Setup, Socket, Sqlite, TestApp, doubling, text};
+use crate::harness::{Came, Database, Postgres, Setup, Socket, TestApp, doubling, text};
 
 const BALANCE: &str =
     "subscription { balanceChanged { balance isSubAccount totalSpent creditLimit } }";
@@ -24,10 +24,10 @@ fn error(id: &str, code: &str, came: &Came) -> bool {
         && message["payload"][0]["extensions"]["code"] == code
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_socket_is_closed_as_the_protocol_says(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_socket_is_closed_as_the_protocol_says(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = |key: &str| {
         let payload = json!({ "authorization": format!("Bearer {key}") });
@@ -79,10 +79,10 @@ async fn a_socket_is_closed_as_the_protocol_says(#[values(Sqlite, Postgres)] dat
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_key_comes_with_the_init_or_the_header(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_key_comes_with_the_init_or_the_header(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let bearer = format!("Bearer {}", team.key);
     let headers =
@@ -104,12 +104,10 @@ async fn the_key_comes_with_the_init_or_the_header(#[values(Sqlite, Postgres)] d
 }
 
 /// Whatever is asked over a socket passes the same door as a POST.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn queries_and_mutations_go_over_the_socket_too(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn queries_and_mutations_go_over_the_socket_too(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let mut socket = Socket::with_key(server.address, &sub.key).await;
@@ -168,12 +166,10 @@ async fn queries_and_mutations_go_over_the_socket_too(
 }
 
 /// The balance as each key sees it; a key that may not see it hears of its own account alone.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_key_hears_of_the_money_that_it_may_see(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn each_key_hears_of_the_money_that_it_may_see(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let open = t.sub_account(&team, json!({ "name": "Open", "creditLimit": 500 })).await;
@@ -206,10 +202,10 @@ async fn each_key_hears_of_the_money_that_it_may_see(
 }
 
 /// A message is told of when it is accepted and whenever its status changes, to its account alone.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn messages_are_told_of_to_their_own_account(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn messages_are_told_of_to_their_own_account(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(PRICE_MICROS).await;
     let (team, other, server) = (t.team(10_000).await, t.team(10_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
@@ -254,10 +250,10 @@ async fn messages_are_told_of_to_their_own_account(#[values(Sqlite, Postgres)] d
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn one_message_is_followed_by_its_id(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn one_message_is_followed_by_its_id(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(10_000).await, t.serve().await);
     let answer = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
     let id = &answer.data()["sendMessage"]["message"]["id"];
@@ -279,10 +275,10 @@ async fn one_message_is_followed_by_its_id(#[values(Sqlite, Postgres)] database:
 }
 
 /// The main account hears of each of its sub-accounts, and of no other team's.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_main_account_hears_of_its_sub_accounts(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_main_account_hears_of_its_sub_accounts(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(PRICE_MICROS).await;
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let foreign = t.sub_account(&other, json!({})).await;
@@ -314,10 +310,10 @@ async fn a_main_account_hears_of_its_sub_accounts(#[values(Sqlite, Postgres)] da
 }
 
 /// A key that ends, or whose account is not ACTIVE any more, has its sockets closed within two seconds.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_socket_ends_with_its_key(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_socket_ends_with_its_key(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let account = "account: { id: $id }";
     for (action, variables) in [
@@ -348,9 +344,10 @@ async fn a_socket_ends_with_its_key(#[values(Sqlite, Postgres)] database: Databa
 
 /// Two processes on one PostgreSQL: what one does is told by the other, and a key that one revokes ends the
 /// sockets of the other.
+#[needs_postgres]
 #[tokio::test]
 async fn news_cross_processes() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     t.set_sms_price(PRICE_MICROS).await;
     let other = t.beside(Setup::default()).await;
     let (team, server, _other_server) = (t.team(1_000).await, t.serve().await, other.serve().await);
@@ -389,12 +386,10 @@ async fn news_cross_processes() {
     t.close().await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_server_that_stops_says_so_to_its_sockets(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_server_that_stops_says_so_to_its_sockets(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, mut server) = (t.team(1_000).await, t.serve().await);
     let mut socket = listening(server.address, &team.key, BALANCE).await;
     let mut silent = Socket::silent(server.address).await;
@@ -409,10 +404,10 @@ async fn a_server_that_stops_says_so_to_its_sockets(
 
 /// Who is so far behind that news were missed is told what changed meanwhile, also what nobody told, each
 /// message once and the oldest first; and nothing of what was there before.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn missed_news_are_made_up_for(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn missed_news_are_made_up_for(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(10_000).await;
     let sibling = t.sub_account(&team, json!({})).await;
     let silent = t.beside(Setup::default()).await;
@@ -477,10 +472,10 @@ async fn set_limit(t: &TestApp, key: &str, id: &str, limit: Value) {
 }
 
 /// A change that nobody tells, for the process that made it hears of no listener, is found by looking.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_nobody_tells_is_found(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_nobody_tells_is_found(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let mut balances = Socket::with_key(server.address, &team.key).await;
@@ -518,10 +513,10 @@ async fn what_nobody_tells_is_found(#[values(Sqlite, Postgres)] database: Databa
 }
 
 /// A subscription holds its document for as long as it lasts, so that has bounds of its own.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn its_document_is_small(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn its_document_is_small(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     let fields =

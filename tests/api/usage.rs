@@ -2,12 +2,12 @@
 //! the UTC day of its own event.
 
 use chrono::TimeDelta;
-use rstest::rstest;
+use db_test::db_test;
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tollgate::domain::usage::BUCKETS_MAX;
 
-use crate::harness::{Database, Postgres, Sqlite, TestApp, TestSubAccount, TestTeam};
+use crate::harness::{Database, TestApp, TestSubAccount, TestTeam};
 
 const FIGURES: &str = "messages segments delivered failed charged refunded spent";
 
@@ -66,10 +66,10 @@ async fn start(t: &TestApp) -> (TestTeam, TestSubAccount) {
 }
 
 /// C6, C16, C19: sums by each dimension and their combinations; parts that nobody asked for are null.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn usage_is_broken_down_by_what_is_asked_for(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn usage_is_broken_down_by_what_is_asked_for(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, sub) = start(&t).await;
     let long = "x".repeat(161);
     send(&t, &sub.key, json!({ "to": "+12025550123", "text": long })).await;
@@ -141,12 +141,10 @@ async fn usage_is_broken_down_by_what_is_asked_for(#[values(Sqlite, Postgres)] d
 }
 
 /// This month so far unless a range is given; both of its days count, in UTC.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn usage_is_of_this_month_unless_a_range_is_given(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn usage_is_of_this_month_unless_a_range_is_given(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, sub) = start(&t).await;
     let range = |from: &str, to: &str| json!({ "range": { "from": from, "to": to } });
     let fields = "from to totals { messages }";
@@ -189,10 +187,10 @@ async fn usage_is_of_this_month_unless_a_range_is_given(
 }
 
 /// R12: a past day never changes: a refund counts on its own day, whose spent may be negative.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_event_counts_on_its_own_day(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn each_event_counts_on_its_own_day(database: Database) {
+    let t = TestApp::start(database).await;
     let (_, sub) = start(&t).await;
     let by_day = json!({ "groupBy": ["DAY"] });
     let fields = format!("totals {{ {FIGURES} }} buckets {{ day figures {{ {FIGURES} }} }}");
@@ -219,10 +217,10 @@ async fn each_event_counts_on_its_own_day(#[values(Sqlite, Postgres)] database: 
 
 /// C2, C7, C16, C19, C32: the sums are the ledger's, for each account and for the team; the main
 /// account is one of its team's buckets.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn usage_agrees_with_the_ledger(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn usage_agrees_with_the_ledger(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, sub) = start(&t).await;
     let other = t.sub_account(&team, json!({ "name": "Other" })).await;
     t.sub_account(&team, json!({ "name": "Silent" })).await;
@@ -274,10 +272,10 @@ async fn usage_agrees_with_the_ledger(#[values(Sqlite, Postgres)] database: Data
 }
 
 /// R15: TEST messages are left out, delivered or not.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn test_messages_are_left_out_of_usage(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn test_messages_are_left_out_of_usage(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, sub) = start(&t).await;
     for account_id in [&team.main_account_id, &sub.id] {
         let key = t.api_key(&team, account_id, "TEST").await;
@@ -295,10 +293,10 @@ async fn test_messages_are_left_out_of_usage(#[values(Sqlite, Postgres)] databas
 
 /// Section 2 of the design, R18: what is not answered: ranges that are too long or reversed, and
 /// accounts for a sub-account's key, however it asks.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn usage_is_refused_beyond_its_limits(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn usage_is_refused_beyond_its_limits(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, sub) = start(&t).await;
     let query = "query($range: DateRange) { account { usage(range: $range) { from } } }";
 
@@ -363,10 +361,10 @@ async fn add_days(t: &TestApp, days: usize, countries: usize) {
 }
 
 /// The buckets of all accounts of a page count together, and what is asked of each takes room.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn buckets_are_bounded(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn buckets_are_bounded(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, first) = start(&t).await;
     t.sub_account(&team, json!({})).await;
     let (days, countries) = (250, BUCKETS_MAX / 2 / 250);

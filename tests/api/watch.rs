@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::json;
 use tokio::time::timeout;
 use tollgate::domain::{authentication, watch};
 
-use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
+use crate::harness::{Database, Setup, TestApp};
 
 /// A process that hears nothing of the others, and tells nothing, learns within two seconds that a key has
 /// ended or that its account is not ACTIVE any more.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_end_of_a_key_is_seen_without_being_told(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_end_of_a_key_is_seen_without_being_told(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let other = t.beside(Setup::default()).await;
     let account = "account: { id: $id }";

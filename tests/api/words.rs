@@ -1,6 +1,6 @@
 //! How many bytes of words a call and an account may write.
 
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tollgate::{
@@ -16,7 +16,7 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp};
+use crate::harness::{Answer, Database, TestApp};
 
 const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                          { message { id } errors { code } } }";
@@ -44,10 +44,10 @@ fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
 }
 
 /// Whatever the words come from, and whatever they are: one byte more in any part is too much. Nothing is sent then.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn words_of_every_kind_count(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn words_of_every_kind_count(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let template = long_template(&t, &team.key).await;
     let rendered = json!({ "to": "a@example.com", "templateId": template, "variables": parts() });
@@ -82,10 +82,10 @@ async fn words_of_every_kind_count(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// The same without a template, as no request brings it whole: a hundred messages may name one variable.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn words_of_variables_count(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn words_of_variables_count(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("it looks");
     let caller = caller.expect("a key").account().expect("an account's");
@@ -125,10 +125,10 @@ fn exhaust(t: &TestApp, account_id: &str) {
 
 /// An account that wrote too much waits, and is told for how long; nothing was done. Others go on, and so does
 /// what writes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn an_account_that_wrote_too_much_waits(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn an_account_that_wrote_too_much_waits(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -231,10 +231,10 @@ async fn refused(
 
 /// A repeat answers with the words of the first message, whatever its template says by now; a conflict says nothing
 /// of them.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_small_message_may_repeat_a_large_one(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_small_message_may_repeat_a_large_one(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let template = long_template(&t, &team.key).await;
     let change = "mutation($id: ID!, $input: UpdateTemplateInput!) \

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use db_test::{db_test, needs_postgres};
 use futures_util::future::join_all;
 use rstest::rstest;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
@@ -51,10 +52,10 @@ async fn all(sends: impl IntoIterator<Item = JoinHandle<Answer>>) -> Vec<Answer>
 
 /// R10, R20: what is committed under the lock before a send is judged counts for it, by the short route
 /// (one message) as by the ordinary one (many).
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_is_judged_by_what_was_committed_before_its_turn(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
     #[values(1, 2, 7)] count: usize,
     #[values(
         ("UPDATE api_key SET revoked_at = created_at WHERE id = '{key}'", "UNAUTHENTICATED"),
@@ -70,7 +71,7 @@ async fn a_send_is_judged_by_what_was_committed_before_its_turn(
     )]
     change: (&str, &str),
 ) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     let (team, t) = (t.team(1_000).await, Arc::new(t));
 
     let codes = codes_of_sends_that_waited(&t, &team, change.0, count).await;
@@ -83,13 +84,14 @@ async fn a_send_is_judged_by_what_was_committed_before_its_turn(
 }
 
 /// The proof above bites: without the lock a batch is judged by what is not true any more.
+#[needs_postgres]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_lock_a_revoked_key_is_charged() {
     let mut texts = Texts::of(sea_orm::DbBackend::Postgres);
     assert!(texts.lock_teams.ends_with(" FOR UPDATE"));
     texts.lock_teams = texts.lock_teams.trim_end_matches(" FOR UPDATE");
     let setup = Setup { texts: Some(texts), ..Setup::default() };
-    let Some(t) = TestApp::start_with(Postgres, setup).await else { return };
+    let t = TestApp::start_with(Postgres, setup).await;
     let (team, t) = (t.team(1_000).await, Arc::new(t));
 
     let revoke = "UPDATE api_key SET revoked_at = created_at WHERE id = '{key}'";
@@ -146,13 +148,13 @@ fn codes(answer: &Answer) -> Vec<String> {
 }
 
 /// A raised limit unblocks what waits, and a top-up pays for it.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_is_paid_by_what_came_in_before_its_turn(
-    #[values(Sqlite, Postgres)] database: Database,
+    database: Database,
     #[values(1, 7)] count: usize,
 ) {
-    let Some(t) = TestApp::start(database).await else { return };
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(1).await;
     assert!(t.sends(&team.key).await, "the balance pays for one");
@@ -174,10 +176,10 @@ async fn a_send_is_paid_by_what_came_in_before_its_turn(
 
 /// Who hangs up before a writer has taken the message is not charged; whose message was taken is, and
 /// finds it by its key.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_hangs_up_in_time_is_not_charged(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn who_hangs_up_in_time_is_not_charged(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await, "the writer's connection stands");
     let t = Arc::new(t);
@@ -223,12 +225,12 @@ fn hundred(name: &str) -> Value {
 }
 
 /// A full queue refuses at once, a whole call or nothing of it, and leaves room for other teams.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_team_fills_half_of_the_queue_at_most(#[values(Sqlite, Postgres)] database: Database) {
+async fn a_team_fills_half_of_the_queue_at_most(database: Database) {
     // The lock is waited for until the queue is full, however slow the machine.
     let setup = Setup { batch_deadline: Some(Duration::from_mins(10)), ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let (team, other) = (t.team(1_000_000).await, t.team(1_000).await);
     assert!(t.sends(&team.key).await && t.sends(&other.key).await, "the connections stand");
     let t = Arc::new(t);
@@ -279,10 +281,10 @@ async fn a_team_fills_half_of_the_queue_at_most(#[values(Sqlite, Postgres)] data
 }
 
 /// A list has at most 100 messages; an empty one is answered with an empty one.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_call_takes_from_none_to_a_hundred(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_call_takes_from_none_to_a_hundred(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
 
     let none = t.ask_with(&team.key, SEND_MANY, json!({ "input": [] })).await;
@@ -297,10 +299,10 @@ async fn a_call_takes_from_none_to_a_hundred(#[values(Sqlite, Postgres)] databas
 }
 
 /// What waits when the server stops is still answered; what comes later is not taken.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopping_writer_works_off_what_waits(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_stopping_writer_works_off_what_waits(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await, "the writer's connection stands");
     let t = Arc::new(t);
@@ -334,9 +336,9 @@ async fn a_stopping_writer_works_off_what_waits(#[values(Sqlite, Postgres)] data
 }
 
 /// A message that the database refuses fails alone, whatever batch it is in.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_bad_message_fails_alone(#[values(Sqlite, Postgres)] database: Database) {
+async fn one_bad_message_fails_alone(database: Database) {
     // No message of ours is refused by the database, so one is planted: a status of NULL.
     let texts = |backend| {
         let texts = Texts::of(backend);
@@ -361,7 +363,7 @@ async fn one_bad_message_fails_alone(#[values(Sqlite, Postgres)] database: Datab
         Postgres => sea_orm::DbBackend::Postgres,
     };
     let setup = Setup { texts: Some(texts(backend)), ..Setup::default() };
-    let Some(t) = TestApp::start_with(database, setup).await else { return };
+    let t = TestApp::start_with(database, setup).await;
     let team = t.team(1_000_000).await;
 
     let t = Arc::new(t);
@@ -387,6 +389,7 @@ async fn one_bad_message_fails_alone(#[values(Sqlite, Postgres)] database: Datab
 }
 
 /// A deadlock or a serialization failure undoes a batch; it is tried again, and charged once.
+#[needs_postgres]
 #[rstest]
 #[case("40P01")]
 #[case("40001")]
@@ -404,7 +407,7 @@ async fn a_batch_that_collides_is_tried_again(#[case] code: &str) {
     let texts = Texts::of(sea_orm::DbBackend::Postgres);
     let texts = Some(Texts { lock_teams, accept_one, ..texts });
     let setup = Setup { texts, ..Setup::default() };
-    let Some(t) = TestApp::start_with(Postgres, setup).await else { return };
+    let t = TestApp::start_with(Postgres, setup).await;
     t.execute(&format!(
         "CREATE SEQUENCE tries; GRANT USAGE ON SEQUENCE tries TO PUBLIC; \
          CREATE FUNCTION collide() RETURNS int LANGUAGE plpgsql AS \
@@ -422,9 +425,10 @@ async fn a_batch_that_collides_is_tried_again(#[case] code: &str) {
 }
 
 /// A connection that is lost during COMMIT: the message is looked for, and sent again if it is not there.
+#[needs_postgres]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_gets_no_answer_is_looked_after() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     // The first COMMIT ends its own session before it is done.
     t.execute(
         "CREATE SEQUENCE commits; GRANT USAGE ON SEQUENCE commits TO PUBLIC; \
@@ -453,6 +457,7 @@ async fn a_commit_that_gets_no_answer_is_looked_after() {
 
 /// A COMMIT that was done, and whose answer was lost: the messages are found, and not charged again. By
 /// the short route, and by the ordinary one.
+#[needs_postgres]
 #[rstest]
 #[case::short(1, &["Look after me"])]
 #[case::ordinary(7, &["Look after me", "COMMIT"])]
@@ -461,7 +466,7 @@ async fn a_commit_whose_answer_is_lost_is_found(
     #[case] count: usize,
     #[case] words: &'static [&'static str],
 ) {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let team = t.team(1_000).await;
     let cut = Cut::after(words, t.postgres_port()).await;
     let far = t.behind(&cut).await;
@@ -479,9 +484,10 @@ async fn a_commit_whose_answer_is_lost_is_found(
 }
 
 /// A lock that is held for too long costs its own team an UNAVAILABLE, and other teams nothing.
+#[needs_postgres]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_is_held_too_long_is_not_waited_for() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let team = t.team(1_000).await;
     let mut others = Vec::new();
     for _ in 0..4 {
@@ -507,9 +513,10 @@ async fn a_lock_that_is_held_too_long_is_not_waited_for() {
 }
 
 /// Changes of two teams that wait for the rows of their teams leave the worker two of the eight connections that write.
+#[needs_postgres]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_that_wait_leave_connections_to_the_worker() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let (teams, beside) = ([t.team(0).await, t.team(0).await], t.beside(Setup::default()).await);
     let t = Arc::new(t);
     let locks = [lock(&beside, &teams[0]).await, lock(&beside, &teams[1]).await];

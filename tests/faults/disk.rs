@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use db_test::needs_postgres;
 use rstest::rstest;
 
 use crate::{
@@ -121,6 +122,7 @@ enum OnDisk {
     WriteAheadLog,
 }
 
+#[needs_postgres]
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_of_postgres_is_unavailable_and_passes(
@@ -137,7 +139,6 @@ async fn a_full_disk_of_postgres_is_unavailable_and_passes(
                 .await
         }
     };
-    let Some(database) = database else { return };
     let url = database.url();
     let mut stage = Stage::stand(folder, Some(database), url.clone(), url, 8).await;
     let mut journal = Journal::default();

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use db_test::{db_test, needs_postgres};
 use rand::RngExt as _;
-use rstest::rstest;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self, Postgres},
     chance, eventually,
     load::{Journal, Load, Outcome},
     say, scale,
@@ -23,12 +23,10 @@ async fn some_time_into(load: &Load, pause: u64) {
     tokio::time::sleep(Duration::from_millis(pause)).await;
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_has_kept_what_it_acknowledged(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn a_killed_server_has_kept_what_it_acknowledged(database: Database) {
+    let mut stage = Stage::start(database).await;
     let mut chance = chance();
     let mut journal = Journal::default();
     let mut slowest = Duration::ZERO;
@@ -55,9 +53,10 @@ async fn a_killed_server_has_kept_what_it_acknowledged(
     ));
 }
 
+#[needs_postgres]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_database_is_found_again() {
-    let Some(mut stage) = Stage::start(Postgres).await else { return };
+    let mut stage = Stage::start(Postgres).await;
     let mut chance = chance();
     let mut journal = Journal::default();
     let mut slowest = Duration::ZERO;

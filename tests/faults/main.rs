@@ -9,8 +9,8 @@
 //! TOLLGATE_FAULTS=full cargo test --release --test faults -- --test-threads=1
 //! ```
 //!
-//! Linux only. The PostgreSQL half needs `initdb` and `postgres`, the full disk needs root; what is
-//! skipped says so. `TOLLGATE_FAULTS_SEED` repeats the chance of a run, which prints its seed.
+//! Linux only. The PostgreSQL half needs `initdb` and `postgres`, and is ignored without them. The full disk needs
+//! root, and says so where it is skipped. `TOLLGATE_FAULTS_SEED` repeats the chance of a run, which prints its seed.
 
 use std::{
     hash::{BuildHasher as _, RandomState},

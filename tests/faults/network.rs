@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use db_test::needs_postgres;
 use rstest::rstest;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
@@ -30,6 +31,7 @@ const READERS: usize = 4;
 /// When it was asked, when it was answered, and whether it was told that the database is away.
 type Asked = (Instant, Instant, bool);
 
+#[needs_postgres]
 #[rstest]
 // Longer than the deadline, for a send whose COMMIT was cut is told what came of it if the network is back by then.
 #[case::silent(Line::Silent, scale(12, 30))]
@@ -38,8 +40,7 @@ type Asked = (Instant, Instant, bool);
 async fn a_cut_network_is_told_within_the_deadline(#[case] cut: Line, #[case] seconds: u64) {
     let folder = Folder::new();
     let data = folder.path.join("data");
-    let started = Postgres::start(&folder.path, data, None, SMALL_SEGMENTS).await;
-    let Some(database) = started else { return };
+    let database = Postgres::start(&folder.path, data, None, SMALL_SEGMENTS).await;
     let proxy = Proxy::start(database.port()).await;
     let (url, proxied) = (database.url(), url_at(proxy.port));
     let mut stage = Stage::stand(folder, Some(database), url, proxied, 8).await;

@@ -4,11 +4,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use chrono::{Months, TimeDelta};
+use db_test::db_test;
 use entity::{
     ledger_entry::{self, LedgerKind},
     phone_number,
 };
-use rstest::rstest;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QuerySelect as _,
     Select, sea_query::Expr,
@@ -21,7 +21,7 @@ use tollgate::{
 use uuid::Uuid;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     client::Client,
     eventually,
     load::Journal,
@@ -80,12 +80,10 @@ async fn count_fees(db: &Db) -> u64 {
     fees().count(&db.read).await.expect("the fees are counted")
 }
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_while_it_renews_numbers_charges_each_month_once(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn a_server_killed_while_it_renews_numbers_charges_each_month_once(database: Database) {
+    let mut stage = Stage::start(database).await;
     buy_numbers(&stage).await;
     let db = Db::connect(&stage.url, 1).await.expect("the database opens");
     let (rounds, mut in_the_midst) = (scale(2, 10), 0);

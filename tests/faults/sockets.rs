@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use db_test::db_test;
 use rand::RngExt as _;
-use rstest::rstest;
 use sea_orm::{ConnectionTrait as _, Statement};
 use tokio::task::JoinSet;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self},
     chance,
     client::Client,
     eventually,
@@ -22,12 +22,10 @@ const CALLERS: usize = 16;
 /// Less than the 15 seconds after which PostgreSQL itself ends a session that idles in a transaction.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(10);
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_that_hang_up_leave_no_transaction_behind(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(mut stage) = Stage::start_with(database, 2).await else { return };
+async fn callers_that_hang_up_leave_no_transaction_behind(database: Database) {
+    let mut stage = Stage::start_with(database, 2).await;
     let mut chance = chance();
     let mut journal = Journal::default();
     let closed = scale(200, 2000);

@@ -31,25 +31,24 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A usual one; `None`, loudly, where PostgreSQL is asked for and not to be had.
-    pub async fn start(database: Database) -> Option<Self> {
+    pub async fn start(database: Database) -> Self {
         Self::start_with(database, 8).await
     }
 
-    pub async fn start_with(database: Database, connections: u32) -> Option<Self> {
+    pub async fn start_with(database: Database, connections: u32) -> Self {
         let folder = Folder::new();
         let postgres = match database {
             Database::Sqlite => None,
             Database::Postgres => {
                 let data = folder.path.join("data");
-                Some(Postgres::start(&folder.path, data, None, SMALL_SEGMENTS).await?)
+                Some(Postgres::start(&folder.path, data, None, SMALL_SEGMENTS).await)
             }
         };
         let url = match &postgres {
             Some(postgres) => postgres.url(),
             None => tollgate::db::sqlite_url(&folder.path.join("tollgate.db")),
         };
-        Some(Self::stand(folder, postgres, url.clone(), url, connections).await)
+        Self::stand(folder, postgres, url.clone(), url, connections).await
     }
 
     /// With a database that stands, and a server that reaches it by another URL.

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use db_test::db_test;
 use rand::RngExt as _;
-use rstest::rstest;
 use sea_orm::ConnectionTrait as _;
 use tokio::net::TcpStream;
 use tollgate::db::Db;
 
 use crate::{
-    Database::{self, Postgres, Sqlite},
+    Database::{self, Postgres},
     chance,
     client::Client,
     eventually,
@@ -25,12 +25,10 @@ const END_WITHIN: Duration = Duration::from_secs(12);
 /// then its connection is an idle one that is closed, as HTTP/1.1 allows.
 const MARGIN: Duration = Duration::from_millis(20);
 
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_told_to_stop_answers_what_it_was_sent(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn a_server_that_is_told_to_stop_answers_what_it_was_sent(database: Database) {
+    let mut stage = Stage::start(database).await;
     let mut chance = chance();
     let mut journal = Journal::default();
     let rounds = scale(2, 10);
@@ -71,12 +69,10 @@ async fn a_server_that_is_told_to_stop_answers_what_it_was_sent(
 }
 
 /// The same with certainty: the sends are known to be under way, and to wait for a lock.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sends_that_wait_when_the_server_is_told_to_stop_are_answered(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(mut stage) = Stage::start(database).await else { return };
+async fn sends_that_wait_when_the_server_is_told_to_stop_are_answered(database: Database) {
+    let mut stage = Stage::start(database).await;
     let mut journal = Journal::default();
     let address = stage.server.address;
 

@@ -6,11 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// Where Debian's packages put PostgreSQL, a folder for each version.
+pub const DEBIAN_FOLDER: &str = "/usr/lib/postgresql";
+
 /// Where the newest PostgreSQL's programs are.
 pub fn postgres_programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let installed = std::fs::read_dir(DEBIAN_FOLDER).into_iter().flatten().flatten();
     let mut versions: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin")).collect();
     versions.sort();
     folders.extend(versions.into_iter().rev());

@@ -4,7 +4,7 @@ use async_graphql::parser::{parse_query, types::DocumentOperations};
 use serde_json::json;
 
 use super::*;
-use crate::graphql::errors::code_of;
+use crate::graphql::{errors::code_of, scalars::to_value};
 
 fn named(name: &str) -> TypeRef {
     TypeRef::Named(name.to_owned())
@@ -57,7 +57,7 @@ fn coerced(
         panic!("there is one operation, without a name");
     };
     let given = value.map_or_else(|| json!({}), |value| json!({ "x": value }));
-    let mut variables = Variables::from_json(given);
+    let mut variables = Variables::from_value(to_value(given));
     match coerce(&operation, &mut variables, &shape(false), &shape(true), Role::SubAccount) {
         Ok(()) => {
             let value = variables.get("x").cloned().unwrap_or(Value::String("(none)".to_owned()));
@@ -81,6 +81,8 @@ fn values_become_those_of_their_types() {
         ("Boolean", json!(true), json!(true)),
         ("Int", json!(-2_147_483_648_i64), json!(-2_147_483_648_i64)),
         ("Int", json!(5.0), json!(5)),
+        ("Int", "1e2".parse().expect("JSON"), json!(100)),
+        ("ID!", "12E1".parse().expect("JSON"), json!("120")),
         ("Float", json!(1), json!(1)),
         ("Kind", json!("GOOD"), json!("GOOD")),
         ("[Kind!]", json!("GOOD"), json!(["GOOD"])),
@@ -115,6 +117,16 @@ fn what_does_not_fit_is_refused_with_its_place() {
         ("Boolean", json!("true"), "$x is not valid: expected true or false"),
         ("ID", json!(1.5), "$x is not valid: expected a string or a whole number"),
         ("Int", json!(2_147_483_648_i64), "$x is not valid: expected a whole number of 32 bits"),
+        (
+            "Int",
+            "1e-1".parse().expect("JSON"),
+            "$x is not valid: expected a whole number of 32 bits",
+        ),
+        (
+            "Int",
+            "1e10".parse().expect("JSON"),
+            "$x is not valid: expected a whole number of 32 bits",
+        ),
         ("Int", json!("5"), "$x is not valid: expected a whole number of 32 bits"),
         ("Int", json!(1.5), "$x is not valid: expected a whole number of 32 bits"),
         ("Kind", json!("good"), "$x is not valid: \"good\" is not a value of Kind"),

@@ -1,7 +1,7 @@
 //! Who sees which entries, filtered and page by page.
 
 use chrono::TimeDelta;
-use rstest::rstest;
+use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{
@@ -9,14 +9,14 @@ use super::{
     calls::{STAGED_PRIVATE, staged},
     newest,
 };
-use crate::harness::{Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
+use crate::harness::{Database, NOBODYS_IDS, TestApp, text};
 
 /// R3: a main account sees what concerns its team, whoever did it, but neither another team's nor what its
 /// sub-accounts do with what they own; an operator's key is not shown to it. A sub-account sees nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_sees_what_concerns_it(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn each_sees_what_concerns_it(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     let foreign = t.team(0).await;
     t.contact(&stage.team.key, &["+12025550179"]).await;
@@ -81,10 +81,10 @@ async fn each_sees_what_concerns_it(#[values(Sqlite, Postgres)] database: Databa
 }
 
 /// By action, by outcome, by key, by account under either of its ids, and by time: from included, to excluded.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_log_is_filtered(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_log_is_filtered(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     t.step(TimeDelta::minutes(1));
     let sub = t.sub_account(&team, json!({ "externalId": "s-1" })).await;
@@ -161,10 +161,10 @@ async fn the_log_is_filtered(#[values(Sqlite, Postgres)] database: Database) {
 }
 
 /// Page by page, from either end, what a main account and an operator see is what they see at once.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn the_log_is_paged_both_ways(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn the_log_is_paged_both_ways(database: Database) {
+    let t = TestApp::start(database).await;
     let stage = staged(&t).await;
     for at in 0..5 {
         t.sub_account(&stage.team, json!({ "name": format!("Client {at}") })).await;

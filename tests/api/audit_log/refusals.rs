@@ -1,14 +1,14 @@
 //! Refused calls that repeat: one entry with a count, whatever their number.
 
 use chrono::TimeDelta;
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tollgate::domain::audit_refusals::write_counts;
 
 use super::count;
-use crate::harness::{Database, Postgres, Setup, Sqlite, TestApp};
+use crate::harness::{Database, Setup, TestApp};
 
 const CREATE_TEAM: &str = "mutation { createTeam(input: { name: \"No\" }) { plainKey } }";
 const QUIET: &str = "mutation { setQuietHours(input: { from: \"x\", to: \"08:00\", timeZone: \"UTC\" }) \
@@ -24,10 +24,10 @@ async fn refusals(t: &TestApp, key: &str) -> Vec<Value> {
 
 /// A key without any rights floods the log with one entry a minute, at once and counted, and costs the
 /// database nothing in between; another key, action or code has an entry of its own.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_refusals_is_one_entry(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_flood_of_refusals_is_one_entry(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -86,10 +86,10 @@ async fn a_flood_of_refusals_is_one_entry(#[values(Sqlite, Postgres)] database: 
 
 /// What is refused of one account hides nothing of another, and neither does a team or another account's key. What
 /// names no account of the team is one entry.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_account_has_its_entry(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn each_account_has_its_entry(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other) = (t.team(0).await, t.team(0).await);
     let (one, two) = (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
     let suspend = "mutation($id: ID!) { suspendSubAccount(account: { id: $id }, input: { reason: \"\" }) \
@@ -141,10 +141,10 @@ async fn each_account_has_its_entry(#[values(Sqlite, Postgres)] database: Databa
 }
 
 /// A minute after its first refusal an entry is closed; what was counted in its last seconds is still its own.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn each_minute_has_its_entry(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn each_minute_has_its_entry(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let refused = async |times: usize| {
@@ -174,10 +174,10 @@ async fn each_minute_has_its_entry(#[values(Sqlite, Postgres)] database: Databas
 }
 
 /// Where the first cannot be entered, the next one is tried; where counts cannot be written, they wait.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn nothing_is_lost_while_the_database_fails(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn nothing_is_lost_while_the_database_fails(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let refused = async || assert_eq!(t.ask(&sub.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
@@ -199,10 +199,10 @@ async fn nothing_is_lost_while_the_database_fails(#[values(Sqlite, Postgres)] da
 }
 
 /// The database lets the count of a refusal grow, and nothing else of an entry change.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn only_the_count_of_a_refusal_grows(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn only_the_count_of_a_refusal_grows(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     assert_eq!(t.ask(&team.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
     assert_eq!(t.ask(&team.key, QUIET).await.refusals(), ["TIME_INVALID"]);

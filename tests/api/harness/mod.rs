@@ -47,6 +47,7 @@ mod socket;
 
 pub use cut::Cut;
 pub use log::{Log, hear};
+pub use postgres::ASKED_FOR_PASSWORDS;
 pub use program::{Running, demo};
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use socket::{Came, Socket};
@@ -196,16 +197,16 @@ pub struct TestSubAccount {
 }
 
 impl TestApp {
-    /// A fresh app; `None`, loudly, where PostgreSQL is asked for and not to be had.
-    pub async fn start(database: Database) -> Option<Self> {
+    /// A fresh app.
+    pub async fn start(database: Database) -> Self {
         Self::start_with(database, Setup::default()).await
     }
 
-    pub async fn start_with(database: Database, setup: Setup) -> Option<Self> {
+    pub async fn start_with(database: Database, setup: Setup) -> Self {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let url = match database {
             Sqlite => sqlite_url(folder.path()),
-            Postgres => postgres::new_database().await?,
+            Postgres => postgres::new_database().await,
         };
         let clock = StepClock(Mutex::new(NOON.parse().expect("a time")), IdOrder::new());
         let clock = Arc::new(clock);
@@ -219,7 +220,7 @@ impl TestApp {
         let made = api_key::create_for_operator(&t.app, &operator, new).await;
         let (_, operator) = made.expect("an operator's key");
         operator.reveal().clone_into(&mut t.operator);
-        Some(t)
+        t
     }
 
     /// Another process on the same database, with the same time and carrier.

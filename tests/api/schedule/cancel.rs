@@ -4,20 +4,20 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::http::StatusCode;
 use chrono::TimeDelta;
+use db_test::{db_test, needs_postgres};
 use futures_util::future::join_all;
-use rstest::rstest;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tollgate::domain::delivery;
 
 use super::{balance, cancel, due, manage, noon, read, refunds, send, status};
-use crate::harness::{Database, NOBODYS_IDS, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, NOBODYS_IDS, Postgres, TestApp};
 
 /// Canceled and paid back once; a repeat answers the same and changes nothing.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_message_is_canceled_until_it_is_claimed(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_is_canceled_until_it_is_claimed(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -51,10 +51,10 @@ async fn a_message_is_canceled_until_it_is_claimed(#[values(Sqlite, Postgres)] d
 }
 
 /// What a worker has claimed, and what has ended, is not canceled.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn what_is_on_its_way_is_not_canceled(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn what_is_on_its_way_is_not_canceled(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let expect = async |id: &str, is: &str, code: &str| {
         assert_eq!(status(&t, &team.key, id).await, is);
@@ -96,10 +96,10 @@ async fn what_is_on_its_way_is_not_canceled(#[values(Sqlite, Postgres)] database
 }
 
 /// R3, R15: only its own account cancels a message, with a key of its environment.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn only_its_account_cancels_a_message(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn only_its_account_cancels_a_message(database: Database) {
+    let t = TestApp::start(database).await;
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
     let sub = t.sub_account(&team, json!({})).await;
     let sibling = t.sub_account(&team, json!({})).await;
@@ -133,10 +133,10 @@ async fn only_its_account_cancels_a_message(#[values(Sqlite, Postgres)] database
 }
 
 /// R4: a deactivation cancels what is scheduled, too.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_deactivation_cancels_what_is_scheduled(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_deactivation_cancels_what_is_scheduled(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -158,10 +158,10 @@ async fn a_deactivation_cancels_what_is_scheduled(#[values(Sqlite, Postgres)] da
 }
 
 /// A worker that is about to let a message expire, and its account cancels it first.
-#[rstest]
+#[db_test]
 #[tokio::test]
-async fn a_canceled_message_does_not_expire(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_canceled_message_does_not_expire(database: Database) {
+    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));
@@ -181,9 +181,10 @@ async fn a_canceled_message_does_not_expire(#[values(Sqlite, Postgres)] database
 
 /// A worker claims the message after the cancelation has looked at it and before it writes: only
 /// PostgreSQL lets them meet so.
+#[needs_postgres]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_in_the_midst_of_a_cancelation_wins() {
-    let Some(t) = TestApp::start(Postgres).await else { return };
+    let t = TestApp::start(Postgres).await;
     let team = t.team(1_000).await;
     let id = send(&t, &team.key, json!({})).await;
     let t = Arc::new(t);
@@ -217,10 +218,10 @@ async fn a_claim_in_the_midst_of_a_cancelation_wins() {
 
 /// Two cancelations of each message against two workers: who was told CANCELED is paid back once and
 /// its message went nowhere; the others' went out.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelation_and_a_worker_agree(#[values(Sqlite, Postgres)] database: Database) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_cancelation_and_a_worker_agree(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(1_000).await;
     let mut ids = Vec::new();
@@ -267,12 +268,10 @@ async fn a_cancelation_and_a_worker_agree(#[values(Sqlite, Postgres)] database: 
 }
 
 /// Cancelations, a deactivation, expiries and a worker at once: each message is paid back once.
-#[rstest]
+#[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_is_paid_back_once_by_whichever_way(
-    #[values(Sqlite, Postgres)] database: Database,
-) {
-    let Some(t) = TestApp::start(database).await else { return };
+async fn a_message_is_paid_back_once_by_whichever_way(database: Database) {
+    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
