@@ -1,6 +1,9 @@
 //! The `tollgate` program: reads the command line and runs what it says.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use clap::Parser as _;
 use tollgate::cli::{Cli, LOG_OF_DATABASE, LogFormat, panic_log};
@@ -17,7 +20,11 @@ fn main() -> ExitCode {
     let filter = match EnvFilter::try_new(log) {
         Ok(filter) => filter,
         Err(error) => {
-            eprintln!("error: --log {:?} is no filter: {error}", cli.log);
+            let _ = writeln!(
+                std::io::stderr(),
+                "error: --log {:?} is not valid (expected a level, such as info): {error}",
+                cli.log
+            );
             return ExitCode::from(2);
         }
     };
@@ -25,6 +32,8 @@ fn main() -> ExitCode {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A log that cannot be written is no reason to end.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match cli.log_format {
         LogFormat::Pretty => log.init(),
@@ -36,8 +45,19 @@ fn main() -> ExitCode {
     match runtime.block_on(cli.run()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", in_one_line(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// An error with its causes, each once: some say their cause themselves.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        match said.contains(&cause) {
+            true => said,
+            false if said.is_empty() => cause,
+            false => format!("{said}: {cause}"),
+        }
+    })
 }

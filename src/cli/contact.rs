@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use entity::account;
 
-use super::{DatabaseArgs, OutputArgs, parse_id};
+use super::{DatabaseArgs, OutputArgs, output::print_line, parse_id};
 use crate::{
     App,
     domain::{
@@ -121,7 +121,7 @@ fn print(verdicts: &[(u64, RowVerdict)], is_json: bool) -> anyhow::Result<()> {
                 "message": part(&message),
             })
         });
-        println!("{}", serde_json::json!({ "rows": rows.collect::<Vec<_>>() }));
+        print_line!("{}", serde_json::json!({ "rows": rows.collect::<Vec<_>>() }));
         return Ok(());
     }
     let mut writer = csv::Writer::from_writer(std::io::stdout());

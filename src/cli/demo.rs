@@ -13,7 +13,7 @@ use clap::Args;
 use entity::{account::AccountStatus, api_key::Environment, message::Channel};
 use uuid::Uuid;
 
-use super::{connect, explain, make_current, serve, surface};
+use super::{connect, explain, make_current, output::print_line, serve, surface};
 use crate::{
     App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
@@ -172,12 +172,14 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
                 "partnerCo": keys.clients[2],
             },
         });
-        println!("{started}");
+        print_line!("{started}");
     } else {
         greet(&keys, is_fresh, &format!("http://{address}"));
         match (&temporary, &args.data) {
-            (Some(_), _) => println!("The data is gone when you stop this; --data DIR keeps it."),
-            (None, Some(folder)) => println!("The data is kept in {}.", folder.display()),
+            (Some(_), _) => {
+                print_line!("The data is gone when you stop this; --data DIR keeps it.");
+            }
+            (None, Some(folder)) => print_line!("The data is kept in {}.", folder.display()),
             (None, None) => {}
         }
     }
@@ -312,30 +314,30 @@ fn label(client: &Client, spent: &str, is_fresh: bool) -> String {
 fn greet(keys: &DemoKeys, is_fresh: bool, server: &str) {
     let url = format!("{server}/graphql");
     if is_fresh {
-        println!(
+        print_line!(
             "The demo stands: team Acme with $500, its main account and three sub-accounts.\n"
         );
     } else {
-        println!(
+        print_line!(
             "The demo's data was there already; these keys are fresh and the old ones ended.\n"
         );
     }
-    println!("GraphiQL, in the browser: {server}/graphiql");
-    println!("GraphQL: {url}");
-    println!("Keys, shown here and never again:");
-    println!("  operator                                {}", keys.operator);
-    println!("  main account Acme                       {}", keys.main);
+    print_line!("GraphiQL, in the browser: {server}/graphiql");
+    print_line!("GraphQL: {url}");
+    print_line!("Keys, shown here and never again:");
+    print_line!("  operator                                {}", keys.operator);
+    print_line!("  main account Acme                       {}", keys.main);
     let notes = ["$45 of $100", "$120 of $200", "$30, no limit"];
     for ((client, note), key) in CLIENTS.iter().zip(notes).zip(&keys.clients) {
-        println!("  {:<39} {key}", label(client, note, is_fresh));
+        print_line!("  {:<39} {key}", label(client, note, is_fresh));
     }
     let curl = |title: &str, key: &str, query: &str| {
         let body = serde_json::json!({ "query": query });
-        println!("\n# {title}");
-        println!("curl -s {url} -H 'Authorization: Bearer {key}' \\");
-        println!("  -H 'Content-Type: application/json' \\\n  -d '{body}'");
+        print_line!("\n# {title}");
+        print_line!("curl -s {url} -H 'Authorization: Bearer {key}' \\");
+        print_line!("  -H 'Content-Type: application/json' \\\n  -d '{body}'");
     };
-    println!("\nThree things to try:");
+    print_line!("\nThree things to try:");
     curl(
         "What Client ABC sees of the money",
         &keys.clients[0],
@@ -352,7 +354,7 @@ fn greet(keys: &DemoKeys, is_fresh: bool, server: &str) {
         &keys.main,
         "{ subAccounts { nodes { name totalSpent creditLimit isBlocked } } }",
     );
-    println!();
+    print_line!("");
 }
 
 #[cfg(test)]

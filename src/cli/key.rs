@@ -12,8 +12,8 @@ use entity::{
 use uuid::Uuid;
 
 use super::{
-    DatabaseArgs, OutputArgs, TEAM_NOT_FOUND, done, enter_refusal, name_team, parse_id,
-    parse_team_id,
+    DatabaseArgs, OutputArgs, TEAM_NOT_FOUND, done, enter_refusal, name_team, output::print_line,
+    parse_id, parse_team_id,
 };
 use crate::domain::{
     api_key::{self as keys, CreateKeyRefusal, NewApiKey},
@@ -99,10 +99,10 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             let (key, plain_key) = done(&app, AuditAction::CreateApiKey, team_id, made).await?;
             if output.json {
                 let made = serde_json::json!({ "id": key.id, "plainKey": plain_key.reveal() });
-                println!("{made}");
+                print_line!("{made}");
             } else {
-                println!("Id:  {}", key.id);
-                println!("Key: {}\n     (shown here and never again)", plain_key.reveal());
+                print_line!("Id:  {}", key.id);
+                print_line!("Key: {}\n     (shown here and never again)", plain_key.reveal());
             }
         }
         KeyCommand::List { database, output, owner } => {
@@ -125,11 +125,11 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
                         "lastUsedAt": key.last_used_at,
                     })
                 });
-                println!("{}", serde_json::json!({ "keys": keys.collect::<Vec<_>>() }));
+                print_line!("{}", serde_json::json!({ "keys": keys.collect::<Vec<_>>() }));
             } else {
                 for key in &keys {
                     let shown = format!("{}…{}", key.prefix, key.last_four);
-                    println!("{}  {shown:<24} {:<8} {}", key.id, state(key, now), key.name);
+                    print_line!("{}  {shown:<24} {:<8} {}", key.id, state(key, now), key.name);
                 }
             }
         }
@@ -141,7 +141,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
                 enter_refusal(&app, AuditAction::RevokeApiKey, code, Some(id)).await?;
                 bail!("there is no such key");
             }
-            println!("The key is revoked.");
+            print_line!("The key is revoked.");
         }
     }
     Ok(ExitCode::SUCCESS)

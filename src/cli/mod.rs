@@ -3,6 +3,7 @@
 
 use std::{
     fmt::Debug,
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -27,10 +28,13 @@ use crate::{
     graphql,
 };
 
+use output::print_line;
+
 mod contact;
 pub mod demo;
 mod key;
 mod number;
+mod output;
 pub mod panic_log;
 mod price;
 mod serve;
@@ -178,7 +182,13 @@ struct AuditArgs {
 impl Cli {
     /// Runs the command; the result's text has been printed when this returns.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        self.run_command().await.map_err(explain_missing_right)
+        let code = self.run_command().await.map_err(explain_missing_right)?;
+        match output::failure() {
+            // A reader that has seen enough, such as head, needs no words.
+            Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
+            Some(error) => bail!("standard output cannot be written: {error}"),
+            None => Ok(code),
+        }
     }
 
     async fn run_command(self) -> anyhow::Result<ExitCode> {
@@ -187,7 +197,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args).await,
             Command::Migrate(args) => migrate(&args).await,
             Command::Schema => {
-                println!("{}", graphql::sdl().trim_end());
+                print_line!("{}", graphql::sdl().trim_end());
                 Ok(ExitCode::SUCCESS)
             }
             Command::Team(command) => team::run(command).await,
@@ -225,7 +235,8 @@ impl DatabaseArgs {
                 bail!("there is no database at {}; {WHERE_IT_IS}", full_path(&file).display());
             }
             // Before it is opened as one, which changes it.
-            if !db::is_of_tollgate(&url).await? {
+            refuse_foreign(&url).await?;
+            if db::tables_of_sqlite(&url).await?.is_empty() {
                 bail!(
                     "{} is not a database of Tollgate; {WHERE_IT_IS}",
                     full_path(&file).display()
@@ -281,6 +292,20 @@ fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
+/// Refuses an `SQLite` file of another program, which would get the tables of this one.
+async fn refuse_foreign(url: &str) -> anyhow::Result<()> {
+    if let Some(file) = db::sqlite_path(url).filter(|file| file.exists()) {
+        let file = full_path(&file);
+        let tables = db::tables_of_sqlite(url).await;
+        let tables =
+            tables.with_context(|| format!("{} is not an SQLite database", file.display()))?;
+        if !tables.is_empty() && !tables.iter().any(|table| table == db::MIGRATIONS_TABLE) {
+            bail!("{} is a database of another program; {WHERE_IT_IS}", file.display());
+        }
+    }
+    Ok(())
+}
+
 /// Brings the schema up to date.
 async fn bring_up_to_date(db: &Db) -> anyhow::Result<()> {
     db.migrate().await.map_err(|error| match reach::missing_right(&error) {
@@ -327,6 +352,7 @@ fn check_url(url: &str) -> anyhow::Result<()> {
 
 async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
     check_url(url)?;
+    refuse_foreign(url).await?;
     tracing::debug!(target: LOG_OF_DATABASE, "The database is {}", shown(url));
     open(url, connections, RowSecurity::Off).await
 }
@@ -366,10 +392,10 @@ async fn make_current(db: &Db, may_migrate: bool) -> anyhow::Result<()> {
 async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
     let db = args.database.connect().await?;
     bring_up_to_date(&db).await?;
-    println!("The database's schema is current.");
+    print_line!("The database's schema is current.");
     if args.row_security.row_security {
         set_up_row_security(&db).await?;
-        println!("Row security is set up.");
+        print_line!("Row security is set up.");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -387,7 +413,7 @@ async fn set_up_row_security(db: &Db) -> anyhow::Result<()> {
 async fn back_up(args: BackupArgs) -> anyhow::Result<ExitCode> {
     let db = args.database.connect_existing().await?;
     db.back_up(&args.file).await?;
-    println!("The database was copied to {}.", full_path(&args.file).display());
+    print_line!("The database was copied to {}.", full_path(&args.file).display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -420,17 +446,21 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
             "ledgerEntries": found.ledger_entries,
             "drifts": drifts.collect::<Vec<_>>(),
         });
-        println!("{report}");
+        print_line!("{report}");
     } else {
-        println!(
+        print_line!(
             "Audited: teams {}, accounts {}, ledger entries {}.",
-            found.teams, found.accounts, found.ledger_entries
+            found.teams,
+            found.accounts,
+            found.ledger_entries
         );
         for drift in &found.drifts {
-            println!("DRIFT: {}", drift.fault);
+            print_line!("DRIFT: {}", drift.fault);
         }
         if found.drifts.is_empty() {
-            println!("Clean: balances, totals, charges, refunds and usage agree with the ledger.");
+            print_line!(
+                "Clean: balances, totals, charges, refunds and usage agree with the ledger."
+            );
         }
     }
     Ok(if found.drifts.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })

@@ -11,7 +11,7 @@ use entity::{
 };
 use sea_orm::ActiveEnum;
 
-use super::{DatabaseArgs, done};
+use super::{DatabaseArgs, done, output::print_line};
 use crate::domain::{
     caller::OperatorCaller,
     inventory,
@@ -68,18 +68,18 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
             let app = database.app().await?;
             let diff = inventory_import::diff(&app, rows).await?;
             for row in &diff.added {
-                println!("+ {}", line(row));
+                print_line!("+ {}", line(row));
             }
             for (before, row) in &diff.changed {
-                println!("~ {} -> {}", line(before), line(row));
+                print_line!("~ {} -> {}", line(before), line(row));
             }
             let (added, changed) = (diff.added.len(), diff.changed.len());
-            println!("{added} added, {changed} changed, {} as they were.", diff.unchanged);
+            print_line!("{added} added, {changed} changed, {} as they were.", diff.unchanged);
             if commit {
                 inventory_import::commit(&app, &operator, diff).await?;
-                println!("Done.");
+                print_line!("Done.");
             } else if added + changed > 0 {
-                println!("Nothing was changed; --commit does it.");
+                print_line!("Nothing was changed; --commit does it.");
             }
         }
         NumberCommand::List { database } => {
@@ -117,8 +117,8 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
             let withdrawn = inventory::withdraw(&app, &operator, &number).await;
             let action = AuditAction::WithdrawPhoneNumber;
             match done(&app, action, None, withdrawn).await?.phone_number_id {
-                None => println!("{number} is out of stock."),
-                Some(_) => println!("{number} is out of stock once its account releases it."),
+                None => print_line!("{number} is out of stock."),
+                Some(_) => print_line!("{number} is out of stock once its account releases it."),
             }
         }
     }

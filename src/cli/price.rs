@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use sea_orm::ActiveEnum;
 
-use super::DatabaseArgs;
+use super::{DatabaseArgs, output::print_line};
 use crate::domain::{
     account::stored,
     caller::OperatorCaller,
@@ -52,23 +52,23 @@ pub async fn run(command: PriceCommand) -> anyhow::Result<ExitCode> {
             let app = database.app().await?;
             let diff = price_import::diff(&app, &rows).await?;
             for row in &diff.added {
-                println!("+ {} {}", name(row), row.price);
+                print_line!("+ {} {}", name(row), row.price);
             }
             for (before, row) in &diff.changed {
-                println!("~ {} {before} -> {}", name(row), row.price);
+                print_line!("~ {} {before} -> {}", name(row), row.price);
             }
             for row in &diff.removed {
-                println!("- {} {}", name(row), row.price);
+                print_line!("- {} {}", name(row), row.price);
             }
             let (added, changed, removed) =
                 (diff.added.len(), diff.changed.len(), diff.removed.len());
-            println!("{added} added, {changed} changed, {removed} removed.");
+            print_line!("{added} added, {changed} changed, {removed} removed.");
             if commit {
                 let operator = OperatorCaller::on_the_command_line();
                 price_import::commit(&app, &operator, diff).await?;
-                println!("Done.");
+                print_line!("Done.");
             } else if !diff.is_empty() {
-                println!("Nothing was changed; --commit does it.");
+                print_line!("Nothing was changed; --commit does it.");
             }
         }
         PriceCommand::List { database } => {

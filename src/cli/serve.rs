@@ -60,6 +60,15 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let db = connect(&url, args.database.database_connections).await?;
     warn_of_exposed_files(&url);
     make_current(&db, args.migrate).await?;
+    if db.backend() == DbBackend::Postgres
+        && !args.row_security.row_security
+        && let Some(table) = row_security::unwritable(&db.write).await?
+    {
+        bail!(
+            "the user of the database URL may not read and change the table {table}. Make it the owner of the \
+             database, or grant it SELECT, INSERT, UPDATE and DELETE on all tables"
+        );
+    }
     let db = if args.row_security.row_security {
         secured(db, &url, args.database.database_connections, args.migrate).await?
     } else {

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use url::{Host, Url};
 
 use crate::{
-    domain::inbound::{StopWords, word_of},
+    domain::inbound::{StopWords, is_start_word, word_of},
     http,
 };
 
@@ -88,14 +88,18 @@ fn stop_word(text: &str) -> Result<String, String> {
     if word.is_empty() {
         return Err("expected words with a letter or a digit, such as ALTO".to_owned());
     }
+    if is_start_word(&word) {
+        return Err("expected words by which people opt out; this one opts them in".to_owned());
+    }
     Ok(word)
 }
 
 /// A network, or an address that is taken for a network of its own.
 fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
     text.parse()
         .or_else(|_| text.parse().map(|address: IpAddr| address.to_canonical().into()))
-        .map_err(|_| "expected networks such as 10.0.0.0/8".to_owned())
+        .map_err(|_| "expected networks or addresses, such as 10.0.0.0/8,192.0.2.1".to_owned())
 }
 
 /// An origin as browsers send it: scheme, host and, unless it is the scheme's own, the port. Any other text would
@@ -224,7 +228,10 @@ mod tests {
             assert_eq!(network(text).expect(text).to_string(), expected);
         }
         for text in ["foo", "10.0.0.0/33", "10.0.0.1:80", ""] {
-            assert_eq!(network(text), Err("expected networks such as 10.0.0.0/8".to_owned()));
+            assert_eq!(
+                network(text),
+                Err("expected networks or addresses, such as 10.0.0.0/8,192.0.2.1".to_owned())
+            );
         }
     }
 

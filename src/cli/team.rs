@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use entity::audit_entry::AuditAction;
 
-use super::{DatabaseArgs, OutputArgs, done, name_team, parse_team_id};
+use super::{DatabaseArgs, OutputArgs, done, name_team, output::print_line, parse_team_id};
 use crate::{
     App, clock,
     domain::{
@@ -105,12 +105,14 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                     "mainAccountId": created.main_account.id,
                     "plainKey": plain_key,
                 });
-                println!("{made}");
+                print_line!("{made}");
             } else {
-                println!("Team:         {}", created.team.id);
-                println!("Main account: {}", created.main_account.id);
-                println!("Balance:      {}", top_up.unwrap_or_default());
-                println!("Key:          {plain_key}\n              (shown here and never again)");
+                print_line!("Team:         {}", created.team.id);
+                print_line!("Main account: {}", created.main_account.id);
+                print_line!("Balance:      {}", top_up.unwrap_or_default());
+                print_line!(
+                    "Key:          {plain_key}\n              (shown here and never again)"
+                );
             }
         }
         TeamCommand::List { database, output } => {
@@ -134,16 +136,16 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                         balance.parse().expect("cents are written as a JSON number");
                     serde_json::json!({ "id": team.id, "name": team.name, "balance": balance })
                 });
-                println!("{}", serde_json::json!({ "teams": teams.collect::<Vec<_>>() }));
+                print_line!("{}", serde_json::json!({ "teams": teams.collect::<Vec<_>>() }));
             } else if teams.is_empty() {
                 let database = database.repeated();
-                println!(
+                print_line!(
                     "No team exists yet. Create one: tollgate team create --name \"My team\"{database}"
                 );
             } else {
                 for team in teams {
                     let balance = stored(team.balance_micros).to_string();
-                    println!("{}  {balance:>24}  {}", team.id, team.name);
+                    print_line!("{}  {balance:>24}  {}", team.id, team.name);
                 }
             }
         }
@@ -161,11 +163,11 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                     "entryId": deposited.entry.id, "balance": balance,
                     "replayed": deposited.is_replay,
                 });
-                println!("{made}");
+                print_line!("{made}");
             } else if deposited.is_replay {
-                println!("This was done before; the balance is {balance}.");
+                print_line!("This was done before; the balance is {balance}.");
             } else {
-                println!("The balance is {balance}.");
+                print_line!("The balance is {balance}.");
             }
         }
     }

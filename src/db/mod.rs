@@ -340,15 +340,18 @@ impl Db {
     }
 }
 
-/// Whether the file of an `SQLite` URL has tables of this program. It is not changed.
-pub async fn is_of_tollgate(url: &str) -> Result<bool, DbErr> {
+/// Where the migrations that were applied are noted.
+pub const MIGRATIONS_TABLE: &str = "seaql_migrations";
+
+/// The tables in the file of an `SQLite` URL. It is not changed.
+pub async fn tables_of_sqlite(url: &str) -> Result<Vec<String>, DbErr> {
     let options = SqliteConnectOptions::from_str(url).map_err(url_error)?;
     let options = options.create_if_missing(false).disable_statement_logging();
     let mut connection = options.connect().await.map_err(query_error)?;
-    let table = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'seaql_migrations'";
-    let found = sqlx::query_scalar(table).fetch_one(&mut connection).await.map_err(query_error);
+    let tables = sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table'");
+    let tables = tables.fetch_all(&mut connection).await.map_err(query_error);
     connection.close().await.map_err(query_error)?;
-    found.map(|count: i64| count > 0)
+    tables
 }
 
 /// Whether a row's id is one of these: a single parameter, so that the statement's text is fixed.

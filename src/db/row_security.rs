@@ -159,6 +159,24 @@ pub async fn hides_everything<C: ConnectionTrait>(db: &C) -> Result<bool, DbErr>
     row.map_or(Ok(false), |row| row.try_get_by_index(0))
 }
 
+/// A table of accounts or teams whose rows this login may not read and change, without row security; `None` if there is none.
+pub async fn unwritable<C: ConnectionTrait>(db: &C) -> Result<Option<String>, DbErr> {
+    let names = OF_ACCOUNTS
+        .iter()
+        .chain(&["team", "account", "ledger_entry"])
+        .map(|name| format!("'{name}'"));
+    let rights = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+        .map(|right| format!("has_table_privilege(c.oid, '{right}')"))
+        .join(" AND ");
+    let sql = format!(
+        "SELECT c.relname::text FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace \
+         AND c.relname IN ({}) AND NOT ({rights}) ORDER BY 1 LIMIT 1",
+        names.collect::<Vec<_>>().join(", ")
+    );
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    row.map(|row| row.try_get_by_index(0)).transpose()
+}
+
 /// The column that says whose a row of a table is, and the setting that says who asks.
 fn whose(table: &str) -> (&'static str, &'static str) {
     match table {

@@ -97,7 +97,7 @@ pub async fn record_inbound_message(
     let is_stop = stop_words.contains(&word);
     // To be written to again is asked for in so many letters.
     let asked = message.text.trim().to_ascii_uppercase();
-    if !is_stop && !START_WORDS.contains(&asked.as_str()) {
+    if !is_stop && !is_start_word(&asked) {
         return Ok(InboundEffect::None);
     }
     let Ok(sender) = recipient::parse(&message.from, Some(message.channel)) else {
@@ -112,6 +112,11 @@ pub async fn record_inbound_message(
         opt_out::delete(txn, owner.account_id, &sender).await?;
         Ok(InboundEffect::OptedIn)
     }
+}
+
+/// Whether a word opts in again.
+pub fn is_start_word(word: &str) -> bool {
+    START_WORDS.contains(&word)
 }
 
 /// What a text says if it is one word: its letters and digits, in upper case and without accents. Wide and invisible

@@ -66,8 +66,12 @@ pub(super) fn destination(message: &NewMessage) -> Result<Destination, Failure<S
             .map(Destination::Address)
             .map_err(|rule| refused(SendRefusal::InvalidRecipient, field, rule)),
         (None, Some(id)) => Ok(Destination::Contact { id, channel: message.channel }),
-        _ => {
-            let rule = "Set either to or contactId, not both.";
+        (to, _) => {
+            let rule = if to.is_some() {
+                "Set either to or contactId, not both."
+            } else {
+                "Set to or contactId: the message has no recipient."
+            };
             Err(refused(SendRefusal::InvalidRecipient, field, rule))
         }
     }

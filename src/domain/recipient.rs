@@ -99,7 +99,8 @@ fn unquoted(local: &str) -> String {
 fn phone_number(to: &str) -> Result<(String, String), &'static str> {
     const RULE: &str = "The recipient must be a phone number in E.164, such as +12025550123.";
     let to = dialled(to);
-    if !to.starts_with('+') {
+    // Letters would be taken for the digits of a telephone's keys, and an O for another digit than 0.
+    if !to.starts_with('+') || to.contains(char::is_alphabetic) {
         return Err(RULE);
     }
     let number =
@@ -259,6 +260,10 @@ mod tests {
             ("+12025550123", Some(Channel::Email)),
             ("+12025550123", Some(Channel::Telegram)),
             ("12a", Some(Channel::Telegram)),
+            ("+1 202 555 O123", None),
+            ("+1 202 555 01l3", None),
+            ("+1202555abcd", None),
+            ("+1 800 FLOWERS", None),
             ("tel:7911123463", None),
             ("tel:+447911123463;ext=5", None),
             ("tel:+447911123463;phone-context=example.com", None),

@@ -34,7 +34,7 @@ use crate::{
 const EXTERNAL_ID_RULE: &str = "The externalId must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
 const EXTERNAL_ID_TAKEN: &str = "Another sub-account of the team has this externalId.";
 const CREDIT_LIMIT_RULE: &str = "The credit limit must be 0 to 100000000000 cents with at most \
-                                 four decimals; leave it out or give null for no limit.";
+                                 four decimals, or null for no limit.";
 pub(super) const NOT_FOUND: &str = "There is no such sub-account.";
 
 /// Sub-accounts that a team has at most, in any status: none is ever deleted.

@@ -82,14 +82,12 @@ pub fn root_of(operation: OperationType) -> &'static str {
 
 /// The refusal of something that the caller's role does not see.
 pub fn forbidden(name: &str, role: Role, pos: Option<Pos>) -> ServerError {
-    let reason = match role {
-        Role::SubAccount => {
-            "a sub-account's key: it needs one of the main account or of an operator"
-        }
-        Role::MainAccount => "an account's key: it needs an operator's",
-        Role::Operator => "an operator's key: it needs one of an account",
+    let key = match role {
+        Role::SubAccount => "a sub-account's key",
+        Role::MainAccount => "a main account's key",
+        Role::Operator => "an operator's key",
     };
-    let message = format!("{name:?} is not for {reason}.");
+    let message = format!("{name:?} is not available to {key}. Use a key of another role.");
     let mut error = ServerError::new(message, pos);
     set_code(&mut error, Code::Forbidden);
     error

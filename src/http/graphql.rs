@@ -187,8 +187,19 @@ pub async fn identify(
     head: &Parts,
     key: Option<&str>,
 ) -> Result<Caller, ServerError> {
-    if key.is_none() && head.headers.contains_key(header::AUTHORIZATION) {
-        return Err(unauthenticated(NO_BEARER));
+    let mut given = head.headers.get_all(header::AUTHORIZATION).iter();
+    if let (Some(first), second) = (given.next(), given.next()) {
+        if second.is_some() {
+            return Err(unauthenticated(TWO_HEADERS));
+        }
+        if key.is_none() {
+            // Such as one that ends in the … of an example.
+            let is_bearer = first
+                .as_bytes()
+                .get(..7)
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+            return Err(unauthenticated(if is_bearer { MALFORMED_KEY } else { NO_BEARER }));
+        }
     }
     identify_peer(shared, peer(shared, head), key).await
 }
@@ -223,6 +234,7 @@ const NO_KEY: &str =
     "The request has no API key. Send it in a header: Authorization: Bearer tg_live_…";
 const NO_BEARER: &str = "The Authorization header is not valid (expected Bearer, a space and an API key, as in \
                          Authorization: Bearer tg_live_…).";
+const TWO_HEADERS: &str = "The request has two Authorization headers. Send one.";
 const MALFORMED_KEY: &str =
     "The API key is malformed. Copy the whole key as it was shown, without quotation marks.";
 const UNKNOWN_KEY: &str =

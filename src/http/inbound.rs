@@ -25,6 +25,7 @@ use crate::{
         Fault,
         caller::AccountCaller,
         inbound::{self, InboundMessage},
+        recipient,
     },
     graphql::errors::{self, Code, error, first_code},
     json,
@@ -66,6 +67,9 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         let place = shared.places.of(team_id).await;
         let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let message = read(&received)?;
+        if let Err(rule) = recipient::parse(&message.from, Some(message.channel)) {
+            return Err(error(Code::BadUserInput, format!("from is not valid. {rule}")));
+        }
         drop(received);
         // A task of its own, as in `graphql`: a client that hangs up leaves nothing half-way.
         let in_task = Arc::clone(&shared);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use db_test::{db_test, needs_postgres};
+use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +97,35 @@ fn only_a_first_command_makes_a_database() {
     let log = String::from_utf8_lossy(&verbose.stderr);
     assert!(log.contains(&format!("The database is {}", path.display())), "{log}");
     assert_eq!(run_in(folder.path(), &["team", "list"]).stderr, b"");
+}
+
+/// A database of another program is left as it is.
+#[tokio::test]
+async fn a_database_of_another_program_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("other.db");
+    let url = tollgate::db::sqlite_url(&file);
+    let other = sea_orm::Database::connect(url.as_str()).await.expect("it is made");
+    other.execute_unprepared("CREATE TABLE x (id INTEGER)").await.expect("a table");
+    other.close().await.expect("the connection closes");
+    let before = std::fs::read(&file).expect("the file");
+    for command in [
+        &["serve", "--sandbox", "--listen", "127.0.0.1:0", "--metrics-listen", "off"][..],
+        &["team", "create", "--name", "Acme"],
+        &["team", "list"],
+        &["migrate"],
+    ] {
+        let (code, error) = failure(&tollgate(&url, command));
+        let said = format!("{} is a database of another program", file.display());
+        assert!(code == Some(2) && error.contains(&said), "{command:?}: {error}");
+    }
+    assert_eq!(std::fs::read(&file).expect("the file"), before);
+
+    let text = folder.path().join("text.db");
+    std::fs::write(&text, "not a database\n".repeat(100)).expect("the file is written");
+    let (code, error) = failure(&tollgate(&tollgate::db::sqlite_url(&text), &["team", "list"]));
+    let said = format!("{} is not an SQLite database", text.display());
+    assert!(code == Some(2) && error.contains(&said), "{error}");
 }
 
 #[needs_postgres]

@@ -225,7 +225,7 @@ async fn what_cannot_be_done_is_said(database: Database) {
         (vec!["key", "revoke", "x"], "see tollgate key list"),
         (vec!["serve", "--listen", "8080"], "an address and a port, such as 127.0.0.1:8080"),
         (vec!["serve", "--metrics-listen", "8080"], "such as 127.0.0.1:8080; or off"),
-        (vec!["serve", "--trusted-proxies", "foo"], "expected networks such as 10.0.0.0/8"),
+        (vec!["serve", "--trusted-proxies", "foo"], "expected networks or addresses, such as 10.0.0.0/8"),
         (
             vec!["key", "create", "--operator", "--expires-at", "2020-01-01T00:00:00Z"],
             "in the future",
@@ -592,6 +592,46 @@ fn a_taken_port_is_a_clear_error() {
     assert!(!file.exists());
 }
 
+/// Output that cannot be written is told, and changes nothing that was done; a log that cannot be written stops nothing.
+#[tokio::test]
+async fn a_full_or_closed_output_is_told() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").expect("the device");
+    let mut schema = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    let told = schema.arg("schema").stdout(full()).output().expect("the program runs");
+    assert_eq!(told.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.starts_with("error: standard output cannot be written: "), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    demo.args(["demo", "--json", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path());
+    demo.env_remove("DATABASE_URL").stdout(Stdio::piped()).stderr(full());
+    let mut running = Running(demo.spawn().expect("the program starts"));
+    let mut line = String::new();
+    let stdout = running.0.stdout.take().expect("its output is piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a line");
+    let started: Value = line.parse().expect("one JSON object");
+    let url = text(&started["url"]);
+    let host = url.trim_start_matches("http://").trim_end_matches("/graphql");
+    let mut stream = TcpStream::connect(host).expect("it listens");
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A word that opts in again is none that opts out.
+#[test]
+fn a_start_word_is_no_stop_word() {
+    let (code, error) =
+        failure(&tollgate("sqlite://x.db", &["serve", "--stop-words", "ALTO,start"]));
+    assert_eq!(code, Some(2));
+    assert!(error.contains("this one opts them in"), "{error}");
+}
+
 /// An origin that no browser sends is refused at the start, with the reason.
 #[test]
 fn an_origin_that_never_matches_is_refused() {
@@ -704,6 +744,8 @@ async fn what_postgresql_refuses_is_named() {
     t.execute(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {login}")).await;
     let error = refusal(&mine, &["team", "create", "--name", "Another"]);
     assert!(error.contains("permission denied for table"), "{error}");
+    let error = refusal(&mine, &["serve", "--sandbox", "--listen", "127.0.0.1:0"]);
+    assert!(error.contains("may not read and change the table account"), "{error}");
 
     let missing = url("a-password", &address.replacen(name, "nowhere", 1));
     let error = refusal(&missing, &["team", "list"]);

@@ -52,6 +52,7 @@ async fn without_a_valid_key_nothing_is_executed(database: Database) {
         (Some(format!("Bearer {unknown}")), malformed),
         (Some(format!("Bearer {} x", team.key)), malformed),
         (Some(format!("Bearer {revoked}")), not_valid),
+        (Some("Bearer tg_live_3NSH\u{2026}".to_owned()), malformed),
     ] {
         let mut request =
             Request::post("/graphql").header(header::CONTENT_TYPE, "application/json");
@@ -67,6 +68,12 @@ async fn without_a_valid_key_nothing_is_executed(database: Database) {
         assert_eq!(answer.headers[header::WWW_AUTHENTICATE], "Bearer realm=\"tollgate\"");
         assert!(!answer.body.as_object().expect("an object").contains_key("data"));
     }
+    let two = Request::post("/graphql")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::AUTHORIZATION, format!("Bearer {}", team.key))
+        .header(header::AUTHORIZATION, format!("Bearer {}", team.key));
+    let answer = t.request(two.body(Body::from(body.clone())).expect("a request")).await;
+    assert_eq!((answer.status.as_u16(), answer.codes()), (401, vec!["UNAUTHENTICATED"]));
     assert_eq!(t.everything().await, before);
     let lower_case = Request::post("/graphql")
         .header(header::CONTENT_TYPE, "application/json; charset=UTF-8")

@@ -113,14 +113,16 @@ async fn an_odd_inbound_message_changes_nothing(database: Database) {
         (with("channel", json!("PIGEON")), 400, "BAD_USER_INPUT"),
         (with("accountId", json!(team.main_account_id)), 400, "BAD_USER_INPUT"),
         (with("text", json!(["STOP"])), 400, "BAD_USER_INPUT"),
+        (with("from", json!("12345")), 400, "BAD_USER_INPUT"),
+        (with("from", json!("(202) 555-0123")), 400, "BAD_USER_INPUT"),
         (with("text", json!("STOP".repeat(5_000))), 413, "PAYLOAD_TOO_LARGE"),
     ] {
         let answer = t.request(inbound(&team.key, body.clone())).await;
         assert_eq!((answer.status.as_u16(), answer.codes()), (status, vec![code]), "{body:.80}");
     }
-    // Nobody is there to be opted out.
     let answer = t.request(inbound(&team.key, with("from", json!("12345")))).await;
-    assert_eq!((answer.status.as_u16(), answer.body), (200, json!({ "effect": "NONE" })));
+    let message = answer.body["errors"][0]["message"].as_str().expect("a message");
+    assert!(message.starts_with("from is not valid."), "{message}");
 
     let mut untyped = inbound(&team.key, good.to_string());
     untyped.headers_mut().remove(header::CONTENT_TYPE);

@@ -180,9 +180,7 @@ fn what_does_not_fit_is_refused_with_its_place() {
     {
         let expected = (
             "FORBIDDEN".to_owned(),
-            format!(
-                "{name:?} is not for a sub-account's key: it needs one of the main account or of an operator."
-            ),
+            format!("{name:?} is not available to a sub-account's key. Use a key of another role."),
         );
         assert_eq!(coerced(of_type, Some(value)), Err(expected));
     }

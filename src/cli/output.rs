@@ -1,0 +1,30 @@
+//! Standard output, where the results of commands go. It may be closed or full: what a command has done stays done, and
+//! the failure is told at its end.
+
+use std::{
+    fmt,
+    io::{self, Write as _},
+    sync::OnceLock,
+};
+
+/// The first failure of this process.
+static FAILURE: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line of a result.
+macro_rules! print_line {
+    ($($line:tt)*) => {
+        $crate::cli::output::write_line(format_args!($($line)*))
+    };
+}
+pub(super) use print_line;
+
+pub fn write_line(line: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
+        let _ = FAILURE.set(error);
+    }
+}
+
+/// Why the result is not whole, if it is not.
+pub fn failure() -> Option<&'static io::Error> {
+    FAILURE.get()
+}
