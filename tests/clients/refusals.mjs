@@ -47,10 +47,10 @@ await check("a body that is streamed and too large: 413", async () => {
     await response.text();
   }
 });
-await check("a body that stops for two seconds: 503", async () => {
+await check("a body that stops for four seconds: 503", async () => {
   const late = async function* () {
     yield new TextEncoder().encode("{");
-    await new Promise((resolve) => setTimeout(resolve, 2_300));
+    await new Promise((resolve) => setTimeout(resolve, 4_300));
     yield new TextEncoder().encode("x".repeat(1_000_000));
   };
   const body = ReadableStream.from(late());
