@@ -57,7 +57,8 @@ fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
     if text.eq_ignore_ascii_case("off") {
         return Ok(MetricsAddress::Off);
     }
-    address(text).map(MetricsAddress::At).map_err(|problem| format!("{problem}; or off"))
+    let found = address(text).map_err(|problem| problem.replace(":8080", ":9090"));
+    found.map(MetricsAddress::At).map_err(|problem| format!("{problem}; or off"))
 }
 
 /// An address to listen on: the host is an IP address, a name, or left out for every IPv4 address.

@@ -15,10 +15,10 @@ pub enum UsageCommand {
         #[command(flatten)]
         database: DatabaseArgs,
         /// The first day, UTC, as YYYY-MM-DD.
-        #[arg(long)]
+        #[arg(long, value_parser = day)]
         from: NaiveDate,
         /// The last day, included.
-        #[arg(long)]
+        #[arg(long, value_parser = day)]
         to: NaiveDate,
         /// One team; all if left out.
         #[arg(long, value_name = "ID")]
@@ -27,6 +27,10 @@ pub enum UsageCommand {
         #[arg(long)]
         main_accounts: bool,
     },
+}
+
+fn day(text: &str) -> Result<NaiveDate, String> {
+    text.parse().map_err(|_| "expected a day as YYYY-MM-DD, such as 2027-01-31".to_owned())
 }
 
 pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {

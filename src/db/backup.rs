@@ -20,6 +20,8 @@ pub enum BackupError {
     NotSqlite,
     #[error("{} exists; a backup never overwrites a file", .0.display())]
     Exists(PathBuf),
+    #[error("there is no folder {}", .0.display())]
+    NoFolder(PathBuf),
     #[error("{} is not valid (expected a name in UTF-8)", .0.display())]
     NotUnicode(PathBuf),
     #[error("{} cannot be written: {error}", .path.display())]
@@ -46,6 +48,9 @@ impl Db {
         // which is private, and removed if this fails.
         let whole = std::path::absolute(path).map_err(fault)?;
         let folder = whole.parent().ok_or_else(|| BackupError::Exists(path.to_owned()))?;
+        if !folder.is_dir() {
+            return Err(BackupError::NoFolder(folder.to_owned()));
+        }
         let mut partial = tempfile::Builder::new();
         partial.prefix("tollgate-backup-").suffix(".partial");
         let partial = partial.tempfile_in(folder).map_err(fault)?;

@@ -224,8 +224,16 @@ async fn what_cannot_be_done_is_said(database: Database) {
         (vec!["key", "revoke", nobody], "no such key"),
         (vec!["key", "revoke", "x"], "see tollgate key list"),
         (vec!["serve", "--listen", "8080"], "an address and a port, such as 127.0.0.1:8080"),
-        (vec!["serve", "--metrics-listen", "8080"], "such as 127.0.0.1:8080; or off"),
-        (vec!["serve", "--trusted-proxies", "foo"], "expected networks or addresses, such as 10.0.0.0/8"),
+        (vec!["serve", "--metrics-listen", "8080"], "such as 127.0.0.1:9090; or off"),
+        (vec!["serve", "--metrics-listen", "on"], "such as 127.0.0.1:9090; or off"),
+        (
+            vec!["usage", "export", "--from", "2026-13-01", "--to", "2026-12-31"],
+            "expected a day as YYYY-MM-DD",
+        ),
+        (
+            vec!["serve", "--trusted-proxies", "foo"],
+            "expected networks or addresses, such as 10.0.0.0/8",
+        ),
         (
             vec!["key", "create", "--operator", "--expires-at", "2020-01-01T00:00:00Z"],
             "in the future",
