@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,6 +198,21 @@ def check_readme(url, keys, folder):
             check("README.md", "curl", "{" + expected, found)
 
 
+def check_graphql(document, url, key):
+    """Blocks of graphql are done without an error or a refusal."""
+    for block in BLOCK.finditer((ROOT / document).read_text()):
+        if block[1] != "graphql":
+            continue
+        request = urllib.request.Request(
+            url, json.dumps({"query": block[2]}).encode(),
+            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            found = json.load(answer)
+        refused = [errors for field in (found["data"] or {}).values() for errors in field["errors"]]
+        check(document, block[2].splitlines()[0], "done", "done" if not refused and "errors" not in found else str(found))
+
+
 def check_greeting(folder):
     """The demo's first lines, of each page that prints them."""
     demo = subprocess.Popen(
@@ -225,6 +241,7 @@ def main():
             check_readme(url, keys, folder)
             check_walk("docs/guide/quickstart.md", url, keys, folder)
             check_walk("docs/guide/opt-outs.md", url, keys, folder)
+            check_graphql("docs/guide/templates.md", url, keys["main"])
         finally:
             demo.send_signal(signal.SIGTERM)
             demo.wait(timeout=30)
