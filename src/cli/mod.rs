@@ -1,13 +1,7 @@
 //! The command line: every setting is a flag and an environment variable. Results go to standard
 //! output, logs to standard error. Exit codes: 0 done, 1 an audit that found drift, 2 anything else.
 
-use std::{
-    fmt::Debug,
-    io,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{fmt::Debug, io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -19,18 +13,23 @@ use crate::{
     App,
     carrier::Carriers,
     clock::SystemClock,
-    db::{self, Db, RowSecurity, reach, row_security},
+    db::{Db, row_security},
     domain::{
-        Failure, Fault, audit,
+        Failure, audit,
         audit_call::{self, Named},
         caller::OperatorCaller,
     },
     graphql,
 };
 
+pub use database::LOG_OF_DATABASE;
+use database::{
+    DatabaseArgs, NOT_CURRENT, bring_up_to_date, connect, full_path, make_current, shown,
+};
 use output::print_line;
 
 mod contact;
+mod database;
 pub mod demo;
 mod key;
 mod number;
@@ -42,10 +41,6 @@ mod surface;
 mod team;
 mod usage;
 
-const DEFAULT_DATABASE: &str = "sqlite://tollgate.db?mode=rwc";
-const WHERE_IT_IS: &str = "run this in the server's folder, or give --database-url";
-/// Where it is logged which database is used, for `--verbose`.
-pub const LOG_OF_DATABASE: &str = "tollgate::database";
 const TEAM_NOT_FOUND: &str =
     "No team has this id. `tollgate team list` shows the ids of all teams.";
 /// What is logged unless something else is asked for.
@@ -114,30 +109,6 @@ enum Command {
     Audit(AuditArgs),
 }
 
-/// Where the data is.
-#[derive(Args, Clone)]
-pub struct DatabaseArgs {
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        hide_env_values = true,
-        help = "The database: sqlite://FILE?mode=rwc, or postgres://USER:PASSWORD@HOST/NAME \
-                [default: sqlite://tollgate.db?mode=rwc]"
-    )]
-    database_url: Option<String>,
-    /// A file that holds the database URL, for secrets, instead of the URL itself.
-    #[arg(long, env = "DATABASE_URL_FILE", conflicts_with = "database_url")]
-    database_url_file: Option<PathBuf>,
-    /// PostgreSQL: connections for reading, and as many for changes and delivery, for each process.
-    #[arg(
-        long,
-        env = "TOLLGATE_DATABASE_CONNECTIONS",
-        default_value_t = 8,
-        value_parser = clap::value_parser!(u32).range(1..=1000)
-    )]
-    database_connections: u32,
-}
-
 /// Whether a command's result is for a script.
 #[derive(Args, Clone, Copy)]
 struct OutputArgs {
@@ -182,7 +153,7 @@ struct AuditArgs {
 impl Cli {
     /// Runs the command; the result's text has been printed when this returns.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let code = self.run_command().await.map_err(explain_missing_right)?;
+        let code = self.run_command().await.map_err(database::explain_missing_right)?;
         match output::failure() {
             // A reader that has seen enough, such as head, needs no words.
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
@@ -210,183 +181,6 @@ impl Cli {
             Command::Audit(args) => audit(args).await,
         }
     }
-}
-
-impl DatabaseArgs {
-    fn url(&self) -> anyhow::Result<String> {
-        let Some(path) = &self.database_url_file else {
-            return Ok(self.database_url.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned()));
-        };
-        let url = std::fs::read_to_string(path);
-        let url = url.with_context(|| format!("{} cannot be read", path.display()))?;
-        Ok(url.trim().to_owned())
-    }
-
-    /// Opens the database; an `SQLite` file is made if there is none.
-    async fn connect(&self) -> anyhow::Result<Db> {
-        connect(&self.url()?, self.database_connections).await
-    }
-
-    /// Opens a database that must exist.
-    async fn connect_existing(&self) -> anyhow::Result<Db> {
-        let url = self.url()?;
-        if let Some(file) = db::sqlite_path(&url) {
-            if !file.exists() {
-                bail!("there is no database at {}; {WHERE_IT_IS}", full_path(&file).display());
-            }
-            // Before it is opened as one, which changes it.
-            refuse_foreign(&url).await?;
-            if db::tables_of_sqlite(&url).await?.is_empty() {
-                bail!(
-                    "{} is not a database of Tollgate; {WHERE_IT_IS}",
-                    full_path(&file).display()
-                );
-            }
-        }
-        let db = connect(&url, self.database_connections).await?;
-        if db.is_empty().await? {
-            bail!(
-                "{} has no tables of Tollgate; run `tollgate migrate` with the same database URL first",
-                shown(&url)
-            );
-        }
-        Ok(db)
-    }
-
-    /// The app of a command on a database that must exist, and be current; an `SQLite` one is made so.
-    async fn app(&self) -> anyhow::Result<Arc<App>> {
-        app_of(self.connect_existing().await?).await
-    }
-
-    /// The same for a command that may be the first of a database.
-    async fn new_app(&self) -> anyhow::Result<Arc<App>> {
-        app_of(self.connect().await?).await
-    }
-
-    /// What a further command needs to use the same database, unless that is the default one. A URL of PostgreSQL may
-    /// hold a password, and is not repeated.
-    fn repeated(&self) -> String {
-        match (&self.database_url, &self.database_url_file) {
-            (Some(url), _) if url.starts_with("sqlite:") => format!(" --database-url '{url}'"),
-            (Some(_), _) => " --database-url …".to_owned(),
-            (None, Some(file)) => format!(" --database-url-file '{}'", file.display()),
-            (None, None) => String::new(),
-        }
-    }
-}
-
-/// Says what to do if the login of the database URL may not do what a command does.
-fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
-    // Where a command says itself what to do, that is before it in the chain.
-    let first = error.chain().next();
-    let of_database = match first.and_then(|error| error.downcast_ref()) {
-        Some(Fault::Database(error)) => Some(error),
-        _ => first.and_then(|error| error.downcast_ref()),
-    };
-    match of_database.and_then(reach::missing_right) {
-        Some(denied) => anyhow::anyhow!(
-            "PostgreSQL refused it: {denied}. Make the user of the database URL the owner of the database, or \
-             grant it the right"
-        ),
-        None => error,
-    }
-}
-
-/// Refuses an `SQLite` file of another program, which would get the tables of this one.
-async fn refuse_foreign(url: &str) -> anyhow::Result<()> {
-    if let Some(file) = db::sqlite_path(url).filter(|file| file.exists()) {
-        let file = full_path(&file);
-        let tables = db::tables_of_sqlite(url).await;
-        let tables =
-            tables.with_context(|| format!("{} is not an SQLite database", file.display()))?;
-        if !tables.is_empty() && !tables.iter().any(|table| table == db::MIGRATIONS_TABLE) {
-            bail!("{} is a database of another program; {WHERE_IT_IS}", file.display());
-        }
-    }
-    Ok(())
-}
-
-/// Brings the schema up to date.
-async fn bring_up_to_date(db: &Db) -> anyhow::Result<()> {
-    db.migrate().await.map_err(|error| match reach::missing_right(&error) {
-        Some(_) => error.into(),
-        None => anyhow::Error::new(error).context("the database cannot be migrated"),
-    })
-}
-
-async fn app_of(db: Db) -> anyhow::Result<Arc<App>> {
-    make_current(&db, false).await?;
-    Ok(App::new(db, Arc::new(SystemClock), Carriers::none()).0)
-}
-
-/// A database as people may see it: the whole path of a file, or a URL without its password.
-fn shown(url: &str) -> String {
-    if let Some(file) = db::sqlite_path(url) {
-        return full_path(&file).display().to_string();
-    }
-    reach::shown(url)
-}
-
-fn full_path(file: &Path) -> PathBuf {
-    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
-}
-
-/// Refuses a URL under which no database can be opened or made.
-fn check_url(url: &str) -> anyhow::Result<()> {
-    if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
-        bail!("the database URL must begin with sqlite: or postgres:");
-    }
-    if url.starts_with("sqlite:") && db::sqlite_path(url).is_none() {
-        bail!("the database URL must name a file: sqlite://FILE?mode=rwc");
-    }
-    let Some(file) = db::sqlite_path(url).filter(|file| !file.exists()) else { return Ok(()) };
-    let file = full_path(&file);
-    if let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) {
-        bail!("there is no folder {}", folder.display());
-    }
-    if !url.contains("mode=rwc") {
-        bail!("there is no database at {}; add ?mode=rwc to the URL to make one", file.display());
-    }
-    Ok(())
-}
-
-async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
-    check_url(url)?;
-    refuse_foreign(url).await?;
-    tracing::debug!(target: LOG_OF_DATABASE, "The database is {}", shown(url));
-    open(url, connections, RowSecurity::Off).await
-}
-
-async fn open(url: &str, connections: u32, row_security: RowSecurity) -> anyhow::Result<Db> {
-    if !url.starts_with("sqlite:") {
-        reach::check(url).await.map_err(anyhow::Error::msg)?;
-    }
-    let opened = Db::connect_with(url, connections, row_security).await;
-    let db = opened.map_err(|error| {
-        // A URL that cannot be read would be shown whole, with its password.
-        let error = error.to_string().replace(url, "(the URL)");
-        anyhow::anyhow!("the database {} cannot be opened: {error}", shown(url))
-    })?;
-    if db.backend() == DbBackend::Postgres && row_security::hides_everything(&db.read).await? {
-        bail!(
-            "row security hides every row from this login; have somebody who may run: \
-             GRANT tollgate_system, tollgate_server TO the login"
-        );
-    }
-    Ok(db)
-}
-
-/// Migrates `SQLite` by itself and PostgreSQL only if `may_migrate`.
-async fn make_current(db: &Db, may_migrate: bool) -> anyhow::Result<()> {
-    if db.is_current().await? {
-        return Ok(());
-    }
-    if db.backend() == DbBackend::Sqlite || may_migrate {
-        return bring_up_to_date(db).await;
-    }
-    bail!(
-        "the database's schema is not current; run `tollgate migrate` with the same database URL first"
-    );
 }
 
 async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
@@ -420,9 +214,7 @@ async fn back_up(args: BackupArgs) -> anyhow::Result<ExitCode> {
 async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let db = args.database.connect_existing().await?;
     if !db.is_current().await? {
-        bail!(
-            "the database's schema is not current; run `tollgate migrate` with the same database URL first"
-        );
+        bail!(NOT_CURRENT);
     }
     let (app, _) = App::new(db, Arc::new(SystemClock), Carriers::none());
     let found = audit::run(&app).await?;

@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    DatabaseArgs, RowSecurityArgs, check_url, connect, make_current, open, set_up_row_security,
-    shown,
+    DatabaseArgs, RowSecurityArgs, connect,
+    database::{check_url, open},
+    make_current, set_up_row_security, shown,
     surface::{ListenArgs, SurfaceArgs},
     switch,
 };

@@ -20,7 +20,7 @@ pub enum BackupError {
     NotSqlite,
     #[error("{} exists; a backup never overwrites a file", .0.display())]
     Exists(PathBuf),
-    #[error("there is no folder {}", .0.display())]
+    #[error("the folder {} does not exist; create it first", .0.display())]
     NoFolder(PathBuf),
     #[error("{} is not valid (expected a name in UTF-8)", .0.display())]
     NotUnicode(PathBuf),

@@ -59,7 +59,7 @@ pub(super) struct Connections {
     answers: Arc<Mutex<Answers>>,
 }
 
-/// When the database answered, whoever it was.
+/// When the database last answered any statement.
 struct Answers {
     last: Instant,
     /// The last time in which it was silent.

@@ -69,7 +69,7 @@ fn only_a_first_command_makes_a_database() {
     let path = folder.path().canonicalize().expect("it exists").join("tollgate.db");
     for arguments in commands {
         let (code, error) = failure(&run_in(folder.path(), arguments));
-        let said = format!("there is no database at {}; run this in the", path.display());
+        let said = format!("no database was found at {}; run this in the", path.display());
         assert_eq!(code, Some(2), "{arguments:?}: {error}");
         assert!(error.contains(&said), "{arguments:?}: {error}");
         assert!(!path.exists(), "{arguments:?} made a database");
@@ -124,7 +124,7 @@ async fn a_database_of_another_program_is_refused() {
     let text = folder.path().join("text.db");
     std::fs::write(&text, "not a database\n".repeat(100)).expect("the file is written");
     let (code, error) = failure(&tollgate(&tollgate::db::sqlite_url(&text), &["team", "list"]));
-    let said = format!("{} is not an SQLite database", text.display());
+    let said = format!("{} cannot be read as an SQLite database", text.display());
     assert!(code == Some(2) && error.contains(&said), "{error}");
 }
 
@@ -225,7 +225,7 @@ async fn a_backup_under_load_is_whole(database: Database) {
     }
     let nowhere = folder.path().join("no/copy.db");
     let (code, error) = failure(&tollgate(&t.url, &["backup", nowhere.to_str().expect("a path")]));
-    let said = format!("there is no folder {}", folder.path().join("no").display());
+    let said = format!("the folder {} does not exist", folder.path().join("no").display());
     assert!(code == Some(2) && error.contains(&said), "{error}");
     let served = t.ask(&team.key, "{ account { name } }").await;
     assert_eq!(*served.data(), json!({ "account": { "name": "Acme" } }));

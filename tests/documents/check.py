@@ -124,7 +124,7 @@ class Session:
             command = command.replace("sqlite://demo-data", f"sqlite://{self.demo_data}")
             command = re.sub(r"--from \S+ --to \S+", f"--from {today} --to {today}", command)
         script = f'tollgate() {{ "{TOLLGATE}" "$@"; }}\n{command}'
-        if "there is no database at" in expected:
+        if "no database was found at" in expected:
             (self.folder / "elsewhere").mkdir()
             return bash(script, self.folder / "elsewhere")
         if command.startswith("tollgate serve"):

@@ -258,7 +258,7 @@ impl SendRefusal {
                 None => "This server has no carrier for the channel; ask who runs it.",
             },
             Self::NoPrice => {
-                "There is no price for this destination. The server's operator can add one with `tollgate price import`."
+                "This destination has no price. The server's operator can add one with `tollgate price import`."
             }
             Self::CreditLimitReached => {
                 "The account's totalSpent has reached its creditLimit; its main account can raise it."
