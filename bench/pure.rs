@@ -11,13 +11,10 @@ use entity::{
 };
 use tollgate::{
     domain::{
+        api_key::plain_key::PlainKey,
         billing::{Letter, PricedMessage, Standing},
-        message_content::Content,
-        plain_key::PlainKey,
-        recipient::Recipient,
-        schedule::Schedule,
-        segments,
-        test_retention::TestStored,
+        channel::{content::Content, recipient::Recipient, segments},
+        message::{schedule::Schedule, test_retention::TestStored},
     },
     money::Micros,
 };

@@ -10,6 +10,7 @@ use entity::{
 };
 
 pub mod sandbox;
+pub mod test_recipients;
 
 use sandbox::Sandbox;
 

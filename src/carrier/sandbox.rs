@@ -4,8 +4,10 @@
 use async_trait::async_trait;
 use entity::message;
 
-use super::{Carrier, Report, SendError};
-use crate::domain::magic_recipient::{Magic, magic};
+use super::{
+    Carrier, Report, SendError,
+    test_recipients::{Magic, magic},
+};
 
 /// Reaches nobody.
 pub struct Sandbox;

@@ -8,10 +8,10 @@ use entity::account;
 
 use super::{DatabaseArgs, OutputArgs, output::print_line, parse_id};
 use crate::{
-    App,
+    app::App,
     domain::{
         caller::OperatorCaller,
-        contact_csv::{self, RowVerdict},
+        contact::{self, csv::RowVerdict},
     },
 };
 
@@ -48,17 +48,17 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
         ContactCommand::Import { database, output, account, file } => {
             let opened =
                 File::open(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-            let rows = contact_csv::read_csv(opened).map_err(anyhow::Error::msg);
+            let rows = contact::csv::read_csv(opened).map_err(anyhow::Error::msg);
             let rows = rows
                 .with_context(|| format!("{} is not a valid list of contacts", file.display()))?;
             let app = database.app().await?;
             let account = find(&app, &account).await?;
-            contact_csv::begin_import(&app, &operator, &account, rows.len()).await?;
+            contact::csv::begin_import(&app, &operator, &account, rows.len()).await?;
             let mut verdicts = Vec::with_capacity(rows.len());
             let mut stopped = None;
             for row in rows {
                 let line = row.line;
-                match contact_csv::import(&app, &operator, &account, row).await {
+                match contact::csv::import(&app, &operator, &account, row).await {
                     Ok(verdict) => verdicts.push((line, verdict)),
                     Err(fault) => {
                         stopped = Some((line, fault));
@@ -80,10 +80,10 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
             let app = database.app().await?;
             let account = find(&app, &account).await?;
             let mut writer = csv::Writer::from_writer(std::io::stdout());
-            writer.write_record(contact_csv::COLUMNS)?;
+            writer.write_record(contact::csv::COLUMNS)?;
             let mut after = None;
             loop {
-                let (rows, next) = contact_csv::export(&app, &operator, &account, after).await?;
+                let (rows, next) = contact::csv::export(&app, &operator, &account, after).await?;
                 for row in rows {
                     writer.write_record(row)?;
                 }
@@ -100,7 +100,7 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
 
 async fn find(app: &App, id: &str) -> anyhow::Result<account::Model> {
     let account =
-        contact_csv::find_account(app, parse_id(id, "the API's `account` and `subAccounts`")?)
+        contact::csv::find_account(app, parse_id(id, "the API's `account` and `subAccounts`")?)
             .await?;
     account.context("there is no such account")
 }

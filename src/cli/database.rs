@@ -10,7 +10,7 @@ use clap::Args;
 use sea_orm::DbBackend;
 
 use crate::{
-    App,
+    app::App,
     carrier::Carriers,
     clock::SystemClock,
     db::{self, Db, RowSecurity, reach, row_security},

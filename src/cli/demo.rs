@@ -15,20 +15,24 @@ use uuid::Uuid;
 
 use super::{connect, explain, make_current, output::print_line, serve, surface};
 use crate::{
-    App,
+    app::App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
     db::{lock_for_serving, sqlite_url},
     domain::{
-        api_key::{self, FIRST_KEY_NAME, NewApiKey},
-        api_key_list, api_key_revocation, authentication,
-        billing::{self, TopUp},
+        api_key::{self, FIRST_KEY_NAME, NewApiKey, authentication},
+        billing::{
+            self, TopUp,
+            price_import::{self, PriceDiff, PriceRow},
+        },
         caller::{LiveMainCaller, OperatorCaller},
-        inventory_import,
         page::PageArgs,
-        price_import::{self, PriceDiff, PriceRow},
-        sub_account::{self, AccountRef, NewSubAccount},
-        sub_account_status, team,
+        phone_number::inventory_import,
+        team::{
+            self,
+            sub_account::{self, AccountRef, NewSubAccount},
+            sub_account_status,
+        },
     },
     http,
     money::Micros,
@@ -157,7 +161,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 
     let operator = OperatorCaller::on_the_command_line();
     let is_new = team::list(&app, &operator, &PageArgs::default()).await?.rows.is_empty();
-    if is_new && !api_key_list::list_for_operator(&app, &operator, None).await?.is_empty() {
+    if is_new && !api_key::list::list_for_operator(&app, &operator, None).await?.is_empty() {
         bail!(OTHER_DATA);
     }
     let (keys, is_fresh) = stand(&app).await?;
@@ -258,9 +262,9 @@ async fn renew_keys(
     operator: &OperatorCaller,
     team_id: Uuid,
 ) -> anyhow::Result<DemoKeys> {
-    let mut old = api_key_list::list_for_operator(app, operator, None).await?;
+    let mut old = api_key::list::list_for_operator(app, operator, None).await?;
     old.retain(|key| key.name == KEY_NAME);
-    old.extend(api_key_list::list_for_operator(app, operator, Some(team_id)).await?);
+    old.extend(api_key::list::list_for_operator(app, operator, Some(team_id)).await?);
     let made =
         api_key::create_for_main(app, operator, team_id, demo_key()).await.map_err(explain)?;
     let main_key = made.1.reveal().to_owned();
@@ -276,7 +280,7 @@ async fn renew_keys(
             sub_account_status::reactivate(app, &main, &account).await.map_err(explain)?;
         }
         let page = PageArgs { first: Some(100), ..PageArgs::default() };
-        let pages = api_key_list::list_many(app, &reader, &[found.id], &page).await?;
+        let pages = api_key::list::list_many(app, &reader, &[found.id], &page).await?;
         old.extend(pages.into_values().flat_map(|page| page.rows).map(|(_, key)| key));
         let (_, key) = api_key::create(app, &main, &account, demo_key()).await.map_err(explain)?;
         clients.push(key.reveal().to_owned());
@@ -284,7 +288,7 @@ async fn renew_keys(
     let operator_key = operator_key(app, operator).await?;
     for key in old {
         if key.name == KEY_NAME || key.name == FIRST_KEY_NAME {
-            api_key_revocation::revoke_any(app, operator, key.id).await?;
+            api_key::revocation::revoke_any(app, operator, key.id).await?;
         }
     }
     Ok(DemoKeys { operator: operator_key, main: main_key, clients })

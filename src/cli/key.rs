@@ -16,9 +16,10 @@ use super::{
     parse_id, parse_team_id,
 };
 use crate::domain::{
-    api_key::{self as keys, CreateKeyRefusal, NewApiKey},
-    api_key_list, api_key_revocation,
-    authentication::is_usable,
+    api_key::{
+        self as keys, CreateKeyRefusal, NewApiKey, authentication::is_usable, list as api_key_list,
+        revocation as api_key_revocation,
+    },
     caller::OperatorCaller,
 };
 

@@ -10,13 +10,14 @@ use sea_orm::DbBackend;
 use uuid::Uuid;
 
 use crate::{
-    App,
+    app::App,
     carrier::Carriers,
     clock::SystemClock,
     db::{Db, row_security},
     domain::{
-        Failure, audit,
-        audit_call::{self, Named},
+        Failure,
+        audit_log::{self, request_context::Named},
+        billing,
         caller::OperatorCaller,
     },
     graphql,
@@ -217,7 +218,7 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
         bail!(NOT_CURRENT);
     }
     let (app, _) = App::new(db, Arc::new(SystemClock), Carriers::none());
-    let found = audit::run(&app).await?;
+    let found = billing::reconciliation::run(&app).await?;
     if found.teams == 0 && found.accounts == 0 && found.drifts.is_empty() {
         let database = shown(&args.database.url()?);
         bail!("{database} holds no team, so there is nothing to audit; is it the right database?");
@@ -275,7 +276,8 @@ async fn done<T, C: Debug>(
     done: Result<T, Failure<C>>,
 ) -> anyhow::Result<T> {
     if let Err(Failure::Refused(refusal)) = &done {
-        enter_refusal(app, action, audit_call::code_name(&refusal.code), team_id).await?;
+        enter_refusal(app, action, audit_log::request_context::code_name(&refusal.code), team_id)
+            .await?;
     }
     done.map_err(explain)
 }
@@ -289,7 +291,7 @@ async fn enter_refusal(
 ) -> anyhow::Result<()> {
     let named = Named { id, account: None };
     let by = &OperatorCaller::on_the_command_line();
-    Ok(audit_call::enter_refusal(app, by, action, code, named).await?)
+    Ok(audit_log::request_context::enter_refusal(app, by, action, code, named).await?)
 }
 
 /// A switch in the environment: unset and empty mean off.

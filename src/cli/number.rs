@@ -14,9 +14,10 @@ use sea_orm::ActiveEnum;
 use super::{DatabaseArgs, done, output::print_line};
 use crate::domain::{
     caller::OperatorCaller,
-    inventory,
-    inventory_import::{self, COLUMNS, StockRow},
-    phone_number,
+    phone_number::{
+        self, inventory,
+        inventory_import::{self, COLUMNS, StockRow},
+    },
 };
 
 #[derive(Subcommand)]

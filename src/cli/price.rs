@@ -9,9 +9,11 @@ use sea_orm::ActiveEnum;
 use super::{DatabaseArgs, output::print_line};
 use crate::domain::{
     account::stored,
+    billing::{
+        price,
+        price_import::{self, COLUMNS, PriceRow},
+    },
     caller::OperatorCaller,
-    price,
-    price_import::{self, COLUMNS, PriceRow},
 };
 
 #[derive(Subcommand)]

@@ -22,7 +22,7 @@ use super::{
     switch,
 };
 use crate::{
-    App,
+    app::App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
     clock::SystemClock,
     db::{Db, RowSecurity, Scope, exposed, lock_for_serving, row_security},
@@ -102,7 +102,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     tracing::info!("GraphQL is served at http://{}/graphql", listener.local_addr()?);
     if let Some(metrics) = metrics {
         tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);
-        tokio::spawn(http::metrics::serve(metrics, Arc::clone(&app)));
+        tokio::spawn(http::ops::metrics::serve(metrics, Arc::clone(&app)));
     }
     let settings = args.surface.settings(args.sandbox);
     Box::pin(serve_until_stopped(listener, app, settings, key_uses)).await

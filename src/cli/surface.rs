@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use url::{Host, Url};
 
 use crate::{
-    domain::inbound::{StopWords, is_start_word, word_of},
+    domain::opt_out::inbound::{StopWords, is_start_word, word_of},
     http,
 };
 

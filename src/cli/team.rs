@@ -8,7 +8,8 @@ use entity::audit_entry::AuditAction;
 
 use super::{DatabaseArgs, OutputArgs, done, name_team, output::print_line, parse_team_id};
 use crate::{
-    App, clock,
+    app::App,
+    clock,
     domain::{
         account::stored,
         billing::{self, Deposited, TopUp, TopUpRefusal},

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use clap::Subcommand;
 
 use super::{DatabaseArgs, parse_team_id};
-use crate::domain::usage::{self, DateRange};
+use crate::domain::billing::usage::{self, DateRange};
 
 #[derive(Subcommand)]
 pub enum UsageCommand {

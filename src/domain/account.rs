@@ -13,7 +13,7 @@ use super::{
     Fault,
     caller::{AccountCaller, Caller, LiveAccountCaller},
 };
-use crate::{App, db::Scope, money::Micros};
+use crate::{app::App, db::Scope, money::Micros};
 
 /// Why an account's sends are refused now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

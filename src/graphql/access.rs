@@ -9,15 +9,18 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 
-use super::{field_turns::FieldsTurn, loaders::Rows, texts::Texts};
+use super::{
+    execution::{field_turns::FieldsTurn, text_size::Texts},
+    loaders::Rows,
+};
 use crate::{
-    App,
+    app::App,
     domain::{
         Fault,
         billing::Patience,
         caller::{AccountCaller, Caller},
-        room::Room,
     },
+    limits::memory_budget::Room,
 };
 
 /// Whose eyes the schema is looked at with.

@@ -6,12 +6,12 @@ use entity::account as rows;
 use super::{
     access::{self, Ask, Needs},
     api_key::ApiKey,
+    billing::usage::{DateRange, Usage, UsageDimension},
+    connection::{List, list, page_args},
     loaders::{KeysOf, TeamId, UsageOf},
-    page::{List, list, page_args},
-    quiet_hours::QuietHours,
+    message::quiet_hours::QuietHours,
     scalars::{Cents, DateTime, JsonObject},
     team::Team,
-    usage::{DateRange, Usage, UsageDimension},
 };
 use crate::domain::{
     self, Fault,
@@ -113,7 +113,7 @@ impl Account {
 
     /// The part of the day in which its messages are not handed over; null for none.
     async fn quiet_hours(&self) -> Option<QuietHours> {
-        domain::quiet_hours::QuietHours::of(&self.0).map(QuietHours::from)
+        domain::message::quiet_hours::QuietHours::of(&self.0).map(QuietHours::from)
     }
 
     /// What the account sent and spent, from daily rollups of LIVE messages.
@@ -195,8 +195,8 @@ impl Account {
 /// Dimensions as the domain has them, each once.
 pub fn domain_dimensions(
     group_by: Option<Vec<UsageDimension>>,
-) -> Vec<domain::usage::UsageDimension> {
-    let mut dimensions: Vec<domain::usage::UsageDimension> =
+) -> Vec<domain::billing::usage::UsageDimension> {
+    let mut dimensions: Vec<domain::billing::usage::UsageDimension> =
         group_by.unwrap_or_default().into_iter().map(Into::into).collect();
     dimensions.sort_unstable();
     dimensions.dedup();

@@ -7,10 +7,10 @@ use super::{
     access::{self, Ask, Needs},
     errors::{UserError, outcome},
     scalars::DateTime,
-    sub_account::{AccountRef, parse_id},
+    team::sub_account::{AccountRef, parse_id},
     viewer::Environment,
 };
-use crate::domain::{api_key as domain, api_key_revocation, authentication::ends_at};
+use crate::domain::api_key::{self as domain, self, authentication::ends_at};
 
 /// GraphQL's `ApiKey`, described there.
 pub struct ApiKey(pub rows::Model);
@@ -135,7 +135,7 @@ pub enum RotateApiKeyErrorCode {
 
 /// Why a key was not revoked.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "api_key_revocation::RevokeKeyRefusal")]
+#[graphql(remote = "api_key::revocation::RevokeKeyRefusal")]
 pub enum RevokeApiKeyErrorCode {
     /// The team has no such key.
     NotFound,
@@ -262,7 +262,7 @@ impl ApiKeyMutation {
         #[graphql(desc = "The key's id.")] id: ID,
     ) -> Result<Option<RevokeApiKeyPayload>> {
         let main = ctx.caller()?.main()?.live()?;
-        let done = api_key_revocation::revoke(ctx.app()?, &main, parse_id(&id)).await;
+        let done = api_key::revocation::revoke(ctx.app()?, &main, parse_id(&id)).await;
         Ok(Some(match outcome(done)? {
             Ok(key) => RevokeApiKeyPayload { api_key: Some(ApiKey(key)), errors: vec![] },
             Err(errors) => RevokeApiKeyPayload { api_key: None, errors },

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt::Debug, sync::Arc};
 
 use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName};
 
-use crate::domain::{Failure, Fault, Refusal, audit_call};
+use crate::domain::{Failure, Fault, Refusal, audit_log};
 
 /// When a request that was UNAVAILABLE is worth another try.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -264,7 +264,7 @@ pub fn outcome<T, D: Into<C> + Debug, C: OutputType>(
     match result {
         Ok(done) => Ok(Ok(done)),
         Err(Failure::Refused(refusal)) => {
-            audit_call::note_refusal(&refusal.code);
+            audit_log::request_context::note_refusal(&refusal.code);
             Ok(Err(vec![UserError::new(refusal)]))
         }
         Err(Failure::Fault(fault)) => Err(fault),

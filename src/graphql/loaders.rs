@@ -13,19 +13,23 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::texts::Texts as _;
+use super::execution::text_size::Texts as _;
 use crate::{
-    App,
+    app::App,
     domain::{
-        self, Fault, api_key_list,
+        self, Fault,
+        api_key::list as api_key_list,
+        billing::usage::{DateRange, Usage, UsageDimension},
         caller::Caller,
-        contact_list, message_list, opt_out_list,
+        contact::list as contact_list,
+        message::list as message_list,
+        opt_out,
         page::{Page, PageArgs},
-        phone_number_list,
-        room::Room,
-        sender_list, template_list,
-        usage::{DateRange, Usage, UsageDimension},
+        phone_number::list as phone_number_list,
+        sender::list as sender_list,
+        template::list as template_list,
     },
+    limits::memory_budget::Room,
 };
 
 /// What a request loads rows with.
@@ -229,7 +233,7 @@ impl Loader<OptOutOf> for Rows {
     async fn load(&self, keys: &[OptOutOf]) -> Result<HashMap<OptOutOf, ()>, Arc<Fault>> {
         let owner = (&self.caller.account()?).into();
         let addresses: Vec<_> = keys.iter().map(|key| (key.channel, key.address.clone())).collect();
-        let found = opt_out_list::opted_out_of(&self.app, owner, &addresses).await?;
+        let found = opt_out::list::opted_out_of(&self.app, owner, &addresses).await?;
         Ok(found
             .into_iter()
             .map(|(channel, address)| (OptOutOf { channel, address }, ()))
@@ -339,9 +343,10 @@ impl Loader<UsageOf> for Rows {
         let question = |key: &UsageOf| ((key.range, key.group_by.clone()), key.account_id);
         for ((range, group_by), accounts) in grouped(keys, question) {
             let (caller, room) = (&self.caller, &self.room);
-            let found =
-                domain::usage::of_accounts(&self.app, caller, &accounts, range, &group_by, room)
-                    .await;
+            let found = domain::billing::usage::of_accounts(
+                &self.app, caller, &accounts, range, &group_by, room,
+            )
+            .await;
             let key = |account_id| UsageOf { account_id, range, group_by: group_by.clone() };
             loaded.extend(each(found, &accounts).map(|(id, usage)| (key(id), usage)));
         }

@@ -4,63 +4,31 @@ use async_graphql::{MergedObject, Schema, SchemaBuilder};
 
 mod access;
 mod account;
-mod api;
 mod api_key;
 mod audit_log;
-mod audit_log_list;
-mod collect;
+mod billing;
+mod connection;
 mod contact;
-mod contact_address;
-mod contact_erasure;
-mod contact_list;
-mod contact_merge;
-mod cost;
-mod documents;
 pub mod errors;
-mod field_turns;
-mod hidden;
-mod introspection;
-mod introspection_turns;
-mod ledger;
+mod execution;
 mod loaders;
-mod mend;
 mod message;
-mod message_list;
 mod opt_out;
-mod page;
-mod persisted;
 mod phone_number;
-mod phone_number_list;
-mod phone_number_transfer;
-mod quiet_hours;
-mod request;
 pub mod scalars;
-mod schedule;
-mod send_message;
 mod sender;
-mod sender_list;
-mod shape;
-mod sub_account;
-mod sub_account_list;
-mod subscription_root;
+mod subscriptions;
 mod team;
 mod template;
-mod template_list;
-mod template_preview;
-mod texts;
-mod updates;
-mod usage;
-mod validation;
-mod variables;
 mod viewer;
 
-pub use api::Api;
-pub use cost::COMPLEXITY_MAX;
-pub use documents::Asked;
-pub use request::{Answer, EventAnswer, Operation, Prepared};
+pub use execution::api::Api;
+pub use execution::cost::COMPLEXITY_MAX;
+pub use execution::document_cache::Asked;
+pub use execution::request::{Answer, EventAnswer, Operation, Prepared};
 
 use audit_log::Audited;
-use updates::Updates;
+use subscriptions::Updates;
 
 /// What can be asked. What a field needs, and what it shows to which key, stands in its
 /// description.
@@ -68,17 +36,17 @@ use updates::Updates;
 pub struct Query(
     viewer::ViewerQuery,
     account::AccountQuery,
-    send_message::MessageQuery,
-    message_list::MessageListQuery,
-    contact_list::ContactQuery,
+    message::send::MessageQuery,
+    message::list::MessageListQuery,
+    contact::list::ContactQuery,
     opt_out::OptOutQuery,
-    phone_number_list::PhoneNumberQuery,
-    sender_list::SenderQuery,
-    template_list::TemplateQuery,
-    template_preview::TemplatePreviewQuery,
-    sub_account_list::SubAccountQuery,
-    ledger::LedgerQuery,
-    audit_log_list::AuditLogQuery,
+    phone_number::list::PhoneNumberQuery,
+    sender::list::SenderQuery,
+    template::list::TemplateQuery,
+    template::preview::TemplatePreviewQuery,
+    team::sub_account_list::SubAccountQuery,
+    billing::ledger::LedgerQuery,
+    audit_log::list::AuditLogQuery,
     team::TeamQuery,
 );
 
@@ -86,19 +54,19 @@ pub struct Query(
 /// errors. A field is null if it failed otherwise; a top-level error then says why.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
-    send_message::MessageMutation,
-    schedule::ScheduleMutation,
-    quiet_hours::QuietHoursMutation,
+    message::send::MessageMutation,
+    message::cancel::ScheduleMutation,
+    message::quiet_hours::QuietHoursMutation,
     contact::ContactMutation,
-    contact_address::ContactAddressMutation,
-    contact_merge::ContactMergeMutation,
-    contact_erasure::ContactErasureMutation,
+    contact::address::ContactAddressMutation,
+    contact::merge::ContactMergeMutation,
+    contact::erasure::ContactErasureMutation,
     opt_out::OptOutMutation,
     phone_number::PhoneNumberMutation,
-    phone_number_transfer::PhoneNumberTransferMutation,
+    phone_number::transfer::PhoneNumberTransferMutation,
     sender::SenderMutation,
     template::TemplateMutation,
-    sub_account::SubAccountMutation,
+    team::sub_account::SubAccountMutation,
     api_key::ApiKeyMutation,
     team::TeamMutation,
 );

@@ -5,12 +5,12 @@ use entity::opt_out as rows;
 
 use super::{
     access::{self, Ask, Needs},
+    connection::{List, list, page_args},
     errors::{UserError, outcome},
     message::Channel,
-    page::{List, list, page_args},
     scalars::DateTime,
 };
-use crate::domain::{opt_out as domain, opt_out_list};
+use crate::domain::{opt_out as domain, opt_out};
 
 /// How an opt-out came about.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
@@ -181,12 +181,12 @@ impl OptOutQuery {
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<OptOut>> {
         let filter = filter.unwrap_or_default();
-        let filter = opt_out_list::OptOutFilter {
+        let filter = opt_out::list::OptOutFilter {
             search: filter.search,
             channel: filter.channel.map(|channel| channel.into_iter().map(Into::into).collect()),
         };
         let page = page_args(ctx, first, after, last, before)?;
-        let found = opt_out_list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
+        let found = opt_out::list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
         Ok(list(found, OptOut))
     }
 }

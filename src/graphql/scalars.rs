@@ -5,8 +5,9 @@ use chrono::{Datelike, NaiveDate, SecondsFormat, Utc};
 use serde_json::Map;
 
 use crate::{
-    domain::{Fault, room::Room},
+    domain::Fault,
     json,
+    limits::memory_budget::Room,
     money::{GivenAmount, Micros},
 };
 

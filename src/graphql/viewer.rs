@@ -53,7 +53,7 @@ impl ViewerQuery {
     /// Who is calling: the key in use and whom it belongs to.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
         let (app, caller) = (ctx.app()?, ctx.caller()?);
-        let api_key = domain::api_key_list::of_caller(app, caller).await?;
+        let api_key = domain::api_key::list::of_caller(app, caller).await?;
         let (account, team) = match caller.account() {
             Err(_) => (None, None),
             Ok(account) => (

@@ -9,10 +9,10 @@ use http_body_util::BodyExt as _;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::answer::TOO_BUSY;
+use super::response::TOO_BUSY;
 use crate::{
     graphql::errors::{Code, error, unavailable},
-    shares::{Share, Shares},
+    limits::quota::{Share, Shares},
 };
 
 /// Bodies on their way of one team at most. One that arrives with its head does not count.

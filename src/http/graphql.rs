@@ -26,25 +26,26 @@ use uuid::Uuid;
 
 use super::{
     Shared,
-    admission::Place,
-    answer::{TOO_BUSY, refuse, refuse_all, respond},
     body::Received,
-    connections::Pace,
-    log::REQUEST_ID,
+    limits::{admission::Place, connections::Pace, processor_time::Meter, rate::cost_of_bytes},
     negotiation::{MediaType, is_json, negotiate},
-    processor_time::Meter,
-    rate::cost_of_bytes,
+    ops::log::REQUEST_ID,
     request::{BODY_BYTES_MAX, read_body, read_query},
-    socket,
-    socket_greeting::Opening,
+    response::{TOO_BUSY, refuse, refuse_all, respond},
+    websocket::{self, greeting::Opening},
 };
 use crate::{
     db::ReadBudget,
-    domain::{authentication, billing::Patience, caller::Caller, plain_key::PlainKey, room::Room},
+    domain::{
+        api_key::{authentication, plain_key::PlainKey},
+        billing::Patience,
+        caller::Caller,
+    },
     graphql::{
         Answer, Prepared,
         errors::{self, Code, error, first_code},
     },
+    limits::memory_budget::Room,
 };
 
 /// How long a request may take: the key's look-up, the body's arrival and the execution together.
@@ -259,7 +260,7 @@ async fn upgrade(
     }
     match WebSocketUpgrade::from_request_parts(head, &()).await {
         Ok(upgrade) => {
-            socket::upgrade(shared, upgrade, Opening { key, known, peer, pace, request_id })
+            websocket::upgrade(shared, upgrade, Opening { key, known, peer, pace, request_id })
         }
         Err(rejection) => {
             tracing::debug!(%rejection, "A request is no WebSocket");

@@ -26,49 +26,37 @@ use tower_http::{
 };
 
 use crate::{
-    App,
-    domain::{events, inbound::StopWords, watch},
+    app::App,
+    domain::{api_key, events, opt_out::inbound::StopWords},
     graphql::Api,
 };
 
-mod admission;
-mod answer;
 mod body;
-mod connections;
 mod graphiql;
 mod graphql;
-mod health;
-mod inbound;
-mod log;
-pub mod metrics;
+mod limits;
 mod negotiation;
-mod peers;
-mod processor_time;
-mod rate;
+pub mod ops;
 mod request;
-mod socket;
-mod socket_greeting;
-mod socket_message;
-mod socket_task;
-mod sockets;
-mod subscriptions;
-mod time_limit;
+mod response;
+mod sandbox_inbound;
+mod websocket;
 
-pub use admission::{HELD_MAX, PLACES_OF_TEAM_MAX};
 pub use body::{AWAITED_OF_KEY_MAX, PARTS_MAX};
 pub use graphql::REQUEST_DEADLINE;
-pub use peers::FAILURES_MAX;
+pub use limits::admission::{HELD_MAX, PLACES_OF_TEAM_MAX};
+pub use limits::peers::FAILURES_MAX;
 pub use request::BODY_BYTES_MAX;
-pub use sockets::{CONTROLS_MAX, STRANGERS_OF_PEER_MAX};
-pub use subscriptions::SUBSCRIPTIONS_OF_ACCOUNT_MAX;
+pub use websocket::limits::{CONTROLS_MAX, STRANGERS_OF_PEER_MAX};
+pub use websocket::subscription_limits::SUBSCRIPTIONS_OF_ACCOUNT_MAX;
 
-use admission::Places;
 use body::Bodies;
-use log::REQUEST_ID;
-use peers::Peers;
-use rate::Rates;
-use sockets::Sockets;
-use subscriptions::Subscriptions;
+use limits::admission::Places;
+use limits::peers::Peers;
+use limits::rate::Rates;
+use ops::log::REQUEST_ID;
+use websocket::limits::Sockets;
+use websocket::subscription_limits::Subscriptions;
 
 /// How long a server that is told to stop still lets requests in, so that whoever asks `/readyz` knows first.
 const NOTICE: Duration = Duration::from_secs(1);
@@ -88,7 +76,7 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Web pages of these origins may ask.
     pub cors_origins: Vec<HeaderValue>,
-    /// LIVE messages go to the sandbox: what people write back to it is taken at [`inbound::PATH`].
+    /// LIVE messages go to the sandbox: what people write back to it is taken at [`sandbox_inbound::PATH`].
     pub has_sandbox: bool,
     /// What people write to opt out.
     pub stop_words: StopWords,
@@ -116,9 +104,9 @@ pub const ACCOUNT_RATE_DEFAULT: u32 = 4_000_000;
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 
 /// What the handlers share.
-type Shared = Arc<Surface>;
+pub type Shared = Arc<Surface>;
 
-struct Surface {
+pub struct Surface {
     app: Arc<App>,
     api: Api,
     bodies: Bodies,
@@ -161,7 +149,7 @@ impl Surface {
             places: Places::default(),
             sockets: Sockets::default(),
             subscriptions: Subscriptions::default(),
-            looks: Semaphore::new(health::LOOKS_MAX),
+            looks: Semaphore::new(ops::health::LOOKS_MAX),
             rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),
             stop_words: settings.stop_words,
@@ -175,20 +163,20 @@ fn routes(shared: Shared, settings: &Settings) -> Router {
     // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
     // they happen, with their reason.
     let around = ServiceBuilder::new()
-        .layer(map_request(log::without_odd_request_id))
+        .layer(map_request(ops::log::without_odd_request_id))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .option_layer(cors(&settings.cors_origins))
         // The body as the answer to a preflight has it.
         .layer(MapResponseBodyLayer::new(Body::new))
-        .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(log::span));
+        .layer(TraceLayer::new_for_http().on_failure(()).make_span_with(ops::log::span));
     let mut router = Router::new()
         .route("/graphql", any(graphql::execute))
-        .route(health::ALIVE, get(health::healthz))
-        .route(health::READY, get(health::readyz))
+        .route(ops::health::ALIVE, get(ops::health::healthz))
+        .route(ops::health::READY, get(ops::health::readyz))
         .merge(graphiql::routes());
     if settings.has_sandbox {
-        router = router.route(inbound::PATH, any(inbound::receive));
+        router = router.route(sandbox_inbound::PATH, any(sandbox_inbound::receive));
     }
     router.fallback(nothing_here).layer(around).with_state(shared)
 }
@@ -196,8 +184,13 @@ fn routes(shared: Shared, settings: &Settings) -> Router {
 /// Lets web pages of these origins ask, and see what the headers say; none without origins. A key travels in
 /// a header that the page sets, never in a cookie.
 fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
-    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, REQUEST_ID, log::TRACEPARENT];
-    let shown = [rate::RATE_LIMIT, rate::RATE_LIMIT_POLICY, header::RETRY_AFTER, REQUEST_ID];
+    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, REQUEST_ID, ops::log::TRACEPARENT];
+    let shown = [
+        limits::rate::RATE_LIMIT,
+        limits::rate::RATE_LIMIT_POLICY,
+        header::RETRY_AFTER,
+        REQUEST_ID,
+    ];
     (!origins.is_empty()).then(|| {
         CorsLayer::new()
             .allow_origin(AllowOrigin::list(origins.iter().cloned()))
@@ -221,8 +214,8 @@ pub async fn serve(
     let router = routes(shared.clone(), &settings);
     let closing = CancellationToken::new();
     let all_done = async {
-        let (peers, places) = (Arc::clone(&shared.peers), connections::places());
-        connections::serve(listener, router, peers, places, closing.clone()).await;
+        let (peers, places) = (Arc::clone(&shared.peers), limits::connections::places());
+        limits::connections::serve(listener, router, peers, places, closing.clone()).await;
         executions.close();
         // Those of clients that have hung up.
         executions.wait().await;
@@ -252,13 +245,13 @@ async fn attend(shared: &Shared) {
     };
     tokio::join!(
         events::run(&shared.app),
-        watch::run(&shared.app),
-        metrics::audit(&shared.app),
+        api_key::revocation_monitor::run(&shared.app),
+        ops::metrics::audit(&shared.app),
         tidy
     );
 }
 
 async fn nothing_here(uri: Uri) -> Response {
     tracing::debug!(path = uri.path(), "Nothing is served at this path");
-    answer::nothing_here()
+    response::nothing_here()
 }

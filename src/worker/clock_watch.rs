@@ -17,7 +17,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
-    App,
+    app::App,
     clock::{self, Clock},
     domain::Fault,
 };

@@ -17,13 +17,18 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    App,
+    app::App,
     carrier::{Report, SendError},
     domain::{
-        Fault, audit_refusals, authentication,
-        backlog::{self, Place},
-        delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
-        phone_number_renewal, schedule, test_retention,
+        Fault,
+        api_key::authentication,
+        audit_log,
+        message::{
+            backlog::{self, Place},
+            delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
+            schedule, test_retention,
+        },
+        phone_number,
     },
 };
 
@@ -139,7 +144,7 @@ async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
             ask_database(app, watch).await;
             continue;
         }
-        place = phone_number_renewal::renew(app, place).await.unwrap_or_else(|fault| {
+        place = phone_number::renewal::renew(app, place).await.unwrap_or_else(|fault| {
             tracing::error!(%fault, "Phone numbers could not be renewed; trying again");
             None
         });
@@ -177,7 +182,7 @@ async fn count_refusals(app: &App, stop: &CancellationToken) {
             () = stop.cancelled() => is_last = true,
             () = sleep(COUNT_REFUSALS_EVERY) => {}
         }
-        if let Err(fault) = audit_refusals::write_counts(app).await {
+        if let Err(fault) = audit_log::refusals::write_counts(app).await {
             tracing::warn!(%fault, "Refusals could not be counted in the audit log; trying again");
         }
     }

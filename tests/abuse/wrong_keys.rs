@@ -11,7 +11,7 @@ use db_test::db_test;
 use entity::api_key::{Environment, Role};
 use serde_json::json;
 use tokio::time::sleep;
-use tollgate::domain::plain_key::PlainKey;
+use tollgate::domain::api_key::plain_key::PlainKey;
 
 use crate::{
     Database::{self},

@@ -11,7 +11,7 @@ use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
-use tollgate::{domain::audit_refusals::write_counts, http};
+use tollgate::{domain::audit_log::refusals::write_counts, http};
 
 use crate::{
     harness::{Database, Postgres, Setup, Socket, Sqlite, TestApp, text},

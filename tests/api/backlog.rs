@@ -8,7 +8,7 @@ use db_test::db_test;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tollgate::{
-    domain::{
+    domain::message::{
         backlog::{self, Place, STEP_BYTES_MAX},
         delivery,
     },

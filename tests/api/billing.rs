@@ -388,7 +388,8 @@ async fn the_audit_finds_what_was_tampered_with(database: Database) {
         ),
     ] {
         t.execute(tamper).await;
-        let audit = tollgate::domain::audit::run(&t.app).await.expect("the audit runs");
+        let audit =
+            tollgate::domain::billing::reconciliation::run(&t.app).await.expect("the audit runs");
         assert_eq!(audit.drifts.len(), drifts, "{tamper}: {:?}", audit.drifts);
         for drift in audit.drifts {
             let is_filled_in = !drift.fault.contains(['{', '}']);

@@ -561,17 +561,19 @@ async fn the_demo_stands_again_on_its_own_data() {
     drop(again);
     stdout(&tollgate(&url, &["audit"]));
     let db = tollgate::db::Db::connect(&url, 1).await.expect("the database opens");
-    let (app, _) = tollgate::App::new(
+    let (app, _) = tollgate::app::App::new(
         db,
         std::sync::Arc::new(tollgate::clock::SystemClock),
         tollgate::carrier::Carriers::none(),
     );
     for (name, key) in &keys {
-        let old =
-            tollgate::domain::authentication::authenticate(&app, &text(key)).await.expect("a look");
-        let new = tollgate::domain::authentication::authenticate(&app, &text(&fresh[name]))
+        let old = tollgate::domain::api_key::authentication::authenticate(&app, &text(key))
             .await
             .expect("a look");
+        let new =
+            tollgate::domain::api_key::authentication::authenticate(&app, &text(&fresh[name]))
+                .await
+                .expect("a look");
         assert!(old.is_none() && new.is_some(), "{name}");
     }
 

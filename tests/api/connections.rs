@@ -199,7 +199,7 @@ async fn metrics_are_served_on_few_connections(database: Database) {
     let t = TestApp::start(database).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
-    let served = tokio::spawn(http::metrics::serve(listener, t.app.clone()));
+    let served = tokio::spawn(http::ops::metrics::serve(listener, t.app.clone()));
     let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let bad = b"GET /metrics HTTP/1.1\r\n\r\n";
     assert!(said_to(address, request).await.starts_with("HTTP/1.1 200 "));

@@ -220,7 +220,7 @@ async fn an_erasure_that_has_begun_is_not_refused(database: Database) {
 #[db_test]
 #[tokio::test]
 async fn a_later_report_brings_nothing_back(database: Database) {
-    use tollgate::domain::delivery::{self, Outcome};
+    use tollgate::domain::message::delivery::{self, Outcome};
     let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;

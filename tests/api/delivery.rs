@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use db_test::db_test;
 use futures_util::future::join_all;
 use serde_json::json;
-use tollgate::{domain::delivery, worker};
+use tollgate::{domain::message::delivery, worker};
 
 use crate::harness::{Database, TestApp, TestSubAccount, TestTeam};
 

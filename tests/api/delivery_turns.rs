@@ -8,7 +8,7 @@ use db_test::db_test;
 use sea_orm::DbBackend;
 use serde_json::json;
 use tollgate::{
-    domain::delivery::{self, ROOM},
+    domain::message::delivery::{self, ROOM},
     worker,
 };
 use uuid::Uuid;

@@ -7,7 +7,7 @@ use axum::{
 use db_test::db_test;
 use futures_util::stream;
 use serde_json::{Value, json};
-use tollgate::{domain::inbound::StopWords, http};
+use tollgate::{domain::opt_out::inbound::StopWords, http};
 
 use crate::harness::{Answer, Database, Setup, TestApp};
 

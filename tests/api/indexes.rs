@@ -20,9 +20,13 @@ use tollgate::{
         row_security::{SERVER, SYSTEM},
     },
     domain::{
-        backlog, billing,
-        delivery::look::{self, Wanted},
-        phone_number_renewal, quiet_hours, test_retention,
+        billing,
+        message::{
+            backlog,
+            delivery::{self, poll::Wanted},
+            quiet_hours, test_retention,
+        },
+        phone_number,
     },
     worker,
 };
@@ -334,8 +338,8 @@ async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
     let team_id = team.id.parse().expect("an id");
     let account = "00000002-0000-7000-8000-000000000007".parse().expect("an id");
     let mut looks = vec![
-        ("message_turns", look::statement(backend, &[], now)),
-        ("phone_number_due", phone_number_renewal::due(now, None).limit(100).build(backend)),
+        ("message_turns", delivery::poll::statement(backend, &[], now)),
+        ("phone_number_due", phone_number::renewal::due(now, None).limit(100).build(backend)),
         ("account_backlog", backlog::pending(None).into_statement(backend)),
         ("message_waiting", billing::waiting(team_id, account).limit(500).build(backend)),
         ("message_test_kept", test_retention::ended(now, None).limit(500).build(backend)),
@@ -351,7 +355,8 @@ async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
         count: 256,
     };
     for (index, is_suspended) in [("message_turns", false), ("message_expiring", true)] {
-        let taken = look::take_statements(backend, &[wanted(is_suspended)], is_suspended, now);
+        let taken =
+            delivery::poll::take_statements(backend, &[wanted(is_suspended)], is_suspended, now);
         looks.extend(taken.into_iter().map(|statement| (index, statement)));
     }
     for (index, look) in looks {

@@ -5,7 +5,7 @@ mod arguments;
 
 use db_test::{db_test, needs_postgres};
 use serde_json::{Value, json};
-use tollgate::{db::RowSecurity, domain::audit_refusals::WINDOW, http};
+use tollgate::{db::RowSecurity, domain::audit_log::refusals::WINDOW, http};
 
 use crate::{
     harness::{

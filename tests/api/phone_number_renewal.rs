@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tollgate::{
     clock::Clock as _,
-    domain::phone_number_renewal::{MONTHS_APART, RENEWED_TOGETHER_MAX},
+    domain::phone_number::renewal::{MONTHS_APART, RENEWED_TOGETHER_MAX},
     worker::{self, ClockWatch},
 };
 

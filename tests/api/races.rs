@@ -15,10 +15,7 @@ use futures_util::future::join_all;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sea_orm::DbBackend;
 use serde_json::json;
-use tollgate::domain::{
-    audit,
-    billing::{self, Texts},
-};
+use tollgate::domain::billing::{self, Texts};
 
 use crate::harness::{Answer, Database, Setup, Sqlite, TestApp, TestSubAccount, TestTeam};
 
@@ -81,7 +78,7 @@ async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), Stri
     if repeated != 0 || *balance != expected {
         return Err(format!("{repeated} balances twice; the balance is {balance}, not {expected}"));
     }
-    let audit = audit::run(&t.app).await.map_err(|fault| fault.to_string())?;
+    let audit = billing::reconciliation::run(&t.app).await.map_err(|fault| fault.to_string())?;
     if audit.drifts.is_empty() { Ok(()) } else { Err(format!("{:?}", audit.drifts)) }
 }
 

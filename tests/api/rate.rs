@@ -11,7 +11,7 @@ use db_test::db_test;
 use entity::api_key::{Environment, Role};
 use futures_util::future::join_all;
 use serde_json::json;
-use tollgate::{domain::plain_key::PlainKey, http};
+use tollgate::{domain::api_key::plain_key::PlainKey, http};
 
 use crate::harness::{Answer, Came, Database, Log, Setup, Socket, TestApp, post, text};
 

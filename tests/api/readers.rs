@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Statement, StreamTrait as _};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tollgate::{
-    App,
+    app::App,
     db::{ReadBudget, Readers, Scope},
 };
 use uuid::Uuid;

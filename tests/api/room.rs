@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
 };
-use tollgate::domain::room::{PART_BYTES, Room, WAITING_BYTES_OF_TEAM_MAX};
+use tollgate::limits::memory_budget::{PART_BYTES, Room, WAITING_BYTES_OF_TEAM_MAX};
 use uuid::Uuid;
 
 use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, TestTeam};

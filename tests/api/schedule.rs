@@ -6,7 +6,7 @@ mod cancel;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use db_test::db_test;
 use serde_json::{Value, json};
-use tollgate::{domain::delivery, worker};
+use tollgate::{domain::message::delivery, worker};
 
 use crate::harness::{Answer, Database, NOON, TestApp, TestTeam, text};
 

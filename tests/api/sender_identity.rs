@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tollgate::{
     domain::{
-        authentication,
+        api_key::authentication,
         billing::{self, Letter, Patience, PricedMessage, Verdict},
-        message_content::Content,
-        recipient,
-        schedule::Schedule,
-        sender_identity::Origin,
+        channel::{content::Content, recipient},
+        message::schedule::Schedule,
+        sender::identity::Origin,
     },
     money::Micros,
 };

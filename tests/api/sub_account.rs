@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use chrono::TimeDelta;
 use db_test::db_test;
 use serde_json::{Value, json};
-use tollgate::domain::sub_account::SUB_ACCOUNTS_MAX;
+use tollgate::domain::team::sub_account::SUB_ACCOUNTS_MAX;
 
 use crate::harness::{Answer, Database, TestApp, TestTeam, text};
 

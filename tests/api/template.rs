@@ -9,13 +9,14 @@ use sea_orm::DbBackend;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tollgate::domain::{
-    Fault, Unavailable, authentication,
+    Fault, Unavailable,
+    api_key::authentication,
     billing::{Patience, SendRefusal},
     message::{self, NewMessage, Sent},
-    template::{self, NewTemplate, TEMPLATES_PER_ACCOUNT_MAX, TemplateChange},
-    template_preview,
-    template_render::RenderRefusal,
-    template_work::TIME_MAX,
+    template::{
+        self, NewTemplate, TEMPLATES_PER_ACCOUNT_MAX, TemplateChange, render::RenderRefusal,
+        work::TIME_MAX,
+    },
 };
 use uuid::Uuid;
 
@@ -560,7 +561,7 @@ async fn without_time_no_template_is_touched(database: Database) {
     .await
     .expect("verdicts");
     let quoted = message::quote(&t.app, &caller, message(None), &patience).await.expect("a quote");
-    let shown = template_preview::preview(&t.app, &caller, Some(id), Map::new(), &room, &patience)
+    let shown = template::preview::preview(&t.app, &caller, Some(id), Map::new(), &room, &patience)
         .await
         .expect("previews");
     let body = template::Body {

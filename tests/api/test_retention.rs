@@ -5,12 +5,15 @@ use db_test::{db_test, needs_postgres};
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tollgate::{
-    App,
+    app::App,
     domain::{
-        Fault, audit, delivery,
-        test_retention::{
-            self, DELETED_TOGETHER_MAX, Deleted, Place, TEST_BYTES_MAX, TEST_KEPT_FOR,
-            TEST_MESSAGES_MAX,
+        Fault, billing,
+        message::{
+            delivery,
+            test_retention::{
+                self, DELETED_TOGETHER_MAX, Deleted, Place, TEST_BYTES_MAX, TEST_KEPT_FOR,
+                TEST_MESSAGES_MAX,
+            },
         },
     },
 };
@@ -344,7 +347,7 @@ async fn uncounted_messages_are_deleted(database: Database) {
     t.step(TimeDelta::days(1));
     assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 2]).await), [""; 2]);
     assert_eq!(stored(&t).await, (2, 10));
-    let audited = audit::run(&t.app).await.expect("the audit runs").drifts;
+    let audited = billing::reconciliation::run(&t.app).await.expect("the audit runs").drifts;
     let drifts: Vec<_> =
         audited.iter().map(|drift| (drift.stored_micros, drift.ledger_micros)).collect();
     assert_eq!(drifts, [(2, 5)]);
@@ -376,7 +379,7 @@ async fn a_wrong_count_is_found(
     assert!(t.sends(&test).await);
     store(&t, &team.main_account_id, messages, bytes).await;
 
-    let drifts = audit::run(&t.app).await.expect("the audit runs").drifts;
+    let drifts = billing::reconciliation::run(&t.app).await.expect("the audit runs").drifts;
 
     let found = drifts.iter().map(|drift| {
         let off = drift.stored_micros - drift.ledger_micros;

@@ -8,7 +8,7 @@ use db_test::{db_test, needs_postgres};
 use futures_util::{FutureExt as _, StreamExt as _, future::join_all};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
-use tollgate::domain::{authentication, events, updates};
+use tollgate::domain::{api_key::authentication, events, subscriptions};
 
 use crate::harness::{Came, Database, Postgres, Setup, Socket, TestApp, doubling, text};
 
@@ -420,7 +420,7 @@ async fn missed_news_are_made_up_for(database: Database) {
 
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("a look");
     let caller = caller.expect("a caller").account().expect("an account");
-    let mut late = Box::pin(updates::messages(Arc::clone(&t.app), caller, None));
+    let mut late = Box::pin(subscriptions::messages(Arc::clone(&t.app), caller, None));
     // It listens from here on, and hears nothing until it is asked again.
     assert!(late.next().now_or_never().is_none());
     let mut expected = vec![send(&silent, &team.key).await];

@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use db_test::db_test;
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
-use tollgate::domain::usage::BUCKETS_MAX;
+use tollgate::domain::billing::usage::BUCKETS_MAX;
 
 use crate::harness::{Database, TestApp, TestSubAccount, TestTeam};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use db_test::db_test;
 use serde_json::json;
 use tokio::time::timeout;
-use tollgate::domain::{authentication, watch};
+use tollgate::domain::api_key::{self, authentication};
 
 use crate::harness::{Database, Setup, TestApp};
 
@@ -28,7 +28,10 @@ async fn the_end_of_a_key_is_seen_without_being_told(database: Database) {
         let watched = async |key: &str| {
             let caller = authentication::authenticate(&other.app, key).await.expect("a look");
             let caller = caller.expect("a caller");
-            watch::watch(&other.app, &caller).await.expect("a look").expect("a usable key")
+            api_key::revocation_monitor::watch(&other.app, &caller)
+                .await
+                .expect("a look")
+                .expect("a usable key")
         };
         let (ended, remains) = (watched(&sub.key).await, watched(&goes_on.key).await);
         let query = format!("mutation($id: ID!) {{ {action} {{ errors {{ code }} }} }}");
@@ -39,7 +42,7 @@ async fn the_end_of_a_key_is_seen_without_being_told(database: Database) {
         assert!(!ended.is_cancelled(), "{action}: somebody told");
         let looks = async {
             tokio::select! {
-                () = watch::run(&other.app) => unreachable!("it looks for ever"),
+                () = api_key::revocation_monitor::run(&other.app) => unreachable!("it looks for ever"),
                 () = ended.cancelled() => {}
             }
         };

@@ -7,10 +7,10 @@ use tollgate::{
     domain::{
         Fault,
         account::AccountIds,
-        authentication,
+        api_key::authentication,
         billing::Patience,
         message::{self, NewMessage, Sent},
-        words::{BURST_BYTES, CALL_BYTES_MAX},
+        write_rate::{BURST_BYTES, CALL_BYTES_MAX},
     },
     http,
 };

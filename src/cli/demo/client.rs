@@ -7,16 +7,17 @@ use tokio::time::Instant;
 
 use super::{Client, NUMBER, explain};
 use crate::{
-    App,
+    app::App,
     domain::{
-        authentication,
+        api_key::authentication,
         billing::Patience,
         caller::AccountCaller,
-        contact::{self, NewContact},
-        contact_address::NewAddress,
-        message::{self, NewMessage, Sent},
+        contact::{self, NewContact, address::NewAddress},
+        message::{
+            self, NewMessage, Sent,
+            schedule::{self, Schedule},
+        },
         phone_number::{self, Purchase},
-        schedule::{self, Schedule},
         sender::{self, NewSender},
     },
     http,

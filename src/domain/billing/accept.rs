@@ -10,14 +10,14 @@ use super::{
     verdict::{Judgement, Standing, refusal},
 };
 use crate::{
-    App,
+    app::App,
     domain::{
         Fault, Refusal, Unavailable,
         account::{own_team, stored},
-        authentication::is_usable,
+        api_key::authentication::is_usable,
         caller::AccountCaller,
-        opt_out_list::opted_out_of,
-        test_retention::TestStored,
+        message::test_retention::TestStored,
+        opt_out::list::opted_out_of,
     },
     money::Micros,
 };

@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use super::{
     queue::{Reply, Sending},
+    usage, usage_counters,
     verdict::{Judgement, Letter, Standing, Verdict, refusal},
 };
 use crate::{
     domain::{
-        Fault, account::stored, authentication::is_valid, test_retention::TestStored, usage,
-        usage_counters,
+        Fault, account::stored, api_key::authentication::is_valid,
+        message::test_retention::TestStored,
     },
     money::Micros,
 };

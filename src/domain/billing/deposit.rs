@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::{Cause, Movements, lock_team};
 use crate::{
-    App,
+    app::App,
     domain::{
         Failure, Fault,
         account::stored,
+        api_key::authentication::begin_as_operator,
         audit_log::{Entry, Settings, cents},
-        authentication::begin_as_operator,
         caller::OperatorCaller,
         events::Change,
         refused,

@@ -26,15 +26,21 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::Fault;
-use crate::{App, db::has_id, money::Micros};
+use crate::{app::App, db::has_id, money::Micros};
 
 mod accept;
 mod batch;
 mod deposit;
+pub mod ledger_list;
 mod number_fee;
+pub mod price;
+pub mod price_import;
 mod queue;
+pub mod reconciliation;
 mod refund;
 mod store;
+pub mod usage;
+pub mod usage_counters;
 mod verdict;
 mod writer;
 

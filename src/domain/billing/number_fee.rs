@@ -8,10 +8,10 @@ use entity::{account, ledger_entry::LedgerKind, phone_number, team};
 use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
-use super::{Cause, Movements, add_to_total_spent, verdict::is_at_limit};
+use super::{Cause, Movements, add_to_total_spent, usage, usage_counters, verdict::is_at_limit};
 use crate::{
-    App,
-    domain::{Fault, account::stored, usage, usage_counters},
+    app::App,
+    domain::{Fault, account::stored},
     money::Micros,
 };
 

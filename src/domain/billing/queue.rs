@@ -23,10 +23,10 @@ use super::{PricedMessage, Verdict};
 use crate::domain::{
     Fault, Unavailable,
     caller::AccountCaller,
-    message_content::{EMAIL_BYTES_MAX, SUBJECT_CHARS_MAX},
-    template_work::TemplateTime,
+    channel::content::{EMAIL_BYTES_MAX, SUBJECT_CHARS_MAX},
+    template::work::TemplateTime,
     validate::METADATA_BYTES_MAX,
-    words::CALL_BYTES_MAX,
+    write_rate::CALL_BYTES_MAX,
 };
 
 /// Messages that wait for one writer at most: about half a second of its work.

@@ -19,15 +19,14 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Cause, Movements, add_to_total_spent, lock_team};
+use super::{Cause, Movements, add_to_total_spent, lock_team, usage, usage_counters};
 use crate::{
-    App,
+    app::App,
     db::{has_id, id_list},
     domain::{
         Fault,
         account::stored,
-        backlog::{self, Step},
-        usage, usage_counters,
+        message::backlog::{self, Step},
     },
     money::Micros,
 };

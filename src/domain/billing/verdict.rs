@@ -11,8 +11,10 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Refusal, message_content::Content, recipient::Recipient, schedule::Schedule,
-        sender_identity::Origin, test_retention::TestStored,
+        Refusal,
+        channel::{content::Content, recipient::Recipient},
+        message::{schedule::Schedule, test_retention::TestStored},
+        sender::identity::Origin,
     },
     money::Micros,
 };
@@ -273,7 +275,7 @@ impl SendRefusal {
                 "The server is too busy to take all messages of this call; nothing was charged. Try \
                  again in a second, with the same idempotency keys."
             }
-            Self::SendAtInvalid => crate::domain::schedule::SEND_AT_RULE,
+            Self::SendAtInvalid => crate::domain::message::schedule::SEND_AT_RULE,
             Self::ValidUntilInvalid => "The validUntil must lie after now and after sendAt.",
             Self::InvalidRecipient => "The recipient is not valid.",
             Self::InvalidContent => "The content is not valid.",

@@ -39,7 +39,7 @@ use crate::{
         Fault, Unavailable,
         caller::AccountCaller,
         events::{Change, Events},
-        schedule::Schedule,
+        message::schedule::Schedule,
     },
     metrics::Metrics,
     money::Micros,

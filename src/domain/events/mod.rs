@@ -28,10 +28,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{App, clock::Clock};
+use crate::{app::App, clock::Clock};
 
-mod net;
+mod polling_fallback;
 mod postgres;
+pub(in crate::domain) mod shared_read;
 
 /// How long changes are gathered before they are told.
 const GATHER: Duration = Duration::from_millis(50);
@@ -310,7 +311,7 @@ pub async fn run(app: &App) {
             postgres::run(app).await;
         }
     };
-    tokio::join!(tell_gathered(app), across, net::run(app));
+    tokio::join!(tell_gathered(app), across, polling_fallback::run(app));
 }
 
 /// Here at once; what is for other processes is put aside, for they may be slow to reach.

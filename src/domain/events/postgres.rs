@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Changed, Elsewhere, News, State, WORD_HOLDS};
 use crate::{
-    App,
+    app::App,
     domain::{Fault, Unavailable},
     json,
 };

@@ -5,7 +5,7 @@ use db_test::db_test;
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
-use tollgate::domain::audit_refusals::write_counts;
+use tollgate::domain::audit_log::refusals::write_counts;
 
 use super::count;
 use crate::harness::{Database, Setup, TestApp};

@@ -21,16 +21,16 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
-    App,
+    app::App,
     carrier::{Carrier, Carriers, Report, SendError, sandbox::Sandbox},
     clock::{Clock, IdOrder},
     db::{Db, RowSecurity},
     domain::{
         api_key::{self, NewApiKey},
-        audit, backlog,
-        billing::Texts,
+        billing::{self, Texts},
         caller::OperatorCaller,
-        inventory_import, phone_number_renewal,
+        message::backlog,
+        phone_number::{self, inventory_import},
     },
     http, worker,
 };
@@ -336,7 +336,7 @@ impl TestApp {
     }
 
     pub async fn assert_books_are_clean(&self) {
-        let audit = audit::run(&self.app).await.expect("the audit runs");
+        let audit = billing::reconciliation::run(&self.app).await.expect("the audit runs");
         assert_eq!(audit.drifts, [], "the books contradict themselves");
     }
 
@@ -469,7 +469,7 @@ impl TestApp {
     /// What `/metrics` tells.
     pub async fn metrics(&self) -> String {
         let request = Request::get("/metrics").body(Body::empty()).expect("a request");
-        let router = http::metrics::router(self.app.clone());
+        let router = http::ops::metrics::router(self.app.clone());
         let response = router.oneshot(request).await.expect("an answer");
         assert_eq!(response.status(), 200);
         let body = response.into_body().collect().await.expect("a body").to_bytes();
@@ -614,7 +614,7 @@ impl TestApp {
     pub async fn renew(&self) {
         let mut place = None;
         loop {
-            place = phone_number_renewal::renew(&self.app, place).await.expect("it looks");
+            place = phone_number::renewal::renew(&self.app, place).await.expect("it looks");
             if place.is_none() {
                 return;
             }

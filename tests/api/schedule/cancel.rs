@@ -8,7 +8,7 @@ use db_test::{db_test, needs_postgres};
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
-use tollgate::domain::delivery;
+use tollgate::domain::message::delivery;
 
 use super::{balance, cancel, due, manage, noon, read, refunds, send, status};
 use crate::harness::{Database, NOBODYS_IDS, Postgres, TestApp};

@@ -9,10 +9,11 @@ use super::{super::verdict::*, *};
 use crate::domain::{
     Refusal,
     caller::AccountCaller,
-    message_content::Content,
-    recipient::Recipient,
-    schedule::Schedule,
-    test_retention::{TEST_BYTES_MAX, TEST_MESSAGES_MAX},
+    channel::{content::Content, recipient::Recipient},
+    message::{
+        schedule::Schedule,
+        test_retention::{TEST_BYTES_MAX, TEST_MESSAGES_MAX},
+    },
 };
 
 const TEAMS: usize = 2;

@@ -4,7 +4,11 @@ use entity::{api_key::Environment, message::Channel};
 
 use super::*;
 use crate::{
-    domain::{billing::Letter, message_content::Content, recipient::Recipient, schedule::Schedule},
+    domain::{
+        billing::Letter,
+        channel::{content::Content, recipient::Recipient},
+        message::schedule::Schedule,
+    },
     money::Micros,
 };
 

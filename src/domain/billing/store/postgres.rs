@@ -21,7 +21,7 @@ use crate::domain::{
         batch::{ChargeEntry, Earlier, Ground, Judged, KeyRow, OptedOut},
         queue::Sending,
     },
-    recipient::identity,
+    channel::recipient::identity,
 };
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);

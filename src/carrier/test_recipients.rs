@@ -1,0 +1,38 @@
+//! Magic recipients: what failing looks like, for trying the sandbox or a TEST key (R15).
+//! docs/guide/sandbox.md lists them for users.
+//!
+//! | phone number or chat id | e-mail | what happens |
+//! | --- | --- | --- |
+//! | `+15005550001` | `fail@…` | FAILED: rejected, refunded |
+//! | `+15005550002` | `undelivered@…` | SENT, then UNDELIVERED: stays charged |
+//! | `+15005550003` | `unknown@…` | UNKNOWN: no answer, stays charged |
+//! | `+15005550004` | `credit-limit@…` | TEST keys: refused with `CREDIT_LIMIT_REACHED` |
+//! | `+15005550005` | `balance@…` | TEST keys: refused with `INSUFFICIENT_BALANCE` |
+//!
+//! A Telegram chat id is one of these numbers without `+`.
+
+/// What a recipient can stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Magic {
+    Fail,
+    Undelivered,
+    Unknown,
+    CreditLimit,
+    Balance,
+}
+
+/// What this recipient stands for, if it is a magic one.
+pub fn magic(recipient: &str) -> Option<Magic> {
+    let name = match recipient.split_once('@') {
+        Some((local_part, _)) => local_part,
+        None => recipient.trim_start_matches('+'),
+    };
+    match name {
+        "15005550001" | "fail" => Some(Magic::Fail),
+        "15005550002" | "undelivered" => Some(Magic::Undelivered),
+        "15005550003" | "unknown" => Some(Magic::Unknown),
+        "15005550004" | "credit-limit" => Some(Magic::CreditLimit),
+        "15005550005" | "balance" => Some(Magic::Balance),
+        _ => None,
+    }
+}

@@ -1,0 +1,371 @@
+//! API keys: how they are made, renamed, rotated and revoked. Every change takes the team's lock
+//! first, so that a charge sees a key either valid or not (R20).
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::{
+    account::{self, AccountStatus},
+    api_key::{self, Environment, Role},
+    audit_entry::AuditAction,
+};
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ColumnTrait, Condition, ConnectionTrait as _,
+    DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
+    sea_query::Expr,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use self::{
+    authentication::{begin_as_main, begin_as_operator, is_usable},
+    plain_key::PlainKey,
+};
+use super::{
+    Failure, Fault,
+    audit_log::{Entry, Settings, moment, transaction::AuditedTransaction},
+    billing,
+    caller::{LiveMainCaller, OperatorCaller},
+    refused,
+    team::sub_account::AccountRef,
+    validate::{self, NAME_RULE},
+};
+use crate::app::App;
+
+pub mod authentication;
+pub mod list;
+pub mod lookup;
+pub mod plain_key;
+pub mod revocation;
+pub mod revocation_monitor;
+
+/// Usable keys of an account at most.
+pub const KEYS_PER_ACCOUNT_MAX: u64 = 100;
+/// The longest grace that a rotation gives the old key, in seconds: 30 days.
+pub const GRACE_SECONDS_MAX: i32 = 30 * 24 * 60 * 60;
+/// The name of the key that comes with an account.
+pub const FIRST_KEY_NAME: &str = "Default";
+
+const TOO_MANY_KEYS: &str = "The account has 100 usable keys; revoke one that is not needed.";
+pub(super) const KEY_NOT_FOUND: &str = "There is no such key.";
+const KEY_REVOKED: &str = "The key was revoked or has expired; create a new one.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateKeyRefusal {
+    NotFound,
+    NameInvalid,
+    ExpiryInvalid,
+    AccountInactive,
+    TooManyKeys,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateKeyRefusal {
+    NotFound,
+    NameInvalid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotateKeyRefusal {
+    NotFound,
+    KeyRevoked,
+    GraceInvalid,
+    TooManyKeys,
+}
+
+/// A key to be made.
+pub struct NewApiKey {
+    pub name: String,
+    pub environment: Environment,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A new key's row and the key itself, of a new account's generation; nothing is stored yet.
+pub fn new_key(
+    app: &App,
+    role: Role,
+    owner: Option<(Uuid, Uuid)>,
+    name: &str,
+    environment: Environment,
+    expires_at: Option<DateTime<Utc>>,
+) -> (api_key::Model, PlainKey) {
+    let plain_key = PlainKey::generate(role, environment);
+    let row = api_key::Model {
+        id: app.new_id(),
+        team_id: owner.map(|(team_id, _)| team_id),
+        account_id: owner.map(|(_, account_id)| account_id),
+        role,
+        name: name.to_owned(),
+        hash: plain_key.hash().to_vec(),
+        prefix: plain_key.prefix().to_owned(),
+        last_four: plain_key.last_four().to_owned(),
+        environment,
+        created_at: app.clock.now(),
+        expires_at,
+        grace_ends_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        generation: 0,
+    };
+    (row, plain_key)
+}
+
+/// Makes a key for the main account itself or one of its sub-accounts.
+pub async fn create(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+    new: NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
+    let name = checked_name(app, &new)?;
+    let txn = begin_as_main(app, main).await?;
+    create_in(app, txn, main.team_id(), account, &name, new).await
+}
+
+/// Makes a key for the main account of a team, from the command line.
+pub async fn create_for_main(
+    app: &App,
+    operator: &OperatorCaller,
+    team_id: Uuid,
+    new: NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
+    let name = checked_name(app, &new)?;
+    let txn = begin_as_operator(app, operator).await?;
+    billing::lock_team(&txn, team_id).await?;
+    let main = account::Entity::of_team(team_id)
+        .filter(account::Column::IsSubAccount.eq(false))
+        .one(&txn)
+        .await?;
+    let account = main.map_or(AccountRef::Unknown, |main| AccountRef::Id(main.id));
+    create_in(app, txn, team_id, &account, &name, new).await
+}
+
+/// Makes a key for somebody who runs the server, from the command line.
+pub async fn create_for_operator(
+    app: &App,
+    operator: &OperatorCaller,
+    new: NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
+    let name = checked_name(app, &new)?;
+    let (row, plain_key) =
+        new_key(app, Role::Operator, None, &name, Environment::Live, new.expires_at);
+    let txn = begin_as_operator(app, operator).await?;
+    api_key::Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
+    txn.commit(app, made(&row)).await?;
+    Ok((row, plain_key))
+}
+
+fn checked_name(app: &App, new: &NewApiKey) -> Result<String, Failure<CreateKeyRefusal>> {
+    let name = validate::name(&new.name)
+        .ok_or_else(|| refused(CreateKeyRefusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+    if new.expires_at.is_some_and(|expiry| expiry <= app.clock.now()) {
+        let message = "The expiry must lie in the future; leave it out for a key without one.";
+        return Err(refused(CreateKeyRefusal::ExpiryInvalid, &["input", "expiresAt"], message));
+    }
+    Ok(name)
+}
+
+/// Makes the key in a transaction that holds the team's lock.
+async fn create_in(
+    app: &App,
+    txn: AuditedTransaction,
+    team_id: Uuid,
+    account: &AccountRef,
+    name: &str,
+    new: NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
+    let not_found =
+        || refused(CreateKeyRefusal::NotFound, &["account"], "There is no such account.");
+    let account = account.find_in(team_id, &txn).await?.ok_or_else(not_found)?;
+    if account.status == AccountStatus::Inactive {
+        let message = "The account is inactive; reactivate it first.";
+        return Err(refused(CreateKeyRefusal::AccountInactive, &["account"], message));
+    }
+    if count_lasting(app, &txn, account.id).await? >= KEYS_PER_ACCOUNT_MAX {
+        return Err(refused(CreateKeyRefusal::TooManyKeys, &["account"], TOO_MANY_KEYS));
+    }
+    let (row, plain_key) = insert_for(app, &txn, &account, name, &new).await?;
+    txn.commit(app, made(&row)).await?;
+    Ok((row, plain_key))
+}
+
+/// What the audit log says of a new key.
+fn made(key: &api_key::Model) -> Entry {
+    let environment = json!(key.environment.to_value());
+    let made = Settings::from([
+        ("name", json!(key.name)),
+        ("environment", environment),
+        ("expiresAt", moment(key.expires_at)),
+    ]);
+    Entry::of(AuditAction::CreateApiKey, key.id).to_key(key).made(made)
+}
+
+/// What the audit log says of the settings of a key that is there.
+pub(super) fn settings(key: &api_key::Model) -> Settings {
+    Settings::from([
+        ("name", json!(key.name)),
+        ("graceEndsAt", moment(key.grace_ends_at)),
+        ("revokedAt", moment(key.revoked_at)),
+    ])
+}
+
+async fn insert_for(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    name: &str,
+    new: &NewApiKey,
+) -> Result<(api_key::Model, PlainKey), Fault> {
+    let role = if account.is_sub_account { Role::SubAccount } else { Role::MainAccount };
+    let owner = Some((account.team_id, account.id));
+    let (mut row, plain_key) = new_key(app, role, owner, name, new.environment, new.expires_at);
+    row.generation = account.key_generation;
+    api_key::Entity::insert(row.clone().into_active_model()).exec_without_returning(txn).await?;
+    Ok((row, plain_key))
+}
+
+/// Renames a key of the team.
+pub async fn update(
+    app: &App,
+    main: &LiveMainCaller,
+    id: Option<Uuid>,
+    name: Option<&str>,
+) -> Result<api_key::Model, Failure<UpdateKeyRefusal>> {
+    let name = match name {
+        None => None,
+        Some(name) => Some(validate::name(name).ok_or_else(|| {
+            refused(UpdateKeyRefusal::NameInvalid, &["input", "name"], NAME_RULE)
+        })?),
+    };
+
+    let txn = begin_as_main(app, main).await?;
+    let mut key = find_in_team(&txn, main.team_id(), id)
+        .await?
+        .ok_or_else(|| refused(UpdateKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
+    let before = settings(&key);
+    if let Some(name) = name {
+        change(&txn, &key, api_key::ActiveModel { name: Set(name.clone()), ..Default::default() })
+            .await?;
+        key.name = name;
+    }
+    let entry = Entry::of(AuditAction::UpdateApiKey, key.id).to_key(&key);
+    txn.commit(app, entry.changed(before, settings(&key))).await?;
+    Ok(key)
+}
+
+/// Replaces a key by a new one of the same name, environment and expiry. The old key ends after
+/// `grace_seconds`, or at its own expiry if that is sooner; with 0 it is revoked at once.
+pub async fn rotate(
+    app: &App,
+    main: &LiveMainCaller,
+    id: Option<Uuid>,
+    grace_seconds: i32,
+) -> Result<(api_key::Model, PlainKey), Failure<RotateKeyRefusal>> {
+    if !(0..=GRACE_SECONDS_MAX).contains(&grace_seconds) {
+        let message = "The grace must be 0 to 2592000 seconds (30 days).";
+        return Err(refused(RotateKeyRefusal::GraceInvalid, &["input", "graceSeconds"], message));
+    }
+
+    let txn = begin_as_main(app, main).await?;
+    let mut old = find_in_team(&txn, main.team_id(), id)
+        .await?
+        .ok_or_else(|| refused(RotateKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
+    let before = settings(&old);
+    let now = app.clock.now();
+    if !is_usable(&old, now) {
+        return Err(refused(RotateKeyRefusal::KeyRevoked, &["id"], KEY_REVOKED));
+    }
+    let account_id = old.account_id.ok_or(Fault::Broken("a team's key has an account"))?;
+    let account = account::Entity::of_team(main.team_id())
+        .filter(account::Column::Id.eq(account_id))
+        .one(&txn)
+        .await?
+        .ok_or(Fault::Broken("a key's account exists"))?;
+    if grace_seconds == 0 {
+        old.revoked_at = Some(now);
+    } else {
+        if count_lasting(app, &txn, account_id).await? >= KEYS_PER_ACCOUNT_MAX {
+            return Err(refused(RotateKeyRefusal::TooManyKeys, &["id"], TOO_MANY_KEYS));
+        }
+        let grace_end = now + TimeDelta::seconds(i64::from(grace_seconds));
+        // A second rotation does not make a running grace longer.
+        let end = old.grace_ends_at.map_or(grace_end, |earlier| earlier.min(grace_end));
+        old.grace_ends_at = Some(end);
+    }
+    let end = api_key::ActiveModel {
+        revoked_at: Set(old.revoked_at),
+        grace_ends_at: Set(old.grace_ends_at),
+        ..Default::default()
+    };
+    change(&txn, &old, end).await?;
+    let new = NewApiKey {
+        name: old.name.clone(),
+        environment: old.environment,
+        expires_at: old.expires_at,
+    };
+    let (row, plain_key) = insert_for(app, &txn, &account, &old.name, &new).await?;
+    let mut after = settings(&old);
+    after.insert("newApiKeyId", json!(row.id));
+    let entry = Entry::of(AuditAction::RotateApiKey, old.id).to_key(&old);
+    txn.commit(app, entry.changed(before, after)).await?;
+    app.keys.forget(&old);
+    Ok((row, plain_key))
+}
+
+pub(super) fn usable(app: &App, account_id: Uuid) -> sea_orm::Select<api_key::Entity> {
+    let now = app.clock.now();
+    let lasts = |end: api_key::Column| Condition::any().add(end.is_null()).add(end.gt(now));
+    api_key::Entity::owned_by(account_id)
+        .filter(api_key::Entity::is_not_revoked())
+        .filter(lasts(api_key::Column::ExpiresAt))
+        .filter(lasts(api_key::Column::GraceEndsAt))
+}
+
+/// How many usable keys an account has, before it gets another one under the team's lock. Keys that have run out count
+/// as revoked since: so no account has more than [`KEYS_PER_ACCOUNT_MAX`] keys that are not revoked, and nothing that
+/// looks at these grows with the keys that the account ever had.
+async fn count_lasting(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account_id: Uuid,
+) -> Result<u64, Fault> {
+    let has_ended = |end: api_key::Column| end.lte(app.clock.now());
+    api_key::Entity::update_many()
+        .col_expr(api_key::Column::RevokedAt, Expr::cust(earlier_end(txn.get_database_backend())))
+        .filter(api_key::Column::AccountId.eq(account_id))
+        .filter(api_key::Entity::is_not_revoked())
+        .filter(
+            Condition::any()
+                .add(has_ended(api_key::Column::ExpiresAt))
+                .add(has_ended(api_key::Column::GraceEndsAt)),
+        )
+        .exec(txn)
+        .await?;
+    Ok(usable(app, account_id).count(txn).await?)
+}
+
+/// The earlier of a key's ends: `MIN` of a NULL is NULL on `SQLite`.
+fn earlier_end(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "LEAST(expires_at, grace_ends_at)",
+        _ => "COALESCE(MIN(expires_at, grace_ends_at), expires_at, grace_ends_at)",
+    }
+}
+
+pub(super) async fn find_in_team(
+    txn: &DatabaseTransaction,
+    team_id: Uuid,
+    id: Option<Uuid>,
+) -> Result<Option<api_key::Model>, Fault> {
+    let Some(id) = id else {
+        return Ok(None);
+    };
+    Ok(api_key::Entity::of_team(team_id).filter(api_key::Column::Id.eq(id)).one(txn).await?)
+}
+
+pub(super) async fn change(
+    txn: &DatabaseTransaction,
+    key: &api_key::Model,
+    to: api_key::ActiveModel,
+) -> Result<(), Fault> {
+    api_key::Entity::update_many().set(to).filter(api_key::Column::Id.eq(key.id)).exec(txn).await?;
+    Ok(())
+}

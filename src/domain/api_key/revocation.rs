@@ -1,0 +1,123 @@
+//! Revoking API keys: one of a team, any one from the command line, and all of an account.
+
+use entity::{
+    api_key::{self, Environment},
+    audit_entry::AuditAction,
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, PaginatorTrait,
+    QueryFilter,
+};
+use uuid::Uuid;
+
+use super::{
+    KEY_NOT_FOUND,
+    authentication::{begin_as_main, begin_as_operator, is_usable},
+    change, find_in_team, settings, usable,
+};
+use crate::{
+    app::App,
+    domain::{
+        Failure, Fault,
+        audit_log::Entry,
+        billing,
+        caller::{LiveMainCaller, OperatorCaller},
+        refused,
+    },
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevokeKeyRefusal {
+    NotFound,
+    LastKey,
+}
+
+/// Revokes a key of the team at once. A key that is revoked already stays as it is. The main
+/// account's last usable LIVE key, the one that lasts longest, is refused: nobody could manage the
+/// team any more.
+pub async fn revoke(
+    app: &App,
+    main: &LiveMainCaller,
+    id: Option<Uuid>,
+) -> Result<api_key::Model, Failure<RevokeKeyRefusal>> {
+    let txn = begin_as_main(app, main).await?;
+    let mut key = find_in_team(&txn, main.team_id(), id)
+        .await?
+        .ok_or_else(|| refused(RevokeKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
+    let now = app.clock.now();
+    let guards_the_team = key.account_id == Some(main.account_id())
+        && key.environment == Environment::Live
+        && is_usable(&key, now);
+    if guards_the_team {
+        // A key that ends sooner, such as an old one in its grace, does not stand in for this one.
+        let lasts = Condition::any()
+            .add(api_key::Column::ExpiresAt.is_null())
+            .add_option(key.expires_at.map(|end| api_key::Column::ExpiresAt.gte(end)));
+        let others = usable(app, main.account_id())
+            .filter(api_key::Column::Environment.eq(Environment::Live))
+            .filter(api_key::Column::Id.ne(key.id))
+            .filter(api_key::Column::GraceEndsAt.is_null())
+            .filter(lasts);
+        if others.count(&txn).await? == 0 {
+            let message = "This is the main account's last live key; rotate it instead.";
+            return Err(refused(RevokeKeyRefusal::LastKey, &["id"], message));
+        }
+    }
+    let before = settings(&key);
+    if key.revoked_at.is_none() {
+        let revoked = api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() };
+        change(&txn, &key, revoked).await?;
+        key.revoked_at = Some(now);
+    }
+    let entry = Entry::of(AuditAction::RevokeApiKey, key.id).to_key(&key);
+    txn.commit(app, entry.changed(before, settings(&key))).await?;
+    app.keys.forget(&key);
+    Ok(key)
+}
+
+/// Revokes any key at once, from the command line; `None` if there is none with this id.
+pub async fn revoke_any(
+    app: &App,
+    operator: &OperatorCaller,
+    id: Uuid,
+) -> Result<Option<api_key::Model>, Fault> {
+    let txn = begin_as_operator(app, operator).await?;
+    let Some(mut key) = api_key::Entity::find_by_id(id).one(&txn).await? else {
+        return Ok(None);
+    };
+    if let Some(team_id) = key.team_id {
+        billing::lock_team(&txn, team_id).await?;
+    }
+    let now = app.clock.now();
+    let revoked = api_key::Entity::update_many()
+        .set(api_key::ActiveModel { revoked_at: Set(Some(now)), ..Default::default() })
+        .filter(api_key::Column::Id.eq(id))
+        .filter(api_key::Column::RevokedAt.is_null())
+        .exec(&txn)
+        .await?;
+    let before = settings(&key);
+    if revoked.rows_affected > 0 {
+        key.revoked_at = Some(now);
+    }
+    let entry = Entry::of(AuditAction::RevokeApiKey, key.id).to_key(&key);
+    txn.commit(app, entry.changed(before, settings(&key))).await?;
+    app.keys.forget(&key);
+    Ok(Some(key))
+}
+
+/// Revokes all keys of an account whose team is locked, and gives those that were usable. At most
+/// [`KEYS_PER_ACCOUNT_MAX`] are not revoked yet ([`count_lasting`]).
+pub async fn revoke_all(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account_id: Uuid,
+) -> Result<Vec<api_key::Model>, Fault> {
+    let usable_now = usable(app, account_id).all(txn).await?;
+    api_key::Entity::update_many()
+        .set(api_key::ActiveModel { revoked_at: Set(Some(app.clock.now())), ..Default::default() })
+        .filter(api_key::Column::AccountId.eq(account_id))
+        .filter(api_key::Entity::is_not_revoked())
+        .exec(txn)
+        .await?;
+    Ok(usable_now)
+}

@@ -1,0 +1,105 @@
+//! Keys that are in use for longer than a request: each is looked at once a second, on every process, and
+//! whoever holds it learns when it has ended, or when its account is not ACTIVE any more.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+
+use entity::{
+    account::{self, AccountStatus},
+    api_key,
+};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::authentication::is_usable;
+use crate::{
+    app::App,
+    db::has_id,
+    domain::{Fault, caller::Caller},
+};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The keys that are watched.
+#[derive(Default)]
+pub struct Watched(Mutex<HashMap<Uuid, Weak<CancellationToken>>>);
+
+impl Watched {
+    fn keys(&self) -> Vec<Uuid> {
+        let mut keys = self.0.lock().expect("nobody panics with the watched keys");
+        keys.retain(|_, token| token.strong_count() > 0);
+        keys.keys().copied().collect()
+    }
+
+    fn end(&self, key_id: Uuid) {
+        let mut keys = self.0.lock().expect("nobody panics with the watched keys");
+        if let Some(token) = keys.remove(&key_id).and_then(|token| token.upgrade()) {
+            token.cancel();
+        }
+    }
+}
+
+/// Watches the caller's key for as long as the token is held: it is cancelled when the key may not be used
+/// any more. `None` if that is so already.
+pub async fn watch(app: &App, caller: &Caller) -> Result<Option<Arc<CancellationToken>>, Fault> {
+    let token = {
+        let mut keys = app.watched.0.lock().expect("nobody panics with the watched keys");
+        let known = keys.get(&caller.key_id).and_then(Weak::upgrade);
+        let token = known.unwrap_or_default();
+        keys.insert(caller.key_id, Arc::downgrade(&token));
+        token
+    };
+    // After it is watched: what ends from here on is seen.
+    Ok(usable(app, &[caller.key_id]).await?.contains(&caller.key_id).then_some(token))
+}
+
+/// Looks at the watched keys once a second, for ever.
+pub async fn run(app: &App) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let keys = app.watched.keys();
+        if keys.is_empty() {
+            continue;
+        }
+        match timeout(LOOK_DEADLINE, usable(app, &keys)).await {
+            Ok(Ok(usable)) => {
+                keys.iter()
+                    .filter(|key| !usable.contains(key))
+                    .for_each(|key| app.watched.end(*key));
+            }
+            Ok(Err(fault)) => tracing::warn!(%fault, "Keys in use could not be looked at"),
+            Err(_) => tracing::warn!("Keys in use could not be looked at: the database is silent"),
+        }
+    }
+}
+
+/// Which of these keys may be used now, by accounts that are ACTIVE.
+async fn usable(app: &App, keys: &[Uuid]) -> Result<HashSet<Uuid>, Fault> {
+    let now = app.clock.now();
+    let backend = app.db.backend();
+    let keys = api_key::Entity::find()
+        .filter(has_id(backend, keys.iter().copied()))
+        .all(&app.db.read)
+        .await?;
+    let accounts = keys.iter().filter_map(|key| key.account_id);
+    let active: Vec<Uuid> = account::Entity::find()
+        .select_only()
+        .column(account::Column::Id)
+        .filter(has_id(backend, accounts))
+        .filter(account::Column::Status.eq(AccountStatus::Active))
+        .into_tuple()
+        .all(&app.db.read)
+        .await?;
+    let active: HashSet<Uuid> = active.into_iter().collect();
+    let usable = keys.into_iter().filter(|key| {
+        // An operator's key has no account.
+        is_usable(key, now) && key.account_id.is_none_or(|account| active.contains(&account))
+    });
+    Ok(usable.map(|key| key.id).collect())
+}

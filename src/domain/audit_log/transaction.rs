@@ -1,0 +1,61 @@
+//! The transaction of a change, which is committed with its entry in the audit log or not at all.
+
+use std::ops::Deref;
+
+use async_trait::async_trait;
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+};
+
+use super::{Actor, Entry};
+use crate::{app::App, db::TurnTransaction, domain::Fault};
+
+/// A transaction of a change, which is committed with its entry or not at all.
+pub struct AuditedTransaction {
+    txn: TurnTransaction,
+    by: Actor,
+}
+
+impl AuditedTransaction {
+    pub(in crate::domain) fn new(txn: TurnTransaction, by: impl Into<Actor>) -> Self {
+        Self { txn, by: by.into() }
+    }
+
+    /// Enters what was done, and commits both.
+    pub async fn commit(self, app: &App, entry: Entry) -> Result<(), Fault> {
+        entry.write(app, self.by, &*self.txn).await?;
+        Ok(self.txn.commit().await?)
+    }
+}
+
+impl Deref for AuditedTransaction {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.txn
+    }
+}
+
+/// So that statements run in it as in any transaction.
+#[async_trait]
+impl ConnectionTrait for AuditedTransaction {
+    fn get_database_backend(&self) -> DbBackend {
+        self.txn.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.txn.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.txn.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.txn.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.txn.query_all_raw(statement).await
+    }
+}

@@ -1,0 +1,75 @@
+//! Reading the ledger: a sub-account sees its own entries, a main account and an operator the whole
+//! team's.
+
+use entity::ledger_entry::{self, LedgerKind};
+use sea_orm::{ColumnTrait, Condition, QueryFilter};
+
+use crate::{
+    app::App,
+    db::Scope,
+    domain::{
+        Fault,
+        caller::{AccountCaller, TeamCaller},
+        list::{List, is_one_of},
+        page::{Page, PageArgs},
+        range::DateTimeRange,
+        team::sub_account::AccountRef,
+    },
+};
+
+#[derive(Clone, Debug, Default)]
+pub struct LedgerFilter {
+    pub kind: Option<Vec<LedgerKind>>,
+    /// One account of the team; of no effect on a sub-account's own entries.
+    pub account: Option<AccountRef>,
+    pub created_at: DateTimeRange,
+}
+
+/// One page of a whole team's entries, newest first.
+pub async fn list_of_team(
+    app: &App,
+    team: &TeamCaller,
+    filter: &LedgerFilter,
+    page: &PageArgs,
+) -> Result<Page<ledger_entry::Model>, Fault> {
+    let mut select = ledger_entry::Entity::of_team(team.team_id());
+    if let Some(account) = &filter.account {
+        let account = account.find_in(team.team_id(), &app.read_as(team)).await?;
+        // Who is not of the team has no entries; no row has the nil id.
+        let id = account.map(|account| account.id).unwrap_or_default();
+        select = select.filter(ledger_entry::Column::AccountId.eq(id));
+    }
+    list(app, team.into(), select, filter, page).await
+}
+
+/// One page of the entries that the caller's account caused, newest first.
+pub async fn list_own(
+    app: &App,
+    caller: &AccountCaller,
+    filter: &LedgerFilter,
+    page: &PageArgs,
+) -> Result<Page<ledger_entry::Model>, Fault> {
+    let select = ledger_entry::Entity::owned_by(caller.account_id);
+    list(app, caller.into(), select, filter, page).await
+}
+
+async fn list(
+    app: &App,
+    scope: Scope,
+    rows: sea_orm::Select<ledger_entry::Entity>,
+    filter: &LedgerFilter,
+    page: &PageArgs,
+) -> Result<Page<ledger_entry::Model>, Fault> {
+    let keyset = page.keyset("ledger")?;
+    let span = filter.created_at.on(ledger_entry::Column::Id, ledger_entry::Column::CreatedAt);
+    let mut rows = rows.filter(span);
+    let mut looked_at = Condition::all();
+    if let Some(kind) = &filter.kind {
+        if !kind.contains(&LedgerKind::Charge) {
+            rows = rows.filter(ledger_entry::Entity::is_no_charge());
+        }
+        looked_at = looked_at.add(is_one_of(ledger_entry::Column::Kind, kind));
+    }
+    let list = List::newest_first(rows, ledger_entry::Column::Id, |row| row.id);
+    list.filtered(looked_at).page(&app.read_as(scope), keyset).await
+}

@@ -1,0 +1,65 @@
+//! What a message costs: the row of its channel with the longest dial prefix of its number. No row,
+//! no send (R11).
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use entity::{message::Channel, price};
+use sea_orm::{EntityTrait, Order, QueryOrder};
+
+use crate::{
+    app::App,
+    db::Db,
+    domain::{Fault, account::stored, channel::recipient::Recipient},
+    limits::read_through_cache::Fresh,
+    money::Micros,
+};
+
+/// A changed price list counts on every process after this time at the latest.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// The price list as this process knows it.
+pub struct Prices(Fresh<(), Arc<PriceList>>);
+
+type PriceList = HashMap<Channel, HashMap<String, Micros>>;
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self(Fresh::new(1, FRESH_FOR))
+    }
+}
+
+impl Prices {
+    /// The price of one unit to this recipient: a segment for SMS, a message otherwise.
+    pub async fn find(&self, db: &Db, recipient: &Recipient) -> Result<Option<Micros>, Fault> {
+        let list = self.0.get((), || read(db)).await.map_err(|fault| (*fault).clone())?;
+        let Some(prices) = list.get(&recipient.channel) else { return Ok(None) };
+        let digits = match recipient.channel {
+            Channel::Sms | Channel::Whatsapp => recipient.address.trim_start_matches('+'),
+            Channel::Email | Channel::Telegram => "",
+        };
+        let longest_first = (0..=digits.len()).rev().map(|length| &digits[..length]);
+        Ok(longest_first.into_iter().find_map(|prefix| prices.get(prefix)).copied())
+    }
+
+    /// Forgets the list, which has changed.
+    pub fn forget(&self) {
+        self.0.forget(&());
+    }
+}
+
+async fn read(db: &Db) -> Result<Arc<PriceList>, Fault> {
+    let mut list = PriceList::new();
+    for row in price::Entity::find().all(&db.read).await? {
+        list.entry(row.channel).or_default().insert(row.prefix, stored(row.price_micros));
+    }
+    Ok(Arc::new(list))
+}
+
+/// The whole list, by channel and prefix.
+pub async fn list(app: &App) -> Result<Vec<price::Model>, Fault> {
+    Ok(price::Entity::find()
+        .order_by(price::Column::Channel, Order::Asc)
+        .order_by(price::Column::Prefix, Order::Asc)
+        .all(&app.db.read)
+        .await?)
+}

@@ -1,0 +1,198 @@
+//! Replacing the price list by a CSV file: read it whole, say every problem by line, show what would
+//! change, then do it in one transaction.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Read,
+};
+
+use entity::{audit_entry::AuditAction, message::Channel, price};
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ColumnTrait, EntityTrait, Iterable, QueryFilter,
+    sea_query::OnConflict,
+};
+
+use serde_json::json;
+
+use crate::{
+    app::App,
+    domain::{
+        Fault,
+        account::stored,
+        api_key::authentication::begin_as_operator,
+        audit_log::{Entry, Settings},
+        caller::OperatorCaller,
+        csv_file::{self, Problems, Rows, shown},
+    },
+    money::Micros,
+};
+
+/// The columns of the file, in any order. Prices are cents a segment for SMS, else a message.
+pub const COLUMNS: [&str; 4] = ["channel", "prefix", "country", "price_cents"];
+/// Prices of a list at most; lists of all the world's prefixes have some ten thousand.
+pub const ROWS_MAX: usize = 100_000;
+const PREFIX_DIGITS_MAX: usize = 15;
+/// Rows that one statement writes: well within what both databases take as parameters.
+const ROWS_TOGETHER: usize = 500;
+
+/// One row of a price list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PriceRow {
+    pub channel: Channel,
+    pub prefix: String,
+    pub country: Option<String>,
+    pub price: Micros,
+}
+
+/// What an import would do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct PriceDiff {
+    pub added: Vec<PriceRow>,
+    /// The price before, and the new row.
+    pub changed: Vec<(Micros, PriceRow)>,
+    pub removed: Vec<PriceRow>,
+}
+
+impl PriceDiff {
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Reads a list; all problems at once, each with its line.
+pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
+    let bytes = csv_file::read(file).map_err(|problem| vec![problem])?;
+    let mut lines = Rows::of(&bytes, csv::Trim::All).map_err(|problem| vec![problem])?;
+    let places = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
+    let mut rows = Vec::new();
+    let mut problems = Problems::default();
+    let mut seen = HashMap::new();
+    for (line, record) in &mut lines {
+        let row =
+            record.and_then(|record| read_row(places.map(|at| record.get(at).unwrap_or_default())));
+        let row = row.and_then(|row| {
+            if rows.len() == ROWS_MAX {
+                return Err(format!("the list has more than {ROWS_MAX} prices"));
+            }
+            if let Some(earlier) = seen.insert((row.channel, row.prefix.clone()), line) {
+                return Err(format!("duplicate channel and prefix (first on line {earlier})"));
+            }
+            Ok(row)
+        });
+        match row {
+            Ok(row) => rows.push(row),
+            Err(problem) if problems.add(line, &problem) && rows.len() < ROWS_MAX => {}
+            Err(_) => break,
+        }
+    }
+    problems.or(rows, "the file has no prices; without prices nothing could be sent")
+}
+
+fn read_row(cells: [&str; COLUMNS.len()]) -> Result<PriceRow, String> {
+    let [channel, prefix, country, price] = cells;
+    let channel = Channel::iter().find(|known| known.to_value() == channel).ok_or_else(|| {
+        format!("{} is no channel (SMS, EMAIL, WHATSAPP, TELEGRAM)", shown(channel))
+    })?;
+    let has_numbers = matches!(channel, Channel::Sms | Channel::Whatsapp);
+    let is_prefix = prefix.len() <= PREFIX_DIGITS_MAX
+        && prefix.bytes().all(|byte| byte.is_ascii_digit())
+        && !prefix.starts_with('0');
+    if !is_prefix {
+        let prefix = shown(prefix);
+        return Err(format!(
+            "{prefix} is no dial prefix: digits without + and without a 0 in front, or empty"
+        ));
+    }
+    if !has_numbers && !prefix.is_empty() {
+        return Err("this channel has no dial prefixes; leave the prefix empty".to_owned());
+    }
+    let is_country = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
+    if !country.is_empty() && !is_country {
+        let country = shown(country);
+        return Err(format!("{country} is no country: two capital letters, or empty"));
+    }
+    let price = csv_file::price("price_cents", price)?;
+    let country = (!country.is_empty()).then(|| country.to_owned());
+    Ok(PriceRow { channel, prefix: prefix.to_owned(), country, price })
+}
+
+/// What importing `rows` as the whole list would change.
+pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
+    let key = |channel: Channel, prefix: &str| (channel.to_value(), prefix.to_owned());
+    let mut old: BTreeMap<_, _> = super::price::list(app)
+        .await?
+        .into_iter()
+        .map(|row| (key(row.channel, &row.prefix), row))
+        .collect();
+    let mut diff = PriceDiff::default();
+    for row in rows {
+        match old.remove(&key(row.channel, &row.prefix)) {
+            None => diff.added.push(row.clone()),
+            Some(old) => {
+                let is_same = old.price_micros == row.price.get() && old.country == row.country;
+                if !is_same {
+                    diff.changed.push((stored(old.price_micros), row.clone()));
+                }
+            }
+        }
+    }
+    diff.removed = old
+        .into_values()
+        .map(|row| PriceRow {
+            channel: row.channel,
+            prefix: row.prefix,
+            country: row.country,
+            price: stored(row.price_micros),
+        })
+        .collect();
+    Ok(diff)
+}
+
+/// Carries a diff out. Messages that were accepted keep what they cost.
+pub async fn commit(app: &App, operator: &OperatorCaller, diff: PriceDiff) -> Result<(), Fault> {
+    let now = app.clock.now();
+    let counts = Settings::from([
+        ("added", json!(diff.added.len())),
+        ("changed", json!(diff.changed.len())),
+        ("removed", json!(diff.removed.len())),
+    ]);
+    let written = diff.added.into_iter().chain(diff.changed.into_iter().map(|(_, row)| row));
+    let written: Vec<_> = written
+        .map(|row| price::ActiveModel {
+            channel: Set(row.channel),
+            prefix: Set(row.prefix),
+            country: Set(row.country),
+            price_micros: Set(row.price.get()),
+            updated_at: Set(now),
+        })
+        .collect();
+    let mut removed: BTreeMap<Channel, Vec<String>> = BTreeMap::new();
+    for row in diff.removed {
+        removed.entry(row.channel).or_default().push(row.prefix);
+    }
+    let replace = OnConflict::columns([price::Column::Channel, price::Column::Prefix])
+        .update_columns([
+            price::Column::Country,
+            price::Column::PriceMicros,
+            price::Column::UpdatedAt,
+        ])
+        .to_owned();
+    // In one transaction, so that no message is priced by half a list; nobody can write meanwhile.
+    let txn = begin_as_operator(app, operator).await?;
+    for rows in written.chunks(ROWS_TOGETHER) {
+        let insert = price::Entity::insert_many(rows.iter().cloned()).on_conflict(replace.clone());
+        insert.exec_without_returning(&*txn).await?;
+    }
+    for (channel, prefixes) in removed {
+        for prefixes in prefixes.chunks(ROWS_TOGETHER) {
+            price::Entity::delete_many()
+                .filter(price::Column::Channel.eq(channel))
+                .filter(price::Column::Prefix.is_in(prefixes))
+                .exec(&*txn)
+                .await?;
+        }
+    }
+    txn.commit(app, Entry::of(AuditAction::ImportPrices, None).made(counts)).await?;
+    app.prices.forget();
+    Ok(())
+}

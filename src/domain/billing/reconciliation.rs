@@ -1,0 +1,255 @@
+//! The audit (R14): recomputes from the ledger, in one snapshot, what the rows claim: balances,
+//! totals, running balances, charges, refunds, fees and usage; and from the messages, what is counted of
+//! them. Finding nothing is the only good answer.
+
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
+use uuid::Uuid;
+
+use crate::{app::App, domain::Fault, money::Micros};
+
+/// A contradiction in the books.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// Which check found it.
+    pub check: String,
+    /// The row that contradicts the ledger.
+    pub id: Uuid,
+    pub stored_micros: i64,
+    pub ledger_micros: i64,
+    /// The same as a sentence: the row, and what is wrong with it.
+    pub fault: String,
+}
+
+/// What was looked at, and what was found.
+#[derive(Debug)]
+pub struct Audit {
+    pub teams: u64,
+    pub accounts: u64,
+    pub ledger_entries: u64,
+    pub drifts: Vec<Drift>,
+}
+
+/// A rule of the books.
+struct Check {
+    rule: &'static str,
+    /// What kind of row has the id.
+    subject: &'static str,
+    /// What a row that breaks the rule looks like. `{stored}` and `{expected}` stand for its figures.
+    fault: &'static str,
+    unit: Unit,
+    /// Selects id, stored and expected figure of exactly the rows that break the rule.
+    select: &'static str,
+}
+
+/// What a figure counts.
+#[derive(Clone, Copy)]
+enum Unit {
+    Money,
+    Messages,
+    Bytes,
+}
+
+const CHECKS: &[Check] = &[
+    Check {
+        rule: "a team's balance is the sum of its ledger",
+        subject: "team",
+        fault: "its balance is stored as {stored}, its ledger sums to {expected}",
+        unit: Unit::Money,
+        select: "SELECT t.id, t.balance_micros AS stored, \
+                CAST(COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
+         FROM team t LEFT JOIN ledger_entry l ON l.team_id = t.id \
+         GROUP BY t.id, t.balance_micros \
+         HAVING t.balance_micros <> COALESCE(SUM(l.amount_micros), 0)",
+    },
+    Check {
+        rule: "a sub-account's totalSpent is its charges less its refunds",
+        subject: "account",
+        fault: "its totalSpent is stored as {stored}, its charges less its refunds are {expected}",
+        unit: Unit::Money,
+        select: "SELECT a.id, a.total_spent_micros AS stored, \
+                CAST(-COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
+         FROM account a LEFT JOIN ledger_entry l ON l.account_id = a.id \
+         WHERE a.is_sub_account GROUP BY a.id, a.total_spent_micros \
+         HAVING a.total_spent_micros <> -COALESCE(SUM(l.amount_micros), 0)",
+    },
+    Check {
+        rule: "a message's cost is its one charge",
+        subject: "message",
+        fault: "its cost is stored as {stored}, its charges in the ledger sum to {expected} (one charge is expected)",
+        unit: Unit::Money,
+        select: "SELECT m.id, m.cost_micros AS stored, \
+                CAST(-COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
+         FROM message m LEFT JOIN ledger_entry l ON l.message_id = m.id AND l.kind = 'CHARGE' \
+         GROUP BY m.id, m.cost_micros \
+         HAVING m.cost_micros <> -COALESCE(SUM(l.amount_micros), 0) OR COUNT(l.id) > 1",
+    },
+    Check {
+        rule: "a message that reached no provider is refunded once, in full, and no other is",
+        subject: "message",
+        fault: "its status calls for a refund of {stored}, its refunds in the ledger sum to {expected} (one refund with a refundedAt is expected, or neither)",
+        unit: Unit::Money,
+        select: "SELECT m.id, \
+                CASE WHEN m.status IN ('FAILED', 'EXPIRED', 'CANCELED') THEN m.cost_micros \
+                     ELSE 0 END AS stored, \
+                CAST(COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
+         FROM message m LEFT JOIN ledger_entry l ON l.message_id = m.id AND l.kind = 'REFUND' \
+         GROUP BY m.id, m.status, m.cost_micros, m.refunded_at \
+         HAVING CASE WHEN m.status IN ('FAILED', 'EXPIRED', 'CANCELED') THEN m.cost_micros \
+                     ELSE 0 END \
+                    <> COALESCE(SUM(l.amount_micros), 0) \
+             OR COUNT(l.id) > 1 OR (m.refunded_at IS NULL) <> (COUNT(l.id) = 0)",
+    },
+    Check {
+        rule: "an account's usage is its ledger: charged",
+        subject: "account",
+        fault: "its usage has {stored} charged, its ledger {expected}",
+        unit: Unit::Money,
+        select: "SELECT id, stored, expected FROM ( \
+           SELECT a.id, \
+                  CAST(COALESCE((SELECT SUM(u.charged_micros) FROM usage_day u \
+                                 WHERE u.account_id = a.id), 0) AS BIGINT) AS stored, \
+                  CAST(-COALESCE((SELECT SUM(l.amount_micros) FROM ledger_entry l \
+                                  WHERE l.account_id = a.id \
+                                  AND l.kind IN ('CHARGE', 'NUMBER_FEE')), 0) \
+                       AS BIGINT) AS expected \
+           FROM account a) AS sums WHERE stored <> expected",
+    },
+    Check {
+        rule: "an account's usage is its ledger: refunded",
+        subject: "account",
+        fault: "its usage has {stored} refunded, its ledger {expected}",
+        unit: Unit::Money,
+        select: "SELECT id, stored, expected FROM ( \
+           SELECT a.id, \
+                  CAST(COALESCE((SELECT SUM(u.refunded_micros) FROM usage_day u \
+                                 WHERE u.account_id = a.id), 0) AS BIGINT) AS stored, \
+                  CAST(COALESCE((SELECT SUM(l.amount_micros) FROM ledger_entry l \
+                                 WHERE l.account_id = a.id AND l.kind = 'REFUND'), 0) \
+                       AS BIGINT) AS expected \
+           FROM account a) AS sums WHERE stored <> expected",
+    },
+    Check {
+        rule: "an account's usage counts its live messages",
+        subject: "account",
+        fault: "its usage counts {stored}, it has {expected} in LIVE",
+        unit: Unit::Messages,
+        select: "SELECT id, stored, expected FROM ( \
+           SELECT a.id, \
+                  CAST(COALESCE((SELECT SUM(u.messages) FROM usage_day u \
+                                 WHERE u.account_id = a.id), 0) AS BIGINT) AS stored, \
+                  (SELECT COUNT(*) FROM message m \
+                   WHERE m.account_id = a.id AND m.environment = 'LIVE') AS expected \
+           FROM account a) AS sums WHERE stored <> expected",
+    },
+    Check {
+        rule: "an account's TEST messages are counted",
+        subject: "account",
+        fault: "its count of TEST messages is stored as {stored}, it has {expected}",
+        unit: Unit::Messages,
+        select: "SELECT id, stored, expected FROM ( \
+           SELECT a.id, a.test_message_count AS stored, \
+                  (SELECT COUNT(*) FROM message m \
+                   WHERE m.account_id = a.id AND m.environment = 'TEST') AS expected \
+           FROM account a) AS sums WHERE stored <> expected",
+    },
+    Check {
+        rule: "the bytes of an account's TEST messages are counted",
+        subject: "account",
+        fault: "the size of its TEST messages is stored as {stored}, they have {expected}",
+        unit: Unit::Bytes,
+        select: "SELECT id, stored, expected FROM ( \
+           SELECT a.id, a.test_message_bytes AS stored, \
+                  CAST(COALESCE((SELECT SUM(m.word_bytes) FROM message m \
+                                 WHERE m.account_id = a.id AND m.environment = 'TEST'), 0) \
+                       AS BIGINT) AS expected \
+           FROM account a) AS sums WHERE stored <> expected",
+    },
+    Check {
+        rule: "a phone number's fees are those of its months, each once",
+        subject: "phone number",
+        fault: "the fees of its paid months are {stored}, its fees in the ledger sum to {expected}",
+        unit: Unit::Money,
+        select: "SELECT p.id, p.upfront_price_micros + p.months_paid * p.monthly_price_micros AS stored, \
+                CAST(-COALESCE(SUM(l.amount_micros), 0) AS BIGINT) AS expected \
+         FROM phone_number p LEFT JOIN ledger_entry l ON l.phone_number_id = p.id \
+         GROUP BY p.id, p.upfront_price_micros, p.months_paid, p.monthly_price_micros \
+         HAVING p.upfront_price_micros + p.months_paid * p.monthly_price_micros \
+                    <> -COALESCE(SUM(l.amount_micros), 0)",
+    },
+    Check {
+        rule: "an entry begins with a balance that another entry of its team left, or with 0",
+        subject: "team",
+        fault: "an entry of its ledger begins with a balance of {stored}, which no other entry left",
+        unit: Unit::Money,
+        select: "SELECT team_id AS id, began AS stored, 0 AS expected FROM ( \
+           SELECT team_id, balance_after_micros - amount_micros AS began FROM ledger_entry \
+           WHERE balance_after_micros <> amount_micros \
+           EXCEPT SELECT team_id, balance_after_micros FROM ledger_entry) AS begun",
+    },
+];
+
+/// Runs every check in one snapshot of the database.
+pub async fn run(app: &App) -> Result<Audit, Fault> {
+    let txn = app.db.read.snapshot().await?;
+    let backend = app.db.backend();
+    let mut counts = [0_u64; 3];
+    for (count, table) in counts.iter_mut().zip(["team", "account", "ledger_entry"]) {
+        let statement =
+            Statement::from_string(backend, format!("SELECT COUNT(*) AS n FROM {table}"));
+        let row = txn.query_one_raw(statement).await?;
+        let rows = row.map(|row| row.try_get::<i64>("", "n")).transpose()?.unwrap_or(0);
+        *count = u64::try_from(rows).unwrap_or(0);
+    }
+    let mut drifts = Vec::new();
+    for check in CHECKS {
+        let id = match backend {
+            DbBackend::Postgres => "CAST(id AS TEXT)",
+            _ => "lower(hex(id))",
+        };
+        let select = check.select;
+        let statement = format!("SELECT {id} AS id, stored, expected FROM ({select}) AS drifts");
+        let statement = Statement::from_string(backend, statement);
+        let rows = Row::find_by_statement(statement).all(&txn).await?;
+        drifts.extend(rows.into_iter().map(|row| check.drift(&row)));
+    }
+    txn.end().await?;
+    let [teams, accounts, ledger_entries] = counts;
+    Ok(Audit { teams, accounts, ledger_entries, drifts })
+}
+
+/// A row that breaks a rule.
+#[derive(FromQueryResult)]
+struct Row {
+    id: String,
+    stored: i64,
+    expected: i64,
+}
+
+impl Check {
+    fn drift(&self, row: &Row) -> Drift {
+        let id = Uuid::try_parse(&row.id).unwrap_or_default();
+        let fault = self
+            .fault
+            .replace("{stored}", &self.unit.write(row.stored))
+            .replace("{expected}", &self.unit.write(row.expected));
+        Drift {
+            check: self.rule.to_owned(),
+            id,
+            stored_micros: row.stored,
+            ledger_micros: row.expected,
+            fault: format!("{} {id}: {fault}.", self.subject),
+        }
+    }
+}
+
+impl Unit {
+    fn write(self, figure: i64) -> String {
+        match self {
+            // What was tampered with may be no amount any more.
+            Self::Money => Micros::new(figure)
+                .map_or_else(|| format!("{figure} micro-units"), |amount| amount.to_string()),
+            Self::Messages => format!("{figure} messages"),
+            Self::Bytes => format!("{figure} bytes"),
+        }
+    }
+}

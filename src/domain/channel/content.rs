@@ -1,0 +1,106 @@
+//! What a message says: its parts, and what each may be on a channel. The same rules hold for what
+//! a sender wrote and for what a template gave.
+
+use entity::message::Channel;
+
+use crate::domain::validate::{is_line, is_visible, is_within};
+
+/// Characters of an SMS at most.
+pub const SMS_CHARS_MAX: usize = 1_600;
+/// Characters of a WhatsApp or Telegram message at most: what both providers take.
+pub const CHAT_CHARS_MAX: usize = 4_096;
+/// Bytes of an e-mail's text at most, and of its HTML.
+pub const EMAIL_BYTES_MAX: usize = 100 * 1024;
+/// Characters of an e-mail's subject at most (RFC 5322, section 2.1.1).
+pub const SUBJECT_CHARS_MAX: usize = 998;
+
+/// What a message says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Of an e-mail.
+    pub subject: Option<String>,
+    /// Empty where an e-mail has HTML alone.
+    pub text: String,
+    /// Of an e-mail.
+    pub html: Option<String>,
+}
+
+/// A part of a [`Content`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Subject,
+    Text,
+    Html,
+}
+
+/// Which part is not one of its channel, as a rule for people.
+pub type ContentProblem = (Part, &'static str);
+
+impl Content {
+    /// How much of it there is.
+    pub fn bytes(&self) -> usize {
+        let others = [&self.subject, &self.html].into_iter().flatten();
+        self.text.len() + others.map(String::len).sum::<usize>()
+    }
+
+    /// Refuses what cannot be a message of this channel.
+    pub fn check(&self, channel: Channel) -> Result<(), ContentProblem> {
+        let is_email = channel == Channel::Email;
+        if let Some(html) = &self.html {
+            check_html(html, is_email).map_err(|rule| (Part::Html, rule))?;
+        }
+        // An e-mail may have HTML alone.
+        if !(self.html.is_some() && self.text.is_empty()) {
+            check_text(&self.text, channel).map_err(|rule| (Part::Text, rule))?;
+        }
+        if let Some(subject) = &self.subject {
+            let is_subject = is_within(subject, SUBJECT_CHARS_MAX)
+                && is_line(subject)
+                && (subject.trim().is_empty() || is_visible(subject));
+            if !is_email || !is_subject {
+                let rule = "Only an e-mail has a subject: one line of at most 998 characters, without control, \
+                            line-separator or direction characters.";
+                return Err((Part::Subject, rule));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_text(text: &str, channel: Channel) -> Result<(), &'static str> {
+    if text.trim().is_empty() {
+        return Err("The text must not be empty.");
+    }
+    let is_too_long = match channel {
+        Channel::Sms => !is_within(text, SMS_CHARS_MAX),
+        Channel::Whatsapp | Channel::Telegram => !is_within(text, CHAT_CHARS_MAX),
+        Channel::Email => text.len() > EMAIL_BYTES_MAX,
+    };
+    if is_too_long {
+        return Err(match channel {
+            Channel::Sms => "The text of an SMS must have at most 1600 characters.",
+            Channel::Whatsapp | Channel::Telegram => "The text must have at most 4096 characters.",
+            Channel::Email => "The text of an e-mail must have at most 100 KiB.",
+        });
+    }
+    if text.contains('\0') {
+        return Err("The text must not hold NUL.");
+    }
+    Ok(())
+}
+
+fn check_html(html: &str, is_email: bool) -> Result<(), &'static str> {
+    if !is_email {
+        return Err("Only an e-mail has HTML.");
+    }
+    if html.trim().is_empty() {
+        return Err("The HTML must not be empty; leave it out instead.");
+    }
+    if html.len() > EMAIL_BYTES_MAX {
+        return Err("The HTML of an e-mail must have at most 100 KiB.");
+    }
+    if html.contains('\0') {
+        return Err("The HTML must not hold NUL.");
+    }
+    Ok(())
+}

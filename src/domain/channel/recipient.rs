@@ -1,0 +1,342 @@
+//! Where a message goes: told apart by channel, normalised, with the country of a phone number.
+
+use std::borrow::Cow;
+
+use email_address::{EmailAddress, Options};
+use entity::message::Channel;
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+use phonelib::PhoneNumber;
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::domain::validate::{is_ignorable, is_line};
+
+/// Digits of a chat id at most; Telegram's have 52 significant bits.
+const CHAT_ID_DIGITS_MAX: usize = 16;
+
+/// Bytes of a recipient at most, and more than any has: an e-mail address has 64 before its `@` and 254 behind, of which
+/// some grow in lower case.
+pub const RECIPIENT_BYTES_MAX: usize = 512;
+
+/// A checked recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    pub channel: Channel,
+    /// E.164, an e-mail address in the form that all its spellings share but for capitals before the `@`, or a chat id.
+    pub address: String,
+    /// ISO 3166-1 alpha-2, of phone numbers.
+    pub country: Option<String>,
+}
+
+/// The recipient, or what is wrong with it. Without a channel, a phone number means SMS and an
+/// address EMAIL.
+pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static str> {
+    let to = to.trim();
+    if to.len() > RECIPIENT_BYTES_MAX {
+        return Err("The recipient is longer than any phone number, e-mail address or chat id.");
+    }
+    let channel = match channel {
+        Some(channel) => channel,
+        None if to.contains('@') => Channel::Email,
+        None if dialled(to).starts_with('+') => Channel::Sms,
+        None => {
+            return Err(
+                "Give a phone number with + and country code, or an e-mail address. For other \
+                        recipients, set channel.",
+            );
+        }
+    };
+    let (address, country) = match channel {
+        Channel::Sms | Channel::Whatsapp => {
+            let (number, country) = phone_number(to)?;
+            (number, Some(country))
+        }
+        Channel::Email => (email_address(to)?, None),
+        Channel::Telegram => (chat_id(to)?, None),
+    };
+    Ok(Recipient { channel, address, country })
+}
+
+impl Recipient {
+    /// As [`identity`] of its address.
+    pub fn identity(&self) -> Cow<'_, str> {
+        identity(self.channel, &self.address)
+    }
+}
+
+/// What all spellings of one recipient share, to compare by and not to send to. Of an e-mail address: the domain in
+/// the form that the DNS has; the local part without the quotation marks that may be around it (RFC 5321, section
+/// 4.1.2), composed and in lower case, for no provider tells mailboxes apart by capitals.
+pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && byte != b'"';
+    if channel != Channel::Email || address.bytes().all(plain) {
+        return Cow::Borrowed(address);
+    }
+    let Some((local, domain)) = address.rsplit_once('@') else { return Cow::Borrowed(address) };
+    let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_lowercase());
+    let local: String = unquoted(local).nfc().collect::<String>().to_lowercase();
+    Cow::Owned(format!("{local}@{domain}"))
+}
+
+/// An e-mail address with its domain in Unicode, if that is written otherwise.
+pub fn in_unicode(address: &str) -> Option<String> {
+    let (local, domain) = address.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--"))?;
+    let (domain, _) = idna::domain_to_unicode(domain);
+    Some(format!("{local}@{domain}"))
+}
+
+/// A local part without quotation marks, and without the backslashes that they allow.
+fn unquoted(local: &str) -> String {
+    let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(quoted) = quoted else { return local.to_owned() };
+    let mut text = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(char) = chars.next() {
+        text.push(if char == '\\' { chars.next().unwrap_or(char) } else { char });
+    }
+    text
+}
+
+fn phone_number(to: &str) -> Result<(String, String), &'static str> {
+    const RULE: &str = "The recipient must be a phone number in E.164, such as +12025550123.";
+    let to = dialled(to);
+    // Letters would be taken for the digits of a telephone's keys, and an O for another digit than 0.
+    if !to.starts_with('+') || to.contains(char::is_alphabetic) {
+        return Err(RULE);
+    }
+    let number =
+        PhoneNumber::parse(&to).filter(|number| number.extension().is_none()).ok_or(RULE)?;
+    let country = number.country().code;
+    if country == "001" {
+        return Err("Satellite and other numbers without a country cannot be reached.");
+    }
+    Ok((number.e164().to_owned(), country.to_owned()))
+}
+
+/// A phone number as it is dialled, of one that may have been copied from elsewhere: without characters that are not seen,
+/// with the digits, plus and hyphens of ASCII, without `tel:` (RFC 3966) and parentheses around the country code.
+fn dialled(number: &str) -> String {
+    let seen = number.nfkc().filter(|char| !is_ignorable(*char));
+    let ascii: String =
+        seen.map(|char| if is_dash(char) { '-' } else { ascii_digit(char) }).collect();
+    let number = ascii.trim();
+    let number = match number.get(..4) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("tel:") => number[4..].trim_start(),
+        _ => number,
+    };
+    match number.strip_prefix("(+") {
+        Some(number) => format!("+{}", number.replacen(')', " ", 1)),
+        None => number.to_owned(),
+    }
+}
+
+/// What stands for a hyphen in phone numbers: Unicode's dashes and the minus sign, and Katakana's sign of length.
+fn is_dash(char: char) -> bool {
+    matches!(char, '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30FC}')
+}
+
+/// Where the decimal digits of other scripts begin that phone numbers are written in (Unicode's category Nd): Arabic,
+/// Persian, and those of India and South East Asia.
+const ZEROS: [u32; 17] = [
+    0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50,
+    0xED0, 0xF20, 0x1040, 0x17E0,
+];
+
+fn ascii_digit(char: char) -> char {
+    let code = u32::from(char);
+    let digit = ZEROS.iter().find_map(|zero| code.checked_sub(*zero).filter(|digit| *digit < 10));
+    digit.and_then(|digit| char::from_digit(digit, 10)).unwrap_or(char)
+}
+
+fn email_address(to: &str) -> Result<String, &'static str> {
+    const RULE: &str = "The recipient must be an e-mail address, such as ada@example.com.";
+    // Quotation marks would let a tab through.
+    if !is_line(to) {
+        return Err(RULE);
+    }
+    let options =
+        Options::default().with_required_tld().without_domain_literal().without_display_text();
+    let composed: String = to.nfc().collect();
+    let address = EmailAddress::parse_with_options(&composed, options).map_err(|_| RULE)?;
+    let domain = domain(address.domain()).ok_or(RULE)?;
+    Ok(format!("{}@{domain}", local_part(address.local_part())))
+}
+
+/// The one form of a domain that the DNS has, in lower case: letters, digits and hyphens (UTS 46; RFC 5321, section
+/// 4.1.2), and more than digits at its end (RFC 3696, section 2). `None` if no host can have this name.
+fn domain(domain: &str) -> Option<String> {
+    let domain = Uts46::new()
+        .to_ascii(
+            domain.as_bytes(),
+            AsciiDenyList::STD3,
+            Hyphens::CheckFirstLast,
+            DnsLength::Verify,
+        )
+        .ok()?;
+    let last = domain.rsplit('.').next().unwrap_or_default();
+    (!last.bytes().all(|byte| byte.is_ascii_digit())).then(|| domain.into_owned())
+}
+
+/// The one form of a composed local part: in quotation marks only where it must be, and with backslashes only before
+/// what needs them (RFC 5321, section 4.1.2). Its capitals stay, for a mailbox may tell them apart.
+fn local_part(local: &str) -> String {
+    let text = unquoted(local);
+    if text.split('.').all(is_atom) {
+        return text;
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// RFC 5322, section 3.2.3, and RFC 6531, section 3.3.
+fn is_atom(text: &str) -> bool {
+    let is_of_atom = |char: char| {
+        char.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(char) || !char.is_ascii()
+    };
+    !text.is_empty() && text.chars().all(is_of_atom)
+}
+
+fn chat_id(to: &str) -> Result<String, &'static str> {
+    let digits = to.strip_prefix('-').unwrap_or(to);
+    let is_number = (1..=CHAT_ID_DIGITS_MAX).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0');
+    is_number.then(|| to.to_owned()).ok_or("The recipient must be a numeric Telegram chat id.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_are_normalised_by_channel() {
+        for (to, channel, address, country) in [
+            ("+1 (202) 555-0123", None, "+12025550123", Some("US")),
+            (&format!("+1{}2025550123", " ".repeat(500)), None, "+12025550123", Some("US")),
+            ("+15005550001", None, "+15005550001", Some("US")),
+            ("+39 06 698 12345", Some(Channel::Whatsapp), "+390669812345", Some("VA")),
+            ("+4915112345678", Some(Channel::Sms), "+4915112345678", Some("DE")),
+            ("+18765550123", None, "+18765550123", Some("JM")),
+            ("+44\u{2011}7911\u{2011}123463", None, "+447911123463", Some("GG")),
+            ("\u{202a}+447911123463\u{202c}", None, "+447911123463", Some("GG")),
+            ("+44\u{200b}7911\u{200e} 123463\u{feff}", None, "+447911123463", Some("GG")),
+            ("\u{ff0b}\u{ff14}\u{ff14}\u{ff17}\u{ff19}11123463", None, "+447911123463", Some("GG")),
+            ("+\u{664}\u{664}7911123463", None, "+447911123463", Some("GG")),
+            ("(+44) 7911 123463", None, "+447911123463", Some("GG")),
+            ("tel:+44-7911-123463", None, "+447911123463", Some("GG")),
+            (
+                "TEL: +44\u{a0}7911\u{2009}123463",
+                Some(Channel::Whatsapp),
+                "+447911123463",
+                Some("GG"),
+            ),
+            ("a@B\u{fc}cher.example", None, "a@xn--bcher-kva.example", None),
+            ("\"Ada\"@\u{ff45}xample.com", None, "Ada@example.com", None),
+            ("\"a\\b\"@example.com", None, "ab@example.com", None),
+            ("\"a b\"@example.com", None, "\"a b\"@example.com", None),
+            ("\"a\\\"b\"@example.com", None, "\"a\\\"b\"@example.com", None),
+            ("rene\u{301}e@example.com", None, "ren\u{e9}e@example.com", None),
+            (" Ada@Example.COM ", None, "Ada@example.com", None),
+            ("-1001234567890", Some(Channel::Telegram), "-1001234567890", None),
+        ] {
+            let recipient = parse(to, channel).expect(to);
+            assert_eq!(recipient.address, address);
+            assert_eq!(recipient.country.as_deref(), country);
+        }
+    }
+
+    #[test]
+    fn what_is_no_recipient_is_refused() {
+        for (to, channel) in [
+            ("", None),
+            (&format!("+1{}2025550123", " ".repeat(501)), None),
+            ("12025550123", None),
+            ("+0", None),
+            ("+11111111111", None),
+            ("+1202555012345678", None),
+            ("hello", None),
+            ("a@b", None),
+            ("Ada <ada@example.com>", None),
+            ("ada@example.com, bob@example.com", None),
+            ("ada@example.com", Some(Channel::Sms)),
+            ("+12025550123", Some(Channel::Email)),
+            ("+12025550123", Some(Channel::Telegram)),
+            ("12a", Some(Channel::Telegram)),
+            ("+1 202 555 O123", None),
+            ("+1 202 555 01l3", None),
+            ("+1202555abcd", None),
+            ("+1 800 FLOWERS", None),
+            ("tel:7911123463", None),
+            ("tel:+447911123463;ext=5", None),
+            ("tel:+447911123463;phone-context=example.com", None),
+            ("a@example.com|gov.uk", None),
+            ("a@example.com/path", None),
+            ("a@dom_ain.com", None),
+            ("a@exa%6Dple.com", None),
+            ("a@1.2.3.4", None),
+            ("a@b.1", None),
+            ("a@ex!ample.com", None),
+            ("a@ex#ample.com", None),
+            ("a@ex'ample.com", None),
+            ("a@ex=ample.com", None),
+            ("a@ex~ample.com", None),
+            ("a@ex?ample.com", None),
+            ("a@ex^ample.com", None),
+            ("a@ex&ample.com", None),
+            ("a@-example.com", None),
+            ("a@example-.com", None),
+            ("a@example..com", None),
+            ("a@xn--a.com", None),
+            ("a@\u{2028}example.com", None),
+            ("\"a\tb\"@example.com", None),
+            ("\"a\u{2028}b\"@example.com", None),
+            ("a\u{202e}b@example.com", None),
+        ] {
+            assert!(parse(to, channel).is_err(), "{to}");
+        }
+    }
+
+    /// Spellings of one mailbox share their identity, and those of two mailboxes do not.
+    #[test]
+    fn spellings_of_one_recipient_share_their_identity() {
+        for (channel, one, others) in [
+            (
+                Channel::Email,
+                "ada@example.com",
+                &[
+                    "Ada@example.com",
+                    "\"ada\"@example.com",
+                    "\"A\\da\"@example.com",
+                    "ADA@ｅxample.com",
+                ][..],
+            ),
+            (
+                Channel::Email,
+                "eve@xn--bcher-kva.com",
+                &[
+                    "eve@bücher.com",
+                    "Eve@BÜCHER.com",
+                    "eve@bu\u{308}cher.com",
+                    "\"eve\"@xn--bcher-kva.com",
+                ],
+            ),
+            (Channel::Email, "renée@example.com", &["RENE\u{301}E@example.com"]),
+            (Channel::Email, "a b@example.com", &["\"A B\"@example.com"]),
+            (Channel::Email, "a@b@example.com", &["\"a@b\"@example.com"]),
+            (Channel::Sms, "+12025550123", &["+12025550123"]),
+            (Channel::Telegram, "-100", &["-100"]),
+        ] {
+            assert_eq!(identity(channel, one), one);
+            for other in others {
+                assert_eq!(identity(channel, other), one, "{other}");
+            }
+        }
+        for (one, other) in [
+            ("ada@example.com", "adah@example.com"),
+            ("ada@example.com", "ada@example.org"),
+            ("a.da@example.com", "ada@example.com"),
+            ("ada+1@example.com", "ada@example.com"),
+            ("\"a\\\"b\"@example.com", "ab@example.com"),
+        ] {
+            assert_ne!(identity(Channel::Email, one), identity(Channel::Email, other));
+        }
+    }
+}

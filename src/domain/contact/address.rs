@@ -1,0 +1,314 @@
+//! The addresses of a contact: in normal form, each with one contact of the account, 1 to 20 of them, and
+//! one of each channel the primary one. A change locks the contact first.
+
+use entity::{
+    audit_entry::AuditAction,
+    contact,
+    contact_address::{self, Column, Entity},
+    message::Channel,
+};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{locked, unless_busy, write};
+use crate::{
+    app::App,
+    db::is_unique_violation,
+    domain::{
+        Failure, Fault,
+        api_key::authentication::begin_as_account,
+        audit_log::{Entry, Settings},
+        caller::LiveAccountCaller,
+        channel::recipient::{self, Recipient},
+        contact as contacts, refused,
+        validate::{self, LABEL_RULE},
+    },
+};
+
+/// Addresses of a contact at most.
+pub const ADDRESSES_PER_CONTACT_MAX: usize = 20;
+
+pub(in crate::domain) const TAKEN: &str = "A contact of the account has this address already.";
+const NOT_FOUND: &str = "There is no such address.";
+const ADDRESS: &[&str] = &["input", "address"];
+const LABEL: &[&str] = &["input", "label"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddAddressRefusal {
+    NotFound,
+    AddressInvalid,
+    LabelInvalid,
+    TooManyAddresses,
+    AddressTaken,
+    ContactInUse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateAddressRefusal {
+    NotFound,
+    AddressInvalid,
+    LabelInvalid,
+    AddressTaken,
+    PrimaryNeeded,
+    ContactInUse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoveAddressRefusal {
+    NotFound,
+    LastAddress,
+    ContactInUse,
+}
+
+/// An address as it was given, in any form that a send takes.
+#[derive(Clone, Debug, Default)]
+pub struct NewAddress {
+    pub channel: Option<Channel>,
+    pub address: String,
+    pub label: Option<String>,
+}
+
+/// What to change: `None` keeps, `Some(None)` clears. The channel stays.
+#[derive(Default)]
+pub struct AddressChange {
+    pub address: Option<String>,
+    pub label: Option<Option<String>>,
+    pub is_primary: Option<bool>,
+}
+
+/// A [`NewAddress`] that has been checked.
+pub(in crate::domain) struct CheckedAddress {
+    pub recipient: Recipient,
+    pub label: Option<String>,
+}
+
+/// What is wrong with an address, as a rule for people.
+pub(in crate::domain) enum AddressProblem {
+    Address(&'static str),
+    Label(&'static str),
+}
+
+impl NewAddress {
+    pub(in crate::domain) fn checked(self) -> Result<CheckedAddress, AddressProblem> {
+        let recipient =
+            recipient::parse(&self.address, self.channel).map_err(AddressProblem::Address)?;
+        Ok(CheckedAddress { recipient, label: checked_label(self.label)? })
+    }
+}
+
+/// Adds an address to a contact. It becomes the primary one of its channel if it is to, or is the first.
+pub async fn add(
+    app: &App,
+    account: &LiveAccountCaller,
+    contact_id: Option<Uuid>,
+    new: NewAddress,
+    is_primary: bool,
+) -> Result<contact::Model, Failure<AddAddressRefusal>> {
+    use AddAddressRefusal as Refusal;
+    let new = new.checked().map_err(|problem| match problem {
+        AddressProblem::Address(rule) => refused(Refusal::AddressInvalid, ADDRESS, rule),
+        AddressProblem::Label(rule) => refused(Refusal::LabelInvalid, LABEL, rule),
+    })?;
+    let txn = begin_as_account(app, account).await?;
+    let contact = locked(&txn, account.account_id(), contact_id)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["contactId"], contacts::NOT_FOUND))?;
+    unless_busy(&contact, Refusal::ContactInUse, &["contactId"])?;
+    let addresses = addresses_in(&txn, &contact).await?;
+    if addresses.len() >= ADDRESSES_PER_CONTACT_MAX {
+        let message = "The contact has 20 addresses already.";
+        return Err(refused(Refusal::TooManyAddresses, &["contactId"], message));
+    }
+    let channel = new.recipient.channel;
+    let is_first = addresses.iter().all(|address| address.channel != channel);
+    if is_primary {
+        demote(&txn, &contact, channel).await?;
+    }
+    let row = contact_address::Model {
+        id: app.new_id(),
+        team_id: contact.team_id,
+        account_id: contact.account_id,
+        contact_id: contact.id,
+        channel,
+        address: new.recipient.address,
+        label: new.label,
+        is_primary: is_primary || is_first,
+    };
+    let id = row.id;
+    Entity::insert(row.into_active_model()).exec_without_returning(&txn).await.map_err(
+        |error| {
+            if is_unique_violation(&error) {
+                refused(Refusal::AddressTaken, ADDRESS, TAKEN)
+            } else {
+                error.into()
+            }
+        },
+    )?;
+    let changed = write(app, &txn, contact, contact::ActiveModel::default()).await?;
+    txn.commit(app, entry(AuditAction::AddContactAddress, id, &changed)).await?;
+    Ok(changed)
+}
+
+/// Changes what is given of an address and keeps the rest.
+pub async fn update(
+    app: &App,
+    account: &LiveAccountCaller,
+    id: Option<Uuid>,
+    change: AddressChange,
+) -> Result<contact::Model, Failure<UpdateAddressRefusal>> {
+    use UpdateAddressRefusal as Refusal;
+    let label =
+        match change.label {
+            None => NotSet,
+            Some(label) => Set(checked_label(label)
+                .map_err(|_| refused(Refusal::LabelInvalid, LABEL, LABEL_RULE))?),
+        };
+    let txn = begin_as_account(app, account).await?;
+    let (contact, addresses) = locked_with(&txn, account.account_id(), id)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    unless_busy(&contact, Refusal::ContactInUse, &["id"])?;
+    let found = in_list(&addresses, id)?;
+    let address = match change.address {
+        None => NotSet,
+        Some(address) => Set(recipient::parse(&address, Some(found.channel))
+            .map_err(|rule| refused(Refusal::AddressInvalid, ADDRESS, rule))?
+            .address),
+    };
+    let is_primary = match change.is_primary {
+        Some(false) if found.is_primary => {
+            let message = "Make another address of the channel the primary one instead.";
+            return Err(refused(Refusal::PrimaryNeeded, &["input", "isPrimary"], message));
+        }
+        Some(true) if !found.is_primary => {
+            demote(&txn, &contact, found.channel).await?;
+            Set(true)
+        }
+        _ => NotSet,
+    };
+    let to = contact_address::ActiveModel { address, label, is_primary, ..Default::default() };
+    set(&txn, found, to).await.map_err(|error| {
+        if is_unique_violation(&error) {
+            refused(Refusal::AddressTaken, ADDRESS, TAKEN)
+        } else {
+            error.into()
+        }
+    })?;
+    let changed = write(app, &txn, contact, contact::ActiveModel::default()).await?;
+    txn.commit(app, entry(AuditAction::UpdateContactAddress, found.id, &changed)).await?;
+    Ok(changed)
+}
+
+/// Removes an address, but never a contact's last. Where it was the primary one of its channel, the oldest
+/// that is left becomes that.
+pub async fn remove(
+    app: &App,
+    account: &LiveAccountCaller,
+    id: Option<Uuid>,
+) -> Result<contact::Model, Failure<RemoveAddressRefusal>> {
+    use RemoveAddressRefusal as Refusal;
+    let txn = begin_as_account(app, account).await?;
+    let (contact, addresses) = locked_with(&txn, account.account_id(), id)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    unless_busy(&contact, Refusal::ContactInUse, &["id"])?;
+    let found = in_list(&addresses, id)?;
+    if addresses.len() == 1 {
+        let message = "A contact keeps its last address; delete the contact instead.";
+        return Err(refused(Refusal::LastAddress, &["id"], message));
+    }
+    Entity::delete_by_id(found.id).exec(&txn).await?;
+    let next =
+        addresses.iter().find(|other| other.channel == found.channel && other.id != found.id);
+    if let (true, Some(next)) = (found.is_primary, next) {
+        let primary = contact_address::ActiveModel { is_primary: Set(true), ..Default::default() };
+        set(&txn, next, primary).await?;
+    }
+    let changed = write(app, &txn, contact, contact::ActiveModel::default()).await?;
+    txn.commit(app, entry(AuditAction::RemoveContactAddress, found.id, &changed)).await?;
+    Ok(changed)
+}
+
+/// What the audit log says of a change of an address.
+fn entry(action: AuditAction, id: Uuid, contact: &contact::Model) -> Entry {
+    Entry::of(action, id).made(Settings::from([("contactId", json!(contact.id))]))
+}
+
+/// The addresses of a contact, oldest first.
+pub(in crate::domain) async fn addresses_in(
+    txn: &DatabaseTransaction,
+    contact: &contact::Model,
+) -> Result<Vec<contact_address::Model>, Fault> {
+    let select = Entity::owned_by(contact.account_id).filter(Column::ContactId.eq(contact.id));
+    Ok(select.order_by_asc(Column::Id).all(txn).await?)
+}
+
+/// The contact of an address, locked, with all its addresses. While the lock is waited for, a merge may
+/// move the address to another contact: then that one is looked for.
+async fn locked_with(
+    txn: &DatabaseTransaction,
+    account_id: Uuid,
+    id: Option<Uuid>,
+) -> Result<Option<(contact::Model, Vec<contact_address::Model>)>, Fault> {
+    let Some(id) = id else { return Ok(None) };
+    loop {
+        let select = Entity::owned_by(account_id).filter(Column::Id.eq(id));
+        let Some(address) = select.one(txn).await? else { return Ok(None) };
+        let Some(contact) = locked(txn, account_id, Some(address.contact_id)).await? else {
+            continue;
+        };
+        let addresses = addresses_in(txn, &contact).await?;
+        if addresses.iter().any(|address| address.id == id) {
+            return Ok(Some((contact, addresses)));
+        }
+    }
+}
+
+fn in_list(
+    addresses: &[contact_address::Model],
+    id: Option<Uuid>,
+) -> Result<&contact_address::Model, Fault> {
+    let mut addresses = addresses.iter();
+    addresses
+        .find(|address| Some(address.id) == id)
+        .ok_or(Fault::Broken("the list holds the address that it was found by"))
+}
+
+/// Makes way for another primary address of the channel.
+async fn demote(
+    txn: &DatabaseTransaction,
+    contact: &contact::Model,
+    channel: Channel,
+) -> Result<(), Fault> {
+    Entity::update_many()
+        .set(contact_address::ActiveModel { is_primary: Set(false), ..Default::default() })
+        .filter(Column::AccountId.eq(contact.account_id))
+        .filter(Column::ContactId.eq(contact.id))
+        .filter(Column::Channel.eq(channel))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+async fn set(
+    txn: &DatabaseTransaction,
+    address: &contact_address::Model,
+    to: contact_address::ActiveModel,
+) -> Result<(), sea_orm::DbErr> {
+    // An update of nothing is no statement.
+    if sea_orm::ActiveModelTrait::is_changed(&to) {
+        Entity::update_many().set(to).filter(Column::Id.eq(address.id)).exec(txn).await?;
+    }
+    Ok(())
+}
+
+fn checked_label(label: Option<String>) -> Result<Option<String>, AddressProblem> {
+    match label {
+        None => Ok(None),
+        Some(label) => validate::label(&label).map(Some).ok_or(AddressProblem::Label(LABEL_RULE)),
+    }
+}

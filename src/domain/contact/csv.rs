@@ -1,0 +1,291 @@
+//! Contacts as CSV, in and out, on the command line: what is exported can be imported as it is. Each row is a
+//! contact of its own, made in a transaction of its own, so a bad one loses nothing but itself; a row whose
+//! address a contact has already is refused, so an import that was cut off is simply repeated.
+//!
+//! Why the command line and not the API: a file of 10,000 rows is larger than any request may be, and takes
+//! longer than any request may; an endpoint beside GraphQL would need its own limits, its own deadline and
+//! its own place to keep what it has not done yet. The API makes contacts one by one, ten a request.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+    sync::Arc,
+};
+
+use csv::StringRecord;
+use entity::{account, audit_entry::AuditAction, contact, contact_address, message::Channel};
+use sea_orm::EntityTrait;
+use serde_json::json;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    CreateContactRefusal, NewContact,
+    address::NewAddress,
+    check, insert,
+    list::{ContactFilter, addresses_of, list_of, tags_of},
+};
+use crate::{
+    app::App,
+    domain::{
+        Failure, Fault,
+        account::AccountIds,
+        api_key::authentication::begin_as_operator,
+        audit_log::{Entry, Settings},
+        caller::OperatorCaller,
+        csv_file,
+        import_pace::rest_after,
+        page::{PAGE_MAX, PageArgs},
+    },
+    json,
+};
+
+/// Rows of a file at most.
+pub const ROWS_MAX: usize = 10_000;
+/// The columns of a file, in any order; those that are left out are empty. A cell of tags or addresses holds
+/// one a line; an address may be followed by ` #` and its label. The first address of a channel is its
+/// primary one.
+pub const COLUMNS: [&str; 9] = [
+    "display_name",
+    "locale",
+    "time_zone",
+    "tags",
+    "metadata",
+    "sms",
+    "email",
+    "whatsapp",
+    "telegram",
+];
+const CHANNELS: [(&str, Channel); 4] = [
+    ("sms", Channel::Sms),
+    ("email", Channel::Email),
+    ("whatsapp", Channel::Whatsapp),
+    ("telegram", Channel::Telegram),
+];
+
+/// Lines of a cell at most, of tags or addresses.
+const CELL_LINES_MAX: usize = 100;
+
+/// A row of a file: its line, and its cells or why there are none. What they say is taken out when the row's turn has
+/// come, for that takes much more memory.
+pub struct Row {
+    pub line: u64,
+    head: Arc<StringRecord>,
+    cells: Result<StringRecord, String>,
+}
+
+impl Row {
+    /// The contact that it describes, or why it describes none.
+    fn contact(self) -> Result<NewContact, String> {
+        let record = self.cells?;
+        contact_of(&self.head.iter().zip(&record).collect())
+    }
+}
+
+/// What became of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowVerdict {
+    Created(Uuid),
+    Refused { code: &'static str, message: String },
+}
+
+/// Reads a file of at most 10,000 rows; what is wrong with the file itself is an error.
+pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
+    let bytes = csv_file::read(file)?;
+    let mut lines = csv_file::Rows::of(&bytes, csv::Trim::None)?;
+    let head = Arc::new(lines.head.clone());
+    let mut named = HashSet::new();
+    for column in head.iter() {
+        if !COLUMNS.contains(&column) {
+            let column = csv_file::shown(column);
+            return Err(format!("{column} is no column; there are {}", COLUMNS.join(", ")));
+        }
+        if !named.insert(column) {
+            return Err(csv_file::named_twice(column));
+        }
+    }
+    let mut rows = Vec::new();
+    for (line, cells) in &mut lines {
+        if rows.len() == ROWS_MAX {
+            return Err(format!("the file has more than {ROWS_MAX} rows; split it"));
+        }
+        rows.push(Row { line, head: Arc::clone(&head), cells });
+    }
+    Ok(rows)
+}
+
+fn contact_of(cells: &HashMap<&str, &str>) -> Result<NewContact, String> {
+    let cell = |name: &str| cells.get(name).map_or("", |cell| unguarded(cell.trim()));
+    let text = |name: &str| Some(cell(name)).filter(|text| !text.is_empty()).map(str::to_owned);
+    let metadata = match text("metadata") {
+        None => None,
+        Some(metadata) => Some(
+            json::parse(metadata.as_bytes())
+                .map_err(|error| format!("metadata is not a JSON object ({error})"))?,
+        ),
+    };
+    let mut addresses = Vec::new();
+    for (name, channel) in CHANNELS {
+        for line in lines(name, cell(name))? {
+            let (address, label) = match line.split_once(" #") {
+                Some((address, label)) => (address, Some(label.to_owned())),
+                None => (line, None),
+            };
+            let address = address.to_owned();
+            addresses.push(NewAddress { channel: Some(channel), address, label });
+        }
+    }
+    Ok(NewContact {
+        display_name: text("display_name"),
+        locale: text("locale"),
+        time_zone: text("time_zone"),
+        tags: lines("tags", cell("tags"))?.into_iter().map(str::to_owned).collect(),
+        metadata,
+        addresses,
+    })
+}
+
+fn lines<'c>(column: &str, cell: &'c str) -> Result<Vec<&'c str>, String> {
+    let lines = cell.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<&str> = lines.take(CELL_LINES_MAX + 1).collect();
+    if lines.len() > CELL_LINES_MAX {
+        return Err(format!("{column} has more than {CELL_LINES_MAX} lines"));
+    }
+    Ok(lines)
+}
+
+/// The account that is named on the command line.
+pub async fn find_account(app: &App, id: Uuid) -> Result<Option<account::Model>, Fault> {
+    Ok(account::Entity::find_by_id(id).one(&app.db.read).await?)
+}
+
+/// Enters in the audit log that a file of so many rows is about to be imported: first, since each row is
+/// committed for itself.
+pub async fn begin_import(
+    app: &App,
+    operator: &OperatorCaller,
+    account: &account::Model,
+    rows: usize,
+) -> Result<(), Fault> {
+    let counts = Settings::from([("rows", json!(rows))]);
+    let txn = begin_as_operator(app, operator).await?;
+    txn.commit(app, Entry::of(AuditAction::ImportContacts, None).to(account).made(counts)).await
+}
+
+/// Makes a contact of the account of a row.
+pub async fn import(
+    app: &App,
+    _operator: &OperatorCaller,
+    account: &account::Model,
+    row: Row,
+) -> Result<RowVerdict, Fault> {
+    let new = match row.contact() {
+        Ok(new) => new,
+        Err(message) => return Ok(RowVerdict::Refused { code: "ROW_INVALID", message }),
+    };
+    match create(app, account, new).await {
+        Ok(contact) => Ok(RowVerdict::Created(contact.id)),
+        Err(Failure::Fault(fault)) => Err(fault),
+        Err(Failure::Refused(refusal)) => Ok(RowVerdict::Refused {
+            code: code_name(refusal.code),
+            message: refusal.message.into_owned(),
+        }),
+    }
+}
+
+async fn create(
+    app: &App,
+    account: &account::Model,
+    new: NewContact,
+) -> Result<contact::Model, Failure<CreateContactRefusal>> {
+    let checked = check(new)?;
+    let owner = AccountIds::from(account);
+    let txn = app.db.begin_write().await?;
+    let begun = Instant::now();
+    let made = insert(app, &txn, owner, checked).await?;
+    txn.commit().await?;
+    rest_after(begun.elapsed()).await;
+    Ok(made)
+}
+
+/// The code as the API calls it.
+fn code_name(code: CreateContactRefusal) -> &'static str {
+    use CreateContactRefusal as Refusal;
+    match code {
+        Refusal::NameInvalid => "NAME_INVALID",
+        Refusal::LocaleInvalid => "LOCALE_INVALID",
+        Refusal::TimeZoneInvalid => "TIME_ZONE_INVALID",
+        Refusal::TagsInvalid => "TAGS_INVALID",
+        Refusal::MetadataInvalid => "METADATA_INVALID",
+        Refusal::AddressCountInvalid => "ADDRESS_COUNT_INVALID",
+        Refusal::AddressInvalid => "ADDRESS_INVALID",
+        Refusal::LabelInvalid => "LABEL_INVALID",
+        Refusal::AddressTaken => "ADDRESS_TAKEN",
+    }
+}
+
+/// A page of the account's contacts as rows of a file, newest first, and the cursor of the next page.
+pub async fn export(
+    app: &App,
+    _operator: &OperatorCaller,
+    account: &account::Model,
+    after: Option<String>,
+) -> Result<(Vec<Vec<String>>, Option<String>), Fault> {
+    let page = PageArgs { first: i32::try_from(PAGE_MAX).ok(), after, ..PageArgs::default() };
+    let owner = AccountIds::from(account);
+    let contacts = list_of(app, owner, &ContactFilter::default(), &page).await?;
+    let next = contacts.rows.last().filter(|_| contacts.has_next);
+    let next = next.map(|(cursor, _)| cursor.to_string());
+    let ids: Vec<Uuid> = contacts.rows.iter().map(|(_, contact)| contact.id).collect();
+    let addresses = addresses_of(app, owner, &ids).await?;
+    let tags = tags_of(app, owner, &ids).await?;
+    let rows = contacts.rows.into_iter().map(|(_, contact)| {
+        let addresses = addresses.get(&contact.id).map_or(&[][..], Vec::as_slice);
+        let tags = tags.get(&contact.id).map(|tags| tags.join("\n")).unwrap_or_default();
+        cells_of(contact, &tags, addresses)
+    });
+    Ok((rows.collect(), next))
+}
+
+fn cells_of(
+    contact: contact::Model,
+    tags: &str,
+    addresses: &[contact_address::Model],
+) -> Vec<String> {
+    let text = |text: Option<String>| guarded(&text.unwrap_or_default());
+    let mut cells = vec![
+        text(contact.display_name),
+        text(contact.locale),
+        text(contact.time_zone),
+        guarded(tags),
+        text(contact.metadata),
+    ];
+    cells.extend(CHANNELS.map(|(_, channel)| {
+        let of_channel = addresses.iter().filter(|address| address.channel == channel);
+        let lines: Vec<String> = of_channel.map(line_of).collect();
+        // A number with its + is no formula, and whoever reads it wants it as it is.
+        let cell = lines.join("\n");
+        if channel == Channel::Email { guarded(&cell) } else { cell }
+    }));
+    cells
+}
+
+fn line_of(address: &contact_address::Model) -> String {
+    match &address.label {
+        None => address.address.clone(),
+        Some(label) => format!("{} #{label}", address.address),
+    }
+}
+
+/// Text that a spreadsheet would take for a formula gets a quotation mark in front.
+fn guarded(text: &str) -> String {
+    if is_formula(text) { format!("'{text}") } else { text.to_owned() }
+}
+
+fn unguarded(text: &str) -> &str {
+    text.strip_prefix('\'').filter(|text| is_formula(text)).unwrap_or(text)
+}
+
+fn is_formula(text: &str) -> bool {
+    text.trim_start_matches('\'').starts_with(['=', '+', '-', '@'])
+}

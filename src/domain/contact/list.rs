@@ -1,0 +1,289 @@
+//! Reading contacts: a key sees those of its own account, and nobody else's (R3).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use entity::{contact, contact_address, contact_tag, message::Channel};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select,
+    sea_query::{Alias, Expr, ExprTrait, Query},
+};
+use uuid::Uuid;
+
+use super::tag::TAGS_PER_CONTACT_MAX;
+use crate::{
+    app::App,
+    db::has_id,
+    domain::{
+        Fault,
+        account::AccountIds,
+        bad_input,
+        caller::AccountCaller,
+        channel::recipient,
+        list::{List, is_one_of},
+        page::{Page, PageArgs},
+        search,
+        validate::{LABEL_CHARS_MAX, is_within, may_be_stored},
+    },
+    time_zone::TimeZone,
+};
+
+#[derive(Clone, Debug, Default)]
+pub struct ContactFilter {
+    /// Part of the name or of an address, case-blind; or an address in any form that a send takes.
+    pub search: Option<String>,
+    /// All of these.
+    pub tags: Option<Vec<String>>,
+    /// An address of one of these.
+    pub channel: Option<Vec<Channel>>,
+}
+
+/// One page of the caller's contacts, newest first.
+pub async fn list(
+    app: &App,
+    caller: &AccountCaller,
+    filter: &ContactFilter,
+    page: &PageArgs,
+) -> Result<Page<contact::Model>, Fault> {
+    list_of(app, caller.into(), filter, page).await
+}
+
+/// The same for whoever may see this account's contacts.
+pub(in crate::domain) async fn list_of(
+    app: &App,
+    owner: AccountIds,
+    filter: &ContactFilter,
+    page: &PageArgs,
+) -> Result<Page<contact::Model>, Fault> {
+    let keyset = page.keyset("contacts")?;
+    let tags = tags(filter)?;
+    let rows = match tags.first() {
+        Some(tag) => tagged(owner.account_id, tag),
+        None => contact::Entity::owned_by(owner.account_id),
+    };
+    let mut list = List::newest_first(rows, contact::Column::Id, |row| row.id);
+    if !tags.is_empty() {
+        list = list.by_id_in(contact_tag::Column::ContactId);
+    }
+    let other_tags = tags.get(1..).unwrap_or_default();
+    list = list.filtered(condition(app.db.backend(), owner.account_id, filter, other_tags)?);
+    if filter.search.is_some() || !other_tags.is_empty() {
+        list = list.long_to_look_at();
+    }
+    list.page(&app.read_as(owner), keyset).await
+}
+
+/// The tags that are asked for.
+fn tags(filter: &ContactFilter) -> Result<Vec<&str>, Fault> {
+    let tags = filter.tags.as_deref().unwrap_or_default();
+    if tags.len() > TAGS_PER_CONTACT_MAX {
+        return Err(bad_input("A filter has at most 50 tags."));
+    }
+    let mut asked: Vec<&str> = Vec::with_capacity(tags.len());
+    for tag in tags.iter().map(|tag| tag.trim()) {
+        if !asked.contains(&tag) {
+            asked.push(tag);
+        }
+    }
+    Ok(asked)
+}
+
+/// Whether any contact can have this tag.
+fn may_be_tag(tag: &str) -> bool {
+    is_within(tag, LABEL_CHARS_MAX) && may_be_stored(tag)
+}
+
+/// The contacts of an account that have a tag, to be read in the order of the tag's index.
+fn tagged(account_id: Uuid, tag: &str) -> Select<contact::Entity> {
+    let mut rows = contact::Entity::owned_by(account_id);
+    let (account, contact) = (contact_tag::Column::AccountId, contact_tag::Column::ContactId);
+    let is_same = Expr::col((contact_tag::Entity, contact))
+        .equals((contact::Entity, contact::Column::Id))
+        .and(
+            Expr::col((contact_tag::Entity, account))
+                .equals((contact::Entity, contact::Column::AccountId)),
+        );
+    QuerySelect::query(&mut rows).inner_join(contact_tag::Entity, is_same);
+    if !may_be_tag(tag) {
+        return rows.filter(Expr::cust("1 = 0"));
+    }
+    rows.filter(contact_tag::Column::AccountId.eq(account_id))
+        .filter(contact_tag::Column::Tag.eq(tag))
+}
+
+/// What a contact must fulfil besides, and have these tags. What is looked up for that is so for each contact by
+/// itself: with an offset PostgreSQL does not read all of the account's at once instead.
+fn condition(
+    backend: DbBackend,
+    account_id: Uuid,
+    filter: &ContactFilter,
+    tags: &[&str],
+) -> Result<Condition, Fault> {
+    let mut all = Condition::all();
+    if let Some(text) = &filter.search {
+        let searched = || Expr::col(contact::Column::SearchText);
+        let holds = |text: &str| search::holds(backend, searched(), text);
+        let mut any = Condition::any().add(holds(text)?);
+        if let Ok(recipient) = recipient::parse(text, None) {
+            any = any.add(search::holds_short(backend, searched(), &recipient.address));
+        }
+        all = all.add(any);
+    }
+    for tag in tags {
+        if !may_be_tag(tag) {
+            return Ok(Condition::all().add(Expr::cust("1 = 0")));
+        }
+        // Its contact is known, so its primary key leads to it.
+        let also = Alias::new("also");
+        let tagged = Query::select()
+            .expr(Expr::value(1))
+            .from_as(contact_tag::Entity, also.clone())
+            .and_where(Expr::col((also.clone(), contact_tag::Column::AccountId)).eq(account_id))
+            .and_where(
+                Expr::col((also.clone(), contact_tag::Column::ContactId))
+                    .equals((contact::Entity, contact::Column::Id)),
+            )
+            .and_where(Expr::col((also, contact_tag::Column::Tag)).eq(*tag))
+            .limit(1)
+            .offset(0)
+            .to_owned();
+        all = all.add(Expr::exists(tagged));
+    }
+    if let Some(channel) = &filter.channel {
+        let reached = Query::select()
+            .expr(Expr::value(1))
+            .from(contact_address::Entity)
+            .and_where(contact_address::Column::AccountId.eq(account_id))
+            .and_where(
+                Expr::col((contact_address::Entity, contact_address::Column::ContactId))
+                    .equals((contact::Entity, contact::Column::Id)),
+            )
+            .and_where(is_one_of(contact_address::Column::Channel, channel))
+            .limit(1)
+            .offset(0)
+            .to_owned();
+        all = all.add(Expr::exists(reached));
+    }
+    Ok(all)
+}
+
+/// The caller's contacts with these ids.
+pub async fn find_many(
+    app: &App,
+    caller: &AccountCaller,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, contact::Model>, Fault> {
+    let rows = contact::Entity::owned_by(caller.account_id)
+        .filter(contact::Column::Id.is_in(ids.iter().copied()))
+        .all(&app.read_as(caller))
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// The addresses of each of these contacts of an account: by channel, the primary one first, then oldest
+/// first.
+pub async fn addresses_of(
+    app: &App,
+    owner: AccountIds,
+    contacts: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<contact_address::Model>>, Fault> {
+    let mut rows = contact_address::Entity::owned_by(owner.account_id)
+        .filter(contact_address::Column::ContactId.is_in(contacts.iter().copied()))
+        .order_by_asc(contact_address::Column::Id)
+        .all(&app.read_as(owner))
+        .await?;
+    rows.sort_by_key(|row| (row.channel, !row.is_primary));
+    let mut by_contact: HashMap<Uuid, Vec<contact_address::Model>> = HashMap::new();
+    for row in rows {
+        by_contact.entry(row.contact_id).or_default().push(row);
+    }
+    Ok(by_contact)
+}
+
+/// The primary addresses of each of these contacts of an account, by channel. A contact has one at
+/// least.
+pub async fn primary_addresses_of(
+    app: &App,
+    owner: AccountIds,
+    contacts: &[Uuid],
+) -> Result<HashMap<Uuid, BTreeMap<Channel, String>>, Fault> {
+    let rows: Vec<(Uuid, Channel, String)> = contact_address::Entity::owned_by(owner.account_id)
+        .select_only()
+        .columns([
+            contact_address::Column::ContactId,
+            contact_address::Column::Channel,
+            contact_address::Column::Address,
+        ])
+        .filter(contact_address::Column::ContactId.is_in(contacts.iter().copied()))
+        .filter(contact_address::Column::IsPrimary.eq(true))
+        .into_tuple()
+        .all(&app.read_as(owner))
+        .await?;
+    let mut by_contact: HashMap<Uuid, BTreeMap<Channel, String>> = HashMap::new();
+    for (contact_id, channel, address) in rows {
+        by_contact.entry(contact_id).or_default().insert(channel, address);
+    }
+    Ok(by_contact)
+}
+
+/// The tags of each of these contacts of an account, in order.
+pub async fn tags_of(
+    app: &App,
+    owner: AccountIds,
+    contacts: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<String>>, Fault> {
+    let rows: Vec<(Uuid, String)> = contact_tag::Entity::owned_by(owner.account_id)
+        .select_only()
+        .columns([contact_tag::Column::ContactId, contact_tag::Column::Tag])
+        .filter(contact_tag::Column::ContactId.is_in(contacts.iter().copied()))
+        .into_tuple()
+        .all(&app.read_as(owner))
+        .await?;
+    let mut by_contact: HashMap<Uuid, Vec<String>> = HashMap::new();
+    for (contact_id, tag) in rows {
+        by_contact.entry(contact_id).or_default().push(tag);
+    }
+    // Here, for databases order text by rules of their own.
+    for tags in by_contact.values_mut() {
+        tags.sort_unstable();
+    }
+    Ok(by_contact)
+}
+
+/// The time zones of the contacts that have these addresses, each of an account and a channel, as far
+/// as they are known.
+pub(in crate::domain) async fn time_zones_of<C: ConnectionTrait>(
+    db: &C,
+    asked: impl Iterator<Item = (Uuid, Channel, String)>,
+) -> Result<HashMap<(Uuid, Channel, String), TimeZone>, Fault> {
+    let asked: BTreeSet<(Uuid, Channel, String)> = asked.collect();
+    if asked.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let accounts: BTreeSet<Uuid> = asked.iter().map(|(account, ..)| *account).collect();
+    let channels: BTreeSet<Channel> = asked.iter().map(|(_, channel, _)| *channel).collect();
+    let addresses: BTreeSet<&str> = asked.iter().map(|(.., address)| address.as_str()).collect();
+    // Somebody else's contact may have the address of one of these, so what is found is looked up.
+    let addresses = contact_address::Entity::find()
+        .filter(contact_address::Column::AccountId.is_in(accounts))
+        .filter(contact_address::Column::Channel.is_in(channels))
+        .filter(contact_address::Column::Address.is_in(addresses))
+        .all(db)
+        .await?;
+    let contacts: BTreeSet<Uuid> = addresses.iter().map(|row| row.contact_id).collect();
+    let contacts: HashMap<Uuid, TimeZone> = contact::Entity::find()
+        .filter(has_id(db.get_database_backend(), contacts))
+        .filter(contact::Column::TimeZone.is_not_null())
+        .all(db)
+        .await?
+        .into_iter()
+        .filter_map(|row| Some((row.id, TimeZone::named(&row.time_zone?)?)))
+        .collect();
+    Ok(addresses
+        .into_iter()
+        .filter_map(|row| {
+            let zone = contacts.get(&row.contact_id)?.clone();
+            Some(((row.account_id, row.channel, row.address), zone))
+        })
+        .collect())
+}

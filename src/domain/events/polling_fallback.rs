@@ -1,0 +1,64 @@
+//! The net below what is told: the teams that are listened to are looked at every two seconds.
+
+use std::{collections::HashMap, time::Duration};
+
+use chrono::{DateTime, Utc};
+use entity::{account, team};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::News;
+use crate::{app::App, db::has_id, domain::Fault};
+
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// When a team and its accounts last changed.
+type Looks = HashMap<Uuid, (DateTime<Utc>, Option<DateTime<Utc>>)>;
+
+pub async fn run(app: &App) {
+    let mut known = Looks::new();
+    loop {
+        sleep(LOOK_EVERY).await;
+        app.updates.tidy().await;
+        let teams = app.events.teams();
+        match timeout(LOOK_DEADLINE, look(app, &teams)).await {
+            Ok(Ok(seen)) => {
+                for (team_id, look) in &seen {
+                    if known.get(team_id).is_some_and(|known| known != look) {
+                        app.events.tell_here(*team_id, News::LookAgain);
+                    }
+                }
+                known = seen;
+            }
+            Ok(Err(fault)) => tracing::warn!(%fault, "Changes could not be looked for"),
+            Err(_) => tracing::warn!("Changes could not be looked for: the database is silent"),
+        }
+    }
+}
+
+async fn look(app: &App, teams: &[Uuid]) -> Result<Looks, Fault> {
+    if teams.is_empty() {
+        return Ok(Looks::new());
+    }
+    let rows: Vec<(Uuid, DateTime<Utc>)> = team::Entity::find()
+        .select_only()
+        .columns([team::Column::Id, team::Column::UpdatedAt])
+        .filter(has_id(app.db.backend(), teams.iter().copied()))
+        .into_tuple()
+        .all(&app.db.read)
+        .await?;
+    let accounts: Vec<(Uuid, Option<DateTime<Utc>>)> = account::Entity::find()
+        .select_only()
+        .column(account::Column::TeamId)
+        .column_as(account::Column::UpdatedAt.max(), "updated_at")
+        .filter(account::Column::TeamId.is_in(teams.iter().copied()))
+        .group_by(account::Column::TeamId)
+        .into_tuple()
+        .all(&app.db.read)
+        .await?;
+    let accounts: HashMap<Uuid, Option<DateTime<Utc>>> = accounts.into_iter().collect();
+    let look = |(id, updated_at)| (id, (updated_at, accounts.get(&id).copied().flatten()));
+    Ok(rows.into_iter().map(look).collect())
+}

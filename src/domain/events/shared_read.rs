@@ -1,0 +1,134 @@
+//! Reads that several listeners need at the same time: one of them reads, the others get what it read.
+
+use std::{hash::Hash, sync::Arc, time::Duration};
+
+use moka::{future::Cache, policy::EvictionPolicy};
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::domain::Fault;
+
+/// How long a value is kept after its last use. Listeners need the same value within moments.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+/// Values of one kind that are kept at most. A value that was dropped too early is read again.
+const KEPT_MAX: u64 = 256;
+
+/// Values by their key, each with the time at which its read began.
+pub struct SharedReads<K, V>(Cache<K, Arc<Slot<V>>>);
+
+type Slot<V> = Mutex<Option<(Instant, V)>>;
+
+impl<K, V> Default for SharedReads<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn default() -> Self {
+        let kept = Cache::builder()
+            .max_capacity(KEPT_MAX)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_idle(KEPT_FOR);
+        Self(kept.build())
+    }
+}
+
+impl<K, V> SharedReads<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// The value as it was at `since` or later. At most one read of a key runs at a time. A read that fails
+    /// fails for its caller only; the next caller reads again.
+    pub async fn get<F>(&self, key: K, since: Instant, read: impl FnOnce() -> F) -> Result<V, Fault>
+    where
+        F: Future<Output = Result<V, Fault>>,
+    {
+        let slot = self.0.get_with(key, async { Arc::default() }).await;
+        let mut last = slot.lock().await;
+        if let Some((begun, value)) = &*last
+            && *begun >= since
+        {
+            return Ok(value.clone());
+        }
+        let begun = Instant::now();
+        let value = read().await?;
+        *last = Some((begun, value.clone()));
+        Ok(value)
+    }
+
+    /// Drops the values that were not used lately: otherwise an idle cache keeps them.
+    pub async fn tidy(&self) {
+        self.0.run_pending_tasks().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures_util::future::join_all;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Reads {
+        shared: SharedReads<&'static str, u32>,
+        count: AtomicU32,
+    }
+
+    impl Reads {
+        /// Counts the reads; the count is the value.
+        async fn get(&self, key: &'static str, since: Instant) -> u32 {
+            let read = || async {
+                sleep(Duration::from_millis(10)).await;
+                Ok(self.count.fetch_add(1, Ordering::Relaxed) + 1)
+            };
+            self.shared.get(key, since, read).await.expect("nothing fails")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_read_serves_every_caller_of_its_key() {
+        let (reads, told) = (Reads::default(), Instant::now());
+        let found = join_all((0..500).map(|_| reads.get("a", told))).await;
+        assert_eq!(found, [1; 500]);
+        assert_eq!(reads.get("b", told).await, 2);
+        assert_eq!(reads.get("a", told).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_that_was_read_too_early_is_read_again() {
+        let (reads, first) = (Reads::default(), Instant::now());
+        assert_eq!(reads.get("a", first).await, 1);
+        let second = Instant::now();
+        assert!(second > first);
+        let found = join_all([second, first, second].map(|since| reads.get("a", since))).await;
+        assert_eq!(found, [2, 2, 2], "what is newer serves older callers too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_goes_away_leaves_the_read_to_the_next() {
+        let (reads, told) = (Reads::default(), Instant::now());
+        let goes = tokio::time::timeout(Duration::from_millis(5), reads.get("a", told));
+        let (goes, stays) = tokio::join!(goes, reads.get("a", told));
+        assert!(goes.is_err());
+        assert_eq!(stays, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_not_kept() {
+        let (reads, told) = (Reads::default(), Instant::now());
+        let failed = reads.shared.get("a", told, || async { Err(Fault::TooMuchText) }).await;
+        assert!(matches!(failed, Err(Fault::TooMuchText)));
+        assert_eq!(reads.get("a", told).await, 1);
+    }
+
+    #[tokio::test]
+    async fn values_are_dropped_soon_after_their_last_use() {
+        let reads = Reads::default();
+        reads.get("a", Instant::now()).await;
+        sleep(KEPT_FOR).await;
+        reads.shared.tidy().await;
+        assert_eq!(reads.shared.0.entry_count(), 0);
+    }
+}

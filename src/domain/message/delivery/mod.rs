@@ -1,0 +1,108 @@
+//! Delivery as rows: a message is its own job. The worker [claims](claim()) what is due, which marks the
+//! attempt before any network call, and [settles](settle()) what came of it. What a crash leaves is in the
+//! rows.
+//!
+//! A claim has room for a bounded number of messages, which goes round by turns: LIVE before TEST, which
+//! has a part of it; then teams; then accounts of a team. So no backlog delays another team or account by
+//! more than its turn. `turns` shares the room out and `places` is how far the turns have come; `look`
+//! finds who waits.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use entity::message;
+use sea_orm::FromQueryResult as _;
+
+use crate::{app::App, domain::Fault};
+
+mod claim;
+pub mod poll;
+pub mod rotation;
+mod settle;
+mod turns;
+
+pub use claim::{ROOM, claim};
+pub use rotation::Places;
+pub use settle::settle;
+
+use rotation::{LINES, Place};
+
+/// How long a carrier may take to answer: well within the lease.
+pub const CARRIER_DEADLINE: Duration = Duration::from_secs(20);
+/// Looks that find out how late delivery is, each of so many teams as a claim's.
+const LAG_LOOKS_MAX: usize = 64;
+
+/// What one claim took.
+#[derive(Debug, Default)]
+pub struct Claim {
+    pub messages: Vec<Claimed>,
+    /// More may be due than this claim had room for.
+    pub has_more: bool,
+}
+
+/// A message that this worker may act on until its lease runs out.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub message: message::Model,
+    pub step: Step,
+}
+
+/// What is to be done with a claimed message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Hand it over for the first time.
+    Send,
+    /// A worker was cut off while handing it over: it may have gone out.
+    Resume,
+    /// It was handed over: ask what became of it.
+    Report,
+    /// Its time is over before it was handed over.
+    Expire,
+}
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Sent,
+    Delivered,
+    /// Ask again later.
+    Pending,
+    Undelivered {
+        code: String,
+        text: String,
+    },
+    /// It was not handed over in its time: refunded.
+    Expired,
+    /// It reached no provider: refunded.
+    Failed {
+        code: String,
+        text: String,
+    },
+    Unknown {
+        code: String,
+        text: String,
+    },
+}
+
+/// How long the message that is due for longest has been due.
+pub async fn lag(app: &App) -> Result<Duration, Fault> {
+    let now = app.clock.now();
+    let mut oldest: Option<DateTime<Utc>> = None;
+    let mut places: [Place; LINES.len()] = Default::default();
+    for _ in 0..LAG_LOOKS_MAX {
+        let look = poll::statement(app.db.backend(), &places, now);
+        let seen = poll::Seen::find_by_statement(look).all(&app.db.read).await?;
+        let due = seen.iter().filter_map(|row| row.due_at).filter(|due_at| *due_at <= now);
+        oldest = oldest.into_iter().chain(due).min();
+        let mut is_all = true;
+        for row in seen.iter().filter(|row| row.account_id.is_none() && row.part == 0) {
+            let line = usize::try_from(row.line).unwrap_or(0);
+            places[line] = Place::behind(Some(row.team_id));
+            is_all = false;
+        }
+        if is_all {
+            break;
+        }
+    }
+    Ok(oldest.and_then(|due_at| (now - due_at).to_std().ok()).unwrap_or_default())
+}

@@ -1,0 +1,187 @@
+//! Settles what came of claimed messages: status, refund, usage, and when to look again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use entity::message::{self, MessageStatus};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait,
+    QueryFilter, QueryTrait, sea_query::Expr,
+};
+use uuid::Uuid;
+
+use super::{Claimed, Outcome};
+use crate::{
+    app::App,
+    db::has_id,
+    domain::{
+        Fault,
+        billing::{self, usage, usage_counters},
+        events::Change,
+    },
+};
+
+/// When a message that was handed over is asked about for the first time.
+const REPORT_AFTER: TimeDelta = TimeDelta::milliseconds(500);
+/// The longest rest between two questions; they follow in half the time that has passed.
+const REPORT_REST_MAX: TimeDelta = TimeDelta::hours(1);
+/// When a message without a report is given up as UNKNOWN.
+const REPORT_UNTIL: TimeDelta = TimeDelta::hours(72);
+
+/// Writes what came of claimed messages in one transaction, under the locks of the teams whose money or
+/// usage changes. A message whose lease another worker has taken since is left to that one. A team
+/// that cannot be settled does not hold up the others; its leases run out and are claimed again.
+pub async fn settle(app: &App, settled: Vec<(Claimed, Outcome)>) -> Result<(), Fault> {
+    let now = app.clock.now();
+    let settled: Vec<(message::Model, Outcome)> = settled
+        .into_iter()
+        .map(|(claimed, outcome)| {
+            let outcome = given_up(&claimed.message, outcome, now);
+            (claimed.message, outcome)
+        })
+        .collect();
+    let Err(fault) = settle_together(app, &settled).await else { return Ok(()) };
+    let mut by_team: BTreeMap<Uuid, Vec<(message::Model, Outcome)>> = BTreeMap::new();
+    for (message, outcome) in settled {
+        by_team.entry(message.team_id).or_default().push((message, outcome));
+    }
+    if by_team.len() < 2 {
+        return Err(fault);
+    }
+    let mut first_fault = Ok(());
+    for settled in by_team.into_values() {
+        let result = settle_together(app, &settled).await;
+        first_fault = first_fault.and(result);
+    }
+    first_fault
+}
+
+/// A message that waits for its report for too long ends as UNKNOWN.
+fn given_up(message: &message::Model, outcome: Outcome, now: DateTime<Utc>) -> Outcome {
+    if outcome == Outcome::Pending && now - message.updated_at > REPORT_UNTIL {
+        let text = "The carrier gave no report within 72 hours.".to_owned();
+        return Outcome::Unknown { code: "NO_REPORT".to_owned(), text };
+    }
+    outcome
+}
+
+async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Result<(), Fault> {
+    let now = app.clock.now();
+    let txn = app.db.begin_write().await?;
+    let counts = |outcome: &Outcome| {
+        matches!(
+            outcome,
+            Outcome::Delivered
+                | Outcome::Undelivered { .. }
+                | Outcome::Failed { .. }
+                | Outcome::Expired
+        )
+    };
+    let teams = settled.iter().filter(|(_, outcome)| counts(outcome)).map(|(row, _)| row.team_id);
+    let teams = billing::lock_teams(&txn, teams).await?;
+
+    // Messages that share an outcome and a lease share a statement.
+    let mut alike: HashMap<Alike, Vec<&message::Model>> = HashMap::new();
+    for (message, outcome) in settled {
+        let due_at = due_after(message, outcome, now);
+        alike.entry((message.lease_id, outcome, due_at)).or_default().push(message);
+    }
+    let mut refunded = Vec::new();
+    let mut counted: BTreeMap<usage_counters::Slot, usage::Figures> = BTreeMap::new();
+    for ((lease_id, outcome, due_at), messages) in alike {
+        let written = write(app, &txn, lease_id, outcome, due_at, &messages).await?;
+        for message in messages {
+            if !written.contains(&message.id) {
+                tracing::warn!(message.id = %message.id, "A message was settled by another worker");
+                continue;
+            }
+            let slot = usage_counters::Slot::of(message, now);
+            match (outcome, slot) {
+                (Outcome::Failed { .. } | Outcome::Expired, _) => refunded.push(message.id),
+                (Outcome::Delivered, Some(slot)) => counted.entry(slot).or_default().delivered += 1,
+                (Outcome::Undelivered { .. }, Some(slot)) => {
+                    counted.entry(slot).or_default().failed += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    if !refunded.is_empty() {
+        billing::refund(app, &txn, &teams, refunded).await?;
+    }
+    usage_counters::add(app, &txn, counted).await?;
+    txn.commit().await?;
+    app.events.tell(settled.iter().map(|(message, _)| Change::of_message(message)));
+    Ok(())
+}
+
+/// The lease, the outcome, and when to look again.
+type Alike<'o> = (Option<Uuid>, &'o Outcome, Option<DateTime<Utc>>);
+
+/// When the worker has to look at the message again after this outcome.
+fn due_after(
+    message: &message::Model,
+    outcome: &Outcome,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    match outcome {
+        Outcome::Sent => Some(now + REPORT_AFTER),
+        Outcome::Pending => {
+            // In whole steps, so that messages of about one age share a statement.
+            let rest = (now - message.updated_at) / 2;
+            let steps = rest.num_milliseconds() / REPORT_AFTER.num_milliseconds();
+            let rest = REPORT_AFTER * i32::try_from(steps).unwrap_or(i32::MAX);
+            Some(now + rest.clamp(REPORT_AFTER, REPORT_REST_MAX))
+        }
+        _ => None,
+    }
+}
+
+/// Writes one outcome of messages whose lease is still ours, and says which those are.
+async fn write(
+    app: &App,
+    txn: &DatabaseTransaction,
+    lease_id: Option<Uuid>,
+    outcome: &Outcome,
+    due_at: Option<DateTime<Utc>>,
+    messages: &[&message::Model],
+) -> Result<HashSet<Uuid>, Fault> {
+    let status = match outcome {
+        Outcome::Sent => Some(MessageStatus::Sent),
+        Outcome::Pending => None,
+        Outcome::Delivered => Some(MessageStatus::Delivered),
+        Outcome::Undelivered { .. } => Some(MessageStatus::Undelivered),
+        Outcome::Failed { .. } => Some(MessageStatus::Failed),
+        Outcome::Expired => Some(MessageStatus::Expired),
+        Outcome::Unknown { .. } => Some(MessageStatus::Unknown),
+    };
+    let mut to =
+        message::ActiveModel { lease_id: Set(None), due_at: Set(due_at), ..Default::default() };
+    if let Some(status) = status {
+        to.status = Set(status);
+        to.updated_at = Set(app.clock.now());
+    }
+    let reason = match outcome {
+        Outcome::Sent | Outcome::Pending | Outcome::Delivered => None,
+        Outcome::Expired => Some(("EXPIRED", "The message was not handed over before validUntil.")),
+        Outcome::Undelivered { code, text }
+        | Outcome::Failed { code, text }
+        | Outcome::Unknown { code, text } => Some((code.as_str(), text.as_str())),
+    };
+    let mut update = message::Entity::update_many();
+    if let Some((code, text)) = reason {
+        to.error_code = Set(Some(code.to_owned()));
+        // A carrier's words may name the recipient, who may have been erased in the meantime.
+        let is_known = Expr::col(message::Column::Recipient).ne("");
+        let text = Expr::case(is_known, text.to_owned()).finally(Option::<String>::None);
+        update = update.col_expr(message::Column::ErrorMessage, text.into());
+    }
+    let ids = messages.iter().map(|message| message.id);
+    let mut update = update
+        .set(to)
+        .filter(has_id(app.db.backend(), ids))
+        .filter(message::Column::LeaseId.eq(lease_id));
+    let update = QueryTrait::query(&mut update).returning_col(message::Column::Id).to_owned();
+    let rows = txn.query_all(&update).await?;
+    Ok(rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
+}

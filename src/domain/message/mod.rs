@@ -1,0 +1,419 @@
+//! Sending: check and normalise the input, find the price, and ask billing. A quote is the same
+//! path with nothing stored, so it never disagrees with a send, but for a hidden balance (`billing::quote`).
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use entity::{
+    api_key::Environment,
+    message::{self, Channel},
+};
+use sea_orm::ActiveEnum as _;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use self::{
+    schedule::Schedule,
+    source::{Destination, Resolved, Source},
+};
+use super::{
+    Failure, Fault, Refusal, Unavailable, bad_input,
+    billing::{self, Letter, Patience, PriceRefusal, PricedMessage, SendRefusal, Verdict},
+    caller::AccountCaller,
+    channel::segments::{self, SmsEncoding},
+    refused,
+    sender::{self, identity::Origin},
+    validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
+    write_rate::CallWords,
+};
+use crate::{
+    app::App,
+    carrier::test_recipients::{Magic, magic},
+    limits::memory_budget::Room,
+    money::Micros,
+};
+
+pub mod backlog;
+pub mod delivery;
+pub mod list;
+pub mod quiet_hours;
+pub mod schedule;
+pub mod source;
+pub mod test_retention;
+
+/// Messages that one call sends at most.
+pub const MESSAGES_PER_CALL_MAX: usize = 100;
+
+/// A message as its sender gave it.
+#[derive(Clone, Debug, Default)]
+pub struct NewMessage {
+    /// The recipient, or else a contact.
+    pub to: Option<String>,
+    /// Nil where the id was malformed: it is looked for like one that nobody has.
+    pub contact_id: Option<Uuid>,
+    pub channel: Option<Channel>,
+    /// Words, or else a template.
+    pub text: Option<String>,
+    pub subject: Option<String>,
+    pub html: Option<String>,
+    /// Nil where the id was malformed.
+    pub template_id: Option<Uuid>,
+    pub variables: Option<Map<String, Value>>,
+    /// The account's default sender if `None`; nil where the id was malformed.
+    pub sender_id: Option<Uuid>,
+    pub metadata: Option<Map<String, Value>>,
+    pub schedule: Schedule,
+    pub idempotency_key: Option<String>,
+}
+
+/// A message whose input passed its checks, but for where it goes and what it says.
+struct Checked {
+    sender_id: Option<Uuid>,
+    metadata: Option<String>,
+    schedule: Schedule,
+    idempotency_key: Option<String>,
+    input_hash: Vec<u8>,
+}
+
+/// What a send would answer now.
+#[derive(Debug)]
+pub struct Quote {
+    /// What would be charged; `None` where the input or the price does not say.
+    pub cost: Option<Micros>,
+    pub segments: Option<i32>,
+    /// How an SMS would be written; `None` for other channels.
+    pub encoding: Option<SmsEncoding>,
+    pub refusal: Option<Refusal<SendRefusal>>,
+}
+
+/// The answer to one message.
+#[derive(Debug)]
+pub enum Sent {
+    /// Charged, stored, and due for delivery.
+    Accepted(message::Model),
+    /// Accepted earlier under the same idempotency key; nothing was charged now.
+    Replayed(message::Model),
+    Refused(Refusal<SendRefusal>),
+}
+
+/// Sends one message. What is read for the answer is taken from `room`.
+pub async fn send(
+    app: &App,
+    caller: &AccountCaller,
+    message: NewMessage,
+    patience: &Patience,
+    room: &Room,
+) -> Result<Sent, Fault> {
+    let words = CallWords::stored(app, caller);
+    let verdict = match prepare_one(app, caller, message, words, patience).await? {
+        Ok(message) => billing::accept_one(app, caller, message, patience).await?,
+        Err(refusal) => Verdict::Refused(refusal),
+    };
+    let mut sent = answered(app, caller, vec![verdict], room).await?;
+    sent.pop().ok_or(Fault::Broken("a verdict is answered"))
+}
+
+/// Sends each message in order, as if they came one after another, and answers each. What is read for the answers
+/// is taken from `room`.
+pub async fn send_many(
+    app: &App,
+    caller: &AccountCaller,
+    messages: Vec<NewMessage>,
+    patience: &Patience,
+    room: &Room,
+) -> Result<Vec<Sent>, Fault> {
+    if messages.len() > MESSAGES_PER_CALL_MAX {
+        return Err(bad_input("One call sends at most 100 messages; send the rest in another."));
+    }
+    // Input that fails its checks keeps its place among the verdicts.
+    let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
+    let mut priced = Vec::with_capacity(messages.len());
+    let words = CallWords::stored(app, caller);
+    for message in prepare(app, caller, messages, words, patience).await? {
+        match message {
+            Ok(message) => {
+                priced.push(message);
+                verdicts.push(None);
+            }
+            Err(refusal) => verdicts.push(Some(Verdict::Refused(refusal))),
+        }
+    }
+    let mut judged = billing::accept(app, caller, priced, patience).await?.into_iter();
+    let verdicts = verdicts
+        .into_iter()
+        .map(|refused| refused.or_else(|| judged.next()))
+        .collect::<Option<Vec<_>>>()
+        .ok_or(Fault::Broken("billing answers every priced message"))?;
+    answered(app, caller, verdicts, room).await
+}
+
+/// Answers verdicts with the messages that were repeated. What the call was charged for is answered whatever becomes of
+/// these: a caller that is not told would send it again.
+async fn answered(
+    app: &App,
+    caller: &AccountCaller,
+    verdicts: Vec<Verdict>,
+    room: &Room,
+) -> Result<Vec<Sent>, Fault> {
+    let is_charged = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accepted(_)));
+    let found = match repeated(app, caller, &verdicts, room).await {
+        Ok(found) => found,
+        Err(fault) if is_charged => {
+            tracing::warn!(%fault, "Repeated messages could not be read for the answer to a send");
+            HashMap::new()
+        }
+        Err(fault) => return Err(fault),
+    };
+    let answers = verdicts.into_iter().map(|verdict| match verdict {
+        Verdict::Accepted(message) => Ok(Sent::Accepted(message)),
+        Verdict::Refused(refusal) => Ok(Sent::Refused(refusal)),
+        Verdict::Replayed(id) => match found.get(&id) {
+            Some(message) => Ok(Sent::Replayed(message.clone())),
+            None if is_charged => Ok(Sent::Refused(unread())),
+            // A TEST message whose time was over at this moment: the next try is a new message.
+            None => Err(Unavailable::OutcomeUnknown.into()),
+        },
+    });
+    answers.collect()
+}
+
+/// The answer to a repeat beside messages that were accepted now, where the repeated message cannot be read.
+fn unread() -> Refusal<SendRefusal> {
+    let message = "Nothing was charged for this message: it was accepted before under its idempotencyKey, and cannot \
+                   be read now. Send it again with the same key, without the other messages of this call.";
+    Refusal { code: SendRefusal::Overloaded, message: message.into(), field: &[] }
+}
+
+/// Reads the messages that were repeated: not under the lock that every sender waits for, and as far as there is
+/// room for their words, for a small message may repeat a large one.
+async fn repeated(
+    app: &App,
+    caller: &AccountCaller,
+    verdicts: &[Verdict],
+    room: &Room,
+) -> Result<HashMap<Uuid, message::Model>, Fault> {
+    let replayed = verdicts.iter().filter_map(|verdict| match verdict {
+        Verdict::Replayed(id) => Some(*id),
+        _ => None,
+    });
+    let replayed: Vec<Uuid> = replayed.collect();
+    if replayed.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = list::find_many(app, caller, &replayed, room).await?;
+    for message in found.values() {
+        let copies = replayed.iter().filter(|id| **id == message.id).count() - 1;
+        room.take(copies * list::text_bytes(message))?;
+    }
+    Ok(found)
+}
+
+/// Says what a send would cost and whether it would be accepted; stores and charges nothing.
+pub async fn quote(
+    app: &App,
+    caller: &AccountCaller,
+    message: NewMessage,
+    patience: &Patience,
+) -> Result<Quote, Fault> {
+    let priced = match prepare_one(app, caller, message, CallWords::looked_at(), patience).await? {
+        Ok(priced) => priced,
+        Err(refusal) => {
+            let refusal = Some(refusal);
+            return Ok(Quote { cost: None, segments: None, encoding: None, refusal });
+        }
+    };
+    let letter = priced.letter.as_ref().ok();
+    let (cost, refusal) = match billing::quote(app, caller, &priced).await? {
+        Ok(cost) => (Some(cost), None),
+        Err(refusal) => (letter.and_then(|letter| letter.cost.ok()), Some(refusal)),
+    };
+    let counted = letter.map(|letter| segments::of(letter.recipient.channel, &letter.content.text));
+    Ok(Quote {
+        cost,
+        segments: counted.map(|(_, segments)| segments),
+        encoding: counted.and_then(|(encoding, _)| encoding),
+        refusal,
+    })
+}
+
+/// Checks and normalises the input of messages, finds what they refer to, what each costs, and as
+/// whom it goes out. A refusal here is one of its input alone; what its contact, its template or
+/// its sender stands against is judged later.
+async fn prepare(
+    app: &App,
+    caller: &AccountCaller,
+    messages: Vec<NewMessage>,
+    mut words: CallWords,
+    patience: &Patience,
+) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
+    let now = app.clock.now();
+    let mut checked = Vec::with_capacity(messages.len());
+    let mut wanted = Vec::with_capacity(messages.len());
+    for message in messages {
+        match check(message, now) {
+            Ok((message, destination, source)) => {
+                words.add(message.metadata.as_ref().map_or(0, String::len))?;
+                if let Source::Words(content) = &source {
+                    words.add(content.bytes())?;
+                }
+                checked.push(Ok(message));
+                wanted.push((destination, source));
+            }
+            Err(Failure::Refused(refusal)) => checked.push(Err(refusal)),
+            Err(Failure::Fault(fault)) => return Err(fault),
+        }
+    }
+    // Before the database is waited for: what is refused holds no memory meanwhile.
+    words.charge()?;
+    let named: Vec<Uuid> =
+        checked.iter().flatten().filter_map(|message: &Checked| message.sender_id).collect();
+    let readers = app.read_as(caller);
+    let senders = app.senders.of_account(&readers, caller.account_id, &named).await?;
+    let (resolved, mut words) = source::resolve(app, caller, wanted, words, patience).await?;
+    words.charge()?;
+    let mut resolved = resolved.into_iter();
+    let mut prepared = Vec::with_capacity(checked.len());
+    for message in checked {
+        let Checked { sender_id, metadata, schedule, idempotency_key, input_hash } = match message {
+            Ok(message) => message,
+            Err(refusal) => {
+                prepared.push(Err(refusal));
+                continue;
+            }
+        };
+        let resolved = resolved.next().ok_or(Fault::Broken("every checked message is resolved"))?;
+        let sent = resolved.and_then(|resolved| {
+            let channel = resolved.recipient.channel;
+            let origin = sender::identity::choose(&senders, sender_id, channel)?;
+            Ok((resolved, origin))
+        });
+        let letter = match sent {
+            Ok((resolved, origin)) => Ok(price(app, caller, resolved, origin).await?),
+            Err(refusal) => Err(refusal),
+        };
+        let priced = PricedMessage { letter, metadata, schedule, idempotency_key, input_hash };
+        prepared.push(Ok(priced));
+    }
+    Ok(prepared)
+}
+
+async fn prepare_one(
+    app: &App,
+    caller: &AccountCaller,
+    message: NewMessage,
+    words: CallWords,
+    patience: &Patience,
+) -> Result<Result<PricedMessage, Refusal<SendRefusal>>, Fault> {
+    let mut prepared = prepare(app, caller, vec![message], words, patience).await?;
+    prepared.pop().ok_or(Fault::Broken("a message that is prepared is there"))
+}
+
+/// Checks and normalises all that can be judged by the input alone.
+fn check(
+    mut message: NewMessage,
+    now: DateTime<Utc>,
+) -> Result<(Checked, Destination, Source), Failure<SendRefusal>> {
+    let destination = source::destination(&message)?;
+    let source = source::source(&mut message, &destination)?;
+    let metadata = match message.metadata {
+        None => None,
+        Some(metadata) => Some(validate::metadata(&metadata).ok_or_else(|| {
+            refused(SendRefusal::MetadataInvalid, &["input", "metadata"], METADATA_RULE)
+        })?),
+    };
+    let idempotency_key = match message.idempotency_key {
+        None => None,
+        Some(key) => Some(validate::idempotency_key(&key).ok_or_else(|| {
+            let field = &["input", "idempotencyKey"];
+            refused(SendRefusal::IdempotencyKeyInvalid, field, IDEMPOTENCY_KEY_RULE)
+        })?),
+    };
+    let schedule = message.schedule;
+    schedule.check(now)?;
+    let sender_id = message.sender_id;
+    let input_hash = hash(&destination, &source, sender_id, metadata.as_deref(), schedule);
+    let checked = Checked { sender_id, metadata, schedule, idempotency_key, input_hash };
+    Ok((checked, destination, source))
+}
+
+/// What a message costs whose recipient and words are known.
+async fn price(
+    app: &App,
+    caller: &AccountCaller,
+    resolved: Resolved,
+    origin: Option<Origin>,
+) -> Result<Letter, Fault> {
+    let Resolved { recipient, contact_id, content } = resolved;
+    let (_, segments) = segments::of(recipient.channel, &content.text);
+    let is_live = caller.environment == Environment::Live;
+    let cost = if is_live && !app.carriers.has(recipient.channel) {
+        Err(PriceRefusal::ChannelUnavailable)
+    } else {
+        match app.prices.find(&app.db, &recipient).await? {
+            None => Err(PriceRefusal::NoPrice),
+            Some(_) if !is_live => Ok(Micros::ZERO),
+            Some(unit) => unit.checked_mul(segments).ok_or(PriceRefusal::NoPrice),
+        }
+    };
+    let simulated = (!is_live).then(|| simulated_refusal(&recipient.address)).flatten();
+    Ok(Letter { recipient, contact_id, content, origin, segments, cost, simulated })
+}
+
+/// The money refusal that a TEST message to this recipient simulates.
+fn simulated_refusal(recipient: &str) -> Option<SendRefusal> {
+    match magic(recipient)? {
+        Magic::CreditLimit => Some(SendRefusal::CreditLimitReached),
+        Magic::Balance => Some(SendRefusal::InsufficientBalance),
+        Magic::Fail | Magic::Undelivered | Magic::Unknown => None,
+    }
+}
+
+/// What two sends under one idempotency key must share to be the same message: the input, not what
+/// a contact, a template or a default sender made of it. What came later than the first parts is
+/// added only where it is given, so that the hashes of earlier messages hold.
+fn hash(
+    destination: &Destination,
+    source: &Source,
+    sender_id: Option<Uuid>,
+    metadata: Option<&str>,
+    schedule: Schedule,
+) -> Vec<u8> {
+    let mut later = Map::new();
+    let (channel, address) = match destination {
+        Destination::Address(recipient) => (Some(recipient.channel), Some(&recipient.address)),
+        Destination::Contact { id, channel } => {
+            later.insert("contactId".to_owned(), json!(id));
+            (*channel, None)
+        }
+    };
+    let channel = channel.map(|channel| channel.to_value());
+    let (text, subject) = match source {
+        Source::Words(content) => {
+            if let Some(html) = &content.html {
+                later.insert("html".to_owned(), json!(html));
+            }
+            (Some(&content.text), content.subject.as_ref())
+        }
+        Source::Template { id, variables } => {
+            later.insert("templateId".to_owned(), json!(id));
+            later.insert("variables".to_owned(), json!(variables));
+            (None, None)
+        }
+    };
+    if let Some(sender_id) = sender_id {
+        later.insert("senderId".to_owned(), json!(sender_id));
+    }
+    let mut input = vec![json!(channel), json!(address), json!(text), json!(subject)];
+    input.push(json!(metadata));
+    if schedule != Schedule::default() {
+        let millis = |at: Option<DateTime<Utc>>| at.map(|at| at.timestamp_millis());
+        let (send_at, valid_until) = (millis(schedule.send_at), millis(schedule.valid_until));
+        input.push(json!({ "sendAt": send_at, "validUntil": valid_until }));
+    }
+    if !later.is_empty() {
+        input.push(Value::Object(later));
+    }
+    let input = Value::from(input);
+    Sha256::digest(input.to_string().as_bytes()).to_vec()
+}

@@ -1,0 +1,385 @@
+//! Quiet hours: the part of the day, by the wall clock of whom a message goes to, in which an account's
+//! messages are not handed over. That is the clock of the contact that has the address, if its time
+//! zone is known, or else of the zone that comes with the hours. They move a message's due time to their
+//! end, or to its `validUntil` if that is sooner, and never lose it.
+//!
+//! Why at the claim and not at acceptance: so the accept path reads nothing more, and a change of the
+//! hours or of a time zone's rules holds for whatever has not gone out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use entity::{
+    account,
+    audit_entry::AuditAction,
+    message::{self, Channel, MessageStatus},
+};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, DatabaseTransaction, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QuerySelect, Select,
+    sea_query::{LockBehavior, LockType},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    backlog::{self, Step},
+    delivery::poll::Due,
+};
+use crate::{
+    app::App,
+    db::has_id,
+    domain::{
+        Failure, Fault, account as accounts,
+        api_key::authentication::begin_in_team_as_account,
+        audit_log::{Entry, Settings},
+        caller::LiveAccountCaller,
+        contact,
+        events::Change,
+        refused,
+        validate::{self, TIME_ZONE_RULE},
+    },
+    time_zone::TimeZone,
+};
+
+const TIME_RULE: &str = "A time must be written as HH:MM, from 00:00 to 23:59.";
+const SAME_TIME: &str = "The quiet hours must not end when they begin; give null for none.";
+const MINUTE: TimeDelta = TimeDelta::minutes(1);
+const DAY_MINUTES: i32 = 24 * 60;
+/// How far their end is looked for. Where a clock is set forward over it, it comes a day later.
+const END_AHEAD_MAX: TimeDelta = TimeDelta::days(3);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetQuietHoursRefusal {
+    TimeInvalid,
+    TimeZoneInvalid,
+}
+
+/// Quiet hours as they were given: HH:MM, and an IANA name.
+pub struct NewQuietHours {
+    pub from: String,
+    pub to: String,
+    pub time_zone: String,
+}
+
+/// From a minute of the day, included, to another, excluded; past midnight where `to` is not later.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QuietHours {
+    from_minute: i32,
+    to_minute: i32,
+    zone: TimeZone,
+}
+
+impl QuietHours {
+    /// The quiet hours of an account, if it has any.
+    pub fn of(account: &account::Model) -> Option<Self> {
+        let zone = account.quiet_time_zone.as_deref()?;
+        Some(Self {
+            from_minute: account.quiet_from_minute?,
+            to_minute: account.quiet_to_minute?,
+            zone: TimeZone::named(zone).unwrap_or_else(|| {
+                // IANA takes no name back, and those within the program are always there.
+                tracing::warn!(zone, "A time zone is not known any more; UTC is used");
+                TimeZone::utc()
+            }),
+        })
+    }
+
+    fn checked(new: &NewQuietHours) -> Result<Self, Failure<SetQuietHoursRefusal>> {
+        use SetQuietHoursRefusal as Refusal;
+        let from_minute = minute_of_day(&new.from)
+            .ok_or_else(|| refused(Refusal::TimeInvalid, &["input", "from"], TIME_RULE))?;
+        let to_minute = minute_of_day(&new.to)
+            .ok_or_else(|| refused(Refusal::TimeInvalid, &["input", "to"], TIME_RULE))?;
+        if from_minute == to_minute {
+            return Err(refused(Refusal::TimeInvalid, &["input", "to"], SAME_TIME));
+        }
+        let zone = validate::time_zone(&new.time_zone).ok_or_else(|| {
+            refused(Refusal::TimeZoneInvalid, &["input", "timeZone"], TIME_ZONE_RULE)
+        })?;
+        Ok(Self { from_minute, to_minute, zone })
+    }
+
+    /// HH:MM by the clock of the time zone.
+    pub fn from(&self) -> String {
+        hh_mm(self.from_minute)
+    }
+
+    /// HH:MM by the clock of the time zone.
+    pub fn to(&self) -> String {
+        hh_mm(self.to_minute)
+    }
+
+    /// The IANA name.
+    pub fn time_zone(&self) -> &str {
+        self.zone.name()
+    }
+
+    fn minute_of_day_at(&self, at: DateTime<Utc>) -> i32 {
+        let local = at.timestamp() + i64::from(self.zone.offset_at(at));
+        i32::try_from(local.div_euclid(60).rem_euclid(DAY_MINUTES.into())).unwrap_or(0)
+    }
+
+    fn covers(&self, at: DateTime<Utc>) -> bool {
+        let minute = self.minute_of_day_at(at);
+        let (has_begun, has_not_ended) = (minute >= self.from_minute, minute < self.to_minute);
+        if self.from_minute < self.to_minute {
+            has_begun && has_not_ended
+        } else {
+            has_begun || has_not_ended
+        }
+    }
+
+    /// When they end, if it is one of them at `at`: the first minute that they do not cover, whatever clocks do.
+    pub fn end(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if !self.covers(at) {
+            return None;
+        }
+        let mut minute = at.duration_trunc(MINUTE).unwrap_or(at);
+        let latest = minute + END_AHEAD_MAX;
+        while minute < latest {
+            // So it is, if no clock is set until then.
+            let end = minute + MINUTE * self.minutes_left(minute);
+            match self.next_change_of_clock(minute, end) {
+                Some(change) if self.covers(change) => minute = change,
+                Some(change) => return Some(change.min(latest)),
+                None => return Some(end.min(latest)),
+            }
+        }
+        Some(latest)
+    }
+
+    /// Minutes of the wall clock from a moment to when they end.
+    fn minutes_left(&self, at: DateTime<Utc>) -> i32 {
+        let left = (self.to_minute - self.minute_of_day_at(at)).rem_euclid(DAY_MINUTES);
+        if left == 0 { DAY_MINUTES } else { left }
+    }
+
+    /// The first minute after `from`, up to `to`, at which the clock of the zone is set forward or back.
+    fn next_change_of_clock(
+        &self,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        let change = self.zone.next_change(from)?;
+        // A clock is set within a minute; the minute that begins in it is the first of the other time.
+        let minute = change.duration_trunc(MINUTE).unwrap_or(change);
+        let minute = if minute < change { minute + MINUTE } else { minute };
+        (minute <= to).then_some(minute)
+    }
+}
+
+fn minute_of_day(text: &str) -> Option<i32> {
+    let two_digits = |part: &str| {
+        let is_plain = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        if is_plain { part.parse::<i32>().ok() } else { None }
+    };
+    let (hour, minute) = text.split_once(':')?;
+    let (hour, minute) = (two_digits(hour)?, two_digits(minute)?);
+    (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+}
+
+fn hh_mm(minute_of_day: i32) -> String {
+    format!("{:02}:{:02}", minute_of_day / 60, minute_of_day % 60)
+}
+
+/// Sets the quiet hours of the caller's account; `None` for none. The worker judges by the new ones what
+/// earlier ones have put off, in steps ([`check_put_off`]).
+pub async fn set(
+    app: &App,
+    caller: &LiveAccountCaller,
+    new: Option<NewQuietHours>,
+) -> Result<account::Model, Failure<SetQuietHoursRefusal>> {
+    let quiet = new.as_ref().map(QuietHours::checked).transpose()?;
+    let account = caller.account();
+    let now = app.clock.now();
+
+    let txn = begin_in_team_as_account(app, caller).await?;
+    let found = accounts::own_in(&txn, account).await?;
+    let to = account::ActiveModel {
+        quiet_from_minute: Set(quiet.as_ref().map(|quiet| quiet.from_minute)),
+        quiet_to_minute: Set(quiet.as_ref().map(|quiet| quiet.to_minute)),
+        quiet_time_zone: Set(quiet.map(|quiet| quiet.zone.name().to_owned())),
+        quiet_check_after: Set(Some(Uuid::nil())),
+        updated_at: Set(now),
+        ..Default::default()
+    };
+    let changed = account::Entity::update_many()
+        .set(to)
+        .filter(account::Column::Id.eq(account.account_id))
+        .exec_with_returning(&txn)
+        .await?;
+    let changed = changed.into_iter().next().ok_or(Fault::Broken("a key's account exists"))?;
+    let entry = Entry::of(AuditAction::SetQuietHours, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
+    app.events.tell([Change::of_account(&changed)]);
+    app.backlog.notify_one();
+    Ok(changed)
+}
+
+/// What the audit log says of an account's quiet hours.
+fn settings(account: &account::Model) -> Settings {
+    let shown = QuietHours::of(account).map_or(
+        Value::Null,
+        |quiet| json!({ "from": quiet.from(), "to": quiet.to(), "timeZone": quiet.time_zone() }),
+    );
+    Settings::from([("quietHours", shown)])
+}
+
+/// A message, as far as quiet hours judge it.
+#[derive(FromQueryResult)]
+struct Addressed {
+    id: Uuid,
+    account_id: Uuid,
+    channel: Channel,
+    recipient: String,
+    valid_until: Option<DateTime<Utc>>,
+    due_at: Option<DateTime<Utc>>,
+}
+
+impl Addressed {
+    fn address(&self) -> (Uuid, Channel, String) {
+        (self.account_id, self.channel, self.recipient.clone())
+    }
+}
+
+/// Puts off those of these due messages that would go out in quiet hours, and gives the others. The
+/// caller holds the rows' locks.
+pub(in crate::domain) async fn put_off(
+    app: &App,
+    txn: &DatabaseTransaction,
+    due: Vec<Due>,
+    now: DateTime<Utc>,
+) -> Result<Vec<Due>, Fault> {
+    let would_go_out = |row: &&Due| row.is_unclaimed() && !row.is_over(now);
+    let senders: BTreeSet<Uuid> =
+        due.iter().filter(would_go_out).map(|row| row.account_id).collect();
+    if senders.is_empty() {
+        return Ok(due);
+    }
+    let quiet = account::Entity::find()
+        .filter(has_id(app.db.backend(), senders))
+        .filter(account::Column::QuietTimeZone.is_not_null())
+        .all(txn)
+        .await?;
+    let quiet: HashMap<Uuid, QuietHours> =
+        quiet.iter().filter_map(|row| Some((row.id, QuietHours::of(row)?))).collect();
+    let asked = due.iter().filter(would_go_out);
+    let asked = asked.filter(|row| quiet.contains_key(&row.account_id)).map(|row| Addressed {
+        id: row.id,
+        account_id: row.account_id,
+        channel: row.channel,
+        recipient: row.recipient.clone(),
+        valid_until: row.valid_until,
+        due_at: None,
+    });
+    let ends = ends(txn, &quiet, &asked.collect::<Vec<_>>(), now).await?;
+    let (put_off, others): (Vec<_>, Vec<_>) =
+        due.into_iter().partition(|message| ends.contains_key(&message.id));
+
+    let mut alike: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
+    for message in &put_off {
+        alike.entry(ends[&message.id]).or_default().push(message.id);
+    }
+    for (until, messages) in alike {
+        let to = message::ActiveModel {
+            status: Set(MessageStatus::Scheduled),
+            due_at: Set(Some(until)),
+            updated_at: Set(now),
+            ..Default::default()
+        };
+        let update = message::Entity::update_many().set(to);
+        update.filter(has_id(app.db.backend(), messages)).exec(txn).await?;
+    }
+    Ok(others)
+}
+
+/// Judges messages that quiet hours have put off by those that the account has now, one step of them, under
+/// the lock of its team; `after` is the last that was judged. Gives the last that is judged now, or `None`
+/// if that were all.
+pub(in crate::domain) async fn check_put_off(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account: &account::Model,
+    after: Uuid,
+) -> Result<Option<Uuid>, Fault> {
+    let now = app.clock.now();
+    let put_off = was_put_off(account.id, after);
+    let Step { messages, has_more } = backlog::step_of(txn, put_off).await?;
+    let last = messages.last().copied().filter(|_| has_more);
+    // One that is due already, or that a worker holds, is judged when it is claimed.
+    let rows: Vec<Addressed> = message::Entity::find()
+        .select_only()
+        .columns([
+            message::Column::Id,
+            message::Column::AccountId,
+            message::Column::Channel,
+            message::Column::Recipient,
+            message::Column::ValidUntil,
+            message::Column::DueAt,
+        ])
+        .filter(has_id(app.db.backend(), messages))
+        .filter(message::Entity::is_put_off())
+        .filter(message::Column::DueAt.gt(now))
+        .filter(message::Column::LeaseId.is_null())
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .into_model()
+        .all(txn)
+        .await?;
+    let quiet = QuietHours::of(account).map(|quiet| (account.id, quiet)).into_iter().collect();
+    let ends = ends(txn, &quiet, &rows, now).await?;
+    let mut alike: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
+    for row in rows {
+        let until = ends.get(&row.id).copied().unwrap_or(now);
+        if row.due_at != Some(until) {
+            alike.entry(until).or_default().push(row.id);
+        }
+    }
+    for (until, messages) in alike {
+        message::Entity::update_many()
+            .set(message::ActiveModel { due_at: Set(Some(until)), ..Default::default() })
+            .filter(has_id(app.db.backend(), messages))
+            .exec(txn)
+            .await?;
+    }
+    Ok(last)
+}
+
+/// Messages of an account that quiet hours have put off, with higher ids than this one, which the index
+/// `message_put_off` finds.
+pub fn was_put_off(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
+    message::Entity::find()
+        .filter(message::Column::AccountId.eq(account_id))
+        .filter(message::Entity::is_put_off())
+        .filter(message::Column::Id.gt(after))
+        .order_by_asc(message::Column::Id)
+}
+
+/// Until when these messages are put off, of those that are: to the end of the quiet hours of their
+/// accounts, or to their `validUntil` if that is sooner.
+async fn ends(
+    txn: &DatabaseTransaction,
+    quiet: &HashMap<Uuid, QuietHours>,
+    rows: &[Addressed],
+    now: DateTime<Utc>,
+) -> Result<HashMap<Uuid, DateTime<Utc>>, Fault> {
+    if quiet.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let zones = contact::list::time_zones_of(txn, rows.iter().map(Addressed::address)).await?;
+    // Of all messages that the same hours hold in one zone it is the same.
+    let mut known: HashMap<QuietHours, Option<DateTime<Utc>>> = HashMap::new();
+    let ends = rows.iter().filter_map(|row| {
+        let mut hours = quiet.get(&row.account_id)?.clone();
+        if let Some(zone) = zones.get(&row.address()) {
+            hours.zone = zone.clone();
+        }
+        let end = (*known.entry(hours).or_insert_with_key(|hours| hours.end(now)))?;
+        Some((row.id, row.valid_until.map_or(end, |valid_until| valid_until.min(end))))
+    });
+    Ok(ends.collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! What people write back, as far as it is an answer to being written to: the words by which they opt out and
+//! in again. A carrier that receives text hands it over here.
+
+use entity::{message::Channel, opt_out::OptOutSource};
+use sea_orm::DatabaseTransaction;
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::{
+    app::App,
+    domain::{
+        Fault, account::AccountIds, api_key::authentication::hold_key, caller::LiveAccountCaller,
+        channel::recipient, opt_out,
+    },
+};
+
+/// The words of 47 CFR 64.1200(a)(10) and of the large providers. Each is the whole text: "STOP" opts out, "Stop it" says
+/// something else. Case, spaces and punctuation are ignored ([`word_of`]).
+const STOP_WORDS: [&str; 11] = [
+    "STOP",
+    "STOPALL",
+    "UNSUBSCRIBE",
+    "CANCEL",
+    "END",
+    "QUIT",
+    "REVOKE",
+    "OPTOUT",
+    "REMOVE",
+    "ARRET",
+    "TD",
+];
+const START_WORDS: [&str; 3] = ["START", "YES", "UNSTOP"];
+/// Characters of a text at most that can be a word.
+const WORD_CHARS_MAX: usize = 64;
+
+/// The words that opt out.
+#[derive(Clone, Debug, Default)]
+pub struct StopWords {
+    /// Besides [`STOP_WORDS`], as [`word_of`] gives them.
+    others: Vec<String>,
+}
+
+impl StopWords {
+    /// Those that are known, and others, such as those of another language.
+    pub fn with(others: &[String]) -> Self {
+        Self { others: others.iter().map(|word| word_of(word)).collect() }
+    }
+
+    fn contains(&self, word: &str) -> bool {
+        STOP_WORDS.contains(&word) || self.others.iter().any(|other| other == word)
+    }
+}
+
+/// A text that a carrier received from `from` by `channel`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboundMessage {
+    pub channel: Channel,
+    pub from: String,
+    pub text: String,
+}
+
+/// What an inbound message did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InboundEffect {
+    /// The address is opted out now, if it was not before.
+    OptedOut,
+    /// The address is not opted out any more, if it was.
+    OptedIn,
+    /// It is no word that means one of these, or its sender cannot be sent to.
+    None,
+}
+
+/// Takes a message that somebody, by the word of the caller, wrote to the caller's account.
+pub async fn receive(
+    app: &App,
+    account: &LiveAccountCaller,
+    message: &InboundMessage,
+    stop_words: &StopWords,
+) -> Result<InboundEffect, Fault> {
+    let txn = app.db.begin_write_in_turn(account.account()).await?;
+    hold_key(app, &txn, account).await?;
+    let effect = record_inbound_message(app, &txn, account.into(), message, stop_words).await?;
+    txn.commit().await?;
+    Ok(effect)
+}
+
+/// Takes a message to an account: a word of the STOP family opts its sender out of the account's messages on that
+/// channel; one of the START family opts it in again, whoever had opted it out. The message itself is not kept yet.
+pub async fn record_inbound_message(
+    app: &App,
+    txn: &DatabaseTransaction,
+    owner: AccountIds,
+    message: &InboundMessage,
+    stop_words: &StopWords,
+) -> Result<InboundEffect, Fault> {
+    let word = word_of(&message.text);
+    let is_stop = stop_words.contains(&word);
+    // To be written to again is asked for in so many letters.
+    let asked = message.text.trim().to_ascii_uppercase();
+    if !is_stop && !is_start_word(&asked) {
+        return Ok(InboundEffect::None);
+    }
+    let Ok(sender) = recipient::parse(&message.from, Some(message.channel)) else {
+        return Ok(InboundEffect::None);
+    };
+    if is_stop {
+        let (reason, source) = (Some(word), OptOutSource::Inbound);
+        let row = opt_out::row(app, owner, &sender, source, reason);
+        opt_out::insert(txn, vec![row]).await?;
+        Ok(InboundEffect::OptedOut)
+    } else {
+        opt_out::delete(txn, owner.account_id, &sender).await?;
+        Ok(InboundEffect::OptedIn)
+    }
+}
+
+/// Whether a word opts in again.
+pub fn is_start_word(word: &str) -> bool {
+    START_WORDS.contains(&word)
+}
+
+/// What a text says if it is one word: its letters and digits, in upper case and without accents. Wide and invisible
+/// characters, quotation marks, spaces and other signs do not count.
+pub fn word_of(text: &str) -> String {
+    // Wide and raised letters have capitals only once they are plain ones.
+    let plain: String =
+        text.nfkd().filter(|char| char.is_alphanumeric()).take(WORD_CHARS_MAX + 1).collect();
+    if plain.chars().count() > WORD_CHARS_MAX {
+        return String::new();
+    }
+    plain.to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_told_by_their_letters() {
+        for (text, word) in [
+            ("STOP", "STOP"),
+            (" stop.\n", "STOP"),
+            ("\u{201c}Stop!\u{201d}", "STOP"),
+            ("STOP\u{200b}", "STOP"),
+            ("\u{ff33}\u{ff34}\u{ff2f}\u{ff30}", "STOP"),
+            ("Opt-out", "OPTOUT"),
+            ("opt out", "OPTOUT"),
+            ("stop all", "STOPALL"),
+            ("Arr\u{ea}t", "ARRET"),
+            ("arre\u{302}t", "ARRET"),
+            ("Stop it", "STOPIT"),
+            ("\u{441}\u{442}\u{43e}\u{43f}", "\u{421}\u{422}\u{41e}\u{41f}"),
+            ("\u{1f44d}", ""),
+            ("", ""),
+        ] {
+            assert_eq!(word_of(text), word, "{text}");
+        }
+        assert_eq!(word_of(&format!("STOP{}", " ".repeat(500))), "STOP");
+        assert_eq!(word_of(&format!("{}STOP", ".".repeat(500))), "STOP");
+        assert_eq!(word_of("\u{1d412}\u{1d42d}\u{1d428}\u{1d429}"), "STOP");
+        assert_eq!(word_of(&"S".repeat(65)), "");
+    }
+}

@@ -1,0 +1,230 @@
+//! Stocking the inventory of phone numbers from a CSV file: read it whole, say every problem by
+//! line, show what would change, then do it in steps. Numbers that the file does not name stay as they
+//! are. An import that was cut off is simply repeated.
+//!
+//! Why not the whole inventory at once, like the price list: numbers come in lots, and a file of
+//! the newest lot must not take the others out of stock.
+
+use std::{collections::HashMap, io::Read};
+
+use chrono::{DateTime, Utc};
+use entity::{
+    audit_entry::AuditAction,
+    inventory_number::{self, Column, Entity},
+    phone_number::PhoneNumberType,
+};
+use sea_orm::{
+    ActiveEnum, DatabaseTransaction, EntityTrait, IntoActiveModel, Iterable, sea_query::OnConflict,
+};
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::normalised;
+use crate::{
+    app::App,
+    domain::{
+        Fault,
+        account::stored,
+        api_key::authentication::begin_as_operator,
+        audit_log::{Entry, Settings},
+        caller::OperatorCaller,
+        csv_file::{self, Problems, Rows, shown},
+        import_pace::rest_after,
+    },
+    money::Micros,
+};
+
+/// The columns of the file, in any order; others are of no effect. Prices are cents.
+pub const COLUMNS: [&str; 6] =
+    ["number", "country", "type", "capabilities", "upfront_cents", "monthly_cents"];
+/// Numbers of a file at most: stock comes in lots.
+pub const ROWS_MAX: usize = 100_000;
+/// Rows that one statement writes, and one transaction: well within what both databases take as parameters.
+const ROWS_TOGETHER: usize = 500;
+
+/// One row of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StockRow {
+    pub number: String,
+    pub country: String,
+    pub number_type: PhoneNumberType,
+    pub has_sms: bool,
+    pub has_whatsapp: bool,
+    pub upfront_price: Micros,
+    pub monthly_price: Micros,
+}
+
+/// What an import would do, each list by number.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct StockDiff {
+    pub added: Vec<StockRow>,
+    /// The row before, and the new one.
+    pub changed: Vec<(StockRow, StockRow)>,
+    pub unchanged: usize,
+}
+
+impl From<&inventory_number::Model> for StockRow {
+    fn from(row: &inventory_number::Model) -> Self {
+        Self {
+            number: row.number.clone(),
+            country: row.country.clone(),
+            number_type: row.number_type,
+            has_sms: row.has_sms,
+            has_whatsapp: row.has_whatsapp,
+            upfront_price: stored(row.upfront_price_micros),
+            monthly_price: stored(row.monthly_price_micros),
+        }
+    }
+}
+
+/// Reads a file; all problems at once, each with its line.
+pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
+    let bytes = csv_file::read(file).map_err(|problem| vec![problem])?;
+    let mut lines = Rows::of(&bytes, csv::Trim::All).map_err(|problem| vec![problem])?;
+    let places = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
+    let mut rows = Vec::new();
+    let mut problems = Problems::default();
+    let mut seen = HashMap::new();
+    for (line, record) in &mut lines {
+        let row =
+            record.and_then(|record| read_row(places.map(|at| record.get(at).unwrap_or_default())));
+        let row = row.and_then(|row: StockRow| {
+            if rows.len() == ROWS_MAX {
+                return Err(format!("the file has more than {ROWS_MAX} numbers; split it"));
+            }
+            if let Some(earlier) = seen.insert(row.number.clone(), line) {
+                return Err(format!("duplicate number (first on line {earlier})"));
+            }
+            Ok(row)
+        });
+        match row {
+            Ok(row) => rows.push(row),
+            Err(problem) if problems.add(line, &problem) && rows.len() < ROWS_MAX => {}
+            Err(_) => break,
+        }
+    }
+    // In the order in which their rows are locked.
+    rows.sort_by(|one, other| one.number.cmp(&other.number));
+    problems.or(rows, "the file has no numbers")
+}
+
+fn read_row(cells: [&str; COLUMNS.len()]) -> Result<StockRow, String> {
+    let [number, country, number_type, capabilities, upfront, monthly] = cells;
+    let number = normalised(number)
+        .ok_or_else(|| format!("{} is no number in E.164, such as +12025550123", shown(number)))?;
+    if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(format!("{} is no country: two capital letters", shown(country)));
+    }
+    let number_type =
+        PhoneNumberType::iter().find(|known| known.to_value() == number_type).ok_or_else(|| {
+            let number_type = shown(number_type);
+            format!("{number_type} is no type (LOCAL, NATIONAL, MOBILE, TOLL_FREE)")
+        })?;
+    let (mut has_sms, mut has_whatsapp) = (false, false);
+    for capability in capabilities.split_whitespace() {
+        match capability {
+            "SMS" => has_sms = true,
+            "WHATSAPP" => has_whatsapp = true,
+            _ => return Err(format!("{} is no capability (SMS, WHATSAPP)", shown(capability))),
+        }
+    }
+    if !has_sms && !has_whatsapp {
+        return Err("a number has capabilities: SMS, WHATSAPP, or both with a space".to_owned());
+    }
+    Ok(StockRow {
+        number,
+        country: country.to_owned(),
+        number_type,
+        has_sms,
+        has_whatsapp,
+        upfront_price: csv_file::price("upfront_cents", upfront)?,
+        monthly_price: csv_file::price("monthly_cents", monthly)?,
+    })
+}
+
+/// What importing `rows` would change.
+pub async fn diff(app: &App, rows: Vec<StockRow>) -> Result<StockDiff, Fault> {
+    let mut old: HashMap<String, inventory_number::Model> = Entity::find()
+        .all(&app.db.read)
+        .await?
+        .into_iter()
+        .map(|row| (row.number.clone(), row))
+        .collect();
+    let mut diff = StockDiff::default();
+    for row in rows {
+        match old.remove(&row.number).filter(|old| !old.is_withdrawn) {
+            None => diff.added.push(row),
+            Some(old) if StockRow::from(&old) == row => diff.unchanged += 1,
+            Some(old) => diff.changed.push(((&old).into(), row)),
+        }
+    }
+    Ok(diff)
+}
+
+/// Carries a diff out. It is entered in the audit log with the first rows. Numbers that accounts have keep what they cost them; a withdrawn one that
+/// the file names is in stock again.
+pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Result<(), Fault> {
+    let now = app.clock.now();
+    let counts = Settings::from([
+        ("added", json!(diff.added.len())),
+        ("changed", json!(diff.changed.len())),
+    ]);
+    let changed = diff.changed.into_iter().map(|(_, row)| row);
+    let mut rows: Vec<StockRow> = diff.added.into_iter().chain(changed).collect();
+    rows.sort_by(|one, other| one.number.cmp(&other.number));
+    let (first, others) = rows.split_at(rows.len().min(ROWS_TOGETHER));
+    let txn = begin_as_operator(app, operator).await?;
+    let begun = Instant::now();
+    write(&txn, first, now).await?;
+    txn.commit(app, Entry::of(AuditAction::ImportPhoneNumbers, None).made(counts)).await?;
+    rest_after(begun.elapsed()).await;
+    for rows in others.chunks(ROWS_TOGETHER) {
+        let txn = app.db.begin_write_in_turn(operator).await?;
+        let begun = Instant::now();
+        write(&txn, rows, now).await?;
+        txn.commit().await?;
+        rest_after(begun.elapsed()).await;
+    }
+    Ok(())
+}
+
+async fn write(
+    txn: &DatabaseTransaction,
+    rows: &[StockRow],
+    now: DateTime<Utc>,
+) -> Result<(), Fault> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.iter().map(|row| {
+        let row = inventory_number::Model {
+            number: row.number.clone(),
+            country: row.country.clone(),
+            number_type: row.number_type,
+            has_sms: row.has_sms,
+            has_whatsapp: row.has_whatsapp,
+            upfront_price_micros: row.upfront_price.get(),
+            monthly_price_micros: row.monthly_price.get(),
+            is_withdrawn: false,
+            phone_number_id: None,
+            updated_at: now,
+        };
+        row.into_active_model()
+    });
+    // Who has a number stays as it is.
+    let replace = OnConflict::column(Column::Number)
+        .update_columns([
+            Column::Country,
+            Column::NumberType,
+            Column::HasSms,
+            Column::HasWhatsapp,
+            Column::UpfrontPriceMicros,
+            Column::MonthlyPriceMicros,
+            Column::IsWithdrawn,
+            Column::UpdatedAt,
+        ])
+        .to_owned();
+    Entity::insert_many(rows).on_conflict(replace).exec_without_returning(txn).await?;
+    Ok(())
+}

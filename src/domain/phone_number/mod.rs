@@ -1,0 +1,398 @@
+//! Phone numbers of an account: bought out of the operator's inventory, named, and given back.
+//! Whatever changes who has a number happens under the lock of the team, and then holds the
+//! inventory's row.
+
+use chrono::{DateTime, Months, Utc};
+use entity::{
+    account::AccountStatus,
+    audit_entry::AuditAction,
+    phone_number::{self, Column, Entity, PhoneNumberStatus},
+};
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    PaginatorTrait, QueryFilter, QuerySelect,
+};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{
+    Failure, Fault, account as accounts,
+    api_key::authentication::{begin_as_account, begin_in_team_as_account},
+    audit_log::{Entry, Settings, cents},
+    billing::{FeeRefusal, NumberFees, lock_team},
+    caller::LiveAccountCaller,
+    events::Change,
+    refused,
+    validate::{self, IDEMPOTENCY_KEY_RULE, NAME_RULE},
+};
+use crate::app::App;
+
+pub mod inventory;
+pub mod inventory_import;
+pub mod list;
+pub(in crate::domain) mod references;
+pub mod renewal;
+pub mod transfer;
+
+/// Digits of a number in E.164.
+pub const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
+
+/// Bytes of a number at most as it may be written, with spaces, dots, hyphens and brackets.
+const NUMBER_BYTES_MAX: usize = 64;
+
+/// Numbers that an account has at most.
+pub const NUMBERS_MAX: u64 = 1_000;
+
+pub(super) const NOT_FOUND: &str = "There is no such phone number.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PurchasePhoneNumberRefusal {
+    NumberInvalid,
+    NameInvalid,
+    IdempotencyKeyInvalid,
+    IdempotencyConflict,
+    AccountSuspended,
+    AccountInactive,
+    TooManyNumbers,
+    NumberUnavailable,
+    CreditLimitReached,
+    InsufficientBalance,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdatePhoneNumberRefusal {
+    NotFound,
+    NameInvalid,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleasePhoneNumberRefusal {
+    NotFound,
+    NumberInUse,
+}
+
+/// A number to be bought.
+#[derive(Clone, Debug, Default)]
+pub struct Purchase {
+    pub number: String,
+    pub name: Option<String>,
+    pub idempotency_key: Option<String>,
+}
+
+/// A number that was bought, now or by an earlier try.
+#[derive(Debug)]
+pub struct Purchased {
+    pub number: phone_number::Model,
+    pub is_replay: bool,
+}
+
+/// A number in E.164, which may be written with spaces, dots, hyphens and brackets.
+pub fn normalised(text: &str) -> Option<String> {
+    let text = text.trim();
+    if text.len() > NUMBER_BYTES_MAX {
+        return None;
+    }
+    let number: String = text.chars().filter(|char| !" .-()".contains(*char)).collect();
+    let digits = number.strip_prefix('+')?;
+    let is_number = NUMBER_DIGITS.contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0');
+    is_number.then_some(number)
+}
+
+/// When the month after so many begins. Counted from the first day, so that a month without that
+/// day ends early and the next does not: 31 January, 28 February, 31 March.
+pub(super) fn month_after(created_at: DateTime<Utc>, months: i32) -> Result<DateTime<Utc>, Fault> {
+    u32::try_from(months)
+        .ok()
+        .and_then(|months| created_at.checked_add_months(Months::new(months)))
+        .ok_or(Fault::Broken("a number's months fit the calendar"))
+}
+
+/// Buys a number: its upfront fee and its first month are charged in the same step. Judged in the
+/// order of R8; a refused try leaves no trace.
+pub async fn purchase(
+    app: &App,
+    caller: &LiveAccountCaller,
+    purchase: Purchase,
+) -> Result<Purchased, Failure<PurchasePhoneNumberRefusal>> {
+    use PurchasePhoneNumberRefusal as Refusal;
+    let number = normalised(&purchase.number).ok_or_else(|| {
+        let rule = "The number must be in E.164, such as +12025550123.";
+        refused(Refusal::NumberInvalid, &["input", "number"], rule)
+    })?;
+    let name = checked_name(purchase.name)
+        .map_err(|()| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+    let checked_key = |key: String| validate::idempotency_key(&key).ok_or(());
+    let key = purchase.idempotency_key.map(checked_key).transpose().map_err(|()| {
+        let field = &["input", "idempotencyKey"];
+        refused(Refusal::IdempotencyKeyInvalid, field, IDEMPOTENCY_KEY_RULE)
+    })?;
+    let input_hash = hash(&number, name.as_deref());
+
+    let action = AuditAction::PurchasePhoneNumber;
+    let txn = begin_in_team_as_account(app, caller).await?;
+    if let Some(key) = &key
+        && let Some(number) = earlier(&txn, caller, key, &input_hash).await?
+    {
+        txn.commit(app, Entry::of(action, number.id).replayed()).await?;
+        return Ok(Purchased { number, is_replay: true });
+    }
+    let account = accounts::own_in(&txn, caller.account()).await?;
+    match account.status {
+        AccountStatus::Active => {}
+        AccountStatus::Suspended => {
+            let message = "The account is suspended; its main account can reactivate it.";
+            return Err(refused(Refusal::AccountSuspended, &[], message));
+        }
+        AccountStatus::Inactive => {
+            let message = "The account is inactive; its main account can reactivate it.";
+            return Err(refused(Refusal::AccountInactive, &[], message));
+        }
+    }
+    if !has_room(&txn, account.id).await? {
+        let message = "The account has 1,000 phone numbers; release one that is not needed.";
+        return Err(refused(Refusal::TooManyNumbers, &[], message));
+    }
+    let id = app.new_id();
+    let stock = inventory::take(app, &txn, &number, id).await?.ok_or_else(|| {
+        let message = "The number is not available; availablePhoneNumbers lists those that are.";
+        refused(Refusal::NumberUnavailable, &["input", "number"], message)
+    })?;
+    let now = app.clock.now();
+    let bought = phone_number::Model {
+        id,
+        team_id: account.team_id,
+        account_id: account.id,
+        buyer_id: account.id,
+        number: stock.number,
+        country: stock.country,
+        number_type: stock.number_type,
+        has_sms: stock.has_sms,
+        has_whatsapp: stock.has_whatsapp,
+        name,
+        status: PhoneNumberStatus::Active,
+        upfront_price_micros: stock.upfront_price_micros,
+        monthly_price_micros: stock.monthly_price_micros,
+        months_paid: 1,
+        charged_at: now,
+        renews_at: month_after(now, 1)?,
+        suspended_at: None,
+        released_at: None,
+        idempotency_key: key,
+        input_hash,
+        created_at: now,
+        updated_at: now,
+    };
+    let team = lock_team(&txn, account.team_id).await?;
+    let mut fees = NumberFees::of(app, &team.ok_or(Fault::Broken("an account's team exists"))?);
+    fees.buy(&account, &bought)?.map_err(|refusal| match refusal {
+        FeeRefusal::CreditLimitReached => {
+            let message = "The account's totalSpent has reached its creditLimit; its main account \
+                           can raise it.";
+            refused(Refusal::CreditLimitReached, &[], message)
+        }
+        FeeRefusal::InsufficientBalance => {
+            let message = "The team's balance is lower than the upfront fee and the first month.";
+            refused(Refusal::InsufficientBalance, &[], message)
+        }
+    })?;
+    Entity::insert(bought.clone().into_active_model()).exec_without_returning(&txn).await?;
+    fees.write(&txn).await?;
+    let made = Settings::from([
+        ("name", json!(bought.name)),
+        ("upfrontPrice", cents(bought.upfront_price_micros)),
+        ("monthlyPrice", cents(bought.monthly_price_micros)),
+    ]);
+    txn.commit(app, Entry::of(action, bought.id).made(made)).await?;
+    app.events.tell([Change::of_account(&account)]);
+    Ok(Purchased { number: bought, is_replay: false })
+}
+
+/// Whether an account may have one more, under the lock of its team.
+pub(super) async fn has_room(txn: &DatabaseTransaction, account_id: Uuid) -> Result<bool, Fault> {
+    let held = Entity::owned_by(account_id).filter(Entity::is_held());
+    Ok(held.count(txn).await? < NUMBERS_MAX)
+}
+
+/// The number that the account bought under this key, if it did.
+async fn earlier(
+    txn: &DatabaseTransaction,
+    caller: &LiveAccountCaller,
+    key: &str,
+    input_hash: &[u8],
+) -> Result<Option<phone_number::Model>, Failure<PurchasePhoneNumberRefusal>> {
+    let refusal = PurchasePhoneNumberRefusal::IdempotencyConflict;
+    let field = &["input", "idempotencyKey"];
+    // The key stays the buyer's, whose ever the number is by now.
+    let earlier = Entity::of_team(caller.team_id())
+        .filter(Column::BuyerId.eq(caller.account_id()))
+        .filter(Column::IdempotencyKey.eq(key))
+        .one(txn)
+        .await?;
+    match earlier {
+        None => Ok(None),
+        Some(number) if number.input_hash != input_hash => {
+            let message = "Another number was bought under this idempotencyKey; use a new key for \
+                           a new purchase.";
+            Err(refused(refusal, field, message))
+        }
+        // R3: what another account does with it is not shown.
+        Some(number) if number.account_id != caller.account_id() => {
+            let message = "The number that was bought under this idempotencyKey was transferred; \
+                           use a new key for a new purchase.";
+            Err(refused(refusal, field, message))
+        }
+        Some(number) => Ok(Some(number)),
+    }
+}
+
+/// What two purchases under one idempotency key must share to be the same.
+fn hash(number: &str, name: Option<&str>) -> Vec<u8> {
+    Sha256::digest(json!([number, name]).to_string().as_bytes()).to_vec()
+}
+
+/// Changes what the account calls its number: `None` keeps, `Some(None)` clears.
+pub async fn update(
+    app: &App,
+    caller: &LiveAccountCaller,
+    id: Option<Uuid>,
+    name: Option<Option<String>>,
+) -> Result<phone_number::Model, Failure<UpdatePhoneNumberRefusal>> {
+    use UpdatePhoneNumberRefusal as Refusal;
+    let mut to = phone_number::ActiveModel::default();
+    if let Some(name) = name {
+        let name = checked_name(name)
+            .map_err(|()| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+        to.name = Set(name);
+    }
+    let txn = begin_as_account(app, caller).await?;
+    let found = Entity::owned_by(caller.account_id())
+        // A malformed id is looked for like one that nobody has.
+        .filter(Column::Id.eq(id.unwrap_or_default()))
+        .filter(Entity::is_held())
+        .lock_exclusive()
+        .one(&txn)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    let changed = write(app, &txn, &found, to).await?;
+    let name = |number: &phone_number::Model| Settings::from([("name", json!(number.name))]);
+    let entry = Entry::of(AuditAction::UpdatePhoneNumber, changed.id);
+    txn.commit(app, entry.changed(name(&found), name(&changed))).await?;
+    Ok(changed)
+}
+
+/// Gives a number back to the inventory at once; what is left of its month is not paid back.
+/// Releasing what is RELEASED changes nothing.
+pub async fn release(
+    app: &App,
+    caller: &LiveAccountCaller,
+    id: Option<Uuid>,
+) -> Result<phone_number::Model, Failure<ReleasePhoneNumberRefusal>> {
+    use ReleasePhoneNumberRefusal as Refusal;
+    let txn = begin_in_team_as_account(app, caller).await?;
+    let found = Entity::owned_by(caller.account_id())
+        .filter(Column::Id.eq(id.unwrap_or_default()))
+        .one(&txn)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+    let released = if found.status == PhoneNumberStatus::Released {
+        found.clone()
+    } else if let Some(in_use) = references::find(&txn, &found).await? {
+        return Err(refused(Refusal::NumberInUse, &["id"], in_use));
+    } else {
+        give_back(app, &txn, &found).await?
+    };
+    let status = |number: &phone_number::Model| {
+        Settings::from([("status", json!(number.status.to_value()))])
+    };
+    let entry = Entry::of(AuditAction::ReleasePhoneNumber, released.id);
+    txn.commit(app, entry.changed(status(&found), status(&released))).await?;
+    Ok(released)
+}
+
+/// Ends that an account has a number, under the lock of its team.
+pub(super) async fn give_back(
+    app: &App,
+    txn: &DatabaseTransaction,
+    number: &phone_number::Model,
+) -> Result<phone_number::Model, Fault> {
+    let now = app.clock.now();
+    let to = phone_number::ActiveModel {
+        status: Set(PhoneNumberStatus::Released),
+        suspended_at: Set(None),
+        released_at: Set(Some(now)),
+        ..Default::default()
+    };
+    let released = write(app, txn, number, to).await?;
+    inventory::give_back(app, txn, number).await?;
+    Ok(released)
+}
+
+/// Writes the columns that are set of a number that is held, under the lock of its team or of its
+/// row.
+pub(super) async fn write(
+    app: &App,
+    txn: &DatabaseTransaction,
+    number: &phone_number::Model,
+    mut to: phone_number::ActiveModel,
+) -> Result<phone_number::Model, Fault> {
+    to.updated_at = Set(app.clock.now());
+    let rows = Entity::update_many()
+        .set(to)
+        .filter(Column::Id.eq(number.id))
+        .filter(Entity::is_held())
+        .exec_with_returning(txn)
+        .await?;
+    rows.into_iter()
+        .next()
+        .ok_or(Fault::Broken("a number is released under the lock of its team and of its row"))
+}
+
+fn checked_name(name: Option<String>) -> Result<Option<String>, ()> {
+    name.map(|name| validate::name(&name).ok_or(())).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_keep_their_day() {
+        let bought: DateTime<Utc> = "2026-01-31T10:00:00Z".parse().expect("a time");
+        let renewals: Vec<String> = [1, 2, 3, 13, 25]
+            .map(|months| month_after(bought, months).expect("a day").to_rfc3339())
+            .to_vec();
+
+        assert_eq!(
+            renewals,
+            [
+                "2026-02-28T10:00:00+00:00",
+                "2026-03-31T10:00:00+00:00",
+                "2026-04-30T10:00:00+00:00",
+                "2027-02-28T10:00:00+00:00",
+                "2028-02-29T10:00:00+00:00",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_number_has_seven_to_fifteen_digits() {
+        for (text, expected) in [
+            (" +1 (202) 555-0.123 ", Some("+12025550123")),
+            ("+1234567", Some("+1234567")),
+            ("+123456", None),
+            ("+123456789012345", Some("+123456789012345")),
+            ("+1234567890123456", None),
+            ("+02025550123", None),
+            ("12025550123", None),
+            ("+1202555o123", None),
+            ("+1202555٠123", None),
+            ("+", None),
+            ("", None),
+        ] {
+            assert_eq!(normalised(text).as_deref(), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! As whom a message goes out: the sender that it names, or its account's default one, and that
+//! one's identity on the message's channel. A message keeps the identity's text as of its
+//! acceptance. A phone number is an identity while the account has it and it is ACTIVE.
+//!
+//! Sends go by what the process knows of an account's senders, which is at most a second old, as
+//! prices and keys are, so that a send costs no reading of its own. A sender that is not known is
+//! looked for again, so one that was just made on another process is found. What was changed or
+//! deleted there within that second is still gone by; a message so accepted keeps its `from`, and
+//! the books are not concerned.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use entity::{
+    message::Channel,
+    phone_number::{self, PhoneNumberStatus},
+    sender,
+};
+use sea_orm::{ColumnTrait, Iterable, QueryFilter};
+use uuid::Uuid;
+
+use super::NOT_FOUND;
+use crate::{
+    db::Readers,
+    domain::{Fault, Refusal, billing::SendRefusal},
+    limits::read_through_cache::Fresh,
+};
+
+/// A changed sender counts on every process after this time at the latest.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+const ACCOUNTS_KNOWN_MAX: u64 = 10_000;
+
+/// Senders of accounts that sent of late.
+pub struct Senders(Fresh<Uuid, Arc<Vec<KnownSender>>>);
+
+/// A sender with the phone number that it has, if its account still has that.
+#[derive(Clone, Debug)]
+pub struct KnownSender {
+    pub sender: sender::Model,
+    pub number: Option<phone_number::Model>,
+}
+
+impl Default for Senders {
+    fn default() -> Self {
+        Self(Fresh::new(ACCOUNTS_KNOWN_MAX, FRESH_FOR))
+    }
+}
+
+impl Senders {
+    /// An account's senders, which hold all of these ids if the account has them.
+    pub async fn of_account(
+        &self,
+        db: &Readers,
+        account_id: Uuid,
+        ids: &[Uuid],
+    ) -> Result<Arc<Vec<KnownSender>>, Fault> {
+        let known = self.0.get(account_id, || read(db, account_id)).await;
+        let known = known.map_err(|fault| (*fault).clone())?;
+        let is_known = |id: &Uuid| known.iter().any(|known| known.sender.id == *id);
+        if ids.iter().all(is_known) { Ok(known) } else { read(db, account_id).await }
+    }
+
+    /// Forgets the senders of an account, for some have changed.
+    pub fn forget(&self, account_id: Uuid) {
+        self.0.forget(&account_id);
+    }
+
+    /// Forgets the senders of all accounts.
+    pub fn forget_all(&self) {
+        self.0.forget_all();
+    }
+}
+
+async fn read(db: &Readers, account_id: Uuid) -> Result<Arc<Vec<KnownSender>>, Fault> {
+    let senders = sender::Entity::owned_by(account_id).all(db).await?;
+    let numbers: Vec<Uuid> = senders.iter().filter_map(|sender| sender.phone_number_id).collect();
+    let mut numbers = if numbers.is_empty() {
+        HashMap::new()
+    } else {
+        let numbers = phone_number::Entity::owned_by(account_id)
+            .filter(phone_number::Column::Id.is_in(numbers))
+            .all(db)
+            .await?;
+        numbers.into_iter().map(|number| (number.id, number)).collect()
+    };
+    let known = senders.into_iter().map(|sender| {
+        let number = sender.phone_number_id.and_then(|id| numbers.remove(&id));
+        KnownSender { sender, number }
+    });
+    Ok(Arc::new(known.collect()))
+}
+
+/// As whom a message goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub sender_id: Uuid,
+    /// The identity on the message's channel.
+    pub sent_from: String,
+}
+
+/// The origin of a message: the sender that it names must have an identity on its channel; an
+/// account's default sender need not, and the message goes out without one then.
+pub(in crate::domain) fn choose(
+    senders: &[KnownSender],
+    named: Option<Uuid>,
+    channel: Channel,
+) -> Result<Option<Origin>, Refusal<SendRefusal>> {
+    let Some(named) = named else {
+        let default = senders.iter().find(|known| known.sender.is_default);
+        return Ok(default.and_then(|known| origin(known, channel)));
+    };
+    let refusal = |code: SendRefusal, message: &'static str| Refusal {
+        code,
+        message: message.into(),
+        field: &["input", "senderId"],
+    };
+    let known = senders.iter().find(|known| known.sender.id == named);
+    let known = known.ok_or_else(|| refusal(SendRefusal::SenderNotFound, NOT_FOUND))?;
+    let cannot = || refusal(SendRefusal::SenderUnavailable, cannot_send(channel));
+    origin(known, channel).map(Some).ok_or_else(cannot)
+}
+
+/// There is such a sender, but not for this channel.
+fn cannot_send(channel: Channel) -> &'static str {
+    match channel {
+        Channel::Sms => "The sender cannot send on SMS now; see its channels.",
+        Channel::Email => "The sender cannot send on EMAIL now; see its channels.",
+        Channel::Whatsapp => "The sender cannot send on WHATSAPP now; see its channels.",
+        Channel::Telegram => "The sender cannot send on TELEGRAM now; see its channels.",
+    }
+}
+
+fn origin(known: &KnownSender, channel: Channel) -> Option<Origin> {
+    let sent_from = identity(&known.sender, known.number.as_ref(), channel)?;
+    Some(Origin { sender_id: known.sender.id, sent_from })
+}
+
+/// The channels that a sender with this number can send on now.
+pub fn channels(sender: &sender::Model, number: Option<&phone_number::Model>) -> Vec<Channel> {
+    let can_send = |channel: &Channel| identity(sender, number, *channel).is_some();
+    Channel::iter().filter(can_send).collect()
+}
+
+/// What the sender's messages come from on this channel; `None` if it cannot send there.
+fn identity(
+    sender: &sender::Model,
+    number: Option<&phone_number::Model>,
+    channel: Channel,
+) -> Option<String> {
+    let by_number = || {
+        let is_usable = |number: &&phone_number::Model| {
+            number.account_id == sender.account_id
+                && number.status == PhoneNumberStatus::Active
+                && number.capabilities().contains(&channel)
+        };
+        number.filter(is_usable).map(|number| number.number.clone())
+    };
+    match channel {
+        Channel::Sms => by_number(),
+        Channel::Whatsapp => sender.whatsapp.clone().or_else(by_number),
+        Channel::Email => {
+            let address = sender.email.as_deref()?;
+            Some(mailbox(sender.email_name.as_deref(), address))
+        }
+        Channel::Telegram => sender.telegram.clone(),
+    }
+}
+
+/// A mailbox as RFC 5322 (section 3.4) writes it: the name is quoted where it holds more than
+/// words.
+fn mailbox(name: Option<&str>, address: &str) -> String {
+    let Some(name) = name else { return address.to_owned() };
+    let is_plain = |c: char| c == ' ' || c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
+    if name.chars().all(is_plain) {
+        return format!("{name} <{address}>");
+    }
+    let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{name}\" <{address}>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mailbox;
+
+    #[test]
+    fn a_mailbox_quotes_what_is_more_than_words() {
+        for (name, expected) in [
+            (None, "ada@example.com"),
+            (Some("Ada Lovelace"), "Ada Lovelace <ada@example.com>"),
+            (Some("Zoë & Søn"), "Zoë & Søn <ada@example.com>"),
+            (Some("Acme, Inc."), "\"Acme, Inc.\" <ada@example.com>"),
+            (Some("<eve@example.com>"), "\"<eve@example.com>\" <ada@example.com>"),
+            (Some("A \"B\" \\"), "\"A \\\"B\\\" \\\\\" <ada@example.com>"),
+        ] {
+            assert_eq!(mailbox(name, "ada@example.com"), expected);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Teams: made by operators, each with its main account and that account's first key from the moment
+//! it exists (R1).
+
+use std::collections::HashMap;
+
+use entity::{
+    account::{self, AccountStatus},
+    api_key::{self, Environment, Role},
+    audit_entry::AuditAction,
+    team,
+};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    Failure, Fault,
+    api_key::{self as keys, authentication::begin_as_operator, plain_key::PlainKey},
+    audit_log::{Entry, Settings},
+    caller::{Caller, OperatorCaller},
+    list::List,
+    page::{Page, PageArgs},
+    refused,
+    validate::{self, NAME_RULE},
+};
+use crate::app::App;
+
+pub mod sub_account;
+pub mod sub_account_list;
+pub mod sub_account_status;
+
+/// Why a team was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateTeamRefusal {
+    NameInvalid,
+}
+
+/// A team as it comes into being.
+pub struct CreatedTeam {
+    pub team: team::Model,
+    pub main_account: account::Model,
+    pub api_key: api_key::Model,
+    pub plain_key: PlainKey,
+}
+
+/// Makes a team with balance 0, its main account of the same name, and a LIVE key of that account.
+pub async fn create(
+    app: &App,
+    operator: &OperatorCaller,
+    name: &str,
+) -> Result<CreatedTeam, Failure<CreateTeamRefusal>> {
+    let name = validate::name(name)
+        .ok_or_else(|| refused(CreateTeamRefusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+    let now = app.clock.now();
+    let team = team::Model {
+        id: app.new_id(),
+        name: name.clone(),
+        balance_micros: 0,
+        sub_account_count: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let main_account = account::Model {
+        id: app.new_id(),
+        team_id: team.id,
+        is_sub_account: false,
+        search_text: sub_account::search_text(&name, None),
+        name,
+        status: AccountStatus::Active,
+        status_reason: None,
+        status_changed_at: None,
+        credit_limit_micros: None,
+        total_spent_micros: 0,
+        external_id: None,
+        metadata: None,
+        team_balance_visible: true,
+        quiet_from_minute: None,
+        quiet_to_minute: None,
+        quiet_time_zone: None,
+        cancel_until: None,
+        key_generation: 0,
+        quiet_check_after: None,
+        test_message_count: 0,
+        test_message_bytes: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let owner = Some((team.id, main_account.id));
+    let (api_key, plain_key) =
+        keys::new_key(app, Role::MainAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
+
+    let txn = begin_as_operator(app, operator).await?;
+    team::Entity::insert(team.clone().into_active_model()).exec_without_returning(&txn).await?;
+    account::Entity::insert(main_account.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await?;
+    api_key::Entity::insert(api_key.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await?;
+    let made = Settings::from([
+        ("name", json!(team.name)),
+        ("mainAccountId", json!(main_account.id)),
+        ("apiKeyId", json!(api_key.id)),
+    ]);
+    let entry = Entry::of(AuditAction::CreateTeam, team.id).to_team(team.id).made(made);
+    txn.commit(app, entry).await?;
+    Ok(CreatedTeam { team, main_account, api_key, plain_key })
+}
+
+/// The team with this id, for an operator.
+pub async fn find(
+    app: &App,
+    operator: &OperatorCaller,
+    id: Uuid,
+) -> Result<Option<team::Model>, Fault> {
+    Ok(team::Entity::find_by_id(id).one(&app.read_as(operator)).await?)
+}
+
+/// All teams, newest first, for an operator.
+pub async fn list(
+    app: &App,
+    operator: &OperatorCaller,
+    page: &PageArgs,
+) -> Result<Page<team::Model>, Fault> {
+    let keyset = page.keyset("teams")?;
+    let list = List::newest_first(team::Entity::find(), team::Column::Id, |row| row.id);
+    list.page(&app.read_as(operator), keyset).await
+}
+
+/// The teams with these ids that the caller may see: its own, or any for an operator.
+pub async fn find_many(
+    app: &App,
+    caller: &Caller,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, team::Model>, Fault> {
+    let own = caller.team_scope().map(|team_id| team::Column::Id.eq(team_id));
+    let rows = team::Entity::find()
+        .filter(team::Column::Id.is_in(ids.iter().copied()))
+        .filter(Condition::all().add_option(own))
+        .all(&app.read_as(caller))
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}

@@ -1,0 +1,327 @@
+//! Sub-accounts, managed by the main account of their team and by nobody else (R2). Limits and
+//! statuses change under the team's lock, so the next charge sees them.
+
+use entity::{
+    account::{self, AccountStatus},
+    api_key::{self, Environment, Role},
+    audit_entry::AuditAction,
+    team,
+};
+use sea_orm::{
+    ActiveEnum, ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr,
+    EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, sea_query::Expr,
+};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    db::is_unique_violation,
+    domain::{
+        Failure, Fault,
+        api_key::{self as keys, authentication::begin_as_main, plain_key::PlainKey},
+        audit_log::{Entry, Settings, cents},
+        caller::{LiveMainCaller, MainCaller},
+        events::Change,
+        refused,
+        search::folded,
+        validate::{self, EXTERNAL_ID_CHARS_MAX, METADATA_RULE, NAME_RULE},
+    },
+    money::{GivenAmount, Micros},
+};
+
+const EXTERNAL_ID_RULE: &str = "The externalId must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
+const EXTERNAL_ID_TAKEN: &str = "Another sub-account of the team has this externalId.";
+const CREDIT_LIMIT_RULE: &str = "The credit limit must be 0 to 100000000000 cents with at most \
+                                 four decimals, or null for no limit.";
+pub(in crate::domain) const NOT_FOUND: &str = "There is no such sub-account.";
+
+/// Sub-accounts that a team has at most, in any status: none is ever deleted.
+pub const SUB_ACCOUNTS_MAX: i64 = 100_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateSubAccountRefusal {
+    NameInvalid,
+    ExternalIdInvalid,
+    ExternalIdTaken,
+    CreditLimitInvalid,
+    MetadataInvalid,
+    TooManySubAccounts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateSubAccountRefusal {
+    NotFound,
+    NameInvalid,
+    ExternalIdInvalid,
+    ExternalIdTaken,
+    CreditLimitInvalid,
+    MetadataInvalid,
+}
+
+/// How a caller names an account: by id, or a sub-account by the team's own id for it (R5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountRef {
+    Id(Uuid),
+    ExternalId(String),
+    /// A malformed id: answers like one that never existed.
+    Unknown,
+}
+
+/// A sub-account to be made.
+pub struct NewSubAccount {
+    pub name: String,
+    pub external_id: Option<String>,
+    pub credit_limit: Option<GivenAmount>,
+    pub metadata: Option<Map<String, Value>>,
+    pub team_balance_visible: bool,
+}
+
+/// What to change: `None` keeps, `Some(None)` clears.
+#[derive(Default)]
+pub struct SubAccountChange {
+    pub name: Option<String>,
+    pub external_id: Option<Option<String>>,
+    pub credit_limit: Option<Option<GivenAmount>>,
+    pub metadata: Option<Option<Map<String, Value>>>,
+    pub team_balance_visible: Option<bool>,
+}
+
+impl AccountRef {
+    /// The account of the team that is meant, the main account too.
+    pub async fn find_in<C: ConnectionTrait>(
+        &self,
+        team_id: Uuid,
+        db: &C,
+    ) -> Result<Option<account::Model>, Fault> {
+        let filter = match self {
+            Self::Id(id) => account::Column::Id.eq(*id),
+            Self::ExternalId(external_id) if may_be_external_id(external_id) => {
+                account::Column::ExternalId.eq(external_id)
+            }
+            Self::ExternalId(_) | Self::Unknown => return Ok(None),
+        };
+        Ok(account::Entity::of_team(team_id).filter(filter).one(db).await?)
+    }
+}
+
+/// Whether any sub-account can have this external id.
+fn may_be_external_id(text: &str) -> bool {
+    validate::is_within(text, EXTERNAL_ID_CHARS_MAX) && validate::may_be_stored(text)
+}
+
+/// What `search` looks in and the order by name sorts by.
+pub fn search_text(name: &str, external_id: Option<&str>) -> String {
+    format!("{}\n{}", folded(name), folded(external_id.unwrap_or_default()))
+}
+
+/// Makes a sub-account and its first key, LIVE.
+pub async fn create(
+    app: &App,
+    main: &LiveMainCaller,
+    new: NewSubAccount,
+) -> Result<(account::Model, api_key::Model, PlainKey), Failure<CreateSubAccountRefusal>> {
+    use CreateSubAccountRefusal as Refusal;
+    let name = validate::name(&new.name)
+        .ok_or_else(|| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?;
+    let external_id = checked_external_id(new.external_id.as_deref()).map_err(|()| {
+        refused(Refusal::ExternalIdInvalid, &["input", "externalId"], EXTERNAL_ID_RULE)
+    })?;
+    let credit_limit = checked_limit(new.credit_limit).map_err(|()| {
+        refused(Refusal::CreditLimitInvalid, &["input", "creditLimit"], CREDIT_LIMIT_RULE)
+    })?;
+    let metadata = checked_metadata(new.metadata)
+        .map_err(|()| refused(Refusal::MetadataInvalid, &["input", "metadata"], METADATA_RULE))?;
+
+    let now = app.clock.now();
+    let account = account::Model {
+        id: app.new_id(),
+        team_id: main.team_id(),
+        is_sub_account: true,
+        search_text: search_text(&name, external_id.as_deref()),
+        name,
+        status: AccountStatus::Active,
+        status_reason: None,
+        status_changed_at: None,
+        credit_limit_micros: credit_limit.map(Micros::get),
+        total_spent_micros: 0,
+        external_id,
+        metadata,
+        team_balance_visible: new.team_balance_visible,
+        quiet_from_minute: None,
+        quiet_to_minute: None,
+        quiet_time_zone: None,
+        cancel_until: None,
+        key_generation: 0,
+        quiet_check_after: None,
+        test_message_count: 0,
+        test_message_bytes: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let owner = Some((account.team_id, account.id));
+    let (api_key, plain_key) =
+        keys::new_key(app, Role::SubAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
+
+    let txn = begin_as_main(app, main).await?;
+    if !count_one_more(&txn, main.team_id()).await? {
+        let message = "The team has 100000 sub-accounts already.";
+        return Err(refused(Refusal::TooManySubAccounts, &[], message));
+    }
+    account::Entity::insert(account.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await
+        .map_err(|error| {
+            if is_unique_violation(&error) {
+                // The unique index decides, so two at once cannot both take it.
+                refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
+            } else {
+                error.into()
+            }
+        })?;
+    api_key::Entity::insert(api_key.clone().into_active_model())
+        .exec_without_returning(&txn)
+        .await?;
+    let mut made = settings(&account);
+    made.insert("apiKeyId", json!(api_key.id));
+    let entry = Entry::of(AuditAction::CreateSubAccount, account.id).to(&account).made(made);
+    txn.commit(app, entry).await?;
+    app.events.tell([Change::of_account(&account)]);
+    Ok((account, api_key, plain_key))
+}
+
+/// Counts one more sub-account of the team, unless it has as many as it may.
+async fn count_one_more(txn: &DatabaseTransaction, team_id: Uuid) -> Result<bool, Fault> {
+    use team::Column;
+    let counted = team::Entity::update_many()
+        .col_expr(Column::SubAccountCount, Expr::col(Column::SubAccountCount).add(1))
+        .filter(Column::Id.eq(team_id))
+        .filter(Column::SubAccountCount.lt(SUB_ACCOUNTS_MAX))
+        .exec(txn)
+        .await?;
+    Ok(counted.rows_affected > 0)
+}
+
+/// Changes what is given and keeps the rest. A limit applies to the very next send.
+pub async fn update(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+    change: SubAccountChange,
+) -> Result<account::Model, Failure<UpdateSubAccountRefusal>> {
+    use UpdateSubAccountRefusal as Refusal;
+    let mut to = account::ActiveModel::default();
+    let new_name = match change.name {
+        None => None,
+        Some(name) => Some(
+            validate::name(&name)
+                .ok_or_else(|| refused(Refusal::NameInvalid, &["input", "name"], NAME_RULE))?,
+        ),
+    };
+    if let Some(external_id) = change.external_id {
+        let external_id = checked_external_id(external_id.as_deref()).map_err(|()| {
+            refused(Refusal::ExternalIdInvalid, &["input", "externalId"], EXTERNAL_ID_RULE)
+        })?;
+        to.external_id = Set(external_id);
+    }
+    if let Some(limit) = change.credit_limit {
+        let limit = checked_limit(limit).map_err(|()| {
+            refused(Refusal::CreditLimitInvalid, &["input", "creditLimit"], CREDIT_LIMIT_RULE)
+        })?;
+        to.credit_limit_micros = Set(limit.map(Micros::get));
+    }
+    if let Some(metadata) = change.metadata {
+        let metadata = checked_metadata(metadata).map_err(|()| {
+            refused(Refusal::MetadataInvalid, &["input", "metadata"], METADATA_RULE)
+        })?;
+        to.metadata = Set(metadata);
+    }
+    if let Some(is_visible) = change.team_balance_visible {
+        to.team_balance_visible = Set(is_visible);
+    }
+
+    let txn = begin_as_main(app, main).await?;
+    let found = find_sub_account(&txn, main.team_id(), account)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
+    let name = new_name.unwrap_or_else(|| found.name.clone());
+    let external_id = match &to.external_id {
+        Set(external_id) => external_id.clone(),
+        _ => found.external_id.clone(),
+    };
+    to.search_text = Set(search_text(&name, external_id.as_deref()));
+    to.name = Set(name);
+    let changed = write(app, &txn, found.id, to).await.map_err(|error| {
+        if is_unique_violation(&error) {
+            refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
+        } else {
+            error.into()
+        }
+    })?;
+    let entry = Entry::of(AuditAction::UpdateSubAccount, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
+    app.events.tell([Change::of_account(&changed)]);
+    Ok(changed)
+}
+
+/// The sub-account that the main account names; the main account itself is none.
+pub async fn find(
+    app: &App,
+    main: &MainCaller,
+    account: &AccountRef,
+) -> Result<Option<account::Model>, Fault> {
+    find_sub_account(&app.read_as(main), main.team_id(), account).await
+}
+
+pub(in crate::domain) async fn find_sub_account<C: ConnectionTrait>(
+    db: &C,
+    team_id: Uuid,
+    account: &AccountRef,
+) -> Result<Option<account::Model>, Fault> {
+    Ok(account.find_in(team_id, db).await?.filter(|found| found.is_sub_account))
+}
+
+/// What the audit log says of a sub-account's settings.
+pub(in crate::domain) fn settings(account: &account::Model) -> Settings {
+    Settings::from([
+        ("name", json!(account.name)),
+        ("status", json!(account.status.to_value())),
+        ("statusReason", json!(account.status_reason)),
+        ("creditLimit", json!(account.credit_limit_micros.map(cents))),
+        ("externalId", json!(account.external_id)),
+        ("metadata", json!(account.metadata)),
+        ("teamBalanceVisible", json!(account.team_balance_visible)),
+    ])
+}
+
+/// Writes only the columns that are set: the totals of the row are billing's.
+pub(in crate::domain) async fn write(
+    app: &App,
+    txn: &DatabaseTransaction,
+    id: Uuid,
+    mut to: account::ActiveModel,
+) -> Result<account::Model, DbErr> {
+    to.updated_at = Set(app.clock.now());
+    let rows = account::Entity::update_many()
+        .set(to)
+        .filter(account::Column::Id.eq(id))
+        .exec_with_returning(txn)
+        .await?;
+    rows.into_iter().next().ok_or_else(|| DbErr::RecordNotUpdated)
+}
+
+fn checked_external_id(external_id: Option<&str>) -> Result<Option<String>, ()> {
+    external_id.map(|text| validate::external_id(text).ok_or(())).transpose()
+}
+
+fn checked_limit(limit: Option<GivenAmount>) -> Result<Option<Micros>, ()> {
+    match limit {
+        None => Ok(None),
+        Some(Ok(limit)) if limit >= Micros::ZERO => Ok(Some(limit)),
+        Some(_) => Err(()),
+    }
+}
+
+fn checked_metadata(metadata: Option<Map<String, Value>>) -> Result<Option<String>, ()> {
+    metadata.map(|metadata| validate::metadata(&metadata).ok_or(())).transpose()
+}

@@ -1,0 +1,150 @@
+//! The list of a team's sub-accounts: filters, orders, pages.
+
+use entity::{
+    account::{self, AccountStatus},
+    team,
+};
+use sea_orm::{
+    ColumnTrait, Condition, DbBackend, EntityTrait, ExprTrait, Order, QueryFilter,
+    sea_query::{Expr, SimpleExpr},
+};
+
+use crate::{
+    app::App,
+    domain::{
+        Fault,
+        caller::MainCaller,
+        list::{List, is_one_of},
+        page::{OrderKey, Page, PageArgs},
+        search,
+        validate::METADATA_BYTES_MAX,
+    },
+};
+
+/// What a list is ordered by; equal rows follow their creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SubAccountOrderField {
+    #[default]
+    CreatedAt,
+    Name,
+    TotalSpent,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SubAccountFilter {
+    pub status: Option<Vec<AccountStatus>>,
+    /// Part of the name or the external id, case-blind.
+    pub search: Option<String>,
+    pub is_blocked: Option<bool>,
+    /// A key of the metadata and the text that it must hold.
+    pub metadata: Option<(String, String)>,
+}
+
+/// One page of the team's sub-accounts.
+pub async fn list(
+    app: &App,
+    main: &MainCaller,
+    filter: &SubAccountFilter,
+    field: SubAccountOrderField,
+    is_ascending: bool,
+    page: &PageArgs,
+) -> Result<Page<account::Model>, Fault> {
+    let order = if is_ascending { Order::Asc } else { Order::Desc };
+    let keyset = page.keyset(list_name(field, &order))?;
+    let rows =
+        account::Entity::of_team(main.team_id()).filter(account::Column::IsSubAccount.eq(true));
+    let looked_at = condition(app, main, filter).await?;
+    let key = match field {
+        SubAccountOrderField::CreatedAt => None,
+        SubAccountOrderField::Name => Some(OrderKey {
+            column: account::Column::SearchText,
+            of: |row: &account::Model| row.search_text.clone(),
+            value: |key| Some(key.into()),
+            has_index: true,
+        }),
+        SubAccountOrderField::TotalSpent => Some(OrderKey {
+            column: account::Column::TotalSpentMicros,
+            of: |row: &account::Model| row.total_spent_micros.to_string(),
+            value: |key| key.parse::<i64>().ok().map(Into::into),
+            // Every charge would have to keep it.
+            has_index: false,
+        }),
+    };
+    let list = List::newest_first(rows, account::Column::Id, |row| row.id);
+    let mut list = list.ordered(order, key).filtered(looked_at);
+    if filter.metadata.is_some() {
+        list = list.long_to_look_at();
+    }
+    list.page_as::<account::ListedRow>(&app.read_as(main), keyset).await
+}
+
+/// A cursor belongs to one order.
+fn list_name(field: SubAccountOrderField, order: &Order) -> &'static str {
+    match (field, order) {
+        (SubAccountOrderField::CreatedAt, Order::Asc) => "sub_accounts:created_at:asc",
+        (SubAccountOrderField::CreatedAt, _) => "sub_accounts:created_at:desc",
+        (SubAccountOrderField::Name, Order::Asc) => "sub_accounts:name:asc",
+        (SubAccountOrderField::Name, _) => "sub_accounts:name:desc",
+        (SubAccountOrderField::TotalSpent, Order::Asc) => "sub_accounts:total_spent:asc",
+        (SubAccountOrderField::TotalSpent, _) => "sub_accounts:total_spent:desc",
+    }
+}
+
+async fn condition(
+    app: &App,
+    main: &MainCaller,
+    filter: &SubAccountFilter,
+) -> Result<Condition, Fault> {
+    let mut all = Condition::all();
+    if let Some(status) = &filter.status {
+        all = all.add(is_one_of(account::Column::Status, status));
+    }
+    if let Some(search) = &filter.search {
+        let searched = Expr::col(account::Column::SearchText);
+        all = all.add(search::holds(app.db.backend(), searched, search)?);
+    }
+    if let Some(is_blocked) = filter.is_blocked {
+        let blocked = blocked(app, main).await?;
+        all = all.add(if is_blocked { blocked } else { blocked.not() });
+    }
+    if let Some((key, value)) = &filter.metadata {
+        // Metadata that holds no more than this text.
+        let is_too_long = key.len() + value.len() + r#"{"":""}"#.len() > METADATA_BYTES_MAX;
+        if is_too_long || key.contains('\0') || value.contains('\0') {
+            return Ok(Condition::all().add(Expr::cust("1 = 0")));
+        }
+        all = all.add(metadata_holds(app.db.backend(), key, value));
+    }
+    Ok(all)
+}
+
+/// The same three reasons as [`crate::domain::account::blocked_by`].
+async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
+    let team = team::Entity::find_by_id(main.team_id())
+        .one(&app.read_as(main))
+        .await?
+        .ok_or(Fault::Broken("a key's team exists"))?;
+    if team.balance_micros == 0 {
+        return Ok(Condition::any().add(Expr::cust("1 = 1")));
+    }
+    let is_at_limit = Condition::all().add(account::Column::CreditLimitMicros.is_not_null()).add(
+        Expr::col(account::Column::TotalSpentMicros)
+            .gte(Expr::col(account::Column::CreditLimitMicros)),
+    );
+    Ok(Condition::any().add(account::Column::Status.ne(AccountStatus::Active)).add(is_at_limit))
+}
+
+/// Whether the metadata's `key` holds exactly the text `value`.
+fn metadata_holds(backend: DbBackend, key: &str, value: &str) -> SimpleExpr {
+    match backend {
+        DbBackend::Postgres => Expr::cust_with_values(
+            "json_typeof(metadata::json -> $1) = 'string' AND metadata::json ->> $1 = $2",
+            [key, value],
+        ),
+        _ => Expr::cust_with_values(
+            "EXISTS (SELECT 1 FROM json_each(metadata) AS entry \
+             WHERE entry.key = ? AND entry.type = 'text' AND entry.value = ?)",
+            [key, value],
+        ),
+    }
+}

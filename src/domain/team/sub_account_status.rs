@@ -1,0 +1,159 @@
+//! The status of a sub-account: suspended, active again, deactivated.
+
+use entity::{
+    account::{self, AccountStatus},
+    audit_entry::AuditAction,
+};
+use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::sub_account::{AccountRef, NOT_FOUND, find_sub_account, settings, write};
+use crate::{
+    app::App,
+    domain::{
+        Failure,
+        api_key::{self, authentication::begin_as_main},
+        audit_log::Entry,
+        billing,
+        caller::LiveMainCaller,
+        events::Change,
+        refused,
+        validate::{self, REASON_RULE},
+    },
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuspendSubAccountRefusal {
+    NotFound,
+    ReasonInvalid,
+    AccountInactive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReactivateSubAccountRefusal {
+    NotFound,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeactivateSubAccountRefusal {
+    NotFound,
+    ReasonInvalid,
+}
+
+/// Refuses sends from now on and keeps the keys; what waits for delivery keeps waiting. Suspending
+/// what is suspended changes nothing.
+pub async fn suspend(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+    reason: Option<&str>,
+) -> Result<account::Model, Failure<SuspendSubAccountRefusal>> {
+    use SuspendSubAccountRefusal as Refusal;
+    let reason = checked_reason(reason)
+        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], REASON_RULE))?;
+
+    let txn = begin_as_main(app, main).await?;
+    let found = find_sub_account(&txn, main.team_id(), account)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
+    let changed = match found.status {
+        AccountStatus::Suspended => found.clone(),
+        AccountStatus::Inactive => {
+            let message = "The sub-account is inactive; reactivate it first.";
+            return Err(refused(Refusal::AccountInactive, &["account"], message));
+        }
+        AccountStatus::Active => {
+            write_status(app, &txn, found.id, AccountStatus::Suspended, reason).await?
+        }
+    };
+    let entry = Entry::of(AuditAction::SuspendSubAccount, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
+    app.events.tell([Change::of_account(&changed)]);
+    Ok(changed)
+}
+
+/// Lets the account send again. After a deactivation no key comes back: create new ones.
+pub async fn reactivate(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+) -> Result<account::Model, Failure<ReactivateSubAccountRefusal>> {
+    let txn = begin_as_main(app, main).await?;
+    let found = find_sub_account(&txn, main.team_id(), account)
+        .await?
+        .ok_or_else(|| refused(ReactivateSubAccountRefusal::NotFound, &["account"], NOT_FOUND))?;
+    let changed = match found.status {
+        AccountStatus::Active => found.clone(),
+        _ => write_status(app, &txn, found.id, AccountStatus::Active, None).await?,
+    };
+    let entry = Entry::of(AuditAction::ReactivateSubAccount, changed.id).to(&changed);
+    txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
+    app.events.tell([Change::of_account(&changed)]);
+    app.due.notify_one();
+    Ok(changed)
+}
+
+/// Revokes all keys at once, and keeps all data. From then on nothing that was accepted is handed over
+/// any more; the worker cancels and refunds it in steps ([`backlog`](crate::domain::message::backlog)), also if the account
+/// is reactivated before. Gives the account and how many keys were revoked; deactivating what is inactive
+/// changes nothing.
+pub async fn deactivate(
+    app: &App,
+    main: &LiveMainCaller,
+    account: &AccountRef,
+    reason: Option<&str>,
+) -> Result<(account::Model, u64), Failure<DeactivateSubAccountRefusal>> {
+    use DeactivateSubAccountRefusal as Refusal;
+    let reason = checked_reason(reason)
+        .map_err(|()| refused(Refusal::ReasonInvalid, &["input", "reason"], REASON_RULE))?;
+
+    let txn = begin_as_main(app, main).await?;
+    let found = find_sub_account(&txn, main.team_id(), account)
+        .await?
+        .ok_or_else(|| refused(Refusal::NotFound, &["account"], NOT_FOUND))?;
+    let entry = Entry::of(AuditAction::DeactivateSubAccount, found.id).to(&found);
+    if found.status == AccountStatus::Inactive {
+        txn.commit(app, entry).await?;
+        return Ok((found, 0));
+    }
+    let revoked = api_key::revocation::revoke_all(app, &txn, found.id).await?;
+    let to = account::ActiveModel {
+        status: Set(AccountStatus::Inactive),
+        status_reason: Set(reason),
+        status_changed_at: Set(Some(app.clock.now())),
+        cancel_until: Set(billing::newest_waiting(&txn, &found).await?),
+        key_generation: Set(found.key_generation + 1),
+        ..Default::default()
+    };
+    let changed = write(app, &txn, found.id, to).await?;
+    let mut after = settings(&changed);
+    after.insert("keysRevoked", json!(revoked.len()));
+    txn.commit(app, entry.changed(settings(&found), after)).await?;
+    app.events.tell([Change::of_account(&changed)]);
+    for key in &revoked {
+        app.keys.forget(key);
+    }
+    app.backlog.notify_one();
+    Ok((changed, u64::try_from(revoked.len()).unwrap_or(u64::MAX)))
+}
+
+async fn write_status(
+    app: &App,
+    txn: &DatabaseTransaction,
+    id: Uuid,
+    status: AccountStatus,
+    reason: Option<String>,
+) -> Result<account::Model, DbErr> {
+    let to = account::ActiveModel {
+        status: Set(status),
+        status_reason: Set(reason),
+        status_changed_at: Set(Some(app.clock.now())),
+        ..Default::default()
+    };
+    write(app, txn, id, to).await
+}
+
+fn checked_reason(reason: Option<&str>) -> Result<Option<String>, ()> {
+    reason.map(|reason| validate::note(reason).ok_or(())).transpose()
+}

@@ -1,0 +1,68 @@
+//! Reading templates: a key sees those of its own account, and nobody else's (R3).
+
+use std::collections::HashMap;
+
+use entity::template::{self, Column, Entity};
+use sea_orm::{ColumnTrait, QueryFilter, Select};
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    domain::{
+        Fault,
+        caller::AccountCaller,
+        list::List,
+        page::{Page, PageArgs},
+    },
+    limits::memory_budget::Room,
+};
+
+/// One page of the caller's templates, newest first.
+pub async fn list(
+    app: &App,
+    caller: &AccountCaller,
+    page: &PageArgs,
+    room: &Room,
+) -> Result<Page<template::Model>, Fault> {
+    let keyset = page.keyset("templates")?;
+    let rows = Entity::owned_by(caller.account_id);
+    let list = List::newest_first(rows, Column::Id, |row| row.id);
+    let (select, frame) = list.begin(&app.read_as(caller), keyset).await?;
+    Ok(frame.page(read(app, caller, select, room).await?))
+}
+
+/// The caller's templates with these ids.
+pub async fn find_many(
+    app: &App,
+    caller: &AccountCaller,
+    ids: &[Uuid],
+    room: &Room,
+) -> Result<HashMap<Uuid, template::Model>, Fault> {
+    let select = Entity::owned_by(caller.account_id).filter(Column::Id.is_in(ids.iter().copied()));
+    let rows = read(app, caller, select, room).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Reads templates row by row, as far as there is room for their sources.
+async fn read(
+    app: &App,
+    caller: &AccountCaller,
+    select: Select<Entity>,
+    room: &Room,
+) -> Result<Vec<template::Model>, Fault> {
+    let readers = app.read_as(caller);
+    room.collect(select.stream(&readers).await?, bytes_of).await
+}
+
+/// Bytes of all that a template says.
+pub fn bytes_of(row: &template::Model) -> usize {
+    let sources = [
+        &row.sms_text,
+        &row.email_subject,
+        &row.email_text,
+        &row.email_html,
+        &row.whatsapp_text,
+        &row.telegram_text,
+    ];
+    row.variables.len() + sources.into_iter().flatten().map(String::len).sum::<usize>()
+}

@@ -1,0 +1,372 @@
+//! Templates: what an account's messages say, by channel, with declared variables. Any LIVE key of
+//! the account makes and changes them; nobody else sees them (R3). What is stored compiles, and
+//! uses no variable that is not declared. A message keeps what it said when it was accepted,
+//! whatever becomes of its template.
+
+use std::collections::BTreeSet;
+
+use entity::{
+    audit_entry::AuditAction,
+    message::Channel,
+    template::{self, Column, Entity},
+};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait as _,
+    QueryFilter, QuerySelect,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::{list::bytes_of, work::Worker};
+use super::{
+    Failure, Fault,
+    api_key::authentication::begin_as_account,
+    audit_log::Entry,
+    billing::Patience,
+    caller::LiveAccountCaller,
+    refused,
+    validate::{self, NAME_RULE},
+};
+use crate::{app::App, json};
+
+pub mod filters;
+pub mod language;
+pub mod list;
+pub mod preview;
+pub mod render;
+pub mod source;
+pub mod values;
+pub mod work;
+
+/// Templates that an account has at most. Calls at the same time may each add the last one.
+pub const TEMPLATES_PER_ACCOUNT_MAX: u64 = 1_000;
+/// Bytes of all sources of a template together at most.
+pub const SOURCES_BYTES_MAX: usize = 200 * 1024;
+/// Variables of a template at most.
+pub const VARIABLES_MAX: usize = 50;
+/// Characters of a variable's name at most.
+pub const VARIABLE_NAME_CHARS_MAX: usize = 64;
+/// Characters of a variable's default at most.
+pub const DEFAULT_CHARS_MAX: usize = 1_000;
+
+pub(super) const NOT_FOUND: &str = "There is no such template.";
+const BODIES: &[&str] = &["input", "bodies"];
+const VARIABLES: &[&str] = &["input", "variables"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateTemplateRefusal {
+    NameInvalid,
+    BodiesInvalid,
+    VariablesInvalid,
+    SyntaxInvalid,
+    VariableUndeclared,
+    TooManyTemplates,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateTemplateRefusal {
+    NotFound,
+    NameInvalid,
+    BodiesInvalid,
+    VariablesInvalid,
+    SyntaxInvalid,
+    VariableUndeclared,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteTemplateRefusal {
+    NotFound,
+}
+
+/// The sources of what a message says on one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    pub channel: Channel,
+    pub subject: Option<String>,
+    pub text: Option<String>,
+    pub html: Option<String>,
+}
+
+/// A declared variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    pub name: String,
+    /// What it is where a send does not say; without one, a send must.
+    pub default: Option<String>,
+}
+
+/// A template to be made.
+#[derive(Clone, Debug, Default)]
+pub struct NewTemplate {
+    pub name: String,
+    pub bodies: Vec<Body>,
+    pub variables: Vec<Variable>,
+}
+
+/// What to change: `None` keeps.
+#[derive(Clone, Debug, Default)]
+pub struct TemplateChange {
+    pub name: Option<String>,
+    /// All bodies that it is to have.
+    pub bodies: Option<Vec<Body>>,
+    /// All variables that it is to have.
+    pub variables: Option<Vec<Variable>>,
+}
+
+/// What is wrong with a template; each mutation has a code for it.
+#[derive(Clone, Copy)]
+enum Problem {
+    Name,
+    Bodies,
+    Variables,
+    Syntax,
+    Undeclared,
+}
+
+impl From<Problem> for CreateTemplateRefusal {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Name => Self::NameInvalid,
+            Problem::Bodies => Self::BodiesInvalid,
+            Problem::Variables => Self::VariablesInvalid,
+            Problem::Syntax => Self::SyntaxInvalid,
+            Problem::Undeclared => Self::VariableUndeclared,
+        }
+    }
+}
+
+impl From<Problem> for UpdateTemplateRefusal {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Name => Self::NameInvalid,
+            Problem::Bodies => Self::BodiesInvalid,
+            Problem::Variables => Self::VariablesInvalid,
+            Problem::Syntax => Self::SyntaxInvalid,
+            Problem::Undeclared => Self::VariableUndeclared,
+        }
+    }
+}
+
+/// Makes a template.
+pub async fn create(
+    app: &App,
+    account: &LiveAccountCaller,
+    new: NewTemplate,
+    patience: &Patience,
+) -> Result<template::Model, Failure<CreateTemplateRefusal>> {
+    let new = checked(app, account, new, patience).await?;
+    let now = app.clock.now();
+    let mut row = template::Model {
+        id: app.new_id(),
+        team_id: account.team_id(),
+        account_id: account.account_id(),
+        name: String::new(),
+        sms_text: None,
+        email_subject: None,
+        email_text: None,
+        email_html: None,
+        whatsapp_text: None,
+        telegram_text: None,
+        variables: String::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    fill(&mut row, new);
+    let txn = begin_as_account(app, account).await?;
+    let others = Entity::owned_by(account.account_id()).count(&*txn).await?;
+    if others >= TEMPLATES_PER_ACCOUNT_MAX {
+        let message = "The account has 1000 templates already.";
+        return Err(refused(CreateTemplateRefusal::TooManyTemplates, &[], message));
+    }
+    Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
+    txn.commit(app, Entry::of(AuditAction::CreateTemplate, row.id)).await?;
+    Ok(row)
+}
+
+/// Changes what is given and keeps the rest; what comes of both is checked like a new template.
+pub async fn update(
+    app: &App,
+    account: &LiveAccountCaller,
+    id: Option<Uuid>,
+    change: TemplateChange,
+    patience: &Patience,
+) -> Result<template::Model, Failure<UpdateTemplateRefusal>> {
+    let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], NOT_FOUND);
+    // A malformed id is looked for like one that nobody has.
+    let own = Entity::owned_by(account.account_id()).filter(Column::Id.eq(id.unwrap_or_default()));
+    // Checked before the row is locked, because compiling takes time. Where another change came in between,
+    // what was checked is not what would be stored.
+    let (txn, mut row, changed) = loop {
+        let found =
+            own.clone().one(&app.read_as(account.account())).await?.ok_or_else(not_found)?;
+        let change = change.clone();
+        let changed = NewTemplate {
+            name: change.name.unwrap_or_else(|| found.name.clone()),
+            bodies: change.bodies.unwrap_or_else(|| bodies_of(&found)),
+            variables: change.variables.map_or_else(|| variables_of(&found), Ok)?,
+        };
+        let changed = checked::<UpdateTemplateRefusal>(app, account, changed, patience).await?;
+        let txn = begin_as_account(app, account).await?;
+        let row = own.clone().lock_exclusive().one(&*txn).await?.ok_or_else(not_found)?;
+        if row == found {
+            break (txn, row, changed);
+        }
+    };
+    fill(&mut row, changed);
+    // Its arguments were charged; what is kept is written again with them.
+    app.writes.take(account.into(), bytes_of(&row))?;
+    row.updated_at = app.clock.now();
+    let to = row.clone().into_active_model().reset_all();
+    Entity::update(to).exec(&txn).await?;
+    txn.commit(app, Entry::of(AuditAction::UpdateTemplate, row.id)).await?;
+    Ok(row)
+}
+
+/// Deletes a template, and gives its id. Messages that were made from it stay as they are.
+pub async fn delete(
+    app: &App,
+    account: &LiveAccountCaller,
+    id: Option<Uuid>,
+) -> Result<Uuid, Failure<DeleteTemplateRefusal>> {
+    let not_found = || refused(DeleteTemplateRefusal::NotFound, &["id"], NOT_FOUND);
+    // A malformed id is looked for like one that nobody has.
+    let id = id.unwrap_or_default();
+    let txn = begin_as_account(app, account).await?;
+    let deleted = Entity::delete_many()
+        .filter(Column::AccountId.eq(account.account_id()))
+        .filter(Column::Id.eq(id))
+        .exec(&txn)
+        .await?;
+    if deleted.rows_affected == 0 {
+        return Err(not_found());
+    }
+    txn.commit(app, Entry::of(AuditAction::DeleteTemplate, id)).await?;
+    Ok(id)
+}
+
+/// The bodies that a template has, by channel.
+pub fn bodies_of(row: &template::Model) -> Vec<Body> {
+    let plain = |channel, text: &Option<String>| {
+        let text = text.clone()?;
+        Some(Body { channel, subject: None, text: Some(text), html: None })
+    };
+    let has_email = row.email_text.is_some() || row.email_html.is_some();
+    let email = has_email.then(|| Body {
+        channel: Channel::Email,
+        subject: row.email_subject.clone(),
+        text: row.email_text.clone(),
+        html: row.email_html.clone(),
+    });
+    let bodies = [
+        plain(Channel::Sms, &row.sms_text),
+        email,
+        plain(Channel::Whatsapp, &row.whatsapp_text),
+        plain(Channel::Telegram, &row.telegram_text),
+    ];
+    bodies.into_iter().flatten().collect()
+}
+
+/// The variables that a template declares, in their order.
+pub fn variables_of(row: &template::Model) -> Result<Vec<Variable>, Fault> {
+    json::parse(row.variables.as_bytes())
+        .map_err(|_| Fault::Broken("the variables of a template are stored as a list"))
+}
+
+fn fill(row: &mut template::Model, from: NewTemplate) {
+    let mut bodies = from.bodies;
+    let mut take = |channel| {
+        let at = bodies.iter().position(|body| body.channel == channel)?;
+        Some(bodies.swap_remove(at))
+    };
+    let email = take(Channel::Email);
+    row.sms_text = take(Channel::Sms).and_then(|body| body.text);
+    row.whatsapp_text = take(Channel::Whatsapp).and_then(|body| body.text);
+    row.telegram_text = take(Channel::Telegram).and_then(|body| body.text);
+    (row.email_subject, row.email_text, row.email_html) =
+        email.map_or((None, None, None), |body| (body.subject, body.text, body.html));
+    row.name = from.name;
+    row.variables = serde_json::json!(from.variables).to_string();
+}
+
+/// Checks and normalises a template as a whole.
+async fn checked<C: From<Problem>>(
+    app: &App,
+    account: &LiveAccountCaller,
+    new: NewTemplate,
+    patience: &Patience,
+) -> Result<NewTemplate, Failure<C>> {
+    let name = validate::name(&new.name)
+        .ok_or_else(|| refused(Problem::Name.into(), &["input", "name"], NAME_RULE))?;
+    check_bodies(&new.bodies).map_err(|rule| refused(Problem::Bodies.into(), BODIES, rule))?;
+    check_variables(&new.variables)
+        .map_err(|rule| refused(Problem::Variables.into(), VARIABLES, rule))?;
+    let bodies = new.bodies.clone();
+    let work = move |worker: &mut Worker| worker.compile(&bodies);
+    let compiled = app.templates.work(account.team_id(), patience, work).await?;
+    let compiled = compiled.map_err(Fault::from)?.map_err(|problem| {
+        let message = format!("The template cannot be read: {problem}.");
+        refused(Problem::Syntax.into(), BODIES, message)
+    })?;
+    let is_declared = |name: &String| new.variables.iter().any(|known| known.name == *name);
+    if let Some(name) = compiled.variables.iter().find(|name| !is_declared(name)) {
+        let message = format!("The template uses {name}, which is not among its variables.");
+        return Err(refused(Problem::Undeclared.into(), VARIABLES, message));
+    }
+    Ok(NewTemplate { name, ..new })
+}
+
+fn check_bodies(bodies: &[Body]) -> Result<(), &'static str> {
+    if bodies.is_empty() {
+        return Err("A template has a body for one channel at least.");
+    }
+    let mut channels = BTreeSet::new();
+    if !bodies.iter().all(|body| channels.insert(body.channel)) {
+        return Err("A template has one body for each channel at most.");
+    }
+    let mut bytes = 0;
+    for body in bodies {
+        let is_email = body.channel == Channel::Email;
+        if !is_email && (body.subject.is_some() || body.html.is_some()) {
+            return Err("Only the body of an e-mail has a subject and HTML.");
+        }
+        if body.text.is_none() && body.html.is_none() {
+            return Err("A body has a text, or HTML if it is an e-mail's.");
+        }
+        for source in [&body.subject, &body.text, &body.html].into_iter().flatten() {
+            bytes += source.len();
+            if source.trim().is_empty() || source.contains('\0') {
+                return Err("No part of a body may be empty or hold NUL; leave it out instead.");
+            }
+        }
+    }
+    if bytes > SOURCES_BYTES_MAX {
+        return Err("The bodies of a template must have at most 200 KiB together.");
+    }
+    Ok(())
+}
+
+fn check_variables(variables: &[Variable]) -> Result<(), &'static str> {
+    if variables.len() > VARIABLES_MAX {
+        return Err("A template has at most 50 variables.");
+    }
+    let mut names = BTreeSet::new();
+    for Variable { name, default } in variables {
+        let begins_well =
+            name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if name.len() > VARIABLE_NAME_CHARS_MAX || !begins_well || !is_plain {
+            return Err(
+                "A variable's name has 1 to 64 letters, digits and underscores, and does not \
+                        begin with a digit.",
+            );
+        }
+        if !names.insert(name) {
+            return Err("No variable may be declared twice.");
+        }
+        let default = default.as_deref().unwrap_or_default();
+        if !validate::is_within(default, DEFAULT_CHARS_MAX) || default.contains('\0') {
+            return Err("A variable's default must have at most 1000 characters, and no NUL.");
+        }
+    }
+    Ok(())
+}

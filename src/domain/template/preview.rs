@@ -1,0 +1,88 @@
+//! What a template would say with given variables, on each of its channels. Nothing is stored or
+//! charged.
+
+use entity::{message::Channel, template as rows};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{list, render::RenderRefusal, work::Worker};
+use crate::{
+    app::App,
+    domain::{
+        Fault, Refusal,
+        billing::Patience,
+        caller::AccountCaller,
+        channel::{
+            content::Content,
+            segments::{self, SmsEncoding},
+        },
+        split, template,
+        validate::{self, VARIABLES_RULE},
+    },
+    limits::memory_budget::Room,
+};
+
+/// What a template says on one channel.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    pub channel: Channel,
+    pub content: Result<Content, Refusal<RenderRefusal>>,
+    /// How many segments an SMS would have; 1 for other channels. `None` without content.
+    pub segments: Option<i32>,
+    /// How an SMS would be written.
+    pub encoding: Option<SmsEncoding>,
+}
+
+/// What the caller's template says on each of its channels; empty if there is no such template.
+pub async fn preview(
+    app: &App,
+    caller: &AccountCaller,
+    id: Option<Uuid>,
+    variables: Map<String, Value>,
+    room: &Room,
+    patience: &Patience,
+) -> Result<Vec<Preview>, Fault> {
+    // A malformed id is looked for like one that nobody has.
+    let id = id.unwrap_or_default();
+    let mut found = list::find_many(app, caller, &[id], room).await?;
+    let Some(row) = found.remove(&id) else { return Ok(Vec::new()) };
+    if !validate::are_variables(&variables) {
+        let code = RenderRefusal::VariablesInvalid;
+        let refusal = Refusal { code, message: VARIABLES_RULE.into(), field: code.field() };
+        let channels = template::bodies_of(&row).into_iter().map(|body| body.channel);
+        return Ok(channels.map(|channel| Preview::of(channel, Err(refusal.clone()))).collect());
+    }
+    let work = move |worker: &mut Worker| render_all(&row, &variables, worker);
+    app.templates.work(caller.team_id, patience, work).await?
+}
+
+fn render_all(
+    row: &rows::Model,
+    variables: &Map<String, Value>,
+    worker: &mut Worker,
+) -> Result<Vec<Preview>, Fault> {
+    let rendering = split(worker.rendering(row))?;
+    let mut previews = Vec::new();
+    for body in template::bodies_of(row) {
+        let content = match &rendering {
+            Ok(rendering) => {
+                rendering.render(body.channel, variables, worker).map(split).transpose()?
+            }
+            Err(refusal) => Some(Err(refusal.clone())),
+        };
+        previews.extend(content.map(|content| Preview::of(body.channel, content)));
+    }
+    Ok(previews)
+}
+
+impl Preview {
+    fn of(channel: Channel, content: Result<Content, Refusal<RenderRefusal>>) -> Self {
+        let counted = content.as_ref().ok().map(|content| segments::of(channel, &content.text));
+        Self {
+            channel,
+            content,
+            segments: counted.map(|(_, segments)| segments),
+            encoding: counted.and_then(|(encoding, _)| encoding),
+        }
+    }
+}

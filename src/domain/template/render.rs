@@ -1,0 +1,140 @@
+//! A stored template, filled in: its variables checked against what is given, then rendered for one
+//! channel. A send and a preview take this same way, so a preview never disagrees with a send.
+
+use std::borrow::Cow;
+
+use entity::{message::Channel, template};
+use serde_json::{Map, Value as Json};
+
+use super::{
+    Body, Variable, bodies_of,
+    list::bytes_of,
+    source::{Compiled, Unrendered},
+    values::Values,
+    variables_of,
+    work::{Stop, TIME_RULE, Worker},
+};
+use crate::domain::{Failure, Fault, channel::content::Content, refused};
+
+/// Why a template gave nothing to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenderRefusal {
+    VariablesInvalid,
+    VariableMissing,
+    TemplateFailed,
+}
+
+/// A template, ready to be rendered many times.
+pub struct Rendering {
+    row: template::Model,
+    bodies: Vec<Body>,
+    variables: Vec<Variable>,
+    /// What was stored compiled once; another version of the program may see that differently.
+    compiled: Result<Compiled, String>,
+}
+
+impl Rendering {
+    pub fn new(row: &template::Model, worker: &mut Worker) -> Result<Self, Failure<RenderRefusal>> {
+        let (bodies, variables) = (bodies_of(row), variables_of(row)?);
+        let compiled = Compiled::new(&bodies, worker)?;
+        Ok(Self { row: row.clone(), bodies, variables, compiled })
+    }
+
+    /// Whether it is of this row as it is now.
+    pub fn is_of(&self, row: &template::Model) -> bool {
+        self.row == *row
+    }
+
+    /// Bytes that it takes up, estimated.
+    pub fn weight(&self) -> usize {
+        2 * bytes_of(&self.row) + self.compiled.as_ref().map_or(0, |compiled| compiled.weight)
+    }
+
+    /// The channels that it has a body for.
+    pub fn channels(&self) -> impl Iterator<Item = Channel> {
+        self.bodies.iter().map(|body| body.channel)
+    }
+
+    /// What it says on a channel with these variables, as a message of that channel; `None` where
+    /// it has no body for the channel.
+    pub fn render(
+        &self,
+        channel: Channel,
+        given: &Map<String, Json>,
+        worker: &mut Worker,
+    ) -> Option<Result<Content, Failure<RenderRefusal>>> {
+        let body = self.bodies.iter().find(|body| body.channel == channel)?;
+        Some(self.render_body(body, given, worker))
+    }
+
+    fn render_body(
+        &self,
+        body: &Body,
+        given: &Map<String, Json>,
+        worker: &mut Worker,
+    ) -> Result<Content, Failure<RenderRefusal>> {
+        let failed = |what: &str| {
+            let message = format!("The template cannot be rendered: {what}.");
+            refusal(RenderRefusal::TemplateFailed, message)
+        };
+        worker.check()?;
+        let values = self.values(given)?;
+        let compiled = self.compiled.as_ref().map_err(|problem| failed(problem))?;
+        let content = compiled.render(body, &values).map_err(|problem| match problem {
+            Unrendered::Failed(what) => failed(&what),
+            Unrendered::VariableMissing(what) => {
+                let message = format!("The template uses what is not given: {what}.");
+                refusal(RenderRefusal::VariableMissing, message)
+            }
+        })?;
+        content.check(body.channel).map_err(|(_, rule)| {
+            let message = format!("The template's result cannot be sent: {rule}");
+            refusal(RenderRefusal::TemplateFailed, message)
+        })?;
+        Ok(content)
+    }
+
+    /// The declared variables as they are given, or their defaults. What else is given is not
+    /// looked at.
+    fn values(&self, given: &Map<String, Json>) -> Result<Values, Failure<RenderRefusal>> {
+        let mut values = Values::default();
+        let mut missing = Vec::new();
+        for Variable { name, default } in &self.variables {
+            match (given.get(name), default) {
+                (Some(Json::Null) | None, None) => missing.push(name.as_str()),
+                (Some(Json::Null) | None, Some(default)) => {
+                    values.insert(name, &Json::String(default.clone()));
+                }
+                (Some(value), _) => values.insert(name, value),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(values);
+        }
+        let message = format!("The template needs these variables too: {}.", missing.join(", "));
+        Err(refusal(RenderRefusal::VariableMissing, message))
+    }
+}
+
+fn refusal(code: RenderRefusal, message: impl Into<Cow<'static, str>>) -> Failure<RenderRefusal> {
+    refused(code, code.field(), message)
+}
+
+impl From<Stop> for Failure<RenderRefusal> {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::TimeUsedUp => refusal(RenderRefusal::TemplateFailed, TIME_RULE),
+            Stop::Late => Fault::from(stop).into(),
+        }
+    }
+}
+
+impl RenderRefusal {
+    /// The argument at fault of a preview.
+    pub fn field(self) -> &'static [&'static str] {
+        match self {
+            Self::VariablesInvalid | Self::VariableMissing => &["variables"],
+            Self::TemplateFailed => &["id"],
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Deleting a contact, which erases the person.
+
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+
+use crate::{
+    domain::contact::erasure as domain,
+    graphql::{
+        access::{self, Ask, Needs},
+        errors::{UserError, outcome},
+        team::sub_account::parse_id,
+    },
+};
+
+/// Why a contact was not deleted.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "domain::DeleteContactRefusal")]
+pub enum DeleteContactErrorCode {
+    /// The account has no such contact.
+    NotFound,
+    /// A message to one of its addresses waits to be handed over, or the contact is being merged. Try
+    /// again when the message was handed over.
+    ContactInUse,
+}
+
+/// The answer to deleteContact.
+#[derive(SimpleObject)]
+pub struct DeleteContactPayload {
+    /// The id of the contact that was deleted; null if refused.
+    contact_id: Option<ID>,
+    /// How many messages lost their recipient and text; null if refused.
+    messages_erased: Option<i32>,
+    /// Why it was refused; empty if it was done.
+    errors: Vec<UserError<DeleteContactErrorCode>>,
+}
+
+#[derive(Default)]
+pub struct ContactErasureMutation;
+
+#[Object]
+impl ContactErasureMutation {
+    /// Deletes a contact and erases the person, for good. The contact and its addresses go. Every
+    /// message of the account to one of these addresses, or sent to the contact, LIVE or TEST,
+    /// loses its recipient, contact, subject, text, HTML and errorMessage, which are null from then
+    /// on; its status, cost and country stay, and so do the metadata and the idempotencyKey that
+    /// you gave it. An opt-out of an address stays, for it protects the person. Refused while a
+    /// message to the contact waits to be handed over. A deletion that broke off is finished by a repeat;
+    /// until then nothing is sent to the contact, and it is not changed. Needs a LIVE key.
+    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    async fn delete_contact(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The contact's id.")] id: ID,
+    ) -> Result<Option<DeleteContactPayload>> {
+        let account = ctx.account()?.live()?;
+        let done = domain::delete(ctx.app()?, &account, parse_id(&id)).await;
+        Ok(Some(match outcome(done)? {
+            Ok(erased) => DeleteContactPayload {
+                contact_id: Some(erased.contact_id.into()),
+                messages_erased: Some(i32::try_from(erased.messages).unwrap_or(i32::MAX)),
+                errors: vec![],
+            },
+            Err(errors) => DeleteContactPayload { contact_id: None, messages_erased: None, errors },
+        }))
+    }
+}

@@ -1,0 +1,146 @@
+use std::collections::HashMap;
+
+use async_graphql::parser::parse_query;
+
+use super::*;
+use crate::graphql::execution;
+
+/// `Query.q` takes an argument of each kind, and gives a `Query`.
+fn shape() -> Shape {
+    let named = |name: &str| TypeRef::Named(name.to_owned());
+    let list = |of_type| TypeRef::List(Box::new(of_type));
+    let args = [
+        ("a", named("Int")),
+        ("l", list(named("Int"))),
+        ("n", named("Note")),
+        ("j", named("JSON")),
+    ];
+    let args: HashMap<_, _> = args
+        .map(|(name, of_type)| {
+            (name.to_owned(), execution::schema_index::Argument { of_type, default: None })
+        })
+        .into();
+    let note = execution::schema_index::Type {
+        input_fields: args.clone(),
+        ..execution::schema_index::Type::default()
+    };
+    let q = execution::schema_index::Field { of_type: named("Query"), args };
+    let query = execution::schema_index::Type {
+        fields: [("q".to_owned(), q)].into(),
+        ..execution::schema_index::Type::default()
+    };
+    Shape([("Query".to_owned(), query), ("Note".to_owned(), note)].into())
+}
+
+/// What is executed of an operation. `y` is null, `yes` and `no` are given, and nothing else.
+fn collected(document: &str, name: Option<&str>) -> String {
+    let document = parse_query(document).expect("a document");
+    let mut operations = document.operations.iter();
+    let found = operations.find(|(known, _)| known.map(Name::as_str) == name);
+    let (_, operation) = found.expect("the document has the operation");
+    let mut variables = Variables::default();
+    for (name, value) in [
+        ("y", ConstValue::Null),
+        ("yes", ConstValue::Boolean(true)),
+        ("no", ConstValue::Boolean(false)),
+    ] {
+        variables.insert(Name::new(name), value);
+    }
+    let collected = collect(&document, &operation.node, &variables, &shape())
+        .expect("its conditions are decided");
+    without_positions(&collected.selection_set)
+}
+
+fn parsed(query: &str) -> String {
+    let document = parse_query(query).expect("a document");
+    let (_, operation) = document.operations.iter().next().expect("an operation");
+    without_positions(&operation.node.selection_set)
+}
+
+fn without_positions(part: &impl std::fmt::Debug) -> String {
+    let debug = format!("{part:?}");
+    let mut parts = debug.split("pos: Pos(");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').map_or(part, |(_, rest)| rest))
+}
+
+#[test]
+fn what_has_no_value_is_left_out_and_null_is_a_value() {
+    for (document, expected) in [
+        ("query($x: Int, $y: Int) { q(a: $x) }", "{ q }"),
+        ("query($x: Int, $y: Int) { q(a: $y) }", "{ q(a: $y) }"),
+        ("query($x: Int) { q(n: { a: $x, l: 1 }) }", "{ q(n: { l: 1 }) }"),
+        ("query($x: Int) { q(n: { n: { a: $x } }) }", "{ q(n: { n: {} }) }"),
+        ("query($x: Int) { q(l: [1, $x, 2]) }", "{ q(l: [1, null, 2]) }"),
+        ("query($x: Int) { q(n: { l: [$x] }) }", "{ q(n: { l: [null] }) }"),
+        (
+            "query($x: Int) { q(j: { a: $x, b: [$x, { c: $x, d: 1 }] }) }",
+            "{ q(j: { b: [null, { d: 1 }] }) }",
+        ),
+        (
+            "query($x: Int) { ... on Query { q(a: $x) { ...F } } } fragment F on Query { b: q(a: $x, l: 1) }",
+            "{ q { b: q(l: 1) } }",
+        ),
+    ] {
+        assert_eq!(collected(document, None), parsed(expected), "{document}");
+    }
+}
+
+#[test]
+fn only_the_variables_of_the_executed_operation_count() {
+    for (text, expected) in
+        [("query B { q(a: 1) }", "{ q(a: 1) }"), ("query B($x: Int) { q(a: $x) }", "{ q }")]
+    {
+        let document = format!("query A($x: Int) {{ q(a: $x) }} {text}");
+        assert_eq!(collected(&document, Some("B")), parsed(expected), "{document}");
+    }
+}
+
+#[test]
+fn each_response_key_is_there_once_with_all_that_is_asked_of_it() {
+    for (document, expected) in [
+        ("{ q { a: q } q { b: q } }", "{ q { a: q b: q } }"),
+        (
+            "{ q { a: q } ...F x: q } fragment F on Query { q { a: q b: q } y: q }",
+            "{ q { a: q b: q } y: q x: q }",
+        ),
+        (
+            "{ ... { ...F ...F } ...F } fragment F on Query { q { q { a: q } } q { q { b: q } } }",
+            "{ q { q { a: q b: q } } }",
+        ),
+        ("{ __typename q __typename }", "{ __typename q }"),
+    ] {
+        assert_eq!(collected(document, None), parsed(expected), "{document}");
+    }
+    let many =
+        format!("{{ {} }} fragment F on Query {{ {} }}", "...F ".repeat(90), "q { q } ".repeat(27));
+    assert_eq!(collected(&many, None), parsed("{ q { q } }"));
+}
+
+#[test]
+fn conditions_are_decided() {
+    let variables = "$yes: Boolean!, $no: Boolean = false, $missing: Boolean";
+    for (set, expected) in [
+        ("{ q @skip(if: $yes) x: q }", "{ x: q }"),
+        ("{ q @include(if: $yes) @skip(if: $no) }", "{ q }"),
+        ("{ q @include(if: $yes) @skip(if: true) x: q }", "{ x: q }"),
+        ("{ q { a: q } q @include(if: $no) { b: q } }", "{ q { a: q } }"),
+        ("{ ... @skip(if: $no) { q } ... @skip(if: $yes) { x: q } }", "{ q }"),
+        ("{ ...F @include(if: $no) q }", "{ q }"),
+    ] {
+        let document = format!("query({variables}) {set} fragment F on Query {{ x: q }}");
+        assert_eq!(collected(&document, None), parsed(expected), "{set}");
+    }
+}
+
+#[test]
+fn something_stands_where_nothing_is_left() {
+    let operation = parse_query("{ q @skip(if: true) }").expect("a document");
+    let (_, operation) = operation.operations.iter().next().expect("an operation");
+    let document = parse_query("{ q }").expect("a document");
+    let collected = collect(&document, &operation.node, &Variables::default(), &shape())
+        .expect("its conditions are decided");
+    let [item] = &collected.selection_set.node.items[..] else { panic!("one field is left") };
+    let Selection::Field(field) = &item.node else { panic!("it is a field") };
+    assert_eq!(field.node.response_key().node, NOTHING);
+}

@@ -1,0 +1,18 @@
+//! The way of a request: read, bounded, validated, executed and completed.
+
+pub mod api;
+pub mod collect;
+pub mod cost;
+pub mod document_cache;
+pub mod field_turns;
+pub mod introspection;
+pub mod introspection_turns;
+pub mod persisted_queries;
+pub mod request;
+pub mod response_completion;
+pub mod role_visibility;
+pub mod schema_index;
+pub mod subscription_root;
+pub mod text_size;
+pub mod validation;
+pub mod variable_coercion;

@@ -1,0 +1,202 @@
+//! The schema as one viewpoint's introspection shows it: what `hidden` and `mend` look things up in.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
+
+use async_graphql::parser::types::OperationType;
+use serde::Deserialize;
+
+use super::role_visibility::root_of;
+
+/// What is asked of the schema; lists of lists are not in it, so four levels of type are enough.
+pub const INTROSPECTION: &str = "{ __schema { types { name isOneOf \
+    fields(includeDeprecated: true) { name args(includeDeprecated: true) { name defaultValue type { ...T } } type { ...T } } \
+    inputFields(includeDeprecated: true) { name defaultValue type { ...T } } enumValues(includeDeprecated: true) { name } } } } \
+    fragment T on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }";
+
+/// A type as a field, an argument or a list has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeRef {
+    Named(String),
+    List(Box<TypeRef>),
+    NonNull(Box<TypeRef>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub of_type: TypeRef,
+    pub args: HashMap<String, Argument>,
+}
+
+/// An argument or an input field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    pub of_type: TypeRef,
+    /// Its default as a literal of GraphQL.
+    pub default: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Type {
+    pub fields: HashMap<String, Field>,
+    pub input_fields: HashMap<String, Argument>,
+    pub enum_values: HashSet<String>,
+    /// An input object of which exactly one field is given.
+    pub is_one_of: bool,
+}
+
+/// As it is written in the schema.
+impl fmt::Display for TypeRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::List(inner) => write!(f, "[{inner}]"),
+            Self::NonNull(inner) => write!(f, "{inner}!"),
+        }
+    }
+}
+
+/// All types of a schema, by name.
+#[derive(Clone, Debug)]
+pub struct Shape(pub HashMap<String, Type>);
+
+impl Shape {
+    /// Reads the answer to [`INTROSPECTION`].
+    pub fn read(answer: serde_json::Value) -> Result<Self, serde_json::Error> {
+        let answer: Answer = serde_json::from_value(answer)?;
+        let types = answer.schema.types.into_iter().map(|found| {
+            let fields = found.fields.unwrap_or_default().into_iter().map(|field| {
+                (field.name, Field { of_type: field.of_type.into(), args: named(field.args) })
+            });
+            let input_fields = found.input_fields.unwrap_or_default();
+            let values = found.enum_values.unwrap_or_default().into_iter().map(|value| value.name);
+            let shape = Type {
+                fields: fields.collect(),
+                input_fields: named(input_fields),
+                enum_values: values.collect(),
+                is_one_of: found.is_one_of.unwrap_or_default(),
+            };
+            (found.name, shape)
+        });
+        let mut types: HashMap<String, Type> = types.collect();
+        if let Some(query) = types.get_mut(root_of(OperationType::Query)) {
+            query.fields.extend(of_introspection());
+        }
+        Ok(Self(types))
+    }
+
+    pub fn field(&self, type_name: &str, field: &str) -> Option<&Field> {
+        self.0.get(type_name)?.fields.get(field)
+    }
+}
+
+impl TypeRef {
+    /// The name at the bottom.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Named(name) => name,
+            Self::List(inner) | Self::NonNull(inner) => inner.name(),
+        }
+    }
+
+    /// The same where it may be null.
+    pub fn nullable(&self) -> &Self {
+        match self {
+            Self::NonNull(inner) => inner,
+            Self::Named(_) | Self::List(_) => self,
+        }
+    }
+
+    /// Whether it is a list, null or not.
+    pub fn is_list(&self) -> bool {
+        match self {
+            Self::Named(_) => false,
+            Self::List(_) => true,
+            Self::NonNull(inner) => inner.is_list(),
+        }
+    }
+}
+
+/// What every schema has at the root of a query, and does not show (section 4.2 of the specification).
+fn of_introspection() -> [(String, Field); 2] {
+    let field = |name: &str, of_type, args| (name.to_owned(), Field { of_type, args });
+    let named = |name: &str| TypeRef::Named(name.to_owned());
+    let required = |name: &str| TypeRef::NonNull(Box::new(named(name)));
+    let name = Argument { of_type: required("String"), default: None };
+    let name = HashMap::from([("name".to_owned(), name)]);
+    [
+        field("__schema", required("__Schema"), HashMap::new()),
+        field("__type", named("__Type"), name),
+    ]
+}
+
+fn named(values: Vec<JsonValue>) -> HashMap<String, Argument> {
+    let named = values.into_iter().map(|value| {
+        let argument = Argument { of_type: value.of_type.into(), default: value.default_value };
+        (value.name, argument)
+    });
+    named.collect()
+}
+
+impl From<JsonType> for TypeRef {
+    fn from(found: JsonType) -> Self {
+        match (found.kind.as_str(), found.of_type) {
+            ("NON_NULL", Some(inner)) => Self::NonNull(Box::new((*inner).into())),
+            ("LIST", Some(inner)) => Self::List(Box::new((*inner).into())),
+            _ => Self::Named(found.name.unwrap_or_default()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "__schema")]
+    schema: JsonSchema,
+}
+
+#[derive(Deserialize)]
+struct JsonSchema {
+    types: Vec<JsonNamedType>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonNamedType {
+    name: String,
+    fields: Option<Vec<JsonField>>,
+    input_fields: Option<Vec<JsonValue>>,
+    enum_values: Option<Vec<JsonEnumValue>>,
+    is_one_of: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct JsonField {
+    name: String,
+    args: Vec<JsonValue>,
+    #[serde(rename = "type")]
+    of_type: JsonType,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonValue {
+    name: String,
+    default_value: Option<String>,
+    #[serde(rename = "type")]
+    of_type: JsonType,
+}
+
+#[derive(Deserialize)]
+struct JsonEnumValue {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonType {
+    kind: String,
+    name: Option<String>,
+    of_type: Option<Box<JsonType>>,
+}

@@ -1,0 +1,55 @@
+//! Canceling a message that has not gone out.
+
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+
+use super::Message;
+use crate::{
+    domain::message::schedule as domain,
+    graphql::{
+        access::{self, Ask, Needs},
+        errors::{UserError, outcome},
+        team::sub_account::parse_id,
+    },
+};
+
+/// Why a message was not canceled.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "domain::CancelMessageRefusal")]
+pub enum CancelMessageErrorCode {
+    /// The account has no such message in the environment of the key in use.
+    NotFound,
+    /// It is being handed over, or was.
+    AlreadySent,
+    /// It has FAILED or EXPIRED, and was refunded.
+    AlreadyEnded,
+}
+
+/// The answer to cancelMessage.
+#[derive(SimpleObject)]
+pub struct CancelMessagePayload {
+    /// The message as it is now; null if refused.
+    message: Option<Message>,
+    /// Why it was refused; empty if it is CANCELED.
+    errors: Vec<UserError<CancelMessageErrorCode>>,
+}
+
+#[derive(Default)]
+pub struct ScheduleMutation;
+
+#[Object]
+impl ScheduleMutation {
+    /// Cancels a message that is SCHEDULED or QUEUED, and refunds it. Canceling a CANCELED message
+    /// changes nothing.
+    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    async fn cancel_message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message's id.")] id: ID,
+    ) -> Result<Option<CancelMessagePayload>> {
+        let done = domain::cancel(ctx.app()?, &ctx.account()?, parse_id(&id)).await;
+        Ok(Some(match outcome(done)? {
+            Ok(row) => CancelMessagePayload { message: Some(Message(row)), errors: vec![] },
+            Err(errors) => CancelMessagePayload { message: None, errors },
+        }))
+    }
+}

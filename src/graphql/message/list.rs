@@ -1,0 +1,89 @@
+//! Reading one's own messages: one, or a list.
+
+use async_graphql::{Context, ID, InputObject, Object, Result};
+
+use super::{Channel, Message, MessageStatus};
+use crate::{
+    domain::{message::list as domain, range},
+    graphql::{
+        access::{self, Ask, Needs},
+        connection::{List, list, page_args},
+        loaders::MessageId,
+        scalars::DateTime,
+        team::sub_account::parse_id,
+    },
+};
+
+/// Which messages to list: those that fit every part that is given.
+#[derive(InputObject, Default)]
+pub struct MessageFilter {
+    /// Those with one of these statuses.
+    status: Option<Vec<MessageStatus>>,
+    /// Those of one of these channels.
+    channel: Option<Vec<Channel>>,
+    /// Those to this recipient.
+    to: Option<String>,
+    /// Those accepted in this time.
+    created_at: Option<DateTimeRange>,
+}
+
+/// A span of time; either end may be left open.
+#[derive(InputObject)]
+pub struct DateTimeRange {
+    /// The first moment that counts.
+    from: Option<DateTime>,
+    /// The first moment that does not count any more.
+    to: Option<DateTime>,
+}
+
+impl From<Option<DateTimeRange>> for range::DateTimeRange {
+    fn from(range: Option<DateTimeRange>) -> Self {
+        range.map_or_else(Self::default, |range| Self {
+            from: range.from.map(|from| from.0),
+            to: range.to.map(|to| to.0),
+        })
+    }
+}
+
+#[derive(Default)]
+pub struct MessageListQuery;
+
+#[Object]
+impl MessageListQuery {
+    /// One message of the account and environment of the key in use; null if there is none.
+    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    async fn message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message's id.")] id: ID,
+    ) -> Result<Option<Message>> {
+        let Some(id) = parse_id(&id) else {
+            return Ok(None);
+        };
+        Ok(ctx.row(MessageId(id)).await?.map(Message))
+    }
+
+    /// The messages of the account and environment of the key in use, newest first.
+    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    async fn messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which ones; all if left out.")] filter: Option<MessageFilter>,
+        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
+        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
+        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+    ) -> Result<List<Message>> {
+        let filter = filter.unwrap_or_default();
+        let filter = domain::MessageFilter {
+            status: filter.status.map(|status| status.into_iter().map(Into::into).collect()),
+            channel: filter.channel.map(|channel| channel.into_iter().map(Into::into).collect()),
+            to: filter.to,
+            created_at: filter.created_at.into(),
+        };
+        let page = page_args(ctx, first, after, last, before)?;
+        let (caller, room) = (ctx.account()?, ctx.room()?);
+        let found = domain::list(ctx.app()?, &caller, &filter, &page, room).await?;
+        Ok(list(found, Message))
+    }
+}

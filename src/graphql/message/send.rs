@@ -1,0 +1,270 @@
+//! Sending and quoting messages.
+
+use async_graphql::{
+    Context, Enum, ID, InputObject, Object, Result, SimpleObject, Value, resolver_utils::enum_value,
+};
+
+use super::{Channel, Message, SmsEncoding};
+use crate::{
+    app::App,
+    domain::{
+        billing::SendRefusal,
+        message::{self as domain, Sent, schedule::Schedule},
+    },
+    graphql::{
+        access::{self, Ask, Needs},
+        errors::UserError,
+        scalars::{Cents, DateTime, JsonObject},
+        team::sub_account::parse_id,
+    },
+};
+
+/// A message to be sent.
+#[derive(InputObject)]
+pub struct SendMessageInput {
+    /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a
+    /// Telegram chat id, by channel. Give this or contactId.
+    to: Option<String>,
+    /// The contact that it goes to, at its primary address of the channel. Give this or to.
+    contact_id: Option<ID>,
+    /// Left out: SMS for a phone number, EMAIL for an address; for a contact the first of SMS,
+    /// EMAIL, WHATSAPP and TELEGRAM that it has an address of and the template, if there is one, a
+    /// body for.
+    channel: Option<Channel>,
+    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for
+    /// EMAIL. It can be left out of an e-mail that has HTML.
+    text: Option<String>,
+    /// The subject of an e-mail, one line of at most 998 characters. Optional; not allowed for other channels.
+    subject: Option<String>,
+    /// The HTML of an e-mail, at most 100 KiB, with a text beside it or without. Other channels
+    /// have none.
+    html: Option<String>,
+    /// The template that says what it says, instead of a text, a subject and HTML. It is rendered
+    /// now, and the message keeps what comes of it.
+    template_id: Option<ID>,
+    /// The template's variables by name, at most 16 KiB as JSON and 1,000 values at all levels. Each
+    /// that has no default must be given; null counts as not given, and what the template does not declare is not looked at.
+    /// Numbers with a fraction are doubles: what is to be shown exactly is given as text.
+    variables: Option<JsonObject>,
+    /// The sender that it goes out by, which must be able to send on the channel. Left out: the
+    /// account's default sender, if there is one that can; otherwise it goes out without a sender.
+    sender_id: Option<ID>,
+    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels.
+    metadata: Option<JsonObject>,
+    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged
+    /// now, and can be canceled until then.
+    send_at: Option<DateTime>,
+    /// Until when it may go out: after now and after sendAt. What was not handed over by then is
+    /// EXPIRED and refunded. Left out: it waits for as long as it takes.
+    valid_until: Option<DateTime>,
+    /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same
+    /// input answers with the first message and charges nothing, also when its contact or template
+    /// has changed or is gone; with another input it is refused. Only an accepted message claims
+    /// its key, and keeps it for as long as it is stored: a LIVE message for good, a TEST message for 7
+    /// days after it was accepted or, if that is later, after its sendAt.
+    idempotency_key: Option<String>,
+}
+
+impl From<SendMessageInput> for domain::NewMessage {
+    fn from(input: SendMessageInput) -> Self {
+        Self {
+            to: input.to,
+            contact_id: input.contact_id.map(|id| parse_id(&id).unwrap_or_default()),
+            channel: input.channel.map(Into::into),
+            text: input.text,
+            subject: input.subject,
+            html: input.html,
+            template_id: input.template_id.map(|id| parse_id(&id).unwrap_or_default()),
+            variables: input.variables.map(|variables| variables.0),
+            sender_id: input.sender_id.map(|id| parse_id(&id).unwrap_or_default()),
+            metadata: input.metadata.map(|metadata| metadata.0),
+            schedule: Schedule {
+                send_at: input.send_at.map(|moment| moment.0),
+                valid_until: input.valid_until.map(|moment| moment.0),
+            },
+            idempotency_key: input.idempotency_key,
+        }
+    }
+}
+
+/// Why a message was refused: the first reason in the order of these values. Nothing was charged.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "SendRefusal")]
+pub enum SendMessageErrorCode {
+    /// The recipient is not one of the channel; or there is neither to nor contactId, or both.
+    InvalidRecipient,
+    /// The text is missing; the text, the subject or the HTML is too long or not of the channel; or there is a
+    /// templateId too.
+    InvalidContent,
+    /// The variables are larger than 16 KiB as JSON or 1,000 values, or given without a templateId.
+    VariablesInvalid,
+    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+    MetadataInvalid,
+    /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+    IdempotencyKeyInvalid,
+    /// The sendAt lies more than 30 days ahead.
+    SendAtInvalid,
+    /// Another message was accepted under this idempotencyKey.
+    IdempotencyConflict,
+    /// The validUntil does not lie after now and after sendAt.
+    ValidUntilInvalid,
+    /// The account has no such template.
+    TemplateNotFound,
+    /// The account has no such contact.
+    ContactNotFound,
+    /// The contact has no address of the channel.
+    ContactUnreachable,
+    /// The template has no body for the channel.
+    TemplateBodyMissing,
+    /// A variable of the template that has no default, or a part of one, is not given.
+    VariableMissing,
+    /// The template takes too many steps, does not fit its variables, compares lists, or gives a text
+    /// that the channel does not take; or the templates of the request took more than 200 ms together.
+    TemplateFailed,
+    /// The account has no such sender.
+    SenderNotFound,
+    /// The sender has no identity for the channel, or none now: its phone number may be SUSPENDED.
+    SenderUnavailable,
+    /// The account is SUSPENDED.
+    AccountSuspended,
+    /// The account is INACTIVE.
+    AccountInactive,
+    /// The recipient has opted out of the account's messages on this channel.
+    OptedOut,
+    /// This server has no carrier for the channel.
+    ChannelUnavailable,
+    /// There is no price for the destination.
+    NoPrice,
+    /// The account's totalSpent has reached its creditLimit.
+    CreditLimitReached,
+    /// The team's balance is lower than the message's cost.
+    InsufficientBalance,
+    /// The account stores 20,000 TEST messages, or 64 MiB of their texts, subjects, HTML and
+    /// metadata. Each is deleted after 7 days.
+    TestStorageFull,
+    /// The server is too busy to take all messages of one sendMessages, and none was judged. Or, beside
+    /// messages that were accepted, this one was accepted by an earlier call and cannot be read now.
+    /// Nothing was charged for it: send it again in a second, with the same idempotency key.
+    Overloaded,
+}
+
+/// The answer to sendMessage.
+#[derive(SimpleObject)]
+pub struct SendMessagePayload {
+    /// The accepted message; null if refused.
+    message: Option<Message>,
+    /// Why it was refused; empty if it was accepted.
+    errors: Vec<UserError<SendMessageErrorCode>>,
+    /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged
+    /// now.
+    replayed: bool,
+}
+
+impl From<Sent> for SendMessagePayload {
+    fn from(sent: Sent) -> Self {
+        let (message, errors, replayed) = match sent {
+            Sent::Accepted(message) => (Some(Message(message)), vec![], false),
+            Sent::Replayed(message) => (Some(Message(message)), vec![], true),
+            Sent::Refused(refusal) => (None, vec![UserError::new(refusal)], false),
+        };
+        Self { message, errors, replayed }
+    }
+}
+
+/// What a send would answer now. Nothing was charged or stored.
+#[derive(SimpleObject)]
+pub struct MessageQuote {
+    /// What would be charged, in cents; 0 in the TEST environment and for a repeat. Null where the
+    /// input is invalid or there is no price.
+    cost: Option<Cents>,
+    /// How many segments an SMS would have; 1 for other channels. Null where the input is invalid.
+    segments: Option<i32>,
+    /// How an SMS would be written; null for other channels and where the input is invalid.
+    encoding: Option<SmsEncoding>,
+    /// Whether it would be accepted. A key that does not see the team's balance is not told here that the balance is
+    /// lower than the cost, unless it is 0.
+    would_be_accepted: bool,
+    /// Why it would be refused; empty if it would be accepted.
+    errors: Vec<UserError<SendMessageErrorCode>>,
+}
+
+#[derive(Default)]
+pub struct MessageQuery;
+
+#[Object]
+impl MessageQuery {
+    /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing
+    /// is charged or stored.
+    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    async fn message_quote(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message as it would be sent.")] input: SendMessageInput,
+    ) -> Result<MessageQuote> {
+        let (app, caller) = (ctx.app()?, ctx.account()?);
+        let quote = domain::quote(app, &caller, input.into(), ctx.patience()?).await?;
+        Ok(MessageQuote {
+            cost: quote.cost.map(Cents::from),
+            segments: quote.segments,
+            encoding: quote.encoding.map(SmsEncoding::from),
+            would_be_accepted: quote.refusal.is_none(),
+            errors: quote.refusal.into_iter().map(UserError::new).collect(),
+        })
+    }
+}
+
+#[derive(Default)]
+pub struct MessageMutation;
+
+#[Object]
+impl MessageMutation {
+    /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance
+    /// goes down and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
+    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    async fn send_message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message.")] input: SendMessageInput,
+    ) -> Result<Option<SendMessagePayload>> {
+        let patience = ctx.patience()?;
+        let app = ctx.app()?;
+        let caller = ctx.account()?;
+        let sending = domain::send(app, &caller, input.into(), patience, ctx.room()?);
+        let sent = ctx.fields_turn()?.lend(patience, sending).await?;
+        note(app, &sent);
+        Ok(Some(sent.into()))
+    }
+
+    /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one
+    /// after another. Their texts, subjects, HTML and metadata have at most 2 MiB together, with
+    /// what templates give.
+    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    async fn send_messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The messages, at most 100.")] input: Vec<SendMessageInput>,
+    ) -> Result<Option<Vec<SendMessagePayload>>> {
+        let messages = input.into_iter().map(Into::into).collect();
+        let patience = ctx.patience()?;
+        let (app, caller) = (ctx.app()?, ctx.account()?);
+        let sending = domain::send_many(app, &caller, messages, patience, ctx.room()?);
+        let sent = ctx.fields_turn()?.lend(patience, sending).await?;
+        for sent in &sent {
+            note(app, sent);
+        }
+        Ok(Some(sent.into_iter().map(Into::into).collect()))
+    }
+}
+
+/// Counts an answer under the name that the API has for it.
+fn note(app: &App, sent: &Sent) {
+    match sent {
+        Sent::Accepted(_) => app.metrics.note_message("ACCEPTED"),
+        Sent::Replayed(_) => app.metrics.note_message("REPLAYED"),
+        Sent::Refused(refusal) => {
+            if let Value::Enum(code) = enum_value(SendMessageErrorCode::from(refusal.code)) {
+                app.metrics.note_message(&code);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a template would say.
+
+use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
+
+use crate::{
+    domain::{
+        channel::content::Content,
+        template::{self, preview as domain},
+    },
+    graphql::{
+        access::{self, Ask, Needs},
+        errors::UserError,
+        message::{Channel, SmsEncoding},
+        scalars::JsonObject,
+        team::sub_account::parse_id,
+    },
+};
+
+/// Why a template says nothing with these variables.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(remote = "template::render::RenderRefusal")]
+pub enum TemplatePreviewErrorCode {
+    /// The variables are larger than 16 KiB as JSON or 1,000 values.
+    VariablesInvalid,
+    /// A variable that has no default, or a part of one, is not given.
+    VariableMissing,
+    /// It takes too many steps, does not fit its variables or compares lists, what comes of it is no
+    /// message of the channel, or the templates of the request took more than 200 ms together.
+    TemplateFailed,
+}
+
+/// What a template would say on one channel. Nothing was stored or charged.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct TemplatePreview {
+    /// The channel.
+    channel: Channel,
+    #[graphql(skip)]
+    subject: Option<String>,
+    #[graphql(skip)]
+    text: Option<String>,
+    #[graphql(skip)]
+    html: Option<String>,
+    /// How many segments an SMS would have; 1 for other channels. Null where there are errors.
+    segments: Option<i32>,
+    /// How an SMS would be written; null for other channels and where there are errors.
+    encoding: Option<SmsEncoding>,
+    /// Why a message from it would be refused; empty if it can be sent.
+    errors: Vec<UserError<TemplatePreviewErrorCode>>,
+}
+
+#[ComplexObject]
+impl TemplatePreview {
+    /// The subject of an e-mail; null if it has none, and where there are errors.
+    async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.subject.as_deref())
+    }
+
+    /// The text; null if an e-mail has HTML alone, and where there are errors.
+    async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.text.as_deref())
+    }
+
+    /// The HTML of an e-mail; null if it has none, and where there are errors.
+    async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
+        ctx.answer(self.html.as_deref())
+    }
+}
+
+impl From<domain::Preview> for TemplatePreview {
+    fn from(preview: domain::Preview) -> Self {
+        let domain::Preview { channel, content, segments, encoding } = preview;
+        let (content, errors) = match content {
+            Ok(content) => (content, vec![]),
+            Err(refusal) => (Content::default(), vec![UserError::new(refusal)]),
+        };
+        Self {
+            channel: channel.into(),
+            subject: content.subject,
+            text: Some(content.text).filter(|text| !text.is_empty()),
+            html: content.html,
+            segments,
+            encoding: encoding.map(SmsEncoding::from),
+            errors,
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct TemplatePreviewQuery;
+
+#[Object]
+impl TemplatePreviewQuery {
+    /// What a template of the account of the key in use would say with these variables, on each of
+    /// its channels; empty if there is no such template. Nothing is stored or charged.
+    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    async fn template_preview(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The template's id.")] id: ID,
+        #[graphql(desc = "Its variables by name, as a send would give them; none if left out.")]
+        variables: Option<JsonObject>,
+    ) -> Result<Vec<TemplatePreview>> {
+        let (app, caller, room, patience) =
+            (ctx.app()?, ctx.account()?, ctx.room()?, ctx.patience()?);
+        let variables = variables.map(|variables| variables.0).unwrap_or_default();
+        let id = parse_id(&id);
+        let previews = domain::preview(app, &caller, id, variables, room, patience).await?;
+        for content in previews.iter().filter_map(|preview| preview.content.as_ref().ok()) {
+            room.take(content.bytes())?;
+        }
+        Ok(previews.into_iter().map(Into::into).collect())
+    }
+}
