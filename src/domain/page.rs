@@ -260,8 +260,8 @@ impl Keyset {
 
 #[cfg(test)]
 mod tests {
-    use crate::domain::team::sub_account::search_text;
     use super::*;
+    use crate::domain::team::sub_account::search_text;
 
     #[test]
     fn a_cursor_is_read_back_in_its_own_list_only() {

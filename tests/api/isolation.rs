@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tollgate::{db::RowSecurity, domain::audit_log::refusals::WINDOW, http};
 
 use crate::{
+    db::row_security::{OF_ACCOUNTS, OF_TEAMS},
     harness::{
         Database, NOBODYS_IDS, Postgres, Setup, Sqlite, TestApp, TestSubAccount, TestTeam, text,
     },
-    row_security::{OF_ACCOUNTS, OF_TEAMS},
 };
 use arguments::{LISTS, MANAGING, NAMING, document};
 

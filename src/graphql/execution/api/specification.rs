@@ -143,8 +143,14 @@ async fn answer(
     let mut variables = Variables::from_json(given);
     keep_declared(operation, &mut variables);
     complete_variables(operation, &mut variables);
-    if variable_coercion::coerce(operation, &mut variables, &seen.shape, &seen.shape, Role::Operator)
-        .is_err()
+    if variable_coercion::coerce(
+        operation,
+        &mut variables,
+        &seen.shape,
+        &seen.shape,
+        Role::Operator,
+    )
+    .is_err()
     {
         return (Verdict::Refused, Value::Null);
     }

@@ -38,10 +38,14 @@ fn shape(is_full: bool) -> Shape {
         kinds.remove("HIDDEN");
     }
     let ids = fields(&[("id", named("ID")), ("name", named("String"))]);
-    let with_fields = |input_fields| schema_index::Type { input_fields, ..schema_index::Type::default() };
+    let with_fields =
+        |input_fields| schema_index::Type { input_fields, ..schema_index::Type::default() };
     Shape(HashMap::from([
         ("Note".to_owned(), with_fields(note)),
-        ("Kind".to_owned(), schema_index::Type { enum_values: kinds, ..schema_index::Type::default() }),
+        (
+            "Kind".to_owned(),
+            schema_index::Type { enum_values: kinds, ..schema_index::Type::default() },
+        ),
         ("Ref".to_owned(), schema_index::Type { is_one_of: true, ..with_fields(ids) }),
         ("DateTime".to_owned(), schema_index::Type::default()),
     ]))

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, TestTeam, text};
 
+pub(crate) mod revocation_monitor;
+
 const NOTHING: [&str; 0] = [];
 const KEY: &str = "id name prefix lastFour environment createdAt expiresAt revokedAt";
 

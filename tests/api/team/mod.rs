@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, NOBODYS_IDS, TestApp, TestTeam, text};
 
+pub(crate) mod sub_account;
+
 const NOTHING: [&str; 0] = [];
 
 async fn create(t: &TestApp, name: &str) -> Answer {

@@ -11,6 +11,8 @@ use tollgate::domain::sender::{SENDERS_PER_ACCOUNT_MAX, waiting};
 
 use crate::harness::{Answer, Database, NOON, SENDER, Setup, TestApp, TestTeam, text};
 
+pub(crate) mod identity;
+
 async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     let query = format!(
         "mutation($id: ID!, $input: UpdateSenderInput!) {{ updateSender(id: $id, input: $input) \

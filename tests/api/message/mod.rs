@@ -5,6 +5,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, Setup, TestApp, text};
 
+pub(crate) mod backlog;
+pub(crate) mod content;
+pub(crate) mod delivery;
+pub(crate) mod delivery_turns;
+pub(crate) mod quiet_hours;
+pub(crate) mod schedule;
+pub(crate) mod test_retention;
+pub(crate) mod write_rate;
+
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
                      { cost segments encoding wouldBeAccepted errors { code field } } }";
 

@@ -11,6 +11,8 @@ use tollgate::{domain::events, http::SUBSCRIPTIONS_OF_ACCOUNT_MAX};
 
 use crate::harness::{Came, Database, Setup, Socket, TestApp, TestTeam, text};
 
+mod updates;
+
 const BALANCE: &str = "subscription { balanceChanged { balance } }";
 const ACCOUNTS: &str = "subscription { accountUpdated { totalSpent } }";
 const MESSAGES: &str = "subscription { messageUpdated { id } }";

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, Setup, TestApp};
 
+pub(crate) mod inbound;
+
 const OPT_OUT: &str = "{ optOut { channel address source reason } errors { code message field } }";
 
 async fn add(t: &TestApp, key: &str, input: Value) -> Answer {

@@ -515,7 +515,7 @@ async fn the_audit_says_by_its_exit_code(database: Database) {
 #[test]
 fn the_schema_is_printed() {
     let printed = stdout(&tollgate("sqlite::memory:", &["schema"]));
-    assert_eq!(printed, include_str!("../../schema.graphql"));
+    assert_eq!(printed, include_str!("../../../schema.graphql"));
 }
 
 /// What the sandbox's hook answers somebody without a key.

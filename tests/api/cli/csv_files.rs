@@ -5,10 +5,8 @@ use std::{path::Path, process::Output};
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::{
-    command_line::tollgate,
-    harness::{Database, Sqlite, TestApp},
-};
+use super::commands::tollgate;
+use crate::harness::{Database, Sqlite, TestApp};
 
 const PRICES: &str = "channel,prefix,country,price_cents";
 const NUMBERS: &str = "number,country,type,capabilities,upfront_cents,monthly_cents";

@@ -12,10 +12,8 @@ use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    command_line::{failure, stdout, tollgate},
-    harness::{Database, Postgres, TestApp},
-};
+use super::commands::{failure, stdout, tollgate};
+use crate::harness::{Database, Postgres, TestApp};
 
 fn command_in(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));

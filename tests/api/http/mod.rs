@@ -20,6 +20,12 @@ use tollgate::http;
 
 use crate::harness::{Database, TestApp, encoded, get, post, sha256_hex};
 
+pub(crate) mod connections;
+pub(crate) mod graphiql;
+pub(crate) mod headers;
+pub(crate) mod rate;
+pub(crate) mod websocket;
+
 const QUERY: &str = "{ account { name } }";
 
 /// R17: no key, or one that is not valid.

@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, NOBODYS_IDS, Setup, Socket, TestApp, text};
 
+pub(crate) mod limit;
+pub(crate) mod references;
+pub(crate) mod renewal;
+
 const NUMBER: &str = "phoneNumber { id number country type capabilities name status upfrontPrice \
                       monthlyPrice renewsAt releasesAt releasedAt } errors { code field }";
 /// Two numbers of the United States, a dollar and 2.505 dollars a month; one that costs nothing.

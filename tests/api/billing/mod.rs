@@ -11,6 +11,11 @@ use tollgate::money::Micros;
 
 use crate::harness::{Database, TestApp};
 
+pub(crate) mod ledger;
+pub(crate) mod races;
+pub(crate) mod usage;
+pub(crate) mod writer;
+
 const MICROS_PER_CENT: i64 = 10_000;
 
 fn ceil_div(limit: i64, price: i64) -> i64 {

@@ -11,7 +11,7 @@ use tollgate::db::{Readers, RowSecurity, Scope, row_security};
 use uuid::Uuid;
 
 use crate::{
-    command_line::tollgate,
+    cli::commands::tollgate,
     harness::{Postgres, Setup, TestApp, TestSubAccount, TestTeam, text},
 };
 

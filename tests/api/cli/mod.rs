@@ -1,0 +1,5 @@
+//! The commands of the program.
+
+pub(crate) mod commands;
+pub(crate) mod csv_files;
+pub(crate) mod database;
