@@ -12,7 +12,7 @@ use entity::{
 use tollgate::{
     domain::{
         api_key::plain_key::PlainKey,
-        billing::{Letter, PricedMessage, Standing},
+        billing::{AccountState, Draft, PricedMessage},
         channel::{content::Content, recipient::Recipient, segments},
         message::{schedule::Schedule, test_retention::TestStored},
     },
@@ -46,7 +46,7 @@ fn segments(c: &mut Criterion) {
 
 fn verdict(c: &mut Criterion) {
     let money = |cents| Micros::from_cents(cents);
-    let letter = Letter {
+    let draft = Draft {
         recipient: Recipient {
             channel: Channel::Sms,
             address: "+12025550123".to_owned(),
@@ -60,13 +60,13 @@ fn verdict(c: &mut Criterion) {
         simulated: None,
     };
     let message = PricedMessage {
-        letter: Ok(letter),
+        draft: Ok(draft),
         metadata: None,
         schedule: Schedule::default(),
         idempotency_key: Some("order-1".to_owned()),
         input_hash: vec![7; 32],
     };
-    let standing = Standing {
+    let account_state = AccountState {
         now: DateTime::UNIX_EPOCH,
         environment: Environment::Live,
         is_key_usable: true,
@@ -78,15 +78,15 @@ fn verdict(c: &mut Criterion) {
         balance: money(1_000),
         test_stored: TestStored::default(),
     };
-    let at_limit = Standing { total_spent: money(100), ..standing.clone() };
-    let mut group = c.benchmark_group("Standing::judge");
-    for (name, standing, earlier) in [
-        ("accepted", &standing, None),
+    let at_limit = AccountState { total_spent: money(100), ..account_state.clone() };
+    let mut group = c.benchmark_group("AccountState::judge");
+    for (name, account_state, earlier) in [
+        ("accepted", &account_state, None),
         ("at the limit", &at_limit, None),
-        ("replayed", &standing, Some(&message.input_hash[..])),
+        ("replayed", &account_state, Some(&message.input_hash[..])),
     ] {
         group.bench_function(name, |b| {
-            b.iter(|| black_box(standing).judge(black_box(&message), earlier));
+            b.iter(|| black_box(account_state).judge(black_box(&message), earlier));
         });
     }
     group.finish();

@@ -13,17 +13,17 @@ use crate::{
     clock::{self, Clock},
     db::{Db, ReadBudget, Readers, Scope},
     domain::{
-        api_key::{authentication::Keys, revocation_monitor::Watched},
+        api_key::{authentication::Keys, revocation_monitor::KeyRevocationMonitor},
         audit_log::refusals::RefusalCounts,
-        billing::{self, Told, Writers, price::Prices},
+        billing::{self, WriterHooks, Writers, price::Prices},
         events::Events,
-        message::delivery::Places,
+        message::delivery::Rotation,
         sender::identity::Senders,
         subscriptions::Updates,
         template::work::Templates,
         write_rate::WriteRates,
     },
-    limits::memory_budget::Rooms,
+    limits::memory_budget::MemoryBudget,
     metrics::Metrics,
 };
 
@@ -60,15 +60,15 @@ pub struct Services {
     /// Judge and commit what pays.
     pub writers: Writers,
     /// The statements that move money.
-    pub texts: billing::Texts,
+    pub statements: billing::Statements,
     /// What has changed, for whoever listens.
     pub events: Arc<Events>,
     /// What listeners read of it together.
     pub updates: Updates,
     /// Keys that are in use for longer than a request.
-    pub watched: Watched,
+    pub key_monitor: KeyRevocationMonitor,
     /// How much text is held for requests.
-    pub rooms: Rooms,
+    pub memory_budget: MemoryBudget,
     /// How fast accounts may write.
     pub writes: Arc<WriteRates>,
     /// Compiles and renders templates.
@@ -77,7 +77,7 @@ pub struct Services {
     /// Wakes the worker when there is something to deliver.
     pub due: Arc<Notify>,
     /// Whose turn it is to be delivered.
-    pub turns: Places,
+    pub turns: Rotation,
     /// Wakes the worker when a change of an account leaves something to be done with its messages.
     pub backlog: Notify,
     /// Wakes the worker when somebody was erased.
@@ -93,27 +93,27 @@ impl App {
         clock: Arc<dyn Clock>,
         carriers: Carriers,
     ) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
-        let texts = billing::Texts::of(db.backend());
-        Self::with_texts(db, clock, carriers, texts)
+        let statements = billing::Statements::of(db.backend());
+        Self::with_statements(db, clock, carriers, statements)
     }
 
     /// The same with other statements than the usual ones.
-    pub fn with_texts(
+    pub fn with_statements(
         db: Db,
         clock: Arc<dyn Clock>,
         carriers: Carriers,
-        texts: billing::Texts,
+        statements: billing::Statements,
     ) -> (Arc<Self>, mpsc::Receiver<Uuid>) {
         let (key_uses, uses) = mpsc::channel(KEY_USES_WAITING_MAX);
         let due = Arc::new(Notify::new());
         let events = Arc::new(Events::new(clock::new_id(&*clock), Arc::clone(&clock)));
         let metrics = Arc::new(Metrics::default());
-        let told = Told {
+        let hooks = WriterHooks {
             accepted: Arc::clone(&due),
             events: Arc::clone(&events),
             metrics: Arc::clone(&metrics),
         };
-        let writers = Writers::start(db.writers(), texts, &clock, &told);
+        let writers = Writers::start(db.writers(), statements, &clock, &hooks);
         let services = Services {
             db,
             clock,
@@ -124,16 +124,16 @@ impl App {
             prices: Prices::default(),
             senders: Senders::default(),
             writers,
-            texts,
+            statements,
             events,
             updates: Updates::default(),
-            watched: Watched::default(),
-            rooms: Rooms::default(),
+            key_monitor: KeyRevocationMonitor::default(),
+            memory_budget: MemoryBudget::default(),
             writes: Arc::default(),
             templates: Templates::default(),
             metrics,
             due,
-            turns: Places::default(),
+            turns: Rotation::default(),
             backlog: Notify::new(),
             erased: Notify::new(),
             key_uses,

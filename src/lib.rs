@@ -11,7 +11,7 @@
 //! - [`graphql`] turns arguments into domain calls and rows into answers; [`http`] turns requests
 //!   into callers and answers into HTTP.
 //! - [`worker`] hands accepted messages to a [`carrier`].
-//! - [`clock`], [`json`], [`money`], [`metrics`], [`shares`], [`time_zone`] and [`db`] are what everything stands on.
+//! - [`clock`], [`json`], [`money`], [`metrics`], [`quota`], [`time_zone`] and [`db`] are what everything stands on.
 
 pub mod app;
 pub mod carrier;

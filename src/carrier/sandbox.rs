@@ -6,7 +6,7 @@ use entity::message;
 
 use super::{
     Carrier, Report, SendError,
-    test_recipients::{Magic, magic},
+    test_recipients::{TestRecipient, magic},
 };
 
 /// Reaches nobody.
@@ -16,11 +16,11 @@ pub struct Sandbox;
 impl Carrier for Sandbox {
     async fn send(&self, message: &message::Model) -> Result<(), SendError> {
         match magic(&message.recipient) {
-            Some(Magic::Fail) => Err(SendError::Rejected {
+            Some(TestRecipient::Fail) => Err(SendError::Rejected {
                 code: "SANDBOX_REJECTED".to_owned(),
                 text: "The sandbox rejects this magic recipient.".to_owned(),
             }),
-            Some(Magic::Unknown) => Err(SendError::Unknown {
+            Some(TestRecipient::Unknown) => Err(SendError::Unknown {
                 code: "SANDBOX_NO_ANSWER".to_owned(),
                 text: "The sandbox gives no answer for this magic recipient.".to_owned(),
             }),
@@ -30,7 +30,7 @@ impl Carrier for Sandbox {
 
     async fn report(&self, message: &message::Model) -> Report {
         match magic(&message.recipient) {
-            Some(Magic::Undelivered) => Report::Undelivered {
+            Some(TestRecipient::Undelivered) => Report::Undelivered {
                 code: "SANDBOX_UNDELIVERED".to_owned(),
                 text: "The sandbox does not deliver to this magic recipient.".to_owned(),
             },

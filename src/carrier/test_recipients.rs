@@ -13,7 +13,7 @@
 
 /// What a recipient can stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Magic {
+pub enum TestRecipient {
     Fail,
     Undelivered,
     Unknown,
@@ -22,17 +22,17 @@ pub enum Magic {
 }
 
 /// What this recipient stands for, if it is a magic one.
-pub fn magic(recipient: &str) -> Option<Magic> {
+pub fn magic(recipient: &str) -> Option<TestRecipient> {
     let name = match recipient.split_once('@') {
         Some((local_part, _)) => local_part,
         None => recipient.trim_start_matches('+'),
     };
     match name {
-        "15005550001" | "fail" => Some(Magic::Fail),
-        "15005550002" | "undelivered" => Some(Magic::Undelivered),
-        "15005550003" | "unknown" => Some(Magic::Unknown),
-        "15005550004" | "credit-limit" => Some(Magic::CreditLimit),
-        "15005550005" | "balance" => Some(Magic::Balance),
+        "15005550001" | "fail" => Some(TestRecipient::Fail),
+        "15005550002" | "undelivered" => Some(TestRecipient::Undelivered),
+        "15005550003" | "unknown" => Some(TestRecipient::Unknown),
+        "15005550004" | "credit-limit" => Some(TestRecipient::CreditLimit),
+        "15005550005" | "balance" => Some(TestRecipient::Balance),
         _ => None,
     }
 }

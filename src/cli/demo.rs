@@ -13,7 +13,7 @@ use clap::Args;
 use entity::{account::AccountStatus, api_key::Environment, message::Channel};
 use uuid::Uuid;
 
-use super::{connect, explain, make_current, output::print_line, serve, surface};
+use super::{connect, explain, http_args, make_current, output::print_line, serve};
 use crate::{
     app::App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
@@ -104,7 +104,7 @@ pub struct DemoArgs {
     #[arg(long, hide_env_values = true)]
     database_url: Option<String>,
     #[command(flatten)]
-    listen: surface::ListenArgs,
+    listen: http_args::ListenArgs,
     /// Print the address and the keys as one JSON object, once it listens.
     #[arg(long)]
     json: bool,

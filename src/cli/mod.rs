@@ -32,13 +32,13 @@ use output::print_line;
 mod contact;
 mod database;
 pub mod demo;
+mod http_args;
 mod key;
 mod number;
 mod output;
 pub mod panic_log;
 mod price;
 mod serve;
-mod surface;
 mod team;
 mod usage;
 

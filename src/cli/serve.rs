@@ -17,9 +17,8 @@ use uuid::Uuid;
 use super::{
     DatabaseArgs, RowSecurityArgs, connect,
     database::{check_url, open},
-    make_current, set_up_row_security, shown,
-    surface::{ListenArgs, SurfaceArgs},
-    switch,
+    http_args::{HttpArgs, ListenArgs},
+    make_current, set_up_row_security, shown, switch,
 };
 use crate::{
     app::App,
@@ -46,7 +45,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     row_security: RowSecurityArgs,
     #[command(flatten)]
-    surface: SurfaceArgs,
+    surface: HttpArgs,
 }
 
 /// How long stopping may take, all in all.

@@ -25,9 +25,9 @@ use sea_query_sqlx::SqlxValues;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ACQUIRE_TIMEOUT, RESTED,
+    ACQUIRE_TIMEOUT, IDLE_TIMEOUT,
+    connection_turns::{Holder, ReadBudget, Turn, Turns},
     row_security::{SET_SCOPE, Scope},
-    turns::{Holder, ReadBudget, Turn, Turns},
 };
 
 /// A connection of this age is replaced, and with it whatever its session has gathered.
@@ -43,7 +43,7 @@ const POSTGRES_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY
 const SQLITE_STEPS: i32 = 10_000;
 /// PostgreSQL looks so often whether the client of a running statement is still there. Versions before 14 and
 /// systems that cannot tell refuse the setting; `statement_timeout` then ends the statement.
-const POSTGRES_LOOK: &str = "SET client_connection_check_interval = '500ms'";
+const POSTGRES_PROBE: &str = "SET client_connection_check_interval = '500ms'";
 
 /// PostgreSQL is silent if it answers nobody for longer than this: a statement then waits for a server or a network that has
 /// failed, which is not the caller's doing. `SQLite` runs within this process, and is never waited for like that.
@@ -112,7 +112,7 @@ impl Abandonable for SqliteConnection {
 impl Abandonable for PgConnection {
     /// The server sees that its client has gone.
     async fn end_when(&mut self, _: Arc<AtomicBool>) -> Result<(), sqlx::Error> {
-        match sqlx::raw_sql(POSTGRES_LOOK).execute(self).await {
+        match sqlx::raw_sql(POSTGRES_PROBE).execute(self).await {
             Ok(_) | Err(sqlx::Error::Database(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -138,7 +138,7 @@ impl<C: Abandonable> Manager for Opener<C> {
         if metrics.age() > AGE_MAX {
             return Err(RecycleError::message("its time is over"));
         }
-        if metrics.last_used() > RESTED {
+        if metrics.last_used() > IDLE_TIMEOUT {
             session.connection.ping().await?;
         }
         Ok(())

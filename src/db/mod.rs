@@ -31,29 +31,29 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 mod backup;
+mod connection_turns;
 mod files;
 mod lease;
 pub mod reach;
 mod readers;
 pub mod row_security;
-mod turns;
 
 pub use backup::BackupError;
+pub use connection_turns::{ReadBudget, Turn, Turns};
 pub use files::{ServingLockError, exposed, lock_for_serving, sqlite_path, sqlite_url};
 use lease::query_error;
 pub use readers::{Readers, Snapshot};
 pub use row_security::Scope;
-pub use turns::{ReadBudget, Turn, Turns};
 
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
 /// How long whoever reads or writes waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the emptying of the write-ahead log may keep writers waiting.
-const EMPTY_LOG_PATIENCE: Duration = Duration::from_millis(100);
+const EMPTY_LOG_TIMEOUT: Duration = Duration::from_millis(100);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connection that rested for so long may have been lost, and is asked before it is used.
-const RESTED: Duration = Duration::from_secs(1);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 const SQLITE_READERS: u32 = 4;
 /// A reader writes nothing; the database sees to it. What it reads an index finds, in the order that it is read in:
@@ -273,7 +273,7 @@ impl Db {
         let options = SqliteConnectOptions::from_str(&self.url).map_err(url_error)?;
         // Of its own: it waits for readers, and the one connection that writes must not.
         let options = sqlite_options(options).create_if_missing(false);
-        let options = options.busy_timeout(EMPTY_LOG_PATIENCE).disable_statement_logging();
+        let options = options.busy_timeout(EMPTY_LOG_TIMEOUT).disable_statement_logging();
         let mut connection = options.connect().await.map_err(query_error)?;
         let is_empty = async {
             // Most of the work, while others write; what is left then takes a moment.
@@ -411,7 +411,7 @@ fn options(
         .map_sqlx_postgres_pool_opts(|pool| {
             pool.before_acquire(|connection, meta| {
                 Box::pin(async move {
-                    if meta.idle_for > RESTED {
+                    if meta.idle_for > IDLE_TIMEOUT {
                         connection.ping().await?;
                     }
                     Ok(true)

@@ -20,9 +20,9 @@ use tokio::sync::Mutex;
 
 use super::{
     RowSecurity,
+    connection_turns::ReadBudget,
     lease::{Borrower, Connections, Lease, query_error},
     row_security::Scope,
-    turns::ReadBudget,
 };
 
 /// Connections for reading.
@@ -79,8 +79,8 @@ impl Readers {
     /// The same connections, whose statements are worded otherwise: so a test takes something out of all
     /// of them, and shows that it is missed, or that it is not.
     #[must_use]
-    pub fn worded(self, reword: fn(&str) -> String) -> Self {
-        let statements = Statements { reword: Some(reword), ..self.statements };
+    pub fn with_sql_rewriter(self, rewrite_sql: fn(&str) -> String) -> Self {
+        let statements = Statements { rewrite_sql: Some(rewrite_sql), ..self.statements };
         Self { statements, ..self }
     }
 
@@ -116,15 +116,15 @@ fn abandoned() -> DbErr {
 #[derive(Clone, Default)]
 struct Statements {
     count: Arc<AtomicUsize>,
-    reword: Option<fn(&str) -> String>,
+    rewrite_sql: Option<fn(&str) -> String>,
 }
 
 impl Statements {
     /// Counts one that is about to run. Its text has no values in it.
     fn note(&self, mut statement: Statement) -> Statement {
         self.count.fetch_add(1, Ordering::Relaxed);
-        if let Some(reword) = self.reword {
-            statement.sql = reword(&statement.sql);
+        if let Some(rewrite_sql) = self.rewrite_sql {
+            statement.sql = rewrite_sql(&statement.sql);
         }
         tracing::trace!(sql = statement.sql, "Reading");
         statement

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// After a transaction an import rests so many times as long as that took.
-const RESTS: u32 = 3;
+const PAUSE_RATIO: u32 = 3;
 /// Rest at most: a stalled database must not make the import endless.
-const REST_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Leaves the database to others after a transaction of an import that took so long.
 pub(super) async fn rest_after(transaction: Duration) {
-    sleep((transaction * RESTS).min(REST_MAX)).await;
+    sleep((transaction * PAUSE_RATIO).min(PAUSE_MAX)).await;
 }

@@ -16,10 +16,10 @@ use super::{
     Fault,
     account::BalanceView,
     caller::{AccountCaller, MainCaller},
-    events::{Listener, News, Turn, shared_read::SharedReads},
+    events::{Event, Listener, Turn, shared_read::SharedReads},
     message::list as message_list,
 };
-use crate::{app::App, db::has_id, limits::memory_budget::Room};
+use crate::{app::App, db::has_id, limits::memory_budget::Reservation};
 
 /// Rows that are read at once.
 const READ_MAX: usize = 25;
@@ -27,13 +27,13 @@ const READ_MAX: usize = 25;
 const NEWEST: u64 = 1_000;
 /// How far the clocks of several processes may lie apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(10);
-const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Accounts of which a listener remembers what it told last.
 const TOLD_MAX: usize = 1_000;
 
 /// An event, and the turn in which it is to be shown.
-pub struct Event<T> {
+pub struct Update<T> {
     pub row: T,
     pub turn: Turn,
 }
@@ -55,17 +55,17 @@ pub struct Updates {
 
 struct Messages {
     rows: HashMap<Uuid, message::Model>,
-    _room: Room,
+    _room: Reservation,
 }
 
 impl Updates {
     /// Drops what no listener needs any more.
-    pub async fn tidy(&self) {
-        self.balances.tidy().await;
-        self.messages.tidy().await;
-        self.newest.tidy().await;
-        self.accounts.tidy().await;
-        self.changed_accounts.tidy().await;
+    pub async fn remove_expired(&self) {
+        self.balances.remove_expired().await;
+        self.messages.remove_expired().await;
+        self.newest.remove_expired().await;
+        self.accounts.remove_expired().await;
+        self.changed_accounts.remove_expired().await;
     }
 }
 
@@ -73,7 +73,7 @@ impl Updates {
 pub async fn balances(
     app: Arc<App>,
     caller: AccountCaller,
-) -> Result<impl Stream<Item = Event<BalanceView>>, Fault> {
+) -> Result<impl Stream<Item = Update<BalanceView>>, Fault> {
     let mut listener = app.events.listen(caller.team_id);
     let mut known = balance(&app, &listener, caller, Instant::now()).await?;
     Ok(stream! {
@@ -83,7 +83,7 @@ pub async fn balances(
             let (now, turn) = steadily(&listener, read).await;
             if now != known {
                 known = now;
-                yield Event { row: now, turn };
+                yield Update { row: now, turn };
             }
         }
     })
@@ -111,18 +111,18 @@ pub fn messages(
     app: Arc<App>,
     caller: AccountCaller,
     only: Option<Uuid>,
-) -> impl Stream<Item = Event<message::Model>> {
+) -> impl Stream<Item = Update<message::Model>> {
     let mut listener = app.events.listen(caller.team_id);
     stream! {
         let mut heard_until = app.clock.now();
         loop {
             let heard = listener.next().await;
             let ids: Vec<Uuid> = match &heard.news {
-                News::LookAgain => continue,
-                News::Changed(changed) => {
+                Event::Refresh => continue,
+                Event::Changed(changed) => {
                     changed.get(&caller.account_id).into_iter().flatten().copied().collect()
                 }
-                News::Missed => {
+                Event::Lagged => {
                     let read = || newest(&app, &listener, &caller, heard.since);
                     let (newest, _turn) = steadily(&listener, read).await;
                     let since = heard_until - CLOCKS_APART;
@@ -137,7 +137,7 @@ pub fn messages(
                     let read = || message(&app, &listener, &caller, ids, *id, heard.since);
                     let (row, turn) = steadily(&listener, read).await;
                     if let Some(row) = row {
-                        yield Event { row, turn };
+                        yield Update { row, turn };
                     }
                 }
             }
@@ -156,9 +156,9 @@ async fn message(
 ) -> Result<Option<message::Model>, Fault> {
     let read = || async {
         let _turn = app.events.read_turn(listener).await;
-        let room = app.rooms.of(Some(caller.team_id));
-        let rows = message_list::find_many(app, caller, ids, &room).await?;
-        Ok(Arc::new(Messages { rows, _room: room }))
+        let reservation = app.memory_budget.of(Some(caller.team_id));
+        let rows = message_list::find_many(app, caller, ids, &reservation).await?;
+        Ok(Arc::new(Messages { rows, _room: reservation }))
     };
     let key = (caller.account_id, caller.environment, ids.to_vec());
     let messages = app.updates.messages.get(key, since, read).await?;
@@ -189,7 +189,7 @@ async fn newest(
 }
 
 /// The team's sub-accounts whenever their settings, status or money change.
-pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Event<account::Model>> {
+pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Update<account::Model>> {
     let mut listener = app.events.listen(main.team_id());
     stream! {
         let mut told: HashMap<Uuid, DateTime<Utc>> = HashMap::new();
@@ -197,8 +197,8 @@ pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Event
         loop {
             let heard = listener.next().await;
             let ids: Arc<[Uuid]> = match &heard.news {
-                News::Changed(changed) => changed.keys().copied().collect(),
-                News::LookAgain | News::Missed => {
+                Event::Changed(changed) => changed.keys().copied().collect(),
+                Event::Refresh | Event::Lagged => {
                     let changed_since = heard_until - CLOCKS_APART;
                     let read = || changed(&app, &listener, &main, changed_since, heard.since);
                     steadily(&listener, read).await.0
@@ -217,7 +217,7 @@ pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Event
                         told.clear();
                     }
                     told.insert(row.id, row.updated_at);
-                    yield Event { row, turn };
+                    yield Update { row, turn };
                 }
             }
         }
@@ -283,6 +283,6 @@ where
             Err(fault) => tracing::warn!(%fault, "A change could not be read; trying again"),
         }
         drop(turn);
-        sleep(REST_AFTER_FAULT).await;
+        sleep(RETRY_DELAY).await;
     }
 }

@@ -91,7 +91,7 @@ pub fn time_zone(text: &str) -> Option<TimeZone> {
 /// PostgreSQL cannot keep, and without the names that `serde_json` uses for itself. Gives its text,
 /// in which equal objects are equal, for the names are in order.
 pub fn metadata(metadata: &Map<String, Value>) -> Option<String> {
-    let mut room = ObjectRoom { values: OBJECT_VALUES_MAX, bytes: METADATA_BYTES_MAX };
+    let mut room = ObjectBudget { values: OBJECT_VALUES_MAX, bytes: METADATA_BYTES_MAX };
     if !room.holds_members(metadata, METADATA_LEVELS_MAX) {
         return None;
     }
@@ -104,13 +104,13 @@ pub fn are_variables(variables: &Map<String, Value>) -> bool {
 }
 
 /// What an object may still have. Whatever is too large is told before all of it was walked through.
-struct ObjectRoom {
+struct ObjectBudget {
     values: usize,
     /// Of its texts, which have no fewer in JSON.
     bytes: usize,
 }
 
-impl ObjectRoom {
+impl ObjectBudget {
     fn holds_members(&mut self, object: &Map<String, Value>, levels: usize) -> bool {
         levels > 0
             && object.iter().all(|(name, value)| {

@@ -66,7 +66,7 @@ impl WriteRates {
     }
 
     /// Forgets the accounts and teams that may write a whole burst.
-    pub fn tidy(&self) {
+    pub fn remove_expired(&self) {
         for rates in [&self.accounts, &self.teams] {
             rates.retain_recent();
             rates.shrink_to_fit();
@@ -75,7 +75,7 @@ impl WriteRates {
 }
 
 /// The words of one call.
-pub(super) struct CallWords {
+pub(super) struct CallBytes {
     /// The account that writes them; `None` where nothing is stored.
     writer: Option<(Arc<WriteRates>, AccountIds)>,
     bytes: usize,
@@ -83,7 +83,7 @@ pub(super) struct CallWords {
     charged: usize,
 }
 
-impl CallWords {
+impl CallBytes {
     /// Of a call that stores them.
     pub fn stored(app: &App, caller: &AccountCaller) -> Self {
         Self { writer: Some((Arc::clone(&app.writes), caller.into())), bytes: 0, charged: 0 }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_call_has_two_mebibytes() {
-        let mut words = CallWords::looked_at();
+        let mut words = CallBytes::looked_at();
         assert!(words.add(CALL_BYTES_MAX).is_ok() && words.add(0).is_ok());
         assert!(matches!(words.add(1), Err(Fault::BadInput(_))));
         assert!(matches!(words.add(usize::MAX), Err(Fault::BadInput(_))));
@@ -171,7 +171,7 @@ mod tests {
         let half = CALL_BYTES_MAX / 2;
         let refused = (0..100).find_map(|_| {
             let writer = Some((Arc::clone(&rates), hot));
-            let mut words = CallWords { writer, bytes: half, charged: half };
+            let mut words = CallBytes { writer, bytes: half, charged: half };
             words.add(half).expect("it fits");
             while rates.take(hot, half).is_ok() {}
             words.charge().err()

@@ -10,22 +10,22 @@ use async_graphql::{
 use entity::api_key::Role;
 
 use super::{
-    execution::{field_turns::FieldsTurn, text_size::Texts},
+    execution::{field_permits::FieldPermit, text_size::TextBytes},
     loaders::Rows,
 };
 use crate::{
     app::App,
     domain::{
         Fault,
-        billing::Patience,
+        billing::Deadline,
         caller::{AccountCaller, Caller},
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 /// Whose eyes the schema is looked at with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Viewpoint {
+pub enum Audience {
     /// The whole schema: to tell a hidden field from one that does not exist. No request has it.
     Everything,
     Role(Role),
@@ -33,7 +33,7 @@ pub enum Viewpoint {
 
 /// What a field asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
+pub enum RoleGuard {
     /// A key of an account: a main account's or a sub-account's.
     Account,
     /// A LIVE key of an account.
@@ -48,7 +48,7 @@ pub enum Needs {
     Operator,
 }
 
-impl Guard for Needs {
+impl Guard for RoleGuard {
     async fn check(&self, ctx: &Context<'_>) -> Result<()> {
         let caller = ctx.caller()?;
         match self {
@@ -65,35 +65,35 @@ impl Guard for Needs {
 }
 
 fn seen_by(ctx: &Context<'_>, roles: &[Role]) -> bool {
-    match ctx.data_opt::<Viewpoint>() {
-        Some(Viewpoint::Everything) => true,
-        Some(Viewpoint::Role(role)) => roles.contains(role),
+    match ctx.data_opt::<Audience>() {
+        Some(Audience::Everything) => true,
+        Some(Audience::Role(role)) => roles.contains(role),
         None => false,
     }
 }
 
-/// Visible to the keys that pass [`Needs::Account`]; TEST keys see what their LIVE siblings may do.
+/// Visible to the keys that pass [`RoleGuard::Account`]; TEST keys see what their LIVE siblings may do.
 pub fn account(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount, Role::SubAccount])
 }
 
-/// Visible to the keys that pass [`Needs::Main`]; TEST keys see what their LIVE siblings may do.
+/// Visible to the keys that pass [`RoleGuard::Main`]; TEST keys see what their LIVE siblings may do.
 pub fn main(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount])
 }
 
-/// Visible to the keys that pass [`Needs::Team`].
+/// Visible to the keys that pass [`RoleGuard::Team`].
 pub fn team(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount, Role::Operator])
 }
 
-/// Visible to the keys that pass [`Needs::Operator`].
+/// Visible to the keys that pass [`RoleGuard::Operator`].
 pub fn operator(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::Operator])
 }
 
 /// What a resolver asks its context for.
-pub trait Ask {
+pub trait ContextExt {
     fn app(&self) -> Result<&Arc<App>>;
     fn caller(&self) -> Result<&Caller>;
     /// The caller as an account.
@@ -104,19 +104,19 @@ pub trait Ask {
     fn row<K, V>(&self, key: K) -> impl Future<Output = Result<Option<V>>> + Send
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
-        V: Texts + Clone + Send + Sync + 'static,
+        V: TextBytes + Clone + Send + Sync + 'static,
         Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>;
     /// The texts that the request holds.
-    fn room(&self) -> Result<&Arc<Room>>;
+    fn reservation(&self) -> Result<&Arc<Reservation>>;
     /// A text in the answer that may be long.
     fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>>;
     /// How long a query or a mutation is waited for.
-    fn patience(&self) -> Result<&Patience>;
+    fn deadline(&self) -> Result<&Deadline>;
     /// The turn in which the fields of a query or a mutation are executed.
-    fn fields_turn(&self) -> Result<&FieldsTurn>;
+    fn field_permit(&self) -> Result<&FieldPermit>;
 }
 
-impl Ask for Context<'_> {
+impl ContextExt for Context<'_> {
     fn app(&self) -> Result<&Arc<App>> {
         self.data::<Arc<App>>()
     }
@@ -136,29 +136,29 @@ impl Ask for Context<'_> {
     async fn row<K, V>(&self, key: K) -> Result<Option<V>>
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
-        V: Texts + Clone + Send + Sync + 'static,
+        V: TextBytes + Clone + Send + Sync + 'static,
         Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>,
     {
         let Some(found) = self.rows()?.load_one(key).await? else { return Ok(None) };
         // Thousands of fields may have asked for it, so it is copied only now.
-        self.room()?.take(found.bytes())?;
+        self.reservation()?.take(found.bytes())?;
         Ok(Some(Arc::unwrap_or_clone(found)))
     }
 
-    fn room(&self) -> Result<&Arc<Room>> {
-        Ok(&self.rows()?.loader().room)
+    fn reservation(&self) -> Result<&Arc<Reservation>> {
+        Ok(&self.rows()?.loader().reservation)
     }
 
     fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>> {
-        self.room()?.answer(text.unwrap_or_default())?;
+        self.reservation()?.answer(text.unwrap_or_default())?;
         Ok(text)
     }
 
-    fn patience(&self) -> Result<&Patience> {
-        self.data::<Patience>()
+    fn deadline(&self) -> Result<&Deadline> {
+        self.data::<Deadline>()
     }
 
-    fn fields_turn(&self) -> Result<&FieldsTurn> {
-        self.data::<FieldsTurn>()
+    fn field_permit(&self) -> Result<&FieldPermit> {
+        self.data::<FieldPermit>()
     }
 }

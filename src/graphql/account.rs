@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use entity::account as rows;
 
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     api_key::ApiKey,
     billing::usage::{DateRange, Usage, UsageDimension},
     connection::{List, list, page_args},
@@ -139,25 +139,25 @@ impl Account {
 
     /// Your own id for the sub-account, unique in the team; it serves wherever an id of a
     /// sub-account does. Main-account keys only.
-    #[graphql(guard = "Needs::Main", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()
     }
 
     /// Your own data about the sub-account, at most 16 KiB of JSON. Main-account keys only.
-    #[graphql(guard = "Needs::Main", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
-        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.room()?)?)
+        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.reservation()?)?)
     }
 
     /// Whether the sub-account's keys see the team's balance. Main-account keys only.
-    #[graphql(guard = "Needs::Main", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn team_balance_visible(&self) -> bool {
         self.0.team_balance_visible
     }
 
     /// The account's keys, newest first, revoked ones too, never in full. Main-account keys only.
-    #[graphql(guard = "Needs::Main", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn api_keys(
         &self,
         ctx: &Context<'_>,

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use entity::api_key as rows;
 
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     errors::{UserError, outcome},
     scalars::DateTime,
     team::sub_account::{AccountRef, parse_id},
@@ -189,7 +189,7 @@ pub struct ApiKeyMutation;
 #[Object]
 impl ApiKeyMutation {
     /// Makes a key for a sub-account, or for the main account itself. Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn create_api_key(
         &self,
         ctx: &Context<'_>,
@@ -214,7 +214,7 @@ impl ApiKeyMutation {
     }
 
     /// Renames a key of the team. Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn update_api_key(
         &self,
         ctx: &Context<'_>,
@@ -231,7 +231,7 @@ impl ApiKeyMutation {
 
     /// Replaces a key of the team by a new one with the same name, environment and expiry. The old
     /// key ends at once, or after a grace. Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn rotate_api_key(
         &self,
         ctx: &Context<'_>,
@@ -255,7 +255,7 @@ impl ApiKeyMutation {
 
     /// Ends a key of the team at once and for good. Revoking a revoked key changes nothing.
     /// Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn revoke_api_key(
         &self,
         ctx: &Context<'_>,

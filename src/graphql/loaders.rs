@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::execution::text_size::Texts as _;
+use super::execution::text_size::TextBytes as _;
 use crate::{
     app::App,
     domain::{
@@ -29,7 +29,7 @@ use crate::{
         sender::list as sender_list,
         template::list as template_list,
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 /// What a request loads rows with.
@@ -37,7 +37,7 @@ pub struct Rows {
     pub app: Arc<App>,
     pub caller: Caller,
     /// The texts that the request holds.
-    pub room: Arc<Room>,
+    pub reservation: Arc<Reservation>,
 }
 
 /// How often a batch lets the fields of its request go first. A long list is polled in several
@@ -138,7 +138,7 @@ impl Loader<AccountId> for Rows {
     ) -> Result<HashMap<AccountId, Arc<account::Model>>, Arc<Fault>> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = domain::account::find_many(&self.app, &self.caller, &ids).await?;
-        self.room.take(found.bytes())?;
+        self.reservation.take(found.bytes())?;
         Ok(shared(found, AccountId))
     }
 }
@@ -153,7 +153,7 @@ impl Loader<MainAccountOf> for Rows {
     ) -> Result<HashMap<MainAccountOf, Arc<account::Model>>, Arc<Fault>> {
         let teams: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = domain::account::find_main(&self.app, &self.caller, &teams).await?;
-        self.room.take(found.bytes())?;
+        self.reservation.take(found.bytes())?;
         Ok(shared(found, MainAccountOf))
     }
 }
@@ -171,7 +171,10 @@ impl Loader<MessageId> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(shared(message_list::find_many(&self.app, &account, &ids, &self.room).await?, MessageId))
+        Ok(shared(
+            message_list::find_many(&self.app, &account, &ids, &self.reservation).await?,
+            MessageId,
+        ))
     }
 }
 
@@ -189,7 +192,7 @@ impl Loader<ContactId> for Rows {
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = contact_list::find_many(&self.app, &account, &ids).await?;
-        self.room.take(found.bytes())?;
+        self.reservation.take(found.bytes())?;
         Ok(shared(found, ContactId))
     }
 }
@@ -254,7 +257,7 @@ impl Loader<TemplateId> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found = template_list::find_many(&self.app, &account, &ids, &self.room).await?;
+        let found = template_list::find_many(&self.app, &account, &ids, &self.reservation).await?;
         Ok(shared(found, TemplateId))
     }
 }
@@ -267,7 +270,7 @@ impl Loader<TagsOf> for Rows {
         let owner = (&self.caller.account()?).into();
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         let found = contact_list::tags_of(&self.app, owner, &ids).await?;
-        self.room.take(found.bytes())?;
+        self.reservation.take(found.bytes())?;
         Ok(shared(found, TagsOf))
     }
 }
@@ -342,9 +345,14 @@ impl Loader<UsageOf> for Rows {
         let mut loaded = HashMap::new();
         let question = |key: &UsageOf| ((key.range, key.group_by.clone()), key.account_id);
         for ((range, group_by), accounts) in grouped(keys, question) {
-            let (caller, room) = (&self.caller, &self.room);
+            let (caller, reservation) = (&self.caller, &self.reservation);
             let found = domain::billing::usage::of_accounts(
-                &self.app, caller, &accounts, range, &group_by, room,
+                &self.app,
+                caller,
+                &accounts,
+                range,
+                &group_by,
+                reservation,
             )
             .await;
             let key = |account_id| UsageOf { account_id, range, group_by: group_by.clone() };

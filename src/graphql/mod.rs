@@ -22,9 +22,9 @@ mod team;
 mod template;
 mod viewer;
 
-pub use execution::api::Api;
 pub use execution::cost::COMPLEXITY_MAX;
-pub use execution::document_cache::Asked;
+pub use execution::document_cache::DocumentSource;
+pub use execution::executor::QueryExecutor;
 pub use execution::request::{Answer, EventAnswer, Operation, Prepared};
 
 use audit_log::Audited;

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject
 use entity::opt_out as rows;
 
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     connection::{List, list, page_args},
     errors::{UserError, outcome},
     message::Channel,
@@ -170,7 +170,7 @@ pub struct OptOutQuery;
 #[Object]
 impl OptOutQuery {
     /// The opt-outs of the account of the key in use, newest first.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn opt_outs(
         &self,
         ctx: &Context<'_>,
@@ -198,7 +198,7 @@ pub struct OptOutMutation;
 impl OptOutMutation {
     /// Opts an address out: whatever the account of the key in use sends to it from now on is
     /// refused. One that is opted out already stays as it is. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn add_opt_out(
         &self,
         ctx: &Context<'_>,
@@ -214,7 +214,7 @@ impl OptOutMutation {
 
     /// Opts up to 1,000 addresses out, each with its own verdict, in order. Those that are opted
     /// out already stay as they are. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn import_opt_outs(
         &self,
         ctx: &Context<'_>,
@@ -230,7 +230,7 @@ impl OptOutMutation {
 
     /// Removes an opt-out of the account of the key in use: the address may be sent to again. Only
     /// do this when the person asked for it. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn remove_opt_out(
         &self,
         ctx: &Context<'_>,

@@ -7,7 +7,7 @@ use serde_json::Map;
 use crate::{
     domain::Fault,
     json,
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
     money::{GivenAmount, Micros},
 };
 
@@ -138,8 +138,11 @@ pub struct JsonObject(pub Map<String, serde_json::Value>);
 
 impl JsonObject {
     /// A column that holds an object as text; it takes its share of what the request may hold.
-    pub fn from_column(text: Option<&str>, room: &Room) -> Result<Option<Self>, Fault> {
-        room.take(text.map_or(0, json_bytes))?;
+    pub fn from_column(
+        text: Option<&str>,
+        reservation: &Reservation,
+    ) -> Result<Option<Self>, Fault> {
+        reservation.take(text.map_or(0, json_bytes))?;
         let read = |text: &str| json::parse(text.as_bytes()).map(Self);
         text.map(read).transpose().map_err(|_| Fault::Broken("stored metadata is a JSON object"))
     }

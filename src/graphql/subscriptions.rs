@@ -7,14 +7,14 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::sync::Notify;
 
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     account::{Account, Balance},
     message::Message,
     team::sub_account::parse_id,
 };
 use crate::domain::{
     events::Turn,
-    subscriptions::{self, Event},
+    subscriptions::{self, Update},
 };
 
 #[derive(Default)]
@@ -41,14 +41,14 @@ impl Listening {
 }
 
 /// Shows events to the library, one at a time, each in its turn.
-fn show<T, O, S: Stream<Item = Event<T>>>(
+fn show<T, O, S: Stream<Item = Update<T>>>(
     ctx: &Context<'_>,
     events: S,
     show: fn(T) -> O,
 ) -> Result<impl Stream<Item = O> + use<T, O, S>> {
     let listening = Arc::clone(ctx.data::<Arc<Listening>>()?);
     listening.begun.notify_one();
-    Ok(events.map(move |Event { row, turn }| {
+    Ok(events.map(move |Update { row, turn }| {
         *listening.turn() = Some(turn);
         show(row)
     }))
@@ -62,7 +62,7 @@ impl Updates {
     /// The messages of the account and environment of the key in use, whenever one is accepted or
     /// its status changes. After a disturbance only the account's newest 1,000 messages are looked
     /// at for changes.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message_updated(
         &self,
         ctx: &Context<'_>,
@@ -76,7 +76,7 @@ impl Updates {
     }
 
     /// What the money looks like from the key in use, whenever that has changed.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn balance_changed(
         &self,
         ctx: &Context<'_>,
@@ -87,7 +87,7 @@ impl Updates {
 
     /// The team's sub-accounts, whenever one is made, or its settings, status or totalSpent change.
     /// Main-account keys only.
-    #[graphql(guard = "Needs::Main", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn account_updated(
         &self,
         ctx: &Context<'_>,

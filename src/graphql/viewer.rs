@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, Object, Result, SimpleObject};
 use entity::api_key as rows;
 
-use super::{access::Ask, account::Account, api_key::ApiKey, team::Team};
+use super::{access::ContextExt, account::Account, api_key::ApiKey, team::Team};
 use crate::domain;
 
 /// What a key may do.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::response::TOO_BUSY;
 use crate::{
     graphql::errors::{Code, error, unavailable},
-    limits::quota::{Share, Shares},
+    limits::quota::{Permit, Quota},
 };
 
 /// Bodies on their way of one team at most. One that arrives with its head does not count.
@@ -23,7 +23,7 @@ pub const AWAITED_OF_KEY_MAX: usize = AWAITED_OF_TEAM_MAX / 2;
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// After the first such time a body brings at least so many bytes in each, until it ends. A packet that is lost twice
 /// in the beginning comes within the first.
-const PACE_EVERY: Duration = Duration::from_secs(2);
+const PACE_INTERVAL: Duration = Duration::from_secs(2);
 const PACE_BYTES: usize = 2 * 1024;
 /// A body that says that it has fewer bytes than this has some time for all of it instead.
 const SHORT_BYTES: u64 = 4 * 1024;
@@ -38,18 +38,18 @@ const BYTES_UNCOUNTED: usize = 4 * 1024;
 
 /// The bodies that are received and not yet parsed.
 pub struct Bodies {
-    awaited_of_key: Arc<Shares<Uuid>>,
-    awaited_of_team: Arc<Shares<Uuid>>,
-    bytes: Arc<Shares<Uuid>>,
+    awaited_of_key: Arc<Quota<Uuid>>,
+    awaited_of_team: Arc<Quota<Uuid>>,
+    bytes: Arc<Quota<Uuid>>,
 }
 
 impl Default for Bodies {
     fn default() -> Self {
         Self {
             // All teams together have as many as there are connections.
-            awaited_of_key: Shares::new(usize::MAX, AWAITED_OF_KEY_MAX),
-            awaited_of_team: Shares::new(usize::MAX, AWAITED_OF_TEAM_MAX),
-            bytes: Shares::new(HELD_BYTES_MAX, HELD_BYTES_OF_TEAM_MAX),
+            awaited_of_key: Quota::new(usize::MAX, AWAITED_OF_KEY_MAX),
+            awaited_of_team: Quota::new(usize::MAX, AWAITED_OF_TEAM_MAX),
+            bytes: Quota::new(HELD_BYTES_MAX, HELD_BYTES_OF_TEAM_MAX),
         }
     }
 }
@@ -57,7 +57,7 @@ impl Default for Bodies {
 /// A body that has arrived. Its bytes count until it is dropped.
 pub struct Received {
     bytes: Vec<u8>,
-    _held: Option<Share<Uuid>>,
+    _held: Option<Permit<Uuid>>,
 }
 
 impl Deref for Received {
@@ -129,10 +129,10 @@ impl Bodies {
                     }
                     let next = if is_first {
                         permit = Some(self.permit(key_id, team_id).ok_or_else(|| unavailable(TOO_BUSY))?);
-                        begun + PACE_EVERY
+                        begun + PACE_INTERVAL
                     } else {
                         expected = if is_short { 0 } else { bytes.len() + PACE_BYTES };
-                        now + PACE_EVERY
+                        now + PACE_INTERVAL
                     };
                     look.as_mut().reset(until.min(next));
                 }
@@ -141,13 +141,13 @@ impl Bodies {
     }
 
     /// Lets a caller wait for a body that is on its way; `None` if too many of its own are.
-    fn permit(&self, key_id: Uuid, team_id: Option<Uuid>) -> Option<(Share<Uuid>, Share<Uuid>)> {
+    fn permit(&self, key_id: Uuid, team_id: Option<Uuid>) -> Option<(Permit<Uuid>, Permit<Uuid>)> {
         let of_key = self.awaited_of_key.take(Some(key_id))?;
         Some((of_key, self.awaited_of_team.take(team_id)?))
     }
 
     /// Counts the bytes of a body; whether there is room for so many.
-    fn hold(&self, held: &mut Option<Share<Uuid>>, team_id: Option<Uuid>, count: usize) -> bool {
+    fn hold(&self, held: &mut Option<Permit<Uuid>>, team_id: Option<Uuid>, count: usize) -> bool {
         if count <= BYTES_UNCOUNTED {
             return true;
         }

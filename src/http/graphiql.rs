@@ -9,7 +9,7 @@ use axum::{
 };
 use tollgate_ui::Asset;
 
-use super::{Shared, nothing_here};
+use super::{SharedState, nothing_here};
 
 /// The page holds keys, so nothing that is not ours may run in it, and what runs may talk with this server
 /// only. Its editor sets styles and shows small pictures of its own by `data:`.
@@ -24,7 +24,7 @@ const ALWAYS_NEW: &str = "no-cache";
 /// Its name changes with its content.
 const NEVER_CHANGES: &str = "public, max-age=31536000, immutable";
 
-pub fn routes() -> Router<Shared> {
+pub fn routes() -> Router<SharedState> {
     Router::new()
         .route("/", get(|| async { Redirect::temporary("/graphiql") }))
         .route("/graphiql", get(index))

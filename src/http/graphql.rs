@@ -25,27 +25,29 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    SharedState,
     body::Received,
-    limits::{admission::Place, connections::Pace, processor_time::Meter, rate::cost_of_bytes},
+    limits::{
+        admission::RequestPermit, connections::Pace, processor_time::Meter, rate::cost_of_bytes,
+    },
     negotiation::{MediaType, is_json, negotiate},
     ops::log::REQUEST_ID,
     request::{BODY_BYTES_MAX, read_body, read_query},
     response::{TOO_BUSY, refuse, refuse_all, respond},
-    websocket::{self, greeting::Opening},
+    websocket::{self, handshake::Opening},
 };
 use crate::{
     db::ReadBudget,
     domain::{
         api_key::{authentication, plain_key::PlainKey},
-        billing::Patience,
+        billing::Deadline,
         caller::Caller,
     },
     graphql::{
         Answer, Prepared,
         errors::{self, Code, error, first_code},
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 /// How long a request may take: the key's look-up, the body's arrival and the execution together.
@@ -55,7 +57,7 @@ const ANSWER_TIME: Duration = Duration::from_millis(500);
 const NO_DATABASE: &str = "The database cannot be reached; try again.";
 
 /// GET for queries and sockets, POST for queries and mutations.
-pub async fn execute(State(shared): State<Shared>, request: Request) -> Response {
+pub async fn execute(State(shared): State<SharedState>, request: Request) -> Response {
     let begun = Instant::now();
     let (mut head, body) = request.into_parts();
     let media_type = negotiate(&head.headers);
@@ -69,7 +71,7 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
     }
     let (mut operation, mut kind, mut left, mut socket) =
         ("none", OperationType::Query, None, None);
-    let mut room = Arc::new(shared.app.rooms.of(None));
+    let mut reservation = Arc::new(shared.app.memory_budget.of(None));
     let until = begun + REQUEST_DEADLINE;
     let answer = async {
         let caller = timeout_at(until, identify(&shared, &head, key.as_deref())).await;
@@ -87,12 +89,12 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
             Err(_) => 0,
         };
         if let Err(over) = rates.pay(&caller, 1 + cost_of_bytes(bytes), &mut left) {
-            shared.places.refusal().await;
+            shared.request_permits.refusal().await;
             return Err(over);
         }
         let received = received?;
-        let place = shared.places.of(caller.team_scope()).await;
-        let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
+        let permit = shared.request_permits.of(caller.team_scope()).await;
+        let permit = permit.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let asked = match received {
             Some(body) => read_body(&body)?,
             None => read_query(&head.uri)?,
@@ -109,10 +111,10 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
         let gone = CancellationToken::new();
         // Dropped with this handler, when the client hangs up.
         let _present = gone.clone().drop_guard();
-        room = Arc::new(shared.app.rooms.of(caller.team_scope()));
-        let held = Arc::clone(&room);
+        reservation = Arc::new(shared.app.memory_budget.of(caller.team_scope()));
+        let held = Arc::clone(&reservation);
         let id = request_id(&head.headers);
-        Ok(Some(run(&shared, prepared, place, held, until, gone, id).await))
+        Ok(Some(run(&shared, prepared, permit, held, until, gone, id).await))
     };
     let media_type = media_type.unwrap_or_default();
     let (code, mut response) = match answer.await {
@@ -120,7 +122,7 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
         Ok(Some(answer)) => {
             let code = first_code(answer.errors());
             let id = request_id(&head.headers).to_owned();
-            (code, respond(media_type, answer, kind, room, &id).await)
+            (code, respond(media_type, answer, kind, reservation, &id).await)
         }
         Err(refused) => {
             let refused = [refused];
@@ -136,10 +138,10 @@ pub async fn execute(State(shared): State<Shared>, request: Request) -> Response
 
 /// Executes a query or a mutation in a task of its own, and waits for it until its deadline.
 pub async fn run(
-    shared: &Shared,
+    shared: &SharedState,
     prepared: Prepared,
-    place: Place,
-    room: Arc<Room>,
+    permit: RequestPermit,
+    reservation: Arc<Reservation>,
     until: Instant,
     gone: CancellationToken,
     request_id: &str,
@@ -150,12 +152,12 @@ pub async fn run(
     // A change is not broken off in the middle.
     let may_be_broken_off = prepared.kind() == OperationType::Query;
     let budget = read_budget(shared, &prepared, may_be_broken_off.then(|| gone.clone()));
-    let patience = Patience { gone, ..Patience::until(until - ANSWER_TIME) };
+    let deadline = Deadline { gone, ..Deadline::until(until - ANSWER_TIME) };
     // Boxed, because tokio copies a task that begins and ends several times.
     let execution = Box::pin(async move {
         // Kept for as long as it is worked on, also when the client has gone.
-        let _place = place;
-        meter.measure(api.execute(prepared, budget, patience, room, &id)).await
+        let _place = permit;
+        meter.measure(api.execute(prepared, budget, deadline, reservation, &id)).await
     });
     let execution = shared.executions.spawn(execution.in_current_span());
     match timeout_at(until, execution).await {
@@ -174,7 +176,7 @@ pub async fn run(
 
 /// What a request may take of the readers; its caller is charged for their time.
 pub fn read_budget(
-    shared: &Shared,
+    shared: &SharedState,
     prepared: &Prepared,
     gone: Option<CancellationToken>,
 ) -> ReadBudget {
@@ -184,7 +186,7 @@ pub fn read_budget(
 
 /// The caller behind the key.
 pub async fn identify(
-    shared: &Shared,
+    shared: &SharedState,
     head: &Parts,
     key: Option<&str>,
 ) -> Result<Caller, ServerError> {
@@ -208,7 +210,7 @@ pub async fn identify(
 /// The same, of a known peer. A wrong key is refused otherwise if too many came from there; a right one never
 /// is. Junk costs no look-up, and unknown keys are looked up many at a time.
 pub async fn identify_peer(
-    shared: &Shared,
+    shared: &SharedState,
     peer: IpAddr,
     key: Option<&str>,
 ) -> Result<Caller, ServerError> {
@@ -247,7 +249,7 @@ fn unauthenticated(message: &'static str) -> ServerError {
 
 /// Makes the request a socket. `known` is the team of a caller whose key is in the header; an operator has none.
 async fn upgrade(
-    shared: Shared,
+    shared: SharedState,
     head: &mut Parts,
     key: Option<String>,
     known: Option<Option<Uuid>>,
@@ -270,7 +272,7 @@ async fn upgrade(
     }
 }
 
-fn peer(shared: &Shared, head: &Parts) -> IpAddr {
+fn peer(shared: &SharedState, head: &Parts) -> IpAddr {
     let connected = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|connected| connected.0);
     shared.peers.of(connected, &head.headers)
 }
@@ -282,7 +284,7 @@ pub fn request_id(headers: &HeaderMap) -> &str {
 
 /// Receives the body of a POST; a GET has none.
 async fn receive(
-    shared: &Shared,
+    shared: &SharedState,
     caller: &Caller,
     head: &Parts,
     body: Body,

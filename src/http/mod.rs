@@ -28,7 +28,7 @@ use tower_http::{
 use crate::{
     app::App,
     domain::{api_key, events, opt_out::inbound::StopWords},
-    graphql::Api,
+    graphql::QueryExecutor,
 };
 
 mod body;
@@ -44,14 +44,14 @@ mod websocket;
 
 pub use body::{AWAITED_OF_KEY_MAX, PARTS_MAX};
 pub use graphql::REQUEST_DEADLINE;
-pub use limits::admission::{HELD_MAX, PLACES_OF_TEAM_MAX};
+pub use limits::admission::{HELD_MAX, PERMITS_OF_TEAM_MAX};
 pub use limits::peers::FAILURES_MAX;
 pub use request::BODY_BYTES_MAX;
-pub use websocket::limits::{CONTROLS_MAX, STRANGERS_OF_PEER_MAX};
+pub use websocket::limits::{CONTROLS_MAX, UNAUTHENTICATED_OF_PEER_MAX};
 pub use websocket::subscription_limits::SUBSCRIPTIONS_OF_ACCOUNT_MAX;
 
 use body::Bodies;
-use limits::admission::Places;
+use limits::admission::RequestPermits;
 use limits::peers::Peers;
 use limits::rate::Rates;
 use ops::log::REQUEST_ID;
@@ -63,7 +63,7 @@ const NOTICE: Duration = Duration::from_secs(1);
 /// How long what was begun may take when the server stops, the notice included.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(9);
 /// How often buckets and peers that are not needed any more are forgotten.
-const TIDY_EVERY: Duration = Duration::from_mins(1);
+const CLEANUP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What can be set of the surface.
 #[derive(Clone, Debug)]
@@ -104,17 +104,17 @@ pub const ACCOUNT_RATE_DEFAULT: u32 = 4_000_000;
 const CORS_MAX_AGE: Duration = Duration::from_hours(1);
 
 /// What the handlers share.
-pub type Shared = Arc<Surface>;
+pub type SharedState = Arc<HttpState>;
 
-pub struct Surface {
+pub struct HttpState {
     app: Arc<App>,
-    api: Api,
+    api: QueryExecutor,
     bodies: Bodies,
-    places: Places,
+    request_permits: RequestPermits,
     sockets: Sockets,
     subscriptions: Subscriptions,
     /// Turns to look at the database for `/readyz`.
-    looks: Semaphore,
+    probes: Semaphore,
     rates: Arc<Rates>,
     peers: Arc<Peers>,
     stop_words: StopWords,
@@ -131,25 +131,25 @@ pub async fn router(
     stop: CancellationToken,
     executions: TaskTracker,
 ) -> Router {
-    let shared = Surface::new(app, settings.clone(), stop, executions).await;
+    let shared = HttpState::new(app, settings.clone(), stop, executions).await;
     routes(shared, &settings)
 }
 
-impl Surface {
+impl HttpState {
     async fn new(
         app: Arc<App>,
         settings: Settings,
         stop: CancellationToken,
         executions: TaskTracker,
-    ) -> Shared {
+    ) -> SharedState {
         Arc::new(Self {
-            api: Api::new(Arc::clone(&app)).await,
+            api: QueryExecutor::new(Arc::clone(&app)).await,
             app,
             bodies: Bodies::default(),
-            places: Places::default(),
+            request_permits: RequestPermits::default(),
             sockets: Sockets::default(),
             subscriptions: Subscriptions::default(),
-            looks: Semaphore::new(ops::health::LOOKS_MAX),
+            probes: Semaphore::new(ops::health::PROBES_MAX),
             rates: Arc::new(Rates::new(settings.key_rate, settings.account_rate)),
             peers: Arc::new(Peers::new(settings.trusted_proxies)),
             stop_words: settings.stop_words,
@@ -159,7 +159,7 @@ impl Surface {
     }
 }
 
-fn routes(shared: Shared, settings: &Settings) -> Router {
+fn routes(shared: SharedState, settings: &Settings) -> Router {
     // One layer of many parts: axum boxes a request for each layer of its own. Failures are logged where
     // they happen, with their reason.
     let around = ServiceBuilder::new()
@@ -210,12 +210,12 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let executions = TaskTracker::new();
-    let shared = Surface::new(app, settings.clone(), stop.clone(), executions.clone()).await;
+    let shared = HttpState::new(app, settings.clone(), stop.clone(), executions.clone()).await;
     let router = routes(shared.clone(), &settings);
     let closing = CancellationToken::new();
     let all_done = async {
-        let (peers, places) = (Arc::clone(&shared.peers), limits::connections::places());
-        limits::connections::serve(listener, router, peers, places, closing.clone()).await;
+        let (peers, request_permits) = (Arc::clone(&shared.peers), limits::connections::places());
+        limits::connections::serve(listener, router, peers, request_permits, closing.clone()).await;
         executions.close();
         // Those of clients that have hung up.
         executions.wait().await;
@@ -235,19 +235,19 @@ pub async fn serve(
 }
 
 /// What goes on besides requests: telling what changed, looking at keys in use, auditing, forgetting.
-async fn attend(shared: &Shared) {
-    let tidy = async {
+async fn attend(shared: &SharedState) {
+    let remove_expired = async {
         loop {
-            sleep(TIDY_EVERY).await;
-            shared.rates.tidy();
-            shared.peers.tidy();
+            sleep(CLEANUP_INTERVAL).await;
+            shared.rates.remove_expired();
+            shared.peers.remove_expired();
         }
     };
     tokio::join!(
         events::run(&shared.app),
         api_key::revocation_monitor::run(&shared.app),
         ops::metrics::audit(&shared.app),
-        tidy
+        remove_expired
     );
 }
 

@@ -37,7 +37,7 @@ const PARAMETERS_MAX: usize = 8;
 
 /// How well a media type is liked: its weight in thousandths, and how closely it was named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Liking {
+struct Preference {
     weight: u16,
     closeness: u8,
 }
@@ -69,7 +69,7 @@ pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
 
 const EXACT: u8 = 2;
 
-fn like(range: &str, essence: &str) -> Option<Liking> {
+fn like(range: &str, essence: &str) -> Option<Preference> {
     let mut parts = range.split(';').map(str::trim);
     let named = parts.next()?;
     let closeness = match named {
@@ -88,7 +88,7 @@ fn like(range: &str, essence: &str) -> Option<Liking> {
             return None;
         }
     }
-    Some(Liking { weight, closeness })
+    Some(Preference { weight, closeness })
 }
 
 /// A weight from 0 to 1 in thousandths; what is none counts as 0.

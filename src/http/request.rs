@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     graphql::{
-        Asked, Operation,
+        DocumentSource, Operation,
         errors::{Code, error},
         scalars::to_value,
     },
@@ -72,12 +72,13 @@ pub fn operation(mut members: Map<String, Value>, is_get: bool) -> Result<Operat
         Some(_) => return Err(bad("extensions must be an object.")),
     };
     let asked = match (query, extensions.get("persistedQuery")) {
-        (Some(query), None) => Asked::Text(query),
+        (Some(query), None) => DocumentSource::Text(query),
         (query, Some(persisted)) => {
             let hash = hash_of(persisted).ok_or_else(|| {
                 bad("persistedQuery must have version 1 and a sha256Hash of 64 hexadecimal digits.")
             })?;
-            query.map_or(Asked::Hash(hash), |query| Asked::TextOfHash(query, hash))
+            query
+                .map_or(DocumentSource::Hash(hash), |query| DocumentSource::TextOfHash(query, hash))
         }
         (None, None) => return Err(bad("The request has no query.")),
     };

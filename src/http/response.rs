@@ -29,7 +29,7 @@ use crate::{
         Answer,
         errors::{self, Code, code_of, error},
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 /// What is said to whom there is no place for.
@@ -94,14 +94,14 @@ impl Written {
     }
 }
 
-/// Writes an answer as JSON. From then on `room` holds what that takes; the error is that there is none for it. What a
+/// Writes an answer as JSON. From then on `reservation` holds what that takes; the error is that there is none for it. What a
 /// mutation did is always answered.
 pub async fn write<T: Serialize + Send + 'static>(
     answer: T,
     kind: OperationType,
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<Written, Fault> {
-    let written = if room.bytes() > WRITTEN_AT_ONCE_MAX {
+    let written = if reservation.bytes() > WRITTEN_AT_ONCE_MAX {
         let (done, written) = oneshot::channel();
         let job = Box::new(move || {
             // Nobody waits for it any more if this fails.
@@ -112,11 +112,11 @@ pub async fn write<T: Serialize + Send + 'static>(
     } else {
         Written::of(&answer)
     };
-    settle(room, kind, written.bytes).map(|()| written)
+    settle(reservation, kind, written.bytes).map(|()| written)
 }
 
-fn settle(room: &Room, kind: OperationType, bytes: usize) -> Result<(), Fault> {
-    match room.settle(bytes) {
+fn settle(reservation: &Reservation, kind: OperationType, bytes: usize) -> Result<(), Fault> {
+    match reservation.settle(bytes) {
         Err(fault) if kind != OperationType::Mutation => Err(fault),
         _ => Ok(()),
     }
@@ -127,21 +127,21 @@ pub async fn respond(
     media_type: MediaType,
     answer: Answer,
     kind: OperationType,
-    room: Arc<Room>,
+    reservation: Arc<Reservation>,
     request_id: &str,
 ) -> Response {
     match answer {
         Answer::Executed(response) => {
-            let body = if room.bytes() > WRITTEN_AT_ONCE_MAX {
-                write(response, kind, &room).await.map(Body::new)
+            let body = if reservation.bytes() > WRITTEN_AT_ONCE_MAX {
+                write(response, kind, &reservation).await.map(Body::new)
             } else {
                 let body = GraphQLResponse::from(response).into_response().into_body();
                 let bytes = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
-                settle(&room, kind, bytes.unwrap_or(usize::MAX)).map(|()| body)
+                settle(&reservation, kind, bytes.unwrap_or(usize::MAX)).map(|()| body)
             };
             match body {
                 Ok(body) => {
-                    let body = Body::new(Held { body, _room: room });
+                    let body = Body::new(Held { body, _room: reservation });
                     with_type(media_type, Response::new(body))
                 }
                 Err(fault) => refuse(media_type, errors::of_fault(&fault, request_id)),
@@ -186,7 +186,7 @@ impl HttpBody for Written {
 /// An answer on its way, and what it takes of the room of all.
 struct Held {
     body: Body,
-    _room: Arc<Room>,
+    _room: Arc<Reservation>,
 }
 
 impl HttpBody for Held {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use super::{
-    Shared, Surface,
+    HttpState, SharedState,
     graphql::{REQUEST_DEADLINE, bearer, identify, request_id},
     limits::rate::cost_of_bytes,
     negotiation::{MediaType, is_json},
@@ -36,7 +36,7 @@ pub const PATH: &str = "/sandbox/inbound";
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Says what the text did: `{"effect":"OPTED_OUT"}`. Any LIVE key of an account has its account receive one.
-pub async fn receive(State(shared): State<Shared>, request: Request) -> Response {
+pub async fn receive(State(shared): State<SharedState>, request: Request) -> Response {
     let begun = Instant::now();
     let until = begun + REQUEST_DEADLINE;
     let (head, body) = request.into_parts();
@@ -50,7 +50,7 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         let caller = timeout_at(until, identify(&shared, &head, key)).await;
         let caller = caller.map_err(|_| too_late())??;
         if let Err(over) = shared.rates.pay(&caller, 1, &mut left) {
-            shared.places.refusal().await;
+            shared.request_permits.refusal().await;
             return Err(over);
         }
         let id = request_id(&head.headers).to_owned();
@@ -64,8 +64,8 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         let bodies = &shared.bodies;
         let received = bodies.receive(key_id, team_id, body, BODY_BYTES_MAX, until).await?;
         shared.rates.pay(&caller, cost_of_bytes(received.len()), &mut left)?;
-        let place = shared.places.of(team_id).await;
-        let place = place.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
+        let permit = shared.request_permits.of(team_id).await;
+        let permit = permit.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let message = read(&received)?;
         if let Err(rule) = recipient::parse(&message.from, Some(message.channel)) {
             return Err(error(Code::BadUserInput, format!("from is not valid. {rule}")));
@@ -74,8 +74,8 @@ pub async fn receive(State(shared): State<Shared>, request: Request) -> Response
         // A task of its own, as in `graphql`: a client that hangs up leaves nothing half-way.
         let in_task = Arc::clone(&shared);
         let received = async move {
-            let _place = place;
-            let Surface { app, stop_words, .. } = &*in_task;
+            let _place = permit;
+            let HttpState { app, stop_words, .. } = &*in_task;
             inbound::receive(app, &account, &message, stop_words).await
         };
         let received = shared.executions.spawn(received.in_current_span());

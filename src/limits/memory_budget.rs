@@ -9,7 +9,7 @@ use futures_util::{Stream, TryStreamExt as _};
 use sea_orm::DbErr;
 use uuid::Uuid;
 
-use super::quota::{Share, Shares};
+use super::quota::{Permit, Quota};
 use crate::domain::{Fault, Unavailable};
 
 /// Bytes of text of one request, in rows that are read and in the answer, at most.
@@ -25,25 +25,25 @@ const VALUE_BYTES: usize = 80;
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
 
-/// The room of all requests.
-pub struct Rooms {
-    parts: Arc<Shares<Uuid>>,
-    waiting: Arc<Shares<Uuid>>,
+/// The reservation of all requests.
+pub struct MemoryBudget {
+    parts: Arc<Quota<Uuid>>,
+    waiting: Arc<Quota<Uuid>>,
 }
 
-impl Default for Rooms {
+impl Default for MemoryBudget {
     fn default() -> Self {
         Self {
-            parts: Shares::new(PARTS_MAX, PARTS_MAX / 2),
-            waiting: Shares::new(WAITING_BYTES_MAX, WAITING_BYTES_OF_TEAM_MAX),
+            parts: Quota::new(PARTS_MAX, PARTS_MAX / 2),
+            waiting: Quota::new(WAITING_BYTES_MAX, WAITING_BYTES_OF_TEAM_MAX),
         }
     }
 }
 
-impl Rooms {
-    /// The room of one request, or of one event.
-    pub fn of(&self, team_id: Option<Uuid>) -> Room {
-        Room { rooms: Arc::clone(&self.parts), team_id, held: Mutex::default() }
+impl MemoryBudget {
+    /// The reservation of one request, or of one event.
+    pub fn of(&self, team_id: Option<Uuid>) -> Reservation {
+        Reservation { memory_budget: Arc::clone(&self.parts), team_id, held: Mutex::default() }
     }
 
     /// Bytes of text that large requests hold now.
@@ -52,15 +52,15 @@ impl Rooms {
     }
 
     /// Counts a message of so many bytes that waits to be sent, while this is kept; `None` if too much waits.
-    pub fn wait(&self, team_id: Option<Uuid>, bytes: usize) -> Option<Share<Uuid>> {
+    pub fn wait(&self, team_id: Option<Uuid>, bytes: usize) -> Option<Permit<Uuid>> {
         let mut waiting = self.waiting.take(team_id)?;
         waiting.grow(bytes.saturating_sub(1)).then_some(waiting)
     }
 }
 
 /// What one request holds. It is given back when this is dropped.
-pub struct Room {
-    rooms: Arc<Shares<Uuid>>,
+pub struct Reservation {
+    memory_budget: Arc<Quota<Uuid>>,
     team_id: Option<Uuid>,
     held: Mutex<Held>,
 }
@@ -68,11 +68,11 @@ pub struct Room {
 #[derive(Default)]
 struct Held {
     bytes: usize,
-    parts: Option<Share<Uuid>>,
+    parts: Option<Permit<Uuid>>,
 }
 
-impl Room {
-    /// Takes room for a text of so many bytes. [`Fault::TooMuchText`] if the request may not hold so much, and
+impl Reservation {
+    /// Takes reservation for a text of so many bytes. [`Fault::TooMuchText`] if the request may not hold so much, and
     /// [`Unavailable::TextsWait`] if all together may not.
     pub fn take(&self, bytes: usize) -> Result<(), Fault> {
         let mut held = self.held();
@@ -80,11 +80,11 @@ impl Room {
         if bytes > TEXT_BYTES_MAX {
             return Err(Fault::TooMuchText);
         }
-        let parts = held.parts.as_ref().map_or(0, Share::count);
+        let parts = held.parts.as_ref().map_or(0, Permit::count);
         let more = (bytes / PART_BYTES).saturating_sub(parts);
         if more > 0 {
             if held.parts.is_none() {
-                held.parts = self.rooms.take(self.team_id);
+                held.parts = self.memory_budget.take(self.team_id);
             }
             let more = more - usize::from(parts == 0);
             let is_taken = held.parts.as_mut().is_some_and(|parts| parts.grow(more));
@@ -96,12 +96,12 @@ impl Room {
         Ok(())
     }
 
-    /// Takes room for a text in the answer, as long as it is in JSON.
+    /// Takes reservation for a text in the answer, as long as it is in JSON.
     pub fn answer(&self, text: &str) -> Result<(), Fault> {
         self.take(VALUE_BYTES + json_bytes(text))
     }
 
-    /// Reads rows as far as there is room for their texts. The others are read too: a statement that is left in the
+    /// Reads rows as far as there is reservation for their texts. The others are read too: a statement that is left in the
     /// middle costs its connection.
     pub async fn collect<T>(
         &self,
@@ -155,11 +155,15 @@ impl Room {
         self.held().parts.is_some()
     }
 
-    /// Moves what is held into a room of its own, so that this one is empty again.
+    /// Moves what is held into a reservation of its own, so that this one is empty again.
     #[must_use]
     pub fn moved(&self) -> Self {
         let held = std::mem::take(&mut *self.held());
-        Self { rooms: Arc::clone(&self.rooms), team_id: self.team_id, held: Mutex::new(held) }
+        Self {
+            memory_budget: Arc::clone(&self.memory_budget),
+            team_id: self.team_id,
+            held: Mutex::new(held),
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -194,8 +198,8 @@ mod tests {
 
     #[tokio::test]
     async fn rows_beyond_the_room_are_read_and_dropped() {
-        let rooms = Rooms::default();
-        let room = rooms.of(None);
+        let memory_budget = MemoryBudget::default();
+        let reservation = memory_budget.of(None);
         let read = std::cell::Cell::new(0);
         let rows = || {
             stream::iter(0..10).map(|row| {
@@ -203,79 +207,82 @@ mod tests {
                 Ok(row)
             })
         };
-        let collected = room.collect(rows(), |_| TEXT_BYTES_MAX / 10).await;
+        let collected = reservation.collect(rows(), |_| TEXT_BYTES_MAX / 10).await;
         assert_eq!((collected.ok(), read.get()), (Some((0..10).collect()), 10));
-        let refused = room.collect(rows(), |_| TEXT_BYTES_MAX / 10).await;
+        let refused = reservation.collect(rows(), |_| TEXT_BYTES_MAX / 10).await;
         assert!(matches!(refused, Err(Fault::TooMuchText)));
         assert_eq!(read.get(), 20);
     }
 
     #[test]
     fn a_written_answer_replaces_what_was_held() {
-        let rooms = Rooms::default();
-        let room = rooms.of(None);
-        room.take(TEXT_BYTES_MAX).expect("there is room");
+        let memory_budget = MemoryBudget::default();
+        let reservation = memory_budget.of(None);
+        reservation.take(TEXT_BYTES_MAX).expect("there is reservation");
         for (bytes, held) in [(3 * PART_BYTES + 1, 3), (PART_BYTES, 1), (5, 0), (2 * PART_BYTES, 2)]
         {
-            room.settle(bytes).expect("there is room");
-            assert_eq!((room.bytes(), rooms.bytes()), (bytes, held * PART_BYTES));
+            reservation.settle(bytes).expect("there is reservation");
+            assert_eq!((reservation.bytes(), memory_budget.bytes()), (bytes, held * PART_BYTES));
         }
-        assert!(matches!(room.settle(TEXT_BYTES_MAX + 1), Err(Fault::TooMuchText)));
+        assert!(matches!(reservation.settle(TEXT_BYTES_MAX + 1), Err(Fault::TooMuchText)));
     }
 
     #[test]
     fn one_request_has_32_mib() {
-        let rooms = Rooms::default();
-        let room = rooms.of(None);
-        assert!(room.take(TEXT_BYTES_MAX - 1).is_ok());
-        assert!(room.take(1).is_ok());
-        assert!(matches!(room.take(1), Err(Fault::TooMuchText)));
-        assert!(matches!(rooms.of(None).take(usize::MAX), Err(Fault::TooMuchText)));
-        let moved = room.moved();
-        assert!(room.take(TEXT_BYTES_MAX).is_ok());
-        assert_eq!(rooms.bytes(), 2 * TEXT_BYTES_MAX);
+        let memory_budget = MemoryBudget::default();
+        let reservation = memory_budget.of(None);
+        assert!(reservation.take(TEXT_BYTES_MAX - 1).is_ok());
+        assert!(reservation.take(1).is_ok());
+        assert!(matches!(reservation.take(1), Err(Fault::TooMuchText)));
+        assert!(matches!(memory_budget.of(None).take(usize::MAX), Err(Fault::TooMuchText)));
+        let moved = reservation.moved();
+        assert!(reservation.take(TEXT_BYTES_MAX).is_ok());
+        assert_eq!(memory_budget.bytes(), 2 * TEXT_BYTES_MAX);
         assert!(matches!(moved.take(1), Err(Fault::TooMuchText)));
         drop(moved);
-        assert_eq!(rooms.bytes(), TEXT_BYTES_MAX);
+        assert_eq!(memory_budget.bytes(), TEXT_BYTES_MAX);
     }
 
     #[test]
     fn a_team_has_half_of_the_room_and_small_requests_always_fit() {
-        let rooms = Rooms::default();
+        let memory_budget = MemoryBudget::default();
         let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
         let fill = |team| {
-            let filled = [rooms.of(team), rooms.of(team)];
-            for room in &filled {
-                while room.take(PART_BYTES).is_ok() {}
-                assert!(room.is_large());
+            let filled = [memory_budget.of(team), memory_budget.of(team)];
+            for reservation in &filled {
+                while reservation.take(PART_BYTES).is_ok() {}
+                assert!(reservation.is_large());
             }
             filled
         };
         let held = fill(hot);
-        assert_eq!(rooms.bytes(), PARTS_MAX / 2 * PART_BYTES);
-        let late = rooms.of(hot);
+        assert_eq!(memory_budget.bytes(), PARTS_MAX / 2 * PART_BYTES);
+        let late = memory_budget.of(hot);
         assert!(late.take(PART_BYTES - 1).is_ok() && !late.is_large());
         assert!(matches!(late.take(1), Err(Fault::Unavailable(Unavailable::TextsWait))));
         let others = fill(other);
-        assert_eq!(rooms.bytes(), PARTS_MAX * PART_BYTES);
-        assert!(rooms.of(None).take(PART_BYTES).is_err() && rooms.of(None).take(1).is_ok());
+        assert_eq!(memory_budget.bytes(), PARTS_MAX * PART_BYTES);
+        assert!(
+            memory_budget.of(None).take(PART_BYTES).is_err()
+                && memory_budget.of(None).take(1).is_ok()
+        );
         drop(held);
         assert!(late.take(1).is_ok());
         drop((late, others));
-        assert!(rooms.of(hot).take(TEXT_BYTES_MAX).is_ok());
+        assert!(memory_budget.of(hot).take(TEXT_BYTES_MAX).is_ok());
     }
 
     #[test]
     fn a_team_has_half_of_what_may_wait() {
-        let rooms = Rooms::default();
+        let memory_budget = MemoryBudget::default();
         let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
-        assert!(rooms.wait(hot, WAITING_BYTES_OF_TEAM_MAX + 1).is_none());
-        let held = rooms.wait(hot, WAITING_BYTES_OF_TEAM_MAX - 1).expect("it fits");
-        let last = rooms.wait(hot, 1).expect("it fits");
-        assert!(rooms.wait(hot, 1).is_none());
-        let others = rooms.wait(other, WAITING_BYTES_OF_TEAM_MAX).expect("it fits");
-        assert!(rooms.wait(None, 1).is_none());
+        assert!(memory_budget.wait(hot, WAITING_BYTES_OF_TEAM_MAX + 1).is_none());
+        let held = memory_budget.wait(hot, WAITING_BYTES_OF_TEAM_MAX - 1).expect("it fits");
+        let last = memory_budget.wait(hot, 1).expect("it fits");
+        assert!(memory_budget.wait(hot, 1).is_none());
+        let others = memory_budget.wait(other, WAITING_BYTES_OF_TEAM_MAX).expect("it fits");
+        assert!(memory_budget.wait(None, 1).is_none());
         drop((held, last, others));
-        assert!(rooms.wait(hot, WAITING_BYTES_OF_TEAM_MAX).is_some());
+        assert!(memory_budget.wait(hot, WAITING_BYTES_OF_TEAM_MAX).is_some());
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What is to be had, and who holds how much of it.
-pub struct Shares<H> {
+pub struct Quota<H> {
     max: usize,
     of_one_max: usize,
     held: Mutex<Held<H>>,
@@ -19,21 +19,21 @@ struct Held<H> {
 }
 
 /// What somebody holds, while this is kept.
-pub struct Share<H: Copy + Eq + Hash> {
+pub struct Permit<H: Copy + Eq + Hash> {
     holder: Option<H>,
     count: usize,
-    shares: Arc<Shares<H>>,
+    quota: Arc<Quota<H>>,
 }
 
-impl<H: Copy + Eq + Hash> Shares<H> {
+impl<H: Copy + Eq + Hash> Quota<H> {
     pub fn new(max: usize, of_one_max: usize) -> Arc<Self> {
         let held = Mutex::new(Held { count: 0, of: HashMap::new() });
         Arc::new(Self { max, of_one_max, held })
     }
 
     /// One for this holder; without a holder it counts among all only. `None` if there are too many.
-    pub fn take(self: &Arc<Self>, holder: Option<H>) -> Option<Share<H>> {
-        let mut share = Share { holder, count: 0, shares: Arc::clone(self) };
+    pub fn take(self: &Arc<Self>, holder: Option<H>) -> Option<Permit<H>> {
+        let mut share = Permit { holder, count: 0, quota: Arc::clone(self) };
         share.grow(1).then_some(share)
     }
 
@@ -58,18 +58,18 @@ impl<H: Copy + Eq + Hash> Shares<H> {
     }
 }
 
-impl<H: Copy + Eq + Hash> Share<H> {
+impl<H: Copy + Eq + Hash> Permit<H> {
     pub fn count(&self) -> usize {
         self.count
     }
 
     /// Takes so many more, or none if there are too few.
     pub fn grow(&mut self, more: usize) -> bool {
-        let mut held = self.shares.held();
+        let mut held = self.quota.held();
         let of_holder = self.holder.and_then(|holder| held.of.get(&holder).copied());
         let of_holder = of_holder.unwrap_or_default();
-        let is_too_much = held.count + more > self.shares.max
-            || (self.holder.is_some() && of_holder + more > self.shares.of_one_max);
+        let is_too_much = held.count + more > self.quota.max
+            || (self.holder.is_some() && of_holder + more > self.quota.of_one_max);
         if is_too_much {
             return false;
         }
@@ -83,12 +83,12 @@ impl<H: Copy + Eq + Hash> Share<H> {
     }
 }
 
-impl<H: Copy + Eq + Hash> Share<H> {
+impl<H: Copy + Eq + Hash> Permit<H> {
     /// Gives so many back, or all if there are fewer.
     pub fn shrink(&mut self, less: usize) {
         let less = less.min(self.count);
         self.count -= less;
-        let mut held = self.shares.held();
+        let mut held = self.quota.held();
         held.count -= less;
         let Some(holder) = self.holder else { return };
         let Some(of_holder) = held.of.get_mut(&holder) else { return };
@@ -99,7 +99,7 @@ impl<H: Copy + Eq + Hash> Share<H> {
     }
 }
 
-impl<H: Copy + Eq + Hash> Drop for Share<H> {
+impl<H: Copy + Eq + Hash> Drop for Permit<H> {
     fn drop(&mut self) {
         self.shrink(self.count);
     }
@@ -111,17 +111,17 @@ mod tests {
 
     #[test]
     fn one_holder_has_its_share_and_all_have_what_there_is() {
-        let shares = Shares::new(5, 3);
-        let mut held: Vec<_> = (0..3).map(|_| shares.take(Some("hot")).expect("a share")).collect();
+        let quota = Quota::new(5, 3);
+        let mut held: Vec<_> = (0..3).map(|_| quota.take(Some("hot")).expect("a share")).collect();
 
-        assert!(shares.take(Some("hot")).is_none());
-        held.push(shares.take(Some("other")).expect("a share"));
-        held.push(shares.take(None).expect("a share"));
-        assert!(shares.take(Some("third")).is_none() && shares.take(None).is_none());
-        assert_eq!(["hot", "other", "third"].map(|holder| shares.count_of(holder)), [3, 1, 0]);
+        assert!(quota.take(Some("hot")).is_none());
+        held.push(quota.take(Some("other")).expect("a share"));
+        held.push(quota.take(None).expect("a share"));
+        assert!(quota.take(Some("third")).is_none() && quota.take(None).is_none());
+        assert_eq!(["hot", "other", "third"].map(|holder| quota.count_of(holder)), [3, 1, 0]);
         drop(held.remove(0));
-        let again = shares.take(Some("hot"));
-        assert!(again.is_some() && shares.take(Some("third")).is_none());
+        let again = quota.take(Some("hot"));
+        assert!(again.is_some() && quota.take(Some("third")).is_none());
         let mut again = again.expect("a share");
         assert!(!again.grow(1));
         held.pop();
@@ -129,11 +129,11 @@ mod tests {
         assert!(!again.grow(2) && again.grow(0) && again.count() == 1);
         held.remove(0);
         assert!(again.grow(1) && again.count() == 2);
-        let before = shares.count();
+        let before = quota.count();
         again.shrink(1);
-        assert_eq!((again.count(), shares.count()), (1, before - 1));
+        assert_eq!((again.count(), quota.count()), (1, before - 1));
         drop((held, again));
-        let held = shares.held();
+        let held = quota.held();
         assert!(held.count == 0 && held.of.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 const SWEEP_FROM: usize = 64;
 
 /// Values by their key, each fresh for a time.
-pub struct Fresh<K, V> {
+pub struct ReadThroughCache<K, V> {
     read: Cache<K, Arc<Read<V>>>,
     fresh_for: Duration,
     readings: Mutex<Readings<K>>,
@@ -37,7 +37,7 @@ struct Read<V> {
     value: V,
 }
 
-impl<K, V> Fresh<K, V>
+impl<K, V> ReadThroughCache<K, V>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -138,11 +138,16 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Counts how often it was read; the count is the value.
-    async fn ask(fresh: &Fresh<u8, u32>, reads: &AtomicU32, takes: Duration) -> u32 {
+    async fn ask(fresh: &ReadThroughCache<u8, u32>, reads: &AtomicU32, takes: Duration) -> u32 {
         ask_for(0, fresh, reads, takes).await
     }
 
-    async fn ask_for(key: u8, fresh: &Fresh<u8, u32>, reads: &AtomicU32, takes: Duration) -> u32 {
+    async fn ask_for(
+        key: u8,
+        fresh: &ReadThroughCache<u8, u32>,
+        reads: &AtomicU32,
+        takes: Duration,
+    ) -> u32 {
         let read = || async {
             let value = reads.fetch_add(1, Ordering::Relaxed) + 1;
             tokio::time::sleep(takes).await;
@@ -153,7 +158,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_value_is_read_once_for_all() {
-        let (fresh, reads) = (Fresh::new(1, SECOND), AtomicU32::new(0));
+        let (fresh, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
         let takes = Duration::from_millis(100);
         let (first, second) = tokio::join!(ask(&fresh, &reads, takes), ask(&fresh, &reads, takes));
         assert_eq!((first, second), (1, 1));
@@ -162,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn its_time_counts_from_the_beginning_of_the_reading() {
-        let (fresh, reads) = (Fresh::new(1, SECOND), AtomicU32::new(0));
+        let (fresh, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
         let slow = Duration::from_millis(1_500);
         let late = async {
             tokio::time::sleep(Duration::from_millis(1_200)).await;
@@ -174,7 +179,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_being_read_while_it_is_forgotten_is_read_again() {
-        let (fresh, reads) = (Fresh::new(1, SECOND), AtomicU32::new(0));
+        let (fresh, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
         let takes = Duration::from_millis(100);
         let after = async {
             tokio::time::sleep(takes / 2).await;
@@ -188,7 +193,7 @@ mod tests {
     }
     #[tokio::test(start_paused = true)]
     async fn other_values_stay_when_one_is_forgotten() {
-        let (fresh, reads) = (Fresh::new(2, SECOND), AtomicU32::new(0));
+        let (fresh, reads) = (ReadThroughCache::new(2, SECOND), AtomicU32::new(0));
         assert_eq!(ask_for(0, &fresh, &reads, Duration::ZERO).await, 1);
         assert_eq!(ask_for(1, &fresh, &reads, Duration::ZERO).await, 2);
         fresh.forget(&0);
@@ -202,7 +207,7 @@ mod tests {
     /// Keys without a value, of which anybody can ask for any number, take no room.
     #[tokio::test]
     async fn readings_that_gave_nothing_are_forgotten() {
-        let fresh = Fresh::<u32, ()>::new(10, SECOND);
+        let fresh = ReadThroughCache::<u32, ()>::new(10, SECOND);
         for key in 0..10_000 {
             assert!(fresh.get(key, async || Err(())).await.is_err());
         }

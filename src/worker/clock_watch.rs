@@ -28,7 +28,7 @@ pub const APART_MAX: TimeDelta = TimeDelta::hours(1);
 /// machine's, they err together, and mostly for some seconds.
 const AGREES_FOR: Duration = Duration::from_mins(1);
 /// How often the log says that the clock is not trusted.
-const LOG_EVERY: Duration = Duration::from_mins(1);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Compares a clock with others since it was made.
 pub struct ClockWatch {
@@ -83,7 +83,7 @@ impl ClockWatch {
             }
             return true;
         }
-        if state.logged_at.is_none_or(|at| steady >= at + LOG_EVERY) {
+        if state.logged_at.is_none_or(|at| steady >= at + LOG_INTERVAL) {
             state.logged_at = Some(steady);
             if let Some(ahead) = state.ahead_of_database {
                 tracing::error!(

@@ -37,35 +37,35 @@ mod clock_watch;
 pub use clock_watch::ClockWatch;
 
 /// How long the worker rests when nothing woke it: rows of other processes are found this late.
-const POLL_EVERY: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The least rest between two rounds, so that messages that come one by one are delivered in batches: a round
 /// flushes twice and holds the team while it settles, which a send at that moment waits for.
-const REST_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Messages of an average batch from which on accepting is under pressure.
 const BATCH_UNDER_PRESSURE: u64 = 4;
 /// Under pressure the worker rests so many times as long as it worked: accepting
 /// goes first, and delivery keeps a tenth of the time.
-const RESTS_WHILE_PRESSED: u32 = 9;
+const PAUSE_RATIO_UNDER_PRESSURE: u32 = 9;
 /// A slow carrier or database must not make the rest a long one.
-const REST_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
+const PAUSE_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
 /// How late the month of a phone number may be charged: nobody waits for that.
-const RENEW_EVERY: Duration = Duration::from_secs(10);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// How late the worker finds what another process's change of an account has left to be done.
-const BACKLOG_EVERY: Duration = Duration::from_secs(1);
+const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two steps of that the worker rests so many times as long as a step took, for whatever else is
 /// written.
-const RESTS_IN_BACKLOG: u32 = 3;
+const PAUSE_RATIO_IN_BACKLOG: u32 = 3;
 /// How late the audit log may count refusals that repeat.
-const COUNT_REFUSALS_EVERY: Duration = Duration::from_secs(5);
+const REFUSAL_COUNT_INTERVAL: Duration = Duration::from_secs(5);
 /// The least rest between two times that the write-ahead log is emptied.
-const EMPTY_LOG_EVERY: Duration = Duration::from_secs(5);
+const EMPTY_LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a wrong clock is looked at.
-const REST_WHILE_WRONG: Duration = Duration::from_secs(1);
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How late TEST messages are deleted, and the rest between two steps of it.
-const DELETE_EVERY: Duration = Duration::from_mins(1);
-const DELETE_REST: Duration = Duration::from_millis(200);
+const DELETE_INTERVAL: Duration = Duration::from_mins(1);
+const DELETE_PAUSE: Duration = Duration::from_millis(200);
 /// Rest after a failure of the database.
-const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What one round of delivery came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,25 +106,25 @@ async fn deliver(
     while !stop.is_cancelled() {
         note_key_uses(app, &mut key_uses).await;
         if !is_clock_right(app, watch) {
-            rest(REST_WHILE_WRONG, stop).await;
+            rest(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
         let begun = Instant::now();
         let delivered = deliver_due(app).await;
         let since = app.writers.taken() - taken;
         let rests = match since.messages.checked_div(since.batches) {
-            Some(BATCH_UNDER_PRESSURE..) => RESTS_WHILE_PRESSED,
+            Some(BATCH_UNDER_PRESSURE..) => PAUSE_RATIO_UNDER_PRESSURE,
             Some(_) => 1,
             None => 0,
         };
         taken = app.writers.taken();
-        let least = (begun.elapsed() * rests).min(REST_UNDER_PRESSURE_MAX);
+        let least = (begun.elapsed() * rests).min(PAUSE_UNDER_PRESSURE_MAX);
         let (least, rest) = match delivered {
             Ok(Delivered { has_more: true, .. }) => (least, Duration::ZERO),
-            Ok(_) => (least.max(REST_MIN), POLL_EVERY),
+            Ok(_) => (least.max(PAUSE_MIN), POLL_INTERVAL),
             Err(fault) => {
                 tracing::error!(%fault, "Due messages could not be delivered; trying again");
-                (REST_AFTER_FAULT, REST_AFTER_FAULT)
+                (RETRY_DELAY, RETRY_DELAY)
             }
         };
         tokio::select! {
@@ -140,7 +140,7 @@ async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = None;
     while !stop.is_cancelled() {
         if !is_clock_right(app, watch) {
-            rest(REST_WHILE_WRONG, stop).await;
+            rest(CLOCK_CHECK_INTERVAL, stop).await;
             ask_database(app, watch).await;
             continue;
         }
@@ -149,7 +149,7 @@ async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
             None
         });
         if place.is_none() {
-            rest(RENEW_EVERY, stop).await;
+            rest(RENEWAL_INTERVAL, stop).await;
             ask_database(app, watch).await;
         }
     }
@@ -180,7 +180,7 @@ async fn count_refusals(app: &App, stop: &CancellationToken) {
     while !is_last {
         tokio::select! {
             () = stop.cancelled() => is_last = true,
-            () = sleep(COUNT_REFUSALS_EVERY) => {}
+            () = sleep(REFUSAL_COUNT_INTERVAL) => {}
         }
         if let Err(fault) = audit_log::refusals::write_counts(app).await {
             tracing::warn!(%fault, "Refusals could not be counted in the audit log; trying again");
@@ -203,7 +203,7 @@ where
             false
         });
         // However many are erased meanwhile: all that is written waits for each emptying.
-        rest(EMPTY_LOG_EVERY, stop).await;
+        rest(EMPTY_LOG_INTERVAL, stop).await;
         if is_empty {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -218,18 +218,18 @@ async fn work_off(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         // Refunds would be entered at a wrong moment, and what is due later would be taken for due.
         if !is_clock_right(app, watch) {
-            rest(REST_WHILE_WRONG, stop).await;
+            rest(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
         let begun = Instant::now();
         let stepped = backlog::step(app, &mut place).await;
-        let rest = begun.elapsed() * RESTS_IN_BACKLOG;
+        let rest = begun.elapsed() * PAUSE_RATIO_IN_BACKLOG;
         let (least, rest) = match stepped {
             Ok(true) => (rest, rest),
-            Ok(false) => (Duration::ZERO, BACKLOG_EVERY),
+            Ok(false) => (Duration::ZERO, BACKLOG_INTERVAL),
             Err(fault) => {
                 tracing::error!(%fault, "A step of a backlog could not be done; trying again");
-                (REST_AFTER_FAULT, REST_AFTER_FAULT)
+                (RETRY_DELAY, RETRY_DELAY)
             }
         };
         tokio::select! {
@@ -243,10 +243,10 @@ async fn work_off(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
 async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
     let mut place = None;
     while !stop.is_cancelled() {
-        app.writes.tidy();
+        app.writes.remove_expired();
         // A clock that is ahead would end messages that are to be kept.
         if !is_clock_right(app, watch) {
-            rest(REST_WHILE_WRONG, stop).await;
+            rest(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
         place = match test_retention::delete_ended(app, place).await {
@@ -256,7 +256,7 @@ async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
                 None
             }
         };
-        rest(if place.is_some() { DELETE_REST } else { DELETE_EVERY }, stop).await;
+        rest(if place.is_some() { DELETE_PAUSE } else { DELETE_INTERVAL }, stop).await;
     }
 }
 

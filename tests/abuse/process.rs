@@ -35,12 +35,12 @@ impl Process {
 
     /// Waits until it hardly works any more, or for so long.
     pub async fn rests(self, at_most: Duration) {
-        const LOOK_EVERY: Duration = Duration::from_millis(200);
+        const POLL_INTERVAL: Duration = Duration::from_millis(200);
         const TICKS_OF_REST: u64 = 2;
         let mut before = self.ticks();
-        let looks = at_most.as_millis() / LOOK_EVERY.as_millis();
+        let looks = at_most.as_millis() / POLL_INTERVAL.as_millis();
         for _ in 0..looks {
-            sleep(LOOK_EVERY).await;
+            sleep(POLL_INTERVAL).await;
             let now = self.ticks();
             if now.saturating_sub(before) <= TICKS_OF_REST {
                 return;

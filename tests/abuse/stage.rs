@@ -28,7 +28,7 @@ const MEMORY_MAX_MB: f64 = 200.0;
 /// A server that takes so much is ended: the machine has other work.
 const MEMORY_END_MB: f64 = 1_000.0;
 /// How often memory is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a server that was started again may take.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long the probe goes on after an attack.
@@ -242,7 +242,7 @@ impl Stage {
 /// Waits until the process ends, or takes so much memory that it is ended, and says which.
 async fn end_of(server: &mut Server) -> String {
     loop {
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
         if let Some(status) = server.ended() {
             return format!("ended by {status}");
         }

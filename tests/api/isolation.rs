@@ -20,13 +20,14 @@ use arguments::{LISTS, MANAGING, NAMING, document};
 struct Walls {
     database: Database,
     row_security: RowSecurity,
-    reword: Option<fn(&str) -> String>,
+    rewrite_sql: Option<fn(&str) -> String>,
 }
 
-const SQLITE: Walls = Walls { database: Sqlite, row_security: RowSecurity::Off, reword: None };
-const POSTGRES: Walls = Walls { database: Postgres, row_security: RowSecurity::On, reword: None };
+const SQLITE: Walls = Walls { database: Sqlite, row_security: RowSecurity::Off, rewrite_sql: None };
+const POSTGRES: Walls =
+    Walls { database: Postgres, row_security: RowSecurity::On, rewrite_sql: None };
 /// Row security alone.
-const UNFILTERED: Walls = Walls { reword: Some(without_owners), ..POSTGRES };
+const UNFILTERED: Walls = Walls { rewrite_sql: Some(without_owners), ..POSTGRES };
 
 impl Walls {
     /// Each way that there is on a database.
@@ -36,9 +37,9 @@ impl Walls {
 
     /// A server that takes as many questions as there are.
     fn setup(self) -> Setup {
-        let Self { row_security, reword, .. } = self;
+        let Self { row_security, rewrite_sql, .. } = self;
         let http = http::Settings { key_rate: 0, account_rate: 0, ..http::Settings::default() };
-        Setup { http, row_security, reword, ..Setup::default() }
+        Setup { http, row_security, rewrite_sql, ..Setup::default() }
     }
 
     async fn start(self) -> TestApp {

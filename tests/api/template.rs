@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tollgate::domain::{
     Fault, Unavailable,
     api_key::authentication,
-    billing::{Patience, SendRefusal},
+    billing::{Deadline, SendRefusal},
     message::{self, NewMessage, Sent},
     template::{
         self, NewTemplate, TEMPLATES_PER_ACCOUNT_MAX, TemplateChange, render::RenderRefusal,
@@ -540,9 +540,9 @@ async fn without_time_no_template_is_touched(database: Database) {
     let caller = caller.expect("a good key").account().expect("an account");
     let live = caller.live().expect("a live key");
     let id: Uuid = id.parse().expect("an id");
-    let patience = Patience::until(Instant::now() + Duration::from_secs(10));
+    let patience = Deadline::until(Instant::now() + Duration::from_secs(10));
     patience.template_time.add(TIME_MAX);
-    let room = t.app.rooms.of(None);
+    let room = t.app.memory_budget.of(None);
     let message = |key: Option<&str>| NewMessage {
         to: Some("+12025550123".to_owned()),
         template_id: Some(id),
@@ -601,15 +601,15 @@ async fn templates_end_with_their_request(database: Database) {
     let before = t.everything().await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
     let caller = caller.expect("a good key").account().expect("an account");
-    let gone = Patience::until(Instant::now() + Duration::from_secs(10));
+    let gone = Deadline::until(Instant::now() + Duration::from_secs(10));
     gone.gone.cancel();
-    for patience in [gone, Patience::until(Instant::now())] {
+    for patience in [gone, Deadline::until(Instant::now())] {
         let message = NewMessage {
             to: Some("+12025550123".to_owned()),
             template_id: id.parse().ok(),
             ..NewMessage::default()
         };
-        let room = t.app.rooms.of(None);
+        let room = t.app.memory_budget.of(None);
         let sent = message::send(&t.app, &caller, message, &patience, &room).await;
         let late = matches!(sent, Err(Fault::Unavailable(Unavailable::TemplatesLate)));
         assert!(late, "{sent:?}");

@@ -10,7 +10,7 @@ use crate::{
     app::App,
     domain::{
         api_key::authentication,
-        billing::Patience,
+        billing::Deadline,
         caller::AccountCaller,
         contact::{self, NewContact, address::NewAddress},
         message::{
@@ -88,9 +88,9 @@ async fn send(
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
 ) -> anyhow::Result<Vec<entity::message::Model>> {
-    let patience = Patience::until(Instant::now() + http::REQUEST_DEADLINE);
-    let room = app.rooms.of(Some(caller.team_id));
-    let sent = message::send_many(app, caller, messages, &patience, &room).await?;
+    let deadline = Deadline::until(Instant::now() + http::REQUEST_DEADLINE);
+    let reservation = app.memory_budget.of(Some(caller.team_id));
+    let sent = message::send_many(app, caller, messages, &deadline, &reservation).await?;
     let sent = sent.into_iter().map(|sent| match sent {
         Sent::Accepted(message) | Sent::Replayed(message) => Ok(message),
         Sent::Refused(refusal) => bail!("the example cannot be built: {}", refusal.message),

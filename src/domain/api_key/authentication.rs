@@ -24,15 +24,15 @@ use crate::{
         billing,
         caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
     },
-    limits::read_through_cache::Fresh,
+    limits::read_through_cache::ReadThroughCache,
 };
 
 /// How long a process may go by what it knows of a key (R20): for reading only, since whatever changes
 /// or charges something looks at the key again.
-const KEY_KNOWN_FOR: Duration = Duration::from_secs(1);
-const KEYS_KNOWN_MAX: u64 = 10_000;
+const KEY_CACHE_TTL: Duration = Duration::from_secs(1);
+const CACHED_KEYS_MAX: u64 = 10_000;
 /// A key's use is noted when the last note is this old.
-const LAST_USED_EVERY: TimeDelta = TimeDelta::seconds(60);
+const LAST_USED_INTERVAL: TimeDelta = TimeDelta::seconds(60);
 
 /// Whether the key may be used at `now`.
 pub fn is_usable(key: &api_key::Model, now: DateTime<Utc>) -> bool {
@@ -56,14 +56,14 @@ pub fn ends_at(key: &api_key::Model) -> Option<DateTime<Utc>> {
 
 /// Keys that were used of late, by their hash.
 pub struct Keys {
-    known: Fresh<Hash, Arc<api_key::Model>>,
+    known: ReadThroughCache<Hash, Arc<api_key::Model>>,
     lookups: KeyLookups,
 }
 
 impl Default for Keys {
     fn default() -> Self {
         let lookups = KeyLookups::default();
-        Self { known: Fresh::new(KEYS_KNOWN_MAX, KEY_KNOWN_FOR), lookups }
+        Self { known: ReadThroughCache::new(CACHED_KEYS_MAX, KEY_CACHE_TTL), lookups }
     }
 }
 
@@ -108,7 +108,7 @@ async fn find(app: &App, hash: Hash) -> Result<Arc<api_key::Model>, NotFound> {
     let found = app.keys.lookups.find(&app.db.read, hash).await;
     let key = found.map_err(NotFound::Fault)?.ok_or(NotFound::Unknown)?;
     let now = app.clock.now();
-    if is_usable(&key, now) && key.last_used_at.is_none_or(|at| now - at >= LAST_USED_EVERY) {
+    if is_usable(&key, now) && key.last_used_at.is_none_or(|at| now - at >= LAST_USED_INTERVAL) {
         // A full queue drops the note: it must never slow or fail a request.
         let _ = app.key_uses.try_send(key.id);
     }
@@ -205,7 +205,7 @@ pub async fn note_uses(app: &App, keys: Vec<Uuid>) -> Result<(), Fault> {
     for key in keys {
         let is_old = Condition::any()
             .add(api_key::Column::LastUsedAt.is_null())
-            .add(api_key::Column::LastUsedAt.lte(now - LAST_USED_EVERY));
+            .add(api_key::Column::LastUsedAt.lte(now - LAST_USED_INTERVAL));
         api_key::Entity::update_many()
             .set(api_key::ActiveModel { last_used_at: Set(Some(now)), ..Default::default() })
             .filter(api_key::Column::Id.eq(key))

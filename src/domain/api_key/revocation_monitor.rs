@@ -23,14 +23,14 @@ use crate::{
     domain::{Fault, caller::Caller},
 };
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The keys that are watched.
 #[derive(Default)]
-pub struct Watched(Mutex<HashMap<Uuid, Weak<CancellationToken>>>);
+pub struct KeyRevocationMonitor(Mutex<HashMap<Uuid, Weak<CancellationToken>>>);
 
-impl Watched {
+impl KeyRevocationMonitor {
     fn keys(&self) -> Vec<Uuid> {
         let mut keys = self.0.lock().expect("nobody panics with the watched keys");
         keys.retain(|_, token| token.strong_count() > 0);
@@ -49,7 +49,7 @@ impl Watched {
 /// any more. `None` if that is so already.
 pub async fn watch(app: &App, caller: &Caller) -> Result<Option<Arc<CancellationToken>>, Fault> {
     let token = {
-        let mut keys = app.watched.0.lock().expect("nobody panics with the watched keys");
+        let mut keys = app.key_monitor.0.lock().expect("nobody panics with the watched keys");
         let known = keys.get(&caller.key_id).and_then(Weak::upgrade);
         let token = known.unwrap_or_default();
         keys.insert(caller.key_id, Arc::downgrade(&token));
@@ -62,16 +62,16 @@ pub async fn watch(app: &App, caller: &Caller) -> Result<Option<Arc<Cancellation
 /// Looks at the watched keys once a second, for ever.
 pub async fn run(app: &App) {
     loop {
-        sleep(LOOK_EVERY).await;
-        let keys = app.watched.keys();
+        sleep(POLL_INTERVAL).await;
+        let keys = app.key_monitor.keys();
         if keys.is_empty() {
             continue;
         }
-        match timeout(LOOK_DEADLINE, usable(app, &keys)).await {
+        match timeout(PROBE_TIMEOUT, usable(app, &keys)).await {
             Ok(Ok(usable)) => {
                 keys.iter()
                     .filter(|key| !usable.contains(key))
-                    .for_each(|key| app.watched.end(*key));
+                    .for_each(|key| app.key_monitor.end(*key));
             }
             Ok(Err(fault)) => tracing::warn!(%fault, "Keys in use could not be looked at"),
             Err(_) => tracing::warn!("Keys in use could not be looked at: the database is silent"),

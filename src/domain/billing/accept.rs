@@ -5,9 +5,9 @@ use entity::{account, api_key, message};
 use sea_orm::{ColumnTrait, QueryFilter, QuerySelect};
 
 use super::{
-    Letter, PricedMessage, SendRefusal, Verdict,
-    queue::{Patience, Reply},
-    verdict::{Judgement, Standing, refusal},
+    Draft, PricedMessage, SendRefusal, Verdict,
+    queue::{Deadline, Reply},
+    verdict::{AccountState, Judgement, refusal},
 };
 use crate::{
     app::App,
@@ -28,9 +28,9 @@ pub async fn accept_one(
     app: &App,
     caller: &AccountCaller,
     message: PricedMessage,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Reply {
-    let mut waiting = app.writers.hand_over(caller, vec![message], patience)?;
+    let mut waiting = app.writers.enqueue(caller, vec![message], deadline)?;
     waiting.pop().ok_or(Fault::Broken("a message that is handed over waits"))?.verdict().await
 }
 
@@ -40,12 +40,12 @@ pub async fn accept(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<PricedMessage>,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<Vec<Verdict>, Fault> {
     let Some(first) = messages.first() else { return Ok(Vec::new()) };
     let overloaded =
         vec![Verdict::Refused(refusal(SendRefusal::Overloaded, first)); messages.len()];
-    let waiting = match app.writers.hand_over(caller, messages, patience) {
+    let waiting = match app.writers.enqueue(caller, messages, deadline) {
         Ok(waiting) => waiting,
         Err(Unavailable::Overloaded) => return Ok(overloaded),
         Err(unavailable) => return Err(unavailable.into()),
@@ -88,16 +88,16 @@ pub async fn quote(
         .one(&readers)
         .await?
         .ok_or(Fault::Broken("a key's account exists"))?;
-    let is_opted_out = match &message.letter {
+    let is_opted_out = match &message.draft {
         Err(_) => false,
-        Ok(Letter { recipient, .. }) => {
+        Ok(Draft { recipient, .. }) => {
             let address = [(recipient.channel, recipient.address.clone())];
             opted_out_of(app, caller.into(), &address).await?.contains(&address[0])
         }
     };
     let now = app.clock.now();
     let is_hidden = account.is_sub_account && !account.team_balance_visible;
-    let standing = Standing {
+    let standing = AccountState {
         now,
         environment: caller.environment,
         is_key_usable: key.is_some_and(|key| is_usable(&key, now)),

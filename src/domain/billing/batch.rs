@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{
     queue::{Reply, Sending},
     usage, usage_counters,
-    verdict::{Judgement, Letter, Standing, Verdict, refusal},
+    verdict::{AccountState, Draft, Judgement, Verdict, refusal},
 };
 use crate::{
     domain::{
@@ -67,7 +67,7 @@ pub struct OptedOut {
 
 /// What judges a batch besides its messages.
 #[derive(Debug, Default)]
-pub struct Ground {
+pub struct BatchState {
     pub keys: Vec<KeyRow>,
     /// The messages that hold idempotency keys of the batch.
     pub earlier: Vec<Earlier>,
@@ -79,7 +79,7 @@ pub struct Ground {
 /// The outcome of a batch: an answer for each message, in order, and what must be committed before
 /// any of them is given.
 #[derive(Debug, Default)]
-pub struct Judged {
+pub struct BatchOutcome {
     pub replies: Vec<Reply>,
     pub charges: Vec<Charge>,
     /// The balance of each team that is charged.
@@ -117,7 +117,7 @@ pub struct Change<T> {
     pub after: T,
 }
 
-impl Judged {
+impl BatchOutcome {
     /// One message as the shortest route would accept it: the database judges and charges it.
     pub fn of_one(row: message::Model) -> Self {
         let charges = vec![Charge { at: 0, entry: None }];
@@ -138,11 +138,11 @@ type IdempotencyKey = (Uuid, Environment, String);
 
 /// Judges each message in order, as if they came one after another (R8, R10).
 pub fn judge<'a>(
-    ground: Ground,
+    ground: BatchState,
     sendings: impl Iterator<Item = &'a Sending>,
     now: DateTime<Utc>,
     new_id: &dyn Fn() -> Uuid,
-) -> Judged {
+) -> BatchOutcome {
     let keys: HashMap<Uuid, KeyRow> =
         ground.keys.into_iter().map(|row| (row.key_id, row)).collect();
     let earlier = ground.earlier.into_iter().map(|row| {
@@ -151,7 +151,7 @@ pub fn judge<'a>(
     });
     let mut held: HashMap<IdempotencyKey, (Uuid, Vec<u8>)> = earlier.collect();
 
-    let mut judged = Judged::default();
+    let mut judged = BatchOutcome::default();
     for (at, sending) in sendings.enumerate() {
         let Sending { caller, message } = sending;
         let held_key = message
@@ -163,26 +163,26 @@ pub fn judge<'a>(
             judged.replies.push(Err(Fault::Broken("a caller's key exists")));
             continue;
         };
-        let letter = message.letter.as_ref().ok();
-        let is_contact_gone = letter
-            .and_then(|letter| letter.contact_id)
+        let draft = message.draft.as_ref().ok();
+        let is_contact_gone = draft
+            .and_then(|draft| draft.contact_id)
             .is_some_and(|contact| !ground.contacts.contains(&contact));
         let is_opted_out = !ground.opted_out.is_empty()
-            && letter.is_some_and(|letter| {
+            && draft.is_some_and(|draft| {
                 ground.opted_out.contains(&OptedOut {
                     account_id: caller.account_id,
-                    channel: letter.recipient.channel,
-                    address: letter.recipient.identity().into_owned(),
+                    channel: draft.recipient.channel,
+                    address: draft.recipient.identity().into_owned(),
                 })
             });
-        let standing = Standing {
+        let standing = AccountState {
             is_contact_gone,
             is_opted_out,
             ..judged.standing(caller.environment, key, now)
         };
         let reply = match standing.judge(message, earlier.map(|(_, hash)| &hash[..])) {
-            Judgement::Accept(letter, cost) => {
-                let row = new_row(sending, letter, cost, now, new_id());
+            Judgement::Accept(draft, cost) => {
+                let row = new_row(sending, draft, cost, now, new_id());
                 match judged.charge(at, &row, &standing, key, new_id) {
                     Ok(()) => {
                         if let Some(key) = held_key {
@@ -204,14 +204,14 @@ pub fn judge<'a>(
     judged
 }
 
-impl Judged {
+impl BatchOutcome {
     /// What judges the next message besides its recipient: the locked rows, and what the batch has
     /// charged so far.
-    fn standing(&self, environment: Environment, key: &KeyRow, now: DateTime<Utc>) -> Standing {
+    fn standing(&self, environment: Environment, key: &KeyRow, now: DateTime<Utc>) -> AccountState {
         let balance = self.balances.get(&key.team_id).map(|change| change.after);
         let totals = self.totals.get(&key.account_id).map(|change| change.after);
         let totals = totals.unwrap_or_else(|| key.totals());
-        Standing {
+        AccountState {
             now,
             environment,
             is_key_usable: is_valid(key.revoked_at, key.expires_at, key.grace_ends_at, now),
@@ -230,7 +230,7 @@ impl Judged {
         &mut self,
         at: usize,
         row: &message::Model,
-        standing: &Standing,
+        standing: &AccountState,
         key: &KeyRow,
         new_id: &dyn Fn() -> Uuid,
     ) -> Result<(), Fault> {
@@ -287,13 +287,13 @@ fn change<T: Copy>(changes: &mut BTreeMap<Uuid, Change<T>>, id: Uuid, before: T,
 /// The row of an accepted message.
 pub(super) fn new_row(
     sending: &Sending,
-    letter: &Letter,
+    draft: &Draft,
     cost: Micros,
     now: DateTime<Utc>,
     id: Uuid,
 ) -> message::Model {
     let Sending { caller, message } = sending;
-    let letter = letter.clone();
+    let draft = draft.clone();
     let due_at = message.schedule.due_at(now);
     message::Model {
         id,
@@ -301,15 +301,15 @@ pub(super) fn new_row(
         account_id: caller.account_id,
         api_key_id: caller.key_id,
         environment: caller.environment,
-        channel: letter.recipient.channel,
+        channel: draft.recipient.channel,
         status: if due_at > now { MessageStatus::Scheduled } else { MessageStatus::Queued },
-        recipient: letter.recipient.address,
-        country: letter.recipient.country,
-        subject: letter.content.subject,
-        text: letter.content.text,
-        html: letter.content.html,
-        contact_id: letter.contact_id,
-        segments: letter.segments,
+        recipient: draft.recipient.address,
+        country: draft.recipient.country,
+        subject: draft.content.subject,
+        text: draft.content.text,
+        html: draft.content.html,
+        contact_id: draft.contact_id,
+        segments: draft.segments,
         cost_micros: cost.get(),
         refunded_at: None,
         error_code: None,
@@ -318,8 +318,8 @@ pub(super) fn new_row(
         input_hash: message.input_hash.clone(),
         metadata: message.metadata.clone(),
         word_bytes: i32::try_from(message.word_bytes(caller.environment)).unwrap_or(i32::MAX),
-        sender_id: letter.origin.as_ref().map(|origin| origin.sender_id),
-        sent_from: letter.origin.map(|origin| origin.sent_from),
+        sender_id: draft.origin.as_ref().map(|origin| origin.sender_id),
+        sent_from: draft.origin.map(|origin| origin.sent_from),
         send_at: message.schedule.send_at,
         valid_until: message.schedule.valid_until,
         due_at: Some(due_at),

@@ -202,7 +202,7 @@ async fn deposit(
     ]);
     let audited = Entry::of(action, entry.id).to_team(team_id).changed(before, after);
     txn.commit(app, audited).await?;
-    app.events.tell([Change { team_id, account_id: None, message_id: None }]);
+    app.events.publish([Change { team_id, account_id: None, message_id: None }]);
     team.balance_micros = entry.balance_after_micros;
     Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: false })))
 }

@@ -47,11 +47,13 @@ mod writer;
 pub use accept::{accept, accept_one, quote};
 pub use deposit::{AdjustRefusal, Adjustment, Deposited, TopUp, TopUpRefusal, adjust, top_up};
 pub use number_fee::{FeeRefusal, NumberFees};
-pub use queue::{Patience, WAITING_OF_TEAM_MAX};
+pub use queue::{Deadline, WAITING_OF_TEAM_MAX};
 pub use refund::{cancel, cancel_waiting, newest_waiting, refund, waiting};
-pub use store::Texts;
-pub use verdict::{Judgement, Letter, PriceRefusal, PricedMessage, SendRefusal, Standing, Verdict};
-pub use writer::{Told, Writers};
+pub use store::Statements;
+pub use verdict::{
+    AccountState, Draft, Judgement, PriceRefusal, PricedMessage, SendRefusal, Verdict,
+};
+pub use writer::{WriterHooks, Writers};
 
 /// Locks the team until the transaction ends and gives its row as of then; `None` if there is none.
 pub async fn lock_team(

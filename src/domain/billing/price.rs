@@ -10,21 +10,21 @@ use crate::{
     app::App,
     db::Db,
     domain::{Fault, account::stored, channel::recipient::Recipient},
-    limits::read_through_cache::Fresh,
+    limits::read_through_cache::ReadThroughCache,
     money::Micros,
 };
 
 /// A changed price list counts on every process after this time at the latest.
-const FRESH_FOR: Duration = Duration::from_secs(1);
+const CACHE_TTL: Duration = Duration::from_secs(1);
 
 /// The price list as this process knows it.
-pub struct Prices(Fresh<(), Arc<PriceList>>);
+pub struct Prices(ReadThroughCache<(), Arc<PriceList>>);
 
 type PriceList = HashMap<Channel, HashMap<String, Micros>>;
 
 impl Default for Prices {
     fn default() -> Self {
-        Self(Fresh::new(1, FRESH_FOR))
+        Self(ReadThroughCache::new(1, CACHE_TTL))
     }
 }
 

@@ -52,13 +52,13 @@ const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How long a caller waits for the answer, whether it has hung up, and what its templates took meanwhile.
 #[derive(Clone, Debug)]
-pub struct Patience {
+pub struct Deadline {
     pub until: Instant,
     pub gone: CancellationToken,
     pub template_time: TemplateTime,
 }
 
-impl Patience {
+impl Deadline {
     /// A caller that waits until then and may hang up before.
     pub fn until(until: Instant) -> Self {
         Self { until, gone: CancellationToken::new(), template_time: TemplateTime::default() }
@@ -92,7 +92,7 @@ pub type Reply = Result<Verdict, Fault>;
 /// A message in the queue.
 pub(super) struct Entry {
     pub sending: Sending,
-    patience: Patience,
+    deadline: Deadline,
     ticket: Arc<Ticket>,
     reply: oneshot::Sender<Reply>,
 }
@@ -121,7 +121,7 @@ impl Ticket {
 
 /// The caller's end of an [`Entry`].
 pub(super) struct Waiting {
-    patience: Patience,
+    deadline: Deadline,
     ticket: Arc<Ticket>,
     reply: oneshot::Receiver<Reply>,
 }
@@ -130,12 +130,12 @@ impl Waiting {
     /// Waits for the verdict. Whose patience ends before a writer took the message is told that
     /// nothing was charged; afterwards, that the outcome is not known.
     pub async fn verdict(self) -> Reply {
-        let Self { patience, ticket, mut reply } = self;
+        let Self { deadline, ticket, mut reply } = self;
         let reply = tokio::select! {
             biased;
             reply = &mut reply => Some(reply),
-            () = tokio::time::sleep_until(patience.until) => None,
-            () = patience.gone.cancelled() => None,
+            () = tokio::time::sleep_until(deadline.until) => None,
+            () = deadline.gone.cancelled() => None,
         };
         match reply {
             Some(Ok(reply)) => reply,
@@ -221,7 +221,7 @@ impl Queue {
         &self,
         caller: &AccountCaller,
         messages: Vec<PricedMessage>,
-        patience: &Patience,
+        deadline: &Deadline,
     ) -> Result<Vec<Waiting>, Unavailable> {
         let more = Load::of(&messages);
         let mut state = self.state();
@@ -231,7 +231,7 @@ impl Queue {
         let of_team = state.teams.get(&caller.team_id).map(|team| team.load).unwrap_or_default();
         let is_room = state.load.fits(more, WAITING_MAX, WAITING_BYTES_MAX)
             && of_team.fits(more, WAITING_OF_TEAM_MAX, WAITING_BYTES_OF_TEAM_MAX)
-            && Instant::now() + self.expected_wait(state.ahead_of(of_team)) < patience.until;
+            && Instant::now() + self.expected_wait(state.ahead_of(of_team)) < deadline.until;
         if !is_room {
             return Err(Unavailable::Overloaded);
         }
@@ -240,9 +240,9 @@ impl Queue {
             let ticket = Arc::new(Ticket::default());
             let (reply, receiver) = oneshot::channel();
             let ours = Arc::clone(&ticket);
-            waiting.push(Waiting { patience: patience.clone(), ticket: ours, reply: receiver });
+            waiting.push(Waiting { deadline: deadline.clone(), ticket: ours, reply: receiver });
             let sending = Sending { caller: *caller, message };
-            Entry { sending, patience: patience.clone(), ticket, reply }
+            Entry { sending, deadline: deadline.clone(), ticket, reply }
         });
         state.put(caller.team_id, entries, more);
         drop(state);
@@ -343,7 +343,7 @@ impl State {
                 continue;
             };
             // A caller that hung up is not charged; one that gave up was told so.
-            if !entry.patience.is_over() && entry.ticket.turn(TAKEN) {
+            if !entry.deadline.is_over() && entry.ticket.turn(TAKEN) {
                 bytes += size;
                 batch.push(entry);
             }

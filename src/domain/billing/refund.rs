@@ -67,7 +67,7 @@ pub async fn refund(
     let now = app.clock.now();
     let backend = app.db.backend();
     let values = [id_list(backend, messages), now.into()];
-    let mark = Statement::from_sql_and_values(backend, app.texts.mark_refunded, values);
+    let mark = Statement::from_sql_and_values(backend, app.statements.mark_refunded, values);
     let rows = Refunded::find_by_statement(mark).all(txn).await?;
 
     let mut by_team: HashMap<Uuid, Movements> =

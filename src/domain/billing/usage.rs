@@ -23,7 +23,7 @@ use crate::{
         Fault, bad_input,
         caller::{Caller, TeamCaller},
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
     money::Micros,
 };
 
@@ -140,12 +140,13 @@ pub async fn of_team(
     team: &TeamCaller,
     range: Option<DateRange>,
     group_by: &[UsageDimension],
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<Usage, Fault> {
     let range = DateRange::checked(range, app.clock.now())?;
     let readers = app.read_as(team);
     let select = usage_day::Entity::of_team(team.team_id());
-    let rows = read(&readers, summed(&readers, select, range, group_by, false), room).await?;
+    let rows =
+        read(&readers, summed(&readers, select, range, group_by, false), reservation).await?;
     Ok(collect(range, group_by, rows))
 }
 
@@ -156,13 +157,13 @@ pub async fn of_accounts(
     accounts: &[Uuid],
     range: Option<DateRange>,
     group_by: &[UsageDimension],
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<HashMap<Uuid, Usage>, Fault> {
     let range = DateRange::checked(range, app.clock.now())?;
     let select = usage_day::Entity::find()
         .filter(usage_day::Column::AccountId.is_in(accounts.iter().copied()));
     let readers = app.read_as(caller);
-    let rows = read(&readers, summed(&readers, select, range, group_by, true), room).await?;
+    let rows = read(&readers, summed(&readers, select, range, group_by, true), reservation).await?;
     let mut by_account: HashMap<Uuid, Vec<SummedRow>> = HashMap::new();
     for row in rows {
         if let Some(account_id) = row.account_id {
@@ -180,7 +181,7 @@ pub async fn of_accounts(
 async fn read(
     readers: &Readers,
     select: Select<usage_day::Entity>,
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<Vec<SummedRow>, Fault> {
     let select = select.limit(BUCKETS_MAX as u64 + 1).into_model::<SummedRow>();
     let mut found = select.stream(readers).await?;
@@ -189,7 +190,7 @@ async fn read(
         if rows.len() == BUCKETS_MAX {
             return Err(bad_input(TOO_MANY_BUCKETS));
         }
-        room.take(BUCKET_BYTES)?;
+        reservation.take(BUCKET_BYTES)?;
         rows.push(row);
     }
     Ok(rows)

@@ -65,7 +65,7 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct PricedMessage {
     /// What goes out, or why its contact, its template or its sender gave nothing to send.
-    pub letter: Result<Letter, Refusal<SendRefusal>>,
+    pub draft: Result<Draft, Refusal<SendRefusal>>,
     /// A JSON object as text.
     pub metadata: Option<String>,
     pub schedule: Schedule,
@@ -77,7 +77,7 @@ pub struct PricedMessage {
 impl PricedMessage {
     /// Bytes of its words: what it takes in memory and in the database, but for its small parts.
     pub fn bytes(&self) -> usize {
-        let content = self.letter.as_ref().map_or(0, |letter| letter.content.bytes());
+        let content = self.draft.as_ref().map_or(0, |draft| draft.content.bytes());
         content + self.metadata.as_ref().map_or(0, String::len)
     }
 
@@ -92,7 +92,7 @@ impl PricedMessage {
 
 /// What goes out, to whom, and at what price.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct Draft {
     pub recipient: Recipient,
     /// The contact that the recipient was found by.
     pub contact_id: Option<Uuid>,
@@ -116,7 +116,7 @@ pub enum PriceRefusal {
 
 /// What judges a send besides the message itself.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct AccountState {
     pub now: DateTime<Utc>,
     pub environment: Environment,
     pub is_key_usable: bool,
@@ -136,7 +136,7 @@ pub struct Standing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement<'m> {
     /// Accept it, send this and charge this much.
-    Accept(&'m Letter, Micros),
+    Accept(&'m Draft, Micros),
     /// The same input under the same idempotency key was accepted before.
     Replay,
     /// The key was revoked or ran out since the request was let in.
@@ -144,7 +144,7 @@ pub enum Judgement<'m> {
     Refuse(SendRefusal),
 }
 
-impl Standing {
+impl AccountState {
     /// Judges a message; `earlier_hash` is the input hash of the message that holds its idempotency
     /// key, if there is one. The first check that fails is the one reported.
     pub fn judge<'m>(
@@ -164,11 +164,11 @@ impl Standing {
             return Judgement::Refuse(SendRefusal::ValidUntilInvalid);
         }
         // Nor these: a repeat is answered also when its contact, template or sender is gone.
-        let letter = match &message.letter {
+        let draft = match &message.draft {
             Ok(_) if self.is_contact_gone => {
                 return Judgement::Refuse(SendRefusal::ContactNotFound);
             }
-            Ok(letter) => letter,
+            Ok(draft) => draft,
             Err(refusal) => return Judgement::Refuse(refusal.code),
         };
         if !self.is_key_usable {
@@ -182,7 +182,7 @@ impl Standing {
         if self.is_opted_out {
             return Judgement::Refuse(SendRefusal::OptedOut);
         }
-        let cost = match letter.cost {
+        let cost = match draft.cost {
             Ok(cost) => cost,
             Err(PriceRefusal::ChannelUnavailable) => {
                 return Judgement::Refuse(SendRefusal::ChannelUnavailable);
@@ -190,22 +190,22 @@ impl Standing {
             Err(PriceRefusal::NoPrice) => return Judgement::Refuse(SendRefusal::NoPrice),
         };
         match self.environment {
-            Environment::Test => match letter.simulated {
+            Environment::Test => match draft.simulated {
                 Some(code) => Judgement::Refuse(code),
                 None if self.test_stored.has_room_for(message.word_bytes(self.environment)) => {
-                    Judgement::Accept(letter, cost)
+                    Judgement::Accept(draft, cost)
                 }
                 None => Judgement::Refuse(SendRefusal::TestStorageFull),
             },
             // What costs nothing is not blocked by money.
-            Environment::Live if cost == Micros::ZERO => Judgement::Accept(letter, cost),
+            Environment::Live if cost == Micros::ZERO => Judgement::Accept(draft, cost),
             Environment::Live if is_at_limit(self.credit_limit, self.total_spent, cost) => {
                 Judgement::Refuse(SendRefusal::CreditLimitReached)
             }
             Environment::Live if cost > self.balance => {
                 Judgement::Refuse(SendRefusal::InsufficientBalance)
             }
-            Environment::Live => Judgement::Accept(letter, cost),
+            Environment::Live => Judgement::Accept(draft, cost),
         }
     }
 }
@@ -219,12 +219,12 @@ pub(super) fn is_at_limit(credit_limit: Option<Micros>, total_spent: Micros, cos
 
 /// The refusal of a judged message.
 pub(super) fn refusal(code: SendRefusal, message: &PricedMessage) -> Refusal<SendRefusal> {
-    match &message.letter {
+    match &message.draft {
         Err(own) if own.code == code => own.clone(),
         Err(_) => Refusal { code, message: code.message(None).into(), field: code.field(false) },
-        Ok(letter) => {
-            let text = code.message(Some(letter.recipient.channel));
-            Refusal { code, message: text.into(), field: code.field(letter.contact_id.is_some()) }
+        Ok(draft) => {
+            let text = code.message(Some(draft.recipient.channel));
+            Refusal { code, message: text.into(), field: code.field(draft.contact_id.is_some()) }
         }
     }
 }

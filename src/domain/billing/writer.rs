@@ -27,10 +27,10 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Letter, PricedMessage,
-    batch::{Judged, judge, new_row},
-    queue::{Count, Entry, Patience, Queue, Reply, Sending, Waiting},
-    store::{Interrupted, Store, Texts},
+    Draft, PricedMessage,
+    batch::{BatchOutcome, judge, new_row},
+    queue::{Count, Deadline, Entry, Queue, Reply, Sending, Waiting},
+    store::{Interrupted, Statements, Store},
 };
 use crate::{
     clock::{self, Clock},
@@ -56,7 +56,7 @@ const SHORT_BATCH_MAX: usize = 2;
 
 /// Who is told of what the writers do.
 #[derive(Clone)]
-pub struct Told {
+pub struct WriterHooks {
     /// Woken after every commit: there is something to deliver.
     pub accepted: Arc<Notify>,
     pub events: Arc<Events>,
@@ -73,14 +73,19 @@ impl Writers {
     /// Starts a writer on each of these ways to the database, with a thread of its own: among the requests of
     /// a busy server it would wait for a turn each time that the database has answered. Measured: a fifth more
     /// sends a second.
-    pub fn start(dbs: Vec<WriterDb>, texts: Texts, clock: &Arc<dyn Clock>, told: &Told) -> Self {
+    pub fn start(
+        dbs: Vec<WriterDb>,
+        statements: Statements,
+        clock: &Arc<dyn Clock>,
+        hooks: &WriterHooks,
+    ) -> Self {
         let queues: Vec<Arc<Queue>> = dbs.iter().map(|_| Arc::default()).collect();
         let threads = dbs.into_iter().zip(&queues).map(|(db, queue)| {
             let writer = Writer {
-                store: Store::new(db, texts),
+                store: Store::new(db, statements),
                 clock: Arc::clone(clock),
                 queue: Arc::clone(queue),
-                told: told.clone(),
+                hooks: hooks.clone(),
             };
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.expect("the system lets a program wait for its database");
@@ -93,16 +98,16 @@ impl Writers {
     }
 
     /// Hands messages of one caller to the writer of its team: all of them, or none.
-    pub(super) fn hand_over(
+    pub(super) fn enqueue(
         &self,
         caller: &AccountCaller,
         messages: Vec<PricedMessage>,
-        patience: &Patience,
+        deadline: &Deadline,
     ) -> Result<Vec<Waiting>, Unavailable> {
         // The low bits of a UUIDv7 are random, so teams spread evenly.
         let lane = caller.team_id.as_u128() % self.queues.len() as u128;
         let queue = &self.queues[usize::try_from(lane).expect("a lane is a small number")];
-        queue.push(caller, messages, patience)
+        queue.push(caller, messages, deadline)
     }
 
     /// What the writers have taken so far. While it grows fast, other work on the database should hold
@@ -151,7 +156,7 @@ struct Writer {
     store: Store,
     clock: Arc<dyn Clock>,
     queue: Arc<Queue>,
-    told: Told,
+    hooks: WriterHooks,
 }
 
 impl Writer {
@@ -162,14 +167,14 @@ impl Writer {
             }
             let Some(batch) = self.queue.next_batch().await else { return };
             let begun = Instant::now();
-            self.told.metrics.note_batch(batch.len());
-            self.work_off(batch).await;
+            self.hooks.metrics.note_batch(batch.len());
+            self.process_batch(batch).await;
             self.queue.note_batch_time(begun.elapsed());
         }
     }
 
     /// Answers every message of a batch.
-    async fn work_off(&mut self, batch: Vec<Entry>) {
+    async fn process_batch(&mut self, batch: Vec<Entry>) {
         if batch.len() <= SHORT_BATCH_MAX {
             for entry in batch {
                 let reply = self.commit_one(&entry.sending).await;
@@ -182,7 +187,7 @@ impl Writer {
             let sendings: Vec<&Sending> = piece.iter().map(|entry| &entry.sending).collect();
             match self.commit(&sendings).await {
                 Ok(replies) => answer(piece, replies),
-                Err(fault) => match divide(piece, &fault) {
+                Err(fault) => match bisect(piece, &fault) {
                     Ok(parts) => {
                         tracing::warn!(%fault, "A batch failed and is tried again in parts");
                         parts.into_iter().rev().for_each(|part| pieces.push_front(part));
@@ -198,9 +203,9 @@ impl Writer {
 
     /// One message: by the shortest route where that can be, or else by the ordinary one.
     async fn commit_one(&mut self, sending: &Sending) -> Reply {
-        if let Some((letter, cost)) = sending.short_route() {
-            let row = new_row(sending, letter, cost, self.clock.now(), self.new_id());
-            match self.store.accept_one(Judged::of_one(row), self.new_id()).await {
+        if let Some((draft, cost)) = sending.fast_path() {
+            let row = new_row(sending, draft, cost, self.clock.now(), self.new_id());
+            match self.store.accept_one(BatchOutcome::of_one(row), self.new_id()).await {
                 Ok(Some(judged)) => return only(self.announce(judged)),
                 Err(Interrupted::InDoubt(judged, _)) => {
                     if self.was_committed(&judged).await? {
@@ -245,7 +250,7 @@ impl Writer {
     }
 
     /// Asks until the database tells how a transaction in doubt has ended.
-    async fn was_committed(&mut self, judged: &Judged) -> Result<bool, Fault> {
+    async fn was_committed(&mut self, judged: &BatchOutcome) -> Result<bool, Fault> {
         let until = Instant::now() + DOUBT_DEADLINE;
         loop {
             match self.store.was_committed(judged).await {
@@ -263,10 +268,10 @@ impl Writer {
     }
 
     /// Tells the worker that there is something to deliver, and whoever listens what has changed.
-    fn announce(&self, judged: Judged) -> Vec<Reply> {
+    fn announce(&self, judged: BatchOutcome) -> Vec<Reply> {
         if !judged.charges.is_empty() {
-            self.told.accepted.notify_one();
-            self.told.events.tell(judged.accepted().map(|(row, _)| Change::of_message(row)));
+            self.hooks.accepted.notify_one();
+            self.hooks.events.publish(judged.accepted().map(|(row, _)| Change::of_message(row)));
         }
         judged.replies
     }
@@ -286,13 +291,13 @@ impl Drop for Writer {
 impl Sending {
     /// What the message says and costs, if the shortest route can judge it: LIVE, not free, without
     /// a schedule, and to an address.
-    fn short_route(&self) -> Option<(&Letter, Micros)> {
-        let letter = self.message.letter.as_ref().ok()?;
+    fn fast_path(&self) -> Option<(&Draft, Micros)> {
+        let draft = self.message.draft.as_ref().ok()?;
         let is_live = self.caller.environment == Environment::Live;
         let is_plain =
-            is_live && self.message.schedule == Schedule::default() && letter.contact_id.is_none();
-        let cost = letter.cost.ok().filter(|cost| is_plain && *cost > Micros::ZERO)?;
-        Some((letter, cost))
+            is_live && self.message.schedule == Schedule::default() && draft.contact_id.is_none();
+        let cost = draft.cost.ok().filter(|cost| is_plain && *cost > Micros::ZERO)?;
+        Some((draft, cost))
     }
 }
 
@@ -310,7 +315,7 @@ fn answer(piece: Vec<Entry>, replies: Vec<Reply>) {
 
 /// Parts of a failed batch that are worth a try by themselves: its teams where one is locked for too
 /// long, halves where one message may be bad. A batch that cannot be divided is given back.
-fn divide(mut piece: Vec<Entry>, fault: &Fault) -> Result<Vec<Vec<Entry>>, Vec<Entry>> {
+fn bisect(mut piece: Vec<Entry>, fault: &Fault) -> Result<Vec<Vec<Entry>>, Vec<Entry>> {
     if fault.is_lock_timeout() {
         let mut by_team: BTreeMap<Uuid, Vec<Entry>> = BTreeMap::new();
         for entry in piece {

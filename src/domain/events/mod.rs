@@ -77,7 +77,7 @@ pub type Changed = BTreeMap<Uuid, BTreeSet<Uuid>>;
 /// What a listener hears.
 #[derive(Debug)]
 pub struct Heard {
-    pub news: News,
+    pub news: Event,
     /// When it was told, by the app's clock.
     pub at: DateTime<Utc>,
     /// The same moment: a read that began no earlier shows what the news are about.
@@ -86,12 +86,12 @@ pub struct Heard {
 
 /// What has changed.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum Event {
     Changed(Changed),
     /// Something about money, limits or statuses may have changed.
-    LookAgain,
+    Refresh,
     /// Something may have been missed.
-    Missed,
+    Lagged,
 }
 
 /// The listeners of this process, and what is to be told.
@@ -162,7 +162,7 @@ impl Listener {
         match self.receiver.recv().await {
             Ok(heard) => heard,
             Err(broadcast::error::RecvError::Lagged(_)) => {
-                Arc::new(Heard::now(News::Missed, &*self.clock))
+                Arc::new(Heard::now(Event::Lagged, &*self.clock))
             }
             // Its sender is gone with the server.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
@@ -177,7 +177,7 @@ impl Listener {
 }
 
 impl Heard {
-    fn now(news: News, clock: &dyn Clock) -> Self {
+    fn now(news: Event, clock: &dyn Clock) -> Self {
         Self { news, at: clock.now(), since: Instant::now() }
     }
 }
@@ -225,7 +225,7 @@ impl Events {
     }
 
     /// Tells changes that were just committed.
-    pub fn tell(&self, changes: impl IntoIterator<Item = Change>) {
+    pub fn publish(&self, changes: impl IntoIterator<Item = Change>) {
         let mut state = self.state();
         if state.here.is_empty() && state.elsewhere.is_empty() {
             return;
@@ -247,7 +247,7 @@ impl Events {
     }
 
     /// Tells news to the listeners of a team here.
-    fn tell_here(&self, team_id: Uuid, news: News) {
+    fn publish_locally(&self, team_id: Uuid, news: Event) {
         let sender = self.state().here.get(&team_id).map(|of_team| of_team.sender.clone());
         // Without the lock, which every commit takes: waking thousands of listeners takes a while.
         if let Some(sender) = sender {
@@ -256,9 +256,9 @@ impl Events {
     }
 
     /// Something may have been missed of every team.
-    fn tell_missed(&self) {
+    fn publish_lagged(&self) {
         for team_id in self.teams() {
-            self.tell_here(team_id, News::Missed);
+            self.publish_locally(team_id, Event::Lagged);
         }
     }
 
@@ -311,11 +311,11 @@ pub async fn run(app: &App) {
             postgres::run(app).await;
         }
     };
-    tokio::join!(tell_gathered(app), across, polling_fallback::run(app));
+    tokio::join!(publish_gathered(app), across, polling_fallback::run(app));
 }
 
 /// Here at once; what is for other processes is put aside, for they may be slow to reach.
-async fn tell_gathered(app: &App) {
+async fn publish_gathered(app: &App) {
     loop {
         app.events.gathered.notified().await;
         sleep(GATHER).await;
@@ -327,7 +327,7 @@ async fn tell_gathered(app: &App) {
                 app.events.set_aside.notify_one();
             }
             drop(state);
-            app.events.tell_here(team_id, News::Changed(changed));
+            app.events.publish_locally(team_id, Event::Changed(changed));
         }
     }
 }

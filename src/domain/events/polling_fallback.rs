@@ -8,26 +8,26 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::News;
+use super::Event;
 use crate::{app::App, db::has_id, domain::Fault};
 
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// When a team and its accounts last changed.
-type Looks = HashMap<Uuid, (DateTime<Utc>, Option<DateTime<Utc>>)>;
+type Polls = HashMap<Uuid, (DateTime<Utc>, Option<DateTime<Utc>>)>;
 
 pub async fn run(app: &App) {
-    let mut known = Looks::new();
+    let mut known = Polls::new();
     loop {
-        sleep(LOOK_EVERY).await;
-        app.updates.tidy().await;
+        sleep(POLL_INTERVAL).await;
+        app.updates.remove_expired().await;
         let teams = app.events.teams();
-        match timeout(LOOK_DEADLINE, look(app, &teams)).await {
+        match timeout(PROBE_TIMEOUT, poll(app, &teams)).await {
             Ok(Ok(seen)) => {
-                for (team_id, look) in &seen {
-                    if known.get(team_id).is_some_and(|known| known != look) {
-                        app.events.tell_here(*team_id, News::LookAgain);
+                for (team_id, poll) in &seen {
+                    if known.get(team_id).is_some_and(|known| known != poll) {
+                        app.events.publish_locally(*team_id, Event::Refresh);
                     }
                 }
                 known = seen;
@@ -38,9 +38,9 @@ pub async fn run(app: &App) {
     }
 }
 
-async fn look(app: &App, teams: &[Uuid]) -> Result<Looks, Fault> {
+async fn poll(app: &App, teams: &[Uuid]) -> Result<Polls, Fault> {
     if teams.is_empty() {
-        return Ok(Looks::new());
+        return Ok(Polls::new());
     }
     let rows: Vec<(Uuid, DateTime<Utc>)> = team::Entity::find()
         .select_only()
@@ -59,6 +59,6 @@ async fn look(app: &App, teams: &[Uuid]) -> Result<Looks, Fault> {
         .all(&app.db.read)
         .await?;
     let accounts: HashMap<Uuid, Option<DateTime<Utc>>> = accounts.into_iter().collect();
-    let look = |(id, updated_at)| (id, (updated_at, accounts.get(&id).copied().flatten()));
-    Ok(rows.into_iter().map(look).collect())
+    let poll = |(id, updated_at)| (id, (updated_at, accounts.get(&id).copied().flatten()));
+    Ok(rows.into_iter().map(poll).collect())
 }

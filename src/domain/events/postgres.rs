@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::{Changed, Elsewhere, News, State, WORD_HOLDS};
+use super::{Changed, Elsewhere, Event, State, WORD_HOLDS};
 use crate::{
     app::App,
     domain::{Fault, Unavailable},
@@ -22,11 +22,11 @@ const IDS_MAX: usize = 150;
 /// Of each change, the ids of an account and of a message.
 const CHANGES_MAX: usize = IDS_MAX / 2;
 /// How long a letter may take; the connections are those that changes wait for too.
-const TELL_DEADLINE: Duration = Duration::from_secs(2);
-const REST_AFTER_FAULT: Duration = Duration::from_secs(1);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Serialize, Deserialize)]
-struct Letter {
+struct Envelope {
     from: Uuid,
     note: Note,
 }
@@ -38,7 +38,7 @@ enum Note {
         accounts: Changed,
     },
     /// More of the team changed than is named.
-    Missed {
+    Lagged {
         team: Uuid,
     },
     /// What the process listens to; `None`: too many teams to name.
@@ -49,11 +49,11 @@ enum Note {
 
 /// Hears what others tell, and tells them what is listened to here.
 pub async fn run(app: &App) {
-    tokio::join!(hear(app), tell_listening(app), tell_aside(app));
+    tokio::join!(hear(app), publish_interest(app), publish_pending(app));
 }
 
 /// Tells other processes what was put aside for them, by turns: one letter of each team at a time.
-async fn tell_aside(app: &App) {
+async fn publish_pending(app: &App) {
     loop {
         let teams: Vec<Uuid> = app.events.state().aside.keys().copied().collect();
         if teams.is_empty() {
@@ -61,7 +61,7 @@ async fn tell_aside(app: &App) {
         }
         for team_id in teams {
             let Some(note) = app.events.state().next_note(team_id) else { continue };
-            if timeout(TELL_DEADLINE, send(app, note)).await.is_err() {
+            if timeout(PUBLISH_TIMEOUT, send(app, note)).await.is_err() {
                 tracing::warn!("Other processes were not told of a change: the database is slow");
             }
         }
@@ -74,7 +74,7 @@ impl State {
         let Entry::Occupied(mut aside) = self.aside.entry(team_id) else { return None };
         let Some(changes) = aside.get_mut() else {
             aside.remove();
-            return Some(Note::Missed { team: team_id });
+            return Some(Note::Lagged { team: team_id });
         };
         let mut accounts = Changed::new();
         for _ in 0..CHANGES_MAX {
@@ -90,8 +90,8 @@ impl State {
 
 /// A letter that is lost is made up for by the net, as far as money and settings go; of messages it is not.
 async fn send(app: &App, note: Note) {
-    let letter = Letter { from: app.events.process, note };
-    let text = serde_json::to_string(&letter).expect("ids are plain JSON");
+    let envelope = Envelope { from: app.events.process, note };
+    let text = serde_json::to_string(&envelope).expect("ids are plain JSON");
     let values = [CHANNEL.into(), text.into()];
     let notify =
         Statement::from_sql_and_values(app.db.backend(), "SELECT pg_notify($1, $2)", values);
@@ -102,7 +102,7 @@ async fn send(app: &App, note: Note) {
 
 /// Whenever something new is listened to, and often enough that the word does not run out: also that nothing
 /// is, for the letter comes back, and tells that the line is not dead.
-async fn tell_listening(app: &App) {
+async fn publish_interest(app: &App) {
     loop {
         let teams = app.events.teams();
         send(app, Note::Listening((teams.len() < IDS_MAX).then_some(teams))).await;
@@ -119,7 +119,7 @@ async fn hear(app: &App) {
             Ok(()) => {}
             Err(fault) => tracing::warn!(%fault, "Other processes cannot be heard; trying again"),
         }
-        sleep(REST_AFTER_FAULT).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
@@ -129,15 +129,15 @@ async fn listen(app: &App) -> Result<(), Fault> {
     listener.listen(CHANNEL).await?;
     loop {
         // Whatever was told while nobody listened is lost.
-        app.events.tell_missed();
+        app.events.publish_lagged();
         app.events.listening.notify_one();
         send(app, Note::Ask).await;
         loop {
             let heard = timeout(WORD_HOLDS, listener.try_recv()).await;
             let Some(notification) = heard.map_err(|_| Unavailable::Silent)?? else { break };
-            match json::parse::<Letter>(notification.payload().as_bytes()) {
-                Ok(letter) if letter.from == app.events.process => {}
-                Ok(letter) => app.events.take(letter),
+            match json::parse::<Envelope>(notification.payload().as_bytes()) {
+                Ok(envelope) if envelope.from == app.events.process => {}
+                Ok(envelope) => app.events.take(envelope),
                 Err(failure) => tracing::warn!(%failure, "Another process told something strange"),
             }
         }
@@ -145,17 +145,19 @@ async fn listen(app: &App) -> Result<(), Fault> {
 }
 
 impl super::Events {
-    fn take(&self, letter: Letter) {
-        match letter.note {
+    fn take(&self, envelope: Envelope) {
+        match envelope.note {
             Note::Ask => self.listening.notify_one(),
-            Note::Changed { team, accounts } => self.tell_here(team, News::Changed(accounts)),
-            Note::Missed { team } => self.tell_here(team, News::Missed),
+            Note::Changed { team, accounts } => {
+                self.publish_locally(team, Event::Changed(accounts))
+            }
+            Note::Lagged { team } => self.publish_locally(team, Event::Lagged),
             Note::Listening(teams) => {
                 let until = Instant::now() + WORD_HOLDS;
                 let teams = teams.map(|teams| teams.into_iter().collect());
                 let mut state = self.state();
                 state.elsewhere.retain(|_, process| process.until > Instant::now());
-                state.elsewhere.insert(letter.from, Elsewhere { until, teams });
+                state.elsewhere.insert(envelope.from, Elsewhere { until, teams });
             }
         }
     }
@@ -174,10 +176,11 @@ mod tests {
 
     /// PostgreSQL refuses a letter of 8,000 bytes.
     fn changed(note: Note) -> Changed {
-        let text = serde_json::to_string(&Letter { from: Uuid::max(), note }).expect("plain JSON");
+        let text =
+            serde_json::to_string(&Envelope { from: Uuid::max(), note }).expect("plain JSON");
         assert!(text.len() < 8_000, "{} bytes", text.len());
-        let letter: Letter = json::parse(text.as_bytes()).expect("a letter");
-        let Note::Changed { accounts, .. } = letter.note else { panic!("changes were expected") };
+        let envelope: Envelope = json::parse(text.as_bytes()).expect("a letter");
+        let Note::Changed { accounts, .. } = envelope.note else { panic!("changes were expected") };
         accounts
     }
 
@@ -219,7 +222,7 @@ mod tests {
         assert!(matches!(state.next_note(team_id), Some(Note::Changed { .. })));
         state.set_aside(team_id, &Changed::from([(Uuid::nil(), ids(CHANGES_MAX + 1))]));
         state.set_aside(team_id, &Changed::from([(Uuid::nil(), ids(1))]));
-        assert!(matches!(state.next_note(team_id), Some(Note::Missed { .. })));
+        assert!(matches!(state.next_note(team_id), Some(Note::Lagged { .. })));
         assert!(state.next_note(team_id).is_none() && state.aside.is_empty());
     }
 }

@@ -56,7 +56,7 @@ where
     }
 
     /// Drops the values that were not used lately: otherwise an idle cache keeps them.
-    pub async fn tidy(&self) {
+    pub async fn remove_expired(&self) {
         self.0.run_pending_tasks().await;
     }
 }
@@ -128,7 +128,7 @@ mod tests {
         let reads = Reads::default();
         reads.get("a", Instant::now()).await;
         sleep(KEPT_FOR).await;
-        reads.shared.tidy().await;
+        reads.shared.remove_expired().await;
         assert_eq!(reads.shared.0.entry_count(), 0);
     }
 }

@@ -76,7 +76,7 @@ pub async fn step(app: &App, place: &mut Place) -> Result<bool, Fault> {
         .await?;
     txn.commit().await?;
     let of_message = |id| Change { message_id: Some(id), ..Change::of_account(&account) };
-    app.events.tell(canceled.into_iter().map(of_message));
+    app.events.publish(canceled.into_iter().map(of_message));
     app.due.notify_one();
     Ok(true)
 }

@@ -17,7 +17,7 @@ use crate::{
         range::DateTimeRange,
         validate::may_be_stored,
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,7 @@ pub async fn list(
     caller: &AccountCaller,
     filter: &MessageFilter,
     page: &PageArgs,
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<Page<message::Model>, Fault> {
     let keyset = page.keyset("messages")?;
     let mut rows = message::Entity::owned_by(caller.account_id, caller.environment)
@@ -56,7 +56,7 @@ pub async fn list(
         );
     let list = List::newest_first(rows, message::Column::Id, |row| row.id).filtered(looked_at);
     let (select, frame) = list.begin(&app.read_as(caller), keyset).await?;
-    Ok(frame.page(read(app, caller, select, room).await?))
+    Ok(frame.page(read(app, caller, select, reservation).await?))
 }
 
 /// The address that messages to this recipient have; `None` if no message has one.
@@ -75,11 +75,11 @@ pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
     ids: &[Uuid],
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<HashMap<Uuid, message::Model>, Fault> {
     let select = message::Entity::owned_by(caller.account_id, caller.environment)
         .filter(message::Column::Id.is_in(ids.iter().copied()));
-    let rows = read(app, caller, select, room).await?;
+    let rows = read(app, caller, select, reservation).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
@@ -88,10 +88,10 @@ async fn read(
     app: &App,
     caller: &AccountCaller,
     select: Select<message::Entity>,
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<Vec<message::Model>, Fault> {
     let readers = app.read_as(caller);
-    room.collect(select.stream(&readers).await?, text_bytes).await
+    reservation.collect(select.stream(&readers).await?, text_bytes).await
 }
 
 /// How much text a message has.

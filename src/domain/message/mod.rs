@@ -19,18 +19,18 @@ use self::{
 };
 use super::{
     Failure, Fault, Refusal, Unavailable, bad_input,
-    billing::{self, Letter, Patience, PriceRefusal, PricedMessage, SendRefusal, Verdict},
+    billing::{self, Deadline, Draft, PriceRefusal, PricedMessage, SendRefusal, Verdict},
     caller::AccountCaller,
     channel::segments::{self, SmsEncoding},
     refused,
     sender::{self, identity::Origin},
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
-    write_rate::CallWords,
+    write_rate::CallBytes,
 };
 use crate::{
     app::App,
-    carrier::test_recipients::{Magic, magic},
-    limits::memory_budget::Room,
+    carrier::test_recipients::{TestRecipient, magic},
+    limits::memory_budget::Reservation,
     money::Micros,
 };
 
@@ -97,31 +97,31 @@ pub enum Sent {
     Refused(Refusal<SendRefusal>),
 }
 
-/// Sends one message. What is read for the answer is taken from `room`.
+/// Sends one message. What is read for the answer is taken from `reservation`.
 pub async fn send(
     app: &App,
     caller: &AccountCaller,
     message: NewMessage,
-    patience: &Patience,
-    room: &Room,
+    deadline: &Deadline,
+    reservation: &Reservation,
 ) -> Result<Sent, Fault> {
-    let words = CallWords::stored(app, caller);
-    let verdict = match prepare_one(app, caller, message, words, patience).await? {
-        Ok(message) => billing::accept_one(app, caller, message, patience).await?,
+    let words = CallBytes::stored(app, caller);
+    let verdict = match prepare_one(app, caller, message, words, deadline).await? {
+        Ok(message) => billing::accept_one(app, caller, message, deadline).await?,
         Err(refusal) => Verdict::Refused(refusal),
     };
-    let mut sent = answered(app, caller, vec![verdict], room).await?;
+    let mut sent = answered(app, caller, vec![verdict], reservation).await?;
     sent.pop().ok_or(Fault::Broken("a verdict is answered"))
 }
 
 /// Sends each message in order, as if they came one after another, and answers each. What is read for the answers
-/// is taken from `room`.
+/// is taken from `reservation`.
 pub async fn send_many(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
-    patience: &Patience,
-    room: &Room,
+    deadline: &Deadline,
+    reservation: &Reservation,
 ) -> Result<Vec<Sent>, Fault> {
     if messages.len() > MESSAGES_PER_CALL_MAX {
         return Err(bad_input("One call sends at most 100 messages; send the rest in another."));
@@ -129,8 +129,8 @@ pub async fn send_many(
     // Input that fails its checks keeps its place among the verdicts.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
-    let words = CallWords::stored(app, caller);
-    for message in prepare(app, caller, messages, words, patience).await? {
+    let words = CallBytes::stored(app, caller);
+    for message in prepare(app, caller, messages, words, deadline).await? {
         match message {
             Ok(message) => {
                 priced.push(message);
@@ -139,13 +139,13 @@ pub async fn send_many(
             Err(refusal) => verdicts.push(Some(Verdict::Refused(refusal))),
         }
     }
-    let mut judged = billing::accept(app, caller, priced, patience).await?.into_iter();
+    let mut judged = billing::accept(app, caller, priced, deadline).await?.into_iter();
     let verdicts = verdicts
         .into_iter()
         .map(|refused| refused.or_else(|| judged.next()))
         .collect::<Option<Vec<_>>>()
         .ok_or(Fault::Broken("billing answers every priced message"))?;
-    answered(app, caller, verdicts, room).await
+    answered(app, caller, verdicts, reservation).await
 }
 
 /// Answers verdicts with the messages that were repeated. What the call was charged for is answered whatever becomes of
@@ -154,10 +154,10 @@ async fn answered(
     app: &App,
     caller: &AccountCaller,
     verdicts: Vec<Verdict>,
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<Vec<Sent>, Fault> {
     let is_charged = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accepted(_)));
-    let found = match repeated(app, caller, &verdicts, room).await {
+    let found = match repeated(app, caller, &verdicts, reservation).await {
         Ok(found) => found,
         Err(fault) if is_charged => {
             tracing::warn!(%fault, "Repeated messages could not be read for the answer to a send");
@@ -191,7 +191,7 @@ async fn repeated(
     app: &App,
     caller: &AccountCaller,
     verdicts: &[Verdict],
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<HashMap<Uuid, message::Model>, Fault> {
     let replayed = verdicts.iter().filter_map(|verdict| match verdict {
         Verdict::Replayed(id) => Some(*id),
@@ -201,10 +201,10 @@ async fn repeated(
     if replayed.is_empty() {
         return Ok(HashMap::new());
     }
-    let found = list::find_many(app, caller, &replayed, room).await?;
+    let found = list::find_many(app, caller, &replayed, reservation).await?;
     for message in found.values() {
         let copies = replayed.iter().filter(|id| **id == message.id).count() - 1;
-        room.take(copies * list::text_bytes(message))?;
+        reservation.take(copies * list::text_bytes(message))?;
     }
     Ok(found)
 }
@@ -214,21 +214,21 @@ pub async fn quote(
     app: &App,
     caller: &AccountCaller,
     message: NewMessage,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<Quote, Fault> {
-    let priced = match prepare_one(app, caller, message, CallWords::looked_at(), patience).await? {
+    let priced = match prepare_one(app, caller, message, CallBytes::looked_at(), deadline).await? {
         Ok(priced) => priced,
         Err(refusal) => {
             let refusal = Some(refusal);
             return Ok(Quote { cost: None, segments: None, encoding: None, refusal });
         }
     };
-    let letter = priced.letter.as_ref().ok();
+    let draft = priced.draft.as_ref().ok();
     let (cost, refusal) = match billing::quote(app, caller, &priced).await? {
         Ok(cost) => (Some(cost), None),
-        Err(refusal) => (letter.and_then(|letter| letter.cost.ok()), Some(refusal)),
+        Err(refusal) => (draft.and_then(|draft| draft.cost.ok()), Some(refusal)),
     };
-    let counted = letter.map(|letter| segments::of(letter.recipient.channel, &letter.content.text));
+    let counted = draft.map(|draft| segments::of(draft.recipient.channel, &draft.content.text));
     Ok(Quote {
         cost,
         segments: counted.map(|(_, segments)| segments),
@@ -244,8 +244,8 @@ async fn prepare(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
-    mut words: CallWords,
-    patience: &Patience,
+    mut words: CallBytes,
+    deadline: &Deadline,
 ) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
     let now = app.clock.now();
     let mut checked = Vec::with_capacity(messages.len());
@@ -270,7 +270,7 @@ async fn prepare(
         checked.iter().flatten().filter_map(|message: &Checked| message.sender_id).collect();
     let readers = app.read_as(caller);
     let senders = app.senders.of_account(&readers, caller.account_id, &named).await?;
-    let (resolved, mut words) = source::resolve(app, caller, wanted, words, patience).await?;
+    let (resolved, mut words) = source::resolve(app, caller, wanted, words, deadline).await?;
     words.charge()?;
     let mut resolved = resolved.into_iter();
     let mut prepared = Vec::with_capacity(checked.len());
@@ -288,11 +288,11 @@ async fn prepare(
             let origin = sender::identity::choose(&senders, sender_id, channel)?;
             Ok((resolved, origin))
         });
-        let letter = match sent {
+        let draft = match sent {
             Ok((resolved, origin)) => Ok(price(app, caller, resolved, origin).await?),
             Err(refusal) => Err(refusal),
         };
-        let priced = PricedMessage { letter, metadata, schedule, idempotency_key, input_hash };
+        let priced = PricedMessage { draft, metadata, schedule, idempotency_key, input_hash };
         prepared.push(Ok(priced));
     }
     Ok(prepared)
@@ -302,10 +302,10 @@ async fn prepare_one(
     app: &App,
     caller: &AccountCaller,
     message: NewMessage,
-    words: CallWords,
-    patience: &Patience,
+    words: CallBytes,
+    deadline: &Deadline,
 ) -> Result<Result<PricedMessage, Refusal<SendRefusal>>, Fault> {
-    let mut prepared = prepare(app, caller, vec![message], words, patience).await?;
+    let mut prepared = prepare(app, caller, vec![message], words, deadline).await?;
     prepared.pop().ok_or(Fault::Broken("a message that is prepared is there"))
 }
 
@@ -343,7 +343,7 @@ async fn price(
     caller: &AccountCaller,
     resolved: Resolved,
     origin: Option<Origin>,
-) -> Result<Letter, Fault> {
+) -> Result<Draft, Fault> {
     let Resolved { recipient, contact_id, content } = resolved;
     let (_, segments) = segments::of(recipient.channel, &content.text);
     let is_live = caller.environment == Environment::Live;
@@ -357,15 +357,15 @@ async fn price(
         }
     };
     let simulated = (!is_live).then(|| simulated_refusal(&recipient.address)).flatten();
-    Ok(Letter { recipient, contact_id, content, origin, segments, cost, simulated })
+    Ok(Draft { recipient, contact_id, content, origin, segments, cost, simulated })
 }
 
 /// The money refusal that a TEST message to this recipient simulates.
 fn simulated_refusal(recipient: &str) -> Option<SendRefusal> {
     match magic(recipient)? {
-        Magic::CreditLimit => Some(SendRefusal::CreditLimitReached),
-        Magic::Balance => Some(SendRefusal::InsufficientBalance),
-        Magic::Fail | Magic::Undelivered | Magic::Unknown => None,
+        TestRecipient::CreditLimit => Some(SendRefusal::CreditLimitReached),
+        TestRecipient::Balance => Some(SendRefusal::InsufficientBalance),
+        TestRecipient::Fail | TestRecipient::Undelivered | TestRecipient::Unknown => None,
     }
 }
 

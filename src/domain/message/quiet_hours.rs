@@ -213,7 +213,7 @@ pub async fn set(
     let changed = changed.into_iter().next().ok_or(Fault::Broken("a key's account exists"))?;
     let entry = Entry::of(AuditAction::SetQuietHours, changed.id).to(&changed);
     txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
-    app.events.tell([Change::of_account(&changed)]);
+    app.events.publish([Change::of_account(&changed)]);
     app.backlog.notify_one();
     Ok(changed)
 }

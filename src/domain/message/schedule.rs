@@ -103,7 +103,7 @@ pub async fn cancel(
         .await?
         .ok_or(Fault::Broken("a canceled message is there until the commit"))?;
     txn.commit().await?;
-    app.events.tell([Change::of_message(&canceled)]);
+    app.events.publish([Change::of_message(&canceled)]);
     Ok(canceled)
 }
 

@@ -18,7 +18,7 @@ use crate::{
     app::App,
     domain::{
         Failure, Fault, Refusal,
-        billing::{Patience, SendRefusal},
+        billing::{Deadline, SendRefusal},
         caller::AccountCaller,
         channel::{
             content::{Content, ContentProblem, Part},
@@ -31,7 +31,7 @@ use crate::{
             work::Worker,
         },
         validate::{self, VARIABLES_RULE},
-        write_rate::CallWords,
+        write_rate::CallBytes,
     },
 };
 
@@ -136,24 +136,24 @@ pub(in crate::domain) async fn resolve(
     app: &App,
     caller: &AccountCaller,
     wanted: Vec<(Destination, Source)>,
-    words: CallWords,
-    patience: &Patience,
-) -> Result<(Vec<Resolution>, CallWords), Fault> {
+    words: CallBytes,
+    deadline: &Deadline,
+) -> Result<(Vec<Resolution>, CallBytes), Fault> {
     let known = Known::read(app, caller, &wanted).await?;
     if known.templates.is_empty() {
         return resolve_all(&known, wanted, words, None);
     }
     let work = move |worker: &mut Worker| resolve_all(&known, wanted, words, Some(worker));
-    app.templates.work(caller.team_id, patience, work).await?
+    app.templates.work(caller.team_id, deadline, work).await?
 }
 
 /// Resolves each message. Without a worker there is no template.
 fn resolve_all(
     known: &Known,
     wanted: Vec<(Destination, Source)>,
-    mut words: CallWords,
+    mut words: CallBytes,
     mut worker: Option<&mut Worker>,
-) -> Result<(Vec<Resolution>, CallWords), Fault> {
+) -> Result<(Vec<Resolution>, CallBytes), Fault> {
     let mut renderings = HashMap::with_capacity(known.templates.len());
     if let Some(worker) = worker.as_deref_mut() {
         for row in &known.templates {
@@ -212,8 +212,8 @@ impl Known {
         }
         if !templates.is_empty() {
             let ids: Vec<Uuid> = templates.into_iter().collect();
-            let room = app.rooms.of(Some(caller.team_id));
-            let found = template::list::find_many(app, caller, &ids, &room).await?;
+            let reservation = app.memory_budget.of(Some(caller.team_id));
+            let found = template::list::find_many(app, caller, &ids, &reservation).await?;
             known.templates = found.into_values().collect();
         }
         Ok(known)

@@ -206,7 +206,7 @@ pub async fn purchase(
         ("monthlyPrice", cents(bought.monthly_price_micros)),
     ]);
     txn.commit(app, Entry::of(action, bought.id).made(made)).await?;
-    app.events.tell([Change::of_account(&account)]);
+    app.events.publish([Change::of_account(&account)]);
     Ok(Purchased { number: bought, is_replay: false })
 }
 

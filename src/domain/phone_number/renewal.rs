@@ -171,7 +171,7 @@ async fn renew_of_team(
     for account_id in accounts.keys() {
         app.senders.forget(*account_id);
     }
-    app.events.tell(changes);
+    app.events.publish(changes);
     Ok(())
 }
 

@@ -22,15 +22,15 @@ use super::NOT_FOUND;
 use crate::{
     db::Readers,
     domain::{Fault, Refusal, billing::SendRefusal},
-    limits::read_through_cache::Fresh,
+    limits::read_through_cache::ReadThroughCache,
 };
 
 /// A changed sender counts on every process after this time at the latest.
-const FRESH_FOR: Duration = Duration::from_secs(1);
-const ACCOUNTS_KNOWN_MAX: u64 = 10_000;
+const CACHE_TTL: Duration = Duration::from_secs(1);
+const CACHED_ACCOUNTS_MAX: u64 = 10_000;
 
 /// Senders of accounts that sent of late.
-pub struct Senders(Fresh<Uuid, Arc<Vec<KnownSender>>>);
+pub struct Senders(ReadThroughCache<Uuid, Arc<Vec<KnownSender>>>);
 
 /// A sender with the phone number that it has, if its account still has that.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct KnownSender {
 
 impl Default for Senders {
     fn default() -> Self {
-        Self(Fresh::new(ACCOUNTS_KNOWN_MAX, FRESH_FOR))
+        Self(ReadThroughCache::new(CACHED_ACCOUNTS_MAX, CACHE_TTL))
     }
 }
 

@@ -186,7 +186,7 @@ pub async fn create(
     made.insert("apiKeyId", json!(api_key.id));
     let entry = Entry::of(AuditAction::CreateSubAccount, account.id).to(&account).made(made);
     txn.commit(app, entry).await?;
-    app.events.tell([Change::of_account(&account)]);
+    app.events.publish([Change::of_account(&account)]);
     Ok((account, api_key, plain_key))
 }
 
@@ -260,7 +260,7 @@ pub async fn update(
     })?;
     let entry = Entry::of(AuditAction::UpdateSubAccount, changed.id).to(&changed);
     txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
-    app.events.tell([Change::of_account(&changed)]);
+    app.events.publish([Change::of_account(&changed)]);
     Ok(changed)
 }
 

@@ -69,7 +69,7 @@ pub async fn suspend(
     };
     let entry = Entry::of(AuditAction::SuspendSubAccount, changed.id).to(&changed);
     txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
-    app.events.tell([Change::of_account(&changed)]);
+    app.events.publish([Change::of_account(&changed)]);
     Ok(changed)
 }
 
@@ -89,7 +89,7 @@ pub async fn reactivate(
     };
     let entry = Entry::of(AuditAction::ReactivateSubAccount, changed.id).to(&changed);
     txn.commit(app, entry.changed(settings(&found), settings(&changed))).await?;
-    app.events.tell([Change::of_account(&changed)]);
+    app.events.publish([Change::of_account(&changed)]);
     app.due.notify_one();
     Ok(changed)
 }
@@ -130,7 +130,7 @@ pub async fn deactivate(
     let mut after = settings(&changed);
     after.insert("keysRevoked", json!(revoked.len()));
     txn.commit(app, entry.changed(settings(&found), after)).await?;
-    app.events.tell([Change::of_account(&changed)]);
+    app.events.publish([Change::of_account(&changed)]);
     for key in &revoked {
         app.keys.forget(key);
     }

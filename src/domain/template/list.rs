@@ -14,7 +14,7 @@ use crate::{
         list::List,
         page::{Page, PageArgs},
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 /// One page of the caller's templates, newest first.
@@ -22,13 +22,13 @@ pub async fn list(
     app: &App,
     caller: &AccountCaller,
     page: &PageArgs,
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<Page<template::Model>, Fault> {
     let keyset = page.keyset("templates")?;
     let rows = Entity::owned_by(caller.account_id);
     let list = List::newest_first(rows, Column::Id, |row| row.id);
     let (select, frame) = list.begin(&app.read_as(caller), keyset).await?;
-    Ok(frame.page(read(app, caller, select, room).await?))
+    Ok(frame.page(read(app, caller, select, reservation).await?))
 }
 
 /// The caller's templates with these ids.
@@ -36,10 +36,10 @@ pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
     ids: &[Uuid],
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<HashMap<Uuid, template::Model>, Fault> {
     let select = Entity::owned_by(caller.account_id).filter(Column::Id.is_in(ids.iter().copied()));
-    let rows = read(app, caller, select, room).await?;
+    let rows = read(app, caller, select, reservation).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
@@ -48,10 +48,10 @@ async fn read(
     app: &App,
     caller: &AccountCaller,
     select: Select<Entity>,
-    room: &Room,
+    reservation: &Reservation,
 ) -> Result<Vec<template::Model>, Fault> {
     let readers = app.read_as(caller);
-    room.collect(select.stream(&readers).await?, bytes_of).await
+    reservation.collect(select.stream(&readers).await?, bytes_of).await
 }
 
 /// Bytes of all that a template says.

@@ -22,7 +22,7 @@ use super::{
     Failure, Fault,
     api_key::authentication::begin_as_account,
     audit_log::Entry,
-    billing::Patience,
+    billing::Deadline,
     caller::LiveAccountCaller,
     refused,
     validate::{self, NAME_RULE},
@@ -152,9 +152,9 @@ pub async fn create(
     app: &App,
     account: &LiveAccountCaller,
     new: NewTemplate,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<template::Model, Failure<CreateTemplateRefusal>> {
-    let new = checked(app, account, new, patience).await?;
+    let new = checked(app, account, new, deadline).await?;
     let now = app.clock.now();
     let mut row = template::Model {
         id: app.new_id(),
@@ -189,7 +189,7 @@ pub async fn update(
     account: &LiveAccountCaller,
     id: Option<Uuid>,
     change: TemplateChange,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<template::Model, Failure<UpdateTemplateRefusal>> {
     let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], NOT_FOUND);
     // A malformed id is looked for like one that nobody has.
@@ -205,7 +205,7 @@ pub async fn update(
             bodies: change.bodies.unwrap_or_else(|| bodies_of(&found)),
             variables: change.variables.map_or_else(|| variables_of(&found), Ok)?,
         };
-        let changed = checked::<UpdateTemplateRefusal>(app, account, changed, patience).await?;
+        let changed = checked::<UpdateTemplateRefusal>(app, account, changed, deadline).await?;
         let txn = begin_as_account(app, account).await?;
         let row = own.clone().lock_exclusive().one(&*txn).await?.ok_or_else(not_found)?;
         if row == found {
@@ -293,7 +293,7 @@ async fn checked<C: From<Problem>>(
     app: &App,
     account: &LiveAccountCaller,
     new: NewTemplate,
-    patience: &Patience,
+    deadline: &Deadline,
 ) -> Result<NewTemplate, Failure<C>> {
     let name = validate::name(&new.name)
         .ok_or_else(|| refused(Problem::Name.into(), &["input", "name"], NAME_RULE))?;
@@ -302,7 +302,7 @@ async fn checked<C: From<Problem>>(
         .map_err(|rule| refused(Problem::Variables.into(), VARIABLES, rule))?;
     let bodies = new.bodies.clone();
     let work = move |worker: &mut Worker| worker.compile(&bodies);
-    let compiled = app.templates.work(account.team_id(), patience, work).await?;
+    let compiled = app.templates.work(account.team_id(), deadline, work).await?;
     let compiled = compiled.map_err(Fault::from)?.map_err(|problem| {
         let message = format!("The template cannot be read: {problem}.");
         refused(Problem::Syntax.into(), BODIES, message)

@@ -10,7 +10,7 @@ use crate::{
     app::App,
     domain::{
         Fault, Refusal,
-        billing::Patience,
+        billing::Deadline,
         caller::AccountCaller,
         channel::{
             content::Content,
@@ -19,7 +19,7 @@ use crate::{
         split, template,
         validate::{self, VARIABLES_RULE},
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 /// What a template says on one channel.
@@ -39,12 +39,12 @@ pub async fn preview(
     caller: &AccountCaller,
     id: Option<Uuid>,
     variables: Map<String, Value>,
-    room: &Room,
-    patience: &Patience,
+    reservation: &Reservation,
+    deadline: &Deadline,
 ) -> Result<Vec<Preview>, Fault> {
     // A malformed id is looked for like one that nobody has.
     let id = id.unwrap_or_default();
-    let mut found = list::find_many(app, caller, &[id], room).await?;
+    let mut found = list::find_many(app, caller, &[id], reservation).await?;
     let Some(row) = found.remove(&id) else { return Ok(Vec::new()) };
     if !validate::are_variables(&variables) {
         let code = RenderRefusal::VariablesInvalid;
@@ -53,7 +53,7 @@ pub async fn preview(
         return Ok(channels.map(|channel| Preview::of(channel, Err(refusal.clone()))).collect());
     }
     let work = move |worker: &mut Worker| render_all(&row, &variables, worker);
-    app.templates.work(caller.team_id, patience, work).await?
+    app.templates.work(caller.team_id, deadline, work).await?
 }
 
 fn render_all(

@@ -27,7 +27,7 @@ use super::{
     render::{RenderRefusal, Rendering},
     source::Compiled,
 };
-use crate::domain::{Failure, Fault, Unavailable, bad_input, billing::Patience};
+use crate::domain::{Failure, Fault, Unavailable, bad_input, billing::Deadline};
 
 /// Processor time that the templates of one request may take.
 pub const TIME_MAX: Duration = Duration::from_millis(200);
@@ -36,8 +36,8 @@ pub const TIME_RULE: &str = "The templates of one request may take 200 ms of a p
 /// Bytes of compiled templates that are kept at most, estimated.
 const KEPT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A team that used no template for so long waits for none.
-const TEAM_KNOWN_FOR: Duration = Duration::from_mins(10);
-const TEAMS_KNOWN_MAX: u64 = 10_000;
+const TEAM_IDLE_MAX: Duration = Duration::from_mins(10);
+const TEAMS_REMEMBERED_MAX: u64 = 10_000;
 
 /// The threads for templates, and what was compiled on them.
 pub struct Templates {
@@ -55,7 +55,7 @@ impl Default for Templates {
 
 impl Templates {
     fn new(processors: usize) -> Self {
-        let teams = Cache::builder().max_capacity(TEAMS_KNOWN_MAX).time_to_idle(TEAM_KNOWN_FOR);
+        let teams = Cache::builder().max_capacity(TEAMS_REMEMBERED_MAX).time_to_idle(TEAM_IDLE_MAX);
         let weigh = |_: &Uuid, rendering: &Arc<Rendering>| {
             u32::try_from(rendering.weight()).unwrap_or(u32::MAX)
         };
@@ -71,20 +71,20 @@ impl Templates {
     pub async fn work<T: Send + 'static>(
         &self,
         team_id: Uuid,
-        patience: &Patience,
+        deadline: &Deadline,
         work: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> Result<T, Fault> {
         let places = tokio::select! {
             biased;
             places = self.take_places(team_id) => places,
-            () = tokio::time::sleep_until(patience.until) => None,
-            () = patience.gone.cancelled() => None,
+            () = tokio::time::sleep_until(deadline.until) => None,
+            () = deadline.gone.cancelled() => None,
         };
         let places = places.ok_or(Unavailable::TemplatesLate)?;
-        let (compiled, patience, span) = (self.compiled.clone(), patience.clone(), Span::current());
+        let (compiled, deadline, span) = (self.compiled.clone(), deadline.clone(), Span::current());
         let done = spawn_blocking(move || {
             let (_places, _entered) = (places, span.entered());
-            work(&mut Worker { compiled, patience, measured: thread_time() })
+            work(&mut Worker { compiled, deadline, measured: thread_time() })
         });
         done.await.map_err(|_| Fault::Broken("work with templates ends by itself"))
     }
@@ -129,7 +129,7 @@ impl From<Stop> for Fault {
 /// Works with templates for one request.
 pub struct Worker {
     compiled: Cache<Uuid, Arc<Rendering>>,
-    patience: Patience,
+    deadline: Deadline,
     /// The time of this thread up to which its work was added to that of the request.
     measured: Duration,
 }
@@ -139,7 +139,7 @@ impl Worker {
     /// message is rendered.
     pub fn check(&mut self) -> Result<(), Stop> {
         let taken = self.measure();
-        if self.patience.is_over() {
+        if self.deadline.is_over() {
             Err(Stop::Late)
         } else if taken >= TIME_MAX {
             Err(Stop::TimeUsedUp)
@@ -170,7 +170,7 @@ impl Worker {
         let now = thread_time();
         let more = now.saturating_sub(self.measured);
         self.measured = now;
-        self.patience.template_time.add(more)
+        self.deadline.template_time.add(more)
     }
 }
 
@@ -191,8 +191,8 @@ impl Worker {
     /// For a request of its own, which waits for a minute.
     pub fn alone() -> Self {
         let until = tokio::time::Instant::now() + Duration::from_mins(1);
-        let (compiled, patience) = (Templates::default().compiled, Patience::until(until));
-        Self { compiled, patience, measured: thread_time() }
+        let (compiled, deadline) = (Templates::default().compiled, Deadline::until(until));
+        Self { compiled, deadline, measured: thread_time() }
     }
 }
 
@@ -204,8 +204,8 @@ mod tests {
 
     use super::*;
 
-    fn patience() -> Patience {
-        Patience::until(Instant::now() + Duration::from_mins(1))
+    fn deadline() -> Deadline {
+        Deadline::until(Instant::now() + Duration::from_mins(1))
     }
 
     fn row(text: &str) -> template::Model {
@@ -249,28 +249,28 @@ mod tests {
     async fn a_place_is_waited_for_until_the_deadline_or_until_the_client_is_gone() {
         let (templates, team_id) = (Templates::new(1), Uuid::nil());
         let taken = templates.take_places(team_id).await;
-        let gone = patience();
+        let gone = deadline();
         gone.gone.cancel();
-        for patience in [patience(), gone] {
-            let late = templates.work(team_id, &patience, |_| ()).await;
+        for deadline in [deadline(), gone] {
+            let late = templates.work(team_id, &deadline, |_| ()).await;
             assert!(matches!(late, Err(Fault::Unavailable(Unavailable::TemplatesLate))));
         }
         drop(taken);
-        assert!(templates.work(team_id, &patience(), super::Worker::check).await.is_ok());
+        assert!(templates.work(team_id, &deadline(), super::Worker::check).await.is_ok());
     }
 
     #[tokio::test]
     async fn work_ends_with_its_request() {
         let (templates, team_id) = (Templates::new(1), Uuid::nil());
-        let patience = patience();
-        let gone = patience.gone.clone();
+        let deadline = deadline();
+        let gone = deadline.gone.clone();
         let work = move |worker: &mut Worker| {
             let before = worker.check();
             gone.cancel();
             (before, worker.check(), worker.rendering(&row("Hi")).is_ok())
         };
 
-        let done = templates.work(team_id, &patience, work).await;
+        let done = templates.work(team_id, &deadline, work).await;
 
         assert!(matches!(done, Ok((Ok(()), Err(Stop::Late), false))));
     }
@@ -279,20 +279,20 @@ mod tests {
     #[tokio::test]
     async fn the_time_of_a_request_is_used_up() {
         let (templates, team_id) = (Templates::new(2), Uuid::nil());
-        let patience = patience();
+        let deadline = deadline();
         let burn = |worker: &mut Worker| loop {
             if let Err(stop) = worker.check() {
                 return (stop, worker.rendering(&row("Hi")).is_ok());
             }
         };
 
-        let burnt = templates.work(team_id, &patience, burn).await.expect("a place");
-        let again = templates.work(team_id, &patience, super::Worker::check).await;
-        let other = templates.work(team_id, &self::patience(), super::Worker::check).await;
+        let burnt = templates.work(team_id, &deadline, burn).await.expect("a place");
+        let again = templates.work(team_id, &deadline, super::Worker::check).await;
+        let other = templates.work(team_id, &self::deadline(), super::Worker::check).await;
 
         assert_eq!(burnt, (Stop::TimeUsedUp, false));
         assert!(matches!((again, other), (Ok(Err(Stop::TimeUsedUp)), Ok(Ok(())))));
-        assert!(patience.template_time.add(Duration::ZERO) >= TIME_MAX);
+        assert!(deadline.template_time.add(Duration::ZERO) >= TIME_MAX);
     }
 
     /// What is kept is of the row as it is, whatever its time of change says.
@@ -316,7 +316,7 @@ mod tests {
         let text = "{{ a }}".repeat(1_000);
         for number in 0..100 {
             // Each for a request of its own.
-            worker.patience = patience();
+            worker.deadline = deadline();
             let row = template::Model { id: Uuid::from_u128(number), ..row(&text) };
             assert!(worker.rendering(&row).is_ok_and(|rendering| rendering.weight() > 100_000));
         }

@@ -7,11 +7,11 @@ use uuid::Uuid;
 use crate::{
     domain::{audit_log::list as domain, page::PageArgs},
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         account::Account,
         api_key::ApiKey,
         connection::{List, list, page_args},
-        execution::text_size::Texts as _,
+        execution::text_size::TextBytes as _,
         loaders::{AccountId, KeyId, TeamId},
         message::list::DateTimeRange,
         scalars::{DateTime, JsonObject},
@@ -202,13 +202,13 @@ impl AuditEntry {
 
     /// The settings that were changed, as they were before; null if there are none. Amounts are in cents.
     async fn before(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
-        Ok(JsonObject::from_column(self.0.before.as_deref(), ctx.room()?)?)
+        Ok(JsonObject::from_column(self.0.before.as_deref(), ctx.reservation()?)?)
     }
 
     /// The same settings from then on, or those that something was made with; counts, where many were changed.
     /// Null if there are none. Amounts are in cents.
     async fn after(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
-        Ok(JsonObject::from_column(self.0.after.as_deref(), ctx.room()?)?)
+        Ok(JsonObject::from_column(self.0.after.as_deref(), ctx.reservation()?)?)
     }
 
     /// The id of the request, which its answer had as X-Request-Id; null on the command line.
@@ -261,7 +261,7 @@ impl AuditLogQuery {
     /// whole server for an operator. Messages are not in it. What a sub-account does with its
     /// contacts, opt-outs, templates, senders and phone numbers is shown to operators only.
     /// Main-account and operator keys only.
-    #[graphql(guard = "Needs::Team", visible = "access::team")]
+    #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,
@@ -287,6 +287,6 @@ pub async fn list_entries(
         Ok(operator) => domain::list_for_operator(app, &operator, team_id, &filter, &page).await?,
         Err(_) => domain::list_of_team(app, &caller.main()?, &filter, &page).await?,
     };
-    ctx.room()?.take(found.bytes())?;
+    ctx.reservation()?.take(found.bytes())?;
     Ok(list(found, AuditEntry))
 }

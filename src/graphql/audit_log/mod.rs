@@ -12,7 +12,7 @@ use entity::audit_entry::AuditAction;
 use uuid::Uuid;
 
 use super::{
-    access::Ask,
+    access::ContextExt,
     errors::{Code, refusal_of},
 };
 use crate::{

@@ -6,7 +6,7 @@ use entity::ledger_entry as rows;
 use crate::{
     domain::{account::stored, billing::ledger_list as domain, page::PageArgs},
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         account::Account,
         connection::{List, list, page_args},
         loaders::{AccountId, MessageId, PhoneNumberId},
@@ -149,7 +149,7 @@ pub struct LedgerQuery;
 impl LedgerQuery {
     /// The movements of the team's balance, newest first: a sub-account's key sees those that its
     /// account caused, a main account's key the whole team's.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn ledger(
         &self,
         ctx: &Context<'_>,

@@ -7,7 +7,7 @@ use async_graphql::{
 use crate::{
     domain::{bad_input, billing::usage as domain, page::PAGE_DEFAULT},
     graphql::{
-        access::{self, Ask},
+        access::{self, ContextExt},
         account::Account,
         loaders::AccountId,
         message::Channel,
@@ -77,7 +77,7 @@ impl Usage {
     async fn buckets(&self, ctx: &Context<'_>) -> Result<Vec<UsageBucket>> {
         let buckets = &self.0.buckets;
         // The estimate of a request's cost knows of ten buckets only.
-        ctx.room()?.take(buckets.len() * (1 + values_in(ctx.field())) * VALUE_BYTES)?;
+        ctx.reservation()?.take(buckets.len() * (1 + values_in(ctx.field())) * VALUE_BYTES)?;
         Ok(buckets.iter().cloned().map(UsageBucket).collect())
     }
 }

@@ -7,7 +7,7 @@ use super::Contact;
 use crate::{
     domain::contact::address as domain,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         errors::{UserError, outcome},
         loaders::OptOutOf,
         message::Channel,
@@ -181,7 +181,7 @@ pub struct ContactAddressMutation;
 #[Object]
 impl ContactAddressMutation {
     /// Adds an address to a contact, which has at most 20. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn add_contact_address(
         &self,
         ctx: &Context<'_>,
@@ -203,7 +203,7 @@ impl ContactAddressMutation {
 
     /// Changes an address of a contact. Messages that went to it stay as they are. Needs a LIVE
     /// key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_contact_address(
         &self,
         ctx: &Context<'_>,
@@ -228,7 +228,7 @@ impl ContactAddressMutation {
     /// Removes an address from a contact, but never its last. Where it was the primary one of its
     /// channel, the oldest that is left becomes that. Messages that went to it stay as they are.
     /// Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn remove_contact_address(
         &self,
         ctx: &Context<'_>,

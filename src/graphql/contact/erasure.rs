@@ -5,7 +5,7 @@ use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use crate::{
     domain::contact::erasure as domain,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         errors::{UserError, outcome},
         team::sub_account::parse_id,
     },
@@ -45,7 +45,7 @@ impl ContactErasureMutation {
     /// you gave it. An opt-out of an address stays, for it protects the person. Refused while a
     /// message to the contact waits to be handed over. A deletion that broke off is finished by a repeat;
     /// until then nothing is sent to the contact, and it is not changed. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn delete_contact(
         &self,
         ctx: &Context<'_>,

@@ -6,9 +6,9 @@ use super::Contact;
 use crate::{
     domain::contact,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
-        execution::text_size::Texts as _,
+        execution::text_size::TextBytes as _,
         loaders::ContactId,
         message::Channel,
         team::sub_account::parse_id,
@@ -33,7 +33,7 @@ pub struct ContactQuery;
 #[Object]
 impl ContactQuery {
     /// One contact of the account of the key in use; null if there is none.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn contact(
         &self,
         ctx: &Context<'_>,
@@ -46,7 +46,7 @@ impl ContactQuery {
     }
 
     /// The contacts of the account of the key in use, newest first.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn contacts(
         &self,
         ctx: &Context<'_>,
@@ -64,7 +64,7 @@ impl ContactQuery {
         };
         let page = page_args(ctx, first, after, last, before)?;
         let found = contact::list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
-        ctx.room()?.take(found.bytes())?;
+        ctx.reservation()?.take(found.bytes())?;
         Ok(list(found, Contact))
     }
 }

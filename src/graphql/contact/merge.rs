@@ -6,7 +6,7 @@ use super::Contact;
 use crate::{
     domain::contact::merge as domain,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         errors::{UserError, outcome},
         team::sub_account::parse_id,
     },
@@ -55,7 +55,7 @@ pub struct ContactMergeMutation;
 impl ContactMergeMutation {
     /// Merges two contacts of the account of the key in use into one of them. A merge that broke off is finished by a
     /// repeat; until then neither contact is changed otherwise. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn merge_contacts(
         &self,
         ctx: &Context<'_>,

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Resu
 use entity::contact as rows;
 
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     errors::{UserError, outcome},
     loaders::{AddressesOf, TagsOf},
     scalars::{DateTime, JsonObject},
@@ -55,7 +55,7 @@ impl Contact {
 
     /// Your own data about it.
     async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
-        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.room()?)?)
+        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.reservation()?)?)
     }
 
     /// Its addresses, 1 to 20: by channel, the primary one first, then oldest first.
@@ -178,7 +178,7 @@ pub struct ContactMutation;
 #[Object]
 impl ContactMutation {
     /// Makes a contact of the account of the key in use. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn create_contact(
         &self,
         ctx: &Context<'_>,
@@ -201,7 +201,7 @@ impl ContactMutation {
     }
 
     /// Changes a contact of the account of the key in use. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_contact(
         &self,
         ctx: &Context<'_>,

@@ -19,7 +19,7 @@ use async_graphql_value::{ConstValue, Value};
 use super::{
     cost::invalid,
     role_visibility::root_of,
-    schema_index::{Shape, TypeRef},
+    schema_index::{SchemaIndex, TypeRef},
 };
 
 /// The response key of a field that stands where no other is left, for the library takes a field without fields for a
@@ -32,7 +32,7 @@ pub fn collect(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
     variables: &Variables,
-    shape: &Shape,
+    shape: &SchemaIndex,
 ) -> Result<OperationDefinition, ServerError> {
     let declared = operation.variable_definitions.iter();
     let names = declared.map(|definition| &definition.node.name.node);
@@ -58,7 +58,7 @@ struct Collector<'d> {
     variables: &'d Variables,
     /// The variables that the operation declares and that have no value.
     absent: HashSet<&'d Name>,
-    shape: &'d Shape,
+    shape: &'d SchemaIndex,
     /// The position of a condition that is null: a variable with a default may be.
     undecided: Cell<Option<Pos>>,
 }

@@ -14,7 +14,7 @@ use async_graphql_value::Value;
 use super::{
     introspection::{self, INTROSPECTION_MAX},
     role_visibility::root_of,
-    schema_index::{self, Shape},
+    schema_index::{self, SchemaIndex},
 };
 use crate::{
     domain::page::PAGE_DEFAULT,
@@ -51,7 +51,7 @@ pub const SUBSCRIPTION_FIELDS_MAX: usize = 100;
 /// Tokens of a subscription's document at most.
 pub const SUBSCRIPTION_TOKENS_MAX: usize = 300;
 /// Bytes of the text of a subscription's document at most.
-pub const SUBSCRIPTION_TEXT_BYTES_MAX: usize = 4 * 1024;
+pub const SUBSCRIPTION_QUERY_BYTES_MAX: usize = 4 * 1024;
 /// How often what is inside a list without pages counts.
 const LIST_LENGTH: u64 = 10;
 /// Bytes of memory that a value takes besides its text.
@@ -74,7 +74,7 @@ pub struct Cost {
 pub fn check_cost(
     document: &ExecutableDocument,
     variables: &Variables,
-    shape: &Shape,
+    shape: &SchemaIndex,
 ) -> Result<Cost, ServerError> {
     let given = variables.iter().map(|(name, value)| (name, bytes_of(value))).collect();
     let introspections = introspection::Counter::new(document, variables, shape);
@@ -201,11 +201,11 @@ fn bytes_of(value: &ConstValue) -> u64 {
 
 /// Refuses a subscription whose document is too large to be held.
 pub fn check_subscription_document(tokens: usize, text_bytes: usize) -> Result<(), ServerError> {
-    if tokens > SUBSCRIPTION_TOKENS_MAX || text_bytes > SUBSCRIPTION_TEXT_BYTES_MAX {
+    if tokens > SUBSCRIPTION_TOKENS_MAX || text_bytes > SUBSCRIPTION_QUERY_BYTES_MAX {
         return Err(too_large(format!(
             "A document of which a subscription is executed has at most {SUBSCRIPTION_TOKENS_MAX} tokens and {} KiB \
              of text; send the subscription without other operations.",
-            SUBSCRIPTION_TEXT_BYTES_MAX / 1024
+            SUBSCRIPTION_QUERY_BYTES_MAX / 1024
         )));
     }
     Ok(())
@@ -233,7 +233,7 @@ struct Measured<'d> {
     variables: &'d Variables,
     /// Bytes of each variable.
     given: HashMap<&'d Name, u64>,
-    shape: &'d Shape,
+    shape: &'d SchemaIndex,
     introspections: introspection::Counter<'d>,
     /// `None` while a fragment is being measured: meeting it again is a cycle.
     fragments: HashMap<&'d Name, Option<Measure>>,

@@ -24,7 +24,7 @@ pub type Hash = [u8; 32];
 
 /// How a document is given.
 #[derive(Debug)]
-pub enum Asked {
+pub enum DocumentSource {
     Text(String),
     /// A persisted query: its text was sent before.
     Hash(Hash),
@@ -33,7 +33,7 @@ pub enum Asked {
 }
 
 /// A document that was read.
-pub struct Known {
+pub struct CachedDocument {
     pub document: ExecutableDocument,
     pub text_bytes: usize,
     pub tokens: usize,
@@ -42,9 +42,9 @@ pub struct Known {
 }
 
 /// The document that was asked for.
-pub struct Found {
+pub struct ResolvedDocument {
     hash: Hash,
-    pub known: Arc<Known>,
+    pub known: Arc<CachedDocument>,
     pub text: Arc<str>,
     /// Its owner is to find the text by the hash.
     persisted: Option<Owner>,
@@ -53,7 +53,7 @@ pub struct Found {
 /// Documents that passed validation.
 #[derive(Clone)]
 pub struct Documents {
-    known: Cache<Hash, Arc<Known>>,
+    known: Cache<Hash, Arc<CachedDocument>>,
     /// Those that somebody may ask for by the hash.
     persisted: PersistedQueries,
 }
@@ -62,7 +62,7 @@ impl Default for Documents {
     fn default() -> Self {
         let documents = Cache::builder().max_capacity(DOCUMENTS_BYTES_MAX);
         Self {
-            known: documents.weigher(|_, known: &Arc<Known>| bytes_of(known)).build(),
+            known: documents.weigher(|_, known: &Arc<CachedDocument>| bytes_of(known)).build(),
             persisted: PersistedQueries::default(),
         }
     }
@@ -70,13 +70,17 @@ impl Default for Documents {
 
 impl Documents {
     /// The document that somebody asks for; read now if it is not known.
-    pub async fn find(&self, asked: Asked, by: Owner) -> Result<Found, ServerError> {
+    pub async fn find(
+        &self,
+        asked: DocumentSource,
+        by: Owner,
+    ) -> Result<ResolvedDocument, ServerError> {
         let (text, hash, persisted): (Arc<str>, _, _) = match asked {
-            Asked::Text(text) => {
+            DocumentSource::Text(text) => {
                 let hash = Sha256::digest(&text).into();
                 (text.into(), hash, None)
             }
-            Asked::TextOfHash(text, expected) => {
+            DocumentSource::TextOfHash(text, expected) => {
                 let hash: Hash = Sha256::digest(&text).into();
                 if hash != expected {
                     let message = "The sha256Hash of persistedQuery is not that of the query.";
@@ -84,7 +88,7 @@ impl Documents {
                 }
                 (text.into(), hash, Some(by))
             }
-            Asked::Hash(hash) => {
+            DocumentSource::Hash(hash) => {
                 // Clients know these words as they stand.
                 let unknown = || error(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
                 (self.persisted.text(by, &hash).ok_or_else(unknown)?, hash, None)
@@ -94,11 +98,11 @@ impl Documents {
             Some(known) => known,
             None => Arc::new(read(&text)?),
         };
-        Ok(Found { hash, known, text, persisted })
+        Ok(ResolvedDocument { hash, known, text, persisted })
     }
 
     /// Keeps a document that proved to be valid for a role.
-    pub async fn keep(&self, found: &Found, role: Role) {
+    pub async fn keep(&self, found: &ResolvedDocument, role: Role) {
         if found.known.note_valid_for(role) {
             self.known.insert(found.hash, Arc::clone(&found.known)).await;
         }
@@ -108,7 +112,7 @@ impl Documents {
     }
 }
 
-impl Known {
+impl CachedDocument {
     /// Whether the document is known to be valid against the schema of this role.
     pub fn is_valid_for(&self, role: Role) -> bool {
         self.valid_for.lock().unwrap_or_else(PoisonError::into_inner).contains(&role)
@@ -126,13 +130,13 @@ impl Known {
 }
 
 /// Reads a document that is not too long.
-pub(in crate::graphql) fn read(text: &str) -> Result<Known, ServerError> {
+pub(in crate::graphql) fn read(text: &str) -> Result<CachedDocument, ServerError> {
     if text.chars().count() > cost::QUERY_CHARS_MAX {
         return Err(cost::too_long("characters", cost::QUERY_CHARS_MAX));
     }
     let parsed = validation::parse(text)?;
     let document = validation::convert(&parsed.document, text)?;
-    Ok(Known {
+    Ok(CachedDocument {
         document,
         text_bytes: text.len(),
         tokens: parsed.tokens,
@@ -141,6 +145,6 @@ pub(in crate::graphql) fn read(text: &str) -> Result<Known, ServerError> {
 }
 
 /// A parsed document takes many times the bytes of its text.
-fn bytes_of(known: &Known) -> u32 {
+fn bytes_of(known: &CachedDocument) -> u32 {
     u32::try_from(8_192 + 64 * known.text_bytes).unwrap_or(u32::MAX)
 }

@@ -11,7 +11,7 @@ use async_graphql_value::Value;
 
 use super::{
     role_visibility::root_of,
-    schema_index::{self, Shape, TypeRef},
+    schema_index::{self, SchemaIndex, TypeRef},
 };
 
 /// Fields and fragments of the introspections of a document at most, each as often as it is executed. The query of
@@ -27,7 +27,7 @@ static OF_DIRECTIVE: LazyLock<TypeRef> =
 pub struct Counter<'d> {
     document: &'d ExecutableDocument,
     variables: &'d Variables,
-    shape: &'d Shape,
+    shape: &'d SchemaIndex,
     left: u64,
 }
 
@@ -57,7 +57,7 @@ impl<'d> Counter<'d> {
     pub fn new(
         document: &'d ExecutableDocument,
         variables: &'d Variables,
-        shape: &'d Shape,
+        shape: &'d SchemaIndex,
     ) -> Self {
         Self { document, variables, shape, left: INTROSPECTION_MAX }
     }

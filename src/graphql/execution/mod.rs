@@ -1,12 +1,12 @@
 //! The way of a request: read, bounded, validated, executed and completed.
 
-pub mod api;
 pub mod collect;
 pub mod cost;
 pub mod document_cache;
-pub mod field_turns;
+pub mod executor;
+pub mod field_permits;
 pub mod introspection;
-pub mod introspection_turns;
+pub mod introspection_permits;
 pub mod persisted_queries;
 pub mod request;
 pub mod response_completion;

@@ -4,18 +4,18 @@ use async_graphql::{Response, ServerError, Variables, parser::types::OperationTy
 
 use super::{
     cost::Cost,
-    document_cache::{Asked, Found},
+    document_cache::{DocumentSource, ResolvedDocument},
     role_visibility::Forbidden,
 };
 use crate::{
     domain::{caller::Caller, events::Turn},
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 /// A request for one operation.
 #[derive(Debug)]
 pub struct Operation {
-    pub asked: Asked,
+    pub asked: DocumentSource,
     pub operation_name: Option<String>,
     pub variables: Variables,
     /// By GET, which must change nothing.
@@ -25,7 +25,7 @@ pub struct Operation {
 /// A request whose document was read, whose operation was found, and whose cost is known.
 pub struct Prepared {
     pub(in crate::graphql) caller: Caller,
-    pub(in crate::graphql) found: Found,
+    pub(in crate::graphql) found: ResolvedDocument,
     pub(in crate::graphql) operation_name: Option<String>,
     pub(in crate::graphql) variables: Variables,
     pub(in crate::graphql) kind: OperationType,
@@ -80,7 +80,7 @@ pub struct EventAnswer {
     /// The event's turn, to be kept until the answer is ready to be sent.
     pub turn: Option<Turn>,
     /// What the answer takes of the room of all, to be kept until it is sent.
-    pub room: Room,
+    pub reservation: Reservation,
 }
 
 impl Answer {

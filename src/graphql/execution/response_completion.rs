@@ -14,17 +14,21 @@ use async_graphql::{
 use super::{
     collect::NOTHING,
     role_visibility::root_of,
-    schema_index::{Shape, TypeRef},
+    schema_index::{SchemaIndex, TypeRef},
 };
 
 /// A non-null position that has no value: its parent becomes null.
 struct NoValue;
 
 /// Mends the answer to an operation, as it was collected.
-pub fn mend(response: &mut Response, operation: &OperationDefinition, shape: &Shape) {
+pub fn complete_response(
+    response: &mut Response,
+    operation: &OperationDefinition,
+    shape: &SchemaIndex,
+) {
     let set = &operation.selection_set.node;
     let failed = response.errors.iter().map(|error| keys(&error.path)).collect();
-    let mut mender = Mender { shape, failed, path: Vec::new() };
+    let mut mender = Completer { shape, failed, path: Vec::new() };
     if mender.failed.is_empty() {
         arrange(set, &mut response.data);
         return;
@@ -64,14 +68,14 @@ fn arrange(set: &SelectionSet, value: &mut Value) {
     }
 }
 
-struct Mender<'d> {
-    shape: &'d Shape,
+struct Completer<'d> {
+    shape: &'d SchemaIndex,
     /// The paths of all errors: what tells an emptied object from a null one.
     failed: HashSet<Vec<String>>,
     path: Vec<String>,
 }
 
-impl Mender<'_> {
+impl Completer<'_> {
     fn object(&mut self, on: &str, set: &SelectionSet, value: Value) -> Result<Value, NoValue> {
         let mut found = match value {
             Value::Object(found) => found,

@@ -10,7 +10,7 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 
-use super::schema_index::Shape;
+use super::schema_index::SchemaIndex;
 use crate::graphql::errors::{Code, set_code};
 
 /// Calls of mutations that the caller may not make.
@@ -27,8 +27,8 @@ impl Forbidden {
         error: ServerError,
         document: &ExecutableDocument,
         operation: &Positioned<OperationDefinition>,
-        full: &Shape,
-        shape: &Shape,
+        full: &SchemaIndex,
+        shape: &SchemaIndex,
     ) -> Result<Self, ServerError> {
         let root = root_of(OperationType::Mutation);
         let mut names = IndexMap::new();

@@ -1,4 +1,4 @@
-//! The schema as one viewpoint's introspection shows it: what `hidden` and `mend` look things up in.
+//! The schema as one viewpoint's introspection shows it: what `hidden` and `complete_response` look things up in.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -60,9 +60,9 @@ impl fmt::Display for TypeRef {
 
 /// All types of a schema, by name.
 #[derive(Clone, Debug)]
-pub struct Shape(pub HashMap<String, Type>);
+pub struct SchemaIndex(pub HashMap<String, Type>);
 
-impl Shape {
+impl SchemaIndex {
     /// Reads the answer to [`INTROSPECTION`].
     pub fn read(answer: serde_json::Value) -> Result<Self, serde_json::Error> {
         let answer: Answer = serde_json::from_value(answer)?;

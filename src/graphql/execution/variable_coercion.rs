@@ -12,7 +12,7 @@ use serde_json::Number;
 use super::{
     cost::invalid,
     role_visibility::forbidden,
-    schema_index::{self, Shape, TypeRef},
+    schema_index::{self, SchemaIndex, TypeRef},
 };
 use crate::graphql::{
     errors::{Code, error},
@@ -24,8 +24,8 @@ use crate::graphql::{
 pub fn coerce(
     operation: &Positioned<OperationDefinition>,
     variables: &mut Variables,
-    shape: &Shape,
-    full: &Shape,
+    shape: &SchemaIndex,
+    full: &SchemaIndex,
     role: Role,
 ) -> Result<(), ServerError> {
     let coercion = Coercion { shape, full };
@@ -118,8 +118,8 @@ impl Mismatch {
 }
 
 struct Coercion<'s> {
-    shape: &'s Shape,
-    full: &'s Shape,
+    shape: &'s SchemaIndex,
+    full: &'s SchemaIndex,
 }
 
 impl Coercion<'_> {

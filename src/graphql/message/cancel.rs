@@ -6,7 +6,7 @@ use super::Message;
 use crate::{
     domain::message::schedule as domain,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         errors::{UserError, outcome},
         team::sub_account::parse_id,
     },
@@ -40,7 +40,7 @@ pub struct ScheduleMutation;
 impl ScheduleMutation {
     /// Cancels a message that is SCHEDULED or QUEUED, and refunds it. Canceling a CANCELED message
     /// changes nothing.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn cancel_message(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,7 @@ use super::{Channel, Message, MessageStatus};
 use crate::{
     domain::{message::list as domain, range},
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
         loaders::MessageId,
         scalars::DateTime,
@@ -51,7 +51,7 @@ pub struct MessageListQuery;
 #[Object]
 impl MessageListQuery {
     /// One message of the account and environment of the key in use; null if there is none.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message(
         &self,
         ctx: &Context<'_>,
@@ -64,7 +64,7 @@ impl MessageListQuery {
     }
 
     /// The messages of the account and environment of the key in use, newest first.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn messages(
         &self,
         ctx: &Context<'_>,
@@ -82,8 +82,8 @@ impl MessageListQuery {
             created_at: filter.created_at.into(),
         };
         let page = page_args(ctx, first, after, last, before)?;
-        let (caller, room) = (ctx.account()?, ctx.room()?);
-        let found = domain::list(ctx.app()?, &caller, &filter, &page, room).await?;
+        let (caller, reservation) = (ctx.account()?, ctx.reservation()?);
+        let found = domain::list(ctx.app()?, &caller, &filter, &page, reservation).await?;
         Ok(list(found, Message))
     }
 }

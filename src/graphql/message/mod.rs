@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, Object, Result};
 use entity::message as rows;
 
 use super::{
-    access::Ask,
+    access::ContextExt,
     contact::Contact,
     loaders::{ContactId, SenderId},
     scalars::{Cents, DateTime, JsonObject},
@@ -175,7 +175,7 @@ impl Message {
 
     /// Your own data about it.
     async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
-        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.room()?)?)
+        Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.reservation()?)?)
     }
 
     /// The moment before which it is not handed over, as given; null if it was to go out at once.

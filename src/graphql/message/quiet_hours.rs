@@ -5,7 +5,7 @@ use async_graphql::{Context, Enum, InputObject, Object, Result, SimpleObject};
 use crate::{
     domain::message::quiet_hours as domain,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         account::Account,
         errors::{UserError, outcome},
     },
@@ -73,7 +73,7 @@ impl QuietHoursMutation {
     /// whose validUntil comes first is EXPIRED and refunded. They hold for LIVE and TEST messages.
     /// Messages that earlier quiet hours have put off follow after the answer, which takes a moment
     /// if there are many. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn set_quiet_hours(
         &self,
         ctx: &Context<'_>,

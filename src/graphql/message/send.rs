@@ -12,7 +12,7 @@ use crate::{
         message::{self as domain, Sent, schedule::Schedule},
     },
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         errors::UserError,
         scalars::{Cents, DateTime, JsonObject},
         team::sub_account::parse_id,
@@ -195,14 +195,14 @@ pub struct MessageQuery;
 impl MessageQuery {
     /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing
     /// is charged or stored.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message_quote(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The message as it would be sent.")] input: SendMessageInput,
     ) -> Result<MessageQuote> {
         let (app, caller) = (ctx.app()?, ctx.account()?);
-        let quote = domain::quote(app, &caller, input.into(), ctx.patience()?).await?;
+        let quote = domain::quote(app, &caller, input.into(), ctx.deadline()?).await?;
         Ok(MessageQuote {
             cost: quote.cost.map(Cents::from),
             segments: quote.segments,
@@ -220,17 +220,17 @@ pub struct MessageMutation;
 impl MessageMutation {
     /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance
     /// goes down and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn send_message(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The message.")] input: SendMessageInput,
     ) -> Result<Option<SendMessagePayload>> {
-        let patience = ctx.patience()?;
+        let deadline = ctx.deadline()?;
         let app = ctx.app()?;
         let caller = ctx.account()?;
-        let sending = domain::send(app, &caller, input.into(), patience, ctx.room()?);
-        let sent = ctx.fields_turn()?.lend(patience, sending).await?;
+        let sending = domain::send(app, &caller, input.into(), deadline, ctx.reservation()?);
+        let sent = ctx.field_permit()?.lend(deadline, sending).await?;
         note(app, &sent);
         Ok(Some(sent.into()))
     }
@@ -238,17 +238,17 @@ impl MessageMutation {
     /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one
     /// after another. Their texts, subjects, HTML and metadata have at most 2 MiB together, with
     /// what templates give.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn send_messages(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The messages, at most 100.")] input: Vec<SendMessageInput>,
     ) -> Result<Option<Vec<SendMessagePayload>>> {
         let messages = input.into_iter().map(Into::into).collect();
-        let patience = ctx.patience()?;
+        let deadline = ctx.deadline()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
-        let sending = domain::send_many(app, &caller, messages, patience, ctx.room()?);
-        let sent = ctx.fields_turn()?.lend(patience, sending).await?;
+        let sending = domain::send_many(app, &caller, messages, deadline, ctx.reservation()?);
+        let sent = ctx.field_permit()?.lend(deadline, sending).await?;
         for sent in &sent {
             note(app, sent);
         }

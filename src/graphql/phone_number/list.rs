@@ -7,7 +7,7 @@ use super::{PhoneNumber, PhoneNumberType};
 use crate::{
     domain::{account::stored, phone_number::list as domain},
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
         loaders::PhoneNumberId,
         message::Channel,
@@ -75,7 +75,7 @@ pub struct PhoneNumberQuery;
 impl PhoneNumberQuery {
     /// One phone number that the account of the key in use has, or had until it was released; null
     /// if there is none.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn phone_number(
         &self,
         ctx: &Context<'_>,
@@ -89,7 +89,7 @@ impl PhoneNumberQuery {
 
     /// The phone numbers that the account of the key in use has, newest first; released ones are
     /// left out.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn phone_numbers(
         &self,
         ctx: &Context<'_>,
@@ -105,7 +105,7 @@ impl PhoneNumberQuery {
 
     /// Phone numbers that can be bought now, by number. Somebody else may be faster:
     /// purchasePhoneNumber says so.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn available_phone_numbers(
         &self,
         ctx: &Context<'_>,

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Resu
 use entity::phone_number as rows;
 
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     errors::{UserError, outcome},
     loaders::SenderOf,
     message::Channel,
@@ -237,7 +237,7 @@ impl PhoneNumberMutation {
     /// are charged in the same step, like a message, against creditLimit and balance. Each further
     /// month is charged when it begins, whatever the creditLimit. Use an idempotencyKey to repeat
     /// it safely. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn purchase_phone_number(
         &self,
         ctx: &Context<'_>,
@@ -259,7 +259,7 @@ impl PhoneNumberMutation {
     }
 
     /// Changes what the account of the key in use calls its phone number. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_phone_number(
         &self,
         ctx: &Context<'_>,
@@ -279,7 +279,7 @@ impl PhoneNumberMutation {
     /// Gives a phone number of the account of the key in use back, at once and for good: anybody
     /// may buy it then. What is left of its month is not paid back. Releasing what is RELEASED
     /// changes nothing. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn release_phone_number(
         &self,
         ctx: &Context<'_>,

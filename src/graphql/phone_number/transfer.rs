@@ -6,7 +6,7 @@ use super::PhoneNumber;
 use crate::{
     domain::phone_number::transfer as domain,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         errors::{UserError, outcome},
         team::sub_account::{AccountRef, parse_id},
     },
@@ -56,7 +56,7 @@ impl PhoneNumberTransferMutation {
     /// Moves a phone number from one account of the team to another. No money moves: the months
     /// from renewsAt on are charged to the account that has it then. Its name does not go along.
     /// The ids of sub-accounts' numbers stand in the ledger. Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn transfer_phone_number(
         &self,
         ctx: &Context<'_>,

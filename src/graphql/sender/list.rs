@@ -6,7 +6,7 @@ use super::Sender;
 use crate::{
     domain::sender::list as domain,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
         loaders::SenderId,
         team::sub_account::parse_id,
@@ -19,7 +19,7 @@ pub struct SenderQuery;
 #[Object]
 impl SenderQuery {
     /// One sender of the account of the key in use; null if there is none.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn sender(
         &self,
         ctx: &Context<'_>,
@@ -32,7 +32,7 @@ impl SenderQuery {
     }
 
     /// The senders of the account of the key in use, newest first.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn senders(
         &self,
         ctx: &Context<'_>,

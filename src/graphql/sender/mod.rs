@@ -5,7 +5,7 @@ use entity::{phone_number as numbers, sender as rows};
 use uuid::Uuid;
 
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     errors::{UserError, outcome},
     loaders::PhoneNumberId,
     message::Channel,
@@ -237,7 +237,7 @@ pub struct SenderMutation;
 #[Object]
 impl SenderMutation {
     /// Makes a sender of the account of the key in use, which has at most 100. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn create_sender(
         &self,
         ctx: &Context<'_>,
@@ -261,7 +261,7 @@ impl SenderMutation {
     }
 
     /// Changes a sender of the account of the key in use. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_sender(
         &self,
         ctx: &Context<'_>,
@@ -288,7 +288,7 @@ impl SenderMutation {
     /// Deletes a sender of the account of the key in use, unless a message waits to go out by it.
     /// If it was the default one, the oldest of the others becomes that. Messages keep what they
     /// came from. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn delete_sender(
         &self,
         ctx: &Context<'_>,

@@ -8,7 +8,7 @@ use self::{
     sub_account_list::{SubAccountFilter, SubAccountOrder, list_sub_accounts},
 };
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     account::{Account, domain_dimensions},
     audit_log::list::{AuditEntry, AuditLogFilter, list_entries},
     billing::{
@@ -64,14 +64,14 @@ impl Team {
     }
 
     /// The team's one main account. Main-account and operator keys only.
-    #[graphql(guard = "Needs::Team", visible = "access::team")]
+    #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn main_account(&self, ctx: &Context<'_>) -> Result<Account> {
         let main = ctx.row(MainAccountOf(self.0.id)).await?;
         Ok(main.map(Account).ok_or(Fault::Broken("every team has a main account"))?)
     }
 
     /// The team's sub-accounts, newest first unless ordered otherwise. Main-account keys only.
-    #[graphql(guard = "Needs::Main", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
     async fn sub_accounts(
         &self,
@@ -91,7 +91,7 @@ impl Team {
 
     /// What the whole team sent and spent, from daily rollups of LIVE messages. Main-account and
     /// operator keys only.
-    #[graphql(guard = "Needs::Team", visible = "access::team")]
+    #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn usage(
         &self,
         ctx: &Context<'_>,
@@ -103,12 +103,14 @@ impl Team {
         let team = ctx.caller()?.team(self.0.id)?;
         let dimensions = domain_dimensions(group_by);
         let range = range.map(Into::into);
-        let (app, room) = (ctx.app()?, ctx.room()?);
-        Ok(Usage(domain::billing::usage::of_team(app, &team, range, &dimensions, room).await?))
+        let (app, reservation) = (ctx.app()?, ctx.reservation()?);
+        Ok(Usage(
+            domain::billing::usage::of_team(app, &team, range, &dimensions, reservation).await?,
+        ))
     }
 
     /// Every movement of the team's balance, newest first. Main-account and operator keys only.
-    #[graphql(guard = "Needs::Team", visible = "access::team")]
+    #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn ledger(
         &self,
         ctx: &Context<'_>,
@@ -124,7 +126,7 @@ impl Team {
 
     /// Who changed what in the team, and who was refused, newest first. Messages are not in it. What a sub-account
     /// does with its contacts and opt-outs is shown to operators only. Main-account and operator keys only.
-    #[graphql(guard = "Needs::Team", visible = "access::team")]
+    #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,
@@ -268,7 +270,7 @@ pub struct TeamQuery;
 #[Object]
 impl TeamQuery {
     /// All teams, newest first. Operator keys only.
-    #[graphql(guard = "Needs::Operator", visible = "access::operator")]
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn teams(
         &self,
         ctx: &Context<'_>,
@@ -283,7 +285,7 @@ impl TeamQuery {
     }
 
     /// One team; null if there is none. Operator keys only.
-    #[graphql(guard = "Needs::Operator", visible = "access::operator")]
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn team_by_id(
         &self,
         ctx: &Context<'_>,
@@ -303,7 +305,7 @@ pub struct TeamMutation;
 #[Object]
 impl TeamMutation {
     /// Makes a team with its main account and that account's first key, LIVE. Operator keys only.
-    #[graphql(guard = "Needs::Operator", visible = "access::operator")]
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn create_team(
         &self,
         ctx: &Context<'_>,
@@ -325,7 +327,7 @@ impl TeamMutation {
     }
 
     /// Raises a team's balance, once for each idempotencyKey. Operator keys only.
-    #[graphql(guard = "Needs::Operator", visible = "access::operator")]
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn top_up_team(
         &self,
         ctx: &Context<'_>,
@@ -351,7 +353,7 @@ impl TeamMutation {
 
     /// Corrects a team's balance, up or down, once for each idempotencyKey and never below 0.
     /// Operator keys only.
-    #[graphql(guard = "Needs::Operator", visible = "access::operator")]
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn adjust_team_balance(
         &self,
         ctx: &Context<'_>,

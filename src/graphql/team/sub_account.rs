@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     domain::team::{sub_account as domain, sub_account_status},
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         account::Account,
         api_key::ApiKey,
         errors::{UserError, outcome},
@@ -210,7 +210,7 @@ pub struct SubAccountMutation;
 #[Object]
 impl SubAccountMutation {
     /// Makes a sub-account with its first key, LIVE. Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn create_sub_account(
         &self,
         ctx: &Context<'_>,
@@ -238,7 +238,7 @@ impl SubAccountMutation {
     }
 
     /// Changes a sub-account: what is left out is kept. Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn update_sub_account(
         &self,
         ctx: &Context<'_>,
@@ -265,7 +265,7 @@ impl SubAccountMutation {
     /// Refuses a sub-account's sends until it is reactivated; keys are kept and reading works.
     /// Accepted messages wait until then, or expire at their validUntil. Suspending what is
     /// SUSPENDED changes nothing. Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn suspend_sub_account(
         &self,
         ctx: &Context<'_>,
@@ -287,7 +287,7 @@ impl SubAccountMutation {
 
     /// Lets a suspended or inactive sub-account send again. Revoked keys do not come back, and
     /// messages that waited at a deactivation are canceled all the same. Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn reactivate_sub_account(
         &self,
         ctx: &Context<'_>,
@@ -307,7 +307,7 @@ impl SubAccountMutation {
     /// not handed over any more; they are CANCELED, as their errorCode says, and refunded
     /// after the answer, which takes a moment if there are many. Data and ledger are kept.
     /// Main-account keys only.
-    #[graphql(guard = "Needs::LiveMain", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn deactivate_sub_account(
         &self,
         ctx: &Context<'_>,

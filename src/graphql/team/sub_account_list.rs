@@ -9,10 +9,10 @@ use crate::{
         team::{sub_account, sub_account_list},
     },
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         account::{Account, AccountStatus},
         connection::{List, list, page_args},
-        execution::text_size::Texts as _,
+        execution::text_size::TextBytes as _,
     },
 };
 
@@ -77,7 +77,7 @@ pub struct SubAccountQuery;
 impl SubAccountQuery {
     /// One sub-account of the team, by id or externalId; null if there is none. Main-account keys
     /// only.
-    #[graphql(guard = "Needs::Main", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn sub_account(
         &self,
         ctx: &Context<'_>,
@@ -88,7 +88,7 @@ impl SubAccountQuery {
     }
 
     /// The team's sub-accounts, newest first unless ordered otherwise. Main-account keys only.
-    #[graphql(guard = "Needs::Main", visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
     async fn sub_accounts(
         &self,
@@ -130,6 +130,6 @@ pub async fn list_sub_accounts(
     let field = order_by.by.into();
     let found =
         sub_account_list::list(ctx.app()?, &main, &filter, field, is_ascending, &page).await?;
-    ctx.room()?.take(found.bytes())?;
+    ctx.reservation()?.take(found.bytes())?;
     Ok(list(found, Account))
 }

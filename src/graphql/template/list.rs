@@ -6,7 +6,7 @@ use super::Template;
 use crate::{
     domain::template,
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
         loaders::TemplateId,
         team::sub_account::parse_id,
@@ -19,7 +19,7 @@ pub struct TemplateQuery;
 #[Object]
 impl TemplateQuery {
     /// One template of the account of the key in use; null if there is none.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn template(
         &self,
         ctx: &Context<'_>,
@@ -32,7 +32,7 @@ impl TemplateQuery {
     }
 
     /// The templates of the account of the key in use, newest first.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn templates(
         &self,
         ctx: &Context<'_>,
@@ -42,7 +42,8 @@ impl TemplateQuery {
         #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
     ) -> Result<List<Template>> {
         let page = page_args(ctx, first, after, last, before)?;
-        let found = template::list::list(ctx.app()?, &ctx.account()?, &page, ctx.room()?).await?;
+        let found =
+            template::list::list(ctx.app()?, &ctx.account()?, &page, ctx.reservation()?).await?;
         Ok(list(found, Template))
     }
 }

@@ -7,7 +7,7 @@ use async_graphql::{
 use entity::template as rows;
 
 use super::{
-    access::{self, Ask, Needs},
+    access::{self, ContextExt, RoleGuard},
     errors::{UserError, outcome},
     message::Channel,
     scalars::DateTime,
@@ -38,13 +38,13 @@ impl Template {
 
     /// What it says on each channel that it serves: SMS, EMAIL, WHATSAPP, TELEGRAM, in this order.
     async fn bodies(&self, ctx: &Context<'_>) -> Result<Vec<TemplateBody>> {
-        ctx.room()?.take(template::list::bytes_of(&self.0))?;
+        ctx.reservation()?.take(template::list::bytes_of(&self.0))?;
         Ok(domain::bodies_of(&self.0).into_iter().map(Into::into).collect())
     }
 
     /// The variables that a send fills in, in the order in which they were declared.
     async fn variables(&self, ctx: &Context<'_>) -> Result<Vec<TemplateVariable>> {
-        ctx.room()?.take(self.0.variables.len())?;
+        ctx.reservation()?.take(self.0.variables.len())?;
         Ok(domain::variables_of(&self.0)?.into_iter().map(Into::into).collect())
     }
 
@@ -269,7 +269,7 @@ pub struct TemplateMutation;
 #[Object]
 impl TemplateMutation {
     /// Makes a template of the account of the key in use. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn create_template(
         &self,
         ctx: &Context<'_>,
@@ -281,7 +281,7 @@ impl TemplateMutation {
             bodies: all(input.bodies),
             variables: all(input.variables.unwrap_or_default()),
         };
-        let done = domain::create(ctx.app()?, &account, new, ctx.patience()?).await;
+        let done = domain::create(ctx.app()?, &account, new, ctx.deadline()?).await;
         Ok(Some(match outcome(done)? {
             Ok(row) => CreateTemplatePayload { template: Some(Template(row)), errors: vec![] },
             Err(errors) => CreateTemplatePayload { template: None, errors },
@@ -290,7 +290,7 @@ impl TemplateMutation {
 
     /// Changes a template of the account of the key in use. Messages that were sent from it stay as
     /// they are. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_template(
         &self,
         ctx: &Context<'_>,
@@ -303,8 +303,8 @@ impl TemplateMutation {
             bodies: input.bodies.map(all),
             variables: patch(input.variables).map(|variables| all(variables.unwrap_or_default())),
         };
-        let (app, patience) = (ctx.app()?, ctx.patience()?);
-        let done = domain::update(app, &account, parse_id(&id), change, patience).await;
+        let (app, deadline) = (ctx.app()?, ctx.deadline()?);
+        let done = domain::update(app, &account, parse_id(&id), change, deadline).await;
         Ok(Some(match outcome(done)? {
             Ok(row) => UpdateTemplatePayload { template: Some(Template(row)), errors: vec![] },
             Err(errors) => UpdateTemplatePayload { template: None, errors },
@@ -313,7 +313,7 @@ impl TemplateMutation {
 
     /// Deletes a template of the account of the key in use, for good. Messages that were sent from
     /// it stay as they are. Needs a LIVE key.
-    #[graphql(guard = "Needs::LiveAccount", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn delete_template(
         &self,
         ctx: &Context<'_>,

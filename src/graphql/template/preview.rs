@@ -8,7 +8,7 @@ use crate::{
         template::{self, preview as domain},
     },
     graphql::{
-        access::{self, Ask, Needs},
+        access::{self, ContextExt, RoleGuard},
         errors::UserError,
         message::{Channel, SmsEncoding},
         scalars::JsonObject,
@@ -93,7 +93,7 @@ pub struct TemplatePreviewQuery;
 impl TemplatePreviewQuery {
     /// What a template of the account of the key in use would say with these variables, on each of
     /// its channels; empty if there is no such template. Nothing is stored or charged.
-    #[graphql(guard = "Needs::Account", visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn template_preview(
         &self,
         ctx: &Context<'_>,
@@ -101,13 +101,13 @@ impl TemplatePreviewQuery {
         #[graphql(desc = "Its variables by name, as a send would give them; none if left out.")]
         variables: Option<JsonObject>,
     ) -> Result<Vec<TemplatePreview>> {
-        let (app, caller, room, patience) =
-            (ctx.app()?, ctx.account()?, ctx.room()?, ctx.patience()?);
+        let (app, caller, reservation, deadline) =
+            (ctx.app()?, ctx.account()?, ctx.reservation()?, ctx.deadline()?);
         let variables = variables.map(|variables| variables.0).unwrap_or_default();
         let id = parse_id(&id);
-        let previews = domain::preview(app, &caller, id, variables, room, patience).await?;
+        let previews = domain::preview(app, &caller, id, variables, reservation, deadline).await?;
         for content in previews.iter().filter_map(|preview| preview.content.as_ref().ok()) {
-            room.take(content.bytes())?;
+            reservation.take(content.bytes())?;
         }
         Ok(previews.into_iter().map(Into::into).collect())
     }

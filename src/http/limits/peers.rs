@@ -92,7 +92,7 @@ impl Peers {
     }
 
     /// Forgets whoever has tried no wrong key for a while.
-    pub fn tidy(&self) {
+    pub fn remove_expired(&self) {
         self.failures.retain_recent();
         self.failures.shrink_to_fit();
     }

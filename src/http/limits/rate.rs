@@ -190,12 +190,12 @@ impl Rates {
     }
 
     /// Forgets whoever has a full bucket.
-    pub fn tidy(&self) {
+    pub fn remove_expired(&self) {
         for buckets in [&self.key, &self.account].into_iter().flatten() {
             buckets.of.retain_recent();
             buckets.of.shrink_to_fit();
-            buckets.reading.tidy();
-            buckets.processing.tidy();
+            buckets.reading.remove_expired();
+            buckets.processing.remove_expired();
         }
     }
 }

@@ -66,7 +66,7 @@ impl TimeLimit {
     }
 
     /// Forgets those that have gained what they have used.
-    pub fn tidy(&self) {
+    pub fn remove_expired(&self) {
         let now = Instant::now();
         let mut all = self.even_at.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, even_at| *even_at > now);
@@ -128,10 +128,10 @@ mod tests {
             key.note(ID, SECOND * 3_600);
         }
         assert_eq!(key.wait(ID), WAIT_MAX);
-        key.tidy();
+        key.remove_expired();
         assert_eq!(key.even_at.lock().expect("no panic").len(), 1);
         advance(WAIT_MAX + READING_SAVED_MAX).await;
-        key.tidy();
+        key.remove_expired();
         assert!(key.even_at.lock().expect("no panic").is_empty());
     }
 

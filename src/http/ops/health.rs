@@ -5,16 +5,16 @@ use std::{sync::atomic::Ordering, time::Duration};
 use axum::{extract::State, http::StatusCode};
 use tokio::time::timeout;
 
-use crate::http::Shared;
+use crate::http::SharedState;
 
 pub const ALIVE: &str = "/healthz";
 pub const READY: &str = "/readyz";
 
 /// How long the database may take to answer a look at it.
-const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Looks at the database at once at most.
-pub const LOOKS_MAX: usize = 2;
+pub const PROBES_MAX: usize = 2;
 
 /// Messages are accepted, and not delivered.
 const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or is not PostgreSQL's; set it, or restart the server if it is right\n";
@@ -25,7 +25,7 @@ pub async fn healthz() -> &'static str {
 }
 
 /// The database answers, its schema is current, the clock is trusted, and the server is not about to stop.
-pub async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
+pub async fn readyz(State(shared): State<SharedState>) -> (StatusCode, &'static str) {
     if shared.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
@@ -37,10 +37,10 @@ pub async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) 
     }
     // However many ask, few look: they have no key.
     let look = async {
-        let _turn = shared.looks.acquire().await;
+        let _turn = shared.probes.acquire().await;
         shared.app.db.is_current().await
     };
-    match timeout(LOOK_DEADLINE, look).await {
+    match timeout(PROBE_TIMEOUT, look).await {
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
         Ok(Ok(true)) => (StatusCode::OK, "ready\n"),
         Ok(Ok(false)) => (StatusCode::SERVICE_UNAVAILABLE, "the schema is not current\n"),

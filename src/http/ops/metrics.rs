@@ -19,7 +19,7 @@ use crate::{
     app::App,
     domain::{billing, message::delivery},
     http::limits::{connections, peers::Peers},
-    limits::quota::Shares,
+    limits::quota::Quota,
 };
 
 /// The media type of Prometheus' text format.
@@ -29,16 +29,17 @@ const LAG_DEADLINE: Duration = Duration::from_secs(1);
 /// The first audit is made when the server has settled.
 const AUDIT_AFTER: Duration = Duration::from_mins(15);
 /// Audits take a hundredth of the time at most.
-const AUDIT_RESTS: u32 = 99;
+const AUDIT_PAUSE_RATIO: u32 = 99;
 
 /// Connections for the metrics at most, half of them for one address: few look, and each look asks the database.
 const CONNECTIONS_MAX: usize = 64;
 
 /// Serves the metrics until it is dropped, with the deadlines of all connections.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
-    let places = Shares::new(CONNECTIONS_MAX, CONNECTIONS_MAX / 2);
+    let request_permits = Quota::new(CONNECTIONS_MAX, CONNECTIONS_MAX / 2);
     let peers = Arc::new(Peers::new(Vec::new()));
-    connections::serve(listener, router(app), peers, places, CancellationToken::new()).await;
+    connections::serve(listener, router(app), peers, request_permits, CancellationToken::new())
+        .await;
 }
 
 /// The one route.
@@ -55,7 +56,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
         }
         Err(_) => None,
     };
-    let text = app.metrics.text(app.writers.waiting(), app.rooms.bytes(), lag);
+    let text = app.metrics.text(app.writers.waiting(), app.memory_budget.bytes(), lag);
     let media_type = HeaderValue::from_static(OPENMETRICS);
     ([(header::CONTENT_TYPE, media_type)], text).into_response()
 }
@@ -75,6 +76,6 @@ pub async fn audit(app: &App) {
             }
             Err(fault) => tracing::warn!(%fault, "The books could not be audited"),
         }
-        rest = AUDIT_AFTER.max(begun.elapsed() * AUDIT_RESTS);
+        rest = AUDIT_AFTER.max(begun.elapsed() * AUDIT_PAUSE_RATIO);
     }
 }

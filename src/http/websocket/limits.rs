@@ -20,16 +20,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::limits::quota::{Share, Shares};
+use crate::limits::quota::{Permit, Quota};
 
 /// Sockets of this process at most.
 const SOCKETS_MAX: usize = 4_096;
 /// Of these, sockets of one team at most.
 const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
 /// Of these, strangers at most.
-const STRANGERS_MAX: usize = SOCKETS_MAX / 4;
+const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
 /// Of these, sockets of one address at most: each says who it is in a moment, and then another may.
-pub const STRANGERS_OF_PEER_MAX: usize = STRANGERS_MAX / 8;
+pub const UNAUTHENTICATED_OF_PEER_MAX: usize = UNAUTHENTICATED_MAX / 8;
 /// Control messages of a socket at once at most, and then in a second.
 pub const CONTROLS_MAX: u32 = 100;
 const CONTROLS_PER_SECOND: u32 = 20;
@@ -37,38 +37,41 @@ const CONTROLS_PER_SECOND: u32 = 20;
 /// The sockets that are open.
 pub struct Sockets {
     places: Arc<Semaphore>,
-    strangers: Arc<Strangers>,
-    of_team: Arc<Shares<Uuid>>,
+    strangers: Arc<UnauthenticatedSockets>,
+    of_team: Arc<Quota<Uuid>>,
 }
 
 impl Default for Sockets {
     fn default() -> Self {
         Self {
             places: Arc::new(Semaphore::new(SOCKETS_MAX)),
-            strangers: Arc::new(Strangers::new(STRANGERS_MAX, STRANGERS_OF_PEER_MAX)),
-            of_team: Shares::new(SOCKETS_MAX, SOCKETS_OF_TEAM_MAX),
+            strangers: Arc::new(UnauthenticatedSockets::new(
+                UNAUTHENTICATED_MAX,
+                UNAUTHENTICATED_OF_PEER_MAX,
+            )),
+            of_team: Quota::new(SOCKETS_MAX, SOCKETS_OF_TEAM_MAX),
         }
     }
 }
 
 /// What a socket counts as until it has said which key it goes by.
 pub enum Admitted {
-    Stranger(Stranger),
-    Known(#[expect(dead_code, reason = "held, not looked at")] Share<Uuid>),
+    UnauthenticatedSocket(UnauthenticatedSocket),
+    Known(#[expect(dead_code, reason = "held, not looked at")] Permit<Uuid>),
 }
 
 impl Admitted {
     /// Waits until the socket is to be closed for another one, which may be never.
     pub async fn replaced(&self) {
         match self {
-            Self::Stranger(stranger) => stranger.replaced.cancelled().await,
+            Self::UnauthenticatedSocket(stranger) => stranger.replaced.cancelled().await,
             Self::Known(_) => std::future::pending().await,
         }
     }
 
     /// Notes that the socket has sent its key; it is not closed for another one any more.
     pub fn note_key(&mut self) {
-        if let Self::Stranger(stranger) = self {
+        if let Self::UnauthenticatedSocket(stranger) = self {
             let silent = stranger.among.lock().remove(&stranger.number);
             stranger.of_key = stranger.of_key.take().or(silent.map(|silent| silent.share));
         }
@@ -76,8 +79,8 @@ impl Admitted {
 }
 
 /// The sockets without a key.
-struct Strangers {
-    shares: Arc<Shares<IpAddr>>,
+struct UnauthenticatedSockets {
+    quota: Arc<Quota<IpAddr>>,
     /// Those that have not sent a key, the oldest first.
     silent: Mutex<BTreeMap<u64, Silent>>,
     opened: AtomicU64,
@@ -85,23 +88,23 @@ struct Strangers {
 
 struct Silent {
     peer: IpAddr,
-    share: Share<IpAddr>,
+    share: Permit<IpAddr>,
     replaced: CancellationToken,
 }
 
 /// A socket without a key. It counts until this is dropped.
-pub struct Stranger {
+pub struct UnauthenticatedSocket {
     number: u64,
     replaced: CancellationToken,
-    among: Arc<Strangers>,
+    among: Arc<UnauthenticatedSockets>,
     /// Held once it has sent a key, until that is looked up.
-    of_key: Option<Share<IpAddr>>,
+    of_key: Option<Permit<IpAddr>>,
 }
 
-impl Strangers {
+impl UnauthenticatedSockets {
     fn new(max: usize, of_peer_max: usize) -> Self {
-        let shares = Shares::new(max, of_peer_max);
-        Self { shares, silent: Mutex::default(), opened: AtomicU64::new(0) }
+        let quota = Quota::new(max, of_peer_max);
+        Self { quota, silent: Mutex::default(), opened: AtomicU64::new(0) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Silent>> {
@@ -110,26 +113,26 @@ impl Strangers {
 
     /// Another socket of this address. If there are too many, it takes the place of the oldest one of its address
     /// that has not sent a key, or else of all. `None` if all others have sent one.
-    fn open(self: &Arc<Self>, peer: IpAddr) -> Option<Stranger> {
+    fn open(self: &Arc<Self>, peer: IpAddr) -> Option<UnauthenticatedSocket> {
         let mut silent = self.lock();
-        let share = self.shares.take(Some(peer)).or_else(|| {
-            let is_peer_full = self.shares.count_of(peer) == self.shares.of_one_max();
+        let share = self.quota.take(Some(peer)).or_else(|| {
+            let is_peer_full = self.quota.count_of(peer) == self.quota.of_one_max();
             let mut of_peer = silent.iter().filter(|(_, stranger)| stranger.peer == peer);
             let of_all = || silent.first_key_value().filter(|_| !is_peer_full);
             let oldest = of_peer.next().or_else(of_all);
             let oldest = oldest.map(|(number, _)| *number)?;
             // Its share is given back.
             silent.remove(&oldest)?.replaced.cancel();
-            self.shares.take(Some(peer))
+            self.quota.take(Some(peer))
         })?;
         let number = self.opened.fetch_add(1, Relaxed);
         let replaced = CancellationToken::new();
         silent.insert(number, Silent { peer, share, replaced: replaced.clone() });
-        Some(Stranger { number, replaced, among: Arc::clone(self), of_key: None })
+        Some(UnauthenticatedSocket { number, replaced, among: Arc::clone(self), of_key: None })
     }
 }
 
-impl Drop for Stranger {
+impl Drop for UnauthenticatedSocket {
     fn drop(&mut self) {
         self.among.lock().remove(&self.number);
     }
@@ -145,31 +148,31 @@ impl Sockets {
     ) -> Option<(OwnedSemaphorePermit, Admitted)> {
         let admitted = match known {
             Some(team_id) => Admitted::Known(self.of(team_id)?),
-            None => Admitted::Stranger(self.strangers.open(peer)?),
+            None => Admitted::UnauthenticatedSocket(self.strangers.open(peer)?),
         };
         Some((Arc::clone(&self.places).try_acquire_owned().ok()?, admitted))
     }
 
     /// The place of a socket among its team's; `None` if the team has too many. An operator has no team.
-    pub fn of(&self, team_id: Option<Uuid>) -> Option<Share<Uuid>> {
+    pub fn of(&self, team_id: Option<Uuid>) -> Option<Permit<Uuid>> {
         self.of_team.take(team_id)
     }
 }
 
 /// The pace of a socket's control messages: pings, pongs, and the ends of what is not under way. They cost the
 /// client nothing and are not charged, so without a bound one client would keep a processor busy.
-pub struct Controls {
+pub struct ControlFrames {
     /// When as many may be sent at once as ever.
     full_at: Instant,
 }
 
-impl Default for Controls {
+impl Default for ControlFrames {
     fn default() -> Self {
         Self { full_at: Instant::now() }
     }
 }
 
-impl Controls {
+impl ControlFrames {
     /// Counts one; whether it may be.
     pub fn take(&mut self) -> bool {
         let (now, every) = (Instant::now(), Duration::from_secs(1) / CONTROLS_PER_SECOND);
@@ -190,11 +193,11 @@ mod tests {
 
     #[test]
     fn the_oldest_silent_stranger_makes_room_for_the_next() {
-        let strangers = Arc::new(Strangers::new(4, 3));
+        let strangers = Arc::new(UnauthenticatedSockets::new(4, 3));
         let [hot, other, third] = [1, 2, 3].map(|at| IpAddr::from([203, 0, 113, at]));
-        let open = |peer| strangers.open(peer).map(Admitted::Stranger);
+        let open = |peer| strangers.open(peer).map(Admitted::UnauthenticatedSocket);
         let is_replaced = |admitted: &Admitted| match admitted {
-            Admitted::Stranger(stranger) => stranger.replaced.is_cancelled(),
+            Admitted::UnauthenticatedSocket(stranger) => stranger.replaced.is_cancelled(),
             Admitted::Known(_) => false,
         };
         let all_replaced = |all: &[Admitted]| all.iter().map(is_replaced).collect::<Vec<_>>();
@@ -223,15 +226,15 @@ mod tests {
         assert!(held[0].as_ref().is_some_and(|oldest| !is_replaced(oldest)));
         drop(held);
         let held: Vec<_> = (0..4).map(|at| open([hot, hot, hot, other][at])).collect();
-        assert!(held.iter().flatten().count() == 4 && strangers.shares.count() == 4);
+        assert!(held.iter().flatten().count() == 4 && strangers.quota.count() == 4);
         drop(held);
-        assert_eq!(strangers.shares.count(), 0);
+        assert_eq!(strangers.quota.count(), 0);
         assert!(strangers.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn control_messages_have_a_pace() {
-        let mut controls = Controls::default();
+        let mut controls = ControlFrames::default();
         for _ in 0..2 {
             let burst = (0..2 * CONTROLS_MAX).filter(|_| controls.take()).count();
             assert_eq!(burst, CONTROLS_MAX as usize);

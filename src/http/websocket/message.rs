@@ -46,7 +46,7 @@ pub enum Incoming {
 
 /// How a socket is closed after a fault, as `tungstenite` words it; `None` where the client has gone.
 fn close_for(fault: &str) -> Option<Close> {
-    // The library's bound of a message, or that of one without a key, or of all of a team (`connections::watched`).
+    // The library's bound of a message, or that of one without a key, or of all of a team (`connections::key_monitor`).
     if fault.contains("too long") || fault.contains("file too large") {
         Some(TOO_LARGE)
     } else if fault.contains("quota exceeded") {

@@ -1,7 +1,7 @@
 //! `graphql-transport-ws` on `/graphql`: subscriptions, and queries and mutations too, over one socket. The
 //! protocol and its close codes are those of the npm package graphql-ws (its `PROTOCOL.md`).
 //!
-//! A socket has one key, and what it asks passes the same door as every request: a place, `Api::prepare` and
+//! A socket has one key, and what it asks passes the same door as every request: a place, `QueryExecutor::prepare` and
 //! the rate limit, for each event too. It is closed when its key ends or its account is not ACTIVE.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -22,8 +22,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument as _, Span};
 
 use self::{
-    greeting::{Opening, greet, note_received},
-    limits::{Admitted, Controls},
+    handshake::{Opening, greet, note_received},
+    limits::{Admitted, ControlFrames},
     message::{
         ANSWERED, Close, FORBIDDEN, GOING_AWAY, ID_TAKEN, Incoming, OVER_RATE, SECOND_INIT,
         TOO_MANY_CONTROLS, TOO_SLOW, TRY_AGAIN, read, received_bytes, subscribe_id,
@@ -32,9 +32,11 @@ use self::{
     subscription_limits::Subscribed,
 };
 use super::{
-    REQUEST_DEADLINE, Shared,
+    REQUEST_DEADLINE, SharedState,
     graphql::read_budget,
-    limits::{admission::Place, connections::Pace, processor_time::Meter, rate::cost_of_bytes},
+    limits::{
+        admission::RequestPermit, connections::Pace, processor_time::Meter, rate::cost_of_bytes,
+    },
     negotiation::MediaType,
     request::{BODY_BYTES_MAX, operation},
     response::{TOO_BUSY, refuse, too_busy},
@@ -47,7 +49,7 @@ use crate::{
     },
 };
 
-pub mod greeting;
+pub mod handshake;
 pub mod limits;
 pub mod message;
 pub mod operation;
@@ -58,7 +60,7 @@ const PROTOCOL: &str = "graphql-transport-ws";
 /// Operations that one socket has under way at most.
 const OPERATIONS_MAX: usize = 50;
 /// How often a silent client is asked whether it is there, and given up if it was not heard since.
-const PING_EVERY: Duration = Duration::from_secs(25);
+const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// Messages that wait to be sent, besides the one that is; what makes more waits.
 const OUTGOING_MAX: usize = 1;
 /// How long a client may take to receive a message.
@@ -71,13 +73,13 @@ const READ_BYTES: usize = 4 * 1024;
 const PARSED_FREELY_BYTES_MAX: usize = 512;
 
 /// Makes the request a socket, unless it speaks another protocol or there are too many.
-pub fn upgrade(shared: Shared, upgrade: WebSocketUpgrade, opening: Opening) -> Response {
+pub fn upgrade(shared: SharedState, upgrade: WebSocketUpgrade, opening: Opening) -> Response {
     let upgrade = upgrade.protocols([PROTOCOL]);
     if upgrade.selected_protocol().is_none() {
         let message = "The WebSocket must speak graphql-transport-ws.";
         return refuse(MediaType::Json, error(Code::BadUserInput, message));
     }
-    let Some((place, admitted)) = shared.sockets.open(opening.peer, opening.known) else {
+    let Some((permit, admitted)) = shared.sockets.open(opening.peer, opening.known) else {
         return too_busy(MediaType::Json);
     };
     let span = Span::current();
@@ -85,11 +87,11 @@ pub fn upgrade(shared: Shared, upgrade: WebSocketUpgrade, opening: Opening) -> R
         .max_message_size(BODY_BYTES_MAX)
         .max_frame_size(BODY_BYTES_MAX)
         .read_buffer_size(READ_BYTES)
-        .on_upgrade(move |socket| serve(shared, socket, opening, place, admitted).instrument(span))
+        .on_upgrade(move |socket| serve(shared, socket, opening, permit, admitted).instrument(span))
 }
 
 async fn serve(
-    shared: Shared,
+    shared: SharedState,
     mut socket: WebSocket,
     opening: Opening,
     _place: OwnedSemaphorePermit,
@@ -97,7 +99,7 @@ async fn serve(
 ) {
     let sockets = shared.app.metrics.sockets.clone();
     sockets.inc();
-    let mut controls = Controls::default();
+    let mut controls = ControlFrames::default();
     let greeted = Box::pin(greet(&shared, &mut socket, &opening, admitted, &mut controls)).await;
     let close = match greeted {
         Ok((caller, ended, _of_team)) => {
@@ -138,13 +140,13 @@ struct Underway {
 
 /// A socket whose key is known.
 struct Connection {
-    shared: Shared,
+    shared: SharedState,
     caller: Caller,
     request_id: String,
     /// What is under way, by id.
     operations: HashMap<String, Underway>,
     begun: u64,
-    controls: Controls,
+    controls: ControlFrames,
     pace: Arc<Pace>,
     /// The last large message: while the library keeps its buffer, this is not the only handle to it.
     large: Option<Bytes>,
@@ -156,10 +158,10 @@ struct Connection {
 
 impl Connection {
     fn new(
-        shared: Shared,
+        shared: SharedState,
         caller: Caller,
         request_id: String,
-        controls: Controls,
+        controls: ControlFrames,
         pace: Arc<Pace>,
     ) -> Self {
         let (say, said) = mpsc::channel(OUTGOING_MAX);
@@ -185,7 +187,7 @@ impl Connection {
         socket: &mut WebSocket,
         ended: &CancellationToken,
     ) -> Option<Close> {
-        let mut pings = interval(PING_EVERY);
+        let mut pings = interval(PING_INTERVAL);
         // A late look asks once, and then gives the client its time.
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.tick().await;
@@ -258,10 +260,10 @@ impl Connection {
         if cost > 0 && self.shared.rates.charge(&self.caller, cost).is_err() {
             return Err(Some(OVER_RATE));
         }
-        let mut place = None;
+        let mut permit = None;
         if is_large {
-            place = self.place().await;
-            if place.is_none() {
+            permit = self.permit().await;
+            if permit.is_none() {
                 return self.refuse_unparsed(received.as_ref());
             }
         }
@@ -286,11 +288,11 @@ impl Connection {
                 Err(Some(ID_TAKEN))
             }
             Some(Incoming::Subscribe { id, payload }) => {
-                let place = match place {
-                    Some(place) => Some(place),
-                    None => self.place().await,
+                let permit = match permit {
+                    Some(permit) => Some(permit),
+                    None => self.permit().await,
                 };
-                Ok(self.begin(id, payload, place).await)
+                Ok(self.begin(id, payload, permit).await)
             }
         }
     }
@@ -321,8 +323,8 @@ impl Connection {
     }
 
     /// A place for an operation, which is held while it is prepared and executed.
-    async fn place(&self) -> Option<Place> {
-        self.shared.places.of(self.caller.team_scope()).await
+    async fn permit(&self) -> Option<RequestPermit> {
+        self.shared.request_permits.of(self.caller.team_scope()).await
     }
 
     /// What is to be sent of what an operation said, nothing of one that the client has ended, and what it counts as
@@ -342,19 +344,19 @@ impl Connection {
         &mut self,
         id: String,
         payload: Map<String, Value>,
-        place: Option<Place>,
+        permit: Option<RequestPermit>,
     ) -> Option<Value> {
         let metrics = Arc::clone(&self.shared.app.metrics);
         let begun = Instant::now();
-        let prepared = match place {
-            Some(place) => self.prepare(payload).await.map(|prepared| (prepared, place)),
+        let prepared = match permit {
+            Some(permit) => self.prepare(payload).await.map(|prepared| (prepared, permit)),
             None => Err(unavailable(TOO_BUSY)),
         };
         let refused = match prepared {
-            Ok((prepared, place)) if prepared.kind() == OperationType::Subscription => {
+            Ok((prepared, permit)) if prepared.kind() == OperationType::Subscription => {
                 let complexity = prepared.complexity();
                 let answers = self.subscribe(prepared).await;
-                drop(place);
+                drop(permit);
                 match answers {
                     Ok((answers, subscribed)) => {
                         metrics.note_request("subscription", "OK", begun.elapsed());
@@ -364,8 +366,8 @@ impl Connection {
                     Err(refused) => refused,
                 }
             }
-            Ok((prepared, place)) => {
-                self.go_on(id, None, |task, gone| task.perform(prepared, place, gone));
+            Ok((prepared, permit)) => {
+                self.go_on(id, None, |task, gone| task.perform(prepared, permit, gone));
                 return None;
             }
             Err(refused) => vec![refused],
@@ -379,19 +381,19 @@ impl Connection {
     ) -> Result<(Answers, Option<Subscribed>), Vec<ServerError>> {
         // An operator's key has no account, and what it asks is refused.
         let account = self.caller.account().ok();
-        let place = account.map(|account| self.shared.subscriptions.open(&account)).transpose();
-        let place = place.map_err(|refused| vec![refused])?;
+        let permit = account.map(|account| self.shared.subscriptions.open(&account)).transpose();
+        let permit = permit.map_err(|refused| vec![refused])?;
         let budget = read_budget(&self.shared, &prepared, None);
         let answers = self.shared.api.subscribe(prepared, budget, self.request_id.clone());
         match timeout(REQUEST_DEADLINE, answers).await {
-            Ok(answers) => Ok((answers?, place)),
+            Ok(answers) => Ok((answers?, permit)),
             Err(_) => Err(vec![unavailable("The database does not answer; try again.")]),
         }
     }
 
     async fn prepare(&self, payload: Map<String, Value>) -> Result<Prepared, ServerError> {
         if let Err(over) = self.shared.rates.charge(&self.caller, 1) {
-            self.shared.places.refusal().await;
+            self.shared.request_permits.refusal().await;
             return Err(over.error());
         }
         if self.operations.len() >= OPERATIONS_MAX {
@@ -410,7 +412,7 @@ impl Connection {
     fn go_on<F>(
         &mut self,
         id: String,
-        place: Option<Subscribed>,
+        permit: Option<Subscribed>,
         perform: impl FnOnce(Task, CancellationToken) -> F,
     ) where
         F: Future<Output = ()> + Send + 'static,
@@ -418,7 +420,7 @@ impl Connection {
         let gone = CancellationToken::new();
         self.begun += 1;
         let underway =
-            Underway { number: self.begun, _guard: gone.clone().drop_guard(), _place: place };
+            Underway { number: self.begun, _guard: gone.clone().drop_guard(), _place: permit };
         self.operations.insert(id.clone(), underway);
         let task = Task {
             shared: self.shared.clone(),

@@ -21,8 +21,10 @@ use crate::{
         Answer, EventAnswer, Prepared,
         errors::{self, first_code},
     },
-    http::{REQUEST_DEADLINE, Shared, graphql::run, limits::admission::Place, response},
-    limits::{memory_budget::Room, quota::Share},
+    http::{
+        REQUEST_DEADLINE, SharedState, graphql::run, limits::admission::RequestPermit, response,
+    },
+    limits::{memory_budget::Reservation, quota::Permit},
 };
 
 /// How long a message may wait until those before it are sent: as long as an answer may take to be received.
@@ -42,7 +44,7 @@ struct Next {
 pub type Answers = BoxStream<'static, EventAnswer>;
 
 /// The texts of a message where they are large, and all its bytes.
-pub type Held = (Option<Arc<Room>>, Share<Uuid>);
+pub type Held = (Option<Arc<Reservation>>, Permit<Uuid>);
 
 /// What an operation has to say.
 pub struct Said {
@@ -58,7 +60,7 @@ pub struct Said {
 
 /// One operation of a socket. What it says is heard by nobody once the socket has ended.
 pub struct Task {
-    pub shared: Shared,
+    pub shared: SharedState,
     pub caller: Caller,
     pub request_id: String,
     pub say: mpsc::Sender<Said>,
@@ -72,11 +74,11 @@ impl Task {
     /// Tells the events of a subscription. Each costs what the subscription does; who asks for more than the
     /// rate limit allows hears of them later.
     pub async fn tell(self, complexity: u64, mut answers: Answers) {
-        while let Some(EventAnswer { answer, turn, room }) = answers.next().await {
-            let message = self.message(answer, OperationType::Subscription, &room).await;
+        while let Some(EventAnswer { answer, turn, reservation }) = answers.next().await {
+            let message = self.message(answer, OperationType::Subscription, &reservation).await;
             // The turn ends here: a client may be slow to receive the message.
             drop(turn);
-            self.say(message, Some(Arc::new(room))).await;
+            self.say(message, Some(Arc::new(reservation))).await;
             while let Err(over) = self.shared.rates.charge(&self.caller, complexity) {
                 sleep(over.wait).await;
             }
@@ -85,25 +87,30 @@ impl Task {
     }
 
     /// Executes a query or a mutation.
-    pub async fn perform(self, prepared: Prepared, place: Place, gone: CancellationToken) {
+    pub async fn perform(self, prepared: Prepared, place: RequestPermit, gone: CancellationToken) {
         let (begun, operation, kind) = (Instant::now(), prepared.kind_name(), prepared.kind());
         let until = begun + REQUEST_DEADLINE;
-        let room = Arc::new(self.shared.app.rooms.of(self.caller.team_scope()));
-        let held = Arc::clone(&room);
+        let reservation = Arc::new(self.shared.app.memory_budget.of(self.caller.team_scope()));
+        let held = Arc::clone(&reservation);
         let answer = run(&self.shared, prepared, place, held, until, gone, &self.request_id).await;
         let code = first_code(answer.errors());
         self.shared.app.metrics.note_request(operation, code, begun.elapsed());
-        let message = self.message(answer, kind, &room).await;
-        self.say(message, Some(room)).await;
+        let message = self.message(answer, kind, &reservation).await;
+        self.say(message, Some(reservation)).await;
         self.complete().await;
     }
 
     /// The message of an answer, and whether it is the last.
-    async fn message(&self, answer: Answer, kind: OperationType, room: &Room) -> (Message, bool) {
+    async fn message(
+        &self,
+        answer: Answer,
+        kind: OperationType,
+        reservation: &Reservation,
+    ) -> (Message, bool) {
         match answer {
             Answer::Executed(response) => {
                 let next = Next { id: self.id.clone(), r#type: "next", payload: response };
-                match response::write(next, kind, room).await {
+                match response::write(next, kind, reservation).await {
                     Ok(written) => {
                         let text = String::from_utf8(written.into_text()).expect("JSON is UTF-8");
                         (Message::Text(text.into()), false)
@@ -126,9 +133,13 @@ impl Task {
     /// Hands a message to the socket, which sends one at a time. Its bytes count from the first one on: many messages
     /// may wait. Where too much of the team waits, the operation ends with an error instead. A socket whose messages
     /// are not taken in time ends.
-    async fn say(&self, (mut message, mut is_last): (Message, bool), room: Option<Arc<Room>>) {
+    async fn say(
+        &self,
+        (mut message, mut is_last): (Message, bool),
+        reservation: Option<Arc<Reservation>>,
+    ) {
         let wait = |message: &Message| {
-            self.shared.app.rooms.wait(self.caller.team_scope(), text_bytes(message))
+            self.shared.app.memory_budget.wait(self.caller.team_scope(), text_bytes(message))
         };
         let mut held = wait(&message);
         if held.is_none() {
@@ -137,7 +148,7 @@ impl Task {
         }
         let is_taken = match held {
             Some(held) => {
-                let (id, number, held) = (self.id.clone(), self.number, (room, held));
+                let (id, number, held) = (self.id.clone(), self.number, (reservation, held));
                 hand_over(&self.say, Said { id, number, message, is_last, held }).await
             }
             None => false,

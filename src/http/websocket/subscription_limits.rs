@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     domain::caller::AccountCaller,
     graphql::errors::{Code, error},
-    limits::quota::{Share, Shares},
+    limits::quota::{Permit, Quota},
 };
 
 /// Subscriptions of this process at most. One with a long document takes up to 40 KB.
@@ -20,18 +20,18 @@ pub const SUBSCRIPTIONS_OF_ACCOUNT_MAX: usize = 500;
 
 /// The subscriptions that are open.
 pub struct Subscriptions {
-    of_team: Arc<Shares<Uuid>>,
-    of_account: Arc<Shares<Uuid>>,
+    of_team: Arc<Quota<Uuid>>,
+    of_account: Arc<Quota<Uuid>>,
 }
 
 /// The place of a subscription, for as long as this is kept.
-pub type Subscribed = (Share<Uuid>, Share<Uuid>);
+pub type Subscribed = (Permit<Uuid>, Permit<Uuid>);
 
 impl Default for Subscriptions {
     fn default() -> Self {
         Self {
-            of_team: Shares::new(SUBSCRIPTIONS_MAX, OF_TEAM_MAX),
-            of_account: Shares::new(SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_OF_ACCOUNT_MAX),
+            of_team: Quota::new(SUBSCRIPTIONS_MAX, OF_TEAM_MAX),
+            of_account: Quota::new(SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_OF_ACCOUNT_MAX),
         }
     }
 }

@@ -25,7 +25,7 @@ async fn the_end_of_a_key_is_seen_without_being_told(database: Database) {
     ] {
         let (sub, goes_on) =
             (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
-        let watched = async |key: &str| {
+        let key_monitor = async |key: &str| {
             let caller = authentication::authenticate(&other.app, key).await.expect("a look");
             let caller = caller.expect("a caller");
             api_key::revocation_monitor::watch(&other.app, &caller)
@@ -33,7 +33,7 @@ async fn the_end_of_a_key_is_seen_without_being_told(database: Database) {
                 .expect("a look")
                 .expect("a usable key")
         };
-        let (ended, remains) = (watched(&sub.key).await, watched(&goes_on.key).await);
+        let (ended, remains) = (key_monitor(&sub.key).await, key_monitor(&goes_on.key).await);
         let query = format!("mutation($id: ID!) {{ {action} {{ errors {{ code }} }} }}");
         let id = if of_key { &sub.key_id } else { &sub.id };
         let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;

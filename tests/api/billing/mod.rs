@@ -348,7 +348,7 @@ async fn the_audit_finds_what_was_tampered_with(database: Database) {
     t.step(TimeDelta::seconds(1));
     t.deliver().await;
 
-    for (tamper, mend, drifts) in [
+    for (tamper, complete_response, drifts) in [
         (
             "UPDATE team SET balance_micros = balance_micros + 1",
             "UPDATE team SET balance_micros = balance_micros - 1",
@@ -401,7 +401,7 @@ async fn the_audit_finds_what_was_tampered_with(database: Database) {
             let names_row = drift.fault.contains(&format!(" {}: ", drift.id));
             assert!(is_filled_in && names_row, "{tamper}: {}", drift.fault);
         }
-        t.execute(mend).await;
+        t.execute(complete_response).await;
     }
     t.close().await;
 }

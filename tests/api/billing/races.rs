@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use sea_orm::DbBackend;
 use serde_json::json;
-use tollgate::domain::billing::{self, Texts};
+use tollgate::domain::billing::{self, Statements};
 
 use crate::harness::{Answer, Database, Setup, Sqlite, TestApp, TestSubAccount, TestTeam};
 
@@ -110,14 +110,14 @@ async fn a_limit_holds_across_processes(database: Database, #[values(false, true
 }
 
 /// A statement with one thing left out or put in its place.
-fn planted(backend: DbBackend, plant: &str) -> Texts {
-    let texts = Texts::of(backend);
+fn planted(backend: DbBackend, plant: &str) -> Statements {
+    let texts = Statements::of(backend);
     let swap = |text: &'static str, from: &str, to: &str| -> &'static str {
         assert!(text.contains(from), "{from} is not there to be swapped");
         text.replacen(from, to, 1).leak()
     };
     match plant {
-        "check, then charge" if backend == DbBackend::Postgres => Texts {
+        "check, then charge" if backend == DbBackend::Postgres => Statements {
             // The limit is looked up before the lock, and not in the locked row.
             accept_one: swap(
                 swap(texts.accept_one, " SKIP LOCKED", ""),
@@ -126,7 +126,7 @@ fn planted(backend: DbBackend, plant: &str) -> Texts {
             ),
             ..texts
         },
-        "check, then charge" => Texts {
+        "check, then charge" => Statements {
             read_keys: swap(
                 texts.read_keys,
                 "a.credit_limit_micros",
@@ -136,7 +136,7 @@ fn planted(backend: DbBackend, plant: &str) -> Texts {
         },
         "lost update" if backend == DbBackend::Postgres => {
             let unlocked = swap(texts.accept_one, "FOR UPDATE SKIP LOCKED", "");
-            Texts {
+            Statements {
                 accept_one: swap(
                     unlocked,
                     "team.balance_micros - $12",
@@ -145,7 +145,7 @@ fn planted(backend: DbBackend, plant: &str) -> Texts {
                 ..texts
             }
         }
-        "lost update" => Texts {
+        "lost update" => Statements {
             write: swap(
                 texts.write,
                 "total_spent_micros = c.value ->> 2",
@@ -186,7 +186,7 @@ async fn the_proof_fails_on_a_planted_fault(database: Database, #[case] plant: &
 #[tokio::test]
 async fn a_refund_is_made_once(database: Database, #[values(false, true)] is_planted: bool) {
     let backend = if database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
-    let mut texts = Texts::of(backend);
+    let mut texts = Statements::of(backend);
     if is_planted {
         assert!(texts.mark_refunded.contains("AND refunded_at IS NULL"));
         texts.mark_refunded = texts.mark_refunded.replace("AND refunded_at IS NULL", "").leak();

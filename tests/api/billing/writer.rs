@@ -9,7 +9,7 @@ use rstest::rstest;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tollgate::domain::billing::{self, Texts, WAITING_OF_TEAM_MAX};
+use tollgate::domain::billing::{self, Statements, WAITING_OF_TEAM_MAX};
 
 use crate::harness::{Answer, Cut, Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
 
@@ -87,7 +87,7 @@ async fn a_send_is_judged_by_what_was_committed_before_its_turn(
 #[needs_postgres]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_lock_a_revoked_key_is_charged() {
-    let mut texts = Texts::of(sea_orm::DbBackend::Postgres);
+    let mut texts = Statements::of(sea_orm::DbBackend::Postgres);
     assert!(texts.lock_teams.ends_with(" FOR UPDATE"));
     texts.lock_teams = texts.lock_teams.trim_end_matches(" FOR UPDATE");
     let setup = Setup { texts: Some(texts), ..Setup::default() };
@@ -341,7 +341,7 @@ async fn a_stopping_writer_works_off_what_waits(database: Database) {
 async fn one_bad_message_fails_alone(database: Database) {
     // No message of ours is refused by the database, so one is planted: a status of NULL.
     let texts = |backend| {
-        let texts = Texts::of(backend);
+        let texts = Statements::of(backend);
         // Where the status stands in the statement of a batch, and what comes before it.
         let (before, status, text) = match database {
             Sqlite => ("", "value ->> 17", "value ->> 9"),
@@ -356,7 +356,7 @@ async fn one_bad_message_fails_alone(database: Database) {
         assert_eq!(texts.write.matches(&place).count(), 1);
         let write = texts.write.replace(&place, &format!("{before}{}", plant(status, text))).leak();
         let accept_one = texts.accept_one.replace("'QUEUED'", &plant("'QUEUED'", "$9")).leak();
-        Texts { write, accept_one, ..texts }
+        Statements { write, accept_one, ..texts }
     };
     let backend = match database {
         Sqlite => sea_orm::DbBackend::Sqlite,
@@ -404,8 +404,8 @@ async fn a_batch_that_collides_is_tried_again(#[case] code: &str) {
                       AND $10::int IS NULL AND $11::uuid IS NULL AND $12::bigint IS NULL \
                       AND $13::text IS NULL AND $14::bytea IS NULL AND $15::text IS NULL \
                       AND $16::timestamptz IS NULL AND $17::date IS NULL";
-    let texts = Texts::of(sea_orm::DbBackend::Postgres);
-    let texts = Some(Texts { lock_teams, accept_one, ..texts });
+    let texts = Statements::of(sea_orm::DbBackend::Postgres);
+    let texts = Some(Statements { lock_teams, accept_one, ..texts });
     let setup = Setup { texts, ..Setup::default() };
     let t = TestApp::start_with(Postgres, setup).await;
     t.execute(&format!(

@@ -265,7 +265,7 @@ fn slowed(sql: &str) -> String {
 #[tokio::test]
 async fn reading_time_is_limited(database: Database) {
     let http = tollgate::http::Settings { account_rate: 0, ..Default::default() };
-    let setup = Setup { reword: Some(slowed), http, ..Setup::default() };
+    let setup = Setup { rewrite_sql: Some(slowed), http, ..Setup::default() };
     let t = TestApp::start_with(database, setup).await;
     let team = t.team(1_000).await;
     let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;

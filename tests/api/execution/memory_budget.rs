@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
 };
-use tollgate::limits::memory_budget::{PART_BYTES, Room, WAITING_BYTES_OF_TEAM_MAX};
+use tollgate::limits::memory_budget::{PART_BYTES, Reservation, WAITING_BYTES_OF_TEAM_MAX};
 use uuid::Uuid;
 
 use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, TestTeam};
@@ -39,21 +39,22 @@ async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
 }
 
 /// All the room that a team has left, in the largest requests.
-fn take_all(t: &TestApp, team: &TestTeam) -> [Room; 2] {
+fn take_all(t: &TestApp, team: &TestTeam) -> [Reservation; 2] {
     let team_id: Uuid = team.id.parse().expect("an id");
-    let rooms = [t.app.rooms.of(Some(team_id)), t.app.rooms.of(Some(team_id))];
-    for room in &rooms {
+    let memory_budget =
+        [t.app.memory_budget.of(Some(team_id)), t.app.memory_budget.of(Some(team_id))];
+    for room in &memory_budget {
         while room.take(PART_BYTES).is_ok() {}
     }
-    rooms
+    memory_budget
 }
 
 /// Waits until requests hold so many bytes of text together. Looked at without taking any: that would
 /// keep the requests from it.
 async fn until_held(t: &TestApp, bytes: usize) {
     let begun = Instant::now();
-    while t.app.rooms.bytes() != bytes {
-        let held = t.app.rooms.bytes();
+    while t.app.memory_budget.bytes() != bytes {
+        let held = t.app.memory_budget.bytes();
         assert!(begun.elapsed() < Duration::from_mins(1), "{held} bytes are held, not {bytes}");
         sleep(Duration::from_millis(20)).await;
     }
@@ -66,7 +67,7 @@ async fn a_team_without_room_reads_short_texts_only(database: Database) {
     let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
     let other = team_of_long_texts(&t, database).await;
     let held = take_all(&t, &team);
-    assert_eq!(t.app.rooms.bytes(), OF_TEAM);
+    assert_eq!(t.app.memory_budget.bytes(), OF_TEAM);
 
     let refused = t.ask(&team.key, LARGE).await;
     assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["UNAVAILABLE"]));
@@ -201,7 +202,7 @@ async fn a_team_whose_messages_wait_loses_the_next_socket(database: Database) {
             assert_eq!(socket.before_pong().await, []);
             sockets.push(socket);
         }
-        let held = t.app.rooms.wait(Some(team_id), WAITING_BYTES_OF_TEAM_MAX - left);
+        let held = t.app.memory_budget.wait(Some(team_id), WAITING_BYTES_OF_TEAM_MAX - left);
         assert!(held.is_some());
         for key in [&team.key, &other.key] {
             assert!(t.sends(key).await);
@@ -226,7 +227,7 @@ async fn an_answer_that_may_not_wait_ends_its_operation(database: Database) {
     let message = json!({ "to": "+12025550123", "text": "x".repeat(1_000) });
     assert_eq!(t.send(&team.key, message).await.refusals(), [""; 0]);
     let mut socket = Socket::with_key(server.address, &team.key).await;
-    let held = t.app.rooms.wait(Some(team_id), WAITING_BYTES_OF_TEAM_MAX - 1_000);
+    let held = t.app.memory_budget.wait(Some(team_id), WAITING_BYTES_OF_TEAM_MAX - 1_000);
     assert!(held.is_some());
 
     socket.subscribe("long", "{ messages { nodes { text } } }").await;
@@ -288,6 +289,6 @@ async fn what_is_answered_often_or_grows_in_json_counts(database: Database) {
         let codes = refused.codes();
         assert!(codes.iter().all(|code| *code == "QUERY_TOO_LARGE") && !codes.is_empty());
     }
-    assert_eq!(t.app.rooms.bytes(), 0);
+    assert_eq!(t.app.memory_budget.bytes(), 0);
     t.close().await;
 }

@@ -27,7 +27,7 @@ use tollgate::{
     db::{Db, RowSecurity},
     domain::{
         api_key::{self, NewApiKey},
-        billing::{self, Texts},
+        billing::{self, Statements},
         caller::OperatorCaller,
         message::backlog,
         phone_number::{self, inventory_import},
@@ -118,13 +118,13 @@ impl Carrier for WatchedCarrier {
 pub struct Setup {
     pub has_carriers: bool,
     /// Other statements for money than the program's own: a planted fault.
-    pub texts: Option<Texts>,
+    pub texts: Option<Statements>,
     pub http: http::Settings,
     /// How long a writer's batch may take on `PostgreSQL`, if not as long as usual.
     pub batch_deadline: Option<Duration>,
     pub row_security: RowSecurity,
     /// Other words for the statements that are read with.
-    pub reword: Option<fn(&str) -> String>,
+    pub rewrite_sql: Option<fn(&str) -> String>,
 }
 
 impl Default for Setup {
@@ -136,7 +136,7 @@ impl Default for Setup {
             batch_deadline: None,
             // On `SQLite` it means nothing.
             row_security: RowSecurity::On,
-            reword: None,
+            rewrite_sql: None,
         }
     }
 }
@@ -275,8 +275,8 @@ impl TestApp {
         if db.backend() == DbBackend::Sqlite {
             db.migrate().await.expect("the migrations run");
         }
-        if let Some(reword) = setup.reword {
-            db.read = db.read.worded(reword);
+        if let Some(rewrite_sql) = setup.rewrite_sql {
+            db.read = db.read.with_sql_rewriter(rewrite_sql);
         }
         db.batch_deadline = setup.batch_deadline.unwrap_or(db.batch_deadline);
         let statements = Arc::new(AtomicUsize::new(0));
@@ -289,9 +289,9 @@ impl TestApp {
         } else {
             Carriers::none()
         };
-        let texts = setup.texts.unwrap_or_else(|| Texts::of(db.backend()));
+        let texts = setup.texts.unwrap_or_else(|| Statements::of(db.backend()));
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
-        let (app, key_uses) = App::with_texts(db, time, carriers, texts);
+        let (app, key_uses) = App::with_statements(db, time, carriers, texts);
         let router = http::router(
             Arc::clone(&app),
             setup.http,

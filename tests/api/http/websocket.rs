@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tollgate::http::{CONTROLS_MAX, STRANGERS_OF_PEER_MAX};
+use tollgate::http::{CONTROLS_MAX, UNAUTHENTICATED_OF_PEER_MAX};
 
 use crate::harness::{Came, Database, Log, Socket, TestApp};
 
@@ -24,7 +24,7 @@ async fn one_address_keeps_nobody_out(database: Database) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut oldest = Socket::silent(server.address).await;
     let mut silent: Vec<Socket> =
-        join_all((1..STRANGERS_OF_PEER_MAX).map(|_| Socket::silent(server.address))).await;
+        join_all((1..UNAUTHENTICATED_OF_PEER_MAX).map(|_| Socket::silent(server.address))).await;
 
     // A key in the header of the upgrade makes it known.
     let bearer = format!("Bearer {}", team.key);

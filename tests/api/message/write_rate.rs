@@ -8,7 +8,7 @@ use tollgate::{
         Fault,
         account::AccountIds,
         api_key::authentication,
-        billing::Patience,
+        billing::Deadline,
         message::{self, NewMessage, Sent},
         write_rate::{BURST_BYTES, CALL_BYTES_MAX},
     },
@@ -89,14 +89,14 @@ async fn words_of_variables_count(database: Database) {
     let team = t.team(1_000).await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("it looks");
     let caller = caller.expect("a key").account().expect("an account's");
-    let room = t.app.rooms.of(Some(caller.team_id));
+    let room = t.app.memory_budget.of(Some(caller.team_id));
     let send = async |sizes: &[usize]| {
         let messages = sizes.iter().map(|bytes| NewMessage {
             to: Some("a@example.com".to_owned()),
             text: Some("x".repeat(*bytes)),
             ..NewMessage::default()
         });
-        let patience = Patience::until(Instant::now() + http::REQUEST_DEADLINE);
+        let patience = Deadline::until(Instant::now() + http::REQUEST_DEADLINE);
         message::send_many(&t.app, &caller, messages.collect(), &patience, &room).await
     };
     let most = vec![CALL_BYTES_MAX / 32; 32];

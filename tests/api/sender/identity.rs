@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tollgate::{
     domain::{
         api_key::authentication,
-        billing::{self, Letter, Patience, PricedMessage, Verdict},
+        billing::{self, Deadline, Draft, PricedMessage, Verdict},
         channel::{content::Content, recipient},
         message::schedule::Schedule,
         sender::identity::Origin,
@@ -333,7 +333,7 @@ async fn a_sender_may_go_while_a_message_is_accepted(database: Database) {
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
     let caller = caller.expect("the key is valid").account().expect("an account's key");
     let prepared = |number: u8| PricedMessage {
-        letter: Ok(Letter {
+        draft: Ok(Draft {
             recipient: recipient::parse("ada@example.com", None).expect("a recipient"),
             contact_id: None,
             content: Content { text: "Hi".to_owned(), ..Content::default() },
@@ -350,7 +350,7 @@ async fn a_sender_may_go_while_a_message_is_accepted(database: Database) {
         idempotency_key: None,
         input_hash: vec![number; 32],
     };
-    let patience = Patience::until(Instant::now() + Duration::from_secs(10));
+    let patience = Deadline::until(Instant::now() + Duration::from_secs(10));
 
     let many = (0..4).map(prepared).collect();
     let mut verdicts = billing::accept(&t.app, &caller, many, &patience).await.expect("verdicts");

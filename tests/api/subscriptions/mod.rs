@@ -82,7 +82,7 @@ async fn send(t: &TestApp, key: &str) -> String {
 #[db_test]
 #[tokio::test]
 async fn one_read_serves_all_listeners_of_an_account(database: Database) {
-    let setup = Setup { reword: Some(counting), ..Setup::default() };
+    let setup = Setup { rewrite_sql: Some(counting), ..Setup::default() };
     let t = TestApp::start_with(database, setup).await;
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(10_000).await, t.serve().await);
@@ -118,7 +118,7 @@ async fn one_read_serves_all_listeners_of_an_account(database: Database) {
 #[db_test]
 #[tokio::test]
 async fn many_messages_are_read_in_parts(database: Database) {
-    let setup = Setup { reword: Some(counting), ..Setup::default() };
+    let setup = Setup { rewrite_sql: Some(counting), ..Setup::default() };
     let t = TestApp::start_with(database, setup).await;
     let (team, server) = (t.team(100_000).await, t.serve().await);
     let query = |_| MESSAGES.to_owned();
@@ -262,9 +262,9 @@ async fn a_slow_client_delays_nobody_else(database: Database) {
         assert_eq!(event, [json!({ "messageUpdated": { "id": id } })]);
     }
 
-    until(|| t.app.rooms.bytes() > 0).await;
+    until(|| t.app.memory_budget.bytes() > 0).await;
     drop(slow);
-    until(|| t.app.rooms.bytes() == 0).await;
+    until(|| t.app.memory_budget.bytes() == 0).await;
     t.close().await;
 }
 

@@ -142,7 +142,7 @@ fn sending(given: &Given) -> Sending {
     let cost = given.cost.map(|cost| if given.is_test { 0 } else { cost });
     let metadata = (given.words > 2).then(|| "{}".to_owned());
     let text = "x".repeat(usize::from(given.words) - metadata.as_ref().map_or(0, String::len));
-    let letter = Letter {
+    let draft = Draft {
         recipient: Recipient {
             channel: Channel::Sms,
             address: if given.is_to_opted_out { OPTED_OUT } else { "+12025550123" }.to_owned(),
@@ -164,7 +164,7 @@ fn sending(given: &Given) -> Sending {
             is_sub_account: !World::is_main(account),
         },
         message: PricedMessage {
-            letter: if given.template_is_gone { Err(template_is_gone()) } else { Ok(letter) },
+            draft: if given.template_is_gone { Err(template_is_gone()) } else { Ok(draft) },
             metadata,
             schedule: Schedule::default(),
             idempotency_key: given.idempotency_key.map(|key| key.to_string()),
@@ -173,7 +173,7 @@ fn sending(given: &Given) -> Sending {
     }
 }
 
-fn ground(world: &World, earlier: Vec<Earlier>, now: DateTime<Utc>) -> Ground {
+fn ground(world: &World, earlier: Vec<Earlier>, now: DateTime<Utc>) -> BatchState {
     let keys = (0..KEYS).map(|key| {
         let account = key % ACCOUNTS;
         let team = account % TEAMS;
@@ -201,7 +201,7 @@ fn ground(world: &World, earlier: Vec<Earlier>, now: DateTime<Utc>) -> Ground {
         address: OPTED_OUT.to_owned(),
     });
     let contacts = HashSet::from([id(4, 0)]);
-    Ground { keys: keys.collect(), earlier, opted_out: opted_out.collect(), contacts }
+    BatchState { keys: keys.collect(), earlier, opted_out: opted_out.collect(), contacts }
 }
 
 /// What an account stores that has room for so many messages and bytes.
@@ -338,22 +338,22 @@ proptest! {
                     *spent = change.after.spent.get();
                 }
             }
-            for (number, room) in world.test_room.iter_mut().enumerate() {
+            for (number, reservation) in world.test_room.iter_mut().enumerate() {
                 let of_account = judged.accepted().filter(|(row, _)| {
                     row.account_id == id(2, number) && row.environment == Environment::Test
                 });
-                let (mut messages, mut bytes) = *room;
+                let (mut messages, mut bytes) = *reservation;
                 for (row, _) in of_account {
                     messages -= 1;
                     bytes -= i64::from(row.word_bytes);
                 }
                 if let Some(Change { before, after }) = judged.totals.get(&id(2, number)) {
-                    prop_assert_eq!(before.test_stored, stored_besides(*room));
+                    prop_assert_eq!(before.test_stored, stored_besides(*reservation));
                     prop_assert_eq!(after.test_stored, stored_besides((messages, bytes)));
                 } else {
-                    prop_assert_eq!(*room, (messages, bytes));
+                    prop_assert_eq!(*reservation, (messages, bytes));
                 }
-                *room = (messages, bytes);
+                *reservation = (messages, bytes);
             }
             let live = judged.accepted().filter(|(row, _)| row.environment == Environment::Live);
             prop_assert!(live.into_iter().all(|(row, _)| row.word_bytes == 0));

@@ -5,7 +5,7 @@ use entity::{api_key::Environment, message::Channel};
 use super::*;
 use crate::{
     domain::{
-        billing::Letter,
+        billing::Draft,
         channel::{content::Content, recipient::Recipient},
         message::schedule::Schedule,
     },
@@ -32,7 +32,7 @@ fn message(bytes: usize) -> PricedMessage {
     let text = "x".repeat(bytes.saturating_sub(2));
     let recipient =
         Recipient { channel: Channel::Email, address: "a@example.com".to_owned(), country: None };
-    let letter = Letter {
+    let draft = Draft {
         recipient,
         contact_id: None,
         content: Content { text, ..Content::default() },
@@ -42,7 +42,7 @@ fn message(bytes: usize) -> PricedMessage {
         simulated: None,
     };
     PricedMessage {
-        letter: Ok(letter),
+        draft: Ok(draft),
         metadata,
         schedule: Schedule::default(),
         idempotency_key: None,
@@ -52,8 +52,8 @@ fn message(bytes: usize) -> PricedMessage {
 
 fn push(queue: &Queue, team: u128, sizes: &[usize]) -> Result<Vec<Waiting>, Unavailable> {
     let messages = sizes.iter().map(|bytes| message(*bytes)).collect();
-    let patience = Patience::until(Instant::now() + Duration::from_mins(1));
-    queue.push(&caller(team), messages, &patience)
+    let deadline = Deadline::until(Instant::now() + Duration::from_mins(1));
+    queue.push(&caller(team), messages, &deadline)
 }
 
 /// Team and size of each message of the next batch.
@@ -144,8 +144,8 @@ async fn the_wait_for_long_messages_is_one_of_turns() {
     // A quarter of a second for each batch, of which 8 wait.
     assert_eq!(queue.batch_micros.load(Ordering::Relaxed), 250_000);
     let within = |team: u128, millis: u64| {
-        let patience = Patience::until(Instant::now() + Duration::from_millis(millis));
-        queue.push(&caller(team), vec![message(10)], &patience)
+        let deadline = Deadline::until(Instant::now() + Duration::from_millis(millis));
+        queue.push(&caller(team), vec![message(10)], &deadline)
     };
 
     assert!(matches!(within(HOT, 1_500), Err(Unavailable::Overloaded)));

@@ -5,8 +5,8 @@ use sea_orm::DbBackend;
 use uuid::Uuid;
 
 use super::{
-    Letter,
-    batch::{Ground, Judged},
+    Draft,
+    batch::{BatchOutcome, BatchState},
     queue::Sending,
 };
 use crate::{db::WriterDb, domain::Fault};
@@ -20,7 +20,7 @@ use sqlite::SQLITE;
 /// The statements of the accept path and of refunds, as a value: the tests plant faults by swapping
 /// single ones, and see their checks fail.
 #[derive(Clone, Copy, Debug)]
-pub struct Texts {
+pub struct Statements {
     /// Locks the batch's teams in id order. Empty on `SQLite`, where BEGIN IMMEDIATE is the lock.
     pub lock_teams: &'static str,
     /// The batch's keys, each with its account and its team.
@@ -41,7 +41,7 @@ pub struct Texts {
     pub mark_refunded: &'static str,
 }
 
-impl Texts {
+impl Statements {
     pub fn of(backend: DbBackend) -> Self {
         if backend == DbBackend::Postgres { POSTGRES } else { SQLITE }
     }
@@ -52,7 +52,7 @@ pub(super) enum Interrupted {
     /// Nothing was committed.
     Before(Fault),
     /// COMMIT was sent and not answered: everything was committed, or nothing.
-    InDoubt(Box<Judged>, Fault),
+    InDoubt(Box<BatchOutcome>, Fault),
 }
 
 impl<E: Into<Fault>> From<E> for Interrupted {
@@ -68,15 +68,15 @@ pub(super) enum Store {
 }
 
 /// Decides a batch from what the locked rows say.
-pub(super) type Decide<'a> = &'a (dyn Fn(Ground) -> Judged + Sync);
+pub(super) type Decide<'a> = &'a (dyn Fn(BatchState) -> BatchOutcome + Sync);
 
 impl Store {
-    pub fn new(db: WriterDb, texts: Texts) -> Self {
+    pub fn new(db: WriterDb, statements: Statements) -> Self {
         match db {
             WriterDb::Postgres { options, deadline } => {
-                Self::Postgres(Box::new(postgres::Store::new(*options, deadline, texts)))
+                Self::Postgres(Box::new(postgres::Store::new(*options, deadline, statements)))
             }
-            WriterDb::Sqlite(db) => Self::Sqlite(sqlite::Store::new(db, texts)),
+            WriterDb::Sqlite(db) => Self::Sqlite(sqlite::Store::new(db, statements)),
         }
     }
 
@@ -94,7 +94,7 @@ impl Store {
         &mut self,
         sendings: &[&Sending],
         decide: Decide<'_>,
-    ) -> Result<Judged, Interrupted> {
+    ) -> Result<BatchOutcome, Interrupted> {
         match self {
             Self::Postgres(store) => store.commit(sendings, decide).await,
             Self::Sqlite(store) => store.commit(sendings, decide).await,
@@ -105,9 +105,9 @@ impl Store {
     /// has to look closer.
     pub async fn accept_one(
         &mut self,
-        judged: Judged,
+        judged: BatchOutcome,
         entry_id: Uuid,
-    ) -> Result<Option<Judged>, Interrupted> {
+    ) -> Result<Option<BatchOutcome>, Interrupted> {
         match self {
             Self::Postgres(store) => store.accept_one(judged, entry_id).await,
             Self::Sqlite(_) => Ok(None),
@@ -115,7 +115,7 @@ impl Store {
     }
 
     /// Whether a message of a batch in doubt is there, once its transaction has certainly ended.
-    pub async fn was_committed(&mut self, judged: &Judged) -> Result<bool, Fault> {
+    pub async fn was_committed(&mut self, judged: &BatchOutcome) -> Result<bool, Fault> {
         match self {
             Self::Postgres(store) => store.was_committed(judged).await,
             Self::Sqlite(store) => store.was_committed(judged).await,
@@ -124,15 +124,15 @@ impl Store {
 }
 
 /// What goes out of a batch, by account.
-fn letters<'a>(sendings: &'a [&'a Sending]) -> impl Iterator<Item = (Uuid, &'a Letter)> {
-    let letters = sendings.iter().map(|Sending { caller, message }| {
-        message.letter.as_ref().ok().map(|letter| (caller.account_id, letter))
+fn drafts<'a>(sendings: &'a [&'a Sending]) -> impl Iterator<Item = (Uuid, &'a Draft)> {
+    let drafts = sendings.iter().map(|Sending { caller, message }| {
+        message.draft.as_ref().ok().map(|draft| (caller.account_id, draft))
     });
-    letters.flatten()
+    drafts.flatten()
 }
 
 /// What the guards of a batch's statements let through, against what was decided under the lock.
-fn check_guards(written: u64, judged: &Judged) -> Result<(), Fault> {
+fn check_guards(written: u64, judged: &BatchOutcome) -> Result<(), Fault> {
     let entries = judged.charges.iter().filter(|charge| charge.entry.is_some()).count();
     let expected = judged.charges.len()
         + entries

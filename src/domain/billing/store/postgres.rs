@@ -14,11 +14,11 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Decide, Interrupted, Texts, check_guards, letters};
+use super::{Decide, Interrupted, Statements, check_guards, drafts};
 use crate::domain::{
     Fault, Unavailable,
     billing::{
-        batch::{ChargeEntry, Earlier, Ground, Judged, KeyRow, OptedOut},
+        batch::{BatchOutcome, BatchState, ChargeEntry, Earlier, KeyRow, OptedOut},
         queue::Sending,
     },
     channel::recipient::identity,
@@ -26,7 +26,7 @@ use crate::domain::{
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 
-pub const POSTGRES: Texts = Texts {
+pub const POSTGRES: Statements = Statements {
     lock_teams: "SELECT id FROM team WHERE id = ANY('{ids}'::uuid[]) ORDER BY id FOR UPDATE",
     read_keys: "SELECT k.id AS key_id, k.revoked_at, k.expires_at, k.grace_ends_at, \
                        a.id AS account_id, a.is_sub_account, a.status, a.credit_limit_micros, \
@@ -151,12 +151,12 @@ pub struct Store {
     /// How long a batch may take before its connection is given up.
     deadline: Duration,
     connection: Option<PgConnection>,
-    texts: Texts,
+    statements: Statements,
 }
 
 impl Store {
-    pub fn new(options: PgConnectOptions, deadline: Duration, texts: Texts) -> Self {
-        Self { options, deadline, connection: None, texts }
+    pub fn new(options: PgConnectOptions, deadline: Duration, statements: Statements) -> Self {
+        Self { options, deadline, connection: None, statements }
     }
 
     /// Locks, reads, decides, writes and commits. A connection that was in the middle of something
@@ -165,7 +165,7 @@ impl Store {
         &mut self,
         sendings: &[&Sending],
         decide: Decide<'_>,
-    ) -> Result<Judged, Interrupted> {
+    ) -> Result<BatchOutcome, Interrupted> {
         let deadline = self.deadline;
         let mut connection = self.connect().await?;
         let written = async {
@@ -173,7 +173,7 @@ impl Store {
             let ground = self.read(&mut txn, sendings).await?;
             let judged = decide(ground);
             if !judged.charges.is_empty() {
-                let written = write(self.texts.write, &judged).fetch_one(&mut *txn).await?;
+                let written = write(self.statements.write, &judged).fetch_one(&mut *txn).await?;
                 let written: i64 = written.try_get("written")?;
                 check_guards(u64::try_from(written).unwrap_or(0), &judged)?;
             }
@@ -200,13 +200,13 @@ impl Store {
     /// One message by one statement, which commits itself.
     pub async fn accept_one(
         &mut self,
-        judged: Judged,
+        judged: BatchOutcome,
         entry_id: Uuid,
-    ) -> Result<Option<Judged>, Interrupted> {
+    ) -> Result<Option<BatchOutcome>, Interrupted> {
         let Some((row, _)) = judged.accepted().next() else { return Ok(None) };
         let deadline = self.deadline;
         let mut connection = self.connect().await?;
-        let accepted = sqlx::query(self.texts.accept_one)
+        let accepted = sqlx::query(self.statements.accept_one)
             .bind(row.id)
             .bind(row.team_id)
             .bind(row.account_id)
@@ -248,10 +248,10 @@ impl Store {
 
     /// Waits with the teams' locks until the transaction in doubt has ended, then looks for one of its
     /// messages.
-    pub async fn was_committed(&mut self, judged: &Judged) -> Result<bool, Fault> {
+    pub async fn was_committed(&mut self, judged: &BatchOutcome) -> Result<bool, Fault> {
         let Some((row, _)) = judged.accepted().next() else { return Ok(false) };
         let teams = judged.accepted().map(|(row, _)| row.team_id);
-        let lock = lock_text(self.texts.lock_teams, teams);
+        let lock = lock_text(self.statements.lock_teams, teams);
         let deadline = self.deadline;
         let mut connection = self.connect().await?;
         let found = async {
@@ -279,14 +279,18 @@ impl Store {
     }
 
     fn lock_of(&self, sendings: &[&Sending]) -> AssertSqlSafe<String> {
-        lock_text(self.texts.lock_teams, sendings.iter().map(|sending| sending.caller.team_id))
+        lock_text(self.statements.lock_teams, sendings.iter().map(|sending| sending.caller.team_id))
     }
 
-    async fn read(&self, txn: &mut PgConnection, sendings: &[&Sending]) -> Result<Ground, Fault> {
+    async fn read(
+        &self,
+        txn: &mut PgConnection,
+        sendings: &[&Sending],
+    ) -> Result<BatchState, Fault> {
         let mut keys: Vec<Uuid> = sendings.iter().map(|sending| sending.caller.key_id).collect();
         keys.sort_unstable();
         keys.dedup();
-        let keys = sqlx::query(self.texts.read_keys).bind(keys).fetch_all(&mut *txn).await?;
+        let keys = sqlx::query(self.statements.read_keys).bind(keys).fetch_all(&mut *txn).await?;
 
         let mut held: (Vec<Uuid>, Vec<String>, Vec<&str>) = Default::default();
         for sending in sendings {
@@ -299,30 +303,30 @@ impl Store {
         let earlier = if held.0.is_empty() {
             Vec::new()
         } else {
-            let select = sqlx::query(self.texts.read_earlier);
+            let select = sqlx::query(self.statements.read_earlier);
             select.bind(held.0).bind(held.1).bind(held.2).fetch_all(&mut *txn).await?
         };
         let keys = rows::<KeyRow>(keys)?;
         let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
-            let letters: Vec<_> = letters(sendings).collect();
-            let select = sqlx::query(self.texts.read_opted_out)
-                .bind(column(&letters, |(account_id, _)| *account_id))
-                .bind(column(&letters, |(_, letter)| letter.recipient.channel.to_value()))
-                .bind(column(&letters, |(_, letter)| letter.recipient.identity().into_owned()));
+            let drafts: Vec<_> = drafts(sendings).collect();
+            let select = sqlx::query(self.statements.read_opted_out)
+                .bind(column(&drafts, |(account_id, _)| *account_id))
+                .bind(column(&drafts, |(_, draft)| draft.recipient.channel.to_value()))
+                .bind(column(&drafts, |(_, draft)| draft.recipient.identity().into_owned()));
             rows::<OptedOut>(select.fetch_all(&mut *txn).await?)?.into_iter().collect()
         } else {
             HashSet::new()
         };
         let contacts: Vec<Uuid> =
-            letters(sendings).filter_map(|(_, letter)| letter.contact_id).collect();
+            drafts(sendings).filter_map(|(_, draft)| draft.contact_id).collect();
         let contacts = if contacts.is_empty() {
             HashSet::new()
         } else {
-            let select = sqlx::query(self.texts.read_contacts).bind(contacts);
+            let select = sqlx::query(self.statements.read_contacts).bind(contacts);
             let rows = select.fetch_all(&mut *txn).await?;
             rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?
         };
-        Ok(Ground { keys, earlier: rows::<Earlier>(earlier)?, opted_out, contacts })
+        Ok(BatchState { keys, earlier: rows::<Earlier>(earlier)?, opted_out, contacts })
     }
 }
 
@@ -342,7 +346,10 @@ fn lock_text(lock_teams: &str, teams: impl Iterator<Item = Uuid>) -> AssertSqlSa
     AssertSqlSafe(format!("BEGIN; {}", lock_teams.replace("{ids}", &ids)))
 }
 
-fn write<'q>(text: &'static str, judged: &'q Judged) -> Query<'q, sqlx::Postgres, PgArguments> {
+fn write<'q>(
+    text: &'static str,
+    judged: &'q BatchOutcome,
+) -> Query<'q, sqlx::Postgres, PgArguments> {
     let sent: Vec<(&message::Model, Option<ChargeEntry>)> = judged.accepted().collect();
     // All rows of a batch share their moment.
     let now = sent.first().map(|(row, _)| row.created_at).unwrap_or_default();

@@ -14,17 +14,17 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Decide, Interrupted, Texts, check_guards, letters};
+use super::{Decide, Interrupted, Statements, check_guards, drafts};
 use crate::domain::{
     Fault,
     billing::{
-        Letter,
-        batch::{Change, Earlier, Ground, Judged, KeyRow, OptedOut},
+        Draft,
+        batch::{BatchOutcome, BatchState, Change, Earlier, KeyRow, OptedOut},
         queue::Sending,
     },
 };
 
-pub const SQLITE: Texts = Texts {
+pub const SQLITE: Statements = Statements {
     lock_teams: "",
     read_keys: "SELECT k.id AS key_id, k.revoked_at, k.expires_at, k.grace_ends_at, \
                        a.id AS account_id, a.is_sub_account, a.status, a.credit_limit_micros, \
@@ -88,12 +88,12 @@ pub const SQLITE: Texts = Texts {
 
 pub struct Store {
     db: DatabaseConnection,
-    texts: Texts,
+    statements: Statements,
 }
 
 impl Store {
-    pub fn new(db: DatabaseConnection, texts: Texts) -> Self {
-        Self { db, texts }
+    pub fn new(db: DatabaseConnection, statements: Statements) -> Self {
+        Self { db, statements }
     }
 
     /// Locks, reads, decides, writes and commits.
@@ -101,7 +101,7 @@ impl Store {
         &mut self,
         sendings: &[&Sending],
         decide: Decide<'_>,
-    ) -> Result<Judged, Interrupted> {
+    ) -> Result<BatchOutcome, Interrupted> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
@@ -112,7 +112,7 @@ impl Store {
             txn.rollback().await?;
             return Ok(judged);
         }
-        let written = txn.execute_raw(write(self.texts.write, &judged)).await?;
+        let written = txn.execute_raw(write(self.statements.write, &judged)).await?;
         check_guards(written.rows_affected(), &judged)?;
         match txn.commit().await {
             Ok(()) => Ok(judged),
@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// The file is this process's own: what it shows now is how the transaction ended.
-    pub async fn was_committed(&mut self, judged: &Judged) -> Result<bool, Fault> {
+    pub async fn was_committed(&mut self, judged: &BatchOutcome) -> Result<bool, Fault> {
         let Some((row, _)) = judged.accepted().next() else { return Ok(false) };
         Ok(message::Entity::find_by_id(row.id).one(&self.db).await?.is_some())
     }
@@ -130,12 +130,12 @@ impl Store {
         &self,
         txn: &DatabaseTransaction,
         sendings: &[&Sending],
-    ) -> Result<Ground, Fault> {
+    ) -> Result<BatchState, Fault> {
         let mut keys: Vec<String> =
             sendings.iter().map(|sending| hex(sending.caller.key_id)).collect();
         keys.sort_unstable();
         keys.dedup();
-        let keys = statement(self.texts.read_keys, [json!(keys).to_string().into()]);
+        let keys = statement(self.statements.read_keys, [json!(keys).to_string().into()]);
         let keys = KeyRow::find_by_statement(keys).all(txn).await?;
 
         let held: Vec<_> = sendings
@@ -148,29 +148,30 @@ impl Store {
         let earlier = if held.is_empty() {
             Vec::new()
         } else {
-            let select = statement(self.texts.read_earlier, [json!(held).to_string().into()]);
+            let select = statement(self.statements.read_earlier, [json!(held).to_string().into()]);
             Earlier::find_by_statement(select).all(txn).await?
         };
         let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
-            let recipients = letters(sendings).map(|(account_id, Letter { recipient, .. })| {
+            let recipients = drafts(sendings).map(|(account_id, Draft { recipient, .. })| {
                 json!([hex(account_id), recipient.channel.to_value(), recipient.identity()])
             });
             let recipients: serde_json::Value = recipients.collect();
-            let select = statement(self.texts.read_opted_out, [recipients.to_string().into()]);
+            let select = statement(self.statements.read_opted_out, [recipients.to_string().into()]);
             OptedOut::find_by_statement(select).all(txn).await?.into_iter().collect()
         } else {
             HashSet::new()
         };
         let contacts: Vec<String> =
-            letters(sendings).filter_map(|(_, letter)| letter.contact_id.map(hex)).collect();
+            drafts(sendings).filter_map(|(_, draft)| draft.contact_id.map(hex)).collect();
         let contacts = if contacts.is_empty() {
             HashSet::new()
         } else {
-            let select = statement(self.texts.read_contacts, [json!(contacts).to_string().into()]);
+            let select =
+                statement(self.statements.read_contacts, [json!(contacts).to_string().into()]);
             let rows = txn.query_all_raw(select).await?;
             rows.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?
         };
-        Ok(Ground { keys, earlier, opted_out, contacts })
+        Ok(BatchState { keys, earlier, opted_out, contacts })
     }
 }
 
@@ -178,7 +179,7 @@ fn statement(text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Sqlite, text, values)
 }
 
-fn write(text: &str, judged: &Judged) -> Statement {
+fn write(text: &str, judged: &BatchOutcome) -> Statement {
     let now = judged.accepted().next().map(|(row, _)| row.created_at).unwrap_or_default();
     let sent = judged.accepted().map(|(row, entry)| {
         json!([

@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use super::{
     Claim, Claimed, Step,
+    fair_share::{Share, Turns, live_and_test},
     poll::{self, Due, Seen, Wanted},
-    rotation::{LINES, Place},
-    turns::{Share, Turns, live_and_test},
+    rotation::{LINES, RotationPosition},
 };
 use crate::{
     app::App,
@@ -42,9 +42,9 @@ const LEASE: TimeDelta = TimeDelta::seconds(60);
 /// new lease.
 pub async fn claim(app: &App) -> Result<Claim, Fault> {
     let now = app.clock.now();
-    let mut places = app.turns.now();
+    let mut positions = app.turns.now();
     // A look first: an idle server takes no write lock.
-    let look = poll::statement(app.db.backend(), &places, now);
+    let look = poll::statement(app.db.backend(), &positions, now);
     let seen = Seen::find_by_statement(look).all(&app.db.read).await?;
     let mut round = Round::of(&seen, now);
     let mut claim = Claim::default();
@@ -65,11 +65,11 @@ pub async fn claim(app: &App) -> Result<Claim, Fault> {
             claim.messages.extend(lease(app, &txn, due, now).await?);
         }
         txn.commit().await?;
-        app.events.tell(changes);
+        app.events.publish(changes);
         claim.has_more = round.waits() || (!claim.messages.is_empty() && round.is_part());
     }
-    round.go_on(&mut places);
-    app.turns.set(places);
+    round.go_on(&mut positions);
+    app.turns.set(positions);
     Ok(claim)
 }
 
@@ -306,24 +306,24 @@ impl Round {
     }
 
     /// The places behind those that had their turns.
-    fn go_on(&self, places: &mut [Place; LINES.len()]) {
-        for (line, place) in self.lines.iter().zip(places) {
+    fn go_on(&self, positions: &mut [RotationPosition; LINES.len()]) {
+        for (line, position) in self.lines.iter().zip(positions) {
             if line.passed_until.is_none() {
-                place.keep_accounts(|team| line.teams.contains_key(team));
+                position.keep_accounts(|team| line.teams.contains_key(team));
             }
             for (team_id, team) in &line.teams {
                 let is_served = team.served.len() == team.due;
                 if is_served && (team.passed_until.is_some() || !line.turns.waits(*team_id)) {
-                    place.set_account(*team_id, team.passed_until);
+                    position.set_account(*team_id, team.passed_until);
                 } else if team.last.is_some() {
-                    place.set_account(*team_id, team.last);
+                    position.set_account(*team_id, team.last);
                 }
             }
             let mut with_due = line.teams.values().filter(|team| team.due > 0);
             let is_served = with_due.all(|team| !team.served.is_empty());
             let still_waits = !line.turns.is_empty();
             let last = line.last.filter(|_| still_waits);
-            place.set_team(line.passed_until.filter(|_| is_served).or(last));
+            position.set_team(line.passed_until.filter(|_| is_served).or(last));
         }
     }
 }

@@ -24,7 +24,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::rotation::{LINES, Place};
+use super::rotation::{LINES, RotationPosition};
 use crate::domain::{Fault, events::Change};
 
 /// Teams of a line that one look passes at most.
@@ -105,21 +105,21 @@ pub struct Wanted {
 
 /// What differs between the databases.
 struct Words {
-    places: &'static str,
+    positions: &'static str,
     nil: &'static str,
     max: &'static str,
     ever: &'static str,
 }
 
 const POSTGRES: Words = Words {
-    places: "SELECT (value ->> 0)::int, (value ->> 1)::uuid, (value ->> 2)::uuid \
+    positions: "SELECT (value ->> 0)::int, (value ->> 1)::uuid, (value ->> 2)::uuid \
              FROM jsonb_array_elements($1::jsonb) AS given (value)",
     nil: "'00000000-0000-0000-0000-000000000000'::uuid",
     max: "'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid",
     ever: "'-infinity'::timestamptz",
 };
 const SQLITE: Words = Words {
-    places: "SELECT value ->> 0, unhex(value ->> 1), unhex(value ->> 2) FROM json_each($1)",
+    positions: "SELECT value ->> 0, unhex(value ->> 1), unhex(value ->> 2) FROM json_each($1)",
     nil: "x'00000000000000000000000000000000'",
     max: "x'ffffffffffffffffffffffffffffffff'",
     // Moments are texts.
@@ -199,7 +199,11 @@ const LOOK: &str = "WITH RECURSIVE place (line, team_id, account_id) AS ({places
     ORDER BY 1, 2, 3, 4, 5";
 
 /// Which accounts of each line have due messages, in the order of their turns.
-pub fn statement(backend: DbBackend, places: &[Place], now: DateTime<Utc>) -> Statement {
+pub fn statement(
+    backend: DbBackend,
+    positions: &[RotationPosition],
+    now: DateTime<Utc>,
+) -> Statement {
     let words = if backend == DbBackend::Postgres { POSTGRES } else { SQLITE };
     let lines = LINES.iter().enumerate().map(|(number, (environment, status))| {
         format!("({number}, '{}', '{}')", environment.to_value(), status.to_value())
@@ -210,7 +214,7 @@ pub fn statement(backend: DbBackend, places: &[Place], now: DateTime<Utc>) -> St
         ACCOUNTS_TOGETHER / ACCOUNTS_MIN
     );
     let text = LOOK
-        .replace("{places}", words.places)
+        .replace("{places}", words.positions)
         .replace("{lines}", &lines.collect::<Vec<_>>().join(", "))
         .replace("{nil}", words.nil)
         .replace("{max}", words.max)
@@ -218,10 +222,10 @@ pub fn statement(backend: DbBackend, places: &[Place], now: DateTime<Utc>) -> St
         .replace("{teams}", &TEAMS_MAX.to_string())
         .replace("{accounts}", &accounts);
     let mut given = Vec::new();
-    for (line, place) in places.iter().enumerate() {
+    for (line, position) in positions.iter().enumerate() {
         let hex = |id: Uuid| id.simple().to_string();
-        given.extend(place.team().map(|team_id| json!([line, hex(team_id), null])));
-        let accounts = place.accounts(TEAMS_MAX);
+        given.extend(position.team().map(|team_id| json!([line, hex(team_id), null])));
+        let accounts = position.accounts(TEAMS_MAX);
         given.extend(accounts.map(|(team, account)| json!([line, hex(team), hex(account)])));
     }
     let given = serde_json::Value::from(given).to_string();

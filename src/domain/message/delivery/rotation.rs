@@ -26,33 +26,33 @@ const REMEMBERED_MAX: usize = 16_384;
 
 /// How far the turns of one line have come.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub struct RotationPosition {
     team: Option<Uuid>,
     accounts: BTreeMap<Uuid, Uuid>,
 }
 
 /// The places of all lines.
 #[derive(Debug, Default)]
-pub struct Places(Mutex<[Place; LINES.len()]>);
+pub struct Rotation(Mutex<[RotationPosition; LINES.len()]>);
 
-impl Places {
+impl Rotation {
     /// The places as they are.
-    pub fn now(&self) -> [Place; LINES.len()] {
+    pub fn now(&self) -> [RotationPosition; LINES.len()] {
         self.held().clone()
     }
 
     /// Goes on from these places.
-    pub fn set(&self, places: [Place; LINES.len()]) {
-        *self.held() = places;
+    pub fn set(&self, positions: [RotationPosition; LINES.len()]) {
+        *self.held() = positions;
     }
 
     /// The places are whole whenever nobody holds them.
-    fn held(&self) -> MutexGuard<'_, [Place; LINES.len()]> {
+    fn held(&self) -> MutexGuard<'_, [RotationPosition; LINES.len()]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
+impl RotationPosition {
     /// The place behind this team.
     pub fn behind(team: Option<Uuid>) -> Self {
         Self { team, accounts: BTreeMap::new() }
@@ -103,20 +103,20 @@ mod tests {
     #[test]
     fn places_come_in_the_order_of_turns() {
         let id = Uuid::from_u128;
-        let mut place = Place::behind(Some(id(2)));
+        let mut position = RotationPosition::behind(Some(id(2)));
         for team in 1..=4 {
-            place.set_account(id(team), Some(id(team * 10)));
+            position.set_account(id(team), Some(id(team * 10)));
         }
-        place.set_account(id(4), None);
+        position.set_account(id(4), None);
 
-        let order: Vec<_> = place.accounts(9).collect();
+        let order: Vec<_> = position.accounts(9).collect();
         assert_eq!(order, [(id(3), id(30)), (id(1), id(10)), (id(2), id(20))]);
-        assert_eq!(place.accounts(2).count(), 2);
-        place.set_team(None);
-        assert_eq!(place.accounts(1).next(), Some((id(1), id(10))));
-        place.keep_accounts(|team| *team == id(3));
-        assert_eq!(place.accounts(9).count(), 1);
-        place.keep_accounts(|_| false);
-        assert_eq!(place.accounts(9).next(), None);
+        assert_eq!(position.accounts(2).count(), 2);
+        position.set_team(None);
+        assert_eq!(position.accounts(1).next(), Some((id(1), id(10))));
+        position.keep_accounts(|team| *team == id(3));
+        assert_eq!(position.accounts(9).count(), 1);
+        position.keep_accounts(|_| false);
+        assert_eq!(position.accounts(9).next(), None);
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 /// When a message that was handed over is asked about for the first time.
 const REPORT_AFTER: TimeDelta = TimeDelta::milliseconds(500);
 /// The longest rest between two questions; they follow in half the time that has passed.
-const REPORT_REST_MAX: TimeDelta = TimeDelta::hours(1);
+const REPORT_DELAY_MAX: TimeDelta = TimeDelta::hours(1);
 /// When a message without a report is given up as UNKNOWN.
 const REPORT_UNTIL: TimeDelta = TimeDelta::hours(72);
 
@@ -111,7 +111,7 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
     }
     usage_counters::add(app, &txn, counted).await?;
     txn.commit().await?;
-    app.events.tell(settled.iter().map(|(message, _)| Change::of_message(message)));
+    app.events.publish(settled.iter().map(|(message, _)| Change::of_message(message)));
     Ok(())
 }
 
@@ -131,7 +131,7 @@ fn due_after(
             let rest = (now - message.updated_at) / 2;
             let steps = rest.num_milliseconds() / REPORT_AFTER.num_milliseconds();
             let rest = REPORT_AFTER * i32::try_from(steps).unwrap_or(i32::MAX);
-            Some(now + rest.clamp(REPORT_AFTER, REPORT_REST_MAX))
+            Some(now + rest.clamp(REPORT_AFTER, REPORT_DELAY_MAX))
         }
         _ => None,
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::graphql::execution;
 
 /// `Query.q` takes an argument of each kind, and gives a `Query`.
-fn shape() -> Shape {
+fn shape() -> SchemaIndex {
     let named = |name: &str| TypeRef::Named(name.to_owned());
     let list = |of_type| TypeRef::List(Box::new(of_type));
     let args = [
@@ -29,7 +29,7 @@ fn shape() -> Shape {
         fields: [("q".to_owned(), q)].into(),
         ..execution::schema_index::Type::default()
     };
-    Shape([("Query".to_owned(), query), ("Note".to_owned(), note)].into())
+    SchemaIndex([("Query".to_owned(), query), ("Note".to_owned(), note)].into())
 }
 
 /// What is executed of an operation. `y` is null, `yes` and `no` are given, and nothing else.

@@ -2,7 +2,7 @@ use async_graphql::{Request, parser::parse_query};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::graphql::{access::Viewpoint, execution::schema_index::INTROSPECTION, schema};
+use crate::graphql::{access::Audience, execution::schema_index::INTROSPECTION, schema};
 
 /// `getIntrospectionQuery` of graphql-js with all its options.
 const STANDARD: &str = "query IntrospectionQuery { __schema { description queryType { name kind } \
@@ -19,17 +19,17 @@ const STANDARD: &str = "query IntrospectionQuery { __schema { description queryT
     ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }";
 
 async fn answer(query: &str) -> Json {
-    let answer = schema().finish().execute(Request::new(query).data(Viewpoint::Everything)).await;
+    let answer = schema().finish().execute(Request::new(query).data(Audience::Everything)).await;
     assert_eq!(answer.errors, [], "{query}");
     answer.data.into_json().expect("introspection is plain JSON")
 }
 
-async fn shape() -> Shape {
-    Shape::read(answer(INTROSPECTION).await).expect("introspection answers what was asked")
+async fn shape() -> SchemaIndex {
+    SchemaIndex::read(answer(INTROSPECTION).await).expect("introspection answers what was asked")
 }
 
 /// What a document's first introspections have, all of them fields of its one operation.
-fn count(document: &str, variables: Json, shape: &Shape) -> Option<u64> {
+fn count(document: &str, variables: Json, shape: &SchemaIndex) -> Option<u64> {
     let document = parse_query(document).expect("a document");
     let variables = Variables::from_json(variables);
     let mut counter = Counter::new(&document, &variables, shape);

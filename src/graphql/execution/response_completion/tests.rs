@@ -60,7 +60,7 @@ async fn response(query: &str) -> Response {
     let schema = Schema::build(Query, EmptyMutation, EmptySubscription);
     let schema = schema.validation_mode(ValidationMode::Fast).finish();
     let shape = schema.execute(INTROSPECTION).await.data.into_json().expect("plain JSON");
-    let shape = Shape::read(shape).expect("an introspection");
+    let shape = SchemaIndex::read(shape).expect("an introspection");
     let variables = Variables::from_json(serde_json::json!({ "yes": true, "no": false }));
     let document = async_graphql::parser::parse_query(query).expect("a document");
     let (_, operation) = document.operations.iter().next().expect("an operation");
@@ -73,7 +73,7 @@ async fn response(query: &str) -> Response {
         fragments: HashMap::new(),
     });
     let mut response = schema.execute(request).await;
-    mend(&mut response, &operation, &shape);
+    complete_response(&mut response, &operation, &shape);
     response
 }
 

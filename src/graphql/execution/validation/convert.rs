@@ -23,7 +23,7 @@ use bluejay_core::{
 };
 use bluejay_parser::{HasSpan, ast, ast::executable as read};
 
-use super::positions::Positions;
+use super::text_positions::Positions;
 use crate::graphql::execution::cost::invalid;
 
 /// The same document for the library. `text` is what it was read from.

@@ -27,17 +27,17 @@ use bluejay_validator::{
 
 use entity::api_key::Role;
 
-use super::{cost, role_visibility::forbidden, schema_index::Shape};
+use super::{cost, role_visibility::forbidden, schema_index::SchemaIndex};
 use crate::graphql::errors::{Code, error};
 
 mod convert;
 mod custom_scalars;
-mod positions;
 mod schema_definition;
+mod text_positions;
 
 pub use convert::convert;
 use custom_scalars::CustomScalars;
-use positions::Positions;
+use text_positions::Positions;
 
 /// Errors of one document that are told at most.
 const ERRORS_MAX: usize = 10;
@@ -90,7 +90,7 @@ pub enum Invalid {
 impl RoleSchema {
     /// Reads the schema of a role. Its text is kept for as long as the process runs, so this is done once for each
     /// role.
-    pub fn new(shape: &Shape) -> Self {
+    pub fn new(shape: &SchemaIndex) -> Self {
         let text: &'static str = Box::leak(schema_definition::of(shape).into_boxed_str());
         let parsed = DefinitionDocument::<CustomScalars>::parse(text).result;
         let document = Box::leak(Box::new(parsed.expect("the schema of a role can be read")));

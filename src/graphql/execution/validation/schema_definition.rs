@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
-use crate::graphql::execution::schema_index::{Argument, Shape, Type};
+use crate::graphql::execution::schema_index::{Argument, SchemaIndex, Type};
 
 /// Scalars that every schema has (section 3.5 of the specification).
 const BUILT_IN: [&str; 5] = ["Int", "Float", "String", "Boolean", "ID"];
 
 /// The types of a schema, in the order of their names.
-pub fn of(shape: &Shape) -> String {
+pub fn of(shape: &SchemaIndex) -> String {
     let mut types: Vec<_> = shape.0.iter().filter(|(name, _)| is_own(name)).collect();
     types.sort_by_key(|(name, _)| *name);
     let mut text = String::new();

@@ -12,7 +12,7 @@ fn named(name: &str) -> TypeRef {
 
 /// `Note`, an input of each kind of field; `Kind`, an enum; `Ref`, one of two ids; scalars. A role that does not see all
 /// lacks `Note.secret` and `Kind.HIDDEN`.
-fn shape(is_full: bool) -> Shape {
+fn shape(is_full: bool) -> SchemaIndex {
     let required = |of_type| TypeRef::NonNull(Box::new(of_type));
     let fields = |fields: &[(&str, TypeRef)]| -> HashMap<String, schema_index::Argument> {
         let fields = fields.iter().map(|(name, of_type)| {
@@ -40,7 +40,7 @@ fn shape(is_full: bool) -> Shape {
     let ids = fields(&[("id", named("ID")), ("name", named("String"))]);
     let with_fields =
         |input_fields| schema_index::Type { input_fields, ..schema_index::Type::default() };
-    Shape(HashMap::from([
+    SchemaIndex(HashMap::from([
         ("Note".to_owned(), with_fields(note)),
         (
             "Kind".to_owned(),

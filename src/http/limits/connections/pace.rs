@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use uuid::Uuid;
 
 use super::{ANSWER_DEADLINE, HEAD_DEADLINE, REST_DEADLINE};
-use crate::limits::quota::Share;
+use crate::limits::quota::Permit;
 
 /// Bytes of a head, or of a socket's message, up to which a connection's own buffer holds them.
 pub const SMALL_BYTES: usize = 8 * 1024;
@@ -38,7 +38,7 @@ pub struct Pace {
     /// The team of a socket, once it is known; an operator has none.
     pub(super) team: OnceLock<Option<Uuid>>,
     /// What a large message of the socket counts as, until its buffer is gone.
-    message: Mutex<Option<Share<Uuid>>>,
+    message: Mutex<Option<Permit<Uuid>>>,
 }
 
 /// What a connection waits for.
@@ -121,7 +121,7 @@ impl Pace {
         let _ = self.message_bytes.fetch_update(Relaxed, Relaxed, less);
     }
 
-    pub(super) fn message(&self) -> MutexGuard<'_, Option<Share<Uuid>>> {
+    pub(super) fn message(&self) -> MutexGuard<'_, Option<Permit<Uuid>>> {
         self.message.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

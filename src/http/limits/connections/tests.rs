@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     pace::SMALL_BYTES,
-    watched::{
+    stream::{
         HEADS_BYTES_OF_PEER_MAX, LINGER_BYTES, LINGER_DEADLINE, LINGER_SILENCE,
         LINGERING_OF_PEER_MAX, MESSAGES_BYTES_OF_TEAM_MAX, UNKNOWN_BYTES_MAX,
     },
@@ -37,10 +37,10 @@ fn connect_among(allowances: &Arc<Allowances>) -> (DuplexStream, CancellationTok
         .route("/slow", post(async || sleep(ANSWER_DEADLINE * 10).await))
         .route("/unread", any(async || StatusCode::UNAUTHORIZED))
         .route("/read", post(async |body| format!("{}", length(body).await)));
-    let place = Shares::new(1, 1).take(None).expect("a place");
+    let place = Quota::new(1, 1).take(None).expect("a place");
     let stop = CancellationToken::new();
     let address: SocketAddr = "203.0.113.7:4711".parse().expect("an address");
-    let stream = Watched::new(stream, Some(address.ip()), place, Arc::clone(allowances));
+    let stream = GuardedStream::new(stream, Some(address.ip()), place, Arc::clone(allowances));
     tokio::spawn(converse(stream, address, router, stop.clone()));
     (near, stop)
 }
@@ -61,7 +61,7 @@ async fn end(near: &mut DuplexStream, late: Duration) -> (Duration, usize) {
 /// As exact as the looks, and as the client's own, of a second or two.
 #[track_caller]
 fn assert_within(found: Duration, deadline: Duration) {
-    let latest = deadline + LOOK_EVERY + Duration::from_secs(2);
+    let latest = deadline + POLL_INTERVAL + Duration::from_secs(2);
     let is_within = found >= deadline && found <= latest;
     assert!(is_within, "{found:?} instead of {deadline:?}");
 }
@@ -70,7 +70,7 @@ fn assert_within(found: Duration, deadline: Duration) {
 async fn a_head_that_comes_byte_by_byte_has_ten_seconds() {
     let (mut near, _stop) = connect();
     near.write_all(ASK).await.expect("it is read");
-    sleep(LOOK_EVERY).await;
+    sleep(POLL_INTERVAL).await;
     let begun = Instant::now();
     for byte in ASK.iter().cycle() {
         if near.write_all(&[*byte]).await.is_err() {
@@ -93,7 +93,7 @@ async fn a_head_that_never_ends_has_ten_seconds() {
 async fn who_asks_nothing_may_rest_and_ask_again() {
     let (mut near, _stop) = connect();
     for _ in 0..3 {
-        sleep(REST_DEADLINE.saturating_sub(LOOK_EVERY)).await;
+        sleep(REST_DEADLINE.saturating_sub(POLL_INTERVAL)).await;
         near.write_all(ASK).await.expect("it is read");
         let mut answer = [0; 1_024];
         let count = near.read(&mut answer).await.expect("an answer");
@@ -126,7 +126,7 @@ async fn an_answer_that_is_not_taken_is_given_up() {
     near.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .await
         .expect("it is read");
-    let (_, taken) = end(&mut near, ANSWER_DEADLINE.saturating_sub(LOOK_EVERY)).await;
+    let (_, taken) = end(&mut near, ANSWER_DEADLINE.saturating_sub(POLL_INTERVAL)).await;
     assert!(taken > LONG_BYTES, "whoever is in time gets all: {taken}");
 }
 
@@ -330,7 +330,11 @@ async fn unfinished_heads_have_a_bound() {
 }
 
 /// Reads all that the other end says; whether it may say so much.
-async fn takes(socket: &mut Watched<DuplexStream>, near: &mut DuplexStream, bytes: usize) -> bool {
+async fn takes(
+    socket: &mut GuardedStream<DuplexStream>,
+    near: &mut DuplexStream,
+    bytes: usize,
+) -> bool {
     let said = async {
         let _ = near.write_all(&vec![0; bytes]).await;
     };
@@ -346,8 +350,8 @@ async fn messages_of_sockets_have_a_bound() {
     let socket = |team: Option<u128>| {
         // All that is said fits, so that nobody waits.
         let (near, stream) = duplex(LONG_BYTES);
-        let place = Shares::new(1, 1).take(None).expect("a place");
-        let socket = Watched::new(stream, None, place, Arc::clone(&allowances));
+        let place = Quota::new(1, 1).take(None).expect("a place");
+        let socket = GuardedStream::new(stream, None, place, Arc::clone(&allowances));
         socket.pace().end(StatusCode::SWITCHING_PROTOCOLS);
         if let Some(team) = team {
             socket.pace().note_team(Some(Uuid::from_u128(team)));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     db::{Scope, Turn, Turns},
-    domain::{billing::Patience, caller::Caller},
+    domain::{billing::Deadline, caller::Caller},
 };
 
 /// Estimated fields of a request that waits for no others.
@@ -15,52 +15,52 @@ const OF_TEAM_MAX: usize = 5_000;
 
 /// The turns of all teams.
 #[derive(Clone)]
-pub struct FieldTurns(Arc<Turns>);
+pub struct FieldPermits(Arc<Turns>);
 
 /// The turn of one request.
-pub struct FieldsTurn {
-    turns: FieldTurns,
+pub struct FieldPermit {
+    turns: FieldPermits,
     scope: Scope,
     fields: usize,
     held: Mutex<Option<Turn>>,
 }
 
-impl Default for FieldTurns {
+impl Default for FieldPermits {
     fn default() -> Self {
         Self(Arc::new(Turns::new(2 * OF_TEAM_MAX)))
     }
 }
 
-impl FieldTurns {
+impl FieldPermits {
     /// Waits until so many fields may be executed for the caller; `None` if that takes longer than its patience.
     pub async fn wait(
         &self,
         caller: &Caller,
         fields: u64,
-        patience: &Patience,
-    ) -> Option<FieldsTurn> {
+        deadline: &Deadline,
+    ) -> Option<FieldPermit> {
         let fields = usize::try_from(fields).unwrap_or(usize::MAX);
         let (turns, held) = (self.clone(), Mutex::new(None));
-        let turn = FieldsTurn { turns, scope: caller.into(), fields, held };
+        let turn = FieldPermit { turns, scope: caller.into(), fields, held };
         if fields > FEW {
-            patience.wait_for(turn.take()).await?;
+            deadline.wait_for(turn.take()).await?;
         }
         Some(turn)
     }
 }
 
-impl FieldsTurn {
+impl FieldPermit {
     /// Gives the turn to others while a mutation waits, for the fields of its payload are not executed before. They
     /// wait for a turn again, and do without once the patience is over: what was done must be answered.
     pub async fn lend<T, E>(
         &self,
-        patience: &Patience,
+        deadline: &Deadline,
         waits: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let lent = self.held().take().is_some();
         let given = waits.await?;
         if lent {
-            patience.wait_for(self.take()).await;
+            deadline.wait_for(self.take()).await;
         }
         Ok(given)
     }
@@ -85,31 +85,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_is_lent_and_taken_back_within_the_patience() {
-        let turns = FieldTurns::default();
+        let turns = FieldPermits::default();
         let id = Uuid::from_u128(1);
         let scope = Scope::Account { team_id: id, account_id: id };
         let all = || {
             let (turns, held) = (turns.clone(), Mutex::new(None));
-            FieldsTurn { turns, scope, fields: OF_TEAM_MAX, held }
+            FieldPermit { turns, scope, fields: OF_TEAM_MAX, held }
         };
         let (one, other) = (all(), all());
         one.take().await;
         assert!(other.take().now_or_never().is_none(), "the team's fields are taken");
 
-        let patience = Patience::until(Instant::now() + Duration::from_secs(10));
+        let deadline = Deadline::until(Instant::now() + Duration::from_secs(10));
         let used_by_another = async {
             other.take().await;
             Ok::<_, ()>(())
         };
-        one.lend(&patience, used_by_another).await.expect("it is lent");
+        one.lend(&deadline, used_by_another).await.expect("it is lent");
         assert!(one.held().is_none(), "the other one kept it until the patience was over");
         drop(other.held().take());
 
         one.take().await;
-        one.lend(&patience, async { Ok::<_, ()>(other.take().now_or_never()) }).await.expect("so");
+        one.lend(&deadline, async { Ok::<_, ()>(other.take().now_or_never()) }).await.expect("so");
         assert!(one.held().is_none() && other.held().is_some());
         drop(other.held().take());
-        let fresh = Patience::until(Instant::now() + Duration::from_secs(10));
+        let fresh = Deadline::until(Instant::now() + Duration::from_secs(10));
         one.take().await;
         one.lend(&fresh, async { Ok::<_, ()>(()) }).await.expect("nobody else wants it");
         assert!(one.held().is_some());

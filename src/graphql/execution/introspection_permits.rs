@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     db,
-    domain::{billing::Patience, caller::Caller},
+    domain::{billing::Deadline, caller::Caller},
     graphql::{TollgateSchema, errors},
-    limits::quota::{Share, Shares},
+    limits::quota::{Permit, Quota},
 };
 
 /// Long introspections that run or wait, of all teams.
@@ -20,43 +20,43 @@ const UNDER_WAY_MAX: usize = 256;
 const UNDER_WAY_OF_TEAM_MAX: usize = 8;
 
 /// The turns of all teams.
-pub struct IntrospectionTurns {
+pub struct IntrospectionPermits {
     turns: db::Turns,
-    under_way: Arc<Shares<Uuid>>,
+    under_way: Arc<Quota<Uuid>>,
 }
 
 /// The turn of one introspection, for as long as this is kept.
-pub struct IntrospectionTurn(
-    #[expect(dead_code, reason = "held, not looked at")] (db::Turn, Share<Uuid>),
+pub struct IntrospectionPermit(
+    #[expect(dead_code, reason = "held, not looked at")] (db::Turn, Permit<Uuid>),
 );
 
-impl Default for IntrospectionTurns {
+impl Default for IntrospectionPermits {
     fn default() -> Self {
-        let under_way = Shares::new(UNDER_WAY_MAX, UNDER_WAY_OF_TEAM_MAX);
+        let under_way = Quota::new(UNDER_WAY_MAX, UNDER_WAY_OF_TEAM_MAX);
         Self { turns: db::Turns::new(1), under_way }
     }
 }
 
-impl IntrospectionTurns {
+impl IntrospectionPermits {
     /// Waits for the caller's turn as long as its patience lasts. Its team may have so many waiting.
     pub async fn wait(
         &self,
         caller: &Caller,
-        patience: &Patience,
-    ) -> Result<IntrospectionTurn, ServerError> {
+        deadline: &Deadline,
+    ) -> Result<IntrospectionPermit, ServerError> {
         let place = self.under_way.take(caller.team_scope());
         let place = place.ok_or_else(|| {
             errors::unavailable(
                 "Too many introspections of this team are under way; nothing was done. Try again in a second.",
             )
         })?;
-        let turn = patience.wait_for(self.turns.wait_as(caller)).await;
+        let turn = deadline.wait_for(self.turns.wait_as(caller)).await;
         let turn = turn.ok_or_else(|| {
             errors::unavailable(
                 "Other introspections of this team took too long; nothing was done. Try again.",
             )
         })?;
-        Ok(IntrospectionTurn((turn, place)))
+        Ok(IntrospectionPermit((turn, place)))
     }
 }
 
@@ -64,7 +64,7 @@ impl IntrospectionTurns {
 pub async fn introspect(
     schema: TollgateSchema,
     request: Request,
-    turn: IntrospectionTurn,
+    turn: IntrospectionPermit,
 ) -> Result<Response, ServerError> {
     let runtime = Handle::current();
     let executed = spawn_blocking(move || {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     SEND_DEADLINE,
-    limits::{Admitted, Controls},
+    limits::{Admitted, ControlFrames},
     message::{
         Close, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT, Incoming, REPLACED, TOO_LARGE,
         TOO_MANY_CONTROLS, TRY_AGAIN, UNAUTHORIZED, read, received_bytes,
@@ -21,11 +21,11 @@ use crate::{
     domain::{api_key, caller::Caller},
     graphql::errors::{Code, code_of},
     http::{
-        REQUEST_DEADLINE, Shared,
+        REQUEST_DEADLINE, SharedState,
         graphql::{bearer_in, identify_peer},
         limits::connections::Pace,
     },
-    limits::quota::Share,
+    limits::quota::Permit,
 };
 
 /// How long a socket may take to say who it is.
@@ -47,12 +47,12 @@ pub struct Opening {
 
 /// Waits for the client to say who it is, and finds it a place. The token is cancelled when its key ends.
 pub async fn greet(
-    shared: &Shared,
+    shared: &SharedState,
     socket: &mut WebSocket,
     opening: &Opening,
     mut admitted: Admitted,
-    controls: &mut Controls,
-) -> Result<(Caller, Arc<CancellationToken>, Share<Uuid>), Option<Close>> {
+    controls: &mut ControlFrames,
+) -> Result<(Caller, Arc<CancellationToken>, Permit<Uuid>), Option<Close>> {
     let until = Instant::now() + INIT_DEADLINE;
     let payload = loop {
         let received = tokio::select! {

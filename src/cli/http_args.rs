@@ -20,7 +20,7 @@ const BACKLOG: u32 = 4_096;
 
 /// Who may ask for how much.
 #[derive(Args)]
-pub struct SurfaceArgs {
+pub struct HttpArgs {
     /// Rate limit of one key, in estimated fields of answers per second; 0: no limit.
     #[arg(long, env = "TOLLGATE_KEY_RATE_LIMIT", default_value_t = http::KEY_RATE_DEFAULT)]
     key_rate_limit: u32,
@@ -133,7 +133,7 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|_| EXPECTED.to_owned())
 }
 
-impl SurfaceArgs {
+impl HttpArgs {
     pub fn settings(self, has_sandbox: bool) -> http::Settings {
         http::Settings {
             key_rate: self.key_rate_limit,

@@ -19,7 +19,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::pace::{Pace, SMALL_BYTES};
-use crate::limits::quota::{Share, Shares};
+use crate::limits::quota::{Permit, Quota};
 
 /// Bytes that are read at once at most. hyper makes its buffer larger after a read that filled it, and keeps it so
 /// for as long as the connection rests; its first buffer has one byte more.
@@ -52,17 +52,17 @@ const REFUSAL: &[u8] =
 
 /// What connections share.
 pub struct Allowances {
-    heads: Arc<Shares<IpAddr>>,
-    messages: Arc<Shares<Uuid>>,
-    lingering: Arc<Shares<IpAddr>>,
+    heads: Arc<Quota<IpAddr>>,
+    messages: Arc<Quota<Uuid>>,
+    lingering: Arc<Quota<IpAddr>>,
 }
 
 impl Default for Allowances {
     fn default() -> Self {
         Self {
-            heads: Shares::new(HEADS_BYTES_MAX, HEADS_BYTES_OF_PEER_MAX),
-            messages: Shares::new(MESSAGES_BYTES_MAX, MESSAGES_BYTES_OF_TEAM_MAX),
-            lingering: Shares::new(LINGERING_MAX, LINGERING_OF_PEER_MAX),
+            heads: Quota::new(HEADS_BYTES_MAX, HEADS_BYTES_OF_PEER_MAX),
+            messages: Quota::new(MESSAGES_BYTES_MAX, MESSAGES_BYTES_OF_TEAM_MAX),
+            lingering: Quota::new(LINGERING_MAX, LINGERING_OF_PEER_MAX),
         }
     }
 }
@@ -73,22 +73,22 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 
 /// A stream in its place among the connections, also once it is a socket.
-pub struct Watched<S: Stream> {
+pub struct GuardedStream<S: Stream> {
     /// Taken when the connection ends.
     stream: Option<S>,
     pace: Arc<Pace>,
     /// The address, unless it is a proxy's.
     peer: Option<IpAddr>,
-    place: Option<Share<IpAddr>>,
+    place: Option<Permit<IpAddr>>,
     allowances: Arc<Allowances>,
-    head: Option<Share<IpAddr>>,
+    head: Option<Permit<IpAddr>>,
 }
 
-impl<S: Stream> Watched<S> {
+impl<S: Stream> GuardedStream<S> {
     pub fn new(
         stream: S,
         peer: Option<IpAddr>,
-        place: Share<IpAddr>,
+        place: Permit<IpAddr>,
         allowances: Arc<Allowances>,
     ) -> Self {
         let (stream, place, pace) = (Some(stream), Some(place), Arc::default());
@@ -148,8 +148,8 @@ impl<S: Stream> Watched<S> {
 
 /// Holds so many bytes, but the first; whether there is room for them.
 fn hold<H: Copy + Eq + std::hash::Hash>(
-    held: &mut Option<Share<H>>,
-    of_all: &Arc<Shares<H>>,
+    held: &mut Option<Permit<H>>,
+    of_all: &Arc<Quota<H>>,
     holder: Option<H>,
     bytes: usize,
 ) -> bool {
@@ -162,7 +162,7 @@ fn hold<H: Copy + Eq + std::hash::Hash>(
     held.as_mut().is_some_and(|held| held.grow(bytes.saturating_sub(held.count())))
 }
 
-impl<S: Stream> AsyncRead for Watched<S> {
+impl<S: Stream> AsyncRead for GuardedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -180,14 +180,14 @@ impl<S: Stream> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: Stream> Watched<S> {
+impl<S: Stream> GuardedStream<S> {
     fn note<T>(&self, written: Poll<T>) -> Poll<T> {
         self.pace.is_held_up.store(written.is_pending(), Relaxed);
         written
     }
 }
 
-impl<S: Stream> AsyncWrite for Watched<S> {
+impl<S: Stream> AsyncWrite for GuardedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -219,7 +219,7 @@ impl<S: Stream> AsyncWrite for Watched<S> {
     }
 }
 
-impl<S: Stream> Drop for Watched<S> {
+impl<S: Stream> Drop for GuardedStream<S> {
     /// A system that closes a connection while something is unread resets it, and the client may lose what it was
     /// told. So the rest is read, unless there are too many such connections.
     fn drop(&mut self) {

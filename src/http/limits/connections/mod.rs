@@ -32,22 +32,22 @@ use tower::Service as _;
 
 mod message;
 mod pace;
-mod watched;
+mod stream;
 
 pub use pace::Pace;
 
 use super::peers::Peers;
-use crate::limits::quota::Shares;
+use crate::limits::quota::Quota;
 use message::{Counted, malformed};
 use pace::Phase;
-use watched::{Allowances, Stream, Watched};
+use stream::{Allowances, GuardedStream, Stream};
 
 /// Connections of this process at most, sockets among them, if so many files may be open.
 const CONNECTIONS_MAX: usize = 12_288;
 /// How long no connection is taken after one could not be, for want of files or memory.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How often a connection is looked at: what follows is exact to so much.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a request's head may take from its first byte on.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client may take to receive an answer that does not fit into the system's buffers.
@@ -63,7 +63,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     peers: Arc<Peers>,
-    places: Arc<Shares<IpAddr>>,
+    places: Arc<Quota<IpAddr>>,
     stop: CancellationToken,
 ) {
     let allowances = Arc::new(Allowances::default());
@@ -83,7 +83,7 @@ pub async fn serve(
                     tracing::error!(%failure, "Connections cannot be taken");
                 }
                 is_failing = true;
-                sleep(ACCEPT_REST).await;
+                sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
         };
@@ -99,7 +99,7 @@ pub async fn serve(
         };
         is_full = false;
         let (router, stop) = (router.clone(), stop.child_token());
-        let stream = Watched::new(stream, peer, place, Arc::clone(&allowances));
+        let stream = GuardedStream::new(stream, peer, place, Arc::clone(&allowances));
         connections.spawn(async move {
             if let Some(late) = converse(stream, address, router, stop).await {
                 tracing::debug!("A connection was too slow, and is closed");
@@ -120,7 +120,7 @@ fn is_of_client(failure: &io::Error) -> bool {
 
 /// The places of connections; one address has at most half of them. As many files as may be are allowed to be
 /// open, and a quarter of them is left for the database and for what else there is.
-pub fn places() -> Arc<Shares<IpAddr>> {
+pub fn places() -> Arc<Quota<IpAddr>> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -131,16 +131,16 @@ pub fn places() -> Arc<Shares<IpAddr>> {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let connections = usize::try_from(files - files / 4).unwrap_or(usize::MAX).min(CONNECTIONS_MAX);
     tracing::info!(files, connections, "Limits: {files} open files, {connections} connections");
-    Shares::new(connections, connections.div_ceil(2))
+    Quota::new(connections, connections.div_ceil(2))
 }
 
 /// Answers on a connection until one of both ends it; gives it back if the client was too slow.
 async fn converse<S: Stream>(
-    stream: Watched<S>,
+    stream: GuardedStream<S>,
     address: SocketAddr,
     router: Router,
     stop: CancellationToken,
-) -> Option<Watched<S>> {
+) -> Option<GuardedStream<S>> {
     let pace = Arc::clone(stream.pace());
     let service = service_fn({
         let pace = Arc::clone(&pace);
@@ -151,8 +151,8 @@ async fn converse<S: Stream>(
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut looks = Looks::default();
-    let mut look = std::pin::pin!(sleep(LOOK_EVERY));
+    let mut looks = Probes::default();
+    let mut look = std::pin::pin!(sleep(POLL_INTERVAL));
     let mut stopped = std::pin::pin!(stop.cancelled());
     let mut is_stopping = false;
     loop {
@@ -179,7 +179,7 @@ async fn converse<S: Stream>(
                 if looks.find_late(&pace) {
                     return connection.into_parts().map(|parts| parts.io.into_inner());
                 }
-                look.as_mut().reset(Instant::now() + LOOK_EVERY);
+                look.as_mut().reset(Instant::now() + POLL_INTERVAL);
             }
         }
     }
@@ -220,17 +220,17 @@ fn answer(
 
 /// How a connection was found when it was looked at last, and for how long it had been so.
 #[derive(Default)]
-struct Looks {
+struct Probes {
     found: (Phase, u64),
     since: Duration,
 }
 
-impl Looks {
+impl Probes {
     /// Whether the connection has been at the same for too long.
     fn find_late(&mut self, pace: &Pace) -> bool {
         let (phase, before) = (pace.phase(), self.found);
         self.found = (phase, pace.begun());
-        self.since = if self.found == before { self.since + LOOK_EVERY } else { Duration::ZERO };
+        self.since = if self.found == before { self.since + POLL_INTERVAL } else { Duration::ZERO };
         self.since >= phase.deadline()
     }
 }

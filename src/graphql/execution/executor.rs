@@ -18,12 +18,12 @@ use super::{
     collect::collect,
     cost,
     document_cache::Documents,
-    field_turns::FieldTurns,
-    introspection_turns::{IntrospectionTurns, introspect},
+    field_permits::FieldPermits,
+    introspection_permits::{IntrospectionPermits, introspect},
     request::{Answer, EventAnswer, Operation, Prepared, Refused},
     response_completion,
     role_visibility::Forbidden,
-    schema_index::{self, Shape},
+    schema_index::{self, SchemaIndex},
     subscription_root::check_subscription_root,
     validation::{Invalid, RoleSchema},
     variable_coercion,
@@ -31,28 +31,28 @@ use super::{
 use crate::{
     app::App,
     db::ReadBudget,
-    domain::{billing::Patience, caller::Caller},
+    domain::{billing::Deadline, caller::Caller},
     graphql::{
         TollgateSchema,
-        access::Viewpoint,
+        access::Audience,
         audit_log::{self, RequestId},
         errors::{self, Code, error, one_line, set_code},
         loaders::{self, Rows},
         schema,
         subscriptions::Listening,
     },
-    limits::memory_budget::Room,
+    limits::memory_budget::Reservation,
 };
 
 /// Executes requests.
 #[derive(Clone)]
-pub struct Api {
+pub struct QueryExecutor {
     app: Arc<App>,
     /// The same for the whole process.
     schemas: &'static Schemas,
     documents: Documents,
-    introspections: Arc<IntrospectionTurns>,
-    fields: FieldTurns,
+    introspections: Arc<IntrospectionPermits>,
+    fields: FieldPermits,
 }
 
 /// Fields and fragments of an introspection that are executed among other requests.
@@ -71,20 +71,20 @@ struct Schemas {
 
 /// What is seen of the schema: to look things up in, and to validate against.
 struct Seen {
-    shape: Shape,
+    shape: SchemaIndex,
     definition: RoleSchema,
 }
 
 static SCHEMAS: OnceCell<Schemas> = OnceCell::const_new();
 
-impl Api {
+impl QueryExecutor {
     pub async fn new(app: Arc<App>) -> Self {
         Self {
             app,
             schemas: SCHEMAS.get_or_init(Schemas::new).await,
             documents: Documents::default(),
             introspections: Arc::default(),
-            fields: FieldTurns::default(),
+            fields: FieldPermits::default(),
         }
     }
 
@@ -110,19 +110,19 @@ impl Api {
         Ok(Prepared { caller, found, operation_name, variables, kind, cost })
     }
 
-    /// Executes a query or a mutation of a caller who waits as long as its `patience`. It reads within
-    /// `budget`, and what the answer holds is taken from `room`. `request_id` is what is shown of an internal
+    /// Executes a query or a mutation of a caller who waits as long as its `deadline`. It reads within
+    /// `budget`, and what the answer holds is taken from `reservation`. `request_id` is what is shown of an internal
     /// error.
     pub async fn execute(
         &self,
         mut prepared: Prepared,
         budget: ReadBudget,
-        patience: Patience,
-        room: Arc<Room>,
+        deadline: Deadline,
+        reservation: Arc<Reservation>,
         request_id: &str,
     ) -> Answer {
         let bytes = usize::try_from(prepared.cost.bytes).unwrap_or(usize::MAX);
-        if let Err(fault) = room.take(bytes) {
+        if let Err(fault) = reservation.take(bytes) {
             return Answer::refused(errors::of_fault(&fault, request_id));
         }
         let operation = match self.validate(&mut prepared).await {
@@ -141,18 +141,18 @@ impl Api {
             return Answer::refused(error(Code::BadUserInput, message));
         }
         let turn = if prepared.cost.introspection > INTROSPECTION_SHORT {
-            match self.introspections.wait(&prepared.caller, &patience).await {
+            match self.introspections.wait(&prepared.caller, &deadline).await {
                 Ok(turn) => Some(turn),
                 Err(refused) => return Answer::refused(refused),
             }
         } else {
             None
         };
-        let fields = self.fields.wait(&prepared.caller, prepared.cost.fields, &patience).await;
-        let Some(fields_turn) = fields else { return Answer::refused(errors::unavailable(LATE)) };
+        let fields = self.fields.wait(&prepared.caller, prepared.cost.fields, &deadline).await;
+        let Some(field_permit) = fields else { return Answer::refused(errors::unavailable(LATE)) };
         let request_id_of_entries = RequestId(request_id.to_owned());
-        let request = self.request(prepared, operation.clone(), budget, room).data(patience);
-        let request = request.data(request_id_of_entries).data(fields_turn);
+        let request = self.request(prepared, operation.clone(), budget, reservation).data(deadline);
+        let request = request.data(request_id_of_entries).data(field_permit);
         let response = match turn {
             None => self.schemas.executed.execute(request).await,
             Some(turn) => match introspect(self.schemas.executed.clone(), request, turn).await {
@@ -176,8 +176,8 @@ impl Api {
             Refused::Forbidden(forbidden) => vec![forbidden.error],
         })?;
         let listening = Arc::new(Listening::default());
-        let room = Arc::new(self.app.rooms.of(prepared.caller.team_scope()));
-        let request = self.request(prepared, operation.clone(), budget, Arc::clone(&room));
+        let reservation = Arc::new(self.app.memory_budget.of(prepared.caller.team_scope()));
+        let request = self.request(prepared, operation.clone(), budget, Arc::clone(&reservation));
         let request = request.data(Arc::clone(&listening));
         let mut responses = self.schemas.executed.execute_stream(request);
         tokio::select! {
@@ -194,8 +194,8 @@ impl Api {
         }
         let api = self.clone();
         let answers = responses.map(move |response| {
-            let (turn, room) = (listening.take_turn(), room.moved());
-            EventAnswer { answer: api.answer(&operation, response, &request_id), turn, room }
+            let (turn, reservation) = (listening.take_turn(), reservation.moved());
+            EventAnswer { answer: api.answer(&operation, response, &request_id), turn, reservation }
         });
         Ok(answers.boxed())
     }
@@ -233,13 +233,13 @@ impl Api {
         prepared: Prepared,
         operation: OperationDefinition,
         budget: ReadBudget,
-        room: Arc<Room>,
+        reservation: Arc<Reservation>,
     ) -> Request {
         let Prepared { caller, variables, .. } = prepared;
         let request = to_request(operation, variables);
         let app = Arc::new(self.app.for_request(budget));
-        let viewpoint = Viewpoint::Role(caller.role());
-        let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), room };
+        let viewpoint = Audience::Role(caller.role());
+        let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), reservation };
         request.data(app).data(viewpoint).data(DataLoader::new(rows, loaders::spawn)).data(caller)
     }
 
@@ -256,7 +256,7 @@ impl Api {
         if !was_executed {
             return Answer::Refused(response.errors.into_iter().map(invalid).collect());
         }
-        response_completion::mend(&mut response, operation, &self.schemas.full.shape);
+        response_completion::complete_response(&mut response, operation, &self.schemas.full.shape);
         response.errors = errors::settle(response.errors, request_id);
         Answer::Executed(response)
     }
@@ -267,10 +267,10 @@ impl Schemas {
         // Documents are validated before the library has them, and each request brings the app, with its own budget.
         let executed = schema().validation_mode(ValidationMode::Fast).finish();
         Self {
-            full: Seen::by(&executed, Viewpoint::Everything).await,
-            operator: Seen::by(&executed, Viewpoint::Role(Role::Operator)).await,
-            main_account: Seen::by(&executed, Viewpoint::Role(Role::MainAccount)).await,
-            sub_account: Seen::by(&executed, Viewpoint::Role(Role::SubAccount)).await,
+            full: Seen::by(&executed, Audience::Everything).await,
+            operator: Seen::by(&executed, Audience::Role(Role::Operator)).await,
+            main_account: Seen::by(&executed, Audience::Role(Role::MainAccount)).await,
+            sub_account: Seen::by(&executed, Audience::Role(Role::SubAccount)).await,
             executed,
         }
     }
@@ -285,11 +285,11 @@ impl Schemas {
 }
 
 impl Seen {
-    async fn by<E: Executor>(schema: &E, viewpoint: Viewpoint) -> Self {
+    async fn by<E: Executor>(schema: &E, viewpoint: Audience) -> Self {
         let answer =
             schema.execute(Request::new(schema_index::INTROSPECTION).data(viewpoint)).await;
         let answer = answer.data.into_json().expect("introspection is plain JSON");
-        let shape = Shape::read(answer).expect("introspection answers what was asked");
+        let shape = SchemaIndex::read(answer).expect("introspection answers what was asked");
         let definition = RoleSchema::new(&shape);
         Self { shape, definition }
     }

@@ -108,7 +108,7 @@ async fn arguments_have_the_values_that_graphql_js_gives_them() {
     let schema = Schema::build(Query, EmptyMutation, EmptySubscription)
         .validation_mode(ValidationMode::Fast)
         .finish();
-    let seen = Seen::by(&schema, Viewpoint::Everything).await;
+    let seen = Seen::by(&schema, Audience::Everything).await;
     let mut differ = Vec::new();
     for case in cases.cases {
         let (theirs, document, given, data) = match case {
@@ -158,7 +158,7 @@ async fn answer(
     let Ok(operation) = operation else { return (Verdict::Refused, Value::Null) };
     let request = to_request(operation.clone(), variables);
     let mut response = schema.execute(request).await;
-    response_completion::mend(&mut response, &operation, &seen.shape);
+    response_completion::complete_response(&mut response, &operation, &seen.shape);
     let is_request_error =
         !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty());
     if is_request_error {
