@@ -12,9 +12,8 @@ use entity::{
 use tollgate::{
     domain::{
         api_key::plain_key::PlainKey,
-        billing::{AccountState, Draft, PricedMessage},
-        channel::{content::Content, recipient::Recipient, segments},
-        message::{schedule::Schedule, test_retention::TestStored},
+        billing::{AccountState, Draft, PricedMessage, test_storage::TestStored},
+        channel::{content::Content, recipient::Recipient, schedule::Schedule, segments},
     },
     money::Micros,
 };

@@ -20,6 +20,7 @@ use crate::{
     clock::SystemClock,
     db::{lock_for_serving, sqlite_url},
     domain::{
+        account::AccountRef,
         api_key::{self, FIRST_KEY_NAME, NewApiKey, authentication},
         billing::{
             self, TopUp,
@@ -30,7 +31,7 @@ use crate::{
         phone_number::inventory_import,
         team::{
             self,
-            sub_account::{self, AccountRef, NewSubAccount},
+            sub_account::{self, NewSubAccount},
             sub_account_status,
         },
     },

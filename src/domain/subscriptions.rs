@@ -28,6 +28,8 @@ const NEWEST: u64 = 1_000;
 /// How far the clocks of several processes may lie apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(10);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How often shared reads that nobody needs any more are dropped.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Accounts of which a listener remembers what it told last.
 const TOLD_MAX: usize = 1_000;
@@ -59,13 +61,20 @@ struct Messages {
 }
 
 impl Updates {
-    /// Drops what no listener needs any more.
-    pub async fn remove_expired(&self) {
+    async fn remove_expired(&self) {
         self.balances.remove_expired().await;
         self.messages.remove_expired().await;
         self.newest.remove_expired().await;
         self.accounts.remove_expired().await;
         self.changed_accounts.remove_expired().await;
+    }
+}
+
+/// Drops shared reads that no listener needs any more, until the server stops.
+pub async fn run(app: &App) {
+    loop {
+        sleep(CLEANUP_INTERVAL).await;
+        app.updates.remove_expired().await;
     }
 }
 

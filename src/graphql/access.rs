@@ -17,8 +17,8 @@ use crate::{
     app::App,
     domain::{
         Fault,
-        billing::Deadline,
         caller::{AccountCaller, Caller},
+        deadline::Deadline,
     },
     limits::memory_budget::Reservation,
 };

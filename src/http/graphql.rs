@@ -40,8 +40,8 @@ use crate::{
     db::ReadBudget,
     domain::{
         api_key::{authentication, plain_key::PlainKey},
-        billing::Deadline,
         caller::Caller,
+        deadline::Deadline,
     },
     graphql::{
         Answer, Prepared,

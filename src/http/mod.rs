@@ -27,7 +27,7 @@ use tower_http::{
 
 use crate::{
     app::App,
-    domain::{api_key, events, opt_out::inbound::StopWords},
+    domain::{api_key, events, opt_out::inbound::StopWords, subscriptions},
     graphql::QueryExecutor,
 };
 
@@ -245,6 +245,7 @@ async fn attend(shared: &SharedState) {
     };
     tokio::join!(
         events::run(&shared.app),
+        subscriptions::run(&shared.app),
         api_key::revocation_monitor::run(&shared.app),
         ops::metrics::audit(&shared.app),
         remove_expired

@@ -26,7 +26,7 @@ use crate::{
         message::{
             backlog::{self, Place},
             delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
-            schedule, test_retention,
+            test_retention,
         },
         phone_number,
     },
@@ -294,7 +294,7 @@ async fn act(app: &App, claimed: &Claimed) -> Outcome {
     let Some(carrier) = app.carriers.of(message) else {
         return without_carrier(claimed.step);
     };
-    let is_over = schedule::is_over(message, app.clock.now());
+    let is_over = crate::domain::channel::schedule::is_over(message, app.clock.now());
     match claimed.step {
         Step::Expire => Outcome::Expired,
         // It may have gone out, and it may go out no more: nobody knows.

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 use tollgate::domain::{
     Fault, Unavailable,
     api_key::authentication,
-    billing::{Deadline, SendRefusal},
+    channel::send_refusal::SendRefusal,
+    deadline::Deadline,
     message::{self, NewMessage, Sent},
     template::{
-        self, NewTemplate, TEMPLATES_PER_ACCOUNT_MAX, TemplateChange, render::RenderRefusal,
-        work::TIME_MAX,
+        self, NewTemplate, TEMPLATES_PER_ACCOUNT_MAX, TemplateChange, limits::TIME_MAX,
+        render::RenderRefusal,
     },
 };
 use uuid::Uuid;
@@ -564,7 +565,7 @@ async fn without_time_no_template_is_touched(database: Database) {
     let shown = template::preview::preview(&t.app, &caller, Some(id), Map::new(), &room, &patience)
         .await
         .expect("previews");
-    let body = template::Body {
+    let body = template::body::Body {
         channel: Channel::Sms,
         subject: None,
         text: Some("Ho".to_owned()),

@@ -10,13 +10,11 @@ use crate::{
     app::App,
     domain::{
         api_key::authentication,
-        billing::Deadline,
         caller::AccountCaller,
+        channel::schedule::Schedule,
         contact::{self, NewContact, address::NewAddress},
-        message::{
-            self, NewMessage, Sent,
-            schedule::{self, Schedule},
-        },
+        deadline::Deadline,
+        message::{self, NewMessage, Sent},
         phone_number::{self, Purchase},
         sender::{self, NewSender},
     },
@@ -78,7 +76,7 @@ async fn equip(app: &App, caller: &AccountCaller) -> anyhow::Result<()> {
         ..NewMessage::default()
     };
     for message in send(app, caller, vec![reminder]).await? {
-        schedule::cancel(app, caller, Some(message.id)).await.map_err(explain)?;
+        message::cancel::cancel(app, caller, Some(message.id)).await.map_err(explain)?;
     }
     Ok(())
 }

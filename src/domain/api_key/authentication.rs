@@ -21,7 +21,6 @@ use crate::{
     domain::{
         Fault,
         audit_log::transaction::AuditedTransaction,
-        billing,
         caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
     },
     limits::read_through_cache::ReadThroughCache,
@@ -149,7 +148,9 @@ async fn begin_in_team(
     key_id: Uuid,
 ) -> Result<TurnTransaction, Fault> {
     let txn = app.db.begin_write_in_turn(scope).await?;
-    billing::lock_team(&txn, team_id).await?.ok_or(Fault::Broken("a key's team exists"))?;
+    crate::domain::account::team_lock::lock_team(&txn, team_id)
+        .await?
+        .ok_or(Fault::Broken("a key's team exists"))?;
     still_usable(app, &txn, key_id).await?;
     Ok(txn)
 }

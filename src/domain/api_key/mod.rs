@@ -21,11 +21,10 @@ use self::{
 };
 use super::{
     Failure, Fault,
+    account::AccountRef,
     audit_log::{Entry, Settings, moment, transaction::AuditedTransaction},
-    billing,
     caller::{LiveMainCaller, OperatorCaller},
     refused,
-    team::sub_account::AccountRef,
     validate::{self, NAME_RULE},
 };
 use crate::app::App;
@@ -129,7 +128,7 @@ pub async fn create_for_main(
 ) -> Result<(api_key::Model, PlainKey), Failure<CreateKeyRefusal>> {
     let name = checked_name(app, &new)?;
     let txn = begin_as_operator(app, operator).await?;
-    billing::lock_team(&txn, team_id).await?;
+    super::account::team_lock::lock_team(&txn, team_id).await?;
     let main = account::Entity::of_team(team_id)
         .filter(account::Column::IsSubAccount.eq(false))
         .one(&txn)

@@ -20,7 +20,6 @@ use crate::{
     domain::{
         Failure, Fault,
         audit_log::Entry,
-        billing,
         caller::{LiveMainCaller, OperatorCaller},
         refused,
     },
@@ -86,7 +85,7 @@ pub async fn revoke_any(
         return Ok(None);
     };
     if let Some(team_id) = key.team_id {
-        billing::lock_team(&txn, team_id).await?;
+        crate::domain::account::team_lock::lock_team(&txn, team_id).await?;
     }
     let now = app.clock.now();
     let revoked = api_key::Entity::update_many()

@@ -9,12 +9,13 @@ use crate::{
     app::App,
     db::Scope,
     domain::{
-        Fault, bad_input,
+        Fault,
+        account::AccountRef,
+        bad_input,
         caller::{MainCaller, OperatorCaller},
         list::{List, is_one_of},
         page::{Page, PageArgs},
         range::DateTimeRange,
-        team::sub_account::AccountRef,
     },
 };
 

@@ -15,7 +15,7 @@ use super::{Actor, Entry};
 use crate::{
     app::App,
     db::Readers,
-    domain::{Fault, team::sub_account::AccountRef},
+    domain::{Fault, account::AccountRef},
 };
 
 tokio::task_local! {

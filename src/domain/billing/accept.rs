@@ -5,8 +5,9 @@ use entity::{account, api_key, message};
 use sea_orm::{ColumnTrait, QueryFilter, QuerySelect};
 
 use super::{
-    Draft, PricedMessage, SendRefusal, Verdict,
-    queue::{Deadline, Reply},
+    Draft, PricedMessage, Verdict,
+    queue::Reply,
+    test_storage::TestStored,
     verdict::{AccountState, Judgement, refusal},
 };
 use crate::{
@@ -16,7 +17,8 @@ use crate::{
         account::{own_team, stored},
         api_key::authentication::is_usable,
         caller::AccountCaller,
-        message::test_retention::TestStored,
+        channel::send_refusal::SendRefusal,
+        deadline::Deadline,
         opt_out::list::opted_out_of,
     },
     money::Micros,

@@ -15,14 +15,12 @@ use uuid::Uuid;
 
 use super::{
     queue::{Reply, Sending},
+    test_storage::TestStored,
     usage, usage_counters,
     verdict::{AccountState, Draft, Judgement, Verdict, refusal},
 };
 use crate::{
-    domain::{
-        Fault, account::stored, api_key::authentication::is_valid,
-        message::test_retention::TestStored,
-    },
+    domain::{Fault, account::stored, api_key::authentication::is_valid},
     money::Micros,
 };
 

@@ -1,5 +1,6 @@
 //! Top-ups and adjustments of a team's balance by operators, each once per idempotency key (R13).
 
+use super::movements::{Cause, Movements};
 use entity::{
     audit_entry::AuditAction,
     ledger_entry::{self, LedgerKind},
@@ -9,12 +10,11 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFil
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Cause, Movements, lock_team};
 use crate::{
     app::App,
     domain::{
         Failure, Fault,
-        account::stored,
+        account::{stored, team_lock::lock_team},
         api_key::authentication::begin_as_operator,
         audit_log::{Entry, Settings, cents},
         caller::OperatorCaller,

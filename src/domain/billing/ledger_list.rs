@@ -9,11 +9,11 @@ use crate::{
     db::Scope,
     domain::{
         Fault,
+        account::AccountRef,
         caller::{AccountCaller, TeamCaller},
         list::{List, is_one_of},
         page::{Page, PageArgs},
         range::DateTimeRange,
-        team::sub_account::AccountRef,
     },
 };
 

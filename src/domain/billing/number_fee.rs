@@ -2,13 +2,14 @@
 //! send (R8, R9), and each further month, which no credit limit holds up. Never below a zero
 //! balance. One ledger entry a fee; the unique index on (phone number, month) is the last wall.
 
+use super::movements::{Cause, Movements, add_to_total_spent};
 use std::collections::BTreeMap;
 
 use entity::{account, ledger_entry::LedgerKind, phone_number, team};
 use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
-use super::{Cause, Movements, add_to_total_spent, usage, usage_counters, verdict::is_at_limit};
+use super::{usage, usage_counters, verdict::is_at_limit};
 use crate::{
     app::App,
     domain::{Fault, account::stored},

@@ -3,6 +3,7 @@
 //! words are both bounded. Teams take turns: a batch takes one message of each team, then the next of
 //! each, so that a team with a full queue delays another team's message by one batch.
 
+use crate::domain::deadline::Deadline;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
@@ -14,9 +15,8 @@ use std::{
 
 use tokio::{
     sync::{Notify, oneshot},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{PricedMessage, Verdict};
@@ -24,7 +24,6 @@ use crate::domain::{
     Fault, Unavailable,
     caller::AccountCaller,
     channel::content::{EMAIL_BYTES_MAX, SUBJECT_CHARS_MAX},
-    template::work::TemplateTime,
     validate::METADATA_BYTES_MAX,
     write_rate::CALL_BYTES_MAX,
 };
@@ -49,35 +48,6 @@ const BYTES_MAX: usize = 2 * EMAIL_BYTES_MAX + 4 * SUBJECT_CHARS_MAX + METADATA_
 
 /// What a batch counts for at most when the wait is estimated.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
-
-/// How long a caller waits for the answer, whether it has hung up, and what its templates took meanwhile.
-#[derive(Clone, Debug)]
-pub struct Deadline {
-    pub until: Instant,
-    pub gone: CancellationToken,
-    pub template_time: TemplateTime,
-}
-
-impl Deadline {
-    /// A caller that waits until then and may hang up before.
-    pub fn until(until: Instant) -> Self {
-        Self { until, gone: CancellationToken::new(), template_time: TemplateTime::default() }
-    }
-
-    /// The result of a future, or `None` if the caller disconnects or its deadline passes first.
-    pub async fn wait_for<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            given = future => Some(given),
-            () = sleep_until(self.until) => None,
-            () = self.gone.cancelled() => None,
-        }
-    }
-
-    pub fn is_over(&self) -> bool {
-        self.gone.is_cancelled() || self.until <= Instant::now()
-    }
-}
 
 /// A message to be judged, and who sends it.
 #[derive(Clone, Debug)]

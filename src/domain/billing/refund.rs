@@ -1,6 +1,7 @@
 //! Refunds (R12): a message that reached no provider is paid back once, in full: balance up,
 //! `totalSpent` down, one ledger entry. The unique index on (message, kind) is the last wall.
 
+use super::movements::{Cause, Movements, add_to_total_spent};
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -19,14 +20,14 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{Cause, Movements, add_to_total_spent, lock_team, usage, usage_counters};
+use super::{usage, usage_counters};
 use crate::{
     app::App,
     db::{has_id, id_list},
     domain::{
         Fault,
-        account::stored,
-        message::backlog::{self, Step},
+        account::{stored, team_lock::lock_team},
+        message_batch::MessageBatch,
     },
     money::Micros,
 };
@@ -147,7 +148,8 @@ pub async fn cancel_waiting(
     let waiting = waiting(account.team_id, account.id)
         .filter(Expr::exists(is_retired))
         .order_by_asc(Column::Id);
-    let Step { messages, has_more } = backlog::step_of(txn, waiting).await?;
+    let MessageBatch { messages, has_more } =
+        crate::domain::message_batch::batch_of(txn, waiting).await?;
     if messages.is_empty() {
         return Ok((messages, false));
     }

@@ -29,7 +29,7 @@ use uuid::Uuid;
 use super::{
     Draft, PricedMessage,
     batch::{BatchOutcome, judge, new_row},
-    queue::{Count, Deadline, Entry, Queue, Reply, Sending, Waiting},
+    queue::{Count, Entry, Queue, Reply, Sending, Waiting},
     store::{Interrupted, Statements, Store},
 };
 use crate::{
@@ -38,8 +38,9 @@ use crate::{
     domain::{
         Fault, Unavailable,
         caller::AccountCaller,
+        channel::schedule::Schedule,
+        deadline::Deadline,
         events::{Change, Events},
-        message::schedule::Schedule,
     },
     metrics::Metrics,
     money::Micros,

@@ -2,4 +2,7 @@
 
 pub mod content;
 pub mod recipient;
+pub mod schedule;
 pub mod segments;
+pub mod send_refusal;
+pub mod sender_cache;

@@ -1,6 +1,7 @@
 //! The addresses of a contact: in normal form, each with one contact of the account, 1 to 20 of them, and
 //! one of each channel the primary one. A change locks the contact first.
 
+use super::store::addresses_in;
 use entity::{
     audit_entry::AuditAction,
     contact,
@@ -9,12 +10,12 @@ use entity::{
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter,
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{locked, unless_busy, write};
+use super::store::{locked, unless_busy, write};
 use crate::{
     app::App,
     db::is_unique_violation,
@@ -24,7 +25,7 @@ use crate::{
         audit_log::{Entry, Settings},
         caller::LiveAccountCaller,
         channel::recipient::{self, Recipient},
-        contact as contacts, refused,
+        refused,
         validate::{self, LABEL_RULE},
     },
 };
@@ -114,9 +115,13 @@ pub async fn add(
         AddressProblem::Label(rule) => refused(Refusal::LabelInvalid, LABEL, rule),
     })?;
     let txn = begin_as_account(app, account).await?;
-    let contact = locked(&txn, account.account_id(), contact_id)
-        .await?
-        .ok_or_else(|| refused(Refusal::NotFound, &["contactId"], contacts::NOT_FOUND))?;
+    let contact = locked(&txn, account.account_id(), contact_id).await?.ok_or_else(|| {
+        refused(
+            Refusal::NotFound,
+            &["contactId"],
+            crate::domain::channel::send_refusal::CONTACT_NOT_FOUND,
+        )
+    })?;
     unless_busy(&contact, Refusal::ContactInUse, &["contactId"])?;
     let addresses = addresses_in(&txn, &contact).await?;
     if addresses.len() >= ADDRESSES_PER_CONTACT_MAX {
@@ -236,15 +241,6 @@ pub async fn remove(
 /// What the audit log says of a change of an address.
 fn entry(action: AuditAction, id: Uuid, contact: &contact::Model) -> Entry {
     Entry::of(action, id).made(Settings::from([("contactId", json!(contact.id))]))
-}
-
-/// The addresses of a contact, oldest first.
-pub(in crate::domain) async fn addresses_in(
-    txn: &DatabaseTransaction,
-    contact: &contact::Model,
-) -> Result<Vec<contact_address::Model>, Fault> {
-    let select = Entity::owned_by(contact.account_id).filter(Column::ContactId.eq(contact.id));
-    Ok(select.order_by_asc(Column::Id).all(txn).await?)
 }
 
 /// The contact of an address, locked, with all its addresses. While the lock is waited for, a merge may

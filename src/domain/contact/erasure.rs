@@ -27,7 +27,10 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{BUSY, NOT_FOUND, address::addresses_in, locked, set_busy, tag};
+use super::{
+    store::{BUSY, addresses_in, locked, set_busy},
+    tag,
+};
 use crate::{
     app::App,
     db::has_id,
@@ -36,7 +39,7 @@ use crate::{
         api_key::authentication::{begin_for_messages, begin_in_team_as_account, hold_key},
         audit_log::{Entry, Settings},
         caller::LiveAccountCaller,
-        message::backlog,
+        channel::send_refusal::CONTACT_NOT_FOUND,
         refused,
     },
 };
@@ -81,7 +84,7 @@ pub async fn delete(
     let mut messages = 0;
     for theirs in &theirs {
         loop {
-            let step = backlog::step_of(&read, done(theirs)).await?;
+            let step = crate::domain::message_batch::batch_of(&read, done(theirs)).await?;
             let _turn = app.db.write_turn(account.account()).await?;
             messages += blank(&app.db.write, &contact, step.messages).await?;
             if !step.has_more {
@@ -94,7 +97,7 @@ pub async fn delete(
     let (contact, addresses) = found(&txn, account, id).await?;
     for theirs in &messages_of(&contact, &addresses) {
         loop {
-            let step = backlog::step_of(&*txn, done(theirs)).await?;
+            let step = crate::domain::message_batch::batch_of(&*txn, done(theirs)).await?;
             messages += blank(&*txn, &contact, step.messages).await?;
             if !step.has_more {
                 break;
@@ -149,7 +152,7 @@ async fn found(
 ) -> Result<(contact::Model, Vec<contact_address::Model>), Failure<DeleteContactRefusal>> {
     let contact = locked(txn, account.account_id(), id)
         .await?
-        .ok_or_else(|| refused(DeleteContactRefusal::NotFound, &["id"], NOT_FOUND))?;
+        .ok_or_else(|| refused(DeleteContactRefusal::NotFound, &["id"], CONTACT_NOT_FOUND))?;
     if contact.busy_with.is_some_and(|busy_with| busy_with != contact.id) {
         return Err(refused(DeleteContactRefusal::ContactInUse, &["id"], BUSY));
     }

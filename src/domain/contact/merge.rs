@@ -11,11 +11,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    BUSY, NOT_FOUND,
-    address::{ADDRESSES_PER_CONTACT_MAX, addresses_in},
-    set_busy,
+    address::ADDRESSES_PER_CONTACT_MAX,
+    store::{BUSY, addresses_in, set_busy, write},
     tag::{self, TAGS_PER_CONTACT_MAX},
-    write,
 };
 use crate::{
     app::App,
@@ -25,7 +23,7 @@ use crate::{
         api_key::authentication::{begin_in_team_as_account, hold_key},
         audit_log::{Entry, Settings},
         caller::LiveAccountCaller,
-        message::backlog,
+        channel::send_refusal::CONTACT_NOT_FOUND,
         refused,
     },
 };
@@ -66,7 +64,9 @@ pub async fn merge(
     }
     loop {
         let of_merged = messages_of(account.account_id(), merge);
-        let step = backlog::step_of(&app.read_as(account.account()), of_merged).await?;
+        let step =
+            crate::domain::message_batch::batch_of(&app.read_as(account.account()), of_merged)
+                .await?;
         if step.messages.is_empty() {
             break;
         }
@@ -130,10 +130,10 @@ async fn mergeable(
     use MergeContactsRefusal as Refusal;
     let both = locked(txn, account, [keep, merge].into_iter().flatten()).await?;
     let find = |id: Option<Uuid>| both.iter().find(|contact| Some(contact.id) == id).cloned();
-    let kept =
-        find(keep).ok_or_else(|| refused(Refusal::NotFound, &["input", "keepId"], NOT_FOUND))?;
-    let merged =
-        find(merge).ok_or_else(|| refused(Refusal::NotFound, &["input", "mergeId"], NOT_FOUND))?;
+    let kept = find(keep)
+        .ok_or_else(|| refused(Refusal::NotFound, &["input", "keepId"], CONTACT_NOT_FOUND))?;
+    let merged = find(merge)
+        .ok_or_else(|| refused(Refusal::NotFound, &["input", "mergeId"], CONTACT_NOT_FOUND))?;
 
     let is_free = kept.busy_with.is_none() && merged.busy_with.is_none();
     let has_begun = kept.busy_with == Some(merged.id) && merged.busy_with == Some(kept.id);

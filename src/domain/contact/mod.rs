@@ -2,31 +2,29 @@
 //! account's in both environments, and nobody else sees them (R3). Every change but a creation locks the
 //! contact first, so that its addresses and tags keep their bounds.
 
+use self::store::{locked, search_text, unless_busy, write};
+use crate::domain::channel::send_refusal::CONTACT_NOT_FOUND;
 use std::collections::BTreeSet;
 
 use entity::{audit_entry::AuditAction, contact, contact_address};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QuerySelect,
+    DatabaseTransaction, EntityTrait, IntoActiveModel,
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use self::{
-    address::{
-        ADDRESSES_PER_CONTACT_MAX, AddressProblem, CheckedAddress, NewAddress, TAKEN, addresses_in,
-    },
+    address::{ADDRESSES_PER_CONTACT_MAX, AddressProblem, CheckedAddress, NewAddress, TAKEN},
     details::{CheckedDetails, ContactChange, Detail},
 };
 use super::{
-    Failure, Fault,
+    Failure,
     account::AccountIds,
     api_key::authentication::begin_as_account,
     audit_log::{Entry, Settings},
     caller::LiveAccountCaller,
-    channel::recipient,
     refused,
-    search::folded,
 };
 use crate::{app::App, db::is_unique_violation};
 
@@ -36,12 +34,8 @@ pub mod details;
 pub mod erasure;
 pub mod list;
 pub mod merge;
+mod store;
 pub mod tag;
-
-pub(super) const NOT_FOUND: &str = "There is no such contact.";
-/// Why a contact is not changed while it is erased or merged.
-pub(super) const BUSY: &str =
-    "The contact is being deleted or merged; if that call broke off, repeat it to finish.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateContactRefusal {
@@ -225,7 +219,7 @@ pub async fn update(
     let txn = begin_as_account(app, account).await?;
     let found = locked(&txn, account.account_id(), id)
         .await?
-        .ok_or_else(|| refused(UpdateContactRefusal::NotFound, &["id"], NOT_FOUND))?;
+        .ok_or_else(|| refused(UpdateContactRefusal::NotFound, &["id"], CONTACT_NOT_FOUND))?;
     unless_busy(&found, UpdateContactRefusal::ContactInUse, &["id"])?;
     if let Some(tags) = details.tags {
         tag::delete(&txn, &found).await?;
@@ -241,70 +235,4 @@ pub async fn update(
     let changed = write(app, &txn, found, to).await?;
     txn.commit(app, Entry::of(AuditAction::UpdateContact, changed.id)).await?;
     Ok(changed)
-}
-
-/// Refuses a change of a locked contact that is being erased or merged.
-pub(super) fn unless_busy<C>(
-    contact: &contact::Model,
-    code: C,
-    field: &'static [&'static str],
-) -> Result<(), Failure<C>> {
-    if contact.busy_with.is_some() { Err(refused(code, field, BUSY)) } else { Ok(()) }
-}
-
-/// Notes of a locked contact that it is being erased or merged, or that it is not any more.
-pub(super) async fn set_busy(
-    txn: &DatabaseTransaction,
-    contact: &contact::Model,
-    busy_with: Option<Uuid>,
-) -> Result<(), Fault> {
-    contact::Entity::update_many()
-        .set(contact::ActiveModel { busy_with: Set(busy_with), ..Default::default() })
-        .filter(contact::Column::Id.eq(contact.id))
-        .exec(txn)
-        .await?;
-    Ok(())
-}
-
-/// The account's contact, locked until the transaction ends.
-pub(super) async fn locked(
-    txn: &DatabaseTransaction,
-    account_id: Uuid,
-    id: Option<Uuid>,
-) -> Result<Option<contact::Model>, Fault> {
-    let Some(id) = id else { return Ok(None) };
-    let contact = contact::Entity::owned_by(account_id).filter(contact::Column::Id.eq(id));
-    Ok(contact.lock_exclusive().one(txn).await?)
-}
-
-/// Writes what is set of a locked contact, and what follows from that and from its addresses.
-pub(super) async fn write(
-    app: &App,
-    txn: &DatabaseTransaction,
-    found: contact::Model,
-    mut to: contact::ActiveModel,
-) -> Result<contact::Model, Fault> {
-    let display_name = match &to.display_name {
-        Set(display_name) => display_name.clone(),
-        _ => found.display_name.clone(),
-    };
-    let addresses = addresses_in(txn, &found).await?;
-    to.search_text = Set(search_text(display_name.as_deref(), &addresses));
-    to.updated_at = Set(app.clock.now());
-    let rows = contact::Entity::update_many()
-        .set(to)
-        .filter(contact::Column::Id.eq(found.id))
-        .exec_with_returning(txn)
-        .await?;
-    rows.into_iter().next().ok_or(Fault::Broken("a locked contact is there"))
-}
-
-fn search_text(display_name: Option<&str>, addresses: &[contact_address::Model]) -> String {
-    let mut lines = vec![folded(display_name.unwrap_or_default())];
-    for address in addresses {
-        lines.push(folded(&address.address));
-        // People look for a domain as they write it, too.
-        lines.extend(recipient::in_unicode(&address.address).as_deref().map(folded));
-    }
-    lines.join("\n")
 }

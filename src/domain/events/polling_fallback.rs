@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::Event;
+use super::hub::Event;
 use crate::{app::App, db::has_id, domain::Fault};
 
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -21,7 +21,6 @@ pub async fn run(app: &App) {
     let mut known = Polls::new();
     loop {
         sleep(POLL_INTERVAL).await;
-        app.updates.remove_expired().await;
         let teams = app.events.teams();
         match timeout(PROBE_TIMEOUT, poll(app, &teams)).await {
             Ok(Ok(seen)) => {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::{Changed, Elsewhere, Event, State, WORD_HOLDS};
+use super::hub::{Changed, Elsewhere, Event, Events, State, WORD_HOLDS};
 use crate::{
     app::App,
     domain::{Fault, Unavailable},
@@ -144,7 +144,7 @@ async fn listen(app: &App) -> Result<(), Fault> {
     }
 }
 
-impl super::Events {
+impl Events {
     fn take(&self, envelope: Envelope) {
         match envelope.note {
             Note::Ask => self.listening.notify_one(),
@@ -168,7 +168,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::domain::events::ASIDE_MAX;
+    use crate::domain::events::hub::ASIDE_MAX;
 
     fn ids(count: usize) -> BTreeSet<Uuid> {
         (0..count as u128).map(|id| Uuid::from_u128(u128::MAX - id)).collect()

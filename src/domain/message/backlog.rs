@@ -11,12 +11,10 @@
 
 use std::collections::HashMap;
 
-use entity::{account, message};
+use entity::account;
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select, SelectGetableTuple, Selector,
-    sea_query::{Expr, SimpleExpr},
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect, SelectGetableTuple, Selector, sea_query::SimpleExpr,
 };
 use uuid::Uuid;
 
@@ -26,11 +24,6 @@ use crate::{
     domain::{Fault, billing, events::Change},
 };
 
-/// Messages that a step changes at most.
-pub const STEP_MESSAGES_MAX: u64 = 500;
-/// Texts of the messages that a step changes: `SQLite` writes a row whole, whatever changes of it.
-pub const STEP_BYTES_MAX: i64 = 4 * 1024 * 1024;
-
 /// How far the rotation has come: to lose it lets it begin anew, and nothing else.
 #[derive(Debug, Default)]
 pub struct Place {
@@ -39,17 +32,13 @@ pub struct Place {
     accounts: HashMap<Uuid, Uuid>,
 }
 
-/// The messages of one step, in the order of the selection.
-pub(in crate::domain) struct Step {
-    pub messages: Vec<Uuid>,
-    pub has_more: bool,
-}
-
 /// Does the next step, and says whether there was any.
 pub async fn step(app: &App, place: &mut Place) -> Result<bool, Fault> {
     let Some((team_id, account_id)) = next(app, place).await? else { return Ok(false) };
     let txn = app.db.begin_write().await?;
-    billing::lock_team(&txn, team_id).await?.ok_or(Fault::Broken("an account's team exists"))?;
+    crate::domain::account::team_lock::lock_team(&txn, team_id)
+        .await?
+        .ok_or(Fault::Broken("an account's team exists"))?;
     let account = account::Entity::of_team(team_id)
         .filter(account::Column::Id.eq(account_id))
         .one(&txn)
@@ -114,29 +103,4 @@ pub fn pending(filter: Option<SimpleExpr>) -> Selector<SelectGetableTuple<(Uuid,
         .order_by_asc(account::Column::Id)
         .limit(1)
         .into_tuple()
-}
-
-/// The first of these messages, as many as one step changes: one at least, if there is any.
-pub(in crate::domain) async fn step_of<C: ConnectionTrait>(
-    db: &C,
-    messages: Select<message::Entity>,
-) -> Result<Step, Fault> {
-    let bytes = "CAST(octet_length(text) + COALESCE(octet_length(html), 0) AS BIGINT)";
-    let rows: Vec<(Uuid, i64)> = messages
-        .select_only()
-        .column(message::Column::Id)
-        .column_as(Expr::cust(bytes), "bytes")
-        .limit(STEP_MESSAGES_MAX)
-        .into_tuple()
-        .all(db)
-        .await?;
-    let mut left = STEP_BYTES_MAX;
-    let fits = rows.iter().enumerate().take_while(|(at, (_, bytes))| {
-        left -= bytes;
-        left >= 0 || *at == 0
-    });
-    let messages: Vec<Uuid> = fits.map(|(_, (id, _))| *id).collect();
-    let is_full = u64::try_from(rows.len()).is_ok_and(|rows| rows == STEP_MESSAGES_MAX);
-    let has_more = is_full || messages.len() < rows.len();
-    Ok(Step { messages, has_more })
 }

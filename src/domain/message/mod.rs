@@ -6,24 +6,25 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use entity::{
     api_key::Environment,
-    message::{self, Channel},
+    message::{self},
 };
 use sea_orm::ActiveEnum as _;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::{
-    schedule::Schedule,
-    source::{Destination, Resolved, Source},
-};
 use super::{
     Failure, Fault, Refusal, Unavailable, bad_input,
-    billing::{self, Deadline, Draft, PriceRefusal, PricedMessage, SendRefusal, Verdict},
+    billing::{self, Draft, PriceRefusal, PricedMessage, Verdict},
     caller::AccountCaller,
-    channel::segments::{self, SmsEncoding},
-    refused,
-    sender::{self, identity::Origin},
+    channel::{
+        schedule::Schedule,
+        segments::{self, SmsEncoding},
+        send_refusal::SendRefusal,
+        sender_cache::Origin,
+    },
+    deadline::Deadline,
+    refused, sender,
     validate::{self, IDEMPOTENCY_KEY_RULE, METADATA_RULE},
     write_rate::CallBytes,
 };
@@ -33,39 +34,21 @@ use crate::{
     limits::memory_budget::Reservation,
     money::Micros,
 };
+use source::{Destination, Resolved, Source};
 
 pub mod backlog;
+pub mod cancel;
 pub mod delivery;
+pub mod input;
 pub mod list;
 pub mod quiet_hours;
-pub mod schedule;
 pub mod source;
 pub mod test_retention;
 
+pub use input::NewMessage;
+
 /// Messages that one call sends at most.
 pub const MESSAGES_PER_CALL_MAX: usize = 100;
-
-/// A message as its sender gave it.
-#[derive(Clone, Debug, Default)]
-pub struct NewMessage {
-    /// The recipient, or else a contact.
-    pub to: Option<String>,
-    /// Nil where the id was malformed: it is looked for like one that nobody has.
-    pub contact_id: Option<Uuid>,
-    pub channel: Option<Channel>,
-    /// Words, or else a template.
-    pub text: Option<String>,
-    pub subject: Option<String>,
-    pub html: Option<String>,
-    /// Nil where the id was malformed.
-    pub template_id: Option<Uuid>,
-    pub variables: Option<Map<String, Value>>,
-    /// The account's default sender if `None`; nil where the id was malformed.
-    pub sender_id: Option<Uuid>,
-    pub metadata: Option<Map<String, Value>>,
-    pub schedule: Schedule,
-    pub idempotency_key: Option<String>,
-}
 
 /// A message whose input passed its checks, but for where it goes and what it says.
 struct Checked {

@@ -23,10 +23,7 @@ use sea_orm::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{
-    backlog::{self, Step},
-    delivery::poll::Due,
-};
+use super::delivery::poll::Due;
 use crate::{
     app::App,
     db::has_id,
@@ -37,6 +34,7 @@ use crate::{
         caller::LiveAccountCaller,
         contact,
         events::Change,
+        message_batch::MessageBatch,
         refused,
         validate::{self, TIME_ZONE_RULE},
     },
@@ -306,7 +304,8 @@ pub(in crate::domain) async fn check_put_off(
 ) -> Result<Option<Uuid>, Fault> {
     let now = app.clock.now();
     let put_off = was_put_off(account.id, after);
-    let Step { messages, has_more } = backlog::step_of(txn, put_off).await?;
+    let MessageBatch { messages, has_more } =
+        crate::domain::message_batch::batch_of(txn, put_off).await?;
     let last = messages.last().copied().filter(|_| has_more);
     // One that is due already, or that a worker holds, is judged when it is claimed.
     let rows: Vec<Addressed> = message::Entity::find()

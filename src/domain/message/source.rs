@@ -13,18 +13,20 @@ use entity::{message::Channel, template as rows};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::NewMessage;
+use super::input::NewMessage;
 use crate::{
     app::App,
     domain::{
         Failure, Fault, Refusal,
-        billing::{Deadline, SendRefusal},
         caller::AccountCaller,
         channel::{
             content::{Content, ContentProblem, Part},
             recipient::{self, Recipient},
+            send_refusal::SendRefusal,
         },
-        contact, refused, split,
+        contact,
+        deadline::Deadline,
+        refused, split,
         template::{
             self,
             render::{RenderRefusal, Rendering},
@@ -234,7 +236,11 @@ impl Known {
             Destination::Address(recipient) => (recipient, None),
             Destination::Contact { id, channel } => {
                 let addresses = self.contacts.get(&id).ok_or_else(|| {
-                    refused(SendRefusal::ContactNotFound, CONTACT, contact::NOT_FOUND)
+                    refused(
+                        SendRefusal::ContactNotFound,
+                        CONTACT,
+                        crate::domain::channel::send_refusal::CONTACT_NOT_FOUND,
+                    )
                 })?;
                 (reach(addresses, channel, rendering)?, Some(id))
             }
@@ -247,7 +253,8 @@ impl Known {
             }
             Source::Template { id, variables } => {
                 let worker = worker.ok_or(Fault::Broken("templates are rendered by a worker"))?;
-                let said = find(renderings, id)?.render(recipient.channel, &variables, worker);
+                let said =
+                    find(renderings, id)?.render(recipient.channel, &variables, &mut worker.time);
                 said.ok_or_else(|| {
                     let message = "The template has no body for the channel.";
                     refused(SendRefusal::TemplateBodyMissing, TEMPLATE, message)
@@ -261,7 +268,11 @@ impl Known {
 
 fn find(renderings: &Renderings, id: Uuid) -> Result<&Rendering, Failure<SendRefusal>> {
     match renderings.get(&id) {
-        None => Err(refused(SendRefusal::TemplateNotFound, TEMPLATE, template::NOT_FOUND)),
+        None => Err(refused(
+            SendRefusal::TemplateNotFound,
+            TEMPLATE,
+            crate::domain::channel::send_refusal::TEMPLATE_NOT_FOUND,
+        )),
         Some(Err(refusal)) => Err(Failure::Refused(refusal.clone())),
         Some(Ok(rendering)) => Ok(rendering),
     }

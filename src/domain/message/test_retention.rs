@@ -3,6 +3,7 @@
 //! kept on the account's row, under the team's lock, in the statements that accept and delete the messages.
 //! Money never refers to a TEST message (R14), so nothing else is deleted with one.
 
+use crate::domain::billing::test_storage::TestStored;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,13 +18,9 @@ use uuid::Uuid;
 use crate::{
     app::App,
     db::has_id,
-    domain::{Fault, billing::lock_team},
+    domain::{Fault, account::team_lock::lock_team},
 };
 
-/// TEST messages that an account stores at most.
-pub const TEST_MESSAGES_MAX: i64 = 20_000;
-/// Bytes of words of these at most: 64 MiB.
-pub const TEST_BYTES_MAX: i64 = 64 * 1024 * 1024;
 /// How long a TEST message is kept, from when it was accepted or, if that is later, from its `sendAt`: so it can
 /// be scheduled like a LIVE one, and its delivery is always seen.
 pub const TEST_KEPT_FOR: TimeDelta = TimeDelta::days(7);
@@ -31,31 +28,6 @@ pub const TEST_KEPT_FOR: TimeDelta = TimeDelta::days(7);
 /// meanwhile, and may overwrite what it frees.
 pub const DELETED_TOGETHER_MAX: usize = 500;
 const DELETED_BYTES_MAX: i64 = 8 * 1024 * 1024;
-
-/// What an account stores of TEST messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TestStored {
-    pub messages: i64,
-    pub bytes: i64,
-}
-
-impl TestStored {
-    pub fn of(account: &account::Model) -> Self {
-        Self { messages: account.test_message_count, bytes: account.test_message_bytes }
-    }
-
-    /// The same with one message of so many bytes more.
-    #[must_use]
-    pub fn with(self, bytes: i64) -> Self {
-        Self { messages: self.messages + 1, bytes: self.bytes + bytes }
-    }
-
-    /// Whether one message of so many bytes can be stored besides.
-    pub fn has_room_for(self, bytes: i64) -> bool {
-        let more = self.with(bytes);
-        more.messages <= TEST_MESSAGES_MAX && more.bytes <= TEST_BYTES_MAX
-    }
-}
 
 /// A TEST message whose time is over.
 #[derive(Clone, Copy, Debug, FromQueryResult)]
@@ -221,14 +193,6 @@ fn less(column: account::Column, deleted: TestStored) -> SimpleExpr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_account_stores_20_000_messages_and_64_mebibytes() {
-        let messages = TestStored { messages: TEST_MESSAGES_MAX - 1, bytes: 0 };
-        assert!(messages.has_room_for(0) && !messages.with(0).has_room_for(0));
-        let bytes = TestStored { messages: 0, bytes: TEST_BYTES_MAX - 7 };
-        assert!(bytes.has_room_for(7) && !bytes.has_room_for(8));
-    }
 
     #[test]
     fn a_step_has_as_many_bytes_as_may_be_deleted_together() {

@@ -17,10 +17,11 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    Failure, Fault, account as accounts,
+    Failure, Fault,
+    account::{self as accounts, team_lock::lock_team},
     api_key::authentication::{begin_as_account, begin_in_team_as_account},
     audit_log::{Entry, Settings, cents},
-    billing::{FeeRefusal, NumberFees, lock_team},
+    billing::{FeeRefusal, NumberFees},
     caller::LiveAccountCaller,
     events::Change,
     refused,

@@ -5,11 +5,9 @@
 //! A message is given its number before it is judged, and waits for up to 30 days. So it is looked at
 //! again when it is claimed, and no message goes out from a number that its account has no more.
 
-use std::collections::{BTreeSet, HashSet};
-
 use entity::{
-    inventory_number, message,
-    phone_number::{self, PhoneNumberStatus},
+    message,
+    phone_number::{self},
     sender,
 };
 use sea_orm::{
@@ -17,11 +15,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::{
-    app::App,
-    db::has_id,
-    domain::{Fault, message::delivery::poll::Due},
-};
+use crate::{app::App, domain::Fault};
 
 /// What stands against giving a number away, for people; `None` if nothing does. Asked under the
 /// lock of the team.
@@ -54,69 +48,6 @@ pub(in crate::domain) async fn detach(
         })
         .filter(sender::Column::AccountId.eq(number.account_id))
         .filter(sender::Column::PhoneNumberId.eq(number.id))
-        .exec(txn)
-        .await?;
-    Ok(())
-}
-
-/// Takes the sender away from messages that are about to be claimed and were to come from a number of
-/// the inventory that their account does not have, or has not paid: they go out without one.
-pub(in crate::domain) async fn drop_lost(
-    app: &App,
-    txn: &DatabaseTransaction,
-    due: &[Due],
-) -> Result<(), Fault> {
-    let from: BTreeSet<&str> = due
-        .iter()
-        .filter(|row| row.is_unclaimed())
-        .filter_map(|row| row.sent_from.as_deref().filter(|from| from.starts_with('+')))
-        .collect();
-    if from.is_empty() {
-        return Ok(());
-    }
-    let stocked: HashSet<String> = inventory_number::Entity::find()
-        .select_only()
-        .column(inventory_number::Column::Number)
-        .filter(inventory_number::Column::Number.is_in(from.iter().copied()))
-        .into_tuple()
-        .all(txn)
-        .await?
-        .into_iter()
-        .collect();
-    if stocked.is_empty() {
-        return Ok(());
-    }
-    let held: HashSet<(Uuid, String)> = phone_number::Entity::find()
-        .select_only()
-        .columns([phone_number::Column::AccountId, phone_number::Column::Number])
-        .filter(phone_number::Column::Number.is_in(from.iter().copied()))
-        // Said twice: the first finds the index.
-        .filter(phone_number::Entity::is_held())
-        .filter(phone_number::Column::Status.eq(PhoneNumberStatus::Active))
-        .into_tuple()
-        .all(txn)
-        .await?
-        .into_iter()
-        .collect();
-    let mut lost = Vec::new();
-    for row in due.iter().filter(|row| row.is_unclaimed()) {
-        let Some(from) = row.sent_from.clone().filter(|from| stocked.contains(from)) else {
-            continue;
-        };
-        if !held.contains(&(row.account_id, from)) {
-            lost.push(row.id);
-        }
-    }
-    if lost.is_empty() {
-        return Ok(());
-    }
-    message::Entity::update_many()
-        .set(message::ActiveModel {
-            sender_id: Set(None),
-            sent_from: Set(None),
-            ..Default::default()
-        })
-        .filter(has_id(app.db.backend(), lost))
         .exec(txn)
         .await?;
     Ok(())

@@ -28,11 +28,7 @@ use super::{give_back, month_after, references, write};
 use crate::{
     app::App,
     db::has_id,
-    domain::{
-        Fault,
-        billing::{NumberFees, lock_team},
-        events::Change,
-    },
+    domain::{Fault, account::team_lock::lock_team, billing::NumberFees, events::Change},
 };
 
 /// How long a number whose month could not be paid is kept for its account.

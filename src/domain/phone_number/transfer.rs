@@ -15,11 +15,11 @@ use crate::{
     app::App,
     domain::{
         Failure,
+        account::AccountRef,
         api_key::authentication::begin_as_main,
         audit_log::{Entry, Settings},
         caller::LiveMainCaller,
         refused,
-        team::sub_account::AccountRef,
     },
 };
 

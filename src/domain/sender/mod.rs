@@ -8,6 +8,7 @@
 //! goes out by what it was given, unless that is a number which its account has no more
 //! (`phone_number_use`).
 
+use crate::domain::channel::send_refusal::SENDER_NOT_FOUND;
 use entity::{
     audit_entry::AuditAction,
     inventory_number, message, phone_number,
@@ -37,8 +38,6 @@ pub mod list;
 
 /// Senders of an account at most.
 pub const SENDERS_PER_ACCOUNT_MAX: usize = 100;
-
-pub(super) const NOT_FOUND: &str = "There is no such sender.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateSenderRefusal {
@@ -182,7 +181,7 @@ pub async fn update(
     let txn = begin_in_team_as_account(app, account).await?;
     let mut sender = find(&txn, account, id)
         .await?
-        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+        .ok_or_else(|| refused(Refusal::NotFound, &["id"], SENDER_NOT_FOUND))?;
     let before = settings(&sender);
     change.apply::<Refusal>(&mut sender)?;
     if change.phone_number_id.is_some() {
@@ -221,7 +220,7 @@ pub async fn delete(
     let txn = begin_in_team_as_account(app, account).await?;
     let sender = find(&txn, account, id)
         .await?
-        .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
+        .ok_or_else(|| refused(Refusal::NotFound, &["id"], SENDER_NOT_FOUND))?;
     if waiting(&sender).one(&txn).await?.is_some() {
         let message = "A message of this sender waits to be handed over; cancel it, or try again \
                        when it was.";

@@ -1,6 +1,7 @@
 //! Sub-accounts, managed by the main account of their team and by nobody else (R2). Limits and
 //! statuses change under the team's lock, so the next charge sees them.
 
+use crate::domain::account::AccountRef;
 use entity::{
     account::{self, AccountStatus},
     api_key::{self, Environment, Role},
@@ -25,7 +26,7 @@ use crate::{
         events::Change,
         refused,
         search::folded,
-        validate::{self, EXTERNAL_ID_CHARS_MAX, METADATA_RULE, NAME_RULE},
+        validate::{self, METADATA_RULE, NAME_RULE},
     },
     money::{GivenAmount, Micros},
 };
@@ -59,15 +60,6 @@ pub enum UpdateSubAccountRefusal {
     MetadataInvalid,
 }
 
-/// How a caller names an account: by id, or a sub-account by the team's own id for it (R5).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccountRef {
-    Id(Uuid),
-    ExternalId(String),
-    /// A malformed id: answers like one that never existed.
-    Unknown,
-}
-
 /// A sub-account to be made.
 pub struct NewSubAccount {
     pub name: String,
@@ -85,29 +77,6 @@ pub struct SubAccountChange {
     pub credit_limit: Option<Option<GivenAmount>>,
     pub metadata: Option<Option<Map<String, Value>>>,
     pub team_balance_visible: Option<bool>,
-}
-
-impl AccountRef {
-    /// The account of the team that is meant, the main account too.
-    pub async fn find_in<C: ConnectionTrait>(
-        &self,
-        team_id: Uuid,
-        db: &C,
-    ) -> Result<Option<account::Model>, Fault> {
-        let filter = match self {
-            Self::Id(id) => account::Column::Id.eq(*id),
-            Self::ExternalId(external_id) if may_be_external_id(external_id) => {
-                account::Column::ExternalId.eq(external_id)
-            }
-            Self::ExternalId(_) | Self::Unknown => return Ok(None),
-        };
-        Ok(account::Entity::of_team(team_id).filter(filter).one(db).await?)
-    }
-}
-
-/// Whether any sub-account can have this external id.
-fn may_be_external_id(text: &str) -> bool {
-    validate::is_within(text, EXTERNAL_ID_CHARS_MAX) && validate::may_be_stored(text)
 }
 
 /// What `search` looks in and the order by name sorts by.

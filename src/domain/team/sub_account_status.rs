@@ -8,11 +8,12 @@ use sea_orm::{ActiveValue::Set, DatabaseTransaction, DbErr};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::sub_account::{AccountRef, NOT_FOUND, find_sub_account, settings, write};
+use super::sub_account::{NOT_FOUND, find_sub_account, settings, write};
 use crate::{
     app::App,
     domain::{
         Failure,
+        account::AccountRef,
         api_key::{self, authentication::begin_as_main},
         audit_log::Entry,
         billing,

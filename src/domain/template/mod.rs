@@ -3,6 +3,8 @@
 //! uses no variable that is not declared. A message keeps what it said when it was accepted,
 //! whatever becomes of its template.
 
+use self::body::{Body, Variable, bodies_of, variables_of};
+use crate::domain::channel::send_refusal::TEMPLATE_NOT_FOUND;
 use std::collections::BTreeSet;
 
 use entity::{
@@ -14,7 +16,6 @@ use sea_orm::{
     ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait as _,
     QueryFilter, QuerySelect,
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::{list::bytes_of, work::Worker};
@@ -22,15 +23,17 @@ use super::{
     Failure, Fault,
     api_key::authentication::begin_as_account,
     audit_log::Entry,
-    billing::Deadline,
     caller::LiveAccountCaller,
+    deadline::Deadline,
     refused,
     validate::{self, NAME_RULE},
 };
-use crate::{app::App, json};
+use crate::app::App;
 
+pub mod body;
 pub mod filters;
 pub mod language;
+pub mod limits;
 pub mod list;
 pub mod preview;
 pub mod render;
@@ -49,7 +52,6 @@ pub const VARIABLE_NAME_CHARS_MAX: usize = 64;
 /// Characters of a variable's default at most.
 pub const DEFAULT_CHARS_MAX: usize = 1_000;
 
-pub(super) const NOT_FOUND: &str = "There is no such template.";
 const BODIES: &[&str] = &["input", "bodies"];
 const VARIABLES: &[&str] = &["input", "variables"];
 
@@ -76,23 +78,6 @@ pub enum UpdateTemplateRefusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteTemplateRefusal {
     NotFound,
-}
-
-/// The sources of what a message says on one channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Body {
-    pub channel: Channel,
-    pub subject: Option<String>,
-    pub text: Option<String>,
-    pub html: Option<String>,
-}
-
-/// A declared variable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Variable {
-    pub name: String,
-    /// What it is where a send does not say; without one, a send must.
-    pub default: Option<String>,
 }
 
 /// A template to be made.
@@ -191,7 +176,7 @@ pub async fn update(
     change: TemplateChange,
     deadline: &Deadline,
 ) -> Result<template::Model, Failure<UpdateTemplateRefusal>> {
-    let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], NOT_FOUND);
+    let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], TEMPLATE_NOT_FOUND);
     // A malformed id is looked for like one that nobody has.
     let own = Entity::owned_by(account.account_id()).filter(Column::Id.eq(id.unwrap_or_default()));
     // Checked before the row is locked, because compiling takes time. Where another change came in between,
@@ -228,7 +213,7 @@ pub async fn delete(
     account: &LiveAccountCaller,
     id: Option<Uuid>,
 ) -> Result<Uuid, Failure<DeleteTemplateRefusal>> {
-    let not_found = || refused(DeleteTemplateRefusal::NotFound, &["id"], NOT_FOUND);
+    let not_found = || refused(DeleteTemplateRefusal::NotFound, &["id"], TEMPLATE_NOT_FOUND);
     // A malformed id is looked for like one that nobody has.
     let id = id.unwrap_or_default();
     let txn = begin_as_account(app, account).await?;
@@ -242,34 +227,6 @@ pub async fn delete(
     }
     txn.commit(app, Entry::of(AuditAction::DeleteTemplate, id)).await?;
     Ok(id)
-}
-
-/// The bodies that a template has, by channel.
-pub fn bodies_of(row: &template::Model) -> Vec<Body> {
-    let plain = |channel, text: &Option<String>| {
-        let text = text.clone()?;
-        Some(Body { channel, subject: None, text: Some(text), html: None })
-    };
-    let has_email = row.email_text.is_some() || row.email_html.is_some();
-    let email = has_email.then(|| Body {
-        channel: Channel::Email,
-        subject: row.email_subject.clone(),
-        text: row.email_text.clone(),
-        html: row.email_html.clone(),
-    });
-    let bodies = [
-        plain(Channel::Sms, &row.sms_text),
-        email,
-        plain(Channel::Whatsapp, &row.whatsapp_text),
-        plain(Channel::Telegram, &row.telegram_text),
-    ];
-    bodies.into_iter().flatten().collect()
-}
-
-/// The variables that a template declares, in their order.
-pub fn variables_of(row: &template::Model) -> Result<Vec<Variable>, Fault> {
-    json::parse(row.variables.as_bytes())
-        .map_err(|_| Fault::Broken("the variables of a template are stored as a list"))
 }
 
 fn fill(row: &mut template::Model, from: NewTemplate) {

@@ -10,12 +10,12 @@ use crate::{
     app::App,
     domain::{
         Fault, Refusal,
-        billing::Deadline,
         caller::AccountCaller,
         channel::{
             content::Content,
             segments::{self, SmsEncoding},
         },
+        deadline::Deadline,
         split, template,
         validate::{self, VARIABLES_RULE},
     },
@@ -49,7 +49,7 @@ pub async fn preview(
     if !validate::are_variables(&variables) {
         let code = RenderRefusal::VariablesInvalid;
         let refusal = Refusal { code, message: VARIABLES_RULE.into(), field: code.field() };
-        let channels = template::bodies_of(&row).into_iter().map(|body| body.channel);
+        let channels = template::body::bodies_of(&row).into_iter().map(|body| body.channel);
         return Ok(channels.map(|channel| Preview::of(channel, Err(refusal.clone()))).collect());
     }
     let work = move |worker: &mut Worker| render_all(&row, &variables, worker);
@@ -63,11 +63,12 @@ fn render_all(
 ) -> Result<Vec<Preview>, Fault> {
     let rendering = split(worker.rendering(row))?;
     let mut previews = Vec::new();
-    for body in template::bodies_of(row) {
+    for body in template::body::bodies_of(row) {
         let content = match &rendering {
-            Ok(rendering) => {
-                rendering.render(body.channel, variables, worker).map(split).transpose()?
-            }
+            Ok(rendering) => rendering
+                .render(body.channel, variables, &mut worker.time)
+                .map(split)
+                .transpose()?,
             Err(refusal) => Some(Err(refusal.clone())),
         };
         previews.extend(content.map(|content| Preview::of(body.channel, content)));

@@ -7,12 +7,11 @@ use entity::{message::Channel, template};
 use serde_json::{Map, Value as Json};
 
 use super::{
-    Body, Variable, bodies_of,
+    body::{Body, Variable, bodies_of, variables_of},
+    limits::{Stop, TIME_RULE, TimeLimit},
     list::bytes_of,
     source::{Compiled, Unrendered},
     values::Values,
-    variables_of,
-    work::{Stop, TIME_RULE, Worker},
 };
 use crate::domain::{Failure, Fault, channel::content::Content, refused};
 
@@ -34,9 +33,12 @@ pub struct Rendering {
 }
 
 impl Rendering {
-    pub fn new(row: &template::Model, worker: &mut Worker) -> Result<Self, Failure<RenderRefusal>> {
+    pub fn new(
+        row: &template::Model,
+        time: &mut TimeLimit,
+    ) -> Result<Self, Failure<RenderRefusal>> {
         let (bodies, variables) = (bodies_of(row), variables_of(row)?);
-        let compiled = Compiled::new(&bodies, worker)?;
+        let compiled = Compiled::new(&bodies, time)?;
         Ok(Self { row: row.clone(), bodies, variables, compiled })
     }
 
@@ -61,23 +63,23 @@ impl Rendering {
         &self,
         channel: Channel,
         given: &Map<String, Json>,
-        worker: &mut Worker,
+        time: &mut TimeLimit,
     ) -> Option<Result<Content, Failure<RenderRefusal>>> {
         let body = self.bodies.iter().find(|body| body.channel == channel)?;
-        Some(self.render_body(body, given, worker))
+        Some(self.render_body(body, given, time))
     }
 
     fn render_body(
         &self,
         body: &Body,
         given: &Map<String, Json>,
-        worker: &mut Worker,
+        time: &mut TimeLimit,
     ) -> Result<Content, Failure<RenderRefusal>> {
         let failed = |what: &str| {
             let message = format!("The template cannot be rendered: {what}.");
             refusal(RenderRefusal::TemplateFailed, message)
         };
-        worker.check()?;
+        time.check()?;
         let values = self.values(given)?;
         let compiled = self.compiled.as_ref().map_err(|problem| failed(problem))?;
         let content = compiled.render(body, &values).map_err(|problem| match problem {

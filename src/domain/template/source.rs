@@ -14,9 +14,10 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use sea_orm::ActiveEnum as _;
 
 use super::{
-    Body, filters, language,
+    body::Body,
+    filters, language,
+    limits::{Stop, TimeLimit},
     values::Values,
-    work::{Stop, Worker},
 };
 use crate::domain::channel::content::{Content, EMAIL_BYTES_MAX, Part};
 
@@ -59,11 +60,11 @@ pub enum Unrendered {
 
 impl Compiled {
     /// Compiles all parts, or says what is wrong with one.
-    pub fn new(bodies: &[Body], worker: &mut Worker) -> Result<Result<Self, String>, Stop> {
+    pub fn new(bodies: &[Body], time: &mut TimeLimit) -> Result<Result<Self, String>, Stop> {
         let environment = ENVIRONMENT.clone();
         let mut compiled = Self { environment, variables: BTreeSet::new(), weight: 0 };
         for (name, source) in bodies.iter().flat_map(parts) {
-            worker.check()?;
+            time.check()?;
             if let Err(problem) = compiled.add(name, source) {
                 return Ok(Err(problem));
             }

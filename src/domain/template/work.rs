@@ -2,19 +2,10 @@
 //! processors, and half of these for one team. The templates of one request may take 200 ms of a processor
 //! together, and end with its deadline and its client. What was compiled is kept for the next request.
 
-use std::{
-    num::NonZero,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread::available_parallelism,
-    time::Duration,
-};
+use std::{num::NonZero, sync::Arc, thread::available_parallelism, time::Duration};
 
 use entity::template;
 use moka::sync::Cache;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
@@ -23,16 +14,13 @@ use tracing::Span;
 use uuid::Uuid;
 
 use super::{
-    Body,
+    body::Body,
+    limits::{Stop, TimeLimit},
     render::{RenderRefusal, Rendering},
     source::Compiled,
 };
-use crate::domain::{Failure, Fault, Unavailable, bad_input, billing::Deadline};
+use crate::domain::{Failure, Fault, Unavailable, deadline::Deadline};
 
-/// Processor time that the templates of one request may take.
-pub const TIME_MAX: Duration = Duration::from_millis(200);
-pub const TIME_RULE: &str = "The templates of one request may take 200 ms of a processor, and that is used up; \
-                             send fewer messages in one request, or use simpler templates.";
 /// Bytes of compiled templates that are kept at most, estimated.
 const KEPT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A team that used no template for so long waits for none.
@@ -84,7 +72,7 @@ impl Templates {
         let (compiled, deadline, span) = (self.compiled.clone(), deadline.clone(), Span::current());
         let done = spawn_blocking(move || {
             let (_places, _entered) = (places, span.entered());
-            work(&mut Worker { compiled, deadline, measured: thread_time() })
+            work(&mut Worker { compiled, time: TimeLimit::new(deadline) })
         });
         done.await.map_err(|_| Fault::Broken("work with templates ends by itself"))
     }
@@ -97,60 +85,17 @@ impl Templates {
     }
 }
 
-/// Processor time that the templates of one request took so far.
-#[derive(Clone, Debug, Default)]
-pub struct TemplateTime(Arc<AtomicU64>);
-
-impl TemplateTime {
-    /// Adds to it and gives the sum.
-    pub fn add(&self, more: Duration) -> Duration {
-        let more = u64::try_from(more.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(self.0.fetch_add(more, Ordering::Relaxed).saturating_add(more))
-    }
-}
-
-/// Why no other template is worked on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    TimeUsedUp,
-    /// Nobody waits for the outcome any more.
-    Late,
-}
-
-impl From<Stop> for Fault {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::TimeUsedUp => bad_input(TIME_RULE),
-            Stop::Late => Unavailable::TemplatesLate.into(),
-        }
-    }
-}
-
 /// Works with templates for one request.
 pub struct Worker {
     compiled: Cache<Uuid, Arc<Rendering>>,
-    deadline: Deadline,
-    /// The time of this thread up to which its work was added to that of the request.
-    measured: Duration,
+    /// The time that the request has left.
+    pub time: TimeLimit,
 }
 
 impl Worker {
-    /// Whether another template may be worked on. To be asked before each part is compiled, and before each
-    /// message is rendered.
-    pub fn check(&mut self) -> Result<(), Stop> {
-        let taken = self.measure();
-        if self.deadline.is_over() {
-            Err(Stop::Late)
-        } else if taken >= TIME_MAX {
-            Err(Stop::TimeUsedUp)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Compiles bodies, or says what is wrong with them.
     pub fn compile(&mut self, bodies: &[Body]) -> Result<Result<Compiled, String>, Stop> {
-        Compiled::new(bodies, self)
+        Compiled::new(bodies, &mut self.time)
     }
 
     /// A stored template, compiled unless it is known as it is now.
@@ -161,29 +106,10 @@ impl Worker {
         if let Some(known) = self.compiled.get(&row.id).filter(|known| known.is_of(row)) {
             return Ok(known);
         }
-        let rendering = Arc::new(Rendering::new(row, self)?);
+        let rendering = Arc::new(Rendering::new(row, &mut self.time)?);
         self.compiled.insert(row.id, Arc::clone(&rendering));
         Ok(rendering)
     }
-
-    fn measure(&mut self) -> Duration {
-        let now = thread_time();
-        let more = now.saturating_sub(self.measured);
-        self.measured = now;
-        self.deadline.template_time.add(more)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.measure();
-    }
-}
-
-/// Processor time of the calling thread.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -192,7 +118,7 @@ impl Worker {
     pub fn alone() -> Self {
         let until = tokio::time::Instant::now() + Duration::from_mins(1);
         let (compiled, deadline) = (Templates::default().compiled, Deadline::until(until));
-        Self { compiled, deadline, measured: thread_time() }
+        Self { compiled, time: TimeLimit::new(deadline) }
     }
 }
 
@@ -203,6 +129,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::domain::template::limits::TIME_MAX;
 
     fn deadline() -> Deadline {
         Deadline::until(Instant::now() + Duration::from_mins(1))
@@ -256,7 +183,12 @@ mod tests {
             assert!(matches!(late, Err(Fault::Unavailable(Unavailable::TemplatesLate))));
         }
         drop(taken);
-        assert!(templates.work(team_id, &deadline(), super::Worker::check).await.is_ok());
+        assert!(
+            templates
+                .work(team_id, &deadline(), |worker: &mut Worker| worker.time.check())
+                .await
+                .is_ok()
+        );
     }
 
     #[tokio::test]
@@ -265,9 +197,9 @@ mod tests {
         let deadline = deadline();
         let gone = deadline.gone.clone();
         let work = move |worker: &mut Worker| {
-            let before = worker.check();
+            let before = worker.time.check();
             gone.cancel();
-            (before, worker.check(), worker.rendering(&row("Hi")).is_ok())
+            (before, worker.time.check(), worker.rendering(&row("Hi")).is_ok())
         };
 
         let done = templates.work(team_id, &deadline, work).await;
@@ -281,14 +213,17 @@ mod tests {
         let (templates, team_id) = (Templates::new(2), Uuid::nil());
         let deadline = deadline();
         let burn = |worker: &mut Worker| loop {
-            if let Err(stop) = worker.check() {
+            if let Err(stop) = worker.time.check() {
                 return (stop, worker.rendering(&row("Hi")).is_ok());
             }
         };
 
         let burnt = templates.work(team_id, &deadline, burn).await.expect("a place");
-        let again = templates.work(team_id, &deadline, super::Worker::check).await;
-        let other = templates.work(team_id, &self::deadline(), super::Worker::check).await;
+        let again =
+            templates.work(team_id, &deadline, |worker: &mut Worker| worker.time.check()).await;
+        let other = templates
+            .work(team_id, &self::deadline(), |worker: &mut Worker| worker.time.check())
+            .await;
 
         assert_eq!(burnt, (Stop::TimeUsedUp, false));
         assert!(matches!((again, other), (Ok(Err(Stop::TimeUsedUp)), Ok(Ok(())))));
@@ -316,7 +251,7 @@ mod tests {
         let text = "{{ a }}".repeat(1_000);
         for number in 0..100 {
             // Each for a request of its own.
-            worker.deadline = deadline();
+            worker.time = TimeLimit::new(deadline());
             let row = template::Model { id: Uuid::from_u128(number), ..row(&text) };
             assert!(worker.rendering(&row).is_ok_and(|rendering| rendering.weight() > 100_000));
         }

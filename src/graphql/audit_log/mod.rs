@@ -19,12 +19,12 @@ use crate::{
     app::App,
     domain::{
         Fault,
+        account::AccountRef,
         audit_log::{
             action_of,
             request_context::{self as domain, Named},
         },
         caller::Caller,
-        team::sub_account::AccountRef,
     },
 };
 

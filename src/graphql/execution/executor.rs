@@ -31,7 +31,7 @@ use super::{
 use crate::{
     app::App,
     db::ReadBudget,
-    domain::{billing::Deadline, caller::Caller},
+    domain::{caller::Caller, deadline::Deadline},
     graphql::{
         TollgateSchema,
         access::Audience,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     db::{Scope, Turn, Turns},
-    domain::{billing::Deadline, caller::Caller},
+    domain::{caller::Caller, deadline::Deadline},
 };
 
 /// Estimated fields of a request that waits for no others.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     db,
-    domain::{billing::Deadline, caller::Caller},
+    domain::{caller::Caller, deadline::Deadline},
     graphql::{TollgateSchema, errors},
     limits::quota::{Permit, Quota},
 };

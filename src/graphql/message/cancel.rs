@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 
 use super::Message;
 use crate::{
-    domain::message::schedule as domain,
+    domain::message::cancel as domain,
     graphql::{
         access::{self, ContextExt, RoleGuard},
         errors::{UserError, outcome},

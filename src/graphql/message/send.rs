@@ -8,8 +8,8 @@ use super::{Channel, Message, SmsEncoding};
 use crate::{
     app::App,
     domain::{
-        billing::SendRefusal,
-        message::{self as domain, Sent, schedule::Schedule},
+        channel::{schedule::Schedule, send_refusal::SendRefusal},
+        message::{self as domain, Sent},
     },
     graphql::{
         access::{self, ContextExt, RoleGuard},

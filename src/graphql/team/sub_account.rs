@@ -26,7 +26,7 @@ pub enum AccountRef {
     ExternalId(String),
 }
 
-impl From<AccountRef> for domain::AccountRef {
+impl From<AccountRef> for crate::domain::account::AccountRef {
     fn from(account: AccountRef) -> Self {
         match account {
             AccountRef::Id(id) => parse_id(&id).map_or(Self::Unknown, Self::Id),

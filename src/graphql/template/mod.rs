@@ -39,13 +39,13 @@ impl Template {
     /// What it says on each channel that it serves: SMS, EMAIL, WHATSAPP, TELEGRAM, in this order.
     async fn bodies(&self, ctx: &Context<'_>) -> Result<Vec<TemplateBody>> {
         ctx.reservation()?.take(template::list::bytes_of(&self.0))?;
-        Ok(domain::bodies_of(&self.0).into_iter().map(Into::into).collect())
+        Ok(domain::body::bodies_of(&self.0).into_iter().map(Into::into).collect())
     }
 
     /// The variables that a send fills in, in the order in which they were declared.
     async fn variables(&self, ctx: &Context<'_>) -> Result<Vec<TemplateVariable>> {
         ctx.reservation()?.take(self.0.variables.len())?;
-        Ok(domain::variables_of(&self.0)?.into_iter().map(Into::into).collect())
+        Ok(domain::body::variables_of(&self.0)?.into_iter().map(Into::into).collect())
     }
 
     /// When it was made.
@@ -92,9 +92,9 @@ impl TemplateBody {
     }
 }
 
-impl From<domain::Body> for TemplateBody {
-    fn from(body: domain::Body) -> Self {
-        let domain::Body { channel, subject, text, html } = body;
+impl From<domain::body::Body> for TemplateBody {
+    fn from(body: domain::body::Body) -> Self {
+        let domain::body::Body { channel, subject, text, html } = body;
         Self { channel: channel.into(), subject, text, html }
     }
 }
@@ -117,8 +117,8 @@ impl TemplateVariable {
     }
 }
 
-impl From<domain::Variable> for TemplateVariable {
-    fn from(variable: domain::Variable) -> Self {
+impl From<domain::body::Variable> for TemplateVariable {
+    fn from(variable: domain::body::Variable) -> Self {
         Self { name: variable.name, default: variable.default }
     }
 }
@@ -140,7 +140,7 @@ pub struct TemplateBodyInput {
     html: Option<String>,
 }
 
-impl From<TemplateBodyInput> for domain::Body {
+impl From<TemplateBodyInput> for domain::body::Body {
     fn from(input: TemplateBodyInput) -> Self {
         let TemplateBodyInput { channel, subject, text, html } = input;
         Self { channel: channel.into(), subject, text, html }
@@ -156,7 +156,7 @@ pub struct TemplateVariableInput {
     default: Option<String>,
 }
 
-impl From<TemplateVariableInput> for domain::Variable {
+impl From<TemplateVariableInput> for domain::body::Variable {
     fn from(input: TemplateVariableInput) -> Self {
         Self { name: input.name, default: input.default }
     }

@@ -201,7 +201,9 @@ async fn a_refund_is_made_once(database: Database, #[values(false, true)] is_pla
     let before = t.everything().await;
 
     let txn = t.app.db.begin_write().await.expect("a transaction begins");
-    let teams = billing::lock_teams(&txn, [team_id]).await.expect("the lock is free");
+    let teams = tollgate::domain::account::team_lock::lock_teams(&txn, [team_id])
+        .await
+        .expect("the lock is free");
     let again = billing::refund(&t.app, &txn, &teams, vec![id]).await;
     match again {
         Ok(()) => txn.commit().await.expect("the transaction ends"),

@@ -9,7 +9,7 @@ use rstest::rstest;
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tollgate::domain::billing::{self, Statements, WAITING_OF_TEAM_MAX};
+use tollgate::domain::billing::{Statements, WAITING_OF_TEAM_MAX};
 
 use crate::harness::{Answer, Cut, Database, Postgres, Setup, Sqlite, TestApp, TestTeam, text};
 
@@ -17,7 +17,10 @@ use crate::harness::{Answer, Cut, Database, Postgres, Setup, Sqlite, TestApp, Te
 async fn lock(t: &TestApp, team: &TestTeam) -> DatabaseTransaction {
     let txn = t.app.db.begin_write().await.expect("a transaction begins");
     let id = team.id.parse().expect("an id");
-    billing::lock_team(&txn, id).await.expect("the lock is free").expect("the team is there");
+    tollgate::domain::account::team_lock::lock_team(&txn, id)
+        .await
+        .expect("the lock is free")
+        .expect("the team is there");
     txn
 }
 

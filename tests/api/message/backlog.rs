@@ -8,9 +8,12 @@ use db_test::db_test;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tollgate::{
-    domain::message::{
-        backlog::{self, Place, STEP_BYTES_MAX},
-        delivery,
+    domain::{
+        message::{
+            backlog::{self, Place},
+            delivery,
+        },
+        message_batch::BATCH_BYTES_MAX,
     },
     worker,
 };
@@ -365,7 +368,7 @@ async fn long_messages_take_more_steps(database: Database) {
     let test = t.api_key(&team, &sub.id, "TEST").await;
     // 32 of 128 KiB are exactly as much as a step takes; with a byte more the last is left.
     let half = 64 * 1024;
-    assert_eq!(STEP_BYTES_MAX, 32 * 2 * 64 * 1024);
+    assert_eq!(BATCH_BYTES_MAX, 32 * 2 * 64 * 1024);
     for at in 0..64 {
         let text = "x".repeat(if at == 32 { half + 1 } else { half });
         let html = "x".repeat(half);

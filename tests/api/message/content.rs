@@ -7,7 +7,6 @@ use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tollgate::domain::billing;
 
 use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
 
@@ -563,7 +562,10 @@ async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
     let t = Arc::new(t);
     let txn = t.app.db.begin_write().await.expect("a transaction begins");
     let id = team.id.parse().expect("an id");
-    billing::lock_team(&txn, id).await.expect("the lock is free").expect("the team is there");
+    tollgate::domain::account::team_lock::lock_team(&txn, id)
+        .await
+        .expect("the lock is free")
+        .expect("the team is there");
     let taken = t.app.writers.taken().messages;
     let sending = {
         let (t, key) = (Arc::clone(&t), team.key.clone());

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use tollgate::{
     app::App,
     domain::{
-        Fault, billing,
+        Fault,
+        billing::{
+            self,
+            test_storage::{TEST_BYTES_MAX, TEST_MESSAGES_MAX},
+        },
         message::{
             delivery,
-            test_retention::{
-                self, DELETED_TOGETHER_MAX, Deleted, Place, TEST_BYTES_MAX, TEST_KEPT_FOR,
-                TEST_MESSAGES_MAX,
-            },
+            test_retention::{self, DELETED_TOGETHER_MAX, Deleted, Place, TEST_KEPT_FOR},
         },
     },
 };

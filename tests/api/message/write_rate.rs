@@ -8,7 +8,7 @@ use tollgate::{
         Fault,
         account::AccountIds,
         api_key::authentication,
-        billing::Deadline,
+        deadline::Deadline,
         message::{self, NewMessage, Sent},
         write_rate::{BURST_BYTES, CALL_BYTES_MAX},
     },

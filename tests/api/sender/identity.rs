@@ -9,10 +9,9 @@ use tokio::time::Instant;
 use tollgate::{
     domain::{
         api_key::authentication,
-        billing::{self, Deadline, Draft, PricedMessage, Verdict},
-        channel::{content::Content, recipient},
-        message::schedule::Schedule,
-        sender::identity::Origin,
+        billing::{self, Draft, PricedMessage, Verdict},
+        channel::{content::Content, recipient, schedule::Schedule, sender_cache::Origin},
+        deadline::Deadline,
     },
     money::Micros,
 };

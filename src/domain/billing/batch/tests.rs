@@ -8,11 +8,10 @@ use proptest::prelude::*;
 use super::{super::verdict::*, *};
 use crate::domain::{
     Refusal,
+    billing::test_storage::{TEST_BYTES_MAX, TEST_MESSAGES_MAX},
     caller::AccountCaller,
-    channel::{content::Content, recipient::Recipient},
-    message::{
-        schedule::Schedule,
-        test_retention::{TEST_BYTES_MAX, TEST_MESSAGES_MAX},
+    channel::{
+        content::Content, recipient::Recipient, schedule::Schedule, send_refusal::SendRefusal,
     },
 };
 

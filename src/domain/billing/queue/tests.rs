@@ -6,8 +6,7 @@ use super::*;
 use crate::{
     domain::{
         billing::Draft,
-        channel::{content::Content, recipient::Recipient},
-        message::schedule::Schedule,
+        channel::{content::Content, recipient::Recipient, schedule::Schedule},
     },
     money::Micros,
 };

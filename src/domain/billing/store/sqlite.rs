@@ -14,7 +14,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Decide, Interrupted, Statements, check_guards, drafts};
+use super::statements::{Decide, Interrupted, Statements, check_guards, drafts};
 use crate::domain::{
     Fault,
     billing::{

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     app::App,
     db::has_id,
-    domain::{Fault, message::quiet_hours, phone_number},
+    domain::{Fault, message::quiet_hours},
 };
 
 /// Room of a claim: messages that are claimed together. Their carriers are called all at once, so that the
@@ -89,7 +89,7 @@ async fn lease(
     if due.is_empty() {
         return Ok(Vec::new());
     }
-    phone_number::references::drop_lost(app, txn, &due).await?;
+    super::lost_number::drop_lost(app, txn, &due).await?;
     let lease_id = app.new_id();
     let goes_out = || {
         let is_in_time =

@@ -10,20 +10,22 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use entity::message;
 use sea_orm::FromQueryResult as _;
 
 use crate::{app::App, domain::Fault};
 
 mod claim;
 mod fair_share;
+mod lost_number;
 pub mod poll;
 pub mod rotation;
 mod settle;
+mod step;
 
 pub use claim::{ROOM, claim};
 pub use rotation::Rotation;
 pub use settle::settle;
+pub use step::{Claim, Claimed, Outcome, Step};
 
 use rotation::{LINES, RotationPosition};
 
@@ -31,58 +33,6 @@ use rotation::{LINES, RotationPosition};
 pub const CARRIER_DEADLINE: Duration = Duration::from_secs(20);
 /// Looks that find out how late delivery is, each of so many teams as a claim's.
 const LAG_PROBES_MAX: usize = 64;
-
-/// What one claim took.
-#[derive(Debug, Default)]
-pub struct Claim {
-    pub messages: Vec<Claimed>,
-    /// More may be due than this claim had room for.
-    pub has_more: bool,
-}
-
-/// A message that this worker may act on until its lease runs out.
-#[derive(Clone, Debug)]
-pub struct Claimed {
-    pub message: message::Model,
-    pub step: Step,
-}
-
-/// What is to be done with a claimed message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Hand it over for the first time.
-    Send,
-    /// A worker was cut off while handing it over: it may have gone out.
-    Resume,
-    /// It was handed over: ask what became of it.
-    Report,
-    /// Its time is over before it was handed over.
-    Expire,
-}
-
-/// What came of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    Sent,
-    Delivered,
-    /// Ask again later.
-    Pending,
-    Undelivered {
-        code: String,
-        text: String,
-    },
-    /// It was not handed over in its time: refunded.
-    Expired,
-    /// It reached no provider: refunded.
-    Failed {
-        code: String,
-        text: String,
-    },
-    Unknown {
-        code: String,
-        text: String,
-    },
-}
 
 /// How long the message that is due for longest has been due.
 pub async fn lag(app: &App) -> Result<Duration, Fault> {

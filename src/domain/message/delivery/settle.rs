@@ -78,7 +78,7 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
         )
     };
     let teams = settled.iter().filter(|(_, outcome)| counts(outcome)).map(|(row, _)| row.team_id);
-    let teams = billing::lock_teams(&txn, teams).await?;
+    let teams = crate::domain::account::team_lock::lock_teams(&txn, teams).await?;
 
     // Messages that share an outcome and a lease share a statement.
     let mut alike: HashMap<Alike, Vec<&message::Model>> = HashMap::new();

@@ -4,9 +4,10 @@ use super::*;
 use crate::domain::template::language::{
     BLOCKS_MAX, BRACKETS_MAX, BRANCHES_MAX, FILTERS, TAG_TOKENS_MAX, TESTS,
 };
+use crate::domain::template::work::Worker;
 
 fn compile(body: &Body) -> Result<Compiled, String> {
-    Compiled::new(std::slice::from_ref(body), &mut Worker::alone()).expect("there is time")
+    Compiled::new(std::slice::from_ref(body), &mut Worker::alone().time).expect("there is time")
 }
 
 fn render_as(channel: Channel, source: &str, given: &Json) -> Result<String, Unrendered> {

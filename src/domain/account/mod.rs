@@ -15,6 +15,11 @@ use super::{
 };
 use crate::{app::App, db::Scope, money::Micros};
 
+pub mod reference;
+pub mod team_lock;
+
+pub use reference::AccountRef;
+
 /// Why an account's sends are refused now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockReason {

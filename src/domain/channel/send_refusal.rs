@@ -1,0 +1,131 @@
+//! Why a message is not accepted, with the text and the argument of each reason.
+
+use entity::message::Channel;
+
+use crate::domain::validate::{IDEMPOTENCY_KEY_RULE, METADATA_RULE, VARIABLES_RULE};
+
+pub(super) const SEND_AT_RULE: &str = "The sendAt must lie at most 30 days ahead.";
+pub const SENDER_NOT_FOUND: &str = "There is no such sender.";
+pub const TEMPLATE_NOT_FOUND: &str = "There is no such template.";
+
+/// Why a message is not accepted; the order of R8 decides which reason is the one reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SendRefusal {
+    InvalidRecipient,
+    InvalidContent,
+    VariablesInvalid,
+    MetadataInvalid,
+    IdempotencyKeyInvalid,
+    SendAtInvalid,
+    IdempotencyConflict,
+    ValidUntilInvalid,
+    TemplateNotFound,
+    ContactNotFound,
+    ContactUnreachable,
+    TemplateBodyMissing,
+    VariableMissing,
+    TemplateFailed,
+    SenderNotFound,
+    SenderUnavailable,
+    AccountSuspended,
+    AccountInactive,
+    OptedOut,
+    ChannelUnavailable,
+    NoPrice,
+    CreditLimitReached,
+    InsufficientBalance,
+    TestStorageFull,
+    /// Not judged at all, for the queue had no room for the whole call; or accepted before, and not to be read now.
+    Overloaded,
+}
+
+impl SendRefusal {
+    /// For people: what was wrong and what to do. Input refusals say it where they are found.
+    pub fn message(self, channel: Option<Channel>) -> &'static str {
+        match self {
+            Self::IdempotencyConflict => {
+                "Another message was accepted under this idempotencyKey, or its recipient was erased \
+                 since; use a new key for a new message."
+            }
+            Self::SenderNotFound => SENDER_NOT_FOUND,
+            Self::SenderUnavailable => {
+                "The sender cannot send on the channel now; see its channels."
+            }
+            Self::AccountSuspended => {
+                "The account is suspended; its main account can reactivate it."
+            }
+            Self::AccountInactive => "The account is inactive; its main account can reactivate it.",
+            Self::OptedOut => {
+                "The recipient has opted out of the account's messages on this channel."
+            }
+            Self::ChannelUnavailable => match channel {
+                Some(Channel::Sms) => "This server has no carrier for SMS; ask who runs it.",
+                Some(Channel::Email) => "This server has no carrier for EMAIL; ask who runs it.",
+                Some(Channel::Whatsapp) => {
+                    "This server has no carrier for WHATSAPP; ask who runs it."
+                }
+                Some(Channel::Telegram) => {
+                    "This server has no carrier for TELEGRAM; ask who runs it."
+                }
+                None => "This server has no carrier for the channel; ask who runs it.",
+            },
+            Self::NoPrice => {
+                "This destination has no price. The server's operator can add one with `tollgate price import`."
+            }
+            Self::CreditLimitReached => {
+                "The account's totalSpent has reached its creditLimit; its main account can raise it."
+            }
+            Self::InsufficientBalance => "The team's balance is lower than the message's cost.",
+            Self::TestStorageFull => {
+                "The account stores as many TEST messages as it may: 20,000, or 64 MiB of texts, \
+                 subjects, HTML and metadata. Each is deleted 7 days after it was accepted or, if that \
+                 is later, after its sendAt. Try again then, or send with a LIVE key."
+            }
+            Self::Overloaded => {
+                "The server is too busy to take all messages of this call; nothing was charged. Try \
+                 again in a second, with the same idempotency keys."
+            }
+            Self::SendAtInvalid => SEND_AT_RULE,
+            Self::ValidUntilInvalid => "The validUntil must lie after now and after sendAt.",
+            Self::InvalidRecipient => "The recipient is not valid.",
+            Self::InvalidContent => "The content is not valid.",
+            Self::VariablesInvalid => VARIABLES_RULE,
+            Self::TemplateNotFound => TEMPLATE_NOT_FOUND,
+            Self::ContactNotFound => CONTACT_NOT_FOUND,
+            Self::ContactUnreachable => "The contact has no address of the channel.",
+            Self::TemplateBodyMissing => "The template has no body for the channel.",
+            Self::VariableMissing => "The template needs another variable.",
+            Self::TemplateFailed => "The template cannot be rendered.",
+            Self::MetadataInvalid => METADATA_RULE,
+            Self::IdempotencyKeyInvalid => IDEMPOTENCY_KEY_RULE,
+        }
+    }
+
+    /// The argument at fault, of a message to a contact or to an address.
+    pub fn field(self, is_to_contact: bool) -> &'static [&'static str] {
+        match self {
+            Self::ContactNotFound | Self::ContactUnreachable => &["input", "contactId"],
+            Self::OptedOut | Self::NoPrice if is_to_contact => &["input", "contactId"],
+            Self::InvalidRecipient | Self::OptedOut | Self::NoPrice => &["input", "to"],
+            Self::InvalidContent => &["input", "text"],
+            Self::VariablesInvalid | Self::VariableMissing => &["input", "variables"],
+            Self::TemplateNotFound | Self::TemplateBodyMissing | Self::TemplateFailed => {
+                &["input", "templateId"]
+            }
+            Self::MetadataInvalid => &["input", "metadata"],
+            Self::IdempotencyKeyInvalid | Self::IdempotencyConflict => &["input", "idempotencyKey"],
+            Self::SendAtInvalid => &["input", "sendAt"],
+            Self::ValidUntilInvalid => &["input", "validUntil"],
+            Self::SenderNotFound | Self::SenderUnavailable => &["input", "senderId"],
+            Self::ChannelUnavailable => &["input", "channel"],
+            Self::AccountSuspended
+            | Self::AccountInactive
+            | Self::CreditLimitReached
+            | Self::InsufficientBalance
+            | Self::TestStorageFull
+            | Self::Overloaded => &[],
+        }
+    }
+}
+
+pub const CONTACT_NOT_FOUND: &str = "There is no such contact.";

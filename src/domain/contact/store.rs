@@ -1,0 +1,96 @@
+//! Reading and writing the row of a locked contact.
+
+use entity::{contact, contact_address};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
+use uuid::Uuid;
+
+use crate::{
+    app::App,
+    domain::{Failure, Fault, channel::recipient, refused, search::folded},
+};
+
+/// Why a contact is not changed while it is erased or merged.
+pub(super) const BUSY: &str =
+    "The contact is being deleted or merged; if that call broke off, repeat it to finish.";
+
+/// Refuses a change of a locked contact that is being erased or merged.
+pub(super) fn unless_busy<C>(
+    contact: &contact::Model,
+    code: C,
+    field: &'static [&'static str],
+) -> Result<(), Failure<C>> {
+    if contact.busy_with.is_some() { Err(refused(code, field, BUSY)) } else { Ok(()) }
+}
+
+/// Notes of a locked contact that it is being erased or merged, or that it is not any more.
+pub(super) async fn set_busy(
+    txn: &DatabaseTransaction,
+    contact: &contact::Model,
+    busy_with: Option<Uuid>,
+) -> Result<(), Fault> {
+    contact::Entity::update_many()
+        .set(contact::ActiveModel { busy_with: Set(busy_with), ..Default::default() })
+        .filter(contact::Column::Id.eq(contact.id))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// The account's contact, locked until the transaction ends.
+pub(super) async fn locked(
+    txn: &DatabaseTransaction,
+    account_id: Uuid,
+    id: Option<Uuid>,
+) -> Result<Option<contact::Model>, Fault> {
+    let Some(id) = id else { return Ok(None) };
+    let contact = contact::Entity::owned_by(account_id).filter(contact::Column::Id.eq(id));
+    Ok(contact.lock_exclusive().one(txn).await?)
+}
+
+/// Writes what is set of a locked contact, and what follows from that and from its addresses.
+pub(super) async fn write(
+    app: &App,
+    txn: &DatabaseTransaction,
+    found: contact::Model,
+    mut to: contact::ActiveModel,
+) -> Result<contact::Model, Fault> {
+    let display_name = match &to.display_name {
+        Set(display_name) => display_name.clone(),
+        _ => found.display_name.clone(),
+    };
+    let addresses = addresses_in(txn, &found).await?;
+    to.search_text = Set(search_text(display_name.as_deref(), &addresses));
+    to.updated_at = Set(app.clock.now());
+    let rows = contact::Entity::update_many()
+        .set(to)
+        .filter(contact::Column::Id.eq(found.id))
+        .exec_with_returning(txn)
+        .await?;
+    rows.into_iter().next().ok_or(Fault::Broken("a locked contact is there"))
+}
+
+pub(super) fn search_text(
+    display_name: Option<&str>,
+    addresses: &[contact_address::Model],
+) -> String {
+    let mut lines = vec![folded(display_name.unwrap_or_default())];
+    for address in addresses {
+        lines.push(folded(&address.address));
+        // People look for a domain as they write it, too.
+        lines.extend(recipient::in_unicode(&address.address).as_deref().map(folded));
+    }
+    lines.join("\n")
+}
+
+/// The addresses of a contact, oldest first.
+pub(in crate::domain) async fn addresses_in(
+    txn: &DatabaseTransaction,
+    contact: &contact::Model,
+) -> Result<Vec<contact_address::Model>, Fault> {
+    let select = contact_address::Entity::owned_by(contact.account_id)
+        .filter(contact_address::Column::ContactId.eq(contact.id));
+    Ok(select.order_by_asc(contact_address::Column::Id).all(txn).await?)
+}

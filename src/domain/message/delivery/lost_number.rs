@@ -1,0 +1,78 @@
+//! Messages that are due from a phone number which their account no longer has.
+
+use std::collections::{BTreeSet, HashSet};
+
+use entity::{
+    inventory_number, message,
+    phone_number::{self, PhoneNumberStatus},
+};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect,
+};
+use uuid::Uuid;
+
+use super::poll::Due;
+use crate::{app::App, db::has_id, domain::Fault};
+
+/// Takes the sender away from messages that are about to be claimed and were to come from a number of
+/// the inventory that their account does not have, or has not paid: they go out without one.
+pub(super) async fn drop_lost(
+    app: &App,
+    txn: &DatabaseTransaction,
+    due: &[Due],
+) -> Result<(), Fault> {
+    let from: BTreeSet<&str> = due
+        .iter()
+        .filter(|row| row.is_unclaimed())
+        .filter_map(|row| row.sent_from.as_deref().filter(|from| from.starts_with('+')))
+        .collect();
+    if from.is_empty() {
+        return Ok(());
+    }
+    let stocked: HashSet<String> = inventory_number::Entity::find()
+        .select_only()
+        .column(inventory_number::Column::Number)
+        .filter(inventory_number::Column::Number.is_in(from.iter().copied()))
+        .into_tuple()
+        .all(txn)
+        .await?
+        .into_iter()
+        .collect();
+    if stocked.is_empty() {
+        return Ok(());
+    }
+    let held: HashSet<(Uuid, String)> = phone_number::Entity::find()
+        .select_only()
+        .columns([phone_number::Column::AccountId, phone_number::Column::Number])
+        .filter(phone_number::Column::Number.is_in(from.iter().copied()))
+        // Said twice: the first finds the index.
+        .filter(phone_number::Entity::is_held())
+        .filter(phone_number::Column::Status.eq(PhoneNumberStatus::Active))
+        .into_tuple()
+        .all(txn)
+        .await?
+        .into_iter()
+        .collect();
+    let mut lost = Vec::new();
+    for row in due.iter().filter(|row| row.is_unclaimed()) {
+        let Some(from) = row.sent_from.clone().filter(|from| stocked.contains(from)) else {
+            continue;
+        };
+        if !held.contains(&(row.account_id, from)) {
+            lost.push(row.id);
+        }
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    message::Entity::update_many()
+        .set(message::ActiveModel {
+            sender_id: Set(None),
+            sent_from: Set(None),
+            ..Default::default()
+        })
+        .filter(has_id(app.db.backend(), lost))
+        .exec(txn)
+        .await?;
+    Ok(())
+}

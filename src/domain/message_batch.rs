@@ -1,0 +1,44 @@
+//! The messages that one transaction changes when there may be any number of them.
+
+use entity::message;
+use sea_orm::{ConnectionTrait, QuerySelect, Select, sea_query::Expr};
+use uuid::Uuid;
+
+use super::Fault;
+
+/// Messages that a step changes at most.
+pub const BATCH_MESSAGES_MAX: u64 = 500;
+
+/// Texts of the messages that a step changes: `SQLite` writes a row whole, whatever changes of it.
+pub const BATCH_BYTES_MAX: i64 = 4 * 1024 * 1024;
+
+/// The messages of one step, in the order of the selection.
+pub(in crate::domain) struct MessageBatch {
+    pub messages: Vec<Uuid>,
+    pub has_more: bool,
+}
+
+/// The first of these messages, as many as one step changes: one at least, if there is any.
+pub(in crate::domain) async fn batch_of<C: ConnectionTrait>(
+    db: &C,
+    messages: Select<message::Entity>,
+) -> Result<MessageBatch, Fault> {
+    let bytes = "CAST(octet_length(text) + COALESCE(octet_length(html), 0) AS BIGINT)";
+    let rows: Vec<(Uuid, i64)> = messages
+        .select_only()
+        .column(message::Column::Id)
+        .column_as(Expr::cust(bytes), "bytes")
+        .limit(BATCH_MESSAGES_MAX)
+        .into_tuple()
+        .all(db)
+        .await?;
+    let mut left = BATCH_BYTES_MAX;
+    let fits = rows.iter().enumerate().take_while(|(at, (_, bytes))| {
+        left -= bytes;
+        left >= 0 || *at == 0
+    });
+    let messages: Vec<Uuid> = fits.map(|(_, (id, _))| *id).collect();
+    let is_full = u64::try_from(rows.len()).is_ok_and(|rows| rows == BATCH_MESSAGES_MAX);
+    let has_more = is_full || messages.len() < rows.len();
+    Ok(MessageBatch { messages, has_more })
+}

@@ -1,0 +1,51 @@
+//! The bodies and variables of a template, as its row holds them.
+
+use entity::{message::Channel, template};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Fault;
+
+/// The sources of what a message says on one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    pub channel: Channel,
+    pub subject: Option<String>,
+    pub text: Option<String>,
+    pub html: Option<String>,
+}
+
+/// A declared variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    pub name: String,
+    /// What it is where a send does not say; without one, a send must.
+    pub default: Option<String>,
+}
+
+/// The bodies that a template has, by channel.
+pub fn bodies_of(row: &template::Model) -> Vec<Body> {
+    let plain = |channel, text: &Option<String>| {
+        let text = text.clone()?;
+        Some(Body { channel, subject: None, text: Some(text), html: None })
+    };
+    let has_email = row.email_text.is_some() || row.email_html.is_some();
+    let email = has_email.then(|| Body {
+        channel: Channel::Email,
+        subject: row.email_subject.clone(),
+        text: row.email_text.clone(),
+        html: row.email_html.clone(),
+    });
+    let bodies = [
+        plain(Channel::Sms, &row.sms_text),
+        email,
+        plain(Channel::Whatsapp, &row.whatsapp_text),
+        plain(Channel::Telegram, &row.telegram_text),
+    ];
+    bodies.into_iter().flatten().collect()
+}
+
+/// The variables that a template declares, in their order.
+pub fn variables_of(row: &template::Model) -> Result<Vec<Variable>, Fault> {
+    crate::json::parse(row.variables.as_bytes())
+        .map_err(|_| Fault::Broken("the variables of a template are stored as a list"))
+}
