@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs what README.md and docs print, in order, and compares the answers but for ids, keys, dates and ports.
+"""Runs what README.md and docs print, in order, and compares the answers but for ids, keys, dates and ports. Links, and
+the paths and functions that ARCHITECTURE.md and CONTRIBUTING.md name, must exist.
 
 A block of sh followed by a block of json is a command and its answers. In a block of console, lines that begin with "$ "
 are commands, and the others are what they print; a line of "…" stands for any lines. TOLLGATE names the program.
@@ -21,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TOLLGATE = Path(os.environ.get("TOLLGATE", ROOT / "target/debug/tollgate")).resolve()
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{8}-…"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+PATH = re.compile(r"`((?:bench|docs|entity|examples|migration|src|tests|ui)/[\w./-]+)`")
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "DATABASE_URL_FILE")
 }
@@ -218,6 +221,32 @@ def check_graphql(document, url, key):
         check(document, block[2].splitlines()[0], "done", "done" if not refused and "errors" not in found else str(found))
 
 
+def anchors(document):
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", document.read_text()), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def check_links(document):
+    text = BLOCK.sub("", document.read_text())
+    for target, anchor in LINK.findall(text):
+        found = (document.parent / target).resolve() if target else document
+        exists = found.exists() and (not anchor or anchor in anchors(found))
+        check(document.name, f"link to {target}#{anchor}", "exists", "exists" if exists else "missing")
+
+
+def check_paths(document):
+    """Paths between backquotes, and functions in the column after a path."""
+    text = (ROOT / document).read_text()
+    for path in PATH.findall(text):
+        check(document, path, "exists", "exists" if (ROOT / path).exists() else "missing")
+    for path, functions in re.findall(r"`(src/[\w./-]+\.rs)` \| ((?:`\w+`(?:, )?)+) \|", text):
+        source = (ROOT / path).read_text() if (ROOT / path).exists() else ""
+        for function in re.findall(r"\w+", functions):
+            exists = re.search(rf"\bfn {function}\b", source)
+            check(document, f"{function} in {path}", "exists", "exists" if exists else "missing")
+
+
 @contextmanager
 def demo_in(folder):
     """A demo with its data in a folder, its URL and its keys."""
@@ -249,6 +278,10 @@ def check_greeting(folder):
 
 
 def main():
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        check_links(document)
+    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        check_paths(document)
     with tempfile.TemporaryDirectory(prefix="tollgate-documents-") as name:
         folder = Path(name)
         check_greeting(folder)
@@ -269,7 +302,7 @@ def main():
             check_console("docs/operations/backup.md", session)
         finally:
             session.close()
-    print(f"{checked - failed} of {checked} printed blocks are true")
+    print(f"{checked - failed} of {checked} printed blocks, links and paths are true")
     sys.exit(1 if failed or checked == 0 else 0)
 
 
