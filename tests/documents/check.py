@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs what README.md and docs print, in order, and compares the answers but for ids, keys, dates and ports.
+"""Runs what README.md and docs print, in order, and compares the answers but for ids, keys, dates and ports. Links, and
+the paths and functions that ARCHITECTURE.md and CONTRIBUTING.md name, must exist.
 
 A block of sh followed by a block of json is a command and its answers. In a block of console, lines that begin with "$ "
 are commands, and the others are what they print; a line of "…" stands for any lines. TOLLGATE names the program.
@@ -14,12 +15,15 @@ import sys
 import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLLGATE = Path(os.environ.get("TOLLGATE", ROOT / "target/debug/tollgate")).resolve()
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{8}-…"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)")
+PATH = re.compile(r"`((?:bench|docs|entity|examples|migration|src|tests|ui)/[\w./-]+)`")
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "DATABASE_URL_FILE")
 }
@@ -188,29 +192,70 @@ def check_console(document, session):
 
 
 def check_readme(url, keys, folder):
-    text = (ROOT / "README.md").read_text()
-    for block in BLOCK.finditer(text):
-        if block[1] != "console":
-            continue
-        command, _, expected = block[2].partition("$ curl")[2].partition("\n{")
-        if command:
-            found = bash(with_server("curl" + command, url, keys), folder)
-            check("README.md", "curl", "{" + expected, found)
+    """The session of the first block: lines without an answer are definitions. `check_greeting` has its first command."""
+    blocks = BLOCK.finditer((ROOT / "README.md").read_text())
+    session = next(block[2] for block in blocks if block[1] == "console")
+    definitions = ""
+    for command in re.split(r"^\$ ", session, flags=re.M)[2:]:
+        line, _, expected = command.partition("\n")
+        script = with_server(f"{line}\n", url, keys)
+        if expected:
+            check("README.md", line, expected, bash(definitions + script, folder))
+        else:
+            definitions += script
 
 
 def check_graphql(document, url, key):
-    """Blocks of graphql are done without an error or a refusal."""
+    """Blocks of graphql are done without an error or a refusal. Their days are tomorrow."""
+    tomorrow = time.strftime("%Y-%m-%dT", time.gmtime(time.time() + 24 * 60 * 60))
     for block in BLOCK.finditer((ROOT / document).read_text()):
         if block[1] != "graphql":
             continue
         request = urllib.request.Request(
-            url, json.dumps({"query": block[2]}).encode(),
+            url, json.dumps({"query": re.sub(r"\d{4}-\d\d-\d\dT", tomorrow, block[2])}).encode(),
             {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request) as answer:
             found = json.load(answer)
         refused = [errors for field in (found["data"] or {}).values() for errors in field["errors"]]
         check(document, block[2].splitlines()[0], "done", "done" if not refused and "errors" not in found else str(found))
+
+
+def anchors(document):
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", document.read_text()), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def check_links(document):
+    text = BLOCK.sub("", document.read_text())
+    for target, anchor in LINK.findall(text):
+        found = (document.parent / target).resolve() if target else document
+        exists = found.exists() and (not anchor or anchor in anchors(found))
+        check(document.name, f"link to {target}#{anchor}", "exists", "exists" if exists else "missing")
+
+
+def check_paths(document):
+    """Paths between backquotes, and functions in the column after a path."""
+    text = (ROOT / document).read_text()
+    for path in PATH.findall(text):
+        check(document, path, "exists", "exists" if (ROOT / path).exists() else "missing")
+    for path, functions in re.findall(r"`(src/[\w./-]+\.rs)` \| ((?:`\w+`(?:, )?)+) \|", text):
+        source = (ROOT / path).read_text() if (ROOT / path).exists() else ""
+        for function in re.findall(r"\w+", functions):
+            exists = re.search(rf"\bfn {function}\b", source)
+            check(document, f"{function} in {path}", "exists", "exists" if exists else "missing")
+
+
+@contextmanager
+def demo_in(folder):
+    """A demo with its data in a folder, its URL and its keys."""
+    demo, url, keys = start_demo(folder)
+    try:
+        yield url, keys
+    finally:
+        demo.send_signal(signal.SIGTERM)
+        demo.wait(timeout=30)
 
 
 def check_greeting(folder):
@@ -233,26 +278,31 @@ def check_greeting(folder):
 
 
 def main():
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        check_links(document)
+    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        check_paths(document)
     with tempfile.TemporaryDirectory(prefix="tollgate-documents-") as name:
         folder = Path(name)
         check_greeting(folder)
-        demo, url, keys = start_demo(folder)
-        try:
-            check_readme(url, keys, folder)
+        readme = folder / "readme"
+        readme.mkdir()
+        with demo_in(readme) as (url, keys):
+            check_readme(url, keys, readme)
+        with demo_in(folder) as (url, keys):
             check_walk("docs/guide/quickstart.md", url, keys, folder)
             check_walk("docs/guide/opt-outs.md", url, keys, folder)
             check_graphql("docs/guide/templates.md", url, keys["main"])
-        finally:
-            demo.send_signal(signal.SIGTERM)
-            demo.wait(timeout=30)
+            check_graphql("docs/guide/messages.md", url, keys["main"])
         work = folder / "work"
         work.mkdir()
         session = Session(work, folder / "demo-data")
         try:
             check_console("docs/operations/command-line.md", session)
+            check_console("docs/operations/backup.md", session)
         finally:
             session.close()
-    print(f"{checked - failed} of {checked} printed blocks are true")
+    print(f"{checked - failed} of {checked} printed blocks, links and paths are true")
     sys.exit(1 if failed or checked == 0 else 0)
 
 
