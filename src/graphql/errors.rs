@@ -76,7 +76,7 @@ impl Code {
             Self::Unauthenticated => {
                 "The API key is missing, malformed, unknown, expired or revoked."
             }
-            Self::Forbidden => "The key is valid, but must not use this field.",
+            Self::Forbidden => "The key is valid, but not allowed to use this field.",
             Self::BadUserInput => {
                 "An argument, a cursor or the JSON of the request is not valid, a required variable is missing, \
                  or the connection closed before the whole body arrived. An unknown path has this code with \

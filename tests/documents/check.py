@@ -249,7 +249,7 @@ def main():
         work.mkdir()
         session = Session(work, folder / "demo-data")
         try:
-            check_console("docs/operations/command-line.md", session)
+            check_console("docs/operations/administration.md", session)
         finally:
             session.close()
     print(f"{checked - failed} of {checked} printed blocks are true")
