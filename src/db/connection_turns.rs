@@ -26,12 +26,12 @@ use uuid::Uuid;
 use super::row_security::Scope;
 
 /// Connections that one request holds at the same time at most. Its fields are resolved concurrently.
-const OF_REQUEST_MAX: usize = 2;
+pub const OF_REQUEST_MAX: usize = 2;
 /// How long a statement goes on that nobody waits for any more. It is ended by closing its connection, and a new
 /// connection costs more than most statements.
 const ABANDONED_AFTER: Duration = Duration::from_millis(250);
 /// Connections of the pool for writing that requests leave to the worker on `PostgreSQL`.
-const OF_WORKER: usize = 2;
+pub const OF_WORKER: usize = 2;
 /// Holders that are known before those without a read are looked for and forgotten.
 const SWEEP_FROM: usize = 64;
 

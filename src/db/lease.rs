@@ -49,7 +49,7 @@ const POSTGRES_PROBE: &str = "SET client_connection_check_interval = '500ms'";
 /// failed, which is not the caller's doing. `SQLite` runs within this process, and is never waited for like that.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// What a statement counts for at most that was not answered, or while PostgreSQL was silent.
-const SILENCE_COUNTED_MAX: Duration = Duration::from_secs(1);
+pub const SILENCE_COUNTED_MAX: Duration = Duration::from_secs(1);
 
 /// Connections, lent one by one.
 #[derive(Clone)]

@@ -39,8 +39,11 @@ mod readers;
 pub mod row_security;
 
 pub use backup::BackupError;
-pub use connection_turns::{ReadBudget, Turn, Turns};
+pub use connection_turns::{
+    OF_REQUEST_MAX as READS_OF_REQUEST_MAX, OF_WORKER as WRITES_OF_WORKER, ReadBudget, Turn, Turns,
+};
 pub use files::{ServingLockError, exposed, lock_for_serving, sqlite_path, sqlite_url};
+pub use lease::SILENCE_COUNTED_MAX;
 use lease::query_error;
 pub use readers::{Readers, Snapshot};
 pub use row_security::Scope;
@@ -48,7 +51,7 @@ pub use row_security::Scope;
 /// The PostgreSQL advisory lock under which migrations run, one process at a time.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(5466134209)";
 /// How long whoever reads or writes waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the emptying of the write-ahead log may keep writers waiting.
 const EMPTY_LOG_TIMEOUT: Duration = Duration::from_millis(100);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);

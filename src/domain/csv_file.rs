@@ -11,8 +11,9 @@ use crate::money::Micros;
 /// Bytes of a file at most. An endless one is not read further.
 pub const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Columns of a file at most, and bytes of a row. A contact with all that it may have needs much less.
-const COLUMNS_MAX: usize = 100;
-const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const COLUMNS_MAX: usize = 100;
+/// Maximum number of bytes in a row of a file.
+pub const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Problems that are reported of one file at most.
 const PROBLEMS_MAX: usize = 100;
 /// Characters of a cell that an error shows.

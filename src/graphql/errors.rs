@@ -69,6 +69,55 @@ impl Code {
             Self::InternalServerError => "INTERNAL_SERVER_ERROR",
         }
     }
+
+    /// The description of the code in `docs/reference/errors.md`, as Markdown.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => {
+                "The API key is missing, malformed, unknown, expired or revoked."
+            }
+            Self::Forbidden => "The key is valid, but not allowed to use this field.",
+            Self::BadUserInput => {
+                "An argument, a cursor or the JSON of the request is not valid, a required variable is missing, \
+                 or the connection closed before the whole body arrived. An unknown path has this code with \
+                 status 404."
+            }
+            Self::GraphqlParseFailed => "The query is not valid GraphQL syntax.",
+            Self::GraphqlValidationFailed => {
+                "The query does not match the schema, or a variable has the wrong type."
+            }
+            Self::OperationResolutionFailure => {
+                "`operationName` does not select exactly one operation of the document."
+            }
+            Self::QueryTooLarge => {
+                "The query, or the data of the field at `path`, exceeds a [limit](limits.md)."
+            }
+            Self::PersistedQueryNotFound => {
+                "The server does not know the hash of the persisted query. Send the query together with its hash."
+            }
+            Self::RateLimited => {
+                "The key, its account or the client's address exceeds a [rate limit](limits.md#rate-limits), or a \
+                 socket, an account or a team has too many operations. Wait for `retryAfterSeconds` if it is present."
+            }
+            Self::PayloadTooLarge => "The body is larger than the [limit](limits.md#requests).",
+            Self::MethodNotAllowed => {
+                "The method is neither GET nor POST, or a mutation was sent with GET."
+            }
+            Self::UnsupportedMediaType => "The body was not sent as `application/json`.",
+            Self::NotAcceptable => {
+                "`Accept` allows neither `application/graphql-response+json` nor `application/json`."
+            }
+            Self::Unavailable => {
+                "The server is too busy, the database cannot be reached or its disk is full, the body arrived too \
+                 slowly, or the request took too long. Repeat the request with the same idempotency key after \
+                 `retryAfterSeconds`."
+            }
+            Self::InternalServerError => {
+                "An error in the server. The message contains the request id, which is also in the log and in the \
+                 header `x-request-id`."
+            }
+        }
+    }
 }
 
 /// The code that an error was given.

@@ -15,6 +15,7 @@ mod loaders;
 mod message;
 mod opt_out;
 mod phone_number;
+pub mod reference;
 pub mod scalars;
 mod sender;
 mod subscriptions;

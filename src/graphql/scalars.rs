@@ -130,7 +130,7 @@ fn has_four_digits(year: i32) -> bool {
 }
 
 /// About how many bytes a value of JSON takes besides its text: as it is read, and as it is answered.
-const JSON_VALUE_BYTES: usize = 160;
+pub const JSON_VALUE_BYTES: usize = 160;
 
 /// GraphQL's `JSONObject`, described there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,21 +20,25 @@ pub const AWAITED_OF_TEAM_MAX: usize = 512;
 /// Of these, bodies of one key at most, so that it leaves room for the other keys of its team.
 pub const AWAITED_OF_KEY_MAX: usize = AWAITED_OF_TEAM_MAX / 2;
 /// A body that takes longer than this is on its way.
-const AT_ONCE: Duration = Duration::from_millis(100);
+pub const AT_ONCE: Duration = Duration::from_millis(100);
 /// After the first such time a body brings at least so many bytes in each, until it ends. A packet that is lost twice
 /// in the beginning comes within the first.
-const PACE_INTERVAL: Duration = Duration::from_secs(2);
-const PACE_BYTES: usize = 2 * 1024;
+pub const PACE_INTERVAL: Duration = Duration::from_secs(2);
+/// Minimum number of bytes of a body in each interval.
+pub const PACE_BYTES: usize = 2 * 1024;
 /// A body that says that it has fewer bytes than this has some time for all of it instead.
-const SHORT_BYTES: u64 = 4 * 1024;
-const SHORT_WITHIN: Duration = Duration::from_secs(5);
+pub const SHORT_BYTES: u64 = 4 * 1024;
+/// Maximum time for all of a short body.
+pub const SHORT_WITHIN: Duration = Duration::from_secs(5);
 /// Parts in which a body may arrive: each costs as much work as a packet.
 pub const PARTS_MAX: usize = 4_096;
 /// Bytes of bodies that are held at most, on their way and until there is a place to parse them, and of these
 /// bytes of one team. The first of each body do not count: nearly no body has more.
-const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
-const HELD_BYTES_OF_TEAM_MAX: usize = HELD_BYTES_MAX / 2;
-const BYTES_UNCOUNTED: usize = 4 * 1024;
+pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The same for one team.
+pub const HELD_BYTES_OF_TEAM_MAX: usize = HELD_BYTES_MAX / 2;
+/// Bytes at the beginning of each body that do not count.
+pub const BYTES_UNCOUNTED: usize = 4 * 1024;
 
 /// The bodies that are received and not yet parsed.
 pub struct Bodies {

@@ -37,6 +37,7 @@ mod graphql;
 mod limits;
 mod negotiation;
 pub mod ops;
+pub mod reference;
 mod request;
 mod response;
 mod sandbox_inbound;

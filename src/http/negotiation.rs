@@ -32,7 +32,7 @@ impl MediaType {
 
 /// Media ranges of `Accept` that are read at most, and parameters of each; the rest is ignored. Browsers send
 /// eight of them, and a header without a bound would cost more than the request.
-const RANGES_MAX: usize = 16;
+pub const RANGES_MAX: usize = 16;
 const PARAMETERS_MAX: usize = 8;
 
 /// How well a media type is liked: its weight in thousandths, and how closely it was named.

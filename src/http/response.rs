@@ -232,28 +232,40 @@ pub fn refuse_all(media_type: MediaType, refused: &[ServerError]) -> Response {
     let body = serde_json::json!({ "errors": refused }).to_string();
     let mut response = with_type(media_type, body.into_response());
     let first = refused.first();
-    *response.status_mut() = match first.and_then(code_of) {
+    let code = first.and_then(code_of);
+    *response.status_mut() = code.map_or(StatusCode::BAD_REQUEST, status_of);
+    match code {
         Some(Code::Unauthenticated) => {
             set(&mut response, header::WWW_AUTHENTICATE, "Bearer realm=\"tollgate\"");
-            StatusCode::UNAUTHORIZED
         }
-        Some(Code::MethodNotAllowed) => {
-            set(&mut response, header::ALLOW, "GET, POST");
-            StatusCode::METHOD_NOT_ALLOWED
-        }
-        Some(Code::Forbidden) => StatusCode::OK,
-        Some(Code::NotAcceptable) => StatusCode::NOT_ACCEPTABLE,
-        Some(Code::PayloadTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
-        Some(Code::UnsupportedMediaType) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Some(Code::RateLimited) => StatusCode::TOO_MANY_REQUESTS,
-        Some(Code::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
-        Some(Code::InternalServerError) => StatusCode::INTERNAL_SERVER_ERROR,
-        _ => StatusCode::BAD_REQUEST,
-    };
+        Some(Code::MethodNotAllowed) => set(&mut response, header::ALLOW, "GET, POST"),
+        _ => {}
+    }
     if let Some(seconds) = first.and_then(errors::retry_after) {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The status of a response without data whose first error has this code.
+pub fn status_of(code: Code) -> StatusCode {
+    match code {
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        Code::Forbidden => StatusCode::OK,
+        Code::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+        Code::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::BadUserInput
+        | Code::GraphqlParseFailed
+        | Code::GraphqlValidationFailed
+        | Code::OperationResolutionFailure
+        | Code::QueryTooLarge
+        | Code::PersistedQueryNotFound => StatusCode::BAD_REQUEST,
+    }
 }
 
 fn with_type(media_type: MediaType, mut response: Response) -> Response {

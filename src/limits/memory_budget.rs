@@ -17,12 +17,12 @@ pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Text is counted in parts of so many bytes.
 pub const PART_BYTES: usize = 16 * 1024;
 /// Parts of all requests at most: 96 MiB. A team that fills its half must not press the server for memory.
-const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
+pub const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
 /// Bytes of memory that a value in an answer takes besides its text.
-const VALUE_BYTES: usize = 80;
+pub const VALUE_BYTES: usize = 80;
 /// Bytes of messages that wait to be sent on sockets at most, and of these bytes of one team. They count from the
 /// first one on: a client that stops reading may have many messages waiting.
-const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
 
 /// The reservation of all requests.

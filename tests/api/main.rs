@@ -22,6 +22,7 @@ mod opt_out;
 mod page;
 mod patch;
 mod phone_number;
+mod reference;
 mod schema;
 mod sender;
 mod subscriptions;

@@ -298,7 +298,7 @@ def main():
         work.mkdir()
         session = Session(work, folder / "demo-data")
         try:
-            check_console("docs/operations/command-line.md", session)
+            check_console("docs/operations/administration.md", session)
             check_console("docs/operations/backup.md", session)
         finally:
             session.close()

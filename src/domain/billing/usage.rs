@@ -32,7 +32,7 @@ pub const RANGE_DAYS_MAX: i64 = 366;
 /// Buckets that one statement reads at most, of all accounts that it asks for together.
 pub const BUCKETS_MAX: usize = 10_000;
 /// About how much memory a bucket takes until the request has ended: as it is read, and as it is kept.
-const BUCKET_BYTES: usize = 512;
+pub const BUCKET_BYTES: usize = 512;
 
 const TOO_MANY_BUCKETS: &str = "The usage has more than 10000 buckets, those of all accounts that are listed counted \
                                 together; ask for a shorter range, for fewer accounts, or with fewer dimensions.";

@@ -64,7 +64,7 @@ const CHANNELS: [(&str, Channel); 4] = [
 ];
 
 /// Lines of a cell at most, of tags or addresses.
-const CELL_LINES_MAX: usize = 100;
+pub const CELL_LINES_MAX: usize = 100;
 
 /// A row of a file: its line, and its cells or why there are none. What they say is taken out when the row's turn has
 /// come, for that takes much more memory.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// About how much memory a value of an answer takes.
-const VALUE_BYTES: usize = 100;
+pub const VALUE_BYTES: usize = 100;
 
 /// Days to sum, both included, UTC; at most 366.
 #[derive(InputObject)]

@@ -53,7 +53,7 @@ pub const SUBSCRIPTION_TOKENS_MAX: usize = 300;
 /// Bytes of the text of a subscription's document at most.
 pub const SUBSCRIPTION_QUERY_BYTES_MAX: usize = 4 * 1024;
 /// How often what is inside a list without pages counts.
-const LIST_LENGTH: u64 = 10;
+pub const LIST_LENGTH: u64 = 10;
 /// Bytes of memory that a value takes besides its text.
 const VALUE_BYTES: usize = 64;
 /// Bytes of a field of an introspection's answer, names and descriptions among them.

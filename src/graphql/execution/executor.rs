@@ -56,7 +56,7 @@ pub struct QueryExecutor {
 }
 
 /// Fields and fragments of an introspection that are executed among other requests.
-const INTROSPECTION_SHORT: u64 = 500;
+pub const INTROSPECTION_SHORT: u64 = 500;
 const LATE: &str = "Other large requests of this team took too long; nothing was done. Try again.";
 
 /// The schema, and what each role sees of it.

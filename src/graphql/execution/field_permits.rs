@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// Estimated fields of a request that waits for no others.
-const FEW: usize = 100;
+pub const FEW: usize = 100;
 /// Estimated fields of a team's other requests that are executed at the same time; the largest request has as many.
-const OF_TEAM_MAX: usize = 5_000;
+pub const OF_TEAM_MAX: usize = 5_000;
 
 /// The turns of all teams.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use crate::{
 /// Long introspections that run or wait, of all teams.
 const UNDER_WAY_MAX: usize = 256;
 /// The same of one team. Each holds one of the team's places for requests while it waits.
-const UNDER_WAY_OF_TEAM_MAX: usize = 8;
+pub const UNDER_WAY_OF_TEAM_MAX: usize = 8;
 
 /// The turns of all teams.
 pub struct IntrospectionPermits {

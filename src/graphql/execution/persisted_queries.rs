@@ -16,7 +16,7 @@ use crate::domain::caller::Caller;
 /// Queries of one account at most.
 pub const OF_ACCOUNT_MAX: usize = 1_000;
 /// Bytes of all texts at most.
-const BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a query takes besides its text.
 const BYTES_EACH: usize = 128;
 

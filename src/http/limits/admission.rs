@@ -19,23 +19,23 @@ use uuid::Uuid;
 
 /// Requests that are worked on at once at most. Measured with two processors: 64 of one team keep them busy,
 /// and with 384 a refusal took four times as long, because it waited for its turn behind them.
-const PERMITS_MAX: usize = 192;
+pub const PERMITS_MAX: usize = 192;
 /// Of these, requests of one team at most, so that a team whose requests hang leaves room for others.
 pub const PERMITS_OF_TEAM_MAX: usize = PERMITS_MAX / 2;
 /// Requests that are held at once at most, those that wait for a place among them.
 pub const HELD_MAX: usize = 6_144;
 /// Of these, requests of one team at most.
-const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
+pub const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 /// How long a request waits for a place: what comes later would hardly be in time.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
+pub const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Refusals of a second for each processor; more of them wait. Clients that ask again at once would else take
 /// the processors from those who are served: measured on one, 10,000 refusals a second left these a tenth of
 /// their peak, and 6,000 half of it.
-const REFUSALS_PER_SECOND: u32 = 3_000;
+pub const REFUSALS_PER_SECOND: u32 = 3_000;
 /// So much of that time may be made up for: refusals that come in a burst do not wait.
 const REFUSAL_BURST: Duration = Duration::from_millis(100);
 /// No refusal waits longer, however many there are.
-const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
+pub const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
 /// A team that asked nothing for so long has no request left.
 const TEAM_IDLE_MAX: Duration = Duration::from_mins(10);
 const TEAMS_REMEMBERED_MAX: u64 = 10_000;

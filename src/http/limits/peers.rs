@@ -15,7 +15,7 @@ use ipnet::IpNet;
 /// Wrong keys that a peer may try at once.
 pub const FAILURES_MAX: u32 = 100;
 /// And then in a second.
-const FAILURES_PER_SECOND: u32 = 10;
+pub const FAILURES_PER_SECOND: u32 = 10;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

@@ -32,17 +32,19 @@ pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// The part of all processors that a key, and an account, may use without interruption for what is not free.
-const KEY_PROCESSORS: f64 = 1.0 / 8.0;
-const ACCOUNT_PROCESSORS: f64 = 1.0 / 4.0;
+pub const KEY_PROCESSORS: f64 = 1.0 / 8.0;
+/// The same for an account.
+pub const ACCOUNT_PROCESSORS: f64 = 1.0 / 4.0;
 
 /// Connections for reading that a key, and an account, may hold without interruption.
-const KEY_READS: u32 = 1;
-const ACCOUNT_READS: u32 = 2;
+pub const KEY_READS: u32 = 1;
+/// The same for an account.
+pub const ACCOUNT_READS: u32 = 2;
 
 /// Bytes of a request that its smallest cost covers. Nearly no request has more.
-const BYTES_COVERED: usize = 4 * 1024;
+pub const BYTES_COVERED: usize = 4 * 1024;
 /// Bytes beyond these that cost as much as a field of an answer: to parse them takes about as long.
-const BYTES_OF_FIELD: usize = 128;
+pub const BYTES_OF_FIELD: usize = 128;
 
 /// What a request costs for its bytes. It is charged before they are parsed, so that a request that is refused
 /// afterwards has paid for its parsing.

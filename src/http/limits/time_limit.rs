@@ -13,14 +13,15 @@ use uuid::Uuid;
 
 /// What each statement may take for nothing: one that goes by an index takes less, also over a network to the
 /// database or on a busy machine.
-const READING_FREE: Duration = Duration::from_millis(5);
+pub const READING_FREE: Duration = Duration::from_millis(5);
 /// What reading and executing a request may take for nothing each. A send and a page of messages take less.
-const PROCESSING_FREE: Duration = Duration::from_millis(1);
+pub const PROCESSING_FREE: Duration = Duration::from_millis(1);
 /// How long the time that was gained may be kept: a page that asks for much at once is answered.
-const READING_SAVED_MAX: Duration = Duration::from_secs(10);
-const PROCESSING_SAVED_MAX: Duration = Duration::from_secs(4);
+pub const READING_SAVED_MAX: Duration = Duration::from_secs(10);
+/// The same for processor time.
+pub const PROCESSING_SAVED_MAX: Duration = Duration::from_secs(4);
 /// How long it takes at most until a request is accepted again.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The time of all keys, or of all accounts.
 pub struct TimeLimit {

@@ -9,7 +9,8 @@ use tracing::Span;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const REQUEST_ID_CHARS_MAX: usize = 64;
+/// Maximum number of characters in a request id that is accepted from a client.
+pub const REQUEST_ID_CHARS_MAX: usize = 64;
 
 /// A caller's own request id is logged and echoed, so it must be short and plain; else it gets one.
 pub async fn without_odd_request_id(mut request: Request) -> Request {

@@ -32,7 +32,7 @@ const AUDIT_AFTER: Duration = Duration::from_mins(15);
 const AUDIT_PAUSE_RATIO: u32 = 99;
 
 /// Connections for the metrics at most, half of them for one address: few look, and each look asks the database.
-const CONNECTIONS_MAX: usize = 64;
+pub const CONNECTIONS_MAX: usize = 64;
 
 /// Serves the metrics until it is dropped, with the deadlines of all connections.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {

@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// How long a socket may take to say who it is.
-const INIT_DEADLINE: Duration = Duration::from_secs(3);
+pub const INIT_DEADLINE: Duration = Duration::from_secs(3);
 /// Bytes of a client's message at most before its key is known.
-const INIT_BYTES_MAX: usize = 16 * 1024;
+pub const INIT_BYTES_MAX: usize = 16 * 1024;
 
 /// What is known of a socket when it is opened.
 pub struct Opening {

@@ -23,16 +23,17 @@ use uuid::Uuid;
 use crate::limits::quota::{Permit, Quota};
 
 /// Sockets of this process at most.
-const SOCKETS_MAX: usize = 4_096;
+pub const SOCKETS_MAX: usize = 4_096;
 /// Of these, sockets of one team at most.
-const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
+pub const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
 /// Of these, strangers at most.
-const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
+pub const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
 /// Of these, sockets of one address at most: each says who it is in a moment, and then another may.
 pub const UNAUTHENTICATED_OF_PEER_MAX: usize = UNAUTHENTICATED_MAX / 8;
 /// Control messages of a socket at once at most, and then in a second.
 pub const CONTROLS_MAX: u32 = 100;
-const CONTROLS_PER_SECOND: u32 = 20;
+/// Control messages that a socket may send in a second afterwards.
+pub const CONTROLS_PER_SECOND: u32 = 20;
 
 /// The sockets that are open.
 pub struct Sockets {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::json;
 
 /// Characters of an operation's id at most.
-const ID_CHARS_MAX: usize = 128;
+pub const ID_CHARS_MAX: usize = 128;
 
 /// Why a socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -58,7 +58,7 @@ pub mod subscription_limits;
 /// The sub-protocol.
 const PROTOCOL: &str = "graphql-transport-ws";
 /// Operations that one socket has under way at most.
-const OPERATIONS_MAX: usize = 50;
+pub const OPERATIONS_MAX: usize = 50;
 /// How often a silent client is asked whether it is there, and given up if it was not heard since.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// Messages that wait to be sent, besides the one that is; what makes more waits.

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a message may wait until those before it are sent: as long as an answer may take to be received.
-const WAIT_DEADLINE: Duration = Duration::from_mins(1);
+pub const WAIT_DEADLINE: Duration = Duration::from_mins(1);
 
 const TOO_MUCH_WAITS: &str = "Too many bytes of the team's answers wait on sockets, so this one was dropped. Read the \
     sockets, then try again with the same idempotency key.";

@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// Subscriptions of this process at most. One with a long document takes up to 40 KB.
-const SUBSCRIPTIONS_MAX: usize = 6_144;
+pub const SUBSCRIPTIONS_MAX: usize = 6_144;
 /// Of these, subscriptions of one team at most.
-const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
+pub const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
 /// Of these, subscriptions of one account at most.
 pub const SUBSCRIPTIONS_OF_ACCOUNT_MAX: usize = 500;
 

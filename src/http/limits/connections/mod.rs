@@ -31,8 +31,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
 mod message;
-mod pace;
-mod stream;
+pub mod pace;
+pub mod stream;
 
 pub use pace::Pace;
 
@@ -43,20 +43,20 @@ use pace::Phase;
 use stream::{Allowances, GuardedStream, Stream};
 
 /// Connections of this process at most, sockets among them, if so many files may be open.
-const CONNECTIONS_MAX: usize = 12_288;
+pub const CONNECTIONS_MAX: usize = 12_288;
 /// How long no connection is taken after one could not be, for want of files or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How often a connection is looked at: what follows is exact to so much.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a request's head may take from its first byte on.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a client may take to receive an answer that does not fit into the system's buffers.
-const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
+pub const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
 /// How long a connection may rest between requests: longer than the proxies that are in use keep theirs, so
 /// that it is they who end it.
-const REST_DEADLINE: Duration = Duration::from_secs(90);
+pub const REST_DEADLINE: Duration = Duration::from_secs(90);
 /// Bytes of a request's head at most.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Serves what connects, in these places, until `stop`; returns when what was begun is answered.
 pub async fn serve(

@@ -25,10 +25,10 @@ use crate::limits::quota::{Permit, Quota};
 /// for as long as the connection rests; its first buffer has one byte more.
 const READ_BYTES_MAX: usize = 8 * 1024 - 1;
 /// Bytes of unfinished heads beyond the small ones at most, and of these bytes of one address.
-const HEADS_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const HEADS_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const HEADS_BYTES_OF_PEER_MAX: usize = HEADS_BYTES_MAX / 2;
 /// The same for the messages of sockets and for one team. The bytes count until the message's buffer is gone.
-const MESSAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const MESSAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const MESSAGES_BYTES_OF_TEAM_MAX: usize = MESSAGES_BYTES_MAX / 2;
 /// Bytes that are read where a socket's message begins: its header and little more. The library makes room for the
 /// rest when it knows the header. With nothing else in it, its buffer is full once the message is whole, and it
@@ -37,7 +37,7 @@ const MESSAGE_BEGIN_BYTES: usize = 14;
 /// Bytes that a socket may send before its key is known.
 pub const UNKNOWN_BYTES_MAX: usize = 32 * 1024;
 /// Connections that linger at most, and of these connections of one address; others are closed at once.
-const LINGERING_MAX: usize = 512;
+pub const LINGERING_MAX: usize = 512;
 pub const LINGERING_OF_PEER_MAX: usize = LINGERING_MAX / 2;
 /// A connection lingers until nothing came for so long, or for as long as the other, or until it has read so many
 /// bytes.
