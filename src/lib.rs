@@ -19,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod db;
 pub mod domain;
+mod fault;
 pub mod graphql;
 pub mod http;
 pub mod json;
