@@ -37,7 +37,7 @@ pub struct DatabaseArgs {
     /// A file that contains the database URL, for example a mounted secret.
     #[arg(long, env = "DATABASE_URL_FILE", conflicts_with = "database_url")]
     pub(super) database_url_file: Option<PathBuf>,
-    /// PostgreSQL: number of read connections of the process, and of write connections.
+    /// PostgreSQL: number of connections of this process for reads, and the same number for writes.
     #[arg(
         long,
         env = "TOLLGATE_DATABASE_CONNECTIONS",

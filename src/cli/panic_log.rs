@@ -54,9 +54,9 @@ mod tests {
 
     #[test]
     fn five_panics_per_second_are_logged_and_the_others_are_counted() {
-        let begun = Instant::now();
-        let mut pace = LogPace { since: begun, logged: 0, not_logged: 0 };
-        let mut note = |millis| pace.note(begun + Duration::from_millis(millis));
+        let started = Instant::now();
+        let mut pace = LogPace { since: started, logged: 0, not_logged: 0 };
+        let mut note = |millis| pace.note(started + Duration::from_millis(millis));
 
         for _ in 0..LOGGED_PER_SECOND {
             assert_eq!(note(0), Some(0));

@@ -8,11 +8,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     body::Bodies,
     limits::{admission::RequestPermits, peers::Peers, rate::Rates},
-    ops::health::PROBES_MAX,
     settings::Settings,
     websocket::{limits::Sockets, subscription_limits::Subscriptions},
 };
 use crate::{app::App, domain::opt_out::inbound::StopWords, graphql::QueryExecutor};
+
+/// Maximum number of concurrent database probes for `/readyz`.
+const PROBES_MAX: usize = 2;
 
 pub type SharedState = Arc<HttpState>;
 
@@ -23,7 +25,7 @@ pub struct HttpState {
     pub(super) request_permits: RequestPermits,
     pub(super) sockets: Sockets,
     pub(super) subscriptions: Subscriptions,
-    /// Permits to query the database for `/readyz`.
+    /// Permits for database probes.
     pub(super) probes: Semaphore,
     pub(super) rates: Arc<Rates>,
     pub(super) peers: Arc<Peers>,

@@ -164,15 +164,15 @@ mod tests {
         for _ in 0..PERMITS_OF_TEAM_MAX {
             taken.push(request_permits.acquire(hot).await.expect("a permit"));
         }
-        let begun = Instant::now();
+        let started = Instant::now();
 
         assert!(request_permits.acquire(hot).await.is_none());
-        assert_eq!(begun.elapsed(), PERMIT_TIMEOUT);
+        assert_eq!(started.elapsed(), PERMIT_TIMEOUT);
         assert!(request_permits.acquire(other).await.is_some());
         assert!(request_permits.acquire(None).await.is_some());
         taken.pop();
         assert!(request_permits.acquire(hot).await.is_some());
-        assert_eq!(begun.elapsed(), PERMIT_TIMEOUT);
+        assert_eq!(started.elapsed(), PERMIT_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -180,8 +180,8 @@ mod tests {
         let request_permits = RequestPermits::default();
         let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
         let requests = (0..=HELD_OF_TEAM_MAX).map(|_| async {
-            let begun = Instant::now();
-            (request_permits.acquire(hot).await, begun.elapsed())
+            let started = Instant::now();
+            (request_permits.acquire(hot).await, started.elapsed())
         });
         let of_other = async {
             // While all requests of the other team wait.
@@ -204,10 +204,10 @@ mod tests {
             RefusalPace { interval: Duration::from_millis(10), ..RefusalPace::default() };
         // The delays of `count` simultaneous refusals, in milliseconds.
         let waits = async |count: usize| {
-            let begun = Instant::now();
+            let started = Instant::now();
             let delays = (0..count).map(|_| async {
                 refusals.wait().await;
-                begun.elapsed().as_millis()
+                started.elapsed().as_millis()
             });
             join_all(delays).await
         };

@@ -28,9 +28,9 @@ impl Meter {
     pub async fn measure<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         poll_fn(|context| {
-            let begun = thread_time();
+            let started = thread_time();
             let polled = future.as_mut().poll(context);
-            self.used += thread_time().saturating_sub(begun);
+            self.used += thread_time().saturating_sub(started);
             polled
         })
         .await
@@ -56,11 +56,11 @@ mod tests {
 
     #[test]
     fn only_work_uses_processor_time() {
-        let begun = thread_time();
+        let started = thread_time();
         std::thread::sleep(Duration::from_millis(50));
-        let slept = thread_time().saturating_sub(begun);
-        let (begun, until) = (thread_time(), Instant::now() + Duration::from_secs(10));
-        while thread_time().saturating_sub(begun) <= slept {
+        let slept = thread_time().saturating_sub(started);
+        let (started, until) = (thread_time(), Instant::now() + Duration::from_secs(10));
+        while thread_time().saturating_sub(started) <= slept {
             assert!(Instant::now() < until, "work takes no time");
         }
     }

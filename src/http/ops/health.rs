@@ -13,9 +13,6 @@ pub const READY: &str = "/readyz";
 /// Maximum time for the database to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Maximum number of concurrent database probes.
-pub const PROBES_MAX: usize = 2;
-
 /// Messages are accepted meanwhile, but not delivered.
 const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or differs from PostgreSQL's clock; correct it, or restart the server if it is right\n";
 

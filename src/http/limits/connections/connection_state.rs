@@ -12,9 +12,15 @@ use std::{
 use axum::http::StatusCode;
 use uuid::Uuid;
 
-use super::{HEAD_TIMEOUT, IDLE_TIMEOUT, WRITE_TIMEOUT};
 use crate::limits::quota::Permit;
 
+/// Maximum time to receive a request's head, from its first byte.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum time for a client to receive a response that does not fit into the system's buffers.
+pub const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Maximum time between requests. It is longer than the idle timeout of common proxies, so that the proxy closes
+/// the connection first and never sends a request on one that is being closed.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Heads and WebSocket messages of up to this many bytes fit into a connection's own buffer, and are not
 /// counted.
 pub const SMALL_BYTES: usize = 8 * 1024;

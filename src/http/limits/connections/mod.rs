@@ -45,15 +45,8 @@ use request::{TrackedBody, refusal_status};
 const CONNECTIONS_MAX: usize = 12_288;
 /// Delay after a connection could not be accepted for lack of file descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How often the state of a connection is polled, and so the precision of the timeouts below.
+/// How often the state of a connection is polled, and so the precision of their timeouts.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// Maximum time to receive a request's head, from its first byte.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Maximum time for a client to receive a response that does not fit into the system's buffers.
-const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Maximum time between requests. It is longer than the idle timeout of common proxies, so that the proxy closes
-/// the connection first and never sends a request on one that is being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Maximum size of a request's head.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 

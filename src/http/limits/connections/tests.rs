@@ -12,7 +12,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    connection_state::SMALL_BYTES,
+    connection_state::{HEAD_TIMEOUT, IDLE_TIMEOUT, SMALL_BYTES, WRITE_TIMEOUT},
     guarded_stream::{
         DISCARD_BYTES_MAX, DISCARD_IDLE_TIMEOUT, DISCARD_TIMEOUT, DISCARDING_OF_PEER_MAX,
         HEADS_BYTES_OF_PEER_MAX, MESSAGES_BYTES_OF_TEAM_MAX, UNAUTHENTICATED_BYTES_MAX,
@@ -52,11 +52,11 @@ async fn length(body: Body) -> usize {
 /// The time until the connection is closed, and the number of received bytes. The client starts reading after
 /// `delay`.
 async fn read_to_close(client: &mut DuplexStream, delay: Duration) -> (Duration, usize) {
-    let begun = Instant::now();
+    let started = Instant::now();
     sleep(delay).await;
     let mut bytes = Vec::new();
     let _ = client.read_to_end(&mut bytes).await;
-    (begun.elapsed(), bytes.len())
+    (started.elapsed(), bytes.len())
 }
 
 /// The tolerance is the server's poll interval and two seconds for the client's own steps.
@@ -72,15 +72,15 @@ async fn a_head_sent_byte_by_byte_times_out_after_ten_seconds() {
     let (mut client, _stop) = connect();
     client.write_all(REQUEST).await.expect("the server reads");
     sleep(POLL_INTERVAL).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     for byte in REQUEST.iter().cycle() {
         if client.write_all(&[*byte]).await.is_err() {
             break;
         }
         sleep(Duration::from_millis(900)).await;
-        assert!(begun.elapsed() < IDLE_TIMEOUT, "the connection is not closed");
+        assert!(started.elapsed() < IDLE_TIMEOUT, "the connection is not closed");
     }
-    assert_within(begun.elapsed(), HEAD_TIMEOUT);
+    assert_within(started.elapsed(), HEAD_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +111,7 @@ async fn a_response_that_is_read_too_slowly_is_aborted() {
     let (mut client, _stop) = connect();
     client.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
     // A client that reads 1 KiB a second is not idle, but too slow.
-    let begun = Instant::now();
+    let started = Instant::now();
     let (mut taken, mut bytes) = (0, [0; 1_024]);
     loop {
         sleep(Duration::from_secs(1)).await;
@@ -120,7 +120,7 @@ async fn a_response_that_is_read_too_slowly_is_aborted() {
             Ok(count) => taken += count,
         }
     }
-    assert_within(begun.elapsed(), WRITE_TIMEOUT);
+    assert_within(started.elapsed(), WRITE_TIMEOUT);
     assert!(taken < LONG_BYTES / 4, "{taken}");
 
     let (mut client, _stop) = connect();
@@ -235,11 +235,11 @@ async fn discarding_unread_input_is_limited() {
     }
     let (mut client, _stop) = connect();
     send_unread(&mut client, unread, 1).await;
-    let begun = Instant::now();
+    let started = Instant::now();
     while client.write_all(b"x").await.is_ok() {
         sleep(tick).await;
     }
-    assert!(begun.elapsed().abs_diff(DISCARD_TIMEOUT) <= tick, "{:?}", begun.elapsed());
+    assert!(started.elapsed().abs_diff(DISCARD_TIMEOUT) <= tick, "{:?}", started.elapsed());
     let (mut client, _stop) = connect();
     send_unread(&mut client, unread, DISCARD_BYTES_MAX / 2).await;
     assert!(client.write_all(&vec![0; DISCARD_BYTES_MAX / 4]).await.is_ok());
