@@ -182,7 +182,7 @@ impl Cli {
 async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
     let db = args.database.connect().await?;
     database::migrate(&db).await?;
-    print_line!("The database schema is current.");
+    print_line!("The database's schema is current.");
     if args.row_security.row_security {
         set_up_row_security(&db).await?;
         print_line!("Row security is set up.");
@@ -192,7 +192,7 @@ async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
 
 async fn set_up_row_security(db: &Db) -> anyhow::Result<()> {
     if db.backend() != DbBackend::Postgres {
-        bail!("row security needs PostgreSQL; omit --row-security");
+        bail!("row security is PostgreSQL's; leave --row-security out");
     }
     let advice = "row security cannot be set up. If the login may not create roles, run as a database \
                   administrator: CREATE ROLE tollgate_system NOLOGIN; CREATE ROLE tollgate_server NOLOGIN; \

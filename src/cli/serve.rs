@@ -138,7 +138,7 @@ async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyho
     let nobody = Scope::Account { team_id: Uuid::nil(), account_id: Uuid::nil() };
     let reading = db.read.within(nobody).execute_unprepared("SELECT 1").await;
     reading.context(
-        "the login may not use the role tollgate_server; as a database administrator, run: \
+        "the login may not read as tollgate_server; as a database administrator, run: \
          GRANT tollgate_server TO <login>",
     )?;
     Ok(db)
