@@ -65,7 +65,7 @@ pub struct Services {
     pub events: Arc<Events>,
     /// Reads that the subscribers of an event share.
     pub updates: Updates,
-    /// Detects the revocation of keys that open WebSockets use.
+    /// Detects the revocation of keys that open WebSocket connections use.
     pub key_monitor: KeyRevocationMonitor,
     /// Limits the memory for texts of requests and responses.
     pub memory_budget: MemoryBudget,

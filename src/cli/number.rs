@@ -29,8 +29,8 @@ pub enum NumberCommand {
         #[command(flatten)]
         database: DatabaseArgs,
         #[arg(
-            help = "A CSV file with the columns number, country, type, capabilities, upfront_cents and monthly_cents, in \
-                    the format of `number list`"
+            help = "A CSV file with the columns number, country, type, capabilities, upfront_cents and monthly_cents, \
+                    in the format of `number list`"
         )]
         file: PathBuf,
         /// Apply the changes.

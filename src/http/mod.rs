@@ -117,7 +117,7 @@ fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
     })
 }
 
-/// Serves until `stop` is cancelled. Then `/readyz` fails and WebSockets are closed immediately, new
+/// Serves until `stop` is cancelled. Then `/readyz` fails and WebSocket connections are closed immediately, new
 /// connections are refused after [`READINESS_NOTICE`], and requests in progress may finish until
 /// [`SHUTDOWN_DEADLINE`].
 pub async fn serve(

@@ -44,7 +44,7 @@ struct State {
     epoch: DateTime<Utc>,
     /// How far the clock is ahead of the database's, if they differ too much.
     ahead_of_database: Option<TimeDelta>,
-    /// The epoch of a clock that has jumped but agrees with the database's, and the monotonic time since when it agrees.
+    /// The epoch of a clock that has jumped but agrees with the database's, and since which monotonic time it agrees.
     confirmed: Option<(DateTime<Utc>, Duration)>,
     /// The monotonic time of the last log message; `None` while the clock is trusted.
     logged_at: Option<Duration>,

@@ -104,7 +104,7 @@ async fn deliver(
     while !stop.is_cancelled() {
         note_key_uses(app, &mut key_uses).await;
         if !is_clock_right(app, watch) {
-            pause(CLOCK_CHECK_INTERVAL, stop).await;
+            sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
         let started = Instant::now();
@@ -139,7 +139,7 @@ async fn renew_numbers(app: &App, watch: &ClockWatch, stop: &CancellationToken) 
     let mut position = None;
     while !stop.is_cancelled() {
         if !is_clock_right(app, watch) {
-            pause(CLOCK_CHECK_INTERVAL, stop).await;
+            sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             compare_with_database(app, watch).await;
             continue;
         }
@@ -148,7 +148,7 @@ async fn renew_numbers(app: &App, watch: &ClockWatch, stop: &CancellationToken) 
             None
         });
         if position.is_none() {
-            pause(RENEWAL_INTERVAL, stop).await;
+            sleep_unless_stopped(RENEWAL_INTERVAL, stop).await;
             compare_with_database(app, watch).await;
         }
     }
@@ -168,7 +168,7 @@ async fn compare_with_database(app: &App, watch: &ClockWatch) {
 }
 
 /// Sleeps, but not longer than until `stop` is cancelled.
-async fn pause(duration: Duration, stop: &CancellationToken) {
+async fn sleep_unless_stopped(duration: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = sleep(duration) => {}
@@ -207,7 +207,7 @@ async fn truncate_after_erasures<F>(
             false
         });
         // Truncation blocks all writes, so it is not repeated immediately.
-        pause(WAL_TRUNCATION_INTERVAL, stop).await;
+        sleep_unless_stopped(WAL_TRUNCATION_INTERVAL, stop).await;
         if is_truncated {
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -222,7 +222,7 @@ async fn work_off_backlog(app: &App, watch: &ClockWatch, stop: &CancellationToke
     while !stop.is_cancelled() {
         // A wrong clock would date refunds wrongly and treat later messages as due.
         if !is_clock_right(app, watch) {
-            pause(CLOCK_CHECK_INTERVAL, stop).await;
+            sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
         let started = Instant::now();
@@ -250,7 +250,7 @@ async fn delete_test_messages(app: &App, watch: &ClockWatch, stop: &Cancellation
         app.writes.remove_expired();
         // A clock that is ahead would delete messages too early.
         if !is_clock_right(app, watch) {
-            pause(CLOCK_CHECK_INTERVAL, stop).await;
+            sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
         position = match test_retention::delete_ended(app, position).await {
@@ -260,7 +260,8 @@ async fn delete_test_messages(app: &App, watch: &ClockWatch, stop: &Cancellation
                 None
             }
         };
-        pause(if position.is_some() { DELETE_PAUSE } else { DELETE_INTERVAL }, stop).await;
+        sleep_unless_stopped(if position.is_some() { DELETE_PAUSE } else { DELETE_INTERVAL }, stop)
+            .await;
     }
 }
 

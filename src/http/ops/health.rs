@@ -14,7 +14,8 @@ pub const READY: &str = "/readyz";
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Messages are accepted meanwhile, but not delivered.
-const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or differs from PostgreSQL's clock; correct it, or restart the server if it is right\n";
+const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or differs from PostgreSQL's clock; correct it, or \
+                              restart the server if it is right\n";
 
 /// 200 whenever the process responds.
 pub async fn healthz() -> &'static str {

@@ -1,7 +1,7 @@
-//! Limits the number of open WebSockets. One team gets at most half of them, and unauthenticated ones, whose key is
-//! not known yet, a quarter; one address gets an eighth of that quarter. Browsers cannot send a key with the upgrade,
-//! so their WebSockets are unauthenticated at first. At the limit, the oldest one that has not sent a key is closed
-//! to admit the next, so that silent clients cannot block others.
+//! Limits the number of open WebSocket connections. One team gets at most half of them, and unauthenticated ones,
+//! whose key is not known yet, a quarter; one address gets an eighth of that quarter. Browsers cannot send a key with
+//! the upgrade, so their connections are unauthenticated at first. At the limit, the oldest one that has not sent a key
+//! is closed to admit the next, so that silent clients cannot block others.
 
 use std::{
     collections::BTreeMap,
@@ -22,19 +22,19 @@ use uuid::Uuid;
 
 use crate::limits::quota::{Permit, Quota};
 
-/// Maximum number of WebSockets of the process.
+/// Maximum number of WebSocket connections of the process.
 const SOCKETS_MAX: usize = 4_096;
 /// Maximum number of these for one team.
 const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
-/// Maximum number of unauthenticated WebSockets.
+/// Maximum number of unauthenticated WebSocket connections.
 const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
-/// Maximum number of unauthenticated WebSockets of one address. Each is authenticated within moments.
+/// Maximum number of unauthenticated WebSocket connections of one address. Each is authenticated within moments.
 pub const UNAUTHENTICATED_OF_PEER_MAX: usize = UNAUTHENTICATED_MAX / 8;
 /// Burst of control messages of a WebSocket, and their rate per second.
 pub const CONTROLS_MAX: u32 = 100;
 const CONTROLS_PER_SECOND: u32 = 20;
 
-/// The open WebSockets.
+/// The open WebSocket connections.
 pub struct Sockets {
     permits: Arc<Semaphore>,
     unauthenticated: Arc<UnauthenticatedSockets>,
@@ -79,7 +79,7 @@ impl Admitted {
     }
 }
 
-/// All unauthenticated WebSockets.
+/// All unauthenticated WebSocket connections.
 struct UnauthenticatedSockets {
     quota: Arc<Quota<IpAddr>>,
     /// Those that have not sent a key, oldest first.

@@ -29,7 +29,8 @@ pub const TOO_MANY_CONTROLS: Close = Close(close_code::POLICY, "Too many control
 const PROTOCOL_ERROR: Close = Close(close_code::PROTOCOL, "WebSocket protocol error");
 const INVALID_TEXT: Close = Close(close_code::INVALID, "The message is not UTF-8");
 pub const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
-pub const REPLACED: Close = Close(close_code::AGAIN, "Too many unauthenticated WebSockets");
+pub const REPLACED: Close =
+    Close(close_code::AGAIN, "Too many unauthenticated WebSocket connections");
 pub const TOO_SLOW: Close = Close(close_code::AGAIN, "The client receives its messages too slowly");
 const TEAM_MEMORY_LIMIT: Close =
     Close(close_code::AGAIN, "The memory limit for messages of this team is reached");
@@ -47,7 +48,8 @@ pub enum Incoming {
     Complete(String),
 }
 
-/// How to close the WebSocket after an error, recognized by `tungstenite`'s text; `None` if the client has disconnected.
+/// How to close the WebSocket after an error, which is recognized by `tungstenite`'s text; `None` if the client has
+/// disconnected.
 fn close_for(error: &str) -> Option<Close> {
     // The library's message limit, or the limits that `GuardedStream` reports.
     if error.contains("too long") || error.contains("file too large") {

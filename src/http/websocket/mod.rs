@@ -42,7 +42,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Size of a WebSocket's read buffer. Every open WebSocket keeps one; the library's default is 32 times as large.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 
-/// Upgrades the request, unless its subprotocol is not supported or too many WebSockets are open.
+/// Upgrades the request, unless its subprotocol is not supported or too many WebSocket connections are open.
 pub fn upgrade(shared: SharedState, upgrade: WebSocketUpgrade, opening: Opening) -> Response {
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
     if upgrade.selected_protocol().is_none() {

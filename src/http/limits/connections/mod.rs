@@ -41,7 +41,7 @@ use connection_state::Phase;
 use guarded_stream::{ConnectionQuotas, GuardedStream, Stream};
 use request::{TrackedBody, refusal_status};
 
-/// Maximum number of connections of the process, including WebSockets, if the limit of open files allows it.
+/// Maximum number of connections of the process, including WebSocket connections, if the limit of open files allows it.
 const CONNECTIONS_MAX: usize = 12_288;
 /// Delay after a connection could not be accepted for lack of file descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
