@@ -13,9 +13,9 @@ const LOGGED_PER_SECOND: u32 = 5;
 
 /// Installs the panic hook.
 pub fn log_panics() {
-    let pace = Mutex::new(LogPace { since: Instant::now(), logged: 0, not_logged: 0 });
+    let rate = Mutex::new(LogRate { since: Instant::now(), logged: 0, not_logged: 0 });
     panic::set_hook(Box::new(move |panic| {
-        let not_logged = pace.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now());
+        let not_logged = rate.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now());
         let Some(not_logged) = not_logged else { return };
         let location = panic.location().map(ToString::to_string);
         let payload = panic.payload_as_str();
@@ -27,13 +27,13 @@ pub fn log_panics() {
     }));
 }
 
-struct LogPace {
+struct LogRate {
     since: Instant,
     logged: u32,
     not_logged: u64,
 }
 
-impl LogPace {
+impl LogRate {
     /// Counts a panic. `None` if it is not logged, or else the number of panics that were not logged before it.
     fn note(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
@@ -55,8 +55,8 @@ mod tests {
     #[test]
     fn five_panics_per_second_are_logged_and_the_others_are_counted() {
         let started = Instant::now();
-        let mut pace = LogPace { since: started, logged: 0, not_logged: 0 };
-        let mut note = |millis| pace.note(started + Duration::from_millis(millis));
+        let mut rate = LogRate { since: started, logged: 0, not_logged: 0 };
+        let mut note = |millis| rate.note(started + Duration::from_millis(millis));
 
         for _ in 0..LOGGED_PER_SECOND {
             assert_eq!(note(0), Some(0));

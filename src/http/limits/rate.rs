@@ -97,8 +97,8 @@ enum LimitOwner {
 }
 
 impl Rates {
-    /// Limits per second for each key and each account; 0: no limit. A bucket always has room for one response of
-    /// the largest allowed cost.
+    /// Limits per second for each key and each account; 0: no limit. A bucket always holds at least the maximum cost of
+    /// one response.
     pub fn new(key: u32, account: u32) -> Self {
         let policies: Vec<String> = [("key", key), ("account", account)]
             .into_iter()
