@@ -80,7 +80,8 @@ impl DocumentCache {
             DocumentSource::TextOfHash(text, expected) => {
                 let hash: Hash = Sha256::digest(&text).into();
                 if hash != expected {
-                    let message = "The sha256Hash of persistedQuery is not valid (expected the SHA-256 of the query).";
+                    let message = "The sha256Hash of persistedQuery is not valid (expected the SHA-256 of \
+                                   the query).";
                     return Err(error(Code::BadUserInput, message));
                 }
                 (text.into(), hash, Some(owner))

@@ -14,7 +14,7 @@ use super::{
     schema_index::{self, SchemaIndex, TypeRef, root_type},
 };
 
-/// `@deprecated`, `@include`, `@oneOf`, `@skip` and `@specifiedBy`. Each is counted with one argument.
+/// Number of directives: `@deprecated`, `@include`, `@oneOf`, `@skip` and `@specifiedBy`. Each counts with one argument.
 const DIRECTIVES: usize = 5;
 
 /// Counted as the type of every directive argument. None of them has more than one `ofType`.
@@ -106,7 +106,7 @@ impl<'d> Counter<'d> {
                     }
                 }
                 Selection::InlineFragment(inline) => {
-                    self.selection_set(node, &inline.node.selection_set)?
+                    self.selection_set(node, &inline.node.selection_set)?;
                 }
                 Selection::FragmentSpread(spread) => {
                     let document = self.document;

@@ -43,7 +43,7 @@ pub const SUBSCRIPTION_TOKENS_MAX: usize = 300;
 pub const SUBSCRIPTION_QUERY_BYTES_MAX: usize = 4 * 1024;
 
 /// Refuses a count above its maximum. `subject` has too many `items`.
-pub fn check_count<N: PartialOrd + Display>(
+pub fn check_count<N: PartialOrd + Display + Copy>(
     count: N,
     max: N,
     subject: &str,
