@@ -23,9 +23,9 @@ mod team;
 mod template;
 mod viewer;
 
-pub use execution::cost::COMPLEXITY_MAX;
 pub use execution::document_cache::DocumentSource;
 pub use execution::executor::QueryExecutor;
+pub use execution::limits::COMPLEXITY_MAX;
 pub use execution::request::{Answer, EventAnswer, Operation, Prepared};
 
 use audit_log::Audited;
