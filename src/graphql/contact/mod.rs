@@ -90,7 +90,7 @@ pub struct CreateContactInput {
     time_zone: Option<String>,
     /// Tags of the contact (maximum 50, each with 1 to 64 characters). Tags are case-sensitive.
     tags: Option<Vec<String>>,
-    /// Your own data about the contact (maximum 16 KiB as JSON and 1,000 values at all levels).
+    /// Your own data about the contact (maximum 16 KiB as JSON, 1,000 values and 32 levels).
     metadata: Option<JsonObject>,
     /// Addresses of the contact (1 to 20). The first of each channel becomes its primary address.
     addresses: Vec<ContactAddressInput>,
@@ -110,8 +110,8 @@ pub struct UpdateContactInput {
     /// Tags that replace those of the contact (maximum 50, each with 1 to 64 characters). Null
     /// removes all tags.
     tags: MaybeUndefined<Vec<String>>,
-    /// Your own data that replaces all metadata of the contact (maximum 16 KiB as JSON and 1,000
-    /// values at all levels). Null removes it.
+    /// Your own data that replaces all metadata of the contact (maximum 16 KiB as JSON, 1,000
+    /// values and 32 levels). Null removes it.
     metadata: MaybeUndefined<JsonObject>,
 }
 

@@ -44,7 +44,7 @@ pub struct SendMessageInput {
     /// Id of the template to use instead of text, subject and html. It is rendered now, and the
     /// message keeps the result.
     template_id: Option<ID>,
-    /// Values of the template's variables by name (maximum 16 KiB as JSON and 1,000 values at all
+    /// Values of the template's variables by name (maximum 16 KiB as JSON, 1,000 values and 32
     /// levels). Variables without a default must be given; null counts as not given. Variables that
     /// the template does not declare are ignored. Numbers with a fraction are handled as doubles,
     /// so pass a string if a number must be shown exactly.
@@ -52,7 +52,7 @@ pub struct SendMessageInput {
     /// Id of the sender, which must be able to send on the channel. If omitted, the account's
     /// default sender is used if it can send on the channel; otherwise the message has no sender.
     sender_id: Option<ID>,
-    /// Your own data about the message (maximum 16 KiB as JSON and 1,000 values at all levels).
+    /// Your own data about the message (maximum 16 KiB as JSON, 1,000 values and 32 levels).
     metadata: Option<JsonObject>,
     /// When to send the message (maximum 30 days ahead). If omitted or in the past, it is sent
     /// immediately. A scheduled message is charged when it is accepted, and can be canceled until

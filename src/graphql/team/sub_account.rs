@@ -51,7 +51,7 @@ pub struct CreateSubAccountInput {
     /// Spending limit in cents (0 or more). If null or omitted, there is no limit; 0 means that
     /// nothing can be spent.
     credit_limit: Option<Cents>,
-    /// Your own data about the sub-account (maximum 16 KiB as JSON and 1,000 values at all levels).
+    /// Your own data about the sub-account (maximum 16 KiB as JSON, 1,000 values and 32 levels).
     metadata: Option<JsonObject>,
     /// Whether the sub-account's keys can read the team's balance (default true).
     team_balance_visible: Option<bool>,
@@ -68,8 +68,8 @@ pub struct UpdateSubAccountInput {
     /// Spending limit in cents (0 or more), which applies from the next message on. Null removes
     /// the limit; 0 means that nothing can be spent.
     credit_limit: MaybeUndefined<Cents>,
-    /// Your own data that replaces all metadata of the sub-account (maximum 16 KiB as JSON and
-    /// 1,000 values at all levels). Null removes it.
+    /// Your own data that replaces all metadata of the sub-account (maximum 16 KiB as JSON, 1,000
+    /// values and 32 levels). Null removes it.
     metadata: MaybeUndefined<JsonObject>,
     /// Whether the sub-account's keys can read the team's balance.
     team_balance_visible: Option<bool>,
