@@ -37,6 +37,14 @@ impl Micros {
         (micros.unsigned_abs() <= Self::MAX.0.unsigned_abs()).then_some(Self(micros))
     }
 
+    /// An amount read from a column.
+    ///
+    /// # Panics
+    /// Beyond the bound, which the columns' CHECK constraints exclude.
+    pub fn from_db(micros: i64) -> Self {
+        Self::new(micros).expect("CHECK constraints keep stored amounts within the bound")
+    }
+
     pub const fn from_cents(cents: i32) -> Self {
         Self(cents as i64 * MICROS_PER_CENT)
     }

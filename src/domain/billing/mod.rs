@@ -98,7 +98,7 @@ struct Cause {
 
 impl<'app> Movements<'app> {
     fn of(app: &'app App, locked: &team::Model) -> Self {
-        let opening = super::account::stored(locked.balance_micros);
+        let opening = Micros::from_db(locked.balance_micros);
         Self { app, team_id: locked.id, opening, balance: opening, entries: Vec::new() }
     }
 

@@ -25,7 +25,6 @@ use crate::{
     db::{has_id, id_list},
     domain::{
         Fault,
-        account::stored,
         message::backlog::{self, Step},
     },
     money::Micros,
@@ -80,7 +79,7 @@ pub async fn refund(
             figures.failed += 1;
             figures.refunded_micros += row.cost_micros;
         }
-        let cost = stored(row.cost_micros);
+        let cost = Micros::from_db(row.cost_micros);
         if cost == Micros::ZERO {
             continue;
         }

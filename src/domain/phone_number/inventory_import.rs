@@ -25,7 +25,6 @@ use crate::{
     app::App,
     domain::{
         Fault,
-        account::stored,
         api_key::authentication::begin_as_operator,
         audit_log::{Entry, Settings},
         caller::OperatorCaller,
@@ -72,8 +71,8 @@ impl From<&inventory_number::Model> for StockRow {
             number_type: row.number_type,
             has_sms: row.has_sms,
             has_whatsapp: row.has_whatsapp,
-            upfront_price: stored(row.upfront_price_micros),
-            monthly_price: stored(row.monthly_price_micros),
+            upfront_price: Micros::from_db(row.upfront_price_micros),
+            monthly_price: Micros::from_db(row.monthly_price_micros),
         }
     }
 }

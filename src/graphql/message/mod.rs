@@ -11,7 +11,7 @@ use super::{
     sender::Sender,
     viewer::Environment,
 };
-use crate::domain::account::stored;
+use crate::money::Micros;
 
 pub mod cancel;
 pub mod list;
@@ -150,7 +150,7 @@ impl Message {
     /// What was charged, in cents; 0 in the TEST environment. It stays when the message is
     /// refunded: see refundedAt.
     async fn cost(&self) -> Cents {
-        stored(self.0.cost_micros).into()
+        Micros::from_db(self.0.cost_micros).into()
     }
 
     /// When the cost was paid back; null if it was not.

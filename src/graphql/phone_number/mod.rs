@@ -12,9 +12,9 @@ use super::{
     sender::Sender,
     team::sub_account::{parse_id, patch},
 };
-use crate::domain::{
-    account::stored,
-    phone_number::{self as domain, renewal::releases_at},
+use crate::{
+    domain::phone_number::{self as domain, renewal::releases_at},
+    money::Micros,
 };
 
 pub mod list;
@@ -91,12 +91,12 @@ impl PhoneNumber {
 
     /// What it cost once, in cents, when it was bought.
     async fn upfront_price(&self) -> Cents {
-        stored(self.0.upfront_price_micros).into()
+        Micros::from_db(self.0.upfront_price_micros).into()
     }
 
     /// What each month costs, in cents: as it was when it was bought.
     async fn monthly_price(&self) -> Cents {
-        stored(self.0.monthly_price_micros).into()
+        Micros::from_db(self.0.monthly_price_micros).into()
     }
 
     /// When the next month begins and is charged; the end of the last paid month once it is
