@@ -179,7 +179,7 @@ pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Re
     txn.commit(app, Entry::of(AuditAction::ImportPhoneNumbers, None).made(counts)).await?;
     rest_after(begun.elapsed()).await;
     for rows in others.chunks(ROWS_TOGETHER) {
-        let txn = app.db.begin_write_in_turn(operator).await?;
+        let txn = app.db.begin_write_in_slot(operator).await?;
         let begun = Instant::now();
         write(&txn, rows, now).await?;
         txn.commit().await?;

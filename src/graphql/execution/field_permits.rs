@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    db::{Scope, Turn, Turns},
+    db::{FairScheduler, Scope, Slot},
     domain::{billing::Deadline, caller::Caller},
 };
 
@@ -15,19 +15,19 @@ const OF_TEAM_MAX: usize = 5_000;
 
 /// The turns of all teams.
 #[derive(Clone)]
-pub struct FieldPermits(Arc<Turns>);
+pub struct FieldPermits(Arc<FairScheduler>);
 
 /// The turn of one request.
 pub struct FieldPermit {
     turns: FieldPermits,
     scope: Scope,
     fields: usize,
-    held: Mutex<Option<Turn>>,
+    held: Mutex<Option<Slot>>,
 }
 
 impl Default for FieldPermits {
     fn default() -> Self {
-        Self(Arc::new(Turns::new(2 * OF_TEAM_MAX)))
+        Self(Arc::new(FairScheduler::new(2 * OF_TEAM_MAX)))
     }
 }
 
@@ -66,11 +66,11 @@ impl FieldPermit {
     }
 
     async fn take(&self) {
-        let turn = self.turns.0.wait_many_as(self.scope, self.fields).await;
+        let turn = self.turns.0.acquire_many(self.scope, self.fields).await;
         *self.held() = Some(turn);
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<Turn>> {
+    fn held(&self) -> MutexGuard<'_, Option<Slot>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -21,19 +21,19 @@ const UNDER_WAY_OF_TEAM_MAX: usize = 8;
 
 /// The turns of all teams.
 pub struct IntrospectionPermits {
-    turns: db::Turns,
+    turns: db::FairScheduler,
     under_way: Arc<Quota<Uuid>>,
 }
 
 /// The turn of one introspection, for as long as this is kept.
 pub struct IntrospectionPermit(
-    #[expect(dead_code, reason = "held, not looked at")] (db::Turn, Permit<Uuid>),
+    #[expect(dead_code, reason = "held, not looked at")] (db::Slot, Permit<Uuid>),
 );
 
 impl Default for IntrospectionPermits {
     fn default() -> Self {
         let under_way = Quota::new(UNDER_WAY_MAX, UNDER_WAY_OF_TEAM_MAX);
-        Self { turns: db::Turns::new(1), under_way }
+        Self { turns: db::FairScheduler::new(1), under_way }
     }
 }
 
@@ -50,7 +50,7 @@ impl IntrospectionPermits {
                 "Too many introspections of this team are under way; nothing was done. Try again in a second.",
             )
         })?;
-        let turn = deadline.wait_for(self.turns.wait_as(caller)).await;
+        let turn = deadline.wait_for(self.turns.acquire(caller)).await;
         let turn = turn.ok_or_else(|| {
             errors::unavailable(
                 "Other introspections of this team took too long; nothing was done. Try again.",
