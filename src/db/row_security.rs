@@ -91,7 +91,7 @@ const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
        END IF; \
        IF NOT is_granted THEN EXECUTE format('GRANT %I TO CURRENT_USER', name); END IF; \
        IF NOT pg_has_role(name, 'USAGE') THEN \
-         RAISE EXCEPTION 'the login must inherit what % may do', name; \
+         RAISE EXCEPTION 'the login must inherit the privileges of the role %', name; \
        END IF; \
        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), name); \
      END LOOP; \
