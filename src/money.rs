@@ -1,4 +1,4 @@
-//! Amounts of money as whole micro-units (R6), never as floats. 1 cent is 10,000 micro-units and 1 USD
+//! Amounts of money as whole micro-units, never as floats. 1 cent is 10,000 micro-units and 1 USD
 //! is 1,000,000. The limit [`Micros::MAX`] ensures that every value is exact as a JSON number.
 
 use std::fmt;

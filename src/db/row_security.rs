@@ -15,7 +15,7 @@ pub const SYSTEM: &str = "tollgate_system";
 /// The role that reads for one caller. It sees the rows of its scope.
 pub const SERVER: &str = "tollgate_server";
 
-/// Tables whose rows only their own account sees (R3). The rows of every other table with a
+/// Tables whose rows only their own account sees. The rows of every other table with a
 /// `team_id` are visible to the whole team.
 pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
