@@ -1,4 +1,4 @@
-//! What each request costs before and besides the database: `cargo bench --bench pure`.
+//! The cost of a request without the database: `cargo bench --bench pure`.
 
 use std::hint::black_box;
 

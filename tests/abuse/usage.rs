@@ -1,4 +1,4 @@
-//! Usage with many buckets: a list whose length the estimate of a request does not know.
+//! Usage with many buckets. The cost estimate of a request does not include their number.
 
 use db_test::db_test;
 use sea_orm::{ConnectionTrait as _, DbBackend};

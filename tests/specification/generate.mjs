@@ -1,5 +1,6 @@
-// Writes what graphql-js says of our documents, of mutants of them, and of variables: documents.json and variables.json.
-// `node generate.mjs --check` compares instead, and fails if they would change. graphql-js is that of tests/clients.
+// Writes documents.json and variables.json: the results of graphql-js for our documents, for mutations of them, and for
+// operations with variables. `node generate.mjs --check` fails if the files would change. Uses the graphql-js of
+// tests/clients.
 
 import { readFileSync, writeFileSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -15,7 +16,7 @@ const {
 const MUTANTS_OF_TOKENS = 6_000
 const MUTANTS_OF_NODES = 8_000
 
-// The same values as src/graphql/scalars.rs takes, as far as these cases go.
+// Accepts the same values as src/graphql/scalars.rs, as far as these cases need.
 const DATE = /^\d{4}-\d\d-\d\d$/
 const DATE_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/
 const isDate = (value) => typeof value === 'string' && DATE.test(value) && !Number.isNaN(Date.parse(value))
@@ -46,12 +47,12 @@ function schemaOf(path) {
   return schema
 }
 
-// Input fields are unique within any object (section 5.6.3); graphql-js does not look into scalars.
+// Input fields must be unique in every object (section 5.6.3). graphql-js does not check objects of custom scalars.
 function refuseDuplicates(node) {
   visit(node, {
     ObjectValue(object) {
       const names = object.fields.map((field) => field.name.value)
-      if (new Set(names).size < names.length) throw new GraphQLError('a field twice')
+      if (new Set(names).size < names.length) throw new GraphQLError('duplicate field')
     },
   })
 }
@@ -63,17 +64,17 @@ function verdict(schema, text) {
   } catch {
     return 'syntax'
   }
-  // Definitions of a schema are not executable; which error they are is not specified.
+  // Type system definitions are not executable. The specification does not say which error that is.
   if (document.definitions.some(({ kind }) => kind !== Kind.OPERATION_DEFINITION && kind !== Kind.FRAGMENT_DEFINITION)) return 'syntax'
   try {
     return validate(schema, document).length === 0 ? 'valid' : 'invalid'
   } catch {
-    // @skip or @include of a subscription's root field by a variable.
+    // @skip or @include with a variable on the root field of a subscription.
     return 'invalid'
   }
 }
 
-// xorshift32: the same numbers each time.
+// xorshift32, so that every run has the same numbers.
 function random(seed) {
   let state = seed
   return (below) => {
@@ -91,7 +92,7 @@ function tokensOf(text) {
   return tokens
 }
 
-// Each mutant is one edit of a document: [its index, from, to, the new text].
+// A mutant is one edit of a document: [index of the document, start, end, new text].
 function* mutantsOfTokens(bases) {
   const next = random(20260928)
   const tokens = bases.map(tokensOf)
@@ -160,7 +161,7 @@ function ofDocuments() {
   const introspections = [{}, { descriptions: false }, { specifiedByUrl: true, directiveIsRepeatable: true, schemaDescription: true, inputValueDeprecation: true, oneOf: true }]
   const all = [...documents, ...ours, ...introspections.map(getIntrospectionQuery)]
   const withVerdicts = all.map((text) => [verdict(schema, text), text])
-  // Each mutant of these would differ as they do (differences.json).
+  // Mutants of these documents would have the same difference (differences.json).
   const differ = new Set(JSON.parse(readFileSync(here('differences.json'))).map(({ document }) => document))
   const isPlain = (text) => /^[ -~\n]+$/.test(text) && text.length < 600 && !differ.has(text)
   const bases = withVerdicts.flatMap(([said, text], index) => (said === 'valid' && isPlain(text) ? [index] : []))
@@ -173,7 +174,7 @@ function ofDocuments() {
   return file({ by: `graphql-js ${version}`, documents: withVerdicts, mutants })
 }
 
-// Resolves each field to what its arguments are, as JSON.
+// Resolves each field to its arguments as JSON.
 const echo = { fieldResolver: (_, args, __, { fieldName }) => (fieldName === 'group' ? {} : JSON.stringify(args)) }
 
 async function ofVariables() {
@@ -191,7 +192,7 @@ async function ofVariables() {
   return file({ by: `graphql-js ${version}`, cases })
 }
 
-// One case a line.
+// Formats JSON with one case per line.
 function file(content) {
   const parts = Object.entries(content).map(([name, value]) => {
     const lines = Array.isArray(value) ? `[\n${value.map((item) => JSON.stringify(item)).join(',\n')}\n]` : JSON.stringify(value)
@@ -203,9 +204,9 @@ function file(content) {
 let failed = false
 for (const [name, text] of [['documents.json', ofDocuments()], ['variables.json', await ofVariables()]]) {
   if (!process.argv.includes('--check')) writeFileSync(here(name), text)
-  else if (readFileSync(here(name), 'utf8') === text) console.log(`  ok: ${name} is what graphql-js says`)
+  else if (readFileSync(here(name), 'utf8') === text) console.log(`  ok: ${name} has the results of graphql-js`)
   else {
-    console.log(`  FAILED: ${name} is not what graphql-js says; run tests/specification/generate.mjs`)
+    console.log(`  FAILED: ${name} differs from the results of graphql-js; run tests/specification/generate.mjs`)
     failed = true
   }
 }

@@ -1,7 +1,7 @@
-// Operations with variables on the schema of variables.graphql, as [document, variables]: each place that takes a
-// variable, each way to declare one, and what clients may send for it.
+// Operations with variables for the schema of variables.graphql, as [document, variables]: every combination of a
+// position of a variable, a declaration, and a value.
 
-// For each type: how a variable may be declared for it, and what it is given.
+// For each type: the declarations of the variable, and its values.
 const INT = { declared: ['Int', 'Int!', 'Int = 3', 'Int! = 3', 'Int = null', '[Int]', 'String'], given: [null, 0, 5, -5, 5.0, 1.5, 2147483647, 2147483648, 1e3, '5', true, [5], {}] }
 const FLOAT = { declared: ['Float', 'Float!', 'Float = 1.5', 'Float = 2', 'Int'], given: [null, 0, 5, 1.5, -1e10, '1.5', false, [1.5], {}] }
 const STRING = { declared: ['String', 'String!', 'String = "d"', 'String! = "d"', 'String = null', 'ID'], given: [null, '', 'x', 'é😀', 5, 1.5, true, ['x'], {}] }
@@ -29,7 +29,7 @@ const PATCH = {
 const PATCHES = { declared: ['[Patch!]', '[Patch!]!', '[Patch]', 'Patch', 'Patch!'], given: [null, [], [{}], [{ int: 5 }, { int: null }], { int: 5 }, [null], [{ nonsense: 1 }], [[{}]], 'x'] }
 const STRICT = { declared: ['Strict', 'Strict!', 'Strict = {int: 1}'], given: [null, {}, { int: 5 }, { int: null }, { int: 5, intDefault: null }, { int: 5, intDefault: 9 }, { string: 'x' }, { int: 5, string: 'x', nonsense: 1 }] }
 
-// Places that take a variable $v, by its type.
+// The positions of the variable $v, by its type.
 const PLACES = [
   [INT, ['int(x: $v)', 'intDefault(x: $v)', 'intRequired(x: $v)', 'intRequiredDefault(x: $v)', 'list(x: $v)', 'list(x: [$v])', 'list(x: [1, $v, 2])', 'listRequired(x: [$v])', 'matrix(x: [[$v]])', 'matrix(x: [$v])',
     'patch(x: {int: $v})', 'patch(x: {intDefault: $v})', 'patch(x: {int: $v, string: "s"})', 'patch(x: {inner: {int: $v}})', 'patch(x: {inner: {inner: {int: $v, list: [$v]}}})', 'patch(x: {list: [1, $v]})',
@@ -52,7 +52,7 @@ const PLACES = [
   [STRICT, ['strict(x: $v)']],
 ]
 
-// What the table does not reach.
+// Further cases.
 const OTHERS = [
   ['{ int intDefault intRequiredDefault patch(x: {}) strict(x: {int: 1}) }', {}],
   ['{ int(x: null) intDefault(x: null) patch(x: {int: null, intDefault: null}) }', {}],
