@@ -1,12 +1,6 @@
-//! Checks JSON from clients, files and other processes before it is parsed.
-//!
-//! Two features of `serde_json` (`raw_value`, enabled by sqlx, and `arbitrary_precision`, enabled by
-//! this program) give a special meaning to two names. An object with the first name
-//! `$serde_json::private::RawValue` is parsed again from a string, with a new depth limit: about 50
-//! nested ones overflow the stack and end the process. `$serde_json::private::Number` makes it a
-//! number. All untrusted JSON must therefore pass [`parse`]; clippy forbids the library's own
-//! functions and axum's `Json` elsewhere, but not `str::parse::<serde_json::Value>`, which only tests
-//! use.
+//! Checks JSON from clients, files and other processes before it is parsed. All untrusted JSON must pass
+//! [`parse`]. Clippy forbids the functions of `serde_json` and axum's `Json` elsewhere, but not
+//! `str::parse::<serde_json::Value>`, which only tests use.
 
 use std::collections::HashSet;
 
@@ -16,7 +10,12 @@ use serde::de::DeserializeOwned;
 pub const DEPTH_MAX: usize = 64;
 /// Maximum number of values, including arrays and objects. Each takes about 100 bytes of memory.
 pub const VALUES_MAX: usize = 20_000;
-/// The prefix of the names that `serde_json` reserves.
+/// The prefix of the names to which `serde_json` gives a special meaning, because sqlx enables its
+/// feature `raw_value` and this program `arbitrary_precision`.
+///
+/// An object with the first name `$serde_json::private::RawValue` is parsed again from a string, with
+/// a new depth limit: about 50 nested ones overflow the stack and end the process. An object with
+/// `$serde_json::private::Number` becomes a number.
 const PRIVATE_PREFIX: &str = "$serde_json::private";
 
 /// Why JSON is refused.

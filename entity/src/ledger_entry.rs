@@ -48,7 +48,7 @@ impl Entity {
 
     /// Whether an entry is not the charge of a message; most entries are. The text matches the partial
     /// indexes, so that both databases use them.
-    pub fn is_no_charge() -> SimpleExpr {
+    pub fn is_not_a_charge() -> SimpleExpr {
         Expr::cust("kind <> 'CHARGE'")
     }
 

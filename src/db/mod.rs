@@ -1,16 +1,7 @@
 //! Access to the database: opening and migrating it, reading, and beginning transactions.
 //!
 //! Reads, requests' writes and the billing writers use separate connections. On `SQLite` there is
-//! only one connection that writes, and the billing writer shares it; its transactions are IMMEDIATE,
-//! because a deferred transaction that is upgraded under contention fails with `SQLITE_BUSY`.
-//!
-//! A future that begins or runs a write transaction must not be dropped before it ends: sqlx 0.9 can
-//! then give the open transaction to the next user of the connection (transact-rs/sqlx#4393).
-//! Requests therefore run in their own tasks (`http::graphql`), and sends are queued for a writer.
-//!
-//! An `SQLite` connection that is released inside a transaction is closed. On a full disk, `SQLite`
-//! rolls back by itself and the driver's ROLLBACK fails. The driver then still counts an open
-//! transaction, and would run every later one as a savepoint that is never committed.
+//! only one connection that writes, and the billing writer shares it.
 
 use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
@@ -175,7 +166,12 @@ impl Db {
     }
 
     /// Begins a write transaction. Its first statement must be a write or a lock.
+    ///
+    /// Until the transaction ends, the caller's future must not be dropped: sqlx 0.9 can then give the
+    /// open transaction to the next user of the connection (transact-rs/sqlx#4393). Requests therefore
+    /// run in their own tasks (`http::graphql`), and sends are queued for a writer.
     pub async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
+        // A deferred transaction that is upgraded under contention fails with SQLITE_BUSY.
         let mode =
             (self.backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
         self.write

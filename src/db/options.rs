@@ -67,6 +67,9 @@ pub(super) fn write_pool(
             let sqlite = sqlite.pragma("secure_delete", "ON");
             sqlite_options(sqlite).pragma("wal_autocheckpoint", "4000")
         })
+        // Closes a connection that is released inside a transaction. On a full disk, SQLite rolls back by
+        // itself and the driver's ROLLBACK fails. The driver then still counts an open transaction, and
+        // would run every later one as a savepoint that is never committed.
         .map_sqlx_sqlite_pool_opts(|pool| {
             pool.after_release(|connection, _| {
                 Box::pin(async move {
