@@ -1,8 +1,8 @@
--- pgbench -M prepared: one message charged as separate prepared statements in one transaction. The
--- team's row, the one that all wait for, is locked as late as is right: by the guarded UPDATE itself,
--- after what can be written without it. A guard that fails gives \gset no row, which ends the client.
--- (SELECT ... FOR UPDATE right after the lookup gave fewer transactions/s; so did the message before
--- the team, whose foreign key then shares the row's lock.)
+-- pgbench -M prepared: charges one message with separate prepared statements in one transaction. The
+-- team's row, for which all transactions compete, is locked as late as possible: by the conditional UPDATE
+-- itself, after all rows that can be written before it. If a condition fails, \gset gets no row, which
+-- ends the client. (SELECT ... FOR UPDATE after the lookup was slower. So was inserting the message before
+-- the update of the team, because its foreign key then shares the lock of the row.)
 \set n random(1, 64)
 BEGIN;
 SELECT k.id AS key_id, a.id AS account_id, a.team_id AS team_id, gen_random_uuid() AS message_id

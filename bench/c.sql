@@ -1,6 +1,6 @@
--- pgbench -M prepared: one message charged as one statement. Each part takes its rows from the one
--- before, so that the team's row is locked last but for the ledger entry. A guard that fails leaves
--- no row to count, and the division by zero undoes the statement.
+-- pgbench -M prepared: charges one message with one statement. Each part reads the rows of the one before
+-- it, so that the team's row is locked late, just before the ledger entry. If a condition fails, there is
+-- no row to count, and the division by zero aborts the statement.
 \set n random(1, 64)
 WITH k AS (
   SELECT k.id AS key_id, a.id AS account_id, a.team_id

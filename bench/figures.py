@@ -1,4 +1,4 @@
-"""The figures: what is measured for each, and what it must and should be."""
+"""The figures, with their measurements, limits and goals."""
 
 import datetime
 import functools
@@ -13,7 +13,7 @@ MILLION = 1_000_000
 
 
 class Round:
-    """The measures of one round, each taken when a figure first asks for it."""
+    """The measurements of one round. Each is taken when a figure first needs it."""
 
     def __init__(self, bench):
         self.bench = bench
@@ -24,8 +24,8 @@ class Round:
         return self.measured[name]
 
     @functools.cached_property
-    def yardstick(self):
-        """(a) and (c) at several numbers of clients, on a database of their own."""
+    def baseline(self):
+        """The baselines (a) and (c) with several numbers of clients, on a separate database."""
         results = {}
         with World(self.bench) as world:
             world.stop_servers()
@@ -95,7 +95,8 @@ class Round:
 
     @functools.cached_property
     def usage(self):
-        """p50 of the report at many messages / at few, taken by turns: the machine drifts by more than they differ."""
+        """The p50 of the report with many messages divided by the p50 with few. The two are measured alternately,
+        because the machine's speed changes by more than their difference."""
         today = datetime.datetime.now(datetime.timezone.utc).date()
         query = (f'{{ team {{ usage(range: {{ from: "{today - datetime.timedelta(29)}", to: "{today}" }}, '
                  "groupBy: [ACCOUNT]) { totals { messages spent } buckets { account { id name } "
@@ -109,11 +110,11 @@ class Round:
                 if counted != messages:
                     raise Failure(f"the usage report counts {counted} of {messages} messages")
                 world.settle()
-            for turn in range(1, 4):
+            for repeat in range(1, 4):
                 for world, messages, p50s in reports:
                     arguments = (world.servers[0].address, world.main_key_file, body, 1)
                     load.wrk(*arguments, 1)
-                    report = self.note(f"usage at {messages:,} messages, {turn}",
+                    report = self.note(f"usage at {messages:,} messages, {repeat}",
                                        lambda: load.answers(*arguments, self.bench.seconds))
                     p50s.append(report["p50"])
         many, few = (statistics.median(p50s) for _, _, p50s in reports)
@@ -123,9 +124,9 @@ class Round:
     def overload(self):
         with World(self.bench) as world:
             load.wrk(world.servers[0].address, world.key_file, load.send_body(self.bench), 64, load.WARM_UP_SECONDS)
-            load.apart(world)
-            peaks = [self.note(f"the client apart, {connections} connections",
-                               lambda: load.peak_apart(world, connections)) for connections in (64, 256)]
+            load.separate(world)
+            peaks = [self.note(f"client on its own processor, {connections} connections",
+                               lambda: load.peak_separate(world, connections)) for connections in (64, 256)]
             peak = max(rate(measure) for measure in peaks)
             report = self.note(f"four times {peak:.0f}/s offered", lambda: load.overload(world, 4 * peak))
             report["peak_per_second"] = peak
@@ -153,35 +154,35 @@ class Round:
     def start(self):
         with World(self.bench) as world:
             world.stop_servers()
-            return self.note("first answer after start, five times", lambda: {
+            return self.note("first response after start, five times", lambda: {
                 "ms": statistics.median(load.first_answer_ms(world) for _ in range(5))})
 
 
-def best_yardstick(measures):
-    return max(result["rows_per_second"] for result in measures.yardstick.values())
+def best_baseline(measures):
+    return max(result["rows_per_second"] for result in measures.baseline.values())
 
 
 def rate(measure):
     return measure["rows_per_second"]
 
 
-# Name, figure, unit, must, aim, whether higher is better, what computes it from a round.
+# Name, figure, unit, limit (must), goal (aim), whether higher is better, and how it is computed from a round.
 FIGURES = [
     ("a64", "sends/s, one team, 64 connections / (a) at 64 clients", "", 9, 14, True,
-     lambda m: rate(m.at_64) / rate(m.yardstick["a", 64])),
-    ("best", "the same / the best of (a) and (c) at any number", "", 2.5, 4, True,
-     lambda m: rate(m.at_64) / best_yardstick(m)),
+     lambda m: rate(m.at_64) / rate(m.baseline["a", 64])),
+    ("best", "the same / the best of (a) and (c)", "", 2.5, 4, True,
+     lambda m: rate(m.at_64) / best_baseline(m)),
     ("teams", "one team / 1,000 teams", "", 0.9, 1.0, True,
      lambda m: rate(m.at_64) / rate(m.thousand_teams)),
     ("p50", "one connection, p50 / p50 of (c) at one client", "", 2, 1.5, False,
-     lambda m: m.at_1["p50_ms"] / m.yardstick["c", 1]["p50_ms"]),
+     lambda m: m.at_1["p50_ms"] / m.baseline["c", 1]["p50_ms"]),
     ("p99", "p99 at 64 connections / p99 of (a) at 64 clients", "", 0.15, 0.05, False,
-     lambda m: m.at_64["p99_ms"] / m.yardstick["a", 64]["p99_ms"]),
+     lambda m: m.at_64["p99_ms"] / m.baseline["a", 64]["p99_ms"]),
     ("batch", "sendMessages of 100, 1 connection / sends at 64", "", 1.5, 2.5, True,
      lambda m: rate(m.batches) / rate(m.at_64)),
     ("sqlite", "SQLite, 64 connections, sends/s / PostgreSQL's", "", 0.8, 1.2, True,
      lambda m: rate(m.sqlite) / rate(m.at_64)),
-    ("sqlite", "SQLite, 64 connections, slowest answer", "ms", 100, 50, False,
+    ("sqlite", "SQLite, 64 connections, slowest response", "ms", 100, 50, False,
      lambda m: m.sqlite["max_ms"]),
     ("processes", "two processes on one hot team / one process", "", 0.8, 1.0, True,
      lambda m: rate(m.two_processes) / rate(m.at_64)),
@@ -189,12 +190,12 @@ FIGURES = [
      lambda m: m.list["per_second"] / m.bare_list["per_second"]),
     ("usage", "usage report, 50 accounts, 30 days, large / 10 k", "", 1.3, 1.0, False,
      lambda m: m.usage),
-    ("overload", "four times the load it can take: accepted / peak", "", 0.8, 0.95, True,
+    ("overload", "four times the maximum load: accepted / peak", "", 0.8, 0.95, True,
      lambda m: rate(m.overload) / m.overload["peak_per_second"]),
-    ("overload", "beyond what is held: p99 of a refusal", "ms", 100, 20, False,
+    ("overload", "more connections than are accepted: p99 of a refusal", "ms", 100, 20, False,
      lambda m: m.overload["beyond"]["refused_p99_ms"]),
     ("memory", "memory (VmRSS) after a million sends", "MB", 60, 30, False,
      lambda m: m.memory["rss_mb"]),
-    ("start", "first answer after start on a migrated database", "ms", 150, 50, False,
+    ("start", "first response after start on a migrated database", "ms", 150, 50, False,
      lambda m: m.start["ms"]),
 ]

@@ -1,6 +1,6 @@
--- psql -v messages=N: as many delivered messages of 50 sub-accounts over 30 days, with their ledger
--- and usage, all of which `tollgate audit` holds against each other. Checks of single rows are left
--- out and indexes are made at the end: for speed. Expects one team, topped up, and nothing sent.
+-- psql -v messages=N: inserts N delivered messages of 50 sub-accounts over 30 days, with consistent ledger
+-- entries and usage (`tollgate audit` checks that). For speed, triggers and foreign keys are disabled, and
+-- indexes are recreated at the end. Expects one team with a balance and no messages.
 SET synchronous_commit = off;
 SET maintenance_work_mem = '1GB';
 SET max_parallel_maintenance_workers = 2;

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measures what one well-behaved client notices of ten hostile ones.
+"""Measures how ten hostile clients affect a well-behaved one.
 
     python3 bench/hostile.py [--seconds 10] [--tollgate PATH]
 
-It needs what run.py needs. A client of one team sends one message after another over one connection; ten
-connections with the key of another team do meanwhile what each row says, as fast as they are answered:
-nothing; plain queries, for comparison; queries that are refused (doubling fragments, braces, aliases, pages
-in pages, depth); and one with the highest estimate that is allowed, which is soon beyond the rate limit. The
-client's times are in milliseconds.
+It has the same requirements as run.py. A client of one team sends messages one after another over one
+connection. At the same time, ten connections with the key of another team send requests as fast as they get
+responses. Each row is another kind of request: none; plain queries, for comparison; queries that are refused
+(fragments that double the size, braces, aliases, nested pages, depth); and the query with the highest cost
+estimate that is allowed, which soon exceeds the rate limit. The client's times are in milliseconds.
 """
 
 import json
@@ -52,7 +52,7 @@ def bodies(bench, name, queries):
 
 
 def measure(bench, world, hostile_keys, queries):
-    """The client's times while others ask these queries, and how often they were answered a second."""
+    """The client's times while the others send these queries, and the others' responses per second."""
     address, seconds = world.servers[0].address, bench.seconds
     hostile = None
     if queries:

@@ -1,4 +1,4 @@
-"""What makes the load: pgbench, wrk, the overload client; and one request at a time."""
+"""The load generators: pgbench, wrk, the overload client, and single requests."""
 
 import contextlib
 import json
@@ -16,17 +16,17 @@ SEND_MANY = ("mutation($input: [SendMessageInput!]!) "
              "{ sendMessages(input: $input) { message { id } errors { code } } }")
 MESSAGE = {"to": "+12025550123", "text": "Your code is 123456"}
 WARM_UP_SECONDS = 2
-# Four times as many as make the peak: they find room to wait.
+# Four times the connections of the peak. All of them are accepted, and wait.
 OVERLOAD_CONNECTIONS = 1024
-# More than are held of one team: these are refused.
+# More than the limit of one team: some are refused.
 BEYOND_CONNECTIONS = 4096
-# Under overload the client has a processor of its own, and servers and PostgreSQL share another: else what
-# the client costs would count as the server's.
+# For the overload figures the client has its own processor, and the servers and PostgreSQL share another one.
+# Otherwise the client would slow down the servers.
 SERVER_PROCESSOR, CLIENT_PROCESSOR = 0, 1
 
 
 def body(bench, name, query, variables=None):
-    """A file with the request's body."""
+    """Writes the body of a request to a file."""
     file = bench.folder / f"{name}.json"
     file.write_text(json.dumps({"query": query, "variables": variables or {}}), encoding="utf-8")
     return file
@@ -46,12 +46,12 @@ def wrk_command(address, keys, body_file, connections, seconds):
 
 
 def wrk(*arguments):
-    """Requests, microseconds, p50, p99 and max in microseconds, and errors."""
+    """The report of wrk: requests, duration and percentiles in microseconds, and errors."""
     return parse_wrk(run(*wrk_command(*arguments)))
 
 
 def wrk_all(commands):
-    """The reports of several at the same time."""
+    """The reports of several wrk processes that run at the same time."""
     with contextlib.ExitStack() as end:
         running = []
         for command in commands:
@@ -64,10 +64,10 @@ def wrk_all(commands):
 
 
 def answers(*arguments):
-    """The report of wrk where each answer counts: one that is an error makes the figure void."""
+    """The report of wrk; any error makes the figure invalid."""
     report = wrk(*arguments)
     if report["errors"]:
-        raise Failure(f"{report['errors']} of {report['requests']} answers were errors")
+        raise Failure(f"{report['errors']} of {report['requests']} responses were errors")
     return report
 
 
@@ -78,7 +78,7 @@ def parse_wrk(output):
 
 
 def sends(world, connections, body_file=None, keys=None):
-    """Rows made durable in a second while wrk sends, shared out over the world's servers."""
+    """Durable rows per second while wrk sends, with its connections distributed over the servers."""
     bench = world.bench
     body_file, keys = body_file or send_body(bench), keys or world.key_file
     share = connections // len(world.servers)
@@ -105,7 +105,7 @@ def sends(world, connections, body_file=None, keys=None):
 
 
 def pgbench(world, script, clients):
-    """Rows made durable in a second, and the latencies, of the yardstick."""
+    """Durable rows per second and latencies of a baseline."""
     bench = world.bench
     logs = bench.folder / "pgbench-log"
     command = [POSTGRES / "pgbench", "-n", "-M", "prepared", "-f", HERE / script, "-c", clients,
@@ -124,23 +124,23 @@ def pgbench(world, script, clients):
         times += [int(line.split()[2]) / 1000 for line in file.read_text(encoding="ascii").splitlines()]
         file.unlink()
     if "number of failed transactions: 0 " not in output or len(times) != rows:
-        raise Failure(f"the yardstick {script} failed:\n{output}")
+        raise Failure(f"the baseline {script} failed:\n{output}")
     times.sort()
     return {"rows_per_second": rows / seconds, "rows": rows,
             "p50_ms": times[len(times) // 2], "p99_ms": times[len(times) * 99 // 100]}
 
 
-def apart(world):
-    """Puts the servers and PostgreSQL on their processor."""
+def separate(world):
+    """Binds the servers and PostgreSQL to their processor."""
     for pid in world.processes():
-        # One of PostgreSQL's may have ended meanwhile.
+        # A process of PostgreSQL may have ended in the meantime.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setaffinity(int(thread.name), {SERVER_PROCESSOR})
 
 
-def peak_apart(world, connections):
-    """Sends a second with the client on its own processor."""
+def peak_separate(world, connections):
+    """Sends per second, with the client on its own processor."""
     world.settle()
     before, start = world.count(), time.monotonic()
     run("taskset", "-c", CLIENT_PROCESSOR, *wrk_command(
@@ -150,7 +150,7 @@ def peak_apart(world, connections):
 
 
 def overload(world, rate, connections=OVERLOAD_CONNECTIONS):
-    """What became of requests that came at this rate whatever the answers."""
+    """The results of requests that are sent at this rate, independent of the responses."""
     bench = world.bench
     world.settle()
     before = world.count()
@@ -164,13 +164,13 @@ def overload(world, rate, connections=OVERLOAD_CONNECTIONS):
     report["offered_per_second"] = done / bench.seconds
     if report["offered_per_second"] < 0.9 * rate:
         bench.remark(f"overload: only {report['offered_per_second']:.0f} of {rate:.0f} requests/s were offered: "
-                     f"all {connections} connections waited for answers, or this machine is too small for the client")
+                     f"all {connections} connections waited for responses, or this machine is too slow for the client")
     return report
 
 
 @contextlib.contextmanager
 def bare_list(bench):
-    """The yardstick of lists, serving; gives its address."""
+    """Runs the server that is the baseline for lists, and yields its address."""
     port = free_port()
     process = subprocess.Popen([bench.example("bare_list"), f"127.0.0.1:{port}"], start_new_session=True)
     try:
@@ -182,7 +182,7 @@ def bare_list(bench):
 
 
 def first_answer_ms(world):
-    """From starting a server to its first answer."""
+    """The time from starting a server to its first response, in milliseconds."""
     request_body = json.dumps({"query": "{ __typename }"})
     request = ("POST /graphql HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n"
                f"Authorization: Bearer {world.keys[0]}\r\n"
@@ -198,4 +198,4 @@ def first_answer_ms(world):
             time.sleep(0.001)
     finally:
         server.stop()
-    raise Failure("a started server gave no answer in 30 s")
+    raise Failure("a started server did not answer within 30 s")

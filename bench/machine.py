@@ -1,4 +1,4 @@
-"""What the measuring stands on: a throw-away PostgreSQL, databases in it, servers, and their end."""
+"""The environment of the measurements: a temporary PostgreSQL, its databases, and servers."""
 
 import contextlib
 import http.client
@@ -18,11 +18,11 @@ TOP_UP_CENTS = 100_000_000_000
 
 
 class Failure(Exception):
-    """The run cannot go on, or is void."""
+    """The run cannot continue, or its results are invalid."""
 
 
 def run(*command, **options):
-    """The command's output; a failure with what it said."""
+    """Runs a command and returns its output. Raises Failure with the output if the command fails."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
     if done.returncode != 0:
         raise Failure(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -38,30 +38,30 @@ def wait_for(is_there, what, seconds=60):
     end = time.monotonic() + seconds
     while not is_there():
         if time.monotonic() > end:
-            raise Failure(f"{what} in {seconds} s")
+            raise Failure(f"{what} within {seconds} s")
         time.sleep(0.05)
 
 
 def folder_on_disk():
-    """A new folder that is not kept in memory."""
+    """Creates a temporary folder on a disk, not in memory."""
     for place in (tempfile.gettempdir(), "/var/tmp"):
         if run("stat", "-f", "-c", "%T", place).strip() not in ("tmpfs", "ramfs"):
             return pathlib.Path(tempfile.mkdtemp(prefix="tollgate-bench-", dir=place))
-    raise Failure("there is no temporary folder on a disk; name one in TMPDIR")
+    raise Failure("no temporary folder is on a disk; set TMPDIR to one that is")
 
 
 class Machine:
-    """How busy the machine was with other things, before and during each load."""
+    """Measures how busy the machine is with other processes, before and during each load."""
 
     BUSY_PERCENT = 10
 
-    def __init__(self, patience):
-        self.patience = patience
+    def __init__(self, idle_timeout):
+        self.idle_timeout = idle_timeout
         self.notes = []
 
     def watch(self, what, measure, retakes):
-        """Measures once the machine is idle, or patience ends. If others were busy meanwhile it does so
-        again, and takes what they disturbed least."""
+        """Measures when the machine is idle, or after a timeout. Repeats the measurement if other processes
+        were busy during it, and returns the one with the least disturbance."""
         takes = []
         for _ in range(1 + retakes):
             idle, load = self._wait_until_idle(), os.getloadavg()[0]
@@ -73,13 +73,13 @@ class Machine:
             self.notes.append({"load": what, "idle_percent": round(idle, 1), "load_average": round(load, 2),
                                "others_percent": round(others, 1)})
             print(f"  {what:<40} before: idle {idle:3.0f} %, load {load:4.2f};  "
-                  f"others meanwhile: {others:3.0f} %{'   BUSY' if others > self.BUSY_PERCENT else ''}", flush=True)
+                  f"others during it: {others:3.0f} %{'   BUSY' if others > self.BUSY_PERCENT else ''}", flush=True)
             if others <= self.BUSY_PERCENT:
                 break
         return min(takes, key=lambda take: take[0])[1]
 
     def _wait_until_idle(self):
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + self.idle_timeout
         idle = idle_percent()
         while idle < 100 - self.BUSY_PERCENT and time.monotonic() < end:
             idle = idle_percent()
@@ -99,8 +99,8 @@ def idle_percent():
 
 
 def others_seconds():
-    """The processor time of all processes, with their ended children, that do not descend from this
-    one; and what the host of a virtual machine took away."""
+    """The processor time of all processes that are not descendants of this one, including their ended
+    children, and the time that the host of a virtual machine used (steal)."""
     parents, times = {}, {}
     for file in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -120,7 +120,7 @@ def others_seconds():
 
 
 class Postgres:
-    """A PostgreSQL of its own with the default durability; gone when the context ends."""
+    """A temporary PostgreSQL with the default durability. It is removed when the context ends."""
 
     def __init__(self, folder):
         self.folder = folder / "postgres"
@@ -136,7 +136,7 @@ class Postgres:
         data = self.folder / "data"
         run(*prefix, POSTGRES / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
             "--locale=C", cwd=self.folder)
-        # The shell ends the server when its input ends, which it does with this process, however it ends.
+        # The shell stops the server when its standard input is closed, even if this process is killed.
         script = (f"{POSTGRES}/postgres -D {data} -h 127.0.0.1 -p {self.port} -k {self.folder} "
                   f"-c max_connections=300 >{self.folder}/log 2>&1 & server=$!; cat >/dev/null; "
                   "kill -INT $server; wait $server")
@@ -158,12 +158,12 @@ class Postgres:
         return run(POSTGRES / "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", self.url(database), *arguments).strip()
 
     def settle(self, database):
-        """What autovacuum would do in time; and no checkpoint falls due soon."""
+        """Does the work of autovacuum, and a checkpoint, so that neither happens during a measurement."""
         self.psql(database, "-c", "VACUUM ANALYZE", "-c", "CHECKPOINT")
 
 
 class World:
-    """A migrated database with teams, and servers on it; audited and dropped when the context ends."""
+    """A migrated database with teams, and its servers. It is audited and dropped when the context ends."""
 
     made = 0
 
@@ -214,7 +214,7 @@ class World:
         return {**os.environ, "DATABASE_URL": self.url, "TOLLGATE_LOG": "warn"}
 
     def processes(self):
-        """The servers, and PostgreSQL with all its sessions."""
+        """The process ids of the servers, and of PostgreSQL with all its sessions."""
         found = [server.process.pid for server in self.servers] + [self.bench.postgres.shell.pid]
         for pid in found:
             for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
@@ -264,7 +264,7 @@ class World:
             self.keys += [account["plainKey"] for account in made.values()]
 
     def count(self, condition="true"):
-        """The messages that are durable now."""
+        """The number of stored messages."""
         sql = f"SELECT count(*) FROM message WHERE {condition}"
         if self.file is None:
             return int(self.bench.postgres.psql(self.name, "-c", sql))
@@ -276,7 +276,7 @@ class World:
             self.bench.postgres.settle(self.name)
 
     def wait_delivered(self, seconds=60):
-        """Waits until nothing is left to deliver, or for so long."""
+        """Waits until no message is left to deliver, or until the timeout."""
         with contextlib.suppress(Failure):
             wait_for(lambda: self.count("due_at IS NOT NULL") == 0, "", seconds)
 
@@ -284,7 +284,7 @@ class World:
         done = subprocess.run([self.bench.tollgate, "audit"], env=self.environment(), text=True,
                               capture_output=True, check=False)
         if done.returncode != 0:
-            raise Failure(f"VOID: the audit of {self.name} found drift or failed:\n{done.stdout}{done.stderr}")
+            raise Failure(f"INVALID: the audit of {self.name} found drift or failed:\n{done.stdout}{done.stderr}")
         self.bench.audits += 1
         if self.file is not None:
             for file in self.bench.folder.glob(f"{self.name}.db*"):
@@ -292,7 +292,7 @@ class World:
 
 
 class Server:
-    """One `tollgate serve`."""
+    """A process of `tollgate serve`."""
 
     def __init__(self, world):
         self.port = free_port()
@@ -315,13 +315,13 @@ class Server:
             return json.load(connection.getresponse())
 
     def memory_mb(self):
-        """VmRSS and VmHWM."""
+        """The current and the peak memory (VmRSS and VmHWM)."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
             lines = dict(line.split(":", 1) for line in status if ":" in line)
         return [int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")]
 
     def stop(self):
-        """Ends it orderly, or at once if that takes long or this run is stopped meanwhile."""
+        """Stops the server, and kills it if that takes long or this run is interrupted."""
         try:
             self.process.terminate()
             self.process.wait(30)

@@ -1,10 +1,10 @@
-//! Offers requests at a steady rate whatever the answers (an open loop), and prints what became of
-//! them as JSON. wrk cannot do that: it waits for each answer, so it never offers more than is taken.
+//! An open-loop load generator: it sends requests at a constant rate, independent of the responses, and
+//! prints the results as JSON. wrk waits for each response, so it cannot overload a server.
 //!
 //! `cargo run --release --example overload -- 127.0.0.1:8080 keys.txt body.json --rate 4000`
 //!
-//! Each connection has a time for each of its requests. When the answer to one comes after the time
-//! of the next, the next is not sent: it counts as `missed`, and the connections are all busy.
+//! Each connection has a schedule. A request whose time passes while the connection still waits for the
+//! response before it is not sent, and counts as `missed`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// Multiples of it, less their whole part, lie evenly between 0 and 1, whichever run of them one takes.
+/// The fractional parts of consecutive multiples are evenly distributed between 0 and 1.
 const GOLDEN_RATIO: f64 = 1.618_033_988_749_895;
 
 #[derive(Parser)]
@@ -27,7 +27,7 @@ struct Args {
     keys: std::path::PathBuf,
     /// A file with the body of each request.
     body: std::path::PathBuf,
-    /// Requests a second.
+    /// Requests per second.
     #[arg(long)]
     rate: u32,
     #[arg(long, default_value_t = 10)]
@@ -36,7 +36,7 @@ struct Args {
     connections: u32,
 }
 
-/// What became of the requests of one connection, or of all.
+/// The results of one connection, or of all.
 #[derive(Default)]
 struct Tally {
     missed: u64,
@@ -72,8 +72,8 @@ impl Tally {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let keys = std::fs::read_to_string(&args.keys).context("the file of keys")?;
-    let body = std::fs::read_to_string(&args.body).context("the file of the body")?;
+    let keys = std::fs::read_to_string(&args.keys).context("cannot read the file of keys")?;
+    let body = std::fs::read_to_string(&args.body).context("cannot read the file of the body")?;
     let requests: Arc<Vec<Vec<u8>>> =
         Arc::new(keys.lines().map(|key| request(&args.address, key, &body)).collect());
     anyhow::ensure!(!requests.is_empty(), "the file of keys is empty");
@@ -81,7 +81,7 @@ async fn main() -> anyhow::Result<()> {
     let mut streams = Vec::new();
     for number in 0..args.connections {
         if number % 32 == 0 {
-            // No burst: how fast connections are taken is not what is measured.
+            // Without bursts, because the rate of new connections is not measured.
             sleep(Duration::from_millis(2)).await;
         }
         let stream = TcpStream::connect(&args.address).await.context("cannot connect")?;
@@ -90,14 +90,14 @@ async fn main() -> anyhow::Result<()> {
     }
     let start = Instant::now() + Duration::from_millis(100);
     let end = start + Duration::from_secs(args.seconds.into());
-    let every = Duration::from_secs(1) / args.rate * args.connections;
+    let interval = Duration::from_secs(1) / args.rate * args.connections;
     let mut tasks = Vec::new();
     for (stream, number) in streams.into_iter().zip(0_u32..) {
-        // Those that connected together are held, or refused, together: spread over the whole turn, they do
-        // not come as a wave.
-        let first = start + every.mul_f64((f64::from(number) * GOLDEN_RATIO).fract());
+        // Connections that were opened together may be refused together. Spread over the interval, they do
+        // not send at the same time.
+        let first = start + interval.mul_f64((f64::from(number) * GOLDEN_RATIO).fract());
         let requests = Arc::clone(&requests);
-        tasks.push(tokio::spawn(drive(stream, requests, number as usize, first, every, end)));
+        tasks.push(tokio::spawn(drive(stream, requests, number as usize, first, interval, end)));
     }
     let mut all = Tally::default();
     for task in tasks {
@@ -116,13 +116,13 @@ fn request(address: &str, key: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Sends one request at `first` and `every` so often after it, until `end`.
+/// Sends a request at `first` and then at every interval, until `end`.
 async fn drive(
     mut stream: TcpStream,
     requests: Arc<Vec<Vec<u8>>>,
-    mut turn: usize,
+    mut index: usize,
     first: Instant,
-    every: Duration,
+    interval: Duration,
     end: Instant,
 ) -> Tally {
     let mut tally = Tally::default();
@@ -132,7 +132,7 @@ async fn drive(
         sleep_until(due).await;
         let sent = Instant::now();
         answer.clear();
-        match exchange(&mut stream, &requests[turn % requests.len()], &mut answer).await {
+        match exchange(&mut stream, &requests[index % requests.len()], &mut answer).await {
             Ok(()) if Instant::now() > end => {
                 tally.unanswered += 1;
                 return tally;
@@ -143,17 +143,17 @@ async fn drive(
                 return tally;
             }
         }
-        turn += 1;
-        due += every;
+        index += 1;
+        due += interval;
         while due < Instant::now() {
             tally.missed += 1;
-            due += every;
+            due += interval;
         }
     }
     tally
 }
 
-/// Writes the request and reads one whole answer.
+/// Writes the request, and reads the complete response.
 async fn exchange(
     stream: &mut TcpStream,
     request: &[u8],
@@ -161,11 +161,11 @@ async fn exchange(
 ) -> std::io::Result<()> {
     stream.write_all(request).await?;
     loop {
-        // No look before there is something: this client must leave the processor to the server.
+        // Waits instead of polling, to leave the processor to the server.
         stream.readable().await?;
         match stream.try_read_buf(answer) {
             Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) if is_whole(answer) => return Ok(()),
+            Ok(_) if is_complete(answer) => return Ok(()),
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
@@ -173,8 +173,8 @@ async fn exchange(
     }
 }
 
-/// Whether the answer's head, and as much as its `content-length` says, is here.
-fn is_whole(answer: &[u8]) -> bool {
+/// Whether the head and the body, by its `content-length`, were received.
+fn is_complete(answer: &[u8]) -> bool {
     let Some(head) = find(answer, b"\r\n\r\n") else { return false };
     let lines = std::str::from_utf8(&answer[..head]).unwrap_or_default().lines();
     let length = lines
@@ -208,7 +208,7 @@ fn print(mut all: Tally) {
     println!("{shown}");
 }
 
-/// In milliseconds; `None` of nothing.
+/// In milliseconds; `None` if there are no times.
 fn percentile(times: &mut [Duration], percent: usize) -> Option<f64> {
     times.sort_unstable();
     let time = times.get(times.len() * percent / 100)?;

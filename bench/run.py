@@ -1,19 +1,18 @@
 #!/usr/bin/env python3
-"""Measures Tollgate side by side with plain PostgreSQL and prints one table of ratios.
+"""Compares Tollgate with plain PostgreSQL, and prints a table of ratios.
 
     python3 bench/run.py [--seconds 10] [--rounds 1] [--only a64,p50,...] [--json FILE]
 
-It needs Rust, wrk, and PostgreSQL 15 with pgbench. It builds the program, or takes --tollgate PATH,
-starts a PostgreSQL of its own on disk with the default durability (fsync and synchronous_commit are
-on), and servers with the sandbox, which delivers meanwhile. Everything is deleted in the end.
+It needs Rust, wrk, and PostgreSQL 15 with pgbench. It builds the program (or uses --tollgate PATH), and
+starts a temporary PostgreSQL on disk with the default durability (fsync and synchronous_commit are on), and
+servers with the sandbox, which delivers messages during the measurements. Everything is deleted at the end.
 
-How to read it: "measured" is the median of the rounds; "must" is the bound, "aim" the wish, with >= or
-<= before them. Sends are rows found in the database afterwards, not answers. Each database is audited
-after its run; drift makes the whole run void, with exit code 1. The yardstick is pgbench with the same
-charge, one transaction a message: (a) as prepared statements, a.sql; (c) as one statement, c.sql. The
-absolute numbers hold for the machine at hand only. What other programs did meanwhile spoils ratios too:
-a load is BUSY if they took more than 10 % of the processors; it is measured again then, twice at most,
-and the take with the fewest others counts.
+"measured" is the median of the rounds, "must" the limit, and "aim" the goal. Sends are counted as rows in the
+database, not as responses. Each database is audited after its measurement; drift makes the run invalid (exit
+code 1). The baseline is pgbench with the same charge and one transaction per message: (a) with prepared
+statements, a.sql; (c) with one statement, c.sql. Absolute numbers depend on the machine. Other processes
+influence ratios too: a measurement is BUSY if they used more than 10 % of the processors. It is then repeated
+at most twice, and the one with the least disturbance counts.
 """
 
 import argparse
@@ -32,7 +31,7 @@ from machine import HERE, POSTGRES, Failure, Machine, Postgres, folder_on_disk, 
 
 
 class Bench:
-    """What every part of the run shares."""
+    """The state that all parts of a run share."""
 
     def __init__(self, arguments, folder):
         self.folder = folder
@@ -40,7 +39,7 @@ class Bench:
         self.usage_messages = arguments.usage_messages
         self.target = HERE.parent / "target" / "release"
         self.tollgate = arguments.tollgate or self.target / "tollgate"
-        self.machine = Machine(arguments.patience)
+        self.machine = Machine(arguments.idle_timeout)
         self.postgres = Postgres(folder)
         self.server_log = folder / "servers.log"
         self.audits = 0
@@ -53,7 +52,7 @@ class Bench:
         self.remarks.append(text)
 
     def remark_on_log(self):
-        """What the servers had to warn of."""
+        """Adds a remark if the servers logged warnings."""
         lines = self.server_log.read_text(encoding="utf-8", errors="replace").splitlines()
         if lines:
             self.remark(f"the servers logged {len(lines)} lines; the first: {lines[0][:300]}")
@@ -63,20 +62,20 @@ def parse():
     names = list(dict.fromkeys(name for name, *_ in FIGURES))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=10, help="how long each load lasts (10)")
-    parser.add_argument("--rounds", type=int, default=1, help="how often all is measured; the median counts (1)")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds; the median counts (1)")
     parser.add_argument("--only", type=lambda text: text.split(","), default=names, metavar="NAME,...",
                         help=f"only these figures: {', '.join(names)}")
     parser.add_argument("--tollgate", type=lambda path: pathlib.Path(path).resolve(), metavar="PATH",
                         help="the program to measure, instead of building it")
     parser.add_argument("--usage-messages", type=int, default=10_000_000,
-                        help="messages behind the large usage report (10,000,000)")
-    parser.add_argument("--patience", type=int, default=20,
-                        help="how many seconds to wait for an idle machine before each load (20)")
+                        help="messages of the large usage report (10,000,000)")
+    parser.add_argument("--idle-timeout", type=int, default=20,
+                        help="seconds to wait for an idle machine before each load (20)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write everything measured to this file")
     arguments = parser.parse_args()
     unknown = set(arguments.only) - set(names)
     if unknown:
-        parser.error(f"no such figure: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown figure: {', '.join(sorted(unknown))}")
     return arguments
 
 
@@ -88,7 +87,7 @@ def check_programs(tollgate):
     if tollgate and not tollgate.exists():
         missing.append(str(tollgate))
     if missing:
-        raise Failure("These are missing:\n  " + "\n  ".join(missing))
+        raise Failure("Missing programs:\n  " + "\n  ".join(missing))
 
 
 def build(tollgate):
@@ -104,7 +103,7 @@ def allow_many_connections():
 
 
 def measure(bench, arguments):
-    """For each wanted figure its values, one of each round; and all measures."""
+    """The values of each selected figure, one per round, and all measurements."""
     values, measured = {figure: [] for figure in FIGURES if figure[0] in arguments.only}, []
     for number in range(arguments.rounds):
         print(f"Round {number + 1} of {arguments.rounds}", flush=True)
@@ -137,7 +136,7 @@ def print_table(rows):
 
 
 def print_absolutes(measured):
-    print("\nAbsolute numbers (of the last round; times in ms unless they say otherwise):")
+    print("\nAbsolute numbers of the last round (times in ms unless stated otherwise):")
     for name, measure in measured[-1].items():
         shown = []
         for key, value in measure.items():
@@ -174,7 +173,7 @@ def measure_all(arguments):
 
 
 def stop_once():
-    """Ends the run at the first signal; a second one does not stop the cleaning up."""
+    """Ends the run at the first signal. A second signal does not interrupt the clean-up."""
     signals = iter(["stopped"])
 
     def stop(*_):

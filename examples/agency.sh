@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# An agency: many clients under one team. A limit stops the client that reached it and no other.
+# An agency: one team with many clients. A credit limit stops only the client that reached it.
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -36,7 +36,7 @@ expect "blocked clients" data.subAccounts \
 ask "$main_key" '{ subAccounts(orderBy: { by: TOTAL_SPENT }, first: 1) { nodes { externalId } } }'
 expect "who spent most" data.subAccounts.nodes.0.externalId client-1
 
-say "It raises the limit of Client 1 to 5 cents. The very next message goes out."
+say "It raises the limit of Client 1 to 5 cents. The next message is accepted."
 ask "$main_key" 'mutation {
   updateSubAccount(account: { externalId: "client-1" }, input: { creditLimit: 5 }) {
     account { remainingCredit isBlocked } errors { code }
@@ -46,7 +46,7 @@ expect "Client 1 now" data.updateSubAccount.account '{"remainingCredit":2.51,"is
 send "${clients[0]}" +12025550111 "Sale, day 4"
 accepted "Client 1" 0.83
 
-say "A client cannot raise its own limit: management is for the main account's keys."
+say "A client cannot raise its own limit: only the main account's keys can."
 ask "${clients[0]}" 'mutation {
   updateSubAccount(account: { externalId: "client-1" }, input: { creditLimit: null }) { errors { code } }
 }'

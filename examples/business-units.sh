@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A company with departments: each sends with keys of its own, and all draw from one balance.
+# A company with departments: each sends with its own keys, and all share one balance.
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -18,10 +18,10 @@ ask "$main_key" 'mutation {
     plainKey errors { code }
   }
 }'
-expect "errors in making the key" data.createApiKey.errors '[]'
+expect "errors of creating the key" data.createApiKey.errors '[]'
 planner=$(got data.createApiKey.plainKey)
 
-say "Everyone sends: the departments on their channels, and the head office with the main key."
+say "The departments send on their channels, and the head office with the main key."
 send "$support" +12025550121 "We looked into your question."
 accepted "Support" 0.83
 send "$support" +442071838750 "We looked into your question."
@@ -43,7 +43,7 @@ for sender in "$main_key" "$support" "$marketing" "$logistics" "$planner"; do
   expect "balance" data.balance.balance 491.22
 done
 
-say "Usage by account: the main account is one line of it, and both keys of Logistics count together."
+say "Usage by account: the main account is one of the lines, and both keys of Logistics count together."
 ask "$main_key" '{ team { usage(groupBy: [ACCOUNT]) {
   totals { messages spent } buckets { account { name } figures { messages spent } }
 } } }'

@@ -1,8 +1,8 @@
-# Shared by the examples; not run by itself. Each example gets a server of its own, on a free port and
-# an empty SQLite file in a temporary folder, asks it over HTTP, and checks every answer exactly.
+# Functions for the examples; not run by itself. Each example starts its own server on a free port, with a
+# new SQLite file in a temporary folder, sends requests over HTTP, and checks every response.
 #
-# TOLLGATE  the program to run; `cargo run` in this repository if not set
-# PORT      the port to serve on; a free one if not set
+# TOLLGATE  the path of the program; `cargo run` in this repository if not set
+# PORT      the port of the server; a free one if not set
 #
 # Needs bash, curl and python3.
 
@@ -21,7 +21,7 @@ server=
 answer=
 status=
 
-# This example's database, whatever the environment says.
+# The database of the example overrides the one of the environment.
 unset DATABASE_URL_FILE
 export DATABASE_URL="sqlite://$folder/tollgate.db?mode=rwc"
 
@@ -55,13 +55,13 @@ fail() {
   exit 1
 }
 
-# same WHAT ACTUAL EXPECTED: stops the example unless both are the same.
+# same WHAT ACTUAL EXPECTED: ends the example with an error unless the values are equal.
 same() {
   [[ $2 == "$3" ]] || fail "$1: expected $3, got $2"
   echo "  ok: $1: $3"
 }
 
-# start_with_team NAME CENTS: makes a team with this balance and serves it. Sets main_key and team_id.
+# start_with_team NAME CENTS: creates a team with this balance and starts a server. Sets main_key and team_id.
 start_with_team() {
   answer=$("${tollgate[@]}" team create --name "$1" --top-up "$2" --json)
   main_key=$(got plainKey)
@@ -98,8 +98,8 @@ ask() {
   answer=${answer%$'\n'*}
 }
 
-# got PATH: what stands at a path of the answer, such as data.balance.totalSpent or
-# errors.0.extensions.code. Text is printed bare, all else as JSON.
+# got PATH: prints the value at a path of the answer, such as data.balance.totalSpent or
+# errors.0.extensions.code. Strings are printed without quotation marks, other values as JSON.
 got() {
   python3 -c '
 import json, sys
@@ -114,23 +114,23 @@ print(found if isinstance(found, str) else json.dumps(found, separators=(",", ":
 ' "$answer" "$1"
 }
 
-# expect WHAT PATH EXPECTED: compares what stands at a path of the answer.
+# expect WHAT PATH EXPECTED: compares the value at a path of the answer.
 expect() {
   local found
   found=$(got "$2")
   same "$1" "$found" "$3"
 }
 
-# create NAME EXTERNAL_ID SETTINGS: makes a sub-account. SETTINGS are more fields of the input. Sets key.
+# create NAME EXTERNAL_ID SETTINGS: creates a sub-account. SETTINGS are further fields of the input. Sets key.
 create() {
   ask "$main_key" "mutation {
     createSubAccount(input: { name: \"$1\", externalId: \"$2\" $3 }) { plainKey errors { code } }
   }"
-  expect "errors in making $1" data.createSubAccount.errors '[]'
+  expect "errors of creating $1" data.createSubAccount.errors '[]'
   key=$(got data.createSubAccount.plainKey)
 }
 
-# send KEY TO TEXT [MORE]: sends a message. MORE are more fields of the input.
+# send KEY TO TEXT [MORE]: sends a message. MORE are further fields of the input.
 send() {
   ask "$1" "mutation {
     sendMessage(input: { to: \"$2\", text: \"$3\" ${4:-} }) { message { cost } errors { code } }
@@ -147,7 +147,7 @@ refused() {
   expect "$1 is refused" data.sendMessage.errors.0.code "$2"
 }
 
-# delivered KEY COUNT: waits until this many messages of the key's account have arrived.
+# delivered KEY COUNT: waits until this many messages of the key's account are delivered.
 delivered() {
   local tries count=
   for ((tries = 0; tries < 100; tries++)); do
@@ -161,10 +161,10 @@ delivered() {
   fail "$2 messages should have been delivered, but $count were"
 }
 
-# finish: the books must agree with the ledger.
+# finish: the audit must find no difference.
 finish() {
   say "The audit recomputes every balance, total and usage figure from the ledger."
   answer=$("${tollgate[@]}" audit --json) || fail "the audit found drift: $answer"
-  expect "the books agree" clean true
+  expect "the audit is clean" clean true
   echo "$example: passed"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every example; shows the output of those that fail, and counts.
+# Runs every example, prints the output of those that fail, and counts.
 
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 

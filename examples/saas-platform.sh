@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A SaaS platform: every customer has a key of its own and a limit of its own, and is billed by usage.
+# A SaaS platform: every customer has its own key and limit, and is billed by usage.
 
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-say "The platform has a team with 1000 cents, and a price list of its own."
+say "The platform has a team with 1000 cents, and its own price list."
 start_with_team "Booking platform" 1000
 started_on=$(date -u +%F)
 cat >"$folder/prices.csv" <<'CSV'
@@ -29,7 +29,7 @@ refused "Bakery" CREDIT_LIMIT_REACHED
 ask "$bakery" '{ balance { isSubAccount totalSpent creditLimit } }'
 expect "what Bakery's key sees" data.balance '{"isSubAccount":true,"totalSpent":15,"creditLimit":12}'
 
-say "Clinic is not touched by that: it has a limit of its own."
+say "Clinic is not affected: it has its own limit."
 for number in 1 2 3 4; do
   send "$clinic" +12025550102 "Your appointment, no. $number"
   accepted "Clinic" 5
@@ -41,7 +41,7 @@ done
 ask "$clinic" '{ balance { balance totalSpent creditLimit } }'
 expect "what Clinic's key sees" data.balance '{"balance":964.92,"totalSpent":20.08,"creditLimit":50}'
 
-say "Each key sees its own messages only."
+say "Each key sees only the messages of its own account."
 delivered "$bakery" 3
 delivered "$clinic" 6
 ask "$bakery" '{ messages { totalCount } }'

@@ -1,4 +1,4 @@
-//! The only source of time, and of ids that are ordered by it.
+//! The only source of the current time, and of ids that are ordered by time.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -9,12 +9,12 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use rustix::time::{ClockId, clock_gettime};
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// Where time comes from; tests step their own.
+/// A source of the current time. Tests implement their own.
 pub trait Clock: Send + Sync {
-    /// UTC with whole milliseconds: what both databases keep without loss.
+    /// UTC in whole milliseconds, which both databases store exactly.
     fn now(&self) -> DateTime<Utc>;
 
-    /// Puts the ids of this clock in order.
+    /// The state that keeps the ids of this clock ordered.
     fn ids(&self) -> &IdOrder {
         &SYSTEM_IDS
     }
@@ -24,31 +24,31 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one home of the system's time")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system clock")]
     fn now(&self) -> DateTime<Utc> {
         Utc::now().trunc_subsecs(3)
     }
 }
 
-/// On Linux it goes on while the machine sleeps, so that a laptop that wakes has not jumped.
+/// On Linux this clock also advances while the machine is suspended.
 #[cfg(target_os = "linux")]
-const STEADY: ClockId = ClockId::Boottime;
+const MONOTONIC: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
-const STEADY: ClockId = ClockId::Monotonic;
+const MONOTONIC: ClockId = ClockId::Monotonic;
 
-/// How long the machine has been running: nobody sets this clock.
+/// Time since the machine was started, by a clock that cannot be set.
 pub fn since_boot() -> Duration {
-    let now = clock_gettime(STEADY);
+    let now = clock_gettime(MONOTONIC);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 static SYSTEM_IDS: IdOrder = IdOrder::new();
 
-/// How far a clock may go back and its ids still go on.
+/// Maximum step back of the clock after which new ids are still greater than earlier ones.
 const BACK_MAX: TimeDelta = TimeDelta::seconds(1);
 
-/// The order of the ids of one clock.
+/// The last id of a clock, for their order.
 pub struct IdOrder(Mutex<(ContextV7, DateTime<Utc>)>);
 
 impl IdOrder {
@@ -63,9 +63,11 @@ impl Default for IdOrder {
     }
 }
 
-/// A new `UUIDv7` (RFC 9562) of this moment, greater than every earlier one of this process. If the clock goes
-/// back by more than a second, ids go back with it: what is filtered by time is found by its id (`domain::range`).
-#[expect(clippy::disallowed_methods, reason = "the one home of ids")]
+/// A new `UUIDv7` (RFC 9562), greater than every earlier one of this process.
+///
+/// If the clock is set back by more than [`BACK_MAX`], the ids follow it: lists that are filtered by
+/// time compare ids (`domain::range`).
+#[expect(clippy::disallowed_methods, reason = "the only place that creates ids")]
 pub fn new_id(clock: &dyn Clock) -> Uuid {
     let mut order = clock.ids().0.lock().unwrap_or_else(PoisonError::into_inner);
     let (context, last) = &mut *order;
@@ -84,12 +86,12 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Stepped {
+    struct TestClock {
         now: Mutex<DateTime<Utc>>,
         ids: IdOrder,
     }
 
-    impl Clock for Stepped {
+    impl Clock for TestClock {
         fn now(&self) -> DateTime<Utc> {
             *self.now.lock().expect("nobody panics with the time")
         }
@@ -104,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn ids_follow_their_clock_and_go_back_with_it_when_it_goes_far_back() {
-        let clock = Stepped::default();
+    fn ids_are_ordered_and_follow_a_clock_that_is_set_far_back() {
+        let clock = TestClock::default();
         let at = |time: i64| {
             *clock.now.lock().expect("nobody panics with the time") =
                 DateTime::from_timestamp_millis(time).expect("a time");
@@ -114,7 +116,7 @@ mod tests {
         let mut ids = at(1_000_000);
         ids.extend(at(1_000_000));
         ids.extend(at(1_000_001));
-        // A second is jitter: the order goes on.
+        // A step back of one second does not change the order.
         ids.extend(at(999_001));
         assert!(ids.is_sorted());
         assert_eq!(millis(ids[399]), 1_000_001);

@@ -1,21 +1,21 @@
-//! JSON from outside: checked before it is parsed.
-//!
-//! `serde_json`, as this program is built (sqlx turns on its feature `raw_value`, we turn on `arbitrary_precision`),
-//! gives two names a meaning of its own. An object whose first name is `$serde_json::private::RawValue` is read as
-//! JSON text that is parsed again, with a fresh limit of its depth: some 50 of them within each other end the process.
-//! One that is named `$serde_json::private::Number` becomes a number. So all JSON that a client, a file or another
-//! process gives passes [`parse`]. Everywhere else clippy refuses the library's own functions and axum's `Json`, but not
-//! `str::parse` to a [`Value`](serde_json::Value), which only tests use.
+//! Checks JSON from clients, files and other processes before it is parsed. All untrusted JSON must pass
+//! [`parse`]. Clippy forbids the functions of `serde_json` and axum's `Json` elsewhere, but not
+//! `str::parse::<serde_json::Value>`, which only tests use.
 
 use std::collections::HashSet;
 
 use serde::de::DeserializeOwned;
 
-/// Arrays and objects within each other at most. A message's metadata may have half as many.
+/// Maximum nesting depth of arrays and objects. A message's metadata may have half of it.
 pub const DEPTH_MAX: usize = 64;
-/// Values at most, at all levels, arrays and objects among them. Each takes about 100 bytes of memory.
+/// Maximum number of values, including arrays and objects. Each takes about 100 bytes of memory.
 pub const VALUES_MAX: usize = 20_000;
-/// Names that `serde_json` keeps for itself begin so.
+/// The prefix of the names to which `serde_json` gives a special meaning, because sqlx enables its
+/// feature `raw_value` and this program `arbitrary_precision`.
+///
+/// An object with the first name `$serde_json::private::RawValue` is parsed again from a string, with
+/// a new depth limit: about 50 nested ones overflow the stack and end the process. An object with
+/// `$serde_json::private::Number` becomes a number.
 const PRIVATE_PREFIX: &str = "$serde_json::private";
 
 /// Why JSON is refused.
@@ -33,25 +33,25 @@ pub enum JsonError {
     DuplicateName,
 }
 
-/// What a text holds, if it is JSON.
+/// The nesting depth and the number of values of a JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Extent {
     depth: usize,
     values: usize,
 }
 
-/// Parses JSON of a bounded depth and number of values.
+/// Parses JSON with a limited depth and number of values.
 ///
 /// # Errors
-/// See [`JsonError`]. No error repeats anything of the text.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that checks first")]
+/// See [`JsonError`]. No error contains a part of the text.
+#[expect(clippy::disallowed_methods, reason = "the text was checked")]
 pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, JsonError> {
     measure(text)?;
     serde_json::from_slice(text).map_err(|_| JsonError::Invalid)
 }
 
-/// Walks over the text once, without recursion, and measures it. Text that is not JSON may pass; the parser
-/// refuses it then.
+/// Measures the text in one pass without recursion. Text that is not JSON may pass; the parser then
+/// refuses it.
 fn measure(text: &[u8]) -> Result<Extent, JsonError> {
     let mut extent = Extent::default();
     let mut outermost_names = HashSet::new();
@@ -85,7 +85,7 @@ fn measure(text: &[u8]) -> Result<Extent, JsonError> {
             }
             byte if is_between_values(*byte) => false,
             _ => {
-                // A number or a word.
+                // A number, `true`, `false` or `null`.
                 let is_inside = |byte: &u8| !is_between_values(*byte) && !b"\"{}[]".contains(byte);
                 at += text[at..].iter().take_while(|byte| is_inside(byte)).count();
                 true
@@ -107,7 +107,7 @@ fn is_between_values(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')
 }
 
-/// The place of the quotation mark that ends a string, or the end of the text.
+/// The index of the quotation mark that ends a string, or the end of the text.
 fn end_of_string(text: &[u8], begin: usize) -> usize {
     let mut at = begin;
     while let Some(byte) = text.get(at) {
@@ -126,13 +126,13 @@ fn is_colon_next(text: &[u8], at: usize) -> bool {
 }
 
 fn has_private_prefix(name: &[u8]) -> bool {
-    // Nearly every name is told apart by its first byte.
+    // The first byte decides for nearly every name, without unescaping.
     matches!(name.first(), Some(b'$' | b'\\'))
         && unescape(name).take(PRIVATE_PREFIX.len()).eq(PRIVATE_PREFIX.chars())
 }
 
-/// The characters of a string. What is not ASCII is only told apart, not decoded: nothing here compares it with
-/// anything but itself.
+/// The characters of a string without its escapes. Bytes beyond ASCII are not decoded: that is enough
+/// to compare names with each other.
 fn unescape(string: &[u8]) -> impl Iterator<Item = char> {
     let mut rest = string.iter();
     std::iter::from_fn(move || {
@@ -150,13 +150,13 @@ fn unescape(string: &[u8]) -> impl Iterator<Item = char> {
                 let high = hex_digits(&mut rest)?;
                 let code = match rest.as_slice() {
                     [b'\\', b'u', low @ ..] if (0xd800..0xdc00).contains(&high) => {
-                        let mut behind = low.iter();
-                        match hex_digits(&mut behind)? {
+                        let mut after = low.iter();
+                        match hex_digits(&mut after)? {
                             low @ 0xdc00..0xe000 => {
-                                rest = behind;
+                                rest = after;
                                 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)
                             }
-                            // Half a character, which the parser refuses.
+                            // An unpaired surrogate, which the parser refuses.
                             _ => high,
                         }
                     }
@@ -169,7 +169,7 @@ fn unescape(string: &[u8]) -> impl Iterator<Item = char> {
     })
 }
 
-/// The four digits of an escape; `None` if they are no digits, which the parser refuses.
+/// The value of the four digits of an escape; `None` if it is not valid, which the parser refuses.
 fn hex_digits(rest: &mut std::slice::Iter<'_, u8>) -> Option<u32> {
     let digits = rest.by_ref().take(4).map(|digit| char::from(*digit).to_digit(16));
     let mut count = 0;
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// Pieces of JSON, of nearly JSON, and of what `serde_json` means something else by.
+    /// Random sequences of JSON tokens, incomplete tokens, and names that `serde_json` reserves.
     fn pieces() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "{",
@@ -257,10 +257,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever passes has the depth that was counted, and no more values (a name may stand twice below the
-        /// outermost object).
+        /// The depth of a parsed text is the measured one. It has at most as many values: below the
+        /// top level, a duplicate name replaces the first value.
         #[test]
-        fn nothing_passes_that_was_not_measured(text in pieces()) {
+        fn text_that_is_parsed_was_measured_correctly(text in pieces()) {
             if let Ok(value) = parse::<Value>(text.as_bytes()) {
                 let (measured, real) = (measure(text.as_bytes()).expect("it passed"), extent_of(&value));
                 prop_assert_eq!(measured.depth, real.depth);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_and_values_are_bounded() {
+    fn depth_and_number_of_values_are_limited() {
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         let list = |values: usize| format!("[{}]", vec!["0"; values].join(","));
         assert!(parse::<Value>(nested(DEPTH_MAX).as_bytes()).is_ok());
@@ -309,11 +309,11 @@ mod tests {
     }
 
     #[test]
-    fn the_outermost_object_names_nothing_twice() {
+    fn a_duplicate_name_in_the_top_level_object_is_refused() {
         assert_eq!(parse::<Value>(br#"{"query":1,"query":2}"#), Err(JsonError::DuplicateName));
         assert_eq!(parse::<Value>(br#"{"query":1,"\u0071uery":2}"#), Err(JsonError::DuplicateName));
         assert!(parse::<Value>(br#"{"a":{"query":1},"query":2}"#).is_ok());
-        // Characters beyond the first plane, which are escaped in two halves.
+        // Characters beyond U+FFFF are escaped as surrogate pairs.
         assert!(parse::<Value>(br#"{"\ud83d\ude00":1,"\ud83d\ude01":2}"#).is_ok());
         let twice = br#"{"\ud83d\ude00":1,"\uD83D\uDE00":2}"#;
         assert_eq!(parse::<Value>(twice), Err(JsonError::DuplicateName));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn invalid_json_is_refused() {
         for text in
             ["", "{", "\"", "\"\\", "{\"a\":}", "[1,]", "nul", "1 2", "{\"a\" \"b\"}", "\u{0}"]
         {

@@ -1,5 +1,4 @@
-//! What the program counts, for Prometheus. Names and labels are said here and nowhere else; no label holds
-//! what a caller can make up.
+//! The Prometheus metrics. No label contains text that a caller can choose, so their number is limited.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64},
@@ -17,12 +16,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// A request and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    /// `query`, `mutation`, `subscription`, or `none` where it was refused before that was known.
+    /// `query`, `mutation` or `subscription`; `none` if the request was refused before it was parsed.
     operation: &'static str,
-    /// `OK`, or the code of its first error.
+    /// `OK`, or the code of the first error.
     code: &'static str,
 }
 
@@ -36,13 +34,11 @@ struct VerdictLabel {
     verdict: String,
 }
 
-/// All that is counted.
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<OperationLabel, Histogram>,
     messages: Family<VerdictLabel, Counter>,
-    /// Messages of each batch of the writers.
     batch_messages: Histogram,
     pub sockets: Gauge,
     writer_waiting: Gauge,
@@ -74,65 +70,73 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
         let requests = self.requests.clone();
-        registry.register("requests", "Requests by kind of operation and code", requests);
+        registry.register(
+            "requests",
+            "Number of requests by operation type and result code",
+            requests,
+        );
         let seconds = self.request_seconds.clone();
-        registry.register("request_seconds", "How long requests took", seconds);
+        registry.register("request_seconds", "Duration of requests in seconds", seconds);
         let messages = self.messages.clone();
         registry.register(
             "messages",
-            "Messages accepted, replayed, or refused by reason",
+            "Number of sends: ACCEPTED, REPLAYED, or the code of the refusal",
             messages,
         );
         let batches = self.batch_messages.clone();
         registry.register(
             "writer_batch_messages",
-            "Messages of each batch of the writers",
+            "Number of messages in each batch of the billing writers",
             batches,
         );
-        registry.register("sockets", "WebSockets that are open", self.sockets.clone());
+        registry.register("sockets", "Number of open WebSockets", self.sockets.clone());
         let waiting = self.writer_waiting.clone();
-        registry.register("writer_waiting", "Messages that wait to be judged", waiting);
+        registry.register(
+            "writer_waiting",
+            "Number of sends that wait for a billing writer",
+            waiting,
+        );
         let texts = self.text_bytes.clone();
-        registry.register("text_bytes", "Bytes of texts that large requests hold", texts);
+        registry.register("text_bytes", "Memory that large requests hold, in bytes of text", texts);
         let lag = self.worker_lag_seconds.clone();
         registry.register(
             "worker_lag_seconds",
-            "How long the message that is due for longest has been due; NaN if the database does not tell",
+            "Seconds since the oldest due message became due; NaN if the database does not answer",
             lag,
         );
         let drift = self.audit_drift.clone();
         registry.register(
             "audit_drift",
-            "Contradictions that the last audit found; -1 before the first",
+            "Number of contradictions that the last reconciliation found; -1 before the first one",
             drift,
         );
         self.audit_drift.set(-1);
         self
     }
 
-    /// Notes an answered request.
+    /// Counts a request that was answered.
     pub fn note_request(&self, operation: &'static str, code: &'static str, took: Duration) {
         self.requests.get_or_create(&RequestLabels { operation, code }).inc();
         let seconds = self.request_seconds.get_or_create(&OperationLabel { operation });
         seconds.observe(took.as_secs_f64());
     }
 
-    /// Notes the answer to a message: ACCEPTED, REPLAYED, or the code of its refusal.
+    /// Counts the result of a send: `ACCEPTED`, `REPLAYED`, or the code of its refusal.
     pub fn note_message(&self, verdict: &str) {
         self.messages.get_or_create(&VerdictLabel { verdict: verdict.to_owned() }).inc();
     }
 
-    /// Notes a batch of the writers.
+    /// Counts a batch of the billing writers.
     pub fn note_batch(&self, messages: usize) {
         self.batch_messages.observe(f64::from(u32::try_from(messages).unwrap_or(u32::MAX)));
     }
 
-    /// Notes what an audit found.
+    /// Sets the number of contradictions that a reconciliation found.
     pub fn note_audit(&self, drifts: usize) {
         self.audit_drift.set(i64::try_from(drifts).unwrap_or(i64::MAX));
     }
 
-    /// All of it in Prometheus' text format; three figures are taken when it is asked for.
+    /// All metrics in the Prometheus text format. The parameters are gauges that are read on demand.
     pub fn text(
         &self,
         writer_waiting: usize,
@@ -143,7 +147,7 @@ impl Metrics {
         self.text_bytes.set(i64::try_from(text_bytes).unwrap_or(i64::MAX));
         self.worker_lag_seconds.set(worker_lag.map_or(f64::NAN, |lag| lag.as_secs_f64()));
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("a String takes whatever is written");
+        encode(&mut text, &self.registry).expect("writing to a String cannot fail");
         text
     }
 }

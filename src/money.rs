@@ -1,19 +1,19 @@
-//! Money as whole micro-units (R6): exact, bounded, never a float. 1 cent is 10,000 micro-units and
-//! 1 USD is 1,000,000. No value beyond [`Micros::MAX`] exists, so every value survives a double.
+//! Amounts of money as whole micro-units, never as floats. 1 cent is 10,000 micro-units and 1 USD
+//! is 1,000,000. The limit [`Micros::MAX`] ensures that every value is exact as a JSON number.
 
 use std::fmt;
 
 const MICROS_PER_CENT: i64 = 10_000;
-/// Decimals of a cent that micro-units can hold.
+/// Number of decimals of a cent that micro-units can express.
 const CENT_DECIMALS: i64 = 4;
-/// Digits that any amount within the bound has at most, in micro-units.
+/// Maximum number of digits of an amount in micro-units.
 const DIGITS_MAX: usize = 16;
 
 /// An amount in micro-units, between -10^15 and 10^15.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Micros(i64);
 
-/// Why a number is no amount of money.
+/// Why a text is not a valid amount of money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAmount {
     #[error("the amount is not a decimal number")]
@@ -24,17 +24,25 @@ pub enum InvalidAmount {
     OutOfRange,
 }
 
-/// An amount as a caller gave it, which may be none.
+/// An amount as a caller gave it, which may be invalid.
 pub type GivenAmount = Result<Micros, InvalidAmount>;
 
 impl Micros {
     pub const ZERO: Self = Self(0);
-    /// A billion dollars: the bound of every amount, balance and total.
+    /// The limit of every amount, balance and total: a billion dollars.
     pub const MAX: Self = Self(1_000_000_000_000_000);
 
-    /// `None` beyond the bound.
+    /// `None` beyond the limit.
     pub fn new(micros: i64) -> Option<Self> {
         (micros.unsigned_abs() <= Self::MAX.0.unsigned_abs()).then_some(Self(micros))
+    }
+
+    /// An amount from the database.
+    ///
+    /// # Panics
+    /// Beyond the limit, which CHECK constraints prevent.
+    pub fn from_db(micros: i64) -> Self {
+        Self::new(micros).expect("CHECK constraints keep stored amounts within the limit")
     }
 
     pub const fn from_cents(cents: i32) -> Self {
@@ -45,17 +53,17 @@ impl Micros {
         self.0
     }
 
-    /// `None` beyond the bound.
+    /// `None` beyond the limit.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).and_then(Self::new)
     }
 
-    /// `None` beyond the bound.
+    /// `None` beyond the limit.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).and_then(Self::new)
     }
 
-    /// `None` beyond the bound.
+    /// `None` beyond the limit.
     pub fn checked_mul(self, factor: i32) -> Option<Self> {
         self.0.checked_mul(i64::from(factor)).and_then(Self::new)
     }
@@ -74,8 +82,9 @@ impl Micros {
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let digits = format!("{whole}{fraction}");
-        let is_broken_off = fraction.is_empty() && mantissa.ends_with('.');
-        if whole.is_empty() || is_broken_off || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let ends_with_point = fraction.is_empty() && mantissa.ends_with('.');
+        if whole.is_empty() || ends_with_point || !digits.bytes().all(|byte| byte.is_ascii_digit())
+        {
             return Err(InvalidAmount::NotANumber);
         }
 
@@ -86,7 +95,7 @@ impl Micros {
         }
         let trimmed = significant.trim_end_matches('0');
         let zeros = i64::try_from(significant.len() - trimmed.len()).unwrap_or(i64::MAX);
-        // The value is `trimmed` times ten to the power of `scale`, in micro-units.
+        // In micro-units, the value is `trimmed` times ten to the power of `scale`.
         let scale =
             exponent.saturating_sub(decimals).saturating_add(zeros).saturating_add(CENT_DECIMALS);
         let Ok(scale) = u32::try_from(scale) else {
@@ -104,7 +113,7 @@ impl Micros {
         self.0 % MICROS_PER_CENT == 0
     }
 
-    /// Dollars, as `$500.50` or `$0.0004`: two decimals at least.
+    /// Dollars with at least two decimals, such as `$500.50` or `$0.0004`.
     fn to_dollars_text(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
@@ -115,7 +124,7 @@ impl Micros {
         text
     }
 
-    /// Cents as exact decimal text: whole where it can be, else up to four decimals.
+    /// Cents as exact decimal text, with up to four decimals if they are needed.
     pub fn to_cents_text(self) -> String {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
@@ -127,7 +136,7 @@ impl Micros {
     }
 }
 
-/// An exponent too long for a machine number is out of range or too precise by its sign.
+/// The error of an exponent that does not parse. If it only has too many digits, its sign decides.
 fn exponent_fault(mantissa: &str, exponent: &str) -> InvalidAmount {
     let digits = exponent.trim_start_matches(['+', '-']);
     if mantissa.is_empty() || digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -142,13 +151,13 @@ fn exponent_fault(mantissa: &str, exponent: &str) -> InvalidAmount {
 impl std::ops::Neg for Micros {
     type Output = Self;
 
-    /// The bound is symmetric, so the negative of an amount is one too.
+    /// The limit is symmetric, so the result is a valid amount.
     fn neg(self) -> Self {
         Self(-self.0)
     }
 }
 
-/// For people.
+/// For people, in cents and dollars.
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} cents ({})", self.to_cents_text(), self.to_dollars_text())
@@ -160,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_see_cents_and_dollars() {
+    fn amounts_are_displayed_in_cents_and_dollars() {
         for (micros, text) in [
             (0, "0 cents ($0.00)"),
             (500_500_000, "50050 cents ($500.50)"),
@@ -175,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn cents_are_read_exactly_from_their_decimal_text() {
+    fn decimal_text_is_parsed_exactly() {
         for (text, micros) in [
             ("0", 0),
             ("-0.0", 0),
@@ -195,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_is_refused_by_name() {
+    fn each_invalid_amount_has_its_error() {
         for (text, fault) in [
             ("0.00001", InvalidAmount::TooPrecise),
             ("4500.00000000000000001", InvalidAmount::TooPrecise),
@@ -222,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn cents_text_reads_back_as_the_same_amount() {
+    fn an_amount_survives_formatting_and_parsing() {
         for micros in [0, 1, -1, 400, 9_999, 10_000, 10_001, -123_456, 999_999_999_999_999] {
             let amount = Micros(micros);
             assert_eq!(Micros::from_cents_text(&amount.to_cents_text()), Ok(amount));
@@ -233,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_stay_within_the_bound() {
+    fn results_beyond_the_limit_are_none() {
         assert_eq!(Micros::MAX.checked_add(Micros(1)), None);
         assert_eq!((-Micros::MAX).checked_sub(Micros(1)), None);
         assert_eq!(Micros::MAX.checked_mul(2), None);

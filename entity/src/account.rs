@@ -19,35 +19,35 @@ pub struct Model {
     #[sea_orm(column_type = "Text", nullable)]
     pub status_reason: Option<String>,
     pub status_changed_at: Option<DateTimeUtc>,
-    /// `None`: no limit. Always `None` on a main account.
+    /// `None`: no limit. Always `None` for a main account.
     pub credit_limit_micros: Option<i64>,
-    /// Charges less refunds. Always 0 on a main account, which has no total.
+    /// Charges minus refunds. Always 0 for a main account, which has no total.
     pub total_spent_micros: i64,
     #[sea_orm(column_type = "Text", nullable)]
     pub external_id: Option<String>,
-    /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
+    /// A JSON object as text, because PostgreSQL's JSON types would change or refuse some numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
     pub team_balance_visible: bool,
-    /// Lower-cased name, line feed, lower-cased external id: what `search` looks in and what the
-    /// order by name sorts by, so that both are the same on every database.
+    /// The name, a line feed and the external id in lower case. `search` and the order by name use it,
+    /// so that both give the same result on every database.
     #[sea_orm(column_type = "Text")]
     pub search_text: String,
-    /// Quiet hours: the minutes of the day at which they begin and end by the clock of
-    /// `quiet_time_zone` (IANA); all three or none.
+    /// Quiet hours: the minutes of the day at which they begin and end in `quiet_time_zone` (an IANA
+    /// name). All three are set, or none.
     pub quiet_from_minute: Option<i32>,
     pub quiet_to_minute: Option<i32>,
     #[sea_orm(column_type = "Text", nullable)]
     pub quiet_time_zone: Option<String>,
-    /// Since the account was deactivated: its messages that wait and were accepted by keys that are retired are to be
-    /// canceled. The newest message that waited then.
+    /// Set while a deactivation is still to be applied: waiting messages up to this id that were accepted
+    /// with a retired key must be canceled.
     pub cancel_until: Option<Uuid>,
-    /// Raised by each deactivation, which retires the keys that are there.
+    /// Incremented by each deactivation, which retires all existing keys.
     pub key_generation: i64,
-    /// Since its quiet hours were set: messages with higher ids than this one that earlier quiet hours have
-    /// put off are to be judged again.
+    /// Set while a change of the quiet hours is still to be applied: messages after this id that were
+    /// postponed by the earlier quiet hours must be scheduled again.
     pub quiet_check_after: Option<Uuid>,
-    /// TEST messages that are stored.
+    /// Number of stored TEST messages.
     pub test_message_count: i64,
     /// The sum of their `word_bytes`.
     pub test_message_bytes: i64,
@@ -57,7 +57,7 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// R4: what an account may do.
+/// What an account may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AccountStatus {
@@ -72,15 +72,15 @@ impl Entity {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// A change of the account has left something to be done with its messages. Written as the partial
-    /// index `account_backlog` has it, so that both databases use that.
+    /// Whether a change of the account is still to be applied to its messages. The text matches the
+    /// partial index `account_backlog`, so that both databases use it.
     pub fn has_backlog() -> SimpleExpr {
         Expr::cust("(cancel_until IS NOT NULL OR quiet_check_after IS NOT NULL)")
     }
 }
 
-/// A row of [`Model`]'s columns in their order, read cell by cell by place. sea-orm looks up a name for each
-/// cell and writes a text for each NULL, which is a tenth of what a page of 50 costs.
+/// A row of [`Model`]'s columns, read by position. sea-orm looks up each cell by name and formats an
+/// error for each NULL, which takes a tenth of the time of a page of 50 rows.
 pub struct ListedRow(Model);
 
 impl From<ListedRow> for Model {
@@ -91,36 +91,36 @@ impl From<ListedRow> for Model {
 
 impl FromQueryResult for ListedRow {
     fn from_query_result(result: &QueryResult, prefix: &str) -> Result<Self, DbErr> {
-        // The two databases have row types of their own, with the same cells.
+        // The row types of the two databases differ, but their cells are the same.
         macro_rules! read {
             ($row:expr) => {{
-                let (row, mut place) = ($row, 0..);
-                let mut next = || place.next().expect("numbers do not end");
+                let (row, mut index) = ($row, 0..);
+                let mut next = || index.next().expect("the range has no end");
                 let status = |text: String| AccountStatus::try_from_value(&text);
                 Model {
-                    id: row.try_get(next()).map_err(unread)?,
-                    team_id: row.try_get(next()).map_err(unread)?,
-                    is_sub_account: row.try_get(next()).map_err(unread)?,
-                    name: row.try_get(next()).map_err(unread)?,
-                    status: row.try_get(next()).map_err(unread).and_then(status)?,
-                    status_reason: row.try_get(next()).map_err(unread)?,
-                    status_changed_at: row.try_get(next()).map_err(unread)?,
-                    credit_limit_micros: row.try_get(next()).map_err(unread)?,
-                    total_spent_micros: row.try_get(next()).map_err(unread)?,
-                    external_id: row.try_get(next()).map_err(unread)?,
-                    metadata: row.try_get(next()).map_err(unread)?,
-                    team_balance_visible: row.try_get(next()).map_err(unread)?,
-                    search_text: row.try_get(next()).map_err(unread)?,
-                    quiet_from_minute: row.try_get(next()).map_err(unread)?,
-                    quiet_to_minute: row.try_get(next()).map_err(unread)?,
-                    quiet_time_zone: row.try_get(next()).map_err(unread)?,
-                    cancel_until: row.try_get(next()).map_err(unread)?,
-                    key_generation: row.try_get(next()).map_err(unread)?,
-                    quiet_check_after: row.try_get(next()).map_err(unread)?,
-                    test_message_count: row.try_get(next()).map_err(unread)?,
-                    test_message_bytes: row.try_get(next()).map_err(unread)?,
-                    created_at: row.try_get(next()).map_err(unread)?,
-                    updated_at: row.try_get(next()).map_err(unread)?,
+                    id: row.try_get(next()).map_err(read_error)?,
+                    team_id: row.try_get(next()).map_err(read_error)?,
+                    is_sub_account: row.try_get(next()).map_err(read_error)?,
+                    name: row.try_get(next()).map_err(read_error)?,
+                    status: row.try_get(next()).map_err(read_error).and_then(status)?,
+                    status_reason: row.try_get(next()).map_err(read_error)?,
+                    status_changed_at: row.try_get(next()).map_err(read_error)?,
+                    credit_limit_micros: row.try_get(next()).map_err(read_error)?,
+                    total_spent_micros: row.try_get(next()).map_err(read_error)?,
+                    external_id: row.try_get(next()).map_err(read_error)?,
+                    metadata: row.try_get(next()).map_err(read_error)?,
+                    team_balance_visible: row.try_get(next()).map_err(read_error)?,
+                    search_text: row.try_get(next()).map_err(read_error)?,
+                    quiet_from_minute: row.try_get(next()).map_err(read_error)?,
+                    quiet_to_minute: row.try_get(next()).map_err(read_error)?,
+                    quiet_time_zone: row.try_get(next()).map_err(read_error)?,
+                    cancel_until: row.try_get(next()).map_err(read_error)?,
+                    key_generation: row.try_get(next()).map_err(read_error)?,
+                    quiet_check_after: row.try_get(next()).map_err(read_error)?,
+                    test_message_count: row.try_get(next()).map_err(read_error)?,
+                    test_message_bytes: row.try_get(next()).map_err(read_error)?,
+                    created_at: row.try_get(next()).map_err(read_error)?,
+                    updated_at: row.try_get(next()).map_err(read_error)?,
                 }
             }};
         }
@@ -134,6 +134,6 @@ impl FromQueryResult for ListedRow {
     }
 }
 
-fn unread(error: sea_orm::sqlx::Error) -> DbErr {
+fn read_error(error: sea_orm::sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }

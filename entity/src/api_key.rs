@@ -1,4 +1,4 @@
-//! An API key: its hash and what is needed to recognise it, never the key itself.
+//! An API key: its hash and what identifies it to a person, never the key itself.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -8,14 +8,14 @@ use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// `None` exactly for operator keys, which belong to no team.
+    /// `None` only for operator keys, which belong to no team.
     pub team_id: Option<Uuid>,
-    /// `None` exactly for operator keys.
+    /// `None` only for operator keys.
     pub account_id: Option<Uuid>,
     pub role: Role,
     #[sea_orm(column_type = "Text")]
     pub name: String,
-    /// SHA-256 of the whole key.
+    /// SHA-256 of the key.
     pub hash: Vec<u8>,
     #[sea_orm(column_type = "Text")]
     pub prefix: String,
@@ -24,18 +24,19 @@ pub struct Model {
     pub environment: Environment,
     pub created_at: DateTimeUtc,
     pub expires_at: Option<DateTimeUtc>,
-    /// Set when it was rotated with a grace: it ends then, or at its own expiry if that is sooner.
+    /// Set when the key was rotated with a grace period: the key expires then, or at `expires_at` if
+    /// that is sooner.
     pub grace_ends_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
     pub last_used_at: Option<DateTimeUtc>,
-    /// The account's `key_generation` when the key was made. If that has grown since, the key is retired: what was
-    /// accepted by it and waits is to be canceled.
+    /// The account's `key_generation` when the key was created. If it is greater now, the key is retired,
+    /// and messages that were accepted with it and still wait are canceled.
     pub generation: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// R19: what a key may do.
+/// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Role {
@@ -44,7 +45,7 @@ pub enum Role {
     SubAccount,
 }
 
-/// R15: whether a key moves money and reaches people.
+/// Whether messages of a key are charged and delivered to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Environment {
@@ -53,22 +54,23 @@ pub enum Environment {
 }
 
 impl Entity {
-    /// The keys of one account, revoked ones too.
+    /// The keys of one account, including revoked ones.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }
 
-    /// Written as the partial index `api_key_not_revoked` has it, so that both databases use that.
+    /// Whether a key is not revoked. The text matches the partial index `api_key_not_revoked`, so that
+    /// both databases use it.
     pub fn is_not_revoked() -> SimpleExpr {
         Expr::cust("revoked_at IS NULL")
     }
 
-    /// The keys of all accounts of a team, revoked ones too.
+    /// The keys of all accounts of a team, including revoked ones.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// The keys of those who run the server.
+    /// The keys of the server's operators.
     pub fn of_operators() -> Select<Self> {
         Self::find().filter(Column::TeamId.is_null())
     }

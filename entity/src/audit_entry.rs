@@ -1,5 +1,5 @@
-//! One call that changed something, or was refused. Append-only: the database refuses deletes, and every update
-//! but of a refusal's count upwards.
+//! An entry of the audit log: a call that changed something, or refused calls. Append-only: the database
+//! refuses deletes, and every update except an increment of a refusal's count.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,38 +9,38 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// The team that it concerns; `None` where it concerns none, or the whole server.
+    /// The team that the call concerned; `None` if it concerned no team, or the whole server.
     pub team_id: Option<Uuid>,
-    /// The account that it concerns; `None` where it concerns the team as a whole.
+    /// The account that the call concerned; `None` if it concerned the team as a whole.
     pub account_id: Option<Uuid>,
-    /// Whether it is a sub-account's work with what it owns, which its team does not see (R3).
+    /// Whether the call concerned data that only the sub-account itself may see.
     pub is_private: bool,
     pub actor: AuditActor,
-    /// `None` exactly on the command line.
+    /// `None` only for the command line.
     pub key_id: Option<Uuid>,
     pub action: AuditAction,
     pub outcome: AuditOutcome,
-    /// Why it was refused, as the API calls it; `None` exactly if it was not.
+    /// The API's error code of a refused call; `None` for other outcomes.
     #[sea_orm(column_type = "Text", nullable)]
     pub code: Option<String>,
-    /// What was changed, or was to be.
+    /// The id of the object that the call changed, or would have changed.
     pub target_id: Option<Uuid>,
-    /// A JSON object as text of the settings that changed, as they were.
+    /// The previous values of the settings that changed: a JSON object as text.
     #[sea_orm(column_type = "Text", nullable)]
     pub before: Option<String>,
-    /// The same, as they were from then on.
+    /// The new values of the settings that changed: a JSON object as text.
     #[sea_orm(column_type = "Text", nullable)]
     pub after: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub request_id: Option<String>,
-    /// Refused calls that the entry stands for; 1 of every other.
+    /// Number of refused calls that the entry represents; 1 for other outcomes.
     pub count: i32,
     pub created_at: DateTimeUtc,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Who acted.
+/// The kind of caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AuditActor {
@@ -50,7 +50,7 @@ pub enum AuditActor {
     SubAccount,
 }
 
-/// What came of it.
+/// The outcome of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AuditOutcome {
@@ -59,7 +59,7 @@ pub enum AuditOutcome {
     Refused,
 }
 
-/// What was done: the mutation of the same name, or what only the command line can do.
+/// The action: the mutation of the same name, or an action of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AuditAction {
@@ -103,22 +103,22 @@ pub enum AuditAction {
 }
 
 impl Entity {
-    /// What concerns a team, private work of its sub-accounts too.
+    /// The entries of a team, including private ones of its sub-accounts.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// What concerns one account.
+    /// The entries of one account, including private ones.
     pub fn of_account(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }
 
-    /// What the main account of its team may see of what concerns one account.
+    /// The entries of one account that the main account of its team may see.
     pub fn seen_of_account(account_id: Uuid) -> Select<Self> {
         Self::of_account(account_id).filter(Column::IsPrivate.eq(false))
     }
 
-    /// What a team's main account may see of what concerns the team.
+    /// The entries of a team that its main account may see.
     pub fn seen_by_team(team_id: Uuid) -> Select<Self> {
         Self::of_team(team_id).filter(Column::IsPrivate.eq(false))
     }

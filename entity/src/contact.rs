@@ -12,20 +12,20 @@ pub struct Model {
     pub account_id: Uuid,
     #[sea_orm(column_type = "Text", nullable)]
     pub display_name: Option<String>,
-    /// A BCP 47 tag in its usual capitals.
+    /// A BCP 47 tag in canonical case.
     #[sea_orm(column_type = "Text", nullable)]
     pub locale: Option<String>,
-    /// A name of the IANA time zone database.
+    /// A name in the IANA time zone database.
     #[sea_orm(column_type = "Text", nullable)]
     pub time_zone: Option<String>,
-    /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
+    /// A JSON object as text, because PostgreSQL's JSON types would change or refuse some numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
-    /// The name and each address in lower case, a line each: what `search` looks in.
+    /// The name and each address in lower case, one per line, for `search`.
     #[sea_orm(column_type = "Text")]
     pub search_text: String,
-    /// The other contact of a merge that has begun, or the contact itself once its erasure has begun; `None` otherwise.
-    /// Only a repeat of that call changes the contact then.
+    /// Set while a change in several steps is in progress: the other contact of a merge, or the contact's
+    /// own id for an erasure. Only a repeat of that call may then change the contact.
     pub busy_with: Option<Uuid>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,

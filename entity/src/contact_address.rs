@@ -1,4 +1,4 @@
-//! An address of a contact. One contact of an account has it; one of a contact's addresses of a
+//! An address of a contact. It belongs to one contact of an account. One of a contact's addresses per
 //! channel is the primary one.
 
 use sea_orm::entity::prelude::*;

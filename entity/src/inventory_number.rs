@@ -1,4 +1,4 @@
-//! A phone number that the operator has in stock, and who has it now. Global: no tenant's.
+//! A phone number in the operator's inventory, which all teams share.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -20,12 +20,12 @@ pub struct Model {
     pub number_type: PhoneNumberType,
     pub has_sms: bool,
     pub has_whatsapp: bool,
-    /// What its next buyer pays once, and for each month.
+    /// The one-time price and the monthly price for its next buyer.
     pub upfront_price_micros: i64,
     pub monthly_price_micros: i64,
-    /// Taken out of stock: whoever has it keeps it, and nobody buys it.
+    /// Withdrawn numbers cannot be bought. An account that has the number keeps it.
     pub is_withdrawn: bool,
-    /// The account's number that it is now; `None` while nobody has it.
+    /// The `phone_number` of the account that has it; `None` if no account has it.
     pub phone_number_id: Option<Uuid>,
     pub updated_at: DateTimeUtc,
 }
@@ -40,7 +40,8 @@ impl Model {
 }
 
 impl Entity {
-    /// To be had. Written as the partial index has it, so that both databases use that.
+    /// Whether the number can be bought. The text matches the partial index, so that both databases use
+    /// it.
     pub fn is_available() -> SimpleExpr {
         Expr::cust("phone_number_id IS NULL AND NOT is_withdrawn")
     }

@@ -1,4 +1,5 @@
-//! One movement of a team's balance. Append-only: the database refuses updates and deletes.
+//! An entry of the ledger: one change of a team's balance. Append-only: the database refuses updates and
+//! deletes.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -9,14 +10,14 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub team_id: Uuid,
-    /// The account that was charged or refunded; `None` for movements of the team itself.
+    /// The account that was charged or refunded; `None` for top-ups and adjustments.
     pub account_id: Option<Uuid>,
     pub message_id: Option<Uuid>,
-    /// The phone number whose fee it is, and for which month: 0 is the upfront fee.
+    /// The phone number and the month that a fee pays for; month 0 is the upfront fee.
     pub phone_number_id: Option<Uuid>,
     pub phone_number_month: Option<i32>,
     pub kind: LedgerKind,
-    /// What it did to the balance: a charge is negative.
+    /// The change of the balance; negative for charges.
     pub amount_micros: i64,
     pub balance_after_micros: i64,
     #[sea_orm(column_type = "Text", nullable)]
@@ -28,7 +29,7 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Why the balance moved.
+/// Why the balance changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LedgerKind {
@@ -40,18 +41,18 @@ pub enum LedgerKind {
 }
 
 impl Entity {
-    /// All movements of a team's balance.
+    /// The entries of a team.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// Whether it is anything but the charge of a message, of which there are most. Written as the partial
-    /// indexes of other kinds have it, so that both databases use those.
-    pub fn is_no_charge() -> SimpleExpr {
+    /// Whether an entry is not the charge of a message; most entries are. The text matches the partial
+    /// indexes, so that both databases use them.
+    pub fn is_not_a_charge() -> SimpleExpr {
         Expr::cust("kind <> 'CHARGE'")
     }
 
-    /// The movements that one account caused.
+    /// The entries of one account.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }

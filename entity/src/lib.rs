@@ -1,6 +1,6 @@
-//! Tollgate's tables, one file each: the row, its relations to no one, and the tenant scopes from
-//! which every query starts. Amounts are `i64` micro-units (1 cent = 10,000) in columns whose name
-//! ends in `_micros`; times are UTC with millisecond precision; ids are `UUIDv7`.
+//! Tollgate's tables, one file each: the row, and the tenant filters with which queries begin. Amounts
+//! are `i64` micro-units (1 cent = 10,000) in columns whose name ends in `_micros`; times are UTC with
+//! millisecond precision; ids are `UUIDv7`.
 
 pub mod account;
 pub mod api_key;

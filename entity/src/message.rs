@@ -1,4 +1,4 @@
-//! A message, which is its own delivery job: status, due time and lease say what is to be done next.
+//! A message, which is also its own delivery job, with a status, a due time and a lease.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 use serde::Deserialize;
@@ -17,24 +17,25 @@ pub struct Model {
     pub environment: Environment,
     pub channel: Channel,
     pub status: MessageStatus,
-    /// Normalised: E.164, an e-mail address, or a chat id, by channel. Empty once it was erased.
+    /// E.164, an e-mail address or a chat id, in normalised form. Empty after an erasure.
     #[sea_orm(column_type = "Text")]
     pub recipient: String,
-    /// ISO 3166-1 alpha-2 of a phone number; `None` where the channel has no country.
+    /// The country of a phone number (ISO 3166-1 alpha-2); `None` for other recipients.
     #[sea_orm(column_type = "Text", nullable)]
     pub country: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub subject: Option<String>,
-    /// Empty where an e-mail has HTML alone, and once it was erased.
+    /// Empty if an e-mail has only HTML, and after an erasure.
     #[sea_orm(column_type = "Text")]
     pub text: String,
-    /// Of an e-mail.
+    /// For e-mail only.
     #[sea_orm(column_type = "Text", nullable)]
     pub html: Option<String>,
-    /// The contact that it was sent to, as long as there is one; `None` if an address was given.
+    /// The contact that the message was sent to; `None` if it was sent to an address, and after an
+    /// erasure.
     pub contact_id: Option<Uuid>,
     pub segments: i32,
-    /// What was charged; 0 in the TEST environment.
+    /// The charge; 0 in the TEST environment.
     pub cost_micros: i64,
     pub refunded_at: Option<DateTimeUtc>,
     #[sea_orm(column_type = "Text", nullable)]
@@ -43,27 +44,28 @@ pub struct Model {
     pub error_message: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the normalised input: tells a repeat from a conflict. Empty once the message was erased.
+    /// SHA-256 of the normalised input, which distinguishes a retry from another message with the same
+    /// idempotency key. Empty after an erasure.
     pub input_hash: Vec<u8>,
-    /// A JSON object as text, for PostgreSQL's own types would change or refuse its numbers.
+    /// A JSON object as text, because PostgreSQL's JSON types would change or refuse some numbers.
     #[sea_orm(column_type = "Text", nullable)]
     pub metadata: Option<String>,
-    /// Of a TEST message, the bytes of its words when it was accepted, which count until it is deleted; 0 of a
-    /// LIVE one.
+    /// The size of a TEST message's content when it was accepted, in bytes, which counts until the message
+    /// is deleted; 0 for a LIVE one.
     pub word_bytes: i32,
-    /// The sender that it goes out by; it may have been deleted since.
+    /// The sender of the message, which may have been deleted since.
     pub sender_id: Option<Uuid>,
-    /// The identity that it goes out under, as it was when the message was accepted: a phone number in
-    /// E.164, a mailbox, or a bot's username, by channel.
+    /// The sender's identity when the message was accepted: a phone number in E.164, a mailbox or a
+    /// bot's username, depending on the channel.
     #[sea_orm(column_type = "Text", nullable)]
     pub sent_from: Option<String>,
-    /// The moment before which it is not handed over, as given.
+    /// The message is not submitted to a carrier before this time.
     pub send_at: Option<DateTimeUtc>,
-    /// The moment from which on it is not handed over any more.
+    /// The message is not submitted to a carrier at or after this time.
     pub valid_until: Option<DateTimeUtc>,
-    /// When the worker has to look at it next; while it is leased, when the lease runs out.
+    /// When the worker must process the message next; during a lease, when the lease expires.
     pub due_at: Option<DateTimeUtc>,
-    /// Set while a worker has it: only the worker that holds the lease may settle the message.
+    /// Set while a worker has a lease on the message: only this worker may settle it.
     pub lease_id: Option<Uuid>,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -71,7 +73,7 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The way a message travels.
+/// The channel by which a message is sent.
 #[derive(
     Clone,
     Copy,
@@ -94,7 +96,8 @@ pub enum Channel {
     Telegram,
 }
 
-/// Where a message is on its way. FAILED, EXPIRED and CANCELED reached no provider and were refunded.
+/// The delivery status of a message. FAILED, EXPIRED and CANCELED messages reached no provider and were
+/// refunded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum MessageStatus {
@@ -111,56 +114,57 @@ pub enum MessageStatus {
 }
 
 impl MessageStatus {
-    /// Whether few messages have it for long: see [`Entity::has_rare_status`].
+    /// Whether few messages have this status for long: see [`Entity::has_rare_status`].
     pub fn is_rare(self) -> bool {
         !matches!(self, Self::Queued | Self::Sending | Self::Sent | Self::Delivered)
     }
 }
 
 impl Model {
-    /// Whether the person was erased from it: only such a message has no recipient.
+    /// Whether the recipient was erased. Every other message has a recipient.
     pub fn is_erased(&self) -> bool {
         self.recipient.is_empty()
     }
 }
 
 impl Entity {
-    /// Accepted and not settled by a carrier: what may still be refunded. Written as the partial
-    /// index `message_waiting` has it, so that both databases use that.
+    /// Accepted and not settled: the message may still be refunded. The text matches the partial index
+    /// `message_waiting`, so that both databases use it.
     pub fn is_waiting() -> SimpleExpr {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED', 'SENDING')")
     }
 
-    /// Accepted, and claimed by no worker yet: what can still be canceled. Written as the partial index
-    /// `message_of_sender_unclaimed` has it, so that both databases use that.
+    /// Accepted and not claimed by a worker: the message can still be canceled. The text matches the
+    /// partial index `message_of_sender_unclaimed`, so that both databases use it.
     pub fn is_unclaimed() -> SimpleExpr {
         Expr::cust("status IN ('SCHEDULED', 'QUEUED')")
     }
 
-    /// Put off by quiet hours: it waits for longer than its `sendAt` has it. Written as the partial index
-    /// `message_put_off` has it, so that both databases use that.
+    /// Postponed by quiet hours beyond its `sendAt`. The text matches the partial index
+    /// `message_put_off`, so that both databases use it.
     pub fn is_put_off() -> SimpleExpr {
         Expr::cust("status = 'SCHEDULED' AND (send_at IS NULL OR send_at <> due_at)")
     }
 
-    /// Of the TEST environment. Written as the partial index `message_test_kept` has it, so that both databases
-    /// use that.
+    /// Of the TEST environment. The text matches the partial index `message_test_kept`, so that both
+    /// databases use it.
     pub fn is_test() -> SimpleExpr {
         Expr::cust("environment = 'TEST'")
     }
 
-    /// From when the time counts for which a TEST message is kept. Written as the index `message_test_kept` has it.
+    /// The beginning of the time for which a TEST message is kept. The text matches the index
+    /// `message_test_kept`.
     pub fn test_kept_since() -> SimpleExpr {
         Expr::cust("CASE WHEN send_at > created_at THEN send_at ELSE created_at END")
     }
 
-    /// Whether the status is none that an ordinary message passes through. Written as the partial index
-    /// `message_of_rare_status` has it, so that both databases use that.
+    /// Whether the status is not one that every message passes through. The text matches the partial index
+    /// `message_of_rare_status`, so that both databases use it.
     pub fn has_rare_status() -> SimpleExpr {
         Expr::cust("status NOT IN ('QUEUED', 'SENDING', 'SENT', 'DELIVERED')")
     }
 
-    /// The messages of one account in one environment: what a key may see.
+    /// The messages of one account in one environment, which a key may see.
     pub fn owned_by(account_id: Uuid, environment: Environment) -> Select<Self> {
         Self::find()
             .filter(Column::AccountId.eq(account_id))

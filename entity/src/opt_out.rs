@@ -1,4 +1,4 @@
-//! An address that wants nothing more from an account by a channel.
+//! An opt-out: an address that an account must not send to on a channel.
 
 use sea_orm::entity::prelude::*;
 
@@ -24,7 +24,7 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// How an opt-out came about.
+/// How an opt-out was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OptOutSource {

@@ -1,5 +1,5 @@
-//! A phone number that an account has, or had until it was released. Where it came from, and goes
-//! back to, is the operator's inventory (`inventory_number`).
+//! A phone number that an account has, or had until it was released. It comes from the operator's
+//! inventory (`inventory_number`), and returns there when it is released.
 
 use sea_orm::{entity::prelude::*, sea_query::SimpleExpr};
 
@@ -12,11 +12,11 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub team_id: Uuid,
-    /// Whose it is; a transfer within the team changes that.
+    /// The account that has the number; a transfer within the team changes it.
     pub account_id: Uuid,
     /// The account that bought it, to which the idempotency key belongs.
     pub buyer_id: Uuid,
-    /// E.164. It may be of several rows, of which one at most is not RELEASED.
+    /// E.164. Several rows may have the same number; at most one of them is not RELEASED.
     #[sea_orm(column_type = "Text")]
     pub number: String,
     /// ISO 3166-1 alpha-2.
@@ -25,34 +25,35 @@ pub struct Model {
     pub number_type: PhoneNumberType,
     pub has_sms: bool,
     pub has_whatsapp: bool,
-    /// What its account calls it.
+    /// The name that its account gave it.
     #[sea_orm(column_type = "Text", nullable)]
     pub name: Option<String>,
     pub status: PhoneNumberStatus,
-    /// What it cost once, and what it costs a month, as it was bought.
+    /// The one-time price and the monthly price when the number was bought.
     pub upfront_price_micros: i64,
     pub monthly_price_micros: i64,
-    /// Months that were paid, counted from `created_at`.
+    /// Number of paid months since `created_at`.
     pub months_paid: i32,
-    /// When the month after those begins.
+    /// When the first unpaid month begins.
     pub renews_at: DateTimeUtc,
-    /// When the last of those was charged.
+    /// When the last paid month was charged.
     pub charged_at: DateTimeUtc,
-    /// Since when that month could not be paid.
+    /// When the number was suspended because that month could not be paid.
     pub suspended_at: Option<DateTimeUtc>,
     pub released_at: Option<DateTimeUtc>,
     #[sea_orm(column_type = "Text", nullable)]
     pub idempotency_key: Option<String>,
-    /// SHA-256 of the normalised input: tells a repeat from a conflict.
+    /// SHA-256 of the normalised input, which distinguishes a retry from another purchase with the same
+    /// idempotency key.
     pub input_hash: Vec<u8>,
-    /// When it was bought.
+    /// When the number was bought.
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What kind of number it is in its country.
+/// The type of a number in its country.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PhoneNumberType {
@@ -69,7 +70,7 @@ pub enum PhoneNumberStatus {
     Active,
     /// Its month could not be paid.
     Suspended,
-    /// It is its account's no more.
+    /// The account no longer has it.
     Released,
 }
 
@@ -80,7 +81,7 @@ impl Model {
     }
 }
 
-/// The channels that these columns stand for.
+/// The channels that these columns allow.
 pub fn capabilities(has_sms: bool, has_whatsapp: bool) -> Vec<Channel> {
     [(has_sms, Channel::Sms), (has_whatsapp, Channel::Whatsapp)]
         .into_iter()
@@ -89,17 +90,17 @@ pub fn capabilities(has_sms: bool, has_whatsapp: bool) -> Vec<Channel> {
 }
 
 impl Entity {
-    /// The numbers that one account has, and those that it had until they were released.
+    /// The numbers of one account, including released ones.
     pub fn owned_by(account_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::AccountId.eq(account_id))
     }
 
-    /// All numbers of a team's accounts, released ones too.
+    /// The numbers of all accounts of a team, including released ones.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }
 
-    /// Not released. Written as the partial indexes have it, so that both databases use them.
+    /// Not released. The text matches the partial indexes, so that both databases use them.
     pub fn is_held() -> SimpleExpr {
         Expr::cust("phone_number.status <> 'RELEASED'")
     }

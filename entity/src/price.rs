@@ -1,4 +1,5 @@
-//! What a message costs: by channel and dial prefix, the longest matching prefix wins. Global.
+//! The price of a message by channel and dial prefix. The longest matching prefix applies. All teams
+//! share the prices.
 
 use sea_orm::entity::prelude::*;
 
@@ -13,7 +14,7 @@ pub struct Model {
     /// Leading digits of the phone number without `+`; empty matches every destination.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub prefix: String,
-    /// ISO 3166-1 alpha-2, for the reader of the list; pricing does not use it.
+    /// ISO 3166-1 alpha-2. Informational: prices do not depend on it.
     #[sea_orm(column_type = "Text", nullable)]
     pub country: Option<String>,
     /// Per segment for SMS, per message otherwise.

@@ -1,4 +1,4 @@
-//! A sender of an account: the identities under which its messages go out, one a channel at most.
+//! A sender of an account: at most one identity per channel, from which messages are sent.
 
 use sea_orm::entity::prelude::*;
 
@@ -12,9 +12,9 @@ pub struct Model {
     pub account_id: Uuid,
     #[sea_orm(column_type = "Text")]
     pub name: String,
-    /// Exactly one of an account's senders is.
+    /// Exactly one sender of an account is the default.
     pub is_default: bool,
-    /// A number of the account; no two senders have the same.
+    /// A number of the account. No two senders have the same number.
     pub phone_number_id: Option<Uuid>,
     /// Normalised like a message's recipient.
     #[sea_orm(column_type = "Text", nullable)]

@@ -11,7 +11,7 @@ pub struct Model {
     #[sea_orm(column_type = "Text")]
     pub name: String,
     pub balance_micros: i64,
-    /// How many sub-accounts it has, in any status.
+    /// Number of sub-accounts in any status.
     pub sub_account_count: i64,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,

@@ -1,4 +1,4 @@
-//! A template of an account: what its messages say, by channel, with variables to be filled in.
+//! A template of an account: the content of a message for each channel, with variables.
 
 use sea_orm::entity::prelude::*;
 
@@ -24,7 +24,7 @@ pub struct Model {
     pub whatsapp_text: Option<String>,
     #[sea_orm(column_type = "Text", nullable)]
     pub telegram_text: Option<String>,
-    /// A JSON list of the declared variables, in their order.
+    /// The declared variables in their order: a JSON array as text.
     #[sea_orm(column_type = "Text")]
     pub variables: String,
     pub created_at: DateTimeUtc,

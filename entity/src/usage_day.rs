@@ -1,5 +1,5 @@
-//! The daily rollup of an account's LIVE traffic and of the fees of its phone numbers, written in
-//! the transaction that it counts.
+//! Daily totals of an account's LIVE messages and of the fees of its phone numbers. They are updated in
+//! the same transaction as the messages and fees.
 
 use sea_orm::entity::prelude::*;
 
@@ -12,10 +12,10 @@ pub struct Model {
     /// The UTC day of the events counted here.
     #[sea_orm(primary_key, auto_increment = false)]
     pub day: Date,
-    /// A message's channel; empty for the fees of phone numbers, which have none.
+    /// The channel of the messages; empty for the fees of phone numbers.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub channel: String,
-    /// ISO 3166-1 alpha-2, of the recipients or of the phone numbers; empty where there is none.
+    /// The country of the recipients or phone numbers (ISO 3166-1 alpha-2); empty if there is none.
     #[sea_orm(primary_key, auto_increment = false, column_type = "Text")]
     pub country: String,
     pub team_id: Uuid,
@@ -31,7 +31,7 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// The rollup rows of all accounts of a team.
+    /// The totals of all accounts of a team.
     pub fn of_team(team_id: Uuid) -> Select<Self> {
         Self::find().filter(Column::TeamId.eq(team_id))
     }

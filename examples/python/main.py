@@ -1,4 +1,4 @@
-"""A customer gets a sub-account with a limit, and sends with its own key until the limit stops it.
+"""Creates a sub-account with a limit for a customer, and sends with its key until the limit is reached.
 
     python3 -m venv venv && venv/bin/pip install -r requirements.txt && venv/bin/ariadne-codegen
     TOLLGATE_URL=http://127.0.0.1:8080/graphql TOLLGATE_KEY=tg_live_… venv/bin/python main.py
@@ -21,7 +21,7 @@ def client_with(key: str) -> Client:
 
 
 def what_to_do(code: Code) -> str:
-    """What the program does about a refusal. A type checker finds a code that is added to the schema."""
+    """The reaction to a refusal. A type checker reports codes that are new in the schema."""
     match code:
         case Code.CREDIT_LIMIT_REACHED:
             return "the main account can raise the limit"
@@ -32,9 +32,9 @@ def what_to_do(code: Code) -> str:
         case Code.OVERLOADED | Code.CHANNEL_UNAVAILABLE:
             return "try again later"
         case Code.OPTED_OUT:
-            return "the recipient wants nothing more by this channel"
+            return "the recipient has opted out of this channel"
         case Code.NO_PRICE:
-            return "whoever runs the server has to set a price"
+            return "the server's operator has to set a price"
         case (
             Code.INVALID_RECIPIENT
             | Code.INVALID_CONTENT
@@ -50,7 +50,7 @@ def what_to_do(code: Code) -> str:
         ):
             return "the message has to be corrected"
         case Code.CONTACT_NOT_FOUND | Code.CONTACT_UNREACHABLE:
-            return "the contact has to be made, or given an address"
+            return "the contact has to be created, or needs an address"
         case Code.TEST_STORAGE_FULL:
             return "older TEST messages have to be deleted, which takes some days"
         case Code.TEMPLATE_NOT_FOUND | Code.TEMPLATE_BODY_MISSING | Code.TEMPLATE_FAILED:
@@ -65,11 +65,11 @@ def main() -> None:
             CreateSubAccountInput(name="Python customer", creditLimit=CREDIT_LIMIT, metadata={"plan": "small"})
         ).create_sub_account
     if created is None or created.account is None or created.plain_key is None:
-        raise SystemExit(f"No sub-account was made: {created}")
+        raise SystemExit(f"No sub-account was created: {created}")
     print(f"{created.account.name} may spend {created.account.credit_limit:g} cents.")
 
     with client_with(created.plain_key) as customer:
-        # The send that crosses the limit still goes out, so this ends at any price but 0.
+        # The send that crosses the limit is still accepted. The loop ends unless the price is 0.
         for number in itertools.count(1):
             sent = customer.send_message(
                 SendMessageInput(to="+12025550123", text=f"Your order no. {number}", idempotencyKey=f"order-{number}")
@@ -81,7 +81,7 @@ def main() -> None:
             print(f"Message {number} is accepted for {sent.message.cost:g} cents.")
         spent = customer.spent().account
     if spent is None:
-        raise SystemExit("The key has no account any more.")
+        raise SystemExit("The key no longer has an account.")
     reasons = ", ".join(reason.value for reason in spent.blocked_by)
     print(f"Spent: {spent.total_spent:g} cents; left: {spent.remaining_credit:g}; blocked by: {reasons}.")
 

@@ -7,7 +7,7 @@ const config: CodegenConfig = {
     "src/generated/": {
       preset: "client",
       config: {
-        // Documents are plain text at run time, so nothing of GraphQL is needed then.
+        // Documents are strings at run time, so the package graphql is not needed then.
         documentMode: "string",
         strictScalars: true,
         useTypeImports: true,
@@ -20,7 +20,7 @@ const config: CodegenConfig = {
       },
     },
   },
-  // As Node resolves modules.
+  // Node requires file extensions in imports.
   importExtension: ".js",
 };
 

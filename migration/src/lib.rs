@@ -1,5 +1,5 @@
-//! Tollgate's database, step by step, for `SQLite` and `PostgreSQL` alike. A migration that has been
-//! released is history: it imports nothing of the other crates and never changes.
+//! The database migrations, for `SQLite` and `PostgreSQL`. A migration never changes after its release,
+//! and therefore uses nothing of the other crates.
 
 pub use sea_orm_migration::prelude::*;
 

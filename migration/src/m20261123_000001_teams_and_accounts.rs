@@ -1,5 +1,5 @@
-//! Teams with their balance, and accounts: exactly one main account a team (R1), no limit and no
-//! total on a main account, no balance below zero (R9) and no amount beyond 10^15 micro-units (R6).
+//! Teams with their balance, and accounts. A team has exactly one main account, which has no limit and no
+//! total. No balance is negative, and no amount is greater than 10^15 micro-units.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -22,7 +22,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        // `search_text` sorts by bytes on both databases: SQLite does so by itself.
+        // `search_text` is sorted by bytes on both databases, which is the default on SQLite.
         let mut search_text = ColumnDef::new("search_text");
         search_text.text().not_null();
         if manager.get_database_backend() == DbBackend::Postgres {

@@ -1,4 +1,4 @@
-//! API keys: found by the hash of the whole key; without team and account exactly for operators.
+//! API keys, which are looked up by the hash of the key. Only operator keys have no team and account.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Messages: one a (account, environment, idempotency key) (R13); a TEST message costs nothing (R15).
+//! Messages. An idempotency key is unique per account and environment. TEST messages cost nothing.
 
 use sea_orm_migration::prelude::*;
 
@@ -35,9 +35,9 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("lease_id").uuid())
                     .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
                     .col(ColumnDef::new("updated_at").timestamp_with_time_zone().not_null())
-                    // One reference a row: to the account, which refers to its team. The others were read
-                    // under the lock, nothing of theirs is ever deleted, and each costs every message
-                    // a look-up (measured with those of the ledger: 28 % more sends without).
+                    // The only foreign key. Other referenced rows are read under the team's lock
+                    // and never deleted, and each foreign key costs a look-up per message (measured
+                    // with those of the ledger: 28 % more sends without them).
                     .foreign_key(
                         ForeignKey::create().from("message", "account_id").to("account", "id"),
                     )
@@ -88,7 +88,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        // The worker's queue, across accounts by its nature; small, for settled messages leave it.
+        // The worker's queue, for all accounts. It stays small, because settled messages leave it.
         manager
             .create_index(
                 Index::create()

@@ -1,5 +1,5 @@
-//! The ledger (R14): append-only by triggers; one charge and at most one refund a message (R12); one
-//! entry a (team, idempotency key) (R13).
+//! The ledger. Triggers make it append-only. A message has one charge and at most one refund; an
+//! idempotency key is unique per team.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -23,7 +23,7 @@ impl MigrationTrait for Migration {
                     .col(ColumnDef::new("idempotency_key").text())
                     .col(ColumnDef::new("note").text())
                     .col(ColumnDef::new("created_at").timestamp_with_time_zone().not_null())
-                    // No reference to team and account besides: see the messages.
+                    // No foreign keys to team and account, for the same reason as in `message`.
                     .foreign_key(
                         ForeignKey::create().from("ledger_entry", "message_id").to("message", "id"),
                     )
@@ -76,7 +76,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // SQLite empties a table by deleting its rows when it drops it.
+        // SQLite deletes a table's rows before it drops the table, which the trigger would refuse.
         if manager.get_database_backend() == DbBackend::Sqlite {
             let connection = manager.get_connection();
             connection.execute_unprepared("DROP TRIGGER ledger_entry_no_update").await?;

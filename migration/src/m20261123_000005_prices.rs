@@ -1,12 +1,12 @@
-//! Prices by channel and dial prefix, with a default list to start from: round figures in the range
-//! that operators asked in 2026, to be replaced by `tollgate price import`.
+//! Prices by channel and dial prefix, with a default list: round numbers in the range of carrier prices
+//! in 2026, to be replaced with `tollgate price import`.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Dial prefix, country, SMS micro-units a segment, `WhatsApp` micro-units a message.
+/// Dial prefix, country, micro-units per SMS segment, micro-units per `WhatsApp` message.
 const BY_PREFIX: &[(&str, &str, i64, i64)] = &[
     ("1", "US", 8_300, 14_000),
     ("1242", "BS", 61_000, 74_000),
@@ -99,7 +99,7 @@ const BY_PREFIX: &[(&str, &str, i64, i64)] = &[
     ("977", "NP", 182_000, 73_000),
 ];
 
-/// Channels that cost the same everywhere: 0.04 cents an e-mail, 0.1 cents a Telegram message.
+/// Channels with one price for all destinations: 0.04 cents per e-mail, 0.1 cents per Telegram message.
 const EVERYWHERE: &[(&str, i64)] = &[("EMAIL", 400), ("TELEGRAM", 1_000)];
 
 const SEEDED_AT: &str = "2026-11-23T00:00:00+00:00";

@@ -1,4 +1,4 @@
-//! Daily rollups of each account's LIVE traffic, by channel and country.
+//! Daily totals of each account's LIVE messages, by channel and country.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,6 +1,6 @@
-//! Contacts: an address belongs to one contact of an account, and each channel of a contact has one
-//! primary address at most. Addresses and tags refer to the contact with its account, so that no row
-//! can hang on another account's contact.
+//! Contacts. An address belongs to one contact of an account, and a contact has at most one primary
+//! address per channel. The foreign keys of addresses and tags include the account, so that no row can
+//! refer to another account's contact.
 
 use sea_orm_migration::prelude::*;
 

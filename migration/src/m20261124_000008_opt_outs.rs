@@ -1,4 +1,4 @@
-//! Opt-outs: one a (account, channel, address), by which every send looks for it.
+//! Opt-outs, unique per account, channel and address. Every send looks for one by these columns.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Schedules: when a message goes out at the earliest and at the latest, the statuses SCHEDULED and
+//! Schedules: the earliest and latest time at which a message is sent, the statuses SCHEDULED and
 //! EXPIRED, and the quiet hours of accounts.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
             let is_minute = Expr::cust(format!("{column} BETWEEN 0 AND 1439"));
             add(manager, "account", ColumnDef::new(column).integer().check(is_minute)).await?;
         }
-        // The last column carries what concerns all three, so that it goes first.
+        // The check of all three columns belongs to the last one, which `down` drops first.
         let all_or_none = Expr::cust(
             "(quiet_time_zone IS NULL AND quiet_from_minute IS NULL AND quiet_to_minute IS NULL) \
              OR (quiet_time_zone IS NOT NULL AND quiet_from_minute IS NOT NULL \
@@ -42,7 +42,7 @@ impl MigrationTrait for Migration {
         ] {
             manager.alter_table(Table::alter().table(table).drop_column(column).to_owned()).await?;
         }
-        // What the statuses meant for the money and the worker stays.
+        // The replacements have the same meaning for the ledger and the worker.
         let connection = manager.get_connection();
         for (status, instead) in [("SCHEDULED", "QUEUED"), ("EXPIRED", "CANCELED")] {
             let update =
@@ -62,7 +62,7 @@ async fn add(
     manager.alter_table(Table::alter().table(table).add_column(column).to_owned()).await
 }
 
-/// Makes the index of what may still be refunded anew.
+/// Recreates the index of messages that may still be refunded.
 async fn index_waiting(manager: &SchemaManager<'_>, is_waiting: &'static str) -> Result<(), DbErr> {
     manager.drop_index(Index::drop().name("message_waiting").table("message").to_owned()).await?;
     manager
@@ -78,12 +78,13 @@ async fn index_waiting(manager: &SchemaManager<'_>, is_waiting: &'static str) ->
         .await
 }
 
-/// Changes which statuses there are besides the first ones.
+/// Changes the statuses that the CHECK allows in addition to the first ones.
 ///
-/// `SQLite` cannot alter a CHECK. To rebuild the table is no way either: the ledger refers to its rows,
-/// and inside a transaction that cannot be suspended. So the table's text is edited where `SQLite`
-/// keeps it, as its manual has it for changes that leave the rows as they are (`lang_altertable`,
-/// section 7). The index that is made anew next lets other connections notice.
+/// `SQLite` cannot alter a CHECK, and the table cannot be rebuilt: the ledger refers to its rows, and
+/// foreign keys cannot be disabled inside a transaction. The table's definition is therefore edited in
+/// `sqlite_schema`, as `SQLite`'s manual describes for changes that keep the rows valid
+/// (`lang_altertable`, section 7). Recreating the index afterwards makes other connections reload the
+/// schema.
 async fn change_statuses(manager: &SchemaManager<'_>, from: &str, to: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     if manager.get_database_backend() == DbBackend::Postgres {

@@ -1,12 +1,12 @@
-//! Phone numbers: the operator's inventory, and what accounts have of it. A number is one account's
-//! at a time; the ledger holds one fee a (number, month), so no month is ever charged twice.
+//! Phone numbers: the operator's inventory, and the numbers of accounts. One account at a time has a
+//! number. The ledger has one fee per number and month, so that no month is charged twice.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// The columns that both tables have, with their checks.
+/// The checks of the columns that both tables have.
 const CHECKS: [&str; 5] = [
     "number LIKE '+%'",
     "number_type IN ('LOCAL', 'NATIONAL', 'MOBILE', 'TOLL_FREE')",
@@ -15,7 +15,7 @@ const CHECKS: [&str; 5] = [
     "monthly_price_micros BETWEEN 0 AND 1000000000000000",
 ];
 
-/// The ledger's CHECK of its kinds, from a place of its own on.
+/// A unique part of the ledger's CHECK of its kinds, before which the new kind is inserted.
 const REFUND: &str = "OR (kind = 'REFUND'";
 const NUMBER_FEE: &str = "OR (kind = 'NUMBER_FEE' AND amount_micros < 0 AND message_id IS NULL \
                           AND account_id IS NOT NULL) ";
@@ -26,11 +26,11 @@ impl MigrationTrait for Migration {
         create_inventory(manager).await?;
         create_phone_numbers(manager).await?;
         change_ledger_kinds(manager, true).await?;
-        // A reference only where there is one: no message's entry pays for it.
+        // The foreign key costs entries of messages nothing, because their value is NULL.
         let mut phone_number_id = ColumnDef::new("phone_number_id");
         phone_number_id.uuid().extra("REFERENCES phone_number (id)");
         add_to_ledger(manager, &mut phone_number_id).await?;
-        // The last column carries what concerns both, so that it goes first.
+        // The check of both columns belongs to the last one, which `down` drops first.
         let both_or_none = Expr::cust(
             "(kind = 'NUMBER_FEE') = (phone_number_id IS NOT NULL) \
              AND (phone_number_id IS NULL) = (phone_number_month IS NULL) \
@@ -58,8 +58,8 @@ impl MigrationTrait for Migration {
         manager.drop_index(Index::drop().name(index).table("ledger_entry").to_owned()).await?;
         drop_from_ledger(manager, "phone_number_month").await?;
         drop_from_ledger(manager, "phone_number_id").await?;
-        // What the fees did to balances and totals stays; they are corrections to whoever knows no
-        // fees.
+        // The effect of the fees on balances and totals stays; without the kind of fees they become
+        // adjustments.
         let connection = manager.get_connection();
         let (off, on): (&[&str], &[&str]) = match manager.get_database_backend() {
             DbBackend::Postgres => (
@@ -170,7 +170,7 @@ async fn create_phone_numbers(manager: &SchemaManager<'_>) -> Result<(), DbErr> 
         .unique()
         .and_where(Expr::cust("idempotency_key IS NOT NULL"));
     of_account.name("phone_number_of_account").col("account_id").col("id").and_where(held());
-    // The renewals' queue, across accounts by its nature.
+    // The queue of renewals, for all accounts.
     due.name("phone_number_due").col("renews_at").col("id").and_where(held());
     for mut index in indexes {
         manager.create_index(index.table("phone_number").to_owned()).await?;
@@ -186,8 +186,8 @@ async fn drop_from_ledger(manager: &SchemaManager<'_>, column: &'static str) -> 
     manager.alter_table(Table::alter().table("ledger_entry").drop_column(column).to_owned()).await
 }
 
-/// Lets the ledger hold fees of numbers, or not any more. On `SQLite` as the schedules change the
-/// statuses; what follows on the same tables lets other connections notice.
+/// Allows or forbids fees of numbers in the ledger. On `SQLite` this edits `sqlite_schema` like the
+/// migration of schedules; the next changes of the table make other connections reload the schema.
 async fn change_ledger_kinds(manager: &SchemaManager<'_>, with_fees: bool) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let (without, with) = (REFUND.to_owned(), format!("{NUMBER_FEE}{REFUND}"));

@@ -1,9 +1,9 @@
-//! Senders, and as whom a message goes out. An account has one default sender; `sender_default` is
-//! the wall against a second one.
+//! Senders, and the sender's identity of each message. The index `sender_default` ensures that an account
+//! has at most one default sender.
 //!
-//! A message refers to its sender without a foreign key: the identity is kept with the message, so
-//! a sender may be deleted while messages of it remain, and a reference would cost every message a
-//! look-up. Of those that wait the sender's deletion asks the index `message_of_sender_unclaimed`.
+//! A message refers to its sender without a foreign key, which would cost a look-up per message. A
+//! message keeps the identity, so that its sender may be deleted. The deletion finds waiting messages
+//! with the index `message_of_sender_unclaimed`.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,6 +1,5 @@
-//! Templates; and of a message its HTML and the contact that it was sent to. A message refers to
-//! its contact without a foreign key: an erasure takes the reference away, and each key costs every
-//! message a look-up.
+//! Templates, and the HTML and the contact of a message. A message refers to its contact without a
+//! foreign key: an erasure removes the reference, and a foreign key costs a look-up per message.
 
 use sea_orm_migration::prelude::*;
 
@@ -14,7 +13,7 @@ impl MigrationTrait for Migration {
             let add = Table::alter().table("message").add_column(column).to_owned();
             manager.alter_table(add).await?;
         }
-        // Only what was sent to a contact is in it.
+        // It contains only messages that were sent to a contact.
         manager
             .create_index(
                 Index::create()

@@ -1,5 +1,5 @@
-//! The audit log, append-only by triggers like the ledger. An action has no CHECK: a new one must not need
-//! a migration.
+//! The audit log. Triggers make it append-only. The action has no CHECK, so that a new action needs no
+//! migration.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -14,7 +14,7 @@ impl MigrationTrait for Migration {
                 Table::create()
                     .table("audit_entry")
                     .col(ColumnDef::new("id").uuid().not_null().primary_key())
-                    // No references: on PostgreSQL they would wait for whoever has locked the team.
+                    // No foreign keys: on PostgreSQL an insert would wait for the lock of the team.
                     .col(ColumnDef::new("team_id").uuid())
                     .col(ColumnDef::new("account_id").uuid())
                     .col(ColumnDef::new("is_private").boolean().not_null())
@@ -75,7 +75,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // SQLite empties a table by deleting its rows when it drops it.
+        // SQLite deletes a table's rows before it drops the table, which the trigger would refuse.
         if manager.get_database_backend() == DbBackend::Sqlite {
             let connection = manager.get_connection();
             connection.execute_unprepared("DROP TRIGGER audit_entry_no_update").await?;

@@ -1,5 +1,5 @@
-//! The index of the ledger's idempotency keys holds those alone. Charges have none, and there is one for each
-//! message.
+//! Restricts the index of the ledger's idempotency keys to entries that have one. Charges, the most
+//! frequent entries, have none.
 
 use sea_orm_migration::prelude::*;
 

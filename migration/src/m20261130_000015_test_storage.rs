@@ -1,12 +1,13 @@
-//! What accounts store of TEST messages is counted on their rows, and TEST messages are found by when they end. The
-//! bytes of those that are there already count as none, for they end soon: so no message is rewritten.
+//! Counts the stored TEST messages of an account and their bytes, and indexes TEST messages by the
+//! beginning of their retention. Existing messages count with 0 bytes, so that no row is rewritten; they
+//! are deleted soon.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Across accounts, as the worker looks for what has ended; small, for no LIVE message is in it.
+/// For all accounts, so that the worker finds messages to delete. It stays small without LIVE messages.
 const INDEX: &str = "CREATE INDEX message_test_kept ON message \
      ((CASE WHEN send_at > created_at THEN send_at ELSE created_at END)) WHERE environment = 'TEST'";
 const COUNTS: [&str; 2] = ["test_message_count", "test_message_bytes"];

@@ -1,7 +1,7 @@
-//! Delivery by turns, and what changes of accounts leave to be done with their messages in steps.
+//! Fair delivery between accounts, and changes of accounts that are applied to their messages in steps.
 //!
-//! The index of due messages begins with the environment, the status and the team instead of the moment,
-//! so that the worker finds the accounts with due messages without reading each account's backlog.
+//! The index of due messages begins with the environment, the status and the team instead of the time, so
+//! that the worker finds the accounts with due messages without reading each account's backlog.
 
 use sea_orm_migration::{prelude::*, sea_orm::Statement};
 
@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
         drop(manager, "message_due").await?;
         drop(manager, "message_waiting").await?;
         drop(manager, "message_of_sender_unclaimed").await?;
-        // Across teams by its nature; small, for settled messages leave it.
+        // For all teams. It stays small, because settled messages leave it.
         create(
             manager,
             "message_turns",
@@ -37,7 +37,7 @@ impl MigrationTrait for Migration {
             UNCLAIMED_OF_SENDER,
         )
         .await?;
-        // Few messages have a `validUntil`, and few are put off.
+        // Few messages have a `validUntil`, and few are postponed by quiet hours.
         create(
             manager,
             "message_expiring",
@@ -64,7 +64,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // An older program would never cancel and refund it.
+        // Earlier versions of the program would never cancel and refund these messages.
         let pending = "SELECT id FROM account WHERE cancel_until IS NOT NULL LIMIT 1";
         let connection = manager.get_connection();
         let pending = Statement::from_string(manager.get_database_backend(), pending);

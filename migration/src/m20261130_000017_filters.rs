@@ -1,5 +1,5 @@
-//! Indexes for what lists are filtered and ordered by. Sends keep one of them, `message_to_recipient`: the others
-//! hold no row of an ordinary message or of its charge.
+//! Indexes for the filters and orders of lists. A send updates only one of them, `message_to_recipient`:
+//! the others do not contain ordinary messages and charges.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,12 +1,12 @@
-//! An entry of the audit log stands for every refused call of one key, action and code within a minute: its
-//! `count` grows, and nothing else of an entry changes. An index finds what a main account may see of one account.
+//! Four changes:
 //!
-//! A phone number says when its last month was charged, for the next one follows a day later at the earliest.
-//!
-//! Opt-outs of e-mail addresses are kept by what all spellings of a mailbox share; of several of one mailbox one
-//! stays, the oldest where they differ in capitals alone.
-//!
-//! Messages whose recipient was erased lose the hash of their input, from which the recipient could be found.
+//! - An entry of the audit log represents all refused calls of a key with the same action and code within
+//!   a minute. Its `count` may grow; nothing else of an entry changes. An index contains the entries that
+//!   a main account may see of one account.
+//! - A phone number records when its last month was charged; the next charge follows at least a day later.
+//! - An opt-out of an e-mail address is stored in a form that all spellings of the mailbox share. Of
+//!   several opt-outs of a mailbox one is kept: the oldest, if they differ only in case.
+//! - Messages with an erased recipient lose the hash of their input, which could reveal the recipient.
 
 use sea_orm_migration::{
     prelude::*,
@@ -17,7 +17,7 @@ use unicode_normalization::UnicodeNormalization as _;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Everything of an entry but its count.
+/// The columns of an entry that never change: all except `count`.
 const FIXED: [&str; 14] = [
     "id",
     "team_id",
@@ -35,7 +35,7 @@ const FIXED: [&str; 14] = [
     "created_at",
 ];
 
-/// Opt-outs that are read at once.
+/// Number of opt-outs that are read at a time.
 const PAGE: usize = 1_000;
 
 const INDEX: &str = "audit_entry_seen_of_account";
@@ -122,7 +122,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Folds capitals of all opt-outs at once, and what else is spelled in several ways address by address.
+/// Normalises the case of all addresses with two statements, and addresses with quotes or characters
+/// beyond ASCII one by one.
 async fn fold_opt_outs(db: &SchemaManagerConnection<'_>, backend: DbBackend) -> Result<(), DbErr> {
     let bytes = match backend {
         DbBackend::Postgres => "octet_length(address)",
@@ -159,7 +160,8 @@ async fn fold_opt_outs(db: &SchemaManagerConnection<'_>, backend: DbBackend) -> 
     Ok(())
 }
 
-/// Gives an opt-out the spelling of its mailbox that all share, or deletes it if there is one of that already.
+/// Stores an opt-out in the form that all spellings of its mailbox share, or deletes it if there is
+/// already one in that form.
 async fn fold(
     db: &SchemaManagerConnection<'_>,
     backend: DbBackend,
@@ -182,7 +184,7 @@ async fn fold(
     Ok(())
 }
 
-/// What all spellings of a mailbox share, as of this migration.
+/// The form that all spellings of a mailbox share, as of this migration.
 fn identity(address: &str) -> String {
     let Some((local, domain)) = address.rsplit_once('@') else { return address.to_owned() };
     let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

@@ -1,5 +1,6 @@
-//! Keys say whether their account was deactivated since they were made. What was accepted by such keys and waits is
-//! canceled, and what was accepted after a reactivation is not, whatever the clocks said.
+//! A key records whether its account was deactivated after the key was created. Waiting messages that were
+//! accepted with such a key are canceled. Messages that were accepted after a reactivation are not, even
+//! if clocks differ.
 
 use sea_orm_migration::prelude::*;
 
@@ -10,7 +11,7 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let mut is_retired = ColumnDef::new("is_retired");
-        // An account cannot have a retired key that is valid.
+        // A retired key is always revoked.
         is_retired
             .boolean()
             .not_null()
@@ -18,7 +19,8 @@ impl MigrationTrait for Migration {
             .check(Expr::cust("NOT is_retired OR revoked_at IS NOT NULL"));
         let add = Table::alter().table("api_key").add_column(is_retired).to_owned();
         manager.alter_table(add).await?;
-        // Deactivations that are still followed. A key that was made since is newer than the newest message.
+        // Deactivations that are still being applied. A key that was created since has a greater id than
+        // the newest message of that time.
         let retire = "UPDATE api_key SET is_retired = TRUE WHERE revoked_at IS NOT NULL AND EXISTS ( \
                       SELECT 1 FROM account a WHERE a.id = api_key.account_id AND a.cancel_until >= api_key.id)";
         manager.get_connection().execute_unprepared(retire).await?;

@@ -1,6 +1,6 @@
-//! An account counts its deactivations, and a key has the count of when it was made: keys of an earlier generation are
-//! retired. So a deactivation writes no row of the keys that were revoked before, however many there are. An index
-//! finds the keys of an account that are not revoked.
+//! An account counts its deactivations, and a key stores that count from its creation: keys of an earlier
+//! generation are retired. A deactivation therefore updates no keys that were revoked before. An index
+//! contains the keys of an account that are not revoked.
 
 use sea_orm_migration::prelude::*;
 

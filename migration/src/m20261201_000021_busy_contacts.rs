@@ -1,4 +1,5 @@
-//! A contact says that it is being erased or merged: such a change has steps, and no other may come between them.
+//! A contact records that it is being erased or merged. These changes have several steps, between which
+//! the contact must not be changed otherwise.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,4 +1,4 @@
-//! A team's row counts its sub-accounts, so that their bound is checked without reading them.
+//! A team counts its sub-accounts, so that their limit is checked without reading them.
 
 use sea_orm_migration::prelude::*;
 

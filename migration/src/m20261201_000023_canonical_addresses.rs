@@ -1,6 +1,6 @@
-//! E-mail addresses of contacts and of messages are in the one form of their mailbox: without quotation marks that they do
-//! not need, and with the domain as the DNS has it. Where a contact of the account has that form already, the other
-//! spelling of the address of a contact stays.
+//! Converts the e-mail addresses of contacts and messages to a canonical form, without unnecessary
+//! quotation marks and with the domain in ASCII (IDNA). If a contact of the account already has the
+//! canonical address, another spelling of it is kept.
 
 use sea_orm_migration::{
     prelude::*,
@@ -11,7 +11,7 @@ use unicode_normalization::UnicodeNormalization as _;
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
-/// Rows that are read at once.
+/// Number of rows that are read at a time.
 const PAGE: usize = 1_000;
 
 #[async_trait::async_trait]
@@ -25,7 +25,7 @@ impl MigrationTrait for Migration {
                           (SELECT 1 FROM contact_address AS o WHERE o.channel = 'EMAIL' AND o.address = $1 \
                            AND o.account_id = contact_address.account_id)";
             db.execute_raw(Statement::from_sql_and_values(backend, update, values)).await?;
-            // It is found by either spelling.
+            // A search finds the contact by both spellings.
             let line = format!("\n{}", address.canonical.to_lowercase());
             let update = "UPDATE contact SET search_text = search_text || $1 WHERE id = \
                           (SELECT contact_id FROM contact_address WHERE id = $2)";
@@ -41,18 +41,19 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
-        // Each form is one that earlier versions take.
+        // Earlier versions accept the canonical form.
         Ok(())
     }
 }
 
-/// An address that is stored in another form than its one.
+/// An address that is not stored in its canonical form.
 struct Odd {
     id: Uuid,
     canonical: String,
 }
 
-/// The e-mail addresses of a table that are in another form. Others have their domain in lower case already.
+/// The e-mail addresses of a table that are not in canonical form. Only addresses with quotes or
+/// characters beyond ASCII can differ: domains are stored in lower case.
 async fn odd_addresses(
     db: &SchemaManagerConnection<'_>,
     backend: DbBackend,
@@ -84,7 +85,7 @@ async fn odd_addresses(
     }
 }
 
-/// The one form of an address, as of this migration; `None` if its domain has none.
+/// The canonical form of an address, as of this migration; `None` if its domain is not valid.
 fn canonical(address: &str) -> Option<String> {
     let (local, domain) = address.rsplit_once('@')?;
     let domain = idna::domain_to_ascii(domain).ok()?;

@@ -7,13 +7,15 @@ use clap::Subcommand;
 use sea_orm::ActiveEnum;
 
 use super::{DatabaseArgs, output::print_line};
-use crate::domain::{
-    account::stored,
-    billing::{
-        price,
-        price_import::{self, COLUMNS, PriceRow},
+use crate::{
+    domain::{
+        billing::{
+            price,
+            price_import::{self, COLUMNS, PriceRow},
+        },
+        caller::OperatorCaller,
     },
-    caller::OperatorCaller,
+    money::Micros,
 };
 
 #[derive(Subcommand)]
@@ -82,7 +84,7 @@ pub async fn run(command: PriceCommand) -> anyhow::Result<ExitCode> {
             let mut writer = csv::Writer::from_writer(std::io::stdout());
             writer.write_record(COLUMNS)?;
             for row in price::list(&app).await? {
-                let price = stored(row.price_micros).to_cents_text();
+                let price = Micros::from_db(row.price_micros).to_cents_text();
                 let country = row.country.unwrap_or_default();
                 writer.write_record([row.channel.to_value(), row.prefix, country, price])?;
             }

@@ -14,7 +14,6 @@ use crate::{
     app::App,
     clock,
     domain::{
-        account::stored,
         billing::{self, Deposited, TopUp, TopUpRefusal},
         caller::OperatorCaller,
         page::{PAGE_MAX, PageArgs},
@@ -133,7 +132,7 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
             }
             if output.json {
                 let teams = teams.into_iter().map(|team| {
-                    let balance = stored(team.balance_micros).to_cents_text();
+                    let balance = Micros::from_db(team.balance_micros).to_cents_text();
                     let balance: serde_json::Number =
                         balance.parse().expect("cents are written as a JSON number");
                     serde_json::json!({ "id": team.id, "name": team.name, "balance": balance })
@@ -146,7 +145,7 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                 );
             } else {
                 for team in teams {
-                    let balance = stored(team.balance_micros).to_string();
+                    let balance = Micros::from_db(team.balance_micros).to_string();
                     print_line!("{}  {balance:>24}  {}", team.id, team.name);
                 }
             }
@@ -157,7 +156,7 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                 idempotency_key.unwrap_or_else(|| format!("cli:{}", clock::new_id(&*app.clock)));
             let team_id = parse_team_id(&team)?;
             let deposited = deposit(&app, &operator, team_id, amount, key, note).await?;
-            let balance = stored(deposited.team.balance_micros);
+            let balance = Micros::from_db(deposited.team.balance_micros);
             if output.json {
                 let balance: serde_json::Number =
                     balance.to_cents_text().parse().expect("cents are written as a JSON number");

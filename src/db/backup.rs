@@ -1,4 +1,4 @@
-//! Copies of an `SQLite` database while it is used.
+//! Backup of an `SQLite` database while it is in use.
 
 use std::{
     fs, io,
@@ -7,13 +7,16 @@ use std::{
 };
 
 use sea_orm::{
-    DbBackend, DbErr,
+    DbErr,
     sqlx::{self, ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions},
 };
 
-use super::{Db, lease::query_error, sqlite_options, url_error};
+use super::{
+    error::{connection_error, query_error},
+    options::sqlite_options,
+};
 
-/// Why no copy was made.
+/// Why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     #[error("only SQLite databases are copied by this command; use pg_dump for PostgreSQL")]
@@ -30,44 +33,40 @@ pub enum BackupError {
     Database(#[from] DbErr),
 }
 
-impl Db {
-    /// Writes a copy of the database as it is at one moment to a new file, which is private. Others go on reading and
-    /// writing meanwhile. Nothing is left of a copy that fails.
-    pub async fn back_up(&self, path: &Path) -> Result<(), BackupError> {
-        if self.backend() != DbBackend::Sqlite {
-            return Err(BackupError::NotSqlite);
-        }
-        let fault = |error: io::Error| match error.kind() {
-            io::ErrorKind::AlreadyExists => BackupError::Exists(path.to_owned()),
-            _ => BackupError::Io { path: path.to_owned(), error },
-        };
-        if path.symlink_metadata().is_ok() {
-            return Err(BackupError::Exists(path.to_owned()));
-        }
-        // SQLite would take a relative name for a URL or a database in memory. The copy is made under a name of its own,
-        // which is private, and removed if this fails.
-        let whole = std::path::absolute(path).map_err(fault)?;
-        let folder = whole.parent().ok_or_else(|| BackupError::Exists(path.to_owned()))?;
-        if !folder.is_dir() {
-            return Err(BackupError::NoFolder(folder.to_owned()));
-        }
-        let mut partial = tempfile::Builder::new();
-        partial.prefix("tollgate-backup-").suffix(".partial");
-        let partial = partial.tempfile_in(folder).map_err(fault)?;
-        let text = partial.path().to_str();
-        self.copy_to(text.ok_or_else(|| BackupError::NotUnicode(path.to_owned()))?).await?;
-        partial.as_file().sync_all().map_err(fault)?;
-        partial.persist_noclobber(&whole).map_err(|refused| fault(refused.error))?;
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)
+/// Writes a consistent copy of the `SQLite` database to a new file that only its owner can read.
+/// Nothing is left of a copy that fails.
+pub(super) async fn back_up(url: &str, path: &Path) -> Result<(), BackupError> {
+    let io_error = |error: io::Error| match error.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists(path.to_owned()),
+        _ => BackupError::Io { path: path.to_owned(), error },
+    };
+    if path.symlink_metadata().is_ok() {
+        return Err(BackupError::Exists(path.to_owned()));
     }
+    // SQLite could read a relative name as a URL or as a database in memory.
+    let absolute = std::path::absolute(path).map_err(io_error)?;
+    let folder = absolute.parent().ok_or_else(|| BackupError::Exists(path.to_owned()))?;
+    if !folder.is_dir() {
+        return Err(BackupError::NoFolder(folder.to_owned()));
+    }
+    // The temporary file is private, and is removed unless it is renamed at the end.
+    let mut partial = tempfile::Builder::new();
+    partial.prefix("tollgate-backup-").suffix(".partial");
+    let partial = partial.tempfile_in(folder).map_err(io_error)?;
+    let partial_path = partial.path().to_str();
+    let partial_path = partial_path.ok_or_else(|| BackupError::NotUnicode(path.to_owned()))?;
+    copy(url, partial_path).await?;
+    partial.as_file().sync_all().map_err(io_error)?;
+    partial.persist_noclobber(&absolute).map_err(|refused| io_error(refused.error))?;
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error)
+}
 
-    async fn copy_to(&self, path: &str) -> Result<(), DbErr> {
-        let options = SqliteConnectOptions::from_str(&self.url).map_err(url_error)?;
-        let options = sqlite_options(options).create_if_missing(false).disable_statement_logging();
-        let mut connection = options.connect().await.map_err(query_error)?;
-        let copied = sqlx::query("VACUUM INTO ?").bind(path);
-        let copied = copied.execute(&mut connection).await.map_err(query_error);
-        connection.close().await.map_err(query_error)?;
-        copied.map(|_| ())
-    }
+async fn copy(url: &str, path: &str) -> Result<(), DbErr> {
+    let options = SqliteConnectOptions::from_str(url).map_err(connection_error)?;
+    let options = sqlite_options(options).create_if_missing(false).disable_statement_logging();
+    let mut connection = options.connect().await.map_err(query_error)?;
+    let copied = sqlx::query("VACUUM INTO ?").bind(path);
+    let copied = copied.execute(&mut connection).await.map_err(query_error);
+    connection.close().await.map_err(query_error)?;
+    copied.map(|_| ())
 }

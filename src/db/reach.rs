@@ -1,5 +1,5 @@
-//! Whether a PostgreSQL server lets this program in, and why not. A pool would try for seconds and then say no more than
-//! that it timed out.
+//! Checks whether PostgreSQL accepts a connection, and explains why not. A connection pool would only
+//! report a timeout.
 
 use std::{io, str::FromStr as _, time::Duration};
 
@@ -9,36 +9,34 @@ use sea_orm::{
 };
 use tokio::time::timeout;
 
-/// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL: `insufficient_privilege`.
 const MISSING_RIGHT: &str = "42501";
 
 /// Connects once.
 ///
 /// # Errors
-///
-/// What is wrong, and what to do, without a password.
+/// A message that says what is wrong and what to do, without the password.
 pub async fn check(url: &str) -> Result<(), String> {
     let options = PgConnectOptions::from_str(url).map_err(
         |_| "the database URL cannot be read (expected postgres://USER:PASSWORD@HOST:PORT/NAME)",
     )?;
     let server = server(&options);
-    match timeout(PATIENCE, options.connect()).await {
+    match timeout(CONNECT_TIMEOUT, options.connect()).await {
         Ok(Ok(connection)) => {
-            // The check is done, whether or not it ends in order.
+            // The check has succeeded, even if closing fails.
             let _ = connection.close().await;
             Ok(())
         }
         Ok(Err(error)) => Err(explain(&error, &options, &server)),
         Err(_) => Err(format!(
             "cannot reach PostgreSQL at {server}: no answer within {} seconds",
-            PATIENCE.as_secs()
+            CONNECT_TIMEOUT.as_secs()
         )),
     }
 }
 
-/// The database of a URL, without its password.
+/// Describes the database of a URL, without the password.
 pub fn shown(url: &str) -> String {
     match PgConnectOptions::from_str(url) {
         Ok(options) => {
@@ -50,7 +48,8 @@ pub fn shown(url: &str) -> String {
     }
 }
 
-/// What PostgreSQL says of a right that the login lacks, such as `permission denied for table account`.
+/// PostgreSQL's message if the error is a missing privilege, for example `permission denied for table
+/// account`.
 pub fn missing_right(error: &DbErr) -> Option<&str> {
     let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else {
         return None;
@@ -74,11 +73,11 @@ fn explain(error: &sqlx::Error, options: &PgConnectOptions, server: &str) -> Str
             format!("cannot reach PostgreSQL at {server}: connection refused")
         }
         sqlx::Error::Io(error) => format!("cannot reach PostgreSQL at {server}: {error}"),
-        // Appendix A of PostgreSQL's manual has the codes.
+        // The codes are in appendix A of the PostgreSQL manual.
         sqlx::Error::Database(error) => match error.code().as_deref() {
             Some("28P01") => format!("PostgreSQL at {server} refused the password of {user}"),
             Some("3D000") => format!(
-                "PostgreSQL at {server} has no database {}; create it, or name another in the database URL",
+                "PostgreSQL at {server} has no database {}; create it, or use another name in the database URL",
                 options.get_database().unwrap_or(user)
             ),
             Some("28000" | MISSING_RIGHT) => {

@@ -1,6 +1,5 @@
-//! Connections for reading. They go from one statement to the next without a question in between:
-//! sqlx's own pool asks the database, with a round trip each time that a connection comes back, whether
-//! it still lives, so that every read costs two.
+//! Connections for reading. They have a pool of their own, because sqlx's pool pings each connection
+//! that is returned to it, which would double the round trips of every read.
 
 use std::{
     pin::Pin,
@@ -19,100 +18,103 @@ use sea_orm::{
 use tokio::sync::Mutex;
 
 use super::{
-    RowSecurity,
-    connection_turns::ReadBudget,
-    lease::{Borrower, Connections, Lease, query_error},
-    row_security::Scope,
+    connection_guard::ConnectionGuard,
+    error::query_error,
+    read_budget::ReadBudget,
+    read_pool::{ReadContext, ReadPool},
+    row_security::{RowSecurity, Scope},
 };
 
 /// Connections for reading.
 #[derive(Clone)]
 pub struct Readers {
-    connections: Connections,
+    pool: ReadPool,
     statements: Statements,
-    borrower: Borrower,
+    context: ReadContext,
 }
 
 impl Readers {
-    /// At most so many connections, each made when it is first needed.
+    /// `connections` is the maximum; each is opened when it is first needed.
     pub fn on_postgres(
         options: PgConnectOptions,
         connections: u32,
         row_security: RowSecurity,
     ) -> Self {
         let scope = (row_security == RowSecurity::On).then_some(Scope::All);
-        let mut readers = Self::new(Connections::on_postgres(options, connections));
-        readers.borrower.scope = scope;
+        let mut readers = Self::new(ReadPool::on_postgres(options, connections));
+        readers.context.scope = scope;
         readers
     }
 
-    /// At most so many connections, each made when it is first needed.
+    /// `connections` is the maximum; each is opened when it is first needed.
     pub fn on_sqlite(options: SqliteConnectOptions, connections: u32) -> Self {
-        Self::new(Connections::on_sqlite(options, connections))
+        Self::new(ReadPool::on_sqlite(options, connections))
     }
 
-    fn new(connections: Connections) -> Self {
-        Self { connections, statements: Statements::default(), borrower: Borrower::default() }
+    fn new(pool: ReadPool) -> Self {
+        Self { pool, statements: Statements::default(), context: ReadContext::default() }
     }
 
-    /// The same connections, for reading what this scope may see. Where there is no row security, only the
-    /// statements' own filters hold.
+    /// The same connections, restricted to this scope. Without row security, only the statements' own
+    /// filters restrict the rows.
     #[must_use]
     pub fn within(&self, scope: Scope) -> Self {
-        let scope = self.borrower.scope.map(|_| scope);
-        Self { borrower: Borrower { scope, ..self.borrower.clone() }, ..self.clone() }
+        let scope = self.context.scope.map(|_| scope);
+        Self { context: ReadContext { scope, ..self.context.clone() }, ..self.clone() }
     }
 
-    /// The same for a request of somebody with this scope, who waits for turns: see [`ReadBudget`].
+    /// The same connections for a request of a caller with this scope, which waits for slots: see
+    /// [`ReadBudget`].
     #[must_use]
     pub fn of_request(&self, scope: Scope, budget: Arc<ReadBudget>) -> Self {
         let mut readers = self.within(scope);
-        readers.borrower.request = Some((budget, scope.into()));
+        readers.context.request = Some((budget, scope.into()));
         readers
     }
 
-    /// Statements read with so far.
+    /// Number of statements so far.
     pub fn statements(&self) -> usize {
         self.statements.count.load(Ordering::Relaxed)
     }
 
-    /// The same connections, whose statements are worded otherwise: so a test takes something out of all
-    /// of them, and shows that it is missed, or that it is not.
+    /// The same connections, whose statements are rewritten. Tests remove a part of all statements, to
+    /// show whether the result depends on it.
     #[must_use]
     pub fn with_sql_rewriter(self, rewrite_sql: fn(&str) -> String) -> Self {
         let statements = Statements { rewrite_sql: Some(rewrite_sql), ..self.statements };
         Self { statements, ..self }
     }
 
-    /// A transaction all of whose reads see one and the same moment.
+    /// A transaction whose statements all read the same snapshot.
     pub async fn snapshot(&self) -> Result<Snapshot, DbErr> {
-        let mut lease = self.connections.lease(&self.borrower).await?;
-        lease.connection()?.begin_snapshot().await.map_err(query_error)?;
-        let backend = self.connections.backend();
-        Ok(Snapshot { backend, statements: self.statements.clone(), lease: Mutex::new(lease) })
+        let mut guard = self.pool.acquire(&self.context).await?;
+        guard.connection()?.begin_snapshot().await.map_err(query_error)?;
+        let backend = self.pool.backend();
+        Ok(Snapshot { backend, statements: self.statements.clone(), guard: Mutex::new(guard) })
     }
 
-    /// Closes what rests, and lends nothing any more.
+    /// Closes the idle connections; later reads fail.
     pub async fn close(&self) {
-        self.connections.close().await;
+        self.pool.close().await;
     }
 
-    /// Reads, unless nobody waits for the request any more.
-    async fn wanted<T>(&self, read: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        let Some((budget, _)) = &self.borrower.request else { return read.await };
+    /// Runs a read, and ends it early if its request is abandoned.
+    async fn unless_abandoned<T>(
+        &self,
+        read: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        let Some((budget, _)) = &self.context.request else { return read.await };
         tokio::select! {
             biased;
             done = read => done,
-            () = budget.abandoned() => Err(abandoned()),
+            () = budget.abandoned() => {
+                Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+            }
         }
     }
 }
 
-fn abandoned() -> DbErr {
-    DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
-}
-
-/// How many there were, and how they are worded if not as they come.
+/// Counts statements, and rewrites them for tests.
 #[derive(Clone, Default)]
 struct Statements {
     count: Arc<AtomicUsize>,
@@ -120,7 +122,7 @@ struct Statements {
 }
 
 impl Statements {
-    /// Counts one that is about to run. Its text has no values in it.
+    /// Counts and logs a statement that is about to run. Its text contains no values.
     fn note(&self, mut statement: Statement) -> Statement {
         self.count.fetch_add(1, Ordering::Relaxed);
         if let Some(rewrite_sql) = self.rewrite_sql {
@@ -134,50 +136,50 @@ impl Statements {
 #[async_trait::async_trait]
 impl ConnectionTrait for Readers {
     fn get_database_backend(&self) -> DbBackend {
-        self.connections.backend()
+        self.pool.backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let statement = self.statements.note(statement);
         let read = async {
-            let mut lease = self.connections.lease(&self.borrower).await?;
-            let done = lease.connection()?.execute(statement).await;
-            lease.end_with(done)
+            let mut guard = self.pool.acquire(&self.context).await?;
+            let done = guard.connection()?.execute(statement).await;
+            guard.release_after(done)
         };
-        self.wanted(read).await
+        self.unless_abandoned(read).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.execute_raw(Statement::from_string(self.connections.backend(), sql)).await
+        self.execute_raw(Statement::from_string(self.pool.backend(), sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let statement = self.statements.note(statement);
         let read = async {
-            let mut lease = self.connections.lease(&self.borrower).await?;
-            let row = lease.connection()?.one(statement).await;
-            lease.end_with(row)
+            let mut guard = self.pool.acquire(&self.context).await?;
+            let row = guard.connection()?.one(statement).await;
+            guard.release_after(row)
         };
-        self.wanted(read).await
+        self.unless_abandoned(read).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let statement = self.statements.note(statement);
         let read = async {
-            let mut lease = self.connections.lease(&self.borrower).await?;
-            let rows = lease.connection()?.all(statement).await;
-            lease.end_with(rows)
+            let mut guard = self.pool.acquire(&self.context).await?;
+            let rows = guard.connection()?.all(statement).await;
+            guard.release_after(rows)
         };
-        self.wanted(read).await
+        self.unless_abandoned(read).await
     }
 }
 
-/// For many rows, read one by one. Whoever stops before the last one ends the connection.
+/// For many rows, read one by one. Dropping the stream before its last row closes the connection.
 impl StreamTrait for Readers {
     type Stream<'a> = BoxStream<'a, Result<QueryResult, DbErr>>;
 
     fn get_database_backend(&self) -> DbBackend {
-        self.connections.backend()
+        self.pool.backend()
     }
 
     fn stream_raw<'a>(
@@ -186,35 +188,35 @@ impl StreamTrait for Readers {
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
         let statement = self.statements.note(statement);
         Box::pin(async move {
-            let mut lease = self.wanted(self.connections.lease(&self.borrower)).await?;
+            let mut guard = self.unless_abandoned(self.pool.acquire(&self.context)).await?;
             let rows: Self::Stream<'a> = Box::pin(async_stream::try_stream! {
                 {
-                    let mut rows = lease.connection()?.each(statement).map_err(query_error);
-                    while let Some(row) = self.wanted(rows.try_next()).await? {
+                    let mut rows = guard.connection()?.stream(statement).map_err(query_error);
+                    while let Some(row) = self.unless_abandoned(rows.try_next()).await? {
                         yield row;
                     }
                 }
-                lease.end();
+                guard.release();
             });
             Ok(rows)
         })
     }
 }
 
-/// A transaction that only reads, and sees one moment.
+/// A read-only transaction that sees the database at one moment.
 pub struct Snapshot {
     backend: DbBackend,
     statements: Statements,
-    lease: Mutex<Lease>,
+    guard: Mutex<ConnectionGuard>,
 }
 
 impl Snapshot {
-    /// Ends the transaction. One that is dropped instead takes its connection with it.
+    /// Ends the transaction. If it is dropped instead, its connection is closed.
     pub async fn end(self) -> Result<(), DbErr> {
-        let mut lease = self.lease.into_inner();
+        let mut guard = self.guard.into_inner();
         let statement = Statement::from_string(self.backend, "ROLLBACK");
-        let done = lease.connection()?.execute(statement).await;
-        lease.end_with(done).map(drop)
+        let done = guard.connection()?.execute(statement).await;
+        guard.release_after(done).map(drop)
     }
 }
 
@@ -226,7 +228,7 @@ impl ConnectionTrait for Snapshot {
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let statement = self.statements.note(statement);
-        self.lease.lock().await.connection()?.execute(statement).await.map_err(query_error)
+        self.guard.lock().await.connection()?.execute(statement).await.map_err(query_error)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -235,11 +237,11 @@ impl ConnectionTrait for Snapshot {
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let statement = self.statements.note(statement);
-        self.lease.lock().await.connection()?.one(statement).await.map_err(query_error)
+        self.guard.lock().await.connection()?.one(statement).await.map_err(query_error)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let statement = self.statements.note(statement);
-        self.lease.lock().await.connection()?.all(statement).await.map_err(query_error)
+        self.guard.lock().await.connection()?.all(statement).await.map_err(query_error)
     }
 }

@@ -1,19 +1,22 @@
-//! Row security (PostgreSQL): a second wall behind the filters of the statements. Three roles: the login
-//! owns the tables and migrates; [`SYSTEM`] judges, writes, delivers, audits and looks keys up, and sees
-//! all rows; [`SERVER`] reads for a caller, and sees what its [`Scope`] lets through, whatever a statement
-//! asks for. Policies of owners are forced, so that nobody passes by owning a table.
+//! Row security (PostgreSQL): a second check of what a caller may read, behind the filters of the
+//! statements. The login owns the tables and migrates them; [`SYSTEM`] does the server's work and sees
+//! all rows; [`SERVER`] reads for a caller and sees only the rows of its [`Scope`]. The policies are
+//! forced, so they also apply to the owner of the tables.
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Statement, TransactionTrait as _,
 };
 use uuid::Uuid;
 
-/// Whoever works for all: every policy lets it through.
+use super::migrations::MIGRATION_LOCK;
+
+/// The role of the server's own work. It sees all rows.
 pub const SYSTEM: &str = "tollgate_system";
-/// Whoever reads for one caller.
+/// The role that reads for one caller. It sees the rows of its scope.
 pub const SERVER: &str = "tollgate_server";
 
-/// Tables whose rows only the account itself sees (R3). Every other table with a `team_id` is its team's.
+/// Tables whose rows only their own account sees. The rows of every other table with a
+/// `team_id` are visible to the whole team.
 pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
     "contact_address",
@@ -25,21 +28,40 @@ pub const OF_ACCOUNTS: [&str; 8] = [
     "template",
 ];
 
-/// Whose rows a statement may see, besides what it asks for.
+/// Whether PostgreSQL restricts the rows that a caller can read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowSecurity {
+    #[default]
+    Off,
+    /// It was set up with [`set_up`].
+    On,
+}
+
+impl RowSecurity {
+    /// Additional session settings of connections that write, or that read all rows.
+    pub(super) fn options(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Off => &[],
+            Self::On => &[("role", SYSTEM)],
+        }
+    }
+}
+
+/// The rows that a session can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Everybody's: the server's own work, and operators.
+    /// All rows: for the server's own work, and for operators.
     All,
-    /// What the team shares, and what the account owns.
+    /// The rows that the team shares and those that the account owns.
     Account { team_id: Uuid, account_id: Uuid },
 }
 
-/// Makes a session's scope another one; it lasts until the next.
+/// Sets the scope of a session until it is set again.
 pub(super) const SET_SCOPE: &str = "SELECT set_config('role', $1, false), \
      set_config('app.team_id', $2, false), set_config('app.account_id', $3, false)";
 
 impl Scope {
-    /// The values of [`SET_SCOPE`].
+    /// The parameters of [`SET_SCOPE`].
     pub(super) fn settings(self) -> [String; 3] {
         match self {
             Self::All => [SYSTEM.to_owned(), String::new(), String::new()],
@@ -50,8 +72,11 @@ impl Scope {
     }
 }
 
-/// Two processes may do this at once, for two databases of one server that share their roles. Who makes a role
-/// on PostgreSQL 16 is its member without inheriting from it or being allowed to become it.
+/// Creates the roles and grants them to the login.
+///
+/// Two processes may run this concurrently, because the databases of a server share their roles. On
+/// PostgreSQL 16 the creator of a role is its member, but does not inherit from it and may not `SET
+/// ROLE` to it.
 const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
      FOREACH name IN ARRAY ARRAY['tollgate_system', 'tollgate_server'] LOOP \
        BEGIN \
@@ -66,7 +91,7 @@ const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
        END IF; \
        IF NOT is_granted THEN EXECUTE format('GRANT %I TO CURRENT_USER', name); END IF; \
        IF NOT pg_has_role(name, 'USAGE') THEN \
-         RAISE EXCEPTION 'the login must inherit what % may do', name; \
+         RAISE EXCEPTION 'the login must inherit the privileges of the role %', name; \
        END IF; \
        EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), name); \
      END LOOP; \
@@ -75,12 +100,12 @@ const ROLES: &str = "DO $$ DECLARE name text; is_granted boolean; BEGIN \
                      TO tollgate_system', current_schema()); \
      END $$";
 
-/// Fails where the login may not become what it must.
+/// Fails if the login may not `SET ROLE` to both roles.
 const TRY_ROLES: &str =
     "SET LOCAL ROLE tollgate_system; SET LOCAL ROLE tollgate_server; SET LOCAL ROLE NONE";
 
-/// Every table, whether it has rows of teams, whether both roles may use it, and what row security it has:
-/// whether that is forced, and the policies in the order of their names.
+/// For every table: its name, whether its rows belong to teams, whether both roles have their
+/// privileges, whether row security is forced, and its policies by name.
 const TABLES: &str = "SELECT c.relname::text, \
        c.relname = 'team' OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid \
          AND a.attname = 'team_id' AND NOT a.attisdropped), \
@@ -97,40 +122,42 @@ const TABLES: &str = "SELECT c.relname::text, \
      FROM pg_class c \
      WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY 1";
 
-const HIDDEN: &str = "SELECT EXISTS (SELECT FROM pg_class c \
+/// Whether row security is forced on the tables, and no policy applies to this login.
+const HIDES_ALL_ROWS: &str = "SELECT EXISTS (SELECT FROM pg_class c \
        WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = 'team' \
          AND c.relrowsecurity AND c.relforcerowsecurity \
          AND NOT EXISTS (SELECT FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles) \
            WHERE p.polrelid = c.oid AND p.polname = 'of_system' AND pg_has_role(r.oid, 'USAGE'))) \
      AND NOT (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.rolname = current_user)";
 
-/// The roles go by the same path to the tables as the login only if the path does not begin with its name.
+/// Whether the tables are in the login's own schema (`"$user"`). `SET ROLE` changes `$user`, so the
+/// two roles would not find the tables there.
 const IS_IN_SCHEMA_OF_LOGIN: &str =
     "SELECT current_schema() = session_user AND current_setting('search_path') LIKE '%$user%'";
 
-/// Makes the roles, and sets row security up on every table with a team's rows that lacks it. The login must
-/// own the tables, and may have to be allowed to create roles.
+/// Creates the roles, and sets row security up on every table with rows of teams that lacks it. The
+/// login must own the tables, and needs the right to create roles unless they exist.
 pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
     let txn = db.begin().await?;
     txn.execute_unprepared(
         "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL ROLE NONE",
     )
     .await?;
-    txn.execute_unprepared(super::MIGRATION_LOCK).await?;
+    txn.execute_unprepared(MIGRATION_LOCK).await?;
     txn.execute_unprepared(ROLES).await?;
     txn.execute_unprepared(TRY_ROLES).await?;
     let tables =
         tables(&txn).await?.into_iter().filter(|table| table.is_of_teams && !table.is_set_up);
     let tables: Vec<String> = tables.map(|table| table.name).collect();
     if !tables.is_empty() {
-        // Whoever charges locks the team first, and then what is its.
+        // Charges lock the team first, and then its other rows: the same order avoids deadlocks.
         txn.execute_unprepared("LOCK TABLE team").await?;
     }
     for table in tables {
-        let (column, setting) = whose(&table);
-        // As a subquery the setting is read once a statement, and not for each row. Within CASE the planner
-        // makes nothing of the policy: the statement's own filter finds the rows, and with the two of them, taken
-        // for independent, it would expect so few that it reads them all and sorts.
+        let (column, setting) = owner_column_and_setting(&table);
+        // In a subquery the setting is read once per statement instead of once per row. CASE hides
+        // the condition from the planner: it would assume that policy and filter are independent,
+        // expect too few rows, and choose a plan that reads and sorts all of them.
         let statements = format!(
             "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; \
              ALTER TABLE {table} FORCE ROW LEVEL SECURITY; \
@@ -146,20 +173,22 @@ pub async fn set_up(db: &DatabaseConnection) -> Result<(), DbErr> {
     txn.commit().await
 }
 
-/// Tables on which row security is not set up: all, if it never was.
+/// The tables on which row security is not set up.
 pub async fn missing<C: ConnectionTrait>(db: &C) -> Result<Vec<String>, DbErr> {
     let tables = tables(db).await?;
     Ok(tables.into_iter().filter(|table| !table.is_set_up).map(|table| table.name).collect())
 }
 
-/// Whether row security is forced here and hides all rows from this login, which then must not be taken for
-/// an empty database: only the policies' roles and their members see any.
+/// Whether row security hides all rows from this login, because it is not a member of the roles. Such a
+/// database must not be mistaken for an empty one.
 pub async fn hides_everything<C: ConnectionTrait>(db: &C) -> Result<bool, DbErr> {
-    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), HIDDEN)).await?;
+    let row =
+        db.query_one_raw(Statement::from_string(db.get_database_backend(), HIDES_ALL_ROWS)).await?;
     row.map_or(Ok(false), |row| row.try_get_by_index(0))
 }
 
-/// A table of accounts or teams whose rows this login may not read and change, without row security; `None` if there is none.
+/// The name of a table that this login may not read and change; `None` if it may use all of them. For
+/// databases without row security.
 pub async fn unwritable<C: ConnectionTrait>(db: &C) -> Result<Option<String>, DbErr> {
     let names = OF_ACCOUNTS
         .iter()
@@ -177,8 +206,8 @@ pub async fn unwritable<C: ConnectionTrait>(db: &C) -> Result<Option<String>, Db
     row.map(|row| row.try_get_by_index(0)).transpose()
 }
 
-/// The column that says whose a row of a table is, and the setting that says who asks.
-fn whose(table: &str) -> (&'static str, &'static str) {
+/// The column with the owner of a row, and the session setting with the id of the caller.
+fn owner_column_and_setting(table: &str) -> (&'static str, &'static str) {
     match table {
         "team" => ("id", "app.team_id"),
         table if OF_ACCOUNTS.contains(&table) => ("account_id", "app.account_id"),
@@ -192,10 +221,10 @@ struct Table {
     is_set_up: bool,
 }
 
-/// Whether these are the two policies of a table, and no other. PostgreSQL's versions may write an expression
-/// differently, so it is looked at in parts.
-fn is_wall(policies: &str, table: &str) -> bool {
-    let (column, setting) = whose(table);
+/// Whether a table has exactly our two policies. PostgreSQL's versions may format the expression
+/// differently, so its parts are compared.
+fn are_our_policies(policies: &str, table: &str) -> bool {
+    let (column, setting) = owner_column_and_setting(table);
     let policies = policies.split_whitespace().collect::<Vec<_>>().join(" ");
     let Some((of_server, of_system)) = policies.split_once(';') else { return false };
     of_system == "of_system * tollgate_system true"
@@ -209,8 +238,8 @@ async fn tables<C: ConnectionTrait>(db: &C) -> Result<Vec<Table>, DbErr> {
     let statement = |sql| Statement::from_string(db.get_database_backend(), sql);
     let row = db.query_one_raw(statement(IS_IN_SCHEMA_OF_LOGIN)).await?;
     if row.map_or(Ok(false), |row| row.try_get_by_index(0))? {
-        let message = "the tables are in the schema of the login's own name, which other roles do not find; \
-                       put them into another, or name it in search_path";
+        let message = "the tables are in the schema that has the login's name, which other roles do not find; \
+                       move them to another schema, or name this one in search_path";
         return Err(DbErr::Custom(message.to_owned()));
     }
     let rows = db.query_all_raw(statement(TABLES)).await?;
@@ -219,8 +248,8 @@ async fn tables<C: ConnectionTrait>(db: &C) -> Result<Vec<Table>, DbErr> {
         let is = |index| row.try_get_by_index::<bool>(index);
         let (is_of_teams, is_granted, is_forced) = (is(1)?, is(2)?, is(3)?);
         let policies: String = row.try_get_by_index(4)?;
-        let has_wall = is_forced && is_wall(&policies, &name);
-        Ok(Table { is_set_up: is_granted && (!is_of_teams || has_wall), is_of_teams, name })
+        let has_policies = is_forced && are_our_policies(&policies, &name);
+        Ok(Table { is_set_up: is_granted && (!is_of_teams || has_policies), is_of_teams, name })
     };
     rows.iter().map(table).collect()
 }

@@ -13,9 +13,12 @@ use super::{
     scalars::{Cents, DateTime, JsonObject},
     team::Team,
 };
-use crate::domain::{
-    self, Fault,
-    account::{BalanceView, blocked_by, remaining_credit, stored, total_spent},
+use crate::{
+    domain::{
+        self, Fault,
+        account::{BalanceView, blocked_by, remaining_credit, total_spent},
+    },
+    money::Micros,
 };
 
 /// Status of an account.
@@ -87,7 +90,7 @@ impl Account {
     /// spent. A message is refused once totalSpent has reached the limit, so the message that
     /// exceeds it is still sent. It is always null for a main account.
     async fn credit_limit(&self) -> Option<Cents> {
-        self.0.credit_limit_micros.map(|limit| stored(limit).into())
+        self.0.credit_limit_micros.map(|limit| Micros::from_db(limit).into())
     }
 
     /// Total of all charges of the sub-account minus its refunds, in cents. It is never reset. Null
@@ -206,7 +209,7 @@ impl Account {
     async fn reasons(&self, ctx: &Context<'_>) -> Result<Vec<domain::account::BlockReason>> {
         let team = ctx.rows()?.load_one(TeamId(self.0.team_id)).await?;
         let team = team.ok_or(Fault::Broken("an account's team exists"))?;
-        Ok(blocked_by(&self.0, stored(team.balance_micros)))
+        Ok(blocked_by(&self.0, Micros::from_db(team.balance_micros)))
     }
 }
 

@@ -20,21 +20,21 @@ pub const AWAITED_OF_TEAM_MAX: usize = 512;
 /// Maximum number of these for one key, so that it leaves permits for the other keys of its team.
 pub const AWAITED_OF_KEY_MAX: usize = AWAITED_OF_TEAM_MAX / 2;
 /// A body that takes longer than this counts as in transit.
-const TRANSIT_AFTER: Duration = Duration::from_millis(100);
+pub const TRANSIT_AFTER: Duration = Duration::from_millis(100);
 /// From the second interval on, a body must make this progress in each interval. In the first interval a packet
 /// may be lost and sent again twice.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
-const PROGRESS_BYTES: usize = 2 * 1024;
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+pub const PROGRESS_BYTES: usize = 2 * 1024;
 /// A body with a smaller declared length has a total time limit instead.
-const SHORT_BYTES: u64 = 4 * 1024;
-const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const SHORT_BYTES: u64 = 4 * 1024;
+pub const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of parts in which a body may arrive: each part costs as much work as a packet.
 pub const PARTS_MAX: usize = 4_096;
 /// Maximum number of bytes of bodies until they are parsed, in total and for one team.
-const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
-const HELD_BYTES_OF_TEAM_MAX: usize = HELD_BYTES_MAX / 2;
+pub const HELD_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const HELD_BYTES_OF_TEAM_MAX: usize = HELD_BYTES_MAX / 2;
 /// The first bytes of each body do not count. Nearly all bodies are smaller.
-const BYTES_UNCOUNTED: usize = 4 * 1024;
+pub const BYTES_UNCOUNTED: usize = 4 * 1024;
 
 /// The quotas of bodies that are not parsed yet.
 pub struct Bodies {

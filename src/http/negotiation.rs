@@ -33,7 +33,7 @@ impl MediaType {
 
 /// Maximum number of media ranges of `Accept` that are read, and of parameters of each; the rest is ignored.
 /// Browsers send eight ranges; without a limit, reading the header could cost more than the request.
-const RANGES_MAX: usize = 16;
+pub const RANGES_MAX: usize = 16;
 const PARAMETERS_MAX: usize = 8;
 
 /// The client's preference for a media type.

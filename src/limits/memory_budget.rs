@@ -1,7 +1,7 @@
-//! How much text requests may make the server hold: what is read and what is answered counts, and once the answer
-//! is written, what that takes until the client has received it. One request may hold a page of the longest e-mails,
-//! not thirty of them; all together have a bound too, of which one team has at most half. The first part of a request
-//! does not count there: nearly no request has more.
+//! A budget for the text that requests hold in memory: the rows that they read, their response, and
+//! the encoded response until the client has received it. Each request has a limit, and so have all
+//! requests together, of which one team may use half. The first [`PART_BYTES`] of a request do not
+//! count against the common limit; few requests need more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,20 +12,21 @@ use uuid::Uuid;
 use super::quota::{Permit, Quota};
 use crate::fault::{Fault, Unavailable};
 
-/// Bytes of text of one request, in rows that are read and in the answer, at most.
+/// Maximum bytes of text of one request, in rows and in the response.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Text is counted in parts of so many bytes.
+/// The unit in which text counts against the common limit.
 pub const PART_BYTES: usize = 16 * 1024;
-/// Parts of all requests at most: 96 MiB. A team that fills its half must not press the server for memory.
-pub const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
-/// Bytes of memory that a value in an answer takes besides its text.
-pub const VALUE_BYTES: usize = 80;
-/// Bytes of messages that wait to be sent on sockets at most, and of these bytes of one team. They count from the
-/// first one on: a client that stops reading may have many messages waiting.
-pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Maximum number of parts of all requests together: 96 MiB.
+const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
+/// Memory that a value of a response takes in addition to its text, in bytes.
+const VALUE_BYTES: usize = 80;
+/// Maximum bytes of WebSocket messages that wait to be sent. All of their bytes count, because a
+/// client that stops reading may have many small messages waiting.
+const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The part of [`WAITING_BYTES_MAX`] that one team may use.
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
 
-/// The reservation of all requests.
+/// The memory budget of all requests.
 pub struct MemoryBudget {
     parts: Arc<Quota<Uuid>>,
     waiting: Arc<Quota<Uuid>>,
@@ -41,24 +42,25 @@ impl Default for MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// The reservation of one request, or of one event.
+    /// An empty reservation, for one request or one event.
     pub fn of(&self, team_id: Option<Uuid>) -> Reservation {
         Reservation { memory_budget: Arc::clone(&self.parts), team_id, held: Mutex::default() }
     }
 
-    /// Bytes of text that large requests hold now.
+    /// Bytes that count against the common limit now.
     pub fn bytes(&self) -> usize {
         self.parts.count() * PART_BYTES
     }
 
-    /// Counts a message of so many bytes that waits to be sent, while this is kept; `None` if too much waits.
+    /// Reserves memory for a message that waits to be sent, until the permit is dropped; `None` if the
+    /// limit is reached.
     pub fn wait(&self, team_id: Option<Uuid>, bytes: usize) -> Option<Permit<Uuid>> {
         let mut waiting = self.waiting.take(team_id)?;
         waiting.grow(bytes.saturating_sub(1)).then_some(waiting)
     }
 }
 
-/// What one request holds. It is given back when this is dropped.
+/// The memory that one request holds. It is released when this is dropped.
 pub struct Reservation {
     memory_budget: Arc<Quota<Uuid>>,
     team_id: Option<Uuid>,
@@ -72,8 +74,11 @@ struct Held {
 }
 
 impl Reservation {
-    /// Takes reservation for a text of so many bytes. [`Fault::TooMuchText`] if the request may not hold so much, and
-    /// [`Unavailable::TextsWait`] if all together may not.
+    /// Reserves memory for more text.
+    ///
+    /// # Errors
+    /// [`Fault::TooMuchText`] beyond the limit of the request, and [`Unavailable::TextsWait`] beyond
+    /// the limit of its team or of all requests.
     pub fn take(&self, bytes: usize) -> Result<(), Fault> {
         let mut held = self.held();
         let bytes = held.bytes.saturating_add(bytes);
@@ -96,13 +101,14 @@ impl Reservation {
         Ok(())
     }
 
-    /// Takes reservation for a text in the answer, as long as it is in JSON.
+    /// Reserves memory for a string of the response, by its length in JSON. The errors are those of
+    /// [`Self::take`].
     pub fn answer(&self, text: &str) -> Result<(), Fault> {
         self.take(VALUE_BYTES + json_bytes(text))
     }
 
-    /// Reads rows as far as there is reservation for their texts. The others are read too: a statement that is left in the
-    /// middle costs its connection.
+    /// Collects rows and reserves memory for their text. After an error the remaining rows are read
+    /// and dropped: ending the statement early would close its connection.
     pub async fn collect<T>(
         &self,
         rows: impl Stream<Item = Result<T, DbErr>>,
@@ -124,7 +130,7 @@ impl Reservation {
         fault.map_or(Ok(collected), Err)
     }
 
-    /// From now on a written answer of so many bytes is held, and nothing else. The errors are those of
+    /// Replaces what is reserved by the size of the encoded response. The errors are those of
     /// [`Self::take`].
     pub fn settle(&self, bytes: usize) -> Result<(), Fault> {
         let mut held = self.held();
@@ -145,17 +151,17 @@ impl Reservation {
         Ok(())
     }
 
-    /// Bytes that are held.
+    /// Bytes that are reserved.
     pub fn bytes(&self) -> usize {
         self.held().bytes
     }
 
-    /// Whether so much is held that it matters for how long.
+    /// Whether the reservation counts against the common limit.
     pub fn is_large(&self) -> bool {
         self.held().parts.is_some()
     }
 
-    /// Moves what is held into a reservation of its own, so that this one is empty again.
+    /// Moves what is reserved to a new reservation, and leaves this one empty.
     #[must_use]
     pub fn moved(&self) -> Self {
         let held = std::mem::take(&mut *self.held());
@@ -171,7 +177,7 @@ impl Reservation {
     }
 }
 
-/// Bytes of a text in JSON, as `serde_json` writes it.
+/// The length of a string in JSON as `serde_json` writes it, in bytes.
 fn json_bytes(text: &str) -> usize {
     let written = |byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
@@ -188,16 +194,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_takes_what_json_makes_of_it() {
-        let letters: String = (0..=0x2ff).filter_map(char::from_u32).collect();
-        for text in ["", "plain", "😀", letters.as_str()] {
-            let written = serde_json::to_vec(text).expect("a text can be written");
+    fn the_length_in_json_is_exact() {
+        let characters: String = (0..=0x2ff).filter_map(char::from_u32).collect();
+        for text in ["", "plain", "😀", characters.as_str()] {
+            let written = serde_json::to_vec(text).expect("a string can be encoded");
             assert_eq!(json_bytes(text), written.len());
         }
     }
 
     #[tokio::test]
-    async fn rows_beyond_the_room_are_read_and_dropped() {
+    async fn rows_beyond_the_limit_are_read_and_dropped() {
         let memory_budget = MemoryBudget::default();
         let reservation = memory_budget.of(None);
         let read = std::cell::Cell::new(0);
@@ -215,20 +221,20 @@ mod tests {
     }
 
     #[test]
-    fn a_written_answer_replaces_what_was_held() {
+    fn the_encoded_response_replaces_what_was_reserved() {
         let memory_budget = MemoryBudget::default();
         let reservation = memory_budget.of(None);
-        reservation.take(TEXT_BYTES_MAX).expect("there is reservation");
+        reservation.take(TEXT_BYTES_MAX).expect("it fits");
         for (bytes, held) in [(3 * PART_BYTES + 1, 3), (PART_BYTES, 1), (5, 0), (2 * PART_BYTES, 2)]
         {
-            reservation.settle(bytes).expect("there is reservation");
+            reservation.settle(bytes).expect("it fits");
             assert_eq!((reservation.bytes(), memory_budget.bytes()), (bytes, held * PART_BYTES));
         }
         assert!(matches!(reservation.settle(TEXT_BYTES_MAX + 1), Err(Fault::TooMuchText)));
     }
 
     #[test]
-    fn one_request_has_32_mib() {
+    fn a_request_may_reserve_32_mib() {
         let memory_budget = MemoryBudget::default();
         let reservation = memory_budget.of(None);
         assert!(reservation.take(TEXT_BYTES_MAX - 1).is_ok());
@@ -244,9 +250,9 @@ mod tests {
     }
 
     #[test]
-    fn a_team_has_half_of_the_room_and_small_requests_always_fit() {
+    fn a_team_may_use_half_and_small_requests_always_fit() {
         let memory_budget = MemoryBudget::default();
-        let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+        let (busy, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
         let fill = |team| {
             let filled = [memory_budget.of(team), memory_budget.of(team)];
             for reservation in &filled {
@@ -255,9 +261,9 @@ mod tests {
             }
             filled
         };
-        let held = fill(hot);
+        let held = fill(busy);
         assert_eq!(memory_budget.bytes(), PARTS_MAX / 2 * PART_BYTES);
-        let late = memory_budget.of(hot);
+        let late = memory_budget.of(busy);
         assert!(late.take(PART_BYTES - 1).is_ok() && !late.is_large());
         assert!(matches!(late.take(1), Err(Fault::Unavailable(Unavailable::TextsWait))));
         let others = fill(other);
@@ -269,20 +275,20 @@ mod tests {
         drop(held);
         assert!(late.take(1).is_ok());
         drop((late, others));
-        assert!(memory_budget.of(hot).take(TEXT_BYTES_MAX).is_ok());
+        assert!(memory_budget.of(busy).take(TEXT_BYTES_MAX).is_ok());
     }
 
     #[test]
-    fn a_team_has_half_of_what_may_wait() {
+    fn a_team_may_use_half_of_the_bytes_that_wait() {
         let memory_budget = MemoryBudget::default();
-        let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
-        assert!(memory_budget.wait(hot, WAITING_BYTES_OF_TEAM_MAX + 1).is_none());
-        let held = memory_budget.wait(hot, WAITING_BYTES_OF_TEAM_MAX - 1).expect("it fits");
-        let last = memory_budget.wait(hot, 1).expect("it fits");
-        assert!(memory_budget.wait(hot, 1).is_none());
+        let (busy, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
+        assert!(memory_budget.wait(busy, WAITING_BYTES_OF_TEAM_MAX + 1).is_none());
+        let held = memory_budget.wait(busy, WAITING_BYTES_OF_TEAM_MAX - 1).expect("it fits");
+        let last = memory_budget.wait(busy, 1).expect("it fits");
+        assert!(memory_budget.wait(busy, 1).is_none());
         let others = memory_budget.wait(other, WAITING_BYTES_OF_TEAM_MAX).expect("it fits");
         assert!(memory_budget.wait(None, 1).is_none());
         drop((held, last, others));
-        assert!(memory_budget.wait(hot, WAITING_BYTES_OF_TEAM_MAX).is_some());
+        assert!(memory_budget.wait(busy, WAITING_BYTES_OF_TEAM_MAX).is_some());
     }
 }

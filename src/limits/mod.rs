@@ -1,4 +1,4 @@
-//! What keeps one user of the server from taking what all share.
+//! Limits on shared resources, so that no user of the server can exhaust them.
 
 pub mod memory_budget;
 pub mod quota;

@@ -1,4 +1,4 @@
-//! Shares of what there is only so much of: so many in all, and so many of one holder.
+//! A counting semaphore that never waits, with a total limit and a limit per holder.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// What is to be had, and who holds how much of it.
+/// Units with a total limit and a limit per holder.
 pub struct Quota<H> {
     max: usize,
     of_one_max: usize,
@@ -18,7 +18,7 @@ struct Held<H> {
     of: HashMap<H, usize>,
 }
 
-/// What somebody holds, while this is kept.
+/// Units that one holder has. They are released when this is dropped.
 pub struct Permit<H: Copy + Eq + Hash> {
     holder: Option<H>,
     count: usize,
@@ -31,28 +31,28 @@ impl<H: Copy + Eq + Hash> Quota<H> {
         Arc::new(Self { max, of_one_max, held })
     }
 
-    /// One for this holder; without a holder it counts among all only. `None` if there are too many.
+    /// Takes one unit. Without a holder, only the total limit applies. `None` if a limit is reached.
     pub fn take(self: &Arc<Self>, holder: Option<H>) -> Option<Permit<H>> {
-        let mut share = Permit { holder, count: 0, quota: Arc::clone(self) };
-        share.grow(1).then_some(share)
+        let mut permit = Permit { holder, count: 0, quota: Arc::clone(self) };
+        permit.grow(1).then_some(permit)
     }
 
-    /// How much is held by all together.
+    /// Number of units that all holders have.
     pub fn count(&self) -> usize {
         self.held().count
     }
 
-    /// How much one holder has.
+    /// Number of units that one holder has.
     pub fn count_of(&self, holder: H) -> usize {
         self.held().of.get(&holder).copied().unwrap_or_default()
     }
 
-    /// How much one holder may have.
+    /// Maximum number of units of one holder.
     pub fn of_one_max(&self) -> usize {
         self.of_one_max
     }
 
-    /// The counts are whole whenever nobody holds them.
+    /// A panic cannot leave the counts inconsistent, so a poisoned lock is usable.
     fn held(&self) -> MutexGuard<'_, Held<H>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,7 +63,7 @@ impl<H: Copy + Eq + Hash> Permit<H> {
         self.count
     }
 
-    /// Takes so many more, or none if there are too few.
+    /// Takes `more` units, or none of them and returns false if a limit would be exceeded.
     pub fn grow(&mut self, more: usize) -> bool {
         let mut held = self.quota.held();
         let of_holder = self.holder.and_then(|holder| held.of.get(&holder).copied());
@@ -81,10 +81,8 @@ impl<H: Copy + Eq + Hash> Permit<H> {
         self.count += more;
         true
     }
-}
 
-impl<H: Copy + Eq + Hash> Permit<H> {
-    /// Gives so many back, or all if there are fewer.
+    /// Releases `less` units, or all if there are fewer.
     pub fn shrink(&mut self, less: usize) {
         let less = less.min(self.count);
         self.count -= less;
@@ -110,19 +108,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holder_has_its_share_and_all_have_what_there_is() {
+    fn the_limit_per_holder_and_the_total_limit_hold() {
         let quota = Quota::new(5, 3);
-        let mut held: Vec<_> = (0..3).map(|_| quota.take(Some("hot")).expect("a share")).collect();
+        let mut held: Vec<_> =
+            (0..3).map(|_| quota.take(Some("busy")).expect("a permit")).collect();
 
-        assert!(quota.take(Some("hot")).is_none());
-        held.push(quota.take(Some("other")).expect("a share"));
-        held.push(quota.take(None).expect("a share"));
+        assert!(quota.take(Some("busy")).is_none());
+        held.push(quota.take(Some("other")).expect("a permit"));
+        held.push(quota.take(None).expect("a permit"));
         assert!(quota.take(Some("third")).is_none() && quota.take(None).is_none());
-        assert_eq!(["hot", "other", "third"].map(|holder| quota.count_of(holder)), [3, 1, 0]);
+        assert_eq!(["busy", "other", "third"].map(|holder| quota.count_of(holder)), [3, 1, 0]);
         drop(held.remove(0));
-        let again = quota.take(Some("hot"));
+        let again = quota.take(Some("busy"));
         assert!(again.is_some() && quota.take(Some("third")).is_none());
-        let mut again = again.expect("a share");
+        let mut again = again.expect("a permit");
         assert!(!again.grow(1));
         held.pop();
         held.pop();

@@ -1,5 +1,5 @@
-//! What was read of late: read once for all who ask at the same time, and never older than its time,
-//! which counts from when the reading began.
+//! A read-through cache: concurrent callers share one read, and no value is older than the cache's
+//! TTL, which counts from the beginning of the read.
 
 use std::{
     collections::HashMap,
@@ -11,29 +11,28 @@ use std::{
 use moka::future::Cache;
 use tokio::time::Instant;
 
-/// Readings that are known before those that are gone are looked for and forgotten.
+/// Number of known reads from which those without a value are removed.
 const SWEEP_FROM: usize = 64;
 
-/// Values by their key, each fresh for a time.
 pub struct ReadThroughCache<K, V> {
-    read: Cache<K, Arc<Read<V>>>,
-    fresh_for: Duration,
-    readings: Mutex<Readings<K>>,
+    values: Cache<K, Arc<CachedRead<V>>>,
+    ttl: Duration,
+    reads: Mutex<Reads<K>>,
 }
 
-/// By key, the mark of its value from the moment on at which its reading begins: so a value that is still being read
-/// is forgotten as one that is kept.
-struct Readings<K> {
-    by_key: HashMap<K, Weak<Mark>>,
+/// The invalidation of each key's value, known from the beginning of its read: a value that is still
+/// being read can be invalidated too.
+struct Reads<K> {
+    by_key: HashMap<K, Weak<Invalidation>>,
     sweep_at: usize,
 }
 
-/// When a value was forgotten, if it was.
-type Mark = OnceLock<Instant>;
+/// When a value was invalidated, if it was.
+type Invalidation = OnceLock<Instant>;
 
-struct Read<V> {
+struct CachedRead<V> {
     begun: Instant,
-    forgotten: Arc<Mark>,
+    invalidation: Arc<Invalidation>,
     value: V,
 }
 
@@ -42,87 +41,88 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// At most so many values, each fresh for so long.
-    pub fn new(values_max: u64, fresh_for: Duration) -> Self {
-        let read = Cache::builder().max_capacity(values_max).time_to_live(fresh_for).build();
-        let readings = Readings { by_key: HashMap::new(), sweep_at: SWEEP_FROM };
-        Self { read, fresh_for, readings: Mutex::new(readings) }
+    /// A cache of at most `values_max` values.
+    pub fn new(values_max: u64, ttl: Duration) -> Self {
+        let values = Cache::builder().max_capacity(values_max).time_to_live(ttl).build();
+        let reads = Reads { by_key: HashMap::new(), sweep_at: SWEEP_FROM };
+        Self { values, ttl, reads: Mutex::new(reads) }
     }
 
-    /// The value, read by `read` if it is not fresh. Whoever asks first reads; who asks meanwhile waits
-    /// for that reading, and reads again if it had begun too long ago. A failure is not remembered.
+    /// The value of the key, which `read` reads if it is not cached. Concurrent callers wait for the
+    /// same read; a caller for whom it began too long ago reads again. Errors are not cached.
     pub async fn get<E, F>(&self, key: K, read: impl Fn() -> F) -> Result<V, Arc<E>>
     where
         K: Clone,
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>>,
     {
-        let asked = Instant::now();
-        let is_fresh = |found: &Arc<Read<V>>| {
-            let is_known = found.forgotten.get().is_none_or(|forgotten| *forgotten > asked);
-            is_known && found.begun + self.fresh_for >= asked
+        let called = Instant::now();
+        let is_fresh = |found: &Arc<CachedRead<V>>| {
+            let is_valid = found.invalidation.get().is_none_or(|at| *at > called);
+            is_valid && found.begun + self.ttl >= called
         };
-        if let Some(found) = self.read.get(&key).await.filter(is_fresh) {
+        if let Some(found) = self.values.get(&key).await.filter(is_fresh) {
             return Ok(found.value.clone());
         }
-        // Boxed, because whoever asks is copied with it: reading takes room, and mostly nothing is read.
+        // Boxed to keep the caller's future small: usually nothing is read.
         Box::pin(async {
             loop {
-                let reading = async {
-                    let forgotten = self.begin(&key);
+                let read = async {
+                    let invalidation = self.begin(&key);
                     let begun = Instant::now();
-                    Ok(Arc::new(Read { begun, forgotten, value: read().await? }))
+                    Ok(Arc::new(CachedRead { begun, invalidation, value: read().await? }))
                 };
-                let found = self.read.try_get_with(key.clone(), reading).await?;
+                let found = self.values.try_get_with(key.clone(), read).await?;
                 if is_fresh(&found) {
                     return Ok(found.value.clone());
                 }
-                self.read.invalidate(&key).await;
+                self.values.invalidate(&key).await;
             }
         })
         .await
     }
 
-    /// Forgets the value of this key, for it has changed: a call of [`Self::get`] from now on gives what is read from
-    /// now on. Values of other keys are not concerned.
+    /// Invalidates the value of the key: later calls of [`Self::get`] return a value whose read began
+    /// after this.
     pub fn forget(&self, key: &K) {
-        let mark = self.readings().by_key.remove(key);
-        forget_marked(mark);
+        let invalidation = self.reads().by_key.remove(key);
+        invalidate(invalidation);
     }
 
-    /// Forgets the values of all keys, as a test does that has changed rows past the program.
+    /// Invalidates the values of all keys, for tests that change rows with their own statements.
     pub fn forget_all(&self) {
-        forget_marked(self.readings().by_key.drain().map(|(_, mark)| mark));
+        invalidate(self.reads().by_key.drain().map(|(_, invalidation)| invalidation));
     }
 
-    /// The mark of a reading that is about to begin: that of the key's last reading, as long as its value is kept.
-    fn begin(&self, key: &K) -> Arc<Mark>
+    /// The invalidation for a read that is about to begin: the one of the key's cached value, if it
+    /// has one.
+    fn begin(&self, key: &K) -> Arc<Invalidation>
     where
         K: Clone,
     {
-        let mut readings = self.readings();
-        if let Some(mark) = readings.by_key.get(key).and_then(Weak::upgrade) {
-            return mark;
+        let mut reads = self.reads();
+        if let Some(invalidation) = reads.by_key.get(key).and_then(Weak::upgrade) {
+            return invalidation;
         }
-        if readings.by_key.len() >= readings.sweep_at {
-            readings.by_key.retain(|_, mark| mark.strong_count() > 0);
-            readings.sweep_at = SWEEP_FROM.max(readings.by_key.len() * 2);
+        if reads.by_key.len() >= reads.sweep_at {
+            reads.by_key.retain(|_, invalidation| invalidation.strong_count() > 0);
+            reads.sweep_at = SWEEP_FROM.max(reads.by_key.len() * 2);
         }
-        let mark = Arc::new(Mark::new());
-        readings.by_key.insert(key.clone(), Arc::downgrade(&mark));
-        mark
+        let invalidation = Arc::new(Invalidation::new());
+        reads.by_key.insert(key.clone(), Arc::downgrade(&invalidation));
+        invalidation
     }
 
-    fn readings(&self) -> MutexGuard<'_, Readings<K>> {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reads(&self) -> MutexGuard<'_, Reads<K>> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn forget_marked(marks: impl IntoIterator<Item = Weak<Mark>>) {
+fn invalidate(invalidations: impl IntoIterator<Item = Weak<Invalidation>>) {
     let now = Instant::now();
-    for mark in marks.into_iter().filter_map(|mark| mark.upgrade()) {
-        // It is forgotten once: its key has another mark from then on.
-        let _ = mark.set(now);
+    for invalidation in invalidations.into_iter().filter_map(|weak| weak.upgrade()) {
+        // It cannot be set already: it was removed from the map, and is set only here.
+        let _ = invalidation.set(now);
     }
 }
 
@@ -137,14 +137,14 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Counts how often it was read; the count is the value.
-    async fn ask(fresh: &ReadThroughCache<u8, u32>, reads: &AtomicU32, takes: Duration) -> u32 {
-        ask_for(0, fresh, reads, takes).await
+    /// Gets the value of key 0. Values are the number of reads so far.
+    async fn get(cache: &ReadThroughCache<u8, u32>, reads: &AtomicU32, takes: Duration) -> u32 {
+        get_key(0, cache, reads, takes).await
     }
 
-    async fn ask_for(
+    async fn get_key(
         key: u8,
-        fresh: &ReadThroughCache<u8, u32>,
+        cache: &ReadThroughCache<u8, u32>,
         reads: &AtomicU32,
         takes: Duration,
     ) -> u32 {
@@ -153,64 +153,68 @@ mod tests {
             tokio::time::sleep(takes).await;
             Ok::<_, Infallible>(value)
         };
-        fresh.get(key, read).await.expect("nothing fails")
+        cache.get(key, read).await.expect("no read fails")
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_value_is_read_once_for_all() {
-        let (fresh, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
+    async fn concurrent_callers_share_one_read() {
+        let (cache, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
         let takes = Duration::from_millis(100);
-        let (first, second) = tokio::join!(ask(&fresh, &reads, takes), ask(&fresh, &reads, takes));
+        let (first, second) = tokio::join!(get(&cache, &reads, takes), get(&cache, &reads, takes));
         assert_eq!((first, second), (1, 1));
-        assert_eq!(ask(&fresh, &reads, takes).await, 1);
+        assert_eq!(get(&cache, &reads, takes).await, 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn its_time_counts_from_the_beginning_of_the_reading() {
-        let (fresh, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
+    async fn the_ttl_counts_from_the_beginning_of_the_read() {
+        let (cache, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
         let slow = Duration::from_millis(1_500);
         let late = async {
             tokio::time::sleep(Duration::from_millis(1_200)).await;
-            ask(&fresh, &reads, Duration::ZERO).await
+            get(&cache, &reads, Duration::ZERO).await
         };
-        let (first, late) = tokio::join!(ask(&fresh, &reads, slow), late);
-        assert_eq!((first, late), (1, 2), "who asked late does not get what was read long ago");
+        let (first, late) = tokio::join!(get(&cache, &reads, slow), late);
+        assert_eq!(
+            (first, late),
+            (1, 2),
+            "the late caller gets a value that is not older than the TTL"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_being_read_while_it_is_forgotten_is_read_again() {
-        let (fresh, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
+    async fn a_value_that_is_invalidated_while_it_is_read_is_read_again() {
+        let (cache, reads) = (ReadThroughCache::new(1, SECOND), AtomicU32::new(0));
         let takes = Duration::from_millis(100);
         let after = async {
             tokio::time::sleep(takes / 2).await;
-            fresh.forget(&0);
-            ask(&fresh, &reads, takes).await
+            cache.forget(&0);
+            get(&cache, &reads, takes).await
         };
-        let (before, after) = tokio::join!(ask(&fresh, &reads, takes), after);
+        let (before, after) = tokio::join!(get(&cache, &reads, takes), after);
         assert_eq!((before, after), (1, 2));
-        fresh.forget(&0);
-        assert_eq!(ask(&fresh, &reads, takes).await, 3);
-    }
-    #[tokio::test(start_paused = true)]
-    async fn other_values_stay_when_one_is_forgotten() {
-        let (fresh, reads) = (ReadThroughCache::new(2, SECOND), AtomicU32::new(0));
-        assert_eq!(ask_for(0, &fresh, &reads, Duration::ZERO).await, 1);
-        assert_eq!(ask_for(1, &fresh, &reads, Duration::ZERO).await, 2);
-        fresh.forget(&0);
-        assert_eq!(ask_for(1, &fresh, &reads, Duration::ZERO).await, 2);
-        assert_eq!(ask_for(0, &fresh, &reads, Duration::ZERO).await, 3);
-        fresh.forget_all();
-        assert_eq!(ask_for(1, &fresh, &reads, Duration::ZERO).await, 4);
-        assert_eq!(ask_for(0, &fresh, &reads, Duration::ZERO).await, 5);
+        cache.forget(&0);
+        assert_eq!(get(&cache, &reads, takes).await, 3);
     }
 
-    /// Keys without a value, of which anybody can ask for any number, take no room.
+    #[tokio::test(start_paused = true)]
+    async fn invalidating_one_key_keeps_the_others() {
+        let (cache, reads) = (ReadThroughCache::new(2, SECOND), AtomicU32::new(0));
+        assert_eq!(get_key(0, &cache, &reads, Duration::ZERO).await, 1);
+        assert_eq!(get_key(1, &cache, &reads, Duration::ZERO).await, 2);
+        cache.forget(&0);
+        assert_eq!(get_key(1, &cache, &reads, Duration::ZERO).await, 2);
+        assert_eq!(get_key(0, &cache, &reads, Duration::ZERO).await, 3);
+        cache.forget_all();
+        assert_eq!(get_key(1, &cache, &reads, Duration::ZERO).await, 4);
+        assert_eq!(get_key(0, &cache, &reads, Duration::ZERO).await, 5);
+    }
+
     #[tokio::test]
-    async fn readings_that_gave_nothing_are_forgotten() {
-        let fresh = ReadThroughCache::<u32, ()>::new(10, SECOND);
+    async fn failed_reads_use_no_memory() {
+        let cache = ReadThroughCache::<u32, ()>::new(10, SECOND);
         for key in 0..10_000 {
-            assert!(fresh.get(key, async || Err(())).await.is_err());
+            assert!(cache.get(key, async || Err(())).await.is_err());
         }
-        assert!(fresh.readings().by_key.len() <= SWEEP_FROM);
+        assert!(cache.reads().by_key.len() <= SWEEP_FROM);
     }
 }

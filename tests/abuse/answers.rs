@@ -1,4 +1,4 @@
-//! Answers that are many times as large as what was stored, by short requests: for clients that read them, and for
+//! Short requests for responses that are much larger than the stored data, from clients that read them and from
 //! clients that do not.
 
 use std::{future::pending, sync::Arc};
@@ -9,43 +9,43 @@ use serde_json::{Value, json};
 use crate::{
     Database::{self},
     attack::Attack,
+    fixture::{Fixture, SubAccount},
+    raw_client::RawClient,
     requests::post,
     scale,
-    stage::{Stage, SubAccount},
-    wire::Wire,
 };
 
 const CONNECTIONS: usize = 8;
-/// Connections whose clients read nothing.
+/// Connections on which nothing is read.
 const UNREAD: usize = 64;
-/// Such an answer comes, or is refused for its size.
+/// The request succeeds, or is refused because of the size of its response.
 const EXPECTED: &[&str] = &["200", "QUERY_TOO_LARGE"];
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn large_answers(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let account = stage.sub_account().await;
-    // Each of these takes six bytes in JSON, or two.
-    send(&stage, &account, 25, json!({ "text": "\u{1}".repeat(40_000) })).await;
+async fn large_responses(database: Database) {
+    let mut fixture = Fixture::start(database).await;
+    let account = fixture.sub_account().await;
+    // A control character takes six bytes in JSON, a quotation mark two.
+    send(&fixture, &account, 25, json!({ "text": "\u{1}".repeat(40_000) })).await;
     let page = "messages(first:25)";
     let control = post(&account.test, &fields(page, "text", 30), &json!({}));
-    try_both(&mut stage, "texts of control characters", &control).await;
+    try_both(&mut fixture, "texts of control characters", &control).await;
 
-    let account = stage.sub_account().await;
-    send(&stage, &account, 25, json!({ "text": "\"\\".repeat(40_000) })).await;
+    let account = fixture.sub_account().await;
+    send(&fixture, &account, 25, json!({ "text": "\"\\".repeat(40_000) })).await;
     let quotes = post(&account.test, &fields(page, "text", 30), &json!({}));
 
-    let account = stage.sub_account().await;
+    let account = fixture.sub_account().await;
     for at in 0..100 {
-        tagged_contact(&stage, &account, at).await;
+        tagged_contact(&fixture, &account, at).await;
     }
     let tags = post(&account.live, &fields("contacts(first:100)", "tags", 30), &json!({}));
 
-    let account = stage.sub_account().await;
-    // As many small values as there may be.
+    let account = fixture.sub_account().await;
+    // The maximum number of small values.
     let metadata = json!({ "a": vec![0; 990] });
-    send(&stage, &account, 100, json!({ "text": "Hi", "metadata": metadata })).await;
+    send(&fixture, &account, 100, json!({ "text": "Hi", "metadata": metadata })).await;
     let metadata = fields("messages(first:100)", "metadata", 30);
     let metadata = post(&account.test, &metadata, &json!({}));
 
@@ -55,36 +55,36 @@ async fn large_answers(database: Database) {
         ("texts of quotation marks", quotes),
     ];
     for (what, request) in others.into_iter().take(scale(1, 3)) {
-        try_both(&mut stage, what, &request).await;
+        try_both(&mut fixture, what, &request).await;
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// With clients that read, and with clients that do not.
-async fn try_both(stage: &mut Stage, what: &str, request: &Arc<[u8]>) {
+/// Attacks with clients that read, and with clients that do not.
+async fn try_both(fixture: &mut Fixture, what: &str, request: &Arc<[u8]>) {
     let name = format!("{what}, {CONNECTIONS} connections");
-    stage
+    fixture
         .attack(&name, EXPECTED, async |attack| {
             attack.repeat(CONNECTIONS, &[Arc::clone(request)]);
-            attack.lasts().await;
+            attack.run().await;
         })
         .await;
     let name = format!("{what}, {UNREAD} connections that are not read");
-    stage
+    fixture
         .attack(&name, &["asked"], async |attack| {
-            ask_and_do_not_read(attack, request);
-            attack.lasts().await;
+            request_and_do_not_read(attack, request);
+            attack.run().await;
         })
         .await;
 }
 
-/// Asks on each connection, and leaves the answers where they are.
-fn ask_and_do_not_read(attack: &mut Attack, request: &Arc<[u8]>) {
+/// Sends a request on each connection, and does not read the responses.
+fn request_and_do_not_read(attack: &mut Attack, request: &Arc<[u8]>) {
     for _ in 0..UNREAD {
-        let (mut wire, tally) = (Wire::new(attack.target), Arc::clone(&attack.tally));
+        let (mut client, tally) = (RawClient::new(attack.target), Arc::clone(&attack.tally));
         let request = Arc::clone(request);
         attack.client(async move {
-            if wire.write(&request).await.is_ok() {
+            if client.write(&request).await.is_ok() {
                 tally.count("asked");
             }
             pending::<()>().await;
@@ -92,31 +92,31 @@ fn ask_and_do_not_read(attack: &mut Attack, request: &Arc<[u8]>) {
     }
 }
 
-/// A field so many times in each node of a page.
+/// A query with the same field many times in each node of a page.
 fn fields(page: &str, field: &str, times: usize) -> String {
     let fields: String = (0..times).map(|at| format!("f{at}:{field} ")).collect();
     format!("{{ {page} {{ nodes {{ {fields} }} }} }}")
 }
 
-/// Sends so many e-mails that are like this.
-async fn send(stage: &Stage, account: &SubAccount, count: usize, like: Value) {
-    let mut message = like;
+/// Sends `count` e-mails with this content.
+async fn send(fixture: &Fixture, account: &SubAccount, count: usize, content: Value) {
+    let mut message = content;
     message["to"] = json!("ada@example.com");
     message["subject"] = json!("Hi");
     let query = "mutation($m:SendMessageInput!){ sendMessage(input:$m) { errors { code } } }";
     for _ in 0..count {
-        let sent = stage.ask(&account.test, query, json!({ "m": message })).await;
+        let sent = fixture.ask(&account.test, query, json!({ "m": message })).await;
         assert_eq!(sent["sendMessage"]["errors"], json!([]));
     }
 }
 
-/// Makes a contact with as many tags, and as long ones, as it may have.
-async fn tagged_contact(stage: &Stage, account: &SubAccount, at: usize) {
+/// Creates a contact with the maximum number of tags of maximum length.
+async fn tagged_contact(fixture: &Fixture, account: &SubAccount, at: usize) {
     let tags: Vec<String> =
         (0..50).map(|tag| format!("{tag:02}{}", "\u{1f600}".repeat(62))).collect();
     let input = json!({ "addresses": [{ "address": format!("a{at}@example.com") }], "tags": tags });
     let create =
         "mutation($i: CreateContactInput!) { createContact(input: $i) { errors { code } } }";
-    let made = stage.ask(&account.live, create, json!({ "i": input })).await;
+    let made = fixture.ask(&account.live, create, json!({ "i": input })).await;
     assert_eq!(made["createContact"]["errors"], json!([]));
 }

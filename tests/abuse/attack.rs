@@ -1,15 +1,15 @@
-//! An attack: clients that go on until it is over, whatever they are answered.
+//! An attack: clients that send requests until it ends, whatever the responses are.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::{scale, tally::Tally, wire::Wire};
+use crate::{raw_client::RawClient, scale, tally::Tally};
 
-/// How long a client that was not answered rests: a server that is down would be asked without an end.
-pub const REST_AFTER_FAILURE: Duration = Duration::from_millis(20);
+/// Pause of a client that got no response, so that it does not retry in a busy loop.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// How long an attack goes on.
+/// How long an attack lasts.
 pub fn duration() -> Duration {
     scale(Duration::from_secs(2), Duration::from_secs(10))
 }
@@ -30,31 +30,31 @@ impl Attack {
         self.clients.spawn(client);
     }
 
-    /// Adds connections that send these requests by turns; each begins with another one.
+    /// Adds connections that send these requests one after another. Each begins with another request.
     pub fn repeat(&mut self, connections: usize, requests: &[Arc<[u8]>]) {
         for connection in 0..connections {
             let mut requests = requests.to_vec();
             let first = connection % requests.len();
             requests.rotate_left(first);
-            let (mut wire, tally) = (Wire::new(self.target), Arc::clone(&self.tally));
+            let (mut client, tally) = (RawClient::new(self.target), Arc::clone(&self.tally));
             self.client(async move {
                 for request in requests.iter().cycle() {
-                    let answer = wire.ask(request).await;
+                    let answer = client.ask(request).await;
                     tally.answer(&answer);
                     if answer.is_err() {
-                        sleep(REST_AFTER_FAILURE).await;
+                        sleep(RETRY_PAUSE).await;
                     }
                 }
             });
         }
     }
 
-    /// Lets the clients go on for as long as an attack does.
-    pub async fn lasts(&self) {
+    /// Lets the clients run for the duration of an attack.
+    pub async fn run(&self) {
         sleep(duration()).await;
     }
 
-    /// Hangs up.
+    /// Stops the clients, which closes their connections.
     pub async fn stop(&mut self) {
         self.clients.shutdown().await;
     }

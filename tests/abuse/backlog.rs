@@ -1,5 +1,5 @@
-//! Backlogs: messages by the ten thousand, sent at once, suspended, canceled, and freed from quiet hours.
-//! Beside them the delivery of another team's messages is measured too.
+//! Backlogs of tens of thousands of messages: sent, suspended, canceled, and released from quiet hours. A second
+//! probe measures the delivery of another team's messages.
 
 use std::{
     slice::from_ref,
@@ -17,40 +17,42 @@ use crate::{
     attack::{Attack, duration},
     client::Client,
     figures::{Times, milliseconds},
+    fixture::Fixture,
     probe::{self, DELIVERED_WITHIN},
+    report,
     requests::{post, send_400},
-    say, scale,
-    stage::Stage,
+    scale,
 };
 
-/// How long it is watched what becomes of a backlog.
+/// How long the server is observed while it processes a backlog.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_flood_of_messages(database: Database) {
-    let mut stage = Stage::start(database).await;
+    let mut fixture = Fixture::start(database).await;
     let kinds = [("TEST", 1), ("TEST", 4), ("LIVE", 1), ("LIVE", 4)];
     for (environment, connections) in kinds.into_iter().take(scale(1, 4)) {
         let mut keys = Vec::new();
         for _ in 0..connections {
-            let account = stage.sub_account().await;
+            let account = fixture.sub_account().await;
             keys.push(if environment == "TEST" { account.test } else { account.live });
         }
         let name = format!("400 {environment} messages a call, {connections} accounts");
-        try_backlog(&mut stage, &name, async |attack| flood(attack, &keys, &json!({})).await).await;
+        try_backlog(&mut fixture, &name, async |attack| flood(attack, &keys, &json!({})).await)
+            .await;
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_suspended_backlog(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let (account, main) = (stage.sub_account().await, stage.attacker.clone());
+    let mut fixture = Fixture::start(database).await;
+    let (account, main) = (fixture.sub_account().await, fixture.attacker.clone());
     let id = json!({ "id": account.id });
     let name = "TEST messages that are due while their account is suspended, and reactivated";
-    try_backlog(&mut stage, name, async |attack| {
+    try_backlog(&mut fixture, name, async |attack| {
         let due = SystemClock.now() + duration() + Duration::from_secs(1);
         flood(attack, &[account.test], &json!({ "sendAt": due })).await;
         call(attack, &main, "suspendSubAccount", &id).await;
@@ -59,23 +61,23 @@ async fn a_suspended_backlog(database: Database) {
         sleep(AFTERMATH).await;
     })
     .await;
-    stage.finish().await;
+    fixture.finish().await;
 }
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_canceled_backlog(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let main = stage.attacker.clone();
-    // So long that a call with 400 of them just passes the bound of two mebibytes.
+    let mut fixture = Fixture::start(database).await;
+    let main = fixture.attacker.clone();
+    // With 400 of them, a call is just below the limit of 2 MiB.
     let long = "Lorem ipsum ".repeat(5_000 / 12);
     let mail = json!({ "to": "ada@example.com", "subject": "Hi", "text": long });
     let backlogs = [("e-mails of 5 KB", mail), ("short messages", json!({}))];
     for (what, message) in backlogs.into_iter().take(scale(1, 2)) {
-        let account = stage.sub_account().await;
+        let account = fixture.sub_account().await;
         let id = json!({ "id": account.id });
         let name = format!("{what} for another day whose account is deactivated");
-        try_backlog(&mut stage, &name, async |attack| {
+        try_backlog(&mut fixture, &name, async |attack| {
             let mut message = message;
             message["sendAt"] = json!(SystemClock.now() + TimeDelta::days(20));
             flood(attack, &[account.test], &message).await;
@@ -84,37 +86,41 @@ async fn a_canceled_backlog(database: Database) {
         })
         .await;
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_backlog_after_quiet_hours(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let account = stage.sub_account().await;
-    try_backlog(&mut stage, "LIVE messages that wait for the end of quiet hours", async |attack| {
-        let hour =
-            |hours| (SystemClock.now() + TimeDelta::hours(hours)).format("%H:%M").to_string();
-        let now = json!({ "from": hour(-1), "to": hour(2), "timeZone": "UTC" });
-        set_quiet_hours(attack, &account.live, &now).await;
-        flood(attack, from_ref(&account.live), &json!({})).await;
-        for _ in 0..2 {
-            set_quiet_hours(attack, &account.live, &Value::Null).await;
-            sleep(Duration::from_millis(300)).await;
+    let mut fixture = Fixture::start(database).await;
+    let account = fixture.sub_account().await;
+    try_backlog(
+        &mut fixture,
+        "LIVE messages that wait for the end of quiet hours",
+        async |attack| {
+            let hour =
+                |hours| (SystemClock.now() + TimeDelta::hours(hours)).format("%H:%M").to_string();
+            let now = json!({ "from": hour(-1), "to": hour(2), "timeZone": "UTC" });
             set_quiet_hours(attack, &account.live, &now).await;
-        }
-        set_quiet_hours(attack, &account.live, &Value::Null).await;
-        sleep(AFTERMATH).await;
-    })
+            flood(attack, from_ref(&account.live), &json!({})).await;
+            for _ in 0..2 {
+                set_quiet_hours(attack, &account.live, &Value::Null).await;
+                sleep(Duration::from_millis(300)).await;
+                set_quiet_hours(attack, &account.live, &now).await;
+            }
+            set_quiet_hours(attack, &account.live, &Value::Null).await;
+            sleep(AFTERMATH).await;
+        },
+    )
     .await;
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// Tries an attack beside the usual probe and one that waits for its deliveries, and judges both.
-async fn try_backlog(stage: &mut Stage, name: &str, script: impl AsyncFnOnce(&mut Attack)) {
-    let (address, key) = (stage.server.address, stage.probe.clone());
+/// Runs an attack with the usual probe and one that waits for deliveries, and checks both.
+async fn try_backlog(fixture: &mut Fixture, name: &str, script: impl AsyncFnOnce(&mut Attack)) {
+    let (address, key) = (fixture.server.address, fixture.probe.clone());
     let mut deliveries = Vec::new();
-    stage
+    fixture
         .attack(name, &["200"], async |attack| {
             let probe = probe::deliveries(address, &key);
             script(attack).await;
@@ -124,30 +130,30 @@ async fn try_backlog(stage: &mut Stage, name: &str, script: impl AsyncFnOnce(&mu
         .await;
     let delivered =
         Times::new(deliveries.iter().filter_map(|delivery| delivery.as_ref().ok().copied()));
-    say(&format!(
-        "  delivered after {} in the middle, {} at worst",
+    report(&format!(
+        "  delivery: median {}, maximum {}",
         milliseconds(delivered.percentile(50)),
         milliseconds(delivered.worst()),
     ));
     if let Some(seen) = deliveries.iter().find_map(|delivery| delivery.as_ref().err()) {
-        stage.fails(format!("{name}: after {DELIVERED_WITHIN:?} a message is {seen}"));
+        fixture.fail(format!("{name}: after {DELIVERED_WITHIN:?} a message has the status {seen}"));
     }
 }
 
-/// Sends messages that are like this, on a connection for each key, for as long as an attack lasts.
-async fn flood(attack: &mut Attack, keys: &[String], like: &Value) {
+/// Sends messages with this content for the duration of an attack, on one connection per key.
+async fn flood(attack: &mut Attack, keys: &[String], content: &Value) {
     let mut message = json!({ "to": "+12025550123", "text": "Hello" });
-    if let (Some(message), Some(like)) = (message.as_object_mut(), like.as_object()) {
-        message.extend(like.clone());
+    if let (Some(message), Some(content)) = (message.as_object_mut(), content.as_object()) {
+        message.extend(content.clone());
     }
     for key in keys {
         attack.repeat(1, &[post(key, &send_400(), &json!({ "m": message }))]);
     }
-    attack.lasts().await;
+    attack.run().await;
     attack.stop().await;
 }
 
-/// Calls a mutation on a sub-account, and says how long that took.
+/// Calls a mutation of a sub-account, and prints how long that took.
 async fn call(attack: &Attack, key: &str, mutation: &str, account: &Value) {
     let query = format!(
         "mutation($account: AccountRef!) {{ {mutation}(account: $account) {{ errors {{ code }} }} }}"
@@ -165,5 +171,5 @@ async fn ask(attack: &Attack, key: &str, name: &str, query: &str, variables: &Va
     let begun = Instant::now();
     let answer = Client::new(attack.target).graphql(key, query, variables).await;
     let answer = answer.map_or_else(|failure| failure.to_string(), |answer| answer.body);
-    say(&format!("  {name} took {}: {answer}", milliseconds(begun.elapsed())));
+    report(&format!("  {name} took {}: {answer}", milliseconds(begun.elapsed())));
 }

@@ -1,31 +1,31 @@
-//! JSON that is made to cost, or to be taken for something else.
+//! JSON that is expensive to parse, or that the parser interprets in a special way.
 
-/// The names by which the parser's library hands over what it does not take for an object.
+/// Names to which `serde_json` gives a special meaning.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 const NUMBER: &str = "$serde_json::private::Number";
 
-/// JSON of a kind that is to be refused.
+/// JSON that must be refused.
 pub struct Bomb {
     pub name: &'static str,
     pub json: String,
 }
 
-/// Bombs for every entry point, small ones first: how much one may take differs.
+/// The bombs, small ones first: entry points differ in the size that they accept.
 pub fn bombs() -> Vec<Bomb> {
     let bomb = |name, json: String| Bomb { name, json };
     let mut bombs = vec![
-        bomb("a number in disguise", format!(r#"{{"{NUMBER}":"7"}}"#)),
-        bomb("a raw value in disguise", format!(r#"{{"{RAW_VALUE}":"7"}}"#)),
-        bomb("a huge number in disguise", format!(r#"{{"{NUMBER}":"1e999999999"}}"#)),
-        bomb("a number in disguise that is none", format!(r#"{{"{NUMBER}":{{"a":1}}}}"#)),
-        bomb("a disguise with escapes", format!(r#"{{"\u0024{}":"7"}}"#, &RAW_VALUE[1..])),
-        bomb("raw values within each other, 8 deep", raw_values(RAW_VALUE, 8, 100)),
-        bomb("raw values within each other, 14 deep", raw_values(RAW_VALUE, 14, 120)),
-        bomb("raw values within each other, 24 deep", raw_values(RAW_VALUE, 24, 120)),
-        bomb("raw values within each other, 30 deep", raw_values(RAW_VALUE, 30, 120)),
-        bomb("raw values within each other, 40 deep", raw_values(RAW_VALUE, 40, 120)),
-        bomb("raw values within each other, 60 deep", raw_values(RAW_VALUE, 60, 120)),
-        bomb("raw values within each other, 120 deep", raw_values(RAW_VALUE, 120, 120)),
+        bomb("a reserved name for a number", format!(r#"{{"{NUMBER}":"7"}}"#)),
+        bomb("a reserved name for a raw value", format!(r#"{{"{RAW_VALUE}":"7"}}"#)),
+        bomb("a reserved name for a huge number", format!(r#"{{"{NUMBER}":"1e999999999"}}"#)),
+        bomb("a reserved name for a number with an object", format!(r#"{{"{NUMBER}":{{"a":1}}}}"#)),
+        bomb("a reserved name with escapes", format!(r#"{{"\u0024{}":"7"}}"#, &RAW_VALUE[1..])),
+        bomb("nested raw values, 8 deep", raw_values(RAW_VALUE, 8, 100)),
+        bomb("nested raw values, 14 deep", raw_values(RAW_VALUE, 14, 120)),
+        bomb("nested raw values, 24 deep", raw_values(RAW_VALUE, 24, 120)),
+        bomb("nested raw values, 30 deep", raw_values(RAW_VALUE, 30, 120)),
+        bomb("nested raw values, 40 deep", raw_values(RAW_VALUE, 40, 120)),
+        bomb("nested raw values, 60 deep", raw_values(RAW_VALUE, 60, 120)),
+        bomb("nested raw values, 120 deep", raw_values(RAW_VALUE, 120, 120)),
         bomb("raw values whose names have escapes", {
             let escaped = RAW_VALUE.replace('$', r"\u0024").replace("json", r"\u006as\u006fn");
             raw_values(&escaped, 60, 120)
@@ -46,7 +46,7 @@ pub fn bombs() -> Vec<Bomb> {
     bombs
 }
 
-/// Queries whose brackets a parser may take for a part of a string, or not.
+/// Queries whose brackets one parser may read as a part of a string, and another not.
 pub fn documents() -> Vec<(&'static str, String)> {
     let brackets = "[".repeat(14_900);
     vec![
@@ -58,8 +58,8 @@ pub fn documents() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Each is text in which the one before it stands, below so many brackets: a parser that is called anew for
-/// each never meets its own bound of levels.
+/// Raw values that contain each other as strings, each in nested brackets. A parser that is called again for
+/// each of them never reaches its own depth limit.
 fn raw_values(name: &str, levels: usize, brackets: usize) -> String {
     (0..levels).fold("1".to_owned(), |inner, _| {
         let text = inner.replace('\\', r"\u005c").replace('"', r"\u0022");
@@ -71,7 +71,7 @@ fn nested(open: &str, inner: &str, close: &str, times: usize) -> String {
     format!("{}{inner}{}", open.repeat(times), close.repeat(times))
 }
 
-/// The same value so many times.
+/// A list of the same value.
 pub fn list(value: &str, count: usize) -> String {
     format!("[{}]", vec![value; count].join(","))
 }

@@ -1,4 +1,5 @@
-//! Counts and searches over many messages, thirty a request: cheap by the estimate, dear for the database.
+//! Counts and searches over many messages, thirty per request. Their estimated cost is low, but they are
+//! expensive for the database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,20 +12,21 @@ use tollgate::db::Db;
 use crate::{
     Database::{self},
     eventually,
+    fixture::Fixture,
+    report,
     requests::{post, thirty},
-    say, scale,
-    stage::Stage,
+    scale,
 };
 
-/// Rows of one transaction, so that the server's own writes come through.
-const ROWS_AT_ONCE: u32 = 10_000;
+/// Rows per transaction. The server must be able to write in between.
+const ROWS_PER_TRANSACTION: u32 = 10_000;
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn counts_and_searches(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let key = stage.sub_account().await.test;
-    fill(&stage, &key, scale(50_000, 1_000_000)).await;
+    let mut fixture = Fixture::start(database).await;
+    let key = fixture.sub_account().await.test;
+    fill(&fixture, &key, scale(50_000, 1_000_000)).await;
     let ask = |field: &str| post(&key, &format!("{{ {} }}", thirty(field)), &json!({}));
     let count = ask(r#"messages(first:0,filter:{to:"+12025550000"}){totalCount}"#);
     let others: Vec<Arc<[u8]>> = [
@@ -43,36 +45,36 @@ async fn counts_and_searches(database: Database) {
 
     for connections in scale(&[8][..], &[1, 2, 8][..]) {
         let name = format!("30 counts by recipient a request, {connections} connections");
-        stage
+        fixture
             .attack(&name, &["200"], async |attack| {
                 attack.repeat(*connections, &[Arc::clone(&count)]);
-                attack.lasts().await;
+                attack.run().await;
             })
             .await;
     }
-    stage
+    fixture
         .attack("30 other counts and searches a request, 8 connections", &["200"], async |attack| {
             attack.repeat(8, &others);
-            attack.lasts().await;
+            attack.run().await;
         })
         .await;
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// Gives the account of a TEST key so many messages, past the program.
-async fn fill(stage: &Stage, key: &str, messages: u32) {
+/// Inserts messages of the TEST key's account directly into the database.
+async fn fill(fixture: &Fixture, key: &str, messages: u32) {
     let send = "mutation { sendMessage(input: { to: \"+12025550000\", text: \"Hello\" }) \
                 { message { id } errors { code } } }";
-    let sent = stage.ask(key, send, json!({})).await;
+    let sent = fixture.ask(key, send, json!({})).await;
     let id = sent["sendMessage"]["message"]["id"].as_str().expect("an id").to_owned();
     eventually(Duration::from_secs(10), "a TEST message is delivered", async || {
         let status = "query($id: ID!) { message(id: $id) { status } }";
-        let seen: Value = stage.ask(key, status, json!({ "id": id })).await;
+        let seen: Value = fixture.ask(key, status, json!({ "id": id })).await;
         seen["message"]["status"] == "DELIVERED"
     })
     .await;
 
-    let db = Db::connect(&stage.url, 1).await.expect("the database opens");
+    let db = Db::connect(&fixture.url, 1).await.expect("the database opens");
     let columns: Vec<&str> = message::Column::iter()
         .map(|column| column.as_str())
         .filter(|name| *name != "id")
@@ -81,26 +83,26 @@ async fn fill(stage: &Stage, key: &str, messages: u32) {
     let (new_id, series) = match db.backend() {
         DbBackend::Postgres => (
             "(substr(one.id::text, 1, 13) || substr(gen_random_uuid()::text, 14))::uuid",
-            format!("generate_series(1, {ROWS_AT_ONCE}) AS series"),
+            format!("generate_series(1, {ROWS_PER_TRANSACTION}) AS series"),
         ),
         _ => (
             "substr(one.id, 1, 6) || randomblob(10)",
             format!(
                 "(WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series \
-                 WHERE n < {ROWS_AT_ONCE}) SELECT n FROM series)"
+                 WHERE n < {ROWS_PER_TRANSACTION}) SELECT n FROM series)"
             ),
         ),
     };
-    // Only the account of the attack has TEST messages. Their ids are of the same millisecond, as their times are.
+    // Only the attacker's account has TEST messages. They share a millisecond in their ids and times.
     let insert = format!(
         "INSERT INTO message (id, {columns}) SELECT {new_id}, {columns} FROM \
          (SELECT * FROM message WHERE environment = 'TEST' AND status = 'DELIVERED' LIMIT 1) \
          AS one CROSS JOIN {series}"
     );
-    for _ in 0..messages.div_ceil(ROWS_AT_ONCE) {
-        db.write.execute_unprepared(&insert).await.expect("the messages are made");
+    for _ in 0..messages.div_ceil(ROWS_PER_TRANSACTION) {
+        db.write.execute_unprepared(&insert).await.expect("the messages are inserted");
     }
-    // The account's row says how much it stores, which the audit compares.
+    // The audit compares the counts in the account's row.
     let of = "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
     let count = format!(
         "UPDATE account SET test_message_count = (SELECT COUNT(*) {of}), \
@@ -108,8 +110,8 @@ async fn fill(stage: &Stage, key: &str, messages: u32) {
     );
     db.write.execute_unprepared(&count).await.expect("the messages are counted");
     if db.backend() == DbBackend::Postgres {
-        db.write.execute_unprepared("ANALYZE message").await.expect("it is analyzed");
+        db.write.execute_unprepared("ANALYZE message").await.expect("the table is analyzed");
     }
     db.close().await.expect("the connections close");
-    say(&format!("  {messages} messages were put in"));
+    report(&format!("  {messages} messages were inserted"));
 }

@@ -1,11 +1,11 @@
-//! Figures: percentiles of times, and the table that they are printed in.
+//! Percentiles of times, and the printed table of results.
 
 use std::{io::Write as _, sync::Once, time::Duration};
 
 use crate::{Database, is_full};
 
-/// A probe's 95th percentile during an attack, as it should be on a quiet machine. Not asserted.
-const P95_AIM: Duration = Duration::from_millis(250);
+/// The goal for a probe's 95th percentile during an attack, on an otherwise idle machine. Not asserted.
+const P95_GOAL: Duration = Duration::from_millis(250);
 
 /// Times of one probe.
 pub struct Times(Vec<Duration>);
@@ -17,7 +17,7 @@ impl Times {
         Self(times)
     }
 
-    /// The time that this share of all times does not exceed; zero without any.
+    /// The percentile of the times; zero if there are none.
     pub fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0.get(rank - 1).copied().unwrap_or_default()
@@ -28,7 +28,7 @@ impl Times {
     }
 }
 
-/// What is printed of one attack.
+/// The printed row of one attack.
 pub struct Row<'r> {
     pub attack: &'r str,
     pub database: Database,
@@ -36,30 +36,30 @@ pub struct Row<'r> {
     pub during: &'r Times,
     pub refused: usize,
     pub peak_mb: Option<f64>,
-    /// Why the process ended; `None` if it lives.
+    /// Why the process ended; `None` if it is running.
     pub ended: Option<&'r str>,
 }
 
 impl Row<'_> {
-    /// Prints the row past the test runner's capture, in Markdown.
+    /// Prints the row in Markdown. The test runner does not capture it.
     pub fn print(&self) {
         static HEADER: Once = Once::new();
-        let aim = if is_full() { " p95 within 250 ms |" } else { "" };
+        let goal = if is_full() { " p95 within 250 ms |" } else { "" };
         HEADER.call_once(|| {
-            let columns = aim.matches('|').count() + 9;
+            let columns = goal.matches('|').count() + 9;
             let header = "| attack | database | quiet p50 / p95 | p95 | worst | p95 / quiet | refused \
                           | peak MB | process |";
-            print(&format!("{header}{aim}\n|{}", " --- |".repeat(columns)));
+            print(&format!("{header}{goal}\n|{}", " --- |".repeat(columns)));
         });
         let p95 = (self.quiet.percentile(95), self.during.percentile(95));
         let factor = p95.1.as_secs_f64() / p95.0.as_secs_f64().max(f64::MIN_POSITIVE);
-        let aim = match is_full() {
-            true if p95.1 <= P95_AIM => " yes |",
+        let goal = match is_full() {
+            true if p95.1 <= P95_GOAL => " yes |",
             true => " no |",
             false => "",
         };
         print(&format!(
-            "| {} | {:?} | {} / {} | {} | {} | {factor:.1} | {} | {} | {} |{aim}",
+            "| {} | {:?} | {} / {} | {} | {} | {factor:.1} | {} | {} | {} |{goal}",
             self.attack,
             self.database,
             milliseconds(self.quiet.percentile(50)),
@@ -73,7 +73,7 @@ impl Row<'_> {
     }
 }
 
-/// A time in milliseconds, with a decimal where that says something.
+/// A time in milliseconds, with one decimal below 10.
 pub fn milliseconds(time: Duration) -> String {
     let milliseconds = time.as_secs_f64() * 1_000.0;
     let decimals = usize::from(milliseconds < 10.0);

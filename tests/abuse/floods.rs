@@ -1,4 +1,4 @@
-//! Floods of a socket's control messages, as fast as they can be sent; what comes back is read and thrown away.
+//! Floods of control messages on WebSockets, as fast as they can be sent. Responses are read and ignored.
 
 use std::{future::pending, net::SocketAddr, sync::Arc};
 
@@ -7,21 +7,21 @@ use tokio::{io::AsyncWriteExt as _, time::sleep};
 
 use crate::{
     Database::{self},
-    attack::REST_AFTER_FAILURE,
+    attack::RETRY_PAUSE,
+    fixture::Fixture,
     scale,
-    socket::{PING, PROTOCOL_PING, Shut, Socket, TEXT, frame, subscribe},
-    stage::Stage,
+    socket::{PING, PROTOCOL_PING, Socket, SocketError, TEXT, frame, subscribe},
     tally::Tally,
 };
 
-/// Bytes that are written at once.
+/// Bytes per write.
 const BURST_BYTES: usize = 64 * 1_024;
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn floods_of_control_messages(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let key = stage.sub_account().await.test;
+    let mut fixture = Fixture::start(database).await;
+    let key = fixture.sub_account().await.test;
     let begin_and_end = [
         subscribe("1", "subscription{balanceChanged{totalSpent}}", "{}"),
         frame(TEXT, br#"{"type":"complete","id":"1"}"#),
@@ -39,7 +39,7 @@ async fn floods_of_control_messages(database: Database) {
         for (what, frames, has_key) in &floods[..scale(3, floods.len())] {
             let burst: Arc<[u8]> = frames.repeat(BURST_BYTES / frames.len()).into();
             let name = format!("a flood of {what}, {sockets} sockets");
-            stage
+            fixture
                 .attack(&name, &["64 KiB taken"], async |attack| {
                     for _ in 0..*sockets {
                         let (burst, target) = (Arc::clone(&burst), attack.target);
@@ -49,20 +49,20 @@ async fn floods_of_control_messages(database: Database) {
                             loop {
                                 let end = flood(target, key.as_deref(), &burst, &tally).await;
                                 tally.said(&Err(end));
-                                sleep(REST_AFTER_FAILURE).await;
+                                sleep(RETRY_PAUSE).await;
                             }
                         });
                     }
-                    attack.lasts().await;
+                    attack.run().await;
                 })
                 .await;
         }
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// Opens a socket and writes until its end.
-async fn flood(target: SocketAddr, key: Option<&str>, burst: &[u8], tally: &Tally) -> Shut {
+/// Opens a socket and writes until it is closed.
+async fn flood(target: SocketAddr, key: Option<&str>, burst: &[u8], tally: &Tally) -> SocketError {
     let opened = match key {
         Some(key) => Socket::with_key(None, target, key).await,
         None => Socket::open(None, target).await,
@@ -75,7 +75,7 @@ async fn flood(target: SocketAddr, key: Option<&str>, burst: &[u8], tally: &Tall
         while outgoing.write_all(burst).await.is_ok() {
             tally.count("64 KiB taken");
         }
-        // What came before the end says why.
+        // The reader returns the reason.
         pending().await
     };
     let listen = async {

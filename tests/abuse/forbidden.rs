@@ -1,4 +1,4 @@
-//! Mutations that a key may not use, in a loop: each refusal is in the audit log, which must not grow with them.
+//! Mutations that a key may not use. Each refusal is in the audit log, which must not grow with their number.
 
 use std::sync::Arc;
 
@@ -10,20 +10,21 @@ use tollgate::db::Db;
 
 use crate::{
     Database::{self},
+    fixture::Fixture,
+    report,
     requests::post,
-    say, scale,
-    stage::Stage,
+    scale,
 };
 
-/// Entries of refusals that the attack may leave, however long it lasts: one for each key, action and minute.
+/// Maximum number of audit entries of an attack: there is one per key, action and minute.
 const ENTRIES_MAX: u64 = 100;
 const CONNECTIONS: usize = 4;
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn forbidden_mutations(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let account = stage.sub_account().await;
+    let mut fixture = Fixture::start(database).await;
+    let account = fixture.sub_account().await;
     let ten = |field: &str| {
         let fields: String = (0..10).map(|at| format!("a{at}: {field} ")).collect();
         format!("mutation {{ {fields} }}")
@@ -38,7 +39,7 @@ async fn forbidden_mutations(database: Database) {
     .iter()
     .map(|field| post(&account.test, &ten(field), &json!({})))
     .collect();
-    // These may be used, and are refused by what they say.
+    // The key may use this mutation, but its input is refused.
     let refused = ten(r#"deleteContact(id: "nonsense") { errors { code } }"#);
     let refused = post(&account.live, &refused, &json!({}));
 
@@ -47,24 +48,24 @@ async fn forbidden_mutations(database: Database) {
         ("10 refused mutations a request, 4 connections", vec![refused], "NOT_FOUND"),
     ];
     for (name, requests, expected) in kinds.into_iter().take(scale(1, 2)) {
-        let before = refusals(&stage).await;
-        stage
+        let before = refusals(&fixture).await;
+        fixture
             .attack(name, &[expected], async |attack| {
                 attack.repeat(CONNECTIONS, &requests);
-                attack.lasts().await;
+                attack.run().await;
             })
             .await;
-        let left = refusals(&stage).await - before;
-        say(&format!("  {left} entries in the audit log"));
+        let left = refusals(&fixture).await - before;
+        report(&format!("  {left} entries in the audit log"));
         if left > ENTRIES_MAX {
-            stage.fails(format!("{name}: {left} entries in the audit log"));
+            fixture.fail(format!("{name}: {left} entries in the audit log"));
         }
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-async fn refusals(stage: &Stage) -> u64 {
-    let db = Db::connect(&stage.url, 1).await.expect("the database opens");
+async fn refusals(fixture: &Fixture) -> u64 {
+    let db = Db::connect(&fixture.url, 1).await.expect("the database opens");
     let refused = audit_entry::Entity::find()
         .filter(audit_entry::Column::Outcome.eq(AuditOutcome::Refused))
         .count(&db.read)

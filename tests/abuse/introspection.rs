@@ -1,13 +1,13 @@
-//! Introspection, thirty times a request: some kilobytes in, and megabytes out.
+//! Introspection, thirty times per request: small requests with responses of megabytes.
 
 use db_test::db_test;
 use serde_json::json;
 
 use crate::{
     Database::{self},
+    fixture::Fixture,
     requests::{post, thirty},
     scale,
-    stage::Stage,
 };
 
 const CONNECTIONS: usize = 200;
@@ -15,14 +15,14 @@ const CONNECTIONS: usize = 200;
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn introspection(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let key = stage.sub_account().await.test;
+    let mut fixture = Fixture::start(database).await;
+    let key = fixture.sub_account().await.test;
     let schema =
         "__schema{types{name description fields{name description args{name description}}}}";
     let of_type =
         r#"__type(name:"Mutation"){fields{name description args{name description type{name}}}}"#;
     let thirty_types = post(&key, &format!("{{ {} }}", thirty(of_type)), &json!({}));
-    // Its fields are merged: a request has one `__schema`, of which much may be asked.
+    // A request may have only one `__schema`, but many fields in it.
     let long_schema = format!(
         "{{ __schema {{ {} }} }}",
         (0..10)
@@ -37,12 +37,12 @@ async fn introspection(database: Database) {
             .take(scale(2, 3))
     {
         let name = format!("introspection of {what} a request, {CONNECTIONS} connections");
-        stage
+        fixture
             .attack(&name, &["200"], async |attack| {
                 attack.repeat(CONNECTIONS, &[request]);
-                attack.lasts().await;
+                attack.run().await;
             })
             .await;
     }
-    stage.finish().await;
+    fixture.finish().await;
 }

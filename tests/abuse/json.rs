@@ -1,5 +1,5 @@
-//! JSON bombs, and queries of the same kind, by every way that a client's bytes are parsed: each is refused by name,
-//! and ends nothing.
+//! JSON bombs, and similar queries, for every entry point that parses a client's input. Each must be refused with
+//! an error code, and the process must not end.
 
 use std::{fmt::Debug, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -9,90 +9,91 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     Database::{self},
-    attack::{Attack, REST_AFTER_FAILURE},
+    attack::{Attack, RETRY_PAUSE},
     bombs::{Bomb, bombs, documents},
+    fixture::Fixture,
+    raw_client::{RawClient, code_in},
+    report,
     requests::{head, post_body},
-    say,
-    socket::{PROTOCOL_PING, Shut, Socket, TEXT, frame, init},
-    stage::Stage,
-    wire::{Wire, code_in},
+    socket::{PROTOCOL_PING, Socket, SocketError, TEXT, frame, init},
 };
 
-/// Bytes of a body of `/graphql`, and of a message on a socket.
+/// Maximum bytes of a body of `/graphql`, and of a message on a socket.
 const BODY_BYTES_MAX: usize = 256 * 1_024;
-/// Bytes of a body of `/sandbox/inbound`.
+/// Maximum bytes of a body of `/sandbox/inbound`.
 const INBOUND_BYTES_MAX: usize = 16 * 1_024;
-/// Characters of a parameter in an address: with more, a head is too long to be HTTP for the server.
+/// Maximum characters of a parameter in a URL. The server does not parse a longer head.
 const PARAMETER_CHARS_MAX: usize = 30_000;
-/// How long a bomb may go unanswered.
+/// How long the response to a bomb may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// Connections that send bombs at once.
+/// Connections that send bombs concurrently.
 const CONNECTIONS: usize = 8;
 
-/// Something with a bomb in it, and the way that it goes.
+/// A request that contains a bomb.
 #[derive(Clone)]
-struct Shot {
+struct BombRequest {
     name: String,
-    way: Way,
+    transport: Transport,
 }
 
 #[derive(Clone)]
-enum Way {
+enum Transport {
     Http(Arc<[u8]>),
-    /// The frames that are sent on a socket, each after an answer to the one before it.
+    /// Frames for a socket. Each is sent after the response to the one before it.
     Socket(Vec<Arc<[u8]>>),
 }
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn json_bombs(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let sub_account = stage.sub_account().await;
-    let shots = shots(&sub_account.test, &sub_account.live);
+    let mut fixture = Fixture::start(database).await;
+    let sub_account = fixture.sub_account().await;
+    let requests = bomb_requests(&sub_account.test, &sub_account.live);
 
     let mut is_alive = true;
-    for shot in &shots {
-        let unnamed = timeout(ANSWER_WITHIN, unnamed_answer(&stage, &shot.way)).await;
-        let unnamed = unnamed.unwrap_or_else(|_| Some("nothing".to_owned()));
-        if unnamed.is_some() {
-            // A process that ends does so a moment after its connections.
+    for request in &requests {
+        let without_code =
+            timeout(ANSWER_WITHIN, response_without_code(&fixture, &request.transport)).await;
+        let without_code = without_code.unwrap_or_else(|_| Some("nothing".to_owned()));
+        if without_code.is_some() {
+            // A process that crashes ends shortly after its connections.
             sleep(Duration::from_millis(200)).await;
         }
-        if let Some(status) = stage.server.ended() {
-            stage.fails(format!("{}: the process ended by {status}", shot.name));
-            stage.start_again().await;
+        if let Some(status) = fixture.server.ended() {
+            fixture.fail(format!("{}: the process ended by {status}", request.name));
+            fixture.start_again().await;
             is_alive = false;
-        } else if let Some(answer) = unnamed {
-            stage.fails(format!("{}: not refused by name, but {answer}", shot.name));
+        } else if let Some(answer) = without_code {
+            fixture.fail(format!("{}: no error code, but {answer}", request.name));
         }
     }
-    say(&format!("  {} bombs, {database:?}", shots.len()));
+    report(&format!("  {} bombs, {database:?}", requests.len()));
     if is_alive {
-        stage
+        fixture
             .attack("JSON bombs by every way, 8 connections", &["BAD_USER_INPUT"], async |attack| {
-                flood(attack, &shots).await;
+                flood(attack, &requests).await;
             })
             .await;
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// What came instead of a refusal that says what it is.
-async fn unnamed_answer(stage: &Stage, way: &Way) -> Option<String> {
-    match way {
-        Way::Http(request) => {
-            let answer = Wire::new(stage.server.address).ask(request).await;
-            let is_named = answer.as_ref().is_ok_and(|brief| brief.code().is_some());
-            (!is_named).then(|| briefly(&answer))
+/// The response, if it has no error code.
+async fn response_without_code(fixture: &Fixture, transport: &Transport) -> Option<String> {
+    match transport {
+        Transport::Http(request) => {
+            let answer = RawClient::new(fixture.server.address).ask(request).await;
+            let has_code = answer.as_ref().is_ok_and(|brief| brief.code().is_some());
+            (!has_code).then(|| briefly(&answer))
         }
-        Way::Socket(frames) => {
-            let said = converse(stage.server.address, frames).await;
-            let is_named = match &said {
+        Transport::Socket(frames) => {
+            let said = converse(fixture.server.address, frames).await;
+            let has_code = match &said {
                 Ok(text) => code_in(text).is_some(),
-                Err(Shut::Closed(code)) => !matches!(code, 1005 | 1006),
+                Err(SocketError::Closed(code)) => !matches!(code, 1005 | 1006),
                 Err(_) => false,
             };
-            (!is_named).then(|| briefly(&said))
+            (!has_code).then(|| briefly(&said))
         }
     }
 }
@@ -101,51 +102,53 @@ fn briefly(answer: &impl Debug) -> String {
     format!("{answer:?}").chars().take(60).collect()
 }
 
-/// Sends each frame, and gives the answer to the last.
-async fn converse(address: SocketAddr, frames: &[Arc<[u8]>]) -> Result<String, Shut> {
+/// Sends the frames, and returns the response to the last one.
+async fn converse(address: SocketAddr, frames: &[Arc<[u8]>]) -> Result<String, SocketError> {
     let mut socket = Socket::open(None, address).await?;
-    let mut said = Err(Shut::Broken(ErrorKind::NotConnected));
+    let mut said = Err(SocketError::Broken(ErrorKind::NotConnected));
     for frame in frames {
-        // The answer to the bomb may come before all of it is sent.
+        // The server may answer before the whole bomb is sent.
         let _ = socket.send(frame).await;
         said = Ok(socket.next().await?);
     }
     said
 }
 
-async fn flood(attack: &mut Attack, shots: &[Shot]) {
-    let requests: Vec<Arc<[u8]>> = shots
+async fn flood(attack: &mut Attack, bombs: &[BombRequest]) {
+    let requests: Vec<Arc<[u8]>> = bombs
         .iter()
-        .filter_map(|shot| match &shot.way {
-            Way::Http(request) => Some(Arc::clone(request)),
-            Way::Socket(_) => None,
+        .filter_map(|request| match &request.transport {
+            Transport::Http(request) => Some(Arc::clone(request)),
+            Transport::Socket(_) => None,
         })
         .collect();
     attack.repeat(CONNECTIONS / 2, &requests);
     for connection in 0..CONNECTIONS / 2 {
-        let (mut shots, tally, target) = (shots.to_vec(), Arc::clone(&attack.tally), attack.target);
-        shots.retain(|shot| matches!(shot.way, Way::Socket(_)));
-        let first = connection * shots.len() / CONNECTIONS;
-        shots.rotate_left(first);
+        let (mut bombs, tally, target) = (bombs.to_vec(), Arc::clone(&attack.tally), attack.target);
+        bombs.retain(|request| matches!(request.transport, Transport::Socket(_)));
+        let first = connection * bombs.len() / CONNECTIONS;
+        bombs.rotate_left(first);
         attack.client(async move {
-            for shot in shots.iter().cycle() {
-                let Way::Socket(frames) = &shot.way else { continue };
+            for request in bombs.iter().cycle() {
+                let Transport::Socket(frames) = &request.transport else { continue };
                 let said = converse(target, frames).await;
                 tally.said(&said);
-                if matches!(said, Err(Shut::Broken(_))) {
-                    sleep(REST_AFTER_FAILURE).await;
+                if matches!(said, Err(SocketError::Broken(_))) {
+                    sleep(RETRY_PAUSE).await;
                 }
             }
         });
     }
-    attack.lasts().await;
+    attack.run().await;
 }
 
-/// Each bomb, by each way that takes as many bytes.
-fn shots(test_key: &str, live_key: &str) -> Vec<Shot> {
-    let mut shots = Vec::new();
+/// Each bomb for each entry point that accepts its size.
+fn bomb_requests(test_key: &str, live_key: &str) -> Vec<BombRequest> {
+    let mut requests = Vec::new();
     for Bomb { name, json } in bombs() {
-        let mut add = |by: &str, way| shots.push(Shot { name: format!("{name}, by {by}"), way });
+        let mut add = |by: &str, transport| {
+            requests.push(BombRequest { name: format!("{name}, by {by}"), transport })
+        };
         for (by, body) in [
             ("the body", json.clone()),
             (
@@ -160,7 +163,7 @@ fn shots(test_key: &str, live_key: &str) -> Vec<Shot> {
             ("an unknown member", format!(r#"{{"query":"{{account{{name}}}}","x":{json}}}"#)),
         ] {
             if body.len() <= BODY_BYTES_MAX {
-                add(by, Way::Http(post_body(test_key, &body)));
+                add(by, Transport::Http(post_body(test_key, &body)));
             }
         }
         for parameter in ["variables", "extensions"] {
@@ -168,13 +171,13 @@ fn shots(test_key: &str, live_key: &str) -> Vec<Shot> {
             if value.len() <= PARAMETER_CHARS_MAX {
                 let request =
                     get(test_key, &format!("query=%7Baccount%7Bname%7D%7D&{parameter}={value}"));
-                add(&format!("{parameter} of a GET"), Way::Http(request));
+                add(&format!("{parameter} of a GET"), Transport::Http(request));
             }
         }
         let inbound =
             format!(r#"{{"channel":"SMS","from":"+12025550123","text":"Hello","x":{json}}}"#);
         if inbound.len() <= INBOUND_BYTES_MAX {
-            add("/sandbox/inbound", Way::Http(inbound_post(live_key, &inbound)));
+            add("/sandbox/inbound", Transport::Http(inbound_post(live_key, &inbound)));
         }
         for (by, message) in [
             ("a socket's first message", json.clone()),
@@ -184,7 +187,7 @@ fn shots(test_key: &str, live_key: &str) -> Vec<Shot> {
             ),
         ] {
             if message.len() <= BODY_BYTES_MAX {
-                add(by, Way::Socket(vec![frame(TEXT, message.as_bytes()).into()]));
+                add(by, Transport::Socket(vec![frame(TEXT, message.as_bytes()).into()]));
             }
         }
         for (by, message) in [
@@ -194,9 +197,9 @@ fn shots(test_key: &str, live_key: &str) -> Vec<Shot> {
             ("a complete", format!(r#"{{"type":"complete","id":{json}}}"#)),
         ] {
             if message.len() <= BODY_BYTES_MAX {
-                // A subscription that is taken says nothing, but a ping after it is answered.
+                // An accepted subscription has no response, but the ping after it has one.
                 let bomb = [frame(TEXT, message.as_bytes()), frame(TEXT, PROTOCOL_PING)].concat();
-                add(by, Way::Socket(vec![init(test_key).into(), bomb.into()]));
+                add(by, Transport::Socket(vec![init(test_key).into(), bomb.into()]));
             }
         }
     }
@@ -204,14 +207,14 @@ fn shots(test_key: &str, live_key: &str) -> Vec<Shot> {
         let body = json!({ "query": query }).to_string();
         let message = format!(r#"{{"id":"1","type":"subscribe","payload":{body}}}"#);
         let message = frame(TEXT, message.as_bytes()).into();
-        for (by, way) in [
-            ("the body", Way::Http(post_body(test_key, &body))),
-            ("a subscription", Way::Socket(vec![init(test_key).into(), message])),
+        for (by, transport) in [
+            ("the body", Transport::Http(post_body(test_key, &body))),
+            ("a subscription", Transport::Socket(vec![init(test_key).into(), message])),
         ] {
-            shots.push(Shot { name: format!("{name}, by {by}"), way });
+            requests.push(BombRequest { name: format!("{name}, by {by}"), transport });
         }
     }
-    shots
+    requests
 }
 
 fn subscription(member: &str, bomb: &str) -> String {
@@ -234,7 +237,7 @@ fn inbound_post(key: &str, body: &str) -> Arc<[u8]> {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes().into()
 }
 
-/// Encodes what must not stand in an address, and no more, for an address has a bound.
+/// Escapes only the characters that a URL must not contain, because the length of a URL is limited.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for char in text.chars() {

@@ -1,18 +1,18 @@
-//! Abuse: attacks on the release program, each beside a probe of another team. Proven: the process and the
-//! probe live on. A row is printed for each attack; a test fails if the process ends, if its memory passes
-//! 200 MB, or if a request of the probe is refused or takes longer than 2 seconds. No other time is asserted.
+//! Attacks on the release program, while a probe of another team sends and reads. A test fails if the
+//! process ends, if its memory exceeds 200 MB, or if a request of the probe is refused or takes longer than
+//! 2 seconds. Each attack prints a row of a table.
 //!
-//! Not run by `cargo test`. A short round, and all of it:
+//! `cargo test` does not run this suite. A short and the full round:
 //!
 //! ```sh
 //! cargo test --release --test abuse
 //! TOLLGATE_ABUSE=full cargo test --release --test abuse
 //! ```
 //!
-//! Attacks take turns, whatever `--test-threads` says. Linux only. The PostgreSQL half needs `initdb` and
-//! `postgres`, and is ignored without them. All connections are of this machine, and each attack ends by itself.
+//! Attacks run one at a time, regardless of `--test-threads`. Linux only. The PostgreSQL tests need `initdb`
+//! and `postgres`, and are ignored without them. Only local connections are used.
 
-use support::{Database, client, eventually, folder, is_full, postgres, say, scale, server};
+use support::{Database, client, eventually, folder, is_full, postgres, report, scale, server};
 
 mod answers;
 mod attack;
@@ -20,6 +20,7 @@ mod backlog;
 mod bombs;
 mod counts;
 mod figures;
+mod fixture;
 mod floods;
 mod forbidden;
 mod heads;
@@ -29,17 +30,16 @@ mod long_messages;
 mod mutations;
 mod probe;
 mod process;
+mod raw_client;
 mod requests;
 mod slow_bodies;
 mod socket;
-mod stage;
 mod subscriptions;
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "other suites use more of it")]
+#[expect(dead_code, reason = "the other suite uses more of it")]
 mod support;
 mod tally;
 mod templates;
 mod usage;
 mod variables;
-mod wire;
 mod wrong_keys;

@@ -1,4 +1,4 @@
-//! Floods of mutations other than sends, beside a probe that mutates too.
+//! Floods of mutations other than sends, with a second probe that also uses mutations.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Database::{self},
+    fixture::Fixture,
     probe,
     requests::post,
     scale,
-    stage::Stage,
 };
 
 const CONNECTIONS: usize = 16;
@@ -18,13 +18,13 @@ const CONNECTIONS: usize = 16;
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn floods_of_mutations(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let account = stage.sub_account().await;
-    let main = stage.attacker.clone();
+    let mut fixture = Fixture::start(database).await;
+    let account = fixture.sub_account().await;
+    let main = fixture.attacker.clone();
     let id_of = |value: &Value| value["id"].as_str().expect("an id").to_owned();
 
     let create = "mutation { createSender(input: { name: \"S\" }) { sender { id } } }";
-    let sender = stage.ask(&main, create, json!({})).await;
+    let sender = fixture.ask(&main, create, json!({})).await;
     let sender = id_of(&sender["createSender"]["sender"]);
     let update = "mutation($id: ID!, $name: String!) \
                   { updateSender(id: $id, input: { name: $name }) { errors { code } } }";
@@ -46,7 +46,7 @@ async fn floods_of_mutations(database: Database) {
     let statuses = [status("deactivateSubAccount"), status("reactivateSubAccount")];
 
     let keys = "query($id: ID!) { subAccount(by: { id: $id }) { apiKeys { nodes { id } } } }";
-    let keys = stage.ask(&main, keys, json!({ "id": account.id })).await;
+    let keys = fixture.ask(&main, keys, json!({ "id": account.id })).await;
     let key = id_of(&keys["subAccount"]["apiKeys"]["nodes"][0]);
     let rotate = "mutation($id: ID!) { rotateApiKey(id: $id) { errors { code } } }";
     let rotate = post(&main, rotate, &json!({ "id": key }));
@@ -66,18 +66,18 @@ async fn floods_of_mutations(database: Database) {
     ];
     for (what, requests) in kinds.into_iter().take(scale(1, 4)) {
         let name = format!("{what}, {CONNECTIONS} connections");
-        let (target, key) = (stage.server.address, stage.probe.clone());
+        let (target, key) = (fixture.server.address, fixture.probe.clone());
         let mut during = Vec::new();
-        stage
+        fixture
             .attack(&name, &["200"], async |attack| {
                 let probe = probe::mutations(target, &key);
                 attack.repeat(CONNECTIONS, &requests);
-                attack.lasts().await;
+                attack.run().await;
                 attack.stop().await;
                 during = probe.stop().await;
             })
             .await;
-        stage.judge(&format!("{name}, and other mutations"), &during);
+        fixture.check_probe(&format!("{name}, and other mutations"), &during);
     }
-    stage.finish().await;
+    fixture.finish().await;
 }

@@ -1,5 +1,5 @@
-//! Probes: another team at work while an attack goes on. Each has a thread and a runtime of its own, so that
-//! what is measured is the server and not the attack's share of this process.
+//! Probes: another team that uses the server during an attack. Each has its own thread and runtime, so that the
+//! attack's load on this process does not affect the measured times.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -18,15 +18,15 @@ use crate::{
     figures::Times,
 };
 
-/// The address that probes come from: not the attack's, which may have as many connections as it can get.
+/// The local address of probes. The attack uses another one, because connections are limited per address.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// A request of a probe never takes longer.
+/// Maximum time of a request of a probe.
 pub const WAIT_MAX: Duration = Duration::from_secs(2);
-/// A message is delivered within so much of its acceptance.
+/// Maximum time from the acceptance of a message to its delivery.
 pub const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
-/// How long the probe rests between requests.
-const REST: Duration = Duration::from_millis(20);
-/// How often a message is sent whose delivery is waited for.
+/// Pause of the probe between requests.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How often the delivery probe sends a message.
 const DELIVERY_EVERY: Duration = Duration::from_millis(250);
 
 const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $input) \
@@ -34,39 +34,39 @@ const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $in
 const PAGE: &str = "{ messages(first: 20) { nodes { id status to text cost createdAt } } }";
 const STATUS: &str = "query($id: ID!) { message(id: $id) { status } }";
 
-/// A probe at work.
+/// A running probe.
 pub struct Probe<T> {
-    is_over: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     outcome: oneshot::Receiver<T>,
 }
 
-/// Whether a probe is to end.
+/// Tells a probe to end.
 #[derive(Clone)]
-pub struct Over(Arc<AtomicBool>);
+pub struct StopFlag(Arc<AtomicBool>);
 
-impl Over {
-    pub fn is_so(&self) -> bool {
+impl StopFlag {
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl<T: Send + 'static> Probe<T> {
-    /// Begins something that goes on until it is over.
-    pub fn start<F: Future<Output = T>>(work: impl FnOnce(Over) -> F + Send + 'static) -> Self {
-        let is_over = Arc::<AtomicBool>::default();
-        let over = Over(Arc::clone(&is_over));
-        let (tell, outcome) = oneshot::channel();
+    /// Starts a probe, which must end when the flag is set.
+    pub fn start<F: Future<Output = T>>(work: impl FnOnce(StopFlag) -> F + Send + 'static) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let flag = StopFlag(Arc::clone(&stop));
+        let (sender, outcome) = oneshot::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let _ = tell.send(runtime.expect("a runtime starts").block_on(work(over)));
+            let _ = sender.send(runtime.expect("a runtime starts").block_on(work(flag)));
         });
-        Self { is_over, outcome }
+        Self { stop, outcome }
     }
 
-    /// Lets it finish what it has begun, and gives what it found.
+    /// Waits until the probe has finished its current request, and returns its result.
     pub async fn stop(self) -> T {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.outcome.await.expect("a probe ends in order")
+        self.stop.store(true, Ordering::Relaxed);
+        self.outcome.await.expect("a probe does not panic")
     }
 }
 
@@ -74,55 +74,55 @@ impl<T: Send + 'static> Probe<T> {
 pub struct Sample {
     pub what: &'static str,
     pub took: Duration,
-    /// What it was told instead of what it asked for.
+    /// The response, if the request was refused.
     pub refused: Option<String>,
 }
 
-/// How long the requests took.
+/// The times of the requests.
 pub fn times(samples: &[Sample]) -> Times {
     Times::new(samples.iter().map(|sample| sample.took))
 }
 
-/// Sends one message after another, and reads a page after each.
+/// Sends messages one after another, and reads a page after each.
 pub fn sends_and_reads(address: SocketAddr, key: &str) -> Probe<Vec<Sample>> {
     let key = key.to_owned();
-    Probe::start(move |over| async move {
+    Probe::start(move |stop| async move {
         let mut client = Client::new_from(ADDRESS, address);
         let input = json!({ "input": { "to": "+12025550123", "text": "Your code is 123456" } });
         let mut samples = Vec::new();
-        while !over.is_so() {
+        while !stop.is_set() {
             for (what, query, variables) in [("send", SEND, &input), ("page", PAGE, &json!({}))] {
                 samples.push(sample(&mut client, what, &key, query, variables).await.0);
-                sleep(REST).await;
+                sleep(PAUSE).await;
             }
         }
         samples
     })
 }
 
-/// Opts one address out after another.
+/// Adds opt-outs one after another.
 pub fn mutations(address: SocketAddr, key: &str) -> Probe<Vec<Sample>> {
     const ADD: &str =
         "mutation($input: AddOptOutInput!) { addOptOut(input: $input) { errors { code } } }";
     let key = key.to_owned();
-    Probe::start(move |over| async move {
+    Probe::start(move |stop| async move {
         let mut client = Client::new_from(ADDRESS, address);
         let mut samples = Vec::new();
-        while !over.is_so() {
+        while !stop.is_set() {
             let opted_out = json!({ "input": { "address": "+12025550199" } });
             samples.push(sample(&mut client, "opt-out", &key, ADD, &opted_out).await.0);
-            sleep(REST).await;
+            sleep(PAUSE).await;
         }
         samples
     })
 }
 
-/// Sends a message now and then, and gives how long each took to be delivered, or what was seen of it last.
+/// Sends messages regularly, and returns how long the delivery of each took, or its last status.
 pub fn deliveries(address: SocketAddr, key: &str) -> Probe<Vec<Result<Duration, String>>> {
     let key = key.to_owned();
-    Probe::start(move |over| async move {
+    Probe::start(move |stop| async move {
         let mut deliveries = JoinSet::new();
-        while !over.is_so() {
+        while !stop.is_set() {
             let client = Client::new_from(ADDRESS, address);
             deliveries.spawn(delivery(client, key.clone()));
             sleep(DELIVERY_EVERY).await;
@@ -149,21 +149,21 @@ async fn delivery(mut client: Client, key: String) -> Result<Duration, String> {
         if accepted.elapsed() > DELIVERED_WITHIN {
             return Err(seen);
         }
-        sleep(REST).await;
+        sleep(PAUSE).await;
     }
 }
 
-/// Uses each key once, in turn with a rest between them, until all were used or it is over.
+/// Uses each key once, with a pause between them.
 pub fn fresh_keys(
     local: Option<IpAddr>,
     address: SocketAddr,
     keys: Vec<String>,
-    rest: Duration,
+    pause: Duration,
 ) -> Probe<Vec<Sample>> {
-    Probe::start(move |over| async move {
+    Probe::start(move |stop| async move {
         let mut samples = Vec::new();
         for key in keys {
-            if over.is_so() {
+            if stop.is_set() {
                 break;
             }
             let mut client = match local {
@@ -172,13 +172,13 @@ pub fn fresh_keys(
             };
             let query = "{ account { name } }";
             samples.push(sample(&mut client, "fresh key", &key, query, &json!({})).await.0);
-            sleep(rest).await;
+            sleep(pause).await;
         }
         samples
     })
 }
 
-/// Asks something, and says how that went and what came.
+/// Sends a request, and returns its result and the response.
 async fn sample(
     client: &mut Client,
     what: &'static str,
@@ -196,7 +196,7 @@ async fn sample(
     (Sample { what, took, refused }, answer)
 }
 
-/// Why an answer does not hold what was asked for.
+/// The response, if the request was refused.
 fn refusal(answer: &Answer) -> Option<String> {
     let json = answer.json();
     let payload = &json["data"]["sendMessage"]["errors"];

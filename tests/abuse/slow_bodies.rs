@@ -1,4 +1,4 @@
-//! Requests that are begun and not ended, on as many connections as one address may have.
+//! Incomplete requests on as many connections as one address may have.
 
 use std::{io::Result, sync::Arc, time::Duration};
 
@@ -11,33 +11,33 @@ use tokio::{
 use crate::{
     Database::{self},
     attack::Attack,
-    process::connections_of_address,
+    fixture::Fixture,
+    process::connections_per_address,
+    raw_client::{RawClient, ResponseStart},
     requests::head,
     scale,
-    stage::Stage,
-    wire::{Brief, Wire},
 };
 
-/// How a request is begun, and what follows now and then.
+/// The beginning of a request, and the bytes that follow regularly.
 struct Slow {
     name: &'static str,
     begin: String,
     drip: &'static str,
 }
 
-/// How long it is until the next drip.
-const DRIP_EVERY: Duration = Duration::from_secs(1);
-/// How long it is until a connection that was refused or cut off is made again.
-const REST_BETWEEN: Duration = Duration::from_secs(1);
-/// Connections that are made at once: more at a time would wait for each other's second SYN.
-const CONNECTING: usize = 256;
+/// The interval of the further bytes.
+const DRIP_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause before a connection that was refused or closed is opened again.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// Maximum number of connections that are opened concurrently. With more, SYN packets are lost and sent again.
+const CONCURRENT_CONNECTS: usize = 256;
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn slow_bodies(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let account = stage.sub_account().await;
-    let connections = connections_of_address();
+    let mut fixture = Fixture::start(database).await;
+    let account = fixture.sub_account().await;
+    let connections = connections_per_address();
     let with_key = head(&account.test);
     let without_key = "POST /graphql HTTP/1.1\r\nHost: tollgate\r\n";
     let inbound = head(&account.live).replacen("/graphql", "/sandbox/inbound", 1);
@@ -63,52 +63,54 @@ async fn slow_bodies(database: Database) {
     let count = scale(3, attacks.len());
     for attack in &attacks[..count] {
         let name = format!("{}, {connections} connections", attack.name);
-        stage.attack(&name, &["begun"], async |begun| hold(begun, connections, attack).await).await;
+        fixture
+            .attack(&name, &["begun"], async |begun| hold(begun, connections, attack).await)
+            .await;
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// Begins requests, and begins anew whenever one was answered or cut off.
+/// Sends incomplete requests, and begins again when the server answers or closes the connection.
 async fn hold(attack: &mut Attack, connections: usize, slow: &Slow) {
     let begin: Arc<[u8]> = slow.begin.as_bytes().into();
     let drip = slow.drip.as_bytes();
-    let connecting = Arc::new(Semaphore::new(CONNECTING));
+    let connecting = Arc::new(Semaphore::new(CONCURRENT_CONNECTS));
     for _ in 0..connections {
         let (begin, connecting) = (Arc::clone(&begin), Arc::clone(&connecting));
-        let (mut wire, tally) = (Wire::new(attack.target), Arc::clone(&attack.tally));
+        let (mut client, tally) = (RawClient::new(attack.target), Arc::clone(&attack.tally));
         attack.client(async move {
             loop {
-                let turn = connecting.acquire().await;
-                let begun = wire.write(&begin).await;
-                drop(turn);
+                let permit = connecting.acquire().await;
+                let begun = client.write(&begin).await;
+                drop(permit);
                 let answer = match begun {
                     Ok(()) => {
                         tally.count("begun");
-                        wait(&mut wire, drip).await
+                        wait(&mut client, drip).await
                     }
                     Err(failure) => Err(failure),
                 };
                 tally.answer(&answer);
-                wire.hang_up();
-                sleep(REST_BETWEEN).await;
+                client.hang_up();
+                sleep(RECONNECT_PAUSE).await;
             }
         });
     }
-    attack.lasts().await;
+    attack.run().await;
 }
 
-/// Waits for an answer, and sends some more from time to time if there is more to send.
-async fn wait(wire: &mut Wire, drip: &[u8]) -> Result<Brief> {
+/// Waits for a response, and sends the further bytes regularly.
+async fn wait(client: &mut RawClient, drip: &[u8]) -> Result<ResponseStart> {
     loop {
-        let brief = match timeout(DRIP_EVERY, wire.is_answered()).await {
-            Ok(()) => wire.read().await?,
+        let brief = match timeout(DRIP_INTERVAL, client.is_answered()).await {
+            Ok(()) => client.read().await?,
             Err(_) if drip.is_empty() => continue,
             Err(_) => {
-                wire.write(drip).await?;
+                client.write(drip).await?;
                 continue;
             }
         };
-        // The server asks for the body, which it does not get.
+        // The server asks for the body, which is never sent.
         if brief.status != 100 {
             return Ok(brief);
         }

@@ -1,4 +1,4 @@
-//! An attacker's WebSocket: frames are prepared bytes, masked with zeros, which leave them as they are.
+//! An attacker's WebSocket. Frames are prepared bytes; they are masked with zeros, which changes nothing.
 
 use std::{
     io::{self, ErrorKind},
@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     client::connect,
-    wire::{Brief, read_answer},
+    raw_client::{ResponseStart, read_answer},
 };
 
 const UPGRADE: &str = "GET /graphql HTTP/1.1\r\nHost: tollgate\r\nUpgrade: websocket\r\n\
@@ -28,71 +28,71 @@ pub const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 
-/// The sub-protocol's own ping.
+/// The ping of the sub-protocol `graphql-transport-ws`.
 pub const PROTOCOL_PING: &[u8] = br#"{"type":"ping"}"#;
 
-/// A socket, or the half of one that receives.
+/// A socket, or its receiving half.
 pub struct Socket<S = TcpStream>(BufReader<S>);
 
-/// Why there is no socket, or no more.
+/// Why a socket was not opened, or was closed.
 #[derive(Debug)]
-pub enum Shut {
+pub enum SocketError {
     /// It was closed with this code.
     Closed(u16),
     /// The upgrade was refused.
-    Refused(Brief),
+    Refused(ResponseStart),
     /// The connection broke.
     Broken(ErrorKind),
 }
 
-impl From<io::Error> for Shut {
+impl From<io::Error> for SocketError {
     fn from(failure: io::Error) -> Self {
         Self::Broken(failure.kind())
     }
 }
 
 impl Socket {
-    /// Opens a socket that has not said yet whose it is; otherwise says why there is none.
-    pub async fn open(local: Option<IpAddr>, address: SocketAddr) -> Result<Self, Shut> {
+    /// Opens a socket without a key.
+    pub async fn open(local: Option<IpAddr>, address: SocketAddr) -> Result<Self, SocketError> {
         Self::upgrade(local, address, "").await
     }
 
-    /// Opens a socket whose first message names its key; otherwise says what came instead.
+    /// Opens a socket, and sends a key in its first message.
     pub async fn with_key(
         local: Option<IpAddr>,
         address: SocketAddr,
         key: &str,
-    ) -> Result<Self, Shut> {
-        Self::upgrade(local, address, "").await?.greet(&init(key)).await
+    ) -> Result<Self, SocketError> {
+        Self::upgrade(local, address, "").await?.initialize(&init(key)).await
     }
 
-    /// The same with the key in the header of the upgrade.
+    /// Opens a socket with a key in the header of the handshake.
     pub async fn with_key_in_header(
         local: Option<IpAddr>,
         address: SocketAddr,
         key: &str,
-    ) -> Result<Self, Shut> {
+    ) -> Result<Self, SocketError> {
         let header = format!("Authorization: Bearer {key}\r\n");
-        let greeting = frame(TEXT, br#"{"type":"connection_init"}"#);
-        Self::upgrade(local, address, &header).await?.greet(&greeting).await
+        let init = frame(TEXT, br#"{"type":"connection_init"}"#);
+        Self::upgrade(local, address, &header).await?.initialize(&init).await
     }
 
     async fn upgrade(
         local: Option<IpAddr>,
         address: SocketAddr,
         header: &str,
-    ) -> Result<Self, Shut> {
+    ) -> Result<Self, SocketError> {
         let mut stream = BufReader::new(connect(local, address).await?);
         stream.get_mut().write_all(format!("{UPGRADE}{header}\r\n").as_bytes()).await?;
         let (brief, _) = read_answer(&mut stream).await?;
-        if brief.status == 101 { Ok(Self(stream)) } else { Err(Shut::Refused(brief)) }
+        if brief.status == 101 { Ok(Self(stream)) } else { Err(SocketError::Refused(brief)) }
     }
 
-    async fn greet(mut self, greeting: &[u8]) -> Result<Self, Shut> {
-        self.send(greeting).await?;
+    async fn initialize(mut self, init: &[u8]) -> Result<Self, SocketError> {
+        self.send(init).await?;
         let answer = self.next().await?;
-        let is_welcome = answer.contains("connection_ack");
-        if is_welcome { Ok(self) } else { Err(Shut::Broken(ErrorKind::InvalidData)) }
+        let is_acknowledged = answer.contains("connection_ack");
+        if is_acknowledged { Ok(self) } else { Err(SocketError::Broken(ErrorKind::InvalidData)) }
     }
 
     /// Sends frames.
@@ -100,7 +100,7 @@ impl Socket {
         self.0.get_mut().write_all(frames).await
     }
 
-    /// Both halves, for a client that sends and receives at once.
+    /// Splits the socket into halves, for concurrent sending and receiving.
     pub fn into_halves(self) -> (Socket<OwnedReadHalf>, OwnedWriteHalf) {
         let (incoming, outgoing) = self.0.into_inner().into_split();
         (Socket(BufReader::new(incoming)), outgoing)
@@ -108,8 +108,8 @@ impl Socket {
 }
 
 impl<S: AsyncRead + Unpin> Socket<S> {
-    /// The next text; what else comes before the end is passed over.
-    pub async fn next(&mut self) -> Result<String, Shut> {
+    /// The next text message. Control frames are ignored.
+    pub async fn next(&mut self) -> Result<String, SocketError> {
         loop {
             let first = self.0.read_u8().await?;
             let length = match self.0.read_u8().await? {
@@ -118,14 +118,14 @@ impl<S: AsyncRead + Unpin> Socket<S> {
                 length => u64::from(length),
             };
             let length =
-                usize::try_from(length).map_err(|_| Shut::Broken(ErrorKind::InvalidData))?;
+                usize::try_from(length).map_err(|_| SocketError::Broken(ErrorKind::InvalidData))?;
             let mut payload = vec![0; length];
             self.0.read_exact(&mut payload).await?;
             match first & 0x0f {
                 TEXT => return Ok(String::from_utf8_lossy(&payload).into_owned()),
                 CLOSE => {
                     let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
-                    return Err(Shut::Closed(code));
+                    return Err(SocketError::Closed(code));
                 }
                 _ => {}
             }
@@ -133,7 +133,7 @@ impl<S: AsyncRead + Unpin> Socket<S> {
     }
 }
 
-/// A frame that a client sends.
+/// A frame of a client.
 pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | kind];
     let length = payload.len();
@@ -153,13 +153,13 @@ pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The message that says whose the socket is.
+/// The `connection_init` message with a key.
 pub fn init(key: &str) -> Vec<u8> {
     let payload = json!({ "authorization": format!("Bearer {key}") });
     frame(TEXT, json!({ "type": "connection_init", "payload": payload }).to_string().as_bytes())
 }
 
-/// The message that begins an operation; `variables` is JSON as it stands.
+/// The `subscribe` message. `variables` is JSON.
 pub fn subscribe(id: &str, query: &str, variables: &str) -> Vec<u8> {
     let (id, query) = (json!(id), json!(query));
     let message = format!(

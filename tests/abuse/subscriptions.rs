@@ -1,4 +1,4 @@
-//! Subscriptions by the thousand, of a team that sends: beside them another team's event is timed.
+//! Thousands of subscriptions of a team that sends messages, while the events of another team are measured.
 
 use std::{
     net::SocketAddr,
@@ -12,51 +12,52 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     Database::{self},
-    attack::{Attack, REST_AFTER_FAILURE},
+    attack::{Attack, RETRY_PAUSE},
     client::Client,
     figures::{Times, milliseconds},
+    fixture::Fixture,
     probe::{self, Probe, WAIT_MAX},
+    raw_client::RawClient,
+    report,
     requests::post,
-    say,
-    socket::{Shut, Socket, subscribe},
-    stage::Stage,
-    wire::Wire,
+    socket::{Socket, SocketError, subscribe},
 };
 
-/// Accounts of the attack's team, and sockets of each.
+/// Accounts of the attacker's team.
 const ACCOUNTS: usize = 6;
+/// Sockets per account.
 const SOCKETS: usize = 10;
-/// Operations that one socket may have under way.
+/// Maximum number of operations of a socket.
 const OPERATIONS: usize = 50;
-/// Messages a second that each account sends.
+/// Messages per second of each account.
 const MESSAGES: u32 = 10;
-/// How long an event is waited for.
+/// Timeout of an event.
 const EVENT_WITHIN: Duration = Duration::from_secs(5);
 const QUERY: &str = "subscription{messageUpdated{id status}}";
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn subscriptions(database: Database) {
-    let mut stage = Stage::start(database).await;
+    let mut fixture = Fixture::start(database).await;
     let mut keys = Vec::new();
     for _ in 0..ACCOUNTS {
-        keys.push(stage.sub_account().await.test);
+        keys.push(fixture.sub_account().await.test);
     }
-    let (target, key) = (stage.server.address, stage.probe.clone());
+    let (target, key) = (fixture.server.address, fixture.probe.clone());
     let quiet = events(target, &key);
     sleep(Duration::from_secs(1)).await;
     let quiet = quiet.stop().await;
 
     let name = "3,000 subscriptions of 6 accounts, and 10 messages a second of each";
     let mut during = Vec::new();
-    stage
+    fixture
         .attack(name, &["message"], async |attack| {
             for key in &keys {
                 listen(attack, key);
                 send(attack, key);
             }
             let probe = events(target, &key);
-            attack.lasts().await;
+            attack.run().await;
             attack.stop().await;
             during = probe.stop().await;
         })
@@ -66,20 +67,20 @@ async fn subscriptions(database: Database) {
     let missing = during.iter().filter(|event| event.is_none()).count();
     if missing > 0 || times.worst() > WAIT_MAX {
         let worst = milliseconds(times.worst());
-        stage.fails(format!("{name}: {missing} events did not come, the last after {worst}"));
+        fixture.fail(format!("{name}: {missing} events are missing, the slowest took {worst}"));
     }
-    say(&format!(
-        "  events after {} in the middle and {} at worst, without the attack after {}; {} of {} did not come",
+    report(&format!(
+        "  events: median {}, maximum {}, median without the attack {}; {} of {} are missing",
         milliseconds(times.percentile(50)),
         milliseconds(times.worst()),
         milliseconds(quiet.percentile(50)),
         missing,
         during.len(),
     ));
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// Opens the subscriptions, and reads what they tell.
+/// Opens the subscriptions, and reads their events.
 fn listen(attack: &mut Attack, key: &str) {
     for _ in 0..SOCKETS {
         let (key, target, tally) = (key.to_owned(), attack.target, Arc::clone(&attack.tally));
@@ -94,47 +95,47 @@ fn listen(attack: &mut Attack, key: &str) {
                         tally.said(&Ok(socket.next().await?));
                     }
                 };
-                let end: Result<(), Shut> = end.await;
+                let end: Result<(), SocketError> = end.await;
                 tally.said(&end.map(|()| String::new()));
-                sleep(REST_AFTER_FAILURE).await;
+                sleep(RETRY_PAUSE).await;
             }
         });
     }
 }
 
-/// Sends messages that the subscriptions are about.
+/// Sends messages, which cause events.
 fn send(attack: &mut Attack, key: &str) {
     let send = "mutation { sendMessage(input: { to: \"+12025550123\", text: \"Hello\" }) \
                 { errors { code } } }";
-    let (request, mut wire) = (post(key, send, &json!({})), Wire::new(attack.target));
+    let (request, mut client) = (post(key, send, &json!({})), RawClient::new(attack.target));
     attack.client(async move {
         loop {
-            let _ = wire.ask(&request).await;
+            let _ = client.ask(&request).await;
             sleep(Duration::from_secs(1) / MESSAGES).await;
         }
     });
 }
 
-/// Sends a message now and then, and gives the time until the first event of it.
+/// Sends messages regularly, and returns the time until the first event of each.
 fn events(target: SocketAddr, key: &str) -> Probe<Vec<Option<Duration>>> {
     const SEND: &str = "mutation { sendMessage(input: { to: \"+12025550124\", text: \"Hello\" }) \
                         { message { id } } }";
     let key = key.to_owned();
-    Probe::start(move |over| async move {
+    Probe::start(move |stop| async move {
         let mut events = Vec::new();
         let Ok(mut socket) = Socket::with_key(Some(probe::ADDRESS), target, &key).await else {
             return vec![None];
         };
         let _ = socket.send(&subscribe("1", QUERY, "{}")).await;
         let mut client = Client::new_from(probe::ADDRESS, target);
-        // The subscription listens once something that was said after it is answered.
+        // Nothing shows when the subscription has begun.
         sleep(Duration::from_millis(200)).await;
-        while !over.is_so() {
+        while !stop.is_set() {
             let begun = Instant::now();
             let sent = client.graphql(&key, SEND, &json!({})).await;
             let sent = sent.map(|answer| answer.json()).unwrap_or_default();
             let id = sent["data"]["sendMessage"]["message"]["id"].as_str().unwrap_or("none");
-            let told = timeout(EVENT_WITHIN, async {
+            let event = timeout(EVENT_WITHIN, async {
                 loop {
                     match socket.next().await {
                         Ok(text) if text.contains(id) => break Some(begun.elapsed()),
@@ -143,7 +144,7 @@ fn events(target: SocketAddr, key: &str) -> Probe<Vec<Option<Duration>>> {
                     }
                 }
             });
-            events.push(told.await.ok().flatten());
+            events.push(event.await.ok().flatten());
             sleep(Duration::from_millis(100)).await;
         }
         events

@@ -1,4 +1,4 @@
-//! What an attack was answered, counted. Refusals are welcome; one without a name is pointed out.
+//! Counts the responses to an attack. Refusals are expected; one without an error code is marked.
 
 use std::{
     collections::BTreeMap,
@@ -7,50 +7,50 @@ use std::{
 };
 
 use crate::{
-    socket::Shut,
-    wire::{Brief, code_in},
+    raw_client::{ResponseStart, code_in},
+    socket::SocketError,
 };
 
-/// Statuses that hyper itself gives before there is a request, which have no body.
-const NAMELESS_STATUSES: [u16; 4] = [400, 408, 414, 431];
+/// Statuses of hyper for requests that it cannot parse. They have no body.
+const STATUSES_WITHOUT_BODY: [u16; 4] = [400, 408, 414, 431];
 
 #[derive(Default)]
 pub struct Tally(Mutex<BTreeMap<String, u64>>);
 
 impl Tally {
-    /// Counts something, by its name.
+    /// Counts an event by its name.
     pub fn count(&self, what: impl Into<String>) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(what.into()).or_default() += 1;
     }
 
-    /// Counts what a request got back.
-    pub fn answer(&self, answer: &io::Result<Brief>) {
+    /// Counts the response to a request.
+    pub fn answer(&self, answer: &io::Result<ResponseStart>) {
         self.count(match answer {
             Ok(brief) => match brief.code() {
                 Some(code) => format!("{} {code}", brief.status),
-                None if brief.status < 400 || NAMELESS_STATUSES.contains(&brief.status) => {
+                None if brief.status < 400 || STATUSES_WITHOUT_BODY.contains(&brief.status) => {
                     brief.status.to_string()
                 }
-                None => format!("{} WITHOUT A NAME", brief.status),
+                None => format!("{} WITHOUT A CODE", brief.status),
             },
             Err(failure) => format!("no answer: {}", failure.kind()),
         });
     }
 
-    /// Counts what a socket said.
-    pub fn said(&self, said: &Result<String, Shut>) {
+    /// Counts a message or the end of a socket.
+    pub fn said(&self, said: &Result<String, SocketError>) {
         self.count(match said {
             Ok(text) => code_in(text).unwrap_or("message").to_owned(),
-            Err(Shut::Closed(code)) => format!("closed {code}"),
-            Err(Shut::Refused(brief)) => {
-                format!("{} {}", brief.status, brief.code().unwrap_or("WITHOUT A NAME"))
+            Err(SocketError::Closed(code)) => format!("closed {code}"),
+            Err(SocketError::Refused(brief)) => {
+                format!("{} {}", brief.status, brief.code().unwrap_or("WITHOUT A CODE"))
             }
-            Err(Shut::Broken(kind)) => format!("broken: {kind}"),
+            Err(SocketError::Broken(kind)) => format!("broken: {kind}"),
         });
     }
 
-    /// Whether one of these was counted, each as it was named or the code of an answer.
+    /// Whether one of these names or error codes was counted.
     pub fn has_any(&self, expected: &[&str]) -> bool {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.keys().any(|what| {
@@ -59,7 +59,7 @@ impl Tally {
         })
     }
 
-    /// What was counted, most first.
+    /// The counts, in descending order.
     pub fn summary(&self) -> String {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut counts: Vec<(&String, &u64)> = counts.iter().collect();

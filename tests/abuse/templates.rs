@@ -1,4 +1,5 @@
-//! Templates that cost more than they say. What is refused when a template is made is not tried.
+//! Templates that are expensive to render or compile. Templates that are refused when they are created are
+//! skipped.
 
 use std::sync::Arc;
 
@@ -8,20 +9,20 @@ use serde_json::{Value, json};
 use crate::{
     Database::{self},
     client::Client,
-    is_full,
+    fixture::Fixture,
+    is_full, report,
     requests::{post, thirty},
-    say, scale,
-    stage::Stage,
+    scale,
 };
 
-/// Entries of each map that a template is given, and numbers of the list that it walks along: with those of the
-/// other lists they are about as many values as may be given.
+/// Entries of each map in the variables. Together the variables have nearly the maximum number of values.
 const ENTRIES: usize = 80;
-const TURNS: usize = 300;
-/// Bombs that are accepted at least, or nothing is tried: each of these filters and comparisons belongs to the language.
+/// Length of the list over which the templates loop.
+const ITERATIONS: usize = 300;
+/// Minimum number of templates that must be accepted, so that the test has an effect.
 const ACCEPTED_MIN: usize = 12;
 
-/// As many messages with such variables as a request may have.
+/// A mutation that sends `$m` 20 times, the maximum with variables of this size.
 fn send_20() -> String {
     let list = "$m,".repeat(20);
     format!("mutation($m:SendMessageInput!){{sendMessages(input:[{list}]){{errors{{code}}}}}}")
@@ -30,55 +31,55 @@ fn send_20() -> String {
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn template_bombs(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let account = stage.sub_account().await;
+    let mut fixture = Fixture::start(database).await;
+    let account = fixture.sub_account().await;
     let mut sends: Vec<Arc<[u8]>> = Vec::new();
     for (name, text) in sources() {
-        let Some(id) = create(&stage, &account.live, &name, &text).await else { continue };
+        let Some(id) = create(&fixture, &account.live, &name, &text).await else { continue };
         let message =
             json!({ "to": "ada@example.com", "templateId": id, "variables": variables() });
         sends.push(post(&account.test, &send_20(), &json!({ "m": message })));
     }
     let count = sends.len();
-    say(&format!("  {count} of {} template bombs were accepted", sources().len()));
+    report(&format!("  {count} of {} template bombs were accepted", sources().len()));
     if count < ACCEPTED_MIN {
-        stage.fails(format!("only {count} template bombs were accepted"));
+        fixture.fail(format!("only {count} template bombs were accepted"));
     }
 
     for connections in scale(&[4][..], &[2, 4, 40][..]) {
         let name = format!("20 messages a call from costly templates, {connections} connections");
-        stage
+        fixture
             .attack(&name, &["200", "TEMPLATE_FAILED"], async |attack| {
                 attack.repeat(*connections, &sends);
-                attack.lasts().await;
+                attack.run().await;
             })
             .await;
     }
     let mut previews: Vec<Arc<[u8]>> = Vec::new();
     for (name, text) in long_sources() {
-        let Some(id) = create(&stage, &account.live, &name, &text).await else { continue };
+        let Some(id) = create(&fixture, &account.live, &name, &text).await else { continue };
         let field = "templatePreview(id:$id,variables:$v){errors{code}}";
         let query = format!("query($id:ID!,$v:JSONObject){{ {} }}", thirty(field));
         previews.push(post(&account.test, &query, &json!({ "id": id, "v": variables() })));
     }
     if previews.len() < long_sources().len() {
-        stage.fails(format!("only {} long templates were accepted", previews.len()));
+        fixture.fail(format!("only {} long templates were accepted", previews.len()));
     }
-    stage
+    fixture
         .attack(
             "30 previews of a long template a request, 8 connections",
             &["200", "TEMPLATE_FAILED"],
             async |attack| {
                 attack.repeat(8, &previews);
-                attack.lasts().await;
+                attack.run().await;
             },
         )
         .await;
-    stage.finish().await;
+    fixture.finish().await;
 }
 
 /// The id of a new template; `None` if it is refused.
-async fn create(stage: &Stage, key: &str, name: &str, text: &str) -> Option<String> {
+async fn create(fixture: &Fixture, key: &str, name: &str, text: &str) -> Option<String> {
     let create = "mutation($input: CreateTemplateInput!) { createTemplate(input: $input) \
                   { template { id } errors { code message } } }";
     let variables =
@@ -88,30 +89,30 @@ async fn create(stage: &Stage, key: &str, name: &str, text: &str) -> Option<Stri
         "bodies": [{ "channel": "EMAIL", "subject": "Hi", "text": format!("x{text}") }],
         "variables": variables,
     });
-    let client = &mut Client::new(stage.server.address);
+    let client = &mut Client::new(fixture.server.address);
     let answer = client.graphql(key, create, &json!({ "input": input })).await.expect("an answer");
     let made = answer.json();
     let id = made["data"]["createTemplate"]["template"]["id"].as_str();
     if id.is_none() && is_full() {
-        say(&format!("  {name}: {}", answer.body));
+        report(&format!("  {name}: {}", answer.body));
     }
     Some(id?.to_owned())
 }
 
-/// Two equal maps, two equal lists, a list of turns, and two long texts that differ in the end.
+/// Two equal maps, two equal lists, a list for loops, and two long texts that differ at the end.
 fn variables() -> Value {
     let entries: serde_json::Map<String, Value> =
         (0..ENTRIES).map(|at| (format!("k{at:04}"), json!(at))).collect();
     let numbers: Vec<usize> = (0..ENTRIES).collect();
-    let turns: Vec<usize> = (0..TURNS).collect();
+    let iterations: Vec<usize> = (0..ITERATIONS).collect();
     let text = "a".repeat(4_000);
     json!({
-        "d": { "x": entries }, "e": { "x": entries }, "l": [numbers], "m": [numbers], "n": turns,
+        "d": { "x": entries }, "e": { "x": entries }, "l": [numbers], "m": [numbers], "n": iterations,
         "s": format!("{text}b"), "t": format!("{text}c"),
     })
 }
 
-/// What is done in each turn, and its name.
+/// The name and the content of a loop's body.
 const TAGS: &[(&str, &str)] = &[
     ("equal maps", "{% if d == e %}{% endif %}"),
     ("ordered maps", "{% if d < e %}{% endif %}"),
@@ -145,7 +146,7 @@ const TAGS: &[(&str, &str)] = &[
     ("nothing", ""),
 ];
 
-/// Each tag in loops over numbers and over a list that is given, and without a loop.
+/// Each tag in nested loops over numbers, in nested loops over a variable, and without a loop.
 fn sources() -> Vec<(String, String)> {
     let mut sources = Vec::new();
     for (name, tag) in TAGS {

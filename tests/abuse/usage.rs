@@ -1,4 +1,4 @@
-//! Usage with many buckets: a list whose length the estimate of a request does not know.
+//! Usage with many buckets. The cost estimate of a request does not include their number.
 
 use db_test::db_test;
 use sea_orm::{ConnectionTrait as _, DbBackend};
@@ -7,26 +7,26 @@ use tollgate::db::Db;
 
 use crate::{
     Database::{self},
+    fixture::Fixture,
     requests::post,
     scale,
-    stage::Stage,
 };
 
 const CONNECTIONS: usize = 8;
 const ACCOUNTS: usize = 20;
-/// Buckets of each account: these days in these countries.
+/// Each account has a bucket for each of these days and countries.
 const DAYS: usize = 250;
 const COUNTRIES: usize = 40;
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn many_buckets(database: Database) {
-    let mut stage = Stage::start(database).await;
+    let mut fixture = Fixture::start(database).await;
     let mut key = String::new();
     for _ in 0..ACCOUNTS {
-        key = stage.sub_account().await.test;
+        key = fixture.sub_account().await.test;
     }
-    fill(&stage).await;
+    fill(&fixture).await;
     let usage = |day: usize| {
         format!(
             "usage(range:{{from:\"2025-01-{day:02}\",to:\"2025-12-31\"}},groupBy:[DAY,CHANNEL,COUNTRY])"
@@ -37,7 +37,7 @@ async fn many_buckets(database: Database) {
     let thirty: String = (1..=30).map(|day| format!("u{day}:{} {buckets} ", usage(day))).collect();
     let figures: String = (0..30).map(|at| format!("f{at}:figures{{spent}} ")).collect();
     let kinds = [
-        ("of 20 accounts", post(&stage.attacker, &of_many, &json!({}))),
+        ("of 20 accounts", post(&fixture.attacker, &of_many, &json!({}))),
         ("of 30 ranges", post(&key, &format!("{{ account {{ {thirty} }} }}"), &json!({}))),
         (
             "with 30 figures each",
@@ -51,19 +51,19 @@ async fn many_buckets(database: Database) {
     let expected = &["200", "BAD_USER_INPUT", "QUERY_TOO_LARGE"];
     for (what, request) in kinds.into_iter().take(scale(2, 3)) {
         let name = format!("10,000 buckets {what}, {CONNECTIONS} connections");
-        stage
+        fixture
             .attack(&name, expected, async |attack| {
                 attack.repeat(CONNECTIONS, &[request]);
-                attack.lasts().await;
+                attack.run().await;
             })
             .await;
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// Gives each sub-account days on which nothing was sent, past the program: the audit has nothing to add up.
-async fn fill(stage: &Stage) {
-    let db = Db::connect(&stage.url, 1).await.expect("the database opens");
+/// Inserts usage without messages for each sub-account directly into the database. All totals stay correct.
+async fn fill(fixture: &Fixture) {
+    let db = Db::connect(&fixture.url, 1).await.expect("the database opens");
     let (day, now) = match db.backend() {
         DbBackend::Postgres => ("DATE '2025-01-01' + CAST(d.i AS integer)", "now()"),
         _ => ("date('2025-01-01', '+' || d.i || ' days')", "'2026-03-16 12:00:00+00:00'"),
@@ -79,6 +79,6 @@ async fn fill(stage: &Stage) {
         series("d", DAYS),
         series("c", COUNTRIES),
     );
-    db.write.execute_unprepared(&insert).await.expect("the days are made");
+    db.write.execute_unprepared(&insert).await.expect("the days are inserted");
     db.close().await.expect("the connections close");
 }

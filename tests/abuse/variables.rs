@@ -1,5 +1,5 @@
-//! Variables that no operation declares, and that are large: held by subscriptions, and sent by many
-//! connections that complete their bodies at one moment.
+//! Large undeclared variables: in subscriptions, and in requests of many connections that complete their bodies
+//! at the same moment.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -8,28 +8,28 @@ use tokio::{sync::Barrier, time::sleep};
 
 use crate::{
     Database::{self},
-    attack::{Attack, REST_AFTER_FAILURE},
+    attack::{Attack, RETRY_PAUSE},
     bombs::list,
+    fixture::Fixture,
+    raw_client::RawClient,
     requests::post_body,
     scale,
-    socket::{Shut, Socket, subscribe},
-    stage::Stage,
+    socket::{Socket, SocketError, subscribe},
     tally::Tally,
-    wire::Wire,
 };
 
-/// Operations that one socket may have under way.
+/// Maximum number of operations of a socket.
 const OPERATIONS: usize = 50;
-/// Connections that complete a body at one moment.
+/// Connections that complete a body at the same moment.
 const CONNECTIONS: usize = 400;
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn undeclared_variables(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let key = stage.sub_account().await.test;
+    let mut fixture = Fixture::start(database).await;
+    let key = fixture.sub_account().await.test;
 
-    // As many values as a request may have, and more.
+    // Nearly the maximum number of values, and more.
     let kinds = [
         ("19,000 zeros", "0", 19_000, "200"),
         ("19,000 empty lists", "[]", 19_000, "200"),
@@ -41,21 +41,21 @@ async fn undeclared_variables(database: Database) {
         let sockets = scale(6, 30);
         let name = format!("{sockets} sockets with 50 subscriptions each that hold {of}");
         let sent = &["subscribe sent"];
-        stage
+        fixture
             .attack(&name, sent, async |attack| hold(attack, &key, sockets, &variables).await)
             .await;
 
         let body = format!(r#"{{"query":"{{account{{name}}}}","variables":{variables}}}"#);
         let request = post_body(&key, &body);
         let name = format!("{CONNECTIONS} bodies with {of} that end at one moment");
-        stage
+        fixture
             .attack(&name, &[expected], async |attack| complete_at_once(attack, &request).await)
             .await;
     }
-    stage.finish().await;
+    fixture.finish().await;
 }
 
-/// Opens sockets with as many subscriptions as each may have, and listens.
+/// Opens sockets with the maximum number of subscriptions, and reads from them.
 async fn hold(attack: &mut Attack, key: &str, sockets: usize, variables: &str) {
     let query = "subscription{balanceChanged{totalSpent}}";
     let frames: Arc<Vec<Vec<u8>>> =
@@ -67,20 +67,20 @@ async fn hold(attack: &mut Attack, key: &str, sockets: usize, variables: &str) {
             loop {
                 let end = subscribe_and_listen(target, &key, &frames, &tally).await;
                 tally.said(&Err(end));
-                sleep(REST_AFTER_FAILURE).await;
+                sleep(RETRY_PAUSE).await;
             }
         });
     }
-    attack.lasts().await;
+    attack.run().await;
 }
 
-/// Begins the subscriptions on one socket, and gives its end.
+/// Begins the subscriptions on one socket, and returns why it was closed.
 async fn subscribe_and_listen(
     target: SocketAddr,
     key: &str,
     frames: &[Vec<u8>],
     tally: &Tally,
-) -> Shut {
+) -> SocketError {
     let mut socket = match Socket::with_key(None, target, key).await {
         Ok(socket) => socket,
         Err(end) => return end,
@@ -99,29 +99,29 @@ async fn subscribe_and_listen(
     }
 }
 
-/// Sends all of a request but its last byte, waits until all others have as well, and ends it.
+/// Sends a request without its last byte, waits for all other connections, and completes it.
 async fn complete_at_once(attack: &mut Attack, request: &Arc<[u8]>) {
     let all_have_begun = Arc::new(Barrier::new(CONNECTIONS));
     for _ in 0..CONNECTIONS {
         let (request, all_have_begun) = (Arc::clone(request), Arc::clone(&all_have_begun));
-        let (mut wire, tally) = (Wire::new(attack.target), Arc::clone(&attack.tally));
+        let (mut client, tally) = (RawClient::new(attack.target), Arc::clone(&attack.tally));
         attack.client(async move {
             let (begin, end) = request.split_at(request.len() - 1);
             loop {
-                let begun = wire.write(begin).await;
+                let begun = client.write(begin).await;
                 all_have_begun.wait().await;
                 let answer = match begun {
-                    Ok(()) => wire.ask(end).await,
-                    // It may have been refused in the meantime.
-                    Err(failure) => wire.read().await.map_err(|_| failure),
+                    Ok(()) => client.ask(end).await,
+                    // The server may have refused it in the meantime.
+                    Err(failure) => client.read().await.map_err(|_| failure),
                 };
                 tally.answer(&answer);
                 if answer.is_err() {
-                    wire.hang_up();
-                    sleep(REST_AFTER_FAILURE).await;
+                    client.hang_up();
+                    sleep(RETRY_PAUSE).await;
                 }
             }
         });
     }
-    attack.lasts().await;
+    attack.run().await;
 }

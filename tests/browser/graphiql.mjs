@@ -1,4 +1,4 @@
-// What a person does with GraphiQL, and what the browser has to say about it.
+// Uses GraphiQL as a person does, and checks that the browser reports no problem.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { get } from "node:http";
@@ -7,17 +7,17 @@ import { chromium } from "playwright-core";
 const { DEMO, PROFILE, TOLLGATE_EXPECT_SUBSCRIPTIONS } = process.env;
 const { url, keys } = JSON.parse(readFileSync(DEMO, "utf8"));
 const { host, origin } = new URL(url);
-const PATIENCE_MS = 20_000;
-/** What the account of the key may be charged before it meets its limit. */
+const TIMEOUT_MS = 20_000;
+/** Maximum number of messages that are sent; the account can pay for more. */
 const SENT_MAX = 10;
 
 let passed = 0;
 let failed = 0;
 let skipped = 0;
 
-async function check(what, look) {
+async function check(what, run) {
   try {
-    await look();
+    await run();
     passed += 1;
     console.log(`ok: ${what}`);
   } catch (error) {
@@ -38,14 +38,14 @@ const browser = await chromium.launchPersistentContext(PROFILE, {
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    // Whatever escapes the look at the page's requests still finds nobody.
+    // A request to another host fails, even if this test does not see it.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
   ],
 });
-browser.setDefaultTimeout(PATIENCE_MS);
+browser.setDefaultTimeout(TIMEOUT_MS);
 const page = await browser.newPage();
 
-/** Errors and warnings of the page and of the browser, which also tells what the page's policy forbade. */
+/** Errors and warnings of the page and the browser, including violations of the page's CSP. */
 const complaints = [];
 const requests = [];
 const workers = [];
@@ -58,7 +58,7 @@ browser.on("request", (request) => requests.push(new URL(request.url())));
 page.on("websocket", (socket) => requests.push(new URL(socket.url())));
 const asked = () => requests.filter(({ pathname }) => pathname === "/graphql").length;
 
-/** Waits until the pane of an editor has a text, as the editor knows it: it shows only some lines. */
+/** Waits until an editor contains the text. Its model is read, because only visible lines are in the DOM. */
 function paneHas(pane, text) {
   return page.waitForFunction(
     ([pane, text]) => {
@@ -72,7 +72,7 @@ function paneHas(pane, text) {
 const resultHas = (text) => paneHas("response.json", text);
 const headersHave = (text) => paneHas("request-headers.json", text);
 
-/** Opens a tab and puts a key where its headers have room for one. */
+/** Opens a tab and inserts a key into its headers. */
 async function openTab(name, key) {
   await page.getByRole("tab", { name }).click();
   await headersHave('"Bearer "');
@@ -85,7 +85,7 @@ async function openTab(name, key) {
   await schema;
 }
 
-/** Runs the first operation of the tab: the one where the cursor stands. */
+/** Runs the given operation of the tab: GraphiQL runs the one at the cursor. */
 async function run(operation) {
   await page.locator(".graphiql-query-editor .view-line", { hasText: operation }).first().click();
   await page.keyboard.press("Control+Enter");
@@ -105,7 +105,7 @@ async function fieldsInDocs(type) {
 
 await page.goto(`${origin}/`);
 
-await check("without a key the page says what to do and asks nothing", async () => {
+await check("without a key the page explains what to do and sends no request", async () => {
   await resultHas("Put an API key into");
   await headersHave('{"Authorization": "Bearer "}');
   assert.equal(page.url(), `${origin}/graphiql`);
@@ -114,20 +114,20 @@ await check("without a key the page says what to do and asks nothing", async () 
 
 await page.getByLabel("Show Documentation Explorer").click();
 
-await check("a main key brings the docs of a main account", async () => {
+await check("with a main account's key the docs show its mutations", async () => {
   await openTab("MainAccount", keys.main);
   const fields = await fieldsInDocs("Mutation");
   assert.ok(fields.includes("createSubAccount"), fields.join());
   assert.ok(!fields.includes("createTeam"), fields.join());
 });
 
-await check("its query shows its sub-accounts", async () => {
+await check("the main account's query shows its sub-accounts", async () => {
   await run("query MainAccount");
   await resultHas('"totalCount": 3');
   await resultHas('"name": "Client ABC"');
 });
 
-await check("a sub-account's key brings the docs of a sub-account", async () => {
+await check("with a sub-account's key the docs show its mutations", async () => {
   await openTab("SubAccount", keys.clientAbc);
   await page.waitForFunction(() => {
     const types = document.querySelector(".graphiql-doc-explorer")?.textContent ?? "";
@@ -138,7 +138,7 @@ await check("a sub-account's key brings the docs of a sub-account", async () => 
   assert.ok(!fields.includes("createSubAccount"), fields.join());
 });
 
-await check("its query shows what it spent", async () => {
+await check("the sub-account's query shows its totalSpent", async () => {
   await run("query SubAccount");
   await resultHas('"totalSpent": 4500');
 });
@@ -160,7 +160,7 @@ await check("the editors' workers run", () => {
   }
 });
 
-/** The status with which the server answers a WebSocket's opening: 101 where it has subscriptions. */
+/** The HTTP status of a WebSocket handshake: 101 if the server supports subscriptions. */
 function statusOfUpgrade() {
   const headers = {
     connection: "Upgrade",
@@ -180,7 +180,7 @@ function statusOfUpgrade() {
   });
 }
 
-/** Sends a message that is charged to the account of the key. */
+/** Sends a message, which is charged to the account of the key. */
 async function send(key) {
   const query = 'mutation { sendMessage(input: { to: "+12025550123", text: "Hi" }) { errors { code } } }';
   const response = await fetch(url, {
@@ -193,12 +193,12 @@ async function send(key) {
 
 const status = await statusOfUpgrade();
 if (status === 101 || TOLLGATE_EXPECT_SUBSCRIPTIONS === "1") {
-  await check("a subscription shows what is charged while it runs", async () => {
+  await check("a subscription shows charges", async () => {
     await openTab("BalanceChanged", keys.clientAbc);
     const sockets = [];
     page.on("websocket", (socket) => sockets.push(socket.url()));
     await run("subscription BalanceChanged");
-    // Nothing tells when the server has begun to watch, so more than one message may be needed.
+    // Nothing shows when the subscription has begun, so more than one message may be needed.
     const event = resultHas('"totalSpent": ');
     for (let sent = 0; sent < SENT_MAX; sent += 1) {
       await send(keys.clientAbc);
@@ -210,10 +210,10 @@ if (status === 101 || TOLLGATE_EXPECT_SUBSCRIPTIONS === "1") {
   });
 } else {
   skipped += 1;
-  console.log(`skipped: a subscription: the server answers its opening with ${status}`);
+  console.log(`skipped: a subscription: the WebSocket handshake has the status ${status}`);
 }
 
-await check("no key stays in the browser when the page is left", async () => {
+await check("the browser stores no key", async () => {
   await page.reload();
   await headersHave('{"Authorization": "Bearer "}');
   const kept = await page.evaluate(() => JSON.stringify([localStorage, sessionStorage, document.cookie]));
@@ -221,14 +221,14 @@ await check("no key stays in the browser when the page is left", async () => {
   for (const key of Object.values(keys)) assert.ok(!kept.includes(key), kept);
 });
 
-await check("no request left the host", () => {
+await check("all requests go to the server", () => {
   const elsewhere = requests.filter(({ protocol, host: of }) => of !== host && protocol !== "data:");
   assert.deepEqual(elsewhere.map(String), []);
   assert.ok(requests.length > 20, `only ${requests.length} requests were seen`);
   assert.ok(asked() > 0);
 });
 
-await check("the browser complained of nothing", () => assert.deepEqual(complaints, []));
+await check("the browser reported no problem", () => assert.deepEqual(complaints, []));
 
 await browser.close();
 console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ""}`);

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# GraphiQL in a real browser, against the demo. Needs Node 20, npm and Debian's package `chromium`.
+# Tests GraphiQL in a real browser against the demo. Needs Node 20, npm and Debian's package `chromium`.
 #
 # TOLLGATE                       the program to run
-# TOLLGATE_EXPECT_SUBSCRIPTIONS  1: fails if the server has no subscriptions, instead of skipping them
+# TOLLGATE_EXPECT_SUBSCRIPTIONS  1: fails if subscriptions do not work, instead of skipping them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 tollgate=${TOLLGATE:-../../target/debug/tollgate}

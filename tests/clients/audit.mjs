@@ -1,4 +1,4 @@
-// The audit of GraphQL over HTTP by the makers of graphql-http: every check must be ok.
+// The audit suite of graphql-http for the GraphQL over HTTP specification. Every check must pass.
 import { auditServer } from "graphql-http";
 import { check, finish } from "./check.mjs";
 
@@ -12,7 +12,7 @@ for (const { id, name, status, reason } of results) {
     if (status !== "ok") throw new Error(`${status}: ${reason}`);
   });
 }
-// A new version of the audit may have more; fewer means that it stopped early.
+// Fewer checks would mean that the audit stopped early.
 await check("the audit has 61 checks", () => {
   if (results.length !== 61) throw new Error(`it has ${results.length}`);
 });

@@ -1,7 +1,7 @@
-// One line a check, as run.sh counts them.
+// Prints one line per check, which run.sh counts.
 let failed = 0;
 
-/** Runs a check, and says how it went. */
+/** Runs a check, and prints its result. */
 export async function check(name, run) {
   try {
     await run();
@@ -12,5 +12,5 @@ export async function check(name, run) {
   }
 }
 
-/** Ends the program; what is still open keeps nobody waiting. */
+/** Exits, even if connections are still open. */
 export const finish = () => process.exit(failed === 0 ? 0 : 1);

@@ -1,5 +1,5 @@
-// Refusals of bodies of every size, by Node's fetch: each arrives, for the server reads what is left of a body before
-// it closes the connection.
+// Refused requests with bodies of several sizes, sent by Node's fetch. Every response must arrive, which requires that
+// the server reads the rest of the body before it closes the connection.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { check, finish } from "./check.mjs";
@@ -58,7 +58,7 @@ await check("a body that stops for four seconds: 503", async () => {
   assert.equal(response.status, 503);
   await response.text();
 });
-// The last, for it uses up what this address may try.
+// Last, because it uses up the number of wrong keys that this address may try.
 await check("too many wrong keys, 8 MB: 429", async () => {
   const ask = async (body) => {
     const response = await fetch(url, { method: "POST", headers: { ...json, ...wrong }, body });

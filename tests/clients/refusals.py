@@ -1,5 +1,5 @@
-"""Refusals of bodies of every size, by Python's http.client and urllib, which read no answer before they have sent
-the whole body."""
+"""Refused requests with bodies of several sizes, sent by Python's http.client and urllib, which do not read a
+response before they have sent the whole body."""
 
 import http.client
 import json
@@ -108,6 +108,6 @@ def too_many_wrong_keys():
 
 
 check("a body that stops for four seconds: 503", stops_for_four_seconds)
-# The last, for it uses up what this address may try.
+# Last, because it uses up the number of wrong keys that this address may try.
 check("too many wrong keys, 8 MB: 429", too_many_wrong_keys)
 sys.exit(failures > 0)

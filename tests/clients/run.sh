@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What others' tools find of the schema and of a running server. One line a check; the last line counts them.
-# Needs Node 20, npm, python3 with venv, and cargo. TOLLGATE names the program.
+# Tests the schema and a running server with other projects' clients and tools. Prints one line per check, and
+# their number at the end. Needs Node 20, npm, python3 with venv, and cargo. TOLLGATE is the path of the program.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 tollgate=${TOLLGATE:-../../target/debug/tollgate}
@@ -25,7 +25,7 @@ export TOLLGATE_URL TOLLGATE_KEY TOLLGATE_DEMO=$folder/demo.json
 
 passed=0
 failed=0
-# part NAME COMMAND: runs a part and counts its checks. One that breaks off without naming a check is one.
+# part NAME COMMAND: runs a part and counts its checks. A part that fails without a failed check counts as one.
 part() {
   echo "== $1"
   local code=0 failures
@@ -40,7 +40,7 @@ part() {
   failed=$((failed + failures))
 }
 
-# ok NAME COMMAND: a check that is a command.
+# ok NAME COMMAND: a check that passes if the command succeeds.
 ok() {
   "${@:2}" && echo "  ok: $1" || { echo "  FAILED: $1"; return 1; }
 }
@@ -86,11 +86,11 @@ python_example() (
   ok "is stopped by CREDIT_LIMIT_REACHED" stopped "$folder/venv/bin/python" -B main.py
 )
 
-# stopped COMMAND: the example ran, and the third SMS reached its limit of 1500 cents.
+# stopped COMMAND: runs an example, whose third SMS must reach its limit of 1500 cents.
 stopped() {
-  "$@" >"$folder/said" || return 1
-  cat "$folder/said"
-  grep -q '^Message 4 is refused: CREDIT_LIMIT_REACHED' "$folder/said"
+  "$@" >"$folder/output" || return 1
+  cat "$folder/output"
+  grep -q '^Message 4 is refused: CREDIT_LIMIT_REACHED' "$folder/output"
 }
 
 part "GraphQL over HTTP" node audit.mjs
@@ -109,7 +109,7 @@ part "ariadne-codegen" ariadne
 part "cynic" cynic
 part "Example in TypeScript" typescript_example
 part "Example in Python" python_example
-# The last, for they use up the wrong keys that this address may try.
+# Last, because they use up the number of wrong keys that this address may try.
 part "Refusals of large bodies, by Node" node refusals.mjs
 sleep 10
 part "Refusals of large bodies, by Python" python3 refusals.py

@@ -1,4 +1,4 @@
-// Writes the sample operations as the sources that gql.tada and relay-compiler read, below generated/.
+// Converts the sample operations to source files for gql.tada and relay-compiler, in generated/.
 import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 
@@ -15,7 +15,7 @@ for (const file of readdirSync("operations")) {
   const name = basename(file, ".graphql");
   const text = readFileSync(`operations/${file}`, "utf8");
   tada.push(`export const ${name} = graphql(\`\n${text}\`);`);
-  // Relay wants an operation's name to begin with its module's and to end with its kind.
+  // Relay requires that an operation's name begins with the module's name and ends with the operation type.
   const named = text.replace(
     /^(query|mutation|subscription) (\w+)/,
     (_, kind, own) => `${kind} ${own}${kind[0].toUpperCase()}${kind.slice(1)}`,

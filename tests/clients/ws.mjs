@@ -1,5 +1,5 @@
-// graphql-transport-ws against the demo: what its own client, graphql-ws, sees, and the close codes by raw
-// frames. Expects the demo's prices: an SMS costs 500 cents.
+// Tests graphql-transport-ws against the demo, with the client graphql-ws and with raw frames. Expects the demo's
+// price of 500 cents per SMS.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createClient } from "graphql-ws";
@@ -20,7 +20,7 @@ const within = (promise, what, wait = WAIT) => {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 };
 
-/** Asks over HTTP. */
+/** Sends a request over HTTP. */
 async function ask(key, query, variables) {
   const response = await fetch(url, {
     method: "POST",
@@ -54,21 +54,21 @@ async function subAccount(name) {
   return data.createSubAccount;
 }
 
-/** A client that tells of a lost connection instead of making a new one. */
+/** A client that reports a lost connection instead of reconnecting. */
 function connect(connectionParams, webSocketImpl = WebSocket) {
   return createClient({ url: socketUrl, webSocketImpl, connectionParams, retryAttempts: 0 });
 }
 
 const connectWith = (key) => connect({ authorization: `Bearer ${key}` });
 
-/** The one answer to a query or a mutation. */
+/** The response to a query or a mutation. */
 async function answer(client, query, variables) {
   const { value } = await within(client.iterate({ query, variables }).next(), query);
   assert.equal(value.errors, undefined, JSON.stringify(value.errors));
   return value.data;
 }
 
-/** Subscribes, and returns once the server listens: it answers a socket's messages in their order. */
+/** Subscribes, and waits until the subscription has begun: the server processes a socket's messages in order. */
 async function listen(client, query, variables) {
   const events = client.iterate({ query, variables });
   await answer(client, "{ viewer { role } }");
@@ -78,7 +78,7 @@ async function listen(client, query, variables) {
   };
 }
 
-/** A socket as it is: what it received, and how it ended. */
+/** A raw socket, with its received messages and its close code. */
 async function open({ protocol = PROTOCOL, headers, key } = {}) {
   const socket = new WebSocket(socketUrl, protocol, { headers });
   const received = [];
@@ -116,7 +116,7 @@ const subscribe = (id, query) => ({ id, type: "subscribe", payload: { query } })
 const BALANCE = "subscription { balanceChanged { balance totalSpent creditLimit isSubAccount } }";
 const MESSAGES = "subscription { messageUpdated { id status text } }";
 
-console.log("graphql-ws: who connects");
+console.log("graphql-ws: authentication");
 const ROLE = "{ viewer { role account { name } } }";
 const ABC = { viewer: { role: "SUB_ACCOUNT", account: { name: "Client ABC" } } };
 for (const [name, client] of [
@@ -145,7 +145,7 @@ await check("a wrong key in the upgrade's header is refused before the socket is
   assert.rejects(open({ headers: { authorization: "Bearer tg_live_wrong" } }), /401/),
 );
 
-console.log("graphql-ws: what is told");
+console.log("graphql-ws: operations");
 await check("balanceChanged: totalSpent and balance move by the price of a message sent by HTTP", async () => {
   const client = connectWith(keys.clientAbc);
   const balances = await listen(client, BALANCE);
@@ -165,11 +165,11 @@ await check("messageUpdated: a message by its id until it is DELIVERED", async (
   const one = await listen(client, "subscription ($id: ID!) { messageUpdated(id: $id) { id status } }", { id });
   const { message } = await ask(keys.clientAbc, "query ($id: ID!) { message(id: $id) { status } }", { id });
   for (const events of [all, one]) {
-    // It may have been told of the last status before the second one listened.
+    // The message may have reached its last status before the second subscription began.
     let status = events === one ? message.status : undefined;
     while (status !== "DELIVERED") {
       const { messageUpdated: told } = await events.next();
-      // What was sent before may still be on its way.
+      // Earlier messages may still have events.
       if (told.id !== id) continue;
       status = told.status;
       assert.ok(["QUEUED", "SENDING", "SENT", "DELIVERED"].includes(status), status);
@@ -187,7 +187,7 @@ await check("a query and a mutation over the socket", async () => {
   assert.deepEqual(message, { text: "Over the socket", cost: PRICE });
   await client.dispose();
 });
-await check("two subscriptions at once on one socket, each told of the same message", async () => {
+await check("two subscriptions on one socket get events of the same message", async () => {
   const client = connectWith(keys.clientXyz);
   const [balances, messages] = [await listen(client, BALANCE), await listen(client, MESSAGES)];
   const { id } = await send(keys.clientXyz);
@@ -195,7 +195,7 @@ await check("two subscriptions at once on one socket, each told of the same mess
   assert.equal(typeof (await balances.next()).balanceChanged.totalSpent, "number");
   await client.dispose();
 });
-await check("a sub-account's key is never told of another's message, not even by its id", async () => {
+await check("a sub-account gets no events of another's messages, not even by id", async () => {
   const theirs = connectWith(keys.clientXyz);
   const all = await listen(theirs, MESSAGES);
   const { id } = await send(keys.clientAbc, "Not for XYZ");
@@ -203,7 +203,7 @@ await check("a sub-account's key is never told of another's message, not even by
   const mine = connectWith(keys.clientAbc);
   const own = await listen(mine, MESSAGES);
   const second = await send(keys.clientAbc, "Not for XYZ either");
-  // Whoever may be told has been.
+  // When this event arrives, the event of the other message would have arrived too.
   while ((await own.next()).messageUpdated.id !== second.id);
   let isNamedTold = false;
   named.next().then(() => (isNamedTold = true), () => {});
@@ -223,7 +223,7 @@ await check("accountUpdated: the main account sees a sub-account's spend", async
   const { balance } = await ask(keys.partnerCo, "{ balance { totalSpent } }");
   await send(keys.partnerCo);
   let told;
-  // Sub-accounts that sent before may still be told of.
+  // Other sub-accounts may still have events.
   do told = (await accounts.next()).accountUpdated;
   while (told.name !== "Partner Co");
   assert.equal(told.totalSpent, balance.totalSpent + PRICE);
@@ -246,7 +246,7 @@ for (const [name, query, code] of [
     raw.say(subscribe("a", query));
     const { id, type, payload } = await raw.hear();
     assert.deepEqual([id, type, payload[0].extensions.code], ["a", "error", code]);
-    // Neither complete nor next follows, and the id is free again.
+    // The operation has ended, and its id can be used again.
     raw.say(subscribe("a", "{ viewer { role } }"));
     assert.deepEqual(await raw.hear(), { id: "a", type: "next", payload: { data: { viewer: { role: "SUB_ACCOUNT" } } } });
     assert.deepEqual(await raw.hear(), { id: "a", type: "complete" });
@@ -333,7 +333,7 @@ for (const protocol of ["graphql-ws", []]) {
   );
 }
 
-console.log("Sockets whose key ends");
+console.log("Sockets with a key that becomes invalid");
 for (const [name, end] of [
   ["its key is revoked", ({ apiKey }) => [`mutation ($id: ID!) { ended: revokeApiKey(id: $id) { errors { code } } }`, apiKey.id]],
   ["its account is suspended", ({ account }) => [`mutation ($id: ID!) { ended: suspendSubAccount(account: { id: $id }) { errors { code } } }`, account.id]],
@@ -346,7 +346,7 @@ for (const [name, end] of [
     const { ended } = await ask(keys.main, query, { id });
     assert.deepEqual(ended.errors, []);
     assert.equal(await raw.closed(2_000), 4403);
-    // It does not come back.
+    // The key cannot be used again.
     const again = await open();
     again.say({ type: "connection_init", payload: { apiKey: made.plainKey } });
     assert.equal(await again.closed(), 4403);

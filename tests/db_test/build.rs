@@ -1,13 +1,13 @@
-//! Looks for a PostgreSQL server for the tests, since a test is marked as ignored when it is compiled.
+//! Looks for PostgreSQL. This happens at build time, because `#[ignore]` is part of the compiled test.
 
 #[path = "../support/programs.rs"]
-#[expect(dead_code, reason = "the tests use more of it")]
+#[expect(dead_code, reason = "the other functions are for the tests")]
 mod programs;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=TEST_DATABASE_URL");
-    // A folder that is missing would make every build run this again.
+    // With `rerun-if-changed` of a missing folder, every build would run this again.
     if std::path::Path::new(programs::DEBIAN_FOLDER).exists() {
         println!("cargo::rerun-if-changed={}", programs::DEBIAN_FOLDER);
     }
@@ -15,7 +15,7 @@ fn main() {
     let server = if std::env::var_os("TEST_DATABASE_URL").is_some() {
         "the server that TEST_DATABASE_URL names".to_owned()
     } else if let Some(folder) = programs::postgres_programs() {
-        format!("a throw-away server by the programs in {}", folder.display())
+        format!("a temporary server with the programs in {}", folder.display())
     } else {
         return;
     };

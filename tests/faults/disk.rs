@@ -1,5 +1,5 @@
-//! A full disk: sends fail with a code that says so, nothing acknowledged is lost, and service comes
-//! back with the space, without a restart of the server. A small disk is mounted, which root may.
+//! A full disk: sends fail with a documented code, no acknowledged message is lost, and the server recovers
+//! without a restart when there is space again. The tests mount a small disk, which needs root.
 
 use std::{
     collections::BTreeSet,
@@ -14,29 +14,29 @@ use rstest::rstest;
 
 use crate::{
     eventually,
+    fixture::Fixture,
     folder::Folder,
     load::{Attempt, Journal, Load, Outcome},
     postgres::{Postgres, SMALL_SEGMENTS},
-    say, scale,
-    stage::Stage,
+    report, scale,
 };
 
 const SENDERS: usize = 8;
-/// Long texts, so that a disk fills soon.
+/// Long enough that the disk is soon full.
 const TEXT_CHARS: usize = 1_400;
-/// How long a database may take to use up the room that it has laid aside.
+/// How long a database may take to use the space that it has already allocated.
 const FULL_WITHIN: Duration = Duration::from_mins(1);
 
-/// The code that a failed send must have: something can be done about it, and the caller is not it.
-const NAMED: &str = "UNAVAILABLE";
+/// The error code of a failed send: the fault is temporary and not the caller's.
+const EXPECTED_CODE: &str = "UNAVAILABLE";
 
-/// The file that takes all the room.
+/// A file that uses all free space.
 struct Filler(PathBuf);
 
 impl Filler {
     fn fill(disk: &Path) -> Self {
         let path = disk.join("filler");
-        let mut file = File::create(&path).expect("the disk is there");
+        let mut file = File::create(&path).expect("the disk is mounted");
         for size in [1 << 20, 1 << 12, 1] {
             let bytes = vec![b'x'; size];
             let error = loop {
@@ -50,21 +50,21 @@ impl Filler {
     }
 
     fn remove(self) {
-        std::fs::remove_file(self.0).expect("it is ours");
+        std::fs::remove_file(self.0).expect("the file can be removed");
     }
 }
 
-/// A disk in the folder; `None`, loudly, where none may be mounted.
+/// Mounts a disk in the folder. Returns `None` and prints a line if that is not permitted.
 fn disk(folder: &Folder, mebibytes: u32) -> Option<PathBuf> {
     let disk = folder.mount(mebibytes);
     if disk.is_none() {
-        say("FULL DISK SKIPPED: a small disk cannot be mounted; run it as root.");
+        report("FULL DISK SKIPPED: a small disk cannot be mounted; run it as root.");
     }
     disk
 }
 
-/// Lets the load run against the full disk; returns when enough sends have failed.
-async fn fails(load: &Load) {
+/// Waits until enough sends have failed on the full disk.
+async fn wait_for_failures(load: &Load) {
     let enough = scale(SENDERS, 3 * SENDERS);
     eventually(FULL_WITHIN, "sends fail on a full disk", async || {
         load.count(|outcome| !outcome.is_acknowledged()) >= enough
@@ -72,50 +72,56 @@ async fn fails(load: &Load) {
     .await;
 }
 
-/// How many attempts failed, and in what other way than with the named code.
+/// The number of failed attempts, and the outcomes other than the expected code.
 fn failures(attempts: &[Attempt]) -> (usize, BTreeSet<String>) {
     let failed = attempts.iter().filter(|attempt| !attempt.outcome.is_acknowledged());
-    let odd = failed.clone().filter_map(|attempt| match &attempt.outcome {
-        Outcome::Failed(code) if code == NAMED => None,
+    let unexpected = failed.clone().filter_map(|attempt| match &attempt.outcome {
+        Outcome::Failed(code) if code == EXPECTED_CODE => None,
         outcome => Some(format!("{outcome:?}")),
     });
-    (failed.count(), odd.collect())
+    (failed.count(), unexpected.collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_stops_sends_and_not_reads_on_sqlite() {
+async fn on_a_full_sqlite_disk_sends_fail_and_reads_work() {
     let folder = Folder::new();
     let Some(disk) = disk(&folder, 64) else { return };
     let url = tollgate::db::sqlite_url(&disk.join("tollgate.db"));
-    let mut stage = Stage::stand(folder, None, url.clone(), url, 8).await;
+    let mut fixture = Fixture::with_database(folder, None, url.clone(), url, 8).await;
     let mut journal = Journal::default();
 
     for round in 0..scale(1, 3) {
         let name = format!("round-{round}");
-        let load = Load::start(stage.server.address, &stage.keys, &name, SENDERS, TEXT_CHARS);
+        let load = Load::start(fixture.server.address, &fixture.keys, &name, SENDERS, TEXT_CHARS);
         let deadline = Duration::from_secs(20);
-        eventually(deadline, "the load is on", async || load.acknowledged() > SENDERS).await;
+        eventually(deadline, "sends are acknowledged", async || load.acknowledged() > SENDERS)
+            .await;
         let filler = Filler::fill(&disk);
-        fails(&load).await;
-        assert!(stage.reads().await, "reads work on a full disk");
-        assert_eq!(stage.server.readiness().await, Some(200), "what can read is ready");
+        wait_for_failures(&load).await;
+        assert!(fixture.reads().await, "reads work on a full disk");
+        assert_eq!(fixture.server.readiness().await, Some(200), "a server that can read is ready");
 
         filler.remove();
-        let whole = stage.is_whole_again(&mut journal, "service is back with the space").await;
+        let recovered = fixture
+            .wait_for_recovery(&mut journal, "the server recovers after the disk has space")
+            .await;
         let attempts = load.stop().await;
-        let (failed, odd) = failures(&attempts);
+        let (failed, unexpected) = failures(&attempts);
         journal.note(attempts);
-        assert!(stage.reads().await);
-        let messages = stage.check(&mut journal).await;
-        say(&format!(
-            "full disk, Sqlite: {failed} sends failed, {messages} messages, whole again \
-             {whole:?} after the space"
+        assert!(fixture.reads().await);
+        let messages = fixture.check(&mut journal).await;
+        report(&format!(
+            "full disk, Sqlite: {failed} sends failed, {messages} messages, recovered \
+             {recovered:?} after the disk had space"
         ));
-        assert!(odd.is_empty(), "on a full disk a send fails with {NAMED}, not {odd:?}");
+        assert!(
+            unexpected.is_empty(),
+            "on a full disk a send fails with {EXPECTED_CODE}, not {unexpected:?}"
+        );
     }
 }
 
-/// What of PostgreSQL is on the disk that fills.
+/// The part of PostgreSQL that is on the full disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OnDisk {
     All,
@@ -125,7 +131,7 @@ enum OnDisk {
 #[needs_postgres]
 #[rstest]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_of_postgres_is_unavailable_and_passes(
+async fn the_server_recovers_from_a_full_postgres_disk(
     #[values(OnDisk::All, OnDisk::WriteAheadLog)] on_disk: OnDisk,
 ) {
     let folder = Folder::new();
@@ -140,31 +146,36 @@ async fn a_full_disk_of_postgres_is_unavailable_and_passes(
         }
     };
     let url = database.url();
-    let mut stage = Stage::stand(folder, Some(database), url.clone(), url, 8).await;
+    let mut fixture = Fixture::with_database(folder, Some(database), url.clone(), url, 8).await;
     let mut journal = Journal::default();
 
     for round in 0..scale(1, 3) {
         let name = format!("round-{round}");
-        let load = Load::start(stage.server.address, &stage.keys, &name, SENDERS, TEXT_CHARS);
+        let load = Load::start(fixture.server.address, &fixture.keys, &name, SENDERS, TEXT_CHARS);
         let deadline = Duration::from_secs(20);
-        eventually(deadline, "the load is on", async || load.acknowledged() > SENDERS).await;
+        eventually(deadline, "sends are acknowledged", async || load.acknowledged() > SENDERS)
+            .await;
         let filler = Filler::fill(&disk);
-        fails(&load).await;
+        wait_for_failures(&load).await;
 
         filler.remove();
-        let postgres = stage.postgres.as_mut().expect("it was started");
+        let postgres = fixture.postgres.as_mut().expect("it was started");
         let has_ended = !postgres.is_running();
         postgres.run().await;
-        let whole = stage.is_whole_again(&mut journal, "service is back with the database").await;
+        let recovered =
+            fixture.wait_for_recovery(&mut journal, "the server recovers after the database").await;
         let attempts = load.stop().await;
-        let (failed, odd) = failures(&attempts);
+        let (failed, unexpected) = failures(&attempts);
         journal.note(attempts);
-        let messages = stage.check(&mut journal).await;
-        let database = if has_ended { "which stopped" } else { "which went on" };
-        say(&format!(
+        let messages = fixture.check(&mut journal).await;
+        let database = if has_ended { "which stopped by itself" } else { "which kept running" };
+        report(&format!(
             "full disk, Postgres, {on_disk:?}, {database}: {failed} sends failed, \
-             {messages} messages, whole again {whole:?} after space and database"
+             {messages} messages, recovered {recovered:?} after the database"
         ));
-        assert!(odd.is_empty(), "on a full disk a send fails with {NAMED}, not {odd:?}");
+        assert!(
+            unexpected.is_empty(),
+            "on a full disk a send fails with {EXPECTED_CODE}, not {unexpected:?}"
+        );
     }
 }

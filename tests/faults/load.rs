@@ -1,5 +1,5 @@
-//! Load: senders that keep sending and write down what became of each send, and the journal of it all,
-//! which knows what was promised.
+//! Load: senders that send continuously and record the outcome of each attempt; and the journal of all
+//! sends, with the messages that were acknowledged.
 
 use std::{
     collections::BTreeMap,
@@ -18,35 +18,34 @@ use uuid::Uuid;
 
 use crate::client::{Answer, Client};
 
-/// To whom all is sent; must not be found in a log.
+/// The recipient of all messages, which must not appear in a log.
 pub const RECIPIENT: &str = "+12025550123";
-/// How every text begins; must not be found in a log.
+/// The beginning of every text, which must not appear in a log.
 pub const TEXT_MARK: &str = "Secret-words";
 pub const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $input) \
                         { message { id } replayed errors { code } } }";
-const RETRIES_AT_ONCE: usize = 8;
+const CONCURRENT_RETRIES: usize = 8;
 
-/// A message that is sent, once or again.
+/// A message to send, perhaps several times.
 #[derive(Clone, Debug)]
 pub struct Send {
-    /// Which key it is sent with.
     pub api_key: Arc<str>,
-    /// Its own; the idempotency key too, if it has one.
+    /// A unique name. It is also the idempotency key, if the send has one.
     pub name: String,
-    /// A send without a key is never sent again.
+    /// Whether the send has an idempotency key. Others are never retried.
     pub is_keyed: bool,
     pub text_chars: usize,
 }
 
 impl Send {
-    /// The same words for the same name, and none that a database could press together.
+    /// The text, which depends only on the name. It is random so that a database cannot compress it.
     pub fn text(&self) -> String {
         let seed = self
             .name
             .bytes()
             .fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        let mut words = StdRng::seed_from_u64(seed);
-        let noise = (0..self.text_chars).map(|_| char::from(words.random_range(b'a'..=b'z')));
+        let mut rng = StdRng::seed_from_u64(seed);
+        let noise = (0..self.text_chars).map(|_| char::from(rng.random_range(b'a'..=b'z')));
         format!("{TEXT_MARK} {} {}", self.name, noise.collect::<String>())
     }
 
@@ -57,7 +56,7 @@ impl Send {
         } })
     }
 
-    pub async fn by(self, client: &mut Client) -> Attempt {
+    pub async fn send_with(self, client: &mut Client) -> Attempt {
         let begun = Instant::now();
         let answer = client.graphql(&self.api_key, SEND, &self.variables()).await;
         let outcome = Outcome::of(answer);
@@ -65,18 +64,18 @@ impl Send {
     }
 }
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Acknowledged {
         id: Uuid,
         replayed: bool,
     },
-    /// Judged and refused: for the caller to mend.
+    /// Refused for a reason that the caller can correct.
     Refused(String),
-    /// A top-level error's code: not known whether it was done.
+    /// The code of a top-level error. The message may have been accepted.
     Failed(String),
-    /// The connection broke: not known whether it was done.
+    /// The connection broke. The message may have been accepted.
     NoAnswer(String),
 }
 
@@ -94,7 +93,7 @@ impl Outcome {
             return Self::Refused(code.to_owned());
         }
         let id = payload["message"]["id"].as_str().and_then(|id| id.parse().ok());
-        let id = id.unwrap_or_else(|| panic!("an answer of no known kind: {answer:?}"));
+        let id = id.unwrap_or_else(|| panic!("unexpected response: {answer:?}"));
         Self::Acknowledged { id, replayed: payload["replayed"] == true }
     }
 
@@ -107,13 +106,13 @@ impl Outcome {
 pub struct Attempt {
     pub send: Send,
     pub begun: Instant,
-    /// When its bytes were written, if they were.
+    /// When all bytes of the request were written, if they were.
     pub written: Option<Instant>,
     pub ended: Instant,
     pub outcome: Outcome,
 }
 
-/// Senders at work.
+/// Running senders.
 pub struct Load {
     senders: JoinSet<()>,
     stop: Arc<AtomicBool>,
@@ -121,7 +120,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Each sender sends one message after another, every fourth without an idempotency key.
+    /// Each sender sends messages one after another, every fourth without an idempotency key.
     pub fn start(
         address: SocketAddr,
         keys: &[Arc<str>],
@@ -147,11 +146,11 @@ impl Load {
                         is_keyed: number % 4 != 3,
                         text_chars,
                     };
-                    let attempt = send.by(&mut client).await;
-                    let has_passed = attempt.outcome.is_acknowledged();
+                    let attempt = send.send_with(&mut client).await;
+                    let is_acknowledged = attempt.outcome.is_acknowledged();
                     attempts.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
-                    if !has_passed {
-                        // What is down is asked at leisure.
+                    if !is_acknowledged {
+                        // Do not retry in a busy loop.
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                 }
@@ -160,31 +159,31 @@ impl Load {
         load
     }
 
-    /// How many attempts so far are like this.
-    pub fn count(&self, is_meant: impl Fn(&Outcome) -> bool) -> usize {
+    /// The number of attempts so far with a matching outcome.
+    pub fn count(&self, matches: impl Fn(&Outcome) -> bool) -> usize {
         let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        attempts.iter().filter(|attempt| is_meant(&attempt.outcome)).count()
+        attempts.iter().filter(|attempt| matches(&attempt.outcome)).count()
     }
 
     pub fn acknowledged(&self) -> usize {
         self.count(Outcome::is_acknowledged)
     }
 
-    /// Lets every sender finish what it has begun.
+    /// Waits until every sender has finished its current attempt.
     pub async fn stop(mut self) -> Vec<Attempt> {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.senders.join_next().await {
-            ended.expect("a sender ends in order");
+            ended.expect("a sender does not panic");
         }
         std::mem::take(&mut *self.attempts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// All that was ever sent, by name, and what was promised.
+/// All sends by name, and the messages with which they were acknowledged.
 #[derive(Default)]
-pub struct Journal(BTreeMap<String, Noted>);
+pub struct Journal(BTreeMap<String, SendRecord>);
 
-struct Noted {
+struct SendRecord {
     send: Send,
     acknowledged: Option<Uuid>,
     is_retried: bool,
@@ -193,54 +192,59 @@ struct Noted {
 impl Journal {
     pub fn note(&mut self, attempts: Vec<Attempt>) {
         for attempt in attempts {
-            let noted = self.0.entry(attempt.send.name.clone()).or_insert(Noted {
+            let record = self.0.entry(attempt.send.name.clone()).or_insert(SendRecord {
                 send: attempt.send,
                 acknowledged: None,
                 is_retried: false,
             });
             match attempt.outcome {
-                Outcome::Acknowledged { id, replayed } => match noted.acknowledged {
-                    None => noted.acknowledged = Some(id),
+                Outcome::Acknowledged { id, replayed } => match record.acknowledged {
+                    None => record.acknowledged = Some(id),
                     Some(earlier) => {
-                        let name = &noted.send.name;
-                        assert_eq!((id, replayed), (earlier, true), "{name} is not what it was");
+                        let name = &record.send.name;
+                        assert_eq!(
+                            (id, replayed),
+                            (earlier, true),
+                            "a retry of {name} is another message"
+                        );
                     }
                 },
-                Outcome::Refused(code) => panic!("a good send was refused: {code}"),
+                Outcome::Refused(code) => panic!("a valid send was refused: {code}"),
                 Outcome::Failed(_) | Outcome::NoAnswer(_) => {}
             }
         }
     }
 
-    /// Notes a send of whose outcome nothing is known.
+    /// Records a send with an unknown outcome.
     pub fn note_unknown(&mut self, send: Send) {
-        self.0.insert(send.name.clone(), Noted { send, acknowledged: None, is_retried: false });
+        self.0
+            .insert(send.name.clone(), SendRecord { send, acknowledged: None, is_retried: false });
     }
 
-    /// Sends everything with a key again that was not yet, acknowledged or not, and says how much that
-    /// was: each must be acknowledged now, as what it was.
+    /// Retries every send with an idempotency key that was not retried yet. Each must be acknowledged, with
+    /// the same message as before. Returns the number of retries.
     pub async fn retry(&mut self, address: SocketAddr) -> usize {
         let mut left: Vec<Send> = Vec::new();
-        let is_left = |noted: &&mut Noted| noted.send.is_keyed && !noted.is_retried;
-        for noted in self.0.values_mut().filter(is_left) {
-            noted.is_retried = true;
-            left.push(noted.send.clone());
+        let is_left = |record: &&mut SendRecord| record.send.is_keyed && !record.is_retried;
+        for record in self.0.values_mut().filter(is_left) {
+            record.is_retried = true;
+            left.push(record.send.clone());
         }
         let count = left.len();
         let mut retries = JoinSet::new();
-        for share in left.chunks(count.div_ceil(RETRIES_AT_ONCE).max(1)) {
-            let share = share.to_vec();
+        for chunk in left.chunks(count.div_ceil(CONCURRENT_RETRIES).max(1)) {
+            let chunk = chunk.to_vec();
             retries.spawn(async move {
                 let mut client = Client::new(address);
                 let mut attempts = Vec::new();
-                for send in share {
-                    attempts.push(send.by(&mut client).await);
+                for send in chunk {
+                    attempts.push(send.send_with(&mut client).await);
                 }
                 attempts
             });
         }
         while let Some(attempts) = retries.join_next().await {
-            let attempts = attempts.expect("a retry ends in order");
+            let attempts = attempts.expect("a retry does not panic");
             for attempt in &attempts {
                 let name = &attempt.send.name;
                 assert!(
@@ -254,10 +258,10 @@ impl Journal {
         count
     }
 
-    /// The message that each text was acknowledged with.
+    /// The acknowledged messages by their texts.
     pub fn acknowledged(&self) -> BTreeMap<String, Uuid> {
         let acknowledged =
-            self.0.values().filter_map(|noted| Some((noted.send.text(), noted.acknowledged?)));
+            self.0.values().filter_map(|record| Some((record.send.text(), record.acknowledged?)));
         acknowledged.collect()
     }
 }

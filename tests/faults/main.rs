@@ -1,16 +1,17 @@
-//! Faults: the real program over HTTP and the command line, while it, its database, its disk and its
-//! network are killed, filled and cut. Proven: what was acknowledged is there, a retry with the same
-//! key never charges twice, the audit is clean, and the server comes back by itself.
+//! Fault injection: the release program is tested while it or its database is killed, its disk is full, or
+//! its network is cut. Each test checks that no acknowledged message is lost, that a retry with the same
+//! idempotency key never charges twice, that the audit is clean, and that the server recovers by itself.
 //!
-//! Not run by `cargo test`. A short round, and all of it:
+//! `cargo test` does not run this suite. A short and the full round:
 //!
 //! ```sh
 //! cargo test --release --test faults
 //! TOLLGATE_FAULTS=full cargo test --release --test faults -- --test-threads=1
 //! ```
 //!
-//! Linux only. The PostgreSQL half needs `initdb` and `postgres`, and is ignored without them. The full disk needs
-//! root, and says so where it is skipped. `TOLLGATE_FAULTS_SEED` repeats the chance of a run, which prints its seed.
+//! Linux only. The PostgreSQL tests need `initdb` and `postgres`, and are ignored without them. The tests
+//! of a full disk need root, and print a line if they are skipped. A run prints its random seed;
+//! `TOLLGATE_FAULTS_SEED` repeats it.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -18,29 +19,29 @@ use std::{
 };
 
 use rand::{SeedableRng as _, rngs::StdRng};
-use support::{Database, client, eventually, folder, postgres, say, scale, server};
+use support::{Database, client, eventually, folder, postgres, report, scale, server};
 
-mod books;
+mod consistency;
 mod disk;
+mod fixture;
 mod kill;
 mod load;
 mod network;
 mod proxy;
 mod renewal;
 mod sockets;
-mod stage;
 mod stop;
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "other suites use more of it")]
+#[expect(dead_code, reason = "the other suite uses more of it")]
 mod support;
 
-/// Chance that a run can repeat.
-fn chance() -> StdRng {
+/// A random generator with the seed of the run.
+fn seeded_rng() -> StdRng {
     static SEED: LazyLock<u64> = LazyLock::new(|| {
         let given = std::env::var("TOLLGATE_FAULTS_SEED").ok();
         let given = given.map(|seed| seed.parse().expect("TOLLGATE_FAULTS_SEED is a number"));
         let seed = given.unwrap_or_else(|| RandomState::new().hash_one(()));
-        say(&format!("TOLLGATE_FAULTS_SEED={seed}"));
+        report(&format!("TOLLGATE_FAULTS_SEED={seed}"));
         seed
     });
     StdRng::seed_from_u64(*SEED)

@@ -1,5 +1,5 @@
-//! A cut network to the database: callers are told so within the deadline, `/readyz` says it, and
-//! service comes back without a restart and without a double charge.
+//! A cut network between the server and the database: callers and `/readyz` get an error within the
+//! deadline, and the server recovers without a restart and without charging twice.
 
 use std::{
     ops::Range,
@@ -15,133 +15,135 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     client::{Answer, Client},
     eventually,
+    fixture::Fixture,
     folder::Folder,
     load::{Journal, Outcome},
     postgres::{Postgres, SMALL_SEGMENTS, url_at},
-    proxy::{Line, Proxy},
-    say, scale,
-    stage::Stage,
+    proxy::{Link, Proxy},
+    report, scale,
 };
 
-/// The request's deadline of ten seconds, and what a busy machine adds.
+/// The request's deadline of ten seconds, with a margin for a busy machine.
 const ANSWER_WITHIN: Duration = Duration::from_secs(12);
 const SENDERS: usize = 8;
 const READERS: usize = 4;
 
-/// When it was asked, when it was answered, and whether it was told that the database is away.
-type Asked = (Instant, Instant, bool);
+/// When the request began and ended, and whether it was answered with `UNAVAILABLE`.
+type Timed = (Instant, Instant, bool);
 
 #[needs_postgres]
 #[rstest]
-// Longer than the deadline, for a send whose COMMIT was cut is told what came of it if the network is back by then.
-#[case::silent(Line::Silent, scale(12, 30))]
-#[case::closed(Line::Closed, scale(12, 30))]
+// Longer than the deadline: a send whose COMMIT was cut is acknowledged if the network is back before it.
+#[case::silent(Link::Silent, scale(12, 30))]
+#[case::closed(Link::Closed, scale(12, 30))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_network_is_told_within_the_deadline(#[case] cut: Line, #[case] seconds: u64) {
+async fn a_cut_network_is_reported_within_the_deadline(#[case] cut: Link, #[case] seconds: u64) {
     let folder = Folder::new();
     let data = folder.path.join("data");
     let database = Postgres::start(&folder.path, data, None, SMALL_SEGMENTS).await;
     let proxy = Proxy::start(database.port()).await;
     let (url, proxied) = (database.url(), url_at(proxy.port));
-    let mut stage = Stage::stand(folder, Some(database), url, proxied, 8).await;
+    let mut fixture = Fixture::with_database(folder, Some(database), url, proxied, 8).await;
     let mut journal = Journal::default();
 
     let query = "{ balance { balance } messages(first: 1) { nodes { id } } }";
-    let address = stage.server.address;
+    let address = fixture.server.address;
     let (stop, stopped) = watch::channel(false);
     let (mut readers, mut probers) = (JoinSet::new(), JoinSet::new());
     for number in 0..READERS {
-        let key = Arc::clone(&stage.keys[number % stage.keys.len()]);
-        readers.spawn(keep_asking(stopped.clone(), async move || {
+        let key = Arc::clone(&fixture.keys[number % fixture.keys.len()]);
+        readers.spawn(repeat(stopped.clone(), async move || {
             Client::new(address).graphql(&key, query, &json!({})).await
         }));
-        probers.spawn(keep_asking(stopped.clone(), async move || {
+        probers.spawn(repeat(stopped.clone(), async move || {
             Client::new(address).get("/readyz").await
         }));
     }
-    let load = stage.load("cut", SENDERS);
+    let load = fixture.load("cut", SENDERS);
     let deadline = Duration::from_secs(20);
-    eventually(deadline, "the load is on", async || load.acknowledged() > SENDERS).await;
+    eventually(deadline, "sends are acknowledged", async || load.acknowledged() > SENDERS).await;
 
     proxy.set(cut);
     let cut_at = Instant::now();
-    // The cut lasts this long: it is the fault, not a wait.
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let healed_at = Instant::now();
-    proxy.set(Line::Open);
-    let whole = stage.is_whole_again(&mut journal, "service is back after the network").await;
+    proxy.set(Link::Open);
+    let recovered =
+        fixture.wait_for_recovery(&mut journal, "the server recovers after the network").await;
     let attempts = load.stop().await;
     stop.send_replace(true);
     let (reads, probes) = (readers.join_all().await, probers.join_all().await);
 
-    // What was on its way when the line was cut may have got through.
+    // Requests that were in progress when the network was cut may have succeeded.
     let while_cut = cut_at + Duration::from_millis(200)..healed_at;
     let sends = attempts.iter().map(|attempt| match &attempt.outcome {
         outcome if outcome.is_acknowledged() => (attempt.begun, attempt.ended, false),
         Outcome::Failed(code) if code == "UNAVAILABLE" => (attempt.begun, attempt.ended, true),
         outcome => panic!("a send was answered with {outcome:?}"),
     });
-    let told = [
-        judge("sends", sends, &while_cut),
-        judge("reads", reads.into_iter().flatten(), &while_cut),
-        judge("probes", probes.into_iter().flatten(), &while_cut),
+    let summaries = [
+        summarize("sends", sends, &while_cut),
+        summarize("reads", reads.into_iter().flatten(), &while_cut),
+        summarize("probes", probes.into_iter().flatten(), &while_cut),
     ];
-    say(&format!("network cut, {cut:?}, {seconds} s: whole again {whole:?} after it; {told:?}"));
+    report(&format!(
+        "network cut, {cut:?}, {seconds} s: recovered {recovered:?} after it; {summaries:?}"
+    ));
 
     journal.note(attempts);
-    stage.check(&mut journal).await;
-    for Told { what, times, slowest } in told {
-        assert!(times > 0, "nothing told the {what}");
+    fixture.check(&mut journal).await;
+    for Summary { what, unavailable, slowest } in summaries {
+        assert!(unavailable > 0, "none of the {what} failed");
         assert!(slowest < ANSWER_WITHIN, "one of the {what} took {slowest:?}");
     }
 }
 
-/// What callers of one kind were told of the cut.
+/// The requests of one kind during the cut.
 #[derive(Debug)]
-struct Told {
+struct Summary {
     what: &'static str,
-    /// How often they were told that the database is away.
-    times: usize,
+    /// How many requests failed with `UNAVAILABLE`.
+    unavailable: usize,
     slowest: Duration,
 }
 
-/// While the network was cut nobody was told that all is well.
-fn judge(
+/// Summarizes requests, and checks that none succeeded while the network was cut.
+fn summarize(
     what: &'static str,
-    asked: impl Iterator<Item = Asked>,
+    requests: impl Iterator<Item = Timed>,
     while_cut: &Range<Instant>,
-) -> Told {
-    let mut told = Told { what, times: 0, slowest: Duration::ZERO };
-    for (begun, ended, is_told) in asked {
-        told.slowest = told.slowest.max(ended - begun);
-        told.times += usize::from(is_told);
+) -> Summary {
+    let mut summary = Summary { what, unavailable: 0, slowest: Duration::ZERO };
+    for (begun, ended, is_unavailable) in requests {
+        summary.slowest = summary.slowest.max(ended - begun);
+        summary.unavailable += usize::from(is_unavailable);
         let is_within = begun > while_cut.start && ended < while_cut.end;
-        assert!(is_told || !is_within, "one of the {what} passed without a database");
+        assert!(is_unavailable || !is_within, "one of the {what} succeeded without a database");
     }
-    told
+    summary
 }
 
-/// Asks one time after another, until it is stopped.
-async fn keep_asking(
+/// Repeats a request until it is stopped.
+async fn repeat(
     stop: watch::Receiver<bool>,
-    ask: impl AsyncFn() -> std::io::Result<Answer>,
-) -> Vec<Asked> {
-    let mut asked = Vec::new();
+    request: impl AsyncFn() -> std::io::Result<Answer>,
+) -> Vec<Timed> {
+    let mut requests = Vec::new();
     while !*stop.borrow() {
         let begun = Instant::now();
-        let answer = ask().await.expect("the server answers");
-        let is_told = match answer.status {
+        let answer = request().await.expect("the server answers");
+        let is_unavailable = match answer.status {
             503 => true,
             200 => answer.code().as_deref() == Some("UNAVAILABLE"),
             _ => false,
         };
-        let is_well = answer.status == 200 && answer.code().is_none();
-        assert!(is_told || is_well, "{answer:?}");
-        asked.push((begun, Instant::now(), is_told));
-        if is_told {
-            // What is down is asked at leisure.
+        let is_success = answer.status == 200 && answer.code().is_none();
+        assert!(is_unavailable || is_success, "{answer:?}");
+        requests.push((begun, Instant::now(), is_unavailable));
+        if is_unavailable {
+            // Do not retry in a busy loop.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-    asked
+    requests
 }

@@ -1,5 +1,5 @@
-//! A TCP proxy before the database that can be cut: silently, as when packets vanish, or with every
-//! connection closed.
+//! A TCP proxy before the database that can cut the network: silently, as if packets were lost, or by
+//! closing all connections.
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -12,18 +12,18 @@ use tokio::{
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum Link {
     Open,
-    /// Nothing passes; what was said is passed on when it opens again.
+    /// Nothing is forwarded. What was received is forwarded when the link opens again.
     Silent,
-    /// Connections are closed, and new ones at once.
+    /// All connections are closed, and new ones immediately.
     Closed,
 }
 
-/// Ends with the test.
+/// The proxy ends when this is dropped.
 pub struct Proxy {
     pub port: u16,
-    line: watch::Sender<Line>,
+    link: watch::Sender<Link>,
     _tasks: JoinSet<()>,
 }
 
@@ -31,49 +31,49 @@ impl Proxy {
     pub async fn start(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
-        let (line, state) = watch::channel(Line::Open);
+        let (link, state) = watch::channel(Link::Open);
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, target, state));
-        Self { port, line, _tasks: tasks }
+        Self { port, link, _tasks: tasks }
     }
 
-    pub fn set(&self, line: Line) {
-        self.line.send_replace(line);
+    pub fn set(&self, link: Link) {
+        self.link.send_replace(link);
     }
 }
 
-async fn accept(listener: TcpListener, target: u16, mut line: watch::Receiver<Line>) {
-    let mut pumps = JoinSet::new();
+async fn accept(listener: TcpListener, target: u16, mut link: watch::Receiver<Link>) {
+    let mut forwards = JoinSet::new();
     loop {
-        if line.wait_for(|line| *line != Line::Silent).await.is_err() {
+        if link.wait_for(|link| *link != Link::Silent).await.is_err() {
             return;
         }
         let Ok((near, _)) = listener.accept().await else { return };
-        if *line.borrow() == Line::Closed {
+        if *link.borrow() == Link::Closed {
             continue;
         }
         let Ok(far) = TcpStream::connect(("127.0.0.1", target)).await else { continue };
         let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-        pumps.spawn(pump(near_in, far_out, line.clone()));
-        pumps.spawn(pump(far_in, near_out, line.clone()));
+        forwards.spawn(forward(near_in, far_out, link.clone()));
+        forwards.spawn(forward(far_in, near_out, link.clone()));
     }
 }
 
-/// Passes on one direction until an end or a cut.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut line: watch::Receiver<Line>) {
+/// Forwards one direction until the end of its stream or until the link is closed.
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watch::Receiver<Link>) {
     let mut bytes = vec![0; 64 * 1024];
     loop {
         let read = tokio::select! {
             read = from.read(&mut bytes) => read,
-            closed = line.wait_for(|line| *line == Line::Closed) => {
+            closed = link.wait_for(|link| *link == Link::Closed) => {
                 drop(closed);
                 return;
             }
         };
         let Ok(count @ 1..) = read else { return };
-        // What was read when the line fell silent waits here.
-        match line.wait_for(|line| *line != Line::Silent).await.map(|line| *line) {
-            Ok(Line::Open) => {}
+        // While the link is silent, this waits with the bytes that were read.
+        match link.wait_for(|link| *link != Link::Silent).await.map(|link| *link) {
+            Ok(Link::Open) => {}
             _ => return,
         }
         if to.write_all(&bytes[..count]).await.is_err() {

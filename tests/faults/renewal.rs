@@ -1,5 +1,5 @@
-//! `kill -9` of the server in the midst of renewing phone numbers: after its next start each number's month is
-//! charged, and none twice.
+//! `kill -9` of the server while it renews phone numbers: after the next start, the month of each number is
+//! charged exactly once.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -24,40 +24,41 @@ use crate::{
     Database::{self},
     client::Client,
     eventually,
+    fixture::{Fixture, READY_WITHIN},
     load::Journal,
-    say, scale,
+    report, scale,
     server::run,
-    stage::{READY_WITHIN, Stage},
 };
 
-/// They are renewed a hundred at a time.
+/// Several batches: a hundred numbers are renewed at a time.
 const NUMBERS: u64 = 1_000;
 const RENEWED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Stocks the numbers, and buys them for the first sub-account.
-async fn buy_numbers(stage: &Stage) {
+/// Imports the numbers, and buys them for the first sub-account.
+async fn buy_numbers(fixture: &Fixture) {
     let header = "number,country,type,capabilities,upfront_cents,monthly_cents\n".to_owned();
     let number = |at: u64| format!("+1202555{at:04}");
     let rows = (0..NUMBERS).map(|at| format!("{},US,LOCAL,SMS,100,10\n", number(at)));
-    let file = stage.folder.path.join("numbers.csv");
+    let file = fixture.folder.path.join("numbers.csv");
     std::fs::write(&file, rows.fold(header, |all, row| all + &row)).expect("the folder is ours");
-    let file = file.to_str().expect("a path of letters");
-    let stocked = run(&stage.folder.path, &stage.url, &["number", "import", file, "--commit"]);
-    assert!(stocked.status.success(), "{}", String::from_utf8_lossy(&stocked.stderr));
+    let file = file.to_str().expect("a path in UTF-8");
+    let imported = run(&fixture.folder.path, &fixture.url, &["number", "import", file, "--commit"]);
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
 
-    let mut client = Client::new(stage.server.address);
+    let mut client = Client::new(fixture.server.address);
     let purchase = "mutation($input: PurchasePhoneNumberInput!) \
                     { purchasePhoneNumber(input: $input) { phoneNumber { id } errors { code } } }";
     for at in 0..NUMBERS {
         let variables = json!({ "input": { "number": number(at) } });
-        let answer = client.graphql(&stage.keys[1], purchase, &variables).await.expect("an answer");
+        let answer =
+            client.graphql(&fixture.keys[1], purchase, &variables).await.expect("an answer");
         let bought = &answer.json()["data"]["purchasePhoneNumber"]["phoneNumber"]["id"];
         assert!(bought.is_string(), "{}", answer.body);
     }
 }
 
-/// As if the numbers had been bought so long ago that the month after those that are paid began yesterday.
-async fn let_a_month_begin(db: &Db, months_paid: u32) {
+/// Changes the dates of the numbers, so that their first unpaid month began yesterday.
+async fn begin_month(db: &Db, months_paid: u32) {
     let yesterday = SystemClock.now() - TimeDelta::days(1);
     let created_at = yesterday - Months::new(months_paid);
     phone_number::Entity::update_many()
@@ -69,7 +70,7 @@ async fn let_a_month_begin(db: &Db, months_paid: u32) {
         .col_expr(phone_number::Column::ChargedAt, Expr::value(created_at))
         .exec(&db.write)
         .await
-        .expect("the numbers are made older");
+        .expect("the dates are changed");
 }
 
 fn fees() -> Select<ledger_entry::Entity> {
@@ -83,33 +84,34 @@ async fn count_fees(db: &Db) -> u64 {
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_while_it_renews_numbers_charges_each_month_once(database: Database) {
-    let mut stage = Stage::start(database).await;
-    buy_numbers(&stage).await;
-    let db = Db::connect(&stage.url, 1).await.expect("the database opens");
-    let (rounds, mut in_the_midst) = (scale(2, 10), 0);
+    let mut fixture = Fixture::start(database).await;
+    buy_numbers(&fixture).await;
+    let db = Db::connect(&fixture.url, 1).await.expect("the database opens");
+    let (rounds, mut interrupted) = (scale(2, 10), 0);
 
     for months_paid in 1..=rounds {
-        stage.server.kill();
+        fixture.server.kill();
         let before = count_fees(&db).await;
         // The upfront fee is month 0.
         assert_eq!(before, NUMBERS * u64::from(1 + months_paid));
-        let_a_month_begin(&db, months_paid).await;
-        stage.server.start_again();
+        begin_month(&db, months_paid).await;
+        fixture.server.start_again();
         eventually(RENEWED_WITHIN, "a month is charged", async || count_fees(&db).await > before)
             .await;
-        stage.server.kill();
+        fixture.server.kill();
         if count_fees(&db).await < before + NUMBERS {
-            in_the_midst += 1;
+            interrupted += 1;
         }
 
-        stage.server.start_again();
+        fixture.server.start_again();
         let all = before + NUMBERS;
-        eventually(RENEWED_WITHIN, "all are charged", async || count_fees(&db).await >= all).await;
+        eventually(RENEWED_WITHIN, "all months are charged", async || count_fees(&db).await >= all)
+            .await;
         eventually(READY_WITHIN, "the server is ready again", async || {
-            stage.server.is_ready().await
+            fixture.server.is_ready().await
         })
         .await;
-        stage.check(&mut Journal::default()).await;
+        fixture.check(&mut Journal::default()).await;
     }
 
     let charged: Vec<(Option<Uuid>, Option<i32>)> = fees()
@@ -123,9 +125,9 @@ async fn a_server_killed_while_it_renews_numbers_charges_each_month_once(databas
     let once: BTreeSet<_> = charged.iter().collect();
     assert_eq!(once.len(), charged.len(), "a month was charged twice");
     assert_eq!(charged.len() as u64, NUMBERS * u64::from(2 + rounds));
-    assert!(in_the_midst > 0, "no server was killed while it renewed");
-    say(&format!(
-        "server killed while it renews, {database:?}: {rounds} rounds, {in_the_midst} in the midst, {} fees",
+    assert!(interrupted > 0, "no renewal was interrupted");
+    report(&format!(
+        "server killed during renewals, {database:?}: {rounds} rounds, {interrupted} interrupted a renewal, {} fees",
         charged.len()
     ));
 }

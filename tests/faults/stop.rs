@@ -1,4 +1,4 @@
-//! SIGTERM under load: what was begun is answered, and the server ends in order.
+//! SIGTERM under load: requests that have begun are answered, and the server exits with code 0.
 
 use std::time::{Duration, Instant};
 
@@ -10,83 +10,83 @@ use tollgate::db::Db;
 
 use crate::{
     Database::{self, Postgres},
-    chance,
     client::Client,
     eventually,
+    fixture::{Fixture, READY_WITHIN},
     load::{Attempt, Journal, Outcome, SEND},
-    say, scale,
-    stage::{READY_WITHIN, Stage},
+    report, scale, seeded_rng,
 };
 
 const SENDERS: usize = 16;
-/// The server's own bound is ten seconds; a busy machine may look late.
+/// The server's own limit is ten seconds. A busy machine may need longer.
 const END_WITHIN: Duration = Duration::from_secs(12);
-/// A request whose bytes were written within so much of the signal may not have been read before it:
-/// then its connection is an idle one that is closed, as HTTP/1.1 allows.
+/// The server may not have read a request that was written within this time before the signal. It may then
+/// close the connection as an idle one, as HTTP/1.1 permits.
 const MARGIN: Duration = Duration::from_millis(20);
 
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_told_to_stop_answers_what_it_was_sent(database: Database) {
-    let mut stage = Stage::start(database).await;
-    let mut chance = chance();
+async fn sigterm_does_not_interrupt_requests(database: Database) {
+    let mut fixture = Fixture::start(database).await;
+    let mut rng = seeded_rng();
     let mut journal = Journal::default();
     let rounds = scale(2, 10);
     let mut answered = 0;
 
     for round in 0..rounds {
-        let load = stage.load(&format!("round-{round}"), SENDERS);
+        let load = fixture.load(&format!("round-{round}"), SENDERS);
         let deadline = Duration::from_secs(20);
-        eventually(deadline, "the load is on", async || load.acknowledged() > SENDERS).await;
-        tokio::time::sleep(Duration::from_millis(chance.random_range(20..200))).await;
+        eventually(deadline, "sends are acknowledged", async || load.acknowledged() > SENDERS)
+            .await;
+        tokio::time::sleep(Duration::from_millis(rng.random_range(20..200))).await;
         let signalled = Instant::now();
-        stage.server.terminate();
-        eventually(END_WITHIN, "the server ends", async || stage.server.ended().is_some()).await;
+        fixture.server.terminate();
+        eventually(END_WITHIN, "the server ends", async || fixture.server.ended().is_some()).await;
         let attempts = load.stop().await;
 
-        let ended = stage.server.ended().expect("it has ended");
+        let ended = fixture.server.ended().expect("it has ended");
         assert_eq!(ended.code(), Some(0), "{ended}");
         for attempt in &attempts {
             let is_sent = attempt.written.is_some_and(|written| written + MARGIN < signalled);
             if is_sent {
                 let outcome = &attempt.outcome;
-                assert!(outcome.is_acknowledged(), "a send that was begun ended as {outcome:?}");
+                assert!(outcome.is_acknowledged(), "a send that had begun ended with {outcome:?}");
                 answered += usize::from(attempt.ended > signalled);
             }
         }
         journal.note(attempts);
-        stage.audit();
-        stage.server.start_again();
-        let is_ready = async || stage.server.is_ready().await;
+        fixture.audit();
+        fixture.server.start_again();
+        let is_ready = async || fixture.server.is_ready().await;
         eventually(READY_WITHIN, "the server is ready again", is_ready).await;
     }
 
-    let messages = stage.check(&mut journal).await;
-    say(&format!(
-        "SIGTERM, {database:?}: {rounds} rounds, {messages} messages, {answered} sends were under way \
-         for {MARGIN:?} or more, and answered"
+    let messages = fixture.check(&mut journal).await;
+    report(&format!(
+        "SIGTERM, {database:?}: {rounds} rounds, {messages} messages, {answered} sends that had begun \
+         at least {MARGIN:?} before the signal were answered after it"
     ));
 }
 
-/// The same with certainty: the sends are known to be under way, and to wait for a lock.
+/// The sends certainly wait when the signal arrives, because a lock blocks them.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sends_that_wait_when_the_server_is_told_to_stop_are_answered(database: Database) {
-    let mut stage = Stage::start(database).await;
+async fn sends_that_wait_for_a_lock_are_answered_after_sigterm(database: Database) {
+    let mut fixture = Fixture::start(database).await;
     let mut journal = Journal::default();
-    let address = stage.server.address;
+    let address = fixture.server.address;
 
-    // SQLite's begin holds the only lock there is.
-    let other = Db::connect(&stage.url, 1).await.expect("the database opens");
+    // On SQLite, beginning the transaction takes the only lock.
+    let other = Db::connect(&fixture.url, 1).await.expect("the database opens");
     let lock = other.begin_write().await.expect("a transaction begins");
     if database == Postgres {
         lock.execute_unprepared("SELECT id FROM team FOR UPDATE")
             .await
-            .expect("the teams are ours");
+            .expect("the teams are locked");
     }
     let mut begun = Vec::new();
     for _ in 0..SENDERS {
-        let send = stage.new_send();
+        let send = fixture.new_send();
         let mut client = Client::new(address);
         let body = client.begin(&send.api_key, SEND, &send.variables()).await.expect("100");
         begun.push((send, client, body));
@@ -101,27 +101,27 @@ async fn sends_that_wait_when_the_server_is_told_to_stop_are_answered(database: 
             })
         })
         .collect();
-    stage.server.terminate();
+    fixture.server.terminate();
     let is_closed = async || TcpStream::connect(address).await.is_err();
-    eventually(END_WITHIN, "nobody new is let in", is_closed).await;
-    assert_eq!(stage.server.ended(), None, "it waits for what was begun");
-    lock.rollback().await.expect("the lock is given back");
+    eventually(END_WITHIN, "new connections are refused", is_closed).await;
+    assert_eq!(fixture.server.ended(), None, "the server waits for requests that have begun");
+    lock.rollback().await.expect("the lock is released");
     other.close().await.expect("the connections close");
 
     let mut attempts = Vec::new();
     for attempt in waiting {
-        let attempt = attempt.await.expect("a sender ends in order");
+        let attempt = attempt.await.expect("a sender does not panic");
         assert!(attempt.outcome.is_acknowledged(), "{:?}", attempt.outcome);
         attempts.push(attempt);
     }
     journal.note(attempts);
-    eventually(END_WITHIN, "the server ends", async || stage.server.ended().is_some()).await;
-    let ended = stage.server.ended().expect("it has ended");
+    eventually(END_WITHIN, "the server ends", async || fixture.server.ended().is_some()).await;
+    let ended = fixture.server.ended().expect("it has ended");
     assert_eq!(ended.code(), Some(0), "{ended}");
 
-    stage.audit();
-    stage.server.start_again();
-    let is_ready = async || stage.server.is_ready().await;
+    fixture.audit();
+    fixture.server.start_again();
+    let is_ready = async || fixture.server.is_ready().await;
     eventually(READY_WITHIN, "the server is ready again", is_ready).await;
-    stage.check(&mut journal).await;
+    fixture.check(&mut journal).await;
 }

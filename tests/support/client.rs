@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 client that keeps its connection, knows when a request's bytes were written, and
-//! can be made to hang up.
+//! A small HTTP/1.1 client that keeps its connection alive, records when a request was written, and can hang
+//! up before the response.
 
 use std::{
     io::{Error, ErrorKind, Result},
@@ -14,11 +14,11 @@ use tokio::{
     time::timeout,
 };
 
-/// How long an answer is waited for: longer than any deadline of the program.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Timeout of a response, longer than any deadline of the program.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(40);
 
 pub struct Client {
-    /// The address of this machine that it comes from; `None` for the usual one.
+    /// The local address; `None` for the default one.
     local: Option<IpAddr>,
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
@@ -26,7 +26,7 @@ pub struct Client {
     pub written: Option<Instant>,
 }
 
-/// What a request got back.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -49,7 +49,7 @@ impl Client {
         Self { local: None, address, connection: None, written: None }
     }
 
-    /// The same, from an address of this machine.
+    /// A client that connects from a local address.
     pub fn new_from(local: IpAddr, address: SocketAddr) -> Self {
         Self { local: Some(local), ..Self::new(address) }
     }
@@ -63,39 +63,41 @@ impl Client {
         self.ask(&[head, body].concat()).await
     }
 
-    /// Posts and hangs up after a while, whether or not there is an answer.
+    /// Sends a request, and hangs up after a pause even if there is no response.
     pub async fn hang_up_after(self, pause: Duration, key: &str, query: &str, variables: &Value) {
         let (head, body) = post(key, query, variables, "");
         let mut client = self;
         let _ = timeout(pause, client.ask(&[head, body].concat())).await;
     }
 
-    /// Posts a head, and waits until the server asks for the body: from then on it has begun.
+    /// Sends the head of a request, and waits until the server asks for the body. The request has then
+    /// begun.
     pub async fn begin(&mut self, key: &str, query: &str, variables: &Value) -> Result<Vec<u8>> {
         let (head, body) = post(key, query, variables, "Expect: 100-continue\r\n");
         let connection = self.connection().await?;
         connection.get_mut().write_all(&head).await?;
-        match timeout(PATIENCE, read_head(connection)).await?? {
+        match timeout(RESPONSE_TIMEOUT, read_head(connection)).await?? {
             (100, _) => Ok(body),
             (status, _) => Err(Error::other(format!("{status} instead of 100"))),
         }
     }
 
-    /// Sends the body of a request that was begun.
+    /// Sends the body of a request that has begun.
     pub async fn finish(&mut self, body: &[u8]) -> Result<Answer> {
         self.ask(body).await
     }
 
     async fn ask(&mut self, bytes: &[u8]) -> Result<Answer> {
         self.written = None;
-        let asked = timeout(PATIENCE, self.exchange(bytes)).await.map_err(Error::from).flatten();
+        let asked =
+            timeout(RESPONSE_TIMEOUT, self.exchange(bytes)).await.map_err(Error::from).flatten();
         if !matches!(asked, Ok((_, true))) {
             self.connection = None;
         }
         Ok(asked?.0)
     }
 
-    /// The answer, and whether the connection is kept.
+    /// The response, and whether the connection is kept alive.
     async fn exchange(&mut self, bytes: &[u8]) -> Result<(Answer, bool)> {
         let connection = self.connection().await?;
         connection.get_mut().write_all(bytes).await?;
@@ -106,9 +108,9 @@ impl Client {
             headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|found| &found.1)
         };
         let length = header("content-length").and_then(|length| length.parse().ok());
-        let mut body = vec![0; length.ok_or_else(|| bad("an answer without a length"))?];
+        let mut body = vec![0; length.ok_or_else(|| bad("the response has no Content-Length"))?];
         connection.read_exact(&mut body).await?;
-        let body = String::from_utf8(body).map_err(|_| bad("an answer that is no text"))?;
+        let body = String::from_utf8(body).map_err(|_| bad("the response is not UTF-8"))?;
         let is_kept = header("connection").is_none_or(|value| value != "close");
         Ok((Answer { status, body }, is_kept))
     }
@@ -117,11 +119,11 @@ impl Client {
         if self.connection.is_none() {
             self.connection = Some(BufReader::new(connect(self.local, self.address).await?));
         }
-        self.connection.as_mut().ok_or_else(|| bad("there is a connection"))
+        self.connection.as_mut().ok_or_else(|| bad("there is no connection"))
     }
 }
 
-/// Connects, from an address of this machine or from the usual one.
+/// Connects from a local address, or from the default one.
 pub async fn connect(local: Option<IpAddr>, address: SocketAddr) -> Result<TcpStream> {
     let stream = match local {
         Some(local) => {
@@ -158,7 +160,7 @@ async fn read_head(connection: &mut BufReader<TcpStream>) -> Result<(u16, Vec<(S
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
-    Ok((status.ok_or_else(|| bad("an answer without a status"))?, headers))
+    Ok((status.ok_or_else(|| bad("the response has no status"))?, headers))
 }
 
 async fn read_line(connection: &mut BufReader<TcpStream>) -> Result<String> {

@@ -1,5 +1,5 @@
-//! A test's folder: its data, its logs, and the processes that work in it. When the test ends, or the
-//! whole run is killed, the processes are killed, what is mounted is unmounted, and the folder goes.
+//! A test's folder for its data and logs. When the test ends, or the whole run is killed, the processes in
+//! the folder are killed, its disk is unmounted, and the folder is removed.
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -9,8 +9,8 @@ use std::{
 
 use super::SUITE;
 
-/// Waits until its input ends, which it does with the folder's owner however that ends. Only what
-/// works in the folder `$1` is killed.
+/// Waits until its standard input is closed, which happens even if the test process is killed. Only
+/// processes with a working directory in the folder `$1` are killed.
 const CLEAN_UP: &str = r#"
 trap '' HUP INT TERM
 cat >/dev/null
@@ -32,20 +32,20 @@ impl Folder {
     pub fn new() -> Self {
         let made = tempfile::Builder::new().prefix(&format!("tollgate-{SUITE}-")).tempdir();
         let path = made.expect("a temporary folder").keep();
-        let path = path.canonicalize().expect("the folder is there");
+        let path = path.canonicalize().expect("the folder exists");
         let shell = Command::new("sh")
             .args(["-c", CLEAN_UP, "clean-up"])
             .arg(&path)
             .stdin(Stdio::piped())
             .spawn()
             .expect("a shell starts");
-        // Another user's PostgreSQL must reach what is in it.
+        // PostgreSQL may run as another user, who needs access.
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&path, open).expect("the folder is ours");
         Self { path, shell }
     }
 
-    /// A disk of this size; `None` where we may not mount one.
+    /// Mounts a disk of this size; `None` if that is not permitted.
     pub fn mount(&self, mebibytes: u32) -> Option<PathBuf> {
         let disk = self.path.join("disk");
         std::fs::create_dir(&disk).expect("the folder is ours");
@@ -65,7 +65,7 @@ impl Drop for Folder {
     }
 }
 
-/// The processes that work in this very folder.
+/// The processes whose working directory is this folder.
 pub fn processes_in(folder: &Path) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
     processes
@@ -76,7 +76,7 @@ pub fn processes_in(folder: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// Sends a signal to processes that this test started; those that have ended since are no matter.
+/// Sends a signal to processes that this test started. Those that have ended are ignored.
 pub fn signal(name: &str, processes: &[u32]) {
     let ids: Vec<String> = processes.iter().map(ToString::to_string).collect();
     let script = format!("kill -{name} {} 2>/dev/null", ids.join(" "));

@@ -1,5 +1,5 @@
-//! What the suites that start the release program share: the program and its commands, a PostgreSQL of
-//! their own, a folder that is cleaned up however the run ends, and a small HTTP client.
+//! Shared by the suites that start the release program: the program and its commands, a PostgreSQL server, a
+//! folder that is removed even if the run is killed, and a small HTTP client.
 
 use std::{
     io::Write as _,
@@ -16,34 +16,34 @@ pub mod server;
 /// The suite's name, as in `cargo test --test NAME`.
 pub const SUITE: &str = env!("CARGO_CRATE_NAME");
 
-/// The databases that everything is tried on.
+/// The databases on which the suites run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
     Postgres,
 }
 
-/// Whether the full round is asked for, by `TOLLGATE_FAULTS=full` in the suite `faults`.
+/// Whether this is the full round: for example, `TOLLGATE_FAULTS=full` in the suite `faults`.
 pub fn is_full() -> bool {
     let name = format!("TOLLGATE_{}", SUITE.to_uppercase());
     match std::env::var(&name).as_deref() {
         Ok("full") => true,
         Ok("") | Err(_) => false,
-        Ok(other) => panic!("{name} is \"full\" or nothing, not {other:?}"),
+        Ok(other) => panic!("{name} is not valid (expected \"full\" or nothing): {other:?}"),
     }
 }
 
-/// How much of something: in the short round, and in full.
+/// The first value in the short round, the second in the full round.
 pub fn scale<T>(short: T, full: T) -> T {
     if is_full() { full } else { short }
 }
 
-/// Says something past the test runner's capture, so that it is seen.
-pub fn say(text: &str) {
+/// Prints a line that the test runner does not capture.
+pub fn report(text: &str) {
     let _ = writeln!(std::io::stderr(), "{SUITE}: {text}");
 }
 
-/// How a log begins and ends: what came first is often the cause of the rest.
+/// The first and the last lines of a log: the first error is often the cause of later ones.
 pub fn excerpt(log: &str) -> String {
     const LINES: usize = 40;
     let lines: Vec<&str> = log.lines().collect();
@@ -53,7 +53,7 @@ pub fn excerpt(log: &str) -> String {
     [&lines[..begin], &[&middle], &lines[end..]].concat().join("\n")
 }
 
-/// Waits for something to become true, and says how long that took.
+/// Waits until the condition is true, and returns how long that took.
 #[track_caller]
 pub fn eventually<F: AsyncFnMut() -> bool>(
     deadline: Duration,

@@ -1,5 +1,5 @@
-//! A PostgreSQL server of a test's own, as durable as PostgreSQL is by default, that can be killed and
-//! started again on the same data.
+//! A PostgreSQL server for one test, with PostgreSQL's default durability, that can be killed and started
+//! again with the same data.
 
 use std::{
     fs::File,
@@ -15,22 +15,22 @@ use super::{
     eventually, excerpt,
     folder::{processes_in, signal},
     programs::{free_port, is_root, postgres_programs, unprivileged_user},
-    say,
+    report,
 };
 
-/// How long a start may take, recovery and refusals because of the one before included.
+/// How long a start may take, including recovery and attempts that fail because the old server still runs.
 const START_DEADLINE: Duration = Duration::from_mins(1);
 
-/// How a server is set up; nothing here is about durability.
+/// Settings of a server. None of them changes durability.
 #[derive(Clone, Copy)]
 pub struct Setup {
     initdb: &'static [&'static str],
     settings: &'static [&'static str],
 }
 
-/// As PostgreSQL is by default; only the files of an empty database are not waited for.
-pub const USUAL: Setup = Setup { initdb: &["--no-sync"], settings: &[] };
-/// The write-ahead log's segments are small and made as they are needed, so that a full disk is felt.
+/// The default settings. Only the initial files are not synchronized to the disk.
+pub const DEFAULT: Setup = Setup { initdb: &["--no-sync"], settings: &[] };
+/// Small write-ahead log segments that are created when needed, so that a full disk has an effect soon.
 pub const SMALL_SEGMENTS: Setup = Setup {
     initdb: &["--wal-segsize=1"],
     settings: &["min_wal_size=2MB", "max_wal_size=1GB", "wal_recycle=off", "shared_buffers=32MB"],
@@ -38,9 +38,8 @@ pub const SMALL_SEGMENTS: Setup = Setup {
 
 pub struct Postgres {
     programs: PathBuf,
-    /// Where the data is.
     pub data: PathBuf,
-    /// Where the program works and logs.
+    /// The working directory, with the log.
     home: PathBuf,
     port: u16,
     setup: Setup,
@@ -48,17 +47,16 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts a server with its data in the folder, and its write-ahead log elsewhere if `wal` says
-    /// so.
+    /// Starts a server with its data in `data`, and its write-ahead log in `wal` if that is given.
     pub async fn start(home: &Path, data: PathBuf, wal: Option<&Path>, setup: Setup) -> Self {
         let programs = postgres_programs()
             .expect("initdb and postgres are on the PATH or in /usr/lib/postgresql");
         let home = home.join("postgres");
         std::fs::create_dir(&home).expect("the folder is ours");
         let mut server = Self { programs, data, home, port: free_port(), setup, child: None };
-        give(&server.home);
+        change_owner(&server.home);
         std::fs::create_dir(&server.data).expect("the folder is ours");
-        give(&server.data);
+        change_owner(&server.data);
         server.init(wal);
         server.run().await;
         server
@@ -72,31 +70,31 @@ impl Postgres {
         self.port
     }
 
-    /// `kill -9` of the postmaster and every backend.
+    /// Kills the postmaster and every backend with `kill -9`.
     pub fn kill(&mut self) {
         let postmaster = self.postmaster();
         signal("KILL", &postmaster.into_iter().chain(processes_in(&self.data)).collect::<Vec<_>>());
     }
 
-    /// `kill -9` of every backend; returns when they are gone. The postmaster begins anew by itself.
+    /// Kills every backend with `kill -9`, and waits until they have ended. The postmaster restarts them.
     pub async fn kill_backends(&self) {
         let postmaster = self.postmaster();
         let backends: Vec<u32> =
             processes_in(&self.data).into_iter().filter(|id| Some(*id) != postmaster).collect();
         signal("KILL", &backends);
-        eventually(START_DEADLINE, "killed backends go", async || {
+        eventually(START_DEADLINE, "killed backends end", async || {
             let left = processes_in(&self.data);
             !backends.iter().any(|id| left.contains(id))
         })
         .await;
     }
 
-    /// Whether the server's process is there, whatever it answers.
+    /// Whether the server's process is running, even if it accepts no connections.
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Starts it unless it runs, as often as it is refused, and returns as soon as it answers.
+    /// Starts the server unless it is running, and waits until it answers. Retries a start that fails.
     pub async fn run(&mut self) {
         let deadline = tokio::time::Instant::now() + START_DEADLINE;
         loop {
@@ -111,7 +109,7 @@ impl Postgres {
         }
     }
 
-    /// A connection past the program, to look or to get in the way.
+    /// A connection of the test itself.
     pub async fn connect(&self) -> Result<DatabaseConnection, DbErr> {
         let mut options = ConnectOptions::new(self.url());
         options.max_connections(1).sqlx_logging(false).connect_timeout(Duration::from_secs(1));
@@ -131,7 +129,7 @@ impl Postgres {
         init.arg("-D").arg(&self.data);
         if let Some(wal) = wal {
             std::fs::create_dir(wal).expect("the folder is ours");
-            give(wal);
+            change_owner(wal);
             init.arg("--waldir").arg(wal);
         }
         let made = init.output().expect("initdb starts");
@@ -165,12 +163,12 @@ impl Postgres {
     fn postmaster(&self) -> Option<u32> {
         let file = std::fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
         let id = file.lines().next()?.trim().parse().ok()?;
-        // The file outlives a killed server, and its number may be another's by then.
+        // A killed server leaves the file, and another process may have its id now.
         processes_in(&self.data).contains(&id).then_some(id)
     }
 }
 
-/// The URL of a test's database behind a port.
+/// The URL of the test's database at a port.
 pub fn url_at(port: u16) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/postgres")
 }
@@ -182,13 +180,13 @@ impl Drop for Postgres {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            say(&format!("PostgreSQL's log:\n{}", excerpt(&self.log())));
+            report(&format!("PostgreSQL's log:\n{}", excerpt(&self.log())));
         }
     }
 }
 
-/// Gives a folder to who runs PostgreSQL.
-fn give(path: &Path) {
+/// Changes the owner of a folder to the user that runs PostgreSQL.
+fn change_owner(path: &Path) {
     if !is_root() {
         return;
     }
@@ -196,5 +194,5 @@ fn give(path: &Path) {
         let id = Command::new("id").args([flag, unprivileged_user()]).output().ok()?;
         String::from_utf8_lossy(&id.stdout).trim().parse().ok()
     };
-    chown(path, id("-u"), id("-g")).expect("root may give away");
+    chown(path, id("-u"), id("-g")).expect("root can change the owner");
 }

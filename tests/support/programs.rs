@@ -1,15 +1,14 @@
-//! What both test targets must know of the machine: where PostgreSQL's programs are, and who may run
-//! them.
+//! Finds PostgreSQL's programs and a user that may run them. Shared by all test targets.
 
 use std::{
     path::PathBuf,
     process::{Command, Stdio},
 };
 
-/// Where Debian's packages put PostgreSQL, a folder for each version.
+/// The folder of Debian's PostgreSQL packages, with a subfolder per version.
 pub const DEBIAN_FOLDER: &str = "/usr/lib/postgresql";
 
-/// Where the newest PostgreSQL's programs are.
+/// The folder with the programs of the newest installed PostgreSQL.
 pub fn postgres_programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -32,7 +31,7 @@ pub fn is_root() -> bool {
     String::from_utf8_lossy(&id.stdout).trim() == "0"
 }
 
-/// Who runs PostgreSQL where the suite runs as root, whom it refuses.
+/// The user that runs PostgreSQL if the suite runs as root, which PostgreSQL refuses.
 pub fn unprivileged_user() -> &'static str {
     let has = |user: &str| {
         Command::new("id")

@@ -1,4 +1,4 @@
-//! The program under test: `tollgate serve` as a process of its own, and its commands.
+//! The program under test: a process of `tollgate serve`, and its commands.
 
 use std::{
     fs::File,
@@ -10,12 +10,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::{client::Client, eventually, excerpt, folder::signal, programs::free_port, say};
+use super::{client::Client, eventually, excerpt, folder::signal, programs::free_port, report};
 
-/// How long the first start may take, migrations included.
+/// How long the first start may take, including migrations.
 const FIRST_START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How a server is started.
 #[derive(Clone)]
 pub struct Launch {
     pub folder: PathBuf,
@@ -30,12 +29,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts on a free port, and returns when it is ready.
+    /// Starts a server on a free port, and waits until it is ready.
     pub async fn start(launch: Launch) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let child = spawn(&launch, address);
         let mut server = Self { launch, address, child };
-        // Another may have taken the port in the meantime.
+        // Another process may have taken the port in the meantime.
         eventually(FIRST_START_DEADLINE, "the server starts", async || {
             if server.child.try_wait().expect("our child").is_some()
                 && server.log().contains("cannot listen on")
@@ -49,13 +48,13 @@ impl Server {
         server
     }
 
-    /// `kill -9`, and the end of it.
+    /// Kills the server with `kill -9`, and waits until it has ended.
     pub fn kill(&mut self) {
         self.child.kill().expect("it is our child");
         self.child.wait().expect("it is our child");
     }
 
-    /// Starts it again where it was, without waiting for it.
+    /// Starts the server again at the same address, and does not wait until it is ready.
     pub fn start_again(&mut self) {
         self.child = spawn(&self.launch, self.address);
     }
@@ -74,7 +73,7 @@ impl Server {
         self.child.id()
     }
 
-    /// What `/readyz` says; `None` if it does not answer.
+    /// The status of `/readyz`; `None` without a response.
     pub async fn readiness(&self) -> Option<u16> {
         Client::new(self.address).get("/readyz").await.ok().map(|answer| answer.status)
     }
@@ -93,7 +92,7 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            say(&format!("the server's log:\n{}", excerpt(&self.log())));
+            report(&format!("the server's log:\n{}", excerpt(&self.log())));
         }
     }
 }
@@ -117,30 +116,30 @@ pub fn run(folder: &Path, url: &str, arguments: &[&str]) -> Output {
     program(folder, url).args(arguments).output().expect("the program starts")
 }
 
-/// What a command that succeeds prints with `--json`.
+/// The JSON output of a command, which must have succeeded.
 #[track_caller]
 pub fn json_of(output: &Output) -> Value {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {said}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {stderr}", output.status);
     String::from_utf8_lossy(&output.stdout).parse().expect("one JSON object")
 }
 
-/// Makes a team with a balance that a test does not use up; returns its main account's key.
+/// Creates a team with a balance that is large enough for every test. Returns its main account's key.
 pub fn create_team(folder: &Path, url: &str, name: &str) -> String {
     let create = ["team", "create", "--name", name, "--top-up", "100000000", "--json"];
     let made = json_of(&run(folder, url, &create));
     made["plainKey"].as_str().expect("a key").to_owned()
 }
 
-/// Audits the books, which must be clean.
+/// Runs `tollgate audit`, which must find nothing.
 pub fn audit(folder: &Path, url: &str) {
     let audit = run(folder, url, &["audit", "--json"]);
-    let said = String::from_utf8_lossy(&audit.stdout);
-    assert_eq!(audit.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&audit.stderr));
+    let stdout = String::from_utf8_lossy(&audit.stdout);
+    assert_eq!(audit.status.code(), Some(0), "{stdout}{}", String::from_utf8_lossy(&audit.stderr));
     assert_eq!(json_of(&audit)["clean"], true);
 }
 
-/// The program, with nothing of the caller's settings.
+/// A command of the program, without the environment of the tests.
 fn program(folder: &Path, url: &str) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     program.current_dir(folder).env_clear().env("DATABASE_URL", url);

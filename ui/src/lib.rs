@@ -1,11 +1,10 @@
-//! GraphiQL as files in the program, so that it needs nothing from elsewhere: `build.rs` builds it from
-//! `web`. Only compressed bytes are in the program; what a client needs of them uncompressed is
-//! uncompressed once.
+//! GraphiQL, embedded in the program; `build.rs` builds it from `web`. The files are embedded compressed,
+//! and decompressed once if a client does not accept that.
 
 use std::{io, sync::OnceLock};
 
 mod built {
-    //! What `build.rs` wrote.
+    //! The table that `build.rs` generated.
 
     use super::Asset;
 
@@ -14,32 +13,34 @@ mod built {
 
 /// A file of GraphiQL.
 pub struct Asset {
-    /// Its media type.
     pub content_type: &'static str,
-    /// Its bytes, compressed with Brotli.
+    /// The content, compressed with Brotli.
     pub bytes_brotli: &'static [u8],
     bytes: OnceLock<Vec<u8>>,
 }
 
 impl Asset {
-    /// Its bytes, uncompressed: the first call does that and later ones find it done.
+    /// The uncompressed content. The first call decompresses it.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get_or_init(|| decode(self.bytes_brotli).expect("the build compressed it"))
     }
 }
 
-/// The page; if GraphiQL was left out of this program, why that is, as a part of a sentence.
+/// The page.
+///
+/// # Errors
+/// Why GraphiQL was left out of this program, as a clause without a capital and a full stop.
 pub fn index() -> Result<&'static Asset, &'static str> {
     built::INDEX.as_ref().map_err(|why| *why)
 }
 
-/// What the page loads, with its path beside the page: `assets/…`. The name of each has a hash of its
-/// content, so under one name there is never anything else.
+/// The files that the page loads, with their paths relative to the page (`assets/…`). Each name
+/// contains a hash of the content, so the content under a name never changes.
 pub fn assets() -> &'static [(&'static str, Asset)] {
     &built::ASSETS
 }
 
-/// What the page loads by this path.
+/// The file with this path, if the page has it.
 pub fn asset(path: &str) -> Option<&'static Asset> {
     assets().iter().find_map(|(name, asset)| (*name == path).then_some(asset))
 }

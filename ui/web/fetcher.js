@@ -1,25 +1,25 @@
 import { createGraphiQLFetcher } from "@graphiql/toolkit";
 import { createClient } from "graphql-ws";
 
-import { authorizationOf, isWhole } from "./key.js";
+import { authorizationOf, hasCompleteKey } from "./key.js";
 
 const URL_OF_HTTP = "/graphql";
 const URL_OF_SOCKET = new URL(URL_OF_HTTP, location.href);
 URL_OF_SOCKET.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 
-/** What is shown instead of a schema until there is a key. */
+/** Shown instead of a schema until the tab has a key. */
 export const WITHOUT_KEY = `The docs and the completion show what your key may do.
 Put an API key into "Headers", below the query: {"Authorization": "Bearer tg_live_…"}`;
 
-/** Asks the server with the headers of the tab. */
+/** Sends a request with the headers of the tab. */
 export function fetcher(request, options) {
   const authorization = authorizationOf(options?.headers);
-  if (request.operationName === "IntrospectionQuery" && !isWhole(authorization)) {
-    // The server would refuse it. GraphiQL shows text that it gets instead of a schema.
+  if (request.operationName === "IntrospectionQuery" && !hasCompleteKey(authorization)) {
+    // The server would refuse the request. GraphiQL shows a string in place of the schema.
     return WITHOUT_KEY;
   }
-  // Browsers let no page set headers of a socket, so the key travels in its first message. A client
-  // connects when something subscribes and closes when that ends: one for each costs nothing else.
+  // A page cannot set the headers of a WebSocket, so the key is sent in the first message. A client
+  // only connects while it has a subscription, so a new client per request costs nothing.
   const wsClient = createClient({
     url: URL_OF_SOCKET.href,
     connectionParams: { authorization },
@@ -27,7 +27,7 @@ export function fetcher(request, options) {
   const send = createGraphiQLFetcher({
     url: URL_OF_HTTP,
     wsClient,
-    // The server sends no answer in parts.
+    // The server does not support incremental delivery.
     enableIncrementalDelivery: false,
   });
   return send(request, options);

@@ -10,23 +10,23 @@ import { useEffect } from "react";
 import { createRoot } from "react-dom/client";
 
 import { fetcher, WITHOUT_KEY } from "./fetcher.js";
-import { authorizationIn, isWhole } from "./key.js";
+import { authorizationIn, hasCompleteKey } from "./key.js";
 import { DEFAULT_HEADERS, DEFAULT_TABS } from "./tabs.js";
 
-// Without the history: it would keep the headers, and so keys, in the browser's storage.
+// Without the history plugin, which stores headers, and so keys, in the browser.
 const PLUGINS = [explorerPlugin()];
 const TYPING_PAUSE_MS = 300;
 
-/** The schema depends on the key, so it is fetched anew when the tab has another key. */
+/** Fetches the schema again when the key changes, because the schema depends on it. */
 function SchemaOfKey() {
   const { introspect } = useGraphiQLActions();
   const responseEditor = useGraphiQL((state) => state.responseEditor);
   const [headers] = useHeadersEditorState();
   const authorization = authorizationIn(headers);
   useEffect(() => {
-    if (!isWhole(authorization)) return;
+    if (!hasCompleteKey(authorization)) return;
     const pause = setTimeout(() => {
-      // GraphiQL leaves it there although there is a key now.
+      // GraphiQL itself does not remove the message.
       if (responseEditor?.getValue() === WITHOUT_KEY) responseEditor.setValue("");
       introspect();
     }, TYPING_PAUSE_MS);
@@ -41,7 +41,7 @@ createRoot(document.getElementById("graphiql")).render(
     defaultTabs={DEFAULT_TABS}
     defaultHeaders={DEFAULT_HEADERS}
     defaultEditorToolsVisibility="headers"
-    // A key opens an account: it must not outlive the page in the browser's storage.
+    // The browser must not store API keys.
     shouldPersistHeaders={false}
   >
     <GraphiQL.Logo>Tollgate</GraphiQL.Logo>

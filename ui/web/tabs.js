@@ -1,11 +1,11 @@
-// What a newcomer finds. Each tab has headers, and so a key, of its own.
+// The tabs of a first visit. Each tab has its own headers, and therefore its own key.
 
 export const DEFAULT_HEADERS = '{"Authorization": "Bearer "}';
 
-const MAIN_ACCOUNT = `# For the key of a main account: tg_live_… without sub_.
+const MAIN_ACCOUNT = `# For a main account's key: tg_live_… without sub_.
 # Put it into "Headers" below, after "Bearer ". The docs
-# then show what it may do. The page forgets the key when
-# you leave it.
+# then show what the key may do. The page forgets the key
+# when you leave it.
 
 query MainAccount {
   balance {
@@ -25,8 +25,8 @@ query MainAccount {
   }
 }
 
-# plainKey is the new sub-account's key, shown this once
-# and never again.
+# plainKey is the new sub-account's key. It is shown only
+# this once.
 mutation CreateSubAccount {
   createSubAccount(input: { name: "Client", creditLimit: 5000 }) {
     account {
@@ -44,7 +44,7 @@ mutation CreateSubAccount {
 }
 `;
 
-const SUB_ACCOUNT = `# For the key of a sub-account: tg_live_sub_…
+const SUB_ACCOUNT = `# For a sub-account's key: tg_live_sub_…
 # Put it into "Headers" below, after "Bearer ".
 # Amounts are cents. The balance is the team's; totalSpent
 # and creditLimit are the sub-account's own.
@@ -63,7 +63,8 @@ query SubAccount {
   }
 }
 
-# Charges the team, and counts for the sub-account.
+# Charges the team's balance, and counts in the
+# sub-account's totalSpent.
 mutation SendMessage {
   sendMessage(input: { to: "+12025550123", text: "Hello" }) {
     message {
@@ -80,10 +81,10 @@ mutation SendMessage {
 }
 `;
 
-const BALANCE_CHANGED = `# For the key of a main account or of a sub-account.
-# Put it into "Headers" below, after "Bearer ", and run it.
-# Whatever is charged from then on is seen here at once.
-# It ends when you stop it or go to another tab.
+const BALANCE_CHANGED = `# For a main account's or a sub-account's key.
+# Put it into "Headers" below, after "Bearer ", and run this.
+# Every later charge is shown here immediately. The
+# subscription ends when you stop it or change the tab.
 
 subscription BalanceChanged {
   balanceChanged {

@@ -3,9 +3,9 @@ import { defineConfig } from "vite";
 export default defineConfig({
   base: "/graphiql/",
   build: {
-    // Current browsers: what is written for older ones is only larger.
+    // Only current browsers are supported; code for older ones is larger.
     target: "es2022",
-    // Monaco alone is larger than what vite warns of.
+    // The default limit is smaller than Monaco alone.
     chunkSizeWarningLimit: 8192,
     modulePreload: { polyfill: false },
   },

@@ -1,4 +1,4 @@
-// A customer gets a sub-account with a limit, and sends with its own key until the limit stops it.
+// Creates a sub-account with a limit for a customer, and sends with its key until the limit is reached.
 //
 //   npm ci && npm run generate && npm run build
 //   TOLLGATE_URL=http://127.0.0.1:8080/graphql TOLLGATE_KEY=tg_live_… npm start
@@ -57,7 +57,7 @@ async function ask<Result, Variables>(
   return data;
 }
 
-/** What the program does about a refusal. A code that is added to the schema does not compile here. */
+/** The reaction to a refusal. This does not compile if the schema has a new code. */
 function whatToDo(code: SendMessageErrorCode): string {
   switch (code) {
     case "CREDIT_LIMIT_REACHED":
@@ -71,9 +71,9 @@ function whatToDo(code: SendMessageErrorCode): string {
     case "CHANNEL_UNAVAILABLE":
       return "try again later";
     case "OPTED_OUT":
-      return "the recipient wants nothing more by this channel";
+      return "the recipient has opted out of this channel";
     case "NO_PRICE":
-      return "whoever runs the server has to set a price";
+      return "the server's operator has to set a price";
     case "INVALID_RECIPIENT":
     case "INVALID_CONTENT":
     case "VARIABLES_INVALID":
@@ -88,7 +88,7 @@ function whatToDo(code: SendMessageErrorCode): string {
       return "the message has to be corrected";
     case "CONTACT_NOT_FOUND":
     case "CONTACT_UNREACHABLE":
-      return "the contact has to be made, or given an address";
+      return "the contact has to be created, or needs an address";
     case "TEST_STORAGE_FULL":
       return "older TEST messages have to be deleted, which takes some days";
     case "TEMPLATE_NOT_FOUND":
@@ -111,7 +111,7 @@ if (!createSubAccount?.account || !createSubAccount.plainKey) {
 const { account, plainKey } = createSubAccount;
 console.log(`${account.name} may spend ${account.creditLimit} cents.`);
 
-// The send that crosses the limit still goes out, so this ends at any price but 0.
+// The send that crosses the limit is still accepted. The loop ends unless the price is 0.
 for (let number = 1; ; number += 1) {
   const { sendMessage } = await ask(plainKey, SendMessage, {
     input: { to: "+12025550123", text: `Your order no. ${number}`, idempotencyKey: `order-${number}` },

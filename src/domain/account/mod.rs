@@ -70,11 +70,6 @@ pub struct BalanceView {
     pub credit_limit: Option<Micros>,
 }
 
-/// An amount of a column: the database holds it within the bound of money.
-pub fn stored(micros: i64) -> Micros {
-    Micros::new(micros).expect("CHECK constraints keep stored amounts within the bound of money")
-}
-
 /// The account that the caller's key belongs to.
 pub async fn own(app: &App, caller: &AccountCaller) -> Result<account::Model, Fault> {
     own_in(&app.read_as(caller), caller).await
@@ -124,22 +119,22 @@ pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, F
     txn.end().await?;
     let is_visible = !account.is_sub_account || account.team_balance_visible;
     Ok(BalanceView {
-        balance: is_visible.then(|| stored(team.balance_micros)),
+        balance: is_visible.then(|| Micros::from_db(team.balance_micros)),
         is_sub_account: account.is_sub_account,
         total_spent: total_spent(&account),
-        credit_limit: account.credit_limit_micros.map(stored),
+        credit_limit: account.credit_limit_micros.map(Micros::from_db),
     })
 }
 
 /// A sub-account's running total; a main account has none.
 pub fn total_spent(account: &account::Model) -> Option<Micros> {
-    account.is_sub_account.then(|| stored(account.total_spent_micros))
+    account.is_sub_account.then(|| Micros::from_db(account.total_spent_micros))
 }
 
 /// What is left of the credit limit, not below zero; `None` without a limit.
 pub fn remaining_credit(account: &account::Model) -> Option<Micros> {
-    let limit = stored(account.credit_limit_micros?);
-    Some(limit.checked_sub(stored(account.total_spent_micros))?.max(Micros::ZERO))
+    let limit = Micros::from_db(account.credit_limit_micros?);
+    Some(limit.checked_sub(Micros::from_db(account.total_spent_micros))?.max(Micros::ZERO))
 }
 
 /// Every reason why the account's sends are refused now.

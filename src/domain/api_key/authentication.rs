@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
-    db::{Scope, TurnTransaction},
+    db::{Scope, WriteTransaction},
     domain::{
         Fault,
         audit_log::transaction::AuditedTransaction,
@@ -137,7 +137,7 @@ pub async fn begin_in_team_as_account(
 pub async fn begin_for_messages(
     app: &App,
     account: &AccountCaller,
-) -> Result<TurnTransaction, Fault> {
+) -> Result<WriteTransaction, Fault> {
     begin_in_team(app, account.into(), account.team_id, account.key_id).await
 }
 
@@ -146,8 +146,8 @@ async fn begin_in_team(
     scope: Scope,
     team_id: Uuid,
     key_id: Uuid,
-) -> Result<TurnTransaction, Fault> {
-    let txn = app.db.begin_write_in_turn(scope).await?;
+) -> Result<WriteTransaction, Fault> {
+    let txn = app.db.begin_write_in_slot(scope).await?;
     crate::domain::account::team_lock::lock_team(&txn, team_id)
         .await?
         .ok_or(Fault::Broken("a key's team exists"))?;
@@ -160,7 +160,7 @@ pub async fn begin_as_operator(
     app: &App,
     operator: &OperatorCaller,
 ) -> Result<AuditedTransaction, Fault> {
-    let txn = app.db.begin_write_in_turn(operator).await?;
+    let txn = app.db.begin_write_in_slot(operator).await?;
     if let Some(key_id) = operator.key_id() {
         still_usable(app, &txn, key_id).await?;
     }
@@ -173,7 +173,7 @@ pub async fn begin_as_account(
     app: &App,
     account: &LiveAccountCaller,
 ) -> Result<AuditedTransaction, Fault> {
-    let txn = app.db.begin_write_in_turn(account.account()).await?;
+    let txn = app.db.begin_write_in_slot(account.account()).await?;
     hold_key(app, &txn, account).await?;
     Ok(AuditedTransaction::new(txn, account))
 }

@@ -29,10 +29,9 @@ use uuid::Uuid;
 
 use super::{
     Fault,
-    account::stored,
     caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
 };
-use crate::{app::App, db::Scope};
+use crate::{app::App, db::Scope, money::Micros};
 
 pub mod list;
 pub mod refusals;
@@ -171,7 +170,7 @@ pub type Settings = BTreeMap<&'static str, Value>;
 
 /// An amount as the API writes it: cents, exactly.
 pub fn cents(micros: i64) -> Value {
-    let cents = stored(micros).to_cents_text();
+    let cents = Micros::from_db(micros).to_cents_text();
     Value::Number(cents.parse().expect("cents are written as a JSON number"))
 }
 

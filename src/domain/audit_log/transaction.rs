@@ -8,16 +8,16 @@ use sea_orm::{
 };
 
 use super::{Actor, Entry};
-use crate::{app::App, db::TurnTransaction, domain::Fault};
+use crate::{app::App, db::WriteTransaction, domain::Fault};
 
 /// A transaction of a change, which is committed with its entry or not at all.
 pub struct AuditedTransaction {
-    txn: TurnTransaction,
+    txn: WriteTransaction,
     by: Actor,
 }
 
 impl AuditedTransaction {
-    pub(in crate::domain) fn new(txn: TurnTransaction, by: impl Into<Actor>) -> Self {
+    pub(in crate::domain) fn new(txn: WriteTransaction, by: impl Into<Actor>) -> Self {
         Self { txn, by: by.into() }
     }
 

@@ -13,12 +13,8 @@ use super::{
 use crate::{
     app::App,
     domain::{
-        Fault, Refusal, Unavailable,
-        account::{own_team, stored},
-        api_key::authentication::is_usable,
-        caller::AccountCaller,
-        channel::send_refusal::SendRefusal,
-        deadline::Deadline,
+        Fault, Refusal, Unavailable, account::own_team, api_key::authentication::is_usable,
+        caller::AccountCaller, channel::send_refusal::SendRefusal, deadline::Deadline,
         opt_out::list::opted_out_of,
     },
     money::Micros,
@@ -106,9 +102,9 @@ pub async fn quote(
         status: account.status,
         is_contact_gone: false,
         is_opted_out,
-        credit_limit: account.credit_limit_micros.map(stored),
-        total_spent: stored(account.total_spent_micros),
-        balance: match stored(team.balance_micros) {
+        credit_limit: account.credit_limit_micros.map(Micros::from_db),
+        total_spent: Micros::from_db(account.total_spent_micros),
+        balance: match Micros::from_db(team.balance_micros) {
             // A hidden balance could be found by quotes of longer and longer messages, so a quote takes it for
             // unlimited. An empty balance is not hidden: `blockedBy` says so.
             balance if is_hidden && balance > Micros::ZERO => Micros::MAX,

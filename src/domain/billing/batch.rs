@@ -20,7 +20,7 @@ use super::{
     verdict::{AccountState, Draft, Judgement, Verdict, refusal},
 };
 use crate::{
-    domain::{Fault, account::stored, api_key::authentication::is_valid},
+    domain::{Fault, api_key::authentication::is_valid},
     money::Micros,
 };
 
@@ -216,9 +216,9 @@ impl BatchOutcome {
             status: key.status,
             is_contact_gone: false,
             is_opted_out: false,
-            credit_limit: key.credit_limit_micros.map(stored),
+            credit_limit: key.credit_limit_micros.map(Micros::from_db),
             total_spent: totals.spent,
-            balance: balance.unwrap_or_else(|| stored(key.balance_micros)),
+            balance: balance.unwrap_or_else(|| Micros::from_db(key.balance_micros)),
             test_stored: totals.test_stored,
         }
     }
@@ -232,7 +232,7 @@ impl BatchOutcome {
         key: &KeyRow,
         new_id: &dyn Fn() -> Uuid,
     ) -> Result<(), Fault> {
-        let cost = stored(row.cost_micros);
+        let cost = Micros::from_db(row.cost_micros);
         let before = Totals { spent: standing.total_spent, test_stored: standing.test_stored };
         let mut after = before;
         let mut entry = None;
@@ -274,7 +274,7 @@ impl KeyRow {
     fn totals(&self) -> Totals {
         let test_stored =
             TestStored { messages: self.test_message_count, bytes: self.test_message_bytes };
-        Totals { spent: stored(self.total_spent_micros), test_stored }
+        Totals { spent: Micros::from_db(self.total_spent_micros), test_stored }
     }
 }
 

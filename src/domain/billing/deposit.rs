@@ -14,7 +14,7 @@ use crate::{
     app::App,
     domain::{
         Failure, Fault,
-        account::{stored, team_lock::lock_team},
+        account::team_lock::lock_team,
         api_key::authentication::begin_as_operator,
         audit_log::{Entry, Settings, cents},
         caller::OperatorCaller,
@@ -226,6 +226,6 @@ async fn leaves_room_for_refunds(
         .one(txn)
         .await?;
     let waiting = Micros::new(waiting.flatten().unwrap_or(0));
-    let most = stored(team.balance_micros).checked_add(amount);
+    let most = Micros::from_db(team.balance_micros).checked_add(amount);
     Ok(most.zip(waiting).and_then(|(most, waiting)| most.checked_add(waiting)).is_some())
 }

@@ -66,7 +66,7 @@ async fn list(
     let mut looked_at = Condition::all();
     if let Some(kind) = &filter.kind {
         if !kind.contains(&LedgerKind::Charge) {
-            rows = rows.filter(ledger_entry::Entity::is_no_charge());
+            rows = rows.filter(ledger_entry::Entity::is_not_a_charge());
         }
         looked_at = looked_at.add(is_one_of(ledger_entry::Column::Kind, kind));
     }

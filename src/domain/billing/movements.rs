@@ -7,11 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::{
-    app::App,
-    domain::{Fault, account::stored},
-    money::Micros,
-};
+use crate::{app::App, domain::Fault, money::Micros};
 
 /// Movements of one locked team's balance, collected and then written together.
 pub(super) struct Movements<'app> {
@@ -35,7 +31,7 @@ pub(super) struct Cause {
 
 impl<'app> Movements<'app> {
     pub(super) fn of(app: &'app App, locked: &team::Model) -> Self {
-        let opening = stored(locked.balance_micros);
+        let opening = Micros::from_db(locked.balance_micros);
         Self { app, team_id: locked.id, opening, balance: opening, entries: Vec::new() }
     }
 

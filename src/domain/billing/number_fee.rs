@@ -10,11 +10,7 @@ use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
 use super::{usage, usage_counters, verdict::is_at_limit};
-use crate::{
-    app::App,
-    domain::{Fault, account::stored},
-    money::Micros,
-};
+use crate::{app::App, domain::Fault, money::Micros};
 
 /// The month of a fee that is for none: the upfront fee.
 const UPFRONT: i32 = 0;
@@ -48,8 +44,8 @@ impl<'app> NumberFees<'app> {
     ) -> Result<Result<(), FeeRefusal>, Fault> {
         let fees = [(UPFRONT, number.upfront_price_micros), (1, number.monthly_price_micros)];
         let price = sum(&fees);
-        let credit_limit = account.credit_limit_micros.map(stored);
-        let total_spent = stored(account.total_spent_micros);
+        let credit_limit = account.credit_limit_micros.map(Micros::from_db);
+        let total_spent = Micros::from_db(account.total_spent_micros);
         if price != Some(Micros::ZERO)
             && is_at_limit(credit_limit, total_spent, price.unwrap_or(Micros::MAX))
         {
@@ -79,7 +75,7 @@ impl<'app> NumberFees<'app> {
         let so_far = self.by_account.get(&account.id).copied().unwrap_or_default();
         let Some(price) = sum(fees) else { return Ok(false) };
         let Some(charged) = so_far.checked_add(price) else { return Ok(false) };
-        let fits = stored(account.total_spent_micros).checked_add(charged).is_some();
+        let fits = Micros::from_db(account.total_spent_micros).checked_add(charged).is_some();
         if price > self.movements.balance || !fits {
             return Ok(false);
         }
@@ -90,7 +86,7 @@ impl<'app> NumberFees<'app> {
                 ..Cause::default()
             };
             self.movements
-                .add(LedgerKind::NumberFee, -stored(price), cause)
+                .add(LedgerKind::NumberFee, -Micros::from_db(price), cause)
                 .ok_or(Fault::Broken("a fee that is charged is no more than the balance"))?;
         }
         if price > Micros::ZERO {
@@ -113,5 +109,5 @@ impl<'app> NumberFees<'app> {
 
 /// `None` beyond the bound of money, which no balance can pay.
 fn sum(fees: &[(i32, i64)]) -> Option<Micros> {
-    fees.iter().try_fold(Micros::ZERO, |sum, (_, price)| sum.checked_add(stored(*price)))
+    fees.iter().try_fold(Micros::ZERO, |sum, (_, price)| sum.checked_add(Micros::from_db(*price)))
 }

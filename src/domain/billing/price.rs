@@ -9,7 +9,7 @@ use sea_orm::{EntityTrait, Order, QueryOrder};
 use crate::{
     app::App,
     db::Db,
-    domain::{Fault, account::stored, channel::recipient::Recipient},
+    domain::{Fault, channel::recipient::Recipient},
     limits::read_through_cache::ReadThroughCache,
     money::Micros,
 };
@@ -50,7 +50,7 @@ impl Prices {
 async fn read(db: &Db) -> Result<Arc<PriceList>, Fault> {
     let mut list = PriceList::new();
     for row in price::Entity::find().all(&db.read).await? {
-        list.entry(row.channel).or_default().insert(row.prefix, stored(row.price_micros));
+        list.entry(row.channel).or_default().insert(row.prefix, Micros::from_db(row.price_micros));
     }
     Ok(Arc::new(list))
 }

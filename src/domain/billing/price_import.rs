@@ -18,7 +18,6 @@ use crate::{
     app::App,
     domain::{
         Fault,
-        account::stored,
         api_key::authentication::begin_as_operator,
         audit_log::{Entry, Settings},
         caller::OperatorCaller,
@@ -131,7 +130,7 @@ pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
             Some(old) => {
                 let is_same = old.price_micros == row.price.get() && old.country == row.country;
                 if !is_same {
-                    diff.changed.push((stored(old.price_micros), row.clone()));
+                    diff.changed.push((Micros::from_db(old.price_micros), row.clone()));
                 }
             }
         }
@@ -142,7 +141,7 @@ pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
             channel: row.channel,
             prefix: row.prefix,
             country: row.country,
-            price: stored(row.price_micros),
+            price: Micros::from_db(row.price_micros),
         })
         .collect();
     Ok(diff)

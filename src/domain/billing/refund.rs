@@ -24,11 +24,7 @@ use super::{usage, usage_counters};
 use crate::{
     app::App,
     db::{has_id, id_list},
-    domain::{
-        Fault,
-        account::{stored, team_lock::lock_team},
-        message_batch::MessageBatch,
-    },
+    domain::{Fault, account::team_lock::lock_team, message_batch::MessageBatch},
     money::Micros,
 };
 
@@ -81,7 +77,7 @@ pub async fn refund(
             figures.failed += 1;
             figures.refunded_micros += row.cost_micros;
         }
-        let cost = stored(row.cost_micros);
+        let cost = Micros::from_db(row.cost_micros);
         if cost == Micros::ZERO {
             continue;
         }

@@ -64,7 +64,7 @@ pub async fn delete(
     account: &LiveAccountCaller,
     id: Option<Uuid>,
 ) -> Result<Erased, Failure<DeleteContactRefusal>> {
-    let txn = app.db.begin_write_in_turn(account.account()).await?;
+    let txn = app.db.begin_write_in_slot(account.account()).await?;
     hold_key(app, &txn, account).await?;
     let (contact, addresses) = found(&txn, account, id).await?;
     txn.rollback().await?;
@@ -85,7 +85,7 @@ pub async fn delete(
     for theirs in &theirs {
         loop {
             let step = crate::domain::message_batch::batch_of(&read, done(theirs)).await?;
-            let _turn = app.db.write_turn(account.account()).await?;
+            let _turn = app.db.write_slot(account.account()).await?;
             messages += blank(&app.db.write, &contact, step.messages).await?;
             if !step.has_more {
                 break;

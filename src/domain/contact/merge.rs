@@ -70,7 +70,7 @@ pub async fn merge(
         if step.messages.is_empty() {
             break;
         }
-        let txn = app.db.begin_write_in_turn(account.account()).await?;
+        let txn = app.db.begin_write_in_slot(account.account()).await?;
         hold_key(app, &txn, account).await?;
         let Both { kept, merged, .. } = mergeable(&txn, account, keep, merge).await?;
         if kept.busy_with.is_none() {

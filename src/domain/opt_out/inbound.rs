@@ -79,7 +79,7 @@ pub async fn receive(
     message: &InboundMessage,
     stop_words: &StopWords,
 ) -> Result<InboundEffect, Fault> {
-    let txn = app.db.begin_write_in_turn(account.account()).await?;
+    let txn = app.db.begin_write_in_slot(account.account()).await?;
     hold_key(app, &txn, account).await?;
     let effect = record_inbound_message(app, &txn, account.into(), message, stop_words).await?;
     txn.commit().await?;

@@ -25,7 +25,6 @@ use crate::{
     app::App,
     domain::{
         Fault,
-        account::stored,
         api_key::authentication::begin_as_operator,
         audit_log::{Entry, Settings},
         caller::OperatorCaller,
@@ -72,8 +71,8 @@ impl From<&inventory_number::Model> for StockRow {
             number_type: row.number_type,
             has_sms: row.has_sms,
             has_whatsapp: row.has_whatsapp,
-            upfront_price: stored(row.upfront_price_micros),
-            monthly_price: stored(row.monthly_price_micros),
+            upfront_price: Micros::from_db(row.upfront_price_micros),
+            monthly_price: Micros::from_db(row.monthly_price_micros),
         }
     }
 }
@@ -180,7 +179,7 @@ pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Re
     txn.commit(app, Entry::of(AuditAction::ImportPhoneNumbers, None).made(counts)).await?;
     rest_after(begun.elapsed()).await;
     for rows in others.chunks(ROWS_TOGETHER) {
-        let txn = app.db.begin_write_in_turn(operator).await?;
+        let txn = app.db.begin_write_in_slot(operator).await?;
         let begun = Instant::now();
         write(&txn, rows, now).await?;
         txn.commit().await?;

@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use entity::ledger_entry as rows;
 
 use crate::{
-    domain::{account::stored, billing::ledger_list as domain, page::PageArgs},
+    domain::{billing::ledger_list as domain, page::PageArgs},
     graphql::{
         access::{self, ContextExt, RoleGuard},
         account::Account,
@@ -15,6 +15,7 @@ use crate::{
         scalars::{Cents, DateTime},
         team::sub_account::AccountRef,
     },
+    money::Micros,
 };
 
 /// Reason of a ledger entry.
@@ -51,7 +52,7 @@ impl LedgerEntry {
 
     /// Amount by which the team's balance changed, in cents. It is negative for charges and fees.
     async fn amount(&self) -> Cents {
-        stored(self.0.amount_micros).into()
+        Micros::from_db(self.0.amount_micros).into()
     }
 
     /// Balance of the team after the change, in cents. Null if the main account hides the balance
@@ -65,7 +66,7 @@ impl LedgerEntry {
                 own.is_some_and(|own| own.team_balance_visible)
             }
         };
-        Ok(is_visible.then(|| stored(self.0.balance_after_micros).into()))
+        Ok(is_visible.then(|| Micros::from_db(self.0.balance_after_micros).into()))
     }
 
     /// Account that was charged or refunded; null for changes of the team as a whole.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
-    db::{Scope, Turn, Turns},
+    db::{FairScheduler, Scope, Slot},
     domain::{caller::Caller, deadline::Deadline},
 };
 
@@ -16,19 +16,19 @@ pub const FIELDS_OF_TEAM_MAX: usize = 5_000;
 
 /// The permits of all teams.
 #[derive(Clone)]
-pub struct FieldPermits(Arc<Turns>);
+pub struct FieldPermits(Arc<FairScheduler>);
 
 /// Permits the fields of one request until it is dropped.
 pub struct FieldPermit {
     permits: FieldPermits,
     scope: Scope,
     fields: usize,
-    held: Mutex<Option<Turn>>,
+    held: Mutex<Option<Slot>>,
 }
 
 impl Default for FieldPermits {
     fn default() -> Self {
-        Self(Arc::new(Turns::new(2 * FIELDS_OF_TEAM_MAX)))
+        Self(Arc::new(FairScheduler::new(2 * FIELDS_OF_TEAM_MAX)))
     }
 }
 
@@ -68,11 +68,11 @@ impl FieldPermit {
     }
 
     async fn acquire(&self) {
-        let turn = self.permits.0.wait_many_as(self.scope, self.fields).await;
-        *self.held() = Some(turn);
+        let slot = self.permits.0.acquire_many(self.scope, self.fields).await;
+        *self.held() = Some(slot);
     }
 
-    fn held(&self) -> MutexGuard<'_, Option<Turn>> {
+    fn held(&self) -> MutexGuard<'_, Option<Slot>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

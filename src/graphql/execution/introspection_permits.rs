@@ -21,19 +21,19 @@ pub const INTROSPECTIONS_OF_TEAM_MAX: usize = 8;
 
 /// The permits of all teams.
 pub struct IntrospectionPermits {
-    turns: db::Turns,
+    scheduler: db::FairScheduler,
     quota: Arc<Quota<Uuid>>,
 }
 
 /// Permits one long introspection until it is dropped.
 pub struct IntrospectionPermit(
-    #[expect(dead_code, reason = "released on drop")] (db::Turn, Permit<Uuid>),
+    #[expect(dead_code, reason = "released on drop")] (db::Slot, Permit<Uuid>),
 );
 
 impl Default for IntrospectionPermits {
     fn default() -> Self {
         let quota = Quota::new(INTROSPECTIONS_MAX, INTROSPECTIONS_OF_TEAM_MAX);
-        Self { turns: db::Turns::new(1), quota }
+        Self { scheduler: db::FairScheduler::new(1), quota }
     }
 }
 
@@ -51,13 +51,13 @@ impl IntrospectionPermits {
                 "Too many introspections of this team are in progress. Try again in a second.",
             )
         })?;
-        let turn = deadline.wait_for(self.turns.wait_as(caller)).await;
-        let turn = turn.ok_or_else(|| {
+        let slot = deadline.wait_for(self.scheduler.acquire(caller)).await;
+        let slot = slot.ok_or_else(|| {
             errors::unavailable(
                 "Timed out while waiting for other introspections of this team. Try again.",
             )
         })?;
-        Ok(IntrospectionPermit((turn, permit)))
+        Ok(IntrospectionPermit((slot, permit)))
     }
 }
 

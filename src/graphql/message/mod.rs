@@ -11,7 +11,7 @@ use super::{
     sender::Sender,
     viewer::Environment,
 };
-use crate::domain::account::stored;
+use crate::money::Micros;
 
 pub mod cancel;
 pub mod list;
@@ -157,7 +157,7 @@ impl Message {
     /// Amount that was charged, in cents. It is 0 in the TEST environment. A refund does not change
     /// it; see refundedAt.
     async fn cost(&self) -> Cents {
-        stored(self.0.cost_micros).into()
+        Micros::from_db(self.0.cost_micros).into()
     }
 
     /// When the cost was refunded; null if it was not refunded.

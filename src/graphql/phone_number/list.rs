@@ -5,7 +5,7 @@ use entity::inventory_number as rows;
 
 use super::{PhoneNumber, PhoneNumberType};
 use crate::{
-    domain::{account::stored, phone_number::list as domain},
+    domain::phone_number::list as domain,
     graphql::{
         access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
@@ -14,6 +14,7 @@ use crate::{
         scalars::Cents,
         team::sub_account::parse_id,
     },
+    money::Micros,
 };
 
 /// The GraphQL object `AvailablePhoneNumber`.
@@ -45,12 +46,12 @@ impl AvailablePhoneNumber {
 
     /// One-time price in cents, charged with the purchase.
     async fn upfront_price(&self) -> Cents {
-        stored(self.0.upfront_price_micros).into()
+        Micros::from_db(self.0.upfront_price_micros).into()
     }
 
     /// Monthly price in cents. The first month is charged with the purchase.
     async fn monthly_price(&self) -> Cents {
-        stored(self.0.monthly_price_micros).into()
+        Micros::from_db(self.0.monthly_price_micros).into()
     }
 }
 

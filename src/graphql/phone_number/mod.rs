@@ -12,9 +12,9 @@ use super::{
     sender::Sender,
     team::sub_account::{parse_id, patch},
 };
-use crate::domain::{
-    account::stored,
-    phone_number::{self as domain, renewal::releases_at},
+use crate::{
+    domain::phone_number::{self as domain, renewal::releases_at},
+    money::Micros,
 };
 
 pub mod list;
@@ -92,12 +92,12 @@ impl PhoneNumber {
 
     /// One-time price in cents that was charged with the purchase.
     async fn upfront_price(&self) -> Cents {
-        stored(self.0.upfront_price_micros).into()
+        Micros::from_db(self.0.upfront_price_micros).into()
     }
 
     /// Monthly price in cents. It is fixed at the time of the purchase.
     async fn monthly_price(&self) -> Cents {
-        stored(self.0.monthly_price_micros).into()
+        Micros::from_db(self.0.monthly_price_micros).into()
     }
 
     /// When the next month begins and is charged. For a SUSPENDED or RELEASED number, it is the end

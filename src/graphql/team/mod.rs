@@ -20,7 +20,10 @@ use super::{
     loaders::{AccountId, MainAccountOf},
     scalars::{Cents, DateTime},
 };
-use crate::domain::{self, Fault, account::stored, billing};
+use crate::{
+    domain::{self, Fault, billing},
+    money::Micros,
+};
 
 pub mod sub_account;
 pub mod sub_account_list;
@@ -59,7 +62,7 @@ impl Team {
             }
             _ => true,
         };
-        Ok(is_visible.then(|| stored(self.0.balance_micros).into()))
+        Ok(is_visible.then(|| Micros::from_db(self.0.balance_micros).into()))
     }
 
     /// Main account of the team. Requires a key of the main account or of an operator.

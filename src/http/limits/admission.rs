@@ -19,23 +19,23 @@ use uuid::Uuid;
 
 /// Maximum number of requests that execute at the same time. Measured with two processors: 64 requests of one
 /// team keep them busy, and with 384 a refusal took four times as long, because it was scheduled after them.
-const PERMITS_MAX: usize = 192;
+pub const PERMITS_MAX: usize = 192;
 /// Maximum number of these for one team, so that a team with slow requests does not block others.
 pub const PERMITS_OF_TEAM_MAX: usize = PERMITS_MAX / 2;
 /// Maximum number of requests that execute or wait for a permit.
 pub const HELD_MAX: usize = 6_144;
 /// Maximum number of these for one team.
-const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
+pub const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
 /// How long a request waits for a permit. After that it could hardly finish before its deadline.
-const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
+pub const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Refusals per second and processor; more are delayed. Clients that retry immediately would otherwise take
 /// the processors from accepted requests: measured on one processor, 10,000 refusals a second reduced accepted
 /// requests to a tenth of their peak, and 6,000 to half of it.
-const REFUSALS_PER_SECOND: u32 = 3_000;
+pub const REFUSALS_PER_SECOND: u32 = 3_000;
 /// The burst of refusals that is not delayed, as a duration of that rate.
 const REFUSAL_BURST: Duration = Duration::from_millis(100);
 /// Maximum delay of a refusal.
-const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
+pub const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
 /// A team without requests for so long is forgotten; none of its requests can still be running.
 const TEAM_IDLE_MAX: Duration = Duration::from_mins(10);
 const TEAMS_REMEMBERED_MAX: u64 = 10_000;

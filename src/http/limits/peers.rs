@@ -15,7 +15,7 @@ use ipnet::IpNet;
 /// Burst of wrong keys allowed from one address.
 pub const FAILURES_MAX: u32 = 100;
 /// Wrong keys per second allowed from one address after that.
-const FAILURES_PER_SECOND: u32 = 10;
+pub const FAILURES_PER_SECOND: u32 = 10;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

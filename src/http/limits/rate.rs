@@ -32,17 +32,17 @@ pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Fraction of all processors that a key or an account may use continuously, beyond the free part.
-const KEY_PROCESSORS: f64 = 1.0 / 8.0;
-const ACCOUNT_PROCESSORS: f64 = 1.0 / 4.0;
+pub const KEY_PROCESSORS: f64 = 1.0 / 8.0;
+pub const ACCOUNT_PROCESSORS: f64 = 1.0 / 4.0;
 
 /// Read connections that a key or an account may hold continuously.
-const KEY_READS: u32 = 1;
-const ACCOUNT_READS: u32 = 2;
+pub const KEY_READS: u32 = 1;
+pub const ACCOUNT_READS: u32 = 2;
 
 /// Bytes that the minimum cost of a request covers. Nearly all requests are smaller.
-const BYTES_COVERED: usize = 4 * 1024;
+pub const BYTES_COVERED: usize = 4 * 1024;
 /// Further bytes that cost as much as one response field: parsing them takes about as long.
-const BYTES_OF_FIELD: usize = 128;
+pub const BYTES_OF_FIELD: usize = 128;
 
 /// The cost of a request's bytes. It is charged before they are parsed, so that requests that are refused
 /// later pay for their parsing too.

@@ -13,14 +13,14 @@ use uuid::Uuid;
 
 /// Free time of each statement. A statement that uses an index takes less, even over a network or on a busy
 /// machine.
-const READING_FREE: Duration = Duration::from_millis(5);
+pub const READING_FREE: Duration = Duration::from_millis(5);
 /// Free processor time for parsing a request, and again for executing it. A send and a page of messages take less.
-const PROCESSING_FREE: Duration = Duration::from_millis(1);
+pub const PROCESSING_FREE: Duration = Duration::from_millis(1);
 /// Maximum time that can be saved up, so that a client may use much in a short time.
-const READING_SAVED_MAX: Duration = Duration::from_secs(10);
-const PROCESSING_SAVED_MAX: Duration = Duration::from_secs(4);
+pub const READING_SAVED_MAX: Duration = Duration::from_secs(10);
+pub const PROCESSING_SAVED_MAX: Duration = Duration::from_secs(4);
 /// Maximum wait until a request is accepted again.
-const WAIT_MAX: Duration = Duration::from_secs(10);
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The used time of all keys, or of all accounts.
 pub struct TimeLimit {

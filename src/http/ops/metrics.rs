@@ -34,7 +34,7 @@ const RECONCILIATION_PAUSE_RATIO: u32 = 99;
 
 /// Maximum number of connections to the metrics listener, half of them for one address. Each request queries the
 /// database.
-const CONNECTIONS_MAX: usize = 64;
+pub const CONNECTIONS_MAX: usize = 64;
 
 /// Serves the metrics until the future is dropped, with the timeouts of API connections.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {

@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// Maximum time until `connection_init`.
-const INIT_DEADLINE: Duration = Duration::from_secs(3);
+pub const INIT_DEADLINE: Duration = Duration::from_secs(3);
 /// Maximum size of a client's message before its key is known.
-const INIT_BYTES_MAX: usize = 16 * 1024;
+pub const INIT_BYTES_MAX: usize = 16 * 1024;
 
 /// What the upgrade request says about a WebSocket.
 pub struct Opening {

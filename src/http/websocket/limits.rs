@@ -23,16 +23,16 @@ use uuid::Uuid;
 use crate::limits::quota::{Permit, Quota};
 
 /// Maximum number of WebSocket connections of the process.
-const SOCKETS_MAX: usize = 4_096;
+pub const SOCKETS_MAX: usize = 4_096;
 /// Maximum number of these for one team.
-const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
+pub const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
 /// Maximum number of unauthenticated WebSocket connections.
-const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
+pub const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
 /// Maximum number of unauthenticated WebSocket connections of one address. Each is authenticated within moments.
 pub const UNAUTHENTICATED_OF_PEER_MAX: usize = UNAUTHENTICATED_MAX / 8;
 /// Burst of control messages of a WebSocket, and their rate per second.
 pub const CONTROLS_MAX: u32 = 100;
-const CONTROLS_PER_SECOND: u32 = 20;
+pub const CONTROLS_PER_SECOND: u32 = 20;
 
 /// The open WebSocket connections.
 pub struct Sockets {

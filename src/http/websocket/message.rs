@@ -11,7 +11,7 @@ use crate::json;
 /// Maximum time for a client to receive a message.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of characters of an operation's id.
-const ID_CHARS_MAX: usize = 128;
+pub const ID_CHARS_MAX: usize = 128;
 
 /// Close code and reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ pub mod handshake;
 pub mod limits;
 pub mod message;
 pub mod operation;
-mod session;
+pub mod session;
 pub mod subscription_limits;
 
 const SUBPROTOCOL: &str = "graphql-transport-ws";

@@ -33,7 +33,7 @@ use crate::{
 
 /// Maximum time for which a message waits until those before it are sent. An HTTP client has the same time to
 /// receive a response.
-const QUEUE_TIMEOUT: Duration = Duration::from_mins(1);
+pub const QUEUE_TIMEOUT: Duration = Duration::from_mins(1);
 
 const MEMORY_LIMIT_REACHED: &str = "The memory limit for unsent WebSocket messages of the team is reached, so this \
     message was dropped. Read the pending messages, then retry with the same idempotency key.";

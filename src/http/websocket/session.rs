@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// Maximum number of concurrent operations of a WebSocket.
-const OPERATIONS_MAX: usize = 50;
+pub const OPERATIONS_MAX: usize = 50;
 /// Interval of pings. A client from which nothing arrives between two pings is disconnected.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// Maximum number of messages that wait behind the one that is being sent. Operations with more wait.

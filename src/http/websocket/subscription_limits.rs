@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// Maximum number of subscriptions of the process. One with a long document takes up to 40 KB.
-const SUBSCRIPTIONS_MAX: usize = 6_144;
+pub const SUBSCRIPTIONS_MAX: usize = 6_144;
 /// Maximum number of these for one team.
-const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
+pub const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
 /// Maximum number of these for one account.
 pub const SUBSCRIPTIONS_OF_ACCOUNT_MAX: usize = 500;
 

@@ -147,7 +147,7 @@ async fn a_team_holds_half_of_the_turns_to_write(database: Database) {
     };
     let mut turns = Vec::new();
     for _ in 0..half {
-        turns.push(t.app.db.write_turn(scope).await.expect("a turn"));
+        turns.push(t.app.db.write_slot(scope).await.expect("a turn"));
     }
     let create = "mutation { createContact(input: { addresses: [{ channel: SMS, address: \"+12025550100\" }] }) { contact { id } } }";
 

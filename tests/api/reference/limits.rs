@@ -471,14 +471,14 @@ fn connections(page: &mut Page) {
     let head = format!(
         "{}, 100 headers, {} from its first byte",
         bytes(http::HEAD_BYTES_MAX),
-        time(http::HEAD_DEADLINE)
+        time(http::HEAD_TIMEOUT)
     );
     let small = bytes(http::SMALL_BYTES);
     let pace = format!(
         "{} parts; after the first {interval}, at least {} in each {interval}",
         count(http::PARTS_MAX),
-        bytes(http::PACE_BYTES),
-        interval = time(http::PACE_INTERVAL)
+        bytes(http::PROGRESS_BYTES),
+        interval = time(http::PROGRESS_INTERVAL)
     );
     page.table(
         ["Limit", "Maximum", "Beyond it"],
@@ -513,11 +513,11 @@ fn connections(page: &mut Page) {
                     "Body with a declared length of less than {}: the pace does not apply to it",
                     bytes(http::SHORT_BYTES)
                 ),
-                &time(http::SHORT_WITHIN),
+                &time(http::SHORT_TIMEOUT),
                 "refused, then closed",
             ],
             [
-                &format!("Bodies that arrive for more than {}", time(http::AT_ONCE)),
+                &format!("Bodies that arrive for more than {}", time(http::TRANSIT_AFTER)),
                 &format!(
                     "{} of a team, {} of a key",
                     count(http::AWAITED_OF_TEAM_MAX),
@@ -533,8 +533,8 @@ fn connections(page: &mut Page) {
                 &with_team(&bytes(http::HELD_BYTES_MAX), &bytes(http::HELD_BYTES_OF_TEAM_MAX)),
                 "UNAVAILABLE",
             ],
-            ["Time to receive a response", &time(http::ANSWER_DEADLINE), "closed"],
-            ["Time between requests", &time(http::REST_DEADLINE), "closed"],
+            ["Time to receive a response", &time(http::WRITE_TIMEOUT), "closed"],
+            ["Time between requests", &time(http::IDLE_TIMEOUT), "closed"],
         ],
     );
     page.text(&format!(
@@ -542,11 +542,11 @@ fn connections(page: &mut Page) {
          it has not sent its whole body: after the response the server reads up to {} of the rest, until nothing has \
          arrived for {}, or for {} in all. {} connections can be in that state, {} of one address; others are closed \
          immediately.",
-        bytes(http::LINGER_BYTES),
-        time(http::LINGER_SILENCE),
-        time(http::LINGER_DEADLINE),
-        count(http::LINGERING_MAX),
-        count(http::LINGERING_OF_PEER_MAX)
+        bytes(http::DISCARD_BYTES_MAX),
+        time(http::DISCARD_IDLE_TIMEOUT),
+        time(http::DISCARD_TIMEOUT),
+        count(http::DISCARDING_MAX),
+        count(http::DISCARDING_OF_PEER_MAX)
     ));
 }
 
@@ -620,10 +620,10 @@ fn websockets(page: &mut Page) {
             ],
             [
                 "Time that a message waits to be sent",
-                &time(http::WAIT_DEADLINE),
+                &time(http::QUEUE_TIMEOUT),
                 "closed with 1013",
             ],
-            ["Time to receive a message", &time(http::SEND_DEADLINE), "closed"],
+            ["Time to receive a message", &time(http::SEND_TIMEOUT), "closed"],
         ],
     );
 }

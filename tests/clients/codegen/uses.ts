@@ -1,4 +1,4 @@
-// What the generated types must allow and forbid; `tsc --strict` is the check.
+// The generated types must allow and forbid these uses; `tsc --strict` checks them.
 import type { ResultOf, VariablesOf } from "@graphql-typed-document-node/core";
 import {
   CreateSubAccountDocument,
@@ -12,7 +12,7 @@ import {
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
 const proves = <_ extends true>() => {};
 
-// No scalar is `any`, and a null is where the schema has one.
+// No scalar is `any`, and nullability is that of the schema.
 type Created = NonNullable<ResultOf<typeof CreateSubAccountDocument>["createSubAccount"]>;
 type Account = NonNullable<Created["account"]>;
 proves<Same<Account["creditLimit"], number | null>>();
@@ -26,25 +26,25 @@ proves<Same<Usage["from"], string>>();
 proves<Same<Usage["buckets"][number]["day"], string | null>>();
 proves<Same<ResultOf<typeof MessageUpdatedDocument>["messageUpdated"]["updatedAt"], string>>();
 
-// Null clears, what is left out is kept.
+// Null clears a field; a field that is left out is kept.
 export const clear: VariablesOf<typeof UpdateSubAccountDocument> = {
   account: { externalId: "client-abc" },
   input: { creditLimit: null },
 };
 export const keep: VariablesOf<typeof UpdateSubAccountDocument> = { account: { id: "1" }, input: {} };
 export const both: VariablesOf<typeof UpdateSubAccountDocument> = {
-  // @ts-expect-error An account is named by one of its ids.
+  // @ts-expect-error Exactly one id must be given.
   account: { id: "1", externalId: "client-abc" },
   input: {},
 };
 export const text: VariablesOf<typeof CreateSubAccountDocument> = {
-  // @ts-expect-error Money is a number.
+  // @ts-expect-error Amounts are numbers.
   input: { name: "Client", creditLimit: "100" },
 };
 
-// A switch over the codes of one mutation is exhaustive.
+// A switch over the error codes of a mutation is exhaustive.
 type Code = NonNullable<ResultOf<typeof SendMessageDocument>["sendMessage"]>["errors"][number]["code"];
-export function isWorthARepeat(code: Code): boolean {
+export function isRetryable(code: Code): boolean {
   switch (code) {
     case "OVERLOADED":
     case "CHANNEL_UNAVAILABLE":

@@ -1,4 +1,4 @@
-// A list that Relay pages through, forwards from the query's root and again below the team.
+// A list with Relay's pagination, at the root of the query and in the team.
 import { graphql } from "relay-runtime";
 
 export const list = graphql`

@@ -1,4 +1,4 @@
-// What gql.tada must infer; `tsc --strict` is the check.
+// gql.tada must infer these types; `tsc --strict` checks them.
 import type { ResultOf, VariablesOf } from "gql.tada";
 import type { CreateSubAccount, Ledger, SendMessage, UpdateSubAccount } from "../generated/tada/operations.js";
 
@@ -19,7 +19,7 @@ export const clear: VariablesOf<typeof UpdateSubAccount> = {
   input: { creditLimit: null },
 };
 export const neither: VariablesOf<typeof UpdateSubAccount> = {
-  // @ts-expect-error An account is named by one of its ids.
+  // @ts-expect-error Exactly one id must be given.
   account: {},
   input: {},
 };

@@ -1,4 +1,5 @@
-//! [`macro@db_test`]: a test that runs on SQLite and on PostgreSQL. [`macro@needs_postgres`]: on PostgreSQL only.
+//! Attributes for tests of databases. [`macro@db_test`] runs a test on SQLite and on PostgreSQL,
+//! [`macro@needs_postgres`] on PostgreSQL only.
 
 use proc_macro::TokenStream;
 use quote::quote;
@@ -6,15 +7,15 @@ use syn::{
     Attribute, Error, FnArg, Ident, ItemFn, Pat, PatType, Type, parse_macro_input, parse_quote,
 };
 
-/// Without a server, `cargo test` shows this beside each test that is ignored.
+/// The reason that `cargo test` shows for ignored tests.
 const NO_SERVER: &str =
-    "no PostgreSQL: neither initdb and postgres nor TEST_DATABASE_URL were found";
+    "no PostgreSQL: TEST_DATABASE_URL is not set, and initdb and postgres were not found";
 
-/// Attributes of a test that `rstest` and `tokio` read. The others stay with the function.
+/// Attributes that are moved to the generated tests. The others stay on the function.
 const OF_TEST: [&str; 3] = ["case", "test", "should_panic"];
 
-/// Runs a test of `rstest` twice: `name::sqlite` and `name::postgres`. Its parameter of the type `Database` says
-/// which one it is. The second is ignored if no server was found when the test was compiled.
+/// Generates two tests from a function: `name::sqlite` and `name::postgres`. Its parameter of the type
+/// `Database` gets the database. The second test is ignored if PostgreSQL was not found at build time.
 ///
 /// ```ignore
 /// #[db_test]
@@ -41,7 +42,7 @@ fn twice(mut test: ItemFn) -> syn::Result<proc_macro2::TokenStream> {
     let mut arguments = Vec::new();
     for input in &mut test.sig.inputs {
         let FnArg::Typed(input) = input else {
-            return Err(Error::new_spanned(input, "a test takes no self"));
+            return Err(Error::new_spanned(input, "a test cannot take self"));
         };
         let name = name_of(input)?;
         if is_database(&input.ty) {
@@ -50,7 +51,7 @@ fn twice(mut test: ItemFn) -> syn::Result<proc_macro2::TokenStream> {
             parameters.push(input.clone());
             arguments.push(quote!(#name));
         }
-        // `#[case]` and `#[values]` are of the tests.
+        // `#[case]` and `#[values]` belong to the generated tests.
         input.attrs.clear();
     }
     if parameters.len() + 1 != inputs.len() {
@@ -91,7 +92,7 @@ fn ignored_without_postgres() -> Option<Attribute> {
     (!cfg!(postgres)).then(|| parse_quote!(#[ignore = #NO_SERVER]))
 }
 
-/// Marks a test that has no SQLite half; it stands above its other attributes.
+/// Marks a test that runs only on PostgreSQL. It must be the first attribute of the test.
 #[proc_macro_attribute]
 pub fn needs_postgres(_: TokenStream, item: TokenStream) -> TokenStream {
     let mut test = parse_macro_input!(item as ItemFn);
@@ -111,7 +112,7 @@ fn is_database(of: &Type) -> bool {
     path.path.segments.last().is_some_and(|last| last.ident == "Database")
 }
 
-/// What happens to the PostgreSQL half of the tests, as a text.
+/// A string literal that says whether the tests run on PostgreSQL.
 #[proc_macro]
 pub fn postgres_half(_: TokenStream) -> TokenStream {
     let half = match option_env!("POSTGRES_SERVER") {

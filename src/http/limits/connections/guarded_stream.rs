@@ -25,11 +25,11 @@ use crate::limits::quota::{Permit, Quota};
 /// a read that fills it, and keeps the larger one while the connection is idle.
 const READ_BYTES_MAX: usize = 8 * 1024 - 1;
 /// Maximum number of bytes of unfinished large heads, in total and for one address.
-const HEADS_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const HEADS_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const HEADS_BYTES_OF_PEER_MAX: usize = HEADS_BYTES_MAX / 2;
 /// Maximum number of bytes of large WebSocket messages, in total and for one team. They count until the message's
 /// buffer is freed.
-const MESSAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const MESSAGES_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const MESSAGES_BYTES_OF_TEAM_MAX: usize = MESSAGES_BYTES_MAX / 2;
 /// Maximum number of bytes of the first read of a WebSocket message: the longest frame header. After the header,
 /// the library reserves exactly the space of the message; so its buffer is full when the message is complete, and
@@ -39,7 +39,7 @@ const FRAME_HEADER_BYTES: usize = 14;
 pub const UNAUTHENTICATED_BYTES_MAX: usize = 32 * 1024;
 /// Maximum number of closing connections whose unread input is discarded, in total and for one address. Others are
 /// closed immediately.
-const DISCARDING_MAX: usize = 512;
+pub const DISCARDING_MAX: usize = 512;
 pub const DISCARDING_OF_PEER_MAX: usize = DISCARDING_MAX / 2;
 /// Discarding ends when nothing arrives for this time,
 pub const DISCARD_IDLE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -29,8 +29,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-mod connection_state;
-mod guarded_stream;
+pub mod connection_state;
+pub mod guarded_stream;
 mod request;
 
 pub use connection_state::ConnectionState;
@@ -42,13 +42,13 @@ use guarded_stream::{ConnectionQuotas, GuardedStream, Stream};
 use request::{TrackedBody, refusal_status};
 
 /// Maximum number of connections of the process, including WebSocket connections, if the limit of open files allows it.
-const CONNECTIONS_MAX: usize = 12_288;
+pub const CONNECTIONS_MAX: usize = 12_288;
 /// Delay after a connection could not be accepted for lack of file descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How often the state of a connection is polled, and so the precision of their timeouts.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum size of a request's head.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 /// Serves connections until `stop` is cancelled. Returns when all requests in progress are answered.
 pub async fn serve(

@@ -1,5 +1,5 @@
-//! Queries against Tollgate's schema, as a client with cynic writes them. That they compile is the check:
-//! cynic compares each field, argument and type with `schema.graphql`.
+//! Queries of a client with cynic. Compiling them is the test: cynic compares each field, argument and type with
+//! `schema.graphql`.
 
 use cynic::impl_scalar;
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ pub struct DateTime(pub String);
 /// YYYY-MM-DD.
 #[derive(cynic::Scalar, Debug, Clone)]
 pub struct Date(pub String);
-/// Data of the client's own.
+/// Custom data of the client.
 pub type JsonObject = Map<String, Value>;
 
 impl_scalar!(Cents, schema::Cents);
@@ -126,7 +126,7 @@ pub enum UpdateSubAccountErrorCode {
     MetadataInvalid,
 }
 
-/// By one of its ids.
+/// An account by one of its ids.
 #[derive(cynic::InputObject, Debug, Clone)]
 pub enum AccountRef {
     Id(cynic::Id),
@@ -157,7 +157,7 @@ pub struct SubAccountOrder {
     pub direction: OrderDirection,
 }
 
-/// Always says a limit: `None` is sent as null, which clears it.
+/// The credit limit is always sent: `None` as null, which clears it.
 #[derive(cynic::InputObject, Debug, Clone)]
 pub struct UpdateSubAccountInput {
     #[cynic(skip_serializing_if = "Option::is_none")]

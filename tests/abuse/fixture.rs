@@ -1,5 +1,5 @@
-//! What a test stands on: a database, a server, the team of the attack and the team of the probe; and how an
-//! attack is tried and judged.
+//! The fixture of a test: a database, a server, the attacker's team and the probe's team. It runs attacks and
+//! checks their effects.
 
 use std::time::Duration;
 
@@ -16,59 +16,60 @@ use crate::{
     eventually,
     figures::{Row, milliseconds},
     folder::Folder,
-    postgres::{Postgres, USUAL},
+    postgres::{DEFAULT, Postgres},
     probe::{self, Sample, WAIT_MAX},
     process::Process,
-    say, scale,
+    report, scale,
     server::{Launch, Server, audit, create_team},
 };
 
-/// Memory that the server may take during an attack.
+/// Maximum memory of the server during an attack.
 const MEMORY_MAX_MB: f64 = 200.0;
-/// A server that takes so much is ended: the machine has other work.
+/// The server is killed at this memory, to protect the machine.
 const MEMORY_END_MB: f64 = 1_000.0;
-/// How often memory is looked at.
+/// How often memory is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How long a server that was started again may take.
+/// How long a restarted server may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// How long the probe goes on after an attack.
+/// How long the probe continues after an attack.
 const TAIL: Duration = Duration::from_millis(300);
-/// How long the server may go on working after an attack, until it is tried with another.
-const REST_WITHIN: Duration = Duration::from_secs(3);
+/// Maximum wait for an idle server before the next attack.
+const IDLE_WITHIN: Duration = Duration::from_secs(3);
 
-/// Attacks take turns, for the machine is one.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// Held by the running test: attacks on the same machine would influence each other's times.
+static SERIAL: Mutex<()> = Mutex::const_new(());
 
-// The order in which they go: what works in the folder before the folder, and the turn at last.
-pub struct Stage {
+// Fields are dropped in this order: the processes must end before their folder is removed, and the lock is
+// released last.
+pub struct Fixture {
     pub server: Server,
     pub url: String,
     _postgres: Option<Postgres>,
     pub folder: Folder,
     database: Database,
-    /// The key of the attack's main account.
+    /// The key of the attacker's main account.
     pub attacker: String,
     /// The key of the probe's main account.
     pub probe: String,
     failures: Vec<String>,
-    _turn: MutexGuard<'static, ()>,
+    _serial: MutexGuard<'static, ()>,
 }
 
-/// A sub-account of the attack's team.
+/// A sub-account of the attacker's team, with its keys.
 pub struct SubAccount {
     pub id: String,
     pub live: String,
     pub test: String,
 }
 
-impl Stage {
+impl Fixture {
     pub async fn start(database: Database) -> Self {
-        let turn = TURN.lock().await;
+        let serial = SERIAL.lock().await;
         let folder = Folder::new();
         let postgres = match database {
             Database::Sqlite => None,
             Database::Postgres => {
-                Some(Postgres::start(&folder.path, folder.path.join("data"), None, USUAL).await)
+                Some(Postgres::start(&folder.path, folder.path.join("data"), None, DEFAULT).await)
             }
         };
         let url = match &postgres {
@@ -88,11 +89,11 @@ impl Stage {
             attacker,
             probe,
             failures: Vec::new(),
-            _turn: turn,
+            _serial: serial,
         }
     }
 
-    /// Asks something that must be answered, and gives the data.
+    /// Sends a request that must succeed, and returns its data.
     pub async fn ask(&self, key: &str, query: &str, variables: Value) -> Value {
         let answer = Client::new(self.server.address).graphql(key, query, &variables).await;
         let answer = answer.expect("an answer");
@@ -101,7 +102,7 @@ impl Stage {
         json["data"].take()
     }
 
-    /// Makes a sub-account of the attack's team.
+    /// Creates a sub-account of the attacker's team.
     pub async fn sub_account(&self) -> SubAccount {
         let create = "mutation { createSubAccount(input: { name: \"Client\" }) \
                       { account { id } plainKey } }";
@@ -113,7 +114,7 @@ impl Stage {
         SubAccount { id, live: text(&made["plainKey"]), test }
     }
 
-    /// Makes another key of an account, by its main account's.
+    /// Creates a key for an account, with its main account's key.
     pub async fn new_key(&self, main: &str, account_id: &str, environment: &str) -> String {
         let create = "mutation($id: ID!, $environment: Environment!) \
             { createApiKey(account: { id: $id }, input: { name: \"Key\", environment: $environment }) \
@@ -123,30 +124,31 @@ impl Stage {
         made["createApiKey"]["plainKey"].as_str().expect("a key").to_owned()
     }
 
-    /// Notes something that must not be; the test goes on, so that the other attacks are seen too.
-    pub fn fails(&mut self, what: impl AsRef<str>) {
-        say(&format!("FAILED, {:?}: {}", self.database, what.as_ref()));
+    /// Records a failure. The test continues, so that the other attacks run too.
+    pub fn fail(&mut self, what: impl AsRef<str>) {
+        report(&format!("FAILED, {:?}: {}", self.database, what.as_ref()));
         self.failures.push(what.as_ref().to_owned());
     }
 
-    /// Fails if the requests of a probe were refused or took too long.
-    pub fn judge(&mut self, attack: &str, samples: &[Sample]) {
+    /// Records a failure if requests of a probe were refused or took too long.
+    pub fn check_probe(&mut self, attack: &str, samples: &[Sample]) {
         let refusals =
             samples.iter().filter_map(|sample| Some((sample.what, sample.refused.as_ref()?)));
         let refusals: Vec<_> = refusals.collect();
         if let [(what, first), ..] = refusals[..] {
             let first: String = first.chars().take(200).collect();
-            self.fails(format!("{attack}: {} refused, first a {what}: {first}", refusals.len()));
+            self.fail(format!("{attack}: {} refused, first a {what}: {first}", refusals.len()));
         }
         let slowest = samples.iter().max_by_key(|sample| sample.took);
         if let Some(slow) = slowest.filter(|sample| sample.took > WAIT_MAX) {
-            self.fails(format!("{attack}: a {} took {}", slow.what, milliseconds(slow.took)));
+            self.fail(format!("{attack}: a {} took {}", slow.what, milliseconds(slow.took)));
         }
     }
 
-    /// Tries an attack beside the probe, prints what became of that, and notes what must not be: also if it never got
-    /// one of the `expected` answers, for then it was not tried. The server is started again after a failure, so that
-    /// each attack is tried on its own.
+    /// Runs an attack and the probe at the same time, prints the result, and records failures.
+    ///
+    /// An attack that never got one of the `expected` responses is a failure, because it had no effect. After a
+    /// failure the server is restarted, so that attacks are independent.
     pub async fn attack(
         &mut self,
         name: &str,
@@ -154,10 +156,10 @@ impl Stage {
         begin: impl AsyncFnOnce(&mut Attack),
     ) {
         let failures = self.failures.len();
-        Process(self.server.process()).rests(REST_WITHIN).await;
+        Process(self.server.process()).wait_until_idle(IDLE_WITHIN).await;
         let quiet = self.probe_for(scale(Duration::from_millis(500), Duration::from_secs(3))).await;
         let process = Process(self.server.process());
-        process.forget_peak();
+        process.reset_peak();
 
         let probe = probe::sends_and_reads(self.server.address, &self.probe);
         let mut attack = Attack::new(self.server.address);
@@ -187,16 +189,16 @@ impl Stage {
             ended: ended.as_deref(),
         }
         .print();
-        say(&format!("  the attack got {}", attack.tally.summary()));
+        report(&format!("  responses to the attack: {}", attack.tally.summary()));
         if !attack.tally.has_any(expected) {
-            self.fails(format!("{name}: the attack got none of the answers {expected:?}"));
+            self.fail(format!("{name}: the attack got none of the responses {expected:?}"));
         }
         if let Some(peak) = peak_mb.filter(|peak| *peak > MEMORY_MAX_MB) {
-            self.fails(format!("{name}: the server took {peak:.0} MB"));
+            self.fail(format!("{name}: the server took {peak:.0} MB"));
         }
         match ended {
-            Some(ended) => self.fails(format!("{name}: the process {ended}")),
-            None => self.judge(name, &during),
+            Some(ended) => self.fail(format!("{name}: the process {ended}")),
+            None => self.check_probe(name, &during),
         }
         if self.failures.len() > failures {
             self.start_again().await;
@@ -209,7 +211,7 @@ impl Stage {
         probe.stop().await
     }
 
-    /// Starts the server again, whether or not it has ended.
+    /// Restarts the server, even if it has ended.
     pub async fn start_again(&mut self) {
         self.server.kill();
         self.server.start_again();
@@ -217,15 +219,15 @@ impl Stage {
         eventually(READY_WITHIN, "the server is ready again", is_ready).await;
     }
 
-    /// Audits the books, and fails if anything was noted.
+    /// Runs the audit, and fails if any failure was recorded.
     pub async fn finish(mut self) {
         if let Some(status) = self.server.ended() {
-            self.fails(format!("the process ended by {status}"));
+            self.fail(format!("the process ended by {status}"));
         }
         audit(&self.folder.path, &self.url);
         let panics = self.server.log().matches("A thread panicked").count();
         if panics > 0 {
-            self.fails(format!("the server caught {panics} panics"));
+            self.fail(format!("the server caught {panics} panics"));
         }
         let failures = std::mem::take(&mut self.failures);
         let first: Vec<_> = failures.iter().take(10).map(String::as_str).collect();
@@ -239,7 +241,7 @@ impl Stage {
     }
 }
 
-/// Waits until the process ends, or takes so much memory that it is ended, and says which.
+/// Waits until the process ends or is killed because of its memory, and describes which.
 async fn end_of(server: &mut Server) -> String {
     loop {
         sleep(POLL_INTERVAL).await;

@@ -1,36 +1,36 @@
-//! What a test stands on: a folder, a database, a server, two teams with a sub-account each, and the
-//! checks that every test ends with.
+//! The fixture of a test: a folder, a database, a server, two teams with a sub-account each, and the checks
+//! at the end of every test.
 
 use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
 use crate::{
-    Database, books,
+    Database,
     client::Client,
-    eventually,
+    consistency, eventually,
     folder::Folder,
     load::{Journal, Load, RECIPIENT, Send, TEXT_MARK},
     postgres::{Postgres, SMALL_SEGMENTS},
     server::{Launch, Server, audit, create_team},
 };
 
-/// The bound: ready again so long after the database is back, or after the server's start.
+/// How long the server may take to be ready after its start, or after the database is available again.
 pub const READY_WITHIN: Duration = Duration::from_secs(5);
 
-// The order in which they go: who works in the folder before the folder.
-pub struct Stage {
+// Fields are dropped in this order: the processes must end before their folder is removed.
+pub struct Fixture {
     pub server: Server,
     pub postgres: Option<Postgres>,
-    /// Of the database itself, whatever stands between it and the server.
+    /// The URL of the database itself, without the proxy.
     pub url: String,
-    /// Of two main accounts and two sub-accounts.
+    /// API keys of two main accounts and two sub-accounts.
     pub keys: Vec<Arc<str>>,
     pub folder: Folder,
     sent: usize,
 }
 
-impl Stage {
+impl Fixture {
     pub async fn start(database: Database) -> Self {
         Self::start_with(database, 8).await
     }
@@ -48,11 +48,11 @@ impl Stage {
             Some(postgres) => postgres.url(),
             None => tollgate::db::sqlite_url(&folder.path.join("tollgate.db")),
         };
-        Self::stand(folder, postgres, url.clone(), url, connections).await
+        Self::with_database(folder, postgres, url.clone(), url, connections).await
     }
 
-    /// With a database that stands, and a server that reaches it by another URL.
-    pub async fn stand(
+    /// Starts a server on an existing database, which it reaches by its own URL.
+    pub async fn with_database(
         folder: Folder,
         postgres: Option<Postgres>,
         url: String,
@@ -61,11 +61,11 @@ impl Stage {
     ) -> Self {
         let launch = Launch { folder: folder.path.clone(), url: servers_url, connections };
         let server = Server::start(launch).await;
-        let mut stage = Self { server, postgres, url, keys: Vec::new(), folder, sent: 0 };
+        let mut fixture = Self { server, postgres, url, keys: Vec::new(), folder, sent: 0 };
         for name in ["First", "Second"] {
-            stage.add_team(name).await;
+            fixture.add_team(name).await;
         }
-        stage
+        fixture
     }
 
     async fn add_team(&mut self, name: &str) {
@@ -85,7 +85,7 @@ impl Stage {
         Load::start(self.server.address, &self.keys, name, senders, 20)
     }
 
-    /// A send under a new key.
+    /// A new send, with an idempotency key.
     pub fn new_send(&mut self) -> Send {
         self.sent += 1;
         Send {
@@ -96,7 +96,7 @@ impl Stage {
         }
     }
 
-    /// Whether a read is answered.
+    /// Whether a read succeeds.
     pub async fn reads(&self) -> bool {
         let query = "{ balance { balance } messages(first: 1) { nodes { id } } }";
         let answer =
@@ -104,14 +104,14 @@ impl Stage {
         answer.is_ok_and(|answer| answer.status == 200 && answer.code().is_none())
     }
 
-    /// Waits until the server is ready, and reads and sends as well, and says how long that took.
-    pub async fn is_whole_again(&mut self, journal: &mut Journal, what: &str) -> Duration {
+    /// Waits until the server is ready and reads and sends succeed. Returns how long that took.
+    pub async fn wait_for_recovery(&mut self, journal: &mut Journal, what: &str) -> Duration {
         let send = self.new_send();
         eventually(READY_WITHIN, what, async || {
             if !self.server.is_ready().await || !self.reads().await {
                 return false;
             }
-            let attempt = send.clone().by(&mut Client::new(self.server.address)).await;
+            let attempt = send.clone().send_with(&mut Client::new(self.server.address)).await;
             let is_acknowledged = attempt.outcome.is_acknowledged();
             journal.note(vec![attempt]);
             is_acknowledged
@@ -119,16 +119,15 @@ impl Stage {
         .await
     }
 
-    /// The audit, by the command.
+    /// Runs `tollgate audit`.
     pub fn audit(&self) {
         audit(&self.folder.path, &self.url);
     }
 
-    /// Sends again whatever was not yet, and checks the books and the log; returns how many messages
-    /// there are.
+    /// Retries sends, and checks the database, the audit and the log. Returns the number of messages.
     pub async fn check(&mut self, journal: &mut Journal) -> usize {
         journal.retry(self.server.address).await;
-        let messages = books::check(&self.url, journal).await;
+        let messages = consistency::check(&self.url, journal).await;
         self.audit();
         assert_eq!(self.server.ended(), None, "the server runs");
         let log = self.server.log();

@@ -1,5 +1,5 @@
-//! The books after the fact, looked at past the program: what was acknowledged is there, and nothing
-//! was sent or charged twice.
+//! Checks the database directly: every acknowledged message is stored, and no message was stored or charged
+//! twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::load::Journal;
 
-/// Checks the database against what was promised; returns how many messages there are.
+/// Compares the database with the journal, and returns the number of messages.
 pub async fn check(url: &str, journal: &Journal) -> usize {
     let db = Db::connect(url, 1).await.expect("the database opens");
     let messages: Vec<(Uuid, String)> = message::Entity::find()
@@ -35,11 +35,11 @@ pub async fn check(url: &str, journal: &Journal) -> usize {
 
     let stored: BTreeMap<&str, Uuid> =
         messages.iter().map(|(id, text)| (text.as_str(), *id)).collect();
-    // Every send has a text of its own, so this holds for those without an idempotency key too.
-    assert_eq!(stored.len(), messages.len(), "one message a send");
+    // Every send has a unique text, so sends without an idempotency key are checked too.
+    assert_eq!(stored.len(), messages.len(), "a send was stored twice");
     let acknowledged = journal.acknowledged();
     for (text, id) in &acknowledged {
-        assert_eq!(stored.get(text.as_str()), Some(id), "{text} was acknowledged and is not there");
+        assert_eq!(stored.get(text.as_str()), Some(id), "{text} was acknowledged and is missing");
     }
     let charged: BTreeSet<Uuid> = charges.iter().copied().flatten().collect();
     assert_eq!(charged.len(), charges.len(), "a message was charged twice");

@@ -1,5 +1,5 @@
-//! An attacker's HTTP connection: it sends prepared bytes, and of an answer it keeps the beginning only, so that
-//! an attack costs the machine as little as can be beside what it costs the server.
+//! An attacker's HTTP client. It sends prepared bytes and keeps only the beginning of a response, so that the
+//! attack itself uses little of the machine.
 
 use std::{
     io::{Error, ErrorKind, Result},
@@ -13,18 +13,18 @@ use tokio::{
 
 use crate::client::connect;
 
-/// Bytes of an answer's body that are kept.
+/// Bytes of a response's body that are kept.
 const KEPT_BYTES: usize = 2_048;
 
-/// An answer's status, and how its body begins.
+/// The status of a response, and the beginning of its body.
 #[derive(Debug)]
-pub struct Brief {
+pub struct ResponseStart {
     pub status: u16,
     pub beginning: String,
 }
 
-impl Brief {
-    /// The first code that stands in it: of a top-level error, or of a refusal in a payload.
+impl ResponseStart {
+    /// The first error code, of a top-level error or in a payload.
     pub fn code(&self) -> Option<&str> {
         code_in(&self.beginning)
     }
@@ -36,24 +36,24 @@ pub fn code_in(json: &str) -> Option<&str> {
     rest.split_once('"').map(|(code, _)| code)
 }
 
-pub struct Wire {
+pub struct RawClient {
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
 }
 
-impl Wire {
+impl RawClient {
     pub fn new(address: SocketAddr) -> Self {
         Self { address, connection: None }
     }
 
-    /// Sends a request's bytes and reads the answer.
-    pub async fn ask(&mut self, request: &[u8]) -> Result<Brief> {
+    /// Sends a request, and reads the response.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<ResponseStart> {
         let written = self.write(request).await;
-        // A refusal may come before all is written.
+        // The server may refuse the request before all of it is written.
         self.read().await.map_err(|failure| written.err().unwrap_or(failure))
     }
 
-    /// Sends some bytes, on a new connection if there is none.
+    /// Sends bytes, and connects first if needed.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if self.connection.is_none() {
             self.connection = Some(BufReader::new(connect(None, self.address).await?));
@@ -64,22 +64,22 @@ impl Wire {
         }
     }
 
-    /// Reads an answer; without one, the connection is closed.
-    pub async fn read(&mut self) -> Result<Brief> {
+    /// Reads a response. After an error the connection is closed.
+    pub async fn read(&mut self) -> Result<ResponseStart> {
         let mut connection = self.connection.take().ok_or(ErrorKind::NotConnected)?;
         let (brief, is_kept) = read_answer(&mut connection).await?;
         self.connection = is_kept.then_some(connection);
         Ok(brief)
     }
 
-    /// Waits until there is something to read, or the end.
+    /// Waits until there are bytes to read, or until the connection is closed.
     pub async fn is_answered(&mut self) {
         if let Some(connection) = &mut self.connection {
             let _ = connection.fill_buf().await;
         }
     }
 
-    /// Closes the connection at once, so that its port is free again.
+    /// Resets the connection, so that its port is free immediately.
     pub fn hang_up(&mut self) {
         if let Some(connection) = self.connection.take() {
             let _ = connection.get_ref().set_zero_linger();
@@ -87,14 +87,14 @@ impl Wire {
     }
 }
 
-impl Drop for Wire {
+impl Drop for RawClient {
     fn drop(&mut self) {
         self.hang_up();
     }
 }
 
-/// Reads the head of an answer and its body, and says whether the connection is kept.
-pub async fn read_answer(connection: &mut BufReader<TcpStream>) -> Result<(Brief, bool)> {
+/// Reads a response, and returns whether the connection is kept alive.
+pub async fn read_answer(connection: &mut BufReader<TcpStream>) -> Result<(ResponseStart, bool)> {
     let mut line = String::new();
     let (mut status, mut length, mut is_kept) = (0, 0, true);
     loop {
@@ -129,5 +129,5 @@ pub async fn read_answer(connection: &mut BufReader<TcpStream>) -> Result<(Brief
         left -= read;
     }
     let beginning = String::from_utf8_lossy(&beginning).into_owned();
-    Ok((Brief { status, beginning }, is_kept))
+    Ok((ResponseStart { status, beginning }, is_kept))
 }
