@@ -24,7 +24,7 @@ use crate::{
         api_key::authentication,
         audit_log,
         message::{
-            backlog::{self, Place},
+            backlog::{self, BacklogPosition},
             delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
             test_retention,
         },
@@ -214,7 +214,7 @@ where
 }
 
 async fn work_off(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
-    let mut place = Place::default();
+    let mut position = BacklogPosition::default();
     while !stop.is_cancelled() {
         // Refunds would be entered at a wrong moment, and what is due later would be taken for due.
         if !is_clock_right(app, watch) {
@@ -222,7 +222,7 @@ async fn work_off(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
             continue;
         }
         let begun = Instant::now();
-        let stepped = backlog::step(app, &mut place).await;
+        let stepped = backlog::step(app, &mut position).await;
         let rest = begun.elapsed() * PAUSE_RATIO_IN_BACKLOG;
         let (least, rest) = match stepped {
             Ok(true) => (rest, rest),
@@ -250,7 +250,7 @@ async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
             continue;
         }
         place = match test_retention::delete_ended(app, place).await {
-            Ok(deleted) => deleted.place,
+            Ok(deleted) => deleted.position,
             Err(fault) => {
                 tracing::error!(%fault, "TEST messages could not be deleted; trying again");
                 None
