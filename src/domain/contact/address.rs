@@ -209,7 +209,8 @@ pub async fn update(
     Ok(changed)
 }
 
-/// Removes an address. If it was the primary one of its channel, the channel's oldest remaining address becomes primary.
+/// Removes an address. If it was the primary one of its channel, the channel's oldest remaining address becomes
+/// primary.
 pub async fn remove(
     app: &App,
     account: &LiveAccountCaller,

@@ -1,8 +1,8 @@
-//! Deletes a contact and erases its personal data from the account's messages: those sent to the contact and those sent
-//! to one of its addresses. A message loses its recipient, subject, text, HTML, contact, the carrier's error text (it may
-//! name the recipient) and the hash of its input (the recipient could be guessed from it). It keeps its cost, status,
-//! country and idempotency key, so totals stay correct and a repeated send is a conflict, not a second message.
-//! `metadata`, idempotency keys and opt-outs are kept.
+//! Deletes a contact and erases its personal data from the account's messages: those sent to the contact and those
+//! sent to one of its addresses. A message loses its recipient, subject, text, HTML, contact, the carrier's error
+//! text (it may name the recipient) and the hash of its input (the recipient could be guessed from it). It keeps its
+//! cost, status, country and idempotency key, so totals stay correct and a repeated send is a conflict, not a second
+//! message. `metadata`, idempotency keys and opt-outs are kept.
 //!
 //! A message that waits for delivery blocks the erasure (`CONTACT_IN_USE`). Otherwise the contact is marked under the
 //! team's lock; from then on it accepts no messages and cannot be changed or merged. The messages are erased next, in

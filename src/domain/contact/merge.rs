@@ -119,8 +119,8 @@ pub async fn merge(
     Ok(changed)
 }
 
-/// Locks both contacts. Refuses the merge if the result would exceed a limit or if another change of one of the contacts
-/// is in progress.
+/// Locks both contacts. Refuses the merge if the result would exceed a limit or if another change of one of the
+/// contacts is in progress.
 async fn lock_pair(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,

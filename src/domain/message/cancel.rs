@@ -1,5 +1,5 @@
-//! Cancels a message that no worker has claimed yet, and refunds it. A message is refunded exactly once (R12), whether it
-//! ends by cancelation, expiry or failure.
+//! Cancels a message that no worker has claimed yet, and refunds it. A message is refunded exactly once (R12),
+//! whether it ends by cancelation, expiry or failure.
 
 use entity::message::{self, MessageStatus};
 use sea_orm::{ColumnTrait, DatabaseTransaction, QueryFilter};

@@ -1,4 +1,5 @@
-//! The input of a send, before any check. It is in a module of its own because both the checks and the resolution use it.
+//! The input of a send, before any check. It is in a module of its own because both the checks and the resolution use
+//! it.
 
 use entity::message::Channel;
 use serde_json::{Map, Value};

@@ -1,8 +1,9 @@
-//! Sends messages: checks the input, resolves recipient, content, sender and price, and passes priced messages to billing,
-//! which accepts or refuses them. A quote takes the same path without storing anything, so it agrees with a send, except
-//! for a hidden balance (see `billing::quote`).
+//! Sends messages: checks the input, resolves recipient, content, sender and price, and passes priced messages to
+//! billing, which accepts or refuses them. A quote takes the same path without storing anything, so it agrees with a
+//! send, except for a hidden balance (see `billing::quote`).
 //!
-//! The stages of a message: `NewMessage` (input), `CheckedInput`, `PricedMessage`, and billing's `Verdict` with the row.
+//! The stages of a message: `NewMessage` (input), `CheckedInput`, `PricedMessage`, and billing's `Verdict` with the
+//! row.
 
 use std::collections::HashMap;
 
@@ -113,7 +114,8 @@ pub async fn send_many(
             "A call can send at most 100 messages. Send the others in another call.",
         ));
     }
-    // Verdicts stay in the order of the input, so invalid input has its verdict here and the others are filled in below.
+    // Verdicts stay in the order of the input, so invalid input has its verdict here and the others are filled in
+    // below.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
     let bytes = CallBytes::stored(app, caller);
@@ -135,8 +137,8 @@ pub async fn send_many(
     with_replays(app, caller, verdicts, reservation).await
 }
 
-/// Converts verdicts to results, reading the rows of replayed messages. If the call was charged for a message, a failure to
-/// read the others is not an error of the whole call: the client would not learn of the charge.
+/// Converts verdicts to results, reading the rows of replayed messages. If the call was charged for a message, a
+/// failure of this read does not fail the whole call, because the client must learn of the charge.
 async fn with_replays(
     app: &App,
     caller: &AccountCaller,
@@ -173,7 +175,8 @@ fn replay_unavailable() -> Refusal<SendRefusal> {
     Refusal { code: SendRefusal::Overloaded, message: message.into(), field: &[] }
 }
 
-/// Reads the replayed messages, outside the team's lock and within `reservation`: a small call may replay large messages.
+/// Reads the replayed messages, outside the team's lock and within `reservation`: a small call may replay large
+/// messages.
 async fn read_replays(
     app: &App,
     caller: &AccountCaller,
@@ -224,9 +227,9 @@ pub async fn quote(
     })
 }
 
-/// Checks the input of messages and resolves their content, sender and cost. The refusals returned here concern the input
-/// alone. A refusal because of a contact, template or sender is kept in `PricedMessage::draft`, because billing checks the
-/// idempotency key first.
+/// Checks the input of messages and resolves their content, sender and cost. The refusals returned here concern the
+/// input alone. A refusal because of a contact, template or sender is kept in `PricedMessage::draft`, because billing
+/// checks the idempotency key first.
 async fn prepare(
     app: &App,
     caller: &AccountCaller,
@@ -357,9 +360,9 @@ fn simulated_refusal(recipient: &str) -> Option<SendRefusal> {
     }
 }
 
-/// Hash of the input, which must be equal for a replay under the same idempotency key. It covers the input only, not the
-/// resolved contact, template or default sender. Fields that were added in later versions are hashed only if set, so
-/// that stored hashes stay valid.
+/// Hash of the input, which must be equal for a replay under the same idempotency key. It covers the input only, not
+/// the resolved contact, template or default sender. Fields that were added in later versions are hashed only if set,
+/// so that stored hashes stay valid.
 fn hash(
     destination: &Destination,
     source: &Source,

@@ -1,6 +1,6 @@
-//! Quiet hours: the part of the day in which an account's messages are not sent. It is in the recipient's local time: the
-//! time zone of the contact with the address if known, or else the time zone of the quiet hours. A message in quiet hours
-//! is postponed to their end, or to its `validUntil` if that is earlier; it is never dropped.
+//! Quiet hours: the part of the day in which an account's messages are not sent. It is in the recipient's local time:
+//! the time zone of the contact with the address if known, or else the time zone of the quiet hours. A message in
+//! quiet hours is postponed to their end, or to its `validUntil` if that is earlier; it is never dropped.
 //!
 //! They are applied when a message is claimed, not when it is accepted. So a send needs no extra query, and a change of
 //! the hours or of a time zone's rules applies to all messages that are not sent yet.
@@ -182,8 +182,8 @@ fn hh_mm(minute_of_day: i32) -> String {
     format!("{:02}:{:02}", minute_of_day / 60, minute_of_day % 60)
 }
 
-/// Sets the quiet hours of the caller's account; `None` removes them. The worker then checks messages that were postponed
-/// by the old hours ([`recheck_postponed`]).
+/// Sets the quiet hours of the caller's account; `None` removes them. The worker then checks messages that were
+/// postponed by the old hours ([`recheck_postponed`]).
 pub async fn set(
     app: &App,
     caller: &LiveAccountCaller,
@@ -293,9 +293,9 @@ pub(in crate::domain) async fn postpone(
     Ok(others)
 }
 
-/// Checks one batch of postponed messages against the account's current quiet hours. `after` is the last message of the
-/// previous batch; returns the last message of this batch, or `None` if it is the final one. The caller holds the team's
-/// lock.
+/// Checks one batch of postponed messages against the account's current quiet hours. `after` is the last message of
+/// the previous batch; returns the last message of this batch, or `None` if it is the final one. The caller holds the
+/// team's lock.
 pub(in crate::domain) async fn recheck_postponed(
     app: &App,
     txn: &DatabaseTransaction,

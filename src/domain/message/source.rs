@@ -129,8 +129,8 @@ pub(in crate::domain) fn source(
 /// A resolved message, or the reason why it cannot be sent.
 pub(in crate::domain) type Resolution = Result<Resolved, Refusal<SendRefusal>>;
 
-/// Resolves messages in order. Needs no query for messages to addresses with direct content, one for all contacts and one
-/// for all templates. The size of rendered content is added to `bytes`, which is returned.
+/// Resolves messages in order. Needs no query for messages to addresses with direct content, one for all contacts and
+/// one for all templates. The size of rendered content is added to `bytes`, which is returned.
 pub(in crate::domain) async fn resolve(
     app: &App,
     caller: &AccountCaller,
@@ -278,8 +278,8 @@ fn find_rendering(renderings: &Renderings, id: Uuid) -> Result<&Rendering, Failu
     }
 }
 
-/// The primary address of a contact on the requested channel. Without one, the first channel on which the contact has an
-/// address and the template, if any, has a body.
+/// The primary address of a contact on the requested channel. Without one, the first channel on which the contact has
+/// an address and the template, if any, has a body.
 fn choose_address(
     addresses: &BTreeMap<Channel, String>,
     channel: Option<Channel>,

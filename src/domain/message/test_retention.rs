@@ -20,8 +20,8 @@ use crate::{
     domain::{Fault, account::team_lock::lock_team},
 };
 
-/// The retention period of a TEST message. It begins at the later of acceptance and `sendAt`, so that a scheduled message
-/// is delivered before it is deleted.
+/// The retention period of a TEST message. It begins at the later of acceptance and `sendAt`, so that a scheduled
+/// message is delivered before it is deleted.
 pub const TEST_KEPT_FOR: TimeDelta = TimeDelta::days(7);
 /// Maximum number of messages in one read, and maximum size of the texts deleted in one transaction. A deletion delays
 /// sends of the team, and the database may overwrite the freed pages.
@@ -38,8 +38,8 @@ struct Ended {
     kept_since: DateTime<Utc>,
 }
 
-/// The last message of a batch; the next batch begins after it. A message that could not be deleted is skipped until the
-/// next round, so that it does not block the others.
+/// The last message of a batch; the next batch begins after it. A message that could not be deleted is skipped until
+/// the next round, so that it does not block the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetentionPosition {
     kept_since: DateTime<Utc>,
@@ -173,8 +173,8 @@ async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, F
     Ok(messages.len())
 }
 
-/// The account's count minus the deleted messages. If the count is too small, the messages are counted again: a process of
-/// an older version accepted some without counting them.
+/// The account's count minus the deleted messages. If the count is too small, the messages are counted again: a
+/// process of an older version accepted some without counting them.
 fn reduced(column: account::Column, deleted: TestStored) -> SimpleExpr {
     use account::Column;
     let (by, counted) = match column {

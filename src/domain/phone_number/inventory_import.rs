@@ -1,8 +1,8 @@
-//! Imports phone numbers into the inventory from a CSV file. The whole file is checked first, with all problems reported
-//! by line; then the changes are shown and written in batches. An interrupted import can be repeated.
+//! Imports phone numbers into the inventory from a CSV file. The whole file is checked first, with all problems
+//! reported by line; then the changes are shown and written in batches. An interrupted import can be repeated.
 //!
-//! Numbers that are not in the file are kept. Unlike prices, numbers are acquired in lots, and a file with the newest lot
-//! must not withdraw the others.
+//! Numbers that are not in the file are kept. Unlike prices, numbers are acquired in lots, and a file with the newest
+//! lot must not withdraw the others.
 
 use std::{collections::HashMap, io::Read};
 
@@ -173,8 +173,8 @@ pub async fn diff(app: &App, rows: Vec<StockRow>) -> Result<StockDiff, Fault> {
     Ok(diff)
 }
 
-/// Writes the changes; the first batch also writes the audit log entry. Accounts keep the prices of the numbers that they
-/// already have. A withdrawn number in the file becomes available again.
+/// Writes the changes; the first batch also writes the audit log entry. Accounts keep the prices of the numbers that
+/// they already have. A withdrawn number in the file becomes available again.
 pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Result<(), Fault> {
     let now = app.clock.now();
     let counts = Settings::from([

@@ -1,4 +1,5 @@
-//! Reads phone numbers. A key sees only the numbers of its own account (R3), and the available numbers of the inventory.
+//! Reads phone numbers. A key sees only the numbers of its own account (R3), and the available numbers of the
+//! inventory.
 
 use std::collections::{BTreeSet, HashMap};
 

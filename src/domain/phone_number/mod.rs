@@ -333,7 +333,8 @@ pub(super) async fn return_to_inventory(
     Ok(released)
 }
 
-/// Writes the columns that are set of a number that an account has. The caller holds the lock of the team or of the row.
+/// Writes the columns that are set of a number that an account has. The caller holds the lock of the team or of the
+/// row.
 pub(super) async fn write(
     app: &App,
     txn: &DatabaseTransaction,

@@ -1,8 +1,8 @@
 //! Finds and removes the uses of a phone number: the sender that has it, and the messages that wait to be sent from it.
 //! A number in use is not released or transferred by mistake. Every new kind of use must be added here.
 //!
-//! A message may wait for up to 30 days, so its number is checked again when it is claimed (`delivery::lost_number`). No
-//! message is sent from a number that its account no longer has.
+//! A message may wait for up to 30 days, so its number is checked again when it is claimed (`delivery::lost_number`).
+//! No message is sent from a number that its account no longer has.
 
 use entity::{
     message,
@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::{app::App, domain::Fault};
 
-/// The use that prevents a release or transfer, as an error message; `None` if the number is not in use. The caller holds
-/// the team's lock.
+/// The use that prevents a release or transfer, as an error message; `None` if the number is not in use. The caller
+/// holds the team's lock.
 pub(in crate::domain) async fn blocking_use(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
@@ -30,8 +30,8 @@ pub(in crate::domain) async fn blocking_use(
     ))
 }
 
-/// Removes the number from the sender that uses it, because it is transferred or returned to the inventory. Messages that
-/// wait to be sent from it lose it when they are claimed. The caller holds the team's lock.
+/// Removes the number from the sender that uses it, because it is transferred or returned to the inventory. Messages
+/// that wait to be sent from it lose it when they are claimed. The caller holds the team's lock.
 pub(in crate::domain) async fn detach(
     app: &App,
     txn: &DatabaseTransaction,

@@ -1,10 +1,11 @@
-//! Renews phone numbers: each month is charged once, at its beginning, even above the credit limit, but never below a zero
-//! balance (R8). A number whose month cannot be paid is SUSPENDED. It is charged and ACTIVE again as soon as the balance
-//! allows it, and returns to the inventory after a grace period. Numbers of an INACTIVE account are never charged (R20).
+//! Renews phone numbers: each month is charged once, at its beginning, even above the credit limit, but never below a
+//! zero balance (R8). A number whose month cannot be paid is SUSPENDED. It is charged and ACTIVE again as soon as the
+//! balance allows it, and returns to the inventory after a grace period. Numbers of an INACTIVE account are never
+//! charged (R20).
 //!
-//! Due dates are stored in the rows, so a restart loses nothing. Missed months are charged one per day, so a clock that is
-//! years ahead charges at most one month early. Each number is checked again under the team's lock, so two processes
-//! never charge the same month; the ledger's unique index enforces this as well.
+//! Due dates are stored in the rows, so a restart loses nothing. Missed months are charged one per day, so a clock
+//! that is years ahead charges at most one month early. Each number is checked again under the team's lock, so two
+//! processes never charge the same month; the ledger's unique index enforces this as well.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -48,8 +49,8 @@ pub struct RenewalPosition {
     id: Uuid,
 }
 
-/// Renews the next batch of due numbers; `None` if there are none after `after`. An error in one team does not delay the
-/// others; its numbers are tried again in the next round.
+/// Renews the next batch of due numbers; `None` if there are none after `after`. An error in one team does not delay
+/// the others; its numbers are tried again in the next round.
 pub async fn renew(
     app: &App,
     after: Option<RenewalPosition>,

@@ -1,5 +1,5 @@
-//! Moves a phone number from one account of a team to another; only the team's main account may do this. No money moves:
-//! past fees stay with the old account, and the next month is charged to the new one.
+//! Moves a phone number from one account of a team to another; only the team's main account may do this. No money
+//! moves: past fees stay with the old account, and the next month is charged to the new one.
 
 use entity::{
     account::AccountStatus,

@@ -2,9 +2,9 @@
 //! that the message names, or the account's default sender. A message keeps the identity that it was accepted with. A
 //! phone number is an identity only while the account has it and it is ACTIVE.
 //!
-//! Senders come from a cache that is at most one second old, so a send needs no extra query. A sender that is not in the
-//! cache is read from the database, so a sender just created by another process is found. A change by another process may
-//! take one second to apply to new messages; balances do not depend on it.
+//! Senders come from a cache that is at most one second old, so a send needs no extra query. A sender that is not in
+//! the cache is read from the database, so a sender just created by another process is found. A change by another
+//! process may take one second to apply to new messages; balances do not depend on it.
 
 use crate::domain::channel::{
     send_refusal::SENDER_NOT_FOUND,

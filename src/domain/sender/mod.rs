@@ -1,11 +1,11 @@
 //! Senders: the identities from which an account's messages are sent. Any LIVE key of the account creates and changes
-//! them; both environments use the same senders, and no other account sees them (R3). An account with senders has exactly
-//! one default sender: the first one, until another is made the default. If it is deleted, the oldest remaining sender
-//! becomes the default.
+//! them; both environments use the same senders, and no other account sees them (R3). An account with senders has
+//! exactly one default sender: the first one, until another is made the default. If it is deleted, the oldest
+//! remaining sender becomes the default.
 //!
-//! Every change holds the team's lock, so no message of the account is accepted meanwhile and the account's other senders
-//! do not change. A message that was accepted before keeps its identity, unless that is a phone number which its account
-//! no longer has (see `delivery::lost_number`).
+//! Every change holds the team's lock, so no message of the account is accepted meanwhile and the account's other
+//! senders do not change. A message that was accepted before keeps its identity, unless that is a phone number which
+//! its account no longer has (see `delivery::lost_number`).
 
 use crate::domain::channel::send_refusal::SENDER_NOT_FOUND;
 use entity::{
@@ -207,8 +207,8 @@ pub async fn update(
     Ok(sender)
 }
 
-/// Deletes a sender and returns its id. Refused while a message waits to be sent from it; messages that were sent from it
-/// keep their `from`.
+/// Deletes a sender and returns its id. Refused while a message waits to be sent from it; messages that were sent
+/// from it keep their `from`.
 pub async fn delete(
     app: &App,
     account: &LiveAccountCaller,

@@ -43,8 +43,8 @@ pub enum DeactivateSubAccountRefusal {
     ReasonInvalid,
 }
 
-/// Suspends a sub-account: its sends are refused, its keys stay valid, and its waiting messages are not sent until it is reactivated.
-/// Suspending a suspended account changes nothing.
+/// Suspends a sub-account: its sends are refused, its keys stay valid, and its waiting messages are not sent until it
+/// is reactivated. Suspending a suspended account changes nothing.
 pub async fn suspend(
     app: &App,
     main: &LiveMainCaller,
@@ -96,9 +96,10 @@ pub async fn reactivate(
     Ok(changed)
 }
 
-/// Revokes all keys of a sub-account and keeps its data. Messages that wait for delivery are not sent any more; the worker
-/// cancels and refunds them in batches ([`backlog`](crate::domain::message::backlog)), even if the account is reactivated
-/// before. Returns the account and the number of revoked keys. Deactivating an inactive account changes nothing.
+/// Revokes all keys of a sub-account and keeps its data. Messages that wait for delivery are not sent any more; the
+/// worker cancels and refunds them in batches ([`backlog`](crate::domain::message::backlog)), even if the account is
+/// reactivated before. Returns the account and the number of revoked keys. Deactivating an inactive account changes
+/// nothing.
 pub async fn deactivate(
     app: &App,
     main: &LiveMainCaller,

@@ -1,5 +1,5 @@
-//! The filters and tests that templates may use. Text filters accept texts, numbers, booleans and none. They refuse lists
-//! and maps, because converting those to text costs more than the steps that are counted for it.
+//! The filters and tests that templates may use. Text filters accept texts, numbers, booleans and none. They refuse
+//! lists and maps, because converting those to text costs more than the steps that are counted for it.
 
 use minijinja::{
     Environment, Error, ErrorKind, State, Value, filters, tests,
@@ -75,8 +75,8 @@ fn failed(problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, problem)
 }
 
-/// Converts a text to lower case, except the letters for which `is_upper` is true, given the letter before. The standard
-/// library is not used because a capital sigma takes it twenty times as long as another letter.
+/// Converts a text to lower case, except the letters for which `is_upper` is true, given the letter before. The
+/// standard library is not used because a capital sigma takes it twenty times as long as another letter.
 fn change_case(text: &StringInput<'_>, is_upper: impl Fn(Option<char>) -> bool) -> Value {
     let mut changed = String::with_capacity(text.as_str().len());
     let mut before = None;

@@ -1,8 +1,8 @@
-//! The template language: an allow-list of a small part of Jinja (variables, filters, tests, comparisons, arithmetic, `if`
-//! and `for`). Everything else is refused when a template is stored.
+//! The template language: an allow-list of a small part of Jinja (variables, filters, tests, comparisons, arithmetic,
+//! `if` and `for`). Everything else is refused when a template is stored.
 //!
-//! Templates are untrusted programs. The library counts the steps of a rendering, but some of its features cost much more
-//! than they are counted for, need a deep stack, or panic. The cost of each allowed feature was measured to be
+//! Templates are untrusted programs. The library counts the steps of a rendering, but some of its features cost much
+//! more than they are counted for, need a deep stack, or panic. The cost of each allowed feature was measured to be
 //! proportional to its steps.
 
 use std::collections::BTreeSet;

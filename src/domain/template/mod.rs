@@ -1,6 +1,6 @@
-//! Templates: texts of messages, one body per channel, with declared variables. Any LIVE key of the account creates and
-//! changes them; no other account sees them (R3). A stored template compiles and uses declared variables only. A message
-//! keeps the content that was rendered when it was accepted.
+//! Templates: texts of messages, one body per channel, with declared variables. Any LIVE key of the account creates
+//! and changes them; no other account sees them (R3). A stored template compiles and uses declared variables only. A
+//! message keeps the content that was rendered when it was accepted.
 
 use self::body::{Body, Variable, bodies_of, variables_of};
 use crate::domain::channel::send_refusal::TEMPLATE_NOT_FOUND;
@@ -176,7 +176,8 @@ pub async fn update(
     let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], TEMPLATE_NOT_FOUND);
     // A malformed id is treated like an unknown one.
     let own = Entity::owned_by(account.account_id()).filter(Column::Id.eq(id.unwrap_or_default()));
-    // Checked before the row is locked, because compiling takes time. Repeated if another call changed the row meanwhile.
+    // Checked before the row is locked, because compiling takes time. Repeated if another call changed the row
+    // meanwhile.
     let (txn, mut row, changed) = loop {
         let found =
             own.clone().one(&app.read_as(account.account())).await?.ok_or_else(not_found)?;

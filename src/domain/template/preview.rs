@@ -1,5 +1,5 @@
-//! Renders a template with given variables on each of its channels. Nothing is stored or charged. A preview uses the same
-//! rendering as a send.
+//! Renders a template with given variables on each of its channels. Nothing is stored or charged. A preview uses the
+//! same rendering as a send.
 
 use entity::{message::Channel, template as rows};
 use serde_json::{Map, Value};

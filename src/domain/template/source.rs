@@ -21,8 +21,8 @@ use super::{
 };
 use crate::domain::channel::content::{Content, EMAIL_BYTES_MAX, Part};
 
-/// Approximate maximum number of steps to render a part. Most templates need some dozens. All 10,000 steps take at most a
-/// few milliseconds.
+/// Approximate maximum number of steps to render a part. Most templates need some dozens. All 10,000 steps take at
+/// most a few milliseconds.
 pub const FUEL: u64 = 10_000;
 /// Estimated memory of a compiled part in bytes: per part, per byte of source and per token.
 const PART_WEIGHT: usize = 2_048;

@@ -1,5 +1,5 @@
-//! Converts the variables of a message to values of the template library. Comparing two lists or maps makes the rendering
-//! fail, because the library would compare all their items for the price of one step.
+//! Converts the variables of a message to values of the template library. Comparing two lists or maps makes the
+//! rendering fail, because the library would compare all their items for the price of one step.
 
 use std::{
     cmp::Ordering,
@@ -93,8 +93,8 @@ impl Object for Map {
     }
 }
 
-/// Records a comparison with another list or map of the variables; the rendering then fails, so the result is arbitrary.
-/// A list that is written in the template is short and may be compared.
+/// Records a comparison with another list or map of the variables; the rendering then fails, so the result is
+/// arbitrary. A list that is written in the template is short and may be compared.
 fn compare(were_compared: &AtomicBool, other: &DynObject) -> Option<Ordering> {
     let is_variable =
         other.downcast_ref::<List>().is_some() || other.downcast_ref::<Map>().is_some();
@@ -105,8 +105,8 @@ fn compare(were_compared: &AtomicBool, other: &DynObject) -> Option<Ordering> {
     Some(Ordering::Equal)
 }
 
-/// Converts JSON to the library's values. The library's own conversion by serde is not used because it turns numbers into
-/// objects (`serde_json` has the feature `arbitrary_precision`).
+/// Converts JSON to the library's values. The library's own conversion by serde is not used because it turns numbers
+/// into objects (`serde_json` has the feature `arbitrary_precision`).
 fn from_json(json: &Json, were_compared: &Arc<AtomicBool>) -> Value {
     match json {
         Json::Null => Value::from(()),

@@ -234,7 +234,7 @@ mod tests {
     /// The cache compares the whole row, not its time of change.
     #[test]
     fn a_template_is_compiled_once_and_again_after_a_change() {
-        let mut engine = TemplateEngine::alone();
+        let mut engine = TemplateEngine::for_test();
         let mut get =
             |text: &str| engine.rendering(&row(text)).map_err(|_| ()).expect("a template");
         let first = get("Hi");
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_cache_of_compiled_templates_has_a_maximum_size() {
-        let mut engine = TemplateEngine::alone();
+        let mut engine = TemplateEngine::for_test();
         let text = "{{ a }}".repeat(1_000);
         for number in 0..100 {
             // A new request for each template.

@@ -1,5 +1,5 @@
-//! Claims due messages in rotation, within the capacity of a claim. Decides which messages are claimed and the step of each
-//! one; it must not call carriers.
+//! Claims due messages in rotation, within the capacity of a claim. Decides which messages are claimed and the step
+//! of each one; it must not call carriers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -31,15 +31,15 @@ use crate::{
 pub const CLAIM_CAPACITY: usize = 256;
 /// Size of a slot. A message with longer texts uses several, because it is held in memory and its row is written twice.
 const SLOT_BYTES: usize = 32 * 1024;
-/// Maximum number of times that one claim distributes its capacity. It repeats if accounts had fewer messages than their
-/// share or messages were postponed by quiet hours.
+/// Maximum number of times that one claim distributes its capacity. It repeats if accounts had fewer messages than
+/// their share or messages were postponed by quiet hours.
 const PASSES_MAX: usize = 4;
 /// How long a claimed message belongs to its worker.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 
-/// Claims due messages under a new lease. SCHEDULED and QUEUED messages whose account may send (R4) become SENDING, or are
-/// postponed by quiet hours. Expired ones keep their status until they are settled. SENDING messages with an expired lease
-/// and SENT ones that are due for a report keep their status too.
+/// Claims due messages under a new lease. SCHEDULED and QUEUED messages whose account may send (R4) become SENDING,
+/// or are postponed by quiet hours. Expired ones keep their status until they are settled. SENDING messages with an
+/// expired lease and SENT ones that are due for a report keep their status too.
 pub async fn claim(app: &App) -> Result<Claim, Fault> {
     let now = app.clock.now();
     let mut positions = app.turns.get();
@@ -262,8 +262,9 @@ impl Round {
         requests.collect()
     }
 
-    /// The taken messages that fit into the shares. Records the accounts that had a turn. A share has at least one message
-    /// of any size, so a team may exceed its share by one message; its other accounts then get their turns later.
+    /// The taken messages that fit into the shares. Records the accounts that had a turn. A share has at least one
+    /// message of any size, so a team may exceed its share by one message; its other accounts then get their turns
+    /// later.
     fn within_shares(&mut self, shares: &[Share<Uuid>], taken: Vec<Due>) -> Vec<Due> {
         let mut by_number: HashMap<usize, Vec<Due>> = HashMap::new();
         for due in taken {

@@ -72,8 +72,8 @@ impl<G: Copy + PartialEq> RoundRobin<G> {
         self.groups.iter().any(|group| group.key == key)
     }
 
-    /// Distributes capacity, beginning after the last turn of the previous call. Returns the shares in the order of turns,
-    /// and the group that had the last turn.
+    /// Distributes capacity, beginning after the last turn of the previous call. Returns the shares in the order of
+    /// turns, and the group that had the last turn.
     pub fn distribute(&mut self, capacity: usize) -> (Vec<Share<G>>, Option<G>) {
         let mut shares: Vec<Share<G>> = Vec::new();
         let mut last = None;

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use super::poll::Due;
 use crate::{app::App, db::has_id, domain::Fault};
 
-/// Clears the sender of messages about to be claimed if it is a number of the inventory that their account does not have
-/// or has not paid for. They are sent without a sender.
+/// Clears the sender of messages about to be claimed if it is a number of the inventory that their account does not
+/// have or has not paid for. They are sent without a sender.
 pub(super) async fn clear_lost_numbers(
     app: &App,
     txn: &DatabaseTransaction,

@@ -1,14 +1,15 @@
 //! The queries of a claim: a poll finds the accounts with due messages, and `take` locks due messages of an account.
 //!
-//! Due messages are in queues, one for each environment and status, in the index `message_turns`. A queue is not read from
-//! its front, which may hold the backlog of one account. A poll jumps from one team to the next, and within a team from
-//! one account to the next, with one probe of the index each. So its cost depends on the number of teams and accounts
-//! visited, not on the number of messages. One poll visits a limited number; the next one continues after them.
+//! Due messages are in queues, one for each environment and status, in the index `message_turns`. A queue is not read
+//! from its front, which may hold the backlog of one account. A poll jumps from one team to the next, and within a
+//! team from one account to the next, with one probe of the index each. So its cost depends on the number of teams
+//! and accounts visited, not on the number of messages. One poll visits a limited number; the next one continues
+//! after them.
 //!
 //! Accounts that may not send are skipped. Messages of a SUSPENDED account wait, except expired ones, which the index
-//! `message_expiring` finds. Messages of an INACTIVE account wait for their cancelation (see `backlog`). If the account was
-//! reactivated before that is complete, only QUEUED messages accepted since then are due, and SCHEDULED ones wait. The
-//! generation of the API key distinguishes old messages from new ones, in case the clock was set back.
+//! `message_expiring` finds. Messages of an INACTIVE account wait for their cancelation (see `backlog`). If the
+//! account was reactivated before that is complete, only QUEUED messages accepted since then are due, and SCHEDULED
+//! ones wait. The generation of the API key distinguishes old messages from new ones, in case the clock was set back.
 
 use chrono::{DateTime, Utc};
 use entity::{
@@ -251,8 +252,8 @@ const IS_EXPIRED: &str = "m.valid_until IS NOT NULL AND m.valid_until <= {now} \
         AND a.cancel_until IS NULL) \
     ORDER BY m.valid_until LIMIT {count}";
 
-/// The SQL to take due messages: for all requests at once on `PostgreSQL`, and for one request on `SQLite`, which has no
-/// LATERAL and needs no round trip for a statement.
+/// The SQL to take due messages: for all requests at once on `PostgreSQL`, and for one request on `SQLite`, which has
+/// no LATERAL and needs no round trip for a statement.
 fn take_sql(backend: DbBackend, is_expired: bool) -> String {
     let one = format!("{DUE}{}", if is_expired { IS_EXPIRED } else { MAY_BE_SENT });
     let fill = |text: &str, dialect: &Dialect, names: [&str; 7]| {

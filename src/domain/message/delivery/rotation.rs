@@ -1,5 +1,5 @@
-//! Remembers where the next poll of each queue begins, so that every team and account gets its turn. It is kept in memory
-//! only: losing it restarts the rotation and has no other effect.
+//! Remembers where the next poll of each queue begins, so that every team and account gets its turn. It is kept in
+//! memory only: losing it restarts the rotation and has no other effect.
 
 use std::{
     collections::BTreeMap,

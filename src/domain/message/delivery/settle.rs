@@ -29,9 +29,9 @@ const REPORT_DELAY_MAX: TimeDelta = TimeDelta::hours(1);
 /// Time after which a message without a report becomes UNKNOWN.
 const REPORT_UNTIL: TimeDelta = TimeDelta::hours(72);
 
-/// Writes outcomes in one transaction, under the locks of the teams whose money or usage changes. A message whose lease
-/// was taken over by another worker is skipped. If the transaction fails, each team is settled separately; the leases of
-/// a failing team expire and are claimed again.
+/// Writes outcomes in one transaction, under the locks of the teams whose money or usage changes. A message whose
+/// lease was taken over by another worker is skipped. If the transaction fails, each team is settled separately; the
+/// leases of a failing team expire and are claimed again.
 pub async fn settle(app: &App, settled: Vec<(Claimed, Outcome)>) -> Result<(), Fault> {
     let now = app.clock.now();
     let settled: Vec<(message::Model, Outcome)> = settled

@@ -42,8 +42,8 @@ fn quiet_hours_end_by_local_time() {
     assert_eq!(short.end(at("2026-03-29T00:10:00Z")), Some(at("2026-03-29T01:00:00Z")));
 }
 
-/// Over a year, in time zones with different clock changes: the end is not in the quiet hours, the minute before is, and
-/// the end is at most 25 hours away.
+/// Over a year, in time zones with different clock changes: the end is not in the quiet hours, the minute before is,
+/// and the end is at most 25 hours away.
 #[test]
 fn the_end_is_outside_the_quiet_hours() {
     let start = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a moment");

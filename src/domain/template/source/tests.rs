@@ -128,7 +128,8 @@ fn templates_are_rendered_with_their_variables() {
     }
 }
 
-/// Comparing lists or maps takes time in proportion to their size but counts as one step, so it fails in every position.
+/// Comparing lists or maps takes time in proportion to their size but counts as one step, so it fails in every
+/// position.
 #[test]
 fn lists_and_maps_are_not_compared() {
     let deep: Json = (0..350).map(|at| (at.to_string(), json!([at]))).collect();
