@@ -24,7 +24,7 @@ use crate::{
         api_key::authentication,
         audit_log,
         message::{
-            backlog::{self, Place},
+            backlog::{self, BacklogPosition},
             delivery::{self, CARRIER_DEADLINE, Claimed, Outcome, Step},
             test_retention,
         },
@@ -218,7 +218,7 @@ async fn truncate_after_erasures<F>(
 }
 
 async fn work_off_backlog(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
-    let mut position = Place::default();
+    let mut position = BacklogPosition::default();
     while !stop.is_cancelled() {
         // A wrong clock would date refunds wrongly and treat later messages as due.
         if !is_clock_right(app, watch) {
@@ -254,7 +254,7 @@ async fn delete_test_messages(app: &App, watch: &ClockWatch, stop: &Cancellation
             continue;
         }
         position = match test_retention::delete_ended(app, position).await {
-            Ok(deleted) => deleted.place,
+            Ok(deleted) => deleted.position,
             Err(fault) => {
                 tracing::error!(%fault, "TEST messages could not be deleted; retrying");
                 None

@@ -1,5 +1,5 @@
-//! The addresses of a contact: in normal form, each with one contact of the account, 1 to 20 of them, and
-//! one of each channel the primary one. A change locks the contact first.
+//! Adds, changes and removes addresses of a contact. A contact has 1 to 20 addresses in normal form and one primary
+//! address per channel; an address belongs to one contact of the account. Every change locks the contact first.
 
 use super::store::addresses_in;
 use entity::{
@@ -15,7 +15,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::store::{locked, unless_busy, write};
+use super::store::{lock, refuse_if_busy, write};
 use crate::{
     app::App,
     db::is_unique_violation,
@@ -30,10 +30,10 @@ use crate::{
     },
 };
 
-/// Addresses of a contact at most.
+/// Maximum number of addresses of a contact.
 pub const ADDRESSES_PER_CONTACT_MAX: usize = 20;
 
-pub(in crate::domain) const TAKEN: &str = "A contact of the account has this address already.";
+pub(in crate::domain) const TAKEN: &str = "A contact of the account already has this address.";
 const NOT_FOUND: &str = "There is no such address.";
 const ADDRESS: &[&str] = &["input", "address"];
 const LABEL: &[&str] = &["input", "label"];
@@ -65,7 +65,7 @@ pub enum RemoveAddressRefusal {
     ContactInUse,
 }
 
-/// An address as it was given, in any form that a send takes.
+/// An address as input, in any form that `sendMessage` accepts.
 #[derive(Clone, Debug, Default)]
 pub struct NewAddress {
     pub channel: Option<Channel>,
@@ -73,7 +73,7 @@ pub struct NewAddress {
     pub label: Option<String>,
 }
 
-/// What to change: `None` keeps, `Some(None)` clears. The channel stays.
+/// The fields to change: `None` keeps, `Some(None)` clears. The channel cannot be changed.
 #[derive(Default)]
 pub struct AddressChange {
     pub address: Option<String>,
@@ -87,7 +87,7 @@ pub(in crate::domain) struct CheckedAddress {
     pub label: Option<String>,
 }
 
-/// What is wrong with an address, as a rule for people.
+/// The invalid part of an address, with the rule that the error message states.
 pub(in crate::domain) enum AddressProblem {
     Address(&'static str),
     Label(&'static str),
@@ -101,7 +101,7 @@ impl NewAddress {
     }
 }
 
-/// Adds an address to a contact. It becomes the primary one of its channel if it is to, or is the first.
+/// Adds an address to a contact. The first address of a channel becomes its primary one in any case.
 pub async fn add(
     app: &App,
     account: &LiveAccountCaller,
@@ -115,23 +115,23 @@ pub async fn add(
         AddressProblem::Label(rule) => refused(Refusal::LabelInvalid, LABEL, rule),
     })?;
     let txn = begin_as_account(app, account).await?;
-    let contact = locked(&txn, account.account_id(), contact_id).await?.ok_or_else(|| {
+    let contact = lock(&txn, account.account_id(), contact_id).await?.ok_or_else(|| {
         refused(
             Refusal::NotFound,
             &["contactId"],
             crate::domain::channel::send_refusal::CONTACT_NOT_FOUND,
         )
     })?;
-    unless_busy(&contact, Refusal::ContactInUse, &["contactId"])?;
+    refuse_if_busy(&contact, Refusal::ContactInUse, &["contactId"])?;
     let addresses = addresses_in(&txn, &contact).await?;
     if addresses.len() >= ADDRESSES_PER_CONTACT_MAX {
-        let message = "The contact has 20 addresses already.";
+        let message = "The contact already has 20 addresses (the maximum). Remove one first.";
         return Err(refused(Refusal::TooManyAddresses, &["contactId"], message));
     }
     let channel = new.recipient.channel;
     let is_first = addresses.iter().all(|address| address.channel != channel);
     if is_primary {
-        demote(&txn, &contact, channel).await?;
+        clear_primary(&txn, &contact, channel).await?;
     }
     let row = contact_address::Model {
         id: app.new_id(),
@@ -158,7 +158,7 @@ pub async fn add(
     Ok(changed)
 }
 
-/// Changes what is given of an address and keeps the rest.
+/// Changes the given fields of an address and keeps the others.
 pub async fn update(
     app: &App,
     account: &LiveAccountCaller,
@@ -173,10 +173,10 @@ pub async fn update(
                 .map_err(|_| refused(Refusal::LabelInvalid, LABEL, LABEL_RULE))?),
         };
     let txn = begin_as_account(app, account).await?;
-    let (contact, addresses) = locked_with(&txn, account.account_id(), id)
+    let (contact, addresses) = lock_with_addresses(&txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
-    unless_busy(&contact, Refusal::ContactInUse, &["id"])?;
+    refuse_if_busy(&contact, Refusal::ContactInUse, &["id"])?;
     let found = in_list(&addresses, id)?;
     let address = match change.address {
         None => NotSet,
@@ -186,11 +186,12 @@ pub async fn update(
     };
     let is_primary = match change.is_primary {
         Some(false) if found.is_primary => {
-            let message = "Make another address of the channel the primary one instead.";
+            let message = "A channel needs a primary address. Make another address of the channel \
+                           the primary one instead.";
             return Err(refused(Refusal::PrimaryNeeded, &["input", "isPrimary"], message));
         }
         Some(true) if !found.is_primary => {
-            demote(&txn, &contact, found.channel).await?;
+            clear_primary(&txn, &contact, found.channel).await?;
             Set(true)
         }
         _ => NotSet,
@@ -208,8 +209,8 @@ pub async fn update(
     Ok(changed)
 }
 
-/// Removes an address, but never a contact's last. Where it was the primary one of its channel, the oldest
-/// that is left becomes that.
+/// Removes an address. If it was the primary one of its channel, the channel's oldest remaining address becomes
+/// primary.
 pub async fn remove(
     app: &App,
     account: &LiveAccountCaller,
@@ -217,13 +218,14 @@ pub async fn remove(
 ) -> Result<contact::Model, Failure<RemoveAddressRefusal>> {
     use RemoveAddressRefusal as Refusal;
     let txn = begin_as_account(app, account).await?;
-    let (contact, addresses) = locked_with(&txn, account.account_id(), id)
+    let (contact, addresses) = lock_with_addresses(&txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
-    unless_busy(&contact, Refusal::ContactInUse, &["id"])?;
+    refuse_if_busy(&contact, Refusal::ContactInUse, &["id"])?;
     let found = in_list(&addresses, id)?;
     if addresses.len() == 1 {
-        let message = "A contact keeps its last address; delete the contact instead.";
+        let message =
+            "The last address of a contact cannot be removed. Delete the contact instead.";
         return Err(refused(Refusal::LastAddress, &["id"], message));
     }
     Entity::delete_by_id(found.id).exec(&txn).await?;
@@ -238,14 +240,13 @@ pub async fn remove(
     Ok(changed)
 }
 
-/// What the audit log says of a change of an address.
 fn entry(action: AuditAction, id: Uuid, contact: &contact::Model) -> Entry {
     Entry::of(action, id).made(Settings::from([("contactId", json!(contact.id))]))
 }
 
-/// The contact of an address, locked, with all its addresses. While the lock is waited for, a merge may
-/// move the address to another contact: then that one is looked for.
-async fn locked_with(
+/// The contact of an address, locked, with all its addresses. Tries again if a merge moved the address to another
+/// contact while this call waited for the lock.
+async fn lock_with_addresses(
     txn: &DatabaseTransaction,
     account_id: Uuid,
     id: Option<Uuid>,
@@ -254,7 +255,7 @@ async fn locked_with(
     loop {
         let select = Entity::owned_by(account_id).filter(Column::Id.eq(id));
         let Some(address) = select.one(txn).await? else { return Ok(None) };
-        let Some(contact) = locked(txn, account_id, Some(address.contact_id)).await? else {
+        let Some(contact) = lock(txn, account_id, Some(address.contact_id)).await? else {
             continue;
         };
         let addresses = addresses_in(txn, &contact).await?;
@@ -271,11 +272,11 @@ fn in_list(
     let mut addresses = addresses.iter();
     addresses
         .find(|address| Some(address.id) == id)
-        .ok_or(Fault::Broken("the list holds the address that it was found by"))
+        .ok_or(Fault::Broken("a locked contact has the address that it was found by"))
 }
 
-/// Makes way for another primary address of the channel.
-async fn demote(
+/// Clears the primary address of the channel, before another one is set.
+async fn clear_primary(
     txn: &DatabaseTransaction,
     contact: &contact::Model,
     channel: Channel,
@@ -295,7 +296,7 @@ async fn set(
     address: &contact_address::Model,
     to: contact_address::ActiveModel,
 ) -> Result<(), sea_orm::DbErr> {
-    // An update of nothing is no statement.
+    // An UPDATE without columns would be invalid SQL.
     if sea_orm::ActiveModelTrait::is_changed(&to) {
         Entity::update_many().set(to).filter(Column::Id.eq(address.id)).exec(txn).await?;
     }

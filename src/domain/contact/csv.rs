@@ -1,10 +1,9 @@
-//! Contacts as CSV, in and out, on the command line: what is exported can be imported as it is. Each row is a
-//! contact of its own, made in a transaction of its own, so a bad one loses nothing but itself; a row whose
-//! address a contact has already is refused, so an import that was cut off is simply repeated.
+//! Imports and exports contacts as CSV on the command line; an exported file can be imported unchanged. Each row is
+//! created in its own transaction, so an invalid row does not affect the others. A row with an existing address is
+//! refused, so an interrupted import can be repeated.
 //!
-//! Why the command line and not the API: a file of 10,000 rows is larger than any request may be, and takes
-//! longer than any request may; an endpoint beside GraphQL would need its own limits, its own deadline and
-//! its own place to keep what it has not done yet. The API makes contacts one by one, ten a request.
+//! This is not part of the API because a file of 10,000 rows exceeds the size and the duration of a request. An
+//! endpoint beside GraphQL would need its own limits, deadline and storage for unfinished imports.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,11 +39,10 @@ use crate::{
     json,
 };
 
-/// Rows of a file at most.
+/// Maximum number of rows of a file.
 pub const ROWS_MAX: usize = 10_000;
-/// The columns of a file, in any order; those that are left out are empty. A cell of tags or addresses holds
-/// one a line; an address may be followed by ` #` and its label. The first address of a channel is its
-/// primary one.
+/// The columns of a file, in any order; missing columns are treated as empty. A cell holds one tag or address per line;
+/// an address may be followed by ` #` and a label. The first address of a channel is its primary one.
 pub const COLUMNS: [&str; 9] = [
     "display_name",
     "locale",
@@ -63,44 +61,44 @@ const CHANNELS: [(&str, Channel); 4] = [
     ("telegram", Channel::Telegram),
 ];
 
-/// Lines of a cell at most, of tags or addresses.
+/// Maximum number of tags or addresses in a cell.
 pub const CELL_LINES_MAX: usize = 100;
 
-/// A row of a file: its line, and its cells or why there are none. What they say is taken out when the row's turn has
-/// come, for that takes much more memory.
+/// A row of a file: its line, and its cells or why they cannot be read. The cells are parsed only when the row is
+/// imported, because a parsed contact needs much more memory.
 pub struct Row {
     pub line: u64,
-    head: Arc<StringRecord>,
+    header: Arc<StringRecord>,
     cells: Result<StringRecord, String>,
 }
 
 impl Row {
-    /// The contact that it describes, or why it describes none.
+    /// The row as a contact, or the reason why it is invalid.
     fn contact(self) -> Result<NewContact, String> {
         let record = self.cells?;
-        contact_of(&self.head.iter().zip(&record).collect())
+        contact_of(&self.header.iter().zip(&record).collect())
     }
 }
 
-/// What became of a row.
+/// The result of importing a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowVerdict {
     Created(Uuid),
     Refused { code: &'static str, message: String },
 }
 
-/// Reads a file of at most 10,000 rows; what is wrong with the file itself is an error.
+/// Reads a file. An error in the file as a whole is returned; an error in a row is reported when the row is imported.
 pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
     let bytes = csv_file::read(file)?;
     let mut lines = csv_file::Rows::of(&bytes, csv::Trim::None)?;
-    let head = Arc::new(lines.head.clone());
-    let mut named = HashSet::new();
-    for column in head.iter() {
+    let header = Arc::new(lines.head.clone());
+    let mut seen = HashSet::new();
+    for column in header.iter() {
         if !COLUMNS.contains(&column) {
             let column = csv_file::shown(column);
-            return Err(format!("{column} is no column; there are {}", COLUMNS.join(", ")));
+            return Err(format!("unknown column {column} (expected {})", COLUMNS.join(", ")));
         }
-        if !named.insert(column) {
+        if !seen.insert(column) {
             return Err(csv_file::named_twice(column));
         }
     }
@@ -109,19 +107,19 @@ pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
         if rows.len() == ROWS_MAX {
             return Err(format!("the file has more than {ROWS_MAX} rows; split it"));
         }
-        rows.push(Row { line, head: Arc::clone(&head), cells });
+        rows.push(Row { line, header: Arc::clone(&header), cells });
     }
     Ok(rows)
 }
 
 fn contact_of(cells: &HashMap<&str, &str>) -> Result<NewContact, String> {
-    let cell = |name: &str| cells.get(name).map_or("", |cell| unguarded(cell.trim()));
+    let cell = |name: &str| cells.get(name).map_or("", |cell| unescape_formula(cell.trim()));
     let text = |name: &str| Some(cell(name)).filter(|text| !text.is_empty()).map(str::to_owned);
     let metadata = match text("metadata") {
         None => None,
         Some(metadata) => Some(
             json::parse(metadata.as_bytes())
-                .map_err(|error| format!("metadata is not a JSON object ({error})"))?,
+                .map_err(|error| format!("metadata is not a valid JSON object ({error})"))?,
         ),
     };
     let mut addresses = Vec::new();
@@ -154,13 +152,11 @@ fn lines<'c>(column: &str, cell: &'c str) -> Result<Vec<&'c str>, String> {
     Ok(lines)
 }
 
-/// The account that is named on the command line.
 pub async fn find_account(app: &App, id: Uuid) -> Result<Option<account::Model>, Fault> {
     Ok(account::Entity::find_by_id(id).one(&app.db.read).await?)
 }
 
-/// Enters in the audit log that a file of so many rows is about to be imported: first, since each row is
-/// committed for itself.
+/// Writes the audit log entry of an import. It comes before the rows because each row is committed separately.
 pub async fn begin_import(
     app: &App,
     operator: &OperatorCaller,
@@ -172,7 +168,7 @@ pub async fn begin_import(
     txn.commit(app, Entry::of(AuditAction::ImportContacts, None).to(account).made(counts)).await
 }
 
-/// Makes a contact of the account of a row.
+/// Creates a contact of the account from a row.
 pub async fn import(
     app: &App,
     _operator: &OperatorCaller,
@@ -202,13 +198,13 @@ async fn create(
     let owner = AccountIds::from(account);
     let txn = app.db.begin_write().await?;
     let begun = Instant::now();
-    let made = insert(app, &txn, owner, checked).await?;
+    let created = insert(app, &txn, owner, checked).await?;
     txn.commit().await?;
     rest_after(begun.elapsed()).await;
-    Ok(made)
+    Ok(created)
 }
 
-/// The code as the API calls it.
+/// The code's name in the API.
 fn code_name(code: CreateContactRefusal) -> &'static str {
     use CreateContactRefusal as Refusal;
     match code {
@@ -224,7 +220,7 @@ fn code_name(code: CreateContactRefusal) -> &'static str {
     }
 }
 
-/// A page of the account's contacts as rows of a file, newest first, and the cursor of the next page.
+/// A page of the account's contacts as CSV rows, newest first, and the cursor of the next page.
 pub async fn export(
     app: &App,
     _operator: &OperatorCaller,
@@ -252,20 +248,20 @@ fn cells_of(
     tags: &str,
     addresses: &[contact_address::Model],
 ) -> Vec<String> {
-    let text = |text: Option<String>| guarded(&text.unwrap_or_default());
+    let text = |text: Option<String>| escape_formula(&text.unwrap_or_default());
     let mut cells = vec![
         text(contact.display_name),
         text(contact.locale),
         text(contact.time_zone),
-        guarded(tags),
+        escape_formula(tags),
         text(contact.metadata),
     ];
     cells.extend(CHANNELS.map(|(_, channel)| {
         let of_channel = addresses.iter().filter(|address| address.channel == channel);
         let lines: Vec<String> = of_channel.map(line_of).collect();
-        // A number with its + is no formula, and whoever reads it wants it as it is.
+        // Phone numbers and usernames are not escaped: their + or @ is not followed by a formula.
         let cell = lines.join("\n");
-        if channel == Channel::Email { guarded(&cell) } else { cell }
+        if channel == Channel::Email { escape_formula(&cell) } else { cell }
     }));
     cells
 }
@@ -277,12 +273,12 @@ fn line_of(address: &contact_address::Model) -> String {
     }
 }
 
-/// Text that a spreadsheet would take for a formula gets a quotation mark in front.
-fn guarded(text: &str) -> String {
+/// Puts a quotation mark before text that a spreadsheet would execute as a formula.
+fn escape_formula(text: &str) -> String {
     if is_formula(text) { format!("'{text}") } else { text.to_owned() }
 }
 
-fn unguarded(text: &str) -> &str {
+fn unescape_formula(text: &str) -> &str {
     text.strip_prefix('\'').filter(|text| is_formula(text)).unwrap_or(text)
 }
 

@@ -1,4 +1,4 @@
-//! What a contact has besides its addresses, checked alike when it is made and when it is changed.
+//! Checks and normalises the fields of a contact other than its addresses. Creation and change share these rules.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use crate::domain::{
     validate::{self, LOCALE_RULE, METADATA_RULE, NAME_RULE, TIME_ZONE_RULE},
 };
 
-/// What to change: `None` keeps, `Some(None)` clears.
+/// The fields to change: `None` keeps, `Some(None)` clears.
 #[derive(Default)]
 pub struct ContactChange {
     pub display_name: Option<Option<String>>,
     pub locale: Option<Option<String>>,
     pub time_zone: Option<Option<String>>,
-    /// All tags that it is to have.
+    /// Replaces all tags.
     pub tags: Option<Vec<String>>,
     pub metadata: Option<Option<Map<String, Value>>>,
 }
@@ -30,8 +30,8 @@ pub(in crate::domain) struct CheckedDetails {
     pub metadata: Option<Option<String>>,
 }
 
-/// Which part of a [`ContactChange`] is wrong; each mutation has a code for it.
-pub(in crate::domain) enum Detail {
+/// The invalid field of a [`ContactChange`]; each mutation has its own error code for it.
+pub(in crate::domain) enum ContactField {
     DisplayName,
     Locale,
     TimeZone,
@@ -40,17 +40,18 @@ pub(in crate::domain) enum Detail {
 }
 
 impl ContactChange {
-    /// Checks and normalises what is given.
-    pub(in crate::domain) fn checked<C: From<Detail>>(self) -> Result<CheckedDetails, Failure<C>> {
-        let wrong = |detail: Detail| {
-            let (field, rule): (&'static [&'static str], _) = match detail {
-                Detail::DisplayName => (&["input", "displayName"], NAME_RULE),
-                Detail::Locale => (&["input", "locale"], LOCALE_RULE),
-                Detail::TimeZone => (&["input", "timeZone"], TIME_ZONE_RULE),
-                Detail::Tags => (&["input", "tags"], TAGS_RULE),
-                Detail::Metadata => (&["input", "metadata"], METADATA_RULE),
+    pub(in crate::domain) fn checked<C: From<ContactField>>(
+        self,
+    ) -> Result<CheckedDetails, Failure<C>> {
+        let invalid = |field: ContactField| {
+            let (path, rule): (&'static [&'static str], _) = match field {
+                ContactField::DisplayName => (&["input", "displayName"], NAME_RULE),
+                ContactField::Locale => (&["input", "locale"], LOCALE_RULE),
+                ContactField::TimeZone => (&["input", "timeZone"], TIME_ZONE_RULE),
+                ContactField::Tags => (&["input", "tags"], TAGS_RULE),
+                ContactField::Metadata => (&["input", "metadata"], METADATA_RULE),
             };
-            refused(detail.into(), field, rule)
+            refused(field.into(), path, rule)
         };
         let display_name = patch(self.display_name, |name| validate::name(&name));
         let locale = patch(self.locale, |locale| validate::locale(&locale));
@@ -59,17 +60,17 @@ impl ContactChange {
         });
         let tags = self.tags.map(|tags| tag::checked(&tags).ok_or(()));
         Ok(CheckedDetails {
-            display_name: display_name.map_err(|()| wrong(Detail::DisplayName))?,
-            locale: locale.map_err(|()| wrong(Detail::Locale))?,
-            time_zone: time_zone.map_err(|()| wrong(Detail::TimeZone))?,
-            tags: tags.transpose().map_err(|()| wrong(Detail::Tags))?,
+            display_name: display_name.map_err(|()| invalid(ContactField::DisplayName))?,
+            locale: locale.map_err(|()| invalid(ContactField::Locale))?,
+            time_zone: time_zone.map_err(|()| invalid(ContactField::TimeZone))?,
+            tags: tags.transpose().map_err(|()| invalid(ContactField::Tags))?,
             metadata: patch(self.metadata, |metadata| validate::metadata(&metadata))
-                .map_err(|()| wrong(Detail::Metadata))?,
+                .map_err(|()| invalid(ContactField::Metadata))?,
         })
     }
 }
 
-/// A field that is kept or cleared passes; one that is set must pass the check.
+/// Applies `check` to a field that is set; a kept or cleared field is always valid.
 fn patch<T>(
     field: Option<Option<T>>,
     check: impl Fn(T) -> Option<String>,

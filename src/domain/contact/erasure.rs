@@ -1,18 +1,13 @@
-//! Erasing a person. The contact and its addresses go, and each message of the account to one of
-//! these addresses, or sent to the contact when it had others, loses its recipient, subject, text
-//! and HTML, the contact, what a carrier said about it, which may name the recipient, and the hash of its
-//! input, by which the recipient could be found by trying. It keeps its money, status, country and
-//! idempotency key, so books and usage hold, and a repeat is a conflict and never a second message; what
-//! the account itself wrote into `metadata` and `idempotencyKey` is left alone, and so is an
-//! opt-out, which protects the person.
+//! Deletes a contact and erases its personal data from the account's messages: those sent to the contact and those
+//! sent to one of its addresses. A message loses its recipient, subject, text, HTML, contact, the carrier's error
+//! text (it may name the recipient) and the hash of its input (the recipient could be guessed from it). It keeps its
+//! cost, status, country and idempotency key, so totals stay correct and a repeated send is a conflict, not a second
+//! message. `metadata`, idempotency keys and opt-outs are kept.
 //!
-//! What waits for its hand-over must still be delivered, so it stands against the erasure (`CONTACT_IN_USE`), and
-//! nothing is changed then. Otherwise the contact is marked first, under the team's lock, under which no message is
-//! accepted: from then on no message to the contact is accepted, and the contact is neither changed nor merged. The
-//! messages, which indexes find by contact and by recipient, are blanked next, in steps, each a statement of its own;
-//! the contact goes last, under the team's lock. So an erasure that has begun is not refused any more, and one that is
-//! cut off is simply repeated. A message that is sent to a bare address of the contact meanwhile is one that came after
-//! the erasure. On `SQLite` the worker then empties the write-ahead log, which still holds what was there.
+//! A message that waits for delivery blocks the erasure (`CONTACT_IN_USE`). Otherwise the contact is marked under the
+//! team's lock; from then on it accepts no messages and cannot be changed or merged. The messages are erased next, in
+//! small batches, and the contact is deleted last, under the team's lock. An interrupted erasure can be repeated. On
+//! `SQLite` the worker then truncates the write-ahead log, which still contains the old rows.
 
 use entity::{
     api_key::Environment,
@@ -28,7 +23,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    store::{BUSY, addresses_in, locked, set_busy},
+    store::{BUSY, addresses_in, lock, set_busy},
     tag,
 };
 use crate::{
@@ -40,7 +35,7 @@ use crate::{
         audit_log::{Entry, Settings},
         caller::LiveAccountCaller,
         channel::send_refusal::CONTACT_NOT_FOUND,
-        refused,
+        message_batch, refused,
     },
 };
 
@@ -50,15 +45,14 @@ pub enum DeleteContactRefusal {
     ContactInUse,
 }
 
-/// What was erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Erased {
     pub contact_id: Uuid,
-    /// Messages that lost their person.
+    /// Number of messages from which personal data was erased.
     pub messages: u64,
 }
 
-/// Deletes a contact and erases the person from the account's messages, of both environments.
+/// Deletes a contact and erases its data from the account's messages in both environments.
 pub async fn delete(
     app: &App,
     account: &LiveAccountCaller,
@@ -66,40 +60,40 @@ pub async fn delete(
 ) -> Result<Erased, Failure<DeleteContactRefusal>> {
     let txn = app.db.begin_write_in_slot(account.account()).await?;
     hold_key(app, &txn, account).await?;
-    let (contact, addresses) = found(&txn, account, id).await?;
+    let (contact, addresses) = lock_contact(&txn, account, id).await?;
     txn.rollback().await?;
     let read = app.read_as(account.account());
-    none_waits(&read, &messages_of(&contact, &addresses)).await?;
+    check_none_waiting(&read, &messages_of(&contact, &addresses)).await?;
 
-    let (contact, addresses) = begin(app, account, id).await?;
-    let theirs = messages_of(&contact, &addresses);
-    // Once more: what was accepted until the contact was marked.
-    if let Err(refusal) = none_waits(&read, &theirs).await {
+    let (contact, addresses) = mark(app, account, id).await?;
+    let selects = messages_of(&contact, &addresses);
+    // Checked again: a message may have been accepted before the contact was marked.
+    if let Err(refusal) = check_none_waiting(&read, &selects).await {
         if contact.busy_with.is_none() {
-            give_up(app, account, &contact).await?;
+            unmark(app, account, &contact).await?;
         }
         return Err(refusal);
     }
-    // What is there already, and so little is left to be done under the lock.
+    // Most messages are erased without the team's lock, so that it is held only briefly below.
     let mut messages = 0;
-    for theirs in &theirs {
+    for select in &selects {
         loop {
-            let step = crate::domain::message_batch::batch_of(&read, done(theirs)).await?;
-            let _turn = app.db.write_slot(account.account()).await?;
-            messages += blank(&app.db.write, &contact, step.messages).await?;
-            if !step.has_more {
+            let batch = message_batch::batch_of(&read, not_waiting(select)).await?;
+            let _slot = app.db.write_slot(account.account()).await?;
+            messages += blank(&app.db.write, &contact, batch.messages).await?;
+            if !batch.has_more {
                 break;
             }
         }
     }
 
     let txn = begin_in_team_as_account(app, account).await?;
-    let (contact, addresses) = found(&txn, account, id).await?;
-    for theirs in &messages_of(&contact, &addresses) {
+    let (contact, addresses) = lock_contact(&txn, account, id).await?;
+    for select in &messages_of(&contact, &addresses) {
         loop {
-            let step = crate::domain::message_batch::batch_of(&*txn, done(theirs)).await?;
-            messages += blank(&*txn, &contact, step.messages).await?;
-            if !step.has_more {
+            let batch = message_batch::batch_of(&*txn, not_waiting(select)).await?;
+            messages += blank(&*txn, &contact, batch.messages).await?;
+            if !batch.has_more {
                 break;
             }
         }
@@ -120,21 +114,21 @@ pub async fn delete(
     Ok(Erased { contact_id: contact.id, messages })
 }
 
-/// Marks the contact, unless that was done before, and gives it as it was, with its addresses.
-async fn begin(
+/// Marks the contact as being deleted, and returns it as it was before, with its addresses.
+async fn mark(
     app: &App,
     account: &LiveAccountCaller,
     id: Option<Uuid>,
 ) -> Result<(contact::Model, Vec<contact_address::Model>), Failure<DeleteContactRefusal>> {
     let txn = begin_for_messages(app, account.account()).await?;
-    let (contact, addresses) = found(&txn, account, id).await?;
+    let (contact, addresses) = lock_contact(&txn, account, id).await?;
     set_busy(&txn, &contact, Some(contact.id)).await?;
     txn.commit().await?;
     Ok((contact, addresses))
 }
 
-/// Takes the mark away before anything was erased.
-async fn give_up(
+/// Removes the mark if the erasure is refused before anything was erased.
+async fn unmark(
     app: &App,
     account: &LiveAccountCaller,
     contact: &contact::Model,
@@ -144,13 +138,13 @@ async fn give_up(
     Ok(txn.commit().await?)
 }
 
-/// The contact, locked, with its addresses, unless it is being merged.
-async fn found(
+/// The contact, locked, with its addresses. Refused while the contact is being merged.
+async fn lock_contact(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
     id: Option<Uuid>,
 ) -> Result<(contact::Model, Vec<contact_address::Model>), Failure<DeleteContactRefusal>> {
-    let contact = locked(txn, account.account_id(), id)
+    let contact = lock(txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(DeleteContactRefusal::NotFound, &["id"], CONTACT_NOT_FOUND))?;
     if contact.busy_with.is_some_and(|busy_with| busy_with != contact.id) {
@@ -160,8 +154,7 @@ async fn found(
     Ok((contact, addresses))
 }
 
-/// The messages to a contact, each kind by an index of its own: to what it had for an address when they were
-/// sent, and to one of these addresses.
+/// Queries for the messages sent to a contact, and to each of its addresses. Each query uses an index.
 fn messages_of(
     contact: &contact::Model,
     addresses: &[contact_address::Model],
@@ -179,28 +172,28 @@ fn messages_of(
     all
 }
 
-/// Of these messages those that do not wait for their hand-over.
-fn done(messages: &Select<message::Entity>) -> Select<message::Entity> {
+/// Restricts the query to messages that are not waiting for delivery.
+fn not_waiting(messages: &Select<message::Entity>) -> Select<message::Entity> {
     messages.clone().filter(message::Entity::is_waiting().not())
 }
 
-/// Refuses the erasure if one of these messages waits for its hand-over.
-async fn none_waits<C: ConnectionTrait>(
+/// Refuses the erasure if one of these messages waits for delivery.
+async fn check_none_waiting<C: ConnectionTrait>(
     db: &C,
-    theirs: &[Select<message::Entity>],
+    selects: &[Select<message::Entity>],
 ) -> Result<(), Failure<DeleteContactRefusal>> {
-    for messages in theirs {
-        let waiting = messages.clone().filter(message::Entity::is_waiting());
+    for select in selects {
+        let waiting = select.clone().filter(message::Entity::is_waiting());
         if waiting.one(db).await?.is_some() {
             let message =
-                "A message to this contact waits to be handed over; try again when it was.";
+                "A message to this contact is waiting for delivery. Cancel it, or try again later.";
             return Err(refused(DeleteContactRefusal::ContactInUse, &["id"], message));
         }
     }
     Ok(())
 }
 
-/// Takes the person out of those of these messages that do not wait for their hand-over, and says from how many.
+/// Erases the personal data of these messages, except those that wait for delivery. Returns the number of messages.
 async fn blank<C: ConnectionTrait>(
     db: &C,
     contact: &contact::Model,
@@ -216,7 +209,7 @@ async fn blank<C: ConnectionTrait>(
         html: Set(None),
         contact_id: Set(None),
         error_message: Set(None),
-        // That of no input: a repeat is never taken for the same.
+        // Matches no input, so a repeated send is always a conflict.
         input_hash: Set(Vec::new()),
         ..Default::default()
     };

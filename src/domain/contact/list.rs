@@ -1,4 +1,4 @@
-//! Reading contacts: a key sees those of its own account, and nobody else's (R3).
+//! Reads contacts. A key sees only the contacts of its own account (R3).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,11 +30,11 @@ use crate::{
 
 #[derive(Clone, Debug, Default)]
 pub struct ContactFilter {
-    /// Part of the name or of an address, case-blind; or an address in any form that a send takes.
+    /// Part of the name or of an address, ignoring case, or an address in any form that `sendMessage` accepts.
     pub search: Option<String>,
-    /// All of these.
+    /// The contact has all of these tags.
     pub tags: Option<Vec<String>>,
-    /// An address of one of these.
+    /// The contact has an address of one of these channels.
     pub channel: Option<Vec<Channel>>,
 }
 
@@ -48,7 +48,7 @@ pub async fn list(
     list_of(app, caller.into(), filter, page).await
 }
 
-/// The same for whoever may see this account's contacts.
+/// One page of the account's contacts, newest first.
 pub(in crate::domain) async fn list_of(
     app: &App,
     owner: AccountIds,
@@ -73,27 +73,27 @@ pub(in crate::domain) async fn list_of(
     list.page(&app.read_as(owner), keyset).await
 }
 
-/// The tags that are asked for.
+/// The distinct tags of the filter.
 fn tags(filter: &ContactFilter) -> Result<Vec<&str>, Fault> {
     let tags = filter.tags.as_deref().unwrap_or_default();
     if tags.len() > TAGS_PER_CONTACT_MAX {
-        return Err(bad_input("A filter has at most 50 tags."));
+        return Err(bad_input("A filter must have at most 50 tags."));
     }
-    let mut asked: Vec<&str> = Vec::with_capacity(tags.len());
+    let mut distinct: Vec<&str> = Vec::with_capacity(tags.len());
     for tag in tags.iter().map(|tag| tag.trim()) {
-        if !asked.contains(&tag) {
-            asked.push(tag);
+        if !distinct.contains(&tag) {
+            distinct.push(tag);
         }
     }
-    Ok(asked)
+    Ok(distinct)
 }
 
-/// Whether any contact can have this tag.
+/// Whether the tag is valid; an invalid one matches no contact.
 fn may_be_tag(tag: &str) -> bool {
     is_within(tag, LABEL_CHARS_MAX) && may_be_stored(tag)
 }
 
-/// The contacts of an account that have a tag, to be read in the order of the tag's index.
+/// The contacts of an account that have a tag, in the order of the index on tags.
 fn tagged(account_id: Uuid, tag: &str) -> Select<contact::Entity> {
     let mut rows = contact::Entity::owned_by(account_id);
     let (account, contact) = (contact_tag::Column::AccountId, contact_tag::Column::ContactId);
@@ -111,8 +111,8 @@ fn tagged(account_id: Uuid, tag: &str) -> Select<contact::Entity> {
         .filter(contact_tag::Column::Tag.eq(tag))
 }
 
-/// What a contact must fulfil besides, and have these tags. What is looked up for that is so for each contact by
-/// itself: with an offset PostgreSQL does not read all of the account's at once instead.
+/// The remaining conditions of the filter, with these tags. The subqueries have an OFFSET, so that PostgreSQL evaluates
+/// them per contact and does not turn them into a join over all rows of the account.
 fn condition(
     backend: DbBackend,
     account_id: Uuid,
@@ -133,7 +133,7 @@ fn condition(
         if !may_be_tag(tag) {
             return Ok(Condition::all().add(Expr::cust("1 = 0")));
         }
-        // Its contact is known, so its primary key leads to it.
+        // This subquery uses the primary key of the tags.
         let also = Alias::new("also");
         let tagged = Query::select()
             .expr(Expr::value(1))
@@ -180,8 +180,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// The addresses of each of these contacts of an account: by channel, the primary one first, then oldest
-/// first.
+/// The addresses of each of these contacts: by channel, the primary one first, then the oldest first.
 pub async fn addresses_of(
     app: &App,
     owner: AccountIds,
@@ -200,8 +199,7 @@ pub async fn addresses_of(
     Ok(by_contact)
 }
 
-/// The primary addresses of each of these contacts of an account, by channel. A contact has one at
-/// least.
+/// The primary addresses of each of these contacts by channel. Every contact has at least one.
 pub async fn primary_addresses_of(
     app: &App,
     owner: AccountIds,
@@ -226,7 +224,7 @@ pub async fn primary_addresses_of(
     Ok(by_contact)
 }
 
-/// The tags of each of these contacts of an account, in order.
+/// The tags of each of these contacts, sorted.
 pub async fn tags_of(
     app: &App,
     owner: AccountIds,
@@ -243,27 +241,26 @@ pub async fn tags_of(
     for (contact_id, tag) in rows {
         by_contact.entry(contact_id).or_default().push(tag);
     }
-    // Here, for databases order text by rules of their own.
+    // Not sorted by the database, because the order would depend on its collation.
     for tags in by_contact.values_mut() {
         tags.sort_unstable();
     }
     Ok(by_contact)
 }
 
-/// The time zones of the contacts that have these addresses, each of an account and a channel, as far
-/// as they are known.
+/// The time zones of the contacts that have these addresses. A contact without a time zone is left out.
 pub(in crate::domain) async fn time_zones_of<C: ConnectionTrait>(
     db: &C,
-    asked: impl Iterator<Item = (Uuid, Channel, String)>,
+    keys: impl Iterator<Item = (Uuid, Channel, String)>,
 ) -> Result<HashMap<(Uuid, Channel, String), TimeZone>, Fault> {
-    let asked: BTreeSet<(Uuid, Channel, String)> = asked.collect();
-    if asked.is_empty() {
+    let keys: BTreeSet<(Uuid, Channel, String)> = keys.collect();
+    if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let accounts: BTreeSet<Uuid> = asked.iter().map(|(account, ..)| *account).collect();
-    let channels: BTreeSet<Channel> = asked.iter().map(|(_, channel, _)| *channel).collect();
-    let addresses: BTreeSet<&str> = asked.iter().map(|(.., address)| address.as_str()).collect();
-    // Somebody else's contact may have the address of one of these, so what is found is looked up.
+    let accounts: BTreeSet<Uuid> = keys.iter().map(|(account, ..)| *account).collect();
+    let channels: BTreeSet<Channel> = keys.iter().map(|(_, channel, _)| *channel).collect();
+    let addresses: BTreeSet<&str> = keys.iter().map(|(.., address)| address.as_str()).collect();
+    // This may also find an address of another account in the list; the result is keyed by account.
     let addresses = contact_address::Entity::find()
         .filter(contact_address::Column::AccountId.is_in(accounts))
         .filter(contact_address::Column::Channel.is_in(channels))

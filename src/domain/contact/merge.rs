@@ -1,4 +1,4 @@
-//! Merging two contacts of an account that turned out to be one person.
+//! Merges two contacts of an account that are the same person.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ use crate::{
         audit_log::{Entry, Settings},
         caller::LiveAccountCaller,
         channel::send_refusal::CONTACT_NOT_FOUND,
-        refused,
+        message_batch, refused,
     },
 };
 
@@ -37,20 +37,20 @@ pub enum MergeContactsRefusal {
     ContactInUse,
 }
 
-/// What is merged.
-struct Both {
+/// The two contacts of a merge, with their addresses and the tags of both.
+struct ContactPair {
     kept: contact::Model,
     merged: contact::Model,
-    own: Vec<contact_address::Model>,
-    moved: Vec<contact_address::Model>,
+    kept_addresses: Vec<contact_address::Model>,
+    moved_addresses: Vec<contact_address::Model>,
     tags: BTreeSet<String>,
 }
 
-/// Moves the addresses, tags and messages of one contact to another and deletes it; whatever else
-/// the other has, it keeps, its primary addresses too. The messages are moved first, in steps, for there
-/// may be any number of them. The first step marks both contacts, so that nothing else changes them until the end and
-/// the merge stays possible. The rest follows under the team's lock, under which no message is accepted: none is left
-/// with a contact that is gone. A merge that is cut off is simply repeated.
+/// Moves the addresses, tags and messages of one contact to another and deletes it. The other contact keeps its own
+/// fields and primary addresses. The messages are moved first, in batches, because their number is unlimited. The first
+/// batch marks both contacts, so that nothing else changes them until the merge is complete. The rest is done under the
+/// team's lock, under which no message is accepted, so no message keeps a reference to the deleted contact. An
+/// interrupted merge can be repeated.
 pub async fn merge(
     app: &App,
     account: &LiveAccountCaller,
@@ -64,30 +64,29 @@ pub async fn merge(
     }
     loop {
         let of_merged = messages_of(account.account_id(), merge);
-        let step =
-            crate::domain::message_batch::batch_of(&app.read_as(account.account()), of_merged)
-                .await?;
-        if step.messages.is_empty() {
+        let batch = message_batch::batch_of(&app.read_as(account.account()), of_merged).await?;
+        if batch.messages.is_empty() {
             break;
         }
         let txn = app.db.begin_write_in_slot(account.account()).await?;
         hold_key(app, &txn, account).await?;
-        let Both { kept, merged, .. } = mergeable(&txn, account, keep, merge).await?;
+        let ContactPair { kept, merged, .. } = lock_pair(&txn, account, keep, merge).await?;
         if kept.busy_with.is_none() {
             set_busy(&txn, &kept, Some(merged.id)).await?;
             set_busy(&txn, &merged, Some(kept.id)).await?;
         }
-        move_messages(&txn, &step.messages, &merged, &kept).await?;
+        move_messages(&txn, &batch.messages, &merged, &kept).await?;
         txn.commit().await?;
-        if !step.has_more {
+        if !batch.has_more {
             break;
         }
     }
 
     let txn = begin_in_team_as_account(app, account).await?;
-    let Both { kept, merged, own, moved, tags } = mergeable(&txn, account, keep, merge).await?;
-    // A channel that both have keeps its primary address.
-    let channels = own.iter().map(|address| address.channel);
+    let pair = lock_pair(&txn, account, keep, merge).await?;
+    let ContactPair { kept, merged, kept_addresses, moved_addresses, tags } = pair;
+    // On a channel that both contacts have, the kept contact's primary address stays primary.
+    let channels = kept_addresses.iter().map(|address| address.channel);
     let of_merged = Condition::all()
         .add(contact_address::Column::AccountId.eq(merged.account_id))
         .add(contact_address::Column::ContactId.eq(merged.id));
@@ -102,7 +101,7 @@ pub async fn merge(
         .filter(of_merged)
         .exec(&txn)
         .await?;
-    // Those that were accepted meanwhile.
+    // Messages that were accepted since the batches.
     let messages = messages_of(merged.account_id, Some(merged.id));
     let messages = messages.select_only().column(message::Column::Id);
     let messages: Vec<Uuid> = messages.into_tuple().all(&txn).await?;
@@ -114,22 +113,23 @@ pub async fn merge(
     let changed = write(app, &txn, kept, free).await?;
     let counts = Settings::from([
         ("mergedContactId", json!(merged.id)),
-        ("addressesMoved", json!(moved.len())),
+        ("addressesMoved", json!(moved_addresses.len())),
     ]);
     txn.commit(app, Entry::of(AuditAction::MergeContacts, changed.id).made(counts)).await?;
     Ok(changed)
 }
 
-/// Both contacts, locked, unless the one would have too much of the other or another change of one of them has begun.
-async fn mergeable(
+/// Locks both contacts. Refuses the merge if the result would exceed a limit or if another change of one of the
+/// contacts is in progress.
+async fn lock_pair(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
     keep: Option<Uuid>,
     merge: Option<Uuid>,
-) -> Result<Both, Failure<MergeContactsRefusal>> {
+) -> Result<ContactPair, Failure<MergeContactsRefusal>> {
     use MergeContactsRefusal as Refusal;
-    let both = locked(txn, account, [keep, merge].into_iter().flatten()).await?;
-    let find = |id: Option<Uuid>| both.iter().find(|contact| Some(contact.id) == id).cloned();
+    let found = lock_all(txn, account, [keep, merge].into_iter().flatten()).await?;
+    let find = |id: Option<Uuid>| found.iter().find(|contact| Some(contact.id) == id).cloned();
     let kept = find(keep)
         .ok_or_else(|| refused(Refusal::NotFound, &["input", "keepId"], CONTACT_NOT_FOUND))?;
     let merged = find(merge)
@@ -141,23 +141,23 @@ async fn mergeable(
         return Err(refused(Refusal::ContactInUse, &["input"], BUSY));
     }
 
-    let (own, moved) = (addresses_in(txn, &kept).await?, addresses_in(txn, &merged).await?);
-    if own.len() + moved.len() > ADDRESSES_PER_CONTACT_MAX {
-        let message = "The contact would have more than 20 addresses.";
+    let kept_addresses = addresses_in(txn, &kept).await?;
+    let moved_addresses = addresses_in(txn, &merged).await?;
+    if kept_addresses.len() + moved_addresses.len() > ADDRESSES_PER_CONTACT_MAX {
+        let message = "The merged contact would have more than 20 addresses. Remove some first.";
         return Err(refused(Refusal::TooManyAddresses, &["input"], message));
     }
     let mut tags = tag::tags_in(txn, &kept).await?;
     tags.extend(tag::tags_in(txn, &merged).await?);
     if tags.len() > TAGS_PER_CONTACT_MAX {
-        let message = "The contact would have more than 50 tags.";
+        let message = "The merged contact would have more than 50 tags. Remove some first.";
         return Err(refused(Refusal::TooManyTags, &["input"], message));
     }
-    Ok(Both { kept, merged, own, moved, tags })
+    Ok(ContactPair { kept, merged, kept_addresses, moved_addresses, tags })
 }
 
-/// Those of these contacts of the account that are there, locked in id order, so that two merges never wait for each
-/// other.
-async fn locked(
+/// The existing contacts with these ids, locked in id order, so that two merges cannot deadlock.
+async fn lock_all(
     txn: &DatabaseTransaction,
     account: &LiveAccountCaller,
     ids: impl IntoIterator<Item = Uuid>,
@@ -169,14 +169,14 @@ async fn locked(
     Ok(contacts.all(txn).await?)
 }
 
-/// The messages that were sent to a contact, which the index `message_of_contact` finds.
+/// The messages sent to a contact. The query uses the index `message_of_contact`.
 fn messages_of(account_id: Uuid, contact_id: Option<Uuid>) -> Select<message::Entity> {
     message::Entity::find()
         .filter(message::Column::AccountId.eq(account_id))
         .filter(message::Column::ContactId.eq(contact_id.unwrap_or_default()))
 }
 
-/// Moves those of these messages that are still of the one contact.
+/// Moves these messages from one contact to the other, unless another call moved them already.
 async fn move_messages(
     txn: &DatabaseTransaction,
     messages: &[Uuid],

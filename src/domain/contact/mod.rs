@@ -1,8 +1,8 @@
-//! Contacts: the people that an account writes to, made and changed by any LIVE key of it. They are the
-//! account's in both environments, and nobody else sees them (R3). Every change but a creation locks the
-//! contact first, so that its addresses and tags keep their bounds.
+//! Contacts: the people to whom an account sends messages. Any LIVE key of the account creates and changes them; both
+//! environments use the same contacts, and no other account sees them (R3). Every change of an existing contact locks
+//! it first, so that the limits on addresses and tags hold.
 
-use self::store::{locked, search_text, unless_busy, write};
+use self::store::{lock, refuse_if_busy, search_text, write};
 use crate::domain::channel::send_refusal::CONTACT_NOT_FOUND;
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use self::{
     address::{ADDRESSES_PER_CONTACT_MAX, AddressProblem, CheckedAddress, NewAddress, TAKEN},
-    details::{CheckedDetails, ContactChange, Detail},
+    details::{CheckedDetails, ContactChange, ContactField},
 };
 use super::{
     Failure,
@@ -61,7 +61,6 @@ pub enum UpdateContactRefusal {
     ContactInUse,
 }
 
-/// A contact to be made.
 #[derive(Clone, Debug, Default)]
 pub struct NewContact {
     pub display_name: Option<String>,
@@ -72,37 +71,37 @@ pub struct NewContact {
     pub addresses: Vec<NewAddress>,
 }
 
-/// A new contact whose input has been checked.
+/// A [`NewContact`] that has been checked.
 pub(super) struct CheckedContact {
     details: CheckedDetails,
     addresses: Vec<CheckedAddress>,
 }
 
-impl From<Detail> for CreateContactRefusal {
-    fn from(detail: Detail) -> Self {
-        match detail {
-            Detail::DisplayName => Self::NameInvalid,
-            Detail::Locale => Self::LocaleInvalid,
-            Detail::TimeZone => Self::TimeZoneInvalid,
-            Detail::Tags => Self::TagsInvalid,
-            Detail::Metadata => Self::MetadataInvalid,
+impl From<ContactField> for CreateContactRefusal {
+    fn from(field: ContactField) -> Self {
+        match field {
+            ContactField::DisplayName => Self::NameInvalid,
+            ContactField::Locale => Self::LocaleInvalid,
+            ContactField::TimeZone => Self::TimeZoneInvalid,
+            ContactField::Tags => Self::TagsInvalid,
+            ContactField::Metadata => Self::MetadataInvalid,
         }
     }
 }
 
-impl From<Detail> for UpdateContactRefusal {
-    fn from(detail: Detail) -> Self {
-        match detail {
-            Detail::DisplayName => Self::NameInvalid,
-            Detail::Locale => Self::LocaleInvalid,
-            Detail::TimeZone => Self::TimeZoneInvalid,
-            Detail::Tags => Self::TagsInvalid,
-            Detail::Metadata => Self::MetadataInvalid,
+impl From<ContactField> for UpdateContactRefusal {
+    fn from(field: ContactField) -> Self {
+        match field {
+            ContactField::DisplayName => Self::NameInvalid,
+            ContactField::Locale => Self::LocaleInvalid,
+            ContactField::TimeZone => Self::TimeZoneInvalid,
+            ContactField::Tags => Self::TagsInvalid,
+            ContactField::Metadata => Self::MetadataInvalid,
         }
     }
 }
 
-/// Makes a contact with its addresses; the first of each channel is its primary one.
+/// Creates a contact with its addresses. The first address of each channel becomes its primary one.
 pub async fn create(
     app: &App,
     account: &LiveAccountCaller,
@@ -111,9 +110,9 @@ pub async fn create(
     let checked = check(new)?;
     let counts = Settings::from([("addresses", json!(checked.addresses.len()))]);
     let txn = begin_as_account(app, account).await?;
-    let made = insert(app, &txn, account.into(), checked).await?;
-    txn.commit(app, Entry::of(AuditAction::CreateContact, made.id).made(counts)).await?;
-    Ok(made)
+    let created = insert(app, &txn, account.into(), checked).await?;
+    txn.commit(app, Entry::of(AuditAction::CreateContact, created.id).made(counts)).await?;
+    Ok(created)
 }
 
 /// Checks and normalises the input of a new contact.
@@ -130,7 +129,7 @@ pub(super) fn check(new: NewContact) -> Result<CheckedContact, Failure<CreateCon
 
     let field = &["input", "addresses"];
     if !(1..=ADDRESSES_PER_CONTACT_MAX).contains(&new.addresses.len()) {
-        let message = "A contact has 1 to 20 addresses.";
+        let message = "A contact must have 1 to 20 addresses.";
         return Err(refused(Refusal::AddressCountInvalid, field, message));
     }
     let mut addresses = Vec::with_capacity(new.addresses.len());
@@ -153,7 +152,7 @@ pub(super) fn check(new: NewContact) -> Result<CheckedContact, Failure<CreateCon
     Ok(CheckedContact { details, addresses })
 }
 
-/// Writes a checked contact.
+/// Inserts a checked contact.
 pub(super) async fn insert(
     app: &App,
     txn: &DatabaseTransaction,
@@ -191,7 +190,7 @@ pub(super) async fn insert(
     contact::Entity::insert(contact.clone().into_active_model())
         .exec_without_returning(txn)
         .await?;
-    // In one order, so that no two that want the same addresses wait for each other.
+    // Inserted in a fixed order, so that two calls with the same addresses cannot deadlock.
     addresses.sort_by(|a, b| (a.channel, &a.address).cmp(&(b.channel, &b.address)));
     let addresses = addresses.into_iter().map(IntoActiveModel::into_active_model);
     contact_address::Entity::insert_many(addresses).exec_without_returning(txn).await.map_err(
@@ -208,7 +207,7 @@ pub(super) async fn insert(
     Ok(contact)
 }
 
-/// Changes what is given and keeps the rest.
+/// Changes the given fields and keeps the others.
 pub async fn update(
     app: &App,
     account: &LiveAccountCaller,
@@ -217,10 +216,10 @@ pub async fn update(
 ) -> Result<contact::Model, Failure<UpdateContactRefusal>> {
     let details = change.checked::<UpdateContactRefusal>()?;
     let txn = begin_as_account(app, account).await?;
-    let found = locked(&txn, account.account_id(), id)
+    let found = lock(&txn, account.account_id(), id)
         .await?
         .ok_or_else(|| refused(UpdateContactRefusal::NotFound, &["id"], CONTACT_NOT_FOUND))?;
-    unless_busy(&found, UpdateContactRefusal::ContactInUse, &["id"])?;
+    refuse_if_busy(&found, UpdateContactRefusal::ContactInUse, &["id"])?;
     if let Some(tags) = details.tags {
         tag::delete(&txn, &found).await?;
         tag::add(&txn, &found, tags).await?;

@@ -1,4 +1,4 @@
-//! Reading and writing the row of a locked contact.
+//! Reads, locks and writes the row of a contact. Shared by the operations on contacts and their addresses.
 
 use entity::{contact, contact_address};
 use sea_orm::{
@@ -12,12 +12,11 @@ use crate::{
     domain::{Failure, Fault, channel::recipient, refused, search::folded},
 };
 
-/// Why a contact is not changed while it is erased or merged.
 pub(super) const BUSY: &str =
-    "The contact is being deleted or merged; if that call broke off, repeat it to finish.";
+    "The contact is being deleted or merged. If that call was interrupted, repeat it.";
 
 /// Refuses a change of a locked contact that is being erased or merged.
-pub(super) fn unless_busy<C>(
+pub(super) fn refuse_if_busy<C>(
     contact: &contact::Model,
     code: C,
     field: &'static [&'static str],
@@ -25,7 +24,7 @@ pub(super) fn unless_busy<C>(
     if contact.busy_with.is_some() { Err(refused(code, field, BUSY)) } else { Ok(()) }
 }
 
-/// Notes of a locked contact that it is being erased or merged, or that it is not any more.
+/// Marks a locked contact as being erased (its own id) or merged (the other contact's id); `None` removes the mark.
 pub(super) async fn set_busy(
     txn: &DatabaseTransaction,
     contact: &contact::Model,
@@ -40,7 +39,7 @@ pub(super) async fn set_busy(
 }
 
 /// The account's contact, locked until the transaction ends.
-pub(super) async fn locked(
+pub(super) async fn lock(
     txn: &DatabaseTransaction,
     account_id: Uuid,
     id: Option<Uuid>,
@@ -50,7 +49,7 @@ pub(super) async fn locked(
     Ok(contact.lock_exclusive().one(txn).await?)
 }
 
-/// Writes what is set of a locked contact, and what follows from that and from its addresses.
+/// Writes the columns that are set of a locked contact, and updates its search text and time of change.
 pub(super) async fn write(
     app: &App,
     txn: &DatabaseTransaction,
@@ -69,7 +68,7 @@ pub(super) async fn write(
         .filter(contact::Column::Id.eq(found.id))
         .exec_with_returning(txn)
         .await?;
-    rows.into_iter().next().ok_or(Fault::Broken("a locked contact is there"))
+    rows.into_iter().next().ok_or(Fault::Broken("a locked contact exists"))
 }
 
 pub(super) fn search_text(
@@ -79,7 +78,7 @@ pub(super) fn search_text(
     let mut lines = vec![folded(display_name.unwrap_or_default())];
     for address in addresses {
         lines.push(folded(&address.address));
-        // People look for a domain as they write it, too.
+        // An internationalised domain is found in Unicode as well as in Punycode.
         lines.extend(recipient::in_unicode(&address.address).as_deref().map(folded));
     }
     lines.join("\n")

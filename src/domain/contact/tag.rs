@@ -1,4 +1,4 @@
-//! The tags of contacts: the account's own words, by which it finds them.
+//! The tags of contacts: short labels that the account assigns and filters by. A contact has each tag once.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,13 @@ use sea_orm::{
 
 use crate::domain::{Fault, validate};
 
-/// Tags of a contact at most.
+/// Maximum number of tags of a contact.
 pub const TAGS_PER_CONTACT_MAX: usize = 50;
 
 pub(in crate::domain) const TAGS_RULE: &str =
-    "A contact has at most 50 tags, each of 1 to 64 characters without control characters.";
+    "A contact must have at most 50 tags, each with 1 to 64 characters and no control characters.";
 
-/// At most 50 trimmed tags, each once.
+/// The trimmed, distinct tags; `None` if one of them is invalid or there are too many.
 pub(in crate::domain) fn checked(tags: &[String]) -> Option<BTreeSet<String>> {
     let mut distinct = BTreeSet::new();
     for tag in tags {
@@ -31,7 +31,6 @@ pub(in crate::domain) fn checked(tags: &[String]) -> Option<BTreeSet<String>> {
     Some(distinct)
 }
 
-/// The tags of a contact.
 pub(in crate::domain) async fn tags_in(
     txn: &DatabaseTransaction,
     contact: &contact::Model,
@@ -43,7 +42,7 @@ pub(in crate::domain) async fn tags_in(
     Ok(tags.into_iter().map(|row| row.tag).collect())
 }
 
-/// Gives a contact these tags besides its own.
+/// Adds tags to a contact; tags that it already has are ignored.
 pub(in crate::domain) async fn add(
     txn: &DatabaseTransaction,
     contact: &contact::Model,
@@ -66,7 +65,7 @@ pub(in crate::domain) async fn add(
     Ok(())
 }
 
-/// Takes all tags off a contact.
+/// Removes all tags of a contact.
 pub(in crate::domain) async fn delete(
     txn: &DatabaseTransaction,
     contact: &contact::Model,

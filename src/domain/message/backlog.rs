@@ -1,13 +1,11 @@
-//! What a change of an account leaves to be done with its messages that wait. The change itself is
-//! committed at once, whatever the number of messages; the worker follows in steps, each a short
-//! transaction under the lock of the team:
+//! Updates the waiting messages of an account after a change of the account. The change itself is committed
+//! immediately; the worker then updates the messages in batches, each a short transaction under the team's lock:
 //!
-//! - after a deactivation it cancels and refunds what was accepted by the keys of until then (R4, R12);
-//! - after a change of the quiet hours it judges again what earlier ones have put off.
+//! - after a deactivation, messages that were accepted with the revoked keys are canceled and refunded (R4, R12);
+//! - after a change of the quiet hours, postponed messages are checked against the new hours.
 //!
-//! What is left to be done stands in the account's row, so a crash loses nothing, and each step reads it
-//! under the lock, so two processes do no step twice. Teams have their steps in rotation, and accounts of a
-//! team too.
+//! The remaining work is stored in the account's row and read under the lock, so a crash loses nothing and two
+//! processes never process the same batch. Teams take turns, and so do the accounts of a team.
 
 use std::collections::HashMap;
 
@@ -24,17 +22,16 @@ use crate::{
     domain::{Fault, billing, events::Change},
 };
 
-/// How far the rotation has come: to lose it lets it begin anew, and nothing else.
+/// The last team and the last account of each team that had a batch. Losing it only restarts the rotation.
 #[derive(Debug, Default)]
-pub struct Place {
+pub struct BacklogPosition {
     team: Option<Uuid>,
-    /// The accounts that had the last step of their teams.
     accounts: HashMap<Uuid, Uuid>,
 }
 
-/// Does the next step, and says whether there was any.
-pub async fn step(app: &App, place: &mut Place) -> Result<bool, Fault> {
-    let Some((team_id, account_id)) = next(app, place).await? else { return Ok(false) };
+/// Processes the next batch; `false` if no work is left.
+pub async fn step(app: &App, position: &mut BacklogPosition) -> Result<bool, Fault> {
+    let Some((team_id, account_id)) = next_account(app, position).await? else { return Ok(false) };
     let txn = app.db.begin_write().await?;
     crate::domain::account::team_lock::lock_team(&txn, team_id)
         .await?
@@ -44,22 +41,22 @@ pub async fn step(app: &App, place: &mut Place) -> Result<bool, Fault> {
         .one(&txn)
         .await?
         .ok_or(Fault::Broken("an account is never deleted"))?;
-    let mut left = account::ActiveModel::default();
+    let mut remaining = account::ActiveModel::default();
     let mut canceled = Vec::new();
     if let Some(until) = account.cancel_until {
         let has_more;
         (canceled, has_more) = billing::cancel_waiting(app, &txn, &account).await?;
-        left.cancel_until = Set(Some(until).filter(|_| has_more));
+        remaining.cancel_until = Set(Some(until).filter(|_| has_more));
     } else if let Some(after) = account.quiet_check_after {
-        let last = quiet_hours::check_put_off(app, &txn, &account, after).await?;
-        left.quiet_check_after = Set(last);
+        let last = quiet_hours::recheck_postponed(app, &txn, &account, after).await?;
+        remaining.quiet_check_after = Set(last);
     } else {
-        // Another process did it.
+        // Another process has done the rest.
         txn.rollback().await?;
         return Ok(true);
     }
     account::Entity::update_many()
-        .set(left)
+        .set(remaining)
         .filter(account::Column::Id.eq(account_id))
         .exec(&txn)
         .await?;
@@ -70,29 +67,32 @@ pub async fn step(app: &App, place: &mut Place) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// The account whose step it is.
-async fn next(app: &App, place: &mut Place) -> Result<Option<(Uuid, Uuid)>, Fault> {
-    let behind = place.team.map(|team| account::Column::TeamId.gt(team));
-    let mut found = pending(behind).one(&app.db.read).await?;
-    if found.is_none() && place.team.is_some() {
+/// The team and the account whose turn it is.
+async fn next_account(
+    app: &App,
+    position: &mut BacklogPosition,
+) -> Result<Option<(Uuid, Uuid)>, Fault> {
+    let is_after = position.team.map(|team| account::Column::TeamId.gt(team));
+    let mut found = pending(is_after).one(&app.db.read).await?;
+    if found.is_none() && position.team.is_some() {
         found = pending(None).one(&app.db.read).await?;
     }
     let Some((team_id, mut account_id)) = found else {
-        *place = Place::default();
+        *position = BacklogPosition::default();
         return Ok(None);
     };
-    if let Some(last) = place.accounts.get(&team_id) {
+    if let Some(last) = position.accounts.get(&team_id) {
         let of_team = account::Column::TeamId.eq(team_id).and(account::Column::Id.gt(*last));
         if let Some((_, next)) = pending(Some(of_team)).one(&app.db.read).await? {
             account_id = next;
         }
     }
-    place.team = Some(team_id);
-    place.accounts.insert(team_id, account_id);
+    position.team = Some(team_id);
+    position.accounts.insert(team_id, account_id);
     Ok(Some((team_id, account_id)))
 }
 
-/// Accounts of which something is left to be done, in the order of teams: team and id.
+/// The first account with remaining work, ordered by team and id.
 pub fn pending(filter: Option<SimpleExpr>) -> Selector<SelectGetableTuple<(Uuid, Uuid)>> {
     account::Entity::find()
         .select_only()

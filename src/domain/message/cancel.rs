@@ -1,6 +1,5 @@
-//! When a message goes out: not before `sendAt`, not from `validUntil` on, and not at all once its
-//! account has canceled it, which it can until a worker has claimed it. What does not go out is paid
-//! back once (R12), by whichever way it ends.
+//! Cancels a message that no worker has claimed yet, and refunds it. A message is refunded exactly once (R12),
+//! whether it ends by cancelation, expiry or failure.
 
 use entity::message::{self, MessageStatus};
 use sea_orm::{ColumnTrait, DatabaseTransaction, QueryFilter};
@@ -21,8 +20,7 @@ pub enum CancelMessageRefusal {
     AlreadyEnded,
 }
 
-/// Cancels a message of the caller's account and environment that no worker has claimed, and pays it
-/// back. Canceling what is CANCELED changes nothing.
+/// Cancels and refunds a message of the caller's account and environment. Canceling a CANCELED message changes nothing.
 pub async fn cancel(
     app: &App,
     caller: &AccountCaller,
@@ -31,10 +29,10 @@ pub async fn cancel(
     use CancelMessageRefusal as Refusal;
     let not_found = || refused(Refusal::NotFound, &["id"], "There is no such message.");
     let already_sent = || {
-        let message = "The message is being handed over, or was; it cannot be called back.";
+        let message = "The message is being sent or was sent, so it cannot be canceled.";
         refused(Refusal::AlreadySent, &["id"], message)
     };
-    // A malformed id is looked for like one that nobody has.
+    // A malformed id is treated like an unknown one.
     let id = id.unwrap_or_default();
 
     let txn = begin_for_messages(app, caller).await?;
@@ -43,7 +41,7 @@ pub async fn cancel(
         MessageStatus::Scheduled | MessageStatus::Queued => {}
         MessageStatus::Canceled => return Ok(found),
         MessageStatus::Failed | MessageStatus::Expired => {
-            let message = "The message has ended before and was refunded.";
+            let message = "The message has already failed or expired, and was refunded.";
             return Err(refused(Refusal::AlreadyEnded, &["id"], message));
         }
         MessageStatus::Sending
@@ -52,14 +50,13 @@ pub async fn cancel(
         | MessageStatus::Undelivered
         | MessageStatus::Unknown => return Err(already_sent()),
     }
-    let because = ("CANCELED", "The account canceled the message before delivery.");
-    if billing::cancel(app, &txn, caller.team_id, vec![id], because).await?.is_empty() {
-        // A worker claimed it since it was looked at.
+    let reason = ("CANCELED", "The account canceled the message before delivery.");
+    if billing::cancel(app, &txn, caller.team_id, vec![id], reason).await?.is_empty() {
+        // A worker claimed it after it was read above.
         return Err(already_sent());
     }
-    let canceled = find(&txn, caller, id)
-        .await?
-        .ok_or(Fault::Broken("a canceled message is there until the commit"))?;
+    let canceled =
+        find(&txn, caller, id).await?.ok_or(Fault::Broken("a canceled message exists"))?;
     txn.commit().await?;
     app.events.publish([Change::of_message(&canceled)]);
     Ok(canceled)

@@ -1,4 +1,5 @@
-//! A message as its sender gives it, before anything is looked up or checked.
+//! The input of a send, before any check. It is in a module of its own because both the checks and the resolution use
+//! it.
 
 use entity::message::Channel;
 use serde_json::{Map, Value};
@@ -6,22 +7,22 @@ use uuid::Uuid;
 
 use crate::domain::channel::schedule::Schedule;
 
-/// A message as its sender gave it.
+/// The unchecked input of one message.
 #[derive(Clone, Debug, Default)]
 pub struct NewMessage {
-    /// The recipient, or else a contact.
+    /// The recipient; exclusive with `contact_id`.
     pub to: Option<String>,
-    /// Nil where the id was malformed: it is looked for like one that nobody has.
+    /// The nil UUID if the id was malformed, which is then treated like an unknown one.
     pub contact_id: Option<Uuid>,
     pub channel: Option<Channel>,
-    /// Words, or else a template.
+    /// The content; exclusive with `template_id`.
     pub text: Option<String>,
     pub subject: Option<String>,
     pub html: Option<String>,
-    /// Nil where the id was malformed.
+    /// The nil UUID if the id was malformed.
     pub template_id: Option<Uuid>,
     pub variables: Option<Map<String, Value>>,
-    /// The account's default sender if `None`; nil where the id was malformed.
+    /// `None` for the account's default sender; the nil UUID if the id was malformed.
     pub sender_id: Option<Uuid>,
     pub metadata: Option<Map<String, Value>>,
     pub schedule: Schedule,

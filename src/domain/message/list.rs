@@ -1,4 +1,4 @@
-//! Reading messages: a key sees those of its own account and environment, and nobody else's.
+//! Reads messages. A key sees only the messages of its own account and environment.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ use crate::{
 pub struct MessageFilter {
     pub status: Option<Vec<MessageStatus>>,
     pub channel: Option<Vec<Channel>>,
-    /// The recipient, in any form that a send takes.
+    /// The recipient, in any form that `sendMessage` accepts.
     pub to: Option<String>,
     pub created_at: DateTimeRange,
 }
@@ -49,17 +49,17 @@ pub async fn list(
     } else if status.is_some_and(|status| status.iter().all(|status| status.is_rare())) {
         rows = rows.filter(message::Entity::has_rare_status());
     }
-    let looked_at = Condition::all()
+    let conditions = Condition::all()
         .add_option(status.map(|status| is_one_of(message::Column::Status, status)))
         .add_option(
             filter.channel.as_ref().map(|channel| is_one_of(message::Column::Channel, channel)),
         );
-    let list = List::newest_first(rows, message::Column::Id, |row| row.id).filtered(looked_at);
+    let list = List::newest_first(rows, message::Column::Id, |row| row.id).filtered(conditions);
     let (select, frame) = list.begin(&app.read_as(caller), keyset).await?;
     Ok(frame.page(read(app, caller, select, reservation).await?))
 }
 
-/// The address that messages to this recipient have; `None` if no message has one.
+/// The stored form of a recipient; `None` if no message can have it.
 fn address_of(to: &str) -> Option<String> {
     let to = to.trim();
     if to.len() > RECIPIENT_BYTES_MAX || !may_be_stored(to) {
@@ -83,7 +83,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// Reads messages row by row, as far as there is room for their texts.
+/// Reads messages row by row, within the memory reservation.
 async fn read(
     app: &App,
     caller: &AccountCaller,
@@ -94,7 +94,7 @@ async fn read(
     reservation.collect(select.stream(&readers).await?, text_bytes).await
 }
 
-/// How much text a message has.
+/// Size of a message's content and metadata, in bytes.
 pub fn text_bytes(row: &message::Model) -> usize {
     let more = [&row.subject, &row.html, &row.metadata].into_iter().flatten().map(String::len);
     row.text.len() + more.sum::<usize>()

@@ -1,5 +1,9 @@
-//! Sending: check and normalise the input, find the price, and ask billing. A quote is the same
-//! path with nothing stored, so it never disagrees with a send, but for a hidden balance (`billing::quote`).
+//! Sends messages: checks the input, resolves recipient, content, sender and price, and passes priced messages to
+//! billing, which accepts or refuses them. A quote takes the same path without storing anything, so it agrees with a
+//! send, except for a hidden balance (see `billing::quote`).
+//!
+//! The stages of a message: `NewMessage` (input), `CheckedInput`, `PricedMessage`, and billing's `Verdict` with the
+//! row.
 
 use std::collections::HashMap;
 
@@ -47,11 +51,11 @@ pub mod test_retention;
 
 pub use input::NewMessage;
 
-/// Messages that one call sends at most.
+/// Maximum number of messages in one call.
 pub const MESSAGES_PER_CALL_MAX: usize = 100;
 
-/// A message whose input passed its checks, but for where it goes and what it says.
-struct Checked {
+/// The checked input of a message, except its destination and source.
+struct CheckedInput {
     sender_id: Option<Uuid>,
     metadata: Option<String>,
     schedule: Schedule,
@@ -59,28 +63,28 @@ struct Checked {
     input_hash: Vec<u8>,
 }
 
-/// What a send would answer now.
+/// The result that a send would have now.
 #[derive(Debug)]
 pub struct Quote {
-    /// What would be charged; `None` where the input or the price does not say.
+    /// `None` if the input is invalid or there is no price.
     pub cost: Option<Micros>,
     pub segments: Option<i32>,
-    /// How an SMS would be written; `None` for other channels.
+    /// The encoding of an SMS; `None` for other channels.
     pub encoding: Option<SmsEncoding>,
     pub refusal: Option<Refusal<SendRefusal>>,
 }
 
-/// The answer to one message.
+/// The result of sending one message.
 #[derive(Debug)]
 pub enum Sent {
-    /// Charged, stored, and due for delivery.
+    /// Charged and stored for delivery.
     Accepted(message::Model),
-    /// Accepted earlier under the same idempotency key; nothing was charged now.
+    /// Accepted earlier under the same idempotency key; nothing is charged.
     Replayed(message::Model),
     Refused(Refusal<SendRefusal>),
 }
 
-/// Sends one message. What is read for the answer is taken from `reservation`.
+/// Sends one message. A replayed message is read within `reservation`.
 pub async fn send(
     app: &App,
     caller: &AccountCaller,
@@ -88,17 +92,16 @@ pub async fn send(
     deadline: &Deadline,
     reservation: &Reservation,
 ) -> Result<Sent, Fault> {
-    let words = CallBytes::stored(app, caller);
-    let verdict = match prepare_one(app, caller, message, words, deadline).await? {
+    let bytes = CallBytes::stored(app, caller);
+    let verdict = match prepare_one(app, caller, message, bytes, deadline).await? {
         Ok(message) => billing::accept_one(app, caller, message, deadline).await?,
         Err(refusal) => Verdict::Refused(refusal),
     };
-    let mut sent = answered(app, caller, vec![verdict], reservation).await?;
-    sent.pop().ok_or(Fault::Broken("a verdict is answered"))
+    let mut sent = with_replays(app, caller, vec![verdict], reservation).await?;
+    sent.pop().ok_or(Fault::Broken("every verdict has a result"))
 }
 
-/// Sends each message in order, as if they came one after another, and answers each. What is read for the answers
-/// is taken from `reservation`.
+/// Sends messages in order, with the same results as separate sends. Replayed messages are read within `reservation`.
 pub async fn send_many(
     app: &App,
     caller: &AccountCaller,
@@ -107,13 +110,16 @@ pub async fn send_many(
     reservation: &Reservation,
 ) -> Result<Vec<Sent>, Fault> {
     if messages.len() > MESSAGES_PER_CALL_MAX {
-        return Err(bad_input("One call sends at most 100 messages; send the rest in another."));
+        return Err(bad_input(
+            "A call can send at most 100 messages. Send the others in another call.",
+        ));
     }
-    // Input that fails its checks keeps its place among the verdicts.
+    // Verdicts stay in the order of the input, so invalid input has its verdict here and the others are filled in
+    // below.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
-    let words = CallBytes::stored(app, caller);
-    for message in prepare(app, caller, messages, words, deadline).await? {
+    let bytes = CallBytes::stored(app, caller);
+    for message in prepare(app, caller, messages, bytes, deadline).await? {
         match message {
             Ok(message) => {
                 priced.push(message);
@@ -122,55 +128,56 @@ pub async fn send_many(
             Err(refusal) => verdicts.push(Some(Verdict::Refused(refusal))),
         }
     }
-    let mut judged = billing::accept(app, caller, priced, deadline).await?.into_iter();
+    let mut accepted = billing::accept(app, caller, priced, deadline).await?.into_iter();
     let verdicts = verdicts
         .into_iter()
-        .map(|refused| refused.or_else(|| judged.next()))
+        .map(|refused| refused.or_else(|| accepted.next()))
         .collect::<Option<Vec<_>>>()
-        .ok_or(Fault::Broken("billing answers every priced message"))?;
-    answered(app, caller, verdicts, reservation).await
+        .ok_or(Fault::Broken("billing returns a verdict for every priced message"))?;
+    with_replays(app, caller, verdicts, reservation).await
 }
 
-/// Answers verdicts with the messages that were repeated. What the call was charged for is answered whatever becomes of
-/// these: a caller that is not told would send it again.
-async fn answered(
+/// Converts verdicts to results, reading the rows of replayed messages. If the call was charged for a message, a
+/// failure of this read does not fail the whole call, because the client must learn of the charge.
+async fn with_replays(
     app: &App,
     caller: &AccountCaller,
     verdicts: Vec<Verdict>,
     reservation: &Reservation,
 ) -> Result<Vec<Sent>, Fault> {
     let is_charged = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Accepted(_)));
-    let found = match repeated(app, caller, &verdicts, reservation).await {
+    let found = match read_replays(app, caller, &verdicts, reservation).await {
         Ok(found) => found,
         Err(fault) if is_charged => {
-            tracing::warn!(%fault, "Repeated messages could not be read for the answer to a send");
+            tracing::warn!(%fault, "Replayed messages could not be read for the response to a send");
             HashMap::new()
         }
         Err(fault) => return Err(fault),
     };
-    let answers = verdicts.into_iter().map(|verdict| match verdict {
+    let results = verdicts.into_iter().map(|verdict| match verdict {
         Verdict::Accepted(message) => Ok(Sent::Accepted(message)),
         Verdict::Refused(refusal) => Ok(Sent::Refused(refusal)),
         Verdict::Replayed(id) => match found.get(&id) {
             Some(message) => Ok(Sent::Replayed(message.clone())),
-            None if is_charged => Ok(Sent::Refused(unread())),
-            // A TEST message whose time was over at this moment: the next try is a new message.
+            None if is_charged => Ok(Sent::Refused(replay_unavailable())),
+            // A TEST message that was deleted just now. A retry is a new message.
             None => Err(Unavailable::OutcomeUnknown.into()),
         },
     });
-    answers.collect()
+    results.collect()
 }
 
-/// The answer to a repeat beside messages that were accepted now, where the repeated message cannot be read.
-fn unread() -> Refusal<SendRefusal> {
-    let message = "Nothing was charged for this message: it was accepted before under its idempotencyKey, and cannot \
-                   be read now. Send it again with the same key, without the other messages of this call.";
+/// The refusal for a replayed message that cannot be read, in a call that was charged for other messages.
+fn replay_unavailable() -> Refusal<SendRefusal> {
+    let message = "This message was accepted earlier under its idempotencyKey and cannot be read now. \
+                   Nothing was charged for it. Send it again with the same key, without the other \
+                   messages of this call.";
     Refusal { code: SendRefusal::Overloaded, message: message.into(), field: &[] }
 }
 
-/// Reads the messages that were repeated: not under the lock that every sender waits for, and as far as there is
-/// room for their words, for a small message may repeat a large one.
-async fn repeated(
+/// Reads the replayed messages, outside the team's lock and within `reservation`: a small call may replay large
+/// messages.
+async fn read_replays(
     app: &App,
     caller: &AccountCaller,
     verdicts: &[Verdict],
@@ -192,7 +199,7 @@ async fn repeated(
     Ok(found)
 }
 
-/// Says what a send would cost and whether it would be accepted; stores and charges nothing.
+/// The cost of a send and whether it would be accepted. Stores and charges nothing.
 pub async fn quote(
     app: &App,
     caller: &AccountCaller,
@@ -220,58 +227,59 @@ pub async fn quote(
     })
 }
 
-/// Checks and normalises the input of messages, finds what they refer to, what each costs, and as
-/// whom it goes out. A refusal here is one of its input alone; what its contact, its template or
-/// its sender stands against is judged later.
+/// Checks the input of messages and resolves their content, sender and cost. The refusals returned here concern the
+/// input alone. A refusal because of a contact, template or sender is kept in `PricedMessage::draft`, because billing
+/// checks the idempotency key first.
 async fn prepare(
     app: &App,
     caller: &AccountCaller,
     messages: Vec<NewMessage>,
-    mut words: CallBytes,
+    mut bytes: CallBytes,
     deadline: &Deadline,
 ) -> Result<Vec<Result<PricedMessage, Refusal<SendRefusal>>>, Fault> {
     let now = app.clock.now();
     let mut checked = Vec::with_capacity(messages.len());
-    let mut wanted = Vec::with_capacity(messages.len());
+    let mut references = Vec::with_capacity(messages.len());
     for message in messages {
         match check(message, now) {
             Ok((message, destination, source)) => {
-                words.add(message.metadata.as_ref().map_or(0, String::len))?;
-                if let Source::Words(content) = &source {
-                    words.add(content.bytes())?;
+                bytes.add(message.metadata.as_ref().map_or(0, String::len))?;
+                if let Source::Content(content) = &source {
+                    bytes.add(content.bytes())?;
                 }
                 checked.push(Ok(message));
-                wanted.push((destination, source));
+                references.push((destination, source));
             }
             Err(Failure::Refused(refusal)) => checked.push(Err(refusal)),
             Err(Failure::Fault(fault)) => return Err(fault),
         }
     }
-    // Before the database is waited for: what is refused holds no memory meanwhile.
-    words.charge()?;
+    // Charged before waiting for the database, so that a call over the rate does not hold memory meanwhile.
+    bytes.charge()?;
     let named: Vec<Uuid> =
-        checked.iter().flatten().filter_map(|message: &Checked| message.sender_id).collect();
+        checked.iter().flatten().filter_map(|message: &CheckedInput| message.sender_id).collect();
     let readers = app.read_as(caller);
     let senders = app.senders.of_account(&readers, caller.account_id, &named).await?;
-    let (resolved, mut words) = source::resolve(app, caller, wanted, words, deadline).await?;
-    words.charge()?;
+    let (resolved, mut bytes) = source::resolve(app, caller, references, bytes, deadline).await?;
+    bytes.charge()?;
     let mut resolved = resolved.into_iter();
     let mut prepared = Vec::with_capacity(checked.len());
     for message in checked {
-        let Checked { sender_id, metadata, schedule, idempotency_key, input_hash } = match message {
-            Ok(message) => message,
-            Err(refusal) => {
-                prepared.push(Err(refusal));
-                continue;
-            }
-        };
+        let CheckedInput { sender_id, metadata, schedule, idempotency_key, input_hash } =
+            match message {
+                Ok(message) => message,
+                Err(refusal) => {
+                    prepared.push(Err(refusal));
+                    continue;
+                }
+            };
         let resolved = resolved.next().ok_or(Fault::Broken("every checked message is resolved"))?;
-        let sent = resolved.and_then(|resolved| {
+        let with_origin = resolved.and_then(|resolved| {
             let channel = resolved.recipient.channel;
             let origin = sender::identity::choose(&senders, sender_id, channel)?;
             Ok((resolved, origin))
         });
-        let draft = match sent {
+        let draft = match with_origin {
             Ok((resolved, origin)) => Ok(price(app, caller, resolved, origin).await?),
             Err(refusal) => Err(refusal),
         };
@@ -285,18 +293,18 @@ async fn prepare_one(
     app: &App,
     caller: &AccountCaller,
     message: NewMessage,
-    words: CallBytes,
+    bytes: CallBytes,
     deadline: &Deadline,
 ) -> Result<Result<PricedMessage, Refusal<SendRefusal>>, Fault> {
-    let mut prepared = prepare(app, caller, vec![message], words, deadline).await?;
-    prepared.pop().ok_or(Fault::Broken("a message that is prepared is there"))
+    let mut prepared = prepare(app, caller, vec![message], bytes, deadline).await?;
+    prepared.pop().ok_or(Fault::Broken("every message is prepared"))
 }
 
-/// Checks and normalises all that can be judged by the input alone.
+/// Checks and normalises a message without reading the database.
 fn check(
     mut message: NewMessage,
     now: DateTime<Utc>,
-) -> Result<(Checked, Destination, Source), Failure<SendRefusal>> {
+) -> Result<(CheckedInput, Destination, Source), Failure<SendRefusal>> {
     let destination = source::destination(&message)?;
     let source = source::source(&mut message, &destination)?;
     let metadata = match message.metadata {
@@ -316,11 +324,11 @@ fn check(
     schedule.check(now)?;
     let sender_id = message.sender_id;
     let input_hash = hash(&destination, &source, sender_id, metadata.as_deref(), schedule);
-    let checked = Checked { sender_id, metadata, schedule, idempotency_key, input_hash };
+    let checked = CheckedInput { sender_id, metadata, schedule, idempotency_key, input_hash };
     Ok((checked, destination, source))
 }
 
-/// What a message costs whose recipient and words are known.
+/// Adds the price and the origin to a resolved message.
 async fn price(
     app: &App,
     caller: &AccountCaller,
@@ -352,9 +360,9 @@ fn simulated_refusal(recipient: &str) -> Option<SendRefusal> {
     }
 }
 
-/// What two sends under one idempotency key must share to be the same message: the input, not what
-/// a contact, a template or a default sender made of it. What came later than the first parts is
-/// added only where it is given, so that the hashes of earlier messages hold.
+/// Hash of the input, which must be equal for a replay under the same idempotency key. It covers the input only, not
+/// the resolved contact, template or default sender. Fields that were added in later versions are hashed only if set,
+/// so that stored hashes stay valid.
 fn hash(
     destination: &Destination,
     source: &Source,
@@ -362,30 +370,30 @@ fn hash(
     metadata: Option<&str>,
     schedule: Schedule,
 ) -> Vec<u8> {
-    let mut later = Map::new();
+    let mut added_fields = Map::new();
     let (channel, address) = match destination {
         Destination::Address(recipient) => (Some(recipient.channel), Some(&recipient.address)),
         Destination::Contact { id, channel } => {
-            later.insert("contactId".to_owned(), json!(id));
+            added_fields.insert("contactId".to_owned(), json!(id));
             (*channel, None)
         }
     };
     let channel = channel.map(|channel| channel.to_value());
     let (text, subject) = match source {
-        Source::Words(content) => {
+        Source::Content(content) => {
             if let Some(html) = &content.html {
-                later.insert("html".to_owned(), json!(html));
+                added_fields.insert("html".to_owned(), json!(html));
             }
             (Some(&content.text), content.subject.as_ref())
         }
         Source::Template { id, variables } => {
-            later.insert("templateId".to_owned(), json!(id));
-            later.insert("variables".to_owned(), json!(variables));
+            added_fields.insert("templateId".to_owned(), json!(id));
+            added_fields.insert("variables".to_owned(), json!(variables));
             (None, None)
         }
     };
     if let Some(sender_id) = sender_id {
-        later.insert("senderId".to_owned(), json!(sender_id));
+        added_fields.insert("senderId".to_owned(), json!(sender_id));
     }
     let mut input = vec![json!(channel), json!(address), json!(text), json!(subject)];
     input.push(json!(metadata));
@@ -394,8 +402,8 @@ fn hash(
         let (send_at, valid_until) = (millis(schedule.send_at), millis(schedule.valid_until));
         input.push(json!({ "sendAt": send_at, "validUntil": valid_until }));
     }
-    if !later.is_empty() {
-        input.push(Value::Object(later));
+    if !added_fields.is_empty() {
+        input.push(Value::Object(added_fields));
     }
     let input = Value::from(input);
     Sha256::digest(input.to_string().as_bytes()).to_vec()

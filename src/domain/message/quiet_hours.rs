@@ -1,10 +1,9 @@
-//! Quiet hours: the part of the day, by the wall clock of whom a message goes to, in which an account's
-//! messages are not handed over. That is the clock of the contact that has the address, if its time
-//! zone is known, or else of the zone that comes with the hours. They move a message's due time to their
-//! end, or to its `validUntil` if that is sooner, and never lose it.
+//! Quiet hours: the part of the day in which an account's messages are not sent. It is in the recipient's local time:
+//! the time zone of the contact with the address if known, or else the time zone of the quiet hours. A message in
+//! quiet hours is postponed to their end, or to its `validUntil` if that is earlier; it is never dropped.
 //!
-//! Why at the claim and not at acceptance: so the accept path reads nothing more, and a change of the
-//! hours or of a time zone's rules holds for whatever has not gone out.
+//! They are applied when a message is claimed, not when it is accepted. So a send needs no extra query, and a change of
+//! the hours or of a time zone's rules applies to all messages that are not sent yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -34,18 +33,19 @@ use crate::{
         caller::LiveAccountCaller,
         contact,
         events::Change,
-        message_batch::MessageBatch,
+        message_batch::{self, MessageBatch},
         refused,
         validate::{self, TIME_ZONE_RULE},
     },
     time_zone::TimeZone,
 };
 
-const TIME_RULE: &str = "A time must be written as HH:MM, from 00:00 to 23:59.";
-const SAME_TIME: &str = "The quiet hours must not end when they begin; give null for none.";
+const TIME_RULE: &str = "The time is not valid (expected HH:MM, from 00:00 to 23:59).";
+const SAME_TIME: &str =
+    "The beginning and the end of the quiet hours must differ. Set null for no quiet hours.";
 const MINUTE: TimeDelta = TimeDelta::minutes(1);
 const DAY_MINUTES: i32 = 24 * 60;
-/// How far their end is looked for. Where a clock is set forward over it, it comes a day later.
+/// Maximum time until the end of quiet hours. If a clock change skips the end, it is one day later.
 const END_AHEAD_MAX: TimeDelta = TimeDelta::days(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +54,14 @@ pub enum SetQuietHoursRefusal {
     TimeZoneInvalid,
 }
 
-/// Quiet hours as they were given: HH:MM, and an IANA name.
+/// Quiet hours as input: times as HH:MM, and the IANA name of a time zone.
 pub struct NewQuietHours {
     pub from: String,
     pub to: String,
     pub time_zone: String,
 }
 
-/// From a minute of the day, included, to another, excluded; past midnight where `to` is not later.
+/// Quiet hours from one minute of the day (inclusive) to another (exclusive), across midnight if `to` is not later.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QuietHours {
     from_minute: i32,
@@ -77,8 +77,8 @@ impl QuietHours {
             from_minute: account.quiet_from_minute?,
             to_minute: account.quiet_to_minute?,
             zone: TimeZone::named(zone).unwrap_or_else(|| {
-                // IANA takes no name back, and those within the program are always there.
-                tracing::warn!(zone, "A time zone is not known any more; UTC is used");
+                // Not expected: IANA does not remove names.
+                tracing::warn!(zone, "The time zone of quiet hours is unknown; UTC is used");
                 TimeZone::utc()
             }),
         })
@@ -99,12 +99,12 @@ impl QuietHours {
         Ok(Self { from_minute, to_minute, zone })
     }
 
-    /// HH:MM by the clock of the time zone.
+    /// HH:MM in local time.
     pub fn from(&self) -> String {
         hh_mm(self.from_minute)
     }
 
-    /// HH:MM by the clock of the time zone.
+    /// HH:MM in local time.
     pub fn to(&self) -> String {
         hh_mm(self.to_minute)
     }
@@ -119,7 +119,7 @@ impl QuietHours {
         i32::try_from(local.div_euclid(60).rem_euclid(DAY_MINUTES.into())).unwrap_or(0)
     }
 
-    fn covers(&self, at: DateTime<Utc>) -> bool {
+    fn contains(&self, at: DateTime<Utc>) -> bool {
         let minute = self.minute_of_day_at(at);
         let (has_begun, has_not_ended) = (minute >= self.from_minute, minute < self.to_minute);
         if self.from_minute < self.to_minute {
@@ -129,18 +129,18 @@ impl QuietHours {
         }
     }
 
-    /// When they end, if it is one of them at `at`: the first minute that they do not cover, whatever clocks do.
+    /// The end of the quiet hours if `at` is in them: the first minute that is not, also across clock changes.
     pub fn end(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        if !self.covers(at) {
+        if !self.contains(at) {
             return None;
         }
         let mut minute = at.duration_trunc(MINUTE).unwrap_or(at);
         let latest = minute + END_AHEAD_MAX;
         while minute < latest {
-            // So it is, if no clock is set until then.
+            // Correct unless the clock changes before.
             let end = minute + MINUTE * self.minutes_left(minute);
             match self.next_change_of_clock(minute, end) {
-                Some(change) if self.covers(change) => minute = change,
+                Some(change) if self.contains(change) => minute = change,
                 Some(change) => return Some(change.min(latest)),
                 None => return Some(end.min(latest)),
             }
@@ -148,20 +148,20 @@ impl QuietHours {
         Some(latest)
     }
 
-    /// Minutes of the wall clock from a moment to when they end.
+    /// Minutes of local time until the end of the quiet hours.
     fn minutes_left(&self, at: DateTime<Utc>) -> i32 {
         let left = (self.to_minute - self.minute_of_day_at(at)).rem_euclid(DAY_MINUTES);
         if left == 0 { DAY_MINUTES } else { left }
     }
 
-    /// The first minute after `from`, up to `to`, at which the clock of the zone is set forward or back.
+    /// The first minute after `from`, up to and including `to`, at which the zone's clock changes.
     fn next_change_of_clock(
         &self,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
         let change = self.zone.next_change(from)?;
-        // A clock is set within a minute; the minute that begins in it is the first of the other time.
+        // A change within a minute applies from the next full minute.
         let minute = change.duration_trunc(MINUTE).unwrap_or(change);
         let minute = if minute < change { minute + MINUTE } else { minute };
         (minute <= to).then_some(minute)
@@ -182,8 +182,8 @@ fn hh_mm(minute_of_day: i32) -> String {
     format!("{:02}:{:02}", minute_of_day / 60, minute_of_day % 60)
 }
 
-/// Sets the quiet hours of the caller's account; `None` for none. The worker judges by the new ones what
-/// earlier ones have put off, in steps ([`check_put_off`]).
+/// Sets the quiet hours of the caller's account; `None` removes them. The worker then checks messages that were
+/// postponed by the old hours ([`recheck_postponed`]).
 pub async fn set(
     app: &App,
     caller: &LiveAccountCaller,
@@ -216,7 +216,7 @@ pub async fn set(
     Ok(changed)
 }
 
-/// What the audit log says of an account's quiet hours.
+/// The quiet hours in the audit log.
 fn settings(account: &account::Model) -> Settings {
     let shown = QuietHours::of(account).map_or(
         Value::Null,
@@ -225,9 +225,9 @@ fn settings(account: &account::Model) -> Settings {
     Settings::from([("quietHours", shown)])
 }
 
-/// A message, as far as quiet hours judge it.
+/// The fields of a message that quiet hours depend on.
 #[derive(FromQueryResult)]
-struct Addressed {
+struct Candidate {
     id: Uuid,
     account_id: Uuid,
     channel: Channel,
@@ -236,35 +236,35 @@ struct Addressed {
     due_at: Option<DateTime<Utc>>,
 }
 
-impl Addressed {
+impl Candidate {
     fn address(&self) -> (Uuid, Channel, String) {
         (self.account_id, self.channel, self.recipient.clone())
     }
 }
 
-/// Puts off those of these due messages that would go out in quiet hours, and gives the others. The
-/// caller holds the rows' locks.
-pub(in crate::domain) async fn put_off(
+/// Postpones the due messages that are in quiet hours, and returns the others. The caller holds the rows' locks.
+pub(in crate::domain) async fn postpone(
     app: &App,
     txn: &DatabaseTransaction,
     due: Vec<Due>,
     now: DateTime<Utc>,
 ) -> Result<Vec<Due>, Fault> {
-    let would_go_out = |row: &&Due| row.is_unclaimed() && !row.is_over(now);
-    let senders: BTreeSet<Uuid> =
-        due.iter().filter(would_go_out).map(|row| row.account_id).collect();
-    if senders.is_empty() {
+    let is_to_be_sent = |row: &&Due| row.is_unclaimed() && !row.is_expired(now);
+    let accounts: BTreeSet<Uuid> =
+        due.iter().filter(is_to_be_sent).map(|row| row.account_id).collect();
+    if accounts.is_empty() {
         return Ok(due);
     }
     let quiet = account::Entity::find()
-        .filter(has_id(app.db.backend(), senders))
+        .filter(has_id(app.db.backend(), accounts))
         .filter(account::Column::QuietTimeZone.is_not_null())
         .all(txn)
         .await?;
     let quiet: HashMap<Uuid, QuietHours> =
         quiet.iter().filter_map(|row| Some((row.id, QuietHours::of(row)?))).collect();
-    let asked = due.iter().filter(would_go_out);
-    let asked = asked.filter(|row| quiet.contains_key(&row.account_id)).map(|row| Addressed {
+    let candidates = due.iter().filter(is_to_be_sent);
+    let candidates = candidates.filter(|row| quiet.contains_key(&row.account_id));
+    let candidates = candidates.map(|row| Candidate {
         id: row.id,
         account_id: row.account_id,
         channel: row.channel,
@@ -272,15 +272,15 @@ pub(in crate::domain) async fn put_off(
         valid_until: row.valid_until,
         due_at: None,
     });
-    let ends = ends(txn, &quiet, &asked.collect::<Vec<_>>(), now).await?;
-    let (put_off, others): (Vec<_>, Vec<_>) =
+    let ends = quiet_ends(txn, &quiet, &candidates.collect::<Vec<_>>(), now).await?;
+    let (postponed, others): (Vec<_>, Vec<_>) =
         due.into_iter().partition(|message| ends.contains_key(&message.id));
 
-    let mut alike: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
-    for message in &put_off {
-        alike.entry(ends[&message.id]).or_default().push(message.id);
+    let mut by_end: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
+    for message in &postponed {
+        by_end.entry(ends[&message.id]).or_default().push(message.id);
     }
-    for (until, messages) in alike {
+    for (until, messages) in by_end {
         let to = message::ActiveModel {
             status: Set(MessageStatus::Scheduled),
             due_at: Set(Some(until)),
@@ -293,22 +293,21 @@ pub(in crate::domain) async fn put_off(
     Ok(others)
 }
 
-/// Judges messages that quiet hours have put off by those that the account has now, one step of them, under
-/// the lock of its team; `after` is the last that was judged. Gives the last that is judged now, or `None`
-/// if that were all.
-pub(in crate::domain) async fn check_put_off(
+/// Checks one batch of postponed messages against the account's current quiet hours. `after` is the last message of
+/// the previous batch; returns the last message of this batch, or `None` if it is the final one. The caller holds the
+/// team's lock.
+pub(in crate::domain) async fn recheck_postponed(
     app: &App,
     txn: &DatabaseTransaction,
     account: &account::Model,
     after: Uuid,
 ) -> Result<Option<Uuid>, Fault> {
     let now = app.clock.now();
-    let put_off = was_put_off(account.id, after);
     let MessageBatch { messages, has_more } =
-        crate::domain::message_batch::batch_of(txn, put_off).await?;
+        message_batch::batch_of(txn, postponed(account.id, after)).await?;
     let last = messages.last().copied().filter(|_| has_more);
-    // One that is due already, or that a worker holds, is judged when it is claimed.
-    let rows: Vec<Addressed> = message::Entity::find()
+    // Messages that are already due, or claimed by a worker, are checked when they are claimed.
+    let rows: Vec<Candidate> = message::Entity::find()
         .select_only()
         .columns([
             message::Column::Id,
@@ -327,15 +326,15 @@ pub(in crate::domain) async fn check_put_off(
         .all(txn)
         .await?;
     let quiet = QuietHours::of(account).map(|quiet| (account.id, quiet)).into_iter().collect();
-    let ends = ends(txn, &quiet, &rows, now).await?;
-    let mut alike: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
+    let ends = quiet_ends(txn, &quiet, &rows, now).await?;
+    let mut by_end: BTreeMap<DateTime<Utc>, Vec<Uuid>> = BTreeMap::new();
     for row in rows {
         let until = ends.get(&row.id).copied().unwrap_or(now);
         if row.due_at != Some(until) {
-            alike.entry(until).or_default().push(row.id);
+            by_end.entry(until).or_default().push(row.id);
         }
     }
-    for (until, messages) in alike {
+    for (until, messages) in by_end {
         message::Entity::update_many()
             .set(message::ActiveModel { due_at: Set(Some(until)), ..Default::default() })
             .filter(has_id(app.db.backend(), messages))
@@ -345,9 +344,8 @@ pub(in crate::domain) async fn check_put_off(
     Ok(last)
 }
 
-/// Messages of an account that quiet hours have put off, with higher ids than this one, which the index
-/// `message_put_off` finds.
-pub fn was_put_off(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
+/// The postponed messages of an account with ids after this one. The query uses the index `message_put_off`.
+pub fn postponed(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
     message::Entity::find()
         .filter(message::Column::AccountId.eq(account_id))
         .filter(message::Entity::is_put_off())
@@ -355,26 +353,26 @@ pub fn was_put_off(account_id: Uuid, after: Uuid) -> Select<message::Entity> {
         .order_by_asc(message::Column::Id)
 }
 
-/// Until when these messages are put off, of those that are: to the end of the quiet hours of their
-/// accounts, or to their `validUntil` if that is sooner.
-async fn ends(
+/// When these messages may be sent, for those that are in quiet hours now: at the end of the quiet hours, or at their
+/// `validUntil` if that is earlier.
+async fn quiet_ends(
     txn: &DatabaseTransaction,
     quiet: &HashMap<Uuid, QuietHours>,
-    rows: &[Addressed],
+    rows: &[Candidate],
     now: DateTime<Utc>,
 ) -> Result<HashMap<Uuid, DateTime<Utc>>, Fault> {
     if quiet.is_empty() {
         return Ok(HashMap::new());
     }
-    let zones = contact::list::time_zones_of(txn, rows.iter().map(Addressed::address)).await?;
-    // Of all messages that the same hours hold in one zone it is the same.
-    let mut known: HashMap<QuietHours, Option<DateTime<Utc>>> = HashMap::new();
+    let zones = contact::list::time_zones_of(txn, rows.iter().map(Candidate::address)).await?;
+    // Computed once for all messages with the same hours and time zone.
+    let mut known_ends: HashMap<QuietHours, Option<DateTime<Utc>>> = HashMap::new();
     let ends = rows.iter().filter_map(|row| {
         let mut hours = quiet.get(&row.account_id)?.clone();
         if let Some(zone) = zones.get(&row.address()) {
             hours.zone = zone.clone();
         }
-        let end = (*known.entry(hours).or_insert_with_key(|hours| hours.end(now)))?;
+        let end = (*known_ends.entry(hours).or_insert_with_key(|hours| hours.end(now)))?;
         Some((row.id, row.valid_until.map_or(end, |valid_until| valid_until.min(end))))
     });
     Ok(ends.collect())

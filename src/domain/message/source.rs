@@ -1,8 +1,7 @@
-//! Where a message goes and what it says, as its sender gave it: to an address or to a contact, in
-//! words or by a template. Input is checked without a look at the database. What it refers to is
-//! then read once for all messages of a call; where that gives nothing to send, the reason is
-//! judged in its place (`billing::verdict`), for a repeat is answered also when its contact or
-//! template is gone.
+//! Resolves the recipient of a message (an address or a contact) and its content (given directly or by a template). The
+//! input is checked without the database; then the contacts and templates of all messages of a call are read at once. A
+//! message that cannot be resolved gets a refusal, which billing reports after checking the idempotency key: a replay
+//! succeeds even if its contact or template was deleted.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,7 +29,7 @@ use crate::{
         template::{
             self,
             render::{RenderRefusal, Rendering},
-            work::Worker,
+            work::TemplateEngine,
         },
         validate::{self, VARIABLES_RULE},
         write_rate::CallBytes,
@@ -41,32 +40,32 @@ const CONTACT: &[&str] = &["input", "contactId"];
 const TEMPLATE: &[&str] = &["input", "templateId"];
 const VARIABLES: &[&str] = &["input", "variables"];
 
-/// Where a message goes.
+/// The destination of a message, as input.
 #[derive(Clone, Debug)]
 pub(in crate::domain) enum Destination {
     Address(Recipient),
-    /// To its primary address of the channel, or of the first channel that fits.
+    /// The primary address of the channel, or of the first channel that fits.
     Contact {
         id: Uuid,
         channel: Option<Channel>,
     },
 }
 
-/// What a message says.
+/// The content of a message, as input.
 #[derive(Clone, Debug)]
 pub(in crate::domain) enum Source {
-    Words(Content),
+    Content(Content),
     Template { id: Uuid, variables: Map<String, Value> },
 }
 
-/// A message whose contact and template are found.
+/// A message with its address and content.
 pub(in crate::domain) struct Resolved {
     pub recipient: Recipient,
     pub contact_id: Option<Uuid>,
     pub content: Content,
 }
 
-/// Takes the address or the contact of a message; exactly one is given.
+/// The address or the contact of a message; exactly one must be set.
 pub(in crate::domain) fn destination(
     message: &NewMessage,
 ) -> Result<Destination, Failure<SendRefusal>> {
@@ -80,15 +79,14 @@ pub(in crate::domain) fn destination(
             let rule = if to.is_some() {
                 "Set either to or contactId, not both."
             } else {
-                "Set to or contactId: the message has no recipient."
+                "The message has no recipient. Set to or contactId."
             };
             Err(refused(SendRefusal::InvalidRecipient, field, rule))
         }
     }
 }
 
-/// Takes the words or the template of a message; exactly one is given. Words are checked as far as
-/// the channel is known.
+/// The content or the template of a message; exactly one must be set. Content is checked here if the channel is known.
 pub(in crate::domain) fn source(
     message: &mut NewMessage,
     destination: &Destination,
@@ -99,7 +97,7 @@ pub(in crate::domain) fn source(
     }
     let Some(id) = message.template_id else {
         if variables.is_some() {
-            let rule = "Only a message from a template has variables.";
+            let rule = "The variables can be set only together with templateId.";
             return Err(refused(SendRefusal::VariablesInvalid, VARIABLES, rule));
         }
         let content = Content {
@@ -112,113 +110,114 @@ pub(in crate::domain) fn source(
             Destination::Contact { channel, .. } => *channel,
         };
         if let Some(channel) = channel {
-            content.check(channel).map_err(of_words)?;
+            content.check(channel).map_err(content_refusal)?;
         }
-        return Ok(Source::Words(content));
+        return Ok(Source::Content(content));
     };
-    let words = [
+    let direct = [
         (message.text.is_some(), Part::Text),
         (message.subject.is_some(), Part::Subject),
         (message.html.is_some(), Part::Html),
     ];
-    if let Some((_, part)) = words.into_iter().find(|(is_given, _)| *is_given) {
+    if let Some((_, part)) = direct.into_iter().find(|(is_set, _)| *is_set) {
         let rule = "Use either templateId, or text, subject and html.";
-        return Err(of_words((part, rule)));
+        return Err(content_refusal((part, rule)));
     }
     Ok(Source::Template { id, variables: variables.unwrap_or_default() })
 }
 
-/// A message whose contact and template are found, or why there is nothing to send.
+/// A resolved message, or the reason why it cannot be sent.
 pub(in crate::domain) type Resolution = Result<Resolved, Refusal<SendRefusal>>;
 
-/// Finds what each message says and where it goes, in order, or why that gives nothing to send.
-/// Messages to addresses in words of their own need no statement, and all others together one for
-/// contacts and one for templates. What templates give is added to the words of the call, which are given back.
+/// Resolves messages in order. Needs no query for messages to addresses with direct content, one for all contacts and
+/// one for all templates. The size of rendered content is added to `bytes`, which is returned.
 pub(in crate::domain) async fn resolve(
     app: &App,
     caller: &AccountCaller,
-    wanted: Vec<(Destination, Source)>,
-    words: CallBytes,
+    messages: Vec<(Destination, Source)>,
+    bytes: CallBytes,
     deadline: &Deadline,
 ) -> Result<(Vec<Resolution>, CallBytes), Fault> {
-    let known = Known::read(app, caller, &wanted).await?;
-    if known.templates.is_empty() {
-        return resolve_all(&known, wanted, words, None);
+    let references = References::read(app, caller, &messages).await?;
+    if references.templates.is_empty() {
+        return resolve_all(&references, messages, bytes, None);
     }
-    let work = move |worker: &mut Worker| resolve_all(&known, wanted, words, Some(worker));
-    app.templates.work(caller.team_id, deadline, work).await?
+    let resolve =
+        move |engine: &mut TemplateEngine| resolve_all(&references, messages, bytes, Some(engine));
+    app.templates.run(caller.team_id, deadline, resolve).await?
 }
 
-/// Resolves each message. Without a worker there is no template.
+/// Resolves each message. The engine is needed only if there are templates.
 fn resolve_all(
-    known: &Known,
-    wanted: Vec<(Destination, Source)>,
-    mut words: CallBytes,
-    mut worker: Option<&mut Worker>,
+    references: &References,
+    messages: Vec<(Destination, Source)>,
+    mut bytes: CallBytes,
+    mut engine: Option<&mut TemplateEngine>,
 ) -> Result<(Vec<Resolution>, CallBytes), Fault> {
-    let mut renderings = HashMap::with_capacity(known.templates.len());
-    if let Some(worker) = worker.as_deref_mut() {
-        for row in &known.templates {
-            let rendering = worker.rendering(row).map_err(of_rendering);
+    let mut renderings = HashMap::with_capacity(references.templates.len());
+    if let Some(engine) = engine.as_deref_mut() {
+        for row in &references.templates {
+            let rendering = engine.rendering(row).map_err(rendering_refusal);
             renderings.insert(row.id, split(rendering)?);
         }
     }
-    let mut resolved = Vec::with_capacity(wanted.len());
-    for (destination, source) in wanted {
+    let mut resolutions = Vec::with_capacity(messages.len());
+    for (destination, source) in messages {
         let is_rendered = matches!(source, Source::Template { .. });
-        let found = known.resolve(&renderings, destination, source, worker.as_deref_mut());
-        let found = split(found)?;
-        if let (true, Ok(found)) = (is_rendered, &found) {
-            words.add(found.content.bytes())?;
+        let resolved = references.resolve(&renderings, destination, source, engine.as_deref_mut());
+        let resolution = split(resolved)?;
+        if let (true, Ok(resolved)) = (is_rendered, &resolution) {
+            bytes.add(resolved.content.bytes())?;
         }
-        resolved.push(found);
+        resolutions.push(resolution);
     }
-    Ok((resolved, words))
+    Ok((resolutions, bytes))
 }
 
-/// The contacts and templates that messages of a call refer to.
+/// The contacts and templates that the messages of a call refer to.
 #[derive(Default)]
-struct Known {
+struct References {
     /// Primary addresses by channel.
     contacts: HashMap<Uuid, BTreeMap<Channel, String>>,
     templates: Vec<rows::Model>,
 }
 
-/// Templates that are compiled, or why one is not.
+/// The compiled templates, or the reason why one cannot be used.
 type Renderings = HashMap<Uuid, Result<Arc<Rendering>, Refusal<SendRefusal>>>;
 
-impl Known {
+impl References {
     async fn read(
         app: &App,
         caller: &AccountCaller,
-        wanted: &[(Destination, Source)],
+        messages: &[(Destination, Source)],
     ) -> Result<Self, Fault> {
-        let contacts: BTreeSet<Uuid> = wanted
+        let contacts: BTreeSet<Uuid> = messages
             .iter()
             .filter_map(|(destination, _)| match destination {
                 Destination::Contact { id, .. } => Some(*id),
                 Destination::Address(_) => None,
             })
             .collect();
-        let templates: BTreeSet<Uuid> = wanted
+        let templates: BTreeSet<Uuid> = messages
             .iter()
             .filter_map(|(_, source)| match source {
                 Source::Template { id, .. } => Some(*id),
-                Source::Words(_) => None,
+                Source::Content(_) => None,
             })
             .collect();
-        let mut known = Self::default();
+        let mut references = Self::default();
         if !contacts.is_empty() {
             let ids: Vec<Uuid> = contacts.into_iter().collect();
-            known.contacts = contact::list::primary_addresses_of(app, caller.into(), &ids).await?;
+            references.contacts =
+                contact::list::primary_addresses_of(app, caller.into(), &ids).await?;
         }
         if !templates.is_empty() {
             let ids: Vec<Uuid> = templates.into_iter().collect();
             let reservation = app.memory_budget.of(Some(caller.team_id));
             let found = template::list::find_many(app, caller, &ids, &reservation).await?;
-            known.templates = found.into_values().collect();
+            references.templates = found.into_values().collect();
         }
-        Ok(known)
+        Ok(references)
     }
 
     fn resolve(
@@ -226,11 +225,11 @@ impl Known {
         renderings: &Renderings,
         destination: Destination,
         source: Source,
-        worker: Option<&mut Worker>,
+        engine: Option<&mut TemplateEngine>,
     ) -> Result<Resolved, Failure<SendRefusal>> {
         let rendering = match &source {
-            Source::Words(_) => None,
-            Source::Template { id, .. } => Some(find(renderings, *id)?),
+            Source::Content(_) => None,
+            Source::Template { id, .. } => Some(find_rendering(renderings, *id)?),
         };
         let (recipient, contact_id) = match destination {
             Destination::Address(recipient) => (recipient, None),
@@ -242,31 +241,32 @@ impl Known {
                         crate::domain::channel::send_refusal::CONTACT_NOT_FOUND,
                     )
                 })?;
-                (reach(addresses, channel, rendering)?, Some(id))
+                (choose_address(addresses, channel, rendering)?, Some(id))
             }
         };
         let content = match source {
-            Source::Words(content) => {
-                // The channel may be known only now.
-                content.check(recipient.channel).map_err(of_words)?;
+            Source::Content(content) => {
+                // Checked again: the channel of a message to a contact may be known only now.
+                content.check(recipient.channel).map_err(content_refusal)?;
                 content
             }
             Source::Template { id, variables } => {
-                let worker = worker.ok_or(Fault::Broken("templates are rendered by a worker"))?;
-                let said =
-                    find(renderings, id)?.render(recipient.channel, &variables, &mut worker.time);
-                said.ok_or_else(|| {
-                    let message = "The template has no body for the channel.";
-                    refused(SendRefusal::TemplateBodyMissing, TEMPLATE, message)
-                })?
-                .map_err(of_rendering)?
+                let engine = engine.ok_or(Fault::Broken("templates are rendered by an engine"))?;
+                let rendering = find_rendering(renderings, id)?;
+                let content = rendering.render(recipient.channel, &variables, &mut engine.time);
+                content
+                    .ok_or_else(|| {
+                        let message = "The template has no body for the channel.";
+                        refused(SendRefusal::TemplateBodyMissing, TEMPLATE, message)
+                    })?
+                    .map_err(rendering_refusal)?
             }
         };
         Ok(Resolved { recipient, contact_id, content })
     }
 }
 
-fn find(renderings: &Renderings, id: Uuid) -> Result<&Rendering, Failure<SendRefusal>> {
+fn find_rendering(renderings: &Renderings, id: Uuid) -> Result<&Rendering, Failure<SendRefusal>> {
     match renderings.get(&id) {
         None => Err(refused(
             SendRefusal::TemplateNotFound,
@@ -278,10 +278,9 @@ fn find(renderings: &Renderings, id: Uuid) -> Result<&Rendering, Failure<SendRef
     }
 }
 
-/// The primary address of a contact: of the channel that is asked for, or of the first, in the
-/// order of channels, that the contact has an address of and the template, if there is one, a body
-/// for.
-fn reach(
+/// The primary address of a contact on the requested channel. Without one, the first channel on which the contact has
+/// an address and the template, if any, has a body.
+fn choose_address(
     addresses: &BTreeMap<Channel, String>,
     channel: Option<Channel>,
     rendering: Option<&Rendering>,
@@ -292,31 +291,31 @@ fn reach(
     };
     let found = addresses.iter().find(|(candidate, _)| fits(**candidate));
     let (channel, address) = found.ok_or_else(|| {
-        let message = "The contact has no address of the channel, or of any that the template \
-                       has a body for.";
+        let message = "The contact has no address on the channel, or on any channel for which the \
+                       template has a body.";
         refused(SendRefusal::ContactUnreachable, CONTACT, message)
     })?;
-    // Earlier versions took some addresses that nobody can have.
+    // Earlier versions stored some addresses that are invalid today.
     recipient::parse(address, Some(*channel)).map_err(|rule| {
-        let message = format!("The address of the contact is not valid. {rule}");
+        let message = format!("The contact's address is not valid. {rule}");
         refused(SendRefusal::ContactUnreachable, CONTACT, message)
     })
 }
 
-fn of_rendering(failure: Failure<RenderRefusal>) -> Failure<SendRefusal> {
-    let unrendered = match failure {
+fn rendering_refusal(failure: Failure<RenderRefusal>) -> Failure<SendRefusal> {
+    let refusal = match failure {
         Failure::Refused(refusal) => refusal,
         Failure::Fault(fault) => return Failure::Fault(fault),
     };
-    let (code, field) = match unrendered.code {
+    let (code, field) = match refusal.code {
         RenderRefusal::VariablesInvalid => (SendRefusal::VariablesInvalid, VARIABLES),
         RenderRefusal::VariableMissing => (SendRefusal::VariableMissing, VARIABLES),
         RenderRefusal::TemplateFailed => (SendRefusal::TemplateFailed, TEMPLATE),
     };
-    refused(code, field, unrendered.message)
+    refused(code, field, refusal.message)
 }
 
-fn of_words((part, rule): ContentProblem) -> Failure<SendRefusal> {
+fn content_refusal((part, rule): ContentProblem) -> Failure<SendRefusal> {
     let field: &'static [&'static str] = match part {
         Part::Subject => &["input", "subject"],
         Part::Text => &["input", "text"],

@@ -1,7 +1,6 @@
-//! TEST messages cost nothing, so what an account stores of them is bounded, and they end: the worker deletes each
-//! some days after it was accepted, whatever its status, and its idempotency key is free again. The counts are
-//! kept on the account's row, under the team's lock, in the statements that accept and delete the messages.
-//! Money never refers to a TEST message (R14), so nothing else is deleted with one.
+//! Deletes TEST messages at the end of their retention period, in any status; their idempotency keys can then be used
+//! again. TEST messages are free, so their number and size per account are limited. The account's row has the counts,
+//! which change under the team's lock together with the messages. The ledger never refers to a TEST message (R14).
 
 use crate::domain::billing::test_storage::TestStored;
 use std::collections::BTreeMap;
@@ -21,15 +20,15 @@ use crate::{
     domain::{Fault, account::team_lock::lock_team},
 };
 
-/// How long a TEST message is kept, from when it was accepted or, if that is later, from its `sendAt`: so it can
-/// be scheduled like a LIVE one, and its delivery is always seen.
+/// The retention period of a TEST message. It begins at the later of acceptance and `sendAt`, so that a scheduled
+/// message is delivered before it is deleted.
 pub const TEST_KEPT_FOR: TimeDelta = TimeDelta::days(7);
-/// Messages that are deleted together at most, and the bytes of their words: the database holds up accepting
-/// meanwhile, and may overwrite what it frees.
+/// Maximum number of messages in one read, and maximum size of the texts deleted in one transaction. A deletion delays
+/// sends of the team, and the database may overwrite the freed pages.
 pub const DELETED_TOGETHER_MAX: usize = 500;
 const DELETED_BYTES_MAX: i64 = 8 * 1024 * 1024;
 
-/// A TEST message whose time is over.
+/// A TEST message whose retention period has ended.
 #[derive(Clone, Copy, Debug, FromQueryResult)]
 struct Ended {
     id: Uuid,
@@ -39,39 +38,39 @@ struct Ended {
     kept_since: DateTime<Utc>,
 }
 
-/// Where a message stands among those whose time is over. What could not be deleted is left behind there until the next
-/// round, so that it is in the way of no other.
+/// The last message of a batch; the next batch begins after it. A message that could not be deleted is skipped until
+/// the next round, so that it does not block the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RetentionPosition {
     kept_since: DateTime<Utc>,
     id: Uuid,
 }
 
-/// What one look came to.
+/// The result of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deleted {
     pub messages: usize,
-    /// Where the next look goes on; `None` at the end of the round.
-    pub place: Option<Place>,
+    /// The position for the next batch; `None` at the end of the round.
+    pub position: Option<RetentionPosition>,
 }
 
-/// The TEST messages whose time is over, those first whose time was over first, behind this place.
-pub fn ended(now: DateTime<Utc>, place: Option<Place>) -> Select<message::Entity> {
+/// The TEST messages whose retention period has ended, oldest first, after this position.
+pub fn ended(now: DateTime<Utc>, after: Option<RetentionPosition>) -> Select<message::Entity> {
     let kept_since = message::Entity::test_kept_since();
-    let behind = place.map(|Place { kept_since: since, id }| {
-        // The first is what the index goes by.
+    let is_after = after.map(|RetentionPosition { kept_since: since, id }| {
+        // The first condition lets the database use the index.
         let is_later = kept_since.clone().gt(since).or(message::Column::Id.gt(id));
         kept_since.clone().gte(since).and(is_later)
     });
     select_ended()
         .filter(message::Entity::is_test())
         .filter(kept_since.clone().lte(now - TEST_KEPT_FOR))
-        .filter(Condition::all().add_option(behind))
+        .filter(Condition::all().add_option(is_after))
         .order_by(kept_since, Order::Asc)
         .order_by(message::Column::Id, Order::Asc)
 }
 
-/// Their columns: the texts are not read.
+/// Selects the columns of [`Ended`], without the texts.
 fn select_ended() -> Select<message::Entity> {
     use message::Column;
     let columns = [Column::Id, Column::TeamId, Column::AccountId, Column::WordBytes];
@@ -79,34 +78,35 @@ fn select_ended() -> Select<message::Entity> {
     select.column_as(message::Entity::test_kept_since(), "kept_since")
 }
 
-/// Deletes the next TEST messages whose time is over. What cannot be deleted holds up nothing else: neither other
-/// messages of its team nor other teams.
-pub async fn delete_ended(app: &App, place: Option<Place>) -> Result<Deleted, Fault> {
-    // A look first: an idle server takes no write lock.
-    let ended = ended(app.clock.now(), place).limit(DELETED_TOGETHER_MAX as u64);
-    let seen = ended.into_model::<Ended>().all(&app.db.read).await?;
-    let is_full = seen.len() == DELETED_TOGETHER_MAX;
-    let last = seen.last().map(|last| Place { kept_since: last.kept_since, id: last.id });
+/// Deletes the next batch of TEST messages whose retention period has ended. A message that cannot be deleted does not
+/// block other messages or teams.
+pub async fn delete_ended(app: &App, after: Option<RetentionPosition>) -> Result<Deleted, Fault> {
+    // Read first, so that an idle server takes no write lock.
+    let ended = ended(app.clock.now(), after).limit(DELETED_TOGETHER_MAX as u64);
+    let found = ended.into_model::<Ended>().all(&app.db.read).await?;
+    let is_full = found.len() == DELETED_TOGETHER_MAX;
+    let last =
+        found.last().map(|last| RetentionPosition { kept_since: last.kept_since, id: last.id });
     let mut by_team: BTreeMap<Uuid, Vec<Ended>> = BTreeMap::new();
-    for message in seen {
+    for message in found {
         by_team.entry(message.team_id).or_default().push(message);
     }
     let mut deleted = 0;
     for (team_id, messages) in by_team {
-        let mut left = steps(&messages);
-        left.reverse();
+        let mut remaining = parts(&messages);
+        remaining.reverse();
         let mut failed = None;
-        while let Some(step) = left.pop() {
-            match delete(app, team_id, step).await {
+        while let Some(part) = remaining.pop() {
+            match delete(app, team_id, part).await {
                 Ok(count) => deleted += count,
-                // All but the messages at fault are deleted.
-                Err(fault) if step.len() > 1 && fault.is_about_a_row() => {
-                    let (first, second) = step.split_at(step.len() / 2);
-                    left.extend([second, first]);
+                // Bisected, so that only the messages with an error remain.
+                Err(fault) if part.len() > 1 && fault.is_about_a_row() => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    remaining.extend([second, first]);
                 }
                 Err(fault) => {
                     let is_last = !fault.is_about_a_row();
-                    failed = Some((step[0].id, fault));
+                    failed = Some((part[0].id, fault));
                     if is_last {
                         break;
                     }
@@ -116,35 +116,35 @@ pub async fn delete_ended(app: &App, place: Option<Place>) -> Result<Deleted, Fa
         if let Some((message_id, fault)) = failed {
             tracing::error!(
                 team.id = %team_id, message.id = %message_id, %fault,
-                "TEST messages could not be deleted; one of them is named"
+                "TEST messages could not be deleted; message.id is one of them"
             );
         }
     }
-    Ok(Deleted { messages: deleted, place: last.filter(|_| is_full) })
+    Ok(Deleted { messages: deleted, position: last.filter(|_| is_full) })
 }
 
-/// Parts of a team's messages that are deleted in one transaction each.
-fn steps(messages: &[Ended]) -> Vec<&[Ended]> {
+/// Splits a team's messages into parts that are deleted in one transaction each.
+fn parts(messages: &[Ended]) -> Vec<&[Ended]> {
     let mut bytes = 0;
-    let mut steps = Vec::new();
+    let mut parts = Vec::new();
     let mut begin = 0;
     for (at, message) in messages.iter().enumerate() {
         bytes += i64::from(message.word_bytes);
         if bytes > DELETED_BYTES_MAX && at > begin {
-            steps.push(&messages[begin..at]);
+            parts.push(&messages[begin..at]);
             (begin, bytes) = (at, i64::from(message.word_bytes));
         }
     }
-    steps.push(&messages[begin..]);
-    steps
+    parts.push(&messages[begin..]);
+    parts
 }
 
-/// Deletes these messages of a team, as far as they are there, and says how many.
+/// Deletes these messages of a team and returns the number of deleted ones.
 async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, Fault> {
     let backend = app.db.backend();
     let txn = app.db.begin_write().await?;
     lock_team(&txn, team_id).await?.ok_or(Fault::Broken("a message's team exists"))?;
-    // Those that others hold have their turn later: a deadlock would end whichever transaction it meets.
+    // Messages locked by other transactions are skipped and deleted later, which avoids deadlocks.
     let messages = select_ended()
         .filter(has_id(backend, messages.iter().map(|message| message.id)))
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
@@ -163,8 +163,8 @@ async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, F
     for (account_id, deleted) in by_account {
         use account::Column;
         account::Entity::update_many()
-            .col_expr(Column::TestMessageCount, less(Column::TestMessageCount, deleted))
-            .col_expr(Column::TestMessageBytes, less(Column::TestMessageBytes, deleted))
+            .col_expr(Column::TestMessageCount, reduced(Column::TestMessageCount, deleted))
+            .col_expr(Column::TestMessageBytes, reduced(Column::TestMessageBytes, deleted))
             .filter(Column::Id.eq(account_id))
             .exec(&txn)
             .await?;
@@ -173,9 +173,9 @@ async fn delete(app: &App, team_id: Uuid, messages: &[Ended]) -> Result<usize, F
     Ok(messages.len())
 }
 
-/// What an account's row counts less what was deleted. If it counts less than that, its messages are counted again:
-/// a process of a version that counts nothing has accepted some since the counts were introduced.
-fn less(column: account::Column, deleted: TestStored) -> SimpleExpr {
+/// The account's count minus the deleted messages. If the count is too small, the messages are counted again: a
+/// process of an older version accepted some without counting them.
+fn reduced(column: account::Column, deleted: TestStored) -> SimpleExpr {
     use account::Column;
     let (by, counted) = match column {
         Column::TestMessageCount => (deleted.messages, "COUNT(*)"),
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_has_as_many_bytes_as_may_be_deleted_together() {
+    fn each_transaction_deletes_at_most_the_maximum_number_of_bytes() {
         let sizes = |sizes: &[i64]| {
             let messages = sizes.iter().map(|bytes| Ended {
                 id: Uuid::nil(),
@@ -205,12 +205,12 @@ mod tests {
                 kept_since: DateTime::UNIX_EPOCH,
             });
             let messages: Vec<Ended> = messages.collect();
-            steps(&messages).iter().map(|step| step.len()).collect::<Vec<_>>()
+            parts(&messages).iter().map(|part| part.len()).collect::<Vec<_>>()
         };
-        let most = DELETED_BYTES_MAX;
-        assert_eq!(sizes(&[most - 1, 1, 0]), [3]);
-        assert_eq!(sizes(&[most - 1, 2, 0]), [1, 2]);
-        assert_eq!(sizes(&[most, most, 0, 1, 2]), [1, 2, 2]);
-        assert_eq!(sizes(&[most + 1, most + 1]), [1, 1]);
+        let max = DELETED_BYTES_MAX;
+        assert_eq!(sizes(&[max - 1, 1, 0]), [3]);
+        assert_eq!(sizes(&[max - 1, 2, 0]), [1, 2]);
+        assert_eq!(sizes(&[max, max, 0, 1, 2]), [1, 2, 2]);
+        assert_eq!(sizes(&[max + 1, max + 1]), [1, 1]);
     }
 }

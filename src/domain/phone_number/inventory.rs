@@ -1,6 +1,5 @@
-//! The operator's inventory of phone numbers: what can be bought, and where a number goes that is
-//! given back. Who takes a number holds its row until the commit, so of two buyers exactly one gets
-//! it.
+//! The operator's inventory of phone numbers. A purchase takes a number from it and a release puts it back. Taking a
+//! number locks its row until the commit, so of two simultaneous buyers exactly one succeeds.
 
 use std::collections::HashMap;
 
@@ -31,7 +30,7 @@ pub enum WithdrawPhoneNumberRefusal {
     NotFound,
 }
 
-/// Takes a number out of the inventory for `phone_number_id`; `None` if it is not to be had.
+/// Assigns a number of the inventory to `phone_number_id`; `None` if it is not available.
 pub(in crate::domain) async fn take(
     app: &App,
     txn: &DatabaseTransaction,
@@ -52,8 +51,8 @@ pub(in crate::domain) async fn take(
     Ok(rows.into_iter().next())
 }
 
-/// Gives a number back: whoever comes next can buy it, unless it was withdrawn.
-pub(in crate::domain) async fn give_back(
+/// Makes a number available again, unless it was withdrawn.
+pub(in crate::domain) async fn put_back(
     app: &App,
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
@@ -63,19 +62,19 @@ pub(in crate::domain) async fn give_back(
         updated_at: Set(app.clock.now()),
         ..Default::default()
     };
-    let given = Entity::update_many()
+    let written = Entity::update_many()
         .set(free)
         .filter(Column::Number.eq(&number.number))
         .filter(Column::PhoneNumberId.eq(number.id))
         .exec(txn)
         .await?;
-    match given.rows_affected {
+    match written.rows_affected {
         1 => Ok(()),
-        _ => Err(Fault::Broken("the inventory knows who has a number")),
+        _ => Err(Fault::Broken("the inventory refers to the holder of a number")),
     }
 }
 
-/// Everything in stock, bought or not, by number; each with the account's number that it is now.
+/// All numbers that are not withdrawn, in order, each with its current holder's row.
 pub async fn list(
     app: &App,
 ) -> Result<Vec<(inventory_number::Model, Option<phone_number::Model>)>, Fault> {
@@ -97,8 +96,7 @@ pub async fn list(
     Ok(stock.into_iter().map(with_holder).collect())
 }
 
-/// Takes a number out of stock: nobody buys it any more. Whoever has it keeps it, and it does not
-/// come back.
+/// Withdraws a number: it cannot be bought any more. An account that has it keeps it until it is released.
 pub async fn withdraw(
     app: &App,
     operator: &OperatorCaller,
@@ -118,7 +116,7 @@ pub async fn withdraw(
         .exec_with_returning(&txn)
         .await?;
     let withdrawn = rows.into_iter().next().ok_or_else(|| {
-        refused(Refusal::NotFound, &["number"], "There is no such number in stock.")
+        refused(Refusal::NotFound, &["number"], "There is no such number in the inventory.")
     })?;
     let number = Settings::from([("number", json!(withdrawn.number))]);
     let entry = Entry::of(AuditAction::WithdrawPhoneNumber, withdrawn.phone_number_id);

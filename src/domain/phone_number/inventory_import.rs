@@ -1,9 +1,8 @@
-//! Stocking the inventory of phone numbers from a CSV file: read it whole, say every problem by
-//! line, show what would change, then do it in steps. Numbers that the file does not name stay as they
-//! are. An import that was cut off is simply repeated.
+//! Imports phone numbers into the inventory from a CSV file. The whole file is checked first, with all problems
+//! reported by line; then the changes are shown and written in batches. An interrupted import can be repeated.
 //!
-//! Why not the whole inventory at once, like the price list: numbers come in lots, and a file of
-//! the newest lot must not take the others out of stock.
+//! Numbers that are not in the file are kept. Unlike prices, numbers are acquired in lots, and a file with the newest
+//! lot must not withdraw the others.
 
 use std::{collections::HashMap, io::Read};
 
@@ -34,13 +33,13 @@ use crate::{
     money::Micros,
 };
 
-/// The columns of the file, in any order; others are of no effect. Prices are cents.
+/// The columns of the file, in any order; other columns are ignored. Prices are in cents.
 pub const COLUMNS: [&str; 6] =
     ["number", "country", "type", "capabilities", "upfront_cents", "monthly_cents"];
-/// Numbers of a file at most: stock comes in lots.
+/// Maximum number of phone numbers in a file.
 pub const ROWS_MAX: usize = 100_000;
-/// Rows that one statement writes, and one transaction: well within what both databases take as parameters.
-const ROWS_TOGETHER: usize = 500;
+/// Rows per transaction. One statement writes them, so it is limited by the databases' maximum number of parameters.
+const ROWS_PER_BATCH: usize = 500;
 
 /// One row of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +53,7 @@ pub struct StockRow {
     pub monthly_price: Micros,
 }
 
-/// What an import would do, each list by number.
+/// The changes that an import would make, ordered by number.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StockDiff {
     pub added: Vec<StockRow>,
@@ -77,17 +76,17 @@ impl From<&inventory_number::Model> for StockRow {
     }
 }
 
-/// Reads a file; all problems at once, each with its line.
+/// Reads a file. Returns all problems, each with its line.
 pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
     let bytes = csv_file::read(file).map_err(|problem| vec![problem])?;
     let mut lines = Rows::of(&bytes, csv::Trim::All).map_err(|problem| vec![problem])?;
-    let places = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
+    let columns = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
     let mut rows = Vec::new();
     let mut problems = Problems::default();
     let mut seen = HashMap::new();
     for (line, record) in &mut lines {
-        let row =
-            record.and_then(|record| read_row(places.map(|at| record.get(at).unwrap_or_default())));
+        let row = record
+            .and_then(|record| read_row(columns.map(|at| record.get(at).unwrap_or_default())));
         let row = row.and_then(|row: StockRow| {
             if rows.len() == ROWS_MAX {
                 return Err(format!("the file has more than {ROWS_MAX} numbers; split it"));
@@ -103,33 +102,45 @@ pub fn read_csv(file: impl Read) -> Result<Vec<StockRow>, Vec<String>> {
             Err(_) => break,
         }
     }
-    // In the order in which their rows are locked.
+    // Rows are locked in this order.
     rows.sort_by(|one, other| one.number.cmp(&other.number));
     problems.or(rows, "the file has no numbers")
 }
 
 fn read_row(cells: [&str; COLUMNS.len()]) -> Result<StockRow, String> {
     let [number, country, number_type, capabilities, upfront, monthly] = cells;
-    let number = normalised(number)
-        .ok_or_else(|| format!("{} is no number in E.164, such as +12025550123", shown(number)))?;
+    let number = normalised(number).ok_or_else(|| {
+        format!("{} is not a valid number (expected E.164, such as +12025550123)", shown(number))
+    })?;
     if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        return Err(format!("{} is no country: two capital letters", shown(country)));
+        let country = shown(country);
+        return Err(format!(
+            "{country} is not a country code (expected two capital letters, such as US)"
+        ));
     }
     let number_type =
         PhoneNumberType::iter().find(|known| known.to_value() == number_type).ok_or_else(|| {
             let number_type = shown(number_type);
-            format!("{number_type} is no type (LOCAL, NATIONAL, MOBILE, TOLL_FREE)")
+            format!(
+                "{number_type} is not a valid type (expected LOCAL, NATIONAL, MOBILE or TOLL_FREE)"
+            )
         })?;
     let (mut has_sms, mut has_whatsapp) = (false, false);
     for capability in capabilities.split_whitespace() {
         match capability {
             "SMS" => has_sms = true,
             "WHATSAPP" => has_whatsapp = true,
-            _ => return Err(format!("{} is no capability (SMS, WHATSAPP)", shown(capability))),
+            _ => {
+                let capability = shown(capability);
+                return Err(format!(
+                    "{capability} is not a valid capability (expected SMS or WHATSAPP)"
+                ));
+            }
         }
     }
     if !has_sms && !has_whatsapp {
-        return Err("a number has capabilities: SMS, WHATSAPP, or both with a space".to_owned());
+        return Err("capabilities is empty (expected SMS, WHATSAPP, or both separated by a space)"
+            .to_owned());
     }
     Ok(StockRow {
         number,
@@ -142,7 +153,7 @@ fn read_row(cells: [&str; COLUMNS.len()]) -> Result<StockRow, String> {
     })
 }
 
-/// What importing `rows` would change.
+/// The changes that importing `rows` would make.
 pub async fn diff(app: &App, rows: Vec<StockRow>) -> Result<StockDiff, Fault> {
     let mut old: HashMap<String, inventory_number::Model> = Entity::find()
         .all(&app.db.read)
@@ -161,8 +172,8 @@ pub async fn diff(app: &App, rows: Vec<StockRow>) -> Result<StockDiff, Fault> {
     Ok(diff)
 }
 
-/// Carries a diff out. It is entered in the audit log with the first rows. Numbers that accounts have keep what they cost them; a withdrawn one that
-/// the file names is in stock again.
+/// Writes the changes; the first batch also writes the audit log entry. Accounts keep the prices of the numbers that
+/// they already have. A withdrawn number in the file becomes available again.
 pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Result<(), Fault> {
     let now = app.clock.now();
     let counts = Settings::from([
@@ -172,13 +183,13 @@ pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Re
     let changed = diff.changed.into_iter().map(|(_, row)| row);
     let mut rows: Vec<StockRow> = diff.added.into_iter().chain(changed).collect();
     rows.sort_by(|one, other| one.number.cmp(&other.number));
-    let (first, others) = rows.split_at(rows.len().min(ROWS_TOGETHER));
+    let (first, others) = rows.split_at(rows.len().min(ROWS_PER_BATCH));
     let txn = begin_as_operator(app, operator).await?;
     let begun = Instant::now();
     write(&txn, first, now).await?;
     txn.commit(app, Entry::of(AuditAction::ImportPhoneNumbers, None).made(counts)).await?;
     rest_after(begun.elapsed()).await;
-    for rows in others.chunks(ROWS_TOGETHER) {
+    for rows in others.chunks(ROWS_PER_BATCH) {
         let txn = app.db.begin_write_in_slot(operator).await?;
         let begun = Instant::now();
         write(&txn, rows, now).await?;
@@ -211,7 +222,7 @@ async fn write(
         };
         row.into_active_model()
     });
-    // Who has a number stays as it is.
+    // The holder of a number is kept.
     let replace = OnConflict::column(Column::Number)
         .update_columns([
             Column::Country,

@@ -1,5 +1,5 @@
-//! Reading phone numbers: a key sees those of its own account, and nobody else's (R3); everybody
-//! sees what is to be had of the inventory.
+//! Reads phone numbers. A key sees only the numbers of its own account (R3), and the available numbers of the
+//! inventory.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,19 +22,18 @@ use crate::{
     },
 };
 
-/// Which numbers of the inventory are looked for.
 #[derive(Clone, Debug, Default)]
 pub struct AvailablePhoneNumberFilter {
     /// ISO 3166-1 alpha-2.
     pub country: String,
     pub number_type: Option<PhoneNumberType>,
-    /// Digits that the number has in a row.
+    /// Consecutive digits of the number.
     pub contains: Option<String>,
-    /// All of these.
+    /// The number has all of these capabilities.
     pub capabilities: Option<Vec<Channel>>,
 }
 
-/// One page of the numbers that the caller's account has, newest first.
+/// One page of the account's numbers, newest first.
 pub async fn list(
     app: &App,
     caller: &AccountCaller,
@@ -46,8 +45,7 @@ pub async fn list(
     list.page(&app.read_as(caller), keyset).await
 }
 
-/// Those of these numbers that are or were the caller's account's: released ones too, for the
-/// ledger goes on naming them.
+/// The caller's numbers with these ids. Released ones are included because ledger entries still refer to them.
 pub async fn find_many(
     app: &App,
     caller: &AccountCaller,
@@ -60,7 +58,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// The first numbers that are to be had, by number; as many as a page has.
+/// The first available numbers, ordered by number. `first` has the limits of a page.
 pub async fn list_available(
     app: &App,
     caller: &AccountCaller,
@@ -72,14 +70,13 @@ pub async fn list_available(
     Ok(available(filter)?.limit(limit).all(&app.read_as(caller)).await?)
 }
 
-/// What is to be had, by number.
 fn available(
     filter: &AvailablePhoneNumberFilter,
 ) -> Result<Select<inventory_number::Entity>, Fault> {
     use inventory_number::Column;
     let country = &filter.country;
     if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return Err(bad_input("A country is two letters, such as US."));
+        return Err(bad_input("The country must be two letters, such as US."));
     }
     let mut select = inventory_number::Entity::find()
         .filter(inventory_number::Entity::is_available())
@@ -91,17 +88,19 @@ fn available(
         let is_part = (1..=*NUMBER_DIGITS.end()).contains(&digits.len())
             && digits.bytes().all(|byte| byte.is_ascii_digit());
         if !is_part {
-            return Err(bad_input("What a number contains is 1 to 15 digits."));
+            return Err(bad_input("The value of contains must be 1 to 15 digits."));
         }
         select = select.filter(Column::Number.contains(digits));
     }
-    // Each once, however often it is given.
+    // The set removes duplicates.
     for channel in filter.capabilities.iter().flatten().collect::<BTreeSet<_>>() {
         let has_it = match channel {
             Channel::Sms => Column::HasSms.eq(true),
             Channel::Whatsapp => Column::HasWhatsapp.eq(true),
             Channel::Email | Channel::Telegram => {
-                return Err(bad_input("A phone number can do SMS and WHATSAPP."));
+                return Err(bad_input(
+                    "The capabilities of phone numbers are SMS and WHATSAPP only.",
+                ));
             }
         };
         select = select.filter(has_it);

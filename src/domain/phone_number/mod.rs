@@ -1,6 +1,5 @@
-//! Phone numbers of an account: bought out of the operator's inventory, named, and given back.
-//! Whatever changes who has a number happens under the lock of the team, and then holds the
-//! inventory's row.
+//! Phone numbers of an account: bought from the operator's inventory, named and released. A change of a number's holder
+//! takes the team's lock first and the inventory's row second. A number has at most one holder.
 
 use chrono::{DateTime, Months, Utc};
 use entity::{
@@ -39,13 +38,15 @@ pub mod transfer;
 /// Digits of a number in E.164.
 pub const NUMBER_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
-/// Bytes of a number at most as it may be written, with spaces, dots, hyphens and brackets.
+/// Maximum length of a number as input, in bytes, with spaces, dots, hyphens and brackets.
 const NUMBER_BYTES_MAX: usize = 64;
 
-/// Numbers that an account has at most.
+/// Maximum number of phone numbers of an account.
 pub const NUMBERS_MAX: u64 = 1_000;
 
 pub(super) const NOT_FOUND: &str = "There is no such phone number.";
+pub(super) const TOO_MANY_NUMBERS: &str =
+    "The account already has 1,000 phone numbers (the maximum). Release one first.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PurchasePhoneNumberRefusal {
@@ -73,7 +74,6 @@ pub enum ReleasePhoneNumberRefusal {
     NumberInUse,
 }
 
-/// A number to be bought.
 #[derive(Clone, Debug, Default)]
 pub struct Purchase {
     pub number: String,
@@ -81,14 +81,14 @@ pub struct Purchase {
     pub idempotency_key: Option<String>,
 }
 
-/// A number that was bought, now or by an earlier try.
+/// A number that was bought now, or earlier under the same idempotency key.
 #[derive(Debug)]
 pub struct Purchased {
     pub number: phone_number::Model,
     pub is_replay: bool,
 }
 
-/// A number in E.164, which may be written with spaces, dots, hyphens and brackets.
+/// The number in E.164; the input may contain spaces, dots, hyphens and brackets. `None` if it is invalid.
 pub fn normalised(text: &str) -> Option<String> {
     let text = text.trim();
     if text.len() > NUMBER_BYTES_MAX {
@@ -102,17 +102,17 @@ pub fn normalised(text: &str) -> Option<String> {
     is_number.then_some(number)
 }
 
-/// When the month after so many begins. Counted from the first day, so that a month without that
-/// day ends early and the next does not: 31 January, 28 February, 31 March.
+/// The time `months` after `created_at`. Always counted from `created_at`, so that a short month does not shift later
+/// renewals: 31 January, 28 February, 31 March.
 pub(super) fn month_after(created_at: DateTime<Utc>, months: i32) -> Result<DateTime<Utc>, Fault> {
     u32::try_from(months)
         .ok()
         .and_then(|months| created_at.checked_add_months(Months::new(months)))
-        .ok_or(Fault::Broken("a number's months fit the calendar"))
+        .ok_or(Fault::Broken("a phone number's renewals are within the calendar"))
 }
 
-/// Buys a number: its upfront fee and its first month are charged in the same step. Judged in the
-/// order of R8; a refused try leaves no trace.
+/// Buys a number. The upfront fee and the first month are charged in the same transaction. Checks follow the order of
+/// R8; a refused purchase stores nothing.
 pub async fn purchase(
     app: &App,
     caller: &LiveAccountCaller,
@@ -135,7 +135,7 @@ pub async fn purchase(
     let action = AuditAction::PurchasePhoneNumber;
     let txn = begin_in_team_as_account(app, caller).await?;
     if let Some(key) = &key
-        && let Some(number) = earlier(&txn, caller, key, &input_hash).await?
+        && let Some(number) = find_earlier_purchase(&txn, caller, key, &input_hash).await?
     {
         txn.commit(app, Entry::of(action, number.id).replayed()).await?;
         return Ok(Purchased { number, is_replay: true });
@@ -152,13 +152,12 @@ pub async fn purchase(
             return Err(refused(Refusal::AccountInactive, &[], message));
         }
     }
-    if !has_room(&txn, account.id).await? {
-        let message = "The account has 1,000 phone numbers; release one that is not needed.";
-        return Err(refused(Refusal::TooManyNumbers, &[], message));
+    if !can_hold_another(&txn, account.id).await? {
+        return Err(refused(Refusal::TooManyNumbers, &[], TOO_MANY_NUMBERS));
     }
     let id = app.new_id();
     let stock = inventory::take(app, &txn, &number, id).await?.ok_or_else(|| {
-        let message = "The number is not available; availablePhoneNumbers lists those that are.";
+        let message = "The number is not available. availablePhoneNumbers lists available numbers.";
         refused(Refusal::NumberUnavailable, &["input", "number"], message)
     })?;
     let now = app.clock.now();
@@ -211,14 +210,17 @@ pub async fn purchase(
     Ok(Purchased { number: bought, is_replay: false })
 }
 
-/// Whether an account may have one more, under the lock of its team.
-pub(super) async fn has_room(txn: &DatabaseTransaction, account_id: Uuid) -> Result<bool, Fault> {
+/// Whether an account has fewer numbers than the maximum. The caller holds the team's lock.
+pub(super) async fn can_hold_another(
+    txn: &DatabaseTransaction,
+    account_id: Uuid,
+) -> Result<bool, Fault> {
     let held = Entity::owned_by(account_id).filter(Entity::is_held());
     Ok(held.count(txn).await? < NUMBERS_MAX)
 }
 
-/// The number that the account bought under this key, if it did.
-async fn earlier(
+/// The number that the account bought under this idempotency key, if any.
+async fn find_earlier_purchase(
     txn: &DatabaseTransaction,
     caller: &LiveAccountCaller,
     key: &str,
@@ -226,7 +228,7 @@ async fn earlier(
 ) -> Result<Option<phone_number::Model>, Failure<PurchasePhoneNumberRefusal>> {
     let refusal = PurchasePhoneNumberRefusal::IdempotencyConflict;
     let field = &["input", "idempotencyKey"];
-    // The key stays the buyer's, whose ever the number is by now.
+    // The key belongs to the buyer, even if the number has been transferred.
     let earlier = Entity::of_team(caller.team_id())
         .filter(Column::BuyerId.eq(caller.account_id()))
         .filter(Column::IdempotencyKey.eq(key))
@@ -235,26 +237,26 @@ async fn earlier(
     match earlier {
         None => Ok(None),
         Some(number) if number.input_hash != input_hash => {
-            let message = "Another number was bought under this idempotencyKey; use a new key for \
-                           a new purchase.";
+            let message =
+                "Another purchase used this idempotencyKey. Use a new key for a new purchase.";
             Err(refused(refusal, field, message))
         }
-        // R3: what another account does with it is not shown.
+        // R3: the number of another account is not shown.
         Some(number) if number.account_id != caller.account_id() => {
-            let message = "The number that was bought under this idempotencyKey was transferred; \
-                           use a new key for a new purchase.";
+            let message = "The number bought under this idempotencyKey was transferred to another \
+                           account. Use a new key for a new purchase.";
             Err(refused(refusal, field, message))
         }
         Some(number) => Ok(Some(number)),
     }
 }
 
-/// What two purchases under one idempotency key must share to be the same.
+/// Hash of the input, which must be equal for a repeat under the same idempotency key.
 fn hash(number: &str, name: Option<&str>) -> Vec<u8> {
     Sha256::digest(json!([number, name]).to_string().as_bytes()).to_vec()
 }
 
-/// Changes what the account calls its number: `None` keeps, `Some(None)` clears.
+/// Changes the account's name for a number: `None` keeps, `Some(None)` clears.
 pub async fn update(
     app: &App,
     caller: &LiveAccountCaller,
@@ -270,7 +272,7 @@ pub async fn update(
     }
     let txn = begin_as_account(app, caller).await?;
     let found = Entity::owned_by(caller.account_id())
-        // A malformed id is looked for like one that nobody has.
+        // A malformed id is treated like an unknown one.
         .filter(Column::Id.eq(id.unwrap_or_default()))
         .filter(Entity::is_held())
         .lock_exclusive()
@@ -284,8 +286,8 @@ pub async fn update(
     Ok(changed)
 }
 
-/// Gives a number back to the inventory at once; what is left of its month is not paid back.
-/// Releasing what is RELEASED changes nothing.
+/// Returns a number to the inventory immediately; the rest of its month is not refunded. Releasing a RELEASED number
+/// changes nothing.
 pub async fn release(
     app: &App,
     caller: &LiveAccountCaller,
@@ -300,10 +302,10 @@ pub async fn release(
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], NOT_FOUND))?;
     let released = if found.status == PhoneNumberStatus::Released {
         found.clone()
-    } else if let Some(in_use) = references::find(&txn, &found).await? {
+    } else if let Some(in_use) = references::blocking_use(&txn, &found).await? {
         return Err(refused(Refusal::NumberInUse, &["id"], in_use));
     } else {
-        give_back(app, &txn, &found).await?
+        return_to_inventory(app, &txn, &found).await?
     };
     let status = |number: &phone_number::Model| {
         Settings::from([("status", json!(number.status.to_value()))])
@@ -313,8 +315,8 @@ pub async fn release(
     Ok(released)
 }
 
-/// Ends that an account has a number, under the lock of its team.
-pub(super) async fn give_back(
+/// Sets a number to RELEASED and makes it available in the inventory. The caller holds the team's lock.
+pub(super) async fn return_to_inventory(
     app: &App,
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
@@ -327,11 +329,11 @@ pub(super) async fn give_back(
         ..Default::default()
     };
     let released = write(app, txn, number, to).await?;
-    inventory::give_back(app, txn, number).await?;
+    inventory::put_back(app, txn, number).await?;
     Ok(released)
 }
 
-/// Writes the columns that are set of a number that is held, under the lock of its team or of its
+/// Writes the columns that are set of a number that an account has. The caller holds the lock of the team or of the
 /// row.
 pub(super) async fn write(
     app: &App,
@@ -346,9 +348,7 @@ pub(super) async fn write(
         .filter(Entity::is_held())
         .exec_with_returning(txn)
         .await?;
-    rows.into_iter()
-        .next()
-        .ok_or(Fault::Broken("a number is released under the lock of its team and of its row"))
+    rows.into_iter().next().ok_or(Fault::Broken("a locked phone number is not released"))
 }
 
 fn checked_name(name: Option<String>) -> Result<Option<String>, ()> {
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn months_keep_their_day() {
+    fn renewals_keep_the_day_of_the_purchase() {
         let bought: DateTime<Utc> = "2026-01-31T10:00:00Z".parse().expect("a time");
         let renewals: Vec<String> = [1, 2, 3, 13, 25]
             .map(|months| month_after(bought, months).expect("a day").to_rfc3339())

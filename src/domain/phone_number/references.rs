@@ -1,9 +1,8 @@
-//! What uses a phone number, so that nobody gives it away by mistake: a sender that has it, and
-//! messages that wait to go out from it, for a message keeps what it comes from. The one place that
-//! knows: whatever comes to refer to numbers says so here.
+//! Finds and removes the uses of a phone number: the sender that has it, and the messages that wait to be sent from it.
+//! A number in use is not released or transferred by mistake. Every new kind of use must be added here.
 //!
-//! A message is given its number before it is judged, and waits for up to 30 days. So it is looked at
-//! again when it is claimed, and no message goes out from a number that its account has no more.
+//! A message may wait for up to 30 days, so its number is checked again when it is claimed (`delivery::lost_number`).
+//! No message is sent from a number that its account no longer has.
 
 use entity::{
     message,
@@ -17,24 +16,22 @@ use uuid::Uuid;
 
 use crate::{app::App, domain::Fault};
 
-/// What stands against giving a number away, for people; `None` if nothing does. Asked under the
-/// lock of the team.
-pub(in crate::domain) async fn find(
+/// The use that prevents a release or transfer, as an error message; `None` if the number is not in use. The caller
+/// holds the team's lock.
+pub(in crate::domain) async fn blocking_use(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
 ) -> Result<Option<&'static str>, Fault> {
     if sender_of(txn, number).await?.is_some() {
-        return Ok(Some("A sender uses the number; take it away from the sender first."));
+        return Ok(Some("A sender uses the number. Remove it from the sender first."));
     }
-    Ok(is_waited_from(txn, number).await?.then_some(
-        "A message waits to go out from the number; cancel it, or try again when it was handed \
-         over.",
+    Ok(has_waiting_message(txn, number).await?.then_some(
+        "A message from the number is waiting for delivery. Cancel it, or try again later.",
     ))
 }
 
-/// Takes the number away from the sender that has it, under the lock of the team: it goes to another
-/// account, or back to the inventory because its month was not paid. Messages that wait to go out
-/// from it lose it when they are claimed ([`drop_lost`]).
+/// Removes the number from the sender that uses it, because it is transferred or returned to the inventory. Messages
+/// that wait to be sent from it lose it when they are claimed. The caller holds the team's lock.
 pub(in crate::domain) async fn detach(
     app: &App,
     txn: &DatabaseTransaction,
@@ -53,7 +50,7 @@ pub(in crate::domain) async fn detach(
     Ok(())
 }
 
-/// The sender that has a number.
+/// The sender that uses a number.
 pub(in crate::domain) async fn sender_of(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
@@ -62,9 +59,9 @@ pub(in crate::domain) async fn sender_of(
     Ok(senders.filter(sender::Column::PhoneNumberId.eq(number.id)).one(txn).await?)
 }
 
-/// Whether a message waits to go out from a number. By each sender of the account, of which there are few,
-/// the index `message_of_sender_unclaimed` finds it, however many messages wait.
-async fn is_waited_from(
+/// Whether a message waits to be sent from a number. The query lists the account's senders, of which there are at most
+/// 100, to use the index `message_of_sender_unclaimed`.
+async fn has_waiting_message(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
 ) -> Result<bool, Fault> {

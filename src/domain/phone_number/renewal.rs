@@ -1,12 +1,11 @@
-//! The renewals of phone numbers: each month that begins is charged once, over the credit limit but
-//! never below a zero balance (R8). A number whose month cannot be paid is SUSPENDED; it is paid
-//! for and ACTIVE again as soon as the balance allows it, and goes back to the inventory after the
-//! grace. An INACTIVE account spends nothing (R20): to its numbers the balance allows no month.
+//! Renews phone numbers: each month is charged once, at its beginning, even above the credit limit, but never below a
+//! zero balance (R8). A number whose month cannot be paid is SUSPENDED. It is charged and ACTIVE again as soon as the
+//! balance allows it, and returns to the inventory after a grace period. Numbers of an INACTIVE account are never
+//! charged (R20).
 //!
-//! What is due stands in the rows, so a restart loses nothing; months that passed meanwhile are
-//! charged one a day. So a clock that is years ahead charges one month of a number early, at most. Each number is
-//! looked at again under the lock of its team, so no two processes charge a month, and the ledger's unique index is the
-//! wall behind that.
+//! Due dates are stored in the rows, so a restart loses nothing. Missed months are charged one per day, so a clock
+//! that is years ahead charges at most one month early. Each number is checked again under the team's lock, so two
+//! processes never charge the same month; the ledger's unique index enforces this as well.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,55 +23,56 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{give_back, month_after, references, write};
+use super::{month_after, references, return_to_inventory, write};
 use crate::{
     app::App,
     db::has_id,
     domain::{Fault, account::team_lock::lock_team, billing::NumberFees, events::Change},
 };
 
-/// How long a number whose month could not be paid is kept for its account.
+/// How long an account keeps a number whose month could not be paid.
 pub const GRACE: TimeDelta = TimeDelta::days(7);
-/// How long after a month of a number the next one is charged at the earliest.
+/// Minimum time between two charges of a number.
 pub const MONTHS_APART: TimeDelta = TimeDelta::days(1);
-/// Numbers that are looked at together.
+/// Maximum number of phone numbers in one batch of renewals.
 pub const RENEWED_TOGETHER_MAX: u64 = 100;
 
-/// When a number is given back whose month is not paid by then.
+/// When a suspended number returns to the inventory if its month is not paid.
 pub fn releases_at(number: &phone_number::Model) -> Option<DateTime<Utc>> {
     number.suspended_at.map(|since| since + GRACE)
 }
 
-/// Where a look at what is due goes on.
+/// The last number of a batch; the next batch begins after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct RenewalPosition {
     renews_at: DateTime<Utc>,
     id: Uuid,
 }
 
-/// Sees to the next numbers that are due; `None` if there are none after `after`. A team that
-/// cannot be seen to does not hold up the others, and is looked at again from the start.
-pub async fn renew(app: &App, after: Option<Place>) -> Result<Option<Place>, Fault> {
+/// Renews the next batch of due numbers; `None` if there are none after `after`. An error in one team does not delay
+/// the others; its numbers are tried again in the next round.
+pub async fn renew(
+    app: &App,
+    after: Option<RenewalPosition>,
+) -> Result<Option<RenewalPosition>, Fault> {
     let now = app.clock.now();
     let due = due(now, after).limit(RENEWED_TOGETHER_MAX).all(&app.db.read).await?;
-    let last = due.last().map(|row| Place { renews_at: row.renews_at, id: row.id });
+    let last = due.last().map(|row| RenewalPosition { renews_at: row.renews_at, id: row.id });
     let mut by_team: BTreeMap<Uuid, Vec<Uuid>> = BTreeMap::new();
     for row in due {
         by_team.entry(row.team_id).or_default().push(row.id);
     }
     for (team_id, numbers) in by_team {
         if let Err(fault) = renew_of_team(app, team_id, numbers, now).await {
-            tracing::error!(team.id = %team_id, %fault, "A team's numbers could not be renewed");
+            tracing::error!(team.id = %team_id, %fault, "A team's phone numbers could not be renewed");
         }
     }
     Ok(last)
 }
 
-/// Numbers for which something is to be done: a month has begun that is to be charged, or can be
-/// now, or is not to be waited for any longer.
-pub fn due(now: DateTime<Utc>, after: Option<Place>) -> Select<Entity> {
-    // One question of both tables, which is asked of each number: two would let PostgreSQL read all
-    // accounts to answer the one.
+/// Numbers that are due: a new month is to be charged, an unpaid month can now be paid, or the grace period has ended.
+pub fn due(now: DateTime<Utc>, after: Option<RenewalPosition>) -> Select<Entity> {
+    // One subquery over both tables: with two subqueries PostgreSQL may read all accounts.
     let can_be_paid = Query::select()
         .expr(Expr::value(1))
         .from(account::Entity)
@@ -90,7 +90,7 @@ pub fn due(now: DateTime<Utc>, after: Option<Place>) -> Select<Entity> {
                 .gte(Expr::col((Entity, Column::MonthlyPriceMicros))),
         )
         .to_owned();
-    let is_for_now = Condition::any()
+    let is_actionable = Condition::any()
         .add(Column::Status.eq(PhoneNumberStatus::Active))
         .add(Column::SuspendedAt.lte(now - GRACE))
         .add(Expr::exists(can_be_paid));
@@ -98,16 +98,16 @@ pub fn due(now: DateTime<Utc>, after: Option<Place>) -> Select<Entity> {
         .filter(Entity::is_held())
         .filter(Column::RenewsAt.lte(now))
         .filter(was_not_just_charged(now))
-        .filter(is_for_now);
-    if let Some(Place { renews_at, id }) = after {
+        .filter(is_actionable);
+    if let Some(RenewalPosition { renews_at, id }) = after {
         let same = Column::RenewsAt.eq(renews_at).and(Column::Id.gt(id));
         select = select.filter(Condition::any().add(Column::RenewsAt.gt(renews_at)).add(same));
     }
     select.order_by_asc(Column::RenewsAt).order_by_asc(Column::Id)
 }
 
-/// Whether the number's last month was not charged within [`MONTHS_APART`]. A moment in the future is one of a clock
-/// that was ahead then.
+/// Whether the last charge is older than [`MONTHS_APART`]. A charge in the future was made with a wrong clock and is
+/// ignored.
 fn was_not_just_charged(now: DateTime<Utc>) -> Condition {
     Condition::any().add(Column::ChargedAt.lte(now - MONTHS_APART)).add(Column::ChargedAt.gt(now))
 }
@@ -120,7 +120,7 @@ async fn renew_of_team(
 ) -> Result<(), Fault> {
     let txn = app.db.begin_write().await?;
     let team = lock_team(&txn, team_id).await?;
-    let team = team.ok_or(Fault::Broken("an account's team exists"))?;
+    let team = team.ok_or(Fault::Broken("a phone number's team exists"))?;
     let numbers = Entity::of_team(team_id)
         .filter(has_id(app.db.backend(), numbers))
         .filter(Entity::is_held())
@@ -144,7 +144,7 @@ async fn renew_of_team(
     for number in &numbers {
         let account = accounts
             .get(&number.account_id)
-            .ok_or(Fault::Broken("a number's account is of its team"))?;
+            .ok_or(Fault::Broken("a phone number and its account are in the same team"))?;
         let may_pay = account.status != AccountStatus::Inactive;
         if may_pay && fees.renew(account, number)? {
             changes.push(Change::of_account(account));
@@ -155,12 +155,12 @@ async fn renew_of_team(
             released.push(number);
         }
     }
-    // The inventory's rows are locked in the order of numbers, as an import locks them.
+    // Inventory rows are locked in the order of numbers, as in an import, so that the two cannot deadlock.
     released.sort_by(|one, other| one.number.cmp(&other.number));
     for number in released {
-        tracing::info!(phone_number.id = %number.id, "A phone number goes back to the inventory");
+        tracing::info!(phone_number.id = %number.id, "An unpaid phone number returned to the inventory");
         references::detach(app, &txn, number).await?;
-        give_back(app, &txn, number).await?;
+        return_to_inventory(app, &txn, number).await?;
     }
     fees.write(&txn).await?;
     txn.commit().await?;
@@ -194,7 +194,7 @@ async fn set_suspended(
     txn: &DatabaseTransaction,
     number: &phone_number::Model,
 ) -> Result<(), Fault> {
-    tracing::info!(phone_number.id = %number.id, "A phone number's month could not be paid");
+    tracing::info!(phone_number.id = %number.id, "A phone number was suspended because its month could not be paid");
     let to = phone_number::ActiveModel {
         status: Set(PhoneNumberStatus::Suspended),
         suspended_at: Set(Some(app.clock.now())),

@@ -1,5 +1,5 @@
-//! Moving a number from one account of a team to another, by the team's main account. No money
-//! moves: what is paid is paid, and the next month is the new account's.
+//! Moves a phone number from one account of a team to another; only the team's main account may do this. No money
+//! moves: past fees stay with the old account, and the next month is charged to the new one.
 
 use entity::{
     account::AccountStatus,
@@ -10,7 +10,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, QueryFilter};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{NOT_FOUND, has_room, references, write};
+use super::{NOT_FOUND, TOO_MANY_NUMBERS, can_hold_another, references, write};
 use crate::{
     app::App,
     domain::{
@@ -32,9 +32,8 @@ pub enum TransferPhoneNumberRefusal {
     NumberInUse,
 }
 
-/// Moves a number that any account of the team has. Its name is its old account's own and does not
-/// go along (R3). A number that is in use moves only if it is to be detached. Moving it to where it
-/// is changes nothing.
+/// Transfers a number to another account of the team. The old account's name for it is cleared (R3). A number in use is
+/// transferred only with `is_detached`. A transfer to the same account changes nothing.
 pub async fn transfer(
     app: &App,
     main: &LiveMainCaller,
@@ -61,17 +60,16 @@ pub async fn transfer(
         return Ok(phone_number::Model { name, ..found });
     }
     if target.status == AccountStatus::Inactive {
-        let message = "The account is inactive; reactivate it first.";
+        let message = "The account is inactive. Reactivate it first.";
         return Err(refused(Refusal::AccountInactive, &["input", "to"], message));
     }
-    if !has_room(&txn, target.id).await? {
-        let message = "The account has 1,000 phone numbers; release one that is not needed.";
-        return Err(refused(Refusal::TooManyNumbers, &["input", "to"], message));
+    if !can_hold_another(&txn, target.id).await? {
+        return Err(refused(Refusal::TooManyNumbers, &["input", "to"], TOO_MANY_NUMBERS));
     }
-    if references::find(&txn, &found).await?.is_some() {
+    if references::blocking_use(&txn, &found).await?.is_some() {
         if !is_detached {
-            // R3: not what uses it.
-            let message = "Its account uses the number; transfer it with detach: true.";
+            // R3: the message does not say what uses it.
+            let message = "The number's account uses it. Set detach: true to transfer it anyway.";
             return Err(refused(Refusal::NumberInUse, &["id"], message));
         }
         references::detach(app, &txn, &found).await?;

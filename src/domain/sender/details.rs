@@ -1,4 +1,5 @@
-//! What a sender is made of, checked alike when it is made and when it is changed.
+//! Checks and normalises the fields of a sender. Creation and change share these rules. The phone number is checked in
+//! the sender's transaction instead, because that needs the database.
 
 use entity::{message::Channel, sender};
 use uuid::Uuid;
@@ -12,16 +13,16 @@ use crate::domain::{
 
 const EMAIL_RULE: &str = "The email must be an e-mail address, such as news@example.com.";
 const EMAIL_NAME_RULE: &str = "The emailName must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
-const EMAIL_NAME_ALONE: &str = "The emailName stands before an email, and there is none.";
+const EMAIL_NAME_ALONE: &str = "The emailName needs an email. Set email too.";
 const WHATSAPP_RULE: &str = "The whatsapp must be a phone number in E.164, such as +12025550123.";
-const WHATSAPP_IN_STOCK: &str = "The whatsapp is a number that this server sells; give the sender its \
-     phoneNumberId instead, once the account has it.";
-const TELEGRAM_RULE: &str = "The telegram must be a bot's username: a letter, then letters, digits \
-     and underscores, 5 to 32 in all, such as @acme_bot.";
+const WHATSAPP_IN_STOCK: &str = "The whatsapp is a number of this server's inventory. Buy it, and set its phoneNumberId \
+     instead.";
+const TELEGRAM_RULE: &str = "The telegram must be a bot's username of 5 to 32 letters, digits and underscores that \
+     begins with a letter, such as @acme_bot.";
 const NUMBER_UNKNOWN: &str = "There is no such phone number.";
-const NUMBER_IN_USE: &str = "Another sender has the number; take it away from that first.";
+const NUMBER_IN_USE: &str = "Another sender uses the number. Remove it from that sender first.";
 
-/// What to change: `None` keeps, `Some(None)` clears.
+/// The fields to change: `None` keeps, `Some(None)` clears.
 #[derive(Default)]
 pub struct SenderChange {
     pub name: Option<String>,
@@ -30,13 +31,13 @@ pub struct SenderChange {
     pub email_name: Option<Option<String>>,
     pub whatsapp: Option<Option<String>>,
     pub telegram: Option<Option<String>>,
-    /// Only to become the default: another one takes its place when it is to be that no more.
+    /// Only `true` changes the default sender: an account always has one, so it can only be moved.
     pub is_default: Option<bool>,
 }
 
-/// What is wrong with a [`SenderChange`]; each mutation has a code for it.
+/// The reason why a [`SenderChange`] is invalid; each mutation has its own error code for it.
 #[derive(Clone, Copy)]
-pub(in crate::domain) enum Detail {
+pub(in crate::domain) enum SenderProblem {
     Name,
     Email,
     EmailName,
@@ -48,7 +49,7 @@ pub(in crate::domain) enum Detail {
     NumberInUse,
 }
 
-impl Detail {
+impl SenderProblem {
     pub(in crate::domain) fn refused<C: From<Self>>(self) -> Failure<C> {
         let (field, rule): (&'static [&'static str], _) = match self {
             Self::Name => (&["input", "name"], NAME_RULE),
@@ -66,11 +67,11 @@ impl Detail {
 }
 
 impl SenderChange {
-    /// Checks and normalises what is given, but for the phone number.
-    pub(in crate::domain) fn checked<C: From<Detail>>(self) -> Result<Self, Failure<C>> {
+    /// Checks and normalises the given fields, except the phone number.
+    pub(in crate::domain) fn checked<C: From<SenderProblem>>(self) -> Result<Self, Failure<C>> {
         let name = match self.name {
             None => None,
-            Some(name) => Some(validate::name(&name).ok_or_else(|| Detail::Name.refused())?),
+            Some(name) => Some(validate::name(&name).ok_or_else(|| SenderProblem::Name.refused())?),
         };
         let address = |text: &str, channel| {
             recipient::parse(text, Some(channel)).ok().map(|recipient| recipient.address)
@@ -79,17 +80,16 @@ impl SenderChange {
         let whatsapp = |text: &str| address(text, Channel::Whatsapp);
         Ok(Self {
             name,
-            email: patch(self.email, email, Detail::Email)?,
-            email_name: patch(self.email_name, validate::name, Detail::EmailName)?,
-            whatsapp: patch(self.whatsapp, whatsapp, Detail::Whatsapp)?,
-            telegram: patch(self.telegram, bot_username, Detail::Telegram)?,
+            email: patch(self.email, email, SenderProblem::Email)?,
+            email_name: patch(self.email_name, validate::name, SenderProblem::EmailName)?,
+            whatsapp: patch(self.whatsapp, whatsapp, SenderProblem::Whatsapp)?,
+            telegram: patch(self.telegram, bot_username, SenderProblem::Telegram)?,
             ..self
         })
     }
 
-    /// Writes what is given of a checked change into the row, but for the default, which concerns
-    /// the account's other senders too.
-    pub(in crate::domain) fn apply<C: From<Detail>>(
+    /// Applies a checked change to the row, except `is_default`, which also affects the account's other senders.
+    pub(in crate::domain) fn apply<C: From<SenderProblem>>(
         &self,
         row: &mut sender::Model,
     ) -> Result<(), Failure<C>> {
@@ -109,30 +109,30 @@ impl SenderChange {
         }
         if row.email.is_none() && row.email_name.is_some() {
             if matches!(self.email_name, Some(Some(_))) {
-                return Err(Detail::EmailNameAlone.refused());
+                return Err(SenderProblem::EmailNameAlone.refused());
             }
-            // The address took its name along.
+            // The e-mail address was cleared, so its name is cleared too.
             row.email_name = None;
         }
         Ok(())
     }
 }
 
-/// A field that is kept or cleared passes; one that is set must pass the check.
-fn patch<C: From<Detail>>(
+/// Applies `check` to a field that is set; a kept or cleared field is always valid.
+fn patch<C: From<SenderProblem>>(
     field: Option<Option<String>>,
     check: impl Fn(&str) -> Option<String>,
-    detail: Detail,
+    problem: SenderProblem,
 ) -> Result<Option<Option<String>>, Failure<C>> {
     match field {
         Some(Some(text)) => {
-            check(&text).map(|text| Some(Some(text))).ok_or_else(|| detail.refused())
+            check(&text).map(|text| Some(Some(text))).ok_or_else(|| problem.refused())
         }
         kept_or_cleared => Ok(kept_or_cleared),
     }
 }
 
-/// A bot's username with its `@`, in the capitals that it is given in.
+/// A bot's username with its `@`; upper and lower case are kept.
 fn bot_username(text: &str) -> Option<String> {
     let text = text.trim();
     let name = text.strip_prefix('@').unwrap_or(text);

@@ -1,12 +1,10 @@
-//! As whom a message goes out: the sender that it names, or its account's default one, and that
-//! one's identity on the message's channel. A message keeps the identity's text as of its
-//! acceptance. A phone number is an identity while the account has it and it is ACTIVE.
+//! Decides the sender of a message and the sender's identity (`from`) on the message's channel. The sender is the one
+//! that the message names, or the account's default sender. A message keeps the identity that it was accepted with. A
+//! phone number is an identity only while the account has it and it is ACTIVE.
 //!
-//! Sends go by what the process knows of an account's senders, which is at most a second old, as
-//! prices and keys are, so that a send costs no reading of its own. A sender that is not known is
-//! looked for again, so one that was just made on another process is found. What was changed or
-//! deleted there within that second is still gone by; a message so accepted keeps its `from`, and
-//! the books are not concerned.
+//! Senders come from a cache that is at most one second old, so a send needs no extra query. A sender that is not in
+//! the cache is read from the database, so a sender just created by another process is found. A change by another
+//! process may take one second to apply to new messages; balances do not depend on it.
 
 use crate::domain::channel::{
     send_refusal::SENDER_NOT_FOUND,
@@ -23,8 +21,8 @@ use uuid::Uuid;
 
 use crate::domain::{Refusal, channel::send_refusal::SendRefusal};
 
-/// The origin of a message: the sender that it names must have an identity on its channel; an
-/// account's default sender need not, and the message goes out without one then.
+/// The origin of a message. A named sender must have an identity on the message's channel. If the default sender has
+/// none, the message is sent without a sender.
 pub(in crate::domain) fn choose(
     senders: &[KnownSender],
     named: Option<Uuid>,
@@ -45,7 +43,6 @@ pub(in crate::domain) fn choose(
     origin(known, channel).map(Some).ok_or_else(cannot)
 }
 
-/// There is such a sender, but not for this channel.
 fn cannot_send(channel: Channel) -> &'static str {
     match channel {
         Channel::Sms => "The sender cannot send on SMS now; see its channels.",
@@ -60,13 +57,13 @@ fn origin(known: &KnownSender, channel: Channel) -> Option<Origin> {
     Some(Origin { sender_id: known.sender.id, sent_from })
 }
 
-/// The channels that a sender with this number can send on now.
+/// The channels on which a sender with this number can send now.
 pub fn channels(sender: &sender::Model, number: Option<&phone_number::Model>) -> Vec<Channel> {
     let can_send = |channel: &Channel| identity(sender, number, *channel).is_some();
     Channel::iter().filter(can_send).collect()
 }
 
-/// What the sender's messages come from on this channel; `None` if it cannot send there.
+/// The `from` of the sender's messages on this channel; `None` if it cannot send on the channel.
 fn identity(
     sender: &sender::Model,
     number: Option<&phone_number::Model>,
@@ -91,8 +88,7 @@ fn identity(
     }
 }
 
-/// A mailbox as RFC 5322 (section 3.4) writes it: the name is quoted where it holds more than
-/// words.
+/// A mailbox as defined in RFC 5322 (section 3.4). The name is quoted if it contains special characters.
 fn mailbox(name: Option<&str>, address: &str) -> String {
     let Some(name) = name else { return address.to_owned() };
     let is_plain = |c: char| c == ' ' || c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
@@ -108,7 +104,7 @@ mod tests {
     use super::mailbox;
 
     #[test]
-    fn a_mailbox_quotes_what_is_more_than_words() {
+    fn a_mailbox_quotes_a_name_with_special_characters() {
         for (name, expected) in [
             (None, "ada@example.com"),
             (Some("Ada Lovelace"), "Ada Lovelace <ada@example.com>"),

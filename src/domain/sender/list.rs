@@ -1,4 +1,4 @@
-//! Reading senders: a key sees those of its own account, and nobody else's (R3).
+//! Reads senders. A key sees only the senders of its own account (R3).
 
 use std::collections::HashMap;
 

@@ -1,12 +1,11 @@
-//! Senders: as whom an account's messages go out, made and changed by any LIVE key of it. They are
-//! the account's in both environments, and nobody else sees them (R3). An account that has any has
-//! exactly one default sender: the first becomes it, making another it moves it, and when it is
-//! deleted the oldest of the others follows.
+//! Senders: the identities from which an account's messages are sent. Any LIVE key of the account creates and changes
+//! them; both environments use the same senders, and no other account sees them (R3). An account with senders has
+//! exactly one default sender: the first one, until another is made the default. If it is deleted, the oldest
+//! remaining sender becomes the default.
 //!
-//! Every change holds the lock of the team: under it no message of the account is accepted, and the
-//! account's other senders stay as they were read. A message that was given its sender just before
-//! goes out by what it was given, unless that is a number which its account has no more
-//! (`phone_number_use`).
+//! Every change holds the team's lock, so no message of the account is accepted meanwhile and the account's other
+//! senders do not change. A message that was accepted before keeps its identity, unless that is a phone number which
+//! its account no longer has (see `delivery::lost_number`).
 
 use crate::domain::channel::send_refusal::SENDER_NOT_FOUND;
 use entity::{
@@ -26,17 +25,17 @@ use super::{
     api_key::authentication::begin_in_team_as_account,
     audit_log::{Entry, Settings},
     caller::LiveAccountCaller,
-    phone_number::references as phone_number_use,
+    phone_number::references,
     refused,
 };
 use crate::app::App;
-use details::{Detail, SenderChange};
+use details::{SenderChange, SenderProblem};
 
 pub mod details;
 pub mod identity;
 pub mod list;
 
-/// Senders of an account at most.
+/// Maximum number of senders of an account.
 pub const SENDERS_PER_ACCOUNT_MAX: usize = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,35 +69,34 @@ pub enum DeleteSenderRefusal {
     SenderInUse,
 }
 
-impl From<Detail> for CreateSenderRefusal {
-    fn from(detail: Detail) -> Self {
-        match detail {
-            Detail::Name => Self::NameInvalid,
-            Detail::Email => Self::EmailInvalid,
-            Detail::EmailName | Detail::EmailNameAlone => Self::EmailNameInvalid,
-            Detail::Whatsapp | Detail::WhatsappInStock => Self::WhatsappInvalid,
-            Detail::Telegram => Self::TelegramInvalid,
-            Detail::NumberUnknown => Self::NumberNotFound,
-            Detail::NumberInUse => Self::NumberInUse,
+impl From<SenderProblem> for CreateSenderRefusal {
+    fn from(problem: SenderProblem) -> Self {
+        match problem {
+            SenderProblem::Name => Self::NameInvalid,
+            SenderProblem::Email => Self::EmailInvalid,
+            SenderProblem::EmailName | SenderProblem::EmailNameAlone => Self::EmailNameInvalid,
+            SenderProblem::Whatsapp | SenderProblem::WhatsappInStock => Self::WhatsappInvalid,
+            SenderProblem::Telegram => Self::TelegramInvalid,
+            SenderProblem::NumberUnknown => Self::NumberNotFound,
+            SenderProblem::NumberInUse => Self::NumberInUse,
         }
     }
 }
 
-impl From<Detail> for UpdateSenderRefusal {
-    fn from(detail: Detail) -> Self {
-        match detail {
-            Detail::Name => Self::NameInvalid,
-            Detail::Email => Self::EmailInvalid,
-            Detail::EmailName | Detail::EmailNameAlone => Self::EmailNameInvalid,
-            Detail::Whatsapp | Detail::WhatsappInStock => Self::WhatsappInvalid,
-            Detail::Telegram => Self::TelegramInvalid,
-            Detail::NumberUnknown => Self::NumberNotFound,
-            Detail::NumberInUse => Self::NumberInUse,
+impl From<SenderProblem> for UpdateSenderRefusal {
+    fn from(problem: SenderProblem) -> Self {
+        match problem {
+            SenderProblem::Name => Self::NameInvalid,
+            SenderProblem::Email => Self::EmailInvalid,
+            SenderProblem::EmailName | SenderProblem::EmailNameAlone => Self::EmailNameInvalid,
+            SenderProblem::Whatsapp | SenderProblem::WhatsappInStock => Self::WhatsappInvalid,
+            SenderProblem::Telegram => Self::TelegramInvalid,
+            SenderProblem::NumberUnknown => Self::NumberNotFound,
+            SenderProblem::NumberInUse => Self::NumberInUse,
         }
     }
 }
 
-/// A sender to be made.
 #[derive(Clone, Debug, Default)]
 pub struct NewSender {
     pub name: String,
@@ -124,16 +122,16 @@ impl From<NewSender> for SenderChange {
     }
 }
 
-/// Makes a sender. It becomes the account's default one if it is to, or is the first.
+/// Creates a sender. The first sender of an account becomes its default in any case.
 pub async fn create(
     app: &App,
     account: &LiveAccountCaller,
     new: NewSender,
 ) -> Result<sender::Model, Failure<CreateSenderRefusal>> {
-    let is_to_be_default = new.is_default;
+    let is_default = new.is_default;
     let (id, now) = (app.new_id(), app.clock.now());
     let details = SenderChange::from(new).checked::<CreateSenderRefusal>()?;
-    let mut made = sender::Model {
+    let mut created = sender::Model {
         id,
         team_id: account.team_id(),
         account_id: account.account_id(),
@@ -147,29 +145,28 @@ pub async fn create(
         created_at: now,
         updated_at: now,
     };
-    details.apply::<CreateSenderRefusal>(&mut made)?;
+    details.apply::<CreateSenderRefusal>(&mut created)?;
 
     let txn = begin_in_team_as_account(app, account).await?;
     let others = Entity::owned_by(account.account_id()).all(&txn).await?;
     if others.len() >= SENDERS_PER_ACCOUNT_MAX {
-        let message = "The account has 100 senders already.";
+        let message = "The account already has 100 senders (the maximum). Delete one first.";
         return Err(refused(CreateSenderRefusal::TooManySenders, &[], message));
     }
-    check_number::<CreateSenderRefusal>(&txn, &made).await?;
-    check_whatsapp::<CreateSenderRefusal>(&txn, &made).await?;
-    made.is_default = is_to_be_default || others.is_empty();
-    if made.is_default {
-        demote(app, &txn, account.account_id()).await?;
+    check_number::<CreateSenderRefusal>(&txn, &created).await?;
+    check_whatsapp::<CreateSenderRefusal>(&txn, &created).await?;
+    created.is_default = is_default || others.is_empty();
+    if created.is_default {
+        clear_default(app, &txn, account.account_id()).await?;
     }
-    Entity::insert(made.clone().into_active_model()).exec_without_returning(&txn).await?;
-    let entry = Entry::of(AuditAction::CreateSender, made.id);
-    txn.commit(app, entry.made(settings(&made))).await?;
+    Entity::insert(created.clone().into_active_model()).exec_without_returning(&txn).await?;
+    let entry = Entry::of(AuditAction::CreateSender, created.id);
+    txn.commit(app, entry.made(settings(&created))).await?;
     app.senders.forget(account.account_id());
-    Ok(made)
+    Ok(created)
 }
 
-/// Changes what is given and keeps the rest. Messages that were accepted keep the identity that
-/// they were accepted with.
+/// Changes the given fields and keeps the others. Accepted messages keep the identity that they were accepted with.
 pub async fn update(
     app: &App,
     account: &LiveAccountCaller,
@@ -192,11 +189,12 @@ pub async fn update(
     }
     match change.is_default {
         Some(false) if sender.is_default => {
-            let message = "Make another sender the default one instead.";
+            let message =
+                "An account needs a default sender. Make another sender the default instead.";
             return Err(refused(Refusal::DefaultNeeded, &["input", "isDefault"], message));
         }
         Some(true) if !sender.is_default => {
-            demote(app, &txn, account.account_id()).await?;
+            clear_default(app, &txn, account.account_id()).await?;
             sender.is_default = true;
         }
         _ => {}
@@ -209,8 +207,8 @@ pub async fn update(
     Ok(sender)
 }
 
-/// Deletes a sender by which no message waits, and gives its id. Messages that went out by it keep
-/// what they came from.
+/// Deletes a sender and returns its id. Refused while a message waits to be sent from it; messages that were sent
+/// from it keep their `from`.
 pub async fn delete(
     app: &App,
     account: &LiveAccountCaller,
@@ -222,8 +220,8 @@ pub async fn delete(
         .await?
         .ok_or_else(|| refused(Refusal::NotFound, &["id"], SENDER_NOT_FOUND))?;
     if waiting(&sender).one(&txn).await?.is_some() {
-        let message = "A message of this sender waits to be handed over; cancel it, or try again \
-                       when it was.";
+        let message =
+            "A message from this sender is waiting for delivery. Cancel it, or try again later.";
         return Err(refused(Refusal::SenderInUse, &["id"], message));
     }
     Entity::delete_by_id(sender.id).exec(&txn).await?;
@@ -238,7 +236,7 @@ pub async fn delete(
     Ok(sender.id)
 }
 
-/// What the audit log tells of a sender; its addresses are not in it.
+/// The sender's fields in the audit log. Addresses are left out.
 fn settings(sender: &sender::Model) -> Settings {
     Settings::from([
         ("name", json!(sender.name)),
@@ -247,8 +245,8 @@ fn settings(sender: &sender::Model) -> Settings {
     ])
 }
 
-/// Refuses a phone number that the sender's account has not, or that another of its senders has.
-async fn check_number<C: From<Detail>>(
+/// Refuses a phone number that the account does not have or that another sender uses.
+async fn check_number<C: From<SenderProblem>>(
     txn: &DatabaseTransaction,
     sender: &sender::Model,
 ) -> Result<(), Failure<C>> {
@@ -258,27 +256,27 @@ async fn check_number<C: From<Detail>>(
         .filter(phone_number::Entity::is_held())
         .one(txn)
         .await?
-        .ok_or_else(|| Detail::NumberUnknown.refused())?;
-    let user = phone_number_use::sender_of(txn, &number).await?;
+        .ok_or_else(|| SenderProblem::NumberUnknown.refused())?;
+    let user = references::sender_of(txn, &number).await?;
     if user.is_some_and(|user| user.id != sender.id) {
-        return Err(Detail::NumberInUse.refused());
+        return Err(SenderProblem::NumberInUse.refused());
     }
     Ok(())
 }
 
-/// Refuses as its own what is somebody's to buy, or was bought.
-async fn check_whatsapp<C: From<Detail>>(
+/// Refuses a WhatsApp number from the inventory: it must be bought and set as `phone_number_id`.
+async fn check_whatsapp<C: From<SenderProblem>>(
     txn: &DatabaseTransaction,
     sender: &sender::Model,
 ) -> Result<(), Failure<C>> {
     let Some(whatsapp) = &sender.whatsapp else { return Ok(()) };
     match inventory_number::Entity::find_by_id(whatsapp).one(txn).await? {
-        Some(_) => Err(Detail::WhatsappInStock.refused()),
+        Some(_) => Err(SenderProblem::WhatsappInStock.refused()),
         None => Ok(()),
     }
 }
 
-/// The messages that wait to go out by a sender.
+/// The messages that wait to be sent from a sender.
 pub fn waiting(sender: &sender::Model) -> Select<message::Entity> {
     message::Entity::find()
         .filter(message::Column::AccountId.eq(sender.account_id))
@@ -295,8 +293,12 @@ async fn find(
     Ok(Entity::owned_by(account.account_id()).filter(Column::Id.eq(id)).one(txn).await?)
 }
 
-/// Makes the account's default sender that no more.
-async fn demote(app: &App, txn: &DatabaseTransaction, account_id: Uuid) -> Result<(), Fault> {
+/// Clears the account's default sender, before another one is set.
+async fn clear_default(
+    app: &App,
+    txn: &DatabaseTransaction,
+    account_id: Uuid,
+) -> Result<(), Fault> {
     let default = Entity::owned_by(account_id).filter(Column::IsDefault.eq(true)).one(txn).await?;
     match default {
         Some(default) => set_default(app, txn, default.id, false).await,

@@ -1,5 +1,5 @@
-//! Teams: made by operators, each with its main account and that account's first key from the moment
-//! it exists (R1).
+//! Teams: created and listed by operators. A team is created together with its main account and that account's first
+//! key (R1).
 
 use std::collections::HashMap;
 
@@ -29,13 +29,12 @@ pub mod sub_account;
 pub mod sub_account_list;
 pub mod sub_account_status;
 
-/// Why a team was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateTeamRefusal {
     NameInvalid,
 }
 
-/// A team as it comes into being.
+/// A new team with its main account and first key.
 pub struct CreatedTeam {
     pub team: team::Model,
     pub main_account: account::Model,
@@ -43,7 +42,7 @@ pub struct CreatedTeam {
     pub plain_key: PlainKey,
 }
 
-/// Makes a team with balance 0, its main account of the same name, and a LIVE key of that account.
+/// Creates a team with balance 0, a main account of the same name, and a LIVE key for that account.
 pub async fn create(
     app: &App,
     operator: &OperatorCaller,
@@ -97,12 +96,12 @@ pub async fn create(
     api_key::Entity::insert(api_key.clone().into_active_model())
         .exec_without_returning(&txn)
         .await?;
-    let made = Settings::from([
+    let settings = Settings::from([
         ("name", json!(team.name)),
         ("mainAccountId", json!(main_account.id)),
         ("apiKeyId", json!(api_key.id)),
     ]);
-    let entry = Entry::of(AuditAction::CreateTeam, team.id).to_team(team.id).made(made);
+    let entry = Entry::of(AuditAction::CreateTeam, team.id).to_team(team.id).made(settings);
     txn.commit(app, entry).await?;
     Ok(CreatedTeam { team, main_account, api_key, plain_key })
 }

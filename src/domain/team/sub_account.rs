@@ -1,5 +1,5 @@
-//! Sub-accounts, managed by the main account of their team and by nobody else (R2). Limits and
-//! statuses change under the team's lock, so the next charge sees them.
+//! Creates and changes sub-accounts. Only the main account of the team may do this (R2). Credit limits change under the
+//! team's lock, so they apply to the next charge.
 
 use crate::domain::account::AccountRef;
 use entity::{
@@ -33,11 +33,11 @@ use crate::{
 
 const EXTERNAL_ID_RULE: &str = "The externalId must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
 const EXTERNAL_ID_TAKEN: &str = "Another sub-account of the team has this externalId.";
-const CREDIT_LIMIT_RULE: &str = "The credit limit must be 0 to 100000000000 cents with at most \
+const CREDIT_LIMIT_RULE: &str = "The creditLimit must be 0 to 100000000000 cents with at most \
                                  four decimals, or null for no limit.";
 pub(in crate::domain) const NOT_FOUND: &str = "There is no such sub-account.";
 
-/// Sub-accounts that a team has at most, in any status: none is ever deleted.
+/// Maximum number of sub-accounts of a team, in any status. Sub-accounts are never deleted.
 pub const SUB_ACCOUNTS_MAX: i64 = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,6 @@ pub enum UpdateSubAccountRefusal {
     MetadataInvalid,
 }
 
-/// A sub-account to be made.
 pub struct NewSubAccount {
     pub name: String,
     pub external_id: Option<String>,
@@ -69,7 +68,7 @@ pub struct NewSubAccount {
     pub team_balance_visible: bool,
 }
 
-/// What to change: `None` keeps, `Some(None)` clears.
+/// The fields to change: `None` keeps, `Some(None)` clears.
 #[derive(Default)]
 pub struct SubAccountChange {
     pub name: Option<String>,
@@ -79,12 +78,12 @@ pub struct SubAccountChange {
     pub team_balance_visible: Option<bool>,
 }
 
-/// What `search` looks in and the order by name sorts by.
+/// The text that `search` matches, and the key of the order by name.
 pub fn search_text(name: &str, external_id: Option<&str>) -> String {
     format!("{}\n{}", folded(name), folded(external_id.unwrap_or_default()))
 }
 
-/// Makes a sub-account and its first key, LIVE.
+/// Creates a sub-account and its first key, which is LIVE.
 pub async fn create(
     app: &App,
     main: &LiveMainCaller,
@@ -133,8 +132,8 @@ pub async fn create(
         keys::new_key(app, Role::SubAccount, owner, keys::FIRST_KEY_NAME, Environment::Live, None);
 
     let txn = begin_as_main(app, main).await?;
-    if !count_one_more(&txn, main.team_id()).await? {
-        let message = "The team has 100000 sub-accounts already.";
+    if !increment_count(&txn, main.team_id()).await? {
+        let message = "The team already has 100,000 sub-accounts (the maximum).";
         return Err(refused(Refusal::TooManySubAccounts, &[], message));
     }
     account::Entity::insert(account.clone().into_active_model())
@@ -142,7 +141,7 @@ pub async fn create(
         .await
         .map_err(|error| {
             if is_unique_violation(&error) {
-                // The unique index decides, so two at once cannot both take it.
+                // The unique index decides between simultaneous calls.
                 refused(Refusal::ExternalIdTaken, &["input", "externalId"], EXTERNAL_ID_TAKEN)
             } else {
                 error.into()
@@ -159,8 +158,8 @@ pub async fn create(
     Ok((account, api_key, plain_key))
 }
 
-/// Counts one more sub-account of the team, unless it has as many as it may.
-async fn count_one_more(txn: &DatabaseTransaction, team_id: Uuid) -> Result<bool, Fault> {
+/// Increments the team's number of sub-accounts; `false` if it has reached the maximum.
+async fn increment_count(txn: &DatabaseTransaction, team_id: Uuid) -> Result<bool, Fault> {
     use team::Column;
     let counted = team::Entity::update_many()
         .col_expr(Column::SubAccountCount, Expr::col(Column::SubAccountCount).add(1))
@@ -171,7 +170,7 @@ async fn count_one_more(txn: &DatabaseTransaction, team_id: Uuid) -> Result<bool
     Ok(counted.rows_affected > 0)
 }
 
-/// Changes what is given and keeps the rest. A limit applies to the very next send.
+/// Changes the given fields and keeps the others. A new credit limit applies to the next send.
 pub async fn update(
     app: &App,
     main: &LiveMainCaller,
@@ -233,7 +232,7 @@ pub async fn update(
     Ok(changed)
 }
 
-/// The sub-account that the main account names; the main account itself is none.
+/// The team's sub-account with this reference. The main account is not a sub-account.
 pub async fn find(
     app: &App,
     main: &MainCaller,
@@ -250,7 +249,7 @@ pub(in crate::domain) async fn find_sub_account<C: ConnectionTrait>(
     Ok(account.find_in(team_id, db).await?.filter(|found| found.is_sub_account))
 }
 
-/// What the audit log says of a sub-account's settings.
+/// The sub-account's fields in the audit log.
 pub(in crate::domain) fn settings(account: &account::Model) -> Settings {
     Settings::from([
         ("name", json!(account.name)),
@@ -263,7 +262,7 @@ pub(in crate::domain) fn settings(account: &account::Model) -> Settings {
     ])
 }
 
-/// Writes only the columns that are set: the totals of the row are billing's.
+/// Writes only the columns that are set, because billing changes the totals of the same row.
 pub(in crate::domain) async fn write(
     app: &App,
     txn: &DatabaseTransaction,

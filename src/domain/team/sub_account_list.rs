@@ -1,4 +1,4 @@
-//! The list of a team's sub-accounts: filters, orders, pages.
+//! Lists the sub-accounts of a team, with filters, orders and pages. Only the main account sees this list.
 
 use entity::{
     account::{self, AccountStatus},
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What a list is ordered by; equal rows follow their creation.
+/// The order of a list. Rows with equal values are ordered by creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SubAccountOrderField {
     #[default]
@@ -33,10 +33,10 @@ pub enum SubAccountOrderField {
 #[derive(Clone, Debug, Default)]
 pub struct SubAccountFilter {
     pub status: Option<Vec<AccountStatus>>,
-    /// Part of the name or the external id, case-blind.
+    /// Part of the name or the external id, ignoring case.
     pub search: Option<String>,
     pub is_blocked: Option<bool>,
-    /// A key of the metadata and the text that it must hold.
+    /// A key of the metadata and its text value.
     pub metadata: Option<(String, String)>,
 }
 
@@ -53,7 +53,7 @@ pub async fn list(
     let keyset = page.keyset(list_name(field, &order))?;
     let rows =
         account::Entity::of_team(main.team_id()).filter(account::Column::IsSubAccount.eq(true));
-    let looked_at = condition(app, main, filter).await?;
+    let conditions = condition(app, main, filter).await?;
     let key = match field {
         SubAccountOrderField::CreatedAt => None,
         SubAccountOrderField::Name => Some(OrderKey {
@@ -66,19 +66,19 @@ pub async fn list(
             column: account::Column::TotalSpentMicros,
             of: |row: &account::Model| row.total_spent_micros.to_string(),
             value: |key| key.parse::<i64>().ok().map(Into::into),
-            // Every charge would have to keep it.
+            // Every charge would have to update the index.
             has_index: false,
         }),
     };
     let list = List::newest_first(rows, account::Column::Id, |row| row.id);
-    let mut list = list.ordered(order, key).filtered(looked_at);
+    let mut list = list.ordered(order, key).filtered(conditions);
     if filter.metadata.is_some() {
         list = list.long_to_look_at();
     }
     list.page_as::<account::ListedRow>(&app.read_as(main), keyset).await
 }
 
-/// A cursor belongs to one order.
+/// The name of the list in cursors: a cursor is valid for one order only.
 fn list_name(field: SubAccountOrderField, order: &Order) -> &'static str {
     match (field, order) {
         (SubAccountOrderField::CreatedAt, Order::Asc) => "sub_accounts:created_at:asc",
@@ -108,7 +108,7 @@ async fn condition(
         all = all.add(if is_blocked { blocked } else { blocked.not() });
     }
     if let Some((key, value)) = &filter.metadata {
-        // Metadata that holds no more than this text.
+        // The smallest metadata with this key and value. If it is too large, no account can match.
         let is_too_long = key.len() + value.len() + r#"{"":""}"#.len() > METADATA_BYTES_MAX;
         if is_too_long || key.contains('\0') || value.contains('\0') {
             return Ok(Condition::all().add(Expr::cust("1 = 0")));
@@ -118,7 +118,7 @@ async fn condition(
     Ok(all)
 }
 
-/// The same three reasons as [`crate::domain::account::blocked_by`].
+/// Matches accounts that are blocked for one of the reasons of [`crate::domain::account::blocked_by`].
 async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
     let team = team::Entity::find_by_id(main.team_id())
         .one(&app.read_as(main))
@@ -134,7 +134,7 @@ async fn blocked(app: &App, main: &MainCaller) -> Result<Condition, Fault> {
     Ok(Condition::any().add(account::Column::Status.ne(AccountStatus::Active)).add(is_at_limit))
 }
 
-/// Whether the metadata's `key` holds exactly the text `value`.
+/// Whether the metadata has the text `value` under `key`.
 fn metadata_holds(backend: DbBackend, key: &str, value: &str) -> SimpleExpr {
     match backend {
         DbBackend::Postgres => Expr::cust_with_values(

@@ -1,4 +1,5 @@
-//! The status of a sub-account: suspended, active again, deactivated.
+//! Suspends, reactivates and deactivates sub-accounts. The status changes under the team's lock, so it applies to the
+//! next send.
 
 use entity::{
     account::{self, AccountStatus},
@@ -42,8 +43,8 @@ pub enum DeactivateSubAccountRefusal {
     ReasonInvalid,
 }
 
-/// Refuses sends from now on and keeps the keys; what waits for delivery keeps waiting. Suspending
-/// what is suspended changes nothing.
+/// Suspends a sub-account: its sends are refused, its keys stay valid, and its waiting messages are not sent until it
+/// is reactivated. Suspending a suspended account changes nothing.
 pub async fn suspend(
     app: &App,
     main: &LiveMainCaller,
@@ -61,7 +62,7 @@ pub async fn suspend(
     let changed = match found.status {
         AccountStatus::Suspended => found.clone(),
         AccountStatus::Inactive => {
-            let message = "The sub-account is inactive; reactivate it first.";
+            let message = "The sub-account is inactive. Reactivate it first.";
             return Err(refused(Refusal::AccountInactive, &["account"], message));
         }
         AccountStatus::Active => {
@@ -74,7 +75,7 @@ pub async fn suspend(
     Ok(changed)
 }
 
-/// Lets the account send again. After a deactivation no key comes back: create new ones.
+/// Allows the account to send again. Keys that a deactivation revoked stay revoked.
 pub async fn reactivate(
     app: &App,
     main: &LiveMainCaller,
@@ -95,10 +96,10 @@ pub async fn reactivate(
     Ok(changed)
 }
 
-/// Revokes all keys at once, and keeps all data. From then on nothing that was accepted is handed over
-/// any more; the worker cancels and refunds it in steps ([`backlog`](crate::domain::message::backlog)), also if the account
-/// is reactivated before. Gives the account and how many keys were revoked; deactivating what is inactive
-/// changes nothing.
+/// Revokes all keys of a sub-account and keeps its data. Messages that wait for delivery are not sent any more; the
+/// worker cancels and refunds them in batches ([`backlog`](crate::domain::message::backlog)), even if the account is
+/// reactivated before. Returns the account and the number of revoked keys. Deactivating an inactive account changes
+/// nothing.
 pub async fn deactivate(
     app: &App,
     main: &LiveMainCaller,

@@ -1,11 +1,11 @@
-//! The bodies and variables of a template, as its row holds them.
+//! Converts the row of a template to its bodies and variables.
 
 use entity::{message::Channel, template};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Fault;
 
-/// The sources of what a message says on one channel.
+/// The sources of a message's content on one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
     pub channel: Channel,
@@ -18,11 +18,11 @@ pub struct Body {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variable {
     pub name: String,
-    /// What it is where a send does not say; without one, a send must.
+    /// The value if a send does not set the variable. A variable without a default is required.
     pub default: Option<String>,
 }
 
-/// The bodies that a template has, by channel.
+/// The bodies of a template, in the order of channels.
 pub fn bodies_of(row: &template::Model) -> Vec<Body> {
     let plain = |channel, text: &Option<String>| {
         let text = text.clone()?;
@@ -44,7 +44,7 @@ pub fn bodies_of(row: &template::Model) -> Vec<Body> {
     bodies.into_iter().flatten().collect()
 }
 
-/// The variables that a template declares, in their order.
+/// The declared variables of a template, in order.
 pub fn variables_of(row: &template::Model) -> Result<Vec<Variable>, Fault> {
     crate::json::parse(row.variables.as_bytes())
         .map_err(|_| Fault::Broken("the variables of a template are stored as a list"))

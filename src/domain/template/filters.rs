@@ -1,20 +1,20 @@
-//! The filters and tests that templates may use. Filters of texts take what is one, a number, a boolean or none:
-//! a list or a map would be written out for less steps than that costs.
+//! The filters and tests that templates may use. Text filters accept texts, numbers, booleans and none. They refuse
+//! lists and maps, because converting those to text costs more than the steps that are counted for it.
 
 use minijinja::{
     Environment, Error, ErrorKind, State, Value, filters, tests,
     value::{Kwargs, StringInput, ValueKind},
 };
 
-/// Digits after the point that are rounded to at most.
+/// Maximum number of decimals of the filter `round`.
 pub const DIGITS_MAX: usize = 9;
-pub const DIGITS_RULE: &str = "round takes a number of digits from 0 to 9";
-/// Numbers from here on have no digits after the point that would be worth rounding, and hundreds before it.
+pub const DIGITS_RULE: &str = "the argument of round must be a number from 0 to 9";
+/// Larger numbers are not rounded: a double of this size has no decimals.
 const ROUNDED_MAX: f64 = 1e15;
 
-type OfText = fn(StringInput<'_>) -> Value;
+type TextFilter = fn(StringInput<'_>) -> Value;
 
-/// Adds everything that `template_language` lists.
+/// Adds all filters and tests that [`language`](super::language) lists.
 pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("abs", filters::abs);
     environment.add_filter("count", filters::length);
@@ -31,7 +31,7 @@ pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("length", filters::length);
     environment.add_filter("replace", replace);
     environment.add_filter("round", round);
-    let of_texts: [(&str, OfText); 7] = [
+    let text_filters: [(&str, TextFilter); 7] = [
         ("capitalize", |text| change_case(&text, |before| before.is_none())),
         ("lower", |text| change_case(&text, |_| false)),
         ("safe", |text| Value::from_safe_string(text.as_str().to_owned())),
@@ -40,9 +40,10 @@ pub fn add(environment: &mut Environment<'_>) {
         ("trim", |text| filters::trim(text, None)),
         ("upper", filters::upper),
     ];
-    for (name, change) in of_texts {
-        environment
-            .add_filter(name, move |state: &State, value: &Value| text(state, value).map(change));
+    for (name, change) in text_filters {
+        environment.add_filter(name, move |state: &State, value: &Value| {
+            as_text(state, value).map(change)
+        });
     }
     environment.add_test("boolean", tests::is_boolean);
     environment.add_test("defined", tests::is_defined);
@@ -58,40 +59,40 @@ pub fn add(environment: &mut Environment<'_>) {
     environment.add_test("undefined", tests::is_undefined);
 }
 
-fn text<'v>(state: &State, value: &'v Value) -> Result<StringInput<'v>, Error> {
-    refuse_structure(value)?;
+fn as_text<'v>(state: &State, value: &'v Value) -> Result<StringInput<'v>, Error> {
+    refuse_list_or_map(value)?;
     StringInput::new(state, value)
 }
 
-fn refuse_structure(value: &Value) -> Result<(), Error> {
+fn refuse_list_or_map(value: &Value) -> Result<(), Error> {
     if value.as_object().is_none() {
         return Ok(());
     }
-    Err(failed(format!("expected a text or a number, and not a {}", value.kind())))
+    Err(failed(format!("a {} is not valid here (expected a text or a number)", value.kind())))
 }
 
 fn failed(problem: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, problem)
 }
 
-/// Writes a text in lower case, but for the letters that follow what `begins` says. The standard library, and the
-/// template library with it, takes twenty times as long for each capital sigma as for another letter.
-fn change_case(text: &StringInput<'_>, begins: impl Fn(Option<char>) -> bool) -> Value {
+/// Converts a text to lower case, except the letters for which `is_upper` is true, given the letter before. The
+/// standard library is not used because a capital sigma takes it twenty times as long as another letter.
+fn change_case(text: &StringInput<'_>, is_upper: impl Fn(Option<char>) -> bool) -> Value {
     let mut changed = String::with_capacity(text.as_str().len());
     let mut before = None;
     let mut letters = text.as_str().chars().peekable();
     while let Some(letter) = letters.next() {
-        let begins = begins(before);
+        let is_upper = is_upper(before);
         if letter.is_ascii() {
-            changed.push(if begins {
+            changed.push(if is_upper {
                 letter.to_ascii_uppercase()
             } else {
                 letter.to_ascii_lowercase()
             });
-        } else if begins {
+        } else if is_upper {
             changed.extend(letter.to_uppercase());
         } else if letter == 'Σ' {
-            // Whether others are letters takes as long.
+            // A sigma at the end of a word has its own form. Only its neighbours are checked, to keep this fast.
             let is_last = !is_edge(before) && is_edge(letters.peek().copied());
             changed.push(if is_last { 'ς' } else { 'σ' });
         } else {
@@ -102,7 +103,7 @@ fn change_case(text: &StringInput<'_>, begins: impl Fn(Option<char>) -> bool) ->
     text.preserve_safety(changed)
 }
 
-/// Whether a word ends here.
+/// Whether this is a boundary of a word.
 fn is_edge(letter: Option<char>) -> bool {
     letter.is_none_or(|letter| letter.is_whitespace() || letter.is_ascii_punctuation())
 }
@@ -112,13 +113,13 @@ fn separates_words(letter: char) -> bool {
 }
 
 fn escape(state: &mut State, value: &Value) -> Result<Value, Error> {
-    refuse_structure(value)?;
+    refuse_list_or_map(value)?;
     filters::escape(state, value)
 }
 
 fn replace(state: &mut State, value: &Value, from: &Value, to: &Value) -> Result<Value, Error> {
     let all = [value, from, to];
-    all.into_iter().try_for_each(refuse_structure)?;
+    all.into_iter().try_for_each(refuse_list_or_map)?;
     let value = StringInput::new(state, value)?;
     let (from, to) = (StringInput::new(state, from)?, StringInput::new(state, to)?);
     filters::replace(state, value, from, to)
@@ -126,11 +127,11 @@ fn replace(state: &mut State, value: &Value, from: &Value, to: &Value) -> Result
 
 fn join(state: &mut State, value: &Value, joiner: Option<&Value>) -> Result<Value, Error> {
     if value.kind() == ValueKind::Seq {
-        value.try_iter()?.try_for_each(|item| refuse_structure(&item))?;
+        value.try_iter()?.try_for_each(|item| refuse_list_or_map(&item))?;
     } else {
-        refuse_structure(value)?;
+        refuse_list_or_map(value)?;
     }
-    let joiner = joiner.map(|joiner| text(state, joiner)).transpose()?;
+    let joiner = joiner.map(|joiner| as_text(state, joiner)).transpose()?;
     filters::join(
         state,
         value,
@@ -140,7 +141,7 @@ fn join(state: &mut State, value: &Value, joiner: Option<&Value>) -> Result<Valu
     )
 }
 
-/// The library's own goes through the list.
+/// Replaces the library's filter, which iterates over the whole list.
 fn last(value: &Value) -> Result<Value, Error> {
     if let Some(text) = value.as_str() {
         return Ok(text.chars().next_back().map(Value::from).unwrap_or_default());
@@ -148,11 +149,11 @@ fn last(value: &Value) -> Result<Value, Error> {
     match (value.kind(), value.len()) {
         (ValueKind::Seq, Some(0)) => Ok(Value::UNDEFINED),
         (ValueKind::Seq, Some(length)) => value.get_item_by_index(length - 1),
-        (kind, _) => Err(failed(format!("a {kind} has no last item"))),
+        (kind, _) => Err(failed(format!("last cannot be used with a {kind}"))),
     }
 }
 
-/// The library's own writes out hundreds of digits of large numbers.
+/// Replaces the library's filter, which writes hundreds of digits for large numbers.
 fn round(value: Value, digits: Option<usize>) -> Result<Value, Error> {
     let digits = digits.unwrap_or(0);
     if digits > DIGITS_MAX {

@@ -1,10 +1,9 @@
-//! The language of templates: a small part of Jinja, of which everything is listed here. There are variables,
-//! filters and tests, comparisons, arithmetic, `if` and `for`; everything else is refused when a template is
-//! stored.
+//! The template language: an allow-list of a small part of Jinja (variables, filters, tests, comparisons, arithmetic,
+//! `if` and `for`). Everything else is refused when a template is stored.
 //!
-//! Why a list: a template is a program of a stranger. The library counts the steps of a render, and some of its
-//! features do more than they are counted for, need a deep stack, or panic. What is listed here costs in
-//! proportion to its steps, and was measured.
+//! Templates are untrusted programs. The library counts the steps of a rendering, but some of its features cost much
+//! more than they are counted for, need a deep stack, or panic. The cost of each allowed feature was measured to be
+//! proportional to its steps.
 
 use std::collections::BTreeSet;
 
@@ -20,22 +19,22 @@ use minijinja::{
 
 use super::filters::{DIGITS_MAX, DIGITS_RULE};
 
-/// Tags (`{{ … }}` and `{% … %}`) of a part at most.
+/// Maximum number of tags (`{{ … }}` and `{% … %}`) of a part.
 pub const TAGS_MAX: usize = 1_000;
-/// Words, values and signs of a tag at most.
+/// Maximum number of tokens of a tag.
 pub const TAG_TOKENS_MAX: usize = 100;
-/// Brackets within each other at most. Each needs some 15 calls of the library's parser within each other.
+/// Maximum depth of nested brackets. Each level needs about 15 nested calls of the library's parser.
 pub const BRACKETS_MAX: usize = 10;
-/// `if` and `for` within each other at most.
+/// Maximum depth of nested `if` and `for`.
 pub const BLOCKS_MAX: usize = 10;
-/// Of these, `for` at most.
+/// Maximum depth of nested `for`.
 pub const LOOPS_MAX: usize = 2;
-/// Times that `elif` stands in a part at most: each is a level of the library's compiler.
+/// Maximum number of `elif` in a part. Each is a level of recursion in the library's compiler.
 pub const BRANCHES_MAX: usize = 100;
-/// Characters of a line at most: the library counts columns with 16 bits, and one of its additions overflows.
+/// Maximum length of a line, in characters. The library counts columns with 16 bits and would overflow.
 pub const LINE_CHARS_MAX: usize = 65_000;
 
-/// The filters, each with the least and the most arguments that it takes. `items` is for loops only.
+/// The allowed filters, each with its minimum and maximum number of arguments. `items` is allowed in loops only.
 pub const FILTERS: [(&str, usize, usize); 21] = [
     ("abs", 0, 0),
     ("capitalize", 0, 0),
@@ -60,10 +59,10 @@ pub const FILTERS: [(&str, usize, usize); 21] = [
     ("upper", 0, 0),
 ];
 
-/// The filters that give a number or fail.
+/// The filters that return a number or fail.
 const NUMBER_FILTERS: [&str; 6] = ["abs", "count", "float", "int", "length", "round"];
 
-/// The tests. None takes an argument.
+/// The allowed tests. They have no arguments.
 pub const TESTS: [&str; 12] = [
     "boolean",
     "defined",
@@ -79,24 +78,23 @@ pub const TESTS: [&str; 12] = [
     "undefined",
 ];
 
-/// What there is of a loop, as a number.
+/// The attributes of `loop` that are numbers.
 const LOOP_NUMBERS: [&str; 5] = ["index", "index0", "length", "revindex", "revindex0"];
 
-/// A part that may be compiled.
+/// A part that is in the language.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Checked {
     /// The variables that it uses.
     pub variables: BTreeSet<String>,
-    /// How many words, values and signs it has.
     pub tokens: usize,
 }
 
-/// What is wrong with a part, and in which line.
-type Wrong = (String, u16);
+/// A problem in a part, and its line.
+type Problem = (String, u16);
 
-/// Checks that a part is in the language, or says for people what is not.
+/// Checks that a part is in the language. The error is the text for the error message.
 pub fn check(name: &str, source: &str) -> Result<Checked, String> {
-    let explain = |(what, line): Wrong| format!("{what} (in {name}:{line})");
+    let explain = |(problem, line): Problem| format!("{problem} (in {name}:{line})");
     let tokens = check_tokens(source).map_err(explain)?;
     let parsed = parse(source, name, SyntaxConfig::default()).map_err(|error| error.to_string())?;
     let mut checker = Checker::default();
@@ -104,8 +102,8 @@ pub fn check(name: &str, source: &str) -> Result<Checked, String> {
     Ok(Checked { variables: checker.used, tokens })
 }
 
-/// Refuses what would take too long or too much stack to parse and compile, and the tags that there are not.
-fn check_tokens(source: &str) -> Result<usize, Wrong> {
+/// Refuses unknown tags, and sources that would need too much time or stack to parse and compile.
+fn check_tokens(source: &str) -> Result<usize, Problem> {
     if source.split('\n').any(|line| line.chars().count() > LINE_CHARS_MAX) {
         return Err(("a line must have at most 65000 characters".to_owned(), 1));
     }
@@ -142,15 +140,15 @@ fn check_tokens(source: &str) -> Result<usize, Wrong> {
             _ => {}
         }
         let problem = if let Some(word) = unknown_tag {
-            format!("there is no tag {word} (expected if or for)")
+            format!("unknown tag {word} (expected if or for)")
         } else if in_tag > TAG_TOKENS_MAX {
-            "a tag must have at most 100 words, values and signs".to_owned()
+            "a tag must have at most 100 tokens (names, values and operators)".to_owned()
         } else if brackets > BRACKETS_MAX {
-            "at most 10 brackets may be within each other".to_owned()
+            "brackets must be nested at most 10 deep".to_owned()
         } else if tags > TAGS_MAX {
             "a part must have at most 1000 tags".to_owned()
         } else if blocks > BLOCKS_MAX {
-            "at most 10 blocks may be within each other".to_owned()
+            "blocks must be nested at most 10 deep".to_owned()
         } else if branches > BRANCHES_MAX {
             "a part must have at most 100 elif".to_owned()
         } else {
@@ -161,22 +159,22 @@ fn check_tokens(source: &str) -> Result<usize, Wrong> {
     Ok(tokens)
 }
 
-/// Walks through a parsed part.
+/// Visits the syntax tree of a part.
 #[derive(Default)]
 struct Checker<'p> {
-    /// Names that loops give values to, where the walk is.
+    /// The loop variables in scope.
     bound: Vec<&'p str>,
-    /// How many loops the walk is in.
+    /// The depth of nested loops.
     loops: usize,
     used: BTreeSet<String>,
 }
 
 impl<'p> Checker<'p> {
-    fn statements(&mut self, statements: &'p [Stmt<'p>]) -> Result<(), Wrong> {
+    fn statements(&mut self, statements: &'p [Stmt<'p>]) -> Result<(), Problem> {
         statements.iter().try_for_each(|statement| self.statement(statement))
     }
 
-    fn statement(&mut self, statement: &'p Stmt<'p>) -> Result<(), Wrong> {
+    fn statement(&mut self, statement: &'p Stmt<'p>) -> Result<(), Problem> {
         match statement {
             Stmt::Template(template) => self.statements(&template.children),
             Stmt::EmitExpr(emitted) => self.expression(&emitted.expr),
@@ -187,12 +185,12 @@ impl<'p> Checker<'p> {
                 self.statements(&of.false_body)
             }
             Stmt::ForLoop(of) => self.for_loop(of, of.span().start_line),
-            // The tokens have no such tag.
+            // Other tags were refused by `check_tokens`.
             _ => Err(("the only tags are if and for".to_owned(), 1)),
         }
     }
 
-    fn for_loop(&mut self, of: &'p ForLoop<'p>, line: u16) -> Result<(), Wrong> {
+    fn for_loop(&mut self, of: &'p ForLoop<'p>, line: u16) -> Result<(), Problem> {
         match &of.iter {
             Expr::Filter(items) if items.name == "items" && items.args.is_empty() => {
                 items.expr.iter().try_for_each(|of| self.expression(of))?;
@@ -203,7 +201,7 @@ impl<'p> Checker<'p> {
             return Err(("a loop must not be recursive".to_owned(), line));
         }
         if self.loops == LOOPS_MAX {
-            return Err(("at most 2 loops may be within each other".to_owned(), line));
+            return Err(("loops must be nested at most 2 deep".to_owned(), line));
         }
         let outside = self.bound.len();
         self.bind(&of.target);
@@ -216,7 +214,7 @@ impl<'p> Checker<'p> {
         self.statements(&of.else_body)
     }
 
-    /// Notes the names of a loop's target: it is a name or a list of such targets.
+    /// Adds the names of a loop's target, which is a name or a list of targets.
     fn bind(&mut self, target: &'p Expr<'p>) {
         match target {
             Expr::Var(name) => self.bound.push(name.id),
@@ -225,8 +223,8 @@ impl<'p> Checker<'p> {
         }
     }
 
-    fn expression(&mut self, expression: &'p Expr<'p>) -> Result<(), Wrong> {
-        let wrong = |what: &str| Err((what.to_owned(), expression.span().start_line));
+    fn expression(&mut self, expression: &'p Expr<'p>) -> Result<(), Problem> {
+        let refuse = |problem: &str| Err((problem.to_owned(), expression.span().start_line));
         match expression {
             Expr::Const(_) => Ok(()),
             Expr::Var(name) => {
@@ -241,13 +239,13 @@ impl<'p> Checker<'p> {
             Expr::BinOp(of) => {
                 let are_numbers = [&of.left, &of.right].map(|operand| self.is_number(operand));
                 match (of.op, are_numbers) {
-                    (BinOpKind::Pow, _) => wrong("there is no operator **"),
-                    // A list and a number cannot be added up.
+                    (BinOpKind::Pow, _) => refuse("the operator ** is not supported"),
+                    // One number is enough: adding a list to a number fails when the template is rendered.
                     (BinOpKind::Add, [false, false]) => {
-                        wrong("+ adds numbers, as in x|float + y; texts are joined by ~")
+                        refuse("+ needs a number, as in x|float + y; use ~ to join texts")
                     }
                     (BinOpKind::Mul, [false, _] | [_, false]) => {
-                        wrong("* multiplies numbers, as in x|float * y|int")
+                        refuse("* needs two numbers, as in x|float * y|int")
                     }
                     _ => self.expressions([&of.left, &of.right]),
                 }
@@ -263,32 +261,32 @@ impl<'p> Checker<'p> {
             Expr::List(of) => self.expressions(&of.items),
             Expr::Tuple(of) => self.expressions(&of.items),
             Expr::Filter(of) => Self::filter(of).map_or_else(
-                |what| wrong(&what),
+                |problem| refuse(&problem),
                 |()| self.expressions(of.expr.iter().chain(positional(&of.args))),
             ),
-            Expr::Test(of) => {
-                check_test(of).map_or_else(|what| wrong(&what), |()| self.expression(&of.expr))
-            }
-            Expr::Call(_) => wrong("functions cannot be called"),
-            Expr::Slice(_) => wrong("texts and lists cannot be sliced"),
-            Expr::Map(_) => wrong("there are no maps but those that are given"),
+            Expr::Test(of) => check_test(of)
+                .map_or_else(|problem| refuse(&problem), |()| self.expression(&of.expr)),
+            Expr::Call(_) => refuse("function calls are not supported"),
+            Expr::Slice(_) => refuse("slices are not supported"),
+            Expr::Map(_) => refuse("map literals are not supported"),
         }
     }
 
     fn expressions(
         &mut self,
         expressions: impl IntoIterator<Item = &'p Expr<'p>>,
-    ) -> Result<(), Wrong> {
+    ) -> Result<(), Problem> {
         expressions.into_iter().try_for_each(|expression| self.expression(expression))
     }
 
     fn filter(of: &Filter<'_>) -> Result<(), String> {
         let name = of.name;
         if name == "items" {
-            return Err("items is for loops, as in {% for key, value in map|items %}".to_owned());
+            return Err("items can be used in loops only, as in {% for key, value in map|items %}"
+                .to_owned());
         }
         let Some((_, least, most)) = FILTERS.iter().find(|(known, ..)| *known == name) else {
-            return Err(format!("there is no filter {name}"));
+            return Err(format!("unknown filter {name}"));
         };
         let count = of.args.len();
         if !(*least..=*most).contains(&count) || positional(&of.args).count() != count {
@@ -297,9 +295,11 @@ impl<'p> Checker<'p> {
                 (least, most) if least == most => format!("{most} arguments"),
                 (least, most) => format!("{least} or {most} arguments"),
             };
-            return Err(format!("the filter {name} takes {expected}, without names"));
+            return Err(format!(
+                "the filter {name} takes {expected} (keyword arguments are not supported)"
+            ));
         }
-        // Digits that come from a variable are checked when the filter runs.
+        // A variable as argument is checked when the filter runs.
         let digits = positional(&of.args).next().filter(|_| name == "round").and_then(literal);
         if digits.is_some_and(|digits| !may_be_digits(digits)) {
             return Err(DIGITS_RULE.to_owned());
@@ -307,7 +307,7 @@ impl<'p> Checker<'p> {
         Ok(())
     }
 
-    /// Whether what an expression gives is surely a number.
+    /// Whether the expression always results in a number, or fails.
     fn is_number(&self, expression: &Expr<'_>) -> bool {
         match expression {
             Expr::Const(of) => of.value.kind() == ValueKind::Number,
@@ -318,7 +318,7 @@ impl<'p> Checker<'p> {
                 BinOpKind::Mul => self.is_number(&of.left) && self.is_number(&of.right),
                 _ => false,
             },
-            // Some give their argument where they are given none.
+            // Some of these filters return their argument if the value is undefined.
             Expr::Filter(of) => {
                 NUMBER_FILTERS.contains(&of.name)
                     && positional(&of.args).all(|argument| self.is_number(argument))
@@ -334,12 +334,12 @@ impl<'p> Checker<'p> {
 
 fn check_test(of: &Test<'_>) -> Result<(), String> {
     if !TESTS.contains(&of.name) {
-        return Err(format!("there is no test {}", of.name));
+        return Err(format!("unknown test {}", of.name));
     }
     if of.args.is_empty() { Ok(()) } else { Err(format!("the test {} takes no argument", of.name)) }
 }
 
-/// The value of a number or text that is written in the template, with or without a sign.
+/// The value of a literal, with or without a sign.
 fn literal(expression: &Expr<'_>) -> Option<Value> {
     match expression {
         Expr::Const(of) => Some(of.value.clone()),
@@ -348,12 +348,11 @@ fn literal(expression: &Expr<'_>) -> Option<Value> {
     }
 }
 
-/// Whether the filter `round` takes this as its argument. `none` means 0.
+/// Whether the value is a valid argument of the filter `round`. `none` means 0.
 fn may_be_digits(value: Value) -> bool {
     value.is_none() || usize::try_from(value).is_ok_and(|digits| digits <= DIGITS_MAX)
 }
 
-/// The arguments that are given by their place.
 fn positional<'p>(arguments: &'p [CallArg<'p>]) -> impl Iterator<Item = &'p Expr<'p>> {
     arguments.iter().filter_map(|argument| match argument {
         CallArg::Pos(value) => Some(value),

@@ -1,4 +1,4 @@
-//! How much processor time the templates of one request may take, and when they end early.
+//! Limits the processor time of the templates of one request, and stops them at the request's deadline.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::domain::{Fault, Unavailable, bad_input, deadline::Deadline};
 
-/// Processor time that the templates of one request may take.
+/// Maximum processor time for all templates of one request.
 pub const TIME_MAX: Duration = Duration::from_millis(200);
-pub const TIME_RULE: &str = "The templates of one request may take 200 ms of a processor, and that is used up; \
-                             send fewer messages in one request, or use simpler templates.";
+pub const TIME_RULE: &str = "The templates of this request exceeded the limit of 200 ms of processor time. \
+                             Send fewer messages in one request, or use simpler templates.";
 
-/// Why no other template is worked on.
+/// The reason to stop compiling and rendering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     TimeUsedUp,
-    /// Nobody waits for the outcome any more.
+    /// The request's deadline has passed, or its client has disconnected.
     Late,
 }
 
@@ -28,10 +28,10 @@ impl From<Stop> for Fault {
     }
 }
 
-/// The time that the templates of one request have left, on the thread that works on them.
+/// Measures the processor time of a request's templates on the current thread.
 pub struct TimeLimit {
     deadline: Deadline,
-    /// The time of this thread up to which its work was added to that of the request.
+    /// The thread's processor time at the last measurement.
     measured: Duration,
 }
 
@@ -40,8 +40,7 @@ impl TimeLimit {
         Self { deadline, measured: thread_time() }
     }
 
-    /// Whether another template may be worked on. To be asked before each part is compiled, and before each
-    /// message is rendered.
+    /// Fails if the limit or the deadline is exceeded. Must be called before each compilation and each rendering.
     pub fn check(&mut self) -> Result<(), Stop> {
         let taken = self.measure();
         if self.deadline.is_over() {
@@ -67,7 +66,6 @@ impl Drop for TimeLimit {
     }
 }
 
-/// Processor time of the calling thread.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Reading templates: a key sees those of its own account, and nobody else's (R3).
+//! Reads templates. A key sees only the templates of its own account (R3).
 
 use std::collections::HashMap;
 
@@ -43,7 +43,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// Reads templates row by row, as far as there is room for their sources.
+/// Reads templates row by row, within the memory reservation.
 async fn read(
     app: &App,
     caller: &AccountCaller,
@@ -54,7 +54,7 @@ async fn read(
     reservation.collect(select.stream(&readers).await?, bytes_of).await
 }
 
-/// Bytes of all that a template says.
+/// Size of a template's sources and variables, in bytes.
 pub fn bytes_of(row: &template::Model) -> usize {
     let sources = [
         &row.sms_text,

@@ -1,7 +1,6 @@
-//! Templates: what an account's messages say, by channel, with declared variables. Any LIVE key of
-//! the account makes and changes them; nobody else sees them (R3). What is stored compiles, and
-//! uses no variable that is not declared. A message keeps what it said when it was accepted,
-//! whatever becomes of its template.
+//! Templates: texts of messages, one body per channel, with declared variables. Any LIVE key of the account creates
+//! and changes them; no other account sees them (R3). A stored template compiles and uses declared variables only. A
+//! message keeps the content that was rendered when it was accepted.
 
 use self::body::{Body, Variable, bodies_of, variables_of};
 use crate::domain::channel::send_refusal::TEMPLATE_NOT_FOUND;
@@ -18,7 +17,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use self::{list::bytes_of, work::Worker};
+use self::{list::bytes_of, work::TemplateEngine};
 use super::{
     Failure, Fault,
     api_key::authentication::begin_as_account,
@@ -41,15 +40,15 @@ pub mod source;
 pub mod values;
 pub mod work;
 
-/// Templates that an account has at most. Calls at the same time may each add the last one.
+/// Maximum number of templates of an account. Simultaneous calls may exceed it slightly.
 pub const TEMPLATES_PER_ACCOUNT_MAX: u64 = 1_000;
-/// Bytes of all sources of a template together at most.
+/// Maximum size of a template's sources together, in bytes.
 pub const SOURCES_BYTES_MAX: usize = 200 * 1024;
-/// Variables of a template at most.
+/// Maximum number of variables of a template.
 pub const VARIABLES_MAX: usize = 50;
-/// Characters of a variable's name at most.
+/// Maximum length of a variable's name, in characters.
 pub const VARIABLE_NAME_CHARS_MAX: usize = 64;
-/// Characters of a variable's default at most.
+/// Maximum length of a variable's default, in characters.
 pub const DEFAULT_CHARS_MAX: usize = 1_000;
 
 const BODIES: &[&str] = &["input", "bodies"];
@@ -80,7 +79,6 @@ pub enum DeleteTemplateRefusal {
     NotFound,
 }
 
-/// A template to be made.
 #[derive(Clone, Debug, Default)]
 pub struct NewTemplate {
     pub name: String,
@@ -88,17 +86,17 @@ pub struct NewTemplate {
     pub variables: Vec<Variable>,
 }
 
-/// What to change: `None` keeps.
+/// The fields to change: `None` keeps.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateChange {
     pub name: Option<String>,
-    /// All bodies that it is to have.
+    /// Replaces all bodies.
     pub bodies: Option<Vec<Body>>,
-    /// All variables that it is to have.
+    /// Replaces all variables.
     pub variables: Option<Vec<Variable>>,
 }
 
-/// What is wrong with a template; each mutation has a code for it.
+/// The invalid part of a template; each mutation has its own error code for it.
 #[derive(Clone, Copy)]
 enum Problem {
     Name,
@@ -132,7 +130,6 @@ impl From<Problem> for UpdateTemplateRefusal {
     }
 }
 
-/// Makes a template.
 pub async fn create(
     app: &App,
     account: &LiveAccountCaller,
@@ -160,7 +157,7 @@ pub async fn create(
     let txn = begin_as_account(app, account).await?;
     let others = Entity::owned_by(account.account_id()).count(&*txn).await?;
     if others >= TEMPLATES_PER_ACCOUNT_MAX {
-        let message = "The account has 1000 templates already.";
+        let message = "The account already has 1,000 templates (the maximum). Delete one first.";
         return Err(refused(CreateTemplateRefusal::TooManyTemplates, &[], message));
     }
     Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
@@ -168,7 +165,7 @@ pub async fn create(
     Ok(row)
 }
 
-/// Changes what is given and keeps the rest; what comes of both is checked like a new template.
+/// Changes the given fields and keeps the others. The result is checked like a new template.
 pub async fn update(
     app: &App,
     account: &LiveAccountCaller,
@@ -177,10 +174,10 @@ pub async fn update(
     deadline: &Deadline,
 ) -> Result<template::Model, Failure<UpdateTemplateRefusal>> {
     let not_found = || refused(UpdateTemplateRefusal::NotFound, &["id"], TEMPLATE_NOT_FOUND);
-    // A malformed id is looked for like one that nobody has.
+    // A malformed id is treated like an unknown one.
     let own = Entity::owned_by(account.account_id()).filter(Column::Id.eq(id.unwrap_or_default()));
-    // Checked before the row is locked, because compiling takes time. Where another change came in between,
-    // what was checked is not what would be stored.
+    // Checked before the row is locked, because compiling takes time. Repeated if another call changed the row
+    // meanwhile.
     let (txn, mut row, changed) = loop {
         let found =
             own.clone().one(&app.read_as(account.account())).await?.ok_or_else(not_found)?;
@@ -198,7 +195,7 @@ pub async fn update(
         }
     };
     fill(&mut row, changed);
-    // Its arguments were charged; what is kept is written again with them.
+    // The whole row is written, so its full size counts against the write rate, in addition to the call's arguments.
     app.writes.take(account.into(), bytes_of(&row))?;
     row.updated_at = app.clock.now();
     let to = row.clone().into_active_model().reset_all();
@@ -207,14 +204,14 @@ pub async fn update(
     Ok(row)
 }
 
-/// Deletes a template, and gives its id. Messages that were made from it stay as they are.
+/// Deletes a template and returns its id. Messages that were rendered from it are kept.
 pub async fn delete(
     app: &App,
     account: &LiveAccountCaller,
     id: Option<Uuid>,
 ) -> Result<Uuid, Failure<DeleteTemplateRefusal>> {
     let not_found = || refused(DeleteTemplateRefusal::NotFound, &["id"], TEMPLATE_NOT_FOUND);
-    // A malformed id is looked for like one that nobody has.
+    // A malformed id is treated like an unknown one.
     let id = id.unwrap_or_default();
     let txn = begin_as_account(app, account).await?;
     let deleted = Entity::delete_many()
@@ -258,15 +255,16 @@ async fn checked<C: From<Problem>>(
     check_variables(&new.variables)
         .map_err(|rule| refused(Problem::Variables.into(), VARIABLES, rule))?;
     let bodies = new.bodies.clone();
-    let work = move |worker: &mut Worker| worker.compile(&bodies);
-    let compiled = app.templates.work(account.team_id(), deadline, work).await?;
+    let compile = move |engine: &mut TemplateEngine| engine.compile(&bodies);
+    let compiled = app.templates.run(account.team_id(), deadline, compile).await?;
     let compiled = compiled.map_err(Fault::from)?.map_err(|problem| {
-        let message = format!("The template cannot be read: {problem}.");
+        let message = format!("The template is not valid: {problem}.");
         refused(Problem::Syntax.into(), BODIES, message)
     })?;
     let is_declared = |name: &String| new.variables.iter().any(|known| known.name == *name);
     if let Some(name) = compiled.variables.iter().find(|name| !is_declared(name)) {
-        let message = format!("The template uses {name}, which is not among its variables.");
+        let message =
+            format!("The template uses {name}, which is not declared. Add it to variables.");
         return Err(refused(Problem::Undeclared.into(), VARIABLES, message));
     }
     Ok(NewTemplate { name, ..new })
@@ -274,55 +272,57 @@ async fn checked<C: From<Problem>>(
 
 fn check_bodies(bodies: &[Body]) -> Result<(), &'static str> {
     if bodies.is_empty() {
-        return Err("A template has a body for one channel at least.");
+        return Err("A template must have at least one body.");
     }
     let mut channels = BTreeSet::new();
     if !bodies.iter().all(|body| channels.insert(body.channel)) {
-        return Err("A template has one body for each channel at most.");
+        return Err("A template must not have two bodies for one channel.");
     }
     let mut bytes = 0;
     for body in bodies {
         let is_email = body.channel == Channel::Email;
         if !is_email && (body.subject.is_some() || body.html.is_some()) {
-            return Err("Only the body of an e-mail has a subject and HTML.");
+            return Err("Only the EMAIL body can have a subject and HTML.");
         }
         if body.text.is_none() && body.html.is_none() {
-            return Err("A body has a text, or HTML if it is an e-mail's.");
+            return Err("A body must have a text; an EMAIL body can have HTML instead.");
         }
         for source in [&body.subject, &body.text, &body.html].into_iter().flatten() {
             bytes += source.len();
             if source.trim().is_empty() || source.contains('\0') {
-                return Err("No part of a body may be empty or hold NUL; leave it out instead.");
+                return Err(
+                    "The subject, text and HTML of a body must not be blank or contain NUL. Omit an unused part.",
+                );
             }
         }
     }
     if bytes > SOURCES_BYTES_MAX {
-        return Err("The bodies of a template must have at most 200 KiB together.");
+        return Err("The bodies of a template must have at most 200 KiB in total.");
     }
     Ok(())
 }
 
 fn check_variables(variables: &[Variable]) -> Result<(), &'static str> {
     if variables.len() > VARIABLES_MAX {
-        return Err("A template has at most 50 variables.");
+        return Err("A template must have at most 50 variables.");
     }
     let mut names = BTreeSet::new();
     for Variable { name, default } in variables {
-        let begins_well =
+        let has_valid_start =
             name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
         let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if name.len() > VARIABLE_NAME_CHARS_MAX || !begins_well || !is_plain {
+        if name.len() > VARIABLE_NAME_CHARS_MAX || !has_valid_start || !is_plain {
             return Err(
-                "A variable's name has 1 to 64 letters, digits and underscores, and does not \
-                        begin with a digit.",
+                "A variable's name must have 1 to 64 letters (a to z), digits and underscores, and must not begin \
+                 with a digit.",
             );
         }
         if !names.insert(name) {
-            return Err("No variable may be declared twice.");
+            return Err("A variable must not be declared twice.");
         }
         let default = default.as_deref().unwrap_or_default();
         if !validate::is_within(default, DEFAULT_CHARS_MAX) || default.contains('\0') {
-            return Err("A variable's default must have at most 1000 characters, and no NUL.");
+            return Err("A variable's default must have at most 1,000 characters and no NUL.");
         }
     }
     Ok(())

@@ -1,11 +1,11 @@
-//! What a template would say with given variables, on each of its channels. Nothing is stored or
-//! charged.
+//! Renders a template with given variables on each of its channels. Nothing is stored or charged. A preview uses the
+//! same rendering as a send.
 
 use entity::{message::Channel, template as rows};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{list, render::RenderRefusal, work::Worker};
+use super::{list, render::RenderRefusal, work::TemplateEngine};
 use crate::{
     app::App,
     domain::{
@@ -22,18 +22,18 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// What a template says on one channel.
+/// The rendered content of a template on one channel.
 #[derive(Clone, Debug)]
 pub struct Preview {
     pub channel: Channel,
     pub content: Result<Content, Refusal<RenderRefusal>>,
-    /// How many segments an SMS would have; 1 for other channels. `None` without content.
+    /// Number of segments of an SMS; 1 for other channels. `None` without content.
     pub segments: Option<i32>,
-    /// How an SMS would be written.
+    /// The encoding of an SMS; `None` for other channels.
     pub encoding: Option<SmsEncoding>,
 }
 
-/// What the caller's template says on each of its channels; empty if there is no such template.
+/// Renders the caller's template on each of its channels; empty if there is no such template.
 pub async fn preview(
     app: &App,
     caller: &AccountCaller,
@@ -42,7 +42,7 @@ pub async fn preview(
     reservation: &Reservation,
     deadline: &Deadline,
 ) -> Result<Vec<Preview>, Fault> {
-    // A malformed id is looked for like one that nobody has.
+    // A malformed id is treated like an unknown one.
     let id = id.unwrap_or_default();
     let mut found = list::find_many(app, caller, &[id], reservation).await?;
     let Some(row) = found.remove(&id) else { return Ok(Vec::new()) };
@@ -52,21 +52,21 @@ pub async fn preview(
         let channels = template::body::bodies_of(&row).into_iter().map(|body| body.channel);
         return Ok(channels.map(|channel| Preview::of(channel, Err(refusal.clone()))).collect());
     }
-    let work = move |worker: &mut Worker| render_all(&row, &variables, worker);
-    app.templates.work(caller.team_id, deadline, work).await?
+    let render = move |engine: &mut TemplateEngine| render_all(&row, &variables, engine);
+    app.templates.run(caller.team_id, deadline, render).await?
 }
 
 fn render_all(
     row: &rows::Model,
     variables: &Map<String, Value>,
-    worker: &mut Worker,
+    engine: &mut TemplateEngine,
 ) -> Result<Vec<Preview>, Fault> {
-    let rendering = split(worker.rendering(row))?;
+    let rendering = split(engine.rendering(row))?;
     let mut previews = Vec::new();
     for body in template::body::bodies_of(row) {
         let content = match &rendering {
             Ok(rendering) => rendering
-                .render(body.channel, variables, &mut worker.time)
+                .render(body.channel, variables, &mut engine.time)
                 .map(split)
                 .transpose()?,
             Err(refusal) => Some(Err(refusal.clone())),

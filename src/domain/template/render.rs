@@ -1,5 +1,5 @@
-//! A stored template, filled in: its variables checked against what is given, then rendered for one
-//! channel. A send and a preview take this same way, so a preview never disagrees with a send.
+//! Renders a stored template for one channel, after checking the given variables against the declared ones. Sends and
+//! previews both use this, so their results are the same.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,12 @@ use super::{
     body::{Body, Variable, bodies_of, variables_of},
     limits::{Stop, TIME_RULE, TimeLimit},
     list::bytes_of,
-    source::{Compiled, Unrendered},
+    source::{Compiled, RenderProblem},
     values::Values,
 };
 use crate::domain::{Failure, Fault, channel::content::Content, refused};
 
-/// Why a template gave nothing to send.
+/// Why a template could not be rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenderRefusal {
     VariablesInvalid,
@@ -23,12 +23,12 @@ pub enum RenderRefusal {
     TemplateFailed,
 }
 
-/// A template, ready to be rendered many times.
+/// A compiled template with the row that it was compiled from.
 pub struct Rendering {
     row: template::Model,
     bodies: Vec<Body>,
     variables: Vec<Variable>,
-    /// What was stored compiled once; another version of the program may see that differently.
+    /// An error if the template was stored by a version of the program that accepted more.
     compiled: Result<Compiled, String>,
 }
 
@@ -42,23 +42,22 @@ impl Rendering {
         Ok(Self { row: row.clone(), bodies, variables, compiled })
     }
 
-    /// Whether it is of this row as it is now.
+    /// Whether it was compiled from exactly this row.
     pub fn is_of(&self, row: &template::Model) -> bool {
         self.row == *row
     }
 
-    /// Bytes that it takes up, estimated.
+    /// Estimated memory, in bytes.
     pub fn weight(&self) -> usize {
         2 * bytes_of(&self.row) + self.compiled.as_ref().map_or(0, |compiled| compiled.weight)
     }
 
-    /// The channels that it has a body for.
+    /// The channels for which the template has a body.
     pub fn channels(&self) -> impl Iterator<Item = Channel> {
         self.bodies.iter().map(|body| body.channel)
     }
 
-    /// What it says on a channel with these variables, as a message of that channel; `None` where
-    /// it has no body for the channel.
+    /// The content for a channel with these variables; `None` if the template has no body for the channel.
     pub fn render(
         &self,
         channel: Channel,
@@ -75,29 +74,28 @@ impl Rendering {
         given: &Map<String, Json>,
         time: &mut TimeLimit,
     ) -> Result<Content, Failure<RenderRefusal>> {
-        let failed = |what: &str| {
-            let message = format!("The template cannot be rendered: {what}.");
+        let failed = |problem: &str| {
+            let message = format!("The template cannot be rendered: {problem}.");
             refusal(RenderRefusal::TemplateFailed, message)
         };
         time.check()?;
         let values = self.values(given)?;
         let compiled = self.compiled.as_ref().map_err(|problem| failed(problem))?;
         let content = compiled.render(body, &values).map_err(|problem| match problem {
-            Unrendered::Failed(what) => failed(&what),
-            Unrendered::VariableMissing(what) => {
-                let message = format!("The template uses what is not given: {what}.");
+            RenderProblem::Failed(problem) => failed(&problem),
+            RenderProblem::VariableMissing(problem) => {
+                let message = format!("The template uses an undefined value: {problem}.");
                 refusal(RenderRefusal::VariableMissing, message)
             }
         })?;
         content.check(body.channel).map_err(|(_, rule)| {
-            let message = format!("The template's result cannot be sent: {rule}");
+            let message = format!("The rendered template cannot be sent: {rule}");
             refusal(RenderRefusal::TemplateFailed, message)
         })?;
         Ok(content)
     }
 
-    /// The declared variables as they are given, or their defaults. What else is given is not
-    /// looked at.
+    /// The given values of the declared variables, or their defaults. Undeclared variables are ignored.
     fn values(&self, given: &Map<String, Json>) -> Result<Values, Failure<RenderRefusal>> {
         let mut values = Values::default();
         let mut missing = Vec::new();
@@ -113,7 +111,8 @@ impl Rendering {
         if missing.is_empty() {
             return Ok(values);
         }
-        let message = format!("The template needs these variables too: {}.", missing.join(", "));
+        let message =
+            format!("These variables of the template are missing: {}.", missing.join(", "));
         Err(refusal(RenderRefusal::VariableMissing, message))
     }
 }
@@ -132,7 +131,7 @@ impl From<Stop> for Failure<RenderRefusal> {
 }
 
 impl RenderRefusal {
-    /// The argument at fault of a preview.
+    /// The invalid argument of a preview.
     pub fn field(self) -> &'static [&'static str] {
         match self {
             Self::VariablesInvalid | Self::VariableMissing => &["variables"],

@@ -1,6 +1,6 @@
-//! From a template's source to what a message says, by minijinja: without a loader, in the language of
-//! `template_language` and within bounds. What a render may cost is bounded by fuel and by the size of what comes
-//! out; what compiling may cost, by the size of what goes in.
+//! Compiles the sources of a template and renders them with minijinja. Sources must pass [`language::check`] and cannot
+//! load other templates. Fuel and the size of the output limit the cost of rendering; the size of the input limits the
+//! cost of compiling.
 
 use std::{
     collections::BTreeSet,
@@ -21,10 +21,10 @@ use super::{
 };
 use crate::domain::channel::content::{Content, EMAIL_BYTES_MAX, Part};
 
-/// Steps of a part's rendering at most, about. Most templates take some dozens; the dearest take a few
-/// milliseconds for all of them.
+/// Approximate maximum number of steps to render a part. Most templates need some dozens. All 10,000 steps take at
+/// most a few milliseconds.
 pub const FUEL: u64 = 10_000;
-/// What a part takes up once it is compiled, estimated: for itself, for each byte and for each token.
+/// Estimated memory of a compiled part in bytes: per part, per byte of source and per token.
 const PART_WEIGHT: usize = 2_048;
 const BYTE_WEIGHT: usize = 2;
 const TOKEN_WEIGHT: usize = 100;
@@ -40,26 +40,26 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// A template's parts, ready to be rendered.
+/// The compiled parts of a template.
 pub struct Compiled {
     environment: Environment<'static>,
-    /// The variables that its parts use.
+    /// The variables that the parts use.
     pub variables: BTreeSet<String>,
-    /// Bytes that it takes up, estimated.
+    /// Estimated memory, in bytes.
     pub weight: usize,
 }
 
-/// Why a body gave no content, for people.
+/// Why a body could not be rendered, with the text for the error message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unrendered {
-    /// It uses something that is not there.
+pub enum RenderProblem {
+    /// It uses a variable or an attribute that is not defined.
     VariableMissing(String),
-    /// It takes too long or becomes too large, or its variables do not fit what it does with them.
+    /// It exceeds a limit, or an operation fails for the given variables.
     Failed(String),
 }
 
 impl Compiled {
-    /// Compiles all parts, or says what is wrong with one.
+    /// Compiles all parts. The inner error describes the problem in the template.
     pub fn new(bodies: &[Body], time: &mut TimeLimit) -> Result<Result<Self, String>, Stop> {
         let environment = ENVIRONMENT.clone();
         let mut compiled = Self { environment, variables: BTreeSet::new(), weight: 0 };
@@ -73,7 +73,7 @@ impl Compiled {
     }
 
     fn add(&mut self, name: String, source: &str) -> Result<(), String> {
-        contained(|| {
+        catch_panic(|| {
             let checked = language::check(&name, source)?;
             self.variables.extend(checked.variables);
             self.weight += PART_WEIGHT + BYTE_WEIGHT * source.len() + TOKEN_WEIGHT * checked.tokens;
@@ -82,13 +82,13 @@ impl Compiled {
         })
     }
 
-    /// What a body says with these variables.
-    pub fn render(&self, body: &Body, values: &Values) -> Result<Content, Unrendered> {
+    /// Renders a body with these variables.
+    pub fn render(&self, body: &Body, values: &Values) -> Result<Content, RenderProblem> {
         let mut content = Content::default();
         for (part, _) in sources(body) {
             let name = full_name(body.channel, part);
-            let rendered = contained(|| Ok(self.render_part(&name, values)));
-            let text = rendered.map_err(Unrendered::Failed)??;
+            let rendered = catch_panic(|| Ok(self.render_part(&name, values)));
+            let text = rendered.map_err(RenderProblem::Failed)??;
             match part {
                 Part::Subject => content.subject = Some(text),
                 Part::Text => content.text = text,
@@ -98,31 +98,31 @@ impl Compiled {
         Ok(content)
     }
 
-    fn render_part(&self, name: &str, values: &Values) -> Result<String, Unrendered> {
-        let mut rendered = Bounded(Vec::new());
+    fn render_part(&self, name: &str, values: &Values) -> Result<String, RenderProblem> {
+        let mut rendered = LimitedBuffer(Vec::new());
         let part = self.environment.get_template(name);
         let done = part.and_then(|part| part.render_captured_to(values.root(), &mut rendered));
         if values.were_compared() {
-            let problem = "it compares lists or maps (only texts, numbers, booleans and none can be compared)";
-            return Err(Unrendered::Failed(format!("{problem} (in {name})")));
+            let problem = "it compares lists or maps (expected texts, numbers, booleans or none)";
+            return Err(RenderProblem::Failed(format!("{problem} (in {name})")));
         }
         match done {
             Ok(_) => Ok(String::from_utf8(rendered.0).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::UndefinedError => {
-                Err(Unrendered::VariableMissing(explain(&error)))
+                Err(RenderProblem::VariableMissing(explain(&error)))
             }
-            Err(error) => Err(Unrendered::Failed(explain(&error))),
+            Err(error) => Err(RenderProblem::Failed(explain(&error))),
         }
     }
 }
 
-/// Keeps a panic of the library within this template. None is known in what the language has.
-fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    let broke_off = |_| Err("the template engine broke off".to_owned());
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(broke_off)
+/// Turns a panic of the library into an error of this template. No panic is known for the allowed language.
+fn catch_panic<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let panicked = |_| Err("the template engine failed".to_owned());
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)
 }
 
-/// The parts that a body has.
+/// The parts of a body with their sources.
 fn sources(body: &Body) -> impl Iterator<Item = (Part, &str)> {
     let parts =
         [(Part::Subject, &body.subject), (Part::Text, &body.text), (Part::Html, &body.html)];
@@ -133,7 +133,7 @@ fn parts(body: &Body) -> impl Iterator<Item = (String, &str)> {
     sources(body).map(|(part, source)| (full_name(body.channel, part), source))
 }
 
-/// The name by which a part is known, also to people: "EMAIL html".
+/// The name of a part in the library and in error messages, such as "EMAIL html".
 fn full_name(channel: Channel, part: Part) -> String {
     format!("{} {}", channel.to_value(), part_name(part))
 }
@@ -146,21 +146,21 @@ fn part_name(part: Part) -> &'static str {
     }
 }
 
-/// What went wrong and where, in the library's words but for what is ours.
+/// The library's error message with the place of the error; exceeded limits have our own text.
 fn explain(error: &Error) -> String {
     let place = error.name().map(|name| format!(" (in {name}:{})", error.line().unwrap_or(0)));
     let place = place.unwrap_or_default();
     match error.kind() {
-        ErrorKind::OutOfFuel => format!("it takes too many steps{place}"),
-        ErrorKind::WriteFailure => format!("it becomes larger than 100 KiB{place}"),
+        ErrorKind::OutOfFuel => format!("it needs too many steps{place}"),
+        ErrorKind::WriteFailure => format!("its result is larger than 100 KiB{place}"),
         _ => error.to_string(),
     }
 }
 
-/// Takes 100 KiB at most: no part of any message is larger.
-struct Bounded(Vec<u8>);
+/// A buffer that rejects more than 100 KiB, the maximum size of any part of a message.
+struct LimitedBuffer(Vec<u8>);
 
-impl io::Write for Bounded {
+impl io::Write for LimitedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > EMAIL_BYTES_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());

@@ -1,5 +1,5 @@
-//! The variables of a message as its template sees them. Lists and maps are never compared: the library would
-//! walk through both for one step, however much they hold. A render that tries to fails.
+//! Converts the variables of a message to values of the template library. Comparing two lists or maps makes the
+//! rendering fail, because the library would compare all their items for the price of one step.
 
 use std::{
     cmp::Ordering,
@@ -28,7 +28,7 @@ impl Values {
         self.by_name.insert(name.to_owned(), from_json(value, &self.were_compared));
     }
 
-    /// What a render starts from.
+    /// All variables as one map.
     pub fn root(&self) -> Value {
         Value::from(self.by_name.clone())
     }
@@ -93,19 +93,20 @@ impl Object for Map {
     }
 }
 
-/// Notes a comparison with another list or map of the variables, whose outcome does not matter any more. One that
-/// is written in the template is short.
+/// Records a comparison with another list or map of the variables; the rendering then fails, so the result is
+/// arbitrary. A list that is written in the template is short and may be compared.
 fn compare(were_compared: &AtomicBool, other: &DynObject) -> Option<Ordering> {
-    let is_given = other.downcast_ref::<List>().is_some() || other.downcast_ref::<Map>().is_some();
-    if !is_given {
+    let is_variable =
+        other.downcast_ref::<List>().is_some() || other.downcast_ref::<Map>().is_some();
+    if !is_variable {
         return None;
     }
     were_compared.store(true, atomic::Ordering::Relaxed);
     Some(Ordering::Equal)
 }
 
-/// JSON as the library's own values. Its serde route would turn exact numbers into objects, for `serde_json`
-/// hands those over in a way of its own.
+/// Converts JSON to the library's values. The library's own conversion by serde is not used because it turns numbers
+/// into objects (`serde_json` has the feature `arbitrary_precision`).
 fn from_json(json: &Json, were_compared: &Arc<AtomicBool>) -> Value {
     match json {
         Json::Null => Value::from(()),
@@ -126,7 +127,7 @@ fn from_json(json: &Json, were_compared: &Arc<AtomicBool>) -> Value {
     }
 }
 
-/// A whole number, or the nearest double; what is neither is its text.
+/// An integer, or else the nearest double, or else the number as text.
 fn from_number(number: &Number) -> Value {
     let whole = number.as_i64().map(Value::from).or_else(|| number.as_u64().map(Value::from));
     let any = whole.or_else(|| number.as_f64().map(Value::from));

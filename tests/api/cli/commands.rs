@@ -348,11 +348,11 @@ async fn numbers_are_shown_before_they_are_stocked(database: Database) {
     for (bad, said) in [
         ("number,country\n".to_owned(), "must name the columns"),
         (HEADER.to_owned(), "has no numbers"),
-        (file_of("12025550101,US,LOCAL,SMS,1,1"), "line 2: \"12025550101\" is no number"),
-        (file_of("+12025550101,us,LOCAL,SMS,1,1"), "line 2: \"us\" is no country"),
-        (file_of("+12025550101,US,SHORT,SMS,1,1"), "line 2: \"SHORT\" is no type"),
-        (file_of("+12025550101,US,LOCAL,FAX,1,1"), "line 2: \"FAX\" is no capability"),
-        (file_of("+12025550101,US,LOCAL,,1,1"), "line 2: a number has capabilities"),
+        (file_of("12025550101,US,LOCAL,SMS,1,1"), "line 2: \"12025550101\" is not a valid number"),
+        (file_of("+12025550101,us,LOCAL,SMS,1,1"), "line 2: \"us\" is not a country code"),
+        (file_of("+12025550101,US,SHORT,SMS,1,1"), "line 2: \"SHORT\" is not a valid type"),
+        (file_of("+12025550101,US,LOCAL,FAX,1,1"), "line 2: \"FAX\" is not a valid capability"),
+        (file_of("+12025550101,US,LOCAL,,1,1"), "line 2: capabilities is empty"),
         (file_of("+12025550101,US,LOCAL,SMS,-1,1"), "line 2: upfront_cents"),
         (file_of("+12025550101,US,LOCAL,SMS,1,0.00001"), "line 2: monthly_cents"),
         (
@@ -413,7 +413,7 @@ async fn numbers_are_shown_before_they_are_stocked(database: Database) {
         assert!(withdrawn.contains(said), "{withdrawn}");
     }
     let (_, error) = failure(&tollgate(&t.url, &["number", "withdraw", "+12025550102"]));
-    assert!(error.contains("no such number in stock"), "{error}");
+    assert!(error.contains("no such number in the inventory"), "{error}");
     assert_eq!(list().lines().count(), 1, "a header");
     let id = &bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"];
     let release = format!("mutation {{ releasePhoneNumber(id: {id}) {{ errors {{ code }} }} }}");
@@ -848,7 +848,7 @@ async fn contacts_are_imported_and_exported(database: Database) {
 
     let too_many = format!("sms\n{}", "+12025550104\n".repeat(10_001));
     for (rows, account, said) in [
-        ("name,sms\nA,+12025550104\n", sub.id.as_str(), "\"name\" is no column"),
+        ("name,sms\nA,+12025550104\n", sub.id.as_str(), "unknown column \"name\""),
         (too_many.as_str(), sub.id.as_str(), "more than 10000 rows"),
         ("sms\n+12025550104\n", "019a0000-0000-7000-8000-000000000000", "no account has this id"),
     ] {

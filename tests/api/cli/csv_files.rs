@@ -63,7 +63,7 @@ async fn what_is_no_list_is_refused_by_line() {
         (
             &numbers,
             format!("{NUMBERS}\r\n+12025550101,US,LOCAL,SMS,1,1\r\n\r\nx,US,LOCAL,SMS,1,1\r\n"),
-            "\n  line 4: \"x\" is no number",
+            "\n  line 4: \"x\" is not a valid number",
         ),
         (
             &contacts,
@@ -193,7 +193,7 @@ async fn a_cell_has_so_many_lines() {
     let expected = [
         ["", ""],
         ["ROW_INVALID", "tags has more than 100 lines"],
-        ["ADDRESS_COUNT_INVALID", "A contact has 1 to 20 addresses."],
+        ["ADDRESS_COUNT_INVALID", "A contact must have 1 to 20 addresses."],
         ["ROW_INVALID", "sms has more than 100 lines"],
         ["", ""],
     ];

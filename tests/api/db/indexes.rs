@@ -23,7 +23,7 @@ use tollgate::{
         billing,
         message::{
             backlog,
-            delivery::{self, poll::Wanted},
+            delivery::{self, poll::ClaimRequest},
             quiet_hours, test_retention,
         },
         phone_number,
@@ -343,9 +343,9 @@ async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
         ("account_backlog", backlog::pending(None).into_statement(backend)),
         ("message_waiting", billing::waiting(team_id, account).limit(500).build(backend)),
         ("message_test_kept", test_retention::ended(now, None).limit(500).build(backend)),
-        ("message_put_off", quiet_hours::was_put_off(account, account).limit(500).build(backend)),
+        ("message_put_off", quiet_hours::postponed(account, account).limit(500).build(backend)),
     ];
-    let wanted = |is_suspended| Wanted {
+    let wanted = |is_suspended| ClaimRequest {
         number: 0,
         environment: Environment::Test,
         status: MessageStatus::Scheduled,

@@ -362,9 +362,9 @@ impl TestApp {
     /// Does what changes of accounts have left to be done with their messages, as the worker does, and says
     /// in how many steps.
     pub async fn work_off(&self) -> usize {
-        let mut place = backlog::Place::default();
+        let mut position = backlog::BacklogPosition::default();
         let mut steps = 0;
-        while backlog::step(&self.app, &mut place).await.expect("the step is done") {
+        while backlog::step(&self.app, &mut position).await.expect("the step is done") {
             steps += 1;
             assert!(steps < 10_000, "there is something to be done for ever");
         }

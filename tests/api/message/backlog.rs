@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tollgate::{
     domain::{
         message::{
-            backlog::{self, Place},
+            backlog::{self, BacklogPosition},
             delivery,
         },
         message_batch::BATCH_BYTES_MAX,
@@ -37,8 +37,8 @@ async fn set_quiet_hours(t: &TestApp, key: &str, hours: &str) {
     assert_eq!(t.ask(key, &query).await.refusals(), [""; 0]);
 }
 
-async fn step(t: &TestApp, place: &mut Place) -> bool {
-    backlog::step(&t.app, place).await.expect("the step is done")
+async fn step(t: &TestApp, position: &mut BacklogPosition) -> bool {
+    backlog::step(&t.app, position).await.expect("the step is done")
 }
 
 async fn count(t: &TestApp, status: &str) -> i64 {
@@ -84,13 +84,13 @@ async fn a_deactivation_is_followed_in_steps(database: Database) {
     assert_eq!((due.messages, due.has_more), (0, false));
     // A step for each 500, also where a process ends in between, and each is whole.
     for (canceled, refunded) in [(500, 500), (1_000, 900), (1_200, 900)] {
-        assert!(step(&t, &mut Place::default()).await);
+        assert!(step(&t, &mut BacklogPosition::default()).await);
         assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (canceled, refunded));
         assert_eq!(balance(&t, &team).await, 1_100 + refunded);
         t.assert_books_are_clean().await;
     }
     assert_eq!(pending(&t).await, 0);
-    assert!(!step(&t, &mut Place::default()).await);
+    assert!(!step(&t, &mut BacklogPosition::default()).await);
     let codes = "SELECT COUNT(*) FROM message WHERE error_code = 'ACCOUNT_INACTIVE'";
     assert_eq!(t.number(codes).await, 1_200);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
@@ -112,8 +112,8 @@ async fn a_reactivation_calls_nothing_back(database: Database) {
     t.send_many(&sub.key, 1, over).await;
 
     manage(&t, &team, &sub.id, "deactivateSubAccount").await;
-    let mut place = Place::default();
-    assert!(step(&t, &mut place).await);
+    let mut position = BacklogPosition::default();
+    assert!(step(&t, &mut position).await);
     assert_eq!(manage(&t, &team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
     // In the very moment of the old ones.
     let key = t.api_key(&team, &sub.id, "LIVE").await;
@@ -197,11 +197,11 @@ async fn what_is_scheduled_since_goes_out(database: Database) {
     t.send_many(&key, 3, soon).await;
     t.step(TimeDelta::seconds(5));
 
-    let mut place = Place::default();
+    let mut position = BacklogPosition::default();
     for delivered in [0, 0, 3] {
         let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
         assert_eq!(due.messages, delivered);
-        step(&t, &mut place).await;
+        step(&t, &mut position).await;
     }
     t.deliver().await;
     assert_eq!((count(&t, "CANCELED").await, count(&t, "DELIVERED").await), (600, 3));
@@ -275,10 +275,10 @@ async fn steps_go_by_turns(database: Database) {
         counts
     };
     let before = canceled().await;
-    let mut place = Place::default();
+    let mut position = BacklogPosition::default();
     let mut stepped = Vec::new();
     let mut last = before;
-    while step(&t, &mut place).await {
+    while step(&t, &mut position).await {
         let now = canceled().await;
         stepped.extend((0..3).filter(|at| now[*at] != last[*at]));
         last = now;
@@ -317,17 +317,17 @@ async fn quiet_hours_are_followed_in_steps(database: Database) {
         let shorter = "{ from: \"12:00\", to: \"13:10\", timeZone: \"Europe/Berlin\" }";
         set_quiet_hours(&t, &team.key, shorter).await;
     }
-    let mut place = Place::default();
+    let mut position = BacklogPosition::default();
     for judged in [500, 1_000, 1_200] {
-        assert!(step(&t, &mut place).await);
+        assert!(step(&t, &mut position).await);
         assert_eq!(due("2026-03-16T12:10:00Z").await, judged);
     }
-    assert!(!step(&t, &mut place).await);
+    assert!(!step(&t, &mut position).await);
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
 
     // Taken away in the midst of the steps: the last ones judge all.
     set_quiet_hours(&t, &team.key, LUNCH).await;
-    assert!(step(&t, &mut place).await);
+    assert!(step(&t, &mut position).await);
     set_quiet_hours(&t, &team.key, "null").await;
     t.work_off().await;
     assert_eq!(due("2026-03-16T12:00:00Z").await, 1_200);
@@ -377,9 +377,9 @@ async fn long_messages_take_more_steps(database: Database) {
     }
     manage(&t, &team, &sub.id, "deactivateSubAccount").await;
 
-    let mut place = Place::default();
+    let mut position = BacklogPosition::default();
     for canceled in [32, 63, 64] {
-        assert!(step(&t, &mut place).await);
+        assert!(step(&t, &mut position).await);
         assert_eq!(count(&t, "CANCELED").await, canceled);
     }
     assert_eq!(pending(&t).await, 0);
@@ -395,7 +395,7 @@ async fn another_process_goes_on(database: Database) {
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 700, json!({})).await;
     manage(&t, &team, &sub.id, "deactivateSubAccount").await;
-    assert!(step(&t, &mut Place::default()).await);
+    assert!(step(&t, &mut BacklogPosition::default()).await);
 
     let other = t.beside(Setup::default()).await;
     assert_eq!(other.work_off().await, 1);

@@ -8,7 +8,7 @@ use db_test::db_test;
 use sea_orm::DbBackend;
 use serde_json::json;
 use tollgate::{
-    domain::message::delivery::{self, ROOM},
+    domain::message::delivery::{self, CLAIM_CAPACITY},
     worker,
 };
 use uuid::Uuid;
@@ -55,10 +55,10 @@ async fn room_goes_round_by_teams_and_accounts(database: Database) {
     // Few are left of the second team, and the first has the rest.
     let (third, has_more) = claimed(&t).await;
     assert_eq!(third[&small.main_account_id], 44);
-    assert_eq!(third[&large.main_account_id] + third[&sub.id], ROOM - 44);
+    assert_eq!(third[&large.main_account_id] + third[&sub.id], CLAIM_CAPACITY - 44);
     assert!(has_more);
     let (last, _) = claimed(&t).await;
-    assert_eq!(last.values().sum::<usize>(), 1_000 - 3 * ROOM);
+    assert_eq!(last.values().sum::<usize>(), 1_000 - 3 * CLAIM_CAPACITY);
     assert_eq!(claimed(&t).await, (BTreeMap::new(), false));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
@@ -82,7 +82,7 @@ async fn a_message_waits_for_one_claim_at_most(database: Database) {
         assert!(t.sends(&sibling.key).await && t.sends(&quiet.key).await);
         let (one, has_more) = claimed(&t).await;
         assert_eq!([one[&sibling.id], one[&quiet.main_account_id]], [1, 1]);
-        assert_eq!(one.values().sum::<usize>(), ROOM);
+        assert_eq!(one.values().sum::<usize>(), CLAIM_CAPACITY);
         assert!(has_more);
     }
     t.step(TimeDelta::seconds(61));
@@ -222,7 +222,7 @@ async fn suspended_accounts_cost_one_look(database: Database) {
 
     manage(&t, &team, &sub.id, "reactivateSubAccount").await;
     let (both, has_more) = claimed(&t).await;
-    assert_eq!((both, has_more), ([(sub.id.clone(), ROOM)].into(), true));
+    assert_eq!((both, has_more), ([(sub.id.clone(), CLAIM_CAPACITY)].into(), true));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
     let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
@@ -257,9 +257,12 @@ async fn a_suspended_accounts_messages_expire(database: Database) {
     t.step(TimeDelta::minutes(1));
     // A worker that was cut off leaves its messages to the next, when its lease has run out.
     let (cut_off, has_more) = claimed(&t).await;
-    assert_eq!((cut_off, has_more), ([(sub.id.clone(), ROOM)].into(), true));
+    assert_eq!((cut_off, has_more), ([(sub.id.clone(), CLAIM_CAPACITY)].into(), true));
     t.deliver().await;
-    assert_eq!(count("EXPIRED").await, 310 - i64::try_from(ROOM).expect("a small number"));
+    assert_eq!(
+        count("EXPIRED").await,
+        310 - i64::try_from(CLAIM_CAPACITY).expect("a small number")
+    );
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
 

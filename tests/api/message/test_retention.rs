@@ -14,7 +14,9 @@ use tollgate::{
         },
         message::{
             delivery,
-            test_retention::{self, DELETED_TOGETHER_MAX, Deleted, Place, TEST_KEPT_FOR},
+            test_retention::{
+                self, DELETED_TOGETHER_MAX, Deleted, RetentionPosition, TEST_KEPT_FOR,
+            },
         },
     },
 };
@@ -294,10 +296,10 @@ async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(database: Database) 
     }
 
     let first = test_retention::delete_ended(&t.app, None).await.expect("it looks");
-    let place: Option<Place> = first.place;
-    assert!(first.messages == 0 && place.is_some());
-    let second = test_retention::delete_ended(&t.app, place).await.expect("it deletes");
-    assert_eq!(second, Deleted { messages: 4, place: None });
+    let position: Option<RetentionPosition> = first.position;
+    assert!(first.messages == 0 && position.is_some());
+    let second = test_retention::delete_ended(&t.app, position).await.expect("it deletes");
+    assert_eq!(second, Deleted { messages: 4, position: None });
     assert_eq!(stored(&t).await, (501, 5 * 501));
     t.assert_books_are_clean().await;
     t.execute(match database {

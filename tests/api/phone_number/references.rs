@@ -78,10 +78,11 @@ fn error(code: &str, message: &str, field: &[&str]) -> Value {
     json!([{ "code": code, "message": message, "field": field }])
 }
 
-const IN_USE: &str = "A sender uses the number; take it away from the sender first.";
+const IN_USE: &str = "A sender uses the number. Remove it from the sender first.";
 const WAITED_FOR: &str =
-    "A message waits to go out from the number; cancel it, or try again when it was handed over.";
-const USED_BY_ITS_ACCOUNT: &str = "Its account uses the number; transfer it with detach: true.";
+    "A message from the number is waiting for delivery. Cancel it, or try again later.";
+const USED_BY_ITS_ACCOUNT: &str =
+    "The number's account uses it. Set detach: true to transfer it anyway.";
 
 /// Messages come from the number on the channels that it is capable of, and WHATSAPP ones from a
 /// whatsapp before it; while its month is not paid it is no identity. Both environments, and also
@@ -160,7 +161,7 @@ async fn a_number_of_another_is_refused(database: Database) {
 
     let field = &["input", "phoneNumberId"];
     let unknown = error("NUMBER_NOT_FOUND", "There is no such phone number.", field);
-    let message = "Another sender has the number; take it away from that first.";
+    let message = "Another sender uses the number. Remove it from that sender first.";
     let in_use = error("NUMBER_IN_USE", message, field);
     for (id, expected) in [
         (foreign.as_str(), &unknown),
@@ -197,8 +198,8 @@ async fn a_number_in_stock_is_no_whatsapp(database: Database) {
         [(&sub.key, "+12025550101"), (&sub.key, "+12025550102"), (&team.key, "+12025550101")]
     {
         let input = json!({ "whatsapp": number });
-        let message = "The whatsapp is a number that this server sells; give the sender its \
-                       phoneNumberId instead, once the account has it.";
+        let message = "The whatsapp is a number of this server's inventory. Buy it, and set its \
+                       phoneNumberId instead.";
         let refused = error("WHATSAPP_INVALID", message, &["input", "whatsapp"]);
         assert_eq!(errors_of(&t.create_sender(key, input.clone()).await), refused, "{number}");
         if key == &sub.key {

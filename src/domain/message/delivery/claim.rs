@@ -1,4 +1,5 @@
-//! Claims due messages by turns.
+//! Claims due messages in rotation, within the capacity of a claim. Decides which messages are claimed and the step
+//! of each one; it must not call carriers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,9 +16,9 @@ use uuid::Uuid;
 
 use super::{
     Claim, Claimed, Step,
-    fair_share::{Share, Turns, live_and_test},
-    poll::{self, Due, Seen, Wanted},
-    rotation::{LINES, RotationPosition},
+    fair_share::{RoundRobin, Share, split_live_and_test},
+    poll::{self, ClaimRequest, Due, PolledRow},
+    rotation::{QUEUES, RotationPosition},
 };
 use crate::{
     app::App,
@@ -25,57 +26,57 @@ use crate::{
     domain::{Fault, message::quiet_hours},
 };
 
-/// Room of a claim: messages that are claimed together. Their carriers are called all at once, so that the
-/// deadline of one call bounds them all.
-pub const ROOM: usize = 256;
-/// A message with longer texts takes the room of several: all are written twice and held in memory.
-const BYTES_OF_ONE: usize = 32 * 1024;
-/// How often one claim shares its room out: again, where some had less than their share, or quiet hours have
-/// put off what was found.
+/// Capacity of a claim, in slots: most messages use one. All messages of a claim are submitted to carriers at the same
+/// time, so the timeout of one call limits the duration of all.
+pub const CLAIM_CAPACITY: usize = 256;
+/// Size of a slot. A message with longer texts uses several, because it is held in memory and its row is written twice.
+const SLOT_BYTES: usize = 32 * 1024;
+/// Maximum number of times that one claim distributes its capacity. It repeats if accounts had fewer messages than
+/// their share or messages were postponed by quiet hours.
 const PASSES_MAX: usize = 4;
 /// How long a claimed message belongs to its worker.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 
-/// Claims due messages: SCHEDULED and QUEUED ones whose account may send (R4) become SENDING under a
-/// new lease, or are put off where the account has its quiet hours; those whose time is over keep
-/// their status and get a lease to expire under; SENDING ones whose lease ran out and SENT ones get a
-/// new lease.
+/// Claims due messages under a new lease. SCHEDULED and QUEUED messages whose account may send (R4) become SENDING,
+/// or are postponed by quiet hours. Expired ones keep their status until they are settled. SENDING messages with an
+/// expired lease and SENT ones that are due for a report keep their status too.
 pub async fn claim(app: &App) -> Result<Claim, Fault> {
     let now = app.clock.now();
-    let mut positions = app.turns.now();
-    // A look first: an idle server takes no write lock.
-    let look = poll::statement(app.db.backend(), &positions, now);
-    let seen = Seen::find_by_statement(look).all(&app.db.read).await?;
-    let mut round = Round::of(&seen, now);
+    let mut positions = app.turns.get();
+    // Polled first, so that an idle server takes no write lock.
+    let statement = poll::statement(app.db.backend(), &positions, now);
+    let rows = PolledRow::find_by_statement(statement).all(&app.db.read).await?;
+    let mut round = Round::of(&rows, now);
     let mut claim = Claim::default();
-    if round.waits() {
+    if round.has_waiting() {
         let txn = app.db.begin_write().await?;
         let mut changes = Vec::new();
-        let mut room = ROOM;
+        let mut capacity = CLAIM_CAPACITY;
         for _ in 0..PASSES_MAX {
-            let shares = round.share(room);
+            let shares = round.distribute(capacity);
             if shares.is_empty() {
                 break;
             }
-            let taken = poll::take(&txn, &round.wanted(&shares), now).await?;
-            let due = round.within(&shares, taken);
+            let taken = poll::take(&txn, &round.requests(&shares), now).await?;
+            let due = round.within_shares(&shares, taken);
             changes.extend(due.iter().map(Due::change));
-            let due = quiet_hours::put_off(app, &txn, due, now).await?;
-            room = room.saturating_sub(due.iter().map(room_of).sum());
+            let due = quiet_hours::postpone(app, &txn, due, now).await?;
+            capacity = capacity.saturating_sub(due.iter().map(slots_of).sum());
             claim.messages.extend(lease(app, &txn, due, now).await?);
         }
         txn.commit().await?;
         app.events.publish(changes);
-        claim.has_more = round.waits() || (!claim.messages.is_empty() && round.is_part());
+        claim.has_more =
+            round.has_waiting() || (!claim.messages.is_empty() && round.is_incomplete());
     }
-    round.go_on(&mut positions);
+    round.advance(&mut positions);
     app.turns.set(positions);
     Ok(claim)
 }
 
-/// The room that a message takes.
-fn room_of(due: &Due) -> usize {
-    usize::try_from(due.bytes).unwrap_or(0).div_ceil(BYTES_OF_ONE).max(1)
+/// The slots that a message uses.
+fn slots_of(due: &Due) -> usize {
+    usize::try_from(due.bytes).unwrap_or(0).div_ceil(SLOT_BYTES).max(1)
 }
 
 /// Gives due messages a new lease.
@@ -89,15 +90,16 @@ async fn lease(
     if due.is_empty() {
         return Ok(Vec::new());
     }
-    super::lost_number::drop_lost(app, txn, &due).await?;
+    super::lost_number::clear_lost_numbers(app, txn, &due).await?;
     let lease_id = app.new_id();
-    let goes_out = || {
-        let is_in_time =
+    let is_to_be_sent = || {
+        let is_valid =
             Condition::any().add(Column::ValidUntil.is_null()).add(Column::ValidUntil.gt(now));
-        Condition::all().add(message::Entity::is_unclaimed()).add(is_in_time)
+        Condition::all().add(message::Entity::is_unclaimed()).add(is_valid)
     };
-    let status = Expr::case(goes_out(), MessageStatus::Sending).finally(Expr::col(Column::Status));
-    let updated_at = Expr::case(goes_out(), now).finally(Expr::col(Column::UpdatedAt));
+    let status =
+        Expr::case(is_to_be_sent(), MessageStatus::Sending).finally(Expr::col(Column::Status));
+    let updated_at = Expr::case(is_to_be_sent(), now).finally(Expr::col(Column::UpdatedAt));
     let rows = message::Entity::update_many()
         .col_expr(Column::LeaseId, Expr::value(lease_id))
         .col_expr(Column::DueAt, Expr::value(now + LEASE))
@@ -117,134 +119,137 @@ async fn lease(
 
 fn step_of(due: &Due, now: DateTime<Utc>) -> Step {
     match due.status {
-        MessageStatus::Scheduled | MessageStatus::Queued if due.is_over(now) => Step::Expire,
+        MessageStatus::Scheduled | MessageStatus::Queued if due.is_expired(now) => Step::Expire,
         MessageStatus::Scheduled | MessageStatus::Queued => Step::Send,
         MessageStatus::Sending => Step::Resume,
         _ => Step::Report,
     }
 }
 
-/// One claim's turns: who waits, and who had a turn.
+/// The rotation during one claim: the accounts with due messages, and those that had a turn.
 struct Round {
-    /// The accounts that wait in lines, by their numbers.
+    /// The waiting accounts of all queues; their index is their number.
     entries: Vec<Entry>,
-    lines: [Line; LINES.len()],
+    queues: [Queue; QUEUES.len()],
 }
 
+/// An account with due messages in a queue.
 struct Entry {
-    line: usize,
+    queue: usize,
     team_id: Uuid,
     account_id: Uuid,
     is_suspended: bool,
 }
 
-struct Line {
-    turns: Turns<Uuid>,
-    teams: BTreeMap<Uuid, Passed>,
-    /// The last team that was passed, if there may be more.
-    passed_until: Option<Uuid>,
+struct Queue {
+    turns: RoundRobin<Uuid>,
+    teams: BTreeMap<Uuid, VisitedTeam>,
+    /// The last visited team, if there may be more after it.
+    visited_until: Option<Uuid>,
     /// The team that had the last turn.
     last: Option<Uuid>,
 }
 
-/// A team that a look passed.
+/// A team that the poll visited.
 #[derive(Default)]
-struct Passed {
-    /// Accounts with due messages.
+struct VisitedTeam {
+    /// Number of accounts with due messages.
     due: usize,
-    /// Those that had a turn, by their numbers, and which had the last one.
+    /// The numbers of the accounts that had a turn.
     served: BTreeSet<usize>,
+    /// The account that had the last turn.
     last: Option<Uuid>,
-    /// The last account that was passed, if there may be more.
-    passed_until: Option<Uuid>,
+    /// The last visited account, if there may be more after it.
+    visited_until: Option<Uuid>,
 }
 
 impl Round {
-    /// Of what a look saw, in its order.
-    fn of(seen: &[Seen], now: DateTime<Utc>) -> Self {
+    /// From the rows of a poll, in order.
+    fn of(rows: &[PolledRow], now: DateTime<Utc>) -> Self {
         let mut entries = Vec::new();
-        let lines = std::array::from_fn(|line| {
-            let mut teams: BTreeMap<Uuid, Passed> = BTreeMap::new();
-            let mut passed_until = None;
-            let mut is_first_part_whole = true;
+        let queues = std::array::from_fn(|queue| {
+            let mut teams: BTreeMap<Uuid, VisitedTeam> = BTreeMap::new();
+            let mut visited_until = None;
+            let mut is_first_part_complete = true;
             let begin = entries.len();
-            for row in seen.iter().filter(|row| usize::try_from(row.line) == Ok(line)) {
-                // There may be teams between the two parts that were not passed.
-                if row.part > 0 && !is_first_part_whole {
+            for row in rows.iter().filter(|row| usize::try_from(row.queue) == Ok(queue)) {
+                // If the first part is incomplete, teams between the two parts were not visited.
+                if row.team_part > 0 && !is_first_part_complete {
                     continue;
                 }
                 let Some(account_id) = row.account_id else {
-                    is_first_part_whole = row.part > 0;
-                    passed_until = Some(row.team_id);
+                    is_first_part_complete = row.team_part > 0;
+                    visited_until = Some(row.team_id);
                     continue;
                 };
                 let team = teams.entry(row.team_id).or_default();
-                if row.half > 0 && team.passed_until.is_some() {
+                if row.account_part > 0 && team.visited_until.is_some() {
                     continue;
                 }
                 if row.is_last {
-                    team.passed_until = Some(account_id);
+                    team.visited_until = Some(account_id);
                 }
                 if row.due_at.is_some_and(|due_at| due_at <= now) {
                     team.due += 1;
                     let is_suspended = row.is_suspended.unwrap_or(false)
                         && matches!(
-                            LINES[line].1,
+                            QUEUES[queue].1,
                             MessageStatus::Queued | MessageStatus::Scheduled
                         );
                     let team_id = row.team_id;
-                    entries.push(Entry { line, team_id, account_id, is_suspended });
+                    entries.push(Entry { queue, team_id, account_id, is_suspended });
                 }
             }
             let numbered = entries.iter().enumerate().skip(begin);
             let turns = numbered.map(|(number, entry)| (entry.team_id, number, usize::MAX));
-            Line { turns: Turns::of(turns), teams, passed_until, last: None }
+            Queue { turns: RoundRobin::of(turns), teams, visited_until, last: None }
         });
-        Self { entries, lines }
+        Self { entries, queues }
     }
 
-    /// Whether anything waits.
-    fn waits(&self) -> bool {
-        self.lines.iter().any(|line| !line.turns.is_empty())
+    /// Whether any account is waiting for a turn.
+    fn has_waiting(&self) -> bool {
+        self.queues.iter().any(|queue| !queue.turns.is_empty())
     }
 
-    /// Whether the look did not come to the end.
-    fn is_part(&self) -> bool {
-        let teams = self.lines.iter().flat_map(|line| line.teams.values());
-        self.lines.iter().any(|line| line.passed_until.is_some())
-            || teams.into_iter().any(|team| team.passed_until.is_some())
+    /// Whether the poll did not visit all teams and accounts.
+    fn is_incomplete(&self) -> bool {
+        let teams = self.queues.iter().flat_map(|queue| queue.teams.values());
+        self.queues.iter().any(|queue| queue.visited_until.is_some())
+            || teams.into_iter().any(|team| team.visited_until.is_some())
     }
 
-    /// Shares the room out: to the lines of LIVE and of TEST alike, and in each line by turns.
-    fn share(&mut self, room: usize) -> Vec<Share<Uuid>> {
+    /// Distributes capacity between LIVE and TEST, then between the queues of each, then in rotation in each queue.
+    fn distribute(&mut self, capacity: usize) -> Vec<Share<Uuid>> {
         let waiting = |environment: Environment| {
-            let lines = self.lines.iter().zip(LINES).enumerate();
-            let lines = lines
-                .filter(move |(_, (line, (of, _)))| *of == environment && !line.turns.is_empty());
-            lines.map(|(number, _)| (number, number, usize::MAX)).collect::<Vec<_>>()
+            let queues = self.queues.iter().zip(QUEUES).enumerate();
+            let queues = queues
+                .filter(move |(_, (queue, (of, _)))| *of == environment && !queue.turns.is_empty());
+            queues.map(|(number, _)| (number, number, usize::MAX)).collect::<Vec<_>>()
         };
         let (live, test) = (waiting(Environment::Live), waiting(Environment::Test));
-        let (room_of_live, room_of_test) = live_and_test(room, !live.is_empty(), !test.is_empty());
+        let (live_capacity, test_capacity) =
+            split_live_and_test(capacity, !live.is_empty(), !test.is_empty());
         let mut shares = Vec::new();
-        for (lines, room) in [(live, room_of_live), (test, room_of_test)] {
-            for of_line in Turns::of(lines).share(room).0 {
-                let room = of_line.members.iter().map(|(_, room)| room).sum();
-                let line = &mut self.lines[of_line.group];
-                let (of_teams, last) = line.turns.share(room);
-                line.last = last.or(line.last);
+        for (queues, capacity) in [(live, live_capacity), (test, test_capacity)] {
+            for of_queue in RoundRobin::of(queues).distribute(capacity).0 {
+                let capacity = of_queue.members.iter().map(|(_, units)| units).sum();
+                let queue = &mut self.queues[of_queue.group];
+                let (of_teams, last) = queue.turns.distribute(capacity);
+                queue.last = last.or(queue.last);
                 shares.extend(of_teams);
             }
         }
         shares
     }
 
-    /// What is wanted of the database for these shares.
-    fn wanted(&self, shares: &[Share<Uuid>]) -> Vec<Wanted> {
+    /// The requests to the database for these shares.
+    fn requests(&self, shares: &[Share<Uuid>]) -> Vec<ClaimRequest> {
         let members = shares.iter().flat_map(|share| &share.members);
-        let wanted = members.map(|(number, count)| {
+        let requests = members.map(|(number, count)| {
             let entry = &self.entries[*number];
-            let (environment, status) = LINES[entry.line];
-            Wanted {
+            let (environment, status) = QUEUES[entry.queue];
+            ClaimRequest {
                 number: *number,
                 environment,
                 status,
@@ -254,76 +259,78 @@ impl Round {
                 count: *count,
             }
         });
-        wanted.collect()
+        requests.collect()
     }
 
-    /// What of the messages that were taken fits into the shares, and notes who had a turn. A share takes
-    /// one message at least, however long: so a team may go over its share by one message, and its other
-    /// accounts have their turns later.
-    fn within(&mut self, shares: &[Share<Uuid>], taken: Vec<Due>) -> Vec<Due> {
-        let mut of_entries: HashMap<usize, Vec<Due>> = HashMap::new();
+    /// The taken messages that fit into the shares. Records the accounts that had a turn. A share has at least one
+    /// message of any size, so a team may exceed its share by one message; its other accounts then get their turns
+    /// later.
+    fn within_shares(&mut self, shares: &[Share<Uuid>], taken: Vec<Due>) -> Vec<Due> {
+        let mut by_number: HashMap<usize, Vec<Due>> = HashMap::new();
         for due in taken {
             let number = usize::try_from(due.number).unwrap_or(usize::MAX);
-            of_entries.entry(number).or_default().push(due);
+            by_number.entry(number).or_default().push(due);
         }
         let mut within = Vec::new();
         for share in shares {
-            let mut left: usize = share.members.iter().map(|(_, count)| count).sum();
-            let mut has_all = true;
+            let mut team_slots: usize = share.members.iter().map(|(_, count)| count).sum();
+            let mut all_had_a_turn = true;
             for (number, count) in &share.members {
                 let entry = &self.entries[*number];
-                let line = &mut self.lines[entry.line];
-                let due = of_entries.remove(number).unwrap_or_default();
+                let queue = &mut self.queues[entry.queue];
+                let due = by_number.remove(number).unwrap_or_default();
                 if due.len() < *count
-                    && due.iter().map(room_of).sum::<usize>() <= (*count).min(left)
+                    && due.iter().map(slots_of).sum::<usize>() <= (*count).min(team_slots)
                 {
-                    line.turns.end(*number);
+                    queue.turns.remove(*number);
                 }
-                if left == 0 {
-                    has_all = false;
+                if team_slots == 0 {
+                    all_had_a_turn = false;
                     break;
                 }
-                let mut own = (*count).min(left);
+                let mut account_slots = (*count).min(team_slots);
                 for due in due {
-                    if own == 0 {
+                    if account_slots == 0 {
                         break;
                     }
-                    let room = room_of(&due);
-                    (own, left) = (own.saturating_sub(room), left.saturating_sub(room));
+                    let slots = slots_of(&due);
+                    account_slots = account_slots.saturating_sub(slots);
+                    team_slots = team_slots.saturating_sub(slots);
                     within.push(due);
                 }
-                let team = line.teams.entry(entry.team_id).or_default();
+                let team = queue.teams.entry(entry.team_id).or_default();
                 team.served.insert(*number);
                 team.last = Some(entry.account_id);
             }
-            if has_all {
+            if all_had_a_turn {
                 let last = &self.entries[share.last];
-                let team = self.lines[last.line].teams.entry(last.team_id).or_default();
+                let team = self.queues[last.queue].teams.entry(last.team_id).or_default();
                 team.last = Some(last.account_id);
             }
         }
         within
     }
 
-    /// The places behind those that had their turns.
-    fn go_on(&self, positions: &mut [RotationPosition; LINES.len()]) {
-        for (line, position) in self.lines.iter().zip(positions) {
-            if line.passed_until.is_none() {
-                position.keep_accounts(|team| line.teams.contains_key(team));
+    /// Moves the rotation positions behind the accounts and teams that had their turns.
+    fn advance(&self, positions: &mut [RotationPosition; QUEUES.len()]) {
+        for (queue, position) in self.queues.iter().zip(positions) {
+            if queue.visited_until.is_none() {
+                position.keep_accounts(|team| queue.teams.contains_key(team));
             }
-            for (team_id, team) in &line.teams {
+            for (team_id, team) in &queue.teams {
                 let is_served = team.served.len() == team.due;
-                if is_served && (team.passed_until.is_some() || !line.turns.waits(*team_id)) {
-                    position.set_account(*team_id, team.passed_until);
+                if is_served && (team.visited_until.is_some() || !queue.turns.has_waiting(*team_id))
+                {
+                    position.set_account(*team_id, team.visited_until);
                 } else if team.last.is_some() {
                     position.set_account(*team_id, team.last);
                 }
             }
-            let mut with_due = line.teams.values().filter(|team| team.due > 0);
+            let mut with_due = queue.teams.values().filter(|team| team.due > 0);
             let is_served = with_due.all(|team| !team.served.is_empty());
-            let still_waits = !line.turns.is_empty();
-            let last = line.last.filter(|_| still_waits);
-            position.set_team(line.passed_until.filter(|_| is_served).or(last));
+            let has_waiting = !queue.turns.is_empty();
+            let last = queue.last.filter(|_| has_waiting);
+            position.set_team(queue.visited_until.filter(|_| is_served).or(last));
         }
     }
 }

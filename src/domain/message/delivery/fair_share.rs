@@ -1,27 +1,27 @@
-//! How room is shared out by turns: groups in rotation, and the members of a group in rotation. Room goes
-//! round one by one, so no group gets two more than another that still waits, and what a group does not
-//! use goes to the others. It does not know what waits.
+//! Distributes capacity by round robin: between groups, and between the members of a group. Units are assigned one by
+//! one, so no group gets two more than another that is still waiting; unused capacity goes to the others. It does not
+//! know about messages or the database.
 
 use std::collections::VecDeque;
 
-/// The part of the room, one in so many, that TEST gets although LIVE could use all of it.
-const TEST_PART: usize = 8;
+/// TEST gets one eighth of the capacity while LIVE could use all of it.
+const TEST_DIVISOR: usize = 8;
 
-/// What LIVE and TEST may take of the room: LIVE goes first and leaves TEST a part of it.
-pub fn live_and_test(room: usize, live_waits: bool, test_waits: bool) -> (usize, usize) {
-    match (live_waits, test_waits) {
+/// Splits the capacity between LIVE and TEST. Unused capacity goes to the other.
+pub fn split_live_and_test(capacity: usize, has_live: bool, has_test: bool) -> (usize, usize) {
+    match (has_live, has_test) {
         (true, true) => {
-            let test = room.div_ceil(TEST_PART);
-            (room - test, test)
+            let test = capacity.div_ceil(TEST_DIVISOR);
+            (capacity - test, test)
         }
-        (true, false) => (room, 0),
-        (false, true) => (0, room),
+        (true, false) => (capacity, 0),
+        (false, true) => (0, capacity),
         (false, false) => (0, 0),
     }
 }
 
-/// Those that wait, in the order of their turns.
-pub struct Turns<G> {
+/// The waiting groups, in the order of their turns.
+pub struct RoundRobin<G> {
     groups: VecDeque<Group<G>>,
 }
 
@@ -30,25 +30,24 @@ struct Group<G> {
     members: VecDeque<Member>,
 }
 
-/// One that waits, by the number it was given, and how much of it waits.
+/// A waiting member: its number, and the units that it can use.
 struct Member {
     number: usize,
     count: usize,
 }
 
-/// What a group may take.
+/// The units that a group gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share<G> {
     pub group: G,
-    /// Which members may take how much, in the order of their turns.
+    /// The number of each member and its units, in the order of turns.
     pub members: Vec<(usize, usize)>,
     /// The member that had the last turn.
     pub last: usize,
 }
 
-impl<G: Copy + PartialEq> Turns<G> {
-    /// Of members in the order of their turns: each one's group, its number, and how much of it waits
-    /// at most. Members of a group follow each other.
+impl<G: Copy + PartialEq> RoundRobin<G> {
+    /// From members in the order of their turns: group, number, and maximum units. Members of a group must be adjacent.
     pub fn of(waiting: impl IntoIterator<Item = (G, usize, usize)>) -> Self {
         let mut groups: VecDeque<Group<G>> = VecDeque::new();
         for (key, number, count) in waiting {
@@ -64,22 +63,21 @@ impl<G: Copy + PartialEq> Turns<G> {
         Self { groups }
     }
 
-    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// Whether something waits of this group.
-    pub fn waits(&self, key: G) -> bool {
+    /// Whether the group has waiting members.
+    pub fn has_waiting(&self, key: G) -> bool {
         self.groups.iter().any(|group| group.key == key)
     }
 
-    /// Shares the room out; the next room goes on behind the last turn. Groups come in the order of their
-    /// turns. Also gives the group that had the last one.
-    pub fn share(&mut self, room: usize) -> (Vec<Share<G>>, Option<G>) {
+    /// Distributes capacity, beginning after the last turn of the previous call. Returns the shares in the order of
+    /// turns, and the group that had the last turn.
+    pub fn distribute(&mut self, capacity: usize) -> (Vec<Share<G>>, Option<G>) {
         let mut shares: Vec<Share<G>> = Vec::new();
         let mut last = None;
-        for _ in 0..room {
+        for _ in 0..capacity {
             let Some(mut group) = self.groups.pop_front() else { break };
             let Some(mut member) = group.members.pop_front() else { continue };
             member.count -= 1;
@@ -95,8 +93,8 @@ impl<G: Copy + PartialEq> Turns<G> {
         (shares, last)
     }
 
-    /// Nothing waits any more of the member with this number.
-    pub fn end(&mut self, number: usize) {
+    /// Removes a member that has nothing waiting any more.
+    pub fn remove(&mut self, number: usize) {
         for group in &mut self.groups {
             group.members.retain(|member| member.number != number);
         }
@@ -124,19 +122,18 @@ mod tests {
 
     use super::*;
 
-    /// Groups of members, each with how much of it waits.
+    /// Groups of members with their waiting units.
     fn waiting() -> impl Strategy<Value = Vec<Vec<usize>>> {
         prop::collection::vec(prop::collection::vec(1_usize..40, 1..8), 0..12)
     }
 
-    fn turns(groups: &[Vec<usize>]) -> Turns<usize> {
-        Turns::of(groups.iter().enumerate().flat_map(|(group, members)| {
+    fn round_robin(groups: &[Vec<usize>]) -> RoundRobin<usize> {
+        RoundRobin::of(groups.iter().enumerate().flat_map(|(group, members)| {
             let numbered = members.iter().enumerate();
             numbered.map(move |(member, count)| (group, group * 100 + member, *count))
         }))
     }
 
-    /// What each member got.
     fn by_member(shares: &[Share<usize>]) -> BTreeMap<usize, usize> {
         shares.iter().flat_map(|share| share.members.iter().copied()).collect()
     }
@@ -149,23 +146,23 @@ mod tests {
     }
 
     proptest! {
-        /// All room is used as long as anything waits, and nobody gets more than waits.
+        /// All capacity is used while anything waits, and no member gets more than it has waiting.
         #[test]
-        fn room_is_used_and_no_more(groups in waiting(), room in 0_usize..300) {
-            let (shares, _) = turns(&groups).share(room);
+        fn capacity_is_used_completely(groups in waiting(), capacity in 0_usize..300) {
+            let (shares, _) = round_robin(&groups).distribute(capacity);
 
             let got = by_member(&shares);
             let waits: usize = groups.iter().flatten().sum();
-            prop_assert_eq!(got.values().sum::<usize>(), room.min(waits));
+            prop_assert_eq!(got.values().sum::<usize>(), capacity.min(waits));
             for (number, count) in got {
                 prop_assert!(count <= groups[number / 100][number % 100]);
             }
         }
 
-        /// No group gets two more than one that still waits, nor does a member within its group.
+        /// No group gets two more than another that still waits; the same holds for the members of a group.
         #[test]
-        fn nobody_gets_more_while_others_wait(groups in waiting(), room in 0_usize..300) {
-            let (shares, _) = turns(&groups).share(room);
+        fn waiting_groups_and_members_get_equal_shares(groups in waiting(), capacity in 0_usize..300) {
+            let (shares, _) = round_robin(&groups).distribute(capacity);
 
             let got = by_member(&shares);
             let of_member = |group: usize, member: usize| {
@@ -188,55 +185,55 @@ mod tests {
             }
         }
 
-        /// Room in pieces is shared out as the same room at once.
+        /// Several distributions have the same result as one with their total capacity.
         #[test]
-        fn the_next_room_goes_on_behind_the_last_turn(
+        fn a_distribution_continues_after_the_last_turn(
             groups in waiting(),
             pieces in prop::collection::vec(0_usize..60, 0..8),
         ) {
-            let mut in_pieces = turns(&groups);
+            let mut in_pieces = round_robin(&groups);
             let mut got: BTreeMap<usize, usize> = BTreeMap::new();
             for piece in &pieces {
-                for (number, count) in by_member(&in_pieces.share(*piece).0) {
+                for (number, count) in by_member(&in_pieces.distribute(*piece).0) {
                     *got.entry(number).or_default() += count;
                 }
             }
 
-            let (at_once, _) = turns(&groups).share(pieces.iter().sum());
+            let (at_once, _) = round_robin(&groups).distribute(pieces.iter().sum());
             prop_assert_eq!(got, by_member(&at_once));
         }
 
-        /// With room for one at least, every member has its turn within as many rooms as there are members
-        /// in the largest group times groups, however much the others have.
+        /// Even with a capacity of one, every member gets a turn within (groups × members of the largest group)
+        /// distributions, regardless of how much the others have waiting.
         #[test]
-        fn nobody_starves(groups in waiting(), room in 1_usize..20) {
+        fn every_member_gets_a_turn(groups in waiting(), capacity in 1_usize..20) {
             let endless: Vec<Vec<usize>> =
                 groups.iter().map(|members| vec![usize::MAX; members.len()]).collect();
-            let mut turns = turns(&endless);
+            let mut endless = round_robin(&endless);
             let rounds = groups.len() * groups.iter().map(Vec::len).max().unwrap_or(0);
             let mut served = BTreeMap::new();
             for _ in 0..rounds {
-                served.append(&mut by_member(&turns.share(room).0));
+                served.append(&mut by_member(&endless.distribute(capacity).0));
             }
 
             prop_assert_eq!(served.len(), groups.iter().map(Vec::len).sum::<usize>());
         }
 
-        /// TEST never starves, LIVE has the most, and what one does not want the other has.
+        /// TEST always gets something, LIVE gets most, and unused capacity goes to the other.
         #[test]
-        fn live_goes_first(room in 1_usize..1_000) {
-            let (live, test) = live_and_test(room, true, true);
-            prop_assert!(test >= 1 && live + test == room && test <= room / TEST_PART + 1);
-            prop_assert_eq!(live_and_test(room, true, false), (room, 0));
-            prop_assert_eq!(live_and_test(room, false, true), (0, room));
+        fn live_gets_most_of_the_capacity(capacity in 1_usize..1_000) {
+            let (live, test) = split_live_and_test(capacity, true, true);
+            prop_assert!(test >= 1 && live + test == capacity && test <= capacity / TEST_DIVISOR + 1);
+            prop_assert_eq!(split_live_and_test(capacity, true, false), (capacity, 0));
+            prop_assert_eq!(split_live_and_test(capacity, false, true), (0, capacity));
         }
     }
 
     #[test]
-    fn turns_go_round() {
-        let mut turns = Turns::of([('a', 0, 5), ('a', 1, 5), ('b', 2, 1), ('c', 3, 9)]);
+    fn groups_and_members_take_turns() {
+        let mut turns = RoundRobin::of([('a', 0, 5), ('a', 1, 5), ('b', 2, 1), ('c', 3, 9)]);
 
-        let (shares, last) = turns.share(6);
+        let (shares, last) = turns.distribute(6);
         let share = |group, members: &[(usize, usize)], last| Share {
             group,
             members: members.to_vec(),
@@ -245,11 +242,11 @@ mod tests {
         let expected =
             [share('a', &[(0, 2), (1, 1)], 0), share('b', &[(2, 1)], 2), share('c', &[(3, 2)], 3)];
         assert_eq!((&shares[..], last), (&expected[..], Some('a')));
-        turns.end(3);
-        let (shares, last) = turns.share(3);
+        turns.remove(3);
+        let (shares, last) = turns.distribute(3);
         assert_eq!((shares, last), (vec![share('a', &[(1, 2), (0, 1)], 1)], Some('a')));
-        turns.end(0);
-        turns.end(1);
+        turns.remove(0);
+        turns.remove(1);
         assert!(turns.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Messages that are due from a phone number which their account no longer has.
+//! Clears the sender of due messages whose account no longer has the phone number that they would be sent from.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::poll::Due;
 use crate::{app::App, db::has_id, domain::Fault};
 
-/// Takes the sender away from messages that are about to be claimed and were to come from a number of
-/// the inventory that their account does not have, or has not paid: they go out without one.
-pub(super) async fn drop_lost(
+/// Clears the sender of messages about to be claimed if it is a number of the inventory that their account does not
+/// have or has not paid for. They are sent without a sender.
+pub(super) async fn clear_lost_numbers(
     app: &App,
     txn: &DatabaseTransaction,
     due: &[Due],
@@ -29,7 +29,7 @@ pub(super) async fn drop_lost(
     if from.is_empty() {
         return Ok(());
     }
-    let stocked: HashSet<String> = inventory_number::Entity::find()
+    let in_inventory: HashSet<String> = inventory_number::Entity::find()
         .select_only()
         .column(inventory_number::Column::Number)
         .filter(inventory_number::Column::Number.is_in(from.iter().copied()))
@@ -38,14 +38,14 @@ pub(super) async fn drop_lost(
         .await?
         .into_iter()
         .collect();
-    if stocked.is_empty() {
+    if in_inventory.is_empty() {
         return Ok(());
     }
     let held: HashSet<(Uuid, String)> = phone_number::Entity::find()
         .select_only()
         .columns([phone_number::Column::AccountId, phone_number::Column::Number])
         .filter(phone_number::Column::Number.is_in(from.iter().copied()))
-        // Said twice: the first finds the index.
+        // ACTIVE implies held, but the first condition lets the database use the index.
         .filter(phone_number::Entity::is_held())
         .filter(phone_number::Column::Status.eq(PhoneNumberStatus::Active))
         .into_tuple()
@@ -55,7 +55,7 @@ pub(super) async fn drop_lost(
         .collect();
     let mut lost = Vec::new();
     for row in due.iter().filter(|row| row.is_unclaimed()) {
-        let Some(from) = row.sent_from.clone().filter(|from| stocked.contains(from)) else {
+        let Some(from) = row.sent_from.clone().filter(|from| in_inventory.contains(from)) else {
             continue;
         };
         if !held.contains(&(row.account_id, from)) {

@@ -1,11 +1,11 @@
-//! Delivery as rows: a message is its own job. The worker [claims](claim()) what is due, which marks the
-//! attempt before any network call, and [settles](settle()) what came of it. What a crash leaves is in the
-//! rows.
+//! Delivers messages. The row of a message is its own job: the worker [claims](claim()) due messages, which records
+//! the attempt before any network call, and then [settles](settle()) the outcomes. After a crash, the rows have the
+//! full state.
 //!
-//! A claim has room for a bounded number of messages, which goes round by turns: LIVE before TEST, which
-//! has a part of it; then teams; then accounts of a team. So no backlog delays another team or account by
-//! more than its turn. `turns` shares the room out and `positions` is how far the turns have come; `look`
-//! finds who waits.
+//! A claim has a fixed capacity, which is distributed in rotation: first between LIVE and TEST, then between teams,
+//! then between the accounts of a team. So the backlog of one account delays the others by one turn only. [`poll`]
+//! finds the accounts with due messages, `fair_share` distributes the capacity, and [`rotation`] remembers whose turn
+//! is next.
 
 use std::time::Duration;
 
@@ -22,35 +22,35 @@ pub mod rotation;
 mod settle;
 mod step;
 
-pub use claim::{ROOM, claim};
+pub use claim::{CLAIM_CAPACITY, claim};
 pub use rotation::Rotation;
 pub use settle::settle;
 pub use step::{Claim, Claimed, Outcome, Step};
 
-use rotation::{LINES, RotationPosition};
+use rotation::{QUEUES, RotationPosition};
 
-/// How long a carrier may take to answer: well within the lease.
+/// Timeout of a call to a carrier. It is well within the lease of a message.
 pub const CARRIER_DEADLINE: Duration = Duration::from_secs(20);
-/// Looks that find out how late delivery is, each of so many teams as a claim's.
+/// Maximum number of polls to measure the delivery lag. Each visits as many teams as the poll of a claim.
 const LAG_PROBES_MAX: usize = 64;
 
-/// How long the message that is due for longest has been due.
+/// The age of the oldest due message: how long ago it became due.
 pub async fn lag(app: &App) -> Result<Duration, Fault> {
     let now = app.clock.now();
     let mut oldest: Option<DateTime<Utc>> = None;
-    let mut positions: [RotationPosition; LINES.len()] = Default::default();
+    let mut positions: [RotationPosition; QUEUES.len()] = Default::default();
     for _ in 0..LAG_PROBES_MAX {
-        let look = poll::statement(app.db.backend(), &positions, now);
-        let seen = poll::Seen::find_by_statement(look).all(&app.db.read).await?;
-        let due = seen.iter().filter_map(|row| row.due_at).filter(|due_at| *due_at <= now);
+        let statement = poll::statement(app.db.backend(), &positions, now);
+        let rows = poll::PolledRow::find_by_statement(statement).all(&app.db.read).await?;
+        let due = rows.iter().filter_map(|row| row.due_at).filter(|due_at| *due_at <= now);
         oldest = oldest.into_iter().chain(due).min();
-        let mut is_all = true;
-        for row in seen.iter().filter(|row| row.account_id.is_none() && row.part == 0) {
-            let line = usize::try_from(row.line).unwrap_or(0);
-            positions[line] = RotationPosition::behind(Some(row.team_id));
-            is_all = false;
+        let mut is_complete = true;
+        for row in rows.iter().filter(|row| row.account_id.is_none() && row.team_part == 0) {
+            let queue = usize::try_from(row.queue).unwrap_or(0);
+            positions[queue] = RotationPosition::after(Some(row.team_id));
+            is_complete = false;
         }
-        if is_all {
+        if is_complete {
             break;
         }
     }

@@ -1,5 +1,5 @@
-//! Where the next look at the lines of due messages begins, so that each team and each account has its
-//! turn. It is kept in memory: to lose it lets the rotation begin anew, and nothing else.
+//! Remembers where the next poll of each queue begins, so that every team and account gets its turn. It is kept in
+//! memory only: losing it restarts the rotation and has no other effect.
 
 use std::{
     collections::BTreeMap,
@@ -10,8 +10,8 @@ use std::{
 use entity::{api_key::Environment, message::MessageStatus};
 use uuid::Uuid;
 
-/// The lines in which due messages wait.
-pub const LINES: [(Environment, MessageStatus); 8] = [
+/// The queues of due messages: one for each environment and status.
+pub const QUEUES: [(Environment, MessageStatus); 8] = [
     (Environment::Live, MessageStatus::Queued),
     (Environment::Live, MessageStatus::Scheduled),
     (Environment::Live, MessageStatus::Sending),
@@ -21,40 +21,38 @@ pub const LINES: [(Environment, MessageStatus); 8] = [
     (Environment::Test, MessageStatus::Sending),
     (Environment::Test, MessageStatus::Sent),
 ];
-/// Teams whose places are remembered in a line at most.
-const REMEMBERED_MAX: usize = 16_384;
+/// Maximum number of teams in a queue whose last account is remembered.
+const TEAMS_REMEMBERED_MAX: usize = 16_384;
 
-/// How far the turns of one line have come.
+/// The last team of a queue, and the last account of each team, that had a turn.
 #[derive(Clone, Debug, Default)]
 pub struct RotationPosition {
     team: Option<Uuid>,
     accounts: BTreeMap<Uuid, Uuid>,
 }
 
-/// The places of all lines.
+/// The rotation positions of all queues.
 #[derive(Debug, Default)]
-pub struct Rotation(Mutex<[RotationPosition; LINES.len()]>);
+pub struct Rotation(Mutex<[RotationPosition; QUEUES.len()]>);
 
 impl Rotation {
-    /// The places as they are.
-    pub fn now(&self) -> [RotationPosition; LINES.len()] {
-        self.held().clone()
+    pub fn get(&self) -> [RotationPosition; QUEUES.len()] {
+        self.lock().clone()
     }
 
-    /// Goes on from these places.
-    pub fn set(&self, positions: [RotationPosition; LINES.len()]) {
-        *self.held() = positions;
+    pub fn set(&self, positions: [RotationPosition; QUEUES.len()]) {
+        *self.lock() = positions;
     }
 
-    /// The places are whole whenever nobody holds them.
-    fn held(&self) -> MutexGuard<'_, [RotationPosition; LINES.len()]> {
+    /// A poisoned lock is usable because the positions are only replaced as a whole.
+    fn lock(&self) -> MutexGuard<'_, [RotationPosition; QUEUES.len()]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl RotationPosition {
-    /// The place behind this team.
-    pub fn behind(team: Option<Uuid>) -> Self {
+    /// The position after this team.
+    pub fn after(team: Option<Uuid>) -> Self {
         Self { team, accounts: BTreeMap::new() }
     }
 
@@ -67,30 +65,30 @@ impl RotationPosition {
         self.team = team;
     }
 
-    /// The accounts that had the last turn of their teams, of so many teams that come next.
+    /// The last account that had a turn, for each of the next `teams` teams.
     pub fn accounts(&self, teams: usize) -> impl Iterator<Item = (Uuid, Uuid)> {
         let begin = self.team.map_or(Bound::Unbounded, Bound::Excluded);
-        let behind = self.accounts.range((begin, Bound::Unbounded));
+        let after = self.accounts.range((begin, Bound::Unbounded));
         let up_to = self.team.map(|team| self.accounts.range(..=team));
-        behind
+        after
             .chain(up_to.into_iter().flatten())
             .take(teams)
             .map(|(team, account)| (*team, *account))
     }
 
-    /// The account that had the last turn of its team; `None`: the next turn is the first one's.
+    /// Sets the account that had the last turn of its team; `None` restarts with the team's first account.
     pub fn set_account(&mut self, team: Uuid, account: Option<Uuid>) {
         let Some(account) = account else {
             self.accounts.remove(&team);
             return;
         };
-        if self.accounts.len() >= REMEMBERED_MAX {
+        if self.accounts.len() >= TEAMS_REMEMBERED_MAX {
             self.accounts.clear();
         }
         self.accounts.insert(team, account);
     }
 
-    /// Forgets the accounts of other teams than these.
+    /// Forgets the accounts of teams for which `is_kept` is false.
     pub fn keep_accounts(&mut self, is_kept: impl Fn(&Uuid) -> bool) {
         self.accounts.retain(|team, _| is_kept(team));
     }
@@ -101,9 +99,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_come_in_the_order_of_turns() {
+    fn accounts_are_listed_in_the_order_of_turns() {
         let id = Uuid::from_u128;
-        let mut position = RotationPosition::behind(Some(id(2)));
+        let mut position = RotationPosition::after(Some(id(2)));
         for team in 1..=4 {
             position.set_account(id(team), Some(id(team * 10)));
         }

@@ -1,4 +1,5 @@
-//! Settles what came of claimed messages: status, refund, usage, and when to look again.
+//! Writes the outcomes of claimed messages: status, refund, usage, and when the next report is requested. An outcome is
+//! written only while the worker's lease is valid, so a message is settled once.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,22 +22,22 @@ use crate::{
     },
 };
 
-/// When a message that was handed over is asked about for the first time.
+/// Delay from submitting a message to the first request of its report.
 const REPORT_AFTER: TimeDelta = TimeDelta::milliseconds(500);
-/// The longest rest between two questions; they follow in half the time that has passed.
+/// Maximum delay between two requests. The delay is half of the time since the message was submitted.
 const REPORT_DELAY_MAX: TimeDelta = TimeDelta::hours(1);
-/// When a message without a report is given up as UNKNOWN.
+/// Time after which a message without a report becomes UNKNOWN.
 const REPORT_UNTIL: TimeDelta = TimeDelta::hours(72);
 
-/// Writes what came of claimed messages in one transaction, under the locks of the teams whose money or
-/// usage changes. A message whose lease another worker has taken since is left to that one. A team
-/// that cannot be settled does not hold up the others; its leases run out and are claimed again.
+/// Writes outcomes in one transaction, under the locks of the teams whose money or usage changes. A message whose
+/// lease was taken over by another worker is skipped. If the transaction fails, each team is settled separately; the
+/// leases of a failing team expire and are claimed again.
 pub async fn settle(app: &App, settled: Vec<(Claimed, Outcome)>) -> Result<(), Fault> {
     let now = app.clock.now();
     let settled: Vec<(message::Model, Outcome)> = settled
         .into_iter()
         .map(|(claimed, outcome)| {
-            let outcome = given_up(&claimed.message, outcome, now);
+            let outcome = unknown_if_too_old(&claimed.message, outcome, now);
             (claimed.message, outcome)
         })
         .collect();
@@ -56,10 +57,10 @@ pub async fn settle(app: &App, settled: Vec<(Claimed, Outcome)>) -> Result<(), F
     first_fault
 }
 
-/// A message that waits for its report for too long ends as UNKNOWN.
-fn given_up(message: &message::Model, outcome: Outcome, now: DateTime<Utc>) -> Outcome {
+/// Changes the outcome of a message that has waited too long for its report to UNKNOWN.
+fn unknown_if_too_old(message: &message::Model, outcome: Outcome, now: DateTime<Utc>) -> Outcome {
     if outcome == Outcome::Pending && now - message.updated_at > REPORT_UNTIL {
-        let text = "The carrier gave no report within 72 hours.".to_owned();
+        let text = "The carrier did not report the delivery within 72 hours.".to_owned();
         return Outcome::Unknown { code: "NO_REPORT".to_owned(), text };
     }
     outcome
@@ -80,19 +81,19 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
     let teams = settled.iter().filter(|(_, outcome)| counts(outcome)).map(|(row, _)| row.team_id);
     let teams = crate::domain::account::team_lock::lock_teams(&txn, teams).await?;
 
-    // Messages that share an outcome and a lease share a statement.
-    let mut alike: HashMap<Alike, Vec<&message::Model>> = HashMap::new();
+    // Messages with the same outcome and lease are written by one statement.
+    let mut updates: HashMap<UpdateKey, Vec<&message::Model>> = HashMap::new();
     for (message, outcome) in settled {
         let due_at = due_after(message, outcome, now);
-        alike.entry((message.lease_id, outcome, due_at)).or_default().push(message);
+        updates.entry((message.lease_id, outcome, due_at)).or_default().push(message);
     }
     let mut refunded = Vec::new();
     let mut counted: BTreeMap<usage_counters::Slot, usage::Figures> = BTreeMap::new();
-    for ((lease_id, outcome, due_at), messages) in alike {
+    for ((lease_id, outcome, due_at), messages) in updates {
         let written = write(app, &txn, lease_id, outcome, due_at, &messages).await?;
         for message in messages {
             if !written.contains(&message.id) {
-                tracing::warn!(message.id = %message.id, "A message was settled by another worker");
+                tracing::warn!(message.id = %message.id, "A message was already settled by another worker");
                 continue;
             }
             let slot = usage_counters::Slot::of(message, now);
@@ -115,10 +116,10 @@ async fn settle_together(app: &App, settled: &[(message::Model, Outcome)]) -> Re
     Ok(())
 }
 
-/// The lease, the outcome, and when to look again.
-type Alike<'o> = (Option<Uuid>, &'o Outcome, Option<DateTime<Utc>>);
+/// The lease, the outcome, and when the message is due next.
+type UpdateKey<'o> = (Option<Uuid>, &'o Outcome, Option<DateTime<Utc>>);
 
-/// When the worker has to look at the message again after this outcome.
+/// When the message is due next after this outcome.
 fn due_after(
     message: &message::Model,
     outcome: &Outcome,
@@ -127,17 +128,17 @@ fn due_after(
     match outcome {
         Outcome::Sent => Some(now + REPORT_AFTER),
         Outcome::Pending => {
-            // In whole steps, so that messages of about one age share a statement.
-            let rest = (now - message.updated_at) / 2;
-            let steps = rest.num_milliseconds() / REPORT_AFTER.num_milliseconds();
-            let rest = REPORT_AFTER * i32::try_from(steps).unwrap_or(i32::MAX);
-            Some(now + rest.clamp(REPORT_AFTER, REPORT_DELAY_MAX))
+            // Rounded, so that messages of similar age are written by one statement.
+            let delay = (now - message.updated_at) / 2;
+            let steps = delay.num_milliseconds() / REPORT_AFTER.num_milliseconds();
+            let delay = REPORT_AFTER * i32::try_from(steps).unwrap_or(i32::MAX);
+            Some(now + delay.clamp(REPORT_AFTER, REPORT_DELAY_MAX))
         }
         _ => None,
     }
 }
 
-/// Writes one outcome of messages whose lease is still ours, and says which those are.
+/// Writes one outcome of messages that still have this lease, and returns their ids.
 async fn write(
     app: &App,
     txn: &DatabaseTransaction,
@@ -163,7 +164,7 @@ async fn write(
     }
     let reason = match outcome {
         Outcome::Sent | Outcome::Pending | Outcome::Delivered => None,
-        Outcome::Expired => Some(("EXPIRED", "The message was not handed over before validUntil.")),
+        Outcome::Expired => Some(("EXPIRED", "The message was not sent before validUntil.")),
         Outcome::Undelivered { code, text }
         | Outcome::Failed { code, text }
         | Outcome::Unknown { code, text } => Some((code.as_str(), text.as_str())),
@@ -171,9 +172,9 @@ async fn write(
     let mut update = message::Entity::update_many();
     if let Some((code, text)) = reason {
         to.error_code = Set(Some(code.to_owned()));
-        // A carrier's words may name the recipient, who may have been erased in the meantime.
-        let is_known = Expr::col(message::Column::Recipient).ne("");
-        let text = Expr::case(is_known, text.to_owned()).finally(Option::<String>::None);
+        // The carrier's text may name the recipient, so it is not stored if the recipient was erased meanwhile.
+        let has_recipient = Expr::col(message::Column::Recipient).ne("");
+        let text = Expr::case(has_recipient, text.to_owned()).finally(Option::<String>::None);
         update = update.col_expr(message::Column::ErrorMessage, text.into());
     }
     let ids = messages.iter().map(|message| message.id);

@@ -1,49 +1,49 @@
-//! What the worker does with a claimed message, and what can come of it.
+//! The types between claiming, the worker and settling: a claimed message, the step to take, and its outcome.
 
 use entity::message;
 
-/// What one claim took.
+/// The messages of one claim.
 #[derive(Debug, Default)]
 pub struct Claim {
     pub messages: Vec<Claimed>,
-    /// More may be due than this claim had room for.
+    /// Whether more messages may be due than fitted into this claim.
     pub has_more: bool,
 }
 
-/// A message that this worker may act on until its lease runs out.
+/// A message that this worker may act on until its lease expires.
 #[derive(Clone, Debug)]
 pub struct Claimed {
     pub message: message::Model,
     pub step: Step,
 }
 
-/// What is to be done with a claimed message.
+/// The action to take on a claimed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Hand it over for the first time.
+    /// Submit it to the carrier for the first time.
     Send,
-    /// A worker was cut off while handing it over: it may have gone out.
+    /// A worker was interrupted while submitting it: it may have been sent.
     Resume,
-    /// It was handed over: ask what became of it.
+    /// It was submitted: request its delivery report.
     Report,
-    /// Its time is over before it was handed over.
+    /// Its `validUntil` passed before it was submitted.
     Expire,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Sent,
     Delivered,
-    /// Ask again later.
+    /// There is no report yet: request it again later.
     Pending,
     Undelivered {
         code: String,
         text: String,
     },
-    /// It was not handed over in its time: refunded.
+    /// It was not submitted before `validUntil`; refunded.
     Expired,
-    /// It reached no provider: refunded.
+    /// The carrier did not accept it; refunded.
     Failed {
         code: String,
         text: String,

@@ -11,9 +11,9 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a moment")
 }
 
-/// Within a day, past midnight, at both edges, and on the days when clocks change.
+/// Within a day, across midnight, at both ends, and on days with clock changes.
 #[test]
-fn they_end_by_the_wall_clock() {
+fn quiet_hours_end_by_local_time() {
     let berlin = quiet("22:00", "08:00", "Europe/Berlin");
     for (now, end) in [
         ("2026-01-15T20:59:59Z", None),
@@ -27,7 +27,7 @@ fn they_end_by_the_wall_clock() {
     ] {
         assert_eq!(berlin.end(at(now)), end.map(at), "{now}");
     }
-    // Rules of 2026: Cuba keeps its summer time from November 2026 on, British Columbia and others too.
+    // Time zone rules of 2026: Cuba, British Columbia and others stay on summer time from November.
     for (from, to, zone, end) in [
         ("12:00", "11:59", "America/Havana", "2026-11-29T15:59:00Z"),
         ("03:00", "02:00", "America/Vancouver", "2026-11-29T09:00:00Z"),
@@ -37,15 +37,15 @@ fn they_end_by_the_wall_clock() {
     }
     let noon = quiet("12:00", "13:30", "Asia/Kathmandu");
     assert_eq!(noon.end(at("2026-05-01T06:15:00Z")), Some(at("2026-05-01T07:45:00Z")));
-    // An end that the clock passes over: 02:30 does not exist on that day.
+    // The clock change skips the end: 02:30 does not exist on that day.
     let short = quiet("01:00", "02:30", "Europe/Berlin");
     assert_eq!(short.end(at("2026-03-29T00:10:00Z")), Some(at("2026-03-29T01:00:00Z")));
 }
 
-/// Over a year in zones with every kind of change: the end is the first minute that they do not
-/// cover, and it comes within a day and an hour.
+/// Over a year, in time zones with different clock changes: the end is not in the quiet hours, the minute before is,
+/// and the end is at most 25 hours away.
 #[test]
-fn their_end_is_never_one_of_them() {
+fn the_end_is_outside_the_quiet_hours() {
     let start = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single().expect("a moment");
     for zone in ["UTC", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"] {
         for (from, to) in [("22:00", "08:00"), ("01:59", "02:01"), ("02:30", "01:30")] {
@@ -53,22 +53,22 @@ fn their_end_is_never_one_of_them() {
             for step in 0..(366 * 24 * 60 / 997) {
                 let now = start + TimeDelta::minutes(step * 997);
                 let Some(end) = quiet.end(now) else { continue };
-                assert!(quiet.covers(now) && !quiet.covers(end), "{zone} {now}");
-                assert!(quiet.covers(end - TimeDelta::minutes(1)), "{zone} {now}");
+                assert!(quiet.contains(now) && !quiet.contains(end), "{zone} {now}");
+                assert!(quiet.contains(end - TimeDelta::minutes(1)), "{zone} {now}");
                 assert!(end - now <= TimeDelta::hours(25), "{zone} {now}");
             }
         }
     }
 }
 
-/// As if it were looked for minute by minute, at every change of a clock in zones with all kinds of them: half an hour,
-/// two hours, at midnight, for Ramadan, and a day that was left out.
+/// Compared with a search minute by minute, at every clock change of time zones with unusual changes: half an hour, two
+/// hours, at midnight, for Ramadan, and a skipped day.
 #[test]
-fn their_end_is_the_first_minute_that_they_do_not_cover() {
-    let stepped = |quiet: &QuietHours, at: DateTime<Utc>| {
+fn the_end_is_the_first_minute_outside_the_quiet_hours() {
+    let searched = |quiet: &QuietHours, at: DateTime<Utc>| {
         let minute = at.duration_trunc(MINUTE).expect("a minute");
         let mut later = (1..).map(|minutes| minute + MINUTE * minutes);
-        quiet.covers(at).then(|| later.find(|later| !quiet.covers(*later)).expect("an end"))
+        quiet.contains(at).then(|| later.find(|later| !quiet.contains(*later)).expect("an end"))
     };
     let mut changes = 0;
     for (zone, year) in [
@@ -99,7 +99,7 @@ fn their_end_is_the_first_minute_that_they_do_not_cover() {
                 };
                 for before in [25 * 60, 90, 61, 1, 0, -1, -45, -119] {
                     let at = change - MINUTE * before + TimeDelta::seconds(7);
-                    assert_eq!(hours.end(at), stepped(&hours, at), "{zone} {at} {hours:?}");
+                    assert_eq!(hours.end(at), searched(&hours, at), "{zone} {at} {hours:?}");
                 }
             }
         }
@@ -108,9 +108,9 @@ fn their_end_is_the_first_minute_that_they_do_not_cover() {
 }
 
 #[test]
-fn only_times_of_day_are_times() {
-    let taken = ["00:00", "23:59", "07:05"].map(minute_of_day);
-    assert_eq!(taken, [Some(0), Some(1439), Some(425)]);
+fn only_valid_times_of_day_are_accepted() {
+    let accepted = ["00:00", "23:59", "07:05"].map(minute_of_day);
+    assert_eq!(accepted, [Some(0), Some(1439), Some(425)]);
     for text in ["", "24:00", "7:05", "07:5", "07:60", "-1:00", "+1:00", " 7:05", "07:05:00"] {
         assert_eq!(minute_of_day(text), None, "{text}");
     }

@@ -4,13 +4,14 @@ use super::*;
 use crate::domain::template::language::{
     BLOCKS_MAX, BRACKETS_MAX, BRANCHES_MAX, FILTERS, TAG_TOKENS_MAX, TESTS,
 };
-use crate::domain::template::work::Worker;
+use crate::domain::template::work::TemplateEngine;
 
 fn compile(body: &Body) -> Result<Compiled, String> {
-    Compiled::new(std::slice::from_ref(body), &mut Worker::alone().time).expect("there is time")
+    Compiled::new(std::slice::from_ref(body), &mut TemplateEngine::for_test().time)
+        .expect("there is time")
 }
 
-fn render_as(channel: Channel, source: &str, given: &Json) -> Result<String, Unrendered> {
+fn render_as(channel: Channel, source: &str, given: &Json) -> Result<String, RenderProblem> {
     let (text, html) = match channel {
         Channel::Email => (None, Some(source.to_owned())),
         _ => (Some(source.to_owned()), None),
@@ -25,14 +26,14 @@ fn render_as(channel: Channel, source: &str, given: &Json) -> Result<String, Unr
     Ok(content.html.unwrap_or(content.text))
 }
 
-fn render(source: &str, given: &Json) -> Result<String, Unrendered> {
+fn render(source: &str, given: &Json) -> Result<String, RenderProblem> {
     render_as(Channel::Sms, source, given)
 }
 
 #[track_caller]
 fn assert_fails(source: &str, given: &Json, what: &str) {
     match render(source, given) {
-        Err(Unrendered::Failed(problem)) => {
+        Err(RenderProblem::Failed(problem)) => {
             assert!(problem.contains(what), "{source}: {problem}");
         }
         other => panic!("{source}: {other:?}"),
@@ -40,7 +41,7 @@ fn assert_fails(source: &str, given: &Json, what: &str) {
 }
 
 #[test]
-fn the_library_has_what_the_language_lists() {
+fn the_library_has_all_listed_filters_and_tests() {
     let mut state = ENVIRONMENT.empty_state();
     for (name, ..) in FILTERS.iter().chain(&[("items", 0, 0)]) {
         let tried = state.apply_filter(name, &[]);
@@ -53,13 +54,13 @@ fn the_library_has_what_the_language_lists() {
 }
 
 #[test]
-fn templates_say_what_they_are_written_to() {
+fn templates_are_rendered_with_their_variables() {
     let given = json!({
         "name": "ada <l>", "n": 2, "price": "12.5", "yes": true, "none": null, "empty": [],
         "list": ["b", "a", 3], "map": { "x": 1, "y": [2] }, "items": [{ "id": 1 }, { "id": 2 }],
         "large": 1e300,
     });
-    for (source, said) in [
+    for (source, expected) in [
         (
             "{{ name }} {{ n }} {{ yes }} {{ none }} {{ list }} {{ map }}",
             "ada <l> 2 True None ['b', 'a', 3] {'x': 1, 'y': [2]}",
@@ -114,7 +115,7 @@ fn templates_say_what_they_are_written_to() {
         ("{{ 'a' if nothing else 'b' }}{{ name ~ n ~ [n] }}{{ n is even }}", "bada <l>2[2]True"),
         ("a\n  {%- if yes -%}  b  {% endif %} \nc\n", "ab   \nc"),
     ] {
-        assert_eq!(render(source, &given).as_deref(), Ok(said), "{source}");
+        assert_eq!(render(source, &given).as_deref(), Ok(expected), "{source}");
     }
     let html = "{{ name }}{{ name|safe }}{{ name|e }}{{ name|upper }}{{ '<' ~ name|safe }}";
     assert_eq!(
@@ -123,12 +124,12 @@ fn templates_say_what_they_are_written_to() {
     );
     for source in ["{{ nothing }}", "{{ map.z.a }}", "{{ nothing|upper }}", "{{ nothing == 1 }}"] {
         let missing = render(source, &given);
-        assert!(matches!(missing, Err(Unrendered::VariableMissing(_))), "{source} {missing:?}");
+        assert!(matches!(missing, Err(RenderProblem::VariableMissing(_))), "{source} {missing:?}");
     }
 }
 
-/// A comparison of lists or maps takes as long as they are large, and what holds others can be compared for
-/// each of them: it fails, wherever it stands and however deep they are.
+/// Comparing lists or maps takes time in proportion to their size but counts as one step, so it fails in every
+/// position.
 #[test]
 fn lists_and_maps_are_not_compared() {
     let deep: Json = (0..350).map(|at| (at.to_string(), json!([at]))).collect();
@@ -155,20 +156,20 @@ fn lists_and_maps_are_not_compared() {
     ] {
         assert_fails(source, &given, "compares lists or maps");
     }
-    for (source, said) in [
+    for (source, expected) in [
         (
             "{{ d == 1 }}{{ l == 'x' }}{{ n == [] }}{{ 1 in l }}{{ 2 in n }}{{ [1] in n }}{{ [[1], 2] == n }}{{ n != [[1], 2] }}",
             "FalseFalseFalseFalseTrueTrueTrueFalse",
         ),
         ("{{ d == d }}{{ l.0 in l }}{{ l < 'x' }}{{ none == d }}", "TrueTrueFalseFalse"),
     ] {
-        assert_eq!(render(source, &given).as_deref(), Ok(said), "{source}");
+        assert_eq!(render(source, &given).as_deref(), Ok(expected), "{source}");
     }
 }
 
-/// A filter of texts would write a list or a map out for less than that costs.
+/// Converting a list or a map to text costs more than the steps that are counted for it.
 #[test]
-fn filters_of_texts_take_no_lists_and_maps() {
+fn text_filters_refuse_lists_and_maps() {
     let given = json!({ "l": [1], "m": { "x": 1 }, "ll": [[1]], "ten": 10, "less": -1 });
     for filter in [
         "capitalize",
@@ -198,26 +199,28 @@ fn filters_of_texts_take_no_lists_and_maps() {
     ] {
         assert_fails(source, &given, "expected a text or a number");
     }
-    assert_fails("{{ m|last }}", &given, "no last item");
+    assert_fails("{{ m|last }}", &given, "last cannot be used");
     assert_fails("{{ 1.5|round(ten) }}", &given, "from 0 to 9");
     assert_fails("{{ 1.5|round(less) }}", &given, "");
 }
 
 #[test]
-fn steps_are_bounded_from_both_sides() {
+fn a_rendering_succeeds_up_to_the_maximum_number_of_steps_and_fails_beyond() {
     let loops = |count: usize| {
         let given = json!({ "all": vec![0; 1_000], "some": vec![0; count] });
         let all = "{% for i in all %}{% endfor %}".repeat(3);
         render(&format!("{all}{{% for i in some %}}{{% endfor %}}ok"), &given)
     };
     assert_eq!(loops(330).as_deref(), Ok("ok"));
-    let Err(Unrendered::Failed(problem)) = loops(331) else { panic!("it takes more steps") };
+    let Err(RenderProblem::Failed(problem)) = loops(331) else {
+        panic!("too many steps are accepted")
+    };
     assert!(problem.contains("steps"), "{problem}");
 }
 
-/// Whatever repeats or grows ends by its steps or by the size of what comes out.
+/// Every repetition or growth is stopped by the limit on steps or on the size of the result.
 #[test]
-fn what_takes_long_runs_out_of_steps() {
+fn expensive_templates_run_out_of_steps() {
     let given = json!({
         "big": "x".repeat(15_000), "wide": "ΐ".repeat(7_500), "list": vec![0.5; 990],
         "floats": vec![1e300; 900], "deep": [[vec![1; 980]]],
@@ -253,12 +256,14 @@ fn what_takes_long_runs_out_of_steps() {
     for source in
         ["{% for a in list %}{{ big }}{% endfor %}", "{% for a in list %}{{ floats }}{% endfor %}"]
     {
-        let Err(Unrendered::Failed(problem)) = render(source, &given) else { panic!("{source}") };
+        let Err(RenderProblem::Failed(problem)) = render(source, &given) else {
+            panic!("{source}")
+        };
         assert!(problem.contains("100 KiB") || problem.contains("steps"), "{source}: {problem}");
     }
 }
 
-/// What the language lets through compiles on less stack than any thread has.
+/// The deepest allowed template needs less than 1 MiB of stack; threads have more.
 #[test]
 fn the_deepest_template_compiles_on_a_small_stack() {
     let brackets = |(open, close): (&str, &str)| {
@@ -304,6 +309,6 @@ fn the_deepest_template_compiles_on_a_small_stack() {
     let body = Body { channel: Channel::Sms, subject: None, text: Some(nested), html: None };
     let small = std::thread::Builder::new().stack_size(1024 * 1024);
     let compiled = small.spawn(move || compile(&body).map(|compiled| compiled.variables));
-    let variables = compiled.expect("a thread").join().expect("it has room");
+    let variables = compiled.expect("a thread").join().expect("the stack is large enough");
     assert_eq!(variables, Ok(BTreeSet::from(["a".to_owned()])));
 }
