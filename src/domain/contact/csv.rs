@@ -34,7 +34,7 @@ use crate::{
         audit_log::{Entry, Settings},
         caller::OperatorCaller,
         csv_file,
-        import_pace::rest_after,
+        import_pace::pause_after,
         page::{PAGE_MAX, PageArgs},
     },
     json,
@@ -93,7 +93,7 @@ pub enum RowVerdict {
 pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
     let bytes = csv_file::read(file)?;
     let mut lines = csv_file::Rows::of(&bytes, csv::Trim::None)?;
-    let head = Arc::new(lines.head.clone());
+    let head = Arc::new(lines.header.clone());
     let mut named = HashSet::new();
     for column in head.iter() {
         if !COLUMNS.contains(&column) {
@@ -101,7 +101,7 @@ pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
             return Err(format!("{column} is no column; there are {}", COLUMNS.join(", ")));
         }
         if !named.insert(column) {
-            return Err(csv_file::named_twice(column));
+            return Err(csv_file::duplicate_column(column));
         }
     }
     let mut rows = Vec::new();
@@ -204,7 +204,7 @@ async fn create(
     let begun = Instant::now();
     let made = insert(app, &txn, owner, checked).await?;
     txn.commit().await?;
-    rest_after(begun.elapsed()).await;
+    pause_after(begun.elapsed()).await;
     Ok(made)
 }
 

@@ -88,7 +88,7 @@ pub async fn send(
     deadline: &Deadline,
     reservation: &Reservation,
 ) -> Result<Sent, Fault> {
-    let words = CallBytes::stored(app, caller);
+    let words = CallBytes::charged_to(app, caller);
     let verdict = match prepare_one(app, caller, message, words, deadline).await? {
         Ok(message) => billing::accept_one(app, caller, message, deadline).await?,
         Err(refusal) => Verdict::Refused(refusal),
@@ -112,7 +112,7 @@ pub async fn send_many(
     // Input that fails its checks keeps its place among the verdicts.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
-    let words = CallBytes::stored(app, caller);
+    let words = CallBytes::charged_to(app, caller);
     for message in prepare(app, caller, messages, words, deadline).await? {
         match message {
             Ok(message) => {
@@ -199,7 +199,7 @@ pub async fn quote(
     message: NewMessage,
     deadline: &Deadline,
 ) -> Result<Quote, Fault> {
-    let priced = match prepare_one(app, caller, message, CallBytes::looked_at(), deadline).await? {
+    let priced = match prepare_one(app, caller, message, CallBytes::uncharged(), deadline).await? {
         Ok(priced) => priced,
         Err(refusal) => {
             let refusal = Some(refusal);
