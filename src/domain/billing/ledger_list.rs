@@ -63,13 +63,13 @@ async fn list(
     let keyset = page.keyset("ledger")?;
     let span = filter.created_at.on(ledger_entry::Column::Id, ledger_entry::Column::CreatedAt);
     let mut rows = rows.filter(span);
-    let mut looked_at = Condition::all();
+    let mut condition = Condition::all();
     if let Some(kind) = &filter.kind {
         if !kind.contains(&LedgerKind::Charge) {
             rows = rows.filter(ledger_entry::Entity::is_no_charge());
         }
-        looked_at = looked_at.add(is_one_of(ledger_entry::Column::Kind, kind));
+        condition = condition.add(is_one_of(ledger_entry::Column::Kind, kind));
     }
     let list = List::newest_first(rows, ledger_entry::Column::Id, |row| row.id);
-    list.filtered(looked_at).page(&app.read_as(scope), keyset).await
+    list.filtered(condition).page(&app.read_as(scope), keyset).await
 }

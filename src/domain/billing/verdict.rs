@@ -131,7 +131,7 @@ impl AccountState {
             };
         }
         // Not with the checks of the input: a repeat is answered also when its time is over.
-        if !message.schedule.can_be_kept(self.now) {
+        if !message.schedule.is_possible(self.now) {
             return Judgement::Refuse(SendRefusal::ValidUntilInvalid);
         }
         // Nor these: a repeat is answered also when its contact, template or sender is gone.

@@ -10,7 +10,7 @@
 
 use crate::domain::channel::{
     send_refusal::SENDER_NOT_FOUND,
-    sender_cache::{KnownSender, Origin},
+    sender_cache::{CachedSender, Origin},
 };
 
 use entity::{
@@ -26,7 +26,7 @@ use crate::domain::{Refusal, channel::send_refusal::SendRefusal};
 /// The origin of a message: the sender that it names must have an identity on its channel; an
 /// account's default sender need not, and the message goes out without one then.
 pub(in crate::domain) fn choose(
-    senders: &[KnownSender],
+    senders: &[CachedSender],
     named: Option<Uuid>,
     channel: Channel,
 ) -> Result<Option<Origin>, Refusal<SendRefusal>> {
@@ -55,7 +55,7 @@ fn cannot_send(channel: Channel) -> &'static str {
     }
 }
 
-fn origin(known: &KnownSender, channel: Channel) -> Option<Origin> {
+fn origin(known: &CachedSender, channel: Channel) -> Option<Origin> {
     let sent_from = identity(&known.sender, known.number.as_ref(), channel)?;
     Some(Origin { sender_id: known.sender.id, sent_from })
 }
