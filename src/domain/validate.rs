@@ -40,7 +40,8 @@ pub const IDEMPOTENCY_KEY_RULE: &str =
 pub const NOTE_RULE: &str = "The note must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
 pub const REASON_RULE: &str = "The reason must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
 pub const LABEL_RULE: &str = "The label must have 1 to 64 characters, at least one of them visible, and no control, line-separator or direction characters.";
-pub const LOCALE_RULE: &str = "The locale is not valid (expected a BCP 47 tag, such as en, de-AT or zh-Hant-TW).";
+pub const LOCALE_RULE: &str =
+    "The locale is not valid (expected a BCP 47 tag, such as en, de-AT or zh-Hant-TW).";
 pub const TIME_ZONE_RULE: &str =
     "The time zone is not valid (expected a name of the IANA database, such as Europe/Vienna).";
 

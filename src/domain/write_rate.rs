@@ -162,7 +162,10 @@ mod tests {
         let refused = rates.take(hot, burst);
         let Err(Fault::WritesTooFast { wait }) = refused else { panic!("it was allowed") };
         // Some of the time has passed already.
-        assert!(wait <= refill_time(burst) && refill_time(burst) == Duration::from_secs(4), "{wait:?}");
+        assert!(
+            wait <= refill_time(burst) && refill_time(burst) == Duration::from_secs(4),
+            "{wait:?}"
+        );
         rates.take(other, burst).expect("another account has its own rate");
         rates.take(hot, 0).expect("zero bytes are always allowed");
     }

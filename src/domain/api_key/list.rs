@@ -156,6 +156,7 @@ fn selected_accounts(main: &MainCaller, accounts: &[Uuid]) -> SelectStatement {
 
 /// A column of the keys of one of [`selected_accounts`].
 fn keys_of_selected(column: api_key::Column) -> SelectStatement {
-    let is_of_selected = Expr::col(api_key::Column::AccountId).equals((ACCOUNTS, account::Column::Id));
+    let is_of_selected =
+        Expr::col(api_key::Column::AccountId).equals((ACCOUNTS, account::Column::Id));
     Query::select().column(column).from(api_key::Entity).and_where(is_of_selected).to_owned()
 }

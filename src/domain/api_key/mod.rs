@@ -156,7 +156,8 @@ fn checked_name(app: &App, new: &NewApiKey) -> Result<String, Failure<CreateKeyR
     let name = validate::name(&new.name)
         .ok_or_else(|| refused(CreateKeyRefusal::NameInvalid, &["input", "name"], NAME_RULE))?;
     if new.expires_at.is_some_and(|expiry| expiry <= app.clock.now()) {
-        let message = "The expiry must be in the future. Leave it out for a key that does not expire.";
+        let message =
+            "The expiry must be in the future. Leave it out for a key that does not expire.";
         return Err(refused(CreateKeyRefusal::ExpiryInvalid, &["input", "expiresAt"], message));
     }
     Ok(name)
@@ -259,7 +260,8 @@ pub async fn rotate(
     grace_seconds: i32,
 ) -> Result<(api_key::Model, PlainKey), Failure<RotateKeyRefusal>> {
     if !(0..=GRACE_SECONDS_MAX).contains(&grace_seconds) {
-        let message = "The grace period is not valid (expected 0 to 2592000 seconds, which is 30 days).";
+        let message =
+            "The grace period is not valid (expected 0 to 2592000 seconds, which is 30 days).";
         return Err(refused(RotateKeyRefusal::GraceInvalid, &["input", "graceSeconds"], message));
     }
 

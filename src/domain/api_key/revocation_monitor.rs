@@ -74,7 +74,9 @@ pub async fn run(app: &App) {
                     .for_each(|key| app.key_monitor.end(*key));
             }
             Ok(Err(fault)) => tracing::warn!(%fault, "Monitored keys could not be read"),
-            Err(_) => tracing::warn!("Monitored keys could not be read: the database does not respond"),
+            Err(_) => {
+                tracing::warn!("Monitored keys could not be read: the database does not respond")
+            }
         }
     }
 }

@@ -34,7 +34,9 @@ pub struct Recipient {
 pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static str> {
     let to = to.trim();
     if to.len() > RECIPIENT_BYTES_MAX {
-        return Err("The recipient is too long for a phone number, an e-mail address or a chat id.");
+        return Err(
+            "The recipient is too long for a phone number, an e-mail address or a chat id.",
+        );
     }
     let channel = match channel {
         Some(channel) => channel,
@@ -204,7 +206,9 @@ fn chat_id(to: &str) -> Result<String, &'static str> {
     let is_number = (1..=CHAT_ID_DIGITS_MAX).contains(&digits.len())
         && digits.bytes().all(|byte| byte.is_ascii_digit())
         && !digits.starts_with('0');
-    is_number.then(|| to.to_owned()).ok_or("The recipient is not valid (expected a numeric Telegram chat id).")
+    is_number
+        .then(|| to.to_owned())
+        .ok_or("The recipient is not valid (expected a numeric Telegram chat id).")
 }
 
 #[cfg(test)]

@@ -72,7 +72,9 @@ impl SendRefusal {
                 Some(Channel::Telegram) => {
                     "This server has no carrier for TELEGRAM; contact the server's operator."
                 }
-                None => "This server has no carrier for the channel; contact the server's operator.",
+                None => {
+                    "This server has no carrier for the channel; contact the server's operator."
+                }
             },
             Self::NoPrice => {
                 "This destination has no price. The server's operator can add one with `tollgate price import`."
