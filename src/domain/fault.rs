@@ -131,7 +131,7 @@ impl Fault {
     }
 
     /// Whether nothing was done and an immediate retry of the transaction may succeed.
-    pub fn is_worth_another_try(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         self.has_code(&COLLISIONS)
             || (self.is_lost_connection() && !matches!(self, Self::Unavailable(_)))
     }
