@@ -182,7 +182,7 @@ where
             .expr(Expr::col(Asterisk).count())
             .from_subquery(counted.into_query(), "counted")
             .to_owned();
-        let row = db.query_one(&count).await?.ok_or(Fault::Broken("a count is a row"))?;
+        let row = db.query_one(&count).await?.ok_or(Fault::Broken("a count returns one row"))?;
         let count: i64 = row.try_get_by_index(0)?;
         Ok(u64::try_from(count).ok())
     }

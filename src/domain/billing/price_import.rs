@@ -94,9 +94,13 @@ pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
 
 fn read_row(cells: [&str; COLUMNS.len()]) -> Result<PriceRow, String> {
     let [channel, prefix, country, price] = cells;
-    let channel = Channel::iter().find(|known| known.to_value() == channel).ok_or_else(|| {
-        format!("{} is not a channel (expected SMS, EMAIL, WHATSAPP or TELEGRAM)", shown(channel))
-    })?;
+    let channel =
+        Channel::iter().find(|candidate| candidate.to_value() == channel).ok_or_else(|| {
+            format!(
+                "{} is not a channel (expected SMS, EMAIL, WHATSAPP or TELEGRAM)",
+                shown(channel)
+            )
+        })?;
     let has_numbers = matches!(channel, Channel::Sms | Channel::Whatsapp);
     let is_prefix = prefix.len() <= PREFIX_DIGITS_MAX
         && prefix.bytes().all(|byte| byte.is_ascii_digit())

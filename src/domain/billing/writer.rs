@@ -167,10 +167,10 @@ impl Writer {
                 tokio::task::yield_now().await;
             }
             let Some(batch) = self.queue.next_batch().await else { return };
-            let begun = Instant::now();
+            let started = Instant::now();
             self.hooks.metrics.note_batch(batch.len());
             self.process_batch(batch).await;
-            self.queue.note_batch_time(begun.elapsed());
+            self.queue.note_batch_time(started.elapsed());
         }
     }
 

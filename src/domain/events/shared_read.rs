@@ -44,14 +44,14 @@ where
     {
         let slot = self.0.get_with(key, async { Arc::default() }).await;
         let mut last = slot.lock().await;
-        if let Some((begun, value)) = &*last
-            && *begun >= since
+        if let Some((started, value)) = &*last
+            && *started >= since
         {
             return Ok(value.clone());
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let value = read().await?;
-        *last = Some((begun, value.clone()));
+        *last = Some((started, value.clone()));
         Ok(value)
     }
 
