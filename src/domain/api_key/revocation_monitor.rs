@@ -75,7 +75,7 @@ pub async fn run(app: &App) {
             }
             Ok(Err(fault)) => tracing::warn!(%fault, "Monitored keys could not be read"),
             Err(_) => {
-                tracing::warn!("Monitored keys could not be read: the database does not respond")
+                tracing::warn!("Monitored keys could not be read: the database does not respond");
             }
         }
     }

@@ -118,7 +118,7 @@ async fn receive(app: &App) {
         match listen(app).await {
             Ok(()) => {}
             Err(fault) => {
-                tracing::warn!(%fault, "Notifications of other processes cannot be received; retrying")
+                tracing::warn!(%fault, "Notifications of other processes cannot be received; retrying");
             }
         }
         sleep(RETRY_DELAY).await;
@@ -142,7 +142,7 @@ async fn listen(app: &App) -> Result<(), Fault> {
                 Ok(envelope) if envelope.from == app.events.process => {}
                 Ok(envelope) => app.events.handle(envelope),
                 Err(failure) => {
-                    tracing::warn!(%failure, "A notification of another process is not valid")
+                    tracing::warn!(%failure, "A notification of another process is not valid");
                 }
             }
         }
@@ -154,7 +154,7 @@ impl Events {
         match envelope.note {
             Notification::Ask => self.interest_changed.notify_one(),
             Notification::Changed { team, accounts } => {
-                self.publish_locally(team, Event::Changed(accounts))
+                self.publish_locally(team, Event::Changed(accounts));
             }
             Notification::Lagged { team } => self.publish_locally(team, Event::Lagged),
             Notification::Listening(teams) => {
