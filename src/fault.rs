@@ -1,83 +1,85 @@
-//! Failures that are no answer of the action itself, and what a database error means.
+//! Failures that are not results of the action itself, and the meaning of database errors: whether
+//! nothing was done, and whether a retry can succeed.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-/// A failure that is no answer of the action itself.
+/// A failure that is not a result of the action itself.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Fault {
-    /// An argument that no rule of the action judges, such as a page size or a cursor.
+    /// An argument for which the action has no refusal code, such as a page size or a cursor.
     #[error("{0}")]
     BadInput(Cow<'static, str>),
-    /// The answer would hold more text than one answer may.
+    /// The response would exceed the maximum size of its text.
     #[error(
-        "The answer has too much text: ask for smaller pages, or without the texts and metadata."
+        "The response has too much text. Request smaller pages, or leave out the texts and metadata."
     )]
     TooMuchText,
-    /// The account writes more bytes than its rate allows; after the wait it may write these.
+    /// The account or its team exceeded its write rate; after `wait` the same bytes are allowed.
     #[error(
-        "The account writes more than 2 MiB of text a second; nothing was done. Wait, then try again."
+        "The write rate limit (2 MiB of text per second) is exceeded; nothing was done. Wait, then try again."
     )]
     WritesTooFast { wait: Duration },
-    /// The caller's role does not allow this; the text says what would.
+    /// The caller's role does not allow this; the text names the key that does.
     #[error("{0}")]
     Forbidden(&'static str),
-    /// The key was revoked or ran out since the request was let in.
-    #[error("The API key is not valid any more.")]
+    /// The key was revoked or expired after the request was authenticated.
+    #[error("The API key was revoked or has expired.")]
     KeyRevoked,
-    /// The server cannot do it now.
+    /// The server cannot process the request now.
     #[error("{0}")]
     Unavailable(#[from] Unavailable),
     #[error("the database failed: {0}")]
     Database(#[from] DbErr),
-    /// The books contradict themselves or the program does: a bug, to be logged.
-    #[error("a broken invariant: {0}")]
+    /// An invariant of the program or of its data does not hold: a bug, which is logged. The text is
+    /// the invariant.
+    #[error("invariant violated: {0}")]
     Broken(&'static str),
 }
 
-/// Why the server cannot say more.
+/// Why the server cannot process a request now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     #[error("The server is too busy; nothing was charged. Try again in a second.")]
     Overloaded,
-    #[error("The server is about to stop; nothing was charged. Try again.")]
+    #[error("The server is shutting down; nothing was charged. Try again.")]
     Stopping,
-    #[error("The message was not judged in time; nothing was charged. Try again.")]
+    #[error("The message was not processed in time; nothing was charged. Try again.")]
     NotInTime,
     #[error("The templates were not rendered in time; nothing was done. Try again.")]
     TemplatesLate,
-    #[error("The database does not answer; try again, with the same idempotency key.")]
+    #[error("The database does not respond. Try again with the same idempotency key.")]
     Silent,
     #[error(
-        "Too many long texts wait for their readers. Ask again in a moment, for smaller pages, or without \
-         the texts and metadata."
+        "The server's memory limit for large responses is reached. Try again in a moment, request smaller \
+         pages, or leave out the texts and metadata."
     )]
     TextsWait,
     #[error(
-        "The outcome is not known: the message may have been accepted. Send it again with the same \
+        "The outcome is unknown: the message may have been accepted. Send it again with the same \
          idempotency key."
     )]
     OutcomeUnknown,
 }
 
-/// PostgreSQL: a lock or a statement that took too long.
+/// PostgreSQL: lock timeout, statement timeout.
 const LOCK_TIMEOUTS: [&str; 2] = ["55P03", "57014"];
 /// PostgreSQL: serialization failure, deadlock.
 const COLLISIONS: [&str; 2] = ["40001", "40P01"];
-/// PostgreSQL: the server or the session is being ended.
+/// PostgreSQL: the server is shutting down or the session was terminated.
 const SHUTDOWNS: [&str; 3] = ["57P01", "57P02", "57P03"];
-/// PostgreSQL: too many connections, disk full, out of memory, I/O error, idle for too long in a
-/// transaction, read-only.
+/// PostgreSQL: too many connections, disk full, out of memory, I/O error, idle-in-transaction timeout,
+/// read-only.
 const BUSY: [&str; 6] = ["53300", "53100", "53200", "58030", "25P03", "25006"];
-/// `SQLite`: busy, locked, I/O error, disk full. Their extended codes have these as the low byte.
+/// `SQLite`: busy, locked, I/O error, disk full. These are the low bytes of the extended codes.
 const SQLITE_BUSY: [i32; 4] = [5, 6, 10, 13];
 
 const SQLITE_CONSTRAINT: i32 = 19;
 
 impl Fault {
-    /// Whether nothing was done because the database could not be reached or was too busy: the same
-    /// request may succeed later.
+    /// Whether the database could not be reached or was too busy. Nothing was done, and the same request
+    /// may succeed later.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_))
             || matches!(self, Self::Database(DbErr::ConnectionAcquire(_)))
@@ -88,7 +90,7 @@ impl Fault {
             || self.has_sqlite_code(&SQLITE_BUSY)
     }
 
-    /// Whether the connection was lost, or given up because it took too long.
+    /// Whether the connection was lost, or was closed by a timeout.
     pub fn is_lost_connection(&self) -> bool {
         if matches!(self, Self::Unavailable(Unavailable::Silent)) || self.has_code(&SHUTDOWNS) {
             return true;
@@ -107,12 +109,12 @@ impl Fault {
         }
     }
 
-    /// Whether the database itself said that it ended the session: it did not do what it was asked.
+    /// Whether the database reported that it terminated the session; the statement was not executed.
     pub fn is_shutdown(&self) -> bool {
         self.has_code(&SHUTDOWNS)
     }
 
-    /// Whether one row of several may be what the database refuses.
+    /// Whether a single row of a batch may be the cause: an error of its data or of a constraint.
     pub fn is_about_a_row(&self) -> bool {
         let is_data = match self.sqlx_error() {
             Some(sqlx::Error::Database(error)) => {
@@ -123,13 +125,13 @@ impl Fault {
         is_data || self.has_sqlite_code(&[SQLITE_CONSTRAINT])
     }
 
-    /// Whether a lock or a statement took longer than it may.
+    /// Whether a lock or a statement timed out.
     pub fn is_lock_timeout(&self) -> bool {
         self.has_code(&LOCK_TIMEOUTS)
     }
 
-    /// Whether nothing was done, and the same transaction may well succeed at once.
-    pub fn is_worth_another_try(&self) -> bool {
+    /// Whether nothing was done and an immediate retry of the transaction may succeed.
+    pub fn is_retryable(&self) -> bool {
         self.has_code(&COLLISIONS)
             || (self.is_lost_connection() && !matches!(self, Self::Unavailable(_)))
     }

@@ -1,6 +1,6 @@
-//! Who is calling, and proofs of what they may do. A domain function that only a role may call takes
-//! its proof as an argument; the proofs' fields are private and only [`Caller`] makes them, so a
-//! forgotten guard does not compile.
+//! The authenticated caller, and types that prove its permissions. A domain function that is restricted
+//! to a role takes the proof as an argument. Only [`Caller`] can create proofs, so a missing permission
+//! check does not compile.
 
 use entity::api_key::{Environment, Role};
 use uuid::Uuid;
@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::Fault;
 use crate::db::Scope;
 
-const NEEDS_LIVE_KEY: &str = "This needs a live key; a test key changes no settings.";
+const NEEDS_LIVE_KEY: &str = "This needs a LIVE key; TEST keys cannot change settings.";
 
-/// The bearer of a valid key.
+/// The owner of a valid API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub key_id: Uuid,
@@ -34,7 +34,7 @@ pub struct AccountCaller {
     pub is_sub_account: bool,
 }
 
-/// Proof that the caller has a LIVE key of its account, so may change what the account owns.
+/// Proof that the caller has a LIVE key of an account and may change what the account owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveAccountCaller(AccountCaller);
 
@@ -47,7 +47,7 @@ pub struct MainCaller {
     environment: Environment,
 }
 
-/// Proof that the caller is the main account of `team_id` with a LIVE key, so may change things.
+/// Proof that the caller is the main account of `team_id` with a LIVE key and may change its team.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveMainCaller {
     key_id: Uuid,
@@ -55,21 +55,21 @@ pub struct LiveMainCaller {
     account_id: Uuid,
 }
 
-/// Proof that the caller may see a whole team's money and usage: its main account or an operator.
+/// Proof that the caller may see the money and usage of a whole team: its main account or an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TeamCaller {
     team_id: Uuid,
     scope: Scope,
 }
 
-/// Proof that the caller runs this server: by a key, or by having opened the database itself.
+/// Proof that the caller is an operator: it has an operator's key, or uses the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperatorCaller {
     key_id: Option<Uuid>,
 }
 
 impl Caller {
-    /// The caller behind a key's row; a row that is neither an operator's nor an account's is broken.
+    /// The owner of a key. A key that belongs to neither an operator nor an account is a fault.
     pub(super) fn from_key(key: &entity::api_key::Model) -> Result<Self, Fault> {
         let owner = match (key.role, key.team_id, key.account_id) {
             (Role::Operator, None, None) => Owner::Operator,
@@ -95,7 +95,7 @@ impl Caller {
         }
     }
 
-    /// The only team whose rows the caller may see; operators see all.
+    /// The only team whose rows the caller may see; `None` for operators, who see all teams.
     pub fn team_scope(&self) -> Option<Uuid> {
         match self.owner {
             Owner::Account(account) => Some(account.team_id),
@@ -103,12 +103,12 @@ impl Caller {
         }
     }
 
-    /// The account that the key belongs to; operators have none.
+    /// The account that the key belongs to; an operator's key has none.
     pub fn account(&self) -> Result<AccountCaller, Fault> {
         match self.owner {
             Owner::Account(account) => Ok(account),
             Owner::Operator => {
-                Err(Fault::Forbidden("This needs an account's key; operator keys have no account."))
+                Err(Fault::Forbidden("This needs a key of an account; an operator key has none."))
             }
         }
     }
@@ -127,7 +127,7 @@ impl Caller {
         }
     }
 
-    /// The whole of a team: its own for a main account, any for an operator.
+    /// Access to a whole team: its own for a main account, any for an operator.
     pub fn team(&self, team_id: Uuid) -> Result<TeamCaller, Fault> {
         match self.owner {
             Owner::Operator => Ok(TeamCaller { team_id, scope: Scope::All }),
@@ -188,12 +188,12 @@ impl From<&TeamCaller> for Scope {
 }
 
 impl AccountCaller {
-    /// R15: what an account owns is the same in both environments; a TEST key reads it and changes nothing.
+    /// What an account owns is shared by both environments; a TEST key can read but not change it (R15).
     pub fn live(self) -> Result<LiveAccountCaller, Fault> {
         match self.environment {
             Environment::Live => Ok(LiveAccountCaller(self)),
             Environment::Test => Err(Fault::Forbidden(
-                "This needs a live key; a test key reads what an account owns and changes nothing.",
+                "This needs a LIVE key; TEST keys can read the account's data but not change it.",
             )),
         }
     }
@@ -226,7 +226,7 @@ impl MainCaller {
         self.account_id
     }
 
-    /// R15: a TEST key reads management fields and changes nothing.
+    /// A TEST key can read management fields but not change anything (R15).
     pub fn live(&self) -> Result<LiveMainCaller, Fault> {
         match self.environment {
             Environment::Live => {
@@ -259,7 +259,7 @@ impl TeamCaller {
 }
 
 impl OperatorCaller {
-    /// Whoever opens the database from the command line runs the server.
+    /// The command line has direct access to the database, which makes its user an operator.
     pub fn on_the_command_line() -> Self {
         Self { key_id: None }
     }

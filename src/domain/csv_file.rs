@@ -1,5 +1,5 @@
-//! CSV files of the command line: bounded, with columns that are named once, lines as an editor counts them, and prices
-//! in plain digits.
+//! Reading CSV files on the command line. The size of a file and of its rows is limited, each column is named once,
+//! and line numbers are those that an editor shows.
 
 use std::io::Read;
 
@@ -8,77 +8,77 @@ use csv_core::ReadRecordResult;
 
 use crate::money::Micros;
 
-/// Bytes of a file at most. An endless one is not read further.
+/// Maximum number of bytes in a file. Reading stops there, so that an endless input does not fill the memory.
 pub const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Columns of a file at most, and bytes of a row. A contact with all that it may have needs much less.
+/// Maximum number of columns in a file. The largest possible contact needs far fewer.
 pub const COLUMNS_MAX: usize = 100;
 /// Maximum number of bytes in a row of a file.
 pub const ROW_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Problems that are reported of one file at most.
+/// Maximum number of problems reported for a file.
 const PROBLEMS_MAX: usize = 100;
-/// Characters of a cell that an error shows.
+/// Maximum number of characters of a cell that an error message shows.
 const SHOWN_CHARS: usize = 40;
 
-/// Reads a file whole.
+/// Reads a whole file.
 pub fn read(file: impl Read) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let max = u64::try_from(BYTES_MAX).unwrap_or(u64::MAX);
     let read = file.take(max + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("the file cannot be read: {error}"))?;
     if bytes.len() > BYTES_MAX {
-        return Err("the file has more than 64 MiB; split it".to_owned());
+        return Err("the file is larger than 64 MiB; split it".to_owned());
     }
     Ok(bytes)
 }
 
-/// The rows of a file, after its head.
+/// The rows of a file after its header.
 pub struct Rows<'b> {
     bytes: &'b [u8],
     reader: csv::Reader<&'b [u8]>,
-    pub head: StringRecord,
-    /// How far the lines are counted, and the number of the line there.
+    pub header: StringRecord,
+    /// The byte up to which lines have been counted, and the line number there.
     counted: (usize, u64),
 }
 
 impl<'b> Rows<'b> {
-    /// Reads the head of a file.
+    /// Reads the header of a file.
     pub fn of(bytes: &'b [u8], trim: Trim) -> Result<Self, String> {
         let reader = csv::ReaderBuilder::new().trim(trim).from_reader(bytes);
-        let mut rows = Self { bytes, reader, head: StringRecord::new(), counted: (0, 1) };
+        let mut rows = Self { bytes, reader, header: StringRecord::new(), counted: (0, 1) };
         if let Err((at, problem)) = check_rows(bytes) {
             return Err(format!("line {}: {problem}", rows.line_at(at)));
         }
-        rows.head = rows.reader.headers().map_err(|error| problem(&error))?.clone();
+        rows.header = rows.reader.headers().map_err(|error| problem(&error))?.clone();
         Ok(rows)
     }
 
-    /// Where these columns are; each must be named once.
+    /// The positions of these columns; the header must name each once.
     pub fn columns<const N: usize>(&self, names: [&str; N]) -> Result<[usize; N], String> {
-        let mut places = [0; N];
-        for (place, name) in places.iter_mut().zip(names) {
-            let mut found = self.head.iter().enumerate().filter(|(_, column)| *column == name);
-            let first = found.next();
-            *place = first
+        let mut positions = [0; N];
+        for (position, name) in positions.iter_mut().zip(names) {
+            let mut matches = self.header.iter().enumerate().filter(|(_, column)| *column == name);
+            let first = matches.next();
+            *position = first
                 .ok_or_else(|| format!("the first line must name the columns {}", names.join(",")))?
                 .0;
-            if found.next().is_some() {
-                return Err(named_twice(name));
+            if matches.next().is_some() {
+                return Err(duplicate_column(name));
             }
         }
-        Ok(places)
+        Ok(positions)
     }
 
-    /// The number of the line that holds this byte, or that begins after the ends of lines there. The reader's own
-    /// numbers are one too low after CRLF (BurntSushi/rust-csv#395).
+    /// The number of the line that contains this byte, or of the next line if the byte ends a line. The reader's own
+    /// line numbers are one too low after CRLF (BurntSushi/rust-csv#395).
     fn line_at(&mut self, at: usize) -> u64 {
         let (from, mut line) = self.counted;
         let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
         let rest = self.bytes.get(at..).unwrap_or_default();
         let at = at + rest.iter().take_while(|byte| is_end(byte)).count();
         let passed = self.bytes.get(from..at).unwrap_or_default();
-        for (place, byte) in passed.iter().enumerate() {
-            let is_half = *byte == b'\r' && passed.get(place + 1) == Some(&b'\n');
-            line += u64::from(is_end(byte) && !is_half);
+        for (index, byte) in passed.iter().enumerate() {
+            let is_cr_of_crlf = *byte == b'\r' && passed.get(index + 1) == Some(&b'\n');
+            line += u64::from(is_end(byte) && !is_cr_of_crlf);
         }
         self.counted = (at.max(from), line);
         line
@@ -91,7 +91,7 @@ impl<'b> Rows<'b> {
     }
 }
 
-/// Each row with its line, or what is wrong with it.
+/// Each row with its line number, or the problem with it.
 impl Iterator for Rows<'_> {
     type Item = (u64, Result<StringRecord, String>);
 
@@ -105,7 +105,8 @@ impl Iterator for Rows<'_> {
     }
 }
 
-/// Finds a row that is too large, before the reader holds it: that takes some 30 bytes for a cell. Gives where it begins.
+/// Finds a row that is too large before the reader stores it, which takes about 30 bytes per cell. The error has the
+/// byte at which the row begins.
 fn check_rows(bytes: &[u8]) -> Result<(), (usize, String)> {
     let mut reader = csv_core::Reader::new();
     let mut row = vec![0; ROW_BYTES_MAX + 1];
@@ -118,7 +119,7 @@ fn check_rows(bytes: &[u8]) -> Result<(), (usize, String)> {
         at += read;
         (row_bytes, columns) = (row_bytes + written, columns + ended);
         if row_bytes > ROW_BYTES_MAX {
-            let problem = "the row has more than 4 MiB; is there a quotation mark too many?";
+            let problem = "the row is larger than 4 MiB; check for an unclosed quotation mark";
             return Err((begin, problem.to_owned()));
         }
         if columns > COLUMNS_MAX {
@@ -127,54 +128,54 @@ fn check_rows(bytes: &[u8]) -> Result<(), (usize, String)> {
         match result {
             ReadRecordResult::Record => (row_bytes, columns, begin) = (0, 0, at),
             ReadRecordResult::End => return Ok(()),
-            // Nothing more comes: said once more, it ends the last row. The output is never full.
+            // The end of the input has to be signalled once more to end the last row. The output is never full.
             _ => {}
         }
     }
 }
 
-/// What is wrong with a row, without the reader's number of its line.
+/// The problem with a row, without the reader's own line number.
 fn problem(error: &csv::Error) -> String {
     match error.kind() {
         ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("found record with {len} fields, but the first line has {expected_len}")
+            format!("the row has {len} fields (expected {expected_len}, as in the first line)")
         }
-        ErrorKind::Utf8 { .. } => "the text is not UTF-8".to_owned(),
+        ErrorKind::Utf8 { .. } => "the row is not valid UTF-8".to_owned(),
         _ => error.to_string(),
     }
 }
 
-/// What is wrong with a head.
-pub fn named_twice(column: &str) -> String {
-    format!("the first line names the column {column:?} twice; name each column once")
+/// The problem with a header that names a column twice.
+pub fn duplicate_column(column: &str) -> String {
+    format!("duplicate column {column:?} in the first line")
 }
 
-/// All problems of a file, as long as a person reads them.
+/// The problems of a file, up to [`PROBLEMS_MAX`].
 #[derive(Default)]
 pub struct Problems(Vec<String>);
 
 impl Problems {
-    /// Adds a problem of a line. False if there are so many that the rest of the file is not worth a look.
+    /// Adds a problem of a line. Returns false when the maximum is reached and the rest of the file is not read.
     pub fn add(&mut self, line: u64, problem: &str) -> bool {
         self.0.push(format!("line {line}: {problem}"));
-        let goes_on = self.0.len() < PROBLEMS_MAX;
-        if !goes_on {
-            self.0.push("and perhaps more: the rest of the file was not read".to_owned());
+        let has_capacity = self.0.len() < PROBLEMS_MAX;
+        if !has_capacity {
+            self.0.push("too many problems: the rest of the file was not read".to_owned());
         }
-        goes_on
+        has_capacity
     }
 
-    /// The rows, if nothing is wrong with the file.
-    pub fn or<T>(self, rows: Vec<T>, none: &str) -> Result<Vec<T>, Vec<String>> {
+    /// The rows, or the problems if there are any. A file without rows has the problem `no_rows`.
+    pub fn or<T>(self, rows: Vec<T>, no_rows: &str) -> Result<Vec<T>, Vec<String>> {
         match (rows.is_empty(), self.0.is_empty()) {
             (_, false) => Err(self.0),
-            (true, true) => Err(vec![none.to_owned()]),
+            (true, true) => Err(vec![no_rows.to_owned()]),
             (false, true) => Ok(rows),
         }
     }
 }
 
-/// A cell as an error shows it: its beginning, if it is long.
+/// A cell as an error message shows it, truncated if it is long.
 pub fn shown(cell: &str) -> String {
     match cell.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{:?}…", &cell[..end]),
@@ -182,10 +183,10 @@ pub fn shown(cell: &str) -> String {
     }
 }
 
-/// A price in cents as a list says it: digits, and up to four decimals.
+/// Parses a price in cents: digits, with up to four decimals.
 pub fn price(column: &str, text: &str) -> Result<Micros, String> {
     if text.starts_with('-') {
-        return Err(format!("{column}: a price is not negative"));
+        return Err(format!("{column}: the price must not be negative"));
     }
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -205,20 +206,19 @@ mod tests {
     use super::*;
 
     fn lines(file: &str) -> Vec<(u64, Result<String, String>)> {
-        let rows = Rows::of(file.as_bytes(), Trim::All).expect("a head");
+        let rows = Rows::of(file.as_bytes(), Trim::All).expect("a header");
         rows.map(|(line, row)| (line, row.map(|row| row[0].to_owned()))).collect()
     }
 
-    /// As an editor counts them, whatever ends a line; a cell may have several.
     #[test]
-    fn lines_are_those_of_the_file() {
+    fn line_numbers_are_those_of_an_editor() {
         for end in ["\n", "\r\n", "\r"] {
             let file = ["a,b", "1,x", "\"2", "2\",x", "", "", "3,x", "4", "5,x", ""].join(end);
             let found = lines(&file);
             let numbers: Vec<u64> = found.iter().map(|(line, _)| *line).collect();
             assert_eq!(numbers, [2, 3, 7, 8, 9], "{end:?}");
             assert!(
-                found[3].1.as_ref().is_err_and(|error| error.starts_with("found record with 1"))
+                found[3].1.as_ref().is_err_and(|error| error.starts_with("the row has 1 fields"))
             );
             assert_eq!(found[4].1.as_deref(), Ok("5"));
         }
@@ -230,24 +230,23 @@ mod tests {
     }
 
     #[test]
-    fn each_column_is_named_once() {
-        let columns = |head: &str| {
-            Rows::of(head.as_bytes(), Trim::All).and_then(|rows| rows.columns(["a", "b"]))
+    fn a_duplicate_or_missing_column_is_refused() {
+        let columns = |header: &str| {
+            Rows::of(header.as_bytes(), Trim::All).and_then(|rows| rows.columns(["a", "b"]))
         };
         assert_eq!(columns("b, a,x,x"), Ok([1, 0]));
         assert_eq!(columns("a,x").expect_err("no b"), "the first line must name the columns a,b");
-        assert_eq!(columns("b,a,b").expect_err("two"), named_twice("b"));
+        assert_eq!(columns("b,a,b").expect_err("two"), duplicate_column("b"));
     }
 
-    /// A row has so many columns and bytes at most, wherever it stands.
     #[test]
-    fn a_row_is_bounded() {
+    fn a_row_that_is_too_large_is_refused() {
         let row = |columns: usize| ",".repeat(columns - 1);
         let long = |bytes: usize| format!("\"{}\"", "\n".repeat(bytes));
         for good in [row(COLUMNS_MAX), format!("a\n{}\n", long(ROW_BYTES_MAX))] {
             assert!(Rows::of(good.as_bytes(), Trim::None).is_ok());
         }
-        for (bad, said) in [
+        for (bad, problem) in [
             (row(COLUMNS_MAX + 1), "line 1: the row has more than 100 columns"),
             (
                 format!("a\r\nb\r\n\r\n{}", row(COLUMNS_MAX + 1)),
@@ -255,20 +254,19 @@ mod tests {
             ),
             (
                 format!("a\n{}", long(ROW_BYTES_MAX + 1)),
-                "line 2: the row has more than 4 MiB; is there a quotation mark too many?",
+                "line 2: the row is larger than 4 MiB; check for an unclosed quotation mark",
             ),
             (
                 format!("a\n\"{}", "b,\n".repeat(ROW_BYTES_MAX)),
-                "line 2: the row has more than 4 MiB; is there a quotation mark too many?",
+                "line 2: the row is larger than 4 MiB; check for an unclosed quotation mark",
             ),
         ] {
-            assert_eq!(Rows::of(bad.as_bytes(), Trim::None).err().as_deref(), Some(said));
+            assert_eq!(Rows::of(bad.as_bytes(), Trim::None).err().as_deref(), Some(problem));
         }
     }
 
-    /// An endless file takes no more memory than one that is too large.
     #[test]
-    fn a_file_is_bounded() {
+    fn an_endless_file_is_not_read_beyond_the_maximum() {
         assert_eq!(read(std::io::repeat(b'x')).expect_err("too large"), read_error());
         let largest = read(std::io::repeat(b'x').take(BYTES_MAX as u64)).expect("it fits");
         assert_eq!(largest.len(), BYTES_MAX);
@@ -276,11 +274,11 @@ mod tests {
     }
 
     fn read_error() -> String {
-        "the file has more than 64 MiB; split it".to_owned()
+        "the file is larger than 64 MiB; split it".to_owned()
     }
 
     #[test]
-    fn problems_end_somewhere() {
+    fn the_number_of_problems_is_limited() {
         let mut problems = Problems::default();
         assert!((1..100).all(|line| problems.add(line, "wrong")));
         assert!(!problems.add(100, "wrong"));
@@ -294,14 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn long_cells_are_shown_by_their_beginning() {
+    fn long_cells_are_truncated() {
         assert_eq!(shown("FAX"), "\"FAX\"");
         assert_eq!(shown(&"é".repeat(40)), format!("\"{}\"", "é".repeat(40)));
         assert_eq!(shown(&"é".repeat(41)), format!("\"{}\"…", "é".repeat(40)));
     }
 
     #[test]
-    fn a_price_is_written_in_digits() {
+    fn a_price_has_digits_and_up_to_four_decimals() {
         for (text, micros) in
             [("0", 0), ("5", 50_000), ("0.83", 8_300), ("10.0001", 100_001), ("5.0", 50_000)]
         {

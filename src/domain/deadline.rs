@@ -1,4 +1,4 @@
-//! How long a request waits, whether its client has disconnected, and the template time it has used.
+//! The deadline of a request, whether its client has disconnected, and the template time it has used.
 
 use std::{
     sync::{
@@ -11,16 +11,17 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How long a caller waits for the answer, whether it has hung up, and what its templates took meanwhile.
+/// The limits of one request.
 #[derive(Clone, Debug)]
 pub struct Deadline {
     pub until: Instant,
+    /// Cancelled when the client disconnects.
     pub gone: CancellationToken,
     pub template_time: TemplateTime,
 }
 
 impl Deadline {
-    /// A caller that waits until then and may hang up before.
+    /// A deadline at `until`, for a client that is connected.
     pub fn until(until: Instant) -> Self {
         Self { until, gone: CancellationToken::new(), template_time: TemplateTime::default() }
     }
@@ -29,7 +30,7 @@ impl Deadline {
     pub async fn wait_for<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            given = future => Some(given),
+            output = future => Some(output),
             () = sleep_until(self.until) => None,
             () = self.gone.cancelled() => None,
         }
@@ -40,12 +41,12 @@ impl Deadline {
     }
 }
 
-/// Processor time that the templates of one request took so far.
+/// CPU time used so far by the templates of one request.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateTime(Arc<AtomicU64>);
 
 impl TemplateTime {
-    /// Adds to it and gives the sum.
+    /// Adds to the time and returns the sum.
     pub fn add(&self, more: Duration) -> Duration {
         let more = u64::try_from(more.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(self.0.fetch_add(more, Ordering::Relaxed).saturating_add(more))

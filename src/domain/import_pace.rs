@@ -1,16 +1,16 @@
-//! The pace of imports. A server has the same database, and only one of them writes an `SQLite` file at a time: one that
-//! finds it locked tries again after a while, and would rarely find a moment between the transactions of an import.
+//! Pauses between the transactions of an import. A server may use the same `SQLite` file, where only one process
+//! writes at a time and a blocked writer polls the lock. Without pauses the server would rarely get the lock.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// After a transaction an import rests so many times as long as that took.
+/// The pause after a transaction, as a multiple of the transaction's time.
 const PAUSE_RATIO: u32 = 3;
-/// Rest at most: a stalled database must not make the import endless.
+/// Maximum pause, so that a stalled database does not make the import endless.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Leaves the database to others after a transaction of an import that took so long.
-pub(super) async fn rest_after(transaction: Duration) {
+/// Pauses after a transaction of an import that took this long, to let other processes write.
+pub(super) async fn pause_after(transaction: Duration) {
     sleep((transaction * PAUSE_RATIO).min(PAUSE_MAX)).await;
 }

@@ -1,6 +1,6 @@
-//! Reading lists within bounds that do not grow with them. An index gives the rows of a list in its order; what
-//! a filter asks for besides is looked at row by row, and so many rows at most: a page that is not full by then
-//! ends there, and its end cursor leads on. Totals end as well.
+//! Reading lists at a cost that does not grow with the list. An index gives the rows in the list's order, and a
+//! filter is applied row by row to a limited number of rows. A page that is not full when the limit is reached ends
+//! there, and its end cursor continues the scan. Totals are limited as well.
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, FromQueryResult,
@@ -15,34 +15,34 @@ use super::{
 };
 use crate::db::Readers;
 
-/// The largest total: it stands for all beyond it.
+/// The maximum total. A larger number of rows is reported as this one.
 pub const TOTAL_MAX: u64 = 10_000;
-/// Rows that a filter looks at for one page, and for one total, at most.
+/// Maximum number of rows that a filter scans for one page, and for one total.
 pub const LOOKED_AT_MAX: u64 = 10_000;
-/// The same where it takes long to look at a row: at much text, or at rows of other tables.
+/// The same for a filter that is slow: it reads much text, or rows of other tables.
 pub const LONG_LOOKED_AT_MAX: u64 = 2_000;
 
-/// A list: what is in it, and in which order.
+/// A list: its rows and their order.
 pub struct List<E: EntityTrait> {
     /// Rows that an index finds in the list's order.
     rows: Select<E>,
-    /// What they must fulfil besides.
+    /// A condition that is checked row by row.
     filter: Condition,
-    looked_at_max: u64,
+    scanned_max: u64,
     order: Order,
     key: Option<OrderKey<E>>,
     id: SimpleExpr,
     id_of: fn(&E::Model) -> Uuid,
 }
 
-/// What a page is made of besides its rows.
+/// Everything that a page needs besides its rows.
 pub struct Frame<E: EntityTrait> {
     keyset: Keyset,
     key: Option<OrderKey<E>>,
     id_of: fn(&E::Model) -> Uuid,
     total: Option<u64>,
-    /// The last row that was looked at, where there are more.
-    reach: Option<Position>,
+    /// The last scanned row, if there are more rows after it.
+    scan_end: Option<Position>,
 }
 
 impl<E> List<E>
@@ -50,12 +50,12 @@ where
     E: EntityTrait,
     E::Model: Send + Sync,
 {
-    /// The newest first: by id, which is ordered by time.
+    /// A list with the newest row first: by id, which is ordered by time.
     pub fn newest_first(rows: Select<E>, id: E::Column, id_of: fn(&E::Model) -> Uuid) -> Self {
         Self {
             rows,
             filter: Condition::all(),
-            looked_at_max: LOOKED_AT_MAX,
+            scanned_max: LOOKED_AT_MAX,
             order: Order::Desc,
             key: None,
             id: id.into_simple_expr(),
@@ -63,26 +63,26 @@ where
         }
     }
 
-    /// In another order.
+    /// Changes the order.
     #[must_use]
     pub fn ordered(self, order: Order, key: Option<OrderKey<E>>) -> Self {
         Self { order, key, ..self }
     }
 
-    /// Of these only what fulfils this. No index is looked in for it, whatever there is: it would find rows in
-    /// another order, and all of them would be read.
+    /// Adds a filter. Indexes are not used for it: they would find the rows in another order, so that all of them
+    /// would have to be read.
     #[must_use]
     pub fn filtered(self, filter: Condition) -> Self {
         Self { filter: opaque(filter), ..self }
     }
 
-    /// With a filter that takes long to look at a row.
+    /// Declares the filter to be slow, so that it scans fewer rows.
     #[must_use]
     pub fn long_to_look_at(self) -> Self {
-        Self { looked_at_max: LONG_LOOKED_AT_MAX, ..self }
+        Self { scanned_max: LONG_LOOKED_AT_MAX, ..self }
     }
 
-    /// With the rows' ids in this column of a joined table, whose index gives the order.
+    /// Takes the rows' ids from this column of a joined table, whose index gives the order.
     #[must_use]
     pub fn by_id_in(self, id: impl IntoSimpleExpr) -> Self {
         Self { id: id.into_simple_expr(), ..self }
@@ -104,38 +104,41 @@ where
         Ok(frame.page(rows.into_iter().map(E::Model::from).collect()))
     }
 
-    /// What to read for a page, and what makes a page of that.
+    /// The query of a page, and the frame that makes a page of its rows.
     pub async fn begin(self, db: &Readers, keyset: Keyset) -> Result<(Select<E>, Frame<E>), Fault> {
         let bounds = keyset.bounds(&self.order, self.key.as_ref(), &self.id)?;
-        let reach =
-            if self.has_filter() { self.reach(db, &keyset, bounds.clone()).await? } else { None };
+        let scan_end = if self.has_filter() {
+            self.scan_end(db, &keyset, bounds.clone()).await?
+        } else {
+            None
+        };
         let total = if keyset.with_total() {
-            self.total(db, &keyset, reach.is_some()).await?
+            self.total(db, &keyset, scan_end.is_some()).await?
         } else {
             None
         };
         let reading = keyset.reading_order(&self.order);
-        let within_reach = match &reach {
-            Some(reach) => {
-                reach.beyond(self.key.as_ref(), &self.id, reading != Order::Asc, true)?
+        let is_scanned = match &scan_end {
+            Some(scan_end) => {
+                scan_end.beyond(self.key.as_ref(), &self.id, reading != Order::Asc, true)?
             }
             None => Condition::all(),
         };
-        let select = self.rows.filter(bounds).filter(within_reach).filter(self.filter);
+        let select = self.rows.filter(bounds).filter(is_scanned).filter(self.filter);
         let select = in_order(select, self.key.as_ref(), self.id, &reading);
         let select = select.limit(keyset.limit() + 1);
         let Self { key, id_of, .. } = self;
-        Ok((select, Frame { keyset, key, id_of, total, reach }))
+        Ok((select, Frame { keyset, key, id_of, total, scan_end }))
     }
 
-    /// Whether rows are looked at one by one in the list's order. Without an index that order is known only
-    /// once all were looked at.
+    /// Whether the filter scans the rows one by one in the list's order. Without an index the order is only known
+    /// after all rows were read.
     fn has_filter(&self) -> bool {
         !self.filter.is_empty() && self.key.as_ref().is_none_or(|key| key.has_index)
     }
 
-    /// The last row that a page looks at, if there are more behind it.
-    async fn reach(
+    /// The last row that the filter may scan for a page, if there are more rows after it.
+    async fn scan_end(
         &self,
         db: &Readers,
         keyset: &Keyset,
@@ -148,7 +151,7 @@ where
         };
         let reading = keyset.reading_order(&self.order);
         let select = in_order(select.filter(bounds), self.key.as_ref(), self.id.clone(), &reading);
-        let select = select.offset(self.looked_at_max - 1).limit(2);
+        let select = select.offset(self.scanned_max - 1).limit(2);
         let last: Vec<(Uuid, Option<String>)> = select.into_tuple().all(db).await?;
         Ok(match last.as_slice() {
             [(id, key), _] => Some(Position { id: *id, key: key.clone().unwrap_or_default() }),
@@ -156,48 +159,48 @@ where
         })
     }
 
-    /// How many rows there are; [`TOTAL_MAX`] stands for more, and `None` for what would have to be looked for
-    /// among more than the filter looks at. `is_long` is whether more than that are left from the cursors on.
+    /// The number of rows, at most [`TOTAL_MAX`]; `None` if the filter would have to scan too many rows.
+    /// `is_too_long` is whether that is already known from the rows after the cursor.
     async fn total(
         &self,
         db: &Readers,
         keyset: &Keyset,
-        is_long: bool,
+        is_too_long: bool,
     ) -> Result<Option<u64>, Fault> {
-        let is_long = is_long
+        let is_too_long = is_too_long
             || (self.has_filter()
-                && !keyset.is_from_an_end()
-                && self.reach(db, keyset, Condition::all()).await?.is_some());
-        if is_long {
+                && !keyset.has_no_cursor()
+                && self.scan_end(db, keyset, Condition::all()).await?.is_some());
+        if is_too_long {
             return Ok(None);
         }
         let counted = self.rows.clone().filter(self.filter.clone());
         let counted = counted.select_only().expr_as(Expr::cust("1"), "one");
-        // By an index, whatever the planner thinks of the number of rows.
+        // The order makes the planner use the index, whatever its estimate of the number of rows.
         let counted = counted.order_by(self.id.clone(), self.order.clone()).limit(TOTAL_MAX);
         let count = Query::select()
             .expr(Expr::col(Asterisk).count())
             .from_subquery(counted.into_query(), "counted")
             .to_owned();
-        let row = db.query_one(&count).await?.ok_or(Fault::Broken("a count is a row"))?;
+        let row = db.query_one(&count).await?.ok_or(Fault::Broken("a count returns one row"))?;
         let count: i64 = row.try_get_by_index(0)?;
         Ok(u64::try_from(count).ok())
     }
 }
 
 impl<E: EntityTrait> Frame<E> {
-    /// Makes a page of the rows that were read, one more than it has if there are more.
+    /// Makes a page of the rows that were read, which are one more than the page has if there are more.
     pub fn page(self, rows: Vec<E::Model>) -> Page<E::Model> {
-        let Self { keyset, key, id_of, total, reach } = self;
-        keyset.page(rows, total, reach, |row| Position {
+        let Self { keyset, key, id_of, total, scan_end } = self;
+        keyset.page(rows, total, scan_end, |row| Position {
             key: key.as_ref().map(|key| (key.of)(row)).unwrap_or_default(),
             id: id_of(row),
         })
     }
 }
 
-/// Whether a column has one of these values. Each is sent once, however often it is given: no statement is longer than
-/// all values there are.
+/// Whether a column has one of these values. Duplicates are removed, so that the length of the statement is limited
+/// by the number of different values.
 pub fn is_one_of<V>(column: impl ColumnTrait, values: &[V]) -> SimpleExpr
 where
     V: Copy + PartialEq + Into<sea_orm::Value>,
@@ -211,7 +214,7 @@ where
     column.is_in(distinct)
 }
 
-/// The same condition, of which planners make nothing.
+/// The same condition in a form that planners do not use an index for.
 fn opaque(condition: Condition) -> Condition {
     if condition.is_empty() {
         return condition;

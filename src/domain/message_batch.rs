@@ -1,4 +1,4 @@
-//! The messages that one transaction changes when there may be any number of them.
+//! Splitting the change of any number of messages into transactions of a limited size.
 
 use entity::message;
 use sea_orm::{ConnectionTrait, QuerySelect, Select, sea_query::Expr};
@@ -6,19 +6,19 @@ use uuid::Uuid;
 
 use super::Fault;
 
-/// Messages that a step changes at most.
+/// Maximum number of messages that one transaction changes.
 pub const BATCH_MESSAGES_MAX: u64 = 500;
 
-/// Texts of the messages that a step changes: `SQLite` writes a row whole, whatever changes of it.
+/// Maximum number of bytes of text in these messages: `SQLite` rewrites a whole row whatever changes in it.
 pub const BATCH_BYTES_MAX: i64 = 4 * 1024 * 1024;
 
-/// The messages of one step, in the order of the selection.
+/// The messages of one transaction, in the order of the selection.
 pub(in crate::domain) struct MessageBatch {
     pub messages: Vec<Uuid>,
     pub has_more: bool,
 }
 
-/// The first of these messages, as many as one step changes: one at least, if there is any.
+/// The first of these messages, as many as one transaction may change; at least one if there is any.
 pub(in crate::domain) async fn batch_of<C: ConnectionTrait>(
     db: &C,
     messages: Select<message::Entity>,
@@ -32,10 +32,10 @@ pub(in crate::domain) async fn batch_of<C: ConnectionTrait>(
         .into_tuple()
         .all(db)
         .await?;
-    let mut left = BATCH_BYTES_MAX;
-    let fits = rows.iter().enumerate().take_while(|(at, (_, bytes))| {
-        left -= bytes;
-        left >= 0 || *at == 0
+    let mut remaining = BATCH_BYTES_MAX;
+    let fits = rows.iter().enumerate().take_while(|(index, (_, bytes))| {
+        remaining -= bytes;
+        remaining >= 0 || *index == 0
     });
     let messages: Vec<Uuid> = fits.map(|(_, (id, _))| *id).collect();
     let is_full = u64::try_from(rows.len()).is_ok_and(|rows| rows == BATCH_MESSAGES_MAX);

@@ -1,8 +1,8 @@
-//! The rules of the product and all of its SQL. Knows neither GraphQL nor HTTP.
+//! The rules of the product and all of its SQL. This layer knows neither GraphQL nor HTTP.
 //!
-//! There are two ways to fail. [`Failure::Refused`] is the caller's affair: a code of the action's
-//! own enum, written out where it is decided, that becomes data in the answer. [`Fault`] is
-//! everything else; `?` on a database error makes one.
+//! There are two kinds of failure. [`Failure::Refused`] is something the caller can act on: it has a
+//! code of the action's own enum and is returned as data in the response. [`Fault`] is everything
+//! else; `?` converts a database error to one.
 
 use std::borrow::Cow;
 
@@ -40,7 +40,7 @@ pub use crate::fault::{Fault, Unavailable};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal<C> {
     pub code: C,
-    /// For people: what was wrong and what to do.
+    /// For people: what is wrong and what to do about it.
     pub message: Cow<'static, str>,
     /// The path of the argument at fault, from the mutation's arguments down; empty if none is.
     pub field: &'static [&'static str],
@@ -65,7 +65,7 @@ impl<C> From<DbErr> for Failure<C> {
     }
 }
 
-/// Writes a refusal out: `return Err(refused(LastKey, &["id"], "…"))`.
+/// Builds a refusal: `return Err(refused(LastKey, &["id"], "…"))`.
 pub fn refused<C>(
     code: C,
     field: &'static [&'static str],
@@ -74,7 +74,7 @@ pub fn refused<C>(
     Failure::Refused(Refusal { code, message: message.into(), field })
 }
 
-/// Takes a fault out: it ends the whole call, and a refusal only what was refused.
+/// Separates a fault, which ends the whole call, from a refusal, which concerns only one item of it.
 pub fn split<T, C>(result: Result<T, Failure<C>>) -> Result<Result<T, Refusal<C>>, Fault> {
     match result {
         Ok(done) => Ok(Ok(done)),
@@ -83,7 +83,7 @@ pub fn split<T, C>(result: Result<T, Failure<C>>) -> Result<Result<T, Refusal<C>
     }
 }
 
-/// A bad argument that no rule of the action judges.
+/// An invalid argument for which the action has no refusal code.
 pub fn bad_input(message: impl Into<Cow<'static, str>>) -> Fault {
     Fault::BadInput(message.into())
 }

@@ -1,6 +1,6 @@
-//! Pages of a list (Relay's cursor connections) by keyset: a page costs the same however deep it
-//! is. A cursor is base64url of a checksum, a version, the list with its order, the order's key and
-//! the row's id; one that was edited, or belongs to another list or order, is refused.
+//! Keyset pagination (Relay's cursor connections): the cost of a page does not depend on its position.
+//! A cursor is base64url of a checksum, a version, the list with its order, the order's key and the
+//! row's id. An edited cursor, or one of another list or order, is refused.
 
 use std::fmt;
 
@@ -12,47 +12,47 @@ use uuid::Uuid;
 
 use super::{Fault, bad_input};
 
-/// Rows of a page when the caller names no number.
+/// Default number of rows in a page.
 pub const PAGE_DEFAULT: u64 = 20;
-/// Rows of a page at most.
+/// Maximum number of rows in a page.
 pub const PAGE_MAX: u64 = 100;
-/// Bytes of a cursor at most, and more than any has: a key is a name and an external id.
+/// Maximum number of bytes in a cursor. The longest key, a name and an external id, needs fewer.
 const CURSOR_BYTES_MAX: usize = 4_096;
 const CURSOR_VERSION: &str = "1";
 
-/// The arguments of a connection, as given.
+/// The arguments of a connection, unchecked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PageArgs {
     pub first: Option<i32>,
     pub after: Option<String>,
     pub last: Option<i32>,
     pub before: Option<String>,
-    /// Whether the number of all rows was asked for: it is counted only then.
+    /// Whether the total was requested; it is counted only then.
     pub with_total: bool,
 }
 
-/// One page, in the list's order, with a cursor a row.
+/// One page, in the list's order, with a cursor for each row.
 #[derive(Clone, Debug)]
 pub struct Page<M> {
     pub rows: Vec<(Cursor, M)>,
     pub has_previous: bool,
     pub has_next: bool,
-    /// What pages before this one end at: its first row, or the last one that its filter looked at.
+    /// The cursor from which to read the page before: the first row, or the last row that the filter scanned.
     pub start: Option<Cursor>,
-    /// What pages after this one begin at.
+    /// The cursor from which to read the next page.
     pub end: Option<Cursor>,
-    /// `None` if it was not asked for, or is not known ([`super::list`]).
+    /// `None` if it was not requested or is unknown ([`super::list`]).
     pub total: Option<u64>,
 }
 
-/// Where a row stands in a list: the value it is ordered by, if it is not the id alone, and its id.
+/// The position of a row in a list: the value that it is ordered by, empty if that is the id alone, and its id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     pub key: String,
     pub id: Uuid,
 }
 
-/// A place in a list, to page from. Its text is made when it is asked for.
+/// A position in a list from which to read the next page. It is encoded only when it is displayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     list: &'static str,
@@ -76,22 +76,22 @@ pub struct Keyset {
     with_total: bool,
 }
 
-/// What a list is ordered by before the id.
+/// The value by which a list is ordered before the id.
 pub struct OrderKey<E: EntityTrait> {
     pub column: E::Column,
-    /// A row's value as a cursor holds it.
+    /// Encodes a row's value for a cursor.
     pub of: fn(&E::Model) -> String,
-    /// And back.
+    /// Decodes the value of a cursor.
     pub value: fn(&str) -> Option<sea_orm::Value>,
-    /// Whether an index gives this order; the column is then one of texts.
+    /// Whether an index gives this order; the column then has text values.
     pub has_index: bool,
 }
 
 impl PageArgs {
-    /// Checks the arguments for the list called `list`, a name that tells its order as well.
+    /// Checks the arguments. `list` names the list and its order.
     pub fn keyset(&self, list: &'static str) -> Result<Keyset, Fault> {
         let (size, is_backward) = match (self.first, self.last) {
-            (Some(_), Some(_)) => return Err(bad_input("Give first or last, not both.")),
+            (Some(_), Some(_)) => return Err(bad_input("Set either first or last, not both.")),
             (Some(first), None) => (Some(first), false),
             (None, Some(last)) => (Some(last), true),
             (None, None) => (None, false),
@@ -102,7 +102,7 @@ impl PageArgs {
                 Ok(size) if size <= PAGE_MAX => size,
                 _ => {
                     return Err(bad_input(format!(
-                        "A page has 0 to {PAGE_MAX} rows; {size} do not fit."
+                        "The page size {size} is not valid (expected 0 to {PAGE_MAX})."
                     )));
                 }
             },
@@ -122,16 +122,16 @@ impl PageArgs {
 }
 
 impl Position {
-    /// The condition on rows on one side of this position, with its own row where `is_with_it`.
+    /// The condition for the rows on one side of this position; `is_inclusive` adds the row at the position.
     pub fn beyond<E: EntityTrait>(
         &self,
         key: Option<&OrderKey<E>>,
         id: &SimpleExpr,
         is_greater: bool,
-        is_with_it: bool,
+        is_inclusive: bool,
     ) -> Result<Condition, Fault> {
         let id = id.clone();
-        let beyond_id = match (is_greater, is_with_it) {
+        let beyond_id = match (is_greater, is_inclusive) {
             (true, false) => id.gt(self.id),
             (true, true) => id.gte(self.id),
             (false, false) => id.lt(self.id),
@@ -139,14 +139,14 @@ impl Position {
         };
         let Some(key) = key else { return Ok(Condition::all().add(beyond_id)) };
         let value = (key.value)(&self.key)
-            .ok_or_else(|| bad_input("The cursor is not one of this list."))?;
+            .ok_or_else(|| bad_input("The cursor does not belong to this list."))?;
         let column = key.column.into_simple_expr();
         let (from_key, beyond_key) = if is_greater {
             (column.clone().gte(value.clone()), column.gt(value))
         } else {
             (column.clone().lte(value.clone()), column.lt(value))
         };
-        // The first is what an index can go by.
+        // An index can be used for the first condition only.
         Ok(Condition::all().add(from_key).add(Condition::any().add(beyond_key).add(beyond_id)))
     }
 
@@ -173,17 +173,17 @@ impl Position {
             Some(Self { id, key: key.to_owned() })
         };
         check_cursor(cursor)?;
-        read().ok_or_else(foreign_cursor)
+        read().ok_or_else(invalid_cursor)
     }
 }
 
-/// Refuses a cursor that is longer than any.
+/// Refuses a cursor that is too long.
 pub fn check_cursor(cursor: &str) -> Result<(), Fault> {
-    if cursor.len() > CURSOR_BYTES_MAX { Err(foreign_cursor()) } else { Ok(()) }
+    if cursor.len() > CURSOR_BYTES_MAX { Err(invalid_cursor()) } else { Ok(()) }
 }
 
-fn foreign_cursor() -> Fault {
-    bad_input("The cursor is not one of this list in this order; start without it.")
+fn invalid_cursor() -> Fault {
+    bad_input("The cursor does not belong to this list in this order; start without a cursor.")
 }
 
 impl Keyset {
@@ -195,7 +195,7 @@ impl Keyset {
         self.with_total
     }
 
-    /// The condition that both cursors put on a list in `order`.
+    /// The condition of both cursors for a list in `order`.
     pub fn bounds<E: EntityTrait>(
         &self,
         order: &Order,
@@ -212,12 +212,12 @@ impl Keyset {
         Ok(bounds)
     }
 
-    /// Whether no cursor was given: the page is the first or the last.
-    pub fn is_from_an_end(&self) -> bool {
+    /// Whether there is no cursor: the page is the first or the last one.
+    pub fn has_no_cursor(&self) -> bool {
         self.after.is_none() && self.before.is_none()
     }
 
-    /// The direction in which rows are read: against the order when paging backward.
+    /// The order in which rows are read; it is reversed when paging backward.
     pub fn reading_order(&self, order: &Order) -> Order {
         match (order, self.is_backward) {
             (Order::Asc, false) | (Order::Desc, true) => Order::Asc,
@@ -226,17 +226,17 @@ impl Keyset {
     }
 
     /// Makes a page of rows that were read in [`Keyset::reading_order`], one more than the limit if
-    /// there are more. `reach` is where reading ended before the end.
+    /// there are more. `scan_end` is the last scanned row if the scan ended before the list did.
     pub fn page<M>(
         &self,
         mut rows: Vec<M>,
         total: Option<u64>,
-        reach: Option<Position>,
+        scan_end: Option<Position>,
         position: impl Fn(&M) -> Position,
     ) -> Page<M> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let is_full = rows.len() > limit;
-        let has_more = is_full || reach.is_some();
+        let has_more = is_full || scan_end.is_some();
         rows.truncate(limit);
         if self.is_backward {
             rows.reverse();
@@ -246,8 +246,8 @@ impl Keyset {
             rows.into_iter().map(|row| (cursor(position(&row)), row)).collect();
         let mut start = rows.first().map(|(cursor, _)| cursor.clone());
         let mut end = rows.last().map(|(cursor, _)| cursor.clone());
-        if let Some(reach) = reach.filter(|_| !is_full) {
-            *(if self.is_backward { &mut start } else { &mut end }) = Some(cursor(reach));
+        if let Some(scan_end) = scan_end.filter(|_| !is_full) {
+            *(if self.is_backward { &mut start } else { &mut end }) = Some(cursor(scan_end));
         }
         let (has_previous, has_next) = if self.is_backward {
             (has_more, self.before.is_some())
@@ -264,7 +264,7 @@ mod tests {
     use crate::domain::team::sub_account::search_text;
 
     #[test]
-    fn a_cursor_is_read_back_in_its_own_list_only() {
+    fn a_cursor_is_valid_in_its_own_list_only() {
         let position = Position { key: "two\nlines".to_owned(), id: Uuid::from_u128(7) };
         let cursor = position.encode("messages");
 
@@ -278,9 +278,9 @@ mod tests {
         }
     }
 
-    /// The longest key is that of sub-accounts by name.
+    /// The list of sub-accounts by name has the longest key.
     #[test]
-    fn the_longest_cursor_is_read_back() {
+    fn the_longest_cursor_is_valid() {
         let key = search_text(&"😀".repeat(200), Some(&"😀".repeat(200)));
         let position = Position { key, id: Uuid::max() };
         let cursor = position.encode("sub_accounts:name:desc");

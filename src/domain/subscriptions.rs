@@ -1,6 +1,6 @@
-//! What changes, as streams: the caller's balance, its messages, and a main account's sub-accounts. News
-//! (`events`) say where to look; the rows are read as the caller may see them, once for all its account's
-//! listeners. A change that is quickly followed by another is told as one.
+//! Streams of changes: the caller's balance, its messages, and a main account's sub-accounts. An event
+//! (`events`) has the ids of changed rows, which are then read with the caller's permissions, once for all listeners
+//! of the account. Changes in quick succession may be combined.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,30 +21,30 @@ use super::{
 };
 use crate::{app::App, db::has_id, limits::memory_budget::Reservation};
 
-/// Rows that are read at once.
+/// Maximum number of rows that one statement reads.
 const READ_MAX: usize = 25;
-/// Of the messages of an account, how many of the newest are looked at when news were missed.
-const NEWEST: u64 = 1_000;
-/// How far the clocks of several processes may lie apart.
-const CLOCKS_APART: TimeDelta = TimeDelta::seconds(10);
+/// How many of an account's newest messages are checked for changes after events were lost.
+const NEWEST_MAX: u64 = 1_000;
+/// Maximum difference between the clocks of several processes.
+const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::seconds(10);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// How often shared reads that nobody needs any more are dropped.
+/// How often expired shared reads are removed.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Accounts of which a listener remembers what it told last.
-const TOLD_MAX: usize = 1_000;
+/// Maximum number of accounts for which a listener remembers the last version that it sent.
+const SENT_ACCOUNTS_MAX: usize = 1_000;
 
-/// An event, and the turn in which it is to be shown.
+/// A changed row, and the turn in which its event is processed.
 pub struct Update<T> {
     pub row: T,
     pub turn: Turn,
 }
 
-/// Ids of messages, and when each changed.
+/// Message ids, each with the time of its last change.
 type Newest = Arc<[(Uuid, DateTime<Utc>)]>;
 type Accounts = Arc<HashMap<Uuid, account::Model>>;
 
-/// What the listeners of an account read, once for all of them.
+/// Reads that the listeners of an account share.
 #[derive(Default)]
 pub struct Updates {
     balances: SharedReads<Uuid, BalanceView>,
@@ -57,7 +57,7 @@ pub struct Updates {
 
 struct Messages {
     rows: HashMap<Uuid, message::Model>,
-    _room: Reservation,
+    _reservation: Reservation,
 }
 
 impl Updates {
@@ -70,7 +70,7 @@ impl Updates {
     }
 }
 
-/// Drops shared reads that no listener needs any more, until the server stops.
+/// Removes expired shared reads, forever.
 pub async fn run(app: &App) {
     loop {
         sleep(CLEANUP_INTERVAL).await;
@@ -78,28 +78,28 @@ pub async fn run(app: &App) {
     }
 }
 
-/// The money as the caller's key sees it, whenever it differs from what it was when this returned.
+/// Balance and limits as far as the caller's key may see them, whenever they change after this returned.
 pub async fn balances(
     app: Arc<App>,
     caller: AccountCaller,
 ) -> Result<impl Stream<Item = Update<BalanceView>>, Fault> {
     let mut listener = app.events.listen(caller.team_id);
-    let mut known = balance(&app, &listener, caller, Instant::now()).await?;
+    let mut last = balance(&app, &listener, caller, Instant::now()).await?;
     Ok(stream! {
         loop {
             let since = listener.next().await.since;
             let read = || balance(&app, &listener, caller, since);
-            let (now, turn) = steadily(&listener, read).await;
-            if now != known {
-                known = now;
+            let (now, turn) = read_until_ok(&listener, read).await;
+            if now != last {
+                last = now;
                 yield Update { row: now, turn };
             }
         }
     })
 }
 
-/// Reads in a task that nobody drops, for a listener may go at any time, and a transaction that is dropped
-/// while it begins can leave its connection inside it (`db`).
+/// Reads in a separate task. A listener may be dropped at any time, and a transaction that is dropped while it
+/// begins can leave its connection inside the transaction (`db`).
 async fn balance(
     app: &Arc<App>,
     listener: &Listener,
@@ -110,12 +110,12 @@ async fn balance(
         let _turn = app.events.read_turn(listener).await;
         let app = Arc::clone(app);
         let read = tokio::spawn(async move { super::account::balance(&app, &caller).await });
-        read.await.unwrap_or(Err(Fault::Broken("a balance can be read")))
+        read.await.unwrap_or(Err(Fault::Broken("the task that reads a balance does not panic")))
     };
     app.updates.balances.get(caller.account_id, since, read).await
 }
 
-/// The caller's messages whenever they change: all, or the one with this id.
+/// The caller's messages whenever they change: all of them, or only the one with the id `only`.
 pub fn messages(
     app: Arc<App>,
     caller: AccountCaller,
@@ -123,28 +123,28 @@ pub fn messages(
 ) -> impl Stream<Item = Update<message::Model>> {
     let mut listener = app.events.listen(caller.team_id);
     stream! {
-        let mut heard_until = app.clock.now();
+        let mut seen_until = app.clock.now();
         loop {
-            let heard = listener.next().await;
-            let ids: Vec<Uuid> = match &heard.news {
+            let received = listener.next().await;
+            let ids: Vec<Uuid> = match &received.event {
                 Event::Refresh => continue,
                 Event::Changed(changed) => {
                     changed.get(&caller.account_id).into_iter().flatten().copied().collect()
                 }
                 Event::Lagged => {
-                    let read = || newest(&app, &listener, &caller, heard.since);
-                    let (newest, _turn) = steadily(&listener, read).await;
-                    let since = heard_until - CLOCKS_APART;
+                    let read = || newest(&app, &listener, &caller, received.since);
+                    let (newest, _turn) = read_until_ok(&listener, read).await;
+                    let since = seen_until - CLOCK_SKEW_MAX;
                     let changed = newest.iter().rev().filter(|(_, updated_at)| *updated_at >= since);
                     changed.map(|(id, _)| *id).collect()
                 }
             };
-            heard_until = heard.at;
+            seen_until = received.at;
             for ids in ids.chunks(READ_MAX) {
                 for id in ids.iter().filter(|id| only.is_none_or(|only| only == **id)) {
-                    // Each in its turn, for the listener may be slow to take the one before.
-                    let read = || message(&app, &listener, &caller, ids, *id, heard.since);
-                    let (row, turn) = steadily(&listener, read).await;
+                    // A turn for each, because the listener may be slow to process the previous one.
+                    let read = || message(&app, &listener, &caller, ids, *id, received.since);
+                    let (row, turn) = read_until_ok(&listener, read).await;
                     if let Some(row) = row {
                         yield Update { row, turn };
                     }
@@ -154,7 +154,7 @@ pub fn messages(
     }
 }
 
-/// One of several messages, which are read together.
+/// One of several messages that are read together.
 async fn message(
     app: &App,
     listener: &Listener,
@@ -167,14 +167,14 @@ async fn message(
         let _turn = app.events.read_turn(listener).await;
         let reservation = app.memory_budget.of(Some(caller.team_id));
         let rows = message_list::find_many(app, caller, ids, &reservation).await?;
-        Ok(Arc::new(Messages { rows, _room: reservation }))
+        Ok(Arc::new(Messages { rows, _reservation: reservation }))
     };
     let key = (caller.account_id, caller.environment, ids.to_vec());
     let messages = app.updates.messages.get(key, since, read).await?;
     Ok(messages.rows.get(&id).cloned())
 }
 
-/// The newest messages of the caller, newest first, and when each last changed.
+/// The newest messages of the caller, newest first.
 async fn newest(
     app: &App,
     listener: &Listener,
@@ -188,7 +188,7 @@ async fn newest(
                 .select_only()
                 .columns([message::Column::Id, message::Column::UpdatedAt])
                 .order_by_desc(message::Column::Id)
-                .limit(NEWEST)
+                .limit(NEWEST_MAX)
                 .into_tuple()
                 .all(&app.read_as(caller))
                 .await?;
@@ -201,31 +201,31 @@ async fn newest(
 pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Update<account::Model>> {
     let mut listener = app.events.listen(main.team_id());
     stream! {
-        let mut told: HashMap<Uuid, DateTime<Utc>> = HashMap::new();
-        let mut heard_until = app.clock.now();
+        let mut sent: HashMap<Uuid, DateTime<Utc>> = HashMap::new();
+        let mut seen_until = app.clock.now();
         loop {
-            let heard = listener.next().await;
-            let ids: Arc<[Uuid]> = match &heard.news {
+            let received = listener.next().await;
+            let ids: Arc<[Uuid]> = match &received.event {
                 Event::Changed(changed) => changed.keys().copied().collect(),
                 Event::Refresh | Event::Lagged => {
-                    let changed_since = heard_until - CLOCKS_APART;
-                    let read = || changed(&app, &listener, &main, changed_since, heard.since);
-                    steadily(&listener, read).await.0
+                    let changed_since = seen_until - CLOCK_SKEW_MAX;
+                    let read = || changed(&app, &listener, &main, changed_since, received.since);
+                    read_until_ok(&listener, read).await.0
                 }
             };
-            heard_until = heard.at;
+            seen_until = received.at;
             for ids in ids.chunks(READ_MAX) {
                 for id in ids {
-                    let read = || sub_account(&app, &listener, &main, ids, *id, heard.since);
-                    let (Some(row), turn) = steadily(&listener, read).await else { continue };
-                    if told.get(&row.id) == Some(&row.updated_at) {
+                    let read = || sub_account(&app, &listener, &main, ids, *id, received.since);
+                    let (Some(row), turn) = read_until_ok(&listener, read).await else { continue };
+                    if sent.get(&row.id) == Some(&row.updated_at) {
                         continue;
                     }
-                    if told.len() >= TOLD_MAX {
-                        // Some changes may be told twice.
-                        told.clear();
+                    if sent.len() >= SENT_ACCOUNTS_MAX {
+                        // Some changes may be sent twice.
+                        sent.clear();
                     }
-                    told.insert(row.id, row.updated_at);
+                    sent.insert(row.id, row.updated_at);
                     yield Update { row, turn };
                 }
             }
@@ -233,7 +233,7 @@ pub fn sub_accounts(app: Arc<App>, main: MainCaller) -> impl Stream<Item = Updat
     }
 }
 
-/// One of several sub-accounts, which are read together.
+/// One of several sub-accounts that are read together.
 async fn sub_account(
     app: &App,
     listener: &Listener,
@@ -255,7 +255,7 @@ async fn sub_account(
     Ok(accounts.get(&id).cloned())
 }
 
-/// The sub-accounts that changed after a moment, in order.
+/// The sub-accounts that changed at `changed_since` or later, by id.
 async fn changed(
     app: &App,
     listener: &Listener,
@@ -280,16 +280,16 @@ async fn changed(
     app.updates.changed_accounts.get(key, since, read).await
 }
 
-/// Reads in a turn of the team until it can be read: a stream outlives a database that is away for a while.
-async fn steadily<T, F>(listener: &Listener, read: impl Fn() -> F) -> (T, Turn)
+/// Reads in a turn of the team, and retries until it succeeds: a stream survives an outage of the database.
+async fn read_until_ok<T, F>(listener: &Listener, read: impl Fn() -> F) -> (T, Turn)
 where
     F: Future<Output = Result<T, Fault>>,
 {
     loop {
         let turn = listener.turn().await;
         match read().await {
-            Ok(found) => return (found, turn),
-            Err(fault) => tracing::warn!(%fault, "A change could not be read; trying again"),
+            Ok(value) => return (value, turn),
+            Err(fault) => tracing::warn!(%fault, "A change could not be read; retrying"),
         }
         drop(turn);
         sleep(RETRY_DELAY).await;

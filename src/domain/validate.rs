@@ -1,50 +1,51 @@
-//! What several features ask of the same kind of input. Each function gives the normalised value or
-//! `None`; the caller writes the refusal, for the code is its own.
+//! Rules for input that several features share. Each function returns the normalised value or `None`;
+//! the caller builds the refusal, because its code depends on the action.
 
 use icu_locale_core::Locale;
 use serde_json::{Map, Value};
 
 use crate::time_zone::TimeZone;
 
-/// Characters of a name at most.
+/// Maximum number of characters in a name.
 pub const NAME_CHARS_MAX: usize = 200;
-/// Characters of an external id at most.
+/// Maximum number of characters in an external id.
 pub const EXTERNAL_ID_CHARS_MAX: usize = 200;
-/// Bytes of metadata as compact JSON at most.
+/// Maximum number of bytes of metadata as compact JSON.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
-/// Levels of objects and lists in metadata at most: what is stored must be readable again.
+/// Maximum nesting of objects and lists in metadata, which the JSON parser must be able to read back.
 pub const METADATA_LEVELS_MAX: usize = 32;
-/// Characters of an idempotency key at most.
+/// Maximum number of characters in an idempotency key.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
-/// Characters of a note or a reason at most.
+/// Maximum number of characters in a note or a reason.
 pub const NOTE_CHARS_MAX: usize = 500;
 
-/// Bytes of a character at most.
+/// Maximum number of bytes of a character in UTF-8.
 const CHAR_BYTES_MAX: usize = 4;
-/// Bytes of the name of a time zone at most: the longest has half as many.
+/// Maximum number of bytes in the name of a time zone; the longest has half as many.
 const TIME_ZONE_BYTES_MAX: usize = 64;
 
-/// Characters of a label or a tag at most.
+/// Maximum number of characters in a label or a tag.
 pub const LABEL_CHARS_MAX: usize = 64;
-/// Characters of a language tag at most; what RFC 5646 (section 4.4.1) advises, and more.
+/// Maximum number of characters in a language tag; RFC 5646 (section 4.4.1) recommends to support at least 35.
 pub const LOCALE_CHARS_MAX: usize = 64;
-/// Values of metadata, and of the variables of a template, at most at all levels, arrays and objects among them. Each is
-/// made anew whenever it is read, and a template compares as many in one step.
+/// Maximum number of values in metadata and in the variables of a template: at all levels, and with arrays and objects
+/// counted. Each is allocated whenever the object is read, and a template can compare all of them in one step.
 pub const OBJECT_VALUES_MAX: usize = 1_000;
 
 pub const NAME_RULE: &str = "The name must have 1 to 200 characters, at least one of them visible, and no control, line-separator or direction characters.";
-pub const METADATA_RULE: &str = "The metadata must be at most 16 KiB as JSON, 1,000 values and 32 levels deep, and must not hold NUL.";
-pub const VARIABLES_RULE: &str = "The variables must be at most 16 KiB as JSON, 1,000 values and 32 levels deep, and must not hold NUL.";
+pub const METADATA_RULE: &str = "The metadata must have at most 16 KiB as JSON, 1,000 values and 32 levels, and must not contain NUL.";
+pub const VARIABLES_RULE: &str = "The variables must have at most 16 KiB as JSON, 1,000 values and 32 levels, and must not contain NUL.";
 pub const IDEMPOTENCY_KEY_RULE: &str =
     "The idempotency key must have 1 to 255 characters and no control characters.";
 pub const NOTE_RULE: &str = "The note must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
 pub const REASON_RULE: &str = "The reason must have 1 to 500 characters, at least one of them visible, and no control, line-separator or direction characters.";
 pub const LABEL_RULE: &str = "The label must have 1 to 64 characters, at least one of them visible, and no control, line-separator or direction characters.";
-pub const LOCALE_RULE: &str = "The locale must be a BCP 47 tag, such as en, de-AT or zh-Hant-TW.";
+pub const LOCALE_RULE: &str =
+    "The locale is not valid (expected a BCP 47 tag, such as en, de-AT or zh-Hant-TW).";
 pub const TIME_ZONE_RULE: &str =
-    "The time zone must be a name of the IANA time zone database, such as Europe/Vienna.";
+    "The time zone is not valid (expected a name of the IANA database, such as Europe/Vienna).";
 
-/// Whether text has so many characters at most. Text that is much too long is not walked through.
+/// Whether text has at most `chars_max` characters. The characters of a much longer text are not counted.
 pub fn is_within(text: &str, chars_max: usize) -> bool {
     text.len() <= chars_max * CHAR_BYTES_MAX && text.chars().count() <= chars_max
 }
@@ -54,12 +55,12 @@ pub fn name(text: &str) -> Option<String> {
     line(text.trim(), NAME_CHARS_MAX)
 }
 
-/// An external id of 1 to 200 characters, as given.
+/// An external id of 1 to 200 characters, unchanged.
 pub fn external_id(text: &str) -> Option<String> {
     line(text, EXTERNAL_ID_CHARS_MAX)
 }
 
-/// An idempotency key of 1 to 255 characters, as given: nobody reads it.
+/// An idempotency key of 1 to 255 characters, unchanged. Invisible characters are allowed: it is not displayed.
 pub fn idempotency_key(text: &str) -> Option<String> {
     let fits = !text.is_empty() && is_within(text, IDEMPOTENCY_KEY_CHARS_MAX);
     (fits && may_be_stored(text)).then(|| text.to_owned())
@@ -75,95 +76,95 @@ pub fn label(text: &str) -> Option<String> {
     line(text.trim(), LABEL_CHARS_MAX)
 }
 
-/// A well-formed BCP 47 tag, in its usual capitals.
+/// A well-formed BCP 47 tag in its canonical case.
 pub fn locale(text: &str) -> Option<String> {
     let text = text.trim();
     (text.len() <= LOCALE_CHARS_MAX).then(|| Locale::normalize(text).ok())?.map(Into::into)
 }
 
-/// A name of the IANA time zone database, as it is written there.
+/// A time zone by its name in the IANA database.
 pub fn time_zone(text: &str) -> Option<TimeZone> {
     let text = text.trim();
     (text.len() <= TIME_ZONE_BYTES_MAX).then(|| TimeZone::named(text))?
 }
 
-/// An object of at most 16 KiB, 1,000 values and 32 levels that can be kept as it is: without NUL, which
-/// PostgreSQL cannot keep, and without the names that `serde_json` uses for itself. Gives its text,
-/// in which equal objects are equal, for the names are in order.
+/// The JSON text of an object of at most 16 KiB, 1,000 values and 32 levels, without NUL, which PostgreSQL
+/// cannot store, and without the names that `serde_json` reserves. Equal objects have equal texts,
+/// because the names are sorted.
 pub fn metadata(metadata: &Map<String, Value>) -> Option<String> {
-    let mut room = ObjectBudget { values: OBJECT_VALUES_MAX, bytes: METADATA_BYTES_MAX };
-    if !room.holds_members(metadata, METADATA_LEVELS_MAX) {
+    let mut budget = ObjectBudget { values: OBJECT_VALUES_MAX, bytes: METADATA_BYTES_MAX };
+    if !budget.fits_members(metadata, METADATA_LEVELS_MAX) {
         return None;
     }
     serde_json::to_string(metadata).ok().filter(|text| text.len() <= METADATA_BYTES_MAX)
 }
 
-/// Whether an object can be the variables of a template: what [`metadata`] lets through.
+/// Whether an object can be the variables of a template; the rules are those of [`metadata`].
 pub fn are_variables(variables: &Map<String, Value>) -> bool {
     metadata(variables).is_some()
 }
 
-/// What an object may still have. Whatever is too large is told before all of it was walked through.
+/// The values and bytes that an object may still have. An object that is too large is refused before all of it is read.
 struct ObjectBudget {
     values: usize,
-    /// Of its texts, which have no fewer in JSON.
+    /// Bytes of its texts; in JSON they have at least as many.
     bytes: usize,
 }
 
 impl ObjectBudget {
-    fn holds_members(&mut self, object: &Map<String, Value>, levels: usize) -> bool {
+    fn fits_members(&mut self, object: &Map<String, Value>, levels: usize) -> bool {
         levels > 0
             && object.iter().all(|(name, value)| {
                 !name.starts_with("$serde_json::private")
-                    && self.holds_text(name)
-                    && self.holds(value, levels - 1)
+                    && self.fits_text(name)
+                    && self.fits(value, levels - 1)
             })
     }
 
-    fn holds(&mut self, value: &Value, levels: usize) -> bool {
+    fn fits(&mut self, value: &Value, levels: usize) -> bool {
         let Some(values) = self.values.checked_sub(1) else { return false };
         self.values = values;
         match value {
-            Value::String(text) => self.holds_text(text),
+            Value::String(text) => self.fits_text(text),
             Value::Array(values) => {
-                levels > 0 && values.iter().all(|value| self.holds(value, levels - 1))
+                levels > 0 && values.iter().all(|value| self.fits(value, levels - 1))
             }
-            Value::Object(object) => self.holds_members(object, levels),
+            Value::Object(object) => self.fits_members(object, levels),
             _ => true,
         }
     }
 
-    fn holds_text(&mut self, text: &str) -> bool {
+    fn fits_text(&mut self, text: &str) -> bool {
         let Some(bytes) = self.bytes.checked_sub(text.len()) else { return false };
         self.bytes = bytes;
         !text.contains('\0')
     }
 }
 
-/// Whether text can be in a row at all: no name, id or address has control characters, and
-/// PostgreSQL cannot even be asked for NUL.
+/// Whether a stored name, id or address can have this text: none has control characters. PostgreSQL
+/// refuses a query with NUL.
 pub fn may_be_stored(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }
 
-/// Whether text is one line that reads as it is written: without control characters, without the separators that some
-/// libraries end a line at, and without the characters that turn the direction of others.
+/// Whether text is a single line that is displayed as it is stored: without control characters, without Unicode's line
+/// and paragraph separators, and without characters that change the text direction.
 pub fn is_line(text: &str) -> bool {
     !text.chars().any(|char| {
         let is_separator = matches!(char, '\u{2028}' | '\u{2029}');
-        char.is_control() || is_separator || turns_direction(char)
+        char.is_control() || is_separator || is_bidi_control(char)
     })
 }
 
 /// Unicode's property `Bidi_Control`.
-fn turns_direction(char: char) -> bool {
+fn is_bidi_control(char: char) -> bool {
     matches!(
         char,
         '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
     )
 }
 
-/// Whether anything of the text is seen.
+/// Whether the text has any visible character.
 pub fn is_visible(text: &str) -> bool {
     !text.chars().all(|char| char.is_whitespace() || is_ignorable(char))
 }
@@ -205,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_line_that_is_seen() {
+    fn a_name_is_a_visible_single_line() {
         for text in [
             "Ada",
             " Ada ",
@@ -243,9 +244,9 @@ mod tests {
         }
     }
 
-    /// The object itself is none of its values.
+    /// The object itself does not count as a value.
     #[test]
-    fn metadata_is_bounded() {
+    fn metadata_that_is_too_large_is_refused() {
         let list = |values: usize| json!({ "a": vec![0; values - 1] });
         let many = |values: usize| {
             Value::Object((0..values).map(|at| (at.to_string(), json!([]))).collect())
@@ -254,7 +255,7 @@ mod tests {
         let quotes = |count: usize| json!({ "a": "\"".repeat(count) });
         let nested =
             |levels: usize| json!({ "a": (2..levels).fold(json!([]), |inner, _| json!([inner])) });
-        let given = |value: Value| match value {
+        let object = |value: Value| match value {
             Value::Object(object) => object,
             _ => unreachable!("it is an object"),
         };
@@ -266,8 +267,8 @@ mod tests {
             quotes((METADATA_BYTES_MAX - 8) / 2),
             nested(METADATA_LEVELS_MAX),
         ] {
-            assert!(are_variables(&given(good.clone())));
-            assert_eq!(metadata(&given(good.clone())), Some(good.to_string()));
+            assert!(are_variables(&object(good.clone())));
+            assert_eq!(metadata(&object(good.clone())), Some(good.to_string()));
         }
         for bad in [
             list(OBJECT_VALUES_MAX + 1),
@@ -279,13 +280,13 @@ mod tests {
             json!({ "a": ["\0"] }),
             json!({ "$serde_json::private::Number": "1" }),
         ] {
-            assert!(!are_variables(&given(bad.clone())), "{bad}");
-            assert_eq!(metadata(&given(bad)), None);
+            assert!(!are_variables(&object(bad.clone())), "{bad}");
+            assert_eq!(metadata(&object(bad)), None);
         }
     }
 
     #[test]
-    fn long_text_is_told_by_its_bytes() {
+    fn the_length_of_a_text_is_its_number_of_characters() {
         for char in ["a", "é", "€", "😀"] {
             assert!(is_within(&char.repeat(200), 200), "{char}");
             assert!(!is_within(&char.repeat(201), 200), "{char}");
@@ -294,13 +295,13 @@ mod tests {
     }
 
     #[test]
-    fn a_time_zone_is_a_short_name() {
+    fn a_time_zone_is_found_by_its_trimmed_name() {
         assert_eq!(time_zone(" Europe/Vienna "), TimeZone::named("Europe/Vienna"));
         assert_eq!(time_zone(&"Europe/Vienna".repeat(20_000)), None);
     }
 
     #[test]
-    fn an_idempotency_key_is_what_it_always_was() {
+    fn an_idempotency_key_may_have_invisible_characters() {
         for key in [" ", "a\u{2028}", "\u{200B}", "\u{202E}"] {
             assert_eq!(idempotency_key(key).as_deref(), Some(key));
         }

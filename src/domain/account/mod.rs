@@ -1,4 +1,4 @@
-//! What any key may see of accounts: its own, and those that its role lets it name.
+//! Reading accounts: the caller's own account, and the others that its role may see.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ pub mod team_lock;
 
 pub use reference::AccountRef;
 
-/// Why an account's sends are refused now.
+/// Why an account cannot send now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockReason {
     Suspended,
@@ -29,7 +29,7 @@ pub enum BlockReason {
     Balance,
 }
 
-/// The account that a row belongs to, with its team.
+/// The account and the team that a row belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct AccountIds {
     pub team_id: Uuid,
@@ -60,10 +60,10 @@ impl From<&account::Model> for AccountIds {
     }
 }
 
-/// What the money looks like from a key.
+/// Balance and limits as far as a key may see them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BalanceView {
-    /// The team's balance; `None` where it is hidden from the sub-account.
+    /// The team's balance; `None` if it is hidden from the sub-account.
     pub balance: Option<Micros>,
     pub is_sub_account: bool,
     pub total_spent: Option<Micros>,
@@ -75,7 +75,7 @@ pub async fn own(app: &App, caller: &AccountCaller) -> Result<account::Model, Fa
     own_in(&app.read_as(caller), caller).await
 }
 
-/// The same as a transaction sees it.
+/// [`own`], read in a transaction.
 pub(super) async fn own_in<C: ConnectionTrait>(
     db: &C,
     caller: &AccountCaller,
@@ -103,9 +103,9 @@ pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool
     Ok(own(app, caller).await?.team_balance_visible)
 }
 
-/// The money as the caller's key sees it.
+/// Balance and limits as far as the caller's key may see them.
 pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, Fault> {
-    // One moment: a charge moves both together (R7).
+    // A snapshot, because a charge changes the balance and the total together (R7).
     let txn = app.read_as(caller).snapshot().await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))
@@ -126,18 +126,18 @@ pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, F
     })
 }
 
-/// A sub-account's running total; a main account has none.
+/// A sub-account's total; a main account has none.
 pub fn total_spent(account: &account::Model) -> Option<Micros> {
     account.is_sub_account.then(|| Micros::from_db(account.total_spent_micros))
 }
 
-/// What is left of the credit limit, not below zero; `None` without a limit.
+/// The remaining credit, at least zero; `None` without a limit.
 pub fn remaining_credit(account: &account::Model) -> Option<Micros> {
     let limit = Micros::from_db(account.credit_limit_micros?);
     Some(limit.checked_sub(Micros::from_db(account.total_spent_micros))?.max(Micros::ZERO))
 }
 
-/// Every reason why the account's sends are refused now.
+/// All reasons why the account cannot send now.
 pub fn blocked_by(account: &account::Model, team_balance: Micros) -> Vec<BlockReason> {
     let is_at_limit =
         account.credit_limit_micros.is_some_and(|limit| account.total_spent_micros >= limit);
@@ -148,11 +148,11 @@ pub fn blocked_by(account: &account::Model, team_balance: Micros) -> Vec<BlockRe
         (BlockReason::Balance, team_balance == Micros::ZERO),
     ]
     .into_iter()
-    .filter_map(|(reason, holds)| holds.then_some(reason))
+    .filter_map(|(reason, applies)| applies.then_some(reason))
     .collect()
 }
 
-/// The accounts with these ids that are of the caller's team, or any for an operator.
+/// The accounts with these ids, limited to the caller's team; an operator sees all.
 pub async fn find_many(
     app: &App,
     caller: &Caller,
@@ -166,7 +166,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// The main accounts of these teams, as far as the caller may see them.
+/// The main accounts of these teams that the caller may see.
 pub async fn find_main(
     app: &App,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! How a caller names an account of its team.
+//! References to an account in the arguments of a call.
 
 use entity::account;
 use sea_orm::{ColumnTrait, ConnectionTrait, QueryFilter};
@@ -9,17 +9,17 @@ use crate::domain::{
     validate::{self, EXTERNAL_ID_CHARS_MAX},
 };
 
-/// How a caller names an account: by id, or a sub-account by the team's own id for it (R5).
+/// A reference to an account of the caller's team: by id, or by external id for a sub-account (R5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountRef {
     Id(Uuid),
     ExternalId(String),
-    /// A malformed id: answers like one that never existed.
+    /// A malformed id, which is treated like an id that does not exist.
     Unknown,
 }
 
 impl AccountRef {
-    /// The account of the team that is meant, the main account too.
+    /// Finds the account in the team; it may be the main account.
     pub async fn find_in<C: ConnectionTrait>(
         &self,
         team_id: Uuid,
@@ -27,7 +27,7 @@ impl AccountRef {
     ) -> Result<Option<account::Model>, Fault> {
         let filter = match self {
             Self::Id(id) => account::Column::Id.eq(*id),
-            Self::ExternalId(external_id) if may_be_external_id(external_id) => {
+            Self::ExternalId(external_id) if can_be_external_id(external_id) => {
                 account::Column::ExternalId.eq(external_id)
             }
             Self::ExternalId(_) | Self::Unknown => return Ok(None),
@@ -36,7 +36,7 @@ impl AccountRef {
     }
 }
 
-/// Whether any sub-account can have this external id.
-fn may_be_external_id(text: &str) -> bool {
+/// Whether a sub-account can have this external id; if not, no query is needed.
+fn can_be_external_id(text: &str) -> bool {
     validate::is_within(text, EXTERNAL_ID_CHARS_MAX) && validate::may_be_stored(text)
 }

@@ -1,5 +1,5 @@
-//! The team's lock: its row, locked until the transaction ends. It serialises everything that moves money or
-//! changes a limit, a status or a key of the team.
+//! The team's lock is a lock on its row until the transaction ends. It serialises all changes of money, limits,
+//! statuses and keys of the team.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{db::has_id, domain::Fault};
 
-/// Locks the team until the transaction ends and gives its row as of then; `None` if there is none.
+/// Locks the team until the transaction ends and returns its row; `None` if there is no such team.
 pub async fn lock_team(
     txn: &DatabaseTransaction,
     team_id: Uuid,

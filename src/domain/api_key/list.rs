@@ -1,4 +1,4 @@
-//! Reading API keys: the caller's own, and pages of the keys of the team's accounts.
+//! Reading API keys: the caller's own key, and pages of the keys of a team's accounts.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// The key of the request itself.
+/// The key that the caller authenticated with.
 pub async fn of_caller(app: &App, caller: &Caller) -> Result<api_key::Model, Fault> {
     api_key::Entity::find_by_id(caller.key_id)
         .one(&app.read_as(caller))
@@ -31,7 +31,7 @@ pub async fn of_caller(app: &App, caller: &Caller) -> Result<api_key::Model, Fau
         .ok_or(Fault::Broken("a caller's key exists"))
 }
 
-/// The keys of a team's main account, or those of the operators, newest first.
+/// The keys of a team's main account, or of the operators if there is no team, newest first.
 pub async fn list_for_operator(
     app: &App,
     _operator: &OperatorCaller,
@@ -46,8 +46,10 @@ pub async fn list_for_operator(
     Ok(select.order_by(api_key::Column::Id, Order::Desc).all(&app.db.read).await?)
 }
 
-/// The keys with these ids that the caller may see: its team's, or any for an operator. A sub-account's key
-/// is shown none in this way.
+/// The keys with these ids, limited to the caller's team; an operator sees all.
+///
+/// # Errors
+/// [`Fault::Forbidden`] for a sub-account.
 pub async fn find_many(
     app: &App,
     caller: &Caller,
@@ -62,7 +64,7 @@ pub async fn find_many(
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
-/// One page of keys for each of several accounts of the main account's team, in one statement.
+/// One page of keys for each of several accounts of the team, in one statement.
 pub async fn list_many(
     app: &App,
     main: &MainCaller,
@@ -93,11 +95,11 @@ pub async fn list_many(
     Ok(pages.collect())
 }
 
-const ASKED: &str = "asked";
-const FOUND: &str = "found";
+const ACCOUNTS: &str = "accounts";
+const KEYS: &str = "keys";
 
-/// The ids of each account's page, one more where there are more. Revoked keys stay, so an account may have many:
-/// of each no more are read than its page has.
+/// The ids of each account's page, and one more if there are more. An account can have many revoked keys, so no more
+/// than a page is read for each.
 fn ids_of_pages(
     app: &App,
     main: &MainCaller,
@@ -105,35 +107,35 @@ fn ids_of_pages(
     keyset: &Keyset,
 ) -> Result<SelectStatement, Fault> {
     let id = Expr::col(api_key::Column::Id);
-    let page = keys_of_asked(api_key::Column::Id)
+    let page = keys_of_selected(api_key::Column::Id)
         .cond_where(keyset.bounds::<api_key::Entity>(&Order::Desc, None, &id)?)
         .order_by(api_key::Column::Id, keyset.reading_order(&Order::Desc))
         .limit(keyset.limit() + 1)
         .to_owned();
-    let mut asked = asked(main, accounts);
-    asked.column((FOUND, api_key::Column::Id));
-    let found = if app.db.backend() == DbBackend::Postgres {
-        asked.join_lateral(JoinType::InnerJoin, page, FOUND, Expr::cust("true"))
+    let mut selected = selected_accounts(main, accounts);
+    selected.column((KEYS, api_key::Column::Id));
+    let ids = if app.db.backend() == DbBackend::Postgres {
+        selected.join_lateral(JoinType::InnerJoin, page, KEYS, Expr::cust("true"))
     } else {
-        let is_of_page = Expr::col((FOUND, api_key::Column::Id)).in_subquery(page);
-        asked.join_as(JoinType::InnerJoin, api_key::Entity, FOUND, is_of_page)
+        let is_of_page = Expr::col((KEYS, api_key::Column::Id)).in_subquery(page);
+        selected.join_as(JoinType::InnerJoin, api_key::Entity, KEYS, is_of_page)
     };
-    Ok(found.to_owned())
+    Ok(ids.to_owned())
 }
 
-/// How many keys each account has; [`TOTAL_MAX`] stands for more.
+/// The number of keys of each account, at most [`TOTAL_MAX`].
 async fn totals(
     app: &App,
     main: &MainCaller,
     accounts: &[Uuid],
 ) -> Result<HashMap<Uuid, u64>, Fault> {
-    let counted = keys_of_asked(api_key::Column::Id).limit(TOTAL_MAX).to_owned();
+    let counted = keys_of_selected(api_key::Column::Id).limit(TOTAL_MAX).to_owned();
     let count = Query::select()
         .expr(Expr::col(Asterisk).count())
         .from_subquery(counted, "counted")
         .to_owned();
-    let mut totals = asked(main, accounts);
-    totals.column((ASKED, account::Column::Id));
+    let mut totals = selected_accounts(main, accounts);
+    totals.column((ACCOUNTS, account::Column::Id));
     totals.expr(Expr::SubQuery(None, Box::new(count.into())));
     let rows = app.read_as(main).query_all(&totals).await?;
     let total = |row: &QueryResult| {
@@ -143,17 +145,18 @@ async fn totals(
     rows.iter().map(total).collect()
 }
 
-/// The accounts of the team that are asked for.
-fn asked(main: &MainCaller, accounts: &[Uuid]) -> SelectStatement {
+/// The requested accounts of the team.
+fn selected_accounts(main: &MainCaller, accounts: &[Uuid]) -> SelectStatement {
     Query::select()
-        .from_as(account::Entity, ASKED)
-        .and_where(Expr::col((ASKED, account::Column::TeamId)).eq(main.team_id()))
-        .and_where(Expr::col((ASKED, account::Column::Id)).is_in(accounts.iter().copied()))
+        .from_as(account::Entity, ACCOUNTS)
+        .and_where(Expr::col((ACCOUNTS, account::Column::TeamId)).eq(main.team_id()))
+        .and_where(Expr::col((ACCOUNTS, account::Column::Id)).is_in(accounts.iter().copied()))
         .to_owned()
 }
 
-/// A column of the keys of one of them.
-fn keys_of_asked(column: api_key::Column) -> SelectStatement {
-    let is_of_asked = Expr::col(api_key::Column::AccountId).equals((ASKED, account::Column::Id));
-    Query::select().column(column).from(api_key::Entity).and_where(is_of_asked).to_owned()
+/// A column of the keys of one of [`selected_accounts`].
+fn keys_of_selected(column: api_key::Column) -> SelectStatement {
+    let is_of_selected =
+        Expr::col(api_key::Column::AccountId).equals((ACCOUNTS, account::Column::Id));
+    Query::select().column(column).from(api_key::Entity).and_where(is_of_selected).to_owned()
 }

@@ -1,6 +1,5 @@
-//! Looks API keys up by their hash. Hashes that arrive while a look-up runs are read together by the next one,
-//! so that any number of unknown keys takes one connection, and no caller has to be turned away to spare the
-//! database.
+//! Looks up API keys by their hash. Hashes that arrive during a look-up are read together by the next one, so that
+//! any number of unknown keys uses only one connection and requests need not be limited to protect the database.
 
 use std::{
     collections::HashMap,
@@ -24,43 +23,43 @@ use crate::{
 /// The SHA-256 of a whole key.
 pub type Hash = [u8; 32];
 
-type Found = Result<Option<Arc<api_key::Model>>, Fault>;
+type LookupResult = Result<Option<Arc<api_key::Model>>, Fault>;
 
-/// Hashes that one statement looks up at most.
+/// Maximum number of hashes that one statement looks up.
 const BATCH_MAX: usize = 1_024;
-/// How long a statement may take. The network may have lost its connection.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Timeout of a statement, because its connection may be lost without an error.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Hashes that wait to be looked up.
+/// Hashes that are waiting to be looked up.
 #[derive(Clone, Default)]
 pub struct KeyLookups(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    asked: Vec<Asked>,
+    requests: Vec<LookupRequest>,
     is_running: bool,
 }
 
-struct Asked {
+struct LookupRequest {
     hash: Hash,
-    answer: oneshot::Sender<Found>,
+    reply: oneshot::Sender<LookupResult>,
 }
 
 impl KeyLookups {
     /// The key with this hash, if there is one.
-    pub async fn find(&self, readers: &Readers, hash: Hash) -> Found {
-        let (answer, found) = oneshot::channel();
+    pub async fn find(&self, readers: &Readers, hash: Hash) -> LookupResult {
+        let (reply, result) = oneshot::channel();
         let is_first = {
             let mut waiting = self.waiting();
-            waiting.asked.push(Asked { hash, answer });
+            waiting.requests.push(LookupRequest { hash, reply });
             !replace(&mut waiting.is_running, true)
         };
         if is_first {
-            // A task of its own: a caller that hangs up must not take the answer from the others.
-            let task = Running { lookups: self.clone(), has_ended: false };
+            // In its own task, so that the look-up goes on for other callers if this one is dropped.
+            let task = LookupTask { lookups: self.clone(), has_ended: false };
             tokio::spawn(task.run(readers.clone()));
         }
-        found.await.unwrap_or(Err(Fault::Broken("a look-up of keys broke off")))
+        result.await.unwrap_or(Err(Fault::Broken("every key look-up returns a result")))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -68,51 +67,51 @@ impl KeyLookups {
     }
 }
 
-/// The one task that looks up, while there is something to look up.
-struct Running {
+/// The single look-up task, which runs while hashes are waiting.
+struct LookupTask {
     lookups: KeyLookups,
     has_ended: bool,
 }
 
-impl Running {
+impl LookupTask {
     async fn run(mut self, readers: Readers) {
         while let Some(batch) = self.next() {
-            let hashes: Vec<Hash> = batch.iter().map(|asked| asked.hash).collect();
-            let found = match timeout(DEADLINE, read(&readers, &hashes)).await {
+            let hashes: Vec<Hash> = batch.iter().map(|request| request.hash).collect();
+            let found = match timeout(QUERY_TIMEOUT, read(&readers, &hashes)).await {
                 Ok(found) => found.map_err(Fault::from),
                 Err(_) => Err(Unavailable::Silent.into()),
             };
-            for Asked { hash, answer } in batch {
+            for LookupRequest { hash, reply } in batch {
                 let key = match &found {
                     Ok(keys) => Ok(keys.get(hash.as_slice()).map(Arc::clone)),
                     Err(fault) => Err(fault.clone()),
                 };
-                // A caller that has hung up does not hear of it.
-                let _ = answer.send(key);
+                // The caller may have been dropped.
+                let _ = reply.send(key);
             }
         }
     }
 
-    /// What is to be looked up next; `None` ends the task.
-    fn next(&mut self) -> Option<Vec<Asked>> {
+    /// The next hashes to look up; `None` ends the task.
+    fn next(&mut self) -> Option<Vec<LookupRequest>> {
         let mut waiting = self.lookups.waiting();
-        let count = waiting.asked.len().min(BATCH_MAX);
+        let count = waiting.requests.len().min(BATCH_MAX);
         if count == 0 {
             waiting.is_running = false;
             self.has_ended = true;
             return None;
         }
-        Some(waiting.asked.drain(..count).collect())
+        Some(waiting.requests.drain(..count).collect())
     }
 }
 
-impl Drop for Running {
-    /// A task that broke off answers nobody, and lets the next caller start another.
+impl Drop for LookupTask {
+    /// After a panic the waiting callers get an error, and the next caller starts another task.
     fn drop(&mut self) {
         if !self.has_ended {
             let mut waiting = self.lookups.waiting();
             waiting.is_running = false;
-            let unanswered = take(&mut waiting.asked);
+            let unanswered = take(&mut waiting.requests);
             drop(waiting);
             drop(unanswered);
         }
@@ -131,7 +130,7 @@ async fn read(
     Ok(keys.into_iter().map(|key| (key.hash.clone(), Arc::new(key))).collect())
 }
 
-/// Whether a row's hash is one of these: a single parameter, so that the statement's text is fixed.
+/// Whether a row's hash is one of these. They are a single parameter, so that the statement's text is fixed.
 fn is_one_of(backend: DbBackend, hashes: &[Hash]) -> SimpleExpr {
     if backend == DbBackend::Postgres {
         let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.to_vec()).collect();

@@ -1,5 +1,5 @@
-//! API keys: how they are made, renamed, rotated and revoked. Every change takes the team's lock
-//! first, so that a charge sees a key either valid or not (R20).
+//! Creating, renaming, rotating and revoking API keys. Every change takes the team's lock first, so that a
+//! charge under the same lock sees either a usable or a revoked key (R20).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{
@@ -36,16 +36,16 @@ pub mod plain_key;
 pub mod revocation;
 pub mod revocation_monitor;
 
-/// Usable keys of an account at most.
+/// Maximum number of usable keys of an account.
 pub const KEYS_PER_ACCOUNT_MAX: u64 = 100;
-/// The longest grace that a rotation gives the old key, in seconds: 30 days.
+/// Maximum grace period of the old key after a rotation, in seconds: 30 days.
 pub const GRACE_SECONDS_MAX: i32 = 30 * 24 * 60 * 60;
-/// The name of the key that comes with an account.
+/// The name of the first key of a new account.
 pub const FIRST_KEY_NAME: &str = "Default";
 
-const TOO_MANY_KEYS: &str = "The account has 100 usable keys; revoke one that is not needed.";
+const TOO_MANY_KEYS: &str = "The account already has 100 usable keys. Revoke one first.";
 pub(super) const KEY_NOT_FOUND: &str = "There is no such key.";
-const KEY_REVOKED: &str = "The key was revoked or has expired; create a new one.";
+const KEY_REVOKED: &str = "The key was revoked or has expired. Create a new key.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateKeyRefusal {
@@ -70,14 +70,14 @@ pub enum RotateKeyRefusal {
     TooManyKeys,
 }
 
-/// A key to be made.
+/// The settings of a new key.
 pub struct NewApiKey {
     pub name: String,
     pub environment: Environment,
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A new key's row and the key itself, of a new account's generation; nothing is stored yet.
+/// A new key and its row, with the generation of a new account. Nothing is stored.
 pub fn new_key(
     app: &App,
     role: Role,
@@ -107,7 +107,7 @@ pub fn new_key(
     (row, plain_key)
 }
 
-/// Makes a key for the main account itself or one of its sub-accounts.
+/// Creates a key for the main account or one of its sub-accounts.
 pub async fn create(
     app: &App,
     main: &LiveMainCaller,
@@ -119,7 +119,7 @@ pub async fn create(
     create_in(app, txn, main.team_id(), account, &name, new).await
 }
 
-/// Makes a key for the main account of a team, from the command line.
+/// Creates a key for the main account of a team, from the command line.
 pub async fn create_for_main(
     app: &App,
     operator: &OperatorCaller,
@@ -137,7 +137,7 @@ pub async fn create_for_main(
     create_in(app, txn, team_id, &account, &name, new).await
 }
 
-/// Makes a key for somebody who runs the server, from the command line.
+/// Creates an operator's key, from the command line.
 pub async fn create_for_operator(
     app: &App,
     operator: &OperatorCaller,
@@ -148,7 +148,7 @@ pub async fn create_for_operator(
         new_key(app, Role::Operator, None, &name, Environment::Live, new.expires_at);
     let txn = begin_as_operator(app, operator).await?;
     api_key::Entity::insert(row.clone().into_active_model()).exec_without_returning(&txn).await?;
-    txn.commit(app, made(&row)).await?;
+    txn.commit(app, creation_entry(&row)).await?;
     Ok((row, plain_key))
 }
 
@@ -156,13 +156,14 @@ fn checked_name(app: &App, new: &NewApiKey) -> Result<String, Failure<CreateKeyR
     let name = validate::name(&new.name)
         .ok_or_else(|| refused(CreateKeyRefusal::NameInvalid, &["input", "name"], NAME_RULE))?;
     if new.expires_at.is_some_and(|expiry| expiry <= app.clock.now()) {
-        let message = "The expiry must lie in the future; leave it out for a key without one.";
+        let message =
+            "The expiry must be in the future. Leave it out for a key that does not expire.";
         return Err(refused(CreateKeyRefusal::ExpiryInvalid, &["input", "expiresAt"], message));
     }
     Ok(name)
 }
 
-/// Makes the key in a transaction that holds the team's lock.
+/// Creates the key in a transaction that holds the team's lock.
 async fn create_in(
     app: &App,
     txn: AuditedTransaction,
@@ -175,19 +176,19 @@ async fn create_in(
         || refused(CreateKeyRefusal::NotFound, &["account"], "There is no such account.");
     let account = account.find_in(team_id, &txn).await?.ok_or_else(not_found)?;
     if account.status == AccountStatus::Inactive {
-        let message = "The account is inactive; reactivate it first.";
+        let message = "The account is inactive. Reactivate it first.";
         return Err(refused(CreateKeyRefusal::AccountInactive, &["account"], message));
     }
-    if count_lasting(app, &txn, account.id).await? >= KEYS_PER_ACCOUNT_MAX {
+    if prune_and_count(app, &txn, account.id).await? >= KEYS_PER_ACCOUNT_MAX {
         return Err(refused(CreateKeyRefusal::TooManyKeys, &["account"], TOO_MANY_KEYS));
     }
     let (row, plain_key) = insert_for(app, &txn, &account, name, &new).await?;
-    txn.commit(app, made(&row)).await?;
+    txn.commit(app, creation_entry(&row)).await?;
     Ok((row, plain_key))
 }
 
-/// What the audit log says of a new key.
-fn made(key: &api_key::Model) -> Entry {
+/// The audit log entry of a new key.
+fn creation_entry(key: &api_key::Model) -> Entry {
     let environment = json!(key.environment.to_value());
     let made = Settings::from([
         ("name", json!(key.name)),
@@ -197,7 +198,7 @@ fn made(key: &api_key::Model) -> Entry {
     Entry::of(AuditAction::CreateApiKey, key.id).to_key(key).made(made)
 }
 
-/// What the audit log says of the settings of a key that is there.
+/// The settings of an existing key in the audit log.
 pub(super) fn settings(key: &api_key::Model) -> Settings {
     Settings::from([
         ("name", json!(key.name)),
@@ -250,8 +251,8 @@ pub async fn update(
     Ok(key)
 }
 
-/// Replaces a key by a new one of the same name, environment and expiry. The old key ends after
-/// `grace_seconds`, or at its own expiry if that is sooner; with 0 it is revoked at once.
+/// Replaces a key with a new one of the same name, environment and expiry. The old key expires after
+/// `grace_seconds`, or at its own expiry if that is earlier; with 0 it is revoked immediately.
 pub async fn rotate(
     app: &App,
     main: &LiveMainCaller,
@@ -259,7 +260,8 @@ pub async fn rotate(
     grace_seconds: i32,
 ) -> Result<(api_key::Model, PlainKey), Failure<RotateKeyRefusal>> {
     if !(0..=GRACE_SECONDS_MAX).contains(&grace_seconds) {
-        let message = "The grace must be 0 to 2592000 seconds (30 days).";
+        let message =
+            "The grace period is not valid (expected 0 to 2592000 seconds, which is 30 days).";
         return Err(refused(RotateKeyRefusal::GraceInvalid, &["input", "graceSeconds"], message));
     }
 
@@ -281,11 +283,11 @@ pub async fn rotate(
     if grace_seconds == 0 {
         old.revoked_at = Some(now);
     } else {
-        if count_lasting(app, &txn, account_id).await? >= KEYS_PER_ACCOUNT_MAX {
+        if prune_and_count(app, &txn, account_id).await? >= KEYS_PER_ACCOUNT_MAX {
             return Err(refused(RotateKeyRefusal::TooManyKeys, &["id"], TOO_MANY_KEYS));
         }
         let grace_end = now + TimeDelta::seconds(i64::from(grace_seconds));
-        // A second rotation does not make a running grace longer.
+        // A second rotation does not extend a grace period.
         let end = old.grace_ends_at.map_or(grace_end, |earlier| earlier.min(grace_end));
         old.grace_ends_at = Some(end);
     }
@@ -309,19 +311,20 @@ pub async fn rotate(
     Ok((row, plain_key))
 }
 
+/// The usable keys of an account.
 pub(super) fn usable(app: &App, account_id: Uuid) -> sea_orm::Select<api_key::Entity> {
     let now = app.clock.now();
-    let lasts = |end: api_key::Column| Condition::any().add(end.is_null()).add(end.gt(now));
+    let is_ahead = |end: api_key::Column| Condition::any().add(end.is_null()).add(end.gt(now));
     api_key::Entity::owned_by(account_id)
         .filter(api_key::Entity::is_not_revoked())
-        .filter(lasts(api_key::Column::ExpiresAt))
-        .filter(lasts(api_key::Column::GraceEndsAt))
+        .filter(is_ahead(api_key::Column::ExpiresAt))
+        .filter(is_ahead(api_key::Column::GraceEndsAt))
 }
 
-/// How many usable keys an account has, before it gets another one under the team's lock. Keys that have run out count
-/// as revoked since: so no account has more than [`KEYS_PER_ACCOUNT_MAX`] keys that are not revoked, and nothing that
-/// looks at these grows with the keys that the account ever had.
-async fn count_lasting(
+/// Counts the usable keys of an account before another one is created, under the team's lock. Expired keys are marked
+/// as revoked at their expiry. So an account has at most [`KEYS_PER_ACCOUNT_MAX`] keys that are not revoked, and the cost
+/// of reading these does not grow with the number of keys that it ever had.
+async fn prune_and_count(
     app: &App,
     txn: &DatabaseTransaction,
     account_id: Uuid,
@@ -341,7 +344,7 @@ async fn count_lasting(
     Ok(usable(app, account_id).count(txn).await?)
 }
 
-/// The earlier of a key's ends: `MIN` of a NULL is NULL on `SQLite`.
+/// SQL for the earlier of a key's expiry times. On `SQLite`, `MIN` with a NULL is NULL.
 fn earlier_end(backend: DbBackend) -> &'static str {
     match backend {
         DbBackend::Postgres => "LEAST(expires_at, grace_ends_at)",

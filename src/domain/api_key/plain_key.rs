@@ -1,7 +1,7 @@
 //! The format of an API key (R16): `tg_live_`, `tg_test_`, `tg_live_sub_`, `tg_test_sub_` or
 //! `tg_operator_`, then 30 random base62 characters, then the CRC32 of all of that as 6 more. The
-//! checksum keeps typing errors and junk away from the database; secrecy is in the random part
-//! (178 bits), so a fast hash is right for storing it.
+//! checksum detects typing errors without a query. The random part has 178 bits, so a fast hash is
+//! sufficient for storing it.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 
 const RANDOM_CHARS: usize = 30;
 const CHECKSUM_CHARS: usize = 6;
-/// Random characters that are shown after the kind, to tell keys apart.
-const SHOWN_CHARS: usize = 4;
+/// Number of random characters in the displayed prefix, to distinguish keys.
+const PREFIX_RANDOM_CHARS: usize = 4;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const KINDS: [&str; 5] = ["tg_live_sub_", "tg_test_sub_", "tg_live_", "tg_test_", "tg_operator_"];
 
-/// A whole key. It is shown once and never stored; its `Debug` shows nothing of it.
+/// A whole key. It is displayed once and never stored; its `Debug` output does not reveal it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlainKey {
     text: String,
@@ -24,7 +24,7 @@ pub struct PlainKey {
 }
 
 impl PlainKey {
-    /// A new random key. Operator keys have no environment of their own.
+    /// A new random key. Operator keys have no environment.
     pub fn generate(role: Role, environment: Environment) -> Self {
         let kind = match (role, environment) {
             (Role::Operator, _) => "tg_operator_",
@@ -33,14 +33,14 @@ impl PlainKey {
             (Role::SubAccount, Environment::Live) => "tg_live_sub_",
             (Role::SubAccount, Environment::Test) => "tg_test_sub_",
         };
-        #[expect(clippy::disallowed_methods, reason = "the one home of chance")]
+        #[expect(clippy::disallowed_methods, reason = "the only source of random keys")]
         let random = rand::rng().sample_iter(Alphanumeric).take(RANDOM_CHARS).map(char::from);
         let body: String = kind.chars().chain(random).collect();
         let text = format!("{body}{}", checksum(&body));
         Self { text, kind }
     }
 
-    /// `None` for whatever is not written like a key of ours.
+    /// Parses a key; `None` if its format or checksum is not valid.
     pub fn parse(text: &str) -> Option<Self> {
         let kind = KINDS.into_iter().find(|kind| {
             text.strip_prefix(kind).is_some_and(|rest| {
@@ -48,26 +48,26 @@ impl PlainKey {
                     && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
             })
         })?;
-        let (body, given) = text.split_at(text.len() - CHECKSUM_CHARS);
-        (checksum(body) == given).then(|| Self { text: text.to_owned(), kind })
+        let (body, checksum_text) = text.split_at(text.len() - CHECKSUM_CHARS);
+        (checksum(body) == checksum_text).then(|| Self { text: text.to_owned(), kind })
     }
 
-    /// The key itself, to be shown once.
+    /// The whole key, to be displayed once.
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// What is stored of the key.
+    /// The hash that is stored instead of the key.
     pub fn hash(&self) -> [u8; 32] {
         Sha256::digest(self.text.as_bytes()).into()
     }
 
-    /// The beginning, for recognition: the kind and a few characters.
+    /// The beginning of the key, by which it can be recognised: the kind and a few characters.
     pub fn prefix(&self) -> &str {
-        &self.text[..self.kind.len() + SHOWN_CHARS]
+        &self.text[..self.kind.len() + PREFIX_RANDOM_CHARS]
     }
 
-    /// The end, for recognition.
+    /// The end of the key, by which it can be recognised.
     pub fn last_four(&self) -> &str {
         &self.text[self.text.len() - 4..]
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_key_is_read_back() {
+    fn every_kind_of_key_is_parsed() {
         for (role, environment, kind, length) in [
             (Role::Operator, Environment::Live, "tg_operator_", 48),
             (Role::MainAccount, Environment::Live, "tg_live_", 44),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_key_is_not_read() {
+    fn a_changed_key_is_refused() {
         let key = PlainKey::generate(Role::SubAccount, Environment::Live);
         let text = key.reveal();
         let changed = if text.as_bytes()[20] == b'x' { 'y' } else { 'x' };
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing_of_a_key() {
+    fn debug_does_not_reveal_a_key() {
         let key = PlainKey::generate(Role::MainAccount, Environment::Live);
         assert_eq!(format!("{key:?}"), "PlainKey(…)");
     }

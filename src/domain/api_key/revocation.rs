@@ -1,4 +1,4 @@
-//! Revoking API keys: one of a team, any one from the command line, and all of an account.
+//! Revoking API keys: one key of a team, any key from the command line, and all keys of an account.
 
 use entity::{
     api_key::{self, Environment},
@@ -31,9 +31,8 @@ pub enum RevokeKeyRefusal {
     LastKey,
 }
 
-/// Revokes a key of the team at once. A key that is revoked already stays as it is. The main
-/// account's last usable LIVE key, the one that lasts longest, is refused: nobody could manage the
-/// team any more.
+/// Revokes a key of the team immediately; a revoked key is not changed. The LIVE key of the main account
+/// that stays usable longest cannot be revoked, because the team could not be managed without it.
 pub async fn revoke(
     app: &App,
     main: &LiveMainCaller,
@@ -44,21 +43,21 @@ pub async fn revoke(
         .await?
         .ok_or_else(|| refused(RevokeKeyRefusal::NotFound, &["id"], KEY_NOT_FOUND))?;
     let now = app.clock.now();
-    let guards_the_team = key.account_id == Some(main.account_id())
+    let can_manage_team = key.account_id == Some(main.account_id())
         && key.environment == Environment::Live
         && is_usable(&key, now);
-    if guards_the_team {
-        // A key that ends sooner, such as an old one in its grace, does not stand in for this one.
-        let lasts = Condition::any()
+    if can_manage_team {
+        // A key that ends earlier, such as one in its grace period, does not replace this one.
+        let lasts_as_long = Condition::any()
             .add(api_key::Column::ExpiresAt.is_null())
             .add_option(key.expires_at.map(|end| api_key::Column::ExpiresAt.gte(end)));
         let others = usable(app, main.account_id())
             .filter(api_key::Column::Environment.eq(Environment::Live))
             .filter(api_key::Column::Id.ne(key.id))
             .filter(api_key::Column::GraceEndsAt.is_null())
-            .filter(lasts);
+            .filter(lasts_as_long);
         if others.count(&txn).await? == 0 {
-            let message = "This is the main account's last live key; rotate it instead.";
+            let message = "This is the last LIVE key of the main account. Rotate it instead.";
             return Err(refused(RevokeKeyRefusal::LastKey, &["id"], message));
         }
     }
@@ -74,7 +73,7 @@ pub async fn revoke(
     Ok(key)
 }
 
-/// Revokes any key at once, from the command line; `None` if there is none with this id.
+/// Revokes any key immediately, from the command line; `None` if there is no key with this id.
 pub async fn revoke_any(
     app: &App,
     operator: &OperatorCaller,
@@ -104,8 +103,8 @@ pub async fn revoke_any(
     Ok(Some(key))
 }
 
-/// Revokes all keys of an account whose team is locked, and gives those that were usable. At most
-/// [`KEYS_PER_ACCOUNT_MAX`] are not revoked yet ([`count_lasting`]).
+/// Revokes all keys of an account whose team is locked, and returns those that were usable. At most
+/// [`KEYS_PER_ACCOUNT_MAX`] are not revoked yet ([`prune_and_count`]).
 pub async fn revoke_all(
     app: &App,
     txn: &DatabaseTransaction,

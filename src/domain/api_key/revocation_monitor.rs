@@ -1,5 +1,5 @@
-//! Keys that are in use for longer than a request: each is looked at once a second, on every process, and
-//! whoever holds it learns when it has ended, or when its account is not ACTIVE any more.
+//! Monitors keys that are used for longer than a request, such as by a WebSocket. Each process reads its monitored keys
+//! once per second, and cancels the token of a key that is no longer usable or whose account is no longer ACTIVE.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,40 +26,40 @@ use crate::{
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The keys that are watched.
+/// The monitored keys with their tokens.
 #[derive(Default)]
 pub struct KeyRevocationMonitor(Mutex<HashMap<Uuid, Weak<CancellationToken>>>);
 
 impl KeyRevocationMonitor {
     fn keys(&self) -> Vec<Uuid> {
-        let mut keys = self.0.lock().expect("nobody panics with the watched keys");
+        let mut keys = self.0.lock().expect("no panic while the lock is held");
         keys.retain(|_, token| token.strong_count() > 0);
         keys.keys().copied().collect()
     }
 
     fn end(&self, key_id: Uuid) {
-        let mut keys = self.0.lock().expect("nobody panics with the watched keys");
+        let mut keys = self.0.lock().expect("no panic while the lock is held");
         if let Some(token) = keys.remove(&key_id).and_then(|token| token.upgrade()) {
             token.cancel();
         }
     }
 }
 
-/// Watches the caller's key for as long as the token is held: it is cancelled when the key may not be used
-/// any more. `None` if that is so already.
+/// Monitors the caller's key until the token is dropped. The token is cancelled when the key is no longer
+/// usable; `None` if that is already the case.
 pub async fn watch(app: &App, caller: &Caller) -> Result<Option<Arc<CancellationToken>>, Fault> {
     let token = {
-        let mut keys = app.key_monitor.0.lock().expect("nobody panics with the watched keys");
-        let known = keys.get(&caller.key_id).and_then(Weak::upgrade);
-        let token = known.unwrap_or_default();
+        let mut keys = app.key_monitor.0.lock().expect("no panic while the lock is held");
+        let existing = keys.get(&caller.key_id).and_then(Weak::upgrade);
+        let token = existing.unwrap_or_default();
         keys.insert(caller.key_id, Arc::downgrade(&token));
         token
     };
-    // After it is watched: what ends from here on is seen.
+    // The key is read after it was added, so that a revocation in between is not missed.
     Ok(usable(app, &[caller.key_id]).await?.contains(&caller.key_id).then_some(token))
 }
 
-/// Looks at the watched keys once a second, for ever.
+/// Polls the monitored keys forever.
 pub async fn run(app: &App) {
     loop {
         sleep(POLL_INTERVAL).await;
@@ -73,13 +73,15 @@ pub async fn run(app: &App) {
                     .filter(|key| !usable.contains(key))
                     .for_each(|key| app.key_monitor.end(*key));
             }
-            Ok(Err(fault)) => tracing::warn!(%fault, "Keys in use could not be looked at"),
-            Err(_) => tracing::warn!("Keys in use could not be looked at: the database is silent"),
+            Ok(Err(fault)) => tracing::warn!(%fault, "Monitored keys could not be read"),
+            Err(_) => {
+                tracing::warn!("Monitored keys could not be read: the database does not respond");
+            }
         }
     }
 }
 
-/// Which of these keys may be used now, by accounts that are ACTIVE.
+/// The keys that are usable now and whose account is ACTIVE.
 async fn usable(app: &App, keys: &[Uuid]) -> Result<HashSet<Uuid>, Fault> {
     let now = app.clock.now();
     let backend = app.db.backend();
@@ -98,7 +100,6 @@ async fn usable(app: &App, keys: &[Uuid]) -> Result<HashSet<Uuid>, Fault> {
         .await?;
     let active: HashSet<Uuid> = active.into_iter().collect();
     let usable = keys.into_iter().filter(|key| {
-        // An operator's key has no account.
         is_usable(key, now) && key.account_id.is_none_or(|account| active.contains(&account))
     });
     Ok(usable.map(|key| key.id).collect())

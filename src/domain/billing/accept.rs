@@ -1,5 +1,5 @@
-//! Accepting messages: handed to the writer of their team, which judges, charges and stores them, or
-//! refuses (`writer`, `batch`). A quote judges with the same rules and leaves no trace.
+//! Accepting messages: they are queued for the writer of their team, which charges and stores or refuses them
+//! (`writer`, `batch`). A quote applies the same rules without storing anything.
 
 use entity::{account, api_key, message};
 use sea_orm::{ColumnTrait, QueryFilter, QuerySelect};
@@ -20,8 +20,10 @@ use crate::{
     money::Micros,
 };
 
-/// Accepts or refuses one message. A fault means that it was not accepted, except
-/// [`Unavailable::OutcomeUnknown`].
+/// Accepts or refuses one message.
+///
+/// # Errors
+/// The message was not accepted, except with [`Unavailable::OutcomeUnknown`].
 pub async fn accept_one(
     app: &App,
     caller: &AccountCaller,
@@ -29,11 +31,11 @@ pub async fn accept_one(
     deadline: &Deadline,
 ) -> Reply {
     let mut waiting = app.writers.enqueue(caller, vec![message], deadline)?;
-    waiting.pop().ok_or(Fault::Broken("a message that is handed over waits"))?.verdict().await
+    waiting.pop().ok_or(Fault::Broken("an enqueued message waits for its verdict"))?.verdict().await
 }
 
-/// Accepts or refuses each message in order, as if they came one after another. Where the queue has no
-/// room for all of them, each is refused as OVERLOADED.
+/// Accepts or refuses each message in order, as if they arrived one after another. If the queue cannot take
+/// all of them, each is refused as OVERLOADED.
 pub async fn accept(
     app: &App,
     caller: &AccountCaller,
@@ -48,28 +50,28 @@ pub async fn accept(
         Err(Unavailable::Overloaded) => return Ok(overloaded),
         Err(unavailable) => return Err(unavailable.into()),
     };
-    // Each outcome is waited for, so that no message is still under way when the call is answered.
+    // All verdicts are awaited, so that no message is still being processed when the call returns.
     let mut replies = Vec::with_capacity(waiting.len());
     for waiting in waiting {
         replies.push(waiting.verdict().await);
     }
-    let unknown = |reply: &Reply| {
+    let may_be_accepted = |reply: &Reply| {
         matches!(reply, Ok(_) | Err(Fault::Unavailable(Unavailable::OutcomeUnknown)))
     };
-    let is_mixed = replies.iter().any(unknown);
+    let any_may_be_accepted = replies.iter().any(may_be_accepted);
     let replies: Result<Vec<Verdict>, Fault> = replies.into_iter().collect();
     replies.map_err(|fault| {
-        if !is_mixed {
+        if !any_may_be_accepted {
             return fault;
         }
-        // Some were accepted: the call must not claim that nothing was.
-        tracing::warn!(%fault, "Only some messages of a call could be judged");
+        // Some messages may have been accepted, so the call must not report that none was.
+        tracing::warn!(%fault, "Only some messages of a call could be processed");
         Unavailable::OutcomeUnknown.into()
     })
 }
 
-/// What [`accept`] would answer to one message now, without a charge or a trace. `Ok(cost)` is what
-/// it would charge. To whom the team's balance is hidden, it does not say that the balance is too low.
+/// The verdict that [`accept`] would give on a message now, without storing or charging it. `Ok(cost)` is the
+/// charge. If the team's balance is hidden from the caller, a balance that is too low is not reported.
 pub async fn quote(
     app: &App,
     caller: &AccountCaller,
@@ -95,7 +97,7 @@ pub async fn quote(
     };
     let now = app.clock.now();
     let is_hidden = account.is_sub_account && !account.team_balance_visible;
-    let standing = AccountState {
+    let state = AccountState {
         now,
         environment: caller.environment,
         is_key_usable: key.is_some_and(|key| is_usable(&key, now)),
@@ -105,8 +107,8 @@ pub async fn quote(
         credit_limit: account.credit_limit_micros.map(Micros::from_db),
         total_spent: Micros::from_db(account.total_spent_micros),
         balance: match Micros::from_db(team.balance_micros) {
-            // A hidden balance could be found by quotes of longer and longer messages, so a quote takes it for
-            // unlimited. An empty balance is not hidden: `blockedBy` says so.
+            // A hidden balance could be found out by quotes of longer and longer messages, so it counts as
+            // unlimited. A zero balance is not hidden: `blockedBy` reports it.
             balance if is_hidden && balance > Micros::ZERO => Micros::MAX,
             balance => balance,
         },
@@ -124,7 +126,7 @@ pub async fn quote(
                 .await?
         }
     };
-    match standing.judge(message, earlier.as_deref()) {
+    match state.judge(message, earlier.as_deref()) {
         Judgement::Accept(_, cost) => Ok(Ok(cost)),
         Judgement::Replay => Ok(Ok(Micros::ZERO)),
         Judgement::KeyRevoked => Err(Fault::KeyRevoked),

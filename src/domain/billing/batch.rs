@@ -1,6 +1,6 @@
-//! The judgement of a batch: a pure function from what the locked rows say, and the messages in the
-//! order in which they came, to a verdict for each and to what is to be written. It knows no
-//! database, so it can be tested against a naive model.
+//! Decides a batch: a pure function from the locked rows and the messages, in the order of their arrival,
+//! to a verdict for each message and the changes to write. It does not use the database, so it can be
+//! tested against a naive model.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::{
-    queue::{Reply, Sending},
+    queue::{Reply, SendRequest},
     test_storage::TestStored,
     usage, usage_counters,
     verdict::{AccountState, Draft, Judgement, Verdict, refusal},
@@ -24,7 +24,7 @@ use crate::{
     money::Micros,
 };
 
-/// A key with its account and its team, as they are under the lock.
+/// A key with its account and its team, as read under the lock.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct KeyRow {
     pub key_id: Uuid,
@@ -44,10 +44,10 @@ pub struct KeyRow {
     pub balance_micros: i64,
 }
 
-/// A message that holds an idempotency key of a batch. Its words are not read: the database has the lock that
-/// every sender waits for, and a small message may repeat a large one.
+/// A stored message with an idempotency key of the batch. Its content is not read, because the team is locked and the
+/// content may be large.
 #[derive(Clone, Debug, FromQueryResult)]
-pub struct Earlier {
+pub struct EarlierMessage {
     pub id: Uuid,
     pub account_id: Uuid,
     pub environment: Environment,
@@ -55,7 +55,7 @@ pub struct Earlier {
     pub input_hash: Vec<u8>,
 }
 
-/// A recipient of a batch that wants nothing more from the account.
+/// A recipient of the batch that has opted out of the account's messages.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, FromQueryResult)]
 pub struct OptedOut {
     pub account_id: Uuid,
@@ -63,19 +63,19 @@ pub struct OptedOut {
     pub address: String,
 }
 
-/// What judges a batch besides its messages.
+/// The stored rows that decide a batch.
 #[derive(Debug, Default)]
 pub struct BatchState {
     pub keys: Vec<KeyRow>,
-    /// The messages that hold idempotency keys of the batch.
-    pub earlier: Vec<Earlier>,
+    /// The stored messages with idempotency keys of the batch.
+    pub earlier: Vec<EarlierMessage>,
     pub opted_out: HashSet<OptedOut>,
-    /// Of the contacts that messages of the batch go to, those that are there.
+    /// The contacts of the batch that exist and are not being erased.
     pub contacts: HashSet<Uuid>,
 }
 
-/// The outcome of a batch: an answer for each message, in order, and what must be committed before
-/// any of them is given.
+/// The outcome of a batch: a reply to each message, in order, and the changes that must be committed
+/// before any reply is sent.
 #[derive(Debug, Default)]
 pub struct BatchOutcome {
     pub replies: Vec<Reply>,
@@ -87,11 +87,11 @@ pub struct BatchOutcome {
     pub usage: BTreeMap<usage_counters::Slot, usage::Figures>,
 }
 
-/// An accepted message, and its entry in the ledger unless it costs nothing.
+/// An accepted message, with its ledger entry unless it is free.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge {
-    /// Its place among the replies.
-    pub at: usize,
+    /// The index of its reply.
+    pub index: usize,
     pub entry: Option<ChargeEntry>,
 }
 
@@ -101,14 +101,14 @@ pub struct ChargeEntry {
     pub balance_after: Micros,
 }
 
-/// What an account's row sums up of its messages.
+/// The totals that an account's row has of its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Totals {
     pub spent: Micros,
     pub test_stored: TestStored,
 }
 
-/// What a row says before and after a batch.
+/// A value of a row before and after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change<T> {
     pub before: T,
@@ -116,75 +116,74 @@ pub struct Change<T> {
 }
 
 impl BatchOutcome {
-    /// One message as the shortest route would accept it: the database judges and charges it.
+    /// The outcome of a message that the fast path accepts: the database checks and charges it.
     pub fn of_one(row: message::Model) -> Self {
-        let charges = vec![Charge { at: 0, entry: None }];
+        let charges = vec![Charge { index: 0, entry: None }];
         Self { replies: vec![Ok(Verdict::Accepted(row))], charges, ..Self::default() }
     }
 
-    /// The accepted messages, each with its entry in the ledger.
+    /// The accepted messages, each with its ledger entry.
     pub fn accepted(&self) -> impl Iterator<Item = (&message::Model, Option<ChargeEntry>)> {
-        self.charges.iter().filter_map(|charge| match &self.replies[charge.at] {
+        self.charges.iter().filter_map(|charge| match &self.replies[charge.index] {
             Ok(Verdict::Accepted(row)) => Some((row, charge.entry)),
             _ => None,
         })
     }
 }
 
-/// The key of R13.
+/// The scope of an idempotency key (R13).
 type IdempotencyKey = (Uuid, Environment, String);
 
-/// Judges each message in order, as if they came one after another (R8, R10).
+/// Decides on each message in order, as if they arrived one after another (R8, R10).
 pub fn judge<'a>(
-    ground: BatchState,
-    sendings: impl Iterator<Item = &'a Sending>,
+    state: BatchState,
+    requests: impl Iterator<Item = &'a SendRequest>,
     now: DateTime<Utc>,
     new_id: &dyn Fn() -> Uuid,
 ) -> BatchOutcome {
-    let keys: HashMap<Uuid, KeyRow> =
-        ground.keys.into_iter().map(|row| (row.key_id, row)).collect();
-    let earlier = ground.earlier.into_iter().map(|row| {
+    let keys: HashMap<Uuid, KeyRow> = state.keys.into_iter().map(|row| (row.key_id, row)).collect();
+    let earlier = state.earlier.into_iter().map(|row| {
         let key = (row.account_id, row.environment, row.idempotency_key);
         (key, (row.id, row.input_hash))
     });
-    let mut held: HashMap<IdempotencyKey, (Uuid, Vec<u8>)> = earlier.collect();
+    let mut used_keys: HashMap<IdempotencyKey, (Uuid, Vec<u8>)> = earlier.collect();
 
-    let mut judged = BatchOutcome::default();
-    for (at, sending) in sendings.enumerate() {
-        let Sending { caller, message } = sending;
-        let held_key = message
+    let mut outcome = BatchOutcome::default();
+    for (index, request) in requests.enumerate() {
+        let SendRequest { caller, message } = request;
+        let idempotency_key = message
             .idempotency_key
             .as_ref()
             .map(|key| (caller.account_id, caller.environment, key.clone()));
-        let earlier = held_key.as_ref().and_then(|key| held.get(key));
+        let earlier = idempotency_key.as_ref().and_then(|key| used_keys.get(key));
         let Some(key) = keys.get(&caller.key_id) else {
-            judged.replies.push(Err(Fault::Broken("a caller's key exists")));
+            outcome.replies.push(Err(Fault::Broken("a caller's key exists")));
             continue;
         };
         let draft = message.draft.as_ref().ok();
         let is_contact_gone = draft
             .and_then(|draft| draft.contact_id)
-            .is_some_and(|contact| !ground.contacts.contains(&contact));
-        let is_opted_out = !ground.opted_out.is_empty()
+            .is_some_and(|contact| !state.contacts.contains(&contact));
+        let is_opted_out = !state.opted_out.is_empty()
             && draft.is_some_and(|draft| {
-                ground.opted_out.contains(&OptedOut {
+                state.opted_out.contains(&OptedOut {
                     account_id: caller.account_id,
                     channel: draft.recipient.channel,
                     address: draft.recipient.identity().into_owned(),
                 })
             });
-        let standing = AccountState {
+        let account_state = AccountState {
             is_contact_gone,
             is_opted_out,
-            ..judged.standing(caller.environment, key, now)
+            ..outcome.account_state(caller.environment, key, now)
         };
-        let reply = match standing.judge(message, earlier.map(|(_, hash)| &hash[..])) {
+        let reply = match account_state.judge(message, earlier.map(|(_, hash)| &hash[..])) {
             Judgement::Accept(draft, cost) => {
-                let row = new_row(sending, draft, cost, now, new_id());
-                match judged.charge(at, &row, &standing, key, new_id) {
+                let row = new_row(request, draft, cost, now, new_id());
+                match outcome.charge(index, &row, &account_state, key, new_id) {
                     Ok(()) => {
-                        if let Some(key) = held_key {
-                            held.insert(key, (row.id, row.input_hash.clone()));
+                        if let Some(key) = idempotency_key {
+                            used_keys.insert(key, (row.id, row.input_hash.clone()));
                         }
                         Ok(Verdict::Accepted(row))
                     }
@@ -193,19 +192,23 @@ pub fn judge<'a>(
             }
             Judgement::Replay => earlier
                 .map(|(id, _)| Verdict::Replayed(*id))
-                .ok_or(Fault::Broken("a replayed message is held by its key")),
+                .ok_or(Fault::Broken("a replayed message has the idempotency key")),
             Judgement::KeyRevoked => Err(Fault::KeyRevoked),
             Judgement::Refuse(code) => Ok(Verdict::Refused(refusal(code, message))),
         };
-        judged.replies.push(reply);
+        outcome.replies.push(reply);
     }
-    judged
+    outcome
 }
 
 impl BatchOutcome {
-    /// What judges the next message besides its recipient: the locked rows, and what the batch has
-    /// charged so far.
-    fn standing(&self, environment: Environment, key: &KeyRow, now: DateTime<Utc>) -> AccountState {
+    /// The account state for the next message, from the locked rows and the charges of the batch so far.
+    fn account_state(
+        &self,
+        environment: Environment,
+        key: &KeyRow,
+        now: DateTime<Utc>,
+    ) -> AccountState {
         let balance = self.balances.get(&key.team_id).map(|change| change.after);
         let totals = self.totals.get(&key.account_id).map(|change| change.after);
         let totals = totals.unwrap_or_else(|| key.totals());
@@ -223,31 +226,31 @@ impl BatchOutcome {
         }
     }
 
-    /// Adds an accepted message to what is to be written.
+    /// Adds an accepted message to the changes to write.
     fn charge(
         &mut self,
-        at: usize,
+        index: usize,
         row: &message::Model,
-        standing: &AccountState,
+        account_state: &AccountState,
         key: &KeyRow,
         new_id: &dyn Fn() -> Uuid,
     ) -> Result<(), Fault> {
         let cost = Micros::from_db(row.cost_micros);
-        let before = Totals { spent: standing.total_spent, test_stored: standing.test_stored };
+        let before =
+            Totals { spent: account_state.total_spent, test_stored: account_state.test_stored };
         let mut after = before;
         let mut entry = None;
         if cost > Micros::ZERO {
-            let balance = standing
+            let balance = account_state
                 .balance
                 .checked_sub(cost)
                 .filter(|balance| *balance >= Micros::ZERO)
-                .ok_or(Fault::Broken("an accepted message costs no more than the balance"))?;
-            let total_spent = standing
-                .total_spent
-                .checked_add(cost)
-                .ok_or(Fault::Broken("an accepted message keeps the total within bounds"))?;
+                .ok_or(Fault::Broken("an accepted message does not cost more than the balance"))?;
+            let total_spent = account_state.total_spent.checked_add(cost).ok_or(Fault::Broken(
+                "the total stays within its bounds after an accepted message",
+            ))?;
             entry = Some(ChargeEntry { id: new_id(), balance_after: balance });
-            change(&mut self.balances, key.team_id, standing.balance, balance);
+            change(&mut self.balances, key.team_id, account_state.balance, balance);
             // A main account has no total (R7).
             if key.is_sub_account {
                 after.spent = total_spent;
@@ -265,7 +268,7 @@ impl BatchOutcome {
             figures.segments += i64::from(row.segments);
             figures.charged_micros += row.cost_micros;
         }
-        self.charges.push(Charge { at, entry });
+        self.charges.push(Charge { index, entry });
         Ok(())
     }
 }
@@ -284,13 +287,13 @@ fn change<T: Copy>(changes: &mut BTreeMap<Uuid, Change<T>>, id: Uuid, before: T,
 
 /// The row of an accepted message.
 pub(super) fn new_row(
-    sending: &Sending,
+    request: &SendRequest,
     draft: &Draft,
     cost: Micros,
     now: DateTime<Utc>,
     id: Uuid,
 ) -> message::Model {
-    let Sending { caller, message } = sending;
+    let SendRequest { caller, message } = request;
     let draft = draft.clone();
     let due_at = message.schedule.due_at(now);
     message::Model {

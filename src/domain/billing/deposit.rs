@@ -1,4 +1,4 @@
-//! Top-ups and adjustments of a team's balance by operators, each once per idempotency key (R13).
+//! Top-ups and adjustments of a team's balance by operators. Each idempotency key is applied once (R13).
 
 use super::movements::{Cause, Movements};
 use entity::{
@@ -26,8 +26,8 @@ use crate::{
 };
 
 const TEAM_NOT_FOUND: &str = "No team has this id.";
-const BEYOND_BOUND: &str = "The balance would be beyond 100000000000 cents.";
-const CONFLICT: &str = "This idempotencyKey was already used for another movement; use a new key.";
+const BEYOND_BOUND: &str = "The balance would exceed 100000000000 cents.";
+const CONFLICT: &str = "This idempotencyKey was already used for another movement. Use a new key.";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopUpRefusal {
@@ -48,7 +48,7 @@ pub enum AdjustRefusal {
     InsufficientBalance,
 }
 
-/// Money in. `team_id` is `None` for a malformed id.
+/// A payment to a team's balance. `team_id` is `None` for a malformed id.
 pub struct TopUp {
     pub team_id: Option<Uuid>,
     pub amount: GivenAmount,
@@ -56,7 +56,7 @@ pub struct TopUp {
     pub note: Option<String>,
 }
 
-/// A correction, up or down, with its reason.
+/// A correction of a team's balance, positive or negative.
 pub struct Adjustment {
     pub team_id: Option<Uuid>,
     pub amount: GivenAmount,
@@ -64,7 +64,7 @@ pub struct Adjustment {
     pub reason: String,
 }
 
-/// The team as it is now, and the entry that was made, now or by an earlier try.
+/// The team after the deposit, and its ledger entry, which may be from an earlier call with the same key.
 #[derive(Debug)]
 pub struct Deposited {
     pub team: team::Model,
@@ -72,7 +72,7 @@ pub struct Deposited {
     pub is_replay: bool,
 }
 
-/// Raises a team's balance.
+/// Increases a team's balance.
 pub async fn top_up(
     app: &App,
     operator: &OperatorCaller,
@@ -80,8 +80,8 @@ pub async fn top_up(
 ) -> Result<Deposited, Failure<TopUpRefusal>> {
     use TopUpRefusal as Refusal;
     let amount = top_up.amount.ok().filter(|amount| *amount > Micros::ZERO).ok_or_else(|| {
-        let message = "The amount must be more than 0 and at most 100000000000 cents, with at most \
-                       four decimals.";
+        let message = "The amount is not valid (expected more than 0 and at most 100000000000 cents, with \
+                       at most four decimals).";
         refused(Refusal::AmountInvalid, &["input", "amount"], message)
     })?;
     let key = validate::idempotency_key(&top_up.idempotency_key).ok_or_else(|| {
@@ -107,7 +107,7 @@ pub async fn top_up(
     }
 }
 
-/// Corrects a team's balance, never below zero.
+/// Corrects a team's balance, which cannot become negative.
 pub async fn adjust(
     app: &App,
     operator: &OperatorCaller,
@@ -115,8 +115,8 @@ pub async fn adjust(
 ) -> Result<Deposited, Failure<AdjustRefusal>> {
     use AdjustRefusal as Refusal;
     let amount = adjustment.amount.ok().filter(|amount| *amount != Micros::ZERO).ok_or_else(|| {
-        let message = "The amount must be -100000000000 to 100000000000 cents and not 0, with at \
-                       most four decimals.";
+        let message = "The amount is not valid (expected -100000000000 to 100000000000 cents but not 0, \
+                       with at most four decimals).";
         refused(Refusal::AmountInvalid, &["input", "amount"], message)
     })?;
     let key = validate::idempotency_key(&adjustment.idempotency_key).ok_or_else(|| {
@@ -185,7 +185,7 @@ async fn deposit(
         return Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: true })));
     }
 
-    if !leaves_room_for_refunds(&txn, &team, amount).await? {
+    if !can_still_refund(&txn, &team, amount).await? {
         return Ok(Outcome::OutOfBounds);
     }
     let mut movements = Movements::of(app, &team);
@@ -207,9 +207,8 @@ async fn deposit(
     Ok(Outcome::Done(Box::new(Deposited { team, entry, is_replay: false })))
 }
 
-/// Whether the balance stays within the bound of money even if everything that is not handed over yet
-/// is refunded.
-async fn leaves_room_for_refunds(
+/// Whether the balance stays within its maximum even if all waiting messages are refunded.
+async fn can_still_refund(
     txn: &DatabaseTransaction,
     team: &team::Model,
     amount: Micros,
@@ -226,6 +225,6 @@ async fn leaves_room_for_refunds(
         .one(txn)
         .await?;
     let waiting = Micros::new(waiting.flatten().unwrap_or(0));
-    let most = Micros::from_db(team.balance_micros).checked_add(amount);
-    Ok(most.zip(waiting).and_then(|(most, waiting)| most.checked_add(waiting)).is_some())
+    let after = Micros::from_db(team.balance_micros).checked_add(amount);
+    Ok(after.zip(waiting).and_then(|(after, waiting)| after.checked_add(waiting)).is_some())
 }

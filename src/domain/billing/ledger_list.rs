@@ -1,5 +1,5 @@
-//! Reading the ledger: a sub-account sees its own entries, a main account and an operator the whole
-//! team's.
+//! Reading the ledger. A sub-account sees its own entries; a main account and an operator see the entries of the
+//! whole team.
 
 use entity::ledger_entry::{self, LedgerKind};
 use sea_orm::{ColumnTrait, Condition, QueryFilter};
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct LedgerFilter {
     pub kind: Option<Vec<LedgerKind>>,
-    /// One account of the team; of no effect on a sub-account's own entries.
+    /// One account of the team. It is ignored for the list of a sub-account's own entries.
     pub account: Option<AccountRef>,
     pub created_at: DateTimeRange,
 }
@@ -35,14 +35,14 @@ pub async fn list_of_team(
     let mut select = ledger_entry::Entity::of_team(team.team_id());
     if let Some(account) = &filter.account {
         let account = account.find_in(team.team_id(), &app.read_as(team)).await?;
-        // Who is not of the team has no entries; no row has the nil id.
+        // An account that is not in the team has no entries: no row has the nil id.
         let id = account.map(|account| account.id).unwrap_or_default();
         select = select.filter(ledger_entry::Column::AccountId.eq(id));
     }
     list(app, team.into(), select, filter, page).await
 }
 
-/// One page of the entries that the caller's account caused, newest first.
+/// One page of the entries of the caller's account, newest first.
 pub async fn list_own(
     app: &App,
     caller: &AccountCaller,
@@ -61,15 +61,16 @@ async fn list(
     page: &PageArgs,
 ) -> Result<Page<ledger_entry::Model>, Fault> {
     let keyset = page.keyset("ledger")?;
-    let span = filter.created_at.on(ledger_entry::Column::Id, ledger_entry::Column::CreatedAt);
-    let mut rows = rows.filter(span);
-    let mut looked_at = Condition::all();
+    let is_in_range =
+        filter.created_at.on(ledger_entry::Column::Id, ledger_entry::Column::CreatedAt);
+    let mut rows = rows.filter(is_in_range);
+    let mut condition = Condition::all();
     if let Some(kind) = &filter.kind {
         if !kind.contains(&LedgerKind::Charge) {
             rows = rows.filter(ledger_entry::Entity::is_not_a_charge());
         }
-        looked_at = looked_at.add(is_one_of(ledger_entry::Column::Kind, kind));
+        condition = condition.add(is_one_of(ledger_entry::Column::Kind, kind));
     }
     let list = List::newest_first(rows, ledger_entry::Column::Id, |row| row.id);
-    list.filtered(looked_at).page(&app.read_as(scope), keyset).await
+    list.filtered(condition).page(&app.read_as(scope), keyset).await
 }

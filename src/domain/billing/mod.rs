@@ -1,19 +1,18 @@
-//! The only code that moves money: it alone writes a team's balance, a sub-account's total, and the
-//! ledger.
+//! Billing: the only code that writes a team's balance, a sub-account's total, and the ledger.
 //!
-//! The rule: one lock, the team's row. Every path that charges, refunds, tops up, or changes a limit,
-//! a status or a team's key takes it before it writes anything, and reads the rest in later
-//! statements: what was read under the lock holds until the commit, and there is one lock order. On `SQLite` the
-//! IMMEDIATE transaction is that lock. Checks and charge are thereby one atomic step (R10), whatever
-//! the number of clients, connections and processes.
+//! There is one lock, the team's row. Every path that charges, refunds, tops up, or changes a limit, a
+//! status or a team's key takes it before it writes anything, and reads the other rows afterwards. So
+//! rows that were read under the lock do not change until the commit, and there is one lock order. On
+//! `SQLite` the IMMEDIATE transaction is that lock. Checks and charge are therefore one atomic step (R10)
+//! for any number of clients, connections and processes.
 //!
-//! - [`accept`]: priced messages in, verdicts out, by way of a bounded [`queue`].
-//! - [`writer`]: takes what waits and commits it together: message, ledger entry, balance, total and
-//!   usage in one transaction, or none of them (R7). What survives a crash is what was answered.
-//! - [`batch`]: the judgement of a batch in order, a pure function, by the [`verdict`] on each (R8).
-//! - [`store`]: the statements of a batch, on each database.
-//! - [`refund`]: back once, in full, what reached no provider (R12).
-//! - [`number_fee`]: what phone numbers cost, when they are bought and each month.
+//! - [`accept`]: takes priced messages and returns verdicts, through a bounded [`queue`].
+//! - [`writer`]: commits the waiting messages together: messages, ledger entries, balances, totals and
+//!   usage in one transaction (R7). Callers get their verdicts only after the commit.
+//! - [`batch`]: the outcome of a batch as a pure function, with a [`verdict`] on each message in order (R8).
+//! - [`store`]: the statements of a batch, for each database.
+//! - [`refund`]: refunds a message that reached no provider, once and in full (R12).
+//! - [`number_fee`]: the fees of phone numbers, at the purchase and each month.
 //! - [`deposit`]: top-ups and adjustments by operators.
 
 mod accept;

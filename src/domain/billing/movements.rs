@@ -1,4 +1,4 @@
-//! Movements of a locked team's balance: the ledger entries and the new balance are written together.
+//! Movements of a locked team's balance. Ledger entries and the new balance are written together.
 
 use entity::{account, ledger_entry, team};
 use sea_orm::{
@@ -18,12 +18,12 @@ pub(super) struct Movements<'app> {
     pub(super) entries: Vec<ledger_entry::Model>,
 }
 
-/// What is moved, and for whom.
+/// The reason for a movement.
 #[derive(Default)]
 pub(super) struct Cause {
     pub(super) account_id: Option<Uuid>,
     pub(super) message_id: Option<Uuid>,
-    /// A phone number, and the month that is paid: 0 is the upfront fee.
+    /// A phone number and the paid month; month 0 is the upfront fee.
     pub(super) number_month: Option<(Uuid, i32)>,
     pub(super) idempotency_key: Option<String>,
     pub(super) note: Option<String>,
@@ -35,7 +35,7 @@ impl<'app> Movements<'app> {
         Self { app, team_id: locked.id, opening, balance: opening, entries: Vec::new() }
     }
 
-    /// Adds one movement; `None`, and nothing added, if the balance would leave its bounds.
+    /// Adds a movement. Returns `None` and adds nothing if the balance would leave its bounds.
     pub(super) fn add(
         &mut self,
         kind: ledger_entry::LedgerKind,
@@ -62,7 +62,7 @@ impl<'app> Movements<'app> {
         self.entries.last()
     }
 
-    /// Writes the entries and the balance; the guard in the statement must agree with the lock.
+    /// Writes the entries and the balance. The statement checks that the balance did not change under the lock.
     pub(super) async fn write(self, txn: &DatabaseTransaction) -> Result<(), Fault> {
         if self.entries.is_empty() {
             return Ok(());
@@ -78,12 +78,14 @@ impl<'app> Movements<'app> {
             .await?;
         match updated.rows_affected {
             1 => Ok(()),
-            _ => Err(Fault::Broken("a locked team's balance changes by its holder only")),
+            _ => Err(Fault::Broken(
+                "a locked team's balance is changed only by the holder of the lock",
+            )),
         }
     }
 }
 
-/// Adds to a sub-account's total, under the lock of its team. A main account has none (R7).
+/// Adds to a sub-account's total, under the lock of its team. A main account has no total (R7).
 pub(super) async fn add_to_total_spent(
     app: &App,
     txn: &DatabaseTransaction,

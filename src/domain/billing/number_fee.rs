@@ -1,6 +1,6 @@
-//! Fees of phone numbers: the upfront fee and the first month when one is bought, judged like a
-//! send (R8, R9), and each further month, which no credit limit holds up. Never below a zero
-//! balance. One ledger entry a fee; the unique index on (phone number, month) is the last wall.
+//! Fees of phone numbers. A purchase charges the upfront fee and the first month, with the checks of a
+//! send (R8, R9). Each further month is charged regardless of the credit limit. The balance never becomes
+//! negative. Each fee has a ledger entry; a unique index on (phone number, month) prevents a second one.
 
 use super::movements::{Cause, Movements, add_to_total_spent};
 use std::collections::BTreeMap;
@@ -12,17 +12,17 @@ use uuid::Uuid;
 use super::{usage, usage_counters, verdict::is_at_limit};
 use crate::{app::App, domain::Fault, money::Micros};
 
-/// The month of a fee that is for none: the upfront fee.
+/// The month number of the upfront fee.
 const UPFRONT: i32 = 0;
 
-/// Why money stands against a purchase; the credit limit is reported first.
+/// Why a purchase cannot be paid; the credit limit is checked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeeRefusal {
     CreditLimitReached,
     InsufficientBalance,
 }
 
-/// Fees of numbers of one locked team, collected and then written together.
+/// Fees of phone numbers of one locked team, collected and then written together.
 pub struct NumberFees<'app> {
     app: &'app App,
     movements: Movements<'app>,
@@ -36,7 +36,7 @@ impl<'app> NumberFees<'app> {
         Self { app, movements, by_account: BTreeMap::new(), counted: BTreeMap::new() }
     }
 
-    /// Charges what a number costs at first: both fees, or none.
+    /// Charges the upfront fee and the first month of a number: both or none.
     pub fn buy(
         &mut self,
         account: &account::Model,
@@ -55,8 +55,7 @@ impl<'app> NumberFees<'app> {
         Ok(if is_paid { Ok(()) } else { Err(FeeRefusal::InsufficientBalance) })
     }
 
-    /// Charges the month after those that are paid; false, and nothing charged, if the balance is
-    /// lower.
+    /// Charges the next month. Returns false and charges nothing if the balance is too low.
     pub fn renew(
         &mut self,
         account: &account::Model,
@@ -65,7 +64,7 @@ impl<'app> NumberFees<'app> {
         self.pay(account, number, &[(number.months_paid + 1, number.monthly_price_micros)])
     }
 
-    /// Charges all of these (month, price) or none.
+    /// Charges all of these fees (month, price) or none.
     fn pay(
         &mut self,
         account: &account::Model,
@@ -87,7 +86,7 @@ impl<'app> NumberFees<'app> {
             };
             self.movements
                 .add(LedgerKind::NumberFee, -Micros::from_db(price), cause)
-                .ok_or(Fault::Broken("a fee that is charged is no more than the balance"))?;
+                .ok_or(Fault::Broken("a charged fee does not exceed the balance"))?;
         }
         if price > Micros::ZERO {
             self.by_account.insert(account.id, charged);
@@ -97,7 +96,7 @@ impl<'app> NumberFees<'app> {
         Ok(true)
     }
 
-    /// Writes what was charged. The numbers' rows must be there.
+    /// Writes the charges. The rows of the phone numbers must exist.
     pub async fn write(self, txn: &DatabaseTransaction) -> Result<(), Fault> {
         self.movements.write(txn).await?;
         for (account_id, charged) in self.by_account {
@@ -107,7 +106,7 @@ impl<'app> NumberFees<'app> {
     }
 }
 
-/// `None` beyond the bound of money, which no balance can pay.
+/// The sum of the fees; `None` beyond the maximum amount, which no balance can pay.
 fn sum(fees: &[(i32, i64)]) -> Option<Micros> {
     fees.iter().try_fold(Micros::ZERO, |sum, (_, price)| sum.checked_add(Micros::from_db(*price)))
 }

@@ -1,5 +1,5 @@
-//! What a message costs: the row of its channel with the longest dial prefix of its number. No row,
-//! no send (R11).
+//! The price of a message: the price of its channel with the longest dial prefix of its number. A message
+//! without a price cannot be sent (R11).
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     money::Micros,
 };
 
-/// A changed price list counts on every process after this time at the latest.
+/// Maximum time until a changed price list is used by every process.
 const CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// The price list as this process knows it.
+/// Cache of the price list.
 pub struct Prices(ReadThroughCache<(), Arc<PriceList>>);
 
 type PriceList = HashMap<Channel, HashMap<String, Micros>>;
@@ -41,7 +41,7 @@ impl Prices {
         Ok(longest_first.into_iter().find_map(|prefix| prices.get(prefix)).copied())
     }
 
-    /// Forgets the list, which has changed.
+    /// Removes the list, which has changed.
     pub fn forget(&self) {
         self.0.forget(&());
     }

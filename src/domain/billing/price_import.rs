@@ -1,5 +1,5 @@
-//! Replacing the price list by a CSV file: read it whole, say every problem by line, show what would
-//! change, then do it in one transaction.
+//! Replaces the price list with a CSV file. The whole file is read, its problems are reported by line, and
+//! the differences are shown and then written in one transaction.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,13 +26,13 @@ use crate::{
     money::Micros,
 };
 
-/// The columns of the file, in any order. Prices are cents a segment for SMS, else a message.
+/// The columns of the file, in any order. Prices are in cents, per segment for SMS and per message otherwise.
 pub const COLUMNS: [&str; 4] = ["channel", "prefix", "country", "price_cents"];
-/// Prices of a list at most; lists of all the world's prefixes have some ten thousand.
+/// Maximum number of prices in a list. Lists of all prefixes worldwide have some ten thousand.
 pub const ROWS_MAX: usize = 100_000;
 const PREFIX_DIGITS_MAX: usize = 15;
-/// Rows that one statement writes: well within what both databases take as parameters.
-const ROWS_TOGETHER: usize = 500;
+/// Number of rows that one statement writes, well below the parameter limits of both databases.
+const ROWS_PER_STATEMENT: usize = 500;
 
 /// One row of a price list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct PriceRow {
     pub price: Micros,
 }
 
-/// What an import would do.
+/// The changes that an import would make.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PriceDiff {
     pub added: Vec<PriceRow>,
@@ -58,17 +58,21 @@ impl PriceDiff {
     }
 }
 
-/// Reads a list; all problems at once, each with its line.
+/// Reads a price list.
+///
+/// # Errors
+/// All problems of the file, each with its line number.
 pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
     let bytes = csv_file::read(file).map_err(|problem| vec![problem])?;
     let mut lines = Rows::of(&bytes, csv::Trim::All).map_err(|problem| vec![problem])?;
-    let places = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
+    let positions = lines.columns(COLUMNS).map_err(|problem| vec![problem])?;
     let mut rows = Vec::new();
     let mut problems = Problems::default();
     let mut seen = HashMap::new();
     for (line, record) in &mut lines {
-        let row =
-            record.and_then(|record| read_row(places.map(|at| record.get(at).unwrap_or_default())));
+        let row = record.and_then(|record| {
+            read_row(positions.map(|index| record.get(index).unwrap_or_default()))
+        });
         let row = row.and_then(|row| {
             if rows.len() == ROWS_MAX {
                 return Err(format!("the list has more than {ROWS_MAX} prices"));
@@ -84,14 +88,18 @@ pub fn read_csv(file: impl Read) -> Result<Vec<PriceRow>, Vec<String>> {
             Err(_) => break,
         }
     }
-    problems.or(rows, "the file has no prices; without prices nothing could be sent")
+    problems.or(rows, "the file has no prices (messages without a price cannot be sent)")
 }
 
 fn read_row(cells: [&str; COLUMNS.len()]) -> Result<PriceRow, String> {
     let [channel, prefix, country, price] = cells;
-    let channel = Channel::iter().find(|known| known.to_value() == channel).ok_or_else(|| {
-        format!("{} is no channel (SMS, EMAIL, WHATSAPP, TELEGRAM)", shown(channel))
-    })?;
+    let channel =
+        Channel::iter().find(|candidate| candidate.to_value() == channel).ok_or_else(|| {
+            format!(
+                "{} is not a channel (expected SMS, EMAIL, WHATSAPP or TELEGRAM)",
+                shown(channel)
+            )
+        })?;
     let has_numbers = matches!(channel, Channel::Sms | Channel::Whatsapp);
     let is_prefix = prefix.len() <= PREFIX_DIGITS_MAX
         && prefix.bytes().all(|byte| byte.is_ascii_digit())
@@ -99,23 +107,25 @@ fn read_row(cells: [&str; COLUMNS.len()]) -> Result<PriceRow, String> {
     if !is_prefix {
         let prefix = shown(prefix);
         return Err(format!(
-            "{prefix} is no dial prefix: digits without + and without a 0 in front, or empty"
+            "{prefix} is not a dial prefix (expected digits without + and leading 0, or empty)"
         ));
     }
     if !has_numbers && !prefix.is_empty() {
-        return Err("this channel has no dial prefixes; leave the prefix empty".to_owned());
+        return Err("only SMS and WHATSAPP have dial prefixes; leave the prefix empty".to_owned());
     }
     let is_country = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_uppercase());
     if !country.is_empty() && !is_country {
         let country = shown(country);
-        return Err(format!("{country} is no country: two capital letters, or empty"));
+        return Err(format!(
+            "{country} is not a country code (expected two capital letters, or empty)"
+        ));
     }
     let price = csv_file::price("price_cents", price)?;
     let country = (!country.is_empty()).then(|| country.to_owned());
     Ok(PriceRow { channel, prefix: prefix.to_owned(), country, price })
 }
 
-/// What importing `rows` as the whole list would change.
+/// The changes that importing `rows` as the whole list would make.
 pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
     let key = |channel: Channel, prefix: &str| (channel.to_value(), prefix.to_owned());
     let mut old: BTreeMap<_, _> = super::price::list(app)
@@ -147,7 +157,7 @@ pub async fn diff(app: &App, rows: &[PriceRow]) -> Result<PriceDiff, Fault> {
     Ok(diff)
 }
 
-/// Carries a diff out. Messages that were accepted keep what they cost.
+/// Writes the changes. The cost of accepted messages does not change.
 pub async fn commit(app: &App, operator: &OperatorCaller, diff: PriceDiff) -> Result<(), Fault> {
     let now = app.clock.now();
     let counts = Settings::from([
@@ -176,14 +186,14 @@ pub async fn commit(app: &App, operator: &OperatorCaller, diff: PriceDiff) -> Re
             price::Column::UpdatedAt,
         ])
         .to_owned();
-    // In one transaction, so that no message is priced by half a list; nobody can write meanwhile.
+    // In one transaction, so that no message is priced by a partly imported list.
     let txn = begin_as_operator(app, operator).await?;
-    for rows in written.chunks(ROWS_TOGETHER) {
+    for rows in written.chunks(ROWS_PER_STATEMENT) {
         let insert = price::Entity::insert_many(rows.iter().cloned()).on_conflict(replace.clone());
         insert.exec_without_returning(&*txn).await?;
     }
     for (channel, prefixes) in removed {
-        for prefixes in prefixes.chunks(ROWS_TOGETHER) {
+        for prefixes in prefixes.chunks(ROWS_PER_STATEMENT) {
             price::Entity::delete_many()
                 .filter(price::Column::Channel.eq(channel))
                 .filter(price::Column::Prefix.is_in(prefixes))

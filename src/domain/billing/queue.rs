@@ -1,7 +1,7 @@
-//! The bounded queue between requests and a writer. It takes all messages of a call or none; one team has at most
-//! half of it; messages whose client has disconnected are dropped. The number of messages and the bytes of their
-//! words are both bounded. Teams take turns: a batch takes one message of each team, then the next of
-//! each, so that a team with a full queue delays another team's message by one batch.
+//! The bounded queue in front of a writer. It takes all messages of a call or none, and limits both their number and
+//! their bytes of content. One team can use at most half of it. Messages of disconnected clients are dropped. Teams
+//! take turns: a batch takes one message of each team, then the next of each, so that a team with a full queue delays
+//! the messages of other teams by at most one batch.
 
 use crate::domain::deadline::Deadline;
 use std::{
@@ -28,54 +28,54 @@ use crate::domain::{
     write_rate::CALL_BYTES_MAX,
 };
 
-/// Messages that wait for one writer at most: about half a second of its work.
+/// Maximum number of messages waiting for one writer: about half a second of its work.
 pub const WAITING_MAX: usize = 8_192;
-/// Of these, messages of one team at most.
+/// Maximum number of these messages of one team.
 pub const WAITING_OF_TEAM_MAX: usize = WAITING_MAX / 2;
-/// Messages of one batch at most.
+/// Maximum number of messages in a batch.
 pub const BATCH_MAX: usize = 256;
-/// Bytes of words that wait for one writer at most: eight of its largest batches, about a second of its work.
+/// Maximum number of bytes of content waiting for one writer: eight of its largest batches, about a second of its work.
 const WAITING_BYTES_MAX: usize = 8 * BATCH_BYTES_MAX;
-/// Of these, bytes of one team at most: what four of its accounts write at once.
+/// Maximum number of these bytes of one team: the bursts of four of its accounts.
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
-/// Bytes of words of one batch at most, which the writer holds several times: as rows, as the statement's
-/// parameters and in the driver. The largest call fits into it.
+/// Maximum number of bytes of content in a batch, which the writer has in memory several times: as rows, as parameters
+/// of the statement and in the driver. The largest call fits into it.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 const _: () = assert!(CALL_BYTES_MAX <= BATCH_BYTES_MAX);
 
-/// Bytes of words of one message at most: an e-mail's text and HTML, its subject and metadata.
-const BYTES_MAX: usize = 2 * EMAIL_BYTES_MAX + 4 * SUBJECT_CHARS_MAX + METADATA_BYTES_MAX;
+/// Maximum number of bytes of content in a message: an e-mail's text and HTML, its subject and metadata.
+const MESSAGE_BYTES_MAX: usize = 2 * EMAIL_BYTES_MAX + 4 * SUBJECT_CHARS_MAX + METADATA_BYTES_MAX;
 
-/// What a batch counts for at most when the wait is estimated.
+/// Maximum time of a batch in the estimate of the wait.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// A message to be judged, and who sends it.
+/// A message to accept or refuse, with its caller.
 #[derive(Clone, Debug)]
-pub struct Sending {
+pub struct SendRequest {
     pub caller: AccountCaller,
     pub message: PricedMessage,
 }
 
-/// What one message gets for an answer.
+/// The reply to one message.
 pub type Reply = Result<Verdict, Fault>;
 
 /// A message in the queue.
 pub(super) struct Entry {
-    pub sending: Sending,
+    pub request: SendRequest,
     deadline: Deadline,
     ticket: Arc<Ticket>,
     reply: oneshot::Sender<Reply>,
 }
 
 impl Entry {
-    /// Answers whoever still waits.
-    pub fn answer(self, reply: Reply) {
-        // Nobody listens any more: what was accepted is stored, and a repeat will find it.
+    /// Sends the reply to the caller.
+    pub fn reply_with(self, reply: Reply) {
+        // If the caller is gone, an accepted message is stored all the same, and a retry is a replay of it.
         let _ = self.reply.send(reply);
     }
 }
 
-/// Decides who was first: the writer that takes an entry, or the caller that gives it up.
+/// Decides a race between the writer that takes an entry and the caller that gives it up.
 #[derive(Default)]
 struct Ticket(AtomicU8);
 
@@ -84,7 +84,8 @@ const TAKEN: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
 impl Ticket {
-    fn turn(&self, to: u8) -> bool {
+    /// Leaves the state [`WAITING`]; false if the other side did so first.
+    fn set(&self, to: u8) -> bool {
         self.0.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
@@ -97,8 +98,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Waits for the verdict. Whose patience ends before a writer took the message is told that
-    /// nothing was charged; afterwards, that the outcome is not known.
+    /// Waits for the verdict until the deadline.
+    ///
+    /// # Errors
+    /// [`Unavailable::NotInTime`] if no writer took the message before the deadline: nothing was charged.
+    /// [`Unavailable::OutcomeUnknown`] if a writer took it and did not reply.
     pub async fn verdict(self) -> Reply {
         let Self { deadline, ticket, mut reply } = self;
         let reply = tokio::select! {
@@ -109,23 +113,23 @@ impl Waiting {
         };
         match reply {
             Some(Ok(reply)) => reply,
-            None | Some(Err(_)) if ticket.turn(GIVEN_UP) => Err(Unavailable::NotInTime.into()),
-            // Taken, and not answered yet; or the writer broke off with it.
+            None | Some(Err(_)) if ticket.set(GIVEN_UP) => Err(Unavailable::NotInTime.into()),
+            // A writer took the message and has not replied yet, or it panicked.
             None | Some(Err(_)) => Err(Unavailable::OutcomeUnknown.into()),
         }
     }
 }
 
-/// A queue before one writer.
+/// The queue of one writer.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
     arrived: Notify,
-    /// How long a batch takes, on average of late; 0 before the first.
+    /// The moving average of the time of a batch; 0 before the first batch.
     batch_micros: AtomicU64,
 }
 
-/// How many batches, of how many messages together.
+/// A number of batches, and of the messages in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     pub batches: u64,
@@ -140,7 +144,7 @@ impl std::ops::Sub for Count {
     }
 }
 
-/// How much waits.
+/// A number of messages and their bytes of content.
 #[derive(Clone, Copy, Debug, Default)]
 struct Load {
     messages: usize,
@@ -170,23 +174,23 @@ impl Load {
 
 #[derive(Default)]
 struct State {
-    teams: HashMap<Uuid, OfTeam>,
-    /// The teams that have something waiting, in the order of their turns.
+    teams: HashMap<Uuid, TeamQueue>,
+    /// The teams with waiting messages, in the order of their turns.
     turns: VecDeque<Uuid>,
     load: Load,
     taken: Count,
     is_closed: bool,
 }
 
-/// What waits of one team, in order.
+/// The waiting messages of one team, in order.
 #[derive(Default)]
-struct OfTeam {
+struct TeamQueue {
     waiting: VecDeque<Entry>,
     load: Load,
 }
 
 impl Queue {
-    /// Puts all messages of one caller in, or none.
+    /// Adds all messages of one call or none.
     pub fn push(
         &self,
         caller: &AccountCaller,
@@ -199,35 +203,39 @@ impl Queue {
             return Err(Unavailable::Stopping);
         }
         let of_team = state.teams.get(&caller.team_id).map(|team| team.load).unwrap_or_default();
-        let is_room = state.load.fits(more, WAITING_MAX, WAITING_BYTES_MAX)
+        let fits = state.load.fits(more, WAITING_MAX, WAITING_BYTES_MAX)
             && of_team.fits(more, WAITING_OF_TEAM_MAX, WAITING_BYTES_OF_TEAM_MAX)
             && Instant::now() + self.expected_wait(state.ahead_of(of_team)) < deadline.until;
-        if !is_room {
+        if !fits {
             return Err(Unavailable::Overloaded);
         }
         let mut waiting = Vec::with_capacity(messages.len());
         let entries = messages.into_iter().map(|message| {
             let ticket = Arc::new(Ticket::default());
             let (reply, receiver) = oneshot::channel();
-            let ours = Arc::clone(&ticket);
-            waiting.push(Waiting { deadline: deadline.clone(), ticket: ours, reply: receiver });
-            let sending = Sending { caller: *caller, message };
-            Entry { sending, deadline: deadline.clone(), ticket, reply }
+            let callers_ticket = Arc::clone(&ticket);
+            waiting.push(Waiting {
+                deadline: deadline.clone(),
+                ticket: callers_ticket,
+                reply: receiver,
+            });
+            let request = SendRequest { caller: *caller, message };
+            Entry { request, deadline: deadline.clone(), ticket, reply }
         });
-        state.put(caller.team_id, entries, more);
+        state.add(caller.team_id, entries, more);
         drop(state);
         self.arrived.notify_one();
         Ok(waiting)
     }
 
-    /// What arrived since the last batch, within [`BATCH_MAX`] and [`BATCH_BYTES_MAX`], by turns of the
-    /// teams and in the order of each; waits for the first. `None` once the queue is closed and empty.
+    /// Waits for messages and takes the next batch, within [`BATCH_MAX`] and [`BATCH_BYTES_MAX`]: by turns of
+    /// the teams, and in order for each team. `None` once the queue is closed and empty.
     pub async fn next_batch(&self) -> Option<Vec<Entry>> {
         loop {
             let arrived = self.arrived.notified();
             {
                 let mut state = self.state();
-                let batch = state.take();
+                let batch = state.take_batch();
                 if !batch.is_empty() {
                     state.taken.batches += 1;
                     state.taken.messages += batch.len() as u64;
@@ -241,18 +249,18 @@ impl Queue {
         }
     }
 
-    /// Takes nothing more; what waits is still worked off.
+    /// Refuses new messages; the waiting ones are still processed.
     pub fn close(&self) {
         self.state().is_closed = true;
         self.arrived.notify_one();
     }
 
-    /// What was taken so far.
+    /// The batches and messages taken so far.
     pub fn taken(&self) -> Count {
         self.state().taken
     }
 
-    /// Messages that wait.
+    /// The number of waiting messages.
     pub fn waiting(&self) -> usize {
         self.state().load.messages
     }
@@ -261,9 +269,9 @@ impl Queue {
         self.state().is_closed
     }
 
-    /// Notes how long a batch took.
+    /// Records the time of a batch.
     pub fn note_batch_time(&self, took: Duration) {
-        // One long stall must not make the queue refuse for long.
+        // Limited, so that one long stall does not make the queue refuse messages for long.
         let took = u64::try_from(took.min(BATCH_TIME_MAX).as_micros()).unwrap_or(u64::MAX);
         let before = self.batch_micros.load(Ordering::Relaxed);
         self.batch_micros.store(before - before / 8 + took / 8, Ordering::Relaxed);
@@ -276,12 +284,12 @@ impl Queue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics with the queue in hand")
+        self.state.lock().expect("no panic while the lock is held")
     }
 }
 
 impl State {
-    fn put(&mut self, team_id: Uuid, entries: impl Iterator<Item = Entry>, more: Load) {
+    fn add(&mut self, team_id: Uuid, entries: impl Iterator<Item = Entry>, more: Load) {
         if more.messages == 0 {
             return;
         }
@@ -294,39 +302,40 @@ impl State {
         self.load.add(more);
     }
 
-    /// At most so much is taken before the next message of a team with so much waiting: as many turns of
-    /// every team, each of one message.
+    /// The maximum load that is taken before the next message of a team with this load: the same number of turns of
+    /// every team, each with one message.
     fn ahead_of(&self, of_team: Load) -> Load {
         let by_turns = (of_team.messages + 1).saturating_mul(self.turns.len());
-        let of_others = (self.load.bytes - of_team.bytes).min(by_turns.saturating_mul(BYTES_MAX));
+        let of_others =
+            (self.load.bytes - of_team.bytes).min(by_turns.saturating_mul(MESSAGE_BYTES_MAX));
         Load { messages: self.load.messages.min(by_turns), bytes: of_team.bytes + of_others }
     }
 
-    fn take(&mut self) -> Vec<Entry> {
+    fn take_batch(&mut self) -> Vec<Entry> {
         let mut batch = Vec::with_capacity(self.load.messages.min(BATCH_MAX));
         let mut bytes = 0;
-        let mut too_large = Vec::new();
+        let mut skipped = Vec::new();
         while batch.len() < BATCH_MAX {
             let Some(team_id) = self.turns.pop_front() else { break };
             let Some((entry, size)) = self.next_of(team_id, BATCH_BYTES_MAX - bytes) else {
-                too_large.push(team_id);
+                skipped.push(team_id);
                 continue;
             };
-            // A caller that hung up is not charged; one that gave up was told so.
-            if !entry.deadline.is_over() && entry.ticket.turn(TAKEN) {
+            // A disconnected caller is not charged. A caller that gave up has its reply already.
+            if !entry.deadline.is_over() && entry.ticket.set(TAKEN) {
                 bytes += size;
                 batch.push(entry);
             }
         }
-        // Theirs is the first turn of the next batch.
-        too_large.into_iter().rev().for_each(|team_id| self.turns.push_front(team_id));
+        // Teams whose message did not fit have the first turns of the next batch.
+        skipped.into_iter().rev().for_each(|team_id| self.turns.push_front(team_id));
         batch
     }
 
-    /// The next message of a team and its bytes, if there are no more than so many. The team's next turn is the last.
+    /// Takes the next message of a team if it has at most `bytes_max` bytes, and moves the team to the end of the turns.
     fn next_of(&mut self, team_id: Uuid, bytes_max: usize) -> Option<(Entry, usize)> {
         let team = self.teams.get_mut(&team_id)?;
-        let bytes = team.waiting.front()?.sending.message.bytes();
+        let bytes = team.waiting.front()?.request.message.bytes();
         if bytes > bytes_max {
             return None;
         }

@@ -1,26 +1,26 @@
-//! The audit (R14): recomputes from the ledger, in one snapshot, what the rows claim: balances,
-//! totals, running balances, charges, refunds, fees and usage; and from the messages, what is counted of
-//! them. Finding nothing is the only good answer.
+//! Reconciliation (R14), the command `tollgate audit`. In one snapshot, balances, totals, running balances, charges,
+//! refunds, fees and usage are recomputed from the ledger, and message counters from the messages. Any difference is
+//! a bug or manipulated data.
 
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement};
 use uuid::Uuid;
 
 use crate::{app::App, domain::Fault, money::Micros};
 
-/// A contradiction in the books.
+/// A stored value that differs from the recomputed one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
-    /// Which check found it.
+    /// The rule that is broken.
     pub check: String,
     /// The row that contradicts the ledger.
     pub id: Uuid,
     pub stored_micros: i64,
     pub ledger_micros: i64,
-    /// The same as a sentence: the row, and what is wrong with it.
+    /// The difference as a sentence.
     pub fault: String,
 }
 
-/// What was looked at, and what was found.
+/// The numbers of checked rows, and the differences.
 #[derive(Debug)]
 pub struct Audit {
     pub teams: u64,
@@ -29,19 +29,19 @@ pub struct Audit {
     pub drifts: Vec<Drift>,
 }
 
-/// A rule of the books.
+/// A rule that balances, totals and counters must follow.
 struct Check {
     rule: &'static str,
-    /// What kind of row has the id.
+    /// The kind of the row with the id.
     subject: &'static str,
-    /// What a row that breaks the rule looks like. `{stored}` and `{expected}` stand for its figures.
+    /// The description of a row that breaks the rule, with the placeholders `{stored}` and `{expected}`.
     fault: &'static str,
     unit: Unit,
-    /// Selects id, stored and expected figure of exactly the rows that break the rule.
+    /// Selects id, stored and expected value of the rows that break the rule.
     select: &'static str,
 }
 
-/// What a figure counts.
+/// The unit of a value.
 #[derive(Clone, Copy)]
 enum Unit {
     Money,
@@ -86,7 +86,7 @@ const CHECKS: &[Check] = &[
     Check {
         rule: "a message that reached no provider is refunded once, in full, and no other is",
         subject: "message",
-        fault: "its status calls for a refund of {stored}, its refunds in the ledger sum to {expected} (one refund with a refundedAt is expected, or neither)",
+        fault: "its status requires a refund of {stored}, its refunds in the ledger sum to {expected} (one refund with a refundedAt is expected, or neither)",
         unit: Unit::Money,
         select: "SELECT m.id, \
                 CASE WHEN m.status IN ('FAILED', 'EXPIRED', 'CANCELED') THEN m.cost_micros \
@@ -230,8 +230,8 @@ impl Check {
         let id = Uuid::try_parse(&row.id).unwrap_or_default();
         let fault = self
             .fault
-            .replace("{stored}", &self.unit.write(row.stored))
-            .replace("{expected}", &self.unit.write(row.expected));
+            .replace("{stored}", &self.unit.format(row.stored))
+            .replace("{expected}", &self.unit.format(row.expected));
         Drift {
             check: self.rule.to_owned(),
             id,
@@ -243,13 +243,13 @@ impl Check {
 }
 
 impl Unit {
-    fn write(self, figure: i64) -> String {
+    fn format(self, value: i64) -> String {
         match self {
-            // What was tampered with may be no amount any more.
-            Self::Money => Micros::new(figure)
-                .map_or_else(|| format!("{figure} micro-units"), |amount| amount.to_string()),
-            Self::Messages => format!("{figure} messages"),
-            Self::Bytes => format!("{figure} bytes"),
+            // A manipulated value may be outside the range of amounts.
+            Self::Money => Micros::new(value)
+                .map_or_else(|| format!("{value} micro-units"), |amount| amount.to_string()),
+            Self::Messages => format!("{value} messages"),
+            Self::Bytes => format!("{value} bytes"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Refunds (R12): a message that reached no provider is paid back once, in full: balance up,
-//! `totalSpent` down, one ledger entry. The unique index on (message, kind) is the last wall.
+//! Refunds (R12). A message that reached no provider is refunded once and in full, with one ledger entry: the balance
+//! increases and `totalSpent` decreases. A unique index on (message, kind) prevents a second refund.
 
 use super::movements::{Cause, Movements, add_to_total_spent};
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +28,7 @@ use crate::{
     money::Micros,
 };
 
-/// A message that was just marked as paid back, without its texts.
+/// A message that was just marked as refunded, without its content.
 #[derive(FromQueryResult)]
 struct Refunded {
     id: Uuid,
@@ -41,7 +41,7 @@ struct Refunded {
 }
 
 impl Refunded {
-    /// Where it is counted; TEST messages are not.
+    /// The usage counter of the refund; TEST messages have none.
     fn slot(&self, now: DateTime<Utc>) -> Option<usage_counters::Slot> {
         (self.environment == Environment::Live).then(|| usage_counters::Slot {
             account_id: self.account_id,
@@ -53,8 +53,8 @@ impl Refunded {
     }
 }
 
-/// Pays back messages that have just been set to a status that means refunded, in the same
-/// transaction and under the locks of their `teams`. What was paid back before is left alone.
+/// Refunds messages that were set to FAILED, EXPIRED or CANCELED in the same transaction, under the locks of
+/// their `teams`. Messages that are already refunded are skipped.
 pub async fn refund(
     app: &App,
     txn: &DatabaseTransaction,
@@ -90,9 +90,10 @@ pub async fn refund(
             .get_mut(&row.team_id)
             .ok_or(Fault::Broken("the team of a refund is locked"))?
             .add(LedgerKind::Refund, cost, cause)
-            .ok_or(Fault::Broken("a refund returns what the balance once held"))?;
+            .ok_or(Fault::Broken("a refund keeps the balance within its bounds"))?;
         let sum = by_account.entry(row.account_id).or_default();
-        *sum = sum.checked_add(cost).ok_or(Fault::Broken("refunds fit the bound of money"))?;
+        *sum =
+            sum.checked_add(cost).ok_or(Fault::Broken("the sum of refunds is a valid amount"))?;
     }
     for movements in by_team.into_values() {
         movements.write(txn).await?;
@@ -103,7 +104,7 @@ pub async fn refund(
     usage_counters::add(app, txn, counted).await
 }
 
-/// What of an account waits for delivery, scheduled or queued, which the index `message_waiting` finds.
+/// The messages of an account that wait for delivery, scheduled or queued. The index `message_waiting` finds them.
 pub fn waiting(team_id: Uuid, account_id: Uuid) -> Select<Entity> {
     Entity::find()
         .filter(Column::TeamId.eq(team_id))
@@ -112,7 +113,7 @@ pub fn waiting(team_id: Uuid, account_id: Uuid) -> Select<Entity> {
         .filter(Entity::is_unclaimed())
 }
 
-/// The newest message of an account that waits for delivery, under the lock of its team.
+/// The newest message of an account that waits for delivery, read under the lock of its team.
 pub async fn newest_waiting(
     txn: &DatabaseTransaction,
     account: &account::Model,
@@ -124,15 +125,16 @@ pub async fn newest_waiting(
     Ok(newest.into_tuple().one(txn).await?)
 }
 
-/// Cancels and refunds of an account what waits and was accepted by keys that a deactivation has retired, as much as
-/// one step takes, under the lock of its team (R4). Ids do not say what was accepted before: clocks differ between
-/// processes, and are set back. Gives the canceled messages, and whether there are more.
+/// Cancels and refunds waiting messages of a deactivated account, up to the size of one transaction, under the lock of
+/// its team (R4). They are found by the generation of their key: ids do not show which messages were accepted before
+/// the deactivation, because clocks differ between processes and can be set back. Returns the canceled messages, and
+/// whether there are more.
 pub async fn cancel_waiting(
     app: &App,
     txn: &DatabaseTransaction,
     account: &account::Model,
 ) -> Result<(Vec<Uuid>, bool), Fault> {
-    let because = ("ACCOUNT_INACTIVE", "The account was deactivated before delivery.");
+    let reason = ("ACCOUNT_INACTIVE", "The account was deactivated before delivery.");
     let is_retired = Query::select()
         .expr(Expr::val(1))
         .from(api_key::Entity)
@@ -149,11 +151,11 @@ pub async fn cancel_waiting(
     if messages.is_empty() {
         return Ok((messages, false));
     }
-    Ok((cancel(app, txn, account.team_id, messages, because).await?, has_more))
+    Ok((cancel(app, txn, account.team_id, messages, reason).await?, has_more))
 }
 
-/// Cancels those of these messages of a team that no worker has claimed, and refunds them, under the
-/// team's lock. Gives the canceled messages.
+/// Cancels and refunds the messages that no worker has claimed, under the team's lock. Returns the canceled
+/// messages.
 pub async fn cancel(
     app: &App,
     txn: &DatabaseTransaction,
@@ -166,12 +168,12 @@ pub async fn cancel(
         error_code: Set(Some(code.to_owned())),
         error_message: Set(Some(text.to_owned())),
         due_at: Set(None),
-        // A worker that is about to let it expire settles it no more.
+        // A worker that is about to expire the message cannot settle it any more.
         lease_id: Set(None),
         updated_at: Set(app.clock.now()),
         ..Default::default()
     };
-    // The worker may have claimed some in the meantime: those are on their way.
+    // A worker may have claimed some in the meantime; these are being delivered.
     let mut update = Entity::update_many()
         .set(canceled)
         .filter(has_id(app.db.backend(), messages))

@@ -1,14 +1,14 @@
-//! How many TEST messages an account may store, in number and bytes.
+//! Limits on the TEST messages that an account stores, in number and bytes.
 
 use entity::account;
 
-/// TEST messages that an account stores at most.
+/// Maximum number of TEST messages that an account stores.
 pub const TEST_MESSAGES_MAX: i64 = 20_000;
 
-/// Bytes of words of these at most: 64 MiB.
+/// Maximum number of bytes of content in these messages: 64 MiB.
 pub const TEST_BYTES_MAX: i64 = 64 * 1024 * 1024;
 
-/// What an account stores of TEST messages.
+/// The TEST messages that an account stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TestStored {
     pub messages: i64,
@@ -20,16 +20,16 @@ impl TestStored {
         Self { messages: account.test_message_count, bytes: account.test_message_bytes }
     }
 
-    /// The same with one message of so many bytes more.
+    /// The storage after adding a message of this many bytes.
     #[must_use]
     pub fn with(self, bytes: i64) -> Self {
         Self { messages: self.messages + 1, bytes: self.bytes + bytes }
     }
 
-    /// Whether one message of so many bytes can be stored besides.
-    pub fn has_room_for(self, bytes: i64) -> bool {
-        let more = self.with(bytes);
-        more.messages <= TEST_MESSAGES_MAX && more.bytes <= TEST_BYTES_MAX
+    /// Whether another message of this many bytes can be stored.
+    pub fn can_add(self, bytes: i64) -> bool {
+        let after = self.with(bytes);
+        after.messages <= TEST_MESSAGES_MAX && after.bytes <= TEST_BYTES_MAX
     }
 }
 
@@ -38,10 +38,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_stores_20_000_messages_and_64_mebibytes() {
+    fn an_account_can_store_20_000_messages_and_64_mebibytes() {
         let messages = TestStored { messages: TEST_MESSAGES_MAX - 1, bytes: 0 };
-        assert!(messages.has_room_for(0) && !messages.with(0).has_room_for(0));
+        assert!(messages.can_add(0) && !messages.with(0).can_add(0));
         let bytes = TestStored { messages: 0, bytes: TEST_BYTES_MAX - 7 };
-        assert!(bytes.has_room_for(7) && !bytes.has_room_for(8));
+        assert!(bytes.can_add(7) && !bytes.can_add(8));
     }
 }

@@ -1,8 +1,7 @@
-//! Usage: daily rollups of LIVE traffic and of the fees of phone numbers, written in the
-//! transaction of what they count, and summed on reading; its cost does not grow with the number of
-//! messages. Each figure counts on the UTC day of its own event, so a past day never changes and a
-//! day's `spent` may be negative. The fees have no channel: they are in `charged` of a slot without
-//! one.
+//! Usage: daily counters of LIVE messages and of the fees of phone numbers. They are written in the
+//! transaction of the counted event and summed on reading, so that the cost does not grow with the number
+//! of messages. Each event counts on its own UTC day, so a past day never changes and a day's `spent` may
+//! be negative. The fees have no channel: they are in `charged` of a slot without one.
 
 use std::collections::HashMap;
 
@@ -27,17 +26,17 @@ use crate::{
     money::Micros,
 };
 
-/// Days of a range at most.
+/// Maximum number of days in a range.
 pub const RANGE_DAYS_MAX: i64 = 366;
-/// Buckets that one statement reads at most, of all accounts that it asks for together.
+/// Maximum number of buckets that one statement reads, for all requested accounts together.
 pub const BUCKETS_MAX: usize = 10_000;
-/// About how much memory a bucket takes until the request has ended: as it is read, and as it is kept.
+/// Approximate memory of a bucket during a request, as a database row and as a result.
 pub const BUCKET_BYTES: usize = 512;
 
-const TOO_MANY_BUCKETS: &str = "The usage has more than 10000 buckets, those of all accounts that are listed counted \
-                                together; ask for a shorter range, for fewer accounts, or with fewer dimensions.";
+const TOO_MANY_BUCKETS: &str = "The usage of all listed accounts has more than 10000 buckets. Request a shorter range, \
+                                fewer accounts or fewer dimensions.";
 
-/// Both days included, UTC.
+/// A range of UTC days, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DateRange {
     pub from: NaiveDate,
@@ -64,15 +63,15 @@ pub struct Figures {
     pub refunded_micros: i64,
 }
 
-/// One combination of the dimensions asked for; the others are `None`.
+/// One combination of values of the requested dimensions; the other dimensions are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     pub day: Option<NaiveDate>,
     /// `YYYY-MM`.
     pub month: Option<String>,
-    /// `None` as well for the fees of phone numbers.
+    /// Also `None` for the fees of phone numbers.
     pub channel: Option<Channel>,
-    /// `None` as well where the channel has no country.
+    /// Also `None` if the channel has no countries.
     pub country: Option<String>,
     pub account_id: Option<Uuid>,
     pub figures: Figures,
@@ -86,16 +85,16 @@ pub struct Usage {
 }
 
 impl DateRange {
-    /// Checks a range, or takes this month so far.
-    pub fn checked(given: Option<Self>, now: DateTime<Utc>) -> Result<Self, Fault> {
+    /// Checks a range; without one, the range is the current month until today.
+    pub fn checked(range: Option<Self>, now: DateTime<Utc>) -> Result<Self, Fault> {
         let today = now.date_naive();
-        let range = given.unwrap_or(Self {
+        let range = range.unwrap_or(Self {
             from: today.with_day(1).expect("every month has a first day"),
             to: today,
         });
         let days = (range.to - range.from).num_days() + 1;
         if days < 1 {
-            return Err(bad_input("The range must end on or after the day it begins."));
+            return Err(bad_input("The range must not end before it begins."));
         }
         if days > RANGE_DAYS_MAX {
             return Err(bad_input("The range must have at most 366 days."));
@@ -105,7 +104,8 @@ impl DateRange {
 }
 
 impl Figures {
-    /// Charges and refunds of one balance can add up beyond the bound of any amount.
+    /// # Errors
+    /// The sum exceeds the maximum amount, which is possible with many charges and refunds.
     pub fn charged(&self) -> Result<Micros, Fault> {
         amount(self.charged_micros)
     }
@@ -114,7 +114,7 @@ impl Figures {
         amount(self.refunded_micros)
     }
 
-    /// What was charged less what was refunded.
+    /// Charges minus refunds.
     pub fn spent(&self) -> Result<Micros, Fault> {
         amount(self.charged_micros - self.refunded_micros)
     }
@@ -130,7 +130,7 @@ impl Figures {
 }
 
 fn amount(micros: i64) -> Result<Micros, Fault> {
-    let message = "A sum is beyond 100000000000 cents; narrow the range.";
+    let message = "A sum exceeds 100000000000 cents. Request a shorter range.";
     Micros::new(micros).ok_or_else(|| bad_input(message))
 }
 
@@ -177,16 +177,16 @@ pub async fn of_accounts(
     Ok(accounts.iter().map(usage_of).collect())
 }
 
-/// Reads sums row by row, as far as there is room for them, and at most [`BUCKETS_MAX`].
+/// Reads at most [`BUCKETS_MAX`] sums, row by row, and reserves memory for each.
 async fn read(
     readers: &Readers,
     select: Select<usage_day::Entity>,
     reservation: &Reservation,
 ) -> Result<Vec<SummedRow>, Fault> {
     let select = select.limit(BUCKETS_MAX as u64 + 1).into_model::<SummedRow>();
-    let mut found = select.stream(readers).await?;
+    let mut stream = select.stream(readers).await?;
     let mut rows = Vec::new();
-    while let Some(row) = found.try_next().await? {
+    while let Some(row) = stream.try_next().await? {
         if rows.len() == BUCKETS_MAX {
             return Err(bad_input(TOO_MANY_BUCKETS));
         }
@@ -211,7 +211,7 @@ struct SummedRow {
     refunded_micros: i64,
 }
 
-/// The sums by the dimensions asked for, and by account where `by_account`, as [`SummedRow`]s.
+/// The sums by the requested dimensions, and also by account if `by_account`, as [`SummedRow`]s.
 fn summed<C: ConnectionTrait>(
     db: &C,
     select: Select<usage_day::Entity>,
@@ -293,7 +293,7 @@ fn collect(range: DateRange, group_by: &[UsageDimension], rows: Vec<SummedRow>) 
     Usage { range, totals, buckets }
 }
 
-/// An account's line of an export for billing.
+/// The line of an account in a usage export.
 pub struct ExportLine {
     pub account: entity::account::Model,
     pub figures: Figures,
@@ -301,14 +301,14 @@ pub struct ExportLine {
 }
 
 impl ExportLine {
-    /// What was charged for phone numbers, which is part of the charges.
+    /// The fees of phone numbers, which are part of the charges.
     pub fn number_fees(&self) -> Result<Micros, Fault> {
         amount(self.number_fees_micros)
     }
 }
 
-/// Every sub-account of one team or of all, with its figures of the range, oldest account first; main accounts too if
-/// `with_main_accounts`.
+/// All sub-accounts of one team or of all teams with their figures of the range, oldest account first; with
+/// `with_main_accounts` also the main accounts.
 pub async fn export(
     app: &App,
     team_id: Option<Uuid>,
@@ -326,7 +326,7 @@ pub async fn export(
         accounts = accounts.filter(account::Column::TeamId.eq(team_id));
         days = days.filter(usage_day::Column::TeamId.eq(team_id));
     }
-    // A whole installation at one moment, without a request's time limit.
+    // A snapshot of all teams; it has no request deadline.
     let txn = app.db.read.snapshot().await?;
     let rows = summed(&txn, days, range, &[UsageDimension::Channel], true);
     let rows = rows.into_model::<SummedRow>().all(&txn).await?;

@@ -1,4 +1,4 @@
-//! Counting usage: in the transaction of what is counted, on the UTC day of the event.
+//! Usage counters, which are written in the transaction of the counted event and on its UTC day.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ use uuid::Uuid;
 use super::usage::Figures;
 use crate::{app::App, domain::Fault};
 
-/// Where an event is counted.
+/// The counter that an event is added to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     pub account_id: Uuid,
     pub team_id: Uuid,
     pub day: NaiveDate,
-    /// `None`: the fees of phone numbers.
+    /// `None` for the fees of phone numbers.
     pub channel: Option<Channel>,
     pub country: String,
 }
@@ -53,14 +53,14 @@ impl Slot {
         }
     }
 
-    /// The channel as the rollup's rows have it.
+    /// The channel as it is stored; empty for fees.
     pub fn channel_text(&self) -> String {
         self.channel.map(|channel| channel.to_value()).unwrap_or_default()
     }
 }
 
-/// Counts events in the transaction that they are part of, under the lock of their team: one statement
-/// for all slots, in their order.
+/// Counts events in their transaction, under the lock of their team. One statement writes all slots in a
+/// fixed order.
 pub async fn add<C: ConnectionTrait>(
     app: &App,
     txn: &C,

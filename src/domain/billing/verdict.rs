@@ -1,4 +1,4 @@
-//! The judgement of a send (R8), as a pure function of what was read under the team's lock.
+//! The decision on a send (R8), as a pure function of the rows that were read under the team's lock.
 
 use crate::domain::channel::send_refusal::SendRefusal;
 use chrono::{DateTime, Utc};
@@ -21,21 +21,21 @@ use crate::{
     money::Micros,
 };
 
-/// The answer to one message.
+/// The result of one message.
 #[expect(clippy::large_enum_variant, reason = "nearly every message is accepted")]
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// Charged, stored, and due for delivery.
+    /// Charged, stored, and queued for delivery.
     Accepted(message::Model),
-    /// Accepted earlier under the same idempotency key, as this message; nothing was charged now.
+    /// Accepted earlier with the same idempotency key, as the message with this id; nothing was charged now.
     Replayed(Uuid),
     Refused(Refusal<SendRefusal>),
 }
 
-/// A message that passed the checks of its input.
+/// A message whose input was checked.
 #[derive(Clone, Debug)]
 pub struct PricedMessage {
-    /// What goes out, or why its contact, its template or its sender gave nothing to send.
+    /// The content and recipient, or the refusal by its contact, template or sender.
     pub draft: Result<Draft, Refusal<SendRefusal>>,
     /// A JSON object as text.
     pub metadata: Option<String>,
@@ -46,13 +46,13 @@ pub struct PricedMessage {
 }
 
 impl PricedMessage {
-    /// Bytes of its words: what it takes in memory and in the database, but for its small parts.
+    /// Bytes of its content and metadata; its other parts are small.
     pub fn bytes(&self) -> usize {
         let content = self.draft.as_ref().map_or(0, |draft| draft.content.bytes());
         content + self.metadata.as_ref().map_or(0, String::len)
     }
 
-    /// The bytes that count to what the account stores of TEST messages.
+    /// The bytes that count towards the account's storage for TEST messages.
     pub(super) fn word_bytes(&self, environment: Environment) -> i64 {
         match environment {
             Environment::Live => 0,
@@ -61,63 +61,63 @@ impl PricedMessage {
     }
 }
 
-/// What goes out, to whom, and at what price.
+/// Content, recipient and price of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
     pub recipient: Recipient,
-    /// The contact that the recipient was found by.
+    /// The contact that the recipient's address belongs to.
     pub contact_id: Option<Uuid>,
     pub content: Content,
-    /// As whom it goes out; `None` if without a sender.
+    /// `None` without a sender.
     pub origin: Option<Origin>,
     pub segments: i32,
-    /// What it costs in all; 0 in the TEST environment.
+    /// The cost of all segments; 0 in the TEST environment.
     pub cost: Result<Micros, PriceRefusal>,
-    /// What a magic recipient of the TEST environment simulates at the money checks.
+    /// The refusal that a test recipient simulates, in the TEST environment.
     pub simulated: Option<SendRefusal>,
 }
 
 /// Why a message has no cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PriceRefusal {
-    /// No carrier is set up for the channel.
+    /// The channel has no carrier.
     ChannelUnavailable,
     NoPrice,
 }
 
-/// What judges a send besides the message itself.
+/// The state of key, account, team and recipient that decides a send.
 #[derive(Clone, Debug)]
 pub struct AccountState {
     pub now: DateTime<Utc>,
     pub environment: Environment,
     pub is_key_usable: bool,
     pub status: AccountStatus,
-    /// Whether the contact that the message goes to was deleted since it was found, or is being erased.
+    /// Whether the message's contact was deleted after it was read, or is being erased.
     pub is_contact_gone: bool,
-    /// Whether the recipient wants nothing more from the account by this channel.
+    /// Whether the recipient has opted out of the account's messages on this channel.
     pub is_opted_out: bool,
-    /// `None` on a main account, or without a limit.
+    /// `None` for a main account or without a limit.
     pub credit_limit: Option<Micros>,
     pub total_spent: Micros,
     pub balance: Micros,
-    /// What the account stores of TEST messages.
     pub test_stored: TestStored,
 }
 
+/// The decision on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement<'m> {
-    /// Accept it, send this and charge this much.
+    /// Accept this draft and charge this amount.
     Accept(&'m Draft, Micros),
-    /// The same input under the same idempotency key was accepted before.
+    /// The same input was accepted before with the same idempotency key.
     Replay,
-    /// The key was revoked or ran out since the request was let in.
+    /// The key was revoked or expired after the request was authenticated.
     KeyRevoked,
     Refuse(SendRefusal),
 }
 
 impl AccountState {
-    /// Judges a message; `earlier_hash` is the input hash of the message that holds its idempotency
-    /// key, if there is one. The first check that fails is the one reported.
+    /// Decides on a message. `earlier_hash` is the input hash of the stored message with the same idempotency
+    /// key, if there is one. The first failed check is reported.
     pub fn judge<'m>(
         &self,
         message: &'m PricedMessage,
@@ -130,11 +130,11 @@ impl AccountState {
                 Judgement::Refuse(SendRefusal::IdempotencyConflict)
             };
         }
-        // Not with the checks of the input: a repeat is answered also when its time is over.
-        if !message.schedule.can_be_kept(self.now) {
+        // This is not one of the input checks, because a replay must work also after `validUntil`.
+        if !message.schedule.is_possible(self.now) {
             return Judgement::Refuse(SendRefusal::ValidUntilInvalid);
         }
-        // Nor these: a repeat is answered also when its contact, template or sender is gone.
+        // Nor are these, because a replay must work also without its contact, template or sender.
         let draft = match &message.draft {
             Ok(_) if self.is_contact_gone => {
                 return Judgement::Refuse(SendRefusal::ContactNotFound);
@@ -163,12 +163,12 @@ impl AccountState {
         match self.environment {
             Environment::Test => match draft.simulated {
                 Some(code) => Judgement::Refuse(code),
-                None if self.test_stored.has_room_for(message.word_bytes(self.environment)) => {
+                None if self.test_stored.can_add(message.word_bytes(self.environment)) => {
                     Judgement::Accept(draft, cost)
                 }
                 None => Judgement::Refuse(SendRefusal::TestStorageFull),
             },
-            // What costs nothing is not blocked by money.
+            // Free messages are not checked against limit and balance.
             Environment::Live if cost == Micros::ZERO => Judgement::Accept(draft, cost),
             Environment::Live if is_at_limit(self.credit_limit, self.total_spent, cost) => {
                 Judgement::Refuse(SendRefusal::CreditLimitReached)
@@ -181,14 +181,14 @@ impl AccountState {
     }
 }
 
-/// `totalSpent >= creditLimit` before the charge, so the charge that crosses the limit is still
-/// made. A total beyond the bound of money counts as a limit too.
+/// Whether the credit limit is reached before the charge; the charge that crosses the limit is accepted.
+/// The limit is also reached if the total would exceed the maximum amount.
 pub(super) fn is_at_limit(credit_limit: Option<Micros>, total_spent: Micros, cost: Micros) -> bool {
     credit_limit.is_some_and(|limit| total_spent >= limit)
         || total_spent.checked_add(cost).is_none()
 }
 
-/// The refusal of a judged message.
+/// The refusal of a message with this code.
 pub(super) fn refusal(code: SendRefusal, message: &PricedMessage) -> Refusal<SendRefusal> {
     match &message.draft {
         Err(own) if own.code == code => own.clone(),

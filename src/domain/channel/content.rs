@@ -1,27 +1,27 @@
-//! What a message says: its parts, and what each may be on a channel. The same rules hold for what
-//! a sender wrote and for what a template gave.
+//! The content of a message and its limits on each channel. The same rules apply to content of a call
+//! and to content rendered from a template.
 
 use entity::message::Channel;
 
 use crate::domain::validate::{is_line, is_visible, is_within};
 
-/// Characters of an SMS at most.
+/// Maximum number of characters in an SMS.
 pub const SMS_CHARS_MAX: usize = 1_600;
-/// Characters of a WhatsApp or Telegram message at most: what both providers take.
+/// Maximum number of characters in a WhatsApp or Telegram message, which is the limit of both providers.
 pub const CHAT_CHARS_MAX: usize = 4_096;
-/// Bytes of an e-mail's text at most, and of its HTML.
+/// Maximum number of bytes in the text of an e-mail, and in its HTML.
 pub const EMAIL_BYTES_MAX: usize = 100 * 1024;
-/// Characters of an e-mail's subject at most (RFC 5322, section 2.1.1).
+/// Maximum number of characters in the subject of an e-mail (RFC 5322, section 2.1.1).
 pub const SUBJECT_CHARS_MAX: usize = 998;
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
-    /// Of an e-mail.
+    /// Only for e-mails.
     pub subject: Option<String>,
-    /// Empty where an e-mail has HTML alone.
+    /// Empty if an e-mail has only HTML.
     pub text: String,
-    /// Of an e-mail.
+    /// Only for e-mails.
     pub html: Option<String>,
 }
 
@@ -33,23 +33,23 @@ pub enum Part {
     Html,
 }
 
-/// Which part is not one of its channel, as a rule for people.
+/// The part that is not valid, and the rule that it breaks.
 pub type ContentProblem = (Part, &'static str);
 
 impl Content {
-    /// How much of it there is.
+    /// The number of bytes of all parts.
     pub fn bytes(&self) -> usize {
         let others = [&self.subject, &self.html].into_iter().flatten();
         self.text.len() + others.map(String::len).sum::<usize>()
     }
 
-    /// Refuses what cannot be a message of this channel.
+    /// Checks the content against the rules of the channel.
     pub fn check(&self, channel: Channel) -> Result<(), ContentProblem> {
         let is_email = channel == Channel::Email;
         if let Some(html) = &self.html {
             check_html(html, is_email).map_err(|rule| (Part::Html, rule))?;
         }
-        // An e-mail may have HTML alone.
+        // An e-mail may have only HTML.
         if !(self.html.is_some() && self.text.is_empty()) {
             check_text(&self.text, channel).map_err(|rule| (Part::Text, rule))?;
         }
@@ -58,8 +58,8 @@ impl Content {
                 && is_line(subject)
                 && (subject.trim().is_empty() || is_visible(subject));
             if !is_email || !is_subject {
-                let rule = "Only an e-mail has a subject: one line of at most 998 characters, without control, \
-                            line-separator or direction characters.";
+                let rule = "The subject is not valid (expected, for e-mails only, one line of at most 998 \
+                            characters without control, line-separator or direction characters).";
                 return Err((Part::Subject, rule));
             }
         }
@@ -84,23 +84,23 @@ fn check_text(text: &str, channel: Channel) -> Result<(), &'static str> {
         });
     }
     if text.contains('\0') {
-        return Err("The text must not hold NUL.");
+        return Err("The text must not contain NUL.");
     }
     Ok(())
 }
 
 fn check_html(html: &str, is_email: bool) -> Result<(), &'static str> {
     if !is_email {
-        return Err("Only an e-mail has HTML.");
+        return Err("Only e-mails can have HTML.");
     }
     if html.trim().is_empty() {
-        return Err("The HTML must not be empty; leave it out instead.");
+        return Err("The HTML must not be empty. Leave it out instead.");
     }
     if html.len() > EMAIL_BYTES_MAX {
         return Err("The HTML of an e-mail must have at most 100 KiB.");
     }
     if html.contains('\0') {
-        return Err("The HTML must not hold NUL.");
+        return Err("The HTML must not contain NUL.");
     }
     Ok(())
 }

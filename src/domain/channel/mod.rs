@@ -1,4 +1,4 @@
-//! What can be sent on which channel, and to whom.
+//! Content, recipients, segments and schedules of messages, by channel.
 
 pub mod content;
 pub mod recipient;

@@ -1,4 +1,4 @@
-//! Where a message goes: told apart by channel, normalised, with the country of a phone number.
+//! Recipients: parsing by channel, normalisation, and the country of a phone number.
 
 use std::borrow::Cow;
 
@@ -10,38 +10,42 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::domain::validate::{is_ignorable, is_line};
 
-/// Digits of a chat id at most; Telegram's have 52 significant bits.
+/// Maximum number of digits in a chat id; Telegram's have 52 significant bits.
 const CHAT_ID_DIGITS_MAX: usize = 16;
 
-/// Bytes of a recipient at most, and more than any has: an e-mail address has 64 before its `@` and 254 behind, of which
-/// some grow in lower case.
+/// Maximum number of bytes in a recipient. The longest is an e-mail address, with 64 before the `@` and 254 after it;
+/// some characters become longer in lower case.
 pub const RECIPIENT_BYTES_MAX: usize = 512;
 
 /// A checked recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     pub channel: Channel,
-    /// E.164, an e-mail address in the form that all its spellings share but for capitals before the `@`, or a chat id.
+    /// E.164, a normalised e-mail address (except for capitals before the `@`), or a chat id.
     pub address: String,
-    /// ISO 3166-1 alpha-2, of phone numbers.
+    /// ISO 3166-1 alpha-2; only for phone numbers.
     pub country: Option<String>,
 }
 
-/// The recipient, or what is wrong with it. Without a channel, a phone number means SMS and an
-/// address EMAIL.
+/// Parses a recipient. Without a channel, a phone number means SMS and an e-mail address EMAIL.
+///
+/// # Errors
+/// The rule that the recipient breaks.
 pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static str> {
     let to = to.trim();
     if to.len() > RECIPIENT_BYTES_MAX {
-        return Err("The recipient is longer than any phone number, e-mail address or chat id.");
+        return Err(
+            "The recipient is too long for a phone number, an e-mail address or a chat id.",
+        );
     }
     let channel = match channel {
         Some(channel) => channel,
         None if to.contains('@') => Channel::Email,
-        None if dialled(to).starts_with('+') => Channel::Sms,
+        None if clean_number(to).starts_with('+') => Channel::Sms,
         None => {
             return Err(
-                "Give a phone number with + and country code, or an e-mail address. For other \
-                        recipients, set channel.",
+                "The recipient is not valid (expected a phone number with + and country code, or an e-mail \
+                 address). For other recipients, set channel.",
             );
         }
     };
@@ -57,15 +61,15 @@ pub fn parse(to: &str, channel: Option<Channel>) -> Result<Recipient, &'static s
 }
 
 impl Recipient {
-    /// As [`identity`] of its address.
+    /// See [`identity`].
     pub fn identity(&self) -> Cow<'_, str> {
         identity(self.channel, &self.address)
     }
 }
 
-/// What all spellings of one recipient share, to compare by and not to send to. Of an e-mail address: the domain in
-/// the form that the DNS has; the local part without the quotation marks that may be around it (RFC 5321, section
-/// 4.1.2), composed and in lower case, for no provider tells mailboxes apart by capitals.
+/// A form that all spellings of a recipient share. It is for comparison only, not for sending. An e-mail address has
+/// its domain as in the DNS. Its local part is without enclosing quotation marks (RFC 5321, section 4.1.2), composed
+/// (NFC) and in lower case, because no provider distinguishes mailboxes by case.
 pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase() && byte != b'"';
     if channel != Channel::Email || address.bytes().all(plain) {
@@ -77,14 +81,14 @@ pub fn identity(channel: Channel, address: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{local}@{domain}"))
 }
 
-/// An e-mail address with its domain in Unicode, if that is written otherwise.
+/// An e-mail address with its domain in Unicode; `None` if its domain is not in Punycode.
 pub fn in_unicode(address: &str) -> Option<String> {
     let (local, domain) = address.rsplit_once('@').filter(|(_, domain)| domain.contains("xn--"))?;
     let (domain, _) = idna::domain_to_unicode(domain);
     Some(format!("{local}@{domain}"))
 }
 
-/// A local part without quotation marks, and without the backslashes that they allow.
+/// A local part without its quotation marks and the backslash escapes inside them.
 fn unquoted(local: &str) -> String {
     let quoted = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(quoted) = quoted else { return local.to_owned() };
@@ -97,9 +101,10 @@ fn unquoted(local: &str) -> String {
 }
 
 fn phone_number(to: &str) -> Result<(String, String), &'static str> {
-    const RULE: &str = "The recipient must be a phone number in E.164, such as +12025550123.";
-    let to = dialled(to);
-    // Letters would be taken for the digits of a telephone's keys, and an O for another digit than 0.
+    const RULE: &str =
+        "The recipient is not valid (expected a phone number in E.164, such as +12025550123).";
+    let to = clean_number(to);
+    // The parser would read letters as the digits of a telephone keypad: an O as 6, not as 0.
     if !to.starts_with('+') || to.contains(char::is_alphabetic) {
         return Err(RULE);
     }
@@ -107,17 +112,17 @@ fn phone_number(to: &str) -> Result<(String, String), &'static str> {
         PhoneNumber::parse(&to).filter(|number| number.extension().is_none()).ok_or(RULE)?;
     let country = number.country().code;
     if country == "001" {
-        return Err("Satellite and other numbers without a country cannot be reached.");
+        return Err("Numbers without a country, such as satellite numbers, are not supported.");
     }
     Ok((number.e164().to_owned(), country.to_owned()))
 }
 
-/// A phone number as it is dialled, of one that may have been copied from elsewhere: without characters that are not seen,
-/// with the digits, plus and hyphens of ASCII, without `tel:` (RFC 3966) and parentheses around the country code.
-fn dialled(number: &str) -> String {
-    let seen = number.nfkc().filter(|char| !is_ignorable(*char));
+/// Cleans up a phone number that may have been copied from a document: without invisible characters, with ASCII digits,
+/// plus and hyphens, without `tel:` (RFC 3966), and without parentheses around the country code.
+fn clean_number(number: &str) -> String {
+    let visible = number.nfkc().filter(|char| !is_ignorable(*char));
     let ascii: String =
-        seen.map(|char| if is_dash(char) { '-' } else { ascii_digit(char) }).collect();
+        visible.map(|char| if is_dash(char) { '-' } else { ascii_digit(char) }).collect();
     let number = ascii.trim();
     let number = match number.get(..4) {
         Some(scheme) if scheme.eq_ignore_ascii_case("tel:") => number[4..].trim_start(),
@@ -129,13 +134,14 @@ fn dialled(number: &str) -> String {
     }
 }
 
-/// What stands for a hyphen in phone numbers: Unicode's dashes and the minus sign, and Katakana's sign of length.
+/// Characters that are used as hyphens in phone numbers: Unicode's dashes, the minus sign, and the Katakana prolonged
+/// sound mark.
 fn is_dash(char: char) -> bool {
     matches!(char, '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{30FC}')
 }
 
-/// Where the decimal digits of other scripts begin that phone numbers are written in (Unicode's category Nd): Arabic,
-/// Persian, and those of India and South East Asia.
+/// The zeros of scripts whose decimal digits (Unicode's category Nd) are used in phone numbers: Arabic, Persian, and
+/// scripts of India and South East Asia.
 const ZEROS: [u32; 17] = [
     0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50,
     0xED0, 0xF20, 0x1040, 0x17E0,
@@ -148,8 +154,9 @@ fn ascii_digit(char: char) -> char {
 }
 
 fn email_address(to: &str) -> Result<String, &'static str> {
-    const RULE: &str = "The recipient must be an e-mail address, such as ada@example.com.";
-    // Quotation marks would let a tab through.
+    const RULE: &str =
+        "The recipient is not valid (expected an e-mail address, such as ada@example.com).";
+    // The parser allows a tab inside quotation marks.
     if !is_line(to) {
         return Err(RULE);
     }
@@ -161,8 +168,8 @@ fn email_address(to: &str) -> Result<String, &'static str> {
     Ok(format!("{}@{domain}", local_part(address.local_part())))
 }
 
-/// The one form of a domain that the DNS has, in lower case: letters, digits and hyphens (UTS 46; RFC 5321, section
-/// 4.1.2), and more than digits at its end (RFC 3696, section 2). `None` if no host can have this name.
+/// The domain in its DNS form, in lower case: letters, digits and hyphens (UTS 46; RFC 5321, section 4.1.2), with a
+/// last label that is not only digits (RFC 3696, section 2). `None` if it cannot be the name of a host.
 fn domain(domain: &str) -> Option<String> {
     let domain = Uts46::new()
         .to_ascii(
@@ -176,8 +183,8 @@ fn domain(domain: &str) -> Option<String> {
     (!last.bytes().all(|byte| byte.is_ascii_digit())).then(|| domain.into_owned())
 }
 
-/// The one form of a composed local part: in quotation marks only where it must be, and with backslashes only before
-/// what needs them (RFC 5321, section 4.1.2). Its capitals stay, for a mailbox may tell them apart.
+/// The shortest form of a composed local part: quoted only if necessary, and with backslashes only where they are
+/// required (RFC 5321, section 4.1.2). The case is kept, because a mailbox may be case-sensitive.
 fn local_part(local: &str) -> String {
     let text = unquoted(local);
     if text.split('.').all(is_atom) {
@@ -188,10 +195,10 @@ fn local_part(local: &str) -> String {
 
 /// RFC 5322, section 3.2.3, and RFC 6531, section 3.3.
 fn is_atom(text: &str) -> bool {
-    let is_of_atom = |char: char| {
+    let is_atom_char = |char: char| {
         char.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(char) || !char.is_ascii()
     };
-    !text.is_empty() && text.chars().all(is_of_atom)
+    !text.is_empty() && text.chars().all(is_atom_char)
 }
 
 fn chat_id(to: &str) -> Result<String, &'static str> {
@@ -199,7 +206,9 @@ fn chat_id(to: &str) -> Result<String, &'static str> {
     let is_number = (1..=CHAT_ID_DIGITS_MAX).contains(&digits.len())
         && digits.bytes().all(|byte| byte.is_ascii_digit())
         && !digits.starts_with('0');
-    is_number.then(|| to.to_owned()).ok_or("The recipient must be a numeric Telegram chat id.")
+    is_number
+        .then(|| to.to_owned())
+        .ok_or("The recipient is not valid (expected a numeric Telegram chat id).")
 }
 
 #[cfg(test)]
@@ -244,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_recipient_is_refused() {
+    fn an_invalid_recipient_is_refused() {
         for (to, channel) in [
             ("", None),
             (&format!("+1{}2025550123", " ".repeat(501)), None),
@@ -294,9 +303,8 @@ mod tests {
         }
     }
 
-    /// Spellings of one mailbox share their identity, and those of two mailboxes do not.
     #[test]
-    fn spellings_of_one_recipient_share_their_identity() {
+    fn only_spellings_of_one_recipient_share_their_identity() {
         for (channel, one, others) in [
             (
                 Channel::Email,

@@ -1,4 +1,4 @@
-//! The time in which a message may be sent: not before `sendAt`, and not from `validUntil` on.
+//! The time in which a message may be sent: from `sendAt` until before `validUntil`.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::message;
@@ -6,10 +6,10 @@ use entity::message;
 use super::send_refusal::{SEND_AT_RULE, SendRefusal};
 use crate::domain::{Failure, refused};
 
-/// How far ahead a message can be scheduled.
+/// Maximum time for which a message can be scheduled ahead.
 pub const SEND_AHEAD_MAX: TimeDelta = TimeDelta::days(30);
 
-/// The moments between which a message may go out, as its sender gave them.
+/// The times between which a message may be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     pub send_at: Option<DateTime<Utc>>,
@@ -17,7 +17,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Refuses a `sendAt` too far ahead. One in the past means at once.
+    /// Refuses a `sendAt` that is too far ahead. A `sendAt` in the past means immediately.
     pub fn check(self, now: DateTime<Utc>) -> Result<(), Failure<SendRefusal>> {
         if self.send_at.is_some_and(|send_at| send_at > now + SEND_AHEAD_MAX) {
             let field = &["input", "sendAt"];
@@ -26,18 +26,18 @@ impl Schedule {
         Ok(())
     }
 
-    /// When the message may go out at the earliest, if it is accepted `now`.
+    /// The earliest time at which a message that is accepted `now` may be sent.
     pub fn due_at(self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.send_at.map_or(now, |send_at| send_at.max(now))
     }
 
-    /// Whether there is any time for it to go out, as of `now`.
-    pub fn can_be_kept(self, now: DateTime<Utc>) -> bool {
+    /// Whether a message that is accepted `now` can still be sent before `valid_until`.
+    pub fn is_possible(self, now: DateTime<Utc>) -> bool {
         self.valid_until.is_none_or(|until| until > self.due_at(now))
     }
 }
 
-/// Whether the time in which the message may go out is over.
+/// Whether the time in which the message may be sent is over.
 pub fn is_over(message: &message::Model, now: DateTime<Utc>) -> bool {
     message.valid_until.is_some_and(|until| until <= now)
 }

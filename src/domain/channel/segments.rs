@@ -1,9 +1,9 @@
-//! How many SMS segments a text takes: GSM-7 (3GPP TS 23.038) where every character allows it, else
+//! The number of SMS segments of a text: GSM-7 (3GPP TS 23.038) if it has all characters, otherwise
 //! UCS-2. A character is never split between two segments.
 
 use entity::message::Channel;
 
-/// How an SMS is written on the air.
+/// The character encoding of an SMS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SmsEncoding {
     Gsm7,
@@ -12,11 +12,11 @@ pub enum SmsEncoding {
 
 const GSM7_BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡\
                           ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
-/// Characters that take an escape and a septet.
+/// Characters that need an escape septet before their own.
 const GSM7_EXTENSION: &str = "\u{c}^{}\\[~]|€";
 
-/// The encoding and the number of segments of a text as a message of this channel; other than SMS
-/// have one.
+/// The encoding and the number of segments of a text on this channel; channels other than SMS have one
+/// segment.
 pub fn of(channel: Channel, text: &str) -> (Option<SmsEncoding>, i32) {
     if channel != Channel::Sms {
         return (None, 1);
@@ -66,7 +66,7 @@ mod tests {
     use super::{SmsEncoding::*, count};
 
     #[test]
-    fn segments_are_counted_as_handsets_do() {
+    fn segments_are_counted_as_phones_do() {
         let e = |text: &str, times: usize| text.repeat(times);
         for (text, expected) in [
             (String::new(), (Gsm7, 1)),

@@ -1,10 +1,10 @@
-//! Why a message is not accepted, with the text and the argument of each reason.
+//! The reasons for which a message is not accepted, each with its message and the argument at fault.
 
 use entity::message::Channel;
 
 use crate::domain::validate::{IDEMPOTENCY_KEY_RULE, METADATA_RULE, VARIABLES_RULE};
 
-pub(super) const SEND_AT_RULE: &str = "The sendAt must lie at most 30 days ahead.";
+pub(super) const SEND_AT_RULE: &str = "The sendAt must be at most 30 days ahead.";
 pub const SENDER_NOT_FOUND: &str = "There is no such sender.";
 pub const TEMPLATE_NOT_FOUND: &str = "There is no such template.";
 
@@ -40,34 +40,41 @@ pub enum SendRefusal {
 }
 
 impl SendRefusal {
-    /// For people: what was wrong and what to do. Input refusals say it where they are found.
+    /// For people: what is wrong and what to do about it. Refusals of invalid input have a more exact message, which
+    /// the check of that input adds.
     pub fn message(self, channel: Option<Channel>) -> &'static str {
         match self {
             Self::IdempotencyConflict => {
-                "Another message was accepted under this idempotencyKey, or its recipient was erased \
-                 since; use a new key for a new message."
+                "This idempotencyKey was already used for another message, or for one whose recipient was \
+                 erased since. Use a new key for a new message."
             }
             Self::SenderNotFound => SENDER_NOT_FOUND,
             Self::SenderUnavailable => {
-                "The sender cannot send on the channel now; see its channels."
+                "The sender cannot send on this channel now; see its channels."
             }
             Self::AccountSuspended => {
-                "The account is suspended; its main account can reactivate it."
+                "The account is suspended. Its main account can reactivate it."
             }
-            Self::AccountInactive => "The account is inactive; its main account can reactivate it.",
+            Self::AccountInactive => "The account is inactive. Its main account can reactivate it.",
             Self::OptedOut => {
                 "The recipient has opted out of the account's messages on this channel."
             }
             Self::ChannelUnavailable => match channel {
-                Some(Channel::Sms) => "This server has no carrier for SMS; ask who runs it.",
-                Some(Channel::Email) => "This server has no carrier for EMAIL; ask who runs it.",
+                Some(Channel::Sms) => {
+                    "This server has no carrier for SMS; contact the server's operator."
+                }
+                Some(Channel::Email) => {
+                    "This server has no carrier for EMAIL; contact the server's operator."
+                }
                 Some(Channel::Whatsapp) => {
-                    "This server has no carrier for WHATSAPP; ask who runs it."
+                    "This server has no carrier for WHATSAPP; contact the server's operator."
                 }
                 Some(Channel::Telegram) => {
-                    "This server has no carrier for TELEGRAM; ask who runs it."
+                    "This server has no carrier for TELEGRAM; contact the server's operator."
                 }
-                None => "This server has no carrier for the channel; ask who runs it.",
+                None => {
+                    "This server has no carrier for the channel; contact the server's operator."
+                }
             },
             Self::NoPrice => {
                 "This destination has no price. The server's operator can add one with `tollgate price import`."
@@ -77,31 +84,31 @@ impl SendRefusal {
             }
             Self::InsufficientBalance => "The team's balance is lower than the message's cost.",
             Self::TestStorageFull => {
-                "The account stores as many TEST messages as it may: 20,000, or 64 MiB of texts, \
-                 subjects, HTML and metadata. Each is deleted 7 days after it was accepted or, if that \
-                 is later, after its sendAt. Try again then, or send with a LIVE key."
+                "The account's storage for TEST messages is full (20,000 messages, or 64 MiB of texts, \
+                 subjects, HTML and metadata). A message is deleted 7 days after it was accepted or, if that \
+                 is later, after its sendAt. Try again later, or send with a LIVE key."
             }
             Self::Overloaded => {
-                "The server is too busy to take all messages of this call; nothing was charged. Try \
-                 again in a second, with the same idempotency keys."
+                "The server is too busy to accept all messages of this call; nothing was charged. Try \
+                 again in a second with the same idempotency keys."
             }
             Self::SendAtInvalid => SEND_AT_RULE,
-            Self::ValidUntilInvalid => "The validUntil must lie after now and after sendAt.",
+            Self::ValidUntilInvalid => "The validUntil must be after now and after sendAt.",
             Self::InvalidRecipient => "The recipient is not valid.",
             Self::InvalidContent => "The content is not valid.",
             Self::VariablesInvalid => VARIABLES_RULE,
             Self::TemplateNotFound => TEMPLATE_NOT_FOUND,
             Self::ContactNotFound => CONTACT_NOT_FOUND,
-            Self::ContactUnreachable => "The contact has no address of the channel.",
+            Self::ContactUnreachable => "The contact has no address for the channel.",
             Self::TemplateBodyMissing => "The template has no body for the channel.",
-            Self::VariableMissing => "The template needs another variable.",
+            Self::VariableMissing => "A variable of the template is missing.",
             Self::TemplateFailed => "The template cannot be rendered.",
             Self::MetadataInvalid => METADATA_RULE,
             Self::IdempotencyKeyInvalid => IDEMPOTENCY_KEY_RULE,
         }
     }
 
-    /// The argument at fault, of a message to a contact or to an address.
+    /// The argument at fault, for a message to a contact or to an address.
     pub fn field(self, is_to_contact: bool) -> &'static [&'static str] {
         match self {
             Self::ContactNotFound | Self::ContactUnreachable => &["input", "contactId"],

@@ -1,4 +1,4 @@
-//! The senders of accounts that sent recently, at most a second old, so that a send needs no query for them.
+//! Cache of the senders of accounts that sent recently, so that a send needs no query for them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,26 +8,25 @@ use uuid::Uuid;
 
 use crate::{db::Readers, domain::Fault, limits::read_through_cache::ReadThroughCache};
 
-/// A changed sender counts on every process after this time at the latest.
+/// Maximum time until a changed sender is used by every process.
 const CACHE_TTL: Duration = Duration::from_secs(1);
 
 const CACHED_ACCOUNTS_MAX: u64 = 10_000;
 
-/// Senders of accounts that sent of late.
-pub struct Senders(ReadThroughCache<Uuid, Arc<Vec<KnownSender>>>);
+/// The cached senders by account.
+pub struct Senders(ReadThroughCache<Uuid, Arc<Vec<CachedSender>>>);
 
-/// A sender with the phone number that it has, if its account still has that.
+/// A sender with its phone number, if the account still has that number.
 #[derive(Clone, Debug)]
-pub struct KnownSender {
+pub struct CachedSender {
     pub sender: sender::Model,
     pub number: Option<phone_number::Model>,
 }
 
-/// As whom a message goes out.
+/// The sender of a message, and its identity on the message's channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub sender_id: Uuid,
-    /// The identity on the message's channel.
     pub sent_from: String,
 }
 
@@ -38,31 +37,31 @@ impl Default for Senders {
 }
 
 impl Senders {
-    /// An account's senders, which hold all of these ids if the account has them.
+    /// The senders of an account. If an id in `ids` is not cached, the senders are read again.
     pub async fn of_account(
         &self,
         db: &Readers,
         account_id: Uuid,
         ids: &[Uuid],
-    ) -> Result<Arc<Vec<KnownSender>>, Fault> {
-        let known = self.0.get(account_id, || read(db, account_id)).await;
-        let known = known.map_err(|fault| (*fault).clone())?;
-        let is_known = |id: &Uuid| known.iter().any(|known| known.sender.id == *id);
-        if ids.iter().all(is_known) { Ok(known) } else { read(db, account_id).await }
+    ) -> Result<Arc<Vec<CachedSender>>, Fault> {
+        let cached = self.0.get(account_id, || read(db, account_id)).await;
+        let cached = cached.map_err(|fault| (*fault).clone())?;
+        let is_cached = |id: &Uuid| cached.iter().any(|cached| cached.sender.id == *id);
+        if ids.iter().all(is_cached) { Ok(cached) } else { read(db, account_id).await }
     }
 
-    /// Forgets the senders of an account, for some have changed.
+    /// Removes the senders of an account, some of which have changed.
     pub fn forget(&self, account_id: Uuid) {
         self.0.forget(&account_id);
     }
 
-    /// Forgets the senders of all accounts.
+    /// Removes the senders of all accounts.
     pub fn forget_all(&self) {
         self.0.forget_all();
     }
 }
 
-async fn read(db: &Readers, account_id: Uuid) -> Result<Arc<Vec<KnownSender>>, Fault> {
+async fn read(db: &Readers, account_id: Uuid) -> Result<Arc<Vec<CachedSender>>, Fault> {
     let senders = sender::Entity::owned_by(account_id).all(db).await?;
     let numbers: Vec<Uuid> = senders.iter().filter_map(|sender| sender.phone_number_id).collect();
     let mut numbers = if numbers.is_empty() {
@@ -74,9 +73,9 @@ async fn read(db: &Readers, account_id: Uuid) -> Result<Arc<Vec<KnownSender>>, F
             .await?;
         numbers.into_iter().map(|number| (number.id, number)).collect()
     };
-    let known = senders.into_iter().map(|sender| {
+    let senders = senders.into_iter().map(|sender| {
         let number = sender.phone_number_id.and_then(|id| numbers.remove(&id));
-        KnownSender { sender, number }
+        CachedSender { sender, number }
     });
-    Ok(Arc::new(known.collect()))
+    Ok(Arc::new(senders.collect()))
 }

@@ -33,7 +33,7 @@ use crate::{
         audit_log::{Entry, Settings},
         caller::OperatorCaller,
         csv_file,
-        import_pace::rest_after,
+        import_pace::pause_after,
         page::{PAGE_MAX, PageArgs},
     },
     json,
@@ -91,7 +91,7 @@ pub enum RowVerdict {
 pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
     let bytes = csv_file::read(file)?;
     let mut lines = csv_file::Rows::of(&bytes, csv::Trim::None)?;
-    let header = Arc::new(lines.head.clone());
+    let header = Arc::new(lines.header.clone());
     let mut seen = HashSet::new();
     for column in header.iter() {
         if !COLUMNS.contains(&column) {
@@ -99,7 +99,7 @@ pub fn read_csv(file: impl Read) -> Result<Vec<Row>, String> {
             return Err(format!("unknown column {column} (expected {})", COLUMNS.join(", ")));
         }
         if !seen.insert(column) {
-            return Err(csv_file::named_twice(column));
+            return Err(csv_file::duplicate_column(column));
         }
     }
     let mut rows = Vec::new();
@@ -200,7 +200,7 @@ async fn create(
     let begun = Instant::now();
     let created = insert(app, &txn, owner, checked).await?;
     txn.commit().await?;
-    rest_after(begun.elapsed()).await;
+    pause_after(begun.elapsed()).await;
     Ok(created)
 }
 

@@ -1,15 +1,14 @@
-//! What has changed, told to whoever listens, on every process.
+//! Events about committed changes, for subscriptions on all processes.
 //!
-//! After its commit a change is [told](Events::tell). What is told is gathered for a moment and then goes
-//! to the listeners of its team: here at once, and by `NOTIFY` to those of other processes on the same
-//! `PostgreSQL` (`postgres`). Nobody's listening costs a change next to nothing: processes tell each other
-//! which teams they listen to.
+//! A change is [published](Events::publish) after its commit. Changes are collected for a moment and then sent
+//! to the listeners of their team: directly within the process, and by `NOTIFY` to other processes on the same
+//! `PostgreSQL` (`postgres`). Processes announce which teams they listen to, so that changes without listeners
+//! cost almost nothing.
 //!
-//! News say where to look, never what is there: who listens reads the rows, as far as it may see them. Every
-//! two seconds the teams that are listened to are looked at for changes of money and settings that nobody
-//! told, such as those of the command line. A message's change that another process could not tell, because it
-//! did not know yet who listens or the database did not take its letter, is not made up for: its next one
-//! is told.
+//! An event has the ids of what changed, never its data: the listener reads the rows with its own permissions.
+//! Every two seconds the teams with listeners are polled for changes of money and settings that were not
+//! published, such as those of the command line. A message's change can be lost if another process did not know
+//! the listener yet or if `NOTIFY` fails; the next change of that message is published again.
 
 use sea_orm::DbBackend;
 
@@ -20,14 +19,14 @@ mod polling_fallback;
 mod postgres;
 pub(in crate::domain) mod shared_read;
 
-pub use hub::{Change, Changed, Event, Events, Heard, Listener, Turn, turns_of_team};
+pub use hub::{Change, Changed, Event, Events, Listener, ReceivedEvent, Turn, turns_of_team};
 
-/// Tells what is gathered, and looks for what nobody told, for ever.
+/// Publishes collected changes and polls for changes that were not published, forever.
 pub async fn run(app: &App) {
-    let across = async {
+    let across_processes = async {
         if app.db.backend() == DbBackend::Postgres {
             postgres::run(app).await;
         }
     };
-    tokio::join!(hub::publish_gathered(app), across, polling_fallback::run(app));
+    tokio::join!(hub::publish_collected(app), across_processes, polling_fallback::run(app));
 }

@@ -1,4 +1,4 @@
-//! The net below what is told: the teams that are listened to are looked at every two seconds.
+//! Fallback for changes that were not published: the teams with listeners are polled every two seconds.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,21 +18,21 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 type Polls = HashMap<Uuid, (DateTime<Utc>, Option<DateTime<Utc>>)>;
 
 pub async fn run(app: &App) {
-    let mut known = Polls::new();
+    let mut last = Polls::new();
     loop {
         sleep(POLL_INTERVAL).await;
         let teams = app.events.teams();
         match timeout(PROBE_TIMEOUT, poll(app, &teams)).await {
-            Ok(Ok(seen)) => {
-                for (team_id, poll) in &seen {
-                    if known.get(team_id).is_some_and(|known| known != poll) {
+            Ok(Ok(polls)) => {
+                for (team_id, poll) in &polls {
+                    if last.get(team_id).is_some_and(|last| last != poll) {
                         app.events.publish_locally(*team_id, Event::Refresh);
                     }
                 }
-                known = seen;
+                last = polls;
             }
-            Ok(Err(fault)) => tracing::warn!(%fault, "Changes could not be looked for"),
-            Err(_) => tracing::warn!("Changes could not be looked for: the database is silent"),
+            Ok(Err(fault)) => tracing::warn!(%fault, "Polling for changes failed"),
+            Err(_) => tracing::warn!("Polling for changes failed: the database does not respond"),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! News between processes on one `PostgreSQL`: each listens on one channel, tells which teams it listens
-//! to, and notifies of changes that others listen to. The notifications are sent by statements of their
-//! own, for one in the accept path's transaction would hold up every other commit.
+//! Events between processes on the same `PostgreSQL`, by `LISTEN` and `NOTIFY` on one channel. Each process announces
+//! the teams that it listens to, and sends the changes that others listen to. Notifications have statements of their
+//! own, because a `NOTIFY` in the accept path's transaction would serialise all commits.
 
 use std::{collections::hash_map::Entry, time::Duration};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::hub::{Changed, Elsewhere, Event, Events, State, WORD_HOLDS};
+use super::hub::{Changed, Event, Events, INTEREST_TTL, RemoteInterest, State};
 use crate::{
     app::App,
     domain::{Fault, Unavailable},
@@ -17,64 +17,64 @@ use crate::{
 };
 
 const CHANNEL: &str = "tollgate_events";
-/// `PostgreSQL` takes less than 8,000 bytes; an id in quotes and a comma are 39.
+/// A notification must have less than 8,000 bytes; an id with quotes and comma has 39.
 const IDS_MAX: usize = 150;
-/// Of each change, the ids of an account and of a message.
+/// A change has the ids of an account and of a message.
 const CHANGES_MAX: usize = IDS_MAX / 2;
-/// How long a letter may take; the connections are those that changes wait for too.
+/// Timeout of a notification, which uses the same connections as changes.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     from: Uuid,
-    note: Note,
+    note: Notification,
 }
 
 #[derive(Serialize, Deserialize)]
-enum Note {
+enum Notification {
     Changed {
         team: Uuid,
         accounts: Changed,
     },
-    /// More of the team changed than is named.
+    /// More changed in the team than can be listed.
     Lagged {
         team: Uuid,
     },
-    /// What the process listens to; `None`: too many teams to name.
+    /// The teams that the process listens to; `None` if there are too many to list.
     Listening(Option<Vec<Uuid>>),
-    /// A process that has just begun to hear asks what the others listen to.
+    /// A process that has just connected asks the others for their [`Listening`](Self::Listening).
     Ask,
 }
 
-/// Hears what others tell, and tells them what is listened to here.
+/// Receives and sends notifications, forever.
 pub async fn run(app: &App) {
-    tokio::join!(hear(app), publish_interest(app), publish_pending(app));
+    tokio::join!(receive(app), publish_interest(app), publish_pending(app));
 }
 
-/// Tells other processes what was put aside for them, by turns: one letter of each team at a time.
+/// Sends pending changes to other processes: one notification of each team in turn.
 async fn publish_pending(app: &App) {
     loop {
-        let teams: Vec<Uuid> = app.events.state().aside.keys().copied().collect();
+        let teams: Vec<Uuid> = app.events.state().pending.keys().copied().collect();
         if teams.is_empty() {
-            app.events.set_aside.notified().await;
+            app.events.pending_added.notified().await;
         }
         for team_id in teams {
-            let Some(note) = app.events.state().next_note(team_id) else { continue };
+            let Some(note) = app.events.state().next_notification(team_id) else { continue };
             if timeout(PUBLISH_TIMEOUT, send(app, note)).await.is_err() {
-                tracing::warn!("Other processes were not told of a change: the database is slow");
+                tracing::warn!("A change was not sent to other processes: the database is slow");
             }
         }
     }
 }
 
 impl State {
-    /// Takes what fits into one letter from what was put aside.
-    fn next_note(&mut self, team_id: Uuid) -> Option<Note> {
-        let Entry::Occupied(mut aside) = self.aside.entry(team_id) else { return None };
-        let Some(changes) = aside.get_mut() else {
-            aside.remove();
-            return Some(Note::Lagged { team: team_id });
+    /// Takes as many pending changes of the team as fit into one notification.
+    fn next_notification(&mut self, team_id: Uuid) -> Option<Notification> {
+        let Entry::Occupied(mut pending) = self.pending.entry(team_id) else { return None };
+        let Some(changes) = pending.get_mut() else {
+            pending.remove();
+            return Some(Notification::Lagged { team: team_id });
         };
         let mut accounts = Changed::new();
         for _ in 0..CHANGES_MAX {
@@ -82,82 +82,87 @@ impl State {
             accounts.entry(account_id).or_default().extend(message_id);
         }
         if changes.is_empty() {
-            aside.remove();
+            pending.remove();
         }
-        Some(Note::Changed { team: team_id, accounts })
+        Some(Notification::Changed { team: team_id, accounts })
     }
 }
 
-/// A letter that is lost is made up for by the net, as far as money and settings go; of messages it is not.
-async fn send(app: &App, note: Note) {
+/// Sends a notification. If it is lost, polling finds changes of money and settings, but not of messages.
+async fn send(app: &App, note: Notification) {
     let envelope = Envelope { from: app.events.process, note };
     let text = serde_json::to_string(&envelope).expect("ids are plain JSON");
     let values = [CHANNEL.into(), text.into()];
     let notify =
         Statement::from_sql_and_values(app.db.backend(), "SELECT pg_notify($1, $2)", values);
     if let Err(fault) = app.db.write.execute_raw(notify).await {
-        tracing::warn!(%fault, "Other processes were not told of a change");
+        tracing::warn!(%fault, "A change was not sent to other processes");
     }
 }
 
-/// Whenever something new is listened to, and often enough that the word does not run out: also that nothing
-/// is, for the letter comes back, and tells that the line is not dead.
+/// Announces the teams with listeners when they change, and before the announcement expires. An empty announcement is
+/// sent too: the process receives it itself, which shows that the connection works.
 async fn publish_interest(app: &App) {
     loop {
         let teams = app.events.teams();
-        send(app, Note::Listening((teams.len() < IDS_MAX).then_some(teams))).await;
+        send(app, Notification::Listening((teams.len() < IDS_MAX).then_some(teams))).await;
         tokio::select! {
-            () = app.events.listening.notified() => {}
-            () = sleep(WORD_HOLDS / 3) => {}
+            () = app.events.interest_changed.notified() => {}
+            () = sleep(INTEREST_TTL / 3) => {}
         }
     }
 }
 
-async fn hear(app: &App) {
+async fn receive(app: &App) {
     loop {
         match listen(app).await {
             Ok(()) => {}
-            Err(fault) => tracing::warn!(%fault, "Other processes cannot be heard; trying again"),
+            Err(fault) => {
+                tracing::warn!(%fault, "Notifications of other processes cannot be received; retrying");
+            }
         }
         sleep(RETRY_DELAY).await;
     }
 }
 
-/// Hears until the connection breaks for longer than a moment, or nothing is heard, not even what is sent here.
+/// Receives notifications until the connection cannot be restored, or nothing arrives for [`INTEREST_TTL`], not even
+/// this process's own announcements.
 async fn listen(app: &App) -> Result<(), Fault> {
     let mut listener = app.db.listener().await?;
     listener.listen(CHANNEL).await?;
     loop {
-        // Whatever was told while nobody listened is lost.
+        // Notifications that were sent while the connection was down are lost.
         app.events.publish_lagged();
-        app.events.listening.notify_one();
-        send(app, Note::Ask).await;
+        app.events.interest_changed.notify_one();
+        send(app, Notification::Ask).await;
         loop {
-            let heard = timeout(WORD_HOLDS, listener.try_recv()).await;
-            let Some(notification) = heard.map_err(|_| Unavailable::Silent)?? else { break };
+            let received = timeout(INTEREST_TTL, listener.try_recv()).await;
+            let Some(notification) = received.map_err(|_| Unavailable::Silent)?? else { break };
             match json::parse::<Envelope>(notification.payload().as_bytes()) {
                 Ok(envelope) if envelope.from == app.events.process => {}
-                Ok(envelope) => app.events.take(envelope),
-                Err(failure) => tracing::warn!(%failure, "Another process told something strange"),
+                Ok(envelope) => app.events.handle(envelope),
+                Err(failure) => {
+                    tracing::warn!(%failure, "A notification of another process is not valid");
+                }
             }
         }
     }
 }
 
 impl Events {
-    fn take(&self, envelope: Envelope) {
+    fn handle(&self, envelope: Envelope) {
         match envelope.note {
-            Note::Ask => self.listening.notify_one(),
-            Note::Changed { team, accounts } => {
-                self.publish_locally(team, Event::Changed(accounts))
+            Notification::Ask => self.interest_changed.notify_one(),
+            Notification::Changed { team, accounts } => {
+                self.publish_locally(team, Event::Changed(accounts));
             }
-            Note::Lagged { team } => self.publish_locally(team, Event::Lagged),
-            Note::Listening(teams) => {
-                let until = Instant::now() + WORD_HOLDS;
+            Notification::Lagged { team } => self.publish_locally(team, Event::Lagged),
+            Notification::Listening(teams) => {
+                let until = Instant::now() + INTEREST_TTL;
                 let teams = teams.map(|teams| teams.into_iter().collect());
                 let mut state = self.state();
-                state.elsewhere.retain(|_, process| process.until > Instant::now());
-                state.elsewhere.insert(envelope.from, Elsewhere { until, teams });
+                state.remote.retain(|_, process| process.until > Instant::now());
+                state.remote.insert(envelope.from, RemoteInterest { until, teams });
             }
         }
     }
@@ -168,24 +173,26 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::domain::events::hub::ASIDE_MAX;
+    use crate::domain::events::hub::PENDING_MAX;
 
     fn ids(count: usize) -> BTreeSet<Uuid> {
         (0..count as u128).map(|id| Uuid::from_u128(u128::MAX - id)).collect()
     }
 
-    /// PostgreSQL refuses a letter of 8,000 bytes.
-    fn changed(note: Note) -> Changed {
+    /// Serialises and parses a notification. `PostgreSQL` refuses one of 8,000 bytes.
+    fn changed(note: Notification) -> Changed {
         let text =
             serde_json::to_string(&Envelope { from: Uuid::max(), note }).expect("plain JSON");
         assert!(text.len() < 8_000, "{} bytes", text.len());
-        let envelope: Envelope = json::parse(text.as_bytes()).expect("a letter");
-        let Note::Changed { accounts, .. } = envelope.note else { panic!("changes were expected") };
+        let envelope: Envelope = json::parse(text.as_bytes()).expect("valid JSON");
+        let Notification::Changed { accounts, .. } = envelope.note else {
+            panic!("changes were expected")
+        };
         accounts
     }
 
     #[test]
-    fn letters_name_every_change_once() {
+    fn notifications_list_every_change_once() {
         let (mut state, team_id) = (State::default(), Uuid::from_u128(1));
         let many_messages = Changed::from([(Uuid::max(), ids(CHANGES_MAX + 1))]);
         let accounts_with = |messages: &BTreeSet<Uuid>| -> Changed {
@@ -197,32 +204,32 @@ mod tests {
             (accounts_with(&ids(1)), vec![CHANGES_MAX]),
             (many_messages, vec![CHANGES_MAX, 1]),
         ] {
-            state.set_aside(team_id, &all);
-            state.set_aside(team_id, &all);
-            let mut found = Changed::new();
+            state.add_pending(team_id, &all);
+            state.add_pending(team_id, &all);
+            let mut received = Changed::new();
             for size in sizes {
-                let part = changed(state.next_note(team_id).expect("a letter"));
+                let part = changed(state.next_notification(team_id).expect("pending changes"));
                 assert_eq!(
                     part.values().map(|messages| messages.len().max(1)).sum::<usize>(),
                     size
                 );
                 for (account_id, messages) in part {
-                    found.entry(account_id).or_default().extend(messages);
+                    received.entry(account_id).or_default().extend(messages);
                 }
             }
-            assert_eq!(found, all);
-            assert!(state.next_note(team_id).is_none() && state.aside.is_empty());
+            assert_eq!(received, all);
+            assert!(state.next_notification(team_id).is_none() && state.pending.is_empty());
         }
     }
 
     #[test]
-    fn what_is_too_much_to_name_is_told_as_missed() {
+    fn too_many_changes_are_sent_as_lagged() {
         let (mut state, team_id) = (State::default(), Uuid::from_u128(1));
-        state.set_aside(team_id, &Changed::from([(Uuid::max(), ids(ASIDE_MAX))]));
-        assert!(matches!(state.next_note(team_id), Some(Note::Changed { .. })));
-        state.set_aside(team_id, &Changed::from([(Uuid::nil(), ids(CHANGES_MAX + 1))]));
-        state.set_aside(team_id, &Changed::from([(Uuid::nil(), ids(1))]));
-        assert!(matches!(state.next_note(team_id), Some(Note::Lagged { .. })));
-        assert!(state.next_note(team_id).is_none() && state.aside.is_empty());
+        state.add_pending(team_id, &Changed::from([(Uuid::max(), ids(PENDING_MAX))]));
+        assert!(matches!(state.next_notification(team_id), Some(Notification::Changed { .. })));
+        state.add_pending(team_id, &Changed::from([(Uuid::nil(), ids(CHANGES_MAX + 1))]));
+        state.add_pending(team_id, &Changed::from([(Uuid::nil(), ids(1))]));
+        assert!(matches!(state.next_notification(team_id), Some(Notification::Lagged { .. })));
+        assert!(state.next_notification(team_id).is_none() && state.pending.is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Reads that several listeners need at the same time: one of them reads, the others get what it read.
+//! Reads that several listeners need at the same time: one of them reads, and the others share the result.
 
 use std::{hash::Hash, sync::Arc, time::Duration};
 
@@ -8,9 +8,9 @@ use tokio::{sync::Mutex, time::Instant};
 use crate::domain::Fault;
 
 /// How long a value is kept after its last use. Listeners need the same value within moments.
-const KEPT_FOR: Duration = Duration::from_secs(1);
-/// Values of one kind that are kept at most. A value that was dropped too early is read again.
-const KEPT_MAX: u64 = 256;
+const IDLE_TTL: Duration = Duration::from_secs(1);
+/// Maximum number of values of one type. A value that was evicted too early is read again.
+const VALUES_MAX: u64 = 256;
 
 /// Values by their key, each with the time at which its read began.
 pub struct SharedReads<K, V>(Cache<K, Arc<Slot<V>>>);
@@ -23,11 +23,11 @@ where
     V: Clone + Send + Sync + 'static,
 {
     fn default() -> Self {
-        let kept = Cache::builder()
-            .max_capacity(KEPT_MAX)
+        let cache = Cache::builder()
+            .max_capacity(VALUES_MAX)
             .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(KEPT_FOR);
-        Self(kept.build())
+            .time_to_idle(IDLE_TTL);
+        Self(cache.build())
     }
 }
 
@@ -36,26 +36,26 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// The value as it was at `since` or later. At most one read of a key runs at a time. A read that fails
-    /// fails for its caller only; the next caller reads again.
+    /// Returns a value that was read at `since` or later. At most one read of a key runs at a time. A failed read
+    /// fails only for its caller; the next caller reads again.
     pub async fn get<F>(&self, key: K, since: Instant, read: impl FnOnce() -> F) -> Result<V, Fault>
     where
         F: Future<Output = Result<V, Fault>>,
     {
         let slot = self.0.get_with(key, async { Arc::default() }).await;
         let mut last = slot.lock().await;
-        if let Some((begun, value)) = &*last
-            && *begun >= since
+        if let Some((started, value)) = &*last
+            && *started >= since
         {
             return Ok(value.clone());
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let value = read().await?;
-        *last = Some((begun, value.clone()));
+        *last = Some((started, value.clone()));
         Ok(value)
     }
 
-    /// Drops the values that were not used lately: otherwise an idle cache keeps them.
+    /// Removes expired values, which an idle cache would keep.
     pub async fn remove_expired(&self) {
         self.0.run_pending_tasks().await;
     }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     impl Reads {
-        /// Counts the reads; the count is the value.
+        /// A read whose value is the number of reads so far.
         async fn get(&self, key: &'static str, since: Instant) -> u32 {
             let read = || async {
                 sleep(Duration::from_millis(10)).await;
@@ -89,45 +89,45 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_read_serves_every_caller_of_its_key() {
-        let (reads, told) = (Reads::default(), Instant::now());
-        let found = join_all((0..500).map(|_| reads.get("a", told))).await;
+        let (reads, since) = (Reads::default(), Instant::now());
+        let found = join_all((0..500).map(|_| reads.get("a", since))).await;
         assert_eq!(found, [1; 500]);
-        assert_eq!(reads.get("b", told).await, 2);
-        assert_eq!(reads.get("a", told).await, 1);
+        assert_eq!(reads.get("b", since).await, 2);
+        assert_eq!(reads.get("a", since).await, 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_value_that_was_read_too_early_is_read_again() {
+    async fn an_outdated_value_is_read_again() {
         let (reads, first) = (Reads::default(), Instant::now());
         assert_eq!(reads.get("a", first).await, 1);
         let second = Instant::now();
         assert!(second > first);
         let found = join_all([second, first, second].map(|since| reads.get("a", since))).await;
-        assert_eq!(found, [2, 2, 2], "what is newer serves older callers too");
+        assert_eq!(found, [2, 2, 2], "a newer value is valid for older callers too");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_goes_away_leaves_the_read_to_the_next() {
-        let (reads, told) = (Reads::default(), Instant::now());
-        let goes = tokio::time::timeout(Duration::from_millis(5), reads.get("a", told));
-        let (goes, stays) = tokio::join!(goes, reads.get("a", told));
-        assert!(goes.is_err());
-        assert_eq!(stays, 1);
+    async fn a_dropped_caller_leaves_the_read_to_the_next() {
+        let (reads, since) = (Reads::default(), Instant::now());
+        let dropped = tokio::time::timeout(Duration::from_millis(5), reads.get("a", since));
+        let (dropped, value) = tokio::join!(dropped, reads.get("a", since));
+        assert!(dropped.is_err());
+        assert_eq!(value, 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failure_is_not_kept() {
-        let (reads, told) = (Reads::default(), Instant::now());
-        let failed = reads.shared.get("a", told, || async { Err(Fault::TooMuchText) }).await;
+    async fn a_failure_is_not_cached() {
+        let (reads, since) = (Reads::default(), Instant::now());
+        let failed = reads.shared.get("a", since, || async { Err(Fault::TooMuchText) }).await;
         assert!(matches!(failed, Err(Fault::TooMuchText)));
-        assert_eq!(reads.get("a", told).await, 1);
+        assert_eq!(reads.get("a", since).await, 1);
     }
 
     #[tokio::test]
-    async fn values_are_dropped_soon_after_their_last_use() {
+    async fn values_are_removed_soon_after_their_last_use() {
         let reads = Reads::default();
         reads.get("a", Instant::now()).await;
-        sleep(KEPT_FOR).await;
+        sleep(IDLE_TTL).await;
         reads.shared.remove_expired().await;
         assert_eq!(reads.shared.0.entry_count(), 0);
     }

@@ -92,7 +92,7 @@ pub async fn send(
     deadline: &Deadline,
     reservation: &Reservation,
 ) -> Result<Sent, Fault> {
-    let bytes = CallBytes::stored(app, caller);
+    let bytes = CallBytes::charged_to(app, caller);
     let verdict = match prepare_one(app, caller, message, bytes, deadline).await? {
         Ok(message) => billing::accept_one(app, caller, message, deadline).await?,
         Err(refusal) => Verdict::Refused(refusal),
@@ -118,7 +118,7 @@ pub async fn send_many(
     // below.
     let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(messages.len());
     let mut priced = Vec::with_capacity(messages.len());
-    let bytes = CallBytes::stored(app, caller);
+    let bytes = CallBytes::charged_to(app, caller);
     for message in prepare(app, caller, messages, bytes, deadline).await? {
         match message {
             Ok(message) => {
@@ -206,7 +206,7 @@ pub async fn quote(
     message: NewMessage,
     deadline: &Deadline,
 ) -> Result<Quote, Fault> {
-    let priced = match prepare_one(app, caller, message, CallBytes::looked_at(), deadline).await? {
+    let priced = match prepare_one(app, caller, message, CallBytes::uncharged(), deadline).await? {
         Ok(priced) => priced,
         Err(refusal) => {
             let refusal = Some(refusal);

@@ -1,5 +1,5 @@
-//! What people write back, as far as it is an answer to being written to: the words by which they opt out and
-//! in again. A carrier that receives text hands it over here.
+//! Inbound messages: the keywords by which recipients opt out and in again. Carriers pass the texts that they
+//! receive to this module.
 
 use entity::{message::Channel, opt_out::OptOutSource};
 use sea_orm::DatabaseTransaction;
@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// The words of 47 CFR 64.1200(a)(10) and of the large providers. Each is the whole text: "STOP" opts out, "Stop it" says
-/// something else. Case, spaces and punctuation are ignored ([`word_of`]).
+/// The keywords of 47 CFR 64.1200(a)(10) and of the large providers. A keyword must be the whole text: "STOP" opts out,
+/// "Stop it" does not. Case, spaces and punctuation are ignored ([`word_of`]).
 const STOP_WORDS: [&str; 11] = [
     "STOP",
     "STOPALL",
@@ -30,18 +30,18 @@ const STOP_WORDS: [&str; 11] = [
     "TD",
 ];
 const START_WORDS: [&str; 3] = ["START", "YES", "UNSTOP"];
-/// Characters of a text at most that can be a word.
+/// Maximum number of characters in a keyword.
 const WORD_CHARS_MAX: usize = 64;
 
-/// The words that opt out.
+/// The keywords that opt out.
 #[derive(Clone, Debug, Default)]
 pub struct StopWords {
-    /// Besides [`STOP_WORDS`], as [`word_of`] gives them.
+    /// Keywords in addition to [`STOP_WORDS`], normalised by [`word_of`].
     others: Vec<String>,
 }
 
 impl StopWords {
-    /// Those that are known, and others, such as those of another language.
+    /// The default keywords and additional ones, such as those of another language.
     pub fn with(others: &[String]) -> Self {
         Self { others: others.iter().map(|word| word_of(word)).collect() }
     }
@@ -60,19 +60,19 @@ pub struct InboundMessage {
     pub text: String,
 }
 
-/// What an inbound message did.
+/// The effect of an inbound message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum InboundEffect {
-    /// The address is opted out now, if it was not before.
+    /// The address is now opted out.
     OptedOut,
-    /// The address is not opted out any more, if it was.
+    /// The address is no longer opted out.
     OptedIn,
-    /// It is no word that means one of these, or its sender cannot be sent to.
+    /// The text is not a keyword, or its sender is not a valid recipient.
     None,
 }
 
-/// Takes a message that somebody, by the word of the caller, wrote to the caller's account.
+/// Processes an inbound message to the caller's account, which the caller reports.
 pub async fn receive(
     app: &App,
     account: &LiveAccountCaller,
@@ -86,8 +86,8 @@ pub async fn receive(
     Ok(effect)
 }
 
-/// Takes a message to an account: a word of the STOP family opts its sender out of the account's messages on that
-/// channel; one of the START family opts it in again, whoever had opted it out. The message itself is not kept yet.
+/// Processes an inbound message to an account. A STOP keyword opts its sender out of the account's messages on that
+/// channel. A START keyword opts it in again, whatever the source of the opt-out. The message itself is not stored.
 pub async fn record_inbound_message(
     app: &App,
     txn: &DatabaseTransaction,
@@ -97,9 +97,9 @@ pub async fn record_inbound_message(
 ) -> Result<InboundEffect, Fault> {
     let word = word_of(&message.text);
     let is_stop = stop_words.contains(&word);
-    // To be written to again is asked for in so many letters.
-    let asked = message.text.trim().to_ascii_uppercase();
-    if !is_stop && !is_start_word(&asked) {
+    // A START keyword must be exact, except for case and surrounding spaces, because it is a consent.
+    let exact = message.text.trim().to_ascii_uppercase();
+    if !is_stop && !is_start_word(&exact) {
         return Ok(InboundEffect::None);
     }
     let Ok(sender) = recipient::parse(&message.from, Some(message.channel)) else {
@@ -116,15 +116,15 @@ pub async fn record_inbound_message(
     }
 }
 
-/// Whether a word opts in again.
+/// Whether a keyword opts in again.
 pub fn is_start_word(word: &str) -> bool {
     START_WORDS.contains(&word)
 }
 
-/// What a text says if it is one word: its letters and digits, in upper case and without accents. Wide and invisible
-/// characters, quotation marks, spaces and other signs do not count.
+/// Normalises a text for comparison with keywords: its letters and digits, in upper case and without accents. Full-width
+/// letters become plain ones; invisible characters, punctuation and spaces are removed. Empty if it is too long.
 pub fn word_of(text: &str) -> String {
-    // Wide and raised letters have capitals only once they are plain ones.
+    // Decomposed first, because full-width and styled letters have upper case only as plain letters.
     let plain: String =
         text.nfkd().filter(|char| char.is_alphanumeric()).take(WORD_CHARS_MAX + 1).collect();
     if plain.chars().count() > WORD_CHARS_MAX {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_told_by_their_letters() {
+    fn keywords_are_compared_by_their_letters() {
         for (text, word) in [
             ("STOP", "STOP"),
             (" stop.\n", "STOP"),

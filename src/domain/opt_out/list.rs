@@ -1,4 +1,4 @@
-//! Reading opt-outs: a key sees those of its own account, and nobody else's (R3).
+//! Reading opt-outs. A key sees only those of its own account (R3).
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ use crate::{
 
 #[derive(Clone, Debug, Default)]
 pub struct OptOutFilter {
-    /// Part of the address; or an address in any form that a send takes.
+    /// A part of the address, or an address in any form that a send accepts.
     pub search: Option<String>,
     pub channel: Option<Vec<Channel>>,
 }
@@ -39,9 +39,9 @@ pub async fn list(
     page: &PageArgs,
 ) -> Result<Page<opt_out::Model>, Fault> {
     let keyset = page.keyset("opt_outs")?;
-    let mut looked_at = Condition::all();
+    let mut condition = Condition::all();
     if let Some(channel) = &filter.channel {
-        looked_at = looked_at.add(is_one_of(Column::Channel, channel));
+        condition = condition.add(is_one_of(Column::Channel, channel));
     }
     if let Some(text) = &filter.search {
         let address = || Func::lower(Expr::col(Column::Address)).into();
@@ -51,10 +51,10 @@ pub async fn list(
             let identity = recipient.identity();
             any = any.add(search::holds_short(app.db.backend(), address(), &identity));
         }
-        looked_at = looked_at.add(any);
+        condition = condition.add(any);
     }
     let rows = Entity::owned_by(caller.account_id);
-    let list = List::newest_first(rows, Column::Id, |row| row.id).filtered(looked_at);
+    let list = List::newest_first(rows, Column::Id, |row| row.id).filtered(condition);
     list.page(&app.read_as(caller), keyset).await
 }
 
@@ -68,15 +68,15 @@ pub async fn opted_out_of(
     let rows: Vec<(Channel, String)> = Entity::owned_by(owner.account_id)
         .select_only()
         .columns([Column::Channel, Column::Address])
-        // Every channel: so the unique index is looked in.
+        // All channels are listed, so that the unique index is used.
         .filter(Column::Channel.is_in(Channel::iter()))
         .filter(Column::Address.is_in(identities))
         .into_tuple()
         .all(&app.read_as(owner))
         .await?;
     let rows: HashSet<(Channel, String)> = rows.into_iter().collect();
-    let is_out = |(channel, address): &&(Channel, String)| {
+    let is_opted_out = |(channel, address): &&(Channel, String)| {
         rows.contains(&(*channel, identity(*channel, address).into_owned()))
     };
-    Ok(addresses.iter().filter(is_out).cloned().collect())
+    Ok(addresses.iter().filter(is_opted_out).cloned().collect())
 }

@@ -1,7 +1,7 @@
-//! Opt-outs: addresses that want nothing more from an account by a channel. They are the account's in both
-//! environments, and are kept and compared by [`recipient::identity`], so that another spelling is no way around
-//! one. A send to one is refused before anything is charged (`billing::batch`), from the commit of the opt-out on:
-//! the accept path looks for it under the team's lock.
+//! Opt-outs: addresses that an account must not send to on a channel. They apply to both environments, and are
+//! stored and compared by [`recipient::identity`], so that another spelling of the address is refused too. A send to
+//! an opted-out address is refused before anything is charged (`billing::batch`), from the commit of the opt-out on:
+//! the accept path reads it under the team's lock.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ use crate::app::App;
 pub mod inbound;
 pub mod list;
 
-/// Opt-outs that one call imports at most.
+/// Maximum number of opt-outs that one call can import.
 pub const IMPORTED_MAX: usize = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum RemoveOptOutRefusal {
     AddressInvalid,
 }
 
-/// An address, in any form that a send takes, that is to be opted out.
+/// An opt-out to add, with the address in any form that a send accepts.
 #[derive(Clone, Debug, Default)]
 pub struct NewOptOut {
     pub channel: Option<Channel>,
@@ -56,10 +56,10 @@ pub struct NewOptOut {
     pub reason: Option<String>,
 }
 
-/// What became of one opt-out of several.
+/// The result of one opt-out of an import.
 pub type Imported = Result<opt_out::Model, Refusal<AddOptOutRefusal>>;
 
-/// Adds an opt-out. One that is there already stays as it is.
+/// Adds an opt-out. An existing one is not changed.
 pub async fn add(
     app: &App,
     account: &LiveAccountCaller,
@@ -67,13 +67,13 @@ pub async fn add(
 ) -> Result<opt_out::Model, Failure<AddOptOutRefusal>> {
     let checked = check(app, account.into(), new, OptOutSource::Api)?;
     let txn = begin_as_account(app, account).await?;
-    let kept = insert(&txn, vec![checked]).await?.pop();
-    let kept = kept.ok_or(Fault::Broken("an opt-out that was added is there"))?;
-    txn.commit(app, Entry::of(AuditAction::AddOptOut, kept.id)).await?;
-    Ok(kept)
+    let stored = insert(&txn, vec![checked]).await?.pop();
+    let stored = stored.ok_or(Fault::Broken("an added opt-out exists"))?;
+    txn.commit(app, Entry::of(AuditAction::AddOptOut, stored.id)).await?;
+    Ok(stored)
 }
 
-/// Adds up to 1,000 opt-outs, each with a verdict of its own, in order.
+/// Adds up to 1,000 opt-outs, and returns the result of each in order.
 pub async fn import(
     app: &App,
     account: &LiveAccountCaller,
@@ -81,7 +81,7 @@ pub async fn import(
 ) -> Result<Vec<Imported>, Fault> {
     if new.len() > IMPORTED_MAX {
         return Err(bad_input(
-            "One call imports at most 1000 opt-outs; import the rest in another.",
+            "A call can import at most 1000 opt-outs; split it into several calls.",
         ));
     }
     let mut checked: Vec<Imported> = Vec::with_capacity(new.len());
@@ -92,20 +92,20 @@ pub async fn import(
             Err(Failure::Fault(fault)) => return Err(fault),
         });
     }
-    let good: Vec<_> = checked.iter().filter_map(|checked| checked.clone().ok()).collect();
+    let valid: Vec<_> = checked.iter().filter_map(|checked| checked.clone().ok()).collect();
     let txn = begin_as_account(app, account).await?;
-    let kept = insert(&txn, good).await?;
+    let stored = insert(&txn, valid).await?;
     let counts = Settings::from([
-        ("imported", json!(kept.len())),
-        ("refused", json!(checked.len() - kept.len())),
+        ("imported", json!(stored.len())),
+        ("refused", json!(checked.len() - stored.len())),
     ]);
     txn.commit(app, Entry::of(AuditAction::ImportOptOuts, None).made(counts)).await?;
-    let places = checked.iter_mut().filter_map(|checked| checked.as_mut().ok());
-    places.zip(kept).for_each(|(place, kept)| *place = kept);
+    let added = checked.iter_mut().filter_map(|checked| checked.as_mut().ok());
+    added.zip(stored).for_each(|(row, stored)| *row = stored);
     Ok(checked)
 }
 
-/// Removes an opt-out: the address may be sent to again.
+/// Removes an opt-out, so that the account can send to the address again.
 pub async fn remove(
     app: &App,
     account: &LiveAccountCaller,
@@ -143,7 +143,7 @@ fn check(
     Ok(row(app, owner, &recipient, source, reason))
 }
 
-/// An opt-out's row; nothing is stored yet.
+/// The row of a new opt-out; nothing is stored.
 pub(super) fn row(
     app: &App,
     owner: AccountIds,
@@ -163,36 +163,36 @@ pub(super) fn row(
     }
 }
 
-/// Writes these opt-outs of one account unless they are there already, and gives each as it is now.
+/// Stores these opt-outs of one account unless they exist already, and returns the stored row of each.
 pub(super) async fn insert(
     txn: &DatabaseTransaction,
     rows: Vec<opt_out::Model>,
 ) -> Result<Vec<opt_out::Model>, Fault> {
-    // Each once, and in one order, so that no two that add the same addresses wait for each other.
-    let mut kept: BTreeMap<_, _> = BTreeMap::new();
+    // Without duplicates and in a fixed order, so that concurrent imports of the same addresses cannot deadlock.
+    let mut stored: BTreeMap<_, _> = BTreeMap::new();
     for row in &rows {
-        kept.entry(key(row)).or_insert_with(|| row.clone());
+        stored.entry(key(row)).or_insert_with(|| row.clone());
     }
-    if !kept.is_empty() {
+    if !stored.is_empty() {
         let unique = [Column::AccountId, Column::Channel, Column::Address];
-        // One that is there is locked by being written as it is, so that nobody removes it meanwhile.
-        let stays = OnConflict::columns(unique).update_column(Column::Address).to_owned();
+        // An existing row is updated without a change. That locks it, so that it cannot be removed concurrently.
+        let keep = OnConflict::columns(unique).update_column(Column::Address).to_owned();
         let written =
-            Entity::insert_many(kept.into_values().map(IntoActiveModel::into_active_model))
-                .on_conflict(stays)
+            Entity::insert_many(stored.into_values().map(IntoActiveModel::into_active_model))
+                .on_conflict(keep)
                 .exec_with_returning(txn)
                 .await?;
-        kept = written.into_iter().map(|row| (key(&row), row)).collect();
+        stored = written.into_iter().map(|row| (key(&row), row)).collect();
     }
-    let now = rows.iter().map(|row| kept.get(&key(row)).cloned());
-    now.collect::<Option<_>>().ok_or(Fault::Broken("an opt-out that was added is there"))
+    let stored = rows.iter().map(|row| stored.get(&key(row)).cloned());
+    stored.collect::<Option<_>>().ok_or(Fault::Broken("an added opt-out exists"))
 }
 
 fn key(row: &opt_out::Model) -> (Channel, String) {
     (row.channel, row.address.clone())
 }
 
-/// Takes an opt-out away, and gives it if there was one.
+/// Deletes an opt-out and returns it; `None` if there was none.
 pub(super) async fn delete(
     txn: &DatabaseTransaction,
     account_id: Uuid,

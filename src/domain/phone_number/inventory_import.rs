@@ -28,7 +28,7 @@ use crate::{
         audit_log::{Entry, Settings},
         caller::OperatorCaller,
         csv_file::{self, Problems, Rows, shown},
-        import_pace::rest_after,
+        import_pace::pause_after,
     },
     money::Micros,
 };
@@ -188,13 +188,13 @@ pub async fn commit(app: &App, operator: &OperatorCaller, diff: StockDiff) -> Re
     let begun = Instant::now();
     write(&txn, first, now).await?;
     txn.commit(app, Entry::of(AuditAction::ImportPhoneNumbers, None).made(counts)).await?;
-    rest_after(begun.elapsed()).await;
+    pause_after(begun.elapsed()).await;
     for rows in others.chunks(ROWS_PER_BATCH) {
         let txn = app.db.begin_write_in_slot(operator).await?;
         let begun = Instant::now();
         write(&txn, rows, now).await?;
         txn.commit().await?;
-        rest_after(begun.elapsed()).await;
+        pause_after(begun.elapsed()).await;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 
 use crate::domain::channel::{
     send_refusal::SENDER_NOT_FOUND,
-    sender_cache::{KnownSender, Origin},
+    sender_cache::{CachedSender, Origin},
 };
 
 use entity::{
@@ -24,7 +24,7 @@ use crate::domain::{Refusal, channel::send_refusal::SendRefusal};
 /// The origin of a message. A named sender must have an identity on the message's channel. If the default sender has
 /// none, the message is sent without a sender.
 pub(in crate::domain) fn choose(
-    senders: &[KnownSender],
+    senders: &[CachedSender],
     named: Option<Uuid>,
     channel: Channel,
 ) -> Result<Option<Origin>, Refusal<SendRefusal>> {
@@ -52,7 +52,7 @@ fn cannot_send(channel: Channel) -> &'static str {
     }
 }
 
-fn origin(known: &KnownSender, channel: Channel) -> Option<Origin> {
+fn origin(known: &CachedSender, channel: Channel) -> Option<Origin> {
     let sent_from = identity(&known.sender, known.number.as_ref(), channel)?;
     Some(Origin { sender_id: known.sender.id, sent_from })
 }

@@ -36,15 +36,15 @@ async fn what_is_no_list_is_refused_by_line() {
     let contacts = ["contact", "import", "--account", &team.main_account_id];
 
     for (command, text, said) in [
-        (&prices[..], price("-0"), "line 2: price_cents: a price is not negative"),
+        (&prices[..], price("-0"), "line 2: price_cents: the price must not be negative"),
         (&prices, price("5."), "line 2: price_cents: the amount is not a decimal number"),
         (&prices, price("1e3"), "line 2: price_cents: \"1e3\" is not a price"),
         (&prices, price("05"), "line 2: price_cents: \"05\" is not a price"),
-        (&prices, format!("{PRICES}\nSMS,01,US,1\n"), "line 2: \"01\" is no dial prefix"),
-        (&prices, format!("{PRICES}\nWHATSAPP,0,,1\n"), "line 2: \"0\" is no dial prefix"),
-        (&prices, format!("{PRICES},prefix\nSMS,1,US,1,2\n"), "the column \"prefix\" twice"),
+        (&prices, format!("{PRICES}\nSMS,01,US,1\n"), "line 2: \"01\" is not a dial prefix"),
+        (&prices, format!("{PRICES}\nWHATSAPP,0,,1\n"), "line 2: \"0\" is not a dial prefix"),
+        (&prices, format!("{PRICES},prefix\nSMS,1,US,1,2\n"), "duplicate column \"prefix\""),
         (&prices, format!("{PRICES}\r\nSMS,1,US,1\r\nSMS,2,US,x\r\n"), "\n  line 3: price_cents"),
-        (&prices, format!("{PRICES}\r\nSMS,1\r\n"), "line 2: found record with 2 fields"),
+        (&prices, format!("{PRICES}\r\nSMS,1\r\n"), "line 2: the row has 2 fields"),
         (
             &numbers,
             number("+12025550101,US,LOCAL,SMS,1e3,1"),
@@ -53,12 +53,12 @@ async fn what_is_no_list_is_refused_by_line() {
         (
             &numbers,
             number("+12025550101,US,LOCAL,SMS,1,-0"),
-            "line 2: monthly_cents: a price is not",
+            "line 2: monthly_cents: the price must not",
         ),
         (
             &numbers,
             format!("{NUMBERS},number\n+12025550101,US,LOCAL,SMS,1,1,+12025550102\n"),
-            "the column \"number\" twice",
+            "duplicate column \"number\"",
         ),
         (
             &numbers,
@@ -68,14 +68,14 @@ async fn what_is_no_list_is_refused_by_line() {
         (
             &contacts,
             "sms,display_name,sms\n+12025550101,A,\n".to_owned(),
-            "the column \"sms\" twice",
+            "duplicate column \"sms\"",
         ),
         (&contacts, ",".repeat(100), "line 1: the row has more than 100 columns"),
         (&prices, format!("{PRICES}\nSMS,1,US,1\n{}", ",".repeat(100)), "line 3: the row has"),
         (
             &numbers,
             format!("{NUMBERS}\n\"{}", "+12025550101\n".repeat(400_000)),
-            "line 2: the row has more than 4 MiB; is there a quotation mark too many?",
+            "line 2: the row is larger than 4 MiB; check for an unclosed quotation mark",
         ),
     ] {
         std::fs::write(&file, text).expect("the file is written");
@@ -131,7 +131,7 @@ async fn files_are_bounded() {
     let contacts = ["contact", "import", "--account", &team.main_account_id];
     for command in [&["price", "import"][..], &["number", "import"], &contacts] {
         let error = refused(&t.url, command, endless);
-        assert!(error.contains("the file has more than 64 MiB"), "{error}");
+        assert!(error.contains("the file is larger than 64 MiB"), "{error}");
     }
 
     let folder = tempfile::tempdir().expect("a folder");

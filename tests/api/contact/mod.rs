@@ -328,7 +328,7 @@ async fn only_a_live_key_changes_contacts(database: Database) {
     ] {
         let refused = t.ask(&test_key, &format!("mutation {{ {mutation} }}")).await;
         assert_eq!(refused.codes(), ["FORBIDDEN"], "{mutation}");
-        assert!(refused.body["errors"][0]["message"].to_string().contains("needs a live key"));
+        assert!(refused.body["errors"][0]["message"].to_string().contains("needs a LIVE key"));
         let refused = t.ask(&sub.key, &format!("mutation {{ {mutation} }}")).await;
         assert_eq!(refused.codes(), ["UNAUTHENTICATED"], "{mutation}");
     }

@@ -341,7 +341,7 @@ async fn a_test_key_reads_settings_and_changes_none(database: Database) {
     );
     assert_eq!(refused.codes(), ["FORBIDDEN"]);
     assert_eq!(refused.body["data"], json!({ "createSubAccount": null }));
-    assert!(refused.body["errors"][0]["message"].to_string().contains("needs a live key"));
+    assert!(refused.body["errors"][0]["message"].to_string().contains("needs a LIVE key"));
     assert_eq!(t.everything().await, before);
     t.close().await;
 }

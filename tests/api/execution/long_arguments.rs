@@ -159,7 +159,8 @@ async fn values_that_repeat_count_once(database: Database) {
         let found = ask(&t, &team.key, "String!", query, &json!("A".repeat(LONG))).await;
         let error = &found["errors"][0];
         assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT", "{query}");
-        let message = "The cursor is not one of this list in this order; start without it.";
+        let message =
+            "The cursor does not belong to this list in this order; start without a cursor.";
         assert_eq!(error["message"], message);
     }
     t.close().await;

@@ -1,4 +1,4 @@
-//! The judgement against a naive model: one message after another, on plain numbers.
+//! Tests the decision on a batch against a naive model: one message after another, with plain numbers.
 
 use std::{cell::Cell, collections::HashSet};
 
@@ -20,7 +20,7 @@ const ACCOUNTS: usize = 4;
 const KEYS: usize = 6;
 const OPTED_OUT: &str = "+12025550100";
 
-/// Rows as plain numbers. Account `n` is of team `n % TEAMS`, key `n` of account `n % ACCOUNTS`;
+/// Rows as plain numbers. Account `n` belongs to team `n % TEAMS`, and key `n` to account `n % ACCOUNTS`;
 /// the first account of each team is its main account.
 #[derive(Clone, Debug)]
 struct World {
@@ -29,29 +29,30 @@ struct World {
     limits: [Option<i64>; ACCOUNTS],
     statuses: [AccountStatus; ACCOUNTS],
     are_revoked: [bool; KEYS],
-    /// Whether an account has [`OPTED_OUT`] among its opt-outs.
+    /// Whether [`OPTED_OUT`] has opted out of the account's messages.
     have_opt_out: [bool; ACCOUNTS],
-    /// TEST messages that each account can store still, and bytes of their words.
-    test_room: [(i64, i64); ACCOUNTS],
+    /// The free storage for TEST messages of each account, in messages and bytes.
+    test_capacity: [(i64, i64); ACCOUNTS],
 }
 
+/// A message to send.
 #[derive(Clone, Debug)]
 struct Given {
     key: usize,
     is_to_opted_out: bool,
     is_test: bool,
     template_is_gone: bool,
-    /// The contact that it goes to; of two, the second is gone.
+    /// The contact that it is sent to: the first exists, the second does not.
     contact: Option<usize>,
     cost: Option<i64>,
-    /// Bytes of words: some text, and metadata if they are many.
-    words: u8,
+    /// Bytes of content: text, and metadata if there are more than 2.
+    bytes: u8,
     idempotency_key: Option<u8>,
     input: u8,
     simulated: Option<SendRefusal>,
 }
 
-/// What the naive model says of one message.
+/// The verdict of the naive model on a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Expected {
     Accepted,
@@ -65,11 +66,11 @@ impl World {
         account < TEAMS
     }
 
-    fn judge(&mut self, given: &Given, held: &mut HashMap<(usize, bool, u8), u8>) -> Expected {
+    fn judge(&mut self, given: &Given, used_keys: &mut HashMap<(usize, bool, u8), u8>) -> Expected {
         let account = given.key % ACCOUNTS;
         let team = account % TEAMS;
         let slot = given.idempotency_key.map(|key| (account, given.is_test, key));
-        match slot.and_then(|slot| held.get(&slot)) {
+        match slot.and_then(|slot| used_keys.get(&slot)) {
             Some(input) if *input == given.input => return Expected::Replayed,
             Some(_) => return Expected::Refused(SendRefusal::IdempotencyConflict),
             None => {}
@@ -100,12 +101,12 @@ impl World {
             if let Some(code) = given.simulated {
                 return Expected::Refused(code);
             }
-            let (messages, bytes) = &mut self.test_room[account];
-            if *messages == 0 || *bytes < given.words.into() {
+            let (messages, bytes) = &mut self.test_capacity[account];
+            if *messages == 0 || *bytes < given.bytes.into() {
                 return Expected::Refused(SendRefusal::TestStorageFull);
             }
             *messages -= 1;
-            *bytes -= i64::from(given.words);
+            *bytes -= i64::from(given.bytes);
         } else if cost > 0 {
             if self.limits[account].is_some_and(|limit| self.spent[account] >= limit) {
                 return Expected::Refused(SendRefusal::CreditLimitReached);
@@ -119,7 +120,7 @@ impl World {
             }
         }
         if let Some(slot) = slot {
-            held.insert(slot, given.input);
+            used_keys.insert(slot, given.input);
         }
         Expected::Accepted
     }
@@ -135,12 +136,12 @@ fn template_is_gone() -> Refusal<SendRefusal> {
     Refusal { code: SendRefusal::TemplateNotFound, message: "Gone.".into(), field: &[] }
 }
 
-fn sending(given: &Given) -> Sending {
+fn request(given: &Given) -> SendRequest {
     let account = given.key % ACCOUNTS;
     let environment = if given.is_test { Environment::Test } else { Environment::Live };
     let cost = given.cost.map(|cost| if given.is_test { 0 } else { cost });
-    let metadata = (given.words > 2).then(|| "{}".to_owned());
-    let text = "x".repeat(usize::from(given.words) - metadata.as_ref().map_or(0, String::len));
+    let metadata = (given.bytes > 2).then(|| "{}".to_owned());
+    let text = "x".repeat(usize::from(given.bytes) - metadata.as_ref().map_or(0, String::len));
     let draft = Draft {
         recipient: Recipient {
             channel: Channel::Sms,
@@ -154,7 +155,7 @@ fn sending(given: &Given) -> Sending {
         cost: cost.and_then(Micros::new).ok_or(PriceRefusal::NoPrice),
         simulated: given.simulated.filter(|_| given.is_test),
     };
-    Sending {
+    SendRequest {
         caller: AccountCaller {
             key_id: id(1, given.key),
             team_id: id(3, account % TEAMS),
@@ -172,7 +173,7 @@ fn sending(given: &Given) -> Sending {
     }
 }
 
-fn ground(world: &World, earlier: Vec<Earlier>, now: DateTime<Utc>) -> BatchState {
+fn batch_state(world: &World, earlier: Vec<EarlierMessage>, now: DateTime<Utc>) -> BatchState {
     let keys = (0..KEYS).map(|key| {
         let account = key % ACCOUNTS;
         let team = account % TEAMS;
@@ -186,8 +187,8 @@ fn ground(world: &World, earlier: Vec<Earlier>, now: DateTime<Utc>) -> BatchStat
             status: world.statuses[account],
             credit_limit_micros: world.limits[account],
             total_spent_micros: world.spent[account],
-            test_message_count: TEST_MESSAGES_MAX - world.test_room[account].0,
-            test_message_bytes: TEST_BYTES_MAX - world.test_room[account].1,
+            test_message_count: TEST_MESSAGES_MAX - world.test_capacity[account].0,
+            test_message_bytes: TEST_BYTES_MAX - world.test_capacity[account].1,
             has_opt_outs: world.have_opt_out[account],
             team_id: id(3, team),
             balance_micros: world.balances[team],
@@ -203,8 +204,8 @@ fn ground(world: &World, earlier: Vec<Earlier>, now: DateTime<Utc>) -> BatchStat
     BatchState { keys: keys.collect(), earlier, opted_out: opted_out.collect(), contacts }
 }
 
-/// What an account stores that has room for so many messages and bytes.
-fn stored_besides((messages, bytes): (i64, i64)) -> TestStored {
+/// The storage of an account with this free capacity in messages and bytes.
+fn storage_with_capacity((messages, bytes): (i64, i64)) -> TestStored {
     TestStored { messages: TEST_MESSAGES_MAX - messages, bytes: TEST_BYTES_MAX - bytes }
 }
 
@@ -231,13 +232,21 @@ fn world() -> impl Strategy<Value = World> {
                 mut statuses,
                 are_revoked,
                 have_opt_out,
-                test_room,
+                test_capacity,
             )| {
                 for main in 0..TEAMS {
                     (spent[main], limits[main]) = (0, None);
                     statuses[main] = AccountStatus::Active;
                 }
-                World { balances, spent, limits, statuses, are_revoked, have_opt_out, test_room }
+                World {
+                    balances,
+                    spent,
+                    limits,
+                    statuses,
+                    are_revoked,
+                    have_opt_out,
+                    test_capacity,
+                }
             },
         )
 }
@@ -263,7 +272,7 @@ fn given() -> impl Strategy<Value = Given> {
                     template_is_gone: gone.0,
                     contact: gone.1,
                     cost: size.0,
-                    words: size.1,
+                    bytes: size.1,
                     idempotency_key,
                     input,
                     simulated,
@@ -275,9 +284,9 @@ fn given() -> impl Strategy<Value = Given> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any messages in any batches get the verdicts, and leave the amounts, that the naive model says.
+    /// Verdicts, balances and totals are those of the naive model, for any messages in any batches.
     #[test]
-    fn a_batch_is_judged_as_one_message_after_another(
+    fn a_batch_has_the_outcome_of_its_messages_one_after_another(
         mut world in world(),
         given in prop::collection::vec(given(), 0..24),
         batch_size in 1_usize..10,
@@ -289,79 +298,79 @@ proptest! {
             Uuid::from_u128(ids.get())
         };
         let mut naive = world.clone();
-        let mut held = HashMap::new();
+        let mut used_keys = HashMap::new();
         let mut earlier = Vec::new();
         let mut entries = HashSet::new();
         for batch in given.chunks(batch_size) {
             let opening = world.balances;
-            let sendings: Vec<Sending> = batch.iter().map(sending).collect();
-            let ground = ground(&world, earlier.clone(), now);
+            let requests: Vec<SendRequest> = batch.iter().map(request).collect();
+            let state = batch_state(&world, earlier.clone(), now);
 
-            let judged = judge(ground, sendings.iter(), now, &new_id);
+            let outcome = judge(state, requests.iter(), now, &new_id);
 
-            for (given, reply) in batch.iter().zip(&judged.replies) {
-                let said = match reply {
+            for (given, reply) in batch.iter().zip(&outcome.replies) {
+                let actual = match reply {
                     Ok(Verdict::Accepted(_)) => Expected::Accepted,
                     Ok(Verdict::Replayed(_)) => Expected::Replayed,
                     Ok(Verdict::Refused(refusal)) => Expected::Refused(refusal.code),
                     Err(Fault::KeyRevoked) => Expected::Revoked,
                     Err(fault) => panic!("{fault}"),
                 };
-                prop_assert_eq!(said, naive.judge(given, &mut held));
+                prop_assert_eq!(actual, naive.judge(given, &mut used_keys));
             }
-            prop_assert_eq!(judged.replies.len(), batch.len());
-            for (row, entry) in judged.accepted() {
+            prop_assert_eq!(outcome.replies.len(), batch.len());
+            for (row, entry) in outcome.accepted() {
                 prop_assert_eq!(entry.is_some(), row.cost_micros > 0);
                 if let Some(entry) = entry {
-                    prop_assert!(entries.insert(entry.id), "an entry's id is its own");
+                    prop_assert!(entries.insert(entry.id), "each entry has a unique id");
                 }
             }
             for (number, balance) in world.balances.iter_mut().enumerate() {
-                // The running balances of a team lead from what it had to what it has.
+                // The running balances of a team lead from its balance before to its balance after.
                 let mut running = opening[number];
-                for (row, entry) in judged.accepted().filter(|(row, _)| row.team_id == id(3, number)) {
+                for (row, entry) in outcome.accepted().filter(|(row, _)| row.team_id == id(3, number)) {
                     if let Some(entry) = entry {
                         running -= row.cost_micros;
                         prop_assert_eq!(entry.balance_after.get(), running);
                     }
                 }
-                if let Some(change) = judged.balances.get(&id(3, number)) {
+                if let Some(change) = outcome.balances.get(&id(3, number)) {
                     prop_assert_eq!(change.before.get(), *balance);
                     *balance = change.after.get();
                 }
                 prop_assert_eq!(*balance, running);
             }
             for (number, spent) in world.spent.iter_mut().enumerate() {
-                if let Some(change) = judged.totals.get(&id(2, number)) {
+                if let Some(change) = outcome.totals.get(&id(2, number)) {
                     prop_assert_eq!(change.before.spent.get(), *spent);
                     *spent = change.after.spent.get();
                 }
             }
-            for (number, reservation) in world.test_room.iter_mut().enumerate() {
-                let of_account = judged.accepted().filter(|(row, _)| {
+            for (number, capacity) in world.test_capacity.iter_mut().enumerate() {
+                let of_account = outcome.accepted().filter(|(row, _)| {
                     row.account_id == id(2, number) && row.environment == Environment::Test
                 });
-                let (mut messages, mut bytes) = *reservation;
+                let (mut messages, mut bytes) = *capacity;
                 for (row, _) in of_account {
                     messages -= 1;
                     bytes -= i64::from(row.word_bytes);
                 }
-                if let Some(Change { before, after }) = judged.totals.get(&id(2, number)) {
-                    prop_assert_eq!(before.test_stored, stored_besides(*reservation));
-                    prop_assert_eq!(after.test_stored, stored_besides((messages, bytes)));
+                if let Some(Change { before, after }) = outcome.totals.get(&id(2, number)) {
+                    prop_assert_eq!(before.test_stored, storage_with_capacity(*capacity));
+                    prop_assert_eq!(after.test_stored, storage_with_capacity((messages, bytes)));
                 } else {
-                    prop_assert_eq!(*reservation, (messages, bytes));
+                    prop_assert_eq!(*capacity, (messages, bytes));
                 }
-                *reservation = (messages, bytes);
+                *capacity = (messages, bytes);
             }
-            let live = judged.accepted().filter(|(row, _)| row.environment == Environment::Live);
+            let live = outcome.accepted().filter(|(row, _)| row.environment == Environment::Live);
             prop_assert!(live.into_iter().all(|(row, _)| row.word_bytes == 0));
-            let charged: i64 = judged.usage.values().map(|figures| figures.charged_micros).sum();
+            let charged: i64 = outcome.usage.values().map(|figures| figures.charged_micros).sum();
             let before: i64 = opening.iter().sum();
             let after: i64 = world.balances.iter().sum();
-            prop_assert_eq!(charged, before - after, "usage is what was charged");
-            earlier.extend(judged.accepted().filter_map(|(row, _)| {
-                Some(Earlier {
+            prop_assert_eq!(charged, before - after, "usage equals the charges");
+            earlier.extend(outcome.accepted().filter_map(|(row, _)| {
+                Some(EarlierMessage {
                     id: row.id,
                     account_id: row.account_id,
                     environment: row.environment,
@@ -372,6 +381,6 @@ proptest! {
         }
         prop_assert_eq!(world.balances, naive.balances);
         prop_assert_eq!(world.spent, naive.spent);
-        prop_assert_eq!(world.test_room, naive.test_room);
+        prop_assert_eq!(world.test_capacity, naive.test_capacity);
     }
 }

@@ -1,4 +1,4 @@
-//! The bounds of the queue in messages and in bytes, and the turns of the teams.
+//! The limits of the queue in messages and bytes, and the turns of the teams.
 
 use entity::{api_key::Environment, message::Channel};
 
@@ -25,7 +25,7 @@ fn caller(team: u128) -> AccountCaller {
     }
 }
 
-/// A message with so many bytes of words, some of them metadata.
+/// A message with this many bytes of content, up to two of them metadata.
 fn message(bytes: usize) -> PricedMessage {
     let metadata = "{}".get(..bytes.min(2)).map(str::to_owned);
     let text = "x".repeat(bytes.saturating_sub(2));
@@ -55,29 +55,29 @@ fn push(queue: &Queue, team: u128, sizes: &[usize]) -> Result<Vec<Waiting>, Unav
     queue.push(&caller(team), messages, &deadline)
 }
 
-/// Team and size of each message of the next batch.
+/// Team and size of each message in the next batch.
 async fn next(queue: &Queue) -> Vec<(u128, usize)> {
-    let batch = queue.next_batch().await.expect("something waits");
+    let batch = queue.next_batch().await.expect("a batch");
     let taken = batch.iter().map(|entry| {
-        let Sending { caller, message } = &entry.sending;
+        let SendRequest { caller, message } = &entry.request;
         (caller.team_id.as_u128(), message.bytes())
     });
     taken.collect()
 }
 
 #[tokio::test]
-async fn a_batch_has_256_messages_and_8_mebibytes() {
+async fn a_batch_has_at_most_256_messages_and_8_mebibytes() {
     let queue = Queue::default();
     let half = BATCH_BYTES_MAX / 2;
-    let _waiting = push(&queue, HOT, &[1; BATCH_MAX + 1]).expect("there is room");
+    let _waiting = push(&queue, HOT, &[1; BATCH_MAX + 1]).expect("it fits");
     assert_eq!(next(&queue).await.len(), BATCH_MAX);
     assert_eq!(next(&queue).await, [(HOT, 1)]);
 
-    let _waiting = push(&queue, HOT, &[half, half, 1]).expect("there is room");
+    let _waiting = push(&queue, HOT, &[half, half, 1]).expect("it fits");
     assert_eq!(next(&queue).await, [(HOT, half), (HOT, half)]);
     assert_eq!(next(&queue).await, [(HOT, 1)]);
-    let _waiting = push(&queue, HOT, &[half, half + 1, 1]).expect("there is room");
-    // In order, also where a later message would fit.
+    let _waiting = push(&queue, HOT, &[half, half + 1, 1]).expect("it fits");
+    // In order, even if a later message would fit.
     assert_eq!(next(&queue).await, [(HOT, half)]);
     assert_eq!(next(&queue).await, [(HOT, half + 1), (HOT, 1)]);
     assert_eq!(queue.waiting(), 0);
@@ -85,42 +85,45 @@ async fn a_batch_has_256_messages_and_8_mebibytes() {
 }
 
 #[tokio::test]
-async fn a_team_fills_half_of_the_bytes_and_all_teams_together_the_whole() {
+async fn a_team_can_use_half_of_the_bytes_of_the_queue() {
     let queue = Queue::default();
     let mut waiting = Vec::new();
     for team in [HOT, OTHER] {
         for _ in 0..WAITING_BYTES_OF_TEAM_MAX / CALL_BYTES_MAX {
-            waiting.extend(push(&queue, team, &[CALL_BYTES_MAX]).expect("there is room"));
+            waiting.extend(push(&queue, team, &[CALL_BYTES_MAX]).expect("it fits"));
         }
         let refused = push(&queue, team, &[1]);
         assert!(
             matches!(refused, Err(Unavailable::Overloaded)),
-            "a byte more than a team may have"
+            "one byte above the limit of a team"
         );
     }
-    // What has no words counts as a message only.
-    waiting.extend(push(&queue, HOT, &[0]).expect("there is room"));
-    waiting.extend(push(&queue, THIRD, &[0]).expect("there is room"));
+    // A message without content does not count for the bytes.
+    waiting.extend(push(&queue, HOT, &[0]).expect("it fits"));
+    waiting.extend(push(&queue, THIRD, &[0]).expect("it fits"));
     let refused = push(&queue, THIRD, &[1]);
-    assert!(matches!(refused, Err(Unavailable::Overloaded)), "a byte more than all may have");
+    assert!(
+        matches!(refused, Err(Unavailable::Overloaded)),
+        "one byte above the limit of the queue"
+    );
 
     assert_eq!(next(&queue).await.len(), BATCH_BYTES_MAX / CALL_BYTES_MAX + 1);
-    // Of each team two calls were taken.
-    waiting.extend(push(&queue, HOT, &[CALL_BYTES_MAX, CALL_BYTES_MAX]).expect("there is room"));
+    // Two calls of each team were taken.
+    waiting.extend(push(&queue, HOT, &[CALL_BYTES_MAX, CALL_BYTES_MAX]).expect("it fits"));
     assert!(push(&queue, HOT, &[1]).is_err());
-    let all_of_it = push(&queue, THIRD, &[CALL_BYTES_MAX, CALL_BYTES_MAX, 1]);
-    assert!(matches!(all_of_it, Err(Unavailable::Overloaded)), "a whole call or nothing of it");
-    waiting.extend(push(&queue, THIRD, &[CALL_BYTES_MAX, CALL_BYTES_MAX]).expect("there is room"));
+    let partly_fits = push(&queue, THIRD, &[CALL_BYTES_MAX, CALL_BYTES_MAX, 1]);
+    assert!(matches!(partly_fits, Err(Unavailable::Overloaded)), "a call is taken as a whole");
+    waiting.extend(push(&queue, THIRD, &[CALL_BYTES_MAX, CALL_BYTES_MAX]).expect("it fits"));
 }
 
-/// A team whose queue is full delays another team's message by one batch.
+/// A team with a full queue delays another team's message by one batch.
 #[tokio::test]
 async fn teams_take_turns() {
     let queue = Queue::default();
-    let _hot = push(&queue, HOT, &vec![1; WAITING_OF_TEAM_MAX]).expect("there is room");
-    assert!(push(&queue, HOT, &[1]).is_err(), "one more than a team may have");
-    let _other = push(&queue, OTHER, &[2, 3]).expect("there is room");
-    let _third = push(&queue, THIRD, &[4]).expect("there is room");
+    let _hot = push(&queue, HOT, &vec![1; WAITING_OF_TEAM_MAX]).expect("it fits");
+    assert!(push(&queue, HOT, &[1]).is_err(), "one above the limit of a team");
+    let _other = push(&queue, OTHER, &[2, 3]).expect("it fits");
+    let _third = push(&queue, THIRD, &[4]).expect("it fits");
 
     let taken = next(&queue).await;
     let first = [(HOT, 1), (OTHER, 2), (THIRD, 4), (HOT, 1), (OTHER, 3), (HOT, 1)];
@@ -128,19 +131,19 @@ async fn teams_take_turns() {
     assert!(taken.len() == BATCH_MAX && taken[6..].iter().all(|taken| *taken == (HOT, 1)));
 }
 
-/// Long messages of other teams delay a team's next message by their turns, and not by all that waits of them.
+/// Long messages of other teams delay a team's next message by one turn each, not by all their waiting messages.
 #[tokio::test]
-async fn the_wait_for_long_messages_is_one_of_turns() {
+async fn the_expected_wait_takes_turns_into_account() {
     let queue = Queue::default();
     let mut waiting = Vec::new();
     for team in [HOT, OTHER] {
-        // 30 MiB, in calls of 2.
+        // 30 MiB in calls of 2 MiB.
         for _ in 0..15 {
-            waiting.extend(push(&queue, team, &[CALL_BYTES_MAX / 10; 10]).expect("there is room"));
+            waiting.extend(push(&queue, team, &[CALL_BYTES_MAX / 10; 10]).expect("it fits"));
         }
     }
     queue.note_batch_time(BATCH_TIME_MAX);
-    // A quarter of a second for each batch, of which 8 wait.
+    // A quarter of a second for each of the 8 waiting batches.
     assert_eq!(queue.batch_micros.load(Ordering::Relaxed), 250_000);
     let within = |team: u128, millis: u64| {
         let deadline = Deadline::until(Instant::now() + Duration::from_millis(millis));
@@ -148,20 +151,20 @@ async fn the_wait_for_long_messages_is_one_of_turns() {
     };
 
     assert!(matches!(within(HOT, 1_500), Err(Unavailable::Overloaded)));
-    waiting.extend(within(THIRD, 1_500).expect("it is the third of the next batch"));
+    waiting.extend(within(THIRD, 1_500).expect("it is the third message of the next batch"));
     let taken = next(&queue).await;
     assert_eq!(taken[2], (THIRD, 10));
     assert!(matches!(within(THIRD, 100), Err(Unavailable::Overloaded)), "a batch takes longer");
 }
 
-/// A message that is too large for what is left of a batch is the first of the next one, and others go on.
+/// A message that is too large for the rest of a batch is the first of the next one. Other teams still fill the batch.
 #[tokio::test]
 async fn a_message_that_does_not_fit_is_the_first_of_the_next_batch() {
     let queue = Queue::default();
     let rest = BATCH_BYTES_MAX - CALL_BYTES_MAX;
-    let _hot = push(&queue, HOT, &[rest + 1, 5]).expect("there is room");
-    let _other = push(&queue, OTHER, &[CALL_BYTES_MAX, 6]).expect("there is room");
-    let _third = push(&queue, THIRD, &[7, 8]).expect("there is room");
+    let _hot = push(&queue, HOT, &[rest + 1, 5]).expect("it fits");
+    let _other = push(&queue, OTHER, &[CALL_BYTES_MAX, 6]).expect("it fits");
+    let _third = push(&queue, THIRD, &[7, 8]).expect("it fits");
 
     assert_eq!(next(&queue).await, [(HOT, rest + 1), (THIRD, 7), (HOT, 5), (THIRD, 8)]);
     assert_eq!(next(&queue).await, [(OTHER, CALL_BYTES_MAX), (OTHER, 6)]);

@@ -1,7 +1,6 @@
-//! `SQLite`: the one writing connection, whose pool is the fair queue before it; rows as one JSON
-//! parameter a table (its rows as JSONB, whose cells are found without parsing), and all that a batch
-//! writes in one hop to the connection's thread. Parameters
-//! are named `$1`, not `?1`: the driver miscounts the gaps that a statement leaves in `?` numbers.
+//! `SQLite`: all writers share one connection, whose pool is a fair queue. The rows of a table are one JSON parameter,
+//! read as JSONB so that cells are found without parsing, and a batch is written with a single message to the
+//! connection's thread. Parameters are named `$1`, not `?1`: the driver miscounts gaps in the numbers of `?`.
 
 use std::collections::HashSet;
 
@@ -19,8 +18,8 @@ use crate::domain::{
     Fault,
     billing::{
         Draft,
-        batch::{BatchOutcome, BatchState, Change, Earlier, KeyRow, OptedOut},
-        queue::Sending,
+        batch::{BatchOutcome, BatchState, Change, EarlierMessage, KeyRow, OptedOut},
+        queue::SendRequest,
     },
 };
 
@@ -96,10 +95,10 @@ impl Store {
         Self { db, statements }
     }
 
-    /// Locks, reads, decides, writes and commits.
+    /// Commits a batch.
     pub async fn commit(
         &mut self,
-        sendings: &[&Sending],
+        requests: &[&SendRequest],
         decide: Decide<'_>,
     ) -> Result<BatchOutcome, Interrupted> {
         let options = TransactionOptions {
@@ -107,52 +106,55 @@ impl Store {
             ..TransactionOptions::default()
         };
         let txn = self.db.begin_with_options(options).await?;
-        let judged = decide(self.read(&txn, sendings).await?);
-        if judged.charges.is_empty() {
+        let outcome = decide(self.read(&txn, requests).await?);
+        if outcome.charges.is_empty() {
             txn.rollback().await?;
-            return Ok(judged);
+            return Ok(outcome);
         }
-        let written = txn.execute_raw(write(self.statements.write, &judged)).await?;
-        check_guards(written.rows_affected(), &judged)?;
+        let written = txn.execute_raw(write(self.statements.write, &outcome)).await?;
+        check_guards(written.rows_affected(), &outcome)?;
         match txn.commit().await {
-            Ok(()) => Ok(judged),
-            Err(error) => Err(Interrupted::InDoubt(Box::new(judged), error.into())),
+            Ok(()) => Ok(outcome),
+            Err(error) => Err(Interrupted::InDoubt(Box::new(outcome), error.into())),
         }
     }
 
-    /// The file is this process's own: what it shows now is how the transaction ended.
-    pub async fn was_committed(&mut self, judged: &BatchOutcome) -> Result<bool, Fault> {
-        let Some((row, _)) = judged.accepted().next() else { return Ok(false) };
+    /// Only this process writes the file, so the transaction has ended before this read.
+    pub async fn was_committed(&mut self, outcome: &BatchOutcome) -> Result<bool, Fault> {
+        let Some((row, _)) = outcome.accepted().next() else { return Ok(false) };
         Ok(message::Entity::find_by_id(row.id).one(&self.db).await?.is_some())
     }
 
     async fn read(
         &self,
         txn: &DatabaseTransaction,
-        sendings: &[&Sending],
+        requests: &[&SendRequest],
     ) -> Result<BatchState, Fault> {
         let mut keys: Vec<String> =
-            sendings.iter().map(|sending| hex(sending.caller.key_id)).collect();
+            requests.iter().map(|request| hex(request.caller.key_id)).collect();
         keys.sort_unstable();
         keys.dedup();
         let keys = statement(self.statements.read_keys, [json!(keys).to_string().into()]);
         let keys = KeyRow::find_by_statement(keys).all(txn).await?;
 
-        let held: Vec<_> = sendings
+        let idempotency_keys: Vec<_> = requests
             .iter()
-            .filter_map(|Sending { caller, message }| {
+            .filter_map(|SendRequest { caller, message }| {
                 let key = message.idempotency_key.as_ref()?;
                 Some(json!([hex(caller.account_id), caller.environment.to_value(), key]))
             })
             .collect();
-        let earlier = if held.is_empty() {
+        let earlier = if idempotency_keys.is_empty() {
             Vec::new()
         } else {
-            let select = statement(self.statements.read_earlier, [json!(held).to_string().into()]);
-            Earlier::find_by_statement(select).all(txn).await?
+            let select = statement(
+                self.statements.read_earlier,
+                [json!(idempotency_keys).to_string().into()],
+            );
+            EarlierMessage::find_by_statement(select).all(txn).await?
         };
         let opted_out = if keys.iter().any(|key| key.has_opt_outs) {
-            let recipients = drafts(sendings).map(|(account_id, Draft { recipient, .. })| {
+            let recipients = drafts(requests).map(|(account_id, Draft { recipient, .. })| {
                 json!([hex(account_id), recipient.channel.to_value(), recipient.identity()])
             });
             let recipients: serde_json::Value = recipients.collect();
@@ -162,7 +164,7 @@ impl Store {
             HashSet::new()
         };
         let contacts: Vec<String> =
-            drafts(sendings).filter_map(|(_, draft)| draft.contact_id.map(hex)).collect();
+            drafts(requests).filter_map(|(_, draft)| draft.contact_id.map(hex)).collect();
         let contacts = if contacts.is_empty() {
             HashSet::new()
         } else {
@@ -179,9 +181,9 @@ fn statement(text: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Sqlite, text, values)
 }
 
-fn write(text: &str, judged: &BatchOutcome) -> Statement {
-    let now = judged.accepted().next().map(|(row, _)| row.created_at).unwrap_or_default();
-    let sent = judged.accepted().map(|(row, entry)| {
+fn write(text: &str, outcome: &BatchOutcome) -> Statement {
+    let now = outcome.accepted().next().map(|(row, _)| row.created_at).unwrap_or_default();
+    let sent = outcome.accepted().map(|(row, entry)| {
         json!([
             hex(row.id),
             hex(row.team_id),
@@ -201,9 +203,9 @@ fn write(text: &str, judged: &BatchOutcome) -> Statement {
             entry.map(|entry| hex(entry.id)),
             entry.map(|entry| entry.balance_after.get()),
             row.status.to_value(),
-            row.due_at.map(moment),
-            row.send_at.map(moment),
-            row.valid_until.map(moment),
+            row.due_at.map(timestamp),
+            row.send_at.map(timestamp),
+            row.valid_until.map(timestamp),
             row.html,
             row.contact_id.map(hex),
             row.sender_id.map(hex),
@@ -212,7 +214,7 @@ fn write(text: &str, judged: &BatchOutcome) -> Statement {
         ])
     });
     let sent: serde_json::Value = sent.collect();
-    let days = judged.usage.iter().map(|(slot, figures)| {
+    let days = outcome.usage.iter().map(|(slot, figures)| {
         json!([
             hex(slot.account_id),
             hex(slot.team_id),
@@ -224,7 +226,7 @@ fn write(text: &str, judged: &BatchOutcome) -> Statement {
         ])
     });
     let days: serde_json::Value = days.collect();
-    let totals = judged.totals.iter().map(|(id, Change { before, after })| {
+    let totals = outcome.totals.iter().map(|(id, Change { before, after })| {
         json!([
             hex(*id),
             before.spent.get(),
@@ -236,7 +238,7 @@ fn write(text: &str, judged: &BatchOutcome) -> Statement {
         ])
     });
     let totals: serde_json::Value = totals.collect();
-    let balances = judged.balances.iter();
+    let balances = outcome.balances.iter();
     let balances =
         balances.map(|(id, Change { before, after })| json!([hex(*id), before.get(), after.get()]));
     let balances: serde_json::Value = balances.collect();
@@ -251,8 +253,8 @@ fn write(text: &str, judged: &BatchOutcome) -> Statement {
     statement(text, values)
 }
 
-/// A moment as the driver writes it, so that moments compare as text.
-fn moment(at: DateTime<Utc>) -> String {
+/// A time in the driver's format, so that times compare as text.
+fn timestamp(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }
 

@@ -1,4 +1,5 @@
-//! What both databases share: the statements as a value, how a commit can be interrupted, and the check of what was written.
+//! Shared by both databases: the statements as a value, the ways in which a commit can be interrupted, and the check of
+//! the number of written rows.
 
 use uuid::Uuid;
 
@@ -7,39 +8,38 @@ use crate::domain::{
     billing::{
         Draft,
         batch::{BatchOutcome, BatchState},
-        queue::Sending,
+        queue::SendRequest,
     },
 };
 
-/// The statements of the accept path and of refunds, as a value: the tests plant faults by swapping
-/// single ones, and see their checks fail.
+/// The statements of the accept path and of refunds. They are a value, so that tests can replace single statements
+/// with faulty ones and show that the fault is detected.
 #[derive(Clone, Copy, Debug)]
 pub struct Statements {
     /// Locks the batch's teams in id order. Empty on `SQLite`, where BEGIN IMMEDIATE is the lock.
     pub lock_teams: &'static str,
     /// The batch's keys, each with its account and its team.
     pub read_keys: &'static str,
-    /// The messages that hold the batch's idempotency keys.
+    /// The stored messages with the batch's idempotency keys.
     pub read_earlier: &'static str,
-    /// The batch's recipients that are opted out; asked only where an account of the batch has any.
+    /// The batch's opted-out recipients; used only if an account of the batch has opt-outs.
     pub read_opted_out: &'static str,
-    /// Which of the batch's contacts are there, and not being erased; asked only where a message of the batch goes to
-    /// one.
+    /// The batch's contacts that exist and are not being erased; used only if a message of the batch has a contact.
     pub read_contacts: &'static str,
-    /// Messages, ledger entries, usage, totals and balances of a batch.
+    /// Writes messages, ledger entries, usage, totals and balances of a batch.
     pub write: &'static str,
-    /// One message that nothing stands against: judged, charged and stored by one statement. Empty on
-    /// `SQLite`, where a statement costs no round trip.
+    /// Checks, charges and stores one message, if nothing prevents it. Empty on `SQLite`, where statements have no
+    /// round trips.
     pub accept_one: &'static str,
-    /// Marks messages as paid back and returns those that were not yet.
+    /// Marks messages as refunded and returns those that were not refunded before.
     pub mark_refunded: &'static str,
 }
 
-/// Why a batch was not committed, as far as is known.
+/// Why the commit of a batch failed.
 pub(in crate::domain::billing) enum Interrupted {
     /// Nothing was committed.
     Before(Fault),
-    /// COMMIT was sent and not answered: everything was committed, or nothing.
+    /// COMMIT was sent without a reply: all or nothing was committed.
     InDoubt(Box<BatchOutcome>, Fault),
 }
 
@@ -49,28 +49,31 @@ impl<E: Into<Fault>> From<E> for Interrupted {
     }
 }
 
-/// Decides a batch from what the locked rows say.
+/// Decides a batch from the locked rows.
 pub(in crate::domain::billing) type Decide<'a> = &'a (dyn Fn(BatchState) -> BatchOutcome + Sync);
 
-/// What goes out of a batch, by account.
-pub(super) fn drafts<'a>(sendings: &'a [&'a Sending]) -> impl Iterator<Item = (Uuid, &'a Draft)> {
-    let drafts = sendings.iter().map(|Sending { caller, message }| {
+/// The drafts of a batch, each with its account.
+pub(super) fn drafts<'a>(
+    requests: &'a [&'a SendRequest],
+) -> impl Iterator<Item = (Uuid, &'a Draft)> {
+    let drafts = requests.iter().map(|SendRequest { caller, message }| {
         message.draft.as_ref().ok().map(|draft| (caller.account_id, draft))
     });
     drafts.flatten()
 }
 
-/// What the guards of a batch's statements let through, against what was decided under the lock.
-pub(super) fn check_guards(written: u64, judged: &BatchOutcome) -> Result<(), Fault> {
-    let entries = judged.charges.iter().filter(|charge| charge.entry.is_some()).count();
-    let expected = judged.charges.len()
+/// Compares the number of written rows with the outcome. The statements write a balance or total only if it is still
+/// the value that was read.
+pub(super) fn check_guards(written: u64, outcome: &BatchOutcome) -> Result<(), Fault> {
+    let entries = outcome.charges.iter().filter(|charge| charge.entry.is_some()).count();
+    let expected = outcome.charges.len()
         + entries
-        + judged.usage.len()
-        + judged.totals.len()
-        + judged.balances.len();
+        + outcome.usage.len()
+        + outcome.totals.len()
+        + outcome.balances.len();
     if u64::try_from(expected).is_ok_and(|expected| expected == written) {
         Ok(())
     } else {
-        Err(Fault::Broken("what is read under a team's lock holds until the commit"))
+        Err(Fault::Broken("rows read under a team's lock do not change until the commit"))
     }
 }
