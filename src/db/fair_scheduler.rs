@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{read_budget::ReadBudget, row_security::Scope};
 
 /// Connections of the write pool that requests leave to the worker on `PostgreSQL`.
-const WORKER_CONNECTIONS: usize = 2;
+pub const WORKER_CONNECTIONS: usize = 2;
 /// Number of known holders from which those without a slot are removed.
 const SWEEP_FROM: usize = 64;
 

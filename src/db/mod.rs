@@ -38,18 +38,19 @@ mod write_transaction;
 
 pub use backup::BackupError;
 pub use error::is_unique_violation;
-pub use fair_scheduler::{FairScheduler, Slot};
+pub use fair_scheduler::{FairScheduler, Slot, WORKER_CONNECTIONS};
 pub use files::{ServingLockError, exposed, lock_for_serving, sqlite_path, sqlite_url};
 pub use id_list::{has_id, id_list};
 pub use migrations::{MIGRATIONS_TABLE, tables_of_sqlite};
-pub use options::POSTGRES_READER_OPTIONS;
-pub use read_budget::ReadBudget;
+pub use options::{ACQUIRE_TIMEOUT, POSTGRES_READER_OPTIONS};
+pub use outages::OUTAGE_CHARGE_MAX;
+pub use read_budget::{REQUEST_CONNECTIONS_MAX, ReadBudget};
 pub use readers::{Readers, Snapshot};
 pub use row_security::{RowSecurity, Scope};
 pub use write_transaction::WriteTransaction;
 
 use error::connection_error;
-use options::{ACQUIRE_TIMEOUT, POSTGRES_OPTIONS, POSTGRES_WRITER_OPTIONS, sqlite_options};
+use options::{POSTGRES_OPTIONS, POSTGRES_WRITER_OPTIONS, sqlite_options};
 
 const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 /// Number of reading connections on `SQLite`.

@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 /// How long a caller waits for a connection.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 /// A connection that was idle for longer is pinged before it is used: it may have been lost.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(8);

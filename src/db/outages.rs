@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Without any answer for longer than this, PostgreSQL counts as unavailable.
 const OUTAGE_AFTER: Duration = Duration::from_secs(1);
 /// Maximum time that is charged for a statement without an answer, or for an outage.
-pub(super) const OUTAGE_CHARGE_MAX: Duration = Duration::from_secs(1);
+pub const OUTAGE_CHARGE_MAX: Duration = Duration::from_secs(1);
 
 /// When PostgreSQL last answered any statement, and its last outage.
 pub(super) struct Outages {

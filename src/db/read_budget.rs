@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Maximum number of connections that one request holds at a time. Its fields are resolved
 /// concurrently.
-pub(super) const REQUEST_CONNECTIONS_MAX: usize = 2;
+pub const REQUEST_CONNECTIONS_MAX: usize = 2;
 /// How long a statement goes on after its request was given up. It is ended by closing its
 /// connection, and a new connection costs more than most statements.
 const ABANDONED_AFTER: Duration = Duration::from_millis(250);

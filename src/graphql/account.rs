@@ -149,7 +149,7 @@ impl Account {
     }
 
     /// Your own id of the sub-account, unique in the team; null if it has none. It can be used in
-    /// an AccountRef instead of the id. Requires a key of the main account.
+    /// an `AccountRef` instead of the id. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()

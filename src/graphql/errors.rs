@@ -266,7 +266,7 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
     }
 }
 
-/// The message of an INTERNAL_SERVER_ERROR.
+/// The message of an `INTERNAL_SERVER_ERROR`.
 pub fn internal(request_id: &str) -> String {
     format!("Something went wrong on the server. Request id: {request_id}")
 }

@@ -17,12 +17,12 @@ pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The unit in which text counts against the common limit.
 pub const PART_BYTES: usize = 16 * 1024;
 /// Maximum number of parts of all requests together: 96 MiB.
-const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
+pub const PARTS_MAX: usize = 96 * 1024 * 1024 / PART_BYTES;
 /// Memory that a value of a response takes in addition to its text, in bytes.
-const VALUE_BYTES: usize = 80;
+pub const VALUE_BYTES: usize = 80;
 /// Maximum bytes of WebSocket messages that wait to be sent. All of their bytes count, because a
 /// client that stops reading may have many small messages waiting.
-const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The part of [`WAITING_BYTES_MAX`] that one team may use.
 pub const WAITING_BYTES_OF_TEAM_MAX: usize = WAITING_BYTES_MAX / 2;
 

@@ -1,7 +1,7 @@
 //! The page of limits. Every number is made of the constant that the server enforces.
 
 use tollgate::{
-    db::{ACQUIRE_TIMEOUT, READS_OF_REQUEST_MAX, SILENCE_COUNTED_MAX, WRITES_OF_WORKER},
+    db::{ACQUIRE_TIMEOUT, OUTAGE_CHARGE_MAX, REQUEST_CONNECTIONS_MAX, WORKER_CONNECTIONS},
     domain::{
         api_key::{GRACE_SECONDS_MAX, KEYS_PER_ACCOUNT_MAX},
         billing::{
@@ -217,7 +217,7 @@ fn rate_limits(page: &mut Page) {
         connections_of(http::ACCOUNT_READS),
         time(http::READING_FREE),
         time(http::READING_SAVED_MAX),
-        time(SILENCE_COUNTED_MAX),
+        time(OUTAGE_CHARGE_MAX),
         time(http::WAIT_MAX)
     ));
     page.text(&format!(
@@ -272,7 +272,7 @@ fn load(page: &mut Page) {
             [
                 "Database connections for reading. A team has at most half of those of the process, and all operators \
                  together half",
-                &format!("{} for one request", count(READS_OF_REQUEST_MAX)),
+                &format!("{} for one request", count(REQUEST_CONNECTIONS_MAX)),
                 "wait",
             ],
             ["Time that a statement waits for a connection", &time(ACQUIRE_TIMEOUT), "UNAVAILABLE"],
@@ -283,7 +283,7 @@ fn load(page: &mut Page) {
          delivery of messages, and a team has at most half of the others. On SQLite, which has one connection for \
          writing, one mutation of each team waits for it at a time. Beyond {} refusals per second and processor, a \
          refusal is delayed by up to {}, so that clients that retry immediately do not slow down the others.",
-        count(WRITES_OF_WORKER),
+        count(WORKER_CONNECTIONS),
         count(http::REFUSALS_PER_SECOND),
         time(http::REFUSAL_DELAY_MAX)
     ));
