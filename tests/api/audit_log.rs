@@ -145,21 +145,21 @@ fn few_write_without_an_entry() {
         }
     }
     let known = [
-        "audit_call.rs",
-        "audit_refusals.rs",
-        "authentication.rs",
-        "backlog.rs",
-        "contact_csv.rs",
-        "contact_erasure.rs",
-        "contact_merge.rs",
-        "delivery/claim.rs",
-        "delivery/settle.rs",
+        "api_key/authentication.rs",
+        "audit_log/refusals.rs",
+        "audit_log/request_context.rs",
+        "contact/csv.rs",
+        "contact/erasure.rs",
+        "contact/merge.rs",
         "events/postgres.rs",
-        "inbound.rs",
-        "inventory_import.rs",
-        "phone_number_renewal.rs",
-        "schedule.rs",
-        "test_retention.rs",
+        "message/backlog.rs",
+        "message/cancel.rs",
+        "message/delivery/claim.rs",
+        "message/delivery/settle.rs",
+        "message/test_retention.rs",
+        "opt_out/inbound.rs",
+        "phone_number/inventory_import.rs",
+        "phone_number/renewal.rs",
     ];
     assert_eq!(found, BTreeSet::from(known.map(str::to_owned)));
 }
