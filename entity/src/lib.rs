@@ -3,6 +3,7 @@
 //! ends in `_micros`; times are UTC with millisecond precision; ids are `UUIDv7`.
 
 pub mod account;
+pub mod api_enum;
 pub mod api_key;
 pub mod audit_entry;
 pub mod contact;

@@ -1,7 +1,7 @@
 //! The command line: every setting is a flag and an environment variable. Results go to standard
 //! output, logs to standard error. Exit codes: 0 done, 1 an audit that found drift, 2 anything else.
 
-use std::{fmt::Debug, io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -16,7 +16,7 @@ use crate::{
     db::{Db, row_security},
     domain::{
         Failure,
-        audit_log::{self, request_context::Named},
+        audit_log::refused_call::{self, Target},
         billing,
         caller::OperatorCaller,
     },
@@ -269,15 +269,14 @@ fn explain<C>(failure: Failure<C>) -> anyhow::Error {
 
 /// What a command did, or why it was refused, which is then in the audit log too. `team_id` is the team that it
 /// named.
-async fn done<T, C: Debug>(
+async fn done<T, C: Copy + Into<&'static str>>(
     app: &App,
     action: AuditAction,
     team_id: Option<Uuid>,
     done: Result<T, Failure<C>>,
 ) -> anyhow::Result<T> {
     if let Err(Failure::Refused(refusal)) = &done {
-        enter_refusal(app, action, audit_log::request_context::code_name(&refusal.code), team_id)
-            .await?;
+        enter_refusal(app, action, refusal.code.into(), Target::Team(team_id)).await?;
     }
     done.map_err(explain)
 }
@@ -286,12 +285,11 @@ async fn done<T, C: Debug>(
 async fn enter_refusal(
     app: &App,
     action: AuditAction,
-    code: String,
-    id: Option<Uuid>,
+    code: &str,
+    target: Target<'_>,
 ) -> anyhow::Result<()> {
-    let named = Named { id, account: None };
     let by = &OperatorCaller::on_the_command_line();
-    Ok(audit_log::request_context::enter_refusal(app, by, action, code, named).await?)
+    Ok(refused_call::enter_refusal(app, by, action, code, target).await?)
 }
 
 /// A switch in the environment: unset and empty mean off.

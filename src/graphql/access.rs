@@ -1,5 +1,6 @@
-//! Who may use which field. The guard is the wall; visibility keeps what a key may not use out of
-//! its introspection, and of the schema that its documents are validated against.
+//! Who may use which field. Queries have a guard; mutations ask their context for a caller of the role that the domain
+//! demands, so that a forgotten check does not compile. Visibility keeps what a key may not use out of its
+//! introspection, and of the schema that its documents are validated against.
 
 use std::{hash::Hash, sync::Arc};
 
@@ -17,7 +18,7 @@ use crate::{
     app::App,
     domain::{
         Fault,
-        caller::{AccountCaller, Caller},
+        caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
         deadline::Deadline,
     },
     limits::memory_budget::Reservation,
@@ -36,12 +37,8 @@ pub enum Audience {
 pub enum RoleGuard {
     /// A key of an account: a main account's or a sub-account's.
     Account,
-    /// A LIVE key of an account.
-    LiveAccount,
     /// A key of a main account.
     Main,
-    /// A LIVE key of a main account.
-    LiveMain,
     /// A key that may see a whole team: of its main account, or an operator's.
     Team,
     /// An operator's key.
@@ -53,9 +50,7 @@ impl Guard for RoleGuard {
         let caller = ctx.caller()?;
         match self {
             Self::Account => caller.account().map(|_| ())?,
-            Self::LiveAccount => caller.account()?.live().map(|_| ())?,
             Self::Main => caller.main().map(|_| ())?,
-            Self::LiveMain => caller.main()?.live().map(|_| ())?,
             Self::Team if caller.role() == Role::SubAccount => caller.main().map(|_| ())?,
             Self::Team => {}
             Self::Operator => caller.operator().map(|_| ())?,
@@ -94,10 +89,23 @@ pub fn operator(ctx: &Context<'_>) -> bool {
 
 /// What a resolver asks its context for.
 pub trait ContextExt {
-    fn app(&self) -> Result<&Arc<App>>;
-    fn caller(&self) -> Result<&Caller>;
+    fn app(&self) -> Result<&Arc<App>, Fault>;
+    fn caller(&self) -> Result<&Caller, Fault>;
     /// The caller as an account.
-    fn account(&self) -> Result<AccountCaller>;
+    fn account(&self) -> Result<AccountCaller, Fault> {
+        self.caller()?.account()
+    }
+    /// The caller as an account, with a LIVE key.
+    fn live_account(&self) -> Result<LiveAccountCaller, Fault> {
+        self.account()?.live()
+    }
+    /// The caller as a main account, with a LIVE key.
+    fn live_main(&self) -> Result<LiveMainCaller, Fault> {
+        self.caller()?.main()?.live()
+    }
+    fn operator(&self) -> Result<OperatorCaller, Fault> {
+        self.caller()?.operator()
+    }
     /// Rows by id, batched over the request.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
     /// The row of an id, if there is one. Each field that asks gets a copy of it, which counts.
@@ -111,22 +119,18 @@ pub trait ContextExt {
     /// A text in the answer that may be long.
     fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>>;
     /// How long a query or a mutation is waited for.
-    fn deadline(&self) -> Result<&Deadline>;
+    fn deadline(&self) -> Result<&Deadline, Fault>;
     /// The turn in which the fields of a query or a mutation are executed.
     fn field_permit(&self) -> Result<&FieldPermit>;
 }
 
 impl ContextExt for Context<'_> {
-    fn app(&self) -> Result<&Arc<App>> {
-        self.data::<Arc<App>>()
+    fn app(&self) -> Result<&Arc<App>, Fault> {
+        self.data_opt().ok_or(Fault::Broken("every request has the app"))
     }
 
-    fn caller(&self) -> Result<&Caller> {
-        Ok(self.data_opt::<Caller>().ok_or(Fault::KeyRevoked)?)
-    }
-
-    fn account(&self) -> Result<AccountCaller> {
-        Ok(self.caller()?.account()?)
+    fn caller(&self) -> Result<&Caller, Fault> {
+        self.data_opt().ok_or(Fault::KeyRevoked)
     }
 
     fn rows(&self) -> Result<&DataLoader<Rows>> {
@@ -154,8 +158,8 @@ impl ContextExt for Context<'_> {
         Ok(text)
     }
 
-    fn deadline(&self) -> Result<&Deadline> {
-        self.data::<Deadline>()
+    fn deadline(&self) -> Result<&Deadline, Fault> {
+        self.data_opt().ok_or(Fault::Broken("every query and mutation has a deadline"))
     }
 
     fn field_permit(&self) -> Result<&FieldPermit> {

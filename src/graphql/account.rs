@@ -1,49 +1,24 @@
 //! Accounts as any key sees them: its own, and those that its role lets it reach.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use entity::account as rows;
 
 use super::{
     access::{self, ContextExt, RoleGuard},
     api_key::ApiKey,
-    billing::usage::{DateRange, Usage, UsageDimension},
+    billing::usage::{Usage, UsageDimension},
     connection::{List, list, page_args},
+    enums::{AccountStatus, BlockReason},
+    input::DateRange,
     loaders::{KeysOf, TeamId, UsageOf},
     message::quiet_hours::QuietHours,
-    scalars::{Cents, DateTime, JsonObject},
+    scalars::{CURRENCY, Cents, DateTime, JsonObject},
     team::Team,
 };
 use crate::domain::{
     self, Fault,
     account::{BalanceView, blocked_by, remaining_credit, stored, total_spent},
 };
-
-/// What an account may do.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::AccountStatus")]
-pub enum AccountStatus {
-    /// It may send.
-    Active,
-    /// Sends are refused; keys are kept and reading works. Accepted messages wait for delivery.
-    Suspended,
-    /// All keys are revoked; data and ledger are kept. Messages that waited were canceled and
-    /// refunded.
-    Inactive,
-}
-
-/// Why an account's sends are refused now.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::account::BlockReason")]
-pub enum BlockReason {
-    /// The status is SUSPENDED.
-    Suspended,
-    /// The status is INACTIVE.
-    Inactive,
-    /// totalSpent has reached creditLimit.
-    CreditLimit,
-    /// The team's balance is 0.
-    Balance,
-}
 
 /// GraphQL's `Account`, described there.
 pub struct Account(pub rows::Model);
@@ -223,7 +198,7 @@ impl From<BalanceView> for Balance {
     fn from(view: BalanceView) -> Self {
         Self {
             balance: view.balance.map(Cents::from),
-            currency: super::team::CURRENCY,
+            currency: CURRENCY,
             is_sub_account: view.is_sub_account,
             total_spent: view.total_spent.map(Cents::from),
             credit_limit: view.credit_limit.map(Cents::from),

@@ -11,6 +11,9 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
+/// One currency for an installation.
+pub const CURRENCY: &str = "USD";
+
 /// What a custom scalar is given, as far as that can be judged.
 #[derive(Clone, Copy, Debug)]
 pub enum Given<'v> {

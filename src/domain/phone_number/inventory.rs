@@ -26,9 +26,12 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithdrawPhoneNumberRefusal {
-    NotFound,
+entity::api_enum! {
+    /// Why a phone number was not withdrawn.
+    pub enum WithdrawPhoneNumberRefusal {
+        /// There is no such number.
+        NotFound,
+    }
 }
 
 /// Takes a number out of the inventory for `phone_number_id`; `None` if it is not to be had.

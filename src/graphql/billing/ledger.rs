@@ -1,6 +1,6 @@
 //! The ledger: every movement of a team's balance.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
+use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::ledger_entry as rows;
 
 use crate::{
@@ -9,29 +9,14 @@ use crate::{
         access::{self, ContextExt, RoleGuard},
         account::Account,
         connection::{List, list, page_args},
+        enums::{LedgerKind, values},
+        input::{AccountRef, DateTimeRange},
         loaders::{AccountId, MessageId, PhoneNumberId},
-        message::{Message, list::DateTimeRange},
+        message::Message,
         phone_number::PhoneNumber,
         scalars::{Cents, DateTime},
-        team::sub_account::AccountRef,
     },
 };
-
-/// Why the balance moved.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::LedgerKind")]
-pub enum LedgerKind {
-    /// Money came in.
-    TopUp,
-    /// A message was accepted.
-    Charge,
-    /// A message that reached no provider was paid back.
-    Refund,
-    /// A phone number was bought, or a month of it.
-    NumberFee,
-    /// An operator corrected the balance.
-    Adjustment,
-}
 
 /// GraphQL's `LedgerEntry`, described there.
 pub struct LedgerEntry(pub rows::Model);
@@ -135,7 +120,7 @@ impl From<Option<LedgerFilter>> for domain::LedgerFilter {
     fn from(filter: Option<LedgerFilter>) -> Self {
         let filter = filter.unwrap_or_default();
         Self {
-            kind: filter.kind.map(|kind| kind.into_iter().map(Into::into).collect()),
+            kind: values(filter.kind),
             account: filter.account.map(Into::into),
             created_at: filter.created_at.into(),
         }

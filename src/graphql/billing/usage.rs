@@ -1,37 +1,20 @@
 //! Usage: what was sent and spent, from daily rollups.
 
-use async_graphql::{
-    Context, Enum, InputObject, Object, Result, SelectionField, SimpleObject, Value,
-};
+use async_graphql::{Context, Enum, Object, Result, SelectionField, SimpleObject, Value};
 
 use crate::{
     domain::{bad_input, billing::usage as domain, page::PAGE_DEFAULT},
     graphql::{
         access::{self, ContextExt},
         account::Account,
+        enums::Channel,
         loaders::AccountId,
-        message::Channel,
         scalars::{Cents, Date},
     },
 };
 
 /// About how much memory a value of an answer takes.
 const VALUE_BYTES: usize = 100;
-
-/// Days to sum, both included, UTC; at most 366.
-#[derive(InputObject)]
-pub struct DateRange {
-    /// The first day.
-    from: Date,
-    /// The last day.
-    to: Date,
-}
-
-impl From<DateRange> for domain::DateRange {
-    fn from(range: DateRange) -> Self {
-        Self { from: range.from.0, to: range.to.0 }
-    }
-}
 
 /// What usage can be broken down by.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]

@@ -33,12 +33,11 @@ use crate::{
     db::ReadBudget,
     domain::{caller::Caller, deadline::Deadline},
     graphql::{
-        TollgateSchema,
         access::Audience,
-        audit_log::{self, RequestId},
+        audit_log,
         errors::{self, Code, error, one_line, set_code},
         loaders::{self, Rows},
-        schema,
+        schema::{TollgateSchema, schema},
         subscriptions::Listening,
     },
     limits::memory_budget::Reservation,
@@ -121,6 +120,7 @@ impl QueryExecutor {
         reservation: Arc<Reservation>,
         request_id: &str,
     ) -> Answer {
+        let app = Arc::new(self.app.for_request(budget, request_id));
         let bytes = usize::try_from(prepared.cost.bytes).unwrap_or(usize::MAX);
         if let Err(fault) = reservation.take(bytes) {
             return Answer::refused(errors::of_fault(&fault, request_id));
@@ -131,8 +131,7 @@ impl QueryExecutor {
             Err(Refused::Forbidden(forbidden)) => {
                 let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
                 // Boxed, because every request is copied with it, and this is rare.
-                Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations))
-                    .await;
+                Box::pin(audit_log::enter_forbidden(&app, caller, mutations)).await;
                 return Answer::refused(forbidden.error);
             }
         };
@@ -150,9 +149,8 @@ impl QueryExecutor {
         };
         let fields = self.fields.wait(&prepared.caller, prepared.cost.fields, &deadline).await;
         let Some(field_permit) = fields else { return Answer::refused(errors::unavailable(LATE)) };
-        let request_id_of_entries = RequestId(request_id.to_owned());
-        let request = self.request(prepared, operation.clone(), budget, reservation).data(deadline);
-        let request = request.data(request_id_of_entries).data(field_permit);
+        let request = self.request(prepared, operation.clone(), app, reservation);
+        let request = request.data(deadline).data(field_permit);
         let response = match turn {
             None => self.schemas.executed.execute(request).await,
             Some(turn) => match introspect(self.schemas.executed.clone(), request, turn).await {
@@ -177,7 +175,8 @@ impl QueryExecutor {
         })?;
         let listening = Arc::new(Listening::default());
         let reservation = Arc::new(self.app.memory_budget.of(prepared.caller.team_scope()));
-        let request = self.request(prepared, operation.clone(), budget, Arc::clone(&reservation));
+        let app = Arc::new(self.app.for_request(budget, &request_id));
+        let request = self.request(prepared, operation.clone(), app, Arc::clone(&reservation));
         let request = request.data(Arc::clone(&listening));
         let mut responses = self.schemas.executed.execute_stream(request);
         tokio::select! {
@@ -232,12 +231,11 @@ impl QueryExecutor {
         &self,
         prepared: Prepared,
         operation: OperationDefinition,
-        budget: ReadBudget,
+        app: Arc<App>,
         reservation: Arc<Reservation>,
     ) -> Request {
         let Prepared { caller, variables, .. } = prepared;
         let request = to_request(operation, variables);
-        let app = Arc::new(self.app.for_request(budget));
         let viewpoint = Audience::Role(caller.role());
         let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), reservation };
         request.data(app).data(viewpoint).data(DataLoader::new(rows, loaders::spawn)).data(caller)

@@ -1,15 +1,15 @@
 //! Messages: what they are, and how they are sent and quoted.
 
-use async_graphql::{Context, Enum, ID, Object, Result};
+use async_graphql::{Context, ID, Object, Result};
 use entity::message as rows;
 
 use super::{
     access::ContextExt,
     contact::Contact,
+    enums::{Channel, Environment, MessageStatus},
     loaders::{ContactId, SenderId},
     scalars::{Cents, DateTime, JsonObject},
     sender::Sender,
-    viewer::Environment,
 };
 use crate::domain::account::stored;
 
@@ -17,58 +17,6 @@ pub mod cancel;
 pub mod list;
 pub mod quiet_hours;
 pub mod send;
-
-/// The way a message travels.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::Channel")]
-pub enum Channel {
-    /// A text message to a phone, priced by segment.
-    Sms,
-    /// An e-mail.
-    Email,
-    /// A WhatsApp message to a phone number.
-    Whatsapp,
-    /// A Telegram message to a chat id.
-    Telegram,
-}
-
-/// Where a message is on its way.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::MessageStatus")]
-pub enum MessageStatus {
-    /// Accepted and charged; waits for its sendAt or for the end of the account's quiet hours.
-    Scheduled,
-    /// Accepted and charged; waits to be handed over.
-    Queued,
-    /// Being handed over to the carrier.
-    Sending,
-    /// The carrier took it.
-    Sent,
-    /// It arrived.
-    Delivered,
-    /// The carrier took it and could not deliver it. It stays charged.
-    Undelivered,
-    /// The carrier refused it. It was refunded.
-    Failed,
-    /// Its validUntil passed before it was handed over. It was refunded.
-    Expired,
-    /// It was canceled before it was handed over, and refunded.
-    Canceled,
-    /// The carrier gave no answer: it may have gone out. It stays charged and is not sent again.
-    Unknown,
-}
-
-/// How an SMS is written on the air.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "crate::domain::channel::segments::SmsEncoding")]
-pub enum SmsEncoding {
-    /// The GSM 7-bit alphabet: 160 characters in one segment, 153 in each of several.
-    #[graphql(name = "GSM7")]
-    Gsm7,
-    /// UTF-16, for every other character: 70 units in one segment, 67 in each of several.
-    #[graphql(name = "UCS2")]
-    Ucs2,
-}
 
 /// GraphQL's `Message`, described there.
 pub struct Message(pub rows::Model);

@@ -1,51 +1,26 @@
 //! Phone numbers of the key's own account: bought, named, and given back.
 
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use entity::phone_number as rows;
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result};
+use entity::{audit_entry::AuditAction, phone_number as rows};
 
 use super::{
-    access::{self, ContextExt, RoleGuard},
-    errors::{UserError, outcome},
+    access::{self, ContextExt},
+    audit_log::audited,
+    enums::{Channel, PhoneNumberStatus, PhoneNumberType},
+    input::{all, parse_id, patch},
     loaders::SenderOf,
-    message::Channel,
+    payload::payload,
     scalars::{Cents, DateTime},
     sender::Sender,
-    team::sub_account::{parse_id, patch},
 };
 use crate::domain::{
     account::stored,
+    audit_log::refused_call::Target,
     phone_number::{self as domain, renewal::releases_at},
 };
 
 pub mod list;
 pub mod transfer;
-
-/// What kind of number it is in its country.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::PhoneNumberType")]
-pub enum PhoneNumberType {
-    /// Of a place.
-    Local,
-    /// Of the whole country, and of no place.
-    National,
-    /// Of a mobile network.
-    Mobile,
-    /// Free for whoever calls it.
-    TollFree,
-}
-
-/// Whether a phone number can be used.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::PhoneNumberStatus")]
-pub enum PhoneNumberStatus {
-    /// Paid for.
-    Active,
-    /// Its month could not be paid. It is charged, and ACTIVE again, as soon as the balance allows
-    /// it, until releasesAt.
-    Suspended,
-    /// The account has it no more.
-    Released,
-}
 
 /// GraphQL's `PhoneNumber`, described there.
 pub struct PhoneNumber(pub rows::Model);
@@ -76,7 +51,7 @@ impl PhoneNumber {
 
     /// The channels that it can be used on: SMS, WHATSAPP, or both.
     async fn capabilities(&self) -> Vec<Channel> {
-        self.0.capabilities().into_iter().map(Into::into).collect()
+        all(self.0.capabilities())
     }
 
     /// What the account calls it; null if it has no name.
@@ -151,81 +126,29 @@ pub struct UpdatePhoneNumberInput {
     name: MaybeUndefined<String>,
 }
 
-/// Why a phone number was not bought: the first reason in the order of these values. Nothing was
-/// charged.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::PurchasePhoneNumberRefusal")]
-pub enum PurchasePhoneNumberErrorCode {
-    /// The number is not in E.164.
-    NumberInvalid,
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
-    IdempotencyKeyInvalid,
-    /// Another number was bought under this idempotencyKey, or the account has that one no more
-    /// because it was transferred.
-    IdempotencyConflict,
-    /// The account is SUSPENDED.
-    AccountSuspended,
-    /// The account is INACTIVE.
-    AccountInactive,
-    /// The account has 1,000 numbers.
-    TooManyNumbers,
-    /// The number is not available: somebody has it, or this server does not sell it.
-    NumberUnavailable,
-    /// The account's totalSpent has reached its creditLimit.
-    CreditLimitReached,
-    /// The team's balance is lower than the upfront fee and the first month.
-    InsufficientBalance,
+payload! {
+    /// The answer to purchasePhoneNumber.
+    PurchasePhoneNumberPayload, domain::PurchasePhoneNumberRefusal,
+    domain::Purchased as purchased => {
+        /// The number as it is now; null if refused.
+        phone_number: Option<PhoneNumber> = Some(PhoneNumber(purchased.number)),
+    }
 }
 
-/// Why a phone number was not changed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::UpdatePhoneNumberRefusal")]
-pub enum UpdatePhoneNumberErrorCode {
-    /// The account has no such phone number.
-    NotFound,
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
+payload! {
+    /// The answer to updatePhoneNumber.
+    UpdatePhoneNumberPayload, domain::UpdatePhoneNumberRefusal, rows::Model as number => {
+        /// The number as it is now; null if refused.
+        phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
+    }
 }
 
-/// Why a phone number was not released.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::ReleasePhoneNumberRefusal")]
-pub enum ReleasePhoneNumberErrorCode {
-    /// The account has no such phone number.
-    NotFound,
-    /// A sender has it, or a message waits to go out from it; the message says which.
-    NumberInUse,
-}
-
-/// The answer to purchasePhoneNumber.
-#[derive(SimpleObject)]
-pub struct PurchasePhoneNumberPayload {
-    /// The number as it is now; null if refused.
-    phone_number: Option<PhoneNumber>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<PurchasePhoneNumberErrorCode>>,
-    /// Whether it was bought before, under the same idempotencyKey. Nothing was charged now.
-    replayed: bool,
-}
-
-/// The answer to updatePhoneNumber.
-#[derive(SimpleObject)]
-pub struct UpdatePhoneNumberPayload {
-    /// The number as it is now; null if refused.
-    phone_number: Option<PhoneNumber>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<UpdatePhoneNumberErrorCode>>,
-}
-
-/// The answer to releasePhoneNumber.
-#[derive(SimpleObject)]
-pub struct ReleasePhoneNumberPayload {
-    /// The number as it is now, RELEASED; null if refused.
-    phone_number: Option<PhoneNumber>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<ReleasePhoneNumberErrorCode>>,
+payload! {
+    /// The answer to releasePhoneNumber.
+    ReleasePhoneNumberPayload, domain::ReleasePhoneNumberRefusal, rows::Model as number => {
+        /// The number as it is now, RELEASED; null if refused.
+        phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
+    }
 }
 
 #[derive(Default)]
@@ -237,62 +160,48 @@ impl PhoneNumberMutation {
     /// are charged in the same step, like a message, against creditLimit and balance. Each further
     /// month is charged when it begins, whatever the creditLimit. Use an idempotencyKey to repeat
     /// it safely. Needs a LIVE key.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn purchase_phone_number(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which number.")] input: PurchasePhoneNumberInput,
     ) -> Result<Option<PurchasePhoneNumberPayload>> {
-        let account = ctx.account()?.live()?;
         let PurchasePhoneNumberInput { number, name, idempotency_key } = input;
         let purchase = domain::Purchase { number, name, idempotency_key };
-        Ok(Some(match outcome(domain::purchase(ctx.app()?, &account, purchase).await)? {
-            Ok(purchased) => PurchasePhoneNumberPayload {
-                phone_number: Some(PhoneNumber(purchased.number)),
-                errors: vec![],
-                replayed: purchased.is_replay,
-            },
-            Err(errors) => {
-                PurchasePhoneNumberPayload { phone_number: None, errors, replayed: false }
-            }
-        }))
+        let done = audited(ctx, AuditAction::PurchasePhoneNumber, Target::Nothing, async {
+            domain::purchase(ctx.app()?, &ctx.live_account()?, purchase).await
+        });
+        PurchasePhoneNumberPayload::of(done.await)
     }
 
     /// Changes what the account of the key in use calls its phone number. Needs a LIVE key.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn update_phone_number(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The phone number's id.")] id: ID,
         #[graphql(desc = "What to change.")] input: UpdatePhoneNumberInput,
     ) -> Result<Option<UpdatePhoneNumberPayload>> {
-        let account = ctx.account()?.live()?;
-        let done = domain::update(ctx.app()?, &account, parse_id(&id), patch(input.name)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(number) => {
-                UpdatePhoneNumberPayload { phone_number: Some(PhoneNumber(number)), errors: vec![] }
-            }
-            Err(errors) => UpdatePhoneNumberPayload { phone_number: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::UpdatePhoneNumber, Target::Id(id), async {
+            domain::update(ctx.app()?, &ctx.live_account()?, id, patch(input.name)).await
+        });
+        UpdatePhoneNumberPayload::of(done.await)
     }
 
     /// Gives a phone number of the account of the key in use back, at once and for good: anybody
     /// may buy it then. What is left of its month is not paid back. Releasing what is RELEASED
     /// changes nothing. Needs a LIVE key.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn release_phone_number(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The phone number's id.")] id: ID,
     ) -> Result<Option<ReleasePhoneNumberPayload>> {
-        let account = ctx.account()?.live()?;
-        let done = domain::release(ctx.app()?, &account, parse_id(&id)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(number) => ReleasePhoneNumberPayload {
-                phone_number: Some(PhoneNumber(number)),
-                errors: vec![],
-            },
-            Err(errors) => ReleasePhoneNumberPayload { phone_number: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::ReleasePhoneNumber, Target::Id(id), async {
+            domain::release(ctx.app()?, &ctx.live_account()?, id).await
+        });
+        ReleasePhoneNumberPayload::of(done.await)
     }
 }
