@@ -132,6 +132,8 @@ payload! {
     domain::Purchased as purchased => {
         /// The number as it is now; null if refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(purchased.number)),
+        /// Whether it was bought before, under the same idempotencyKey. Nothing was charged now.
+        replayed: bool = purchased.is_replay,
     }
 }
 
