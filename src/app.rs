@@ -35,6 +35,7 @@ pub struct App {
     services: Arc<Services>,
     /// `None` for internal work, which has no read budget.
     budget: Option<Arc<ReadBudget>>,
+    request_id: Option<String>,
 }
 
 impl Deref for App {
@@ -138,19 +139,28 @@ impl App {
             erased: Notify::new(),
             key_uses,
         };
-        (Arc::new(Self { services: Arc::new(services), budget: None }), uses)
+        (Arc::new(Self { services: Arc::new(services), budget: None, request_id: None }), uses)
     }
 
     /// The app for one request: [`Self::read_as`] uses this budget.
     #[must_use]
-    pub fn for_request(&self, budget: ReadBudget) -> Self {
-        Self { services: Arc::clone(&self.services), budget: Some(Arc::new(budget)) }
+    pub fn for_request(&self, budget: ReadBudget, request_id: &str) -> Self {
+        Self {
+            services: Arc::clone(&self.services),
+            budget: Some(Arc::new(budget)),
+            request_id: Some(request_id.to_owned()),
+        }
+    }
+
+    /// The id of the request that uses the app; none for the program's own work and for commands.
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id.as_deref()
     }
 
     /// The app without a read budget, for work that outlives its request.
     #[must_use]
     pub fn beyond_request(&self) -> Self {
-        Self { services: Arc::clone(&self.services), budget: None }
+        Self { services: Arc::clone(&self.services), budget: None, request_id: None }
     }
 
     /// Readers that are limited to the rows of this scope; [`Db::read`] is not limited.

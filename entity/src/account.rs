@@ -57,13 +57,19 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What an account may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum AccountStatus {
-    Active,
-    Suspended,
-    Inactive,
+crate::api_enum! {
+    /// What an account may do.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum AccountStatus {
+        /// It may send.
+        Active,
+        /// Sends are refused; keys are kept and reading works. Accepted messages wait for delivery.
+        Suspended,
+        /// All keys are revoked; data and ledger are kept. Messages that waited were canceled and
+        /// refunded.
+        Inactive,
+    }
 }
 
 impl Entity {

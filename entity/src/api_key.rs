@@ -36,21 +36,30 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Role {
-    Operator,
-    MainAccount,
-    SubAccount,
-}
+crate::api_enum! {
+    /// What a key may do.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum Role {
+        /// Runs the server: makes teams and tops them up. Belongs to no team.
+        Operator,
+        /// A team's main account: sends, and manages the sub-accounts.
+        MainAccount,
+        /// A sub-account: sends, and sees itself.
+        SubAccount,
+    }
 
-/// Whether messages of a key are charged and delivered to people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Environment {
-    Live,
-    Test,
+    /// Whether a key moves money and reaches people.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum Environment {
+        /// Messages are charged and delivered.
+        Live,
+        /// Messages are checked, cost nothing and are delivered to nobody. They are left out of usage. Each is deleted
+        /// 7 days after it was accepted or, if that is later, after its sendAt. An account stores 20,000 of them at
+        /// most, and 64 MiB of their texts, subjects, HTML and metadata.
+        Test,
+    }
 }
 
 impl Entity {

@@ -1,7 +1,7 @@
 //! An entry of the audit log: a call that changed something, or refused calls. Append-only: the database
 //! refuses deletes, and every update except an increment of a refusal's count.
 
-use sea_orm::entity::prelude::*;
+use sea_orm::{Iterable as _, entity::prelude::*};
 
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -40,66 +40,165 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The kind of caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum AuditActor {
-    CommandLine,
-    Operator,
-    MainAccount,
-    SubAccount,
+crate::api_enum! {
+    /// The kind of caller.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum AuditActor {
+        /// Somebody who runs the server, on its command line. There is no key.
+        CommandLine,
+        /// An operator's key.
+        Operator,
+        /// A key of the team's main account.
+        MainAccount,
+        /// A key of a sub-account.
+        SubAccount,
+    }
+
+    /// What came of a call.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum AuditOutcome {
+        /// It was done.
+        Done,
+        /// It had been done before, under the same idempotencyKey. Nothing was done now.
+        Replayed,
+        /// It was refused, and nothing was changed.
+        Refused,
+    }
+
+    /// What was called: the mutation of the same name, or a command.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum AuditAction {
+        /// The mutation setQuietHours.
+        SetQuietHours,
+        /// The mutation createContact.
+        CreateContact,
+        /// The mutation updateContact.
+        UpdateContact,
+        /// The mutation deleteContact.
+        DeleteContact,
+        /// The mutation addContactAddress.
+        AddContactAddress,
+        /// The mutation updateContactAddress.
+        UpdateContactAddress,
+        /// The mutation removeContactAddress.
+        RemoveContactAddress,
+        /// The mutation mergeContacts.
+        MergeContacts,
+        /// The command contact import: one entry, made before its first row is.
+        ImportContacts,
+        /// The mutation addOptOut.
+        AddOptOut,
+        /// The mutation importOptOuts: one entry a call.
+        ImportOptOuts,
+        /// The mutation removeOptOut.
+        RemoveOptOut,
+        /// The mutation purchasePhoneNumber.
+        PurchasePhoneNumber,
+        /// The mutation updatePhoneNumber.
+        UpdatePhoneNumber,
+        /// The mutation releasePhoneNumber.
+        ReleasePhoneNumber,
+        /// The mutation transferPhoneNumber: it concerns the account that the number is moved to.
+        TransferPhoneNumber,
+        /// The mutation createSender.
+        CreateSender,
+        /// The mutation updateSender.
+        UpdateSender,
+        /// The mutation deleteSender.
+        DeleteSender,
+        /// The mutation createTemplate.
+        CreateTemplate,
+        /// The mutation updateTemplate.
+        UpdateTemplate,
+        /// The mutation deleteTemplate.
+        DeleteTemplate,
+        /// The mutation createSubAccount.
+        CreateSubAccount,
+        /// The mutation updateSubAccount.
+        UpdateSubAccount,
+        /// The mutation suspendSubAccount.
+        SuspendSubAccount,
+        /// The mutation reactivateSubAccount.
+        ReactivateSubAccount,
+        /// The mutation deactivateSubAccount.
+        DeactivateSubAccount,
+        /// The mutation createApiKey, or the command key create.
+        CreateApiKey,
+        /// The mutation updateApiKey.
+        UpdateApiKey,
+        /// The mutation rotateApiKey.
+        RotateApiKey,
+        /// The mutation revokeApiKey, or the command key revoke.
+        RevokeApiKey,
+        /// The mutation createTeam, or the command team create.
+        CreateTeam,
+        /// The mutation topUpTeam, or the command team top-up.
+        TopUpTeam,
+        /// The mutation adjustTeamBalance.
+        AdjustTeamBalance,
+        /// The command price import.
+        ImportPrices,
+        /// The command number import.
+        ImportPhoneNumbers,
+        /// The command number withdraw.
+        WithdrawPhoneNumber,
+    }
 }
 
-/// The outcome of the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum AuditOutcome {
-    Done,
-    Replayed,
-    Refused,
-}
+impl AuditAction {
+    /// The action of the mutation of this name; `None` for mutations that leave no entry.
+    pub fn of_mutation(name: &str) -> Option<Self> {
+        Self::iter().find(|action| {
+            let action: &str = action.into();
+            action.replace('_', "").eq_ignore_ascii_case(name)
+        })
+    }
 
-/// The action: the mutation of the same name, or an action of the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum AuditAction {
-    SetQuietHours,
-    CreateContact,
-    UpdateContact,
-    DeleteContact,
-    AddContactAddress,
-    UpdateContactAddress,
-    RemoveContactAddress,
-    MergeContacts,
-    ImportContacts,
-    AddOptOut,
-    ImportOptOuts,
-    RemoveOptOut,
-    PurchasePhoneNumber,
-    UpdatePhoneNumber,
-    ReleasePhoneNumber,
-    TransferPhoneNumber,
-    CreateSender,
-    UpdateSender,
-    DeleteSender,
-    CreateTemplate,
-    UpdateTemplate,
-    DeleteTemplate,
-    CreateSubAccount,
-    UpdateSubAccount,
-    SuspendSubAccount,
-    ReactivateSubAccount,
-    DeactivateSubAccount,
-    CreateApiKey,
-    UpdateApiKey,
-    RotateApiKey,
-    RevokeApiKey,
-    CreateTeam,
-    TopUpTeam,
-    AdjustTeamBalance,
-    ImportPrices,
-    ImportPhoneNumbers,
-    WithdrawPhoneNumber,
+    /// Whether it changes what an account owns: entries of a sub-account are then private (R3).
+    pub fn is_own_work(self) -> bool {
+        match self {
+            Self::CreateContact
+            | Self::UpdateContact
+            | Self::DeleteContact
+            | Self::AddContactAddress
+            | Self::UpdateContactAddress
+            | Self::RemoveContactAddress
+            | Self::MergeContacts
+            | Self::ImportContacts
+            | Self::AddOptOut
+            | Self::ImportOptOuts
+            | Self::RemoveOptOut
+            | Self::PurchasePhoneNumber
+            | Self::UpdatePhoneNumber
+            | Self::ReleasePhoneNumber
+            | Self::CreateSender
+            | Self::UpdateSender
+            | Self::DeleteSender
+            | Self::CreateTemplate
+            | Self::UpdateTemplate
+            | Self::DeleteTemplate => true,
+            Self::SetQuietHours
+            | Self::CreateSubAccount
+            | Self::UpdateSubAccount
+            | Self::SuspendSubAccount
+            | Self::ReactivateSubAccount
+            | Self::DeactivateSubAccount
+            | Self::CreateApiKey
+            | Self::UpdateApiKey
+            | Self::RotateApiKey
+            | Self::RevokeApiKey
+            | Self::CreateTeam
+            | Self::TopUpTeam
+            | Self::AdjustTeamBalance
+            | Self::ImportPrices
+            | Self::TransferPhoneNumber
+            | Self::ImportPhoneNumbers
+            | Self::WithdrawPhoneNumber => false,
+        }
+    }
 }
 
 impl Entity {

@@ -29,15 +29,22 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Why the balance changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum LedgerKind {
-    TopUp,
-    Charge,
-    Refund,
-    NumberFee,
-    Adjustment,
+crate::api_enum! {
+    /// Why the balance changed.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum LedgerKind {
+        /// Money came in.
+        TopUp,
+        /// A message was accepted.
+        Charge,
+        /// A message that reached no provider was paid back.
+        Refund,
+        /// A phone number was bought, or a month of it.
+        NumberFee,
+        /// An operator corrected the balance.
+        Adjustment,
+    }
 }
 
 impl Entity {

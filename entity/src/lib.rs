@@ -3,6 +3,7 @@
 //! millisecond precision; ids are `UUIDv7`.
 
 pub mod account;
+pub mod api_enum;
 pub mod api_key;
 pub mod audit_entry;
 pub mod contact;

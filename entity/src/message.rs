@@ -73,44 +73,47 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The channel by which a message is sent.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Hash,
-    PartialOrd,
-    Ord,
-    EnumIter,
-    DeriveActiveEnum,
-    Deserialize,
-)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Channel {
-    Sms,
-    Email,
-    Whatsapp,
-    Telegram,
-}
+crate::api_enum! {
+    /// The channel by which a message is sent.
+    #[derive(PartialOrd, Ord, DeriveActiveEnum, Deserialize)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum Channel {
+        /// A text message to a phone, priced by segment.
+        Sms,
+        /// An e-mail.
+        Email,
+        /// A WhatsApp message to a phone number.
+        Whatsapp,
+        /// A Telegram message to a chat id.
+        Telegram,
+    }
 
-/// The delivery status of a message. FAILED, EXPIRED and CANCELED messages reached no provider and were
-/// refunded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum MessageStatus {
-    Scheduled,
-    Queued,
-    Sending,
-    Sent,
-    Delivered,
-    Undelivered,
-    Failed,
-    Expired,
-    Canceled,
-    Unknown,
+    /// Where a message is on its way.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum MessageStatus {
+        /// Accepted and charged; waits for its sendAt or for the end of the account's quiet hours.
+        Scheduled,
+        /// Accepted and charged; waits to be handed over.
+        Queued,
+        /// Being handed over to the carrier.
+        Sending,
+        /// The carrier took it.
+        Sent,
+        /// It arrived.
+        Delivered,
+        /// The carrier took it and could not deliver it. It stays charged.
+        Undelivered,
+        /// The carrier refused it. It was refunded.
+        Failed,
+        /// Its validUntil passed before it was handed over. It was refunded.
+        Expired,
+        /// It was canceled before it was handed over, and refunded.
+        Canceled,
+        /// The carrier gave no answer: it may have gone out. It stays charged and is not sent again.
+        Unknown,
+    }
 }
 
 impl MessageStatus {

@@ -24,13 +24,18 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// How an opt-out was created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum OptOutSource {
-    Api,
-    Import,
-    Inbound,
+crate::api_enum! {
+    /// How an opt-out was created.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum OptOutSource {
+        /// By addOptOut.
+        Api,
+        /// By importOptOuts.
+        Import,
+        /// The person wrote STOP, or a word that means the same.
+        Inbound,
+    }
 }
 
 impl Entity {

@@ -53,25 +53,33 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The type of a number in its country.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PhoneNumberType {
-    Local,
-    National,
-    Mobile,
-    TollFree,
-}
+crate::api_enum! {
+    /// The type of a number in its country.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum PhoneNumberType {
+        /// Of a place.
+        Local,
+        /// Of the whole country, and of no place.
+        National,
+        /// Of a mobile network.
+        Mobile,
+        /// Free for whoever calls it.
+        TollFree,
+    }
 
-/// Whether a number can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
-#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum PhoneNumberStatus {
-    Active,
-    /// Its month could not be paid.
-    Suspended,
-    /// The account no longer has it.
-    Released,
+    /// Whether a phone number can be used.
+    #[derive(DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+    pub enum PhoneNumberStatus {
+        /// Paid for.
+        Active,
+        /// Its month could not be paid. It is charged, and ACTIVE again, as soon as the balance allows
+        /// it, until releasesAt.
+        Suspended,
+        /// The account has it no more.
+        Released,
+    }
 }
 
 impl Model {

@@ -20,6 +20,7 @@ use crate::domain::{
         self as keys, CreateKeyRefusal, NewApiKey, authentication::is_usable, list as api_key_list,
         revocation as api_key_revocation,
     },
+    audit_log::refused_call::Target,
     caller::OperatorCaller,
 };
 
@@ -139,9 +140,9 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             let app = database.app().await?;
             let id = parse_id(&id, "tollgate key list")?;
             if api_key_revocation::revoke_any(&app, &operator, id).await?.is_none() {
-                let code = "NOT_FOUND".to_owned();
-                enter_refusal(&app, AuditAction::RevokeApiKey, code, Some(id)).await?;
-                bail!("no key has this id");
+                let target = Target::Key(Some(id));
+                enter_refusal(&app, AuditAction::RevokeApiKey, "NOT_FOUND", target).await?;
+                bail!("there is no such key");
             }
             print_line!("The key was revoked.");
         }

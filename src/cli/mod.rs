@@ -1,7 +1,7 @@
 //! The command line. Results go to standard output, logs to standard error. Exit codes: 0 success, 1 drift found by
 //! `reconcile`, 2 any other failure.
 
-use std::{fmt::Debug, io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -16,7 +16,7 @@ use crate::{
     db::{Db, row_security},
     domain::{
         Failure,
-        audit_log::{self, request_context::Named},
+        audit_log::refused_call::{self, Target},
         billing,
         caller::OperatorCaller,
     },
@@ -264,16 +264,16 @@ fn explain<C>(failure: Failure<C>) -> anyhow::Error {
     }
 }
 
-/// The result of an operation. A refusal is entered in the audit log, for the team with `team_id`.
-async fn record_refusal<T, C: Debug>(
+/// What a command did, or why it was refused, which is then in the audit log too. `team_id` is the team that it
+/// named.
+async fn done<T, C: Copy + Into<&'static str>>(
     app: &App,
     action: AuditAction,
     team_id: Option<Uuid>,
     result: Result<T, Failure<C>>,
 ) -> anyhow::Result<T> {
-    if let Err(Failure::Refused(refusal)) = &result {
-        enter_refusal(app, action, audit_log::request_context::code_name(&refusal.code), team_id)
-            .await?;
+    if let Err(Failure::Refused(refusal)) = &done {
+        enter_refusal(app, action, refusal.code.into(), Target::Team(team_id)).await?;
     }
     result.map_err(explain)
 }
@@ -282,12 +282,11 @@ async fn record_refusal<T, C: Debug>(
 async fn enter_refusal(
     app: &App,
     action: AuditAction,
-    code: String,
-    id: Option<Uuid>,
+    code: &str,
+    target: Target<'_>,
 ) -> anyhow::Result<()> {
-    let named = Named { id, account: None };
     let by = &OperatorCaller::on_the_command_line();
-    Ok(audit_log::request_context::enter_refusal(app, by, action, code, named).await?)
+    Ok(refused_call::enter_refusal(app, by, action, code, target).await?)
 }
 
 /// Parses a switch from the environment. Empty means off.

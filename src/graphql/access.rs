@@ -1,5 +1,6 @@
-//! Which key may use which field. Guards enforce it. Visibility hides the other fields from
-//! introspection and from the schema that documents are validated against.
+//! Who may use which field. Queries have a guard; mutations ask their context for a caller of the role that the domain
+//! demands, so that a forgotten check does not compile. Visibility keeps what a key may not use out of its
+//! introspection, and of the schema that its documents are validated against.
 
 use std::{hash::Hash, sync::Arc};
 
@@ -17,7 +18,7 @@ use crate::{
     app::App,
     domain::{
         Fault,
-        caller::{AccountCaller, Caller},
+        caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
         deadline::Deadline,
     },
     limits::memory_budget::Reservation,
@@ -36,12 +37,8 @@ pub enum Audience {
 pub enum RoleGuard {
     /// A key of an account: the main account or a sub-account.
     Account,
-    /// A LIVE key of an account.
-    LiveAccount,
     /// A key of the main account.
     Main,
-    /// A LIVE key of the main account.
-    LiveMain,
     /// A key that may read a whole team: of its main account or of an operator.
     Team,
     /// A key of an operator.
@@ -53,9 +50,7 @@ impl Guard for RoleGuard {
         let caller = ctx.caller()?;
         match self {
             Self::Account => caller.account().map(|_| ())?,
-            Self::LiveAccount => caller.account()?.live().map(|_| ())?,
             Self::Main => caller.main().map(|_| ())?,
-            Self::LiveMain => caller.main()?.live().map(|_| ())?,
             Self::Team if caller.role() == Role::SubAccount => caller.main().map(|_| ())?,
             Self::Team => {}
             Self::Operator => caller.operator().map(|_| ())?,
@@ -94,10 +89,23 @@ pub fn operator(ctx: &Context<'_>) -> bool {
 
 /// Access to the request's data for resolvers.
 pub trait ContextExt {
-    fn app(&self) -> Result<&Arc<App>>;
-    fn caller(&self) -> Result<&Caller>;
+    fn app(&self) -> Result<&Arc<App>, Fault>;
+    fn caller(&self) -> Result<&Caller, Fault>;
     /// The caller as an account.
-    fn account(&self) -> Result<AccountCaller>;
+    fn account(&self) -> Result<AccountCaller, Fault> {
+        self.caller()?.account()
+    }
+    /// The caller as an account, with a LIVE key.
+    fn live_account(&self) -> Result<LiveAccountCaller, Fault> {
+        self.account()?.live()
+    }
+    /// The caller as a main account, with a LIVE key.
+    fn live_main(&self) -> Result<LiveMainCaller, Fault> {
+        self.caller()?.main()?.live()
+    }
+    fn operator(&self) -> Result<OperatorCaller, Fault> {
+        self.caller()?.operator()
+    }
     /// Loads rows by id, batched over the request.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
     /// Loads the row with an id, if it exists. Each field gets its own copy, and each copy counts
@@ -112,22 +120,18 @@ pub trait ContextExt {
     /// Counts a text of the response against the memory reservation and returns it.
     fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>>;
     /// The deadline of a query or mutation.
-    fn deadline(&self) -> Result<&Deadline>;
+    fn deadline(&self) -> Result<&Deadline, Fault>;
     /// The permit to execute the fields of a query or mutation.
     fn field_permit(&self) -> Result<&FieldPermit>;
 }
 
 impl ContextExt for Context<'_> {
-    fn app(&self) -> Result<&Arc<App>> {
-        self.data::<Arc<App>>()
+    fn app(&self) -> Result<&Arc<App>, Fault> {
+        self.data_opt().ok_or(Fault::Broken("every request has the app"))
     }
 
-    fn caller(&self) -> Result<&Caller> {
-        Ok(self.data_opt::<Caller>().ok_or(Fault::KeyRevoked)?)
-    }
-
-    fn account(&self) -> Result<AccountCaller> {
-        Ok(self.caller()?.account()?)
+    fn caller(&self) -> Result<&Caller, Fault> {
+        self.data_opt().ok_or(Fault::KeyRevoked)
     }
 
     fn rows(&self) -> Result<&DataLoader<Rows>> {
@@ -155,8 +159,8 @@ impl ContextExt for Context<'_> {
         Ok(text)
     }
 
-    fn deadline(&self) -> Result<&Deadline> {
-        self.data::<Deadline>()
+    fn deadline(&self) -> Result<&Deadline, Fault> {
+        self.data_opt().ok_or(Fault::Broken("every query and mutation has a deadline"))
     }
 
     fn field_permit(&self) -> Result<&FieldPermit> {

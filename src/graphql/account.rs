@@ -1,16 +1,18 @@
 //! Accounts, and the queries about the caller's own account.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use entity::account as rows;
 
 use super::{
     access::{self, ContextExt, RoleGuard},
     api_key::ApiKey,
-    billing::usage::{DateRange, Usage, UsageDimension},
+    billing::usage::{Usage, UsageDimension},
     connection::{List, list, page_args},
+    enums::{AccountStatus, BlockReason},
+    input::DateRange,
     loaders::{KeysOf, TeamId, UsageOf},
     message::quiet_hours::QuietHours,
-    scalars::{Cents, DateTime, JsonObject},
+    scalars::{CURRENCY, Cents, DateTime, JsonObject},
     team::Team,
 };
 use crate::{
@@ -20,34 +22,6 @@ use crate::{
     },
     money::Micros,
 };
-
-/// Status of an account.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::AccountStatus")]
-pub enum AccountStatus {
-    /// The account can send messages.
-    Active,
-    /// The account cannot send messages. Its keys remain valid for reading. Messages that were
-    /// already accepted wait for delivery.
-    Suspended,
-    /// The account cannot send messages and all its keys are revoked. Data and ledger entries are
-    /// kept. Messages that were waiting are canceled and refunded.
-    Inactive,
-}
-
-/// Reason why an account cannot send messages now.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::account::BlockReason")]
-pub enum BlockReason {
-    /// The status of the account is SUSPENDED.
-    Suspended,
-    /// The status of the account is INACTIVE.
-    Inactive,
-    /// The totalSpent of the account has reached its creditLimit.
-    CreditLimit,
-    /// The balance of the team is 0.
-    Balance,
-}
 
 /// The GraphQL object `Account`.
 pub struct Account(pub rows::Model);
@@ -245,7 +219,7 @@ impl From<BalanceView> for Balance {
     fn from(view: BalanceView) -> Self {
         Self {
             balance: view.balance.map(Cents::from),
-            currency: super::team::CURRENCY,
+            currency: CURRENCY,
             is_sub_account: view.is_sub_account,
             total_spent: view.total_spent.map(Cents::from),
             credit_limit: view.credit_limit.map(Cents::from),

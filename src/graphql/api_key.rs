@@ -1,16 +1,20 @@
 //! API keys: listing, creating, renaming, rotating and revoking them.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
-use entity::api_key as rows;
+use async_graphql::{Context, ID, InputObject, Object, Result};
+use entity::{api_key as rows, audit_entry::AuditAction};
 
 use super::{
-    access::{self, ContextExt, RoleGuard},
-    errors::{UserError, outcome},
+    access::{self, ContextExt},
+    audit_log::audited,
+    enums::Environment,
+    input::{AccountRef, parse_id},
+    payload::payload,
     scalars::DateTime,
-    team::sub_account::{AccountRef, parse_id},
-    viewer::Environment,
 };
-use crate::domain::api_key::{self as domain, self, authentication::ends_at};
+use crate::domain::{
+    api_key::{self, self as domain, authentication::ends_at, plain_key::PlainKey},
+    audit_log::refused_call::Target,
+};
 
 /// The GraphQL object `ApiKey`.
 pub struct ApiKey(pub rows::Model);
@@ -93,94 +97,40 @@ pub struct RotateApiKeyInput {
     grace_seconds: i32,
 }
 
-/// Why a key was not made.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::CreateKeyRefusal")]
-pub enum CreateApiKeyErrorCode {
-    /// The team has no such account.
-    NotFound,
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// The expiry does not lie in the future.
-    ExpiryInvalid,
-    /// The account is INACTIVE; reactivate it first.
-    AccountInactive,
-    /// The account has 100 usable keys already.
-    TooManyKeys,
+payload! {
+    /// The answer to createApiKey.
+    CreateApiKeyPayload, domain::CreateKeyRefusal, (rows::Model, PlainKey) as (key, plain_key) => {
+        /// The new key; null if refused.
+        api_key: Option<ApiKey> = Some(ApiKey(key)),
+        /// The key in full: shown here and never again. Null if refused.
+        plain_key: Option<String> = Some(plain_key.reveal().to_owned()),
+    }
 }
 
-/// Why a key was not changed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::UpdateKeyRefusal")]
-pub enum UpdateApiKeyErrorCode {
-    /// The team has no such key.
-    NotFound,
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
+payload! {
+    /// The answer to updateApiKey.
+    UpdateApiKeyPayload, domain::UpdateKeyRefusal, rows::Model as key => {
+        /// The key as it is now; null if refused.
+        api_key: Option<ApiKey> = Some(ApiKey(key)),
+    }
 }
 
-/// Why a key was not rotated.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::RotateKeyRefusal")]
-pub enum RotateApiKeyErrorCode {
-    /// The team has no such key.
-    NotFound,
-    /// The key was revoked or has expired; create a new one.
-    KeyRevoked,
-    /// The grace is not 0 to 2592000 seconds.
-    GraceInvalid,
-    /// With the old key still working the account would have more than 100.
-    TooManyKeys,
+payload! {
+    /// The answer to rotateApiKey.
+    RotateApiKeyPayload, domain::RotateKeyRefusal, (rows::Model, PlainKey) as (key, plain_key) => {
+        /// The new key; null if refused.
+        api_key: Option<ApiKey> = Some(ApiKey(key)),
+        /// The new key in full: shown here and never again. Null if refused.
+        plain_key: Option<String> = Some(plain_key.reveal().to_owned()),
+    }
 }
 
-/// Why a key was not revoked.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "api_key::revocation::RevokeKeyRefusal")]
-pub enum RevokeApiKeyErrorCode {
-    /// The team has no such key.
-    NotFound,
-    /// It is the main account's last usable LIVE key: no other lasts as long. Rotate it instead.
-    LastKey,
-}
-
-/// The answer to createApiKey.
-#[derive(SimpleObject)]
-pub struct CreateApiKeyPayload {
-    /// The new key; null if refused.
-    api_key: Option<ApiKey>,
-    /// The key in full: shown here and never again. Null if refused.
-    plain_key: Option<String>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<CreateApiKeyErrorCode>>,
-}
-
-/// The answer to updateApiKey.
-#[derive(SimpleObject)]
-pub struct UpdateApiKeyPayload {
-    /// The key as it is now; null if refused.
-    api_key: Option<ApiKey>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<UpdateApiKeyErrorCode>>,
-}
-
-/// The answer to rotateApiKey.
-#[derive(SimpleObject)]
-pub struct RotateApiKeyPayload {
-    /// The new key; null if refused.
-    api_key: Option<ApiKey>,
-    /// The new key in full: shown here and never again. Null if refused.
-    plain_key: Option<String>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<RotateApiKeyErrorCode>>,
-}
-
-/// The answer to revokeApiKey.
-#[derive(SimpleObject)]
-pub struct RevokeApiKeyPayload {
-    /// The key as it is now; null if refused.
-    api_key: Option<ApiKey>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<RevokeApiKeyErrorCode>>,
+payload! {
+    /// The answer to revokeApiKey.
+    RevokeApiKeyPayload, api_key::revocation::RevokeKeyRefusal, rows::Model as key => {
+        /// The key as it is now; null if refused.
+        api_key: Option<ApiKey> = Some(ApiKey(key)),
+    }
 }
 
 #[derive(Default)]
@@ -190,50 +140,46 @@ pub struct ApiKeyMutation;
 impl ApiKeyMutation {
     /// Creates an API key for the main account or a sub-account. Requires a LIVE key of the main
     /// account.
-    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
+    #[graphql(visible = "access::main")]
     async fn create_api_key(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Account that the key belongs to.")] account: AccountRef,
         #[graphql(desc = "Properties of the new API key.")] input: CreateApiKeyInput,
     ) -> Result<Option<CreateApiKeyPayload>> {
-        let main = ctx.caller()?.main()?.live()?;
+        let account = account.into();
         let new = domain::NewApiKey {
             name: input.name,
-            environment: input.environment.unwrap_or(Environment::Live).into(),
+            environment: input
+                .environment
+                .map_or(rows::Environment::Live, |environment| environment.0),
             expires_at: input.expires_at.map(|expiry| expiry.0),
         };
-        let done = domain::create(ctx.app()?, &main, &account.into(), new).await;
-        Ok(Some(match outcome(done)? {
-            Ok((key, plain_key)) => CreateApiKeyPayload {
-                api_key: Some(ApiKey(key)),
-                plain_key: Some(plain_key.reveal().to_owned()),
-                errors: vec![],
-            },
-            Err(errors) => CreateApiKeyPayload { api_key: None, plain_key: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::CreateApiKey, Target::Account(&account), async {
+            domain::create(ctx.app()?, &ctx.live_main()?, &account, new).await
+        });
+        CreateApiKeyPayload::of(done.await)
     }
 
     /// Renames an API key of the team. Requires a LIVE key of the main account.
-    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
+    #[graphql(visible = "access::main")]
     async fn update_api_key(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the key.")] id: ID,
         #[graphql(desc = "Properties to change.")] input: UpdateApiKeyInput,
     ) -> Result<Option<UpdateApiKeyPayload>> {
-        let main = ctx.caller()?.main()?.live()?;
-        let done = domain::update(ctx.app()?, &main, parse_id(&id), input.name.as_deref()).await;
-        Ok(Some(match outcome(done)? {
-            Ok(key) => UpdateApiKeyPayload { api_key: Some(ApiKey(key)), errors: vec![] },
-            Err(errors) => UpdateApiKeyPayload { api_key: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::UpdateApiKey, Target::Key(id), async {
+            domain::update(ctx.app()?, &ctx.live_main()?, id, input.name.as_deref()).await
+        });
+        UpdateApiKeyPayload::of(done.await)
     }
 
     /// Replaces an API key of the team with a new key that has the same name, environment and
     /// expiry. The old key stops working immediately or after a grace period. Requires a LIVE key
     /// of the main account.
-    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
+    #[graphql(visible = "access::main")]
     async fn rotate_api_key(
         &self,
         ctx: &Context<'_>,
@@ -241,32 +187,26 @@ impl ApiKeyMutation {
         #[graphql(desc = "Options of the rotation. If omitted, there is no grace period.")]
         input: Option<RotateApiKeyInput>,
     ) -> Result<Option<RotateApiKeyPayload>> {
-        let main = ctx.caller()?.main()?.live()?;
+        let id = parse_id(&id);
         let grace_seconds = input.map_or(0, |input| input.grace_seconds);
-        let done = domain::rotate(ctx.app()?, &main, parse_id(&id), grace_seconds).await;
-        Ok(Some(match outcome(done)? {
-            Ok((key, plain_key)) => RotateApiKeyPayload {
-                api_key: Some(ApiKey(key)),
-                plain_key: Some(plain_key.reveal().to_owned()),
-                errors: vec![],
-            },
-            Err(errors) => RotateApiKeyPayload { api_key: None, plain_key: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::RotateApiKey, Target::Key(id), async {
+            domain::rotate(ctx.app()?, &ctx.live_main()?, id, grace_seconds).await
+        });
+        RotateApiKeyPayload::of(done.await)
     }
 
     /// Revokes an API key of the team immediately and permanently. Revoking a revoked key changes
     /// nothing. Requires a LIVE key of the main account.
-    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
+    #[graphql(visible = "access::main")]
     async fn revoke_api_key(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the key.")] id: ID,
     ) -> Result<Option<RevokeApiKeyPayload>> {
-        let main = ctx.caller()?.main()?.live()?;
-        let done = api_key::revocation::revoke(ctx.app()?, &main, parse_id(&id)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(key) => RevokeApiKeyPayload { api_key: Some(ApiKey(key)), errors: vec![] },
-            Err(errors) => RevokeApiKeyPayload { api_key: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::RevokeApiKey, Target::Key(id), async {
+            api_key::revocation::revoke(ctx.app()?, &ctx.live_main()?, id).await
+        });
+        RevokeApiKeyPayload::of(done.await)
     }
 }

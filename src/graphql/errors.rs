@@ -2,17 +2,21 @@
 //! the mutation's own enum. Everything else is a top-level error with a [`Code`]. Internal causes
 //! are logged with the request's id and not shown.
 
-use std::{borrow::Cow, fmt::Debug, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
-use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName};
+use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName, Value};
+use entity::api_enum::ApiEnum;
+use strum::{EnumString, IntoStaticStr};
 
-use crate::domain::{Failure, Fault, Refusal, audit_log};
+use super::enums::DomainEnum;
+use crate::domain::{Fault, Refusal};
 
 /// Delay before an UNAVAILABLE request should be retried.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The values of `extensions.code` of top-level errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     Unauthenticated,
     Forbidden,
@@ -32,42 +36,8 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 15] = [
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::BadUserInput,
-        Self::GraphqlParseFailed,
-        Self::GraphqlValidationFailed,
-        Self::OperationResolutionFailure,
-        Self::QueryTooLarge,
-        Self::PersistedQueryNotFound,
-        Self::RateLimited,
-        Self::PayloadTooLarge,
-        Self::MethodNotAllowed,
-        Self::UnsupportedMediaType,
-        Self::NotAcceptable,
-        Self::Unavailable,
-        Self::InternalServerError,
-    ];
-
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::Forbidden => "FORBIDDEN",
-            Self::BadUserInput => "BAD_USER_INPUT",
-            Self::GraphqlParseFailed => "GRAPHQL_PARSE_FAILED",
-            Self::GraphqlValidationFailed => "GRAPHQL_VALIDATION_FAILED",
-            Self::OperationResolutionFailure => "OPERATION_RESOLUTION_FAILURE",
-            Self::QueryTooLarge => "QUERY_TOO_LARGE",
-            Self::PersistedQueryNotFound => "PERSISTED_QUERY_NOT_FOUND",
-            Self::RateLimited => "RATE_LIMITED",
-            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
-            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
-            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
-            Self::NotAcceptable => "NOT_ACCEPTABLE",
-            Self::Unavailable => "UNAVAILABLE",
-            Self::InternalServerError => "INTERNAL_SERVER_ERROR",
-        }
+        self.into()
     }
 
     /// The description of the code in `docs/reference/errors.md`, as Markdown.
@@ -122,8 +92,10 @@ impl Code {
 
 /// The code of an error, if it has one.
 pub fn code_of(error: &ServerError) -> Option<Code> {
-    let code = error.extensions.as_ref()?.get("code")?;
-    Code::ALL.into_iter().find(|known| *code == async_graphql::Value::from(known.as_str()))
+    match error.extensions.as_ref()?.get("code")? {
+        Value::String(code) => code.parse().ok(),
+        _ => None,
+    }
 }
 
 /// `OK`, or the code of the first error, as one word for logs and metrics.
@@ -180,14 +152,13 @@ fn settle_one(mut error: ServerError, request_id: &str) -> ServerError {
     error
 }
 
-/// The code of the error with which a call was refused; `None` if the call failed instead.
-pub fn refusal_of(error: &ServerError) -> Option<Code> {
-    match error.source::<Fault>() {
-        // An error of async-graphql: an argument does not have its type.
-        None | Some(Fault::BadInput(_)) => Some(Code::BadUserInput),
-        Some(Fault::Forbidden(_)) => Some(Code::Forbidden),
-        Some(Fault::KeyRevoked) => Some(Code::Unauthenticated),
-        Some(_) => None,
+/// The code by which a call was refused; `None` where it failed instead.
+pub fn refusal_of(fault: &Fault) -> Option<Code> {
+    match fault {
+        Fault::BadInput(_) => Some(Code::BadUserInput),
+        Fault::Forbidden(_) => Some(Code::Forbidden),
+        Fault::KeyRevoked => Some(Code::Unauthenticated),
+        _ => None,
     }
 }
 
@@ -231,7 +202,7 @@ fn set_retry_after(error: &mut ServerError, seconds: u64) {
 /// The value of `retryAfterSeconds`, if the error has one.
 pub fn retry_after(error: &ServerError) -> Option<u64> {
     match error.extensions.as_ref()?.get("retryAfterSeconds")? {
-        async_graphql::Value::Number(seconds) => seconds.as_u64(),
+        Value::Number(seconds) => seconds.as_u64(),
         _ => None,
     }
 }
@@ -279,9 +250,9 @@ pub fn one_line(text: &str) -> String {
 /// The reason why a mutation was refused. A refused mutation changes nothing.
 #[derive(SimpleObject)]
 #[graphql(name_type)]
-pub struct UserError<C: OutputType> {
+pub struct UserError<R: ApiEnum> {
     /// Reason of the refusal, for programs.
-    code: C,
+    code: DomainEnum<R>,
     /// Explanation of the refusal and how to correct it, for people.
     message: String,
     /// Path to the invalid argument, starting at the mutation's arguments; empty if the refusal is
@@ -290,34 +261,19 @@ pub struct UserError<C: OutputType> {
 }
 
 /// The name is that of the code's enum without `Code`, such as `CreateSubAccountError`.
-impl<C: OutputType> TypeName for UserError<C> {
+impl<R: ApiEnum> TypeName for UserError<R> {
     fn type_name() -> Cow<'static, str> {
-        let code = C::type_name();
+        let code = <DomainEnum<R> as OutputType>::type_name();
         code.strip_suffix("Code").unwrap_or(&code).to_owned().into()
     }
 }
 
-impl<C: OutputType> UserError<C> {
-    pub fn new<D: Into<C>>(refusal: Refusal<D>) -> Self {
+impl<R: ApiEnum> UserError<R> {
+    pub fn new(refusal: Refusal<R>) -> Self {
         Self {
-            code: refusal.code.into(),
+            code: DomainEnum(refusal.code),
             message: refusal.message.into_owned(),
             field: refusal.field.iter().map(|part| (*part).to_owned()).collect(),
         }
-    }
-}
-
-/// Separates the refusals of an action, which become the payload's errors, from its faults, which
-/// become top-level errors. A refusal is also noted for the audit log.
-pub fn outcome<T, D: Into<C> + Debug, C: OutputType>(
-    result: Result<T, Failure<D>>,
-) -> Result<Result<T, Vec<UserError<C>>>, Fault> {
-    match result {
-        Ok(done) => Ok(Ok(done)),
-        Err(Failure::Refused(refusal)) => {
-            audit_log::request_context::note_refusal(&refusal.code);
-            Ok(Err(vec![UserError::new(refusal)]))
-        }
-        Err(Failure::Fault(fault)) => Err(fault),
     }
 }

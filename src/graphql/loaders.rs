@@ -18,16 +18,9 @@ use crate::{
     app::App,
     domain::{
         self, Fault,
-        api_key::list as api_key_list,
         billing::usage::{DateRange, Usage, UsageDimension},
         caller::Caller,
-        contact::list as contact_list,
-        message::list as message_list,
-        opt_out,
         page::{Page, PageArgs},
-        phone_number::list as phone_number_list,
-        sender::list as sender_list,
-        template::list as template_list,
     },
     limits::memory_budget::Reservation,
 };
@@ -172,7 +165,7 @@ impl Loader<MessageId> for Rows {
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
         Ok(shared(
-            message_list::find_many(&self.app, &account, &ids, &self.reservation).await?,
+            domain::message::list::find_many(&self.app, &account, &ids, &self.reservation).await?,
             MessageId,
         ))
     }
@@ -191,7 +184,7 @@ impl Loader<ContactId> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found = contact_list::find_many(&self.app, &account, &ids).await?;
+        let found = domain::contact::list::find_many(&self.app, &account, &ids).await?;
         self.reservation.take(found.bytes())?;
         Ok(shared(found, ContactId))
     }
@@ -210,7 +203,10 @@ impl Loader<PhoneNumberId> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(phone_number_list::find_many(&self.app, &account, &ids).await?, PhoneNumberId))
+        Ok(keyed(
+            domain::phone_number::list::find_many(&self.app, &account, &ids).await?,
+            PhoneNumberId,
+        ))
     }
 }
 
@@ -224,7 +220,7 @@ impl Loader<AddressesOf> for Rows {
     ) -> Result<HashMap<AddressesOf, Vec<contact_address::Model>>, Arc<Fault>> {
         let owner = (&self.caller.account()?).into();
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(contact_list::addresses_of(&self.app, owner, &ids).await?, AddressesOf))
+        Ok(keyed(domain::contact::list::addresses_of(&self.app, owner, &ids).await?, AddressesOf))
     }
 }
 
@@ -236,7 +232,7 @@ impl Loader<OptOutOf> for Rows {
     async fn load(&self, keys: &[OptOutOf]) -> Result<HashMap<OptOutOf, ()>, Arc<Fault>> {
         let owner = (&self.caller.account()?).into();
         let addresses: Vec<_> = keys.iter().map(|key| (key.channel, key.address.clone())).collect();
-        let found = opt_out::list::opted_out_of(&self.app, owner, &addresses).await?;
+        let found = domain::opt_out::list::opted_out_of(&self.app, owner, &addresses).await?;
         Ok(found
             .into_iter()
             .map(|(channel, address)| (OptOutOf { channel, address }, ()))
@@ -257,7 +253,8 @@ impl Loader<TemplateId> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found = template_list::find_many(&self.app, &account, &ids, &self.reservation).await?;
+        let found =
+            domain::template::list::find_many(&self.app, &account, &ids, &self.reservation).await?;
         Ok(shared(found, TemplateId))
     }
 }
@@ -269,7 +266,7 @@ impl Loader<TagsOf> for Rows {
     async fn load(&self, keys: &[TagsOf]) -> Result<HashMap<TagsOf, Arc<Vec<String>>>, Arc<Fault>> {
         let owner = (&self.caller.account()?).into();
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        let found = contact_list::tags_of(&self.app, owner, &ids).await?;
+        let found = domain::contact::list::tags_of(&self.app, owner, &ids).await?;
         self.reservation.take(found.bytes())?;
         Ok(shared(found, TagsOf))
     }
@@ -288,7 +285,7 @@ impl Loader<SenderId> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(sender_list::find_many(&self.app, &account, &ids).await?, SenderId))
+        Ok(keyed(domain::sender::list::find_many(&self.app, &account, &ids).await?, SenderId))
     }
 }
 
@@ -304,7 +301,7 @@ impl Loader<SenderOf> for Rows {
             return Ok(HashMap::new());
         };
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(sender_list::find_by_numbers(&self.app, &account, &ids).await?, SenderOf))
+        Ok(keyed(domain::sender::list::find_by_numbers(&self.app, &account, &ids).await?, SenderOf))
     }
 }
 
@@ -315,7 +312,7 @@ impl Loader<KeyId> for Rows {
 
     async fn load(&self, keys: &[KeyId]) -> Result<HashMap<KeyId, api_key::Model>, Arc<Fault>> {
         let ids: Vec<Uuid> = keys.iter().map(|key| key.0).collect();
-        Ok(keyed(api_key_list::find_many(&self.app, &self.caller, &ids).await?, KeyId))
+        Ok(keyed(domain::api_key::list::find_many(&self.app, &self.caller, &ids).await?, KeyId))
     }
 }
 
@@ -329,7 +326,7 @@ impl Loader<KeysOf> for Rows {
         let main = self.caller.main()?;
         let mut loaded = HashMap::new();
         for (page, accounts) in grouped(keys, |key| (key.page.clone(), key.account_id)) {
-            let pages = api_key_list::list_many(&self.app, &main, &accounts, &page).await;
+            let pages = domain::api_key::list::list_many(&self.app, &main, &accounts, &page).await;
             let key = |account_id| KeysOf { account_id, page: page.clone() };
             loaded.extend(each(pages, &accounts).map(|(id, found)| (key(id), found)));
         }

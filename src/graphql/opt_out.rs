@@ -1,28 +1,21 @@
 //! Opt-outs: addresses that must not receive an account's messages.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
-use entity::opt_out as rows;
+use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use entity::{audit_entry::AuditAction, opt_out as rows};
 
 use super::{
     access::{self, ContextExt, RoleGuard},
+    audit_log::audited,
     connection::{List, list, page_args},
-    errors::{UserError, outcome},
-    message::Channel,
+    enums::{Channel, DomainEnum, OptOutSource, values},
+    input::all,
+    payload::payload,
     scalars::DateTime,
 };
-use crate::domain::{opt_out as domain, opt_out};
-
-/// How an opt-out was created.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::OptOutSource")]
-pub enum OptOutSource {
-    /// With addOptOut.
-    Api,
-    /// With importOptOuts.
-    Import,
-    /// The recipient replied STOP or a word with the same meaning.
-    Inbound,
-}
+use crate::domain::{
+    audit_log::refused_call::Target,
+    opt_out::{self, self as domain},
+};
 
 /// The GraphQL object `OptOut`.
 pub struct OptOut(pub rows::Model);
@@ -90,7 +83,7 @@ pub struct AddOptOutInput {
 impl From<AddOptOutInput> for domain::NewOptOut {
     fn from(input: AddOptOutInput) -> Self {
         let AddOptOutInput { channel, address, reason } = input;
-        Self { channel: channel.map(Into::into), address, reason }
+        Self { channel: channel.map(|channel| channel.0), address, reason }
     }
 }
 
@@ -105,33 +98,12 @@ pub struct RemoveOptOutInput {
     address: String,
 }
 
-/// Why an opt-out was not added.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::AddOptOutRefusal")]
-pub enum AddOptOutErrorCode {
-    /// The address is not one of its channel.
-    AddressInvalid,
-    /// The reason is empty, longer than 500 characters, or has control characters.
-    ReasonInvalid,
-}
-
-/// Why an opt-out was not removed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::RemoveOptOutRefusal")]
-pub enum RemoveOptOutErrorCode {
-    /// The address is not opted out of the account's messages on this channel.
-    NotFound,
-    /// The address is not one of its channel.
-    AddressInvalid,
-}
-
-/// The answer to addOptOut.
-#[derive(SimpleObject)]
-pub struct AddOptOutPayload {
-    /// The opt-out as it is now; null if refused.
-    opt_out: Option<OptOut>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<AddOptOutErrorCode>>,
+payload! {
+    /// The answer to addOptOut.
+    AddOptOutPayload, domain::AddOptOutRefusal, rows::Model as opt_out => {
+        /// The new or existing opt-out; null if the address was refused.
+        opt_out: Option<OptOut> = Some(OptOut(opt_out)),
+    }
 }
 
 /// Result for one address of importOptOuts. It is flat, so that a response with 1,000 results of up
@@ -141,7 +113,7 @@ pub struct OptOutVerdict {
     /// The new or existing opt-out; null if the address was refused.
     opt_out: Option<OptOut>,
     /// Reason of the refusal, for programs; null if the address was not refused.
-    code: Option<AddOptOutErrorCode>,
+    code: Option<DomainEnum<domain::AddOptOutRefusal>>,
     /// Explanation of the refusal, for people; null if the address was not refused.
     message: Option<String>,
 }
@@ -159,13 +131,12 @@ impl From<domain::Imported> for OptOutVerdict {
     }
 }
 
-/// The answer to removeOptOut.
-#[derive(SimpleObject)]
-pub struct RemoveOptOutPayload {
-    /// The opt-out that was removed; null if refused.
-    opt_out: Option<OptOut>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<RemoveOptOutErrorCode>>,
+payload! {
+    /// The answer to removeOptOut.
+    RemoveOptOutPayload, domain::RemoveOptOutRefusal, rows::Model as opt_out => {
+        /// The opt-out that was removed; null if refused.
+        opt_out: Option<OptOut> = Some(OptOut(opt_out)),
+    }
 }
 
 #[derive(Default)]
@@ -193,10 +164,8 @@ impl OptOutQuery {
         #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<OptOut>> {
         let filter = filter.unwrap_or_default();
-        let filter = opt_out::list::OptOutFilter {
-            search: filter.search,
-            channel: filter.channel.map(|channel| channel.into_iter().map(Into::into).collect()),
-        };
+        let filter =
+            opt_out::list::OptOutFilter { search: filter.search, channel: values(filter.channel) };
         let page = page_args(ctx, first, after, last, before)?;
         let found = opt_out::list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;
         Ok(list(found, OptOut))
@@ -210,48 +179,44 @@ pub struct OptOutMutation;
 impl OptOutMutation {
     /// Opts an address out, so that messages of the account to it are refused. If the address is
     /// already opted out, nothing is changed. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn add_opt_out(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Address to opt out.")] input: AddOptOutInput,
     ) -> Result<Option<AddOptOutPayload>> {
-        let account = ctx.account()?.live()?;
-        let done = domain::add(ctx.app()?, &account, input.into()).await;
-        Ok(Some(match outcome(done)? {
-            Ok(opt_out) => AddOptOutPayload { opt_out: Some(OptOut(opt_out)), errors: vec![] },
-            Err(errors) => AddOptOutPayload { opt_out: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::AddOptOut, Target::Nothing, async {
+            domain::add(ctx.app()?, &ctx.live_account()?, input.into()).await
+        });
+        AddOptOutPayload::of(done.await)
     }
 
     /// Opts up to 1,000 addresses out and returns one result for each, in the order of the input.
     /// Existing opt-outs are not changed. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn import_opt_outs(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Addresses to opt out (maximum 1,000).")] input: Vec<AddOptOutInput>,
     ) -> Result<Option<Vec<OptOutVerdict>>> {
-        let account = ctx.account()?.live()?;
-        let new = input.into_iter().map(Into::into).collect();
-        let verdicts = domain::import(ctx.app()?, &account, new).await?;
-        Ok(Some(verdicts.into_iter().map(Into::into).collect()))
+        let done = audited(ctx, AuditAction::ImportOptOuts, Target::Nothing, async {
+            domain::import(ctx.app()?, &ctx.live_account()?, all(input)).await
+        });
+        Ok(Some(all(done.await?)))
     }
 
     /// Removes an opt-out of the account, so that messages can be sent to the address again. Use it
     /// only if the recipient asked for it. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn remove_opt_out(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Opt-out to remove.")] input: RemoveOptOutInput,
     ) -> Result<Option<RemoveOptOutPayload>> {
-        let account = ctx.account()?.live()?;
-        let channel = input.channel.map(Into::into);
-        let done = domain::remove(ctx.app()?, &account, channel, &input.address).await;
-        Ok(Some(match outcome(done)? {
-            Ok(opt_out) => RemoveOptOutPayload { opt_out: Some(OptOut(opt_out)), errors: vec![] },
-            Err(errors) => RemoveOptOutPayload { opt_out: None, errors },
-        }))
+        let channel = input.channel.map(|channel| channel.0);
+        let done = audited(ctx, AuditAction::RemoveOptOut, Target::Nothing, async {
+            domain::remove(ctx.app()?, &ctx.live_account()?, channel, &input.address).await
+        });
+        RemoveOptOutPayload::of(done.await)
     }
 }

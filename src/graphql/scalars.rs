@@ -11,6 +11,9 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
+/// One currency for an installation.
+pub const CURRENCY: &str = "USD";
+
 /// The kind of value that a custom scalar was given, as far as it is known before execution.
 #[derive(Clone, Copy, Debug)]
 pub enum Given<'v> {

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use super::{
     access::{self, ContextExt, RoleGuard},
     account::{Account, Balance},
+    input::parse_id,
     message::Message,
-    team::sub_account::parse_id,
 };
 use crate::domain::{
     events::Turn,

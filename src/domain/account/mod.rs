@@ -20,13 +20,18 @@ pub mod team_lock;
 
 pub use reference::AccountRef;
 
-/// Why an account cannot send now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockReason {
-    Suspended,
-    Inactive,
-    CreditLimit,
-    Balance,
+entity::api_enum! {
+    /// Why an account cannot send now.
+    pub enum BlockReason {
+        /// The status is SUSPENDED.
+        Suspended,
+        /// The status is INACTIVE.
+        Inactive,
+        /// totalSpent has reached creditLimit.
+        CreditLimit,
+        /// The team's balance is 0.
+        Balance,
+    }
 }
 
 /// The account and the team that a row belongs to.

@@ -47,27 +47,40 @@ const TOO_MANY_KEYS: &str = "The account already has 100 usable keys. Revoke one
 pub(super) const KEY_NOT_FOUND: &str = "There is no such key.";
 const KEY_REVOKED: &str = "The key was revoked or has expired. Create a new key.";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateKeyRefusal {
-    NotFound,
-    NameInvalid,
-    ExpiryInvalid,
-    AccountInactive,
-    TooManyKeys,
-}
+entity::api_enum! {
+    /// Why a key was not made.
+    pub enum CreateKeyRefusal as "CreateApiKeyErrorCode" {
+        /// The team has no such account.
+        NotFound,
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// The expiry does not lie in the future.
+        ExpiryInvalid,
+        /// The account is INACTIVE; reactivate it first.
+        AccountInactive,
+        /// The account has 100 usable keys already.
+        TooManyKeys,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateKeyRefusal {
-    NotFound,
-    NameInvalid,
-}
+    /// Why a key was not changed.
+    pub enum UpdateKeyRefusal as "UpdateApiKeyErrorCode" {
+        /// The team has no such key.
+        NotFound,
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RotateKeyRefusal {
-    NotFound,
-    KeyRevoked,
-    GraceInvalid,
-    TooManyKeys,
+    /// Why a key was not rotated.
+    pub enum RotateKeyRefusal as "RotateApiKeyErrorCode" {
+        /// The team has no such key.
+        NotFound,
+        /// The key was revoked or has expired; create a new one.
+        KeyRevoked,
+        /// The grace is not 0 to 2592000 seconds.
+        GraceInvalid,
+        /// With the old key still working the account would have more than 100.
+        TooManyKeys,
+    }
 }
 
 /// The settings of a new key.

@@ -25,10 +25,14 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RevokeKeyRefusal {
-    NotFound,
-    LastKey,
+entity::api_enum! {
+    /// Why a key was not revoked.
+    pub enum RevokeKeyRefusal as "RevokeApiKeyErrorCode" {
+        /// The team has no such key.
+        NotFound,
+        /// It is the main account's last usable LIVE key: no other lasts as long. Rotate it instead.
+        LastKey,
+    }
 }
 
 /// Revokes a key of the team immediately; a revoked key is not changed. The LIVE key of the main account

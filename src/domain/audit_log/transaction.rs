@@ -7,8 +7,8 @@ use sea_orm::{
     ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
 
-use super::{Actor, Entry};
-use crate::{app::App, db::WriteTransaction, domain::Fault};
+use super::entry::{Actor, Entry};
+use crate::{app::App, db::TurnTransaction, domain::Fault};
 
 /// A transaction of a change, which is committed with its entry or not at all.
 pub struct AuditedTransaction {

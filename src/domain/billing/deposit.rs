@@ -29,23 +29,38 @@ const TEAM_NOT_FOUND: &str = "No team has this id.";
 const BEYOND_BOUND: &str = "The balance would exceed 100000000000 cents.";
 const CONFLICT: &str = "This idempotencyKey was already used for another movement. Use a new key.";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TopUpRefusal {
-    NotFound,
-    AmountInvalid,
-    IdempotencyKeyInvalid,
-    IdempotencyConflict,
-    NoteInvalid,
-}
+entity::api_enum! {
+    /// Why a team was not topped up.
+    pub enum TopUpRefusal as "TopUpTeamErrorCode" {
+        /// No team has this id.
+        NotFound,
+        /// The amount is not more than 0, has more than four decimals, or takes the balance beyond
+        /// 100000000000 cents.
+        AmountInvalid,
+        /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+        IdempotencyKeyInvalid,
+        /// Another movement was made under this idempotencyKey.
+        IdempotencyConflict,
+        /// The note is empty, longer than 500 characters, or has control characters.
+        NoteInvalid,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdjustRefusal {
-    NotFound,
-    AmountInvalid,
-    IdempotencyKeyInvalid,
-    IdempotencyConflict,
-    ReasonInvalid,
-    InsufficientBalance,
+    /// Why a balance was not adjusted.
+    pub enum AdjustRefusal as "AdjustTeamBalanceErrorCode" {
+        /// No team has this id.
+        NotFound,
+        /// The amount is 0, has more than four decimals, or takes the balance beyond 100000000000
+        /// cents.
+        AmountInvalid,
+        /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+        IdempotencyKeyInvalid,
+        /// Another movement was made under this idempotencyKey.
+        IdempotencyConflict,
+        /// The reason is empty, longer than 500 characters, or has control characters.
+        ReasonInvalid,
+        /// The balance would be below 0.
+        InsufficientBalance,
+    }
 }
 
 /// A payment to a team's balance. `team_id` is `None` for a malformed id.

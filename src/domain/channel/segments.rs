@@ -3,11 +3,14 @@
 
 use entity::message::Channel;
 
-/// The character encoding of an SMS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SmsEncoding {
-    Gsm7,
-    Ucs2,
+entity::api_enum! {
+    /// The character encoding of an SMS.
+    pub enum SmsEncoding {
+        /// The GSM 7-bit alphabet: 160 characters in one segment, 153 in each of several.
+        Gsm7,
+        /// UTF-16, for every other character: 70 units in one segment, 67 in each of several.
+        Ucs2,
+    }
 }
 
 const GSM7_BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡\

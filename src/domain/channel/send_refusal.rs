@@ -8,35 +8,65 @@ pub(super) const SEND_AT_RULE: &str = "The sendAt must be at most 30 days ahead.
 pub const SENDER_NOT_FOUND: &str = "There is no such sender.";
 pub const TEMPLATE_NOT_FOUND: &str = "There is no such template.";
 
-/// Why a message is not accepted; the order of R8 decides which reason is the one reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum SendRefusal {
-    InvalidRecipient,
-    InvalidContent,
-    VariablesInvalid,
-    MetadataInvalid,
-    IdempotencyKeyInvalid,
-    SendAtInvalid,
-    IdempotencyConflict,
-    ValidUntilInvalid,
-    TemplateNotFound,
-    ContactNotFound,
-    ContactUnreachable,
-    TemplateBodyMissing,
-    VariableMissing,
-    TemplateFailed,
-    SenderNotFound,
-    SenderUnavailable,
-    AccountSuspended,
-    AccountInactive,
-    OptedOut,
-    ChannelUnavailable,
-    NoPrice,
-    CreditLimitReached,
-    InsufficientBalance,
-    TestStorageFull,
-    /// Not judged at all, for the queue had no room for the whole call; or accepted before, and not to be read now.
-    Overloaded,
+entity::api_enum! {
+    /// Why a message was refused: the first reason in the order of these values. Nothing was charged.
+    pub enum SendRefusal as "SendMessageErrorCode" {
+        /// The recipient is not one of the channel; or there is neither to nor contactId, or both.
+        InvalidRecipient,
+        /// The text is missing; the text, the subject or the HTML is too long or not of the channel; or there is a
+        /// templateId too.
+        InvalidContent,
+        /// The variables are larger than 16 KiB as JSON or 1,000 values, or given without a templateId.
+        VariablesInvalid,
+        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        MetadataInvalid,
+        /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+        IdempotencyKeyInvalid,
+        /// The sendAt lies more than 30 days ahead.
+        SendAtInvalid,
+        /// Another message was accepted under this idempotencyKey.
+        IdempotencyConflict,
+        /// The validUntil does not lie after now and after sendAt.
+        ValidUntilInvalid,
+        /// The account has no such template.
+        TemplateNotFound,
+        /// The account has no such contact.
+        ContactNotFound,
+        /// The contact has no address of the channel.
+        ContactUnreachable,
+        /// The template has no body for the channel.
+        TemplateBodyMissing,
+        /// A variable of the template that has no default, or a part of one, is not given.
+        VariableMissing,
+        /// The template takes too many steps, does not fit its variables, compares lists, or gives a text
+        /// that the channel does not take; or the templates of the request took more than 200 ms together.
+        TemplateFailed,
+        /// The account has no such sender.
+        SenderNotFound,
+        /// The sender has no identity for the channel, or none now: its phone number may be SUSPENDED.
+        SenderUnavailable,
+        /// The account is SUSPENDED.
+        AccountSuspended,
+        /// The account is INACTIVE.
+        AccountInactive,
+        /// The recipient has opted out of the account's messages on this channel.
+        OptedOut,
+        /// This server has no carrier for the channel.
+        ChannelUnavailable,
+        /// There is no price for the destination.
+        NoPrice,
+        /// The account's totalSpent has reached its creditLimit.
+        CreditLimitReached,
+        /// The team's balance is lower than the message's cost.
+        InsufficientBalance,
+        /// The account stores 20,000 TEST messages, or 64 MiB of their texts, subjects, HTML and
+        /// metadata. Each is deleted after 7 days.
+        TestStorageFull,
+        /// The server is too busy to take all messages of one sendMessages, and none was judged. Or, beside
+        /// messages that were accepted, this one was accepted by an earlier call and cannot be read now.
+        /// Nothing was charged for it: send it again in a second, with the same idempotency key.
+        Overloaded,
+    }
 }
 
 impl SendRefusal {

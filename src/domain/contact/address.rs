@@ -38,31 +38,48 @@ const NOT_FOUND: &str = "There is no such address.";
 const ADDRESS: &[&str] = &["input", "address"];
 const LABEL: &[&str] = &["input", "label"];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddAddressRefusal {
-    NotFound,
-    AddressInvalid,
-    LabelInvalid,
-    TooManyAddresses,
-    AddressTaken,
-    ContactInUse,
-}
+entity::api_enum! {
+    /// Why an address was not added.
+    pub enum AddAddressRefusal as "AddContactAddressErrorCode" {
+        /// The account has no such contact.
+        NotFound,
+        /// The address is not one of its channel.
+        AddressInvalid,
+        /// The label is empty, longer than 64 characters, or has control characters.
+        LabelInvalid,
+        /// The contact has 20 addresses already.
+        TooManyAddresses,
+        /// A contact of the account has the address already.
+        AddressTaken,
+        /// The contact is being deleted or merged.
+        ContactInUse,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateAddressRefusal {
-    NotFound,
-    AddressInvalid,
-    LabelInvalid,
-    AddressTaken,
-    PrimaryNeeded,
-    ContactInUse,
-}
+    /// Why an address was not changed.
+    pub enum UpdateAddressRefusal as "UpdateContactAddressErrorCode" {
+        /// The account has no such address.
+        NotFound,
+        /// The address is not one of its channel.
+        AddressInvalid,
+        /// The label is empty, longer than 64 characters, or has control characters.
+        LabelInvalid,
+        /// A contact of the account has the address already.
+        AddressTaken,
+        /// It is the primary one of its channel; make another that instead.
+        PrimaryNeeded,
+        /// The contact is being deleted or merged.
+        ContactInUse,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemoveAddressRefusal {
-    NotFound,
-    LastAddress,
-    ContactInUse,
+    /// Why an address was not removed.
+    pub enum RemoveAddressRefusal as "RemoveContactAddressErrorCode" {
+        /// The account has no such address.
+        NotFound,
+        /// It is the contact's last; delete the contact instead.
+        LastAddress,
+        /// The contact is being deleted or merged.
+        ContactInUse,
+    }
 }
 
 /// An address as input, in any form that `sendMessage` accepts.

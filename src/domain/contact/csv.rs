@@ -183,7 +183,7 @@ pub async fn import(
         Ok(contact) => Ok(RowVerdict::Created(contact.id)),
         Err(Failure::Fault(fault)) => Err(fault),
         Err(Failure::Refused(refusal)) => Ok(RowVerdict::Refused {
-            code: code_name(refusal.code),
+            code: refusal.code.into(),
             message: refusal.message.into_owned(),
         }),
     }
@@ -202,22 +202,6 @@ async fn create(
     txn.commit().await?;
     pause_after(begun.elapsed()).await;
     Ok(created)
-}
-
-/// The code's name in the API.
-fn code_name(code: CreateContactRefusal) -> &'static str {
-    use CreateContactRefusal as Refusal;
-    match code {
-        Refusal::NameInvalid => "NAME_INVALID",
-        Refusal::LocaleInvalid => "LOCALE_INVALID",
-        Refusal::TimeZoneInvalid => "TIME_ZONE_INVALID",
-        Refusal::TagsInvalid => "TAGS_INVALID",
-        Refusal::MetadataInvalid => "METADATA_INVALID",
-        Refusal::AddressCountInvalid => "ADDRESS_COUNT_INVALID",
-        Refusal::AddressInvalid => "ADDRESS_INVALID",
-        Refusal::LabelInvalid => "LABEL_INVALID",
-        Refusal::AddressTaken => "ADDRESS_TAKEN",
-    }
 }
 
 /// A page of the account's contacts as CSV rows, newest first, and the cursor of the next page.

@@ -39,10 +39,15 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeleteContactRefusal {
-    NotFound,
-    ContactInUse,
+entity::api_enum! {
+    /// Why a contact was not deleted.
+    pub enum DeleteContactRefusal {
+        /// The account has no such contact.
+        NotFound,
+        /// A message to one of its addresses waits to be handed over, or the contact is being merged. Try
+        /// again when the message was handed over.
+        ContactInUse,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,13 +28,20 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MergeContactsRefusal {
-    NotFound,
-    SameContact,
-    TooManyAddresses,
-    TooManyTags,
-    ContactInUse,
+entity::api_enum! {
+    /// Why contacts were not merged.
+    pub enum MergeContactsRefusal {
+        /// The account has no such contact.
+        NotFound,
+        /// Both are the same contact.
+        SameContact,
+        /// Together they have more than 20 addresses.
+        TooManyAddresses,
+        /// Together they have more than 50 tags.
+        TooManyTags,
+        /// One of them is being deleted, or merged with another contact.
+        ContactInUse,
+    }
 }
 
 /// The two contacts of a merge, with their addresses and the tags of both.

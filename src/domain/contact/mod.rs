@@ -37,28 +37,48 @@ pub mod merge;
 mod store;
 pub mod tag;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateContactRefusal {
-    NameInvalid,
-    LocaleInvalid,
-    TimeZoneInvalid,
-    TagsInvalid,
-    MetadataInvalid,
-    AddressCountInvalid,
-    AddressInvalid,
-    LabelInvalid,
-    AddressTaken,
-}
+entity::api_enum! {
+    /// Why a contact was not made.
+    pub enum CreateContactRefusal {
+        /// The displayName is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// The locale is no BCP 47 tag.
+        LocaleInvalid,
+        /// The timeZone is no name of the IANA time zone database.
+        TimeZoneInvalid,
+        /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
+        /// characters.
+        TagsInvalid,
+        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        MetadataInvalid,
+        /// There is no address, or more than 20.
+        AddressCountInvalid,
+        /// An address is not one of its channel.
+        AddressInvalid,
+        /// A label is empty, longer than 64 characters, or has control characters.
+        LabelInvalid,
+        /// An address is given twice, or a contact of the account has it already.
+        AddressTaken,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateContactRefusal {
-    NotFound,
-    NameInvalid,
-    LocaleInvalid,
-    TimeZoneInvalid,
-    TagsInvalid,
-    MetadataInvalid,
-    ContactInUse,
+    /// Why a contact was not changed.
+    pub enum UpdateContactRefusal {
+        /// The account has no such contact.
+        NotFound,
+        /// The displayName is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// The locale is no BCP 47 tag.
+        LocaleInvalid,
+        /// The timeZone is no name of the IANA time zone database.
+        TimeZoneInvalid,
+        /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
+        /// characters.
+        TagsInvalid,
+        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        MetadataInvalid,
+        /// The contact is being deleted or merged.
+        ContactInUse,
+    }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -13,11 +13,16 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelMessageRefusal {
-    NotFound,
-    AlreadySent,
-    AlreadyEnded,
+entity::api_enum! {
+    /// Why a message was not canceled.
+    pub enum CancelMessageRefusal {
+        /// The account has no such message in the environment of the key in use.
+        NotFound,
+        /// It is being handed over, or was.
+        AlreadySent,
+        /// It has FAILED or EXPIRED, and was refunded.
+        AlreadyEnded,
+    }
 }
 
 /// Cancels and refunds a message of the caller's account and environment. Canceling a CANCELED message changes nothing.

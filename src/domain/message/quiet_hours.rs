@@ -48,10 +48,14 @@ const DAY_MINUTES: i32 = 24 * 60;
 /// Maximum time until the end of quiet hours. If a clock change skips the end, it is one day later.
 const END_AHEAD_MAX: TimeDelta = TimeDelta::days(3);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetQuietHoursRefusal {
-    TimeInvalid,
-    TimeZoneInvalid,
+entity::api_enum! {
+    /// Why quiet hours were not set.
+    pub enum SetQuietHoursRefusal {
+        /// A time is not HH:MM from 00:00 to 23:59, or both are the same.
+        TimeInvalid,
+        /// The time zone is no name of the IANA time zone database.
+        TimeZoneInvalid,
+    }
 }
 
 /// Quiet hours as input: times as HH:MM, and the IANA name of a time zone.

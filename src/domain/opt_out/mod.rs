@@ -36,16 +36,22 @@ pub mod list;
 /// Maximum number of opt-outs that one call can import.
 pub const IMPORTED_MAX: usize = 1_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddOptOutRefusal {
-    AddressInvalid,
-    ReasonInvalid,
-}
+entity::api_enum! {
+    /// Why an opt-out was not added.
+    pub enum AddOptOutRefusal {
+        /// The address is not one of its channel.
+        AddressInvalid,
+        /// The reason is empty, longer than 500 characters, or has control characters.
+        ReasonInvalid,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RemoveOptOutRefusal {
-    NotFound,
-    AddressInvalid,
+    /// Why an opt-out was not removed.
+    pub enum RemoveOptOutRefusal {
+        /// The address is not opted out of the account's messages on this channel.
+        NotFound,
+        /// The address is not one of its channel.
+        AddressInvalid,
+    }
 }
 
 /// An opt-out to add, with the address in any form that a send accepts.

@@ -25,9 +25,12 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithdrawPhoneNumberRefusal {
-    NotFound,
+entity::api_enum! {
+    /// Why a phone number was not withdrawn.
+    pub enum WithdrawPhoneNumberRefusal {
+        /// There is no such number.
+        NotFound,
+    }
 }
 
 /// Assigns a number of the inventory to `phone_number_id`; `None` if it is not available.

@@ -48,30 +48,48 @@ pub(super) const NOT_FOUND: &str = "There is no such phone number.";
 pub(super) const TOO_MANY_NUMBERS: &str =
     "The account already has 1,000 phone numbers (the maximum). Release one first.";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PurchasePhoneNumberRefusal {
-    NumberInvalid,
-    NameInvalid,
-    IdempotencyKeyInvalid,
-    IdempotencyConflict,
-    AccountSuspended,
-    AccountInactive,
-    TooManyNumbers,
-    NumberUnavailable,
-    CreditLimitReached,
-    InsufficientBalance,
-}
+entity::api_enum! {
+    /// Why a phone number was not bought: the first reason in the order of these values. Nothing was
+    /// charged.
+    pub enum PurchasePhoneNumberRefusal {
+        /// The number is not in E.164.
+        NumberInvalid,
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+        IdempotencyKeyInvalid,
+        /// Another number was bought under this idempotencyKey, or the account has that one no more
+        /// because it was transferred.
+        IdempotencyConflict,
+        /// The account is SUSPENDED.
+        AccountSuspended,
+        /// The account is INACTIVE.
+        AccountInactive,
+        /// The account has 1,000 numbers.
+        TooManyNumbers,
+        /// The number is not available: somebody has it, or this server does not sell it.
+        NumberUnavailable,
+        /// The account's totalSpent has reached its creditLimit.
+        CreditLimitReached,
+        /// The team's balance is lower than the upfront fee and the first month.
+        InsufficientBalance,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdatePhoneNumberRefusal {
-    NotFound,
-    NameInvalid,
-}
+    /// Why a phone number was not changed.
+    pub enum UpdatePhoneNumberRefusal {
+        /// The account has no such phone number.
+        NotFound,
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReleasePhoneNumberRefusal {
-    NotFound,
-    NumberInUse,
+    /// Why a phone number was not released.
+    pub enum ReleasePhoneNumberRefusal {
+        /// The account has no such phone number.
+        NotFound,
+        /// A sender has it, or a message waits to go out from it; the message says which.
+        NumberInUse,
+    }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -23,13 +23,20 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TransferPhoneNumberRefusal {
-    NotFound,
-    AccountNotFound,
-    AccountInactive,
-    TooManyNumbers,
-    NumberInUse,
+entity::api_enum! {
+    /// Why a phone number was not transferred.
+    pub enum TransferPhoneNumberRefusal {
+        /// No account of the team has such a phone number.
+        NotFound,
+        /// The team has no such account.
+        AccountNotFound,
+        /// The account is INACTIVE; reactivate it first.
+        AccountInactive,
+        /// The account has 1,000 numbers.
+        TooManyNumbers,
+        /// Its account uses it; detach it.
+        NumberInUse,
+    }
 }
 
 /// Transfers a number to another account of the team. The old account's name for it is cleared (R3). A number in use is

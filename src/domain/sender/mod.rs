@@ -38,35 +38,59 @@ pub mod list;
 /// Maximum number of senders of an account.
 pub const SENDERS_PER_ACCOUNT_MAX: usize = 100;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateSenderRefusal {
-    NameInvalid,
-    EmailInvalid,
-    EmailNameInvalid,
-    WhatsappInvalid,
-    TelegramInvalid,
-    NumberNotFound,
-    NumberInUse,
-    TooManySenders,
-}
+entity::api_enum! {
+    /// Why a sender was not made.
+    pub enum CreateSenderRefusal {
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// The email is not an e-mail address.
+        EmailInvalid,
+        /// The emailName is empty, longer than 200 characters, has control characters, or stands
+        /// without an email.
+        EmailNameInvalid,
+        /// The whatsapp is not a phone number in E.164.
+        WhatsappInvalid,
+        /// The telegram is not a bot's username.
+        TelegramInvalid,
+        /// The account has no such phone number.
+        NumberNotFound,
+        /// Another sender has the phone number.
+        NumberInUse,
+        /// The account has 100 senders already.
+        TooManySenders,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateSenderRefusal {
-    NotFound,
-    NameInvalid,
-    EmailInvalid,
-    EmailNameInvalid,
-    WhatsappInvalid,
-    TelegramInvalid,
-    NumberNotFound,
-    NumberInUse,
-    DefaultNeeded,
-}
+    /// Why a sender was not changed.
+    pub enum UpdateSenderRefusal {
+        /// The account has no such sender.
+        NotFound,
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// The email is not an e-mail address.
+        EmailInvalid,
+        /// The emailName is empty, longer than 200 characters, has control characters, or stands
+        /// without an email.
+        EmailNameInvalid,
+        /// The whatsapp is not a phone number in E.164.
+        WhatsappInvalid,
+        /// The telegram is not a bot's username.
+        TelegramInvalid,
+        /// The account has no such phone number.
+        NumberNotFound,
+        /// Another sender has the phone number.
+        NumberInUse,
+        /// It is the account's default sender; make another that instead.
+        DefaultNeeded,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeleteSenderRefusal {
-    NotFound,
-    SenderInUse,
+    /// Why a sender was not deleted.
+    pub enum DeleteSenderRefusal {
+        /// The account has no such sender.
+        NotFound,
+        /// A message that is SCHEDULED or QUEUED goes by it. Cancel that, or try again when it was
+        /// handed over.
+        SenderInUse,
+    }
 }
 
 impl From<SenderProblem> for CreateSenderRefusal {

@@ -29,9 +29,12 @@ pub mod sub_account;
 pub mod sub_account_list;
 pub mod sub_account_status;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateTeamRefusal {
-    NameInvalid,
+entity::api_enum! {
+    /// Why a team was not made.
+    pub enum CreateTeamRefusal {
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+    }
 }
 
 /// A new team with its main account and first key.

@@ -40,24 +40,38 @@ pub(in crate::domain) const NOT_FOUND: &str = "There is no such sub-account.";
 /// Maximum number of sub-accounts of a team, in any status. Sub-accounts are never deleted.
 pub const SUB_ACCOUNTS_MAX: i64 = 100_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateSubAccountRefusal {
-    NameInvalid,
-    ExternalIdInvalid,
-    ExternalIdTaken,
-    CreditLimitInvalid,
-    MetadataInvalid,
-    TooManySubAccounts,
-}
+entity::api_enum! {
+    /// Why a sub-account was not made.
+    pub enum CreateSubAccountRefusal {
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// The externalId is empty, longer than 200 characters, or has control characters.
+        ExternalIdInvalid,
+        /// Another sub-account of the team has this externalId.
+        ExternalIdTaken,
+        /// The limit is negative, beyond 100000000000 cents, or has more than four decimals.
+        CreditLimitInvalid,
+        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        MetadataInvalid,
+        /// The team has 100000 sub-accounts already, in any status.
+        TooManySubAccounts,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateSubAccountRefusal {
-    NotFound,
-    NameInvalid,
-    ExternalIdInvalid,
-    ExternalIdTaken,
-    CreditLimitInvalid,
-    MetadataInvalid,
+    /// Why a sub-account was not changed.
+    pub enum UpdateSubAccountRefusal {
+        /// The team has no such sub-account.
+        NotFound,
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// The externalId is empty, longer than 200 characters, or has control characters.
+        ExternalIdInvalid,
+        /// Another sub-account of the team has this externalId.
+        ExternalIdTaken,
+        /// The limit is negative, beyond 100000000000 cents, or has more than four decimals.
+        CreditLimitInvalid,
+        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        MetadataInvalid,
+    }
 }
 
 pub struct NewSubAccount {

@@ -21,13 +21,18 @@ use crate::{
     },
 };
 
-/// The order of a list. Rows with equal values are ordered by creation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum SubAccountOrderField {
-    #[default]
-    CreatedAt,
-    Name,
-    TotalSpent,
+entity::api_enum! {
+    /// What sub-accounts are ordered by.
+    #[derive(Default)]
+    pub enum SubAccountOrderField {
+        /// By when they were made.
+        #[default]
+        CreatedAt,
+        /// By name, in upper or lower case.
+        Name,
+        /// By totalSpent.
+        TotalSpent,
+    }
 }
 
 #[derive(Clone, Debug, Default)]

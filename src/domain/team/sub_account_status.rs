@@ -25,22 +25,30 @@ use crate::{
     },
 };
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SuspendSubAccountRefusal {
-    NotFound,
-    ReasonInvalid,
-    AccountInactive,
-}
+entity::api_enum! {
+    /// Why a sub-account was not suspended.
+    pub enum SuspendSubAccountRefusal {
+        /// The team has no such sub-account.
+        NotFound,
+        /// The reason is empty, longer than 500 characters, or has control characters.
+        ReasonInvalid,
+        /// It is INACTIVE; reactivate it first.
+        AccountInactive,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReactivateSubAccountRefusal {
-    NotFound,
-}
+    /// Why a sub-account was not reactivated.
+    pub enum ReactivateSubAccountRefusal {
+        /// The team has no such sub-account.
+        NotFound,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeactivateSubAccountRefusal {
-    NotFound,
-    ReasonInvalid,
+    /// Why a sub-account was not deactivated.
+    pub enum DeactivateSubAccountRefusal {
+        /// The team has no such sub-account.
+        NotFound,
+        /// The reason is empty, longer than 500 characters, or has control characters.
+        ReasonInvalid,
+    }
 }
 
 /// Suspends a sub-account: its sends are refused, its keys stay valid, and its waiting messages are not sent until it

@@ -54,29 +54,52 @@ pub const DEFAULT_CHARS_MAX: usize = 1_000;
 const BODIES: &[&str] = &["input", "bodies"];
 const VARIABLES: &[&str] = &["input", "variables"];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CreateTemplateRefusal {
-    NameInvalid,
-    BodiesInvalid,
-    VariablesInvalid,
-    SyntaxInvalid,
-    VariableUndeclared,
-    TooManyTemplates,
-}
+entity::api_enum! {
+    /// Why a template was not made.
+    pub enum CreateTemplateRefusal {
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not
+        /// of its channel; or they have more than 200 KiB.
+        BodiesInvalid,
+        /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
+        /// default.
+        VariablesInvalid,
+        /// A part cannot be read, uses a tag, a filter, a test or an operation that the language of
+        /// templates does not have, or has too many tags, too long a tag or too many blocks within each
+        /// other.
+        SyntaxInvalid,
+        /// A part uses a variable that is not declared.
+        VariableUndeclared,
+        /// The account has 1000 templates already.
+        TooManyTemplates,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateTemplateRefusal {
-    NotFound,
-    NameInvalid,
-    BodiesInvalid,
-    VariablesInvalid,
-    SyntaxInvalid,
-    VariableUndeclared,
-}
+    /// Why a template was not changed.
+    pub enum UpdateTemplateRefusal {
+        /// The account has no such template.
+        NotFound,
+        /// The name is empty, longer than 200 characters, or has control characters.
+        NameInvalid,
+        /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not
+        /// of its channel; or they have more than 200 KiB.
+        BodiesInvalid,
+        /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
+        /// default.
+        VariablesInvalid,
+        /// A part cannot be read, uses a tag, a filter, a test or an operation that the language of
+        /// templates does not have, or has too many tags, too long a tag or too many blocks within each
+        /// other.
+        SyntaxInvalid,
+        /// A part uses a variable that is not declared.
+        VariableUndeclared,
+    }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeleteTemplateRefusal {
-    NotFound,
+    /// Why a template was not deleted.
+    pub enum DeleteTemplateRefusal {
+        /// The account has no such template.
+        NotFound,
+    }
 }
 
 #[derive(Clone, Debug, Default)]

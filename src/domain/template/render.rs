@@ -15,12 +15,17 @@ use super::{
 };
 use crate::domain::{Failure, Fault, channel::content::Content, refused};
 
-/// Why a template could not be rendered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RenderRefusal {
-    VariablesInvalid,
-    VariableMissing,
-    TemplateFailed,
+entity::api_enum! {
+    /// Why a template says nothing with these variables.
+    pub enum RenderRefusal as "TemplatePreviewErrorCode" {
+        /// The variables are larger than 16 KiB as JSON or 1,000 values.
+        VariablesInvalid,
+        /// A variable that has no default, or a part of one, is not given.
+        VariableMissing,
+        /// It takes too many steps, does not fit its variables or compares lists, what comes of it is no
+        /// message of the channel, or the templates of the request took more than 200 ms together.
+        TemplateFailed,
+    }
 }
 
 /// A compiled template with the row that it was compiled from.

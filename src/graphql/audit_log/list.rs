@@ -1,6 +1,6 @@
 //! Queries of the audit log.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
+use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::audit_entry as rows;
 use uuid::Uuid;
 
@@ -11,124 +11,14 @@ use crate::{
         account::Account,
         api_key::ApiKey,
         connection::{List, list, page_args},
+        enums::{AuditAction, AuditActor, AuditOutcome, values},
         execution::text_size::TextBytes as _,
+        input::{AccountRef, DateTimeRange, parse_id},
         loaders::{AccountId, KeyId, TeamId},
-        message::list::DateTimeRange,
         scalars::{DateTime, JsonObject},
-        team::{
-            Team,
-            sub_account::{AccountRef, parse_id},
-        },
+        team::Team,
     },
 };
-
-/// Kind of actor that made a call.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::AuditActor")]
-pub enum AuditActor {
-    /// A person who ran a command on the server. No API key was used.
-    CommandLine,
-    /// An operator key.
-    Operator,
-    /// A key of the team's main account.
-    MainAccount,
-    /// A key of a sub-account.
-    SubAccount,
-}
-
-/// Outcome of a call.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::AuditOutcome")]
-pub enum AuditOutcome {
-    /// The call was carried out.
-    Done,
-    /// The call repeated an earlier call with the same idempotencyKey, so nothing was changed.
-    Replayed,
-    /// The call was refused, and nothing was changed.
-    Refused,
-}
-
-/// Action of a call: a mutation or a command.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::AuditAction")]
-pub enum AuditAction {
-    /// The mutation setQuietHours.
-    SetQuietHours,
-    /// The mutation createContact.
-    CreateContact,
-    /// The mutation updateContact.
-    UpdateContact,
-    /// The mutation deleteContact.
-    DeleteContact,
-    /// The mutation addContactAddress.
-    AddContactAddress,
-    /// The mutation updateContactAddress.
-    UpdateContactAddress,
-    /// The mutation removeContactAddress.
-    RemoveContactAddress,
-    /// The mutation mergeContacts.
-    MergeContacts,
-    /// The command contact import, with one entry for the whole file. The entry is created before
-    /// the first row is imported.
-    ImportContacts,
-    /// The mutation addOptOut.
-    AddOptOut,
-    /// The mutation importOptOuts, with one entry for each call.
-    ImportOptOuts,
-    /// The mutation removeOptOut.
-    RemoveOptOut,
-    /// The mutation purchasePhoneNumber.
-    PurchasePhoneNumber,
-    /// The mutation updatePhoneNumber.
-    UpdatePhoneNumber,
-    /// The mutation releasePhoneNumber.
-    ReleasePhoneNumber,
-    /// The mutation transferPhoneNumber. The account of the entry is the one that receives the
-    /// number.
-    TransferPhoneNumber,
-    /// The mutation createSender.
-    CreateSender,
-    /// The mutation updateSender.
-    UpdateSender,
-    /// The mutation deleteSender.
-    DeleteSender,
-    /// The mutation createTemplate.
-    CreateTemplate,
-    /// The mutation updateTemplate.
-    UpdateTemplate,
-    /// The mutation deleteTemplate.
-    DeleteTemplate,
-    /// The mutation createSubAccount.
-    CreateSubAccount,
-    /// The mutation updateSubAccount.
-    UpdateSubAccount,
-    /// The mutation suspendSubAccount.
-    SuspendSubAccount,
-    /// The mutation reactivateSubAccount.
-    ReactivateSubAccount,
-    /// The mutation deactivateSubAccount.
-    DeactivateSubAccount,
-    /// The mutation createApiKey, or the command key create.
-    CreateApiKey,
-    /// The mutation updateApiKey.
-    UpdateApiKey,
-    /// The mutation rotateApiKey.
-    RotateApiKey,
-    /// The mutation revokeApiKey, or the command key revoke.
-    RevokeApiKey,
-    /// The mutation createTeam, or the command team create.
-    CreateTeam,
-    /// The mutation topUpTeam, or the command team top-up.
-    TopUpTeam,
-    /// The mutation adjustTeamBalance.
-    AdjustTeamBalance,
-    /// The command price import.
-    ImportPrices,
-    /// The command number import.
-    ImportPhoneNumbers,
-    /// The command number withdraw.
-    WithdrawPhoneNumber,
-}
 
 /// The GraphQL object `AuditEntry`.
 pub struct AuditEntry(pub rows::Model);
@@ -249,8 +139,8 @@ impl From<Option<AuditLogFilter>> for domain::AuditFilter {
     fn from(filter: Option<AuditLogFilter>) -> Self {
         let filter = filter.unwrap_or_default();
         Self {
-            action: filter.action.map(|action| action.into_iter().map(Into::into).collect()),
-            outcome: filter.outcome.map(|outcome| outcome.into_iter().map(Into::into).collect()),
+            action: values(filter.action),
+            outcome: values(filter.outcome),
             account: filter.account.map(Into::into),
             // No key has the nil id, so a malformed id matches nothing.
             actor_key_id: filter.actor_key_id.map(|id| parse_id(&id).unwrap_or_default()),

@@ -1,6 +1,6 @@
 //! The ledger: all changes of a team's balance.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
+use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::ledger_entry as rows;
 
 use crate::{
@@ -9,30 +9,15 @@ use crate::{
         access::{self, ContextExt, RoleGuard},
         account::Account,
         connection::{List, list, page_args},
+        enums::{LedgerKind, values},
+        input::{AccountRef, DateTimeRange},
         loaders::{AccountId, MessageId, PhoneNumberId},
-        message::{Message, list::DateTimeRange},
+        message::Message,
         phone_number::PhoneNumber,
         scalars::{Cents, DateTime},
-        team::sub_account::AccountRef,
     },
     money::Micros,
 };
-
-/// Reason of a ledger entry.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::LedgerKind")]
-pub enum LedgerKind {
-    /// The balance was topped up.
-    TopUp,
-    /// A message was accepted and charged.
-    Charge,
-    /// A message that was FAILED, EXPIRED or CANCELED was refunded.
-    Refund,
-    /// The upfront fee or a monthly fee of a phone number was charged.
-    NumberFee,
-    /// An operator corrected the balance.
-    Adjustment,
-}
 
 /// The GraphQL object `LedgerEntry`.
 pub struct LedgerEntry(pub rows::Model);
@@ -139,7 +124,7 @@ impl From<Option<LedgerFilter>> for domain::LedgerFilter {
     fn from(filter: Option<LedgerFilter>) -> Self {
         let filter = filter.unwrap_or_default();
         Self {
-            kind: filter.kind.map(|kind| kind.into_iter().map(Into::into).collect()),
+            kind: values(filter.kind),
             account: filter.account.map(Into::into),
             created_at: filter.created_at.into(),
         }

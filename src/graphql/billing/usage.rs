@@ -1,37 +1,20 @@
 //! Usage: numbers and cost of messages, from daily totals.
 
-use async_graphql::{
-    Context, Enum, InputObject, Object, Result, SelectionField, SimpleObject, Value,
-};
+use async_graphql::{Context, Enum, Object, Result, SelectionField, SimpleObject, Value};
 
 use crate::{
     domain::{bad_input, billing::usage as domain, page::PAGE_DEFAULT},
     graphql::{
         access::{self, ContextExt},
         account::Account,
+        enums::Channel,
         loaders::AccountId,
-        message::Channel,
         scalars::{Cents, Date},
     },
 };
 
 /// Approximate number of bytes of a value in a response.
 pub const VALUE_BYTES: usize = 100;
-
-/// Range of days in UTC, including both ends (maximum 366 days).
-#[derive(InputObject)]
-pub struct DateRange {
-    /// First day of the range (inclusive).
-    from: Date,
-    /// Last day of the range (inclusive).
-    to: Date,
-}
-
-impl From<DateRange> for domain::DateRange {
-    fn from(range: DateRange) -> Self {
-        Self { from: range.from.0, to: range.to.0 }
-    }
-}
 
 /// Dimension by which usage is split.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]

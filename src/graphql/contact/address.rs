@@ -1,17 +1,18 @@
 //! Addresses of contacts: adding, changing and removing them.
 
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use entity::contact_address as rows;
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result};
+use entity::{audit_entry::AuditAction, contact, contact_address as rows};
 
 use super::Contact;
 use crate::{
-    domain::contact::address as domain,
+    domain::{audit_log::refused_call::Target, contact::address as domain},
     graphql::{
-        access::{self, ContextExt, RoleGuard},
-        errors::{UserError, outcome},
+        access::{self, ContextExt},
+        audit_log::audited,
+        enums::Channel,
+        input::{parse_id, patch},
         loaders::OptOutOf,
-        message::Channel,
-        team::sub_account::{parse_id, patch},
+        payload::payload,
     },
 };
 
@@ -72,7 +73,7 @@ pub struct ContactAddressInput {
 impl From<ContactAddressInput> for domain::NewAddress {
     fn from(input: ContactAddressInput) -> Self {
         let ContactAddressInput { channel, address, label } = input;
-        Self { channel: channel.map(Into::into), address, label }
+        Self { channel: channel.map(|channel| channel.0), address, label }
     }
 }
 
@@ -106,79 +107,28 @@ pub struct UpdateContactAddressInput {
     is_primary: Option<bool>,
 }
 
-/// Why an address was not added.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::AddAddressRefusal")]
-pub enum AddContactAddressErrorCode {
-    /// The account has no such contact.
-    NotFound,
-    /// The address is not one of its channel.
-    AddressInvalid,
-    /// The label is empty, longer than 64 characters, or has control characters.
-    LabelInvalid,
-    /// The contact has 20 addresses already.
-    TooManyAddresses,
-    /// A contact of the account has the address already.
-    AddressTaken,
-    /// The contact is being deleted or merged.
-    ContactInUse,
+payload! {
+    /// The answer to addContactAddress.
+    AddContactAddressPayload, domain::AddAddressRefusal, contact::Model as contact => {
+        /// The contact as it is now; null if refused.
+        contact: Option<Contact> = Some(Contact(contact)),
+    }
 }
 
-/// Why an address was not changed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::UpdateAddressRefusal")]
-pub enum UpdateContactAddressErrorCode {
-    /// The account has no such address.
-    NotFound,
-    /// The address is not one of its channel.
-    AddressInvalid,
-    /// The label is empty, longer than 64 characters, or has control characters.
-    LabelInvalid,
-    /// A contact of the account has the address already.
-    AddressTaken,
-    /// It is the primary one of its channel; make another that instead.
-    PrimaryNeeded,
-    /// The contact is being deleted or merged.
-    ContactInUse,
+payload! {
+    /// The answer to updateContactAddress.
+    UpdateContactAddressPayload, domain::UpdateAddressRefusal, contact::Model as contact => {
+        /// The contact as it is now; null if refused.
+        contact: Option<Contact> = Some(Contact(contact)),
+    }
 }
 
-/// Why an address was not removed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::RemoveAddressRefusal")]
-pub enum RemoveContactAddressErrorCode {
-    /// The account has no such address.
-    NotFound,
-    /// It is the contact's last; delete the contact instead.
-    LastAddress,
-    /// The contact is being deleted or merged.
-    ContactInUse,
-}
-
-/// The answer to addContactAddress.
-#[derive(SimpleObject)]
-pub struct AddContactAddressPayload {
-    /// The contact as it is now; null if refused.
-    contact: Option<Contact>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<AddContactAddressErrorCode>>,
-}
-
-/// The answer to updateContactAddress.
-#[derive(SimpleObject)]
-pub struct UpdateContactAddressPayload {
-    /// The contact as it is now; null if refused.
-    contact: Option<Contact>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<UpdateContactAddressErrorCode>>,
-}
-
-/// The answer to removeContactAddress.
-#[derive(SimpleObject)]
-pub struct RemoveContactAddressPayload {
-    /// The contact as it is now; null if refused.
-    contact: Option<Contact>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<RemoveContactAddressErrorCode>>,
+payload! {
+    /// The answer to removeContactAddress.
+    RemoveContactAddressPayload, domain::RemoveAddressRefusal, contact::Model as contact => {
+        /// The contact as it is now; null if refused.
+        contact: Option<Contact> = Some(Contact(contact)),
+    }
 }
 
 #[derive(Default)]
@@ -188,66 +138,56 @@ pub struct ContactAddressMutation;
 impl ContactAddressMutation {
     /// Adds an address to a contact (maximum 20 addresses per contact). Requires a LIVE key of an
     /// account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn add_contact_address(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the contact.")] contact_id: ID,
         #[graphql(desc = "Address to add.")] input: AddContactAddressInput,
     ) -> Result<Option<AddContactAddressPayload>> {
-        let account = ctx.account()?.live()?;
-        let AddContactAddressInput { channel, address, label, is_primary } = input;
-        let new = domain::NewAddress { channel: channel.map(Into::into), address, label };
         let contact_id = parse_id(&contact_id);
-        let done = domain::add(ctx.app()?, &account, contact_id, new, is_primary).await;
-        Ok(Some(match outcome(done)? {
-            Ok(contact) => {
-                AddContactAddressPayload { contact: Some(Contact(contact)), errors: vec![] }
-            }
-            Err(errors) => AddContactAddressPayload { contact: None, errors },
-        }))
+        let AddContactAddressInput { channel, address, label, is_primary } = input;
+        let new = domain::NewAddress { channel: channel.map(|channel| channel.0), address, label };
+        let done = audited(ctx, AuditAction::AddContactAddress, Target::Id(contact_id), async {
+            domain::add(ctx.app()?, &ctx.live_account()?, contact_id, new, is_primary).await
+        });
+        AddContactAddressPayload::of(done.await)
     }
 
     /// Changes an address of a contact. Messages that were sent to it are not changed. Requires a
     /// LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn update_contact_address(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the address.")] id: ID,
         #[graphql(desc = "Properties to change.")] input: UpdateContactAddressInput,
     ) -> Result<Option<UpdateContactAddressPayload>> {
-        let account = ctx.account()?.live()?;
+        let id = parse_id(&id);
         let change = domain::AddressChange {
             address: input.address,
             label: patch(input.label),
             is_primary: input.is_primary,
         };
-        let done = domain::update(ctx.app()?, &account, parse_id(&id), change).await;
-        Ok(Some(match outcome(done)? {
-            Ok(contact) => {
-                UpdateContactAddressPayload { contact: Some(Contact(contact)), errors: vec![] }
-            }
-            Err(errors) => UpdateContactAddressPayload { contact: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::UpdateContactAddress, Target::Id(id), async {
+            domain::update(ctx.app()?, &ctx.live_account()?, id, change).await
+        });
+        UpdateContactAddressPayload::of(done.await)
     }
 
     /// Removes an address of a contact. The last address cannot be removed. If the primary address
     /// of a channel is removed, the oldest remaining address of the channel becomes primary.
     /// Messages that were sent to the address are not changed. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn remove_contact_address(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the address.")] id: ID,
     ) -> Result<Option<RemoveContactAddressPayload>> {
-        let account = ctx.account()?.live()?;
-        let done = domain::remove(ctx.app()?, &account, parse_id(&id)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(contact) => {
-                RemoveContactAddressPayload { contact: Some(Contact(contact)), errors: vec![] }
-            }
-            Err(errors) => RemoveContactAddressPayload { contact: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::RemoveContactAddress, Target::Id(id), async {
+            domain::remove(ctx.app()?, &ctx.live_account()?, id).await
+        });
+        RemoveContactAddressPayload::of(done.await)
     }
 }

@@ -8,10 +8,10 @@ use crate::{
     graphql::{
         access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
+        enums::{Channel, values},
         execution::text_size::TextBytes as _,
+        input::parse_id,
         loaders::ContactId,
-        message::Channel,
-        team::sub_account::parse_id,
     },
 };
 
@@ -69,7 +69,7 @@ impl ContactQuery {
         let filter = contact::list::ContactFilter {
             search: filter.search,
             tags: filter.tags,
-            channel: filter.channel.map(|channel| channel.into_iter().map(Into::into).collect()),
+            channel: values(filter.channel),
         };
         let page = page_args(ctx, first, after, last, before)?;
         let found = contact::list::list(ctx.app()?, &ctx.account()?, &filter, &page).await?;

@@ -1,14 +1,16 @@
 //! Merging two contacts of the same person.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Object, Result};
+use entity::{audit_entry::AuditAction, contact};
 
 use super::Contact;
 use crate::{
-    domain::contact::merge as domain,
+    domain::{audit_log::refused_call::Target, contact::merge as domain},
     graphql::{
-        access::{self, ContextExt, RoleGuard},
-        errors::{UserError, outcome},
-        team::sub_account::parse_id,
+        access::{self, ContextExt},
+        audit_log::audited,
+        input::parse_id,
+        payload::payload,
     },
 };
 
@@ -23,29 +25,12 @@ pub struct MergeContactsInput {
     merge_id: ID,
 }
 
-/// Why contacts were not merged.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::MergeContactsRefusal")]
-pub enum MergeContactsErrorCode {
-    /// The account has no such contact.
-    NotFound,
-    /// Both are the same contact.
-    SameContact,
-    /// Together they have more than 20 addresses.
-    TooManyAddresses,
-    /// Together they have more than 50 tags.
-    TooManyTags,
-    /// One of them is being deleted, or merged with another contact.
-    ContactInUse,
-}
-
-/// The answer to mergeContacts.
-#[derive(SimpleObject)]
-pub struct MergeContactsPayload {
-    /// The contact that stays, as it is now; null if refused.
-    contact: Option<Contact>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<MergeContactsErrorCode>>,
+payload! {
+    /// The answer to mergeContacts.
+    MergeContactsPayload, domain::MergeContactsRefusal, contact::Model as contact => {
+        /// The contact that stays, as it is now; null if refused.
+        contact: Option<Contact> = Some(Contact(contact)),
+    }
 }
 
 #[derive(Default)]
@@ -55,19 +40,17 @@ pub struct ContactMergeMutation;
 impl ContactMergeMutation {
     /// Merges two contacts of the account into one of them. If a merge is interrupted, repeat it;
     /// until then neither contact can be changed in another way. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn merge_contacts(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The contact to keep and the contact to merge into it.")]
         input: MergeContactsInput,
     ) -> Result<Option<MergeContactsPayload>> {
-        let account = ctx.account()?.live()?;
         let (keep, merge) = (parse_id(&input.keep_id), parse_id(&input.merge_id));
-        let done = domain::merge(ctx.app()?, &account, keep, merge).await;
-        Ok(Some(match outcome(done)? {
-            Ok(contact) => MergeContactsPayload { contact: Some(Contact(contact)), errors: vec![] },
-            Err(errors) => MergeContactsPayload { contact: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::MergeContacts, Target::Id(keep), async {
+            domain::merge(ctx.app()?, &ctx.live_account()?, keep, merge).await
+        });
+        MergeContactsPayload::of(done.await)
     }
 }

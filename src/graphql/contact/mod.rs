@@ -1,16 +1,20 @@
 //! Contacts: creating and changing them.
 
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use entity::contact as rows;
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result};
+use entity::{audit_entry::AuditAction, contact as rows};
 
 use super::{
-    access::{self, ContextExt, RoleGuard},
-    errors::{UserError, outcome},
+    access::{self, ContextExt},
+    audit_log::audited,
+    input::{all, parse_id, patch},
     loaders::{AddressesOf, TagsOf},
+    payload::payload,
     scalars::{DateTime, JsonObject},
-    team::sub_account::{parse_id, patch},
 };
-use crate::domain::contact::{self as domain, details::ContactChange};
+use crate::domain::{
+    audit_log::refused_call::Target,
+    contact::{self as domain, details::ContactChange},
+};
 use address::{ContactAddress, ContactAddressInput};
 
 pub mod address;
@@ -115,68 +119,20 @@ pub struct UpdateContactInput {
     metadata: MaybeUndefined<JsonObject>,
 }
 
-/// Why a contact was not made.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::CreateContactRefusal")]
-pub enum CreateContactErrorCode {
-    /// The displayName is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// The locale is no BCP 47 tag.
-    LocaleInvalid,
-    /// The timeZone is no name of the IANA time zone database.
-    TimeZoneInvalid,
-    /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
-    /// characters.
-    TagsInvalid,
-    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
-    MetadataInvalid,
-    /// There is no address, or more than 20.
-    AddressCountInvalid,
-    /// An address is not one of its channel.
-    AddressInvalid,
-    /// A label is empty, longer than 64 characters, or has control characters.
-    LabelInvalid,
-    /// An address is given twice, or a contact of the account has it already.
-    AddressTaken,
+payload! {
+    /// The answer to createContact.
+    CreateContactPayload, domain::CreateContactRefusal, rows::Model as contact => {
+        /// The new contact; null if refused.
+        contact: Option<Contact> = Some(Contact(contact)),
+    }
 }
 
-/// Why a contact was not changed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::UpdateContactRefusal")]
-pub enum UpdateContactErrorCode {
-    /// The account has no such contact.
-    NotFound,
-    /// The displayName is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// The locale is no BCP 47 tag.
-    LocaleInvalid,
-    /// The timeZone is no name of the IANA time zone database.
-    TimeZoneInvalid,
-    /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
-    /// characters.
-    TagsInvalid,
-    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
-    MetadataInvalid,
-    /// The contact is being deleted or merged.
-    ContactInUse,
-}
-
-/// The answer to createContact.
-#[derive(SimpleObject)]
-pub struct CreateContactPayload {
-    /// The new contact; null if refused.
-    contact: Option<Contact>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<CreateContactErrorCode>>,
-}
-
-/// The answer to updateContact.
-#[derive(SimpleObject)]
-pub struct UpdateContactPayload {
-    /// The contact as it is now; null if refused.
-    contact: Option<Contact>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<UpdateContactErrorCode>>,
+payload! {
+    /// The answer to updateContact.
+    UpdateContactPayload, domain::UpdateContactRefusal, rows::Model as contact => {
+        /// The contact as it is now; null if refused.
+        contact: Option<Contact> = Some(Contact(contact)),
+    }
 }
 
 #[derive(Default)]
@@ -185,37 +141,35 @@ pub struct ContactMutation;
 #[Object]
 impl ContactMutation {
     /// Creates a contact in the account of the key in use. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn create_contact(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Properties of the new contact.")] input: CreateContactInput,
     ) -> Result<Option<CreateContactPayload>> {
-        let account = ctx.account()?.live()?;
         let new = domain::NewContact {
             display_name: input.display_name,
             locale: input.locale,
             time_zone: input.time_zone,
             tags: input.tags.unwrap_or_default(),
             metadata: input.metadata.map(|metadata| metadata.0),
-            addresses: input.addresses.into_iter().map(Into::into).collect(),
+            addresses: all(input.addresses),
         };
-        let done = domain::create(ctx.app()?, &account, new).await;
-        Ok(Some(match outcome(done)? {
-            Ok(contact) => CreateContactPayload { contact: Some(Contact(contact)), errors: vec![] },
-            Err(errors) => CreateContactPayload { contact: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::CreateContact, Target::Nothing, async {
+            domain::create(ctx.app()?, &ctx.live_account()?, new).await
+        });
+        CreateContactPayload::of(done.await)
     }
 
     /// Changes a contact of the account of the key in use. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn update_contact(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the contact.")] id: ID,
         #[graphql(desc = "Properties to change.")] input: UpdateContactInput,
     ) -> Result<Option<UpdateContactPayload>> {
-        let account = ctx.account()?.live()?;
+        let id = parse_id(&id);
         let change = ContactChange {
             display_name: patch(input.display_name),
             locale: patch(input.locale),
@@ -223,10 +177,9 @@ impl ContactMutation {
             tags: patch(input.tags).map(Option::unwrap_or_default),
             metadata: patch(input.metadata).map(|value| value.map(|metadata| metadata.0)),
         };
-        let done = domain::update(ctx.app()?, &account, parse_id(&id), change).await;
-        Ok(Some(match outcome(done)? {
-            Ok(contact) => UpdateContactPayload { contact: Some(Contact(contact)), errors: vec![] },
-            Err(errors) => UpdateContactPayload { contact: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::UpdateContact, Target::Id(id), async {
+            domain::update(ctx.app()?, &ctx.live_account()?, id, change).await
+        });
+        UpdateContactPayload::of(done.await)
     }
 }

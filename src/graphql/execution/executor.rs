@@ -30,9 +30,10 @@ use crate::{
     domain::{caller::Caller, deadline::Deadline},
     graphql::{
         access::Audience,
-        audit_log::{self, RequestId},
+        audit_log,
         errors::{self, Code, error, one_line, set_code},
         loaders::{self, Rows},
+        schema::{TollgateSchema, schema},
         subscriptions::Listening,
     },
     limits::memory_budget::Reservation,
@@ -96,6 +97,7 @@ impl QueryExecutor {
         reservation: Arc<Reservation>,
         request_id: &str,
     ) -> Answer {
+        let app = Arc::new(self.app.for_request(budget, request_id));
         let bytes = usize::try_from(prepared.cost.bytes).unwrap_or(usize::MAX);
         if let Err(fault) = reservation.take(bytes) {
             return Answer::refused(errors::of_fault(&fault, request_id));
@@ -105,9 +107,8 @@ impl QueryExecutor {
             Err(Refused::Invalid(errors)) => return Answer::Refused(errors),
             Err(Refused::Forbidden(forbidden)) => {
                 let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
-                // Boxed, because it is rare and would enlarge the future of every request.
-                Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations))
-                    .await;
+                // Boxed, because every request is copied with it, and this is rare.
+                Box::pin(audit_log::enter_forbidden(&app, caller, mutations)).await;
                 return Answer::refused(forbidden.error);
             }
         };
@@ -124,18 +125,13 @@ impl QueryExecutor {
         } else {
             None
         };
-        let (caller, fields) = (&prepared.caller, prepared.cost.fields);
-        let field_permit = self.field_permits.wait(caller, fields, &deadline).await;
-        let Some(field_permit) = field_permit else {
-            return Answer::refused(errors::unavailable(FIELD_PERMIT_TIMEOUT));
-        };
-        let request = self.request(prepared, operation.clone(), budget, reservation);
-        let request = request.data(RequestId(request_id.to_owned()));
+        let fields = self.fields.wait(&prepared.caller, prepared.cost.fields, &deadline).await;
+        let Some(field_permit) = fields else { return Answer::refused(errors::unavailable(LATE)) };
+        let request = self.request(prepared, operation.clone(), app, reservation);
         let request = request.data(deadline).data(field_permit);
-        let schema = &self.schemas.executable;
-        let response = match introspection_permit {
-            None => schema.execute(request).await,
-            Some(permit) => match introspect(schema.clone(), request, permit).await {
+        let response = match turn {
+            None => self.schemas.executed.execute(request).await,
+            Some(turn) => match introspect(self.schemas.executed.clone(), request, turn).await {
                 Ok(response) => response,
                 Err(error) => return Answer::refused(error),
             },
@@ -157,7 +153,8 @@ impl QueryExecutor {
         })?;
         let listening = Arc::new(Listening::default());
         let reservation = Arc::new(self.app.memory_budget.of(prepared.caller.team_scope()));
-        let request = self.request(prepared, operation.clone(), budget, Arc::clone(&reservation));
+        let app = Arc::new(self.app.for_request(budget, &request_id));
+        let request = self.request(prepared, operation.clone(), app, Arc::clone(&reservation));
         let request = request.data(Arc::clone(&listening));
         let mut responses = self.schemas.executable.execute_stream(request);
         tokio::select! {
@@ -213,13 +210,12 @@ impl QueryExecutor {
         &self,
         prepared: Prepared,
         operation: OperationDefinition,
-        budget: ReadBudget,
+        app: Arc<App>,
         reservation: Arc<Reservation>,
     ) -> Request {
         let Prepared { caller, variables, .. } = prepared;
         let request = to_request(operation, variables);
-        let app = Arc::new(self.app.for_request(budget));
-        let audience = Audience::Role(caller.role());
+        let viewpoint = Audience::Role(caller.role());
         let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), reservation };
         request.data(app).data(audience).data(DataLoader::new(rows, loaders::spawn)).data(caller)
     }

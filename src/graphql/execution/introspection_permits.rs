@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     db,
     domain::{caller::Caller, deadline::Deadline},
-    graphql::errors,
+    graphql::{errors, schema::TollgateSchema},
     limits::quota::{Permit, Quota},
 };
 

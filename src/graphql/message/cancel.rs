@@ -1,36 +1,24 @@
 //! Canceling messages that were not submitted to the carrier.
 
-use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, Object, Result};
+use entity::message;
 
 use super::Message;
 use crate::{
     domain::message::cancel as domain,
     graphql::{
         access::{self, ContextExt, RoleGuard},
-        errors::{UserError, outcome},
-        team::sub_account::parse_id,
+        input::parse_id,
+        payload::payload,
     },
 };
 
-/// Why a message was not canceled.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::CancelMessageRefusal")]
-pub enum CancelMessageErrorCode {
-    /// The account has no such message in the environment of the key in use.
-    NotFound,
-    /// It is being handed over, or was.
-    AlreadySent,
-    /// It has FAILED or EXPIRED, and was refunded.
-    AlreadyEnded,
-}
-
-/// The answer to cancelMessage.
-#[derive(SimpleObject)]
-pub struct CancelMessagePayload {
-    /// The message as it is now; null if refused.
-    message: Option<Message>,
-    /// Why it was refused; empty if it is CANCELED.
-    errors: Vec<UserError<CancelMessageErrorCode>>,
+payload! {
+    /// The answer to cancelMessage.
+    CancelMessagePayload, domain::CancelMessageRefusal, message::Model as row => {
+        /// The message as it is now; null if refused.
+        message: Option<Message> = Some(Message(row)),
+    }
 }
 
 #[derive(Default)]
@@ -46,10 +34,6 @@ impl ScheduleMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the message.")] id: ID,
     ) -> Result<Option<CancelMessagePayload>> {
-        let done = domain::cancel(ctx.app()?, &ctx.account()?, parse_id(&id)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(row) => CancelMessagePayload { message: Some(Message(row)), errors: vec![] },
-            Err(errors) => CancelMessagePayload { message: None, errors },
-        }))
+        CancelMessagePayload::of(domain::cancel(ctx.app()?, &ctx.account()?, parse_id(&id)).await)
     }
 }

@@ -2,15 +2,15 @@
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 
-use super::{Channel, Message, MessageStatus};
+use super::Message;
 use crate::{
-    domain::{message::list as domain, range},
+    domain::message::list as domain,
     graphql::{
         access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
+        enums::{Channel, MessageStatus, values},
+        input::{DateTimeRange, parse_id},
         loaders::MessageId,
-        scalars::DateTime,
-        team::sub_account::parse_id,
     },
 };
 
@@ -25,24 +25,6 @@ pub struct MessageFilter {
     to: Option<String>,
     /// Only messages that were accepted in this time range.
     created_at: Option<DateTimeRange>,
-}
-
-/// Time range. A missing bound means that the range is open on that side.
-#[derive(InputObject)]
-pub struct DateTimeRange {
-    /// Start of the range (inclusive).
-    from: Option<DateTime>,
-    /// End of the range (exclusive).
-    to: Option<DateTime>,
-}
-
-impl From<Option<DateTimeRange>> for range::DateTimeRange {
-    fn from(range: Option<DateTimeRange>) -> Self {
-        range.map_or_else(Self::default, |range| Self {
-            from: range.from.map(|from| from.0),
-            to: range.to.map(|to| to.0),
-        })
-    }
 }
 
 #[derive(Default)]
@@ -86,8 +68,8 @@ impl MessageListQuery {
     ) -> Result<List<Message>> {
         let filter = filter.unwrap_or_default();
         let filter = domain::MessageFilter {
-            status: filter.status.map(|status| status.into_iter().map(Into::into).collect()),
-            channel: filter.channel.map(|channel| channel.into_iter().map(Into::into).collect()),
+            status: values(filter.status),
+            channel: values(filter.channel),
             to: filter.to,
             created_at: filter.created_at.into(),
         };

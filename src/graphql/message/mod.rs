@@ -1,15 +1,15 @@
 //! Messages.
 
-use async_graphql::{Context, Enum, ID, Object, Result};
+use async_graphql::{Context, ID, Object, Result};
 use entity::message as rows;
 
 use super::{
     access::ContextExt,
     contact::Contact,
+    enums::{Channel, Environment, MessageStatus},
     loaders::{ContactId, SenderId},
     scalars::{Cents, DateTime, JsonObject},
     sender::Sender,
-    viewer::Environment,
 };
 use crate::money::Micros;
 
@@ -17,61 +17,6 @@ pub mod cancel;
 pub mod list;
 pub mod quiet_hours;
 pub mod send;
-
-/// Channel of a message.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::Channel")]
-pub enum Channel {
-    /// Text message (SMS) to a phone number, priced by segment.
-    Sms,
-    /// E-mail.
-    Email,
-    /// WhatsApp message to a phone number.
-    Whatsapp,
-    /// Telegram message to a chat id.
-    Telegram,
-}
-
-/// Delivery status of a message.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::MessageStatus")]
-pub enum MessageStatus {
-    /// The message is accepted and charged. It waits for its sendAt or for the end of quiet hours.
-    Scheduled,
-    /// The message is accepted and charged. It waits to be submitted to the carrier.
-    Queued,
-    /// The message is being submitted to the carrier.
-    Sending,
-    /// The carrier accepted the message.
-    Sent,
-    /// The message was delivered to the recipient.
-    Delivered,
-    /// The carrier accepted the message but could not deliver it. It is not refunded.
-    Undelivered,
-    /// The carrier rejected the message. It is refunded.
-    Failed,
-    /// The validUntil of the message passed before it was submitted to the carrier. It is refunded.
-    Expired,
-    /// The message was canceled before it was submitted to the carrier. It is refunded.
-    Canceled,
-    /// The carrier did not respond, so the message may have been sent. It is not refunded and not
-    /// sent again.
-    Unknown,
-}
-
-/// Character encoding of an SMS.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "crate::domain::channel::segments::SmsEncoding")]
-pub enum SmsEncoding {
-    /// GSM 7-bit alphabet: 160 characters in a single segment, 153 per segment if there are
-    /// several.
-    #[graphql(name = "GSM7")]
-    Gsm7,
-    /// UTF-16, if the text has characters outside of the GSM 7-bit alphabet: 70 code units in a
-    /// single segment, 67 per segment if there are several.
-    #[graphql(name = "UCS2")]
-    Ucs2,
-}
 
 /// The GraphQL object `Message`.
 pub struct Message(pub rows::Model);

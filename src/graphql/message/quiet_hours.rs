@@ -1,13 +1,15 @@
 //! Quiet hours of an account.
 
-use async_graphql::{Context, Enum, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, InputObject, Object, Result, SimpleObject};
+use entity::{account, audit_entry::AuditAction};
 
 use crate::{
-    domain::message::quiet_hours as domain,
+    domain::{audit_log::refused_call::Target, message::quiet_hours as domain},
     graphql::{
-        access::{self, ContextExt, RoleGuard},
+        access::{self, ContextExt},
         account::Account,
-        errors::{UserError, outcome},
+        audit_log::audited,
+        payload::payload,
     },
 };
 
@@ -44,23 +46,12 @@ pub struct SetQuietHoursInput {
     time_zone: String,
 }
 
-/// Why quiet hours were not set.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::SetQuietHoursRefusal")]
-pub enum SetQuietHoursErrorCode {
-    /// A time is not HH:MM from 00:00 to 23:59, or both are the same.
-    TimeInvalid,
-    /// The time zone is no name of the IANA time zone database.
-    TimeZoneInvalid,
-}
-
-/// The answer to setQuietHours.
-#[derive(SimpleObject)]
-pub struct SetQuietHoursPayload {
-    /// The account as it is now; null if refused.
-    account: Option<Account>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<SetQuietHoursErrorCode>>,
+payload! {
+    /// The answer to setQuietHours.
+    SetQuietHoursPayload, domain::SetQuietHoursRefusal, account::Model as row => {
+        /// The account as it is now; null if refused.
+        account: Option<Account> = Some(Account(row)),
+    }
 }
 
 #[derive(Default)]
@@ -73,7 +64,7 @@ impl QuietHoursMutation {
     /// environments. A message whose validUntil comes first becomes EXPIRED and is refunded.
     /// Messages that are already waiting are rescheduled after the response; this takes a moment if
     /// there are many. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn set_quiet_hours(
         &self,
         ctx: &Context<'_>,
@@ -85,10 +76,9 @@ impl QuietHoursMutation {
             to: input.to,
             time_zone: input.time_zone,
         });
-        let done = domain::set(ctx.app()?, &ctx.account()?.live()?, new).await;
-        Ok(Some(match outcome(done)? {
-            Ok(row) => SetQuietHoursPayload { account: Some(Account(row)), errors: vec![] },
-            Err(errors) => SetQuietHoursPayload { account: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::SetQuietHours, Target::Nothing, async {
+            domain::set(ctx.app()?, &ctx.live_account()?, new).await
+        });
+        SetQuietHoursPayload::of(done.await)
     }
 }

@@ -1,10 +1,8 @@
 //! Sending and quoting messages.
 
-use async_graphql::{
-    Context, Enum, ID, InputObject, Object, Result, SimpleObject, Value, resolver_utils::enum_value,
-};
+use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 
-use super::{Channel, Message, SmsEncoding};
+use super::Message;
 use crate::{
     app::App,
     domain::{
@@ -13,9 +11,10 @@ use crate::{
     },
     graphql::{
         access::{self, ContextExt, RoleGuard},
+        enums::{Channel, SmsEncoding},
         errors::UserError,
+        input::{all, parse_id},
         scalars::{Cents, DateTime, JsonObject},
-        team::sub_account::parse_id,
     },
 };
 
@@ -76,7 +75,7 @@ impl From<SendMessageInput> for domain::NewMessage {
         Self {
             to: input.to,
             contact_id: input.contact_id.map(|id| parse_id(&id).unwrap_or_default()),
-            channel: input.channel.map(Into::into),
+            channel: input.channel.map(|channel| channel.0),
             text: input.text,
             subject: input.subject,
             html: input.html,
@@ -93,74 +92,13 @@ impl From<SendMessageInput> for domain::NewMessage {
     }
 }
 
-/// Why a message was refused: the first reason in the order of these values. Nothing was charged.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "SendRefusal")]
-pub enum SendMessageErrorCode {
-    /// The recipient is not one of the channel; or there is neither to nor contactId, or both.
-    InvalidRecipient,
-    /// The text is missing; the text, the subject or the HTML is too long or not of the channel; or there is a
-    /// templateId too.
-    InvalidContent,
-    /// The variables are larger than 16 KiB as JSON or 1,000 values, or given without a templateId.
-    VariablesInvalid,
-    /// The metadata is larger than 16 KiB as JSON or 1,000 values.
-    MetadataInvalid,
-    /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
-    IdempotencyKeyInvalid,
-    /// The sendAt lies more than 30 days ahead.
-    SendAtInvalid,
-    /// Another message was accepted under this idempotencyKey.
-    IdempotencyConflict,
-    /// The validUntil does not lie after now and after sendAt.
-    ValidUntilInvalid,
-    /// The account has no such template.
-    TemplateNotFound,
-    /// The account has no such contact.
-    ContactNotFound,
-    /// The contact has no address of the channel.
-    ContactUnreachable,
-    /// The template has no body for the channel.
-    TemplateBodyMissing,
-    /// A variable of the template that has no default, or a part of one, is not given.
-    VariableMissing,
-    /// The template takes too many steps, does not fit its variables, compares lists, or gives a text
-    /// that the channel does not take; or the templates of the request took more than 200 ms together.
-    TemplateFailed,
-    /// The account has no such sender.
-    SenderNotFound,
-    /// The sender has no identity for the channel, or none now: its phone number may be SUSPENDED.
-    SenderUnavailable,
-    /// The account is SUSPENDED.
-    AccountSuspended,
-    /// The account is INACTIVE.
-    AccountInactive,
-    /// The recipient has opted out of the account's messages on this channel.
-    OptedOut,
-    /// This server has no carrier for the channel.
-    ChannelUnavailable,
-    /// There is no price for the destination.
-    NoPrice,
-    /// The account's totalSpent has reached its creditLimit.
-    CreditLimitReached,
-    /// The team's balance is lower than the message's cost.
-    InsufficientBalance,
-    /// The account stores 20,000 TEST messages, or 64 MiB of their texts, subjects, HTML and
-    /// metadata. Each is deleted after 7 days.
-    TestStorageFull,
-    /// The server is too busy to take all messages of one sendMessages, and none was judged. Or, beside
-    /// messages that were accepted, this one was accepted by an earlier call and cannot be read now.
-    /// Nothing was charged for it: send it again in a second, with the same idempotency key.
-    Overloaded,
-}
-
 /// The answer to sendMessage.
 #[derive(SimpleObject)]
 pub struct SendMessagePayload {
     /// The accepted message; null if refused.
     message: Option<Message>,
     /// Why it was refused; empty if it was accepted.
-    errors: Vec<UserError<SendMessageErrorCode>>,
+    errors: Vec<UserError<SendRefusal>>,
     /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged
     /// now.
     replayed: bool,
@@ -192,7 +130,7 @@ pub struct MessageQuote {
     /// is 0.
     would_be_accepted: bool,
     /// Reasons why the message would be refused; empty if it would be accepted.
-    errors: Vec<UserError<SendMessageErrorCode>>,
+    errors: Vec<UserError<SendRefusal>>,
 }
 
 #[derive(Default)]
@@ -252,15 +190,14 @@ impl MessageMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "Messages to send (maximum 100).")] input: Vec<SendMessageInput>,
     ) -> Result<Option<Vec<SendMessagePayload>>> {
-        let messages = input.into_iter().map(Into::into).collect();
         let deadline = ctx.deadline()?;
         let (app, caller) = (ctx.app()?, ctx.account()?);
-        let sending = domain::send_many(app, &caller, messages, deadline, ctx.reservation()?);
+        let sending = domain::send_many(app, &caller, all(input), deadline, ctx.reservation()?);
         let sent = ctx.field_permit()?.lend(deadline, sending).await?;
         for sent in &sent {
             note(app, sent);
         }
-        Ok(Some(sent.into_iter().map(Into::into).collect()))
+        Ok(Some(all(sent)))
     }
 }
 
@@ -269,10 +206,6 @@ fn note(app: &App, sent: &Sent) {
     match sent {
         Sent::Accepted(_) => app.metrics.note_message("ACCEPTED"),
         Sent::Replayed(_) => app.metrics.note_message("REPLAYED"),
-        Sent::Refused(refusal) => {
-            if let Value::Enum(code) = enum_value(SendMessageErrorCode::from(refusal.code)) {
-                app.metrics.note_message(&code);
-            }
-        }
+        Sent::Refused(refusal) => app.metrics.note_message(refusal.code.into()),
     }
 }

@@ -3,16 +3,16 @@
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::inventory_number as rows;
 
-use super::{PhoneNumber, PhoneNumberType};
+use super::PhoneNumber;
 use crate::{
     domain::phone_number::list as domain,
     graphql::{
         access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
+        enums::{Channel, PhoneNumberType, values},
+        input::{all, parse_id},
         loaders::PhoneNumberId,
-        message::Channel,
         scalars::Cents,
-        team::sub_account::parse_id,
     },
     money::Micros,
 };
@@ -41,7 +41,7 @@ impl AvailablePhoneNumber {
 
     /// Channels that the number can be used on: SMS, WHATSAPP, or both.
     async fn capabilities(&self) -> Vec<Channel> {
-        self.0.capabilities().into_iter().map(Into::into).collect()
+        all(self.0.capabilities())
     }
 
     /// One-time price in cents, charged with the purchase.
@@ -122,11 +122,9 @@ impl PhoneNumberQuery {
     ) -> Result<Vec<AvailablePhoneNumber>> {
         let filter = domain::AvailablePhoneNumberFilter {
             country: filter.country,
-            number_type: filter.number_type.map(Into::into),
+            number_type: filter.number_type.map(|of_type| of_type.0),
             contains: filter.contains,
-            capabilities: filter
-                .capabilities
-                .map(|channels| channels.into_iter().map(Into::into).collect()),
+            capabilities: values(filter.capabilities),
         };
         let found = domain::list_available(ctx.app()?, &ctx.account()?, &filter, first).await?;
         Ok(found.into_iter().map(AvailablePhoneNumber).collect())

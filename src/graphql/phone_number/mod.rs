@@ -1,52 +1,26 @@
 //! Phone numbers of the caller's account: buying, naming and releasing them.
 
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use entity::phone_number as rows;
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result};
+use entity::{audit_entry::AuditAction, phone_number as rows};
 
 use super::{
-    access::{self, ContextExt, RoleGuard},
-    errors::{UserError, outcome},
+    access::{self, ContextExt},
+    audit_log::audited,
+    enums::{Channel, PhoneNumberStatus, PhoneNumberType},
+    input::{all, parse_id, patch},
     loaders::SenderOf,
-    message::Channel,
+    payload::payload,
     scalars::{Cents, DateTime},
     sender::Sender,
-    team::sub_account::{parse_id, patch},
 };
-use crate::{
-    domain::phone_number::{self as domain, renewal::releases_at},
-    money::Micros,
+use crate::domain::{
+    account::stored,
+    audit_log::refused_call::Target,
+    phone_number::{self as domain, renewal::releases_at},
 };
 
 pub mod list;
 pub mod transfer;
-
-/// Type of a phone number.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::PhoneNumberType")]
-pub enum PhoneNumberType {
-    /// Number of a city or region.
-    Local,
-    /// Number of the whole country, not tied to a city or region.
-    National,
-    /// Number of a mobile network.
-    Mobile,
-    /// Number that is free of charge for the caller.
-    TollFree,
-}
-
-/// Status of a phone number.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rows::PhoneNumberStatus")]
-pub enum PhoneNumberStatus {
-    /// The number is paid for and can be used.
-    Active,
-    /// The monthly fee could not be charged, and the number cannot be used. As soon as the balance
-    /// is sufficient, the fee is charged and the number is ACTIVE again. If that does not happen
-    /// until releasesAt, the number is released.
-    Suspended,
-    /// The number no longer belongs to the account.
-    Released,
-}
 
 /// The GraphQL object `PhoneNumber`.
 pub struct PhoneNumber(pub rows::Model);
@@ -77,7 +51,7 @@ impl PhoneNumber {
 
     /// Channels that the number can be used on: SMS, WHATSAPP, or both.
     async fn capabilities(&self) -> Vec<Channel> {
-        self.0.capabilities().into_iter().map(Into::into).collect()
+        all(self.0.capabilities())
     }
 
     /// Name that the account gave the number; null if it has none.
@@ -152,81 +126,31 @@ pub struct UpdatePhoneNumberInput {
     name: MaybeUndefined<String>,
 }
 
-/// Why a phone number was not bought: the first reason in the order of these values. Nothing was
-/// charged.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::PurchasePhoneNumberRefusal")]
-pub enum PurchasePhoneNumberErrorCode {
-    /// The number is not in E.164.
-    NumberInvalid,
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
-    IdempotencyKeyInvalid,
-    /// Another number was bought under this idempotencyKey, or the account has that one no more
-    /// because it was transferred.
-    IdempotencyConflict,
-    /// The account is SUSPENDED.
-    AccountSuspended,
-    /// The account is INACTIVE.
-    AccountInactive,
-    /// The account has 1,000 numbers.
-    TooManyNumbers,
-    /// The number is not available: somebody has it, or this server does not sell it.
-    NumberUnavailable,
-    /// The account's totalSpent has reached its creditLimit.
-    CreditLimitReached,
-    /// The team's balance is lower than the upfront fee and the first month.
-    InsufficientBalance,
+payload! {
+    /// The answer to purchasePhoneNumber.
+    PurchasePhoneNumberPayload, domain::PurchasePhoneNumberRefusal,
+    domain::Purchased as purchased => {
+        /// The number as it is now; null if refused.
+        phone_number: Option<PhoneNumber> = Some(PhoneNumber(purchased.number)),
+        /// Whether it was bought before, under the same idempotencyKey. Nothing was charged now.
+        replayed: bool = purchased.is_replay,
+    }
 }
 
-/// Why a phone number was not changed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::UpdatePhoneNumberRefusal")]
-pub enum UpdatePhoneNumberErrorCode {
-    /// The account has no such phone number.
-    NotFound,
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
+payload! {
+    /// The answer to updatePhoneNumber.
+    UpdatePhoneNumberPayload, domain::UpdatePhoneNumberRefusal, rows::Model as number => {
+        /// The number as it is now; null if refused.
+        phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
+    }
 }
 
-/// Why a phone number was not released.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::ReleasePhoneNumberRefusal")]
-pub enum ReleasePhoneNumberErrorCode {
-    /// The account has no such phone number.
-    NotFound,
-    /// A sender has it, or a message waits to go out from it; the message says which.
-    NumberInUse,
-}
-
-/// The answer to purchasePhoneNumber.
-#[derive(SimpleObject)]
-pub struct PurchasePhoneNumberPayload {
-    /// The number as it is now; null if refused.
-    phone_number: Option<PhoneNumber>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<PurchasePhoneNumberErrorCode>>,
-    /// Whether it was bought before, under the same idempotencyKey. Nothing was charged now.
-    replayed: bool,
-}
-
-/// The answer to updatePhoneNumber.
-#[derive(SimpleObject)]
-pub struct UpdatePhoneNumberPayload {
-    /// The number as it is now; null if refused.
-    phone_number: Option<PhoneNumber>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<UpdatePhoneNumberErrorCode>>,
-}
-
-/// The answer to releasePhoneNumber.
-#[derive(SimpleObject)]
-pub struct ReleasePhoneNumberPayload {
-    /// The number as it is now, RELEASED; null if refused.
-    phone_number: Option<PhoneNumber>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<ReleasePhoneNumberErrorCode>>,
+payload! {
+    /// The answer to releasePhoneNumber.
+    ReleasePhoneNumberPayload, domain::ReleasePhoneNumberRefusal, rows::Model as number => {
+        /// The number as it is now, RELEASED; null if refused.
+        phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
+    }
 }
 
 #[derive(Default)]
@@ -239,63 +163,49 @@ impl PhoneNumberMutation {
     /// against creditLimit and balance. Each further month is charged when it begins, regardless of
     /// the creditLimit. Use an idempotencyKey so that a repeat is safe. Requires a LIVE key of an
     /// account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn purchase_phone_number(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Phone number to buy.")] input: PurchasePhoneNumberInput,
     ) -> Result<Option<PurchasePhoneNumberPayload>> {
-        let account = ctx.account()?.live()?;
         let PurchasePhoneNumberInput { number, name, idempotency_key } = input;
         let purchase = domain::Purchase { number, name, idempotency_key };
-        Ok(Some(match outcome(domain::purchase(ctx.app()?, &account, purchase).await)? {
-            Ok(purchased) => PurchasePhoneNumberPayload {
-                phone_number: Some(PhoneNumber(purchased.number)),
-                errors: vec![],
-                replayed: purchased.is_replay,
-            },
-            Err(errors) => {
-                PurchasePhoneNumberPayload { phone_number: None, errors, replayed: false }
-            }
-        }))
+        let done = audited(ctx, AuditAction::PurchasePhoneNumber, Target::Nothing, async {
+            domain::purchase(ctx.app()?, &ctx.live_account()?, purchase).await
+        });
+        PurchasePhoneNumberPayload::of(done.await)
     }
 
     /// Changes the name of a phone number of the account of the key in use. Requires a LIVE key of
     /// an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn update_phone_number(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the phone number.")] id: ID,
         #[graphql(desc = "Properties to change.")] input: UpdatePhoneNumberInput,
     ) -> Result<Option<UpdatePhoneNumberPayload>> {
-        let account = ctx.account()?.live()?;
-        let done = domain::update(ctx.app()?, &account, parse_id(&id), patch(input.name)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(number) => {
-                UpdatePhoneNumberPayload { phone_number: Some(PhoneNumber(number)), errors: vec![] }
-            }
-            Err(errors) => UpdatePhoneNumberPayload { phone_number: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::UpdatePhoneNumber, Target::Id(id), async {
+            domain::update(ctx.app()?, &ctx.live_account()?, id, patch(input.name)).await
+        });
+        UpdatePhoneNumberPayload::of(done.await)
     }
 
     /// Releases a phone number of the account of the key in use immediately and permanently. Any
     /// account can then buy it. The rest of the current month is not refunded. Releasing a RELEASED
     /// number changes nothing. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn release_phone_number(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the phone number.")] id: ID,
     ) -> Result<Option<ReleasePhoneNumberPayload>> {
-        let account = ctx.account()?.live()?;
-        let done = domain::release(ctx.app()?, &account, parse_id(&id)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(number) => ReleasePhoneNumberPayload {
-                phone_number: Some(PhoneNumber(number)),
-                errors: vec![],
-            },
-            Err(errors) => ReleasePhoneNumberPayload { phone_number: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::ReleasePhoneNumber, Target::Id(id), async {
+            domain::release(ctx.app()?, &ctx.live_account()?, id).await
+        });
+        ReleasePhoneNumberPayload::of(done.await)
     }
 }

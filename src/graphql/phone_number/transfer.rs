@@ -1,14 +1,16 @@
 //! Transfers of phone numbers between the accounts of a team.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Object, Result};
+use entity::{audit_entry::AuditAction, phone_number};
 
 use super::PhoneNumber;
 use crate::{
-    domain::phone_number::transfer as domain,
+    domain::{audit_log::refused_call::Target, phone_number::transfer as domain},
     graphql::{
-        access::{self, ContextExt, RoleGuard},
-        errors::{UserError, outcome},
-        team::sub_account::{AccountRef, parse_id},
+        access::{self, ContextExt},
+        audit_log::audited,
+        input::{AccountRef, parse_id},
+        payload::payload,
     },
 };
 
@@ -24,29 +26,13 @@ pub struct TransferPhoneNumberInput {
     detach: Option<bool>,
 }
 
-/// Why a phone number was not transferred.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::TransferPhoneNumberRefusal")]
-pub enum TransferPhoneNumberErrorCode {
-    /// No account of the team has such a phone number.
-    NotFound,
-    /// The team has no such account.
-    AccountNotFound,
-    /// The account is INACTIVE; reactivate it first.
-    AccountInactive,
-    /// The account has 1,000 numbers.
-    TooManyNumbers,
-    /// Its account uses it; detach it.
-    NumberInUse,
-}
-
-/// The answer to transferPhoneNumber.
-#[derive(SimpleObject)]
-pub struct TransferPhoneNumberPayload {
-    /// The number as it is now, without the name that a sub-account gave it; null if refused.
-    phone_number: Option<PhoneNumber>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<TransferPhoneNumberErrorCode>>,
+payload! {
+    /// The answer to transferPhoneNumber.
+    TransferPhoneNumberPayload, domain::TransferPhoneNumberRefusal,
+    phone_number::Model as number => {
+        /// The number as it is now, without the name that a sub-account gave it; null if refused.
+        phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
+    }
 }
 
 #[derive(Default)]
@@ -58,7 +44,7 @@ impl PhoneNumberTransferMutation {
     /// on, each month is charged to the account that has the number then. The name of the number is
     /// removed. The ledger shows the ids of sub-accounts' numbers. Requires a LIVE key of the main
     /// account.
-    #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
+    #[graphql(visible = "access::main")]
     async fn transfer_phone_number(
         &self,
         ctx: &Context<'_>,
@@ -66,15 +52,11 @@ impl PhoneNumberTransferMutation {
         #[graphql(desc = "Destination of the transfer and its options.")]
         input: TransferPhoneNumberInput,
     ) -> Result<Option<TransferPhoneNumberPayload>> {
-        let main = ctx.caller()?.main()?.live()?;
+        let id = parse_id(&id);
         let (to, is_detached) = (input.to.into(), input.detach.unwrap_or(false));
-        let done = domain::transfer(ctx.app()?, &main, parse_id(&id), &to, is_detached).await;
-        Ok(Some(match outcome(done)? {
-            Ok(number) => TransferPhoneNumberPayload {
-                phone_number: Some(PhoneNumber(number)),
-                errors: vec![],
-            },
-            Err(errors) => TransferPhoneNumberPayload { phone_number: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::TransferPhoneNumber, Target::Id(id), async {
+            domain::transfer(ctx.app()?, &ctx.live_main()?, id, &to, is_detached).await
+        });
+        TransferPhoneNumberPayload::of(done.await)
     }
 }

@@ -1,19 +1,23 @@
 //! Senders: the identities that an account's messages are sent from.
 
-use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
-use entity::{phone_number as numbers, sender as rows};
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result};
+use entity::{audit_entry::AuditAction, phone_number as numbers, sender as rows};
 use uuid::Uuid;
 
 use super::{
-    access::{self, ContextExt, RoleGuard},
-    errors::{UserError, outcome},
+    access::{self, ContextExt},
+    audit_log::audited,
+    enums::Channel,
+    input::{all, parse_id, patch},
     loaders::PhoneNumberId,
-    message::Channel,
+    payload::payload,
     phone_number::PhoneNumber,
     scalars::DateTime,
-    team::sub_account::{parse_id, patch},
 };
-use crate::domain::sender::{self as domain, self, details::SenderChange};
+use crate::domain::{
+    audit_log::refused_call::Target,
+    sender::{self, self as domain, details::SenderChange},
+};
 
 pub mod list;
 
@@ -47,7 +51,7 @@ impl Sender {
     async fn channels(&self, ctx: &Context<'_>) -> Result<Vec<Channel>> {
         let number = self.number(ctx).await?;
         let channels = sender::identity::channels(&self.0, number.as_ref());
-        Ok(channels.into_iter().map(Into::into).collect())
+        Ok(all(channels))
     }
 
     /// Phone number of the account that SMS messages are sent from, and WHATSAPP messages if the
@@ -143,90 +147,28 @@ pub struct UpdateSenderInput {
     is_default: Option<bool>,
 }
 
-/// Why a sender was not made.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::CreateSenderRefusal")]
-pub enum CreateSenderErrorCode {
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// The email is not an e-mail address.
-    EmailInvalid,
-    /// The emailName is empty, longer than 200 characters, has control characters, or stands
-    /// without an email.
-    EmailNameInvalid,
-    /// The whatsapp is not a phone number in E.164.
-    WhatsappInvalid,
-    /// The telegram is not a bot's username.
-    TelegramInvalid,
-    /// The account has no such phone number.
-    NumberNotFound,
-    /// Another sender has the phone number.
-    NumberInUse,
-    /// The account has 100 senders already.
-    TooManySenders,
+payload! {
+    /// The answer to createSender.
+    CreateSenderPayload, domain::CreateSenderRefusal, rows::Model as sender => {
+        /// The new sender; null if refused.
+        sender: Option<Sender> = Some(Sender(sender)),
+    }
 }
 
-/// Why a sender was not changed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::UpdateSenderRefusal")]
-pub enum UpdateSenderErrorCode {
-    /// The account has no such sender.
-    NotFound,
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// The email is not an e-mail address.
-    EmailInvalid,
-    /// The emailName is empty, longer than 200 characters, has control characters, or stands
-    /// without an email.
-    EmailNameInvalid,
-    /// The whatsapp is not a phone number in E.164.
-    WhatsappInvalid,
-    /// The telegram is not a bot's username.
-    TelegramInvalid,
-    /// The account has no such phone number.
-    NumberNotFound,
-    /// Another sender has the phone number.
-    NumberInUse,
-    /// It is the account's default sender; make another that instead.
-    DefaultNeeded,
+payload! {
+    /// The answer to updateSender.
+    UpdateSenderPayload, domain::UpdateSenderRefusal, rows::Model as sender => {
+        /// The sender as it is now; null if refused.
+        sender: Option<Sender> = Some(Sender(sender)),
+    }
 }
 
-/// Why a sender was not deleted.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::DeleteSenderRefusal")]
-pub enum DeleteSenderErrorCode {
-    /// The account has no such sender.
-    NotFound,
-    /// A message that is SCHEDULED or QUEUED goes by it. Cancel that, or try again when it was
-    /// handed over.
-    SenderInUse,
-}
-
-/// The answer to createSender.
-#[derive(SimpleObject)]
-pub struct CreateSenderPayload {
-    /// The new sender; null if refused.
-    sender: Option<Sender>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<CreateSenderErrorCode>>,
-}
-
-/// The answer to updateSender.
-#[derive(SimpleObject)]
-pub struct UpdateSenderPayload {
-    /// The sender as it is now; null if refused.
-    sender: Option<Sender>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<UpdateSenderErrorCode>>,
-}
-
-/// The answer to deleteSender.
-#[derive(SimpleObject)]
-pub struct DeleteSenderPayload {
-    /// The id of the sender that was deleted; null if refused.
-    sender_id: Option<ID>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<DeleteSenderErrorCode>>,
+payload! {
+    /// The answer to deleteSender.
+    DeleteSenderPayload, domain::DeleteSenderRefusal, Uuid as id => {
+        /// The id of the sender that was deleted; null if refused.
+        sender_id: Option<ID> = Some(id.into()),
+    }
 }
 
 /// A malformed id is handled like an id that does not exist.
@@ -241,13 +183,12 @@ pub struct SenderMutation;
 impl SenderMutation {
     /// Creates a sender in the account of the key in use (maximum 100 senders per account).
     /// Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn create_sender(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Properties of the new sender.")] input: CreateSenderInput,
     ) -> Result<Option<CreateSenderPayload>> {
-        let account = ctx.account()?.live()?;
         let new = domain::NewSender {
             name: input.name,
             phone_number_id: input.phone_number_id.as_ref().map(number_id),
@@ -257,22 +198,22 @@ impl SenderMutation {
             telegram: input.telegram,
             is_default: input.is_default,
         };
-        let done = domain::create(ctx.app()?, &account, new).await;
-        Ok(Some(match outcome(done)? {
-            Ok(sender) => CreateSenderPayload { sender: Some(Sender(sender)), errors: vec![] },
-            Err(errors) => CreateSenderPayload { sender: None, errors },
-        }))
+        let done =
+            audited(ctx, AuditAction::CreateSender, Target::Id(new.phone_number_id), async {
+                domain::create(ctx.app()?, &ctx.live_account()?, new).await
+            });
+        CreateSenderPayload::of(done.await)
     }
 
     /// Changes a sender of the account of the key in use. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn update_sender(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the sender.")] id: ID,
         #[graphql(desc = "Properties to change.")] input: UpdateSenderInput,
     ) -> Result<Option<UpdateSenderPayload>> {
-        let account = ctx.account()?.live()?;
+        let id = parse_id(&id);
         let change = SenderChange {
             name: input.name,
             phone_number_id: patch(input.phone_number_id.map_value(|id| number_id(&id))),
@@ -282,27 +223,25 @@ impl SenderMutation {
             telegram: patch(input.telegram),
             is_default: input.is_default,
         };
-        let done = domain::update(ctx.app()?, &account, parse_id(&id), change).await;
-        Ok(Some(match outcome(done)? {
-            Ok(sender) => UpdateSenderPayload { sender: Some(Sender(sender)), errors: vec![] },
-            Err(errors) => UpdateSenderPayload { sender: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::UpdateSender, Target::Id(id), async {
+            domain::update(ctx.app()?, &ctx.live_account()?, id, change).await
+        });
+        UpdateSenderPayload::of(done.await)
     }
 
     /// Deletes a sender of the account of the key in use. A sender with SCHEDULED or QUEUED
     /// messages cannot be deleted. If it was the default sender, the oldest of the others becomes
     /// the default. Messages that were sent keep their from. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn delete_sender(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the sender.")] id: ID,
     ) -> Result<Option<DeleteSenderPayload>> {
-        let account = ctx.account()?.live()?;
-        let done = domain::delete(ctx.app()?, &account, parse_id(&id)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(id) => DeleteSenderPayload { sender_id: Some(id.into()), errors: vec![] },
-            Err(errors) => DeleteSenderPayload { sender_id: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::DeleteSender, Target::Id(id), async {
+            domain::delete(ctx.app()?, &ctx.live_account()?, id).await
+        });
+        DeleteSenderPayload::of(done.await)
     }
 }

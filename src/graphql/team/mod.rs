@@ -1,35 +1,30 @@
 //! Teams: read by their accounts, created and topped up by operators.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
-use entity::team as rows;
+use async_graphql::{Context, ID, InputObject, Object, Result};
+use entity::{audit_entry::AuditAction, team as rows};
 
-use self::{
-    sub_account::parse_id,
-    sub_account_list::{SubAccountFilter, SubAccountOrder, list_sub_accounts},
-};
 use super::{
     access::{self, ContextExt, RoleGuard},
     account::{Account, domain_dimensions},
-    audit_log::list::{AuditEntry, AuditLogFilter, list_entries},
+    audit_log::{
+        audited,
+        list::{AuditEntry, AuditLogFilter, list_entries},
+    },
     billing::{
         ledger::{LedgerEntry, LedgerFilter, list_of_team},
-        usage::{DateRange, Usage, UsageDimension},
+        usage::{Usage, UsageDimension},
     },
     connection::{List, list, page_args},
-    errors::{UserError, outcome},
+    input::{DateRange, parse_id},
     loaders::{AccountId, MainAccountOf},
-    scalars::{Cents, DateTime},
+    payload::payload,
+    scalars::{CURRENCY, Cents, DateTime},
 };
-use crate::{
-    domain::{self, Fault, billing},
-    money::Micros,
-};
+use crate::domain::{self, Fault, account::stored, audit_log::refused_call::Target, billing};
+use sub_account_list::{SubAccountFilter, SubAccountOrder, list_sub_accounts};
 
 pub mod sub_account;
 pub mod sub_account_list;
-
-/// The currency of all amounts of an installation.
-pub const CURRENCY: &str = "USD";
 
 /// The GraphQL object `Team`.
 pub struct Team(pub rows::Model);
@@ -213,87 +208,40 @@ pub struct AdjustTeamBalanceInput {
     reason: String,
 }
 
-/// Why a team was not made.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::team::CreateTeamRefusal")]
-pub enum CreateTeamErrorCode {
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
+payload! {
+    /// The answer to createTeam.
+    CreateTeamPayload, domain::team::CreateTeamRefusal, domain::team::CreatedTeam as created => {
+        /// The new team; null if refused.
+        team: Option<Team> = Some(Team(created.team)),
+        /// Its main account; null if refused.
+        main_account: Option<Account> = Some(Account(created.main_account)),
+        /// The main account's first key in full: shown here and never again. Null if refused.
+        plain_key: Option<String> = Some(created.plain_key.reveal().to_owned()),
+    }
 }
 
-/// Why a team was not topped up.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "billing::TopUpRefusal")]
-pub enum TopUpTeamErrorCode {
-    /// No team has this id.
-    NotFound,
-    /// The amount is not more than 0, has more than four decimals, or takes the balance beyond
-    /// 100000000000 cents.
-    AmountInvalid,
-    /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
-    IdempotencyKeyInvalid,
-    /// Another movement was made under this idempotencyKey.
-    IdempotencyConflict,
-    /// The note is empty, longer than 500 characters, or has control characters.
-    NoteInvalid,
+payload! {
+    /// The answer to topUpTeam.
+    TopUpTeamPayload, billing::TopUpRefusal, billing::Deposited as done => {
+        /// The team as it is now; null if refused.
+        team: Option<Team> = Some(Team(done.team)),
+        /// The movement; null if refused.
+        entry: Option<LedgerEntry> = Some(LedgerEntry(done.entry)),
+        /// Whether the movement was made before, under the same idempotencyKey.
+        replayed: bool = done.is_replay,
+    }
 }
 
-/// Why a balance was not adjusted.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "billing::AdjustRefusal")]
-pub enum AdjustTeamBalanceErrorCode {
-    /// No team has this id.
-    NotFound,
-    /// The amount is 0, has more than four decimals, or takes the balance beyond 100000000000
-    /// cents.
-    AmountInvalid,
-    /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
-    IdempotencyKeyInvalid,
-    /// Another movement was made under this idempotencyKey.
-    IdempotencyConflict,
-    /// The reason is empty, longer than 500 characters, or has control characters.
-    ReasonInvalid,
-    /// The balance would be below 0.
-    InsufficientBalance,
-}
-
-/// The answer to createTeam.
-#[derive(SimpleObject)]
-pub struct CreateTeamPayload {
-    /// The new team; null if refused.
-    team: Option<Team>,
-    /// Its main account; null if refused.
-    main_account: Option<Account>,
-    /// The main account's first key in full: shown here and never again. Null if refused.
-    plain_key: Option<String>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<CreateTeamErrorCode>>,
-}
-
-/// The answer to topUpTeam.
-#[derive(SimpleObject)]
-pub struct TopUpTeamPayload {
-    /// The team as it is now; null if refused.
-    team: Option<Team>,
-    /// The movement; null if refused.
-    entry: Option<LedgerEntry>,
-    /// Whether the movement was made before, under the same idempotencyKey.
-    replayed: bool,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<TopUpTeamErrorCode>>,
-}
-
-/// The answer to adjustTeamBalance.
-#[derive(SimpleObject)]
-pub struct AdjustTeamBalancePayload {
-    /// The team as it is now; null if refused.
-    team: Option<Team>,
-    /// The movement; null if refused.
-    entry: Option<LedgerEntry>,
-    /// Whether the movement was made before, under the same idempotencyKey.
-    replayed: bool,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<AdjustTeamBalanceErrorCode>>,
+payload! {
+    /// The answer to adjustTeamBalance.
+    AdjustTeamBalancePayload, billing::AdjustRefusal, billing::Deposited as done => {
+        /// The team as it is now; null if refused.
+        team: Option<Team> = Some(Team(done.team)),
+        /// The movement; null if refused.
+        entry: Option<LedgerEntry> = Some(LedgerEntry(done.entry)),
+        /// Whether the movement was made before, under the same idempotencyKey.
+        replayed: bool = done.is_replay,
+    }
 }
 
 #[derive(Default)]
@@ -345,78 +293,56 @@ pub struct TeamMutation;
 impl TeamMutation {
     /// Creates a team with its main account and the first LIVE key of that account. Requires a key
     /// of an operator.
-    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
+    #[graphql(visible = "access::operator")]
     async fn create_team(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Properties of the new team.")] input: CreateTeamInput,
     ) -> Result<Option<CreateTeamPayload>> {
-        let operator = ctx.caller()?.operator()?;
-        let done = domain::team::create(ctx.app()?, &operator, &input.name).await;
-        Ok(Some(match outcome(done)? {
-            Ok(created) => CreateTeamPayload {
-                team: Some(Team(created.team)),
-                main_account: Some(Account(created.main_account)),
-                plain_key: Some(created.plain_key.reveal().to_owned()),
-                errors: vec![],
-            },
-            Err(errors) => {
-                CreateTeamPayload { team: None, main_account: None, plain_key: None, errors }
-            }
-        }))
+        let done = audited(ctx, AuditAction::CreateTeam, Target::Nothing, async {
+            domain::team::create(ctx.app()?, &ctx.operator()?, &input.name).await
+        });
+        CreateTeamPayload::of(done.await)
     }
 
     /// Adds an amount to a team's balance, once for each idempotencyKey. Requires a key of an
     /// operator.
-    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
+    #[graphql(visible = "access::operator")]
     async fn top_up_team(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The team and the amount to add.")] input: TopUpTeamInput,
     ) -> Result<Option<TopUpTeamPayload>> {
-        let operator = ctx.caller()?.operator()?;
         let top_up = billing::TopUp {
             team_id: parse_id(&input.team_id),
             amount: input.amount.0,
             idempotency_key: input.idempotency_key,
             note: input.note,
         };
-        Ok(Some(match outcome(billing::top_up(ctx.app()?, &operator, top_up).await)? {
-            Ok(done) => TopUpTeamPayload {
-                team: Some(Team(done.team)),
-                entry: Some(LedgerEntry(done.entry)),
-                replayed: done.is_replay,
-                errors: vec![],
-            },
-            Err(errors) => TopUpTeamPayload { team: None, entry: None, replayed: false, errors },
-        }))
+        let done = audited(ctx, AuditAction::TopUpTeam, Target::Team(top_up.team_id), async {
+            billing::top_up(ctx.app()?, &ctx.operator()?, top_up).await
+        });
+        TopUpTeamPayload::of(done.await)
     }
 
     /// Corrects a team's balance upwards or downwards, once for each idempotencyKey and never below
     /// 0. Requires a key of an operator.
-    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
+    #[graphql(visible = "access::operator")]
     async fn adjust_team_balance(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The correction and its reason.")] input: AdjustTeamBalanceInput,
     ) -> Result<Option<AdjustTeamBalancePayload>> {
-        let operator = ctx.caller()?.operator()?;
         let adjustment = billing::Adjustment {
             team_id: parse_id(&input.team_id),
             amount: input.amount.0,
             idempotency_key: input.idempotency_key,
             reason: input.reason,
         };
-        Ok(Some(match outcome(billing::adjust(ctx.app()?, &operator, adjustment).await)? {
-            Ok(done) => AdjustTeamBalancePayload {
-                team: Some(Team(done.team)),
-                entry: Some(LedgerEntry(done.entry)),
-                replayed: done.is_replay,
-                errors: vec![],
-            },
-            Err(errors) => {
-                AdjustTeamBalancePayload { team: None, entry: None, replayed: false, errors }
-            }
-        }))
+        let done =
+            audited(ctx, AuditAction::AdjustTeamBalance, Target::Team(adjustment.team_id), async {
+                billing::adjust(ctx.app()?, &ctx.operator()?, adjustment).await
+            });
+        AdjustTeamBalancePayload::of(done.await)
     }
 }

@@ -2,7 +2,6 @@
 
 use async_graphql::{Context, Enum, InputObject, Object, Result};
 
-use super::sub_account::AccountRef;
 use crate::{
     domain::{
         page::PageArgs,
@@ -10,9 +9,11 @@ use crate::{
     },
     graphql::{
         access::{self, ContextExt, RoleGuard},
-        account::{Account, AccountStatus},
+        account::Account,
         connection::{List, list, page_args},
+        enums::{AccountStatus, SubAccountOrderField, values},
         execution::text_size::TextBytes as _,
+        input::AccountRef,
     },
 };
 
@@ -48,18 +49,6 @@ pub struct SubAccountOrder {
     /// Direction of the order (default DESC).
     #[graphql(default_with = "OrderDirection::Desc")]
     direction: OrderDirection,
-}
-
-/// Property by which sub-accounts are ordered.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "sub_account_list::SubAccountOrderField")]
-pub enum SubAccountOrderField {
-    /// By time of creation.
-    CreatedAt,
-    /// By name, ignoring case.
-    Name,
-    /// By totalSpent.
-    TotalSpent,
 }
 
 /// Direction of an order.
@@ -126,17 +115,17 @@ pub async fn list_sub_accounts(
     let main = ctx.caller()?.main()?;
     let filter = filter.unwrap_or_default();
     let filter = sub_account_list::SubAccountFilter {
-        status: filter.status.map(|status| status.into_iter().map(Into::into).collect()),
+        status: values(filter.status),
         search: filter.search,
         is_blocked: filter.is_blocked,
         metadata: filter.metadata.map(|metadata| (metadata.key, metadata.value)),
     };
     let order_by = order_by.unwrap_or(SubAccountOrder {
-        by: SubAccountOrderField::CreatedAt,
+        by: sub_account_list::SubAccountOrderField::CreatedAt.into(),
         direction: OrderDirection::Desc,
     });
     let is_ascending = order_by.direction == OrderDirection::Asc;
-    let field = order_by.by.into();
+    let field = order_by.by.0;
     let found =
         sub_account_list::list(ctx.app()?, &main, &filter, field, is_ascending, &page).await?;
     ctx.reservation()?.take(found.bytes())?;

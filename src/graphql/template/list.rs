@@ -8,8 +8,8 @@ use crate::{
     graphql::{
         access::{self, ContextExt, RoleGuard},
         connection::{List, list, page_args},
+        input::parse_id,
         loaders::TemplateId,
-        team::sub_account::parse_id,
     },
 };
 

@@ -1,18 +1,22 @@
 //! Templates: creating, changing and deleting them.
 
 use async_graphql::{
-    ComplexObject, Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject,
+    ComplexObject, Context, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject,
 };
-use entity::template as rows;
+use entity::{audit_entry::AuditAction, template as rows};
 
 use super::{
-    access::{self, ContextExt, RoleGuard},
-    errors::{UserError, outcome},
-    message::Channel,
+    access::{self, ContextExt},
+    audit_log::audited,
+    enums::Channel,
+    input::{all, parse_id, patch},
+    payload::payload,
     scalars::DateTime,
-    team::sub_account::{parse_id, patch},
 };
-use crate::domain::{template as domain, template};
+use crate::domain::{
+    audit_log::refused_call::Target,
+    template::{self, self as domain},
+};
 
 pub mod list;
 pub mod preview;
@@ -39,13 +43,13 @@ impl Template {
     /// WHATSAPP, TELEGRAM.
     async fn bodies(&self, ctx: &Context<'_>) -> Result<Vec<TemplateBody>> {
         ctx.reservation()?.take(template::list::bytes_of(&self.0))?;
-        Ok(domain::body::bodies_of(&self.0).into_iter().map(Into::into).collect())
+        Ok(all(domain::body::bodies_of(&self.0)))
     }
 
     /// Variables of the template, in the order in which they were declared.
     async fn variables(&self, ctx: &Context<'_>) -> Result<Vec<TemplateVariable>> {
         ctx.reservation()?.take(self.0.variables.len())?;
-        Ok(domain::body::variables_of(&self.0)?.into_iter().map(Into::into).collect())
+        Ok(all(domain::body::variables_of(&self.0)?))
     }
 
     /// When the template was created.
@@ -143,7 +147,7 @@ pub struct TemplateBodyInput {
 impl From<TemplateBodyInput> for domain::body::Body {
     fn from(input: TemplateBodyInput) -> Self {
         let TemplateBodyInput { channel, subject, text, html } = input;
-        Self { channel: channel.into(), subject, text, html }
+        Self { channel: channel.0, subject, text, html }
     }
 }
 
@@ -187,83 +191,28 @@ pub struct UpdateTemplateInput {
     variables: MaybeUndefined<Vec<TemplateVariableInput>>,
 }
 
-/// Why a template was not made.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::CreateTemplateRefusal")]
-pub enum CreateTemplateErrorCode {
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not
-    /// of its channel; or they have more than 200 KiB.
-    BodiesInvalid,
-    /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
-    /// default.
-    VariablesInvalid,
-    /// A part cannot be read, uses a tag, a filter, a test or an operation that the language of
-    /// templates does not have, or has too many tags, too long a tag or too many blocks within each
-    /// other.
-    SyntaxInvalid,
-    /// A part uses a variable that is not declared.
-    VariableUndeclared,
-    /// The account has 1000 templates already.
-    TooManyTemplates,
+payload! {
+    /// The answer to createTemplate.
+    CreateTemplatePayload, domain::CreateTemplateRefusal, rows::Model as row => {
+        /// The new template; null if refused.
+        template: Option<Template> = Some(Template(row)),
+    }
 }
 
-/// Why a template was not changed.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::UpdateTemplateRefusal")]
-pub enum UpdateTemplateErrorCode {
-    /// The account has no such template.
-    NotFound,
-    /// The name is empty, longer than 200 characters, or has control characters.
-    NameInvalid,
-    /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not
-    /// of its channel; or they have more than 200 KiB.
-    BodiesInvalid,
-    /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
-    /// default.
-    VariablesInvalid,
-    /// A part cannot be read, uses a tag, a filter, a test or an operation that the language of
-    /// templates does not have, or has too many tags, too long a tag or too many blocks within each
-    /// other.
-    SyntaxInvalid,
-    /// A part uses a variable that is not declared.
-    VariableUndeclared,
+payload! {
+    /// The answer to updateTemplate.
+    UpdateTemplatePayload, domain::UpdateTemplateRefusal, rows::Model as row => {
+        /// The template as it is now; null if refused.
+        template: Option<Template> = Some(Template(row)),
+    }
 }
 
-/// Why a template was not deleted.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "domain::DeleteTemplateRefusal")]
-pub enum DeleteTemplateErrorCode {
-    /// The account has no such template.
-    NotFound,
-}
-
-/// The answer to createTemplate.
-#[derive(SimpleObject)]
-pub struct CreateTemplatePayload {
-    /// The new template; null if refused.
-    template: Option<Template>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<CreateTemplateErrorCode>>,
-}
-
-/// The answer to updateTemplate.
-#[derive(SimpleObject)]
-pub struct UpdateTemplatePayload {
-    /// The template as it is now; null if refused.
-    template: Option<Template>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<UpdateTemplateErrorCode>>,
-}
-
-/// The answer to deleteTemplate.
-#[derive(SimpleObject)]
-pub struct DeleteTemplatePayload {
-    /// The id of the template that was deleted; null if refused.
-    template_id: Option<ID>,
-    /// Why it was refused; empty if it was done.
-    errors: Vec<UserError<DeleteTemplateErrorCode>>,
+payload! {
+    /// The answer to deleteTemplate.
+    DeleteTemplatePayload, domain::DeleteTemplateRefusal, uuid::Uuid as id => {
+        /// The id of the template that was deleted; null if refused.
+        template_id: Option<ID> = Some(id.into()),
+    }
 }
 
 #[derive(Default)]
@@ -273,65 +222,57 @@ pub struct TemplateMutation;
 impl TemplateMutation {
     /// Creates a template in the account of the key in use (maximum 1,000 templates per account).
     /// Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn create_template(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Properties of the new template.")] input: CreateTemplateInput,
     ) -> Result<Option<CreateTemplatePayload>> {
-        let account = ctx.account()?.live()?;
         let new = domain::NewTemplate {
             name: input.name,
             bodies: all(input.bodies),
             variables: all(input.variables.unwrap_or_default()),
         };
-        let done = domain::create(ctx.app()?, &account, new, ctx.deadline()?).await;
-        Ok(Some(match outcome(done)? {
-            Ok(row) => CreateTemplatePayload { template: Some(Template(row)), errors: vec![] },
-            Err(errors) => CreateTemplatePayload { template: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::CreateTemplate, Target::Nothing, async {
+            domain::create(ctx.app()?, &ctx.live_account()?, new, ctx.deadline()?).await
+        });
+        CreateTemplatePayload::of(done.await)
     }
 
     /// Changes a template of the account of the key in use. Messages that were already created from
     /// it are not changed. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn update_template(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the template.")] id: ID,
         #[graphql(desc = "Properties to change.")] input: UpdateTemplateInput,
     ) -> Result<Option<UpdateTemplatePayload>> {
-        let account = ctx.account()?.live()?;
+        let id = parse_id(&id);
         let change = domain::TemplateChange {
             name: input.name,
             bodies: input.bodies.map(all),
             variables: patch(input.variables).map(|variables| all(variables.unwrap_or_default())),
         };
         let (app, deadline) = (ctx.app()?, ctx.deadline()?);
-        let done = domain::update(app, &account, parse_id(&id), change, deadline).await;
-        Ok(Some(match outcome(done)? {
-            Ok(row) => UpdateTemplatePayload { template: Some(Template(row)), errors: vec![] },
-            Err(errors) => UpdateTemplatePayload { template: None, errors },
-        }))
+        let done = audited(ctx, AuditAction::UpdateTemplate, Target::Id(id), async {
+            domain::update(app, &ctx.live_account()?, id, change, deadline).await
+        });
+        UpdateTemplatePayload::of(done.await)
     }
 
     /// Deletes a template of the account of the key in use permanently. Messages that were already
     /// created from it are not changed. Requires a LIVE key of an account.
-    #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
+    #[graphql(visible = "access::account")]
     async fn delete_template(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Id of the template.")] id: ID,
     ) -> Result<Option<DeleteTemplatePayload>> {
-        let account = ctx.account()?.live()?;
-        let done = domain::delete(ctx.app()?, &account, parse_id(&id)).await;
-        Ok(Some(match outcome(done)? {
-            Ok(id) => DeleteTemplatePayload { template_id: Some(id.into()), errors: vec![] },
-            Err(errors) => DeleteTemplatePayload { template_id: None, errors },
-        }))
+        let id = parse_id(&id);
+        let done = audited(ctx, AuditAction::DeleteTemplate, Target::Id(id), async {
+            domain::delete(ctx.app()?, &ctx.live_account()?, id).await
+        });
+        DeleteTemplatePayload::of(done.await)
     }
-}
-
-fn all<A, B: From<A>>(given: Vec<A>) -> Vec<B> {
-    given.into_iter().map(B::from).collect()
 }

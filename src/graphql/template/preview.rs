@@ -1,33 +1,20 @@
 //! Previews of templates.
 
-use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, Object, Result, SimpleObject};
 
 use crate::{
     domain::{
         channel::content::Content,
-        template::{self, preview as domain},
+        template::{preview as domain, render::RenderRefusal},
     },
     graphql::{
         access::{self, ContextExt, RoleGuard},
+        enums::{Channel, SmsEncoding},
         errors::UserError,
-        message::{Channel, SmsEncoding},
+        input::{all, parse_id},
         scalars::JsonObject,
-        team::sub_account::parse_id,
     },
 };
-
-/// Why a template says nothing with these variables.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "template::render::RenderRefusal")]
-pub enum TemplatePreviewErrorCode {
-    /// The variables are larger than 16 KiB as JSON or 1,000 values.
-    VariablesInvalid,
-    /// A variable that has no default, or a part of one, is not given.
-    VariableMissing,
-    /// It takes too many steps, does not fit its variables or compares lists, what comes of it is no
-    /// message of the channel, or the templates of the request took more than 200 ms together.
-    TemplateFailed,
-}
 
 /// Content that a message created from a template would have on one channel. Nothing is stored or
 /// charged.
@@ -47,7 +34,7 @@ pub struct TemplatePreview {
     /// Encoding of an SMS. Null for other channels, and if there are errors.
     encoding: Option<SmsEncoding>,
     /// Reasons why a message from the template would be refused; empty if it can be sent.
-    errors: Vec<UserError<TemplatePreviewErrorCode>>,
+    errors: Vec<UserError<RenderRefusal>>,
 }
 
 #[ComplexObject]
@@ -114,6 +101,6 @@ impl TemplatePreviewQuery {
         for content in previews.iter().filter_map(|preview| preview.content.as_ref().ok()) {
             reservation.take(content.bytes())?;
         }
-        Ok(previews.into_iter().map(Into::into).collect())
+        Ok(all(previews))
     }
 }

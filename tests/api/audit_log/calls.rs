@@ -1,5 +1,5 @@
-//! A call of each mutation that leaves entries in the audit log. A mutation without a row here fails
-//! `every_call_leaves_one_entry`.
+//! A call of each mutation that leaves entries in the audit log, with the role that may make it. A mutation without a
+//! row here fails `every_call_leaves_one_entry`. The tests of access and of isolation read the same table.
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,33 @@ pub struct Stage {
     pub sender: String,
     /// A template of `sub`.
     pub template: String,
+}
+
+impl Stage {
+    /// Without a server: each key and id is a word that stands for it.
+    pub fn of_words() -> Self {
+        let word = str::to_owned;
+        let contact = || (word("OWN_CONTACT"), vec![word("OWN_ADDRESS"); 2]);
+        let account = |id: &str, key: &str| TestSubAccount {
+            id: word(id),
+            key: word(key),
+            key_id: word("OWN_KEY"),
+        };
+        Self {
+            team: TestTeam {
+                id: word("OWN_TEAM"),
+                main_account_id: word("OWN_MAIN_ACCOUNT"),
+                key: word("MAIN"),
+            },
+            main_key_id: word("OWN_KEY"),
+            sub: account("OWN_ACCOUNT", "SUB"),
+            other: account("OWN_ACCOUNT", "SUB"),
+            contacts: [contact(), contact(), contact()],
+            numbers: [word("OWN_NUMBER"), word("OWN_NUMBER")],
+            sender: word("OWN_SENDER"),
+            template: word("OWN_TEMPLATE"),
+        }
+    }
 }
 
 /// Entries that [`staged`] leaves of the sub-account's own work: three contacts, an opt-out, two phone
@@ -306,8 +333,8 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
             main,
             "transferPhoneNumber",
             &format!(
-                "(id: \"{number}\", input: {{ to: {{ externalId: \"other\" }} }}) \
-                 {{ errors {{ code }} }}"
+                "(id: \"{number}\", input: {{ to: {{ id: \"{}\" }} }}) {{ errors {{ code }} }}",
+                stage.other.id
             ),
             (
                 other,

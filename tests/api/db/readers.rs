@@ -33,7 +33,7 @@ fn team(n: u128) -> Scope {
 }
 
 fn request(app: &App) -> App {
-    app.for_request(ReadBudget::new(|_| {}, None))
+    app.for_request(ReadBudget::new(|_| {}, None), "")
 }
 
 async fn reads(t: &TestApp, readers: &Readers) {
@@ -191,7 +191,7 @@ async fn a_read_that_nobody_waits_for_ends_and_is_charged(database: Database) {
     let charged = Arc::new(Mutex::new(Vec::new()));
     let (gone, told) = (CancellationToken::new(), Arc::clone(&charged));
     let charge = move |time| told.lock().expect("no panic").push(time);
-    let app = t.app.for_request(ReadBudget::new(charge, Some(gone.clone())));
+    let app = t.app.for_request(ReadBudget::new(charge, Some(gone.clone())), "");
     let readers = app.read_as(team(1));
     // It would go on for hours, and keeps what it sees for as long.
     let endless = match backend {

@@ -1,13 +1,27 @@
 //! Every argument of the schema that names something, with a call that gives it: an id, an externalId, or
-//! a cursor. One without a row here fails `every_argument_that_names_something_has_a_row`.
+//! a cursor. The calls of mutations are those of the audit log's table; any other without a row here fails
+//! `every_argument_that_names_something_has_a_row`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use async_graphql::parser::types::{InputValueDefinition, Type, TypeKind, TypeSystemDefinition};
+use async_graphql::{
+    Name,
+    indexmap::IndexMap,
+    parser::{
+        parse_query, parse_schema,
+        types::{
+            DocumentOperations, InputValueDefinition, Selection, Type, TypeDefinition, TypeKind,
+            TypeSystemDefinition,
+        },
+    },
+};
+use async_graphql_value::Value;
+
+use crate::audit_log::calls::{Call, Stage, calls};
 
 /// What an argument names, in the words of a call. `$id` stands for what is asked with, `OWN_…` for what
 /// the caller has.
-pub const NAMING: &[(&str, &str)] = &[
+const NAMING: &[(&str, &str)] = &[
     // What an account owns.
     ("Query.message(id)", "message(id: $id) { id to text }"),
     ("Query.contact(id)", "contact(id: $id) { id displayName addresses { address } }"),
@@ -55,62 +69,10 @@ pub const NAMING: &[(&str, &str)] = &[
          { message { id } ERRORS }",
     ),
     ("Mutation.cancelMessage(id)", "cancelMessage(id: $id) { message { id } ERRORS }"),
-    (
-        "Mutation.updateContact(id)",
-        "updateContact(id: $id, input: { displayName: \"Mine\" }) { contact { id } ERRORS }",
-    ),
-    ("Mutation.deleteContact(id)", "deleteContact(id: $id) { contactId messagesErased ERRORS }"),
-    (
-        "Mutation.addContactAddress(contactId)",
-        "addContactAddress(contactId: $id, input: { address: \"mine@example.com\" }) \
-         { contact { id } ERRORS }",
-    ),
-    (
-        "Mutation.updateContactAddress(id)",
-        "updateContactAddress(id: $id, input: { label: \"mine\" }) { contact { id } ERRORS }",
-    ),
-    (
-        "Mutation.removeContactAddress(id)",
-        "removeContactAddress(id: $id) { contact { id } ERRORS }",
-    ),
-    (
-        "Mutation.mergeContacts(input.keepId)",
-        "mergeContacts(input: { keepId: $id, mergeId: \"OWN_CONTACT\" }) { contact { id } ERRORS }",
-    ),
-    (
-        "Mutation.mergeContacts(input.mergeId)",
-        "mergeContacts(input: { keepId: \"OWN_CONTACT\", mergeId: $id }) { contact { id } ERRORS }",
-    ),
-    (
-        "Mutation.updateTemplate(id)",
-        "updateTemplate(id: $id, input: { name: \"Mine\" }) { template { id } ERRORS }",
-    ),
-    ("Mutation.deleteTemplate(id)", "deleteTemplate(id: $id) { templateId ERRORS }"),
-    (
-        "Mutation.createSender(input.phoneNumberId)",
-        "createSender(input: { name: \"Mine\", phoneNumberId: $id }) { sender { id } ERRORS }",
-    ),
-    (
-        "Mutation.updateSender(id)",
-        "updateSender(id: $id, input: { name: \"Mine\" }) { sender { id } ERRORS }",
-    ),
-    (
-        "Mutation.updateSender(input.phoneNumberId)",
-        "updateSender(id: \"OWN_SENDER\", input: { phoneNumberId: $id }) { sender { id } ERRORS }",
-    ),
-    ("Mutation.deleteSender(id)", "deleteSender(id: $id) { senderId ERRORS }"),
-    (
-        "Mutation.updatePhoneNumber(id)",
-        "updatePhoneNumber(id: $id, input: { name: \"Mine\" }) { phoneNumber { id } ERRORS }",
-    ),
-    (
-        "Mutation.releasePhoneNumber(id)",
-        "releasePhoneNumber(id: $id) { phoneNumber { id } ERRORS }",
-    ),
 ];
 
-/// The same of what a team's main account manages, and what an operator does.
-pub const MANAGING: &[(&str, &str)] = &[
+/// The same of what a team's main account manages, and what an operator sees.
+const MANAGING: &[(&str, &str)] = &[
     ("Query.subAccount(by.id)", "subAccount(by: { id: $id }) { id name }"),
     ("Query.subAccount(by.externalId)", "subAccount(by: { externalId: $id }) { id name }"),
     ("Query.ledger(filter.account.id)", "ledger(filter: { account: { id: $id } }) NODES"),
@@ -138,81 +100,7 @@ pub const MANAGING: &[(&str, &str)] = &[
         "Team.auditLog(filter.account.externalId)",
         "team { auditLog(filter: { account: { externalId: $id } }) NODES }",
     ),
-    (
-        "Mutation.updateSubAccount(account.id)",
-        "updateSubAccount(account: { id: $id }, input: { name: \"Mine\" }) { account { id } ERRORS }",
-    ),
-    (
-        "Mutation.updateSubAccount(account.externalId)",
-        "updateSubAccount(account: { externalId: $id }, input: { name: \"Mine\" }) \
-         { account { id } ERRORS }",
-    ),
-    (
-        "Mutation.suspendSubAccount(account.id)",
-        "suspendSubAccount(account: { id: $id }) { account { id } ERRORS }",
-    ),
-    (
-        "Mutation.suspendSubAccount(account.externalId)",
-        "suspendSubAccount(account: { externalId: $id }) { account { id } ERRORS }",
-    ),
-    (
-        "Mutation.reactivateSubAccount(account.id)",
-        "reactivateSubAccount(account: { id: $id }) { account { id } ERRORS }",
-    ),
-    (
-        "Mutation.reactivateSubAccount(account.externalId)",
-        "reactivateSubAccount(account: { externalId: $id }) { account { id } ERRORS }",
-    ),
-    (
-        "Mutation.deactivateSubAccount(account.id)",
-        "deactivateSubAccount(account: { id: $id }) { account { id } keysRevoked ERRORS }",
-    ),
-    (
-        "Mutation.deactivateSubAccount(account.externalId)",
-        "deactivateSubAccount(account: { externalId: $id }) { account { id } keysRevoked ERRORS }",
-    ),
-    (
-        "Mutation.createApiKey(account.id)",
-        "createApiKey(account: { id: $id }, input: { name: \"Mine\" }) \
-         { apiKey { id } plainKey ERRORS }",
-    ),
-    (
-        "Mutation.createApiKey(account.externalId)",
-        "createApiKey(account: { externalId: $id }, input: { name: \"Mine\" }) \
-         { apiKey { id } plainKey ERRORS }",
-    ),
-    (
-        "Mutation.updateApiKey(id)",
-        "updateApiKey(id: $id, input: { name: \"Mine\" }) { apiKey { id } ERRORS }",
-    ),
-    ("Mutation.rotateApiKey(id)", "rotateApiKey(id: $id) { apiKey { id } plainKey ERRORS }"),
-    ("Mutation.revokeApiKey(id)", "revokeApiKey(id: $id) { apiKey { id } ERRORS }"),
-    (
-        "Mutation.transferPhoneNumber(id)",
-        "transferPhoneNumber(id: $id, input: { to: { id: \"OWN_ACCOUNT\" } }) \
-         { phoneNumber { id } ERRORS }",
-    ),
-    (
-        "Mutation.transferPhoneNumber(input.to.id)",
-        "transferPhoneNumber(id: \"OWN_NUMBER\", input: { to: { id: $id } }) \
-         { phoneNumber { id } ERRORS }",
-    ),
-    (
-        "Mutation.transferPhoneNumber(input.to.externalId)",
-        "transferPhoneNumber(id: \"OWN_NUMBER\", input: { to: { externalId: $id } }) \
-         { phoneNumber { id } ERRORS }",
-    ),
     ("Query.teamById(id)", "teamById(id: $id) { id name }"),
-    (
-        "Mutation.topUpTeam(input.teamId)",
-        "topUpTeam(input: { teamId: $id, amount: 1, idempotencyKey: \"mine\" }) \
-         { team { id } ERRORS }",
-    ),
-    (
-        "Mutation.adjustTeamBalance(input.teamId)",
-        "adjustTeamBalance(input: { teamId: $id, amount: 1, note: \"Mine\", \
-         idempotencyKey: \"mine\" }) { team { id } ERRORS }",
-    ),
 ];
 
 /// Lists, by the fields that take cursors.
@@ -236,6 +124,82 @@ pub const LISTS: &[(&str, &str)] = &[
 /// Tried over a socket, in `updates.rs`.
 pub const SUBSCRIBING: &[&str] = &["Subscription.messageUpdated(id)"];
 
+/// Paths with their calls: of what an account owns, or of what is managed.
+pub fn rows(is_managing: bool) -> Vec<(String, String)> {
+    let written = if is_managing { MANAGING } else { NAMING };
+    let mut rows: Vec<_> =
+        written.iter().map(|(path, call)| ((*path).to_owned(), (*call).to_owned())).collect();
+    let (types, stage) = (types(), Stage::of_words());
+    for call in calls(&stage).iter().filter(|call| (call.key != stage.sub.key) == is_managing) {
+        let before = format!("Mutation.{}(", call.mutation);
+        for path in paths(&types) {
+            let Some(argument) = path.strip_prefix(&before) else { continue };
+            let argument: Vec<&str> = argument.trim_end_matches(')').split('.').collect();
+            rows.push((path.clone(), naming(call, &argument, &types)));
+        }
+    }
+    rows
+}
+
+/// An accepted call, with `$id` in place of one of its arguments, and all that its payload names.
+fn naming(call: &Call<'_>, path: &[&str], types: &[TypeDefinition]) -> String {
+    let document = parse_query(format!("mutation {{ {}{} }}", call.mutation, call.accepted));
+    let operations = document.expect("a call").operations;
+    let DocumentOperations::Single(operation) = operations else { panic!("one operation") };
+    let Selection::Field(field) = &operation.node.selection_set.node.items[0].node else {
+        panic!("a field")
+    };
+    let arguments = field.node.arguments.iter();
+    let mut arguments: Value = Value::Object(
+        arguments.map(|(name, value)| (name.node.clone(), value.node.clone())).collect(),
+    );
+    set(&mut arguments, path);
+    let Value::Object(arguments) = arguments else { panic!("arguments by name") };
+    let arguments: Vec<String> =
+        arguments.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let selection = selection(call.mutation, types);
+    format!("{}({}) {{ {selection} }}", call.mutation, arguments.join(", "))
+}
+
+/// Puts `$id` at this path. An input that names an account has one field.
+fn set(value: &mut Value, path: &[&str]) {
+    let [name, inner @ ..] = path else {
+        *value = Value::Variable(Name::new("id"));
+        return;
+    };
+    if !matches!(value, Value::Object(_)) {
+        *value = Value::Object(IndexMap::new());
+    }
+    let Value::Object(fields) = value else { return };
+    if fields.keys().all(|name| ["id", "externalId"].contains(&name.as_str())) && inner.is_empty() {
+        fields.clear();
+    }
+    set(fields.entry(Name::new(*name)).or_insert(Value::Null), inner);
+}
+
+/// Ids, scalars and errors of a mutation's payload.
+fn selection(mutation: &str, types: &[TypeDefinition]) -> String {
+    let fields = |name: &str| {
+        let found = types.iter().find(|found| found.name.node == name)?;
+        match &found.kind {
+            TypeKind::Object(object) => Some(&object.fields),
+            _ => None,
+        }
+    };
+    let payload = fields("Mutation").expect("mutations").iter();
+    let mut payload = payload.filter(|field| field.node.name.node == mutation);
+    let payload = base(&payload.next().expect("the mutation").node.ty.node);
+    let selected = fields(&payload).expect("a payload").iter().map(|field| {
+        let (name, of_type) = (&field.node.name.node, base(&field.node.ty.node));
+        match fields(&of_type) {
+            _ if name == "errors" => "ERRORS".to_owned(),
+            Some(_) => format!("{name} {{ id }}"),
+            None => name.to_string(),
+        }
+    });
+    selected.collect::<Vec<_>>().join(" ")
+}
+
 /// The document of a call.
 pub fn document(path: &str, call: &str) -> String {
     let operation = if path.starts_with("Mutation") { "mutation" } else { "query" };
@@ -245,14 +209,18 @@ pub fn document(path: &str, call: &str) -> String {
     format!("{operation}($id: {of_type}) {{ {call} }}")
 }
 
-/// The paths of all arguments of the schema that name something.
-fn paths() -> BTreeSet<String> {
-    let document = async_graphql::parser::parse_schema(tollgate::graphql::sdl()).expect("a schema");
+/// The types of the schema.
+fn types() -> Vec<TypeDefinition> {
+    let document = parse_schema(tollgate::graphql::sdl()).expect("a schema");
     let types = document.definitions.into_iter().filter_map(|definition| match definition {
         TypeSystemDefinition::Type(found) => Some(found.node),
         _ => None,
     });
-    let types: Vec<_> = types.collect();
+    types.collect()
+}
+
+/// The paths of all arguments of the schema that name something.
+fn paths(types: &[TypeDefinition]) -> BTreeSet<String> {
     let inputs = types.iter().filter_map(|found| match &found.kind {
         TypeKind::InputObject(input) => Some((found.name.node.as_str(), &input.fields)),
         _ => None,
@@ -260,7 +228,7 @@ fn paths() -> BTreeSet<String> {
     let inputs: BTreeMap<_, _> = inputs.collect();
 
     let mut paths = BTreeSet::new();
-    for found in &types {
+    for found in types {
         let TypeKind::Object(object) = &found.kind else { continue };
         for field in &object.fields {
             let field = &field.node;
@@ -295,13 +263,13 @@ fn base(of: &Type) -> String {
 /// A new argument that names something fails this, until it has been tried with what is not the caller's.
 #[test]
 fn every_argument_that_names_something_has_a_row() {
-    let rows = NAMING.iter().chain(MANAGING).map(|(path, _)| (*path).to_owned());
+    let calls = [false, true].into_iter().flat_map(rows).map(|(path, _)| path);
     let cursors = LISTS
         .iter()
         .flat_map(|(path, _)| ["after", "before"].map(|argument| format!("{path}({argument})")));
     let others = SUBSCRIBING.iter().map(|path| (*path).to_owned());
-    let rows: Vec<String> = rows.chain(cursors).chain(others).collect();
+    let rows: Vec<String> = calls.chain(cursors).chain(others).collect();
     let known: BTreeSet<String> = rows.iter().cloned().collect();
     assert_eq!(rows.len(), known.len(), "a path has one row");
-    assert_eq!(paths(), known);
+    assert_eq!(paths(&types()), known);
 }

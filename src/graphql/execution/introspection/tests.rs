@@ -2,7 +2,7 @@ use async_graphql::{Request, parser::parse_query};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::graphql::{access::Audience, execution::schema_index::INTROSPECTION, schema};
+use crate::graphql::{access::Audience, execution::schema_index::INTROSPECTION, schema::schema};
 
 /// `getIntrospectionQuery` of graphql-js with all options.
 const STANDARD: &str = "query IntrospectionQuery { __schema { description queryType { name kind } \

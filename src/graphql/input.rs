@@ -1,0 +1,78 @@
+//! Inputs that several features share.
+
+use async_graphql::{ID, InputObject, MaybeUndefined, OneofObject};
+use uuid::Uuid;
+
+use super::scalars::{Date, DateTime};
+use crate::domain::{account, billing::usage, range};
+
+/// The id, unless it is malformed: that answers like one that never existed.
+pub fn parse_id(id: &ID) -> Option<Uuid> {
+    Uuid::try_parse(id).ok()
+}
+
+/// A field of a change: left out, null, or set.
+pub fn patch<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
+    match value {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(None),
+        MaybeUndefined::Value(value) => Some(Some(value)),
+    }
+}
+
+/// Each of these as another type.
+pub fn all<A, B: From<A>>(given: Vec<A>) -> Vec<B> {
+    given.into_iter().map(B::from).collect()
+}
+
+/// Names an account of the team by one of its ids. One that is not of the team, or not written like
+/// an id, answers like one that never existed.
+#[derive(OneofObject)]
+pub enum AccountRef {
+    /// The account's id.
+    Id(ID),
+    /// Your own id for a sub-account.
+    ExternalId(String),
+}
+
+impl From<AccountRef> for account::AccountRef {
+    fn from(account: AccountRef) -> Self {
+        match account {
+            AccountRef::Id(id) => parse_id(&id).map_or(Self::Unknown, Self::Id),
+            AccountRef::ExternalId(external_id) => Self::ExternalId(external_id),
+        }
+    }
+}
+
+/// A span of time; either end may be left open.
+#[derive(InputObject)]
+pub struct DateTimeRange {
+    /// The first moment that counts.
+    from: Option<DateTime>,
+    /// The first moment that does not count any more.
+    to: Option<DateTime>,
+}
+
+impl From<Option<DateTimeRange>> for range::DateTimeRange {
+    fn from(range: Option<DateTimeRange>) -> Self {
+        range.map_or_else(Self::default, |range| Self {
+            from: range.from.map(|from| from.0),
+            to: range.to.map(|to| to.0),
+        })
+    }
+}
+
+/// Days to sum, both included, UTC; at most 366.
+#[derive(InputObject)]
+pub struct DateRange {
+    /// The first day.
+    from: Date,
+    /// The last day.
+    to: Date,
+}
+
+impl From<DateRange> for usage::DateRange {
+    fn from(range: DateRange) -> Self {
+        Self { from: range.from.0, to: range.to.0 }
+    }
+}

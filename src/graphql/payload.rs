@@ -1,0 +1,37 @@
+//! What mutations answer with.
+
+/// Declares the payload of a mutation, which is made of what the domain answers:
+/// `payload! { NAME, REFUSAL, DONE as PATTERN => { FIELD: TYPE = EXPRESSION, … } }`. The pattern binds what was done;
+/// if the mutation was refused, each field has its type's default.
+macro_rules! payload {
+    (
+        $(#[$doc:meta])*
+        $payload:ident, $refusal:ty, $of:ty as $done:pat => {
+            $($(#[$field_doc:meta])* $field:ident: $type:ty = $value:expr,)+
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(async_graphql::SimpleObject)]
+        pub struct $payload {
+            $($(#[$field_doc])* $field: $type,)+
+            /// Why it was refused; empty if it was done.
+            errors: Vec<$crate::graphql::errors::UserError<$refusal>>,
+        }
+
+        impl $payload {
+            fn of(
+                answer: Result<$of, $crate::domain::Failure<$refusal>>,
+            ) -> async_graphql::Result<Option<Self>> {
+                Ok(Some(match $crate::domain::split(answer)? {
+                    Ok($done) => Self { $($field: $value,)+ errors: vec![] },
+                    Err(refusal) => Self {
+                        $($field: Default::default(),)+
+                        errors: vec![$crate::graphql::errors::UserError::new(refusal)],
+                    },
+                }))
+            }
+        }
+    };
+}
+
+pub(super) use payload;

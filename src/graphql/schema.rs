@@ -1,0 +1,65 @@
+//! The schema: its features merged.
+
+use async_graphql::{MergedObject, SDLExportOptions, Schema, SchemaBuilder};
+
+use super::{
+    account, api_key,
+    audit_log::{self, Audited},
+    billing, contact, message, opt_out, phone_number, sender,
+    subscriptions::Updates,
+    team, template, viewer,
+};
+
+/// What can be asked. What a field needs, and what it shows to which key, stands in its
+/// description.
+#[derive(MergedObject, Default)]
+pub struct Query(
+    viewer::ViewerQuery,
+    account::AccountQuery,
+    message::send::MessageQuery,
+    message::list::MessageListQuery,
+    contact::list::ContactQuery,
+    opt_out::OptOutQuery,
+    phone_number::list::PhoneNumberQuery,
+    sender::list::SenderQuery,
+    template::list::TemplateQuery,
+    template::preview::TemplatePreviewQuery,
+    team::sub_account_list::SubAccountQuery,
+    billing::ledger::LedgerQuery,
+    audit_log::list::AuditLogQuery,
+    team::TeamQuery,
+);
+
+/// What can be done. Every field answers with a payload: the object, null exactly when refused, and
+/// errors. A field is null if it failed otherwise; a top-level error then says why.
+#[derive(MergedObject, Default)]
+pub struct Mutation(
+    message::send::MessageMutation,
+    message::cancel::ScheduleMutation,
+    message::quiet_hours::QuietHoursMutation,
+    contact::ContactMutation,
+    contact::address::ContactAddressMutation,
+    contact::merge::ContactMergeMutation,
+    contact::erasure::ContactErasureMutation,
+    opt_out::OptOutMutation,
+    phone_number::PhoneNumberMutation,
+    phone_number::transfer::PhoneNumberTransferMutation,
+    sender::SenderMutation,
+    template::TemplateMutation,
+    team::sub_account::SubAccountMutation,
+    api_key::ApiKeyMutation,
+    team::TeamMutation,
+);
+
+pub type TollgateSchema = Schema<Query, Audited<Mutation>, Updates>;
+
+/// The whole schema in the schema language, hidden fields too.
+pub fn sdl() -> String {
+    let options = SDLExportOptions::new().include_specified_by();
+    schema().finish().sdl_with_options(options)
+}
+
+/// The schema, to be built for execution.
+pub fn schema() -> SchemaBuilder<Query, Audited<Mutation>, Updates> {
+    Schema::build(Query::default(), Audited(Mutation::default()), Updates).disable_suggestions()
+}
