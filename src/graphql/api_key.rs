@@ -98,37 +98,37 @@ pub struct RotateApiKeyInput {
 }
 
 payload! {
-    /// The answer to createApiKey.
+    /// Payload of createApiKey.
     CreateApiKeyPayload, domain::CreateKeyRefusal, (rows::Model, PlainKey) as (key, plain_key) => {
-        /// The new key; null if refused.
+        /// The new key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
-        /// The key in full: shown here and never again. Null if refused.
+        /// The secret of the new key, which is shown only once. Null if the mutation was refused.
         plain_key: Option<String> = Some(plain_key.reveal().to_owned()),
     }
 }
 
 payload! {
-    /// The answer to updateApiKey.
+    /// Payload of updateApiKey.
     UpdateApiKeyPayload, domain::UpdateKeyRefusal, rows::Model as key => {
-        /// The key as it is now; null if refused.
+        /// The key after the change; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
     }
 }
 
 payload! {
-    /// The answer to rotateApiKey.
+    /// Payload of rotateApiKey.
     RotateApiKeyPayload, domain::RotateKeyRefusal, (rows::Model, PlainKey) as (key, plain_key) => {
-        /// The new key; null if refused.
+        /// The new key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
-        /// The new key in full: shown here and never again. Null if refused.
+        /// The secret of the new key, which is shown only once. Null if the mutation was refused.
         plain_key: Option<String> = Some(plain_key.reveal().to_owned()),
     }
 }
 
 payload! {
-    /// The answer to revokeApiKey.
+    /// Payload of revokeApiKey.
     RevokeApiKeyPayload, api_key::revocation::RevokeKeyRefusal, rows::Model as key => {
-        /// The key as it is now; null if refused.
+        /// The revoked key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
     }
 }

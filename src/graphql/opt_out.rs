@@ -99,9 +99,9 @@ pub struct RemoveOptOutInput {
 }
 
 payload! {
-    /// The answer to addOptOut.
+    /// Payload of addOptOut.
     AddOptOutPayload, domain::AddOptOutRefusal, rows::Model as opt_out => {
-        /// The new or existing opt-out; null if the address was refused.
+        /// The new or existing opt-out; null if the mutation was refused.
         opt_out: Option<OptOut> = Some(OptOut(opt_out)),
     }
 }
@@ -132,9 +132,9 @@ impl From<domain::Imported> for OptOutVerdict {
 }
 
 payload! {
-    /// The answer to removeOptOut.
+    /// Payload of removeOptOut.
     RemoveOptOutPayload, domain::RemoveOptOutRefusal, rows::Model as opt_out => {
-        /// The opt-out that was removed; null if refused.
+        /// The opt-out that was removed; null if the mutation was refused.
         opt_out: Option<OptOut> = Some(OptOut(opt_out)),
     }
 }

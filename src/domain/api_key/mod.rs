@@ -48,37 +48,37 @@ pub(super) const KEY_NOT_FOUND: &str = "There is no such key.";
 const KEY_REVOKED: &str = "The key was revoked or has expired. Create a new key.";
 
 entity::api_enum! {
-    /// Why a key was not made.
+    /// Reasons why createApiKey is refused.
     pub enum CreateKeyRefusal as "CreateApiKeyErrorCode" {
         /// The team has no such account.
         NotFound,
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The expiry does not lie in the future.
+        /// The expiresAt is not in the future.
         ExpiryInvalid,
-        /// The account is INACTIVE; reactivate it first.
+        /// The account is INACTIVE. Reactivate it first.
         AccountInactive,
-        /// The account has 100 usable keys already.
+        /// The account already has 100 valid keys.
         TooManyKeys,
     }
 
     /// Why a key was not changed.
     pub enum UpdateKeyRefusal as "UpdateApiKeyErrorCode" {
-        /// The team has no such key.
+        /// The team has no such account.
         NotFound,
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
 
     /// Why a key was not rotated.
     pub enum RotateKeyRefusal as "RotateApiKeyErrorCode" {
-        /// The team has no such key.
+        /// The team has no such account.
         NotFound,
         /// The key was revoked or has expired; create a new one.
         KeyRevoked,
         /// The grace is not 0 to 2592000 seconds.
         GraceInvalid,
-        /// With the old key still working the account would have more than 100.
+        /// The account already has 100 valid keys.
         TooManyKeys,
     }
 }

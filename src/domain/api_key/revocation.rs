@@ -26,11 +26,11 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// Why a key was not revoked.
+    /// Reasons why revokeApiKey is refused.
     pub enum RevokeKeyRefusal as "RevokeApiKeyErrorCode" {
         /// The team has no such key.
         NotFound,
-        /// It is the main account's last usable LIVE key: no other lasts as long. Rotate it instead.
+        /// No other valid LIVE key of the main account is valid for as long as this one. Rotate the key instead.
         LastKey,
     }
 }

@@ -30,31 +30,31 @@ const BEYOND_BOUND: &str = "The balance would exceed 100000000000 cents.";
 const CONFLICT: &str = "This idempotencyKey was already used for another movement. Use a new key.";
 
 entity::api_enum! {
-    /// Why a team was not topped up.
+    /// Reasons why topUpTeam is refused.
     pub enum TopUpRefusal as "TopUpTeamErrorCode" {
-        /// No team has this id.
+        /// There is no team with this id.
         NotFound,
-        /// The amount is not more than 0, has more than four decimals, or takes the balance beyond
+        /// The amount is not greater than 0, has more than four decimals, or would raise the balance above
         /// 100000000000 cents.
         AmountInvalid,
-        /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+        /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
-        /// Another movement was made under this idempotencyKey.
+        /// The idempotencyKey was already used with a different input.
         IdempotencyConflict,
-        /// The note is empty, longer than 500 characters, or has control characters.
+        /// The note is empty, longer than 500 characters, or contains control characters.
         NoteInvalid,
     }
 
     /// Why a balance was not adjusted.
     pub enum AdjustRefusal as "AdjustTeamBalanceErrorCode" {
-        /// No team has this id.
+        /// There is no team with this id.
         NotFound,
-        /// The amount is 0, has more than four decimals, or takes the balance beyond 100000000000
-        /// cents.
+        /// The amount is not greater than 0, has more than four decimals, or would raise the balance above
+        /// 100000000000 cents.
         AmountInvalid,
-        /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+        /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
-        /// Another movement was made under this idempotencyKey.
+        /// The idempotencyKey was already used with a different input.
         IdempotencyConflict,
         /// The reason is empty, longer than 500 characters, or has control characters.
         ReasonInvalid,

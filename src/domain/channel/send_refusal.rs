@@ -9,41 +9,44 @@ pub const SENDER_NOT_FOUND: &str = "There is no such sender.";
 pub const TEMPLATE_NOT_FOUND: &str = "There is no such template.";
 
 entity::api_enum! {
-    /// Why a message was refused: the first reason in the order of these values. Nothing was charged.
+    /// Reasons why a message is refused. If several apply, the first in the order of these values is returned.
+    /// Nothing is charged.
     pub enum SendRefusal as "SendMessageErrorCode" {
-        /// The recipient is not one of the channel; or there is neither to nor contactId, or both.
+        /// The recipient is not valid for the channel, or not exactly one of to and contactId is set.
         InvalidRecipient,
-        /// The text is missing; the text, the subject or the HTML is too long or not of the channel; or there is a
-        /// templateId too.
+        /// The text is missing; the text, subject or HTML is too long or not allowed for the channel; or content is
+        /// given together with a templateId.
         InvalidContent,
-        /// The variables are larger than 16 KiB as JSON or 1,000 values, or given without a templateId.
+        /// The variables are larger than 16 KiB as JSON, have more than 1,000 values or 32 levels, or are given
+        /// without a templateId.
         VariablesInvalid,
-        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
         MetadataInvalid,
-        /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+        /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
-        /// The sendAt lies more than 30 days ahead.
+        /// The sendAt is more than 30 days ahead.
         SendAtInvalid,
-        /// Another message was accepted under this idempotencyKey.
+        /// The idempotencyKey was already used for a message with a different input.
         IdempotencyConflict,
-        /// The validUntil does not lie after now and after sendAt.
+        /// The validUntil is not in the future, or not after sendAt.
         ValidUntilInvalid,
         /// The account has no such template.
         TemplateNotFound,
         /// The account has no such contact.
         ContactNotFound,
-        /// The contact has no address of the channel.
+        /// The contact has no address on the channel.
         ContactUnreachable,
         /// The template has no body for the channel.
         TemplateBodyMissing,
-        /// A variable of the template that has no default, or a part of one, is not given.
+        /// A variable of the template without a default, or a part of one, is not given.
         VariableMissing,
-        /// The template takes too many steps, does not fit its variables, compares lists, or gives a text
-        /// that the channel does not take; or the templates of the request took more than 200 ms together.
+        /// The template exceeds its number of steps, does not fit its variables, compares lists, or results in
+        /// content that is not allowed for the channel; or the templates of the request took more than 200 ms
+        /// together.
         TemplateFailed,
         /// The account has no such sender.
         SenderNotFound,
-        /// The sender has no identity for the channel, or none now: its phone number may be SUSPENDED.
+        /// The sender cannot send on the channel now. It has no identity for it, or its phone number is SUSPENDED.
         SenderUnavailable,
         /// The account is SUSPENDED.
         AccountSuspended,
@@ -55,16 +58,16 @@ entity::api_enum! {
         ChannelUnavailable,
         /// There is no price for the destination.
         NoPrice,
-        /// The account's totalSpent has reached its creditLimit.
+        /// The totalSpent of the account has reached its creditLimit.
         CreditLimitReached,
-        /// The team's balance is lower than the message's cost.
+        /// The balance of the team is lower than the cost of the message.
         InsufficientBalance,
-        /// The account stores 20,000 TEST messages, or 64 MiB of their texts, subjects, HTML and
-        /// metadata. Each is deleted after 7 days.
+        /// The account has reached the limit of 20,000 stored TEST messages, or 64 MiB of their texts, subjects, HTML
+        /// and metadata. TEST messages are deleted after 7 days.
         TestStorageFull,
-        /// The server is too busy to take all messages of one sendMessages, and none was judged. Or, beside
-        /// messages that were accepted, this one was accepted by an earlier call and cannot be read now.
-        /// Nothing was charged for it: send it again in a second, with the same idempotency key.
+        /// The server is too busy to process all messages of this sendMessages call. If other messages of the call
+        /// were accepted, this one was accepted by an earlier call and cannot be read now; otherwise none was
+        /// processed. Nothing was charged for this message. Repeat it after one second with the same idempotencyKey.
         Overloaded,
     }
 }

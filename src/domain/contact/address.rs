@@ -39,17 +39,17 @@ const ADDRESS: &[&str] = &["input", "address"];
 const LABEL: &[&str] = &["input", "label"];
 
 entity::api_enum! {
-    /// Why an address was not added.
+    /// Reasons why addContactAddress is refused.
     pub enum AddAddressRefusal as "AddContactAddressErrorCode" {
         /// The account has no such contact.
         NotFound,
-        /// The address is not one of its channel.
+        /// The address is not valid for its channel.
         AddressInvalid,
-        /// The label is empty, longer than 64 characters, or has control characters.
+        /// The label is empty, longer than 64 characters, or contains control characters.
         LabelInvalid,
-        /// The contact has 20 addresses already.
+        /// The contact already has 20 addresses.
         TooManyAddresses,
-        /// A contact of the account has the address already.
+        /// A contact of the account already has this address.
         AddressTaken,
         /// The contact is being deleted or merged.
         ContactInUse,
@@ -57,13 +57,13 @@ entity::api_enum! {
 
     /// Why an address was not changed.
     pub enum UpdateAddressRefusal as "UpdateContactAddressErrorCode" {
-        /// The account has no such address.
+        /// The account has no such contact.
         NotFound,
-        /// The address is not one of its channel.
+        /// The address is not valid for its channel.
         AddressInvalid,
-        /// The label is empty, longer than 64 characters, or has control characters.
+        /// The label is empty, longer than 64 characters, or contains control characters.
         LabelInvalid,
-        /// A contact of the account has the address already.
+        /// A contact of the account already has this address.
         AddressTaken,
         /// It is the primary one of its channel; make another that instead.
         PrimaryNeeded,
@@ -73,7 +73,7 @@ entity::api_enum! {
 
     /// Why an address was not removed.
     pub enum RemoveAddressRefusal as "RemoveContactAddressErrorCode" {
-        /// The account has no such address.
+        /// The account has no such contact.
         NotFound,
         /// It is the contact's last; delete the contact instead.
         LastAddress,

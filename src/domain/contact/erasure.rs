@@ -40,12 +40,12 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// Why a contact was not deleted.
+    /// Reasons why deleteContact is refused.
     pub enum DeleteContactRefusal {
         /// The account has no such contact.
         NotFound,
-        /// A message to one of its addresses waits to be handed over, or the contact is being merged. Try
-        /// again when the message was handed over.
+        /// A message to one of the contact's addresses waits to be sent, or the contact is being merged. Try again
+        /// later.
         ContactInUse,
     }
 }

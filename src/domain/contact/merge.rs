@@ -29,17 +29,17 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// Why contacts were not merged.
+    /// Reasons why mergeContacts is refused.
     pub enum MergeContactsRefusal {
         /// The account has no such contact.
         NotFound,
-        /// Both are the same contact.
+        /// Both ids are those of the same contact.
         SameContact,
-        /// Together they have more than 20 addresses.
+        /// The contacts have more than 20 addresses together.
         TooManyAddresses,
-        /// Together they have more than 50 tags.
+        /// The contacts have more than 50 tags together.
         TooManyTags,
-        /// One of them is being deleted, or merged with another contact.
+        /// One of the contacts is being deleted, or merged with another contact.
         ContactInUse,
     }
 }

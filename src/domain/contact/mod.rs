@@ -38,43 +38,41 @@ mod store;
 pub mod tag;
 
 entity::api_enum! {
-    /// Why a contact was not made.
+    /// Reasons why createContact is refused.
     pub enum CreateContactRefusal {
-        /// The displayName is empty, longer than 200 characters, or has control characters.
+        /// The displayName is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The locale is no BCP 47 tag.
+        /// The locale is not a valid BCP 47 tag.
         LocaleInvalid,
-        /// The timeZone is no name of the IANA time zone database.
+        /// The timeZone is not a name of the IANA time zone database.
         TimeZoneInvalid,
-        /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
-        /// characters.
+        /// There are more than 50 tags, or a tag is empty, longer than 64 characters, or contains control characters.
         TagsInvalid,
-        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
         MetadataInvalid,
-        /// There is no address, or more than 20.
+        /// There are no addresses, or more than 20.
         AddressCountInvalid,
-        /// An address is not one of its channel.
+        /// An address is not valid for its channel.
         AddressInvalid,
-        /// A label is empty, longer than 64 characters, or has control characters.
+        /// A label is empty, longer than 64 characters, or contains control characters.
         LabelInvalid,
-        /// An address is given twice, or a contact of the account has it already.
+        /// An address is given twice, or another contact of the account already has it.
         AddressTaken,
     }
 
-    /// Why a contact was not changed.
+    /// Reasons why updateContact is refused.
     pub enum UpdateContactRefusal {
         /// The account has no such contact.
         NotFound,
-        /// The displayName is empty, longer than 200 characters, or has control characters.
+        /// The displayName is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The locale is no BCP 47 tag.
+        /// The locale is not a valid BCP 47 tag.
         LocaleInvalid,
-        /// The timeZone is no name of the IANA time zone database.
+        /// The timeZone is not a name of the IANA time zone database.
         TimeZoneInvalid,
-        /// There are more than 50 tags, or one is empty, longer than 64 characters, or has control
-        /// characters.
+        /// There are more than 50 tags, or a tag is empty, longer than 64 characters, or contains control characters.
         TagsInvalid,
-        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
         MetadataInvalid,
         /// The contact is being deleted or merged.
         ContactInUse,

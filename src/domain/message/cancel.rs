@@ -14,13 +14,13 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// Why a message was not canceled.
+    /// Reasons why cancelMessage is refused.
     pub enum CancelMessageRefusal {
         /// The account has no such message in the environment of the key in use.
         NotFound,
-        /// It is being handed over, or was.
+        /// The message is being submitted to the carrier or was already submitted.
         AlreadySent,
-        /// It has FAILED or EXPIRED, and was refunded.
+        /// The message is already FAILED or EXPIRED and was refunded.
         AlreadyEnded,
     }
 }

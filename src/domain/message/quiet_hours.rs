@@ -49,11 +49,11 @@ const DAY_MINUTES: i32 = 24 * 60;
 const END_AHEAD_MAX: TimeDelta = TimeDelta::days(3);
 
 entity::api_enum! {
-    /// Why quiet hours were not set.
+    /// Reasons why setQuietHours is refused.
     pub enum SetQuietHoursRefusal {
-        /// A time is not HH:MM from 00:00 to 23:59, or both are the same.
+        /// A time is not in the format HH:MM (00:00 to 23:59), or both times are the same.
         TimeInvalid,
-        /// The time zone is no name of the IANA time zone database.
+        /// The timeZone is not a name of the IANA time zone database.
         TimeZoneInvalid,
     }
 }

@@ -37,19 +37,19 @@ pub mod list;
 pub const IMPORTED_MAX: usize = 1_000;
 
 entity::api_enum! {
-    /// Why an opt-out was not added.
+    /// Reasons why addOptOut, or an address of importOptOuts, is refused.
     pub enum AddOptOutRefusal {
-        /// The address is not one of its channel.
+        /// The address is not valid for its channel.
         AddressInvalid,
-        /// The reason is empty, longer than 500 characters, or has control characters.
+        /// The reason is empty, longer than 500 characters, or contains control characters.
         ReasonInvalid,
     }
 
-    /// Why an opt-out was not removed.
+    /// Reasons why removeOptOut is refused.
     pub enum RemoveOptOutRefusal {
-        /// The address is not opted out of the account's messages on this channel.
+        /// The address is not opted out on this channel.
         NotFound,
-        /// The address is not one of its channel.
+        /// The address is not valid for its channel.
         AddressInvalid,
     }
 }

@@ -49,45 +49,45 @@ pub(super) const TOO_MANY_NUMBERS: &str =
     "The account already has 1,000 phone numbers (the maximum). Release one first.";
 
 entity::api_enum! {
-    /// Why a phone number was not bought: the first reason in the order of these values. Nothing was
-    /// charged.
+    /// Reasons why purchasePhoneNumber is refused. If several apply, the first in the order of these values is
+    /// returned. Nothing is charged.
     pub enum PurchasePhoneNumberRefusal {
-        /// The number is not in E.164.
+        /// The number is not in E.164 format.
         NumberInvalid,
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The idempotencyKey is empty, longer than 255 characters, or has control characters.
+        /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
-        /// Another number was bought under this idempotencyKey, or the account has that one no more
-        /// because it was transferred.
+        /// The idempotencyKey was already used for a purchase with a different input, or the number bought with it was
+        /// transferred to another account.
         IdempotencyConflict,
         /// The account is SUSPENDED.
         AccountSuspended,
         /// The account is INACTIVE.
         AccountInactive,
-        /// The account has 1,000 numbers.
+        /// The account already has 1,000 phone numbers.
         TooManyNumbers,
-        /// The number is not available: somebody has it, or this server does not sell it.
+        /// The number is not available, because an account already has it or this server does not sell it.
         NumberUnavailable,
-        /// The account's totalSpent has reached its creditLimit.
+        /// The totalSpent of the account has reached its creditLimit.
         CreditLimitReached,
-        /// The team's balance is lower than the upfront fee and the first month.
+        /// The balance of the team is lower than the upfront price and the first month together.
         InsufficientBalance,
     }
 
-    /// Why a phone number was not changed.
+    /// Reasons why updatePhoneNumber is refused.
     pub enum UpdatePhoneNumberRefusal {
         /// The account has no such phone number.
         NotFound,
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
 
-    /// Why a phone number was not released.
+    /// Reasons why releasePhoneNumber is refused.
     pub enum ReleasePhoneNumberRefusal {
         /// The account has no such phone number.
         NotFound,
-        /// A sender has it, or a message waits to go out from it; the message says which.
+        /// A sender uses the number, or a message waits to be sent from it. The error message says which.
         NumberInUse,
     }
 }

@@ -24,17 +24,17 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// Why a phone number was not transferred.
+    /// Reasons why transferPhoneNumber is refused.
     pub enum TransferPhoneNumberRefusal {
         /// No account of the team has such a phone number.
         NotFound,
         /// The team has no such account.
         AccountNotFound,
-        /// The account is INACTIVE; reactivate it first.
+        /// The account is INACTIVE. Reactivate it first.
         AccountInactive,
-        /// The account has 1,000 numbers.
+        /// The account already has 1,000 phone numbers.
         TooManyNumbers,
-        /// Its account uses it; detach it.
+        /// The number is in use. Set detach to true to transfer it nevertheless.
         NumberInUse,
     }
 }

@@ -39,56 +39,57 @@ pub mod list;
 pub const SENDERS_PER_ACCOUNT_MAX: usize = 100;
 
 entity::api_enum! {
-    /// Why a sender was not made.
+    /// Reasons why createSender is refused.
     pub enum CreateSenderRefusal {
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The email is not an e-mail address.
+        /// The email is not a valid e-mail address.
         EmailInvalid,
-        /// The emailName is empty, longer than 200 characters, has control characters, or stands
-        /// without an email.
+        /// The emailName is empty, longer than 200 characters, contains control characters, or is given without an
+        /// email.
         EmailNameInvalid,
-        /// The whatsapp is not a phone number in E.164.
+        /// The whatsapp is not a phone number in E.164 format, or is a number that this server has in stock or has
+        /// sold; use phoneNumberId for that.
         WhatsappInvalid,
-        /// The telegram is not a bot's username.
+        /// The telegram is not a valid username of a bot.
         TelegramInvalid,
         /// The account has no such phone number.
         NumberNotFound,
-        /// Another sender has the phone number.
+        /// Another sender uses the phone number.
         NumberInUse,
-        /// The account has 100 senders already.
+        /// The account already has 100 senders.
         TooManySenders,
     }
 
-    /// Why a sender was not changed.
+    /// Reasons why updateSender is refused.
     pub enum UpdateSenderRefusal {
         /// The account has no such sender.
         NotFound,
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The email is not an e-mail address.
+        /// The email is not a valid e-mail address.
         EmailInvalid,
-        /// The emailName is empty, longer than 200 characters, has control characters, or stands
-        /// without an email.
+        /// The emailName is empty, longer than 200 characters, contains control characters, or is given without an
+        /// email.
         EmailNameInvalid,
-        /// The whatsapp is not a phone number in E.164.
+        /// The whatsapp is not a phone number in E.164 format, or is a number that this server has in stock or has
+        /// sold; use phoneNumberId for that.
         WhatsappInvalid,
-        /// The telegram is not a bot's username.
+        /// The telegram is not a valid username of a bot.
         TelegramInvalid,
         /// The account has no such phone number.
         NumberNotFound,
-        /// Another sender has the phone number.
+        /// Another sender uses the phone number.
         NumberInUse,
-        /// It is the account's default sender; make another that instead.
+        /// The sender is the account's default sender. Make another sender the default instead.
         DefaultNeeded,
     }
 
-    /// Why a sender was not deleted.
+    /// Reasons why deleteSender is refused.
     pub enum DeleteSenderRefusal {
         /// The account has no such sender.
         NotFound,
-        /// A message that is SCHEDULED or QUEUED goes by it. Cancel that, or try again when it was
-        /// handed over.
+        /// The sender has a message that is SCHEDULED or QUEUED. Cancel the message, or try again after it was sent.
         SenderInUse,
     }
 }

@@ -30,9 +30,9 @@ pub mod sub_account_list;
 pub mod sub_account_status;
 
 entity::api_enum! {
-    /// Why a team was not made.
+    /// Reasons why createTeam is refused.
     pub enum CreateTeamRefusal {
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
 }

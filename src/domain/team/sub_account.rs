@@ -41,35 +41,35 @@ pub(in crate::domain) const NOT_FOUND: &str = "There is no such sub-account.";
 pub const SUB_ACCOUNTS_MAX: i64 = 100_000;
 
 entity::api_enum! {
-    /// Why a sub-account was not made.
+    /// Reasons why createSubAccount is refused.
     pub enum CreateSubAccountRefusal {
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The externalId is empty, longer than 200 characters, or has control characters.
+        /// The externalId is empty, longer than 200 characters, or contains control characters.
         ExternalIdInvalid,
         /// Another sub-account of the team has this externalId.
         ExternalIdTaken,
-        /// The limit is negative, beyond 100000000000 cents, or has more than four decimals.
+        /// The creditLimit is negative, greater than 100000000000 cents, or has more than four decimals.
         CreditLimitInvalid,
-        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
         MetadataInvalid,
-        /// The team has 100000 sub-accounts already, in any status.
+        /// The team already has 100,000 sub-accounts, counting all statuses.
         TooManySubAccounts,
     }
 
-    /// Why a sub-account was not changed.
+    /// Reasons why updateSubAccount is refused.
     pub enum UpdateSubAccountRefusal {
         /// The team has no such sub-account.
         NotFound,
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// The externalId is empty, longer than 200 characters, or has control characters.
+        /// The externalId is empty, longer than 200 characters, or contains control characters.
         ExternalIdInvalid,
         /// Another sub-account of the team has this externalId.
         ExternalIdTaken,
-        /// The limit is negative, beyond 100000000000 cents, or has more than four decimals.
+        /// The creditLimit is negative, greater than 100000000000 cents, or has more than four decimals.
         CreditLimitInvalid,
-        /// The metadata is larger than 16 KiB as JSON or 1,000 values.
+        /// The metadata is larger than 16 KiB as JSON, or has more than 1,000 values or 32 levels.
         MetadataInvalid,
     }
 }

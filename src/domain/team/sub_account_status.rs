@@ -26,27 +26,27 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// Why a sub-account was not suspended.
+    /// Reasons why suspendSubAccount is refused.
     pub enum SuspendSubAccountRefusal {
         /// The team has no such sub-account.
         NotFound,
-        /// The reason is empty, longer than 500 characters, or has control characters.
+        /// The reason is empty, longer than 500 characters, or contains control characters.
         ReasonInvalid,
-        /// It is INACTIVE; reactivate it first.
+        /// The sub-account is INACTIVE. Reactivate it first.
         AccountInactive,
     }
 
-    /// Why a sub-account was not reactivated.
+    /// Reasons why reactivateSubAccount is refused.
     pub enum ReactivateSubAccountRefusal {
         /// The team has no such sub-account.
         NotFound,
     }
 
-    /// Why a sub-account was not deactivated.
+    /// Reasons why deactivateSubAccount is refused.
     pub enum DeactivateSubAccountRefusal {
         /// The team has no such sub-account.
         NotFound,
-        /// The reason is empty, longer than 500 characters, or has control characters.
+        /// The reason is empty, longer than 500 characters, or contains control characters.
         ReasonInvalid,
     }
 }

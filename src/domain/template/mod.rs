@@ -55,47 +55,45 @@ const BODIES: &[&str] = &["input", "bodies"];
 const VARIABLES: &[&str] = &["input", "variables"];
 
 entity::api_enum! {
-    /// Why a template was not made.
+    /// Reasons why createTemplate is refused.
     pub enum CreateTemplateRefusal {
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not
-        /// of its channel; or they have more than 200 KiB.
+        /// There are no bodies, or two for the same channel; a body has no text, an empty part, or a part that is not
+        /// allowed for its channel; or the bodies are larger than 200 KiB together.
         BodiesInvalid,
-        /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
-        /// default.
+        /// There are more than 50 variables, two with the same name, one with a name that is not valid, or one with a
+        /// default that is too long.
         VariablesInvalid,
-        /// A part cannot be read, uses a tag, a filter, a test or an operation that the language of
-        /// templates does not have, or has too many tags, too long a tag or too many blocks within each
-        /// other.
+        /// A part has a syntax error; uses a tag, filter, test or operation that the template language does not have;
+        /// or has too many tags, a tag that is too long, or too many nested blocks.
         SyntaxInvalid,
         /// A part uses a variable that is not declared.
         VariableUndeclared,
-        /// The account has 1000 templates already.
+        /// The account already has 1,000 templates.
         TooManyTemplates,
     }
 
-    /// Why a template was not changed.
+    /// Reasons why updateTemplate is refused.
     pub enum UpdateTemplateRefusal {
         /// The account has no such template.
         NotFound,
-        /// The name is empty, longer than 200 characters, or has control characters.
+        /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
-        /// There is no body, or two of a channel; one has no text, an empty part, or a part that is not
-        /// of its channel; or they have more than 200 KiB.
+        /// There are no bodies, or two for the same channel; a body has no text, an empty part, or a part that is not
+        /// allowed for its channel; or the bodies are larger than 200 KiB together.
         BodiesInvalid,
-        /// There are more than 50 variables, two of a name, or one with a malformed name or too long a
-        /// default.
+        /// There are more than 50 variables, two with the same name, one with a name that is not valid, or one with a
+        /// default that is too long.
         VariablesInvalid,
-        /// A part cannot be read, uses a tag, a filter, a test or an operation that the language of
-        /// templates does not have, or has too many tags, too long a tag or too many blocks within each
-        /// other.
+        /// A part has a syntax error; uses a tag, filter, test or operation that the template language does not have;
+        /// or has too many tags, a tag that is too long, or too many nested blocks.
         SyntaxInvalid,
         /// A part uses a variable that is not declared.
         VariableUndeclared,
     }
 
-    /// Why a template was not deleted.
+    /// Reasons why deleteTemplate is refused.
     pub enum DeleteTemplateRefusal {
         /// The account has no such template.
         NotFound,

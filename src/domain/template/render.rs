@@ -16,14 +16,15 @@ use super::{
 use crate::domain::{Failure, Fault, channel::content::Content, refused};
 
 entity::api_enum! {
-    /// Why a template says nothing with these variables.
+    /// Reasons why a message from the template would be refused.
     pub enum RenderRefusal as "TemplatePreviewErrorCode" {
-        /// The variables are larger than 16 KiB as JSON or 1,000 values.
+        /// The variables are larger than 16 KiB as JSON, or have more than 1,000 values or 32 levels.
         VariablesInvalid,
-        /// A variable that has no default, or a part of one, is not given.
+        /// A variable of the template without a default, or a part of one, is not given.
         VariableMissing,
-        /// It takes too many steps, does not fit its variables or compares lists, what comes of it is no
-        /// message of the channel, or the templates of the request took more than 200 ms together.
+        /// The template exceeds its number of steps, does not fit its variables, compares lists, or results in
+        /// content that is not allowed for the channel; or the templates of the request took more than 200 ms
+        /// together.
         TemplateFailed,
     }
 }

@@ -108,25 +108,25 @@ pub struct UpdateContactAddressInput {
 }
 
 payload! {
-    /// The answer to addContactAddress.
+    /// Payload of addContactAddress.
     AddContactAddressPayload, domain::AddAddressRefusal, contact::Model as contact => {
-        /// The contact as it is now; null if refused.
+        /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
     }
 }
 
 payload! {
-    /// The answer to updateContactAddress.
+    /// Payload of updateContactAddress.
     UpdateContactAddressPayload, domain::UpdateAddressRefusal, contact::Model as contact => {
-        /// The contact as it is now; null if refused.
+        /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
     }
 }
 
 payload! {
-    /// The answer to removeContactAddress.
+    /// Payload of removeContactAddress.
     RemoveContactAddressPayload, domain::RemoveAddressRefusal, contact::Model as contact => {
-        /// The contact as it is now; null if refused.
+        /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
     }
 }

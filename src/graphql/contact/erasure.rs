@@ -14,11 +14,11 @@ use crate::{
 };
 
 payload! {
-    /// The answer to deleteContact.
+    /// Payload of deleteContact.
     DeleteContactPayload, domain::DeleteContactRefusal, domain::Erased as erased => {
-        /// The id of the contact that was deleted; null if refused.
+        /// Id of the contact that was deleted; null if the mutation was refused.
         contact_id: Option<ID> = Some(erased.contact_id.into()),
-        /// How many messages lost their recipient and text; null if refused.
+        /// Number of messages from which the recipient and the content were erased; null if the mutation was refused.
         messages_erased: Option<i32> = Some(i32::try_from(erased.messages).unwrap_or(i32::MAX)),
     }
 }

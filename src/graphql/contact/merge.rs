@@ -26,9 +26,9 @@ pub struct MergeContactsInput {
 }
 
 payload! {
-    /// The answer to mergeContacts.
+    /// Payload of mergeContacts.
     MergeContactsPayload, domain::MergeContactsRefusal, contact::Model as contact => {
-        /// The contact that stays, as it is now; null if refused.
+        /// The contact that was kept, after the merge; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
     }
 }

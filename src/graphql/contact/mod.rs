@@ -120,17 +120,17 @@ pub struct UpdateContactInput {
 }
 
 payload! {
-    /// The answer to createContact.
+    /// Payload of createContact.
     CreateContactPayload, domain::CreateContactRefusal, rows::Model as contact => {
-        /// The new contact; null if refused.
+        /// The new contact; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
     }
 }
 
 payload! {
-    /// The answer to updateContact.
+    /// Payload of updateContact.
     UpdateContactPayload, domain::UpdateContactRefusal, rows::Model as contact => {
-        /// The contact as it is now; null if refused.
+        /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
     }
 }

@@ -14,9 +14,9 @@ use crate::{
 };
 
 payload! {
-    /// The answer to cancelMessage.
+    /// Payload of cancelMessage.
     CancelMessagePayload, domain::CancelMessageRefusal, message::Model as row => {
-        /// The message as it is now; null if refused.
+        /// The message, which is now CANCELED; null if the mutation was refused.
         message: Option<Message> = Some(Message(row)),
     }
 }

@@ -47,9 +47,9 @@ pub struct SetQuietHoursInput {
 }
 
 payload! {
-    /// The answer to setQuietHours.
+    /// Payload of setQuietHours.
     SetQuietHoursPayload, domain::SetQuietHoursRefusal, account::Model as row => {
-        /// The account as it is now; null if refused.
+        /// The account after the change; null if the mutation was refused.
         account: Option<Account> = Some(Account(row)),
     }
 }

@@ -127,28 +127,28 @@ pub struct UpdatePhoneNumberInput {
 }
 
 payload! {
-    /// The answer to purchasePhoneNumber.
+    /// Payload of purchasePhoneNumber.
     PurchasePhoneNumberPayload, domain::PurchasePhoneNumberRefusal,
     domain::Purchased as purchased => {
-        /// The number as it is now; null if refused.
+        /// The phone number that was bought; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(purchased.number)),
-        /// Whether it was bought before, under the same idempotencyKey. Nothing was charged now.
+        /// Whether the number was already bought with the same idempotencyKey, so that nothing was charged now.
         replayed: bool = purchased.is_replay,
     }
 }
 
 payload! {
-    /// The answer to updatePhoneNumber.
+    /// Payload of updatePhoneNumber.
     UpdatePhoneNumberPayload, domain::UpdatePhoneNumberRefusal, rows::Model as number => {
-        /// The number as it is now; null if refused.
+        /// The phone number after the change; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
     }
 }
 
 payload! {
-    /// The answer to releasePhoneNumber.
+    /// Payload of releasePhoneNumber.
     ReleasePhoneNumberPayload, domain::ReleasePhoneNumberRefusal, rows::Model as number => {
-        /// The number as it is now, RELEASED; null if refused.
+        /// The phone number, which is now RELEASED; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
     }
 }

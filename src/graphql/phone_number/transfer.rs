@@ -27,10 +27,13 @@ pub struct TransferPhoneNumberInput {
 }
 
 payload! {
-    /// The answer to transferPhoneNumber.
+    /// Payload of transferPhoneNumber.
     TransferPhoneNumberPayload, domain::TransferPhoneNumberRefusal,
+    /// The phone number after the transfer, without the name that the previous account gave it; null if the mutation
+    /// was refused.
     phone_number::Model as number => {
-        /// The number as it is now, without the name that a sub-account gave it; null if refused.
+        /// The phone number after the transfer, without the name that the previous account gave it; null if the
+        /// mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
     }
 }

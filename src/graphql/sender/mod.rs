@@ -148,25 +148,25 @@ pub struct UpdateSenderInput {
 }
 
 payload! {
-    /// The answer to createSender.
+    /// Payload of createSender.
     CreateSenderPayload, domain::CreateSenderRefusal, rows::Model as sender => {
-        /// The new sender; null if refused.
+        /// The new sender; null if the mutation was refused.
         sender: Option<Sender> = Some(Sender(sender)),
     }
 }
 
 payload! {
-    /// The answer to updateSender.
+    /// Payload of updateSender.
     UpdateSenderPayload, domain::UpdateSenderRefusal, rows::Model as sender => {
-        /// The sender as it is now; null if refused.
+        /// The sender after the change; null if the mutation was refused.
         sender: Option<Sender> = Some(Sender(sender)),
     }
 }
 
 payload! {
-    /// The answer to deleteSender.
+    /// Payload of deleteSender.
     DeleteSenderPayload, domain::DeleteSenderRefusal, Uuid as id => {
-        /// The id of the sender that was deleted; null if refused.
+        /// Id of the sender that was deleted; null if the mutation was refused.
         sender_id: Option<ID> = Some(id.into()),
     }
 }

@@ -209,37 +209,37 @@ pub struct AdjustTeamBalanceInput {
 }
 
 payload! {
-    /// The answer to createTeam.
+    /// Payload of createTeam.
     CreateTeamPayload, domain::team::CreateTeamRefusal, domain::team::CreatedTeam as created => {
-        /// The new team; null if refused.
+        /// The new team; null if the mutation was refused.
         team: Option<Team> = Some(Team(created.team)),
-        /// Its main account; null if refused.
+        /// The main account of the new team; null if the mutation was refused.
         main_account: Option<Account> = Some(Account(created.main_account)),
-        /// The main account's first key in full: shown here and never again. Null if refused.
+        /// The secret of the main account's first key, which is shown only once. Null if the mutation was refused.
         plain_key: Option<String> = Some(created.plain_key.reveal().to_owned()),
     }
 }
 
 payload! {
-    /// The answer to topUpTeam.
+    /// Payload of topUpTeam.
     TopUpTeamPayload, billing::TopUpRefusal, billing::Deposited as done => {
-        /// The team as it is now; null if refused.
+        /// The team after the change; null if the mutation was refused.
         team: Option<Team> = Some(Team(done.team)),
-        /// The movement; null if refused.
+        /// The ledger entry of the change; null if the mutation was refused.
         entry: Option<LedgerEntry> = Some(LedgerEntry(done.entry)),
-        /// Whether the movement was made before, under the same idempotencyKey.
+        /// Whether the change was already made with the same idempotencyKey, so that nothing was changed now.
         replayed: bool = done.is_replay,
     }
 }
 
 payload! {
-    /// The answer to adjustTeamBalance.
+    /// Payload of adjustTeamBalance.
     AdjustTeamBalancePayload, billing::AdjustRefusal, billing::Deposited as done => {
-        /// The team as it is now; null if refused.
+        /// The team after the change; null if the mutation was refused.
         team: Option<Team> = Some(Team(done.team)),
-        /// The movement; null if refused.
+        /// The ledger entry of the change; null if the mutation was refused.
         entry: Option<LedgerEntry> = Some(LedgerEntry(done.entry)),
-        /// Whether the movement was made before, under the same idempotencyKey.
+        /// Whether the change was already made with the same idempotencyKey, so that nothing was changed now.
         replayed: bool = done.is_replay,
     }
 }

@@ -70,51 +70,54 @@ pub struct DeactivateSubAccountInput {
 }
 
 payload! {
-    /// The answer to createSubAccount.
+    /// Payload of createSubAccount.
     CreateSubAccountPayload, domain::CreateSubAccountRefusal,
     (account::Model, api_key::Model, PlainKey) as (account, api_key, plain_key) => {
-        /// The new sub-account; null if refused.
+        /// The new sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
-        /// Its first key, LIVE; null if refused.
+        /// The first key of the sub-account, in the LIVE environment; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(api_key)),
-        /// The key in full: shown here and never again. Null if refused.
+        /// The secret of the key, which is shown only once. Null if the mutation was refused.
         plain_key: Option<String> = Some(plain_key.reveal().to_owned()),
     }
 }
 
 payload! {
-    /// The answer to updateSubAccount.
+    /// Payload of updateSubAccount.
     UpdateSubAccountPayload, domain::UpdateSubAccountRefusal, account::Model as account => {
-        /// The sub-account as it is now; null if refused.
+        /// The sub-account after the change; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
     }
 }
 
 payload! {
-    /// The answer to suspendSubAccount.
+    /// Payload of suspendSubAccount.
     SuspendSubAccountPayload, sub_account_status::SuspendSubAccountRefusal,
+    /// The suspended sub-account; null if the mutation was refused.
     account::Model as account => {
-        /// The sub-account as it is now; null if refused.
+        /// The suspended sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
     }
 }
 
 payload! {
-    /// The answer to reactivateSubAccount.
+    /// Payload of reactivateSubAccount.
     ReactivateSubAccountPayload, sub_account_status::ReactivateSubAccountRefusal,
+    /// The reactivated sub-account; null if the mutation was refused.
     account::Model as account => {
-        /// The sub-account as it is now; null if refused.
+        /// The reactivated sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
     }
 }
 
 payload! {
-    /// The answer to deactivateSubAccount.
+    /// Payload of deactivateSubAccount.
     DeactivateSubAccountPayload, sub_account_status::DeactivateSubAccountRefusal,
     (account::Model, u64) as (account, keys_revoked) => {
-        /// The sub-account as it is now; null if refused.
+        /// The deactivated sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
-        /// How many usable keys were revoked; 0 if it was INACTIVE already. Null if refused.
+        /// Number of valid keys that were revoked; 0 if the sub-account was already INACTIVE. Null if the mutation
+        /// was refused.
         keys_revoked: Option<i32> = Some(i32::try_from(keys_revoked).unwrap_or(i32::MAX)),
     }
 }

@@ -192,25 +192,25 @@ pub struct UpdateTemplateInput {
 }
 
 payload! {
-    /// The answer to createTemplate.
+    /// Payload of createTemplate.
     CreateTemplatePayload, domain::CreateTemplateRefusal, rows::Model as row => {
-        /// The new template; null if refused.
+        /// The new template; null if the mutation was refused.
         template: Option<Template> = Some(Template(row)),
     }
 }
 
 payload! {
-    /// The answer to updateTemplate.
+    /// Payload of updateTemplate.
     UpdateTemplatePayload, domain::UpdateTemplateRefusal, rows::Model as row => {
-        /// The template as it is now; null if refused.
+        /// The template after the change; null if the mutation was refused.
         template: Option<Template> = Some(Template(row)),
     }
 }
 
 payload! {
-    /// The answer to deleteTemplate.
+    /// Payload of deleteTemplate.
     DeleteTemplatePayload, domain::DeleteTemplateRefusal, uuid::Uuid as id => {
-        /// The id of the template that was deleted; null if refused.
+        /// Id of the template that was deleted; null if the mutation was refused.
         template_id: Option<ID> = Some(id.into()),
     }
 }
