@@ -1,5 +1,5 @@
-//! The yardstick for lists: axum and async-graphql alone, answering `{ list { a b c d } }` with 50
-//! objects of four constants. `cargo run --release --example bare_list -- 127.0.0.1:8081`
+//! A baseline for benchmarks of lists: a server with only axum and async-graphql that returns 50 constant objects for
+//! `{ list { a b c d } }`. `cargo run --release --example bare_list -- 127.0.0.1:8081`
 
 use async_graphql::{EmptyMutation, EmptySubscription, Object, Schema, SimpleObject};
 use async_graphql_axum::GraphQL;
@@ -7,7 +7,7 @@ use axum::{Router, routing::post_service};
 
 struct Query;
 
-/// As many fields as the list of sub-accounts is asked for, of the same types.
+/// Has fields of the same types as those that the benchmark of sub-accounts selects.
 #[derive(Clone, SimpleObject)]
 struct Item {
     a: &'static str,

@@ -1,4 +1,4 @@
-//! What each request costs before and besides the database: `cargo bench --bench pure`.
+//! Benchmarks of the work of a request outside the database: `cargo bench --bench pure`.
 
 use std::hint::black_box;
 
@@ -25,7 +25,8 @@ fn plain_key(c: &mut Criterion) {
     let changed =
         if changed == valid { format!("{}B", &valid[..valid.len() - 1]) } else { changed };
     let mut group = c.benchmark_group("PlainKey::parse");
-    for (name, text) in [("valid", valid), ("wrong checksum", &changed), ("junk", "Bearer x")] {
+    for (name, text) in [("valid", valid), ("wrong checksum", &changed), ("malformed", "Bearer x")]
+    {
         group.bench_function(name, |b| b.iter(|| PlainKey::parse(black_box(text))));
     }
     group.finish();

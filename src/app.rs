@@ -1,4 +1,4 @@
-//! The composition root: makes what every part of the running program shares, and nothing else.
+//! The composition root: creates the services that all parts of the running program share, and nothing else.
 
 use std::{
     ops::Deref,
@@ -27,13 +27,13 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Keys whose use is waiting to be noted; more are dropped, for the note must never slow a request.
+/// Maximum number of key uses that wait to be written. Further ones are dropped, so that requests never wait.
 const KEY_USES_WAITING_MAX: usize = 1024;
 
-/// What every part of the running program shares, as the program's own work or one request uses it.
+/// The shared services, with the read budget of one request.
 pub struct App {
     services: Arc<Services>,
-    /// `None`: the program's own work, which has no bound.
+    /// `None` for internal work, which has no read budget.
     budget: Option<Arc<ReadBudget>>,
 }
 
@@ -45,44 +45,44 @@ impl Deref for App {
     }
 }
 
-/// What every part of the running program shares.
+/// The services that all parts of the running program share.
 pub struct Services {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
-    /// Whether the worker trusts the clock: while it does not, nothing is delivered.
+    /// Whether the worker trusts the clock. While it does not, nothing is delivered.
     pub is_clock_right: AtomicBool,
     pub carriers: Carriers,
     pub keys: Keys,
-    /// Refused calls that are counted in the audit log.
+    /// Counts of refused calls for the audit log.
     pub refusals: RefusalCounts,
     pub prices: Prices,
     pub senders: Senders,
-    /// Judge and commit what pays.
+    /// Decide on and commit all charges.
     pub writers: Writers,
-    /// The statements that move money.
+    /// The SQL statements that move money.
     pub statements: billing::Statements,
-    /// What has changed, for whoever listens.
+    /// Publishes changes to subscribers.
     pub events: Arc<Events>,
-    /// What listeners read of it together.
+    /// Reads that the subscribers of an event share.
     pub updates: Updates,
-    /// Keys that are in use for longer than a request.
+    /// Detects the revocation of keys that open WebSocket connections use.
     pub key_monitor: KeyRevocationMonitor,
-    /// How much text is held for requests.
+    /// Limits the memory for texts of requests and responses.
     pub memory_budget: MemoryBudget,
-    /// How fast accounts may write.
+    /// Limits how fast accounts write.
     pub writes: Arc<WriteRates>,
     /// Compiles and renders templates.
     pub templates: Templates,
     pub metrics: Arc<Metrics>,
-    /// Wakes the worker when there is something to deliver.
+    /// Wakes the worker when messages are due.
     pub due: Arc<Notify>,
-    /// Whose turn it is to be delivered.
+    /// The rotation of teams and accounts in delivery.
     pub turns: Rotation,
-    /// Wakes the worker when a change of an account leaves something to be done with its messages.
+    /// Wakes the worker when a change of an account has left a backlog of its messages.
     pub backlog: Notify,
-    /// Wakes the worker when somebody was erased.
+    /// Wakes the worker after an erasure.
     pub erased: Notify,
-    /// Ids of keys that were just used, for [`worker`] to note.
+    /// Ids of used keys, which the worker writes to the database.
     pub key_uses: mpsc::Sender<Uuid>,
 }
 
@@ -97,7 +97,7 @@ impl App {
         Self::with_statements(db, clock, carriers, statements)
     }
 
-    /// The same with other statements than the usual ones.
+    /// The same with custom SQL statements, for tests.
     pub fn with_statements(
         db: Db,
         clock: Arc<dyn Clock>,
@@ -141,19 +141,19 @@ impl App {
         (Arc::new(Self { services: Arc::new(services), budget: None }), uses)
     }
 
-    /// The same app for one request: [`Self::read_as`] stays within this budget.
+    /// The app for one request: [`Self::read_as`] uses this budget.
     #[must_use]
     pub fn for_request(&self, budget: ReadBudget) -> Self {
         Self { services: Arc::clone(&self.services), budget: Some(Arc::new(budget)) }
     }
 
-    /// The same app without the budget of a request, for work that outlives it.
+    /// The app without a read budget, for work that outlives its request.
     #[must_use]
     pub fn beyond_request(&self) -> Self {
         Self { services: Arc::clone(&self.services), budget: None }
     }
 
-    /// Reads what this scope may see; [`Db::read`] reads for all.
+    /// Readers that are limited to the rows of this scope; [`Db::read`] is not limited.
     pub fn read_as(&self, scope: impl Into<Scope>) -> Readers {
         let scope = scope.into();
         match &self.budget {

@@ -1,17 +1,17 @@
 //! Tollgate: a GraphQL server for messaging with sub-accounts that share one prepaid balance.
 //!
-//! The map of this house, top to bottom; an arrow may skip a storey downward and never goes up:
+//! A module may use the modules to its right, and never those to its left:
 //!
 //! ```text
-//! main → cli → http → graphql → domain → entity        worker → carrier → domain → entity
+//! main → cli → http → graphql → domain → carrier → entity        worker → domain → carrier → entity
 //! ```
 //!
-//! - [`domain`] holds the rules and all SQL; a feature has the same file name there, in [`graphql`]
-//!   and in `tests/api`. [`domain::billing`] is the only code that moves money.
-//! - [`graphql`] turns arguments into domain calls and rows into answers; [`http`] turns requests
-//!   into callers and answers into HTTP.
-//! - [`worker`] hands accepted messages to a [`carrier`].
-//! - [`clock`], [`json`], [`money`], [`metrics`], [`quota`], [`time_zone`] and [`db`] are what everything stands on.
+//! - [`domain`] contains the business rules and all SQL. A feature has the same name there, in [`graphql`] and in
+//!   `tests/api`. Only [`domain::billing`] moves money.
+//! - [`graphql`] converts arguments to domain calls and rows to GraphQL types; [`http`] authenticates requests and
+//!   writes responses.
+//! - [`worker`] submits accepted messages to a [`carrier`].
+//! - [`clock`], [`db`], [`json`], [`limits`], [`metrics`], [`money`] and [`time_zone`] are used by every layer.
 
 pub mod app;
 pub mod carrier;
@@ -19,6 +19,7 @@ pub mod cli;
 pub mod clock;
 pub mod db;
 pub mod domain;
+mod fault;
 pub mod graphql;
 pub mod http;
 pub mod json;

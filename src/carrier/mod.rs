@@ -1,5 +1,4 @@
-//! Carriers: what takes a message to a person. The trait is the outside world; this version has the
-//! sandbox only, which reaches nobody.
+//! Carriers, which deliver messages to recipients. This version has only the sandbox, which delivers to nobody.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,16 +13,16 @@ pub mod test_recipients;
 
 use sandbox::Sandbox;
 
-/// Why a carrier did not take a message.
+/// Why a carrier did not accept a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendError {
-    /// Refused for good: the message failed and is refunded.
+    /// The carrier rejected the message permanently: it becomes FAILED and is refunded.
     Rejected { code: String, text: String },
-    /// No answer: it may have gone out, so it is neither sent again nor refunded.
+    /// The carrier did not answer. The message may have been delivered, so it is neither sent again nor refunded.
     Unknown { code: String, text: String },
 }
 
-/// What became of a message that the carrier took.
+/// The delivery report for a message that the carrier accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     Delivered,
@@ -31,27 +30,27 @@ pub enum Report {
         code: String,
         text: String,
     },
-    /// Nothing yet: ask again later.
+    /// There is no final report yet; poll again later.
     Pending,
 }
 
-/// A way to reach people on some channel. Delivery is at-least-once: the message's id is the
-/// carrier's idempotency key.
+/// A provider that delivers messages of one or more channels. Delivery is at-least-once: an implementation must use the
+/// message's id as its idempotency key.
 #[async_trait]
 pub trait Carrier: Send + Sync {
-    /// Hands the message over: of an e-mail its text, its HTML, or both as alternatives. It is to
-    /// come from the message's `sent_from`; without one the carrier takes what it was set up with.
+    /// Submits a message. An e-mail has a text, HTML, or both as alternatives. The sender is the message's `sent_from`,
+    /// or else the carrier's default.
     async fn send(&self, message: &message::Model) -> Result<(), SendError>;
 
-    /// Asks what became of a message that was handed over.
+    /// Polls the delivery report of a submitted message.
     async fn report(&self, message: &message::Model) -> Report;
 
-    /// Whether handing over the same message twice reaches a person once at most. If not, a message
-    /// whose hand-over was cut off stays UNKNOWN.
+    /// Whether submitting the same message twice delivers it only once. If not, a message whose submission was
+    /// interrupted becomes UNKNOWN.
     fn may_repeat(&self) -> bool;
 }
 
-/// The carriers that this server was set up with. TEST messages always go to the sandbox (R15).
+/// The carriers of this server by channel. TEST messages always go to the sandbox.
 #[derive(Clone)]
 pub struct Carriers {
     live: HashMap<Channel, Arc<dyn Carrier>>,
@@ -76,7 +75,7 @@ impl Carriers {
         self.live.contains_key(&channel)
     }
 
-    /// The carrier of this message; `None` if the server lost it since the message was accepted.
+    /// The carrier for this message; `None` if the server was restarted without it after the message was accepted.
     pub fn of(&self, message: &message::Model) -> Option<&Arc<dyn Carrier>> {
         match message.environment {
             Environment::Test => Some(&self.sandbox),

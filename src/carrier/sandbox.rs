@@ -1,5 +1,5 @@
-//! The sandbox carrier: takes every message, reaches nobody, and reports it delivered, except for
-//! magic recipients (`domain::magic_recipient`), which show what failing looks like.
+//! The sandbox carrier: accepts every message, delivers to nobody and reports the message as delivered. Test recipients
+//! simulate failures.
 
 use async_trait::async_trait;
 use entity::message;
@@ -9,7 +9,6 @@ use super::{
     test_recipients::{TestRecipient, magic},
 };
 
-/// Reaches nobody.
 pub struct Sandbox;
 
 #[async_trait]
@@ -18,11 +17,11 @@ impl Carrier for Sandbox {
         match magic(&message.recipient) {
             Some(TestRecipient::Fail) => Err(SendError::Rejected {
                 code: "SANDBOX_REJECTED".to_owned(),
-                text: "The sandbox rejects this magic recipient.".to_owned(),
+                text: "The sandbox rejects this test recipient.".to_owned(),
             }),
             Some(TestRecipient::Unknown) => Err(SendError::Unknown {
                 code: "SANDBOX_NO_ANSWER".to_owned(),
-                text: "The sandbox gives no answer for this magic recipient.".to_owned(),
+                text: "The sandbox does not answer for this test recipient.".to_owned(),
             }),
             _ => Ok(()),
         }
@@ -32,13 +31,13 @@ impl Carrier for Sandbox {
         match magic(&message.recipient) {
             Some(TestRecipient::Undelivered) => Report::Undelivered {
                 code: "SANDBOX_UNDELIVERED".to_owned(),
-                text: "The sandbox does not deliver to this magic recipient.".to_owned(),
+                text: "The sandbox does not deliver to this test recipient.".to_owned(),
             },
             _ => Report::Delivered,
         }
     }
 
-    /// It reaches nobody, so never a person twice.
+    /// It delivers to nobody, so never twice.
     fn may_repeat(&self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
-//! Magic recipients: what failing looks like, for trying the sandbox or a TEST key (R15).
-//! docs/guide/sandbox.md lists them for users.
+//! Test recipients, which simulate failures in the sandbox and with TEST keys. They are documented in
+//! docs/guide/sandbox.md.
 //!
-//! | phone number or chat id | e-mail | what happens |
+//! | phone number or chat id | e-mail | outcome |
 //! | --- | --- | --- |
 //! | `+15005550001` | `fail@…` | FAILED: rejected, refunded |
 //! | `+15005550002` | `undelivered@…` | SENT, then UNDELIVERED: stays charged |
@@ -11,7 +11,7 @@
 //!
 //! A Telegram chat id is one of these numbers without `+`.
 
-/// What a recipient can stand for.
+/// The outcome that a test recipient simulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestRecipient {
     Fail,
@@ -21,7 +21,7 @@ pub enum TestRecipient {
     Balance,
 }
 
-/// What this recipient stands for, if it is a magic one.
+/// The outcome that this recipient simulates; `None` for an ordinary recipient.
 pub fn magic(recipient: &str) -> Option<TestRecipient> {
     let name = match recipient.split_once('@') {
         Some((local_part, _)) => local_part,

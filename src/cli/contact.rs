@@ -1,4 +1,4 @@
-//! `tollgate contact`: an account's contacts as CSV, in and out.
+//! `tollgate contact`: imports and exports an account's contacts as CSV.
 
 use std::{fs::File, path::PathBuf, process::ExitCode};
 
@@ -17,8 +17,9 @@ use crate::{
 
 #[derive(Subcommand)]
 pub enum ContactCommand {
-    /// Make a contact of each row of a CSV file, at most 10,000, and print a verdict on each as CSV.
-    /// A bad row loses nothing but itself; the exit code is then 2.
+    /// Create a contact for each row of a CSV file, at most 10,000, and print the result of each row as CSV.
+    ///
+    /// A row that is not valid does not stop the others; the exit code is then 2.
     Import {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -27,9 +28,11 @@ pub enum ContactCommand {
         /// The account's id.
         #[arg(long, value_name = "ID")]
         account: String,
-        #[arg(help = "A CSV file with some of the columns display_name,locale,time_zone,tags,\
-                      metadata,sms,email,whatsapp,telegram, as `contact export` prints them: tags and \
-                      addresses one a line within their cell, a label after the address and \" #\"")]
+        #[arg(
+            help = "A CSV file with any of the columns display_name, locale, time_zone, tags, metadata, sms, \
+                      email, whatsapp and telegram, in the format of `contact export`: one tag or address per \
+                      line within a cell, and a label after its address and \" #\""
+        )]
         file: PathBuf,
     },
     /// Print all contacts of an account as CSV, newest first.
@@ -47,7 +50,7 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
     match command {
         ContactCommand::Import { database, output, account, file } => {
             let opened =
-                File::open(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+                File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let rows = contact::csv::read_csv(opened).map_err(anyhow::Error::msg);
             let rows = rows
                 .with_context(|| format!("{} is not a valid list of contacts", file.display()))?;
@@ -68,12 +71,16 @@ pub async fn run(command: ContactCommand) -> anyhow::Result<ExitCode> {
             }
             print(&verdicts, output.json)?;
             if let Some((line, fault)) = stopped {
-                return Err(fault).with_context(|| format!("stopped before line {line}"));
+                return Err(fault)
+                    .with_context(|| format!("the import stopped before line {line}"));
             }
             let is_refused = |verdict: &RowVerdict| matches!(verdict, RowVerdict::Refused { .. });
             let refused = verdicts.iter().filter(|(_, verdict)| is_refused(verdict)).count();
             if refused > 0 {
-                bail!("{refused} of {} rows were refused; the others are imported", verdicts.len());
+                bail!(
+                    "{refused} of {} rows were refused; the others were imported",
+                    verdicts.len()
+                );
             }
         }
         ContactCommand::Export { database, account } => {
@@ -102,7 +109,7 @@ async fn find(app: &App, id: &str) -> anyhow::Result<account::Model> {
     let account =
         contact::csv::find_account(app, parse_id(id, "the API's `account` and `subAccounts`")?)
             .await?;
-    account.context("there is no such account")
+    account.context("no account has this id")
 }
 
 fn print(verdicts: &[(u64, RowVerdict)], is_json: bool) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The database of a command: how it is named, found, opened and brought up to date.
+//! The database of a command: its URL, its checks before it is opened, and its migration.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,27 +18,26 @@ use crate::{
 };
 
 const DEFAULT_DATABASE: &str = "sqlite://tollgate.db?mode=rwc";
-const WHERE_IT_IS: &str = "run this in the server's folder, or give --database-url";
+const HOW_TO_FIND_IT: &str = "run this command in the server's folder, or set --database-url";
 pub(super) const NOT_CURRENT: &str =
     "the database's schema is not current; run `tollgate migrate` with the same database URL first";
-/// Where it is logged which database is used, for `--verbose`.
-pub const LOG_OF_DATABASE: &str = "tollgate::database";
+/// Log target for the database in use, which `--verbose` enables.
+pub const DATABASE_LOG_TARGET: &str = "tollgate::database";
 
-/// Where the data is.
 #[derive(Args, Clone)]
 pub struct DatabaseArgs {
     #[arg(
         long,
         env = "DATABASE_URL",
         hide_env_values = true,
-        help = "The database: sqlite://FILE?mode=rwc, or postgres://USER:PASSWORD@HOST/NAME \
+        help = "The database URL: sqlite://FILE?mode=rwc or postgres://USER:PASSWORD@HOST/NAME \
                 [default: sqlite://tollgate.db?mode=rwc]"
     )]
     pub(super) database_url: Option<String>,
-    /// A file that holds the database URL, for secrets, instead of the URL itself.
+    /// A file that contains the database URL, for example a mounted secret.
     #[arg(long, env = "DATABASE_URL_FILE", conflicts_with = "database_url")]
     pub(super) database_url_file: Option<PathBuf>,
-    /// PostgreSQL: connections for reading, and as many for changes and delivery, for each process.
+    /// PostgreSQL: number of connections of this process for reads, and the same number for writes.
     #[arg(
         long,
         env = "TOLLGATE_DATABASE_CONNECTIONS",
@@ -54,11 +53,11 @@ impl DatabaseArgs {
             return Ok(self.database_url.clone().unwrap_or_else(|| DEFAULT_DATABASE.to_owned()));
         };
         let url = std::fs::read_to_string(path);
-        let url = url.with_context(|| format!("{} cannot be read", path.display()))?;
+        let url = url.with_context(|| format!("cannot read {}", path.display()))?;
         Ok(url.trim().to_owned())
     }
 
-    /// Opens the database; an `SQLite` file is made if there is none.
+    /// Opens the database, and creates a missing `SQLite` file.
     pub(super) async fn connect(&self) -> anyhow::Result<Db> {
         connect(&self.url()?, self.database_connections).await
     }
@@ -67,31 +66,31 @@ impl DatabaseArgs {
     pub(super) async fn connect_existing(&self) -> anyhow::Result<Db> {
         let url = self.url()?;
         if let Some(file) = db::sqlite_path(&url).filter(|file| !file.exists()) {
-            bail!("no database was found at {}; {WHERE_IT_IS}", full_path(&file).display());
+            bail!("no database was found at {}; {HOW_TO_FIND_IT}", full_path(&file).display());
         }
         let db = connect_to(&url, self.database_connections, false).await?;
         if db.is_empty().await? {
             bail!(
-                "{} has no tables of Tollgate; run `tollgate migrate` with the same database URL first",
-                shown(&url)
+                "{} has no Tollgate tables; run `tollgate migrate` with the same database URL first",
+                display_name(&url)
             );
         }
         Ok(db)
     }
 
-    /// The app of a command on a database that must exist, and be current; an `SQLite` one is made so.
+    /// The app of a command whose database must exist. `SQLite` is migrated if necessary; PostgreSQL must be current.
     pub(super) async fn app(&self) -> anyhow::Result<Arc<App>> {
         app_of(self.connect_existing().await?).await
     }
 
-    /// The same for a command that may be the first of a database.
+    /// The same for a command that may create the database.
     pub(super) async fn new_app(&self) -> anyhow::Result<Arc<App>> {
         app_of(self.connect().await?).await
     }
 
-    /// What a further command needs to use the same database, unless that is the default one. A URL of PostgreSQL may
-    /// hold a password, and is not repeated.
-    pub(super) fn repeated(&self) -> String {
+    /// The arguments with which a suggested command uses the same database; empty for the default one. PostgreSQL URLs
+    /// may contain a password and are not printed.
+    pub(super) fn as_arguments(&self) -> String {
         match (&self.database_url, &self.database_url_file) {
             (Some(url), _) if url.starts_with("sqlite:") => format!(" --database-url '{url}'"),
             (Some(_), _) => " --database-url …".to_owned(),
@@ -101,9 +100,9 @@ impl DatabaseArgs {
     }
 }
 
-/// Says what to do if the login of the database URL may not do what a command does.
+/// Adds advice to an error if the database login lacks a permission.
 pub(super) fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
-    // Where a command says itself what to do, that is before it in the chain.
+    // Only the outermost error: commands add their own advice as context.
     let first = error.chain().next();
     let of_database = match first.and_then(|error| error.downcast_ref()) {
         Some(Fault::Database(error)) => Some(error),
@@ -118,8 +117,8 @@ pub(super) fn explain_missing_right(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// Refuses an `SQLite` file of another program, which would get the tables of this one, and one without tables unless
-/// it may be empty. It is looked at before it is opened for use, which changes it.
+/// Refuses an `SQLite` file of another program, so that it is not migrated, and one without tables unless it may be
+/// empty. Runs before the file is opened for use, because that modifies it.
 async fn check_tables(url: &str, may_be_empty: bool) -> anyhow::Result<()> {
     let Some(file) = db::sqlite_path(url).filter(|file| file.exists()) else { return Ok(()) };
     let file = full_path(&file);
@@ -127,16 +126,16 @@ async fn check_tables(url: &str, may_be_empty: bool) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("{} cannot be read as an SQLite database", file.display()))?;
     if tables.is_empty() && !may_be_empty {
-        bail!("{} is not a database of Tollgate; {WHERE_IT_IS}", file.display());
+        bail!("{} is not a Tollgate database; {HOW_TO_FIND_IT}", file.display());
     }
     if !tables.is_empty() && !tables.iter().any(|table| table == db::MIGRATIONS_TABLE) {
-        bail!("{} is a database of another program; {WHERE_IT_IS}", file.display());
+        bail!("{} is a database of another program; {HOW_TO_FIND_IT}", file.display());
     }
     Ok(())
 }
 
-/// Brings the schema up to date.
-pub(super) async fn bring_up_to_date(db: &Db) -> anyhow::Result<()> {
+/// Applies all pending migrations.
+pub(super) async fn migrate(db: &Db) -> anyhow::Result<()> {
     db.migrate().await.map_err(|error| match reach::missing_right(&error) {
         Some(_) => error.into(),
         None => anyhow::Error::new(error).context("the database cannot be migrated"),
@@ -144,12 +143,12 @@ pub(super) async fn bring_up_to_date(db: &Db) -> anyhow::Result<()> {
 }
 
 async fn app_of(db: Db) -> anyhow::Result<Arc<App>> {
-    make_current(&db, false).await?;
+    ensure_current(&db, false).await?;
     Ok(App::new(db, Arc::new(SystemClock), Carriers::none()).0)
 }
 
-/// A database as people may see it: the whole path of a file, or a URL without its password.
-pub(super) fn shown(url: &str) -> String {
+/// The database for messages: the full path of a file, or the URL without its password.
+pub(super) fn display_name(url: &str) -> String {
     if let Some(file) = db::sqlite_path(url) {
         return full_path(&file).display().to_string();
     }
@@ -160,7 +159,7 @@ pub(super) fn full_path(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-/// Refuses a URL under which no database can be opened or made.
+/// Checks that a database can be opened or created at this URL.
 pub(super) fn check_url(url: &str) -> anyhow::Result<()> {
     if !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme)) {
         bail!("the database URL must begin with sqlite: or postgres:");
@@ -182,7 +181,7 @@ pub(super) fn check_url(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens a database; an `SQLite` file is made if there is none and the URL says so.
+/// Opens a database, and creates a missing `SQLite` file if the URL has `mode=rwc`.
 pub(super) async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
     connect_to(url, connections, true).await
 }
@@ -190,7 +189,7 @@ pub(super) async fn connect(url: &str, connections: u32) -> anyhow::Result<Db> {
 async fn connect_to(url: &str, connections: u32, may_be_empty: bool) -> anyhow::Result<Db> {
     check_url(url)?;
     check_tables(url, may_be_empty).await?;
-    tracing::debug!(target: LOG_OF_DATABASE, "The database is {}", shown(url));
+    tracing::debug!(target: DATABASE_LOG_TARGET, "The database is {}", display_name(url));
     open(url, connections, RowSecurity::Off).await
 }
 
@@ -204,26 +203,26 @@ pub(super) async fn open(
     }
     let opened = Db::connect_with(url, connections, row_security).await;
     let db = opened.map_err(|error| {
-        // A URL that cannot be read would be shown whole, with its password.
+        // The error for a malformed URL contains the URL, and so the password.
         let error = error.to_string().replace(url, "(the URL)");
-        anyhow::anyhow!("the database {} cannot be opened: {error}", shown(url))
+        anyhow::anyhow!("the database {} cannot be opened: {error}", display_name(url))
     })?;
     if db.backend() == DbBackend::Postgres && row_security::hides_everything(&db.read).await? {
         bail!(
-            "row security hides every row from this login; have somebody who may run: \
-             GRANT tollgate_system, tollgate_server TO the login"
+            "row security hides every row from this login; as a database administrator, run: \
+             GRANT tollgate_system, tollgate_server TO <login>"
         );
     }
     Ok(db)
 }
 
-/// Migrates `SQLite` by itself and PostgreSQL only if `may_migrate`.
-pub(super) async fn make_current(db: &Db, may_migrate: bool) -> anyhow::Result<()> {
+/// Refuses a schema that is not current. `SQLite` is migrated automatically, PostgreSQL only if `may_migrate`.
+pub(super) async fn ensure_current(db: &Db, may_migrate: bool) -> anyhow::Result<()> {
     if db.is_current().await? {
         return Ok(());
     }
     if db.backend() == DbBackend::Sqlite || may_migrate {
-        return bring_up_to_date(db).await;
+        return migrate(db).await;
     }
     bail!(NOT_CURRENT);
 }

@@ -1,4 +1,4 @@
-//! `tollgate demo`: the example of the guide, built through real charges, and served.
+//! `tollgate demo`: creates the example data of the guide through real operations, and serves it.
 
 use std::{
     fs::{DirBuilder, Permissions},
@@ -13,7 +13,7 @@ use clap::Args;
 use entity::{account::AccountStatus, api_key::Environment, message::Channel};
 use uuid::Uuid;
 
-use super::{connect, explain, http_args, make_current, output::print_line, serve};
+use super::{connect, ensure_current, explain, http_args, output::print_line, serve};
 use crate::{
     app::App,
     carrier::{Carrier, Carriers, sandbox::Sandbox},
@@ -41,24 +41,24 @@ use crate::{
 
 mod client;
 
-const OTHER_DATA: &str = "this database holds other data than the demo's; choose an empty folder \
-                          with --data, or serve it with `tollgate serve`";
-/// Only its owner reads and enters it, whatever the umask is.
+const OTHER_DATA: &str = "this database was not created by the demo; choose an empty folder with \
+                          --data, or serve it with `tollgate serve`";
+/// The data folder is accessible to its owner only, whatever the umask is.
 const PRIVATE_FOLDER: u32 = 0o700;
 const TEAM_NAME: &str = "Acme";
 const KEY_NAME: &str = "Demo";
-/// Dear, so that a limit can be reached by hand.
+/// High, so that a credit limit can be reached by hand.
 const SMS_PRICE: Micros = Micros::from_cents(500);
-/// The number of Client ABC, for as much as a message a month.
+/// The phone number of Client ABC. Its monthly fee is the price of one message.
 const NUMBER: &str = "+12025550149";
 const NUMBER_FEE: Micros = Micros::from_cents(500);
-/// The client's number, and some that are to be had.
-const STOCK: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n\
+/// The client's number, and some available ones.
+const INVENTORY: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n\
                      +12025550149,US,LOCAL,SMS,0,500\n\
                      +12025550150,US,LOCAL,SMS,100,200\n\
                      +12025550151,US,LOCAL,SMS WHATSAPP,100,300\n\
                      +18005550152,US,TOLL_FREE,SMS,0,500\n";
-/// What the balance is when the example stands.
+/// The team's balance after the example is built.
 const BALANCE_CENTS: i32 = 50_000;
 
 /// A sub-account of the example.
@@ -66,47 +66,47 @@ pub struct Client {
     pub name: &'static str,
     pub external_id: &'static str,
     pub messages: i32,
-    /// Whether it has a phone number, contacts, and a message that was canceled.
-    pub is_equipped: bool,
+    /// Whether it has a phone number, contacts and a canceled message.
+    pub has_contacts_and_number: bool,
     pub credit_limit: Option<Micros>,
 }
 
-/// Spent $45 of $100, $5 of it for its number; $120 of $200; and $30 without a limit.
+/// Their spend: $45 of $100, of which $5 for the number; $120 of $200; $30 without a limit.
 pub const CLIENTS: [Client; 3] = [
     Client {
         name: "Client ABC",
         external_id: "client-abc",
         messages: 8,
-        is_equipped: true,
+        has_contacts_and_number: true,
         credit_limit: Some(Micros::from_cents(10_000)),
     },
     Client {
         name: "Client XYZ",
         external_id: "client-xyz",
         messages: 24,
-        is_equipped: false,
+        has_contacts_and_number: false,
         credit_limit: Some(Micros::from_cents(20_000)),
     },
     Client {
         name: "Partner Co",
         external_id: "partner-co",
         messages: 6,
-        is_equipped: false,
+        has_contacts_and_number: false,
         credit_limit: None,
     },
 ];
 
 #[derive(Args)]
 pub struct DemoArgs {
-    /// Keep the data in this folder; without it the data is gone when the demo stops.
+    /// Keep the data in this folder. Without it, the data is deleted when the demo stops.
     #[arg(long, value_name = "DIR", conflicts_with = "database_url")]
     data: Option<PathBuf>,
-    /// Use this empty database instead. It is migrated.
+    /// Use this empty database instead, and migrate it.
     #[arg(long, hide_env_values = true)]
     database_url: Option<String>,
     #[command(flatten)]
     listen: http_args::ListenArgs,
-    /// Print the address and the keys as one JSON object, once it listens.
+    /// Print the address and the keys as one JSON object.
     #[arg(long)]
     json: bool,
 }
@@ -124,12 +124,12 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let address = listener.local_addr()?;
     if !address.ip().is_loopback() {
         tracing::warn!(
-            "The demo listens on {address}, which other machines may reach. It prints the key of an operator, which may \
-             do everything, and keys go over this network in plain HTTP; leave --listen out to keep the demo to this \
-             machine"
+            "The demo listens on {address}, which other machines may reach. Its operator key has all permissions, and \
+             keys are sent over this network as plain HTTP. Omit --listen to make the demo available on this \
+             machine only"
         );
     }
-    // Kept until the server stops; its drop deletes the folder.
+    // Dropped when the server stops, which deletes the folder.
     let mut temporary = None;
     let url = match (&args.database_url, &args.data) {
         (Some(url), _) => url.clone(),
@@ -138,7 +138,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
                 .recursive(true)
                 .mode(PRIVATE_FOLDER)
                 .create(folder)
-                .with_context(|| format!("{} cannot be made", folder.display()))?;
+                .with_context(|| format!("cannot create the folder {}", folder.display()))?;
             sqlite_url(&folder.join("tollgate.db"))
         }
         (None, None) => {
@@ -153,7 +153,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, 8).await?;
     serve::warn_of_exposed_files(&url);
-    make_current(&db, true).await?;
+    ensure_current(&db, true).await?;
     let (app, key_uses) = App::new(
         db,
         Arc::new(SystemClock),
@@ -161,11 +161,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     );
 
     let operator = OperatorCaller::on_the_command_line();
-    let is_new = team::list(&app, &operator, &PageArgs::default()).await?.rows.is_empty();
-    if is_new && !api_key::list::list_for_operator(&app, &operator, None).await?.is_empty() {
+    let has_no_team = team::list(&app, &operator, &PageArgs::default()).await?.rows.is_empty();
+    if has_no_team && !api_key::list::list_for_operator(&app, &operator, None).await?.is_empty() {
         bail!(OTHER_DATA);
     }
-    let (keys, is_fresh) = stand(&app).await?;
+    let (keys, is_new) = stand(&app).await?;
     if args.json {
         let started = serde_json::json!({
             "url": format!("http://{address}/graphql"),
@@ -179,10 +179,10 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         });
         print_line!("{started}");
     } else {
-        greet(&keys, is_fresh, &format!("http://{address}"));
+        print_keys_and_examples(&keys, is_new, &format!("http://{address}"));
         match (&temporary, &args.data) {
             (Some(_), _) => {
-                print_line!("The data is gone when you stop this; --data DIR keeps it.");
+                print_line!("The data is deleted when the demo stops; use --data DIR to keep it.");
             }
             (None, Some(folder)) => print_line!("The data is kept in {}.", folder.display()),
             (None, None) => {}
@@ -192,8 +192,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     Box::pin(serve::serve_until_stopped(listener, app, settings, key_uses)).await
 }
 
-/// Builds the example in an empty database, or takes it up again with fresh keys; any other data is
-/// refused. Says whether it was built now.
+/// Builds the example in an empty database, or creates new keys for an existing example; other data is refused.
+/// Returns whether the example was built now.
 pub async fn stand(app: &App) -> anyhow::Result<(DemoKeys, bool)> {
     let operator = OperatorCaller::on_the_command_line();
     let two = PageArgs { first: Some(2), ..PageArgs::default() };
@@ -222,18 +222,18 @@ async fn build(app: &App, operator: &OperatorCaller) -> anyhow::Result<DemoKeys>
     };
     let prices = PriceDiff { changed: vec![(SMS_PRICE, price)], ..PriceDiff::default() };
     price_import::commit(app, operator, prices).await?;
-    let stock = inventory_import::read_csv(STOCK.as_bytes()).expect("the stock is well-formed");
-    let stock = inventory_import::diff(app, stock).await?;
-    inventory_import::commit(app, operator, stock).await?;
+    let numbers = inventory_import::read_csv(INVENTORY.as_bytes()).expect("the CSV is valid");
+    let numbers = inventory_import::diff(app, numbers).await?;
+    inventory_import::commit(app, operator, numbers).await?;
 
     let created = team::create(app, operator, TEAM_NAME).await.map_err(explain)?;
     let messages: i32 = CLIENTS.iter().map(|client| client.messages).sum();
     let spent = SMS_PRICE.checked_mul(messages).and_then(|spent| spent.checked_add(NUMBER_FEE));
-    let spent = spent.context("the example's spend is money")?;
+    let spent = spent.context("the example's spend overflows")?;
     let amount = Micros::from_cents(BALANCE_CENTS).checked_add(spent);
     let top_up = TopUp {
         team_id: Some(created.team.id),
-        amount: Ok(amount.context("the example's balance is money")?),
+        amount: Ok(amount.context("the example's balance overflows")?),
         idempotency_key: "demo".to_owned(),
         note: Some("Opening balance of the demo".to_owned()),
     };
@@ -251,13 +251,13 @@ async fn build(app: &App, operator: &OperatorCaller) -> anyhow::Result<DemoKeys>
             team_balance_visible: true,
         };
         let (_, _, key) = sub_account::create(app, &main, new).await.map_err(explain)?;
-        client::stand(app, key.reveal(), &client).await?;
+        client::build(app, key.reveal(), &client).await?;
         clients.push(key.reveal().to_owned());
     }
     Ok(DemoKeys { operator: operator_key(app, operator).await?, main: main_key, clients })
 }
 
-/// New keys under the demo's name; then the demo's earlier ones are revoked.
+/// Creates new keys, and then revokes the demo's earlier ones.
 async fn renew_keys(
     app: &App,
     operator: &OperatorCaller,
@@ -276,7 +276,7 @@ async fn renew_keys(
     for client in CLIENTS {
         let account = AccountRef::ExternalId(client.external_id.to_owned());
         let found = sub_account::find(app, &reader, &account).await?;
-        let found = found.context("the example's sub-accounts are there")?;
+        let found = found.context("the example's sub-accounts exist")?;
         if found.status == AccountStatus::Inactive {
             sub_account_status::reactivate(app, &main, &account).await.map_err(explain)?;
         }
@@ -310,31 +310,31 @@ async fn operator_key(app: &App, operator: &OperatorCaller) -> anyhow::Result<St
     Ok(key.reveal().to_owned())
 }
 
-/// How a client's key is called. Where the data was there already, other amounts may have been spent since.
-fn label(client: &Client, spent: &str, is_fresh: bool) -> String {
+/// The label of a client's key. The amounts are known only for a new example.
+fn label(client: &Client, spent: &str, is_new: bool) -> String {
     let name = format!("sub-account {}", client.name);
-    if is_fresh { format!("{name} ({spent})") } else { name }
+    if is_new { format!("{name} ({spent})") } else { name }
 }
 
-fn greet(keys: &DemoKeys, is_fresh: bool, server: &str) {
+fn print_keys_and_examples(keys: &DemoKeys, is_new: bool, server: &str) {
     let url = format!("{server}/graphql");
-    if is_fresh {
+    if is_new {
         print_line!(
-            "The demo stands: team Acme with $500, its main account and three sub-accounts.\n"
+            "The demo is ready: team Acme with $500, its main account and three sub-accounts.\n"
         );
     } else {
         print_line!(
-            "The demo's data was there already; these keys are fresh and the old ones ended.\n"
+            "The demo uses its existing data. These keys are new; the old ones were revoked.\n"
         );
     }
     print_line!("GraphiQL, in the browser: {server}/graphiql");
     print_line!("GraphQL: {url}");
-    print_line!("Keys, shown here and never again:");
+    print_line!("API keys, shown only once:");
     print_line!("  operator                                {}", keys.operator);
     print_line!("  main account Acme                       {}", keys.main);
     let notes = ["$45 of $100", "$120 of $200", "$30, no limit"];
     for ((client, note), key) in CLIENTS.iter().zip(notes).zip(&keys.clients) {
-        print_line!("  {:<39} {key}", label(client, note, is_fresh));
+        print_line!("  {:<39} {key}", label(client, note, is_new));
     }
     let curl = |title: &str, key: &str, query: &str| {
         let body = serde_json::json!({ "query": query });
@@ -344,7 +344,7 @@ fn greet(keys: &DemoKeys, is_fresh: bool, server: &str) {
     };
     print_line!("\nThree things to try:");
     curl(
-        "What Client ABC sees of the money",
+        "Client ABC queries its balance",
         &keys.clients[0],
         "{ balance { balance currency isSubAccount totalSpent creditLimit } }",
     );
@@ -367,7 +367,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_printed_only_while_they_are_known() {
+    fn amounts_are_printed_only_for_a_new_example() {
         let [client, ..] = &CLIENTS;
         assert_eq!(label(client, "$45 of $100", true), "sub-account Client ABC ($45 of $100)");
         assert_eq!(label(client, "$45 of $100", false), "sub-account Client ABC");

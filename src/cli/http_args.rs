@@ -1,4 +1,4 @@
-//! Where the server listens, from where it may be asked, and how much: the arguments of `serve` and `demo`.
+//! The HTTP arguments of `serve` and `demo`: addresses, rate limits, trusted proxies, CORS and stop words.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 
@@ -15,20 +15,19 @@ use crate::{
 };
 
 const METRICS_LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9_090);
-/// Connections that wait to be taken: a burst of clients must not wait for a second SYN.
+/// Length of the accept queue. It is long enough that a burst of clients does not have to retry its SYN packets.
 const BACKLOG: u32 = 4_096;
 
-/// Who may ask for how much.
 #[derive(Args)]
 pub struct HttpArgs {
-    /// Rate limit of one key, in estimated fields of answers per second; 0: no limit.
+    /// Rate limit per key, in estimated response fields per second; 0: no limit.
     #[arg(long, env = "TOLLGATE_KEY_RATE_LIMIT", default_value_t = http::KEY_RATE_DEFAULT)]
     key_rate_limit: u32,
-    /// The same for all keys of one account together.
+    /// Rate limit per account, for all its keys together; 0: no limit.
     #[arg(long, env = "TOLLGATE_ACCOUNT_RATE_LIMIT", default_value_t = http::ACCOUNT_RATE_DEFAULT)]
     account_rate_limit: u32,
-    /// Proxies in front of the server, as networks such as 10.0.0.0/8 or single addresses: what they say in
-    /// X-Forwarded-For counts as the client's address.
+    /// Proxies whose X-Forwarded-For is used as the client's address: networks such as 10.0.0.0/8 or single
+    /// addresses, separated by commas.
     #[arg(long, env = "TOLLGATE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     trusted_proxies: Vec<IpNet>,
     #[arg(
@@ -36,13 +35,13 @@ pub struct HttpArgs {
         env = "TOLLGATE_CORS_ORIGINS",
         value_delimiter = ',',
         value_parser = origin,
-        help = "Origins whose web pages may use the API, such as https://app.example.com; none by default"
+        help = "Origins allowed by CORS, such as https://app.example.com, separated by commas"
     )]
     cors_origins: Vec<HeaderValue>,
-    /// Words by which people opt out besides STOP and the like, such as ALTO,BASTA.
+    /// Additional opt-out keywords besides STOP and its variants, such as ALTO,BASTA.
     #[arg(long, env = "TOLLGATE_STOP_WORDS", value_delimiter = ',', value_parser = stop_word)]
     stop_words: Vec<String>,
-    /// The address of /metrics for Prometheus, or off. By default 127.0.0.1:9090 if it is free.
+    /// The address on which /metrics is served, or off [default: 127.0.0.1:9090, if it is free].
     #[arg(long, env = "TOLLGATE_METRICS_LISTEN", value_parser = metrics_address)]
     metrics_listen: Option<MetricsAddress>,
 }
@@ -61,7 +60,7 @@ fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
     found.map(MetricsAddress::At).map_err(|problem| format!("{problem}; or off"))
 }
 
-/// An address to listen on: the host is an IP address, a name, or left out for every IPv4 address.
+/// Parses an address to listen on. The host is an IP address, a name, or empty for all IPv4 addresses.
 fn address(text: &str) -> Result<SocketAddr, String> {
     const EXPECTED: &str = "expected an address and a port, such as 127.0.0.1:8080";
     if let Ok(address) = text.parse() {
@@ -73,13 +72,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         return Ok((Ipv4Addr::UNSPECIFIED, port).into());
     }
     if host.contains(':') {
-        return Err(format!(
-            "{EXPECTED}; an IPv6 address is written in brackets, as in [::1]:8080"
-        ));
+        return Err(format!("{EXPECTED}; write an IPv6 address in brackets, as in [::1]:8080"));
     }
     let found = (host, port).to_socket_addrs();
     let found: Vec<_> = found.map_err(|error| format!("{EXPECTED}: {error}"))?.collect();
-    // localhost is often both, and clients try 127.0.0.1.
+    // localhost often has an IPv6 and an IPv4 address, and many clients use 127.0.0.1.
     let preferred = found.iter().find(|address| address.is_ipv4()).or(found.first());
     preferred.copied().ok_or_else(|| EXPECTED.to_owned())
 }
@@ -87,15 +84,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn stop_word(text: &str) -> Result<String, String> {
     let word = word_of(text);
     if word.is_empty() {
-        return Err("expected words with a letter or a digit, such as ALTO".to_owned());
+        return Err("expected keywords with letters or digits, such as ALTO".to_owned());
     }
     if is_start_word(&word) {
-        return Err("expected words by which people opt out; this one opts them in".to_owned());
+        return Err("expected opt-out keywords; this one is an opt-in keyword".to_owned());
     }
     Ok(word)
 }
 
-/// A network, or an address that is taken for a network of its own.
+/// Parses a network, or an address as a network of one address.
 fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     text.parse()
@@ -103,12 +100,12 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "expected networks or addresses, such as 10.0.0.0/8,192.0.2.1".to_owned())
 }
 
-/// An origin as browsers send it: scheme, host and, unless it is the scheme's own, the port. Any other text would
+/// Parses an origin as browsers send it: scheme, host and a port that is not the default. Any other spelling would
 /// never match.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     const EXPECTED: &str = "expected an origin such as https://app.example.com";
     if text.contains('*') {
-        return Err(format!("{EXPECTED}; there are no wildcards, so name each origin"));
+        return Err(format!("{EXPECTED}; wildcards are not supported, so list each origin"));
     }
     let url = Url::parse(text).map_err(|error| format!("{EXPECTED} ({error})"))?;
     let is_web = ["http", "https"].contains(&url.scheme());
@@ -145,20 +142,24 @@ impl HttpArgs {
         }
     }
 
-    /// Takes the port of the metrics. Only one that was asked for must be free.
+    /// Binds the metrics listener; `None` if it is off. The default port may be in use, an explicit one must be free.
     pub async fn bind_metrics(&self) -> anyhow::Result<Option<TcpListener>> {
-        let (address, was_asked_for) = match self.metrics_listen {
+        let (address, is_explicit) = match self.metrics_listen {
             Some(MetricsAddress::Off) => return Ok(None),
             Some(MetricsAddress::At(address)) => (address, true),
             None => (METRICS_LISTEN_DEFAULT, false),
         };
         match TcpListener::bind(address).await {
             Ok(listener) => Ok(Some(listener)),
-            Err(error) if was_asked_for => Err(error).with_context(|| {
-                format!("cannot listen on {address}; choose another with --metrics-listen")
+            Err(error) if is_explicit => Err(error).with_context(|| {
+                format!("cannot listen on {address}; choose another address with --metrics-listen")
             }),
             Err(error) => {
-                tracing::warn!(%error, "Metrics are not served: {address} is taken; see --metrics-listen");
+                tracing::warn!(
+                    %error,
+                    "Metrics are not served, because {address} is in use; choose another address with \
+                     --metrics-listen"
+                );
                 Ok(None)
             }
         }
@@ -167,8 +168,8 @@ impl HttpArgs {
 
 #[derive(Args)]
 pub struct ListenArgs {
-    /// The address and port to listen on, such as 127.0.0.1:8080 or localhost:8080; :8080 is port 8080 of
-    /// every IPv4 address of the machine.
+    /// The address and port to listen on, such as 127.0.0.1:8080 or localhost:8080. :8080 listens on all IPv4
+    /// addresses of the machine.
     #[arg(
         long,
         env = "TOLLGATE_LISTEN",
@@ -180,7 +181,7 @@ pub struct ListenArgs {
 }
 
 impl ListenArgs {
-    /// Takes the port before anything else is done, so that a taken one spoils nothing.
+    /// Binds the API listener. Called first, so that a port that is in use is reported before anything is changed.
     pub fn bind(&self) -> anyhow::Result<TcpListener> {
         let bound = || {
             let socket = match self.listen {
@@ -202,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_a_host_or_none_and_a_port() {
+    fn a_listen_address_has_a_port_and_an_optional_host() {
         for (text, expected) in [
             ("127.0.0.1:8080", "127.0.0.1:8080"),
             ("[::1]:8080", "[::1]:8080"),
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_a_network_or_an_address() {
+    fn a_trusted_proxy_is_a_network_or_an_address() {
         for (text, expected) in [
             ("10.0.0.0/8", "10.0.0.0/8"),
             ("10.0.0.1", "10.0.0.1/32"),
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_those_that_browsers_send() {
+    fn an_origin_must_be_spelled_as_browsers_send_it() {
         for text in [
             "https://app.example.com",
             "http://localhost:3000",
@@ -248,9 +249,9 @@ mod tests {
         ] {
             assert_eq!(origin(text).expect(text), text);
         }
-        for (text, said) in [
-            ("https://*.example.com", "no wildcards"),
-            ("*", "no wildcards"),
+        for (text, expected) in [
+            ("https://*.example.com", "wildcards are not supported"),
+            ("*", "wildcards are not supported"),
             ("http://", "empty host"),
             ("https://a b", "invalid"),
             ("https://app.example.com/", "browsers send https://app.example.com"),
@@ -270,7 +271,7 @@ mod tests {
             ("", "expected an origin"),
         ] {
             let error = origin(text).expect_err(text);
-            assert!(error.contains(said), "{text:?}: {error}");
+            assert!(error.contains(expected), "{text:?}: {error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `tollgate key`: the keys of operators and of main accounts.
+//! `tollgate key`: API keys of operators and of main accounts.
 
 use std::process::ExitCode;
 
@@ -12,8 +12,8 @@ use entity::{
 use uuid::Uuid;
 
 use super::{
-    DatabaseArgs, OutputArgs, TEAM_NOT_FOUND, done, enter_refusal, name_team, output::print_line,
-    parse_id, parse_team_id,
+    DatabaseArgs, OutputArgs, TEAM_NOT_FOUND, enter_refusal, explain_team_not_found,
+    output::print_line, parse_id, parse_team_id, record_refusal,
 };
 use crate::domain::{
     api_key::{
@@ -25,7 +25,7 @@ use crate::domain::{
 
 #[derive(Subcommand)]
 pub enum KeyCommand {
-    /// Make a key, shown once.
+    /// Create an API key. The key is shown only once.
     Create {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -36,14 +36,14 @@ pub enum KeyCommand {
         /// The key's name, 1 to 200 characters.
         #[arg(long, default_value = "Command line")]
         name: String,
-        /// A TEST key: it moves no money and reaches nobody. Not for operators.
+        /// Create a TEST key: nothing is charged and nothing is delivered. Not for operators.
         #[arg(long, conflicts_with = "operator")]
         test: bool,
-        /// When the key ends by itself, as RFC 3339; never if left out.
+        /// When the key expires, such as 2027-01-01T00:00:00Z [default: never].
         #[arg(long, value_parser = moment)]
         expires_at: Option<DateTime<Utc>>,
     },
-    /// List keys, newest first, never in full.
+    /// List API keys, newest first. Only the first and last characters of a key are shown.
     List {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -52,7 +52,7 @@ pub enum KeyCommand {
         #[command(flatten)]
         owner: OwnerArgs,
     },
-    /// End a key at once and for good, even a main account's last one.
+    /// Revoke an API key immediately and permanently, even the last one of a main account.
     Revoke {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -61,14 +61,13 @@ pub enum KeyCommand {
     },
 }
 
-/// Whose keys.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct OwnerArgs {
-    /// The keys of those who run the server.
+    /// Keys of the server's operators.
     #[arg(long)]
     operator: bool,
-    /// The keys of this team's main account.
+    /// Keys of this team's main account.
     #[arg(long, value_name = "ID")]
     team: Option<String>,
 }
@@ -96,14 +95,16 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
                 None => keys::create_for_operator(&app, &operator, new).await,
                 Some(team_id) => keys::create_for_main(&app, &operator, team_id, new).await,
             };
-            let made = made.map_err(|failure| name_team(failure, &CreateKeyRefusal::NotFound));
-            let (key, plain_key) = done(&app, AuditAction::CreateApiKey, team_id, made).await?;
+            let made = made
+                .map_err(|failure| explain_team_not_found(failure, &CreateKeyRefusal::NotFound));
+            let (key, plain_key) =
+                record_refusal(&app, AuditAction::CreateApiKey, team_id, made).await?;
             if output.json {
                 let made = serde_json::json!({ "id": key.id, "plainKey": plain_key.reveal() });
                 print_line!("{made}");
             } else {
                 print_line!("Id:  {}", key.id);
-                print_line!("Key: {}\n     (shown here and never again)", plain_key.reveal());
+                print_line!("Key: {}\n     (shown only once)", plain_key.reveal());
             }
         }
         KeyCommand::List { database, output, owner } => {
@@ -111,7 +112,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             let team_id = owner.team_id()?;
             let keys = api_key_list::list_for_operator(&app, &operator, team_id).await?;
             if keys.is_empty() && team_id.is_some() {
-                // A team's main account has had a key from the beginning.
+                // Every existing team has a first key, even if it is revoked.
                 bail!(TEAM_NOT_FOUND);
             }
             let now = app.clock.now();
@@ -140,9 +141,9 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             if api_key_revocation::revoke_any(&app, &operator, id).await?.is_none() {
                 let code = "NOT_FOUND".to_owned();
                 enter_refusal(&app, AuditAction::RevokeApiKey, code, Some(id)).await?;
-                bail!("there is no such key");
+                bail!("no key has this id");
             }
-            print_line!("The key is revoked.");
+            print_line!("The key was revoked.");
         }
     }
     Ok(ExitCode::SUCCESS)

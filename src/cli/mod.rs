@@ -1,5 +1,5 @@
-//! The command line: every setting is a flag and an environment variable. Results go to standard
-//! output, logs to standard error. Exit codes: 0 done, 1 an audit that found drift, 2 anything else.
+//! The command line. Results go to standard output, logs to standard error. Exit codes: 0 success, 1 drift found by
+//! `reconcile`, 2 any other failure.
 
 use std::{fmt::Debug, io, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -23,10 +23,8 @@ use crate::{
     graphql,
 };
 
-pub use database::LOG_OF_DATABASE;
-use database::{
-    DatabaseArgs, NOT_CURRENT, bring_up_to_date, connect, full_path, make_current, shown,
-};
+pub use database::DATABASE_LOG_TARGET;
+use database::{DatabaseArgs, NOT_CURRENT, connect, display_name, ensure_current, full_path};
 use output::print_line;
 
 mod contact;
@@ -44,76 +42,74 @@ mod usage;
 
 const TEAM_NOT_FOUND: &str =
     "No team has this id. `tollgate team list` shows the ids of all teams.";
-/// What is logged unless something else is asked for.
 const DEFAULT_LOG: &str = "info,sea_orm_migration=warn,sqlx::postgres::notice=warn";
 
 /// Messaging with sub-accounts that share one prepaid balance.
 ///
-/// New here? `tollgate demo` serves a small example, makes nothing permanent, and prints keys and
-/// commands to try.
+/// To try it, run `tollgate demo`: it serves temporary example data, and prints API keys and commands.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What to log: error, warn, info, debug, or a filter such as "tollgate=debug".
+    /// The log level (error, warn, info or debug), or a filter such as "tollgate=debug".
     #[arg(long, env = "TOLLGATE_LOG", default_value = DEFAULT_LOG, global = true)]
     pub log: String,
-    /// Say on standard error which database is used.
+    /// Log which database is used.
     #[arg(long, short, global = true)]
     pub verbose: bool,
-    /// How logs are written.
+    /// The format of logs.
     #[arg(long, env = "TOLLGATE_LOG_FORMAT", default_value = "pretty", global = true)]
     pub log_format: LogFormat,
 }
 
-/// How logs are written.
+/// The format of logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// A line for people.
+    /// One line of text per event.
     Pretty,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the example of the guide: a team, its main account and three sub-accounts.
+    /// Serve example data: a team with a main account and three sub-accounts.
     Demo(demo::DemoArgs),
-    /// Serve the API.
+    /// Serve the API and deliver messages.
     Serve(serve::ServeArgs),
-    /// Bring the database's schema up to date.
+    /// Update the database schema to the current version.
     Migrate(MigrateArgs),
-    /// Print the API's schema in the GraphQL schema language.
+    /// Print the GraphQL schema.
     Schema,
-    /// Make teams, list them, top them up.
+    /// Create, list and top up teams.
     #[command(subcommand)]
     Team(team::TeamCommand),
-    /// Make, list and revoke the keys of operators and of main accounts.
+    /// Create, list and revoke API keys of operators and main accounts.
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Show and replace the price list.
     #[command(subcommand)]
     Price(price::PriceCommand),
-    /// Stock the inventory of phone numbers, and show who has what.
+    /// Manage the inventory of phone numbers.
     #[command(subcommand)]
     Number(number::NumberCommand),
-    /// Import and export an account's contacts.
+    /// Import and export the contacts of an account.
     #[command(subcommand)]
     Contact(contact::ContactCommand),
     /// Export usage for billing.
     #[command(subcommand)]
     Usage(usage::UsageCommand),
-    /// Copy an SQLite database to a new file, also while it is served.
+    /// Copy an SQLite database to a new file, even while the server is running.
     Backup(BackupArgs),
-    /// Recompute balances, totals and usage from the ledger: exit code 0 if they agree, 1 if not.
-    Audit(AuditArgs),
+    /// Check balances, totals and usage against the ledger. The exit code is 0 if they agree and 1 if not.
+    #[command(visible_alias = "audit")]
+    Reconcile(ReconcileArgs),
 }
 
-/// Whether a command's result is for a script.
 #[derive(Args, Clone, Copy)]
 struct OutputArgs {
-    /// Print one JSON object.
+    /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
 }
@@ -126,11 +122,10 @@ struct MigrateArgs {
     row_security: RowSecurityArgs,
 }
 
-/// Whether PostgreSQL keeps callers to their own rows, too.
 #[derive(Args, Clone, Copy)]
 struct RowSecurityArgs {
-    /// Let PostgreSQL, too, keep each caller to the rows of its account and team: migrate sets that up,
-    /// serve reads under it.
+    /// PostgreSQL: use row-level security as a second check that callers read only rows of their own account and team.
+    /// `migrate` sets it up, `serve` uses it.
     #[arg(long, env = "TOLLGATE_ROW_SECURITY", action = ArgAction::SetTrue, value_parser = switch)]
     row_security: bool,
 }
@@ -139,12 +134,12 @@ struct RowSecurityArgs {
 struct BackupArgs {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// The file to write. It must not exist.
+    /// The file to create. It must not exist.
     file: PathBuf,
 }
 
 #[derive(Args)]
-struct AuditArgs {
+struct ReconcileArgs {
     #[command(flatten)]
     database: DatabaseArgs,
     #[command(flatten)]
@@ -152,11 +147,11 @@ struct AuditArgs {
 }
 
 impl Cli {
-    /// Runs the command; the result's text has been printed when this returns.
+    /// Runs the command and prints its result.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let code = self.run_command().await.map_err(database::explain_missing_right)?;
         match output::failure() {
-            // A reader that has seen enough, such as head, needs no words.
+            // The reader, such as head, has closed the pipe; no message is needed.
             Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(2)),
             Some(error) => bail!("standard output cannot be written: {error}"),
             None => Ok(code),
@@ -179,14 +174,14 @@ impl Cli {
             Command::Contact(command) => contact::run(command).await,
             Command::Usage(command) => usage::run(command).await,
             Command::Backup(args) => back_up(args).await,
-            Command::Audit(args) => audit(args).await,
+            Command::Reconcile(args) => reconcile(args).await,
         }
     }
 }
 
 async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
     let db = args.database.connect().await?;
-    bring_up_to_date(&db).await?;
+    database::migrate(&db).await?;
     print_line!("The database's schema is current.");
     if args.row_security.row_security {
         set_up_row_security(&db).await?;
@@ -199,10 +194,10 @@ async fn set_up_row_security(db: &Db) -> anyhow::Result<()> {
     if db.backend() != DbBackend::Postgres {
         bail!("row security is PostgreSQL's; leave --row-security out");
     }
-    let rights = "row security cannot be set up. If the login may not create roles, have somebody who may \
-                  run: CREATE ROLE tollgate_system NOLOGIN; CREATE ROLE tollgate_server NOLOGIN; \
-                  GRANT tollgate_system, tollgate_server TO the login";
-    row_security::set_up(&db.write).await.context(rights)
+    let advice = "row security cannot be set up. If the login may not create roles, run as a database \
+                  administrator: CREATE ROLE tollgate_system NOLOGIN; CREATE ROLE tollgate_server NOLOGIN; \
+                  GRANT tollgate_system, tollgate_server TO <login>";
+    row_security::set_up(&db.write).await.context(advice)
 }
 
 async fn back_up(args: BackupArgs) -> anyhow::Result<ExitCode> {
@@ -212,7 +207,7 @@ async fn back_up(args: BackupArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
+async fn reconcile(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
     let db = args.database.connect_existing().await?;
     if !db.is_current().await? {
         bail!(NOT_CURRENT);
@@ -220,8 +215,10 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let (app, _) = App::new(db, Arc::new(SystemClock), Carriers::none());
     let found = billing::reconciliation::run(&app).await?;
     if found.teams == 0 && found.accounts == 0 && found.drifts.is_empty() {
-        let database = shown(&args.database.url()?);
-        bail!("{database} holds no team, so there is nothing to audit; is it the right database?");
+        let database = display_name(&args.database.url()?);
+        bail!(
+            "{database} has no teams, so there is nothing to reconcile; is it the right database?"
+        );
     }
     if args.output.json {
         let drifts = found.drifts.iter().map(|drift| {
@@ -259,7 +256,7 @@ async fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
     Ok(if found.drifts.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// A refusal or fault of the domain as a message for the terminal.
+/// A failure of the domain as an error message.
 fn explain<C>(failure: Failure<C>) -> anyhow::Error {
     match failure {
         Failure::Refused(refusal) => anyhow::Error::msg(refusal.message),
@@ -267,22 +264,21 @@ fn explain<C>(failure: Failure<C>) -> anyhow::Error {
     }
 }
 
-/// What a command did, or why it was refused, which is then in the audit log too. `team_id` is the team that it
-/// named.
-async fn done<T, C: Debug>(
+/// The result of an operation. A refusal is entered in the audit log, for the team with `team_id`.
+async fn record_refusal<T, C: Debug>(
     app: &App,
     action: AuditAction,
     team_id: Option<Uuid>,
-    done: Result<T, Failure<C>>,
+    result: Result<T, Failure<C>>,
 ) -> anyhow::Result<T> {
-    if let Err(Failure::Refused(refusal)) = &done {
+    if let Err(Failure::Refused(refusal)) = &result {
         enter_refusal(app, action, audit_log::request_context::code_name(&refusal.code), team_id)
             .await?;
     }
-    done.map_err(explain)
+    result.map_err(explain)
 }
 
-/// Enters in the audit log that a command was refused.
+/// Enters a refused command in the audit log.
 async fn enter_refusal(
     app: &App,
     action: AuditAction,
@@ -294,7 +290,7 @@ async fn enter_refusal(
     Ok(audit_log::request_context::enter_refusal(app, by, action, code, named).await?)
 }
 
-/// A switch in the environment: unset and empty mean off.
+/// Parses a switch from the environment. Empty means off.
 fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "" | "0" | "false" | "no" | "off" => Ok(false),
@@ -303,7 +299,7 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// An id that was typed; `source` shows where ids of its kind are found.
+/// Parses an id. `source` tells the user where to find such ids.
 fn parse_id(text: &str, source: &str) -> anyhow::Result<Uuid> {
     Uuid::try_parse(text)
         .map_err(|_| anyhow::anyhow!("{text:?} is not a valid id (a UUID; see {source})"))
@@ -313,8 +309,8 @@ fn parse_team_id(text: &str) -> anyhow::Result<Uuid> {
     parse_id(text, "tollgate team list")
 }
 
-/// A refusal with this code, said as a command says it: the team was named by its id.
-fn name_team<C: PartialEq>(failure: Failure<C>, not_found: &C) -> Failure<C> {
+/// Replaces the message of the refusal `not_found` by one for the command line.
+fn explain_team_not_found<C: PartialEq>(failure: Failure<C>, not_found: &C) -> Failure<C> {
     match failure {
         Failure::Refused(mut refusal) if refusal.code == *not_found => {
             refusal.message = TEAM_NOT_FOUND.into();

@@ -1,4 +1,4 @@
-//! `tollgate number`: the inventory of phone numbers, in, out, and who has what.
+//! `tollgate number`: imports and lists the inventory of phone numbers, and withdraws numbers from it.
 
 use std::{fs::File, path::PathBuf, process::ExitCode};
 
@@ -11,7 +11,7 @@ use entity::{
 };
 use sea_orm::ActiveEnum;
 
-use super::{DatabaseArgs, done, output::print_line};
+use super::{DatabaseArgs, output::print_line, record_refusal};
 use crate::domain::{
     caller::OperatorCaller,
     phone_number::{
@@ -22,26 +22,27 @@ use crate::domain::{
 
 #[derive(Subcommand)]
 pub enum NumberCommand {
-    /// Put the numbers of a CSV file in stock, or change those that are. Shows what would change;
-    /// --commit does it. Numbers that accounts have keep what they cost them.
+    /// Add the numbers of a CSV file to the inventory, or update them.
+    ///
+    /// Without --commit, only the changes are shown. Numbers that were bought keep their price.
     Import {
         #[command(flatten)]
         database: DatabaseArgs,
         #[arg(
-            help = "A CSV file with the columns number,country,type,capabilities,upfront_cents,\
-                      monthly_cents, as `number list` prints them"
+            help = "A CSV file with the columns number, country, type, capabilities, upfront_cents and monthly_cents, \
+                    in the format of `number list`"
         )]
         file: PathBuf,
-        /// Carry it out. Without this nothing is changed.
+        /// Apply the changes.
         #[arg(long)]
         commit: bool,
     },
-    /// Print what is in stock as CSV, with who has it. Prices are cents, for the next buyer.
+    /// Print the inventory as CSV, with the account that has each number. Prices are in cents, for the next buyer.
     List {
         #[command(flatten)]
         database: DatabaseArgs,
     },
-    /// Take a number out of stock. Whoever has it keeps it, and it does not come back.
+    /// Remove a number from the inventory. An account that has it keeps it until it releases it.
     Withdraw {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -55,7 +56,7 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
     match command {
         NumberCommand::Import { database, file, commit } => {
             let opened =
-                File::open(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+                File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let rows = match inventory_import::read_csv(opened) {
                 Ok(rows) => rows,
                 Err(problems) => {
@@ -75,12 +76,12 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
                 print_line!("~ {} -> {}", line(before), line(row));
             }
             let (added, changed) = (diff.added.len(), diff.changed.len());
-            print_line!("{added} added, {changed} changed, {} as they were.", diff.unchanged);
+            print_line!("{added} added, {changed} changed, {} unchanged.", diff.unchanged);
             if commit {
                 inventory_import::commit(&app, &operator, diff).await?;
                 print_line!("Done.");
             } else if added + changed > 0 {
-                print_line!("Nothing was changed; --commit does it.");
+                print_line!("Nothing was changed; repeat with --commit to apply the changes.");
             }
         }
         NumberCommand::List { database } => {
@@ -111,15 +112,17 @@ pub async fn run(command: NumberCommand) -> anyhow::Result<ExitCode> {
         NumberCommand::Withdraw { database, number } => {
             let Some(number) = phone_number::normalised(&number) else {
                 bail!(
-                    "{number:?} is not a phone number in E.164 (expected one such as +12025550123)"
+                    "{number:?} is not a phone number in E.164 format (expected one such as +12025550123)"
                 );
             };
             let app = database.app().await?;
             let withdrawn = inventory::withdraw(&app, &operator, &number).await;
             let action = AuditAction::WithdrawPhoneNumber;
-            match done(&app, action, None, withdrawn).await?.phone_number_id {
-                None => print_line!("{number} is out of stock."),
-                Some(_) => print_line!("{number} is out of stock once its account releases it."),
+            match record_refusal(&app, action, None, withdrawn).await?.phone_number_id {
+                None => print_line!("{number} was removed from the inventory."),
+                Some(_) => print_line!(
+                    "{number} was removed from the inventory; its account keeps it until it releases it."
+                ),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Standard output, where the results of commands go. It may be closed or full: what a command has done stays done, and
-//! the failure is told at its end.
+//! Prints the results of commands. If standard output is closed or full, the command still runs to its end, and then
+//! reports the failure.
 
 use std::{
     fmt,
@@ -24,7 +24,7 @@ pub fn write_line(line: fmt::Arguments<'_>) {
     }
 }
 
-/// Why the result is not whole, if it is not.
+/// Why the output is incomplete; `None` if it is complete.
 pub fn failure() -> Option<&'static io::Error> {
     FAILURE.get()
 }

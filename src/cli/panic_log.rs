@@ -1,5 +1,5 @@
-//! Panics as lines of the log, and not as text on standard error: where logs are JSON, all of it is. A panic that
-//! a request causes can be caused as often as one likes, so few of a second are logged, and the others counted.
+//! Logs panics as log events instead of text on standard error, so that JSON logs contain only JSON. Clients might
+//! cause a panic repeatedly, so only a few per second are logged; the others are counted.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -8,18 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Panics of a second that are logged.
+/// Maximum number of panics per second that are logged.
 const LOGGED_PER_SECOND: u32 = 5;
 
-/// Logs the panics of all threads from now on.
+/// Installs the panic hook.
 pub fn log_panics() {
-    let pace = Mutex::new(Pace { since: Instant::now(), logged: 0, not_logged: 0 });
+    let rate = Mutex::new(LogRate { since: Instant::now(), logged: 0, not_logged: 0 });
     panic::set_hook(Box::new(move |panic| {
-        let not_logged = pace.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now());
+        let not_logged = rate.lock().unwrap_or_else(PoisonError::into_inner).note(Instant::now());
         let Some(not_logged) = not_logged else { return };
         let location = panic.location().map(ToString::to_string);
         let payload = panic.payload_as_str();
-        // Empty but for RUST_BACKTRACE.
+        // Captured only if RUST_BACKTRACE is set.
         let backtrace = Backtrace::capture();
         let backtrace = (backtrace.status() == BacktraceStatus::Captured)
             .then(|| tracing::field::display(backtrace));
@@ -27,14 +27,14 @@ pub fn log_panics() {
     }));
 }
 
-struct Pace {
+struct LogRate {
     since: Instant,
     logged: u32,
     not_logged: u64,
 }
 
-impl Pace {
-    /// Whether this panic is logged, and how many were not since the last one that was.
+impl LogRate {
+    /// Counts a panic. `None` if it is not logged, or else the number of panics that were not logged before it.
     fn note(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) >= Duration::from_secs(1) {
             (self.since, self.logged) = (now, 0);
@@ -53,10 +53,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn five_panics_of_a_second_are_logged_and_the_others_counted() {
-        let begun = Instant::now();
-        let mut pace = Pace { since: begun, logged: 0, not_logged: 0 };
-        let mut note = |millis| pace.note(begun + Duration::from_millis(millis));
+    fn five_panics_per_second_are_logged_and_the_others_are_counted() {
+        let started = Instant::now();
+        let mut rate = LogRate { since: started, logged: 0, not_logged: 0 };
+        let mut note = |millis| rate.note(started + Duration::from_millis(millis));
 
         for _ in 0..LOGGED_PER_SECOND {
             assert_eq!(note(0), Some(0));

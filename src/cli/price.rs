@@ -1,4 +1,4 @@
-//! `tollgate price`: the price list as CSV, out and in.
+//! `tollgate price`: imports and lists the price list as CSV.
 
 use std::{fs::File, path::PathBuf, process::ExitCode};
 
@@ -18,18 +18,22 @@ use crate::domain::{
 
 #[derive(Subcommand)]
 pub enum PriceCommand {
-    /// Replace the whole list by a CSV file. Shows what would change; --commit does it.
+    /// Replace the whole price list by a CSV file.
+    ///
+    /// Without --commit, only the changes are shown.
     Import {
         #[command(flatten)]
         database: DatabaseArgs,
-        #[arg(help = "A CSV file with the columns channel,prefix,country,price_cents, as \
-                      `price list` prints them")]
+        #[arg(
+            help = "A CSV file with the columns channel, prefix, country and price_cents, in the format of \
+                      `price list`"
+        )]
         file: PathBuf,
-        /// Carry it out. Without this nothing is changed.
+        /// Apply the changes.
         #[arg(long)]
         commit: bool,
     },
-    /// Print the list as CSV. Prices are cents a segment for SMS, cents a message otherwise.
+    /// Print the price list as CSV. Prices are in cents, per segment for SMS and per message otherwise.
     List {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -40,7 +44,7 @@ pub async fn run(command: PriceCommand) -> anyhow::Result<ExitCode> {
     match command {
         PriceCommand::Import { database, file, commit } => {
             let opened =
-                File::open(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+                File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let rows = match price_import::read_csv(opened) {
                 Ok(rows) => rows,
                 Err(problems) => {
@@ -70,7 +74,7 @@ pub async fn run(command: PriceCommand) -> anyhow::Result<ExitCode> {
                 price_import::commit(&app, &operator, diff).await?;
                 print_line!("Done.");
             } else if !diff.is_empty() {
-                print_line!("Nothing was changed; --commit does it.");
+                print_line!("Nothing was changed; repeat with --commit to apply the changes.");
             }
         }
         PriceCommand::List { database } => {

@@ -17,8 +17,9 @@ use uuid::Uuid;
 use super::{
     DatabaseArgs, RowSecurityArgs, connect,
     database::{check_url, open},
+    display_name, ensure_current,
     http_args::{HttpArgs, ListenArgs},
-    make_current, set_up_row_security, shown, switch,
+    set_up_row_security, switch,
 };
 use crate::{
     app::App,
@@ -36,30 +37,30 @@ pub struct ServeArgs {
     database: DatabaseArgs,
     #[command(flatten)]
     listen: ListenArgs,
-    /// Take LIVE messages on every channel and deliver them to nobody, for trying out.
+    /// Use the sandbox carrier: LIVE messages are accepted on every channel and delivered to nobody.
     #[arg(long, env = "TOLLGATE_SANDBOX", action = ArgAction::SetTrue, value_parser = switch)]
     sandbox: bool,
-    /// Bring a PostgreSQL database's schema up to date first; SQLite always is.
+    /// PostgreSQL: update the database schema at startup. SQLite is always updated.
     #[arg(long, env = "TOLLGATE_MIGRATE", action = ArgAction::SetTrue, value_parser = switch)]
     migrate: bool,
     #[command(flatten)]
     row_security: RowSecurityArgs,
     #[command(flatten)]
-    surface: HttpArgs,
+    http: HttpArgs,
 }
 
-/// How long stopping may take, all in all.
+/// Maximum duration of the whole shutdown.
 const STOP_DEADLINE: Duration = Duration::from_millis(9_800);
 
 pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let listener = args.listen.bind()?;
-    let metrics = args.surface.bind_metrics().await?;
+    let metrics = args.http.bind_metrics().await?;
     let url = args.database.url()?;
     check_url(&url)?;
     let _serving = lock_for_serving(&url)?;
     let db = connect(&url, args.database.database_connections).await?;
     warn_of_exposed_files(&url);
-    make_current(&db, args.migrate).await?;
+    ensure_current(&db, args.migrate).await?;
     if db.backend() == DbBackend::Postgres
         && !args.row_security.row_security
         && let Some(table) = row_security::unwritable(&db.write).await?
@@ -87,27 +88,27 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         eprintln!(
             "No team exists yet. Create one, with its first API key:\n  \
              tollgate team create --name \"My team\" --top-up 50000{}",
-            args.database.repeated()
+            args.database.as_arguments()
         );
     }
     if !args.sandbox {
         tracing::warn!(
-            "No carrier is set up: LIVE messages are refused with CHANNEL_UNAVAILABLE. \
-             --sandbox takes them and delivers to nobody"
+            "No carrier is configured: LIVE messages are refused with CHANNEL_UNAVAILABLE. \
+             With --sandbox they are accepted and delivered to nobody"
         );
     }
-    tracing::info!("The database is {}", shown(&url));
+    tracing::info!("The database is {}", display_name(&url));
     tracing::info!("Time zone database: IANA {}", time_zone::version());
     tracing::info!("GraphQL is served at http://{}/graphql", listener.local_addr()?);
     if let Some(metrics) = metrics {
         tracing::info!("Metrics are served at http://{}/metrics", metrics.local_addr()?);
         tokio::spawn(http::ops::metrics::serve(metrics, Arc::clone(&app)));
     }
-    let settings = args.surface.settings(args.sandbox);
+    let settings = args.http.settings(args.sandbox);
     Box::pin(serve_until_stopped(listener, app, settings, key_uses)).await
 }
 
-/// A database of an earlier version, or one that was copied, may be readable by every user of the machine.
+/// Warns of database files that other users may access, such as copies or files of earlier versions.
 pub fn warn_of_exposed_files(url: &str) {
     for file in exposed(url) {
         let file = file.display();
@@ -117,7 +118,7 @@ pub fn warn_of_exposed_files(url: &str) {
     }
 }
 
-/// The same database under row security, which is set up if that may be done.
+/// Reopens the database with row security, which is set up first if `may_set_up`.
 async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyhow::Result<Db> {
     let missing = match db.backend() {
         DbBackend::Postgres => row_security::missing(&db.read).await?,
@@ -133,14 +134,17 @@ async fn secured(db: Db, url: &str, connections: u32, may_set_up: bool) -> anyho
     }
     db.close().await?;
     let db = open(url, connections, RowSecurity::On).await?;
-    // At once, and not before the first caller.
+    // Fails now instead of at the first request.
     let nobody = Scope::Account { team_id: Uuid::nil(), account_id: Uuid::nil() };
     let reading = db.read.within(nobody).execute_unprepared("SELECT 1").await;
-    reading.context("the login may not read as tollgate_server; have it made a member")?;
+    reading.context(
+        "the login may not read as tollgate_server; as a database administrator, run: \
+         GRANT tollgate_server TO <login>",
+    )?;
     Ok(db)
 }
 
-/// Serves and delivers until SIGTERM or SIGINT, then finishes what was begun.
+/// Serves and delivers until SIGTERM or SIGINT, and then finishes the work in progress.
 pub async fn serve_until_stopped(
     listener: TcpListener,
     app: Arc<App>,
@@ -161,20 +165,20 @@ pub async fn serve_until_stopped(
 
     tokio::select! {
         () = http::serve(listener, Arc::clone(&app), settings, stop) => {}
-        // A server that accepts and does not deliver is worse than one that is restarted.
-        _ = &mut working => bail!("the worker broke off"),
+        // A server that accepts messages without delivering them should be restarted.
+        _ = &mut working => bail!("the worker failed"),
     }
     let finish = async {
         app.writers.close().await;
         stop_worker.cancel();
-        working.await.context("the worker broke off")?;
+        working.await.context("the worker failed")?;
         app.db.close().await?;
         anyhow::Ok(())
     };
     tokio::select! {
         finished = finish => finished?,
-        // All that was answered is on disk, and what was not is like after a crash.
-        _ = &mut late => tracing::warn!("Not all that was begun could be finished in time"),
+        // As after a crash: everything that was acknowledged is on disk.
+        _ = &mut late => tracing::warn!("The server stops before all work in progress is finished"),
     }
     tracing::info!("Stopped");
     Ok(ExitCode::SUCCESS)
@@ -183,13 +187,13 @@ pub async fn serve_until_stopped(
 async fn stop_on_signal(stop: CancellationToken) {
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        tracing::warn!("Signals cannot be listened to; the server stops when it is killed");
+        tracing::warn!("Signals cannot be handled; the server stops only when it is killed");
         return;
     };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("Stopping: requests that were begun may finish");
+    tracing::info!("Stopping: waiting for requests in progress");
     stop.cancel();
 }

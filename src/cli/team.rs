@@ -1,4 +1,4 @@
-//! `tollgate team`: make, list and top up.
+//! `tollgate team`: creates, lists and tops up teams.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,10 @@ use anyhow::Context;
 use clap::Subcommand;
 use entity::audit_entry::AuditAction;
 
-use super::{DatabaseArgs, OutputArgs, done, name_team, output::print_line, parse_team_id};
+use super::{
+    DatabaseArgs, OutputArgs, explain_team_not_found, output::print_line, parse_team_id,
+    record_refusal,
+};
 use crate::{
     app::App,
     clock,
@@ -22,7 +25,7 @@ use crate::{
 
 #[derive(Subcommand)]
 pub enum TeamCommand {
-    /// Make a team with its main account and that account's first key, shown once.
+    /// Create a team with a main account and its first API key, which is shown only once.
     Create {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -31,7 +34,7 @@ pub enum TeamCommand {
         /// The team's name, 1 to 200 characters.
         #[arg(long)]
         name: String,
-        /// The balance to begin with, in cents.
+        /// The initial balance, in cents.
         #[arg(long, value_name = "CENTS", value_parser = cents, allow_hyphen_values = true)]
         top_up: Option<Micros>,
     },
@@ -42,7 +45,7 @@ pub enum TeamCommand {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Raise a team's balance.
+    /// Add money to a team's balance.
     TopUp {
         #[command(flatten)]
         database: DatabaseArgs,
@@ -50,19 +53,19 @@ pub enum TeamCommand {
         output: OutputArgs,
         /// The team's id.
         team: String,
-        /// How much, in cents.
+        /// The amount, in cents.
         #[arg(long, value_name = "CENTS", value_parser = cents, allow_hyphen_values = true)]
         amount: Micros,
-        /// Makes repeating safe: the same key and amount again change nothing. A new one if left out.
+        /// Makes retries safe: a repeated call with the same key and amount changes nothing [default: a new key].
         #[arg(long)]
         idempotency_key: Option<String>,
-        /// What it was for.
+        /// A note for the ledger, such as an invoice number.
         #[arg(long)]
         note: Option<String>,
     },
 }
 
-/// Reads an amount to top up with, so that a wrong one is refused before a team is made.
+/// Parses an amount, so that an invalid one is refused before a team is created.
 fn cents(text: &str) -> Result<Micros, String> {
     let amount = Micros::from_cents_text(text).map_err(|error| error.to_string())?;
     if !amount.is_whole_cents() || text.contains('.') {
@@ -71,17 +74,17 @@ fn cents(text: &str) -> Result<Micros, String> {
     if amount > Micros::ZERO {
         Ok(amount)
     } else {
-        Err("the amount must be more than 0".to_owned())
+        Err("expected an amount of more than 0".to_owned())
     }
 }
 
-/// People who think in dollars write a point, and would be credited a hundredth of what they mean.
+/// The error for an amount with a decimal point: it is probably meant in dollars, and would add only a hundredth.
 fn whole_cents(text: &str) -> String {
     const EXPECTED: &str = "expected whole cents, without a decimal point";
     let hundredfold = format!("{text}e2");
     match (Micros::from_cents_text(text), Micros::from_cents_text(&hundredfold)) {
         (Ok(as_cents), Ok(as_dollars)) => {
-            format!("{EXPECTED}; as dollars it is {as_dollars}, and as cents {as_cents}")
+            format!("{EXPECTED}; in dollars this would be {as_dollars}, in cents {as_cents}")
         }
         _ => EXPECTED.to_owned(),
     }
@@ -93,11 +96,11 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
         TeamCommand::Create { database, output, name, top_up } => {
             let app = database.new_app().await?;
             let created = team::create(&app, &operator, &name).await;
-            let created = done(&app, AuditAction::CreateTeam, None, created).await?;
+            let created = record_refusal(&app, AuditAction::CreateTeam, None, created).await?;
             if let Some(amount) = top_up {
                 deposit(&app, &operator, created.team.id, amount, "team create".to_owned(), None)
                     .await
-                    .context("the team was made, but not topped up")?;
+                    .context("the team was created, but not topped up")?;
             }
             let plain_key = created.plain_key.reveal();
             if output.json {
@@ -111,9 +114,7 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                 print_line!("Team:         {}", created.team.id);
                 print_line!("Main account: {}", created.main_account.id);
                 print_line!("Balance:      {}", top_up.unwrap_or_default());
-                print_line!(
-                    "Key:          {plain_key}\n              (shown here and never again)"
-                );
+                print_line!("Key:          {plain_key}\n              (shown only once)");
             }
         }
         TeamCommand::List { database, output } => {
@@ -139,7 +140,7 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                 });
                 print_line!("{}", serde_json::json!({ "teams": teams.collect::<Vec<_>>() }));
             } else if teams.is_empty() {
-                let database = database.repeated();
+                let database = database.as_arguments();
                 print_line!(
                     "No team exists yet. Create one: tollgate team create --name \"My team\"{database}"
                 );
@@ -166,7 +167,7 @@ pub async fn run(command: TeamCommand) -> anyhow::Result<ExitCode> {
                 });
                 print_line!("{made}");
             } else if deposited.is_replay {
-                print_line!("This was done before; the balance is {balance}.");
+                print_line!("This top-up was already made; the balance is {balance}.");
             } else {
                 print_line!("The balance is {balance}.");
             }
@@ -185,6 +186,7 @@ async fn deposit(
 ) -> anyhow::Result<Deposited> {
     let top_up = TopUp { team_id: Some(team_id), amount: Ok(amount), idempotency_key, note };
     let deposited = billing::top_up(app, operator, top_up).await;
-    let deposited = deposited.map_err(|failure| name_team(failure, &TopUpRefusal::NotFound));
-    done(app, AuditAction::TopUpTeam, Some(team_id), deposited).await
+    let deposited =
+        deposited.map_err(|failure| explain_team_not_found(failure, &TopUpRefusal::NotFound));
+    record_refusal(app, AuditAction::TopUpTeam, Some(team_id), deposited).await
 }

@@ -1,4 +1,4 @@
-//! `tollgate usage export`: a line for each sub-account, for billing.
+//! `tollgate usage export`: the usage of each sub-account as CSV, for billing.
 
 use std::process::ExitCode;
 
@@ -10,27 +10,27 @@ use crate::domain::billing::usage::{self, DateRange};
 
 #[derive(Subcommand)]
 pub enum UsageCommand {
-    /// Write the usage of every sub-account as CSV, a line each. Amounts are cents.
+    /// Print the usage of each sub-account as CSV. Amounts are in cents.
     Export {
         #[command(flatten)]
         database: DatabaseArgs,
-        /// The first day, UTC, as YYYY-MM-DD.
+        /// The first day (UTC), such as 2027-01-01.
         #[arg(long, value_parser = day)]
         from: NaiveDate,
-        /// The last day, included.
+        /// The last day (UTC), inclusive.
         #[arg(long, value_parser = day)]
         to: NaiveDate,
-        /// One team; all if left out.
+        /// Only this team [default: all teams].
         #[arg(long, value_name = "ID")]
         team: Option<String>,
-        /// Write a line for each main account too.
+        /// Include main accounts.
         #[arg(long)]
         main_accounts: bool,
     },
 }
 
 fn day(text: &str) -> Result<NaiveDate, String> {
-    text.parse().map_err(|_| "expected a day as YYYY-MM-DD, such as 2027-01-31".to_owned())
+    text.parse().map_err(|_| "expected a date as YYYY-MM-DD, such as 2027-01-31".to_owned())
 }
 
 pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
@@ -79,7 +79,7 @@ pub async fn run(command: UsageCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Text that a spreadsheet would take for a formula gets a quotation mark in front.
+/// Prefixes text that a spreadsheet would interpret as a formula with a quotation mark.
 fn cell(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() }
 }

@@ -18,7 +18,6 @@ pub mod contact;
 pub mod csv_file;
 pub mod deadline;
 pub mod events;
-mod fault;
 mod import_pace;
 pub mod list;
 pub mod message;
@@ -35,7 +34,7 @@ pub mod template;
 pub mod validate;
 pub mod write_rate;
 
-pub use fault::{Fault, Unavailable};
+pub use crate::fault::{Fault, Unavailable};
 
 /// A refusal that the caller can act on.
 #[derive(Clone, Debug, PartialEq, Eq)]

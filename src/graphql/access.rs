@@ -1,5 +1,5 @@
-//! Who may use which field. The guard is the wall; visibility keeps what a key may not use out of
-//! its introspection, and of the schema that its documents are validated against.
+//! Which key may use which field. Guards enforce it. Visibility hides the other fields from
+//! introspection and from the schema that documents are validated against.
 
 use std::{hash::Hash, sync::Arc};
 
@@ -23,28 +23,28 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// Whose eyes the schema is looked at with.
+/// Whose view of the schema is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// The whole schema: to tell a hidden field from one that does not exist. No request has it.
+    /// The whole schema. It tells a hidden field from one that does not exist; no request uses it.
     Everything,
     Role(Role),
 }
 
-/// What a field asks of its caller.
+/// The key that a field requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleGuard {
-    /// A key of an account: a main account's or a sub-account's.
+    /// A key of an account: the main account or a sub-account.
     Account,
     /// A LIVE key of an account.
     LiveAccount,
-    /// A key of a main account.
+    /// A key of the main account.
     Main,
-    /// A LIVE key of a main account.
+    /// A LIVE key of the main account.
     LiveMain,
-    /// A key that may see a whole team: of its main account, or an operator's.
+    /// A key that may read a whole team: of its main account or of an operator.
     Team,
-    /// An operator's key.
+    /// A key of an operator.
     Operator,
 }
 
@@ -72,12 +72,12 @@ fn seen_by(ctx: &Context<'_>, roles: &[Role]) -> bool {
     }
 }
 
-/// Visible to the keys that pass [`RoleGuard::Account`]; TEST keys see what their LIVE siblings may do.
+/// Visible to all keys of accounts. TEST keys see the same fields as LIVE keys.
 pub fn account(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount, Role::SubAccount])
 }
 
-/// Visible to the keys that pass [`RoleGuard::Main`]; TEST keys see what their LIVE siblings may do.
+/// Visible to all keys of main accounts. TEST keys see the same fields as LIVE keys.
 pub fn main(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::MainAccount])
 }
@@ -92,27 +92,28 @@ pub fn operator(ctx: &Context<'_>) -> bool {
     seen_by(ctx, &[Role::Operator])
 }
 
-/// What a resolver asks its context for.
+/// Access to the request's data for resolvers.
 pub trait ContextExt {
     fn app(&self) -> Result<&Arc<App>>;
     fn caller(&self) -> Result<&Caller>;
     /// The caller as an account.
     fn account(&self) -> Result<AccountCaller>;
-    /// Rows by id, batched over the request.
+    /// Loads rows by id, batched over the request.
     fn rows(&self) -> Result<&DataLoader<Rows>>;
-    /// The row of an id, if there is one. Each field that asks gets a copy of it, which counts.
+    /// Loads the row with an id, if it exists. Each field gets its own copy, and each copy counts
+    /// against the memory reservation.
     fn row<K, V>(&self, key: K) -> impl Future<Output = Result<Option<V>>> + Send
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
         V: TextBytes + Clone + Send + Sync + 'static,
         Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>;
-    /// The texts that the request holds.
+    /// The memory reservation of the request.
     fn reservation(&self) -> Result<&Arc<Reservation>>;
-    /// A text in the answer that may be long.
+    /// Counts a text of the response against the memory reservation and returns it.
     fn answer<'t>(&self, text: Option<&'t str>) -> Result<Option<&'t str>>;
-    /// How long a query or a mutation is waited for.
+    /// The deadline of a query or mutation.
     fn deadline(&self) -> Result<&Deadline>;
-    /// The turn in which the fields of a query or a mutation are executed.
+    /// The permit to execute the fields of a query or mutation.
     fn field_permit(&self) -> Result<&FieldPermit>;
 }
 
@@ -140,7 +141,7 @@ impl ContextExt for Context<'_> {
         Rows: Loader<K, Value = Arc<V>, Error = Arc<Fault>>,
     {
         let Some(found) = self.rows()?.load_one(key).await? else { return Ok(None) };
-        // Thousands of fields may have asked for it, so it is copied only now.
+        // Copied only now, because thousands of fields may have requested it.
         self.reservation()?.take(found.bytes())?;
         Ok(Some(Arc::unwrap_or_clone(found)))
     }

@@ -1,4 +1,4 @@
-//! Accounts as any key sees them: its own, and those that its role lets it reach.
+//! Accounts, and the queries about the caller's own account.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use entity::account as rows;
@@ -18,113 +18,121 @@ use crate::domain::{
     account::{BalanceView, blocked_by, remaining_credit, stored, total_spent},
 };
 
-/// What an account may do.
+/// Status of an account.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::AccountStatus")]
 pub enum AccountStatus {
-    /// It may send.
+    /// The account can send messages.
     Active,
-    /// Sends are refused; keys are kept and reading works. Accepted messages wait for delivery.
+    /// The account cannot send messages. Its keys remain valid for reading. Messages that were
+    /// already accepted wait for delivery.
     Suspended,
-    /// All keys are revoked; data and ledger are kept. Messages that waited were canceled and
-    /// refunded.
+    /// The account cannot send messages and all its keys are revoked. Data and ledger entries are
+    /// kept. Messages that were waiting are canceled and refunded.
     Inactive,
 }
 
-/// Why an account's sends are refused now.
+/// Reason why an account cannot send messages now.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "domain::account::BlockReason")]
 pub enum BlockReason {
-    /// The status is SUSPENDED.
+    /// The status of the account is SUSPENDED.
     Suspended,
-    /// The status is INACTIVE.
+    /// The status of the account is INACTIVE.
     Inactive,
-    /// totalSpent has reached creditLimit.
+    /// The totalSpent of the account has reached its creditLimit.
     CreditLimit,
-    /// The team's balance is 0.
+    /// The balance of the team is 0.
     Balance,
 }
 
-/// GraphQL's `Account`, described there.
+/// The GraphQL object `Account`.
 pub struct Account(pub rows::Model);
 
-/// An account of a team: its one main account, or one of its sub-accounts. Each is an isolated
-/// messaging environment with keys, messages and usage of its own.
+/// An account of a team: its main account or one of its sub-accounts. Each account is isolated and
+/// has its own keys, messages and usage.
 #[Object]
 impl Account {
-    /// The account's id.
+    /// Id of the account.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The name that the account was given.
+    /// Name of the account.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// False for the team's one main account.
+    /// Whether the account is a sub-account. It is false for the team's main account.
     async fn is_sub_account(&self) -> bool {
         self.0.is_sub_account
     }
 
-    /// What the account may do. A main account is always ACTIVE.
+    /// Status of the account. A main account is always ACTIVE.
     async fn status(&self) -> AccountStatus {
         self.0.status.into()
     }
 
-    /// Why the account was suspended or deactivated, if a reason was given.
+    /// Reason for the suspension or deactivation of the account; null if none was given.
     async fn status_reason(&self) -> Option<&str> {
         self.0.status_reason.as_deref()
     }
 
-    /// When the status last changed; null if it never did.
+    /// When the status last changed; null if it never changed.
     async fn status_changed_at(&self) -> Option<DateTime> {
         self.0.status_changed_at.map(DateTime)
     }
 
-    /// The spending cap in cents. Null: no limit; 0: nothing may be spent. A send is refused when
-    /// totalSpent has reached it, so the message that crosses it still goes out. Always null on a
-    /// main account.
+    /// Spending limit of the account in cents. Null means no limit, 0 means that nothing can be
+    /// spent. A message is refused once totalSpent has reached the limit, so the message that
+    /// exceeds it is still sent. It is always null for a main account.
     async fn credit_limit(&self) -> Option<Cents> {
         self.0.credit_limit_micros.map(|limit| stored(limit).into())
     }
 
-    /// The running total of all charges in cents, refunds taken off; it never resets. Null on a
-    /// main account.
+    /// Total of all charges of the sub-account minus its refunds, in cents. It is never reset. Null
+    /// for a main account.
     async fn total_spent(&self) -> Option<Cents> {
         total_spent(&self.0).map(Cents::from)
     }
 
-    /// creditLimit less totalSpent in cents, not below 0; null without a limit.
+    /// Difference between creditLimit and totalSpent in cents, never below 0; null if there is no
+    /// limit.
     async fn remaining_credit(&self) -> Option<Cents> {
         remaining_credit(&self.0).map(Cents::from)
     }
 
-    /// Whether sends are refused now: blockedBy is not empty.
+    /// Whether the account cannot send messages now, that is, whether blockedBy has entries.
     async fn is_blocked(&self, ctx: &Context<'_>) -> Result<bool> {
         Ok(!self.reasons(ctx).await?.is_empty())
     }
 
-    /// Every reason why sends are refused now. A single send can be refused for other reasons too,
-    /// such as a cost above the balance: see messageQuote.
+    /// All reasons why the account cannot send messages now, in the order of the enum's values. A
+    /// single message can be refused for other reasons, such as a cost above the balance; use
+    /// messageQuote to check it.
     async fn blocked_by(&self, ctx: &Context<'_>) -> Result<Vec<BlockReason>> {
         Ok(self.reasons(ctx).await?.into_iter().map(BlockReason::from).collect())
     }
 
-    /// The part of the day in which its messages are not handed over; null for none.
+    /// Time of day during which the account's messages are not sent; null if the account has no
+    /// quiet hours.
     async fn quiet_hours(&self) -> Option<QuietHours> {
         domain::message::quiet_hours::QuietHours::of(&self.0).map(QuietHours::from)
     }
 
-    /// What the account sent and spent, from daily rollups of LIVE messages.
+    /// Number and cost of the account's LIVE messages, and its phone number fees, from daily
+    /// totals.
     async fn usage(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The days to sum, UTC, at most 366; this month so far if left out.")]
+        #[graphql(
+            desc = "Days to add up, in UTC (maximum 366 days, default the current month up to \
+                    today)."
+        )]
         range: Option<DateRange>,
         #[graphql(
-            desc = "What to break the sums down by, into at most 10,000 buckets, those of all accounts of a page \
-                    together."
+            desc = "Dimensions by which to split the totals. All accounts of a page together can \
+                    have 10,000 buckets. If omitted, there are no buckets."
         )]
         group_by: Option<Vec<UsageDimension>>,
     ) -> Result<Usage> {
@@ -137,34 +145,44 @@ impl Account {
         Ok(Usage(usage.ok_or(Fault::Broken("usage answers every account asked for"))??))
     }
 
-    /// Your own id for the sub-account, unique in the team; it serves wherever an id of a
-    /// sub-account does. Main-account keys only.
+    /// Your own id of the sub-account, unique in the team; null if it has none. It can be used in
+    /// an AccountRef instead of the id. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()
     }
 
-    /// Your own data about the sub-account, at most 16 KiB of JSON. Main-account keys only.
+    /// Your own data about the sub-account; null if there is none. Requires a key of the main
+    /// account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
         Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.reservation()?)?)
     }
 
-    /// Whether the sub-account's keys see the team's balance. Main-account keys only.
+    /// Whether the sub-account's keys can read the team's balance. Requires a key of the main
+    /// account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn team_balance_visible(&self) -> bool {
         self.0.team_balance_visible
     }
 
-    /// The account's keys, newest first, revoked ones too, never in full. Main-account keys only.
+    /// API keys of the account, newest first, including revoked ones. The keys themselves are never
+    /// shown. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn api_keys(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<ApiKey>> {
         let page = page_args(ctx, first, after, last, before)?;
         let page = ctx.rows()?.load_one(KeysOf { account_id: self.0.id, page }).await?;
@@ -173,12 +191,12 @@ impl Account {
         Ok(list(page, ApiKey))
     }
 
-    /// When the account was made.
+    /// When the account was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When the account, its totals among it, last changed.
+    /// When the account or its totalSpent last changed.
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
     }
@@ -192,7 +210,7 @@ impl Account {
     }
 }
 
-/// Dimensions as the domain has them, each once.
+/// Sorted, and without duplicates.
 pub fn domain_dimensions(
     group_by: Option<Vec<UsageDimension>>,
 ) -> Vec<domain::billing::usage::UsageDimension> {
@@ -203,19 +221,20 @@ pub fn domain_dimensions(
     dimensions
 }
 
-/// What the money looks like from the key in use.
+/// Balance and spending from the point of view of the key in use.
 #[derive(SimpleObject)]
 pub struct Balance {
-    /// The team's balance in cents: every account draws from it. Null where the main account hides
-    /// it from its sub-accounts.
+    /// Prepaid balance of the team in cents, which all accounts of the team share. Null if the main
+    /// account hides it from this sub-account.
     balance: Option<Cents>,
-    /// The currency of all amounts: USD.
+    /// Currency of all amounts. It is always USD.
     currency: &'static str,
-    /// Whether the key belongs to a sub-account.
+    /// Whether the key in use belongs to a sub-account.
     is_sub_account: bool,
-    /// The sub-account's running total of charges in cents; null for a main account.
+    /// Total of all charges of the sub-account minus its refunds, in cents; null for a main
+    /// account.
     total_spent: Option<Cents>,
-    /// The sub-account's spending cap in cents; null without one, and for a main account.
+    /// Spending limit of the sub-account in cents; null if it has no limit, and for a main account.
     credit_limit: Option<Cents>,
 }
 
@@ -236,7 +255,7 @@ pub struct AccountQuery;
 
 #[Object]
 impl AccountQuery {
-    /// The team of the key in use; null for operator keys.
+    /// Team of the key in use; null for operator keys.
     async fn team(&self, ctx: &Context<'_>) -> Result<Option<Team>> {
         match ctx.account() {
             Ok(caller) => Ok(Some(Team(domain::account::own_team(ctx.app()?, &caller).await?))),
@@ -244,7 +263,7 @@ impl AccountQuery {
         }
     }
 
-    /// The account that the key in use belongs to; null for operator keys.
+    /// Account of the key in use; null for operator keys.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         match ctx.account() {
             Ok(caller) => Ok(Some(Account(domain::account::own(ctx.app()?, &caller).await?))),
@@ -252,7 +271,7 @@ impl AccountQuery {
         }
     }
 
-    /// What the money looks like from the key in use; null for operator keys.
+    /// Balance and spending from the point of view of the key in use; null for operator keys.
     async fn balance(&self, ctx: &Context<'_>) -> Result<Option<Balance>> {
         let Ok(caller) = ctx.account() else {
             return Ok(None);

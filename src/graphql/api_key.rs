@@ -1,4 +1,4 @@
-//! API keys: listed without their secret; made, renamed, rotated and revoked by the main account.
+//! API keys: listing, creating, renaming, rotating and revoking them.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use entity::api_key as rows;
@@ -12,83 +12,83 @@ use super::{
 };
 use crate::domain::api_key::{self as domain, self, authentication::ends_at};
 
-/// GraphQL's `ApiKey`, described there.
+/// The GraphQL object `ApiKey`.
 pub struct ApiKey(pub rows::Model);
 
-/// An API key, never in full.
+/// An API key, without its secret.
 #[Object]
 impl ApiKey {
-    /// The key's id, by which it is managed. It opens nothing.
+    /// Id of the key, used to manage it. It does not authenticate requests.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The name that the key was given.
+    /// Name of the key.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The first characters of the key, for recognition.
+    /// First characters of the key, to help recognize it.
     async fn prefix(&self) -> &str {
         &self.0.prefix
     }
 
-    /// The last four characters of the key, for recognition.
+    /// Last four characters of the key, to help recognize it.
     async fn last_four(&self) -> &str {
         &self.0.last_four
     }
 
-    /// Whether the key moves money and reaches people.
+    /// Environment of the key: LIVE or TEST.
     async fn environment(&self) -> Environment {
         self.0.environment.into()
     }
 
-    /// When the key was made.
+    /// When the key was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When the key ends by itself: at its expiry, or at the end of its grace after a rotation.
-    /// Null if it does not.
+    /// When the key stops working: at its expiry, or at the end of the grace period after a
+    /// rotation. Null if it does not expire.
     async fn expires_at(&self) -> Option<DateTime> {
         ends_at(&self.0).map(DateTime)
     }
 
-    /// When the key was revoked; null if it was not. A key that has expired counts as revoked since its end once its
-    /// account gets another key or is deactivated.
+    /// When the key was revoked; null if it was not revoked. For an expired key this becomes its
+    /// expiry time once the account gets another key or is deactivated.
     async fn revoked_at(&self) -> Option<DateTime> {
         self.0.revoked_at.map(DateTime)
     }
 
-    /// When the key was last used, to the minute; null if never.
+    /// When the key was last used, with a precision of one minute; null if it was never used.
     async fn last_used_at(&self) -> Option<DateTime> {
         self.0.last_used_at.map(DateTime)
     }
 }
 
-/// A key to be made.
+/// Properties of the new API key.
 #[derive(InputObject)]
 pub struct CreateApiKeyInput {
-    /// 1 to 200 characters.
+    /// Name of the key (1 to 200 characters).
     name: String,
-    /// LIVE if left out.
+    /// Environment of the key (default LIVE).
     environment: Option<Environment>,
-    /// When the key ends by itself, in the future; never if left out.
+    /// When the key expires. It must be in the future. If omitted, the key does not expire.
     expires_at: Option<DateTime>,
 }
 
-/// What to change of a key.
+/// Properties of the API key to change.
 #[derive(InputObject)]
 pub struct UpdateApiKeyInput {
-    /// 1 to 200 characters; kept if left out.
+    /// New name of the key (1 to 200 characters). If omitted, the name is not changed.
     name: Option<String>,
 }
 
-/// How to rotate a key.
+/// Options of the rotation.
 #[derive(InputObject)]
 pub struct RotateApiKeyInput {
-    /// For how many seconds the old key still works, 0 to 2592000 (30 days), and never beyond its
-    /// own expiry. 0 ends it at once.
+    /// Number of seconds for which the old key still works (0 to 2592000, which is 30 days; default
+    /// 0). It never works beyond its own expiry. With 0 it stops working immediately.
     #[graphql(default = 0)]
     grace_seconds: i32,
 }
@@ -188,13 +188,14 @@ pub struct ApiKeyMutation;
 
 #[Object]
 impl ApiKeyMutation {
-    /// Makes a key for a sub-account, or for the main account itself. Main-account keys only.
+    /// Creates an API key for the main account or a sub-account. Requires a LIVE key of the main
+    /// account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn create_api_key(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The account that the key is for.")] account: AccountRef,
-        #[graphql(desc = "The key to be made.")] input: CreateApiKeyInput,
+        #[graphql(desc = "Account that the key belongs to.")] account: AccountRef,
+        #[graphql(desc = "Properties of the new API key.")] input: CreateApiKeyInput,
     ) -> Result<Option<CreateApiKeyPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let new = domain::NewApiKey {
@@ -213,13 +214,13 @@ impl ApiKeyMutation {
         }))
     }
 
-    /// Renames a key of the team. Main-account keys only.
+    /// Renames an API key of the team. Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn update_api_key(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The key's id.")] id: ID,
-        #[graphql(desc = "What to change.")] input: UpdateApiKeyInput,
+        #[graphql(desc = "Id of the key.")] id: ID,
+        #[graphql(desc = "Properties to change.")] input: UpdateApiKeyInput,
     ) -> Result<Option<UpdateApiKeyPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let done = domain::update(ctx.app()?, &main, parse_id(&id), input.name.as_deref()).await;
@@ -229,16 +230,16 @@ impl ApiKeyMutation {
         }))
     }
 
-    /// Replaces a key of the team by a new one with the same name, environment and expiry. The old
-    /// key ends at once, or after a grace. Main-account keys only.
+    /// Replaces an API key of the team with a new key that has the same name, environment and
+    /// expiry. The old key stops working immediately or after a grace period. Requires a LIVE key
+    /// of the main account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn rotate_api_key(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The old key's id.")] id: ID,
-        #[graphql(desc = "How to rotate; without a grace if left out.")] input: Option<
-            RotateApiKeyInput,
-        >,
+        #[graphql(desc = "Id of the old key.")] id: ID,
+        #[graphql(desc = "Options of the rotation. If omitted, there is no grace period.")]
+        input: Option<RotateApiKeyInput>,
     ) -> Result<Option<RotateApiKeyPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let grace_seconds = input.map_or(0, |input| input.grace_seconds);
@@ -253,13 +254,13 @@ impl ApiKeyMutation {
         }))
     }
 
-    /// Ends a key of the team at once and for good. Revoking a revoked key changes nothing.
-    /// Main-account keys only.
+    /// Revokes an API key of the team immediately and permanently. Revoking a revoked key changes
+    /// nothing. Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn revoke_api_key(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The key's id.")] id: ID,
+        #[graphql(desc = "Id of the key.")] id: ID,
     ) -> Result<Option<RevokeApiKeyPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let done = api_key::revocation::revoke(ctx.app()?, &main, parse_id(&id)).await;

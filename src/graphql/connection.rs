@@ -13,28 +13,30 @@ pub struct List<N> {
     has_next: bool,
     start: Option<Cursor>,
     end: Option<Cursor>,
-    /// Present if it was asked for, and is known.
+    /// `None` if it was not requested or is not known.
     total: Option<u64>,
 }
 
-/// A node of a page, with its place in the list.
+/// A node and its cursor.
 pub struct ListEdge<N> {
     cursor: Cursor,
     node: N,
 }
 
-/// Where a page stands in its list.
+/// Information about the position of a page in its list.
 #[derive(SimpleObject)]
 pub struct PageInfo {
-    /// Whether there is more before this page. Paging forward, this is so if a cursor was given.
+    /// Whether there are more items before this page. When paging forward, it is true if after was
+    /// given.
     has_previous_page: bool,
-    /// Whether there is more after this page. Paging backward, this is so if a cursor was given.
+    /// Whether there are more items after this page. When paging backward, it is true if before was
+    /// given.
     has_next_page: bool,
-    /// The cursor to page backward from: that of the page's first node, or where a filter left off.
-    /// Null if there is neither.
+    /// Cursor to continue from when paging backward: that of the first node of the page, or the
+    /// position at which a filter stopped. Null if there is neither.
     start_cursor: Option<String>,
-    /// The cursor to page forward from: that of the page's last node, or where a filter left off.
-    /// Null if there is neither.
+    /// Cursor to continue from when paging forward: that of the last node of the page, or the
+    /// position at which a filter stopped. Null if there is neither.
     end_cursor: Option<String>,
 }
 
@@ -50,21 +52,23 @@ impl<N: OutputType> TypeName for ListEdge<N> {
     }
 }
 
-/// One page of a list. A filter looks at 10000 nodes for one page at most, or at 2000: a page may then have fewer nodes
-/// than were asked for, or none, while there are more, and its end cursor leads on.
+/// One page of a list. For one page, a filter examines up to 10000 nodes (2000 for searches of
+/// contacts, several tags, and metadata). The page can then have fewer nodes than requested, or
+/// none, although more exist; continue from its endCursor, or from its startCursor when paging
+/// backward.
 #[Object(name_type)]
 impl<N: OutputType> List<N> {
-    /// The page's nodes with their cursors.
+    /// The nodes of the page with their cursors, in the order of the list.
     async fn edges(&self) -> &[ListEdge<N>] {
         &self.edges
     }
 
-    /// The page's nodes.
+    /// The nodes of the page, in the order of the list.
     async fn nodes(&self) -> Vec<&N> {
         self.edges.iter().map(|edge| &edge.node).collect()
     }
 
-    /// Where the page stands in its list.
+    /// Information about the position of the page in its list.
     async fn page_info(&self) -> PageInfo {
         PageInfo {
             has_previous_page: self.has_previous,
@@ -74,18 +78,19 @@ impl<N: OutputType> List<N> {
         }
     }
 
-    /// How many nodes all pages have together. At most 10000: that value means 10000 or more. Null where a
-    /// filter would have to look at more nodes than that: narrow it, by createdAt where there is that.
-    /// Counted only when selected.
+    /// Number of nodes on all pages together. The value 10000 means 10000 or more. Null if a filter
+    /// would have to examine more nodes than its limit; use a narrower filter, such as a shorter
+    /// createdAt range. It is computed only if selected.
     async fn total_count(&self) -> Option<i32> {
         self.total.and_then(|total| i32::try_from(total).ok())
     }
 }
 
-/// A node of a page, with its place in the list.
+/// A node of a page with its cursor.
 #[Object(name_type)]
 impl<N: OutputType> ListEdge<N> {
-    /// The node's place in this list and order, to page from; it says nothing else.
+    /// Position of the node in this list and order, for use as after or before. Its content is
+    /// opaque.
     async fn cursor(&self) -> String {
         self.cursor.to_string()
     }
@@ -96,7 +101,7 @@ impl<N: OutputType> ListEdge<N> {
     }
 }
 
-/// The arguments of a connection field; a count is asked for if the field's selection has one.
+/// The arguments of a connection field. The total is requested if the field selects `totalCount`.
 pub fn page_args(
     ctx: &Context<'_>,
     first: Option<i32>,
@@ -104,7 +109,7 @@ pub fn page_args(
     last: Option<i32>,
     before: Option<String>,
 ) -> Result<PageArgs> {
-    // Now, for each of many accounts keeps the arguments of its own page.
+    // Before the arguments are copied for each of many accounts.
     for cursor in [&after, &before].into_iter().flatten() {
         check_cursor(cursor)?;
     }
@@ -112,7 +117,7 @@ pub fn page_args(
     Ok(PageArgs { first, after, last, before, with_total })
 }
 
-/// A page as a connection of `node`s.
+/// Converts a page to a connection.
 pub fn list<M, N: OutputType>(page: Page<M>, node: impl Fn(M) -> N) -> List<N> {
     let edge = |(cursor, row)| ListEdge { cursor, node: node(row) };
     List {

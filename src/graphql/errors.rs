@@ -1,6 +1,6 @@
-//! Two channels of failure. A refusal is data: `errors` in the payload, typed by the mutation's own
-//! enum. Everything else is a top-level error with a code of the closed list below; what went wrong
-//! inside is logged with the request's id and never shown.
+//! The two kinds of failures. A refusal is data: an entry of the payload's `errors`, with a code of
+//! the mutation's own enum. Everything else is a top-level error with a [`Code`]. Internal causes
+//! are logged with the request's id and not shown.
 
 use std::{borrow::Cow, fmt::Debug, sync::Arc};
 
@@ -8,10 +8,10 @@ use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject,
 
 use crate::domain::{Failure, Fault, Refusal, audit_log};
 
-/// When a request that was UNAVAILABLE is worth another try.
+/// Delay before an UNAVAILABLE request should be retried.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// The codes that a top-level error can have, in `extensions.code`.
+/// The values of `extensions.code` of top-level errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     Unauthenticated,
@@ -120,13 +120,13 @@ impl Code {
     }
 }
 
-/// The code that an error was given.
+/// The code of an error, if it has one.
 pub fn code_of(error: &ServerError) -> Option<Code> {
     let code = error.extensions.as_ref()?.get("code")?;
     Code::ALL.into_iter().find(|known| *code == async_graphql::Value::from(known.as_str()))
 }
 
-/// `OK`, or the code of the first error, as one word.
+/// `OK`, or the code of the first error, as one word for logs and metrics.
 pub fn first_code(errors: &[ServerError]) -> &'static str {
     match errors.first() {
         None => "OK",
@@ -134,7 +134,7 @@ pub fn first_code(errors: &[ServerError]) -> &'static str {
     }
 }
 
-/// A top-level error of ours.
+/// Creates a top-level error with a code.
 pub fn error(code: Code, message: impl Into<String>) -> ServerError {
     let mut error = ServerError::new(message, None);
     set_code(&mut error, code);
@@ -145,8 +145,9 @@ pub fn set_code(error: &mut ServerError, code: Code) {
     error.extensions.get_or_insert_with(ErrorExtensionValues::default).set("code", code.as_str());
 }
 
-/// Gives the errors of an execution their codes and the words that may be shown. Failures of ours are logged once for
-/// the request, for every field may have failed.
+/// Replaces the errors of an execution with errors that may be shown to the client, each with a
+/// code. A failure of the server or its database is logged once a request, because it can fail
+/// every field.
 pub fn settle(errors: Vec<ServerError>, request_id: &str) -> Vec<ServerError> {
     let count = errors.len();
     if let Some(fault) = errors.iter().filter_map(fault_of).find(|fault| is_failure(fault)) {
@@ -155,7 +156,7 @@ pub fn settle(errors: Vec<ServerError>, request_id: &str) -> Vec<ServerError> {
     errors.into_iter().map(|error| settle_one(error, request_id)).collect()
 }
 
-/// Resolvers return a [`Fault`] with `?`; the library keeps it as the error's source.
+/// Resolvers return a [`Fault`] with `?`; async-graphql keeps it as the error's source.
 fn fault_of(error: &ServerError) -> Option<&Fault> {
     let by_loader = || error.source::<Arc<Fault>>().map(AsRef::as_ref);
     error.source::<Fault>().or_else(by_loader)
@@ -163,11 +164,11 @@ fn fault_of(error: &ServerError) -> Option<&Fault> {
 
 fn settle_one(mut error: ServerError, request_id: &str) -> ServerError {
     let (code, message, seconds) = match fault_of(&error) {
-        // The library's own: an argument that did not fit its type.
+        // An error of async-graphql: an argument does not have its type.
         None => (Code::BadUserInput, one_line(&error.message), None),
         Some(fault) => {
             let (code, message) = show(fault, request_id);
-            (code, message, worth_another_try_after(fault, code))
+            (code, message, retry_delay(fault, code))
         }
     };
     error.message = message;
@@ -179,10 +180,10 @@ fn settle_one(mut error: ServerError, request_id: &str) -> ServerError {
     error
 }
 
-/// The code of an error of the execution by which a call was refused; `None` where it failed instead.
+/// The code of the error with which a call was refused; `None` if the call failed instead.
 pub fn refusal_of(error: &ServerError) -> Option<Code> {
     match error.source::<Fault>() {
-        // The library's own: an argument that did not fit its type.
+        // An error of async-graphql: an argument does not have its type.
         None | Some(Fault::BadInput(_)) => Some(Code::BadUserInput),
         Some(Fault::Forbidden(_)) => Some(Code::Forbidden),
         Some(Fault::KeyRevoked) => Some(Code::Unauthenticated),
@@ -190,32 +191,32 @@ pub fn refusal_of(error: &ServerError) -> Option<Code> {
     }
 }
 
-/// What is shown of a fault outside of an execution.
+/// The error that is shown for a fault outside of an execution.
 pub fn of_fault(fault: &Fault, request_id: &str) -> ServerError {
     if is_failure(fault) {
         log(fault, 1, request_id);
     }
     let (code, message) = show(fault, request_id);
-    match worth_another_try_after(fault, code) {
+    match retry_delay(fault, code) {
         Some(seconds) => try_again(code, message, seconds),
         None => error(code, message),
     }
 }
 
-/// After how many seconds a request that failed like this may succeed.
-fn worth_another_try_after(fault: &Fault, code: Code) -> Option<u64> {
+/// The number of seconds after which the request may succeed.
+fn retry_delay(fault: &Fault, code: Code) -> Option<u64> {
     match fault {
         Fault::WritesTooFast { wait } => Some(wait.as_secs() + 1),
         _ => (code == Code::Unavailable).then_some(RETRY_AFTER_SECONDS),
     }
 }
 
-/// An UNAVAILABLE, with when to try again.
+/// An UNAVAILABLE error with `retryAfterSeconds`.
 pub fn unavailable(message: impl Into<String>) -> ServerError {
     try_again(Code::Unavailable, message, RETRY_AFTER_SECONDS)
 }
 
-/// Something that may well succeed after so many seconds.
+/// An error that may disappear when the request is retried after this many seconds.
 pub fn try_again(code: Code, message: impl Into<String>, seconds: u64) -> ServerError {
     let mut error = error(code, message);
     set_retry_after(&mut error, seconds);
@@ -227,7 +228,7 @@ fn set_retry_after(error: &mut ServerError, seconds: u64) {
     extensions.set("retryAfterSeconds", seconds);
 }
 
-/// When an error says to try again, in seconds.
+/// The value of `retryAfterSeconds`, if the error has one.
 pub fn retry_after(error: &ServerError) -> Option<u64> {
     match error.extensions.as_ref()?.get("retryAfterSeconds")? {
         async_graphql::Value::Number(seconds) => seconds.as_u64(),
@@ -235,7 +236,7 @@ pub fn retry_after(error: &ServerError) -> Option<u64> {
     }
 }
 
-/// Whether it is a failure of the server or its database, to be logged.
+/// Whether it is a failure of the server or its database, which is logged.
 fn is_failure(fault: &Fault) -> bool {
     matches!(fault, Fault::Database(_) | Fault::Broken(_))
 }
@@ -257,37 +258,38 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
         Fault::KeyRevoked => (Code::Unauthenticated, fault.to_string()),
         Fault::Unavailable(_) => (Code::Unavailable, fault.to_string()),
         Fault::Database(_) if fault.is_unavailable() => {
-            let message = "The database is too busy or cannot be reached; try again, a send with the \
-                 same idempotency key.";
+            let message = "The database is too busy or cannot be reached. Try again, and repeat a send \
+                 with the same idempotency key.";
             (Code::Unavailable, message.to_owned())
         }
         Fault::Database(_) | Fault::Broken(_) => (Code::InternalServerError, internal(request_id)),
     }
 }
 
-/// What is shown of a failure of ours.
+/// The message of an INTERNAL_SERVER_ERROR.
 pub fn internal(request_id: &str) -> String {
     format!("Something went wrong on the server. Request id: {request_id}")
 }
 
-/// The first line of a text, for the library's can draw pictures.
+/// The first line of a text: the library's parser adds lines that point into the document.
 pub fn one_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
-/// Why a mutation was refused: nothing was changed.
+/// The reason why a mutation was refused. A refused mutation changes nothing.
 #[derive(SimpleObject)]
 #[graphql(name_type)]
 pub struct UserError<C: OutputType> {
-    /// What was wrong, for programs.
+    /// Reason of the refusal, for programs.
     code: C,
-    /// What was wrong and what to do, for people.
+    /// Explanation of the refusal and how to correct it, for people.
     message: String,
-    /// The path of the argument at fault, from the mutation's arguments down; empty if none is.
+    /// Path to the invalid argument, starting at the mutation's arguments; empty if the refusal is
+    /// not about an argument.
     field: Vec<String>,
 }
 
-/// `CreateSubAccountErrorCode` names `CreateSubAccountError`.
+/// The name is that of the code's enum without `Code`, such as `CreateSubAccountError`.
 impl<C: OutputType> TypeName for UserError<C> {
     fn type_name() -> Cow<'static, str> {
         let code = C::type_name();
@@ -305,8 +307,8 @@ impl<C: OutputType> UserError<C> {
     }
 }
 
-/// Splits an action's answer: what was done, or the payload's errors; faults stay errors. What is refused
-/// here is so in the audit log.
+/// Separates the refusals of an action, which become the payload's errors, from its faults, which
+/// become top-level errors. A refusal is also noted for the audit log.
 pub fn outcome<T, D: Into<C> + Debug, C: OutputType>(
     result: Result<T, Failure<D>>,
 ) -> Result<Result<T, Vec<UserError<C>>>, Fault> {

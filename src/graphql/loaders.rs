@@ -1,5 +1,5 @@
-//! Rows by id, batched over one request, so that a list costs a fixed number of statements. Ids come
-//! from rows that the caller was allowed to read.
+//! Rows by id, batched over one request, so that a list needs a fixed number of statements. The ids
+//! come from rows that the caller was allowed to read.
 
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
@@ -32,19 +32,19 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// What a request loads rows with.
+/// Loads the rows of one request.
 pub struct Rows {
     pub app: Arc<App>,
     pub caller: Caller,
-    /// The texts that the request holds.
+    /// The memory reservation of the request.
     pub reservation: Arc<Reservation>,
 }
 
-/// How often a batch lets the fields of its request go first. A long list is polled in several
+/// How often a batch yields to the other fields of its request. A long list is polled in several
 /// turns, so a batch that began after the first would miss the rest and need a second statement.
 const TURNS_BEFORE_BATCH: usize = 16;
 
-/// Starts a batch once the request's other fields had their turns to join it.
+/// Starts a batch after the request's other fields had the opportunity to join it.
 pub fn spawn(batch: BoxFuture<'static, ()>) -> JoinHandle<()> {
     tokio::spawn(async move {
         for _ in 0..TURNS_BEFORE_BATCH {
@@ -60,7 +60,7 @@ pub struct TeamId(pub Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AccountId(pub Uuid);
 
-/// The main account of this team.
+/// The main account of a team.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MainAccountOf(pub Uuid);
 
@@ -73,11 +73,11 @@ pub struct ContactId(pub Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PhoneNumberId(pub Uuid);
 
-/// The addresses of this contact.
+/// The addresses of a contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressesOf(pub Uuid);
 
-/// The opt-out of this address from the caller's account's messages.
+/// The opt-out of an address from the messages of the caller's account.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct OptOutOf {
     pub channel: Channel,
@@ -87,7 +87,7 @@ pub struct OptOutOf {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TemplateId(pub Uuid);
 
-/// The tags of this contact.
+/// The tags of a contact.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TagsOf(pub Uuid);
 
@@ -95,11 +95,11 @@ pub struct TagsOf(pub Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SenderId(pub Uuid);
 
-/// The sender that has this phone number.
+/// The sender that uses a phone number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SenderOf(pub Uuid);
 
-/// A key, in an audit entry.
+/// A key in an audit entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId(pub Uuid);
 
@@ -158,7 +158,7 @@ impl Loader<MainAccountOf> for Rows {
     }
 }
 
-/// Scoped to the caller's own account and environment: others' messages are not found.
+/// Limited to messages of the caller's account and environment.
 impl Loader<MessageId> for Rows {
     type Value = Arc<message::Model>;
     type Error = Arc<Fault>;
@@ -178,7 +178,7 @@ impl Loader<MessageId> for Rows {
     }
 }
 
-/// Scoped to the caller's own account: others' contacts are not found.
+/// Limited to contacts of the caller's account.
 impl Loader<ContactId> for Rows {
     type Value = Arc<contact::Model>;
     type Error = Arc<Fault>;
@@ -197,7 +197,7 @@ impl Loader<ContactId> for Rows {
     }
 }
 
-/// Scoped to the caller's own account: others' phone numbers are not found.
+/// Limited to phone numbers of the caller's account.
 impl Loader<PhoneNumberId> for Rows {
     type Value = phone_number::Model;
     type Error = Arc<Fault>;
@@ -228,7 +228,7 @@ impl Loader<AddressesOf> for Rows {
     }
 }
 
-/// An address without an opt-out is not found.
+/// An address without an opt-out has no entry in the result.
 impl Loader<OptOutOf> for Rows {
     type Value = ();
     type Error = Arc<Fault>;
@@ -244,7 +244,7 @@ impl Loader<OptOutOf> for Rows {
     }
 }
 
-/// Scoped to the caller's own account: others' templates are not found.
+/// Limited to templates of the caller's account.
 impl Loader<TemplateId> for Rows {
     type Value = Arc<template::Model>;
     type Error = Arc<Fault>;
@@ -275,7 +275,7 @@ impl Loader<TagsOf> for Rows {
     }
 }
 
-/// Scoped to the caller's own account: others' senders are not found.
+/// Limited to senders of the caller's account.
 impl Loader<SenderId> for Rows {
     type Value = sender::Model;
     type Error = Arc<Fault>;
@@ -308,7 +308,7 @@ impl Loader<SenderOf> for Rows {
     }
 }
 
-/// Scoped to the caller's team: an operator's keys are found by operators only.
+/// Limited to keys of the caller's team. Only operators find operator keys.
 impl Loader<KeyId> for Rows {
     type Value = api_key::Model;
     type Error = Arc<Fault>;
@@ -319,7 +319,8 @@ impl Loader<KeyId> for Rows {
     }
 }
 
-/// The arguments are a question's own: one that is wrong fails its askers alone.
+/// Fields with the same arguments share a statement. Invalid arguments fail only the fields that
+/// have them.
 impl Loader<KeysOf> for Rows {
     type Value = Result<Page<api_key::Model>, Arc<Fault>>;
     type Error = Arc<Fault>;
@@ -336,7 +337,8 @@ impl Loader<KeysOf> for Rows {
     }
 }
 
-/// The arguments are a question's own: one that is wrong fails its askers alone.
+/// Fields with the same arguments share a statement. Invalid arguments fail only the fields that
+/// have them.
 impl Loader<UsageOf> for Rows {
     type Value = Result<Usage, Arc<Fault>>;
     type Error = Arc<Fault>;
@@ -362,7 +364,7 @@ impl Loader<UsageOf> for Rows {
     }
 }
 
-/// An answer to each account: its own, or the fault that they share.
+/// The result for each account: its own, or the fault of the statement that they share.
 fn each<V>(
     answers: Result<HashMap<Uuid, V>, Fault>,
     accounts: &[Uuid],
@@ -382,12 +384,13 @@ fn keyed<K: Eq + Hash, V>(rows: HashMap<Uuid, V>, key: fn(Uuid) -> K) -> HashMap
     rows.into_iter().map(|(id, row)| (key(id), row)).collect()
 }
 
-/// The same, to be copied by each field that asks only once that is counted.
+/// The same, with rows that are copied only after the copy was counted against the memory
+/// reservation.
 fn shared<K: Eq + Hash, V>(rows: HashMap<Uuid, V>, key: fn(Uuid) -> K) -> HashMap<K, Arc<V>> {
     rows.into_iter().map(|(id, row)| (key(id), Arc::new(row))).collect()
 }
 
-/// Account ids by the question that is asked of them: one statement a question.
+/// Groups account ids by the rest of the query, so that each group needs one statement.
 fn grouped<K, Q: Eq + Hash>(
     keys: &[K],
     question: impl Fn(&K) -> (Q, Uuid),

@@ -1,4 +1,4 @@
-//! The schema: its features merged.
+//! The GraphQL schema, merged from the features' queries and mutations.
 
 use async_graphql::{MergedObject, Schema, SchemaBuilder};
 
@@ -23,16 +23,16 @@ mod team;
 mod template;
 mod viewer;
 
-pub use execution::cost::COMPLEXITY_MAX;
 pub use execution::document_cache::DocumentSource;
 pub use execution::executor::QueryExecutor;
+pub use execution::limits::COMPLEXITY_MAX;
 pub use execution::request::{Answer, EventAnswer, Operation, Prepared};
 
 use audit_log::Audited;
 use subscriptions::Updates;
 
-/// What can be asked. What a field needs, and what it shows to which key, stands in its
-/// description.
+/// Queries. The description of a field says which key it requires. Fields without such a sentence
+/// accept any valid key.
 #[derive(MergedObject, Default)]
 pub struct Query(
     viewer::ViewerQuery,
@@ -51,8 +51,9 @@ pub struct Query(
     team::TeamQuery,
 );
 
-/// What can be done. Every field answers with a payload: the object, null exactly when refused, and
-/// errors. A field is null if it failed otherwise; a top-level error then says why.
+/// Mutations. Each returns a payload with the changed object and a list of errors. If a mutation is
+/// refused, nothing is changed, the object is null and the list has the reason. The mutation's own
+/// field is null if it failed for another reason; a top-level error then says why.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     message::send::MessageMutation,
@@ -74,7 +75,8 @@ pub struct Mutation(
 
 type TollgateSchema = Schema<Query, Audited<Mutation>, Updates>;
 
-/// The whole schema in the schema language, hidden fields too.
+/// The whole schema in the schema definition language, including fields that are hidden from some
+/// keys.
 pub fn sdl() -> String {
     let options = async_graphql::SDLExportOptions::new().include_specified_by();
     schema().finish().sdl_with_options(options)

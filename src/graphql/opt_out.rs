@@ -1,4 +1,4 @@
-//! Opt-outs: addresses that want nothing more from the account. Any LIVE key of an account changes its own.
+//! Opt-outs: addresses that must not receive an account's messages.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use entity::opt_out as rows;
@@ -12,75 +12,78 @@ use super::{
 };
 use crate::domain::{opt_out as domain, opt_out};
 
-/// How an opt-out came about.
+/// How an opt-out was created.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::OptOutSource")]
 pub enum OptOutSource {
-    /// By addOptOut.
+    /// With addOptOut.
     Api,
-    /// By importOptOuts.
+    /// With importOptOuts.
     Import,
-    /// The person wrote STOP, or a word that means the same.
+    /// The recipient replied STOP or a word with the same meaning.
     Inbound,
 }
 
-/// GraphQL's `OptOut`, described there.
+/// The GraphQL object `OptOut`.
 pub struct OptOut(pub rows::Model);
 
-/// An address that wants nothing more from the account by a channel. It counts for LIVE and TEST
-/// keys alike: a message to it is refused before anything is charged.
+/// An address that must not receive the account's messages on one channel. Messages to it are
+/// refused and not charged, with LIVE and TEST keys.
 #[Object]
 impl OptOut {
-    /// The opt-out's id.
+    /// Id of the opt-out.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The channel that it is of. Other channels are not concerned.
+    /// Channel of the opt-out. Other channels are not affected.
     async fn channel(&self) -> Channel {
         self.0.channel.into()
     }
 
-    /// The address in normal form: a phone number in E.164, an e-mail address, or a chat id.
+    /// Address in normalized form: a phone number in E.164 format, an e-mail address, or a Telegram
+    /// chat id.
     async fn address(&self) -> &str {
         &self.0.address
     }
 
-    /// How it came about.
+    /// How the opt-out was created.
     async fn source(&self) -> OptOutSource {
         self.0.source.into()
     }
 
-    /// Why, in words: yours, or what the person wrote. Null if nobody said.
+    /// Reason of the opt-out: the text that you gave, or the recipient's reply. Null if there is
+    /// none.
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
 
-    /// When it was added.
+    /// When the opt-out was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 }
 
-/// Which opt-outs to list: those that fit every part that is given.
+/// Conditions on opt-outs. An opt-out must meet all conditions that are given.
 #[derive(InputObject, Default)]
 pub struct OptOutFilter {
-    /// Those whose address holds this text, in upper or lower case; at most 200 characters. A whole
-    /// phone number may be written in any form.
+    /// Only opt-outs whose address contains this text, ignoring case (maximum 200 characters). A
+    /// complete phone number can be written in any format.
     search: Option<String>,
-    /// Those of one of these channels.
+    /// Only opt-outs of these channels.
     channel: Option<Vec<Channel>>,
 }
 
-/// An address to be opted out.
+/// Address to opt out.
 #[derive(InputObject)]
 pub struct AddOptOutInput {
-    /// Left out: SMS for a phone number, EMAIL for an e-mail address.
+    /// Channel of the opt-out. If omitted, it is SMS for a phone number and EMAIL for an e-mail
+    /// address.
     channel: Option<Channel>,
-    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by
-    /// channel.
+    /// Address to opt out, depending on the channel: a phone number in E.164 format such as
+    /// +12025550123, an e-mail address, or a Telegram chat id.
     address: String,
-    /// 1 to 500 characters; none if left out.
+    /// Reason of the opt-out (1 to 500 characters). If omitted, there is none.
     reason: Option<String>,
 }
 
@@ -91,13 +94,14 @@ impl From<AddOptOutInput> for domain::NewOptOut {
     }
 }
 
-/// An address that may be sent to again.
+/// Opt-out to remove.
 #[derive(InputObject)]
 pub struct RemoveOptOutInput {
-    /// Left out: SMS for a phone number, EMAIL for an e-mail address.
+    /// Channel of the opt-out. If omitted, it is SMS for a phone number and EMAIL for an e-mail
+    /// address.
     channel: Option<Channel>,
-    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by
-    /// channel.
+    /// Address of the opt-out, depending on the channel: a phone number in E.164 format such as
+    /// +12025550123, an e-mail address, or a Telegram chat id.
     address: String,
 }
 
@@ -130,15 +134,15 @@ pub struct AddOptOutPayload {
     errors: Vec<UserError<AddOptOutErrorCode>>,
 }
 
-/// What became of one part of importOptOuts. It is flat, so that an answer to 1,000 of them, with
-/// up to four fields each, is not too large.
+/// Result for one address of importOptOuts. It is flat, so that a response with 1,000 results of up
+/// to four fields each stays within the limits.
 #[derive(SimpleObject)]
 pub struct OptOutVerdict {
-    /// The opt-out as it is now; null if refused.
+    /// The new or existing opt-out; null if the address was refused.
     opt_out: Option<OptOut>,
-    /// Why it was refused, for programs; null if it was done.
+    /// Reason of the refusal, for programs; null if the address was not refused.
     code: Option<AddOptOutErrorCode>,
-    /// Why it was refused, for people; null if it was done.
+    /// Explanation of the refusal, for people; null if the address was not refused.
     message: Option<String>,
 }
 
@@ -169,16 +173,24 @@ pub struct OptOutQuery;
 
 #[Object]
 impl OptOutQuery {
-    /// The opt-outs of the account of the key in use, newest first.
+    /// Opt-outs of the account of the key in use, newest first. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn opt_outs(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<OptOutFilter>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Conditions on the opt-outs. If omitted, all are returned.")]
+        filter: Option<OptOutFilter>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<OptOut>> {
         let filter = filter.unwrap_or_default();
         let filter = opt_out::list::OptOutFilter {
@@ -196,13 +208,13 @@ pub struct OptOutMutation;
 
 #[Object]
 impl OptOutMutation {
-    /// Opts an address out: whatever the account of the key in use sends to it from now on is
-    /// refused. One that is opted out already stays as it is. Needs a LIVE key.
+    /// Opts an address out, so that messages of the account to it are refused. If the address is
+    /// already opted out, nothing is changed. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn add_opt_out(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The address to be opted out.")] input: AddOptOutInput,
+        #[graphql(desc = "Address to opt out.")] input: AddOptOutInput,
     ) -> Result<Option<AddOptOutPayload>> {
         let account = ctx.account()?.live()?;
         let done = domain::add(ctx.app()?, &account, input.into()).await;
@@ -212,15 +224,13 @@ impl OptOutMutation {
         }))
     }
 
-    /// Opts up to 1,000 addresses out, each with its own verdict, in order. Those that are opted
-    /// out already stay as they are. Needs a LIVE key.
+    /// Opts up to 1,000 addresses out and returns one result for each, in the order of the input.
+    /// Existing opt-outs are not changed. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn import_opt_outs(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The addresses to be opted out, at most 1,000.")] input: Vec<
-            AddOptOutInput,
-        >,
+        #[graphql(desc = "Addresses to opt out (maximum 1,000).")] input: Vec<AddOptOutInput>,
     ) -> Result<Option<Vec<OptOutVerdict>>> {
         let account = ctx.account()?.live()?;
         let new = input.into_iter().map(Into::into).collect();
@@ -228,13 +238,13 @@ impl OptOutMutation {
         Ok(Some(verdicts.into_iter().map(Into::into).collect()))
     }
 
-    /// Removes an opt-out of the account of the key in use: the address may be sent to again. Only
-    /// do this when the person asked for it. Needs a LIVE key.
+    /// Removes an opt-out of the account, so that messages can be sent to the address again. Use it
+    /// only if the recipient asked for it. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn remove_opt_out(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The address that may be sent to again.")] input: RemoveOptOutInput,
+        #[graphql(desc = "Opt-out to remove.")] input: RemoveOptOutInput,
     ) -> Result<Option<RemoveOptOutPayload>> {
         let account = ctx.account()?.live()?;
         let channel = input.channel.map(Into::into);

@@ -3,16 +3,16 @@
 pub use super::{
     billing::usage::VALUE_BYTES as USAGE_VALUE_BYTES,
     execution::{
-        cost::{
+        estimate::LIST_LENGTH,
+        executor::INTROSPECTION_SHORT,
+        field_permits::{FIELDS_OF_TEAM_MAX, FIELDS_WITHOUT_WAITING_MAX as FEW_FIELDS},
+        introspection_permits::INTROSPECTIONS_OF_TEAM_MAX,
+        limits::{
             ALIASES_MAX, COMPLEXITY_MAX, DEPTH_MAX, EXPANDED_SIZE_MAX, INPUT_BYTES_MAX,
-            INTROSPECTION_DEPTH_MAX, LIST_LENGTH, NESTING_MAX, QUERY_CHARS_MAX,
+            INTROSPECTION_DEPTH_MAX, INTROSPECTION_MAX, NESTING_MAX, QUERY_CHARS_MAX,
             ROOT_MUTATION_FIELDS_MAX, SUBSCRIPTION_FIELDS_MAX, SUBSCRIPTION_INPUT_BYTES_MAX,
             SUBSCRIPTION_QUERY_BYTES_MAX, SUBSCRIPTION_TOKENS_MAX, TOKENS_MAX,
         },
-        executor::INTROSPECTION_SHORT,
-        field_permits::{FEW as FEW_FIELDS, OF_TEAM_MAX as FIELDS_OF_TEAM_MAX},
-        introspection::INTROSPECTION_MAX,
-        introspection_permits::UNDER_WAY_OF_TEAM_MAX as INTROSPECTIONS_OF_TEAM_MAX,
         persisted_queries::{
             BYTES_MAX as PERSISTED_QUERY_BYTES_MAX, OF_ACCOUNT_MAX as PERSISTED_QUERIES_MAX,
         },

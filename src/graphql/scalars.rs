@@ -11,17 +11,18 @@ use crate::{
     money::{GivenAmount, Micros},
 };
 
-/// What a custom scalar is given, as far as that can be judged.
+/// The kind of value that a custom scalar was given, as far as it is known before execution.
 #[derive(Clone, Copy, Debug)]
 pub enum Given<'v> {
     Number,
     Text(&'v str),
     Object,
-    /// A list, a boolean or a value of an enum.
+    /// A list, a boolean or an enum value.
     Other,
 }
 
-/// Checks what a custom scalar is given before anything is executed; the error says what is expected.
+/// Checks the value of a custom scalar before anything is executed. The error says what was
+/// expected.
 pub fn check(scalar: &str, given: Given<'_>) -> Result<(), &'static str> {
     match (scalar, given) {
         ("Cents", Given::Number) | ("JSONObject", Given::Object) => Ok(()),
@@ -40,7 +41,7 @@ const DATE_TIME: &str = "a time is given as RFC 3339, such as 2026-11-23T10:00:0
 const DATE: &str = "a day is given as YYYY-MM-DD";
 const JSON_OBJECT: &str = "a JSON object is expected";
 
-/// GraphQL's `Cents`, described there.
+/// The GraphQL scalar `Cents`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cents(pub GivenAmount);
 
@@ -50,10 +51,10 @@ impl From<Micros> for Cents {
     }
 }
 
-/// Money in cents, as a JSON number: whole where it can be (4500), else with up to four decimals
-/// (0.04). 4500.0 and 4.5e3 are 4500. No amount is beyond 100000000000 cents, so every value
-/// survives a double. What has more decimals or is beyond that bound is refused by the field it was
-/// given to.
+/// Amount of money in cents, as a JSON number: an integer where possible (4500), otherwise with up
+/// to four decimals (0.04). Inputs such as 4500.0 and 4.5e3 are accepted as 4500. The largest
+/// amount is 100000000000 cents, so every value is exact as a double. The field that takes the
+/// amount refuses more decimals and larger amounts.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
 impl ScalarType for Cents {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -69,11 +70,11 @@ impl ScalarType for Cents {
     }
 }
 
-/// GraphQL's `DateTime`, described there.
+/// The GraphQL scalar `DateTime`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
-/// A moment in UTC (RFC 3339), such as 2026-11-23T10:00:00.000Z.
+/// Point in time in UTC (RFC 3339), such as 2026-11-23T10:00:00.000Z.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -89,11 +90,11 @@ impl ScalarType for DateTime {
     }
 }
 
-/// GraphQL's `Date`, described there.
+/// The GraphQL scalar `Date`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Date(pub NaiveDate);
 
-/// A day in UTC, as YYYY-MM-DD.
+/// Day in UTC as YYYY-MM-DD, such as 2026-11-23.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339#section-5.6")]
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -110,7 +111,8 @@ impl ScalarType for Date {
 }
 
 impl DateTime {
-    /// Whole milliseconds, without leap seconds, in years that RFC 3339 can write: the same on every database.
+    /// Reduced to whole milliseconds, without leap seconds, in years that RFC 3339 can express, so
+    /// that all databases store the same value.
     fn read(text: &str) -> Option<Self> {
         let moment = chrono::DateTime::parse_from_rfc3339(text).ok()?;
         let moment = chrono::DateTime::from_timestamp_millis(moment.timestamp_millis())?;
@@ -129,15 +131,17 @@ fn has_four_digits(year: i32) -> bool {
     (0..=9999).contains(&year)
 }
 
-/// About how many bytes a value of JSON takes besides its text: as it is read, and as it is answered.
+/// Approximate number of bytes that a JSON value needs besides its text, both as it is read and as
+/// it is returned.
 pub const JSON_VALUE_BYTES: usize = 160;
 
-/// GraphQL's `JSONObject`, described there.
+/// The GraphQL scalar `JSONObject`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonObject(pub Map<String, serde_json::Value>);
 
 impl JsonObject {
-    /// A column that holds an object as text; it takes its share of what the request may hold.
+    /// Reads a column that holds an object as text. It counts against the request's memory
+    /// reservation.
     pub fn from_column(
         text: Option<&str>,
         reservation: &Reservation,
@@ -148,13 +152,15 @@ impl JsonObject {
     }
 }
 
-/// About how much room JSON takes once it is read and answered. Each value but the first follows one of these signs.
+/// Approximate number of bytes that JSON needs once it is read and returned. Each value but the
+/// first follows one of these characters.
 fn json_bytes(text: &str) -> usize {
     let values = text.bytes().filter(|byte| b",:[{".contains(byte)).count();
     2 * text.len() + values * JSON_VALUE_BYTES
 }
 
-/// A JSON object of your own; kept as it is, numbers exactly.
+/// A JSON object with your own data. It is returned exactly as given, including the precision of
+/// numbers.
 #[Scalar(
     name = "JSONObject",
     specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-4"
@@ -172,8 +178,8 @@ impl ScalarType for JsonObject {
     }
 }
 
-/// JSON as the library's own value. Its serde route would turn exact numbers into objects, for
-/// `serde_json` hands those over in a way of its own.
+/// Converts JSON to a value of async-graphql. A conversion by serde would turn exact numbers into
+/// objects, because of the way `serde_json` serializes them.
 pub fn to_value(json: serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::Null,

@@ -1,4 +1,4 @@
-//! Subscriptions: what changes, as the key in use may see it.
+//! Subscriptions to changes that the caller may see.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,12 +20,13 @@ use crate::domain::{
 #[derive(Default)]
 pub struct Updates;
 
-/// What a subscription and its executor share.
+/// State that a subscription shares with its executor.
 #[derive(Default)]
 pub struct Listening {
-    /// Notified when the subscription listens.
+    /// Notified when the subscription is active.
     pub begun: Notify,
-    /// The turn of the event that is executed. The library drops an event too early to carry it.
+    /// The turn of the event that is being executed. It is kept here because the library drops an
+    /// event too early for the event to carry it.
     turn: Mutex<Option<Turn>>,
 }
 
@@ -40,7 +41,7 @@ impl Listening {
     }
 }
 
-/// Shows events to the library, one at a time, each in its turn.
+/// Passes events to the library, one at a time, each in its turn.
 fn show<T, O, S: Stream<Item = Update<T>>>(
     ctx: &Context<'_>,
     events: S,
@@ -54,28 +55,32 @@ fn show<T, O, S: Stream<Item = Update<T>>>(
     }))
 }
 
-/// What can be listened to, over WebSocket. An event shows what is there when it is sent: changes
-/// that follow each other quickly are told as one, and after a disturbance a change may be told
-/// twice. Ask for the present state once you listen.
+/// Subscriptions, over WebSocket. An event has the data at the time it is sent. Changes in quick
+/// succession are combined into one event. After a connection problem on the server, an event can
+/// be repeated. Query the current state after subscribing.
 #[Subscription(name = "Subscription", visible = "access::account")]
 impl Updates {
-    /// The messages of the account and environment of the key in use, whenever one is accepted or
-    /// its status changes. After a disturbance only the account's newest 1,000 messages are looked
-    /// at for changes.
+    /// Messages of the account and environment of the key in use, each time one is accepted or its
+    /// status changes. After a connection problem on the server, only the account's 1,000 newest
+    /// messages are checked for missed changes. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message_updated(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Only this message. An id that is not one of yours is never told of.")]
+        #[graphql(
+            desc = "Only events of the message with this id. If the account has no such message, \
+                    there are no events. If omitted, events of all messages are sent."
+        )]
         id: Option<ID>,
     ) -> Result<impl Stream<Item = Message> + use<>> {
         let (app, caller) = (Arc::new(ctx.app()?.beyond_request()), ctx.account()?);
-        // A malformed id is one that nobody has: it is never told of.
+        // No message has the nil id, so a malformed id gets no events.
         let only = id.map(|id| parse_id(&id).unwrap_or_default());
         show(ctx, subscriptions::messages(app, caller, only), Message)
     }
 
-    /// What the money looks like from the key in use, whenever that has changed.
+    /// Balance and spending from the point of view of the key in use, each time they change.
+    /// Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn balance_changed(
         &self,
@@ -85,8 +90,8 @@ impl Updates {
         show(ctx, subscriptions::balances(app, caller).await?, Balance::from)
     }
 
-    /// The team's sub-accounts, whenever one is made, or its settings, status or totalSpent change.
-    /// Main-account keys only.
+    /// Sub-accounts of the team, each time one is created or its settings, status or totalSpent
+    /// change. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn account_updated(
         &self,

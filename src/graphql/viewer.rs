@@ -1,4 +1,4 @@
-//! Who is calling: the key in use, and whom it belongs to.
+//! The key in use and its owner.
 
 use async_graphql::{Context, Enum, Object, Result, SimpleObject};
 use entity::api_key as rows;
@@ -6,42 +6,42 @@ use entity::api_key as rows;
 use super::{access::ContextExt, account::Account, api_key::ApiKey, team::Team};
 use crate::domain;
 
-/// What a key may do.
+/// Role of an API key.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::Role")]
 pub enum Role {
-    /// Runs the server: makes teams and tops them up. Belongs to no team.
+    /// An operator of the server, who creates teams and tops them up. The key belongs to no team.
     Operator,
-    /// A team's main account: sends, and manages the sub-accounts.
+    /// The main account of a team, which sends messages and manages the sub-accounts.
     MainAccount,
-    /// A sub-account: sends, and sees itself.
+    /// A sub-account, which sends messages and has access to its own data only.
     SubAccount,
 }
 
-/// Whether a key moves money and reaches people.
+/// Environment of an API key and of the messages sent with it.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::Environment")]
 pub enum Environment {
     /// Messages are charged and delivered.
     Live,
-    /// Messages are checked, cost nothing and are delivered to nobody. They are left out of usage. Each is deleted
-    /// 7 days after it was accepted or, if that is later, after its sendAt. An account stores 20,000 of them at
-    /// most, and 64 MiB of their texts, subjects, HTML and metadata.
+    /// Messages are validated, but cost nothing, are not delivered and do not count in usage. Each
+    /// is deleted 7 days after it was accepted or after its sendAt, whichever is later. An account
+    /// can store 20,000 TEST messages and 64 MiB of their texts, subjects, HTML and metadata.
     Test,
 }
 
-/// The key in use and whom it belongs to.
+/// The key in use and its owner.
 #[derive(SimpleObject)]
 pub struct Viewer {
     /// The key in use.
     api_key: ApiKey,
-    /// The account of the key; null for operator keys.
+    /// Account of the key; null for operator keys.
     account: Option<Account>,
-    /// The team of the key; null for operator keys.
+    /// Team of the key; null for operator keys.
     team: Option<Team>,
-    /// What the key may do.
+    /// Role of the key.
     role: Role,
-    /// The key's environment; operator keys are LIVE.
+    /// Environment of the key. It is LIVE for operator keys.
     environment: Environment,
 }
 
@@ -50,7 +50,7 @@ pub struct ViewerQuery;
 
 #[Object]
 impl ViewerQuery {
-    /// Who is calling: the key in use and whom it belongs to.
+    /// The key in use and its owner.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
         let (app, caller) = (ctx.app()?, ctx.caller()?);
         let api_key = domain::api_key::list::of_caller(app, caller).await?;

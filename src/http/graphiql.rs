@@ -1,5 +1,5 @@
-//! `/graphiql`: the playground in the browser. It comes out of the program as a whole and talks with
-//! this server alone.
+//! `/graphiql`: the GraphiQL page and its assets, which are embedded in the program. The page makes requests to
+//! this server only.
 
 use axum::{
     Router,
@@ -9,20 +9,20 @@ use axum::{
 };
 use tollgate_ui::Asset;
 
-use super::{SharedState, nothing_here};
+use super::{response::not_found, state::SharedState};
 
-/// The page holds keys, so nothing that is not ours may run in it, and what runs may talk with this server
-/// only. Its editor sets styles and shows small pictures of its own by `data:`.
+/// The page holds API keys, so it may only run the embedded scripts and only connect to this server. GraphiQL's
+/// editor sets inline styles and uses `data:` images.
 const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
-/// For a page with nothing but a style of its own.
+/// The policy of the page that explains why GraphiQL is missing.
 const POLICY_WITHOUT_SCRIPTS: &str = "default-src 'none'; style-src 'unsafe-inline'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// To be asked for again each time: it names the files of this version.
-const ALWAYS_NEW: &str = "no-cache";
-/// Its name changes with its content.
-const NEVER_CHANGES: &str = "public, max-age=31536000, immutable";
+/// For the page, which names the assets of this version.
+const REVALIDATE: &str = "no-cache";
+/// For assets, whose names contain a hash of their content.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 pub fn routes() -> Router<SharedState> {
     Router::new()
@@ -34,11 +34,11 @@ pub fn routes() -> Router<SharedState> {
 
 async fn index(headers: HeaderMap) -> Response {
     match tollgate_ui::index() {
-        Ok(index) => (page_headers(POLICY), respond(&headers, index, ALWAYS_NEW)).into_response(),
-        // Not 200: who looks whether GraphiQL is there should not take this page for it.
+        Ok(index) => (page_headers(POLICY), respond(&headers, index, REVALIDATE)).into_response(),
+        // Not 200, so that a check for GraphiQL does not mistake this page for it.
         Err(why) => {
             let page = Html(page_without_graphiql(why));
-            let caching = [(header::CACHE_CONTROL, ALWAYS_NEW)];
+            let caching = [(header::CACHE_CONTROL, REVALIDATE)];
             let status = StatusCode::SERVICE_UNAVAILABLE;
             (status, page_headers(POLICY_WITHOUT_SCRIPTS), caching, page).into_response()
         }
@@ -48,8 +48,8 @@ async fn index(headers: HeaderMap) -> Response {
 async fn asset(uri: Uri, headers: HeaderMap) -> Response {
     let asset = uri.path().strip_prefix("/graphiql/").and_then(tollgate_ui::asset);
     match asset {
-        Some(asset) => respond(&headers, asset, NEVER_CHANGES),
-        None => nothing_here(uri).await,
+        Some(asset) => respond(&headers, asset, IMMUTABLE),
+        None => not_found(uri).await,
     }
 }
 
@@ -75,7 +75,7 @@ fn respond(headers: &HeaderMap, asset: &'static Asset, caching: &'static str) ->
     }
 }
 
-/// Whether `br` is among the accepted encodings, and not with a weight of 0, which excludes it.
+/// Whether `Accept-Encoding` allows `br`. A weight of 0 excludes it.
 fn accepts_brotli(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
     let mut encodings =
@@ -114,7 +114,7 @@ mod tests {
     use super::accepts_brotli;
 
     #[test]
-    fn brotli_is_for_those_who_accept_it() {
+    fn brotli_is_used_only_if_accepted() {
         for (accepted, expected) in [
             (None, false),
             (Some(""), false),

@@ -1,20 +1,20 @@
-//! Which media type an answer has, and whether a request is JSON: content negotiation as the
-//! specification of GraphQL over HTTP wants it, with the weights of RFC 9110, section 12.5.1.
+//! Content negotiation: the media type of a response, and whether a request is JSON. It follows the GraphQL over
+//! HTTP specification, with the weights of RFC 9110, section 12.5.1.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
-/// The media types that answers come in.
+/// The media type of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MediaType {
-    /// `application/graphql-response+json`: the status says whether the request was executed.
+    /// `application/graphql-response+json`: the status shows whether the request was executed.
     GraphqlResponse,
-    /// `application/json`, for clients that ask for nothing else: any well-formed request is 200.
+    /// `application/json`, the default: every well-formed request gets 200.
     #[default]
     Json,
 }
 
 impl MediaType {
-    /// The value of the answer's `Content-Type`.
+    /// The value of `Content-Type`.
     pub fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
@@ -22,7 +22,8 @@ impl MediaType {
         })
     }
 
-    fn essence(self) -> &'static str {
+    /// Type and subtype, without parameters.
+    fn name(self) -> &'static str {
         match self {
             Self::GraphqlResponse => "application/graphql-response+json",
             Self::Json => "application/json",
@@ -30,51 +31,53 @@ impl MediaType {
     }
 }
 
-/// Media ranges of `Accept` that are read at most, and parameters of each; the rest is ignored. Browsers send
-/// eight of them, and a header without a bound would cost more than the request.
-pub const RANGES_MAX: usize = 16;
+/// Maximum number of media ranges of `Accept` that are read, and of parameters of each; the rest is ignored.
+/// Browsers send eight ranges; without a limit, reading the header could cost more than the request.
+const RANGES_MAX: usize = 16;
 const PARAMETERS_MAX: usize = 8;
 
-/// How well a media type is liked: its weight in thousandths, and how closely it was named.
+/// The client's preference for a media type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Preference {
+    /// In thousandths.
     weight: u16,
-    closeness: u8,
+    /// 0 for `*/*` up to [`EXACT`].
+    specificity: u8,
 }
 
-/// The media type that the caller likes best; `None` if it takes none of ours.
+/// The media type that the client prefers; `None` if it accepts neither.
 pub fn negotiate(headers: &HeaderMap) -> Option<MediaType> {
     let accepts: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     if accepts.is_empty() {
         return Some(MediaType::Json);
     }
-    let liking = |media_type: MediaType| {
+    let preference = |media_type: MediaType| {
         let ranges = accepts.iter().flat_map(|accept| accept.split(',')).take(RANGES_MAX);
-        // The closest range that fits decides.
-        let fitting = ranges.filter_map(|range| like(range, media_type.essence()));
-        fitting.max_by_key(|liking| liking.closeness).unwrap_or_default()
+        let matching = ranges.filter_map(|range| preference_of(range, media_type.name()));
+        // The most specific range decides.
+        matching.max_by_key(|preference| preference.specificity).unwrap_or_default()
     };
-    let (of_response, of_json) = (liking(MediaType::GraphqlResponse), liking(MediaType::Json));
-    // Who names both alike knows the newer one; who names neither may know only the older.
-    let is_response_better =
-        of_response > of_json || (of_response == of_json && of_response.closeness == EXACT);
-    let (best, media_type) = if is_response_better {
-        (of_response, MediaType::GraphqlResponse)
+    let (graphql, json) = (preference(MediaType::GraphqlResponse), preference(MediaType::Json));
+    // A client that names both equally supports the newer type; one that sends only wildcards may not.
+    let is_graphql_better = graphql > json || (graphql == json && graphql.specificity == EXACT);
+    let (best, media_type) = if is_graphql_better {
+        (graphql, MediaType::GraphqlResponse)
     } else {
-        (of_json, MediaType::Json)
+        (json, MediaType::Json)
     };
     (best.weight > 0).then_some(media_type)
 }
 
 const EXACT: u8 = 2;
 
-fn like(range: &str, essence: &str) -> Option<Preference> {
+/// The preference that a media range expresses for this media type; `None` if it does not match.
+fn preference_of(range: &str, media_type: &str) -> Option<Preference> {
     let mut parts = range.split(';').map(str::trim);
-    let named = parts.next()?;
-    let closeness = match named {
-        _ if named.eq_ignore_ascii_case(essence) => EXACT,
-        _ if named.eq_ignore_ascii_case("application/*") => 1,
+    let name = parts.next()?;
+    let specificity = match name {
+        _ if name.eq_ignore_ascii_case(media_type) => EXACT,
+        _ if name.eq_ignore_ascii_case("application/*") => 1,
         "*/*" | "*" => 0,
         _ => return None,
     };
@@ -88,10 +91,10 @@ fn like(range: &str, essence: &str) -> Option<Preference> {
             return None;
         }
     }
-    Some(Preference { weight, closeness })
+    Some(Preference { weight, specificity })
 }
 
-/// A weight from 0 to 1 in thousandths; what is none counts as 0.
+/// A weight from 0 to 1 in thousandths; 0 if it is not valid.
 fn thousandths(weight: &str) -> u16 {
     match weight.split_once('.').unwrap_or((weight, "")) {
         ("1", rest) if rest.bytes().all(|digit| digit == b'0') => 1_000,
@@ -100,7 +103,7 @@ fn thousandths(weight: &str) -> u16 {
     }
 }
 
-/// Whether the body is JSON in UTF-8.
+/// Whether `Content-Type` says JSON in UTF-8.
 pub fn is_json(headers: &HeaderMap) -> bool {
     let Some(media_type) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok())
     else {
@@ -123,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_liked_media_type_is_chosen() {
+    fn the_preferred_media_type_is_chosen() {
         use MediaType::{GraphqlResponse, Json};
         for (accept, expected) in [
             ("application/graphql-response+json", Some(GraphqlResponse)),
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_of_accept_is_bounded() {
+    fn only_the_first_ranges_and_parameters_of_accept_are_read() {
         let negotiated = |accept: String| {
             let headers = [(header::ACCEPT, accept.parse().expect("a header's value"))];
             negotiate(&headers.into_iter().collect())
@@ -164,8 +167,9 @@ mod tests {
         let ranges = |others: usize| format!("{}application/json", "text/html, ".repeat(others));
         assert_eq!(negotiated(ranges(RANGES_MAX - 1)), Some(MediaType::Json));
         assert_eq!(negotiated(ranges(RANGES_MAX)), None);
-        let weighed = |others: usize| format!("application/json{}; q=0", "; a=b".repeat(others));
-        assert_eq!(negotiated(weighed(PARAMETERS_MAX - 1)), None);
-        assert_eq!(negotiated(weighed(PARAMETERS_MAX)), Some(MediaType::Json));
+        let with_weight =
+            |others: usize| format!("application/json{}; q=0", "; a=b".repeat(others));
+        assert_eq!(negotiated(with_weight(PARAMETERS_MAX - 1)), None);
+        assert_eq!(negotiated(with_weight(PARAMETERS_MAX)), Some(MediaType::Json));
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked for: an operation, read from a POST's body or a GET's query.
+//! Reads a GraphQL request from the body of a POST or the query string of a GET.
 
 use async_graphql::{ServerError, Variables};
 use axum::http::Uri;
@@ -13,30 +13,32 @@ use crate::{
     json::{self, JsonError},
 };
 
-/// Bytes of a request's body at most.
+/// Maximum size of a request body.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads a POST's body.
 pub fn read_body(bytes: &[u8]) -> Result<Operation, ServerError> {
     match json::parse(bytes) {
         Ok(members) => operation(members, false),
-        Err(JsonError::Invalid) => Err(bad("The body must be one JSON object with a query.")),
+        Err(JsonError::Invalid) => {
+            Err(bad("The body is not valid (expected one JSON object with a query)."))
+        }
         Err(failure) => Err(bad(failure.to_string())),
     }
 }
 
-/// Reads the parameters of a GET.
+/// Reads the query parameters of a GET.
 pub fn read_query(uri: &Uri) -> Result<Operation, ServerError> {
     let mut members = Map::new();
     for (name, text) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
         let value = match &*name {
-            // As if they were left out (GraphQL over HTTP, section 6.2.1).
+            // Empty parameters count as missing (GraphQL over HTTP, section 6.2.1).
             "operationName" | "variables" | "extensions" if text.is_empty() => continue,
             "query" | "operationName" => Value::String(text.into_owned()),
             "variables" | "extensions" => match json::parse(text.as_bytes()) {
                 Ok(value) => value,
                 Err(JsonError::Invalid) => {
-                    return Err(bad(format!("The parameter {name} must be JSON.")));
+                    return Err(bad(format!("The parameter {name} is not valid (expected JSON).")));
                 }
                 Err(failure) => return Err(bad(failure.to_string())),
             },
@@ -49,40 +51,40 @@ pub fn read_query(uri: &Uri) -> Result<Operation, ServerError> {
     operation(members, true)
 }
 
-/// Reads an operation from its JSON.
+/// Reads a request from its parsed JSON.
 pub fn operation(mut members: Map<String, Value>, is_get: bool) -> Result<Operation, ServerError> {
     let query = match members.remove("query") {
         None | Some(Value::Null) => None,
         Some(Value::String(query)) => Some(query),
-        Some(_) => return Err(bad("query must be a string.")),
+        Some(_) => return Err(bad("query is not valid (expected a string).")),
     };
     let operation_name = match members.remove("operationName") {
         None | Some(Value::Null) => None,
         Some(Value::String(name)) => Some(name),
-        Some(_) => return Err(bad("operationName must be a string.")),
+        Some(_) => return Err(bad("operationName is not valid (expected a string).")),
     };
     let variables = match members.remove("variables") {
         None | Some(Value::Null) => Variables::default(),
         Some(variables @ Value::Object(_)) => Variables::from_value(to_value(variables)),
-        Some(_) => return Err(bad("variables must be an object.")),
+        Some(_) => return Err(bad("variables is not valid (expected an object).")),
     };
     let extensions = match members.remove("extensions") {
         None | Some(Value::Null) => Map::new(),
         Some(Value::Object(extensions)) => extensions,
-        Some(_) => return Err(bad("extensions must be an object.")),
+        Some(_) => return Err(bad("extensions is not valid (expected an object).")),
     };
-    let asked = match (query, extensions.get("persistedQuery")) {
+    let source = match (query, extensions.get("persistedQuery")) {
         (Some(query), None) => DocumentSource::Text(query),
         (query, Some(persisted)) => {
             let hash = hash_of(persisted).ok_or_else(|| {
-                bad("persistedQuery must have version 1 and a sha256Hash of 64 hexadecimal digits.")
+                bad("persistedQuery is not valid (expected version 1 and a sha256Hash of 64 hexadecimal digits).")
             })?;
             query
                 .map_or(DocumentSource::Hash(hash), |query| DocumentSource::TextOfHash(query, hash))
         }
         (None, None) => return Err(bad("The request has no query.")),
     };
-    Ok(Operation { asked, operation_name, variables, is_get })
+    Ok(Operation { asked: source, operation_name, variables, is_get })
 }
 
 fn hash_of(persisted: &Value) -> Option<[u8; 32]> {
@@ -107,17 +109,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_says_what_is_wrong_with_the_request() {
-        let twice = |name: &str| {
+    fn duplicate_and_empty_parameters() {
+        let duplicate = |name: &str| {
             let uri = format!("/graphql?query=x&{name}=%7B%7D&{name}=%7B%7D").parse();
             read_query(&uri.expect("a path")).err().map(|refused| refused.message)
         };
         for name in ["query", "operationName", "variables", "extensions"] {
-            assert_eq!(twice(name), Some(format!("Duplicate parameter \"{name}\".")));
+            assert_eq!(duplicate(name), Some(format!("Duplicate parameter \"{name}\".")));
         }
-        assert_eq!(twice("other"), None);
+        assert_eq!(duplicate("other"), None);
         let empty = "/graphql?query=x&operationName=&variables=&extensions=".parse();
-        let operation = read_query(&empty.expect("a path")).expect("what is empty is left out");
+        let operation =
+            read_query(&empty.expect("a path")).expect("empty parameters count as missing");
         assert_eq!((operation.operation_name, operation.variables.len()), (None, 0));
         let refused = read_body(b"{}").err().map(|refused| refused.message);
         assert_eq!(refused.as_deref(), Some("The request has no query."));

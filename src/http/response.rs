@@ -1,5 +1,5 @@
-//! What goes back: data or errors, in the media type that the caller likes best, with the status and the
-//! headers that belong to its code.
+//! Builds HTTP responses: the negotiated media type, and the status and headers of an error code. A large response
+//! keeps its memory reservation until the client has received it.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +15,7 @@ use async_graphql::{ServerError, parser::types::OperationType};
 use async_graphql_axum::GraphQLResponse;
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use http_body::{Frame, SizeHint};
@@ -32,34 +32,33 @@ use crate::{
     limits::memory_budget::Reservation,
 };
 
-/// What is said to whom there is no place for.
 pub const TOO_BUSY: &str = "The server is too busy; nothing was done. Try again in a second.";
 
-/// Answers of more bytes, as their texts were counted, are written by a thread of their own, one at a time: a runtime's
-/// thread would serve nobody else meanwhile, and an allocator keeps what each thread has freed.
-const WRITTEN_AT_ONCE_MAX: usize = 256 * 1024;
-/// An answer is written in pieces of so many bytes, which are given back one by one as they are sent.
+/// Responses with a larger reservation are serialized by a separate thread, one at a time: serializing them would
+/// block a runtime thread, and the allocator keeps memory that each thread has freed.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+/// Large responses are serialized in pieces of this size, which are freed one by one as they are sent.
 const PIECE_BYTES: usize = 64 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-static WRITER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
-    let (jobs, todo) = mpsc::channel::<Job>();
-    let work = move || todo.into_iter().for_each(|job| job());
-    let started = thread::Builder::new().name("answers".to_owned()).spawn(work);
+static SERIALIZER: LazyLock<mpsc::Sender<Job>> = LazyLock::new(|| {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    let run_jobs = move || jobs.into_iter().for_each(|job| job());
+    let started = thread::Builder::new().name("responses".to_owned()).spawn(run_jobs);
     started.expect("a thread can be started");
-    jobs
+    sender
 });
 
-/// An answer as JSON, in pieces.
+/// A response serialized as JSON, in pieces.
 #[derive(Default)]
-pub struct Written {
+pub struct JsonPieces {
     full: VecDeque<Bytes>,
     last: Vec<u8>,
     bytes: usize,
 }
 
-impl io::Write for Written {
+impl io::Write for JsonPieces {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.last.extend_from_slice(text);
         self.bytes += text.len();
@@ -75,18 +74,18 @@ impl io::Write for Written {
     }
 }
 
-impl Written {
-    fn of(answer: &impl Serialize) -> Self {
-        let mut written = Self::default();
-        serde_json::to_writer(&mut written, answer).expect("an answer is plain JSON");
-        let last = std::mem::take(&mut written.last);
+impl JsonPieces {
+    fn of(response: &impl Serialize) -> Self {
+        let mut pieces = Self::default();
+        serde_json::to_writer(&mut pieces, response).expect("a response is plain JSON");
+        let last = std::mem::take(&mut pieces.last);
         if !last.is_empty() {
-            written.full.push_back(last.into());
+            pieces.full.push_back(last.into());
         }
-        written
+        pieces
     }
 
-    /// All of it in one piece.
+    /// The whole text as one piece.
     pub fn into_text(self) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.bytes);
         self.full.iter().for_each(|piece| text.extend_from_slice(piece));
@@ -94,27 +93,28 @@ impl Written {
     }
 }
 
-/// Writes an answer as JSON. From then on `reservation` holds what that takes; the error is that there is none for it. What a
-/// mutation did is always answered.
-pub async fn write<T: Serialize + Send + 'static>(
-    answer: T,
+/// Serializes a response as JSON, and changes `reservation` to its size. Fails if the memory budget is exhausted,
+/// except for a mutation, whose outcome is always reported.
+pub async fn serialize<T: Serialize + Send + 'static>(
+    response: T,
     kind: OperationType,
     reservation: &Reservation,
-) -> Result<Written, Fault> {
-    let written = if reservation.bytes() > WRITTEN_AT_ONCE_MAX {
-        let (done, written) = oneshot::channel();
+) -> Result<JsonPieces, Fault> {
+    let pieces = if reservation.bytes() > INLINE_BYTES_MAX {
+        let (sender, pieces) = oneshot::channel();
         let job = Box::new(move || {
-            // Nobody waits for it any more if this fails.
-            let _ = done.send(Written::of(&answer));
+            // Fails if the request was cancelled meanwhile.
+            let _ = sender.send(JsonPieces::of(&response));
         });
-        WRITER.send(job).map_err(|_| Fault::Broken("answers are written"))?;
-        written.await.map_err(|_| Fault::Broken("an answer is written"))?
+        SERIALIZER.send(job).map_err(|_| Fault::Broken("responses are serialized"))?;
+        pieces.await.map_err(|_| Fault::Broken("a response is serialized"))?
     } else {
-        Written::of(&answer)
+        JsonPieces::of(&response)
     };
-    settle(reservation, kind, written.bytes).map(|()| written)
+    settle(reservation, kind, pieces.bytes).map(|()| pieces)
 }
 
+/// Changes the reservation to the size of the response.
 fn settle(reservation: &Reservation, kind: OperationType, bytes: usize) -> Result<(), Fault> {
     match reservation.settle(bytes) {
         Err(fault) if kind != OperationType::Mutation => Err(fault),
@@ -122,7 +122,7 @@ fn settle(reservation: &Reservation, kind: OperationType, bytes: usize) -> Resul
     }
 }
 
-/// The answer to a request that was read. It keeps its room until the client has taken it.
+/// The response to a request that was read. It holds its reservation until the client has received it.
 pub async fn respond(
     media_type: MediaType,
     answer: Answer,
@@ -132,8 +132,8 @@ pub async fn respond(
 ) -> Response {
     match answer {
         Answer::Executed(response) => {
-            let body = if reservation.bytes() > WRITTEN_AT_ONCE_MAX {
-                write(response, kind, &reservation).await.map(Body::new)
+            let body = if reservation.bytes() > INLINE_BYTES_MAX {
+                serialize(response, kind, &reservation).await.map(Body::new)
             } else {
                 let body = GraphQLResponse::from(response).into_response().into_body();
                 let bytes = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
@@ -141,7 +141,7 @@ pub async fn respond(
             };
             match body {
                 Ok(body) => {
-                    let body = Body::new(Held { body, _room: reservation });
+                    let body = Body::new(ReservedBody { body, _reservation: reservation });
                     with_type(media_type, Response::new(body))
                 }
                 Err(fault) => refuse(media_type, errors::of_fault(&fault, request_id)),
@@ -153,7 +153,7 @@ pub async fn respond(
                 set(&mut response, header::ALLOW, "POST");
             } else if media_type == MediaType::Json && response.status() == StatusCode::BAD_REQUEST
             {
-                // A well-formed request is 200 to clients that know no other status for one.
+                // With application/json, a well-formed request gets 200 (GraphQL over HTTP).
                 *response.status_mut() = StatusCode::OK;
             }
             response
@@ -161,7 +161,7 @@ pub async fn respond(
     }
 }
 
-impl HttpBody for Written {
+impl HttpBody for JsonPieces {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -183,13 +183,13 @@ impl HttpBody for Written {
     }
 }
 
-/// An answer on its way, and what it takes of the room of all.
-struct Held {
+/// A response body that holds its memory reservation until it is sent.
+struct ReservedBody {
     body: Body,
-    _room: Arc<Reservation>,
+    _reservation: Arc<Reservation>,
 }
 
-impl HttpBody for Held {
+impl HttpBody for ReservedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -209,25 +209,25 @@ impl HttpBody for Held {
     }
 }
 
-/// An answer without data, to a request that could not be read or was not looked at.
+/// A response with one error and without data.
 pub fn refuse(media_type: MediaType, refused: ServerError) -> Response {
     refuse_all(media_type, &[refused])
 }
 
-/// Refused before anything was done for it.
 pub fn too_busy(media_type: MediaType) -> Response {
     refuse(media_type, errors::unavailable(TOO_BUSY))
 }
 
-/// What is served at no path.
-pub fn nothing_here() -> Response {
+/// The response for an unknown path.
+pub async fn not_found(uri: Uri) -> Response {
+    tracing::debug!(path = uri.path(), "Not found");
     let refused = error(Code::BadUserInput, "Not found. GraphQL is at /graphql.");
     let mut response = refuse(MediaType::Json, refused);
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
 
-/// The same, for several reasons; the first decides the status.
+/// A response with errors and without data. The first error decides the status.
 pub fn refuse_all(media_type: MediaType, refused: &[ServerError]) -> Response {
     let body = serde_json::json!({ "errors": refused }).to_string();
     let mut response = with_type(media_type, body.into_response());

@@ -1,5 +1,5 @@
-//! `POST /sandbox/inbound`: what a person writes back, said by whoever tries the sandbox. A carrier that
-//! receives messages hands them to [`inbound::record_inbound_message`] itself.
+//! `POST /sandbox/inbound`: simulates a message from a recipient, for trying opt-outs in the sandbox. A real
+//! carrier calls [`inbound::record_inbound_message`] itself.
 
 use std::sync::Arc;
 
@@ -14,11 +14,12 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use super::{
-    HttpState, SharedState,
-    graphql::{REQUEST_DEADLINE, bearer, identify, request_id},
+    caller::{bearer, identify, request_id},
+    execution::REQUEST_DEADLINE,
     limits::rate::cost_of_bytes,
     negotiation::{MediaType, is_json},
     response::{TOO_BUSY, refuse_all},
+    state::{HttpState, SharedState},
 };
 use crate::{
     domain::{
@@ -32,26 +33,27 @@ use crate::{
 };
 
 pub const PATH: &str = "/sandbox/inbound";
-/// Bytes of a body at most.
+/// Maximum size of a body.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Says what the text did: `{"effect":"OPTED_OUT"}`. Any LIVE key of an account has its account receive one.
+/// Records an inbound message of the caller's account, and responds with its effect: `{"effect":"OPTED_OUT"}`.
+/// Needs a LIVE key.
 pub async fn receive(State(shared): State<SharedState>, request: Request) -> Response {
-    let begun = Instant::now();
-    let until = begun + REQUEST_DEADLINE;
+    let started = Instant::now();
+    let until = started + REQUEST_DEADLINE;
     let (head, body) = request.into_parts();
-    let mut left = None;
+    let mut remaining = None;
     let effect = async {
         if head.method != Method::POST {
-            let message = "An inbound message is sent with POST.";
+            let message = "Send the inbound message with POST.";
             return Err(error(Code::MethodNotAllowed, message));
         }
         let key = bearer(&head.headers);
         let caller = timeout_at(until, identify(&shared, &head, key)).await;
-        let caller = caller.map_err(|_| too_late())??;
-        if let Err(over) = shared.rates.pay(&caller, 1, &mut left) {
-            shared.request_permits.refusal().await;
-            return Err(over);
+        let caller = caller.map_err(|_| timed_out())??;
+        if let Err(limited) = shared.rates.charge_into(&caller, 1, &mut remaining) {
+            shared.request_permits.delay_refusal().await;
+            return Err(limited);
         }
         let id = request_id(&head.headers).to_owned();
         let refused = |fault: Fault| errors::of_fault(&fault, &id);
@@ -63,18 +65,18 @@ pub async fn receive(State(shared): State<SharedState>, request: Request) -> Res
         let (key_id, team_id) = (caller.key_id, caller.team_scope());
         let bodies = &shared.bodies;
         let received = bodies.receive(key_id, team_id, body, BODY_BYTES_MAX, until).await?;
-        shared.rates.pay(&caller, cost_of_bytes(received.len()), &mut left)?;
-        let permit = shared.request_permits.of(team_id).await;
+        shared.rates.charge_into(&caller, cost_of_bytes(received.len()), &mut remaining)?;
+        let permit = shared.request_permits.acquire(team_id).await;
         let permit = permit.ok_or_else(|| errors::unavailable(TOO_BUSY))?;
         let message = read(&received)?;
         if let Err(rule) = recipient::parse(&message.from, Some(message.channel)) {
             return Err(error(Code::BadUserInput, format!("from is not valid. {rule}")));
         }
         drop(received);
-        // A task of its own, as in `graphql`: a client that hangs up leaves nothing half-way.
+        // A separate task, for the reason given in `execution`.
         let in_task = Arc::clone(&shared);
         let received = async move {
-            let _place = permit;
+            let _permit = permit;
             let HttpState { app, stop_words, .. } = &*in_task;
             inbound::receive(app, &account, &message, stop_words).await
         };
@@ -82,10 +84,10 @@ pub async fn receive(State(shared): State<SharedState>, request: Request) -> Res
         match timeout_at(until, received).await {
             Ok(Ok(effect)) => effect.map_err(refused),
             Ok(Err(failure)) => {
-                tracing::error!(request.id = id, %failure, "An inbound message broke off");
+                tracing::error!(request.id = id, %failure, "The task of an inbound message failed");
                 Err(error(Code::InternalServerError, errors::internal(&id)))
             }
-            Err(_) => Err(too_late()),
+            Err(_) => Err(timed_out()),
         }
     };
     let (code, mut response) = match effect.await {
@@ -108,28 +110,28 @@ pub async fn receive(State(shared): State<SharedState>, request: Request) -> Res
             (code, response)
         }
     };
-    if let Some(left) = left {
-        shared.rates.write(left, response.headers_mut());
+    if let Some(remaining) = remaining {
+        shared.rates.write_headers(remaining, response.headers_mut());
     }
-    shared.app.metrics.note_request("inbound", code, begun.elapsed());
+    shared.app.metrics.note_request("inbound", code, started.elapsed());
     response
 }
 
 fn read(bytes: &[u8]) -> Result<InboundMessage, ServerError> {
-    let wrong = || {
-        let message = r#"Send {"channel": "SMS", "from": "+12025550123", "text": "STOP"}; the channel can be EMAIL, WHATSAPP or TELEGRAM, too."#;
+    let invalid = || {
+        let message = r#"The body is not valid (expected JSON such as {"channel": "SMS", "from": "+12025550123", "text": "STOP"}; the channel is SMS, EMAIL, WHATSAPP or TELEGRAM)."#;
         error(Code::BadUserInput, message)
     };
-    let members: Map<String, Value> = json::parse(bytes).map_err(|_| wrong())?;
-    // Strings alone: serde would take {"SMS": null} for a channel, and an array for the whole.
+    let members: Map<String, Value> = json::parse(bytes).map_err(|_| invalid())?;
+    // Only strings, because serde would also accept {"SMS": null} as a channel and an array as the message.
     if !members.values().all(Value::is_string) {
-        return Err(wrong());
+        return Err(invalid());
     }
-    serde_json::from_value(members.into()).map_err(|_| wrong())
+    serde_json::from_value(members.into()).map_err(|_| invalid())
 }
 
-fn too_late() -> ServerError {
+fn timed_out() -> ServerError {
     errors::unavailable(
-        "The request took too long; its outcome is not known. Send it again: a repeated text changes nothing more.",
+        "The request timed out and its outcome is unknown. Retrying is safe: a repeated message changes nothing.",
     )
 }

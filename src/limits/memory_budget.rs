@@ -10,7 +10,7 @@ use sea_orm::DbErr;
 use uuid::Uuid;
 
 use super::quota::{Permit, Quota};
-use crate::domain::{Fault, Unavailable};
+use crate::fault::{Fault, Unavailable};
 
 /// Bytes of text of one request, in rows that are read and in the answer, at most.
 pub const TEXT_BYTES_MAX: usize = 32 * 1024 * 1024;

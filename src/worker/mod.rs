@@ -1,6 +1,6 @@
-//! The worker: claims due messages, hands them to carriers, settles what came of it, and notes which
-//! keys were used and how often calls were refused; renews phone numbers; does what changes of accounts leave to be
-//! done; deletes TEST messages whose time is over. A crash loses nothing but the last of these notes.
+//! The worker: claims due messages, submits them to carriers and settles the outcomes. It also renews phone numbers,
+//! works off the backlog of account changes, deletes old TEST messages, and writes the last use of keys and the
+//! counts of refused calls. A crash loses only the latest of those uses and counts.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -36,63 +36,61 @@ mod clock_watch;
 
 pub use clock_watch::ClockWatch;
 
-/// How long the worker rests when nothing woke it: rows of other processes are found this late.
+/// Interval at which the worker looks for messages that other processes accepted.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// The least rest between two rounds, so that messages that come one by one are delivered in batches: a round
-/// flushes twice and holds the team while it settles, which a send at that moment waits for.
+/// Minimum pause between two rounds of delivery, so that single messages are delivered in batches: a round flushes to
+/// disk twice and locks the team while it settles, which delays concurrent sends.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// Messages of an average batch from which on accepting is under pressure.
+/// Average batch size of the writers from which on accepting messages is under pressure.
 const BATCH_UNDER_PRESSURE: u64 = 4;
-/// Under pressure the worker rests so many times as long as it worked: accepting
-/// goes first, and delivery keeps a tenth of the time.
+/// Under pressure, a pause is this many times as long as the round before it: accepting messages has priority, and
+/// delivery gets a tenth of the time.
 const PAUSE_RATIO_UNDER_PRESSURE: u32 = 9;
-/// A slow carrier or database must not make the rest a long one.
+/// Maximum of that pause, so that a slow carrier or database does not delay delivery for long.
 const PAUSE_UNDER_PRESSURE_MAX: Duration = Duration::from_secs(1);
-/// How late the month of a phone number may be charged: nobody waits for that.
+/// Interval of phone number renewals.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
-/// How late the worker finds what another process's change of an account has left to be done.
+/// Interval at which the worker looks for a backlog that other processes created.
 const BACKLOG_INTERVAL: Duration = Duration::from_secs(1);
-/// Between two steps of that the worker rests so many times as long as a step took, for whatever else is
-/// written.
+/// The pause after a step of the backlog is this many times as long as the step, so that other writes can proceed.
 const PAUSE_RATIO_IN_BACKLOG: u32 = 3;
-/// How late the audit log may count refusals that repeat.
+/// Interval at which counts of repeated refusals are written to the audit log.
 const REFUSAL_COUNT_INTERVAL: Duration = Duration::from_secs(5);
-/// The least rest between two times that the write-ahead log is emptied.
-const EMPTY_LOG_INTERVAL: Duration = Duration::from_secs(5);
-/// How often a wrong clock is looked at.
+/// Minimum time between two truncations of the write-ahead log.
+const WAL_TRUNCATION_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of clock checks while the clock is not trusted.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How late TEST messages are deleted, and the rest between two steps of it.
+/// Interval at which old TEST messages are deleted, and the pause between two batches.
 const DELETE_INTERVAL: Duration = Duration::from_mins(1);
 const DELETE_PAUSE: Duration = Duration::from_millis(200);
-/// Rest after a failure of the database.
+/// Pause after a database failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// What one round of delivery came to.
+/// The result of one round of delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
     pub messages: usize,
-    /// More may be due.
+    /// Whether more messages may be due.
     pub has_more: bool,
 }
 
-/// Delivers what is due, renews phone numbers, does what changes of accounts have left to be done, and notes key
-/// uses and refusals until `stop`; then finishes what it has begun. While the clock is wrong, nothing is delivered,
-/// renewed, worked off or deleted.
+/// Runs until `stop` is cancelled, and then finishes the work in progress. While the clock is not trusted, nothing is
+/// delivered, renewed or deleted, and the backlog waits.
 pub async fn run(
     app: Arc<App>,
     key_uses: mpsc::Receiver<Uuid>,
     watch: ClockWatch,
     stop: CancellationToken,
 ) {
-    ask_database(&app, &watch).await;
-    // Side by side: many months that begin at once must not hold up messages.
+    compare_with_database(&app, &watch).await;
+    // Concurrently, so that many simultaneous renewals do not delay messages.
     tokio::join!(
         deliver(&app, key_uses, &watch, &stop),
-        renew(&app, &watch, &stop),
-        work_off(&app, &watch, &stop),
-        delete_tests(&app, &watch, &stop),
-        count_refusals(&app, &stop),
-        empty_log(&app, &stop),
+        renew_numbers(&app, &watch, &stop),
+        work_off_backlog(&app, &watch, &stop),
+        delete_test_messages(&app, &watch, &stop),
+        write_refusal_counts(&app, &stop),
+        truncate_wal(&app, &stop),
     );
 }
 
@@ -106,76 +104,78 @@ async fn deliver(
     while !stop.is_cancelled() {
         note_key_uses(app, &mut key_uses).await;
         if !is_clock_right(app, watch) {
-            rest(CLOCK_CHECK_INTERVAL, stop).await;
+            sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let delivered = deliver_due(app).await;
         let since = app.writers.taken() - taken;
-        let rests = match since.messages.checked_div(since.batches) {
+        let pause_ratio = match since.messages.checked_div(since.batches) {
             Some(BATCH_UNDER_PRESSURE..) => PAUSE_RATIO_UNDER_PRESSURE,
             Some(_) => 1,
             None => 0,
         };
         taken = app.writers.taken();
-        let least = (begun.elapsed() * rests).min(PAUSE_UNDER_PRESSURE_MAX);
-        let (least, rest) = match delivered {
-            Ok(Delivered { has_more: true, .. }) => (least, Duration::ZERO),
-            Ok(_) => (least.max(PAUSE_MIN), POLL_INTERVAL),
+        let pause = (started.elapsed() * pause_ratio).min(PAUSE_UNDER_PRESSURE_MAX);
+        // A wake-up ends the wait after the pause; without one it lasts until the next poll.
+        let (pause, poll) = match delivered {
+            Ok(Delivered { has_more: true, .. }) => (pause, Duration::ZERO),
+            Ok(_) => (pause.max(PAUSE_MIN), POLL_INTERVAL),
             Err(fault) => {
-                tracing::error!(%fault, "Due messages could not be delivered; trying again");
+                tracing::error!(%fault, "Due messages could not be delivered; retrying");
                 (RETRY_DELAY, RETRY_DELAY)
             }
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = async { sleep(least).await; app.due.notified().await } => {}
-            () = sleep(rest.max(least)) => {}
+            () = async { sleep(pause).await; app.due.notified().await } => {}
+            () = sleep(poll.max(pause)) => {}
         }
     }
     note_key_uses(app, &mut key_uses).await;
 }
 
-async fn renew(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
-    let mut place = None;
+async fn renew_numbers(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
+    let mut position = None;
     while !stop.is_cancelled() {
         if !is_clock_right(app, watch) {
-            rest(CLOCK_CHECK_INTERVAL, stop).await;
-            ask_database(app, watch).await;
+            sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
+            compare_with_database(app, watch).await;
             continue;
         }
-        place = phone_number::renewal::renew(app, place).await.unwrap_or_else(|fault| {
-            tracing::error!(%fault, "Phone numbers could not be renewed; trying again");
+        position = phone_number::renewal::renew(app, position).await.unwrap_or_else(|fault| {
+            tracing::error!(%fault, "Phone numbers could not be renewed; retrying");
             None
         });
-        if place.is_none() {
-            rest(RENEWAL_INTERVAL, stop).await;
-            ask_database(app, watch).await;
+        if position.is_none() {
+            sleep_unless_stopped(RENEWAL_INTERVAL, stop).await;
+            compare_with_database(app, watch).await;
         }
     }
 }
 
-/// Whether the clock is trusted, as `/readyz` says it.
+/// Checks whether the clock is trusted, and publishes the result for `/readyz`.
 fn is_clock_right(app: &App, watch: &ClockWatch) -> bool {
     let is_right = watch.is_right(&*app.clock);
     app.is_clock_right.store(is_right, Ordering::Relaxed);
     is_right
 }
 
-async fn ask_database(app: &App, watch: &ClockWatch) {
+async fn compare_with_database(app: &App, watch: &ClockWatch) {
     if let Err(fault) = watch.ask_database(app).await {
-        tracing::warn!(%fault, "The database did not say what time it is; it is asked again");
+        tracing::warn!(%fault, "The database's time could not be read; retrying");
     }
 }
 
-async fn rest(rest: Duration, stop: &CancellationToken) {
+/// Sleeps, but not longer than until `stop` is cancelled.
+async fn sleep_unless_stopped(duration: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = sleep(rest) => {}
+        () = sleep(duration) => {}
     }
 }
 
-async fn count_refusals(app: &App, stop: &CancellationToken) {
+async fn write_refusal_counts(app: &App, stop: &CancellationToken) {
     let mut is_last = false;
     while !is_last {
         tokio::select! {
@@ -183,28 +183,32 @@ async fn count_refusals(app: &App, stop: &CancellationToken) {
             () = sleep(REFUSAL_COUNT_INTERVAL) => {}
         }
         if let Err(fault) = audit_log::refusals::write_counts(app).await {
-            tracing::warn!(%fault, "Refusals could not be counted in the audit log; trying again");
+            tracing::warn!(%fault, "Refusal counts could not be written to the audit log; retrying");
         }
     }
 }
 
-/// Empties the write-ahead log of `SQLite` after erasures; at the start too, for one that was cut off.
-async fn empty_log(app: &App, stop: &CancellationToken) {
-    empty_when_erased(|| app.db.empty_log(), &app.erased, stop).await;
+/// Truncates the write-ahead log of `SQLite` after erasures, so that erased data leaves the disk. Also at startup, in
+/// case an earlier process was interrupted.
+async fn truncate_wal(app: &App, stop: &CancellationToken) {
+    truncate_after_erasures(|| app.db.empty_log(), &app.erased, stop).await;
 }
 
-async fn empty_when_erased<F>(empty: impl Fn() -> F, erased: &Notify, stop: &CancellationToken)
-where
+async fn truncate_after_erasures<F>(
+    truncate: impl Fn() -> F,
+    erased: &Notify,
+    stop: &CancellationToken,
+) where
     F: Future<Output = Result<bool, DbErr>>,
 {
     while !stop.is_cancelled() {
-        let is_empty = empty().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "The write-ahead log could not be emptied; trying again");
+        let is_truncated = truncate().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "The write-ahead log could not be truncated; retrying");
             false
         });
-        // However many are erased meanwhile: all that is written waits for each emptying.
-        rest(EMPTY_LOG_INTERVAL, stop).await;
-        if is_empty {
+        // Truncation blocks all writes, so it is not repeated immediately.
+        sleep_unless_stopped(WAL_TRUNCATION_INTERVAL, stop).await;
+        if is_truncated {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = erased.notified() => {}
@@ -213,67 +217,68 @@ where
     }
 }
 
-async fn work_off(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
-    let mut place = Place::default();
+async fn work_off_backlog(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
+    let mut position = Place::default();
     while !stop.is_cancelled() {
-        // Refunds would be entered at a wrong moment, and what is due later would be taken for due.
+        // A wrong clock would date refunds wrongly and treat later messages as due.
         if !is_clock_right(app, watch) {
-            rest(CLOCK_CHECK_INTERVAL, stop).await;
+            sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
-        let begun = Instant::now();
-        let stepped = backlog::step(app, &mut place).await;
-        let rest = begun.elapsed() * PAUSE_RATIO_IN_BACKLOG;
-        let (least, rest) = match stepped {
-            Ok(true) => (rest, rest),
+        let started = Instant::now();
+        let has_more = backlog::step(app, &mut position).await;
+        let step_pause = started.elapsed() * PAUSE_RATIO_IN_BACKLOG;
+        let (pause, poll) = match has_more {
+            Ok(true) => (step_pause, step_pause),
             Ok(false) => (Duration::ZERO, BACKLOG_INTERVAL),
             Err(fault) => {
-                tracing::error!(%fault, "A step of a backlog could not be done; trying again");
+                tracing::error!(%fault, "A step of the backlog failed; retrying");
                 (RETRY_DELAY, RETRY_DELAY)
             }
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = async { sleep(least).await; app.backlog.notified().await } => {}
-            () = sleep(rest) => {}
+            () = async { sleep(pause).await; app.backlog.notified().await } => {}
+            () = sleep(poll) => {}
         }
     }
 }
 
-async fn delete_tests(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
-    let mut place = None;
+async fn delete_test_messages(app: &App, watch: &ClockWatch, stop: &CancellationToken) {
+    let mut position = None;
     while !stop.is_cancelled() {
         app.writes.remove_expired();
-        // A clock that is ahead would end messages that are to be kept.
+        // A clock that is ahead would delete messages too early.
         if !is_clock_right(app, watch) {
-            rest(CLOCK_CHECK_INTERVAL, stop).await;
+            sleep_unless_stopped(CLOCK_CHECK_INTERVAL, stop).await;
             continue;
         }
-        place = match test_retention::delete_ended(app, place).await {
+        position = match test_retention::delete_ended(app, position).await {
             Ok(deleted) => deleted.place,
             Err(fault) => {
-                tracing::error!(%fault, "TEST messages could not be deleted; trying again");
+                tracing::error!(%fault, "TEST messages could not be deleted; retrying");
                 None
             }
         };
-        rest(if place.is_some() { DELETE_PAUSE } else { DELETE_INTERVAL }, stop).await;
+        sleep_unless_stopped(if position.is_some() { DELETE_PAUSE } else { DELETE_INTERVAL }, stop)
+            .await;
     }
 }
 
-/// Claims once, acts on what was claimed, and settles it.
+/// One round of delivery: claims due messages, submits them or polls their reports, and settles the outcomes.
 pub async fn deliver_due(app: &App) -> Result<Delivered, Fault> {
     let claim = delivery::claim(app).await?;
     let delivered = Delivered { messages: claim.messages.len(), has_more: claim.has_more };
-    let acted = claim.messages.into_iter().map(|claimed| async move {
-        let outcome = act(app, &claimed).await;
+    let outcomes = claim.messages.into_iter().map(|claimed| async move {
+        let outcome = process(app, &claimed).await;
         (claimed, outcome)
     });
-    let settled: Vec<(Claimed, Outcome)> = join_all(acted).await;
-    delivery::settle(app, settled).await?;
+    let outcomes: Vec<(Claimed, Outcome)> = join_all(outcomes).await;
+    delivery::settle(app, outcomes).await?;
     Ok(delivered)
 }
 
-/// Writes down the uses of keys that are waiting to be noted.
+/// Writes the pending key uses to the database.
 pub async fn note_key_uses(app: &App, key_uses: &mut mpsc::Receiver<Uuid>) {
     let mut keys = Vec::new();
     while let Ok(key) = key_uses.try_recv() {
@@ -285,22 +290,23 @@ pub async fn note_key_uses(app: &App, key_uses: &mut mpsc::Receiver<Uuid>) {
         return;
     }
     if let Err(fault) = authentication::note_uses(app, keys).await {
-        tracing::warn!(%fault, "The last use of some keys could not be noted");
+        tracing::warn!(%fault, "The last use of some keys could not be written");
     }
 }
 
-async fn act(app: &App, claimed: &Claimed) -> Outcome {
+/// Takes the claimed step of a message.
+async fn process(app: &App, claimed: &Claimed) -> Outcome {
     let message = &claimed.message;
     let Some(carrier) = app.carriers.of(message) else {
-        return without_carrier(claimed.step);
+        return outcome_without_carrier(claimed.step);
     };
     let is_over = crate::domain::channel::schedule::is_over(message, app.clock.now());
     match claimed.step {
         Step::Expire => Outcome::Expired,
-        // It may have gone out, and it may go out no more: nobody knows.
+        // The carrier may or may not have received it, and it must not be sent again.
         Step::Resume if !carrier.may_repeat() || is_over => Outcome::Unknown {
             code: "CUT_OFF".to_owned(),
-            text: "The server stopped while it handed the message over.".to_owned(),
+            text: "The server stopped while it submitted the message to the carrier.".to_owned(),
         },
         Step::Send | Step::Resume => {
             match tokio::time::timeout(CARRIER_DEADLINE, carrier.send(message)).await {
@@ -309,7 +315,7 @@ async fn act(app: &App, claimed: &Claimed) -> Outcome {
                 Ok(Err(SendError::Unknown { code, text })) => Outcome::Unknown { code, text },
                 Err(_) => Outcome::Unknown {
                     code: "NO_ANSWER".to_owned(),
-                    text: "The carrier gave no answer in time.".to_owned(),
+                    text: "The carrier did not answer in time.".to_owned(),
                 },
             }
         }
@@ -323,9 +329,9 @@ async fn act(app: &App, claimed: &Claimed) -> Outcome {
     }
 }
 
-/// The server was started without the carrier that the message was accepted for.
-fn without_carrier(step: Step) -> Outcome {
-    let text = "This server has no carrier for the channel any more.".to_owned();
+/// The outcome if the server was restarted without the carrier for which the message was accepted.
+fn outcome_without_carrier(step: Step) -> Outcome {
+    let text = "This server no longer has a carrier for the channel.".to_owned();
     match step {
         Step::Expire => Outcome::Expired,
         Step::Send => Outcome::Failed { code: "CHANNEL_UNAVAILABLE".to_owned(), text },
@@ -341,31 +347,30 @@ mod tests {
 
     use super::*;
 
-    /// Erasures one after another empty the log every five seconds, the last one too; without any it rests.
     #[tokio::test(start_paused = true)]
-    async fn the_log_is_emptied_every_five_seconds_at_most() {
-        let (emptied, erased, stop) =
+    async fn the_log_is_truncated_after_erasures_at_most_every_five_seconds() {
+        let (truncations, erased, stop) =
             (AtomicUsize::new(0), Notify::new(), CancellationToken::new());
-        let empty = || async {
-            let times = emptied.fetch_add(1, Ordering::Relaxed) + 1;
-            // The second time something is in the way.
-            Ok(times != 2)
+        let truncate = || async {
+            let count = truncations.fetch_add(1, Ordering::Relaxed) + 1;
+            // The second attempt is blocked by a reader.
+            Ok(count != 2)
         };
         let erase = async {
-            let times = || emptied.load(Ordering::Relaxed);
+            let count = || truncations.load(Ordering::Relaxed);
             sleep(Duration::from_mins(1)).await;
-            assert_eq!(times(), 1, "once at the start");
+            assert_eq!(count(), 1, "once at startup");
             for _ in 0..199 {
                 erased.notify_one();
                 sleep(Duration::from_millis(100)).await;
             }
             // At 0, 5, 10 and 15 seconds.
-            assert_eq!(times(), 1 + 4);
+            assert_eq!(count(), 1 + 4);
             erased.notify_one();
             sleep(Duration::from_mins(1)).await;
-            assert_eq!(times(), 1 + 5);
+            assert_eq!(count(), 1 + 5);
             stop.cancel();
         };
-        tokio::join!(empty_when_erased(empty, &erased, &stop), erase);
+        tokio::join!(truncate_after_erasures(truncate, &erased, &stop), erase);
     }
 }

@@ -267,7 +267,7 @@ def check_greeting(folder):
     lines = []
     for line in demo.stdout:
         lines.append(line)
-        if line.startswith("The data is gone"):
+        if line.startswith("The data is deleted"):
             break
     demo.send_signal(signal.SIGTERM)
     demo.wait(timeout=30)

@@ -1,5 +1,5 @@
-// Documents on Tollgate's schema, by the section of the GraphQL specification (September 2025) that they are about.
-// What is right of each is not written here: graphql-js says it (generate.mjs).
+// Documents for the schema of Tollgate, grouped by section of the GraphQL specification (September 2025).
+// graphql-js decides whether each of them is valid (generate.mjs).
 
 const raw = String.raw
 
@@ -11,7 +11,7 @@ export const documents = [
   '{ viewer { röle } }', '{ viewer { role } }}', '{ viewer { role }', '{ viewer { role } ]', '{ viewer ( role ) }',
   '{ viewer { role } } extra', '{ viewer { role } } { viewer { role } }', '{}', '{ viewer {} }', '{ viewer() { role } }',
   'query', 'query {}', 'query A', 'query A {}', 'query A() { viewer { role } }', 'query () { viewer { role } }',
-  // 2.2: definitions of a schema are not executable.
+  // 2.2: type system definitions are not executable.
   'type A { a: Int }', '{ viewer { role } } type A { a: Int }', 'extend type Query { a: Int }',
   'schema { query: Query }', 'scalar A', 'directive @a on FIELD', 'input A { a: Int }',
   // 2.3: operations.
@@ -130,7 +130,7 @@ export const documents = [
   'mutation { sendMessage(input: {sendAt: "2026-13-28T10:00:00Z"}) { replayed } }', 'mutation { sendMessage(input: {sendAt: null}) { replayed } }',
   '{ account { usage(range: {from: "2026-11-01", to: "2026-11-02"}) { from to } } }', '{ account { usage(range: {from: "2026-11", to: "2026-11-02"}) { from to } } }',
   '{ account { usage(range: {from: 1, to: "2026-11-02"}) { from to } } }',
-  // 3.10.1: an input object of which exactly one field is given.
+  // 3.10.1: input objects with @oneOf.
   '{ subAccount(by: {id: "x"}) { id } }', '{ subAccount(by: {externalId: "x"}) { id } }', '{ subAccount(by: {id: "x", externalId: "y"}) { id } }',
   '{ subAccount(by: {}) { id } }', '{ subAccount(by: {id: null}) { id } }', '{ subAccount(by: {id: "x", externalId: null}) { id } }',
   '{ subAccount(by: "x") { id } }', '{ subAccount(by: [{id: "x"}]) { id } }', '{ subAccount(by: null) { id } }', '{ subAccount { id } }',
@@ -181,7 +181,7 @@ export const documents = [
   '{ nonsense }', '{ viewer { nonsense } }', '{ viewer }', '{ viewer { role { a } } }', '{ viewer { account } }', '{ balance { balance { a } } }',
   '{ __typename }', '{ viewer { __typename } }', '{ a: __typename }', '{ __typename { a } }', '{ __typename(a: 1) }', '{ __nonsense }',
   'mutation { viewer { role } }', 'mutation { sendMessage(input: {}) }', 'subscription { viewer { role } }', 'subscription { balanceChanged }',
-  // 5.3.2: fields that can be merged.
+  // 5.3.2: merging of fields.
   '{ x: viewer { role } ...F } fragment F on Query { x: balance { balance } }', '{ viewer { account { x: name } } viewer { account { x: id } } }',
   '{ account { usage(range: {from: "2026-11-01", to: "2026-11-02"}) { from to } } account { usage { from to } } }',
   '{ ... on Query { x: viewer { role } } x: balance { balance } }', '{ x: viewer { role } x: balance { balance } }', '{ viewer { x: role x: __typename } }',
@@ -197,7 +197,7 @@ export const documents = [
   '{ messages { nodes { x: status } } ...F } fragment F on Query { messages { nodes { x: id } } }',
   'mutation { a: sendMessage(input: {}) { replayed } a: sendMessage(input: {}) { replayed } }', 'mutation { sendMessage(input: {}) { replayed } ... { sendMessage(input: {}) { replayed } } }',
   'mutation { a: sendMessage(input: {}) { replayed } a: sendMessage(input: {text: "x"}) { replayed } }',
-  // 2.2: descriptions, which are new in the edition of September 2025.
+  // 2.2: descriptions, which are new in September 2025.
   '"""d""" query A { viewer { role } }', '"d" query A { viewer { role } }', '"d" { viewer { role } }', '"d" mutation A { sendMessage(input: {}) { replayed } }',
   '{ ...F } "d" fragment F on Query { viewer { role } }', 'query A("d" $a: Int) { messages(first: $a) { nodes { id } } }', '"d" "e" query A { viewer { role } }',
   'query A { "d" viewer { role } }', 'query "d" A { viewer { role } }', '"d"', 'd query A { viewer { role } }',

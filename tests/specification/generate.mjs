@@ -1,13 +1,13 @@
-// Writes what graphql-js says of our documents, of mutants of them, and of variables: documents.json and variables.json.
-// `node generate.mjs --check` compares instead, and fails if they would change. graphql-js is that of tests/clients.
+// Writes the verdicts of graphql-js to documents.json (documents and mutants of them) and variables.json.
+// `node generate.mjs --check` fails if these files would change. graphql-js is installed in tests/clients.
 
 import { readFileSync, writeFileSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { documents } from './documents.mjs'
 import { variables } from './variables.mjs'
 
-const here = (path) => new URL(path, import.meta.url)
-const require = createRequire(here('../clients/package.json'))
+const local = (path) => new URL(path, import.meta.url)
+const require = createRequire(local('../clients/package.json'))
 const {
   GraphQLError, Kind, Lexer, Source, buildSchema, execute, getIntrospectionQuery, parse, print, validate, valueFromASTUntyped, version, visit,
 } = require('graphql')
@@ -15,7 +15,7 @@ const {
 const MUTANTS_OF_TOKENS = 6_000
 const MUTANTS_OF_NODES = 8_000
 
-// The same values as src/graphql/scalars.rs takes, as far as these cases go.
+// Accepts the same values as src/graphql/scalars.rs for these cases.
 const DATE = /^\d{4}-\d\d-\d\d$/
 const DATE_TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/
 const isDate = (value) => typeof value === 'string' && DATE.test(value) && !Number.isNaN(Date.parse(value))
@@ -28,7 +28,7 @@ const SCALARS = {
 }
 
 function schemaOf(path) {
-  const schema = buildSchema(readFileSync(here(path), 'utf8'))
+  const schema = buildSchema(readFileSync(local(path), 'utf8'))
   for (const [name, [isValid, read]] of Object.entries(SCALARS)) {
     const scalar = schema.getType(name)
     if (!scalar) continue
@@ -36,22 +36,22 @@ function schemaOf(path) {
       if (!isValid(value)) throw new GraphQLError(`not a ${name}`)
       return read(value)
     }
-    scalar.parseLiteral = (node, given) => {
+    scalar.parseLiteral = (node, values) => {
       if (name === 'JSONObject') refuseDuplicates(node)
       if (name === 'Cents' && node.kind !== Kind.INT && node.kind !== Kind.FLOAT) throw new GraphQLError('not Cents')
       if (name === 'JSONObject' && node.kind !== Kind.OBJECT) throw new GraphQLError('not an object')
-      return scalar.parseValue(valueFromASTUntyped(node, given))
+      return scalar.parseValue(valueFromASTUntyped(node, values))
     }
   }
   return schema
 }
 
-// Input fields are unique within any object (section 5.6.3); graphql-js does not look into scalars.
+// Input fields must be unique in any object (section 5.6.3). graphql-js does not check objects in scalars.
 function refuseDuplicates(node) {
   visit(node, {
     ObjectValue(object) {
       const names = object.fields.map((field) => field.name.value)
-      if (new Set(names).size < names.length) throw new GraphQLError('a field twice')
+      if (new Set(names).size < names.length) throw new GraphQLError('duplicate field')
     },
   })
 }
@@ -63,17 +63,17 @@ function verdict(schema, text) {
   } catch {
     return 'syntax'
   }
-  // Definitions of a schema are not executable; which error they are is not specified.
+  // Type system definitions are not executable. The specification does not say which kind of error they are.
   if (document.definitions.some(({ kind }) => kind !== Kind.OPERATION_DEFINITION && kind !== Kind.FRAGMENT_DEFINITION)) return 'syntax'
   try {
     return validate(schema, document).length === 0 ? 'valid' : 'invalid'
   } catch {
-    // @skip or @include of a subscription's root field by a variable.
+    // graphql-js throws for @skip or @include with a variable on the root field of a subscription.
     return 'invalid'
   }
 }
 
-// xorshift32: the same numbers each time.
+// xorshift32: the sequence is the same in each run.
 function random(seed) {
   let state = seed
   return (below) => {
@@ -91,7 +91,7 @@ function tokensOf(text) {
   return tokens
 }
 
-// Each mutant is one edit of a document: [its index, from, to, the new text].
+// Each mutant is one edit of a document: [index of the document, start, end, new text].
 function* mutantsOfTokens(bases) {
   const next = random(20260928)
   const tokens = bases.map(tokensOf)
@@ -113,9 +113,9 @@ function* mutantsOfTokens(bases) {
 function* mutantsOfNodes(bases) {
   const next = random(20250901)
   const nodes = bases.map((text) => {
-    const found = []
-    visit(parse(text), { enter: (node) => void (node.kind !== Kind.DOCUMENT && found.push(node)) })
-    return found
+    const list = []
+    visit(parse(text), { enter: (node) => void (node.kind !== Kind.DOCUMENT && list.push(node)) })
+    return list
   })
   const isValue = (kind) => kind.endsWith('Value') || kind === Kind.VARIABLE
   const isType = (kind) => kind.endsWith('Type')
@@ -140,58 +140,58 @@ function* mutantsOfNodes(bases) {
   }
 }
 
-function judged(schema, bases, mutants, count) {
+function withVerdict(schema, bases, mutants, count) {
   const seen = new Set(bases)
-  const found = []
+  const cases = []
   for (const mutant of mutants) {
     const [base, start, end, text] = mutant
     const mutated = bases[base].slice(0, start) + text + bases[base].slice(end)
     if (seen.has(mutated)) continue
     seen.add(mutated)
-    found.push([verdict(schema, mutated), ...mutant])
-    if (found.length === count) return found
+    cases.push([verdict(schema, mutated), ...mutant])
+    if (cases.length === count) return cases
   }
 }
 
-function ofDocuments() {
+function documentCases() {
   const schema = schemaOf('../../schema.graphql')
-  const operations = here('../clients/operations/')
-  const ours = readdirSync(operations).sort().map((name) => print(parse(readFileSync(new URL(name, operations), 'utf8'))))
+  const operations = local('../clients/operations/')
+  const clientOperations = readdirSync(operations).sort().map((name) => print(parse(readFileSync(new URL(name, operations), 'utf8'))))
   const introspections = [{}, { descriptions: false }, { specifiedByUrl: true, directiveIsRepeatable: true, schemaDescription: true, inputValueDeprecation: true, oneOf: true }]
-  const all = [...documents, ...ours, ...introspections.map(getIntrospectionQuery)]
+  const all = [...documents, ...clientOperations, ...introspections.map(getIntrospectionQuery)]
   const withVerdicts = all.map((text) => [verdict(schema, text), text])
-  // Each mutant of these would differ as they do (differences.json).
-  const differ = new Set(JSON.parse(readFileSync(here('differences.json'))).map(({ document }) => document))
+  // Documents in differences.json are not mutated, because their mutants would differ too.
+  const differ = new Set(JSON.parse(readFileSync(local('differences.json'))).map(({ document }) => document))
   const isPlain = (text) => /^[ -~\n]+$/.test(text) && text.length < 600 && !differ.has(text)
-  const bases = withVerdicts.flatMap(([said, text], index) => (said === 'valid' && isPlain(text) ? [index] : []))
+  const bases = withVerdicts.flatMap(([result, text], index) => (result === 'valid' && isPlain(text) ? [index] : []))
   const texts = bases.map((index) => all[index])
-  const named = (mutants) => mutants.map(([said, base, ...edit]) => [said, bases[base], ...edit])
+  const withIndex = (mutants) => mutants.map(([result, base, ...edit]) => [result, bases[base], ...edit])
   const mutants = [
-    ...named(judged(schema, texts, mutantsOfTokens(texts), MUTANTS_OF_TOKENS)),
-    ...named(judged(schema, texts, mutantsOfNodes(texts), MUTANTS_OF_NODES)),
+    ...withIndex(withVerdict(schema, texts, mutantsOfTokens(texts), MUTANTS_OF_TOKENS)),
+    ...withIndex(withVerdict(schema, texts, mutantsOfNodes(texts), MUTANTS_OF_NODES)),
   ]
   return file({ by: `graphql-js ${version}`, documents: withVerdicts, mutants })
 }
 
-// Resolves each field to what its arguments are, as JSON.
+// Each field resolves to its arguments as JSON.
 const echo = { fieldResolver: (_, args, __, { fieldName }) => (fieldName === 'group' ? {} : JSON.stringify(args)) }
 
-async function ofVariables() {
+async function variableCases() {
   const schema = schemaOf('variables.graphql')
   const cases = []
-  for (const [text, given] of variables()) {
+  for (const [text, values] of variables()) {
     const document = parse(text)
     if (validate(schema, document).length > 0) {
-      cases.push(['invalid', text, given])
+      cases.push(['invalid', text, values])
       continue
     }
-    const { data } = await execute({ schema, document, variableValues: given, ...echo })
-    cases.push(data === undefined ? ['refused', text, given] : ['executed', text, given, data])
+    const { data } = await execute({ schema, document, variableValues: values, ...echo })
+    cases.push(data === undefined ? ['refused', text, values] : ['executed', text, values, data])
   }
   return file({ by: `graphql-js ${version}`, cases })
 }
 
-// One case a line.
+// Writes one case per line.
 function file(content) {
   const parts = Object.entries(content).map(([name, value]) => {
     const lines = Array.isArray(value) ? `[\n${value.map((item) => JSON.stringify(item)).join(',\n')}\n]` : JSON.stringify(value)
@@ -201,11 +201,11 @@ function file(content) {
 }
 
 let failed = false
-for (const [name, text] of [['documents.json', ofDocuments()], ['variables.json', await ofVariables()]]) {
-  if (!process.argv.includes('--check')) writeFileSync(here(name), text)
-  else if (readFileSync(here(name), 'utf8') === text) console.log(`  ok: ${name} is what graphql-js says`)
+for (const [name, text] of [['documents.json', documentCases()], ['variables.json', await variableCases()]]) {
+  if (!process.argv.includes('--check')) writeFileSync(local(name), text)
+  else if (readFileSync(local(name), 'utf8') === text) console.log(`  ok: ${name} is current`)
   else {
-    console.log(`  FAILED: ${name} is not what graphql-js says; run tests/specification/generate.mjs`)
+    console.log(`  FAILED: ${name} is not current; run tests/specification/generate.mjs`)
     failed = true
   }
 }

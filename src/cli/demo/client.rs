@@ -1,4 +1,4 @@
-//! What a client of the example has and sends, through the same paths as every caller.
+//! Creates the data of one client of the example, through the same functions as API requests.
 
 use anyhow::{Context, bail};
 use chrono::TimeDelta;
@@ -21,12 +21,12 @@ use crate::{
     http,
 };
 
-/// Spends what the example says, as the bearer of this key.
-pub async fn stand(app: &App, key: &str, client: &Client) -> anyhow::Result<()> {
+/// Creates the client's data and sends its messages, as the caller with this key.
+pub async fn build(app: &App, key: &str, client: &Client) -> anyhow::Result<()> {
     let caller =
         authentication::authenticate(app, key).await?.context("a new key is valid")?.account()?;
-    if client.is_equipped {
-        equip(app, &caller).await?;
+    if client.has_contacts_and_number {
+        create_contacts_and_number(app, &caller).await?;
     }
     let messages = (0..client.messages).map(|number| NewMessage {
         to: Some(format!("+12025550{number:03}")),
@@ -36,9 +36,9 @@ pub async fn stand(app: &App, key: &str, client: &Client) -> anyhow::Result<()> 
     send(app, &caller, messages.collect()).await.map(drop)
 }
 
-/// Two contacts, a phone number in the default sender, and a message to one of the contacts that was to go
-/// out tomorrow and was canceled: what it had cost is paid back.
-async fn equip(app: &App, caller: &AccountCaller) -> anyhow::Result<()> {
+/// Creates two contacts, a default sender with a phone number, and a scheduled message that is canceled and so
+/// refunded.
+async fn create_contacts_and_number(app: &App, caller: &AccountCaller) -> anyhow::Result<()> {
     let account = caller.live()?;
     let mut contacts = Vec::new();
     for (name, channel, address) in [
@@ -91,7 +91,7 @@ async fn send(
     let sent = message::send_many(app, caller, messages, &deadline, &reservation).await?;
     let sent = sent.into_iter().map(|sent| match sent {
         Sent::Accepted(message) | Sent::Replayed(message) => Ok(message),
-        Sent::Refused(refusal) => bail!("the example cannot be built: {}", refusal.message),
+        Sent::Refused(refusal) => bail!("the example cannot be created: {}", refusal.message),
     });
     sent.collect()
 }

@@ -1,4 +1,4 @@
-//! Reading the audit log, as a main account or as an operator.
+//! Queries of the audit log.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use entity::audit_entry as rows;
@@ -22,13 +22,13 @@ use crate::{
     },
 };
 
-/// Who acted.
+/// Kind of actor that made a call.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::AuditActor")]
 pub enum AuditActor {
-    /// Somebody who runs the server, on its command line. There is no key.
+    /// A person who ran a command on the server. No API key was used.
     CommandLine,
-    /// An operator's key.
+    /// An operator key.
     Operator,
     /// A key of the team's main account.
     MainAccount,
@@ -36,19 +36,19 @@ pub enum AuditActor {
     SubAccount,
 }
 
-/// What came of a call.
+/// Outcome of a call.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::AuditOutcome")]
 pub enum AuditOutcome {
-    /// It was done.
+    /// The call was carried out.
     Done,
-    /// It had been done before, under the same idempotencyKey. Nothing was done now.
+    /// The call repeated an earlier call with the same idempotencyKey, so nothing was changed.
     Replayed,
-    /// It was refused, and nothing was changed.
+    /// The call was refused, and nothing was changed.
     Refused,
 }
 
-/// What was called: the mutation of the same name, or a command.
+/// Action of a call: a mutation or a command.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::AuditAction")]
 pub enum AuditAction {
@@ -68,11 +68,12 @@ pub enum AuditAction {
     RemoveContactAddress,
     /// The mutation mergeContacts.
     MergeContacts,
-    /// The command contact import: one entry, made before its first row is.
+    /// The command contact import, with one entry for the whole file. The entry is created before
+    /// the first row is imported.
     ImportContacts,
     /// The mutation addOptOut.
     AddOptOut,
-    /// The mutation importOptOuts: one entry a call.
+    /// The mutation importOptOuts, with one entry for each call.
     ImportOptOuts,
     /// The mutation removeOptOut.
     RemoveOptOut,
@@ -82,7 +83,8 @@ pub enum AuditAction {
     UpdatePhoneNumber,
     /// The mutation releasePhoneNumber.
     ReleasePhoneNumber,
-    /// The mutation transferPhoneNumber: it concerns the account that the number is moved to.
+    /// The mutation transferPhoneNumber. The account of the entry is the one that receives the
+    /// number.
     TransferPhoneNumber,
     /// The mutation createSender.
     CreateSender,
@@ -128,48 +130,50 @@ pub enum AuditAction {
     WithdrawPhoneNumber,
 }
 
-/// GraphQL's `AuditEntry`, described there.
+/// The GraphQL object `AuditEntry`.
 pub struct AuditEntry(pub rows::Model);
 
-/// A call that managed something, moved money or changed what an account owns, and what came of it. Entries
-/// are never deleted, and only the count of a refusal ever changes. They hold no key, text, address or anything
-/// else of a contact.
+/// A call that changed settings, money or objects of an account, or tried to. Entries are never
+/// deleted, and only the count of a refused call can change. They contain no keys, no texts and no
+/// data of contacts.
 #[Object]
 impl AuditEntry {
-    /// The entry's id.
+    /// Id of the entry.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// What was called.
+    /// Action of the call.
     async fn action(&self) -> AuditAction {
         self.0.action.into()
     }
 
-    /// What came of it.
+    /// Outcome of the call.
     async fn outcome(&self) -> AuditOutcome {
         self.0.outcome.into()
     }
 
-    /// Why it was refused: the code of the mutation's error, or of the top-level error such as FORBIDDEN. Null if it
-    /// was not.
+    /// Code of the mutation's error, or of the top-level error such as FORBIDDEN, with which the
+    /// call was refused. Null if it was not refused.
     async fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
 
-    /// How many calls this entry stands for. Calls of one key and action about one account that are refused with one
-    /// code within a minute are one entry of each server process, with the targetId and the requestId of the first. A
-    /// repeat is counted a few seconds later. 1 unless the outcome is REFUSED.
+    /// Number of calls that the entry represents. Calls of the same key with the same action,
+    /// account and error code that are refused within one minute share an entry in each server
+    /// process, which has the targetId and requestId of the first. Repeated calls are counted with
+    /// a delay of a few seconds. It is 1 unless the outcome is REFUSED.
     async fn count(&self) -> i32 {
         self.0.count
     }
 
-    /// Who acted.
+    /// Kind of actor that made the call.
     async fn actor(&self) -> AuditActor {
         self.0.actor.into()
     }
 
-    /// The key that was used; null on the command line, and of an operator's key to a main account.
+    /// API key that was used. Null for the command line, and for operator keys if the entry is read
+    /// with a key of the main account.
     async fn actor_key(&self, ctx: &Context<'_>) -> Result<Option<ApiKey>> {
         let Some(id) = self.0.key_id else {
             return Ok(None);
@@ -177,7 +181,7 @@ impl AuditEntry {
         Ok(ctx.rows()?.load_one(KeyId(id)).await?.map(ApiKey))
     }
 
-    /// The team that it concerns; null where it concerns none.
+    /// Team that the call was about; null if it was not about a team.
     async fn team(&self, ctx: &Context<'_>) -> Result<Option<Team>> {
         let Some(id) = self.0.team_id else {
             return Ok(None);
@@ -185,8 +189,9 @@ impl AuditEntry {
         Ok(ctx.rows()?.load_one(TeamId(id)).await?.map(Team))
     }
 
-    /// The account that it concerns: the one that was managed, or that changed what it owns. Null where it
-    /// concerns the team as a whole, or a refused call named none that there is.
+    /// Account that the call was about, which is the account that was managed or that changed its
+    /// own objects. Null if it was about the team as a whole, and if a refused call did not name an
+    /// existing account.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         let Some(id) = self.0.account_id else {
             return Ok(None);
@@ -194,47 +199,49 @@ impl AuditEntry {
         Ok(ctx.row(AccountId(id)).await?.map(Account))
     }
 
-    /// The id of what was made or changed, of the ledger's entry where money was moved, or what a refused call
-    /// named, which need not exist. Null if there is no such one thing.
+    /// Id of the object that was created or changed, or of the ledger entry if the balance changed.
+    /// For a refused call it is the id that was given, which may not exist. Null if there is no
+    /// such single object.
     async fn target_id(&self) -> Option<ID> {
         self.0.target_id.map(ID::from)
     }
 
-    /// The settings that were changed, as they were before; null if there are none. Amounts are in cents.
+    /// Changed settings with their previous values, amounts in cents. Null if there are none.
     async fn before(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
         Ok(JsonObject::from_column(self.0.before.as_deref(), ctx.reservation()?)?)
     }
 
-    /// The same settings from then on, or those that something was made with; counts, where many were changed.
-    /// Null if there are none. Amounts are in cents.
+    /// Changed settings with their new values, or the settings of a new object, amounts in cents.
+    /// For an import it has counts. Null if there are none.
     async fn after(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
         Ok(JsonObject::from_column(self.0.after.as_deref(), ctx.reservation()?)?)
     }
 
-    /// The id of the request, which its answer had as X-Request-Id; null on the command line.
+    /// Id of the request, which the response has in its header X-Request-Id. Null for the command
+    /// line.
     async fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
 
-    /// When it was.
+    /// When the call was made.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 }
 
-/// Which entries to list: those that fit every part that is given.
+/// Conditions on audit entries. An entry must meet all conditions that are given.
 #[derive(InputObject, Default)]
 pub struct AuditLogFilter {
-    /// Those of one of these actions.
+    /// Only entries with one of these actions.
     action: Option<Vec<AuditAction>>,
-    /// Those with one of these outcomes.
+    /// Only entries with one of these outcomes.
     outcome: Option<Vec<AuditOutcome>>,
-    /// Those made with the key of this id.
+    /// Only entries of calls with the API key of this id.
     actor_key_id: Option<ID>,
-    /// Those that concern this account. An operator names it by its externalId only where the entries of one team
-    /// are asked for.
+    /// Only entries about this account. An operator can use externalId only in the auditLog of a
+    /// team.
     account: Option<AccountRef>,
-    /// Those made in this time.
+    /// Only entries that were created in this time range.
     created_at: Option<DateTimeRange>,
 }
 
@@ -245,7 +252,7 @@ impl From<Option<AuditLogFilter>> for domain::AuditFilter {
             action: filter.action.map(|action| action.into_iter().map(Into::into).collect()),
             outcome: filter.outcome.map(|outcome| outcome.into_iter().map(Into::into).collect()),
             account: filter.account.map(Into::into),
-            // A malformed id is looked for like one that nobody has.
+            // No key has the nil id, so a malformed id matches nothing.
             actor_key_id: filter.actor_key_id.map(|id| parse_id(&id).unwrap_or_default()),
             created_at: filter.created_at.into(),
         }
@@ -257,25 +264,34 @@ pub struct AuditLogQuery;
 
 #[Object]
 impl AuditLogQuery {
-    /// Who changed what, and who was refused, newest first: of a main account's team, or of the
-    /// whole server for an operator. Messages are not in it. What a sub-account does with its
-    /// contacts, opt-outs, templates, senders and phone numbers is shown to operators only.
-    /// Main-account and operator keys only.
+    /// Changes and refused calls, newest first. A key of the main account gets those of its team,
+    /// an operator key those of the whole server. Messages are not included. Changes of a
+    /// sub-account's contacts, opt-outs, templates, senders and phone numbers by the sub-account
+    /// itself are shown to operators only. Requires a key of the main account or of an operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<AuditLogFilter>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
+        filter: Option<AuditLogFilter>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<AuditEntry>> {
         list_entries(ctx, None, filter, page_args(ctx, first, after, last, before)?).await
     }
 }
 
-/// The list behind every `auditLog`: of one team, or of all that the caller may see.
+/// The implementation of all `auditLog` fields: entries of one team, or of all teams that the
+/// caller may see.
 pub async fn list_entries(
     ctx: &Context<'_>,
     team_id: Option<Uuid>,

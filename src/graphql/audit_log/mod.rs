@@ -1,5 +1,5 @@
-//! The root of all mutations, where each call that is refused is entered in the audit log. What is done is
-//! entered where it is done (`domain::audit_log`).
+//! The root of all mutations, which enters refused calls in the audit log. Successful calls are
+//! entered in their own transaction (`domain::audit_log`).
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -30,11 +30,11 @@ use crate::{
 
 pub mod list;
 
-/// The id of the request.
+/// The id of a request.
 pub struct RequestId(pub String);
 
-/// Mutations, each of which leaves an entry in the audit log, unless it is about messages. It is the same object
-/// to whoever asks.
+/// Mutations that leave an entry in the audit log, unless they are about messages. In the schema it
+/// is the same object as `M`.
 pub struct Audited<M>(pub M);
 
 impl<M: ObjectType> ContainerType for Audited<M> {
@@ -46,7 +46,7 @@ impl<M: ObjectType> ContainerType for Audited<M> {
             ctx.set_error_path(async_graphql::Error::from(fault).into_server_error(ctx.item.pos))
         })?;
         let request_id = ctx.data::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        // Boxed, because this future is copied for every mutation: it has room for the largest of them.
+        // Boxed, because this future has the size of the largest mutation and is moved for each.
         let audited = Box::pin(async {
             let answer = self.0.resolve_field(ctx).await;
             let top_level = answer.as_ref().err().and_then(refusal_of);
@@ -81,18 +81,19 @@ impl<M: ObjectType> OutputType for Audited<M> {
 
 impl<M: ObjectType> ObjectType for Audited<M> {}
 
-/// Charges an account's write rate with the arguments of a mutation: they are what it stores. Mutations of messages are
-/// not charged here: what they store is not all in their arguments ([`words`](crate::domain::write_rate)).
+/// Charges the arguments of a mutation to the account's write rate, because they are stored.
+/// Mutations of messages are charged elsewhere, because their arguments are not all that they store
+/// ([`write_rate`](crate::domain::write_rate)).
 fn charge(ctx: &Context<'_>) -> Result<(), Fault> {
     let (Ok(app), Ok(caller)) = (ctx.app(), ctx.caller()) else { return Ok(()) };
-    // An operator has no account.
+    // Operators have no account and no write rate.
     let Ok(account) = caller.account() else { return Ok(()) };
     let arguments = ctx.field().arguments().unwrap_or_default();
     let bytes = arguments.iter().map(|(_, value)| bytes_of(value)).sum();
     app.writes.take((&account).into(), bytes)
 }
 
-/// Bytes of the text in an argument, the names of an object's members among them.
+/// Number of bytes of the text in an argument, including the names of object members.
 fn bytes_of(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
@@ -105,7 +106,8 @@ fn bytes_of(value: &Value) -> usize {
     }
 }
 
-/// Enters that these mutations were refused before anything was executed: the caller's role has none of them.
+/// Enters mutations in the audit log that were refused before execution because the caller's role
+/// does not have them.
 pub async fn enter_forbidden(
     app: &Arc<App>,
     caller: &Caller,
@@ -121,7 +123,7 @@ pub async fn enter_forbidden(
     domain::under(request_id.to_owned(), entered).await;
 }
 
-/// The caller is refused in any case, also if the database cannot say so later.
+/// The caller is refused even if the entry cannot be stored.
 async fn enter_refusal(
     app: &Arc<App>,
     caller: &Caller,
@@ -135,8 +137,8 @@ async fn enter_refusal(
     }
 }
 
-/// What the arguments of a mutation name: an account, and the first thing by its id. Nothing else of them is
-/// entered.
+/// The account and the first id that the arguments of a mutation contain. Nothing else of the
+/// arguments is entered.
 fn named(ctx: &Context<'_>) -> Named {
     let mut named = Named::default();
     for (name, value) in ctx.field().arguments().unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! The ledger: every movement of a team's balance.
+//! The ledger: all changes of a team's balance.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result};
 use entity::ledger_entry as rows;
@@ -17,44 +17,45 @@ use crate::{
     },
 };
 
-/// Why the balance moved.
+/// Reason of a ledger entry.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::LedgerKind")]
 pub enum LedgerKind {
-    /// Money came in.
+    /// The balance was topped up.
     TopUp,
-    /// A message was accepted.
+    /// A message was accepted and charged.
     Charge,
-    /// A message that reached no provider was paid back.
+    /// A message that was FAILED, EXPIRED or CANCELED was refunded.
     Refund,
-    /// A phone number was bought, or a month of it.
+    /// The upfront fee or a monthly fee of a phone number was charged.
     NumberFee,
     /// An operator corrected the balance.
     Adjustment,
 }
 
-/// GraphQL's `LedgerEntry`, described there.
+/// The GraphQL object `LedgerEntry`.
 pub struct LedgerEntry(pub rows::Model);
 
-/// One movement of the team's balance. Entries are never changed or deleted.
+/// A change of the team's balance. Entries are never changed or deleted.
 #[Object]
 impl LedgerEntry {
-    /// The entry's id.
+    /// Id of the entry.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// Why the balance moved.
+    /// Reason of the entry.
     async fn kind(&self) -> LedgerKind {
         self.0.kind.into()
     }
 
-    /// What it did to the team's balance, in cents: a charge is negative.
+    /// Amount by which the team's balance changed, in cents. It is negative for charges and fees.
     async fn amount(&self) -> Cents {
         stored(self.0.amount_micros).into()
     }
 
-    /// The team's balance after it, in cents; null where the key may not see the balance.
+    /// Balance of the team after the change, in cents. Null if the main account hides the balance
+    /// from this sub-account.
     async fn balance_after(&self, ctx: &Context<'_>) -> Result<Option<Cents>> {
         let is_visible = match ctx.account() {
             Err(_) => true,
@@ -67,7 +68,7 @@ impl LedgerEntry {
         Ok(is_visible.then(|| stored(self.0.balance_after_micros).into()))
     }
 
-    /// The account that was charged or refunded; null for movements of the team itself.
+    /// Account that was charged or refunded; null for changes of the team as a whole.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         let Some(id) = self.0.account_id else {
             return Ok(None);
@@ -75,13 +76,13 @@ impl LedgerEntry {
         Ok(ctx.row(AccountId(id)).await?.map(Account))
     }
 
-    /// The id of the message that was charged or refunded; null for other kinds.
+    /// Id of the message that was charged or refunded; null for other kinds.
     async fn message_id(&self) -> Option<ID> {
         self.0.message_id.map(ID::from)
     }
 
-    /// The message that was charged or refunded; null unless it is one of the account and
-    /// environment of the key in use.
+    /// Message that was charged or refunded. Null for other kinds, and if the message does not
+    /// belong to the account and environment of the key in use.
     async fn message(&self, ctx: &Context<'_>) -> Result<Option<Message>> {
         let Some(id) = self.0.message_id else {
             return Ok(None);
@@ -89,12 +90,13 @@ impl LedgerEntry {
         Ok(ctx.row(MessageId(id)).await?.map(Message))
     }
 
-    /// The id of the phone number whose fee it is; null for other kinds.
+    /// Id of the phone number whose fee was charged; null for other kinds.
     async fn phone_number_id(&self) -> Option<ID> {
         self.0.phone_number_id.map(ID::from)
     }
 
-    /// The phone number whose fee it is; null unless it is one of the account of the key in use.
+    /// Phone number whose fee was charged. Null for other kinds, and if the number does not belong
+    /// to the account of the key in use.
     async fn phone_number(&self, ctx: &Context<'_>) -> Result<Option<PhoneNumber>> {
         let Some(id) = self.0.phone_number_id else {
             return Ok(None);
@@ -102,32 +104,33 @@ impl LedgerEntry {
         Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?.map(PhoneNumber))
     }
 
-    /// Which month of the phone number was paid: 1 for the first; 0 for the upfront fee. Null for
-    /// other kinds.
+    /// Month of the phone number that was charged: 1 for the first month, 0 for the upfront fee.
+    /// Null for other kinds.
     async fn phone_number_month(&self) -> Option<i32> {
         self.0.phone_number_month
     }
 
-    /// What the operator noted, if anything.
+    /// Note or reason that an operator gave; null if there is none.
     async fn note(&self) -> Option<&str> {
         self.0.note.as_deref()
     }
 
-    /// When the balance moved.
+    /// When the balance changed.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 }
 
-/// Which entries to list: those that fit every part that is given.
+/// Conditions on ledger entries. An entry must meet all conditions that are given.
 #[derive(InputObject, Default)]
 pub struct LedgerFilter {
-    /// Those of one of these kinds.
+    /// Only entries of these kinds.
     kind: Option<Vec<LedgerKind>>,
-    /// Those of one account of the team. Main-account and operator keys only.
+    /// Only entries of this account of the team. Requires a key of the main account or of an
+    /// operator.
     #[graphql(visible = "access::team")]
     account: Option<AccountRef>,
-    /// Those made in this time.
+    /// Only entries that were created in this time range.
     created_at: Option<DateTimeRange>,
 }
 
@@ -147,17 +150,26 @@ pub struct LedgerQuery;
 
 #[Object]
 impl LedgerQuery {
-    /// The movements of the team's balance, newest first: a sub-account's key sees those that its
-    /// account caused, a main account's key the whole team's.
+    /// Changes of the team's balance, newest first. A key of a sub-account gets only those of its
+    /// account; a key of the main account gets those of the whole team. Requires a key of an
+    /// account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn ledger(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<LedgerFilter>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
+        filter: Option<LedgerFilter>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<LedgerEntry>> {
         let caller = ctx.account()?;
         let page = page_args(ctx, first, after, last, before)?;
@@ -169,7 +181,7 @@ impl LedgerQuery {
     }
 }
 
-/// The list behind a whole team's `ledger`.
+/// The implementation of both `ledger` fields for a whole team.
 pub async fn list_of_team(
     ctx: &Context<'_>,
     team_id: uuid::Uuid,

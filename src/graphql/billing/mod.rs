@@ -1,4 +1,4 @@
-//! Money and what it was spent on.
+//! Money: the ledger and usage.
 
 pub mod ledger;
 pub mod usage;

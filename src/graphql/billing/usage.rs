@@ -1,4 +1,4 @@
-//! Usage: what was sent and spent, from daily rollups.
+//! Usage: numbers and cost of messages, from daily totals.
 
 use async_graphql::{
     Context, Enum, InputObject, Object, Result, SelectionField, SimpleObject, Value,
@@ -15,15 +15,15 @@ use crate::{
     },
 };
 
-/// About how much memory a value of an answer takes.
+/// Approximate number of bytes of a value in a response.
 pub const VALUE_BYTES: usize = 100;
 
-/// Days to sum, both included, UTC; at most 366.
+/// Range of days in UTC, including both ends (maximum 366 days).
 #[derive(InputObject)]
 pub struct DateRange {
-    /// The first day.
+    /// First day of the range (inclusive).
     from: Date,
-    /// The last day.
+    /// Last day of the range (inclusive).
     to: Date,
 }
 
@@ -33,56 +33,57 @@ impl From<DateRange> for domain::DateRange {
     }
 }
 
-/// What usage can be broken down by.
+/// Dimension by which usage is split.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "domain::UsageDimension")]
 pub enum UsageDimension {
-    /// By UTC day.
+    /// By day in UTC.
     Day,
-    /// By UTC month.
+    /// By month in UTC.
     Month,
-    /// By channel; the fees of phone numbers are a bucket without one.
+    /// By channel. Phone number fees are in a bucket without a channel.
     Channel,
-    /// By the country of phone numbers.
+    /// By country of the recipient's phone number or, for phone number fees, of that number.
     Country,
-    /// By account; the main account is one of the buckets. Main-account and operator keys only.
+    /// By account, including the main account. Requires a key of the main account or of an
+    /// operator.
     #[graphql(visible = "access::team")]
     Account,
 }
 
-/// GraphQL's `Usage`, described there.
+/// The GraphQL object `Usage`.
 pub struct Usage(pub domain::Usage);
 
-/// What was sent and spent over a range of days: LIVE messages, and the fees of phone numbers.
+/// Number and cost of LIVE messages, and phone number fees, over a range of days.
 #[Object]
 impl Usage {
-    /// The first day of the range.
+    /// First day of the range.
     async fn from(&self) -> Date {
         Date(self.0.range.from)
     }
 
-    /// The last day of the range, included.
+    /// Last day of the range (inclusive).
     async fn to(&self) -> Date {
         Date(self.0.range.to)
     }
 
-    /// The sums over the whole range.
+    /// Totals of the whole range.
     async fn totals(&self) -> Result<UsageFigures> {
         UsageFigures::new(&self.0.totals)
     }
 
-    /// The sums for each combination of groupBy that has any; empty without groupBy. At most 10,000,
-    /// those of all accounts of a page together; an answer with many of them has room for fewer fields
-    /// of each.
+    /// Totals of each combination of the groupBy dimensions that has any, ordered by day, month,
+    /// channel, country and account; empty without groupBy. All accounts of a page together can
+    /// have 10,000 buckets. The more buckets there are, the fewer fields of each can be selected.
     async fn buckets(&self, ctx: &Context<'_>) -> Result<Vec<UsageBucket>> {
         let buckets = &self.0.buckets;
-        // The estimate of a request's cost knows of ten buckets only.
+        // The cost estimate of the document assumes ten buckets.
         ctx.reservation()?.take(buckets.len() * (1 + values_in(ctx.field())) * VALUE_BYTES)?;
         Ok(buckets.iter().cloned().map(UsageBucket).collect())
     }
 }
 
-/// Values inside a field of the answer, with pages as long as they may become.
+/// The number of values inside a field of the response if all pages are as long as requested.
 fn values_in(field: SelectionField<'_>) -> usize {
     let inside = field.selection_set().map(|field| 1 + values_in(field));
     let arguments = field.arguments().unwrap_or_default();
@@ -96,35 +97,34 @@ fn values_in(field: SelectionField<'_>) -> usize {
     inside.sum::<usize>().saturating_mul(usize::try_from(times).unwrap_or(usize::MAX))
 }
 
-/// GraphQL's `UsageBucket`, described there.
+/// The GraphQL object `UsageBucket`.
 pub struct UsageBucket(domain::Bucket);
 
-/// The sums of one combination of groupBy.
+/// Totals of one combination of the groupBy dimensions.
 #[Object]
 impl UsageBucket {
-    /// The UTC day; null unless grouped by DAY.
+    /// Day in UTC; null unless grouped by DAY.
     async fn day(&self) -> Option<Date> {
         self.0.day.map(Date)
     }
 
-    /// The UTC month as YYYY-MM; null unless grouped by MONTH.
+    /// Month in UTC as YYYY-MM; null unless grouped by MONTH.
     async fn month(&self) -> Option<&str> {
         self.0.month.as_deref()
     }
 
-    /// The channel; null unless grouped by CHANNEL, and for the fees of phone numbers, which have
-    /// none.
+    /// Channel of the messages. Null unless grouped by CHANNEL, and for phone number fees.
     async fn channel(&self) -> Option<Channel> {
         self.0.channel.map(Channel::from)
     }
 
-    /// The country of the recipients, or of the phone numbers, as ISO 3166-1 alpha-2; null unless
-    /// grouped by COUNTRY, and for channels without countries.
+    /// Country of the recipients, or of the phone numbers whose fees were charged, as an ISO 3166-1
+    /// alpha-2 code. Null unless grouped by COUNTRY, and for channels without countries.
     async fn country(&self) -> Option<&str> {
         self.0.country.as_deref()
     }
 
-    /// The account; null unless grouped by ACCOUNT.
+    /// Account of the messages and fees; null unless grouped by ACCOUNT.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         let Some(id) = self.0.account_id else {
             return Ok(None);
@@ -132,36 +132,36 @@ impl UsageBucket {
         Ok(ctx.row(AccountId(id)).await?.map(Account))
     }
 
-    /// The sums.
+    /// Totals of the bucket.
     async fn figures(&self) -> Result<UsageFigures> {
         UsageFigures::new(&self.0.figures)
     }
 }
 
-/// Sums. Each counts on the UTC day of its own event, so a past day never changes, and a day with
-/// more refunds than charges has a negative spent.
+/// Totals of messages and amounts. Each event counts on the UTC day on which it happened, so the
+/// totals of past days never change, and spent is negative on a day with more refunds than charges.
 #[derive(SimpleObject)]
 pub struct UsageFigures {
-    /// Messages accepted.
+    /// Number of messages that were accepted.
     messages: i32,
-    /// Segments accepted; 1 a message for channels other than SMS.
+    /// Number of segments that were accepted. A message of a channel other than SMS counts as 1.
     segments: i32,
-    /// Messages reported delivered.
+    /// Number of messages that were reported as delivered.
     delivered: i32,
-    /// Messages that ended UNDELIVERED, FAILED, EXPIRED or CANCELED.
+    /// Number of messages that ended as UNDELIVERED, FAILED, EXPIRED or CANCELED.
     failed: i32,
-    /// Charges for messages and fees of phone numbers, in cents.
+    /// Charges for messages and phone number fees, in cents.
     charged: Cents,
     /// Refunds, in cents.
     refunded: Cents,
-    /// charged less refunded, in cents.
+    /// Difference between charged and refunded, in cents.
     spent: Cents,
 }
 
 impl UsageFigures {
     fn new(figures: &domain::Figures) -> Result<Self> {
         let count = |figure: i64| {
-            let message = "A count is larger than an Int can hold; narrow the range.";
+            let message = "A count does not fit into an Int. Request a shorter range.";
             i32::try_from(figure).map_err(|_| bad_input(message))
         };
         Ok(Self {

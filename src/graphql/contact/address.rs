@@ -1,4 +1,4 @@
-//! The addresses of a contact: added, changed and removed, never the last.
+//! Addresses of contacts: adding, changing and removing them.
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use entity::contact_address as rows;
@@ -15,55 +15,57 @@ use crate::{
     },
 };
 
-/// GraphQL's `ContactAddress`, described there.
+/// The GraphQL object `ContactAddress`.
 pub struct ContactAddress(pub rows::Model);
 
-/// Where a contact is reached by a channel. An address of a channel belongs to one contact of an
-/// account.
+/// An address of a contact on one channel. In an account, each address of a channel belongs to one
+/// contact only.
 #[Object]
 impl ContactAddress {
-    /// The address's id.
+    /// Id of the address.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The channel that it is of.
+    /// Channel of the address.
     async fn channel(&self) -> Channel {
         self.0.channel.into()
     }
 
-    /// The address in normal form: a phone number in E.164, an e-mail address, or a chat id.
+    /// Address in normalized form: a phone number in E.164 format, an e-mail address, or a Telegram
+    /// chat id.
     async fn address(&self) -> &str {
         &self.0.address
     }
 
-    /// Your own word for it, such as work; null if it has none.
+    /// Your own label for the address, such as work; null if it has none.
     async fn label(&self) -> Option<&str> {
         self.0.label.as_deref()
     }
 
-    /// Whether it is the one that the contact is reached by on this channel. One of each channel
-    /// is.
+    /// Whether this is the address that messages to the contact on this channel are sent to. A
+    /// contact has exactly one primary address on each channel for which it has addresses.
     async fn is_primary(&self) -> bool {
         self.0.is_primary
     }
 
-    /// Whether it is opted out: a message to it is refused.
+    /// Whether the address is opted out, so that messages to it are refused.
     async fn is_opted_out(&self, ctx: &Context<'_>) -> Result<bool> {
         let key = OptOutOf { channel: self.0.channel, address: self.0.address.clone() };
         Ok(ctx.rows()?.load_one(key).await?.is_some())
     }
 }
 
-/// An address of a contact to be made.
+/// Address of a new contact.
 #[derive(InputObject)]
 pub struct ContactAddressInput {
-    /// Left out: SMS for a phone number, EMAIL for an e-mail address.
+    /// Channel of the address. If omitted, it is SMS for a phone number and EMAIL for an e-mail
+    /// address.
     channel: Option<Channel>,
-    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by
-    /// channel.
+    /// The address, depending on the channel: a phone number in E.164 format such as +12025550123,
+    /// an e-mail address, or a Telegram chat id.
     address: String,
-    /// 1 to 64 characters; none if left out.
+    /// Your own label for the address (1 to 64 characters). If omitted, it has none.
     label: Option<String>,
 }
 
@@ -74,29 +76,33 @@ impl From<ContactAddressInput> for domain::NewAddress {
     }
 }
 
-/// An address to be added.
+/// Address to add to a contact.
 #[derive(InputObject)]
 pub struct AddContactAddressInput {
-    /// Left out: SMS for a phone number, EMAIL for an e-mail address.
+    /// Channel of the address. If omitted, it is SMS for a phone number and EMAIL for an e-mail
+    /// address.
     channel: Option<Channel>,
-    /// A phone number in E.164 such as +12025550123, an e-mail address, or a Telegram chat id, by
-    /// channel.
+    /// The address, depending on the channel: a phone number in E.164 format such as +12025550123,
+    /// an e-mail address, or a Telegram chat id.
     address: String,
-    /// 1 to 64 characters; none if left out.
+    /// Your own label for the address (1 to 64 characters). If omitted, it has none.
     label: Option<String>,
-    /// Whether it becomes the primary one of its channel. The first of a channel does in any case.
+    /// Whether the address becomes the primary address of its channel (default false). The first
+    /// address of a channel always does.
     #[graphql(default)]
     is_primary: bool,
 }
 
-/// What to change of an address. What is left out is kept, its channel in any case.
+/// Properties of the address to change. Omitted properties are not changed. The channel cannot be
+/// changed.
 #[derive(InputObject)]
 pub struct UpdateContactAddressInput {
-    /// Another address of the same channel.
+    /// New address on the same channel.
     address: Option<String>,
-    /// 1 to 64 characters. Null: none.
+    /// New label (1 to 64 characters). Null removes the label.
     label: MaybeUndefined<String>,
-    /// True: it becomes the primary one of its channel instead of that which is.
+    /// Whether the address becomes the primary address of its channel, in place of the current one.
+    /// False is refused for the primary address.
     is_primary: Option<bool>,
 }
 
@@ -180,13 +186,14 @@ pub struct ContactAddressMutation;
 
 #[Object]
 impl ContactAddressMutation {
-    /// Adds an address to a contact, which has at most 20. Needs a LIVE key.
+    /// Adds an address to a contact (maximum 20 addresses per contact). Requires a LIVE key of an
+    /// account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn add_contact_address(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The contact's id.")] contact_id: ID,
-        #[graphql(desc = "The address to be added.")] input: AddContactAddressInput,
+        #[graphql(desc = "Id of the contact.")] contact_id: ID,
+        #[graphql(desc = "Address to add.")] input: AddContactAddressInput,
     ) -> Result<Option<AddContactAddressPayload>> {
         let account = ctx.account()?.live()?;
         let AddContactAddressInput { channel, address, label, is_primary } = input;
@@ -201,14 +208,14 @@ impl ContactAddressMutation {
         }))
     }
 
-    /// Changes an address of a contact. Messages that went to it stay as they are. Needs a LIVE
-    /// key.
+    /// Changes an address of a contact. Messages that were sent to it are not changed. Requires a
+    /// LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_contact_address(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The address's id.")] id: ID,
-        #[graphql(desc = "What to change.")] input: UpdateContactAddressInput,
+        #[graphql(desc = "Id of the address.")] id: ID,
+        #[graphql(desc = "Properties to change.")] input: UpdateContactAddressInput,
     ) -> Result<Option<UpdateContactAddressPayload>> {
         let account = ctx.account()?.live()?;
         let change = domain::AddressChange {
@@ -225,14 +232,14 @@ impl ContactAddressMutation {
         }))
     }
 
-    /// Removes an address from a contact, but never its last. Where it was the primary one of its
-    /// channel, the oldest that is left becomes that. Messages that went to it stay as they are.
-    /// Needs a LIVE key.
+    /// Removes an address of a contact. The last address cannot be removed. If the primary address
+    /// of a channel is removed, the oldest remaining address of the channel becomes primary.
+    /// Messages that were sent to the address are not changed. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn remove_contact_address(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The address's id.")] id: ID,
+        #[graphql(desc = "Id of the address.")] id: ID,
     ) -> Result<Option<RemoveContactAddressPayload>> {
         let account = ctx.account()?.live()?;
         let done = domain::remove(ctx.app()?, &account, parse_id(&id)).await;

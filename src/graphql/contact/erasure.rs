@@ -1,4 +1,4 @@
-//! Deleting a contact, which erases the person.
+//! Deleting a contact, which erases the person's data.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 
@@ -38,18 +38,19 @@ pub struct ContactErasureMutation;
 
 #[Object]
 impl ContactErasureMutation {
-    /// Deletes a contact and erases the person, for good. The contact and its addresses go. Every
-    /// message of the account to one of these addresses, or sent to the contact, LIVE or TEST,
-    /// loses its recipient, contact, subject, text, HTML and errorMessage, which are null from then
-    /// on; its status, cost and country stay, and so do the metadata and the idempotencyKey that
-    /// you gave it. An opt-out of an address stays, for it protects the person. Refused while a
-    /// message to the contact waits to be handed over. A deletion that broke off is finished by a repeat;
-    /// until then nothing is sent to the contact, and it is not changed. Needs a LIVE key.
+    /// Deletes a contact permanently and erases the person's data. The contact and its addresses
+    /// are deleted. Every LIVE and TEST message of the account that was sent to the contact or to
+    /// one of its addresses loses its recipient, contact, subject, text, HTML and errorMessage,
+    /// which are null from then on. Status, cost and country of the message are kept, and so are
+    /// your metadata and idempotencyKey. Opt-outs of the addresses are kept, because they protect
+    /// the person. The deletion is refused while a message to the contact waits to be sent. If a
+    /// deletion is interrupted, repeat it; until then the contact cannot be changed and nothing is
+    /// sent to it. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn delete_contact(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The contact's id.")] id: ID,
+        #[graphql(desc = "Id of the contact.")] id: ID,
     ) -> Result<Option<DeleteContactPayload>> {
         let account = ctx.account()?.live()?;
         let done = domain::delete(ctx.app()?, &account, parse_id(&id)).await;

@@ -1,4 +1,4 @@
-//! Finding contacts of the key's own account: one, or a page by filter.
+//! Queries of contacts.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 
@@ -15,15 +15,15 @@ use crate::{
     },
 };
 
-/// Which contacts to list: those that fit every part that is given.
+/// Conditions on contacts. A contact must meet all conditions that are given.
 #[derive(InputObject, Default)]
 pub struct ContactFilter {
-    /// Those whose name or one of whose addresses holds this text, in upper or lower case; at most
-    /// 200 characters. A whole phone number may be written in any form.
+    /// Only contacts whose name or one of whose addresses contains this text, ignoring case
+    /// (maximum 200 characters). A complete phone number can be written in any format.
     search: Option<String>,
-    /// Those that have all of these tags.
+    /// Only contacts that have all of these tags.
     tags: Option<Vec<String>>,
-    /// Those that have an address of one of these channels.
+    /// Only contacts that have an address on one of these channels.
     channel: Option<Vec<Channel>>,
 }
 
@@ -32,12 +32,13 @@ pub struct ContactQuery;
 
 #[Object]
 impl ContactQuery {
-    /// One contact of the account of the key in use; null if there is none.
+    /// Contact with this id; null if the account of the key in use has no such contact. Requires a
+    /// key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn contact(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The contact's id.")] id: ID,
+        #[graphql(desc = "Id of the contact.")] id: ID,
     ) -> Result<Option<Contact>> {
         let Some(id) = parse_id(&id) else {
             return Ok(None);
@@ -45,16 +46,24 @@ impl ContactQuery {
         Ok(ctx.row(ContactId(id)).await?.map(Contact))
     }
 
-    /// The contacts of the account of the key in use, newest first.
+    /// Contacts of the account of the key in use, newest first. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn contacts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<ContactFilter>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Conditions on the contacts. If omitted, all are returned.")]
+        filter: Option<ContactFilter>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Contact>> {
         let filter = filter.unwrap_or_default();
         let filter = contact::list::ContactFilter {

@@ -1,4 +1,4 @@
-//! Merging two contacts that turned out to be one person.
+//! Merging two contacts of the same person.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 
@@ -12,14 +12,14 @@ use crate::{
     },
 };
 
-/// Two contacts that are to be one.
+/// Two contacts to merge.
 #[derive(InputObject)]
 pub struct MergeContactsInput {
-    /// The contact that stays. It keeps its name, locale, time zone, metadata and primary
+    /// Id of the contact to keep. It keeps its name, locale, time zone, metadata and primary
     /// addresses.
     keep_id: ID,
-    /// The contact whose addresses and tags move to the other. It is deleted with whatever else it
-    /// has.
+    /// Id of the contact whose addresses and tags are moved to the other contact. It is then
+    /// deleted with the rest of its data.
     merge_id: ID,
 }
 
@@ -53,13 +53,13 @@ pub struct ContactMergeMutation;
 
 #[Object]
 impl ContactMergeMutation {
-    /// Merges two contacts of the account of the key in use into one of them. A merge that broke off is finished by a
-    /// repeat; until then neither contact is changed otherwise. Needs a LIVE key.
+    /// Merges two contacts of the account into one of them. If a merge is interrupted, repeat it;
+    /// until then neither contact can be changed in another way. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn merge_contacts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which contact stays, and which is merged into it.")]
+        #[graphql(desc = "The contact to keep and the contact to merge into it.")]
         input: MergeContactsInput,
     ) -> Result<Option<MergeContactsPayload>> {
         let account = ctx.account()?.live()?;

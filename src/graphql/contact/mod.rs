@@ -1,4 +1,4 @@
-//! Contacts: what they are, made and changed. Any LIVE key of an account does so for its own.
+//! Contacts: creating and changing them.
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use entity::contact as rows;
@@ -18,93 +18,100 @@ pub mod erasure;
 pub mod list;
 pub mod merge;
 
-/// GraphQL's `Contact`, described there.
+/// The GraphQL object `Contact`.
 pub struct Contact(pub rows::Model);
 
-/// A person whom the account writes to. It belongs to the account in both environments: LIVE and
-/// TEST keys see the same contacts, and LIVE keys change them. Nobody else sees them, the main
-/// account neither.
+/// A person to whom the account sends messages. LIVE and TEST keys of the account read the same
+/// contacts; only LIVE keys change them. Other accounts, including the main account, cannot see
+/// them.
 #[Object]
 impl Contact {
-    /// The contact's id.
+    /// Id of the contact.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The name that it is shown by; null if it has none.
+    /// Name of the contact; null if it has none.
     async fn display_name(&self) -> Option<&str> {
         self.0.display_name.as_deref()
     }
 
-    /// Its language and region as a BCP 47 tag, such as de-AT; null if not known.
+    /// Language and region of the contact as a BCP 47 tag, such as de-AT; null if not known.
     async fn locale(&self) -> Option<&str> {
         self.0.locale.as_deref()
     }
 
-    /// Its time zone by its name in the IANA database, such as Europe/Vienna; null if not known.
+    /// Time zone of the contact as a name of the IANA time zone database, such as Europe/Vienna;
+    /// null if not known.
     async fn time_zone(&self) -> Option<&str> {
         self.0.time_zone.as_deref()
     }
 
-    /// Your own words for it, in order, at most 50.
+    /// Tags of the contact in alphabetical order, by Unicode code point (maximum 50).
     async fn tags(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
         let tags = ctx.row(TagsOf(self.0.id)).await?.unwrap_or_default();
         tags.iter().try_for_each(|tag| ctx.answer(Some(tag)).map(drop))?;
         Ok(tags)
     }
 
-    /// Your own data about it.
+    /// Your own data about the contact; null if there is none.
     async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
         Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.reservation()?)?)
     }
 
-    /// Its addresses, 1 to 20: by channel, the primary one first, then oldest first.
+    /// Addresses of the contact (1 to 20), ordered by channel; in each channel the primary address
+    /// is first and the others follow, oldest first.
     async fn addresses(&self, ctx: &Context<'_>) -> Result<Vec<ContactAddress>> {
         let addresses = ctx.rows()?.load_one(AddressesOf(self.0.id)).await?.unwrap_or_default();
         Ok(addresses.into_iter().map(ContactAddress).collect())
     }
 
-    /// When it was made.
+    /// When the contact was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When it, its addresses or its tags last changed.
+    /// When the contact, its addresses or its tags last changed.
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
     }
 }
 
-/// A contact to be made.
+/// Properties of the new contact.
 #[derive(InputObject)]
 pub struct CreateContactInput {
-    /// 1 to 200 characters; none if left out.
+    /// Name of the contact (1 to 200 characters). If omitted, it has none.
     display_name: Option<String>,
-    /// A BCP 47 tag, such as en, de-AT or zh-Hant-TW.
+    /// Language and region of the contact as a BCP 47 tag, such as en, de-AT or zh-Hant-TW. If
+    /// omitted, it has none.
     locale: Option<String>,
-    /// A name of the IANA time zone database, such as Europe/Vienna.
+    /// Time zone of the contact as a name of the IANA time zone database, such as Europe/Vienna. If
+    /// omitted, it has none.
     time_zone: Option<String>,
-    /// At most 50 tags, each of 1 to 64 characters. Upper and lower case differ.
+    /// Tags of the contact (maximum 50, each with 1 to 64 characters). Tags are case-sensitive.
     tags: Option<Vec<String>>,
-    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels.
+    /// Your own data about the contact (maximum 16 KiB as JSON, 1,000 values and 32 levels).
     metadata: Option<JsonObject>,
-    /// 1 to 20 addresses. The first of each channel becomes its primary one.
+    /// Addresses of the contact (1 to 20). The first of each channel becomes its primary address.
     addresses: Vec<ContactAddressInput>,
 }
 
-/// What to change of a contact. What is left out is kept.
+/// Properties of the contact to change. Omitted properties are not changed.
 #[derive(InputObject)]
 pub struct UpdateContactInput {
-    /// 1 to 200 characters. Null: none.
+    /// Name of the contact (1 to 200 characters). Null removes it.
     display_name: MaybeUndefined<String>,
-    /// A BCP 47 tag, such as en, de-AT or zh-Hant-TW. Null: none.
+    /// Language and region of the contact as a BCP 47 tag, such as en, de-AT or zh-Hant-TW. Null
+    /// removes it.
     locale: MaybeUndefined<String>,
-    /// A name of the IANA time zone database, such as Europe/Vienna. Null: none.
+    /// Time zone of the contact as a name of the IANA time zone database, such as Europe/Vienna.
+    /// Null removes it.
     time_zone: MaybeUndefined<String>,
-    /// All tags that it is to have, at most 50, each of 1 to 64 characters. Null: none.
+    /// Tags that replace those of the contact (maximum 50, each with 1 to 64 characters). Null
+    /// removes all tags.
     tags: MaybeUndefined<Vec<String>>,
-    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels, replaced whole.
-    /// Null: none.
+    /// Your own data that replaces all metadata of the contact (maximum 16 KiB as JSON, 1,000
+    /// values and 32 levels). Null removes it.
     metadata: MaybeUndefined<JsonObject>,
 }
 
@@ -177,12 +184,12 @@ pub struct ContactMutation;
 
 #[Object]
 impl ContactMutation {
-    /// Makes a contact of the account of the key in use. Needs a LIVE key.
+    /// Creates a contact in the account of the key in use. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn create_contact(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The contact to be made.")] input: CreateContactInput,
+        #[graphql(desc = "Properties of the new contact.")] input: CreateContactInput,
     ) -> Result<Option<CreateContactPayload>> {
         let account = ctx.account()?.live()?;
         let new = domain::NewContact {
@@ -200,13 +207,13 @@ impl ContactMutation {
         }))
     }
 
-    /// Changes a contact of the account of the key in use. Needs a LIVE key.
+    /// Changes a contact of the account of the key in use. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_contact(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The contact's id.")] id: ID,
-        #[graphql(desc = "What to change.")] input: UpdateContactInput,
+        #[graphql(desc = "Id of the contact.")] id: ID,
+        #[graphql(desc = "Properties to change.")] input: UpdateContactInput,
     ) -> Result<Option<UpdateContactPayload>> {
         let account = ctx.account()?.live()?;
         let change = ContactChange {

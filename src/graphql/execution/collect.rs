@@ -1,9 +1,10 @@
-//! The operation that is executed: the document's with its fragments spread, with `@skip` and `@include` decided, with
-//! each response key once (`CollectFields`, section 6.3.2 of the specification), and without what is given a variable
-//! that has no value (sections 3.10 and 6.4.1), so that a default applies and a patch keeps what is stored.
+//! Collects the fields of an operation (`CollectFields`, section 6.3.2 of the specification): expands fragments,
+//! evaluates `@skip` and `@include`, merges fields with the same response key, and leaves out arguments and input fields
+//! whose variable has no value (sections 3.10 and 6.4.1).
 //!
-//! The library would execute each occurrence of a field by itself, and takes null for a variable without a value, which
-//! clears what is stored. There are no interfaces and unions, so every fragment is about the type that it is spread on.
+//! async-graphql would execute each occurrence of a field separately. It would also use null for a variable without a
+//! value, which clears a stored value in an update instead of keeping it. The schema has no interfaces and unions, so the
+//! type condition of a fragment is always the type on which it is spread.
 
 use std::{cell::Cell, collections::HashSet};
 
@@ -17,33 +18,32 @@ use async_graphql::{
 use async_graphql_value::{ConstValue, Value};
 
 use super::{
-    cost::invalid,
-    role_visibility::root_of,
-    schema_index::{SchemaIndex, TypeRef},
+    limits::invalid,
+    schema_index::{SchemaIndex, TypeRef, root_type},
 };
 
-/// The response key of a field that stands where no other is left, for the library takes a field without fields for a
-/// scalar. No document has such a key.
-pub const NOTHING: &str = "";
+/// The response key of the placeholder in an empty selection set. async-graphql would treat a field with an empty set as
+/// a scalar. No document can have this key.
+pub const PLACEHOLDER_KEY: &str = "";
 
-/// Collects the fields of a valid operation; fails if a condition is null. `variables`
-/// has the defaults of those that were not given.
+/// Collects the fields of a valid operation. `variables` must include the defaults. Fails if the condition of `@skip` or
+/// `@include` is null.
 pub fn collect(
     document: &ExecutableDocument,
     operation: &OperationDefinition,
     variables: &Variables,
-    shape: &SchemaIndex,
+    index: &SchemaIndex,
 ) -> Result<OperationDefinition, ServerError> {
     let declared = operation.variable_definitions.iter();
     let names = declared.map(|definition| &definition.node.name.node);
     let absent = names.filter(|name| !variables.contains_key(*name)).collect();
-    let undecided = Cell::new(None);
-    let collector = Collector { document, variables, absent, shape, undecided };
+    let null_condition = Cell::new(None);
+    let collector = Collector { document, variables, absent, index, null_condition };
     let set = &operation.selection_set;
-    let collected = collector.selection_set(root_of(operation.ty), [&set.node], set.pos);
-    if let Some(pos) = collector.undecided.get() {
-        let message = "The argument if of @skip or @include is null (expected true or false).";
-        return Err(invalid(message.to_owned(), pos));
+    let collected = collector.selection_set(root_type(operation.ty), [&set.node], set.pos);
+    if let Some(pos) = collector.null_condition.get() {
+        let message = "The argument \"if\" of @skip or @include is null (expected true or false).";
+        return Err(invalid(message, pos));
     }
     Ok(OperationDefinition {
         ty: operation.ty,
@@ -56,15 +56,15 @@ pub fn collect(
 struct Collector<'d> {
     document: &'d ExecutableDocument,
     variables: &'d Variables,
-    /// The variables that the operation declares and that have no value.
+    /// The declared variables that have no value.
     absent: HashSet<&'d Name>,
-    shape: &'d SchemaIndex,
-    /// The position of a condition that is null: a variable with a default may be.
-    undecided: Cell<Option<Pos>>,
+    index: &'d SchemaIndex,
+    /// The position of a condition that is null. Validation allows this for a nullable variable with a default.
+    null_condition: Cell<Option<Pos>>,
 }
 
 impl<'d> Collector<'d> {
-    /// The fields of selection sets on one type, of the same field where it occurs several times.
+    /// Merges selection sets on the same type, which are those of all occurrences of a field.
     fn selection_set(
         &self,
         on: &str,
@@ -76,7 +76,7 @@ impl<'d> Collector<'d> {
             self.fields(set, &mut fields);
         }
         if fields.is_empty() {
-            return SelectionSet { items: vec![selected(nothing(pos), pos)] };
+            return SelectionSet { items: vec![selected(placeholder(pos), pos)] };
         }
         let items = fields.into_values().map(|occurrences| {
             let first = occurrences[0];
@@ -85,7 +85,7 @@ impl<'d> Collector<'d> {
         SelectionSet { items: items.collect() }
     }
 
-    /// The occurrences of fields by their response keys.
+    /// Adds the fields of a selection set to the occurrences by response key.
     fn fields(
         &self,
         set: &'d SelectionSet,
@@ -118,19 +118,19 @@ impl<'d> Collector<'d> {
 
     fn field(&self, on: &str, occurrences: &[&'d Positioned<Field>]) -> Field {
         let first = &occurrences[0].node;
-        // `__typename` has neither arguments nor fields.
-        let known = self.shape.field(on, &first.name.node);
+        // The index has no `__typename`, which has neither arguments nor fields.
+        let definition = self.index.field(on, &first.name.node);
         let arguments = first.arguments.iter().filter_map(|(name, value)| {
-            let known = known?.args.get(name.node.as_str())?;
-            let given = self.given(&value.node, &known.of_type)?;
-            Some((name.clone(), Positioned::new(given, value.pos)))
+            let argument = definition?.args.get(name.node.as_str())?;
+            let present = self.without_absent_variables(&value.node, &argument.of_type)?;
+            Some((name.clone(), Positioned::new(present, value.pos)))
         });
         let set = &first.selection_set;
         let selection_set = if set.node.items.is_empty() {
             SelectionSet::default()
         } else {
             let sets = occurrences.iter().map(|field| &field.node.selection_set.node);
-            let of_type = known.map_or("", |known| known.of_type.name());
+            let of_type = definition.map_or("", |definition| definition.of_type.name());
             self.selection_set(of_type, sets, set.pos)
         };
         Field {
@@ -142,29 +142,28 @@ impl<'d> Collector<'d> {
         }
     }
 
-    /// A value without what is given a variable that has none; `None` if that is all of it. An item of a list is null
-    /// then, for the others keep their places.
-    fn given(&self, value: &Value, of_type: &TypeRef) -> Option<Value> {
+    /// A value without the input fields whose variable has no value. `None` if the value itself is such a variable. In a
+    /// list such a variable becomes null, so that the other items keep their positions.
+    fn without_absent_variables(&self, value: &Value, of_type: &TypeRef) -> Option<Value> {
         Some(match value {
             Value::Variable(name) if self.absent.contains(name) => return None,
             Value::List(items) => {
                 let of_item = match of_type.nullable() {
                     TypeRef::List(inner) => inner,
-                    // Within a scalar, such as `JSONObject`.
+                    // A list in a scalar such as `JSONObject`.
                     scalar => scalar,
                 };
-                let items =
-                    items.iter().map(|item| self.given(item, of_item).unwrap_or(Value::Null));
-                Value::List(items.collect())
+                let items = items.iter().map(|item| self.without_absent_variables(item, of_item));
+                Value::List(items.map(Option::unwrap_or_default).collect())
             }
             Value::Object(fields) => {
-                let known = self.shape.0.get(of_type.name()).map(|known| &known.input_fields);
-                let given = fields.iter().filter_map(|(name, value)| {
-                    let known = known.and_then(|known| known.get(name.as_str()));
-                    let of_field = known.map_or(of_type, |known| &known.of_type);
-                    Some((name.clone(), self.given(value, of_field)?))
+                let input_type = self.index.0.get(of_type.name());
+                let present = fields.iter().filter_map(|(name, value)| {
+                    let field = input_type.and_then(|known| known.input_fields.get(name.as_str()));
+                    let of_field = field.map_or(of_type, |field| &field.of_type);
+                    Some((name.clone(), self.without_absent_variables(value, of_field)?))
                 });
-                Value::Object(given.collect())
+                Value::Object(present.collect())
             }
             value => value.clone(),
         })
@@ -189,7 +188,7 @@ impl<'d> Collector<'d> {
             _ => None,
         };
         if value.is_none() {
-            self.undecided.set(Some(condition.pos));
+            self.null_condition.set(Some(condition.pos));
         }
         value.unwrap_or_default()
     }
@@ -199,10 +198,10 @@ fn selected(field: Field, pos: Pos) -> Positioned<Selection> {
     Positioned::new(Selection::Field(Positioned::new(field, pos)), pos)
 }
 
-/// A field that costs nothing.
-fn nothing(pos: Pos) -> Field {
+/// A field for a selection set in which no field is left.
+fn placeholder(pos: Pos) -> Field {
     Field {
-        alias: Some(Positioned::new(Name::new(NOTHING), pos)),
+        alias: Some(Positioned::new(Name::new(PLACEHOLDER_KEY), pos)),
         name: Positioned::new(Name::new("__typename"), pos),
         arguments: Vec::new(),
         directives: Vec::new(),

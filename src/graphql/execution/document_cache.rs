@@ -1,6 +1,5 @@
-//! Documents: read once, and kept by the SHA-256 of their text once they are known to be valid. Limits, roles
-//! and variables are checked each time. Persisted queries, as Apollo's clients ask them, are kept by who sent
-//! them (`persisted`).
+//! Caches parsed documents by the SHA-256 of their text once they are known to be valid. Limits, roles and variables are
+//! checked for every request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,72 +9,70 @@ use moka::future::Cache;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    cost,
-    persisted_queries::{Owner, PersistedQueries},
+    limits::{QUERY_CHARS_MAX, check_count},
+    persisted_queries::{Hash, Owner, PersistedQueries},
     validation,
 };
 use crate::graphql::errors::{Code, error};
 
-/// Bytes that known documents take at most, as estimated.
+/// Maximum estimated bytes of all cached documents.
 const DOCUMENTS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// The SHA-256 of a query's text.
-pub type Hash = [u8; 32];
-
-/// How a document is given.
+/// How a request names its document.
 #[derive(Debug)]
 pub enum DocumentSource {
     Text(String),
-    /// A persisted query: its text was sent before.
+    /// The hash of a persisted query, whose text was sent before.
     Hash(Hash),
-    /// The text of a persisted query, and the hash that it must have.
+    /// The text of a persisted query and its expected hash.
     TextOfHash(String, Hash),
 }
 
-/// A document that was read.
+/// A parsed document.
 pub struct CachedDocument {
     pub document: ExecutableDocument,
     pub text_bytes: usize,
     pub tokens: usize,
-    /// The roles against whose schema it is valid.
+    /// The roles for whose schema it is known to be valid.
     valid_for: Mutex<Vec<Role>>,
 }
 
-/// The document that was asked for.
+/// The document of a request.
 pub struct ResolvedDocument {
     hash: Hash,
-    pub known: Arc<CachedDocument>,
+    pub cached: Arc<CachedDocument>,
     pub text: Arc<str>,
-    /// Its owner is to find the text by the hash.
-    persisted: Option<Owner>,
+    /// The owner for whom the text is kept as a persisted query if it is valid.
+    persist_for: Option<Owner>,
 }
 
-/// Documents that passed validation.
+/// The valid documents and the persisted queries.
 #[derive(Clone)]
-pub struct Documents {
-    known: Cache<Hash, Arc<CachedDocument>>,
-    /// Those that somebody may ask for by the hash.
+pub struct DocumentCache {
+    documents: Cache<Hash, Arc<CachedDocument>>,
     persisted: PersistedQueries,
 }
 
-impl Default for Documents {
+impl Default for DocumentCache {
     fn default() -> Self {
         let documents = Cache::builder().max_capacity(DOCUMENTS_BYTES_MAX);
         Self {
-            known: documents.weigher(|_, known: &Arc<CachedDocument>| bytes_of(known)).build(),
+            documents: documents
+                .weigher(|_, cached: &Arc<CachedDocument>| bytes_of(cached))
+                .build(),
             persisted: PersistedQueries::default(),
         }
     }
 }
 
-impl Documents {
-    /// The document that somebody asks for; read now if it is not known.
-    pub async fn find(
+impl DocumentCache {
+    /// Finds the document of a request, and parses it if it is not cached.
+    pub async fn resolve(
         &self,
-        asked: DocumentSource,
-        by: Owner,
+        source: DocumentSource,
+        owner: Owner,
     ) -> Result<ResolvedDocument, ServerError> {
-        let (text, hash, persisted): (Arc<str>, _, _) = match asked {
+        let (text, hash, persist_for): (Arc<str>, _, _) = match source {
             DocumentSource::Text(text) => {
                 let hash = Sha256::digest(&text).into();
                 (text.into(), hash, None)
@@ -83,57 +80,56 @@ impl Documents {
             DocumentSource::TextOfHash(text, expected) => {
                 let hash: Hash = Sha256::digest(&text).into();
                 if hash != expected {
-                    let message = "The sha256Hash of persistedQuery is not that of the query.";
+                    let message = "The sha256Hash of persistedQuery is not valid (expected the SHA-256 of \
+                                   the query).";
                     return Err(error(Code::BadUserInput, message));
                 }
-                (text.into(), hash, Some(by))
+                (text.into(), hash, Some(owner))
             }
             DocumentSource::Hash(hash) => {
-                // Clients know these words as they stand.
+                // Apollo clients compare this message.
                 let unknown = || error(Code::PersistedQueryNotFound, "PersistedQueryNotFound");
-                (self.persisted.text(by, &hash).ok_or_else(unknown)?, hash, None)
+                (self.persisted.text(owner, &hash).ok_or_else(unknown)?, hash, None)
             }
         };
-        let known = match self.known.get(&hash).await {
-            Some(known) => known,
-            None => Arc::new(read(&text)?),
+        let cached = match self.documents.get(&hash).await {
+            Some(cached) => cached,
+            None => Arc::new(parse(&text)?),
         };
-        Ok(ResolvedDocument { hash, known, text, persisted })
+        Ok(ResolvedDocument { hash, cached, text, persist_for })
     }
 
-    /// Keeps a document that proved to be valid for a role.
-    pub async fn keep(&self, found: &ResolvedDocument, role: Role) {
-        if found.known.note_valid_for(role) {
-            self.known.insert(found.hash, Arc::clone(&found.known)).await;
+    /// Keeps a document that is valid for a role.
+    pub async fn insert_valid(&self, document: &ResolvedDocument, role: Role) {
+        if document.cached.mark_valid_for(role) {
+            self.documents.insert(document.hash, Arc::clone(&document.cached)).await;
         }
-        if let Some(by) = found.persisted {
-            self.persisted.keep(by, found.hash, &found.text);
+        if let Some(owner) = document.persist_for {
+            self.persisted.insert(owner, document.hash, &document.text);
         }
     }
 }
 
 impl CachedDocument {
-    /// Whether the document is known to be valid against the schema of this role.
+    /// Whether the document is known to be valid for the schema of this role.
     pub fn is_valid_for(&self, role: Role) -> bool {
         self.valid_for.lock().unwrap_or_else(PoisonError::into_inner).contains(&role)
     }
 
-    /// Notes that it is; whether that was not known.
-    fn note_valid_for(&self, role: Role) -> bool {
+    /// Marks the document as valid for a role. Returns whether that was not known before.
+    fn mark_valid_for(&self, role: Role) -> bool {
         let mut roles = self.valid_for.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = !roles.contains(&role);
-        if is_news {
+        let is_new = !roles.contains(&role);
+        if is_new {
             roles.push(role);
         }
-        is_news
+        is_new
     }
 }
 
-/// Reads a document that is not too long.
-pub(in crate::graphql) fn read(text: &str) -> Result<CachedDocument, ServerError> {
-    if text.chars().count() > cost::QUERY_CHARS_MAX {
-        return Err(cost::too_long("characters", cost::QUERY_CHARS_MAX));
-    }
+/// Parses a document within the limits of its length, tokens and nesting.
+pub fn parse(text: &str) -> Result<CachedDocument, ServerError> {
+    check_count(text.chars().count(), QUERY_CHARS_MAX, "The query", "characters")?;
     let parsed = validation::parse(text)?;
     let document = validation::convert(&parsed.document, text)?;
     Ok(CachedDocument {
@@ -144,7 +140,7 @@ pub(in crate::graphql) fn read(text: &str) -> Result<CachedDocument, ServerError
     })
 }
 
-/// A parsed document takes many times the bytes of its text.
-fn bytes_of(known: &CachedDocument) -> u32 {
-    u32::try_from(8_192 + 64 * known.text_bytes).unwrap_or(u32::MAX)
+/// Estimated bytes of a parsed document, which are many times those of its text.
+fn bytes_of(cached: &CachedDocument) -> u32 {
+    u32::try_from(8_192 + 64 * cached.text_bytes).unwrap_or(u32::MAX)
 }

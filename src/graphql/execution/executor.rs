@@ -1,31 +1,27 @@
-//! The one way a request is executed: prepared, refused or not, and then run.
+//! Prepares and executes requests. Every request over HTTP or WebSocket passes through `QueryExecutor`.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use async_graphql::{
-    Executor, Name, Positioned, Request, Response, ServerError, ValidationMode, Variables,
+    Positioned, Request, Response, ServerError, Variables,
     dataloader::DataLoader,
     parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
 };
-use entity::api_key::Role;
 use futures_util::{StreamExt as _, stream::BoxStream};
-use tokio::sync::OnceCell;
 
 use super::{
     collect::collect,
-    cost,
-    document_cache::Documents,
+    cost::check_cost,
+    document_cache::DocumentCache,
     field_permits::FieldPermits,
     introspection_permits::{IntrospectionPermits, introspect},
+    limits::check_subscription_document,
+    operation::{add_defaults, check_method, drop_undeclared_variables, find_operation},
     request::{Answer, EventAnswer, Operation, Prepared, Refused},
-    response_completion,
+    response_completion::complete_response,
+    role_schemas::RoleSchemas,
     role_visibility::Forbidden,
-    schema_index::{self, SchemaIndex},
-    subscription_root::check_subscription_root,
-    validation::{Invalid, RoleSchema},
+    validation::Invalid,
     variable_coercion,
 };
 use crate::{
@@ -33,86 +29,65 @@ use crate::{
     db::ReadBudget,
     domain::{caller::Caller, deadline::Deadline},
     graphql::{
-        TollgateSchema,
         access::Audience,
         audit_log::{self, RequestId},
         errors::{self, Code, error, one_line, set_code},
         loaders::{self, Rows},
-        schema,
         subscriptions::Listening,
     },
     limits::memory_budget::Reservation,
 };
 
-/// Executes requests.
+/// Prepares and executes requests.
 #[derive(Clone)]
 pub struct QueryExecutor {
     app: Arc<App>,
-    /// The same for the whole process.
-    schemas: &'static Schemas,
-    documents: Documents,
-    introspections: Arc<IntrospectionPermits>,
-    fields: FieldPermits,
+    schemas: &'static RoleSchemas,
+    documents: DocumentCache,
+    introspection_permits: Arc<IntrospectionPermits>,
+    field_permits: FieldPermits,
 }
 
-/// Fields and fragments of an introspection that are executed among other requests.
+/// Maximum number of fields and fragments of an introspection that is executed without an introspection permit.
 pub const INTROSPECTION_SHORT: u64 = 500;
-const LATE: &str = "Other large requests of this team took too long; nothing was done. Try again.";
-
-/// The schema, and what each role sees of it.
-struct Schemas {
-    /// Executes what was validated.
-    executed: TollgateSchema,
-    full: Seen,
-    operator: Seen,
-    main_account: Seen,
-    sub_account: Seen,
-}
-
-/// What is seen of the schema: to look things up in, and to validate against.
-struct Seen {
-    shape: SchemaIndex,
-    definition: RoleSchema,
-}
-
-static SCHEMAS: OnceCell<Schemas> = OnceCell::const_new();
+const FIELD_PERMIT_TIMEOUT: &str = "Timed out while waiting for other large requests of this team. Nothing was \
+    changed. Try again.";
 
 impl QueryExecutor {
     pub async fn new(app: Arc<App>) -> Self {
         Self {
             app,
-            schemas: SCHEMAS.get_or_init(Schemas::new).await,
-            documents: Documents::default(),
-            introspections: Arc::default(),
-            fields: FieldPermits::default(),
+            schemas: RoleSchemas::get().await,
+            documents: DocumentCache::default(),
+            introspection_permits: Arc::default(),
+            field_permits: FieldPermits::default(),
         }
     }
 
-    /// Reads a request of this caller: which operation it is, and what it costs. Whether it is valid and the caller may
-    /// ask it is seen when it is executed.
+    /// Parses the document of a request, finds the operation and checks the cost. The document is validated when it is
+    /// executed.
     pub async fn prepare(
         &self,
         caller: Caller,
         operation: Operation,
     ) -> Result<Prepared, ServerError> {
-        let found = self.documents.find(operation.asked, (&caller).into()).await?;
-        let document = &found.known.document;
+        let document = self.documents.resolve(operation.asked, (&caller).into()).await?;
+        let cached = &document.cached;
         let Operation { operation_name, mut variables, is_get, .. } = operation;
-        let operation = find_operation(document, operation_name.as_deref())?;
+        let operation = find_operation(&cached.document, operation_name.as_deref())?;
         check_method(operation, is_get)?;
-        keep_declared(operation, &mut variables);
-        complete_variables(operation, &mut variables);
-        let cost = cost::check_cost(document, &variables, &self.schemas.full.shape)?;
+        drop_undeclared_variables(operation, &mut variables);
+        add_defaults(operation, &mut variables);
+        let cost = check_cost(&cached.document, &variables, &self.schemas.full.index)?;
         let kind = operation.node.ty;
         if kind == OperationType::Subscription {
-            cost::check_subscription_document(found.known.tokens, found.known.text_bytes)?;
+            check_subscription_document(cached.tokens, cached.text_bytes)?;
         }
-        Ok(Prepared { caller, found, operation_name, variables, kind, cost })
+        Ok(Prepared { caller, document, operation_name, variables, kind, cost })
     }
 
-    /// Executes a query or a mutation of a caller who waits as long as its `deadline`. It reads within
-    /// `budget`, and what the answer holds is taken from `reservation`. `request_id` is what is shown of an internal
-    /// error.
+    /// Executes a query or a mutation. `budget` bounds its reads, and the memory of the answer is taken from
+    /// `reservation`. Waiting for permits ends at the `deadline`. An internal error shows only `request_id`.
     pub async fn execute(
         &self,
         mut prepared: Prepared,
@@ -130,41 +105,46 @@ impl QueryExecutor {
             Err(Refused::Invalid(errors)) => return Answer::Refused(errors),
             Err(Refused::Forbidden(forbidden)) => {
                 let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
-                // Boxed, because every request is copied with it, and this is rare.
+                // Boxed, because it is rare and would enlarge the future of every request.
                 Box::pin(audit_log::enter_forbidden(&self.app, caller, request_id, mutations))
                     .await;
                 return Answer::refused(forbidden.error);
             }
         };
         if prepared.kind == OperationType::Subscription {
-            let message = "A subscription needs a WebSocket that speaks graphql-transport-ws.";
+            let message =
+                "Subscriptions require a WebSocket with the protocol graphql-transport-ws.";
             return Answer::refused(error(Code::BadUserInput, message));
         }
-        let turn = if prepared.cost.introspection > INTROSPECTION_SHORT {
-            match self.introspections.wait(&prepared.caller, &deadline).await {
-                Ok(turn) => Some(turn),
+        let introspection_permit = if prepared.cost.introspection > INTROSPECTION_SHORT {
+            match self.introspection_permits.wait(&prepared.caller, &deadline).await {
+                Ok(permit) => Some(permit),
                 Err(refused) => return Answer::refused(refused),
             }
         } else {
             None
         };
-        let fields = self.fields.wait(&prepared.caller, prepared.cost.fields, &deadline).await;
-        let Some(field_permit) = fields else { return Answer::refused(errors::unavailable(LATE)) };
-        let request_id_of_entries = RequestId(request_id.to_owned());
-        let request = self.request(prepared, operation.clone(), budget, reservation).data(deadline);
-        let request = request.data(request_id_of_entries).data(field_permit);
-        let response = match turn {
-            None => self.schemas.executed.execute(request).await,
-            Some(turn) => match introspect(self.schemas.executed.clone(), request, turn).await {
+        let (caller, fields) = (&prepared.caller, prepared.cost.fields);
+        let field_permit = self.field_permits.wait(caller, fields, &deadline).await;
+        let Some(field_permit) = field_permit else {
+            return Answer::refused(errors::unavailable(FIELD_PERMIT_TIMEOUT));
+        };
+        let request = self.request(prepared, operation.clone(), budget, reservation);
+        let request = request.data(RequestId(request_id.to_owned()));
+        let request = request.data(deadline).data(field_permit);
+        let schema = &self.schemas.executable;
+        let response = match introspection_permit {
+            None => schema.execute(request).await,
+            Some(permit) => match introspect(schema.clone(), request, permit).await {
                 Ok(response) => response,
-                Err(stopped) => return Answer::refused(stopped),
+                Err(error) => return Answer::refused(error),
             },
         };
         self.answer(&operation, response, request_id)
     }
 
-    /// Begins a subscription, for which it reads within `budget`: its answers, one for each event, or why
-    /// there are none. It listens when this returns.
+    /// Starts a subscription and returns its answers, one for each event. It receives events from the moment at which
+    /// this returns. `budget` bounds its reads.
     pub async fn subscribe(
         &self,
         mut prepared: Prepared,
@@ -179,10 +159,10 @@ impl QueryExecutor {
         let reservation = Arc::new(self.app.memory_budget.of(prepared.caller.team_scope()));
         let request = self.request(prepared, operation.clone(), budget, Arc::clone(&reservation));
         let request = request.data(Arc::clone(&listening));
-        let mut responses = self.schemas.executed.execute_stream(request);
+        let mut responses = self.schemas.executable.execute_stream(request);
         tokio::select! {
             biased;
-            // What is refused is answered before there is any event.
+            // A refused subscription has a response before any event.
             first = responses.next() => {
                 let first = first.unwrap_or_default();
                 return Err(match self.answer(&operation, first, &request_id) {
@@ -192,39 +172,40 @@ impl QueryExecutor {
             }
             () = listening.begun.notified() => {}
         }
-        let api = self.clone();
+        let executor = self.clone();
         let answers = responses.map(move |response| {
             let (turn, reservation) = (listening.take_turn(), reservation.moved());
-            EventAnswer { answer: api.answer(&operation, response, &request_id), turn, reservation }
+            let answer = executor.answer(&operation, response, &request_id);
+            EventAnswer { answer, turn, reservation }
         });
         Ok(answers.boxed())
     }
 
     /// Validates the document against the schema of the caller's role, unless it is known to be valid, and coerces the
-    /// variables. What is executed is the operation that this returns.
+    /// variables. Returns the operation with its fields collected.
     async fn validate(&self, prepared: &mut Prepared) -> Result<OperationDefinition, Refused> {
-        let Prepared { caller, found, operation_name, variables, .. } = prepared;
+        let Prepared { caller, document, operation_name, variables, .. } = prepared;
         let (role, full) = (caller.role(), &self.schemas.full);
-        let seen = self.schemas.seen_by(role);
-        let document = &found.known.document;
+        let visible = self.schemas.visible_to(role);
+        let parsed = &document.cached.document;
         let invalid = |error| Refused::Invalid(vec![error]);
-        let operation = find_operation(document, operation_name.as_deref()).map_err(invalid)?;
-        if !found.known.is_valid_for(role) {
-            match validate_document(document, &found.text, seen, full, role) {
+        let operation = find_operation(parsed, operation_name.as_deref()).map_err(invalid)?;
+        if !document.cached.is_valid_for(role) {
+            match visible.validate(parsed, &document.text, full, role) {
                 Ok(()) => {}
                 Err(Invalid::Errors(errors)) => return Err(Refused::Invalid(errors)),
                 Err(Invalid::Forbidden(error)) => {
-                    let (full, shape) = (&full.shape, &seen.shape);
-                    let forbidden = Forbidden::new(error, document, operation, full, shape);
+                    let (full, visible) = (&full.index, &visible.index);
+                    let forbidden = Forbidden::new(error, parsed, operation, full, visible);
                     return Err(forbidden.map_or_else(invalid, Refused::Forbidden));
                 }
             }
         }
-        variable_coercion::coerce(operation, variables, &seen.shape, &full.shape, role)
+        variable_coercion::coerce(operation, variables, &visible.index, &full.index, role)
             .map_err(invalid)?;
         let collected =
-            collect(document, &operation.node, variables, &full.shape).map_err(invalid)?;
-        self.documents.keep(found, role).await;
+            collect(parsed, &operation.node, variables, &full.index).map_err(invalid)?;
+        self.documents.insert_valid(document, role).await;
         Ok(collected)
     }
 
@@ -238,80 +219,31 @@ impl QueryExecutor {
         let Prepared { caller, variables, .. } = prepared;
         let request = to_request(operation, variables);
         let app = Arc::new(self.app.for_request(budget));
-        let viewpoint = Audience::Role(caller.role());
+        let audience = Audience::Role(caller.role());
         let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), reservation };
-        request.data(app).data(viewpoint).data(DataLoader::new(rows, loaders::spawn)).data(caller)
+        request.data(app).data(audience).data(DataLoader::new(rows, loaders::spawn)).data(caller)
     }
 
-    /// What the library answered, as the specification and the closed list of codes have it.
+    /// Completes the response of async-graphql and gives each error its code.
     fn answer(
         &self,
         operation: &OperationDefinition,
         mut response: Response,
         request_id: &str,
     ) -> Answer {
-        // A request that was executed at all has data or the path of a failed field.
+        // An executed request has data or an error with a path.
         let was_executed = response.data != async_graphql::Value::Null
             || response.errors.iter().any(|error| !error.path.is_empty());
         if !was_executed {
-            return Answer::Refused(response.errors.into_iter().map(invalid).collect());
+            return Answer::Refused(response.errors.into_iter().map(to_validation_error).collect());
         }
-        response_completion::complete_response(&mut response, operation, &self.schemas.full.shape);
+        complete_response(&mut response, operation, &self.schemas.full.index);
         response.errors = errors::settle(response.errors, request_id);
         Answer::Executed(response)
     }
 }
 
-impl Schemas {
-    async fn new() -> Self {
-        // Documents are validated before the library has them, and each request brings the app, with its own budget.
-        let executed = schema().validation_mode(ValidationMode::Fast).finish();
-        Self {
-            full: Seen::by(&executed, Audience::Everything).await,
-            operator: Seen::by(&executed, Audience::Role(Role::Operator)).await,
-            main_account: Seen::by(&executed, Audience::Role(Role::MainAccount)).await,
-            sub_account: Seen::by(&executed, Audience::Role(Role::SubAccount)).await,
-            executed,
-        }
-    }
-
-    fn seen_by(&self, role: Role) -> &Seen {
-        match role {
-            Role::Operator => &self.operator,
-            Role::MainAccount => &self.main_account,
-            Role::SubAccount => &self.sub_account,
-        }
-    }
-}
-
-impl Seen {
-    async fn by<E: Executor>(schema: &E, viewpoint: Audience) -> Self {
-        let answer =
-            schema.execute(Request::new(schema_index::INTROSPECTION).data(viewpoint)).await;
-        let answer = answer.data.into_json().expect("introspection is plain JSON");
-        let shape = SchemaIndex::read(answer).expect("introspection answers what was asked");
-        let definition = RoleSchema::new(&shape);
-        Self { shape, definition }
-    }
-}
-
-/// Validates a document, all of its operations, against the schema of a role.
-fn validate_document(
-    document: &ExecutableDocument,
-    text: &str,
-    seen: &Seen,
-    full: &Seen,
-    role: Role,
-) -> Result<(), Invalid> {
-    seen.definition.validate(text, &full.definition, role)?;
-    for (_, operation) in document.operations.iter() {
-        check_subscription_root(document, operation)
-            .map_err(|error| Invalid::Errors(vec![error]))?;
-    }
-    Ok(())
-}
-
-/// The request that the library executes.
+/// The request that async-graphql executes.
 fn to_request(operation: OperationDefinition, variables: Variables) -> Request {
     let pos = operation.selection_set.pos;
     let mut request = Request::new("").variables(variables);
@@ -322,59 +254,11 @@ fn to_request(operation: OperationDefinition, variables: Variables) -> Request {
     request
 }
 
-fn invalid(mut failure: ServerError) -> ServerError {
-    failure.message = one_line(&failure.message);
-    failure.source = None;
-    set_code(&mut failure, Code::GraphqlValidationFailed);
-    failure
-}
-
-/// The operation to execute.
-fn find_operation<'d>(
-    document: &'d ExecutableDocument,
-    name: Option<&str>,
-) -> Result<&'d Positioned<OperationDefinition>, ServerError> {
-    let mut operations = document.operations.iter();
-    let found = match name {
-        Some(name) => operations.find(|(known, _)| known.is_some_and(|known| known == name)),
-        None => operations.next().filter(|_| operations.next().is_none()),
-    };
-    let message = match name {
-        Some(_) => "The document has no operation of this operationName.",
-        None => "The document has several operations; name one as operationName.",
-    };
-    let (_, operation) = found.ok_or_else(|| error(Code::OperationResolutionFailure, message))?;
-    Ok(operation)
-}
-
-/// A GET is followed by whoever sees its address, so it must change nothing.
-fn check_method(
-    operation: &Positioned<OperationDefinition>,
-    is_get: bool,
-) -> Result<(), ServerError> {
-    if is_get && operation.node.ty != OperationType::Query {
-        return Err(error(Code::MethodNotAllowed, "Only a query can be asked with GET; use POST."));
-    }
-    Ok(())
-}
-
-/// Drops the variables that the operation does not declare: nothing can use them, and a subscription would hold
-/// them for as long as it lasts.
-fn keep_declared(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
-    let declared = operation.node.variable_definitions.iter();
-    let declared: HashSet<&Name> = declared.map(|known| &known.node.name.node).collect();
-    variables.retain(|name, _| declared.contains(name));
-}
-
-/// Completes the variables with their defaults, as section 6.1.2 of the specification has it: the
-/// library forgets defaults where it looks at `@skip` and `@include`.
-fn complete_variables(operation: &Positioned<OperationDefinition>, variables: &mut Variables) {
-    for definition in &operation.node.variable_definitions {
-        let name = &definition.node.name.node;
-        if let (None, Some(default)) = (variables.get(name), &definition.node.default_value) {
-            variables.insert(name.clone(), default.node.clone());
-        }
-    }
+fn to_validation_error(mut error: ServerError) -> ServerError {
+    error.message = one_line(&error.message);
+    error.source = None;
+    set_code(&mut error, Code::GraphqlValidationFailed);
+    error
 }
 
 #[cfg(test)]

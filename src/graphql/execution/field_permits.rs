@@ -1,5 +1,5 @@
-//! Turns of requests with many fields. A field that waits for rows takes some 8 KB, and all fields of a request are
-//! executed at the same time.
+//! Limits how many fields are executed at the same time. A field that waits for rows takes about 8 KB, and all fields of
+//! a request are executed concurrently.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,18 +8,19 @@ use crate::{
     domain::{caller::Caller, deadline::Deadline},
 };
 
-/// Estimated fields of a request that waits for no others.
-pub const FEW: usize = 100;
-/// Estimated fields of a team's other requests that are executed at the same time; the largest request has as many.
-pub const OF_TEAM_MAX: usize = 5_000;
+/// Maximum estimated fields of a request that is executed without waiting.
+pub const FIELDS_WITHOUT_WAITING_MAX: usize = 100;
+/// Maximum estimated fields of a team's other requests that are executed at the same time. The largest request has as
+/// many fields.
+pub const FIELDS_OF_TEAM_MAX: usize = 5_000;
 
-/// The turns of all teams.
+/// The permits of all teams.
 #[derive(Clone)]
 pub struct FieldPermits(Arc<Turns>);
 
-/// The turn of one request.
+/// Permits the fields of one request until it is dropped.
 pub struct FieldPermit {
-    turns: FieldPermits,
+    permits: FieldPermits,
     scope: Scope,
     fields: usize,
     held: Mutex<Option<Turn>>,
@@ -27,12 +28,12 @@ pub struct FieldPermit {
 
 impl Default for FieldPermits {
     fn default() -> Self {
-        Self(Arc::new(Turns::new(2 * OF_TEAM_MAX)))
+        Self(Arc::new(Turns::new(2 * FIELDS_OF_TEAM_MAX)))
     }
 }
 
 impl FieldPermits {
-    /// Waits until so many fields may be executed for the caller; `None` if that takes longer than its patience.
+    /// Waits until this many fields may be executed for the caller. `None` if the deadline passes first.
     pub async fn wait(
         &self,
         caller: &Caller,
@@ -40,33 +41,34 @@ impl FieldPermits {
         deadline: &Deadline,
     ) -> Option<FieldPermit> {
         let fields = usize::try_from(fields).unwrap_or(usize::MAX);
-        let (turns, held) = (self.clone(), Mutex::new(None));
-        let turn = FieldPermit { turns, scope: caller.into(), fields, held };
-        if fields > FEW {
-            deadline.wait_for(turn.take()).await?;
+        let (permits, held) = (self.clone(), Mutex::new(None));
+        let permit = FieldPermit { permits, scope: caller.into(), fields, held };
+        if fields > FIELDS_WITHOUT_WAITING_MAX {
+            deadline.wait_for(permit.acquire()).await?;
         }
-        Some(turn)
+        Some(permit)
     }
 }
 
 impl FieldPermit {
-    /// Gives the turn to others while a mutation waits, for the fields of its payload are not executed before. They
-    /// wait for a turn again, and do without once the patience is over: what was done must be answered.
+    /// Releases the permit while a mutation waits for its result, because the fields of the payload are executed only
+    /// afterwards, and then acquires it again. If the deadline passes first, the payload is executed without a permit:
+    /// a completed mutation must be answered.
     pub async fn lend<T, E>(
         &self,
         deadline: &Deadline,
-        waits: impl Future<Output = Result<T, E>>,
+        mutation: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let lent = self.held().take().is_some();
-        let given = waits.await?;
-        if lent {
-            deadline.wait_for(self.take()).await;
+        let was_held = self.held().take().is_some();
+        let result = mutation.await?;
+        if was_held {
+            deadline.wait_for(self.acquire()).await;
         }
-        Ok(given)
+        Ok(result)
     }
 
-    async fn take(&self) {
-        let turn = self.turns.0.wait_many_as(self.scope, self.fields).await;
+    async fn acquire(&self) {
+        let turn = self.permits.0.wait_many_as(self.scope, self.fields).await;
         *self.held() = Some(turn);
     }
 
@@ -84,36 +86,38 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_is_lent_and_taken_back_within_the_patience() {
-        let turns = FieldPermits::default();
+    async fn a_permit_is_released_during_a_mutation_and_acquired_again_before_the_deadline() {
+        let permits = FieldPermits::default();
         let id = Uuid::from_u128(1);
         let scope = Scope::Account { team_id: id, account_id: id };
-        let all = || {
-            let (turns, held) = (turns.clone(), Mutex::new(None));
-            FieldPermit { turns, scope, fields: OF_TEAM_MAX, held }
+        let maximum = || {
+            let (permits, held) = (permits.clone(), Mutex::new(None));
+            FieldPermit { permits, scope, fields: FIELDS_OF_TEAM_MAX, held }
         };
-        let (one, other) = (all(), all());
-        one.take().await;
-        assert!(other.take().now_or_never().is_none(), "the team's fields are taken");
+        let (one, other) = (maximum(), maximum());
+        one.acquire().await;
+        assert!(other.acquire().now_or_never().is_none(), "the team has no permit left");
 
         let deadline = Deadline::until(Instant::now() + Duration::from_secs(10));
-        let used_by_another = async {
-            other.take().await;
+        let acquired_by_another = async {
+            other.acquire().await;
             Ok::<_, ()>(())
         };
-        one.lend(&deadline, used_by_another).await.expect("it is lent");
-        assert!(one.held().is_none(), "the other one kept it until the patience was over");
+        one.lend(&deadline, acquired_by_another).await.expect("the mutation succeeds");
+        assert!(one.held().is_none(), "the other request held the permit until the deadline");
         drop(other.held().take());
 
-        one.take().await;
-        one.lend(&deadline, async { Ok::<_, ()>(other.take().now_or_never()) }).await.expect("so");
+        one.acquire().await;
+        one.lend(&deadline, async { Ok::<_, ()>(other.acquire().now_or_never()) })
+            .await
+            .expect("the mutation succeeds");
         assert!(one.held().is_none() && other.held().is_some());
         drop(other.held().take());
-        let fresh = Deadline::until(Instant::now() + Duration::from_secs(10));
-        one.take().await;
-        one.lend(&fresh, async { Ok::<_, ()>(()) }).await.expect("nobody else wants it");
+        let later = Deadline::until(Instant::now() + Duration::from_secs(10));
+        one.acquire().await;
+        one.lend(&later, async { Ok::<_, ()>(()) }).await.expect("the mutation succeeds");
         assert!(one.held().is_some());
-        one.lend(&fresh, async { Err::<(), _>("refused") }).await.expect_err("it is refused");
-        assert!(one.held().is_none(), "an error has few fields");
+        one.lend(&later, async { Err::<(), _>("refused") }).await.expect_err("the mutation fails");
+        assert!(one.held().is_none(), "a failed mutation has no payload to execute");
     }
 }

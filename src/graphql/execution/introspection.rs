@@ -1,40 +1,35 @@
-//! What an introspection makes the library do, counted on the schema itself before anything is executed: the lists of
-//! a schema are so different in length that an average says nothing.
+//! Counts the fields and fragments that async-graphql executes for an introspection. The count uses the real schema,
+//! because an average length would be wrong for its lists, which differ widely.
 
 use std::sync::LazyLock;
 
 use async_graphql::{
-    Positioned, Value as ConstValue, Variables,
+    Positioned, ServerError, Value as ConstValue, Variables,
     parser::types::{ExecutableDocument, Field, OperationType, Selection, SelectionSet},
 };
 use async_graphql_value::Value;
 
 use super::{
-    role_visibility::root_of,
-    schema_index::{self, SchemaIndex, TypeRef},
+    limits::{self, INTROSPECTION_MAX},
+    schema_index::{self, SchemaIndex, TypeRef, root_type},
 };
 
-/// Fields and fragments of the introspections of a document at most, each as often as it is executed. The query of
-/// GraphiQL and of code generators, with all that it can ask, has 14,500.
-pub const INTROSPECTION_MAX: u64 = 40_000;
-/// `@deprecated`, `@include`, `@oneOf`, `@skip` and `@specifiedBy`, each with one argument at most.
+/// Number of directives: `@deprecated`, `@include`, `@oneOf`, `@skip` and `@specifiedBy`. Each counts with one argument.
 const DIRECTIVES: usize = 5;
 
-static OF_DIRECTIVE: LazyLock<TypeRef> =
+/// Counted as the type of every directive argument. None of them has more than one `ofType`.
+static DIRECTIVE_ARGUMENT: LazyLock<TypeRef> =
     LazyLock::new(|| TypeRef::NonNull(Box::new(TypeRef::Named("Boolean".to_owned()))));
 
-/// Counts introspections, those of a document together.
+/// Counts the introspections of one document, up to a common maximum.
 pub struct Counter<'d> {
     document: &'d ExecutableDocument,
     variables: &'d Variables,
-    shape: &'d SchemaIndex,
-    left: u64,
+    index: &'d SchemaIndex,
+    remaining: u64,
 }
 
-/// There is more than [`INTROSPECTION_MAX`].
-pub struct TooMuch;
-
-/// What a set of fields is asked of.
+/// The object of the introspection schema on which a selection set is executed.
 #[derive(Clone, Copy)]
 enum Node<'d> {
     Schema,
@@ -48,7 +43,7 @@ enum Node<'d> {
 }
 
 impl<'d> Node<'d> {
-    fn of_argument(argument: &'d schema_index::Argument) -> Self {
+    fn input(argument: &'d schema_index::Argument) -> Self {
         Self::Input(&argument.of_type)
     }
 }
@@ -57,60 +52,67 @@ impl<'d> Counter<'d> {
     pub fn new(
         document: &'d ExecutableDocument,
         variables: &'d Variables,
-        shape: &'d SchemaIndex,
+        index: &'d SchemaIndex,
     ) -> Self {
-        Self { document, variables, shape, left: INTROSPECTION_MAX }
+        Self { document, variables, index, remaining: INTROSPECTION_MAX }
     }
 
-    /// Counts what is inside a field `__schema` or `__type`, and itself. The document has no fragment that spreads
-    /// itself. Counting takes a step for each that it counts, so it needs no bound of its own.
-    pub fn count(&mut self, field: &'d Field) -> Result<u64, TooMuch> {
-        let left = self.left;
-        self.take_one()?;
+    /// Counts a field `__schema` or `__type` with everything in it. No fragment of the document may contain itself.
+    /// Fails once the introspections of the document exceed [`INTROSPECTION_MAX`], which also bounds the counting.
+    pub fn count(&mut self, field: &'d Field) -> Result<u64, ServerError> {
+        let remaining = self.remaining;
+        self.count_one()?;
         let node = match field.name.node.as_str() {
             "__schema" => Some(Node::Schema),
-            _ => self.of_name(field).map(Node::Named),
+            _ => self.requested_type(field).map(Node::Named),
         };
         if let Some(node) = node {
-            self.set(node, &field.selection_set)?;
+            self.selection_set(node, &field.selection_set)?;
         }
-        Ok(left - self.left)
+        Ok(remaining - self.remaining)
     }
 
-    fn take_one(&mut self) -> Result<(), TooMuch> {
-        self.left = self.left.checked_sub(1).ok_or(TooMuch)?;
+    fn count_one(&mut self) -> Result<(), ServerError> {
+        let remaining = self.remaining.checked_sub(1);
+        self.remaining = remaining.ok_or_else(limits::too_much_introspection)?;
         Ok(())
     }
 
-    /// The type that `__type` asks for.
-    fn of_name(&self, field: &Field) -> Option<&'d schema_index::Type> {
+    /// The type that the argument `name` of `__type` selects.
+    fn requested_type(&self, field: &Field) -> Option<&'d schema_index::Type> {
         let name = field.get_argument("name")?;
         match &name.node {
-            Value::String(name) => self.shape.0.get(name),
+            Value::String(name) => self.index.0.get(name),
             Value::Variable(name) => match self.variables.get(name)? {
-                ConstValue::String(name) => self.shape.0.get(name),
+                ConstValue::String(name) => self.index.0.get(name),
                 _ => None,
             },
             _ => None,
         }
     }
 
-    fn set(&mut self, node: Node<'d>, set: &'d Positioned<SelectionSet>) -> Result<(), TooMuch> {
+    fn selection_set(
+        &mut self,
+        node: Node<'d>,
+        set: &'d Positioned<SelectionSet>,
+    ) -> Result<(), ServerError> {
         for selection in &set.node.items {
-            self.take_one()?;
+            self.count_one()?;
             match &selection.node {
                 Selection::Field(field) => {
                     let set = &field.node.selection_set;
                     if !set.node.items.is_empty() {
-                        self.below(node, &field.node.name.node, set)?;
+                        self.children(node, &field.node.name.node, set)?;
                     }
                 }
-                Selection::InlineFragment(inline) => self.set(node, &inline.node.selection_set)?,
+                Selection::InlineFragment(inline) => {
+                    self.selection_set(node, &inline.node.selection_set)?;
+                }
                 Selection::FragmentSpread(spread) => {
                     let document = self.document;
                     let name = &spread.node.fragment_name.node;
                     if let Some(fragment) = document.fragments.get(name) {
-                        self.set(node, &fragment.node.selection_set)?;
+                        self.selection_set(node, &fragment.node.selection_set)?;
                     }
                 }
             }
@@ -118,56 +120,58 @@ impl<'d> Counter<'d> {
         Ok(())
     }
 
-    /// Counts a set once for everything that the field of a node gives.
-    fn below(
+    /// Counts the selection set of a field once for each object that the field returns.
+    fn children(
         &mut self,
         node: Node<'d>,
         field: &str,
         set: &'d Positioned<SelectionSet>,
-    ) -> Result<(), TooMuch> {
-        let types = &self.shape.0;
-        let root = |operation| types.get(root_of(operation)).map(Node::Named);
+    ) -> Result<(), ServerError> {
+        let types = &self.index.0;
+        let root = |operation| types.get(root_type(operation)).map(Node::Named);
         match (node, field) {
-            (Node::Schema, "types") => self.each(types.values().map(Node::Named), set),
-            (Node::Schema, "queryType") => self.each(root(OperationType::Query), set),
-            (Node::Schema, "mutationType") => self.each(root(OperationType::Mutation), set),
-            (Node::Schema, "subscriptionType") => self.each(root(OperationType::Subscription), set),
-            (Node::Schema, "directives") => self.each([Node::Directive; DIRECTIVES], set),
-            (Node::Directive, "args") => self.each([Node::Input(&OF_DIRECTIVE)], set),
+            (Node::Schema, "types") => self.for_each(types.values().map(Node::Named), set),
+            (Node::Schema, "queryType") => self.for_each(root(OperationType::Query), set),
+            (Node::Schema, "mutationType") => self.for_each(root(OperationType::Mutation), set),
+            (Node::Schema, "subscriptionType") => {
+                self.for_each(root(OperationType::Subscription), set)
+            }
+            (Node::Schema, "directives") => self.for_each([Node::Directive; DIRECTIVES], set),
+            (Node::Directive, "args") => self.for_each([Node::Input(&DIRECTIVE_ARGUMENT)], set),
             (Node::Type(TypeRef::Named(name)), _) => match types.get(name) {
-                Some(known) => self.below(Node::Named(known), field, set),
+                Some(of_type) => self.children(Node::Named(of_type), field, set),
                 None => Ok(()),
             },
             (Node::Type(TypeRef::NonNull(inner) | TypeRef::List(inner)), "ofType") => {
-                self.each([Node::Type(inner)], set)
+                self.for_each([Node::Type(inner)], set)
             }
-            (Node::Named(known), "fields") => {
-                let shown = known.fields.iter().filter(|(name, _)| !name.starts_with("__"));
-                self.each(shown.map(|(_, field)| Node::Field(field)), set)
+            (Node::Named(of_type), "fields") => {
+                let shown = of_type.fields.iter().filter(|(name, _)| !name.starts_with("__"));
+                self.for_each(shown.map(|(_, field)| Node::Field(field)), set)
             }
-            (Node::Named(known), "inputFields") => {
-                self.each(known.input_fields.values().map(Node::of_argument), set)
+            (Node::Named(of_type), "inputFields") => {
+                self.for_each(of_type.input_fields.values().map(Node::input), set)
             }
-            (Node::Named(known), "enumValues") => {
-                self.each(known.enum_values.iter().map(|_| Node::EnumValue), set)
+            (Node::Named(of_type), "enumValues") => {
+                self.for_each(of_type.enum_values.iter().map(|_| Node::EnumValue), set)
             }
-            (Node::Field(known), "args") => {
-                self.each(known.args.values().map(Node::of_argument), set)
+            (Node::Field(definition), "args") => {
+                self.for_each(definition.args.values().map(Node::input), set)
             }
             (Node::Field(schema_index::Field { of_type, .. }) | Node::Input(of_type), "type") => {
-                self.each([Node::Type(of_type)], set)
+                self.for_each([Node::Type(of_type)], set)
             }
-            // There are no interfaces and unions, and the rest has nothing below it.
+            // The schema has no interfaces and unions, and the other fields return scalars.
             _ => Ok(()),
         }
     }
 
-    fn each(
+    fn for_each(
         &mut self,
         nodes: impl IntoIterator<Item = Node<'d>>,
         set: &'d Positioned<SelectionSet>,
-    ) -> Result<(), TooMuch> {
-        nodes.into_iter().try_for_each(|node| self.set(node, set))
+    ) -> Result<(), ServerError> {
+        nodes.into_iter().try_for_each(|node| self.selection_set(node, set))
     }
 }
 

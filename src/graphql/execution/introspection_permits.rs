@@ -1,79 +1,80 @@
-//! Long introspections: one at a time of each team, in a thread of its own. The library executes one without a pause,
-//! in which the runtime's thread would serve nobody else.
+//! Executes long introspections in threads of their own, one at a time for each team. async-graphql executes an
+//! introspection without yielding, which would block a thread of the runtime.
 
 use std::{panic::resume_unwind, sync::Arc};
 
-use async_graphql::{Request, Response, ServerError};
+use async_graphql::{Executor, Request, Response, ServerError};
 use tokio::{runtime::Handle, task::spawn_blocking};
 use uuid::Uuid;
 
 use crate::{
     db,
     domain::{caller::Caller, deadline::Deadline},
-    graphql::{TollgateSchema, errors},
+    graphql::errors,
     limits::quota::{Permit, Quota},
 };
 
-/// Long introspections that run or wait, of all teams.
-const UNDER_WAY_MAX: usize = 256;
-/// The same of one team. Each holds one of the team's places for requests while it waits.
-pub const UNDER_WAY_OF_TEAM_MAX: usize = 8;
+/// Maximum number of long introspections that run or wait.
+const INTROSPECTIONS_MAX: usize = 256;
+/// The same for one team. Each holds one of the team's request permits while it waits.
+pub const INTROSPECTIONS_OF_TEAM_MAX: usize = 8;
 
-/// The turns of all teams.
+/// The permits of all teams.
 pub struct IntrospectionPermits {
     turns: db::Turns,
-    under_way: Arc<Quota<Uuid>>,
+    quota: Arc<Quota<Uuid>>,
 }
 
-/// The turn of one introspection, for as long as this is kept.
+/// Permits one long introspection until it is dropped.
 pub struct IntrospectionPermit(
-    #[expect(dead_code, reason = "held, not looked at")] (db::Turn, Permit<Uuid>),
+    #[expect(dead_code, reason = "released on drop")] (db::Turn, Permit<Uuid>),
 );
 
 impl Default for IntrospectionPermits {
     fn default() -> Self {
-        let under_way = Quota::new(UNDER_WAY_MAX, UNDER_WAY_OF_TEAM_MAX);
-        Self { turns: db::Turns::new(1), under_way }
+        let quota = Quota::new(INTROSPECTIONS_MAX, INTROSPECTIONS_OF_TEAM_MAX);
+        Self { turns: db::Turns::new(1), quota }
     }
 }
 
 impl IntrospectionPermits {
-    /// Waits for the caller's turn as long as its patience lasts. Its team may have so many waiting.
+    /// Waits until the caller may execute a long introspection. Fails with UNAVAILABLE if its team has too many of
+    /// them, or if the deadline passes.
     pub async fn wait(
         &self,
         caller: &Caller,
         deadline: &Deadline,
     ) -> Result<IntrospectionPermit, ServerError> {
-        let place = self.under_way.take(caller.team_scope());
-        let place = place.ok_or_else(|| {
+        let permit = self.quota.take(caller.team_scope());
+        let permit = permit.ok_or_else(|| {
             errors::unavailable(
-                "Too many introspections of this team are under way; nothing was done. Try again in a second.",
+                "Too many introspections of this team are in progress. Try again in a second.",
             )
         })?;
         let turn = deadline.wait_for(self.turns.wait_as(caller)).await;
         let turn = turn.ok_or_else(|| {
             errors::unavailable(
-                "Other introspections of this team took too long; nothing was done. Try again.",
+                "Timed out while waiting for other introspections of this team. Try again.",
             )
         })?;
-        Ok(IntrospectionPermit((turn, place)))
+        Ok(IntrospectionPermit((turn, permit)))
     }
 }
 
-/// Executes an introspection in its turn.
+/// Executes an introspection in a thread of its own and then releases the permit.
 pub async fn introspect(
-    schema: TollgateSchema,
+    schema: impl Executor,
     request: Request,
-    turn: IntrospectionPermit,
+    permit: IntrospectionPermit,
 ) -> Result<Response, ServerError> {
     let runtime = Handle::current();
     let executed = spawn_blocking(move || {
         let response = runtime.block_on(schema.execute(request));
-        drop(turn);
+        drop(permit);
         response
     });
     executed.await.map_err(|failed| match failed.try_into_panic() {
         Ok(panic) => resume_unwind(panic),
-        Err(_) => errors::unavailable("The server is stopping; try again."),
+        Err(_) => errors::unavailable("The server is stopping. Try again."),
     })
 }

@@ -1,4 +1,4 @@
-//! A request on its way: as it was received, once it may be executed, while it is answered, and its answer.
+//! A request in its states: received, prepared, and answered or refused.
 
 use async_graphql::{Response, ServerError, Variables, parser::types::OperationType};
 
@@ -15,17 +15,18 @@ use crate::{
 /// A request for one operation.
 #[derive(Debug)]
 pub struct Operation {
+    /// The document.
     pub asked: DocumentSource,
     pub operation_name: Option<String>,
     pub variables: Variables,
-    /// By GET, which must change nothing.
+    /// Whether the method is GET, which only allows queries.
     pub is_get: bool,
 }
 
-/// A request whose document was read, whose operation was found, and whose cost is known.
+/// A request whose document is parsed, whose operation exists and whose cost is within the limits.
 pub struct Prepared {
     pub(in crate::graphql) caller: Caller,
-    pub(in crate::graphql) found: ResolvedDocument,
+    pub(in crate::graphql) document: ResolvedDocument,
     pub(in crate::graphql) operation_name: Option<String>,
     pub(in crate::graphql) variables: Variables,
     pub(in crate::graphql) kind: OperationType,
@@ -35,22 +36,20 @@ pub struct Prepared {
 /// Why a request is not executed.
 pub(in crate::graphql) enum Refused {
     Invalid(Vec<ServerError>),
-    /// To be entered in the audit log.
+    /// The mutations are entered in the audit log.
     Forbidden(Forbidden),
 }
 
 impl Prepared {
-    /// Who asks.
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// Whether it is a query, a mutation or a subscription.
     pub fn kind(&self) -> OperationType {
         self.kind
     }
 
-    /// The same as a word.
+    /// The kind of the operation as it is logged.
     pub fn kind_name(&self) -> &'static str {
         match self.kind {
             OperationType::Query => "query",
@@ -59,27 +58,27 @@ impl Prepared {
         }
     }
 
-    /// How many fields its answer may have, as estimated.
+    /// Estimated number of fields in the response, including those of an introspection.
     pub fn complexity(&self) -> u64 {
         self.cost.fields
     }
 }
 
-/// What a request gets back.
+/// The result of a request.
 #[derive(Debug)]
 pub enum Answer {
-    /// It was executed, wholly or in part.
+    /// The operation was executed, with or without errors of fields.
     Executed(Response),
     /// Nothing was executed.
     Refused(Vec<ServerError>),
 }
 
-/// What a subscription answers to one event.
+/// The result of a subscription for one event.
 pub struct EventAnswer {
     pub answer: Answer,
-    /// The event's turn, to be kept until the answer is ready to be sent.
+    /// The turn of the event; must be kept until the answer is ready to be sent.
     pub turn: Option<Turn>,
-    /// What the answer takes of the room of all, to be kept until it is sent.
+    /// The memory of the answer; must be kept until the answer is sent.
     pub reservation: Reservation,
 }
 
@@ -88,7 +87,6 @@ impl Answer {
         Self::Refused(vec![error])
     }
 
-    /// What went wrong, if anything did.
     pub fn errors(&self) -> &[ServerError] {
         match self {
             Self::Executed(response) => &response.errors,

@@ -1,7 +1,7 @@
-//! Answers as the specification's section 6.4.4 has them. async-graphql 7.2.1 drops the key of a
-//! field that failed; the field must be null instead, or, where it is non-null, its nearest nullable
-//! parent. One pass over answer and operation mends that, takes out what `collect` put where no field is left, and puts
-//! the keys of every object in the order of their selection, for the library answers in the order of completion.
+//! Completes the response of async-graphql (section 6.4.4 of the specification). async-graphql 7.2.1 drops the key of a
+//! failed field. The field must be null instead or, if its type is non-null, its nearest nullable parent. This also
+//! removes the placeholders of `collect` and sorts the keys of each object as selected, because async-graphql returns them
+//! in the order of completion.
 
 use std::collections::HashSet;
 
@@ -12,91 +12,97 @@ use async_graphql::{
 };
 
 use super::{
-    collect::NOTHING,
-    role_visibility::root_of,
-    schema_index::{SchemaIndex, TypeRef},
+    collect::PLACEHOLDER_KEY,
+    schema_index::{SchemaIndex, TypeRef, root_type},
 };
 
-/// A non-null position that has no value: its parent becomes null.
-struct NoValue;
+/// A value of non-null type is null, so its parent becomes null.
+struct NullPropagation;
 
-/// Mends the answer to an operation, as it was collected.
+/// Completes the response to a collected operation.
 pub fn complete_response(
     response: &mut Response,
     operation: &OperationDefinition,
-    shape: &SchemaIndex,
+    index: &SchemaIndex,
 ) {
     let set = &operation.selection_set.node;
     let failed = response.errors.iter().map(|error| keys(&error.path)).collect();
-    let mut mender = Completer { shape, failed, path: Vec::new() };
-    if mender.failed.is_empty() {
-        arrange(set, &mut response.data);
+    let mut completer = Completer { index, failed, path: Vec::new() };
+    if completer.failed.is_empty() {
+        sort_keys(set, &mut response.data);
         return;
     }
     let data = std::mem::take(&mut response.data);
-    response.data = mender.object(root_of(operation.ty), set, data).unwrap_or(Value::Null);
+    response.data = completer.object(root_type(operation.ty), set, data).unwrap_or(Value::Null);
 }
 
-/// The fields of a set, each with its response key.
+/// The fields of a collected selection set with their response keys, without the placeholder.
 fn fields(set: &SelectionSet) -> impl Iterator<Item = (&str, &Field)> {
     let keyed = set.items.iter().filter_map(|selection| match &selection.node {
         Selection::Field(field) => Some((field.node.response_key().node.as_str(), &field.node)),
         Selection::FragmentSpread(_) | Selection::InlineFragment(_) => None,
     });
-    keyed.filter(|(key, _)| *key != NOTHING)
+    keyed.filter(|(key, _)| *key != PLACEHOLDER_KEY)
 }
 
-/// Puts the keys of an object, or of the objects of a list, in the order of their selection. Without a failure that is
-/// all there is to mend, and mostly not even that.
-fn arrange(set: &SelectionSet, value: &mut Value) {
+/// Sorts the keys of an object, or of the objects in a list, as selected and removes placeholders. A response without
+/// errors needs nothing else.
+fn sort_keys(set: &SelectionSet, value: &mut Value) {
     match value {
-        Value::Object(found) => {
-            if !found.keys().map(Name::as_str).eq(fields(set).map(|(key, _)| key)) {
-                let places: IndexMap<&str, ()> = fields(set).map(|(key, _)| (key, ())).collect();
-                found.retain(|key, _| places.contains_key(key.as_str()));
-                found.sort_by_cached_key(|key, _| places.get_index_of(key.as_str()));
+        Value::Object(object) => {
+            if !object.keys().map(Name::as_str).eq(fields(set).map(|(key, _)| key)) {
+                let order: IndexMap<&str, ()> = fields(set).map(|(key, _)| (key, ())).collect();
+                object.retain(|key, _| order.contains_key(key.as_str()));
+                object.sort_by_cached_key(|key, _| order.get_index_of(key.as_str()));
             }
-            for (value, (_, field)) in found.values_mut().zip(fields(set)) {
+            for (value, (_, field)) in object.values_mut().zip(fields(set)) {
                 let set = &field.selection_set.node;
                 if !set.items.is_empty() {
-                    arrange(set, value);
+                    sort_keys(set, value);
                 }
             }
         }
-        Value::List(values) => values.iter_mut().for_each(|value| arrange(set, value)),
+        Value::List(values) => values.iter_mut().for_each(|value| sort_keys(set, value)),
         _ => {}
     }
 }
 
 struct Completer<'d> {
-    shape: &'d SchemaIndex,
-    /// The paths of all errors: what tells an emptied object from a null one.
+    index: &'d SchemaIndex,
+    /// The paths of all errors. They distinguish an object whose fields all failed from null.
     failed: HashSet<Vec<String>>,
     path: Vec<String>,
 }
 
 impl Completer<'_> {
-    fn object(&mut self, on: &str, set: &SelectionSet, value: Value) -> Result<Value, NoValue> {
-        let mut found = match value {
-            Value::Object(found) => found,
-            // The library answers null for an object all of whose fields failed.
+    fn object(
+        &mut self,
+        on: &str,
+        set: &SelectionSet,
+        value: Value,
+    ) -> Result<Value, NullPropagation> {
+        let mut object = match value {
+            Value::Object(object) => object,
+            // async-graphql returns null for an object whose fields all failed.
             Value::Null if self.has_failed_below() => IndexMap::new(),
             other => return Ok(other),
         };
-        let mut mended = IndexMap::new();
+        let mut completed = IndexMap::new();
         for (key, field) in fields(set) {
-            let value = found.swap_remove(key);
-            let known = self.shape.field(on, &field.name.node);
+            let value = object.swap_remove(key);
+            let definition = self.index.field(on, &field.name.node);
             self.path.push(key.to_owned());
-            let value = match known {
-                Some(known) => self.complete(&known.of_type, &field.selection_set.node, value),
-                // `__typename` is the library's own and does not fail.
+            let value = match definition {
+                Some(definition) => {
+                    self.complete(&definition.of_type, &field.selection_set.node, value)
+                }
+                // The index has no `__typename`, which cannot fail.
                 None => Ok(value.unwrap_or(Value::Null)),
             };
             self.path.pop();
-            mended.insert(Name::new(key), value?);
+            completed.insert(Name::new(key), value?);
         }
-        Ok(Value::Object(mended))
+        Ok(Value::Object(completed))
     }
 
     fn complete(
@@ -104,10 +110,10 @@ impl Completer<'_> {
         of_type: &TypeRef,
         set: &SelectionSet,
         value: Option<Value>,
-    ) -> Result<Value, NoValue> {
+    ) -> Result<Value, NullPropagation> {
         match of_type {
             TypeRef::NonNull(inner) => match self.complete(inner, set, value)? {
-                Value::Null => Err(NoValue),
+                Value::Null => Err(NullPropagation),
                 value => Ok(value),
             },
             TypeRef::List(inner) => match value {
@@ -122,19 +128,19 @@ impl Completer<'_> {
         }
     }
 
-    /// A list one of whose non-null items has no value is null itself.
+    /// Completes a list. It is null if an item of non-null type is null.
     fn list(&mut self, of_type: &TypeRef, set: &SelectionSet, values: Vec<Value>) -> Value {
-        let mut mended = Vec::with_capacity(values.len());
+        let mut completed = Vec::with_capacity(values.len());
         for (index, value) in values.into_iter().enumerate() {
             self.path.push(index.to_string());
             let value = self.complete(of_type, set, Some(value));
             self.path.pop();
             match value {
-                Ok(value) => mended.push(value),
-                Err(NoValue) => return Value::Null,
+                Ok(value) => completed.push(value),
+                Err(NullPropagation) => return Value::Null,
             }
         }
-        Value::List(mended)
+        Value::List(completed)
     }
 
     fn has_failed_below(&self) -> bool {

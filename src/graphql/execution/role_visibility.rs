@@ -1,5 +1,6 @@
-//! What a role does not see (R18): fields, types, arguments, input fields and values of enums that its introspection
-//! lacks. Validation against the schema of the role knows none of them; what only that schema lacks is forbidden.
+//! Errors for parts of the schema that the caller's role does not see: fields, types, arguments, input fields and enum
+//! values that are missing from the introspection of the role. A document that is valid except for such a part fails
+//! with FORBIDDEN.
 
 use async_graphql::{
     Pos, Positioned, ServerError,
@@ -10,33 +11,33 @@ use async_graphql::{
 };
 use entity::api_key::Role;
 
-use super::schema_index::SchemaIndex;
+use super::schema_index::{SchemaIndex, root_type};
 use crate::graphql::errors::{Code, set_code};
 
-/// Calls of mutations that the caller may not make.
+/// An operation that calls mutations that the caller's role does not see.
 pub struct Forbidden {
     pub error: ServerError,
-    /// The names of these mutations, one for each response key.
+    /// The names of these mutations, one for each response key, for the audit log.
     pub mutations: Vec<String>,
 }
 
 impl Forbidden {
-    /// What an operation calls that was refused with this error; the error itself where that is no mutation, but a part
-    /// of what is visible.
+    /// Finds the mutations of an operation that was refused with this error. Returns the error itself if all mutations
+    /// of the operation are visible, and only a part of them is not.
     pub fn new(
         error: ServerError,
         document: &ExecutableDocument,
         operation: &Positioned<OperationDefinition>,
         full: &SchemaIndex,
-        shape: &SchemaIndex,
+        visible: &SchemaIndex,
     ) -> Result<Self, ServerError> {
-        let root = root_of(OperationType::Mutation);
+        let root = root_type(OperationType::Mutation);
         let mut names = IndexMap::new();
         if operation.node.ty == OperationType::Mutation {
             collect_names(document, &operation.node.selection_set, &mut names);
         }
         names.retain(|_, name| {
-            full.field(root, name).is_some() && shape.field(root, name).is_none()
+            full.field(root, name).is_some() && visible.field(root, name).is_none()
         });
         if names.is_empty() {
             return Err(error);
@@ -45,7 +46,7 @@ impl Forbidden {
     }
 }
 
-/// The names of fields by their response keys. The document's size was checked, so no fragment spreads itself.
+/// Collects the names of the root fields by response key. The cost was checked, so no fragment contains itself.
 fn collect_names<'d>(
     document: &'d ExecutableDocument,
     set: &'d Positioned<SelectionSet>,
@@ -61,24 +62,15 @@ fn collect_names<'d>(
                 collect_names(document, &inline.node.selection_set, names);
             }
             Selection::FragmentSpread(spread) => {
-                if let Some(found) = document.fragments.get(&spread.node.fragment_name.node) {
-                    collect_names(document, &found.node.selection_set, names);
+                if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
+                    collect_names(document, &fragment.node.selection_set, names);
                 }
             }
         }
     }
 }
 
-/// The type at the root of an operation.
-pub fn root_of(operation: OperationType) -> &'static str {
-    match operation {
-        OperationType::Query => "Query",
-        OperationType::Mutation => "Mutation",
-        OperationType::Subscription => "Subscription",
-    }
-}
-
-/// The refusal of something that the caller's role does not see.
+/// The error for a name that the caller's role does not see.
 pub fn forbidden(name: &str, role: Role, pos: Option<Pos>) -> ServerError {
     let key = match role {
         Role::SubAccount => "a sub-account's key",

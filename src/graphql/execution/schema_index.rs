@@ -1,4 +1,4 @@
-//! The schema as one viewpoint's introspection shows it: what `hidden` and `complete_response` look things up in.
+//! An index of the schema as one audience sees it, built from the response to an introspection.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,15 +8,13 @@ use std::{
 use async_graphql::parser::types::OperationType;
 use serde::Deserialize;
 
-use super::role_visibility::root_of;
-
-/// What is asked of the schema; lists of lists are not in it, so four levels of type are enough.
+/// The query from which an index is built. The schema has no lists of lists, so four levels of `ofType` are enough.
 pub const INTROSPECTION: &str = "{ __schema { types { name isOneOf \
     fields(includeDeprecated: true) { name args(includeDeprecated: true) { name defaultValue type { ...T } } type { ...T } } \
     inputFields(includeDeprecated: true) { name defaultValue type { ...T } } enumValues(includeDeprecated: true) { name } } } } \
     fragment T on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }";
 
-/// A type as a field, an argument or a list has it.
+/// The type of a field, an argument or a list item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeRef {
     Named(String),
@@ -34,7 +32,7 @@ pub struct Field {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
     pub of_type: TypeRef,
-    /// Its default as a literal of GraphQL.
+    /// The default value as a GraphQL literal.
     pub default: Option<String>,
 }
 
@@ -43,11 +41,11 @@ pub struct Type {
     pub fields: HashMap<String, Field>,
     pub input_fields: HashMap<String, Argument>,
     pub enum_values: HashSet<String>,
-    /// An input object of which exactly one field is given.
+    /// Whether the type is an input object with `@oneOf`.
     pub is_one_of: bool,
 }
 
-/// As it is written in the schema.
+/// The notation of the schema definition language.
 impl fmt::Display for TypeRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -63,26 +61,26 @@ impl fmt::Display for TypeRef {
 pub struct SchemaIndex(pub HashMap<String, Type>);
 
 impl SchemaIndex {
-    /// Reads the answer to [`INTROSPECTION`].
-    pub fn read(answer: serde_json::Value) -> Result<Self, serde_json::Error> {
-        let answer: Answer = serde_json::from_value(answer)?;
-        let types = answer.schema.types.into_iter().map(|found| {
-            let fields = found.fields.unwrap_or_default().into_iter().map(|field| {
+    /// Builds the index from the response to [`INTROSPECTION`].
+    pub fn read(response: serde_json::Value) -> Result<Self, serde_json::Error> {
+        let response: JsonResponse = serde_json::from_value(response)?;
+        let types = response.schema.types.into_iter().map(|json| {
+            let fields = json.fields.unwrap_or_default().into_iter().map(|field| {
                 (field.name, Field { of_type: field.of_type.into(), args: named(field.args) })
             });
-            let input_fields = found.input_fields.unwrap_or_default();
-            let values = found.enum_values.unwrap_or_default().into_iter().map(|value| value.name);
-            let shape = Type {
+            let input_fields = json.input_fields.unwrap_or_default();
+            let values = json.enum_values.unwrap_or_default().into_iter().map(|value| value.name);
+            let of_type = Type {
                 fields: fields.collect(),
                 input_fields: named(input_fields),
                 enum_values: values.collect(),
-                is_one_of: found.is_one_of.unwrap_or_default(),
+                is_one_of: json.is_one_of.unwrap_or_default(),
             };
-            (found.name, shape)
+            (json.name, of_type)
         });
         let mut types: HashMap<String, Type> = types.collect();
-        if let Some(query) = types.get_mut(root_of(OperationType::Query)) {
-            query.fields.extend(of_introspection());
+        if let Some(query) = types.get_mut(root_type(OperationType::Query)) {
+            query.fields.extend(introspection_fields());
         }
         Ok(Self(types))
     }
@@ -93,7 +91,7 @@ impl SchemaIndex {
 }
 
 impl TypeRef {
-    /// The name at the bottom.
+    /// The name of the innermost type.
     pub fn name(&self) -> &str {
         match self {
             Self::Named(name) => name,
@@ -101,7 +99,7 @@ impl TypeRef {
         }
     }
 
-    /// The same where it may be null.
+    /// The type without the outermost non-null marker.
     pub fn nullable(&self) -> &Self {
         match self {
             Self::NonNull(inner) => inner,
@@ -109,7 +107,7 @@ impl TypeRef {
         }
     }
 
-    /// Whether it is a list, null or not.
+    /// Whether it is a list or a non-null list.
     pub fn is_list(&self) -> bool {
         match self {
             Self::Named(_) => false,
@@ -119,8 +117,17 @@ impl TypeRef {
     }
 }
 
-/// What every schema has at the root of a query, and does not show (section 4.2 of the specification).
-fn of_introspection() -> [(String, Field); 2] {
+/// The name of the root type of an operation.
+pub fn root_type(operation: OperationType) -> &'static str {
+    match operation {
+        OperationType::Query => "Query",
+        OperationType::Mutation => "Mutation",
+        OperationType::Subscription => "Subscription",
+    }
+}
+
+/// The fields that every query root type has, but introspection does not list (section 4.2 of the specification).
+fn introspection_fields() -> [(String, Field); 2] {
     let field = |name: &str, of_type, args| (name.to_owned(), Field { of_type, args });
     let named = |name: &str| TypeRef::Named(name.to_owned());
     let required = |name: &str| TypeRef::NonNull(Box::new(named(name)));
@@ -141,17 +148,17 @@ fn named(values: Vec<JsonValue>) -> HashMap<String, Argument> {
 }
 
 impl From<JsonType> for TypeRef {
-    fn from(found: JsonType) -> Self {
-        match (found.kind.as_str(), found.of_type) {
+    fn from(json: JsonType) -> Self {
+        match (json.kind.as_str(), json.of_type) {
             ("NON_NULL", Some(inner)) => Self::NonNull(Box::new((*inner).into())),
             ("LIST", Some(inner)) => Self::List(Box::new((*inner).into())),
-            _ => Self::Named(found.name.unwrap_or_default()),
+            _ => Self::Named(json.name.unwrap_or_default()),
         }
     }
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct JsonResponse {
     #[serde(rename = "__schema")]
     schema: JsonSchema,
 }

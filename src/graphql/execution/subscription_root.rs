@@ -1,4 +1,4 @@
-//! The rule for the root of a subscription that validation leaves out.
+//! The rule for root fields of a subscription, which replaces the rule of bluejay.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use async_graphql::{
     },
 };
 
-use super::cost::invalid;
+use super::limits::invalid;
 
-/// Refuses a subscription that does not have exactly one field at its root, which is none of introspection and does
-/// not depend on `@skip` or `@include` (section 5.2.4.1 of the specification). The document is otherwise valid.
+/// Refuses a subscription unless it has exactly one root field, which is not an introspection field and does not depend
+/// on `@skip` or `@include` (section 5.2.4.1 of the specification). The document must be valid otherwise.
 pub fn check_subscription_root(
     document: &ExecutableDocument,
     operation: &Positioned<OperationDefinition>,
@@ -25,11 +25,11 @@ pub fn check_subscription_root(
     if collect_keys(document, set, &mut keys).is_some() && keys.len() == 1 {
         return Ok(());
     }
-    let message = "A subscription must have exactly one root field, without @skip and @include, and none of introspection.";
-    Err(invalid(message.to_owned(), operation.pos))
+    let message = "A subscription must have exactly one root field, which is not an introspection field and has no @skip or @include.";
+    Err(invalid(message, operation.pos))
 }
 
-/// Collects the response keys; `None` if a field or a fragment may not be there.
+/// Collects the response keys. `None` if there is an introspection field, `@skip` or `@include`.
 fn collect_keys<'d>(
     document: &'d ExecutableDocument,
     set: &'d SelectionSet,

@@ -1,4 +1,4 @@
-//! How much text the rows hold that a request reads: it counts in the request's room.
+//! The size of the text in the rows that a request reads, which counts towards the memory budget of the request.
 
 use std::collections::HashMap;
 
@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::domain::{message::list as message_list, page::Page, template::list as template_list};
 
-/// A row that may have long texts.
+/// A row that can have long text.
 pub trait TextBytes {
-    /// Bytes of these texts.
+    /// Bytes of the text.
     fn bytes(&self) -> usize;
 }
 

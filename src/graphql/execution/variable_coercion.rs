@@ -1,5 +1,5 @@
-//! The values of an operation's variables, coerced to their types (section 6.1.2 of the specification) before anything
-//! is executed.
+//! Coerces the variables of an operation to their types (`CoerceVariableValues`, section 6.1.2 of the specification)
+//! before anything is executed.
 
 use async_graphql::{
     Name, Pos, Positioned, ServerError, Value, Variables,
@@ -10,7 +10,7 @@ use entity::api_key::Role;
 use serde_json::Number;
 
 use super::{
-    cost::invalid,
+    limits::invalid,
     role_visibility::forbidden,
     schema_index::{self, SchemaIndex, TypeRef},
 };
@@ -19,40 +19,41 @@ use crate::graphql::{
     scalars::{self, Given},
 };
 
-/// Coerces the variables of a valid operation. `shape` is the schema of the caller's `role`, and `full` that of all. What
-/// is not declared was dropped, and defaults were filled in.
+/// Coerces the variables of a valid operation. `visible` is the schema that the caller's `role` sees, and `full` the
+/// whole schema. `variables` must include the defaults, and no undeclared variables.
 pub fn coerce(
     operation: &Positioned<OperationDefinition>,
     variables: &mut Variables,
-    shape: &SchemaIndex,
+    visible: &SchemaIndex,
     full: &SchemaIndex,
     role: Role,
 ) -> Result<(), ServerError> {
-    let coercion = Coercion { shape, full };
+    let coercion = Coercion { visible, full };
     for definition in &operation.node.variable_definitions {
         let name = &definition.node.name.node;
         let of_type = &definition.node.var_type.node;
-        let given = variables.get_mut(name);
-        let is_missing = given.as_ref().is_none_or(|value| **value == Value::Null);
+        let value = variables.get_mut(name);
+        let is_missing = value.as_ref().is_none_or(|value| **value == Value::Null);
         if is_missing && !of_type.nullable {
-            return Err(error(Code::BadUserInput, format!("The variable ${name} must be given.")));
+            return Err(error(Code::BadUserInput, format!("The variable ${name} is required.")));
         }
-        if let Some(value) = given {
-            let coerced = coercion.value(value, InputType::Declared(of_type));
-            coerced.map_err(|mismatch| mismatch.refusal(name, role, definition.pos))?;
+        if let Some(value) = value {
+            let coerced = coercion.value(value, InputType::Variable(of_type));
+            coerced.map_err(|mismatch| mismatch.into_error(name, role, definition.pos))?;
         }
     }
     Ok(())
 }
 
-/// A type as an operation declares it, or as the schema does.
+/// The type of a variable or of an input field.
 #[derive(Clone, Copy)]
 enum InputType<'t> {
-    Declared(&'t types::Type),
-    OfSchema(&'t TypeRef),
+    Variable(&'t types::Type),
+    Field(&'t TypeRef),
 }
 
-enum Inner<'t> {
+/// A type without the non-null marker.
+enum NullableType<'t> {
     Named(&'t str),
     List(InputType<'t>),
 }
@@ -60,41 +61,42 @@ enum Inner<'t> {
 impl<'t> InputType<'t> {
     fn is_nullable(self) -> bool {
         match self {
-            Self::Declared(of_type) => of_type.nullable,
-            Self::OfSchema(of_type) => !matches!(of_type, TypeRef::NonNull(_)),
+            Self::Variable(of_type) => of_type.nullable,
+            Self::Field(of_type) => !matches!(of_type, TypeRef::NonNull(_)),
         }
     }
 
-    fn inner(self) -> Inner<'t> {
+    fn nullable(self) -> NullableType<'t> {
         match self {
-            Self::Declared(of_type) => match &of_type.base {
-                BaseType::Named(name) => Inner::Named(name),
-                BaseType::List(inner) => Inner::List(Self::Declared(inner)),
+            Self::Variable(of_type) => match &of_type.base {
+                BaseType::Named(name) => NullableType::Named(name),
+                BaseType::List(inner) => NullableType::List(Self::Variable(inner)),
             },
-            Self::OfSchema(of_type) => match of_type.nullable() {
-                TypeRef::Named(name) => Inner::Named(name),
-                TypeRef::List(inner) => Inner::List(Self::OfSchema(inner)),
-                TypeRef::NonNull(inner) => Self::OfSchema(inner).inner(),
+            Self::Field(of_type) => match of_type.nullable() {
+                TypeRef::Named(name) => NullableType::Named(name),
+                TypeRef::List(inner) => NullableType::List(Self::Field(inner)),
+                TypeRef::NonNull(inner) => Self::Field(inner).nullable(),
             },
         }
     }
 }
 
-/// Why a value does not fit, and where in the variable it is, innermost first.
+/// Why a value does not match its type.
 struct Mismatch {
     reason: Reason,
+    /// The path of the value in the variable, innermost segment first.
     path: Vec<String>,
 }
 
 enum Reason {
-    Expected(String),
-    /// The caller's role does not see this field or value.
+    Invalid(String),
+    /// The name of a field or an enum value that the caller's role does not see.
     Hidden(String),
 }
 
 impl Mismatch {
-    fn expected(what: impl Into<String>) -> Self {
-        Self { reason: Reason::Expected(what.into()), path: Vec::new() }
+    fn invalid(reason: impl Into<String>) -> Self {
+        Self { reason: Reason::Invalid(reason.into()), path: Vec::new() }
     }
 
     fn hidden(name: &str) -> Self {
@@ -106,10 +108,10 @@ impl Mismatch {
         self
     }
 
-    fn refusal(self, variable: &Name, role: Role, pos: Pos) -> ServerError {
+    fn into_error(self, variable: &Name, role: Role, pos: Pos) -> ServerError {
         match self.reason {
             Reason::Hidden(name) => forbidden(&name, role, Some(pos)),
-            Reason::Expected(reason) => {
+            Reason::Invalid(reason) => {
                 let path: String = self.path.into_iter().rev().collect();
                 invalid(format!("The variable ${variable}{path} is not valid: {reason}."), pos)
             }
@@ -118,30 +120,30 @@ impl Mismatch {
 }
 
 struct Coercion<'s> {
-    shape: &'s SchemaIndex,
+    visible: &'s SchemaIndex,
     full: &'s SchemaIndex,
 }
 
 impl Coercion<'_> {
     fn value(&self, value: &mut Value, of_type: InputType<'_>) -> Result<(), Mismatch> {
         if *value == Value::Null {
-            let null = || Mismatch::expected("null where a value is required");
+            let null = || Mismatch::invalid("expected a non-null value");
             return if of_type.is_nullable() { Ok(()) } else { Err(null()) };
         }
-        match (of_type.inner(), value) {
-            (Inner::List(inner), Value::List(items)) => {
+        match (of_type.nullable(), value) {
+            (NullableType::List(inner), Value::List(items)) => {
                 for (index, item) in items.iter_mut().enumerate() {
                     let coerced = self.value(item, inner);
                     coerced.map_err(|mismatch| mismatch.within(format!("[{index}]")))?;
                 }
                 Ok(())
             }
-            (Inner::List(inner), item) => {
+            (NullableType::List(inner), item) => {
                 self.value(item, inner)?;
                 *item = Value::List(vec![std::mem::take(item)]);
                 Ok(())
             }
-            (Inner::Named(name), value) => self.named(value, name),
+            (NullableType::Named(name), value) => self.named(value, name),
         }
     }
 
@@ -150,39 +152,43 @@ impl Coercion<'_> {
         match name {
             "String" => match value {
                 Value::String(_) => Ok(()),
-                _ => Err(Mismatch::expected("expected a string")),
+                _ => Err(Mismatch::invalid("expected a string")),
             },
             "Boolean" => match value {
                 Value::Boolean(_) => Ok(()),
-                _ => Err(Mismatch::expected("expected true or false")),
+                _ => Err(Mismatch::invalid("expected true or false")),
             },
             "ID" => match value {
                 Value::String(_) => Ok(()),
                 Value::Number(number) => {
-                    let id = whole(number).ok_or_else(|| Mismatch::expected(ID))?;
+                    let id = integer(number).ok_or_else(|| Mismatch::invalid(ID))?;
                     *value = Value::String(id);
                     Ok(())
                 }
-                _ => Err(Mismatch::expected(ID)),
+                _ => Err(Mismatch::invalid(ID)),
             },
             "Int" => {
-                let whole = match value {
-                    Value::Number(number) => whole(number),
+                let digits = match value {
+                    Value::Number(number) => integer(number),
                     _ => None,
                 };
-                let int = whole.and_then(|text| text.parse::<i32>().ok());
-                let int = int.ok_or_else(|| Mismatch::expected(INT))?;
+                let int = digits.and_then(|digits| digits.parse::<i32>().ok());
+                let int = int.ok_or_else(|| Mismatch::invalid(INT))?;
                 *value = Value::Number(int.into());
                 Ok(())
             }
             "Float" => match value {
                 Value::Number(number) if number.as_f64().is_some_and(f64::is_finite) => Ok(()),
-                _ => Err(Mismatch::expected("expected a number")),
+                _ => Err(Mismatch::invalid("expected a number")),
             },
-            _ => match self.shape.0.get(name) {
-                Some(known) if !known.input_fields.is_empty() => self.object(value, name, known),
-                Some(known) if !known.enum_values.is_empty() => self.enum_value(value, name, known),
-                _ => scalars::check(name, given(value)).map_err(Mismatch::expected),
+            _ => match self.visible.0.get(name) {
+                Some(of_type) if !of_type.input_fields.is_empty() => {
+                    self.object(value, name, of_type)
+                }
+                Some(of_type) if !of_type.enum_values.is_empty() => {
+                    self.enum_value(value, name, of_type)
+                }
+                _ => scalars::check(name, scalar_input(value)).map_err(Mismatch::invalid),
             },
         }
     }
@@ -191,77 +197,77 @@ impl Coercion<'_> {
         &self,
         value: &Value,
         name: &str,
-        known: &schema_index::Type,
+        of_type: &schema_index::Type,
     ) -> Result<(), Mismatch> {
-        let given = match value {
-            Value::String(given) => given.as_str(),
-            // A default was written in the document.
-            Value::Enum(given) => given.as_str(),
-            _ => return Err(Mismatch::expected(format!("expected a value of {name}"))),
+        let enum_value = match value {
+            Value::String(text) => text.as_str(),
+            // A default is a literal of the document.
+            Value::Enum(name) => name.as_str(),
+            _ => return Err(Mismatch::invalid(format!("expected a value of {name}"))),
         };
-        if known.enum_values.contains(given) {
+        if of_type.enum_values.contains(enum_value) {
             return Ok(());
         }
-        if self.full.0.get(name).is_some_and(|full| full.enum_values.contains(given)) {
-            return Err(Mismatch::hidden(given));
+        if self.full.0.get(name).is_some_and(|full| full.enum_values.contains(enum_value)) {
+            return Err(Mismatch::hidden(enum_value));
         }
-        Err(Mismatch::expected(format!("{given:?} is not a value of {name}")))
+        Err(Mismatch::invalid(format!("{enum_value:?} is not a value of {name}")))
     }
 
     fn object(
         &self,
         value: &mut Value,
         name: &str,
-        known: &schema_index::Type,
+        of_type: &schema_index::Type,
     ) -> Result<(), Mismatch> {
         let Value::Object(fields) = value else {
-            return Err(Mismatch::expected(format!("expected an object ({name})")));
+            return Err(Mismatch::invalid(format!("expected an object ({name})")));
         };
         for (field, value) in fields.iter_mut() {
-            let Some(argument) = known.input_fields.get(field.as_str()) else {
+            let Some(argument) = of_type.input_fields.get(field.as_str()) else {
                 let full = self.full.0.get(name);
                 let is_hidden =
                     full.is_some_and(|full| full.input_fields.contains_key(field.as_str()));
                 return Err(if is_hidden {
                     Mismatch::hidden(field)
                 } else {
-                    Mismatch::expected(format!("{name} has no field {:?}", field.as_str()))
+                    Mismatch::invalid(format!("{name} has no field {:?}", field.as_str()))
                 });
             };
-            let coerced = self.value(value, InputType::OfSchema(&argument.of_type));
+            let coerced = self.value(value, InputType::Field(&argument.of_type));
             coerced.map_err(|mismatch| mismatch.within(format!(".{field}")))?;
         }
-        if known.is_one_of {
+        if of_type.is_one_of {
             return check_one_of(fields, name);
         }
-        let missing = known.input_fields.iter().find(|(field, argument)| {
+        let missing = of_type.input_fields.iter().find(|(field, argument)| {
             matches!(argument.of_type, TypeRef::NonNull(_))
                 && argument.default.is_none()
                 && !fields.contains_key(field.as_str())
         });
         match missing {
             Some((field, _)) => {
-                Err(Mismatch::expected(format!("{name} needs the field {field:?}")))
+                Err(Mismatch::invalid(format!("{name} requires the field {field:?}")))
             }
             None => Ok(()),
         }
     }
 }
 
-/// Exactly one field is given, and it is not null (section 3.10.1).
+/// A `@oneOf` input object must have exactly one field, which must not be null (section 3.10.1).
 fn check_one_of(fields: &IndexMap<Name, Value>, name: &str) -> Result<(), Mismatch> {
     if fields.len() == 1 && fields.values().all(|value| *value != Value::Null) {
         return Ok(());
     }
-    Err(Mismatch::expected(format!("exactly one field of {name} must be given, and not null")))
+    Err(Mismatch::invalid(format!("expected exactly one field of {name}, with a non-null value")))
 }
 
-const ID: &str = "expected a string or a whole number";
-const INT: &str = "expected a whole number of 32 bits";
+const ID: &str = "expected a string or an integer";
+const INT: &str = "expected a 32-bit integer";
 
-/// The digits of a number that is whole, such as 5, 5.0 or 5e0; JSON does not tell them apart.
-fn whole(number: &Number) -> Option<String> {
-    /// Up to this number, a float is exact.
+/// The digits of a number without a fraction. JSON does not distinguish 5, 5.0 and 5e0.
+fn integer(number: &Number) -> Option<String> {
+    /// Floats represent every integer up to this one exactly.
     const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
     let text = number.as_str();
     if text.contains(['e', 'E']) {
@@ -270,11 +276,11 @@ fn whole(number: &Number) -> Option<String> {
             .then(|| format!("{number:.0}"));
     }
     let (digits, rest) = text.split_once('.').unwrap_or((text, ""));
-    let is_whole = rest.bytes().all(|digit| digit == b'0');
-    is_whole.then(|| digits.to_owned())
+    let is_integer = rest.bytes().all(|digit| digit == b'0');
+    is_integer.then(|| digits.to_owned())
 }
 
-fn given(value: &Value) -> Given<'_> {
+fn scalar_input(value: &Value) -> Given<'_> {
     match value {
         Value::Number(_) => Given::Number,
         Value::String(text) => Given::Text(text),

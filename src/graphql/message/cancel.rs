@@ -1,4 +1,4 @@
-//! Canceling a message that has not gone out.
+//! Canceling messages that were not submitted to the carrier.
 
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 
@@ -38,13 +38,13 @@ pub struct ScheduleMutation;
 
 #[Object]
 impl ScheduleMutation {
-    /// Cancels a message that is SCHEDULED or QUEUED, and refunds it. Canceling a CANCELED message
-    /// changes nothing.
+    /// Cancels and refunds a message that is SCHEDULED or QUEUED. Canceling a CANCELED message
+    /// changes nothing. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn cancel_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The message's id.")] id: ID,
+        #[graphql(desc = "Id of the message.")] id: ID,
     ) -> Result<Option<CancelMessagePayload>> {
         let done = domain::cancel(ctx.app()?, &ctx.account()?, parse_id(&id)).await;
         Ok(Some(match outcome(done)? {

@@ -1,4 +1,4 @@
-//! Reading one's own messages: one, or a list.
+//! Queries of messages.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 
@@ -14,25 +14,25 @@ use crate::{
     },
 };
 
-/// Which messages to list: those that fit every part that is given.
+/// Conditions on messages. A message must meet all conditions that are given.
 #[derive(InputObject, Default)]
 pub struct MessageFilter {
-    /// Those with one of these statuses.
+    /// Only messages with one of these statuses.
     status: Option<Vec<MessageStatus>>,
-    /// Those of one of these channels.
+    /// Only messages of these channels.
     channel: Option<Vec<Channel>>,
-    /// Those to this recipient.
+    /// Only messages to this recipient: a phone number, an e-mail address, or a Telegram chat id.
     to: Option<String>,
-    /// Those accepted in this time.
+    /// Only messages that were accepted in this time range.
     created_at: Option<DateTimeRange>,
 }
 
-/// A span of time; either end may be left open.
+/// Time range. A missing bound means that the range is open on that side.
 #[derive(InputObject)]
 pub struct DateTimeRange {
-    /// The first moment that counts.
+    /// Start of the range (inclusive).
     from: Option<DateTime>,
-    /// The first moment that does not count any more.
+    /// End of the range (exclusive).
     to: Option<DateTime>,
 }
 
@@ -50,12 +50,13 @@ pub struct MessageListQuery;
 
 #[Object]
 impl MessageListQuery {
-    /// One message of the account and environment of the key in use; null if there is none.
+    /// Message with this id; null if the account and environment of the key in use have no such
+    /// message. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The message's id.")] id: ID,
+        #[graphql(desc = "Id of the message.")] id: ID,
     ) -> Result<Option<Message>> {
         let Some(id) = parse_id(&id) else {
             return Ok(None);
@@ -63,16 +64,25 @@ impl MessageListQuery {
         Ok(ctx.row(MessageId(id)).await?.map(Message))
     }
 
-    /// The messages of the account and environment of the key in use, newest first.
+    /// Messages of the account and environment of the key in use, newest first. Requires a key of
+    /// an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<MessageFilter>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Conditions on the messages. If omitted, all are returned.")]
+        filter: Option<MessageFilter>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Message>> {
         let filter = filter.unwrap_or_default();
         let filter = domain::MessageFilter {

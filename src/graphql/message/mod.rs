@@ -1,4 +1,4 @@
-//! Messages: what they are, and how they are sent and quoted.
+//! Messages.
 
 use async_graphql::{Context, Enum, ID, Object, Result};
 use entity::message as rows;
@@ -18,99 +18,103 @@ pub mod list;
 pub mod quiet_hours;
 pub mod send;
 
-/// The way a message travels.
+/// Channel of a message.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::Channel")]
 pub enum Channel {
-    /// A text message to a phone, priced by segment.
+    /// Text message (SMS) to a phone number, priced by segment.
     Sms,
-    /// An e-mail.
+    /// E-mail.
     Email,
-    /// A WhatsApp message to a phone number.
+    /// WhatsApp message to a phone number.
     Whatsapp,
-    /// A Telegram message to a chat id.
+    /// Telegram message to a chat id.
     Telegram,
 }
 
-/// Where a message is on its way.
+/// Delivery status of a message.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::MessageStatus")]
 pub enum MessageStatus {
-    /// Accepted and charged; waits for its sendAt or for the end of the account's quiet hours.
+    /// The message is accepted and charged. It waits for its sendAt or for the end of quiet hours.
     Scheduled,
-    /// Accepted and charged; waits to be handed over.
+    /// The message is accepted and charged. It waits to be submitted to the carrier.
     Queued,
-    /// Being handed over to the carrier.
+    /// The message is being submitted to the carrier.
     Sending,
-    /// The carrier took it.
+    /// The carrier accepted the message.
     Sent,
-    /// It arrived.
+    /// The message was delivered to the recipient.
     Delivered,
-    /// The carrier took it and could not deliver it. It stays charged.
+    /// The carrier accepted the message but could not deliver it. It is not refunded.
     Undelivered,
-    /// The carrier refused it. It was refunded.
+    /// The carrier rejected the message. It is refunded.
     Failed,
-    /// Its validUntil passed before it was handed over. It was refunded.
+    /// The validUntil of the message passed before it was submitted to the carrier. It is refunded.
     Expired,
-    /// It was canceled before it was handed over, and refunded.
+    /// The message was canceled before it was submitted to the carrier. It is refunded.
     Canceled,
-    /// The carrier gave no answer: it may have gone out. It stays charged and is not sent again.
+    /// The carrier did not respond, so the message may have been sent. It is not refunded and not
+    /// sent again.
     Unknown,
 }
 
-/// How an SMS is written on the air.
+/// Character encoding of an SMS.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "crate::domain::channel::segments::SmsEncoding")]
 pub enum SmsEncoding {
-    /// The GSM 7-bit alphabet: 160 characters in one segment, 153 in each of several.
+    /// GSM 7-bit alphabet: 160 characters in a single segment, 153 per segment if there are
+    /// several.
     #[graphql(name = "GSM7")]
     Gsm7,
-    /// UTF-16, for every other character: 70 units in one segment, 67 in each of several.
+    /// UTF-16, if the text has characters outside of the GSM 7-bit alphabet: 70 code units in a
+    /// single segment, 67 per segment if there are several.
     #[graphql(name = "UCS2")]
     Ucs2,
 }
 
-/// GraphQL's `Message`, described there.
+/// The GraphQL object `Message`.
 pub struct Message(pub rows::Model);
 
 /// A message of the account and environment of the key in use.
 #[Object]
 impl Message {
-    /// The message's id.
+    /// Id of the message.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The way it travels.
+    /// Channel of the message.
     async fn channel(&self) -> Channel {
         self.0.channel.into()
     }
 
-    /// Where it is on its way.
+    /// Delivery status of the message.
     async fn status(&self) -> MessageStatus {
         self.0.status.into()
     }
 
-    /// The environment of the key that sent it.
+    /// Environment of the key that sent the message.
     async fn environment(&self) -> Environment {
         self.0.environment.into()
     }
 
-    /// The recipient: a phone number in E.164, an e-mail address, or a chat id. Null once a
-    /// person's data was erased.
+    /// Recipient: a phone number in E.164 format, an e-mail address, or a Telegram chat id. Null
+    /// once the recipient's data was erased.
     async fn to(&self) -> Option<&str> {
         (!self.0.is_erased()).then_some(&self.0.recipient)
     }
 
-    /// What it comes from, as its sender was when it was accepted: a phone number in E.164, an
-    /// e-mail address with its display name, or a bot's username. Null if it went out without a
-    /// sender, also because its account had the number no more by then; the carrier then takes its
-    /// own.
+    /// Identity of the sender at the time the message was accepted: a phone number in E.164 format,
+    /// an e-mail address with its display name, or the username of a bot. Null if the message was
+    /// sent without a sender, which includes the case that the account had lost the phone number by
+    /// then; the carrier then uses its default identity.
     async fn from(&self) -> Option<&str> {
         self.0.sent_from.as_deref()
     }
 
-    /// The sender that it goes out by, as it is now; null if there is none, or it was deleted.
+    /// Current state of the sender of the message; null if the message has no sender or the sender
+    /// was deleted.
     async fn sender(&self, ctx: &Context<'_>) -> Result<Option<Sender>> {
         match self.0.sender_id {
             Some(id) => Ok(ctx.rows()?.load_one(SenderId(id)).await?.map(Sender)),
@@ -118,23 +122,26 @@ impl Message {
         }
     }
 
-    /// The subject of an e-mail; null for other channels, and once a person's data was erased.
+    /// Subject of an e-mail; null if it has none, for other channels, and once the recipient's data
+    /// was erased.
     async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.0.subject.as_deref())
     }
 
-    /// The text. Null if an e-mail has HTML alone, and once a person's data was erased.
+    /// Text of the message. Null if an e-mail has only HTML, and once the recipient's data was
+    /// erased.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(Some(self.0.text.as_str()).filter(|text| !text.is_empty()))
     }
 
-    /// The HTML of an e-mail; null if it has none, and once a person's data was erased.
+    /// HTML of an e-mail. Null if it has none, for other channels, and once the recipient's data
+    /// was erased.
     async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.0.html.as_deref())
     }
 
-    /// The contact that it was sent to; null if it was sent to an address as such, and once the
-    /// contact was deleted. After a merge it is the contact that was kept.
+    /// Contact that the message was sent to. Null if it was sent to an address without a contact,
+    /// and once the contact was deleted. After a merge, this is the contact that was kept.
     async fn contact(&self, ctx: &Context<'_>) -> Result<Option<Contact>> {
         let Some(id) = self.0.contact_id else {
             return Ok(None);
@@ -142,59 +149,61 @@ impl Message {
         Ok(ctx.row(ContactId(id)).await?.map(Contact))
     }
 
-    /// How many segments an SMS has; 1 for other channels.
+    /// Number of segments of an SMS. It is 1 for other channels.
     async fn segments(&self) -> i32 {
         self.0.segments
     }
 
-    /// What was charged, in cents; 0 in the TEST environment. It stays when the message is
-    /// refunded: see refundedAt.
+    /// Amount that was charged, in cents. It is 0 in the TEST environment. A refund does not change
+    /// it; see refundedAt.
     async fn cost(&self) -> Cents {
         stored(self.0.cost_micros).into()
     }
 
-    /// When the cost was paid back; null if it was not.
+    /// When the cost was refunded; null if it was not refunded.
     async fn refunded_at(&self) -> Option<DateTime> {
         self.0.refunded_at.map(DateTime)
     }
 
-    /// Why it was not delivered, for programs; null otherwise.
+    /// Reason why the message was not delivered, for programs; null if there is none.
     async fn error_code(&self) -> Option<&str> {
         self.0.error_code.as_deref()
     }
 
-    /// Why it was not delivered, for people; null otherwise.
+    /// Explanation why the message was not delivered, for people. Null if there is none, and once
+    /// the recipient's data was erased.
     async fn error_message(&self) -> Option<&str> {
         self.0.error_message.as_deref()
     }
 
-    /// The key under which it was sent once; null if none was given.
+    /// Idempotency key that was given when the message was sent; null if there is none.
     async fn idempotency_key(&self) -> Option<&str> {
         self.0.idempotency_key.as_deref()
     }
 
-    /// Your own data about it.
+    /// Your own data about the message; null if there is none.
     async fn metadata(&self, ctx: &Context<'_>) -> Result<Option<JsonObject>> {
         Ok(JsonObject::from_column(self.0.metadata.as_deref(), ctx.reservation()?)?)
     }
 
-    /// The moment before which it is not handed over, as given; null if it was to go out at once.
+    /// Time before which the message is not sent, as it was requested; null if it was to be sent
+    /// immediately.
     async fn send_at(&self) -> Option<DateTime> {
         self.0.send_at.map(DateTime)
     }
 
-    /// The moment from which on it is not handed over any more, but EXPIRED and refunded; null if
-    /// there is none.
+    /// When the message expires. If it was not submitted to the carrier by then, it becomes EXPIRED
+    /// and is refunded. Null if it does not expire.
     async fn valid_until(&self) -> Option<DateTime> {
         self.0.valid_until.map(DateTime)
     }
 
-    /// When it was accepted.
+    /// When the message was accepted.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When its status last changed.
+    /// When the status of the message last changed.
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
     }

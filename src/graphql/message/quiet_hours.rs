@@ -1,4 +1,4 @@
-//! The quiet hours of the account that the key in use belongs to.
+//! Quiet hours of an account.
 
 use async_graphql::{Context, Enum, InputObject, Object, Result, SimpleObject};
 
@@ -11,17 +11,17 @@ use crate::{
     },
 };
 
-/// The part of the day in which an account's messages are not handed over: they wait, SCHEDULED,
-/// until its end. It goes by the clock of whom the message goes to: of the contact that has the
-/// address, if that has a time zone, or else of the time zone given here.
+/// Time of day during which an account's messages are not sent. They stay SCHEDULED until quiet
+/// hours end. The local time is that of the recipient's contact if it has a time zone, otherwise
+/// that of the time zone given here.
 #[derive(SimpleObject)]
 pub struct QuietHours {
-    /// When they begin: HH:MM.
+    /// Start of quiet hours as HH:MM.
     from: String,
-    /// When they end, on the next day if that is not later than from: HH:MM.
+    /// End of quiet hours as HH:MM. If it is earlier than the start, it is on the next day.
     to: String,
-    /// The time zone of whoever is no contact with one of its own: a name of the IANA time zone
-    /// database, such as Europe/Berlin.
+    /// Time zone for recipients without a contact that has a time zone, as a name of the IANA time
+    /// zone database, such as Europe/Berlin.
     time_zone: String,
 }
 
@@ -31,16 +31,16 @@ impl From<domain::QuietHours> for QuietHours {
     }
 }
 
-/// Quiet hours to be set.
+/// Quiet hours of an account.
 #[derive(InputObject)]
 pub struct SetQuietHoursInput {
-    /// When they begin: HH:MM, from 00:00 to 23:59, by the clock of whom a message goes to.
+    /// Start of quiet hours as HH:MM (00:00 to 23:59), in the recipient's local time.
     from: String,
-    /// When they end: HH:MM, from 00:00 to 23:59, and not the same as from. They go past midnight
-    /// where it is not later than from.
+    /// End of quiet hours as HH:MM (00:00 to 23:59). It must differ from the start. If it is
+    /// earlier than the start, quiet hours extend past midnight.
     to: String,
-    /// The time zone of whoever is no contact with one of its own: a name of the IANA time zone
-    /// database, such as Europe/Berlin.
+    /// Time zone for recipients without a contact that has a time zone, as a name of the IANA time
+    /// zone database, such as Europe/Berlin.
     time_zone: String,
 }
 
@@ -68,18 +68,17 @@ pub struct QuietHoursMutation;
 
 #[Object]
 impl QuietHoursMutation {
-    /// Sets the quiet hours of the account that the key in use belongs to, or takes them away. They
-    /// move the moment at which a message is handed over to their end, whatever its sendAt; one
-    /// whose validUntil comes first is EXPIRED and refunded. They hold for LIVE and TEST messages.
-    /// Messages that earlier quiet hours have put off follow after the answer, which takes a moment
-    /// if there are many. Needs a LIVE key.
+    /// Sets or removes the quiet hours of the account of the key in use. Messages that are due in
+    /// quiet hours are sent when these end, whatever their sendAt, in the LIVE and TEST
+    /// environments. A message whose validUntil comes first becomes EXPIRED and is refunded.
+    /// Messages that are already waiting are rescheduled after the response; this takes a moment if
+    /// there are many. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn set_quiet_hours(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The quiet hours; null or left out for none.")] input: Option<
-            SetQuietHoursInput,
-        >,
+        #[graphql(desc = "The quiet hours. If null or omitted, the account has none.")]
+        input: Option<SetQuietHoursInput>,
     ) -> Result<Option<SetQuietHoursPayload>> {
         let new = input.map(|input| domain::NewQuietHours {
             from: input.from,

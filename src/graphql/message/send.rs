@@ -19,49 +19,55 @@ use crate::{
     },
 };
 
-/// A message to be sent.
+/// Message to send.
 #[derive(InputObject)]
 pub struct SendMessageInput {
-    /// The recipient: a phone number in E.164 such as +12025550123, an e-mail address, or a
-    /// Telegram chat id, by channel. Give this or contactId.
+    /// Recipient, depending on the channel: a phone number in E.164 format such as +12025550123, an
+    /// e-mail address, or a Telegram chat id. Set either to or contactId.
     to: Option<String>,
-    /// The contact that it goes to, at its primary address of the channel. Give this or to.
+    /// Id of the contact to send to. Its primary address of the channel is used. Set either to or
+    /// contactId.
     contact_id: Option<ID>,
-    /// Left out: SMS for a phone number, EMAIL for an address; for a contact the first of SMS,
-    /// EMAIL, WHATSAPP and TELEGRAM that it has an address of and the template, if there is one, a
-    /// body for.
+    /// Channel of the message. If omitted, it is SMS for a phone number and EMAIL for an e-mail
+    /// address. For a contact it is the first of SMS, EMAIL, WHATSAPP and TELEGRAM for which the
+    /// contact has an address and the template, if one is used, has a body.
     channel: Option<Channel>,
-    /// The text: at most 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, 100 KiB for
-    /// EMAIL. It can be left out of an e-mail that has HTML.
+    /// Text of the message. Maximum 1,600 characters for SMS, 4,096 for WHATSAPP and TELEGRAM, and
+    /// 100 KiB for EMAIL. It can be omitted for an e-mail that has HTML.
     text: Option<String>,
-    /// The subject of an e-mail, one line of at most 998 characters. Optional; not allowed for other channels.
+    /// Subject of an e-mail, in one line (maximum 998 characters). It is optional, and not allowed
+    /// for other channels.
     subject: Option<String>,
-    /// The HTML of an e-mail, at most 100 KiB, with a text beside it or without. Other channels
-    /// have none.
+    /// HTML of an e-mail (maximum 100 KiB), with or without a text. It is not allowed for other
+    /// channels.
     html: Option<String>,
-    /// The template that says what it says, instead of a text, a subject and HTML. It is rendered
-    /// now, and the message keeps what comes of it.
+    /// Id of the template to use instead of text, subject and html. It is rendered now, and the
+    /// message keeps the result.
     template_id: Option<ID>,
-    /// The template's variables by name, at most 16 KiB as JSON and 1,000 values at all levels. Each
-    /// that has no default must be given; null counts as not given, and what the template does not declare is not looked at.
-    /// Numbers with a fraction are doubles: what is to be shown exactly is given as text.
+    /// Values of the template's variables by name (maximum 16 KiB as JSON, 1,000 values and 32
+    /// levels). Variables without a default must be given; null counts as not given. Variables that
+    /// the template does not declare are ignored. Numbers with a fraction are handled as doubles,
+    /// so pass a string if a number must be shown exactly.
     variables: Option<JsonObject>,
-    /// The sender that it goes out by, which must be able to send on the channel. Left out: the
-    /// account's default sender, if there is one that can; otherwise it goes out without a sender.
+    /// Id of the sender, which must be able to send on the channel. If omitted, the account's
+    /// default sender is used if it can send on the channel; otherwise the message has no sender.
     sender_id: Option<ID>,
-    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels.
+    /// Your own data about the message (maximum 16 KiB as JSON, 1,000 values and 32 levels).
     metadata: Option<JsonObject>,
-    /// When it is to go out: at most 30 days ahead, and at once if left out or past. It is charged
-    /// now, and can be canceled until then.
+    /// When to send the message (maximum 30 days ahead). If omitted or in the past, it is sent
+    /// immediately. A scheduled message is charged when it is accepted, and can be canceled until
+    /// it is due.
     send_at: Option<DateTime>,
-    /// Until when it may go out: after now and after sendAt. What was not handed over by then is
-    /// EXPIRED and refunded. Left out: it waits for as long as it takes.
+    /// When the message expires, which must be in the future and after sendAt. If it was not
+    /// submitted to the carrier by then, it becomes EXPIRED and is refunded. If omitted, it does
+    /// not expire.
     valid_until: Option<DateTime>,
-    /// 1 to 255 characters, yours to make, for each account and environment. A repeat with the same
-    /// input answers with the first message and charges nothing, also when its contact or template
-    /// has changed or is gone; with another input it is refused. Only an accepted message claims
-    /// its key, and keeps it for as long as it is stored: a LIVE message for good, a TEST message for 7
-    /// days after it was accepted or, if that is later, after its sendAt.
+    /// Key of your choice (1 to 255 characters), unique per account and environment. A repeat with
+    /// the same input returns the first message and charges nothing, even if its contact or
+    /// template has changed or was deleted. A repeat with a different input is refused. Only
+    /// accepted messages use up their key, which remains in use while the message is stored:
+    /// permanently for LIVE messages, and for TEST messages until 7 days after the message was
+    /// accepted or after its sendAt, whichever is later.
     idempotency_key: Option<String>,
 }
 
@@ -171,20 +177,21 @@ impl From<Sent> for SendMessagePayload {
     }
 }
 
-/// What a send would answer now. Nothing was charged or stored.
+/// Result that sendMessage would have now. Nothing is charged or stored.
 #[derive(SimpleObject)]
 pub struct MessageQuote {
-    /// What would be charged, in cents; 0 in the TEST environment and for a repeat. Null where the
-    /// input is invalid or there is no price.
+    /// Amount that would be charged, in cents. It is 0 in the TEST environment and for a repeat.
+    /// Null if the input is not valid or there is no price.
     cost: Option<Cents>,
-    /// How many segments an SMS would have; 1 for other channels. Null where the input is invalid.
+    /// Number of segments of an SMS, and 1 for other channels. Null if the input is not valid.
     segments: Option<i32>,
-    /// How an SMS would be written; null for other channels and where the input is invalid.
+    /// Encoding of an SMS. Null for other channels, and if the input is not valid.
     encoding: Option<SmsEncoding>,
-    /// Whether it would be accepted. A key that does not see the team's balance is not told here that the balance is
-    /// lower than the cost, unless it is 0.
+    /// Whether the message would be accepted. For keys that cannot read the team's balance, the
+    /// quote does not take into account that the balance is lower than the cost, unless the balance
+    /// is 0.
     would_be_accepted: bool,
-    /// Why it would be refused; empty if it would be accepted.
+    /// Reasons why the message would be refused; empty if it would be accepted.
     errors: Vec<UserError<SendMessageErrorCode>>,
 }
 
@@ -193,13 +200,13 @@ pub struct MessageQuery;
 
 #[Object]
 impl MessageQuery {
-    /// A dry run of sendMessage: what it would cost and whether it would be accepted now. Nothing
-    /// is charged or stored.
+    /// Checks without sending whether a message would be accepted now and what it would cost.
+    /// Nothing is charged or stored. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn message_quote(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The message as it would be sent.")] input: SendMessageInput,
+        #[graphql(desc = "Message to check.")] input: SendMessageInput,
     ) -> Result<MessageQuote> {
         let (app, caller) = (ctx.app()?, ctx.account()?);
         let quote = domain::quote(app, &caller, input.into(), ctx.deadline()?).await?;
@@ -218,13 +225,14 @@ pub struct MessageMutation;
 
 #[Object]
 impl MessageMutation {
-    /// Sends a message: judged, charged and stored in one step, then delivered. The team's balance
-    /// goes down and, for a sub-account, totalSpent up. Use an idempotencyKey to repeat it safely.
+    /// Sends a message. It is checked, charged and stored in one step and then delivered. The
+    /// charge lowers the team's balance and, for a sub-account, increases totalSpent. Use an
+    /// idempotencyKey so that a repeat is safe. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn send_message(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The message.")] input: SendMessageInput,
+        #[graphql(desc = "Message to send.")] input: SendMessageInput,
     ) -> Result<Option<SendMessagePayload>> {
         let deadline = ctx.deadline()?;
         let app = ctx.app()?;
@@ -235,14 +243,14 @@ impl MessageMutation {
         Ok(Some(sent.into()))
     }
 
-    /// Sends up to 100 messages, each with its own verdict, in order, as if they were sent one
-    /// after another. Their texts, subjects, HTML and metadata have at most 2 MiB together, with
-    /// what templates give.
+    /// Sends up to 100 messages and returns one payload for each, in the order of the input, as if
+    /// they were sent one after another. Their texts, subjects, HTML and metadata, including the
+    /// results of templates, can have 2 MiB together. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn send_messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The messages, at most 100.")] input: Vec<SendMessageInput>,
+        #[graphql(desc = "Messages to send (maximum 100).")] input: Vec<SendMessageInput>,
     ) -> Result<Option<Vec<SendMessagePayload>>> {
         let messages = input.into_iter().map(Into::into).collect();
         let deadline = ctx.deadline()?;
@@ -256,7 +264,7 @@ impl MessageMutation {
     }
 }
 
-/// Counts an answer under the name that the API has for it.
+/// Counts the result under the name that the API has for it.
 fn note(app: &App, sent: &Sent) {
     match sent {
         Sent::Accepted(_) => app.metrics.note_message("ACCEPTED"),

@@ -1,4 +1,4 @@
-//! Finding phone numbers: those of the key's own account, and those that are to be had.
+//! Queries of phone numbers: those of the caller's account, and those for sale.
 
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::inventory_number as rows;
@@ -16,55 +16,55 @@ use crate::{
     },
 };
 
-/// GraphQL's `AvailablePhoneNumber`, described there.
+/// The GraphQL object `AvailablePhoneNumber`.
 pub struct AvailablePhoneNumber(rows::Model);
 
-/// A phone number that can be bought.
+/// A phone number that is for sale.
 #[Object]
 impl AvailablePhoneNumber {
-    /// The number in E.164.
+    /// Phone number in E.164 format.
     async fn number(&self) -> &str {
         &self.0.number
     }
 
-    /// The country as ISO 3166-1 alpha-2.
+    /// Country of the number as an ISO 3166-1 alpha-2 code.
     async fn country(&self) -> &str {
         &self.0.country
     }
 
-    /// What kind of number it is.
+    /// Type of the number.
     #[graphql(name = "type")]
     async fn number_type(&self) -> PhoneNumberType {
         self.0.number_type.into()
     }
 
-    /// The channels that it can be used on: SMS, WHATSAPP, or both.
+    /// Channels that the number can be used on: SMS, WHATSAPP, or both.
     async fn capabilities(&self) -> Vec<Channel> {
         self.0.capabilities().into_iter().map(Into::into).collect()
     }
 
-    /// What it costs once, in cents, when it is bought.
+    /// One-time price in cents, charged with the purchase.
     async fn upfront_price(&self) -> Cents {
         stored(self.0.upfront_price_micros).into()
     }
 
-    /// What each month costs, in cents; the first is charged when it is bought.
+    /// Monthly price in cents. The first month is charged with the purchase.
     async fn monthly_price(&self) -> Cents {
         stored(self.0.monthly_price_micros).into()
     }
 }
 
-/// Which numbers to list: those that fit every part that is given.
+/// Conditions on phone numbers. A number must meet all conditions that are given.
 #[derive(InputObject)]
 pub struct AvailablePhoneNumberFilter {
-    /// Those of this country, as ISO 3166-1 alpha-2.
+    /// Only numbers of this country, given as an ISO 3166-1 alpha-2 code such as US.
     country: String,
-    /// Those of this kind.
+    /// Only numbers of this type.
     #[graphql(name = "type")]
     number_type: Option<PhoneNumberType>,
-    /// Those that have these digits in a row, 1 to 15.
+    /// Only numbers that contain this sequence of digits (1 to 15 digits).
     contains: Option<String>,
-    /// Those that can be used on all of these channels; a number can do SMS and WHATSAPP.
+    /// Only numbers that can be used on all of these channels. Only SMS and WHATSAPP are allowed.
     capabilities: Option<Vec<Channel>>,
 }
 
@@ -73,13 +73,13 @@ pub struct PhoneNumberQuery;
 
 #[Object]
 impl PhoneNumberQuery {
-    /// One phone number that the account of the key in use has, or had until it was released; null
-    /// if there is none.
+    /// Phone number with this id, including RELEASED ones; null if the account of the key in use
+    /// has no such number. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn phone_number(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The phone number's id.")] id: ID,
+        #[graphql(desc = "Id of the phone number.")] id: ID,
     ) -> Result<Option<PhoneNumber>> {
         let Some(id) = parse_id(&id) else {
             return Ok(None);
@@ -87,30 +87,37 @@ impl PhoneNumberQuery {
         Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?.map(PhoneNumber))
     }
 
-    /// The phone numbers that the account of the key in use has, newest first; released ones are
-    /// left out.
+    /// Phone numbers of the account of the key in use, newest first, without RELEASED ones.
+    /// Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn phone_numbers(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<PhoneNumber>> {
         let page = page_args(ctx, first, after, last, before)?;
         let found = domain::list(ctx.app()?, &ctx.account()?, &page).await?;
         Ok(list(found, PhoneNumber))
     }
 
-    /// Phone numbers that can be bought now, by number. Somebody else may be faster:
-    /// purchasePhoneNumber says so.
+    /// Phone numbers that are for sale, ordered by number. Another account can buy a number in the
+    /// meantime; purchasePhoneNumber is then refused. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn available_phone_numbers(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones.")] filter: AvailablePhoneNumberFilter,
-        #[graphql(desc = "How many, 0 to 100; 20 if left out.")] first: Option<i32>,
+        #[graphql(desc = "Conditions on the phone numbers.")] filter: AvailablePhoneNumberFilter,
+        #[graphql(desc = "Number of items to return (0 to 100, default 20).")] first: Option<i32>,
     ) -> Result<Vec<AvailablePhoneNumber>> {
         let filter = domain::AvailablePhoneNumberFilter {
             country: filter.country,

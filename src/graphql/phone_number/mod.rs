@@ -1,4 +1,4 @@
-//! Phone numbers of the key's own account: bought, named, and given back.
+//! Phone numbers of the caller's account: buying, naming and releasing them.
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use entity::phone_number as rows;
@@ -20,134 +20,135 @@ use crate::domain::{
 pub mod list;
 pub mod transfer;
 
-/// What kind of number it is in its country.
+/// Type of a phone number.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::PhoneNumberType")]
 pub enum PhoneNumberType {
-    /// Of a place.
+    /// Number of a city or region.
     Local,
-    /// Of the whole country, and of no place.
+    /// Number of the whole country, not tied to a city or region.
     National,
-    /// Of a mobile network.
+    /// Number of a mobile network.
     Mobile,
-    /// Free for whoever calls it.
+    /// Number that is free of charge for the caller.
     TollFree,
 }
 
-/// Whether a phone number can be used.
+/// Status of a phone number.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "rows::PhoneNumberStatus")]
 pub enum PhoneNumberStatus {
-    /// Paid for.
+    /// The number is paid for and can be used.
     Active,
-    /// Its month could not be paid. It is charged, and ACTIVE again, as soon as the balance allows
-    /// it, until releasesAt.
+    /// The monthly fee could not be charged, and the number cannot be used. As soon as the balance
+    /// is sufficient, the fee is charged and the number is ACTIVE again. If that does not happen
+    /// until releasesAt, the number is released.
     Suspended,
-    /// The account has it no more.
+    /// The number no longer belongs to the account.
     Released,
 }
 
-/// GraphQL's `PhoneNumber`, described there.
+/// The GraphQL object `PhoneNumber`.
 pub struct PhoneNumber(pub rows::Model);
 
 /// A phone number that the account bought, or that was transferred to it.
 #[Object]
 impl PhoneNumber {
-    /// The id. A number that is bought again has another one.
+    /// Id of the phone number. If the same number is bought again, it gets a different id.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The number in E.164.
+    /// Phone number in E.164 format.
     async fn number(&self) -> &str {
         &self.0.number
     }
 
-    /// The country as ISO 3166-1 alpha-2.
+    /// Country of the number as an ISO 3166-1 alpha-2 code.
     async fn country(&self) -> &str {
         &self.0.country
     }
 
-    /// What kind of number it is.
+    /// Type of the number.
     #[graphql(name = "type")]
     async fn number_type(&self) -> PhoneNumberType {
         self.0.number_type.into()
     }
 
-    /// The channels that it can be used on: SMS, WHATSAPP, or both.
+    /// Channels that the number can be used on: SMS, WHATSAPP, or both.
     async fn capabilities(&self) -> Vec<Channel> {
         self.0.capabilities().into_iter().map(Into::into).collect()
     }
 
-    /// What the account calls it; null if it has no name.
+    /// Name that the account gave the number; null if it has none.
     async fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// Whether it can be used.
+    /// Status of the number.
     async fn status(&self) -> PhoneNumberStatus {
         self.0.status.into()
     }
 
-    /// What it cost once, in cents, when it was bought.
+    /// One-time price in cents that was charged with the purchase.
     async fn upfront_price(&self) -> Cents {
         stored(self.0.upfront_price_micros).into()
     }
 
-    /// What each month costs, in cents: as it was when it was bought.
+    /// Monthly price in cents. It is fixed at the time of the purchase.
     async fn monthly_price(&self) -> Cents {
         stored(self.0.monthly_price_micros).into()
     }
 
-    /// When the next month begins and is charged; the end of the last paid month once it is
-    /// SUSPENDED or RELEASED.
+    /// When the next month begins and is charged. For a SUSPENDED or RELEASED number, it is the end
+    /// of the last paid month.
     async fn renews_at(&self) -> DateTime {
         DateTime(self.0.renews_at)
     }
 
-    /// When a SUSPENDED number is released, unless its month is paid before; null otherwise.
+    /// When a SUSPENDED number is released unless its fee is paid before; null for other statuses.
     async fn releases_at(&self) -> Option<DateTime> {
         releases_at(&self.0).map(DateTime)
     }
 
-    /// When it was released; null while the account has it.
+    /// When the number was released; null if it was not released.
     async fn released_at(&self) -> Option<DateTime> {
         self.0.released_at.map(DateTime)
     }
 
-    /// The sender that has it; null if none has.
+    /// Sender that uses the number; null if there is none.
     async fn sender(&self, ctx: &Context<'_>) -> Result<Option<Sender>> {
         Ok(ctx.rows()?.load_one(SenderOf(self.0.id)).await?.map(Sender))
     }
 
-    /// When it was bought.
+    /// When the number was bought.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When it last changed.
+    /// When the number last changed.
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
     }
 }
 
-/// A phone number to be bought.
+/// Phone number to buy.
 #[derive(InputObject)]
 pub struct PurchasePhoneNumberInput {
-    /// One of availablePhoneNumbers, in E.164.
+    /// Phone number in E.164 format, as listed by availablePhoneNumbers.
     number: String,
-    /// What the account calls it, 1 to 200 characters; no name if left out.
+    /// Name for the number (1 to 200 characters). If omitted, it has none.
     name: Option<String>,
-    /// 1 to 255 characters, yours to make, for each account. A repeat with the same input answers
-    /// with the number that was bought first and charges nothing; with another input it is refused.
-    /// Only a purchase that was made claims its key.
+    /// Key of your choice (1 to 255 characters), unique per account. A repeat with the same input
+    /// returns the number that was bought first and charges nothing. A repeat with a different
+    /// input is refused. Only a completed purchase uses up its key.
     idempotency_key: Option<String>,
 }
 
-/// What to change of a phone number. What is left out is kept; null clears.
+/// Properties of the phone number to change. Omitted properties are not changed.
 #[derive(InputObject)]
 pub struct UpdatePhoneNumberInput {
-    /// What the account calls it, 1 to 200 characters. Null: no name.
+    /// Name of the number (1 to 200 characters). Null removes it.
     name: MaybeUndefined<String>,
 }
 
@@ -233,15 +234,16 @@ pub struct PhoneNumberMutation;
 
 #[Object]
 impl PhoneNumberMutation {
-    /// Buys a phone number for the account of the key in use: its upfront fee and its first month
-    /// are charged in the same step, like a message, against creditLimit and balance. Each further
-    /// month is charged when it begins, whatever the creditLimit. Use an idempotencyKey to repeat
-    /// it safely. Needs a LIVE key.
+    /// Buys a phone number for the account of the key in use (maximum 1,000 numbers per account).
+    /// The upfront price and the first month are charged in one step and, like a message, checked
+    /// against creditLimit and balance. Each further month is charged when it begins, regardless of
+    /// the creditLimit. Use an idempotencyKey so that a repeat is safe. Requires a LIVE key of an
+    /// account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn purchase_phone_number(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which number.")] input: PurchasePhoneNumberInput,
+        #[graphql(desc = "Phone number to buy.")] input: PurchasePhoneNumberInput,
     ) -> Result<Option<PurchasePhoneNumberPayload>> {
         let account = ctx.account()?.live()?;
         let PurchasePhoneNumberInput { number, name, idempotency_key } = input;
@@ -258,13 +260,14 @@ impl PhoneNumberMutation {
         }))
     }
 
-    /// Changes what the account of the key in use calls its phone number. Needs a LIVE key.
+    /// Changes the name of a phone number of the account of the key in use. Requires a LIVE key of
+    /// an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_phone_number(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The phone number's id.")] id: ID,
-        #[graphql(desc = "What to change.")] input: UpdatePhoneNumberInput,
+        #[graphql(desc = "Id of the phone number.")] id: ID,
+        #[graphql(desc = "Properties to change.")] input: UpdatePhoneNumberInput,
     ) -> Result<Option<UpdatePhoneNumberPayload>> {
         let account = ctx.account()?.live()?;
         let done = domain::update(ctx.app()?, &account, parse_id(&id), patch(input.name)).await;
@@ -276,14 +279,14 @@ impl PhoneNumberMutation {
         }))
     }
 
-    /// Gives a phone number of the account of the key in use back, at once and for good: anybody
-    /// may buy it then. What is left of its month is not paid back. Releasing what is RELEASED
-    /// changes nothing. Needs a LIVE key.
+    /// Releases a phone number of the account of the key in use immediately and permanently. Any
+    /// account can then buy it. The rest of the current month is not refunded. Releasing a RELEASED
+    /// number changes nothing. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn release_phone_number(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The phone number's id.")] id: ID,
+        #[graphql(desc = "Id of the phone number.")] id: ID,
     ) -> Result<Option<ReleasePhoneNumberPayload>> {
         let account = ctx.account()?.live()?;
         let done = domain::release(ctx.app()?, &account, parse_id(&id)).await;

@@ -1,4 +1,4 @@
-//! Moving phone numbers between the accounts of a team, by its main account.
+//! Transfers of phone numbers between the accounts of a team.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 
@@ -12,14 +12,15 @@ use crate::{
     },
 };
 
-/// Where a phone number goes.
+/// Destination of the transfer and its options.
 #[derive(InputObject)]
 pub struct TransferPhoneNumberInput {
-    /// The account of the team that gets it; the main account's id for itself.
+    /// Account of the team that receives the number. To transfer it to the main account, use the id
+    /// of that account.
     to: AccountRef,
-    /// Whether its account loses it also while it is in use: its sender has it no more then, and
-    /// messages that wait to go out from it go out without a sender. False if left out: then a
-    /// number in use stays where it is.
+    /// Whether to transfer the number even if it is in use (default false). It is then removed from
+    /// its sender, and messages that wait to be sent from it are sent without a sender. If false,
+    /// the transfer of a number in use is refused.
     detach: Option<bool>,
 }
 
@@ -53,15 +54,17 @@ pub struct PhoneNumberTransferMutation;
 
 #[Object]
 impl PhoneNumberTransferMutation {
-    /// Moves a phone number from one account of the team to another. No money moves: the months
-    /// from renewsAt on are charged to the account that has it then. Its name does not go along.
-    /// The ids of sub-accounts' numbers stand in the ledger. Main-account keys only.
+    /// Transfers a phone number between two accounts of the team. No money is moved; from renewsAt
+    /// on, each month is charged to the account that has the number then. The name of the number is
+    /// removed. The ledger shows the ids of sub-accounts' numbers. Requires a LIVE key of the main
+    /// account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn transfer_phone_number(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The phone number's id.")] id: ID,
-        #[graphql(desc = "Where it goes.")] input: TransferPhoneNumberInput,
+        #[graphql(desc = "Id of the phone number.")] id: ID,
+        #[graphql(desc = "Destination of the transfer and its options.")]
+        input: TransferPhoneNumberInput,
     ) -> Result<Option<TransferPhoneNumberPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let (to, is_detached) = (input.to.into(), input.detach.unwrap_or(false));

@@ -1,4 +1,4 @@
-//! Finding senders of the key's own account: one, or a page.
+//! Queries of senders.
 
 use async_graphql::{Context, ID, Object, Result};
 
@@ -18,12 +18,13 @@ pub struct SenderQuery;
 
 #[Object]
 impl SenderQuery {
-    /// One sender of the account of the key in use; null if there is none.
+    /// Sender with this id; null if the account of the key in use has no such sender. Requires a
+    /// key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn sender(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The sender's id.")] id: ID,
+        #[graphql(desc = "Id of the sender.")] id: ID,
     ) -> Result<Option<Sender>> {
         let Some(id) = parse_id(&id) else {
             return Ok(None);
@@ -31,15 +32,22 @@ impl SenderQuery {
         Ok(ctx.rows()?.load_one(SenderId(id)).await?.map(Sender))
     }
 
-    /// The senders of the account of the key in use, newest first.
+    /// Senders of the account of the key in use, newest first. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn senders(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Sender>> {
         let page = page_args(ctx, first, after, last, before)?;
         let found = domain::list(ctx.app()?, &ctx.account()?, &page).await?;

@@ -1,4 +1,4 @@
-//! Senders: as whom an account's messages go out. Any LIVE key of an account keeps its own.
+//! Senders: the identities that an account's messages are sent from.
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
 use entity::{phone_number as numbers, sender as rows};
@@ -17,73 +17,72 @@ use crate::domain::sender::{self as domain, self, details::SenderChange};
 
 pub mod list;
 
-/// GraphQL's `Sender`, described there.
+/// The GraphQL object `Sender`.
 pub struct Sender(pub rows::Model);
 
-/// As whom the account's messages go out: a name of yours, and an identity on each of some
-/// channels. It belongs to the account in both environments: LIVE and TEST keys send by the same
-/// senders, and LIVE keys change them. Nobody else sees them, the main account neither.
+/// Identity that messages of the account are sent from, on one or more channels. LIVE and TEST keys
+/// of the account use the same senders; only LIVE keys change them. Other accounts, including the
+/// main account, cannot see them.
 #[Object]
 impl Sender {
-    /// The sender's id.
+    /// Id of the sender.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// Your own word for it. No recipient sees it.
+    /// Your own name of the sender. Recipients do not see it.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Whether the account's messages go out by it that name no sender. Exactly one of an account's
-    /// senders is the default one.
+    /// Whether this is the account's default sender. An account that has senders has exactly one
+    /// default sender.
     async fn is_default(&self) -> bool {
         self.0.is_default
     }
 
-    /// What it can send on now: EMAIL with an email, TELEGRAM with a telegram, WHATSAPP with a
-    /// whatsapp, SMS and WHATSAPP with a phone number that is ACTIVE and capable of it. Empty:
-    /// nothing.
+    /// Channels that the sender can send on now: EMAIL if it has an email, TELEGRAM if it has a
+    /// telegram, WHATSAPP if it has a whatsapp, and SMS and WHATSAPP if it has an ACTIVE phone
+    /// number with that capability. Empty if it cannot send.
     async fn channels(&self, ctx: &Context<'_>) -> Result<Vec<Channel>> {
         let number = self.number(ctx).await?;
         let channels = sender::identity::channels(&self.0, number.as_ref());
         Ok(channels.into_iter().map(Into::into).collect())
     }
 
-    /// The account's phone number that its SMS messages come from, and its WHATSAPP messages if it
-    /// has no whatsapp of its own; null if it has none.
+    /// Phone number of the account that SMS messages are sent from, and WHATSAPP messages if the
+    /// sender has no whatsapp; null if it has none.
     async fn phone_number(&self, ctx: &Context<'_>) -> Result<Option<PhoneNumber>> {
         Ok(self.number(ctx).await?.map(PhoneNumber))
     }
 
-    /// The e-mail address that its EMAIL messages come from; null if it has none.
+    /// E-mail address that EMAIL messages are sent from; null if it has none.
     async fn email(&self) -> Option<&str> {
         self.0.email.as_deref()
     }
 
-    /// The display name that goes with the email; null if it has none.
+    /// Display name of the e-mail address; null if it has none.
     async fn email_name(&self) -> Option<&str> {
         self.0.email_name.as_deref()
     }
 
-    /// The phone number in E.164 that its WHATSAPP messages come from; null if it has none of its
-    /// own.
+    /// Phone number in E.164 format that WHATSAPP messages are sent from; null if it has none.
     async fn whatsapp(&self) -> Option<&str> {
         self.0.whatsapp.as_deref()
     }
 
-    /// The username of the bot that its TELEGRAM messages come from, with its @; null if it has
+    /// Username of the bot that TELEGRAM messages are sent from, such as @acmebot; null if it has
     /// none.
     async fn telegram(&self) -> Option<&str> {
         self.0.telegram.as_deref()
     }
 
-    /// When it was made.
+    /// When the sender was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When it last changed.
+    /// When the sender last changed.
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
     }
@@ -98,45 +97,49 @@ impl Sender {
     }
 }
 
-/// A sender to be made.
+/// Properties of the new sender.
 #[derive(InputObject)]
 pub struct CreateSenderInput {
-    /// 1 to 200 characters. No recipient sees it.
+    /// Your own name of the sender (1 to 200 characters). Recipients do not see it.
     name: String,
-    /// A phone number of the account, which no other sender has. Its SMS messages come from it, and
-    /// its WHATSAPP messages if there is no whatsapp.
+    /// Id of a phone number of the account that no other sender uses. SMS messages are sent from
+    /// it, and WHATSAPP messages if the sender has no whatsapp.
     phone_number_id: Option<ID>,
-    /// The e-mail address that its EMAIL messages come from. Yours to prove to whoever carries
-    /// them.
+    /// E-mail address that EMAIL messages are sent from. You have to prove to the carrier that it
+    /// is yours.
     email: Option<String>,
-    /// The display name that goes with the email, 1 to 200 characters.
+    /// Display name of the e-mail address (1 to 200 characters).
     email_name: Option<String>,
-    /// The phone number in E.164 that its WHATSAPP messages come from, as registered with WhatsApp.
+    /// Phone number in E.164 format that WHATSAPP messages are sent from, as registered with
+    /// WhatsApp.
     whatsapp: Option<String>,
-    /// The username of the bot that its TELEGRAM messages come from, such as @acmebot.
+    /// Username of the bot that TELEGRAM messages are sent from, such as @acmebot.
     telegram: Option<String>,
-    /// Whether it becomes the account's default sender. The first does in any case.
+    /// Whether the sender becomes the account's default sender (default false). The first sender
+    /// always does.
     #[graphql(default)]
     is_default: bool,
 }
 
-/// What to change of a sender. What is left out is kept. A message that was accepted before goes
-/// out under the identity that it was accepted with.
+/// Properties of the sender to change. Omitted properties are not changed. Messages that were
+/// already accepted keep the identity that they were accepted with.
 #[derive(InputObject)]
 pub struct UpdateSenderInput {
-    /// 1 to 200 characters.
+    /// Your own name of the sender (1 to 200 characters).
     name: Option<String>,
-    /// A phone number of the account, which no other sender has. Null: none.
+    /// Id of a phone number of the account that no other sender uses. Null removes it.
     phone_number_id: MaybeUndefined<ID>,
-    /// The e-mail address that its EMAIL messages come from. Null: none, and no emailName.
+    /// E-mail address that EMAIL messages are sent from. Null removes it together with the
+    /// emailName.
     email: MaybeUndefined<String>,
-    /// The display name that goes with the email, 1 to 200 characters. Null: none.
+    /// Display name of the e-mail address (1 to 200 characters). Null removes it.
     email_name: MaybeUndefined<String>,
-    /// The phone number in E.164 that its WHATSAPP messages come from. Null: none of its own.
+    /// Phone number in E.164 format that WHATSAPP messages are sent from. Null removes it.
     whatsapp: MaybeUndefined<String>,
-    /// The username of the bot that its TELEGRAM messages come from, such as @acmebot. Null: none.
+    /// Username of the bot that TELEGRAM messages are sent from, such as @acmebot. Null removes it.
     telegram: MaybeUndefined<String>,
-    /// True: it becomes the account's default sender instead of that which is.
+    /// Whether the sender becomes the account's default sender, in place of the current one. False
+    /// is refused for the default sender.
     is_default: Option<bool>,
 }
 
@@ -226,7 +229,7 @@ pub struct DeleteSenderPayload {
     errors: Vec<UserError<DeleteSenderErrorCode>>,
 }
 
-/// A malformed id is looked for like one that nobody has.
+/// A malformed id is handled like an id that does not exist.
 fn number_id(id: &ID) -> Uuid {
     parse_id(id).unwrap_or_default()
 }
@@ -236,12 +239,13 @@ pub struct SenderMutation;
 
 #[Object]
 impl SenderMutation {
-    /// Makes a sender of the account of the key in use, which has at most 100. Needs a LIVE key.
+    /// Creates a sender in the account of the key in use (maximum 100 senders per account).
+    /// Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn create_sender(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The sender to be made.")] input: CreateSenderInput,
+        #[graphql(desc = "Properties of the new sender.")] input: CreateSenderInput,
     ) -> Result<Option<CreateSenderPayload>> {
         let account = ctx.account()?.live()?;
         let new = domain::NewSender {
@@ -260,13 +264,13 @@ impl SenderMutation {
         }))
     }
 
-    /// Changes a sender of the account of the key in use. Needs a LIVE key.
+    /// Changes a sender of the account of the key in use. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_sender(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The sender's id.")] id: ID,
-        #[graphql(desc = "What to change.")] input: UpdateSenderInput,
+        #[graphql(desc = "Id of the sender.")] id: ID,
+        #[graphql(desc = "Properties to change.")] input: UpdateSenderInput,
     ) -> Result<Option<UpdateSenderPayload>> {
         let account = ctx.account()?.live()?;
         let change = SenderChange {
@@ -285,14 +289,14 @@ impl SenderMutation {
         }))
     }
 
-    /// Deletes a sender of the account of the key in use, unless a message waits to go out by it.
-    /// If it was the default one, the oldest of the others becomes that. Messages keep what they
-    /// came from. Needs a LIVE key.
+    /// Deletes a sender of the account of the key in use. A sender with SCHEDULED or QUEUED
+    /// messages cannot be deleted. If it was the default sender, the oldest of the others becomes
+    /// the default. Messages that were sent keep their from. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn delete_sender(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The sender's id.")] id: ID,
+        #[graphql(desc = "Id of the sender.")] id: ID,
     ) -> Result<Option<DeleteSenderPayload>> {
         let account = ctx.account()?.live()?;
         let done = domain::delete(ctx.app()?, &account, parse_id(&id)).await;

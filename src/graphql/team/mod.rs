@@ -1,4 +1,4 @@
-//! Teams: seen by their accounts, made and topped up by operators.
+//! Teams: read by their accounts, created and topped up by operators.
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use entity::team as rows;
@@ -25,33 +25,32 @@ use crate::domain::{self, Fault, account::stored, billing};
 pub mod sub_account;
 pub mod sub_account_list;
 
-/// One currency for an installation.
+/// The currency of all amounts of an installation.
 pub const CURRENCY: &str = "USD";
 
-/// GraphQL's `Team`, described there.
+/// The GraphQL object `Team`.
 pub struct Team(pub rows::Model);
 
-/// A team: one prepaid balance, one main account, and any number of sub-accounts that share the
-/// balance.
+/// A team with a prepaid balance, a main account, and sub-accounts that share the balance.
 #[Object]
 impl Team {
-    /// The team's id.
+    /// Id of the team.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// The name that the team was given.
+    /// Name of the team.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The currency of all amounts: USD.
+    /// Currency of all amounts. It is always USD.
     async fn currency(&self) -> &'static str {
         CURRENCY
     }
 
-    /// The prepaid balance in cents, from which all accounts draw. Null for a sub-account's key
-    /// when the main account hides it.
+    /// Prepaid balance in cents, which all accounts of the team share. Null if the main account
+    /// hides it from this sub-account.
     async fn balance(&self, ctx: &Context<'_>) -> Result<Option<Cents>> {
         let is_visible = match ctx.account() {
             Ok(caller) if caller.is_sub_account => {
@@ -63,41 +62,53 @@ impl Team {
         Ok(is_visible.then(|| stored(self.0.balance_micros).into()))
     }
 
-    /// The team's one main account. Main-account and operator keys only.
+    /// Main account of the team. Requires a key of the main account or of an operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn main_account(&self, ctx: &Context<'_>) -> Result<Account> {
         let main = ctx.row(MainAccountOf(self.0.id)).await?;
         Ok(main.map(Account).ok_or(Fault::Broken("every team has a main account"))?)
     }
 
-    /// The team's sub-accounts, newest first unless ordered otherwise. Main-account keys only.
+    /// Sub-accounts of the team, by default newest first. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
     async fn sub_accounts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<SubAccountFilter>,
-        #[graphql(desc = "In which order; newest first if left out.")] order_by: Option<
+        #[graphql(desc = "Conditions on the sub-accounts. If omitted, all are returned.")]
+        filter: Option<SubAccountFilter>,
+        #[graphql(desc = "Order of the sub-accounts (default newest first).")] order_by: Option<
             SubAccountOrder,
         >,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Account>> {
         let page = page_args(ctx, first, after, last, before)?;
         list_sub_accounts(ctx, filter, order_by, page).await
     }
 
-    /// What the whole team sent and spent, from daily rollups of LIVE messages. Main-account and
-    /// operator keys only.
+    /// Number and cost of the LIVE messages of all accounts of the team, and their phone number
+    /// fees, from daily totals. Requires a key of the main account or of an operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn usage(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The days to sum, UTC, at most 366; this month so far if left out.")]
+        #[graphql(
+            desc = "Days to add up, in UTC (maximum 366 days, default the current month up to \
+                    today)."
+        )]
         range: Option<DateRange>,
-        #[graphql(desc = "What to break the sums down by, into at most 10,000 buckets.")]
+        #[graphql(desc = "Dimensions by which to split the totals (maximum 10,000 buckets). If \
+                    omitted, there are no buckets.")]
         group_by: Option<Vec<UsageDimension>>,
     ) -> Result<Usage> {
         let team = ctx.caller()?.team(self.0.id)?;
@@ -109,75 +120,93 @@ impl Team {
         ))
     }
 
-    /// Every movement of the team's balance, newest first. Main-account and operator keys only.
+    /// Changes of the team's balance, newest first. Requires a key of the main account or of an
+    /// operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn ledger(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<LedgerFilter>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
+        filter: Option<LedgerFilter>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<LedgerEntry>> {
         let page = page_args(ctx, first, after, last, before)?;
         list_of_team(ctx, self.0.id, filter, page).await
     }
 
-    /// Who changed what in the team, and who was refused, newest first. Messages are not in it. What a sub-account
-    /// does with its contacts and opt-outs is shown to operators only. Main-account and operator keys only.
+    /// Changes and refused calls in the team, newest first. Messages are not included. Changes of a
+    /// sub-account's contacts, opt-outs, templates, senders and phone numbers by the sub-account
+    /// itself are shown to operators only. Requires a key of the main account or of an operator.
     #[graphql(guard = "RoleGuard::Team", visible = "access::team")]
     async fn audit_log(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<AuditLogFilter>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(desc = "Conditions on the entries. If omitted, all are returned.")]
+        filter: Option<AuditLogFilter>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<AuditEntry>> {
         list_entries(ctx, Some(self.0.id), filter, page_args(ctx, first, after, last, before)?)
             .await
     }
 
-    /// When the team was made.
+    /// When the team was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 }
 
-/// A team to be made.
+/// Properties of the new team.
 #[derive(InputObject)]
 pub struct CreateTeamInput {
-    /// 1 to 200 characters; the main account gets the same name.
+    /// Name of the team and of its main account (1 to 200 characters).
     name: String,
 }
 
-/// Money that came in.
+/// Payment to add to a team's balance.
 #[derive(InputObject)]
 pub struct TopUpTeamInput {
-    /// The team.
+    /// Id of the team.
     team_id: ID,
-    /// How much, in cents, more than 0.
+    /// Amount to add, in cents. It must be greater than 0.
     amount: Cents,
-    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes
-    /// nothing.
+    /// Key of your choice (1 to 255 characters), unique per team. A repeat with the same input
+    /// returns the first entry and changes nothing. A repeat with a different input is refused.
     idempotency_key: String,
-    /// What it was for, 1 to 500 characters.
+    /// Note for the ledger entry (1 to 500 characters). If omitted, there is none.
     note: Option<String>,
 }
 
-/// A correction of a balance.
+/// Correction of a team's balance.
 #[derive(InputObject)]
 pub struct AdjustTeamBalanceInput {
-    /// The team.
+    /// Id of the team.
     team_id: ID,
-    /// How much, in cents; negative takes away. The balance never goes below 0.
+    /// Amount to add, in cents. A negative amount is subtracted. The balance cannot fall below 0.
     amount: Cents,
-    /// 1 to 255 characters, yours to make, for each team. A repeat with the same input changes
-    /// nothing.
+    /// Key of your choice (1 to 255 characters), unique per team. A repeat with the same input
+    /// returns the first entry and changes nothing. A repeat with a different input is refused.
     idempotency_key: String,
-    /// Why, 1 to 500 characters.
+    /// Reason of the correction, for the ledger entry (1 to 500 characters).
     reason: String,
 }
 
@@ -269,27 +298,34 @@ pub struct TeamQuery;
 
 #[Object]
 impl TeamQuery {
-    /// All teams, newest first. Operator keys only.
+    /// All teams, newest first. Requires a key of an operator.
     #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn teams(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Team>> {
         let operator = ctx.caller()?.operator()?;
         let page = page_args(ctx, first, after, last, before)?;
         Ok(list(domain::team::list(ctx.app()?, &operator, &page).await?, Team))
     }
 
-    /// One team; null if there is none. Operator keys only.
+    /// Team with this id; null if it does not exist. Requires a key of an operator.
     #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn team_by_id(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The team's id.")] id: ID,
+        #[graphql(desc = "Id of the team.")] id: ID,
     ) -> Result<Option<Team>> {
         let operator = ctx.caller()?.operator()?;
         match parse_id(&id) {
@@ -304,12 +340,13 @@ pub struct TeamMutation;
 
 #[Object]
 impl TeamMutation {
-    /// Makes a team with its main account and that account's first key, LIVE. Operator keys only.
+    /// Creates a team with its main account and the first LIVE key of that account. Requires a key
+    /// of an operator.
     #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn create_team(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The team to be made.")] input: CreateTeamInput,
+        #[graphql(desc = "Properties of the new team.")] input: CreateTeamInput,
     ) -> Result<Option<CreateTeamPayload>> {
         let operator = ctx.caller()?.operator()?;
         let done = domain::team::create(ctx.app()?, &operator, &input.name).await;
@@ -326,12 +363,13 @@ impl TeamMutation {
         }))
     }
 
-    /// Raises a team's balance, once for each idempotencyKey. Operator keys only.
+    /// Adds an amount to a team's balance, once for each idempotencyKey. Requires a key of an
+    /// operator.
     #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn top_up_team(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What came in, and for whom.")] input: TopUpTeamInput,
+        #[graphql(desc = "The team and the amount to add.")] input: TopUpTeamInput,
     ) -> Result<Option<TopUpTeamPayload>> {
         let operator = ctx.caller()?.operator()?;
         let top_up = billing::TopUp {
@@ -351,8 +389,8 @@ impl TeamMutation {
         }))
     }
 
-    /// Corrects a team's balance, up or down, once for each idempotencyKey and never below 0.
-    /// Operator keys only.
+    /// Corrects a team's balance upwards or downwards, once for each idempotencyKey and never below
+    /// 0. Requires a key of an operator.
     #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn adjust_team_balance(
         &self,

@@ -1,4 +1,4 @@
-//! Managing sub-accounts, by the main account of their team.
+//! Management of sub-accounts by the main account.
 
 use async_graphql::{
     Context, Enum, ID, InputObject, MaybeUndefined, Object, OneofObject, Result, SimpleObject,
@@ -16,13 +16,13 @@ use crate::{
     },
 };
 
-/// Names an account of the team by one of its ids. One that is not of the team, or not written like
-/// an id, answers like one that never existed.
+/// Reference to an account of the team by one of its ids. An id of another team and a malformed id
+/// are handled like an id that does not exist.
 #[derive(OneofObject)]
 pub enum AccountRef {
-    /// The account's id.
+    /// Id of the account.
     Id(ID),
-    /// Your own id for a sub-account.
+    /// Your own id of a sub-account.
     ExternalId(String),
 }
 
@@ -35,55 +35,57 @@ impl From<AccountRef> for crate::domain::account::AccountRef {
     }
 }
 
-/// The id, unless it is malformed: that answers like one that never existed.
+/// The id, or `None` if it is malformed. A malformed id is handled like an id that does not exist.
 pub fn parse_id(id: &ID) -> Option<Uuid> {
     Uuid::try_parse(id).ok()
 }
 
-/// A sub-account to be made.
+/// Properties of the new sub-account.
 #[derive(InputObject)]
 pub struct CreateSubAccountInput {
-    /// 1 to 200 characters.
+    /// Name of the sub-account (1 to 200 characters).
     name: String,
-    /// Your own id for it, 1 to 200 characters, unique in the team.
+    /// Your own id of the sub-account (1 to 200 characters), unique in the team. If omitted, it has
+    /// none.
     external_id: Option<String>,
-    /// The spending cap in cents, 0 or more. Null or left out: no limit; 0: nothing may be spent.
+    /// Spending limit in cents (0 or more). If null or omitted, there is no limit; 0 means that
+    /// nothing can be spent.
     credit_limit: Option<Cents>,
-    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels.
+    /// Your own data about the sub-account (maximum 16 KiB as JSON, 1,000 values and 32 levels).
     metadata: Option<JsonObject>,
-    /// Whether its keys see the team's balance; true if left out.
+    /// Whether the sub-account's keys can read the team's balance (default true).
     team_balance_visible: Option<bool>,
 }
 
-/// What to change of a sub-account. What is left out is kept; null clears, where clearing has a
-/// meaning.
+/// Properties of the sub-account to change. Omitted properties are not changed. Null removes a
+/// value where the property says so.
 #[derive(InputObject)]
 pub struct UpdateSubAccountInput {
-    /// 1 to 200 characters.
+    /// Name of the sub-account (1 to 200 characters).
     name: Option<String>,
-    /// Your own id for it, 1 to 200 characters, unique in the team. Null: none.
+    /// Your own id of the sub-account (1 to 200 characters), unique in the team. Null removes it.
     external_id: MaybeUndefined<String>,
-    /// The spending cap in cents, 0 or more; the very next send is judged by it. Null: no limit; 0:
-    /// nothing may be spent.
+    /// Spending limit in cents (0 or more), which applies from the next message on. Null removes
+    /// the limit; 0 means that nothing can be spent.
     credit_limit: MaybeUndefined<Cents>,
-    /// Your own data about it, at most 16 KiB as JSON and 1,000 values at all levels, replaced whole.
-    /// Null: none.
+    /// Your own data that replaces all metadata of the sub-account (maximum 16 KiB as JSON, 1,000
+    /// values and 32 levels). Null removes it.
     metadata: MaybeUndefined<JsonObject>,
-    /// Whether its keys see the team's balance.
+    /// Whether the sub-account's keys can read the team's balance.
     team_balance_visible: Option<bool>,
 }
 
-/// Why to suspend.
+/// Details of the suspension.
 #[derive(InputObject)]
 pub struct SuspendSubAccountInput {
-    /// A reason for people, 1 to 500 characters.
+    /// Reason of the suspension, for people (1 to 500 characters). If omitted, there is none.
     reason: Option<String>,
 }
 
-/// Why to deactivate.
+/// Details of the deactivation.
 #[derive(InputObject)]
 pub struct DeactivateSubAccountInput {
-    /// A reason for people, 1 to 500 characters.
+    /// Reason of the deactivation, for people (1 to 500 characters). If omitted, there is none.
     reason: Option<String>,
 }
 
@@ -209,12 +211,12 @@ pub struct SubAccountMutation;
 
 #[Object]
 impl SubAccountMutation {
-    /// Makes a sub-account with its first key, LIVE. Main-account keys only.
+    /// Creates a sub-account with its first LIVE key. Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn create_sub_account(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The sub-account to be made.")] input: CreateSubAccountInput,
+        #[graphql(desc = "Properties of the new sub-account.")] input: CreateSubAccountInput,
     ) -> Result<Option<CreateSubAccountPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let new = domain::NewSubAccount {
@@ -237,13 +239,13 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Changes a sub-account: what is left out is kept. Main-account keys only.
+    /// Changes properties of a sub-account. Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn update_sub_account(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] account: AccountRef,
-        #[graphql(desc = "What to change.")] input: UpdateSubAccountInput,
+        #[graphql(desc = "The sub-account.")] account: AccountRef,
+        #[graphql(desc = "Properties to change.")] input: UpdateSubAccountInput,
     ) -> Result<Option<UpdateSubAccountPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let change = domain::SubAccountChange {
@@ -262,15 +264,16 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Refuses a sub-account's sends until it is reactivated; keys are kept and reading works.
-    /// Accepted messages wait until then, or expire at their validUntil. Suspending what is
-    /// SUSPENDED changes nothing. Main-account keys only.
+    /// Suspends a sub-account, so that its messages are refused until it is reactivated. Its keys
+    /// remain valid for reading. Messages that were already accepted wait until then, or expire at
+    /// their validUntil. Suspending a SUSPENDED sub-account changes nothing. Requires a LIVE key of
+    /// the main account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn suspend_sub_account(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] account: AccountRef,
-        #[graphql(desc = "Why.")] input: Option<SuspendSubAccountInput>,
+        #[graphql(desc = "The sub-account.")] account: AccountRef,
+        #[graphql(desc = "Details of the suspension.")] input: Option<SuspendSubAccountInput>,
     ) -> Result<Option<SuspendSubAccountPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let reason = input.and_then(|input| input.reason);
@@ -285,13 +288,14 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Lets a suspended or inactive sub-account send again. Revoked keys do not come back, and
-    /// messages that waited at a deactivation are canceled all the same. Main-account keys only.
+    /// Reactivates a suspended or inactive sub-account, so that it can send messages again. Revoked
+    /// keys remain revoked, and messages that waited when it was deactivated are still canceled.
+    /// Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn reactivate_sub_account(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] account: AccountRef,
+        #[graphql(desc = "The sub-account.")] account: AccountRef,
     ) -> Result<Option<ReactivateSubAccountPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let done = sub_account_status::reactivate(ctx.app()?, &main, &account.into()).await;
@@ -303,16 +307,16 @@ impl SubAccountMutation {
         }))
     }
 
-    /// Revokes all keys of a sub-account at once, LIVE and TEST. Messages that wait for delivery are
-    /// not handed over any more; they are CANCELED, as their errorCode says, and refunded
-    /// after the answer, which takes a moment if there are many. Data and ledger are kept.
-    /// Main-account keys only.
+    /// Deactivates a sub-account and revokes all its LIVE and TEST keys immediately. Messages that
+    /// wait for delivery are no longer sent; they become CANCELED with an errorCode and are
+    /// refunded after the response, which takes a moment if there are many. Data and ledger entries
+    /// are kept. Requires a LIVE key of the main account.
     #[graphql(guard = "RoleGuard::LiveMain", visible = "access::main")]
     async fn deactivate_sub_account(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] account: AccountRef,
-        #[graphql(desc = "Why.")] input: Option<DeactivateSubAccountInput>,
+        #[graphql(desc = "The sub-account.")] account: AccountRef,
+        #[graphql(desc = "Details of the deactivation.")] input: Option<DeactivateSubAccountInput>,
     ) -> Result<Option<DeactivateSubAccountPayload>> {
         let main = ctx.caller()?.main()?.live()?;
         let reason = input.and_then(|input| input.reason);
@@ -332,8 +336,7 @@ impl SubAccountMutation {
     }
 }
 
-/// Left out keeps, null clears.
-/// A field of a change: left out, null, or set.
+/// Converts a property of an update: `None` keeps the value, `Some(None)` removes it.
 pub fn patch<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     match value {
         MaybeUndefined::Undefined => None,

@@ -1,4 +1,4 @@
-//! Finding sub-accounts, by the main account of their team: one, or a page by filter and order.
+//! Queries of sub-accounts, with filters and orders.
 
 use async_graphql::{Context, Enum, InputObject, Object, Result};
 
@@ -16,57 +16,58 @@ use crate::{
     },
 };
 
-/// Which sub-accounts to list: those that fit every part that is given.
+/// Conditions on sub-accounts. A sub-account must meet all conditions that are given.
 #[derive(InputObject, Default)]
 pub struct SubAccountFilter {
-    /// Those with one of these statuses.
+    /// Only sub-accounts with one of these statuses.
     status: Option<Vec<AccountStatus>>,
-    /// Those whose name or externalId holds this text, in upper or lower case; at most 200
-    /// characters.
+    /// Only sub-accounts whose name or externalId contains this text, ignoring case (maximum 200
+    /// characters).
     search: Option<String>,
-    /// Those whose sends are refused now, or those whose are not.
+    /// Whether to return only sub-accounts that cannot send messages now (true) or only those that
+    /// can (false).
     is_blocked: Option<bool>,
-    /// Those whose metadata holds this value.
+    /// Only sub-accounts whose metadata has this value.
     metadata: Option<MetadataFilter>,
 }
 
-/// A key of the metadata and its value.
+/// Condition on the metadata: a key and its value.
 #[derive(InputObject)]
 pub struct MetadataFilter {
-    /// A key at the top of the metadata.
+    /// Key at the top level of the metadata.
     key: String,
-    /// The text that it holds, exactly. Numbers and other values do not match.
+    /// String that the key must have as its exact value. Numbers and other types do not match.
     value: String,
 }
 
-/// How to order sub-accounts.
+/// Order of sub-accounts.
 #[derive(InputObject)]
 pub struct SubAccountOrder {
-    /// What to order by.
+    /// Property to order by.
     by: SubAccountOrderField,
-    /// Which way.
+    /// Direction of the order (default DESC).
     #[graphql(default_with = "OrderDirection::Desc")]
     direction: OrderDirection,
 }
 
-/// What sub-accounts are ordered by.
+/// Property by which sub-accounts are ordered.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 #[graphql(remote = "sub_account_list::SubAccountOrderField")]
 pub enum SubAccountOrderField {
-    /// By when they were made.
+    /// By time of creation.
     CreatedAt,
-    /// By name, in upper or lower case.
+    /// By name, ignoring case.
     Name,
     /// By totalSpent.
     TotalSpent,
 }
 
-/// The way of an order.
+/// Direction of an order.
 #[derive(Enum, Clone, Copy, PartialEq, Eq)]
 pub enum OrderDirection {
-    /// Smallest, first or oldest first.
+    /// Ascending: the smallest, oldest or alphabetically first value comes first.
     Asc,
-    /// Largest, last or newest first.
+    /// Descending: the largest, newest or alphabetically last value comes first.
     Desc,
 }
 
@@ -75,39 +76,47 @@ pub struct SubAccountQuery;
 
 #[Object]
 impl SubAccountQuery {
-    /// One sub-account of the team, by id or externalId; null if there is none. Main-account keys
-    /// only.
+    /// Sub-account with this id or externalId; null if the team has no such sub-account. Requires a
+    /// key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn sub_account(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] by: AccountRef,
+        #[graphql(desc = "The sub-account.")] by: AccountRef,
     ) -> Result<Option<Account>> {
         let main = ctx.caller()?.main()?;
         Ok(sub_account::find(ctx.app()?, &main, &by.into()).await?.map(Account))
     }
 
-    /// The team's sub-accounts, newest first unless ordered otherwise. Main-account keys only.
+    /// Sub-accounts of the team, by default newest first. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection")]
     async fn sub_accounts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which ones; all if left out.")] filter: Option<SubAccountFilter>,
-        #[graphql(desc = "In which order; newest first if left out.")] order_by: Option<
+        #[graphql(desc = "Conditions on the sub-accounts. If omitted, all are returned.")]
+        filter: Option<SubAccountFilter>,
+        #[graphql(desc = "Order of the sub-accounts (default newest first).")] order_by: Option<
             SubAccountOrder,
         >,
-        #[graphql(desc = "How many from the start, 0 to 100; 20 if left out.")] first: Option<i32>,
-        #[graphql(desc = "Only what follows this cursor.")] after: Option<String>,
-        #[graphql(desc = "How many from the end, 0 to 100, instead of first.")] last: Option<i32>,
-        #[graphql(desc = "Only what precedes this cursor.")] before: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the start of the list (0 to 100, default 20)."
+        )]
+        first: Option<i32>,
+        #[graphql(desc = "Return only items after this cursor.")] after: Option<String>,
+        #[graphql(
+            desc = "Number of items to return from the end of the list (0 to 100), instead of \
+                    first."
+        )]
+        last: Option<i32>,
+        #[graphql(desc = "Return only items before this cursor.")] before: Option<String>,
     ) -> Result<List<Account>> {
         let page = page_args(ctx, first, after, last, before)?;
         list_sub_accounts(ctx, filter, order_by, page).await
     }
 }
 
-/// The list behind `subAccounts` of the root and of a team.
+/// The implementation of both `subAccounts` fields.
 pub async fn list_sub_accounts(
     ctx: &Context<'_>,
     filter: Option<SubAccountFilter>,

@@ -1,5 +1,4 @@
-//! Templates: what they are, made, changed and deleted. Any LIVE key of an account does so for its
-//! own.
+//! Templates: creating, changing and deleting them.
 
 use async_graphql::{
     ComplexObject, Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject,
@@ -18,53 +17,54 @@ use crate::domain::{template as domain, template};
 pub mod list;
 pub mod preview;
 
-/// GraphQL's `Template`, described there.
+/// The GraphQL object `Template`.
 pub struct Template(pub rows::Model);
 
-/// What messages of the account say, by channel, with variables to be filled in when one is sent.
-/// It belongs to the account in both environments: LIVE and TEST keys send from it, and LIVE keys
-/// change it. Nobody else sees it, the main account neither.
+/// Content of messages for one or more channels, with variables that are filled in when a message
+/// is sent. LIVE and TEST keys of the account can use it; only LIVE keys change it. Other accounts,
+/// including the main account, cannot see it.
 #[Object]
 impl Template {
-    /// The template's id.
+    /// Id of the template.
     async fn id(&self) -> ID {
         self.0.id.into()
     }
 
-    /// Your own name for it; several may have the same.
+    /// Name of the template. Several templates can have the same name.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// What it says on each channel that it serves: SMS, EMAIL, WHATSAPP, TELEGRAM, in this order.
+    /// Content of the template for each channel that it supports, in the order SMS, EMAIL,
+    /// WHATSAPP, TELEGRAM.
     async fn bodies(&self, ctx: &Context<'_>) -> Result<Vec<TemplateBody>> {
         ctx.reservation()?.take(template::list::bytes_of(&self.0))?;
         Ok(domain::body::bodies_of(&self.0).into_iter().map(Into::into).collect())
     }
 
-    /// The variables that a send fills in, in the order in which they were declared.
+    /// Variables of the template, in the order in which they were declared.
     async fn variables(&self, ctx: &Context<'_>) -> Result<Vec<TemplateVariable>> {
         ctx.reservation()?.take(self.0.variables.len())?;
         Ok(domain::body::variables_of(&self.0)?.into_iter().map(Into::into).collect())
     }
 
-    /// When it was made.
+    /// When the template was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
 
-    /// When it last changed.
+    /// When the template last changed.
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
     }
 }
 
-/// What a template says on one channel. Each part is a text in the language Jinja: a variable
-/// stands in it as {{ name }}.
+/// Content of a template for one channel. Each part is written in a subset of Jinja, with variables
+/// such as {{ name }}.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct TemplateBody {
-    /// The channel.
+    /// Channel of the content.
     channel: Channel,
     #[graphql(skip)]
     subject: Option<String>,
@@ -76,17 +76,17 @@ pub struct TemplateBody {
 
 #[ComplexObject]
 impl TemplateBody {
-    /// The subject of an e-mail; null if it has none.
+    /// Subject of an e-mail; null if it has none, and for other channels.
     async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.subject.as_deref())
     }
 
-    /// The text; null if an e-mail has HTML alone.
+    /// Text of the message; null if an e-mail has only HTML.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.text.as_deref())
     }
 
-    /// The HTML of an e-mail; null if it has none.
+    /// HTML of an e-mail; null if it has none, and for other channels.
     async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.html.as_deref())
     }
@@ -99,11 +99,11 @@ impl From<domain::body::Body> for TemplateBody {
     }
 }
 
-/// A variable of a template.
+/// Variable of a template.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct TemplateVariable {
-    /// Its name.
+    /// Name of the variable.
     name: String,
     #[graphql(skip)]
     default: Option<String>,
@@ -111,7 +111,7 @@ pub struct TemplateVariable {
 
 #[ComplexObject]
 impl TemplateVariable {
-    /// What it is where a send does not say; null if a send must.
+    /// Value that is used if a message does not set the variable. Null if each message must set it.
     async fn default(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.default.as_deref())
     }
@@ -123,20 +123,20 @@ impl From<domain::body::Variable> for TemplateVariable {
     }
 }
 
-/// What a template is to say on one channel. Each part is a text in a small part of the language
-/// Jinja: variables such as {{ name }}, filters, comparisons, arithmetic, {% if %} and {% for %}; the
-/// guide docs/guide/templates.md lists all of it. A part has at most 1,000 tags of at most 100 words, values and signs each,
-/// 100 elif, 10 blocks within each other of which 2 are loops, and 65,000 characters a line. What a
-/// variable brings into the HTML is escaped, unless it is marked safe.
+/// Content of a template for one channel. Each part is written in a subset of Jinja: variables such
+/// as {{ name }}, filters, comparisons, arithmetic, {% if %} and {% for %}; docs/guide/templates.md
+/// describes the language. A part can have 1,000 tags, each with up to 100 words, values and
+/// operators; 100 elif; 10 nested blocks, 2 of them loops; and lines of 65,000 characters. Values
+/// of variables are escaped in HTML unless they are marked safe.
 #[derive(InputObject)]
 pub struct TemplateBodyInput {
-    /// The channel, which has one body at most.
+    /// Channel of the content. A template has one body for each channel.
     channel: Channel,
-    /// The subject of an e-mail. Optional; not allowed for other channels.
+    /// Subject of an e-mail. It is optional, and not allowed for other channels.
     subject: Option<String>,
-    /// The text. It can be left out of an e-mail that has HTML.
+    /// Text of the message. It can be omitted for an e-mail that has HTML.
     text: Option<String>,
-    /// The HTML of an e-mail. Other channels have none.
+    /// HTML of an e-mail. It is not allowed for other channels.
     html: Option<String>,
 }
 
@@ -147,12 +147,14 @@ impl From<TemplateBodyInput> for domain::body::Body {
     }
 }
 
-/// A variable that a template may use.
+/// Variable of a template.
 #[derive(InputObject)]
 pub struct TemplateVariableInput {
-    /// 1 to 64 letters, digits and underscores, not beginning with a digit.
+    /// Name of the variable: 1 to 64 letters, digits and underscores. It must not begin with a
+    /// digit.
     name: String,
-    /// What it is where a send does not say, at most 1,000 characters. Left out: a send must say.
+    /// Value that is used if a message does not set the variable (maximum 1,000 characters). If
+    /// omitted, each message must set it.
     default: Option<String>,
 }
 
@@ -162,25 +164,26 @@ impl From<TemplateVariableInput> for domain::body::Variable {
     }
 }
 
-/// A template to be made.
+/// Properties of the new template.
 #[derive(InputObject)]
 pub struct CreateTemplateInput {
-    /// 1 to 200 characters.
+    /// Name of the template (1 to 200 characters).
     name: String,
-    /// What it says: one body for each channel that it serves, at most 200 KiB together.
+    /// Content of the template, with one body for each channel (maximum 200 KiB together).
     bodies: Vec<TemplateBodyInput>,
-    /// All variables that its bodies use, at most 50. None if left out.
+    /// All variables that the bodies use (maximum 50). If omitted, there are none.
     variables: Option<Vec<TemplateVariableInput>>,
 }
 
-/// What to change of a template. What is left out is kept.
+/// Properties of the template to change. Omitted properties are not changed.
 #[derive(InputObject)]
 pub struct UpdateTemplateInput {
-    /// 1 to 200 characters.
+    /// Name of the template (1 to 200 characters).
     name: Option<String>,
-    /// All bodies that it is to have, at most 200 KiB together.
+    /// Bodies that replace all bodies of the template (maximum 200 KiB together).
     bodies: Option<Vec<TemplateBodyInput>>,
-    /// All variables that it is to have, at most 50. Null: none.
+    /// Variables that replace all variables of the template (maximum 50). Null removes all
+    /// variables.
     variables: MaybeUndefined<Vec<TemplateVariableInput>>,
 }
 
@@ -268,12 +271,13 @@ pub struct TemplateMutation;
 
 #[Object]
 impl TemplateMutation {
-    /// Makes a template of the account of the key in use. Needs a LIVE key.
+    /// Creates a template in the account of the key in use (maximum 1,000 templates per account).
+    /// Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn create_template(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The template to be made.")] input: CreateTemplateInput,
+        #[graphql(desc = "Properties of the new template.")] input: CreateTemplateInput,
     ) -> Result<Option<CreateTemplatePayload>> {
         let account = ctx.account()?.live()?;
         let new = domain::NewTemplate {
@@ -288,14 +292,14 @@ impl TemplateMutation {
         }))
     }
 
-    /// Changes a template of the account of the key in use. Messages that were sent from it stay as
-    /// they are. Needs a LIVE key.
+    /// Changes a template of the account of the key in use. Messages that were already created from
+    /// it are not changed. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn update_template(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The template's id.")] id: ID,
-        #[graphql(desc = "What to change.")] input: UpdateTemplateInput,
+        #[graphql(desc = "Id of the template.")] id: ID,
+        #[graphql(desc = "Properties to change.")] input: UpdateTemplateInput,
     ) -> Result<Option<UpdateTemplatePayload>> {
         let account = ctx.account()?.live()?;
         let change = domain::TemplateChange {
@@ -311,13 +315,13 @@ impl TemplateMutation {
         }))
     }
 
-    /// Deletes a template of the account of the key in use, for good. Messages that were sent from
-    /// it stay as they are. Needs a LIVE key.
+    /// Deletes a template of the account of the key in use permanently. Messages that were already
+    /// created from it are not changed. Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::LiveAccount", visible = "access::account")]
     async fn delete_template(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The template's id.")] id: ID,
+        #[graphql(desc = "Id of the template.")] id: ID,
     ) -> Result<Option<DeleteTemplatePayload>> {
         let account = ctx.account()?.live()?;
         let done = domain::delete(ctx.app()?, &account, parse_id(&id)).await;

@@ -1,4 +1,4 @@
-//! What a template would say.
+//! Previews of templates.
 
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, Result, SimpleObject};
 
@@ -29,11 +29,12 @@ pub enum TemplatePreviewErrorCode {
     TemplateFailed,
 }
 
-/// What a template would say on one channel. Nothing was stored or charged.
+/// Content that a message created from a template would have on one channel. Nothing is stored or
+/// charged.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct TemplatePreview {
-    /// The channel.
+    /// Channel of the message.
     channel: Channel,
     #[graphql(skip)]
     subject: Option<String>,
@@ -41,27 +42,27 @@ pub struct TemplatePreview {
     text: Option<String>,
     #[graphql(skip)]
     html: Option<String>,
-    /// How many segments an SMS would have; 1 for other channels. Null where there are errors.
+    /// Number of segments of an SMS, and 1 for other channels. Null if there are errors.
     segments: Option<i32>,
-    /// How an SMS would be written; null for other channels and where there are errors.
+    /// Encoding of an SMS. Null for other channels, and if there are errors.
     encoding: Option<SmsEncoding>,
-    /// Why a message from it would be refused; empty if it can be sent.
+    /// Reasons why a message from the template would be refused; empty if it can be sent.
     errors: Vec<UserError<TemplatePreviewErrorCode>>,
 }
 
 #[ComplexObject]
 impl TemplatePreview {
-    /// The subject of an e-mail; null if it has none, and where there are errors.
+    /// Subject of an e-mail. Null if it has none, for other channels, and if there are errors.
     async fn subject(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.subject.as_deref())
     }
 
-    /// The text; null if an e-mail has HTML alone, and where there are errors.
+    /// Text of the message. Null if an e-mail has only HTML, and if there are errors.
     async fn text(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.text.as_deref())
     }
 
-    /// The HTML of an e-mail; null if it has none, and where there are errors.
+    /// HTML of an e-mail. Null if it has none, for other channels, and if there are errors.
     async fn html(&self, ctx: &Context<'_>) -> Result<Option<&str>> {
         ctx.answer(self.html.as_deref())
     }
@@ -91,14 +92,18 @@ pub struct TemplatePreviewQuery;
 
 #[Object]
 impl TemplatePreviewQuery {
-    /// What a template of the account of the key in use would say with these variables, on each of
-    /// its channels; empty if there is no such template. Nothing is stored or charged.
+    /// Renders a template with variables for each of its channels, in the order SMS, EMAIL,
+    /// WHATSAPP, TELEGRAM. The list is empty if the account of the key in use has no such template.
+    /// Nothing is stored or charged. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn template_preview(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The template's id.")] id: ID,
-        #[graphql(desc = "Its variables by name, as a send would give them; none if left out.")]
+        #[graphql(desc = "Id of the template.")] id: ID,
+        #[graphql(
+            desc = "Values of the template's variables by name, as in sendMessage. If omitted, \
+                    no values are set."
+        )]
         variables: Option<JsonObject>,
     ) -> Result<Vec<TemplatePreview>> {
         let (app, caller, reservation, deadline) =

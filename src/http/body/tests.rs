@@ -1,4 +1,4 @@
-//! Bodies that arrive in every way, by a clock that does not wait.
+//! Bodies that arrive in various ways, with a paused clock.
 
 use std::{
     future::pending,
@@ -17,7 +17,7 @@ use crate::graphql::errors::code_of;
 const KIB: usize = 1024;
 const LIMIT: usize = 256 * KIB;
 
-/// A body whose parts each come after a rest.
+/// A body whose parts each arrive after a delay in milliseconds.
 fn parts(parts: impl IntoIterator<Item = (u64, usize)>) -> Body {
     let parts: Vec<(u64, usize)> = parts.into_iter().collect();
     Body::from_stream(stream::unfold(parts.into_iter(), async |mut parts| {
@@ -29,7 +29,7 @@ fn parts(parts: impl IntoIterator<Item = (u64, usize)>) -> Body {
     }))
 }
 
-/// The same with its length said beforehand.
+/// A body with a declared length.
 struct Declared(Body, u64);
 
 impl HttpBody for Declared {
@@ -52,32 +52,32 @@ fn declared(bytes: u64, body: Body) -> Body {
     Body::new(Declared(body, bytes))
 }
 
-/// A body whose first bytes are here and whose rest never comes.
+/// A body whose first bytes have arrived and whose rest never arrives.
 fn unfinished(bytes: usize) -> Body {
     let first = stream::once(async move { Ok::<_, axum::Error>(vec![b'x'; bytes]) });
     Body::from_stream(futures_util::StreamExt::chain(first, stream::once(pending())))
 }
 
-/// What becomes of a body: its bytes, or the code of its refusal, and when.
+/// Receives a body. Returns its length or the code of its refusal, and the time it took.
 async fn received(
     bodies: &Bodies,
     (key, team): (u128, u128),
     body: Body,
 ) -> (Result<usize, Code>, Duration) {
-    let begun = Instant::now();
-    let until = begun + Duration::from_secs(10);
+    let started = Instant::now();
+    let until = started + Duration::from_secs(10);
     let (key, team) = (Uuid::from_u128(key), Some(Uuid::from_u128(team)));
     let received = bodies.receive(key, team, body, LIMIT, until).await;
     let received = received.map(|body| body.len());
-    (received.map_err(|refused| code_of(&refused).expect("a code")), begun.elapsed())
+    (received.map_err(|refused| code_of(&refused).expect("a code")), started.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_arrives_at_its_pace_or_is_refused() {
+async fn a_body_that_arrives_too_slowly_is_refused() {
     let bodies = Bodies::default();
     let seconds = Duration::from_secs;
     for (what, body, expected, after) in [
-        ("at once", Body::from("x".repeat(LIMIT)), Ok(LIMIT), seconds(0)),
+        ("immediately", Body::from("x".repeat(LIMIT)), Ok(LIMIT), seconds(0)),
         (
             "one byte too many",
             Body::from("x".repeat(LIMIT + 1)),
@@ -122,49 +122,49 @@ async fn a_body_arrives_at_its_pace_or_is_refused() {
     ] {
         let (received, took) = received(&bodies, (1, 1), body).await;
         assert_eq!(received, expected, "{what}");
-        // The clock counts milliseconds.
+        // Timers have a resolution of milliseconds.
         assert!(took.abs_diff(after) < Duration::from_millis(50), "{what}: {took:?}");
     }
 }
 
-/// So many bodies of a key and of a team may be on their way. What arrives with its head needs no leave.
+/// A body that arrives with its head needs no permit.
 #[tokio::test(start_paused = true)]
-async fn so_many_bodies_are_waited_for() {
+async fn the_bodies_in_transit_of_a_key_and_of_a_team_are_limited() {
     let bodies = Bodies::default();
     let slow = || parts([(1_000, 1)]);
-    let at_once = AT_ONCE + Duration::from_millis(1);
+    let immediately = TRANSIT_AFTER + Duration::from_millis(1);
     let hot = (0..=AWAITED_OF_KEY_MAX).map(|_| received(&bodies, (1, 1), slow()));
     let second = (0..AWAITED_OF_KEY_MAX).map(|_| received(&bodies, (2, 1), slow()));
     let after = async {
         sleep(Duration::from_millis(500)).await;
         assert_eq!(received(&bodies, (1, 1), Body::from("x")).await.0, Ok(1));
         let (of_team, took) = received(&bodies, (3, 1), slow()).await;
-        assert!(of_team == Err(Code::Unavailable) && took <= at_once, "{took:?}");
+        assert!(of_team == Err(Code::Unavailable) && took <= immediately, "{took:?}");
         assert_eq!(received(&bodies, (4, 2), slow()).await.0, Ok(1));
     };
 
     let (hot, second, ()) = tokio::join!(join_all(hot), join_all(second), after);
 
-    let refused = hot.iter().filter(|(body, took)| body.is_err() && *took <= at_once).count();
+    let refused = hot.iter().filter(|(body, took)| body.is_err() && *took <= immediately).count();
     assert_eq!(refused, 1);
     assert!(second.iter().all(|(body, _)| *body == Ok(1)));
     assert_eq!(received(&bodies, (3, 1), slow()).await.0, Ok(1));
 }
 
-/// The bytes of a team's bodies are bounded until they are dropped; small bodies always fit.
+/// The bytes count until the bodies are dropped; small bodies do not count.
 #[tokio::test(start_paused = true)]
-async fn bytes_of_bodies_have_a_bound() {
+async fn the_bytes_of_bodies_are_limited() {
     let bodies = Bodies::default();
     let until = Instant::now() + Duration::from_secs(10);
     let receive = |team: u128, bytes: usize| {
         let (key, body) = (Uuid::from_u128(team), Body::from("x".repeat(bytes)));
         let received = bodies.receive(key, Some(key), body, LIMIT, until);
-        received.now_or_never().expect("it is here")
+        received.now_or_never().expect("the body has arrived")
     };
     let mut held = Vec::new();
     for team in [1, 2] {
         for _ in 0..HELD_BYTES_OF_TEAM_MAX / LIMIT {
-            held.push(receive(team, LIMIT).expect("there is room"));
+            held.push(receive(team, LIMIT).expect("within the quota"));
         }
         assert!(receive(team, BYTES_UNCOUNTED).is_ok());
         assert!(receive(team, BYTES_UNCOUNTED + 1).is_err());

@@ -1,7 +1,7 @@
-//! How many requests are worked on at once, and how many may wait for that. A request asks for a place when its
-//! caller is known and its body is here, so that a slow client keeps nothing from others. Overload is waited
-//! out for as long as that is worth it; what comes beyond is refused. One team takes at most half, of the
-//! places and of the room to wait.
+//! Limits how many requests execute at the same time and how many may wait for that. A request asks for a
+//! permit once its caller is known and its body has arrived, so that a slow client holds none. A short
+//! overload makes requests wait; beyond that they are refused. One team gets at most half of the permits and
+//! of the queue.
 
 use std::{
     num::NonZero,
@@ -17,137 +17,136 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// Requests that are worked on at once at most. Measured with two processors: 64 of one team keep them busy,
-/// and with 384 a refusal took four times as long, because it waited for its turn behind them.
-pub const PERMITS_MAX: usize = 192;
-/// Of these, requests of one team at most, so that a team whose requests hang leaves room for others.
+/// Maximum number of requests that execute at the same time. Measured with two processors: 64 requests of one
+/// team keep them busy, and with 384 a refusal took four times as long, because it was scheduled after them.
+const PERMITS_MAX: usize = 192;
+/// Maximum number of these for one team, so that a team with slow requests does not block others.
 pub const PERMITS_OF_TEAM_MAX: usize = PERMITS_MAX / 2;
-/// Requests that are held at once at most, those that wait for a place among them.
+/// Maximum number of requests that execute or wait for a permit.
 pub const HELD_MAX: usize = 6_144;
-/// Of these, requests of one team at most.
-pub const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
-/// How long a request waits for a place: what comes later would hardly be in time.
-pub const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Refusals of a second for each processor; more of them wait. Clients that ask again at once would else take
-/// the processors from those who are served: measured on one, 10,000 refusals a second left these a tenth of
-/// their peak, and 6,000 half of it.
-pub const REFUSALS_PER_SECOND: u32 = 3_000;
-/// So much of that time may be made up for: refusals that come in a burst do not wait.
+/// Maximum number of these for one team.
+const HELD_OF_TEAM_MAX: usize = HELD_MAX / 2;
+/// How long a request waits for a permit. After that it could hardly finish before its deadline.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Refusals per second and processor; more are delayed. Clients that retry immediately would otherwise take
+/// the processors from accepted requests: measured on one processor, 10,000 refusals a second reduced accepted
+/// requests to a tenth of their peak, and 6,000 to half of it.
+const REFUSALS_PER_SECOND: u32 = 3_000;
+/// The burst of refusals that is not delayed, as a duration of that rate.
 const REFUSAL_BURST: Duration = Duration::from_millis(100);
-/// No refusal waits longer, however many there are.
-pub const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
-/// A team that asked nothing for so long has no request left.
+/// Maximum delay of a refusal.
+const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
+/// A team without requests for so long is forgotten; none of its requests can still be running.
 const TEAM_IDLE_MAX: Duration = Duration::from_mins(10);
 const TEAMS_REMEMBERED_MAX: u64 = 10_000;
 
-/// The places, and the room to wait for one, of all and of each team.
+/// The request permits and the queue for them, of the server and of each team.
 pub struct RequestPermits {
-    held: Arc<Semaphore>,
-    request_permits: Arc<Semaphore>,
-    teams: Cache<Uuid, Arc<OfTeam>>,
-    refusals: Refusals,
+    server: Semaphores,
+    teams: Cache<Uuid, Arc<Semaphores>>,
+    refusals: RefusalPace,
 }
 
-struct OfTeam {
+struct Semaphores {
+    /// Requests that execute or wait.
     held: Arc<Semaphore>,
-    request_permits: Arc<Semaphore>,
+    /// Requests that execute.
+    executing: Arc<Semaphore>,
+}
+
+impl Semaphores {
+    fn new(held: usize, executing: usize) -> Self {
+        Self {
+            held: Arc::new(Semaphore::new(held)),
+            executing: Arc::new(Semaphore::new(executing)),
+        }
+    }
 }
 
 impl Default for RequestPermits {
     fn default() -> Self {
         let teams = Cache::builder().max_capacity(TEAMS_REMEMBERED_MAX).time_to_idle(TEAM_IDLE_MAX);
         Self {
-            held: Arc::new(Semaphore::new(HELD_MAX)),
-            request_permits: Arc::new(Semaphore::new(PERMITS_MAX)),
+            server: Semaphores::new(HELD_MAX, PERMITS_MAX),
             teams: teams.build(),
-            refusals: Refusals::default(),
+            refusals: RefusalPace::default(),
         }
     }
 }
 
-/// The pace of refusals.
-struct Refusals {
-    every: Duration,
+/// Spaces out refusals.
+struct RefusalPace {
+    interval: Duration,
     next: Mutex<Instant>,
 }
 
-impl Default for Refusals {
+impl Default for RefusalPace {
     fn default() -> Self {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         let per_second = REFUSALS_PER_SECOND.saturating_mul(processors);
-        Self { every: Duration::from_secs(1) / per_second, next: Mutex::new(Instant::now()) }
+        Self { interval: Duration::from_secs(1) / per_second, next: Mutex::new(Instant::now()) }
     }
 }
 
-impl Refusals {
-    /// Waits for the turn of one more refusal.
-    async fn turn(&self) {
+impl RefusalPace {
+    /// Waits until the next refusal may be sent.
+    async fn wait(&self) {
         let now = Instant::now();
-        let turn = {
+        let at = {
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let turn = (*next).clamp(now - REFUSAL_BURST, now + REFUSAL_DELAY_MAX);
-            *next = turn + self.every;
-            turn
+            let at = (*next).clamp(now - REFUSAL_BURST, now + REFUSAL_DELAY_MAX);
+            *next = at + self.interval;
+            at
         };
-        if turn > now {
-            sleep_until(turn).await;
+        if at > now {
+            sleep_until(at).await;
         }
     }
 }
 
-/// A place among the requests that are worked on, and among those of the team.
+/// Permission to execute one request, counted for the server and for the team until it is dropped.
 pub struct RequestPermit(
-    #[expect(dead_code, reason = "held, not looked at")] Vec<OwnedSemaphorePermit>,
+    #[expect(dead_code, reason = "only held until it is dropped")] Vec<OwnedSemaphorePermit>,
 );
 
 impl RequestPermits {
-    /// Waits for the turn of a refusal that its client has not paid for.
-    pub async fn refusal(&self) {
-        self.refusals.turn().await;
+    /// Delays a refusal that is not charged to the client's rate limit.
+    pub async fn delay_refusal(&self) {
+        self.refusals.wait().await;
     }
 
-    /// The place of a caller of this team, who waits for one for a while; `None` if that is in vain.
-    pub async fn of(&self, team_id: Option<Uuid>) -> Option<RequestPermit> {
+    /// Waits up to [`PERMIT_TIMEOUT`] for a permit; `None` if there is none by then, or immediately if the
+    /// queue is full. An operator has no team.
+    pub async fn acquire(&self, team_id: Option<Uuid>) -> Option<RequestPermit> {
         let until = Instant::now() + PERMIT_TIMEOUT;
-        let mut permit = Vec::with_capacity(4);
-        // An operator has no team.
-        let of_team = team_id.map(|team_id| self.teams.get_with(team_id, Arc::default));
-        let of_team = of_team.as_deref();
-        for held in of_team.map(|of_team| &of_team.held).into_iter().chain([&self.held]) {
-            let Ok(held) = Arc::clone(held).try_acquire_owned() else {
-                drop(permit);
-                self.refusals.turn().await;
+        let mut acquired = Vec::with_capacity(4);
+        let team = team_id.map(|team_id| {
+            let new = || Arc::new(Semaphores::new(HELD_OF_TEAM_MAX, PERMITS_OF_TEAM_MAX));
+            self.teams.get_with(team_id, new)
+        });
+        let semaphores = || team.as_deref().into_iter().chain([&self.server]);
+        for semaphores in semaphores() {
+            let Ok(held) = Arc::clone(&semaphores.held).try_acquire_owned() else {
+                drop(acquired);
+                self.refusals.wait().await;
                 return None;
             };
-            permit.push(held);
+            acquired.push(held);
         }
-        for request_permits in of_team
-            .map(|of_team| &of_team.request_permits)
-            .into_iter()
-            .chain([&self.request_permits])
-        {
-            permit.push(acquire(request_permits, until).await?);
+        for semaphores in semaphores() {
+            acquired.push(acquire(&semaphores.executing, until).await?);
         }
-        Some(RequestPermit(permit))
+        Some(RequestPermit(acquired))
     }
 }
 
-impl Default for OfTeam {
-    fn default() -> Self {
-        Self {
-            held: Arc::new(Semaphore::new(HELD_OF_TEAM_MAX)),
-            request_permits: Arc::new(Semaphore::new(PERMITS_OF_TEAM_MAX)),
-        }
-    }
-}
-
-async fn acquire(request_permits: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemaphorePermit> {
-    // Without the clock where there is a place, as there is nearly always.
-    if let Ok(permit) = Arc::clone(request_permits).try_acquire_owned() {
+async fn acquire(semaphore: &Arc<Semaphore>, until: Instant) -> Option<OwnedSemaphorePermit> {
+    // Nearly always a permit is free, and no timer is needed.
+    if let Ok(permit) = Arc::clone(semaphore).try_acquire_owned() {
         return Some(permit);
     }
-    timeout_at(until, Arc::clone(request_permits).acquire_owned()).await.ok()?.ok()
+    timeout_at(until, Arc::clone(semaphore).acquire_owned()).await.ok()?.ok()
 }
 
 #[cfg(test)]
@@ -158,68 +157,69 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_team_has_at_most_half_of_the_places_and_waits_two_seconds_for_one() {
+    async fn a_team_gets_half_of_the_permits_and_waits_two_seconds_for_one() {
         let request_permits = RequestPermits::default();
         let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
         let mut taken = Vec::new();
         for _ in 0..PERMITS_OF_TEAM_MAX {
-            taken.push(request_permits.of(hot).await.expect("a place"));
+            taken.push(request_permits.acquire(hot).await.expect("a permit"));
         }
-        let begun = Instant::now();
+        let started = Instant::now();
 
-        assert!(request_permits.of(hot).await.is_none());
-        assert_eq!(begun.elapsed(), PERMIT_TIMEOUT);
-        assert!(request_permits.of(other).await.is_some());
-        assert!(request_permits.of(None).await.is_some());
+        assert!(request_permits.acquire(hot).await.is_none());
+        assert_eq!(started.elapsed(), PERMIT_TIMEOUT);
+        assert!(request_permits.acquire(other).await.is_some());
+        assert!(request_permits.acquire(None).await.is_some());
         taken.pop();
-        assert!(request_permits.of(hot).await.is_some());
-        assert_eq!(begun.elapsed(), PERMIT_TIMEOUT);
+        assert!(request_permits.acquire(hot).await.is_some());
+        assert_eq!(started.elapsed(), PERMIT_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_team_waits_in_half_of_the_room_and_is_refused_at_once_beyond() {
+    async fn a_request_beyond_half_of_the_queue_is_refused_immediately() {
         let request_permits = RequestPermits::default();
         let (hot, other) = (Some(Uuid::from_u128(1)), Some(Uuid::from_u128(2)));
-        let crowd = (0..=HELD_OF_TEAM_MAX).map(|_| async {
-            let begun = Instant::now();
-            (request_permits.of(hot).await, begun.elapsed())
+        let requests = (0..=HELD_OF_TEAM_MAX).map(|_| async {
+            let started = Instant::now();
+            (request_permits.acquire(hot).await, started.elapsed())
         });
         let of_other = async {
-            // After the crowd has come, and long before it has gone.
+            // While all requests of the other team wait.
             sleep(Duration::from_secs(1)).await;
-            assert!(request_permits.of(other).await.is_some());
+            assert!(request_permits.acquire(other).await.is_some());
         };
 
-        let (answers, ()) = tokio::join!(join_all(crowd), of_other);
+        let (answers, ()) = tokio::join!(join_all(requests), of_other);
 
-        let refused_at_once =
+        let refused_immediately =
             answers.iter().filter(|(permit, waited)| permit.is_none() && *waited < PERMIT_TIMEOUT);
-        assert_eq!(refused_at_once.count(), 1);
-        let has_place = answers.iter().filter(|(permit, _)| permit.is_some());
-        assert_eq!(has_place.count(), PERMITS_OF_TEAM_MAX);
+        assert_eq!(refused_immediately.count(), 1);
+        let admitted = answers.iter().filter(|(permit, _)| permit.is_some());
+        assert_eq!(admitted.count(), PERMITS_OF_TEAM_MAX);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_come_at_their_pace_and_wait_half_a_second_at_most() {
-        let refusals = Refusals { every: Duration::from_millis(10), ..Refusals::default() };
-        // Milliseconds that so many refusals at once wait.
+    async fn refusals_are_spaced_out_and_delayed_by_at_most_half_a_second() {
+        let refusals =
+            RefusalPace { interval: Duration::from_millis(10), ..RefusalPace::default() };
+        // The delays of `count` simultaneous refusals, in milliseconds.
         let waits = async |count: usize| {
-            let begun = Instant::now();
-            let turns = (0..count).map(|_| async {
-                refusals.turn().await;
-                begun.elapsed().as_millis()
+            let started = Instant::now();
+            let delays = (0..count).map(|_| async {
+                refusals.wait().await;
+                started.elapsed().as_millis()
             });
-            join_all(turns).await
+            join_all(delays).await
         };
 
         for _ in 0..2 {
-            // What is made up for after a rest, and no more.
+            // After an idle minute, one burst is not delayed.
             sleep(Duration::from_mins(1)).await;
             let burst = waits(13).await;
             assert_eq!((&burst[..11], &burst[11..]), (&[0; 11][..], &[10, 20][..]));
             assert_eq!(waits(2).await, [10, 20]);
         }
-        let crowd = waits(1_000).await;
-        assert_eq!((&crowd[..7], crowd[999]), (&[10, 20, 30, 40, 50, 60, 70][..], 500));
+        let many = waits(1_000).await;
+        assert_eq!((&many[..7], many[999]), (&[10, 20, 30, 40, 50, 60, 70][..], 500));
     }
 }

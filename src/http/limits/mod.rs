@@ -1,4 +1,4 @@
-//! What one client may take of the server: connections, places, and requests a second.
+//! The limits on one client: connections, concurrent requests, rates and wrong keys.
 
 pub mod admission;
 pub mod connections;

@@ -1,6 +1,6 @@
-//! The address that a request comes from, and how many wrong keys may come from it. Beyond that a wrong key is
-//! refused with `RATE_LIMITED`; a right one always passes, so that nobody shuts out others who share an
-//! address.
+//! The client address of a request, and the limit on wrong keys from one address. Beyond the limit a wrong key
+//! is refused with `RATE_LIMITED`; a right key always passes, so that clients that share an address cannot lock
+//! each other out.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -12,19 +12,19 @@ use axum::http::{HeaderMap, HeaderName, header};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 
-/// Wrong keys that a peer may try at once.
+/// Burst of wrong keys allowed from one address.
 pub const FAILURES_MAX: u32 = 100;
-/// And then in a second.
-pub const FAILURES_PER_SECOND: u32 = 10;
+/// Wrong keys per second allowed from one address after that.
+const FAILURES_PER_SECOND: u32 = 10;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Addresses, and the wrong keys that came from them.
+/// The trusted proxies, and the wrong keys that came from each address.
 pub struct Peers {
-    /// Proxies whose word of their clients' addresses counts.
+    /// Proxies whose `X-Forwarded-For` is used.
     trusted: Vec<IpNet>,
     failures: DefaultKeyedRateLimiter<IpAddr>,
-    /// Whether a proxy that is not trusted was warned of.
+    /// Whether the warning about an untrusted proxy was logged.
     has_warned: AtomicBool,
 }
 
@@ -36,19 +36,19 @@ impl Peers {
         Self { trusted, failures: RateLimiter::keyed(quota), has_warned: AtomicBool::new(false) }
     }
 
-    /// The address that a request comes from: behind trusted proxies the last one in `X-Forwarded-For` that
-    /// is none of them.
+    /// The client address of a request. Behind trusted proxies it is the last address in `X-Forwarded-For` that
+    /// is not a trusted proxy.
     pub fn of(&self, connected: Option<SocketAddr>, headers: &HeaderMap) -> IpAddr {
         let mut peer = connected.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |address| address.ip());
         if !self.is_trusted(peer) {
-            self.warn_of_proxy(peer, headers);
+            self.warn_of_untrusted_proxy(peer, headers);
             return network(peer);
         }
         let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
         let hops = values.filter_map(|value| value.to_str().ok()).flat_map(|v| v.rsplit(','));
         for hop in hops {
-            let Ok(before) = hop.trim().parse() else { break };
-            peer = before;
+            let Ok(previous) = hop.trim().parse() else { break };
+            peer = previous;
             if !self.is_trusted(peer) {
                 break;
             }
@@ -56,8 +56,8 @@ impl Peers {
         network(peer)
     }
 
-    /// Says once that clients seem to come through a proxy that is not trusted: they all count as one address.
-    fn warn_of_proxy(&self, peer: IpAddr, headers: &HeaderMap) {
+    /// Warns once that requests seem to come through an untrusted proxy: all its clients count as one address.
+    fn warn_of_untrusted_proxy(&self, peer: IpAddr, headers: &HeaderMap) {
         if self.has_warned.load(Relaxed) {
             return;
         }
@@ -70,13 +70,13 @@ impl Peers {
         if !self.has_warned.swap(true, Relaxed) {
             tracing::warn!(
                 %peer,
-                "A request came with {name} from an address that is not in --trusted-proxies: all clients of \
-                 a proxy there count as one address"
+                "A request with the header {name} came from an address that is not in --trusted-proxies. If it \
+                 is a proxy, all its clients count as one address"
             );
         }
     }
 
-    /// The address that a connection comes from, unless it is a trusted proxy, which speaks for many.
+    /// The address of a connection; `None` for a trusted proxy, which serves many clients.
     pub fn direct(&self, connected: SocketAddr) -> Option<IpAddr> {
         let peer = connected.ip();
         (!self.is_trusted(peer)).then(|| network(peer))
@@ -86,19 +86,19 @@ impl Peers {
         self.trusted.iter().any(|network| network.contains(&peer.to_canonical()))
     }
 
-    /// Notes a wrong key; whether the peer may try more.
+    /// Counts a wrong key. Returns whether it is within the limit.
     pub fn note_failure(&self, peer: IpAddr) -> bool {
         self.failures.check_key(&peer).is_ok()
     }
 
-    /// Forgets whoever has tried no wrong key for a while.
+    /// Removes addresses without recent wrong keys.
     pub fn remove_expired(&self) {
         self.failures.retain_recent();
         self.failures.shrink_to_fit();
     }
 }
 
-/// An IPv6 client is its network of 64 bits.
+/// IPv6 addresses count by their /64 network, which one client usually has for itself.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(peer) => IpAddr::V4(peer),
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_is_who_trusted_proxies_say_it_is() {
+    fn the_client_address_comes_from_trusted_proxies() {
         let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect("a network"));
         let peers = Peers::new(trusted.to_vec());
         for (connected, forwarded, expected) in [

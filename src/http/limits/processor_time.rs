@@ -1,4 +1,4 @@
-//! How long a request keeps a processor busy.
+//! Measures the processor time of a request.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::rate::Rates;
 use crate::domain::caller::Caller;
 
-/// Measures the parts of a request, and charges its caller for their processor time when it is dropped.
+/// Measures parts of a request, and charges their processor time to the caller when it is dropped.
 pub struct Meter {
     rates: Arc<Rates>,
     caller: Caller,
@@ -24,13 +24,13 @@ impl Meter {
         Self { rates: Arc::clone(rates), caller: caller.clone(), used: Duration::ZERO }
     }
 
-    /// The same future, measured while it runs and not while it waits.
+    /// Runs the future and measures the time in which it is polled.
     pub async fn measure<T>(&mut self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         poll_fn(|context| {
-            let begun = of_thread();
+            let started = thread_time();
             let polled = future.as_mut().poll(context);
-            self.used += of_thread().saturating_sub(begun);
+            self.used += thread_time().saturating_sub(started);
             polled
         })
         .await
@@ -44,7 +44,7 @@ impl Drop for Meter {
 }
 
 /// The processor time that this thread has used.
-fn of_thread() -> Duration {
+fn thread_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
@@ -55,12 +55,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_works_uses_time_and_one_that_sleeps_does_not() {
-        let begun = of_thread();
+    fn only_work_uses_processor_time() {
+        let started = thread_time();
         std::thread::sleep(Duration::from_millis(50));
-        let slept = of_thread().saturating_sub(begun);
-        let (begun, until) = (of_thread(), Instant::now() + Duration::from_secs(10));
-        while of_thread().saturating_sub(begun) <= slept {
+        let slept = thread_time().saturating_sub(started);
+        let (started, until) = (thread_time(), Instant::now() + Duration::from_secs(10));
+        while thread_time().saturating_sub(started) <= slept {
             assert!(Instant::now() < until, "work takes no time");
         }
     }

@@ -1,6 +1,6 @@
-//! A rate limit on the time that the requests of a key, and of an account, take: connections for reading, and processor
-//! time. The cost of a request is estimated before, but these are known only afterwards: the part beyond what is free is
-//! charged then, and requests are refused while more is owed than may be saved.
+//! A rate limit on the time that the requests of a key or an account use: read connections and processors. This
+//! time is known only after a request, so it is charged then, apart from a free part. Requests are refused while
+//! the charged time exceeds what may be saved up.
 
 use std::{
     collections::HashMap,
@@ -11,66 +11,65 @@ use std::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// What each statement may take for nothing: one that goes by an index takes less, also over a network to the
-/// database or on a busy machine.
-pub const READING_FREE: Duration = Duration::from_millis(5);
-/// What reading and executing a request may take for nothing each. A send and a page of messages take less.
-pub const PROCESSING_FREE: Duration = Duration::from_millis(1);
-/// How long the time that was gained may be kept: a page that asks for much at once is answered.
-pub const READING_SAVED_MAX: Duration = Duration::from_secs(10);
-/// The same for processor time.
-pub const PROCESSING_SAVED_MAX: Duration = Duration::from_secs(4);
-/// How long it takes at most until a request is accepted again.
-pub const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Free time of each statement. A statement that uses an index takes less, even over a network or on a busy
+/// machine.
+const READING_FREE: Duration = Duration::from_millis(5);
+/// Free processor time for parsing a request, and again for executing it. A send and a page of messages take less.
+const PROCESSING_FREE: Duration = Duration::from_millis(1);
+/// Maximum time that can be saved up, so that a client may use much in a short time.
+const READING_SAVED_MAX: Duration = Duration::from_secs(10);
+const PROCESSING_SAVED_MAX: Duration = Duration::from_secs(4);
+/// Maximum wait until a request is accepted again.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The time of all keys, or of all accounts.
+/// The used time of all keys, or of all accounts.
 pub struct TimeLimit {
-    /// How much may be used all the time: connections or processors.
+    /// Number of connections or processors that may be used continuously.
     share: f64,
     free: Duration,
     saved_max: Duration,
-    /// When each will have gained what it has used; those that are missing have.
-    even_at: Mutex<HashMap<Uuid, Instant>>,
+    /// When the used time will be paid off, by key or account. A missing entry owes nothing.
+    paid_off_at: Mutex<HashMap<Uuid, Instant>>,
 }
 
 impl TimeLimit {
-    /// Of connections for reading, so many of which may be held without interruption.
+    /// A limit that allows holding this many read connections continuously.
     pub fn of_reading(connections: u32) -> Self {
         Self::new(f64::from(connections), READING_FREE, READING_SAVED_MAX)
     }
 
-    /// Of the processors, so many of which may be used without interruption.
+    /// A limit that allows using this many processors continuously.
     pub fn of_processing(processors: f64) -> Self {
         Self::new(processors, PROCESSING_FREE, PROCESSING_SAVED_MAX)
     }
 
     fn new(share: f64, free: Duration, saved_max: Duration) -> Self {
-        Self { share, free, saved_max, even_at: Mutex::default() }
+        Self { share, free, saved_max, paid_off_at: Mutex::default() }
     }
 
-    /// Notes how long a statement held a connection, or a part of a request a processor.
+    /// Charges the time for which a statement held a connection or a request used a processor.
     pub fn note(&self, id: Uuid, held: Duration) {
         let Some(time) = held.checked_sub(self.free).filter(|time| !time.is_zero()) else { return };
         let now = Instant::now();
-        let mut all = self.even_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let even_at = all.entry(id).or_insert(now);
-        let later = now.max(*even_at) + time.div_f64(self.share);
-        *even_at = later.min(now + self.saved_max + WAIT_MAX);
+        let mut all = self.paid_off_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let paid_off_at = all.entry(id).or_insert(now);
+        let later = now.max(*paid_off_at) + time.div_f64(self.share);
+        *paid_off_at = later.min(now + self.saved_max + WAIT_MAX);
     }
 
-    /// How long it is until this may ask again; zero if it may now.
+    /// Time until the next request of this key or account is accepted; zero if it is accepted now.
     pub fn wait(&self, id: Uuid) -> Duration {
-        let all = self.even_at.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&id).map_or(Duration::ZERO, |even_at| {
-            even_at.saturating_duration_since(Instant::now() + self.saved_max)
+        let all = self.paid_off_at.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&id).map_or(Duration::ZERO, |paid_off_at| {
+            paid_off_at.saturating_duration_since(Instant::now() + self.saved_max)
         })
     }
 
-    /// Forgets those that have gained what they have used.
+    /// Removes entries that are paid off.
     pub fn remove_expired(&self) {
         let now = Instant::now();
-        let mut all = self.even_at.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, even_at| *even_at > now);
+        let mut all = self.paid_off_at.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, paid_off_at| *paid_off_at > now);
         all.shrink_to_fit();
     }
 }
@@ -90,11 +89,11 @@ mod tests {
         for _ in 0..10_000 {
             key.note(ID, READING_FREE);
         }
-        assert!(key.even_at.lock().expect("no panic").is_empty());
+        assert!(key.paid_off_at.lock().expect("no panic").is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_used_beyond_the_savings_is_waited_for() {
+    async fn time_beyond_the_savings_must_be_waited_for() {
         let (key, account) = (TimeLimit::of_reading(1), TimeLimit::of_reading(2));
         for _ in 0..11 {
             assert_eq!((key.wait(ID), account.wait(ID)), (Duration::ZERO, Duration::ZERO));
@@ -105,7 +104,7 @@ mod tests {
         assert_eq!(key.wait(Uuid::from_u128(2)), Duration::ZERO);
         advance(SECOND).await;
         assert_eq!(key.wait(ID), Duration::ZERO);
-        // A connection that is held all the time.
+        // One connection may be held continuously.
         for _ in 0..100 {
             key.note(ID, SECOND + READING_FREE);
             advance(SECOND).await;
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_statement_counts_for_as_long_as_it_took() {
+    async fn a_long_statement_is_charged_in_full() {
         let key = TimeLimit::of_reading(1);
         key.note(ID, SECOND * 9);
         assert_eq!(key.wait(ID), Duration::ZERO);
@@ -123,28 +122,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_has_an_end_and_is_forgotten_afterwards() {
+    async fn a_wait_is_limited_and_expires() {
         let key = TimeLimit::of_reading(1);
         for _ in 0..100 {
             key.note(ID, SECOND * 3_600);
         }
         assert_eq!(key.wait(ID), WAIT_MAX);
         key.remove_expired();
-        assert_eq!(key.even_at.lock().expect("no panic").len(), 1);
+        assert_eq!(key.paid_off_at.lock().expect("no panic").len(), 1);
         advance(WAIT_MAX + READING_SAVED_MAX).await;
         key.remove_expired();
-        assert!(key.even_at.lock().expect("no panic").is_empty());
+        assert!(key.paid_off_at.lock().expect("no panic").is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quarter_of_a_processor_is_used_without_interruption() {
+    async fn a_quarter_of_a_processor_may_be_used_continuously() {
         let key = TimeLimit::of_processing(0.25);
         let half = SECOND / 2;
         for _ in 0..2 {
             assert_eq!(key.wait(ID), Duration::ZERO);
             key.note(ID, half + PROCESSING_FREE);
         }
-        assert_eq!(key.wait(ID), Duration::ZERO, "a second may be saved");
+        assert_eq!(key.wait(ID), Duration::ZERO, "a second may be saved up");
         key.note(ID, half + PROCESSING_FREE);
         assert_eq!(key.wait(ID), SECOND * 2);
         advance(SECOND * 2).await;

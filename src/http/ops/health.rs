@@ -1,49 +1,50 @@
-//! Whether the process is alive, and whether it can serve.
+//! `/healthz` and `/readyz`: whether the process is alive, and whether it can serve requests.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
 use axum::{extract::State, http::StatusCode};
 use tokio::time::timeout;
 
-use crate::http::SharedState;
+use crate::http::state::SharedState;
 
 pub const ALIVE: &str = "/healthz";
 pub const READY: &str = "/readyz";
 
-/// How long the database may take to answer a look at it.
+/// Maximum time for the database to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks at the database at once at most.
-pub const PROBES_MAX: usize = 2;
+/// Messages are accepted meanwhile, but not delivered.
+const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or differs from PostgreSQL's clock; correct it, or \
+                              restart the server if it is right\n";
 
-/// Messages are accepted, and not delivered.
-const CLOCK_IS_WRONG: &str = "the machine's clock has jumped or is not PostgreSQL's; set it, or restart the server if it is right\n";
-
-/// The process answers.
+/// 200 whenever the process responds.
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The database answers, its schema is current, the clock is trusted, and the server is not about to stop.
+/// 200 if the database answers, its schema is current, the clock is trusted, and the server is not stopping.
 pub async fn readyz(State(shared): State<SharedState>) -> (StatusCode, &'static str) {
     if shared.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     if shared.app.writers.are_closed() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "a writer broke off; restart the server\n");
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a database writer has failed; restart the server\n",
+        );
     }
     if !shared.app.is_clock_right.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, CLOCK_IS_WRONG);
     }
-    // However many ask, few look: they have no key.
-    let look = async {
-        let _turn = shared.probes.acquire().await;
+    // Concurrent probes are limited, because this endpoint needs no key.
+    let probe = async {
+        let _permit = shared.probes.acquire().await;
         shared.app.db.is_current().await
     };
-    match timeout(PROBE_TIMEOUT, look).await {
+    match timeout(PROBE_TIMEOUT, probe).await {
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
         Ok(Ok(true)) => (StatusCode::OK, "ready\n"),
-        Ok(Ok(false)) => (StatusCode::SERVICE_UNAVAILABLE, "the schema is not current\n"),
+        Ok(Ok(false)) => (StatusCode::SERVICE_UNAVAILABLE, "the database schema is not current\n"),
         Ok(Err(error)) => {
             tracing::warn!(%error, "Not ready: the database does not answer");
             (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")

@@ -1,4 +1,4 @@
-//! The id and the log of a request: a caller's own `X-Request-Id` and W3C `traceparent` are taken up.
+//! The request id and the log span of a request. A client's own `X-Request-Id` and W3C `traceparent` are used.
 
 use axum::{
     extract::Request,
@@ -12,8 +12,9 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Maximum number of characters in a request id that is accepted from a client.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
 
-/// A caller's own request id is logged and echoed, so it must be short and plain; else it gets one.
-pub async fn without_odd_request_id(mut request: Request) -> Request {
+/// Removes a client's request id that is not short and plain, because ids are logged and echoed. The request then
+/// gets a new id.
+pub async fn drop_invalid_request_id(mut request: Request) -> Request {
     let is_plain = request.headers().get(REQUEST_ID).is_none_or(|id| {
         let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
         !id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.as_bytes().iter().all(is_plain)
@@ -24,8 +25,8 @@ pub async fn without_odd_request_id(mut request: Request) -> Request {
     request
 }
 
-/// What every line of a request's log has. Of the address the path alone: nothing of a key or a query is
-/// logged.
+/// The span of a request's log lines. It has the path without the query string, because keys and queries must not
+/// be logged.
 pub fn span(request: &Request) -> Span {
     let id = request.extensions().get::<RequestId>();
     let id = id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default();
@@ -38,7 +39,7 @@ pub fn span(request: &Request) -> Span {
     }
 }
 
-/// The trace that the caller's `traceparent` names (W3C Trace Context, section 3.2).
+/// The trace id of `traceparent` (W3C Trace Context, section 3.2).
 fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
     let mut parts = parent.split('-');
@@ -47,7 +48,7 @@ fn trace_id(headers: &HeaderMap) -> Option<&str> {
         parts.next().filter(|id| is_hex(id, 32) && id.bytes().any(|digit| digit != b'0'))?;
     parts.next().filter(|id| is_hex(id, 16) && id.bytes().any(|digit| digit != b'0'))?;
     parts.next().filter(|flags| is_hex(flags, 2))?;
-    // Later versions may have more.
+    // Later versions may have more parts.
     (version != "00" || parts.next().is_none()).then_some(trace_id)
 }
 
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_traceparent_is_taken_up_as_the_w3c_has_it() {
+    fn a_valid_traceparent_gives_the_trace_id() {
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
         for (parent, expected) in [
             (format!("00-{trace}-00f067aa0ba902b7-01"), Some(trace)),

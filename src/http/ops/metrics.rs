@@ -1,4 +1,5 @@
-//! `GET /metrics`, on a listener of its own, for it tells of all teams together.
+//! `GET /metrics`, and the periodic reconciliation that feeds one of the metrics. It has its own listener, because
+//! the metrics cover all teams and need no key.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,25 +25,25 @@ use crate::{
 
 /// The media type of Prometheus' text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// How long the database may take to tell how late the delivery is; all else is known without it.
+/// Maximum time to query the delivery lag. After that the other metrics are returned without it.
 const LAG_DEADLINE: Duration = Duration::from_secs(1);
-/// The first audit is made when the server has settled.
-const AUDIT_AFTER: Duration = Duration::from_mins(15);
-/// Audits take a hundredth of the time at most.
-const AUDIT_PAUSE_RATIO: u32 = 99;
+/// Minimum time before the first reconciliation, and between two of them.
+const RECONCILIATION_INTERVAL: Duration = Duration::from_mins(15);
+/// The pause after a reconciliation is this many times its duration, so that it takes at most 1 % of the time.
+const RECONCILIATION_PAUSE_RATIO: u32 = 99;
 
-/// Connections for the metrics at most, half of them for one address: few look, and each look asks the database.
-pub const CONNECTIONS_MAX: usize = 64;
+/// Maximum number of connections to the metrics listener, half of them for one address. Each request queries the
+/// database.
+const CONNECTIONS_MAX: usize = 64;
 
-/// Serves the metrics until it is dropped, with the deadlines of all connections.
+/// Serves the metrics until the future is dropped, with the timeouts of API connections.
 pub async fn serve(listener: TcpListener, app: Arc<App>) {
-    let request_permits = Quota::new(CONNECTIONS_MAX, CONNECTIONS_MAX / 2);
+    let permits = Quota::new(CONNECTIONS_MAX, CONNECTIONS_MAX / 2);
     let peers = Arc::new(Peers::new(Vec::new()));
-    connections::serve(listener, router(app), peers, request_permits, CancellationToken::new())
-        .await;
+    connections::serve(listener, router(app), peers, permits, CancellationToken::new()).await;
 }
 
-/// The one route.
+/// A router with `/metrics`, without the connection limits.
 pub fn router(app: Arc<App>) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(app)
 }
@@ -51,7 +52,7 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     let lag = match timeout(LAG_DEADLINE, delivery::lag(&app)).await {
         Ok(Ok(lag)) => Some(lag),
         Ok(Err(fault)) => {
-            tracing::warn!(%fault, "The delivery's lag could not be measured");
+            tracing::warn!(%fault, "The delivery lag could not be measured");
             None
         }
         Err(_) => None,
@@ -61,21 +62,26 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, media_type)], text).into_response()
 }
 
-/// Audits the books now and then, for ever, and counts what contradicts itself.
-pub async fn audit(app: &App) {
-    let mut rest = AUDIT_AFTER;
+/// Reconciles balances and totals with the ledger periodically, and reports the number of drifts. Never returns.
+pub async fn reconcile(app: &App) {
+    let mut pause = RECONCILIATION_INTERVAL;
     loop {
-        sleep(rest).await;
-        let begun = Instant::now();
+        sleep(pause).await;
+        let started = Instant::now();
         match billing::reconciliation::run(app).await {
-            Ok(audit) => {
-                app.metrics.note_audit(audit.drifts.len());
-                if !audit.drifts.is_empty() {
-                    tracing::error!(drifts = audit.drifts.len(), "The books contradict themselves");
+            Ok(report) => {
+                let drifts = report.drifts.len();
+                app.metrics.note_audit(drifts);
+                if drifts > 0 {
+                    tracing::error!(
+                        drifts,
+                        "Reconciliation found drift: balances or totals differ from the ledger; run \
+                         `tollgate reconcile` for details"
+                    );
                 }
             }
-            Err(fault) => tracing::warn!(%fault, "The books could not be audited"),
+            Err(fault) => tracing::warn!(%fault, "Reconciliation failed; it is retried later"),
         }
-        rest = AUDIT_AFTER.max(begun.elapsed() * AUDIT_PAUSE_RATIO);
+        pause = RECONCILIATION_INTERVAL.max(started.elapsed() * RECONCILIATION_PAUSE_RATIO);
     }
 }

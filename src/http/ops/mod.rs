@@ -1,4 +1,4 @@
-//! What operators look at: health, metrics and the log.
+//! Endpoints and logs for the server's operator: health, metrics and request logs.
 
 pub mod health;
 pub mod log;

@@ -1,4 +1,4 @@
-//! The beginning of a socket: the client says which key it goes by.
+//! The first phase of a WebSocket: the client sends its key in `connection_init`, and is authenticated.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -9,44 +9,43 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    SEND_DEADLINE,
     limits::{Admitted, ControlFrames},
     message::{
-        Close, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT, Incoming, REPLACED, TOO_LARGE,
-        TOO_MANY_CONTROLS, TRY_AGAIN, UNAUTHORIZED, read, received_bytes,
+        Close, FORBIDDEN, GOING_AWAY, INIT_TIMEOUT, Incoming, REPLACED, SEND_TIMEOUT, TOO_LARGE,
+        TOO_MANY_CONTROLS, TRY_AGAIN, UNAUTHORIZED, read, received_bytes, text,
     },
-    text,
 };
 use crate::{
     domain::{api_key, caller::Caller},
     graphql::errors::{Code, code_of},
     http::{
-        REQUEST_DEADLINE, SharedState,
-        graphql::{bearer_in, identify_peer},
-        limits::connections::Pace,
+        caller::{bearer_in, identify_from},
+        execution::REQUEST_DEADLINE,
+        limits::connections::ConnectionState,
+        state::SharedState,
     },
     limits::quota::Permit,
 };
 
-/// How long a socket may take to say who it is.
-pub const INIT_DEADLINE: Duration = Duration::from_secs(3);
-/// Bytes of a client's message at most before its key is known.
-pub const INIT_BYTES_MAX: usize = 16 * 1024;
+/// Maximum time until `connection_init`.
+const INIT_DEADLINE: Duration = Duration::from_secs(3);
+/// Maximum size of a client's message before its key is known.
+const INIT_BYTES_MAX: usize = 16 * 1024;
 
-/// What is known of a socket when it is opened.
+/// What the upgrade request says about a WebSocket.
 pub struct Opening {
-    /// The key of the request's header: it counts if the client names no other.
+    /// The key in the header. It is used if `connection_init` has none.
     pub key: Option<String>,
-    /// The team of that key, if there is one.
-    pub known: Option<Option<Uuid>>,
+    /// The team of that key: `None` without a key, `Some(None)` for an operator.
+    pub team: Option<Option<Uuid>>,
     pub peer: IpAddr,
-    /// Of its connection.
-    pub pace: Arc<Pace>,
+    pub connection: Arc<ConnectionState>,
     pub request_id: String,
 }
 
-/// Waits for the client to say who it is, and finds it a place. The token is cancelled when its key ends.
-pub async fn greet(
+/// Waits for the client's key, and authenticates it. Returns the caller, a token that is cancelled when the key ends,
+/// and the team's permit for the WebSocket; or how to close it, `None` if the client has disconnected.
+pub async fn authenticate(
     shared: &SharedState,
     socket: &mut WebSocket,
     opening: &Opening,
@@ -61,7 +60,7 @@ pub async fn greet(
             () = admitted.replaced() => return Err(Some(REPLACED)),
         };
         let received = received.map_err(|_| Some(INIT_TIMEOUT))?;
-        note_received(&opening.pace, received.as_ref());
+        note_received(&opening.connection, received.as_ref());
         if received_bytes(received.as_ref()) > INIT_BYTES_MAX {
             return Err(Some(TOO_LARGE));
         }
@@ -70,7 +69,7 @@ pub async fn greet(
             return Err(Some(TOO_MANY_CONTROLS));
         }
         match incoming {
-            // What needs no answer, or ends what is not under way.
+            // No operation is running that `complete` could end.
             None | Some(Incoming::Complete(_)) => {}
             Some(Incoming::Init(payload)) => break payload,
             Some(Incoming::Ping) => {
@@ -83,35 +82,36 @@ pub async fn greet(
     admitted.note_key();
     let key = key_of(&payload, opening);
     drop(payload);
-    let found = async {
-        let caller = identify_peer(shared, opening.peer, key.as_deref()).await;
+    let authenticated = async {
+        let caller = identify_from(shared, opening.peer, key.as_deref()).await;
         let caller = caller.map_err(|refused| match code_of(&refused) {
             Some(Code::Unavailable | Code::RateLimited) => TRY_AGAIN,
             _ => FORBIDDEN,
         })?;
         shared.rates.charge(&caller, 1).map_err(|_| TRY_AGAIN)?;
         drop(admitted);
-        opening.pace.note_team(caller.team_scope());
-        let of_team = shared.sockets.of(caller.team_scope()).ok_or(TRY_AGAIN)?;
+        opening.connection.note_team(caller.team_scope());
+        let permit = shared.sockets.team_permit(caller.team_scope()).ok_or(TRY_AGAIN)?;
         match api_key::revocation_monitor::watch(&shared.app, &caller).await {
-            Ok(ended) => ended.map(|ended| (caller, ended, of_team)).ok_or(FORBIDDEN),
+            Ok(ended) => ended.map(|ended| (caller, ended, permit)).ok_or(FORBIDDEN),
             Err(fault) => {
-                tracing::error!(%fault, "The key of a socket was not looked up");
+                tracing::error!(%fault, "The API key of a WebSocket could not be looked up");
                 Err(TRY_AGAIN)
             }
         }
     };
     let until = Instant::now() + REQUEST_DEADLINE;
-    let found = timeout_at(until, found).await.unwrap_or(Err(TRY_AGAIN)).map_err(Some)?;
+    let authenticated = timeout_at(until, authenticated).await.unwrap_or(Err(TRY_AGAIN));
+    let authenticated = authenticated.map_err(Some)?;
     let ack = socket.send(text(&json!({ "type": "connection_ack" })));
-    timeout(SEND_DEADLINE, ack).await.map_err(|_| None)?.map_err(|_| None)?;
-    Ok(found)
+    timeout(SEND_TIMEOUT, ack).await.map_err(|_| None)?.map_err(|_| None)?;
+    Ok(authenticated)
 }
 
-/// The key that a client names, or else the one of its upgrade.
+/// The key in `connection_init`, or else the one in the upgrade request.
 fn key_of(payload: &Map<String, Value>, opening: &Opening) -> Option<String> {
-    let named = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-    let key = match (named("authorization"), named("apiKey")) {
+    let member = |name: &str| payload.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+    let key = match (member("authorization"), member("apiKey")) {
         (Some((_, Value::String(given))), _) => bearer_in(given),
         (None, Some((_, Value::String(given)))) => Some(given.trim()),
         (None, None) => opening.key.as_deref(),
@@ -120,12 +120,15 @@ fn key_of(payload: &Map<String, Value>, opening: &Opening) -> Option<String> {
     key.map(str::to_owned)
 }
 
-/// Notes what a socket received, so that the bytes of an unfinished message stay counted and no others.
-pub fn note_received(pace: &Pace, received: Option<&Result<Message, axum::Error>>) {
+/// Updates the count of bytes of an unfinished message.
+pub fn note_received(
+    connection: &ConnectionState,
+    received: Option<&Result<Message, axum::Error>>,
+) {
     match received {
-        Some(Ok(Message::Text(_) | Message::Binary(_))) => pace.note_message(),
+        Some(Ok(Message::Text(_) | Message::Binary(_))) => connection.note_message(),
         Some(Ok(Message::Ping(payload) | Message::Pong(payload))) => {
-            pace.note_control(payload.len());
+            connection.note_control_frame(payload.len());
         }
         _ => {}
     }

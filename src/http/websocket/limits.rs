@@ -1,7 +1,7 @@
-//! How many sockets are open at once: of all, and of one team, which has at most half. Those whose key is not
-//! known yet are strangers: they have a share, and each address a part of it. A browser cannot send its key with
-//! the upgrade, so each of its sockets is a stranger for a moment. Where there are too many, the oldest that has
-//! not sent a key is closed for the next one: silent sockets keep no others out, not even behind the same address.
+//! Limits the number of open WebSocket connections. One team gets at most half of them, and unauthenticated ones,
+//! whose key is not known yet, a quarter; one address gets an eighth of that quarter. Browsers cannot send a key with
+//! the upgrade, so their connections are unauthenticated at first. At the limit, the oldest one that has not sent a key
+//! is closed to admit the next, so that silent clients cannot block others.
 
 use std::{
     collections::BTreeMap,
@@ -22,31 +22,30 @@ use uuid::Uuid;
 
 use crate::limits::quota::{Permit, Quota};
 
-/// Sockets of this process at most.
-pub const SOCKETS_MAX: usize = 4_096;
-/// Of these, sockets of one team at most.
-pub const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
-/// Of these, strangers at most.
-pub const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
-/// Of these, sockets of one address at most: each says who it is in a moment, and then another may.
+/// Maximum number of WebSocket connections of the process.
+const SOCKETS_MAX: usize = 4_096;
+/// Maximum number of these for one team.
+const SOCKETS_OF_TEAM_MAX: usize = SOCKETS_MAX / 2;
+/// Maximum number of unauthenticated WebSocket connections.
+const UNAUTHENTICATED_MAX: usize = SOCKETS_MAX / 4;
+/// Maximum number of unauthenticated WebSocket connections of one address. Each is authenticated within moments.
 pub const UNAUTHENTICATED_OF_PEER_MAX: usize = UNAUTHENTICATED_MAX / 8;
-/// Control messages of a socket at once at most, and then in a second.
+/// Burst of control messages of a WebSocket, and their rate per second.
 pub const CONTROLS_MAX: u32 = 100;
-/// Control messages that a socket may send in a second afterwards.
-pub const CONTROLS_PER_SECOND: u32 = 20;
+const CONTROLS_PER_SECOND: u32 = 20;
 
-/// The sockets that are open.
+/// The open WebSocket connections.
 pub struct Sockets {
-    places: Arc<Semaphore>,
-    strangers: Arc<UnauthenticatedSockets>,
+    permits: Arc<Semaphore>,
+    unauthenticated: Arc<UnauthenticatedSockets>,
     of_team: Arc<Quota<Uuid>>,
 }
 
 impl Default for Sockets {
     fn default() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(SOCKETS_MAX)),
-            strangers: Arc::new(UnauthenticatedSockets::new(
+            permits: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            unauthenticated: Arc::new(UnauthenticatedSockets::new(
                 UNAUTHENTICATED_MAX,
                 UNAUTHENTICATED_OF_PEER_MAX,
             )),
@@ -55,51 +54,52 @@ impl Default for Sockets {
     }
 }
 
-/// What a socket counts as until it has said which key it goes by.
+/// What a WebSocket counts as until it is authenticated.
 pub enum Admitted {
-    UnauthenticatedSocket(UnauthenticatedSocket),
-    Known(#[expect(dead_code, reason = "held, not looked at")] Permit<Uuid>),
+    Unauthenticated(UnauthenticatedSocket),
+    /// The upgrade request had a valid key.
+    Authenticated(#[expect(dead_code, reason = "only held until it is dropped")] Permit<Uuid>),
 }
 
 impl Admitted {
-    /// Waits until the socket is to be closed for another one, which may be never.
+    /// Waits until the WebSocket is closed to admit another one. May never return.
     pub async fn replaced(&self) {
         match self {
-            Self::UnauthenticatedSocket(stranger) => stranger.replaced.cancelled().await,
-            Self::Known(_) => std::future::pending().await,
+            Self::Unauthenticated(socket) => socket.replaced.cancelled().await,
+            Self::Authenticated(_) => std::future::pending().await,
         }
     }
 
-    /// Notes that the socket has sent its key; it is not closed for another one any more.
+    /// Notes that the client has sent its key. The WebSocket is no longer closed to admit another one.
     pub fn note_key(&mut self) {
-        if let Self::UnauthenticatedSocket(stranger) = self {
-            let silent = stranger.among.lock().remove(&stranger.number);
-            stranger.of_key = stranger.of_key.take().or(silent.map(|silent| silent.share));
+        if let Self::Unauthenticated(socket) = self {
+            let silent = socket.sockets.lock().remove(&socket.number);
+            socket.permit = socket.permit.take().or(silent.map(|silent| silent.permit));
         }
     }
 }
 
-/// The sockets without a key.
+/// All unauthenticated WebSocket connections.
 struct UnauthenticatedSockets {
     quota: Arc<Quota<IpAddr>>,
-    /// Those that have not sent a key, the oldest first.
-    silent: Mutex<BTreeMap<u64, Silent>>,
+    /// Those that have not sent a key, oldest first.
+    silent: Mutex<BTreeMap<u64, SilentSocket>>,
     opened: AtomicU64,
 }
 
-struct Silent {
+struct SilentSocket {
     peer: IpAddr,
-    share: Permit<IpAddr>,
+    permit: Permit<IpAddr>,
     replaced: CancellationToken,
 }
 
-/// A socket without a key. It counts until this is dropped.
+/// An unauthenticated WebSocket. It counts until this is dropped.
 pub struct UnauthenticatedSocket {
     number: u64,
     replaced: CancellationToken,
-    among: Arc<UnauthenticatedSockets>,
-    /// Held once it has sent a key, until that is looked up.
-    of_key: Option<Permit<IpAddr>>,
+    sockets: Arc<UnauthenticatedSockets>,
+    /// Held from the arrival of the key until it is looked up.
+    permit: Option<Permit<IpAddr>>,
 }
 
 impl UnauthenticatedSockets {
@@ -108,62 +108,62 @@ impl UnauthenticatedSockets {
         Self { quota, silent: Mutex::default(), opened: AtomicU64::new(0) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Silent>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, SilentSocket>> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Another socket of this address. If there are too many, it takes the place of the oldest one of its address
-    /// that has not sent a key, or else of all. `None` if all others have sent one.
+    /// Admits a WebSocket of this address. At the limit, it replaces the oldest silent one of its address, or else of
+    /// all addresses. `None` if all others have sent a key.
     fn open(self: &Arc<Self>, peer: IpAddr) -> Option<UnauthenticatedSocket> {
         let mut silent = self.lock();
-        let share = self.quota.take(Some(peer)).or_else(|| {
+        let permit = self.quota.take(Some(peer)).or_else(|| {
             let is_peer_full = self.quota.count_of(peer) == self.quota.of_one_max();
-            let mut of_peer = silent.iter().filter(|(_, stranger)| stranger.peer == peer);
-            let of_all = || silent.first_key_value().filter(|_| !is_peer_full);
-            let oldest = of_peer.next().or_else(of_all);
+            let mut of_peer = silent.iter().filter(|(_, socket)| socket.peer == peer);
+            let oldest_of_all = || silent.first_key_value().filter(|_| !is_peer_full);
+            let oldest = of_peer.next().or_else(oldest_of_all);
             let oldest = oldest.map(|(number, _)| *number)?;
-            // Its share is given back.
+            // Dropping it releases its permit.
             silent.remove(&oldest)?.replaced.cancel();
             self.quota.take(Some(peer))
         })?;
         let number = self.opened.fetch_add(1, Relaxed);
         let replaced = CancellationToken::new();
-        silent.insert(number, Silent { peer, share, replaced: replaced.clone() });
-        Some(UnauthenticatedSocket { number, replaced, among: Arc::clone(self), of_key: None })
+        silent.insert(number, SilentSocket { peer, permit, replaced: replaced.clone() });
+        Some(UnauthenticatedSocket { number, replaced, sockets: Arc::clone(self), permit: None })
     }
 }
 
 impl Drop for UnauthenticatedSocket {
     fn drop(&mut self) {
-        self.among.lock().remove(&self.number);
+        self.sockets.lock().remove(&self.number);
     }
 }
 
 impl Sockets {
-    /// The place of another socket, and what it counts as; `None` if there are too many. `known` is the team of
-    /// a key that came with the upgrade.
+    /// Admits a WebSocket; `None` if a limit is reached. `team` is the team of the key in the upgrade request: `None`
+    /// without a key, `Some(None)` for an operator.
     pub fn open(
         &self,
         peer: IpAddr,
-        known: Option<Option<Uuid>>,
+        team: Option<Option<Uuid>>,
     ) -> Option<(OwnedSemaphorePermit, Admitted)> {
-        let admitted = match known {
-            Some(team_id) => Admitted::Known(self.of(team_id)?),
-            None => Admitted::UnauthenticatedSocket(self.strangers.open(peer)?),
+        let admitted = match team {
+            Some(team_id) => Admitted::Authenticated(self.team_permit(team_id)?),
+            None => Admitted::Unauthenticated(self.unauthenticated.open(peer)?),
         };
-        Some((Arc::clone(&self.places).try_acquire_owned().ok()?, admitted))
+        Some((Arc::clone(&self.permits).try_acquire_owned().ok()?, admitted))
     }
 
-    /// The place of a socket among its team's; `None` if the team has too many. An operator has no team.
-    pub fn of(&self, team_id: Option<Uuid>) -> Option<Permit<Uuid>> {
+    /// A permit for a WebSocket of this team; `None` if the team has too many. An operator has no team.
+    pub fn team_permit(&self, team_id: Option<Uuid>) -> Option<Permit<Uuid>> {
         self.of_team.take(team_id)
     }
 }
 
-/// The pace of a socket's control messages: pings, pongs, and the ends of what is not under way. They cost the
-/// client nothing and are not charged, so without a bound one client would keep a processor busy.
+/// Limits the rate of a WebSocket's control messages: pings, pongs, and `complete` for operations that are not
+/// running. They are not charged to the rate limits, so without this limit one client could keep a processor busy.
 pub struct ControlFrames {
-    /// When as many may be sent at once as ever.
+    /// When a full burst is available again.
     full_at: Instant,
 }
 
@@ -174,15 +174,15 @@ impl Default for ControlFrames {
 }
 
 impl ControlFrames {
-    /// Counts one; whether it may be.
+    /// Counts a control message. Returns whether it is within the limit.
     pub fn take(&mut self) -> bool {
         let (now, every) = (Instant::now(), Duration::from_secs(1) / CONTROLS_PER_SECOND);
         let full_at = self.full_at.max(now) + every;
-        let may_be = full_at <= now + every * CONTROLS_MAX;
-        if may_be {
+        let is_allowed = full_at <= now + every * CONTROLS_MAX;
+        if is_allowed {
             self.full_at = full_at;
         }
-        may_be
+        is_allowed
     }
 }
 
@@ -193,48 +193,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_silent_stranger_makes_room_for_the_next() {
-        let strangers = Arc::new(UnauthenticatedSockets::new(4, 3));
+    fn the_oldest_silent_socket_is_replaced_at_the_limit() {
+        let sockets = Arc::new(UnauthenticatedSockets::new(4, 3));
         let [hot, other, third] = [1, 2, 3].map(|at| IpAddr::from([203, 0, 113, at]));
-        let open = |peer| strangers.open(peer).map(Admitted::UnauthenticatedSocket);
+        let open = |peer| sockets.open(peer).map(Admitted::Unauthenticated);
         let is_replaced = |admitted: &Admitted| match admitted {
-            Admitted::UnauthenticatedSocket(stranger) => stranger.replaced.is_cancelled(),
-            Admitted::Known(_) => false,
+            Admitted::Unauthenticated(socket) => socket.replaced.is_cancelled(),
+            Admitted::Authenticated(_) => false,
         };
         let all_replaced = |all: &[Admitted]| all.iter().map(is_replaced).collect::<Vec<_>>();
 
-        let mut held: Vec<_> = (0..3).map(|_| open(hot).expect("a place")).collect();
+        let mut held: Vec<_> = (0..3).map(|_| open(hot).expect("a free permit")).collect();
         held[0].note_key();
-        held.push(open(hot).expect("the place of the second"));
+        held.push(open(hot).expect("the permit of the second"));
         assert_eq!(all_replaced(&held), [false, true, false, false]);
-        held.push(open(other).expect("the last place"));
-        held.push(open(third).expect("the place of the oldest of all"));
+        held.push(open(other).expect("the last permit"));
+        held.push(open(third).expect("the permit of the oldest of all"));
         assert_eq!(all_replaced(&held), [false, true, true, false, false, false]);
-        for stranger in &mut held {
-            stranger.note_key();
+        for socket in &mut held {
+            socket.note_key();
         }
         assert!(open(hot).is_none() && open(third).is_none(), "all have sent a key");
         held.remove(0);
-        let last = open(third).expect("the place that is free");
+        let last = open(third).expect("a free permit");
         assert_eq!(all_replaced(&[last]), [false]);
         drop(held);
-        // An address that is full takes no place of another one.
+        // An address at its limit does not replace the sockets of another one.
         let mut held: Vec<_> = (0..4).map(|at| open([other, hot, hot, hot][at])).collect();
-        for stranger in held[1..].iter_mut().flatten() {
-            stranger.note_key();
+        for socket in held[1..].iter_mut().flatten() {
+            socket.note_key();
         }
         assert!(open(hot).is_none());
         assert!(held[0].as_ref().is_some_and(|oldest| !is_replaced(oldest)));
         drop(held);
         let held: Vec<_> = (0..4).map(|at| open([hot, hot, hot, other][at])).collect();
-        assert!(held.iter().flatten().count() == 4 && strangers.quota.count() == 4);
+        assert!(held.iter().flatten().count() == 4 && sockets.quota.count() == 4);
         drop(held);
-        assert_eq!(strangers.quota.count(), 0);
-        assert!(strangers.lock().is_empty());
+        assert_eq!(sockets.quota.count(), 0);
+        assert!(sockets.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn control_messages_have_a_pace() {
+    async fn the_rate_of_control_messages_is_limited() {
         let mut controls = ControlFrames::default();
         for _ in 0..2 {
             let burst = (0..2 * CONTROLS_MAX).filter(|_| controls.take()).count();
@@ -242,7 +242,7 @@ mod tests {
             sleep(Duration::from_secs(1)).await;
             let second = (0..CONTROLS_MAX).filter(|_| controls.take()).count();
             assert_eq!(second, CONTROLS_PER_SECOND as usize);
-            // A long rest makes up for no more than what is allowed at once.
+            // An idle hour does not increase the burst.
             sleep(Duration::from_hours(1)).await;
         }
         for _ in 0..1_000 {

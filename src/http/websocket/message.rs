@@ -1,4 +1,6 @@
-//! What a client says on a socket, and how a socket is closed, as `graphql-transport-ws` has them.
+//! The messages and close codes of `graphql-transport-ws`.
+
+use std::time::Duration;
 
 use axum::extract::ws::{Message, close_code};
 use serde::Deserialize;
@@ -6,10 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::json;
 
-/// Characters of an operation's id at most.
-pub const ID_CHARS_MAX: usize = 128;
+/// Maximum time for a client to receive a message.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of characters of an operation's id.
+const ID_CHARS_MAX: usize = 128;
 
-/// Why a socket is closed.
+/// Close code and reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close(pub u16, pub &'static str);
 
@@ -19,23 +23,23 @@ pub const FORBIDDEN: Close = Close(4403, "Forbidden");
 pub const INIT_TIMEOUT: Close = Close(4408, "Connection initialisation timeout");
 pub const ID_TAKEN: Close = Close(4409, "Subscriber for this id already exists");
 pub const SECOND_INIT: Close = Close(4429, "Too many initialisation requests");
-pub const GOING_AWAY: Close = Close(close_code::AWAY, "The server stops");
+pub const GOING_AWAY: Close = Close(close_code::AWAY, "The server is shutting down");
 pub const TOO_LARGE: Close = Close(close_code::SIZE, "The message is too large");
 pub const TOO_MANY_CONTROLS: Close = Close(close_code::POLICY, "Too many control messages");
-const NO_PROTOCOL: Close = Close(close_code::PROTOCOL, "Not the WebSocket protocol");
-const NO_TEXT: Close = Close(close_code::INVALID, "The message is not UTF-8");
+const PROTOCOL_ERROR: Close = Close(close_code::PROTOCOL, "WebSocket protocol error");
+const INVALID_TEXT: Close = Close(close_code::INVALID, "The message is not UTF-8");
 pub const TRY_AGAIN: Close = Close(close_code::AGAIN, "Try again later");
-pub const REPLACED: Close = Close(close_code::AGAIN, "Too many sockets wait for their keys");
-pub const TOO_SLOW: Close =
-    Close(close_code::AGAIN, "The client does not take its messages in time");
-const TEAM_HOLDS_TOO_MUCH: Close =
-    Close(close_code::AGAIN, "The messages of this team's sockets hold too much memory");
+pub const REPLACED: Close =
+    Close(close_code::AGAIN, "Too many unauthenticated WebSocket connections");
+pub const TOO_SLOW: Close = Close(close_code::AGAIN, "The client receives its messages too slowly");
+const TEAM_MEMORY_LIMIT: Close =
+    Close(close_code::AGAIN, "The memory limit for messages of this team is reached");
 pub const OVER_RATE: Close = Close(close_code::AGAIN, "The rate limit is reached");
 
-/// The client has closed the socket. The answer to that is the library's, and has the client's code.
-pub const ANSWERED: Close = Close(1005, "");
+/// The client has closed the WebSocket. The library answers with the client's code.
+pub const CLOSED_BY_CLIENT: Close = Close(1005, "");
 
-/// A message of the client.
+/// A message from the client.
 #[derive(Debug)]
 pub enum Incoming {
     Init(Map<String, Value>),
@@ -44,23 +48,28 @@ pub enum Incoming {
     Complete(String),
 }
 
-/// How a socket is closed after a fault, as `tungstenite` words it; `None` where the client has gone.
-fn close_for(fault: &str) -> Option<Close> {
-    // The library's bound of a message, or that of one without a key, or of all of a team (`connections::key_monitor`).
-    if fault.contains("too long") || fault.contains("file too large") {
+/// How to close the WebSocket after an error, which is recognized by `tungstenite`'s text; `None` if the client has
+/// disconnected.
+fn close_for(error: &str) -> Option<Close> {
+    // The library's message limit, or the limits that `GuardedStream` reports.
+    if error.contains("too long") || error.contains("file too large") {
         Some(TOO_LARGE)
-    } else if fault.contains("quota exceeded") {
-        Some(TEAM_HOLDS_TOO_MUCH)
-    } else if fault.starts_with("UTF-8") {
-        Some(NO_TEXT)
-    } else if fault.starts_with("WebSocket protocol error") && !fault.contains("reset") {
-        Some(NO_PROTOCOL)
+    } else if error.contains("quota exceeded") {
+        Some(TEAM_MEMORY_LIMIT)
+    } else if error.starts_with("UTF-8") {
+        Some(INVALID_TEXT)
+    } else if error.starts_with("WebSocket protocol error") && !error.contains("reset") {
+        Some(PROTOCOL_ERROR)
     } else {
         None
     }
 }
 
-/// The bytes of a text message; others are small, or end the socket.
+pub fn text(message: &Value) -> Message {
+    Message::Text(message.to_string().into())
+}
+
+/// The bytes of a text message. Other messages are small or close the WebSocket.
 pub fn text_bytes(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.len(),
@@ -68,12 +77,12 @@ pub fn text_bytes(message: &Message) -> usize {
     }
 }
 
-/// The same of what was received.
+/// The bytes of a received text message.
 pub fn received_bytes(received: Option<&Result<Message, axum::Error>>) -> usize {
     received.and_then(|received| received.as_ref().ok()).map_or(0, text_bytes)
 }
 
-/// The id of a message that begins an operation. What else it holds is checked, and not kept.
+/// The id of a message that starts an operation. The rest of the message is skipped without building a tree.
 pub fn subscribe_id(received: Option<&Result<Message, axum::Error>>) -> Option<String> {
     #[derive(Deserialize)]
     struct Subscribe {
@@ -86,7 +95,7 @@ pub fn subscribe_id(received: Option<&Result<Message, axum::Error>>) -> Option<S
     (message.r#type == "subscribe" && is_id).then_some(message.id)
 }
 
-/// Reads what was received: `None` for what needs no answer, an error where the socket is to be closed.
+/// Parses a received message: `None` if it needs no handling, an error if it closes the WebSocket.
 pub fn read(
     received: Option<Result<Message, axum::Error>>,
 ) -> Result<Option<Incoming>, Option<Close>> {
@@ -94,7 +103,7 @@ pub fn read(
         Some(Ok(Message::Text(text))) => text,
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(None),
         Some(Ok(Message::Binary(_))) => return Err(Some(BAD_MESSAGE)),
-        Some(Ok(Message::Close(_))) => return Err(Some(ANSWERED)),
+        Some(Ok(Message::Close(_))) => return Err(Some(CLOSED_BY_CLIENT)),
         None => return Err(None),
         Some(Err(failure)) => return Err(close_for(&failure.to_string())),
     };
@@ -127,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_that_is_not_parsed_has_an_id_where_it_begins_an_operation() {
+    fn the_id_of_an_unparsed_operation_is_found() {
         let longest = "x".repeat(ID_CHARS_MAX);
         let too_long = format!(r#"{{"type":"subscribe","id":"{longest}x","payload":{{}}}}"#);
         let long = format!(r#"{{"type":"subscribe","id":"{longest}","payload":{{}}}}"#);

@@ -1,4 +1,5 @@
-//! One operation of a socket, in a task of its own: what it says, and how long that may wait.
+//! One operation of a WebSocket, in its own task: it executes and queues its messages, with limits on their memory
+//! and on how long they wait to be sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{message::text_bytes, text};
+use super::message::{text, text_bytes};
 use crate::{
     domain::caller::Caller,
     graphql::{
@@ -22,18 +23,21 @@ use crate::{
         errors::{self, first_code},
     },
     http::{
-        REQUEST_DEADLINE, SharedState, graphql::run, limits::admission::RequestPermit, response,
+        execution::{REQUEST_DEADLINE, run},
+        limits::admission::RequestPermit,
+        response,
+        state::SharedState,
     },
     limits::{memory_budget::Reservation, quota::Permit},
 };
 
-/// How long a message may wait until those before it are sent: as long as an answer may take to be received.
-pub const WAIT_DEADLINE: Duration = Duration::from_mins(1);
+/// Maximum time for which a message waits until those before it are sent. An HTTP client has the same time to
+/// receive a response.
+const QUEUE_TIMEOUT: Duration = Duration::from_mins(1);
 
-const TOO_MUCH_WAITS: &str = "Too many bytes of the team's answers wait on sockets, so this one was dropped. Read the \
-    sockets, then try again with the same idempotency key.";
+const MEMORY_LIMIT_REACHED: &str = "The memory limit for unsent WebSocket messages of the team is reached, so this \
+    message was dropped. Read the pending messages, then retry with the same idempotency key.";
 
-/// A message with an answer.
 #[derive(Serialize)]
 struct Next {
     id: String,
@@ -43,64 +47,63 @@ struct Next {
 
 pub type Answers = BoxStream<'static, EventAnswer>;
 
-/// The texts of a message where they are large, and all its bytes.
-pub type Held = (Option<Arc<Reservation>>, Permit<Uuid>);
+/// What a message holds until it is sent: the reservation of a response, and its bytes in the team's limit of unsent
+/// messages.
+pub type MessagePermits = (Option<Arc<Reservation>>, Permit<Uuid>);
 
-/// What an operation has to say.
-pub struct Said {
+/// A message of an operation.
+pub struct Outgoing {
     pub id: String,
-    /// The operation's own number, for a client may use an id again.
+    /// Tells operations apart whose clients reused an id.
     pub number: u64,
     pub message: Message,
-    /// Whether that was all.
     pub is_last: bool,
-    /// What it counts as until it is sent.
-    pub held: Held,
+    pub permits: MessagePermits,
 }
 
-/// One operation of a socket. What it says is heard by nobody once the socket has ended.
 pub struct Task {
     pub shared: SharedState,
     pub caller: Caller,
     pub request_id: String,
-    pub say: mpsc::Sender<Said>,
+    pub sender: mpsc::Sender<Outgoing>,
     pub id: String,
     pub number: u64,
-    /// Cancelled when the client does not take what is said.
+    /// Cancelled when a message has waited too long to be sent.
     pub is_slow: CancellationToken,
 }
 
 impl Task {
-    /// Tells the events of a subscription. Each costs what the subscription does; who asks for more than the
-    /// rate limit allows hears of them later.
-    pub async fn tell(self, complexity: u64, mut answers: Answers) {
+    /// Sends the events of a subscription. Each event is charged the subscription's complexity; beyond the rate
+    /// limit, events are delayed.
+    pub async fn send_events(self, complexity: u64, mut answers: Answers) {
         while let Some(EventAnswer { answer, turn, reservation }) = answers.next().await {
             let message = self.message(answer, OperationType::Subscription, &reservation).await;
-            // The turn ends here: a client may be slow to receive the message.
+            // Released before sending, because the client may be slow.
             drop(turn);
-            self.say(message, Some(Arc::new(reservation))).await;
-            while let Err(over) = self.shared.rates.charge(&self.caller, complexity) {
-                sleep(over.wait).await;
+            self.send(message, Some(Arc::new(reservation))).await;
+            while let Err(exceeded) = self.shared.rates.charge(&self.caller, complexity) {
+                sleep(exceeded.wait).await;
             }
         }
         self.complete().await;
     }
 
     /// Executes a query or a mutation.
-    pub async fn perform(self, prepared: Prepared, place: RequestPermit, gone: CancellationToken) {
-        let (begun, operation, kind) = (Instant::now(), prepared.kind_name(), prepared.kind());
-        let until = begun + REQUEST_DEADLINE;
+    pub async fn execute(self, prepared: Prepared, permit: RequestPermit, gone: CancellationToken) {
+        let (started, operation, kind) = (Instant::now(), prepared.kind_name(), prepared.kind());
+        let until = started + REQUEST_DEADLINE;
         let reservation = Arc::new(self.shared.app.memory_budget.of(self.caller.team_scope()));
-        let held = Arc::clone(&reservation);
-        let answer = run(&self.shared, prepared, place, held, until, gone, &self.request_id).await;
+        let id = &self.request_id;
+        let answer =
+            run(&self.shared, prepared, permit, Arc::clone(&reservation), until, gone, id).await;
         let code = first_code(answer.errors());
-        self.shared.app.metrics.note_request(operation, code, begun.elapsed());
+        self.shared.app.metrics.note_request(operation, code, started.elapsed());
         let message = self.message(answer, kind, &reservation).await;
-        self.say(message, Some(reservation)).await;
+        self.send(message, Some(reservation)).await;
         self.complete().await;
     }
 
-    /// The message of an answer, and whether it is the last.
+    /// The message with an answer, and whether it is the last one.
     async fn message(
         &self,
         answer: Answer,
@@ -110,9 +113,9 @@ impl Task {
         match answer {
             Answer::Executed(response) => {
                 let next = Next { id: self.id.clone(), r#type: "next", payload: response };
-                match response::write(next, kind, reservation).await {
-                    Ok(written) => {
-                        let text = String::from_utf8(written.into_text()).expect("JSON is UTF-8");
+                match response::serialize(next, kind, reservation).await {
+                    Ok(pieces) => {
+                        let text = String::from_utf8(pieces.into_text()).expect("JSON is UTF-8");
                         (Message::Text(text.into()), false)
                     }
                     Err(fault) => self.error(&[errors::of_fault(&fault, &self.request_id)]),
@@ -127,41 +130,40 @@ impl Task {
     }
 
     async fn complete(&self) {
-        self.say((text(&json!({ "id": self.id, "type": "complete" })), true), None).await;
+        self.send((text(&json!({ "id": self.id, "type": "complete" })), true), None).await;
     }
 
-    /// Hands a message to the socket, which sends one at a time. Its bytes count from the first one on: many messages
-    /// may wait. Where too much of the team waits, the operation ends with an error instead. A socket whose messages
-    /// are not taken in time ends.
-    async fn say(
+    /// Queues a message, which the session sends in its turn. If the team's limit of unsent bytes is reached, the
+    /// operation ends with an error instead. If the message waits too long, the WebSocket is closed.
+    async fn send(
         &self,
         (mut message, mut is_last): (Message, bool),
         reservation: Option<Arc<Reservation>>,
     ) {
-        let wait = |message: &Message| {
+        let reserve = |message: &Message| {
             self.shared.app.memory_budget.wait(self.caller.team_scope(), text_bytes(message))
         };
-        let mut held = wait(&message);
-        if held.is_none() {
-            (message, is_last) = self.error(&[errors::unavailable(TOO_MUCH_WAITS)]);
-            held = wait(&message);
+        let mut permit = reserve(&message);
+        if permit.is_none() {
+            (message, is_last) = self.error(&[errors::unavailable(MEMORY_LIMIT_REACHED)]);
+            permit = reserve(&message);
         }
-        let is_taken = match held {
-            Some(held) => {
-                let (id, number, held) = (self.id.clone(), self.number, (reservation, held));
-                hand_over(&self.say, Said { id, number, message, is_last, held }).await
+        let is_queued = match permit {
+            Some(permit) => {
+                let (id, number, permits) = (self.id.clone(), self.number, (reservation, permit));
+                queue(&self.sender, Outgoing { id, number, message, is_last, permits }).await
             }
             None => false,
         };
-        if !is_taken {
+        if !is_queued {
             self.is_slow.cancel();
         }
     }
 }
 
-/// Waits for the turn of a message; whether it came in time.
-async fn hand_over<T>(to: &mpsc::Sender<T>, message: T) -> bool {
-    timeout(WAIT_DEADLINE, to.send(message)).await.is_ok()
+/// Waits for space in the queue. Returns false after [`QUEUE_TIMEOUT`], or if the session has ended.
+async fn queue<T>(to: &mpsc::Sender<T>, message: T) -> bool {
+    timeout(QUEUE_TIMEOUT, to.send(message)).await.is_ok()
 }
 
 #[cfg(test)]
@@ -169,19 +171,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_waits_for_a_minute() {
+    async fn a_message_waits_at_most_a_minute() {
         let tick = Duration::from_millis(1);
         for (after, expected) in
-            [(WAIT_DEADLINE.saturating_sub(tick), true), (WAIT_DEADLINE + tick, false)]
+            [(QUEUE_TIMEOUT.saturating_sub(tick), true), (QUEUE_TIMEOUT + tick, false)]
         {
-            let (say, mut said) = mpsc::channel(1);
-            assert!(hand_over(&say, 1).await);
-            let take = async {
+            let (sender, mut receiver) = mpsc::channel(1);
+            assert!(queue(&sender, 1).await);
+            let receive = async {
                 sleep(after).await;
-                said.recv().await
+                receiver.recv().await
             };
-            let (is_taken, first) = tokio::join!(hand_over(&say, 2), take);
-            assert_eq!((is_taken, first), (expected, Some(1)));
+            let (is_queued, first) = tokio::join!(queue(&sender, 2), receive);
+            assert_eq!((is_queued, first), (expected, Some(1)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many subscriptions are open at once: of one account, of one team and of all.
+//! Limits the number of open subscriptions of an account, a team and the process.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::{
     limits::quota::{Permit, Quota},
 };
 
-/// Subscriptions of this process at most. One with a long document takes up to 40 KB.
-pub const SUBSCRIPTIONS_MAX: usize = 6_144;
-/// Of these, subscriptions of one team at most.
-pub const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
-/// Of these, subscriptions of one account at most.
+/// Maximum number of subscriptions of the process. One with a long document takes up to 40 KB.
+const SUBSCRIPTIONS_MAX: usize = 6_144;
+/// Maximum number of these for one team.
+const OF_TEAM_MAX: usize = SUBSCRIPTIONS_MAX / 2;
+/// Maximum number of these for one account.
 pub const SUBSCRIPTIONS_OF_ACCOUNT_MAX: usize = 500;
 
-/// The subscriptions that are open.
+/// The open subscriptions.
 pub struct Subscriptions {
     of_team: Arc<Quota<Uuid>>,
     of_account: Arc<Quota<Uuid>>,
 }
 
-/// The place of a subscription, for as long as this is kept.
-pub type Subscribed = (Permit<Uuid>, Permit<Uuid>);
+/// Counts a subscription for its team and its account until it is dropped.
+pub type SubscriptionPermit = (Permit<Uuid>, Permit<Uuid>);
 
 impl Default for Subscriptions {
     fn default() -> Self {
@@ -37,8 +37,8 @@ impl Default for Subscriptions {
 }
 
 impl Subscriptions {
-    /// The place of another subscription.
-    pub fn open(&self, account: &AccountCaller) -> Result<Subscribed, ServerError> {
+    /// A permit for one more subscription; an error if a limit is reached.
+    pub fn open(&self, account: &AccountCaller) -> Result<SubscriptionPermit, ServerError> {
         self.take(account.team_id, account.account_id).ok_or_else(|| {
             let message = format!(
                 "There are too many subscriptions: this server has at most {SUBSCRIPTIONS_OF_ACCOUNT_MAX} of \
@@ -48,7 +48,7 @@ impl Subscriptions {
         })
     }
 
-    fn take(&self, team_id: Uuid, account_id: Uuid) -> Option<Subscribed> {
+    fn take(&self, team_id: Uuid, account_id: Uuid) -> Option<SubscriptionPermit> {
         self.of_team.take(Some(team_id)).zip(self.of_account.take(Some(account_id)))
     }
 }
@@ -58,31 +58,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_and_teams_have_their_bounds() {
+    fn the_subscriptions_of_accounts_and_teams_are_limited() {
         let subscriptions = Subscriptions::default();
         let [hot, other, third] = [1, 2, 3].map(Uuid::from_u128);
-        // Every so many have an account of their own.
+        // Each account opens as many as it may.
         let open = |team: Uuid, at: usize| {
             let account = team.as_u128() * 1_000 + (at / SUBSCRIPTIONS_OF_ACCOUNT_MAX) as u128;
             subscriptions.take(team, Uuid::from_u128(account))
         };
         let fill = |team, from| {
-            (from..OF_TEAM_MAX).map(move |at| open(team, at).expect("a place")).collect::<Vec<_>>()
+            (from..OF_TEAM_MAX).map(move |at| open(team, at).expect("a permit")).collect::<Vec<_>>()
         };
-        let of_account = |at| open(hot, at).expect("a place");
+        let of_account = |at| open(hot, at).expect("a permit");
         let first: Vec<_> = (0..SUBSCRIPTIONS_OF_ACCOUNT_MAX).map(of_account).collect();
 
-        // An account that has too many takes nothing from its team.
+        // A refused subscription does not count for the team.
         assert!(open(hot, 0).is_none());
         let mut held = fill(hot, first.len());
-        assert!(open(hot, OF_TEAM_MAX).is_none(), "the team has too many");
+        assert!(open(hot, OF_TEAM_MAX).is_none(), "the team's limit is reached");
         held.pop();
-        held.push(open(hot, OF_TEAM_MAX - 1).expect("a place"));
+        held.push(open(hot, OF_TEAM_MAX - 1).expect("a permit"));
         assert!(open(hot, OF_TEAM_MAX - 1).is_none());
 
         drop((first, held));
         let held = [fill(hot, 0), fill(other, 0)];
-        assert!(open(third, OF_TEAM_MAX * 2).is_none(), "there are too many in all");
+        assert!(open(third, OF_TEAM_MAX * 2).is_none(), "the total limit is reached");
         drop(held);
         assert!(open(third, OF_TEAM_MAX * 2).is_some());
     }

@@ -204,7 +204,7 @@ async fn what_cannot_be_done_is_said(database: Database) {
         (vec!["team", "create", "--name", ""], "1 to 200 characters"),
         (
             vec!["team", "create", "--name", "A", "--top-up", "500.50"],
-            "as dollars it is 50050 cents ($500.50), and as cents 500.5 cents ($5.005)",
+            "in dollars this would be 50050 cents ($500.50), in cents 500.5 cents ($5.005)",
         ),
         (vec!["team", "top-up", &team.id, "--amount", "1.0"], "without a decimal point"),
         (vec!["team", "top-up", &team.id, "--amount", "15e-1"], "without a decimal point"),
@@ -221,14 +221,14 @@ async fn what_cannot_be_done_is_said(database: Database) {
         (vec!["key", "list", "--team", nobody], "No team has this id"),
         (vec!["key", "create", "--operator", "--test"], "cannot be used with"),
         (vec!["key", "create"], "required"),
-        (vec!["key", "revoke", nobody], "no such key"),
+        (vec!["key", "revoke", nobody], "no key has this id"),
         (vec!["key", "revoke", "x"], "see tollgate key list"),
         (vec!["serve", "--listen", "8080"], "an address and a port, such as 127.0.0.1:8080"),
         (vec!["serve", "--metrics-listen", "8080"], "such as 127.0.0.1:9090; or off"),
         (vec!["serve", "--metrics-listen", "on"], "such as 127.0.0.1:9090; or off"),
         (
             vec!["usage", "export", "--from", "2026-13-01", "--to", "2026-12-31"],
-            "expected a day as YYYY-MM-DD",
+            "expected a date as YYYY-MM-DD",
         ),
         (
             vec!["serve", "--trusted-proxies", "foo"],
@@ -242,14 +242,14 @@ async fn what_cannot_be_done_is_said(database: Database) {
             vec!["key", "create", "--operator", "--expires-at", "2027-01-01"],
             "expected a date and time, such as 2027-01-01T00:00:00Z",
         ),
-        (vec!["price", "import", "no-such-file.csv"], "cannot be read"),
-        (vec!["number", "import", "no-such-file.csv"], "cannot be read"),
+        (vec!["price", "import", "no-such-file.csv"], "cannot read no-such-file.csv"),
+        (vec!["number", "import", "no-such-file.csv"], "cannot read no-such-file.csv"),
         (vec!["number", "withdraw", "12025550101"], "is not a phone number in E.164"),
         (
             vec!["usage", "export", "--from", "2026-03-02", "--to", "2026-03-01"],
             "must not end before it begins",
         ),
-        (vec!["audit", "--database-url", "mysql://x"], "must begin with sqlite: or postgres:"),
+        (vec!["reconcile", "--database-url", "mysql://x"], "must begin with sqlite: or postgres:"),
     ] {
         let (code, error) = failure(&tollgate(&t.url, &arguments));
         assert_eq!(code, Some(2), "{arguments:?}: {error}");
@@ -389,7 +389,7 @@ async fn numbers_are_shown_before_they_are_stocked(database: Database) {
         ),
         "{dry}"
     );
-    assert!(dry.contains("2 added, 0 changed, 0 as they were.\nNothing was changed"), "{dry}");
+    assert!(dry.contains("2 added, 0 changed, 0 unchanged.\nNothing was changed"), "{dry}");
     assert_eq!(t.everything().await, before);
 
     stdout(&import(&rows, true));
@@ -404,7 +404,7 @@ async fn numbers_are_shown_before_they_are_stocked(database: Database) {
     assert_eq!(list(), listed);
     // What is listed can be imported as it is; numbers that a file does not name stay.
     let same = stdout(&import(&listed, true));
-    assert!(same.contains("0 added, 0 changed, 2 as they were."), "{same}");
+    assert!(same.contains("0 added, 0 changed, 2 unchanged."), "{same}");
     let changed = stdout(&import(&file_of("+12025550101,US,LOCAL,SMS,100,900"), true));
     assert!(
         changed.contains("100 cents ($1.00) + 200 cents ($2.00) a month -> +12025550101"),
@@ -418,8 +418,8 @@ async fn numbers_are_shown_before_they_are_stocked(database: Database) {
     assert_eq!(balance.data()["balance"]["balance"], 500);
 
     for (number, said) in [
-        ("+12025550101", "once its account releases it"),
-        ("+1 202 555 0102", "+12025550102 is out of stock."),
+        ("+12025550101", "its account keeps it until it releases it"),
+        ("+1 202 555 0102", "+12025550102 was removed from the inventory."),
     ] {
         let withdrawn = stdout(&tollgate(&t.url, &["number", "withdraw", number]));
         assert!(withdrawn.contains(said), "{withdrawn}");
@@ -491,18 +491,19 @@ async fn usage_is_exported_a_line_a_sub_account(database: Database) {
     t.close().await;
 }
 
-/// R14: exit code 0 for clean books, 1 for drift.
+/// R14: exit code 0 if balances and totals agree with the ledger, 1 for drift.
 #[db_test]
 #[tokio::test]
-async fn the_audit_says_by_its_exit_code(database: Database) {
+async fn reconciliation_reports_drift_by_its_exit_code(database: Database) {
     let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
 
-    let clean = tollgate(&t.url, &["audit"]);
+    let clean = tollgate(&t.url, &["reconcile"]);
     assert!(stdout(&clean).contains("Clean"));
     t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
-    let drift = tollgate(&t.url, &["audit", "--json"]);
+    let drift = tollgate(&t.url, &["reconcile", "--json"]);
+    // The former name of the command.
     let said = tollgate(&t.url, &["audit"]);
     t.execute("UPDATE team SET balance_micros = balance_micros - 1").await;
 
@@ -571,7 +572,7 @@ async fn the_demo_stands_again_on_its_own_data() {
     let fresh = restarted["keys"].as_object().expect("keys").clone();
     assert!(fresh.iter().all(|(name, key)| keys[name] != *key));
     drop(again);
-    stdout(&tollgate(&url, &["audit"]));
+    stdout(&tollgate(&url, &["reconcile"]));
     let db = tollgate::db::Db::connect(&url, 1).await.expect("the database opens");
     let (app, _) = tollgate::app::App::new(
         db,
@@ -595,7 +596,7 @@ async fn the_demo_stands_again_on_its_own_data() {
         .arg(folder.path())
         .output()
         .expect("the program starts");
-    assert!(failure(&refused).1.contains("other data than the demo's"));
+    assert!(failure(&refused).1.contains("this database was not created by the demo"));
 }
 
 /// A taken port is a clear error, before anything is made.
@@ -651,7 +652,7 @@ fn a_start_word_is_no_stop_word() {
     let (code, error) =
         failure(&tollgate("sqlite://x.db", &["serve", "--stop-words", "ALTO,start"]));
     assert_eq!(code, Some(2));
-    assert!(error.contains("this one opts them in"), "{error}");
+    assert!(error.contains("this one is an opt-in keyword"), "{error}");
 }
 
 /// An origin that no browser sends is refused at the start, with the reason.
@@ -661,7 +662,7 @@ fn an_origin_that_never_matches_is_refused() {
     let file = folder.path().join("tollgate.db");
     let url = format!("sqlite://{}?mode=rwc", file.display());
     for (origins, said) in [
-        ("https://*.example.com", "no wildcards"),
+        ("https://*.example.com", "wildcards are not supported"),
         ("https://app.example.com,http://", "empty host"),
         ("https://a b", "expected an origin such as https://app.example.com"),
         ("https://App.example.com/", "browsers send https://app.example.com"),
@@ -716,7 +717,7 @@ async fn a_schema_that_is_not_current_names_the_command(database: Database) {
     }
 
     migration::Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
-    let said = "has no tables of Tollgate; run `tollgate migrate` with the same database URL first";
+    let said = "has no Tollgate tables; run `tollgate migrate` with the same database URL first";
     assert!(failure(&list()).1.contains(said));
     stdout(&tollgate(&t.url, &["migrate"]));
     assert!(stdout(&list()).contains("No team exists yet"));
@@ -753,7 +754,7 @@ async fn what_postgresql_refuses_is_named() {
     for (command, denied) in [
         (&["migrate"][..], "permission denied for"),
         (&["team", "list"], "permission denied for table seaql_migrations"),
-        (&["audit"], "permission denied for table seaql_migrations"),
+        (&["reconcile"], "permission denied for table seaql_migrations"),
         (
             &["serve", "--sandbox", "--listen", "127.0.0.1:0"],
             "permission denied for table seaql_migrations",
@@ -861,7 +862,7 @@ async fn contacts_are_imported_and_exported(database: Database) {
     for (rows, account, said) in [
         ("name,sms\nA,+12025550104\n", sub.id.as_str(), "\"name\" is no column"),
         (too_many.as_str(), sub.id.as_str(), "more than 10000 rows"),
-        ("sms\n+12025550104\n", "019a0000-0000-7000-8000-000000000000", "no such account"),
+        ("sms\n+12025550104\n", "019a0000-0000-7000-8000-000000000000", "no account has this id"),
     ] {
         std::fs::write(&file, rows).expect("the file is written");
         let (code, error) = failure(&import(&path, account));

@@ -62,12 +62,12 @@ fn only_a_first_command_makes_a_database() {
         &["contact", "export", "--account", NOBODY],
         &["usage", "export", "--from", "2026-11-01", "--to", "2026-11-30"],
         &["backup", "copy.db"],
-        &["audit"],
+        &["reconcile"],
     ];
     let path = folder.path().canonicalize().expect("it exists").join("tollgate.db");
     for arguments in commands {
         let (code, error) = failure(&run_in(folder.path(), arguments));
-        let said = format!("no database was found at {}; run this in the", path.display());
+        let said = format!("no database was found at {}; run this command in the", path.display());
         assert_eq!(code, Some(2), "{arguments:?}: {error}");
         assert!(error.contains(&said), "{arguments:?}: {error}");
         assert!(!path.exists(), "{arguments:?} made a database");
@@ -78,14 +78,11 @@ fn only_a_first_command_makes_a_database() {
     for arguments in commands {
         let (code, error) = failure(&run_in(folder.path(), arguments));
         assert_eq!(code, Some(2), "{arguments:?}: {error}");
-        assert!(
-            error.contains("tollgate.db is not a database of Tollgate"),
-            "{arguments:?}: {error}"
-        );
+        assert!(error.contains("tollgate.db is not a Tollgate database"), "{arguments:?}: {error}");
     }
     stdout(&run_in(folder.path(), &["migrate"]));
-    let (code, error) = failure(&run_in(folder.path(), &["audit"]));
-    assert!(code == Some(2) && error.contains("holds no team"), "{error}");
+    let (code, error) = failure(&run_in(folder.path(), &["reconcile"]));
+    assert!(code == Some(2) && error.contains("has no teams"), "{error}");
     let listed = stdout(&run_in(folder.path(), &["team", "list"]));
     assert_eq!(listed, "No team exists yet. Create one: tollgate team create --name \"My team\"\n");
     let elsewhere = ["team", "list", "--database-url", "sqlite://tollgate.db"];
@@ -136,7 +133,7 @@ async fn a_database_server_that_is_not_there_is_named() {
     let (login, _) = server.split_once(&address).expect("an address");
 
     let missing = format!("{server}/no_such_database");
-    let (code, error) = failure(&tollgate(&missing, &["audit"]));
+    let (code, error) = failure(&tollgate(&missing, &["reconcile"]));
     let said = format!("PostgreSQL at {address} has no database no_such_database; create it");
     assert!(code == Some(2) && error.contains(&said), "{error}");
 
@@ -201,7 +198,7 @@ async fn a_backup_under_load_is_whole(database: Database) {
 
     for copy in &copies {
         let url = format!("sqlite://{}", copy.display());
-        assert!(stdout(&tollgate(&url, &["audit"])).contains("\nClean: "));
+        assert!(stdout(&tollgate(&url, &["reconcile"])).contains("\nClean: "));
         let mode = copy.metadata().expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

@@ -6,9 +6,13 @@ use tollgate::{
         api_key::{GRACE_SECONDS_MAX, KEYS_PER_ACCOUNT_MAX},
         billing::{
             price_import,
+            test_storage::{TEST_BYTES_MAX, TEST_MESSAGES_MAX},
             usage::{BUCKET_BYTES, BUCKETS_MAX, RANGE_DAYS_MAX},
         },
-        channel::content::{CHAT_CHARS_MAX, EMAIL_BYTES_MAX, SMS_CHARS_MAX, SUBJECT_CHARS_MAX},
+        channel::{
+            content::{CHAT_CHARS_MAX, EMAIL_BYTES_MAX, SMS_CHARS_MAX, SUBJECT_CHARS_MAX},
+            schedule::SEND_AHEAD_MAX,
+        },
         contact::{
             address::ADDRESSES_PER_CONTACT_MAX,
             csv::{CELL_LINES_MAX, ROWS_MAX as CONTACT_ROWS_MAX},
@@ -16,11 +20,7 @@ use tollgate::{
         },
         csv_file,
         list::{LONG_LOOKED_AT_MAX, LOOKED_AT_MAX, TOTAL_MAX},
-        message::{
-            MESSAGES_PER_CALL_MAX,
-            schedule::SEND_AHEAD_MAX,
-            test_retention::{TEST_BYTES_MAX, TEST_KEPT_FOR, TEST_MESSAGES_MAX},
-        },
+        message::{MESSAGES_PER_CALL_MAX, test_retention::TEST_KEPT_FOR},
         opt_out::IMPORTED_MAX,
         page::{PAGE_DEFAULT, PAGE_MAX},
         phone_number::{NUMBERS_MAX, inventory_import},
@@ -33,8 +33,8 @@ use tollgate::{
                 BLOCKS_MAX, BRACKETS_MAX, BRANCHES_MAX, LINE_CHARS_MAX, LOOPS_MAX, TAG_TOKENS_MAX,
                 TAGS_MAX,
             },
+            limits::TIME_MAX,
             source::FUEL,
-            work::TIME_MAX,
         },
         validate::{
             EXTERNAL_ID_CHARS_MAX, IDEMPOTENCY_KEY_CHARS_MAX, LABEL_CHARS_MAX, METADATA_BYTES_MAX,

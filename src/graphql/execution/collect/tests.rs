@@ -3,10 +3,10 @@ use std::collections::HashMap;
 use async_graphql::parser::parse_query;
 
 use super::*;
-use crate::graphql::execution;
+use crate::graphql::execution::schema_index::{self, Argument, Type};
 
-/// `Query.q` takes an argument of each kind, and gives a `Query`.
-fn shape() -> SchemaIndex {
+/// A schema in which `Query.q` has an argument of each kind and returns a `Query`.
+fn index() -> SchemaIndex {
     let named = |name: &str| TypeRef::Named(name.to_owned());
     let list = |of_type| TypeRef::List(Box::new(of_type));
     let args = [
@@ -15,29 +15,20 @@ fn shape() -> SchemaIndex {
         ("n", named("Note")),
         ("j", named("JSON")),
     ];
-    let args: HashMap<_, _> = args
-        .map(|(name, of_type)| {
-            (name.to_owned(), execution::schema_index::Argument { of_type, default: None })
-        })
-        .into();
-    let note = execution::schema_index::Type {
-        input_fields: args.clone(),
-        ..execution::schema_index::Type::default()
-    };
-    let q = execution::schema_index::Field { of_type: named("Query"), args };
-    let query = execution::schema_index::Type {
-        fields: [("q".to_owned(), q)].into(),
-        ..execution::schema_index::Type::default()
-    };
+    let args: HashMap<_, _> =
+        args.map(|(name, of_type)| (name.to_owned(), Argument { of_type, default: None })).into();
+    let note = Type { input_fields: args.clone(), ..Type::default() };
+    let q = schema_index::Field { of_type: named("Query"), args };
+    let query = Type { fields: [("q".to_owned(), q)].into(), ..Type::default() };
     SchemaIndex([("Query".to_owned(), query), ("Note".to_owned(), note)].into())
 }
 
-/// What is executed of an operation. `y` is null, `yes` and `no` are given, and nothing else.
+/// The collected fields of an operation, with values for the variables `y`, `yes` and `no` only.
 fn collected(document: &str, name: Option<&str>) -> String {
     let document = parse_query(document).expect("a document");
     let mut operations = document.operations.iter();
-    let found = operations.find(|(known, _)| known.map(Name::as_str) == name);
-    let (_, operation) = found.expect("the document has the operation");
+    let selected = operations.find(|(known, _)| known.map(Name::as_str) == name);
+    let (_, operation) = selected.expect("the document has the operation");
     let mut variables = Variables::default();
     for (name, value) in [
         ("y", ConstValue::Null),
@@ -46,8 +37,8 @@ fn collected(document: &str, name: Option<&str>) -> String {
     ] {
         variables.insert(Name::new(name), value);
     }
-    let collected = collect(&document, &operation.node, &variables, &shape())
-        .expect("its conditions are decided");
+    let collected =
+        collect(&document, &operation.node, &variables, &index()).expect("no condition is null");
     without_positions(&collected.selection_set)
 }
 
@@ -65,7 +56,7 @@ fn without_positions(part: &impl std::fmt::Debug) -> String {
 }
 
 #[test]
-fn what_has_no_value_is_left_out_and_null_is_a_value() {
+fn arguments_without_a_value_are_left_out_and_null_is_kept() {
     for (document, expected) in [
         ("query($x: Int, $y: Int) { q(a: $x) }", "{ q }"),
         ("query($x: Int, $y: Int) { q(a: $y) }", "{ q(a: $y) }"),
@@ -87,7 +78,7 @@ fn what_has_no_value_is_left_out_and_null_is_a_value() {
 }
 
 #[test]
-fn only_the_variables_of_the_executed_operation_count() {
+fn variables_of_other_operations_are_ignored() {
     for (text, expected) in
         [("query B { q(a: 1) }", "{ q(a: 1) }"), ("query B($x: Int) { q(a: $x) }", "{ q }")]
     {
@@ -97,7 +88,7 @@ fn only_the_variables_of_the_executed_operation_count() {
 }
 
 #[test]
-fn each_response_key_is_there_once_with_all_that_is_asked_of_it() {
+fn fields_with_the_same_response_key_are_merged() {
     for (document, expected) in [
         ("{ q { a: q } q { b: q } }", "{ q { a: q b: q } }"),
         (
@@ -118,7 +109,7 @@ fn each_response_key_is_there_once_with_all_that_is_asked_of_it() {
 }
 
 #[test]
-fn conditions_are_decided() {
+fn skip_and_include_are_evaluated() {
     let variables = "$yes: Boolean!, $no: Boolean = false, $missing: Boolean";
     for (set, expected) in [
         ("{ q @skip(if: $yes) x: q }", "{ x: q }"),
@@ -134,13 +125,12 @@ fn conditions_are_decided() {
 }
 
 #[test]
-fn something_stands_where_nothing_is_left() {
-    let operation = parse_query("{ q @skip(if: true) }").expect("a document");
-    let (_, operation) = operation.operations.iter().next().expect("an operation");
-    let document = parse_query("{ q }").expect("a document");
-    let collected = collect(&document, &operation.node, &Variables::default(), &shape())
-        .expect("its conditions are decided");
-    let [item] = &collected.selection_set.node.items[..] else { panic!("one field is left") };
-    let Selection::Field(field) = &item.node else { panic!("it is a field") };
-    assert_eq!(field.node.response_key().node, NOTHING);
+fn an_empty_selection_set_has_a_placeholder() {
+    let document = parse_query("{ q @skip(if: true) }").expect("a document");
+    let (_, operation) = document.operations.iter().next().expect("an operation");
+    let collected = collect(&document, &operation.node, &Variables::default(), &index())
+        .expect("no condition is null");
+    let [item] = &collected.selection_set.node.items[..] else { panic!("there is one field") };
+    let Selection::Field(field) = &item.node else { panic!("the selection is a field") };
+    assert_eq!(field.node.response_key().node, PLACEHOLDER_KEY);
 }

@@ -1,26 +1,26 @@
-//! Documents and variables against what graphql-js says of them. `tests/specification` has the cases, and the script
-//! that makes them.
+//! Compares the validation of documents and the coercion of variables with graphql-js. `tests/specification` has the cases
+//! and the script that generates them.
 
-#![expect(clippy::disallowed_methods, reason = "the JSON is our own")]
+#![expect(clippy::disallowed_methods, reason = "the JSON files are part of the repository")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::{
     EmptyMutation, EmptySubscription, Enum, ID, InputObject, InputType, MaybeUndefined, Object,
-    OneofObject, Schema,
+    OneofObject, Schema, ValidationMode,
 };
+use entity::api_key::Role;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::graphql::{
-    execution,
+    execution::{document_cache, role_schemas::VisibleSchema},
     scalars::{Cents, Date, DateTime, JsonObject},
 };
 
-/// Where we differ, and why.
-const DOCUMENTS_THAT_DIFFER: &str =
-    include_str!("../../../../tests/specification/differences.json");
+/// The documents on which Tollgate and graphql-js differ, with reasons.
+const DIFFERENCES: &str = include_str!("../../../../tests/specification/differences.json");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -28,7 +28,7 @@ enum Verdict {
     Syntax,
     Invalid,
     Valid,
-    /// Valid, and its variables are not.
+    /// The document is valid, but its variables are not.
     Refused,
     Executed,
 }
@@ -36,7 +36,7 @@ enum Verdict {
 #[derive(Deserialize)]
 struct Documents {
     documents: Vec<(Verdict, String)>,
-    /// A verdict, the document that was changed, from where to where, and what is there instead.
+    /// The verdict, the index of the original document, the start and the end of the replaced text, and the new text.
     mutants: Vec<(Verdict, usize, usize, usize, String)>,
 }
 
@@ -48,41 +48,42 @@ struct Difference {
 }
 
 #[tokio::test]
-async fn documents_are_judged_as_graphql_js_does() {
+async fn documents_are_validated_like_graphql_js() {
     let text = include_str!("../../../../tests/specification/documents.json");
     let cases: Documents = serde_json::from_str(text).expect("the cases can be read");
     let mut all = cases.documents.clone();
-    for (verdict, base, from, to, text) in cases.mutants {
-        let base = &cases.documents[base].1;
-        all.push((verdict, format!("{}{text}{}", &base[..from], &base[to..])));
+    for (verdict, original, start, end, text) in cases.mutants {
+        let original = &cases.documents[original].1;
+        all.push((verdict, format!("{}{text}{}", &original[..start], &original[end..])));
     }
-    let schemas = SCHEMAS.get_or_init(Schemas::new).await;
-    let ours = all.iter().map(|(_, document)| judge(document, &schemas.full));
+    let schemas = RoleSchemas::get().await;
+    let ours = all.iter().map(|(_, document)| verdict_of(document, &schemas.full));
     let differ = all.iter().zip(ours).filter(|((theirs, _), ours)| theirs != ours);
-    let differ: BTreeMap<&str, Verdict> =
+    let differences: BTreeMap<&str, Verdict> =
         differ.map(|((_, document), ours)| (document.as_str(), ours)).collect();
 
     let known: Vec<Difference> =
-        serde_json::from_str(DOCUMENTS_THAT_DIFFER).expect("the differences can be read");
+        serde_json::from_str(DIFFERENCES).expect("the differences can be read");
     assert!(known.iter().all(|difference| !difference.reason.is_empty()));
     let known: BTreeMap<&str, Verdict> =
         known.iter().map(|difference| (difference.document.as_str(), difference.ours)).collect();
-    let news: BTreeSet<_> = differ.iter().filter(|(text, _)| !known.contains_key(*text)).collect();
-    assert!(news.is_empty(), "{} differ: {news:#?}", news.len());
-    assert_eq!(differ, known, "a difference is gone; take it out of differences.json");
+    let new: BTreeSet<_> =
+        differences.iter().filter(|(text, _)| !known.contains_key(*text)).collect();
+    assert!(new.is_empty(), "{} new differences: {new:#?}", new.len());
+    assert_eq!(differences, known, "remove obsolete differences from differences.json");
 }
 
-fn judge(text: &str, full: &Seen) -> Verdict {
-    let known = match execution::document_cache::read(text) {
-        Ok(known) => known,
-        Err(refused) if errors::code_of(&refused) == Some(Code::GraphqlParseFailed) => {
+fn verdict_of(text: &str, schema: &VisibleSchema) -> Verdict {
+    let parsed = match document_cache::parse(text) {
+        Ok(parsed) => parsed,
+        Err(error) if errors::code_of(&error) == Some(Code::GraphqlParseFailed) => {
             return Verdict::Syntax;
         }
         Err(_) => return Verdict::Invalid,
     };
-    let cost = cost::check_cost(&known.document, &Variables::default(), &full.shape);
-    if cost.is_err_and(|refused| errors::code_of(&refused) != Some(Code::QueryTooLarge))
-        || validate_document(&known.document, text, full, full, Role::Operator).is_err()
+    let cost = check_cost(&parsed.document, &Variables::default(), &schema.index);
+    if cost.is_err_and(|error| errors::code_of(&error) != Some(Code::QueryTooLarge))
+        || schema.validate(&parsed.document, text, schema, Role::Operator).is_err()
     {
         return Verdict::Invalid;
     }
@@ -102,72 +103,72 @@ struct VariableCases {
 }
 
 #[tokio::test]
-async fn arguments_have_the_values_that_graphql_js_gives_them() {
+async fn arguments_have_the_same_values_as_in_graphql_js() {
     let text = include_str!("../../../../tests/specification/variables.json");
     let cases: VariableCases = serde_json::from_str(text).expect("the cases can be read");
     let schema = Schema::build(Query, EmptyMutation, EmptySubscription)
         .validation_mode(ValidationMode::Fast)
         .finish();
-    let seen = Seen::by(&schema, Audience::Everything).await;
-    let mut differ = Vec::new();
+    let visible = VisibleSchema::load(&schema, Audience::Everything).await;
+    let mut differences = Vec::new();
     for case in cases.cases {
-        let (theirs, document, given, data) = match case {
-            VariableCase::Executed(verdict, document, given, data) => {
-                (verdict, document, given, data)
+        let (theirs, document, variables, data) = match case {
+            VariableCase::Executed(verdict, document, variables, data) => {
+                (verdict, document, variables, data)
             }
-            VariableCase::Refused(verdict, document, given) => (verdict, document, given, None),
+            VariableCase::Refused(verdict, document, variables) => {
+                (verdict, document, variables, None)
+            }
         };
-        let (ours, answer) = answer(&schema, &seen, &document, given.clone()).await;
+        let (ours, our_data) = execute(&schema, &visible, &document, variables.clone()).await;
         let data = data.map_or(Value::Null, |data| json!(data));
-        // The schema's fields are required, so a field that fails leaves no data; we may refuse the request before.
+        // All fields are non-null, so a failed field leaves no data. Tollgate may refuse such a request before execution.
         let failed = theirs == Verdict::Executed && data.is_null();
         let is_same_verdict = theirs == ours || failed && ours == Verdict::Refused;
-        if !is_same_verdict || !is_same(&data, &answer) {
-            differ.push(format!("{document} {given}: {theirs:?} {data}, and we {ours:?} {answer}"));
+        if !is_same_verdict || !is_same(&data, &our_data) {
+            differences.push(format!(
+                "{document} {variables}: graphql-js {theirs:?} {data}, Tollgate {ours:?} {our_data}"
+            ));
         }
     }
-    assert!(differ.is_empty(), "{} differ: {differ:#?}", differ.len());
+    assert!(differences.is_empty(), "{} differences: {differences:#?}", differences.len());
 }
 
-async fn answer(
+/// The verdict of Tollgate, and the data of the response.
+async fn execute(
     schema: &Schema<Query, EmptyMutation, EmptySubscription>,
-    seen: &Seen,
+    visible: &VisibleSchema,
     document: &str,
-    given: Value,
+    variables: Value,
 ) -> (Verdict, Value) {
-    if judge(document, seen) != Verdict::Valid {
+    if verdict_of(document, visible) != Verdict::Valid {
         return (Verdict::Invalid, Value::Null);
     }
-    let known = execution::document_cache::read(document).expect("it was read before");
-    let operation = find_operation(&known.document, None).expect("there is one");
-    let mut variables = Variables::from_json(given);
-    keep_declared(operation, &mut variables);
-    complete_variables(operation, &mut variables);
-    if variable_coercion::coerce(
-        operation,
-        &mut variables,
-        &seen.shape,
-        &seen.shape,
-        Role::Operator,
-    )
-    .is_err()
-    {
+    let (parsed, index) = (document_cache::parse(document).expect("it is valid"), &visible.index);
+    let operation = find_operation(&parsed.document, None).expect("there is one operation");
+    let mut variables = Variables::from_json(variables);
+    drop_undeclared_variables(operation, &mut variables);
+    add_defaults(operation, &mut variables);
+    let coerced =
+        variable_coercion::coerce(operation, &mut variables, index, index, Role::Operator);
+    if coerced.is_err() {
         return (Verdict::Refused, Value::Null);
     }
-    let operation = collect(&known.document, &operation.node, &variables, &seen.shape);
+    let operation = collect(&parsed.document, &operation.node, &variables, index);
     let Ok(operation) = operation else { return (Verdict::Refused, Value::Null) };
     let request = to_request(operation.clone(), variables);
     let mut response = schema.execute(request).await;
-    response_completion::complete_response(&mut response, &operation, &seen.shape);
+    complete_response(&mut response, &operation, index);
     let is_request_error =
         !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty());
     if is_request_error {
         return (Verdict::Refused, Value::Null);
     }
-    (Verdict::Executed, response.data.into_json().expect("it is JSON"))
+    (Verdict::Executed, response.data.into_json().expect("the value is plain JSON"))
 }
 
-/// Whether two answers are the same; what a field echoes is JSON in a string, and numbers may be written differently.
+/// Whether two responses are equal. A field returns its arguments as JSON in a string, and equal numbers can be written
+/// differently.
 fn is_same(theirs: &Value, ours: &Value) -> bool {
     match (theirs, ours) {
         (Value::String(theirs), Value::String(ours)) if theirs != ours => {
@@ -191,11 +192,11 @@ fn is_same(theirs: &Value, ours: &Value) -> bool {
     }
 }
 
-// The schema of variables.graphql: its fields say what their arguments are, as JSON.
+// The schema of variables.graphql. Its fields return their arguments as JSON.
 
 #[derive(Clone, Copy, PartialEq, Eq, Enum, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-enum Colour {
+enum Color {
     Red,
     Green,
 }
@@ -217,7 +218,7 @@ struct Patch {
     #[serde(skip_serializing_if = "MaybeUndefined::is_undefined")]
     string: MaybeUndefined<String>,
     #[serde(skip_serializing_if = "MaybeUndefined::is_undefined")]
-    colour: MaybeUndefined<Colour>,
+    color: MaybeUndefined<Color>,
     #[serde(skip_serializing_if = "MaybeUndefined::is_undefined")]
     list: MaybeUndefined<Vec<Option<i32>>>,
     #[serde(skip_serializing_if = "MaybeUndefined::is_undefined")]
@@ -229,7 +230,7 @@ struct Patch {
     #[serde(skip_serializing_if = "MaybeUndefined::is_undefined", serialize_with = "scalar")]
     cents: MaybeUndefined<Cents>,
     #[serde(skip_serializing_if = "MaybeUndefined::is_undefined", serialize_with = "scalar")]
-    moment: MaybeUndefined<DateTime>,
+    date_time: MaybeUndefined<DateTime>,
 }
 
 #[derive(InputObject, Serialize)]
@@ -249,18 +250,18 @@ struct Echo<T: Serialize> {
 }
 
 fn echo<T: Serialize>(x: MaybeUndefined<T>) -> String {
-    serde_json::to_string(&Echo { x }).expect("it is JSON")
+    serde_json::to_string(&Echo { x }).expect("the value is plain JSON")
 }
 
 fn echo_scalar<T: InputType>(x: MaybeUndefined<T>) -> String {
-    echo(x.map_value(|x| x.to_value().into_json().expect("it is JSON")))
+    echo(x.map_value(|x| x.to_value().into_json().expect("the value is plain JSON")))
 }
 
 fn scalar<T: InputType, S: Serializer>(
     x: &MaybeUndefined<T>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    x.to_value().into_json().expect("it is JSON").serialize(serializer)
+    x.to_value().into_json().expect("the value is plain JSON").serialize(serializer)
 }
 
 struct Group;
@@ -316,11 +317,11 @@ impl Query {
         echo(x)
     }
 
-    async fn colour(&self, x: MaybeUndefined<Colour>) -> String {
+    async fn color(&self, x: MaybeUndefined<Color>) -> String {
         echo(x)
     }
 
-    async fn colours(&self, x: MaybeUndefined<Vec<Colour>>) -> String {
+    async fn colors(&self, x: MaybeUndefined<Vec<Color>>) -> String {
         echo(x)
     }
 
@@ -360,11 +361,11 @@ impl Query {
         echo_scalar(x)
     }
 
-    async fn moment(&self, x: MaybeUndefined<DateTime>) -> String {
+    async fn date_time(&self, x: MaybeUndefined<DateTime>) -> String {
         echo_scalar(x)
     }
 
-    async fn day(&self, x: MaybeUndefined<Date>) -> String {
+    async fn date(&self, x: MaybeUndefined<Date>) -> String {
         echo_scalar(x)
     }
 

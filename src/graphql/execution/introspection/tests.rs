@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::graphql::{access::Audience, execution::schema_index::INTROSPECTION, schema};
 
-/// `getIntrospectionQuery` of graphql-js with all its options.
+/// `getIntrospectionQuery` of graphql-js with all options.
 const STANDARD: &str = "query IntrospectionQuery { __schema { description queryType { name kind } \
     mutationType { name kind } subscriptionType { name kind } types { ...FullType } \
     directives { name description isRepeatable locations args(includeDeprecated: true) { ...InputValue } } } } \
@@ -18,21 +18,21 @@ const STANDARD: &str = "query IntrospectionQuery { __schema { description queryT
     fragment TypeRef on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name \
     ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }";
 
-async fn answer(query: &str) -> Json {
-    let answer = schema().finish().execute(Request::new(query).data(Audience::Everything)).await;
-    assert_eq!(answer.errors, [], "{query}");
-    answer.data.into_json().expect("introspection is plain JSON")
+async fn data(query: &str) -> Json {
+    let response = schema().finish().execute(Request::new(query).data(Audience::Everything)).await;
+    assert_eq!(response.errors, [], "{query}");
+    response.data.into_json().expect("an introspection is plain JSON")
 }
 
-async fn shape() -> SchemaIndex {
-    SchemaIndex::read(answer(INTROSPECTION).await).expect("introspection answers what was asked")
+async fn index() -> SchemaIndex {
+    SchemaIndex::read(data(INTROSPECTION).await).expect("the introspection has these fields")
 }
 
-/// What a document's first introspections have, all of them fields of its one operation.
-fn count(document: &str, variables: Json, shape: &SchemaIndex) -> Option<u64> {
+/// The count of the root fields of the only operation. `None` if it is too large.
+fn count(document: &str, variables: Json, index: &SchemaIndex) -> Option<u64> {
     let document = parse_query(document).expect("a document");
     let variables = Variables::from_json(variables);
-    let mut counter = Counter::new(&document, &variables, shape);
+    let mut counter = Counter::new(&document, &variables, index);
     let (_, operation) = document.operations.iter().next().expect("an operation");
     let counts = operation.node.selection_set.node.items.iter().map(|selection| {
         let Selection::Field(field) = &selection.node else { panic!("a field was expected") };
@@ -41,9 +41,9 @@ fn count(document: &str, variables: Json, shape: &SchemaIndex) -> Option<u64> {
     counts.sum()
 }
 
-/// Fields of an answer.
-fn fields(answer: &Json) -> u64 {
-    match answer {
+/// The number of fields in a response.
+fn fields(data: &Json) -> u64 {
+    match data {
         Json::Object(members) => members.values().map(|value| 1 + fields(value)).sum(),
         Json::Array(values) => values.iter().map(fields).sum(),
         _ => 0,
@@ -51,8 +51,8 @@ fn fields(answer: &Json) -> u64 {
 }
 
 #[tokio::test]
-async fn an_introspection_is_counted_as_it_is_executed() {
-    let shape = shape().await;
+async fn the_count_of_an_introspection_equals_the_fields_of_its_response() {
+    let index = index().await;
     for query in [
         "{ __schema { description queryType { name } subscriptionType { fields { name } } } }",
         "{ __schema { types { kind name enumValues(includeDeprecated: true) { name } } } }",
@@ -62,24 +62,24 @@ async fn an_introspection_is_counted_as_it_is_executed() {
         "{ __type(name: \"SendMessageInput\") { inputFields { name type { kind enumValues { name } } } } }",
         "{ a: __type(name: \"Nothing\") { name } b: __type(name: \"ID\") { name } }",
     ] {
-        let counted = count(query, json!({}), &shape).expect("not too much");
-        let given = fields(&answer(query).await);
-        // `oneOf` has no argument, and each directive is counted with one.
-        assert!((given..=given + 6).contains(&counted), "{query}: {counted}, {given}");
+        let counted = count(query, json!({}), &index).expect("within the limit");
+        let executed = fields(&data(query).await);
+        // Each directive is counted with one argument, but `@oneOf` has none.
+        assert!((executed..=executed + 6).contains(&counted), "{query}: {counted}, {executed}");
     }
     let by_variable = "query($name: String!) { __type(name: $name) { fields { name } } }";
     let by_name = "{ __type(name: \"Mutation\") { fields { name } } }";
     assert_eq!(
-        count(by_variable, json!({ "name": "Mutation" }), &shape),
-        count(by_name, json!({}), &shape)
+        count(by_variable, json!({ "name": "Mutation" }), &index),
+        count(by_name, json!({}), &index)
     );
-    assert_eq!(count(by_variable, json!({ "name": 1 }), &shape), Some(1));
+    assert_eq!(count(by_variable, json!({ "name": 1 }), &index), Some(1));
 }
 
 #[tokio::test]
-async fn what_clients_ask_passes_and_little_more() {
-    let shape = shape().await;
-    let standard = count(STANDARD, json!({}), &shape).expect("not too much");
+async fn the_largest_client_introspection_is_within_the_limit() {
+    let index = index().await;
+    let standard = count(STANDARD, json!({}), &index).expect("within the limit");
     assert!((INTROSPECTION_MAX / 3..INTROSPECTION_MAX / 2).contains(&standard), "{standard}");
 
     let leaves = "name ".repeat(180);
@@ -95,17 +95,19 @@ async fn what_clients_ask_passes_and_little_more() {
             "... on __Field { name } ".repeat(120)
         ),
     ] {
-        assert_eq!(count(&query, json!({}), &shape), None, "{query}");
+        assert_eq!(count(&query, json!({}), &index), None, "{query}");
     }
 }
 
 #[tokio::test]
-async fn the_schema_has_what_is_taken_for_granted() {
-    let answer =
-        answer("{ __schema { types { kind } directives { args { type { ofType { name ofType { name } } } } } } }").await;
-    let schema = &answer["__schema"];
+async fn the_schema_matches_the_assumptions_of_the_count() {
+    let data =
+        data("{ __schema { types { kind } directives { args { type { ofType { name ofType { name } } } } } } }").await;
+    let schema = &data["__schema"];
     let kinds = schema["types"].as_array().expect("a list");
-    assert!(kinds.iter().all(|known| known["kind"] != "INTERFACE" && known["kind"] != "UNION"));
+    assert!(
+        kinds.iter().all(|of_type| of_type["kind"] != "INTERFACE" && of_type["kind"] != "UNION")
+    );
     let directives = schema["directives"].as_array().expect("a list");
     assert_eq!(directives.len(), DIRECTIVES);
     for directive in directives {

@@ -1,6 +1,6 @@
-//! From bluejay's documents to those of the library that executes them. What the latter cannot hold is refused here,
-//! as validation would: an input field twice, two operations or fragments of one name, and an operation without a name
-//! beside others.
+//! Converts documents of bluejay to those of async-graphql. Errors that the latter cannot represent are reported here
+//! instead of by validation: duplicate input fields, duplicate names of operations or fragments, and an operation without
+//! a name in a document with several operations.
 
 use std::collections::HashMap;
 
@@ -23,38 +23,38 @@ use bluejay_core::{
 };
 use bluejay_parser::{HasSpan, ast, ast::executable as read};
 
-use super::text_positions::Positions;
-use crate::graphql::execution::cost::invalid;
+use super::text_positions::TextPositions;
+use crate::graphql::execution::limits::invalid;
 
-/// The same document for the library. `text` is what it was read from.
+/// Converts a document that was parsed from `text`.
 pub fn convert(
     document: &read::ExecutableDocument<'_>,
     text: &str,
 ) -> Result<ExecutableDocument, ServerError> {
-    let converter = Converter { text, positions: Positions::new(text) };
+    let converter = Converter { text, positions: TextPositions::new(text) };
     let operations = converter.operations(document.operation_definitions())?;
     let mut fragments = HashMap::new();
     for fragment in document.fragment_definitions() {
         let name = fragment.name();
         let pos = converter.pos(fragment);
         let definition = converter.fragment(fragment)?;
-        let known = fragments.insert(Name::new(name.as_str()), Positioned::new(definition, pos));
-        if known.is_some() {
-            return Err(twice("fragment", name.as_str(), pos));
+        let previous = fragments.insert(Name::new(name.as_str()), Positioned::new(definition, pos));
+        if previous.is_some() {
+            return Err(duplicate("fragment name", name.as_str(), pos));
         }
     }
     Ok(ExecutableDocument { operations, fragments })
 }
 
-fn twice(what: &str, name: &str, pos: Pos) -> ServerError {
-    invalid(format!("The document has two {what}s {name:?}; give each its own name."), pos)
+fn duplicate(what: &str, name: &str, pos: Pos) -> ServerError {
+    invalid(format!("Duplicate {what} {name:?}."), pos)
 }
 
 type Argument = (Positioned<Name>, Positioned<Value>);
 
 struct Converter<'t> {
     text: &'t str,
-    positions: Positions<'t>,
+    positions: TextPositions<'t>,
 }
 
 impl Converter<'_> {
@@ -75,12 +75,13 @@ impl Converter<'_> {
         for definition in definitions {
             let pos = self.pos(definition);
             let Some(name) = definition.as_ref().name() else {
-                let message = "An operation without a name must be the only one of its document.";
-                return Err(invalid(message.to_owned(), pos));
+                let message =
+                    "An operation without a name must be the only operation in the document.";
+                return Err(invalid(message, pos));
             };
             let operation = self.operation(definition)?;
             if operations.insert(Name::new(name), operation).is_some() {
-                return Err(twice("operation", name, pos));
+                return Err(duplicate("operation name", name, pos));
             }
         }
         Ok(DocumentOperations::Multiple(operations))
@@ -121,7 +122,7 @@ impl Converter<'_> {
         let var_type = Positioned::new(type_of(of_type), self.pos(of_type));
         let default_value = definition.default_value().map(|value| -> Result<_, ServerError> {
             let default = self.value(value)?.into_const();
-            let default = default.expect("the parser takes no variable in a default");
+            let default = default.expect("the parser rejects variables in defaults");
             Ok(Positioned::new(default, self.pos(value)))
         });
         let converted = VariableDefinition {
@@ -242,13 +243,13 @@ impl Converter<'_> {
     ) -> Result<Value, ServerError> {
         Ok(match value.as_ref() {
             ValueReference::Variable(variable) => Value::Variable(Name::new(variable.name())),
-            // Numbers keep their text: an amount has more digits than a float.
+            // Numbers keep their text: an amount can have more digits than a float.
             ValueReference::Integer(_) | ValueReference::Float(_) => {
                 let text = &self.text[value.span().byte_range()];
-                Value::Number(text.parse().expect("a number of GraphQL is one of JSON"))
+                Value::Number(text.parse().expect("a GraphQL number is a JSON number"))
             }
             ValueReference::String(text) => Value::String(text.to_owned()),
-            ValueReference::Boolean(given) => Value::Boolean(given),
+            ValueReference::Boolean(value) => Value::Boolean(value),
             ValueReference::Null => Value::Null,
             ValueReference::Enum(name) => Value::Enum(Name::new(name)),
             ValueReference::List(items) => {
@@ -258,11 +259,9 @@ impl Converter<'_> {
             ValueReference::Object(fields) => {
                 let mut converted = IndexMap::new();
                 for (name, value) in fields.iter() {
-                    let known = converted.insert(Name::new(name.as_str()), self.value(value)?);
-                    if known.is_some() {
-                        let message =
-                            format!("The input field {:?} is given twice.", name.as_str());
-                        return Err(invalid(message, self.pos(name)));
+                    let previous = converted.insert(Name::new(name.as_str()), self.value(value)?);
+                    if previous.is_some() {
+                        return Err(duplicate("input field", name.as_str(), self.pos(name)));
                     }
                 }
                 Value::Object(converted)

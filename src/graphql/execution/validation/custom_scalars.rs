@@ -1,4 +1,4 @@
-//! The scalars of the schema, as a document may give them.
+//! Checks literals of custom scalars for bluejay.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use bluejay_parser::ast::definition::{Context, CustomScalarTypeDefinition};
 
 use crate::graphql::scalars::{self, Given};
 
-/// Tells bluejay which values the scalars take.
+/// Decides which literals the custom scalars accept.
 #[derive(Debug)]
 pub struct CustomScalars;
 
@@ -16,12 +16,12 @@ impl Context for CustomScalars {
         definition: &CustomScalarTypeDefinition<Self>,
         value: &impl Value<CONST>,
     ) -> Result<(), Cow<'static, str>> {
-        let given = match value.as_ref() {
+        let input = match value.as_ref() {
             ValueReference::Integer(_) | ValueReference::Float(_) => Given::Number,
             ValueReference::String(text) => Given::Text(text),
             ValueReference::Object(_) => Given::Object,
             _ => Given::Other,
         };
-        scalars::check(definition.name(), given).map_err(Cow::Borrowed)
+        scalars::check(definition.name(), input).map_err(Cow::Borrowed)
     }
 }

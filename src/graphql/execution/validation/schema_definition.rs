@@ -1,32 +1,32 @@
-//! A schema in the schema language, as its introspection shows it to one role: for validation, without descriptions.
+//! Writes the schema that one audience sees in the schema definition language, without descriptions, for validation.
 
 use std::{collections::HashMap, fmt::Write as _};
 
 use crate::graphql::execution::schema_index::{Argument, SchemaIndex, Type};
 
-/// Scalars that every schema has (section 3.5 of the specification).
+/// Built-in scalars (section 3.5 of the specification).
 const BUILT_IN: [&str; 5] = ["Int", "Float", "String", "Boolean", "ID"];
 
-/// The types of a schema, in the order of their names.
-pub fn of(shape: &SchemaIndex) -> String {
-    let mut types: Vec<_> = shape.0.iter().filter(|(name, _)| is_own(name)).collect();
+/// The type definitions, sorted by name.
+pub fn write(index: &SchemaIndex) -> String {
+    let mut types: Vec<_> = index.0.iter().filter(|(name, _)| is_defined_here(name)).collect();
     types.sort_by_key(|(name, _)| *name);
     let mut text = String::new();
     for (name, of_type) in types {
-        write_type(&mut text, name, of_type).expect("a string can be written to");
+        write_type(&mut text, name, of_type).expect("writing to a string does not fail");
     }
     text
 }
 
-/// Whether the schema defines it, and not the specification.
-fn is_own(name: &str) -> bool {
+/// Whether a name is defined by this schema and not by the specification.
+fn is_defined_here(name: &str) -> bool {
     !name.starts_with("__") && !BUILT_IN.contains(&name)
 }
 
 fn write_type(text: &mut String, name: &str, of_type: &Type) -> std::fmt::Result {
     if !of_type.fields.is_empty() {
         writeln!(text, "type {name} {{")?;
-        for (name, field) in in_order(&of_type.fields).filter(|(name, _)| is_own(name)) {
+        for (name, field) in sorted(&of_type.fields).filter(|(name, _)| is_defined_here(name)) {
             write!(text, "  {name}")?;
             if !field.args.is_empty() {
                 write!(text, "(")?;
@@ -50,7 +50,7 @@ fn write_type(text: &mut String, name: &str, of_type: &Type) -> std::fmt::Result
 }
 
 fn write_arguments(text: &mut String, arguments: &HashMap<String, Argument>) -> std::fmt::Result {
-    for (name, argument) in in_order(arguments) {
+    for (name, argument) in sorted(arguments) {
         write!(text, "  {name}: {}", argument.of_type)?;
         match &argument.default {
             Some(default) => writeln!(text, " = {default}")?,
@@ -60,7 +60,7 @@ fn write_arguments(text: &mut String, arguments: &HashMap<String, Argument>) -> 
     Ok(())
 }
 
-fn in_order<T>(named: &HashMap<String, T>) -> impl Iterator<Item = (&String, &T)> {
+fn sorted<T>(named: &HashMap<String, T>) -> impl Iterator<Item = (&String, &T)> {
     let mut named: Vec<_> = named.iter().collect();
     named.sort_by_key(|(name, _)| *name);
     named.into_iter()

@@ -1,24 +1,23 @@
-//! Lines and columns of a document, both from one (section 7.1.2 of the specification).
+//! Lines and columns in the text of a document, both starting at 1 (section 7.1.2 of the specification).
 
 use std::cell::Cell;
 
 use async_graphql::Pos;
 
-/// Turns byte offsets of a text into lines and columns. It reads on from the last one, for a document is mostly asked
-/// about in its order.
-pub struct Positions<'t> {
+/// Converts byte offsets to lines and columns. It continues from the last offset, because most offsets are ascending.
+pub struct TextPositions<'t> {
     text: &'t str,
     last: Cell<(usize, Pos)>,
 }
 
 const START: (usize, Pos) = (0, Pos { line: 1, column: 1 });
 
-impl<'t> Positions<'t> {
+impl<'t> TextPositions<'t> {
     pub fn new(text: &'t str) -> Self {
         Self { text, last: Cell::new(START) }
     }
 
-    /// The position of a character that begins at this offset.
+    /// The position of the character that begins at this offset.
     pub fn at(&self, offset: usize) -> Pos {
         let bytes = self.text.as_bytes();
         let (mut at, mut pos) = self.last.get();
@@ -27,7 +26,7 @@ impl<'t> Positions<'t> {
         }
         while at < offset {
             match bytes[at] {
-                // Followed by a line feed, it is one end of a line with it (section 2.1.3).
+                // A carriage return and a line feed are one line end (section 2.1.3).
                 b'\r' if bytes.get(at + 1) == Some(&b'\n') => {}
                 b'\n' | b'\r' => pos = Pos { line: pos.line + 1, column: 1 },
                 byte if !is_continuation(byte) => pos.column += 1,
@@ -50,10 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_end_as_the_specification_has_it() {
+    fn line_ends_follow_the_specification() {
         let text = "a\nb\r\nc\rd é\u{2028}😀e";
-        let positions = Positions::new(text);
-        for (sought, line, column) in [
+        let positions = TextPositions::new(text);
+        for (character, line, column) in [
             ("a", 1, 1),
             ("b", 2, 1),
             ("c", 3, 1),
@@ -62,8 +61,8 @@ mod tests {
             ("e", 4, 6),
             ("b", 2, 1),
         ] {
-            let offset = text.find(sought).expect("it is in the text");
-            assert_eq!(positions.at(offset), Pos { line, column }, "{sought}");
+            let offset = text.find(character).expect("the text has this character");
+            assert_eq!(positions.at(offset), Pos { line, column }, "{character}");
         }
     }
 }

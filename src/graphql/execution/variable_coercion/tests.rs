@@ -10,9 +10,9 @@ fn named(name: &str) -> TypeRef {
     TypeRef::Named(name.to_owned())
 }
 
-/// `Note`, an input of each kind of field; `Kind`, an enum; `Ref`, one of two ids; scalars. A role that does not see all
-/// lacks `Note.secret` and `Kind.HIDDEN`.
-fn shape(is_full: bool) -> SchemaIndex {
+/// A schema with the input object `Note`, the enum `Kind`, the `@oneOf` input object `Ref` and a scalar. Only the full
+/// schema has `Note.secret` and `Kind.HIDDEN`.
+fn index(is_full: bool) -> SchemaIndex {
     let required = |of_type| TypeRef::NonNull(Box::new(of_type));
     let fields = |fields: &[(&str, TypeRef)]| -> HashMap<String, schema_index::Argument> {
         let fields = fields.iter().map(|(name, of_type)| {
@@ -51,31 +51,31 @@ fn shape(is_full: bool) -> SchemaIndex {
     ]))
 }
 
-/// What becomes of a variable: its value, or the code and the words of the refusal.
+/// The coerced value of a variable, or the code and the message of the error.
 fn coerced(
     of_type: &str,
     value: Option<serde_json::Value>,
 ) -> Result<serde_json::Value, (String, String)> {
     let document = parse_query(format!("query($x: {of_type}) {{ a(x: $x) }}"));
     let DocumentOperations::Single(operation) = document.expect("a document").operations else {
-        panic!("there is one operation, without a name");
+        panic!("expected one operation without a name");
     };
-    let given = value.map_or_else(|| json!({}), |value| json!({ "x": value }));
-    let mut variables = Variables::from_value(to_value(given));
-    match coerce(&operation, &mut variables, &shape(false), &shape(true), Role::SubAccount) {
+    let variables = value.map_or_else(|| json!({}), |value| json!({ "x": value }));
+    let mut variables = Variables::from_value(to_value(variables));
+    match coerce(&operation, &mut variables, &index(false), &index(true), Role::SubAccount) {
         Ok(()) => {
             let value = variables.get("x").cloned().unwrap_or(Value::String("(none)".to_owned()));
             Ok(value.into_json().expect("plain JSON"))
         }
         Err(refused) => {
-            let code = code_of(&refused).expect("it has a code");
+            let code = code_of(&refused).expect("the error has a code");
             Err((code.as_str().to_owned(), refused.message))
         }
     }
 }
 
 #[test]
-fn values_become_those_of_their_types() {
+fn valid_values_are_coerced_to_their_types() {
     for (of_type, value, expected) in [
         ("String", json!("a"), json!("a")),
         ("String", json!(null), json!(null)),
@@ -110,7 +110,7 @@ fn values_become_those_of_their_types() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_its_place() {
+fn an_invalid_value_is_refused_with_its_path() {
     let note = |name: &str, value: serde_json::Value| {
         let mut note = json!({ "text": "Hello" });
         note[name] = value;
@@ -119,23 +119,15 @@ fn what_does_not_fit_is_refused_with_its_place() {
     for (of_type, value, expected) in [
         ("String", json!(1), "$x is not valid: expected a string"),
         ("Boolean", json!("true"), "$x is not valid: expected true or false"),
-        ("ID", json!(1.5), "$x is not valid: expected a string or a whole number"),
-        ("Int", json!(2_147_483_648_i64), "$x is not valid: expected a whole number of 32 bits"),
-        (
-            "Int",
-            "1e-1".parse().expect("JSON"),
-            "$x is not valid: expected a whole number of 32 bits",
-        ),
-        (
-            "Int",
-            "1e10".parse().expect("JSON"),
-            "$x is not valid: expected a whole number of 32 bits",
-        ),
-        ("Int", json!("5"), "$x is not valid: expected a whole number of 32 bits"),
-        ("Int", json!(1.5), "$x is not valid: expected a whole number of 32 bits"),
+        ("ID", json!(1.5), "$x is not valid: expected a string or an integer"),
+        ("Int", json!(2_147_483_648_i64), "$x is not valid: expected a 32-bit integer"),
+        ("Int", "1e-1".parse().expect("JSON"), "$x is not valid: expected a 32-bit integer"),
+        ("Int", "1e10".parse().expect("JSON"), "$x is not valid: expected a 32-bit integer"),
+        ("Int", json!("5"), "$x is not valid: expected a 32-bit integer"),
+        ("Int", json!(1.5), "$x is not valid: expected a 32-bit integer"),
         ("Kind", json!("good"), "$x is not valid: \"good\" is not a value of Kind"),
         ("Kind", json!(1), "$x is not valid: expected a value of Kind"),
-        ("[Kind!]", json!([null]), "$x[0] is not valid: null where a value is required"),
+        ("[Kind!]", json!([null]), "$x[0] is not valid: expected a non-null value"),
         ("[Kind!]", json!(["GOOD", "x"]), "$x[1] is not valid: \"x\" is not a value of Kind"),
         ("Cents", json!("1"), "$x is not valid: cents are given as a number, such as 4500 or 0.04"),
         (
@@ -145,30 +137,34 @@ fn what_does_not_fit_is_refused_with_its_place() {
         ),
         ("Date", json!("2026-02-30"), "$x is not valid: a day is given as YYYY-MM-DD"),
         ("JSONObject", json!([1]), "$x is not valid: a JSON object is expected"),
-        ("Ref", json!({}), "$x is not valid: exactly one field of Ref must be given, and not null"),
+        (
+            "Ref",
+            json!({}),
+            "$x is not valid: expected exactly one field of Ref, with a non-null value",
+        ),
         (
             "Ref",
             json!({ "id": null }),
-            "$x is not valid: exactly one field of Ref must be given, and not null",
+            "$x is not valid: expected exactly one field of Ref, with a non-null value",
         ),
         (
             "Ref",
             json!({ "id": 1, "name": "a" }),
-            "$x is not valid: exactly one field of Ref must be given, and not null",
+            "$x is not valid: expected exactly one field of Ref, with a non-null value",
         ),
         ("Ref", json!("a"), "$x is not valid: expected an object (Ref)"),
-        ("Note", json!({}), "$x is not valid: Note needs the field \"text\""),
-        ("Note", note("text", json!(null)), "$x.text is not valid: null where a value is required"),
+        ("Note", json!({}), "$x is not valid: Note requires the field \"text\""),
+        ("Note", note("text", json!(null)), "$x.text is not valid: expected a non-null value"),
         (
             "Note",
             note("inner", json!({ "stars": 5 })),
-            "$x.inner is not valid: Note needs the field \"text\"",
+            "$x.inner is not valid: Note requires the field \"text\"",
         ),
         ("Note", note("nothing", json!(1)), "$x is not valid: Note has no field \"nothing\""),
         (
             "[Note!]",
             json!([note("stars", json!("5"))]),
-            "$x[0].stars is not valid: expected a whole number of 32 bits",
+            "$x[0].stars is not valid: expected a 32-bit integer",
         ),
     ] {
         let expected =
@@ -176,7 +172,7 @@ fn what_does_not_fit_is_refused_with_its_place() {
         assert_eq!(coerced(of_type, Some(value.clone())), Err(expected), "{of_type} {value}");
     }
     for value in [None, Some(json!(null))] {
-        let expected = ("BAD_USER_INPUT".to_owned(), "The variable $x must be given.".to_owned());
+        let expected = ("BAD_USER_INPUT".to_owned(), "The variable $x is required.".to_owned());
         assert_eq!(coerced("String!", value), Err(expected));
     }
     for (of_type, value, name) in

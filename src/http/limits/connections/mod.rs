@@ -1,9 +1,8 @@
-//! Connections: how many there are at once, and how long one may take to say what it asks for and to take
-//! what it is answered. hyper speaks HTTP/1.1 on each, and hands it over when it becomes a socket.
+//! Accepts connections, limits their number, and closes those that are too slow to send a head, to read a
+//! response or to send the next request. hyper implements HTTP/1.1 on them.
 //!
-//! Why not `axum::serve`: it waits for every client for ever. Why looks instead of a timer for each request's
-//! head, as hyper has them: they cost the requests nothing, and a connection that rests between requests may
-//! do so for longer than a head may take.
+//! Why not `axum::serve`: it has no timeouts. Why connections are polled instead of using hyper's head timer:
+//! polling costs requests nothing, and an idle connection may be kept longer than a head may take.
 
 use std::{
     convert::Infallible,
@@ -30,43 +29,36 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-mod message;
-pub mod pace;
-pub mod stream;
+mod connection_state;
+mod guarded_stream;
+mod request;
 
-pub use pace::Pace;
+pub use connection_state::ConnectionState;
 
 use super::peers::Peers;
 use crate::limits::quota::Quota;
-use message::{Counted, malformed};
-use pace::Phase;
-use stream::{Allowances, GuardedStream, Stream};
+use connection_state::Phase;
+use guarded_stream::{ConnectionQuotas, GuardedStream, Stream};
+use request::{TrackedBody, refusal_status};
 
-/// Connections of this process at most, sockets among them, if so many files may be open.
-pub const CONNECTIONS_MAX: usize = 12_288;
-/// How long no connection is taken after one could not be, for want of files or memory.
+/// Maximum number of connections of the process, including WebSocket connections, if the limit of open files allows it.
+const CONNECTIONS_MAX: usize = 12_288;
+/// Delay after a connection could not be accepted for lack of file descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How often a connection is looked at: what follows is exact to so much.
+/// How often the state of a connection is polled, and so the precision of their timeouts.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a request's head may take from its first byte on.
-pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a client may take to receive an answer that does not fit into the system's buffers.
-pub const ANSWER_DEADLINE: Duration = Duration::from_mins(1);
-/// How long a connection may rest between requests: longer than the proxies that are in use keep theirs, so
-/// that it is they who end it.
-pub const REST_DEADLINE: Duration = Duration::from_secs(90);
-/// Bytes of a request's head at most.
-pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Maximum size of a request's head.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Serves what connects, in these places, until `stop`; returns when what was begun is answered.
+/// Serves connections until `stop` is cancelled. Returns when all requests in progress are answered.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     peers: Arc<Peers>,
-    places: Arc<Quota<IpAddr>>,
+    permits: Arc<Quota<IpAddr>>,
     stop: CancellationToken,
 ) {
-    let allowances = Arc::new(Allowances::default());
+    let quotas = Arc::new(ConnectionQuotas::default());
     let connections = TaskTracker::new();
     let (mut is_full, mut is_failing) = (false, false);
     loop {
@@ -76,11 +68,10 @@ pub async fn serve(
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
-            // Of the client that was about to connect.
-            Err(failure) if is_of_client(&failure) => continue,
+            Err(failure) if is_client_failure(&failure) => continue,
             Err(failure) => {
                 if !is_failing {
-                    tracing::error!(%failure, "Connections cannot be taken");
+                    tracing::error!(%failure, "Connections cannot be accepted");
                 }
                 is_failing = true;
                 sleep(ACCEPT_RETRY_DELAY).await;
@@ -88,23 +79,23 @@ pub async fn serve(
             }
         };
         is_failing = false;
-        // One that there is no place for is closed at once.
         let peer = peers.direct(address);
-        let Some(place) = places.take(peer) else {
+        // Without a permit the connection is dropped, and so closed immediately.
+        let Some(permit) = permits.take(peer) else {
             if !is_full {
-                tracing::warn!("There are too many connections, of all or of one address");
+                tracing::warn!("The limit of connections is reached, in total or for one address");
             }
             is_full = true;
             continue;
         };
         is_full = false;
         let (router, stop) = (router.clone(), stop.child_token());
-        let stream = GuardedStream::new(stream, peer, place, Arc::clone(&allowances));
+        let stream = GuardedStream::new(stream, peer, permit, Arc::clone(&quotas));
         connections.spawn(async move {
-            if let Some(late) = converse(stream, address, router, stop).await {
-                tracing::debug!("A connection was too slow, and is closed");
-                // What is still to be sent is thrown away.
-                let _ = late.give_up().set_zero_linger();
+            if let Some(slow) = serve_connection(stream, address, router, stop).await {
+                tracing::debug!("A slow connection is closed");
+                // Resets the connection, and so frees the data that the client has not read.
+                let _ = slow.into_inner().set_zero_linger();
             }
         });
     }
@@ -113,19 +104,20 @@ pub async fn serve(
     connections.wait().await;
 }
 
-fn is_of_client(failure: &io::Error) -> bool {
+/// Whether the client gave up before its connection was accepted.
+fn is_client_failure(failure: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(failure.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// The places of connections; one address has at most half of them. As many files as may be are allowed to be
-/// open, and a quarter of them is left for the database and for what else there is.
-pub fn places() -> Arc<Quota<IpAddr>> {
+/// The permits of all connections; one address gets at most half of them. Raises the process's limit of open files
+/// to its maximum, and leaves a quarter of the files for the database and other uses.
+pub fn connection_permits() -> Arc<Quota<IpAddr>> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         if let Err(failure) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%failure, "The limit of open files stays as it is");
+            tracing::warn!(%failure, "The limit of open files could not be raised");
         }
     }
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -134,40 +126,40 @@ pub fn places() -> Arc<Quota<IpAddr>> {
     Quota::new(connections, connections.div_ceil(2))
 }
 
-/// Answers on a connection until one of both ends it; gives it back if the client was too slow.
-async fn converse<S: Stream>(
+/// Serves a connection until the client or the server ends it. Returns the stream if the client was too slow.
+async fn serve_connection<S: Stream>(
     stream: GuardedStream<S>,
     address: SocketAddr,
     router: Router,
     stop: CancellationToken,
 ) -> Option<GuardedStream<S>> {
-    let pace = Arc::clone(stream.pace());
+    let state = Arc::clone(stream.state());
     let service = service_fn({
-        let pace = Arc::clone(&pace);
-        move |request| answer(request, address, &router, Arc::clone(&pace))
+        let state = Arc::clone(&state);
+        move |request| respond(request, address, &router, Arc::clone(&state))
     });
     let mut connection = http1::Builder::new()
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    let mut looks = Probes::default();
-    let mut look = std::pin::pin!(sleep(POLL_INTERVAL));
+    let mut probe = Probe::default();
+    let mut next_poll = std::pin::pin!(sleep(POLL_INTERVAL));
     let mut stopped = std::pin::pin!(stop.cancelled());
     let mut is_stopping = false;
     loop {
         tokio::select! {
             biased;
             ended = &mut connection => {
-                if pace.is_refused.load(Relaxed) {
+                if state.is_head_refused.load(Relaxed) {
                     if let Some(parts) = connection.into_parts() {
-                        parts.io.into_inner().refuse().await;
+                        parts.io.into_inner().refuse_head().await;
                     }
                     return None;
                 }
                 if ended.is_err_and(|failure| failure.is_parse()) {
-                    // The client may not have said all yet.
-                    pace.is_left.store(true, Relaxed);
+                    // The client may still be sending.
+                    state.has_unread_input.store(true, Relaxed);
                 }
                 return None;
             }
@@ -175,63 +167,66 @@ async fn converse<S: Stream>(
                 Pin::new(&mut connection).graceful_shutdown();
                 is_stopping = true;
             }
-            () = &mut look => {
-                if looks.find_late(&pace) {
+            () = &mut next_poll => {
+                if probe.is_timed_out(&state) {
                     return connection.into_parts().map(|parts| parts.io.into_inner());
                 }
-                look.as_mut().reset(Instant::now() + POLL_INTERVAL);
+                next_poll.as_mut().reset(Instant::now() + POLL_INTERVAL);
             }
         }
     }
 }
 
-/// Answers one request. An answer says that the connection ends where that is known: when something of the request
-/// was not read, and when its head was so large that its buffer would be kept for nothing. A socket has a buffer of its own.
-fn answer(
+/// Responds to one request. The response has `Connection: close` if a part of the request was not read, and after a
+/// large head, so that its buffer is freed. A WebSocket has its own buffer and stays open.
+fn respond(
     mut request: Request<Incoming>,
     address: SocketAddr,
     router: &Router,
-    pace: Arc<Pace>,
+    state: Arc<ConnectionState>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
-    let is_large = pace.begin();
+    let is_large = state.begin_request();
     if request.headers().contains_key(header::UPGRADE) {
-        request.extensions_mut().insert(Arc::clone(&pace));
+        request.extensions_mut().insert(Arc::clone(&state));
     }
     request.extensions_mut().insert(ConnectInfo(address));
-    let refused = malformed(&request);
-    let request = request.map(|body| Counted::count(body, &pace));
-    let answer = match refused {
+    let refusal = refusal_status(&request);
+    let request = request.map(|body| TrackedBody::track(body, &state));
+    let response = match refusal {
         Some(status) => Err(status),
         None => Ok(router.clone().call(request)),
     };
     async move {
-        let (mut answer, is_refused) = match answer {
-            Ok(answer) => (answer.await?, false),
+        let (mut response, is_refused) = match response {
+            Ok(response) => (response.await?, false),
             Err(status) => (status.into_response(), true),
         };
-        pace.end(answer.status());
-        let is_socket = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !is_socket && (is_large || is_refused || pace.is_left.load(Relaxed)) {
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        state.end_request(response.status());
+        let is_websocket = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let has_unread_input = state.has_unread_input.load(Relaxed);
+        if !is_websocket && (is_large || is_refused || has_unread_input) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 
-/// How a connection was found when it was looked at last, and for how long it had been so.
+/// The last polled phase of a connection, and for how long it has not changed.
 #[derive(Default)]
-struct Probes {
-    found: (Phase, u64),
-    since: Duration,
+struct Probe {
+    /// The phase and the number of requests.
+    last: (Phase, u64),
+    unchanged_for: Duration,
 }
 
-impl Probes {
-    /// Whether the connection has been at the same for too long.
-    fn find_late(&mut self, pace: &Pace) -> bool {
-        let (phase, before) = (pace.phase(), self.found);
-        self.found = (phase, pace.begun());
-        self.since = if self.found == before { self.since + POLL_INTERVAL } else { Duration::ZERO };
-        self.since >= phase.deadline()
+impl Probe {
+    /// Polls the connection. Returns whether it has been in the same phase for too long.
+    fn is_timed_out(&mut self, state: &ConnectionState) -> bool {
+        let (phase, previous) = (state.phase(), self.last);
+        self.last = (phase, state.requests_begun());
+        self.unchanged_for =
+            if self.last == previous { self.unchanged_for + POLL_INTERVAL } else { Duration::ZERO };
+        self.unchanged_for >= phase.timeout()
     }
 }
 

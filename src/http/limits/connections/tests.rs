@@ -1,4 +1,4 @@
-//! A client at the other end of a connection, slow in every way, by a clock that does not wait.
+//! Slow and malformed clients on in-memory connections, with a paused clock.
 
 use axum::{
     body::to_bytes,
@@ -12,53 +12,54 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    pace::SMALL_BYTES,
-    stream::{
-        HEADS_BYTES_OF_PEER_MAX, LINGER_BYTES, LINGER_DEADLINE, LINGER_SILENCE,
-        LINGERING_OF_PEER_MAX, MESSAGES_BYTES_OF_TEAM_MAX, UNKNOWN_BYTES_MAX,
+    connection_state::{HEAD_TIMEOUT, IDLE_TIMEOUT, SMALL_BYTES, WRITE_TIMEOUT},
+    guarded_stream::{
+        DISCARD_BYTES_MAX, DISCARD_IDLE_TIMEOUT, DISCARD_TIMEOUT, DISCARDING_OF_PEER_MAX,
+        HEADS_BYTES_OF_PEER_MAX, MESSAGES_BYTES_OF_TEAM_MAX, UNAUTHENTICATED_BYTES_MAX,
     },
     *,
 };
 
-const ASK: &[u8] = b"GET /short HTTP/1.1\r\nhost: x\r\n\r\n";
+const REQUEST: &[u8] = b"GET /short HTTP/1.1\r\nhost: x\r\n\r\n";
 const LONG_BYTES: usize = 1024 * 1024;
 
-/// A client's end of a connection, whose buffers hold a kilobyte, and its token to stop it.
+/// The client's end of a new connection with buffers of 1 KiB, and the token that stops the server.
 fn connect() -> (DuplexStream, CancellationToken) {
-    connect_among(&Arc::default())
+    connect_with(&Arc::default())
 }
 
-/// The same, of one address's connections that share these allowances.
-fn connect_among(allowances: &Arc<Allowances>) -> (DuplexStream, CancellationToken) {
-    let (near, stream) = duplex(1_024);
+/// The same for one address with these quotas.
+fn connect_with(quotas: &Arc<ConnectionQuotas>) -> (DuplexStream, CancellationToken) {
+    let (client, stream) = duplex(1_024);
     let router = Router::new()
         .route("/short", get(async || "short"))
         .route("/long", get(async || "x".repeat(LONG_BYTES)))
-        .route("/slow", post(async || sleep(ANSWER_DEADLINE * 10).await))
+        .route("/slow", post(async || sleep(WRITE_TIMEOUT * 10).await))
         .route("/unread", any(async || StatusCode::UNAUTHORIZED))
         .route("/read", post(async |body| format!("{}", length(body).await)));
-    let place = Quota::new(1, 1).take(None).expect("a place");
+    let permit = Quota::new(1, 1).take(None).expect("a permit");
     let stop = CancellationToken::new();
     let address: SocketAddr = "203.0.113.7:4711".parse().expect("an address");
-    let stream = GuardedStream::new(stream, Some(address.ip()), place, Arc::clone(allowances));
-    tokio::spawn(converse(stream, address, router, stop.clone()));
-    (near, stop)
+    let stream = GuardedStream::new(stream, Some(address.ip()), permit, Arc::clone(quotas));
+    tokio::spawn(serve_connection(stream, address, router, stop.clone()));
+    (client, stop)
 }
 
 async fn length(body: Body) -> usize {
     to_bytes(body, LONG_BYTES).await.expect("a body").len()
 }
 
-/// How long it takes until the connection is closed; what comes is not taken before `late`.
-async fn end(near: &mut DuplexStream, late: Duration) -> (Duration, usize) {
-    let begun = Instant::now();
-    sleep(late).await;
+/// The time until the connection is closed, and the number of received bytes. The client starts reading after
+/// `delay`.
+async fn read_to_close(client: &mut DuplexStream, delay: Duration) -> (Duration, usize) {
+    let started = Instant::now();
+    sleep(delay).await;
     let mut bytes = Vec::new();
-    let _ = near.read_to_end(&mut bytes).await;
-    (begun.elapsed(), bytes.len())
+    let _ = client.read_to_end(&mut bytes).await;
+    (started.elapsed(), bytes.len())
 }
 
-/// As exact as the looks, and as the client's own, of a second or two.
+/// The tolerance is the server's poll interval and two seconds for the client's own steps.
 #[track_caller]
 fn assert_within(found: Duration, deadline: Duration) {
     let latest = deadline + POLL_INTERVAL + Duration::from_secs(2);
@@ -67,118 +68,120 @@ fn assert_within(found: Duration, deadline: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_comes_byte_by_byte_has_ten_seconds() {
-    let (mut near, _stop) = connect();
-    near.write_all(ASK).await.expect("it is read");
+async fn a_head_sent_byte_by_byte_times_out_after_ten_seconds() {
+    let (mut client, _stop) = connect();
+    client.write_all(REQUEST).await.expect("the server reads");
     sleep(POLL_INTERVAL).await;
-    let begun = Instant::now();
-    for byte in ASK.iter().cycle() {
-        if near.write_all(&[*byte]).await.is_err() {
+    let started = Instant::now();
+    for byte in REQUEST.iter().cycle() {
+        if client.write_all(&[*byte]).await.is_err() {
             break;
         }
         sleep(Duration::from_millis(900)).await;
-        assert!(begun.elapsed() < REST_DEADLINE, "it goes on for ever");
+        assert!(started.elapsed() < IDLE_TIMEOUT, "the connection is not closed");
     }
-    assert_within(begun.elapsed(), HEAD_DEADLINE);
+    assert_within(started.elapsed(), HEAD_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_never_ends_has_ten_seconds() {
-    let (mut near, _stop) = connect();
-    near.write_all(&ASK[..20]).await.expect("it is read");
-    assert_within(end(&mut near, Duration::ZERO).await.0, HEAD_DEADLINE);
+async fn an_unfinished_head_times_out_after_ten_seconds() {
+    let (mut client, _stop) = connect();
+    client.write_all(&REQUEST[..20]).await.expect("the server reads");
+    assert_within(read_to_close(&mut client, Duration::ZERO).await.0, HEAD_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_nothing_may_rest_and_ask_again() {
-    let (mut near, _stop) = connect();
+async fn an_idle_connection_stays_open_until_its_timeout() {
+    let (mut client, _stop) = connect();
     for _ in 0..3 {
-        sleep(REST_DEADLINE.saturating_sub(POLL_INTERVAL)).await;
-        near.write_all(ASK).await.expect("it is read");
+        sleep(IDLE_TIMEOUT.saturating_sub(POLL_INTERVAL)).await;
+        client.write_all(REQUEST).await.expect("the server reads");
         let mut answer = [0; 1_024];
-        let count = near.read(&mut answer).await.expect("an answer");
+        let count = client.read(&mut answer).await.expect("a response");
         let answer = String::from_utf8_lossy(&answer[..count]);
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("short"), "{answer}");
     }
-    assert_within(end(&mut near, Duration::ZERO).await.0, REST_DEADLINE);
+    assert_within(read_to_close(&mut client, Duration::ZERO).await.0, IDLE_TIMEOUT);
     let (mut silent, _stop) = connect();
-    assert_within(end(&mut silent, Duration::ZERO).await.0, REST_DEADLINE);
+    assert_within(read_to_close(&mut silent, Duration::ZERO).await.0, IDLE_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_taken_is_given_up() {
-    let (mut near, _stop) = connect();
-    near.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it is read");
-    // A kilobyte a second: not that it takes nothing ends it, but that it takes too long.
-    let begun = Instant::now();
+async fn a_response_that_is_read_too_slowly_is_aborted() {
+    let (mut client, _stop) = connect();
+    client.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("the server reads");
+    // A client that reads 1 KiB a second is not idle, but too slow.
+    let started = Instant::now();
     let (mut taken, mut bytes) = (0, [0; 1_024]);
     loop {
         sleep(Duration::from_secs(1)).await;
-        match near.read(&mut bytes).await {
+        match client.read(&mut bytes).await {
             Ok(0) | Err(_) => break,
             Ok(count) => taken += count,
         }
     }
-    assert_within(begun.elapsed(), ANSWER_DEADLINE);
+    assert_within(started.elapsed(), WRITE_TIMEOUT);
     assert!(taken < LONG_BYTES / 4, "{taken}");
 
-    let (mut near, _stop) = connect();
-    near.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    let (mut client, _stop) = connect();
+    client
+        .write_all(b"GET /long HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .await
-        .expect("it is read");
-    let (_, taken) = end(&mut near, ANSWER_DEADLINE.saturating_sub(POLL_INTERVAL)).await;
-    assert!(taken > LONG_BYTES, "whoever is in time gets all: {taken}");
+        .expect("the server reads");
+    let (_, taken) = read_to_close(&mut client, WRITE_TIMEOUT.saturating_sub(POLL_INTERVAL)).await;
+    assert!(taken > LONG_BYTES, "a client within the time limit gets everything: {taken}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_worked_on_is_waited_for() {
-    let (mut near, _stop) = connect();
-    near.write_all(
-        b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-    )
-    .await
-    .expect("it is read");
-    let (waited, bytes) = end(&mut near, Duration::ZERO).await;
-    assert_eq!(waited, ANSWER_DEADLINE * 10);
+async fn a_running_handler_has_no_timeout() {
+    let (mut client, _stop) = connect();
+    client
+        .write_all(
+            b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        )
+        .await
+        .expect("the server reads");
+    let (waited, bytes) = read_to_close(&mut client, Duration::ZERO).await;
+    assert_eq!(waited, WRITE_TIMEOUT * 10);
     assert!(bytes > 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_stops_closes_what_rests_and_answers_what_was_begun() {
-    let (mut resting, stop) = connect();
+async fn a_stopping_server_closes_idle_connections_and_finishes_requests() {
+    let (mut idle, stop) = connect();
     tokio::task::yield_now().await;
     stop.cancel();
-    assert_eq!(end(&mut resting, Duration::ZERO).await, (Duration::ZERO, 0));
+    assert_eq!(read_to_close(&mut idle, Duration::ZERO).await, (Duration::ZERO, 0));
 
     let (mut working, stop) = connect();
     working
         .write_all(b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
         .await
-        .expect("it is read");
+        .expect("the server reads");
     sleep(Duration::from_secs(1)).await;
     stop.cancel();
-    let (waited, bytes) = end(&mut working, Duration::ZERO).await;
-    assert_eq!(waited + Duration::from_secs(1), ANSWER_DEADLINE * 10);
+    let (waited, bytes) = read_to_close(&mut working, Duration::ZERO).await;
+    assert_eq!(waited + Duration::from_secs(1), WRITE_TIMEOUT * 10);
     assert!(bytes > 0);
 }
 
-/// Sends a request of so many bytes, of which nothing is read, and gives the answer. It reads nothing before it has
-/// sent all, as many clients do.
-async fn ask_unread(near: &mut DuplexStream, head: &str, mut body: usize) -> String {
+/// Sends a request whose body the server does not read, and returns the response. Like many clients, it reads
+/// nothing before it has sent everything.
+async fn send_unread(client: &mut DuplexStream, head: &str, mut body: usize) -> String {
     let head = format!("{head}\r\nhost: x\r\n\r\n");
-    near.write_all(head.as_bytes()).await.expect("it is read");
+    client.write_all(head.as_bytes()).await.expect("the server reads");
     while body > 0 {
         let part = body.min(64 * 1024);
-        near.write_all(&b"x".repeat(part)).await.expect("it is read");
+        client.write_all(&b"x".repeat(part)).await.expect("the server reads");
         body -= part;
     }
     let mut answer = Vec::new();
-    near.read_to_end(&mut answer).await.expect("an answer");
+    client.read_to_end(&mut answer).await.expect("a response");
     String::from_utf8(answer).expect("text")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_arrives_whatever_is_left_of_its_request() {
+async fn a_refusal_arrives_even_if_its_request_was_not_read() {
     let length = |bytes: usize| format!("POST /unread HTTP/1.1\r\ncontent-length: {bytes}");
     let chunked = "POST /unread HTTP/1.1\r\ntransfer-encoding: chunked".to_owned();
     let expecting = format!("{}\r\nexpect: 100-continue", length(8_000_000));
@@ -195,193 +198,194 @@ async fn a_refusal_arrives_whatever_is_left_of_its_request() {
         (large, 8_000_000, 431),
         (twice, 8_000_000, 400),
         (length(2), 2, 401),
-        // The rest of the body, or the next request: nobody can tell once the answer is there.
+        // Later bytes would be ambiguous: the rest of the body, or the next request.
         (length(8_000), 1, 401),
     ] {
-        let (mut near, _stop) = connect();
-        let answer = ask_unread(&mut near, &head, body).await;
+        let (mut client, _stop) = connect();
+        let answer = send_unread(&mut client, &head, body).await;
         let what = &head[..60.min(head.len())];
         assert!(answer.starts_with("HTTP/1.") && answer[9..].starts_with(&status.to_string()));
-        let is_said = answer.contains("connection: close\r\n") || head.contains("HTTP/1.0");
-        assert!(is_said, "{what}: {answer}");
+        let says_close = answer.contains("connection: close\r\n") || head.contains("HTTP/1.0");
+        assert!(says_close, "{what}: {answer}");
     }
-    // The connection goes on where nothing is left.
-    let (mut near, _stop) = connect();
+    // The connection stays open if nothing is unread.
+    let (mut client, _stop) = connect();
     for _ in 0..2 {
-        near.write_all(b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
+        client
+            .write_all(b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")
             .await
-            .expect("it is read");
+            .expect("the server reads");
         let mut answer = [0; 1_024];
-        let count = near.read(&mut answer).await.expect("an answer");
+        let count = client.read(&mut answer).await.expect("a response");
         let answer = String::from_utf8_lossy(&answer[..count]);
         assert!(answer.starts_with("HTTP/1.1 401 ") && !answer.contains("close"), "{answer}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_lingers_only_so_long() {
+async fn discarding_unread_input_is_limited() {
     let unread = "POST /unread HTTP/1.1\r\ncontent-length: 100000000";
     let tick = Duration::from_millis(100);
-    let before = LINGER_SILENCE.saturating_sub(tick);
-    for (silence, is_there) in [(before, true), (LINGER_SILENCE + tick, false)] {
-        let (mut near, _stop) = connect();
-        ask_unread(&mut near, unread, 1).await;
-        sleep(silence).await;
-        assert_eq!(near.write_all(b"x").await.is_ok(), is_there);
+    let before = DISCARD_IDLE_TIMEOUT.saturating_sub(tick);
+    for (idle, is_open) in [(before, true), (DISCARD_IDLE_TIMEOUT + tick, false)] {
+        let (mut client, _stop) = connect();
+        send_unread(&mut client, unread, 1).await;
+        sleep(idle).await;
+        assert_eq!(client.write_all(b"x").await.is_ok(), is_open);
     }
-    let (mut near, _stop) = connect();
-    ask_unread(&mut near, unread, 1).await;
-    let begun = Instant::now();
-    while near.write_all(b"x").await.is_ok() {
+    let (mut client, _stop) = connect();
+    send_unread(&mut client, unread, 1).await;
+    let started = Instant::now();
+    while client.write_all(b"x").await.is_ok() {
         sleep(tick).await;
     }
-    assert!(begun.elapsed().abs_diff(LINGER_DEADLINE) <= tick, "{:?}", begun.elapsed());
-    let (mut near, _stop) = connect();
-    ask_unread(&mut near, unread, LINGER_BYTES / 2).await;
-    assert!(near.write_all(&vec![0; LINGER_BYTES / 4]).await.is_ok());
-    assert!(near.write_all(&vec![0; LINGER_BYTES / 2]).await.is_err());
+    assert!(started.elapsed().abs_diff(DISCARD_TIMEOUT) <= tick, "{:?}", started.elapsed());
+    let (mut client, _stop) = connect();
+    send_unread(&mut client, unread, DISCARD_BYTES_MAX / 2).await;
+    assert!(client.write_all(&vec![0; DISCARD_BYTES_MAX / 4]).await.is_ok());
+    assert!(client.write_all(&vec![0; DISCARD_BYTES_MAX / 2]).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn so_many_connections_linger_and_others_are_closed_at_once() {
+async fn too_many_connections_with_unread_input_are_closed_immediately() {
     let unread = "POST /unread HTTP/1.1\r\ncontent-length: 100000000";
-    let allowances = Arc::default();
-    let mut lingering = Vec::new();
-    for at in 0..=LINGERING_OF_PEER_MAX {
-        let (mut near, _stop) = connect_among(&allowances);
-        ask_unread(&mut near, unread, 1).await;
-        assert_eq!(near.write_all(b"x").await.is_ok(), at < LINGERING_OF_PEER_MAX);
-        lingering.push(near);
+    let quotas = Arc::default();
+    let mut discarding = Vec::new();
+    for at in 0..=DISCARDING_OF_PEER_MAX {
+        let (mut client, _stop) = connect_with(&quotas);
+        send_unread(&mut client, unread, 1).await;
+        assert_eq!(client.write_all(b"x").await.is_ok(), at < DISCARDING_OF_PEER_MAX);
+        discarding.push(client);
     }
-    drop(lingering);
-    sleep(LINGER_SILENCE).await;
-    let (mut near, _stop) = connect_among(&allowances);
-    ask_unread(&mut near, unread, 1).await;
-    assert!(near.write_all(b"x").await.is_ok());
-    // Nothing is left of this one.
-    let (mut near, _stop) = connect_among(&allowances);
-    near.write_all(b"GET /short HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    drop(discarding);
+    sleep(DISCARD_IDLE_TIMEOUT).await;
+    let (mut client, _stop) = connect_with(&quotas);
+    send_unread(&mut client, unread, 1).await;
+    assert!(client.write_all(b"x").await.is_ok());
+    // This one was read completely.
+    let (mut client, _stop) = connect_with(&quotas);
+    client
+        .write_all(b"GET /short HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .await
-        .expect("it is read");
-    end(&mut near, Duration::ZERO).await;
-    assert!(near.write_all(b"x").await.is_err());
+        .expect("the server reads");
+    read_to_close(&mut client, Duration::ZERO).await;
+    assert!(client.write_all(b"x").await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_head_ends_its_connection_and_a_body_is_read_whole() {
+async fn a_large_head_closes_its_connection_and_a_body_does_not() {
     for (bytes, ends) in [(SMALL_BYTES / 2, false), (SMALL_BYTES + 1_024, true)] {
-        let (mut near, _stop) = connect();
+        let (mut client, _stop) = connect();
         let head = format!("GET /short HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(bytes));
-        near.write_all(head.as_bytes()).await.expect("it is read");
+        client.write_all(head.as_bytes()).await.expect("the server reads");
         let mut answer = [0; 1_024];
-        let count = near.read(&mut answer).await.expect("an answer");
+        let count = client.read(&mut answer).await.expect("a response");
         let answer = String::from_utf8_lossy(&answer[..count]);
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert_eq!(answer.contains("connection: close\r\n"), ends, "{answer}");
-        assert_eq!(near.write_all(ASK).await.is_err(), ends);
+        assert_eq!(client.write_all(REQUEST).await.is_err(), ends);
     }
-    let (mut near, _stop) = connect();
+    let (mut client, _stop) = connect();
     for bytes in [1, 200_000, 8_191, 8_192, 8_193] {
         let head = format!("POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: {bytes}\r\n\r\n");
-        near.write_all(head.as_bytes()).await.expect("it is read");
-        near.write_all(&b"x".repeat(bytes)).await.expect("it is read");
+        client.write_all(head.as_bytes()).await.expect("the server reads");
+        client.write_all(&b"x".repeat(bytes)).await.expect("the server reads");
         let mut answer = [0; 1_024];
-        let count = near.read(&mut answer).await.expect("an answer");
+        let count = client.read(&mut answer).await.expect("a response");
         let answer = String::from_utf8_lossy(&answer[..count]);
         assert!(answer.ends_with(&format!("\r\n\r\n{bytes}")), "{answer}");
     }
 }
 
-/// What is held of heads is bounded for one address, and given back once they are whole.
 #[tokio::test(start_paused = true)]
-async fn unfinished_heads_have_a_bound() {
+async fn the_bytes_of_unfinished_heads_are_limited_until_they_are_complete() {
     const BEGINNING: &[u8] = b"GET /short HTTP/1.1\r\nhost: x\r\nx: ";
-    const REST: usize = 30_000;
-    let allowances = Arc::default();
+    const FILLER: usize = 30_000;
+    let quotas = Arc::default();
     let begin = async || {
-        let (mut near, _stop) = connect_among(&allowances);
-        near.write_all(BEGINNING).await.expect("it is read");
-        near.write_all(&b"x".repeat(REST)).await.expect("it is read");
+        let (mut client, _stop) = connect_with(&quotas);
+        client.write_all(BEGINNING).await.expect("the server reads");
+        client.write_all(&b"x".repeat(FILLER)).await.expect("the server reads");
         let mut answer = [0; 1_024];
-        match timeout(Duration::from_millis(1), near.read(&mut answer)).await {
-            Err(_) => Ok(near),
-            Ok(count) => Err(answer[..count.expect("an answer")].to_vec()),
+        match timeout(Duration::from_millis(1), client.read(&mut answer)).await {
+            Err(_) => Ok(client),
+            Ok(count) => Err(answer[..count.expect("a response")].to_vec()),
         }
     };
     let mut held = Vec::new();
     let refused = loop {
         match begin().await {
-            Ok(near) => held.push(near),
+            Ok(client) => held.push(client),
             Err(refused) => break String::from_utf8(refused).expect("text"),
         }
     };
     assert!(refused.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{refused}");
     assert!(refused.contains("connection: close\r\n"), "{refused}");
-    assert_eq!(held.len(), HEADS_BYTES_OF_PEER_MAX / (BEGINNING.len() + REST));
-    let (mut small, _stop) = connect_among(&allowances);
-    small.write_all(ASK).await.expect("it is read");
-    assert!(small.read(&mut [0; 1_024]).await.expect("an answer") > 0);
-    let mut whole = held.pop().expect("one of many");
-    whole.write_all(b"\r\n\r\n").await.expect("it is read");
-    assert!(end(&mut whole, Duration::ZERO).await.1 > 0);
-    let mut next = begin().await.expect("it is read");
-    next.write_all(b"\r\n\r\n").await.expect("it is read");
-    assert!(end(&mut next, Duration::ZERO).await.1 > 0);
+    assert_eq!(held.len(), HEADS_BYTES_OF_PEER_MAX / (BEGINNING.len() + FILLER));
+    let (mut small, _stop) = connect_with(&quotas);
+    small.write_all(REQUEST).await.expect("the server reads");
+    assert!(small.read(&mut [0; 1_024]).await.expect("a response") > 0);
+    let mut complete = held.pop().expect("one of many");
+    complete.write_all(b"\r\n\r\n").await.expect("the server reads");
+    assert!(read_to_close(&mut complete, Duration::ZERO).await.1 > 0);
+    let mut next = begin().await.expect("the server reads");
+    next.write_all(b"\r\n\r\n").await.expect("the server reads");
+    assert!(read_to_close(&mut next, Duration::ZERO).await.1 > 0);
 }
 
-/// Reads all that the other end says; whether it may say so much.
-async fn takes(
+/// Sends this many bytes to the socket. Returns whether it accepts them.
+async fn accepts(
     socket: &mut GuardedStream<DuplexStream>,
-    near: &mut DuplexStream,
+    client: &mut DuplexStream,
     bytes: usize,
 ) -> bool {
-    let said = async {
-        let _ = near.write_all(&vec![0; bytes]).await;
+    let send = async {
+        let _ = client.write_all(&vec![0; bytes]).await;
     };
     let mut read = vec![0; bytes];
-    let (read, ()) = tokio::join!(socket.read_exact(&mut read), said);
+    let (read, ()) = tokio::join!(socket.read_exact(&mut read), send);
     read.is_ok()
 }
 
-/// A message that a socket sends is held for its team, and its buffer as well until it is gone.
+/// A large message counts for its team until its buffer is freed.
 #[tokio::test]
-async fn messages_of_sockets_have_a_bound() {
-    let allowances: Arc<Allowances> = Arc::default();
+async fn the_bytes_of_websocket_messages_are_limited() {
+    let quotas: Arc<ConnectionQuotas> = Arc::default();
     let socket = |team: Option<u128>| {
-        // All that is said fits, so that nobody waits.
-        let (near, stream) = duplex(LONG_BYTES);
-        let place = Quota::new(1, 1).take(None).expect("a place");
-        let socket = GuardedStream::new(stream, None, place, Arc::clone(&allowances));
-        socket.pace().end(StatusCode::SWITCHING_PROTOCOLS);
+        // Everything fits into the buffer, so that no write waits.
+        let (client, stream) = duplex(LONG_BYTES);
+        let permit = Quota::new(1, 1).take(None).expect("a permit");
+        let socket = GuardedStream::new(stream, None, permit, Arc::clone(&quotas));
+        socket.state().end_request(StatusCode::SWITCHING_PROTOCOLS);
         if let Some(team) = team {
-            socket.pace().note_team(Some(Uuid::from_u128(team)));
+            socket.state().note_team(Some(Uuid::from_u128(team)));
         }
-        (socket, near)
+        (socket, client)
     };
-    let (mut stranger, mut near) = socket(None);
-    assert!(takes(&mut stranger, &mut near, UNKNOWN_BYTES_MAX).await);
-    assert!(!takes(&mut stranger, &mut near, 1).await);
+    let (mut unauthenticated, mut client) = socket(None);
+    assert!(accepts(&mut unauthenticated, &mut client, UNAUTHENTICATED_BYTES_MAX).await);
+    assert!(!accepts(&mut unauthenticated, &mut client, 1).await);
 
     let mut held = Vec::new();
     for _ in 0..MESSAGES_BYTES_OF_TEAM_MAX / LONG_BYTES {
-        let (mut hot, mut near) = socket(Some(1));
-        // The second message goes into the buffer of the first.
+        let (mut hot, mut client) = socket(Some(1));
+        // The second message uses the buffer of the first.
         for _ in 0..2 {
-            assert!(takes(&mut hot, &mut near, LONG_BYTES).await);
-            hot.pace().note_message();
+            assert!(accepts(&mut hot, &mut client, LONG_BYTES).await);
+            hot.state().note_message();
         }
-        held.push((hot, near));
+        held.push((hot, client));
     }
-    let (mut late, mut near) = socket(Some(1));
-    assert!(takes(&mut late, &mut near, SMALL_BYTES).await);
-    assert!(!takes(&mut late, &mut near, 1).await);
-    let (mut other, mut near) = socket(Some(2));
-    assert!(takes(&mut other, &mut near, LONG_BYTES).await);
-    let (hot, near) = &mut held[0];
-    assert!(takes(hot, near, SMALL_BYTES + 1).await);
-    assert!(!hot.pace().give_back(), "the next message is not whole");
-    hot.pace().note_message();
-    assert!(hot.pace().give_back());
-    let (mut next, mut near) = socket(Some(1));
-    assert!(takes(&mut next, &mut near, LONG_BYTES).await);
+    let (mut late, mut client) = socket(Some(1));
+    assert!(accepts(&mut late, &mut client, SMALL_BYTES).await);
+    assert!(!accepts(&mut late, &mut client, 1).await);
+    let (mut other, mut client) = socket(Some(2));
+    assert!(accepts(&mut other, &mut client, LONG_BYTES).await);
+    let (hot, client) = &mut held[0];
+    assert!(accepts(hot, client, SMALL_BYTES + 1).await);
+    assert!(!hot.state().release_message(), "the next message is incomplete");
+    hot.state().note_message();
+    assert!(hot.state().release_message());
+    let (mut next, mut client) = socket(Some(1));
+    assert!(accepts(&mut next, &mut client, LONG_BYTES).await);
 }

@@ -1,4 +1,5 @@
-//! Requests as HTTP/1.1 has them: what hyper lets pass and the standard does not, and how much was read.
+//! Checks of HTTP/1.1 requests that hyper leaves to the server, and a body that notes whether it was read to
+//! its end.
 
 use std::{
     pin::Pin,
@@ -12,11 +13,11 @@ use axum::{
 };
 use hyper::body::{Frame, Incoming, SizeHint};
 
-use super::pace::Pace;
+use super::connection_state::ConnectionState;
 
-/// Why a request is refused before it is looked at. Proxies read such requests differently, so that one may see
-/// other requests than another.
-pub fn malformed<B>(request: &Request<B>) -> Option<StatusCode> {
+/// The status with which a malformed request is refused; `None` for a valid one. Proxies interpret malformed
+/// requests differently, which makes request smuggling possible.
+pub fn refusal_status<B>(request: &Request<B>) -> Option<StatusCode> {
     let headers = request.headers();
     if !has_host(headers, request.version()) {
         return Some(StatusCode::BAD_REQUEST);
@@ -30,7 +31,7 @@ pub fn malformed<B>(request: &Request<B>) -> Option<StatusCode> {
     (!is_chunked).then_some(StatusCode::NOT_IMPLEMENTED)
 }
 
-/// Whether the request names one host (RFC 9112, section 3.2); HTTP/1.0 may name none.
+/// Whether the request has exactly one valid `Host` (RFC 9112, section 3.2); HTTP/1.0 may have none.
 fn has_host(headers: &HeaderMap, version: Version) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -43,23 +44,23 @@ fn has_host(headers: &HeaderMap, version: Version) -> bool {
     }
 }
 
-/// A request's body that notes whether something is left of it when it is dropped.
-pub struct Counted {
+/// A request body that notes when it is dropped before its end.
+pub struct TrackedBody {
     body: Incoming,
     has_ended: bool,
-    pace: Arc<Pace>,
+    connection: Arc<ConnectionState>,
 }
 
-impl Counted {
-    pub fn count(body: Incoming, pace: &Arc<Pace>) -> Body {
+impl TrackedBody {
+    pub fn track(body: Incoming, connection: &Arc<ConnectionState>) -> Body {
         if body.is_end_stream() {
             return Body::empty();
         }
-        Body::new(Self { body, has_ended: false, pace: Arc::clone(pace) })
+        Body::new(Self { body, has_ended: false, connection: Arc::clone(connection) })
     }
 }
 
-impl HttpBody for Counted {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -81,10 +82,10 @@ impl HttpBody for Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         if !self.has_ended && !self.body.is_end_stream() {
-            self.pace.is_left.store(true, Relaxed);
+            self.connection.has_unread_input.store(true, Relaxed);
         }
     }
 }
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_names_one_host_and_no_coding_but_chunked() {
+    fn a_request_has_one_host_and_no_transfer_coding_but_chunked() {
         let (bad, unknown) = (Some(StatusCode::BAD_REQUEST), Some(StatusCode::NOT_IMPLEMENTED));
         let (v10, v11) = (Version::HTTP_10, Version::HTTP_11);
         for (version, headers, expected) in [
@@ -131,7 +132,7 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let request = request.body(()).expect("a request");
-            assert_eq!(malformed(&request), expected, "{version:?} {headers:?}");
+            assert_eq!(refusal_status(&request), expected, "{version:?} {headers:?}");
         }
     }
 }

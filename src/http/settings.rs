@@ -1,0 +1,40 @@
+//! The settings of the HTTP server, as the command line sets them.
+
+use axum::http::HeaderValue;
+use ipnet::IpNet;
+
+use crate::domain::opt_out::inbound::StopWords;
+
+/// The default rate limits are above what one account reached on a machine with two processors: 5,000 lists
+/// of 50 sub-accounts a second, of 230 fields each.
+pub const KEY_RATE_DEFAULT: u32 = 2_000_000;
+pub const ACCOUNT_RATE_DEFAULT: u32 = 4_000_000;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Estimated response fields per second for each key; 0: no limit.
+    pub key_rate: u32,
+    /// The same for each account.
+    pub account_rate: u32,
+    /// Proxies whose `X-Forwarded-For` is used.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins allowed by CORS.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether LIVE messages go to the sandbox. Then [`super::sandbox_inbound::PATH`] is served.
+    pub has_sandbox: bool,
+    /// Texts by which recipients opt out.
+    pub stop_words: StopWords,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            key_rate: KEY_RATE_DEFAULT,
+            account_rate: ACCOUNT_RATE_DEFAULT,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            has_sandbox: false,
+            stop_words: StopWords::default(),
+        }
+    }
+}
