@@ -93,7 +93,7 @@ mod tests {
 
     impl Clock for TestClock {
         fn now(&self) -> DateTime<Utc> {
-            *self.now.lock().expect("nobody panics with the time")
+            *self.now.lock().expect("the lock is not poisoned")
         }
 
         fn ids(&self) -> &IdOrder {
@@ -109,7 +109,7 @@ mod tests {
     fn ids_are_ordered_and_follow_a_clock_that_is_set_far_back() {
         let clock = TestClock::default();
         let at = |time: i64| {
-            *clock.now.lock().expect("nobody panics with the time") =
+            *clock.now.lock().expect("the lock is not poisoned") =
                 DateTime::from_timestamp_millis(time).expect("a time");
             (0..100).map(|_| new_id(&clock)).collect::<Vec<_>>()
         };

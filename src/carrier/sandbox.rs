@@ -6,7 +6,7 @@ use entity::message;
 
 use super::{
     Carrier, Report, SendError,
-    test_recipients::{TestRecipient, magic},
+    test_recipients::{TestRecipient, test_recipient},
 };
 
 pub struct Sandbox;
@@ -14,7 +14,7 @@ pub struct Sandbox;
 #[async_trait]
 impl Carrier for Sandbox {
     async fn send(&self, message: &message::Model) -> Result<(), SendError> {
-        match magic(&message.recipient) {
+        match test_recipient(&message.recipient) {
             Some(TestRecipient::Fail) => Err(SendError::Rejected {
                 code: "SANDBOX_REJECTED".to_owned(),
                 text: "The sandbox rejects this test recipient.".to_owned(),
@@ -28,7 +28,7 @@ impl Carrier for Sandbox {
     }
 
     async fn report(&self, message: &message::Model) -> Report {
-        match magic(&message.recipient) {
+        match test_recipient(&message.recipient) {
             Some(TestRecipient::Undelivered) => Report::Undelivered {
                 code: "SANDBOX_UNDELIVERED".to_owned(),
                 text: "The sandbox does not deliver to this test recipient.".to_owned(),

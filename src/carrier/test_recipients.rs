@@ -22,7 +22,7 @@ pub enum TestRecipient {
 }
 
 /// The outcome that this recipient simulates; `None` for an ordinary recipient.
-pub fn magic(recipient: &str) -> Option<TestRecipient> {
+pub fn test_recipient(recipient: &str) -> Option<TestRecipient> {
     let name = match recipient.split_once('@') {
         Some((local_part, _)) => local_part,
         None => recipient.trim_start_matches('+'),

@@ -165,7 +165,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     if has_no_team && !api_key::list::list_for_operator(&app, &operator, None).await?.is_empty() {
         bail!(OTHER_DATA);
     }
-    let (keys, is_new) = stand(&app).await?;
+    let (keys, is_new) = build_or_resume(&app).await?;
     if args.json {
         let started = serde_json::json!({
             "url": format!("http://{address}/graphql"),
@@ -194,7 +194,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
 
 /// Builds the example in an empty database, or creates new keys for an existing example; other data is refused.
 /// Returns whether the example was built now.
-pub async fn stand(app: &App) -> anyhow::Result<(DemoKeys, bool)> {
+pub async fn build_or_resume(app: &App) -> anyhow::Result<(DemoKeys, bool)> {
     let operator = OperatorCaller::on_the_command_line();
     let two = PageArgs { first: Some(2), ..PageArgs::default() };
     let teams = team::list(app, &operator, &two).await?.rows;

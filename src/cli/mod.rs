@@ -192,7 +192,7 @@ async fn migrate(args: &MigrateArgs) -> anyhow::Result<ExitCode> {
 
 async fn set_up_row_security(db: &Db) -> anyhow::Result<()> {
     if db.backend() != DbBackend::Postgres {
-        bail!("row security is PostgreSQL's; leave --row-security out");
+        bail!("row security needs PostgreSQL; omit --row-security");
     }
     let advice = "row security cannot be set up. If the login may not create roles, run as a database \
                   administrator: CREATE ROLE tollgate_system NOLOGIN; CREATE ROLE tollgate_server NOLOGIN; \
@@ -239,7 +239,7 @@ async fn reconcile(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
         print_line!("{report}");
     } else {
         print_line!(
-            "Audited: teams {}, accounts {}, ledger entries {}.",
+            "Reconciled: teams {}, accounts {}, ledger entries {}.",
             found.teams,
             found.accounts,
             found.ledger_entries

@@ -122,8 +122,8 @@ impl Account {
         Ok(Usage(usage.ok_or(Fault::Broken("usage answers every account asked for"))??))
     }
 
-    /// Your own id of the sub-account, unique in the team; null if it has none. It can be used in
-    /// an `AccountRef` instead of the id. Requires a key of the main account.
+    /// Your own id of the sub-account, unique in the team; null if it has none. Arguments
+    /// that name an account take it instead of the id. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()

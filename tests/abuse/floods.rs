@@ -1,4 +1,4 @@
-//! Floods of control messages on WebSockets, as fast as they can be sent. Responses are read and ignored.
+//! Floods of control messages on sockets, as fast as they can be sent. Responses are read and ignored.
 
 use std::{future::pending, net::SocketAddr, sync::Arc};
 

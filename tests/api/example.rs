@@ -10,7 +10,8 @@ use crate::harness::{Database, TestApp};
 #[tokio::test]
 async fn balance_is_what_the_key_in_use_may_see(database: Database) {
     let t = TestApp::start(database).await;
-    let (keys, is_fresh) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
+    let (keys, is_fresh) =
+        tollgate::cli::demo::build_or_resume(&t.app).await.expect("the example stands");
     assert!(is_fresh);
     let query = "{ balance { balance currency isSubAccount totalSpent creditLimit } }";
 
@@ -38,7 +39,7 @@ async fn balance_is_what_the_key_in_use_may_see(database: Database) {
 #[tokio::test]
 async fn the_example_has_numbers_in_stock(database: Database) {
     let t = TestApp::start(database).await;
-    let (keys, _) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
+    let (keys, _) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("the example stands");
     let [client, ..] = &keys.clients[..] else { panic!("three clients") };
     let query = "{ availablePhoneNumbers(filter: { country: \"US\" }) { number type } }";
     let number = |number: &str, of_type: &str| json!({ "number": number, "type": of_type });
@@ -57,7 +58,7 @@ async fn the_example_has_numbers_in_stock(database: Database) {
     let balance = t.ask(client, "{ balance { balance totalSpent } }").await;
     assert_eq!(balance.data()["balance"], json!({ "balance": 49_700, "totalSpent": 4800 }));
     // Taken up again, it stocks nothing twice.
-    let (keys, is_fresh) = tollgate::cli::demo::stand(&t.app).await.expect("it stands");
+    let (keys, is_fresh) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("it stands");
     assert!(!is_fresh);
     let left = t.ask(&keys.clients[0], query).await;
     assert_eq!(left.data()["availablePhoneNumbers"], json!(stock));
@@ -69,7 +70,7 @@ async fn the_example_has_numbers_in_stock(database: Database) {
 #[tokio::test]
 async fn a_client_has_contacts_a_number_and_a_canceled_message(database: Database) {
     let t = TestApp::start(database).await;
-    let (keys, _) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
+    let (keys, _) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("the example stands");
     t.deliver().await;
     let query = "{ contacts { nodes { displayName addresses { address } } } \
                  senders { nodes { name isDefault channels phoneNumber { number status } } } \

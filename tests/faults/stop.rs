@@ -88,7 +88,10 @@ async fn sends_that_wait_for_a_lock_are_answered_after_sigterm(database: Databas
     for _ in 0..SENDERS {
         let send = fixture.new_send();
         let mut client = Client::new(address);
-        let body = client.begin(&send.api_key, SEND, &send.variables()).await.expect("100");
+        let body = client
+            .begin(&send.api_key, SEND, &send.variables())
+            .await
+            .expect("the server asks for the body");
         begun.push((send, client, body));
     }
     let waiting: Vec<_> = begun

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     app::App,
-    carrier::test_recipients::{TestRecipient, magic},
+    carrier::test_recipients::{TestRecipient, test_recipient},
     limits::memory_budget::Reservation,
     money::Micros,
 };
@@ -353,7 +353,7 @@ async fn price(
 
 /// The money refusal that a TEST message to this recipient simulates.
 fn simulated_refusal(recipient: &str) -> Option<SendRefusal> {
-    match magic(recipient)? {
+    match test_recipient(recipient)? {
         TestRecipient::CreditLimit => Some(SendRefusal::CreditLimitReached),
         TestRecipient::Balance => Some(SendRefusal::InsufficientBalance),
         TestRecipient::Fail | TestRecipient::Undelivered | TestRecipient::Unknown => None,

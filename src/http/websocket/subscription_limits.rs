@@ -41,8 +41,8 @@ impl Subscriptions {
     pub fn open(&self, account: &AccountCaller) -> Result<SubscriptionPermit, ServerError> {
         self.take(account.team_id, account.account_id).ok_or_else(|| {
             let message = format!(
-                "There are too many subscriptions: this server has at most {SUBSCRIPTIONS_OF_ACCOUNT_MAX} of \
-                 one account, {OF_TEAM_MAX} of one team and {SUBSCRIPTIONS_MAX} in all. End one, then try again."
+                "Too many open subscriptions (maximum {SUBSCRIPTIONS_OF_ACCOUNT_MAX} per account, {OF_TEAM_MAX} per \
+                 team and {SUBSCRIPTIONS_MAX} per server). End one, then try again."
             );
             error(Code::RateLimited, message)
         })

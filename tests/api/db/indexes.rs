@@ -186,7 +186,7 @@ const INDEXED: &[(Key, &str, &str, &str)] = &[
         "FROM \"audit_entry\"",
         "audit_entry_seen_of_account",
     ),
-    (Key::Main, "account { apiKeys { NODES } }", "AS \"asked\"", "api_key_of_account"),
+    (Key::Main, "account { apiKeys { NODES } }", "AS \"accounts\"", "api_key_of_account"),
 ];
 
 /// What is searched without pages.

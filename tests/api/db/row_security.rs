@@ -260,7 +260,7 @@ async fn it_is_set_up_by_one_command() {
         let refused = tollgate(&file, arguments);
         assert_eq!(refused.status.code(), Some(2));
         let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(told.contains("row security is PostgreSQL's; leave --row-security out"), "{told}");
+        assert!(told.contains("row security needs PostgreSQL; omit --row-security"), "{told}");
     }
     let viewer = t.ask(&t.operator, "{ viewer { role } }").await;
     assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
@@ -302,9 +302,9 @@ async fn an_ordinary_login_will_do() {
         assert_eq!(sent.data()["messages"]["nodes"], json!([{ "status": "DELIVERED" }]));
         as_login.close().await;
     }
-    let audited = tollgate(&url, &["audit"]);
+    let audited = tollgate(&url, &["reconcile"]);
     let told = String::from_utf8_lossy(&audited.stdout).into_owned();
-    assert!(told.starts_with("Audited: teams 2, accounts 4,"), "{told}");
+    assert!(told.starts_with("Reconciled: teams 2, accounts 4,"), "{told}");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--row-security"];
     let serve_without = &serve[..5];
     // What it sees nothing of, it must not take for empty.

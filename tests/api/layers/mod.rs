@@ -99,6 +99,10 @@ fn modules_do_not_name_each_other_in_a_loop() {
     // The composition root names the types of its fields, and the domain takes it as an argument. The fields count as
     // what they are.
     graph.0.remove("crate::app");
+    // A module consists of the modules below it, so only what these name counts.
+    for (module, uses) in &mut graph.0 {
+        uses.retain(|used| !used.starts_with(&format!("{module}::")));
+    }
     let is_allowed = |circle: &std::collections::BTreeSet<String>| {
         circle
             .iter()
