@@ -4,8 +4,13 @@ use axum::{
     body::Body,
     http::{HeaderMap, Request, StatusCode, header},
 };
-use serde_json::Value;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tollgate::http::ops::metrics;
+use tower::ServiceExt as _;
+
+use super::TestApp;
 
 /// What a request got back.
 #[derive(Debug)]
@@ -84,3 +89,44 @@ pub fn text(value: &Value) -> String {
 
 /// Ids that belong to nobody: one that was never given, and one that is not written like an id.
 pub const NOBODYS_IDS: [&str; 2] = ["019a0000-0000-7000-8000-000000000000", "not-an-id"];
+
+impl TestApp {
+    /// Sends any request to the router.
+    pub async fn request(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("the router answers");
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.expect("the answer has an end").to_bytes();
+        let text = String::from_utf8_lossy(&bytes);
+        let body = text.parse().unwrap_or_else(|_| Value::String(text.into_owned()));
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// The text of an answer, byte by byte.
+    pub async fn raw(&self, key: &str, body: String) -> String {
+        let response =
+            self.router.clone().oneshot(post(key, body)).await.expect("the router answers");
+        let bytes = response.into_body().collect().await.expect("the answer has an end").to_bytes();
+        String::from_utf8(bytes.to_vec()).expect("JSON is UTF-8")
+    }
+
+    /// Asks with a key.
+    pub async fn ask(&self, key: &str, query: &str) -> Answer {
+        self.ask_with(key, query, json!({})).await
+    }
+
+    /// Asks with a key and variables.
+    pub async fn ask_with(&self, key: &str, query: &str, variables: Value) -> Answer {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        self.request(post(key, body)).await
+    }
+
+    /// What `/metrics` tells.
+    pub async fn metrics(&self) -> String {
+        let request = Request::get("/metrics").body(Body::empty()).expect("a request");
+        let router = metrics::router(self.app.clone());
+        let response = router.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        String::from_utf8(body.to_vec()).expect("text")
+    }
+}

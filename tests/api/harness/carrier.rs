@@ -1,0 +1,43 @@
+//! A carrier that records what is submitted to it.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use entity::message;
+use tollgate::carrier::{Carrier, Report, SendError, sandbox::Sandbox};
+use uuid::Uuid;
+
+/// The sandbox, watched: records every hand-over, and can fall silent.
+#[derive(Default)]
+pub struct WatchedCarrier {
+    pub sent: Mutex<Vec<Uuid>>,
+    /// What each hand-over was to come from.
+    pub sent_from: Mutex<Vec<Option<String>>>,
+    /// The last message, as it was handed over.
+    pub last: Mutex<Option<message::Model>>,
+    /// Whether a second hand-over is said to reach a person twice.
+    pub reaches_people: AtomicBool,
+}
+
+#[async_trait]
+impl Carrier for WatchedCarrier {
+    async fn send(&self, message: &message::Model) -> Result<(), SendError> {
+        self.sent.lock().expect("no test panics with the record in its hand").push(message.id);
+        let from = message.sent_from.clone();
+        self.sent_from.lock().expect("no test panics with the record in its hand").push(from);
+        *self.last.lock().expect("no test panics with the record in its hand") =
+            Some(message.clone());
+        Sandbox.send(message).await
+    }
+
+    async fn report(&self, message: &message::Model) -> Report {
+        Sandbox.report(message).await
+    }
+
+    fn may_repeat(&self) -> bool {
+        !self.reaches_people.load(Ordering::Relaxed)
+    }
+}
