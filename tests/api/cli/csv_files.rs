@@ -5,7 +5,7 @@ use std::{path::Path, process::Output};
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use super::commands::tollgate;
+use super::tollgate;
 use crate::harness::{Database, Sqlite, TestApp};
 
 const PRICES: &str = "channel,prefix,country,price_cents";

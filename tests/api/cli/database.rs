@@ -12,7 +12,7 @@ use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::commands::{failure, stdout, tollgate};
+use super::{failure, stdout, tollgate};
 use crate::harness::{Database, Postgres, TestApp};
 
 fn command_in(folder: &Path, arguments: &[&str]) -> Command {

@@ -7,9 +7,9 @@ use tollgate::domain::list::LONG_LOOKED_AT_MAX;
 
 use crate::harness::{Answer, Database, NOON, TestApp, TestTeam, text};
 
-pub(crate) mod address;
-pub(crate) mod erasure;
-pub(crate) mod merge;
+mod address;
+mod erasure;
+mod merge;
 
 async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     let query = "mutation($id: ID!, $input: UpdateContactInput!) { updateContact(id: $id, input: $input) \

@@ -11,7 +11,7 @@ use tollgate::db::{Readers, RowSecurity, Scope, row_security};
 use uuid::Uuid;
 
 use crate::{
-    cli::commands::tollgate,
+    cli::tollgate,
     harness::{Postgres, Setup, TestApp, TestSubAccount, TestTeam, text},
 };
 

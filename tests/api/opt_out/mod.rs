@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, Setup, TestApp};
 
-pub(crate) mod inbound;
+mod inbound;
 
 const OPT_OUT: &str = "{ optOut { channel address source reason } errors { code message field } }";
 

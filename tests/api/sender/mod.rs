@@ -11,7 +11,7 @@ use tollgate::domain::sender::{SENDERS_PER_ACCOUNT_MAX, waiting};
 
 use crate::harness::{Answer, Database, NOON, SENDER, Setup, TestApp, TestTeam, text};
 
-pub(crate) mod identity;
+mod identity;
 
 async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     let query = format!(

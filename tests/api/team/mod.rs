@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Database, NOBODYS_IDS, TestApp, TestTeam, text};
 
-pub(crate) mod sub_account;
+mod sub_account;
 
 const NOTHING: [&str; 0] = [];
 

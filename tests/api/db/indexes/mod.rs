@@ -11,6 +11,7 @@ use std::{
 
 use db_test::db_test;
 use entity::{api_key::Environment, message::MessageStatus};
+use rows::{fill, is_filled};
 use sea_orm::{
     ConnectionTrait, DbBackend, QuerySelect as _, QueryTrait as _, Statement, TransactionTrait as _,
 };
@@ -37,7 +38,6 @@ use tracing::{
 };
 
 use crate::harness::{Database, NOON, TestApp, hear};
-use rows::{fill, is_filled};
 
 /// A list as it is asked for: `PAGE` stands for its arguments, after those that it has of its own.
 struct List {

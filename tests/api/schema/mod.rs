@@ -12,7 +12,7 @@ use crate::layers::rust_files;
 /// D2, D6: the committed schema is the program's own.
 #[test]
 fn the_committed_schema_is_the_programs_own() {
-    let committed = include_str!("../../schema.graphql");
+    let committed = include_str!("../../../schema.graphql");
     assert!(
         committed.trim_end() == tollgate::graphql::sdl().trim_end(),
         "schema.graphql is out of date: cargo run -- schema > schema.graphql"
@@ -22,7 +22,7 @@ fn the_committed_schema_is_the_programs_own() {
 /// The table of mutations in the documents has every code that each can answer with, and no other.
 #[test]
 fn the_documents_name_every_error_code() {
-    let errors = include_str!("../../docs/reference/errors.md");
+    let errors = include_str!("../../../docs/reference/errors.md");
     let rows = errors.lines().skip_while(|line| *line != "| Mutation | Codes |").skip(2);
     let rows = rows.take_while(|line| line.starts_with('|')).map(|line| {
         let (names, codes) = line.trim_matches(['|', ' ']).split_once(" | ").expect("two columns");

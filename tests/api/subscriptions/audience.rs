@@ -1,0 +1,159 @@
+//! Which events each key receives.
+
+use chrono::TimeDelta;
+use db_test::db_test;
+use serde_json::{Value, json};
+
+use super::{ACCOUNTS, BALANCE, MESSAGES, PRICE_MICROS, listening};
+use crate::harness::{Database, TestApp};
+
+/// The balance as each key sees it; a key that may not see it hears of its own account alone.
+#[db_test]
+#[tokio::test]
+async fn each_key_hears_of_the_money_that_it_may_see(database: Database) {
+    let t = TestApp::start(database).await;
+    t.set_sms_price(PRICE_MICROS).await;
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let open = t.sub_account(&team, json!({ "name": "Open", "creditLimit": 500 })).await;
+    let hidden = json!({ "name": "Hidden", "teamBalanceVisible": false });
+    let hidden = t.sub_account(&team, hidden).await;
+    let mut of_main = listening(server.address, &team.key, BALANCE).await;
+    let mut of_open = listening(server.address, &open.key, BALANCE).await;
+    let mut of_hidden = listening(server.address, &hidden.key, BALANCE).await;
+    let view = |balance: Value, spent: Value, limit: Value| {
+        let is_sub_account = !spent.is_null();
+        json!({ "balanceChanged": { "balance": balance, "isSubAccount": is_sub_account,
+            "totalSpent": spent, "creditLimit": limit } })
+    };
+
+    assert!(t.sends(&open.key).await);
+    assert_eq!(of_main.event("a").await, view(json!(900), json!(null), json!(null)));
+    assert_eq!(of_open.event("a").await, view(json!(900), json!(100), json!(500)));
+
+    // The first that the hidden one hears of is its own.
+    assert!(t.sends(&hidden.key).await);
+    assert_eq!(of_hidden.event("a").await, view(json!(null), json!(100), json!(null)));
+    assert_eq!(of_main.event("a").await, view(json!(800), json!(null), json!(null)));
+    assert_eq!(of_open.event("a").await, view(json!(800), json!(100), json!(500)));
+
+    assert_eq!(t.top_up(&team, json!(50), "more").await.refusals(), [""; 0]);
+    assert_eq!(of_open.event("a").await, view(json!(850), json!(100), json!(500)));
+    set_limit(&t, &team.key, &hidden.id, json!(700)).await;
+    assert_eq!(of_hidden.event("a").await, view(json!(null), json!(100), json!(700)));
+    t.close().await;
+}
+
+/// A message is told of when it is accepted and whenever its status changes, to its account alone.
+#[db_test]
+#[tokio::test]
+async fn messages_are_told_of_to_their_own_account(database: Database) {
+    let t = TestApp::start(database).await;
+    t.set_sms_price(PRICE_MICROS).await;
+    let (team, other, server) = (t.team(10_000).await, t.team(10_000).await, t.serve().await);
+    let sub = t.sub_account(&team, json!({})).await;
+    let sibling = t.sub_account(&team, json!({})).await;
+    let test_key = t.api_key(&team, &sub.id, "TEST").await;
+    let mut own = listening(server.address, &sub.key, MESSAGES).await;
+    let mut strangers = Vec::new();
+    for key in [&team.key, &sibling.key, &other.key, &test_key] {
+        strangers.push(listening(server.address, key, MESSAGES).await);
+    }
+
+    let answer = t.send(&sub.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+    let id = &answer.data()["sendMessage"]["message"]["id"];
+    let event =
+        |status: &str| json!({ "messageUpdated": { "id": id, "status": status, "cost": 100 } });
+    assert_eq!(own.event("a").await, event("QUEUED"));
+    for stranger in &mut strangers {
+        // Of one that is not its own, by its id.
+        let query = format!("subscription {{ messageUpdated(id: {id}) {{ id status }} }}");
+        stranger.subscribe("b", &query).await;
+        assert_eq!(stranger.before_pong().await, []);
+    }
+    t.deliver().await;
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&json!("DELIVERED")) {
+        statuses.push(own.event("a").await["messageUpdated"]["status"].take());
+    }
+    assert!(
+        statuses
+            .iter()
+            .all(|status| ["SENDING", "SENT", "DELIVERED"].map(Value::from).contains(status))
+    );
+
+    // What they hear first is what they send themselves, and nothing of what came before.
+    for (key, stranger) in
+        [&team.key, &sibling.key, &other.key, &test_key].into_iter().zip(&mut strangers)
+    {
+        let answer = t.send(key, json!({ "to": "+12025550124", "text": "Hi" })).await;
+        let own_id = &answer.data()["sendMessage"]["message"]["id"];
+        assert_eq!(stranger.event("a").await["messageUpdated"]["id"], *own_id);
+    }
+    t.close().await;
+}
+
+#[db_test]
+#[tokio::test]
+async fn one_message_is_followed_by_its_id(database: Database) {
+    let t = TestApp::start(database).await;
+    let (team, server) = (t.team(10_000).await, t.serve().await);
+    let answer = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+    let id = &answer.data()["sendMessage"]["message"]["id"];
+    let one = format!("subscription {{ messageUpdated(id: {id}) {{ id status }} }}");
+    let junk = "subscription { messageUpdated(id: \"junk\") { id status } }";
+    let mut socket = listening(server.address, &team.key, &one).await;
+    socket.subscribe("junk", junk).await;
+    assert_eq!(socket.before_pong().await, []);
+
+    assert!(t.sends(&team.key).await, "another");
+    t.deliver().await;
+    let mut status = Value::Null;
+    while status != "DELIVERED" {
+        let mut event = socket.event("a").await["messageUpdated"].take();
+        assert_eq!(event["id"], *id);
+        status = event["status"].take();
+    }
+    t.close().await;
+}
+
+/// The main account hears of each of its sub-accounts, and of no other team's.
+#[db_test]
+#[tokio::test]
+async fn a_main_account_hears_of_its_sub_accounts(database: Database) {
+    let t = TestApp::start(database).await;
+    t.set_sms_price(PRICE_MICROS).await;
+    let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
+    let foreign = t.sub_account(&other, json!({})).await;
+    let sub = t.sub_account(&team, json!({ "creditLimit": 500 })).await;
+    // As far as clocks may lie apart: a look for what nobody told does not find what was there before.
+    t.step(TimeDelta::seconds(11));
+    let mut socket = listening(server.address, &team.key, ACCOUNTS).await;
+    let event = |status: &str, spent: i64, limit: i64| {
+        json!({ "accountUpdated":
+            { "id": sub.id, "status": status, "totalSpent": spent, "creditLimit": limit } })
+    };
+
+    assert!(t.sends(&foreign.key).await);
+    assert!(t.sends(&team.key).await, "its own money is no sub-account's");
+    t.step(TimeDelta::seconds(1));
+    assert!(t.sends(&sub.key).await);
+    assert_eq!(socket.event("a").await, event("ACTIVE", 100, 500));
+    t.step(TimeDelta::seconds(1));
+    set_limit(&t, &team.key, &sub.id, json!(100)).await;
+    assert_eq!(socket.event("a").await, event("ACTIVE", 100, 100));
+    t.step(TimeDelta::seconds(1));
+    let suspend =
+        "mutation($id: ID!) { suspendSubAccount(account: { id: $id }) { errors { code } } }";
+    assert_eq!(t.ask_with(&team.key, suspend, json!({ "id": sub.id })).await.refusals(), [""; 0]);
+    assert_eq!(socket.event("a").await, event("SUSPENDED", 100, 100));
+    let made = t.sub_account(&team, json!({})).await;
+    assert_eq!(socket.event("a").await["accountUpdated"]["id"], made.id);
+    t.close().await;
+}
+
+async fn set_limit(t: &TestApp, key: &str, id: &str, limit: Value) {
+    let query = "mutation($id: ID!, $limit: Cents) { updateSubAccount(account: { id: $id }, \
+                 input: { creditLimit: $limit }) { errors { code } } }";
+    let answer = t.ask_with(key, query, json!({ "id": id, "limit": limit })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+}

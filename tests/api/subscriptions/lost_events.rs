@@ -1,0 +1,149 @@
+//! Events reach subscribers of every process, also when a notification was lost or a subscriber lags.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use chrono::TimeDelta;
+use db_test::{db_test, needs_postgres};
+use futures_util::{FutureExt as _, StreamExt as _, future::join_all};
+use serde_json::json;
+use tokio::time::timeout;
+use tollgate::domain::{api_key::authentication, events, subscriptions};
+
+use super::{ACCOUNTS, BALANCE, MESSAGES, PRICE_MICROS, listening};
+use crate::harness::{Came, Database, Postgres, Setup, Socket, TestApp, text};
+
+/// Two processes on one PostgreSQL: what one does is told by the other, and a key that one revokes ends the
+/// sockets of the other.
+#[needs_postgres]
+#[tokio::test]
+async fn news_cross_processes() {
+    let t = TestApp::start(Postgres).await;
+    t.set_sms_price(PRICE_MICROS).await;
+    let other = t.beside(Setup::default()).await;
+    let (team, server, _other_server) = (t.team(1_000).await, t.serve().await, other.serve().await);
+    let sub = t.sub_account(&team, json!({})).await;
+    let mut balance = listening(server.address, &sub.key, BALANCE).await;
+    let mut messages = listening(server.address, &sub.key, MESSAGES).await;
+    let mut accounts = listening(server.address, &team.key, ACCOUNTS).await;
+    // Processes tell each other what they listen to; until that is heard, only the net tells.
+    let mut told = HashSet::new();
+    while told.is_empty() {
+        let answer = other.send(&sub.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+        told.insert(answer.data()["sendMessage"]["message"]["id"].clone());
+        assert_eq!(
+            t.top_up(&team, json!(100), &format!("{}", told.len())).await.refusals(),
+            [""; 0]
+        );
+        let event = messages.event("a").await["messageUpdated"].take();
+        assert!(told.contains(&event["id"]), "{event}");
+    }
+    let spent = balance.event("a").await["balanceChanged"]["totalSpent"].take();
+    assert_eq!(spent, json!(100));
+    assert_eq!(accounts.event("a").await["accountUpdated"]["totalSpent"], json!(100));
+
+    let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
+    let answer = other.ask_with(&team.key, revoke, json!({ "id": sub.key_id })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+    let ends = join_all([&mut balance, &mut messages].map(|socket| async {
+        loop {
+            if let Came::Closed(code) = socket.next().await {
+                return code;
+            }
+        }
+    }));
+    assert_eq!(ends.await, [4403, 4403]);
+    other.close().await;
+    t.close().await;
+}
+
+/// Who is so far behind that news were missed is told what changed meanwhile, also what nobody told, each
+/// message once and the oldest first; and nothing of what was there before.
+#[db_test]
+#[tokio::test]
+async fn missed_news_are_made_up_for(database: Database) {
+    let t = TestApp::start(database).await;
+    let team = t.team(10_000).await;
+    let sibling = t.sub_account(&team, json!({})).await;
+    let silent = t.beside(Setup::default()).await;
+    let send = async |t: &TestApp, key: &str| {
+        let answer = t.send(key, json!({ "to": "+12025550123", "text": "Hi" })).await;
+        text(&answer.data()["sendMessage"]["message"]["id"])
+    };
+    send(&t, &team.key).await;
+    t.step(TimeDelta::seconds(11));
+
+    let caller = authentication::authenticate(&t.app, &team.key).await.expect("a look");
+    let caller = caller.expect("a caller").account().expect("an account");
+    let mut late = Box::pin(subscriptions::messages(Arc::clone(&t.app), caller, None));
+    // It listens from here on, and hears nothing until it is asked again.
+    assert!(late.next().now_or_never().is_none());
+    let mut expected = vec![send(&silent, &team.key).await];
+    send(&t, &sibling.key).await;
+    let told = async {
+        // Those of a listener that is not late; of each it hears before the next is sent.
+        let mut news = t.app.events.listen(team.id.parse().expect("an id"));
+        for _ in 0..BEHIND {
+            t.step(TimeDelta::milliseconds(10));
+            expected.push(send(&t, &team.key).await);
+            news.next().await;
+        }
+    };
+    tokio::select! {
+        () = events::run(&t.app) => unreachable!("it tells for ever"),
+        () = told => {}
+    }
+    let mut found = Vec::new();
+    while found.len() < expected.len() {
+        let event = timeout(SOON, late.next()).await.expect("one more").expect("no end");
+        found.push(event.row.id.to_string());
+    }
+    assert_eq!(found, expected);
+    drop(late);
+    silent.close().await;
+    t.close().await;
+}
+
+/// More news than a listener may be behind.
+const BEHIND: usize = 70;
+const SOON: Duration = Duration::from_secs(20);
+
+/// A change that nobody tells, for the process that made it hears of no listener, is found by looking.
+#[db_test]
+#[tokio::test]
+async fn what_nobody_tells_is_found(database: Database) {
+    let t = TestApp::start(database).await;
+    let (team, server) = (t.team(1_000).await, t.serve().await);
+    let sub = t.sub_account(&team, json!({})).await;
+    let mut balances = Socket::with_key(server.address, &team.key).await;
+    let mut accounts = Socket::with_key(server.address, &team.key).await;
+    for (socket, id, query) in
+        [(&mut balances, "balance", BALANCE), (&mut accounts, "accounts", ACCOUNTS)]
+    {
+        socket.subscribe(id, query).await;
+        assert_eq!(socket.before_pong().await, []);
+    }
+
+    // It does not serve, so it hears of no listener. Each change may still come before the first look.
+    let other = t.beside(Setup::default()).await;
+    let mut balance = 1_000;
+    for tries in 1.. {
+        assert!(tries < 10, "nobody looks");
+        t.step(TimeDelta::seconds(1));
+        balance += 500;
+        let answer = other.top_up(&team, json!(500), &format!("untold-{balance}")).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        if let Ok(event) = timeout(Duration::from_secs(3), balances.event("balance")).await {
+            assert_eq!(event["balanceChanged"]["balance"], balance);
+            break;
+        }
+    }
+    t.step(TimeDelta::seconds(1));
+    let raise = "mutation($id: ID!) { updateSubAccount(account: { id: $id }, \
+                 input: { creditLimit: 77 }) { errors { code } } }";
+    let answer = other.ask_with(&team.key, raise, json!({ "id": sub.id })).await;
+    assert_eq!(answer.refusals(), [""; 0]);
+    // What changed shortly before it listened may be told first.
+    while accounts.event("accounts").await["accountUpdated"]["creditLimit"] != 77 {}
+    drop(other);
+    t.close().await;
+}

@@ -1,0 +1,208 @@
+//! Sub-accounts: created, updated and listed by the main account of their team.
+
+mod status;
+mod validation;
+
+use db_test::db_test;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Database, TestApp, TestTeam, text};
+
+/// What a test reads of an account; `totalSpent` and the reasons of a block are read where they matter.
+const SHOWN: &str = "name status statusReason statusChangedAt creditLimit externalId metadata \
+                     teamBalanceVisible";
+
+const NOTHING: [&str; 0] = [];
+
+fn by_id(id: &str) -> Value {
+    json!({ "id": id })
+}
+
+/// One of the mutations that change a sub-account.
+async fn change(
+    t: &TestApp,
+    team: &TestTeam,
+    field: &str,
+    account: &Value,
+    input: Value,
+) -> Answer {
+    let (parameter, argument, more) = match field {
+        "reactivateSubAccount" => ("", "", ""),
+        "suspendSubAccount" => (", $input: SuspendSubAccountInput", ", input: $input", ""),
+        "deactivateSubAccount" => {
+            (", $input: DeactivateSubAccountInput", ", input: $input", "keysRevoked")
+        }
+        _ => (", $input: UpdateSubAccountInput!", ", input: $input", ""),
+    };
+    let query = format!(
+        "mutation($account: AccountRef!{parameter}) {{ {field}(account: $account{argument}) \
+         {{ account {{ {SHOWN} }} {more} errors {{ code message field }} }} }}"
+    );
+    t.ask_with(&team.key, &query, json!({ "account": account, "input": input })).await
+}
+
+async fn read(t: &TestApp, team: &TestTeam, by: &Value, fields: &str) -> Value {
+    let query = format!("query($by: AccountRef!) {{ subAccount(by: $by) {{ {fields} }} }}");
+    let answer = t.ask_with(&team.key, &query, json!({ "by": by })).await;
+    answer.data()["subAccount"].clone()
+}
+
+/// C4, C11, C12, C16, C30, D4: made over the main account's API, with a key of its own that works.
+#[db_test]
+#[tokio::test]
+async fn a_sub_account_comes_with_its_first_live_key(database: Database) {
+    let t = TestApp::start(database).await;
+    let team = t.team(50_000).await;
+
+    let input = json!({
+        "name": " Client ABC ", "externalId": "abc-1", "creditLimit": 10_000,
+        "metadata": { "plan": "gold" }, "teamBalanceVisible": false,
+    });
+    let answer = t.create_sub_account(&team.key, input).await;
+
+    assert_eq!(answer.refusals(), NOTHING);
+    let made = &answer.data()["createSubAccount"];
+    let id = text(&made["account"]["id"]);
+    assert_eq!(
+        made["account"],
+        json!({
+            "id": id, "name": "Client ABC", "status": "ACTIVE", "creditLimit": 10_000, "totalSpent": 0,
+            "externalId": "abc-1", "metadata": { "plan": "gold" }, "teamBalanceVisible": false,
+        })
+    );
+    let key = text(&made["plainKey"]);
+    assert!(key.starts_with("tg_live_sub_"), "the kind of the key is in it");
+    let (prefix, last_four) = (text(&made["apiKey"]["prefix"]), text(&made["apiKey"]["lastFour"]));
+    assert!(key.starts_with(&prefix) && key.ends_with(&last_four));
+    assert_eq!(made["apiKey"]["environment"], "LIVE");
+    let own = t.ask(&key, "{ viewer { role environment account { id isSubAccount } } }").await;
+    let account = json!({ "id": id, "isSubAccount": true });
+    let viewer = json!({ "role": "SUB_ACCOUNT", "environment": "LIVE", "account": account });
+    assert_eq!(own.data()["viewer"], viewer);
+    t.close().await;
+}
+
+/// R5: one holder of an externalId in a team, also when two ask at once; other teams have their own.
+#[db_test]
+#[tokio::test]
+async fn an_external_id_is_taken_once_in_a_team(database: Database) {
+    let t = TestApp::start(database).await;
+    let (team, other_team) = (t.team(0).await, t.team(0).await);
+    let taken = json!({ "name": "Holder", "externalId": "taken" });
+    assert_eq!(t.create_sub_account(&team.key, taken.clone()).await.refusals(), NOTHING);
+    let sub = t.sub_account(&team, json!({ "externalId": "own" })).await;
+
+    let before = t.everything().await;
+    let created = t.create_sub_account(&team.key, taken.clone()).await;
+    let to_taken = json!({ "externalId": "taken" });
+    let updated = change(&t, &team, "updateSubAccount", &by_id(&sub.id), to_taken).await;
+    let after = t.everything().await;
+
+    for answer in [&created, &updated] {
+        assert_eq!(answer.refusals(), ["EXTERNAL_ID_TAKEN"]);
+    }
+    assert_eq!(after, before);
+    assert_eq!(t.create_sub_account(&other_team.key, taken).await.refusals(), NOTHING);
+    let to_own = json!({ "externalId": "own" });
+    let again = change(&t, &team, "updateSubAccount", &by_id(&sub.id), to_own).await;
+    assert_eq!(again.refusals(), NOTHING);
+
+    let race = json!({ "name": "Racer", "externalId": "race" });
+    let (one, two) = tokio::join!(
+        t.create_sub_account(&team.key, race.clone()),
+        t.create_sub_account(&team.key, race.clone()),
+    );
+    let mut refusals = [one.refusals(), two.refusals()].concat();
+    refusals.sort_unstable();
+    assert_eq!(refusals, ["EXTERNAL_ID_TAKEN"]);
+    assert_eq!(t.number("SELECT COUNT(*) FROM account WHERE external_id = 'race'").await, 1);
+    t.close().await;
+}
+
+/// C30, R5: what is left out is kept, null clears, a value replaces; nothing else changes.
+#[db_test]
+#[tokio::test]
+async fn an_update_keeps_clears_or_sets_each_field(database: Database) {
+    let t = TestApp::start(database).await;
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({ "externalId": "e", "creditLimit": 5 })).await;
+    let account = by_id(&sub.id);
+    let mut expected = read(&t, &team, &account, SHOWN).await;
+
+    for (field, value, null_gives) in [
+        ("externalId", json!("a-1"), json!(null)),
+        ("creditLimit", json!(500), json!(null)),
+        ("metadata", json!({ "plan": "gold" }), json!(null)),
+        ("name", json!("Renamed"), json!("Renamed")),
+        ("teamBalanceVisible", json!(false), json!(false)),
+    ] {
+        for (input, then) in [
+            (json!({ (field): value }), value.clone()),
+            (json!({}), value.clone()),
+            (json!({ (field): null }), null_gives),
+            (json!({ (field): value }), value),
+        ] {
+            let answer = change(&t, &team, "updateSubAccount", &account, input).await;
+
+            assert_eq!(answer.refusals(), NOTHING);
+            expected[field] = then;
+            assert_eq!(answer.data()["updateSubAccount"]["account"], expected, "{field}");
+            assert_eq!(read(&t, &team, &account, SHOWN).await, expected, "{field}");
+        }
+    }
+    t.close().await;
+}
+
+/// R5: your own id serves wherever an id of a sub-account does.
+#[db_test]
+#[tokio::test]
+async fn an_external_id_names_its_sub_account(database: Database) {
+    let t = TestApp::start(database).await;
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({ "externalId": "c-1" })).await;
+    t.sub_account(&team, json!({ "externalId": "C-1" })).await;
+    let named = json!({ "externalId": "c-1" });
+
+    assert_eq!(read(&t, &team, &named, "id").await, json!({ "id": sub.id }));
+    for (field, input, shows) in [
+        ("updateSubAccount", json!({ "name": "Renamed" }), json!("ACTIVE")),
+        ("suspendSubAccount", json!({}), json!("SUSPENDED")),
+        ("reactivateSubAccount", json!(null), json!("ACTIVE")),
+        ("deactivateSubAccount", json!(null), json!("INACTIVE")),
+    ] {
+        let answer = change(&t, &team, field, &named, input).await;
+
+        assert_eq!(answer.refusals(), NOTHING, "{field}");
+        assert_eq!(answer.data()[field]["account"]["externalId"], "c-1");
+        assert_eq!(answer.data()[field]["account"]["status"], shows);
+    }
+    t.close().await;
+}
+
+/// C8, C9, C29, C30, R1, R2, R4: the main account is no sub-account, and sub-accounts do not nest.
+#[db_test]
+#[tokio::test]
+async fn only_sub_accounts_are_managed_and_only_by_the_main_account(database: Database) {
+    let t = TestApp::start(database).await;
+    let team = t.team(0).await;
+    let sub = t.sub_account(&team, json!({})).await;
+    let main = by_id(&team.main_account_id);
+    let before = t.everything().await;
+
+    for field in
+        ["updateSubAccount", "suspendSubAccount", "reactivateSubAccount", "deactivateSubAccount"]
+    {
+        let answer = change(&t, &team, field, &main, json!({})).await;
+        assert_eq!(answer.refusals(), ["NOT_FOUND"], "{field}");
+        assert_eq!(answer.data()[field]["errors"][0]["field"], json!(["account"]));
+    }
+    assert_eq!(read(&t, &team, &main, "id").await, json!(null));
+    let list = t.ask(&team.key, "{ subAccounts { totalCount nodes { id } } }").await;
+    assert_eq!(list.data()["subAccounts"], json!({ "totalCount": 1, "nodes": [{ "id": sub.id }] }));
+    for input in [json!({ "name": "Nested" }), json!({ "name": "" })] {
+        assert_eq!(t.create_sub_account(&sub.key, input).await.codes(), ["FORBIDDEN"]);
+    }
+
+    assert_eq!(t.everything().await, before);
+    t.close().await;
+}
