@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, http::Request};
 use chrono::TimeDelta;
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Database, Postgres, TestApp, TestTeam, text};
+use crate::harness::{TestApp, TestTeam, text};
 
 /// Longer than a month, so that one begins.
 const JUMP: TimeDelta = TimeDelta::days(40);
@@ -68,8 +68,7 @@ async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [
 /// until the clock is where it should be.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_done_by_a_clock_that_jumped(database: Database) {
-    let t = TestApp::start(database).await;
+async fn nothing_is_done_by_a_clock_that_jumped(t: &TestApp) {
     let team = t.team(1_000).await;
     let keys = [
         t.api_key(&team, &team.main_account_id, "LIVE").await,
@@ -83,7 +82,7 @@ async fn nothing_is_done_by_a_clock_that_jumped(database: Database) {
     let send_at = t.clock.now() + TimeDelta::days(20);
     let input = json!({ "to": "+12025550123", "text": "Later", "sendAt": send_at });
     assert_eq!(t.send(&team.key, input).await.refusals(), [""; 0]);
-    let before = state(&t, &team).await;
+    let before = state(t, &team).await;
     assert_eq!(before[0], "SCHEDULED");
     let sub = t.sub_account(&team, json!({})).await;
     // Free of charge, so that only the month changes the balance.
@@ -100,31 +99,28 @@ async fn nothing_is_done_by_a_clock_that_jumped(database: Database) {
     let stop = CancellationToken::new();
     let working = worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone());
     let working = tokio::spawn(working);
-    let_the_worker_go_round(&t, &uses, [&keys[0], &keys[1]]).await;
-    assert_eq!(state(&t, &team).await, before);
+    let_the_worker_go_round(t, &uses, [&keys[0], &keys[1]]).await;
+    assert_eq!(state(t, &team).await, before);
     assert_eq!(t.number(canceled).await, 0, "nothing is worked off");
-    let (status, said) = ready(&t).await;
+    let (status, said) = ready(t).await;
     assert!(status == 503 && said.starts_with("the machine's clock has jumped"), "{said}");
 
     // As much time has passed.
     passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
     let is_done = async || {
-        let now = state(&t, &team).await;
+        let now = state(t, &team).await;
         let is_sent = now[0] == "SENT" && now[1] != before[1];
         is_sent && t.number(canceled).await == 1
     };
     until("the worker goes on", is_done).await;
-    assert_eq!(ready(&t).await, (200, "ready\n".to_owned()));
+    assert_eq!(ready(t).await, (200, "ready\n".to_owned()));
     stop.cancel();
     working.await.expect("the worker stops");
-    t.close().await;
 }
 
 /// PostgreSQL's clock is one to compare with, also for a clock that was wrong from the start.
-#[needs_postgres]
-#[tokio::test]
-async fn the_databases_clock_is_asked() {
-    let t = TestApp::start(Postgres).await;
+#[db_test(postgres)]
+async fn the_databases_clock_is_asked(t: &TestApp) {
     let watch = ClockWatch::of_machine(&*t.clock);
     assert!(watch.is_right(&*t.clock), "it has not been asked yet");
     watch.ask_database(&t.app).await.expect("it answers");
@@ -138,7 +134,6 @@ async fn the_databases_clock_is_asked() {
     let watch = ClockWatch::of_machine(&*t.clock);
     watch.ask_database(&t.app).await.expect("it answers");
     assert!(watch.is_right(&*t.clock));
-    t.close().await;
 }
 
 /// The machine's own clocks go on together.

@@ -3,13 +3,11 @@
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// C7, C24, C25, C33 and the example of the design: the balance query by the key in use.
 #[db_test]
-#[tokio::test]
-async fn balance_is_what_the_key_in_use_may_see(database: Database) {
-    let t = TestApp::start(database).await;
+async fn balance_is_what_the_key_in_use_may_see(t: &TestApp) {
     let (keys, is_fresh) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
     assert!(is_fresh);
     let query = "{ balance { balance currency isSubAccount totalSpent creditLimit } }";
@@ -30,14 +28,11 @@ async fn balance_is_what_the_key_in_use_may_see(database: Database) {
         );
     }
     assert_eq!(t.ask(&keys.operator, query).await.data()["balance"], json!(null));
-    t.close().await;
 }
 
 /// A newcomer finds numbers to buy; what one costs leaves the balance.
 #[db_test]
-#[tokio::test]
-async fn the_example_has_numbers_in_stock(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_example_has_numbers_in_stock(t: &TestApp) {
     let (keys, _) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
     let [client, ..] = &keys.clients[..] else { panic!("three clients") };
     let query = "{ availablePhoneNumbers(filter: { country: \"US\" }) { number type } }";
@@ -61,14 +56,11 @@ async fn the_example_has_numbers_in_stock(database: Database) {
     assert!(!is_fresh);
     let left = t.ask(&keys.clients[0], query).await;
     assert_eq!(left.data()["availablePhoneNumbers"], json!(stock));
-    t.close().await;
 }
 
 /// What Client ABC has is its own, and what it canceled was paid back; its main account sees the money alone.
 #[db_test]
-#[tokio::test]
-async fn a_client_has_contacts_a_number_and_a_canceled_message(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_client_has_contacts_a_number_and_a_canceled_message(t: &TestApp) {
     let (keys, _) = tollgate::cli::demo::stand(&t.app).await.expect("the example stands");
     t.deliver().await;
     let query = "{ contacts { nodes { displayName addresses { address } } } \
@@ -109,5 +101,4 @@ async fn a_client_has_contacts_a_number_and_a_canceled_message(database: Databas
     let expected = json!({ "contacts": nothing, "senders": nothing,
                            "subAccount": { "totalSpent": 4500 } });
     assert_eq!(*main.data(), expected);
-    t.close().await;
 }

@@ -8,7 +8,7 @@ use async_graphql::parser::types::{InputObjectType, TypeKind, TypeSystemDefiniti
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp, TestTeam, text};
+use crate::harness::{TestApp, TestTeam, text};
 
 /// How a field may be given to a mutation, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,9 +235,7 @@ fn inputs(are_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, InputObjectType
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_patch_changes_what_is_given_alone(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_patch_changes_what_is_given_alone(t: &TestApp) {
     let mut numbers = (1..).map(|number| format!("+1202556{number:04}"));
     let mut inputs = inputs(|name| name.starts_with("Update"));
     for patch in patches() {
@@ -256,7 +254,7 @@ async fn a_patch_changes_what_is_given_alone(database: Database) {
         for row in &patch.rows {
             for given in WAYS {
                 let team = t.team(1_000).await;
-                let id = object(&t, &team, patch.mutation, &mut numbers).await;
+                let id = object(t, &team, patch.mutation, &mut numbers).await;
                 let target = match patch.mutation {
                     "updateSubAccount" => format!("account: {{ id: \"{id}\" }}"),
                     _ => format!("id: \"{id}\""),
@@ -289,18 +287,15 @@ async fn a_patch_changes_what_is_given_alone(database: Database) {
         }
     }
     assert!(inputs.is_empty(), "inputs without rows: {:?}", inputs.keys());
-    t.close().await;
 }
 
 /// The same of the field that is shown as another.
 #[db_test]
-#[tokio::test]
-async fn a_sender_keeps_its_number_unless_null_is_given(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_sender_keeps_its_number_unless_null_is_given(t: &TestApp) {
     let team = t.team(1_000).await;
     let mut numbers = (1..).map(|number| format!("+1202556{number:04}"));
     for given in WAYS {
-        let id = object(&t, &team, "updateSender", &mut numbers).await;
+        let id = object(t, &team, "updateSender", &mut numbers).await;
         let other = numbers.next().expect("there is no last number");
         let value = json!(t.phone_number(&team.key, &other).await);
         let (declared, literal, variables) = written("phoneNumberId", "ID", given, &value);
@@ -319,14 +314,11 @@ async fn a_sender_keeps_its_number_unless_null_is_given(database: Database) {
             assert!(matches!(given, NullByVariable | NullInLiteral), "{given:?}");
         }
     }
-    t.close().await;
 }
 
 /// A field with a default has it where its variable has no value.
 #[db_test]
-#[tokio::test]
-async fn a_default_holds_where_a_variable_has_no_value(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_default_holds_where_a_variable_has_no_value(t: &TestApp) {
     let team = t.team(1_000).await;
     let with_default = inputs(|_| true).into_iter().flat_map(|(name, input)| {
         let fields = input.fields.into_iter().filter(|field| field.node.default_value.is_some());
@@ -376,5 +368,4 @@ async fn a_default_holds_where_a_variable_has_no_value(database: Database) {
     // An argument without a value is not given either, and null is not a list's length.
     let page = "query($v: Int) { messages(first: $v) { pageInfo { hasNextPage } } }";
     assert_eq!(t.ask(&team.key, page).await.status, 200);
-    t.close().await;
 }

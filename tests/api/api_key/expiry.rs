@@ -5,54 +5,48 @@ use db_test::db_test;
 use serde_json::json;
 
 use super::{NOTHING, keys_of, made, rotate, works};
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// R17: a key ends at its expiry, to the moment.
 #[db_test]
-#[tokio::test]
-async fn an_expired_key_is_not_let_in(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_expired_key_is_not_let_in(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let input = json!({ "name": "Short", "expiresAt": "2026-03-16T12:01:00Z" });
-    let (id, key) = made(&t, &team, &sub.id, input).await;
+    let (id, key) = made(t, &team, &sub.id, input).await;
 
     t.step(TimeDelta::milliseconds(59_999));
-    assert!(works(&t, &key).await);
+    assert!(works(t, &key).await);
     t.step(TimeDelta::milliseconds(1));
-    assert!(!works(&t, &key).await);
+    assert!(!works(t, &key).await);
 
-    assert!(works(&t, &sub.key).await);
+    assert!(works(t, &sub.key).await);
     let before = t.everything().await;
-    assert_eq!(rotate(&t, &team, &id, None).await.refusals(), ["KEY_REVOKED"]);
+    assert_eq!(rotate(t, &team, &id, None).await.refusals(), ["KEY_REVOKED"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Keys that have run out count as revoked since their end, so that those that are not revoked are a hundred at most.
 #[db_test]
-#[tokio::test]
-async fn keys_that_have_run_out_are_not_kept_as_lasting(database: Database) {
-    let t = TestApp::start(database).await;
+async fn keys_that_have_run_out_are_not_kept_as_lasting(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let expires = json!({ "name": "Short", "expiresAt": "2026-03-16T12:00:02Z" });
-    made(&t, &team, &sub.id, expires.clone()).await;
-    let (id, _) = made(&t, &team, &sub.id, expires).await;
-    assert_eq!(rotate(&t, &team, &id, Some(1)).await.refusals(), NOTHING);
-    assert_eq!(rotate(&t, &team, &sub.key_id, Some(1)).await.refusals(), NOTHING);
+    made(t, &team, &sub.id, expires.clone()).await;
+    let (id, _) = made(t, &team, &sub.id, expires).await;
+    assert_eq!(rotate(t, &team, &id, Some(1)).await.refusals(), NOTHING);
+    assert_eq!(rotate(t, &team, &sub.key_id, Some(1)).await.refusals(), NOTHING);
     let lasting = "SELECT COUNT(*) FROM api_key k JOIN account a ON a.id = k.account_id \
                    WHERE a.is_sub_account AND k.revoked_at IS NULL";
     t.step(TimeDelta::seconds(2));
     assert_eq!(t.number(lasting).await, 5);
 
-    made(&t, &team, &sub.id, json!({ "name": "New" })).await;
+    made(t, &team, &sub.id, json!({ "name": "New" })).await;
 
     assert_eq!(t.number(lasting).await, 2);
     let (one, two) = ("2026-03-16T12:00:01.000Z", "2026-03-16T12:00:02.000Z");
-    let listed = keys_of(&t, &team, &sub.id, "revokedAt").await;
+    let listed = keys_of(t, &team, &sub.id, "revokedAt").await;
     let ends = [json!(null), json!(null), json!(two), json!(one), json!(two), json!(one)];
     let ends: Vec<_> = ends.into_iter().map(|end| json!({ "revokedAt": end })).collect();
     assert_eq!(listed, json!(ends));
-    t.close().await;
 }

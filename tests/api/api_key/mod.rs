@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, TestApp, TestTeam, text};
+use crate::harness::{Answer, TestApp, TestTeam, text};
 
 const NOTHING: [&str; 0] = [];
 const KEY: &str = "id name prefix lastFour environment createdAt expiresAt revokedAt";
@@ -71,9 +71,7 @@ async fn works(t: &TestApp, key: &str) -> bool {
 /// C6, C16, C19, R16, R19: keys of either environment, for a sub-account and for the main account
 /// itself.
 #[db_test]
-#[tokio::test]
-async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(database: Database) {
-    let t = TestApp::start(database).await;
+async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "c-1" })).await;
     let (main, named) = (json!({ "id": team.main_account_id }), json!({ "externalId": "c-1" }));
@@ -85,7 +83,7 @@ async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(database: Da
         (&main, &team.main_account_id, json!("TEST"), "tg_test_", "MAIN_ACCOUNT"),
     ] {
         let input = json!({ "name": " Billing ", "environment": environment });
-        let answer = create(&t, &team, account, input).await;
+        let answer = create(t, &team, account, input).await;
 
         assert_eq!(answer.refusals(), NOTHING);
         let payload = &answer.data()["createApiKey"];
@@ -109,14 +107,11 @@ async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(database: Da
             json!({ "role": role, "environment": environment, "account": account })
         );
     }
-    t.close().await;
 }
 
 /// C6, R4: what a key is not made for, or not changed to.
 #[db_test]
-#[tokio::test]
-async fn an_invalid_key_is_refused_by_name_and_changes_nothing(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_invalid_key_is_refused_by_name_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = json!({ "id": sub.id });
@@ -125,7 +120,7 @@ async fn an_invalid_key_is_refused_by_name_and_changes_nothing(database: Databas
     let before = t.everything().await;
 
     for name in ["", "  ", "a\nb", "a\0b", &"é".repeat(201)] {
-        let created = create(&t, &team, &account, json!({ "name": name })).await;
+        let created = create(t, &team, &account, json!({ "name": name })).await;
         let updated =
             t.ask_with(&team.key, rename, json!({ "id": sub.key_id, "name": name })).await;
         for (answer, field) in [(created, "createApiKey"), (updated, "updateApiKey")] {
@@ -135,7 +130,7 @@ async fn an_invalid_key_is_refused_by_name_and_changes_nothing(database: Databas
     }
     for expiry in ["2026-03-16T12:00:00Z", "2026-03-16T12:30:00+01:00", "1970-01-01T00:00:00Z"] {
         let input = json!({ "name": "Late", "expiresAt": expiry });
-        let answer = create(&t, &team, &account, input).await;
+        let answer = create(t, &team, &account, input).await;
         assert_eq!(answer.refusals(), ["EXPIRY_INVALID"], "{expiry}");
         let field = &answer.data()["createApiKey"]["errors"][0]["field"];
         assert_eq!(*field, json!(["input", "expiresAt"]));
@@ -147,21 +142,18 @@ async fn an_invalid_key_is_refused_by_name_and_changes_nothing(database: Databas
             t.ask_with(&team.key, rename, json!({ "id": sub.key_id, "name": name })).await;
         assert_eq!(renamed.data()["updateApiKey"]["apiKey"]["name"], kept);
     }
-    assert_eq!(keys_of(&t, &team, &sub.id, "name").await, json!([{ "name": "Renamed" }]));
+    assert_eq!(keys_of(t, &team, &sub.id, "name").await, json!([{ "name": "Renamed" }]));
 
     t.execute("UPDATE account SET status = 'INACTIVE' WHERE is_sub_account").await;
     let before = t.everything().await;
-    let answer = create(&t, &team, &account, json!({ "name": "Late" })).await;
+    let answer = create(t, &team, &account, json!({ "name": "Late" })).await;
     assert_eq!(answer.refusals(), ["ACCOUNT_INACTIVE"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Section 6 of the design: 100 usable keys an account, from both sides.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_at_most_a_hundred_usable_keys(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_has_at_most_a_hundred_usable_keys(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = json!({ "id": sub.id });
@@ -170,29 +162,26 @@ async fn an_account_has_at_most_a_hundred_usable_keys(database: Database) {
     }
 
     let before = t.everything().await;
-    let refused = create(&t, &team, &account, json!({ "name": "One more" })).await;
+    let refused = create(t, &team, &account, json!({ "name": "One more" })).await;
     assert_eq!(refused.refusals(), ["TOO_MANY_KEYS"]);
-    assert_eq!(rotate(&t, &team, &sub.key_id, Some(1)).await.refusals(), ["TOO_MANY_KEYS"]);
+    assert_eq!(rotate(t, &team, &sub.key_id, Some(1)).await.refusals(), ["TOO_MANY_KEYS"]);
     assert_eq!(t.everything().await, before);
 
-    let rotated = rotate(&t, &team, &sub.key_id, Some(0)).await;
+    let rotated = rotate(t, &team, &sub.key_id, Some(0)).await;
     assert_eq!(rotated.refusals(), NOTHING);
     let new_id = text(&rotated.data()["rotateApiKey"]["apiKey"]["id"]);
-    assert_eq!(revoke(&t, &team.key, &new_id).await.refusals(), NOTHING);
-    made(&t, &team, &sub.id, json!({ "name": "The hundredth" })).await;
-    let refused = create(&t, &team, &account, json!({ "name": "One more" })).await;
+    assert_eq!(revoke(t, &team.key, &new_id).await.refusals(), NOTHING);
+    made(t, &team, &sub.id, json!({ "name": "The hundredth" })).await;
+    let refused = create(t, &team, &account, json!({ "name": "One more" })).await;
     assert_eq!(refused.refusals(), ["TOO_MANY_KEYS"]);
-    t.close().await;
 }
 
 /// R16: a key is shown in full once, when it is made; neither answers nor rows hold it.
 #[db_test]
-#[tokio::test]
-async fn a_key_is_never_shown_in_full_again(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_key_is_never_shown_in_full_again(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
-    let rotated = rotate(&t, &team, &sub.key_id, Some(60)).await;
+    let rotated = rotate(t, &team, &sub.key_id, Some(60)).await;
     let new = text(&rotated.data()["rotateApiKey"]["plainKey"]);
     let viewer = format!("{{ viewer {{ apiKey {{ {KEY} lastUsedAt }} }} }}");
     let lists = format!(
@@ -216,20 +205,17 @@ async fn a_key_is_never_shown_in_full_again(database: Database) {
         assert!(!shown.contains(&secret[..8]) && !shown.contains(&secret[28..]));
         assert!(!shown.contains(&bytes));
     }
-    t.close().await;
 }
 
 /// C6: the last use of a key is noted, at most once a minute.
 #[db_test]
-#[tokio::test]
-async fn the_last_use_is_noted_at_most_once_a_minute(database: Database) {
-    let mut t = TestApp::start(database).await;
+async fn the_last_use_is_noted_at_most_once_a_minute(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let noted = async |t: &TestApp| keys_of(t, &team, &sub.id, "lastUsedAt").await;
 
     t.note_key_uses().await;
-    assert_eq!(noted(&t).await, json!([{ "lastUsedAt": null }]));
+    assert_eq!(noted(t).await, json!([{ "lastUsedAt": null }]));
     for (step, last_used_at) in [
         (0, "2026-03-16T12:00:00.000Z"),
         (59, "2026-03-16T12:00:00.000Z"),
@@ -240,18 +226,15 @@ async fn the_last_use_is_noted_at_most_once_a_minute(database: Database) {
         t.step(TimeDelta::seconds(step));
         // A process looks at a key it knows once a second; the test's clock is not that one.
         t.app.keys.forget_all();
-        assert!(works(&t, &sub.key).await && works(&t, &sub.key).await);
+        assert!(works(t, &sub.key).await && works(t, &sub.key).await);
         t.note_key_uses().await;
-        assert_eq!(noted(&t).await, json!([{ "lastUsedAt": last_used_at }]));
+        assert_eq!(noted(t).await, json!([{ "lastUsedAt": last_used_at }]));
     }
-    t.close().await;
 }
 
 /// C6, C14, C16: keys of one sub-account share its total, its limit and its messages.
 #[db_test]
-#[tokio::test]
-async fn two_keys_of_one_account_share_its_limit(database: Database) {
-    let t = TestApp::start(database).await;
+async fn two_keys_of_one_account_share_its_limit(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 2 })).await;
@@ -266,5 +249,4 @@ async fn two_keys_of_one_account_share_its_limit(database: Database) {
         let expected = json!({ "balance": { "totalSpent": 2 }, "messages": { "totalCount": 2 } });
         assert_eq!(*own.data(), expected);
     }
-    t.close().await;
 }

@@ -9,73 +9,65 @@ use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
 /// C6, R4, R17: revoked at once and for good; a repeat changes nothing; other keys live on.
 #[db_test]
-#[tokio::test]
-async fn a_revoked_key_is_not_let_in_again(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_revoked_key_is_not_let_in_again(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let other = t.api_key(&team, &sub.id, "LIVE").await;
 
-    let revoked = revoke(&t, &team.key, &sub.key_id).await;
+    let revoked = revoke(t, &team.key, &sub.key_id).await;
 
     let key = revoked.data()["revokeApiKey"]["apiKey"].clone();
     assert_eq!(key["revokedAt"], "2026-03-16T12:00:00.000Z");
-    assert!(!works(&t, &sub.key).await && works(&t, &other).await);
+    assert!(!works(t, &sub.key).await && works(t, &other).await);
     let before = t.everything().await;
     t.step(TimeDelta::minutes(1));
-    let again = revoke(&t, &team.key, &sub.key_id).await;
+    let again = revoke(t, &team.key, &sub.key_id).await;
     assert_eq!(again.data()["revokeApiKey"], json!({ "apiKey": key, "errors": [] }));
-    assert_eq!(rotate(&t, &team, &sub.key_id, Some(60)).await.refusals(), ["KEY_REVOKED"]);
+    assert_eq!(rotate(t, &team, &sub.key_id, Some(60)).await.refusals(), ["KEY_REVOKED"]);
     assert_eq!(t.everything().await, before);
     // A sub-account may lose its last key: its main account makes another.
-    let last = own_id(&t, &other).await;
-    assert_eq!(revoke(&t, &team.key, &last).await.refusals(), NOTHING);
-    assert!(!works(&t, &other).await);
-    t.close().await;
+    let last = own_id(t, &other).await;
+    assert_eq!(revoke(t, &team.key, &last).await.refusals(), NOTHING);
+    assert!(!works(t, &other).await);
 }
 
 /// R19: a team keeps a live key of its main account; neither TEST, expired, revoked nor others' keys
 /// stand in for it.
 #[db_test]
-#[tokio::test]
-async fn the_main_accounts_last_live_key_is_not_revoked(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_main_accounts_last_live_key_is_not_revoked(t: &TestApp) {
     let team = t.team(0).await;
     t.team(0).await;
     t.sub_account(&team, json!({})).await;
     t.api_key(&team, &team.main_account_id, "TEST").await;
     let short = json!({ "name": "Short", "expiresAt": "2026-03-16T12:00:30Z" });
-    made(&t, &team, &team.main_account_id, short).await;
-    let (gone, _) = made(&t, &team, &team.main_account_id, json!({ "name": "Gone" })).await;
-    assert_eq!(revoke(&t, &team.key, &gone).await.refusals(), NOTHING);
-    let first = own_id(&t, &team.key).await;
-    let early = revoke(&t, &team.key, &first).await;
+    made(t, &team, &team.main_account_id, short).await;
+    let (gone, _) = made(t, &team, &team.main_account_id, json!({ "name": "Gone" })).await;
+    assert_eq!(revoke(t, &team.key, &gone).await.refusals(), NOTHING);
+    let first = own_id(t, &team.key).await;
+    let early = revoke(t, &team.key, &first).await;
     assert_eq!(early.refusals(), ["LAST_KEY"], "a key that ends sooner does not stand in");
     t.step(TimeDelta::seconds(30));
 
     let before = t.everything().await;
-    let answer = revoke(&t, &team.key, &first).await;
+    let answer = revoke(t, &team.key, &first).await;
     assert_eq!(answer.refusals(), ["LAST_KEY"]);
     assert_eq!(answer.data()["revokeApiKey"]["apiKey"], json!(null));
     assert_eq!(t.everything().await, before);
 
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
-    assert_eq!(revoke(&t, &team.key, &first).await.refusals(), NOTHING);
-    assert!(!works(&t, &team.key).await);
-    let answer = revoke(&t, &second, &own_id(&t, &second).await).await;
+    assert_eq!(revoke(t, &team.key, &first).await.refusals(), NOTHING);
+    assert!(!works(t, &team.key).await);
+    let answer = revoke(t, &second, &own_id(t, &second).await).await;
     assert_eq!(answer.refusals(), ["LAST_KEY"]);
-    assert!(works(&t, &second).await);
-    t.close().await;
+    assert!(works(t, &second).await);
 }
 
 /// R20: from the commit of its revocation on, a key changes nothing, not even later in one request.
 #[db_test]
-#[tokio::test]
-async fn a_key_that_revokes_itself_makes_no_other(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_key_that_revokes_itself_makes_no_other(t: &TestApp) {
     let team = t.team(0).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
-    let id = own_id(&t, &second).await;
+    let id = own_id(t, &second).await;
 
     let answer = t
         .ask_with(
@@ -93,19 +85,16 @@ async fn a_key_that_revokes_itself_makes_no_other(database: Database) {
     );
     assert_eq!(answer.codes(), ["UNAUTHENTICATED", "UNAUTHENTICATED"]);
     assert_eq!(t.number("SELECT COUNT(*) FROM account").await, 1);
-    t.close().await;
 }
 
 /// A deactivation writes the keys that are not revoked yet, and none of those that the account had before.
 #[db_test]
-#[tokio::test]
-async fn a_deactivation_writes_no_key_that_was_revoked_before(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_deactivation_writes_no_key_that_was_revoked_before(t: &TestApp, database: Database) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let mut id = sub.key_id.clone();
     for _ in 0..5 {
-        let rotated = rotate(&t, &team, &id, Some(0)).await;
+        let rotated = rotate(t, &team, &id, Some(0)).await;
         id = text(&rotated.data()["rotateApiKey"]["apiKey"]["id"]);
     }
     let guard = match database {
@@ -136,7 +125,7 @@ async fn a_deactivation_writes_no_key_that_was_revoked_before(database: Database
         let active = json!({ "account": { "status": "ACTIVE" }, "errors": [] });
         assert_eq!(change("reactivateSubAccount", "").await, active);
     }
-    made(&t, &team, &sub.id, json!({ "name": "New" })).await;
+    made(t, &team, &sub.id, json!({ "name": "New" })).await;
     assert_eq!(change("deactivateSubAccount", "keysRevoked").await, inactive(1));
     let ended = "SELECT COUNT(*) FROM api_key k JOIN account a ON a.id = k.account_id \
                  WHERE a.is_sub_account AND k.revoked_at IS NOT NULL AND k.generation < a.key_generation";
@@ -145,5 +134,4 @@ async fn a_deactivation_writes_no_key_that_was_revoked_before(database: Database
     let drop =
         if database == Sqlite { "DROP TRIGGER guard" } else { "DROP TRIGGER guard ON api_key" };
     t.execute(drop).await;
-    t.close().await;
 }

@@ -7,14 +7,12 @@ use serde_json::json;
 use tokio::time::timeout;
 use tollgate::domain::api_key::{self, authentication};
 
-use crate::harness::{Database, Setup, TestApp};
+use crate::harness::{Setup, TestApp};
 
 /// A process that hears nothing of the others, and tells nothing, learns within two seconds that a key has
 /// ended or that its account is not ACTIVE any more.
 #[db_test]
-#[tokio::test]
-async fn the_end_of_a_key_is_seen_without_being_told(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_end_of_a_key_is_seen_without_being_told(t: &TestApp) {
     let team = t.team(1_000).await;
     let other = t.beside(Setup::default()).await;
     let account = "account: { id: $id }";
@@ -50,6 +48,4 @@ async fn the_end_of_a_key_is_seen_without_being_told(database: Database) {
         timeout(Duration::from_secs(10), looks).await.expect("the end is seen");
         assert!(!remains.is_cancelled(), "{action}");
     }
-    other.close().await;
-    t.close().await;
 }

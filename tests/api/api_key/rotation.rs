@@ -5,21 +5,19 @@ use db_test::db_test;
 use serde_json::json;
 
 use super::{NOTHING, keys_of, made, own_id, rotate, works};
-use crate::harness::{Database, TestApp, text};
+use crate::harness::{TestApp, text};
 
 /// C16, R19: without a grace the old key ends at once; the new one is like it.
 #[db_test]
-#[tokio::test]
-async fn a_rotation_without_grace_ends_the_old_key_at_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_rotation_without_grace_ends_the_old_key_at_once(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let input = json!({
         "name": "Nightly", "environment": "TEST", "expiresAt": "2026-03-17T00:00:00Z",
     });
-    let (id, old) = made(&t, &team, &sub.id, input).await;
+    let (id, old) = made(t, &team, &sub.id, input).await;
 
-    let answer = rotate(&t, &team, &id, None).await;
+    let answer = rotate(t, &team, &id, None).await;
 
     assert_eq!(answer.refusals(), NOTHING);
     let payload = &answer.data()["rotateApiKey"];
@@ -27,60 +25,54 @@ async fn a_rotation_without_grace_ends_the_old_key_at_once(database: Database) {
     assert_eq!([&key["name"], &key["environment"]], ["Nightly", "TEST"]);
     assert_eq!(key["expiresAt"], "2026-03-17T00:00:00.000Z");
     assert_ne!(key["id"], json!(id));
-    assert!(works(&t, &text(&payload["plainKey"])).await && !works(&t, &old).await);
+    assert!(works(t, &text(&payload["plainKey"])).await && !works(t, &old).await);
 
     // The main account's last live key too, which cannot be revoked.
-    let id = own_id(&t, &team.key).await;
-    let answer = rotate(&t, &team, &id, Some(0)).await;
-    assert!(works(&t, &text(&answer.data()["rotateApiKey"]["plainKey"])).await);
-    assert!(!works(&t, &team.key).await);
-    t.close().await;
+    let id = own_id(t, &team.key).await;
+    let answer = rotate(t, &team, &id, Some(0)).await;
+    assert!(works(t, &text(&answer.data()["rotateApiKey"]["plainKey"])).await);
+    assert!(!works(t, &team.key).await);
 }
 
 /// C16: with a grace the old key works until then, or until its own expiry if that is sooner.
 #[db_test]
-#[tokio::test]
-async fn a_rotation_with_grace_keeps_the_old_key_that_long(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_rotation_with_grace_keeps_the_old_key_that_long(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let short = json!({ "name": "Short", "expiresAt": "2026-03-16T12:00:30Z" });
-    let (short_id, short) = made(&t, &team, &sub.id, short).await;
+    let (short_id, short) = made(t, &team, &sub.id, short).await;
 
     let before = t.everything().await;
     for grace in [-1, 2_592_001, i32::MIN, i32::MAX] {
-        let answer = rotate(&t, &team, &sub.key_id, Some(grace)).await;
+        let answer = rotate(t, &team, &sub.key_id, Some(grace)).await;
         assert_eq!(answer.refusals(), ["GRACE_INVALID"], "{grace}");
         let field = &answer.data()["rotateApiKey"]["errors"][0]["field"];
         assert_eq!(*field, json!(["input", "graceSeconds"]));
     }
     assert_eq!(t.everything().await, before);
 
-    let long = rotate(&t, &team, &sub.key_id, Some(60)).await;
+    let long = rotate(t, &team, &sub.key_id, Some(60)).await;
     let new = text(&long.data()["rotateApiKey"]["plainKey"]);
     assert_eq!(long.data()["rotateApiKey"]["apiKey"]["expiresAt"], json!(null));
-    let rotated = rotate(&t, &team, &short_id, Some(2_592_000)).await;
+    let rotated = rotate(t, &team, &short_id, Some(2_592_000)).await;
     let of_short = &rotated.data()["rotateApiKey"]["apiKey"]["expiresAt"];
     assert_eq!(*of_short, "2026-03-16T12:00:30.000Z");
     // Newest first: of the short key, of the first key, the short key, the first key.
     let (half, one) = ("2026-03-16T12:00:30.000Z", "2026-03-16T12:01:00.000Z");
     let ends = [json!(half), json!(null), json!(half), json!(one)];
     let ends = ends.map(|end| json!({ "expiresAt": end, "revokedAt": null }));
-    assert_eq!(keys_of(&t, &team, &sub.id, "expiresAt revokedAt").await, json!(ends));
+    assert_eq!(keys_of(t, &team, &sub.id, "expiresAt revokedAt").await, json!(ends));
     t.step(TimeDelta::seconds(30));
-    assert!(!works(&t, &short).await && works(&t, &sub.key).await);
+    assert!(!works(t, &short).await && works(t, &sub.key).await);
     t.step(TimeDelta::milliseconds(29_999));
-    assert!(works(&t, &sub.key).await);
+    assert!(works(t, &sub.key).await);
     t.step(TimeDelta::milliseconds(1));
-    assert!(!works(&t, &sub.key).await && works(&t, &new).await);
-    t.close().await;
+    assert!(!works(t, &sub.key).await && works(t, &new).await);
 }
 
 /// A rotation that is repeated after a lost answer gives a key that lasts as long as the first.
 #[db_test]
-#[tokio::test]
-async fn a_repeated_rotation_gives_a_lasting_key(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_repeated_rotation_gives_a_lasting_key(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let rotate = "mutation($id: ID!) { rotateApiKey(id: $id, input: { graceSeconds: 60 }) \
@@ -96,7 +88,6 @@ async fn a_repeated_rotation_gives_a_lasting_key(database: Database) {
         t.step(TimeDelta::seconds(30));
     }
 
-    assert!(!works(&t, &sub.key).await, "the grace of the first rotation has ended");
-    assert!(works(&t, &keys[0]).await && works(&t, &keys[1]).await);
-    t.close().await;
+    assert!(!works(t, &sub.key).await, "the grace of the first rotation has ended");
+    assert!(works(t, &keys[0]).await && works(t, &keys[1]).await);
 }

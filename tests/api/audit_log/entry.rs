@@ -11,7 +11,7 @@ use super::{
     count, newest,
 };
 use crate::{
-    harness::{Database, TestApp, text},
+    harness::{TestApp, text},
     layers::rust_files,
 };
 
@@ -45,28 +45,26 @@ fn with_unknown_ids_hidden(mut settings: Value) -> Value {
 /// All mutations of the schema but those about messages are in the table; each leaves one entry that says all
 /// of it when it is done, and one when it is refused.
 #[db_test]
-#[tokio::test]
-async fn every_call_leaves_one_entry(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn every_call_leaves_one_entry(t: &TestApp) {
+    let stage = staged(t).await;
     let calls = calls(&stage);
     let mut tried: BTreeSet<&str> = calls.iter().map(|call| call.mutation).collect();
     tried.extend(MESSAGES);
     assert_eq!(mutations(), tried.into_iter().map(str::to_owned).collect::<BTreeSet<_>>());
 
     for call in &calls {
-        let key = call.key(&t);
+        let key = call.key(t);
         let by = t.ask(key, "{ viewer { apiKey { id } role } }").await;
         let by = &by.data()["viewer"];
-        let entries = count(&t).await;
+        let entries = count(t).await;
 
-        let refused = call.ask(&t, key, &call.refused, "the-refused").await;
+        let refused = call.ask(t, key, &call.refused, "the-refused").await;
 
         let payload = &refused.body["data"][call.mutation];
         let code = payload["errors"][0]["code"].as_str();
         let code = code.or(refused.codes().first().copied());
         assert_eq!(code, Some(call.code), "{}: {}", call.mutation, refused.body);
-        assert_eq!(count(&t).await, entries + 1, "{}", call.mutation);
+        assert_eq!(count(t).await, entries + 1, "{}", call.mutation);
         let is_of_team = call.mutation != "createTeam";
         let team = is_of_team.then(|| json!({ "id": stage.team.id }));
         let (account, target) = call.named;
@@ -76,18 +74,18 @@ async fn every_call_leaves_one_entry(database: Database) {
             "targetId": target, "before": null, "after": null, "requestId": "the-refused",
             "createdAt": "2026-03-16T12:00:00.000Z",
         });
-        assert_eq!(newest(&t, &t.operator, 1).await, [expected]);
+        assert_eq!(newest(t, &t.operator, 1).await, [expected]);
 
-        let accepted = call.ask(&t, key, &call.accepted, "the-accepted").await;
+        let accepted = call.ask(t, key, &call.accepted, "the-accepted").await;
 
         assert_eq!(accepted.body["errors"], json!(null), "{}: {}", call.mutation, accepted.body);
-        assert_eq!(count(&t).await, entries + 2, "{}", call.mutation);
+        assert_eq!(count(t).await, entries + 2, "{}", call.mutation);
         let (account, target, before, after) = &call.entered;
         let made = id_in(accepted.data());
         let target = target.or(made);
         let account = if call.mutation == "createSubAccount" { made } else { *account };
         let team = if is_of_team { Some(stage.team.id.as_str()) } else { made };
-        let mut entry = newest(&t, &t.operator, 1).await.remove(0);
+        let mut entry = newest(t, &t.operator, 1).await.remove(0);
         entry["after"] = with_unknown_ids_hidden(entry["after"].take());
         let expected = json!({
             "action": call.action(), "outcome": "DONE", "code": null, "count": 1, "actor": by["role"],
@@ -98,7 +96,6 @@ async fn every_call_leaves_one_entry(database: Database) {
         });
         assert_eq!(entry, expected, "{}", call.mutation);
     }
-    t.close().await;
 }
 
 fn mutations() -> BTreeSet<String> {
@@ -149,11 +146,9 @@ fn few_write_without_an_entry() {
 
 /// Sends leave none, accepted or refused.
 #[db_test]
-#[tokio::test]
-async fn messages_leave_none(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_leave_none(t: &TestApp) {
     let team = t.team(1000).await;
-    let entries = count(&t).await;
+    let entries = count(t).await;
 
     assert!(t.sends(&team.key).await);
     assert!(!t.send(&team.key, json!({ "to": "x", "text": "Hi" })).await.refusals().is_empty());
@@ -167,20 +162,17 @@ async fn messages_leave_none(database: Database) {
         t.ask(&t.operator, "mutation { cancelMessage(id: \"x\") { __typename } }").await;
     assert_eq!(forbidden.codes(), ["FORBIDDEN"]);
 
-    assert_eq!(count(&t).await, entries);
-    t.close().await;
+    assert_eq!(count(t).await, entries);
 }
 
 /// What changes nothing and is no error leaves an entry that says so; so does a repeated movement of money, and
 /// what came of the first stays the only one done.
 #[db_test]
-#[tokio::test]
-async fn repeats_are_entered_as_such(database: Database) {
-    let t = TestApp::start(database).await;
+async fn repeats_are_entered_as_such(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let entry_of = async |key: &str| {
-        let entry = newest(&t, key, 1).await.remove(0);
+        let entry = newest(t, key, 1).await.remove(0);
         json!(["action", "outcome", "before", "after"].map(|name| entry[name].clone()))
     };
 
@@ -199,10 +191,10 @@ async fn repeats_are_entered_as_such(database: Database) {
     let again = t.top_up(&team, json!(5), "once").await;
     assert_eq!(again.data()["topUpTeam"]["replayed"], true);
     assert_eq!(entry_of(&team.key).await, json!(["TOP_UP_TEAM", "REPLAYED", null, null]));
-    let target = newest(&t, &team.key, 1).await[0]["targetId"].clone();
+    let target = newest(t, &team.key, 1).await[0]["targetId"].clone();
     assert_eq!(target, first.data()["topUpTeam"]["entry"]["id"]);
     assert_eq!(t.top_up(&team, json!(6), "once").await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
-    let entry = newest(&t, &team.key, 1).await.remove(0);
+    let entry = newest(t, &team.key, 1).await.remove(0);
     assert_eq!(
         (&entry["outcome"], &entry["code"]),
         (&json!("REFUSED"), &json!("IDEMPOTENCY_CONFLICT"))
@@ -214,7 +206,7 @@ async fn repeats_are_entered_as_such(database: Database) {
     assert_eq!(t.purchase(&team.key, input).await.data()["purchasePhoneNumber"]["replayed"], true);
     let replayed = json!(["PURCHASE_PHONE_NUMBER", "REPLAYED", null, null]);
     assert_eq!(entry_of(&team.key).await, replayed);
-    assert_eq!(newest(&t, &team.key, 1).await[0]["targetId"], json!(number));
+    assert_eq!(newest(t, &team.key, 1).await[0]["targetId"], json!(number));
     let stays = format!("input: {{ to: {{ id: \"{}\" }} }}", team.main_account_id);
     for (call, action, count) in [
         (format!("transferPhoneNumber(id: \"{number}\", {stays})"), "TRANSFER_PHONE_NUMBER", 1),
@@ -228,5 +220,4 @@ async fn repeats_are_entered_as_such(database: Database) {
     }
     let done = "SELECT COUNT(*) FROM audit_entry WHERE action = 'TOP_UP_TEAM' AND outcome = 'DONE'";
     assert_eq!(t.number(done).await, 1);
-    t.close().await;
 }

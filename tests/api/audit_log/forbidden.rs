@@ -9,15 +9,13 @@ use super::{
     calls::{calls, staged},
     count, newest,
 };
-use crate::harness::{Database, Setup, Socket, TestApp};
+use crate::harness::{Apps, Setup, Socket, TestApp};
 
 /// Whoever may not call a mutation leaves an entry of that, whether its role lacks it or its key is a TEST one,
 /// and changes nothing.
 #[db_test]
-#[tokio::test]
-async fn who_may_not_is_entered(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn who_may_not_is_entered(t: &TestApp) {
+    let stage = staged(t).await;
     let sub_test = t.api_key(&stage.team, &stage.sub.id, "TEST").await;
     let main_test = t.api_key(&stage.team, &stage.team.main_account_id, "TEST").await;
     let before = t.everything().await;
@@ -33,14 +31,14 @@ async fn who_may_not_is_entered(database: Database) {
             (&t.operator, "OPERATOR", None),
         ] {
             let may_main = call.key == stage.sub.key && *key == stage.team.key;
-            if key == call.key(&t) || may_main {
+            if key == call.key(t) || may_main {
                 continue;
             }
-            let entries = count(&t).await;
-            let answer = call.ask(&t, key, &call.accepted, "who").await;
+            let entries = count(t).await;
+            let answer = call.ask(t, key, &call.accepted, "who").await;
             assert_eq!(answer.codes(), ["FORBIDDEN"], "{} by {actor}", call.mutation);
-            assert_eq!(count(&t).await, entries + 1, "{} by {actor}", call.mutation);
-            let entry = newest(&t, &t.operator, 1).await.remove(0);
+            assert_eq!(count(t).await, entries + 1, "{} by {actor}", call.mutation);
+            let entry = newest(t, &t.operator, 1).await.remove(0);
             let shown = ["action", "outcome", "code", "actor", "requestId", "before", "after"];
             let shown = json!(shown.map(|name| entry[name].clone()));
             let expected = json!([call.action(), "REFUSED", "FORBIDDEN", actor, "who", null, null]);
@@ -57,17 +55,15 @@ async fn who_may_not_is_entered(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// What is refused before it is executed is entered or counted for each mutation that it calls, over sockets
 /// too, and costs what it would; what is no call leaves nothing.
 #[db_test]
-#[tokio::test]
-async fn forbidden_documents_are_bounded(database: Database) {
+async fn forbidden_documents_are_bounded(apps: &Apps) {
     let http = http::Settings { key_rate: 1, account_rate: 0, ..http::Settings::default() };
     let setup = Setup { http, ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let entries = count(&t).await;
@@ -125,14 +121,11 @@ async fn forbidden_documents_are_bounded(database: Database) {
     assert_eq!(t.ask(&sub.key, dear).await.codes(), ["RATE_LIMITED"]);
     assert_eq!(counted().await, expected(3 + tried));
     assert_eq!(count(&t).await, entries + 2);
-    t.close().await;
 }
 
 /// A key that was revoked a moment ago leaves an entry where it tries to change something.
 #[db_test]
-#[tokio::test]
-async fn a_revoked_key_that_tries_is_entered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_revoked_key_that_tries_is_entered(t: &TestApp) {
     let team = t.team(0).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
     assert_eq!(t.ask(&second, "{ viewer { role } }").await.status, 200);
@@ -143,10 +136,9 @@ async fn a_revoked_key_that_tries_is_entered(database: Database) {
     let refused = t.create_sub_account(&second, json!({ "name": "No" })).await;
 
     assert_eq!(refused.codes(), ["UNAUTHENTICATED"]);
-    let entry = newest(&t, &team.key, 1).await.remove(0);
+    let entry = newest(t, &team.key, 1).await.remove(0);
     assert_eq!(
         (&entry["action"], &entry["outcome"], &entry["code"]),
         (&json!("CREATE_SUB_ACCOUNT"), &json!("REFUSED"), &json!("UNAUTHENTICATED"))
     );
-    t.close().await;
 }

@@ -13,37 +13,32 @@ use crate::harness::{Database, Postgres, Sqlite, TestApp};
 /// An entry and its change are one: where the one cannot be written, the other is not. A refusal is answered all
 /// the same.
 #[db_test]
-#[tokio::test]
-async fn what_cannot_be_entered_is_not_done(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn what_cannot_be_entered_is_not_done(t: &TestApp) {
+    let stage = staged(t).await;
     t.execute("ALTER TABLE audit_entry RENAME TO gone").await;
     let before = t.everything().await;
 
     for call in calls(&stage) {
-        let answer = call.ask(&t, call.key(&t), &call.accepted, "a").await;
+        let answer = call.ask(t, call.key(t), &call.accepted, "a").await;
         assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"], "{}", call.mutation);
         if call.mutation == "deleteContact" {
             // Its first step locks the contact until a repeat finishes the deletion.
             t.execute("UPDATE contact SET busy_with = NULL").await;
         }
         assert_eq!(t.everything().await, before, "{}", call.mutation);
-        let answer = call.ask(&t, call.key(&t), &call.refused, "a").await;
+        let answer = call.ask(t, call.key(t), &call.refused, "a").await;
         let code = answer.body["data"][call.mutation]["errors"][0]["code"].as_str();
         assert_eq!(code.or(answer.codes().first().copied()), Some(call.code));
     }
 
     t.execute("ALTER TABLE gone RENAME TO audit_entry").await;
-    t.close().await;
 }
 
 /// The database itself refuses to change or delete an entry, and one that contradicts itself.
 #[db_test]
-#[tokio::test]
-async fn the_log_is_append_only(database: Database) {
-    let t = TestApp::start(database).await;
-    staged(&t).await;
-    let before = newest(&t, &t.operator, 100).await;
+async fn the_log_is_append_only(t: &TestApp, database: Database) {
+    staged(t).await;
+    let before = newest(t, &t.operator, 100).await;
 
     for sql in [
         "UPDATE audit_entry SET code = 'X' WHERE outcome = 'DONE'",
@@ -82,19 +77,16 @@ async fn the_log_is_append_only(database: Database) {
         assert!(refused.contains("check"), "{refused}");
     }
 
-    assert_eq!(newest(&t, &t.operator, 100).await, before);
-    t.close().await;
+    assert_eq!(newest(t, &t.operator, 100).await, before);
 }
 
 /// No key, no hash, no address, no name of a contact, no metadata and no free text of a refused call is in it.
 #[db_test]
-#[tokio::test]
-async fn the_log_holds_no_secrets(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn the_log_holds_no_secrets(t: &TestApp) {
+    let stage = staged(t).await;
     for call in calls(&stage) {
-        call.ask(&t, call.key(&t), &call.accepted, "a").await;
-        call.ask(&t, call.key(&t), &call.refused, "a").await;
+        call.ask(t, call.key(t), &call.accepted, "a").await;
+        call.ask(t, call.key(t), &call.refused, "a").await;
     }
     let odd = "mutation { updateSubAccount(account: { externalId: \"a secret\" }, \
                input: { name: \"a secret\" }) { errors { code } } }";
@@ -102,7 +94,7 @@ async fn the_log_holds_no_secrets(database: Database) {
 
     let query = format!("{{ auditLog(first: 100) {{ totalCount nodes {{ {FIELDS} }} }} }}");
     let log = t.ask(&t.operator, &query).await;
-    assert_eq!(log.data()["auditLog"]["totalCount"], count(&t).await);
+    assert_eq!(log.data()["auditLog"]["totalCount"], count(t).await);
     let all = log.data().to_string();
     for secret in [
         "tg_live",
@@ -121,5 +113,4 @@ async fn the_log_holds_no_secrets(database: Database) {
     ] {
         assert!(!all.contains(secret), "{secret}");
     }
-    t.close().await;
 }

@@ -9,15 +9,13 @@ use super::{
     calls::{STAGED_PRIVATE, staged},
     newest,
 };
-use crate::harness::{Database, NOBODYS_IDS, TestApp, text};
+use crate::harness::{NOBODYS_IDS, TestApp, text};
 
 /// R3: a main account sees what concerns its team, whoever did it, but neither another team's nor what its
 /// sub-accounts do with what they own; an operator's key is not shown to it. A sub-account sees nothing.
 #[db_test]
-#[tokio::test]
-async fn each_sees_what_concerns_it(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn each_sees_what_concerns_it(t: &TestApp) {
+    let stage = staged(t).await;
     let foreign = t.team(0).await;
     t.contact(&stage.team.key, &["+12025550179"]).await;
     let quiet = "mutation { setQuietHours { errors { code } } }";
@@ -31,7 +29,7 @@ async fn each_sees_what_concerns_it(database: Database) {
     };
     let (sub, other) = (json!({ "id": stage.sub.id }), json!({ "id": stage.other.id }));
     let main = json!({ "id": stage.team.main_account_id });
-    let own = newest(&t, &stage.team.key, 100).await;
+    let own = newest(t, &stage.team.key, 100).await;
     let operators = own.iter().filter(|entry| entry["actor"] == "OPERATOR").collect::<Vec<_>>();
     assert_eq!(operators.len(), 2);
     assert!(operators.iter().all(|entry| entry["actorKey"] == json!(null)));
@@ -64,27 +62,24 @@ async fn each_sees_what_concerns_it(database: Database) {
         "teamById": { "auditLog": { "totalCount": own.len() + private } },
     });
     assert_eq!(*counts.data(), expected);
-    let entry = newest(&t, &t.operator, 100).await.pop().expect("the first key's");
+    let entry = newest(t, &t.operator, 100).await.pop().expect("the first key's");
     assert_eq!(
         (&entry["action"], &entry["actor"], &entry["actorKey"], &entry["requestId"]),
         (&json!("CREATE_API_KEY"), &json!("COMMAND_LINE"), &json!(null), &json!(null))
     );
 
-    let theirs = newest(&t, &foreign.key, 100).await;
+    let theirs = newest(t, &foreign.key, 100).await;
     assert_eq!(shown(theirs), [json!(["CREATE_TEAM", "OPERATOR", null])]);
     for query in ["{ auditLog { totalCount } }", "{ team { auditLog { totalCount } } }"] {
         assert_eq!(t.ask(&stage.sub.key, query).await.codes(), ["FORBIDDEN"]);
     }
     let test_key = t.api_key(&stage.team, &stage.team.main_account_id, "TEST").await;
-    assert_eq!(newest(&t, &test_key, 100).await[1..], own);
-    t.close().await;
+    assert_eq!(newest(t, &test_key, 100).await[1..], own);
 }
 
 /// By action, by outcome, by key, by account under either of its ids, and by time: from included, to excluded.
 #[db_test]
-#[tokio::test]
-async fn the_log_is_filtered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_log_is_filtered(t: &TestApp) {
     let team = t.team(0).await;
     t.step(TimeDelta::minutes(1));
     let sub = t.sub_account(&team, json!({ "externalId": "s-1" })).await;
@@ -157,15 +152,12 @@ async fn the_log_is_filtered(database: Database) {
     let by_external_id = json!({ "filter": { "account": { "externalId": "s-1" } } });
     let found = t.ask_with(&t.operator, query, by_external_id).await;
     assert_eq!(found.codes(), ["BAD_USER_INPUT"]);
-    t.close().await;
 }
 
 /// Page by page, from either end, what a main account and an operator see is what they see at once.
 #[db_test]
-#[tokio::test]
-async fn the_log_is_paged_both_ways(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn the_log_is_paged_both_ways(t: &TestApp) {
+    let stage = staged(t).await;
     for at in 0..5 {
         t.sub_account(&stage.team, json!({ "name": format!("Client {at}") })).await;
         t.opt_out(&stage.sub.key, &format!("+1202555018{at}")).await;
@@ -206,5 +198,4 @@ async fn the_log_is_paged_both_ways(database: Database) {
     let cursor = text(&entries.data()["auditLog"]["edges"][0]["cursor"]);
     let ledger = format!("{{ ledger(after: \"{cursor}\") {{ totalCount }} }}");
     assert_eq!(t.ask(&stage.team.key, &ledger).await.codes(), ["BAD_USER_INPUT"]);
-    t.close().await;
 }

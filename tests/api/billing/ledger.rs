@@ -59,10 +59,8 @@ async fn ledger(t: &TestApp, key: &str, filter: &Value, fields: &str) -> Value {
 
 /// C2, C5, C20, C21, C22, R7, R12: each movement with its sign and the balance after it, newest first.
 #[db_test]
-#[tokio::test]
-async fn the_ledger_tells_every_movement_and_what_it_left(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn the_ledger_tells_every_movement_and_what_it_left(t: &TestApp) {
+    let stage = staged(t).await;
     let entry = |kind: &str, amount: Value, balance: Value, account: Option<&str>, minute: u8| {
         json!({
             "kind": kind, "amount": amount, "balanceAfter": balance,
@@ -81,7 +79,7 @@ async fn the_ledger_tells_every_movement_and_what_it_left(database: Database) {
         entry("TOP_UP", json!(100), json!(100), None, 0),
     ]);
 
-    assert_eq!(ledger(&t, &stage.team.key, &json!(null), ENTRY).await, expected);
+    assert_eq!(ledger(t, &stage.team.key, &json!(null), ENTRY).await, expected);
     let of_team = format!(
         "query($id: ID!) {{ teamById(id: $id) {{ balance ledger {{ nodes {{ {ENTRY} }} }} }} }}"
     );
@@ -96,19 +94,16 @@ async fn the_ledger_tells_every_movement_and_what_it_left(database: Database) {
         let own = t.ask(&sub.key, "{ balance { balance totalSpent } }").await;
         assert_eq!(own.data()["balance"], json!({ "balance": 89.5, "totalSpent": spent }));
     }
-    t.close().await;
 }
 
 /// C1, C6, C19, R3: a sub-account sees what it caused; the main account sees which message it was,
 /// but not the message.
 #[db_test]
-#[tokio::test]
-async fn a_sub_account_sees_its_own_movements_only(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn a_sub_account_sees_its_own_movements_only(t: &TestApp) {
+    let stage = staged(t).await;
     let fields = "kind messageId message { id to } account { id }";
 
-    let own = ledger(&t, &stage.sub.key, &json!(null), fields).await;
+    let own = ledger(t, &stage.sub.key, &json!(null), fields).await;
     let sent = t.ask(&stage.sub.key, "{ messages { nodes { id } } }").await;
     let id = text(&sent.data()["messages"]["nodes"][0]["id"]);
     let entry = |kind: &str, message: Value| {
@@ -119,26 +114,23 @@ async fn a_sub_account_sees_its_own_movements_only(database: Database) {
     assert_eq!(own, json!([entry("REFUND", message.clone()), entry("CHARGE", message)]));
 
     let of_sub = json!({ "account": { "id": stage.sub.id } });
-    let seen = ledger(&t, &stage.team.key, &of_sub, fields).await;
+    let seen = ledger(t, &stage.team.key, &of_sub, fields).await;
     assert_eq!(seen, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
     let of_main = json!({ "account": { "id": stage.team.main_account_id } });
-    let seen = ledger(&t, &stage.team.key, &of_main, "messageId message { id }").await;
+    let seen = ledger(t, &stage.team.key, &of_main, "messageId message { id }").await;
     assert_eq!(seen[0]["message"]["id"], seen[0]["messageId"]);
 
-    let other = ledger(&t, &stage.other.key, &json!(null), "kind account { id }").await;
+    let other = ledger(t, &stage.other.key, &json!(null), "kind account { id }").await;
     assert_eq!(other, json!([{ "kind": "CHARGE", "account": { "id": stage.other.id } }]));
     let test_key = t.api_key(&stage.team, &stage.sub.id, "TEST").await;
-    let tested = ledger(&t, &test_key, &json!(null), fields).await;
+    let tested = ledger(t, &test_key, &json!(null), fields).await;
     assert_eq!(tested, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
-    t.close().await;
 }
 
 /// C19: by kind, by account under either of its ids, and by time: from included, to excluded.
 #[db_test]
-#[tokio::test]
-async fn the_ledger_is_filtered(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn the_ledger_is_filtered(t: &TestApp) {
+    let stage = staged(t).await;
     let time = |from: Value, to: Value| json!({ "createdAt": { "from": from, "to": to } });
     let minute = |minute: u8| json!(format!("2026-03-16T12:0{minute}:00Z"));
     let (all, none) =
@@ -164,18 +156,15 @@ async fn the_ledger_is_filtered(database: Database) {
         (time(json!("2026-03-16T12:00:00.001Z"), minute(1)), none),
     ] {
         let expected: Vec<Value> = kinds.iter().map(|kind| json!({ "kind": kind })).collect();
-        let found = ledger(&t, &stage.team.key, &filter, "kind").await;
+        let found = ledger(t, &stage.team.key, &filter, "kind").await;
         assert_eq!(found, json!(expected), "{filter}");
     }
-    t.close().await;
 }
 
 /// R5: where the main account hides the balance, a sub-account's keys see it nowhere.
 #[db_test]
-#[tokio::test]
-async fn a_hidden_balance_is_seen_nowhere(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn a_hidden_balance_is_seen_nowhere(t: &TestApp) {
+    let stage = staged(t).await;
     let everywhere = "{ team { balance } balance { balance totalSpent } viewer { team { balance } } \
                       ledger { nodes { amount balanceAfter } } }";
     let hide = "mutation($id: ID!, $visible: Boolean) { updateSubAccount(account: { id: $id }, \
@@ -208,14 +197,11 @@ async fn a_hidden_balance_is_seen_nowhere(database: Database) {
         });
         assert_eq!(*main.data(), expected);
     }
-    t.close().await;
 }
 
 /// R5: dry runs of ever dearer messages do not tell a hidden balance either; that nothing is left at all is said.
 #[db_test]
-#[tokio::test]
-async fn a_quote_does_not_tell_a_hidden_balance(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_quote_does_not_tell_a_hidden_balance(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(2).await;
     let hidden = t.sub_account(&team, json!({ "teamBalanceVisible": false })).await;
@@ -247,15 +233,12 @@ async fn a_quote_does_not_tell_a_hidden_balance(database: Database) {
     assert_eq!(quoted(&hidden.key, 2).await, too_low);
     let blocked = t.ask(&hidden.key, "{ account { blockedBy } }").await;
     assert_eq!(blocked.data()["account"]["blockedBy"], json!(["BALANCE"]));
-    t.close().await;
 }
 
 /// R14: the database itself refuses to change or delete an entry.
 #[db_test]
-#[tokio::test]
-async fn the_ledger_is_append_only(database: Database) {
-    let t = TestApp::start(database).await;
-    staged(&t).await;
+async fn the_ledger_is_append_only(t: &TestApp, database: Database) {
+    staged(t).await;
     let before = t.everything().await;
 
     for sql in [
@@ -273,5 +256,4 @@ async fn the_ledger_is_append_only(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }

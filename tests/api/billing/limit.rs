@@ -8,7 +8,7 @@ use serde_json::json;
 use tollgate::money::Micros;
 
 use super::MICROS_PER_CENT;
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 fn ceil_div(limit: i64, price: i64) -> i64 {
     (limit + price - 1) / price
@@ -17,9 +17,7 @@ fn ceil_div(limit: i64, price: i64) -> i64 {
 /// C13, C21, C22, C23, C31, C32: limit L, price p: exactly ceil(L/p) are accepted, one after another;
 /// then a raised limit lets the very next send through.
 #[db_test]
-#[tokio::test]
-async fn a_limit_lets_exactly_its_share_through(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_limit_lets_exactly_its_share_through(t: &TestApp) {
     for limit_cents in [1, 7, 50, 999, 1000, 1001] {
         let limit = limit_cents * MICROS_PER_CENT;
         // Prices that divide the limit, and prices that do not.
@@ -38,21 +36,20 @@ async fn a_limit_lets_exactly_its_share_through(database: Database) {
             assert_eq!(accepted, expected, "limit {limit}, price {price}");
             assert_eq!(refused.refusals(), ["CREDIT_LIMIT_REACHED"]);
             let spent = expected * price;
-            assert_spent(&t, &sub.key, 1_000_000 * MICROS_PER_CENT - spent, spent).await;
+            assert_spent(t, &sub.key, 1_000_000 * MICROS_PER_CENT - spent, spent).await;
 
             let raised = spent / MICROS_PER_CENT + 1;
-            set_limit(&t, &team.key, &sub.id, json!(raised)).await;
+            set_limit(t, &team.key, &sub.id, json!(raised)).await;
             assert!(t.sends(&sub.key).await, "a raised limit counts at once");
         }
     }
-    t.close().await;
 }
 
 /// R10: the same with 200 senders at once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_against_two_hundred_senders_at_once(
-    database: Database,
+    t: &Arc<TestApp>,
     #[values(
         (1, 10_000), (1, 3_000), (7, 10_000), (7, 3_000), (50, 20_000), (50, 21_000),
         (999, 333_000), (999, 330_001), (1000, 500_000), (1000, 300_000), (1001, 143_000), (1001, 350_000)
@@ -60,26 +57,23 @@ async fn a_limit_holds_against_two_hundred_senders_at_once(
     case: (i64, i64),
 ) {
     let (limit_cents, price) = case;
-    let t = TestApp::start(database).await;
     t.set_sms_price(price).await;
     let team = t.team(1_000_000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": limit_cents })).await;
     let limit = limit_cents * MICROS_PER_CENT;
 
-    let (t, accepted) = at_once(t, 200, |_| sub.key.clone()).await;
+    let accepted = at_once(t, 200, |_| sub.key.clone()).await;
 
     let expected = ceil_div(limit, price);
     assert_eq!(accepted, expected);
     let spent = expected * price;
-    assert_spent(&t, &sub.key, 1_000_000 * MICROS_PER_CENT - spent, spent).await;
-    t.close().await;
+    assert_spent(t, &sub.key, 1_000_000 * MICROS_PER_CENT - spent, spent).await;
 }
 
 /// C5, C15, C20, R9: a balance for k messages, many unlimited sub-accounts at once: exactly k.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shared_balance_pays_for_exactly_what_it_holds(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_shared_balance_pays_for_exactly_what_it_holds(t: &Arc<TestApp>) {
     t.set_sms_price(7 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
     let mut keys = Vec::new();
@@ -87,34 +81,28 @@ async fn a_shared_balance_pays_for_exactly_what_it_holds(database: Database) {
         keys.push(t.sub_account(&team, json!({ "name": format!("Client {number}") })).await.key);
     }
 
-    let (t, accepted) = at_once(t, 200, move |number| keys[number % 20].clone()).await;
+    let accepted = at_once(t, 200, move |number| keys[number % 20].clone()).await;
 
     assert_eq!(accepted, 14, "100 cents pay for 14 messages of 7 cents");
     let balance = t.number("SELECT balance_micros FROM team").await;
     assert_eq!(balance, 2 * MICROS_PER_CENT);
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 14);
-    t.close().await;
 }
 
 /// Sends so many messages at once, with the key for each number, and counts the accepted ones.
-async fn at_once(t: TestApp, count: usize, key: impl Fn(usize) -> String) -> (TestApp, i64) {
-    let t = Arc::new(t);
+async fn at_once(t: &Arc<TestApp>, count: usize, key: impl Fn(usize) -> String) -> i64 {
     let senders = (0..count).map(|number| {
-        let (t, key) = (Arc::clone(&t), key(number));
+        let (t, key) = (Arc::clone(t), key(number));
         tokio::spawn(async move { t.sends(&key).await })
     });
     let verdicts = join_all(senders).await;
     let accepted = verdicts.into_iter().filter(|verdict| *verdict.as_ref().expect("a verdict"));
-    let accepted = i64::try_from(accepted.count()).expect("a small number");
-    let t = Arc::into_inner(t).expect("every sender has ended");
-    (t, accepted)
+    i64::try_from(accepted.count()).expect("a small number")
 }
 
 /// A main account draws from the balance without limit or total (R7).
 #[db_test]
-#[tokio::test]
-async fn a_main_account_is_charged_without_a_total(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_main_account_is_charged_without_a_total(t: &TestApp) {
     t.set_sms_price(30 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
 
@@ -132,37 +120,31 @@ async fn a_main_account_is_charged_without_a_total(database: Database) {
         *account.data(),
         json!({ "account": { "totalSpent": null, "creditLimit": null }, "balance": { "balance": 10 } })
     );
-    t.close().await;
 }
 
 /// R8: null is no limit, 0 blocks at once, a limit below what is spent blocks at once.
 #[db_test]
-#[tokio::test]
-async fn a_limit_counts_from_the_next_send_on(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_limit_counts_from_the_next_send_on(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
     assert!(!t.sends(&sub.key).await, "0: nothing may be spent");
 
-    set_limit(&t, &team.key, &sub.id, json!(null)).await;
+    set_limit(t, &team.key, &sub.id, json!(null)).await;
     for _ in 0..5 {
         assert!(t.sends(&sub.key).await, "null: no limit");
     }
-    set_limit(&t, &team.key, &sub.id, json!(49.9999)).await;
+    set_limit(t, &team.key, &sub.id, json!(49.9999)).await;
     assert!(!t.sends(&sub.key).await, "below what is spent");
-    set_limit(&t, &team.key, &sub.id, json!(50)).await;
+    set_limit(t, &team.key, &sub.id, json!(50)).await;
     assert!(!t.sends(&sub.key).await, "just what is spent");
-    set_limit(&t, &team.key, &sub.id, json!(50.0001)).await;
+    set_limit(t, &team.key, &sub.id, json!(50.0001)).await;
     assert!(t.sends(&sub.key).await, "a ten-thousandth of a cent above");
-    t.close().await;
 }
 
 /// Zero-cost messages are not blocked by money.
 #[db_test]
-#[tokio::test]
-async fn what_costs_nothing_is_not_blocked_by_money(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_costs_nothing_is_not_blocked_by_money(t: &TestApp) {
     t.set_sms_price(0).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
@@ -170,19 +152,16 @@ async fn what_costs_nothing_is_not_blocked_by_money(database: Database) {
     assert!(t.sends(&sub.key).await);
 
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 0);
-    t.close().await;
 }
 
 /// R20: a key that was revoked, or an account that was suspended, while its send was under way.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_accepted_after_the_commit_of_a_revocation(database: Database) {
-    let t = TestApp::start(database).await;
+async fn nothing_is_accepted_after_the_commit_of_a_revocation(t: &Arc<TestApp>) {
     let team = t.team(1_000_000).await;
     let sub = t.sub_account(&team, json!({})).await;
-    let t = Arc::new(t);
     let burst = (0..40).map(|_| {
-        let (t, key) = (Arc::clone(&t), sub.key.clone());
+        let (t, key) = (Arc::clone(t), sub.key.clone());
         tokio::spawn(
             async move { t.send(&key, json!({ "to": "+12025550123", "text": "Hi" })).await },
         )
@@ -210,20 +189,17 @@ async fn nothing_is_accepted_after_the_commit_of_a_revocation(database: Database
     }
     assert_eq!(accepted, accepted_then, "accepted after the revocation");
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, accepted);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 /// R13: one idempotency key, fifty times at once: one charge.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeats_that_race_charge_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn repeats_that_race_charge_once(t: &Arc<TestApp>) {
     let team = t.team(1000).await;
-    let t = Arc::new(t);
     let input = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "order-1" });
 
     let senders = (0..50).map(|_| {
-        let (t, key, input) = (Arc::clone(&t), team.key.clone(), input.clone());
+        let (t, key, input) = (Arc::clone(t), team.key.clone(), input.clone());
         tokio::spawn(async move { t.send(&key, input).await })
     });
     let answers = join_all(senders).await;
@@ -238,7 +214,6 @@ async fn repeats_that_race_charge_once(database: Database) {
     }
     assert_eq!((first, ids.len()), (1, 1));
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 async fn set_limit(t: &TestApp, key: &str, id: &str, limit: serde_json::Value) {

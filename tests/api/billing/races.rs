@@ -17,25 +17,10 @@ use sea_orm::DbBackend;
 use serde_json::json;
 use tollgate::domain::billing::{self, Statements};
 
-use crate::harness::{Answer, Database, Setup, Sqlite, TestApp, TestSubAccount, TestTeam};
+use crate::harness::{Answer, Apps, Setup, Sqlite, TestApp, TestSubAccount, TestTeam};
 
 const MICROS_PER_CENT: i64 = 10_000;
 const SENDERS: usize = 8;
-
-/// The processes of a race: on `SQLite` there is one serving process.
-async fn processes(t: TestApp, setup: Setup) -> Vec<Arc<TestApp>> {
-    let second = match t.app.db.backend() {
-        DbBackend::Postgres => Some(t.beside(setup).await),
-        _ => None,
-    };
-    std::iter::once(t).chain(second).map(Arc::new).collect()
-}
-
-async fn close(processes: Vec<Arc<TestApp>>) {
-    for process in processes {
-        Arc::into_inner(process).expect("every sender has ended").close().await;
-    }
-}
 
 /// Sub-accounts with a limit are sent dry by all processes at once, once message by message, once in
 /// bursts. Says what is not as it should be.
@@ -100,13 +85,10 @@ async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String>
 /// R10: exactly `ceil(L/p)`, whatever the number of processes.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_holds_across_processes(database: Database, #[values(false, true)] is_burst: bool) {
-    let t = TestApp::start(database).await;
-    let processes = processes(t, Setup::default()).await;
+async fn a_limit_holds_across_processes(t: &Arc<TestApp>, #[values(false, true)] is_burst: bool) {
+    let processes = t.processes(Setup::default()).await;
 
     assert_eq!(send_dry(&processes, is_burst).await, Ok(()));
-
-    close(processes).await;
 }
 
 /// A statement with one thing left out or put in its place.
@@ -162,12 +144,13 @@ fn planted(backend: DbBackend, plant: &str) -> Statements {
 #[case("check, then charge")]
 #[case("lost update")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_proof_fails_on_a_planted_fault(database: Database, #[case] plant: &str) {
-    let is_burst = database == Sqlite;
+async fn the_proof_fails_on_a_planted_fault(apps: &Apps, #[case] plant: &str) {
+    apps.expect_wrong_totals();
+    let is_burst = apps.database == Sqlite;
     let backend = if is_burst { DbBackend::Sqlite } else { DbBackend::Postgres };
-    let setup = Setup { texts: Some(planted(backend, plant)), ..Setup::default() };
-    let t = TestApp::start_with(database, setup.clone()).await;
-    let processes = processes(t, setup).await;
+    let setup = Setup { statements: Some(planted(backend, plant)), ..Setup::default() };
+    let t = apps.start_with(setup.clone()).await;
+    let processes = t.processes(setup).await;
 
     // A race may end well by chance, but not again and again.
     for _ in 0..20 {
@@ -183,16 +166,15 @@ async fn the_proof_fails_on_a_planted_fault(database: Database, #[case] plant: &
 /// R12: what was paid back is not paid back again, by whichever way; without its guard the database's
 /// own wall still stands.
 #[db_test]
-#[tokio::test]
-async fn a_refund_is_made_once(database: Database, #[values(false, true)] is_planted: bool) {
-    let backend = if database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
+async fn a_refund_is_made_once(apps: &Apps, #[values(false, true)] is_planted: bool) {
+    let backend = if apps.database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
     let mut texts = Statements::of(backend);
     if is_planted {
         assert!(texts.mark_refunded.contains("AND refunded_at IS NULL"));
         texts.mark_refunded = texts.mark_refunded.replace("AND refunded_at IS NULL", "").leak();
     }
-    let setup = Setup { texts: Some(texts), ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let setup = Setup { statements: Some(texts), ..Setup::default() };
+    let t = apps.start_with(setup).await;
     let team = t.team(1_000).await;
     let sent = t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let id = sent.data()["sendMessage"]["message"]["id"].as_str().expect("an id");
@@ -210,15 +192,13 @@ async fn a_refund_is_made_once(database: Database, #[values(false, true)] is_pla
 
     assert_eq!(again.is_err(), is_planted);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// R13: one idempotency key, fifty times in parallel over two processes: one charge.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_charges_once_across_processes(database: Database) {
-    let t = TestApp::start(database).await;
-    let processes = processes(t, Setup::default()).await;
+async fn one_key_charges_once_across_processes(t: &Arc<TestApp>) {
+    let processes = t.processes(Setup::default()).await;
     let team = processes[0].team(1_000).await;
 
     let senders = (0..50).map(|number| {
@@ -240,15 +220,13 @@ async fn one_key_charges_once_across_processes(database: Database) {
     assert_eq!((first, ids.len()), (1, 1));
     let t = &processes[0];
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
-    close(processes).await;
 }
 
 /// Deposits are balance and what is spent, in any snapshot, while sends, refunds, top-ups, limits, keys
 /// and suspensions change by two processes. `TOLLGATE_BANK_SECONDS` says for how long.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_books_add_up_at_every_moment(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_books_add_up_at_every_moment(t: &Arc<TestApp>) {
     let seconds = std::env::var("TOLLGATE_BANK_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(4);
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -259,7 +237,7 @@ async fn the_books_add_up_at_every_moment(database: Database) {
         subs.push(t.sub_account(&team, json!({ "creditLimit": 200 })).await);
     }
     let subs = Arc::new(subs);
-    let processes = processes(t, Setup::default()).await;
+    let processes = t.processes(Setup::default()).await;
     let accepted = Arc::new(AtomicU64::new(0));
     let is_over = Arc::new(AtomicBool::new(false));
 
@@ -296,7 +274,6 @@ async fn the_books_add_up_at_every_moment(database: Database) {
     assert!(looks > 10, "{looks} looks at the books are too few");
     let messages = processes[0].number("SELECT COUNT(*) FROM message").await;
     assert_eq!(messages, i64::try_from(accepted.load(Ordering::Relaxed)).expect("a small number"));
-    close(processes).await;
 }
 
 /// One snapshot: what came in, less the balance, less what messages cost and was not paid back; and the

@@ -4,13 +4,11 @@ use chrono::TimeDelta;
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// The audit bites: each planted contradiction is found.
 #[db_test]
-#[tokio::test]
-async fn the_audit_finds_what_was_tampered_with(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_audit_finds_what_was_tampered_with(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
@@ -73,14 +71,11 @@ async fn the_audit_finds_what_was_tampered_with(database: Database) {
         }
         t.execute(complete_response).await;
     }
-    t.close().await;
 }
 
 /// R6: sums beyond the bound of money are a named error.
 #[db_test]
-#[tokio::test]
-async fn usage_beyond_the_bound_is_a_named_error(database: Database) {
-    let t = TestApp::start(database).await;
+async fn usage_beyond_the_bound_is_a_named_error(t: &TestApp) {
     t.set_sms_price(600_000_000_000_000).await;
     let team = t.team(100_000_000_000).await;
     for _ in 0..2 {
@@ -93,5 +88,4 @@ async fn usage_beyond_the_bound_is_a_named_error(database: Database) {
 
     assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     assert_eq!(answer.body["data"], json!({ "account": null, "team": { "name": "Acme" } }));
-    t.close().await;
 }

@@ -7,13 +7,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::MICROS_PER_CENT;
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// R12: a rejected message is refunded once, in full; the total comes down, so a limit unblocks.
 #[db_test]
-#[tokio::test]
-async fn a_failed_message_is_refunded_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_failed_message_is_refunded_once(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 10 })).await;
@@ -45,14 +43,11 @@ async fn a_failed_message_is_refunded_once(database: Database) {
         ])
     );
     assert!(t.sends(&sub.key).await);
-    t.close().await;
 }
 
 /// The unique index is the last wall against a second refund and a second charge.
 #[db_test]
-#[tokio::test]
-async fn the_database_refuses_a_second_refund(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_database_refuses_a_second_refund(t: &TestApp) {
     let team = t.team(100).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     t.deliver().await;
@@ -69,14 +64,12 @@ async fn the_database_refuses_a_second_refund(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// R10, R12: workers that settle the same messages at once refund each of them once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_at_once_refund_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn workers_at_once_refund_once(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     for _ in 0..10 {
@@ -93,14 +86,11 @@ async fn workers_at_once_refund_once(database: Database) {
 
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 10);
     assert_eq!(t.number("SELECT balance_micros FROM team").await, 1000 * MICROS_PER_CENT);
-    t.close().await;
 }
 
 /// R6, R12: a top-up leaves room for the refunds that may still come.
 #[db_test]
-#[tokio::test]
-async fn a_refund_never_takes_a_balance_beyond_the_bound(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_refund_never_takes_a_balance_beyond_the_bound(t: &TestApp) {
     let team = t.team(100_000_000_000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let before = t.everything().await;
@@ -117,5 +107,4 @@ async fn a_refund_never_takes_a_balance_beyond_the_bound(database: Database) {
 
     let at_the_bound = "SELECT COUNT(*) FROM team WHERE balance_micros = 1000000000000000";
     assert_eq!(t.number(at_the_bound).await, 2);
-    t.close().await;
 }

@@ -1,19 +1,18 @@
 //! What a command reports when PostgreSQL refuses it or its schema is not current.
 
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 
 use super::{failure, stdout, tollgate};
-use crate::harness::{self, Database, Postgres, Setup, Sqlite, TestApp};
+use crate::harness::{self, Apps, Database, Postgres, Setup, Sqlite, TestApp};
 
 /// PostgreSQL is migrated when it is asked for, and the error names the command.
 #[db_test]
-#[tokio::test]
-async fn a_schema_that_is_not_current_names_the_command(database: Database) {
+async fn a_schema_that_is_not_current_names_the_command(apps: &Apps) {
     use migration::MigratorTrait as _;
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+    let t = apps.start_with(Setup::of_owner()).await;
     let list = || tollgate(&t.url, &["team", "list"]);
     migration::Migrator::down(&t.app.db.write, Some(1)).await.expect("the migration goes down");
-    match database {
+    match apps.database {
         Sqlite => assert!(stdout(&list()).contains("No team exists yet")),
         Postgres => {
             let said = "the database's schema is not current; run `tollgate migrate` with the same database URL first";
@@ -27,14 +26,11 @@ async fn a_schema_that_is_not_current_names_the_command(database: Database) {
     stdout(&tollgate(&t.url, &["migrate"]));
     assert!(stdout(&list()).contains("No team exists yet"));
     assert!(t.app.db.is_current().await.expect("the database answers"));
-    t.close().await;
 }
 
 /// A login that PostgreSQL refuses, or lets do too little, is told what is wrong, and nothing is made.
-#[needs_postgres]
-#[tokio::test]
-async fn what_postgresql_refuses_is_named() {
-    let t = TestApp::start(Postgres).await;
+#[db_test(postgres)]
+async fn what_postgresql_refuses_is_named(t: &TestApp, _database: Database) {
     let (scheme, rest) = t.url.split_once("://").expect("a URL");
     let (_, address) = rest.split_once('@').expect("a login");
     let server = address.split('/').next().expect("a server");
@@ -89,5 +85,4 @@ async fn what_postgresql_refuses_is_named() {
     assert_eq!(t.everything().await, before);
     t.execute(&format!("DROP OWNED BY {login}")).await;
     t.execute(&format!("DROP ROLE {login}")).await;
-    t.close().await;
 }

@@ -6,7 +6,7 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::tollgate;
-use crate::harness::{Database, Sqlite, TestApp};
+use crate::harness::TestApp;
 
 const PRICES: &str = "channel,prefix,country,price_cents";
 const NUMBERS: &str = "number,country,type,capabilities,upfront_cents,monthly_cents";
@@ -22,9 +22,8 @@ fn refused(url: &str, command: &[&str], file: &Path) -> String {
 
 /// A price is digits; a prefix is of some number; a column is named once; lines are counted as an editor does, and long
 /// cells are not repeated.
-#[tokio::test]
-async fn what_is_no_list_is_refused_by_line() {
-    let t = TestApp::start(Sqlite).await;
+#[db_test(sqlite)]
+async fn what_is_no_list_is_refused_by_line(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.csv");
@@ -99,13 +98,11 @@ async fn what_is_no_list_is_refused_by_line() {
         assert!(error.len() < 8_000, "{} bytes are said", error.len());
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// The verdict of a row of a file from a spreadsheet names the line that it stands in.
-#[tokio::test]
-async fn verdicts_name_the_lines_of_a_spreadsheets_file() {
-    let t = TestApp::start(Sqlite).await;
+#[db_test(sqlite)]
+async fn verdicts_name_the_lines_of_a_spreadsheets_file(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -118,13 +115,11 @@ async fn verdicts_name_the_lines_of_a_spreadsheets_file() {
 
     let lines: Vec<&str> = said.lines().map(|line| line.split(',').next().unwrap_or("")).collect();
     assert_eq!(lines, ["line", "2", "3", "5"], "{said}");
-    t.close().await;
 }
 
 /// A file without an end, and one with too many rows, are refused as too large.
-#[tokio::test]
-async fn files_are_bounded() {
-    let t = TestApp::start(Sqlite).await;
+#[db_test(sqlite)]
+async fn files_are_bounded(t: &TestApp) {
     let team = t.team(0).await;
     let before = t.everything().await;
     let endless = Path::new("/dev/zero");
@@ -158,13 +153,11 @@ async fn files_are_bounded() {
         assert!(shown.contains("100000 added"), "{}", &shown[shown.len().saturating_sub(200)..]);
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// A cell has 100 lines at most, also where they all say the same; what it has is judged by the rules of contacts.
-#[tokio::test]
-async fn a_cell_has_so_many_lines() {
-    let t = TestApp::start(Sqlite).await;
+#[db_test(sqlite)]
+async fn a_cell_has_so_many_lines(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -200,14 +193,11 @@ async fn a_cell_has_so_many_lines() {
     assert_eq!(verdicts, expected.map(|verdict| verdict.map(str::to_owned)));
     let contacts = t.ask(&team.key, "{ contacts { nodes { tags } } }").await;
     assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "tags": ["b"] }, { "tags": ["a"] }]));
-    t.close().await;
 }
 
 /// Files of more rows than one statement takes: all of them are written, and one entry of the audit log says how many.
 #[db_test]
-#[tokio::test]
-async fn long_lists_are_imported_whole(database: Database) {
-    let t = TestApp::start(database).await;
+async fn long_lists_are_imported_whole(t: &TestApp) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.csv");
     let import = |command: &str, text: String| {
@@ -239,5 +229,4 @@ async fn long_lists_are_imported_whole(database: Database) {
     ]);
     let nodes = log.data()["auditLog"]["nodes"].as_array().expect("nodes");
     assert_eq!(json!(nodes[..3]), expected);
-    t.close().await;
 }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -126,10 +126,8 @@ async fn a_database_of_another_program_is_refused() {
     assert!(code == Some(2) && error.contains(&said), "{error}");
 }
 
-#[needs_postgres]
-#[tokio::test]
-async fn a_database_server_that_is_not_there_is_named() {
-    let t = TestApp::start(Postgres).await;
+#[db_test(postgres)]
+async fn a_database_server_that_is_not_there_is_named(t: &TestApp, _database: Database) {
     let (server, name) = t.url.rsplit_once('/').expect("a URL");
     let (_, address) = server.rsplit_once('@').expect("a login");
     let address = address.to_owned();
@@ -152,15 +150,11 @@ async fn a_database_server_that_is_not_there_is_named() {
     let (code, error) = failure(&tollgate(unreadable, &["team", "list"]));
     assert!(code == Some(2) && error.contains("the database URL cannot be read"), "{error}");
     assert!(!error.contains("secret"), "{error}");
-    t.close().await;
 }
 
 /// A copy that was made while messages were sent agrees with its ledger, is private and overwrites nothing.
 #[db_test]
-#[tokio::test]
-async fn a_backup_under_load_is_whole(database: Database) {
-    let t = TestApp::start(database).await;
-    let t = Arc::new(t);
+async fn a_backup_under_load_is_whole(t: &Arc<TestApp>, database: Database) {
     let team = t.team(1_000_000).await;
     let folder = tempfile::tempdir().expect("a folder");
     let copies: Vec<_> = (0..3).map(|at| folder.path().join(format!("{at}.db"))).collect();
@@ -169,13 +163,13 @@ async fn a_backup_under_load_is_whole(database: Database) {
         let (code, error) = failure(&tollgate(&t.url, &["backup", path]));
         assert!(code == Some(2) && error.contains("use pg_dump"), "{error}");
         assert!(!copies[0].exists());
-        return Arc::into_inner(t).expect("nobody else has it").close().await;
+        return;
     }
 
     let stop = CancellationToken::new();
     let senders: Vec<_> = (0..4)
         .map(|_| {
-            let (t, key, stop) = (Arc::clone(&t), team.key.clone(), stop.clone());
+            let (t, key, stop) = (Arc::clone(t), team.key.clone(), stop.clone());
             tokio::spawn(async move {
                 let mut sent = 0;
                 while !stop.is_cancelled() {
@@ -227,5 +221,4 @@ async fn a_backup_under_load_is_whole(database: Database) {
     assert!(code == Some(2) && error.contains(&said), "{error}");
     let served = t.ask(&team.key, "{ account { name } }").await;
     assert_eq!(*served.data(), json!({ "account": { "name": "Acme" } }));
-    Arc::into_inner(t).expect("nobody else has it").close().await;
 }

@@ -5,13 +5,11 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{failure, stdout, tollgate};
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// The price list goes out as CSV and comes in again: shown first, carried out with --commit.
 #[db_test]
-#[tokio::test]
-async fn prices_are_shown_before_they_are_imported(database: Database) {
-    let t = TestApp::start(database).await;
+async fn prices_are_shown_before_they_are_imported(t: &TestApp) {
     let team = t.team(1000).await;
     let list = stdout(&tollgate(&t.url, &["price", "list"]));
     let countries: std::collections::BTreeSet<_> =
@@ -70,16 +68,13 @@ async fn prices_are_shown_before_they_are_imported(database: Database) {
     }
     let sent = t.send(&team.key, json!({ "to": "+447911123456", "text": "Hi" })).await;
     assert_eq!(sent.refusals(), ["NO_PRICE"]);
-    t.close().await;
 }
 
 /// Numbers are put in stock from CSV: shown first, carried out with --commit; who has what is
 /// listed.
 #[db_test]
-#[tokio::test]
-async fn numbers_are_shown_before_they_are_stocked(database: Database) {
+async fn numbers_are_shown_before_they_are_stocked(t: &TestApp) {
     const HEADER: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n";
-    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("numbers.csv");
@@ -176,14 +171,11 @@ async fn numbers_are_shown_before_they_are_stocked(database: Database) {
     stdout(&import(&rows, true));
     let bought = t.purchase(&team.key, json!({ "number": "+12025550101" })).await;
     assert_eq!(bought.refusals(), [""; 0]);
-    t.close().await;
 }
 
 /// Contacts go out and come in as CSV; each row has its verdict, and a bad one loses nothing but itself.
 #[db_test]
-#[tokio::test]
-async fn contacts_are_imported_and_exported(database: Database) {
-    let t = TestApp::start(database).await;
+async fn contacts_are_imported_and_exported(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -261,14 +253,11 @@ async fn contacts_are_imported_and_exported(database: Database) {
         assert!(code == Some(2) && error.contains(said), "{error}");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// JSON that the parser would read within itself, in a cell.
 #[db_test]
-#[tokio::test]
-async fn a_cell_of_metadata_cannot_end_the_program(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_cell_of_metadata_cannot_end_the_program(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -288,5 +277,4 @@ async fn a_cell_of_metadata_cannot_end_the_program(database: Database) {
     assert!(verdicts.contains("ROW_INVALID") && verdicts.contains("reserved"), "{verdicts}");
     let contacts = t.ask(&team.key, "{ contacts { totalCount } }").await;
     assert_eq!(contacts.data()["contacts"]["totalCount"], json!(0));
-    t.close().await;
 }

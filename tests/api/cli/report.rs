@@ -10,13 +10,11 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{stdout, tollgate};
-use crate::harness::{Database, Running, TestApp, text};
+use crate::harness::{Running, TestApp, text};
 
 /// C16, C19: a line a sub-account, for billing.
 #[db_test]
-#[tokio::test]
-async fn usage_is_exported_a_line_a_sub_account(database: Database) {
-    let t = TestApp::start(database).await;
+async fn usage_is_exported_a_line_a_sub_account(t: &TestApp) {
     let team = t.team(1000).await;
     let abc = t.sub_account(&team, json!({ "name": "Client, \"ABC\"", "externalId": "abc" })).await;
     let idle = t.sub_account(&team, json!({ "name": "Idle" })).await;
@@ -59,14 +57,11 @@ async fn usage_is_exported_a_line_a_sub_account(database: Database) {
     assert_eq!(with_main.lines().count(), 4);
     let all = stdout(&tollgate(&t.url, &export[..6]));
     assert_eq!(all.lines().count(), 4, "all teams' sub-accounts and a header");
-    t.close().await;
 }
 
 /// R14: exit code 0 for clean books, 1 for drift.
 #[db_test]
-#[tokio::test]
-async fn the_audit_says_by_its_exit_code(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_audit_says_by_its_exit_code(t: &TestApp) {
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
 
@@ -92,7 +87,6 @@ async fn the_audit_says_by_its_exit_code(database: Database) {
             }],
         })
     );
-    t.close().await;
 }
 
 #[test]

@@ -15,10 +15,7 @@ fn json_of(output: &Output) -> Value {
 
 /// C10, C4: teams and their keys are made from the command line and work over the API.
 #[db_test]
-#[tokio::test]
-async fn teams_and_keys_are_made_on_the_command_line(database: Database) {
-    let t = TestApp::start(database).await;
-
+async fn teams_and_keys_are_made_on_the_command_line(t: &TestApp) {
     let made = tollgate(&t.url, &["team", "create", "--name", "Acme", "--top-up", "500", "--json"]);
     let made = json_of(&made);
     let key = text(&made["plainKey"]);
@@ -57,14 +54,11 @@ async fn teams_and_keys_are_made_on_the_command_line(database: Database) {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), revoked).await.expect("the key ends");
-    t.close().await;
 }
 
 /// What a command does, and what it refuses, is in the audit log, without a key or a request.
 #[db_test]
-#[tokio::test]
-async fn commands_are_entered_in_the_audit_log(database: Database) {
-    let t = TestApp::start(database).await;
+async fn commands_are_entered_in_the_audit_log(t: &TestApp) {
     let nobody = "019a0000-0000-7000-8000-000000000000";
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, text: &str| {
@@ -159,14 +153,11 @@ async fn commands_are_entered_in_the_audit_log(database: Database) {
     let (numbers, contacts) = (json!({ "added": 1, "changed": 0 }), json!({ "rows": 2 }));
     let prices = json!({ "added": 1, "changed": 1, "removed": removed });
     assert_eq!(after, [&numbers, &contacts, &contacts, &prices]);
-    t.close().await;
 }
 
 /// What cannot be done says so, on standard error, with exit code 2, and changes nothing.
 #[db_test]
-#[tokio::test]
-async fn what_cannot_be_done_is_said(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_cannot_be_done_is_said(t: &TestApp, _database: Database) {
     let team = t.team(0).await;
     let before = t.everything().await;
     let nobody = "019a0000-0000-7000-8000-000000000000";
@@ -225,5 +216,4 @@ async fn what_cannot_be_done_is_said(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }

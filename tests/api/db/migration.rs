@@ -8,13 +8,11 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use crate::harness::{Database, Setup, Sqlite, TestApp};
+use crate::harness::{Apps, Database, Setup, Sqlite, TestApp};
 
 /// C3, C8, R1 and the walls behind the money rules: written past the program, all the same refused.
 #[db_test]
-#[tokio::test]
-async fn the_database_refuses_what_the_rules_forbid(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_database_refuses_what_the_rules_forbid(t: &TestApp, _database: Database) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "abc", "creditLimit": 100 })).await;
     assert!(t.sends(&sub.key).await);
@@ -109,14 +107,12 @@ async fn the_database_refuses_what_the_rules_forbid(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Down to nothing and up again, as if never begun.
 #[db_test]
-#[tokio::test]
-async fn migrations_go_down_and_up_again(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn migrations_go_down_and_up_again(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let tables = schema_of(&t).await;
@@ -129,15 +125,13 @@ async fn migrations_go_down_and_up_again(database: Database) {
     assert_eq!(nothing, Vec::<String>::new());
     assert_eq!(schema_of(&t).await, tables);
     assert!(t.app.db.is_current().await.expect("the database answers"));
-    t.close().await;
 }
 
 /// The schedules' statuses come to a database that holds messages, on open connections too, and go
 /// again; nothing of the money changes, and the file is sound.
 #[db_test]
-#[tokio::test]
-async fn statuses_are_added_to_a_database_in_use(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn statuses_are_added_to_a_database_in_use(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let (tables, rows) = (schema_of(&t).await, t.everything().await);
@@ -155,7 +149,7 @@ async fn statuses_are_added_to_a_database_in_use(database: Database) {
     let txn = t.app.db.begin_write().await.expect("a transaction begins");
     txn.execute_unprepared(expire).await.expect("there is such a status");
     txn.rollback().await.expect("the transaction ends");
-    if database == Sqlite {
+    if apps.database == Sqlite {
         assert_eq!(
             t.number("SELECT COUNT(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
                 .await,
@@ -163,15 +157,13 @@ async fn statuses_are_added_to_a_database_in_use(database: Database) {
         );
         assert_eq!(t.number("SELECT COUNT(*) FROM pragma_foreign_key_check").await, 0);
     }
-    t.close().await;
 }
 
 /// Number fees go down as corrections that keep balances and totals true, and leave usage with what
 /// an older program can read.
 #[db_test]
-#[tokio::test]
-async fn number_fees_go_down_as_corrections(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn number_fees_go_down_as_corrections(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.phone_number(&sub.key, "+12025550100").await;
@@ -188,15 +180,12 @@ async fn number_fees_go_down_as_corrections(database: Database) {
     let change = "UPDATE ledger_entry SET note = 'x'";
     assert!(t.app.db.write.execute_unprepared(change).await.is_err(), "it is append-only still");
     t.app.db.migrate().await.expect("the migration goes up again");
-
-    t.close().await;
 }
 
 /// Keys that a deactivation has retired are still retired after the way down and up, and the others are not.
 #[db_test]
-#[tokio::test]
-async fn retired_keys_stay_retired(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn retired_keys_stay_retired(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 3, json!({})).await;
@@ -223,14 +212,13 @@ async fn retired_keys_stay_retired(database: Database) {
         t.number(&format!("SELECT COUNT(*) FROM message WHERE status = '{status}'")).await
     };
     assert_eq!((count("CANCELED").await, count("DELIVERED").await), (3, 2));
-    t.close().await;
 }
 
 /// Two processes that migrate at once do not meet.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_at_once_run_one_after_another(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn migrations_at_once_run_one_after_another(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
 
     let mut at_once = Vec::new();
@@ -243,31 +231,27 @@ async fn migrations_at_once_run_one_after_another(database: Database) {
     }
 
     assert!(t.app.db.is_current().await.expect("the database answers"));
-    t.close().await;
 }
 
 /// The entities have the tables' columns, with their types and nullability.
 #[db_test]
-#[tokio::test]
-async fn the_entities_are_the_tables(database: Database) {
-    let t = TestApp::start(database).await;
-    compare::<entity::team::Entity>(&t).await;
-    compare::<entity::account::Entity>(&t).await;
-    compare::<entity::api_key::Entity>(&t).await;
-    compare::<entity::message::Entity>(&t).await;
-    compare::<entity::ledger_entry::Entity>(&t).await;
-    compare::<entity::price::Entity>(&t).await;
-    compare::<entity::usage_day::Entity>(&t).await;
-    compare::<entity::contact::Entity>(&t).await;
-    compare::<entity::contact_address::Entity>(&t).await;
-    compare::<entity::contact_tag::Entity>(&t).await;
-    compare::<entity::opt_out::Entity>(&t).await;
-    compare::<entity::phone_number::Entity>(&t).await;
-    compare::<entity::inventory_number::Entity>(&t).await;
-    compare::<entity::sender::Entity>(&t).await;
-    compare::<entity::template::Entity>(&t).await;
-    compare::<entity::audit_entry::Entity>(&t).await;
-    t.close().await;
+async fn the_entities_are_the_tables(t: &TestApp) {
+    compare::<entity::team::Entity>(t).await;
+    compare::<entity::account::Entity>(t).await;
+    compare::<entity::api_key::Entity>(t).await;
+    compare::<entity::message::Entity>(t).await;
+    compare::<entity::ledger_entry::Entity>(t).await;
+    compare::<entity::price::Entity>(t).await;
+    compare::<entity::usage_day::Entity>(t).await;
+    compare::<entity::contact::Entity>(t).await;
+    compare::<entity::contact_address::Entity>(t).await;
+    compare::<entity::contact_tag::Entity>(t).await;
+    compare::<entity::opt_out::Entity>(t).await;
+    compare::<entity::phone_number::Entity>(t).await;
+    compare::<entity::inventory_number::Entity>(t).await;
+    compare::<entity::sender::Entity>(t).await;
+    compare::<entity::template::Entity>(t).await;
+    compare::<entity::audit_entry::Entity>(t).await;
 }
 
 async fn compare<E: EntityTrait>(t: &TestApp) {
@@ -367,9 +351,8 @@ async fn schema_of(t: &TestApp) -> Vec<String> {
 
 /// E-mail addresses that were stored in another spelling take the one form, unless a contact has that already.
 #[db_test]
-#[tokio::test]
-async fn addresses_of_contacts_take_their_one_form(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn addresses_of_contacts_take_their_one_form(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let stored = [
         ("\"eve\"@b\u{fc}cher.example", "eve@xn--bcher-kva.example"),
@@ -414,5 +397,4 @@ async fn addresses_of_contacts_take_their_one_form(database: Database) {
     let left = "SELECT COUNT(*) FROM message WHERE recipient LIKE '%eve%'";
     assert_eq!(t.number(left).await, 0);
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE recipient = ''").await, 1);
-    t.close().await;
 }

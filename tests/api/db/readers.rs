@@ -17,7 +17,7 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Database, Setup, TestApp};
+use crate::harness::{Apps, Setup, TestApp};
 
 /// Connections for reading in a process under test.
 fn connections(t: &TestApp) -> usize {
@@ -59,23 +59,21 @@ const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM
 /// A4: a team holds half of the connections, whatever it asks; others read on, and its own next read when one
 /// of its statements has ended.
 #[db_test]
-#[tokio::test]
-async fn a_team_holds_half_of_the_readers(database: Database) {
-    let t = TestApp::start(database).await;
-    let half = connections(&t) / 2;
+async fn a_team_holds_half_of_the_readers(t: &TestApp) {
+    let half = connections(t) / 2;
     let requests: Vec<App> = (0..=half).map(|_| request(&t.app)).collect();
     let readers: Vec<Readers> = requests.iter().map(|app| app.read_as(team(1))).collect();
     let (late, readers) = readers.split_last().expect("one more than half");
-    let mut streams = held!(&t, readers);
+    let mut streams = held!(t, readers);
 
-    let mut late = Box::pin(reads(&t, late));
+    let mut late = Box::pin(reads(t, late));
     let others = async {
         for scope in [team(2), team(3), Scope::All] {
-            reads(&t, &request(&t.app).read_as(scope)).await;
+            reads(t, &request(&t.app).read_as(scope)).await;
         }
         // The server's own work, and that for the same team.
-        reads(&t, &t.app.db.read).await;
-        reads(&t, &t.app.read_as(team(1))).await;
+        reads(t, &t.app.db.read).await;
+        reads(t, &t.app.read_as(team(1))).await;
     };
     tokio::select! {
         biased;
@@ -84,63 +82,54 @@ async fn a_team_holds_half_of_the_readers(database: Database) {
     }
     drop(streams.pop());
     late.await;
-    t.close().await;
 }
 
 /// Operators have half together; with a crowded team that is all that requests hold.
 #[db_test]
-#[tokio::test]
-async fn operators_hold_half_together(database: Database) {
-    let t = TestApp::start(database).await;
-    let half = connections(&t) / 2;
+async fn operators_hold_half_together(t: &TestApp) {
+    let half = connections(t) / 2;
     let requests: Vec<App> = (0..=half).map(|_| request(&t.app)).collect();
     let readers: Vec<Readers> = requests.iter().map(|app| app.read_as(Scope::All)).collect();
     let (late, readers) = readers.split_last().expect("one more than half");
-    let streams = held!(&t, readers);
+    let streams = held!(t, readers);
 
-    let mut late = Box::pin(reads(&t, late));
+    let mut late = Box::pin(reads(t, late));
     tokio::select! {
         biased;
         () = &mut late => panic!("operators have half of the connections"),
-        () = async { reads(&t, &request(&t.app).read_as(team(1))).await } => {}
+        () = async { reads(t, &request(&t.app).read_as(team(1))).await } => {}
     }
     drop(streams);
     late.await;
-    t.close().await;
 }
 
 /// A4: the fields of one request hold two connections; a sibling's request has the rest of the team's half.
 #[db_test]
-#[tokio::test]
-async fn a_request_holds_two_readers(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_request_holds_two_readers(t: &TestApp) {
     let app = request(&t.app);
     let readers: Vec<Readers> = (0..3).map(|_| app.read_as(team(1))).collect();
     let (late, readers) = readers.split_last().expect("three");
-    let streams = held!(&t, readers);
+    let streams = held!(t, readers);
 
-    let mut late = Box::pin(reads(&t, late));
+    let mut late = Box::pin(reads(t, late));
     let sibling = request(&t.app);
-    let sibling = sibling.read_as(if connections(&t) > 4 { team(1) } else { team(2) });
+    let sibling = sibling.read_as(if connections(t) > 4 { team(1) } else { team(2) });
     tokio::select! {
         biased;
         () = &mut late => panic!("the request has two connections"),
-        () = reads(&t, &sibling) => {}
+        () = reads(t, &sibling) => {}
     }
     drop(streams);
     late.await;
-    t.close().await;
 }
 
 /// Writes of requests take turns by team: one team's wait for each other, and nobody else's wait for them.
 #[db_test]
-#[tokio::test]
-async fn a_team_holds_half_of_the_turns_to_write(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_team_holds_half_of_the_turns_to_write(t: &TestApp) {
     let (hot, other) = (t.team(1_000).await, t.team(1_000).await);
     // Two are the worker's.
     let is_postgres = t.app.db.backend() == DbBackend::Postgres;
-    let half = if is_postgres { (connections(&t) - 2).div_ceil(2) } else { 1 };
+    let half = if is_postgres { (connections(t) - 2).div_ceil(2) } else { 1 };
     let scope = Scope::Account {
         team_id: hot.id.parse().expect("an id"),
         account_id: hot.main_account_id.parse().expect("an id"),
@@ -160,14 +149,11 @@ async fn a_team_holds_half_of_the_turns_to_write(database: Database) {
     drop(turns);
     let answer = late.await;
     assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
-    t.close().await;
 }
 
 /// The request's own ways: a document of thirty lists reads two of them at the same time, and is answered.
 #[db_test]
-#[tokio::test]
-async fn a_request_of_thirty_lists_is_answered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_request_of_thirty_lists_is_answered(t: &TestApp) {
     let team = t.team(1_000).await;
     t.contact(&team.key, &["+12025550100"]).await;
     let field =
@@ -179,14 +165,11 @@ async fn a_request_of_thirty_lists_is_answered(database: Database) {
         assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
         assert_eq!(answer.data().as_object().map(serde_json::Map::len), Some(30));
     }
-    t.close().await;
 }
 
 /// What a statement takes while nobody waits for it is charged, and it ends soon.
 #[db_test]
-#[tokio::test]
-async fn a_read_that_nobody_waits_for_ends_and_is_charged(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_read_that_nobody_waits_for_ends_and_is_charged(t: &TestApp) {
     let backend = t.app.db.backend();
     let charged = Arc::new(Mutex::new(Vec::new()));
     let (gone, told) = (CancellationToken::new(), Arc::clone(&charged));
@@ -201,15 +184,15 @@ async fn a_read_that_nobody_waits_for_ends_and_is_charged(database: Database) {
              SELECT COUNT(*) FROM n, team"
         }
     };
-    reads(&t, &readers).await;
+    reads(t, &readers).await;
     assert_eq!(charged.lock().expect("no panic").len(), 1);
     t.team(1_000).await;
 
-    let mut endless = Box::pin(readers.query_one_raw(statement(&t, endless)));
+    let mut endless = Box::pin(readers.query_one_raw(statement(t, endless)));
     tokio::select! {
         biased;
         done = &mut endless => panic!("it has ended: {done:?}"),
-        () = is_seen(&t, true) => {}
+        () = is_seen(t, true) => {}
     }
     gone.cancel();
     let refused = endless.await.expect_err("nobody waits");
@@ -218,9 +201,8 @@ async fn a_read_that_nobody_waits_for_ends_and_is_charged(database: Database) {
     let times = charged.lock().expect("no panic").clone();
     assert_eq!(times.len(), 2);
     assert!(times[1] >= Duration::from_millis(250), "{times:?}");
-    is_seen(&t, false).await;
-    reads(&t, &t.app.db.read).await;
-    t.close().await;
+    is_seen(t, false).await;
+    reads(t, &t.app.db.read).await;
 }
 
 /// Waits until the endless statement is seen at work, or is not any more. On `SQLite` it keeps the log of changes
@@ -262,11 +244,10 @@ fn slowed(sql: &str) -> String {
 /// A4: a key that keeps readers busy all the time is limited, though the estimates of what it asks are small; others
 /// go on.
 #[db_test]
-#[tokio::test]
-async fn reading_time_is_limited(database: Database) {
+async fn reading_time_is_limited(apps: &Apps) {
     let http = tollgate::http::Settings { account_rate: 0, ..Default::default() };
     let setup = Setup { rewrite_sql: Some(slowed), http, ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let team = t.team(1_000).await;
     let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;
     t.opt_out(&team.key, "+12025550100").await;
@@ -286,14 +267,11 @@ async fn reading_time_is_limited(database: Database) {
     let wait = &refused.body["errors"][0]["extensions"]["retryAfterSeconds"];
     assert!((1..=11).contains(&wait.as_u64().expect("a number")), "{wait}");
     assert_eq!(t.ask(&sibling, "{ account { name } }").await.codes(), [""; 0]);
-    t.close().await;
 }
 
 /// An own budget for each request: what one has held another may hold.
 #[db_test]
-#[tokio::test]
-async fn lists_of_many_clients_are_answered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn lists_of_many_clients_are_answered(t: &TestApp) {
     let team = t.team(1_000).await;
     for n in 0..5 {
         t.sub_account(&team, json!({ "name": format!("Sub {n}") })).await;
@@ -305,5 +283,4 @@ async fn lists_of_many_clients_are_answered(database: Database) {
             assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
         }
     }
-    t.close().await;
 }

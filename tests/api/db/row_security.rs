@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use db_test::needs_postgres;
+use db_test::db_test;
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use serde_json::json;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     cli::tollgate,
-    harness::{Postgres, Setup, TestApp, TestSubAccount, TestTeam, text},
+    harness::{Apps, Setup, TestApp, TestSubAccount, TestTeam, text},
 };
 
 /// Tables whose rows an account alone sees, and those with rows of accounts that their team sees.
@@ -88,11 +88,9 @@ async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
 }
 
 /// No table with rows of teams is without the wall, and a new one without it is found.
-#[needs_postgres]
-#[tokio::test]
-async fn each_table_of_teams_has_its_wall() {
-    let t = TestApp::start(Postgres).await;
-    let tables: Vec<String> = tenants(&t).await.into_keys().collect();
+#[db_test(postgres)]
+async fn each_table_of_teams_has_its_wall(t: &TestApp) {
+    let tables: Vec<String> = tenants(t).await.into_keys().collect();
     assert!(tables.len() > 10, "{tables:?}");
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
     for table in &tables {
@@ -131,16 +129,13 @@ async fn each_table_of_teams_has_its_wall() {
     t.execute("DROP POLICY another ON sender").await;
     row_security::set_up(&t.app.db.write).await.expect("what is missing is set up");
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
-    t.close().await;
 }
 
 /// R2, R3: without any filter of its own, a statement for a caller sees what the caller may see, table by table.
-#[needs_postgres]
-#[tokio::test]
-async fn what_a_statement_forgets_the_wall_keeps() {
-    let t = TestApp::start(Postgres).await;
-    let (own, subs) = house(&t).await;
-    let (foreign, _) = house(&t).await;
+#[db_test(postgres)]
+async fn what_a_statement_forgets_the_wall_keeps(t: &TestApp) {
+    let (own, subs) = house(t).await;
+    let (foreign, _) = house(t).await;
     let nobody = Uuid::nil().to_string();
 
     for (team, account) in [
@@ -151,7 +146,7 @@ async fn what_a_statement_forgets_the_wall_keeps() {
         (&TestTeam { id: nobody.clone(), ..own.clone() }, nobody.as_str()),
     ] {
         let readers = t.app.db.read.within(scope(team, account));
-        for (table, column) in tenants(&t).await {
+        for (table, column) in tenants(t).await {
             let id = if column == "account_id" { account } else { &team.id };
             let all = count(&t.app.db.read, &format!("SELECT count(*) FROM {table}")).await;
             let own = format!("SELECT count(*) FROM {table} WHERE {column} = '{id}'");
@@ -166,16 +161,13 @@ async fn what_a_statement_forgets_the_wall_keeps() {
             assert_eq!(count(&readers, &others).await, 0, "{table}");
         }
     }
-    t.close().await;
 }
 
 /// Sessions go from caller to caller, and none keeps what the one before might see.
-#[needs_postgres]
-#[tokio::test]
-async fn callers_by_turns_see_their_own() {
-    let t = TestApp::start(Postgres).await;
-    let (own, subs) = house(&t).await;
-    let (foreign, _) = house(&t).await;
+#[db_test(postgres)]
+async fn callers_by_turns_see_their_own(t: &TestApp) {
+    let (own, subs) = house(t).await;
+    let (foreign, _) = house(t).await;
     let scopes = [
         scope(&own, &subs[0].id),
         scope(&own, &own.main_account_id),
@@ -198,15 +190,12 @@ async fn callers_by_turns_see_their_own() {
     let account: String = rows[0].try_get_by_index(0).expect("an id");
     assert_eq!(account, foreign.main_account_id);
     snapshot.end().await.expect("the snapshot ends");
-    t.close().await;
 }
 
 /// Whoever reads for a caller writes nothing, and reads no more by setting its session right.
-#[needs_postgres]
-#[tokio::test]
-async fn a_reader_writes_nothing() {
-    let t = TestApp::start(Postgres).await;
-    let (own, subs) = house(&t).await;
+#[db_test(postgres)]
+async fn a_reader_writes_nothing(t: &TestApp) {
+    let (own, subs) = house(t).await;
     let before = t.everything().await;
     let readers = t.app.db.read.within(scope(&own, &subs[0].id));
 
@@ -230,14 +219,12 @@ async fn a_reader_writes_nothing() {
     assert_eq!(count(&readers, open).await, 1);
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// It is set up by migrate, asked for by serve, and refused where it is not or cannot be.
-#[needs_postgres]
-#[tokio::test]
-async fn it_is_set_up_by_one_command() {
-    let t = TestApp::start_with(Postgres, Setup::of_owner()).await;
+#[db_test(postgres)]
+async fn it_is_set_up_by_one_command(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     t.execute("DROP POLICY of_server ON contact").await;
 
     let serve = ["serve", "--row-security", "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
@@ -264,15 +251,13 @@ async fn it_is_set_up_by_one_command() {
     }
     let viewer = t.ask(&t.operator, "{ viewer { role } }").await;
     assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
-    t.close().await;
 }
 
 /// It needs no superuser: a login that owns its database and may create roles has all it takes. Served without
 /// it, the same database works on.
-#[needs_postgres]
-#[tokio::test]
-async fn an_ordinary_login_will_do() {
-    let t = TestApp::start_with(Postgres, Setup::of_owner()).await;
+#[db_test(postgres)]
+async fn an_ordinary_login_will_do(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let (scheme, rest) = t.url.split_once("://").expect("a URL");
     let (_, address) = rest.split_once('@').expect("a login");
     // Logins are the whole server's: one of the database's name is of this test alone.
@@ -323,5 +308,4 @@ async fn an_ordinary_login_will_do() {
     }
     t.execute(&format!("REASSIGN OWNED BY {login} TO CURRENT_USER; DROP OWNED BY {login}")).await;
     t.execute(&format!("DROP ROLE {login}")).await;
-    t.close().await;
 }

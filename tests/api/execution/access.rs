@@ -7,7 +7,7 @@ use async_graphql::parser::types::{ServiceDocument, Type, TypeKind, TypeSystemDe
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// What GraphiQL and code generators ask.
 const INTROSPECTION: &str = "query IntrospectionQuery { __schema { queryType { name } mutationType { name } \
@@ -121,9 +121,7 @@ fn call(field: &async_graphql::parser::types::FieldDefinition) -> String {
 /// C29, C30: whatever a role's introspection lacks answers FORBIDDEN when called anyway, with fitting,
 /// with wrong and without arguments, and changes nothing.
 #[db_test]
-#[tokio::test]
-async fn what_a_key_cannot_see_it_cannot_call(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_a_key_cannot_see_it_cannot_call(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "mine" })).await;
     let (document, full) = full_schema();
@@ -131,7 +129,7 @@ async fn what_a_key_cannot_see_it_cannot_call(database: Database) {
     let before = t.everything().await;
 
     for (key, at_least) in [(&sub.key, 25), (&team.key, 5), (&t.operator, 15)] {
-        let visible = visible_to(&t, key).await;
+        let visible = visible_to(t, key).await;
         let mut called = 0;
         for definition in &document.definitions {
             let TypeSystemDefinition::Type(found) = definition else { continue };
@@ -166,21 +164,18 @@ async fn what_a_key_cannot_see_it_cannot_call(database: Database) {
         assert!(called >= at_least * 5, "only {called} calls were tried");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Types, inputs and enum values that only hidden fields use are hidden with them.
 #[db_test]
-#[tokio::test]
-async fn introspection_shows_what_a_key_may_use(database: Database) {
-    let t = TestApp::start(database).await;
+async fn introspection_shows_what_a_key_may_use(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
 
     let (main, sub_sees, operator) = (
-        visible_to(&t, &team.key).await,
-        visible_to(&t, &sub.key).await,
-        visible_to(&t, &t.operator).await,
+        visible_to(t, &team.key).await,
+        visible_to(t, &sub.key).await,
+        visible_to(t, &t.operator).await,
     );
 
     for hidden in [
@@ -247,14 +242,11 @@ async fn introspection_shows_what_a_key_may_use(database: Database) {
     let mut mutations = operator["Mutation"].clone();
     mutations.sort();
     assert_eq!(mutations, ["adjustTeamBalance", "createTeam", "topUpTeam"]);
-    t.close().await;
 }
 
 /// Hidden enum values and input fields are refused as literals, as variables and as defaults.
 #[db_test]
-#[tokio::test]
-async fn hidden_values_are_refused_wherever_they_stand(database: Database) {
-    let t = TestApp::start(database).await;
+async fn hidden_values_are_refused_wherever_they_stand(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
 
@@ -293,14 +285,11 @@ async fn hidden_values_are_refused_wherever_they_stand(database: Database) {
             .await;
         assert_eq!(own.data()["account"]["usage"]["totals"]["spent"], 0);
     }
-    t.close().await;
 }
 
 /// "Did you mean" names nothing at all.
 #[db_test]
-#[tokio::test]
-async fn no_suggestion_names_a_field(database: Database) {
-    let t = TestApp::start(database).await;
+async fn no_suggestion_names_a_field(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for (query, hidden) in [
@@ -317,14 +306,11 @@ async fn no_suggestion_names_a_field(database: Database) {
         let text = answer.body.to_string().replace("\\\"", "\"");
         assert!(!text.contains(hidden) && !text.contains("Did you mean"), "{text}");
     }
-    t.close().await;
 }
 
 /// R15: a main account's TEST key reads management fields; its management mutations are refused.
 #[db_test]
-#[tokio::test]
-async fn a_test_key_reads_settings_and_changes_none(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_test_key_reads_settings_and_changes_none(t: &TestApp) {
     let team = t.team(0).await;
     t.sub_account(&team, json!({ "externalId": "abc" })).await;
     let key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -343,19 +329,15 @@ async fn a_test_key_reads_settings_and_changes_none(database: Database) {
     assert_eq!(refused.body["data"], json!({ "createSubAccount": null }));
     assert!(refused.body["errors"][0]["message"].to_string().contains("needs a live key"));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// The introspection of GraphiQL and code generators passes the depth limit, for every role.
 #[db_test]
-#[tokio::test]
-async fn code_generators_may_introspect(database: Database) {
-    let t = TestApp::start(database).await;
+async fn code_generators_may_introspect(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for key in [&sub.key, &team.key, &t.operator] {
         let answer = t.ask(key, INTROSPECTION).await;
         assert_eq!(answer.data()["__schema"]["queryType"]["name"], "Query");
     }
-    t.close().await;
 }

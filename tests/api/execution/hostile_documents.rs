@@ -154,9 +154,7 @@ fn brackets_behind_quotes() -> Cases {
 }
 
 #[db_test]
-#[tokio::test]
-async fn each_is_refused_in_every_way_that_it_may_come(database: Database) {
-    let t = TestApp::start(database).await;
+async fn each_is_refused_in_every_way_that_it_may_come(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     assert!(t.sends(&team.key).await, "the key is known from here on");
@@ -186,14 +184,11 @@ async fn each_is_refused_in_every_way_that_it_may_come(database: Database) {
         assert_eq!(came["payload"][0]["extensions"]["code"], code, "{name}");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// What is asked by its hash costs what its variables make of it.
 #[db_test]
-#[tokio::test]
-async fn a_kept_query_is_judged_by_its_variables(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_kept_query_is_judged_by_its_variables(t: &TestApp) {
     let team = t.team(0).await;
     let query = "query($n: Int!) { subAccounts(first: $n) { nodes { \
                  apiKeys(first: $n) { nodes { id } } } } }";
@@ -211,14 +206,11 @@ async fn a_kept_query_is_judged_by_its_variables(database: Database) {
     assert_eq!(ask(None, json!(10)).await.codes(), [""; 0]);
     assert_eq!(ask(None, json!(100)).await.codes(), ["QUERY_TOO_LARGE"]);
     assert_eq!(ask(None, json!(u64::MAX)).await.codes(), ["QUERY_TOO_LARGE"]);
-    t.close().await;
 }
 
 /// Variables as deep, and as many, as a body can hold.
 #[db_test]
-#[tokio::test]
-async fn hostile_variables_are_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn hostile_variables_are_refused(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let send =
@@ -240,14 +232,11 @@ async fn hostile_variables_are_refused(database: Database) {
     let answer = t.request(post(&team.key, body(&metadata))).await;
     assert_eq!(answer.refusals(), ["METADATA_INVALID"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// A variable counts wherever it is used: a body of 100 KiB may not become a hundred times as much.
 #[db_test]
-#[tokio::test]
-async fn a_variable_may_not_be_multiplied_without_end(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_may_not_be_multiplied_without_end(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let before = t.everything().await;
     let message = json!({ "to": "a@example.com", "subject": "Hi", "text": "x".repeat(100_000) });
@@ -278,14 +267,11 @@ async fn a_variable_may_not_be_multiplied_without_end(database: Database) {
     assert_eq!((&came["id"], &came["type"]), (&json!("much"), &json!("error")));
     assert_eq!(came["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE");
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Validation copies a variable to each argument of a directive too, and into fragments that nothing spreads.
 #[db_test]
-#[tokio::test]
-async fn a_variable_counts_in_directives_and_unused_fragments(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_counts_in_directives_and_unused_fragments(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let list = |times: usize| vec!["$x"; times].join(",");
@@ -333,14 +319,11 @@ async fn a_variable_counts_in_directives_and_unused_fragments(database: Database
     let answer = t.ask_with(&team.key, query, json!({ "x": true })).await;
     assert_eq!(*answer.data(), json!({ "account": { "isSubAccount": false } }));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// One value is looked at once, however often it is declared.
 #[db_test]
-#[tokio::test]
-async fn a_variable_is_declared_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_is_declared_once(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let values = json!({ "x": vec!["SMS"; 19_000] });
@@ -363,15 +346,12 @@ async fn a_variable_is_declared_once(database: Database) {
     let refused = t.request(post(&team.key, body.to_string())).await;
     assert_eq!(refused.codes(), ["QUERY_TOO_LARGE"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// What a request makes the server hold has a bound, however its texts are asked for: 32 MiB, read and answered
 /// together.
 #[db_test]
-#[tokio::test]
-async fn an_answer_holds_only_so_much_text(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_answer_holds_only_so_much_text(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
     let many = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { errors { code } } }";
     let message = json!({ "to": "+12025550123", "text": "Hi", "metadata": { "a": 1 } });
@@ -414,5 +394,4 @@ async fn an_answer_holds_only_so_much_text(database: Database) {
     }
     assert_eq!(t.everything().await, before);
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }

@@ -9,7 +9,7 @@ use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::http;
 
-use crate::harness::{Came, Database, Setup, Socket, TestApp, encoded, get, post};
+use crate::harness::{Apps, Came, Setup, Socket, TestApp, encoded, get, post};
 
 /// No client of these tests writes a longer address.
 const ADDRESS_BYTES_MAX: usize = 60_000;
@@ -53,11 +53,10 @@ fn inbound(key: &str, body: String) -> Request<Body> {
 }
 
 #[db_test]
-#[tokio::test]
-async fn each_is_refused_at_every_entry_point(database: Database) {
+async fn each_is_refused_at_every_entry_point(apps: &Apps) {
     let http = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let setup = Setup { http, ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     assert!(t.sends(&team.key).await, "the key is known from here on");
     let before = t.everything().await;
@@ -107,14 +106,11 @@ async fn each_is_refused_at_every_entry_point(database: Database) {
         assert_eq!(known.next().await, Came::Closed(4400), "{name}: with a key");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// No object is taken for a number, and none is kept as something else.
 #[db_test]
-#[tokio::test]
-async fn an_object_stays_an_object(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_object_stays_an_object(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let top_up = "mutation($team: ID!, $amount: Cents!) { topUpTeam( \
@@ -146,14 +142,11 @@ async fn an_object_stays_an_object(database: Database) {
     let kept = json!({ "$serde_json": 1, "serde_json::private::Number": "7" });
     let answer = t.ask_with(&team.key, send, json!({ "m": kept })).await;
     assert_eq!(answer.data()["sendMessage"]["message"]["metadata"], kept);
-    t.close().await;
 }
 
 /// A name that stands twice in a request's body would be read differently by a proxy or a log.
 #[db_test]
-#[tokio::test]
-async fn a_body_names_nothing_twice(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_names_nothing_twice(t: &TestApp) {
     let team = t.team(1_000).await;
     let body = r#"{"query":"{ viewer { role } }","query":"{ account { name } }"}"#;
 
@@ -162,5 +155,4 @@ async fn a_body_names_nothing_twice(database: Database) {
     assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["BAD_USER_INPUT"]));
     let message: &Value = &refused.body["errors"][0]["message"];
     assert_eq!(message, "The JSON's outermost object has the same name twice.");
-    t.close().await;
 }

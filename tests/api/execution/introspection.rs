@@ -3,12 +3,10 @@
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp, post};
+use crate::harness::{TestApp, post};
 
 #[db_test]
-#[tokio::test]
-async fn it_has_only_so_many_fields(database: Database) {
-    let t = TestApp::start(database).await;
+async fn it_has_only_so_many_fields(t: &TestApp) {
     let team = t.team(0).await;
     let leaves = "name ".repeat(180);
     let deep = format!("fields{{type{{fields{{type{{fields{{{leaves}}}}}}}}}}}");
@@ -34,13 +32,10 @@ async fn it_has_only_so_many_fields(database: Database) {
              ask for fewer fields."
         );
     }
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_variable_without_a_value_counts_as_not_given(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_without_a_value_counts_as_not_given(t: &TestApp) {
     let team = t.team(0).await;
     let query =
         "query($d:Boolean){__type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}}}";
@@ -58,13 +53,10 @@ async fn a_variable_without_a_value_counts_as_not_given(database: Database) {
     assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     assert_eq!(answer.body["data"]["__type"], expected["__type"]);
     assert_eq!(answer.body["data"]["none"], Value::Null);
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_variable_stands_where_its_type_fits(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_stands_where_its_type_fits(t: &TestApp) {
     let team = t.team(0).await;
     let query = |of_type: &str| format!("query($n:{of_type}){{__type(name:$n){{name}}}}");
 
@@ -87,14 +79,11 @@ async fn a_variable_stands_where_its_type_fits(database: Database) {
         let answer = t.ask_with(&team.key, &query(of_type), json!({ "n": "Balance" })).await;
         assert_eq!(*answer.data(), json!({ "__type": { "name": "Balance" } }));
     }
-    t.close().await;
 }
 
 /// What code generators ask by themselves, with every option.
 #[db_test]
-#[tokio::test]
-async fn every_field_of_an_introspection_is_known(database: Database) {
-    let t = TestApp::start(database).await;
+async fn every_field_of_an_introspection_is_known(t: &TestApp) {
     let team = t.team(0).await;
     let query = "{ __schema { description queryType { name } directives { name description isRepeatable \
         locations args(includeDeprecated: true) { name } } } __type(name: \"AccountRef\") { kind isOneOf \
@@ -105,5 +94,4 @@ async fn every_field_of_an_introspection_is_known(database: Database) {
     let wrong = "{ __type(name: \"AccountRef\") { isOneOf(a: 1) isOneOf { b } } }";
     let refused = t.ask(&team.key, wrong).await;
     assert_eq!(refused.codes()[0], "GRAPHQL_VALIDATION_FAILED");
-    t.close().await;
 }

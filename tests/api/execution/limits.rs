@@ -3,15 +3,13 @@
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp, doubling, post};
+use crate::harness::{TestApp, doubling, post};
 
 const QUERY: &str = "{ account { name } }";
 
 /// The body limit, from both sides.
 #[db_test]
-#[tokio::test]
-async fn a_body_has_at_most_256_kib(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_has_at_most_256_kib(t: &TestApp) {
     let team = t.team(0).await;
     let body = |bytes: usize| {
         let frame = json!({ "query": QUERY, "extensions": { "x": "" } }).to_string();
@@ -24,14 +22,11 @@ async fn a_body_has_at_most_256_kib(database: Database) {
 
     assert_eq!(fits.status, 200);
     assert_eq!((too_large.status.as_u16(), too_large.codes()), (413, vec!["PAYLOAD_TOO_LARGE"]));
-    t.close().await;
 }
 
 /// Cost is judged before validation, which would walk a doubling fragment once for every spread.
 #[db_test]
-#[tokio::test]
-async fn a_costly_document_is_refused_before_it_costs(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_costly_document_is_refused_before_it_costs(t: &TestApp) {
     let team = t.team(1000).await;
     let before = t.everything().await;
     let doubling = |levels| doubling(levels, "{ account { ...F0 } }");
@@ -104,14 +99,11 @@ async fn a_costly_document_is_refused_before_it_costs(database: Database) {
         assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["QUERY_TOO_LARGE"]));
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// A page counts as often as it may have entries, also where its size is a variable.
 #[db_test]
-#[tokio::test]
-async fn the_complexity_of_an_answer_is_bounded(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_complexity_of_an_answer_is_bounded(t: &TestApp) {
     let team = t.team(0).await;
     // 1 and the list, twice; inside a key 1 + 20 times (1 and its fields).
     let query = |fields: &str| {
@@ -146,13 +138,10 @@ async fn the_complexity_of_an_answer_is_bounded(database: Database) {
     let junk = vec![json!({ "to": "junk", "text": "" }); 100];
     let answer = t.ask_with(&team.key, send, json!({ "input": junk })).await;
     assert_eq!(answer.codes(), [""; 0], "a hundred messages with all that they have");
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_query_has_at_most_a_thousand_tokens(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_query_has_at_most_a_thousand_tokens(t: &TestApp) {
     let team = t.team(0).await;
     let query = |fields: usize| format!("{{ account {{ {}}} }}", "id ".repeat(fields));
     assert_eq!(t.ask(&team.key, &query(995)).await.codes(), [""; 0]);
@@ -160,5 +149,4 @@ async fn a_query_has_at_most_a_thousand_tokens(database: Database) {
     // Signs without end cost nothing.
     let answer = t.ask(&team.key, &"{".repeat(15_000)).await;
     assert_eq!((answer.status.as_u16(), answer.codes()), (400, vec!["QUERY_TOO_LARGE"]));
-    t.close().await;
 }

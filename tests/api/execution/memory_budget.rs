@@ -61,12 +61,10 @@ async fn until_held(t: &TestApp, bytes: usize) {
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_team_without_room_reads_short_texts_only(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
-    let other = team_of_long_texts(&t, database).await;
-    let held = take_all(&t, &team);
+async fn a_team_without_room_reads_short_texts_only(t: &TestApp, database: Database) {
+    let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
+    let other = team_of_long_texts(t, database).await;
+    let held = take_all(t, &team);
     assert_eq!(t.app.memory_budget.bytes(), OF_TEAM);
 
     let refused = t.ask(&team.key, LARGE).await;
@@ -81,15 +79,15 @@ async fn a_team_without_room_reads_short_texts_only(database: Database) {
     assert_eq!(t.ask(&team.key, LARGE).await.codes(), [""; 0]);
 
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }
 
 /// Messages that were charged are answered, also where there is no room for a message that is repeated beside them. Where
 /// nothing was charged, the call fails as a whole.
 #[db_test]
-#[tokio::test]
-async fn a_charged_message_is_answered_beside_a_repeat_without_room(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_charged_message_is_answered_beside_a_repeat_without_room(
+    t: &TestApp,
+    database: Database,
+) {
     let team = t.team(1_000).await;
     let keyed = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "key" });
     assert_eq!(t.send(&team.key, keyed.clone()).await.refusals(), [""; 0]);
@@ -101,7 +99,7 @@ async fn a_charged_message_is_answered_beside_a_repeat_without_room(database: Da
     let query = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                  { message { to } replayed errors { code field } } }";
     let both = json!({ "input": [keyed, { "to": "+12025550124", "text": "New" }] });
-    let held = take_all(&t, &team);
+    let held = take_all(t, &team);
 
     let answer = t.ask_with(&team.key, query, both.clone()).await;
     assert_eq!(answer.codes(), [""; 0]);
@@ -121,29 +119,25 @@ async fn a_charged_message_is_answered_beside_a_repeat_without_room(database: Da
     assert_eq!(repeat.data()["sendMessages"], replayed);
     assert_eq!(t.everything().await, before);
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }
 
 /// An answer that its client does not take holds its room, and gives it back with the connection.
 #[db_test]
-#[tokio::test]
-async fn an_answer_keeps_its_room_until_it_is_taken(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
+async fn an_answer_keeps_its_room_until_it_is_taken(t: &TestApp, database: Database) {
+    let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
 
     let stream = asked(server.address, &team.key).await;
-    until_held(&t, HELD_BY_LARGE).await;
+    until_held(t, HELD_BY_LARGE).await;
     drop(stream);
-    until_held(&t, 0).await;
+    until_held(t, 0).await;
 
     let mut stream = asked(server.address, &team.key).await;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.expect("the whole answer");
     assert!(bytes.len() > 11_000_000);
-    until_held(&t, 0).await;
+    until_held(t, 0).await;
 
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }
 
 async fn asked(address: SocketAddr, key: &str) -> TcpStream {
@@ -160,17 +154,15 @@ async fn asked(address: SocketAddr, key: &str) -> TcpStream {
 
 /// A socket whose client reads nothing is closed, and what waited for it is gone.
 #[db_test]
-#[tokio::test]
-async fn a_socket_that_is_not_read_is_given_up(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
+async fn a_socket_that_is_not_read_is_given_up(t: &TestApp, database: Database) {
+    let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     for at in 0..2 {
         socket.subscribe(&at.to_string(), LARGE).await;
     }
 
-    until_held(&t, 2 * HELD_BY_LARGE).await;
-    until_held(&t, 0).await;
+    until_held(t, 2 * HELD_BY_LARGE).await;
+    until_held(t, 0).await;
 
     let mut answers = 0;
     while let Came::Message(message) = socket.next().await {
@@ -178,15 +170,12 @@ async fn a_socket_that_is_not_read_is_given_up(database: Database) {
     }
     assert_eq!(answers, 0, "not one was taken");
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }
 
 /// What waits to be sent on a team's sockets has a bound, however small each message is. A socket beyond it ends, so
 /// that its client knows that it missed something; another team's goes on.
 #[db_test]
-#[tokio::test]
-async fn a_team_whose_messages_wait_loses_the_next_socket(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_team_whose_messages_wait_loses_the_next_socket(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let team_id: Uuid = team.id.parse().expect("an id");
     let query = "subscription { messageUpdated { to } }";
@@ -214,14 +203,11 @@ async fn a_team_whose_messages_wait_loses_the_next_socket(database: Database) {
         }
         assert_eq!(sockets[1].event("a").await, event);
     }
-    t.close().await;
 }
 
 /// An answer that does not fit into what may wait is dropped, and its operation ends with an error. The socket goes on.
 #[db_test]
-#[tokio::test]
-async fn an_answer_that_may_not_wait_ends_its_operation(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_answer_that_may_not_wait_ends_its_operation(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let team_id: Uuid = team.id.parse().expect("an id");
     let message = json!({ "to": "+12025550123", "text": "x".repeat(1_000) });
@@ -237,14 +223,11 @@ async fn an_answer_that_may_not_wait_ends_its_operation(database: Database) {
     socket.subscribe("short", "{ messages { nodes { to } } }").await;
     let Came::Message(next) = socket.next().await else { panic!("a message was expected") };
     assert_eq!(next["payload"]["data"]["messages"]["nodes"][0]["to"], "+12025550123");
-    t.close().await;
 }
 
 /// Every long text counts as often as it is answered, and as long as JSON makes it; rows count that are read for it.
 #[db_test]
-#[tokio::test]
-async fn what_is_answered_often_or_grows_in_json_counts(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_is_answered_often_or_grows_in_json_counts(t: &TestApp) {
     let team = t.team(1_000).await;
     let aliases = |field: &str, count: usize| -> String {
         (0..count).map(|at| format!("a{at}: {field} ")).collect()
@@ -290,5 +273,4 @@ async fn what_is_answered_often_or_grows_in_json_counts(database: Database) {
         assert!(codes.iter().all(|code| *code == "QUERY_TOO_LARGE") && !codes.is_empty());
     }
     assert_eq!(t.app.memory_budget.bytes(), 0);
-    t.close().await;
 }

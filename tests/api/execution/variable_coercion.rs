@@ -3,7 +3,7 @@
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp, post};
+use crate::harness::{TestApp, post};
 
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) { cost } }";
 const MESSAGES: &str = "query($first: Int, $after: String, $filter: MessageFilter) \
@@ -157,9 +157,7 @@ fn cases_of_values() -> Cases {
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_known_document_refuses_what_a_new_one_does(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_known_document_refuses_what_a_new_one_does(t: &TestApp) {
     let team = t.team(1000).await;
     t.sub_account(&team, json!({ "externalId": "client" })).await;
     let mut others = 0;
@@ -174,14 +172,11 @@ async fn a_known_document_refuses_what_a_new_one_does(database: Database) {
             assert_eq!((known.status, known.body), (new.status, new.body), "{query} {variables}");
         }
     }
-    t.close().await;
 }
 
 /// What another operation of the document does with a variable of the same name says nothing of this one's.
 #[db_test]
-#[tokio::test]
-async fn an_operation_has_variables_of_its_own(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_operation_has_variables_of_its_own(t: &TestApp) {
     let team = t.team(1000).await;
     let fragment = "fragment F on Query { messages(first: $x) { totalCount } }";
     let of = async |operations: &str, comment: &str, name: &str, variables: Value| {
@@ -212,15 +207,12 @@ async fn an_operation_has_variables_of_its_own(database: Database) {
         assert_eq!(known, new, "{operations}");
         assert_eq!((new.0.as_u16(), &new.1["data"]), (200, &expected));
     }
-    t.close().await;
 }
 
 /// A variable stands only where its type fits: nothing that is hidden comes in under another name, and nothing is
 /// done for a document that does not fit.
 #[db_test]
-#[tokio::test]
-async fn a_variable_of_another_type_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_of_another_type_is_refused(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "client" })).await;
     let before = t.everything().await;
@@ -252,14 +244,11 @@ async fn a_variable_of_another_type_is_refused(database: Database) {
         }
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Of two messages in one document none is sent if one of them does not fit, known or not.
 #[db_test]
-#[tokio::test]
-async fn a_known_mutation_does_nothing_where_one_variable_does_not_fit(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_known_mutation_does_nothing_where_one_variable_does_not_fit(t: &TestApp) {
     let team = t.team(1000).await;
     let query = "mutation($a: SendMessageInput!, $b: SendMessageInput!) \
                  { a: sendMessage(input: $a) { errors { code } } b: sendMessage(input: $b) { errors { code } } }";
@@ -272,5 +261,4 @@ async fn a_known_mutation_does_nothing_where_one_variable_does_not_fit(database:
         assert_eq!(refused.codes().len(), 1, "{}", refused.body);
         assert_eq!(t.everything().await, before, "{bad}");
     }
-    t.close().await;
 }

@@ -1,5 +1,5 @@
-//! The app under test: its own database, a clock that only tests move, a carrier that records what
-//! it was handed, and the real router. Fixtures are made through the API.
+//! The app under test: its own database, a clock that only tests move, a carrier that records what is submitted to it,
+//! and the real router. Other modules add what tests do with it, feature by feature, through the API.
 
 mod carrier;
 mod clock;
@@ -12,6 +12,7 @@ mod postgres;
 mod program;
 mod request;
 mod rows;
+mod run;
 mod sender;
 mod serve;
 mod socket;
@@ -21,8 +22,8 @@ mod template;
 use std::{
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +31,7 @@ use std::{
 use axum::Router;
 use chrono::TimeDelta;
 use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate::{
     app::App,
@@ -53,11 +54,14 @@ pub use log::{Log, hear};
 pub use postgres::ASKED_FOR_PASSWORDS;
 pub use program::{Running, demo};
 pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
+pub use run::{Apps, run_test};
 pub use sender::SENDER;
 pub use socket::{Came, Socket};
 pub use team::{TestSubAccount, TestTeam};
 
-/// The databases that every test runs on.
+use run::Started;
+
+/// The database of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
@@ -66,17 +70,17 @@ pub enum Database {
 
 pub use Database::{Postgres, Sqlite};
 
-/// How an app under test differs from the usual one.
+/// Settings of an app under test.
 #[derive(Clone)]
 pub struct Setup {
     pub has_carriers: bool,
-    /// Other statements for money than the program's own: a planted fault.
-    pub texts: Option<Statements>,
+    /// Replaces the program's statements for money: a planted fault.
+    pub statements: Option<Statements>,
     pub http: http::Settings,
-    /// How long a writer's batch may take on `PostgreSQL`, if not as long as usual.
+    /// Replaces how long a writer's batch may take on PostgreSQL.
     pub batch_deadline: Option<Duration>,
     pub row_security: RowSecurity,
-    /// Other words for the statements that are read with.
+    /// Rewrites each statement that reads.
     pub rewrite_sql: Option<fn(&str) -> String>,
 }
 
@@ -84,10 +88,10 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             has_carriers: true,
-            texts: None,
+            statements: None,
             http: http::Settings::default(),
             batch_deadline: None,
-            // On `SQLite` it means nothing.
+            // It has no effect on SQLite.
             row_security: RowSecurity::On,
             rewrite_sql: None,
         }
@@ -95,7 +99,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// As who owns the tables, and so may migrate them down.
+    /// As the owner of the tables, which may migrate them down.
     pub fn of_owner() -> Self {
         Self { row_security: RowSecurity::Off, ..Self::default() }
     }
@@ -105,33 +109,79 @@ pub struct TestApp {
     pub app: Arc<App>,
     pub clock: Arc<StepClock>,
     pub carrier: Arc<WatchedCarrier>,
-    /// A key of who runs the server.
+    /// An operator's key.
     pub operator: String,
     pub url: String,
-    /// For whoever owns the tables, past the program.
+    /// The owner of the tables, without row security.
     owner: DatabaseConnection,
     router: Router,
-    key_uses: mpsc::Receiver<Uuid>,
-    /// Those of the pool that writes.
-    statements: Arc<AtomicUsize>,
-    /// Deleted with the test.
+    key_uses: Mutex<mpsc::Receiver<Uuid>>,
+    /// Statements run on the connections that write.
+    write_statements: Arc<AtomicUsize>,
     folder: Arc<tempfile::TempDir>,
+    is_closed: AtomicBool,
+    started: Weak<Started>,
 }
 
 impl TestApp {
-    /// A fresh app.
-    pub async fn start(database: Database) -> Self {
-        Self::start_with(database, Setup::default()).await
+    /// Another process on the same database, with the same clock and carrier.
+    pub async fn beside(&self, setup: Setup) -> Arc<Self> {
+        self.beside_at(self.url.clone(), setup).await
     }
 
-    pub async fn start_with(database: Database, setup: Setup) -> Self {
+    /// Another process that reaches the same PostgreSQL server through this proxy.
+    pub async fn behind(&self, cut: &Cut) -> Arc<Self> {
+        let address = format!("127.0.0.1:{}", cut.port);
+        let url = self.url.replacen(&self.postgres_address(), &address, 1);
+        self.beside_at(url, Setup::default()).await
+    }
+
+    /// Another process that reaches the same database by this URL.
+    pub async fn beside_at(&self, url: String, setup: Setup) -> Arc<Self> {
+        let started = self.started.upgrade().expect("the test runs");
+        let (clock, carrier) = (Arc::clone(&self.clock), Arc::clone(&self.carrier));
+        let folder = Arc::clone(&self.folder);
+        let mut other = Self::open(&started, url, clock, carrier, setup, folder).await;
+        other.operator.clone_from(&self.operator);
+        started.add(other)
+    }
+
+    /// The processes of a race: this one, and on PostgreSQL another, as SQLite is served by one process.
+    pub async fn processes(self: &Arc<Self>, setup: Setup) -> Vec<Arc<Self>> {
+        let mut processes = vec![Arc::clone(self)];
+        if self.app.db.backend() == DbBackend::Postgres {
+            processes.push(self.beside(setup).await);
+        }
+        processes
+    }
+
+    /// The folder of the SQLite database. It is deleted when its last owner is dropped.
+    pub fn folder(&self) -> Arc<tempfile::TempDir> {
+        Arc::clone(&self.folder)
+    }
+
+    /// The port of the PostgreSQL server.
+    pub fn postgres_port(&self) -> u16 {
+        let address = self.postgres_address();
+        let port = address.rsplit_once(':').map_or("5432", |(_, port)| port);
+        port.parse().expect("a port")
+    }
+
+    /// Host and port, as in the URL.
+    fn postgres_address(&self) -> String {
+        let (_, rest) = self.url.split_once("://").expect("a URL");
+        let (authority, _) = rest.split_once('/').expect("a database's name");
+        authority.rsplit_once('@').map_or(authority, |(_, address)| address).to_owned()
+    }
+
+    async fn start(started: &Arc<Started>, database: Database, setup: Setup) -> Arc<Self> {
         let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
         let url = match database {
             Sqlite => sqlite_url(folder.path()),
             Postgres => postgres::new_database().await,
         };
         let clock = Arc::new(StepClock::at_noon());
-        let mut t = Self::open(url, clock, Arc::default(), setup, folder).await;
+        let mut t = Self::open(started, url, clock, Arc::default(), setup, folder).await;
         let operator = OperatorCaller::on_the_command_line();
         let new = NewApiKey {
             name: "Test".to_owned(),
@@ -141,50 +191,11 @@ impl TestApp {
         let made = api_key::create_for_operator(&t.app, &operator, new).await;
         let (_, operator) = made.expect("an operator's key");
         operator.reveal().clone_into(&mut t.operator);
-        t
-    }
-
-    /// Another process on the same database, with the same time and carrier.
-    pub async fn beside(&self, setup: Setup) -> Self {
-        self.beside_at(self.url.clone(), setup).await
-    }
-
-    /// Another process that reaches the same `PostgreSQL` by way of this proxy.
-    pub async fn behind(&self, cut: &Cut) -> Self {
-        let address = format!("127.0.0.1:{}", cut.port);
-        let url = self.url.replacen(&self.postgres_address(), &address, 1);
-        self.beside_at(url, Setup::default()).await
-    }
-
-    /// Where the files of the `SQLite` database are; deleted when nobody has it any more.
-    pub fn folder(&self) -> Arc<tempfile::TempDir> {
-        Arc::clone(&self.folder)
-    }
-
-    /// The port of the `PostgreSQL` server.
-    pub fn postgres_port(&self) -> u16 {
-        let address = self.postgres_address();
-        let port = address.rsplit_once(':').map_or("5432", |(_, port)| port);
-        port.parse().expect("a port")
-    }
-
-    /// Host and port, as they stand in the URL.
-    fn postgres_address(&self) -> String {
-        let (_, rest) = self.url.split_once("://").expect("a URL");
-        let (authority, _) = rest.split_once('/').expect("a database's name");
-        authority.rsplit_once('@').map_or(authority, |(_, address)| address).to_owned()
-    }
-
-    /// Another process that reaches the same database by this URL.
-    pub async fn beside_at(&self, url: String, setup: Setup) -> Self {
-        let (clock, carrier) = (Arc::clone(&self.clock), Arc::clone(&self.carrier));
-        let folder = Arc::clone(&self.folder);
-        let mut other = Self::open(url, clock, carrier, setup, folder).await;
-        other.operator.clone_from(&self.operator);
-        other
+        started.add(t)
     }
 
     async fn open(
+        started: &Arc<Started>,
         url: String,
         clock: Arc<StepClock>,
         carrier: Arc<WatchedCarrier>,
@@ -200,8 +211,8 @@ impl TestApp {
             db.read = db.read.with_sql_rewriter(rewrite_sql);
         }
         db.batch_deadline = setup.batch_deadline.unwrap_or(db.batch_deadline);
-        let statements = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&statements);
+        let write_statements = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&write_statements);
         db.write.set_metric_callback(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
         });
@@ -210,9 +221,9 @@ impl TestApp {
         } else {
             Carriers::none()
         };
-        let texts = setup.texts.unwrap_or_else(|| Statements::of(db.backend()));
+        let money = setup.statements.unwrap_or_else(|| Statements::of(db.backend()));
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
-        let (app, key_uses) = App::with_statements(db, time, carriers, texts);
+        let (app, key_uses) = App::with_statements(db, time, carriers, money);
         let router = http::router(
             Arc::clone(&app),
             setup.http,
@@ -220,7 +231,6 @@ impl TestApp {
             TaskTracker::new(),
         )
         .await;
-        let operator = String::new();
         let owner = if app.db.backend() == DbBackend::Sqlite {
             app.db.write.clone()
         } else {
@@ -228,27 +238,45 @@ impl TestApp {
             options.max_connections(2).sqlx_logging(false).connect_lazy(true);
             sea_orm::Database::connect(options).await.expect("nothing is opened yet")
         };
-        Self { app, clock, carrier, operator, url, owner, router, key_uses, statements, folder }
+        Self {
+            app,
+            clock,
+            carrier,
+            operator: String::new(),
+            url,
+            owner,
+            router,
+            key_uses: Mutex::new(key_uses),
+            write_statements,
+            folder,
+            is_closed: AtomicBool::new(false),
+            started: Arc::downgrade(started),
+        }
     }
 
-    /// Delivers whatever is due, also in the hours to come, then audits the books.
-    pub async fn close(mut self) {
+    /// Delivers what is due within an hour, checks balances and totals, and closes the database. The end of each test
+    /// does it for every app that is not closed yet.
+    pub async fn close(&self) {
+        if self.is_closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.step(TimeDelta::hours(1));
         self.deliver().await;
-        worker::note_key_uses(&self.app, &mut self.key_uses).await;
-        self.assert_books_are_clean().await;
-        let _ = self.owner.close().await;
+        self.note_key_uses().await;
+        self.assert_reconciled().await;
+        let _ = self.owner.clone().close().await;
         let _ = self.app.db.close().await;
     }
 
-    pub async fn assert_books_are_clean(&self) {
-        let audit = billing::reconciliation::run(&self.app).await.expect("the audit runs");
-        assert_eq!(audit.drifts, [], "the books contradict themselves");
+    /// Balances and totals agree with the ledger.
+    pub async fn assert_reconciled(&self) {
+        let found = billing::reconciliation::run(&self.app).await.expect("the reconciliation runs");
+        assert_eq!(found.drifts, [], "balances or totals contradict the ledger");
     }
 
-    /// Notes the key uses that wait to be noted, as the worker does.
-    pub async fn note_key_uses(&mut self) {
-        worker::note_key_uses(&self.app, &mut self.key_uses).await;
+    /// Writes when keys were last used, as the worker does.
+    pub async fn note_key_uses(&self) {
+        worker::note_key_uses(&self.app, &mut *self.key_uses.lock().await).await;
     }
 }
 

@@ -86,7 +86,7 @@ impl TestApp {
 
     /// SQL statements run so far.
     pub fn statements(&self) -> usize {
-        self.app.db.read.statements() + self.statements.load(Ordering::Relaxed)
+        self.app.db.read.statements() + self.write_statements.load(Ordering::Relaxed)
     }
 
     /// Every row of every table as text: what must not change when something is refused. When keys were

@@ -8,13 +8,11 @@ use db_test::db_test;
 use serde_json::json;
 
 use super::QUERY;
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// R17: no key, or one that is not valid.
 #[db_test]
-#[tokio::test]
-async fn without_a_valid_key_nothing_is_executed(database: Database) {
-    let t = TestApp::start(database).await;
+async fn without_a_valid_key_nothing_is_executed(t: &TestApp) {
     let team = t.team(0).await;
     let end = if team.key.ends_with('X') { 'Y' } else { 'X' };
     let wrong_end = format!("{}{end}", &team.key[..team.key.len() - 1]);
@@ -69,14 +67,11 @@ async fn without_a_valid_key_nothing_is_executed(database: Database) {
         .body(Body::from(body))
         .expect("a request");
     assert_eq!(t.request(lower_case).await.status, 200);
-    t.close().await;
 }
 
 /// A malformed key is told by its checksum and never reaches the database.
 #[db_test]
-#[tokio::test]
-async fn a_malformed_key_never_reaches_the_database(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_malformed_key_never_reaches_the_database(t: &TestApp) {
     let team = t.team(0).await;
     let before = t.statements();
 
@@ -91,5 +86,4 @@ async fn a_malformed_key_never_reaches_the_database(database: Database) {
     }
 
     assert_eq!(t.statements(), before);
-    t.close().await;
 }

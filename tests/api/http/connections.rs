@@ -12,7 +12,7 @@ use tokio::{
 };
 use tollgate::http;
 
-use crate::harness::{self, Database, Running, TestApp, text};
+use crate::harness::{self, Running, TestApp, text};
 
 /// What comes back until the server ends the connection.
 async fn said_to(address: SocketAddr, request: &[u8]) -> String {
@@ -26,9 +26,7 @@ async fn said_to(address: SocketAddr, request: &[u8]) -> String {
 
 /// What hyper refuses before there is a request has a status and no body.
 #[db_test]
-#[tokio::test]
-async fn what_is_no_http_is_refused_and_closed(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_is_no_http_is_refused_and_closed(t: &TestApp) {
     let server = t.serve().await;
     let long = "x".repeat(60_000);
     let many: String = (0..101).map(|at| format!("x-{at}: x\r\n")).collect();
@@ -68,14 +66,11 @@ async fn what_is_no_http_is_refused_and_closed(database: Database) {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{what}: {answer}");
         assert!(answer.ends_with("\r\n\r\n"), "{what}: {answer}");
     }
-    t.close().await;
 }
 
 /// A body that ends before its length is no request; that it is not too large is said too.
 #[db_test]
-#[tokio::test]
-async fn a_body_that_breaks_off_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_that_breaks_off_is_refused(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let before = t.everything().await;
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
@@ -93,14 +88,11 @@ async fn a_body_that_breaks_off_is_refused(database: Database) {
         assert!(answer.contains("\"BAD_USER_INPUT\""), "{answer}");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// A refusal reaches its client also if that sends a large body first and reads then: each status, and each size.
 #[db_test]
-#[tokio::test]
-async fn a_refusal_of_a_large_body_arrives(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_refusal_of_a_large_body_arrives(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let (team, server) = (t.team(1_000).await, t.serve_with(settings).await);
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -140,7 +132,6 @@ async fn a_refusal_of_a_large_body_arrives(database: Database) {
         }
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// The status of the answer to a request whose body is sent before anything is read.
@@ -163,9 +154,7 @@ async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -
 /// A body that does not come is refused within seconds, its connection ends, and what the client sends then is
 /// taken.
 #[db_test]
-#[tokio::test]
-async fn a_body_that_stops_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_that_stops_is_refused(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let (team, server) = (t.team(1_000).await, t.serve_with(settings).await);
     let before = t.everything().await;
@@ -189,14 +178,11 @@ async fn a_body_that_stops_is_refused(database: Database) {
         }
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// The metrics' own connections: few, and bound by the same rules.
 #[db_test]
-#[tokio::test]
-async fn metrics_are_served_on_few_connections(database: Database) {
-    let t = TestApp::start(database).await;
+async fn metrics_are_served_on_few_connections(t: &TestApp) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
     let served = tokio::spawn(http::ops::metrics::serve(listener, t.app.clone()));
@@ -220,7 +206,6 @@ async fn metrics_are_served_on_few_connections(database: Database) {
         tokio::task::yield_now().await;
     }
     served.abort();
-    t.close().await;
 }
 
 /// The demo under a limit of open files, as the shell's `ulimit` has it.

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollgate::{domain::api_key::plain_key::PlainKey, http};
 
-use crate::harness::{Answer, Came, Database, Log, Setup, Socket, TestApp, post, text};
+use crate::harness::{Answer, Apps, Came, Log, Setup, Socket, TestApp, post, text};
 
 fn limited(key_rate: u32, account_rate: u32) -> Setup {
     let http = http::Settings { key_rate, account_rate, ..http::Settings::default() };
@@ -35,10 +35,9 @@ fn left(answer: &Answer) -> u32 {
 }
 
 #[db_test]
-#[tokio::test]
-async fn who_asks_for_too_much_waits(database: Database) {
+async fn who_asks_for_too_much_waits(apps: &Apps) {
     // One costly answer fits; what is left comes back slowly.
-    let t = TestApp::start_with(database, limited(1, 0)).await;
+    let t = apps.start_with(limited(1, 0)).await;
     let team = t.team(1_000).await;
     let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;
 
@@ -60,17 +59,15 @@ async fn who_asks_for_too_much_waits(database: Database) {
 
     let other_key = t.ask(&team.key, "{ account { name } }").await;
     assert_eq!(other_key.codes(), [""; 0], "another key has a bucket of its own");
-    t.close().await;
 }
 
 /// What is refused has paid for its bytes, before they were parsed: over HTTP, over sockets and at the inbound hook.
 #[db_test]
-#[tokio::test]
-async fn a_refused_request_pays_for_its_bytes(database: Database) {
+async fn a_refused_request_pays_for_its_bytes(apps: &Apps) {
     let mut setup = limited(1, 0);
     setup.http.has_sandbox = true;
     let settings = setup.http.clone();
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let team = t.team(1_000).await;
     let mut keys = Vec::new();
     for _ in 0..5 {
@@ -140,14 +137,12 @@ async fn a_refused_request_pays_for_its_bytes(database: Database) {
     socket.subscribe("a", &padded(250 * 1024)).await;
     assert_eq!(socket.next().await, Came::Closed(1013));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// All keys of an account share its bucket.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_one_bucket(database: Database) {
-    let t = TestApp::start_with(database, limited(0, 1)).await;
+async fn an_account_has_one_bucket(apps: &Apps) {
+    let t = apps.start_with(limited(0, 1)).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
@@ -157,13 +152,11 @@ async fn an_account_has_one_bucket(database: Database) {
     assert_eq!(header(&first.headers, "ratelimit-policy"), Some("\"account\";q=1;w=1"));
     assert_eq!(t.ask(&second, COSTLY).await.codes(), ["RATE_LIMITED"]);
     assert!(t.sends(&sub.key).await, "another account has a bucket of its own");
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn without_limits_nothing_is_said_of_them(database: Database) {
-    let t = TestApp::start_with(database, limited(0, 0)).await;
+async fn without_limits_nothing_is_said_of_them(apps: &Apps) {
+    let t = apps.start_with(limited(0, 0)).await;
     let team = t.team(0).await;
     for _ in 0..10 {
         let answer = t.ask(&team.key, COSTLY).await;
@@ -171,7 +164,6 @@ async fn without_limits_nothing_is_said_of_them(database: Database) {
         assert_eq!(header(&answer.headers, "ratelimit"), None);
         assert_eq!(header(&answer.headers, "ratelimit-policy"), None);
     }
-    t.close().await;
 }
 
 fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
@@ -182,9 +174,7 @@ fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
 
 /// A peer that tries many wrong keys is told so; right ones pass all the same, and other peers are not touched.
 #[db_test]
-#[tokio::test]
-async fn a_peer_may_try_only_so_many_wrong_keys(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_peer_may_try_only_so_many_wrong_keys(t: &TestApp) {
     let team = t.team(1_000).await;
     let unseen = t.api_key(&team, &team.main_account_id, "LIVE").await;
     let query = json!({ "query": "{ account { name } }" }).to_string();
@@ -213,15 +203,12 @@ async fn a_peer_may_try_only_so_many_wrong_keys(database: Database) {
     );
     assert_eq!(ask("203.0.113.7", &team.key).await, (200, String::new()), "a key that was");
     assert_eq!(ask("203.0.113.8", "tg_live_wrong").await, (401, "UNAUTHENTICATED".to_owned()));
-    t.close().await;
 }
 
 /// Wrong keys that are written like right ones keep no right one out, however many there are: they are looked up
 /// together.
 #[db_test]
-#[tokio::test]
-async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(t: &TestApp) {
     let team = t.team(1_000).await;
     let mut unseen = Vec::new();
     for _ in 0..10 {
@@ -246,16 +233,14 @@ async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(database: Database) {
     );
     assert!(wrongs.iter().all(|status| [401, 429].contains(status)));
     assert_eq!(rights, [200; 10]);
-    t.close().await;
 }
 
 /// Behind a proxy that is not trusted all clients are one address, which the log says once.
 #[db_test]
-#[tokio::test]
-async fn a_proxy_that_is_not_trusted_is_warned_of(database: Database) {
+async fn a_proxy_that_is_not_trusted_is_warned_of(apps: &Apps) {
     let trusted_proxies = vec!["203.0.113.7/32".parse().expect("a network")];
     let http = http::Settings { trusted_proxies, ..http::Settings::default() };
-    let t = TestApp::start_with(database, Setup { http, ..Setup::default() }).await;
+    let t = apps.start_with(Setup { http, ..Setup::default() }).await;
     let team = t.team(1_000).await;
     let (log, _until_the_end) = Log::begin();
     let ask = async |peer: &str, name: &'static str| {
@@ -269,5 +254,4 @@ async fn a_proxy_that_is_not_trusted_is_warned_of(database: Database) {
     assert_eq!(ask("203.0.113.8", "x-forwarded-for").await, 1);
     assert_eq!(ask("203.0.113.8", "x-forwarded-for").await, 1);
     assert_eq!(ask("203.0.113.9", "forwarded").await, 1);
-    t.close().await;
 }

@@ -19,12 +19,10 @@ use tokio::task::JoinSet;
 use tollgate::http;
 
 use super::QUERY;
-use crate::harness::{Database, TestApp, encoded, get, post, sha256_hex};
+use crate::harness::{TestApp, encoded, get, post, sha256_hex};
 
 #[db_test]
-#[tokio::test]
-async fn requests_of_another_form_are_refused_by_name(database: Database) {
-    let t = TestApp::start(database).await;
+async fn requests_of_another_form_are_refused_by_name(t: &TestApp) {
     let team = t.team(0).await;
     let bearer = format!("Bearer {}", team.key);
 
@@ -100,22 +98,18 @@ async fn requests_of_another_form_are_refused_by_name(database: Database) {
         assert_eq!(answer.status, 400, "{body}");
         assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     }
-    t.close().await;
 }
 
 /// Bodies that do not come keep nothing from others, not even from the other keys of their team, however many
 /// there are; they are refused.
 #[db_test]
-#[tokio::test]
-async fn requests_that_never_come_hold_nobody_up(database: Database) {
-    let t = TestApp::start(database).await;
+async fn requests_that_never_come_hold_nobody_up(t: &Arc<TestApp>) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
     let hot = t.sub_account(&team, json!({})).await;
-    let t = Arc::new(t);
     let waited_for = Arc::new(AtomicUsize::new(0));
     let mut hanging = JoinSet::new();
     for _ in 0..http::HELD_MAX {
-        let (t, key, body) = (Arc::clone(&t), hot.key.clone(), endless_body(&waited_for));
+        let (t, key, body) = (Arc::clone(t), hot.key.clone(), endless_body(&waited_for));
         hanging.spawn(async move { t.request(post(&key, body)).await });
     }
     let mut refused = Vec::new();
@@ -136,7 +130,6 @@ async fn requests_that_never_come_hold_nobody_up(database: Database) {
         assert_eq!((refused.status.as_u16(), refused.codes()), (503, vec!["UNAVAILABLE"]));
     }
     assert!(t.sends(&hot.key).await);
-    Arc::into_inner(t).expect("every request has ended").close().await;
 }
 
 /// A body that never comes; counts that it is waited for.
@@ -153,9 +146,7 @@ fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
 
 /// A body that breaks off is not one that is too large.
 #[db_test]
-#[tokio::test]
-async fn a_body_that_does_not_come_whole_is_bad_input(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_that_does_not_come_whole_is_bad_input(t: &TestApp) {
     let team = t.team(0).await;
     let parts = [Ok("{\"query\":"), Err(axum::Error::new("it broke off"))];
     let refused = t.request(post(&team.key, Body::from_stream(stream::iter(parts)))).await;
@@ -163,13 +154,10 @@ async fn a_body_that_does_not_come_whole_is_bad_input(database: Database) {
     let parts = [Ok::<_, axum::Error>("x".repeat(http::BODY_BYTES_MAX)), Ok("x".to_owned())];
     let refused = t.request(post(&team.key, Body::from_stream(stream::iter(parts)))).await;
     assert_eq!((refused.status.as_u16(), refused.codes()), (413, vec!["PAYLOAD_TOO_LARGE"]));
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_query_is_asked_by_get_and_a_mutation_is_not(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_query_is_asked_by_get_and_a_mutation_is_not(t: &TestApp) {
     let team = t.team(1_000).await;
     let document = "query A($with: Boolean! = true) { account { name @include(if: $with) } } \
                     query B { team { name } } \
@@ -200,15 +188,12 @@ async fn a_query_is_asked_by_get_and_a_mutation_is_not(database: Database) {
     let nothing = t.request(get(&team.key, "")).await;
     assert_eq!((nothing.status.as_u16(), nothing.codes()), (400, vec!["BAD_USER_INPUT"]));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// A document is sent once and asked for by its hash from then on; what a hash stands for is bound by the
 /// same rules: a mutation is no GET, and what a role may not use it may not use.
 #[db_test]
-#[tokio::test]
-async fn a_persisted_query_is_asked_by_its_hash(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_persisted_query_is_asked_by_its_hash(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let hash = sha256_hex;
@@ -266,5 +251,4 @@ async fn a_persisted_query_is_asked_by_its_hash(database: Database) {
         let refused = t.request(post(&sub.key, body)).await;
         assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["BAD_USER_INPUT"]));
     }
-    t.close().await;
 }

@@ -8,13 +8,11 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::QUERY;
-use crate::harness::{Database, TestApp, post};
+use crate::harness::{TestApp, post};
 
 /// What is wrong with a document is said in one line, with a position, and the query is not echoed.
 #[db_test]
-#[tokio::test]
-async fn a_bad_document_is_refused_in_one_line(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_bad_document_is_refused_in_one_line(t: &TestApp) {
     let team = t.team(0).await;
 
     for (request, code) in [
@@ -48,14 +46,11 @@ async fn a_bad_document_is_refused_in_one_line(database: Database) {
     let one_of_two = json!({ "query": "query A { account { name } } query B { team { name } }", "operationName": "B" });
     let answer = t.request(post(&team.key, one_of_two.to_string())).await;
     assert_eq!(*answer.data(), json!({ "team": { "name": "Acme" } }));
-    t.close().await;
 }
 
 /// A failure inside is logged and masked: the caller gets a request id.
 #[db_test]
-#[tokio::test]
-async fn what_went_wrong_inside_is_not_shown(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_went_wrong_inside_is_not_shown(t: &TestApp) {
     let team = t.team(0).await;
     t.execute("ALTER TABLE usage_day RENAME TO elsewhere").await;
 
@@ -67,13 +62,10 @@ async fn what_went_wrong_inside_is_not_shown(database: Database) {
     let message = answer.body["errors"][0]["message"].as_str().expect("a message");
     assert_eq!(message, format!("Something went wrong on the server. Request id: {id}"));
     t.execute("ALTER TABLE elsewhere RENAME TO usage_day").await;
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn answers_are_not_to_be_stored(database: Database) {
-    let t = TestApp::start(database).await;
+async fn answers_are_not_to_be_stored(t: &TestApp) {
     let team = t.team(0).await;
     let answer = t.ask(&team.key, QUERY).await;
     assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
@@ -87,13 +79,10 @@ async fn answers_are_not_to_be_stored(database: Database) {
     for answer in [answer, wrong, nowhere.await] {
         assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{}", answer.status);
     }
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn health_and_readiness(database: Database) {
-    let t = TestApp::start(database).await;
+async fn health_and_readiness(t: &TestApp) {
     for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let answer = t.request(request).await;
@@ -102,14 +91,11 @@ async fn health_and_readiness(database: Database) {
     t.execute("DELETE FROM seaql_migrations WHERE version LIKE '%usage'").await;
     let request = Request::get("/readyz").body(Body::empty()).expect("a request");
     assert_eq!(t.request(request).await.status, 503);
-    t.close().await;
 }
 
 /// Under `application/json` a well-formed request is 200, whatever came of it.
 #[db_test]
-#[tokio::test]
-async fn the_status_follows_the_media_type(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_status_follows_the_media_type(t: &TestApp) {
     let team = t.team(0).await;
     let ask = async |accept: Option<&str>, query: &str| {
         let mut request = post(&team.key, json!({ "query": query }).to_string());
@@ -141,5 +127,4 @@ async fn the_status_follows_the_media_type(database: Database) {
             assert_eq!(answer.headers[header::VARY], "accept");
         }
     }
-    t.close().await;
 }

@@ -11,16 +11,14 @@ use tokio::{
 };
 use tollgate::http::{CONTROLS_MAX, UNAUTHENTICATED_OF_PEER_MAX};
 
-use crate::harness::{Came, Database, Log, Socket, TestApp};
+use crate::harness::{Came, Log, Socket, TestApp};
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
 /// One address has only so many sockets that have not said who they are. The oldest of them makes room for the
 /// next one, and others are let in.
 #[db_test]
-#[tokio::test]
-async fn one_address_keeps_nobody_out(database: Database) {
-    let t = TestApp::start(database).await;
+async fn one_address_keeps_nobody_out(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut oldest = Socket::silent(server.address).await;
     let mut silent: Vec<Socket> =
@@ -49,14 +47,11 @@ async fn one_address_keeps_nobody_out(database: Database) {
     assert_eq!(oldest.next().await, Came::Closed(1013));
     next.send(json!({ "type": "connection_init", "payload": { "apiKey": team.key } })).await;
     assert_eq!(next.next().await, Came::Message(json!({ "type": "connection_ack" })));
-    t.close().await;
 }
 
 /// What a socket's operations log has the request id of its upgrade.
 #[db_test]
-#[tokio::test]
-async fn the_log_of_a_socket_has_its_request_id(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_log_of_a_socket_has_its_request_id(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let (log, _until_the_end) = Log::begin();
     t.execute("UPDATE account SET metadata = 'broken'").await;
@@ -76,7 +71,6 @@ async fn the_log_of_a_socket_has_its_request_id(database: Database) {
     assert!(line.contains("request{request.id=\"socket-17\""), "{line}");
     assert!(!text.contains(&team.key), "{text}");
     t.execute("UPDATE account SET metadata = NULL").await;
-    t.close().await;
 }
 
 /// Control messages of a client, each of which costs it nothing.
@@ -93,9 +87,7 @@ fn controls() -> [Vec<u8>; 5] {
 
 /// One client's control messages have a pace; what its operations need does not count.
 #[db_test]
-#[tokio::test]
-async fn control_messages_have_a_pace(database: Database) {
-    let t = TestApp::start(database).await;
+async fn control_messages_have_a_pace(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = json!({ "type": "connection_init", "payload": { "apiKey": team.key } }).to_string();
     for is_known in [false, true] {
@@ -121,14 +113,11 @@ async fn control_messages_have_a_pace(database: Database) {
         socket.send(json!({ "type": "complete", "id": id })).await;
     }
     assert_eq!(socket.before_pong().await, []);
-    t.close().await;
 }
 
 /// A browser sends its cookies with the upgrade, however many they are.
 #[db_test]
-#[tokio::test]
-async fn a_head_of_an_upgrade_may_be_large(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_head_of_an_upgrade_may_be_large(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let cookie = format!("a={}", "x".repeat(9_000));
     let mut socket =
@@ -136,14 +125,11 @@ async fn a_head_of_an_upgrade_may_be_large(database: Database) {
     let payload = json!({ "apiKey": team.key });
     socket.send(json!({ "type": "connection_init", "payload": payload })).await;
     assert_eq!(socket.next().await, Came::Message(json!({ "type": "connection_ack" })));
-    t.close().await;
 }
 
 /// RFC 6455: a close is answered with a close, and a fault of the protocol is named by its code.
 #[db_test]
-#[tokio::test]
-async fn a_socket_ends_as_websockets_do(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_socket_ends_as_websockets_do(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = json!({ "type": "connection_init", "payload": { "apiKey": team.key } }).to_string();
     let init = frame(0x81, init.as_bytes());
@@ -170,7 +156,6 @@ async fn a_socket_ends_as_websockets_do(database: Database) {
         assert_eq!(said.closed(), Some(code), "{what}: {said:?}");
         assert!(said.has_ended, "{what}: the connection was reset");
     }
-    t.close().await;
 }
 
 /// A message of 8,000 bytes a frame that does not end, with a ping after each frame.
@@ -195,9 +180,7 @@ async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
 /// The bytes of an unfinished message count, whatever comes between its frames: before the key is known, and
 /// for the team then.
 #[db_test]
-#[tokio::test]
-async fn an_unfinished_message_is_counted(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_unfinished_message_is_counted(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     // 32 KiB are held of a socket without a key.
     let mut stream = upgraded(server.address).await;
@@ -229,15 +212,12 @@ async fn an_unfinished_message_is_counted(database: Database) {
     assert_eq!((refused[0], &refused[2..4]), (0x88, &1013_u16.to_be_bytes()[..]), "a close");
     assert!(begun(&other.key).await.is_ok());
     drop(held);
-    t.close().await;
 }
 
 /// A large message counts until it is handled, not until its socket ends: far more sockets may send one than may at
 /// the same time.
 #[db_test]
-#[tokio::test]
-async fn a_large_message_is_given_back(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_large_message_is_given_back(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut held = Vec::new();
     // 32 MiB are 128 of them.
@@ -250,7 +230,6 @@ async fn a_large_message_is_given_back(database: Database) {
         assert_eq!(socket.before_pong().await, []);
         held.push(socket);
     }
-    t.close().await;
 }
 
 /// A client's frame, with a mask that changes nothing. `first` has the end's bit and the kind.

@@ -8,7 +8,7 @@ use super::{
     arguments::{MANAGING, NAMING, document},
     assert_unknown, house, things,
 };
-use crate::harness::{Database, NOBODYS_IDS, TestApp, text};
+use crate::harness::{Apps, NOBODYS_IDS, TestApp, text};
 
 async fn own_key_id(t: &TestApp, key: &str) -> String {
     text(&t.ask(key, "{ viewer { apiKey { id } } }").await.data()["viewer"]["apiKey"]["id"])
@@ -73,13 +73,12 @@ async fn deleted(t: &TestApp, key: &str) -> Vec<String> {
 /// C1, C6, R2, R3: whatever a key names that is not its own is nobody's to it: a sibling's, the main
 /// account's, another team's and what is deleted.
 #[db_test]
-#[tokio::test]
 async fn what_is_anothers_is_nobodys(
-    database: Database,
+    apps: &Apps,
     #[values(NAMING, MANAGING)] rows: &[(&str, &str)],
 ) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
         t.deliver().await;
         let deleted = deleted(&t, &own.subs[0].key).await;
@@ -109,16 +108,14 @@ async fn what_is_anothers_is_nobodys(
         let of_stranger = [ids_of(&t, &own).await, deleted].concat();
         let of_stranger = Foreign { ids: of_stranger, external_ids: &["own-1", "own-2"] };
         assert_all_unknown(&t, &foreign.team.key, rows, (&foreign, 0), &of_stranger).await;
-        t.close().await;
     }
 }
 
 /// A revoked key, and whoever has none, are told nothing of what they name.
 #[db_test]
-#[tokio::test]
-async fn without_a_key_everything_is_nobodys(database: Database) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+async fn without_a_key_everything_is_nobodys(apps: &Apps) {
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         let own = house(&t, "own").await;
         let revoked = t.api_key(&own.team, &own.subs[0].id, "LIVE").await;
         let id = own_key_id(&t, &revoked).await;
@@ -138,6 +135,5 @@ async fn without_a_key_everything_is_nobodys(database: Database) {
             }
         }
         assert_eq!(t.everything().await, before);
-        t.close().await;
     }
 }

@@ -1,20 +1,19 @@
 //! Lists, searches and totals contain only what belongs to the caller's account and environment.
 
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::db::RowSecurity;
 
 use super::{
     POSTGRES, SQLITE, Things, UNFILTERED, Walls, arguments::LISTS, assert_unknown, house, send,
 };
-use crate::harness::{Database, Sqlite, TestSubAccount, text};
+use crate::harness::{Apps, Sqlite, TestSubAccount, text};
 
 /// What each list shows is the caller's own, also after a cursor of somebody else's list, and before one.
 #[db_test]
-#[tokio::test]
-async fn anothers_cursor_shows_what_is_ones_own(database: Database) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+async fn anothers_cursor_shows_what_is_ones_own(apps: &Apps) {
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
         let keys = [&own.subs[0].key, &own.subs[1].key, &own.team.key, &foreign.team.key];
 
@@ -46,7 +45,6 @@ async fn anothers_cursor_shows_what_is_ones_own(database: Database) {
             let [(_, one), (_, other), ..] = &lists[..] else { panic!("four lists") };
             assert!(one.iter().all(|(_, id)| other.iter().all(|(_, same)| same != id)), "{path}");
         }
-        t.close().await;
     }
 }
 
@@ -70,10 +68,9 @@ fn edges(data: &Value) -> Vec<(String, String)> {
 
 /// R3: what an account has is listed to it and to nobody else.
 #[db_test]
-#[tokio::test]
-async fn each_account_lists_its_own_things(database: Database) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+async fn each_account_lists_its_own_things(apps: &Apps) {
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         let own = house(&t, "own").await;
         house(&t, "foreign").await;
 
@@ -93,15 +90,13 @@ async fn each_account_lists_its_own_things(database: Database) {
             });
             assert_eq!(*t.ask(key, query).await.data(), expected);
         }
-        t.close().await;
     }
 }
 
 /// So the filters are really gone where [`UNFILTERED`] proves that row security does without them.
-#[needs_postgres]
-#[tokio::test]
-async fn without_either_wall_each_lists_everybodys_things() {
-    let t = Walls { row_security: RowSecurity::Off, ..UNFILTERED }.start().await;
+#[db_test(postgres)]
+async fn without_either_wall_each_lists_everybodys_things(apps: &Apps) {
+    let t = Walls { row_security: RowSecurity::Off, ..UNFILTERED }.start(apps).await;
     let own = house(&t, "own").await;
     house(&t, "foreign").await;
 
@@ -119,15 +114,13 @@ async fn without_either_wall_each_lists_everybodys_things() {
     let query = "{ subAccounts { totalCount } ledger { totalCount } }";
     let expected = json!({ "subAccounts": { "totalCount": 4 }, "ledger": { "totalCount": 8 } });
     assert_eq!(*t.ask(&own.team.key, query).await.data(), expected);
-    t.close().await;
 }
 
 /// R3: a text of somebody else's is found by nobody else.
 #[db_test]
-#[tokio::test]
-async fn anothers_texts_find_nothing(database: Database) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+async fn anothers_texts_find_nothing(apps: &Apps) {
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         let own = house(&t, "own").await;
 
         for (key, texts) in [
@@ -147,16 +140,14 @@ async fn anothers_texts_find_nothing(database: Database) {
                 assert_eq!(t.everything().await, before);
             }
         }
-        t.close().await;
     }
 }
 
 /// C1, C6, C16, C18, R3: messages, ledger, usage and totals of a sub-account are its own.
 #[db_test]
-#[tokio::test]
-async fn each_sub_account_sees_its_own_work_only(database: Database) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+async fn each_sub_account_sees_its_own_work_only(apps: &Apps) {
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         t.set_sms_price(10_000).await;
         let house = house(&t, "own").await;
         send(&t, &house.subs[1].key, "+12025550123").await;
@@ -178,16 +169,14 @@ async fn each_sub_account_sees_its_own_work_only(database: Database) {
             });
             assert_eq!(*t.ask(&sub.key, query).await.data(), expected);
         }
-        t.close().await;
     }
 }
 
 /// C11, R3: the main account sees of a sub-account its money, not its messages.
 #[db_test]
-#[tokio::test]
-async fn the_main_account_does_not_see_its_sub_accounts_messages(database: Database) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+async fn the_main_account_does_not_see_its_sub_accounts_messages(apps: &Apps) {
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         let house = house(&t, "own").await;
 
         let own = t.ask(&house.team.key, "{ messages { totalCount nodes { id } } }").await;
@@ -202,16 +191,14 @@ async fn the_main_account_does_not_see_its_sub_accounts_messages(database: Datab
         let entries = [(second, json!(null)), (first, json!(null)), (main, shown)];
         let entries = entries.map(|(id, message)| json!({ "messageId": id, "message": message }));
         assert_eq!(ledger.data()["ledger"]["nodes"], json!(entries));
-        t.close().await;
     }
 }
 
 /// R15: LIVE and TEST keys of one account do not see each other's messages.
 #[db_test]
-#[tokio::test]
-async fn environments_do_not_see_each_other(database: Database) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+async fn environments_do_not_see_each_other(apps: &Apps) {
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         let house = house(&t, "own").await;
         let message = "query($id: ID!) { message(id: $id) { id environment } }";
 
@@ -235,16 +222,14 @@ async fn environments_do_not_see_each_other(database: Database) {
                 assert_eq!(list.data()["messages"], expected);
             }
         }
-        t.close().await;
     }
 }
 
 /// C4, C17, R2: teams list and count their own accounts, keys and usage only.
 #[db_test]
-#[tokio::test]
-async fn lists_stay_within_their_team(database: Database) {
-    for walls in Walls::of(database) {
-        let t = walls.start().await;
+async fn lists_stay_within_their_team(apps: &Apps) {
+    for walls in Walls::of(apps.database) {
+        let t = walls.start(apps).await;
         let houses = [house(&t, "one").await, house(&t, "two").await];
         let query = "{ subAccounts(filter: { search: \"o\" }) { totalCount nodes { id apiKeys \
                  { totalCount nodes { id } } } } ledger { totalCount } \
@@ -268,16 +253,14 @@ async fn lists_stay_within_their_team(database: Database) {
                 })
             );
         }
-        t.close().await;
     }
 }
 
 /// R3: text that no row can hold, for PostgreSQL keeps no NUL, finds nothing like any other.
 #[db_test]
-#[tokio::test]
-async fn text_that_no_row_can_hold_finds_nothing(database: Database) {
-    let walls = if database == Sqlite { SQLITE } else { POSTGRES };
-    let t = walls.start().await;
+async fn text_that_no_row_can_hold_finds_nothing(apps: &Apps) {
+    let walls = if apps.database == Sqlite { SQLITE } else { POSTGRES };
+    let t = walls.start(apps).await;
     let house = house(&t, "own").await;
     let before = t.everything().await;
     let mut queries = Vec::new();
@@ -302,5 +285,4 @@ async fn text_that_no_row_can_hold_finds_nothing(database: Database) {
 
     assert_eq!(differing, []);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }

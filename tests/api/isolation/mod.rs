@@ -6,28 +6,28 @@ mod arguments;
 mod ids;
 mod lists;
 
+use std::sync::Arc;
+
 use serde_json::json;
 use tollgate::{db::RowSecurity, domain::audit_log::refusals::WINDOW, http};
 
 use crate::{
     db::row_security::{OF_ACCOUNTS, OF_TEAMS},
     harness::{
-        Database, NOBODYS_IDS, Postgres, Setup, Sqlite, TestApp, TestSubAccount, TestTeam, text,
+        Apps, Database, NOBODYS_IDS, Setup, Sqlite, TestApp, TestSubAccount, TestTeam, text,
     },
 };
 
 /// What keeps accounts apart: the filters of the statements, row security, or both.
 #[derive(Clone, Copy)]
 struct Walls {
-    database: Database,
     row_security: RowSecurity,
     rewrite_sql: Option<fn(&str) -> String>,
 }
 
-const SQLITE: Walls = Walls { database: Sqlite, row_security: RowSecurity::Off, rewrite_sql: None };
+const SQLITE: Walls = Walls { row_security: RowSecurity::Off, rewrite_sql: None };
 
-const POSTGRES: Walls =
-    Walls { database: Postgres, row_security: RowSecurity::On, rewrite_sql: None };
+const POSTGRES: Walls = Walls { row_security: RowSecurity::On, rewrite_sql: None };
 
 /// Row security alone.
 const UNFILTERED: Walls = Walls { rewrite_sql: Some(without_owners), ..POSTGRES };
@@ -45,8 +45,8 @@ impl Walls {
         Setup { http, row_security, rewrite_sql, ..Setup::default() }
     }
 
-    async fn start(self) -> TestApp {
-        TestApp::start_with(self.database, self.setup()).await
+    async fn start(self, apps: &Apps) -> Arc<TestApp> {
+        apps.start_with(self.setup()).await
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollgate::{domain::message::delivery, worker};
 
-use crate::harness::{Database, TestApp, TestSubAccount, TestTeam};
+use crate::harness::{TestApp, TestSubAccount, TestTeam};
 
 async fn status(t: &TestApp, key: &str) -> String {
     let answer = t.ask(key, "{ messages(first: 1) { nodes { status } } }").await;
@@ -24,31 +24,26 @@ async fn manage(t: &TestApp, team: &TestTeam, sub: &TestSubAccount, mutation: &s
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_message_walks_from_queued_to_delivered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_walks_from_queued_to_delivered(t: &TestApp) {
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
 
-    let mut seen = vec![status(&t, &team.key).await];
+    let mut seen = vec![status(t, &team.key).await];
     let claimed = delivery::claim(&t.app).await.expect("the claim").messages;
-    seen.push(status(&t, &team.key).await);
+    seen.push(status(t, &team.key).await);
     let sent = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Sent)).collect();
     delivery::settle(&t.app, sent).await.expect("the settling");
-    seen.push(status(&t, &team.key).await);
+    seen.push(status(t, &team.key).await);
     t.step(TimeDelta::seconds(1));
     worker::deliver_due(&t.app).await.expect("the worker reports");
-    seen.push(status(&t, &team.key).await);
+    seen.push(status(t, &team.key).await);
 
     assert_eq!(seen, ["QUEUED", "SENDING", "SENT", "DELIVERED"]);
-    t.close().await;
 }
 
 /// What a provider took stays charged: UNDELIVERED and UNKNOWN.
 #[db_test]
-#[tokio::test]
-async fn what_a_provider_took_stays_charged(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_a_provider_took_stays_charged(t: &TestApp) {
     let team = t.team(1000).await;
     for (to, expected, code) in [
         ("+15005550002", "UNDELIVERED", "SANDBOX_UNDELIVERED"),
@@ -65,39 +60,33 @@ async fn what_a_provider_took_stays_charged(database: Database) {
         );
     }
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 0);
-    t.close().await;
 }
 
 /// R4: while suspended, accepted messages wait, and go out after the reactivation.
 #[db_test]
-#[tokio::test]
-async fn messages_of_a_suspended_account_wait(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_of_a_suspended_account_wait(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
-    manage(&t, &team, &sub, "suspendSubAccount").await;
+    manage(t, &team, &sub, "suspendSubAccount").await;
 
     t.deliver().await;
-    assert_eq!(status(&t, &sub.key).await, "QUEUED");
+    assert_eq!(status(t, &sub.key).await, "QUEUED");
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
 
-    manage(&t, &team, &sub, "reactivateSubAccount").await;
+    manage(t, &team, &sub, "reactivateSubAccount").await;
     t.deliver().await;
-    assert_eq!(status(&t, &sub.key).await, "DELIVERED");
-    t.close().await;
+    assert_eq!(status(t, &sub.key).await, "DELIVERED");
 }
 
 /// A worker that was cut off: the lease runs out, and the message is handed over again only where that
 /// cannot reach a person twice.
 #[db_test]
-#[tokio::test]
 async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
-    database: Database,
+    t: &TestApp,
     #[values((true, "UNKNOWN", 0), (false, "DELIVERED", 1))] case: (bool, &str, usize),
 ) {
     let (reaches_people, expected, hand_overs) = case;
-    let t = TestApp::start(database).await;
     t.carrier.reaches_people.store(reaches_people, Ordering::Relaxed);
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
@@ -108,16 +97,13 @@ async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
 
-    assert_eq!(status(&t, &team.key).await, expected);
+    assert_eq!(status(t, &team.key).await, expected);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), hand_overs);
-    t.close().await;
 }
 
 /// A worker that comes back after its lease ran out settles nothing: another one has.
 #[db_test]
-#[tokio::test]
-async fn a_late_worker_settles_nothing(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_late_worker_settles_nothing(t: &TestApp) {
     let team = t.team(1000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let late = delivery::claim(&t.app).await.expect("the claim").messages;
@@ -131,14 +117,12 @@ async fn a_late_worker_settles_nothing(database: Database) {
     delivery::settle(&t.app, late).await.expect("the settling");
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Workers at once hand each message over once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_at_once_hand_over_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn workers_at_once_hand_over_once(t: &TestApp) {
     let team = t.team(10_000).await;
     for _ in 0..30 {
         assert!(t.sends(&team.key).await);
@@ -158,5 +142,4 @@ async fn workers_at_once_hand_over_once(database: Database) {
     sent.sort_unstable();
     sent.dedup();
     assert_eq!(sent.len(), 30, "a message was handed over twice");
-    t.close().await;
 }

@@ -13,7 +13,7 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Database, TestApp, TestTeam};
+use crate::harness::{TestApp, TestTeam};
 
 /// How many messages of each account one claim takes.
 async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
@@ -36,9 +36,7 @@ async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
 /// R22: of two teams each has half of a claim, of two accounts of a team each half of that; what one does
 /// not use the others have.
 #[db_test]
-#[tokio::test]
-async fn room_goes_round_by_teams_and_accounts(database: Database) {
-    let t = TestApp::start(database).await;
+async fn room_goes_round_by_teams_and_accounts(t: &TestApp) {
     let (large, small) = (t.team(10_000).await, t.team(10_000).await);
     let sub = t.sub_account(&large, json!({})).await;
     t.send_many(&large.key, 500, json!({})).await;
@@ -48,29 +46,26 @@ async fn room_goes_round_by_teams_and_accounts(database: Database) {
     let share = |account: &str, count| (account.to_owned(), count);
     let first =
         [share(&large.main_account_id, 64), share(&sub.id, 64), share(&small.main_account_id, 128)];
-    assert_eq!(claimed(&t).await, (first.into(), true));
+    assert_eq!(claimed(t).await, (first.into(), true));
     let second =
         [share(&large.main_account_id, 64), share(&sub.id, 64), share(&small.main_account_id, 128)];
-    assert_eq!(claimed(&t).await, (second.into(), true));
+    assert_eq!(claimed(t).await, (second.into(), true));
     // Few are left of the second team, and the first has the rest.
-    let (third, has_more) = claimed(&t).await;
+    let (third, has_more) = claimed(t).await;
     assert_eq!(third[&small.main_account_id], 44);
     assert_eq!(third[&large.main_account_id] + third[&sub.id], ROOM - 44);
     assert!(has_more);
-    let (last, _) = claimed(&t).await;
+    let (last, _) = claimed(t).await;
     assert_eq!(last.values().sum::<usize>(), 1_000 - 3 * ROOM);
-    assert_eq!(claimed(&t).await, (BTreeMap::new(), false));
+    assert_eq!(claimed(t).await, (BTreeMap::new(), false));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
 /// A message of an account that has nothing else is in the very next claim, whatever waits of its siblings,
 /// of other teams and in TEST.
 #[db_test]
-#[tokio::test]
-async fn a_message_waits_for_one_claim_at_most(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_waits_for_one_claim_at_most(t: &TestApp) {
     let (busy, quiet) = (t.team(10_000).await, t.team(10_000).await);
     let sibling = t.sub_account(&busy, json!({})).await;
     let test = t.api_key(&busy, &busy.main_account_id, "TEST").await;
@@ -80,21 +75,18 @@ async fn a_message_waits_for_one_claim_at_most(database: Database) {
 
     for _ in 0..2 {
         assert!(t.sends(&sibling.key).await && t.sends(&quiet.key).await);
-        let (one, has_more) = claimed(&t).await;
+        let (one, has_more) = claimed(t).await;
         assert_eq!([one[&sibling.id], one[&quiet.main_account_id]], [1, 1]);
         assert_eq!(one.values().sum::<usize>(), ROOM);
         assert!(has_more);
     }
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
 /// R15: TEST has an eighth of a claim while LIVE could use all of it, and whatever LIVE leaves.
 #[db_test]
-#[tokio::test]
-async fn live_goes_before_test_and_test_goes_on(database: Database) {
-    let t = TestApp::start(database).await;
+async fn live_goes_before_test_and_test_goes_on(t: &TestApp) {
     let (team, other) = (t.team(10_000).await, t.team(0).await);
     let test = t.api_key(&other, &other.main_account_id, "TEST").await;
     t.send_many(&test, 500, json!({})).await;
@@ -104,20 +96,17 @@ async fn live_goes_before_test_and_test_goes_on(database: Database) {
         let shares = [(team.main_account_id.clone(), live), (other.main_account_id.clone(), test)];
         shares.into_iter().filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
     };
-    assert_eq!(claimed(&t).await, (shares(224, 32), true));
-    assert_eq!(claimed(&t).await, (shares(76, 180), true));
-    assert_eq!(claimed(&t).await, (shares(0, 256), true));
-    assert_eq!(claimed(&t).await, (shares(0, 32), false));
+    assert_eq!(claimed(t).await, (shares(224, 32), true));
+    assert_eq!(claimed(t).await, (shares(76, 180), true));
+    assert_eq!(claimed(t).await, (shares(0, 256), true));
+    assert_eq!(claimed(t).await, (shares(0, 32), false));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
 /// More teams than one look passes: the next look goes on behind them, and comes round again.
 #[db_test]
-#[tokio::test]
-async fn many_teams_have_their_turns(database: Database) {
-    let t = TestApp::start(database).await;
+async fn many_teams_have_their_turns(t: &TestApp) {
     let mut teams = Vec::new();
     for _ in 0..66 {
         let team = t.team(1_000).await;
@@ -127,7 +116,7 @@ async fn many_teams_have_their_turns(database: Database) {
 
     let mut served: BTreeMap<String, usize> = BTreeMap::new();
     for _ in 0..2 {
-        let (one, has_more) = claimed(&t).await;
+        let (one, has_more) = claimed(t).await;
         assert!(one.values().all(|count| (1..=5).contains(count)), "{one:?}");
         assert!(has_more);
         for (account, count) in one {
@@ -136,21 +125,18 @@ async fn many_teams_have_their_turns(database: Database) {
     }
     assert_eq!(served.len(), teams.len(), "each team had a turn within two claims");
     for _ in 0..2 {
-        for (account, count) in claimed(&t).await.0 {
+        for (account, count) in claimed(t).await.0 {
             *served.entry(account).or_default() += count;
         }
     }
     assert!(served.values().all(|count| *count == 5), "{served:?}");
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
 /// More accounts of a team than one look passes.
 #[db_test]
-#[tokio::test]
-async fn many_accounts_have_their_turns(database: Database) {
-    let t = TestApp::start(database).await;
+async fn many_accounts_have_their_turns(t: &TestApp) {
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await);
     // Each of 700 sub-accounts has one TEST message that is due, and one that is due later.
@@ -191,51 +177,45 @@ async fn many_accounts_have_their_turns(database: Database) {
 
     let mut served = BTreeMap::new();
     for _ in 0..4 {
-        served.extend(claimed(&t).await.0);
+        served.extend(claimed(t).await.0);
     }
     assert_eq!(served.len(), 701, "each account had a turn within four claims");
     t.step(TimeDelta::days(2));
     t.deliver().await;
     let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
     assert_eq!(t.number(delivered).await, 1_401);
-    t.close().await;
 }
 
 /// R4: the messages of suspended accounts stand in front of nobody, and to look past them is one statement.
 #[db_test]
-#[tokio::test]
-async fn suspended_accounts_cost_one_look(database: Database) {
-    let t = TestApp::start(database).await;
+async fn suspended_accounts_cost_one_look(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 300, json!({})).await;
     t.send_many(&sub.key, 300, json!({ "sendAt": "2026-03-16T12:00:10Z" })).await;
-    manage(&t, &team, &sub.id, "suspendSubAccount").await;
+    manage(t, &team, &sub.id, "suspendSubAccount").await;
     t.step(TimeDelta::seconds(10));
 
     let before = t.statements();
-    assert_eq!(claimed(&t).await, (BTreeMap::new(), false));
+    assert_eq!(claimed(t).await, (BTreeMap::new(), false));
     assert_eq!(t.statements() - before, 1);
     assert!(t.metrics().await.contains("tollgate_worker_lag_seconds 0.0\n"));
     assert!(t.sends(&team.key).await);
-    assert_eq!(claimed(&t).await, ([(team.main_account_id.clone(), 1)].into(), false));
+    assert_eq!(claimed(t).await, ([(team.main_account_id.clone(), 1)].into(), false));
 
-    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
-    let (both, has_more) = claimed(&t).await;
+    manage(t, &team, &sub.id, "reactivateSubAccount").await;
+    let (both, has_more) = claimed(t).await;
     assert_eq!((both, has_more), ([(sub.id.clone(), ROOM)].into(), true));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
     let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
     assert_eq!(t.number(delivered).await, 601);
-    t.close().await;
 }
 
 /// R4: what is over expires and is paid back while its account is suspended, and what was handed over before
 /// is settled; all else waits.
 #[db_test]
-#[tokio::test]
-async fn a_suspended_accounts_messages_expire(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_suspended_accounts_messages_expire(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -246,7 +226,7 @@ async fn a_suspended_accounts_messages_expire(database: Database) {
     let later = json!({ "sendAt": "2026-03-16T12:00:30Z", "validUntil": until });
     t.send_many(&sub.key, 10, later).await;
     t.send_many(&sub.key, 10, json!({})).await;
-    manage(&t, &team, &sub.id, "suspendSubAccount").await;
+    manage(t, &team, &sub.id, "suspendSubAccount").await;
     t.step(TimeDelta::seconds(1));
     t.deliver().await;
     let count = async |status: &str| {
@@ -256,7 +236,7 @@ async fn a_suspended_accounts_messages_expire(database: Database) {
 
     t.step(TimeDelta::minutes(1));
     // A worker that was cut off leaves its messages to the next, when its lease has run out.
-    let (cut_off, has_more) = claimed(&t).await;
+    let (cut_off, has_more) = claimed(t).await;
     assert_eq!((cut_off, has_more), ([(sub.id.clone(), ROOM)].into(), true));
     t.deliver().await;
     assert_eq!(count("EXPIRED").await, 310 - i64::try_from(ROOM).expect("a small number"));
@@ -267,14 +247,11 @@ async fn a_suspended_accounts_messages_expire(database: Database) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 310);
     let balance = t.ask(&team.key, "{ balance { balance } }").await;
     assert_eq!(balance.data()["balance"]["balance"], 10_000 - 11);
-    t.close().await;
 }
 
 /// What quiet hours put off uses up nobody else's room.
 #[db_test]
-#[tokio::test]
-async fn quiet_hours_use_up_nobodys_room(database: Database) {
-    let t = TestApp::start(database).await;
+async fn quiet_hours_use_up_nobodys_room(t: &TestApp) {
     let team = t.team(100_000).await;
     let (quiet, awake) =
         (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
@@ -285,24 +262,21 @@ async fn quiet_hours_use_up_nobodys_room(database: Database) {
     t.send_many(&awake.key, 300, json!({})).await;
 
     // What was put off is shared out again: 128, 64, 32 and 16.
-    let (first, has_more) = claimed(&t).await;
+    let (first, has_more) = claimed(t).await;
     assert_eq!((first, has_more), ([(awake.id.clone(), 240)].into(), true));
-    let (second, _) = claimed(&t).await;
+    let (second, _) = claimed(t).await;
     assert_eq!(second, [(awake.id.clone(), 60)].into());
-    while claimed(&t).await.1 {}
+    while claimed(t).await.1 {}
     let put_off = "SELECT COUNT(*) FROM message WHERE status = 'SCHEDULED'";
     assert_eq!(t.number(put_off).await, 2_000);
     t.step(TimeDelta::hours(1));
     t.deliver().await;
-    t.close().await;
 }
 
 /// Long messages take the room of several, so that a claim is bounded in bytes as well; an account has its
 /// turn with one at least.
 #[db_test]
-#[tokio::test]
-async fn long_messages_take_more_room(database: Database) {
-    let t = TestApp::start(database).await;
+async fn long_messages_take_more_room(t: &TestApp) {
     let (team, other) = (t.team(0).await, t.team(0).await);
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let others = t.api_key(&other, &other.main_account_id, "TEST").await;
@@ -314,20 +288,18 @@ async fn long_messages_take_more_room(database: Database) {
         }
     }
 
-    let (first, has_more) = claimed(&t).await;
+    let (first, has_more) = claimed(t).await;
     let expected = [(team.main_account_id.clone(), 127), (other.main_account_id.clone(), 2)];
     assert_eq!((first, has_more), (expected.into(), true));
-    assert_eq!(claimed(&t).await, ([(team.main_account_id.clone(), 3)].into(), false));
+    assert_eq!(claimed(t).await, ([(team.main_account_id.clone(), 3)].into(), false));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
 /// Two processes claim at once: each message once, and nothing is left.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_take_turns_too(database: Database) {
-    let t = TestApp::start(database).await;
+async fn two_processes_take_turns_too(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&team.key, 300, json!({})).await;
@@ -348,6 +320,4 @@ async fn two_processes_take_turns_too(database: Database) {
     assert_eq!((taken.len(), count), (600, 600));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    other.close().await;
-    t.close().await;
 }

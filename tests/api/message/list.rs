@@ -3,13 +3,11 @@
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp, text};
+use crate::harness::{TestApp, text};
 
 /// Messages are read back as they were sent, by filter and newest first.
 #[db_test]
-#[tokio::test]
-async fn messages_are_listed_by_filter(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_are_listed_by_filter(t: &TestApp) {
     let team = t.team(1000).await;
     let metadata = json!({ "order": 12.50, "big": 12_345_678_901_234_567_890_u64, "list": [1, { "x": null }] });
     let mut ids = Vec::new();
@@ -64,14 +62,11 @@ async fn messages_are_listed_by_filter(database: Database) {
         json!({ "to": "Ada@example.com", "subject": "Two", "metadata": metadata, "channel": "EMAIL",
                 "idempotencyKey": null, "createdAt": "2026-03-16T12:01:00.000Z" })
     );
-    t.close().await;
 }
 
 /// What is stored can be read again: metadata is kept exactly, and refused where it could not be.
 #[db_test]
-#[tokio::test]
-async fn metadata_is_kept_exactly_or_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn metadata_is_kept_exactly_or_refused(t: &TestApp) {
     let team = t.team(1000).await;
     let nested = |levels: usize| format!("{}1{}", "{a:".repeat(levels), "}".repeat(levels));
     let literal = |metadata: &str| {
@@ -112,5 +107,4 @@ async fn metadata_is_kept_exactly_or_refused(database: Database) {
     let query = json!({ "query": "{ messages(first: 1) { nodes { metadata } } }" }).to_string();
     let stored = t.raw(&team.key, query).await;
     assert!(stored.contains("[1e+131000,1e-20000,-0,1e+2,1.50,0.1]"), "{stored}");
-    t.close().await;
 }

@@ -3,7 +3,7 @@
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, Setup, TestApp};
+use crate::harness::{Answer, Apps, Setup, TestApp};
 
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
                      { cost segments encoding wouldBeAccepted errors { code field } } }";
@@ -14,9 +14,7 @@ async fn quote(t: &TestApp, key: &str, input: Value) -> Answer {
 
 /// C26, C27: both kinds of key send, on every channel, at the price of the destination.
 #[db_test]
-#[tokio::test]
-async fn a_message_costs_its_destination_and_its_segments(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_costs_its_destination_and_its_segments(t: &TestApp) {
     let team = t.team(100_000).await;
     let sub = t.sub_account(&team, json!({})).await;
 
@@ -34,7 +32,7 @@ async fn a_message_costs_its_destination_and_its_segments(database: Database) {
         let input = json!({ "to": to, "channel": channel, "text": unit.repeat(letters) });
         for key in [&sub.key, &team.key] {
             let before = t.everything().await;
-            let quoted = quote(&t, key, input.clone()).await;
+            let quoted = quote(t, key, input.clone()).await;
             assert_eq!(
                 quoted.data()["messageQuote"],
                 json!({ "cost": cost, "segments": segments, "encoding": encoding,
@@ -50,14 +48,11 @@ async fn a_message_costs_its_destination_and_its_segments(database: Database) {
             assert_eq!(message["status"], "QUEUED");
         }
     }
-    t.close().await;
 }
 
 /// R8, R11: input that is refused by name, and leaves no trace; the quote says the same.
 #[db_test]
-#[tokio::test]
-async fn bad_input_is_refused_by_name(database: Database) {
-    let t = TestApp::start(database).await;
+async fn bad_input_is_refused_by_name(t: &TestApp) {
     let team = t.team(1000).await;
     let before = t.everything().await;
     let to = "+12025550123";
@@ -122,20 +117,17 @@ async fn bad_input_is_refused_by_name(database: Database) {
         let error = &sent.data()["sendMessage"]["errors"][0];
         assert_eq!(error["code"], code, "{input}");
         assert_eq!(error["field"], json!(["input", field]));
-        let quoted = quote(&t, &team.key, input).await;
+        let quoted = quote(t, &team.key, input).await;
         assert_eq!(quoted.data()["messageQuote"]["errors"][0]["code"], code);
         assert_eq!(quoted.data()["messageQuote"]["wouldBeAccepted"], false);
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Limits from their other side.
 #[db_test]
-#[tokio::test]
-async fn what_just_fits_is_accepted(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_just_fits_is_accepted(t: &TestApp) {
     let team = t.team(1000).await;
     for input in [
         json!({ "to": "+12025550123", "text": "a".repeat(1600) }),
@@ -145,14 +137,11 @@ async fn what_just_fits_is_accepted(database: Database) {
     ] {
         assert_eq!(t.send(&team.key, input).await.refusals(), [""; 0]);
     }
-    t.close().await;
 }
 
 /// R13: a repeat answers with the first message, whatever became of status, limit and balance.
 #[db_test]
-#[tokio::test]
-async fn a_repeat_answers_with_the_first_message(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_repeat_answers_with_the_first_message(t: &TestApp) {
     t.set_sms_price(1_000_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 50 })).await;
@@ -174,7 +163,7 @@ async fn a_repeat_answers_with_the_first_message(database: Database) {
     let same = json!({ "to": "+1 (202) 555-0123", "channel": "SMS", "text": "Hi",
                        "metadata": { "a": 2, "b": 1.50 }, "idempotencyKey": "order-1" });
     let repeat = t.send(&sub.key, same.clone()).await;
-    let quoted = quote(&t, &sub.key, same).await;
+    let quoted = quote(t, &sub.key, same).await;
     let other = json!({ "to": "+12025550123", "text": "Ho", "idempotencyKey": "order-1" });
     let conflict = t.send(&sub.key, other).await;
 
@@ -187,14 +176,11 @@ async fn a_repeat_answers_with_the_first_message(database: Database) {
     assert_eq!(quoted.data()["messageQuote"]["wouldBeAccepted"], true);
     assert_eq!(conflict.refusals(), ["IDEMPOTENCY_CONFLICT"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// R13: a refused try leaves no trace; keys are an account's and environment's own.
 #[db_test]
-#[tokio::test]
-async fn only_an_accepted_message_claims_its_key(database: Database) {
-    let t = TestApp::start(database).await;
+async fn only_an_accepted_message_claims_its_key(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -208,14 +194,11 @@ async fn only_an_accepted_message_claims_its_key(database: Database) {
         assert_eq!(sent.refusals(), [""; 0]);
         assert_eq!(sent.data()["sendMessage"]["replayed"], false);
     }
-    t.close().await;
 }
 
 /// `sendMessages`: a verdict each, in order, as if one after another.
 #[db_test]
-#[tokio::test]
-async fn many_messages_get_a_verdict_each(database: Database) {
-    let t = TestApp::start(database).await;
+async fn many_messages_get_a_verdict_each(t: &TestApp) {
     t.set_sms_price(100_000).await;
     let team = t.team(25).await;
     let send = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
@@ -264,14 +247,11 @@ async fn many_messages_get_a_verdict_each(database: Database) {
     assert_eq!(too_many.codes(), ["BAD_USER_INPUT"]);
     assert_eq!(too_many.body["data"], json!({ "sendMessages": null }));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// R15: TEST keys move no money, reach no carrier, and show every failure there is.
 #[db_test]
-#[tokio::test]
-async fn a_test_key_moves_no_money(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_test_key_moves_no_money(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
     let key = t.api_key(&team, &sub.id, "TEST").await;
@@ -310,15 +290,13 @@ async fn a_test_key_moves_no_money(database: Database) {
     for empty in ["ledger_entry", "usage_day"] {
         assert_eq!(t.everything().await[empty], [""; 0]);
     }
-    t.close().await;
 }
 
 /// A server without a carrier refuses LIVE messages and simulates TEST ones.
 #[db_test]
-#[tokio::test]
-async fn without_a_carrier_live_messages_are_refused(database: Database) {
+async fn without_a_carrier_live_messages_are_refused(apps: &Apps) {
     let setup = Setup { has_carriers: false, ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let before = t.everything().await;
@@ -334,5 +312,4 @@ async fn without_a_carrier_live_messages_are_refused(database: Database) {
     }
     assert_eq!(t.everything().await, before);
     assert!(t.sends(&test_key).await);
-    t.close().await;
 }

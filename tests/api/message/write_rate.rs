@@ -16,7 +16,7 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Answer, Database, TestApp};
+use crate::harness::{Answer, TestApp};
 
 const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                          { message { id } errors { code } } }";
@@ -45,11 +45,9 @@ fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
 
 /// Whatever the words come from, and whatever they are: one byte more in any part is too much. Nothing is sent then.
 #[db_test]
-#[tokio::test]
-async fn words_of_every_kind_count(database: Database) {
-    let t = TestApp::start(database).await;
+async fn words_of_every_kind_count(t: &TestApp) {
     let team = t.team(1_000).await;
-    let template = long_template(&t, &team.key).await;
+    let template = long_template(t, &team.key).await;
     let rendered = json!({ "to": "a@example.com", "templateId": template, "variables": parts() });
     let call = async |last: Value| {
         let mut input = vec![rendered.clone(); 20];
@@ -78,14 +76,11 @@ async fn words_of_every_kind_count(database: Database) {
     let fits = call(email(half, half, subject, metadata)).await;
     let fits = fits.data()["sendMessages"].as_array().expect("a list").clone();
     assert!(fits.len() == 21 && fits.iter().all(|one| one["errors"] == json!([])));
-    t.close().await;
 }
 
 /// The same without a template, as no request brings it whole: a hundred messages may name one variable.
 #[db_test]
-#[tokio::test]
-async fn words_of_variables_count(database: Database) {
-    let t = TestApp::start(database).await;
+async fn words_of_variables_count(t: &TestApp) {
     let team = t.team(1_000).await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("it looks");
     let caller = caller.expect("a key").account().expect("an account's");
@@ -108,7 +103,6 @@ async fn words_of_variables_count(database: Database) {
     assert_eq!(t.everything().await, before);
     let sent = send(&most).await.expect("it fits");
     assert!(sent.iter().all(|sent| matches!(sent, Sent::Accepted(_))), "{sent:?}");
-    t.close().await;
 }
 
 /// Takes what an account may write at this moment, but for some bytes.
@@ -126,14 +120,12 @@ fn exhaust(t: &TestApp, account_id: &str) {
 /// An account that wrote too much waits, and is told for how long; nothing was done. Others go on, and so does
 /// what writes nothing.
 #[db_test]
-#[tokio::test]
-async fn an_account_that_wrote_too_much_waits(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_that_wrote_too_much_waits(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let long = "x".repeat(LONG);
-    let template = long_template(&t, &team.key).await;
+    let template = long_template(t, &team.key).await;
     let (contact, _) = t.contact(&team.key, &["ada@example.com"]).await;
     let email = json!({ "to": "a@example.com", "text": long, "html": long });
     let metadata = json!({ "a": "x".repeat(16 * 1024 - 8) });
@@ -186,19 +178,18 @@ async fn an_account_that_wrote_too_much_waits(database: Database) {
         (&team.key, create_sender, json!({ "input": { "name": long } })),
         (&team.key, create_key, json!({ "id": sub.id, "input": { "name": long } })),
     ] {
-        let (refused, before) = refused(&t, &team.main_account_id, key, query, &variables).await;
+        let (refused, before) = refused(t, &team.main_account_id, key, query, &variables).await;
         assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["RATE_LIMITED"]));
         assert_eq!(refused.body["errors"][0]["extensions"]["retryAfterSeconds"], 1);
         assert_eq!(t.everything().await, before, "{query}");
     }
 
-    exhaust(&t, &team.main_account_id);
+    exhaust(t, &team.main_account_id);
     let quote =
         "query($input: SendMessageInput!) { messageQuote(input: $input) { wouldBeAccepted } }";
     let quote = t.ask_with(&team.key, quote, json!({ "input": email })).await;
     assert_eq!(quote.data()["messageQuote"]["wouldBeAccepted"], true);
     assert_eq!(t.send(&sub.key, email).await.refusals(), [""; 0], "another account's rate");
-    t.close().await;
 }
 
 /// The answer to a call for which nothing is left, and what was there before it. On a slow machine enough may come
@@ -232,11 +223,9 @@ async fn refused(
 /// A repeat answers with the words of the first message, whatever its template says by now; a conflict says nothing
 /// of them.
 #[db_test]
-#[tokio::test]
-async fn a_small_message_may_repeat_a_large_one(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_small_message_may_repeat_a_large_one(t: &TestApp) {
     let team = t.team(1_000).await;
-    let template = long_template(&t, &team.key).await;
+    let template = long_template(t, &team.key).await;
     let change = "mutation($id: ID!, $input: UpdateTemplateInput!) \
                   { updateTemplate(id: $id, input: $input) { errors { code } } }";
     let send = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
@@ -277,5 +266,4 @@ async fn a_small_message_may_repeat_a_large_one(database: Database) {
     assert_eq!(held.codes(), ["QUERY_TOO_LARGE"], "{}", held.body["errors"]);
     let messages = before["message"].len() + 1;
     assert_eq!(t.everything().await["message"].len(), messages);
-    t.close().await;
 }

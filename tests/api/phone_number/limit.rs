@@ -8,9 +8,7 @@ use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
 /// A thousand, bought or transferred; one that is released makes room.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_a_thousand_numbers(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_has_a_thousand_numbers(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, nothing) = match database {
@@ -62,5 +60,4 @@ async fn an_account_has_a_thousand_numbers(database: Database) {
     assert_eq!(t.ask(&sub.key, &release).await.refusals(), [""; 0]);
     assert_eq!(t.ask(&team.key, &transfer).await.refusals(), [""; 0]);
     assert_eq!(buy(&sub.key, "+12025550103").await.refusals(), ["TOO_MANY_NUMBERS"]);
-    t.close().await;
 }

@@ -7,8 +7,6 @@ mod references;
 mod renewal;
 mod search;
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp, text};
@@ -50,10 +48,4 @@ async fn available(t: &TestApp, key: &str, filter: Value) -> Vec<String> {
 
 async fn money(t: &TestApp, key: &str) -> Value {
     t.ask(key, "{ balance { balance totalSpent } }").await.data()["balance"].clone()
-}
-
-async fn close(processes: [Arc<TestApp>; 2]) {
-    for process in processes {
-        Arc::into_inner(process).expect("every buyer has ended").close().await;
-    }
 }

@@ -5,7 +5,7 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{NUMBER, STOCK, available, buy, money, release, update};
-use crate::harness::{Answer, Database, NOBODYS_IDS, TestApp, text};
+use crate::harness::{Answer, NOBODYS_IDS, TestApp, text};
 
 async fn transfer(t: &TestApp, key: &str, id: &str, to: Value) -> Answer {
     let query = format!(
@@ -17,9 +17,7 @@ async fn transfer(t: &TestApp, key: &str, id: &str, to: Value) -> Answer {
 
 /// A name is kept, cleared or set; a released number is anybody's, and its fees stay paid.
 #[db_test]
-#[tokio::test]
-async fn a_number_is_named_and_released(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_number_is_named_and_released(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -33,19 +31,19 @@ async fn a_number_is_named_and_released(database: Database) {
         (json!({ "name": null }), json!(null)),
         (json!({ "name": "B" }), json!("B")),
     ] {
-        let updated = update(&t, &sub.key, &id, input).await;
+        let updated = update(t, &sub.key, &id, input).await;
         assert_eq!(updated.data()["updatePhoneNumber"]["phoneNumber"]["name"], name);
     }
     let before = t.everything().await;
     for name in ["", "\n", &"x".repeat(201)] {
-        let refused = update(&t, &sub.key, &id, json!({ "name": name })).await;
+        let refused = update(t, &sub.key, &id, json!({ "name": name })).await;
         assert_eq!(refused.refusals(), ["NAME_INVALID"]);
     }
     for key in [&team.key, &t.team(0).await.key] {
         for id in [&id, NOBODYS_IDS[0], NOBODYS_IDS[1]] {
             let input = json!({ "name": "Mine" });
-            assert_eq!(update(&t, key, id, input).await.refusals(), ["NOT_FOUND"]);
-            assert_eq!(release(&t, key, id).await.refusals(), ["NOT_FOUND"]);
+            assert_eq!(update(t, key, id, input).await.refusals(), ["NOT_FOUND"]);
+            assert_eq!(release(t, key, id).await.refusals(), ["NOT_FOUND"]);
         }
     }
     let after = t.everything().await;
@@ -54,15 +52,15 @@ async fn a_number_is_named_and_released(database: Database) {
     }
 
     t.step(TimeDelta::days(1));
-    let released = release(&t, &sub.key, &id).await;
+    let released = release(t, &sub.key, &id).await;
     let released = &released.data()["releasePhoneNumber"]["phoneNumber"];
     assert_eq!((&released["status"], &released["name"]), (&json!("RELEASED"), &json!("B")));
     assert_eq!(released["releasedAt"], "2026-03-17T12:00:00.000Z");
-    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 649.5, "totalSpent": 350.5 }));
+    assert_eq!(money(t, &sub.key).await, json!({ "balance": 649.5, "totalSpent": 350.5 }));
     let before = t.everything().await;
-    let again = release(&t, &sub.key, &id).await;
+    let again = release(t, &sub.key, &id).await;
     assert_eq!(again.data()["releasePhoneNumber"]["phoneNumber"], *released);
-    assert_eq!(update(&t, &sub.key, &id, json!({ "name": "C" })).await.refusals(), ["NOT_FOUND"]);
+    assert_eq!(update(t, &sub.key, &id, json!({ "name": "C" })).await.refusals(), ["NOT_FOUND"]);
     assert_eq!(t.everything().await, before);
     let seen = format!(
         "{{ phoneNumbers {{ totalCount }} phoneNumber(id: \"{id}\") {{ status }} \
@@ -73,19 +71,16 @@ async fn a_number_is_named_and_released(database: Database) {
                            "ledger": { "nodes": [{ "phoneNumber": status }] } });
     assert_eq!(*t.ask(&sub.key, &seen).await.data(), expected);
 
-    let bought = buy(&t, &team.key, "+12025550101").await;
+    let bought = buy(t, &team.key, "+12025550101").await;
     let number = &bought.data()["purchasePhoneNumber"]["phoneNumber"];
     assert_ne!(number["id"], json!(id), "another number to its new account");
     assert_eq!((&number["name"], &number["status"]), (&json!(null), &json!("ACTIVE")));
     assert_eq!(*t.ask(&sub.key, &seen).await.data(), expected);
-    t.close().await;
 }
 
 /// R15: a TEST key searches and reads, and changes nothing.
 #[db_test]
-#[tokio::test]
-async fn a_test_key_buys_nothing(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_test_key_buys_nothing(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -94,26 +89,23 @@ async fn a_test_key_buys_nothing(database: Database) {
 
     let own = json!({ "id": team.main_account_id });
     for answer in [
-        buy(&t, &key, "+12025550101").await,
-        update(&t, &key, &id, json!({ "name": "x" })).await,
-        release(&t, &key, &id).await,
-        transfer(&t, &key, &id, own).await,
+        buy(t, &key, "+12025550101").await,
+        update(t, &key, &id, json!({ "name": "x" })).await,
+        release(t, &key, &id).await,
+        transfer(t, &key, &id, own).await,
     ] {
         assert_eq!(answer.codes(), ["FORBIDDEN"]);
     }
     assert_eq!(t.everything().await, before);
     let numbers = t.ask(&key, "{ phoneNumbers { nodes { id } } }").await;
     assert_eq!(numbers.data()["phoneNumbers"]["nodes"], json!([{ "id": id }]));
-    assert_eq!(available(&t, &key, json!({ "country": "US" })).await.len(), 3);
-    t.close().await;
+    assert_eq!(available(t, &key, json!({ "country": "US" })).await.len(), 3);
 }
 
 /// R3: a main account moves numbers between accounts of its team by id, and sees nothing else of
 /// its sub-accounts' numbers. No money moves; the next month is the new account's.
 #[db_test]
-#[tokio::test]
-async fn a_number_is_transferred(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_number_is_transferred(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "abc" })).await;
@@ -139,16 +131,16 @@ async fn a_number_is_transferred(database: Database) {
         (&id, json!({ "id": other.main_account_id }), "ACCOUNT_NOT_FOUND"),
         (&id, json!({ "id": gone.id }), "ACCOUNT_INACTIVE"),
     ] {
-        assert_eq!(transfer(&t, &team.key, id, to).await.refusals(), [code]);
+        assert_eq!(transfer(t, &team.key, id, to).await.refusals(), [code]);
     }
     let own = json!({ "id": other.main_account_id });
-    assert_eq!(transfer(&t, &other.key, &id, own).await.refusals(), ["NOT_FOUND"]);
+    assert_eq!(transfer(t, &other.key, &id, own).await.refusals(), ["NOT_FOUND"]);
     // To where it is: nothing changes, and its name is not shown.
-    let stayed = transfer(&t, &team.key, &id, json!({ "externalId": "abc" })).await;
+    let stayed = transfer(t, &team.key, &id, json!({ "externalId": "abc" })).await;
     assert_eq!(stayed.data()["transferPhoneNumber"]["phoneNumber"]["name"], Value::Null);
     assert_eq!(t.everything().await, before);
 
-    let moved = transfer(&t, &team.key, &id, json!({ "id": team.main_account_id })).await;
+    let moved = transfer(t, &team.key, &id, json!({ "id": team.main_account_id })).await;
     let number = &moved.data()["transferPhoneNumber"]["phoneNumber"];
     assert_eq!((&number["id"], &number["name"]), (&json!(id), &Value::Null));
     assert_eq!(t.everything().await["ledger_entry"], before["ledger_entry"]);
@@ -157,24 +149,23 @@ async fn a_number_is_transferred(database: Database) {
     assert_eq!(*t.ask(&team.key, &seen).await.data(), its);
     // The buyer's key is claimed, and shows nothing of what is another's.
     assert_eq!(t.purchase(&sub.key, input).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
-    assert_eq!(release(&t, &sub.key, &id).await.refusals(), ["NOT_FOUND"]);
+    assert_eq!(release(t, &sub.key, &id).await.refusals(), ["NOT_FOUND"]);
 
     t.step(TimeDelta::days(31));
     t.renew().await;
-    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 500, "totalSpent": 250 }));
+    assert_eq!(money(t, &sub.key).await, json!({ "balance": 500, "totalSpent": 250 }));
     // To a suspended account too: it is the main account that moves it.
     let query =
         "mutation { suspendSubAccount(account: { externalId: \"abc\" }) { errors { code } } }";
     t.ask(&team.key, query).await;
-    let back = transfer(&t, &team.key, &id, json!({ "externalId": "abc" })).await;
+    let back = transfer(t, &team.key, &id, json!({ "externalId": "abc" })).await;
     assert_eq!(back.refusals(), [""; 0]);
     assert_eq!(*t.ask(&sub.key, &seen).await.data(), its);
     t.step(TimeDelta::days(31));
     t.renew().await;
-    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 250, "totalSpent": 500 }));
+    assert_eq!(money(t, &sub.key).await, json!({ "balance": 250, "totalSpent": 500 }));
     // Released numbers are nobody's to move.
-    release(&t, &sub.key, &id).await;
+    release(t, &sub.key, &id).await;
     let to = json!({ "id": team.main_account_id });
-    assert_eq!(transfer(&t, &team.key, &id, to).await.refusals(), ["NOT_FOUND"]);
-    t.close().await;
+    assert_eq!(transfer(t, &team.key, &id, to).await.refusals(), ["NOT_FOUND"]);
 }

@@ -7,14 +7,12 @@ use db_test::db_test;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{STOCK, available, buy, close, money, release, update};
-use crate::harness::{Database, Setup, Socket, TestApp, text};
+use super::{STOCK, available, buy, money, release, update};
+use crate::harness::{Setup, Socket, TestApp, text};
 
 /// C6, R7: balance and totalSpent move together with the ledger and usage: a fee an entry.
 #[db_test]
-#[tokio::test]
-async fn a_number_is_bought(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_number_is_bought(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -32,7 +30,7 @@ async fn a_number_is_bought(database: Database) {
     });
     assert_eq!(*number, shown);
     assert_eq!(bought.data()["purchasePhoneNumber"]["replayed"], false);
-    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 649.5, "totalSpent": 350.5 }));
+    assert_eq!(money(t, &sub.key).await, json!({ "balance": 649.5, "totalSpent": 350.5 }));
     let ledger = "{ ledger { nodes { kind amount balanceAfter account { id } messageId note \
                   phoneNumberId phoneNumberMonth phoneNumber { number } } } }";
     let entry = |amount: Value, after: Value, month: i32, seen: Value| {
@@ -64,7 +62,7 @@ async fn a_number_is_bought(database: Database) {
     assert_eq!(usage, json!({ "totals": totals, "buckets": buckets }));
 
     let us = json!({ "country": "us" });
-    assert_eq!(available(&t, &team.key, us).await, ["+12025550102", "+12025550103"]);
+    assert_eq!(available(t, &team.key, us).await, ["+12025550102", "+12025550103"]);
     let list = "{ phoneNumbers { totalCount nodes { number } } }";
     let mine = json!({ "totalCount": 1, "nodes": [{ "number": "+12025550101" }] });
     assert_eq!(t.ask(&sub.key, list).await.data()["phoneNumbers"], mine);
@@ -74,33 +72,27 @@ async fn a_number_is_bought(database: Database) {
     assert_eq!(t.ask(&sub.key, &one).await.data()["phoneNumber"], mine["nodes"][0]);
 
     // A main account has no total.
-    assert_eq!(buy(&t, &team.key, "+12025550102").await.refusals(), [""; 0]);
+    assert_eq!(buy(t, &team.key, "+12025550102").await.refusals(), [""; 0]);
     let left = json!({ "balance": 398.67, "totalSpent": null });
-    assert_eq!(money(&t, &team.key).await, left);
-    t.close().await;
+    assert_eq!(money(t, &team.key).await, left);
 }
 
 /// What is free is bought without money, and without an entry that would say nothing.
 #[db_test]
-#[tokio::test]
-async fn a_free_number_is_blocked_by_no_money(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_free_number_is_blocked_by_no_money(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
 
-    assert_eq!(buy(&t, &sub.key, "+12025550103").await.refusals(), [""; 0]);
+    assert_eq!(buy(t, &sub.key, "+12025550103").await.refusals(), [""; 0]);
 
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 0);
     assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 0);
-    t.close().await;
 }
 
 /// R8, R9: the first reason in the order is the one reported; nothing of a refused purchase stays.
 #[db_test]
-#[tokio::test]
-async fn purchases_are_judged_in_order(database: Database) {
-    let t = TestApp::start(database).await;
+async fn purchases_are_judged_in_order(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 500 })).await;
@@ -177,37 +169,31 @@ async fn purchases_are_judged_in_order(database: Database) {
     }
     t.execute("UPDATE team SET balance_micros = 6495000").await;
     t.execute("UPDATE account SET status = 'ACTIVE'").await;
-    t.close().await;
 }
 
 /// R8, R9: the purchase that crosses the limit is made, the next is refused; the balance may be
 /// used up whole.
 #[db_test]
-#[tokio::test]
-async fn money_bounds_purchases_exactly(database: Database) {
-    let t = TestApp::start(database).await;
+async fn money_bounds_purchases_exactly(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 1 })).await;
 
     t.top_up(&team, json!(350.4999), "almost").await;
-    assert_eq!(buy(&t, &sub.key, "+12025550101").await.refusals(), ["INSUFFICIENT_BALANCE"]);
+    assert_eq!(buy(t, &sub.key, "+12025550101").await.refusals(), ["INSUFFICIENT_BALANCE"]);
     t.top_up(&team, json!(0.0001), "enough").await;
-    assert_eq!(buy(&t, &sub.key, "+12025550101").await.refusals(), [""; 0]);
-    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
+    assert_eq!(buy(t, &sub.key, "+12025550101").await.refusals(), [""; 0]);
+    assert_eq!(money(t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
 
-    assert_eq!(buy(&t, &sub.key, "+12025550102").await.refusals(), ["CREDIT_LIMIT_REACHED"]);
-    assert_eq!(buy(&t, &team.key, "+12025550102").await.refusals(), ["INSUFFICIENT_BALANCE"]);
-    assert_eq!(money(&t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
-    t.close().await;
+    assert_eq!(buy(t, &sub.key, "+12025550102").await.refusals(), ["CREDIT_LIMIT_REACHED"]);
+    assert_eq!(buy(t, &team.key, "+12025550102").await.refusals(), ["INSUFFICIENT_BALANCE"]);
+    assert_eq!(money(t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
 }
 
 /// R13: a key is its account's; a repeat answers with the number as it is now, also once it is
 /// released.
 #[db_test]
-#[tokio::test]
-async fn a_repeat_buys_nothing(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_repeat_buys_nothing(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -217,7 +203,7 @@ async fn a_repeat_buys_nothing(database: Database) {
     assert_eq!(refused.refusals(), ["NUMBER_UNAVAILABLE"], "which claims no key");
     let bought = t.purchase(&sub.key, input("+12025550101", json!("A"))).await;
     let id = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
-    update(&t, &sub.key, &id, json!({ "name": "B" })).await;
+    update(t, &sub.key, &id, json!({ "name": "B" })).await;
     let before = t.everything().await;
 
     let again = t.purchase(&sub.key, input("+1 202-555-0101", json!(" A "))).await;
@@ -235,23 +221,21 @@ async fn a_repeat_buys_nothing(database: Database) {
     let elsewhere = t.purchase(&team.key, input("+12025550102", Value::Null)).await;
     assert_eq!(elsewhere.data()["purchasePhoneNumber"]["replayed"], false);
 
-    release(&t, &sub.key, &id).await;
+    release(t, &sub.key, &id).await;
     let again = t.purchase(&sub.key, input("+12025550101", json!("A"))).await;
     let status = &again.data()["purchasePhoneNumber"]["phoneNumber"]["status"];
     assert_eq!(*status, "RELEASED");
-    t.close().await;
 }
 
 /// Two and more buyers of one number, of several teams and processes: one has it, one pays.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_buyers_one_gets_it(database: Database) {
-    let t = TestApp::start(database).await;
+async fn of_many_buyers_one_gets_it(t: &Arc<TestApp>) {
     let second = t.beside(Setup::default()).await;
     let teams = [t.team(1000).await, t.team(1000).await];
     let sub = t.sub_account(&teams[0], json!({})).await;
     let keys = [teams[0].key.clone(), teams[1].key.clone(), sub.key.clone()];
-    let processes = [Arc::new(t), Arc::new(second)];
+    let processes = [Arc::clone(t), second];
     let rounds = 8;
     for round in 0..rounds {
         let number = format!("+1202555{:04}", 2000 + round);
@@ -279,18 +263,16 @@ async fn of_many_buyers_one_gets_it(database: Database) {
     );
     let left = t.number("SELECT CAST(SUM(balance_micros) AS BIGINT) FROM team").await;
     assert_eq!(left, 20_000_000 - rounds * 30_000);
-    close(processes).await;
 }
 
 /// R13: one idempotency key at once from two processes: one purchase.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeats_at_once_buy_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn repeats_at_once_buy_once(t: &Arc<TestApp>) {
     t.stock(STOCK).await;
     let second = t.beside(Setup::default()).await;
     let team = t.team(1000).await;
-    let processes = [Arc::new(t), Arc::new(second)];
+    let processes = [Arc::clone(t), second];
 
     let buyers = (0..20).map(|at| {
         let (process, key) = (Arc::clone(&processes[at % 2]), team.key.clone());
@@ -309,14 +291,12 @@ async fn repeats_at_once_buy_once(database: Database) {
     assert_eq!((first, ids.len()), (1, 1));
     let left = json!({ "balance": 649.5, "totalSpent": null });
     assert_eq!(money(&processes[0], &team.key).await, left);
-    close(processes).await;
 }
 
 /// C24: whoever listens is told of a purchase and of a renewal.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_balance_is_told(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_balance_is_told(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -325,11 +305,10 @@ async fn the_balance_is_told(database: Database) {
     socket.subscribe("a", "subscription { balanceChanged { balance totalSpent } }").await;
     socket.before_pong().await;
 
-    buy(&t, &sub.key, "+12025550102").await;
+    buy(t, &sub.key, "+12025550102").await;
     let told = |balance: i32, spent: i32| json!({ "balanceChanged": { "balance": balance, "totalSpent": spent } });
     assert_eq!(socket.event("a").await, told(750, 250));
     t.step(TimeDelta::days(31));
     t.renew().await;
     assert_eq!(socket.event("a").await, told(500, 500));
-    t.close().await;
 }

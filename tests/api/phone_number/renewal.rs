@@ -16,7 +16,7 @@ use tollgate::{
     worker::{self, ClockWatch},
 };
 
-use crate::harness::{Database, Setup, TestApp, TestTeam, text};
+use crate::harness::{Setup, TestApp, TestTeam, text};
 
 const NUMBER: &str = "+12025550101";
 /// A dollar at first and two a month.
@@ -55,17 +55,11 @@ fn is(t: &TestApp, column: &str, id: &str) -> String {
     }
 }
 
-/// Another process after this one ended.
-async fn restarted(t: TestApp) -> TestApp {
-    t.beside(Setup::default()).await
-}
-
 /// A number that was bought on the 31st renews on the last day of shorter months, at its minute,
 /// once: also if nobody looked for months, and another process looks then, which charges one month a day.
 #[db_test]
-#[tokio::test]
-async fn each_month_is_charged_once_on_its_day(database: Database) {
-    let mut t = TestApp::start(database).await;
+async fn each_month_is_charged_once_on_its_day(t: &Arc<TestApp>) {
+    let mut t = Arc::clone(t);
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
     step_to(&t, "2027-01-31T10:00:00Z");
@@ -79,7 +73,7 @@ async fn each_month_is_charged_once_on_its_day(database: Database) {
         t.renew().await;
         assert_eq!(balance(&t, &team).await, json!(left), "{day}: not yet");
         t.step(TimeDelta::milliseconds(1));
-        t = restarted(t).await;
+        t = t.beside(Setup::default()).await;
         left -= 200;
         for _ in 0..2 {
             t.renew().await;
@@ -91,7 +85,7 @@ async fn each_month_is_charged_once_on_its_day(database: Database) {
 
     // Down for two months and a day.
     step_to(&t, "2027-08-01T00:00:00Z");
-    t = restarted(t).await;
+    t = t.beside(Setup::default()).await;
     for _ in 0..3 {
         left -= 200;
         t.renew().await;
@@ -121,50 +115,46 @@ async fn each_month_is_charged_once_on_its_day(database: Database) {
         },
     );
     assert_eq!(buckets, json!(expected));
-    t.close().await;
 }
 
 /// R8: over the credit limit it is charged all the same; what the balance cannot pay suspends the
 /// number, and nothing is charged in part.
 #[db_test]
-#[tokio::test]
-async fn no_limit_holds_up_a_renewal_but_the_balance_does(database: Database) {
-    let t = TestApp::start(database).await;
+async fn no_limit_holds_up_a_renewal_but_the_balance_does(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(900).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 300 })).await;
-    let id = buy(&t, &sub.key, NUMBER).await;
+    let id = buy(t, &sub.key, NUMBER).await;
     let query =
         "mutation($id: ID!) { suspendSubAccount(account: { id: $id }) { errors { code } } }";
     t.ask_with(&team.key, query, json!({ "id": sub.id })).await;
 
     let query = "{ account { totalSpent blockedBy } }";
     for (at, spent) in [("2026-04-16T12:00:00Z", 500), ("2026-05-16T12:00:00Z", 700)] {
-        step_to(&t, at);
+        step_to(t, at);
         t.renew().await;
         let blocked = json!({ "totalSpent": spent, "blockedBy": ["SUSPENDED", "CREDIT_LIMIT"] });
         assert_eq!(t.ask(&sub.key, query).await.data()["account"], blocked);
     }
-    assert_eq!(balance(&t, &team).await, json!(200));
+    assert_eq!(balance(t, &team).await, json!(200));
     // To the last cent, and one micro-unit less than enough.
-    step_to(&t, "2026-06-16T12:00:00Z");
+    step_to(t, "2026-06-16T12:00:00Z");
     t.renew().await;
-    assert_eq!(balance(&t, &team).await, json!(0));
+    assert_eq!(balance(t, &team).await, json!(0));
     t.top_up(&team, json!(199.9999), "almost").await;
-    step_to(&t, "2026-07-16T12:00:00Z");
+    step_to(t, "2026-07-16T12:00:00Z");
     let money = t.everything().await;
     t.renew().await;
     let renews_at = json!("2026-07-16T12:00:00.000Z");
     let releases_at = json!("2026-07-23T12:00:00.000Z");
     let suspended = [json!("SUSPENDED"), renews_at, releases_at];
-    assert_eq!(state(&t, &sub.key, &id).await, suspended);
+    assert_eq!(state(t, &sub.key, &id).await, suspended);
     let after = t.everything().await;
     for table in ["team", "account", "ledger_entry", "usage_day", "inventory_number"] {
         assert_eq!(after[table], money[table]);
     }
     t.renew().await;
     assert_eq!(t.everything().await, after, "a second look changes nothing");
-    t.close().await;
 }
 
 /// Within the grace the month is paid as soon as the balance allows it, and keeps its day; at the
@@ -172,19 +162,17 @@ async fn no_limit_holds_up_a_renewal_but_the_balance_does(database: Database) {
 #[db_test]
 #[case(TimeDelta::days(7) - SECOND, false)]
 #[case(TimeDelta::days(7), true)]
-#[tokio::test]
 async fn a_suspended_number_has_seven_days(
-    database: Database,
+    t: &TestApp,
     #[case] after: TimeDelta,
     #[case] is_over: bool,
 ) {
-    let t = TestApp::start(database).await;
     t.stock(STOCK).await;
     let (team, other) = (t.team(300).await, t.team(1000).await);
-    let id = buy(&t, &team.key, NUMBER).await;
-    step_to(&t, "2026-04-16T12:00:00Z");
+    let id = buy(t, &team.key, NUMBER).await;
+    step_to(t, "2026-04-16T12:00:00Z");
     t.renew().await;
-    assert_eq!(state(&t, &team.key, &id).await[0], "SUSPENDED");
+    assert_eq!(state(t, &team.key, &id).await[0], "SUSPENDED");
 
     t.step(after);
     t.renew().await;
@@ -192,59 +180,53 @@ async fn a_suspended_number_has_seven_days(
     let taken = t.purchase(&other.key, json!({ "number": NUMBER })).await;
     if is_over {
         let released = [json!("RELEASED"), json!("2026-04-16T12:00:00.000Z"), Value::Null];
-        assert_eq!(state(&t, &team.key, &id).await, released);
+        assert_eq!(state(t, &team.key, &id).await, released);
         assert_eq!(taken.refusals(), [""; 0]);
         t.top_up(&team, json!(200), "late").await;
         t.renew().await;
-        assert_eq!(balance(&t, &team).await, json!(200));
+        assert_eq!(balance(t, &team).await, json!(200));
     } else {
         assert_eq!(taken.refusals(), ["NUMBER_UNAVAILABLE"]);
         t.top_up(&team, json!(200), "in time").await;
         t.renew().await;
         let active = [json!("ACTIVE"), json!("2026-05-16T12:00:00.000Z"), Value::Null];
-        assert_eq!(state(&t, &team.key, &id).await, active);
-        assert_eq!(balance(&t, &team).await, json!(0));
+        assert_eq!(state(t, &team.key, &id).await, active);
+        assert_eq!(balance(t, &team).await, json!(0));
     }
-    t.close().await;
 }
 
 /// Nobody loses a number because the server slept: the grace begins when the month could not be
 /// paid, and what can be paid is paid, however late.
 #[db_test]
-#[tokio::test]
-async fn a_server_that_slept_takes_no_number_away(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_server_that_slept_takes_no_number_away(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(300).await;
-    let id = buy(&t, &team.key, NUMBER).await;
+    let id = buy(t, &team.key, NUMBER).await;
 
-    step_to(&t, "2026-05-01T00:00:00Z");
+    step_to(t, "2026-05-01T00:00:00Z");
     t.renew().await;
     let renews_at = json!("2026-04-16T12:00:00.000Z");
     let suspended = [json!("SUSPENDED"), renews_at, json!("2026-05-08T00:00:00.000Z")];
-    assert_eq!(state(&t, &team.key, &id).await, suspended);
+    assert_eq!(state(t, &team.key, &id).await, suspended);
 
     t.top_up(&team, json!(200), "in time").await;
-    step_to(&t, "2026-05-09T00:00:00Z");
+    step_to(t, "2026-05-09T00:00:00Z");
     t.renew().await;
     let active = [json!("ACTIVE"), json!("2026-05-16T12:00:00.000Z"), Value::Null];
-    assert_eq!(state(&t, &team.key, &id).await, active);
-    t.close().await;
+    assert_eq!(state(t, &team.key, &id).await, active);
 }
 
 /// R20: an INACTIVE account spends nothing. Its number is SUSPENDED when the paid month ends,
 /// whatever the balance; reactivated within the grace, the account pays and has it still, else it
 /// is anybody's.
 #[db_test]
-#[tokio::test]
-async fn inactive_accounts_pay_for_no_month(database: Database) {
-    let t = TestApp::start(database).await;
+async fn inactive_accounts_pay_for_no_month(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
     let [ends, returns] =
         [t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await];
-    buy(&t, &ends.key, NUMBER).await;
-    let kept = buy(&t, &returns.key, "+12025550102").await;
+    buy(t, &ends.key, NUMBER).await;
+    let kept = buy(t, &returns.key, "+12025550102").await;
     let change = async |what: &str, id: &str| {
         let query = format!(
             "mutation($id: ID!) {{ {what}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
@@ -257,58 +239,53 @@ async fn inactive_accounts_pay_for_no_month(database: Database) {
     change("deactivateSubAccount", &ends.id).await;
     change("deactivateSubAccount", &returns.id).await;
 
-    step_to(&t, "2026-04-16T11:59:59Z");
+    step_to(t, "2026-04-16T11:59:59Z");
     t.renew().await;
     assert_eq!(with_status("ACTIVE").await, 2);
     t.step(SECOND);
     t.renew().await;
     assert_eq!(with_status("SUSPENDED").await, 2);
-    assert_eq!(balance(&t, &team).await, json!(10_000 - 300 - 200));
+    assert_eq!(balance(t, &team).await, json!(10_000 - 300 - 200));
 
-    step_to(&t, "2026-04-23T11:59:59Z");
+    step_to(t, "2026-04-23T11:59:59Z");
     change("reactivateSubAccount", &returns.id).await;
     t.renew().await;
-    assert_eq!(balance(&t, &team).await, json!(10_000 - 300 - 200 - 200));
+    assert_eq!(balance(t, &team).await, json!(10_000 - 300 - 200 - 200));
     let key = t.api_key(&team, &returns.id, "LIVE").await;
     let active = [json!("ACTIVE"), json!("2026-05-16T12:00:00.000Z"), Value::Null];
-    assert_eq!(state(&t, &key, &kept).await, active);
+    assert_eq!(state(t, &key, &kept).await, active);
     t.step(SECOND);
     t.renew().await;
     assert_eq!(with_status("RELEASED").await, 1);
-    buy(&t, &team.key, NUMBER).await;
-    t.close().await;
+    buy(t, &team.key, NUMBER).await;
 }
 
 /// A balance that is enough for some numbers renews those that are due for longest.
 #[db_test]
-#[tokio::test]
-async fn a_balance_pays_what_it_can(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_balance_pays_what_it_can(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(500).await;
     let sub = t.sub_account(&team, json!({})).await;
-    let first = buy(&t, &sub.key, NUMBER).await;
+    let first = buy(t, &sub.key, NUMBER).await;
     t.step(SECOND);
-    let second = buy(&t, &sub.key, "+12025550102").await;
+    let second = buy(t, &sub.key, "+12025550102").await;
     t.top_up(&team, json!(399), "one month and most of another").await;
 
-    step_to(&t, "2026-04-17T12:00:00Z");
+    step_to(t, "2026-04-17T12:00:00Z");
     t.renew().await;
 
-    assert_eq!(state(&t, &sub.key, &first).await[0], "ACTIVE");
-    assert_eq!(state(&t, &sub.key, &second).await[0], "SUSPENDED");
-    assert_eq!(balance(&t, &team).await, json!(199));
+    assert_eq!(state(t, &sub.key, &first).await[0], "ACTIVE");
+    assert_eq!(state(t, &sub.key, &second).await[0], "SUSPENDED");
+    assert_eq!(balance(t, &team).await, json!(199));
     let spent = t.ask(&sub.key, "{ account { totalSpent } }").await;
     assert_eq!(spent.data()["account"]["totalSpent"], 700);
-    t.close().await;
 }
 
 /// More than are looked at together, of several teams, by several processes at once: each month
 /// once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_renew_at_once_charge_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn processes_that_renew_at_once_charge_once(t: &Arc<TestApp>) {
     let count = RENEWED_TOGETHER_MAX / 2 + 10;
     let teams = [t.team(1000).await, t.team(1000).await];
     for (at, team) in teams.iter().enumerate() {
@@ -316,7 +293,7 @@ async fn processes_that_renew_at_once_charge_once(database: Database) {
             t.phone_number(&team.key, &format!("+1202555{at}{number:03}")).await;
         }
     }
-    let processes = [Arc::new(t.beside(Setup::default()).await), Arc::new(t)];
+    let processes = [t.beside(Setup::default()).await, Arc::clone(t)];
     step_to(&processes[0], "2026-04-16T12:00:00Z");
 
     let renewals = (0..6).map(|at| {
@@ -331,16 +308,11 @@ async fn processes_that_renew_at_once_charge_once(database: Database) {
     for team in &teams {
         assert_eq!(balance(&processes[0], team).await, json!(1000 - 2 * count));
     }
-    for process in processes {
-        Arc::into_inner(process).expect("every renewal has ended").close().await;
-    }
 }
 
 /// A team that cannot be seen to, here because somebody spoiled its rows, holds up nobody else.
 #[db_test]
-#[tokio::test]
-async fn one_teams_fault_is_its_own(database: Database) {
-    let t = TestApp::start(database).await;
+async fn one_teams_fault_is_its_own(t: &TestApp) {
     let teams = [t.team(1000).await, t.team(1000).await, t.team(1000).await];
     for (at, team) in teams.iter().enumerate() {
         t.phone_number(&team.key, &format!("+120255501{at:02}")).await;
@@ -351,15 +323,15 @@ async fn one_teams_fault_is_its_own(database: Database) {
          amount_micros, balance_after_micros, created_at) SELECT team_id, team_id, account_id, \
          phone_number_id, 2, kind, amount_micros, balance_after_micros + amount_micros, created_at \
          FROM ledger_entry WHERE kind = 'NUMBER_FEE' AND {}",
-        is(&t, "team_id", &teams[1].id)
+        is(t, "team_id", &teams[1].id)
     );
     t.execute(&forge).await;
-    step_to(&t, "2026-04-16T12:00:00Z");
+    step_to(t, "2026-04-16T12:00:00Z");
 
     t.renew().await;
 
     for (team, left) in teams.iter().zip([998, 999, 998]) {
-        assert_eq!(balance(&t, team).await, json!(left));
+        assert_eq!(balance(t, team).await, json!(left));
     }
     // The forged entry is made true, for the ledger gives nothing back.
     for (set, column) in [
@@ -367,58 +339,53 @@ async fn one_teams_fault_is_its_own(database: Database) {
         ("phone_number SET months_paid = 2", "team_id"),
         ("usage_day SET charged_micros = 20000", "team_id"),
     ] {
-        t.execute(&format!("UPDATE {set} WHERE {}", is(&t, column, &teams[1].id))).await;
+        t.execute(&format!("UPDATE {set} WHERE {}", is(t, column, &teams[1].id))).await;
     }
-    t.close().await;
 }
 
 /// A clock that is years ahead charges a number one month, however often one looks; set right again, it has paid
 /// that month early, and goes on from there.
 #[db_test]
-#[tokio::test]
-async fn a_clock_that_is_ahead_charges_one_month(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_clock_that_is_ahead_charges_one_month(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
-    let id = buy(&t, &team.key, NUMBER).await;
+    let id = buy(t, &team.key, NUMBER).await;
     let now = t.clock.now();
 
-    step_to(&t, "2032-03-16T12:00:00Z");
+    step_to(t, "2032-03-16T12:00:00Z");
     for _ in 0..3 {
         t.renew().await;
         t.step(TimeDelta::hours(1));
     }
-    assert_eq!(balance(&t, &team).await, json!(10_000 - 300 - 200));
+    assert_eq!(balance(t, &team).await, json!(10_000 - 300 - 200));
 
     t.step(now - t.clock.now());
-    step_to(&t, "2026-05-16T11:59:59Z");
+    step_to(t, "2026-05-16T11:59:59Z");
     t.renew().await;
-    assert_eq!(balance(&t, &team).await, json!(10_000 - 300 - 200), "April is paid");
+    assert_eq!(balance(t, &team).await, json!(10_000 - 300 - 200), "April is paid");
     for (at, left) in [("2026-05-16T12:00:00Z", 9_300), ("2026-06-16T12:00:00Z", 9_100)] {
-        step_to(&t, at);
+        step_to(t, at);
         t.renew().await;
-        assert_eq!(balance(&t, &team).await, json!(left));
+        assert_eq!(balance(t, &team).await, json!(left));
     }
     let renews_at = json!("2026-07-16T12:00:00.000Z");
-    assert_eq!(state(&t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
-    t.close().await;
+    assert_eq!(state(t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
 }
 
 /// The worker of a server renews by itself.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_worker_renews(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_worker_renews(t: &TestApp) {
     let team = t.team(1000).await;
     t.phone_number(&team.key, NUMBER).await;
-    step_to(&t, "2026-04-16T12:00:00Z");
+    step_to(t, "2026-04-16T12:00:00Z");
 
     let stop = CancellationToken::new();
     let (_, key_uses) = mpsc::channel(1);
     let watch = ClockWatch::new(&*t.clock, || Duration::ZERO);
     let working = tokio::spawn(worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone()));
     let renewed = async {
-        while balance(&t, &team).await != json!(998) {
+        while balance(t, &team).await != json!(998) {
             tokio::task::yield_now().await;
         }
     };
@@ -426,5 +393,4 @@ async fn the_worker_renews(database: Database) {
     stop.cancel();
     let stopped = tokio::time::timeout(Duration::from_secs(5), working).await;
     stopped.expect("it stops while it rests").expect("it does not break off");
-    t.close().await;
 }

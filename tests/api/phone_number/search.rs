@@ -4,13 +4,11 @@ use db_test::db_test;
 use serde_json::json;
 
 use super::{STOCK, available};
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// What is to be had is found by country, type, digits and capabilities, in the order of numbers.
 #[db_test]
-#[tokio::test]
-async fn available_numbers_are_found(database: Database) {
-    let t = TestApp::start(database).await;
+async fn available_numbers_are_found(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let [one, two, three] = ["+12025550101", "+12025550102", "+12025550103"];
@@ -28,7 +26,7 @@ async fn available_numbers_are_found(database: Database) {
         (json!({ "country": "DE" }), vec!["+4915112345678"]),
         (json!({ "country": "FR" }), vec![]),
     ] {
-        assert_eq!(available(&t, &team.key, filter.clone()).await, expected, "{filter}");
+        assert_eq!(available(t, &team.key, filter.clone()).await, expected, "{filter}");
     }
     let query = "query($filter: AvailablePhoneNumberFilter!, $first: Int) \
                  { availablePhoneNumbers(filter: $filter, first: $first) { number } }";
@@ -64,5 +62,4 @@ async fn available_numbers_are_found(database: Database) {
         let query: String = (0..lists).map(list).collect();
         assert_eq!(t.ask(&team.key, &format!("{{ {query} }}")).await.codes(), codes);
     }
-    t.close().await;
 }

@@ -5,13 +5,11 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{ACCOUNTS, BALANCE, MESSAGES, PRICE_MICROS, listening};
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// The balance as each key sees it; a key that may not see it hears of its own account alone.
 #[db_test]
-#[tokio::test]
-async fn each_key_hears_of_the_money_that_it_may_see(database: Database) {
-    let t = TestApp::start(database).await;
+async fn each_key_hears_of_the_money_that_it_may_see(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let open = t.sub_account(&team, json!({ "name": "Open", "creditLimit": 500 })).await;
@@ -38,16 +36,13 @@ async fn each_key_hears_of_the_money_that_it_may_see(database: Database) {
 
     assert_eq!(t.top_up(&team, json!(50), "more").await.refusals(), [""; 0]);
     assert_eq!(of_open.event("a").await, view(json!(850), json!(100), json!(500)));
-    set_limit(&t, &team.key, &hidden.id, json!(700)).await;
+    set_limit(t, &team.key, &hidden.id, json!(700)).await;
     assert_eq!(of_hidden.event("a").await, view(json!(null), json!(100), json!(700)));
-    t.close().await;
 }
 
 /// A message is told of when it is accepted and whenever its status changes, to its account alone.
 #[db_test]
-#[tokio::test]
-async fn messages_are_told_of_to_their_own_account(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_are_told_of_to_their_own_account(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let (team, other, server) = (t.team(10_000).await, t.team(10_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
@@ -89,13 +84,10 @@ async fn messages_are_told_of_to_their_own_account(database: Database) {
         let own_id = &answer.data()["sendMessage"]["message"]["id"];
         assert_eq!(stranger.event("a").await["messageUpdated"]["id"], *own_id);
     }
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn one_message_is_followed_by_its_id(database: Database) {
-    let t = TestApp::start(database).await;
+async fn one_message_is_followed_by_its_id(t: &TestApp) {
     let (team, server) = (t.team(10_000).await, t.serve().await);
     let answer = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
     let id = &answer.data()["sendMessage"]["message"]["id"];
@@ -113,14 +105,11 @@ async fn one_message_is_followed_by_its_id(database: Database) {
         assert_eq!(event["id"], *id);
         status = event["status"].take();
     }
-    t.close().await;
 }
 
 /// The main account hears of each of its sub-accounts, and of no other team's.
 #[db_test]
-#[tokio::test]
-async fn a_main_account_hears_of_its_sub_accounts(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_main_account_hears_of_its_sub_accounts(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let foreign = t.sub_account(&other, json!({})).await;
@@ -139,7 +128,7 @@ async fn a_main_account_hears_of_its_sub_accounts(database: Database) {
     assert!(t.sends(&sub.key).await);
     assert_eq!(socket.event("a").await, event("ACTIVE", 100, 500));
     t.step(TimeDelta::seconds(1));
-    set_limit(&t, &team.key, &sub.id, json!(100)).await;
+    set_limit(t, &team.key, &sub.id, json!(100)).await;
     assert_eq!(socket.event("a").await, event("ACTIVE", 100, 100));
     t.step(TimeDelta::seconds(1));
     let suspend =
@@ -148,7 +137,6 @@ async fn a_main_account_hears_of_its_sub_accounts(database: Database) {
     assert_eq!(socket.event("a").await, event("SUSPENDED", 100, 100));
     let made = t.sub_account(&team, json!({})).await;
     assert_eq!(socket.event("a").await["accountUpdated"]["id"], made.id);
-    t.close().await;
 }
 
 async fn set_limit(t: &TestApp, key: &str, id: &str, limit: Value) {

@@ -3,21 +3,19 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use futures_util::{FutureExt as _, StreamExt as _, future::join_all};
 use serde_json::json;
 use tokio::time::timeout;
 use tollgate::domain::{api_key::authentication, events, subscriptions};
 
 use super::{ACCOUNTS, BALANCE, MESSAGES, PRICE_MICROS, listening};
-use crate::harness::{Came, Database, Postgres, Setup, Socket, TestApp, text};
+use crate::harness::{Came, Setup, Socket, TestApp, text};
 
 /// Two processes on one PostgreSQL: what one does is told by the other, and a key that one revokes ends the
 /// sockets of the other.
-#[needs_postgres]
-#[tokio::test]
-async fn news_cross_processes() {
-    let t = TestApp::start(Postgres).await;
+#[db_test(postgres)]
+async fn news_cross_processes(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let other = t.beside(Setup::default()).await;
     let (team, server, _other_server) = (t.team(1_000).await, t.serve().await, other.serve().await);
@@ -52,16 +50,12 @@ async fn news_cross_processes() {
         }
     }));
     assert_eq!(ends.await, [4403, 4403]);
-    other.close().await;
-    t.close().await;
 }
 
 /// Who is so far behind that news were missed is told what changed meanwhile, also what nobody told, each
 /// message once and the oldest first; and nothing of what was there before.
 #[db_test]
-#[tokio::test]
-async fn missed_news_are_made_up_for(database: Database) {
-    let t = TestApp::start(database).await;
+async fn missed_news_are_made_up_for(t: &TestApp) {
     let team = t.team(10_000).await;
     let sibling = t.sub_account(&team, json!({})).await;
     let silent = t.beside(Setup::default()).await;
@@ -69,7 +63,7 @@ async fn missed_news_are_made_up_for(database: Database) {
         let answer = t.send(key, json!({ "to": "+12025550123", "text": "Hi" })).await;
         text(&answer.data()["sendMessage"]["message"]["id"])
     };
-    send(&t, &team.key).await;
+    send(t, &team.key).await;
     t.step(TimeDelta::seconds(11));
 
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("a look");
@@ -78,13 +72,13 @@ async fn missed_news_are_made_up_for(database: Database) {
     // It listens from here on, and hears nothing until it is asked again.
     assert!(late.next().now_or_never().is_none());
     let mut expected = vec![send(&silent, &team.key).await];
-    send(&t, &sibling.key).await;
+    send(t, &sibling.key).await;
     let told = async {
         // Those of a listener that is not late; of each it hears before the next is sent.
         let mut news = t.app.events.listen(team.id.parse().expect("an id"));
         for _ in 0..BEHIND {
             t.step(TimeDelta::milliseconds(10));
-            expected.push(send(&t, &team.key).await);
+            expected.push(send(t, &team.key).await);
             news.next().await;
         }
     };
@@ -99,8 +93,6 @@ async fn missed_news_are_made_up_for(database: Database) {
     }
     assert_eq!(found, expected);
     drop(late);
-    silent.close().await;
-    t.close().await;
 }
 
 /// More news than a listener may be behind.
@@ -109,9 +101,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A change that nobody tells, for the process that made it hears of no listener, is found by looking.
 #[db_test]
-#[tokio::test]
-async fn what_nobody_tells_is_found(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_nobody_tells_is_found(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let mut balances = Socket::with_key(server.address, &team.key).await;
@@ -145,5 +135,4 @@ async fn what_nobody_tells_is_found(database: Database) {
     // What changed shortly before it listened may be told first.
     while accounts.event("accounts").await["accountUpdated"]["creditLimit"] != 77 {}
     drop(other);
-    t.close().await;
 }

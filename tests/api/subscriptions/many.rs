@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tollgate::{domain::events, http::SUBSCRIPTIONS_OF_ACCOUNT_MAX};
 
-use crate::harness::{Came, Database, Setup, Socket, TestApp, TestTeam, text};
+use crate::harness::{Apps, Came, Setup, Socket, TestApp, TestTeam, text};
 
 const BALANCE: &str = "subscription { balanceChanged { balance } }";
 const ACCOUNTS: &str = "subscription { accountUpdated { totalSpent } }";
@@ -78,10 +78,9 @@ async fn send(t: &TestApp, key: &str) -> String {
 
 /// A message is read once for all who listen to it, and each is shown what it selects.
 #[db_test]
-#[tokio::test]
-async fn one_read_serves_all_listeners_of_an_account(database: Database) {
+async fn one_read_serves_all_listeners_of_an_account(apps: &Apps) {
     let setup = Setup { rewrite_sql: Some(counting), ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(10_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
@@ -109,15 +108,13 @@ async fn one_read_serves_all_listeners_of_an_account(database: Database) {
         assert_eq!(data, json!({ "messageUpdated": shown }));
     }
     assert_eq!(READS.get(), 1);
-    t.close().await;
 }
 
 /// More messages than one read holds: each listener is told of each once, in order.
 #[db_test]
-#[tokio::test]
-async fn many_messages_are_read_in_parts(database: Database) {
+async fn many_messages_are_read_in_parts(apps: &Apps) {
     let setup = Setup { rewrite_sql: Some(counting), ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let (team, server) = (t.team(100_000).await, t.serve().await);
     let query = |_| MESSAGES.to_owned();
     let mut sockets = subscribed(server.address, &team.key, 2 * OF_SOCKET, query).await;
@@ -137,14 +134,11 @@ async fn many_messages_are_read_in_parts(database: Database) {
         assert_eq!(found, expected);
     }
     assert!((3..=60).contains(&READS.get()), "{} reads", READS.get());
-    t.close().await;
 }
 
 /// The money and the sub-accounts are read together too.
 #[db_test]
-#[tokio::test]
-async fn balances_and_accounts_are_read_together(database: Database) {
-    let t = TestApp::start(database).await;
+async fn balances_and_accounts_are_read_together(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
@@ -153,7 +147,7 @@ async fn balances_and_accounts_are_read_together(database: Database) {
     let mut sockets = subscribed(server.address, &team.key, 300, query).await;
     let before = t.app.db.read.statements();
 
-    send(&t, &sub.key).await;
+    send(t, &sub.key).await;
 
     for (at, data) in one_event_of_each(&mut sockets, 300).await.into_iter().enumerate() {
         let shown = if at.is_multiple_of(2) {
@@ -166,15 +160,12 @@ async fn balances_and_accounts_are_read_together(database: Database) {
     // Four for the events; others look for what nobody told, and at the key, every second or two.
     let statements = t.app.db.read.statements() - before;
     assert!(statements < 150, "{statements} statements for 300 listeners");
-    t.close().await;
 }
 
 /// An account has only so many subscriptions, whatever its keys and sockets; others are not affected, and one
 /// that ends makes room.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_so_many_subscriptions(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_has_so_many_subscriptions(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -203,14 +194,11 @@ async fn an_account_has_so_many_subscriptions(database: Database) {
     last.subscribe("fits again", MESSAGES).await;
     assert_eq!(last.before_pong().await, []);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// While one team has all of its turns and does not come to an end, others hear of theirs.
 #[db_test]
-#[tokio::test]
-async fn another_team_does_not_wait(database: Database) {
-    let t = TestApp::start(database).await;
+async fn another_team_does_not_wait(t: &TestApp) {
     let (hot, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let query =
         |at: usize| if at.is_multiple_of(2) { BALANCE.to_owned() } else { MESSAGES.to_owned() };
@@ -223,8 +211,8 @@ async fn another_team_does_not_wait(database: Database) {
     }
     let reading = t.app.events.read_turn(&listener).await;
 
-    send(&t, &hot.key).await;
-    send(&t, &other.key).await;
+    send(t, &hot.key).await;
+    send(t, &other.key).await;
 
     one_event_of_each(&mut of_other, 2).await;
     for socket in &mut of_hot {
@@ -236,15 +224,12 @@ async fn another_team_does_not_wait(database: Database) {
     );
     drop((held, reading));
     one_event_of_each(&mut of_hot, 2 * OF_SOCKET).await;
-    t.close().await;
 }
 
 /// A client that does not take its events delays no other, not even one with the same key. What waits for it
 /// is counted until it has gone.
 #[db_test]
-#[tokio::test]
-async fn a_slow_client_delays_nobody_else(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_slow_client_delays_nobody_else(t: &TestApp) {
     let (team, server) = (t.team(10_000).await, t.serve().await);
     // Three million bytes an event: a few fill the system's buffers.
     let aliases: String = (0..30).map(|at| format!("a{at}: text ")).collect();
@@ -263,7 +248,6 @@ async fn a_slow_client_delays_nobody_else(database: Database) {
     until(|| t.app.memory_budget.bytes() > 0).await;
     drop(slow);
     until(|| t.app.memory_budget.bytes() == 0).await;
-    t.close().await;
 }
 
 async fn until(holds: impl Fn() -> bool) {
@@ -276,9 +260,7 @@ async fn until(holds: impl Fn() -> bool) {
 
 /// An operator listens to nothing, and sees a schema without subscriptions.
 #[db_test]
-#[tokio::test]
-async fn an_operator_has_no_subscriptions(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_operator_has_no_subscriptions(t: &TestApp) {
     let (team, server): (TestTeam, _) = (t.team(1_000).await, t.serve().await);
     let roots =
         "{ __schema { subscriptionType { name } } __type(name: \"Subscription\") { name } }";
@@ -294,5 +276,4 @@ async fn an_operator_has_no_subscriptions(database: Database) {
     socket.subscribe("a", BALANCE).await;
     let Came::Message(refused) = socket.next().await else { panic!("a refusal was expected") };
     assert_eq!(refused["payload"][0]["extensions"]["code"], "FORBIDDEN");
-    t.close().await;
 }

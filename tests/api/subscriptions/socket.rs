@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{ACCOUNTS, BALANCE, listening};
-use crate::harness::{Came, Database, Socket, TestApp, doubling};
+use crate::harness::{Came, Socket, TestApp, doubling};
 
 fn error(id: &str, code: &str, came: &Came) -> bool {
     let Came::Message(message) = came else { return false };
@@ -17,9 +17,7 @@ fn error(id: &str, code: &str, came: &Came) -> bool {
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_socket_is_closed_as_the_protocol_says(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_socket_is_closed_as_the_protocol_says(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = |key: &str| {
         let payload = json!({ "authorization": format!("Bearer {key}") });
@@ -68,13 +66,10 @@ async fn a_socket_is_closed_as_the_protocol_says(database: Database) {
     assert_eq!(Socket::open(server.address, &[]).await.err(), Some(400));
     let older = [("sec-websocket-protocol", "graphql-ws")];
     assert_eq!(Socket::open(server.address, &older).await.err(), Some(400));
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn the_key_comes_with_the_init_or_the_header(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_key_comes_with_the_init_or_the_header(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let bearer = format!("Bearer {}", team.key);
     let headers =
@@ -92,14 +87,11 @@ async fn the_key_comes_with_the_init_or_the_header(database: Database) {
     let wrong =
         [("sec-websocket-protocol", "graphql-transport-ws"), ("authorization", "Bearer tg_live_x")];
     assert_eq!(Socket::open(server.address, &wrong).await.err(), Some(401));
-    t.close().await;
 }
 
 /// Whatever is asked over a socket passes the same door as a POST.
 #[db_test]
-#[tokio::test]
-async fn queries_and_mutations_go_over_the_socket_too(database: Database) {
-    let t = TestApp::start(database).await;
+async fn queries_and_mutations_go_over_the_socket_too(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let mut socket = Socket::with_key(server.address, &sub.key).await;
@@ -154,14 +146,11 @@ async fn queries_and_mutations_go_over_the_socket_too(database: Database) {
     socket.subscribe("one more", BALANCE).await;
     assert!(error("one more", "RATE_LIMITED", &socket.next().await));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// A key that ends, or whose account is not ACTIVE any more, has its sockets closed within two seconds.
 #[db_test]
-#[tokio::test]
-async fn a_socket_ends_with_its_key(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_socket_ends_with_its_key(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let account = "account: { id: $id }";
     for (action, variables) in [
@@ -187,13 +176,10 @@ async fn a_socket_ends_with_its_key(database: Database) {
         again.send(json!({ "type": "connection_init", "payload": payload })).await;
         assert_eq!(again.next().await, Came::Closed(4403), "{action}");
     }
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_server_that_stops_says_so_to_its_sockets(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_server_that_stops_says_so_to_its_sockets(t: &TestApp) {
     let (team, mut server) = (t.team(1_000).await, t.serve().await);
     let mut socket = listening(server.address, &team.key, BALANCE).await;
     let mut silent = Socket::silent(server.address).await;
@@ -203,14 +189,11 @@ async fn a_server_that_stops_says_so_to_its_sockets(database: Database) {
     assert_eq!(socket.next().await, Came::Closed(1001));
     assert_eq!(silent.next().await, Came::Closed(1001));
     (&mut server.task).await.expect("it ends in order");
-    t.close().await;
 }
 
 /// A subscription holds its document for as long as it lasts, so that has bounds of its own.
 #[db_test]
-#[tokio::test]
-async fn its_document_is_small(database: Database) {
-    let t = TestApp::start(database).await;
+async fn its_document_is_small(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     let fields =
@@ -258,5 +241,4 @@ async fn its_document_is_small(database: Database) {
         );
         assert_eq!(came["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE", "{query}");
     }
-    t.close().await;
 }

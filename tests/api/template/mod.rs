@@ -6,7 +6,7 @@ mod validation;
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, TestApp, text};
+use crate::harness::{Answer, NOBODYS_IDS, TestApp, text};
 
 const TEMPLATE: &str = "{ template { id name bodies { channel subject text html } \
                         variables { name default } createdAt updatedAt } \
@@ -54,9 +54,7 @@ fn body(channel: &str, subject: Value, text: Value, html: Value) -> Value {
 
 /// A template is made, read, changed in part and deleted, by a main account and by a sub-account.
 #[db_test]
-#[tokio::test]
-async fn a_template_is_made_changed_and_deleted(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_template_is_made_changed_and_deleted(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let none = || json!(null);
@@ -71,7 +69,7 @@ async fn a_template_is_made_changed_and_deleted(database: Database) {
 
     for key in [&team.key, &sub.key] {
         let input = json!({ "name": " Welcome ", "bodies": bodies, "variables": variables });
-        let made = create(&t, key, input).await.data()["createTemplate"].clone();
+        let made = create(t, key, input).await.data()["createTemplate"].clone();
         let template = &made["template"];
         let ordered = json!([bodies[2], bodies[1], bodies[0]]);
         assert_eq!(made["errors"], json!([]));
@@ -89,7 +87,7 @@ async fn a_template_is_made_changed_and_deleted(database: Database) {
             (json!({ "variables": [variables[0]] }), "variables", json!([variables[0]])),
             (json!({ "variables": null }), "variables", json!([])),
         ] {
-            let changed = update(&t, key, &id, change.clone()).await;
+            let changed = update(t, key, &id, change.clone()).await;
             assert_eq!(changed.refusals(), [""; 0], "{change}");
             let changed = &changed.data()["updateTemplate"]["template"];
             assert_eq!(changed[field], value, "{change}");
@@ -102,45 +100,39 @@ async fn a_template_is_made_changed_and_deleted(database: Database) {
             assert_eq!(&read.data()["template"], changed);
         }
 
-        let deleted = delete(&t, key, &id).await;
+        let deleted = delete(t, key, &id).await;
         let expected = json!({ "templateId": id, "errors": [] });
         assert_eq!(deleted.data()["deleteTemplate"], expected);
-        assert_eq!(delete(&t, key, &id).await.refusals(), ["NOT_FOUND"]);
-        assert_eq!(update(&t, key, &id, json!({})).await.refusals(), ["NOT_FOUND"]);
+        assert_eq!(delete(t, key, &id).await.refusals(), ["NOT_FOUND"]);
+        assert_eq!(update(t, key, &id, json!({})).await.refusals(), ["NOT_FOUND"]);
     }
     assert_eq!(t.everything().await["template"], [""; 0]);
-    t.close().await;
 }
 
 /// A TEST key reads templates, previews them and changes none.
 #[db_test]
-#[tokio::test]
-async fn a_test_key_changes_no_template(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_test_key_changes_no_template(t: &TestApp) {
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let before = t.everything().await;
 
     for answer in [
-        create(&t, &test_key, json!({ "name": "Mine", "bodies": sms("Hi") })).await,
-        update(&t, &test_key, &id, json!({ "name": "Mine" })).await,
-        delete(&t, &test_key, &id).await,
+        create(t, &test_key, json!({ "name": "Mine", "bodies": sms("Hi") })).await,
+        update(t, &test_key, &id, json!({ "name": "Mine" })).await,
+        delete(t, &test_key, &id).await,
     ] {
         assert_eq!(answer.codes(), ["FORBIDDEN"]);
     }
     assert_eq!(t.everything().await, before);
     let list = t.ask(&test_key, "{ templates { nodes { id } } }").await;
     assert_eq!(list.data()["templates"]["nodes"], json!([{ "id": id }]));
-    assert_eq!(preview(&t, &test_key, &id, json!({})).await[0]["text"], "Hi");
-    t.close().await;
+    assert_eq!(preview(t, &test_key, &id, json!({})).await[0]["text"], "Hi");
 }
 
 /// They are listed newest first, page by page, and to their own account only.
 #[db_test]
-#[tokio::test]
-async fn templates_are_listed(database: Database) {
-    let t = TestApp::start(database).await;
+async fn templates_are_listed(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let mut ids = Vec::new();
@@ -162,17 +154,14 @@ async fn templates_are_listed(database: Database) {
     let main = t.ask(&team.key, query).await;
     assert_eq!(main.data()["templates"]["totalCount"], 0);
     for id in NOBODYS_IDS.iter().copied().chain([ids[0].as_str()]) {
-        assert_eq!(preview(&t, &team.key, id, json!({})).await, json!([]), "{id}");
+        assert_eq!(preview(t, &team.key, id, json!({})).await, json!([]), "{id}");
     }
-    t.close().await;
 }
 
 /// A preview shows each channel as a send would make it, with what an SMS would take, and stores
 /// nothing.
 #[db_test]
-#[tokio::test]
-async fn a_preview_shows_what_a_send_would_say(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_preview_shows_what_a_send_would_say(t: &TestApp) {
     let team = t.team(0).await;
     let bodies = json!([
         body(
@@ -195,7 +184,7 @@ async fn a_preview_shows_what_a_send_would_say(database: Database) {
     let before = t.everything().await;
 
     let good = json!({ "name": "<Ж>", "times": "!".repeat(67), "order": { "id": 12.5 }, "city": null, "more": 1 });
-    let shown = preview(&t, &team.key, &id, good).await;
+    let shown = preview(t, &team.key, &id, good).await;
     let sms = format!("Hi <Ж>{}", "!".repeat(67));
     let expected = json!([
         { "channel": "SMS", "subject": null, "text": sms, "html": null, "segments": 2,
@@ -215,11 +204,11 @@ async fn a_preview_shows_what_a_send_would_say(database: Database) {
         json!(["SMS", "EMAIL", "WHATSAPP"].map(|channel| failed(channel, code, field)))
     };
     let missing = json!({ "name": "Ada", "times": "!" });
-    assert_eq!(preview(&t, &team.key, &id, missing).await, all("VARIABLE_MISSING", "variables"));
-    let none = preview(&t, &team.key, &id, json!(null)).await;
+    assert_eq!(preview(t, &team.key, &id, missing).await, all("VARIABLE_MISSING", "variables"));
+    let none = preview(t, &team.key, &id, json!(null)).await;
     assert_eq!(none, all("VARIABLE_MISSING", "variables"));
     let large = json!({ "name": "x".repeat(16 * 1024) });
-    assert_eq!(preview(&t, &team.key, &id, large).await, all("VARIABLES_INVALID", "variables"));
+    assert_eq!(preview(t, &team.key, &id, large).await, all("VARIABLES_INVALID", "variables"));
     // Each channel fails by itself: too long, two lines, and a part of a variable.
     let bad = json!({ "name": "a\nb", "times": "!".repeat(1_600), "order": {} });
     let failures = json!([
@@ -227,17 +216,14 @@ async fn a_preview_shows_what_a_send_would_say(database: Database) {
         failed("EMAIL", "TEMPLATE_FAILED", "id"),
         failed("WHATSAPP", "VARIABLE_MISSING", "variables"),
     ]);
-    assert_eq!(preview(&t, &team.key, &id, bad).await, failures);
+    assert_eq!(preview(t, &team.key, &id, bad).await, failures);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// What was stored before the language became smaller is still there, and says at its use what is wrong with it;
 /// a change is in force at once, also one by another process and within the same instant.
 #[db_test]
-#[tokio::test]
-async fn what_is_stored_is_used_as_it_is_now(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_is_stored_is_used_as_it_is_now(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let send = async || {
@@ -249,7 +235,7 @@ async fn what_is_stored_is_used_as_it_is_now(database: Database) {
     assert_eq!(send().await["message"]["text"], "Hi");
 
     let change = json!({ "bodies": sms("Ho") });
-    assert_eq!(update(&t, &team.key, &id, change).await.refusals(), [""; 0]);
+    assert_eq!(update(t, &team.key, &id, change).await.refusals(), [""; 0]);
     assert_eq!(send().await["message"]["text"], "Ho");
     t.execute("UPDATE template SET sms_text = 'Hu'").await;
     assert_eq!(send().await["message"]["text"], "Hu");
@@ -265,14 +251,13 @@ async fn what_is_stored_is_used_as_it_is_now(database: Database) {
         assert_eq!(refused["errors"][0]["code"], "TEMPLATE_FAILED", "{source}");
         let message = text(&refused["errors"][0]["message"]);
         assert!(message.contains(what), "{source}: {message}");
-        let shown = preview(&t, &team.key, &id, json!({})).await;
+        let shown = preview(t, &team.key, &id, json!({})).await;
         assert_eq!(shown[0]["errors"][0]["code"], "TEMPLATE_FAILED", "{source}");
         // Its name can be changed with its bodies only, for what comes of a change must be in order.
-        let renamed = update(&t, &team.key, &id, json!({ "name": "New" })).await;
+        let renamed = update(t, &team.key, &id, json!({ "name": "New" })).await;
         assert_eq!(renamed.refusals(), ["SYNTAX_INVALID"], "{source}");
     }
     let change = json!({ "bodies": sms("Hi again") });
-    assert_eq!(update(&t, &team.key, &id, change).await.refusals(), [""; 0]);
+    assert_eq!(update(t, &team.key, &id, change).await.refusals(), [""; 0]);
     assert_eq!(send().await["message"]["text"], "Hi again");
-    t.close().await;
 }

@@ -16,14 +16,12 @@ use tollgate::domain::{
 use uuid::Uuid;
 
 use super::{preview, sms};
-use crate::harness::{Database, TestApp, text};
+use crate::harness::{TestApp, text};
 
 /// The templates of one request have 200 ms of a processor together, whatever fields they are in: what does not
 /// fit is refused by name, and nothing of it is charged.
 #[db_test]
-#[tokio::test]
-async fn the_templates_of_a_request_share_their_time(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_templates_of_a_request_share_their_time(t: &TestApp) {
     let team = t.team(1_000).await;
     // Takes all its steps for each of 200 messages: many times what one request may take.
     let source = "Hi{% for a in wide %}{% for b in wide %}{% if wide|upper|title == b %}{% endif %}\
@@ -55,16 +53,13 @@ async fn the_templates_of_a_request_share_their_time(database: Database) {
     assert_eq!(t.everything().await, before);
     // The next request has its own.
     assert!(t.sends(&team.key).await);
-    assert_eq!(preview(&t, &team.key, &id, json!({ "wide": "" })).await[0]["text"], "Hi");
-    t.close().await;
+    assert_eq!(preview(t, &team.key, &id, json!({ "wide": "" })).await[0]["text"], "Hi");
 }
 
 /// Once the time of a request is used up, its templates are refused wherever it asks for them: a message by
 /// name, and a template that would be stored as bad input. A repeat is answered all the same.
 #[db_test]
-#[tokio::test]
-async fn without_time_no_template_is_touched(database: Database) {
-    let t = TestApp::start(database).await;
+async fn without_time_no_template_is_touched(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let repeated = json!({ "to": "+12025550123", "templateId": id, "idempotencyKey": "k" });
@@ -122,14 +117,11 @@ async fn without_time_no_template_is_touched(database: Database) {
     assert_eq!(t.everything().await, before);
     let sent = message::send(&t.app, &caller, words, &patience, &room).await.expect("a verdict");
     assert!(matches!(sent, Sent::Accepted(_)), "{sent:?}");
-    t.close().await;
 }
 
 /// A request whose client has gone or whose time is over renders nothing and charges nothing.
 #[db_test]
-#[tokio::test]
-async fn templates_end_with_their_request(database: Database) {
-    let t = TestApp::start(database).await;
+async fn templates_end_with_their_request(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let before = t.everything().await;
@@ -149,5 +141,4 @@ async fn templates_end_with_their_request(database: Database) {
         assert!(late, "{sent:?}");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }

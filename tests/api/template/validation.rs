@@ -6,14 +6,12 @@ use serde_json::{Value, json};
 use tollgate::domain::template::TEMPLATES_PER_ACCOUNT_MAX;
 
 use super::{body, create, preview, sms, update};
-use crate::harness::{Database, TestApp, text};
+use crate::harness::{TestApp, text};
 
 /// What is wrong is said by name and changes nothing, when a template is made as when it is
 /// changed.
 #[db_test]
-#[tokio::test]
-async fn a_bad_template_is_refused_by_name(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_bad_template_is_refused_by_name(t: &TestApp) {
     let team = t.team(0).await;
     let id = t.template(&team.key, sms("Hi {{ name }}"), json!([{ "name": "name" }])).await;
     let before = t.everything().await;
@@ -74,25 +72,22 @@ async fn a_bad_template_is_refused_by_name(database: Database) {
         for (name, value) in input.as_object().expect("an input object") {
             new[name] = value.clone();
         }
-        let refused = create(&t, &team.key, new).await;
+        let refused = create(t, &team.key, new).await;
         assert_eq!(refused.refusals(), [code], "{input}");
         assert_eq!(refused.data()["createTemplate"]["template"], none());
-        assert_eq!(update(&t, &team.key, &id, input.clone()).await.refusals(), [code], "{input}");
+        assert_eq!(update(t, &team.key, &id, input.clone()).await.refusals(), [code], "{input}");
     }
     // What is kept must fit what is changed.
-    let changed = update(&t, &team.key, &id, json!({ "variables": null })).await;
+    let changed = update(t, &team.key, &id, json!({ "variables": null })).await;
     let error = &changed.data()["updateTemplate"]["errors"][0];
     assert_eq!(error["code"], "VARIABLE_UNDECLARED");
     assert!(text(&error["message"]).contains(" name,"), "{error}");
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// Limits from their other side.
 #[db_test]
-#[tokio::test]
-async fn what_just_fits_is_stored(database: Database) {
-    let t = TestApp::start(database).await;
+async fn what_just_fits_is_stored(t: &TestApp) {
     let team = t.team(0).await;
     let half = format!("{}\n", "x".repeat(1_023)).repeat(100);
     let names: Value = (0..50).map(|number| json!({ "name": format!("v{number}") })).collect();
@@ -108,7 +103,7 @@ async fn what_just_fits_is_stored(database: Database) {
         (sms(&format!("{line}\nx")), json!(null)),
     ] {
         let input = json!({ "name": "n".repeat(200), "bodies": bodies, "variables": variables });
-        let made = create(&t, &team.key, input).await;
+        let made = create(t, &team.key, input).await;
         assert_eq!(made.refusals(), [""; 0], "{}", made.body);
     }
     for (source, what) in [
@@ -117,12 +112,11 @@ async fn what_just_fits_is_stored(database: Database) {
         (format!("{{% if 0 %}}{elifs}{{% elif 0 %}}{{% endif %}}"), "100 elif"),
         (format!("x\n{line}x"), "65000 characters"),
     ] {
-        let refused = create(&t, &team.key, json!({ "name": "n", "bodies": sms(&source) })).await;
+        let refused = create(t, &team.key, json!({ "name": "n", "bodies": sms(&source) })).await;
         assert_eq!(refused.refusals(), ["SYNTAX_INVALID"], "{what}");
         let message = text(&refused.data()["createTemplate"]["errors"][0]["message"]);
         assert!(message.contains(what), "{message}");
     }
-    t.close().await;
 }
 
 /// Templates that cost much, and whether each is stored.
@@ -210,9 +204,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
 /// A program that never ends, grows without end, goes down without end or walks along what it is not charged
 /// for is refused when it is made, or fails when it is rendered.
 #[db_test]
-#[tokio::test]
-async fn a_hostile_template_is_refused_or_fails(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_hostile_template_is_refused_or_fails(t: &TestApp) {
     let team = t.team(1_000).await;
     let variables = json!([{ "name": "big", "default": "x".repeat(1_000) }, { "name": "items" }, { "name": "d" }, { "name": "e" }]);
     let deep: Value = (0..50).map(|number| json!({ "id": number, "in": [[[number]]] })).collect();
@@ -222,7 +214,7 @@ async fn a_hostile_template_is_refused_or_fails(database: Database) {
     for (source, is_stored) in hostile_templates() {
         let beginning: String = source.chars().take(90).collect();
         let input = json!({ "name": "Hostile", "bodies": sms(&source), "variables": variables });
-        let made = create(&t, &team.key, input).await;
+        let made = create(t, &team.key, input).await;
         let made = &made.data()["createTemplate"];
         assert_eq!(made["template"].is_object(), is_stored, "{beginning} {}", made["errors"]);
         if !is_stored {
@@ -231,7 +223,7 @@ async fn a_hostile_template_is_refused_or_fails(database: Database) {
         }
         let id = text(&made["template"]["id"]);
         let before = t.everything().await;
-        let shown = preview(&t, &team.key, &id, given.clone()).await;
+        let shown = preview(t, &team.key, &id, given.clone()).await;
         let input = json!({ "to": "+12025550123", "templateId": id, "variables": given });
         let sent = t.send(&team.key, input).await;
         if shown[0]["text"] != json!(null) {
@@ -243,14 +235,11 @@ async fn a_hostile_template_is_refused_or_fails(database: Database) {
         assert_eq!(sent.refusals(), ["TEMPLATE_FAILED"], "{beginning}");
         assert_eq!(t.everything().await, before, "{beginning}");
     }
-    t.close().await;
 }
 
 /// The limit, from both sides; another account's templates do not count.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_at_most_1000_templates(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_has_at_most_1000_templates(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let bodies = json!([{ "channel": "SMS", "text": "Hi" }]);
@@ -285,5 +274,4 @@ async fn an_account_has_at_most_1000_templates(database: Database) {
     let id = &last.data()["createTemplate"]["template"]["id"];
     assert_eq!(t.ask_with(&sub.key, delete, json!({ "id": id })).await.refusals(), [""; 0]);
     assert_eq!(create(&sub.key).await.refusals(), [""; 0]);
-    t.close().await;
 }

@@ -2,24 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use futures_util::future::join_all;
-use rstest::rstest;
 use serde_json::json;
 use tollgate::domain::billing::Statements;
 
 use super::{SEND_MANY, all, codes, lock, send_at_once};
-use crate::harness::{Cut, Database, Postgres, Setup, Sqlite, TestApp, text};
+use crate::harness::{Apps, Cut, Postgres, Setup, Sqlite, TestApp, text};
 
 /// A message that the database refuses fails alone, whatever batch it is in.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_bad_message_fails_alone(database: Database) {
+async fn one_bad_message_fails_alone(apps: &Apps) {
     // No message of ours is refused by the database, so one is planted: a status of NULL.
     let texts = |backend| {
         let texts = Statements::of(backend);
         // Where the status stands in the statement of a batch, and what comes before it.
-        let (before, status, text) = match database {
+        let (before, status, text) = match apps.database {
             Sqlite => ("", "value ->> 17", "value ->> 9"),
             Postgres => (
                 "SELECT id, team_id, account_id, api_key_id, environment, channel, ",
@@ -34,12 +33,12 @@ async fn one_bad_message_fails_alone(database: Database) {
         let accept_one = texts.accept_one.replace("'QUEUED'", &plant("'QUEUED'", "$9")).leak();
         Statements { write, accept_one, ..texts }
     };
-    let backend = match database {
+    let backend = match apps.database {
         Sqlite => sea_orm::DbBackend::Sqlite,
         Postgres => sea_orm::DbBackend::Postgres,
     };
-    let setup = Setup { texts: Some(texts(backend)), ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let setup = Setup { statements: Some(texts(backend)), ..Setup::default() };
+    let t = apps.start_with(setup).await;
     let team = t.team(1_000_000).await;
 
     let t = Arc::new(t);
@@ -61,16 +60,14 @@ async fn one_bad_message_fails_alone(database: Database) {
 
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 57);
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 57);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 /// A deadlock or a serialization failure undoes a batch; it is tried again, and charged once.
-#[needs_postgres]
-#[rstest]
+#[db_test(postgres)]
 #[case("40P01")]
 #[case("40001")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_collides_is_tried_again(#[case] code: &str) {
+async fn a_batch_that_collides_is_tried_again(apps: &Apps, #[case] code: &str) {
     let lock_teams = "SELECT id, collide() FROM team WHERE id = ANY('{ids}'::uuid[]) \
                       ORDER BY id FOR UPDATE";
     // The ordinary route alone.
@@ -82,8 +79,8 @@ async fn a_batch_that_collides_is_tried_again(#[case] code: &str) {
                       AND $16::timestamptz IS NULL AND $17::date IS NULL";
     let texts = Statements::of(sea_orm::DbBackend::Postgres);
     let texts = Some(Statements { lock_teams, accept_one, ..texts });
-    let setup = Setup { texts, ..Setup::default() };
-    let t = TestApp::start_with(Postgres, setup).await;
+    let setup = Setup { statements: texts, ..Setup::default() };
+    let t = apps.start_with(setup).await;
     t.execute(&format!(
         "CREATE SEQUENCE tries; GRANT USAGE ON SEQUENCE tries TO PUBLIC; \
          CREATE FUNCTION collide() RETURNS int LANGUAGE plpgsql AS \
@@ -97,14 +94,12 @@ async fn a_batch_that_collides_is_tried_again(#[case] code: &str) {
 
     assert_eq!(t.number("SELECT last_value FROM tries").await, 2, "the second try passed");
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
-    t.close().await;
 }
 
 /// A connection that is lost during COMMIT: the message is looked for, and sent again if it is not there.
-#[needs_postgres]
+#[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_gets_no_answer_is_looked_after() {
-    let t = TestApp::start(Postgres).await;
+async fn a_commit_that_gets_no_answer_is_looked_after(t: &TestApp) {
     // The first COMMIT ends its own session before it is done.
     t.execute(
         "CREATE SEQUENCE commits; GRANT USAGE ON SEQUENCE commits TO PUBLIC; \
@@ -128,21 +123,19 @@ async fn a_commit_that_gets_no_answer_is_looked_after() {
     assert_eq!(found.await.data()["message"]["status"], "QUEUED");
     assert_eq!(t.number("SELECT last_value FROM commits").await, 2, "the second COMMIT passed");
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
-    t.close().await;
 }
 
 /// A COMMIT that was done, and whose answer was lost: the messages are found, and not charged again. By
 /// the short route, and by the ordinary one.
-#[needs_postgres]
-#[rstest]
+#[db_test(postgres)]
 #[case::short(1, &["Look after me"])]
 #[case::ordinary(7, &["Look after me", "COMMIT"])]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_is_lost_is_found(
+    t: &TestApp,
     #[case] count: usize,
     #[case] words: &'static [&'static str],
 ) {
-    let t = TestApp::start(Postgres).await;
     let team = t.team(1_000).await;
     let cut = Cut::after(words, t.postgres_port()).await;
     let far = t.behind(&cut).await;
@@ -156,24 +149,21 @@ async fn a_commit_whose_answer_is_lost_is_found(
     assert_eq!(t.number(&format!("{total} message")).await, count);
     assert_eq!(t.number(&format!("{total} ledger_entry WHERE kind = 'CHARGE'")).await, count);
     far.close().await;
-    t.close().await;
 }
 
 /// A lock that is held for too long costs its own team an UNAVAILABLE, and other teams nothing.
-#[needs_postgres]
+#[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_that_is_held_too_long_is_not_waited_for() {
-    let t = TestApp::start(Postgres).await;
+async fn a_lock_that_is_held_too_long_is_not_waited_for(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
     let mut others = Vec::new();
     for _ in 0..4 {
         others.push(t.team(1_000).await);
     }
-    let t = Arc::new(t);
-    let txn = lock(&t, &team).await;
+    let txn = lock(t, &team).await;
 
-    let mut sends = send_at_once(&t, &team.key, 5);
-    let of_others: Vec<_> = others.iter().flat_map(|o| send_at_once(&t, &o.key, 5)).collect();
+    let mut sends = send_at_once(t, &team.key, 5);
+    let of_others: Vec<_> = others.iter().flat_map(|o| send_at_once(t, &o.key, 5)).collect();
     for answer in all(of_others).await {
         assert_eq!(answer.refusals(), [""; 0]);
     }
@@ -185,21 +175,18 @@ async fn a_lock_that_is_held_too_long_is_not_waited_for() {
 
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 20);
     assert!(t.sends(&team.key).await, "once the lock is free");
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 /// Changes of two teams that wait for the rows of their teams leave the worker two of the eight connections that write.
-#[needs_postgres]
+#[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_that_wait_leave_connections_to_the_worker() {
-    let t = TestApp::start(Postgres).await;
+async fn changes_that_wait_leave_connections_to_the_worker(t: &Arc<TestApp>) {
     let (teams, beside) = ([t.team(0).await, t.team(0).await], t.beside(Setup::default()).await);
-    let t = Arc::new(t);
     let locks = [lock(&beside, &teams[0]).await, lock(&beside, &teams[1]).await];
     let create = "mutation { createSubAccount(input: { name: \"One\" }) { errors { code } } }";
     let changes: Vec<_> = (0..10)
         .map(|at| {
-            let (t, key) = (Arc::clone(&t), teams[at % 2].key.clone());
+            let (t, key) = (Arc::clone(t), teams[at % 2].key.clone());
             tokio::spawn(async move { t.ask(&key, create).await })
         })
         .collect();
@@ -221,6 +208,4 @@ async fn changes_that_wait_leave_connections_to_the_worker() {
         assert_eq!(answer.refusals(), [""; 0]);
     }
     assert_eq!(t.number("SELECT COUNT(*) FROM account WHERE is_sub_account").await, 10);
-    let _ = beside.app.db.close().await;
-    Arc::into_inner(t).expect("every change has ended").close().await;
 }

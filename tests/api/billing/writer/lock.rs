@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tollgate::domain::billing::Statements;
 
 use super::{SEND_MANY, all, codes, hundred, lock, send_at_once};
-use crate::harness::{Database, Postgres, Setup, TestApp, TestTeam};
+use crate::harness::{Apps, Setup, TestApp, TestTeam};
 
 /// Waits until a writer stands before a lock; on `SQLite`, whose lock is not to be seen, until whatever
 /// can run has run.
@@ -30,7 +30,7 @@ async fn until_a_writer_waits(t: &TestApp) {
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_is_judged_by_what_was_committed_before_its_turn(
-    database: Database,
+    t: &Arc<TestApp>,
     #[values(1, 2, 7)] count: usize,
     #[values(
         ("UPDATE api_key SET revoked_at = created_at WHERE id = '{key}'", "UNAUTHENTICATED"),
@@ -46,34 +46,31 @@ async fn a_send_is_judged_by_what_was_committed_before_its_turn(
     )]
     change: (&str, &str),
 ) {
-    let t = TestApp::start(database).await;
-    let (team, t) = (t.team(1_000).await, Arc::new(t));
+    let team = t.team(1_000).await;
 
-    let codes = codes_of_sends_that_waited(&t, &team, change.0, count).await;
+    let codes = codes_of_sends_that_waited(t, &team, change.0, count).await;
 
     // A revoked key fails a call as a whole.
     assert!(!codes.is_empty() && codes.iter().all(|code| code == change.1), "{codes:?}");
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 /// The proof above bites: without the lock a batch is judged by what is not true any more.
-#[needs_postgres]
+#[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_lock_a_revoked_key_is_charged() {
+async fn without_the_lock_a_revoked_key_is_charged(apps: &Apps) {
     let mut texts = Statements::of(sea_orm::DbBackend::Postgres);
     assert!(texts.lock_teams.ends_with(" FOR UPDATE"));
     texts.lock_teams = texts.lock_teams.trim_end_matches(" FOR UPDATE");
-    let setup = Setup { texts: Some(texts), ..Setup::default() };
-    let t = TestApp::start_with(Postgres, setup).await;
-    let (team, t) = (t.team(1_000).await, Arc::new(t));
+    let setup = Setup { statements: Some(texts), ..Setup::default() };
+    let t = apps.start_with(setup).await;
+    let team = t.team(1_000).await;
 
     let revoke = "UPDATE api_key SET revoked_at = created_at WHERE id = '{key}'";
     let codes = codes_of_sends_that_waited(&t, &team, revoke, 7).await;
 
     assert!(codes.contains(&String::new()), "{codes:?}");
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 /// Has messages of a sub-account wait for the team's lock, changes something under it, and gives the
@@ -111,25 +108,22 @@ async fn codes_of_sends_that_waited(
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_send_is_paid_by_what_came_in_before_its_turn(
-    database: Database,
+    t: &Arc<TestApp>,
     #[values(1, 7)] count: usize,
 ) {
-    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(1).await;
     assert!(t.sends(&team.key).await, "the balance pays for one");
-    let t = Arc::new(t);
 
-    let txn = lock(&t, &team).await;
-    let sends = send_at_once(&t, &team.key, count);
-    until_a_writer_waits(&t).await;
+    let txn = lock(t, &team).await;
+    let sends = send_at_once(t, &team.key, count);
+    until_a_writer_waits(t).await;
     txn.rollback().await.expect("the lock is released");
     let refused = all(sends).await;
     assert!(refused.iter().all(|answer| answer.refusals() == ["INSUFFICIENT_BALANCE"]));
 
     assert_eq!(t.top_up(&team, json!(count), "refill").await.refusals(), [""; 0]);
-    let accepted = all(send_at_once(&t, &team.key, count + 3)).await;
+    let accepted = all(send_at_once(t, &team.key, count + 3)).await;
     let accepted = accepted.iter().filter(|answer| answer.refusals().is_empty()).count();
     assert_eq!(accepted, count);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }

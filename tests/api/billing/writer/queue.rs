@@ -7,24 +7,22 @@ use serde_json::json;
 use tollgate::domain::billing::WAITING_OF_TEAM_MAX;
 
 use super::{SEND_MANY, all, hundred, lock, send_at_once};
-use crate::harness::{Database, Setup, TestApp};
+use crate::harness::{Apps, Setup, TestApp};
 
 /// Who hangs up before a writer has taken the message is not charged; whose message was taken is, and
 /// finds it by its key.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_hangs_up_in_time_is_not_charged(database: Database) {
-    let t = TestApp::start(database).await;
+async fn who_hangs_up_in_time_is_not_charged(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await, "the writer's connection stands");
-    let t = Arc::new(t);
     let keyed = |key: &str| json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": key });
     let send = |key: &'static str| {
-        let (t, own, input) = (Arc::clone(&t), team.key.clone(), keyed(key));
+        let (t, own, input) = (Arc::clone(t), team.key.clone(), keyed(key));
         tokio::spawn(async move { t.send(&own, input).await })
     };
 
-    let txn = lock(&t, &team).await;
+    let txn = lock(t, &team).await;
     let taken = send("taken");
     while t.app.writers.taken().batches < 2 {
         tokio::task::yield_now().await;
@@ -45,19 +43,17 @@ async fn who_hangs_up_in_time_is_not_charged(database: Database) {
         assert_eq!(answer.data()["sendMessage"]["replayed"], replayed, "{key}");
     }
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 4);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 /// A full queue refuses at once, a whole call or nothing of it, and leaves room for other teams.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_team_fills_half_of_the_queue_at_most(database: Database) {
+async fn a_team_fills_half_of_the_queue_at_most(apps: &Apps) {
     // The lock is waited for until the queue is full, however slow the machine.
     let setup = Setup { batch_deadline: Some(Duration::from_mins(10)), ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let (team, other) = (t.team(1_000_000).await, t.team(1_000).await);
     assert!(t.sends(&team.key).await && t.sends(&other.key).await, "the connections stand");
-    let t = Arc::new(t);
     let txn = lock(&t, &team).await;
     let first = send_at_once(&t, &team.key, 1);
     while t.app.writers.taken().batches < 3 {
@@ -101,14 +97,11 @@ async fn a_team_fills_half_of_the_queue_at_most(database: Database) {
     }
     let expected = i64::try_from(WAITING_OF_TEAM_MAX).expect("a small number") + 4;
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, expected);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 /// A list has at most 100 messages; an empty one is answered with an empty one.
 #[db_test]
-#[tokio::test]
-async fn a_call_takes_from_none_to_a_hundred(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_call_takes_from_none_to_a_hundred(t: &TestApp) {
     let team = t.team(1_000).await;
 
     let none = t.ask_with(&team.key, SEND_MANY, json!({ "input": [] })).await;
@@ -119,29 +112,26 @@ async fn a_call_takes_from_none_to_a_hundred(database: Database) {
     many["input"].as_array_mut().expect("a list").push(one_more);
     assert_eq!(t.ask_with(&team.key, SEND_MANY, many).await.codes(), ["BAD_USER_INPUT"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// What waits when the server stops is still answered; what comes later is not taken.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopping_writer_works_off_what_waits(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_stopping_writer_works_off_what_waits(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await, "the writer's connection stands");
-    let t = Arc::new(t);
-    let txn = lock(&t, &team).await;
-    let first = send_at_once(&t, &team.key, 1);
+    let txn = lock(t, &team).await;
+    let first = send_at_once(t, &team.key, 1);
     while t.app.writers.taken().batches < 2 {
         tokio::task::yield_now().await;
     }
-    let waiting = send_at_once(&t, &team.key, 20);
+    let waiting = send_at_once(t, &team.key, 20);
     while t.app.writers.waiting() < 20 {
         tokio::task::yield_now().await;
     }
 
     let closing = {
-        let t = Arc::clone(&t);
+        let t = Arc::clone(t);
         tokio::spawn(async move { t.app.writers.close().await })
     };
     while !t.app.writers.are_closed() {
@@ -156,5 +146,4 @@ async fn a_stopping_writer_works_off_what_waits(database: Database) {
         assert_eq!(answer.refusals(), [""; 0]);
     }
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 22);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }

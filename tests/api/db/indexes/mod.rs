@@ -37,7 +37,7 @@ use tracing::{
     span,
 };
 
-use crate::harness::{Database, NOON, TestApp, hear};
+use crate::harness::{NOON, TestApp, hear};
 
 /// A list as it is asked for: `PAGE` stands for its arguments, after those that it has of its own.
 struct List {
@@ -284,11 +284,9 @@ fn sorts(line: &str) -> bool {
 
 /// R3 and C16 at size: no list reads all rows of a table, from either end.
 #[db_test]
-#[tokio::test]
-async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
-    let t = TestApp::start(database).await;
+async fn lists_of_100_000_rows_go_by_indexes(t: &TestApp) {
     let team = t.team(1_000).await;
-    fill(&t, &team.id).await;
+    fill(t, &team.id).await;
     let sub = t.api_key(&team, "00000002-0000-7000-8000-000000000007", "TEST").await;
 
     let mut faults = Vec::new();
@@ -313,24 +311,24 @@ async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
         ];
         for page in pages {
             let query = list.query.replace("PAGE", &page).replace("NODES", NODES);
-            faults.extend(faults_of(&t, key, &query, list.is_plain).await);
+            faults.extend(faults_of(t, key, &query, list.is_plain).await);
         }
     }
     for (key, query, mark, index) in INDEXED {
         let key = if matches!(key, Key::Main) { &team.key } else { &sub };
         let query = query.replace("NODES", NODES);
-        let texts = texts_of(&t, key, &query).await;
+        let texts = texts_of(t, key, &query).await;
         let mut texts: Vec<_> = texts.into_iter().filter(|text| text.contains(mark)).collect();
         assert!(!texts.is_empty(), "{query}: no statement has {mark}");
         for text in texts.drain(..) {
-            let plan = plan(&t, &text, SERVER).await;
+            let plan = plan(t, &text, SERVER).await;
             if !plan.contains(index) {
                 faults.push(format!("{query} does not go by {index}\n{text}\n{plan}\n"));
             }
         }
     }
     for search in SEARCHES {
-        faults.extend(faults_of(&t, &sub, search, true).await);
+        faults.extend(faults_of(t, &sub, search, true).await);
     }
     // What is scheduled for later costs a worker's look nothing, and neither do months that begin
     // later and TEST messages that are kept.
@@ -360,7 +358,7 @@ async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
         looks.extend(taken.into_iter().map(|statement| (index, statement)));
     }
     for (index, look) in looks {
-        for plan in [plan(&t, &look.sql, SYSTEM).await, explained(&t.app.db.read, look).await] {
+        for plan in [plan(t, &look.sql, SYSTEM).await, explained(&t.app.db.read, look).await] {
             if !plan.contains(index) || plan.lines().any(|line| reads_a_whole_table(line.trim())) {
                 faults.push(format!("a worker's look\n{plan}\n"));
             }
@@ -368,7 +366,6 @@ async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert_eq!(worker::deliver_due(&t.app).await.expect("the worker delivers").messages, 0);
-    t.close().await;
 }
 
 /// The statements of a query.

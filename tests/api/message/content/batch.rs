@@ -10,16 +10,14 @@ use crate::harness::{Database, NOBODYS_IDS, Postgres, Sqlite, TestApp};
 /// R13: a repeat answers with the first message, whatever became of its contact and its template; what is
 /// compared is the input. An erasure leaves nothing to compare with, so a repeat is refused then.
 #[db_test]
-#[tokio::test]
-async fn a_repeat_outlives_contact_and_template(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_repeat_outlives_contact_and_template(t: &TestApp) {
     let team = t.team(1_000).await;
     let template = t.template(&team.key, bodies(), variables()).await;
     let (contact, addresses) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
     let (other, _) = t.contact(&team.key, &["+12025550199"]).await;
     let input = json!({ "contactId": contact, "templateId": template, "idempotencyKey": "k",
                         "variables": { "name": "Ada", "code": 1.50 } });
-    let first = send(&t, &team.key, input.clone()).await;
+    let first = send(t, &team.key, input.clone()).await;
     assert_eq!(first["errors"], json!([]));
     t.deliver().await;
     let with = |name: &str, value: Value| {
@@ -61,11 +59,11 @@ async fn a_repeat_outlives_contact_and_template(database: Database) {
         (delete_template, json!(template)),
     ] {
         if id != json!(null) {
-            run(&t, &team.key, what, json!({ "id": id })).await;
+            run(t, &team.key, what, json!({ "id": id })).await;
         }
         let before = t.everything().await;
         for input in &same {
-            let [one, of_many, quoted] = each_way(&t, &team.key, input).await;
+            let [one, of_many, quoted] = each_way(t, &team.key, input).await;
             for repeat in [one, of_many] {
                 assert_eq!(repeat["replayed"], true, "{what} {input}");
                 assert_eq!(repeat["message"]["id"], first["message"]["id"]);
@@ -73,38 +71,35 @@ async fn a_repeat_outlives_contact_and_template(database: Database) {
             assert_eq!((&quoted["cost"], &quoted["wouldBeAccepted"]), (&json!(0), &json!(true)));
         }
         for input in &conflicts {
-            let answers = each_way(&t, &team.key, input).await;
+            let answers = each_way(t, &team.key, input).await;
             assert_refused(&answers, "IDEMPOTENCY_CONFLICT", "idempotencyKey", input);
         }
         assert_eq!(t.everything().await, before, "{what}");
     }
     // The key of an erased message still holds, and nothing is left to compare a repeat with. Another key finds
     // nothing to send.
-    run(&t, &team.key, delete_contact, json!({ "id": contact })).await;
+    run(t, &team.key, delete_contact, json!({ "id": contact })).await;
     let before = t.everything().await;
     for input in same.iter().chain(&conflicts) {
-        let answers = each_way(&t, &team.key, input).await;
+        let answers = each_way(t, &team.key, input).await;
         assert_refused(&answers, "IDEMPOTENCY_CONFLICT", "idempotencyKey", input);
     }
     assert_eq!(t.everything().await, before);
     let fresh = with("idempotencyKey", json!("l"));
-    assert_eq!(send(&t, &team.key, fresh).await["errors"][0]["code"], "TEMPLATE_NOT_FOUND");
-    t.close().await;
+    assert_eq!(send(t, &team.key, fresh).await["errors"][0]["code"], "TEMPLATE_NOT_FOUND");
 }
 
 /// Messages of one call are judged in order also where one has no letter: it holds no key, and
 /// finds its key held.
 #[db_test]
-#[tokio::test]
-async fn a_call_is_judged_in_order(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_call_is_judged_in_order(t: &TestApp) {
     let team = t.team(1_000).await;
     let gone =
         |key: &str| json!({ "contactId": NOBODYS_IDS[0], "text": "Hi", "idempotencyKey": key });
     let good = |key: &str| json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": key });
     let input = [gone("a"), good("a"), gone("a"), good("b"), gone("b"), gone("c"), gone("c")];
 
-    let sent = send_many(&t, &team.key, &input).await.data()["sendMessages"].clone();
+    let sent = send_many(t, &team.key, &input).await.data()["sendMessages"].clone();
 
     let codes: Vec<Value> = (0..7).map(|at| sent[at]["errors"][0]["code"].clone()).collect();
     let expected = json!([
@@ -118,18 +113,15 @@ async fn a_call_is_judged_in_order(database: Database) {
     ]);
     assert_eq!(json!(codes), expected);
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 2);
-    t.close().await;
 }
 
 /// What a plain message hashes to is what it always was, so that earlier keys hold.
 #[db_test]
-#[tokio::test]
-async fn the_hash_of_a_plain_message_holds(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_hash_of_a_plain_message_holds(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
     let input = json!({ "to": "A@Example.com", "text": "Hi", "subject": "S",
                         "metadata": { "b": 1, "a": 2 } });
-    send(&t, &team.key, input).await;
+    send(t, &team.key, input).await;
 
     let hashed = r#"["EMAIL","A@example.com","Hi","S","{\"a\":2,\"b\":1}"]"#;
     let hex: String = Sha256::digest(hashed).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -138,15 +130,12 @@ async fn the_hash_of_a_plain_message_holds(database: Database) {
         Postgres => format!("SELECT COUNT(*) FROM message WHERE input_hash = '\\x{hex}'"),
     };
     assert_eq!(t.number(&found).await, 1);
-    t.close().await;
 }
 
 /// A call of a hundred needs one statement more for all its contacts and one for all its templates,
 /// and a plain one needs none.
 #[db_test]
-#[tokio::test]
-async fn a_call_reads_contacts_and_templates_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_call_reads_contacts_and_templates_once(t: &TestApp, database: Database) {
     let team = t.team(1_000_000).await;
     let mut inputs = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     for number in 0..100 {
@@ -169,7 +158,7 @@ async fn a_call_reads_contacts_and_templates_once(database: Database) {
             let mut least = usize::MAX;
             for _ in 0..4 {
                 let before = t.statements();
-                let sent = send_many(&t, &team.key, &input[..length]).await;
+                let sent = send_many(t, &team.key, &input[..length]).await;
                 least = least.min(t.statements() - before);
                 let sent = sent.data()["sendMessages"].as_array().expect("a list").clone();
                 assert!(sent.iter().all(|one| one["errors"] == json!([])), "{}", sent[0]);
@@ -194,5 +183,4 @@ async fn a_call_reads_contacts_and_templates_once(database: Database) {
             of_contacts + 1
         ]
     );
-    t.close().await;
 }

@@ -8,14 +8,12 @@ use serde_json::json;
 use tollgate::domain::billing;
 
 use super::{assert_refused, each_way, run, send, send_many};
-use crate::harness::{Database, NOBODYS_IDS, TestApp, text};
+use crate::harness::{NOBODYS_IDS, TestApp, text};
 
 /// A message to a contact goes to its primary address of the channel that is asked for, or of the
 /// first that it has, at the same price; it shows the contact.
 #[db_test]
-#[tokio::test]
-async fn a_contact_is_reached_at_its_primary_address(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_contact_is_reached_at_its_primary_address(t: &TestApp) {
     let team = t.team(1_000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let addresses = ["ada@example.com", "+12025550123", "+12025550124", "ada@example.org"];
@@ -23,7 +21,7 @@ async fn a_contact_is_reached_at_its_primary_address(database: Database) {
     // By channel: the second number becomes the primary one.
     let primary = "mutation($id: ID!) { updateContactAddress(id: $id, input: { isPrimary: true }) \
                    { errors { code } } }";
-    run(&t, &team.key, primary, json!({ "id": ids[1] })).await;
+    run(t, &team.key, primary, json!({ "id": ids[1] })).await;
     let (mail_only, _) = t.contact(&team.key, &["bob@example.com"]).await;
 
     for (input, channel, to, cost) in [
@@ -42,7 +40,7 @@ async fn a_contact_is_reached_at_its_primary_address(database: Database) {
         input["text"] = json!("Hi");
         let id = text(&input["contactId"]).to_lowercase();
         for (key, cost) in [(&team.key, cost), (&test_key, json!(0))] {
-            let [one, of_many, quoted] = each_way(&t, key, &input).await;
+            let [one, of_many, quoted] = each_way(t, key, &input).await;
             for sent in [one, of_many] {
                 let message = &sent["message"];
                 assert_eq!((&message["channel"], &message["to"]), (&json!(channel), &json!(to)));
@@ -52,18 +50,15 @@ async fn a_contact_is_reached_at_its_primary_address(database: Database) {
             assert_eq!((&quoted["cost"], &quoted["wouldBeAccepted"]), (&cost, &json!(true)));
         }
     }
-    let plain = send(&t, &team.key, json!({ "to": "+12025550124", "text": "Hi" })).await;
+    let plain = send(t, &team.key, json!({ "to": "+12025550124", "text": "Hi" })).await;
     assert_eq!(plain["message"]["contact"], json!(null), "an address as such is nobody's");
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE country = 'US'").await, 25);
-    t.close().await;
 }
 
 /// Neither a contact that is not there, nor one without an address of the channel, nor an opted-out
 /// one is sent to; a recipient is given once.
 #[db_test]
-#[tokio::test]
-async fn a_contact_that_cannot_be_reached_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_contact_that_cannot_be_reached_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (contact, _) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
@@ -96,16 +91,11 @@ async fn a_contact_that_cannot_be_reached_is_refused(database: Database) {
             "text",
         ),
     ] {
-        assert_refused(&each_way(&t, &team.key, &input).await, code, field, &input);
+        assert_refused(&each_way(t, &team.key, &input).await, code, field, &input);
     }
     assert_eq!(t.everything().await, before);
     let by_mail = json!({ "contactId": contact, "channel": "EMAIL", "text": "Hi" });
-    assert_eq!(
-        send(&t, &team.key, by_mail).await["errors"],
-        json!([]),
-        "the other channel is open"
-    );
-    t.close().await;
+    assert_eq!(send(t, &team.key, by_mail).await["errors"], json!([]), "the other channel is open");
 }
 
 /// A contact that is erased while a message to it waits for its turn is not sent to any more, by
@@ -113,20 +103,18 @@ async fn a_contact_that_cannot_be_reached_is_refused(database: Database) {
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
-    database: Database,
+    t: &Arc<TestApp>,
     #[values(1, 7)] count: usize,
 ) {
-    let t = TestApp::start(database).await;
     let team = t.team(1_000).await;
     let (contact, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await, "the writer's connection stands");
-    let t = Arc::new(t);
     let txn = t.app.db.begin_write().await.expect("a transaction begins");
     let id = team.id.parse().expect("an id");
     billing::lock_team(&txn, id).await.expect("the lock is free").expect("the team is there");
     let taken = t.app.writers.taken().messages;
     let sending = {
-        let (t, key) = (Arc::clone(&t), team.key.clone());
+        let (t, key) = (Arc::clone(t), team.key.clone());
         let input = vec![json!({ "contactId": contact, "text": "Hi" }); count];
         tokio::spawn(async move { send_many(&t, &key, &input).await })
     };
@@ -147,29 +135,26 @@ async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
         );
     }
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 1);
-    Arc::into_inner(t).expect("every sender has ended").close().await;
 }
 
 /// A contact takes its messages along in a merge, and an erasure finds them also where the contact
 /// has another address by now; HTML goes too.
 #[db_test]
-#[tokio::test]
-async fn messages_go_with_their_contact(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_go_with_their_contact(t: &TestApp) {
     let team = t.team(1_000).await;
     let (merged, addresses) = t.contact(&team.key, &["ada@example.com"]).await;
     let (kept, _) = t.contact(&team.key, &["ada@example.org"]).await;
     let (other, _) = t.contact(&team.key, &["bob@example.com"]).await;
     for contact in [&merged, &kept, &other] {
         let input = json!({ "contactId": contact, "html": "<b>Ada</b>" });
-        assert_eq!(send(&t, &team.key, input).await["errors"], json!([]));
+        assert_eq!(send(t, &team.key, input).await["errors"], json!([]));
     }
     let change = "mutation($id: ID!) { updateContactAddress(id: $id, \
                   input: { address: \"new@example.com\" }) { errors { code } } }";
-    run(&t, &team.key, change, json!({ "id": addresses[0] })).await;
+    run(t, &team.key, change, json!({ "id": addresses[0] })).await;
     let merge = "mutation($input: MergeContactsInput!) { mergeContacts(input: $input) \
                  { errors { code } } }";
-    run(&t, &team.key, merge, json!({ "input": { "keepId": kept, "mergeId": merged } })).await;
+    run(t, &team.key, merge, json!({ "input": { "keepId": kept, "mergeId": merged } })).await;
     let query = "{ messages { nodes { to html contact { id } } } }";
     let shown = async || t.ask(&team.key, query).await.data()["messages"]["nodes"].clone();
     let node = |to: &str, contact: &str| {
@@ -193,5 +178,4 @@ async fn messages_go_with_their_contact(database: Database) {
     assert_eq!(erased.data()["deleteContact"], json!({ "messagesErased": 2, "errors": [] }));
     let blank = json!({ "to": null, "html": null, "contact": null });
     assert_eq!(shown().await, json!([others, blank, blank]));
-    t.close().await;
 }

@@ -9,9 +9,7 @@ use crate::harness::{Database, Postgres, Sqlite, TestApp};
 /// An e-mail has HTML beside its text or alone; it is stored, shown and handed over as it is, up to
 /// its limit.
 #[db_test]
-#[tokio::test]
-async fn an_email_has_html(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_email_has_html(t: &TestApp) {
     let team = t.team(1_000).await;
     let to = "ada@example.com";
     let html = "<p>Grüße & <b>{{ more }}</b></p>";
@@ -20,7 +18,7 @@ async fn an_email_has_html(database: Database) {
         (json!({ "to": to, "html": html, "subject": "Hi" }), json!(null)),
         (json!({ "to": to, "text": "", "html": html }), json!(null)),
     ] {
-        let [one, of_many, quoted] = each_way(&t, &team.key, &input).await;
+        let [one, of_many, quoted] = each_way(t, &team.key, &input).await;
         assert_eq!(quoted["wouldBeAccepted"], true);
         for sent in [one, of_many] {
             let message = &sent["message"];
@@ -33,7 +31,7 @@ async fn an_email_has_html(database: Database) {
     assert_eq!((last.text.as_str(), last.html.as_deref()), ("", Some(html)));
     let largest =
         json!({ "to": to, "html": "h".repeat(100 * 1024), "text": "t".repeat(100 * 1024) });
-    assert_eq!(send(&t, &team.key, largest).await["errors"], json!([]));
+    assert_eq!(send(t, &team.key, largest).await["errors"], json!([]));
 
     let before = t.everything().await;
     for (input, field) in [
@@ -46,22 +44,19 @@ async fn an_email_has_html(database: Database) {
         (json!({ "to": "+12025550123", "text": "Hi", "html": html }), "html"),
     ] {
         let refused =
-            [send(&t, &team.key, input.clone()).await, quote(&t, &team.key, input.clone()).await];
+            [send(t, &team.key, input.clone()).await, quote(t, &team.key, input.clone()).await];
         assert_refused(&refused, "INVALID_CONTENT", field, &input);
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// The HTML of messages counts to what one answer may hold: read and shown, 82 of these are more
 /// than 32 MiB.
 #[db_test]
-#[tokio::test]
-async fn html_counts_to_the_text_of_an_answer(database: Database) {
-    let t = TestApp::start(database).await;
+async fn html_counts_to_the_text_of_an_answer(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
     let input = vec![json!({ "to": "a@example.com", "text": "Hi", "html": "Hi" }); 82];
-    assert_eq!(send_many(&t, &team.key, &input).await.codes(), [""; 0]);
+    assert_eq!(send_many(t, &team.key, &input).await.codes(), [""; 0]);
     // Past the program: an account writes no 16 MiB at once.
     let large = match database {
         Sqlite => "replace(hex(zeroblob(51200)), '00', 'xx')",
@@ -73,5 +68,4 @@ async fn html_counts_to_the_text_of_an_answer(database: Database) {
         let answer = t.ask_with(&team.key, query, json!({ "n": count })).await;
         assert_eq!(answer.codes(), codes, "{count}");
     }
-    t.close().await;
 }

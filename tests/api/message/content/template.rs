@@ -4,14 +4,12 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{assert_refused, bodies, each_way, run, send, send_many, variables};
-use crate::harness::{Database, NOBODYS_IDS, TestApp, text};
+use crate::harness::{NOBODYS_IDS, TestApp, text};
 
 /// A message from a template says what the template gives, is priced by that, and keeps it whatever
 /// becomes of the template; HTML is escaped, text is not.
 #[db_test]
-#[tokio::test]
-async fn a_message_keeps_what_its_template_gave(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_keeps_what_its_template_gave(t: &TestApp) {
     let team = t.team(1_000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let template = t.template(&team.key, bodies(), variables()).await;
@@ -54,7 +52,7 @@ async fn a_message_keeps_what_its_template_gave(database: Database) {
         let mut input = to;
         (input["templateId"], input["variables"]) = (json!(template), variables);
         for key in [&team.key, &test_key] {
-            let [one, of_many, quoted] = each_way(&t, key, &input).await;
+            let [one, of_many, quoted] = each_way(t, key, &input).await;
             for sent in [one, of_many] {
                 let message = &sent["message"];
                 let says = json!([message["subject"], message["text"], message["html"]]);
@@ -73,20 +71,17 @@ async fn a_message_keeps_what_its_template_gave(database: Database) {
     let before = t.ask(&team.key, all).await.body;
     let change = "mutation($id: ID!) { updateTemplate(id: $id, input: { name: \"New\", \
                   bodies: [{ channel: SMS, text: \"New\" }] }) { errors { code } } }";
-    run(&t, &team.key, change, json!({ "id": template })).await;
+    run(t, &team.key, change, json!({ "id": template })).await;
     assert_eq!(t.ask(&team.key, all).await.body, before);
     let delete = "mutation($id: ID!) { deleteTemplate(id: $id) { errors { code } } }";
-    run(&t, &team.key, delete, json!({ "id": template })).await;
+    run(t, &team.key, delete, json!({ "id": template })).await;
     assert_eq!(t.ask(&team.key, all).await.body, before);
-    t.close().await;
 }
 
 /// What stands against a template is said by name before anything is charged, at its place in R8:
 /// after a repeat, and before status, opt-out and money.
 #[db_test]
-#[tokio::test]
-async fn a_template_that_gives_no_message_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_template_that_gives_no_message_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let template = t.template(&sub.key, bodies(), variables()).await;
@@ -147,18 +142,15 @@ async fn a_template_that_gives_no_message_is_refused(database: Database) {
         t.execute(sql).await;
         let before = t.everything().await;
         for (input, code, field) in &cases {
-            assert_refused(&each_way(&t, &sub.key, input).await, code, field, input);
+            assert_refused(&each_way(t, &sub.key, input).await, code, field, input);
         }
         assert_eq!(t.everything().await, before, "{sql}");
     }
-    t.close().await;
 }
 
 /// What templates make of one small call is bounded: 2 MiB, from both sides.
 #[db_test]
-#[tokio::test]
-async fn a_call_makes_two_mebibytes_at_most(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_call_makes_two_mebibytes_at_most(t: &TestApp) {
     let team = t.team(1_000).await;
     let html = "{% for part in parts %}{{ kib }}{% endfor %}{{ rest }}";
     let bodies = json!([{ "channel": "EMAIL", "html": html }]);
@@ -172,16 +164,15 @@ async fn a_call_makes_two_mebibytes_at_most(database: Database) {
     let mut input = vec![one(100 * 1024); 20];
     input.push(one(48 * 1024));
 
-    let fits = send_many(&t, &team.key, &input).await;
+    let fits = send_many(t, &team.key, &input).await;
     let before = t.everything().await;
     input.push(one(1));
-    let too_much = send_many(&t, &team.key, &input).await;
-    let too_large = send(&t, &team.key, one(100 * 1024 + 1)).await;
+    let too_much = send_many(t, &team.key, &input).await;
+    let too_large = send(t, &team.key, one(100 * 1024 + 1)).await;
 
     let fits = fits.data()["sendMessages"].as_array().expect("a list").clone();
     assert!(fits.len() == 21 && fits.iter().all(|one| one["errors"] == json!([])));
     assert_eq!(too_much.codes(), ["BAD_USER_INPUT"]);
     assert_eq!(too_large["errors"][0]["code"], "TEMPLATE_FAILED");
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }

@@ -6,7 +6,7 @@ mod validation;
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, TestApp, TestTeam, text};
+use crate::harness::{Answer, TestApp, TestTeam, text};
 
 /// What a test reads of an account; `totalSpent` and the reasons of a block are read where they matter.
 const SHOWN: &str = "name status statusReason statusChangedAt creditLimit externalId metadata \
@@ -49,9 +49,7 @@ async fn read(t: &TestApp, team: &TestTeam, by: &Value, fields: &str) -> Value {
 
 /// C4, C11, C12, C16, C30, D4: made over the main account's API, with a key of its own that works.
 #[db_test]
-#[tokio::test]
-async fn a_sub_account_comes_with_its_first_live_key(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_sub_account_comes_with_its_first_live_key(t: &TestApp) {
     let team = t.team(50_000).await;
 
     let input = json!({
@@ -79,14 +77,11 @@ async fn a_sub_account_comes_with_its_first_live_key(database: Database) {
     let account = json!({ "id": id, "isSubAccount": true });
     let viewer = json!({ "role": "SUB_ACCOUNT", "environment": "LIVE", "account": account });
     assert_eq!(own.data()["viewer"], viewer);
-    t.close().await;
 }
 
 /// R5: one holder of an externalId in a team, also when two ask at once; other teams have their own.
 #[db_test]
-#[tokio::test]
-async fn an_external_id_is_taken_once_in_a_team(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_external_id_is_taken_once_in_a_team(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);
     let taken = json!({ "name": "Holder", "externalId": "taken" });
     assert_eq!(t.create_sub_account(&team.key, taken.clone()).await.refusals(), NOTHING);
@@ -95,7 +90,7 @@ async fn an_external_id_is_taken_once_in_a_team(database: Database) {
     let before = t.everything().await;
     let created = t.create_sub_account(&team.key, taken.clone()).await;
     let to_taken = json!({ "externalId": "taken" });
-    let updated = change(&t, &team, "updateSubAccount", &by_id(&sub.id), to_taken).await;
+    let updated = change(t, &team, "updateSubAccount", &by_id(&sub.id), to_taken).await;
     let after = t.everything().await;
 
     for answer in [&created, &updated] {
@@ -104,7 +99,7 @@ async fn an_external_id_is_taken_once_in_a_team(database: Database) {
     assert_eq!(after, before);
     assert_eq!(t.create_sub_account(&other_team.key, taken).await.refusals(), NOTHING);
     let to_own = json!({ "externalId": "own" });
-    let again = change(&t, &team, "updateSubAccount", &by_id(&sub.id), to_own).await;
+    let again = change(t, &team, "updateSubAccount", &by_id(&sub.id), to_own).await;
     assert_eq!(again.refusals(), NOTHING);
 
     let race = json!({ "name": "Racer", "externalId": "race" });
@@ -116,18 +111,15 @@ async fn an_external_id_is_taken_once_in_a_team(database: Database) {
     refusals.sort_unstable();
     assert_eq!(refusals, ["EXTERNAL_ID_TAKEN"]);
     assert_eq!(t.number("SELECT COUNT(*) FROM account WHERE external_id = 'race'").await, 1);
-    t.close().await;
 }
 
 /// C30, R5: what is left out is kept, null clears, a value replaces; nothing else changes.
 #[db_test]
-#[tokio::test]
-async fn an_update_keeps_clears_or_sets_each_field(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_update_keeps_clears_or_sets_each_field(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "e", "creditLimit": 5 })).await;
     let account = by_id(&sub.id);
-    let mut expected = read(&t, &team, &account, SHOWN).await;
+    let mut expected = read(t, &team, &account, SHOWN).await;
 
     for (field, value, null_gives) in [
         ("externalId", json!("a-1"), json!(null)),
@@ -142,48 +134,42 @@ async fn an_update_keeps_clears_or_sets_each_field(database: Database) {
             (json!({ (field): null }), null_gives),
             (json!({ (field): value }), value),
         ] {
-            let answer = change(&t, &team, "updateSubAccount", &account, input).await;
+            let answer = change(t, &team, "updateSubAccount", &account, input).await;
 
             assert_eq!(answer.refusals(), NOTHING);
             expected[field] = then;
             assert_eq!(answer.data()["updateSubAccount"]["account"], expected, "{field}");
-            assert_eq!(read(&t, &team, &account, SHOWN).await, expected, "{field}");
+            assert_eq!(read(t, &team, &account, SHOWN).await, expected, "{field}");
         }
     }
-    t.close().await;
 }
 
 /// R5: your own id serves wherever an id of a sub-account does.
 #[db_test]
-#[tokio::test]
-async fn an_external_id_names_its_sub_account(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_external_id_names_its_sub_account(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "c-1" })).await;
     t.sub_account(&team, json!({ "externalId": "C-1" })).await;
     let named = json!({ "externalId": "c-1" });
 
-    assert_eq!(read(&t, &team, &named, "id").await, json!({ "id": sub.id }));
+    assert_eq!(read(t, &team, &named, "id").await, json!({ "id": sub.id }));
     for (field, input, shows) in [
         ("updateSubAccount", json!({ "name": "Renamed" }), json!("ACTIVE")),
         ("suspendSubAccount", json!({}), json!("SUSPENDED")),
         ("reactivateSubAccount", json!(null), json!("ACTIVE")),
         ("deactivateSubAccount", json!(null), json!("INACTIVE")),
     ] {
-        let answer = change(&t, &team, field, &named, input).await;
+        let answer = change(t, &team, field, &named, input).await;
 
         assert_eq!(answer.refusals(), NOTHING, "{field}");
         assert_eq!(answer.data()[field]["account"]["externalId"], "c-1");
         assert_eq!(answer.data()[field]["account"]["status"], shows);
     }
-    t.close().await;
 }
 
 /// C8, C9, C29, C30, R1, R2, R4: the main account is no sub-account, and sub-accounts do not nest.
 #[db_test]
-#[tokio::test]
-async fn only_sub_accounts_are_managed_and_only_by_the_main_account(database: Database) {
-    let t = TestApp::start(database).await;
+async fn only_sub_accounts_are_managed_and_only_by_the_main_account(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let main = by_id(&team.main_account_id);
@@ -192,11 +178,11 @@ async fn only_sub_accounts_are_managed_and_only_by_the_main_account(database: Da
     for field in
         ["updateSubAccount", "suspendSubAccount", "reactivateSubAccount", "deactivateSubAccount"]
     {
-        let answer = change(&t, &team, field, &main, json!({})).await;
+        let answer = change(t, &team, field, &main, json!({})).await;
         assert_eq!(answer.refusals(), ["NOT_FOUND"], "{field}");
         assert_eq!(answer.data()[field]["errors"][0]["field"], json!(["account"]));
     }
-    assert_eq!(read(&t, &team, &main, "id").await, json!(null));
+    assert_eq!(read(t, &team, &main, "id").await, json!(null));
     let list = t.ask(&team.key, "{ subAccounts { totalCount nodes { id } } }").await;
     assert_eq!(list.data()["subAccounts"], json!({ "totalCount": 1, "nodes": [{ "id": sub.id }] }));
     for input in [json!({ "name": "Nested" }), json!({ "name": "" })] {
@@ -204,5 +190,4 @@ async fn only_sub_accounts_are_managed_and_only_by_the_main_account(database: Da
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }

@@ -6,21 +6,19 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{NOTHING, by_id, change, read};
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 /// C23, R4: a suspension refuses sends and nothing else, is reversible at once, and lets what was
 /// accepted wait.
 #[db_test]
-#[tokio::test]
-async fn a_suspended_account_reads_and_waits_and_does_not_send(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_suspended_account_reads_and_waits_and_does_not_send(t: &TestApp) {
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = by_id(&sub.id);
     assert!(t.sends(&sub.key).await);
 
     let input = json!({ "reason": " Unpaid " });
-    let suspended = change(&t, &team, "suspendSubAccount", &account, input).await;
+    let suspended = change(t, &team, "suspendSubAccount", &account, input).await;
     let shown = &suspended.data()["suspendSubAccount"]["account"];
     assert_eq!(shown["status"], "SUSPENDED");
     assert_eq!(shown["statusReason"], "Unpaid");
@@ -30,13 +28,13 @@ async fn a_suspended_account_reads_and_waits_and_does_not_send(database: Databas
     t.deliver().await;
     let before = t.everything().await;
     let input = json!({ "reason": "Another" });
-    let again = change(&t, &team, "suspendSubAccount", &account, input).await;
+    let again = change(t, &team, "suspendSubAccount", &account, input).await;
     assert_eq!(again.data()["suspendSubAccount"]["account"], *shown);
     let send = t.send(&sub.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
     assert_eq!(send.refusals(), ["ACCOUNT_SUSPENDED"]);
     for reason in ["", "  ", "a\u{1b}b", &"x".repeat(501)] {
         for field in ["suspendSubAccount", "deactivateSubAccount"] {
-            let answer = change(&t, &team, field, &account, json!({ "reason": reason })).await;
+            let answer = change(t, &team, field, &account, json!({ "reason": reason })).await;
             assert_eq!(answer.refusals(), ["REASON_INVALID"]);
             assert_eq!(answer.data()[field]["errors"][0]["field"], json!(["input", "reason"]));
         }
@@ -45,13 +43,13 @@ async fn a_suspended_account_reads_and_waits_and_does_not_send(database: Databas
     assert_eq!(own.data()["messages"]["nodes"], json!([{ "status": "QUEUED" }]));
     assert_eq!(t.everything().await, before);
 
-    let reactivated = change(&t, &team, "reactivateSubAccount", &account, json!(null)).await;
+    let reactivated = change(t, &team, "reactivateSubAccount", &account, json!(null)).await;
     let shown = &reactivated.data()["reactivateSubAccount"]["account"];
     assert_eq!([&shown["status"], &shown["statusReason"]], [&json!("ACTIVE"), &json!(null)]);
     assert_ne!(shown["statusChangedAt"], "2026-03-16T12:00:00.000Z");
     let before = t.everything().await;
     t.step(TimeDelta::minutes(1));
-    let again = change(&t, &team, "reactivateSubAccount", &account, json!(null)).await;
+    let again = change(t, &team, "reactivateSubAccount", &account, json!(null)).await;
     assert_eq!(again.data()["reactivateSubAccount"]["account"], *shown);
     assert_eq!(t.everything().await, before);
     assert!(t.sends(&sub.key).await);
@@ -59,17 +57,12 @@ async fn a_suspended_account_reads_and_waits_and_does_not_send(database: Databas
     let own = t.ask(&sub.key, "{ messages { nodes { status } } }").await;
     let delivered = json!({ "status": "DELIVERED" });
     assert_eq!(own.data()["messages"]["nodes"], json!([delivered, delivered]));
-    t.close().await;
 }
 
 /// C6, R4, R12: a deactivation revokes every key, cancels and refunds what waits, and is not undone
 /// by a reactivation.
 #[db_test]
-#[tokio::test]
-async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited(
-    database: Database,
-) {
-    let t = TestApp::start(database).await;
+async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -84,7 +77,7 @@ async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited
     assert!(t.sends(&live).await && t.sends(&live).await);
 
     let input = json!({ "reason": "Left" });
-    let answer = change(&t, &team, "deactivateSubAccount", &account, input).await;
+    let answer = change(t, &team, "deactivateSubAccount", &account, input).await;
 
     let payload = &answer.data()["deactivateSubAccount"];
     assert_eq!([&payload["keysRevoked"], &payload["errors"]], [&json!(2), &json!([])]);
@@ -96,22 +89,22 @@ async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited
         assert_eq!(answer.codes(), ["UNAUTHENTICATED"]);
     }
     // The worker follows.
-    assert_eq!(read(&t, &team, &account, "totalSpent").await, json!({ "totalSpent": 3 }));
+    assert_eq!(read(t, &team, &account, "totalSpent").await, json!({ "totalSpent": 3 }));
     assert_eq!(t.work_off().await, 1);
-    assert_eq!(read(&t, &team, &account, "totalSpent").await, json!({ "totalSpent": 1 }));
+    assert_eq!(read(t, &team, &account, "totalSpent").await, json!({ "totalSpent": 1 }));
     let balance = t.ask(&team.key, "{ balance { balance } }").await;
     assert_eq!(balance.data()["balance"]["balance"], 99);
 
     let before = t.everything().await;
     t.step(TimeDelta::minutes(1));
-    let again = change(&t, &team, "deactivateSubAccount", &account, json!({})).await;
+    let again = change(t, &team, "deactivateSubAccount", &account, json!({})).await;
     let payload = &again.data()["deactivateSubAccount"];
     assert_eq!([&payload["keysRevoked"], &payload["errors"]], [&json!(0), &json!([])]);
-    let suspended = change(&t, &team, "suspendSubAccount", &account, json!({})).await;
+    let suspended = change(t, &team, "suspendSubAccount", &account, json!({})).await;
     assert_eq!(suspended.refusals(), ["ACCOUNT_INACTIVE"]);
     assert_eq!(t.everything().await, before);
 
-    let reactivated = change(&t, &team, "reactivateSubAccount", &account, json!(null)).await;
+    let reactivated = change(t, &team, "reactivateSubAccount", &account, json!(null)).await;
     assert_eq!(reactivated.data()["reactivateSubAccount"]["account"]["status"], "ACTIVE");
     for key in [&sub.key, &live, &test] {
         assert_eq!(t.ask(key, "{ __typename }").await.status, StatusCode::UNAUTHORIZED);
@@ -127,14 +120,11 @@ async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited
     }
     assert_eq!(nodes.len(), 3);
     assert!(t.sends(&key).await);
-    t.close().await;
 }
 
 /// C13, C23, R8: every reason at once, and whether there is any.
 #[db_test]
-#[tokio::test]
-async fn an_account_says_why_its_sends_are_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_says_why_its_sends_are_refused(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(3).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 2 })).await;
@@ -144,7 +134,7 @@ async fn an_account_says_why_its_sends_are_refused(database: Database) {
         let expected = json!({
             "isBlocked": reasons != json!([]), "blockedBy": reasons, "remainingCredit": remaining,
         });
-        assert_eq!(read(&t, &team, &account, fields).await, expected);
+        assert_eq!(read(t, &team, &account, fields).await, expected);
     };
 
     expect(json!([]), json!(2)).await;
@@ -153,18 +143,17 @@ async fn an_account_says_why_its_sends_are_refused(database: Database) {
     assert!(t.sends(&sub.key).await);
     t.deliver().await;
     expect(json!(["CREDIT_LIMIT"]), json!(0)).await;
-    change(&t, &team, "updateSubAccount", &account, json!({ "creditLimit": 1 })).await;
+    change(t, &team, "updateSubAccount", &account, json!({ "creditLimit": 1 })).await;
     expect(json!(["CREDIT_LIMIT"]), json!(0)).await;
-    change(&t, &team, "suspendSubAccount", &account, json!({})).await;
+    change(t, &team, "suspendSubAccount", &account, json!({})).await;
     expect(json!(["SUSPENDED", "CREDIT_LIMIT"]), json!(0)).await;
     assert!(t.sends(&team.key).await);
     expect(json!(["SUSPENDED", "CREDIT_LIMIT", "BALANCE"]), json!(0)).await;
-    change(&t, &team, "deactivateSubAccount", &account, json!({})).await;
+    change(t, &team, "deactivateSubAccount", &account, json!({})).await;
     expect(json!(["INACTIVE", "CREDIT_LIMIT", "BALANCE"]), json!(0)).await;
-    change(&t, &team, "reactivateSubAccount", &account, json!({})).await;
-    change(&t, &team, "updateSubAccount", &account, json!({ "creditLimit": null })).await;
+    change(t, &team, "reactivateSubAccount", &account, json!({})).await;
+    change(t, &team, "updateSubAccount", &account, json!({ "creditLimit": null })).await;
     expect(json!(["BALANCE"]), json!(null)).await;
     assert_eq!(t.top_up(&team, json!(1), "more").await.refusals(), NOTHING);
     expect(json!([]), json!(null)).await;
-    t.close().await;
 }

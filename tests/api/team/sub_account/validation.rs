@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tollgate::domain::team::sub_account::SUB_ACCOUNTS_MAX;
 
 use super::{NOTHING, by_id, change, read};
-use crate::harness::{Database, TestApp, TestTeam, text};
+use crate::harness::{TestApp, TestTeam, text};
 
 /// JSON as it is written, for numbers that no Rust type holds.
 fn raw(json: &str) -> Value {
@@ -49,9 +49,7 @@ fn invalid_inputs() -> Vec<(&'static str, Value, &'static str)> {
 
 /// C13, R5, R6: each refusal names its code and its field, and nothing is made or changed.
 #[db_test]
-#[tokio::test]
-async fn invalid_input_is_refused_by_name_and_changes_nothing(database: Database) {
-    let t = TestApp::start(database).await;
+async fn invalid_input_is_refused_by_name_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "kept" })).await;
     let before = t.everything().await;
@@ -61,7 +59,7 @@ async fn invalid_input_is_refused_by_name_and_changes_nothing(database: Database
         new[field] = value.clone();
         let created = t.create_sub_account(&team.key, new).await;
         let input = json!({ (field): value });
-        let updated = change(&t, &team, "updateSubAccount", &by_id(&sub.id), input).await;
+        let updated = change(t, &team, "updateSubAccount", &by_id(&sub.id), input).await;
 
         for answer in [created, updated] {
             assert_eq!(answer.refusals(), [code], "{field}: {value}");
@@ -89,14 +87,11 @@ async fn invalid_input_is_refused_by_name_and_changes_nothing(database: Database
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
 /// C13, R5, R6: the limits from their good side.
 #[db_test]
-#[tokio::test]
-async fn values_at_the_limits_are_kept_exactly(database: Database) {
-    let t = TestApp::start(database).await;
+async fn values_at_the_limits_are_kept_exactly(t: &TestApp) {
     let team = t.team(0).await;
 
     for (field, value, kept) in [
@@ -127,16 +122,13 @@ async fn values_at_the_limits_are_kept_exactly(database: Database) {
         assert_eq!(answer.refusals(), NOTHING, "{field}: {value}");
         assert_eq!(answer.data()["createSubAccount"]["account"][field], kept);
         let id = text(&answer.data()["createSubAccount"]["account"]["id"]);
-        assert_eq!(read(&t, &team, &by_id(&id), field).await[field], kept);
+        assert_eq!(read(t, &team, &by_id(&id), field).await[field], kept);
     }
-    t.close().await;
 }
 
 /// R5: numbers in metadata that a database cannot keep are kept or refused, never a failure of ours.
 #[db_test]
-#[tokio::test]
-async fn an_absurd_number_in_metadata_is_no_fault_of_the_server(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_absurd_number_in_metadata_is_no_fault_of_the_server(t: &TestApp) {
     let team = t.team(0).await;
 
     for number in ["1e200000", "-1e200000", "1e-200000", "1e99999999999999999999"] {
@@ -153,14 +145,11 @@ async fn an_absurd_number_in_metadata_is_no_fault_of_the_server(database: Databa
             ref codes => assert_eq!(codes, ["METADATA_INVALID"], "{number}"),
         }
     }
-    t.close().await;
 }
 
 /// The limit, from both sides; another team's sub-accounts do not count, and inactive ones do.
 #[db_test]
-#[tokio::test]
-async fn a_team_has_at_most_100000_sub_accounts(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_team_has_at_most_100000_sub_accounts(t: &TestApp) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
     let create = async |team: &TestTeam, name: &str| {
         let query = "mutation($input: CreateSubAccountInput!) { createSubAccount(input: $input) \
@@ -169,7 +158,7 @@ async fn a_team_has_at_most_100000_sub_accounts(database: Database) {
     };
     let counts = "SELECT MAX(sub_account_count) FROM team";
     let first = t.sub_account(&team, json!({})).await;
-    change(&t, &team, "deactivateSubAccount", &by_id(&first.id), json!({})).await;
+    change(t, &team, "deactivateSubAccount", &by_id(&first.id), json!({})).await;
     assert_eq!(create(&team, "").await.refusals(), ["NAME_INVALID"]);
     assert_eq!(t.number(counts).await, 1, "what was refused does not count");
     t.execute(&format!(
@@ -185,5 +174,4 @@ async fn a_team_has_at_most_100000_sub_accounts(database: Database) {
     assert_eq!(*errors, json!([{ "code": "TOO_MANY_SUB_ACCOUNTS", "field": [] }]));
     assert_eq!(t.everything().await, before);
     assert_eq!(create(&other, "Another team's").await.refusals(), NOTHING);
-    t.close().await;
 }

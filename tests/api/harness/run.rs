@@ -1,0 +1,94 @@
+//! The frame of a test: it starts the apps and checks each of them after the test, so that no test can leave the check
+//! of balances and totals out. Only [`run_test`] makes an [`Apps`], and only an [`Apps`] starts a [`TestApp`].
+
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use chrono::TimeDelta;
+use db_test::db_test;
+
+use super::{Database, Setup, TestApp};
+
+/// Starts apps on the database of the test.
+pub struct Apps {
+    pub database: Database,
+    started: Arc<Started>,
+    has_planted_fault: AtomicBool,
+}
+
+/// The apps of one test, in the order in which they were started.
+#[derive(Default)]
+pub struct Started(Mutex<Vec<Arc<TestApp>>>);
+
+impl Started {
+    pub fn add(&self, app: TestApp) -> Arc<TestApp> {
+        let app = Arc::new(app);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&app));
+        app
+    }
+
+    fn take(&self) -> Vec<Arc<TestApp>> {
+        mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Apps {
+    pub async fn start(&self) -> Arc<TestApp> {
+        self.start_with(Setup::default()).await
+    }
+
+    pub async fn start_with(&self, setup: Setup) -> Arc<TestApp> {
+        TestApp::start(&self.started, self.database, setup).await
+    }
+
+    /// For a test whose planted fault makes balances or totals wrong: they are not checked.
+    pub fn expect_wrong_totals(&self) {
+        self.has_planted_fault.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs a test, then [closes](TestApp::close) each app that it started.
+pub async fn run_test(database: Database, test: impl AsyncFnOnce(&Apps)) {
+    let apps =
+        Apps { database, started: Arc::default(), has_planted_fault: AtomicBool::new(false) };
+    test(&apps).await;
+    if !apps.has_planted_fault.load(Ordering::Relaxed) {
+        for app in apps.started.take() {
+            assert_eq!(Arc::strong_count(&app), 1, "a task of the test still runs");
+            app.close().await;
+        }
+    }
+}
+
+/// A planted contradiction, and nothing else in the test.
+#[db_test]
+#[should_panic(expected = "balances or totals contradict the ledger")]
+async fn a_test_fails_if_a_balance_contradicts_the_ledger(t: &TestApp) {
+    t.team(100).await;
+    t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
+}
+
+/// Also if only the second app of the test contradicts itself.
+#[db_test]
+#[should_panic(expected = "balances or totals contradict the ledger")]
+async fn each_app_of_a_test_is_checked(apps: &Apps) {
+    apps.start().await;
+    let t = apps.start_with(Setup::default()).await;
+    t.team(100).await;
+    t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
+}
+
+#[db_test]
+#[should_panic(expected = "a task of the test still runs")]
+async fn a_test_fails_if_one_of_its_tasks_still_runs(t: &Arc<TestApp>) {
+    let t = Arc::clone(t);
+    tokio::spawn(async move {
+        std::future::pending::<()>().await;
+        t.step(TimeDelta::seconds(1));
+    });
+}
