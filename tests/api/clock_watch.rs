@@ -1,4 +1,4 @@
-//! A clock that jumps: while it is wrong the worker delivers nothing and renews nothing.
+//! While the server's clock is wrong, the worker delivers nothing and renews nothing.
 
 use std::{
     sync::{
@@ -22,13 +22,12 @@ use uuid::Uuid;
 
 use crate::harness::{TestApp, TestTeam, text};
 
-/// Longer than a month, so that one begins.
+/// Longer than a month, so that the next month of a phone number begins.
 const JUMP: TimeDelta = TimeDelta::days(40);
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let held = async {
         while !holds().await {
-            // The worker needs the processor, too.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -36,21 +35,21 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     assert!(held.is_ok(), "{what}");
 }
 
-/// The status of the message that waits, and the balance.
+/// The status of the waiting message, and the balance.
 async fn state(t: &TestApp, team: &TestTeam) -> Value {
     let query = "{ messages { nodes { status } } balance { balance } }";
     let data = t.ask(&team.key, query).await.data().clone();
     json!([data["messages"]["nodes"][0]["status"], data["balance"]["balance"]])
 }
 
-/// What `/readyz` says.
+/// The answer of `/readyz`.
 async fn ready(t: &TestApp) -> (u16, String) {
     let request = Request::get("/readyz").body(Body::empty()).expect("a request");
     let answer = t.request(request).await;
     (answer.status.as_u16(), text(&answer.body))
 }
 
-/// The worker goes through a whole round, which notes the use of a key at its beginning.
+/// Waits for a whole round of the worker, which writes the use of a key at its beginning.
 async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [&str; 2]) {
     for key in keys {
         let used = format!(
@@ -64,11 +63,11 @@ async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [
     }
 }
 
-/// A message of the days to come waits, a month is not charged and no message of a deactivated account is canceled,
-/// until the clock is where it should be.
+/// Messages are not sent, months are not charged and messages of a deactivated account are not
+/// canceled until the clock is right again.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_done_by_a_clock_that_jumped(t: &TestApp) {
+async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
     let team = t.team(1_000).await;
     let keys = [
         t.api_key(&team, &team.main_account_id, "LIVE").await,
@@ -85,7 +84,7 @@ async fn nothing_is_done_by_a_clock_that_jumped(t: &TestApp) {
     let before = state(t, &team).await;
     assert_eq!(before[0], "SCHEDULED");
     let sub = t.sub_account(&team, json!({})).await;
-    // Free of charge, so that only the month changes the balance.
+    // Free of charge, so that only the monthly price changes the balance.
     t.set_sms_price(0).await;
     assert!(t.sends(&sub.key).await);
     let deactivate =
@@ -105,7 +104,7 @@ async fn nothing_is_done_by_a_clock_that_jumped(t: &TestApp) {
     let (status, said) = ready(t).await;
     assert!(status == 503 && said.starts_with("the machine's clock has jumped"), "{said}");
 
-    // As much time has passed.
+    // Now as much real time has passed.
     passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
     let is_done = async || {
         let now = state(t, &team).await;
@@ -118,9 +117,8 @@ async fn nothing_is_done_by_a_clock_that_jumped(t: &TestApp) {
     working.await.expect("the worker stops");
 }
 
-/// PostgreSQL's clock is one to compare with, also for a clock that was wrong from the start.
 #[db_test(postgres)]
-async fn the_databases_clock_is_asked(t: &TestApp) {
+async fn a_clock_that_is_wrong_from_the_start_is_noticed_by_postgresqls_clock(t: &TestApp) {
     let watch = ClockWatch::of_machine(&*t.clock);
     assert!(watch.is_right(&*t.clock), "it has not been asked yet");
     watch.ask_database(&t.app).await.expect("it answers");
@@ -129,16 +127,15 @@ async fn the_databases_clock_is_asked(t: &TestApp) {
     let asked = t.app.db.now().await.expect("it answers").expect("PostgreSQL has a clock");
     t.step(asked - t.clock.now());
     watch.ask_database(&t.app).await.expect("it answers");
-    // The jump remains, for a minute at least.
+    // The jump is remembered for at least a minute.
     assert!(!watch.is_right(&*t.clock));
     let watch = ClockWatch::of_machine(&*t.clock);
     watch.ask_database(&t.app).await.expect("it answers");
     assert!(watch.is_right(&*t.clock));
 }
 
-/// The machine's own clocks go on together.
 #[test]
-fn the_machines_clocks_agree() {
+fn the_machines_wall_clock_and_monotonic_clock_agree() {
     let watch = ClockWatch::of_machine(&SystemClock);
     let (begun, now) = (clock::since_boot(), SystemClock.now());
     while SystemClock.now() <= now {}

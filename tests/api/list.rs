@@ -1,4 +1,4 @@
-//! Lists of more rows than are counted, or looked at for one page.
+//! Lists with more rows than are counted, or than are read for one page.
 
 use db_test::db_test;
 use sea_orm::DbBackend;
@@ -7,7 +7,7 @@ use tollgate::domain::list::{LOOKED_AT_MAX, TOTAL_MAX};
 
 use crate::harness::{TestApp, TestTeam};
 
-/// Adds the opt-outs `from..to` of a team's main account; the greater, the newer.
+/// Adds the opt-outs `from..to` of a team's main account, the greatest number last.
 async fn add(t: &TestApp, team: &TestTeam, from: u64, to: u64) {
     let (team_id, account_id) = (&team.id, &team.main_account_id);
     let (id, team_id, account_id, now) = match t.app.db.backend() {
@@ -43,9 +43,8 @@ async fn page(t: &TestApp, key: &str, args: &str) -> Value {
     answer.data()["optOuts"].clone()
 }
 
-/// A4: a total ends at 10,000, which stands for more.
 #[db_test]
-async fn a_total_ends_at_its_bound(t: &TestApp) {
+async fn a_total_count_stops_at_10000(t: &TestApp) {
     let team = t.team(1_000).await;
 
     let mut rows = 0;
@@ -57,22 +56,22 @@ async fn a_total_ends_at_its_bound(t: &TestApp) {
     }
 }
 
-/// A4: a filter looks at 10,000 rows for a page. Where it finds too few, the page's cursor leads on, in both
-/// directions, and how many there are is not known.
+/// If too few rows match, the page's cursor leads to the next rows, in both directions, and the
+/// total count is null.
 #[db_test]
-async fn a_page_with_a_filter_looks_at_so_many_rows(t: &TestApp) {
+async fn a_filtered_page_reads_at_most_10000_rows(t: &TestApp) {
     let team = t.team(1_000).await;
     let (oldest, newest) = ("+12025000000", format!("+1202{}", 5_000_000 + LOOKED_AT_MAX));
     let found = |address: &str| json!([{ "address": address }]);
     let search = |address: &str| format!("filter: {{ search: \"{address}\" }}");
 
-    // As many as are looked at: it is found, and counted.
+    // Exactly the limit: the row is found and counted.
     add(t, &team, 0, LOOKED_AT_MAX).await;
     let whole = page(t, &team.key, &search(oldest)).await;
     assert_eq!((&whole["nodes"], &whole["totalCount"]), (&found(oldest), &json!(1)));
     assert_eq!(whole["pageInfo"]["hasNextPage"], json!(false));
 
-    // One more: what is farthest from the page's end is on the next page.
+    // One row more: the farthest row is on the next page.
     add(t, &team, LOOKED_AT_MAX, LOOKED_AT_MAX + 1).await;
     for (address, size, from, more, lead) in [
         (oldest, "first: 5", "after", "hasNextPage", "endCursor"),
@@ -90,7 +89,7 @@ async fn a_page_with_a_filter_looks_at_so_many_rows(t: &TestApp) {
         assert_eq!(next["pageInfo"][more], json!(false), "{size}");
     }
 
-    // A page that is full goes on from its last node.
+    // A full page ends at its last node.
     let full = page(t, &team.key, "filter: { channel: [SMS] }, first: 2").await;
     let second = format!("+1202{}", 5_000_000 + LOOKED_AT_MAX - 1);
     assert_eq!(full["nodes"], json!([{ "address": newest }, { "address": second }]));

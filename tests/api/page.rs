@@ -1,5 +1,5 @@
-//! Lists: pages of every list forwards and backwards, cursors, counts; the filters and orders of
-//! sub-accounts; and that a list costs a fixed number of statements.
+//! Lists: pages in both directions, cursors, total counts, the filters and orders of sub-accounts,
+//! and a fixed number of statements per list.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestApp, TestTeam, text};
 
-/// A list of the main account: its field with `ARGS` for the arguments of the page and `SELECT` for
-/// what is selected, and where the answer has it.
+/// A list of the main account. `ARGS` in the query is replaced by the page's arguments, `SELECT` by
+/// the selection; `at` is the list's place in the answer.
 struct List {
     query: &'static str,
     at: &'static str,
-    /// The staged rows in the order of the list, numbered as they were made.
+    /// The rows in the order of the list, numbered in the order of their creation.
     rows: [usize; 7],
 }
 
@@ -80,7 +80,7 @@ fn ids(page: &Value) -> Vec<String> {
     nodes.iter().map(|node| text(&node["id"])).collect()
 }
 
-/// A team with seven rows in every list; sub-accounts share names and totals.
+/// A team with seven rows in every list. Some sub-accounts have the same name or the same total.
 async fn staged(t: &TestApp) -> TestTeam {
     t.set_sms_price(10_000).await;
     let team = t.team(0).await;
@@ -102,10 +102,9 @@ async fn staged(t: &TestApp) -> TestTeam {
     team
 }
 
-/// R5 and the Relay specification: pages in both directions are the whole list, without gap or
-/// repeat, also where rows are equal in what they are ordered by.
+/// Also where rows are equal in what they are ordered by.
 #[db_test]
-async fn pages_in_both_directions_make_up_the_whole_list(t: &TestApp) {
+async fn pages_in_both_directions_add_up_to_the_whole_list(t: &TestApp) {
     let team = staged(t).await;
 
     for list in &LISTS {
@@ -152,9 +151,9 @@ async fn pages_in_both_directions_make_up_the_whole_list(t: &TestApp) {
     }
 }
 
-/// A page has 0 to 100 rows, 20 if nobody says; from one end.
+/// It has a size from one end only.
 #[db_test]
-async fn a_page_has_at_most_a_hundred_rows(t: &TestApp) {
+async fn a_page_has_20_rows_by_default_and_100_at_most(t: &TestApp) {
     let team = staged(t).await;
 
     for list in &LISTS {
@@ -181,9 +180,9 @@ async fn a_page_has_at_most_a_hundred_rows(t: &TestApp) {
     assert_eq!((ids(&page).len(), &page["pageInfo"]["hasNextPage"]), (20, &json!(true)));
 }
 
-/// A cursor is one of its own list in its own order, and was not edited.
+/// An edited one is refused too.
 #[db_test]
-async fn a_cursor_of_elsewhere_is_refused(t: &TestApp) {
+async fn a_cursor_of_another_list_or_order_is_refused(t: &TestApp) {
     let team = staged(t).await;
     let mut cursors = Vec::new();
     for list in &LISTS {
@@ -208,16 +207,15 @@ async fn a_cursor_of_elsewhere_is_refused(t: &TestApp) {
     }
 }
 
-/// The whole list is counted with one statement, and only for who asks.
 #[db_test]
-async fn the_total_is_counted_only_when_selected(t: &TestApp) {
+async fn the_total_count_costs_one_statement_and_only_when_selected(t: &TestApp) {
     let team = staged(t).await;
     let fragment = "{ ...counted } } fragment counted on AccountConnection { n: totalCount";
 
     for list in &LISTS {
         let mut statements = Vec::new();
         for select in ["{ nodes { id } }", "{ nodes { id } totalCount }"] {
-            // Each reads its key, however slow the machine.
+            // Without the cache, each request reads its key.
             t.app.keys.forget_all();
             let start = t.statements();
             list.page(t, &team, "first: 2", select).await;
@@ -231,9 +229,9 @@ async fn the_total_is_counted_only_when_selected(t: &TestApp) {
     assert_eq!(in_fragment, json!({ "n": 7 }));
 }
 
-/// C17, C30: sub-accounts are found by status, text, block and metadata, whatever signs these hold.
+/// Also by text with characters that are special in SQL.
 #[db_test]
-async fn sub_accounts_are_filtered(t: &TestApp) {
+async fn sub_accounts_are_filtered_by_status_text_block_and_metadata(t: &TestApp) {
     let (team, poor) = (t.team(100).await, t.team(0).await);
     for input in [
         json!({ "name": "Ärzte Süd", "externalId": "K-100%", "metadata": { "plan": "gold" } }),
@@ -289,9 +287,8 @@ async fn sub_accounts_are_filtered(t: &TestApp) {
     assert_eq!(t.ask_with(&team.key, query, too_long).await.codes(), ["BAD_USER_INPUT"]);
 }
 
-/// C16, C17, C30: no N+1: a list with keys and usage costs the same for 2 and for 50 sub-accounts.
 #[db_test]
-async fn a_list_of_sub_accounts_costs_four_statements(t: &TestApp) {
+async fn a_list_of_sub_accounts_costs_four_statements_whatever_its_length(t: &TestApp) {
     let team = t.team(100).await;
     let query = "{ subAccounts(first: 50) { nodes { name totalSpent apiKeys(first: 5) \
                  { nodes { prefix } } usage { totals { spent } } } } }";
@@ -314,9 +311,9 @@ async fn a_list_of_sub_accounts_costs_four_statements(t: &TestApp) {
     }
 }
 
-/// A page of accounts is read by place: each column goes where it belongs.
+/// Pages are read by column position.
 #[db_test]
-async fn a_listed_row_is_the_whole_row(t: &TestApp) {
+async fn each_column_of_a_listed_account_has_its_own_value(t: &TestApp) {
     let team = t.team(1_000).await;
     let input = json!({ "externalId": "one", "creditLimit": 500, "metadata": { "a": 1 },
                         "teamBalanceVisible": false });

@@ -7,9 +7,8 @@ use serde_json::json;
 use super::{NOTHING, keys_of, made, rotate, works};
 use crate::harness::TestApp;
 
-/// R17: a key ends at its expiry, to the moment.
 #[db_test]
-async fn an_expired_key_is_not_let_in(t: &TestApp) {
+async fn a_key_is_refused_from_the_moment_of_its_expiry(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let input = json!({ "name": "Short", "expiresAt": "2026-03-16T12:01:00Z" });
@@ -26,9 +25,9 @@ async fn an_expired_key_is_not_let_in(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Keys that have run out count as revoked since their end, so that those that are not revoked are a hundred at most.
+/// So the number of keys that are not revoked is at most a hundred.
 #[db_test]
-async fn keys_that_have_run_out_are_not_kept_as_lasting(t: &TestApp) {
+async fn expired_keys_count_as_revoked(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let expires = json!({ "name": "Short", "expiresAt": "2026-03-16T12:00:02Z" });

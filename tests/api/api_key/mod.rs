@@ -1,4 +1,4 @@
-//! API keys: created, renamed, rotated and revoked by the main account; the full key is shown once.
+//! API keys: created, renamed, rotated and revoked by the main account. The full key is shown once.
 
 mod expiry;
 mod revocation;
@@ -39,7 +39,7 @@ async fn revoke(t: &TestApp, key: &str, id: &str) -> Answer {
     t.ask_with(key, &query, json!({ "id": id })).await
 }
 
-/// A new key of the account: its id and the key.
+/// The id and the text of a new key of the account.
 async fn made(t: &TestApp, team: &TestTeam, account_id: &str, input: Value) -> (String, String) {
     let answer = create(t, team, &json!({ "id": account_id }), input).await;
     assert_eq!(answer.refusals(), NOTHING);
@@ -68,10 +68,8 @@ async fn works(t: &TestApp, key: &str) -> bool {
     answer.status == StatusCode::OK
 }
 
-/// C6, C16, C19, R16, R19: keys of either environment, for a sub-account and for the main account
-/// itself.
 #[db_test]
-async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(t: &TestApp) {
+async fn keys_of_both_environments_are_created_for_sub_accounts_and_the_main_account(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "c-1" })).await;
     let (main, named) = (json!({ "id": team.main_account_id }), json!({ "externalId": "c-1" }));
@@ -109,9 +107,8 @@ async fn keys_are_made_for_sub_accounts_and_the_main_account_itself(t: &TestApp)
     }
 }
 
-/// C6, R4: what a key is not made for, or not changed to.
 #[db_test]
-async fn an_invalid_key_is_refused_by_name_and_changes_nothing(t: &TestApp) {
+async fn invalid_input_for_a_key_is_refused_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = json!({ "id": sub.id });
@@ -151,9 +148,8 @@ async fn an_invalid_key_is_refused_by_name_and_changes_nothing(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Section 6 of the design: 100 usable keys an account, from both sides.
 #[db_test]
-async fn an_account_has_at_most_a_hundred_usable_keys(t: &TestApp) {
+async fn an_account_has_at_most_100_usable_keys(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = json!({ "id": sub.id });
@@ -176,9 +172,9 @@ async fn an_account_has_at_most_a_hundred_usable_keys(t: &TestApp) {
     assert_eq!(refused.refusals(), ["TOO_MANY_KEYS"]);
 }
 
-/// R16: a key is shown in full once, when it is made; neither answers nor rows hold it.
+/// Neither later answers nor the database contain it.
 #[db_test]
-async fn a_key_is_never_shown_in_full_again(t: &TestApp) {
+async fn a_key_is_shown_in_full_only_when_it_is_created(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let rotated = rotate(t, &team, &sub.key_id, Some(60)).await;
@@ -207,9 +203,8 @@ async fn a_key_is_never_shown_in_full_again(t: &TestApp) {
     }
 }
 
-/// C6: the last use of a key is noted, at most once a minute.
 #[db_test]
-async fn the_last_use_is_noted_at_most_once_a_minute(t: &TestApp) {
+async fn the_last_use_of_a_key_is_written_at_most_once_a_minute(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let noted = async |t: &TestApp| keys_of(t, &team, &sub.id, "lastUsedAt").await;
@@ -224,7 +219,7 @@ async fn the_last_use_is_noted_at_most_once_a_minute(t: &TestApp) {
         (3600, "2026-03-16T13:01:30.000Z"),
     ] {
         t.step(TimeDelta::seconds(step));
-        // A process looks at a key it knows once a second; the test's clock is not that one.
+        // The cache of a process is read by the real clock, not by the test's clock.
         t.app.keys.forget_all();
         assert!(works(t, &sub.key).await && works(t, &sub.key).await);
         t.note_key_uses().await;
@@ -232,9 +227,8 @@ async fn the_last_use_is_noted_at_most_once_a_minute(t: &TestApp) {
     }
 }
 
-/// C6, C14, C16: keys of one sub-account share its total, its limit and its messages.
 #[db_test]
-async fn two_keys_of_one_account_share_its_limit(t: &TestApp) {
+async fn two_keys_of_one_account_share_its_total_limit_and_messages(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 2 })).await;

@@ -1,4 +1,4 @@
-//! Revoking a key, and the deactivation of its account.
+//! Revoking a key, and the keys of a deactivated account.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -7,9 +7,9 @@ use serde_json::json;
 use super::{NOTHING, made, own_id, revoke, rotate, works};
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
-/// C6, R4, R17: revoked at once and for good; a repeat changes nothing; other keys live on.
+/// Other keys still work.
 #[db_test]
-async fn a_revoked_key_is_not_let_in_again(t: &TestApp) {
+async fn a_revoked_key_is_refused_immediately_and_for_good(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let other = t.api_key(&team, &sub.id, "LIVE").await;
@@ -25,16 +25,15 @@ async fn a_revoked_key_is_not_let_in_again(t: &TestApp) {
     assert_eq!(again.data()["revokeApiKey"], json!({ "apiKey": key, "errors": [] }));
     assert_eq!(rotate(t, &team, &sub.key_id, Some(60)).await.refusals(), ["KEY_REVOKED"]);
     assert_eq!(t.everything().await, before);
-    // A sub-account may lose its last key: its main account makes another.
+    // A sub-account may lose its last key, as its main account can create another.
     let last = own_id(t, &other).await;
     assert_eq!(revoke(t, &team.key, &last).await.refusals(), NOTHING);
     assert!(!works(t, &other).await);
 }
 
-/// R19: a team keeps a live key of its main account; neither TEST, expired, revoked nor others' keys
-/// stand in for it.
+/// TEST keys, expired keys, revoked keys and keys of sub-accounts do not count.
 #[db_test]
-async fn the_main_accounts_last_live_key_is_not_revoked(t: &TestApp) {
+async fn the_last_live_key_of_a_main_account_cannot_be_revoked(t: &TestApp) {
     let team = t.team(0).await;
     t.team(0).await;
     t.sub_account(&team, json!({})).await;
@@ -62,9 +61,8 @@ async fn the_main_accounts_last_live_key_is_not_revoked(t: &TestApp) {
     assert!(works(t, &second).await);
 }
 
-/// R20: from the commit of its revocation on, a key changes nothing, not even later in one request.
 #[db_test]
-async fn a_key_that_revokes_itself_makes_no_other(t: &TestApp) {
+async fn a_key_that_revokes_itself_changes_nothing_later_in_the_request(t: &TestApp) {
     let team = t.team(0).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
     let id = own_id(t, &second).await;
@@ -87,9 +85,11 @@ async fn a_key_that_revokes_itself_makes_no_other(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM account").await, 1);
 }
 
-/// A deactivation writes the keys that are not revoked yet, and none of those that the account had before.
 #[db_test]
-async fn a_deactivation_writes_no_key_that_was_revoked_before(t: &TestApp, database: Database) {
+async fn a_deactivation_updates_only_keys_that_are_not_revoked_yet(
+    t: &TestApp,
+    database: Database,
+) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let mut id = sub.key_id.clone();

@@ -1,4 +1,4 @@
-//! Keys in use are looked at by every process of its own accord.
+//! Each process finds revoked keys by itself.
 
 use std::time::Duration;
 
@@ -9,10 +9,9 @@ use tollgate::domain::api_key::{self, authentication};
 
 use crate::harness::{Setup, TestApp};
 
-/// A process that hears nothing of the others, and tells nothing, learns within two seconds that a key has
-/// ended or that its account is not ACTIVE any more.
+/// Within two seconds; also that the account of the key is suspended or deactivated.
 #[db_test]
-async fn the_end_of_a_key_is_seen_without_being_told(t: &TestApp) {
+async fn a_process_notices_a_revoked_key_without_a_notification(t: &TestApp) {
     let team = t.team(1_000).await;
     let other = t.beside(Setup::default()).await;
     let account = "account: { id: $id }";
@@ -44,7 +43,7 @@ async fn the_end_of_a_key_is_seen_without_being_told(t: &TestApp) {
                 () = ended.cancelled() => {}
             }
         };
-        // Generous, for machines that are busy; the look is once a second.
+        // The poll runs every second; the timeout allows for a slow machine.
         timeout(Duration::from_secs(10), looks).await.expect("the end is seen");
         assert!(!remains.is_cancelled(), "{action}");
     }

@@ -7,9 +7,9 @@ use serde_json::json;
 use super::{NOTHING, keys_of, made, own_id, rotate, works};
 use crate::harness::{TestApp, text};
 
-/// C16, R19: without a grace the old key ends at once; the new one is like it.
+/// The new key has the same properties.
 #[db_test]
-async fn a_rotation_without_grace_ends_the_old_key_at_once(t: &TestApp) {
+async fn without_a_grace_period_the_old_key_is_revoked_immediately(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let input = json!({
@@ -27,16 +27,16 @@ async fn a_rotation_without_grace_ends_the_old_key_at_once(t: &TestApp) {
     assert_ne!(key["id"], json!(id));
     assert!(works(t, &text(&payload["plainKey"])).await && !works(t, &old).await);
 
-    // The main account's last live key too, which cannot be revoked.
+    // This includes the main account's last LIVE key, which cannot be revoked.
     let id = own_id(t, &team.key).await;
     let answer = rotate(t, &team, &id, Some(0)).await;
     assert!(works(t, &text(&answer.data()["rotateApiKey"]["plainKey"])).await);
     assert!(!works(t, &team.key).await);
 }
 
-/// C16: with a grace the old key works until then, or until its own expiry if that is sooner.
+/// Or until its own expiry, if that is sooner.
 #[db_test]
-async fn a_rotation_with_grace_keeps_the_old_key_that_long(t: &TestApp) {
+async fn with_a_grace_period_the_old_key_works_until_its_end(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let short = json!({ "name": "Short", "expiresAt": "2026-03-16T12:00:30Z" });
@@ -57,7 +57,8 @@ async fn a_rotation_with_grace_keeps_the_old_key_that_long(t: &TestApp) {
     let rotated = rotate(t, &team, &short_id, Some(2_592_000)).await;
     let of_short = &rotated.data()["rotateApiKey"]["apiKey"]["expiresAt"];
     assert_eq!(*of_short, "2026-03-16T12:00:30.000Z");
-    // Newest first: of the short key, of the first key, the short key, the first key.
+    // Newest first: successor of the short key, successor of the first key, the short key, the
+    // first key.
     let (half, one) = ("2026-03-16T12:00:30.000Z", "2026-03-16T12:01:00.000Z");
     let ends = [json!(half), json!(null), json!(half), json!(one)];
     let ends = ends.map(|end| json!({ "expiresAt": end, "revokedAt": null }));
@@ -70,9 +71,9 @@ async fn a_rotation_with_grace_keeps_the_old_key_that_long(t: &TestApp) {
     assert!(!works(t, &sub.key).await && works(t, &new).await);
 }
 
-/// A rotation that is repeated after a lost answer gives a key that lasts as long as the first.
+/// A client repeats a rotation whose answer was lost.
 #[db_test]
-async fn a_repeated_rotation_gives_a_lasting_key(t: &TestApp) {
+async fn a_key_from_a_repeated_rotation_lasts_as_long_as_the_first(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let rotate = "mutation($id: ID!) { rotateApiKey(id: $id, input: { graceSeconds: 60 }) \

@@ -1,9 +1,9 @@
 //! A call of each mutation that leaves entries in the audit log. A mutation without a row here fails
-//! `every_call_leaves_one_entry`.
+//! `each_mutation_leaves_one_entry_when_done_and_one_when_refused`.
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, NOBODYS_IDS, TestApp, TestSubAccount, TestTeam, post, text};
+use crate::harness::{Answer, TestApp, TestSubAccount, TestTeam, UNKNOWN_IDS, post, text};
 
 /// A team with two sub-accounts.
 pub struct Stage {
@@ -75,7 +75,7 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
     let (main, sub) = (stage.team.key.as_str(), stage.sub.key.as_str());
     let (own, other) = (Some(stage.sub.id.as_str()), Some(stage.other.id.as_str()));
     let team = stage.team.id.as_str();
-    let (nobody, template) = (NOBODYS_IDS[0], stage.template.as_str());
+    let (nobody, template) = (UNKNOWN_IDS[0], stage.template.as_str());
     let sender = stage.sender.as_str();
     let [(first, first_addresses), (second, _), (third, _)] = &stage.contacts;
     let [phone, email] = &first_addresses[..] else { panic!("two addresses") };

@@ -15,7 +15,7 @@ use crate::{
     layers::rust_files,
 };
 
-/// Mutations without an entry: a message tells of itself.
+/// Mutations without an entry: messages are their own record.
 const MESSAGES: [&str; 3] = ["sendMessage", "sendMessages", "cancelMessage"];
 
 /// The first `id` in an answer's data.
@@ -25,13 +25,13 @@ fn id_in(value: &Value) -> Option<&str> {
             let own = object.get("id").and_then(Value::as_str);
             own.or_else(|| object.values().find_map(id_in))
         }
-        // What was added stands last.
+        // An added object is the last of its list.
         Value::Array(values) => values.iter().rev().find_map(id_in),
         _ => None,
     }
 }
 
-/// Ids that nobody could know before stand as `(id)`.
+/// Replaces ids that the test cannot know by `(id)`.
 fn with_unknown_ids_hidden(mut settings: Value) -> Value {
     for name in ["apiKeyId", "newApiKeyId", "mainAccountId"] {
         if let Some(id) = settings.get_mut(name) {
@@ -42,10 +42,9 @@ fn with_unknown_ids_hidden(mut settings: Value) -> Value {
     settings
 }
 
-/// All mutations of the schema but those about messages are in the table; each leaves one entry that says all
-/// of it when it is done, and one when it is refused.
+/// A mutation of the schema without a row in `calls` fails here.
 #[db_test]
-async fn every_call_leaves_one_entry(t: &TestApp) {
+async fn each_mutation_leaves_one_entry_when_done_and_one_when_refused(t: &TestApp) {
     let stage = staged(t).await;
     let calls = calls(&stage);
     let mut tried: BTreeSet<&str> = calls.iter().map(|call| call.mutation).collect();
@@ -110,10 +109,11 @@ fn mutations() -> BTreeSet<String> {
     fields.expect("the mutations")
 }
 
-/// A change begins in `authentication`, and so cannot forget its entry. Others who write are what a worker does,
-/// entries of refusals and their counts, messages, contacts whose import was entered before, and the blanking of messages before an erasure is.
+/// A change that begins in `authentication` cannot forget its entry. The other writers are the
+/// worker, the entries of refusals, messages, imports entered before, and the first step of an
+/// erasure.
 #[test]
-fn few_write_without_an_entry() {
+fn only_known_files_write_without_an_audit_entry() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/domain");
     let mut found = BTreeSet::new();
     for path in rust_files(&folder) {
@@ -125,28 +125,27 @@ fn few_write_without_an_entry() {
         }
     }
     let known = [
-        "audit_call.rs",
-        "audit_refusals.rs",
-        "authentication.rs",
-        "backlog.rs",
-        "contact_csv.rs",
-        "contact_erasure.rs",
-        "contact_merge.rs",
-        "delivery/claim.rs",
-        "delivery/settle.rs",
+        "api_key/authentication.rs",
+        "audit_log/refusals.rs",
+        "audit_log/request_context.rs",
+        "contact/csv.rs",
+        "contact/erasure.rs",
+        "contact/merge.rs",
         "events/postgres.rs",
-        "inbound.rs",
-        "inventory_import.rs",
-        "phone_number_renewal.rs",
-        "schedule.rs",
-        "test_retention.rs",
+        "message/backlog.rs",
+        "message/delivery/claim.rs",
+        "message/delivery/settle.rs",
+        "message/schedule.rs",
+        "message/test_retention.rs",
+        "opt_out/inbound.rs",
+        "phone_number/inventory_import.rs",
+        "phone_number/renewal.rs",
     ];
     assert_eq!(found, BTreeSet::from(known.map(str::to_owned)));
 }
 
-/// Sends leave none, accepted or refused.
 #[db_test]
-async fn messages_leave_none(t: &TestApp) {
+async fn sending_a_message_leaves_no_entry(t: &TestApp) {
     let team = t.team(1000).await;
     let entries = count(t).await;
 
@@ -165,10 +164,8 @@ async fn messages_leave_none(t: &TestApp) {
     assert_eq!(count(t).await, entries);
 }
 
-/// What changes nothing and is no error leaves an entry that says so; so does a repeated movement of money, and
-/// what came of the first stays the only one done.
 #[db_test]
-async fn repeats_are_entered_as_such(t: &TestApp) {
+async fn a_repeat_without_effect_leaves_an_entry_that_says_so(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let entry_of = async |key: &str| {

@@ -1,4 +1,4 @@
-//! Mutations that a key may not call are entered too, at a bounded cost.
+//! Mutations that a key may not call leave an entry too, at a bounded cost.
 
 use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
@@ -11,10 +11,9 @@ use super::{
 };
 use crate::harness::{Apps, Setup, Socket, TestApp};
 
-/// Whoever may not call a mutation leaves an entry of that, whether its role lacks it or its key is a TEST one,
-/// and changes nothing.
+/// Whether the role may not call the mutation or the key is a TEST key.
 #[db_test]
-async fn who_may_not_is_entered(t: &TestApp) {
+async fn a_call_without_permission_leaves_an_entry_and_changes_nothing(t: &TestApp) {
     let stage = staged(t).await;
     let sub_test = t.api_key(&stage.team, &stage.sub.id, "TEST").await;
     let main_test = t.api_key(&stage.team, &stage.team.main_account_id, "TEST").await;
@@ -57,10 +56,10 @@ async fn who_may_not_is_entered(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// What is refused before it is executed is entered or counted for each mutation that it calls, over sockets
-/// too, and costs what it would; what is no call leaves nothing.
+/// They cost as much as allowed ones, over HTTP and over sockets. A document without a call leaves
+/// no entry.
 #[db_test]
-async fn forbidden_documents_are_bounded(apps: &Apps) {
+async fn forbidden_calls_in_one_document_are_entered_or_counted(apps: &Apps) {
     let http = http::Settings { key_rate: 1, account_rate: 0, ..http::Settings::default() };
     let setup = Setup { http, ..Setup::default() };
     let t = apps.start_with(setup).await;
@@ -110,7 +109,7 @@ async fn forbidden_documents_are_bounded(apps: &Apps) {
     socket.next().await;
     assert_eq!(counted().await, expected(3));
 
-    // A bucket of 5,000: a dear document fits a few times.
+    // A bucket of 5,000 allows a costly document a few times.
     let dear = "mutation { createTeam(input: { name: \"No\" }) { mainAccount { apiKeys(first: 100) \
                 { nodes { id name prefix lastFour createdAt expiresAt revokedAt lastUsedAt } } } } }";
     let mut tried = 0;
@@ -123,9 +122,8 @@ async fn forbidden_documents_are_bounded(apps: &Apps) {
     assert_eq!(count(&t).await, entries + 2);
 }
 
-/// A key that was revoked a moment ago leaves an entry where it tries to change something.
 #[db_test]
-async fn a_revoked_key_that_tries_is_entered(t: &TestApp) {
+async fn a_mutation_with_a_just_revoked_key_leaves_an_entry(t: &TestApp) {
     let team = t.team(0).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
     assert_eq!(t.ask(&second, "{ viewer { role } }").await.status, 200);

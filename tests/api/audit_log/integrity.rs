@@ -10,10 +10,9 @@ use super::{
 };
 use crate::harness::{Database, Postgres, Sqlite, TestApp};
 
-/// An entry and its change are one: where the one cannot be written, the other is not. A refusal is answered all
-/// the same.
+/// A refusal whose entry cannot be written is still answered.
 #[db_test]
-async fn what_cannot_be_entered_is_not_done(t: &TestApp) {
+async fn a_change_whose_entry_cannot_be_written_is_not_made(t: &TestApp) {
     let stage = staged(t).await;
     t.execute("ALTER TABLE audit_entry RENAME TO gone").await;
     let before = t.everything().await;
@@ -22,7 +21,7 @@ async fn what_cannot_be_entered_is_not_done(t: &TestApp) {
         let answer = call.ask(t, call.key(t), &call.accepted, "a").await;
         assert_eq!(answer.codes(), ["INTERNAL_SERVER_ERROR"], "{}", call.mutation);
         if call.mutation == "deleteContact" {
-            // Its first step locks the contact until a repeat finishes the deletion.
+            // Its first step locks the contact until a repeat completes the deletion.
             t.execute("UPDATE contact SET busy_with = NULL").await;
         }
         assert_eq!(t.everything().await, before, "{}", call.mutation);
@@ -34,9 +33,9 @@ async fn what_cannot_be_entered_is_not_done(t: &TestApp) {
     t.execute("ALTER TABLE gone RENAME TO audit_entry").await;
 }
 
-/// The database itself refuses to change or delete an entry, and one that contradicts itself.
+/// It also refuses an entry that contradicts itself.
 #[db_test]
-async fn the_log_is_append_only(t: &TestApp, database: Database) {
+async fn the_database_refuses_to_change_or_delete_an_entry(t: &TestApp, database: Database) {
     staged(t).await;
     let before = newest(t, &t.operator, 100).await;
 
@@ -80,9 +79,8 @@ async fn the_log_is_append_only(t: &TestApp, database: Database) {
     assert_eq!(newest(t, &t.operator, 100).await, before);
 }
 
-/// No key, no hash, no address, no name of a contact, no metadata and no free text of a refused call is in it.
 #[db_test]
-async fn the_log_holds_no_secrets(t: &TestApp) {
+async fn the_log_contains_no_keys_addresses_names_metadata_or_refused_text(t: &TestApp) {
     let stage = staged(t).await;
     for call in calls(&stage) {
         call.ask(t, call.key(t), &call.accepted, "a").await;

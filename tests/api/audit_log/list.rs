@@ -1,4 +1,4 @@
-//! Who sees which entries, filtered and page by page.
+//! Who sees which entries, by filter and by page.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -9,12 +9,12 @@ use super::{
     calls::{STAGED_PRIVATE, staged},
     newest,
 };
-use crate::harness::{NOBODYS_IDS, TestApp, text};
+use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// R3: a main account sees what concerns its team, whoever did it, but neither another team's nor what its
-/// sub-accounts do with what they own; an operator's key is not shown to it. A sub-account sees nothing.
+/// A main account does not see another team's entries, what its sub-accounts do with their own
+/// data, or operators' keys. A sub-account sees nothing.
 #[db_test]
-async fn each_sees_what_concerns_it(t: &TestApp) {
+async fn a_main_account_sees_the_entries_of_its_team_and_an_operator_all(t: &TestApp) {
     let stage = staged(t).await;
     let foreign = t.team(0).await;
     t.contact(&stage.team.key, &["+12025550179"]).await;
@@ -51,7 +51,7 @@ async fn each_sees_what_concerns_it(t: &TestApp) {
     let of_team = t.ask(&stage.team.key, &query).await;
     assert_eq!(of_team.data()["team"]["auditLog"]["nodes"], json!(own));
 
-    // An operator sees the private ones too, and the whole server's.
+    // An operator also sees private entries and those of the whole server.
     let query = "query($id: ID!) { auditLog { totalCount } \
                  teamById(id: $id) { auditLog { totalCount } } }";
     let counts = t.ask_with(&t.operator, query, json!({ "id": stage.team.id })).await;
@@ -77,9 +77,9 @@ async fn each_sees_what_concerns_it(t: &TestApp) {
     assert_eq!(newest(t, &test_key, 100).await[1..], own);
 }
 
-/// By action, by outcome, by key, by account under either of its ids, and by time: from included, to excluded.
+/// The start of the time range is included, its end excluded.
 #[db_test]
-async fn the_log_is_filtered(t: &TestApp) {
+async fn entries_are_filtered_by_action_outcome_key_account_and_time(t: &TestApp) {
     let team = t.team(0).await;
     t.step(TimeDelta::minutes(1));
     let sub = t.sub_account(&team, json!({ "externalId": "s-1" })).await;
@@ -116,13 +116,13 @@ async fn the_log_is_filtered(t: &TestApp) {
             all[..2].to_vec(),
         ),
         (json!({ "actorKeyId": sub.key_id }), none.clone()),
-        (json!({ "actorKeyId": NOBODYS_IDS[0] }), none.clone()),
-        (json!({ "actorKeyId": NOBODYS_IDS[1] }), none.clone()),
+        (json!({ "actorKeyId": UNKNOWN_IDS[0] }), none.clone()),
+        (json!({ "actorKeyId": UNKNOWN_IDS[1] }), none.clone()),
         (json!({ "account": { "id": sub.id } }), vec![all[0], all[2]]),
         (json!({ "account": { "externalId": "s-1" } }), vec![all[0], all[2]]),
         (json!({ "account": { "id": team.main_account_id } }), vec![all[0]]),
-        (json!({ "account": { "id": NOBODYS_IDS[0] } }), none.clone()),
-        (json!({ "account": { "id": NOBODYS_IDS[1] } }), none.clone()),
+        (json!({ "account": { "id": UNKNOWN_IDS[0] } }), none.clone()),
+        (json!({ "account": { "id": UNKNOWN_IDS[1] } }), none.clone()),
         (json!({ "account": { "externalId": "S-1" } }), none.clone()),
         (json!({ "account": { "id": sub.id }, "action": ["CREATE_API_KEY"] }), vec![all[0]]),
         (time(json!(null), json!(null)), all.clone()),
@@ -139,13 +139,13 @@ async fn the_log_is_filtered(t: &TestApp) {
         let found = t.ask_with(&t.operator, of_team, variables).await;
         assert_eq!(found.data()["teamById"]["auditLog"], expected, "{filter}");
     }
-    // A main account is not shown which of an operator's keys acted.
+    // A main account does not see which operator's key was used.
     let by_operator = json!({ "filter": { "actorKeyId": operators_key }, "id": team.id });
     let found = t.ask_with(&team.key, query, json!({ "filter": by_operator["filter"] })).await;
     assert_eq!(found.data()["auditLog"]["totalCount"], 0);
     let found = t.ask_with(&t.operator, of_team, by_operator).await;
     assert_eq!(found.data()["teamById"]["auditLog"]["nodes"], json!([{ "action": "CREATE_TEAM" }]));
-    // Of the whole server, an account has no externalId.
+    // Across the whole server, an account has no `externalId`.
     let by_id = json!({ "filter": { "account": { "id": sub.id } } });
     let found = t.ask_with(&t.operator, query, by_id).await;
     assert_eq!(found.data()["auditLog"]["totalCount"], 2);
@@ -154,9 +154,8 @@ async fn the_log_is_filtered(t: &TestApp) {
     assert_eq!(found.codes(), ["BAD_USER_INPUT"]);
 }
 
-/// Page by page, from either end, what a main account and an operator see is what they see at once.
 #[db_test]
-async fn the_log_is_paged_both_ways(t: &TestApp) {
+async fn pages_in_both_directions_add_up_to_the_whole_log(t: &TestApp) {
     let stage = staged(t).await;
     for at in 0..5 {
         t.sub_account(&stage.team, json!({ "name": format!("Client {at}") })).await;

@@ -1,12 +1,12 @@
-//! The ledger: every movement of a team's balance, seen whole by the team, in part by each
-//! sub-account, and never changed.
+//! The ledger: every movement of a team's balance. The team sees all of it, each sub-account its
+//! own part, and nothing is ever changed.
 
 use chrono::TimeDelta;
 use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, NOBODYS_IDS, Postgres, TestApp, TestSubAccount, TestTeam, text};
+use crate::harness::{Database, Postgres, TestApp, TestSubAccount, TestTeam, UNKNOWN_IDS, text};
 
 const ENTRY: &str = "kind amount balanceAfter account { id } note createdAt";
 
@@ -16,8 +16,8 @@ struct Stage {
     other: TestSubAccount,
 }
 
-/// A minute apart: 100 in, `sub` sends for 2 what is refunded, `other` and the main account send for 2
-/// each, an operator takes 6.5.
+/// A minute apart: a top-up of 100; `sub` sends for 2, which is refunded; `other` and the main
+/// account send for 2 each; an operator takes 6.5.
 async fn staged(t: &TestApp) -> Stage {
     t.set_sms_price(20_000).await;
     let team = t.team(0).await;
@@ -57,9 +57,9 @@ async fn ledger(t: &TestApp, key: &str, filter: &Value, fields: &str) -> Value {
     answer.data()["ledger"]["nodes"].clone()
 }
 
-/// C2, C5, C20, C21, C22, R7, R12: each movement with its sign and the balance after it, newest first.
+/// Newest first.
 #[db_test]
-async fn the_ledger_tells_every_movement_and_what_it_left(t: &TestApp) {
+async fn the_ledger_shows_each_movement_with_the_balance_after_it(t: &TestApp) {
     let stage = staged(t).await;
     let entry = |kind: &str, amount: Value, balance: Value, account: Option<&str>, minute: u8| {
         json!({
@@ -96,10 +96,9 @@ async fn the_ledger_tells_every_movement_and_what_it_left(t: &TestApp) {
     }
 }
 
-/// C1, C6, C19, R3: a sub-account sees what it caused; the main account sees which message it was,
-/// but not the message.
+/// The main account sees the id of a sub-account's message, but not the message.
 #[db_test]
-async fn a_sub_account_sees_its_own_movements_only(t: &TestApp) {
+async fn a_sub_account_sees_only_its_own_movements(t: &TestApp) {
     let stage = staged(t).await;
     let fields = "kind messageId message { id to } account { id }";
 
@@ -127,9 +126,9 @@ async fn a_sub_account_sees_its_own_movements_only(t: &TestApp) {
     assert_eq!(tested, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
 }
 
-/// C19: by kind, by account under either of its ids, and by time: from included, to excluded.
+/// The start of the time range is included, its end excluded.
 #[db_test]
-async fn the_ledger_is_filtered(t: &TestApp) {
+async fn the_ledger_is_filtered_by_kind_account_and_time(t: &TestApp) {
     let stage = staged(t).await;
     let time = |from: Value, to: Value| json!({ "createdAt": { "from": from, "to": to } });
     let minute = |minute: u8| json!(format!("2026-03-16T12:0{minute}:00Z"));
@@ -145,8 +144,8 @@ async fn the_ledger_is_filtered(t: &TestApp) {
         (json!({ "account": { "externalId": "s-1" } }), vec!["REFUND", "CHARGE"]),
         (json!({ "account": { "externalId": "S-1" } }), none.clone()),
         (json!({ "account": { "id": stage.team.main_account_id } }), vec!["CHARGE"]),
-        (json!({ "account": { "id": NOBODYS_IDS[0] } }), none.clone()),
-        (json!({ "account": { "id": NOBODYS_IDS[1] } }), none.clone()),
+        (json!({ "account": { "id": UNKNOWN_IDS[0] } }), none.clone()),
+        (json!({ "account": { "id": UNKNOWN_IDS[1] } }), none.clone()),
         (json!({ "account": { "externalId": "s-1" }, "kind": ["CHARGE"] }), vec!["CHARGE"]),
         (time(json!(null), json!(null)), all),
         (time(minute(2), minute(4)), vec!["CHARGE", "REFUND"]),
@@ -161,9 +160,8 @@ async fn the_ledger_is_filtered(t: &TestApp) {
     }
 }
 
-/// R5: where the main account hides the balance, a sub-account's keys see it nowhere.
 #[db_test]
-async fn a_hidden_balance_is_seen_nowhere(t: &TestApp) {
+async fn a_hidden_balance_is_shown_to_no_key_of_the_sub_account(t: &TestApp) {
     let stage = staged(t).await;
     let everywhere = "{ team { balance } balance { balance totalSpent } viewer { team { balance } } \
                       ledger { nodes { amount balanceAfter } } }";
@@ -199,9 +197,9 @@ async fn a_hidden_balance_is_seen_nowhere(t: &TestApp) {
     }
 }
 
-/// R5: dry runs of ever dearer messages do not tell a hidden balance either; that nothing is left at all is said.
+/// Only a balance of zero is reported.
 #[db_test]
-async fn a_quote_does_not_tell_a_hidden_balance(t: &TestApp) {
+async fn quotes_do_not_reveal_a_hidden_balance(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(2).await;
     let hidden = t.sub_account(&team, json!({ "teamBalanceVisible": false })).await;
@@ -235,9 +233,8 @@ async fn a_quote_does_not_tell_a_hidden_balance(t: &TestApp) {
     assert_eq!(blocked.data()["account"]["blockedBy"], json!(["BALANCE"]));
 }
 
-/// R14: the database itself refuses to change or delete an entry.
 #[db_test]
-async fn the_ledger_is_append_only(t: &TestApp, database: Database) {
+async fn the_database_refuses_to_change_or_delete_an_entry(t: &TestApp, database: Database) {
     staged(t).await;
     let before = t.everything().await;
 

@@ -1,4 +1,5 @@
-//! Credit limits and balances let exactly the messages through that they pay for, whatever the concurrency.
+//! Credit limits and balances allow exactly the messages that they pay for, also at high
+//! concurrency.
 
 use std::sync::Arc;
 
@@ -14,10 +15,10 @@ fn ceil_div(limit: i64, price: i64) -> i64 {
     (limit + price - 1) / price
 }
 
-/// C13, C21, C22, C23, C31, C32: limit L, price p: exactly ceil(L/p) are accepted, one after another;
-/// then a raised limit lets the very next send through.
+/// With limit L and price p, exactly ceil(L/p) messages. A raised limit allows the very next
+/// message.
 #[db_test]
-async fn a_limit_lets_exactly_its_share_through(t: &TestApp) {
+async fn a_limit_allows_the_messages_up_to_and_including_the_one_that_crosses_it(t: &TestApp) {
     for limit_cents in [1, 7, 50, 999, 1000, 1001] {
         let limit = limit_cents * MICROS_PER_CENT;
         // Prices that divide the limit, and prices that do not.
@@ -45,10 +46,9 @@ async fn a_limit_lets_exactly_its_share_through(t: &TestApp) {
     }
 }
 
-/// R10: the same with 200 senders at once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_holds_against_two_hundred_senders_at_once(
+async fn a_limit_holds_against_200_concurrent_sends(
     t: &Arc<TestApp>,
     #[values(
         (1, 10_000), (1, 3_000), (7, 10_000), (7, 3_000), (50, 20_000), (50, 21_000),
@@ -70,10 +70,9 @@ async fn a_limit_holds_against_two_hundred_senders_at_once(
     assert_spent(t, &sub.key, 1_000_000 * MICROS_PER_CENT - spent, spent).await;
 }
 
-/// C5, C15, C20, R9: a balance for k messages, many unlimited sub-accounts at once: exactly k.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shared_balance_pays_for_exactly_what_it_holds(t: &Arc<TestApp>) {
+async fn concurrent_sub_accounts_spend_exactly_the_shared_balance(t: &Arc<TestApp>) {
     t.set_sms_price(7 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
     let mut keys = Vec::new();
@@ -89,7 +88,8 @@ async fn a_shared_balance_pays_for_exactly_what_it_holds(t: &Arc<TestApp>) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 14);
 }
 
-/// Sends so many messages at once, with the key for each number, and counts the accepted ones.
+/// Sends this many messages concurrently, with the key for each number, and returns how many were
+/// accepted.
 async fn at_once(t: &Arc<TestApp>, count: usize, key: impl Fn(usize) -> String) -> i64 {
     let senders = (0..count).map(|number| {
         let (t, key) = (Arc::clone(t), key(number));
@@ -100,9 +100,8 @@ async fn at_once(t: &Arc<TestApp>, count: usize, key: impl Fn(usize) -> String) 
     i64::try_from(accepted.count()).expect("a small number")
 }
 
-/// A main account draws from the balance without limit or total (R7).
 #[db_test]
-async fn a_main_account_is_charged_without_a_total(t: &TestApp) {
+async fn a_main_account_has_no_limit_and_no_total(t: &TestApp) {
     t.set_sms_price(30 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
 
@@ -122,9 +121,9 @@ async fn a_main_account_is_charged_without_a_total(t: &TestApp) {
     );
 }
 
-/// R8: null is no limit, 0 blocks at once, a limit below what is spent blocks at once.
+/// Null is no limit. A limit of 0 or below the total blocks.
 #[db_test]
-async fn a_limit_counts_from_the_next_send_on(t: &TestApp) {
+async fn a_changed_limit_applies_to_the_next_message(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
@@ -142,9 +141,8 @@ async fn a_limit_counts_from_the_next_send_on(t: &TestApp) {
     assert!(t.sends(&sub.key).await, "a ten-thousandth of a cent above");
 }
 
-/// Zero-cost messages are not blocked by money.
 #[db_test]
-async fn what_costs_nothing_is_not_blocked_by_money(t: &TestApp) {
+async fn free_messages_are_not_blocked_by_limit_or_balance(t: &TestApp) {
     t.set_sms_price(0).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
@@ -154,10 +152,10 @@ async fn what_costs_nothing_is_not_blocked_by_money(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 0);
 }
 
-/// R20: a key that was revoked, or an account that was suspended, while its send was under way.
+/// Also if the send was already under way.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_accepted_after_the_commit_of_a_revocation(t: &Arc<TestApp>) {
+async fn no_message_is_accepted_after_its_key_was_revoked(t: &Arc<TestApp>) {
     let team = t.team(1_000_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let burst = (0..40).map(|_| {
@@ -191,10 +189,9 @@ async fn nothing_is_accepted_after_the_commit_of_a_revocation(t: &Arc<TestApp>) 
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, accepted);
 }
 
-/// R13: one idempotency key, fifty times at once: one charge.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeats_that_race_charge_once(t: &Arc<TestApp>) {
+async fn concurrent_repeats_under_one_idempotency_key_charge_once(t: &Arc<TestApp>) {
     let team = t.team(1000).await;
     let input = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "order-1" });
 
@@ -228,7 +225,7 @@ async fn set_limit(t: &TestApp, key: &str, id: &str, limit: serde_json::Value) {
     assert_eq!(answer.refusals(), [""; 0]);
 }
 
-/// Balance and total, to the micro-unit, as the sub-account sees them.
+/// Asserts balance and total as the sub-account sees them, in micro-units.
 async fn assert_spent(t: &TestApp, key: &str, balance: i64, total_spent: i64) {
     let answer = t.ask(key, "{ balance { balance totalSpent } }").await;
     let micros = |field: &str| {

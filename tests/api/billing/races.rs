@@ -1,5 +1,5 @@
-//! Exact under any race: many senders, several processes on one database, money moving in every way
-//! at once. And each proof is shown to bite: with one planted statement it fails.
+//! Money is exact under any race: many senders, several processes on one database, all kinds of
+//! movements at once. A planted fault in one statement shows that each proof fails when it should.
 
 use std::{
     collections::BTreeSet,
@@ -22,8 +22,8 @@ use crate::harness::{Answer, Apps, Setup, Sqlite, TestApp, TestSubAccount, TestT
 const MICROS_PER_CENT: i64 = 10_000;
 const SENDERS: usize = 8;
 
-/// Sub-accounts with a limit are sent dry by all processes at once, once message by message, once in
-/// bursts. Says what is not as it should be.
+/// All processes send at once, one message at a time or in bursts, until the limits of several
+/// sub-accounts are reached. Returns what is wrong.
 async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), String> {
     let t = &processes[0];
     let price = 3 * MICROS_PER_CENT;
@@ -33,7 +33,7 @@ async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), Stri
     for limit_cents in [1, 7, 30, 50, 100, 101] {
         let sub = t.sub_account(&team, json!({ "creditLimit": limit_cents })).await;
         let senders = processes.iter().flat_map(|process| {
-            // Few senders take the short route, many the ordinary one.
+            // A few senders use the fast path, many the batch.
             (0..if is_burst { SENDERS } else { 2 }).map(|_| {
                 let (process, key) = (Arc::clone(process), sub.key.clone());
                 tokio::spawn(async move { send_until_refused(&process, &key).await })
@@ -82,7 +82,7 @@ async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String>
     Err("the limit is never reached".to_owned())
 }
 
-/// R10: exactly `ceil(L/p)`, whatever the number of processes.
+/// Exactly ceil(L/p) messages for limit L and price p.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_across_processes(t: &Arc<TestApp>, #[values(false, true)] is_burst: bool) {
@@ -91,7 +91,7 @@ async fn a_limit_holds_across_processes(t: &Arc<TestApp>, #[values(false, true)]
     assert_eq!(send_dry(&processes, is_burst).await, Ok(()));
 }
 
-/// A statement with one thing left out or put in its place.
+/// The program's statements with one fault.
 fn planted(backend: DbBackend, plant: &str) -> Statements {
     let texts = Statements::of(backend);
     let swap = |text: &'static str, from: &str, to: &str| -> &'static str {
@@ -100,7 +100,7 @@ fn planted(backend: DbBackend, plant: &str) -> Statements {
     };
     match plant {
         "check, then charge" if backend == DbBackend::Postgres => Statements {
-            // The limit is looked up before the lock, and not in the locked row.
+            // The limit is read before the lock, not from the locked row.
             accept_one: swap(
                 swap(texts.accept_one, " SKIP LOCKED", ""),
                 "account.total_spent_micros < account.credit_limit_micros",
@@ -139,12 +139,11 @@ fn planted(backend: DbBackend, plant: &str) -> Statements {
     }
 }
 
-/// The proof above fails on each planted fault.
 #[db_test]
 #[case("check, then charge")]
 #[case("lost update")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_proof_fails_on_a_planted_fault(apps: &Apps, #[case] plant: &str) {
+async fn the_test_above_fails_with_a_planted_fault(apps: &Apps, #[case] plant: &str) {
     apps.expect_wrong_totals();
     let is_burst = apps.database == Sqlite;
     let backend = if is_burst { DbBackend::Sqlite } else { DbBackend::Postgres };
@@ -152,10 +151,10 @@ async fn the_proof_fails_on_a_planted_fault(apps: &Apps, #[case] plant: &str) {
     let t = apps.start_with(setup.clone()).await;
     let processes = t.processes(setup).await;
 
-    // A race may end well by chance, but not again and again.
+    // One race may end well by chance, twenty do not.
     for _ in 0..20 {
         if let Err(found) = send_dry(&processes, is_burst).await {
-            // Found in the amounts, not in an answer: the planted statement itself runs.
+            // The fault must be found in the amounts: the planted statement itself succeeds.
             assert!(!found.contains("INTERNAL_SERVER_ERROR"), "{found}");
             return;
         }
@@ -163,10 +162,9 @@ async fn the_proof_fails_on_a_planted_fault(apps: &Apps, #[case] plant: &str) {
     panic!("{plant}: nothing was found");
 }
 
-/// R12: what was paid back is not paid back again, by whichever way; without its guard the database's
-/// own wall still stands.
+/// Without the guard in the statement, the unique index still refuses a second refund.
 #[db_test]
-async fn a_refund_is_made_once(apps: &Apps, #[values(false, true)] is_planted: bool) {
+async fn a_message_is_refunded_once(apps: &Apps, #[values(false, true)] is_planted: bool) {
     let backend = if apps.database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
     let mut texts = Statements::of(backend);
     if is_planted {
@@ -194,10 +192,9 @@ async fn a_refund_is_made_once(apps: &Apps, #[values(false, true)] is_planted: b
     assert_eq!(t.everything().await, before);
 }
 
-/// R13: one idempotency key, fifty times in parallel over two processes: one charge.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_charges_once_across_processes(t: &Arc<TestApp>) {
+async fn concurrent_repeats_over_several_processes_charge_once(t: &Arc<TestApp>) {
     let processes = t.processes(Setup::default()).await;
     let team = processes[0].team(1_000).await;
 
@@ -222,11 +219,11 @@ async fn one_key_charges_once_across_processes(t: &Arc<TestApp>) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
-/// Deposits are balance and what is spent, in any snapshot, while sends, refunds, top-ups, limits, keys
-/// and suspensions change by two processes. `TOLLGATE_BANK_SECONDS` says for how long.
+/// In every snapshot, while two processes send, refund, top up and change limits, keys and
+/// statuses. `TOLLGATE_BANK_SECONDS` sets the duration.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_books_add_up_at_every_moment(t: &Arc<TestApp>) {
+async fn deposits_equal_balances_plus_spending_at_every_moment(t: &Arc<TestApp>) {
     let seconds = std::env::var("TOLLGATE_BANK_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(4);
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -259,7 +256,7 @@ async fn the_books_add_up_at_every_moment(t: &Arc<TestApp>) {
         tokio::spawn(async move {
             let mut looks = 0;
             while !is_over.load(Ordering::Relaxed) {
-                assert_eq!(t.number(DEVIATION).await, 0, "after {looks} looks");
+                assert_eq!(t.number(DEVIATION).await, 0, "after {looks} snapshots");
                 looks += 1;
             }
             looks
@@ -269,15 +266,15 @@ async fn the_books_add_up_at_every_moment(t: &Arc<TestApp>) {
         task.await.expect("no mover breaks off");
     }
     is_over.store(true, Ordering::Relaxed);
-    let looks = reader.await.expect("the books always add up");
+    let looks = reader.await.expect("the totals always agree");
 
-    assert!(looks > 10, "{looks} looks at the books are too few");
+    assert!(looks > 10, "{looks} snapshots are too few");
     let messages = processes[0].number("SELECT COUNT(*) FROM message").await;
     assert_eq!(messages, i64::try_from(accepted.load(Ordering::Relaxed)).expect("a small number"));
 }
 
-/// One snapshot: what came in, less the balance, less what messages cost and was not paid back; and the
-/// sub-accounts' totals against their messages.
+/// In one snapshot: deposits less balances less what messages cost, and the sub-accounts' totals
+/// less the cost of their messages.
 const DEVIATION: &str = "SELECT CAST( \
      ABS((SELECT SUM(amount_micros) FROM ledger_entry WHERE kind IN ('TOP_UP', 'ADJUSTMENT')) \
        - (SELECT SUM(balance_micros) FROM team) \
@@ -303,7 +300,7 @@ async fn move_money(
     };
     let answer: Answer = match rng.random_range(0..100) {
         0..60 => {
-            // One in three reaches no provider and is paid back.
+            // One message in three fails and is refunded.
             let to = if rng.random_range(0..3) == 0 { "+15005550001" } else { "+12025550123" };
             let key = if rng.random_range(0..4) == 0 { &team.key } else { &sub.key };
             let answer = t.send(key, json!({ "to": to, "text": "Hi" })).await;

@@ -1,4 +1,4 @@
-//! The audit of balances and totals (`tollgate audit`) finds every planted contradiction.
+//! The reconciliation (`tollgate audit`) finds every planted contradiction.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -6,9 +6,8 @@ use serde_json::json;
 
 use crate::harness::TestApp;
 
-/// The audit bites: each planted contradiction is found.
 #[db_test]
-async fn the_audit_finds_what_was_tampered_with(t: &TestApp) {
+async fn the_audit_finds_each_planted_contradiction(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
@@ -46,14 +45,14 @@ async fn the_audit_finds_what_was_tampered_with(t: &TestApp) {
             "UPDATE usage_day SET messages = messages - 1",
             1,
         ),
-        // A month that was not charged, and one that was charged another price.
+        // A month that was not charged, and one that was charged at another price.
         ("UPDATE phone_number SET months_paid = 2", "UPDATE phone_number SET months_paid = 1", 1),
         (
             "UPDATE phone_number SET monthly_price_micros = 20000",
             "UPDATE phone_number SET monthly_price_micros = 10000",
             1,
         ),
-        // Its fee counted as nothing.
+        // A fee that counts as zero.
         (
             "UPDATE usage_day SET charged_micros = 0 WHERE channel = ''",
             "UPDATE usage_day SET charged_micros = 10000 WHERE channel = ''",
@@ -73,9 +72,8 @@ async fn the_audit_finds_what_was_tampered_with(t: &TestApp) {
     }
 }
 
-/// R6: sums beyond the bound of money are a named error.
 #[db_test]
-async fn usage_beyond_the_bound_is_a_named_error(t: &TestApp) {
+async fn totals_beyond_the_maximum_amount_are_refused_with_a_code(t: &TestApp) {
     t.set_sms_price(600_000_000_000_000).await;
     let team = t.team(100_000_000_000).await;
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Refunds of messages that failed: once, in full.
+//! Refunds of failed messages: once and in full.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use serde_json::json;
 use super::MICROS_PER_CENT;
 use crate::harness::TestApp;
 
-/// R12: a rejected message is refunded once, in full; the total comes down, so a limit unblocks.
+/// The total decreases too, so a limit may unblock.
 #[db_test]
-async fn a_failed_message_is_refunded_once(t: &TestApp) {
+async fn a_failed_message_is_refunded_once_and_in_full(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 10 })).await;
@@ -45,9 +45,9 @@ async fn a_failed_message_is_refunded_once(t: &TestApp) {
     assert!(t.sends(&sub.key).await);
 }
 
-/// The unique index is the last wall against a second refund and a second charge.
+/// By a unique index, whatever the program does.
 #[db_test]
-async fn the_database_refuses_a_second_refund(t: &TestApp) {
+async fn the_database_refuses_a_second_charge_or_refund_of_a_message(t: &TestApp) {
     let team = t.team(100).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     t.deliver().await;
@@ -66,10 +66,9 @@ async fn the_database_refuses_a_second_refund(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// R10, R12: workers that settle the same messages at once refund each of them once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_at_once_refund_once(t: &TestApp) {
+async fn concurrent_workers_refund_each_message_once(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     for _ in 0..10 {
@@ -88,9 +87,8 @@ async fn workers_at_once_refund_once(t: &TestApp) {
     assert_eq!(t.number("SELECT balance_micros FROM team").await, 1000 * MICROS_PER_CENT);
 }
 
-/// R6, R12: a top-up leaves room for the refunds that may still come.
 #[db_test]
-async fn a_refund_never_takes_a_balance_beyond_the_bound(t: &TestApp) {
+async fn a_top_up_leaves_room_for_pending_refunds_below_the_maximum_balance(t: &TestApp) {
     let team = t.team(100_000_000_000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let before = t.everything().await;
@@ -98,7 +96,7 @@ async fn a_refund_never_takes_a_balance_beyond_the_bound(t: &TestApp) {
     let refused = t.top_up(&team, json!(0.83), "refill").await;
     assert_eq!(refused.refusals(), ["AMOUNT_INVALID"]);
     assert_eq!(t.everything().await, before);
-    // Also where the waiting message is nearly all there is.
+    // Also if nearly the whole balance was spent on the waiting message.
     t.set_sms_price(1_000_000_000_000_000).await;
     let rich = t.team(100_000_000_000).await;
     t.send(&rich.key, json!({ "to": "+15005550001", "text": "Hi" })).await;

@@ -1,5 +1,5 @@
-//! Usage: daily rollups of LIVE messages, by day, month, channel, country and account; each figure on
-//! the UTC day of its own event.
+//! Usage: daily totals of LIVE messages by day, month, channel, country and account. Each figure
+//! counts on the UTC day of its own event.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -11,7 +11,7 @@ use crate::harness::{TestApp, TestSubAccount, TestTeam};
 
 const FIGURES: &str = "messages segments delivered failed charged refunded spent";
 
-/// Figures in the order of [`FIGURES`]; what was spent follows from what was charged and refunded.
+/// Figures in the order of [`FIGURES`]; `spent` is computed.
 fn figures(
     messages: u8,
     segments: u8,
@@ -30,7 +30,7 @@ fn none() -> Value {
     figures(0, 0, 0, 0, 0, 0)
 }
 
-/// The usage of the account of the key, or of its team.
+/// The usage of the key's account or team.
 async fn usage(t: &TestApp, key: &str, of: &str, arguments: Value, fields: &str) -> Value {
     let query = format!(
         "query($range: DateRange, $groupBy: [UsageDimension!]) {{ {of} {{ usage(range: $range, \
@@ -43,13 +43,13 @@ async fn send(t: &TestApp, key: &str, input: Value) {
     assert!(t.send(key, input).await.refusals().is_empty());
 }
 
-/// Sends to the United States for 2 cents and says nothing of delivery.
+/// Sends an SMS to the United States for 2 cents, without delivering it.
 async fn send_sms(t: &TestApp, key: &str) {
     send(t, key, json!({ "to": "+12025550123", "text": "Hello" })).await;
 }
 
-/// Prices in whole cents: SMS to the United States 2 a segment and to Germany 3, WhatsApp to the
-/// United States 5, e-mail 1.
+/// Prices in whole cents: SMS to the United States 2 and to Germany 3, WhatsApp to the United
+/// States 5, e-mail 1.
 async fn start(t: &TestApp) -> (TestTeam, TestSubAccount) {
     for (channel, prefix, cents) in
         [("SMS", "1", 2), ("SMS", "49", 3), ("WHATSAPP", "1", 5), ("EMAIL", "", 1)]
@@ -65,9 +65,9 @@ async fn start(t: &TestApp) -> (TestTeam, TestSubAccount) {
     (team, sub)
 }
 
-/// C6, C16, C19: sums by each dimension and their combinations; parts that nobody asked for are null.
+/// Dimensions that are not selected are null.
 #[db_test]
-async fn usage_is_broken_down_by_what_is_asked_for(t: &TestApp) {
+async fn usage_is_grouped_by_each_combination_of_dimensions(t: &TestApp) {
     let (_, sub) = start(t).await;
     let long = "x".repeat(161);
     send(t, &sub.key, json!({ "to": "+12025550123", "text": long })).await;
@@ -137,15 +137,16 @@ async fn usage_is_broken_down_by_what_is_asked_for(t: &TestApp) {
     }
 }
 
-/// This month so far unless a range is given; both of its days count, in UTC.
+/// Both days of a range are included, in UTC.
 #[db_test]
-async fn usage_is_of_this_month_unless_a_range_is_given(t: &TestApp) {
+async fn usage_covers_this_month_unless_a_range_is_given(t: &TestApp) {
     let (_, sub) = start(t).await;
     let range = |from: &str, to: &str| json!({ "range": { "from": from, "to": to } });
     let fields = "from to totals { messages }";
     let shown = |from: &str, to: &str, messages: u8| json!({ "from": from, "to": to, "totals": { "messages": messages } });
 
-    // Noon of the 16th, the last millisecond of the 31st, the first moment of April, and of 2027.
+    // Noon of March 16, the last millisecond of March, the first moment of April, and a day of
+    // 2027.
     send_sms(t, &sub.key).await;
     t.step(TimeDelta::hours(15 * 24 + 12) - TimeDelta::milliseconds(1));
     send_sms(t, &sub.key).await;
@@ -180,9 +181,9 @@ async fn usage_is_of_this_month_unless_a_range_is_given(t: &TestApp) {
     assert_eq!(found["buckets"], json!(months));
 }
 
-/// R12: a past day never changes: a refund counts on its own day, whose spent may be negative.
+/// So `spent` of a day may be negative, and past days do not change.
 #[db_test]
-async fn each_event_counts_on_its_own_day(t: &TestApp) {
+async fn a_refund_counts_on_its_own_day(t: &TestApp) {
     let (_, sub) = start(t).await;
     let by_day = json!({ "groupBy": ["DAY"] });
     let fields = format!("totals {{ {FIGURES} }} buckets {{ day figures {{ {FIGURES} }} }}");
@@ -197,7 +198,7 @@ async fn each_event_counts_on_its_own_day(t: &TestApp) {
     t.deliver().await;
 
     let found = usage(t, &sub.key, "account", by_day, &fields).await;
-    // One delivered; one not, which stays charged; one rejected, which is refunded.
+    // One message is delivered, one is undelivered and stays charged, one is rejected and refunded.
     let tuesday = json!({ "day": "2026-03-17", "figures": figures(0, 0, 1, 2, 0, 2) });
     assert_eq!(found["buckets"], json!([monday, tuesday]));
     assert_eq!(tuesday["figures"]["spent"], -2);
@@ -206,10 +207,8 @@ async fn each_event_counts_on_its_own_day(t: &TestApp) {
     assert_eq!(own.data()["account"]["totalSpent"], 4);
 }
 
-/// C2, C7, C16, C19, C32: the sums are the ledger's, for each account and for the team; the main
-/// account is one of its team's buckets.
 #[db_test]
-async fn usage_agrees_with_the_ledger(t: &TestApp) {
+async fn usage_agrees_with_the_ledger_for_each_account_and_the_team(t: &TestApp) {
     let (team, sub) = start(t).await;
     let other = t.sub_account(&team, json!({ "name": "Other" })).await;
     t.sub_account(&team, json!({ "name": "Silent" })).await;
@@ -259,9 +258,8 @@ async fn usage_agrees_with_the_ledger(t: &TestApp) {
     assert_eq!(*spent, json!(expected));
 }
 
-/// R15: TEST messages are left out, delivered or not.
 #[db_test]
-async fn test_messages_are_left_out_of_usage(t: &TestApp) {
+async fn test_messages_do_not_count_in_usage(t: &TestApp) {
     let (team, sub) = start(t).await;
     for account_id in [&team.main_account_id, &sub.id] {
         let key = t.api_key(&team, account_id, "TEST").await;
@@ -276,10 +274,9 @@ async fn test_messages_are_left_out_of_usage(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 0);
 }
 
-/// Section 2 of the design, R18: what is not answered: ranges that are too long or reversed, and
-/// accounts for a sub-account's key, however it asks.
+/// Grouping by account is refused to a sub-account's key.
 #[db_test]
-async fn usage_is_refused_beyond_its_limits(t: &TestApp) {
+async fn a_reversed_or_too_long_range_of_usage_is_refused(t: &TestApp) {
     let (team, sub) = start(t).await;
     let query = "query($range: DateRange) { account { usage(range: $range) { from } } }";
 
@@ -322,7 +319,8 @@ async fn usage_is_refused_beyond_its_limits(t: &TestApp) {
     }
 }
 
-/// Gives each sub-account usage of so many days in as many countries as make `buckets` together with `days`.
+/// Gives each sub-account usage on `days` days in as many countries as make the wanted number of
+/// buckets.
 async fn add_days(t: &TestApp, days: usize, countries: usize) {
     let (day, now) = match t.app.db.backend() {
         DbBackend::Postgres => ("DATE '2026-01-01' + CAST(d.i AS integer)", "now()"),
@@ -342,9 +340,10 @@ async fn add_days(t: &TestApp, days: usize, countries: usize) {
     .await;
 }
 
-/// The buckets of all accounts of a page count together, and what is asked of each takes room.
+/// For all accounts of a page together. Fields of buckets and several `usage` fields make the query
+/// too large.
 #[db_test]
-async fn buckets_are_bounded(t: &TestApp) {
+async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
     let (team, first) = start(t).await;
     t.sub_account(&team, json!({})).await;
     let (days, countries) = (250, BUCKETS_MAX / 2 / 250);
@@ -365,7 +364,7 @@ async fn buckets_are_bounded(t: &TestApp) {
     let buckets = answer.data()["team"]["usage"]["buckets"].as_array().map_or(0, Vec::len);
     assert_eq!(buckets, BUCKETS_MAX / 2, "both accounts have the same days and countries");
 
-    // Fields that the estimate counts ten times are there ten thousand times.
+    // These short documents ask for ten thousand buckets with many fields each.
     let figures: String = (0..30).map(|at| format!("a{at}: figures {{ spent }} ")).collect();
     let account_keys = "{ buckets { account { apiKeys(first: 100) { nodes { id } } } } }";
     let large = format!("{{ buckets {{ {figures} }} }}");
@@ -373,7 +372,7 @@ async fn buckets_are_bounded(t: &TestApp) {
         let refused = t.ask(&team.key, &query).await;
         assert!(refused.codes().contains(&"QUERY_TOO_LARGE"), "{query}: {:?}", refused.codes());
     }
-    // So many statements of one request together.
+    // Seven usage fields of each account of the page.
     let many = list("{ totals { messages } }").replacen("{ subAccounts", "{ a0: subAccounts", 1);
     let all: String = (1..8)
         .map(|at| {
@@ -385,7 +384,7 @@ async fn buckets_are_bounded(t: &TestApp) {
     let refused = t.ask(&team.key, &format!("{{ subAccounts {{ nodes {{ {all} }} }} }}")).await;
     assert!(refused.codes().contains(&"QUERY_TOO_LARGE"), "{:?}", refused.codes());
 
-    // One more day of one account.
+    // One more day of one account exceeds the limit.
     let day = if t.app.db.backend() == DbBackend::Postgres {
         "DATE '2026-12-31'"
     } else {

@@ -1,13 +1,12 @@
-//! What a command reports when PostgreSQL refuses it or its schema is not current.
+//! What a command reports if PostgreSQL refuses its login or if the schema is not current.
 
 use db_test::db_test;
 
 use super::{failure, stdout, tollgate};
 use crate::harness::{self, Apps, Database, Postgres, Setup, Sqlite, TestApp};
 
-/// PostgreSQL is migrated when it is asked for, and the error names the command.
 #[db_test]
-async fn a_schema_that_is_not_current_names_the_command(apps: &Apps) {
+async fn a_schema_that_is_not_current_is_reported_with_the_command_to_run(apps: &Apps) {
     use migration::MigratorTrait as _;
     let t = apps.start_with(Setup::of_owner()).await;
     let list = || tollgate(&t.url, &["team", "list"]);
@@ -28,14 +27,13 @@ async fn a_schema_that_is_not_current_names_the_command(apps: &Apps) {
     assert!(t.app.db.is_current().await.expect("the database answers"));
 }
 
-/// A login that PostgreSQL refuses, or lets do too little, is told what is wrong, and nothing is made.
 #[db_test(postgres)]
-async fn what_postgresql_refuses_is_named(t: &TestApp, _database: Database) {
+async fn what_postgresql_refuses_to_a_login_is_reported_and_nothing_changes(t: &TestApp) {
     let (scheme, rest) = t.url.split_once("://").expect("a URL");
     let (_, address) = rest.split_once('@').expect("a login");
     let server = address.split('/').next().expect("a server");
     let name = address.split(['/', '?']).nth(1).expect("a database");
-    // Logins are the whole server's: one of the database's name is of this test alone.
+    // Logins belong to the whole server, so the name of the database makes this one unique.
     let login = format!("limited_{name}");
     t.execute(&format!("CREATE ROLE {login} LOGIN PASSWORD 'a-password'")).await;
     let without_row_security = "DO $$ DECLARE name text; BEGIN \
@@ -74,9 +72,9 @@ async fn what_postgresql_refuses_is_named(t: &TestApp, _database: Database) {
     let missing = url("a-password", &address.replacen(name, "nowhere", 1));
     let error = refusal(&missing, &["team", "list"]);
     assert!(error.contains(&format!("PostgreSQL at {server} has no database nowhere")), "{error}");
-    // A server of the tests' own asks this login for its password; another one may ask nobody.
+    // Only the tests' own server is known to ask this login for its password.
     if std::env::var_os("TEST_DATABASE_URL").is_none() {
-        t.execute(&format!("GRANT {} TO {login}", harness::ASKED_FOR_PASSWORDS)).await;
+        t.execute(&format!("GRANT {} TO {login}", harness::PASSWORD_ROLE)).await;
         let error = refusal(&url("wrong", address), &["team", "list"]);
         let said = format!("PostgreSQL at {server} refused the password of {login}");
         assert!(error.contains(&said), "{error}");

@@ -1,4 +1,4 @@
-//! CSV files of the command line: what is no list of prices, numbers or contacts, and how that is said.
+//! CSV files that are not valid lists of prices, numbers or contacts, and the limits of valid ones.
 
 use std::{path::Path, process::Output};
 
@@ -11,7 +11,7 @@ use crate::harness::TestApp;
 const PRICES: &str = "channel,prefix,country,price_cents";
 const NUMBERS: &str = "number,country,type,capabilities,upfront_cents,monthly_cents";
 
-/// Imports a file that is refused, and gives what is said.
+/// Imports a file that is refused and returns the error.
 #[track_caller]
 fn refused(url: &str, command: &[&str], file: &Path) -> String {
     let file = file.to_str().expect("a path");
@@ -20,10 +20,9 @@ fn refused(url: &str, command: &[&str], file: &Path) -> String {
     String::from_utf8(stderr).expect("text")
 }
 
-/// A price is digits; a prefix is of some number; a column is named once; lines are counted as an editor does, and long
-/// cells are not repeated.
+/// Lines are counted as an editor counts them, and long cells are not repeated in the message.
 #[db_test(sqlite)]
-async fn what_is_no_list_is_refused_by_line(t: &TestApp) {
+async fn a_file_that_is_not_a_valid_list_is_refused_with_the_line(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.csv");
@@ -100,9 +99,8 @@ async fn what_is_no_list_is_refused_by_line(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The verdict of a row of a file from a spreadsheet names the line that it stands in.
 #[db_test(sqlite)]
-async fn verdicts_name_the_lines_of_a_spreadsheets_file(t: &TestApp) {
+async fn verdicts_name_the_line_of_a_row_in_a_file_from_a_spreadsheet(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -117,9 +115,8 @@ async fn verdicts_name_the_lines_of_a_spreadsheets_file(t: &TestApp) {
     assert_eq!(lines, ["line", "2", "3", "5"], "{said}");
 }
 
-/// A file without an end, and one with too many rows, are refused as too large.
 #[db_test(sqlite)]
-async fn files_are_bounded(t: &TestApp) {
+async fn a_file_that_is_too_large_or_has_too_many_rows_is_refused(t: &TestApp) {
     let team = t.team(0).await;
     let before = t.everything().await;
     let endless = Path::new("/dev/zero");
@@ -155,9 +152,9 @@ async fn files_are_bounded(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// A cell has 100 lines at most, also where they all say the same; what it has is judged by the rules of contacts.
+/// Also if all are the same. Within the limit, the rules of contacts apply.
 #[db_test(sqlite)]
-async fn a_cell_has_so_many_lines(t: &TestApp) {
+async fn a_cell_has_at_most_100_lines(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -195,9 +192,9 @@ async fn a_cell_has_so_many_lines(t: &TestApp) {
     assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "tags": ["b"] }, { "tags": ["a"] }]));
 }
 
-/// Files of more rows than one statement takes: all of them are written, and one entry of the audit log says how many.
+/// With one entry in the audit log.
 #[db_test]
-async fn long_lists_are_imported_whole(t: &TestApp) {
+async fn a_list_longer_than_one_statement_is_imported_whole(t: &TestApp) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.csv");
     let import = |command: &str, text: String| {

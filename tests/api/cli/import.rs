@@ -1,4 +1,4 @@
-//! Lists of prices, phone numbers and contacts as CSV: an import is previewed first and carried out with
+//! Lists of prices, phone numbers and contacts as CSV. An import is previewed first and done with
 //! `--commit`; an export can be imported again.
 
 use db_test::db_test;
@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use super::{failure, stdout, tollgate};
 use crate::harness::TestApp;
 
-/// The price list goes out as CSV and comes in again: shown first, carried out with --commit.
 #[db_test]
-async fn prices_are_shown_before_they_are_imported(t: &TestApp) {
+async fn a_price_import_is_previewed_and_done_with_commit(t: &TestApp) {
     let team = t.team(1000).await;
     let list = stdout(&tollgate(&t.url, &["price", "list"]));
     let countries: std::collections::BTreeSet<_> =
@@ -70,10 +69,9 @@ async fn prices_are_shown_before_they_are_imported(t: &TestApp) {
     assert_eq!(sent.refusals(), ["NO_PRICE"]);
 }
 
-/// Numbers are put in stock from CSV: shown first, carried out with --commit; who has what is
-/// listed.
+/// The list shows which account has which number.
 #[db_test]
-async fn numbers_are_shown_before_they_are_stocked(t: &TestApp) {
+async fn a_phone_number_import_is_previewed_and_done_with_commit(t: &TestApp) {
     const HEADER: &str = "number,country,type,capabilities,upfront_cents,monthly_cents\n";
     let team = t.team(1000).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -135,7 +133,7 @@ async fn numbers_are_shown_before_they_are_stocked(t: &TestApp) {
         team.main_account_id
     );
     assert_eq!(list(), listed);
-    // What is listed can be imported as it is; numbers that a file does not name stay.
+    // The output of the list can be imported. Numbers that a file omits stay in stock.
     let same = stdout(&import(&listed, true));
     assert!(same.contains("0 added, 0 changed, 2 as they were."), "{same}");
     let changed = stdout(&import(&file_of("+12025550101,US,LOCAL,SMS,100,900"), true));
@@ -144,7 +142,7 @@ async fn numbers_are_shown_before_they_are_stocked(t: &TestApp) {
         "{changed}"
     );
     assert_eq!(list(), listed.replace(",100,200,", ",100,900,"));
-    // Who bought it pays what it cost then.
+    // The buyer keeps paying the price at the time of the purchase.
     t.step(chrono::TimeDelta::days(31));
     t.renew().await;
     let balance = t.ask(&team.key, "{ balance { balance } }").await;
@@ -167,15 +165,14 @@ async fn numbers_are_shown_before_they_are_stocked(t: &TestApp) {
         let refused = t.purchase(&team.key, json!({ "number": number })).await;
         assert_eq!(refused.refusals(), ["NUMBER_UNAVAILABLE"]);
     }
-    // Imported again they are in stock again.
     stdout(&import(&rows, true));
     let bought = t.purchase(&team.key, json!({ "number": "+12025550101" })).await;
     assert_eq!(bought.refusals(), [""; 0]);
 }
 
-/// Contacts go out and come in as CSV; each row has its verdict, and a bad one loses nothing but itself.
+/// A refused row does not affect the others.
 #[db_test]
-async fn contacts_are_imported_and_exported(t: &TestApp) {
+async fn contacts_are_imported_with_a_verdict_per_row_and_exported(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -228,7 +225,7 @@ async fn contacts_are_imported_and_exported(t: &TestApp) {
     assert_eq!(contacts["data"]["contacts"]["nodes"][1], first);
     assert_eq!(contacts["data"]["contacts"]["nodes"][0]["displayName"], "'t Hooft");
 
-    // What goes out comes in again, to another account, as it was.
+    // An export can be imported into another account unchanged.
     let exported = stdout(&tollgate(&t.url, &["contact", "export", "--account", &sub.id]));
     std::fs::write(&file, &exported).expect("the file is written");
     stdout(&import(&path, &team.main_account_id));
@@ -255,9 +252,9 @@ async fn contacts_are_imported_and_exported(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// JSON that the parser would read within itself, in a cell.
+/// The JSON library would parse each level with a fresh recursion limit.
 #[db_test]
-async fn a_cell_of_metadata_cannot_end_the_program(t: &TestApp) {
+async fn nested_json_in_a_cell_does_not_crash_the_program(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");

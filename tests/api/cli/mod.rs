@@ -26,14 +26,14 @@ pub fn tollgate(url: &str, arguments: &[&str]) -> Output {
         .expect("the program starts")
 }
 
-/// Standard output of a command that succeeds.
+/// The standard output of a command that must succeed.
 #[track_caller]
 pub fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
-/// Standard error and exit code of a command that does not.
+/// The exit code and standard error of a command that must fail.
 #[track_caller]
 pub fn failure(output: &Output) -> (Option<i32>, String) {
     assert!(!output.status.success());

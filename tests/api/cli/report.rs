@@ -12,9 +12,8 @@ use serde_json::{Value, json};
 use super::{stdout, tollgate};
 use crate::harness::{Running, TestApp, text};
 
-/// C16, C19: a line a sub-account, for billing.
 #[db_test]
-async fn usage_is_exported_a_line_a_sub_account(t: &TestApp) {
+async fn the_usage_export_has_one_line_per_sub_account(t: &TestApp) {
     let team = t.team(1000).await;
     let abc = t.sub_account(&team, json!({ "name": "Client, \"ABC\"", "externalId": "abc" })).await;
     let idle = t.sub_account(&team, json!({ "name": "Idle" })).await;
@@ -59,9 +58,8 @@ async fn usage_is_exported_a_line_a_sub_account(t: &TestApp) {
     assert_eq!(all.lines().count(), 4, "all teams' sub-accounts and a header");
 }
 
-/// R14: exit code 0 for clean books, 1 for drift.
 #[db_test]
-async fn the_audit_says_by_its_exit_code(t: &TestApp) {
+async fn the_audit_exits_with_0_if_clean_and_1_if_it_finds_contradictions(t: &TestApp) {
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
 
@@ -95,9 +93,9 @@ fn the_schema_is_printed() {
     assert_eq!(printed, include_str!("../../../schema.graphql"));
 }
 
-/// Output that cannot be written is told, and changes nothing that was done; a log that cannot be written stops nothing.
+/// A log that cannot be written stops nothing.
 #[tokio::test]
-async fn a_full_or_closed_output_is_told() {
+async fn output_that_cannot_be_written_is_an_error() {
     let full = || std::fs::File::options().write(true).open("/dev/full").expect("the device");
     let mut schema = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     let told = schema.arg("schema").stdout(full()).output().expect("the program runs");

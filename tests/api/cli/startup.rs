@@ -9,7 +9,7 @@ use std::{
 use super::{demo, failure, stdout, tollgate};
 use crate::harness::{Running, text};
 
-/// What the sandbox's hook answers somebody without a key.
+/// The status that the sandbox's inbound hook answers without a key.
 fn status_of_inbound(url: &str) -> String {
     let host = url.trim_start_matches("http://").split('/').next().expect("a host");
     let mut stream = TcpStream::connect(host).expect("it listens");
@@ -22,10 +22,9 @@ fn status_of_inbound(url: &str) -> String {
     answer.split(' ').nth(1).expect("a status").to_owned()
 }
 
-/// C7 and the first thing a newcomer runs: started again on its own data the demo makes fresh keys; on
-/// other data it refuses; a folder is served by one process.
+/// It refuses other data and a folder that another process serves.
 #[tokio::test]
-async fn the_demo_stands_again_on_its_own_data() {
+async fn the_demo_restarts_on_its_own_data_with_fresh_keys() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite://{}?mode=rwc", folder.path().join("tollgate.db").display());
 
@@ -72,9 +71,8 @@ async fn the_demo_stands_again_on_its_own_data() {
     assert!(failure(&refused).1.contains("other data than the demo's"));
 }
 
-/// A taken port is a clear error, before anything is made.
 #[test]
-fn a_taken_port_is_a_clear_error() {
+fn a_port_in_use_is_reported_before_a_database_is_created() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();
     let folder = tempfile::tempdir().expect("a folder");
@@ -88,18 +86,16 @@ fn a_taken_port_is_a_clear_error() {
     assert!(!file.exists());
 }
 
-/// A word that opts in again is none that opts out.
 #[test]
-fn a_start_word_is_no_stop_word() {
+fn a_word_that_opts_in_cannot_be_configured_as_a_stop_word() {
     let (code, error) =
         failure(&tollgate("sqlite://x.db", &["serve", "--stop-words", "ALTO,start"]));
     assert_eq!(code, Some(2));
     assert!(error.contains("this one opts them in"), "{error}");
 }
 
-/// An origin that no browser sends is refused at the start, with the reason.
 #[test]
-fn an_origin_that_never_matches_is_refused() {
+fn a_cors_origin_that_no_browser_sends_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tollgate.db");
     let url = format!("sqlite://{}?mode=rwc", file.display());
@@ -116,9 +112,9 @@ fn an_origin_that_never_matches_is_refused() {
     assert!(!file.exists());
 }
 
-/// A demo that other machines may reach says so; one of this machine alone has nothing to say.
+/// A demo on a loopback address logs none.
 #[test]
-fn a_demo_that_others_reach_says_so() {
+fn a_demo_that_other_machines_can_reach_logs_a_warning() {
     for (listen, is_reached) in [("0.0.0.0:0", true), ("127.0.0.1:0", false), ("[::1]:0", false)] {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");

@@ -1,4 +1,4 @@
-//! Commands on teams, keys and the audit log, and how a command reports what it refuses.
+//! Commands on teams and keys, their entries in the audit log, and refused commands.
 
 use std::{process::Output, time::Duration};
 
@@ -13,9 +13,8 @@ fn json_of(output: &Output) -> Value {
     stdout(output).parse().expect("one JSON object")
 }
 
-/// C10, C4: teams and their keys are made from the command line and work over the API.
 #[db_test]
-async fn teams_and_keys_are_made_on_the_command_line(t: &TestApp) {
+async fn teams_and_keys_created_on_the_command_line_work_over_the_api(t: &TestApp) {
     let made = tollgate(&t.url, &["team", "create", "--name", "Acme", "--top-up", "500", "--json"]);
     let made = json_of(&made);
     let key = text(&made["plainKey"]);
@@ -47,7 +46,7 @@ async fn teams_and_keys_are_made_on_the_command_line(t: &TestApp) {
     assert_eq!(listed["keys"].as_array().expect("a list").len(), 3);
     assert!(!listed.to_string().contains(&text(&second["plainKey"])));
     stdout(&tollgate(&t.url, &["key", "revoke", &text(&second["id"])]));
-    // The serving process is another one: it may go by what it knows for a second (R20).
+    // The serving process may use its cached key for a second.
     let revoked = async {
         while t.ask(&text(&second["plainKey"]), "{ viewer { role } }").await.status != 401 {
             tokio::task::yield_now().await;
@@ -56,9 +55,9 @@ async fn teams_and_keys_are_made_on_the_command_line(t: &TestApp) {
     tokio::time::timeout(Duration::from_secs(10), revoked).await.expect("the key ends");
 }
 
-/// What a command does, and what it refuses, is in the audit log, without a key or a request.
+/// Without a key and a request id.
 #[db_test]
-async fn commands_are_entered_in_the_audit_log(t: &TestApp) {
+async fn commands_leave_audit_log_entries_when_done_and_when_refused(t: &TestApp) {
     let nobody = "019a0000-0000-7000-8000-000000000000";
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str, text: &str| {
@@ -155,9 +154,8 @@ async fn commands_are_entered_in_the_audit_log(t: &TestApp) {
     assert_eq!(after, [&numbers, &contacts, &contacts, &prices]);
 }
 
-/// What cannot be done says so, on standard error, with exit code 2, and changes nothing.
 #[db_test]
-async fn what_cannot_be_done_is_said(t: &TestApp, _database: Database) {
+async fn a_refused_command_reports_the_reason_exits_with_2_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
     let before = t.everything().await;
     let nobody = "019a0000-0000-7000-8000-000000000000";

@@ -1,5 +1,5 @@
-//! The addresses of a contact: one primary a channel, never the last, each with one contact; and two
-//! contacts merged into one.
+//! The addresses of a contact: one primary address per channel, at least one address, each in one
+//! contact only. And merging two contacts.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn merge(t: &TestApp, key: &str, keep: &str, merge: &str) -> Answer {
     t.ask_with(key, &query, json!({ "input": { "keepId": keep, "mergeId": merge } })).await
 }
 
-/// The addresses in an answer, the primary ones with a star.
+/// The addresses in an answer. A star marks a primary one.
 #[track_caller]
 fn addresses(answer: &Answer) -> Vec<String> {
     let data = answer.data().as_object().expect("an object of root fields");
@@ -51,9 +51,9 @@ fn addresses(answer: &Answer) -> Vec<String> {
     shown.collect()
 }
 
-/// One address of each channel is the primary one, whatever is added, changed and removed.
+/// Whatever is added, changed or removed.
 #[db_test]
-async fn one_address_of_a_channel_is_the_primary_one(t: &TestApp) {
+async fn exactly_one_address_per_channel_is_primary(t: &TestApp) {
     let team = t.team(0).await;
     let key = &team.key;
     let (id, ids) = t.contact(key, &["+12025550101", "+12025550102", "a@b.io"]).await;
@@ -92,9 +92,8 @@ async fn one_address_of_a_channel_is_the_primary_one(t: &TestApp) {
     }
 }
 
-/// What cannot be done with an address is said by name and changes nothing.
 #[db_test]
-async fn a_bad_address_is_refused(t: &TestApp) {
+async fn an_address_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
     let key = &team.key;
     let (id, ids) = t.contact(key, &["+12025550101", "a@b.io"]).await;
@@ -127,9 +126,9 @@ async fn a_bad_address_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// A merge moves addresses and tags; what stays keeps its primary addresses and its name.
+/// The contact that is kept also keeps its primary addresses and its name.
 #[db_test]
-async fn contacts_are_merged(t: &TestApp) {
+async fn a_merge_moves_addresses_and_tags(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let tags = |from: usize, count: usize| -> Vec<String> {
@@ -159,10 +158,10 @@ async fn contacts_are_merged(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Two contacts that are made at once with the same addresses, in whatever order: one is.
+/// In whatever order the addresses are given.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_is_taken_once_however_many_want_it(t: &TestApp) {
+async fn of_two_concurrent_contacts_with_the_same_addresses_one_is_created(t: &TestApp) {
     let team = t.team(0).await;
     let mut wanted: Vec<Value> =
         (0..8).map(|at| json!({ "address": format!("+120255501{at:02}") })).collect();

@@ -1,4 +1,4 @@
-//! Erasing a contact: what goes, what stays, and what stands against it.
+//! Erasing a contact: what is removed, what remains, and what prevents it.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tollgate::worker::{self, ClockWatch};
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
+use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS, text};
 
 async fn delete(t: &TestApp, key: &str, id: &str) -> Answer {
     let query = "mutation($id: ID!) { deleteContact(id: $id) \
@@ -22,10 +22,10 @@ async fn messages(t: &TestApp, key: &str) -> Value {
     t.ask(key, query).await.data()["messages"]["nodes"].clone()
 }
 
-/// The contact and its addresses go; messages to them keep money, status and idempotency key, and lose the
-/// person; messages to others, and other accounts' to the same address, stay as they are.
+/// Messages to the person keep cost, status and idempotency key. Other messages, and those of other
+/// accounts to the same address, are unchanged.
 #[db_test]
-async fn the_person_goes_and_the_money_stays(t: &TestApp) {
+async fn an_erasure_removes_personal_data_and_keeps_the_charges(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -54,7 +54,7 @@ async fn the_person_goes_and_the_money_stays(t: &TestApp) {
 
     let expected = json!({ "contactId": id, "messagesErased": 4, "errors": [] });
     assert_eq!(erased.data()["deleteContact"], expected);
-    // Newest first: the person's are the three oldest.
+    // Newest first: the person's messages are the three oldest.
     for at in 2..5 {
         for field in ["to", "text", "subject", "errorMessage"] {
             before[at][field] = json!(null);
@@ -73,7 +73,8 @@ async fn the_person_goes_and_the_money_stays(t: &TestApp) {
         assert!(!rows.iter().any(|row| row.contains("ada@") || row.contains("Dear Ada")));
     }
 
-    // What the key was used for is not known any more, so it is used for nothing again.
+    // The content of the first message is no longer known, so its idempotency key cannot be used
+    // again.
     let before = t.everything().await;
     for to in ["+12025550123", "+12025550124"] {
         let mut repeat = first.clone();
@@ -97,10 +98,9 @@ async fn the_person_goes_and_the_money_stays(t: &TestApp) {
     assert_ne!(again, id, "the address is free again");
 }
 
-/// What waits to be handed over stands against the erasure, in either environment, and nothing is erased
-/// by halves; after its hand-over nothing does.
+/// In both environments, until it is submitted. Nothing is erased partially.
 #[db_test]
-async fn a_message_that_waits_stands_against_it(t: &TestApp) {
+async fn a_waiting_message_prevents_the_erasure(t: &TestApp) {
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let (id, _) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
@@ -123,10 +123,9 @@ async fn a_message_that_waits_stands_against_it(t: &TestApp) {
     assert_eq!(erased.data()["deleteContact"]["messagesErased"], 3);
 }
 
-/// An erasure that breaks off after its first step leaves a contact that nothing is sent to and nothing changes, and is
-/// finished by a repeat.
+/// Until then, the contact receives no messages and cannot be changed.
 #[db_test]
-async fn an_erasure_that_broke_off_is_finished_by_a_repeat(t: &TestApp) {
+async fn an_interrupted_erasure_is_completed_by_a_repeat(t: &TestApp) {
     let team = t.team(10_000).await;
     let (id, addresses) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
     let (other, _) = t.contact(&team.key, &["+12025550124"]).await;
@@ -162,14 +161,16 @@ async fn an_erasure_that_broke_off_is_finished_by_a_repeat(t: &TestApp) {
     assert_eq!((t.number(erased).await, t.number("SELECT COUNT(*) FROM contact").await), (600, 1));
 }
 
-/// What is sent to a bare address of the contact while it is erased is no reason to refuse the erasure.
 #[db_test]
-async fn an_erasure_that_has_begun_is_not_refused(t: &TestApp, database: Database) {
+async fn a_message_to_the_address_during_the_erasure_does_not_stop_it(
+    t: &TestApp,
+    database: Database,
+) {
     let team = t.team(1_000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
     t.deliver().await;
-    // A message that is accepted between the steps.
+    // A message is accepted between two steps of the erasure.
     let same = "id, team_id, account_id, api_key_id, environment";
     let copy = match database {
         Sqlite => ("randomblob(16)", "x''"),
@@ -204,9 +205,8 @@ async fn an_erasure_that_has_begun_is_not_refused(t: &TestApp, database: Databas
     t.count_test_messages().await;
 }
 
-/// A carrier's later report settles an erased message and brings no name of the person back.
 #[db_test]
-async fn a_later_report_brings_nothing_back(t: &TestApp) {
+async fn a_later_delivery_report_restores_no_personal_data(t: &TestApp) {
     use tollgate::domain::message::delivery::{self, Outcome};
     let team = t.team(1000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
@@ -228,9 +228,9 @@ async fn a_later_report_brings_nothing_back(t: &TestApp) {
     assert_eq!((&message["errorMessage"], &message["to"]), (&json!(null), &json!(null)));
 }
 
-/// An erasure that looks at more messages than one step finds them all, the first and the last too.
+/// The first and the last too.
 #[db_test]
-async fn an_erasure_finds_messages_in_every_step(t: &TestApp, database: Database) {
+async fn an_erasure_in_several_steps_finds_all_messages(t: &TestApp, database: Database) {
     let team = t.team(1000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
@@ -240,7 +240,7 @@ async fn an_erasure_finds_messages_in_every_step(t: &TestApp, database: Database
         assert!(t.sends(&test_key).await);
     }
     t.deliver().await;
-    // Copies of one TEST message, to others, before, between and after.
+    // Copies of one TEST message to other recipients, before, between and after the person's.
     let (id_of, none) = match database {
         Sqlite => ("unhex(printf('%012x7%03x80%014x', n / 4096, n % 4096, n))", "randomblob(1)"),
         Postgres => (
@@ -269,9 +269,9 @@ async fn an_erasure_finds_messages_in_every_step(t: &TestApp, database: Database
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE text = 'Hello'").await, 19_996);
 }
 
-/// Another's contact, and nobody's, are not found, and a main account finds none of its sub-account's.
+/// A main account cannot erase its sub-account's contact either.
 #[db_test]
-async fn anothers_contact_is_nobodys(t: &TestApp) {
+async fn a_contact_of_another_account_is_not_found(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, _) = t.contact(&sub.key, &["+12025550123"]).await;
@@ -279,15 +279,15 @@ async fn anothers_contact_is_nobodys(t: &TestApp) {
     t.deliver().await;
     let before = t.everything().await;
 
-    let nobodys = delete(t, &team.key, NOBODYS_IDS[0]).await.body;
+    let nobodys = delete(t, &team.key, UNKNOWN_IDS[0]).await.body;
     assert_eq!(text(&nobodys["data"]["deleteContact"]["errors"][0]["code"]), "NOT_FOUND");
-    for id in [&id, NOBODYS_IDS[1]] {
+    for id in [&id, UNKNOWN_IDS[1]] {
         assert_eq!(delete(t, &team.key, id).await.body, nobodys);
     }
     assert_eq!(t.everything().await, before);
 }
 
-/// Which of these words stand in the files of a database.
+/// Which of these words are in the files of a database.
 fn found(folder: &Path, words: &[String]) -> Vec<String> {
     let files = std::fs::read_dir(folder).expect("the database's folder");
     let files = files.map(|file| std::fs::read(file.expect("a file").path()).expect("its bytes"));
@@ -296,10 +296,10 @@ fn found(folder: &Path, words: &[String]) -> Vec<String> {
     words.iter().filter(stands).cloned().collect()
 }
 
-/// Moments after the answer the files hold nothing of the person, while the server runs and after it stopped.
+/// Shortly after the answer, while the server runs and after it stopped.
 #[db_test(sqlite)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erased_bytes_are_gone_from_the_files(t: &TestApp) {
+async fn erased_data_is_gone_from_the_database_files(t: &TestApp) {
     let folder = t.folder();
     let team = t.team(100_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -347,23 +347,22 @@ async fn erased_bytes_are_gone_from_the_files(t: &TestApp) {
     assert_eq!(found(folder.path(), &words), [""; 0]);
 }
 
-/// Whoever reads or writes is not pushed aside: the log is emptied when they are done.
 #[db_test(sqlite)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_is_emptied_when_nobody_needs_it(t: &TestApp) {
+async fn the_write_ahead_log_is_emptied_when_no_reader_or_writer_needs_it(t: &TestApp) {
     let log = t.folder().path().join("test.db-wal");
     let bytes = || std::fs::metadata(&log).expect("the log").len();
     t.team(0).await;
     assert!(bytes() > 0);
 
     let reading = t.app.db.read.snapshot().await.expect("a reader");
-    // It reads what is in the log.
+    // This statement makes the reader use the log.
     sea_orm::ConnectionTrait::execute_unprepared(&reading, "SELECT COUNT(*) FROM team")
         .await
         .expect("it reads");
     assert!(!t.app.db.empty_log().await.expect("it is tried"));
     assert!(bytes() > 0);
-    // It is behind what is written.
+    // The reader's snapshot is now older than the newest write.
     t.team(0).await;
     assert!(!t.app.db.empty_log().await.expect("it is tried"));
     assert!(bytes() > 0);

@@ -1,13 +1,12 @@
-//! Merging contacts that have many messages: the messages are moved in steps.
+//! Merging contacts with many messages: the messages are moved in steps.
 
 use db_test::db_test;
 use serde_json::json;
 
 use crate::harness::TestApp;
 
-/// A merge moves any number of messages.
 #[db_test]
-async fn a_merge_moves_all_messages(t: &TestApp) {
+async fn a_merge_moves_all_messages_in_several_steps(t: &TestApp) {
     let team = t.team(10_000).await;
     let (kept, _) = t.contact(&team.key, &["+12025550101"]).await;
     let (merged, _) = t.contact(&team.key, &["+12025550102"]).await;
@@ -27,9 +26,8 @@ async fn a_merge_moves_all_messages(t: &TestApp) {
     assert_eq!(t.number(contacts).await, 1);
 }
 
-/// After an interrupted merge both contacts are locked until a repeat finishes it.
 #[db_test]
-async fn a_merge_that_broke_off_is_finished_by_a_repeat(t: &TestApp) {
+async fn an_interrupted_merge_locks_both_contacts_until_a_repeat_completes_it(t: &TestApp) {
     let team = t.team(10_000).await;
     let (kept, of_kept) = t.contact(&team.key, &["+12025550101", "kept@example.com"]).await;
     let (merged, of_merged) = t.contact(&team.key, &["+12025550102"]).await;

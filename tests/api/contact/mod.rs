@@ -1,4 +1,4 @@
-//! Contacts: made, changed and found by any LIVE key of their account, and seen by nobody else.
+//! Contacts: created, updated and found with any LIVE key of their account.
 
 use db_test::db_test;
 use sea_orm::{ConnectionTrait as _, DbBackend};
@@ -18,7 +18,7 @@ async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     t.ask_with(key, query, json!({ "id": id, "input": input })).await
 }
 
-/// A main account with a sub-account, whose key both have contacts of their own.
+/// The keys of a main account and a sub-account, which have contacts of their own.
 async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -26,10 +26,9 @@ async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
     (team, keys)
 }
 
-/// Both kinds of key make contacts; addresses, locale and tags are kept in normal form, and the first
-/// address of each channel is the primary one. Two accounts may have the same address.
+/// The first address of each channel is the primary one. Two accounts may have the same address.
 #[db_test]
-async fn a_contact_is_made_in_normal_form(t: &TestApp) {
+async fn a_contact_is_stored_in_normalized_form(t: &TestApp) {
     let (team, keys) = keys(t).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let input = json!({
@@ -75,10 +74,9 @@ async fn a_contact_is_made_in_normal_form(t: &TestApp) {
     }
 }
 
-/// What is wrong with a contact is said by name, and nothing is made. The second address that two share
-/// is refused, also to another contact.
+/// Two contacts of an account cannot have the same address.
 #[db_test]
-async fn a_bad_contact_is_refused(t: &TestApp) {
+async fn a_contact_that_is_not_valid_is_refused_and_not_created(t: &TestApp) {
     let (_, [key, _]) = keys(t).await;
     t.contact(&key, &["+12025550123"]).await;
     let before = t.everything().await;
@@ -142,9 +140,9 @@ async fn a_bad_contact_is_refused(t: &TestApp) {
     assert_eq!(t.create_contact(&key, whole).await.refusals(), [""; 0]);
 }
 
-/// Each field of an update is kept if left out, cleared by null, and set; a bad one changes nothing.
+/// Input that is not valid changes nothing.
 #[db_test]
-async fn an_update_changes_what_is_given(t: &TestApp) {
+async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
     let (_, [_, key]) = keys(t).await;
     let first = json!({ "displayName": "Ada", "locale": "en", "timeZone": "Europe/London",
                         "tags": ["a", "b"], "metadata": { "k": 1.5 } });
@@ -192,9 +190,9 @@ async fn an_update_changes_what_is_given(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Contacts are found by name, address in any form, all of several tags and any of several channels.
+/// By an address in any notation, by all of several tags, by any of several channels.
 #[db_test]
-async fn contacts_are_filtered(t: &TestApp) {
+async fn contacts_are_filtered_by_name_address_tags_and_channels(t: &TestApp) {
     let (_, [key, sub_key]) = keys(t).await;
     for (name, tags, addresses) in [
         ("Ärzte_1", json!(["a", "b"]), json!([{ "address": "+12025550100" }])),
@@ -246,9 +244,8 @@ async fn contacts_are_filtered(t: &TestApp) {
     }
 }
 
-/// A list with addresses and tags costs the same for 2 and for 20 contacts.
 #[db_test]
-async fn a_list_of_contacts_costs_four_statements(t: &TestApp) {
+async fn a_list_of_contacts_costs_four_statements_whatever_its_length(t: &TestApp) {
     let (_, [key, _]) = keys(t).await;
     let query = "{ contacts(first: 50) { nodes { tags addresses { address } } } }";
 
@@ -269,10 +266,9 @@ async fn a_list_of_contacts_costs_four_statements(t: &TestApp) {
     }
 }
 
-/// A TEST key changes no contact; a revoked key changes none from its revocation on, also where it is
-/// still known.
+/// Also while another process still has the revoked key in its cache.
 #[db_test]
-async fn only_a_live_key_changes_contacts(t: &TestApp) {
+async fn only_a_live_key_that_is_not_revoked_changes_contacts(t: &TestApp) {
     let (team, [key, _]) = keys(t).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, addresses) = t.contact(&key, &["+12025550123", "a@b.io"]).await;
@@ -319,9 +315,9 @@ async fn only_a_live_key_changes_contacts(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Text and tags take long to look at, so a page looks at fewer contacts for them; its end cursor leads on.
+/// The limit is lower for text and tags. The end cursor leads to the next page.
 #[db_test]
-async fn a_search_looks_at_so_many_contacts(t: &TestApp) {
+async fn a_contact_search_reads_a_limited_number_of_contacts_per_page(t: &TestApp) {
     let team = t.team(1_000).await;
     let input = json!({ "displayName": "100% of \u{c4}da_\\", "tags": ["a", "b"],
                         "addresses": [{ "address": "ada@example.com" }] });
@@ -372,7 +368,7 @@ async fn a_search_looks_at_so_many_contacts(t: &TestApp) {
         let next = ask(filter.clone(), short["pageInfo"]["endCursor"].clone()).await;
         assert_eq!((&next["nodes"], &next["pageInfo"]["hasNextPage"]), (&found, &json!(false)));
     }
-    // One tag is found by its index.
+    // An index finds the contacts with one tag.
     let tagged = ask(json!({ "tags": ["a"], "channel": ["EMAIL"] }), Value::Null).await;
     assert_eq!((&tagged["nodes"], &tagged["totalCount"]), (&found, &json!(1)));
 }

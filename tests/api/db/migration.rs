@@ -1,5 +1,5 @@
-//! The database itself: what its constraints refuse, that migrations go down and up again, and that
-//! the entities are the tables.
+//! The database: its constraints, that migrations run down and up again, and that entities and
+//! tables agree.
 
 use db_test::db_test;
 use migration::{Migrator, MigratorTrait};
@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::harness::{Apps, Database, Setup, Sqlite, TestApp};
 
-/// C3, C8, R1 and the walls behind the money rules: written past the program, all the same refused.
+/// Also when written by SQL, without the program.
 #[db_test]
-async fn the_database_refuses_what_the_rules_forbid(t: &TestApp, _database: Database) {
+async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "abc", "creditLimit": 100 })).await;
     assert!(t.sends(&sub.key).await);
@@ -33,11 +33,12 @@ async fn the_database_refuses_what_the_rules_forbid(t: &TestApp, _database: Data
         "UPDATE sender SET email = NULL, email_name = 'A'",
         "UPDATE sender SET email = ''",
         "UPDATE sender SET name = ''",
-        // A template that says nothing, and one with a subject alone.
+        // A template without content, and one with only a subject.
         "UPDATE template SET email_html = NULL",
         "UPDATE template SET email_html = NULL, email_subject = NULL",
         "UPDATE template SET account_id = id",
-        // An address that two contacts of an account have, a second primary one, another account's contact.
+        // An address in two contacts of an account, a second primary one, another account's
+        // contact.
         "UPDATE contact_address SET address = '+12025550100' WHERE channel = 'SMS'",
         "UPDATE contact_address SET is_primary = TRUE",
         "UPDATE contact_address SET account_id = (SELECT account_id FROM contact ORDER BY id LIMIT 1)",
@@ -73,8 +74,8 @@ async fn the_database_refuses_what_the_rules_forbid(t: &TestApp, _database: Data
         "UPDATE api_key SET hash = (SELECT hash FROM api_key WHERE role = 'OPERATOR')",
         "UPDATE ledger_entry SET amount_micros = amount_micros + 1",
         "DELETE FROM ledger_entry",
-        // A number that two accounts have, one that nobody stocks, one that is deleted though money
-        // refers to it.
+        // A number in two accounts, one that is not in stock, and the deletion of one that the
+        // ledger refers to.
         "UPDATE phone_number SET number = '+12025550100'",
         "UPDATE phone_number SET number = '+12025550199'",
         "DELETE FROM phone_number",
@@ -90,8 +91,8 @@ async fn the_database_refuses_what_the_rules_forbid(t: &TestApp, _database: Data
         "UPDATE inventory_number SET upfront_price_micros = 1000000000000001",
         "UPDATE inventory_number SET number = '12025550100'",
         "UPDATE phone_number SET buyer_id = (SELECT id FROM account WHERE NOT is_sub_account), idempotency_key = 'a'",
-        // A month of a number that is charged twice, a fee without its number, a number of what is
-        // no fee.
+        // A month that is charged twice, a fee without its number, and a number in an entry that is
+        // not a fee.
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, phone_number_month FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, NULL, NULL FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, -amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, 7 FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
@@ -109,9 +110,8 @@ async fn the_database_refuses_what_the_rules_forbid(t: &TestApp, _database: Data
     assert_eq!(t.everything().await, before);
 }
 
-/// Down to nothing and up again, as if never begun.
 #[db_test]
-async fn migrations_go_down_and_up_again(apps: &Apps) {
+async fn all_migrations_run_down_and_up_again(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
@@ -127,10 +127,9 @@ async fn migrations_go_down_and_up_again(apps: &Apps) {
     assert!(t.app.db.is_current().await.expect("the database answers"));
 }
 
-/// The schedules' statuses come to a database that holds messages, on open connections too, and go
-/// again; nothing of the money changes, and the file is sound.
+/// On open connections too. No amount changes.
 #[db_test]
-async fn statuses_are_added_to_a_database_in_use(apps: &Apps) {
+async fn the_migration_of_statuses_keeps_existing_messages(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
@@ -159,10 +158,9 @@ async fn statuses_are_added_to_a_database_in_use(apps: &Apps) {
     }
 }
 
-/// Number fees go down as corrections that keep balances and totals true, and leave usage with what
-/// an older program can read.
+/// Balances and totals stay true, and usage remains readable for an older program.
 #[db_test]
-async fn number_fees_go_down_as_corrections(apps: &Apps) {
+async fn migrating_down_turns_number_fees_into_corrections(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -182,9 +180,8 @@ async fn number_fees_go_down_as_corrections(apps: &Apps) {
     t.app.db.migrate().await.expect("the migration goes up again");
 }
 
-/// Keys that a deactivation has retired are still retired after the way down and up, and the others are not.
 #[db_test]
-async fn retired_keys_stay_retired(apps: &Apps) {
+async fn keys_of_a_deactivated_account_stay_revoked_after_migrating_down_and_up(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -206,7 +203,7 @@ async fn retired_keys_stay_retired(apps: &Apps) {
     assert_eq!(t.number("SELECT COUNT(*) FROM api_key WHERE is_retired").await, 1);
     t.app.db.migrate().await.expect("the migration goes up again");
 
-    t.work_off().await;
+    t.run_backlog().await;
     t.deliver().await;
     let count = async |status: &str| {
         t.number(&format!("SELECT COUNT(*) FROM message WHERE status = '{status}'")).await
@@ -214,10 +211,9 @@ async fn retired_keys_stay_retired(apps: &Apps) {
     assert_eq!((count("CANCELED").await, count("DELIVERED").await), (3, 2));
 }
 
-/// Two processes that migrate at once do not meet.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_at_once_run_one_after_another(apps: &Apps) {
+async fn two_processes_that_migrate_at_once_take_turns(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
 
@@ -233,9 +229,9 @@ async fn migrations_at_once_run_one_after_another(apps: &Apps) {
     assert!(t.app.db.is_current().await.expect("the database answers"));
 }
 
-/// The entities have the tables' columns, with their types and nullability.
+/// With the same types and nullability.
 #[db_test]
-async fn the_entities_are_the_tables(t: &TestApp) {
+async fn entities_and_tables_have_the_same_columns(t: &TestApp) {
     compare::<entity::team::Entity>(t).await;
     compare::<entity::account::Entity>(t).await;
     compare::<entity::api_key::Entity>(t).await;
@@ -287,7 +283,7 @@ async fn compare<E: EntityTrait>(t: &TestApp) {
     assert_eq!(found, expected, "{table}");
 }
 
-/// How the database calls an entity's type.
+/// The database's name of an entity's type.
 fn type_name(of_type: &ColumnType, backend: DbBackend) -> &'static str {
     let is_postgres = backend == DbBackend::Postgres;
     match of_type {
@@ -327,7 +323,7 @@ fn type_name(of_type: &ColumnType, backend: DbBackend) -> &'static str {
     }
 }
 
-/// Tables and indexes, other than the migrations' own bookkeeping.
+/// Tables and indexes, without those of the migrations themselves.
 async fn schema_of(t: &TestApp) -> Vec<String> {
     let backend = t.app.db.backend();
     let sql = match backend {
@@ -349,9 +345,9 @@ async fn schema_of(t: &TestApp) -> Vec<String> {
     rows.expect("the query runs").iter().map(|row| row.try_get("", "name").expect("text")).collect()
 }
 
-/// E-mail addresses that were stored in another spelling take the one form, unless a contact has that already.
+/// Unless the contact already has the normalized address.
 #[db_test]
-async fn addresses_of_contacts_take_their_one_form(apps: &Apps) {
+async fn stored_email_addresses_are_normalized(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let stored = [
@@ -388,7 +384,7 @@ async fn addresses_of_contacts_take_their_one_form(apps: &Apps) {
     found.reverse();
     assert_eq!(found, stored.map(|(_, new)| new));
 
-    // Messages in the old spelling are the person's, who is found by the new one.
+    // Messages to the old spelling belong to the person, who is found by the new one.
     let search = "{ contacts(filter: { search: \"eve@xn--bcher\" }) { nodes { id } } }";
     let eve = t.ask(&team.key, search).await.data()["contacts"]["nodes"][0]["id"].clone();
     let delete = "mutation($id: ID!) { deleteContact(id: $id) { errors { code } } }";

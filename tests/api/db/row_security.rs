@@ -1,5 +1,5 @@
-//! Row security: on PostgreSQL, statements that ask for everybody's rows get the caller's own. All tests run
-//! under it there; these look at it alone.
+//! Row security on PostgreSQL: a statement returns only the caller's rows, even without a filter.
+//! All tests run with it; these test it alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
     harness::{Apps, Setup, TestApp, TestSubAccount, TestTeam, text},
 };
 
-/// Tables whose rows an account alone sees, and those with rows of accounts that their team sees.
+/// Tables whose rows only their account sees.
 pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
     "contact_address",
@@ -26,6 +26,7 @@ pub const OF_ACCOUNTS: [&str; 8] = [
     "sender",
     "template",
 ];
+/// Tables with rows of accounts that their team sees.
 pub const OF_TEAMS: [&str; 4] = ["api_key", "audit_entry", "ledger_entry", "usage_day"];
 
 /// The tables with rows of teams, and the column by which a scope sees them.
@@ -63,7 +64,7 @@ fn scope(team: &TestTeam, account_id: &str) -> Scope {
     Scope::Account { team_id: id(&team.id), account_id: id(account_id) }
 }
 
-/// A team with two sub-accounts; each of the three accounts has one of everything.
+/// A team with two sub-accounts. Each of the three accounts has one row in every table.
 async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
     let team = t.team(1000).await;
     let subs = [
@@ -87,9 +88,9 @@ async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
     (team, subs)
 }
 
-/// No table with rows of teams is without the wall, and a new one without it is found.
+/// A table or a policy that is not as expected is reported.
 #[db_test(postgres)]
-async fn each_table_of_teams_has_its_wall(t: &TestApp) {
+async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
     let tables: Vec<String> = tenants(t).await.into_keys().collect();
     assert!(tables.len() > 10, "{tables:?}");
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
@@ -105,7 +106,7 @@ async fn each_table_of_teams_has_its_wall(t: &TestApp) {
     t.execute("REVOKE SELECT ON price FROM tollgate_server").await;
     t.execute("ALTER TABLE contact NO FORCE ROW LEVEL SECURITY").await;
     t.execute("DROP POLICY of_server ON message").await;
-    // A policy that lets all through, beside the right ones or instead of one, or for all roles.
+    // A policy that allows everything, beside the right ones, instead of one, or for all roles.
     t.execute("CREATE POLICY another ON sender TO tollgate_server USING (true)").await;
     t.execute("ALTER POLICY of_server ON template USING (true)").await;
     t.execute("ALTER POLICY of_system ON opt_out TO PUBLIC").await;
@@ -131,9 +132,9 @@ async fn each_table_of_teams_has_its_wall(t: &TestApp) {
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
 }
 
-/// R2, R3: without any filter of its own, a statement for a caller sees what the caller may see, table by table.
+/// In each table.
 #[db_test(postgres)]
-async fn what_a_statement_forgets_the_wall_keeps(t: &TestApp) {
+async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) {
     let (own, subs) = house(t).await;
     let (foreign, _) = house(t).await;
     let nobody = Uuid::nil().to_string();
@@ -163,9 +164,8 @@ async fn what_a_statement_forgets_the_wall_keeps(t: &TestApp) {
     }
 }
 
-/// Sessions go from caller to caller, and none keeps what the one before might see.
 #[db_test(postgres)]
-async fn callers_by_turns_see_their_own(t: &TestApp) {
+async fn callers_that_share_a_connection_see_only_their_own_rows(t: &TestApp) {
     let (own, subs) = house(t).await;
     let (foreign, _) = house(t).await;
     let scopes = [
@@ -192,9 +192,9 @@ async fn callers_by_turns_see_their_own(t: &TestApp) {
     snapshot.end().await.expect("the snapshot ends");
 }
 
-/// Whoever reads for a caller writes nothing, and reads no more by setting its session right.
+/// And cannot widen its own scope by changing its session.
 #[db_test(postgres)]
-async fn a_reader_writes_nothing(t: &TestApp) {
+async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
     let (own, subs) = house(t).await;
     let before = t.everything().await;
     let readers = t.app.db.read.within(scope(&own, &subs[0].id));
@@ -221,9 +221,9 @@ async fn a_reader_writes_nothing(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// It is set up by migrate, asked for by serve, and refused where it is not or cannot be.
+/// It is refused where it is missing or impossible.
 #[db_test(postgres)]
-async fn it_is_set_up_by_one_command(apps: &Apps) {
+async fn row_security_is_set_up_by_migrate_and_required_by_serve(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     t.execute("DROP POLICY of_server ON contact").await;
 
@@ -253,14 +253,14 @@ async fn it_is_set_up_by_one_command(apps: &Apps) {
     assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
 }
 
-/// It needs no superuser: a login that owns its database and may create roles has all it takes. Served without
-/// it, the same database works on.
+/// A login that owns its database and may create roles is sufficient. The same database can be
+/// served without row security.
 #[db_test(postgres)]
-async fn an_ordinary_login_will_do(apps: &Apps) {
+async fn row_security_needs_no_superuser(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     let (scheme, rest) = t.url.split_once("://").expect("a URL");
     let (_, address) = rest.split_once('@').expect("a login");
-    // Logins are the whole server's: one of the database's name is of this test alone.
+    // Logins belong to the whole server, so the name of the database makes this one unique.
     let name = address.split(['/', '?']).nth(1).expect("a database");
     let login = format!("login_of_{name}");
     t.execute(&format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'a-password'")).await;
@@ -292,7 +292,7 @@ async fn an_ordinary_login_will_do(apps: &Apps) {
     assert!(told.starts_with("Audited: teams 2, accounts 4,"), "{told}");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--row-security"];
     let serve_without = &serve[..5];
-    // What it sees nothing of, it must not take for empty.
+    // Rows that are hidden must not be taken for missing ones.
     for (revoked, arguments, why) in [
         ("tollgate_server", &serve[..], "the login may not read as tollgate_server"),
         ("tollgate_system", &["audit"], "row security hides every row from this login"),

@@ -1,5 +1,5 @@
-//! JSON that is made to end the process, or to be taken for something that it is not: refused by name at every
-//! entry point, before it is parsed.
+//! JSON that would crash the process or be read as something else is refused at every entry point
+//! before it is parsed.
 
 use axum::{
     body::Body,
@@ -9,13 +9,13 @@ use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::http;
 
-use crate::harness::{Apps, Came, Setup, Socket, TestApp, encoded, get, post};
+use crate::harness::{Apps, Received, Setup, Socket, TestApp, encoded, get, post};
 
-/// No client of these tests writes a longer address.
+/// The longest URL that the tests' client sends.
 const ADDRESS_BYTES_MAX: usize = 60_000;
 
-/// JSON text, within each other so many times: `serde_json` would parse each with a fresh limit of its depth, on the
-/// same stack.
+/// JSON text nested in itself. `serde_json` would parse each level with a fresh recursion limit, on
+/// the same stack.
 fn parsed_again(levels: usize) -> String {
     let mut bomb = "1".to_owned();
     for _ in 0..levels {
@@ -26,7 +26,7 @@ fn parsed_again(levels: usize) -> String {
     bomb
 }
 
-/// Values that none of the entry points takes.
+/// Values that no entry point accepts.
 fn bombs() -> Vec<(&'static str, String)> {
     let nested =
         |open: &str, close: &str, times: usize| open.repeat(times) + "1" + &close.repeat(times);
@@ -53,7 +53,7 @@ fn inbound(key: &str, body: String) -> Request<Body> {
 }
 
 #[db_test]
-async fn each_is_refused_at_every_entry_point(apps: &Apps) {
+async fn hostile_json_is_refused_at_every_entry_point(apps: &Apps) {
     let http = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let setup = Setup { http, ..Setup::default() };
     let t = apps.start_with(setup).await;
@@ -97,20 +97,20 @@ async fn each_is_refused_at_every_entry_point(apps: &Apps) {
         let init = format!(r#"{{"type":"connection_init","payload":{{"x":{bomb}}}}}"#);
         let mut stranger = Socket::silent(server.address).await;
         stranger.send_text(init).await;
-        // Too large before a key is given, or not JSON that is taken.
+        // Without a key, the message is refused as too large or as not valid JSON.
         let closed = stranger.next().await;
-        assert!(matches!(closed, Came::Closed(4400 | 1009)), "{name}: {closed:?}");
+        assert!(matches!(closed, Received::Closed(4400 | 1009)), "{name}: {closed:?}");
         let mut known = Socket::with_key(server.address, &team.key).await;
         let payload = format!(r#"{{"query":{query},"variables":{{"x":{bomb}}}}}"#);
         known.send_text(format!(r#"{{"id":"1","type":"subscribe","payload":{payload}}}"#)).await;
-        assert_eq!(known.next().await, Came::Closed(4400), "{name}: with a key");
+        assert_eq!(known.next().await, Received::Closed(4400), "{name}: with a key");
     }
     assert_eq!(t.everything().await, before);
 }
 
-/// No object is taken for a number, and none is kept as something else.
+/// Or stored as something else.
 #[db_test]
-async fn an_object_stays_an_object(t: &TestApp) {
+async fn an_object_is_never_read_as_a_number(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let top_up = "mutation($team: ID!, $amount: Cents!) { topUpTeam( \
@@ -138,15 +138,15 @@ async fn an_object_stays_an_object(t: &TestApp) {
     }
     assert_eq!(t.everything().await, before);
 
-    // What only looks like it is kept as it is.
+    // Values that only look similar are stored unchanged.
     let kept = json!({ "$serde_json": 1, "serde_json::private::Number": "7" });
     let answer = t.ask_with(&team.key, send, json!({ "m": kept })).await;
     assert_eq!(answer.data()["sendMessage"]["message"]["metadata"], kept);
 }
 
-/// A name that stands twice in a request's body would be read differently by a proxy or a log.
+/// A proxy or a log would read it differently.
 #[db_test]
-async fn a_body_names_nothing_twice(t: &TestApp) {
+async fn a_body_with_a_duplicate_name_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;
     let body = r#"{"query":"{ viewer { role } }","query":"{ account { name } }"}"#;
 

@@ -1,4 +1,4 @@
-//! Introspection: it costs what the schema makes of it, and its arguments are like all others.
+//! Introspection is limited like any query, and its arguments follow the same rules.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::{TestApp, post};
 
 #[db_test]
-async fn it_has_only_so_many_fields(t: &TestApp) {
+async fn an_introspection_has_a_limited_number_of_fields(t: &TestApp) {
     let team = t.team(0).await;
     let leaves = "name ".repeat(180);
     let deep = format!("fields{{type{{fields{{type{{fields{{{leaves}}}}}}}}}}}");
@@ -35,7 +35,7 @@ async fn it_has_only_so_many_fields(t: &TestApp) {
 }
 
 #[db_test]
-async fn a_variable_without_a_value_counts_as_not_given(t: &TestApp) {
+async fn a_variable_without_a_value_is_an_omitted_argument(t: &TestApp) {
     let team = t.team(0).await;
     let query =
         "query($d:Boolean){__type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}}}";
@@ -46,7 +46,7 @@ async fn a_variable_without_a_value_counts_as_not_given(t: &TestApp) {
         let answer = t.ask_with(&team.key, query, variables).await;
         assert_eq!(*answer.data(), expected);
     }
-    // Each failure is found where it is.
+    // Each failure has its own path.
     let with_failure = "query($d:Boolean){account{apiKeys(first:1,last:1){totalCount}} \
                         __type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}} none:__type(name:\"No\"){name}}";
     let answer = t.ask(&team.key, with_failure).await;
@@ -56,7 +56,7 @@ async fn a_variable_without_a_value_counts_as_not_given(t: &TestApp) {
 }
 
 #[db_test]
-async fn a_variable_stands_where_its_type_fits(t: &TestApp) {
+async fn a_variable_of_another_type_is_refused_in_an_introspection(t: &TestApp) {
     let team = t.team(0).await;
     let query = |of_type: &str| format!("query($n:{of_type}){{__type(name:$n){{name}}}}");
 
@@ -81,9 +81,8 @@ async fn a_variable_stands_where_its_type_fits(t: &TestApp) {
     }
 }
 
-/// What code generators ask by themselves, with every option.
 #[db_test]
-async fn every_field_of_an_introspection_is_known(t: &TestApp) {
+async fn introspection_supports_all_fields_and_arguments_of_the_specification(t: &TestApp) {
     let team = t.team(0).await;
     let query = "{ __schema { description queryType { name } directives { name description isRepeatable \
         locations args(includeDeprecated: true) { name } } } __type(name: \"AccountRef\") { kind isOneOf \

@@ -1,5 +1,5 @@
-//! Arguments that are longer than what they are compared with, or that say one thing thousands of times: their length is
-//! looked at before anything else, and what no row can have is not asked of the database.
+//! Arguments that are longer than any stored value, or that repeat one value thousands of times.
+//! Lengths are checked first, and the database is not asked for what no row can have.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -8,15 +8,15 @@ use crate::harness::{Database, TestApp};
 
 const LONG: usize = 200_000;
 
-/// Asks with one variable of this type.
+/// Sends a query with one variable of this type.
 async fn ask(t: &TestApp, key: &str, of: &str, query: &str, value: &Value) -> Value {
     let query = format!("query($t: {of}) {{ {query} }}");
     t.ask_with(key, &query, json!({ "t": value })).await.body
 }
 
-/// 200 characters are searched for, whatever their bytes, and 201 are not.
+/// Whatever their bytes.
 #[db_test]
-async fn a_long_search_is_refused(t: &TestApp) {
+async fn a_search_has_at_most_200_characters(t: &TestApp) {
     let team = t.team(1000).await;
     for query in [
         "contacts(filter: { search: $t }) { totalCount }",
@@ -36,9 +36,9 @@ async fn a_long_search_is_refused(t: &TestApp) {
     }
 }
 
-/// A filter by a value that is longer than any stored one finds nothing; by the longest, what has it.
+/// The longest possible value finds its row.
 #[db_test]
-async fn what_no_row_can_have_is_not_found(t: &TestApp, _database: Database) {
+async fn a_filter_value_longer_than_any_stored_one_finds_nothing(t: &TestApp) {
     let team = t.team(1000).await;
     let (tag, external_id) = ("😀".repeat(64), "😀".repeat(200));
     let metadata = "a".repeat(16 * 1024 - r#"{"k":""}"#.len());
@@ -98,9 +98,9 @@ async fn what_no_row_can_have_is_not_found(t: &TestApp, _database: Database) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Values of a list count once, and a cursor is at most as long as one can be.
+/// A cursor that is longer than any valid one is refused.
 #[db_test]
-async fn values_that_repeat_count_once(t: &TestApp) {
+async fn repeated_values_of_a_list_count_once(t: &TestApp) {
     let team = t.team(1000).await;
     t.sub_account(&team, json!({})).await;
     t.send_many(&team.key, 2, json!({ "text": "Hello" })).await;
@@ -156,9 +156,8 @@ async fn values_that_repeat_count_once(t: &TestApp) {
     }
 }
 
-/// Input that is longer than any good one is refused with the code of its rule.
 #[db_test]
-async fn long_input_is_refused_by_its_rule(t: &TestApp) {
+async fn input_that_is_too_long_is_refused_with_the_code_of_its_rule(t: &TestApp) {
     let team = t.team(1000).await;
     let before = t.everything().await;
     let (long, spaced) = ("a".repeat(LONG), format!("+1{}2025550123", " ".repeat(LONG)));
@@ -201,9 +200,9 @@ async fn long_input_is_refused_by_its_rule(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Metadata has 1,000 values at most, arrays and objects among them; what was stored with more is still read.
+/// Arrays and objects count too. Older metadata with more values can still be read.
 #[db_test]
-async fn metadata_has_so_many_values(t: &TestApp) {
+async fn metadata_has_at_most_1000_values(t: &TestApp) {
     let team = t.team(1000).await;
     let of = |values: usize| json!({ "a": vec![0; values - 2], "b": {} });
     let send = |values| json!({ "to": "+12025550123", "text": "Hello", "metadata": of(values) });

@@ -1,4 +1,4 @@
-//! How a request is read, bounded, validated, executed and answered.
+//! How a request is read, limited, validated, executed and answered.
 
 mod access;
 mod hostile_documents;

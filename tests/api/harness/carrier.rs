@@ -10,26 +10,25 @@ use entity::message;
 use tollgate::carrier::{Carrier, Report, SendError, sandbox::Sandbox};
 use uuid::Uuid;
 
-/// The sandbox, watched: records every hand-over, and can fall silent.
+/// The sandbox carrier with a record of every submission.
 #[derive(Default)]
 pub struct WatchedCarrier {
     pub sent: Mutex<Vec<Uuid>>,
-    /// What each hand-over was to come from.
+    /// The `from` of each submission.
     pub sent_from: Mutex<Vec<Option<String>>>,
-    /// The last message, as it was handed over.
+    /// The last message, as it was submitted.
     pub last: Mutex<Option<message::Model>>,
-    /// Whether a second hand-over is said to reach a person twice.
+    /// Whether a repeated submission may reach a person twice.
     pub reaches_people: AtomicBool,
 }
 
 #[async_trait]
 impl Carrier for WatchedCarrier {
     async fn send(&self, message: &message::Model) -> Result<(), SendError> {
-        self.sent.lock().expect("no test panics with the record in its hand").push(message.id);
+        self.sent.lock().expect("no test panics with this lock").push(message.id);
         let from = message.sent_from.clone();
-        self.sent_from.lock().expect("no test panics with the record in its hand").push(from);
-        *self.last.lock().expect("no test panics with the record in its hand") =
-            Some(message.clone());
+        self.sent_from.lock().expect("no test panics with this lock").push(from);
+        *self.last.lock().expect("no test panics with this lock") = Some(message.clone());
         Sandbox.send(message).await
     }
 

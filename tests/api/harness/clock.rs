@@ -7,7 +7,7 @@ use tollgate::clock::{Clock, IdOrder};
 
 use super::TestApp;
 
-/// Noon of a Monday in the middle of a month, so that days and months are easy to step over.
+/// Noon on a Monday in the middle of a month.
 pub const NOON: &str = "2026-03-16T12:00:00Z";
 
 /// A clock that stands still until a test moves it.
@@ -21,7 +21,7 @@ impl StepClock {
 
 impl Clock for StepClock {
     fn now(&self) -> DateTime<Utc> {
-        *self.0.lock().expect("no test panics with the clock in its hand")
+        *self.0.lock().expect("no test panics with this lock")
     }
 
     fn ids(&self) -> &IdOrder {
@@ -30,8 +30,8 @@ impl Clock for StepClock {
 }
 
 impl TestApp {
-    /// Moves the clock on.
+    /// Moves the clock forward.
     pub fn step(&self, by: TimeDelta) {
-        *self.clock.0.lock().expect("no test panics with the clock in its hand") += by;
+        *self.clock.0.lock().expect("no test panics with this lock") += by;
     }
 }

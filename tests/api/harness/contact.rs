@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Answer, TestApp, text};
 
 impl TestApp {
-    /// Makes a contact; `input` as `CreateContactInput`.
+    /// Creates a contact; `input` is a `CreateContactInput`.
     pub async fn create_contact(&self, key: &str, input: Value) -> Answer {
         self.ask_with(
             key,
@@ -17,7 +17,7 @@ impl TestApp {
         .await
     }
 
-    /// A contact with these addresses: its id and theirs, by channel.
+    /// Creates a contact with these addresses and returns its id and theirs, by channel.
     pub async fn contact(&self, key: &str, addresses: &[&str]) -> (String, Vec<String>) {
         let addresses: Vec<Value> =
             addresses.iter().map(|address| json!({ "address": address })).collect();
@@ -27,7 +27,7 @@ impl TestApp {
         (text(&made["id"]), addresses.iter().map(|address| text(&address["id"])).collect())
     }
 
-    /// Opts an address out of the messages of a key's account.
+    /// Opts an address out of the messages of the key's account.
     pub async fn opt_out(&self, key: &str, address: &str) {
         let query = "mutation($input: AddOptOutInput!) { addOptOut(input: $input) \
                      { optOut { id } errors { code } } }";

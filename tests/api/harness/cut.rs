@@ -1,5 +1,5 @@
-//! A proxy before the database that loses one answer: once a connection has said certain words, what the
-//! server answers to the last of them is kept back, and the connection ends.
+//! A proxy before PostgreSQL that loses one answer: once a connection has sent a certain text, the
+//! server's answer to it is dropped and the connection closed.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Ends with the test.
+/// The proxy. It ends when it is dropped.
 pub struct Cut {
     pub port: u16,
     cuts: Arc<AtomicUsize>,
@@ -20,7 +20,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Loses the answer to the last of these words, said in this order on one connection; once.
+    /// Drops the answer to the last of these texts, sent in this order on one connection. Once.
     pub async fn after(words: &'static [&'static str], target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
@@ -39,7 +39,7 @@ impl Cut {
         Self { port, cuts, _proxy: proxy }
     }
 
-    /// How many answers were lost.
+    /// How many answers were dropped.
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
     }

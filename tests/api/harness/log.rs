@@ -11,9 +11,9 @@ use tracing::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Makes a subscriber hear what this thread logs, until both are dropped. With a single subscriber in the
-/// process, tracing asks only the thread that meets a span or an event first, and keeps a no for all threads;
-/// with two it asks both.
+/// Sends what this thread logs to a subscriber, until both values are dropped. If a process has
+/// only one subscriber, tracing caches its answer of the first thread for all threads. The second
+/// subscriber prevents that.
 pub fn hear(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, DefaultGuard) {
     let second = Dispatch::new(NoSubscriber::default());
     (second, set_default(subscriber))
@@ -24,7 +24,7 @@ pub fn hear(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, D
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Begins to log, until the guards are dropped.
+    /// Logs until the guards are dropped.
     pub fn begin() -> (Self, (Dispatch, DefaultGuard)) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false);
@@ -32,14 +32,14 @@ impl Log {
     }
 
     pub fn text(&self) -> String {
-        let bytes = self.0.lock().expect("nobody panics with the log").clone();
+        let bytes = self.0.lock().expect("no test panics with this lock").clone();
         String::from_utf8(bytes).expect("text")
     }
 }
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nobody panics with the log").extend_from_slice(bytes);
+        self.0.lock().expect("no test panics with this lock").extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

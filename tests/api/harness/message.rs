@@ -7,7 +7,7 @@ use tollgate::{domain::message::backlog, worker};
 use super::{Answer, TestApp};
 
 impl TestApp {
-    /// Sends one message; `input` as `SendMessageInput`.
+    /// Sends one message; `input` is a `SendMessageInput`.
     pub async fn send(&self, key: &str, input: Value) -> Answer {
         self.ask_with(
             key,
@@ -19,7 +19,7 @@ impl TestApp {
         .await
     }
 
-    /// Sends so many messages of one segment, each as `input` has it besides.
+    /// Sends this many messages of one segment; `input` is merged into each.
     pub async fn send_many(&self, key: &str, count: usize, input: Value) {
         let query = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                      { errors { code } } }";
@@ -37,16 +37,16 @@ impl TestApp {
         }
     }
 
-    /// Sends a one-segment SMS and says whether it was accepted.
+    /// Sends an SMS of one segment. Whether it was accepted.
     pub async fn sends(&self, key: &str) -> bool {
         let answer = self.send(key, json!({ "to": "+12025550123", "text": "Hello" })).await;
         answer.refusals().is_empty()
     }
 
-    /// Works off and delivers and reports until nothing more is due; time moves on between the steps.
+    /// Delivers and reports messages until nothing is due. The clock moves between the rounds.
     pub async fn deliver(&self) {
         for _ in 0..100 {
-            let stepped = self.work_off().await;
+            let stepped = self.run_backlog().await;
             let delivered = worker::deliver_due(&self.app).await.expect("the worker delivers");
             self.step(TimeDelta::seconds(1));
             let reported = worker::deliver_due(&self.app).await.expect("the worker delivers");
@@ -54,17 +54,17 @@ impl TestApp {
                 return;
             }
         }
-        panic!("messages are due for ever");
+        panic!("messages are still due after 100 rounds");
     }
 
-    /// Does what changes of accounts have left to be done with their messages, as the worker does, and says
-    /// in how many steps.
-    pub async fn work_off(&self) -> usize {
+    /// Applies changes of accounts to their messages, as the worker does. Returns the number of
+    /// steps.
+    pub async fn run_backlog(&self) -> usize {
         let mut place = backlog::Place::default();
         let mut steps = 0;
         while backlog::step(&self.app, &mut place).await.expect("the step is done") {
             steps += 1;
-            assert!(steps < 10_000, "there is something to be done for ever");
+            assert!(steps < 10_000, "the backlog does not end");
         }
         steps
     }

@@ -51,12 +51,12 @@ pub use carrier::WatchedCarrier;
 pub use clock::{NOON, StepClock};
 pub use cut::Cut;
 pub use log::{Log, hear};
-pub use postgres::ASKED_FOR_PASSWORDS;
+pub use postgres::PASSWORD_ROLE;
 pub use program::{Running, demo};
-pub use request::{Answer, NOBODYS_IDS, doubling, encoded, get, post, sha256_hex, text};
+pub use request::{Answer, UNKNOWN_IDS, doubling, encoded, get, post, sha256_hex, text};
 pub use run::{Apps, run_test};
 pub use sender::SENDER;
-pub use socket::{Came, Socket};
+pub use socket::{Received, Socket};
 pub use team::{TestSubAccount, TestTeam};
 
 use run::Started;

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::{Answer, TestApp, text};
 
-/// What a sender shows of itself.
+/// The fields of a sender.
 pub const SENDER: &str = "{ id name isDefault channels email emailName whatsapp telegram \
                           createdAt updatedAt }";
 
 impl TestApp {
-    /// Makes a sender; `input` is merged into `{ name: "Sender" }`.
+    /// Creates a sender; `input` is merged into `{ name: "Sender" }`.
     pub async fn create_sender(&self, key: &str, input: Value) -> Answer {
         let mut whole = json!({ "name": "Sender" });
         for (name, value) in input.as_object().expect("an input object") {
@@ -22,7 +22,7 @@ impl TestApp {
         self.ask_with(key, &query, json!({ "input": whole })).await
     }
 
-    /// The id of a sender that is made.
+    /// Creates a sender and returns its id.
     pub async fn sender(&self, key: &str, input: Value) -> String {
         let answer = self.create_sender(key, input).await;
         assert_eq!(answer.refusals(), [""; 0]);

@@ -8,7 +8,7 @@ use tollgate::http;
 
 use super::TestApp;
 
-/// A server on a port.
+/// A server on a port. It stops when it is dropped.
 pub struct Served {
     pub address: SocketAddr,
     pub stop: CancellationToken,
@@ -22,12 +22,12 @@ impl Drop for Served {
 }
 
 impl TestApp {
-    /// Serves on a port of its own; ends with what is returned.
+    /// Serves on a free port.
     pub async fn serve(&self) -> Served {
         self.serve_with(http::Settings::default()).await
     }
 
-    /// The same with other settings.
+    /// Serves with other settings.
     pub async fn serve_with(&self, settings: http::Settings) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");

@@ -23,7 +23,7 @@ pub struct TestSubAccount {
 }
 
 impl TestApp {
-    /// A team with this balance, made and topped up by the operator.
+    /// Creates a team with this balance.
     pub async fn team(&self, balance_cents: i64) -> TestTeam {
         let answer = self
             .ask(
@@ -57,7 +57,7 @@ impl TestApp {
         .await
     }
 
-    /// A sub-account of the team; `input` is merged into `{ name: "Client" }`.
+    /// Creates a sub-account; `input` is merged into `{ name: "Client" }`.
     pub async fn sub_account(&self, team: &TestTeam, input: Value) -> TestSubAccount {
         let mut whole = json!({ "name": "Client" });
         for (name, value) in input.as_object().expect("an input object") {
@@ -84,7 +84,7 @@ impl TestApp {
         .await
     }
 
-    /// A new key of an account of the team.
+    /// Creates a key of an account of the team.
     pub async fn api_key(&self, team: &TestTeam, account_id: &str, environment: &str) -> String {
         let answer = self
             .ask_with(

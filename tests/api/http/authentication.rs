@@ -10,7 +10,6 @@ use serde_json::json;
 use super::QUERY;
 use crate::harness::TestApp;
 
-/// R17: no key, or one that is not valid.
 #[db_test]
 async fn without_a_valid_key_nothing_is_executed(t: &TestApp) {
     let team = t.team(0).await;
@@ -69,9 +68,8 @@ async fn without_a_valid_key_nothing_is_executed(t: &TestApp) {
     assert_eq!(t.request(lower_case).await.status, 200);
 }
 
-/// A malformed key is told by its checksum and never reaches the database.
 #[db_test]
-async fn a_malformed_key_never_reaches_the_database(t: &TestApp) {
+async fn a_key_with_a_wrong_checksum_is_refused_without_a_database_query(t: &TestApp) {
     let team = t.team(0).await;
     let before = t.statements();
 

@@ -1,4 +1,4 @@
-//! The playground: its page, its files, and what is said where it was left out of the build.
+//! GraphiQL: its page, its files, and the message if it was left out of the build.
 
 use axum::{
     body::Body,
@@ -20,14 +20,13 @@ fn has(headers: &HeaderMap, expected: &[(header::HeaderName, &str)]) {
     }
 }
 
-/// As the harness hands out what is not JSON.
+/// The text that the harness makes of an answer that is not JSON.
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// D6.
 #[db_test(sqlite)]
-async fn the_page_is_served_without_a_key_or_says_why_it_cannot_be(t: &TestApp) {
+async fn graphiql_is_served_without_a_key_or_explains_why_it_is_missing(t: &TestApp) {
     for path in ["/graphiql", "/graphiql/"] {
         let answer = get(t, path, "gzip, br").await;
         has(
@@ -62,7 +61,7 @@ async fn the_page_is_served_without_a_key_or_says_why_it_cannot_be(t: &TestApp) 
 }
 
 #[db_test(sqlite)]
-async fn each_file_of_the_page_is_served_for_good_and_to_every_client(t: &TestApp) {
+async fn each_file_of_graphiql_is_immutable_and_served_in_every_encoding(t: &TestApp) {
     let index = match tollgate_ui::index() {
         Ok(index) => index,
         Err(why) => return eprintln!("SKIPPED: GraphiQL is left out: {why}"),
@@ -103,7 +102,7 @@ async fn each_file_of_the_page_is_served_for_good_and_to_every_client(t: &TestAp
 }
 
 #[db_test(sqlite)]
-async fn nothing_else_lies_beside_the_page_and_the_root_leads_to_it(t: &TestApp) {
+async fn the_root_redirects_to_graphiql_and_no_other_file_is_served(t: &TestApp) {
     let root = get(t, "/", "br").await;
     assert_eq!(root.status, 307);
     assert_eq!(root.headers[header::LOCATION], "/graphiql");

@@ -1,4 +1,4 @@
-//! What is said around an answer: cross-origin headers, request ids, metrics.
+//! Headers: cross-origin requests, request ids, metrics.
 
 use axum::{
     body::Body,
@@ -17,9 +17,9 @@ fn has<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// Web pages of listed origins may ask and see limits and ids; of others, and by default, none may.
+/// Their pages can read rate limits and request ids. By default no origin is listed.
 #[db_test]
-async fn only_listed_origins_may_ask(apps: &Apps) {
+async fn only_listed_origins_may_send_cross_origin_requests(apps: &Apps) {
     let origins = vec![PAGE.parse().expect("a header's value")];
     let http = http::Settings { cors_origins: origins, ..http::Settings::default() };
     let t = apps.start_with(Setup { http, ..Setup::default() }).await;
@@ -62,9 +62,9 @@ async fn only_listed_origins_may_ask(apps: &Apps) {
     assert_eq!(has(&answer.headers, "access-control-allow-origin"), None);
 }
 
-/// A caller's own request id comes back, if it is short and plain; else it gets one.
+/// Otherwise the request gets a new one.
 #[db_test]
-async fn a_request_has_an_id(t: &TestApp) {
+async fn the_request_id_of_the_client_is_returned_if_it_is_short_and_plain(t: &TestApp) {
     let team = t.team(0).await;
     let longest = "a".repeat(64);
     for (given, is_kept) in [
@@ -86,9 +86,8 @@ async fn a_request_has_an_id(t: &TestApp) {
     }
 }
 
-/// Every answer has an id, also where nobody was let in.
 #[db_test]
-async fn refusals_have_an_id_too(apps: &Apps) {
+async fn refused_requests_have_a_request_id_too(apps: &Apps) {
     let origins = vec![PAGE.parse().expect("a header's value")];
     let http = http::Settings { cors_origins: origins, ..http::Settings::default() };
     let t = apps.start_with(Setup { http, ..Setup::default() }).await;
@@ -101,7 +100,7 @@ async fn refusals_have_an_id_too(apps: &Apps) {
         assert!(has(&answer.headers, "x-request-id").is_some(), "{}", answer.status);
     }
 
-    // One whose body does not come.
+    // A request whose body is not sent.
     let body = Body::from_stream(stream::pending::<Result<&[u8], axum::Error>>());
     let mut request = post(&team.key, body);
     request.headers_mut().insert("x-request-id", "order-17".parse().expect("text"));
@@ -113,7 +112,7 @@ async fn refusals_have_an_id_too(apps: &Apps) {
 }
 
 #[db_test]
-async fn what_happens_is_counted(t: &TestApp) {
+async fn requests_and_messages_are_counted_in_the_metrics(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
     assert!(t.sends(&team.key).await && t.sends(&team.key).await);

@@ -22,7 +22,7 @@ use super::QUERY;
 use crate::harness::{TestApp, encoded, get, post, sha256_hex};
 
 #[db_test]
-async fn requests_of_another_form_are_refused_by_name(t: &TestApp) {
+async fn requests_with_another_method_media_type_or_shape_are_refused(t: &TestApp) {
     let team = t.team(0).await;
     let bearer = format!("Bearer {}", team.key);
 
@@ -100,10 +100,9 @@ async fn requests_of_another_form_are_refused_by_name(t: &TestApp) {
     }
 }
 
-/// Bodies that do not come keep nothing from others, not even from the other keys of their team, however many
-/// there are; they are refused.
+/// Not even those of other keys of the same team. They are refused in the end.
 #[db_test]
-async fn requests_that_never_come_hold_nobody_up(t: &Arc<TestApp>) {
+async fn requests_whose_bodies_are_never_sent_delay_no_other_request(t: &Arc<TestApp>) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
     let hot = t.sub_account(&team, json!({})).await;
     let waited_for = Arc::new(AtomicUsize::new(0));
@@ -113,7 +112,7 @@ async fn requests_that_never_come_hold_nobody_up(t: &Arc<TestApp>) {
         hanging.spawn(async move { t.request(post(&key, body)).await });
     }
     let mut refused = Vec::new();
-    // A slow machine refuses the first before it has heard the last.
+    // A slow machine refuses the first before it has received the last.
     while waited_for.load(Ordering::Relaxed) + refused.len() < http::HELD_MAX {
         refused.extend(hanging.try_join_next());
         tokio::task::yield_now().await;
@@ -132,7 +131,7 @@ async fn requests_that_never_come_hold_nobody_up(t: &Arc<TestApp>) {
     assert!(t.sends(&hot.key).await);
 }
 
-/// A body that never comes; counts that it is waited for.
+/// A body that is never sent. Counts when the server starts to wait for it.
 fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
     let (waited_for, mut is_new) = (Arc::clone(waited_for), true);
     let never = stream::poll_fn(move |_| {
@@ -144,9 +143,9 @@ fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
     Body::from_stream(never)
 }
 
-/// A body that breaks off is not one that is too large.
+/// And not as too large.
 #[db_test]
-async fn a_body_that_does_not_come_whole_is_bad_input(t: &TestApp) {
+async fn an_incomplete_body_is_refused_as_bad_input(t: &TestApp) {
     let team = t.team(0).await;
     let parts = [Ok("{\"query\":"), Err(axum::Error::new("it broke off"))];
     let refused = t.request(post(&team.key, Body::from_stream(stream::iter(parts)))).await;
@@ -157,7 +156,7 @@ async fn a_body_that_does_not_come_whole_is_bad_input(t: &TestApp) {
 }
 
 #[db_test]
-async fn a_query_is_asked_by_get_and_a_mutation_is_not(t: &TestApp) {
+async fn get_requests_run_queries_but_no_mutations(t: &TestApp) {
     let team = t.team(1_000).await;
     let document = "query A($with: Boolean! = true) { account { name @include(if: $with) } } \
                     query B { team { name } } \
@@ -190,10 +189,9 @@ async fn a_query_is_asked_by_get_and_a_mutation_is_not(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// A document is sent once and asked for by its hash from then on; what a hash stands for is bound by the
-/// same rules: a mutation is no GET, and what a role may not use it may not use.
+/// The same rules apply: no mutation by GET, and nothing that the role may not use.
 #[db_test]
-async fn a_persisted_query_is_asked_by_its_hash(t: &TestApp) {
+async fn a_persisted_query_is_sent_once_and_then_named_by_its_hash(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let hash = sha256_hex;
@@ -232,7 +230,7 @@ async fn a_persisted_query_is_asked_by_its_hash(t: &TestApp) {
     let manage = "mutation { createSubAccount(input: { name: \"\" }) { errors { code } } }";
     assert_eq!(post_both(&team.key, manage, &hash(manage)).await.refusals(), ["NAME_INVALID"]);
     assert_eq!(post_hash(&another, manage).await.refusals(), ["NAME_INVALID"]);
-    // Nobody learns from a hash what another account asked.
+    // A hash does not reveal the queries of another account.
     for query in [manage, send] {
         assert_eq!(post_hash(&sub.key, query).await.codes(), ["PERSISTED_QUERY_NOT_FOUND"]);
     }

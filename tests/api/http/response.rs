@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::QUERY;
 use crate::harness::{TestApp, post};
 
-/// What is wrong with a document is said in one line, with a position, and the query is not echoed.
+/// The query is not repeated in it.
 #[db_test]
-async fn a_bad_document_is_refused_in_one_line(t: &TestApp) {
+async fn a_syntax_error_is_reported_in_one_line_with_its_position(t: &TestApp) {
     let team = t.team(0).await;
 
     for (request, code) in [
@@ -48,9 +48,9 @@ async fn a_bad_document_is_refused_in_one_line(t: &TestApp) {
     assert_eq!(*answer.data(), json!({ "team": { "name": "Acme" } }));
 }
 
-/// A failure inside is logged and masked: the caller gets a request id.
+/// The client receives a request id.
 #[db_test]
-async fn what_went_wrong_inside_is_not_shown(t: &TestApp) {
+async fn an_internal_error_is_logged_and_hidden_from_the_client(t: &TestApp) {
     let team = t.team(0).await;
     t.execute("ALTER TABLE usage_day RENAME TO elsewhere").await;
 
@@ -65,7 +65,7 @@ async fn what_went_wrong_inside_is_not_shown(t: &TestApp) {
 }
 
 #[db_test]
-async fn answers_are_not_to_be_stored(t: &TestApp) {
+async fn responses_must_not_be_cached(t: &TestApp) {
     let team = t.team(0).await;
     let answer = t.ask(&team.key, QUERY).await;
     assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
@@ -82,7 +82,7 @@ async fn answers_are_not_to_be_stored(t: &TestApp) {
 }
 
 #[db_test]
-async fn health_and_readiness(t: &TestApp) {
+async fn the_server_reports_health_and_readiness(t: &TestApp) {
     for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let answer = t.request(request).await;
@@ -93,9 +93,9 @@ async fn health_and_readiness(t: &TestApp) {
     assert_eq!(t.request(request).await.status, 503);
 }
 
-/// Under `application/json` a well-formed request is 200, whatever came of it.
+/// With `application/json`, every well-formed request is answered with 200.
 #[db_test]
-async fn the_status_follows_the_media_type(t: &TestApp) {
+async fn the_status_depends_on_the_accepted_media_type(t: &TestApp) {
     let team = t.team(0).await;
     let ask = async |accept: Option<&str>, query: &str| {
         let mut request = post(&team.key, json!({ "query": query }).to_string());

@@ -1,14 +1,14 @@
-//! Every argument of the schema that names something, with a call that gives it: an id, an externalId, or
-//! a cursor. One without a row here fails `every_argument_that_names_something_has_a_row`.
+//! Every argument of the schema that names an object, with a call that uses it: an id, an
+//! externalId or a cursor. An argument without a row here fails
+//! `every_argument_that_names_an_object_has_a_row`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_graphql::parser::types::{InputValueDefinition, Type, TypeKind, TypeSystemDefinition};
 
-/// What an argument names, in the words of a call. `$id` stands for what is asked with, `OWN_…` for what
-/// the caller has.
+/// Arguments that name data of an account. `$id` stands for the id under test, `OWN_…` for the
+/// caller's own ids.
 pub const NAMING: &[(&str, &str)] = &[
-    // What an account owns.
     ("Query.message(id)", "message(id: $id) { id to text }"),
     ("Query.contact(id)", "contact(id: $id) { id displayName addresses { address } }"),
     ("Query.template(id)", "template(id: $id) { id name bodies { text } }"),
@@ -109,7 +109,7 @@ pub const NAMING: &[(&str, &str)] = &[
     ),
 ];
 
-/// The same of what a team's main account manages, and what an operator does.
+/// The same for what a main account manages and what an operator does.
 pub const MANAGING: &[(&str, &str)] = &[
     ("Query.subAccount(by.id)", "subAccount(by: { id: $id }) { id name }"),
     ("Query.subAccount(by.externalId)", "subAccount(by: { externalId: $id }) { id name }"),
@@ -215,7 +215,7 @@ pub const MANAGING: &[(&str, &str)] = &[
     ),
 ];
 
-/// Lists, by the fields that take cursors.
+/// Lists, by the fields that accept cursors.
 pub const LISTS: &[(&str, &str)] = &[
     ("Query.messages", "messages(PAGE) { LIST }"),
     ("Query.contacts", "contacts(PAGE) { LIST }"),
@@ -233,7 +233,7 @@ pub const LISTS: &[(&str, &str)] = &[
     ("Query.teams", "teams(PAGE) { LIST }"),
 ];
 
-/// Tried over a socket, in `updates.rs`.
+/// Tested over a socket, in `subscriptions/audience.rs`.
 pub const SUBSCRIBING: &[&str] = &["Subscription.messageUpdated(id)"];
 
 /// The document of a call.
@@ -245,7 +245,7 @@ pub fn document(path: &str, call: &str) -> String {
     format!("{operation}($id: {of_type}) {{ {call} }}")
 }
 
-/// The paths of all arguments of the schema that name something.
+/// The paths of all arguments of the schema that name an object.
 fn paths() -> BTreeSet<String> {
     let document = async_graphql::parser::parse_schema(tollgate::graphql::sdl()).expect("a schema");
     let types = document.definitions.into_iter().filter_map(|definition| match definition {
@@ -271,7 +271,7 @@ fn paths() -> BTreeSet<String> {
                     let (name, base) = (value.name.node.as_str(), base(&value.ty.node));
                     let path = format!("{before}{name}");
                     let is_cursor = before.is_empty() && ["after", "before"].contains(&name);
-                    // What an account is to be called names nothing that there is.
+                    // A new `externalId` names no existing object.
                     let is_own_name = path == "input.externalId"
                         && ["createSubAccount", "updateSubAccount"]
                             .contains(&field.name.node.as_str());
@@ -292,9 +292,9 @@ fn base(of: &Type) -> String {
     of.to_string().replace(['[', ']', '!'], "")
 }
 
-/// A new argument that names something fails this, until it has been tried with what is not the caller's.
+/// A new one must be tested with ids of others.
 #[test]
-fn every_argument_that_names_something_has_a_row() {
+fn every_argument_that_names_an_object_has_a_row() {
     let rows = NAMING.iter().chain(MANAGING).map(|(path, _)| (*path).to_owned());
     let cursors = LISTS
         .iter()

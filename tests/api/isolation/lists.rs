@@ -5,16 +5,17 @@ use serde_json::{Value, json};
 use tollgate::db::RowSecurity;
 
 use super::{
-    POSTGRES, SQLITE, Things, UNFILTERED, Walls, arguments::LISTS, assert_unknown, house, send,
+    AccountData, POSTGRES, Protection, SQLITE, UNFILTERED, arguments::LISTS, assert_unknown, send,
+    team_data,
 };
 use crate::harness::{Apps, Sqlite, TestSubAccount, text};
 
-/// What each list shows is the caller's own, also after a cursor of somebody else's list, and before one.
+/// In both directions.
 #[db_test]
-async fn anothers_cursor_shows_what_is_ones_own(apps: &Apps) {
-    for walls in Walls::of(apps.database) {
-        let t = walls.start(apps).await;
-        let (own, foreign) = (house(&t, "own").await, house(&t, "foreign").await);
+async fn a_cursor_of_another_account_shows_only_the_callers_rows(apps: &Apps) {
+    for protection in Protection::of(apps.database) {
+        let t = protection.start(apps).await;
+        let (own, foreign) = (team_data(&t, "own").await, team_data(&t, "foreign").await);
         let keys = [&own.subs[0].key, &own.subs[1].key, &own.team.key, &foreign.team.key];
 
         for (path, call) in LISTS {
@@ -25,14 +26,14 @@ async fn anothers_cursor_shows_what_is_ones_own(apps: &Apps) {
             };
             let mut lists = Vec::new();
             for key in keys {
-                lists.push((key, edges(&ask(key, "first: 100").await.body["data"])));
+                lists.push((key, cursors_and_ids(&ask(key, "first: 100").await.body["data"])));
             }
             for (key, list) in &lists {
                 let cursors = lists.iter().flat_map(|(_, other)| other);
                 for (cursor, _) in cursors {
                     for (page, from) in [("after", "first"), ("before", "last")] {
                         let page = format!("{page}: \"{cursor}\", {from}: 100");
-                        for (_, id) in edges(&ask(key, &page).await.body["data"]) {
+                        for (_, id) in cursors_and_ids(&ask(key, &page).await.body["data"]) {
                             assert!(list.iter().any(|(_, own)| *own == id), "{path}: {id}");
                         }
                     }
@@ -41,15 +42,16 @@ async fn anothers_cursor_shows_what_is_ones_own(apps: &Apps) {
             if *path != "Query.teams" {
                 assert!(lists.iter().any(|(_, list)| !list.is_empty()), "{path} shows something");
             }
-            // The ledger and the audit log tell a main account of its sub-accounts; all else is one account's.
+            // The ledger and the audit log of a main account include its sub-accounts. All other
+            // lists belong to one account.
             let [(_, one), (_, other), ..] = &lists[..] else { panic!("four lists") };
             assert!(one.iter().all(|(_, id)| other.iter().all(|(_, same)| same != id)), "{path}");
         }
     }
 }
 
-/// The cursors and ids of the list in an answer; none where it was refused.
-fn edges(data: &Value) -> Vec<(String, String)> {
+/// The cursors and ids of the list in an answer; none if it was refused.
+fn cursors_and_ids(data: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open = vec![data];
     while let Some(value) = open.pop() {
@@ -66,20 +68,19 @@ fn edges(data: &Value) -> Vec<(String, String)> {
     found
 }
 
-/// R3: what an account has is listed to it and to nobody else.
 #[db_test]
-async fn each_account_lists_its_own_things(apps: &Apps) {
-    for walls in Walls::of(apps.database) {
-        let t = walls.start(apps).await;
-        let own = house(&t, "own").await;
-        house(&t, "foreign").await;
+async fn each_account_lists_only_its_own_data(apps: &Apps) {
+    for protection in Protection::of(apps.database) {
+        let t = protection.start(apps).await;
+        let own = team_data(&t, "own").await;
+        team_data(&t, "foreign").await;
 
         let query = "{ contacts { totalCount nodes { id addresses { id } } } \
                  phoneNumbers { totalCount nodes { id } } templates { totalCount nodes { id } } \
                  senders { totalCount nodes { id } } optOuts { totalCount } }";
         for (at, key) in [&own.team.key, &own.subs[0].key, &own.subs[1].key].into_iter().enumerate()
         {
-            let Things { contact, address, number, template, sender, .. } = &own.things[at];
+            let AccountData { contact, address, number, template, sender, .. } = &own.accounts[at];
             let one = |node: Value| json!({ "totalCount": 1, "nodes": [node] });
             let expected = json!({
                 "contacts": one(json!({ "id": contact, "addresses": [{ "id": address }] })),
@@ -93,17 +94,17 @@ async fn each_account_lists_its_own_things(apps: &Apps) {
     }
 }
 
-/// So the filters are really gone where [`UNFILTERED`] proves that row security does without them.
+/// Shows that the filters are really removed where [`UNFILTERED`] tests row security alone.
 #[db_test(postgres)]
-async fn without_either_wall_each_lists_everybodys_things(apps: &Apps) {
-    let t = Walls { row_security: RowSecurity::Off, ..UNFILTERED }.start(apps).await;
-    let own = house(&t, "own").await;
-    house(&t, "foreign").await;
+async fn without_filters_and_row_security_every_account_sees_everything(apps: &Apps) {
+    let t = Protection { row_security: RowSecurity::Off, ..UNFILTERED }.start(apps).await;
+    let own = team_data(&t, "own").await;
+    team_data(&t, "foreign").await;
 
     let query = "query($id: ID!) { message(id: $id) { to } messages { totalCount } contacts { totalCount } \
                  phoneNumbers { totalCount } templates { totalCount } senders { totalCount } \
                  optOuts { totalCount } }";
-    let id = json!({ "id": own.things[2].message });
+    let id = json!({ "id": own.accounts[2].message });
     let answer = t.ask_with(&own.subs[0].key, query, id).await;
     let all = json!({ "totalCount": 6 });
     let expected = json!({
@@ -116,12 +117,11 @@ async fn without_either_wall_each_lists_everybodys_things(apps: &Apps) {
     assert_eq!(*t.ask(&own.team.key, query).await.data(), expected);
 }
 
-/// R3: a text of somebody else's is found by nobody else.
 #[db_test]
-async fn anothers_texts_find_nothing(apps: &Apps) {
-    for walls in Walls::of(apps.database) {
-        let t = walls.start(apps).await;
-        let own = house(&t, "own").await;
+async fn a_search_for_text_of_another_account_finds_nothing(apps: &Apps) {
+    for protection in Protection::of(apps.database) {
+        let t = protection.start(apps).await;
+        let own = team_data(&t, "own").await;
 
         for (key, texts) in [
             (&own.team.key, ["+12025550121", "+12025550122"]),
@@ -143,20 +143,19 @@ async fn anothers_texts_find_nothing(apps: &Apps) {
     }
 }
 
-/// C1, C6, C16, C18, R3: messages, ledger, usage and totals of a sub-account are its own.
 #[db_test]
-async fn each_sub_account_sees_its_own_work_only(apps: &Apps) {
-    for walls in Walls::of(apps.database) {
-        let t = walls.start(apps).await;
+async fn each_sub_account_sees_only_its_own_messages_ledger_and_usage(apps: &Apps) {
+    for protection in Protection::of(apps.database) {
+        let t = protection.start(apps).await;
         t.set_sms_price(10_000).await;
-        let house = house(&t, "own").await;
-        send(&t, &house.subs[1].key, "+12025550123").await;
+        let own_team = team_data(&t, "own").await;
+        send(&t, &own_team.subs[1].key, "+12025550123").await;
         let query = "{ messages { totalCount nodes { to } } ledger { totalCount nodes { account { id } } } \
                  account { id totalSpent usage { totals { messages spent } } } }";
 
         for (sub, to) in [
-            (&house.subs[0], vec!["+12025550121"]),
-            (&house.subs[1], vec!["+12025550123", "+12025550122"]),
+            (&own_team.subs[0], vec!["+12025550121"]),
+            (&own_team.subs[1], vec!["+12025550123", "+12025550122"]),
         ] {
             let count = to.len();
             let messages: Vec<Value> = to.iter().map(|to| json!({ "to": to })).collect();
@@ -172,20 +171,21 @@ async fn each_sub_account_sees_its_own_work_only(apps: &Apps) {
     }
 }
 
-/// C11, R3: the main account sees of a sub-account its money, not its messages.
+/// Only their charges.
 #[db_test]
-async fn the_main_account_does_not_see_its_sub_accounts_messages(apps: &Apps) {
-    for walls in Walls::of(apps.database) {
-        let t = walls.start(apps).await;
-        let house = house(&t, "own").await;
+async fn a_main_account_does_not_see_its_sub_accounts_messages(apps: &Apps) {
+    for protection in Protection::of(apps.database) {
+        let t = protection.start(apps).await;
+        let own_team = team_data(&t, "own").await;
 
-        let own = t.ask(&house.team.key, "{ messages { totalCount nodes { id } } }").await;
-        let expected = json!({ "totalCount": 1, "nodes": [{ "id": house.things[0].message }] });
+        let own = t.ask(&own_team.team.key, "{ messages { totalCount nodes { id } } }").await;
+        let expected =
+            json!({ "totalCount": 1, "nodes": [{ "id": own_team.accounts[0].message }] });
         assert_eq!(own.data()["messages"], expected);
         let query =
             "{ ledger(filter: { kind: [CHARGE] }) { nodes { messageId message { id text } } } }";
-        let ledger = t.ask(&house.team.key, query).await;
-        let [main, first, second] = &house.things;
+        let ledger = t.ask(&own_team.team.key, query).await;
+        let [main, first, second] = &own_team.accounts;
         let (main, first, second) = (&main.message, &first.message, &second.message);
         let shown = json!({ "id": main, "text": "Hello" });
         let entries = [(second, json!(null)), (first, json!(null)), (main, shown)];
@@ -194,19 +194,18 @@ async fn the_main_account_does_not_see_its_sub_accounts_messages(apps: &Apps) {
     }
 }
 
-/// R15: LIVE and TEST keys of one account do not see each other's messages.
 #[db_test]
-async fn environments_do_not_see_each_other(apps: &Apps) {
-    for walls in Walls::of(apps.database) {
-        let t = walls.start(apps).await;
-        let house = house(&t, "own").await;
+async fn live_and_test_keys_do_not_see_each_others_messages(apps: &Apps) {
+    for protection in Protection::of(apps.database) {
+        let t = protection.start(apps).await;
+        let own_team = team_data(&t, "own").await;
         let message = "query($id: ID!) { message(id: $id) { id environment } }";
 
         for (live, account_id, live_message) in [
-            (&house.team.key, &house.team.main_account_id, &house.things[0].message),
-            (&house.subs[0].key, &house.subs[0].id, &house.things[1].message),
+            (&own_team.team.key, &own_team.team.main_account_id, &own_team.accounts[0].message),
+            (&own_team.subs[0].key, &own_team.subs[0].id, &own_team.accounts[1].message),
         ] {
-            let test = t.api_key(&house.team, account_id, "TEST").await;
+            let test = t.api_key(&own_team.team, account_id, "TEST").await;
             let test_message = send(&t, &test, "+12025550124").await;
 
             for (key, own, other, environment) in [
@@ -225,43 +224,43 @@ async fn environments_do_not_see_each_other(apps: &Apps) {
     }
 }
 
-/// C4, C17, R2: teams list and count their own accounts, keys and usage only.
 #[db_test]
-async fn lists_stay_within_their_team(apps: &Apps) {
-    for walls in Walls::of(apps.database) {
-        let t = walls.start(apps).await;
-        let houses = [house(&t, "one").await, house(&t, "two").await];
+async fn teams_list_and_count_only_their_own_accounts_keys_and_usage(apps: &Apps) {
+    for protection in Protection::of(apps.database) {
+        let t = protection.start(apps).await;
+        let teams = [team_data(&t, "one").await, team_data(&t, "two").await];
         let query = "{ subAccounts(filter: { search: \"o\" }) { totalCount nodes { id apiKeys \
                  { totalCount nodes { id } } } } ledger { totalCount } \
                  team { id usage(groupBy: [ACCOUNT]) { totals { messages } buckets { account { id } } } } }";
 
-        for house in &houses {
-            let answer = t.ask(&house.team.key, query).await;
+        for own_team in &teams {
+            let answer = t.ask(&own_team.team.key, query).await;
             let node = |sub: &TestSubAccount| {
                 let keys = json!({ "totalCount": 1, "nodes": [{ "id": sub.key_id }] });
                 json!({ "id": sub.id, "apiKeys": keys })
             };
-            let nodes = [node(&house.subs[1]), node(&house.subs[0])];
-            let accounts = [&house.team.main_account_id, &house.subs[0].id, &house.subs[1].id];
+            let nodes = [node(&own_team.subs[1]), node(&own_team.subs[0])];
+            let accounts =
+                [&own_team.team.main_account_id, &own_team.subs[0].id, &own_team.subs[1].id];
             let buckets = accounts.map(|id| json!({ "account": { "id": id } }));
             let usage = json!({ "totals": { "messages": 3 }, "buckets": buckets });
             assert_eq!(
                 *answer.data(),
                 json!({
                     "subAccounts": { "totalCount": 2, "nodes": nodes }, "ledger": { "totalCount": 4 },
-                    "team": { "id": house.team.id, "usage": usage },
+                    "team": { "id": own_team.team.id, "usage": usage },
                 })
             );
         }
     }
 }
 
-/// R3: text that no row can hold, for PostgreSQL keeps no NUL, finds nothing like any other.
+/// PostgreSQL cannot store one.
 #[db_test]
-async fn text_that_no_row_can_hold_finds_nothing(apps: &Apps) {
-    let walls = if apps.database == Sqlite { SQLITE } else { POSTGRES };
-    let t = walls.start(apps).await;
-    let house = house(&t, "own").await;
+async fn a_search_with_a_nul_character_finds_nothing(apps: &Apps) {
+    let protection = if apps.database == Sqlite { SQLITE } else { POSTGRES };
+    let t = protection.start(apps).await;
+    let own_team = team_data(&t, "own").await;
     let before = t.everything().await;
     let mut queries = Vec::new();
     for arguments in [
@@ -274,9 +273,9 @@ async fn text_that_no_row_can_hold_finds_nothing(apps: &Apps) {
     }
     let mut differing = Vec::new();
     for query in &queries {
-        let nobody = t.ask_with(&house.team.key, query, json!({ "id": "nobody's" })).await;
+        let nobody = t.ask_with(&own_team.team.key, query, json!({ "id": "nobody's" })).await;
         for text in ["\0", "own\0", "own-1\0"] {
-            let answer = t.ask_with(&house.team.key, query, json!({ "id": text })).await;
+            let answer = t.ask_with(&own_team.team.key, query, json!({ "id": text })).await;
             if answer.body != nobody.body {
                 differing.push((query, text, answer.body));
             }

@@ -1,6 +1,6 @@
-//! Isolation: data of another team, another account or the other environment is neither returned nor changed.
-//! On PostgreSQL each test runs twice: with row security alone, and with row security and the owner filters of the
-//! statements.
+//! Isolation: data of another team, another account or the other environment is neither returned
+//! nor changed. On PostgreSQL each test runs twice: with row security alone, and together with the
+//! owner filters of the statements.
 
 mod arguments;
 mod ids;
@@ -14,31 +14,31 @@ use tollgate::{db::RowSecurity, domain::audit_log::refusals::WINDOW, http};
 use crate::{
     db::row_security::{OF_ACCOUNTS, OF_TEAMS},
     harness::{
-        Apps, Database, NOBODYS_IDS, Setup, Sqlite, TestApp, TestSubAccount, TestTeam, text,
+        Apps, Database, Setup, Sqlite, TestApp, TestSubAccount, TestTeam, UNKNOWN_IDS, text,
     },
 };
 
-/// What keeps accounts apart: the filters of the statements, row security, or both.
+/// What separates the accounts: the owner filters of the statements, row security, or both.
 #[derive(Clone, Copy)]
-struct Walls {
+struct Protection {
     row_security: RowSecurity,
     rewrite_sql: Option<fn(&str) -> String>,
 }
 
-const SQLITE: Walls = Walls { row_security: RowSecurity::Off, rewrite_sql: None };
+const SQLITE: Protection = Protection { row_security: RowSecurity::Off, rewrite_sql: None };
 
-const POSTGRES: Walls = Walls { row_security: RowSecurity::On, rewrite_sql: None };
+const POSTGRES: Protection = Protection { row_security: RowSecurity::On, rewrite_sql: None };
 
 /// Row security alone.
-const UNFILTERED: Walls = Walls { rewrite_sql: Some(without_owners), ..POSTGRES };
+const UNFILTERED: Protection = Protection { rewrite_sql: Some(without_owners), ..POSTGRES };
 
-impl Walls {
+impl Protection {
     /// Each way that there is on a database.
     fn of(database: Database) -> &'static [Self] {
         if database == Sqlite { &[SQLITE] } else { &[POSTGRES, UNFILTERED] }
     }
 
-    /// A server that takes as many questions as there are.
+    /// Without rate limits.
     fn setup(self) -> Setup {
         let Self { row_security, rewrite_sql, .. } = self;
         let http = http::Settings { key_rate: 0, account_rate: 0, ..http::Settings::default() };
@@ -50,14 +50,14 @@ impl Walls {
     }
 }
 
-/// The statement without its filters by owner: they let all rows through.
+/// Makes the owner filters of a statement match all rows.
 fn without_owners(sql: &str) -> String {
     let of_accounts = OF_ACCOUNTS.map(|table| format!("\"{table}\".\"account_id\""));
     let of_teams = OF_TEAMS.into_iter().chain(["account"]);
     let of_teams = of_teams.map(|table| format!("\"{table}\".\"team_id\""));
     let mut sql = sql.to_owned();
     for owner in of_accounts.into_iter().chain(of_teams) {
-        // A parameter must be used; no id is an empty text.
+        // Each parameter must be used, and no id is an empty text.
         sql = sql.replace(&format!("{owner} = $"), "'' <> '' || $");
         for filter in ["=", "IN"] {
             let filter = format!("{owner} {filter} ");
@@ -67,16 +67,17 @@ fn without_owners(sql: &str) -> String {
     sql
 }
 
-/// A team with two sub-accounts; each account sent one LIVE message and has one of everything else.
-struct House {
+/// A team with two sub-accounts. Each account has sent one LIVE message and has one of everything
+/// else.
+struct TeamData {
     team: TestTeam,
     subs: [TestSubAccount; 2],
-    /// What the main account, the first and the second sub-account have.
-    things: [Things; 3],
+    /// The data of the main account and of the two sub-accounts.
+    accounts: [AccountData; 3],
 }
 
-/// Ids of what an account has.
-struct Things {
+/// The ids of an account's data.
+struct AccountData {
     message: String,
     contact: String,
     address: String,
@@ -85,7 +86,7 @@ struct Things {
     sender: String,
 }
 
-impl Things {
+impl AccountData {
     fn ids(&self) -> [String; 6] {
         let Self { message, contact, address, number, template, sender } = self;
         [message, contact, address, number, template, sender].map(String::clone)
@@ -97,17 +98,17 @@ async fn send(t: &TestApp, key: &str, to: &str) -> String {
     text(&answer.data()["sendMessage"]["message"]["id"])
 }
 
-async fn things(t: &TestApp, key: &str, to: &str) -> Things {
+async fn account_data(t: &TestApp, key: &str, to: &str) -> AccountData {
     let message = send(t, key, to).await;
     let (contact, addresses) = t.contact(key, &[to]).await;
     t.opt_out(key, "+12025550170").await;
-    // It costs nothing, so that money is of messages alone.
+    // The number is free, so that only messages cost money.
     let number = 5_550_100 + t.number("SELECT COUNT(*) FROM inventory_number").await;
     let number = format!("+1202{number}");
     t.stock(&format!("{number},US,LOCAL,SMS,0,0\n")).await;
     let bought = t.purchase(key, json!({ "number": number })).await;
     let bodies = json!([{ "channel": "SMS", "text": "Hi" }]);
-    Things {
+    AccountData {
         message,
         contact,
         address: addresses[0].clone(),
@@ -117,35 +118,35 @@ async fn things(t: &TestApp, key: &str, to: &str) -> Things {
     }
 }
 
-async fn house(t: &TestApp, name: &str) -> House {
+async fn team_data(t: &TestApp, name: &str) -> TeamData {
     let team = t.team(1000).await;
     let first = json!({ "name": name, "externalId": format!("{name}-1") });
     let second = json!({ "name": name, "externalId": format!("{name}-2") });
     let subs = [t.sub_account(&team, first).await, t.sub_account(&team, second).await];
-    let things = [
-        things(t, &team.key, "+12025550120").await,
-        things(t, &subs[0].key, "+12025550121").await,
-        things(t, &subs[1].key, "+12025550122").await,
+    let accounts = [
+        account_data(t, &team.key, "+12025550120").await,
+        account_data(t, &subs[0].key, "+12025550121").await,
+        account_data(t, &subs[1].key, "+12025550122").await,
     ];
-    House { team, subs, things }
+    TeamData { team, subs, accounts }
 }
 
-/// Whatever names nothing, or could not be an id.
-const ODD: [&str; 7] = [NOBODYS_IDS[1], "", " ", "null", "\0", "%", "' OR 1 = 1 --"];
+/// Text that names nothing or cannot be an id.
+const ODD: [&str; 7] = [UNKNOWN_IDS[1], "", " ", "null", "\0", "%", "' OR 1 = 1 --"];
 
-/// Asks with each of these and expects, to the byte, the answer that nobody's id gets, after as many statements,
-/// and nothing changed.
+/// Each of these ids gets exactly the answer of an id that does not exist, after as many
+/// statements, and nothing changes.
 async fn assert_unknown(t: &TestApp, key: &str, query: &str, ids: &[String]) {
     let body = |id: &str| json!({ "query": query, "variables": { "id": id } }).to_string();
     let before = t.everything().await;
     let ask = async |id: &str| {
         t.forget();
-        // So that each refusal is the first of its kind, and is entered in the audit log.
+        // Each refusal is the first of its kind, so it is entered in the audit log.
         t.step(WINDOW);
         let begun = t.statements();
         (t.raw(key, body(id)).await, t.statements() - begun)
     };
-    let nobodys = ask(NOBODYS_IDS[0]).await;
+    let nobodys = ask(UNKNOWN_IDS[0]).await;
     for id in ids {
         assert_eq!(ask(id).await, nobodys, "{query} with {id:?}");
     }

@@ -1,4 +1,5 @@
-//! Changes of an account with many messages that wait: committed at once, and followed in steps.
+//! Changes of an account with many waiting messages: committed immediately, and applied to the
+//! messages in steps.
 
 use std::sync::Arc;
 
@@ -56,9 +57,9 @@ async fn pending(t: &TestApp) -> i64 {
     t.number(pending).await
 }
 
-/// R4, R12, R20: status and keys at once; the messages in steps, the books clean after each.
+/// Status and keys change immediately. Balances and totals agree after each step.
 #[db_test]
-async fn a_deactivation_is_followed_in_steps(t: &TestApp) {
+async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -74,10 +75,10 @@ async fn a_deactivation_is_followed_in_steps(t: &TestApp) {
     }
     assert_eq!((count(t, "CANCELED").await, refunds(t).await), (0, 0));
     assert_eq!(balance(t, &team).await, 1_100);
-    // From then on none is handed over.
+    // From now on, none is submitted to the carrier.
     let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
     assert_eq!((due.messages, due.has_more), (0, false));
-    // A step for each 500, also where a process ends in between, and each is whole.
+    // One step per 500 messages. Each step is complete, also if the process ends between steps.
     for (canceled, refunded) in [(500, 500), (1_000, 900), (1_200, 900)] {
         assert!(step(t, &mut Place::default()).await);
         assert_eq!((count(t, "CANCELED").await, refunds(t).await), (canceled, refunded));
@@ -91,10 +92,9 @@ async fn a_deactivation_is_followed_in_steps(t: &TestApp) {
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
 }
 
-/// Deactivated and reactivated before the worker comes: what was accepted before is canceled all the same and
-/// goes nowhere, what is accepted since goes out meanwhile.
+/// They are canceled even if the worker had no time for it. Messages accepted since are sent.
 #[db_test]
-async fn a_reactivation_calls_nothing_back(t: &TestApp) {
+async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -107,7 +107,7 @@ async fn a_reactivation_calls_nothing_back(t: &TestApp) {
     let mut place = Place::default();
     assert!(step(t, &mut place).await);
     assert_eq!(manage(t, &team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
-    // In the very moment of the old ones.
+    // In the same millisecond as the old ones.
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let new = t.send(&key, json!({ "to": "+12025550123", "text": "Hello" })).await;
     let new = text(&new.data()["sendMessage"]["message"]["id"]);
@@ -116,7 +116,7 @@ async fn a_reactivation_calls_nothing_back(t: &TestApp) {
     assert_eq!((delivered.messages, delivered.has_more), (1, false));
     let sent = t.carrier.sent.lock().expect("the record").clone();
     assert_eq!(sent.iter().map(ToString::to_string).collect::<Vec<_>>(), [new]);
-    // Nor do they go out or expire while the account is suspended, or when they come due.
+    // They are not sent and do not expire while the account is suspended, or when they become due.
     t.send_many(&key, 1, json!({ "sendAt": "2026-03-16T12:00:05Z" })).await;
     t.step(TimeDelta::seconds(10));
     for status in ["suspendSubAccount", "reactivateSubAccount"] {
@@ -124,11 +124,11 @@ async fn a_reactivation_calls_nothing_back(t: &TestApp) {
         let claim = delivery::claim(&t.app).await.expect("the claim");
         assert!(claim.messages.iter().all(|one| one.step == delivery::Step::Report), "{status}");
     }
-    // A second deactivation covers what was accepted since.
+    // A second deactivation cancels what was accepted since.
     t.step(TimeDelta::seconds(61));
     manage(t, &team, &sub.id, "deactivateSubAccount").await;
     manage(t, &team, &sub.id, "reactivateSubAccount").await;
-    assert_eq!(t.work_off().await, 1);
+    assert_eq!(t.run_backlog().await, 1);
     t.deliver().await;
 
     assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (702, 1));
@@ -136,15 +136,16 @@ async fn a_reactivation_calls_nothing_back(t: &TestApp) {
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
 }
 
-/// What was accepted since a reactivation goes out also where its id is lower than those of the messages that are to be
-/// canceled: the clock was set back, or another process's is behind.
+/// Their ids are then lower than those of the messages to be canceled.
 #[db_test]
-async fn a_reactivation_holds_whatever_the_clock_says(t: &TestApp) {
+async fn messages_accepted_since_a_reactivation_are_sent_even_if_the_clock_was_set_back(
+    t: &TestApp,
+) {
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 600, json!({})).await;
-    // Revoked long before, and so is what it sent canceled.
+    // This key was revoked long before, so what it sent is canceled.
     let early = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&early, 3, json!({})).await;
     let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
@@ -157,12 +158,12 @@ async fn a_reactivation_holds_whatever_the_clock_says(t: &TestApp) {
     t.step(-TimeDelta::minutes(10));
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&key, 5, json!({})).await;
-    // Also where its key is revoked later.
+    // Also if its key is revoked later.
     let viewer = t.ask(&key, "{ viewer { apiKey { id } } }").await;
     let id = &viewer.data()["viewer"]["apiKey"]["id"];
     assert_eq!(t.ask_with(&team.key, revoke, json!({ "id": id })).await.refusals(), [""; 0]);
     worker::deliver_due(&t.app).await.expect("the worker delivers");
-    assert_eq!(t.work_off().await, 2);
+    assert_eq!(t.run_backlog().await, 2);
     t.deliver().await;
 
     assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (603, 5));
@@ -170,9 +171,8 @@ async fn a_reactivation_holds_whatever_the_clock_says(t: &TestApp) {
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 5);
 }
 
-/// What was scheduled since a reactivation goes out once the old ones are canceled.
 #[db_test]
-async fn what_is_scheduled_since_goes_out(t: &TestApp) {
+async fn messages_scheduled_since_a_reactivation_are_sent_at_their_time(t: &TestApp) {
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let soon = json!({ "sendAt": "2026-03-16T12:00:05Z" });
@@ -193,10 +193,9 @@ async fn what_is_scheduled_since_goes_out(t: &TestApp) {
     assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (600, 3));
 }
 
-/// R12: steps of several processes at once, beside cancelations: each message is paid back once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn steps_at_once_pay_back_once(t: &Arc<TestApp>) {
+async fn concurrent_steps_and_cancelations_refund_each_message_once(t: &Arc<TestApp>) {
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -210,7 +209,7 @@ async fn steps_at_once_pay_back_once(t: &Arc<TestApp>) {
     let steppers = (0..4).map(|_| {
         let t = Arc::clone(t);
         tokio::spawn(async move {
-            t.work_off().await;
+            t.run_backlog().await;
         })
     });
     let mut tasks: Vec<_> = steppers.collect();
@@ -230,9 +229,8 @@ async fn steps_at_once_pay_back_once(t: &Arc<TestApp>) {
     assert_eq!((balance(t, &team).await, pending(t).await), (json!(2_000), 0));
 }
 
-/// Teams have their steps in turn, and accounts of a team too.
 #[db_test]
-async fn steps_go_by_turns(t: &TestApp) {
+async fn teams_and_their_accounts_take_turns_in_the_steps(t: &TestApp) {
     let (first, second) = (t.team(2_000).await, t.team(2_000).await);
     let mut subs = Vec::new();
     for (team, messages) in [(&first, 600), (&first, 600), (&second, 10)] {
@@ -266,13 +264,12 @@ async fn steps_go_by_turns(t: &TestApp) {
     assert_eq!(last, [json!(0), json!(0), json!(0)]);
 }
 
-/// New quiet hours hold at once for what comes due; what earlier ones put off is judged again in steps, and
-/// what waits for its sendAt goes on waiting.
+/// Messages that become due use them immediately. Scheduled messages keep waiting.
 #[db_test]
-async fn quiet_hours_are_followed_in_steps(t: &TestApp) {
+async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     let team = t.team(10_000).await;
     set_quiet_hours(t, &team.key, LUNCH).await;
-    t.work_off().await;
+    t.run_backlog().await;
     t.send_many(&team.key, 1_200, json!({})).await;
     t.send_many(&team.key, 50, json!({ "sendAt": "2026-03-16T12:30:00Z" })).await;
     while delivery::claim(&t.app).await.expect("the claim").has_more {}
@@ -287,7 +284,7 @@ async fn quiet_hours_are_followed_in_steps(t: &TestApp) {
     };
     assert_eq!(due("2026-03-16T12:00:00Z").await, 0);
 
-    // Shorter, and so often that only the last ones count.
+    // Shortened several times: only the last change counts.
     for _ in 0..3 {
         set_quiet_hours(t, &team.key, "null").await;
         let shorter = "{ from: \"12:00\", to: \"13:10\", timeZone: \"Europe/Berlin\" }";
@@ -301,19 +298,19 @@ async fn quiet_hours_are_followed_in_steps(t: &TestApp) {
     assert!(!step(t, &mut place).await);
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
 
-    // Taken away in the midst of the steps: the last ones judge all.
+    // Removed between two steps: the last change applies to all messages.
     set_quiet_hours(t, &team.key, LUNCH).await;
     assert!(step(t, &mut place).await);
     set_quiet_hours(t, &team.key, "null").await;
-    t.work_off().await;
+    t.run_backlog().await;
     assert_eq!(due("2026-03-16T12:00:00Z").await, 1_200);
     t.deliver().await;
     assert_eq!((count(t, "DELIVERED").await, count(t, "SCHEDULED").await), (1_200, 50));
 }
 
-/// What a worker holds to let it expire is not judged again: it would be claimed twice.
+/// Otherwise it would be claimed twice.
 #[db_test]
-async fn new_quiet_hours_wake_nothing_that_is_claimed(t: &TestApp) {
+async fn new_quiet_hours_do_not_release_a_message_that_a_worker_is_expiring(t: &TestApp) {
     let team = t.team(1_000).await;
     set_quiet_hours(t, &team.key, LUNCH).await;
     t.send_many(&team.key, 1, json!({ "validUntil": "2026-03-16T12:30:00Z" })).await;
@@ -322,7 +319,7 @@ async fn new_quiet_hours_wake_nothing_that_is_claimed(t: &TestApp) {
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
 
     set_quiet_hours(t, &team.key, "null").await;
-    t.work_off().await;
+    t.run_backlog().await;
 
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
     t.step(TimeDelta::seconds(61));
@@ -330,13 +327,12 @@ async fn new_quiet_hours_wake_nothing_that_is_claimed(t: &TestApp) {
     assert_eq!(count(t, "EXPIRED").await, 1);
 }
 
-/// A step is bounded in bytes as well: long texts come in smaller steps, one at least.
 #[db_test]
-async fn long_messages_take_more_steps(t: &TestApp) {
+async fn a_step_is_limited_in_bytes_and_takes_at_least_one_message(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &sub.id, "TEST").await;
-    // 32 of 128 KiB are exactly as much as a step takes; with a byte more the last is left.
+    // 32 messages of 128 KiB are exactly one step. One byte more leaves the last for the next step.
     let half = 64 * 1024;
     assert_eq!(STEP_BYTES_MAX, 32 * 2 * 64 * 1024);
     for at in 0..64 {
@@ -355,9 +351,8 @@ async fn long_messages_take_more_steps(t: &TestApp) {
     assert_eq!(pending(t).await, 0);
 }
 
-/// What is left to be done is found by another process, too.
 #[db_test]
-async fn another_process_goes_on(t: &TestApp) {
+async fn another_process_continues_the_steps(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 700, json!({})).await;
@@ -365,7 +360,7 @@ async fn another_process_goes_on(t: &TestApp) {
     assert!(step(t, &mut Place::default()).await);
 
     let other = t.beside(Setup::default()).await;
-    assert_eq!(other.work_off().await, 1);
+    assert_eq!(other.run_backlog().await, 1);
 
     assert_eq!((count(t, "CANCELED").await, refunds(t).await), (700, 700));
 }

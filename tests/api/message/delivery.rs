@@ -1,4 +1,4 @@
-//! Delivery from rows: the walk of a message, suspension, and what a crash leaves.
+//! Delivery: the states of a message, suspended accounts, and recovery after a crash.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -24,7 +24,7 @@ async fn manage(t: &TestApp, team: &TestTeam, sub: &TestSubAccount, mutation: &s
 }
 
 #[db_test]
-async fn a_message_walks_from_queued_to_delivered(t: &TestApp) {
+async fn a_message_goes_from_queued_to_delivered(t: &TestApp) {
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
 
@@ -41,9 +41,9 @@ async fn a_message_walks_from_queued_to_delivered(t: &TestApp) {
     assert_eq!(seen, ["QUEUED", "SENDING", "SENT", "DELIVERED"]);
 }
 
-/// What a provider took stays charged: UNDELIVERED and UNKNOWN.
+/// The provider accepted them.
 #[db_test]
-async fn what_a_provider_took_stays_charged(t: &TestApp) {
+async fn undelivered_and_unknown_messages_stay_charged(t: &TestApp) {
     let team = t.team(1000).await;
     for (to, expected, code) in [
         ("+15005550002", "UNDELIVERED", "SANDBOX_UNDELIVERED"),
@@ -62,9 +62,8 @@ async fn what_a_provider_took_stays_charged(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 0);
 }
 
-/// R4: while suspended, accepted messages wait, and go out after the reactivation.
 #[db_test]
-async fn messages_of_a_suspended_account_wait(t: &TestApp) {
+async fn messages_of_a_suspended_account_are_sent_after_its_reactivation(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
@@ -79,10 +78,9 @@ async fn messages_of_a_suspended_account_wait(t: &TestApp) {
     assert_eq!(status(t, &sub.key).await, "DELIVERED");
 }
 
-/// A worker that was cut off: the lease runs out, and the message is handed over again only where that
-/// cannot reach a person twice.
+/// After the lease of the worker has expired.
 #[db_test]
-async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
+async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_it_twice(
     t: &TestApp,
     #[values((true, "UNKNOWN", 0), (false, "DELIVERED", 1))] case: (bool, &str, usize),
 ) {
@@ -90,7 +88,7 @@ async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
     t.carrier.reaches_people.store(reaches_people, Ordering::Relaxed);
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
-    // The worker claims, and its process ends before it settles.
+    // The worker claims the message, and its process ends before it settles it.
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
 
     assert_eq!(worker::deliver_due(&t.app).await.expect("nothing is due").messages, 0);
@@ -101,9 +99,8 @@ async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), hand_overs);
 }
 
-/// A worker that comes back after its lease ran out settles nothing: another one has.
 #[db_test]
-async fn a_late_worker_settles_nothing(t: &TestApp) {
+async fn a_worker_whose_lease_expired_settles_nothing(t: &TestApp) {
     let team = t.team(1000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let late = delivery::claim(&t.app).await.expect("the claim").messages;
@@ -119,10 +116,9 @@ async fn a_late_worker_settles_nothing(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Workers at once hand each message over once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_at_once_hand_over_once(t: &TestApp) {
+async fn concurrent_workers_submit_each_message_once(t: &TestApp) {
     let team = t.team(10_000).await;
     for _ in 0..30 {
         assert!(t.sends(&team.key).await);

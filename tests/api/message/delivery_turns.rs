@@ -1,5 +1,5 @@
-//! Delivery by turns: no backlog delays another team or account by more than its turn, LIVE goes before
-//! TEST, and what may not be sent stands in front of nobody.
+//! Teams, accounts and environments take turns in delivery: no backlog delays others by more than
+//! one turn, and messages that cannot be sent yet delay nobody.
 
 use std::collections::BTreeMap;
 
@@ -33,10 +33,9 @@ async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
     assert_eq!(answer.refusals(), [""; 0]);
 }
 
-/// R22: of two teams each has half of a claim, of two accounts of a team each half of that; what one does
-/// not use the others have.
+/// What one does not use, others may.
 #[db_test]
-async fn room_goes_round_by_teams_and_accounts(t: &TestApp) {
+async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     let (large, small) = (t.team(10_000).await, t.team(10_000).await);
     let sub = t.sub_account(&large, json!({})).await;
     t.send_many(&large.key, 500, json!({})).await;
@@ -50,7 +49,7 @@ async fn room_goes_round_by_teams_and_accounts(t: &TestApp) {
     let second =
         [share(&large.main_account_id, 64), share(&sub.id, 64), share(&small.main_account_id, 128)];
     assert_eq!(claimed(t).await, (second.into(), true));
-    // Few are left of the second team, and the first has the rest.
+    // Only a few messages of the second team are left, so the first gets the rest.
     let (third, has_more) = claimed(t).await;
     assert_eq!(third[&small.main_account_id], 44);
     assert_eq!(third[&large.main_account_id] + third[&sub.id], ROOM - 44);
@@ -62,10 +61,9 @@ async fn room_goes_round_by_teams_and_accounts(t: &TestApp) {
     t.deliver().await;
 }
 
-/// A message of an account that has nothing else is in the very next claim, whatever waits of its siblings,
-/// of other teams and in TEST.
+/// Whatever waits of other accounts, other teams and in TEST.
 #[db_test]
-async fn a_message_waits_for_one_claim_at_most(t: &TestApp) {
+async fn the_only_message_of_an_account_is_in_the_next_claim(t: &TestApp) {
     let (busy, quiet) = (t.team(10_000).await, t.team(10_000).await);
     let sibling = t.sub_account(&busy, json!({})).await;
     let test = t.api_key(&busy, &busy.main_account_id, "TEST").await;
@@ -84,9 +82,9 @@ async fn a_message_waits_for_one_claim_at_most(t: &TestApp) {
     t.deliver().await;
 }
 
-/// R15: TEST has an eighth of a claim while LIVE could use all of it, and whatever LIVE leaves.
+/// And what LIVE messages leave.
 #[db_test]
-async fn live_goes_before_test_and_test_goes_on(t: &TestApp) {
+async fn test_messages_get_an_eighth_of_a_busy_claim(t: &TestApp) {
     let (team, other) = (t.team(10_000).await, t.team(0).await);
     let test = t.api_key(&other, &other.main_account_id, "TEST").await;
     t.send_many(&test, 500, json!({})).await;
@@ -104,9 +102,9 @@ async fn live_goes_before_test_and_test_goes_on(t: &TestApp) {
     t.deliver().await;
 }
 
-/// More teams than one look passes: the next look goes on behind them, and comes round again.
+/// And begins again at the end.
 #[db_test]
-async fn many_teams_have_their_turns(t: &TestApp) {
+async fn with_many_teams_each_poll_continues_after_the_last(t: &TestApp) {
     let mut teams = Vec::new();
     for _ in 0..66 {
         let team = t.team(1_000).await;
@@ -134,12 +132,11 @@ async fn many_teams_have_their_turns(t: &TestApp) {
     t.deliver().await;
 }
 
-/// More accounts of a team than one look passes.
 #[db_test]
-async fn many_accounts_have_their_turns(t: &TestApp) {
+async fn with_many_accounts_each_poll_continues_after_the_last(t: &TestApp) {
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await);
-    // Each of 700 sub-accounts has one TEST message that is due, and one that is due later.
+    // Each of 700 sub-accounts has one TEST message that is due and one that is due later.
     let (id, hash) = if t.app.db.backend() == DbBackend::Postgres {
         ("(lpad(to_hex(KIND + i), 32, '0'))::uuid", "'\\x00'::bytea")
     } else {
@@ -186,9 +183,8 @@ async fn many_accounts_have_their_turns(t: &TestApp) {
     assert_eq!(t.number(delivered).await, 1_401);
 }
 
-/// R4: the messages of suspended accounts stand in front of nobody, and to look past them is one statement.
 #[db_test]
-async fn suspended_accounts_cost_one_look(t: &TestApp) {
+async fn suspended_accounts_are_skipped_with_one_statement(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 300, json!({})).await;
@@ -212,10 +208,9 @@ async fn suspended_accounts_cost_one_look(t: &TestApp) {
     assert_eq!(t.number(delivered).await, 601);
 }
 
-/// R4: what is over expires and is paid back while its account is suspended, and what was handed over before
-/// is settled; all else waits.
+/// Messages submitted before are settled. All others wait.
 #[db_test]
-async fn a_suspended_accounts_messages_expire(t: &TestApp) {
+async fn messages_of_a_suspended_account_expire_and_are_refunded(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -235,7 +230,7 @@ async fn a_suspended_accounts_messages_expire(t: &TestApp) {
     assert_eq!([count("DELIVERED").await, count("EXPIRED").await], [1, 0]);
 
     t.step(TimeDelta::minutes(1));
-    // A worker that was cut off leaves its messages to the next, when its lease has run out.
+    // The messages of an interrupted worker go to the next one when its lease has expired.
     let (cut_off, has_more) = claimed(t).await;
     assert_eq!((cut_off, has_more), ([(sub.id.clone(), ROOM)].into(), true));
     t.deliver().await;
@@ -249,9 +244,8 @@ async fn a_suspended_accounts_messages_expire(t: &TestApp) {
     assert_eq!(balance.data()["balance"]["balance"], 10_000 - 11);
 }
 
-/// What quiet hours put off uses up nobody else's room.
 #[db_test]
-async fn quiet_hours_use_up_nobodys_room(t: &TestApp) {
+async fn messages_delayed_by_quiet_hours_do_not_use_the_share_of_others(t: &TestApp) {
     let team = t.team(100_000).await;
     let (quiet, awake) =
         (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
@@ -261,7 +255,7 @@ async fn quiet_hours_use_up_nobodys_room(t: &TestApp) {
     t.send_many(&quiet.key, 2_000, json!({})).await;
     t.send_many(&awake.key, 300, json!({})).await;
 
-    // What was put off is shared out again: 128, 64, 32 and 16.
+    // The share of delayed messages is shared again: 128, 64, 32 and 16.
     let (first, has_more) = claimed(t).await;
     assert_eq!((first, has_more), ([(awake.id.clone(), 240)].into(), true));
     let (second, _) = claimed(t).await;
@@ -273,14 +267,12 @@ async fn quiet_hours_use_up_nobodys_room(t: &TestApp) {
     t.deliver().await;
 }
 
-/// Long messages take the room of several, so that a claim is bounded in bytes as well; an account has its
-/// turn with one at least.
 #[db_test]
-async fn long_messages_take_more_room(t: &TestApp) {
+async fn a_claim_is_limited_in_bytes_and_takes_at_least_one_message_per_account(t: &TestApp) {
     let (team, other) = (t.team(0).await, t.team(0).await);
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let others = t.api_key(&other, &other.main_account_id, "TEST").await;
-    // Two of 32 KiB and a byte take the room of four of up to 32 KiB.
+    // Two messages of 32 KiB and one byte use the share of four of up to 32 KiB.
     for (key, count, length) in [(&test, 130, 32 * 1024 + 1), (&others, 2, 32 * 1024)] {
         for _ in 0..count {
             let input = json!({ "to": "ada@example.com", "text": "x".repeat(length) });
@@ -296,10 +288,9 @@ async fn long_messages_take_more_room(t: &TestApp) {
     t.deliver().await;
 }
 
-/// Two processes claim at once: each message once, and nothing is left.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_take_turns_too(t: &TestApp) {
+async fn concurrent_processes_claim_each_message_once(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&team.key, 300, json!({})).await;

@@ -5,9 +5,8 @@ use serde_json::json;
 
 use crate::harness::{TestApp, text};
 
-/// Messages are read back as they were sent, by filter and newest first.
 #[db_test]
-async fn messages_are_listed_by_filter(t: &TestApp) {
+async fn messages_are_listed_by_filter_newest_first(t: &TestApp) {
     let team = t.team(1000).await;
     let metadata = json!({ "order": 12.50, "big": 12_345_678_901_234_567_890_u64, "list": [1, { "x": null }] });
     let mut ids = Vec::new();
@@ -64,9 +63,8 @@ async fn messages_are_listed_by_filter(t: &TestApp) {
     );
 }
 
-/// What is stored can be read again: metadata is kept exactly, and refused where it could not be.
 #[db_test]
-async fn metadata_is_kept_exactly_or_refused(t: &TestApp) {
+async fn metadata_is_stored_exactly_or_refused(t: &TestApp) {
     let team = t.team(1000).await;
     let nested = |levels: usize| format!("{}1{}", "{a:".repeat(levels), "}".repeat(levels));
     let literal = |metadata: &str| {
@@ -81,7 +79,7 @@ async fn metadata_is_kept_exactly_or_refused(t: &TestApp) {
         let refused = t.ask(&team.key, &literal(&metadata)).await;
         assert_eq!(refused.refusals(), ["METADATA_INVALID"], "{metadata}");
     }
-    // Names that the JSON library uses for itself.
+    // Names that the JSON library uses internally.
     for metadata in [
         "{\"a\":1,\"$serde_json::private::Number\":\"x\"}",
         "{\"$serde_json::private::Number\":\"x\"}",

@@ -1,4 +1,4 @@
-//! Quiet hours: set by the account itself; they put messages off until their end and lose none.
+//! Quiet hours: set by an account for itself. Messages wait until their end, and none is lost.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -13,7 +13,8 @@ async fn set(t: &TestApp, key: &str, input: Value) -> Answer {
     t.ask_with(key, query, json!({ "input": input })).await
 }
 
-/// From 12:00 to 14:00 in Berlin, where it is 13:00 when the tests begin: until 13:00 UTC.
+/// From 12:00 to 14:00 in Berlin, which is until 13:00 UTC. When a test begins, it is 13:00 in
+/// Berlin.
 fn lunch() -> Value {
     json!({ "from": "12:00", "to": "14:00", "timeZone": "Europe/Berlin" })
 }
@@ -40,7 +41,7 @@ async fn quiet_team(t: &TestApp) -> TestTeam {
     team
 }
 
-/// Each account its own; the main account sees them; what is not well formed changes nothing.
+/// The main account can see them. Input that is not valid changes nothing.
 #[db_test]
 async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -73,7 +74,7 @@ async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
         let expected = json!({ "account": null, "errors": errors });
         assert_eq!(refused.data()["setQuietHours"], expected);
     }
-    // R15: a TEST key changes no settings.
+    // A TEST key changes no settings.
     for account in [&sub.id, &team.main_account_id] {
         let test = t.api_key(&team, account, "TEST").await;
         let before = t.everything().await;
@@ -86,9 +87,9 @@ async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
     assert_eq!(cleared.data()["setQuietHours"]["account"]["quietHours"], json!(null));
 }
 
-/// Put off to the very end, whatever sendAt says, in both environments; another account's go out.
+/// Whatever their `sendAt` and environment. Messages of other accounts are sent.
 #[db_test]
-async fn messages_wait_for_the_end(t: &TestApp) {
+async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -114,10 +115,9 @@ async fn messages_wait_for_the_end(t: &TestApp) {
     }
 }
 
-/// By the clock of the contact that has the address, whatever the account's: another account's contact
-/// of the same address, or one of another channel, says nothing.
+/// Of this account's contact with this address on this channel, and no other.
 #[db_test]
-async fn a_contact_goes_by_its_own_clock(t: &TestApp) {
+async fn quiet_hours_use_the_time_zone_of_the_contact(t: &TestApp) {
     let team = quiet_team(t).await;
     let sub = t.sub_account(&team, json!({})).await;
     let contact = async |key: &str, zone: &str, channel: &str, address: &str| {
@@ -128,7 +128,7 @@ async fn a_contact_goes_by_its_own_clock(t: &TestApp) {
         let made = t.ask_with(key, query, json!({ "input": input })).await;
         assert_eq!(made.data()["createContact"]["errors"], json!([]));
     };
-    // It is 13:00 by the account's clock, 21:00 in Tokyo, 11:00 in Cape Verde.
+    // It is 13:00 in the account's time zone, 21:00 in Tokyo and 11:00 in Cape Verde.
     contact(&team.key, "Asia/Tokyo", "SMS", "+12025550101").await;
     contact(&team.key, "Asia/Tokyo", "WHATSAPP", "+12025550102").await;
     contact(&sub.key, "Asia/Tokyo", "SMS", "+12025550103").await;
@@ -148,7 +148,7 @@ async fn a_contact_goes_by_its_own_clock(t: &TestApp) {
     for id in &by_the_account {
         assert_eq!(status(t, &team.key, id).await, "SCHEDULED");
     }
-    // An hour on it is 13:00 UTC, noon in Cape Verde, and over for the account.
+    // An hour later it is 13:00 UTC: noon in Cape Verde, and the end of the account's quiet hours.
     t.step(TimeDelta::hours(1));
     let at_noon = send("+12025550104").await;
     t.deliver().await;
@@ -161,9 +161,8 @@ async fn a_contact_goes_by_its_own_clock(t: &TestApp) {
     assert_eq!(status(t, &team.key, &at_noon).await, "DELIVERED");
 }
 
-/// One whose validUntil comes first expires then, and is paid back.
 #[db_test]
-async fn what_ends_within_them_is_paid_back(t: &TestApp) {
+async fn a_message_that_expires_within_quiet_hours_is_refunded(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = quiet_team(t).await;
     let expires = send(t, &team.key, json!({ "validUntil": "2026-03-16T13:00:00Z" })).await;
@@ -183,9 +182,9 @@ async fn what_ends_within_them_is_paid_back(t: &TestApp) {
     assert_eq!(answer.data()["balance"]["balance"], 9_999);
 }
 
-/// More than one claim takes: all are put off in one round, and nobody else has to wait for them.
+/// Other accounts do not wait for them.
 #[db_test]
-async fn many_are_put_off_in_one_round(t: &TestApp) {
+async fn more_messages_than_one_claim_are_delayed_in_one_round(t: &TestApp) {
     let team = quiet_team(t).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -209,9 +208,9 @@ async fn many_are_put_off_in_one_round(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'").await, 301);
 }
 
-/// New hours judge what the old ones have put off; what waits for its sendAt goes on waiting.
+/// Scheduled messages keep waiting.
 #[db_test]
-async fn what_was_put_off_goes_by_the_new_hours(t: &TestApp) {
+async fn delayed_messages_follow_the_new_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;
     let put_off = send(t, &team.key, json!({})).await;
     let scheduled = send(t, &team.key, json!({ "sendAt": "2026-03-16T12:45:00Z" })).await;
@@ -219,7 +218,7 @@ async fn what_was_put_off_goes_by_the_new_hours(t: &TestApp) {
 
     let shorter = json!({ "from": "12:00", "to": "13:10", "timeZone": "Europe/Berlin" });
     assert_eq!(set(t, &team.key, shorter).await.refusals(), [""; 0]);
-    t.work_off().await;
+    t.run_backlog().await;
     assert_eq!(due(t).await, 0);
     t.step(TimeDelta::minutes(10));
     assert_eq!(due(t).await, 1);
@@ -227,7 +226,7 @@ async fn what_was_put_off_goes_by_the_new_hours(t: &TestApp) {
     let again = send(t, &team.key, json!({})).await;
     assert_eq!(due(t).await, 0);
     assert_eq!(set(t, &team.key, json!(null)).await.refusals(), [""; 0]);
-    t.work_off().await;
+    t.run_backlog().await;
     assert_eq!(due(t).await, 1);
 
     assert_eq!(status(t, &team.key, &put_off).await, "SENT");

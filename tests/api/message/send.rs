@@ -12,9 +12,9 @@ async fn quote(t: &TestApp, key: &str, input: Value) -> Answer {
     t.ask_with(key, QUOTE, json!({ "input": input })).await
 }
 
-/// C26, C27: both kinds of key send, on every channel, at the price of the destination.
+/// On every channel, for both kinds of keys.
 #[db_test]
-async fn a_message_costs_its_destination_and_its_segments(t: &TestApp) {
+async fn a_message_costs_the_price_of_its_destination_per_segment(t: &TestApp) {
     let team = t.team(100_000).await;
     let sub = t.sub_account(&team, json!({})).await;
 
@@ -50,9 +50,8 @@ async fn a_message_costs_its_destination_and_its_segments(t: &TestApp) {
     }
 }
 
-/// R8, R11: input that is refused by name, and leaves no trace; the quote says the same.
 #[db_test]
-async fn bad_input_is_refused_by_name(t: &TestApp) {
+async fn input_that_is_not_valid_is_refused_by_send_and_quote_and_changes_nothing(t: &TestApp) {
     let team = t.team(1000).await;
     let before = t.everything().await;
     let to = "+12025550123";
@@ -125,9 +124,8 @@ async fn bad_input_is_refused_by_name(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Limits from their other side.
 #[db_test]
-async fn what_just_fits_is_accepted(t: &TestApp) {
+async fn values_at_the_limits_are_accepted(t: &TestApp) {
     let team = t.team(1000).await;
     for input in [
         json!({ "to": "+12025550123", "text": "a".repeat(1600) }),
@@ -139,9 +137,9 @@ async fn what_just_fits_is_accepted(t: &TestApp) {
     }
 }
 
-/// R13: a repeat answers with the first message, whatever became of status, limit and balance.
+/// Whatever status, limit and balance are by then.
 #[db_test]
-async fn a_repeat_answers_with_the_first_message(t: &TestApp) {
+async fn a_repeat_returns_the_first_message(t: &TestApp) {
     t.set_sms_price(1_000_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 50 })).await;
@@ -159,7 +157,7 @@ async fn a_repeat_answers_with_the_first_message(t: &TestApp) {
     assert_eq!(suspended.refusals(), [""; 0]);
     let before = t.everything().await;
 
-    // The same once normalised: the channel spelled out, the number with spaces, keys in another order.
+    // Equal after normalization: the channel given, the number with spaces, keys in another order.
     let same = json!({ "to": "+1 (202) 555-0123", "channel": "SMS", "text": "Hi",
                        "metadata": { "a": 2, "b": 1.50 }, "idempotencyKey": "order-1" });
     let repeat = t.send(&sub.key, same.clone()).await;
@@ -178,9 +176,9 @@ async fn a_repeat_answers_with_the_first_message(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// R13: a refused try leaves no trace; keys are an account's and environment's own.
+/// Keys belong to one account and environment.
 #[db_test]
-async fn only_an_accepted_message_claims_its_key(t: &TestApp) {
+async fn only_an_accepted_message_uses_its_idempotency_key(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -196,9 +194,8 @@ async fn only_an_accepted_message_claims_its_key(t: &TestApp) {
     }
 }
 
-/// `sendMessages`: a verdict each, in order, as if one after another.
 #[db_test]
-async fn many_messages_get_a_verdict_each(t: &TestApp) {
+async fn send_messages_answers_each_message_in_order(t: &TestApp) {
     t.set_sms_price(100_000).await;
     let team = t.team(25).await;
     let send = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
@@ -249,9 +246,9 @@ async fn many_messages_get_a_verdict_each(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// R15: TEST keys move no money, reach no carrier, and show every failure there is.
+/// They can simulate every failure.
 #[db_test]
-async fn a_test_key_moves_no_money(t: &TestApp) {
+async fn test_messages_cost_nothing_and_reach_no_carrier(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
     let key = t.api_key(&team, &sub.id, "TEST").await;
@@ -292,7 +289,7 @@ async fn a_test_key_moves_no_money(t: &TestApp) {
     }
 }
 
-/// A server without a carrier refuses LIVE messages and simulates TEST ones.
+/// TEST messages are simulated.
 #[db_test]
 async fn without_a_carrier_live_messages_are_refused(apps: &Apps) {
     let setup = Setup { has_carriers: false, ..Setup::default() };

@@ -1,4 +1,4 @@
-//! What an account stores of TEST messages: how many, how many bytes, and for how long.
+//! Stored TEST messages: their maximum number and size, and how long they are kept.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use db_test::db_test;
@@ -25,7 +25,7 @@ const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(i
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
                      { cost wouldBeAccepted errors { code field } } }";
 
-/// Deletes at the beginning of a round, and says how many.
+/// Deletes at the beginning of a round and returns how many.
 async fn delete_ended(app: &App) -> Result<usize, Fault> {
     Ok(test_retention::delete_ended(app, None).await?.messages)
 }
@@ -34,7 +34,7 @@ async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Answer {
     t.ask_with(key, SEND_MANY, json!({ "input": input })).await
 }
 
-/// The code of each payload of a `sendMessages`; an empty one for an accepted message.
+/// The code of each payload of a `sendMessages`; empty for an accepted message.
 fn codes(answer: &Answer) -> Vec<String> {
     let payloads = answer.data()["sendMessages"].as_array().expect("a list");
     let code = |payload: &Value| payload["errors"][0]["code"].as_str().unwrap_or("").to_owned();
@@ -49,7 +49,7 @@ fn keyed(key: &str, text: &str) -> Value {
     json!({ "to": "+12025550123", "text": text, "idempotencyKey": key })
 }
 
-/// Makes the account's row say that it stores so many TEST messages and bytes more, or fewer.
+/// Adds to the counts of stored TEST messages and bytes in the account's row.
 async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
     let id = match t.app.db.backend() {
         sea_orm::DbBackend::Postgres => format!("'{account_id}'"),
@@ -62,16 +62,15 @@ async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
     .await;
 }
 
-/// What the accounts' rows say together.
+/// The counts of all accounts together.
 async fn stored(t: &TestApp) -> (i64, i64) {
     let sum = |column| format!("SELECT CAST(SUM({column}) AS BIGINT) FROM account");
     (t.number(&sum("test_message_count")).await, t.number(&sum("test_message_bytes")).await)
 }
 
-/// The bounds from both sides, one by one and in one call; a quote says the same. Another account, a repeat and
-/// LIVE messages go on.
+/// A quote is refused too. Other accounts, repeats and LIVE messages are not affected.
 #[db_test]
-async fn an_account_stores_so_many_test_messages(t: &TestApp) {
+async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &sub.id, "TEST").await;
@@ -97,7 +96,7 @@ async fn an_account_stores_so_many_test_messages(t: &TestApp) {
         let refused = json!({ "cost": 0, "wouldBeAccepted": false,
                               "errors": [{ "code": "TEST_STORAGE_FULL", "field": [] }] });
         assert_eq!(quote.data()["messageQuote"], refused);
-        // What was refused before for another reason is so still.
+        // Other reasons of a refusal come first.
         let opposed = t.send(&test, json!({ "to": "+15005550005", "text": "H" })).await;
         assert_eq!(opposed.refusals(), ["INSUFFICIENT_BALANCE"]);
         let repeat = t.send(&test, keyed("first", "Hello")).await;
@@ -112,14 +111,14 @@ async fn an_account_stores_so_many_test_messages(t: &TestApp) {
 
     let quote = t.ask_with(&test, QUOTE, json!({ "input": input("H") })).await;
     assert_eq!(quote.data()["messageQuote"]["wouldBeAccepted"], true);
-    // 1 and twice 2 of the sub-account's, and 2 of the main account's.
+    // 1 and twice 2 of the sub-account, and 2 of the main account.
     assert_eq!(stored(t).await, (7, 5 + 2 * 10 + 2 * 5));
 }
 
-/// Who sends, and when, of both environments in one batch: each account's row says what it stores.
+/// Also in a batch with several accounts and both environments.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_stored_is_counted_whoever_sends(t: &TestApp) {
+async fn stored_test_messages_are_counted_in_the_row_of_their_account(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let of_sub = t.api_key(&team, &sub.id, "TEST").await;
@@ -141,9 +140,10 @@ async fn what_is_stored_is_counted_whoever_sends(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE environment = 'LIVE'").await, 60);
 }
 
-/// To the millisecond: 7 days after it was accepted, or after its `sendAt` if that is later. LIVE messages stay.
+/// To the millisecond, counted from `sendAt` if it is later than the acceptance. LIVE messages are
+/// kept.
 #[db_test]
-async fn test_messages_end_after_seven_days(t: &TestApp) {
+async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     let team = t.team(1_000).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let noon: DateTime<Utc> = NOON.parse().expect("a time");
@@ -183,7 +183,7 @@ async fn test_messages_end_after_seven_days(t: &TestApp) {
     assert_eq!((stored(t).await, t.number(live).await), ((1, 2), 1));
     t.assert_reconciled().await;
 
-    // Its key is free again.
+    // Its idempotency key can be used again.
     let again = t.send(&test, keyed("again", "Other")).await;
     assert_eq!(
         (again.refusals(), &again.data()["sendMessage"]["replayed"]),
@@ -199,10 +199,10 @@ async fn test_messages_end_after_seven_days(t: &TestApp) {
     assert_eq!((stored(t).await, t.number(live).await), ((0, 0), 1));
 }
 
-/// So many together and no more, of all teams, also by two workers at once.
+/// Of all teams together, also with two concurrent workers.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_are_deleted_in_steps(t: &TestApp) {
+async fn a_round_deletes_a_limited_number_of_messages(t: &TestApp) {
     let mut calls = 0;
     for count in [5, 1] {
         let team = t.team(0).await;
@@ -225,9 +225,9 @@ async fn messages_are_deleted_in_steps(t: &TestApp) {
     assert_eq!((i64::try_from(both), stored(t).await, rows().await), (Ok(rest), (0, 0), 0));
 }
 
-/// A message that a worker has at that moment is deleted, and the worker goes on with the others.
+/// The worker continues with the others.
 #[db_test]
-async fn a_message_is_deleted_from_under_a_worker(t: &TestApp) {
+async fn a_message_that_a_worker_has_claimed_is_deleted(t: &TestApp) {
     let team = t.team(1_000).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert!(t.sends(&test).await);
@@ -244,10 +244,9 @@ async fn a_message_is_deleted_from_under_a_worker(t: &TestApp) {
     assert_eq!((t.number(delivered).await, stored(t).await), (1, (0, 0)));
 }
 
-/// A message that cannot be deleted is left behind until the next round: neither the others of its step nor those
-/// behind it wait for it.
+/// It is tried again in the next round.
 #[db_test]
-async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(t: &TestApp, database: Database) {
+async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database: Database) {
     let (team, other) = (t.team(0).await, t.team(0).await);
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let of_other = t.api_key(&other, &other.main_account_id, "TEST").await;
@@ -293,10 +292,10 @@ async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(t: &TestApp, databas
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
 }
 
-/// What somebody else holds is left for later: whoever holds it may wait for the team's lock next.
+/// That transaction may wait for the team's lock next.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_is_held_is_deleted_later(t: &TestApp) {
+async fn a_message_locked_by_another_transaction_is_deleted_later(t: &TestApp) {
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let sent = t.send(&test, input("Held")).await;
@@ -314,14 +313,13 @@ async fn a_message_that_is_held_is_deleted_later(t: &TestApp) {
     assert_eq!(stored(t).await, (0, 0));
 }
 
-/// Messages that a process of an older version has accepted without counting them end like the others, and the row is
-/// counted anew. The audit says so until then.
+/// The count is then corrected. Until then, the audit reports it.
 #[db_test]
-async fn uncounted_messages_are_deleted(t: &TestApp) {
+async fn messages_that_an_older_version_did_not_count_are_deleted_too(t: &TestApp) {
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert_eq!(codes(&send_many(t, &test, vec![input("Hello"); 3]).await), [""; 3]);
-    // As an older version leaves them.
+    // The count as an older version leaves it.
     t.execute("UPDATE message SET word_bytes = 0").await;
     store(t, &team.main_account_id, -3, -15).await;
     t.step(TimeDelta::days(1));
@@ -341,11 +339,10 @@ async fn uncounted_messages_are_deleted(t: &TestApp) {
     assert_eq!(stored(t).await, (0, 0));
 }
 
-/// `tollgate audit` says which account's count is wrong, and by how much.
 #[db_test]
 #[case(1, 0, "an account's TEST messages are counted")]
 #[case(0, 7, "the bytes of an account's TEST messages are counted")]
-async fn a_wrong_count_is_found(
+async fn the_audit_reports_the_account_with_a_wrong_count_and_the_difference(
     t: &TestApp,
     #[case] messages: i64,
     #[case] bytes: i64,

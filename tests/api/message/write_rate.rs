@@ -1,4 +1,4 @@
-//! How many bytes of words a call and an account may write.
+//! How many bytes of content one call and one account may write.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -20,21 +20,21 @@ use crate::harness::{Answer, TestApp};
 
 const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                          { message { id } errors { code } } }";
-/// The longest HTML.
+/// Maximum bytes of HTML.
 const LONG: usize = 100 * 1024;
-/// What makes a template give so much.
+/// Makes a template produce this much.
 fn parts() -> Value {
     json!({ "part": "x".repeat(LONG / 100) })
 }
 
-/// A template of an e-mail that is as long as it is told.
+/// An e-mail template whose output is as long as its variable says.
 async fn long_template(t: &TestApp, key: &str) -> String {
-    // A part of a template has fewer bytes than what it can give.
+    // A template part is shorter than what it can produce.
     let bodies = json!([{ "channel": "EMAIL", "html": "{{ part }}".repeat(100) }]);
     t.template(key, bodies, json!([{ "name": "part" }])).await
 }
 
-/// An e-mail with so many bytes in each of its parts.
+/// An e-mail with this many bytes in each of its parts.
 fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
     let frame = json!({ "a": "" }).to_string().len();
     json!({
@@ -43,9 +43,10 @@ fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
     })
 }
 
-/// Whatever the words come from, and whatever they are: one byte more in any part is too much. Nothing is sent then.
+/// Text, HTML, subject and metadata, from the input or from templates. One byte too much in any of
+/// them refuses the whole call.
 #[db_test]
-async fn words_of_every_kind_count(t: &TestApp) {
+async fn all_content_of_a_call_counts(t: &TestApp) {
     let team = t.team(1_000).await;
     let template = long_template(t, &team.key).await;
     let rendered = json!({ "to": "a@example.com", "templateId": template, "variables": parts() });
@@ -70,7 +71,7 @@ async fn words_of_every_kind_count(t: &TestApp) {
         assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["BAD_USER_INPUT"]));
     }
     assert_eq!(t.everything().await, before);
-    // What is refused for itself is not sent, and does not count.
+    // A message refused for another reason does not count.
     let refused = call(email(half, half, subject, 17 * 1024)).await;
     assert_eq!(refused.data()["sendMessages"][20]["errors"][0]["code"], "METADATA_INVALID");
     let fits = call(email(half, half, subject, metadata)).await;
@@ -78,9 +79,9 @@ async fn words_of_every_kind_count(t: &TestApp) {
     assert!(fits.len() == 21 && fits.iter().all(|one| one["errors"] == json!([])));
 }
 
-/// The same without a template, as no request brings it whole: a hundred messages may name one variable.
+/// A hundred messages may use one variable.
 #[db_test]
-async fn words_of_variables_count(t: &TestApp) {
+async fn variables_of_templates_count(t: &TestApp) {
     let team = t.team(1_000).await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("it looks");
     let caller = caller.expect("a key").account().expect("an account's");
@@ -105,10 +106,10 @@ async fn words_of_variables_count(t: &TestApp) {
     assert!(sent.iter().all(|sent| matches!(sent, Sent::Accepted(_))), "{sent:?}");
 }
 
-/// Takes what an account may write at this moment, but for some bytes.
+/// Uses up what an account may write at this moment, except for some bytes.
 fn exhaust(t: &TestApp, account_id: &str) {
     let account_id: Uuid = account_id.parse().expect("an id");
-    // Of a team of its own, so that the account's rate alone is used up.
+    // In a team of its own, so that only the account's rate is used up.
     let writer = AccountIds { team_id: Uuid::nil(), account_id };
     let mut piece = usize::try_from(BURST_BYTES).expect("a small number");
     while piece > 4_096 {
@@ -117,10 +118,9 @@ fn exhaust(t: &TestApp, account_id: &str) {
     }
 }
 
-/// An account that wrote too much waits, and is told for how long; nothing was done. Others go on, and so does
-/// what writes nothing.
+/// Nothing is done. Other accounts are not affected, nor are requests that write nothing.
 #[db_test]
-async fn an_account_that_wrote_too_much_waits(t: &TestApp) {
+async fn an_account_over_its_write_rate_is_told_when_to_retry(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -129,7 +129,7 @@ async fn an_account_that_wrote_too_much_waits(t: &TestApp) {
     let (contact, _) = t.contact(&team.key, &["ada@example.com"]).await;
     let email = json!({ "to": "a@example.com", "text": long, "html": long });
     let metadata = json!({ "a": "x".repeat(16 * 1024 - 8) });
-    // No line of a template may be that long.
+    // The limit of a template's line is lower.
     let lines = format!("{}\n", "x".repeat(1_023)).repeat(LONG / 1_024);
     let large = json!([{ "channel": "EMAIL", "text": lines, "html": lines }]);
     let send =
@@ -192,8 +192,8 @@ async fn an_account_that_wrote_too_much_waits(t: &TestApp) {
     assert_eq!(t.send(&sub.key, email).await.refusals(), [""; 0], "another account's rate");
 }
 
-/// The answer to a call for which nothing is left, and what was there before it. On a slow machine enough may come
-/// back before it is judged.
+/// The answer to a call when nothing is left, and the rows before it. On a slow machine, the rate
+/// may recover before the call is judged, so it is repeated.
 async fn refused(
     t: &TestApp,
     account_id: &str,
@@ -220,10 +220,9 @@ async fn refused(
     panic!("{query}: it is never refused");
 }
 
-/// A repeat answers with the words of the first message, whatever its template says by now; a conflict says nothing
-/// of them.
+/// A conflict reveals none of that content.
 #[db_test]
-async fn a_small_message_may_repeat_a_large_one(t: &TestApp) {
+async fn a_repeat_returns_the_first_content_whatever_its_template_produces_now(t: &TestApp) {
     let team = t.team(1_000).await;
     let template = long_template(t, &team.key).await;
     let change = "mutation($id: ID!, $input: UpdateTemplateInput!) \
@@ -256,7 +255,7 @@ async fn a_small_message_may_repeat_a_large_one(t: &TestApp) {
     assert_eq!(again[4]["message"]["html"], "y");
     assert_eq!(again[5]["message"], again[4]["message"]);
 
-    // What a hundred of them would hold is bounded like any other answer: 32 MiB of one request.
+    // The answer of a hundred repeats is limited like any other: 32 MiB per request.
     let fields: String = (0..4)
         .map(|at| format!("a{at}: sendMessages(input: $input) {{ replayed errors {{ code }} }} "))
         .collect();

@@ -1,4 +1,4 @@
-//! What people write back, through the sandbox's hook: the words by which they opt out and in again.
+//! Inbound messages, through the sandbox's hook: words that opt out and in again.
 
 use std::sync::Arc;
 
@@ -32,9 +32,9 @@ async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
     t.request(inbound(key, body.to_string())).await
 }
 
-/// STOP and its like opt the sender out, START and its like in again: as the whole text, however it is written.
+/// As the whole text, whatever its case and punctuation.
 #[db_test]
-async fn people_opt_out_by_a_word(apps: &Apps) {
+async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
     let t = start(apps, true).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -82,9 +82,8 @@ async fn people_opt_out_by_a_word(apps: &Apps) {
     }
 }
 
-/// Who has no LIVE key of an account, and what is no inbound message, opts nobody out.
 #[db_test]
-async fn an_odd_inbound_message_changes_nothing(apps: &Apps) {
+async fn an_inbound_message_that_is_not_valid_or_without_a_live_key_changes_nothing(apps: &Apps) {
     let t = start(apps, true).await;
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -135,9 +134,8 @@ async fn an_odd_inbound_message_changes_nothing(apps: &Apps) {
     assert_eq!(t.everything().await, before);
 }
 
-/// What somebody writes by one channel says nothing of the others.
 #[db_test]
-async fn a_channel_is_opted_out_of_by_itself(apps: &Apps) {
+async fn an_opt_out_applies_to_its_own_channel_only(apps: &Apps) {
     let t = start(apps, true).await;
     let team = t.team(1000).await;
     for (channel, from) in
@@ -158,9 +156,8 @@ async fn a_channel_is_opted_out_of_by_itself(apps: &Apps) {
     assert!(t.sends(&team.key).await, "SMS to the same number");
 }
 
-/// R20: a key that was revoked while its message was on the way opts nobody out.
 #[db_test]
-async fn a_revoked_key_receives_nothing(apps: &Apps) {
+async fn a_key_revoked_while_an_inbound_message_arrives_opts_nobody_out(apps: &Apps) {
     let t = start(apps, true).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -186,9 +183,8 @@ async fn a_revoked_key_receives_nothing(apps: &Apps) {
     assert_eq!(t.number("SELECT COUNT(*) FROM opt_out").await, 0);
 }
 
-/// It counts against the rate, and is counted.
 #[db_test]
-async fn inbound_messages_are_rated_and_counted(apps: &Apps) {
+async fn inbound_messages_count_for_the_rate_limit_and_in_the_metrics(apps: &Apps) {
     let t = start(apps, true).await;
     let team = t.team(0).await;
     let answer = write(&t, &team.key, "STOP").await;
@@ -198,9 +194,8 @@ async fn inbound_messages_are_rated_and_counted(apps: &Apps) {
     assert!(metrics.lines().any(|found| found == line), "{metrics}");
 }
 
-/// A server that reaches people has no such hook.
 #[db_test]
-async fn only_the_sandbox_has_a_hook(apps: &Apps) {
+async fn only_the_sandbox_has_an_inbound_hook(apps: &Apps) {
     let t = start(apps, false).await;
     let team = t.team(1000).await;
     assert_eq!(write(&t, &team.key, "STOP").await.status, 404);

@@ -1,4 +1,5 @@
-//! Opt-outs: added, imported, removed and listed; what they refuse and at which place of R8's order.
+//! Opt-outs: added, imported, removed and listed, and their place among the reasons to refuse a
+//! message.
 
 use db_test::db_test;
 use migration::{Migrator, MigratorTrait as _};
@@ -34,10 +35,10 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// An opted-out address is refused to its account, by this channel, in both environments, one by one and
-/// in a batch; nothing is charged. Others' messages to it go out, and so do they once it is removed.
+/// On this channel, in both environments, alone and in a batch. Messages of other accounts are
+/// sent, and of this one after the removal.
 #[db_test]
-async fn an_opted_out_address_is_refused(t: &TestApp) {
+async fn a_message_to_an_opted_out_address_is_refused_and_not_charged(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -78,9 +79,9 @@ async fn an_opted_out_address_is_refused(t: &TestApp) {
     assert!(t.sends(&sub.key).await && t.sends(&test_key).await);
 }
 
-/// R8: after input, replay, key and status; before price, credit limit and balance.
+/// Also after input and repeats.
 #[db_test]
-async fn it_is_judged_at_its_place(t: &TestApp) {
+async fn an_opt_out_is_checked_after_key_and_status_and_before_price_and_money(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let first = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "a" });
@@ -111,9 +112,9 @@ async fn it_is_judged_at_its_place(t: &TestApp) {
     }
 }
 
-/// Adding twice keeps the first; what is wrong is said by name and changes nothing.
+/// Input that is not valid changes nothing.
 #[db_test]
-async fn an_opt_out_is_there_once(t: &TestApp) {
+async fn adding_an_opt_out_twice_keeps_the_first(t: &TestApp) {
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     add(t, &team.key, json!({ "address": "a@b.io", "reason": "first" })).await;
@@ -146,9 +147,9 @@ async fn an_opt_out_is_there_once(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// A thousand are imported at once, each with its verdict; one more is refused as a whole.
+/// One more refuses the whole call.
 #[db_test]
-async fn opt_outs_are_imported(t: &TestApp) {
+async fn up_to_1000_opt_outs_are_imported_with_a_verdict_each(t: &TestApp) {
     let team = t.team(0).await;
     add(t, &team.key, json!({ "address": "+12025550100", "reason": "before" })).await;
     let mut input: Vec<Value> = (0..996)
@@ -172,7 +173,7 @@ async fn opt_outs_are_imported(t: &TestApp) {
     assert_eq!(verdicts[996], refused("ADDRESS_INVALID"));
     assert_eq!(verdicts[997], refused("REASON_INVALID"));
     assert_eq!(verdicts[998], done("a@b.io", json!("one")));
-    // The same mailbox.
+    // The same mailbox, written differently.
     assert_eq!(verdicts[999], verdicts[998]);
     assert_eq!(t.number("SELECT COUNT(*) FROM opt_out WHERE source = 'API'").await, 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM opt_out").await, 997);
@@ -183,9 +184,9 @@ async fn opt_outs_are_imported(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// They are listed by channel and text, to their own account only, and shown on its contacts.
+/// They are shown on its contacts too.
 #[db_test]
-async fn opt_outs_are_listed(t: &TestApp) {
+async fn opt_outs_are_listed_by_channel_and_text_to_their_own_account(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for input in [
@@ -225,10 +226,9 @@ async fn opt_outs_are_listed(t: &TestApp) {
     }
 }
 
-/// No spelling of a mailbox is a way around its opt-out: by a send, a batch, a quote or a contact, and none finds it
-/// missing when it is removed.
+/// For sends, batches, quotes, contacts and its removal.
 #[db_test]
-async fn an_opt_out_is_of_every_spelling(t: &TestApp) {
+async fn an_opt_out_applies_to_every_spelling_of_a_mailbox(t: &TestApp) {
     let team = t.team(1000).await;
     for (address, kept, spellings) in [
         (
@@ -293,7 +293,7 @@ async fn an_opt_out_is_of_every_spelling(t: &TestApp) {
         assert_eq!(removed.data()["removeOptOut"]["optOut"]["address"], kept);
         assert_eq!(t.send(&team.key, mail(spellings[0])).await.refusals(), [""; 0]);
     }
-    // Another mailbox is another one.
+    // Another mailbox is not affected.
     add(t, &team.key, json!({ "address": "ada@example.com" })).await;
     for other in ["a.da@example.com", "ada+1@example.com", "ada@example.org"] {
         let mail = json!({ "to": other, "text": "Hi" });
@@ -303,9 +303,9 @@ async fn an_opt_out_is_of_every_spelling(t: &TestApp) {
     assert_eq!(t.send(&team.key, tab).await.refusals(), ["INVALID_RECIPIENT"]);
 }
 
-/// Opt-outs of an earlier version hold for every spelling too; of several of one mailbox the oldest stays.
+/// Of several for one mailbox, the oldest is kept.
 #[db_test]
-async fn earlier_opt_outs_are_folded(apps: &Apps) {
+async fn opt_outs_of_an_older_version_apply_to_every_spelling_too(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;

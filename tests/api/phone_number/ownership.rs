@@ -5,7 +5,7 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{NUMBER, STOCK, available, buy, money, release, update};
-use crate::harness::{Answer, NOBODYS_IDS, TestApp, text};
+use crate::harness::{Answer, TestApp, UNKNOWN_IDS, text};
 
 async fn transfer(t: &TestApp, key: &str, id: &str, to: Value) -> Answer {
     let query = format!(
@@ -15,9 +15,9 @@ async fn transfer(t: &TestApp, key: &str, id: &str, to: Value) -> Answer {
     t.ask_with(key, &query, json!({ "id": id, "to": to })).await
 }
 
-/// A name is kept, cleared or set; a released number is anybody's, and its fees stay paid.
+/// A released number can be bought by anyone, and its fees are not refunded.
 #[db_test]
-async fn a_number_is_named_and_released(t: &TestApp) {
+async fn a_phone_number_is_renamed_and_released(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -40,7 +40,7 @@ async fn a_number_is_named_and_released(t: &TestApp) {
         assert_eq!(refused.refusals(), ["NAME_INVALID"]);
     }
     for key in [&team.key, &t.team(0).await.key] {
-        for id in [&id, NOBODYS_IDS[0], NOBODYS_IDS[1]] {
+        for id in [&id, UNKNOWN_IDS[0], UNKNOWN_IDS[1]] {
             let input = json!({ "name": "Mine" });
             assert_eq!(update(t, key, id, input).await.refusals(), ["NOT_FOUND"]);
             assert_eq!(release(t, key, id).await.refusals(), ["NOT_FOUND"]);
@@ -78,9 +78,8 @@ async fn a_number_is_named_and_released(t: &TestApp) {
     assert_eq!(*t.ask(&sub.key, &seen).await.data(), expected);
 }
 
-/// R15: a TEST key searches and reads, and changes nothing.
 #[db_test]
-async fn a_test_key_buys_nothing(t: &TestApp) {
+async fn a_test_key_searches_and_reads_phone_numbers_and_changes_none(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -102,10 +101,10 @@ async fn a_test_key_buys_nothing(t: &TestApp) {
     assert_eq!(available(t, &key, json!({ "country": "US" })).await.len(), 3);
 }
 
-/// R3: a main account moves numbers between accounts of its team by id, and sees nothing else of
-/// its sub-accounts' numbers. No money moves; the next month is the new account's.
+/// By id, without seeing anything else of them. No money moves; the new account pays the next
+/// month.
 #[db_test]
-async fn a_number_is_transferred(t: &TestApp) {
+async fn a_main_account_transfers_phone_numbers_within_its_team(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "abc" })).await;
@@ -123,10 +122,10 @@ async fn a_number_is_transferred(t: &TestApp) {
     let nothing = json!({ "phoneNumber": null, "phoneNumbers": { "totalCount": 0 } });
     assert_eq!(*t.ask(&team.key, &seen).await.data(), nothing);
     for (id, to, code) in [
-        (NOBODYS_IDS[0], json!({ "id": sub.id }), "NOT_FOUND"),
-        (NOBODYS_IDS[1], json!({ "id": sub.id }), "NOT_FOUND"),
-        (&id, json!({ "id": NOBODYS_IDS[0] }), "ACCOUNT_NOT_FOUND"),
-        (&id, json!({ "id": NOBODYS_IDS[1] }), "ACCOUNT_NOT_FOUND"),
+        (UNKNOWN_IDS[0], json!({ "id": sub.id }), "NOT_FOUND"),
+        (UNKNOWN_IDS[1], json!({ "id": sub.id }), "NOT_FOUND"),
+        (&id, json!({ "id": UNKNOWN_IDS[0] }), "ACCOUNT_NOT_FOUND"),
+        (&id, json!({ "id": UNKNOWN_IDS[1] }), "ACCOUNT_NOT_FOUND"),
         (&id, json!({ "externalId": "nobody" }), "ACCOUNT_NOT_FOUND"),
         (&id, json!({ "id": other.main_account_id }), "ACCOUNT_NOT_FOUND"),
         (&id, json!({ "id": gone.id }), "ACCOUNT_INACTIVE"),
@@ -135,7 +134,7 @@ async fn a_number_is_transferred(t: &TestApp) {
     }
     let own = json!({ "id": other.main_account_id });
     assert_eq!(transfer(t, &other.key, &id, own).await.refusals(), ["NOT_FOUND"]);
-    // To where it is: nothing changes, and its name is not shown.
+    // A transfer to the account that has the number changes nothing and does not show its name.
     let stayed = transfer(t, &team.key, &id, json!({ "externalId": "abc" })).await;
     assert_eq!(stayed.data()["transferPhoneNumber"]["phoneNumber"]["name"], Value::Null);
     assert_eq!(t.everything().await, before);
@@ -147,14 +146,14 @@ async fn a_number_is_transferred(t: &TestApp) {
     assert_eq!(*t.ask(&sub.key, &seen).await.data(), nothing);
     let its = json!({ "phoneNumber": { "id": id }, "phoneNumbers": { "totalCount": 1 } });
     assert_eq!(*t.ask(&team.key, &seen).await.data(), its);
-    // The buyer's key is claimed, and shows nothing of what is another's.
+    // The buyer's idempotency key stays used, and does not show data of the new account.
     assert_eq!(t.purchase(&sub.key, input).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
     assert_eq!(release(t, &sub.key, &id).await.refusals(), ["NOT_FOUND"]);
 
     t.step(TimeDelta::days(31));
     t.renew().await;
     assert_eq!(money(t, &sub.key).await, json!({ "balance": 500, "totalSpent": 250 }));
-    // To a suspended account too: it is the main account that moves it.
+    // The main account may also transfer to a suspended account.
     let query =
         "mutation { suspendSubAccount(account: { externalId: \"abc\" }) { errors { code } } }";
     t.ask(&team.key, query).await;
@@ -164,7 +163,7 @@ async fn a_number_is_transferred(t: &TestApp) {
     t.step(TimeDelta::days(31));
     t.renew().await;
     assert_eq!(money(t, &sub.key).await, json!({ "balance": 250, "totalSpent": 500 }));
-    // Released numbers are nobody's to move.
+    // Released numbers cannot be transferred.
     release(t, &sub.key, &id).await;
     let to = json!({ "id": team.main_account_id });
     assert_eq!(transfer(t, &team.key, &id, to).await.refusals(), ["NOT_FOUND"]);

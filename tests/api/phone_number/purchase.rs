@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 use super::{STOCK, available, buy, money, release, update};
 use crate::harness::{Setup, Socket, TestApp, text};
 
-/// C6, R7: balance and totalSpent move together with the ledger and usage: a fee an entry.
 #[db_test]
-async fn a_number_is_bought(t: &TestApp) {
+async fn a_purchase_charges_one_fee_and_updates_balance_total_ledger_and_usage(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -40,7 +39,7 @@ async fn a_number_is_bought(t: &TestApp) {
             "phoneNumberId": number["id"], "phoneNumberMonth": month, "phoneNumber": seen,
         })
     };
-    // R3: to the main account an entry says which number, not more.
+    // The ledger entry shows the main account which number, and no more.
     for (key, seen) in [(&sub.key, json!({ "number": "+12025550101" })), (&team.key, Value::Null)] {
         let entries = t.ask(key, ledger).await.data()["ledger"]["nodes"].clone();
         let expected = json!([
@@ -77,9 +76,8 @@ async fn a_number_is_bought(t: &TestApp) {
     assert_eq!(money(t, &team.key).await, left);
 }
 
-/// What is free is bought without money, and without an entry that would say nothing.
 #[db_test]
-async fn a_free_number_is_blocked_by_no_money(t: &TestApp) {
+async fn a_free_phone_number_is_bought_without_balance_and_without_a_ledger_entry(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
@@ -90,9 +88,8 @@ async fn a_free_number_is_blocked_by_no_money(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 0);
 }
 
-/// R8, R9: the first reason in the order is the one reported; nothing of a refused purchase stays.
 #[db_test]
-async fn purchases_are_judged_in_order(t: &TestApp) {
+async fn a_purchase_reports_the_first_reason_in_order_and_changes_nothing(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 500 })).await;
@@ -123,9 +120,9 @@ async fn purchases_are_judged_in_order(t: &TestApp) {
             json!(["input", "idempotencyKey"]),
         ),
         ("", json!({ "number": "+12025550199" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
-        // Its own already, and somebody else's, are no more to be had than one that nobody sells.
+        // Numbers that are already bought are as unavailable as unknown ones.
         ("", json!({ "number": "+12025550101" }), "NUMBER_UNAVAILABLE", json!(["input", "number"])),
-        // From here on each reason stands besides all earlier ones.
+        // From here on, each reason is added to all earlier ones.
         (
             "UPDATE team SET balance_micros = 2499999",
             with("name", json!("x")),
@@ -162,7 +159,7 @@ async fn purchases_are_judged_in_order(t: &TestApp) {
         assert_eq!(payload["errors"][0]["field"], field, "{input}");
         assert_eq!(payload["phoneNumber"], Value::Null);
         assert_eq!(t.everything().await, before, "{input}");
-        // R13: whatever stands against a purchase by now, the first is the answer to its repeat.
+        // A repeat returns the first purchase, whatever would prevent it now.
         let replayed = t.purchase(&sub.key, first.clone()).await;
         assert_eq!(replayed.data()["purchasePhoneNumber"]["replayed"], true, "{sql}");
         assert_eq!(t.everything().await, before, "{input}");
@@ -171,10 +168,9 @@ async fn purchases_are_judged_in_order(t: &TestApp) {
     t.execute("UPDATE account SET status = 'ACTIVE'").await;
 }
 
-/// R8, R9: the purchase that crosses the limit is made, the next is refused; the balance may be
-/// used up whole.
+/// The whole balance can be spent.
 #[db_test]
-async fn money_bounds_purchases_exactly(t: &TestApp) {
+async fn the_purchase_that_crosses_the_limit_is_the_last(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 1 })).await;
@@ -190,10 +186,9 @@ async fn money_bounds_purchases_exactly(t: &TestApp) {
     assert_eq!(money(t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
 }
 
-/// R13: a key is its account's; a repeat answers with the number as it is now, also once it is
-/// released.
+/// Even after its release. Idempotency keys belong to one account.
 #[db_test]
-async fn a_repeat_buys_nothing(t: &TestApp) {
+async fn a_repeat_returns_the_number_in_its_current_state(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -227,10 +222,10 @@ async fn a_repeat_buys_nothing(t: &TestApp) {
     assert_eq!(*status, "RELEASED");
 }
 
-/// Two and more buyers of one number, of several teams and processes: one has it, one pays.
+/// From several teams and processes.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_buyers_one_gets_it(t: &Arc<TestApp>) {
+async fn of_concurrent_buyers_one_gets_the_number_and_pays(t: &Arc<TestApp>) {
     let second = t.beside(Setup::default()).await;
     let teams = [t.team(1000).await, t.team(1000).await];
     let sub = t.sub_account(&teams[0], json!({})).await;
@@ -265,10 +260,9 @@ async fn of_many_buyers_one_gets_it(t: &Arc<TestApp>) {
     assert_eq!(left, 20_000_000 - rounds * 30_000);
 }
 
-/// R13: one idempotency key at once from two processes: one purchase.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn repeats_at_once_buy_once(t: &Arc<TestApp>) {
+async fn concurrent_repeats_over_two_processes_buy_once(t: &Arc<TestApp>) {
     t.stock(STOCK).await;
     let second = t.beside(Setup::default()).await;
     let team = t.team(1000).await;
@@ -293,10 +287,9 @@ async fn repeats_at_once_buy_once(t: &Arc<TestApp>) {
     assert_eq!(money(&processes[0], &team.key).await, left);
 }
 
-/// C24: whoever listens is told of a purchase and of a renewal.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_balance_is_told(t: &TestApp) {
+async fn subscribers_to_the_balance_receive_purchases_and_renewals(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;

@@ -1,5 +1,5 @@
-//! A sender's phone number: an identity while its account has it and it is ACTIVE, and held fast
-//! while a sender has it or a message waits to go out from it.
+//! A sender's phone number. It identifies the sender while the account has it and it is ACTIVE, and
+//! cannot be released or transferred while a sender uses it or a waiting message needs it.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use db_test::db_test;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, NOBODYS_IDS, Setup, TestApp, text};
+use crate::harness::{Answer, Setup, TestApp, UNKNOWN_IDS, text};
 
 const NUMBER: &str = "+12025550101";
 
-/// Buys a number out of this line of the inventory: its id.
+/// Buys the number of this inventory line and returns its id.
 async fn buy(t: &TestApp, key: &str, line: &str) -> String {
     t.stock(&format!("{line}\n")).await;
     let number = line.split(',').next().expect("a number");
@@ -45,7 +45,7 @@ async fn cancel(t: &TestApp, key: &str, id: &str) {
     assert_eq!(t.ask_with(key, query, json!({ "id": id })).await.refusals(), [""; 0]);
 }
 
-/// Sends, and gives the message's id and what it comes from.
+/// Sends a message and returns its id and `from`.
 async fn sent(t: &TestApp, key: &str, input: Value) -> (String, Value) {
     let query = "mutation($input: SendMessageInput!) { sendMessage(input: $input) \
                  { message { id from } errors { code message field } } }";
@@ -55,13 +55,13 @@ async fn sent(t: &TestApp, key: &str, input: Value) -> (String, Value) {
     (text(&message["id"]), message["from"].clone())
 }
 
-/// What a sender can send on, and its number.
+/// The channels and the number of a sender.
 async fn sender(t: &TestApp, key: &str, id: &str) -> Value {
     let query = format!("{{ sender(id: \"{id}\") {{ channels phoneNumber {{ id number }} }} }}");
     t.ask(key, &query).await.data()["sender"].clone()
 }
 
-/// What a message comes from, and its sender.
+/// The `from` and the sender of a message.
 async fn origin(t: &TestApp, key: &str, id: &str) -> Value {
     let query = format!("{{ message(id: \"{id}\") {{ from sender {{ id }} }} }}");
     t.ask(key, &query).await.data()["message"].clone()
@@ -82,11 +82,10 @@ const WAITED_FOR: &str =
     "A message waits to go out from the number; cancel it, or try again when it was handed over.";
 const USED_BY_ITS_ACCOUNT: &str = "Its account uses the number; transfer it with detach: true.";
 
-/// Messages come from the number on the channels that it is capable of, and WHATSAPP ones from a
-/// whatsapp before it; while its month is not paid it is no identity. Both environments, and also
-/// to a contact and by a template.
+/// On the channels of the number; a `whatsapp` of the sender is used first. Not while the month is
+/// unpaid. The same in both environments, to contacts and with templates.
 #[db_test]
-async fn a_number_is_an_identity(t: &TestApp) {
+async fn messages_are_sent_from_the_phone_number_of_their_sender(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -128,7 +127,7 @@ async fn a_number_is_an_identity(t: &TestApp) {
     let refused = t.send(&sub.key, by("SMS")).await;
     assert_eq!(refused.refusals(), ["SENDER_UNAVAILABLE"]);
     assert_eq!(t.everything().await, before);
-    // The default one need not be able to.
+    // The default sender need not support the channel.
     assert_eq!(sent(t, &sub.key, sms).await.1, json!(null));
     t.execute("UPDATE phone_number SET status = 'ACTIVE', suspended_at = NULL").await;
 
@@ -139,9 +138,8 @@ async fn a_number_is_an_identity(t: &TestApp) {
     assert_eq!(back.data()["phoneNumbers"]["nodes"], json!([{ "sender": null }]));
 }
 
-/// A number is of its account, which has it still, and of one sender.
 #[db_test]
-async fn a_number_of_another_is_refused(t: &TestApp) {
+async fn a_sender_uses_only_an_unused_phone_number_of_its_own_account(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let foreign = buy(t, &team.key, "+12025550100,US,LOCAL,SMS,0,0").await;
@@ -159,8 +157,8 @@ async fn a_number_of_another_is_refused(t: &TestApp) {
     for (id, expected) in [
         (foreign.as_str(), &unknown),
         (released.as_str(), &unknown),
-        (NOBODYS_IDS[0], &unknown),
-        (NOBODYS_IDS[1], &unknown),
+        (UNKNOWN_IDS[0], &unknown),
+        (UNKNOWN_IDS[1], &unknown),
         ("", &unknown),
         (number.as_str(), &in_use),
     ] {
@@ -169,14 +167,14 @@ async fn a_number_of_another_is_refused(t: &TestApp) {
         assert_eq!(&errors_of(&update(t, &sub.key, &second, input).await), expected, "{id:?}");
     }
     assert_eq!(t.everything().await, before);
-    // Its own it may be given again.
+    // Setting its own number again is accepted.
     let again = update(t, &sub.key, &first, json!({ "phoneNumberId": number })).await;
     assert_eq!(again.refusals(), [""; 0]);
 }
 
-/// A number that is to be had here, or that anybody has, is no sender's own `whatsapp`: whose it is, is known.
+/// The server knows who has it.
 #[db_test]
-async fn a_number_in_stock_is_no_whatsapp(t: &TestApp) {
+async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     buy(t, &team.key, "+12025550101,US,LOCAL,SMS WHATSAPP,0,0").await;
@@ -198,7 +196,7 @@ async fn a_number_in_stock_is_no_whatsapp(t: &TestApp) {
     }
     assert_eq!(t.everything().await, before);
 
-    // Stocked later, it is not gone out from any more.
+    // A number that is added to the inventory later is no longer used.
     let by = json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Hi", "senderId": id });
     let (message, from) = sent(t, &sub.key, by).await;
     assert_eq!(from, "+12025550199");
@@ -208,10 +206,9 @@ async fn a_number_in_stock_is_no_whatsapp(t: &TestApp) {
     assert_eq!(*t.carrier.sent_from.lock().expect("the record"), [None]);
 }
 
-/// Neither released nor transferred while a sender has it, or while a message waits to go out from
-/// it; detached it goes, and so does what it was used for.
+/// Unless it is detached, which ends its uses.
 #[db_test]
-async fn a_number_in_use_stays(t: &TestApp) {
+async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let other = t.sub_account(&team, json!({})).await;
@@ -242,7 +239,7 @@ async fn a_number_in_use_stays(t: &TestApp) {
     let released = release(t, &sub.key, &number).await;
     assert_eq!(released.data()["releasePhoneNumber"]["phoneNumber"]["status"], "RELEASED");
 
-    // Bought again, and taken away by the main account.
+    // Bought again and transferred by the main account.
     let bought = t.purchase(&sub.key, json!({ "number": NUMBER })).await;
     let number = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
     let given = update(t, &sub.key, &id, json!({ "phoneNumberId": number })).await;
@@ -251,7 +248,7 @@ async fn a_number_in_use_stays(t: &TestApp) {
     let email = json!({ "to": "ada@example.com", "text": "Hi", "sendAt": "2026-03-17T12:00:00Z" });
     let (from_email, _) = sent(t, &sub.key, email).await;
     let moved = transfer(t, &team.key, &number, to(true)).await;
-    // R3: nothing of the senders is the main account's to see.
+    // The main account does not see the senders.
     let expected = json!({ "phoneNumber": { "number": NUMBER, "sender": null }, "errors": [] });
     assert_eq!(moved.data()["transferPhoneNumber"], expected);
 
@@ -259,7 +256,7 @@ async fn a_number_in_use_stays(t: &TestApp) {
     assert_eq!(sender(t, &sub.key, &id).await, expected);
     let kept = json!({ "from": "a@example.com", "sender": { "id": id } });
     assert_eq!(origin(t, &sub.key, &from_email).await, kept);
-    // The very next send goes by it.
+    // The very next message uses it.
     let sms = json!({ "to": "+12025550123", "text": "Hi" });
     assert_eq!(sent(t, &sub.key, sms.clone()).await.1, json!(null));
     t.sender(&other.key, json!({ "phoneNumberId": number })).await;
@@ -274,10 +271,9 @@ async fn a_number_in_use_stays(t: &TestApp) {
     assert_eq!(origin(t, &sub.key, &from_number).await, without);
 }
 
-/// A number that goes back to the inventory because its month was not paid is nobody's identity any
-/// more; what waited to go out from it goes out without a sender.
+/// Waiting messages are sent without a sender.
 #[db_test]
-async fn a_number_that_was_not_paid_is_lost(t: &TestApp) {
+async fn an_unpaid_phone_number_is_no_longer_used_by_its_sender(t: &TestApp) {
     let team = t.team(203).await;
     let number = buy(t, &team.key, "+12025550101,US,LOCAL,SMS,0,200").await;
     let id = t.sender(&team.key, json!({ "phoneNumberId": number })).await;
@@ -306,11 +302,10 @@ async fn a_number_that_was_not_paid_is_lost(t: &TestApp) {
     assert!(t.carrier.sent_from.lock().expect("the record").iter().all(Option::is_none));
 }
 
-/// Of several senders that are to have a number at once, one has it; and it is given to a sender or
-/// released, not both.
+/// It is either given to a sender or released.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_number_is_of_one_sender_in_a_race(t: &Arc<TestApp>) {
+async fn of_concurrent_senders_one_gets_the_phone_number(t: &Arc<TestApp>) {
     let team = t.team(1000).await;
     let number = buy(t, &team.key, "+12025550101,US,LOCAL,SMS,0,0").await;
     let released = buy(t, &team.key, "+12025550102,US,LOCAL,SMS,0,0").await;

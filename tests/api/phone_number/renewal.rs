@@ -1,5 +1,5 @@
-//! Renewals of phone numbers (R8): each month once and on its day, through restarts and races;
-//! suspension, grace and recovery; and what becomes of the numbers of accounts that end.
+//! Renewal of phone numbers: each month is charged once and on its day, through restarts and races.
+//! Suspension, grace period and recovery, and the numbers of accounts that end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use tollgate::{
 use crate::harness::{Setup, TestApp, TestTeam, text};
 
 const NUMBER: &str = "+12025550101";
-/// A dollar at first and two a month.
+/// 100 cents at first and 200 cents a month; the second has no price at first.
 const STOCK: &str = "+12025550101,US,LOCAL,SMS,100,200\n+12025550102,US,LOCAL,SMS,0,200\n";
 const SECOND: TimeDelta = TimeDelta::seconds(1);
 
@@ -29,13 +29,13 @@ async fn buy(t: &TestApp, key: &str, number: &str) -> String {
     text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"])
 }
 
-/// Moves the clock to this moment.
+/// Moves the clock to this time.
 fn step_to(t: &TestApp, moment: &str) {
     let moment: DateTime<Utc> = moment.parse().expect("a time");
     t.step(moment - t.clock.now());
 }
 
-/// Status, renewsAt and releasesAt of a number.
+/// Status, `renewsAt` and `releasesAt` of a number.
 async fn state(t: &TestApp, key: &str, id: &str) -> [Value; 3] {
     let query = format!("{{ phoneNumber(id: \"{id}\") {{ status renewsAt releasesAt }} }}");
     let answer = t.ask(key, &query).await;
@@ -55,10 +55,10 @@ fn is(t: &TestApp, column: &str, id: &str) -> String {
     }
 }
 
-/// A number that was bought on the 31st renews on the last day of shorter months, at its minute,
-/// once: also if nobody looked for months, and another process looks then, which charges one month a day.
+/// On the last day of shorter months. After a downtime of months, another process charges one month
+/// a day.
 #[db_test]
-async fn each_month_is_charged_once_on_its_day(t: &Arc<TestApp>) {
+async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>) {
     let mut t = Arc::clone(t);
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
@@ -83,7 +83,7 @@ async fn each_month_is_charged_once_on_its_day(t: &Arc<TestApp>) {
         assert_eq!(state(&t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
     }
 
-    // Down for two months and a day.
+    // No process ran for two months and a day.
     step_to(&t, "2027-08-01T00:00:00Z");
     t = t.beside(Setup::default()).await;
     for _ in 0..3 {
@@ -105,7 +105,7 @@ async fn each_month_is_charged_once_on_its_day(t: &Arc<TestApp>) {
         (1..=7).rev().map(|month| json!({ "amount": -200, "phoneNumberMonth": month })).collect();
     expected.push(json!({ "amount": -100, "phoneNumberMonth": 0 }));
     assert_eq!(entries, json!(expected));
-    // Each on the day on which it was charged.
+    // Each month counts on the day on which it was charged.
     let usage = "{ account { usage(range: { from: \"2027-01-01\", to: \"2027-12-31\" }, \
                  groupBy: [MONTH]) { buckets { month figures { charged } } } } }";
     let buckets = t.ask(&team.key, usage).await.data()["account"]["usage"]["buckets"].clone();
@@ -117,10 +117,9 @@ async fn each_month_is_charged_once_on_its_day(t: &Arc<TestApp>) {
     assert_eq!(buckets, json!(expected));
 }
 
-/// R8: over the credit limit it is charged all the same; what the balance cannot pay suspends the
-/// number, and nothing is charged in part.
+/// If the balance is too low, the number is suspended and nothing is charged.
 #[db_test]
-async fn no_limit_holds_up_a_renewal_but_the_balance_does(t: &TestApp) {
+async fn a_renewal_ignores_the_credit_limit_and_needs_the_whole_balance(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(900).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 300 })).await;
@@ -137,7 +136,7 @@ async fn no_limit_holds_up_a_renewal_but_the_balance_does(t: &TestApp) {
         assert_eq!(t.ask(&sub.key, query).await.data()["account"], blocked);
     }
     assert_eq!(balance(t, &team).await, json!(200));
-    // To the last cent, and one micro-unit less than enough.
+    // With exactly enough, and with one micro-unit less.
     step_to(t, "2026-06-16T12:00:00Z");
     t.renew().await;
     assert_eq!(balance(t, &team).await, json!(0));
@@ -157,12 +156,11 @@ async fn no_limit_holds_up_a_renewal_but_the_balance_does(t: &TestApp) {
     assert_eq!(t.everything().await, after, "a second look changes nothing");
 }
 
-/// Within the grace the month is paid as soon as the balance allows it, and keeps its day; at the
-/// end of the grace the number is anybody's.
+/// It renews when the balance allows it and keeps its day. After the grace period it is released.
 #[db_test]
 #[case(TimeDelta::days(7) - SECOND, false)]
 #[case(TimeDelta::days(7), true)]
-async fn a_suspended_number_has_seven_days(
+async fn a_suspended_number_has_a_grace_period_of_seven_days(
     t: &TestApp,
     #[case] after: TimeDelta,
     #[case] is_over: bool,
@@ -195,10 +193,9 @@ async fn a_suspended_number_has_seven_days(
     }
 }
 
-/// Nobody loses a number because the server slept: the grace begins when the month could not be
-/// paid, and what can be paid is paid, however late.
+/// The grace period begins when the month could not be paid.
 #[db_test]
-async fn a_server_that_slept_takes_no_number_away(t: &TestApp) {
+async fn a_downtime_of_the_server_releases_no_number(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(300).await;
     let id = buy(t, &team.key, NUMBER).await;
@@ -216,11 +213,10 @@ async fn a_server_that_slept_takes_no_number_away(t: &TestApp) {
     assert_eq!(state(t, &team.key, &id).await, active);
 }
 
-/// R20: an INACTIVE account spends nothing. Its number is SUSPENDED when the paid month ends,
-/// whatever the balance; reactivated within the grace, the account pays and has it still, else it
-/// is anybody's.
+/// Whatever the balance. It is paid if the account is reactivated within the grace period, and
+/// otherwise released.
 #[db_test]
-async fn inactive_accounts_pay_for_no_month(t: &TestApp) {
+async fn a_number_of_an_inactive_account_is_suspended_at_the_end_of_its_month(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
     let [ends, returns] =
@@ -260,9 +256,8 @@ async fn inactive_accounts_pay_for_no_month(t: &TestApp) {
     buy(t, &team.key, NUMBER).await;
 }
 
-/// A balance that is enough for some numbers renews those that are due for longest.
 #[db_test]
-async fn a_balance_pays_what_it_can(t: &TestApp) {
+async fn a_low_balance_pays_the_numbers_that_are_due_for_the_longest_time(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(500).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -281,11 +276,10 @@ async fn a_balance_pays_what_it_can(t: &TestApp) {
     assert_eq!(spent.data()["account"]["totalSpent"], 700);
 }
 
-/// More than are looked at together, of several teams, by several processes at once: each month
-/// once.
+/// With more numbers than one batch, of several teams.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_renew_at_once_charge_once(t: &Arc<TestApp>) {
+async fn concurrent_processes_charge_each_month_once(t: &Arc<TestApp>) {
     let count = RENEWED_TOGETHER_MAX / 2 + 10;
     let teams = [t.team(1000).await, t.team(1000).await];
     for (at, team) in teams.iter().enumerate() {
@@ -310,14 +304,13 @@ async fn processes_that_renew_at_once_charge_once(t: &Arc<TestApp>) {
     }
 }
 
-/// A team that cannot be seen to, here because somebody spoiled its rows, holds up nobody else.
 #[db_test]
-async fn one_teams_fault_is_its_own(t: &TestApp) {
+async fn a_fault_in_the_data_of_one_team_does_not_stop_the_renewals_of_others(t: &TestApp) {
     let teams = [t.team(1000).await, t.team(1000).await, t.team(1000).await];
     for (at, team) in teams.iter().enumerate() {
         t.phone_number(&team.key, &format!("+120255501{at:02}")).await;
     }
-    // Its next fee stands in the ledger already: the wall against a month that is charged twice.
+    // A forged entry for the next fee makes the unique index refuse the real one.
     let forge = format!(
         "INSERT INTO ledger_entry (id, team_id, account_id, phone_number_id, phone_number_month, kind, \
          amount_micros, balance_after_micros, created_at) SELECT team_id, team_id, account_id, \
@@ -333,7 +326,7 @@ async fn one_teams_fault_is_its_own(t: &TestApp) {
     for (team, left) in teams.iter().zip([998, 999, 998]) {
         assert_eq!(balance(t, team).await, json!(left));
     }
-    // The forged entry is made true, for the ledger gives nothing back.
+    // The forged entry becomes valid, since entries cannot be deleted.
     for (set, column) in [
         ("team SET balance_micros = 9980000", "id"),
         ("phone_number SET months_paid = 2", "team_id"),
@@ -343,10 +336,9 @@ async fn one_teams_fault_is_its_own(t: &TestApp) {
     }
 }
 
-/// A clock that is years ahead charges a number one month, however often one looks; set right again, it has paid
-/// that month early, and goes on from there.
+/// After the clock is set right, that month counts as paid.
 #[db_test]
-async fn a_clock_that_is_ahead_charges_one_month(t: &TestApp) {
+async fn a_clock_that_is_years_ahead_charges_only_one_month(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(10_000).await;
     let id = buy(t, &team.key, NUMBER).await;
@@ -372,10 +364,9 @@ async fn a_clock_that_is_ahead_charges_one_month(t: &TestApp) {
     assert_eq!(state(t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
 }
 
-/// The worker of a server renews by itself.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_worker_renews(t: &TestApp) {
+async fn the_worker_renews_phone_numbers(t: &TestApp) {
     let team = t.team(1000).await;
     t.phone_number(&team.key, NUMBER).await;
     step_to(t, "2026-04-16T12:00:00Z");

@@ -1,4 +1,4 @@
-//! Searching the phone numbers that are available.
+//! Searching for available phone numbers.
 
 use db_test::db_test;
 use serde_json::json;
@@ -6,9 +6,9 @@ use serde_json::json;
 use super::{STOCK, available};
 use crate::harness::TestApp;
 
-/// What is to be had is found by country, type, digits and capabilities, in the order of numbers.
+/// In the order of the numbers.
 #[db_test]
-async fn available_numbers_are_found(t: &TestApp) {
+async fn available_numbers_are_filtered_by_country_type_digits_and_capabilities(t: &TestApp) {
     t.stock(STOCK).await;
     let team = t.team(0).await;
     let [one, two, three] = ["+12025550101", "+12025550102", "+12025550103"];
@@ -51,7 +51,7 @@ async fn available_numbers_are_found(t: &TestApp) {
     let two = t.ask_with(&team.key, query, json!({ "filter": us, "first": 2 })).await;
     assert_eq!(two.data()["availablePhoneNumbers"].as_array().map(Vec::len), Some(2));
 
-    // Its length counts like a page's.
+    // The length of the list counts like a page size.
     let fields = "number country type capabilities upfrontPrice monthlyPrice";
     for (lists, codes) in [(8, &[][..]), (9, &["QUERY_TOO_LARGE"])] {
         let list = |at| {

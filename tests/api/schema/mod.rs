@@ -1,4 +1,4 @@
-//! `schema.graphql` is what the program serves, and keeps the rules of a good schema (`lint`).
+//! `schema.graphql` is the schema that the program serves, and it keeps the rules of `lint`.
 
 mod lint;
 
@@ -9,9 +9,8 @@ use lint::faults;
 
 use crate::layers::rust_files;
 
-/// D2, D6: the committed schema is the program's own.
 #[test]
-fn the_committed_schema_is_the_programs_own() {
+fn the_committed_schema_is_up_to_date() {
     let committed = include_str!("../../../schema.graphql");
     assert!(
         committed.trim_end() == tollgate::graphql::sdl().trim_end(),
@@ -19,9 +18,8 @@ fn the_committed_schema_is_the_programs_own() {
     );
 }
 
-/// The table of mutations in the documents has every code that each can answer with, and no other.
 #[test]
-fn the_documents_name_every_error_code() {
+fn the_reference_lists_the_error_codes_of_every_mutation() {
     let errors = include_str!("../../../docs/reference/errors.md");
     let rows = errors.lines().skip_while(|line| *line != "| Mutation | Codes |").skip(2);
     let rows = rows.take_while(|line| line.starts_with('|')).map(|line| {
@@ -43,11 +41,11 @@ fn the_documents_name_every_error_code() {
 }
 
 #[test]
-fn the_schema_keeps_all_rules() {
+fn the_schema_breaks_no_rule() {
     assert_eq!(faults(&tollgate::graphql::sdl()), [""; 0]);
 }
 
-/// What breaks no rule.
+/// A schema that breaks no rule.
 const GOOD: &str = r#"
 "Asks." type Query {
   "Things." things("How many." first: Int "From." after: String "How many." last: Int "To." before: String): ThingConnection!
@@ -74,9 +72,9 @@ const GOOD: &str = r#"
 "Why not." enum MakeThingErrorCode { "Taken." TAKEN }
 "#;
 
-/// Each rule finds what breaks it, and that alone.
+/// And nothing else in that schema.
 #[test]
-fn each_rule_bites() {
+fn each_rule_finds_a_schema_that_breaks_it() {
     assert_eq!(faults(GOOD), [""; 0]);
     for (good, bad, fault) in [
         ("\"Its id.\" id", "id", "Thing.id: has no description"),
@@ -158,10 +156,9 @@ fn each_rule_bites() {
     assert_eq!(faults(&GOOD.replacen("id: ID!", dated, 1)), [""; 0]);
 }
 
-/// GraphQL's Int has 32 bits, and async-graphql would serve any integer of Rust as one: so no field and no
-/// argument is one of another size.
+/// GraphQL's `Int` has 32 bits, but async-graphql serves any Rust integer as `Int`.
 #[test]
-fn no_int_has_more_than_32_bits() {
+fn no_field_or_argument_is_an_integer_of_more_than_32_bits() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/graphql");
     let mut looked_at = 0;
     for path in rust_files(&folder) {
@@ -175,8 +172,8 @@ fn no_int_has_more_than_32_bits() {
     assert_eq!(wide_integers(wide), ["b: Option<u64>,", "async fn c(&self) -> Vec<i64> {"]);
 }
 
-/// Lines of a source that declare a field or an argument of the schema with an integer of Rust that is no
-/// `i32`.
+/// Lines of a source file that declare a field or argument of the schema with an integer type other
+/// than `i32`.
 fn wide_integers(source: &str) -> Vec<&str> {
     let is_wide = |line: &str| {
         let mut words = line.split(|sign: char| !sign.is_alphanumeric() && sign != '_');

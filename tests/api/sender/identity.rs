@@ -1,5 +1,5 @@
-//! As whom messages go out: by the sender that they name or by the default one, under its identity
-//! as of their acceptance, and without a sender as ever.
+//! Which sender a message uses: the one that is given or the default one, with its identity at the
+//! time of the acceptance.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
+use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS, text};
 
 const SENT: &str =
     "{ message { id from sender { id name } } replayed errors { code message field } }";
 
-/// By `sendMessage`, the one-statement route on `PostgreSQL`.
+/// With `sendMessage`, which is the fast path on PostgreSQL.
 async fn send(t: &TestApp, key: &str, input: Value) -> Answer {
     let query =
         format!("mutation($input: SendMessageInput!) {{ sendMessage(input: $input) {SENT} }}");
     t.ask_with(key, &query, json!({ "input": input })).await
 }
 
-/// By `sendMessages`: three messages or more are a batch.
+/// With `sendMessages`: three messages or more are a batch.
 async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Value {
     let query =
         format!("mutation($input: [SendMessageInput!]!) {{ sendMessages(input: $input) {SENT} }}");
@@ -54,10 +54,9 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// By both routes and in both environments: the sender that is named, or the default one, and no
-/// other account's; the carrier is handed what the message comes from.
+/// By the fast path and in a batch, in both environments. The carrier receives the identity.
 #[db_test]
-async fn a_message_goes_out_by_its_sender(t: &TestApp) {
+async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestApp) {
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -77,7 +76,7 @@ async fn a_message_goes_out_by_its_sender(t: &TestApp) {
         (email, expected(json!("\"Acme, Inc.\" <news@example.com>"), by_news.clone())),
         (whatsapp, expected(json!("+12025550100"), by_news)),
         (telegram, expected(json!("@acme_bot"), json!({ "id": bot, "name": "Bot" }))),
-        // The default sender cannot send it, and nobody asked it to.
+        // The default sender does not support the channel, and no sender was given.
         (sms, expected(json!(null), json!(null))),
     ];
 
@@ -116,9 +115,9 @@ async fn a_message_goes_out_by_its_sender(t: &TestApp) {
     assert_eq!(handed, live);
 }
 
-/// A message keeps what it was accepted with, whatever becomes of its sender.
+/// Whatever happens to its sender.
 #[db_test]
-async fn a_message_keeps_what_it_comes_from(t: &TestApp) {
+async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     let team = t.team(1000).await;
     let id = t.sender(&team.key, json!({ "name": "A", "email": "a@example.com" })).await;
     let input = json!({ "to": "ada@example.com", "text": "Hi" });
@@ -130,7 +129,7 @@ async fn a_message_keeps_what_it_comes_from(t: &TestApp) {
     let change = json!({ "name": "B", "email": "b@example.com" });
     let changed = t.ask_with(&team.key, query, json!({ "id": id, "input": change })).await;
     assert_eq!(changed.refusals(), [""; 0]);
-    // The very next send goes by the change.
+    // The very next message uses the change.
     let second = send(t, &team.key, input.clone()).await;
     let second = &second.data()["sendMessage"]["message"];
     assert_eq!(
@@ -148,10 +147,9 @@ async fn a_message_keeps_what_it_comes_from(t: &TestApp) {
     assert_eq!(without.data()["sendMessage"]["message"]["from"], json!(null));
 }
 
-/// A sender that is unknown, another account's or malformed, or that cannot send on the channel, is
-/// refused by both routes and by the quote, before anything is charged.
+/// By the fast path, in a batch and by a quote, before anything is charged.
 #[db_test]
-async fn a_sender_that_cannot_be_used_is_refused(t: &TestApp) {
+async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -168,8 +166,8 @@ async fn a_sender_that_cannot_be_used_is_refused(t: &TestApp) {
 
     for key in [&sub.key, &test_key] {
         for (id, expected) in [
-            (NOBODYS_IDS[0], &unknown),
-            (NOBODYS_IDS[1], &unknown),
+            (UNKNOWN_IDS[0], &unknown),
+            (UNKNOWN_IDS[1], &unknown),
             ("", &unknown),
             (&foreign, &unknown),
             (&own, &cannot),
@@ -184,7 +182,7 @@ async fn a_sender_that_cannot_be_used_is_refused(t: &TestApp) {
         }
     }
     assert_eq!(t.everything().await, before);
-    // One that is refused does not hold up the others.
+    // A refused message does not affect the others.
     let input = |id: &str| {
         json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Hi",
                                    "senderId": id })
@@ -195,9 +193,9 @@ async fn a_sender_that_cannot_be_used_is_refused(t: &TestApp) {
     assert_eq!(from, [&json!(null), &json!("+12025550100"), &json!("+12025550100")]);
 }
 
-/// R8: after input and replay; before the key, status, opt-out, price and money.
+/// Also after input, and before opt-out and price.
 #[db_test]
-async fn it_is_judged_at_its_place(t: &TestApp) {
+async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let id = t.sender(&sub.key, json!({ "email": "a@example.com" })).await;
@@ -225,14 +223,14 @@ async fn it_is_judged_at_its_place(t: &TestApp) {
     for (input, code) in [
         (with("text", json!("")), "INVALID_CONTENT"),
         (with("validUntil", json!("2020-01-01T00:00:00Z")), "VALID_UNTIL_INVALID"),
-        // The same message by another sender, or by none, is another message.
+        // The same message with another sender, or with none, is a different message.
         (
             json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a" }),
             "IDEMPOTENCY_CONFLICT",
         ),
         (
             json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a",
-                    "senderId": NOBODYS_IDS[0] }),
+                    "senderId": UNKNOWN_IDS[0] }),
             "IDEMPOTENCY_CONFLICT",
         ),
         (with("to", json!("ada@example.com")), "SENDER_NOT_FOUND"),
@@ -257,9 +255,9 @@ async fn it_is_judged_at_its_place(t: &TestApp) {
     }
 }
 
-/// A repeat by the default sender is the first message, whoever is the default one by then.
+/// Whichever sender is the default by then.
 #[db_test]
-async fn a_repeat_is_the_first_message(t: &TestApp) {
+async fn a_repeat_with_the_default_sender_returns_the_first_message(t: &TestApp) {
     let team = t.team(1000).await;
     t.sender(&team.key, json!({ "name": "A", "email": "a@example.com" })).await;
     let input = json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a" });
@@ -274,12 +272,11 @@ async fn a_repeat_is_the_first_message(t: &TestApp) {
     assert_eq!(again.data()["sendMessage"], expected);
 }
 
-/// A sender that another process has just made is found; a call of many messages looks for its
-/// senders once.
+/// A sender that another process has just created is found.
 #[db_test]
-async fn a_call_looks_for_its_senders_once(t: &TestApp, database: Database) {
+async fn a_call_reads_its_senders_with_one_statement(t: &TestApp, database: Database) {
     let team = t.team(1000).await;
-    // This process knows that there is none.
+    // The cache of this process says that there is no sender.
     send(t, &team.key, json!({ "to": "ada@example.com", "text": "Hi" })).await;
     let sql_id = match database {
         Sqlite => "randomblob(16)",
@@ -305,10 +302,9 @@ async fn a_call_looks_for_its_senders_once(t: &TestApp, database: Database) {
     assert!(statements < 25, "{statements} statements for a hundred messages");
 }
 
-/// A sender that is deleted between the preparation of a message and its commit stands against
-/// neither route: the message goes out as it was prepared, and shows no sender.
+/// The message is sent as prepared and shows no sender.
 #[db_test]
-async fn a_sender_may_go_while_a_message_is_accepted(t: &TestApp) {
+async fn a_sender_deleted_while_a_message_is_accepted_does_not_affect_it(t: &TestApp) {
     let team = t.team(1000).await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
     let caller = caller.expect("the key is valid").account().expect("an account's key");
@@ -346,9 +342,8 @@ async fn a_sender_may_go_while_a_message_is_accepted(t: &TestApp) {
     assert_eq!(balance.data()["balance"]["balance"], 995);
 }
 
-/// A team that changes its senders and keys all the time makes no other team read its own again.
 #[db_test]
-async fn changes_of_another_team_cost_no_reading(t: &TestApp) {
+async fn changes_of_one_teams_senders_and_keys_do_not_evict_those_of_another(t: &TestApp) {
     let (hot, other) = (t.team(1_000).await, t.team(1_000).await);
     let sub = t.sub_account(&hot, json!({})).await;
     let mut key_id = sub.key_id;
@@ -362,7 +357,7 @@ async fn changes_of_another_team_cost_no_reading(t: &TestApp) {
         t.app.db.read.statements() - before
     };
 
-    // What is known holds for a second: a run that was slower proves nothing, and is repeated.
+    // Cached values last for a second. A slower run proves nothing and is repeated.
     loop {
         let begun = Instant::now();
         t.forget();

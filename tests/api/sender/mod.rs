@@ -1,5 +1,5 @@
-//! Senders: made, changed, found and deleted by any LIVE key of their account, one of them its
-//! default.
+//! Senders: created, updated, found and deleted with any LIVE key of their account. One of them is
+//! the default.
 
 use std::sync::Arc;
 
@@ -36,14 +36,14 @@ fn error(code: &str, field: &[&str]) -> Value {
     json!([{ "code": code, "field": field }])
 }
 
-/// The errors of the only root field, without their words.
+/// The errors of the only root field, without their messages.
 fn errors_of(answer: &Answer) -> Value {
     let payload = answer.data().as_object().and_then(|data| data.values().next()).expect("a field");
     let errors = payload["errors"].as_array().expect("errors").iter();
     errors.map(|error| json!({ "code": error["code"], "field": error["field"] })).collect()
 }
 
-/// A main account with a sub-account, whose key both have senders of their own.
+/// The keys of a main account and a sub-account, which have senders of their own.
 async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -51,10 +51,9 @@ async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
     (team, keys)
 }
 
-/// Both kinds of key make senders, whose identities are kept in normal form and say what they can
-/// send on. A TEST key sees them and changes none.
+/// Both kinds of keys create senders. A TEST key sees them and changes none.
 #[db_test]
-async fn a_sender_is_made_in_normal_form(t: &TestApp) {
+async fn a_sender_is_stored_in_normalized_form_and_shows_its_channels(t: &TestApp) {
     let (team, keys) = keys(t).await;
     let input = json!({
         "name": " News ", "email": " News@Example.COM ", "emailName": " Acme, Inc. ",
@@ -75,7 +74,7 @@ async fn a_sender_is_made_in_normal_form(t: &TestApp) {
         let found = format!("query($id: ID!) {{ sender(id: $id) {SENDER} }}");
         let found = t.ask_with(key, &found, json!({ "id": made["id"] })).await;
         assert_eq!(found.data()["sender"], expected);
-        // It may have no identity at all, and then sends on nothing.
+        // A sender without an identity supports no channel.
         let empty = t.create_sender(key, json!({ "name": "None" })).await;
         let empty = &empty.data()["createSender"]["sender"];
         assert_eq!((&empty["channels"], &empty["isDefault"]), (&json!([]), &json!(false)));
@@ -92,9 +91,9 @@ async fn a_sender_is_made_in_normal_form(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// What is left out of a change is kept, null clears, and an address takes its display name along.
+/// Clearing an address also clears its display name.
 #[db_test]
-async fn a_change_keeps_what_it_leaves_out(t: &TestApp) {
+async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
     let (_, [_, key]) = keys(t).await;
     let input = json!({
         "name": "News", "email": "news@example.com", "emailName": "News",
@@ -139,9 +138,8 @@ async fn a_change_keeps_what_it_leaves_out(t: &TestApp) {
     }
 }
 
-/// What is wrong is said by name, and nothing changes.
 #[db_test]
-async fn what_is_no_identity_is_refused(t: &TestApp) {
+async fn an_identity_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp) {
     let (_, [_, key]) = keys(t).await;
     let id = t.sender(&key, json!({ "telegram": "@acme_bot" })).await;
     let before = t.everything().await;
@@ -184,10 +182,9 @@ async fn what_is_no_identity_is_refused(t: &TestApp) {
     assert_eq!(t.create_sender(&key, json!({ "telegram": "abcde" })).await.refusals(), [""; 0]);
 }
 
-/// The first sender is the default one; making another it moves it; it is given up to another only;
-/// and when it is deleted, the oldest of the others follows.
+/// The first sender is the default. Another can take over, and after a deletion the oldest does.
 #[db_test]
-async fn an_account_has_one_default_sender(t: &TestApp) {
+async fn an_account_with_senders_has_exactly_one_default(t: &TestApp) {
     let (_, [other, key]) = keys(t).await;
     t.sender(&other, json!({ "name": "Other" })).await;
     let node = |name: &str, is_default: bool| json!({ "name": name, "isDefault": is_default });
@@ -221,10 +218,10 @@ async fn an_account_has_one_default_sender(t: &TestApp) {
     assert_eq!(listed(t, &other).await, json!([node("Other", true)]));
 }
 
-/// Made, moved and deleted at once by two processes: exactly one default sender at the end.
+/// Of two processes.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_default_holds_in_a_race(t: &Arc<TestApp>) {
+async fn concurrent_changes_leave_exactly_one_default_sender(t: &Arc<TestApp>) {
     let (_, [_, key]) = keys(t).await;
     let processes = t.processes(Setup::default()).await;
     let defaults = "SELECT COUNT(*) FROM sender WHERE is_default";
@@ -232,7 +229,7 @@ async fn the_default_holds_in_a_race(t: &Arc<TestApp>) {
 
     let made = (0..8).map(|number| {
         let (t, key) = at_once(number);
-        // The first becomes it unasked, whichever that is.
+        // The first sender becomes the default without being asked.
         let input = json!({ "name": number.to_string(), "isDefault": number % 4 == 3 });
         tokio::spawn(async move { t.sender(&key, input).await })
     });
@@ -259,7 +256,6 @@ async fn the_default_holds_in_a_race(t: &Arc<TestApp>) {
     assert_eq!(processes[0].number("SELECT COUNT(*) FROM sender").await, 4);
 }
 
-/// The limit, from both sides; another account's senders do not count.
 #[db_test]
 async fn an_account_has_at_most_100_senders(t: &TestApp) {
     let (_, [other, key]) = keys(t).await;
@@ -282,9 +278,9 @@ async fn an_account_has_at_most_100_senders(t: &TestApp) {
     assert_eq!(t.create_sender(&key, json!({})).await.refusals(), [""; 0]);
 }
 
-/// A sender by which a message waits, LIVE or TEST, stays until that was handed over or canceled.
+/// LIVE or TEST, until the message is submitted or canceled.
 #[db_test]
-async fn a_sender_in_use_is_not_deleted(t: &TestApp) {
+async fn a_sender_of_a_waiting_message_is_not_deleted(t: &TestApp) {
     let (team, [key, _]) = keys(t).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.sender(&key, json!({ "email": "news@example.com" })).await;
@@ -314,10 +310,9 @@ async fn a_sender_in_use_is_not_deleted(t: &TestApp) {
     assert_eq!(delete(t, &key, &id).await.refusals(), [""; 0]);
 }
 
-/// Whether a message waits to go out by a sender is answered by the index of those, however many
-/// messages and scheduled ones the account has.
+/// However many messages the account has.
 #[db_test]
-async fn a_deletion_looks_at_what_waits_only(t: &TestApp) {
+async fn a_deletion_reads_only_the_index_of_waiting_messages(t: &TestApp) {
     let (team, [key, _]) = keys(t).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.sender(&key, json!({ "email": "news@example.com" })).await;
@@ -332,7 +327,7 @@ async fn a_deletion_looks_at_what_waits_only(t: &TestApp) {
     };
     let columns = "team_id, account_id, api_key_id, environment, channel, recipient, text, \
                    segments, cost_micros, input_hash, sender_id, sent_from, created_at, updated_at";
-    // Most went out; a tenth waits to go out by the other sender.
+    // Most were sent. A tenth waits, with the other sender.
     let many = format!(
         "INSERT INTO message (id, status, {columns}) \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \

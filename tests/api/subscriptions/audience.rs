@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::{ACCOUNTS, BALANCE, MESSAGES, PRICE_MICROS, listening};
 use crate::harness::TestApp;
 
-/// The balance as each key sees it; a key that may not see it hears of its own account alone.
+/// A key that may not see the balance receives only events of its own account.
 #[db_test]
-async fn each_key_hears_of_the_money_that_it_may_see(t: &TestApp) {
+async fn balance_events_show_each_key_what_it_may_see(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let open = t.sub_account(&team, json!({ "name": "Open", "creditLimit": 500 })).await;
@@ -28,7 +28,7 @@ async fn each_key_hears_of_the_money_that_it_may_see(t: &TestApp) {
     assert_eq!(of_main.event("a").await, view(json!(900), json!(null), json!(null)));
     assert_eq!(of_open.event("a").await, view(json!(900), json!(100), json!(500)));
 
-    // The first that the hidden one hears of is its own.
+    // The first event of the key without a visible balance is its own.
     assert!(t.sends(&hidden.key).await);
     assert_eq!(of_hidden.event("a").await, view(json!(null), json!(100), json!(null)));
     assert_eq!(of_main.event("a").await, view(json!(800), json!(null), json!(null)));
@@ -40,9 +40,9 @@ async fn each_key_hears_of_the_money_that_it_may_see(t: &TestApp) {
     assert_eq!(of_hidden.event("a").await, view(json!(null), json!(100), json!(700)));
 }
 
-/// A message is told of when it is accepted and whenever its status changes, to its account alone.
+/// When it is accepted and at each change of its status.
 #[db_test]
-async fn messages_are_told_of_to_their_own_account(t: &TestApp) {
+async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let (team, other, server) = (t.team(10_000).await, t.team(10_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
@@ -60,7 +60,7 @@ async fn messages_are_told_of_to_their_own_account(t: &TestApp) {
         |status: &str| json!({ "messageUpdated": { "id": id, "status": status, "cost": 100 } });
     assert_eq!(own.event("a").await, event("QUEUED"));
     for stranger in &mut strangers {
-        // Of one that is not its own, by its id.
+        // A message of another account, by its id.
         let query = format!("subscription {{ messageUpdated(id: {id}) {{ id status }} }}");
         stranger.subscribe("b", &query).await;
         assert_eq!(stranger.before_pong().await, []);
@@ -76,7 +76,7 @@ async fn messages_are_told_of_to_their_own_account(t: &TestApp) {
             .all(|status| ["SENDING", "SENT", "DELIVERED"].map(Value::from).contains(status))
     );
 
-    // What they hear first is what they send themselves, and nothing of what came before.
+    // Their first events are of their own messages, and not of earlier ones.
     for (key, stranger) in
         [&team.key, &sibling.key, &other.key, &test_key].into_iter().zip(&mut strangers)
     {
@@ -87,7 +87,7 @@ async fn messages_are_told_of_to_their_own_account(t: &TestApp) {
 }
 
 #[db_test]
-async fn one_message_is_followed_by_its_id(t: &TestApp) {
+async fn events_of_one_message_are_selected_by_its_id(t: &TestApp) {
     let (team, server) = (t.team(10_000).await, t.serve().await);
     let answer = t.send(&team.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
     let id = &answer.data()["sendMessage"]["message"]["id"];
@@ -107,14 +107,13 @@ async fn one_message_is_followed_by_its_id(t: &TestApp) {
     }
 }
 
-/// The main account hears of each of its sub-accounts, and of no other team's.
 #[db_test]
-async fn a_main_account_hears_of_its_sub_accounts(t: &TestApp) {
+async fn account_events_go_to_the_main_account_of_the_team(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let foreign = t.sub_account(&other, json!({})).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 500 })).await;
-    // As far as clocks may lie apart: a look for what nobody told does not find what was there before.
+    // Clocks may differ this much. Older changes are not found by the fallback.
     t.step(TimeDelta::seconds(11));
     let mut socket = listening(server.address, &team.key, ACCOUNTS).await;
     let event = |status: &str, spent: i64, limit: i64| {

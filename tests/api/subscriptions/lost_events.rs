@@ -1,4 +1,4 @@
-//! Events reach subscribers of every process, also when a notification was lost or a subscriber lags.
+//! Events reach subscribers in every process, also if a notification was lost or a subscriber lags.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -10,12 +10,10 @@ use tokio::time::timeout;
 use tollgate::domain::{api_key::authentication, events, subscriptions};
 
 use super::{ACCOUNTS, BALANCE, MESSAGES, PRICE_MICROS, listening};
-use crate::harness::{Came, Setup, Socket, TestApp, text};
+use crate::harness::{Received, Setup, Socket, TestApp, text};
 
-/// Two processes on one PostgreSQL: what one does is told by the other, and a key that one revokes ends the
-/// sockets of the other.
 #[db_test(postgres)]
-async fn news_cross_processes(t: &TestApp) {
+async fn events_and_revocations_reach_the_sockets_of_another_process(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let other = t.beside(Setup::default()).await;
     let (team, server, _other_server) = (t.team(1_000).await, t.serve().await, other.serve().await);
@@ -23,7 +21,7 @@ async fn news_cross_processes(t: &TestApp) {
     let mut balance = listening(server.address, &sub.key, BALANCE).await;
     let mut messages = listening(server.address, &sub.key, MESSAGES).await;
     let mut accounts = listening(server.address, &team.key, ACCOUNTS).await;
-    // Processes tell each other what they listen to; until that is heard, only the net tells.
+    // Until the other process knows of this subscription, only the fallback finds changes.
     let mut told = HashSet::new();
     while told.is_empty() {
         let answer = other.send(&sub.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
@@ -44,7 +42,7 @@ async fn news_cross_processes(t: &TestApp) {
     assert_eq!(answer.refusals(), [""; 0]);
     let ends = join_all([&mut balance, &mut messages].map(|socket| async {
         loop {
-            if let Came::Closed(code) = socket.next().await {
+            if let Received::Closed(code) = socket.next().await {
                 return code;
             }
         }
@@ -52,10 +50,9 @@ async fn news_cross_processes(t: &TestApp) {
     assert_eq!(ends.await, [4403, 4403]);
 }
 
-/// Who is so far behind that news were missed is told what changed meanwhile, also what nobody told, each
-/// message once and the oldest first; and nothing of what was there before.
+/// The oldest first, and nothing from before the subscription.
 #[db_test]
-async fn missed_news_are_made_up_for(t: &TestApp) {
+async fn a_lagging_subscriber_receives_each_missed_message_once(t: &TestApp) {
     let team = t.team(10_000).await;
     let sibling = t.sub_account(&team, json!({})).await;
     let silent = t.beside(Setup::default()).await;
@@ -69,12 +66,13 @@ async fn missed_news_are_made_up_for(t: &TestApp) {
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("a look");
     let caller = caller.expect("a caller").account().expect("an account");
     let mut late = Box::pin(subscriptions::messages(Arc::clone(&t.app), caller, None));
-    // It listens from here on, and hears nothing until it is asked again.
+    // It is subscribed from here on, and receives nothing until it is polled again.
     assert!(late.next().now_or_never().is_none());
     let mut expected = vec![send(&silent, &team.key).await];
     send(t, &sibling.key).await;
     let told = async {
-        // Those of a listener that is not late; of each it hears before the next is sent.
+        // A second subscriber that does not lag receives each event before the next message is
+        // sent.
         let mut news = t.app.events.listen(team.id.parse().expect("an id"));
         for _ in 0..BEHIND {
             t.step(TimeDelta::milliseconds(10));
@@ -95,13 +93,13 @@ async fn missed_news_are_made_up_for(t: &TestApp) {
     drop(late);
 }
 
-/// More news than a listener may be behind.
+/// More events than a subscriber may lag.
 const BEHIND: usize = 70;
 const SOON: Duration = Duration::from_secs(20);
 
-/// A change that nobody tells, for the process that made it hears of no listener, is found by looking.
+/// The process that makes it knows of no subscriber.
 #[db_test]
-async fn what_nobody_tells_is_found(t: &TestApp) {
+async fn a_change_without_a_notification_is_found_by_polling(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let mut balances = Socket::with_key(server.address, &team.key).await;
@@ -113,7 +111,8 @@ async fn what_nobody_tells_is_found(t: &TestApp) {
         assert_eq!(socket.before_pong().await, []);
     }
 
-    // It does not serve, so it hears of no listener. Each change may still come before the first look.
+    // This process serves nothing, so it knows of no subscriber. Each change may still be found by
+    // the first poll.
     let other = t.beside(Setup::default()).await;
     let mut balance = 1_000;
     for tries in 1.. {
@@ -132,7 +131,7 @@ async fn what_nobody_tells_is_found(t: &TestApp) {
                  input: { creditLimit: 77 }) { errors { code } } }";
     let answer = other.ask_with(&team.key, raise, json!({ "id": sub.id })).await;
     assert_eq!(answer.refusals(), [""; 0]);
-    // What changed shortly before it listened may be told first.
+    // Changes from shortly before the subscription may come first.
     while accounts.event("accounts").await["accountUpdated"]["creditLimit"] != 77 {}
     drop(other);
 }

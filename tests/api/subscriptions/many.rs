@@ -1,5 +1,5 @@
-//! Many subscriptions: what they read together, how many there may be, and that those of one team hold up
-//! no other team, nor a slow client another.
+//! Many subscriptions: what they read together, how many are allowed, and that neither another team
+//! nor a slow client delays them.
 
 use std::{cell::Cell, collections::BTreeSet, net::SocketAddr, time::Duration};
 
@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tollgate::{domain::events, http::SUBSCRIPTIONS_OF_ACCOUNT_MAX};
 
-use crate::harness::{Apps, Came, Setup, Socket, TestApp, TestTeam, text};
+use crate::harness::{Apps, Received, Setup, Socket, TestApp, TestTeam, text};
 
 const BALANCE: &str = "subscription { balanceChanged { balance } }";
 const ACCOUNTS: &str = "subscription { accountUpdated { totalSpent } }";
 const MESSAGES: &str = "subscription { messageUpdated { id } }";
 
-/// Operations of one socket at most.
+/// Maximum number of operations of one socket.
 const OF_SOCKET: usize = 50;
 /// 100 cents.
 const PRICE_MICROS: i64 = 1_000_000;
 
 thread_local! {
-    /// Statements that read messages by their ids. A test and its server have a thread of their own.
+    /// Statements that read messages by their ids. Each test and its server have their own thread.
     static READS: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -32,7 +32,7 @@ fn counting(sql: &str) -> String {
     sql.to_owned()
 }
 
-/// Sockets with this key that have so many subscriptions together, numbered over all sockets.
+/// Sockets with this key that have this many subscriptions together, numbered over all sockets.
 async fn subscribed(
     address: SocketAddr,
     key: &str,
@@ -51,11 +51,11 @@ async fn subscribed(
     sockets
 }
 
-/// So many events of each subscription, in order.
+/// This many events of each subscription, in order.
 async fn events_of_each(sockets: &mut [Socket], count: usize, events: usize) -> Vec<Vec<Value>> {
     let mut found = vec![Vec::new(); count];
     for at in 0..count * events {
-        let Came::Message(mut message) = sockets[at / (OF_SOCKET * events)].next().await else {
+        let Received::Message(mut message) = sockets[at / (OF_SOCKET * events)].next().await else {
             panic!("an event was expected");
         };
         assert_eq!(message["type"], "next", "{message}");
@@ -76,9 +76,9 @@ async fn send(t: &TestApp, key: &str) -> String {
     text(&answer.data()["sendMessage"]["message"]["id"])
 }
 
-/// A message is read once for all who listen to it, and each is shown what it selects.
+/// Each receives the fields that it selected.
 #[db_test]
-async fn one_read_serves_all_listeners_of_an_account(apps: &Apps) {
+async fn a_message_is_read_once_for_all_subscribers_of_its_account(apps: &Apps) {
     let setup = Setup { rewrite_sql: Some(counting), ..Setup::default() };
     let t = apps.start_with(setup).await;
     t.set_sms_price(PRICE_MICROS).await;
@@ -110,9 +110,8 @@ async fn one_read_serves_all_listeners_of_an_account(apps: &Apps) {
     assert_eq!(READS.get(), 1);
 }
 
-/// More messages than one read holds: each listener is told of each once, in order.
 #[db_test]
-async fn many_messages_are_read_in_parts(apps: &Apps) {
+async fn many_messages_are_read_in_parts_and_received_once_in_order(apps: &Apps) {
     let setup = Setup { rewrite_sql: Some(counting), ..Setup::default() };
     let t = apps.start_with(setup).await;
     let (team, server) = (t.team(100_000).await, t.serve().await);
@@ -136,9 +135,8 @@ async fn many_messages_are_read_in_parts(apps: &Apps) {
     assert!((3..=60).contains(&READS.get()), "{} reads", READS.get());
 }
 
-/// The money and the sub-accounts are read together too.
 #[db_test]
-async fn balances_and_accounts_are_read_together(t: &TestApp) {
+async fn balances_and_accounts_are_read_once_for_all_subscribers(t: &TestApp) {
     t.set_sms_price(PRICE_MICROS).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
@@ -157,15 +155,14 @@ async fn balances_and_accounts_are_read_together(t: &TestApp) {
         };
         assert_eq!(data, shown);
     }
-    // Four for the events; others look for what nobody told, and at the key, every second or two.
+    // Four statements for the events. The fallback and the keys are polled every second or two.
     let statements = t.app.db.read.statements() - before;
     assert!(statements < 150, "{statements} statements for 300 listeners");
 }
 
-/// An account has only so many subscriptions, whatever its keys and sockets; others are not affected, and one
-/// that ends makes room.
+/// Over all its keys and sockets. Other accounts are not affected, and one that ends makes room.
 #[db_test]
-async fn an_account_has_so_many_subscriptions(t: &TestApp) {
+async fn the_number_of_subscriptions_of_an_account_is_limited(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -185,7 +182,7 @@ async fn an_account_has_so_many_subscriptions(t: &TestApp) {
                         of one team and 6144 in all. End one, then try again.",
             "extensions": { "code": "RATE_LIMITED" },
         });
-        let refused = Came::Message(json!({ "id": "a", "type": "error", "payload": [error] }));
+        let refused = Received::Message(json!({ "id": "a", "type": "error", "payload": [error] }));
         let came = if is_refused { vec![refused] } else { Vec::new() };
         assert_eq!(socket.before_pong().await, came);
     }
@@ -196,9 +193,8 @@ async fn an_account_has_so_many_subscriptions(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// While one team has all of its turns and does not come to an end, others hear of theirs.
 #[db_test]
-async fn another_team_does_not_wait(t: &TestApp) {
+async fn a_team_with_stuck_subscribers_does_not_delay_another(t: &TestApp) {
     let (hot, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let query =
         |at: usize| if at.is_multiple_of(2) { BALANCE.to_owned() } else { MESSAGES.to_owned() };
@@ -226,12 +222,11 @@ async fn another_team_does_not_wait(t: &TestApp) {
     one_event_of_each(&mut of_hot, 2 * OF_SOCKET).await;
 }
 
-/// A client that does not take its events delays no other, not even one with the same key. What waits for it
-/// is counted until it has gone.
+/// Not even one with the same key. Its waiting events count until it disconnects.
 #[db_test]
-async fn a_slow_client_delays_nobody_else(t: &TestApp) {
+async fn a_slow_client_delays_no_other_client(t: &TestApp) {
     let (team, server) = (t.team(10_000).await, t.serve().await);
-    // Three million bytes an event: a few fill the system's buffers.
+    // Three million bytes per event: a few fill the system's buffers.
     let aliases: String = (0..30).map(|at| format!("a{at}: text ")).collect();
     let large = |_| format!("subscription {{ messageUpdated {{ {aliases} }} }}");
     let slow = subscribed(server.address, &team.key, 1, large).await;
@@ -258,7 +253,7 @@ async fn until(holds: impl Fn() -> bool) {
     }
 }
 
-/// An operator listens to nothing, and sees a schema without subscriptions.
+/// Its schema does not contain them.
 #[db_test]
 async fn an_operator_has_no_subscriptions(t: &TestApp) {
     let (team, server): (TestTeam, _) = (t.team(1_000).await, t.serve().await);
@@ -274,6 +269,6 @@ async fn an_operator_has_no_subscriptions(t: &TestApp) {
     }
     let mut socket = Socket::with_key(server.address, &t.operator).await;
     socket.subscribe("a", BALANCE).await;
-    let Came::Message(refused) = socket.next().await else { panic!("a refusal was expected") };
+    let Received::Message(refused) = socket.next().await else { panic!("a refusal was expected") };
     assert_eq!(refused["payload"][0]["extensions"]["code"], "FORBIDDEN");
 }

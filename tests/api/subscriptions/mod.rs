@@ -18,7 +18,7 @@ const ACCOUNTS: &str = "subscription { accountUpdated { id status totalSpent cre
 /// 100 cents.
 const PRICE_MICROS: i64 = 1_000_000;
 
-/// A socket with this key on which `a` is listened to.
+/// A socket with this key and the subscription `a`.
 async fn listening(address: SocketAddr, key: &str, query: &str) -> Socket {
     let mut socket = Socket::with_key(address, key).await;
     socket.subscribe("a", query).await;

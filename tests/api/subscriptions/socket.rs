@@ -1,4 +1,5 @@
-//! The protocol `graphql-transport-ws`: authentication, close codes, and when a socket is closed.
+//! The protocol `graphql-transport-ws`: authentication, close codes, and when the server closes a
+//! socket.
 
 use std::time::Duration;
 
@@ -7,17 +8,17 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{ACCOUNTS, BALANCE, listening};
-use crate::harness::{Came, Socket, TestApp, doubling};
+use crate::harness::{Received, Socket, TestApp, doubling};
 
-fn error(id: &str, code: &str, came: &Came) -> bool {
-    let Came::Message(message) = came else { return false };
+fn error(id: &str, code: &str, came: &Received) -> bool {
+    let Received::Message(message) = came else { return false };
     message["id"] == id
         && message["type"] == "error"
         && message["payload"][0]["extensions"]["code"] == code
 }
 
 #[db_test]
-async fn a_socket_is_closed_as_the_protocol_says(t: &TestApp) {
+async fn a_socket_is_closed_with_the_codes_of_the_protocol(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = |key: &str| {
         let payload = json!({ "authorization": format!("Bearer {key}") });
@@ -56,25 +57,25 @@ async fn a_socket_is_closed_as_the_protocol_says(t: &TestApp) {
             socket.send_text(message.clone()).await;
         }
         let mut came = socket.next().await;
-        while matches!(came, Came::Message(_)) {
+        while matches!(came, Received::Message(_)) {
             came = socket.next().await;
         }
-        assert_eq!(came, Came::Closed(code), "{messages:?}");
+        assert_eq!(came, Received::Closed(code), "{messages:?}");
     }
     let mut silent = Socket::silent(server.address).await;
-    assert_eq!(silent.next().await, Came::Closed(4408));
+    assert_eq!(silent.next().await, Received::Closed(4408));
     assert_eq!(Socket::open(server.address, &[]).await.err(), Some(400));
     let older = [("sec-websocket-protocol", "graphql-ws")];
     assert_eq!(Socket::open(server.address, &older).await.err(), Some(400));
 }
 
 #[db_test]
-async fn the_key_comes_with_the_init_or_the_header(t: &TestApp) {
+async fn a_socket_is_authenticated_by_its_init_message_or_a_header(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let bearer = format!("Bearer {}", team.key);
     let headers =
         [("sec-websocket-protocol", "graphql-transport-ws"), ("authorization", bearer.as_str())];
-    let ack = Came::Message(json!({ "type": "connection_ack" }));
+    let ack = Received::Message(json!({ "type": "connection_ack" }));
 
     let mut by_header = Socket::open(server.address, &headers).await.expect("a socket");
     by_header.send(json!({ "type": "connection_init" })).await;
@@ -89,9 +90,8 @@ async fn the_key_comes_with_the_init_or_the_header(t: &TestApp) {
     assert_eq!(Socket::open(server.address, &wrong).await.err(), Some(401));
 }
 
-/// Whatever is asked over a socket passes the same door as a POST.
 #[db_test]
-async fn queries_and_mutations_go_over_the_socket_too(t: &TestApp) {
+async fn queries_and_mutations_over_a_socket_follow_the_rules_of_a_post(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let sub = t.sub_account(&team, json!({})).await;
     let mut socket = Socket::with_key(server.address, &sub.key).await;
@@ -99,7 +99,7 @@ async fn queries_and_mutations_go_over_the_socket_too(t: &TestApp) {
 
     socket.subscribe("q", "{ account { name } }").await;
     assert_eq!(socket.event("q").await, json!({ "account": { "name": "Client" } }));
-    let complete = |id: &str| Came::Message(json!({ "id": id, "type": "complete" }));
+    let complete = |id: &str| Received::Message(json!({ "id": id, "type": "complete" }));
     assert_eq!(socket.next().await, complete("q"));
 
     let send = "mutation { sendMessage(input: { to: \"+12025550123\", text: \"Hi\" }) \
@@ -148,9 +148,9 @@ async fn queries_and_mutations_go_over_the_socket_too(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// A key that ends, or whose account is not ACTIVE any more, has its sockets closed within two seconds.
+/// Within two seconds.
 #[db_test]
-async fn a_socket_ends_with_its_key(t: &TestApp) {
+async fn a_socket_is_closed_when_its_key_is_revoked_or_its_account_not_active(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let account = "account: { id: $id }";
     for (action, variables) in [
@@ -167,33 +167,33 @@ async fn a_socket_ends_with_its_key(t: &TestApp) {
 
         assert_eq!(t.ask_with(&team.key, &query, json!({ "id": id })).await.refusals(), [""; 0]);
 
-        assert_eq!(ended.next().await, Came::Closed(4403), "{action}");
-        // Generous, for machines that are busy; the look is once a second.
+        assert_eq!(ended.next().await, Received::Closed(4403), "{action}");
+        // The poll runs every second; the timeout allows for a slow machine.
         assert!(begun.elapsed() < Duration::from_secs(10), "{action}");
         assert_eq!(goes_on.before_pong().await, []);
         let mut again = Socket::silent(server.address).await;
         let payload = json!({ "apiKey": sub.key });
         again.send(json!({ "type": "connection_init", "payload": payload })).await;
-        assert_eq!(again.next().await, Came::Closed(4403), "{action}");
+        assert_eq!(again.next().await, Received::Closed(4403), "{action}");
     }
 }
 
 #[db_test]
-async fn a_server_that_stops_says_so_to_its_sockets(t: &TestApp) {
+async fn a_server_that_stops_closes_its_sockets_with_a_code(t: &TestApp) {
     let (team, mut server) = (t.team(1_000).await, t.serve().await);
     let mut socket = listening(server.address, &team.key, BALANCE).await;
     let mut silent = Socket::silent(server.address).await;
 
     server.stop.cancel();
 
-    assert_eq!(socket.next().await, Came::Closed(1001));
-    assert_eq!(silent.next().await, Came::Closed(1001));
+    assert_eq!(socket.next().await, Received::Closed(1001));
+    assert_eq!(silent.next().await, Received::Closed(1001));
     (&mut server.task).await.expect("it ends in order");
 }
 
-/// A subscription holds its document for as long as it lasts, so that has bounds of its own.
+/// It is held for as long as the subscription lasts.
 #[db_test]
-async fn its_document_is_small(t: &TestApp) {
+async fn the_document_of_a_subscription_has_a_smaller_limit(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     let fields =
@@ -213,12 +213,12 @@ async fn its_document_is_small(t: &TestApp) {
     };
 
     for (at, (query, is_taken)) in [
-        // The field at the root is one of them.
+        // The root field is one of them.
         (fields(99), true),
         (fields(100), false),
         (spread(33), true),
         (spread(34), false),
-        // Six tokens around, and eight for each.
+        // Six tokens, and eight for each.
         (directives(36), true),
         (directives(37), false),
         (text(4_096), true),
@@ -233,7 +233,7 @@ async fn its_document_is_small(t: &TestApp) {
             assert_eq!(came, [], "{query}");
             continue;
         }
-        let [Came::Message(came)] = &came[..] else { panic!("{query}: {came:?}") };
+        let [Received::Message(came)] = &came[..] else { panic!("{query}: {came:?}") };
         assert_eq!(
             (&came["id"], &came["type"]),
             (&json!(at.to_string()), &json!("error")),

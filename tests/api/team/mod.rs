@@ -1,10 +1,10 @@
-//! Teams: made, topped up and corrected by operators; each with its one main account.
+//! Teams: created, topped up and corrected by operators. Each has one main account.
 
 use db_test::db_test;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, NOBODYS_IDS, TestApp, TestTeam, text};
+use crate::harness::{Answer, TestApp, TestTeam, UNKNOWN_IDS, text};
 
 mod sub_account;
 
@@ -38,14 +38,13 @@ async fn deposit(t: &TestApp, team: &TestTeam, field: &str, input: Value) -> Ans
     t.ask_with(&t.operator, &query, json!({ "input": whole })).await
 }
 
-/// A number as it is written, for what no Rust type holds.
+/// A JSON number that no Rust type can hold.
 fn raw(json: &str) -> Value {
     json.parse().expect("the tests write JSON")
 }
 
-/// C3, C8, C10, R1: whoever needs another main account makes another team, with its own money.
 #[db_test]
-async fn another_main_account_is_another_team(t: &TestApp) {
+async fn each_team_has_its_own_main_account_and_balance(t: &TestApp) {
     let mut made = Vec::new();
     for name in [" Acme ", "Acme"] {
         let answer = create(t, name).await;
@@ -95,9 +94,9 @@ async fn another_main_account_is_another_team(t: &TestApp) {
     assert_eq!(create(t, &"é".repeat(200)).await.refusals(), NOTHING);
 }
 
-/// R19: operators list all teams, newest first, and find each by its id; nobody's id finds none.
+/// Newest first. An unknown id finds nothing.
 #[db_test]
-async fn operators_see_all_teams(t: &TestApp) {
+async fn operators_list_all_teams_and_find_each_by_its_id(t: &TestApp) {
     let teams = [t.team(0).await, t.team(700).await, t.team(0).await];
 
     let list = t
@@ -128,7 +127,7 @@ async fn operators_see_all_teams(t: &TestApp) {
             })
         );
     }
-    for id in [NOBODYS_IDS[0], NOBODYS_IDS[1], &teams[0].main_account_id] {
+    for id in [UNKNOWN_IDS[0], UNKNOWN_IDS[1], &teams[0].main_account_id] {
         let found = t.ask_with(&t.operator, by_id, json!({ "id": id })).await;
         assert_eq!(*found.data(), json!({ "teamById": null }));
         let before = t.everything().await;
@@ -142,9 +141,8 @@ async fn operators_see_all_teams(t: &TestApp) {
     }
 }
 
-/// R6, R13: each refusal of a deposit names its code and its field, and no money moves.
 #[db_test]
-async fn an_invalid_deposit_is_refused_by_name_and_moves_no_money(t: &TestApp) {
+async fn a_deposit_that_is_not_valid_is_refused_and_moves_no_money(t: &TestApp) {
     let team = t.team(500).await;
     let before = t.everything().await;
     let both = ["topUpTeam", "adjustTeamBalance"];
@@ -188,10 +186,10 @@ async fn an_invalid_deposit_is_refused_by_name_and_moves_no_money(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// R13: a repeat answers with the first movement and moves nothing; with other input it is refused.
-/// Top-ups and adjustments share the keys of a team; teams do not.
+/// With other input it is refused. Top-ups and adjustments of a team share its idempotency keys;
+/// teams do not.
 #[db_test]
-async fn a_deposit_is_made_once_for_each_key(t: &TestApp) {
+async fn a_repeated_deposit_returns_the_first_and_moves_no_money(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);
     let top_up = json!({ "amount": raw("250.5"), "note": " Invoice 7 " });
     let adjustment = json!({ "amount": -50, "idempotencyKey": "a", "reason": "Typo" });
@@ -236,7 +234,7 @@ async fn a_deposit_is_made_once_for_each_key(t: &TestApp) {
 
     let elsewhere = deposit(t, &other_team, "topUpTeam", top_up).await;
     assert_eq!(elsewhere.data()["topUpTeam"]["replayed"], false);
-    // A refused try claims no key.
+    // A refused deposit does not use its idempotency key.
     let refused = deposit(
         t,
         &team,
@@ -251,9 +249,8 @@ async fn a_deposit_is_made_once_for_each_key(t: &TestApp) {
     assert_eq!(emptied.data()["adjustTeamBalance"]["team"]["balance"], 0);
 }
 
-/// R6: the bound of money, from both sides.
 #[db_test]
-async fn a_balance_reaches_the_bound_of_money_and_not_beyond(t: &TestApp) {
+async fn a_balance_can_reach_the_maximum_amount_and_not_exceed_it(t: &TestApp) {
     let team = t.team(0).await;
 
     let filled = t.top_up(&team, raw("100000000000"), "all").await;
@@ -271,9 +268,8 @@ async fn a_balance_reaches_the_bound_of_money_and_not_beyond(t: &TestApp) {
     assert_eq!(emptied.data()["adjustTeamBalance"]["team"]["balance"], 0);
 }
 
-/// R10, R13: repeats that race move the money once.
 #[db_test]
-async fn twenty_top_ups_at_once_under_one_key_are_one(t: &TestApp) {
+async fn concurrent_top_ups_with_one_idempotency_key_are_one(t: &TestApp) {
     let team = t.team(0).await;
 
     let answers = join_all((0..20).map(|_| t.top_up(&team, json!(100), "race"))).await;

@@ -6,7 +6,7 @@ mod validation;
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, NOBODYS_IDS, TestApp, text};
+use crate::harness::{Answer, TestApp, UNKNOWN_IDS, text};
 
 const TEMPLATE: &str = "{ template { id name bodies { channel subject text html } \
                         variables { name default } createdAt updatedAt } \
@@ -52,13 +52,13 @@ fn body(channel: &str, subject: Value, text: Value, html: Value) -> Value {
     body
 }
 
-/// A template is made, read, changed in part and deleted, by a main account and by a sub-account.
+/// By a main account and by a sub-account.
 #[db_test]
-async fn a_template_is_made_changed_and_deleted(t: &TestApp) {
+async fn a_template_is_created_updated_and_deleted(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let none = || json!(null);
-    // Given in another order than the channels'.
+    // The input has another order than the channels.
     let bodies = json!([
         body("TELEGRAM", none(), json!("Code {{ code }}"), none()),
         body("EMAIL", json!("For {{ name }}"), json!("Hi"), json!("<b>{{ name }}</b>")),
@@ -109,9 +109,8 @@ async fn a_template_is_made_changed_and_deleted(t: &TestApp) {
     assert_eq!(t.everything().await["template"], [""; 0]);
 }
 
-/// A TEST key reads templates, previews them and changes none.
 #[db_test]
-async fn a_test_key_changes_no_template(t: &TestApp) {
+async fn a_test_key_reads_and_previews_templates_and_changes_none(t: &TestApp) {
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
@@ -130,9 +129,8 @@ async fn a_test_key_changes_no_template(t: &TestApp) {
     assert_eq!(preview(t, &test_key, &id, json!({})).await[0]["text"], "Hi");
 }
 
-/// They are listed newest first, page by page, and to their own account only.
 #[db_test]
-async fn templates_are_listed(t: &TestApp) {
+async fn templates_are_listed_to_their_own_account_newest_first(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let mut ids = Vec::new();
@@ -153,15 +151,14 @@ async fn templates_are_listed(t: &TestApp) {
     assert_eq!(second.data()["templates"]["nodes"], json!([node(0)]));
     let main = t.ask(&team.key, query).await;
     assert_eq!(main.data()["templates"]["totalCount"], 0);
-    for id in NOBODYS_IDS.iter().copied().chain([ids[0].as_str()]) {
+    for id in UNKNOWN_IDS.iter().copied().chain([ids[0].as_str()]) {
         assert_eq!(preview(t, &team.key, id, json!({})).await, json!([]), "{id}");
     }
 }
 
-/// A preview shows each channel as a send would make it, with what an SMS would take, and stores
-/// nothing.
+/// With the segments of an SMS. Nothing is stored.
 #[db_test]
-async fn a_preview_shows_what_a_send_would_say(t: &TestApp) {
+async fn a_preview_shows_each_channel_as_it_would_be_sent(t: &TestApp) {
     let team = t.team(0).await;
     let bodies = json!([
         body(
@@ -209,7 +206,7 @@ async fn a_preview_shows_what_a_send_would_say(t: &TestApp) {
     assert_eq!(none, all("VARIABLE_MISSING", "variables"));
     let large = json!({ "name": "x".repeat(16 * 1024) });
     assert_eq!(preview(t, &team.key, &id, large).await, all("VARIABLES_INVALID", "variables"));
-    // Each channel fails by itself: too long, two lines, and a part of a variable.
+    // Each channel fails on its own: too long, two lines, and a part of a variable.
     let bad = json!({ "name": "a\nb", "times": "!".repeat(1_600), "order": {} });
     let failures = json!([
         failed("SMS", "TEMPLATE_FAILED", "id"),
@@ -220,10 +217,9 @@ async fn a_preview_shows_what_a_send_would_say(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// What was stored before the language became smaller is still there, and says at its use what is wrong with it;
-/// a change is in force at once, also one by another process and within the same instant.
+/// A change takes effect immediately, also one by another process within the same millisecond.
 #[db_test]
-async fn what_is_stored_is_used_as_it_is_now(t: &TestApp) {
+async fn a_stored_template_that_is_no_longer_valid_is_refused_when_used(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let send = async || {
@@ -253,7 +249,7 @@ async fn what_is_stored_is_used_as_it_is_now(t: &TestApp) {
         assert!(message.contains(what), "{source}: {message}");
         let shown = preview(t, &team.key, &id, json!({})).await;
         assert_eq!(shown[0]["errors"][0]["code"], "TEMPLATE_FAILED", "{source}");
-        // Its name can be changed with its bodies only, for what comes of a change must be in order.
+        // Its name can only be changed together with its bodies, since the result must be valid.
         let renamed = update(t, &team.key, &id, json!({ "name": "New" })).await;
         assert_eq!(renamed.refusals(), ["SYNTAX_INVALID"], "{source}");
     }

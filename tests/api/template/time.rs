@@ -18,12 +18,11 @@ use uuid::Uuid;
 use super::{preview, sms};
 use crate::harness::{TestApp, text};
 
-/// The templates of one request have 200 ms of a processor together, whatever fields they are in: what does not
-/// fit is refused by name, and nothing of it is charged.
+/// What does not fit is refused with a code and not charged.
 #[db_test]
-async fn the_templates_of_a_request_share_their_time(t: &TestApp) {
+async fn the_templates_of_a_request_share_200_ms_of_processor_time(t: &TestApp) {
     let team = t.team(1_000).await;
-    // Takes all its steps for each of 200 messages: many times what one request may take.
+    // Uses all its steps for each of 200 messages: many times the limit of one request.
     let source = "Hi{% for a in wide %}{% for b in wide %}{% if wide|upper|title == b %}{% endif %}\
                   {% endfor %}{% endfor %}";
     let variables = json!([{ "name": "wide" }]);
@@ -51,15 +50,14 @@ async fn the_templates_of_a_request_share_their_time(t: &TestApp) {
     assert!(used_up > 0 && messages[..used_up].iter().all(|message| message.contains("steps")));
     assert!(messages[used_up..].iter().all(|message| message.contains("200 ms")));
     assert_eq!(t.everything().await, before);
-    // The next request has its own.
+    // The next request has its own time.
     assert!(t.sends(&team.key).await);
     assert_eq!(preview(t, &team.key, &id, json!({ "wide": "" })).await[0]["text"], "Hi");
 }
 
-/// Once the time of a request is used up, its templates are refused wherever it asks for them: a message by
-/// name, and a template that would be stored as bad input. A repeat is answered all the same.
+/// A repeat is still answered.
 #[db_test]
-async fn without_time_no_template_is_touched(t: &TestApp) {
+async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templates(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let repeated = json!({ "to": "+12025550123", "templateId": id, "idempotencyKey": "k" });
@@ -119,9 +117,9 @@ async fn without_time_no_template_is_touched(t: &TestApp) {
     assert!(matches!(sent, Sent::Accepted(_)), "{sent:?}");
 }
 
-/// A request whose client has gone or whose time is over renders nothing and charges nothing.
+/// Also one that has exceeded its deadline.
 #[db_test]
-async fn templates_end_with_their_request(t: &TestApp) {
+async fn a_canceled_request_renders_no_template_and_charges_nothing(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = t.template(&team.key, sms("Hi"), json!([])).await;
     let before = t.everything().await;

@@ -8,10 +8,9 @@ use tollgate::domain::template::TEMPLATES_PER_ACCOUNT_MAX;
 use super::{body, create, preview, sms, update};
 use crate::harness::{TestApp, text};
 
-/// What is wrong is said by name and changes nothing, when a template is made as when it is
-/// changed.
+/// When it is created and when it is updated.
 #[db_test]
-async fn a_bad_template_is_refused_by_name(t: &TestApp) {
+async fn a_template_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
     let id = t.template(&team.key, sms("Hi {{ name }}"), json!([{ "name": "name" }])).await;
     let before = t.everything().await;
@@ -77,7 +76,7 @@ async fn a_bad_template_is_refused_by_name(t: &TestApp) {
         assert_eq!(refused.data()["createTemplate"]["template"], none());
         assert_eq!(update(t, &team.key, &id, input.clone()).await.refusals(), [code], "{input}");
     }
-    // What is kept must fit what is changed.
+    // Bodies that are kept must match variables that are changed.
     let changed = update(t, &team.key, &id, json!({ "variables": null })).await;
     let error = &changed.data()["updateTemplate"]["errors"][0];
     assert_eq!(error["code"], "VARIABLE_UNDECLARED");
@@ -85,9 +84,8 @@ async fn a_bad_template_is_refused_by_name(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Limits from their other side.
 #[db_test]
-async fn what_just_fits_is_stored(t: &TestApp) {
+async fn values_at_the_limits_are_accepted(t: &TestApp) {
     let team = t.team(0).await;
     let half = format!("{}\n", "x".repeat(1_023)).repeat(100);
     let names: Value = (0..50).map(|number| json!({ "name": format!("v{number}") })).collect();
@@ -119,7 +117,7 @@ async fn what_just_fits_is_stored(t: &TestApp) {
     }
 }
 
-/// Templates that cost much, and whether each is stored.
+/// Expensive templates, and whether each is stored.
 fn hostile_templates() -> Vec<(String, bool)> {
     let many = |part: &str| part.repeat(64_000 / part.len());
     let nested = |open: &str, close: &str| format!("{}{}", open.repeat(1_000), close.repeat(1_000));
@@ -128,7 +126,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         format!("{{% for a in items %}}{{% for b in items %}}{inner}{{% endfor %}}{{% endfor %}}")
     };
     vec![
-        // Chains and nests, which cost the compiler a level each.
+        // Chains and nested expressions, each of which is a recursion of the compiler.
         (chain("+1"), false),
         (chain("~1"), false),
         (chain(" or 1"), false),
@@ -153,7 +151,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         (format!("{}{{{{ $", " ".repeat(65_535)), false),
         (format!("{}{{{{ $", "\n".repeat(100_000)), false),
         (many("{{1}}"), false),
-        // Comparisons of lists and maps, in each way there is.
+        // Comparisons of lists and maps, with each operator.
         (each("{% if d == e %}{% endif %}"), true),
         (each("{% if d != e %}{% endif %}"), true),
         (each("{% if d < e %}{% endif %}"), true),
@@ -168,7 +166,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         (each("{{ d|sort(attribute='in') }}"), false),
         (each("{{ d|selectattr('in', 'eq', e)|list }}"), false),
         (each("{{ loop.changed(d) }}"), false),
-        // Lists and texts that grow by themselves.
+        // Lists and texts that grow exponentially.
         ("{% set v = [1, 2] %}{% set v = [v, v] %}{{ v }}".to_owned(), false),
         ("{{ items + items }}".to_owned(), false),
         ("{{ items * 100000000 }}".to_owned(), false),
@@ -181,7 +179,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
         ("{{ 9 ** 999999999 }}".to_owned(), false),
         ("{{ big|replace('x', big)|replace('x', big)|length }}".to_owned(), true),
         ("{{ items|join(big)|length }}".to_owned(), true),
-        // What the library panics at.
+        // Input that makes the library panic.
         ("{{ '%.65535e'|format(1.5) }}".to_owned(), false),
         ("{{ big[::-9223372036854775808] }}".to_owned(), false),
         ("{% for i in items %}{{ loop.cycle() }}{% endfor %}".to_owned(), false),
@@ -194,17 +192,16 @@ fn hostile_templates() -> Vec<(String, bool)> {
         (each(&format!("{{% if 0 %}}{}{{% endif %}}", "{% elif 0 %}".repeat(100))), true),
         ("{% for a in big %}{% for b in big %}{{ a }}{% endfor %}{% endfor %}".to_owned(), true),
         (each("{{ big|upper }}"), true),
-        // At the limits: what is stored is rendered.
+        // At the limits: these are stored and rendered.
         (format!("{{{{ {}1 }}}}", "-".repeat(99)), true),
         (format!("{{{{ {}1{} }}}}", "(".repeat(10), ")".repeat(10)), true),
         (many("{{ big }}")[..999 * 9].to_owned(), true),
     ]
 }
 
-/// A program that never ends, grows without end, goes down without end or walks along what it is not charged
-/// for is refused when it is made, or fails when it is rendered.
+/// It loops or grows without end, recurses without end, or does work that is not counted.
 #[db_test]
-async fn a_hostile_template_is_refused_or_fails(t: &TestApp) {
+async fn a_hostile_template_is_refused_when_stored_or_fails_when_rendered(t: &TestApp) {
     let team = t.team(1_000).await;
     let variables = json!([{ "name": "big", "default": "x".repeat(1_000) }, { "name": "items" }, { "name": "d" }, { "name": "e" }]);
     let deep: Value = (0..50).map(|number| json!({ "id": number, "in": [[[number]]] })).collect();
@@ -237,7 +234,6 @@ async fn a_hostile_template_is_refused_or_fails(t: &TestApp) {
     }
 }
 
-/// The limit, from both sides; another account's templates do not count.
 #[db_test]
 async fn an_account_has_at_most_1000_templates(t: &TestApp) {
     let team = t.team(1_000).await;

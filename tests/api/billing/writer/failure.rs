@@ -10,14 +10,14 @@ use tollgate::domain::billing::Statements;
 use super::{SEND_MANY, all, codes, lock, send_at_once};
 use crate::harness::{Apps, Cut, Postgres, Setup, Sqlite, TestApp, text};
 
-/// A message that the database refuses fails alone, whatever batch it is in.
+/// Whatever its batch.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_bad_message_fails_alone(apps: &Apps) {
-    // No message of ours is refused by the database, so one is planted: a status of NULL.
+async fn a_message_that_the_database_refuses_fails_alone(apps: &Apps) {
+    // The program sends nothing that the database refuses, so the test plants a null status.
     let texts = |backend| {
         let texts = Statements::of(backend);
-        // Where the status stands in the statement of a batch, and what comes before it.
+        // The part of the batch statement that writes the status.
         let (before, status, text) = match apps.database {
             Sqlite => ("", "value ->> 17", "value ->> 9"),
             Postgres => (
@@ -62,15 +62,15 @@ async fn one_bad_message_fails_alone(apps: &Apps) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 57);
 }
 
-/// A deadlock or a serialization failure undoes a batch; it is tried again, and charged once.
+/// Also after a serialization failure.
 #[db_test(postgres)]
 #[case("40P01")]
 #[case("40001")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_collides_is_tried_again(apps: &Apps, #[case] code: &str) {
+async fn a_batch_is_retried_after_a_deadlock_and_charged_once(apps: &Apps, #[case] code: &str) {
     let lock_teams = "SELECT id, collide() FROM team WHERE id = ANY('{ids}'::uuid[]) \
                       ORDER BY id FOR UPDATE";
-    // The ordinary route alone.
+    // Disables the fast path.
     let accept_one = "SELECT 1 WHERE $1::uuid IS NULL AND $2::uuid IS NULL AND $3::uuid IS NULL \
                       AND $4::uuid IS NULL AND $5::text IS NULL AND $6::text IS NULL \
                       AND $7::text IS NULL AND $8::text IS NULL AND $9::text IS NULL \
@@ -96,11 +96,10 @@ async fn a_batch_that_collides_is_tried_again(apps: &Apps, #[case] code: &str) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
-/// A connection that is lost during COMMIT: the message is looked for, and sent again if it is not there.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_gets_no_answer_is_looked_after(t: &TestApp) {
-    // The first COMMIT ends its own session before it is done.
+async fn after_a_connection_lost_during_commit_the_batch_is_looked_up_and_sent_again(t: &TestApp) {
+    // The first COMMIT terminates its own session before it completes.
     t.execute(
         "CREATE SEQUENCE commits; GRANT USAGE ON SEQUENCE commits TO PUBLIC; \
          CREATE FUNCTION cut_off() RETURNS trigger LANGUAGE plpgsql AS \
@@ -125,13 +124,12 @@ async fn a_commit_that_gets_no_answer_is_looked_after(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
-/// A COMMIT that was done, and whose answer was lost: the messages are found, and not charged again. By
-/// the short route, and by the ordinary one.
+/// By the fast path and by a batch.
 #[db_test(postgres)]
 #[case::short(1, &["Look after me"])]
 #[case::ordinary(7, &["Look after me", "COMMIT"])]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_is_found(
+async fn a_commit_whose_answer_is_lost_is_found_and_not_charged_again(
     t: &TestApp,
     #[case] count: usize,
     #[case] words: &'static [&'static str],
@@ -151,10 +149,9 @@ async fn a_commit_whose_answer_is_lost_is_found(
     far.close().await;
 }
 
-/// A lock that is held for too long costs its own team an UNAVAILABLE, and other teams nothing.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_that_is_held_too_long_is_not_waited_for(t: &Arc<TestApp>) {
+async fn a_lock_held_too_long_fails_only_the_sends_of_its_team(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
     let mut others = Vec::new();
     for _ in 0..4 {
@@ -177,10 +174,10 @@ async fn a_lock_that_is_held_too_long_is_not_waited_for(t: &Arc<TestApp>) {
     assert!(t.sends(&team.key).await, "once the lock is free");
 }
 
-/// Changes of two teams that wait for the rows of their teams leave the worker two of the eight connections that write.
+/// Two of the eight connections that write.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_that_wait_leave_connections_to_the_worker(t: &Arc<TestApp>) {
+async fn changes_that_wait_for_a_lock_leave_connections_for_the_worker(t: &Arc<TestApp>) {
     let (teams, beside) = ([t.team(0).await, t.team(0).await], t.beside(Setup::default()).await);
     let locks = [lock(&beside, &teams[0]).await, lock(&beside, &teams[1]).await];
     let create = "mutation { createSubAccount(input: { name: \"One\" }) { errors { code } } }";

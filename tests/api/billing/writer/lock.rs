@@ -10,8 +10,8 @@ use tollgate::domain::billing::Statements;
 use super::{SEND_MANY, all, codes, hundred, lock, send_at_once};
 use crate::harness::{Apps, Setup, TestApp, TestTeam};
 
-/// Waits until a writer stands before a lock; on `SQLite`, whose lock is not to be seen, until whatever
-/// can run has run.
+/// Waits until a writer waits for the lock. SQLite does not show its locks: there, until all other
+/// tasks have run.
 async fn until_a_writer_waits(t: &TestApp) {
     let waits = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
                  AND wait_event_type = 'Lock'";
@@ -25,11 +25,10 @@ async fn until_a_writer_waits(t: &TestApp) {
     assert!(!is_postgres, "no writer waits for the lock");
 }
 
-/// R10, R20: what is committed under the lock before a send is judged counts for it, by the short route
-/// (one message) as by the ordinary one (many).
+/// By the fast path (one message) and in a batch (several).
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_send_is_judged_by_what_was_committed_before_its_turn(
+async fn a_waiting_send_is_judged_by_what_was_committed_before_its_turn(
     t: &Arc<TestApp>,
     #[values(1, 2, 7)] count: usize,
     #[values(
@@ -50,13 +49,13 @@ async fn a_send_is_judged_by_what_was_committed_before_its_turn(
 
     let codes = codes_of_sends_that_waited(t, &team, change.0, count).await;
 
-    // A revoked key fails a call as a whole.
+    // A revoked key fails the whole call.
     assert!(!codes.is_empty() && codes.iter().all(|code| code == change.1), "{codes:?}");
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
-/// The proof above bites: without the lock a batch is judged by what is not true any more.
+/// Shows that the test above fails without the lock.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_lock_a_revoked_key_is_charged(apps: &Apps) {
@@ -73,8 +72,8 @@ async fn without_the_lock_a_revoked_key_is_charged(apps: &Apps) {
     assert!(codes.contains(&String::new()), "{codes:?}");
 }
 
-/// Has messages of a sub-account wait for the team's lock, changes something under it, and gives the
-/// code that each then gets; an empty one for an accepted message.
+/// Lets messages of a sub-account wait for the team's lock, changes something under it, and returns
+/// the code of each message; empty for an accepted one.
 async fn codes_of_sends_that_waited(
     t: &Arc<TestApp>,
     team: &TestTeam,
@@ -85,7 +84,7 @@ async fn codes_of_sends_that_waited(
     assert!(t.sends(&sub.key).await, "the writer's connection stands");
     let txn = lock(t, team).await;
     let sends: Vec<_> = if count > 2 {
-        // One call, so that they are one batch.
+        // One call makes one batch.
         let mut variables = hundred("batch");
         variables["input"].as_array_mut().expect("a list").truncate(count);
         let (t, key) = (Arc::clone(t), sub.key.clone());
@@ -104,10 +103,9 @@ async fn codes_of_sends_that_waited(
     all(sends).await.iter().flat_map(codes).collect()
 }
 
-/// A raised limit unblocks what waits, and a top-up pays for it.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_send_is_paid_by_what_came_in_before_its_turn(
+async fn a_waiting_send_can_use_a_limit_or_top_up_committed_before_its_turn(
     t: &Arc<TestApp>,
     #[values(1, 7)] count: usize,
 ) {

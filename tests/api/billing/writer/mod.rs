@@ -1,6 +1,7 @@
 //! The group commit of the billing writer.
 
 mod failure;
+/// Takes the team's lock, as a change of its settings does.
 mod lock;
 mod queue;
 
@@ -47,7 +48,7 @@ fn hundred(name: &str) -> Value {
     json!({ "input": (0..100).map(message).collect::<Vec<_>>() })
 }
 
-/// The code of a failed request, or of each payload; an empty one of an accepted message.
+/// The code of a failed request, or of each payload; empty for an accepted message.
 fn codes(answer: &Answer) -> Vec<String> {
     let failed = answer.codes();
     if !failed.is_empty() {

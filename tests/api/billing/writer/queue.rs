@@ -9,11 +9,10 @@ use tollgate::domain::billing::WAITING_OF_TEAM_MAX;
 use super::{SEND_MANY, all, hundred, lock, send_at_once};
 use crate::harness::{Apps, Setup, TestApp};
 
-/// Who hangs up before a writer has taken the message is not charged; whose message was taken is, and
-/// finds it by its key.
+/// If a writer has already taken the message, it is charged and found again by its idempotency key.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_hangs_up_in_time_is_not_charged(t: &Arc<TestApp>) {
+async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await, "the writer's connection stands");
     let keyed = |key: &str| json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": key });
@@ -45,11 +44,11 @@ async fn who_hangs_up_in_time_is_not_charged(t: &Arc<TestApp>) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 4);
 }
 
-/// A full queue refuses at once, a whole call or nothing of it, and leaves room for other teams.
+/// A team uses half of the queue at most.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_team_fills_half_of_the_queue_at_most(apps: &Apps) {
-    // The lock is waited for until the queue is full, however slow the machine.
+async fn a_full_queue_refuses_whole_calls_and_leaves_room_for_other_teams(apps: &Apps) {
+    // The writer waits for the lock until the queue is full, however slow the machine.
     let setup = Setup { batch_deadline: Some(Duration::from_mins(10)), ..Setup::default() };
     let t = apps.start_with(setup).await;
     let (team, other) = (t.team(1_000_000).await, t.team(1_000).await);
@@ -99,9 +98,8 @@ async fn a_team_fills_half_of_the_queue_at_most(apps: &Apps) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, expected);
 }
 
-/// A list has at most 100 messages; an empty one is answered with an empty one.
 #[db_test]
-async fn a_call_takes_from_none_to_a_hundred(t: &TestApp) {
+async fn a_call_sends_0_to_100_messages(t: &TestApp) {
     let team = t.team(1_000).await;
 
     let none = t.ask_with(&team.key, SEND_MANY, json!({ "input": [] })).await;
@@ -114,10 +112,9 @@ async fn a_call_takes_from_none_to_a_hundred(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// What waits when the server stops is still answered; what comes later is not taken.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopping_writer_works_off_what_waits(t: &Arc<TestApp>) {
+async fn a_stopping_writer_completes_waiting_messages_and_takes_no_new_ones(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await, "the writer's connection stands");
     let txn = lock(t, &team).await;

@@ -1,16 +1,15 @@
-//! Calls with several messages, and repeats of a call with the same idempotency key.
+//! Calls with several messages, and repeats with the same idempotency key.
 
 use db_test::db_test;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{assert_refused, bodies, each_way, run, send, send_many, variables};
-use crate::harness::{Database, NOBODYS_IDS, Postgres, Sqlite, TestApp};
+use crate::harness::{Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS};
 
-/// R13: a repeat answers with the first message, whatever became of its contact and its template; what is
-/// compared is the input. An erasure leaves nothing to compare with, so a repeat is refused then.
+/// The input is compared. After an erasure nothing is left to compare, so a repeat is refused.
 #[db_test]
-async fn a_repeat_outlives_contact_and_template(t: &TestApp) {
+async fn a_repeat_returns_the_first_message_after_its_contact_or_template_changed(t: &TestApp) {
     let team = t.team(1_000).await;
     let template = t.template(&team.key, bodies(), variables()).await;
     let (contact, addresses) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
@@ -25,7 +24,7 @@ async fn a_repeat_outlives_contact_and_template(t: &TestApp) {
         input[name] = value;
         input
     };
-    // The same once normalised.
+    // Equal after normalization.
     let same = [
         input.clone(),
         with("contactId", json!(contact.to_uppercase())),
@@ -34,10 +33,10 @@ async fn a_repeat_outlives_contact_and_template(t: &TestApp) {
     ];
     let conflicts = [
         with("contactId", json!(other)),
-        with("contactId", json!(NOBODYS_IDS[0])),
-        with("contactId", json!(NOBODYS_IDS[1])),
+        with("contactId", json!(UNKNOWN_IDS[0])),
+        with("contactId", json!(UNKNOWN_IDS[1])),
         with("channel", json!("SMS")),
-        with("templateId", json!(NOBODYS_IDS[1])),
+        with("templateId", json!(UNKNOWN_IDS[1])),
         with("variables", json!({ "name": "Bob" })),
         with("variables", json!({ "name": "Ada", "code": 1.50, "more": 1 })),
         json!({ "to": "+12025550123", "text": first["message"]["text"], "idempotencyKey": "k" }),
@@ -76,8 +75,8 @@ async fn a_repeat_outlives_contact_and_template(t: &TestApp) {
         }
         assert_eq!(t.everything().await, before, "{what}");
     }
-    // The key of an erased message still holds, and nothing is left to compare a repeat with. Another key finds
-    // nothing to send.
+    // The idempotency key of an erased message stays used, and there is nothing left to compare.
+    // With another key, the contact is not found.
     run(t, &team.key, delete_contact, json!({ "id": contact })).await;
     let before = t.everything().await;
     for input in same.iter().chain(&conflicts) {
@@ -89,13 +88,12 @@ async fn a_repeat_outlives_contact_and_template(t: &TestApp) {
     assert_eq!(send(t, &team.key, fresh).await["errors"][0]["code"], "TEMPLATE_NOT_FOUND");
 }
 
-/// Messages of one call are judged in order also where one has no letter: it holds no key, and
-/// finds its key held.
+/// A refused message does not use its idempotency key, and a used key is found.
 #[db_test]
-async fn a_call_is_judged_in_order(t: &TestApp) {
+async fn the_messages_of_a_call_are_judged_in_order(t: &TestApp) {
     let team = t.team(1_000).await;
     let gone =
-        |key: &str| json!({ "contactId": NOBODYS_IDS[0], "text": "Hi", "idempotencyKey": key });
+        |key: &str| json!({ "contactId": UNKNOWN_IDS[0], "text": "Hi", "idempotencyKey": key });
     let good = |key: &str| json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": key });
     let input = [gone("a"), good("a"), gone("a"), good("b"), gone("b"), gone("c"), gone("c")];
 
@@ -115,9 +113,12 @@ async fn a_call_is_judged_in_order(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 2);
 }
 
-/// What a plain message hashes to is what it always was, so that earlier keys hold.
+/// Otherwise earlier idempotency keys would no longer match.
 #[db_test]
-async fn the_hash_of_a_plain_message_holds(t: &TestApp, database: Database) {
+async fn the_stored_hash_of_a_plain_message_does_not_change_between_versions(
+    t: &TestApp,
+    database: Database,
+) {
     let team = t.team(1_000).await;
     let input = json!({ "to": "A@Example.com", "text": "Hi", "subject": "S",
                         "metadata": { "b": 1, "a": 2 } });
@@ -132,10 +133,12 @@ async fn the_hash_of_a_plain_message_holds(t: &TestApp, database: Database) {
     assert_eq!(t.number(&found).await, 1);
 }
 
-/// A call of a hundred needs one statement more for all its contacts and one for all its templates,
-/// and a plain one needs none.
+/// A call without them reads none.
 #[db_test]
-async fn a_call_reads_contacts_and_templates_once(t: &TestApp, database: Database) {
+async fn a_call_reads_its_contacts_and_templates_with_one_statement_each(
+    t: &TestApp,
+    database: Database,
+) {
     let team = t.team(1_000_000).await;
     let mut inputs = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     for number in 0..100 {
@@ -153,7 +156,7 @@ async fn a_call_reads_contacts_and_templates_once(t: &TestApp, database: Databas
     let mut counts = Vec::new();
     for input in &inputs {
         for length in [3, 100] {
-            // What is known of key and prices is read again every second: the least of several is
+            // Cached keys and prices are read again every second; the minimum of several calls is
             // without that.
             let mut least = usize::MAX;
             for _ in 0..4 {
@@ -168,7 +171,7 @@ async fn a_call_reads_contacts_and_templates_once(t: &TestApp, database: Databas
     }
 
     let plain = counts[0];
-    // The contact of the answer is read too; on SQLite the writer's statements count as well.
+    // The contact in the answer is read too. On SQLite the writer's statements count as well.
     let of_contacts = plain + 2 + usize::from(database == Sqlite);
     assert_eq!(
         counts,

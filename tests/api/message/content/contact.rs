@@ -1,4 +1,4 @@
-//! Messages to contacts: which address is used, and what happens to them when a contact is merged or erased.
+//! Messages to contacts: which address is used, and what happens if a contact is merged or erased.
 
 use std::sync::Arc;
 
@@ -8,17 +8,16 @@ use serde_json::json;
 use tollgate::domain::billing;
 
 use super::{assert_refused, each_way, run, send, send_many};
-use crate::harness::{NOBODYS_IDS, TestApp, text};
+use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// A message to a contact goes to its primary address of the channel that is asked for, or of the
-/// first that it has, at the same price; it shows the contact.
+/// Of the given channel, or of the first channel that it has. The price is the same.
 #[db_test]
-async fn a_contact_is_reached_at_its_primary_address(t: &TestApp) {
+async fn a_message_to_a_contact_uses_its_primary_address(t: &TestApp) {
     let team = t.team(1_000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let addresses = ["ada@example.com", "+12025550123", "+12025550124", "ada@example.org"];
     let (contact, ids) = t.contact(&team.key, &addresses).await;
-    // By channel: the second number becomes the primary one.
+    // The second number becomes the primary one.
     let primary = "mutation($id: ID!) { updateContactAddress(id: $id, input: { isPrimary: true }) \
                    { errors { code } } }";
     run(t, &team.key, primary, json!({ "id": ids[1] })).await;
@@ -55,10 +54,9 @@ async fn a_contact_is_reached_at_its_primary_address(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE country = 'US'").await, 25);
 }
 
-/// Neither a contact that is not there, nor one without an address of the channel, nor an opted-out
-/// one is sent to; a recipient is given once.
+/// Unknown, without an address of the channel, or opted out. So is a message with two recipients.
 #[db_test]
-async fn a_contact_that_cannot_be_reached_is_refused(t: &TestApp) {
+async fn a_contact_without_a_usable_address_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (contact, _) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
@@ -73,8 +71,8 @@ async fn a_contact_that_cannot_be_reached_is_refused(t: &TestApp) {
             "INVALID_RECIPIENT",
             "to",
         ),
-        (json!({ "contactId": NOBODYS_IDS[0], "text": "Hi" }), "CONTACT_NOT_FOUND", "contactId"),
-        (json!({ "contactId": NOBODYS_IDS[1], "text": "Hi" }), "CONTACT_NOT_FOUND", "contactId"),
+        (json!({ "contactId": UNKNOWN_IDS[0], "text": "Hi" }), "CONTACT_NOT_FOUND", "contactId"),
+        (json!({ "contactId": UNKNOWN_IDS[1], "text": "Hi" }), "CONTACT_NOT_FOUND", "contactId"),
         (json!({ "contactId": foreign, "text": "Hi" }), "CONTACT_NOT_FOUND", "contactId"),
         (
             json!({ "contactId": contact, "channel": "TELEGRAM", "text": "Hi" }),
@@ -82,11 +80,11 @@ async fn a_contact_that_cannot_be_reached_is_refused(t: &TestApp) {
             "contactId",
         ),
         (json!({ "contactId": contact, "text": "Hi" }), "OPTED_OUT", "contactId"),
-        // The channel, and with it what may be said, is known when the contact is.
+        // The channel, and so what content is allowed, depends on the contact.
         (json!({ "contactId": contact, "text": "Hi", "html": "Hi" }), "INVALID_CONTENT", "html"),
         (json!({ "contactId": contact, "text": "a".repeat(1_601) }), "INVALID_CONTENT", "text"),
         (
-            json!({ "contactId": NOBODYS_IDS[0], "channel": "SMS", "text": "" }),
+            json!({ "contactId": UNKNOWN_IDS[0], "channel": "SMS", "text": "" }),
             "INVALID_CONTENT",
             "text",
         ),
@@ -98,11 +96,10 @@ async fn a_contact_that_cannot_be_reached_is_refused(t: &TestApp) {
     assert_eq!(send(t, &team.key, by_mail).await["errors"], json!([]), "the other channel is open");
 }
 
-/// A contact that is erased while a message to it waits for its turn is not sent to any more, by
-/// the short route as by the ordinary one.
+/// By the fast path and in a batch.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
+async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
     t: &Arc<TestApp>,
     #[values(1, 7)] count: usize,
 ) {
@@ -137,10 +134,9 @@ async fn a_contact_that_is_erased_meanwhile_is_not_sent_to(
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 1);
 }
 
-/// A contact takes its messages along in a merge, and an erasure finds them also where the contact
-/// has another address by now; HTML goes too.
+/// Also those to an address that the contact no longer has, and their HTML.
 #[db_test]
-async fn messages_go_with_their_contact(t: &TestApp) {
+async fn a_merge_and_an_erasure_include_all_messages_of_the_contact(t: &TestApp) {
     let team = t.team(1_000).await;
     let (merged, addresses) = t.contact(&team.key, &["ada@example.com"]).await;
     let (kept, _) = t.contact(&team.key, &["ada@example.org"]).await;
@@ -165,7 +161,7 @@ async fn messages_go_with_their_contact(t: &TestApp) {
     let expected = json!([others, node("ada@example.org", &kept), node("ada@example.com", &kept)]);
     assert_eq!(shown().await, expected);
 
-    // What waits for its hand-over stands against the erasure, whatever its address.
+    // A waiting message prevents the erasure, whatever its address.
     let others_are_delivered = "UPDATE message SET status = 'DELIVERED', due_at = NULL \
                                 WHERE recipient <> 'ada@example.com'";
     t.execute(others_are_delivered).await;

@@ -6,10 +6,9 @@ use serde_json::json;
 use super::{assert_refused, each_way, quote, send, send_many};
 use crate::harness::{Database, Postgres, Sqlite, TestApp};
 
-/// An e-mail has HTML beside its text or alone; it is stored, shown and handed over as it is, up to
-/// its limit.
+/// With text or without, up to its limit.
 #[db_test]
-async fn an_email_has_html(t: &TestApp) {
+async fn html_is_stored_shown_and_submitted_unchanged(t: &TestApp) {
     let team = t.team(1_000).await;
     let to = "ada@example.com";
     let html = "<p>Grüße & <b>{{ more }}</b></p>";
@@ -50,14 +49,13 @@ async fn an_email_has_html(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// The HTML of messages counts to what one answer may hold: read and shown, 82 of these are more
-/// than 32 MiB.
+/// 82 of these messages are more than 32 MiB when read and shown.
 #[db_test]
-async fn html_counts_to_the_text_of_an_answer(t: &TestApp, database: Database) {
+async fn html_counts_in_the_memory_limit_of_an_answer(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
     let input = vec![json!({ "to": "a@example.com", "text": "Hi", "html": "Hi" }); 82];
     assert_eq!(send_many(t, &team.key, &input).await.codes(), [""; 0]);
-    // Past the program: an account writes no 16 MiB at once.
+    // By SQL, since an account may not write 16 MiB at once.
     let large = match database {
         Sqlite => "replace(hex(zeroblob(51200)), '00', 'xx')",
         Postgres => "repeat('x', 102400)",

@@ -4,12 +4,11 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{assert_refused, bodies, each_way, run, send, send_many, variables};
-use crate::harness::{NOBODYS_IDS, TestApp, text};
+use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// A message from a template says what the template gives, is priced by that, and keeps it whatever
-/// becomes of the template; HTML is escaped, text is not.
+/// It is priced by that content. HTML is escaped, text is not.
 #[db_test]
-async fn a_message_keeps_what_its_template_gave(t: &TestApp) {
+async fn a_message_keeps_the_content_that_its_template_produced(t: &TestApp) {
     let team = t.team(1_000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let template = t.template(&team.key, bodies(), variables()).await;
@@ -46,7 +45,7 @@ async fn a_message_keeps_what_its_template_gave(t: &TestApp) {
             1,
         ),
         (json!({ "contactId": mail_only }), json!({ "name": "B" }), mail("B", "<p>B</p>"), 1),
-        // The first channel that both have.
+        // The first channel that contact and template share.
         (json!({ "contactId": no_sms }), json!({ "name": "C" }), mail("C", "<p>C</p>"), 1),
     ] {
         let mut input = to;
@@ -78,10 +77,9 @@ async fn a_message_keeps_what_its_template_gave(t: &TestApp) {
     assert_eq!(t.ask(&team.key, all).await.body, before);
 }
 
-/// What stands against a template is said by name before anything is charged, at its place in R8:
-/// after a repeat, and before status, opt-out and money.
+/// After a repeat is answered, and before status, opt-out and money are checked.
 #[db_test]
-async fn a_template_that_gives_no_message_is_refused(t: &TestApp) {
+async fn a_template_that_produces_no_valid_message_is_refused_before_charging(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let template = t.template(&sub.key, bodies(), variables()).await;
@@ -118,8 +116,8 @@ async fn a_template_that_gives_no_message_is_refused(t: &TestApp) {
         (from(&template, json!({ "name": vec![0; 1_000] })), "VARIABLES_INVALID", "variables"),
         (from(&template, json!({ "name": vec![0; 999] })), "TEMPLATE_FAILED", "templateId"),
         (from(&template, json!({ "name": "\u{0}" })), "VARIABLES_INVALID", "variables"),
-        (from(NOBODYS_IDS[0], json!({})), "TEMPLATE_NOT_FOUND", "templateId"),
-        (from(NOBODYS_IDS[1], json!({})), "TEMPLATE_NOT_FOUND", "templateId"),
+        (from(UNKNOWN_IDS[0], json!({})), "TEMPLATE_NOT_FOUND", "templateId"),
+        (from(UNKNOWN_IDS[1], json!({})), "TEMPLATE_NOT_FOUND", "templateId"),
         (from(&foreign, named.clone()), "TEMPLATE_NOT_FOUND", "templateId"),
         (with("channel", "WHATSAPP"), "TEMPLATE_BODY_MISSING", "templateId"),
         (from(&template, json!(null)), "VARIABLE_MISSING", "variables"),
@@ -148,9 +146,8 @@ async fn a_template_that_gives_no_message_is_refused(t: &TestApp) {
     }
 }
 
-/// What templates make of one small call is bounded: 2 MiB, from both sides.
 #[db_test]
-async fn a_call_makes_two_mebibytes_at_most(t: &TestApp) {
+async fn templates_produce_at_most_2_mib_in_one_call(t: &TestApp) {
     let team = t.team(1_000).await;
     let html = "{% for part in parts %}{{ kib }}{% endfor %}{{ rest }}";
     let bodies = json!([{ "channel": "EMAIL", "html": html }]);

@@ -1,4 +1,4 @@
-//! Cancelations: until a worker has the message, and paid back once whoever else ends it.
+//! Canceling messages: possible until a worker has the message, and refunded once.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,11 +11,11 @@ use serde_json::json;
 use tollgate::domain::message::delivery;
 
 use super::{balance, cancel, due, manage, noon, read, refunds, send, status};
-use crate::harness::{NOBODYS_IDS, TestApp};
+use crate::harness::{TestApp, UNKNOWN_IDS};
 
-/// Canceled and paid back once; a repeat answers the same and changes nothing.
+/// A repeat returns the same and changes nothing.
 #[db_test]
-async fn a_message_is_canceled_until_it_is_claimed(t: &TestApp) {
+async fn a_message_can_be_canceled_until_a_worker_claims_it(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -47,9 +47,8 @@ async fn a_message_is_canceled_until_it_is_claimed(t: &TestApp) {
     assert_eq!(t.ask(&sub.key, query).await.data()["account"], account);
 }
 
-/// What a worker has claimed, and what has ended, is not canceled.
 #[db_test]
-async fn what_is_on_its_way_is_not_canceled(t: &TestApp) {
+async fn a_claimed_or_ended_message_is_not_canceled(t: &TestApp) {
     let team = t.team(1_000).await;
     let expect = async |id: &str, is: &str, code: &str| {
         assert_eq!(status(t, &team.key, id).await, is);
@@ -89,9 +88,9 @@ async fn what_is_on_its_way_is_not_canceled(t: &TestApp) {
     expect(&id, "EXPIRED", "ALREADY_ENDED").await;
 }
 
-/// R3, R15: only its own account cancels a message, with a key of its environment.
+/// With a key of the message's environment.
 #[db_test]
-async fn only_its_account_cancels_a_message(t: &TestApp) {
+async fn only_the_account_of_a_message_can_cancel_it(t: &TestApp) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
     let sub = t.sub_account(&team, json!({})).await;
     let sibling = t.sub_account(&team, json!({})).await;
@@ -103,8 +102,8 @@ async fn only_its_account_cancels_a_message(t: &TestApp) {
 
     for key in [&team.key, &sibling.key, &test, &other.key] {
         let mut answers = Vec::new();
-        for id in [&id[..], NOBODYS_IDS[0], NOBODYS_IDS[1], ""] {
-            // The key itself is looked up anew each time.
+        for id in [&id[..], UNKNOWN_IDS[0], UNKNOWN_IDS[1], ""] {
+            // Without the cache, the key is read each time.
             t.app.keys.forget_all();
             let counted = t.statements();
             let answer = cancel(t, key, id).await;
@@ -123,9 +122,8 @@ async fn only_its_account_cancels_a_message(t: &TestApp) {
     assert_eq!(refunds(t).await, 0);
 }
 
-/// R4: a deactivation cancels what is scheduled, too.
 #[db_test]
-async fn a_deactivation_cancels_what_is_scheduled(t: &TestApp) {
+async fn a_deactivation_cancels_scheduled_messages_too(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -136,7 +134,7 @@ async fn a_deactivation_cancels_what_is_scheduled(t: &TestApp) {
     manage(t, &team, &sub.id, "reactivateSubAccount").await;
     t.step(TimeDelta::minutes(10));
     assert_eq!(due(t).await, 0);
-    assert_eq!(t.work_off().await, 1);
+    assert_eq!(t.run_backlog().await, 1);
 
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let canceled = json!({ "status": "CANCELED", "refundedAt": noon(TimeDelta::minutes(10)), "errorCode": "ACCOUNT_INACTIVE" });
@@ -145,9 +143,8 @@ async fn a_deactivation_cancels_what_is_scheduled(t: &TestApp) {
     assert_eq!(refunds(t).await, 2);
 }
 
-/// A worker that is about to let a message expire, and its account cancels it first.
 #[db_test]
-async fn a_canceled_message_does_not_expire(t: &TestApp) {
+async fn a_message_canceled_while_a_worker_is_expiring_it_stays_canceled(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = send(t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));
@@ -164,11 +161,10 @@ async fn a_canceled_message_does_not_expire(t: &TestApp) {
     assert_eq!(refunds(t).await, 1);
 }
 
-/// A worker claims the message after the cancelation has looked at it and before it writes: only
-/// PostgreSQL lets them meet so.
+/// Between its read and its write. Only PostgreSQL allows this order.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_claim_in_the_midst_of_a_cancelation_wins(t: &Arc<TestApp>) {
+async fn a_claim_committed_during_a_cancelation_wins(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
     let id = send(t, &team.key, json!({})).await;
     let claim = t.app.db.begin_write().await.expect("a transaction begins");
@@ -198,11 +194,10 @@ async fn a_claim_in_the_midst_of_a_cancelation_wins(t: &Arc<TestApp>) {
     assert_eq!(refunds(t).await, 0);
 }
 
-/// Two cancelations of each message against two workers: who was told CANCELED is paid back once and
-/// its message went nowhere; the others' went out.
+/// Two cancelations of each message against two workers.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelation_and_a_worker_agree(t: &Arc<TestApp>) {
+async fn a_message_is_either_canceled_and_refunded_or_sent(t: &Arc<TestApp>) {
     t.set_sms_price(10_000).await;
     let team = t.team(1_000).await;
     let mut ids = Vec::new();
@@ -246,10 +241,11 @@ async fn a_cancelation_and_a_worker_agree(t: &Arc<TestApp>) {
     assert_eq!(balance(t, &team).await, 960 + count);
 }
 
-/// Cancelations, a deactivation, expiries and a worker at once: each message is paid back once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_is_paid_back_once_by_whichever_way(t: &Arc<TestApp>) {
+async fn concurrent_cancelations_deactivations_and_expiries_refund_each_message_once(
+    t: &Arc<TestApp>,
+) {
     t.set_sms_price(10_000).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;

@@ -1,5 +1,4 @@
-//! Schedules: when a message goes out, when it expires, and how it is canceled (`cancel`); each is paid back
-//! once.
+//! Schedules: when a message is sent and when it expires. Canceling is in `cancel`.
 
 mod cancel;
 
@@ -10,13 +9,13 @@ use tollgate::{domain::message::delivery, worker};
 
 use crate::harness::{Answer, NOON, TestApp, TestTeam, text};
 
-/// A moment so long after noon, as the API writes it.
+/// Noon plus a duration, as the API writes it.
 fn noon(and: TimeDelta) -> String {
     let noon: DateTime<Utc> = NOON.parse().expect("a time");
     (noon + and).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Sends an SMS with what is given besides and gives its id.
+/// Sends an SMS with this additional input and returns its id.
 async fn send(t: &TestApp, key: &str, mut input: Value) -> String {
     input["text"] = json!("Hello");
     if input["to"].is_null() {
@@ -62,7 +61,7 @@ async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
 }
 
 #[db_test]
-async fn a_scheduled_message_is_charged_now_and_goes_out_at_its_time(t: &TestApp) {
+async fn a_scheduled_message_is_charged_when_accepted_and_sent_at_its_time(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let (send_at, until) = (noon(TimeDelta::hours(1)), noon(TimeDelta::hours(2)));
@@ -87,10 +86,10 @@ async fn a_scheduled_message_is_charged_now_and_goes_out_at_its_time(t: &TestApp
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
 }
 
-/// A past sendAt means at once; the bounds of both moments, from both sides; nothing is left of what is
-/// refused. A quote says the same.
+/// A `sendAt` in the past means immediately. A quote answers the same, and what is refused leaves
+/// nothing behind.
 #[db_test]
-async fn moments_are_taken_within_their_bounds(t: &TestApp) {
+async fn send_at_and_valid_until_are_accepted_within_their_bounds(t: &TestApp) {
     let team = t.team(10_000).await;
     let (zero, ms) = (TimeDelta::zero(), TimeDelta::milliseconds(1));
     let (hour, month) = (TimeDelta::hours(1), TimeDelta::days(30));
@@ -133,10 +132,9 @@ async fn moments_are_taken_within_their_bounds(t: &TestApp) {
     }
 }
 
-/// R13: both moments are part of what a repeat must share, as moments and not as text; a repeat is
-/// answered also when its time is over.
+/// They are compared as times, not as text. A repeat is answered even after they have passed.
 #[db_test]
-async fn a_repeat_shares_the_moments(t: &TestApp) {
+async fn a_repeat_must_have_the_same_send_at_and_valid_until(t: &TestApp) {
     let team = t.team(1_000).await;
     let input = |send_at: Value, until: Value| {
         json!({
@@ -167,10 +165,9 @@ async fn a_repeat_shares_the_moments(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// R4, R12: what was not handed over in its time, also while its account is suspended, is EXPIRED and paid
-/// back once; usage and totals say so.
+/// Also while its account is suspended. Usage and totals include it.
 #[db_test]
-async fn what_is_not_handed_over_in_time_is_paid_back(
+async fn a_message_not_submitted_before_valid_until_expires_and_is_refunded(
     t: &TestApp,
     #[values(false, true)] is_suspended: bool,
 ) {
@@ -190,7 +187,7 @@ async fn what_is_not_handed_over_in_time_is_paid_back(
         assert_eq!(due(t).await, 0);
         t.step(TimeDelta::milliseconds(1));
     } else {
-        // No worker has run in the meantime.
+        // No worker ran in the meantime.
         t.step(TimeDelta::minutes(10));
     }
     assert_eq!(balance(t, &team).await, 96);
@@ -228,10 +225,9 @@ async fn what_is_not_handed_over_in_time_is_paid_back(
     assert_eq!(status(t, &sub.key, &stays).await, "DELIVERED");
 }
 
-/// A hand-over that was cut off is not repeated when its time is over: it may have gone out, so it is
-/// not paid back either.
+/// The message may have been sent, so it is neither repeated nor refunded.
 #[db_test]
-async fn a_cut_off_hand_over_does_not_expire(t: &TestApp) {
+async fn an_interrupted_submission_does_not_expire(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = send(t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
@@ -244,9 +240,8 @@ async fn a_cut_off_hand_over_does_not_expire(t: &TestApp) {
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
 }
 
-/// A worker that was cut off before it let a message expire: the next one does.
 #[db_test]
-async fn an_expiry_that_was_cut_off_is_made_up_for(t: &TestApp) {
+async fn an_interrupted_expiry_is_completed_by_the_next_worker(t: &TestApp) {
     let team = t.team(1_000).await;
     let id = send(t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));

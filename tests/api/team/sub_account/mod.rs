@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApp, TestTeam, text};
 
-/// What a test reads of an account; `totalSpent` and the reasons of a block are read where they matter.
+/// The fields that most tests read of an account.
 const SHOWN: &str = "name status statusReason statusChangedAt creditLimit externalId metadata \
                      teamBalanceVisible";
 
@@ -18,7 +18,7 @@ fn by_id(id: &str) -> Value {
     json!({ "id": id })
 }
 
-/// One of the mutations that change a sub-account.
+/// A mutation that changes a sub-account.
 async fn change(
     t: &TestApp,
     team: &TestTeam,
@@ -47,9 +47,8 @@ async fn read(t: &TestApp, team: &TestTeam, by: &Value, fields: &str) -> Value {
     answer.data()["subAccount"].clone()
 }
 
-/// C4, C11, C12, C16, C30, D4: made over the main account's API, with a key of its own that works.
 #[db_test]
-async fn a_sub_account_comes_with_its_first_live_key(t: &TestApp) {
+async fn a_new_sub_account_has_a_live_key_that_works(t: &TestApp) {
     let team = t.team(50_000).await;
 
     let input = json!({
@@ -79,9 +78,9 @@ async fn a_sub_account_comes_with_its_first_live_key(t: &TestApp) {
     assert_eq!(own.data()["viewer"], viewer);
 }
 
-/// R5: one holder of an externalId in a team, also when two ask at once; other teams have their own.
+/// Also among concurrent requests. Another team can use the same one.
 #[db_test]
-async fn an_external_id_is_taken_once_in_a_team(t: &TestApp) {
+async fn an_external_id_is_unique_in_its_team(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);
     let taken = json!({ "name": "Holder", "externalId": "taken" });
     assert_eq!(t.create_sub_account(&team.key, taken.clone()).await.refusals(), NOTHING);
@@ -113,9 +112,8 @@ async fn an_external_id_is_taken_once_in_a_team(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM account WHERE external_id = 'race'").await, 1);
 }
 
-/// C30, R5: what is left out is kept, null clears, a value replaces; nothing else changes.
 #[db_test]
-async fn an_update_keeps_clears_or_sets_each_field(t: &TestApp) {
+async fn an_update_keeps_omitted_fields_clears_null_ones_and_sets_others(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "e", "creditLimit": 5 })).await;
     let account = by_id(&sub.id);
@@ -144,9 +142,8 @@ async fn an_update_keeps_clears_or_sets_each_field(t: &TestApp) {
     }
 }
 
-/// R5: your own id serves wherever an id of a sub-account does.
 #[db_test]
-async fn an_external_id_names_its_sub_account(t: &TestApp) {
+async fn an_external_id_can_be_used_in_place_of_the_id(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "c-1" })).await;
     t.sub_account(&team, json!({ "externalId": "C-1" })).await;
@@ -167,9 +164,9 @@ async fn an_external_id_names_its_sub_account(t: &TestApp) {
     }
 }
 
-/// C8, C9, C29, C30, R1, R2, R4: the main account is no sub-account, and sub-accounts do not nest.
+/// It cannot manage itself, and sub-accounts have no sub-accounts.
 #[db_test]
-async fn only_sub_accounts_are_managed_and_only_by_the_main_account(t: &TestApp) {
+async fn only_the_main_account_manages_sub_accounts(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let main = by_id(&team.main_account_id);

@@ -8,10 +8,9 @@ use serde_json::{Value, json};
 use super::{NOTHING, by_id, change, read};
 use crate::harness::TestApp;
 
-/// C23, R4: a suspension refuses sends and nothing else, is reversible at once, and lets what was
-/// accepted wait.
+/// Everything else works. A reactivation takes effect immediately.
 #[db_test]
-async fn a_suspended_account_reads_and_waits_and_does_not_send(t: &TestApp) {
+async fn a_suspended_account_cannot_send_and_its_waiting_messages_stay(t: &TestApp) {
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
     let account = by_id(&sub.id);
@@ -59,10 +58,9 @@ async fn a_suspended_account_reads_and_waits_and_does_not_send(t: &TestApp) {
     assert_eq!(own.data()["messages"]["nodes"], json!([delivered, delivered]));
 }
 
-/// C6, R4, R12: a deactivation revokes every key, cancels and refunds what waits, and is not undone
-/// by a reactivation.
+/// A reactivation does not undo that.
 #[db_test]
-async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited(t: &TestApp) {
+async fn a_deactivation_revokes_all_keys_and_refunds_waiting_messages(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -88,9 +86,9 @@ async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
         assert_eq!(answer.codes(), ["UNAUTHENTICATED"]);
     }
-    // The worker follows.
+    // The worker cancels the messages.
     assert_eq!(read(t, &team, &account, "totalSpent").await, json!({ "totalSpent": 3 }));
-    assert_eq!(t.work_off().await, 1);
+    assert_eq!(t.run_backlog().await, 1);
     assert_eq!(read(t, &team, &account, "totalSpent").await, json!({ "totalSpent": 1 }));
     let balance = t.ask(&team.key, "{ balance { balance } }").await;
     assert_eq!(balance.data()["balance"]["balance"], 99);
@@ -122,9 +120,8 @@ async fn a_deactivated_account_loses_its_keys_for_good_and_gets_back_what_waited
     assert!(t.sends(&key).await);
 }
 
-/// C13, C23, R8: every reason at once, and whether there is any.
 #[db_test]
-async fn an_account_says_why_its_sends_are_refused(t: &TestApp) {
+async fn an_account_shows_every_reason_why_its_messages_are_refused(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(3).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 2 })).await;

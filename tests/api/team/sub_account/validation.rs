@@ -1,4 +1,4 @@
-//! Input of sub-accounts: what is refused, and values on both sides of each limit.
+//! The input of sub-accounts: what is refused, and values on both sides of each limit.
 
 use axum::http::StatusCode;
 use db_test::db_test;
@@ -8,17 +8,17 @@ use tollgate::domain::team::sub_account::SUB_ACCOUNTS_MAX;
 use super::{NOTHING, by_id, change, read};
 use crate::harness::{TestApp, TestTeam, text};
 
-/// JSON as it is written, for numbers that no Rust type holds.
+/// A JSON number that no Rust type can hold.
 fn raw(json: &str) -> Value {
     json.parse().expect("the tests write JSON")
 }
 
-/// Metadata of exactly this many bytes as compact JSON.
+/// Metadata with exactly this many bytes as compact JSON.
 fn metadata_of(bytes: usize) -> Value {
     json!({ "k": "x".repeat(bytes - r#"{"k":""}"#.len()) })
 }
 
-/// Every input that is refused: the field, its value, the code.
+/// Every refused input: the field, its value, the code.
 fn invalid_inputs() -> Vec<(&'static str, Value, &'static str)> {
     let mut cases = vec![
         ("metadata", metadata_of(17 * 1024), "METADATA_INVALID"),
@@ -47,9 +47,8 @@ fn invalid_inputs() -> Vec<(&'static str, Value, &'static str)> {
     cases
 }
 
-/// C13, R5, R6: each refusal names its code and its field, and nothing is made or changed.
 #[db_test]
-async fn invalid_input_is_refused_by_name_and_changes_nothing(t: &TestApp) {
+async fn input_that_is_not_valid_is_refused_with_its_code_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({ "externalId": "kept" })).await;
     let before = t.everything().await;
@@ -70,7 +69,7 @@ async fn invalid_input_is_refused_by_name_and_changes_nothing(t: &TestApp) {
             }
         }
     }
-    // A number as a literal is read from its text as well.
+    // A number in a literal is read from its text too.
     for limit in ["-1", "0.00001", "100000000000.0001", "9223372036854775807", "1e400"] {
         let query = format!(
             "mutation {{ createSubAccount(input: {{ name: \"New\", creditLimit: {limit} }}) \
@@ -78,7 +77,7 @@ async fn invalid_input_is_refused_by_name_and_changes_nothing(t: &TestApp) {
         );
         assert_eq!(t.ask(&team.key, &query).await.refusals(), ["CREDIT_LIMIT_INVALID"], "{limit}");
     }
-    // What is no number at all does not fit the type.
+    // A value that is not a number does not have the right type.
     for limit in [json!("NaN"), json!("500"), json!(true), json!([])] {
         let input = json!({ "name": "New", "creditLimit": limit });
         let answer = t.create_sub_account(&team.key, input).await;
@@ -89,9 +88,8 @@ async fn invalid_input_is_refused_by_name_and_changes_nothing(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// C13, R5, R6: the limits from their good side.
 #[db_test]
-async fn values_at_the_limits_are_kept_exactly(t: &TestApp) {
+async fn values_at_the_limits_are_stored_exactly(t: &TestApp) {
     let team = t.team(0).await;
 
     for (field, value, kept) in [
@@ -126,9 +124,9 @@ async fn values_at_the_limits_are_kept_exactly(t: &TestApp) {
     }
 }
 
-/// R5: numbers in metadata that a database cannot keep are kept or refused, never a failure of ours.
+/// It never causes an internal error.
 #[db_test]
-async fn an_absurd_number_in_metadata_is_no_fault_of_the_server(t: &TestApp) {
+async fn an_extreme_number_in_metadata_is_stored_or_refused(t: &TestApp) {
     let team = t.team(0).await;
 
     for number in ["1e200000", "-1e200000", "1e-200000", "1e99999999999999999999"] {
@@ -147,7 +145,7 @@ async fn an_absurd_number_in_metadata_is_no_fault_of_the_server(t: &TestApp) {
     }
 }
 
-/// The limit, from both sides; another team's sub-accounts do not count, and inactive ones do.
+/// Inactive ones count.
 #[db_test]
 async fn a_team_has_at_most_100000_sub_accounts(t: &TestApp) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
