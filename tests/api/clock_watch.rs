@@ -56,8 +56,7 @@ async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [
             "SELECT COUNT(*) FROM api_key WHERE last_used_at IS NOT NULL AND last_four = '{}'",
             &key[key.len() - 4..]
         );
-        let viewer = t.ask(key, "{ viewer { apiKey { id } } }").await;
-        let id = text(&viewer.data()["viewer"]["apiKey"]["id"]);
+        let id = t.key_id(key).await;
         uses.send(id.parse().expect("an id")).await.expect("the worker listens");
         until("the worker goes round", async || t.number(&used).await == 1).await;
     }
@@ -87,10 +86,7 @@ async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
     // Free of charge, so that only the monthly price changes the balance.
     t.set_sms_price(0).await;
     assert!(t.sends(&sub.key).await);
-    let deactivate =
-        "mutation($id: ID!) { deactivateSubAccount(account: { id: $id }) { errors { code } } }";
-    let answer = t.ask_with(&team.key, deactivate, json!({ "id": sub.id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
     let canceled = "SELECT COUNT(*) FROM message WHERE status = 'CANCELED'";
 
     t.step(JUMP);

@@ -56,10 +56,6 @@ async fn keys_of(t: &TestApp, team: &TestTeam, account_id: &str, fields: &str) -
     answer.data()["subAccount"]["apiKeys"]["nodes"].clone()
 }
 
-async fn own_id(t: &TestApp, key: &str) -> String {
-    text(&t.ask(key, "{ viewer { apiKey { id } } }").await.data()["viewer"]["apiKey"]["id"])
-}
-
 async fn works(t: &TestApp, key: &str) -> bool {
     let answer = t.ask(key, "{ viewer { role } }").await;
     if answer.status == StatusCode::UNAUTHORIZED {

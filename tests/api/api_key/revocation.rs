@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use db_test::db_test;
 use serde_json::json;
 
-use super::{NOTHING, made, own_id, revoke, rotate, works};
+use super::{NOTHING, made, revoke, rotate, works};
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
 /// Other keys still work.
@@ -26,7 +26,7 @@ async fn a_revoked_key_is_refused_immediately_and_for_good(t: &TestApp) {
     assert_eq!(rotate(t, &team, &sub.key_id, Some(60)).await.refusals(), ["KEY_REVOKED"]);
     assert_eq!(t.everything().await, before);
     // A sub-account may lose its last key, as its main account can create another.
-    let last = own_id(t, &other).await;
+    let last = t.key_id(&other).await;
     assert_eq!(revoke(t, &team.key, &last).await.refusals(), NOTHING);
     assert!(!works(t, &other).await);
 }
@@ -42,7 +42,7 @@ async fn the_last_live_key_of_a_main_account_cannot_be_revoked(t: &TestApp) {
     made(t, &team, &team.main_account_id, short).await;
     let (gone, _) = made(t, &team, &team.main_account_id, json!({ "name": "Gone" })).await;
     assert_eq!(revoke(t, &team.key, &gone).await.refusals(), NOTHING);
-    let first = own_id(t, &team.key).await;
+    let first = t.key_id(&team.key).await;
     let early = revoke(t, &team.key, &first).await;
     assert_eq!(early.refusals(), ["LAST_KEY"], "a key that ends sooner does not stand in");
     t.step(TimeDelta::seconds(30));
@@ -56,7 +56,7 @@ async fn the_last_live_key_of_a_main_account_cannot_be_revoked(t: &TestApp) {
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
     assert_eq!(revoke(t, &team.key, &first).await.refusals(), NOTHING);
     assert!(!works(t, &team.key).await);
-    let answer = revoke(t, &second, &own_id(t, &second).await).await;
+    let answer = revoke(t, &second, &t.key_id(&second).await).await;
     assert_eq!(answer.refusals(), ["LAST_KEY"]);
     assert!(works(t, &second).await);
 }
@@ -65,7 +65,7 @@ async fn the_last_live_key_of_a_main_account_cannot_be_revoked(t: &TestApp) {
 async fn a_key_that_revokes_itself_changes_nothing_later_in_the_request(t: &TestApp) {
     let team = t.team(0).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
-    let id = own_id(t, &second).await;
+    let id = t.key_id(&second).await;
 
     let answer = t
         .ask_with(

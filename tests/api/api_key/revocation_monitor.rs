@@ -23,11 +23,12 @@ async fn a_process_notices_a_revoked_key_without_a_notification(t: &TestApp) {
         let (sub, goes_on) =
             (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
         let key_monitor = async |key: &str| {
-            let caller = authentication::authenticate(&other.app, key).await.expect("a look");
+            let caller =
+                authentication::authenticate(&other.app, key).await.expect("the database answers");
             let caller = caller.expect("a caller");
             api_key::revocation_monitor::watch(&other.app, &caller)
                 .await
-                .expect("a look")
+                .expect("the database answers")
                 .expect("a usable key")
         };
         let (ended, remains) = (key_monitor(&sub.key).await, key_monitor(&goes_on.key).await);

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use db_test::db_test;
 use serde_json::json;
 
-use super::{NOTHING, keys_of, made, own_id, rotate, works};
+use super::{NOTHING, keys_of, made, rotate, works};
 use crate::harness::{TestApp, text};
 
 /// The new key has the same properties.
@@ -28,7 +28,7 @@ async fn without_a_grace_period_the_old_key_is_revoked_immediately(t: &TestApp) 
     assert!(works(t, &text(&payload["plainKey"])).await && !works(t, &old).await);
 
     // This includes the main account's last LIVE key, which cannot be revoked.
-    let id = own_id(t, &team.key).await;
+    let id = t.key_id(&team.key).await;
     let answer = rotate(t, &team, &id, Some(0)).await;
     assert!(works(t, &text(&answer.data()["rotateApiKey"]["plainKey"])).await);
     assert!(!works(t, &team.key).await);

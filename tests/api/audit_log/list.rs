@@ -87,11 +87,7 @@ async fn entries_are_filtered_by_action_outcome_key_account_and_time(t: &TestApp
     t.api_key(&team, &sub.id, "TEST").await;
     t.step(TimeDelta::minutes(1));
     t.api_key(&team, &team.main_account_id, "TEST").await;
-    let key_id = async |key: &str| {
-        let viewer = t.ask(key, "{ viewer { apiKey { id } } }").await;
-        text(&viewer.data()["viewer"]["apiKey"]["id"])
-    };
-    let (main_key, operators_key) = (key_id(&team.key).await, key_id(&t.operator).await);
+    let (main_key, operators_key) = (t.key_id(&team.key).await, t.key_id(&t.operator).await);
     let time = |from: Value, to: Value| json!({ "createdAt": { "from": from, "to": to } });
     let minute = |minute: u8| json!(format!("2026-03-16T12:0{minute}:00Z"));
     let (all, none) =

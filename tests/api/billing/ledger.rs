@@ -29,8 +29,7 @@ async fn staged(t: &TestApp) -> Stage {
     let sent = t.send(&sub.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     assert!(sent.refusals().is_empty());
     t.step(TimeDelta::minutes(1));
-    let delivered =
-        tollgate::worker::deliver_due(&t.app).await.expect("the worker delivers").messages;
+    let delivered = t.deliver_due().await;
     assert_eq!(delivered, 1);
     for key in [&other.key, &team.key] {
         t.step(TimeDelta::minutes(1));

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollgate::money::Micros;
 
-use super::MICROS_PER_CENT;
+use super::{MICROS_PER_CENT, assert_charged_once};
 use crate::harness::TestApp;
 
 fn ceil_div(limit: i64, price: i64) -> i64 {
@@ -40,7 +40,7 @@ async fn a_limit_allows_the_messages_up_to_and_including_the_one_that_crosses_it
             assert_spent(t, &sub.key, 1_000_000 * MICROS_PER_CENT - spent, spent).await;
 
             let raised = spent / MICROS_PER_CENT + 1;
-            set_limit(t, &team.key, &sub.id, json!(raised)).await;
+            t.set_limit(&team.key, &sub.id, json!(raised)).await;
             assert!(t.sends(&sub.key).await, "a raised limit counts at once");
         }
     }
@@ -129,15 +129,15 @@ async fn a_changed_limit_applies_to_the_next_message(t: &TestApp) {
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
     assert!(!t.sends(&sub.key).await, "0: nothing may be spent");
 
-    set_limit(t, &team.key, &sub.id, json!(null)).await;
+    t.set_limit(&team.key, &sub.id, json!(null)).await;
     for _ in 0..5 {
         assert!(t.sends(&sub.key).await, "null: no limit");
     }
-    set_limit(t, &team.key, &sub.id, json!(49.9999)).await;
+    t.set_limit(&team.key, &sub.id, json!(49.9999)).await;
     assert!(!t.sends(&sub.key).await, "below what is spent");
-    set_limit(t, &team.key, &sub.id, json!(50)).await;
+    t.set_limit(&team.key, &sub.id, json!(50)).await;
     assert!(!t.sends(&sub.key).await, "just what is spent");
-    set_limit(t, &team.key, &sub.id, json!(50.0001)).await;
+    t.set_limit(&team.key, &sub.id, json!(50.0001)).await;
     assert!(t.sends(&sub.key).await, "a ten-thousandth of a cent above");
 }
 
@@ -166,14 +166,7 @@ async fn no_message_is_accepted_after_its_key_was_revoked(t: &Arc<TestApp>) {
     });
     let burst: Vec<_> = burst.collect();
 
-    let revoked = t
-        .ask_with(
-            &team.key,
-            "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }",
-            json!({ "id": sub.key_id }),
-        )
-        .await;
-    assert_eq!(revoked.refusals(), [""; 0]);
+    t.revoke_key(&team, &sub.key_id).await;
     let accepted_then = t.number("SELECT COUNT(*) FROM message").await;
     let answers = join_all(burst).await;
 
@@ -201,28 +194,7 @@ async fn concurrent_repeats_under_one_idempotency_key_charge_once(t: &Arc<TestAp
     });
     let answers = join_all(senders).await;
 
-    let mut first = 0;
-    let mut ids = std::collections::BTreeSet::new();
-    for answer in answers {
-        let answer = answer.expect("an answer");
-        let payload = &answer.data()["sendMessage"];
-        first += i64::from(payload["replayed"] == false);
-        ids.insert(payload["message"]["id"].to_string());
-    }
-    assert_eq!((first, ids.len()), (1, 1));
-    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
-}
-
-async fn set_limit(t: &TestApp, key: &str, id: &str, limit: serde_json::Value) {
-    let answer = t
-        .ask_with(
-            key,
-            "mutation($id: ID!, $limit: Cents) { updateSubAccount(account: { id: $id }, \
-             input: { creditLimit: $limit }) { errors { code } } }",
-            json!({ "id": id, "limit": limit }),
-        )
-        .await;
-    assert_eq!(answer.refusals(), [""; 0]);
+    assert_charged_once(t, answers).await;
 }
 
 /// Asserts balance and total as the sub-account sees them, in micro-units.

@@ -8,4 +8,24 @@ mod refund;
 mod usage;
 mod writer;
 
+use std::collections::BTreeSet;
+
+use tokio::task::JoinError;
+
+use crate::harness::{Answer, TestApp};
+
 const MICROS_PER_CENT: i64 = 10_000;
+
+/// Of concurrent repeats of one message, one was accepted and charged, and the others returned it.
+async fn assert_charged_once(t: &TestApp, answers: Vec<Result<Answer, JoinError>>) {
+    let mut first = 0;
+    let mut ids = BTreeSet::new();
+    for answer in answers {
+        let answer = answer.expect("an answer");
+        let payload = &answer.data()["sendMessage"];
+        first += i64::from(payload["replayed"] == false);
+        ids.insert(payload["message"]["id"].to_string());
+    }
+    assert_eq!((first, ids.len()), (1, 1));
+    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
+}

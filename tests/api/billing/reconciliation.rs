@@ -71,19 +71,3 @@ async fn the_audit_finds_each_planted_contradiction(t: &TestApp) {
         t.execute(complete_response).await;
     }
 }
-
-#[db_test]
-async fn totals_beyond_the_maximum_amount_are_refused_with_a_code(t: &TestApp) {
-    t.set_sms_price(600_000_000_000_000).await;
-    let team = t.team(100_000_000_000).await;
-    for _ in 0..2 {
-        t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
-        t.deliver().await;
-    }
-
-    let answer =
-        t.ask(&team.key, "{ account { usage { totals { charged } } } team { name } }").await;
-
-    assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
-    assert_eq!(answer.body["data"], json!({ "account": null, "team": { "name": "Acme" } }));
-}

@@ -404,3 +404,19 @@ async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
     assert_eq!(t.ask(&first.key, &own).await.codes(), [""; 0]);
     t.execute("DELETE FROM usage_day").await;
 }
+
+#[db_test]
+async fn totals_beyond_the_maximum_amount_are_refused_with_a_code(t: &TestApp) {
+    t.set_sms_price(600_000_000_000_000).await;
+    let team = t.team(100_000_000_000).await;
+    for _ in 0..2 {
+        t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+        t.deliver().await;
+    }
+
+    let answer =
+        t.ask(&team.key, "{ account { usage { totals { charged } } } team { name } }").await;
+
+    assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    assert_eq!(answer.body["data"], json!({ "account": null, "team": { "name": "Acme" } }));
+}

@@ -54,11 +54,11 @@ async fn the_demo_restarts_on_its_own_data_with_fresh_keys() {
     for (name, key) in &keys {
         let old = tollgate::domain::api_key::authentication::authenticate(&app, &text(key))
             .await
-            .expect("a look");
+            .expect("the database answers");
         let new =
             tollgate::domain::api_key::authentication::authenticate(&app, &text(&fresh[name]))
                 .await
-                .expect("a look");
+                .expect("the database answers");
         assert!(old.is_none() && new.is_some(), "{name}");
     }
 

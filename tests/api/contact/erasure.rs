@@ -211,7 +211,7 @@ async fn a_later_delivery_report_restores_no_personal_data(t: &TestApp) {
     let team = t.team(1000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
-    tollgate::worker::deliver_due(&t.app).await.expect("the worker delivers");
+    t.deliver_due().await;
     t.step(chrono::TimeDelta::seconds(1));
     let claimed = delivery::claim(&t.app).await.expect("the report is due").messages;
 
@@ -279,10 +279,10 @@ async fn a_contact_of_another_account_is_not_found(t: &TestApp) {
     t.deliver().await;
     let before = t.everything().await;
 
-    let nobodys = delete(t, &team.key, UNKNOWN_IDS[0]).await.body;
-    assert_eq!(text(&nobodys["data"]["deleteContact"]["errors"][0]["code"]), "NOT_FOUND");
+    let unknown = delete(t, &team.key, UNKNOWN_IDS[0]).await.body;
+    assert_eq!(text(&unknown["data"]["deleteContact"]["errors"][0]["code"]), "NOT_FOUND");
     for id in [&id, UNKNOWN_IDS[1]] {
-        assert_eq!(delete(t, &team.key, id).await.body, nobodys);
+        assert_eq!(delete(t, &team.key, id).await.body, unknown);
     }
     assert_eq!(t.everything().await, before);
 }
@@ -292,8 +292,8 @@ fn found(folder: &Path, words: &[String]) -> Vec<String> {
     let files = std::fs::read_dir(folder).expect("the database's folder");
     let files = files.map(|file| std::fs::read(file.expect("a file").path()).expect("its bytes"));
     let bytes: Vec<u8> = files.flatten().collect();
-    let stands = |word: &&String| bytes.windows(word.len()).any(|part| part == word.as_bytes());
-    words.iter().filter(stands).cloned().collect()
+    let is_found = |word: &&String| bytes.windows(word.len()).any(|part| part == word.as_bytes());
+    words.iter().filter(is_found).cloned().collect()
 }
 
 /// Shortly after the answer, while the server runs and after it stopped.

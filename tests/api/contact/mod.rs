@@ -18,18 +18,10 @@ async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     t.ask_with(key, query, json!({ "id": id, "input": input })).await
 }
 
-/// The keys of a main account and a sub-account, which have contacts of their own.
-async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
-    let team = t.team(1000).await;
-    let sub = t.sub_account(&team, json!({})).await;
-    let keys = [team.key.clone(), sub.key];
-    (team, keys)
-}
-
 /// The first address of each channel is the primary one. Two accounts may have the same address.
 #[db_test]
 async fn a_contact_is_stored_in_normalized_form(t: &TestApp) {
-    let (team, keys) = keys(t).await;
+    let (team, keys) = t.main_and_sub_keys().await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let input = json!({
         "displayName": " Ada Lovelace ", "locale": "EN-latn-gb", "timeZone": "Europe/London",
@@ -77,7 +69,7 @@ async fn a_contact_is_stored_in_normalized_form(t: &TestApp) {
 /// Two contacts of an account cannot have the same address.
 #[db_test]
 async fn a_contact_that_is_not_valid_is_refused_and_not_created(t: &TestApp) {
-    let (_, [key, _]) = keys(t).await;
+    let (_, [key, _]) = t.main_and_sub_keys().await;
     t.contact(&key, &["+12025550123"]).await;
     let before = t.everything().await;
     let sms = |count: usize| -> Vec<Value> {
@@ -143,7 +135,7 @@ async fn a_contact_that_is_not_valid_is_refused_and_not_created(t: &TestApp) {
 /// Input that is not valid changes nothing.
 #[db_test]
 async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
-    let (_, [_, key]) = keys(t).await;
+    let (_, [_, key]) = t.main_and_sub_keys().await;
     let first = json!({ "displayName": "Ada", "locale": "en", "timeZone": "Europe/London",
                         "tags": ["a", "b"], "metadata": { "k": 1.5 } });
     let mut input = first.clone();
@@ -193,7 +185,7 @@ async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
 /// By an address in any notation, by all of several tags, by any of several channels.
 #[db_test]
 async fn contacts_are_filtered_by_name_address_tags_and_channels(t: &TestApp) {
-    let (_, [key, sub_key]) = keys(t).await;
+    let (_, [key, sub_key]) = t.main_and_sub_keys().await;
     for (name, tags, addresses) in [
         ("Ärzte_1", json!(["a", "b"]), json!([{ "address": "+12025550100" }])),
         ("Bob", json!(["b"]), json!([{ "address": "Bob@example.com" }, { "address": "bob@b.io" }])),
@@ -246,7 +238,7 @@ async fn contacts_are_filtered_by_name_address_tags_and_channels(t: &TestApp) {
 
 #[db_test]
 async fn a_list_of_contacts_costs_four_statements_whatever_its_length(t: &TestApp) {
-    let (_, [key, _]) = keys(t).await;
+    let (_, [key, _]) = t.main_and_sub_keys().await;
     let query = "{ contacts(first: 50) { nodes { tags addresses { address } } } }";
 
     let mut made = 0;
@@ -269,7 +261,7 @@ async fn a_list_of_contacts_costs_four_statements_whatever_its_length(t: &TestAp
 /// Also while another process still has the revoked key in its cache.
 #[db_test]
 async fn only_a_live_key_that_is_not_revoked_changes_contacts(t: &TestApp) {
-    let (team, [key, _]) = keys(t).await;
+    let (team, [key, _]) = t.main_and_sub_keys().await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, addresses) = t.contact(&key, &["+12025550123", "a@b.io"]).await;
     let (other, _) = t.contact(&key, &["+12025550124"]).await;

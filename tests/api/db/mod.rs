@@ -1,4 +1,4 @@
-//! The database: its files, connections and walls.
+//! The database: its files, connections, migrations, indexes and row security.
 
 mod files;
 mod indexes;

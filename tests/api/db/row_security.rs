@@ -65,7 +65,7 @@ fn scope(team: &TestTeam, account_id: &str) -> Scope {
 }
 
 /// A team with two sub-accounts. Each of the three accounts has one row in every table.
-async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
+async fn team_with_data(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
     let team = t.team(1000).await;
     let subs = [
         t.sub_account(&team, json!({ "name": "One" })).await,
@@ -135,16 +135,16 @@ async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
 /// In each table.
 #[db_test(postgres)]
 async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) {
-    let (own, subs) = house(t).await;
-    let (foreign, _) = house(t).await;
-    let nobody = Uuid::nil().to_string();
+    let (own, subs) = team_with_data(t).await;
+    let (foreign, _) = team_with_data(t).await;
+    let unknown = Uuid::nil().to_string();
 
     for (team, account) in [
         (&own, subs[0].id.as_str()),
         (&own, subs[1].id.as_str()),
         (&own, own.main_account_id.as_str()),
         (&foreign, foreign.main_account_id.as_str()),
-        (&TestTeam { id: nobody.clone(), ..own.clone() }, nobody.as_str()),
+        (&TestTeam { id: unknown.clone(), ..own.clone() }, unknown.as_str()),
     ] {
         let readers = t.app.db.read.within(scope(team, account));
         for (table, column) in tenants(t).await {
@@ -156,7 +156,7 @@ async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) 
             let seen = count(&readers, &format!("SELECT count(*) FROM {table}")).await;
 
             assert_eq!(seen, own, "{table}");
-            assert_eq!(own > 0, id != nobody, "{table} has rows to be seen");
+            assert_eq!(own > 0, id != unknown, "{table} has rows to be seen");
             assert!(own < all, "{table} has rows that are not");
             let others = format!("SELECT count(*) FROM {table} WHERE {column} <> '{id}'");
             assert_eq!(count(&readers, &others).await, 0, "{table}");
@@ -166,8 +166,8 @@ async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) 
 
 #[db_test(postgres)]
 async fn callers_that_share_a_connection_see_only_their_own_rows(t: &TestApp) {
-    let (own, subs) = house(t).await;
-    let (foreign, _) = house(t).await;
+    let (own, subs) = team_with_data(t).await;
+    let (foreign, _) = team_with_data(t).await;
     let scopes = [
         scope(&own, &subs[0].id),
         scope(&own, &own.main_account_id),
@@ -195,7 +195,7 @@ async fn callers_that_share_a_connection_see_only_their_own_rows(t: &TestApp) {
 /// And cannot widen its own scope by changing its session.
 #[db_test(postgres)]
 async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
-    let (own, subs) = house(t).await;
+    let (own, subs) = team_with_data(t).await;
     let before = t.everything().await;
     let readers = t.app.db.read.within(scope(&own, &subs[0].id));
 

@@ -9,7 +9,7 @@ use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::http;
 
-use crate::harness::{Apps, Received, Setup, Socket, TestApp, encoded, get, post};
+use crate::harness::{Apps, Received, Setup, Socket, TestApp, encoded, get, inbound, post};
 
 /// The longest URL that the tests' client sends.
 const ADDRESS_BYTES_MAX: usize = 60_000;
@@ -42,14 +42,6 @@ fn bombs() -> Vec<(&'static str, String)> {
         ("brackets without end", "[".repeat(100_000)),
         ("values", format!("[{}]", vec!["0"; 20_001].join(","))),
     ]
-}
-
-fn inbound(key: &str, body: String) -> Request<Body> {
-    Request::post("/sandbox/inbound")
-        .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(body.into())
-        .expect("a request")
 }
 
 #[db_test]
@@ -95,10 +87,10 @@ async fn hostile_json_is_refused_at_every_entry_point(apps: &Apps) {
         assert!(status == 400 || status == 413, "{name}: {status}");
 
         let init = format!(r#"{{"type":"connection_init","payload":{{"x":{bomb}}}}}"#);
-        let mut stranger = Socket::silent(server.address).await;
-        stranger.send_text(init).await;
+        let mut unauthenticated = Socket::silent(server.address).await;
+        unauthenticated.send_text(init).await;
         // Without a key, the message is refused as too large or as not valid JSON.
-        let closed = stranger.next().await;
+        let closed = unauthenticated.next().await;
         assert!(matches!(closed, Received::Closed(4400 | 1009)), "{name}: {closed:?}");
         let mut known = Socket::with_key(server.address, &team.key).await;
         let payload = format!(r#"{{"query":{query},"variables":{{"x":{bomb}}}}}"#);

@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Sends what this thread logs to a subscriber, until both values are dropped. If a process has
 /// only one subscriber, tracing caches its answer of the first thread for all threads. The second
 /// subscriber prevents that.
-pub fn hear(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, DefaultGuard) {
+pub fn log_to(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, DefaultGuard) {
     let second = Dispatch::new(NoSubscriber::default());
     (second, set_default(subscriber))
 }
@@ -28,7 +28,7 @@ impl Log {
     pub fn begin() -> (Self, (Dispatch, DefaultGuard)) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false);
-        (log, hear(subscriber.finish()))
+        (log, log_to(subscriber.finish()))
     }
 
     pub fn text(&self) -> String {

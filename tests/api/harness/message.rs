@@ -46,11 +46,11 @@ impl TestApp {
     /// Delivers and reports messages until nothing is due. The clock moves between the rounds.
     pub async fn deliver(&self) {
         for _ in 0..100 {
-            let stepped = self.run_backlog().await;
-            let delivered = worker::deliver_due(&self.app).await.expect("the worker delivers");
+            let steps = self.run_backlog().await;
+            let delivered = self.deliver_due().await;
             self.step(TimeDelta::seconds(1));
-            let reported = worker::deliver_due(&self.app).await.expect("the worker delivers");
-            if stepped + delivered.messages + reported.messages == 0 {
+            let reported = self.deliver_due().await;
+            if steps + delivered + reported == 0 {
                 return;
             }
         }
@@ -60,12 +60,22 @@ impl TestApp {
     /// Applies changes of accounts to their messages, as the worker does. Returns the number of
     /// steps.
     pub async fn run_backlog(&self) -> usize {
-        let mut place = backlog::Place::default();
+        let mut position = backlog::Place::default();
         let mut steps = 0;
-        while backlog::step(&self.app, &mut place).await.expect("the step is done") {
+        while backlog::step(&self.app, &mut position).await.expect("the step is done") {
             steps += 1;
             assert!(steps < 10_000, "the backlog does not end");
         }
         steps
+    }
+
+    /// One round of delivery. Returns the number of messages that were due.
+    pub async fn deliver_due(&self) -> usize {
+        worker::deliver_due(&self.app).await.expect("the worker delivers").messages
+    }
+
+    /// The number of refunds in the ledger.
+    pub async fn refunds(&self) -> i64 {
+        self.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await
     }
 }

@@ -41,10 +41,11 @@ impl TestApp {
 
     /// Renews every number that is due, as the worker does.
     pub async fn renew(&self) {
-        let mut place = None;
+        let mut position = None;
         loop {
-            place = phone_number::renewal::renew(&self.app, place).await.expect("it looks");
-            if place.is_none() {
+            position =
+                phone_number::renewal::renew(&self.app, position).await.expect("the renewal runs");
+            if position.is_none() {
                 return;
             }
         }

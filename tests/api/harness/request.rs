@@ -63,6 +63,15 @@ pub fn get(key: &str, query: &str) -> Request<Body> {
         .expect("a request")
 }
 
+/// `POST /sandbox/inbound` with a key.
+pub fn inbound(key: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post("/sandbox/inbound")
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.into())
+        .expect("a request")
+}
+
 /// Percent-encodes a part of a URL.
 pub fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()

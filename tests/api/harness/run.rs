@@ -47,7 +47,7 @@ impl Apps {
     }
 
     /// For a test whose planted fault makes balances or totals wrong: they are not checked.
-    pub fn expect_wrong_totals(&self) {
+    pub fn allow_wrong_totals(&self) {
         self.has_planted_fault.store(true, Ordering::Relaxed);
     }
 }

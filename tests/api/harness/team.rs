@@ -97,4 +97,50 @@ impl TestApp {
             .await;
         text(&answer.data()["createApiKey"]["plainKey"])
     }
+
+    /// The LIVE keys of a new main account and of its sub-account.
+    pub async fn main_and_sub_keys(&self) -> (TestTeam, [String; 2]) {
+        let team = self.team(1000).await;
+        let sub = self.sub_account(&team, json!({})).await;
+        let keys = [team.key.clone(), sub.key];
+        (team, keys)
+    }
+
+    /// The id of a key.
+    pub async fn key_id(&self, key: &str) -> String {
+        let viewer = self.ask(key, "{ viewer { apiKey { id } } }").await;
+        text(&viewer.data()["viewer"]["apiKey"]["id"])
+    }
+
+    pub async fn revoke_key(&self, team: &TestTeam, key_id: &str) {
+        let query = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
+        let answer = self.ask_with(&team.key, query, json!({ "id": key_id })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+    }
+
+    /// Calls `suspendSubAccount`, `reactivateSubAccount` or `deactivateSubAccount` and returns the
+    /// new status.
+    pub async fn change_status(&self, team: &TestTeam, id: &str, mutation: &str) -> Value {
+        let query = format!(
+            "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) \
+             {{ account {{ status }} errors {{ code }} }} }}"
+        );
+        let answer = self.ask_with(&team.key, &query, json!({ "id": id })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+        answer.data()[mutation]["account"]["status"].clone()
+    }
+
+    /// Sets the credit limit of a sub-account.
+    pub async fn set_limit(&self, key: &str, id: &str, limit: Value) {
+        let query = "mutation($id: ID!, $limit: Cents) { updateSubAccount(account: { id: $id }, \
+                     input: { creditLimit: $limit }) { errors { code } } }";
+        let answer = self.ask_with(key, query, json!({ "id": id, "limit": limit })).await;
+        assert_eq!(answer.refusals(), [""; 0]);
+    }
+
+    /// The balance that a team's main account sees.
+    pub async fn balance(&self, team: &TestTeam) -> Value {
+        let answer = self.ask(&team.key, "{ balance { balance } }").await;
+        answer.data()["balance"]["balance"].clone()
+    }
 }

@@ -17,10 +17,7 @@ async fn without_a_valid_key_nothing_is_executed(t: &TestApp) {
     let wrong_end = format!("{}{end}", &team.key[..team.key.len() - 1]);
     let unknown = "tg_live_000000000000000000000000000000000000";
     let revoked = t.api_key(&team, &team.main_account_id, "LIVE").await;
-    let id = t.ask(&revoked, "{ viewer { apiKey { id } } }").await;
-    let id = json!({ "id": id.data()["viewer"]["apiKey"]["id"] });
-    let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
-    assert_eq!(t.ask_with(&team.key, revoke, id).await.refusals(), [""; 0]);
+    t.revoke_key(&team, &t.key_id(&revoked).await).await;
     let before = t.everything().await;
     let body = json!({ "query": QUERY }).to_string();
 

@@ -10,10 +10,6 @@ use super::{
 };
 use crate::harness::{Apps, TestApp, UNKNOWN_IDS, text};
 
-async fn own_key_id(t: &TestApp, key: &str) -> String {
-    text(&t.ask(key, "{ viewer { apiKey { id } } }").await.data()["viewer"]["apiKey"]["id"])
-}
-
 /// Ids and externalIds that do not belong to the caller.
 struct Foreign {
     ids: Vec<String>,
@@ -47,7 +43,7 @@ async fn assert_all_unknown(
 async fn ids_of(t: &TestApp, of: &TeamData) -> Vec<String> {
     let (team, sub) = (&of.team, &of.subs[0]);
     let mut ids = vec![team.id.clone(), team.main_account_id.clone(), sub.id.clone()];
-    ids.extend([sub.key_id.clone(), own_key_id(t, &team.key).await]);
+    ids.extend([sub.key_id.clone(), t.key_id(&team.key).await]);
     ids.extend(of.accounts[..2].iter().flat_map(AccountData::ids));
     let ledger = t.ask(&team.key, "{ ledger(first: 1) { nodes { id } } }").await;
     ids.push(text(&ledger.data()["ledger"]["nodes"][0]["id"]));
@@ -82,7 +78,7 @@ async fn ids_of_others_are_answered_like_ids_that_do_not_exist(
         t.deliver().await;
         let deleted = deleted(&t, &own.subs[0].key).await;
         let of_foreign = ids_of(&t, &foreign).await;
-        let operators = own_key_id(&t, &t.operator).await;
+        let operators = t.key_id(&t.operator).await;
 
         let mut of_sub = [of_foreign.clone(), deleted.clone()].concat();
         of_sub.extend([own.team.id.clone(), own.team.main_account_id.clone()]);
@@ -119,20 +115,19 @@ async fn without_a_valid_key_every_id_is_answered_alike(apps: &Apps) {
         let t = protection.start(apps).await;
         let own = team_data(&t, "own").await;
         let revoked = t.api_key(&own.team, &own.subs[0].id, "LIVE").await;
-        let id = own_key_id(&t, &revoked).await;
-        let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
-        assert!(t.ask_with(&own.team.key, revoke, json!({ "id": id })).await.refusals().is_empty());
+        let id = t.key_id(&revoked).await;
+        t.revoke_key(&own.team, &id).await;
         let before = t.everything().await;
 
         for key in [revoked.as_str(), "", "tg_live_sub_nobodys"] {
             // A fresh process has not seen many wrong keys yet.
             let server = t.beside(protection.setup()).await;
-            let nobodys = server.ask(key, "{ viewer { role } }").await;
-            assert_eq!((nobodys.status.as_u16(), nobodys.codes()), (401, vec!["UNAUTHENTICATED"]));
+            let unknown = server.ask(key, "{ viewer { role } }").await;
+            assert_eq!((unknown.status.as_u16(), unknown.codes()), (401, vec!["UNAUTHENTICATED"]));
             let ids = [&own.accounts[1].contact, &own.subs[0].id, UNKNOWN_IDS[0]];
             for ((path, call), id) in NAMING.iter().chain(MANAGING).zip(ids.into_iter().cycle()) {
                 let answer = server.ask_with(key, &document(path, call), json!({ "id": id })).await;
-                assert_eq!(answer.body, nobodys.body, "{path} with {id:?}");
+                assert_eq!(answer.body, unknown.body, "{path} with {id:?}");
             }
         }
         assert_eq!(t.everything().await, before);

@@ -132,10 +132,10 @@ async fn a_search_for_text_of_another_account_finds_nothing(apps: &Apps) {
                     format!("query($id: String!) {{ {list} {{ totalCount nodes {{ id }} }} }}");
                 let texts = texts.map(str::to_owned);
                 let before = t.everything().await;
-                let nobodys = t.ask_with(key, &query, json!({ "id": "+12025550199" })).await;
+                let unknown = t.ask_with(key, &query, json!({ "id": "+12025550199" })).await;
                 for text in texts {
                     let found = t.ask_with(key, &query, json!({ "id": text })).await;
-                    assert_eq!(found.body, nobodys.body, "{list} with {text:?}");
+                    assert_eq!(found.body, unknown.body, "{list} with {text:?}");
                 }
                 assert_eq!(t.everything().await, before);
             }
@@ -273,10 +273,10 @@ async fn a_search_with_a_nul_character_finds_nothing(apps: &Apps) {
     }
     let mut differing = Vec::new();
     for query in &queries {
-        let nobody = t.ask_with(&own_team.team.key, query, json!({ "id": "nobody's" })).await;
+        let unknown = t.ask_with(&own_team.team.key, query, json!({ "id": "nobody's" })).await;
         for text in ["\0", "own\0", "own-1\0"] {
             let answer = t.ask_with(&own_team.team.key, query, json!({ "id": text })).await;
-            if answer.body != nobody.body {
+            if answer.body != unknown.body {
                 differing.push((query, text, answer.body));
             }
         }

@@ -33,7 +33,7 @@ const POSTGRES: Protection = Protection { row_security: RowSecurity::On, rewrite
 const UNFILTERED: Protection = Protection { rewrite_sql: Some(without_owners), ..POSTGRES };
 
 impl Protection {
-    /// Each way that there is on a database.
+    /// The protections to test on a database.
     fn of(database: Database) -> &'static [Self] {
         if database == Sqlite { &[SQLITE] } else { &[POSTGRES, UNFILTERED] }
     }
@@ -146,12 +146,12 @@ async fn assert_unknown(t: &TestApp, key: &str, query: &str, ids: &[String]) {
         let begun = t.statements();
         (t.raw(key, body(id)).await, t.statements() - begun)
     };
-    let nobodys = ask(UNKNOWN_IDS[0]).await;
+    let unknown = ask(UNKNOWN_IDS[0]).await;
     for id in ids {
-        assert_eq!(ask(id).await, nobodys, "{query} with {id:?}");
+        assert_eq!(ask(id).await, unknown, "{query} with {id:?}");
     }
     for id in ODD {
-        assert_eq!(ask(id).await.0, nobodys.0, "{query} with {id:?}");
+        assert_eq!(ask(id).await.0, unknown.0, "{query} with {id:?}");
     }
     assert_eq!(t.everything().await, before, "{query}");
 }

@@ -20,16 +20,6 @@ use crate::harness::{Setup, TestApp, TestTeam, text};
 
 const LUNCH: &str = "{ from: \"12:00\", to: \"14:00\", timeZone: \"Europe/Berlin\" }";
 
-async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) -> Value {
-    let query = format!(
-        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) \
-         {{ account {{ status }} errors {{ code }} }} }}"
-    );
-    let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
-    answer.data()[mutation]["account"]["status"].clone()
-}
-
 async fn set_quiet_hours(t: &TestApp, key: &str, hours: &str) {
     let query = format!("mutation {{ setQuietHours(input: {hours}) {{ errors {{ code }} }} }}");
     assert_eq!(t.ask(key, &query).await.refusals(), [""; 0]);
@@ -41,14 +31,6 @@ async fn step(t: &TestApp, place: &mut Place) -> bool {
 
 async fn count(t: &TestApp, status: &str) -> i64 {
     t.number(&format!("SELECT COUNT(*) FROM message WHERE status = '{status}'")).await
-}
-
-async fn refunds(t: &TestApp) -> i64 {
-    t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await
-}
-
-async fn balance(t: &TestApp, team: &TestTeam) -> Value {
-    t.ask(&team.key, "{ balance { balance } }").await.data()["balance"]["balance"].clone()
 }
 
 async fn pending(t: &TestApp) -> i64 {
@@ -68,21 +50,21 @@ async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     t.send_many(&sub.key, 300, json!({ "sendAt": "2026-03-20T12:00:00Z" })).await;
     t.send_many(&test, 300, json!({})).await;
 
-    assert_eq!(manage(t, &team, &sub.id, "deactivateSubAccount").await, "INACTIVE");
+    assert_eq!(t.change_status(&team, &sub.id, "deactivateSubAccount").await, "INACTIVE");
 
     for key in [&sub.key, &test] {
         assert_eq!(t.ask(key, "{ __typename }").await.status, StatusCode::UNAUTHORIZED);
     }
-    assert_eq!((count(t, "CANCELED").await, refunds(t).await), (0, 0));
-    assert_eq!(balance(t, &team).await, 1_100);
+    assert_eq!((count(t, "CANCELED").await, t.refunds().await), (0, 0));
+    assert_eq!(t.balance(&team).await, 1_100);
     // From now on, none is submitted to the carrier.
     let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
     assert_eq!((due.messages, due.has_more), (0, false));
     // One step per 500 messages. Each step is complete, also if the process ends between steps.
     for (canceled, refunded) in [(500, 500), (1_000, 900), (1_200, 900)] {
         assert!(step(t, &mut Place::default()).await);
-        assert_eq!((count(t, "CANCELED").await, refunds(t).await), (canceled, refunded));
-        assert_eq!(balance(t, &team).await, 1_100 + refunded);
+        assert_eq!((count(t, "CANCELED").await, t.refunds().await), (canceled, refunded));
+        assert_eq!(t.balance(&team).await, 1_100 + refunded);
         t.assert_reconciled().await;
     }
     assert_eq!(pending(t).await, 0);
@@ -103,10 +85,10 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
     let over = json!({ "validUntil": "2026-03-16T12:00:05Z" });
     t.send_many(&sub.key, 1, over).await;
 
-    manage(t, &team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
     let mut place = Place::default();
     assert!(step(t, &mut place).await);
-    assert_eq!(manage(t, &team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
+    assert_eq!(t.change_status(&team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
     // In the same millisecond as the old ones.
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let new = t.send(&key, json!({ "to": "+12025550123", "text": "Hello" })).await;
@@ -120,19 +102,19 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
     t.send_many(&key, 1, json!({ "sendAt": "2026-03-16T12:00:05Z" })).await;
     t.step(TimeDelta::seconds(10));
     for status in ["suspendSubAccount", "reactivateSubAccount"] {
-        manage(t, &team, &sub.id, status).await;
+        t.change_status(&team, &sub.id, status).await;
         let claim = delivery::claim(&t.app).await.expect("the claim");
         assert!(claim.messages.iter().all(|one| one.step == delivery::Step::Report), "{status}");
     }
     // A second deactivation cancels what was accepted since.
     t.step(TimeDelta::seconds(61));
-    manage(t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     assert_eq!(t.run_backlog().await, 1);
     t.deliver().await;
 
     assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (702, 1));
-    assert_eq!((refunds(t).await, balance(t, &team).await), (702, json!(1_999)));
+    assert_eq!((t.refunds().await, t.balance(&team).await), (702, json!(1_999)));
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
 }
 
@@ -148,26 +130,21 @@ async fn messages_accepted_since_a_reactivation_are_sent_even_if_the_clock_was_s
     // This key was revoked long before, so what it sent is canceled.
     let early = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&early, 3, json!({})).await;
-    let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
-    let viewer = t.ask(&early, "{ viewer { apiKey { id } } }").await;
-    let id = &viewer.data()["viewer"]["apiKey"]["id"];
-    assert_eq!(t.ask_with(&team.key, revoke, json!({ "id": id })).await.refusals(), [""; 0]);
+    t.revoke_key(&team, &t.key_id(&early).await).await;
 
-    manage(t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     t.step(-TimeDelta::minutes(10));
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&key, 5, json!({})).await;
     // Also if its key is revoked later.
-    let viewer = t.ask(&key, "{ viewer { apiKey { id } } }").await;
-    let id = &viewer.data()["viewer"]["apiKey"]["id"];
-    assert_eq!(t.ask_with(&team.key, revoke, json!({ "id": id })).await.refusals(), [""; 0]);
-    worker::deliver_due(&t.app).await.expect("the worker delivers");
+    t.revoke_key(&team, &t.key_id(&key).await).await;
+    t.deliver_due().await;
     assert_eq!(t.run_backlog().await, 2);
     t.deliver().await;
 
     assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (603, 5));
-    assert_eq!((refunds(t).await, balance(t, &team).await), (603, json!(1_995)));
+    assert_eq!((t.refunds().await, t.balance(&team).await), (603, json!(1_995)));
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 5);
 }
 
@@ -177,8 +154,8 @@ async fn messages_scheduled_since_a_reactivation_are_sent_at_their_time(t: &Test
     let sub = t.sub_account(&team, json!({})).await;
     let soon = json!({ "sendAt": "2026-03-16T12:00:05Z" });
     t.send_many(&sub.key, 600, soon.clone()).await;
-    manage(t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&key, 3, soon).await;
     t.step(TimeDelta::seconds(5));
@@ -200,8 +177,8 @@ async fn concurrent_steps_and_cancelations_refund_each_message_once(t: &Arc<Test
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 1_100, json!({})).await;
-    manage(t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let listed = t.ask(&key, "{ messages(first: 20) { nodes { id } } }").await;
     let ids = listed.data()["messages"]["nodes"].as_array().expect("a list").clone();
@@ -225,8 +202,8 @@ async fn concurrent_steps_and_cancelations_refund_each_message_once(t: &Arc<Test
         task.expect("the task ends");
     }
 
-    assert_eq!((count(t, "CANCELED").await, refunds(t).await), (1_100, 1_100));
-    assert_eq!((balance(t, &team).await, pending(t).await), (json!(2_000), 0));
+    assert_eq!((count(t, "CANCELED").await, t.refunds().await), (1_100, 1_100));
+    assert_eq!((t.balance(&team).await, pending(t).await), (json!(2_000), 0));
 }
 
 #[db_test]
@@ -239,7 +216,7 @@ async fn teams_and_their_accounts_take_turns_in_the_steps(t: &TestApp) {
         subs.push((team, sub.id));
     }
     for (team, id) in &subs {
-        manage(t, team, id, "deactivateSubAccount").await;
+        t.change_status(team, id, "deactivateSubAccount").await;
     }
 
     let canceled = async || {
@@ -341,7 +318,7 @@ async fn a_step_is_limited_in_bytes_and_takes_at_least_one_message(t: &TestApp) 
         let input = json!({ "to": "ada@example.com", "text": text, "html": html });
         assert_eq!(t.send(&test, input).await.refusals(), [""; 0]);
     }
-    manage(t, &team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
 
     let mut place = Place::default();
     for canceled in [32, 63, 64] {
@@ -356,11 +333,11 @@ async fn another_process_continues_the_steps(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 700, json!({})).await;
-    manage(t, &team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
     assert!(step(t, &mut Place::default()).await);
 
     let other = t.beside(Setup::default()).await;
     assert_eq!(other.run_backlog().await, 1);
 
-    assert_eq!((count(t, "CANCELED").await, refunds(t).await), (700, 700));
+    assert_eq!((count(t, "CANCELED").await, t.refunds().await), (700, 700));
 }

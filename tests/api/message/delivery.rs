@@ -15,14 +15,6 @@ async fn status(t: &TestApp, key: &str) -> String {
     answer.data()["messages"]["nodes"][0]["status"].as_str().expect("a status").to_owned()
 }
 
-async fn manage(t: &TestApp, team: &TestTeam, sub: &TestSubAccount, mutation: &str) {
-    let query = format!(
-        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
-    );
-    let answer = t.ask_with(&team.key, &query, json!({ "id": sub.id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
-}
-
 #[db_test]
 async fn a_message_goes_from_queued_to_delivered(t: &TestApp) {
     let team = t.team(1000).await;
@@ -35,7 +27,7 @@ async fn a_message_goes_from_queued_to_delivered(t: &TestApp) {
     delivery::settle(&t.app, sent).await.expect("the settling");
     seen.push(status(t, &team.key).await);
     t.step(TimeDelta::seconds(1));
-    worker::deliver_due(&t.app).await.expect("the worker reports");
+    t.deliver_due().await;
     seen.push(status(t, &team.key).await);
 
     assert_eq!(seen, ["QUEUED", "SENDING", "SENT", "DELIVERED"]);
@@ -67,13 +59,13 @@ async fn messages_of_a_suspended_account_are_sent_after_its_reactivation(t: &Tes
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
-    manage(t, &team, &sub, "suspendSubAccount").await;
+    t.change_status(&team, &sub.id, "suspendSubAccount").await;
 
     t.deliver().await;
     assert_eq!(status(t, &sub.key).await, "QUEUED");
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
 
-    manage(t, &team, &sub, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     t.deliver().await;
     assert_eq!(status(t, &sub.key).await, "DELIVERED");
 }
@@ -91,7 +83,7 @@ async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_
     // The worker claims the message, and its process ends before it settles it.
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
 
-    assert_eq!(worker::deliver_due(&t.app).await.expect("nothing is due").messages, 0);
+    assert_eq!(t.deliver_due().await, 0);
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
 

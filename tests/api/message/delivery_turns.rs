@@ -25,14 +25,6 @@ async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
     (by_account, claim.has_more)
 }
 
-async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
-    let query = format!(
-        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
-    );
-    let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
-}
-
 /// What one does not use, others may.
 #[db_test]
 async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
@@ -69,7 +61,7 @@ async fn the_only_message_of_an_account_is_in_the_next_claim(t: &TestApp) {
     let test = t.api_key(&busy, &busy.main_account_id, "TEST").await;
     t.send_many(&busy.key, 600, json!({})).await;
     t.send_many(&test, 600, json!({})).await;
-    worker::deliver_due(&t.app).await.expect("the worker delivers");
+    t.deliver_due().await;
 
     for _ in 0..2 {
         assert!(t.sends(&sibling.key).await && t.sends(&quiet.key).await);
@@ -189,7 +181,7 @@ async fn suspended_accounts_are_skipped_with_one_statement(t: &TestApp) {
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 300, json!({})).await;
     t.send_many(&sub.key, 300, json!({ "sendAt": "2026-03-16T12:00:10Z" })).await;
-    manage(t, &team, &sub.id, "suspendSubAccount").await;
+    t.change_status(&team, &sub.id, "suspendSubAccount").await;
     t.step(TimeDelta::seconds(10));
 
     let before = t.statements();
@@ -199,7 +191,7 @@ async fn suspended_accounts_are_skipped_with_one_statement(t: &TestApp) {
     assert!(t.sends(&team.key).await);
     assert_eq!(claimed(t).await, ([(team.main_account_id.clone(), 1)].into(), false));
 
-    manage(t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     let (both, has_more) = claimed(t).await;
     assert_eq!((both, has_more), ([(sub.id.clone(), ROOM)].into(), true));
     t.step(TimeDelta::seconds(61));
@@ -215,13 +207,13 @@ async fn messages_of_a_suspended_account_expire_and_are_refunded(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
-    worker::deliver_due(&t.app).await.expect("the worker delivers");
+    t.deliver_due().await;
     let until = "2026-03-16T12:01:00Z";
     t.send_many(&sub.key, 300, json!({ "validUntil": until })).await;
     let later = json!({ "sendAt": "2026-03-16T12:00:30Z", "validUntil": until });
     t.send_many(&sub.key, 10, later).await;
     t.send_many(&sub.key, 10, json!({})).await;
-    manage(t, &team, &sub.id, "suspendSubAccount").await;
+    t.change_status(&team, &sub.id, "suspendSubAccount").await;
     t.step(TimeDelta::seconds(1));
     t.deliver().await;
     let count = async |status: &str| {

@@ -31,10 +31,6 @@ async fn status(t: &TestApp, key: &str, id: &str) -> String {
     text(&t.ask_with(key, query, json!({ "id": id })).await.data()["message"]["status"])
 }
 
-async fn due(t: &TestApp) -> usize {
-    worker::deliver_due(&t.app).await.expect("the worker delivers").messages
-}
-
 async fn quiet_team(t: &TestApp) -> TestTeam {
     let team = t.team(10_000).await;
     assert_eq!(set(t, &team.key, lunch()).await.refusals(), [""; 0]);
@@ -98,16 +94,16 @@ async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     let of_test = send(t, &test, json!({})).await;
     let others = send(t, &sub.key, json!({})).await;
 
-    assert_eq!(due(t).await, 1);
+    assert_eq!(t.deliver_due().await, 1);
     assert_eq!(status(t, &sub.key, &others).await, "SENT");
     assert_eq!(status(t, &team.key, &at_once).await, "SCHEDULED");
     t.step(TimeDelta::minutes(30));
-    assert_eq!(due(t).await, 1, "the other account's report");
+    assert_eq!(t.deliver_due().await, 1, "the other account's report");
     t.step(TimeDelta::milliseconds(1_799_999));
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
     t.step(TimeDelta::milliseconds(1));
-    assert_eq!(due(t).await, 3);
+    assert_eq!(t.deliver_due().await, 3);
     t.deliver().await;
 
     for (key, id) in [(&team.key, &at_once), (&team.key, &scheduled), (&test, &of_test)] {
@@ -142,7 +138,7 @@ async fn quiet_hours_use_the_time_zone_of_the_contact(t: &TestApp) {
     let by_the_account = [send("+12025550102").await, send("+12025550103").await];
     let later = send("+12025550104").await;
 
-    assert_eq!(due(t).await, 2);
+    assert_eq!(t.deliver_due().await, 2);
     assert_eq!(status(t, &team.key, &awake).await, "SENT");
     assert_eq!(status(t, &team.key, &later).await, "SENT");
     for id in &by_the_account {
@@ -167,13 +163,13 @@ async fn a_message_that_expires_within_quiet_hours_is_refunded(t: &TestApp) {
     let team = quiet_team(t).await;
     let expires = send(t, &team.key, json!({ "validUntil": "2026-03-16T13:00:00Z" })).await;
     let goes_out = send(t, &team.key, json!({ "validUntil": "2026-03-16T13:00:00.001Z" })).await;
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     t.step(TimeDelta::milliseconds(3_599_999));
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     assert_eq!(status(t, &team.key, &expires).await, "SCHEDULED");
 
     t.step(TimeDelta::milliseconds(1));
-    assert_eq!(due(t).await, 2);
+    assert_eq!(t.deliver_due().await, 2);
     t.deliver().await;
 
     assert_eq!(status(t, &team.key, &expires).await, "EXPIRED");
@@ -199,7 +195,7 @@ async fn more_messages_than_one_claim_are_delayed_in_one_round(t: &TestApp) {
     t.step(TimeDelta::milliseconds(1));
     let others = send(t, &sub.key, json!({})).await;
 
-    assert_eq!(due(t).await, 1);
+    assert_eq!(t.deliver_due().await, 1);
 
     assert_eq!(status(t, &sub.key, &others).await, "SENT");
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE status = 'SCHEDULED'").await, 300);
@@ -214,20 +210,20 @@ async fn delayed_messages_follow_the_new_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;
     let put_off = send(t, &team.key, json!({})).await;
     let scheduled = send(t, &team.key, json!({ "sendAt": "2026-03-16T12:45:00Z" })).await;
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
 
     let shorter = json!({ "from": "12:00", "to": "13:10", "timeZone": "Europe/Berlin" });
     assert_eq!(set(t, &team.key, shorter).await.refusals(), [""; 0]);
     t.run_backlog().await;
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     t.step(TimeDelta::minutes(10));
-    assert_eq!(due(t).await, 1);
+    assert_eq!(t.deliver_due().await, 1);
     assert_eq!(set(t, &team.key, lunch()).await.refusals(), [""; 0]);
     let again = send(t, &team.key, json!({})).await;
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     assert_eq!(set(t, &team.key, json!(null)).await.refusals(), [""; 0]);
     t.run_backlog().await;
-    assert_eq!(due(t).await, 1);
+    assert_eq!(t.deliver_due().await, 1);
 
     assert_eq!(status(t, &team.key, &put_off).await, "SENT");
     assert_eq!(status(t, &team.key, &again).await, "SENT");

@@ -170,12 +170,12 @@ async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
 
     t.step(TEST_KEPT_FOR - since_noon() - TimeDelta::milliseconds(1));
     let before = t.everything().await;
-    assert_eq!(delete_ended(&t.app).await.expect("it looks"), 0);
+    assert_eq!(delete_ended(&t.app).await.expect("the deletion runs"), 0);
     assert_eq!(t.everything().await, before);
     assert_eq!(t.send(&test, keyed("again", "Other")).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
     t.step(TimeDelta::milliseconds(1));
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 3);
-    assert_eq!(delete_ended(&t.app).await.expect("it looks"), 0);
+    assert_eq!(delete_ended(&t.app).await.expect("the deletion runs"), 0);
     for gone in [&delivered, &failed, &past] {
         assert_eq!(is_there(gone).await, None);
     }
@@ -276,7 +276,7 @@ async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database:
         t.execute(statement).await;
     }
 
-    let first = test_retention::delete_ended(&t.app, None).await.expect("it looks");
+    let first = test_retention::delete_ended(&t.app, None).await.expect("the deletion runs");
     let place: Option<Place> = first.place;
     assert!(first.messages == 0 && place.is_some());
     let second = test_retention::delete_ended(&t.app, place).await.expect("it deletes");

@@ -83,9 +83,9 @@ async fn all_content_of_a_call_counts(t: &TestApp) {
 #[db_test]
 async fn variables_of_templates_count(t: &TestApp) {
     let team = t.team(1_000).await;
-    let caller = authentication::authenticate(&t.app, &team.key).await.expect("it looks");
+    let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
     let caller = caller.expect("a key").account().expect("an account's");
-    let room = t.app.memory_budget.of(Some(caller.team_id));
+    let budget = t.app.memory_budget.of(Some(caller.team_id));
     let send = async |sizes: &[usize]| {
         let messages = sizes.iter().map(|bytes| NewMessage {
             to: Some("a@example.com".to_owned()),
@@ -93,7 +93,7 @@ async fn variables_of_templates_count(t: &TestApp) {
             ..NewMessage::default()
         });
         let patience = Deadline::until(Instant::now() + http::REQUEST_DEADLINE);
-        message::send_many(&t.app, &caller, messages.collect(), &patience, &room).await
+        message::send_many(&t.app, &caller, messages.collect(), &patience, &budget).await
     };
     let most = vec![CALL_BYTES_MAX / 32; 32];
     let before = t.everything().await;

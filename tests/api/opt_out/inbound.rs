@@ -11,20 +11,12 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tollgate::{domain::opt_out::inbound::StopWords, http};
 
-use crate::harness::{Answer, Apps, Setup, TestApp};
+use crate::harness::{Answer, Apps, Setup, TestApp, inbound};
 
 async fn start(apps: &Apps, has_sandbox: bool) -> Arc<TestApp> {
     let stop_words = StopWords::with(&["alto".to_owned()]);
     let http = http::Settings { has_sandbox, stop_words, ..http::Settings::default() };
     apps.start_with(Setup { http, ..Setup::default() }).await
-}
-
-fn inbound(key: &str, body: impl Into<Body>) -> Request<Body> {
-    Request::post("/sandbox/inbound")
-        .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(body.into())
-        .expect("a request")
 }
 
 async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
@@ -171,9 +163,7 @@ async fn a_key_revoked_while_an_inbound_message_arrives_opts_nobody_out(apps: &A
     }));
     let revoke = async {
         begun.await.expect("the body is asked for");
-        let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
-        let answer = t.ask_with(&team.key, revoke, json!({ "id": sub.key_id })).await;
-        assert_eq!(answer.refusals(), [""; 0]);
+        t.revoke_key(&team, &sub.key_id).await;
         revoked.send(()).expect("the body is awaited");
     };
 

@@ -299,9 +299,9 @@ async fn subscribers_to_the_balance_receive_purchases_and_renewals(t: &TestApp) 
     socket.before_pong().await;
 
     buy(t, &sub.key, "+12025550102").await;
-    let told = |balance: i32, spent: i32| json!({ "balanceChanged": { "balance": balance, "totalSpent": spent } });
-    assert_eq!(socket.event("a").await, told(750, 250));
+    let event = |balance: i32, spent: i32| json!({ "balanceChanged": { "balance": balance, "totalSpent": spent } });
+    assert_eq!(socket.event("a").await, event(750, 250));
     t.step(TimeDelta::days(31));
     t.renew().await;
-    assert_eq!(socket.event("a").await, told(500, 500));
+    assert_eq!(socket.event("a").await, event(500, 500));
 }

@@ -78,8 +78,7 @@ fn error(code: &str, message: &str, field: &[&str]) -> Value {
 }
 
 const IN_USE: &str = "A sender uses the number; take it away from the sender first.";
-const WAITED_FOR: &str =
-    "A message waits to go out from the number; cancel it, or try again when it was handed over.";
+const WAITED_FOR: &str = "A message waits to go out from the number; cancel it, or try again when it was submitted_from over.";
 const USED_BY_ITS_ACCOUNT: &str = "Its account uses the number; transfer it with detach: true.";
 
 /// On the channels of the number; a `whatsapp` of the sender is used first. Not while the month is
@@ -263,10 +262,10 @@ async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) 
     assert_eq!(sent(t, &other.key, sms).await.1, NUMBER);
     t.step(TimeDelta::days(1));
     t.deliver().await;
-    let mut handed = t.carrier.sent_from.lock().expect("the record").clone();
-    handed.sort();
+    let mut submitted_from = t.carrier.sent_from.lock().expect("the record").clone();
+    submitted_from.sort();
     let some = |from: &str| Some(from.to_owned());
-    assert_eq!(handed, [None, None, some(NUMBER), some("a@example.com")]);
+    assert_eq!(submitted_from, [None, None, some(NUMBER), some("a@example.com")]);
     let without = json!({ "from": null, "sender": null });
     assert_eq!(origin(t, &sub.key, &from_number).await, without);
 }
@@ -286,7 +285,7 @@ async fn an_unpaid_phone_number_is_no_longer_used_by_its_sender(t: &TestApp) {
     t.renew().await;
     let suspended = json!({ "channels": [], "phoneNumber": { "id": number, "number": NUMBER } });
     assert_eq!(sender(t, &team.key, &id).await, suspended);
-    // The very next send goes by it.
+    // The very next message uses it.
     let sms = json!({ "to": "+12025550123", "text": "Hi" });
     assert_eq!(sent(t, &team.key, sms).await.1, json!(null));
     let kept = json!({ "from": NUMBER, "sender": { "id": id } });

@@ -43,10 +43,6 @@ async fn state(t: &TestApp, key: &str, id: &str) -> [Value; 3] {
     ["status", "renewsAt", "releasesAt"].map(|name| number[name].clone())
 }
 
-async fn balance(t: &TestApp, team: &TestTeam) -> Value {
-    t.ask(&team.key, "{ balance { balance } }").await.data()["balance"]["balance"].clone()
-}
-
 /// A condition on a column of ids.
 fn is(t: &TestApp, column: &str, id: &str) -> String {
     match t.app.db.backend() {
@@ -71,13 +67,13 @@ async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>)
     {
         step_to(&t, &format!("{day}T09:59:59.999Z"));
         t.renew().await;
-        assert_eq!(balance(&t, &team).await, json!(left), "{day}: not yet");
+        assert_eq!(t.balance(&team).await, json!(left), "{day}: not yet");
         t.step(TimeDelta::milliseconds(1));
         t = t.beside(Setup::default()).await;
         left -= 200;
         for _ in 0..2 {
             t.renew().await;
-            assert_eq!(balance(&t, &team).await, json!(left), "{day}");
+            assert_eq!(t.balance(&team).await, json!(left), "{day}");
         }
         let renews_at = json!(format!("{next}T10:00:00.000Z"));
         assert_eq!(state(&t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
@@ -89,14 +85,14 @@ async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>)
     for _ in 0..3 {
         left -= 200;
         t.renew().await;
-        assert_eq!(balance(&t, &team).await, json!(left));
+        assert_eq!(t.balance(&team).await, json!(left));
         t.step(MONTHS_APART - TimeDelta::milliseconds(1));
         t.renew().await;
-        assert_eq!(balance(&t, &team).await, json!(left), "not within a day");
+        assert_eq!(t.balance(&team).await, json!(left), "not within a day");
         t.step(TimeDelta::milliseconds(1));
     }
     t.renew().await;
-    assert_eq!(balance(&t, &team).await, json!(left), "no more months have begun");
+    assert_eq!(t.balance(&team).await, json!(left), "no more months have begun");
     let renews_at = json!("2027-08-31T10:00:00.000Z");
     assert_eq!(state(&t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
     let query = "{ ledger(filter: { kind: [NUMBER_FEE] }) { nodes { amount phoneNumberMonth } } }";
@@ -135,11 +131,11 @@ async fn a_renewal_ignores_the_credit_limit_and_needs_the_whole_balance(t: &Test
         let blocked = json!({ "totalSpent": spent, "blockedBy": ["SUSPENDED", "CREDIT_LIMIT"] });
         assert_eq!(t.ask(&sub.key, query).await.data()["account"], blocked);
     }
-    assert_eq!(balance(t, &team).await, json!(200));
+    assert_eq!(t.balance(&team).await, json!(200));
     // With exactly enough, and with one micro-unit less.
     step_to(t, "2026-06-16T12:00:00Z");
     t.renew().await;
-    assert_eq!(balance(t, &team).await, json!(0));
+    assert_eq!(t.balance(&team).await, json!(0));
     t.top_up(&team, json!(199.9999), "almost").await;
     step_to(t, "2026-07-16T12:00:00Z");
     let money = t.everything().await;
@@ -182,14 +178,14 @@ async fn a_suspended_number_has_a_grace_period_of_seven_days(
         assert_eq!(taken.refusals(), [""; 0]);
         t.top_up(&team, json!(200), "late").await;
         t.renew().await;
-        assert_eq!(balance(t, &team).await, json!(200));
+        assert_eq!(t.balance(&team).await, json!(200));
     } else {
         assert_eq!(taken.refusals(), ["NUMBER_UNAVAILABLE"]);
         t.top_up(&team, json!(200), "in time").await;
         t.renew().await;
         let active = [json!("ACTIVE"), json!("2026-05-16T12:00:00.000Z"), Value::Null];
         assert_eq!(state(t, &team.key, &id).await, active);
-        assert_eq!(balance(t, &team).await, json!(0));
+        assert_eq!(t.balance(&team).await, json!(0));
     }
 }
 
@@ -241,12 +237,12 @@ async fn a_number_of_an_inactive_account_is_suspended_at_the_end_of_its_month(t:
     t.step(SECOND);
     t.renew().await;
     assert_eq!(with_status("SUSPENDED").await, 2);
-    assert_eq!(balance(t, &team).await, json!(10_000 - 300 - 200));
+    assert_eq!(t.balance(&team).await, json!(10_000 - 300 - 200));
 
     step_to(t, "2026-04-23T11:59:59Z");
     change("reactivateSubAccount", &returns.id).await;
     t.renew().await;
-    assert_eq!(balance(t, &team).await, json!(10_000 - 300 - 200 - 200));
+    assert_eq!(t.balance(&team).await, json!(10_000 - 300 - 200 - 200));
     let key = t.api_key(&team, &returns.id, "LIVE").await;
     let active = [json!("ACTIVE"), json!("2026-05-16T12:00:00.000Z"), Value::Null];
     assert_eq!(state(t, &key, &kept).await, active);
@@ -271,7 +267,7 @@ async fn a_low_balance_pays_the_numbers_that_are_due_for_the_longest_time(t: &Te
 
     assert_eq!(state(t, &sub.key, &first).await[0], "ACTIVE");
     assert_eq!(state(t, &sub.key, &second).await[0], "SUSPENDED");
-    assert_eq!(balance(t, &team).await, json!(199));
+    assert_eq!(t.balance(&team).await, json!(199));
     let spent = t.ask(&sub.key, "{ account { totalSpent } }").await;
     assert_eq!(spent.data()["account"]["totalSpent"], 700);
 }
@@ -300,7 +296,7 @@ async fn concurrent_processes_charge_each_month_once(t: &Arc<TestApp>) {
 
     let count = i64::try_from(count).expect("a small number");
     for team in &teams {
-        assert_eq!(balance(&processes[0], team).await, json!(1000 - 2 * count));
+        assert_eq!(processes[0].balance(team).await, json!(1000 - 2 * count));
     }
 }
 
@@ -324,7 +320,7 @@ async fn a_fault_in_the_data_of_one_team_does_not_stop_the_renewals_of_others(t:
     t.renew().await;
 
     for (team, left) in teams.iter().zip([998, 999, 998]) {
-        assert_eq!(balance(t, team).await, json!(left));
+        assert_eq!(t.balance(team).await, json!(left));
     }
     // The forged entry becomes valid, since entries cannot be deleted.
     for (set, column) in [
@@ -349,16 +345,16 @@ async fn a_clock_that_is_years_ahead_charges_only_one_month(t: &TestApp) {
         t.renew().await;
         t.step(TimeDelta::hours(1));
     }
-    assert_eq!(balance(t, &team).await, json!(10_000 - 300 - 200));
+    assert_eq!(t.balance(&team).await, json!(10_000 - 300 - 200));
 
     t.step(now - t.clock.now());
     step_to(t, "2026-05-16T11:59:59Z");
     t.renew().await;
-    assert_eq!(balance(t, &team).await, json!(10_000 - 300 - 200), "April is paid");
+    assert_eq!(t.balance(&team).await, json!(10_000 - 300 - 200), "April is paid");
     for (at, left) in [("2026-05-16T12:00:00Z", 9_300), ("2026-06-16T12:00:00Z", 9_100)] {
         step_to(t, at);
         t.renew().await;
-        assert_eq!(balance(t, &team).await, json!(left));
+        assert_eq!(t.balance(&team).await, json!(left));
     }
     let renews_at = json!("2026-07-16T12:00:00.000Z");
     assert_eq!(state(t, &team.key, &id).await, [json!("ACTIVE"), renews_at, json!(null)]);
@@ -376,7 +372,7 @@ async fn the_worker_renews_phone_numbers(t: &TestApp) {
     let watch = ClockWatch::new(&*t.clock, || Duration::ZERO);
     let working = tokio::spawn(worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone()));
     let renewed = async {
-        while balance(t, &team).await != json!(998) {
+        while t.balance(&team).await != json!(998) {
             tokio::task::yield_now().await;
         }
     };

@@ -100,8 +100,8 @@ async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestA
     );
 
     t.deliver().await;
-    let mut handed = t.carrier.sent_from.lock().expect("the record").clone();
-    handed.sort();
+    let mut submitted_from = t.carrier.sent_from.lock().expect("the record").clone();
+    submitted_from.sort();
     let some = |text: &str| Some(text.to_owned());
     let twice = |from: Option<String>| [from.clone(), from];
     let mut live = [
@@ -112,7 +112,7 @@ async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestA
     ]
     .concat();
     live.push(some("sub@example.com"));
-    assert_eq!(handed, live);
+    assert_eq!(submitted_from, live);
 }
 
 /// Whatever happens to its sender.

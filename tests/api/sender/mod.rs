@@ -43,18 +43,10 @@ fn errors_of(answer: &Answer) -> Value {
     errors.map(|error| json!({ "code": error["code"], "field": error["field"] })).collect()
 }
 
-/// The keys of a main account and a sub-account, which have senders of their own.
-async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
-    let team = t.team(1000).await;
-    let sub = t.sub_account(&team, json!({})).await;
-    let keys = [team.key.clone(), sub.key];
-    (team, keys)
-}
-
 /// Both kinds of keys create senders. A TEST key sees them and changes none.
 #[db_test]
 async fn a_sender_is_stored_in_normalized_form_and_shows_its_channels(t: &TestApp) {
-    let (team, keys) = keys(t).await;
+    let (team, keys) = t.main_and_sub_keys().await;
     let input = json!({
         "name": " News ", "email": " News@Example.COM ", "emailName": " Acme, Inc. ",
         "whatsapp": "+1 (202) 555-0100", "telegram": " acme_bot ",
@@ -94,7 +86,7 @@ async fn a_sender_is_stored_in_normalized_form_and_shows_its_channels(t: &TestAp
 /// Clearing an address also clears its display name.
 #[db_test]
 async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
-    let (_, [_, key]) = keys(t).await;
+    let (_, [_, key]) = t.main_and_sub_keys().await;
     let input = json!({
         "name": "News", "email": "news@example.com", "emailName": "News",
         "whatsapp": "+12025550100",
@@ -140,7 +132,7 @@ async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
 
 #[db_test]
 async fn an_identity_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp) {
-    let (_, [_, key]) = keys(t).await;
+    let (_, [_, key]) = t.main_and_sub_keys().await;
     let id = t.sender(&key, json!({ "telegram": "@acme_bot" })).await;
     let before = t.everything().await;
 
@@ -185,7 +177,7 @@ async fn an_identity_that_is_not_valid_is_refused_and_changes_nothing(t: &TestAp
 /// The first sender is the default. Another can take over, and after a deletion the oldest does.
 #[db_test]
 async fn an_account_with_senders_has_exactly_one_default(t: &TestApp) {
-    let (_, [other, key]) = keys(t).await;
+    let (_, [other, key]) = t.main_and_sub_keys().await;
     t.sender(&other, json!({ "name": "Other" })).await;
     let node = |name: &str, is_default: bool| json!({ "name": name, "isDefault": is_default });
 
@@ -222,7 +214,7 @@ async fn an_account_with_senders_has_exactly_one_default(t: &TestApp) {
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_changes_leave_exactly_one_default_sender(t: &Arc<TestApp>) {
-    let (_, [_, key]) = keys(t).await;
+    let (_, [_, key]) = t.main_and_sub_keys().await;
     let processes = t.processes(Setup::default()).await;
     let defaults = "SELECT COUNT(*) FROM sender WHERE is_default";
     let at_once = |number: usize| (Arc::clone(&processes[number % processes.len()]), key.clone());
@@ -258,7 +250,7 @@ async fn concurrent_changes_leave_exactly_one_default_sender(t: &Arc<TestApp>) {
 
 #[db_test]
 async fn an_account_has_at_most_100_senders(t: &TestApp) {
-    let (_, [other, key]) = keys(t).await;
+    let (_, [other, key]) = t.main_and_sub_keys().await;
     t.sender(&other, json!({})).await;
     let first = t.sender(&key, json!({})).await;
     for _ in 2..SENDERS_PER_ACCOUNT_MAX {
@@ -281,7 +273,7 @@ async fn an_account_has_at_most_100_senders(t: &TestApp) {
 /// LIVE or TEST, until the message is submitted or canceled.
 #[db_test]
 async fn a_sender_of_a_waiting_message_is_not_deleted(t: &TestApp) {
-    let (team, [key, _]) = keys(t).await;
+    let (team, [key, _]) = t.main_and_sub_keys().await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.sender(&key, json!({ "email": "news@example.com" })).await;
     let spare = t.sender(&key, json!({})).await;
@@ -313,7 +305,7 @@ async fn a_sender_of_a_waiting_message_is_not_deleted(t: &TestApp) {
 /// However many messages the account has.
 #[db_test]
 async fn a_deletion_reads_only_the_index_of_waiting_messages(t: &TestApp) {
-    let (team, [key, _]) = keys(t).await;
+    let (team, [key, _]) = t.main_and_sub_keys().await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.sender(&key, json!({ "email": "news@example.com" })).await;
     let other = t.sender(&key, json!({ "email": "other@example.com" })).await;

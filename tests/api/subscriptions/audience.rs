@@ -36,7 +36,7 @@ async fn balance_events_show_each_key_what_it_may_see(t: &TestApp) {
 
     assert_eq!(t.top_up(&team, json!(50), "more").await.refusals(), [""; 0]);
     assert_eq!(of_open.event("a").await, view(json!(850), json!(100), json!(500)));
-    set_limit(t, &team.key, &hidden.id, json!(700)).await;
+    t.set_limit(&team.key, &hidden.id, json!(700)).await;
     assert_eq!(of_hidden.event("a").await, view(json!(null), json!(100), json!(700)));
 }
 
@@ -49,9 +49,9 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
     let sibling = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
     let mut own = listening(server.address, &sub.key, MESSAGES).await;
-    let mut strangers = Vec::new();
+    let mut others = Vec::new();
     for key in [&team.key, &sibling.key, &other.key, &test_key] {
-        strangers.push(listening(server.address, key, MESSAGES).await);
+        others.push(listening(server.address, key, MESSAGES).await);
     }
 
     let answer = t.send(&sub.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
@@ -59,7 +59,7 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
     let event =
         |status: &str| json!({ "messageUpdated": { "id": id, "status": status, "cost": 100 } });
     assert_eq!(own.event("a").await, event("QUEUED"));
-    for stranger in &mut strangers {
+    for stranger in &mut others {
         // A message of another account, by its id.
         let query = format!("subscription {{ messageUpdated(id: {id}) {{ id status }} }}");
         stranger.subscribe("b", &query).await;
@@ -78,7 +78,7 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
 
     // Their first events are of their own messages, and not of earlier ones.
     for (key, stranger) in
-        [&team.key, &sibling.key, &other.key, &test_key].into_iter().zip(&mut strangers)
+        [&team.key, &sibling.key, &other.key, &test_key].into_iter().zip(&mut others)
     {
         let answer = t.send(key, json!({ "to": "+12025550124", "text": "Hi" })).await;
         let own_id = &answer.data()["sendMessage"]["message"]["id"];
@@ -127,20 +127,11 @@ async fn account_events_go_to_the_main_account_of_the_team(t: &TestApp) {
     assert!(t.sends(&sub.key).await);
     assert_eq!(socket.event("a").await, event("ACTIVE", 100, 500));
     t.step(TimeDelta::seconds(1));
-    set_limit(t, &team.key, &sub.id, json!(100)).await;
+    t.set_limit(&team.key, &sub.id, json!(100)).await;
     assert_eq!(socket.event("a").await, event("ACTIVE", 100, 100));
     t.step(TimeDelta::seconds(1));
-    let suspend =
-        "mutation($id: ID!) { suspendSubAccount(account: { id: $id }) { errors { code } } }";
-    assert_eq!(t.ask_with(&team.key, suspend, json!({ "id": sub.id })).await.refusals(), [""; 0]);
+    t.change_status(&team, &sub.id, "suspendSubAccount").await;
     assert_eq!(socket.event("a").await, event("SUSPENDED", 100, 100));
     let made = t.sub_account(&team, json!({})).await;
     assert_eq!(socket.event("a").await["accountUpdated"]["id"], made.id);
-}
-
-async fn set_limit(t: &TestApp, key: &str, id: &str, limit: Value) {
-    let query = "mutation($id: ID!, $limit: Cents) { updateSubAccount(account: { id: $id }, \
-                 input: { creditLimit: $limit }) { errors { code } } }";
-    let answer = t.ask_with(key, query, json!({ "id": id, "limit": limit })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
 }

@@ -2,7 +2,7 @@
 
 mod audience;
 mod lost_events;
-mod many;
+mod scale;
 mod socket;
 
 use std::net::SocketAddr;

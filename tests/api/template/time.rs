@@ -69,28 +69,29 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
     let id: Uuid = id.parse().expect("an id");
     let patience = Deadline::until(Instant::now() + Duration::from_secs(10));
     patience.template_time.add(TIME_MAX);
-    let room = t.app.memory_budget.of(None);
+    let budget = t.app.memory_budget.of(None);
     let message = |key: Option<&str>| NewMessage {
         to: Some("+12025550123".to_owned()),
         template_id: Some(id),
         idempotency_key: key.map(str::to_owned),
         ..NewMessage::default()
     };
-    let words = NewMessage { template_id: None, text: Some("Hi".to_owned()), ..message(None) };
+    let plain = NewMessage { template_id: None, text: Some("Hi".to_owned()), ..message(None) };
 
     let sent = message::send_many(
         &t.app,
         &caller,
         vec![message(None), message(Some("k"))],
         &patience,
-        &room,
+        &budget,
     )
     .await
     .expect("verdicts");
     let quoted = message::quote(&t.app, &caller, message(None), &patience).await.expect("a quote");
-    let shown = template::preview::preview(&t.app, &caller, Some(id), Map::new(), &room, &patience)
-        .await
-        .expect("previews");
+    let shown =
+        template::preview::preview(&t.app, &caller, Some(id), Map::new(), &budget, &patience)
+            .await
+            .expect("previews");
     let body = template::Body {
         channel: Channel::Sms,
         subject: None,
@@ -113,7 +114,7 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
         assert!(failure.contains("BadInput") && is_used_up(&failure), "{failure}");
     }
     assert_eq!(t.everything().await, before);
-    let sent = message::send(&t.app, &caller, words, &patience, &room).await.expect("a verdict");
+    let sent = message::send(&t.app, &caller, plain, &patience, &budget).await.expect("a verdict");
     assert!(matches!(sent, Sent::Accepted(_)), "{sent:?}");
 }
 
@@ -133,8 +134,8 @@ async fn a_canceled_request_renders_no_template_and_charges_nothing(t: &TestApp)
             template_id: id.parse().ok(),
             ..NewMessage::default()
         };
-        let room = t.app.memory_budget.of(None);
-        let sent = message::send(&t.app, &caller, message, &patience, &room).await;
+        let budget = t.app.memory_budget.of(None);
+        let sent = message::send(&t.app, &caller, message, &patience, &budget).await;
         let late = matches!(sent, Err(Fault::Unavailable(Unavailable::TemplatesLate)));
         assert!(late, "{sent:?}");
     }

@@ -1,7 +1,6 @@
 //! The group commit of the billing writer.
 
 mod failure;
-/// Takes the team's lock, as a change of its settings does.
 mod lock;
 mod queue;
 

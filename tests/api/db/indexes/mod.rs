@@ -38,7 +38,7 @@ use tracing::{
     span,
 };
 
-use crate::harness::{NOON, TestApp, hear};
+use crate::harness::{NOON, TestApp, log_to};
 
 /// A list. `PAGE` in the query is replaced by the page's arguments.
 struct List {
@@ -227,7 +227,7 @@ impl Subscriber for Texts {
 impl Visit for Texts {
     fn record_str(&mut self, field: &Field, text: &str) {
         if field.name() == "sql" {
-            self.0.lock().expect("nobody panics with the texts").insert(text.to_owned());
+            self.0.lock().expect("no test panics with this lock").insert(text.to_owned());
         }
     }
 
@@ -367,18 +367,18 @@ async fn no_list_of_100000_rows_reads_a_whole_table(t: &TestApp) {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(worker::deliver_due(&t.app).await.expect("the worker delivers").messages, 0);
+    assert_eq!(t.deliver_due().await, 0);
 }
 
 /// The statements of a query.
 async fn texts_of(t: &TestApp, key: &str, query: &str) -> BTreeSet<String> {
     let texts = Texts::default();
     {
-        let _here = hear(texts.clone());
+        let _here = log_to(texts.clone());
         let answer = t.ask(key, &format!("{{ {query} }}")).await;
         assert!(answer.codes().is_empty(), "{query}: {}", answer.body);
     }
-    let texts = texts.0.lock().expect("nobody panics with the texts").clone();
+    let texts = texts.0.lock().expect("no test panics with this lock").clone();
     assert!(!texts.is_empty(), "{query}: no statement was seen");
     texts
 }
@@ -430,6 +430,6 @@ fn every_connection_of_the_schema_is_in_the_list() {
             found.insert(format!("{of_type}.{field}"));
         }
     }
-    let looked_at = LISTS.iter().flat_map(|list| list.fields).map(|field| (*field).to_owned());
-    assert_eq!(found, looked_at.collect());
+    let listed = LISTS.iter().flat_map(|list| list.fields).map(|field| (*field).to_owned());
+    assert_eq!(found, listed.collect());
 }

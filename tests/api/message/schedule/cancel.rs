@@ -10,7 +10,7 @@ use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tollgate::domain::message::delivery;
 
-use super::{balance, cancel, due, manage, noon, read, refunds, send, status};
+use super::{cancel, noon, read, send, status};
 use crate::harness::{TestApp, UNKNOWN_IDS};
 
 /// A repeat returns the same and changes nothing.
@@ -40,7 +40,7 @@ async fn a_message_can_be_canceled_until_a_worker_claims_it(t: &TestApp) {
     t.deliver().await;
 
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
-    assert_eq!(balance(t, &team).await, 100);
+    assert_eq!(t.balance(&team).await, 100);
     let query = "{ account { totalSpent usage { totals { messages failed charged refunded } } } }";
     let totals = json!({ "messages": 2, "failed": 2, "charged": 2, "refunded": 2 });
     let account = json!({ "totalSpent": 0, "usage": { "totals": totals } });
@@ -119,7 +119,7 @@ async fn only_the_account_of_a_message_can_cancel_it(t: &TestApp) {
     let canceled = cancel(t, &test, &of_test).await;
     assert_eq!(canceled.data()["cancelMessage"]["message"]["status"], "CANCELED");
     assert_eq!(canceled.data()["cancelMessage"]["message"]["refundedAt"], json!(null));
-    assert_eq!(refunds(t).await, 0);
+    assert_eq!(t.refunds().await, 0);
 }
 
 #[db_test]
@@ -130,17 +130,17 @@ async fn a_deactivation_cancels_scheduled_messages_too(t: &TestApp) {
     let scheduled = send(t, &sub.key, json!({ "sendAt": noon(TimeDelta::minutes(10)) })).await;
     send(t, &sub.key, json!({})).await;
 
-    manage(t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     t.step(TimeDelta::minutes(10));
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     assert_eq!(t.run_backlog().await, 1);
 
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let canceled = json!({ "status": "CANCELED", "refundedAt": noon(TimeDelta::minutes(10)), "errorCode": "ACCOUNT_INACTIVE" });
     assert_eq!(read(t, &key, &scheduled).await, canceled);
-    assert_eq!(balance(t, &team).await, 100);
-    assert_eq!(refunds(t).await, 2);
+    assert_eq!(t.balance(&team).await, 100);
+    assert_eq!(t.refunds().await, 2);
 }
 
 #[db_test]
@@ -158,7 +158,7 @@ async fn a_message_canceled_while_a_worker_is_expiring_it_stays_canceled(t: &Tes
 
     assert_eq!(t.everything().await, after);
     assert_eq!(status(t, &team.key, &id).await, "CANCELED");
-    assert_eq!(refunds(t).await, 1);
+    assert_eq!(t.refunds().await, 1);
 }
 
 /// Between its read and its write. Only PostgreSQL allows this order.
@@ -191,7 +191,7 @@ async fn a_claim_committed_during_a_cancelation_wins(t: &Arc<TestApp>) {
 
     assert_eq!(answer.refusals(), ["ALREADY_SENT"]);
     assert_eq!(status(t, &team.key, &id).await, "SENDING");
-    assert_eq!(refunds(t).await, 0);
+    assert_eq!(t.refunds().await, 0);
 }
 
 /// Two cancelations of each message against two workers.
@@ -214,7 +214,7 @@ async fn a_message_is_either_canceled_and_refunded_or_sent(t: &Arc<TestApp>) {
     let cancelers: Vec<_> = cancelers.collect();
     let workers = (0..2).map(|_| {
         let t = Arc::clone(t);
-        tokio::spawn(async move { due(&t).await })
+        tokio::spawn(async move { t.deliver_due().await })
     });
     let workers: Vec<_> = workers.collect();
     let (mut canceled, mut sent) = (BTreeSet::new(), BTreeSet::new());
@@ -233,12 +233,12 @@ async fn a_message_is_either_canceled_and_refunded_or_sent(t: &Arc<TestApp>) {
 
     assert!(canceled.is_disjoint(&sent), "a message was both");
     assert_eq!(canceled.len() + sent.len(), 40);
-    let handed_over: BTreeSet<String> =
+    let submitted: BTreeSet<String> =
         t.carrier.sent.lock().expect("the record").iter().map(ToString::to_string).collect();
-    assert_eq!(handed_over, sent);
+    assert_eq!(submitted, sent);
     let count = i64::try_from(canceled.len()).expect("a small number");
-    assert_eq!(refunds(t).await, count);
-    assert_eq!(balance(t, &team).await, 960 + count);
+    assert_eq!(t.refunds().await, count);
+    assert_eq!(t.balance(&team).await, 960 + count);
 }
 
 #[db_test]
@@ -274,14 +274,14 @@ async fn concurrent_cancelations_deactivations_and_expiries_refund_each_message_
     for _ in 0..2 {
         let t = Arc::clone(t);
         tasks.push(tokio::spawn(async move {
-            due(&t).await;
+            t.deliver_due().await;
         }));
     }
     {
         let (t, team, id) = (Arc::clone(t), team.clone(), sub.id.clone());
-        tasks.push(tokio::spawn(
-            async move { manage(&t, &team, &id, "deactivateSubAccount").await },
-        ));
+        tasks.push(tokio::spawn(async move {
+            t.change_status(&team, &id, "deactivateSubAccount").await
+        }));
     }
     for task in join_all(tasks).await {
         task.expect("the task ends");
@@ -291,7 +291,7 @@ async fn concurrent_cancelations_deactivations_and_expiries_refund_each_message_
 
     let ended = "SELECT COUNT(*) FROM message WHERE status IN ('CANCELED', 'EXPIRED')";
     assert_eq!(t.number(ended).await, 30);
-    assert_eq!(refunds(t).await, 30);
-    assert_eq!(balance(t, &team).await, 1_000);
+    assert_eq!(t.refunds().await, 30);
+    assert_eq!(t.balance(&team).await, 1_000);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
 }

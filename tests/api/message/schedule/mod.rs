@@ -41,25 +41,6 @@ async fn cancel(t: &TestApp, key: &str, id: &str) -> Answer {
     t.ask_with(key, query, json!({ "id": id })).await
 }
 
-async fn balance(t: &TestApp, team: &TestTeam) -> Value {
-    t.ask(&team.key, "{ balance { balance } }").await.data()["balance"]["balance"].clone()
-}
-
-async fn refunds(t: &TestApp) -> i64 {
-    t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await
-}
-
-async fn due(t: &TestApp) -> usize {
-    worker::deliver_due(&t.app).await.expect("the worker delivers").messages
-}
-
-async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
-    let query = format!(
-        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
-    );
-    assert_eq!(t.ask_with(&team.key, &query, json!({ "id": id })).await.refusals(), [""; 0]);
-}
-
 #[db_test]
 async fn a_scheduled_message_is_charged_when_accepted_and_sent_at_its_time(t: &TestApp) {
     t.set_sms_price(10_000).await;
@@ -73,13 +54,13 @@ async fn a_scheduled_message_is_charged_when_accepted_and_sent_at_its_time(t: &T
         "id": id, "status": "SCHEDULED", "sendAt": send_at, "validUntil": until, "cost": 1,
     }]);
     assert_eq!(answer.data()["messages"]["nodes"], shown);
-    assert_eq!(balance(t, &team).await, 99);
+    assert_eq!(t.balance(&team).await, 99);
     t.step(TimeDelta::milliseconds(3_599_999));
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     assert_eq!(status(t, &team.key, &id).await, "SCHEDULED");
 
     t.step(TimeDelta::milliseconds(1));
-    assert_eq!(due(t).await, 1);
+    assert_eq!(t.deliver_due().await, 1);
     assert_eq!(status(t, &team.key, &id).await, "SENT");
     t.deliver().await;
     assert_eq!(status(t, &team.key, &id).await, "DELIVERED");
@@ -182,21 +163,21 @@ async fn a_message_not_submitted_before_valid_until_expires_and_is_refunded(
     let of_test = send(t, &test, until).await;
     let stays = send(t, &sub.key, json!({ "sendAt": noon(TimeDelta::minutes(30)) })).await;
     if is_suspended {
-        manage(t, &team, &sub.id, "suspendSubAccount").await;
+        t.change_status(&team, &sub.id, "suspendSubAccount").await;
         t.step(TimeDelta::milliseconds(599_999));
-        assert_eq!(due(t).await, 0);
+        assert_eq!(t.deliver_due().await, 0);
         t.step(TimeDelta::milliseconds(1));
     } else {
         // No worker ran in the meantime.
         t.step(TimeDelta::minutes(10));
     }
-    assert_eq!(balance(t, &team).await, 96);
+    assert_eq!(t.balance(&team).await, 96);
 
-    assert_eq!(due(t).await, 4);
+    assert_eq!(t.deliver_due().await, 4);
     let after = t.everything().await;
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     t.step(TimeDelta::minutes(5));
-    assert_eq!(due(t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
 
     assert_eq!(t.everything().await, after);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
@@ -214,11 +195,11 @@ async fn a_message_not_submitted_before_valid_until_expires_and_is_refunded(
     assert_eq!(answer.data()["account"], account);
     let of_test = read(t, &test, &of_test).await;
     assert_eq!([&of_test["status"], &of_test["refundedAt"]], [&json!("EXPIRED"), &json!(null)]);
-    assert_eq!(balance(t, &team).await, 99);
-    assert_eq!(refunds(t).await, 3);
+    assert_eq!(t.balance(&team).await, 99);
+    assert_eq!(t.refunds().await, 3);
     if is_suspended {
         assert_eq!(status(t, &sub.key, &stays).await, "SCHEDULED");
-        manage(t, &team, &sub.id, "reactivateSubAccount").await;
+        t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     }
     t.step(TimeDelta::minutes(15));
     t.deliver().await;
@@ -249,13 +230,13 @@ async fn an_interrupted_expiry_is_completed_by_the_next_worker(t: &TestApp) {
     assert_eq!(cut_off.len(), 1);
     assert_eq!(status(t, &team.key, &id).await, "QUEUED");
     t.step(TimeDelta::seconds(61));
-    assert_eq!(due(t).await, 1);
+    assert_eq!(t.deliver_due().await, 1);
     let after = t.everything().await;
 
     let late = cut_off.into_iter().map(|claimed| (claimed, delivery::Outcome::Expired)).collect();
     delivery::settle(&t.app, late).await.expect("the settling");
 
     assert_eq!(status(t, &team.key, &id).await, "EXPIRED");
-    assert_eq!(refunds(t).await, 1);
+    assert_eq!(t.refunds().await, 1);
     assert_eq!(t.everything().await, after);
 }

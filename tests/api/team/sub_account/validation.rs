@@ -7,11 +7,7 @@ use tollgate::domain::team::sub_account::SUB_ACCOUNTS_MAX;
 
 use super::{NOTHING, by_id, change, read};
 use crate::harness::{TestApp, TestTeam, text};
-
-/// A JSON number that no Rust type can hold.
-fn raw(json: &str) -> Value {
-    json.parse().expect("the tests write JSON")
-}
+use crate::team::raw;
 
 /// Metadata with exactly this many bytes as compact JSON.
 fn metadata_of(bytes: usize) -> Value {
