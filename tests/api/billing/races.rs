@@ -144,10 +144,10 @@ fn planted(backend: DbBackend, plant: &str) -> Statements {
 #[case("lost update")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_test_above_fails_with_a_planted_fault(apps: &Apps, #[case] plant: &str) {
-    apps.allow_wrong_totals();
     let is_burst = apps.database == Sqlite;
     let backend = if is_burst { DbBackend::Sqlite } else { DbBackend::Postgres };
-    let setup = Setup { statements: Some(planted(backend, plant)), ..Setup::default() };
+    let statements = Some(planted(backend, plant));
+    let setup = Setup { statements, has_wrong_totals: true, ..Setup::default() };
     let t = apps.start_with(setup.clone()).await;
     let processes = t.processes(setup).await;
 

@@ -76,6 +76,8 @@ pub struct Setup {
     pub has_carriers: bool,
     /// Replaces the program's statements for money: a planted fault.
     pub statements: Option<Statements>,
+    /// Whether these statements make balances or totals wrong, so that they cannot be checked.
+    pub has_wrong_totals: bool,
     pub http: http::Settings,
     /// Replaces how long a writer's batch may take on PostgreSQL.
     pub batch_deadline: Option<Duration>,
@@ -89,6 +91,7 @@ impl Default for Setup {
         Self {
             has_carriers: true,
             statements: None,
+            has_wrong_totals: false,
             http: http::Settings::default(),
             batch_deadline: None,
             // It has no effect on SQLite.
@@ -119,6 +122,7 @@ pub struct TestApp {
     /// Statements run on the connections that write.
     write_statements: Arc<AtomicUsize>,
     folder: Arc<tempfile::TempDir>,
+    has_wrong_totals: bool,
     is_closed: AtomicBool,
     started: Weak<Started>,
 }
@@ -221,6 +225,7 @@ impl TestApp {
         } else {
             Carriers::none()
         };
+        assert!(!setup.has_wrong_totals || setup.statements.is_some(), "a planted fault");
         let money = setup.statements.unwrap_or_else(|| Statements::of(db.backend()));
         let time = Arc::clone(&clock) as Arc<dyn Clock>;
         let (app, key_uses) = App::with_statements(db, time, carriers, money);
@@ -249,6 +254,7 @@ impl TestApp {
             key_uses: Mutex::new(key_uses),
             write_statements,
             folder,
+            has_wrong_totals: setup.has_wrong_totals,
             is_closed: AtomicBool::new(false),
             started: Arc::downgrade(started),
         }
@@ -260,10 +266,12 @@ impl TestApp {
         if self.is_closed.swap(true, Ordering::Relaxed) {
             return;
         }
-        self.step(TimeDelta::hours(1));
-        self.deliver().await;
-        self.note_key_uses().await;
-        self.assert_reconciled().await;
+        if !self.has_wrong_totals {
+            self.step(TimeDelta::hours(1));
+            self.deliver().await;
+            self.note_key_uses().await;
+            self.assert_reconciled().await;
+        }
         let _ = self.owner.clone().close().await;
         let _ = self.app.db.close().await;
     }

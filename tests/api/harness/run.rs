@@ -3,10 +3,7 @@
 
 use std::{
     mem,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use chrono::TimeDelta;
@@ -18,7 +15,6 @@ use super::{Database, Setup, TestApp};
 pub struct Apps {
     pub database: Database,
     started: Arc<Started>,
-    has_planted_fault: AtomicBool,
 }
 
 /// The apps of one test, in the order in which they were started.
@@ -45,23 +41,15 @@ impl Apps {
     pub async fn start_with(&self, setup: Setup) -> Arc<TestApp> {
         TestApp::start(&self.started, self.database, setup).await
     }
-
-    /// For a test whose planted fault makes balances or totals wrong: they are not checked.
-    pub fn allow_wrong_totals(&self) {
-        self.has_planted_fault.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Runs a test, then [closes](TestApp::close) each app that it started.
 pub async fn run_test(database: Database, test: impl AsyncFnOnce(&Apps)) {
-    let apps =
-        Apps { database, started: Arc::default(), has_planted_fault: AtomicBool::new(false) };
+    let apps = Apps { database, started: Arc::default() };
     test(&apps).await;
-    if !apps.has_planted_fault.load(Ordering::Relaxed) {
-        for app in apps.started.take() {
-            assert_eq!(Arc::strong_count(&app), 1, "a task of the test still runs");
-            app.close().await;
-        }
+    for app in apps.started.take() {
+        assert_eq!(Arc::strong_count(&app), 1, "a task of the test still runs");
+        app.close().await;
     }
 }
 
