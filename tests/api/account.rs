@@ -1,15 +1,12 @@
-//! What any key sees of its own account (C24, C25, C33).
+//! What a key sees of itself and of its own account.
 
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
-/// The viewer is the key, its account, its team and its role.
 #[db_test]
-#[tokio::test]
-async fn the_viewer_is_the_key_in_use(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_viewer_is_the_key_of_the_request(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "name": "Client ABC" })).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -53,14 +50,11 @@ async fn the_viewer_is_the_key_in_use(database: Database) {
                                 "environment": environment } })
         );
     }
-    t.close().await;
 }
 
-/// remainingCredit, isBlocked and blockedBy follow limit, total, status and balance.
+/// `remainingCredit`, `isBlocked` and `blockedBy` follow limit, total, status and balance.
 #[db_test]
-#[tokio::test]
-async fn an_account_says_why_it_is_blocked(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_shows_why_it_is_blocked(t: &TestApp) {
     t.set_sms_price(100_000).await;
     let team = t.team(25).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 15 })).await;
@@ -91,5 +85,4 @@ async fn an_account_says_why_it_is_blocked(database: Database) {
             { "creditLimit": null, "totalSpent": null, "remainingCredit": null, "isBlocked": true, "blockedBy": ["BALANCE"] },
         ])
     );
-    t.close().await;
 }

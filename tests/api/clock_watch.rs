@@ -1,4 +1,4 @@
-//! A clock that jumps: while it is wrong the worker delivers nothing and renews nothing.
+//! While the server's clock is wrong, the worker delivers nothing and renews nothing.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use axum::{body::Body, http::Request};
 use chrono::TimeDelta;
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,15 +20,14 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Database, Postgres, TestApp, TestTeam, text};
+use crate::harness::{TestApp, TestTeam, text};
 
-/// Longer than a month, so that one begins.
+/// Longer than a month, so that the next month of a phone number begins.
 const JUMP: TimeDelta = TimeDelta::days(40);
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let held = async {
         while !holds().await {
-            // The worker needs the processor, too.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -36,40 +35,38 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     assert!(held.is_ok(), "{what}");
 }
 
-/// The status of the message that waits, and the balance.
+/// The status of the waiting message, and the balance.
 async fn state(t: &TestApp, team: &TestTeam) -> Value {
     let query = "{ messages { nodes { status } } balance { balance } }";
     let data = t.ask(&team.key, query).await.data().clone();
     json!([data["messages"]["nodes"][0]["status"], data["balance"]["balance"]])
 }
 
-/// What `/readyz` says.
+/// The answer of `/readyz`.
 async fn ready(t: &TestApp) -> (u16, String) {
     let request = Request::get("/readyz").body(Body::empty()).expect("a request");
     let answer = t.request(request).await;
     (answer.status.as_u16(), text(&answer.body))
 }
 
-/// The worker goes through a whole round, which notes the use of a key at its beginning.
+/// Waits for a whole round of the worker, which writes the use of a key at its beginning.
 async fn let_the_worker_go_round(t: &TestApp, uses: &mpsc::Sender<Uuid>, keys: [&str; 2]) {
     for key in keys {
         let used = format!(
             "SELECT COUNT(*) FROM api_key WHERE last_used_at IS NOT NULL AND last_four = '{}'",
             &key[key.len() - 4..]
         );
-        let viewer = t.ask(key, "{ viewer { apiKey { id } } }").await;
-        let id = text(&viewer.data()["viewer"]["apiKey"]["id"]);
+        let id = t.key_id(key).await;
         uses.send(id.parse().expect("an id")).await.expect("the worker listens");
         until("the worker goes round", async || t.number(&used).await == 1).await;
     }
 }
 
-/// A message of the days to come waits, a month is not charged and no message of a deactivated account is canceled,
-/// until the clock is where it should be.
+/// Messages are not sent, months are not charged and messages of a deactivated account are not
+/// canceled until the clock is right again.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_done_by_a_clock_that_jumped(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_worker_does_nothing_while_the_clock_is_wrong(t: &TestApp) {
     let team = t.team(1_000).await;
     let keys = [
         t.api_key(&team, &team.main_account_id, "LIVE").await,
@@ -83,16 +80,13 @@ async fn nothing_is_done_by_a_clock_that_jumped(database: Database) {
     let send_at = t.clock.now() + TimeDelta::days(20);
     let input = json!({ "to": "+12025550123", "text": "Later", "sendAt": send_at });
     assert_eq!(t.send(&team.key, input).await.refusals(), [""; 0]);
-    let before = state(&t, &team).await;
+    let before = state(t, &team).await;
     assert_eq!(before[0], "SCHEDULED");
     let sub = t.sub_account(&team, json!({})).await;
-    // Free of charge, so that only the month changes the balance.
+    // Free of charge, so that only the monthly price changes the balance.
     t.set_sms_price(0).await;
     assert!(t.sends(&sub.key).await);
-    let deactivate =
-        "mutation($id: ID!) { deactivateSubAccount(account: { id: $id }) { errors { code } } }";
-    let answer = t.ask_with(&team.key, deactivate, json!({ "id": sub.id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
     let canceled = "SELECT COUNT(*) FROM message WHERE status = 'CANCELED'";
 
     t.step(JUMP);
@@ -100,31 +94,27 @@ async fn nothing_is_done_by_a_clock_that_jumped(database: Database) {
     let stop = CancellationToken::new();
     let working = worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone());
     let working = tokio::spawn(working);
-    let_the_worker_go_round(&t, &uses, [&keys[0], &keys[1]]).await;
-    assert_eq!(state(&t, &team).await, before);
+    let_the_worker_go_round(t, &uses, [&keys[0], &keys[1]]).await;
+    assert_eq!(state(t, &team).await, before);
     assert_eq!(t.number(canceled).await, 0, "nothing is worked off");
-    let (status, said) = ready(&t).await;
+    let (status, said) = ready(t).await;
     assert!(status == 503 && said.starts_with("the machine's clock has jumped"), "{said}");
 
-    // As much time has passed.
+    // Now as much real time has passed.
     passed.store(JUMP.num_seconds().unsigned_abs(), Ordering::Relaxed);
     let is_done = async || {
-        let now = state(&t, &team).await;
+        let now = state(t, &team).await;
         let is_sent = now[0] == "SENT" && now[1] != before[1];
         is_sent && t.number(canceled).await == 1
     };
     until("the worker goes on", is_done).await;
-    assert_eq!(ready(&t).await, (200, "ready\n".to_owned()));
+    assert_eq!(ready(t).await, (200, "ready\n".to_owned()));
     stop.cancel();
     working.await.expect("the worker stops");
-    t.close().await;
 }
 
-/// PostgreSQL's clock is one to compare with, also for a clock that was wrong from the start.
-#[needs_postgres]
-#[tokio::test]
-async fn the_databases_clock_is_asked() {
-    let t = TestApp::start(Postgres).await;
+#[db_test(postgres)]
+async fn a_clock_that_is_wrong_from_the_start_is_noticed_by_postgresqls_clock(t: &TestApp) {
     let watch = ClockWatch::of_machine(&*t.clock);
     assert!(watch.is_right(&*t.clock), "it has not been asked yet");
     watch.ask_database(&t.app).await.expect("it answers");
@@ -133,17 +123,15 @@ async fn the_databases_clock_is_asked() {
     let asked = t.app.db.now().await.expect("it answers").expect("PostgreSQL has a clock");
     t.step(asked - t.clock.now());
     watch.ask_database(&t.app).await.expect("it answers");
-    // The jump remains, for a minute at least.
+    // The jump is remembered for at least a minute.
     assert!(!watch.is_right(&*t.clock));
     let watch = ClockWatch::of_machine(&*t.clock);
     watch.ask_database(&t.app).await.expect("it answers");
     assert!(watch.is_right(&*t.clock));
-    t.close().await;
 }
 
-/// The machine's own clocks go on together.
 #[test]
-fn the_machines_clocks_agree() {
+fn the_machines_wall_clock_and_monotonic_clock_agree() {
     let watch = ClockWatch::of_machine(&SystemClock);
     let (begun, now) = (clock::since_boot(), SystemClock.now());
     while SystemClock.now() <= now {}

@@ -1,17 +1,14 @@
-//! The worked example of the requirements, over HTTP.
+//! The data of `tollgate demo`, over HTTP.
 
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
-/// C7, C24, C25, C33 and the example of the design: the balance query by the key in use.
 #[db_test]
-#[tokio::test]
-async fn balance_is_what_the_key_in_use_may_see(database: Database) {
-    let t = TestApp::start(database).await;
+async fn each_key_of_the_demo_sees_the_balance_that_its_role_may_see(t: &TestApp) {
     let (keys, is_fresh) =
-        tollgate::cli::demo::build_or_resume(&t.app).await.expect("the example stands");
+        tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is created");
     assert!(is_fresh);
     let query = "{ balance { balance currency isSubAccount totalSpent creditLimit } }";
 
@@ -31,15 +28,11 @@ async fn balance_is_what_the_key_in_use_may_see(database: Database) {
         );
     }
     assert_eq!(t.ask(&keys.operator, query).await.data()["balance"], json!(null));
-    t.close().await;
 }
 
-/// A newcomer finds numbers to buy; what one costs leaves the balance.
 #[db_test]
-#[tokio::test]
-async fn the_example_has_numbers_in_stock(database: Database) {
-    let t = TestApp::start(database).await;
-    let (keys, _) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("the example stands");
+async fn the_demo_has_phone_numbers_to_buy(t: &TestApp) {
+    let (keys, _) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is created");
     let [client, ..] = &keys.clients[..] else { panic!("three clients") };
     let query = "{ availablePhoneNumbers(filter: { country: \"US\" }) { number type } }";
     let number = |number: &str, of_type: &str| json!({ "number": number, "type": of_type });
@@ -57,20 +50,18 @@ async fn the_example_has_numbers_in_stock(database: Database) {
     assert_eq!(t.ask(client, query).await.data()["availablePhoneNumbers"], json!(stock));
     let balance = t.ask(client, "{ balance { balance totalSpent } }").await;
     assert_eq!(balance.data()["balance"], json!({ "balance": 49_700, "totalSpent": 4800 }));
-    // Taken up again, it stocks nothing twice.
-    let (keys, is_fresh) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("it stands");
+    // A second start adds nothing.
+    let (keys, is_fresh) =
+        tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is found");
     assert!(!is_fresh);
     let left = t.ask(&keys.clients[0], query).await;
     assert_eq!(left.data()["availablePhoneNumbers"], json!(stock));
-    t.close().await;
 }
 
-/// What Client ABC has is its own, and what it canceled was paid back; its main account sees the money alone.
+/// Its main account sees only the money.
 #[db_test]
-#[tokio::test]
-async fn a_client_has_contacts_a_number_and_a_canceled_message(database: Database) {
-    let t = TestApp::start(database).await;
-    let (keys, _) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("the example stands");
+async fn client_abc_has_contacts_a_number_and_a_refunded_message(t: &TestApp) {
+    let (keys, _) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is created");
     t.deliver().await;
     let query = "{ contacts { nodes { displayName addresses { address } } } \
                  senders { nodes { name isDefault channels phoneNumber { number status } } } \
@@ -110,5 +101,4 @@ async fn a_client_has_contacts_a_number_and_a_canceled_message(database: Databas
     let expected = json!({ "contacts": nothing, "senders": nothing,
                            "subAccount": { "totalSpent": 4500 } });
     assert_eq!(*main.data(), expected);
-    t.close().await;
 }

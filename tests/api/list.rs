@@ -1,13 +1,13 @@
-//! Lists of more rows than are counted, or looked at for one page.
+//! Lists with more rows than are counted, or than are read for one page.
 
 use db_test::db_test;
 use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tollgate::domain::list::{LOOKED_AT_MAX, TOTAL_MAX};
 
-use crate::harness::{Database, TestApp, TestTeam};
+use crate::harness::{TestApp, TestTeam};
 
-/// Adds the opt-outs `from..to` of a team's main account; the greater, the newer.
+/// Adds the opt-outs `from..to` of a team's main account, the greatest number last.
 async fn add(t: &TestApp, team: &TestTeam, from: u64, to: u64) {
     let (team_id, account_id) = (&team.id, &team.main_account_id);
     let (id, team_id, account_id, now) = match t.app.db.backend() {
@@ -43,63 +43,56 @@ async fn page(t: &TestApp, key: &str, args: &str) -> Value {
     answer.data()["optOuts"].clone()
 }
 
-/// A4: a total ends at 10,000, which stands for more.
 #[db_test]
-#[tokio::test]
-async fn a_total_ends_at_its_bound(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_total_count_stops_at_10000(t: &TestApp) {
     let team = t.team(1_000).await;
 
     let mut rows = 0;
     for (more, total) in [(TOTAL_MAX - 1, 9_999), (1, 10_000), (1, 10_000)] {
-        add(&t, &team, rows, rows + more).await;
+        add(t, &team, rows, rows + more).await;
         rows += more;
-        assert_eq!(page(&t, &team.key, "first: 0").await["totalCount"], json!(total));
-        assert_eq!(page(&t, &team.key, "last: 1").await["totalCount"], json!(total));
+        assert_eq!(page(t, &team.key, "first: 0").await["totalCount"], json!(total));
+        assert_eq!(page(t, &team.key, "last: 1").await["totalCount"], json!(total));
     }
-    t.close().await;
 }
 
-/// A4: a filter looks at 10,000 rows for a page. Where it finds too few, the page's cursor leads on, in both
-/// directions, and how many there are is not known.
+/// If too few rows match, the page's cursor leads to the next rows, in both directions, and the
+/// total count is null.
 #[db_test]
-#[tokio::test]
-async fn a_page_with_a_filter_looks_at_so_many_rows(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_filtered_page_reads_at_most_10000_rows(t: &TestApp) {
     let team = t.team(1_000).await;
     let (oldest, newest) = ("+12025000000", format!("+1202{}", 5_000_000 + LOOKED_AT_MAX));
     let found = |address: &str| json!([{ "address": address }]);
     let search = |address: &str| format!("filter: {{ search: \"{address}\" }}");
 
-    // As many as are looked at: it is found, and counted.
-    add(&t, &team, 0, LOOKED_AT_MAX).await;
-    let whole = page(&t, &team.key, &search(oldest)).await;
+    // Exactly the limit: the row is found and counted.
+    add(t, &team, 0, LOOKED_AT_MAX).await;
+    let whole = page(t, &team.key, &search(oldest)).await;
     assert_eq!((&whole["nodes"], &whole["totalCount"]), (&found(oldest), &json!(1)));
     assert_eq!(whole["pageInfo"]["hasNextPage"], json!(false));
 
-    // One more: what is farthest from the page's end is on the next page.
-    add(&t, &team, LOOKED_AT_MAX, LOOKED_AT_MAX + 1).await;
+    // One row more: the farthest row is on the next page.
+    add(t, &team, LOOKED_AT_MAX, LOOKED_AT_MAX + 1).await;
     for (address, size, from, more, lead) in [
         (oldest, "first: 5", "after", "hasNextPage", "endCursor"),
         (newest.as_str(), "last: 5", "before", "hasPreviousPage", "startCursor"),
     ] {
         let args = format!("{}, {size}", search(address));
-        let short = page(&t, &team.key, &args).await;
+        let short = page(t, &team.key, &args).await;
         let info = &short["pageInfo"];
         assert_eq!((&short["nodes"], &short["totalCount"]), (&json!([]), &json!(null)), "{size}");
         assert_eq!(info[more], json!(true), "{size}");
         assert!(info[lead].is_string(), "{size}");
 
-        let next = page(&t, &team.key, &format!("{args}, {from}: {}", info[lead])).await;
+        let next = page(t, &team.key, &format!("{args}, {from}: {}", info[lead])).await;
         assert_eq!((&next["nodes"], &next["totalCount"]), (&found(address), &json!(null)));
         assert_eq!(next["pageInfo"][more], json!(false), "{size}");
     }
 
-    // A page that is full goes on from its last node.
-    let full = page(&t, &team.key, "filter: { channel: [SMS] }, first: 2").await;
+    // A full page ends at its last node.
+    let full = page(t, &team.key, "filter: { channel: [SMS] }, first: 2").await;
     let second = format!("+1202{}", 5_000_000 + LOOKED_AT_MAX - 1);
     assert_eq!(full["nodes"], json!([{ "address": newest }, { "address": second }]));
     assert_eq!(full["totalCount"], json!(null));
     assert_eq!(full["pageInfo"]["hasNextPage"], json!(true));
-    t.close().await;
 }

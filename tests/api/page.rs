@@ -1,5 +1,5 @@
-//! Lists: pages of every list forwards and backwards, cursors, counts; the filters and orders of
-//! sub-accounts; and that a list costs a fixed number of statements.
+//! Lists: pages in both directions, cursors, total counts, the filters and orders of sub-accounts,
+//! and a fixed number of statements per list.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -7,14 +7,14 @@ use entity::account;
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp, TestTeam, text};
+use crate::harness::{TestApp, TestTeam, text};
 
-/// A list of the main account: its field with `ARGS` for the arguments of the page and `SELECT` for
-/// what is selected, and where the answer has it.
+/// A list of the main account. `ARGS` in the query is replaced by the page's arguments, `SELECT` by
+/// the selection; `at` is the list's place in the answer.
 struct List {
     query: &'static str,
     at: &'static str,
-    /// The staged rows in the order of the list, numbered as they were made.
+    /// The rows in the order of the list, numbered in the order of their creation.
     rows: [usize; 7],
 }
 
@@ -80,7 +80,7 @@ fn ids(page: &Value) -> Vec<String> {
     nodes.iter().map(|node| text(&node["id"])).collect()
 }
 
-/// A team with seven rows in every list; sub-accounts share names and totals.
+/// A team with seven rows in every list. Some sub-accounts have the same name or the same total.
 async fn staged(t: &TestApp) -> TestTeam {
     t.set_sms_price(10_000).await;
     let team = t.team(0).await;
@@ -102,22 +102,19 @@ async fn staged(t: &TestApp) -> TestTeam {
     team
 }
 
-/// R5 and the Relay specification: pages in both directions are the whole list, without gap or
-/// repeat, also where rows are equal in what they are ordered by.
+/// Also where rows are equal in what they are ordered by.
 #[db_test]
-#[tokio::test]
-async fn pages_in_both_directions_make_up_the_whole_list(database: Database) {
-    let t = TestApp::start(database).await;
-    let team = staged(&t).await;
+async fn pages_in_both_directions_add_up_to_the_whole_list(t: &TestApp) {
+    let team = staged(t).await;
 
     for list in &LISTS {
-        let whole = list.page(&t, &team, "first: 100", SELECT).await;
+        let whole = list.page(t, &team, "first: 100", SELECT).await;
         let mut made = ids(&whole);
         assert_eq!(made.len(), 7, "{}", list.query);
         made.sort_unstable();
         let expected: Vec<String> = list.rows.iter().map(|row| made[*row].clone()).collect();
         assert_eq!(ids(&whole), expected, "{}", list.query);
-        let total = list.page(&t, &team, "first: 1", "{ totalCount }").await;
+        let total = list.page(t, &team, "first: 1", "{ totalCount }").await;
         assert_eq!(total, json!({ "totalCount": 7 }));
 
         for (size, from, more, back) in [
@@ -129,7 +126,7 @@ async fn pages_in_both_directions_make_up_the_whole_list(database: Database) {
             let mut cursor = String::new();
             for (count, has_more, has_back) in [(3, true, false), (3, true, true), (1, false, true)]
             {
-                let page = list.page(&t, &team, &format!("{size}: 3{cursor}"), SELECT).await;
+                let page = list.page(t, &team, &format!("{size}: 3{cursor}"), SELECT).await;
                 let edges = page["edges"].as_array().expect("a list of edges");
                 let info = &page["pageInfo"];
 
@@ -149,18 +146,15 @@ async fn pages_in_both_directions_make_up_the_whole_list(database: Database) {
         }
 
         let (start, end) = (&whole["edges"][0]["cursor"], &whole["edges"][6]["cursor"]);
-        let middle = list.page(&t, &team, &format!("after: {start}, before: {end}"), SELECT).await;
+        let middle = list.page(t, &team, &format!("after: {start}, before: {end}"), SELECT).await;
         assert_eq!(ids(&middle), expected[1..6], "{}", list.query);
     }
-    t.close().await;
 }
 
-/// A page has 0 to 100 rows, 20 if nobody says; from one end.
+/// It has a size from one end only.
 #[db_test]
-#[tokio::test]
-async fn a_page_has_at_most_a_hundred_rows(database: Database) {
-    let t = TestApp::start(database).await;
-    let team = staged(&t).await;
+async fn a_page_has_20_rows_by_default_and_100_at_most(t: &TestApp) {
+    let team = staged(t).await;
 
     for list in &LISTS {
         for args in ["first: 101", "first: -1", "last: 101", "last: -1", "first: 1, last: 1"] {
@@ -169,11 +163,11 @@ async fn a_page_has_at_most_a_hundred_rows(database: Database) {
         }
         for (args, count) in [("first: 100", 7), ("last: 100", 7), ("first: 0", 0), ("last: 0", 0)]
         {
-            let page = list.page(&t, &team, args, SELECT).await;
+            let page = list.page(t, &team, args, SELECT).await;
             assert_eq!(ids(&page).len(), count, "{args} of {}", list.query);
         }
         let (info, none) = ("{ pageInfo { hasNextPage startCursor endCursor } }", json!(null));
-        let empty = list.page(&t, &team, "first: 0", info).await;
+        let empty = list.page(t, &team, "first: 0", info).await;
         let expected = json!({ "hasNextPage": true, "startCursor": none, "endCursor": none });
         assert_eq!(empty["pageInfo"], expected);
     }
@@ -182,20 +176,17 @@ async fn a_page_has_at_most_a_hundred_rows(database: Database) {
     let query =
         "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { replayed } }";
     t.ask_with(&team.key, query, json!({ "input": vec![message; 14] })).await;
-    let page = LISTS[6].page(&t, &team, "first: null", SELECT).await;
+    let page = LISTS[6].page(t, &team, "first: null", SELECT).await;
     assert_eq!((ids(&page).len(), &page["pageInfo"]["hasNextPage"]), (20, &json!(true)));
-    t.close().await;
 }
 
-/// A cursor is one of its own list in its own order, and was not edited.
+/// An edited one is refused too.
 #[db_test]
-#[tokio::test]
-async fn a_cursor_of_elsewhere_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
-    let team = staged(&t).await;
+async fn a_cursor_of_another_list_or_order_is_refused(t: &TestApp) {
+    let team = staged(t).await;
     let mut cursors = Vec::new();
     for list in &LISTS {
-        let page = list.page(&t, &team, "first: 1", SELECT).await;
+        let page = list.page(t, &team, "first: 1", SELECT).await;
         cursors.push(text(&page["pageInfo"]["endCursor"]));
     }
 
@@ -214,40 +205,33 @@ async fn a_cursor_of_elsewhere_is_refused(database: Database) {
             }
         }
     }
-    t.close().await;
 }
 
-/// The whole list is counted with one statement, and only for who asks.
 #[db_test]
-#[tokio::test]
-async fn the_total_is_counted_only_when_selected(database: Database) {
-    let t = TestApp::start(database).await;
-    let team = staged(&t).await;
+async fn the_total_count_costs_one_statement_and_only_when_selected(t: &TestApp) {
+    let team = staged(t).await;
     let fragment = "{ ...counted } } fragment counted on AccountConnection { n: totalCount";
 
     for list in &LISTS {
         let mut statements = Vec::new();
         for select in ["{ nodes { id } }", "{ nodes { id } totalCount }"] {
-            // Each reads its key, however slow the machine.
+            // Without the cache, each request reads its key.
             t.app.keys.forget_all();
             let start = t.statements();
-            list.page(&t, &team, "first: 2", select).await;
+            list.page(t, &team, "first: 2", select).await;
             statements.push(t.statements() - start);
         }
         assert_eq!(statements[1], statements[0] + 1, "{}", list.query);
     }
-    let aliased = LISTS[0].page(&t, &team, "first: 2", "{ n: totalCount }").await;
+    let aliased = LISTS[0].page(t, &team, "first: 2", "{ n: totalCount }").await;
     assert_eq!(aliased, json!({ "n": 7 }));
-    let in_fragment = LISTS[0].page(&t, &team, "first: 2", fragment).await;
+    let in_fragment = LISTS[0].page(t, &team, "first: 2", fragment).await;
     assert_eq!(in_fragment, json!({ "n": 7 }));
-    t.close().await;
 }
 
-/// C17, C30: sub-accounts are found by status, text, block and metadata, whatever signs these hold.
+/// Also by text with characters that are special in SQL.
 #[db_test]
-#[tokio::test]
-async fn sub_accounts_are_filtered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn sub_accounts_are_filtered_by_status_text_block_and_metadata(t: &TestApp) {
     let (team, poor) = (t.team(100).await, t.team(0).await);
     for input in [
         json!({ "name": "Ärzte Süd", "externalId": "K-100%", "metadata": { "plan": "gold" } }),
@@ -301,14 +285,10 @@ async fn sub_accounts_are_filtered(database: Database) {
     }
     let too_long = json!({ "filter": { "search": "é".repeat(201) } });
     assert_eq!(t.ask_with(&team.key, query, too_long).await.codes(), ["BAD_USER_INPUT"]);
-    t.close().await;
 }
 
-/// C16, C17, C30: no N+1: a list with keys and usage costs the same for 2 and for 50 sub-accounts.
 #[db_test]
-#[tokio::test]
-async fn a_list_of_sub_accounts_costs_four_statements(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_list_of_sub_accounts_costs_four_statements_whatever_its_length(t: &TestApp) {
     let team = t.team(100).await;
     let query = "{ subAccounts(first: 50) { nodes { name totalSpent apiKeys(first: 5) \
                  { nodes { prefix } } usage { totals { spent } } } } }";
@@ -329,14 +309,11 @@ async fn a_list_of_sub_accounts_costs_four_statements(database: Database) {
         // The key, the page, the keys of all its accounts, the usage of all its accounts.
         assert_eq!(statements, 4, "for {count} sub-accounts");
     }
-    t.close().await;
 }
 
-/// A page of accounts is read by place: each column goes where it belongs.
+/// Pages are read by column position.
 #[db_test]
-#[tokio::test]
-async fn a_listed_row_is_the_whole_row(database: Database) {
-    let t = TestApp::start(database).await;
+async fn each_column_of_a_listed_account_has_its_own_value(t: &TestApp) {
     let team = t.team(1_000).await;
     let input = json!({ "externalId": "one", "creditLimit": 500, "metadata": { "a": 1 },
                         "teamBalanceVisible": false });
@@ -363,5 +340,4 @@ async fn a_listed_row_is_the_whole_row(database: Database) {
     let times = [Some(row.created_at), row.status_changed_at, Some(row.updated_at)];
     assert!(times.is_sorted() && times[0] < times[1] && times[1] < times[2], "{times:?}");
     assert_eq!((row.is_sub_account, row.team_balance_visible), (true, false));
-    t.close().await;
 }

@@ -1,6 +1,6 @@
-//! Patches: a field that is not given keeps what is stored, however it is not given; null clears it where it can be
-//! cleared. Sections 3.10 and 6.4.1 of the specification: a field whose variable has no value is not given. The
-//! fields are those of the schema, so a new one needs a row here.
+//! Updates: an omitted field keeps its value, null clears it where it can be cleared. A field whose
+//! variable has no value is omitted (sections 3.10 and 6.4.1 of the GraphQL specification). A new
+//! field of the schema fails here until it has a row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,9 +8,9 @@ use async_graphql::parser::types::{InputObjectType, TypeKind, TypeSystemDefiniti
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp, TestTeam, text};
+use crate::harness::{TestApp, TestTeam, text};
 
-/// How a field may be given to a mutation, or not.
+/// How a field is given to a mutation, or omitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Given {
     AbsentByVariable,
@@ -31,7 +31,7 @@ const WAYS: [Given; 6] =
 /// A field of an input.
 struct Row {
     field: &'static str,
-    /// What the object has at first, what null makes of it, and another value.
+    /// The value at first, the value after null, and another value.
     stored: Value,
     cleared: Value,
     given: Value,
@@ -41,11 +41,11 @@ fn row(field: &'static str, stored: Value, cleared: Value, given: Value) -> Row 
     Row { field, stored, cleared, given }
 }
 
-/// A mutation that patches an object.
+/// A mutation that updates an object.
 struct Patch {
     mutation: &'static str,
     input: &'static str,
-    /// What is selected of the payload: somewhere in it the object, with its id.
+    /// The selection of the payload; the object with its id is somewhere in it.
     selection: &'static str,
     rows: Vec<Row>,
 }
@@ -129,7 +129,7 @@ fn patches() -> Vec<Patch> {
     ]
 }
 
-/// An object as each [`Patch`] finds it: its id.
+/// Creates an object as each [`Patch`] expects it and returns its id.
 async fn object(
     t: &TestApp,
     team: &TestTeam,
@@ -166,7 +166,7 @@ async fn object(
             text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"])
         }
         "updateSender" => {
-            // The first sender of an account is its default.
+            // The first sender of an account is its default sender.
             t.sender(&team.key, json!({})).await;
             let number = t.phone_number(&team.key, &number()).await;
             let input = json!({ "phoneNumberId": number, "email": "a@b.io", "emailName": "Acme",
@@ -191,7 +191,7 @@ fn find<'a>(value: &'a Value, id: &str) -> Option<&'a Value> {
     }
 }
 
-/// What stands in the document, and the variables.
+/// The declaration of the variable, the literal and the variables of a mutation.
 fn written(field: &str, of_type: &str, given: Given, value: &Value) -> (String, String, Value) {
     let (declared, literal, variables) = match given {
         AbsentByVariable => (true, format!("{field}: $v"), json!({})),
@@ -223,7 +223,7 @@ fn in_graphql(value: &Value) -> String {
     }
 }
 
-/// The input objects of the schema whose names `are_wanted`: the types of their fields, and which have a default.
+/// The fields of the schema's input objects whose names `are_wanted`.
 fn inputs(are_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, InputObjectType> {
     let document = async_graphql::parser::parse_schema(tollgate::graphql::sdl()).expect("a schema");
     let types = document.definitions.into_iter().filter_map(|definition| {
@@ -235,9 +235,7 @@ fn inputs(are_wanted: impl Fn(&str) -> bool) -> BTreeMap<String, InputObjectType
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_patch_changes_what_is_given_alone(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_update_changes_only_the_fields_that_are_given(t: &TestApp) {
     let mut numbers = (1..).map(|number| format!("+1202556{number:04}"));
     let mut inputs = inputs(|name| name.starts_with("Update"));
     for patch in patches() {
@@ -249,14 +247,14 @@ async fn a_patch_changes_what_is_given_alone(database: Database) {
             .collect();
         let rows: BTreeSet<&str> = patch.rows.iter().map(|row| row.field).collect();
         let mut fields: BTreeSet<&str> = types.keys().map(String::as_str).collect();
-        // It shows as `phoneNumber`: see the next test.
+        // It is shown as `phoneNumber`: see the next test.
         fields.remove("phoneNumberId");
         assert_eq!(rows, fields, "{}", patch.input);
 
         for row in &patch.rows {
             for given in WAYS {
                 let team = t.team(1_000).await;
-                let id = object(&t, &team, patch.mutation, &mut numbers).await;
+                let id = object(t, &team, patch.mutation, &mut numbers).await;
                 let target = match patch.mutation {
                     "updateSubAccount" => format!("account: {{ id: \"{id}\" }}"),
                     _ => format!("id: \"{id}\""),
@@ -279,7 +277,7 @@ async fn a_patch_changes_what_is_given_alone(database: Database) {
                 };
                 assert_eq!(&found[row.field], expected, "{what}");
                 for other in patch.rows.iter().filter(|other| other.field != row.field) {
-                    // Without an e-mail address there is no name that goes with it.
+                    // The display name is cleared with the e-mail address.
                     let goes_with_it = (row.field, other.field) == ("email", "emailName");
                     let is_cleared = goes_with_it && expected.is_null();
                     let expected = if is_cleared { &Value::Null } else { &other.stored };
@@ -289,18 +287,14 @@ async fn a_patch_changes_what_is_given_alone(database: Database) {
         }
     }
     assert!(inputs.is_empty(), "inputs without rows: {:?}", inputs.keys());
-    t.close().await;
 }
 
-/// The same of the field that is shown as another.
 #[db_test]
-#[tokio::test]
-async fn a_sender_keeps_its_number_unless_null_is_given(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_sender_keeps_its_phone_number_unless_another_or_null_is_given(t: &TestApp) {
     let team = t.team(1_000).await;
     let mut numbers = (1..).map(|number| format!("+1202556{number:04}"));
     for given in WAYS {
-        let id = object(&t, &team, "updateSender", &mut numbers).await;
+        let id = object(t, &team, "updateSender", &mut numbers).await;
         let other = numbers.next().expect("there is no last number");
         let value = json!(t.phone_number(&team.key, &other).await);
         let (declared, literal, variables) = written("phoneNumberId", "ID", given, &value);
@@ -319,14 +313,10 @@ async fn a_sender_keeps_its_number_unless_null_is_given(database: Database) {
             assert!(matches!(given, NullByVariable | NullInLiteral), "{given:?}");
         }
     }
-    t.close().await;
 }
 
-/// A field with a default has it where its variable has no value.
 #[db_test]
-#[tokio::test]
-async fn a_default_holds_where_a_variable_has_no_value(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_default_of_a_field_applies_where_its_variable_has_no_value(t: &TestApp) {
     let team = t.team(1_000).await;
     let with_default = inputs(|_| true).into_iter().flat_map(|(name, input)| {
         let fields = input.fields.into_iter().filter(|field| field.node.default_value.is_some());
@@ -373,8 +363,7 @@ async fn a_default_holds_where_a_variable_has_no_value(database: Database) {
     let names = json!([{ "name": "Newer" }, { "name": "Client" }]);
     assert_eq!(listed.data()["subAccounts"]["nodes"], names);
 
-    // An argument without a value is not given either, and null is not a list's length.
+    // An argument without a value is omitted too. Null is not a page size.
     let page = "query($v: Int) { messages(first: $v) { pageInfo { hasNextPage } } }";
     assert_eq!(t.ask(&team.key, page).await.status, 200);
-    t.close().await;
 }

@@ -1,4 +1,4 @@
-//! Who sees which entries, filtered and page by page.
+//! Who sees which entries, by filter and by page.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -9,15 +9,13 @@ use super::{
     calls::{STAGED_PRIVATE, staged},
     newest,
 };
-use crate::harness::{Database, NOBODYS_IDS, TestApp, text};
+use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// R3: a main account sees what concerns its team, whoever did it, but neither another team's nor what its
-/// sub-accounts do with what they own; an operator's key is not shown to it. A sub-account sees nothing.
+/// A main account does not see another team's entries, what its sub-accounts do with their own
+/// data, or operators' keys. A sub-account sees nothing.
 #[db_test]
-#[tokio::test]
-async fn each_sees_what_concerns_it(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn a_main_account_sees_the_entries_of_its_team_and_an_operator_all(t: &TestApp) {
+    let stage = staged(t).await;
     let foreign = t.team(0).await;
     t.contact(&stage.team.key, &["+12025550179"]).await;
     let quiet = "mutation { setQuietHours { errors { code } } }";
@@ -31,7 +29,7 @@ async fn each_sees_what_concerns_it(database: Database) {
     };
     let (sub, other) = (json!({ "id": stage.sub.id }), json!({ "id": stage.other.id }));
     let main = json!({ "id": stage.team.main_account_id });
-    let own = newest(&t, &stage.team.key, 100).await;
+    let own = newest(t, &stage.team.key, 100).await;
     let operators = own.iter().filter(|entry| entry["actor"] == "OPERATOR").collect::<Vec<_>>();
     assert_eq!(operators.len(), 2);
     assert!(operators.iter().all(|entry| entry["actorKey"] == json!(null)));
@@ -53,7 +51,7 @@ async fn each_sees_what_concerns_it(database: Database) {
     let of_team = t.ask(&stage.team.key, &query).await;
     assert_eq!(of_team.data()["team"]["auditLog"]["nodes"], json!(own));
 
-    // An operator sees the private ones too, and the whole server's.
+    // An operator also sees private entries and those of the whole server.
     let query = "query($id: ID!) { auditLog { totalCount } \
                  teamById(id: $id) { auditLog { totalCount } } }";
     let counts = t.ask_with(&t.operator, query, json!({ "id": stage.team.id })).await;
@@ -64,27 +62,24 @@ async fn each_sees_what_concerns_it(database: Database) {
         "teamById": { "auditLog": { "totalCount": own.len() + private } },
     });
     assert_eq!(*counts.data(), expected);
-    let entry = newest(&t, &t.operator, 100).await.pop().expect("the first key's");
+    let entry = newest(t, &t.operator, 100).await.pop().expect("the first key's");
     assert_eq!(
         (&entry["action"], &entry["actor"], &entry["actorKey"], &entry["requestId"]),
         (&json!("CREATE_API_KEY"), &json!("COMMAND_LINE"), &json!(null), &json!(null))
     );
 
-    let theirs = newest(&t, &foreign.key, 100).await;
+    let theirs = newest(t, &foreign.key, 100).await;
     assert_eq!(shown(theirs), [json!(["CREATE_TEAM", "OPERATOR", null])]);
     for query in ["{ auditLog { totalCount } }", "{ team { auditLog { totalCount } } }"] {
         assert_eq!(t.ask(&stage.sub.key, query).await.codes(), ["FORBIDDEN"]);
     }
     let test_key = t.api_key(&stage.team, &stage.team.main_account_id, "TEST").await;
-    assert_eq!(newest(&t, &test_key, 100).await[1..], own);
-    t.close().await;
+    assert_eq!(newest(t, &test_key, 100).await[1..], own);
 }
 
-/// By action, by outcome, by key, by account under either of its ids, and by time: from included, to excluded.
+/// The start of the time range is included, its end excluded.
 #[db_test]
-#[tokio::test]
-async fn the_log_is_filtered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn entries_are_filtered_by_action_outcome_key_account_and_time(t: &TestApp) {
     let team = t.team(0).await;
     t.step(TimeDelta::minutes(1));
     let sub = t.sub_account(&team, json!({ "externalId": "s-1" })).await;
@@ -92,11 +87,7 @@ async fn the_log_is_filtered(database: Database) {
     t.api_key(&team, &sub.id, "TEST").await;
     t.step(TimeDelta::minutes(1));
     t.api_key(&team, &team.main_account_id, "TEST").await;
-    let key_id = async |key: &str| {
-        let viewer = t.ask(key, "{ viewer { apiKey { id } } }").await;
-        text(&viewer.data()["viewer"]["apiKey"]["id"])
-    };
-    let (main_key, operators_key) = (key_id(&team.key).await, key_id(&t.operator).await);
+    let (main_key, operators_key) = (t.key_id(&team.key).await, t.key_id(&t.operator).await);
     let time = |from: Value, to: Value| json!({ "createdAt": { "from": from, "to": to } });
     let minute = |minute: u8| json!(format!("2026-03-16T12:0{minute}:00Z"));
     let (all, none) =
@@ -121,13 +112,13 @@ async fn the_log_is_filtered(database: Database) {
             all[..2].to_vec(),
         ),
         (json!({ "actorKeyId": sub.key_id }), none.clone()),
-        (json!({ "actorKeyId": NOBODYS_IDS[0] }), none.clone()),
-        (json!({ "actorKeyId": NOBODYS_IDS[1] }), none.clone()),
+        (json!({ "actorKeyId": UNKNOWN_IDS[0] }), none.clone()),
+        (json!({ "actorKeyId": UNKNOWN_IDS[1] }), none.clone()),
         (json!({ "account": { "id": sub.id } }), vec![all[0], all[2]]),
         (json!({ "account": { "externalId": "s-1" } }), vec![all[0], all[2]]),
         (json!({ "account": { "id": team.main_account_id } }), vec![all[0]]),
-        (json!({ "account": { "id": NOBODYS_IDS[0] } }), none.clone()),
-        (json!({ "account": { "id": NOBODYS_IDS[1] } }), none.clone()),
+        (json!({ "account": { "id": UNKNOWN_IDS[0] } }), none.clone()),
+        (json!({ "account": { "id": UNKNOWN_IDS[1] } }), none.clone()),
         (json!({ "account": { "externalId": "S-1" } }), none.clone()),
         (json!({ "account": { "id": sub.id }, "action": ["CREATE_API_KEY"] }), vec![all[0]]),
         (time(json!(null), json!(null)), all.clone()),
@@ -144,28 +135,24 @@ async fn the_log_is_filtered(database: Database) {
         let found = t.ask_with(&t.operator, of_team, variables).await;
         assert_eq!(found.data()["teamById"]["auditLog"], expected, "{filter}");
     }
-    // A main account is not shown which of an operator's keys acted.
+    // A main account does not see which operator's key was used.
     let by_operator = json!({ "filter": { "actorKeyId": operators_key }, "id": team.id });
     let found = t.ask_with(&team.key, query, json!({ "filter": by_operator["filter"] })).await;
     assert_eq!(found.data()["auditLog"]["totalCount"], 0);
     let found = t.ask_with(&t.operator, of_team, by_operator).await;
     assert_eq!(found.data()["teamById"]["auditLog"]["nodes"], json!([{ "action": "CREATE_TEAM" }]));
-    // Of the whole server, an account has no externalId.
+    // Across the whole server, an account has no `externalId`.
     let by_id = json!({ "filter": { "account": { "id": sub.id } } });
     let found = t.ask_with(&t.operator, query, by_id).await;
     assert_eq!(found.data()["auditLog"]["totalCount"], 2);
     let by_external_id = json!({ "filter": { "account": { "externalId": "s-1" } } });
     let found = t.ask_with(&t.operator, query, by_external_id).await;
     assert_eq!(found.codes(), ["BAD_USER_INPUT"]);
-    t.close().await;
 }
 
-/// Page by page, from either end, what a main account and an operator see is what they see at once.
 #[db_test]
-#[tokio::test]
-async fn the_log_is_paged_both_ways(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn pages_in_both_directions_add_up_to_the_whole_log(t: &TestApp) {
+    let stage = staged(t).await;
     for at in 0..5 {
         t.sub_account(&stage.team, json!({ "name": format!("Client {at}") })).await;
         t.opt_out(&stage.sub.key, &format!("+1202555018{at}")).await;
@@ -206,5 +193,4 @@ async fn the_log_is_paged_both_ways(database: Database) {
     let cursor = text(&entries.data()["auditLog"]["edges"][0]["cursor"]);
     let ledger = format!("{{ ledger(after: \"{cursor}\") {{ totalCount }} }}");
     assert_eq!(t.ask(&stage.team.key, &ledger).await.codes(), ["BAD_USER_INPUT"]);
-    t.close().await;
 }

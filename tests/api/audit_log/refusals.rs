@@ -1,4 +1,4 @@
-//! Refused calls that repeat: one entry with a count, whatever their number.
+//! Refused calls that repeat make one entry with a count.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tollgate::domain::audit_log::refusals::write_counts;
 
 use super::count;
-use crate::harness::{Database, Setup, TestApp};
+use crate::harness::{Setup, TestApp};
 
 const CREATE_TEAM: &str = "mutation { createTeam(input: { name: \"No\" }) { plainKey } }";
 const QUIET: &str = "mutation { setQuietHours(input: { from: \"x\", to: \"08:00\", timeZone: \"UTC\" }) \
@@ -22,16 +22,15 @@ async fn refusals(t: &TestApp, key: &str) -> Vec<Value> {
     nodes.iter().map(|node| json!([node["action"], node["code"], node["count"]])).collect()
 }
 
-/// A key without any rights floods the log with one entry a minute, at once and counted, and costs the
-/// database nothing in between; another key, action or code has an entry of its own.
+/// The entry is visible immediately, and further refusals cost no statement. Another key, action or
+/// code has its own entry.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_refusals_is_one_entry(database: Database) {
-    let t = TestApp::start(database).await;
+async fn repeated_refusals_make_one_entry_a_minute_with_a_count(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
-    let (before, entries) = (t.everything().await, count(&t).await);
+    let (before, entries) = (t.everything().await, count(t).await);
 
     let ten = format!(
         "mutation {{ {} }}",
@@ -43,17 +42,17 @@ async fn a_flood_of_refusals_is_one_entry(database: Database) {
     for answer in join_all(together).await {
         assert_eq!(answer.codes(), ["FORBIDDEN"]);
     }
-    // The first is there at once.
-    assert_eq!(count(&t).await, entries + 1);
+    // The first refusal is written immediately.
+    assert_eq!(count(t).await, entries + 1);
     let statements = t.statements();
     for _ in 0..50 {
         assert_eq!(t.ask(&test_key, &ten).await.codes(), ["FORBIDDEN"]);
     }
-    // But for the key, which is looked up again every second.
+    // Except for the key, which is read again every second.
     assert!(t.statements() - statements <= 50, "500 repeats cost no statement each");
     write_counts(&t.app).await.expect("the counts are written");
-    assert_eq!(count(&t).await, entries + 1);
-    assert_eq!(refusals(&t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 700])]);
+    assert_eq!(count(t).await, entries + 1);
+    assert_eq!(refusals(t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 700])]);
 
     for (key, query, code) in [
         (&sub.key, CREATE_TEAM, "FORBIDDEN"),
@@ -71,7 +70,7 @@ async fn a_flood_of_refusals_is_one_entry(database: Database) {
     }
     write_counts(&t.app).await.expect("the counts are written");
     assert_eq!(
-        refusals(&t, &team.key).await,
+        refusals(t, &team.key).await,
         [
             json!(["SET_QUIET_HOURS", "TIME_ZONE_INVALID", 2]),
             json!(["SET_QUIET_HOURS", "TIME_INVALID", 2]),
@@ -81,15 +80,11 @@ async fn a_flood_of_refusals_is_one_entry(database: Database) {
         ]
     );
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// What is refused of one account hides nothing of another, and neither does a team or another account's key. What
-/// names no account of the team is one entry.
+/// Those that name no account of the team are counted together.
 #[db_test]
-#[tokio::test]
-async fn each_account_has_its_entry(database: Database) {
-    let t = TestApp::start(database).await;
+async fn refusals_are_counted_per_account(t: &TestApp) {
     let (team, other) = (t.team(0).await, t.team(0).await);
     let (one, two) = (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
     let suspend = "mutation($id: ID!) { suspendSubAccount(account: { id: $id }, input: { reason: \"\" }) \
@@ -134,17 +129,14 @@ async fn each_account_has_its_entry(database: Database) {
     ];
     assert_eq!(entries, expected);
     assert_eq!(
-        refusals(&t, &other.key).await,
+        refusals(t, &other.key).await,
         [json!(["ADJUST_TEAM_BALANCE", "AMOUNT_INVALID", 1])]
     );
-    t.close().await;
 }
 
-/// A minute after its first refusal an entry is closed; what was counted in its last seconds is still its own.
+/// Refusals of its last seconds still count for it.
 #[db_test]
-#[tokio::test]
-async fn each_minute_has_its_entry(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_entry_is_closed_a_minute_after_its_first_refusal(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let refused = async |times: usize| {
@@ -164,20 +156,16 @@ async fn each_minute_has_its_entry(database: Database) {
     write_counts(&t.app).await.expect("there is nothing to write");
 
     let expected = [1, 4, 3].map(|count| json!(["CREATE_TEAM", "FORBIDDEN", count]));
-    assert_eq!(refusals(&t, &team.key).await, expected);
-    // Another process counts for itself.
+    assert_eq!(refusals(t, &team.key).await, expected);
+    // Each process counts for itself.
     let other = t.beside(Setup::default()).await;
     assert_eq!(other.ask(&sub.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
-    assert_eq!(refusals(&t, &team.key).await.len(), 4);
-    other.close().await;
-    t.close().await;
+    assert_eq!(refusals(t, &team.key).await.len(), 4);
 }
 
-/// Where the first cannot be entered, the next one is tried; where counts cannot be written, they wait.
+/// If the first cannot be entered, the next one is tried. Counts that cannot be written are kept.
 #[db_test]
-#[tokio::test]
-async fn nothing_is_lost_while_the_database_fails(database: Database) {
-    let t = TestApp::start(database).await;
+async fn no_refusal_is_lost_while_the_database_fails(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let refused = async || assert_eq!(t.ask(&sub.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
@@ -186,7 +174,7 @@ async fn nothing_is_lost_while_the_database_fails(database: Database) {
     refused().await;
     t.execute("ALTER TABLE gone RENAME TO audit_entry").await;
     refused().await;
-    assert_eq!(refusals(&t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 1])]);
+    assert_eq!(refusals(t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 1])]);
     refused().await;
     t.execute("ALTER TABLE audit_entry RENAME TO gone").await;
     write_counts(&t.app).await.expect_err("there is no table");
@@ -194,15 +182,11 @@ async fn nothing_is_lost_while_the_database_fails(database: Database) {
     refused().await;
     write_counts(&t.app).await.expect("the counts are written");
 
-    assert_eq!(refusals(&t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 3])]);
-    t.close().await;
+    assert_eq!(refusals(t, &team.key).await, [json!(["CREATE_TEAM", "FORBIDDEN", 3])]);
 }
 
-/// The database lets the count of a refusal grow, and nothing else of an entry change.
 #[db_test]
-#[tokio::test]
-async fn only_the_count_of_a_refusal_grows(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_database_lets_only_the_count_of_a_refusal_grow(t: &TestApp) {
     let team = t.team(0).await;
     assert_eq!(t.ask(&team.key, CREATE_TEAM).await.codes(), ["FORBIDDEN"]);
     assert_eq!(t.ask(&team.key, QUIET).await.refusals(), ["TIME_INVALID"]);
@@ -230,6 +214,5 @@ async fn only_the_count_of_a_refusal_grows(database: Database) {
     let codes = ["TIME_INVALID", "FORBIDDEN"];
     let expected: Vec<Value> =
         expected.iter().zip(codes).map(|(action, code)| json!([action, code, 2])).collect();
-    assert_eq!(refusals(&t, &team.key).await, expected);
-    t.close().await;
+    assert_eq!(refusals(t, &team.key).await, expected);
 }

@@ -1,12 +1,12 @@
-//! The ledger: every movement of a team's balance, seen whole by the team, in part by each
-//! sub-account, and never changed.
+//! The ledger: every movement of a team's balance. The team sees all of it, each sub-account its
+//! own part, and nothing is ever changed.
 
 use chrono::TimeDelta;
 use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, NOBODYS_IDS, Postgres, TestApp, TestSubAccount, TestTeam, text};
+use crate::harness::{Database, Postgres, TestApp, TestSubAccount, TestTeam, UNKNOWN_IDS, text};
 
 const ENTRY: &str = "kind amount balanceAfter account { id } note createdAt";
 
@@ -16,8 +16,8 @@ struct Stage {
     other: TestSubAccount,
 }
 
-/// A minute apart: 100 in, `sub` sends for 2 what is refunded, `other` and the main account send for 2
-/// each, an operator takes 6.5.
+/// A minute apart: a top-up of 100; `sub` sends for 2, which is refunded; `other` and the main
+/// account send for 2 each; an operator takes 6.5.
 async fn staged(t: &TestApp) -> Stage {
     t.set_sms_price(20_000).await;
     let team = t.team(0).await;
@@ -29,8 +29,7 @@ async fn staged(t: &TestApp) -> Stage {
     let sent = t.send(&sub.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     assert!(sent.refusals().is_empty());
     t.step(TimeDelta::minutes(1));
-    let delivered =
-        tollgate::worker::deliver_due(&t.app).await.expect("the worker delivers").messages;
+    let delivered = t.deliver_due().await;
     assert_eq!(delivered, 1);
     for key in [&other.key, &team.key] {
         t.step(TimeDelta::minutes(1));
@@ -57,12 +56,10 @@ async fn ledger(t: &TestApp, key: &str, filter: &Value, fields: &str) -> Value {
     answer.data()["ledger"]["nodes"].clone()
 }
 
-/// C2, C5, C20, C21, C22, R7, R12: each movement with its sign and the balance after it, newest first.
+/// Newest first.
 #[db_test]
-#[tokio::test]
-async fn the_ledger_tells_every_movement_and_what_it_left(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn the_ledger_shows_each_movement_with_the_balance_after_it(t: &TestApp) {
+    let stage = staged(t).await;
     let entry = |kind: &str, amount: Value, balance: Value, account: Option<&str>, minute: u8| {
         json!({
             "kind": kind, "amount": amount, "balanceAfter": balance,
@@ -81,7 +78,7 @@ async fn the_ledger_tells_every_movement_and_what_it_left(database: Database) {
         entry("TOP_UP", json!(100), json!(100), None, 0),
     ]);
 
-    assert_eq!(ledger(&t, &stage.team.key, &json!(null), ENTRY).await, expected);
+    assert_eq!(ledger(t, &stage.team.key, &json!(null), ENTRY).await, expected);
     let of_team = format!(
         "query($id: ID!) {{ teamById(id: $id) {{ balance ledger {{ nodes {{ {ENTRY} }} }} }} }}"
     );
@@ -96,19 +93,15 @@ async fn the_ledger_tells_every_movement_and_what_it_left(database: Database) {
         let own = t.ask(&sub.key, "{ balance { balance totalSpent } }").await;
         assert_eq!(own.data()["balance"], json!({ "balance": 89.5, "totalSpent": spent }));
     }
-    t.close().await;
 }
 
-/// C1, C6, C19, R3: a sub-account sees what it caused; the main account sees which message it was,
-/// but not the message.
+/// The main account sees the id of a sub-account's message, but not the message.
 #[db_test]
-#[tokio::test]
-async fn a_sub_account_sees_its_own_movements_only(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn a_sub_account_sees_only_its_own_movements(t: &TestApp) {
+    let stage = staged(t).await;
     let fields = "kind messageId message { id to } account { id }";
 
-    let own = ledger(&t, &stage.sub.key, &json!(null), fields).await;
+    let own = ledger(t, &stage.sub.key, &json!(null), fields).await;
     let sent = t.ask(&stage.sub.key, "{ messages { nodes { id } } }").await;
     let id = text(&sent.data()["messages"]["nodes"][0]["id"]);
     let entry = |kind: &str, message: Value| {
@@ -119,26 +112,23 @@ async fn a_sub_account_sees_its_own_movements_only(database: Database) {
     assert_eq!(own, json!([entry("REFUND", message.clone()), entry("CHARGE", message)]));
 
     let of_sub = json!({ "account": { "id": stage.sub.id } });
-    let seen = ledger(&t, &stage.team.key, &of_sub, fields).await;
+    let seen = ledger(t, &stage.team.key, &of_sub, fields).await;
     assert_eq!(seen, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
     let of_main = json!({ "account": { "id": stage.team.main_account_id } });
-    let seen = ledger(&t, &stage.team.key, &of_main, "messageId message { id }").await;
+    let seen = ledger(t, &stage.team.key, &of_main, "messageId message { id }").await;
     assert_eq!(seen[0]["message"]["id"], seen[0]["messageId"]);
 
-    let other = ledger(&t, &stage.other.key, &json!(null), "kind account { id }").await;
+    let other = ledger(t, &stage.other.key, &json!(null), "kind account { id }").await;
     assert_eq!(other, json!([{ "kind": "CHARGE", "account": { "id": stage.other.id } }]));
     let test_key = t.api_key(&stage.team, &stage.sub.id, "TEST").await;
-    let tested = ledger(&t, &test_key, &json!(null), fields).await;
+    let tested = ledger(t, &test_key, &json!(null), fields).await;
     assert_eq!(tested, json!([entry("REFUND", json!(null)), entry("CHARGE", json!(null))]));
-    t.close().await;
 }
 
-/// C19: by kind, by account under either of its ids, and by time: from included, to excluded.
+/// The start of the time range is included, its end excluded.
 #[db_test]
-#[tokio::test]
-async fn the_ledger_is_filtered(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn the_ledger_is_filtered_by_kind_account_and_time(t: &TestApp) {
+    let stage = staged(t).await;
     let time = |from: Value, to: Value| json!({ "createdAt": { "from": from, "to": to } });
     let minute = |minute: u8| json!(format!("2026-03-16T12:0{minute}:00Z"));
     let (all, none) =
@@ -153,8 +143,8 @@ async fn the_ledger_is_filtered(database: Database) {
         (json!({ "account": { "externalId": "s-1" } }), vec!["REFUND", "CHARGE"]),
         (json!({ "account": { "externalId": "S-1" } }), none.clone()),
         (json!({ "account": { "id": stage.team.main_account_id } }), vec!["CHARGE"]),
-        (json!({ "account": { "id": NOBODYS_IDS[0] } }), none.clone()),
-        (json!({ "account": { "id": NOBODYS_IDS[1] } }), none.clone()),
+        (json!({ "account": { "id": UNKNOWN_IDS[0] } }), none.clone()),
+        (json!({ "account": { "id": UNKNOWN_IDS[1] } }), none.clone()),
         (json!({ "account": { "externalId": "s-1" }, "kind": ["CHARGE"] }), vec!["CHARGE"]),
         (time(json!(null), json!(null)), all),
         (time(minute(2), minute(4)), vec!["CHARGE", "REFUND"]),
@@ -164,18 +154,14 @@ async fn the_ledger_is_filtered(database: Database) {
         (time(json!("2026-03-16T12:00:00.001Z"), minute(1)), none),
     ] {
         let expected: Vec<Value> = kinds.iter().map(|kind| json!({ "kind": kind })).collect();
-        let found = ledger(&t, &stage.team.key, &filter, "kind").await;
+        let found = ledger(t, &stage.team.key, &filter, "kind").await;
         assert_eq!(found, json!(expected), "{filter}");
     }
-    t.close().await;
 }
 
-/// R5: where the main account hides the balance, a sub-account's keys see it nowhere.
 #[db_test]
-#[tokio::test]
-async fn a_hidden_balance_is_seen_nowhere(database: Database) {
-    let t = TestApp::start(database).await;
-    let stage = staged(&t).await;
+async fn a_hidden_balance_is_shown_to_no_key_of_the_sub_account(t: &TestApp) {
+    let stage = staged(t).await;
     let everywhere = "{ team { balance } balance { balance totalSpent } viewer { team { balance } } \
                       ledger { nodes { amount balanceAfter } } }";
     let hide = "mutation($id: ID!, $visible: Boolean) { updateSubAccount(account: { id: $id }, \
@@ -208,14 +194,11 @@ async fn a_hidden_balance_is_seen_nowhere(database: Database) {
         });
         assert_eq!(*main.data(), expected);
     }
-    t.close().await;
 }
 
-/// R5: dry runs of ever dearer messages do not tell a hidden balance either; that nothing is left at all is said.
+/// Only a balance of zero is reported.
 #[db_test]
-#[tokio::test]
-async fn a_quote_does_not_tell_a_hidden_balance(database: Database) {
-    let t = TestApp::start(database).await;
+async fn quotes_do_not_reveal_a_hidden_balance(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(2).await;
     let hidden = t.sub_account(&team, json!({ "teamBalanceVisible": false })).await;
@@ -247,15 +230,11 @@ async fn a_quote_does_not_tell_a_hidden_balance(database: Database) {
     assert_eq!(quoted(&hidden.key, 2).await, too_low);
     let blocked = t.ask(&hidden.key, "{ account { blockedBy } }").await;
     assert_eq!(blocked.data()["account"]["blockedBy"], json!(["BALANCE"]));
-    t.close().await;
 }
 
-/// R14: the database itself refuses to change or delete an entry.
 #[db_test]
-#[tokio::test]
-async fn the_ledger_is_append_only(database: Database) {
-    let t = TestApp::start(database).await;
-    staged(&t).await;
+async fn the_database_refuses_to_change_or_delete_an_entry(t: &TestApp, database: Database) {
+    staged(t).await;
     let before = t.everything().await;
 
     for sql in [
@@ -273,5 +252,4 @@ async fn the_ledger_is_append_only(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }

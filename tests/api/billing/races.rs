@@ -1,5 +1,5 @@
-//! Exact under any race: many senders, several processes on one database, money moving in every way
-//! at once. And each proof is shown to bite: with one planted statement it fails.
+//! Money is exact under any race: many senders, several processes on one database, all kinds of
+//! movements at once. A planted fault in one statement shows that each proof fails when it should.
 
 use std::{
     collections::BTreeSet,
@@ -17,28 +17,13 @@ use sea_orm::DbBackend;
 use serde_json::json;
 use tollgate::domain::billing::{self, Statements};
 
-use crate::harness::{Answer, Database, Setup, Sqlite, TestApp, TestSubAccount, TestTeam};
+use super::{MICROS_PER_CENT, assert_charged_once};
+use crate::harness::{Answer, Apps, Setup, Sqlite, TestApp, TestSubAccount, TestTeam};
 
-const MICROS_PER_CENT: i64 = 10_000;
 const SENDERS: usize = 8;
 
-/// The processes of a race: on `SQLite` there is one serving process.
-async fn processes(t: TestApp, setup: Setup) -> Vec<Arc<TestApp>> {
-    let second = match t.app.db.backend() {
-        DbBackend::Postgres => Some(t.beside(setup).await),
-        _ => None,
-    };
-    std::iter::once(t).chain(second).map(Arc::new).collect()
-}
-
-async fn close(processes: Vec<Arc<TestApp>>) {
-    for process in processes {
-        Arc::into_inner(process).expect("every sender has ended").close().await;
-    }
-}
-
-/// Sub-accounts with a limit are sent dry by all processes at once, once message by message, once in
-/// bursts. Says what is not as it should be.
+/// All processes send at once, one message at a time or in bursts, until the limits of several
+/// sub-accounts are reached. Returns what is wrong.
 async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), String> {
     let t = &processes[0];
     let price = 3 * MICROS_PER_CENT;
@@ -48,7 +33,7 @@ async fn send_dry(processes: &[Arc<TestApp>], is_burst: bool) -> Result<(), Stri
     for limit_cents in [1, 7, 30, 50, 100, 101] {
         let sub = t.sub_account(&team, json!({ "creditLimit": limit_cents })).await;
         let senders = processes.iter().flat_map(|process| {
-            // Few senders take the short route, many the ordinary one.
+            // A few senders use the fast path, many the batch.
             (0..if is_burst { SENDERS } else { 2 }).map(|_| {
                 let (process, key) = (Arc::clone(process), sub.key.clone());
                 tokio::spawn(async move { send_until_refused(&process, &key).await })
@@ -97,19 +82,16 @@ async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String>
     Err("the limit is never reached".to_owned())
 }
 
-/// R10: exactly `ceil(L/p)`, whatever the number of processes.
+/// Exactly ceil(L/p) messages for limit L and price p.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limit_holds_across_processes(database: Database, #[values(false, true)] is_burst: bool) {
-    let t = TestApp::start(database).await;
-    let processes = processes(t, Setup::default()).await;
+async fn a_limit_holds_across_processes(t: &Arc<TestApp>, #[values(false, true)] is_burst: bool) {
+    let processes = t.processes(Setup::default()).await;
 
     assert_eq!(send_dry(&processes, is_burst).await, Ok(()));
-
-    close(processes).await;
 }
 
-/// A statement with one thing left out or put in its place.
+/// The program's statements with one fault.
 fn planted(backend: DbBackend, plant: &str) -> Statements {
     let texts = Statements::of(backend);
     let swap = |text: &'static str, from: &str, to: &str| -> &'static str {
@@ -118,7 +100,7 @@ fn planted(backend: DbBackend, plant: &str) -> Statements {
     };
     match plant {
         "check, then charge" if backend == DbBackend::Postgres => Statements {
-            // The limit is looked up before the lock, and not in the locked row.
+            // The limit is read before the lock, not from the locked row.
             accept_one: swap(
                 swap(texts.accept_one, " SKIP LOCKED", ""),
                 "account.total_spent_micros < account.credit_limit_micros",
@@ -157,22 +139,22 @@ fn planted(backend: DbBackend, plant: &str) -> Statements {
     }
 }
 
-/// The proof above fails on each planted fault.
 #[db_test]
 #[case("check, then charge")]
 #[case("lost update")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_proof_fails_on_a_planted_fault(database: Database, #[case] plant: &str) {
-    let is_burst = database == Sqlite;
+async fn the_test_above_fails_with_a_planted_fault(apps: &Apps, #[case] plant: &str) {
+    let is_burst = apps.database == Sqlite;
     let backend = if is_burst { DbBackend::Sqlite } else { DbBackend::Postgres };
-    let setup = Setup { texts: Some(planted(backend, plant)), ..Setup::default() };
-    let t = TestApp::start_with(database, setup.clone()).await;
-    let processes = processes(t, setup).await;
+    let statements = Some(planted(backend, plant));
+    let setup = Setup { statements, has_wrong_totals: true, ..Setup::default() };
+    let t = apps.start_with(setup.clone()).await;
+    let processes = t.processes(setup).await;
 
-    // A race may end well by chance, but not again and again.
+    // One race may end well by chance, twenty do not.
     for _ in 0..20 {
         if let Err(found) = send_dry(&processes, is_burst).await {
-            // Found in the amounts, not in an answer: the planted statement itself runs.
+            // The fault must be found in the amounts: the planted statement itself succeeds.
             assert!(!found.contains("INTERNAL_SERVER_ERROR"), "{found}");
             return;
         }
@@ -180,19 +162,17 @@ async fn the_proof_fails_on_a_planted_fault(database: Database, #[case] plant: &
     panic!("{plant}: nothing was found");
 }
 
-/// R12: what was paid back is not paid back again, by whichever way; without its guard the database's
-/// own wall still stands.
+/// Without the guard in the statement, the unique index still refuses a second refund.
 #[db_test]
-#[tokio::test]
-async fn a_refund_is_made_once(database: Database, #[values(false, true)] is_planted: bool) {
-    let backend = if database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
+async fn a_message_is_refunded_once(apps: &Apps, #[values(false, true)] is_planted: bool) {
+    let backend = if apps.database == Sqlite { DbBackend::Sqlite } else { DbBackend::Postgres };
     let mut texts = Statements::of(backend);
     if is_planted {
         assert!(texts.mark_refunded.contains("AND refunded_at IS NULL"));
         texts.mark_refunded = texts.mark_refunded.replace("AND refunded_at IS NULL", "").leak();
     }
-    let setup = Setup { texts: Some(texts), ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let setup = Setup { statements: Some(texts), ..Setup::default() };
+    let t = apps.start_with(setup).await;
     let team = t.team(1_000).await;
     let sent = t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let id = sent.data()["sendMessage"]["message"]["id"].as_str().expect("an id");
@@ -212,15 +192,12 @@ async fn a_refund_is_made_once(database: Database, #[values(false, true)] is_pla
 
     assert_eq!(again.is_err(), is_planted);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// R13: one idempotency key, fifty times in parallel over two processes: one charge.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_key_charges_once_across_processes(database: Database) {
-    let t = TestApp::start(database).await;
-    let processes = processes(t, Setup::default()).await;
+async fn concurrent_repeats_over_several_processes_charge_once(t: &Arc<TestApp>) {
+    let processes = t.processes(Setup::default()).await;
     let team = processes[0].team(1_000).await;
 
     let senders = (0..50).map(|number| {
@@ -231,26 +208,14 @@ async fn one_key_charges_once_across_processes(database: Database) {
     });
     let answers = join_all(senders.collect::<Vec<_>>()).await;
 
-    let mut first = 0;
-    let mut ids = BTreeSet::new();
-    for answer in answers {
-        let answer = answer.expect("an answer");
-        let payload = &answer.data()["sendMessage"];
-        first += i64::from(payload["replayed"] == false);
-        ids.insert(payload["message"]["id"].to_string());
-    }
-    assert_eq!((first, ids.len()), (1, 1));
-    let t = &processes[0];
-    assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
-    close(processes).await;
+    assert_charged_once(&processes[0], answers).await;
 }
 
-/// Deposits are balance and what is spent, in any snapshot, while sends, refunds, top-ups, limits, keys
-/// and suspensions change by two processes. `TOLLGATE_BANK_SECONDS` says for how long.
+/// In every snapshot, while two processes send, refund, top up and change limits, keys and
+/// statuses. `TOLLGATE_BANK_SECONDS` sets the duration.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_books_add_up_at_every_moment(database: Database) {
-    let t = TestApp::start(database).await;
+async fn deposits_equal_balances_plus_spending_at_every_moment(t: &Arc<TestApp>) {
     let seconds = std::env::var("TOLLGATE_BANK_SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(4);
     let until = Instant::now() + Duration::from_secs(seconds);
@@ -261,7 +226,7 @@ async fn the_books_add_up_at_every_moment(database: Database) {
         subs.push(t.sub_account(&team, json!({ "creditLimit": 200 })).await);
     }
     let subs = Arc::new(subs);
-    let processes = processes(t, Setup::default()).await;
+    let processes = t.processes(Setup::default()).await;
     let accepted = Arc::new(AtomicU64::new(0));
     let is_over = Arc::new(AtomicBool::new(false));
 
@@ -281,28 +246,27 @@ async fn the_books_add_up_at_every_moment(database: Database) {
     let reader = {
         let (t, is_over) = (Arc::clone(&processes[0]), Arc::clone(&is_over));
         tokio::spawn(async move {
-            let mut looks = 0;
+            let mut snapshots = 0;
             while !is_over.load(Ordering::Relaxed) {
-                assert_eq!(t.number(DEVIATION).await, 0, "after {looks} looks");
-                looks += 1;
+                assert_eq!(t.number(DEVIATION).await, 0, "after {snapshots} snapshots");
+                snapshots += 1;
             }
-            looks
+            snapshots
         })
     };
     for task in tasks {
         task.await.expect("no mover breaks off");
     }
     is_over.store(true, Ordering::Relaxed);
-    let looks = reader.await.expect("the books always add up");
+    let snapshots = reader.await.expect("the totals always agree");
 
-    assert!(looks > 10, "{looks} looks at the books are too few");
+    assert!(snapshots > 10, "{snapshots} snapshots are too few");
     let messages = processes[0].number("SELECT COUNT(*) FROM message").await;
     assert_eq!(messages, i64::try_from(accepted.load(Ordering::Relaxed)).expect("a small number"));
-    close(processes).await;
 }
 
-/// One snapshot: what came in, less the balance, less what messages cost and was not paid back; and the
-/// sub-accounts' totals against their messages.
+/// In one snapshot: deposits less balances less what messages cost, and the sub-accounts' totals
+/// less the cost of their messages.
 const DEVIATION: &str = "SELECT CAST( \
      ABS((SELECT SUM(amount_micros) FROM ledger_entry WHERE kind IN ('TOP_UP', 'ADJUSTMENT')) \
        - (SELECT SUM(balance_micros) FROM team) \
@@ -328,7 +292,7 @@ async fn move_money(
     };
     let answer: Answer = match rng.random_range(0..100) {
         0..60 => {
-            // One in three reaches no provider and is paid back.
+            // One message in three fails and is refunded.
             let to = if rng.random_range(0..3) == 0 { "+15005550001" } else { "+12025550123" };
             let key = if rng.random_range(0..4) == 0 { &team.key } else { &sub.key };
             let answer = t.send(key, json!({ "to": to, "text": "Hi" })).await;
@@ -337,7 +301,7 @@ async fn move_money(
             answer
         }
         60..75 => {
-            tollgate::worker::deliver_due(&t.app).await.expect("the worker delivers");
+            t.deliver_due().await;
             return;
         }
         75..80 => t.top_up(team, json!(50), &rng.random::<u64>().to_string()).await,

@@ -1,5 +1,5 @@
-//! Usage: daily rollups of LIVE messages, by day, month, channel, country and account; each figure on
-//! the UTC day of its own event.
+//! Usage: daily totals of LIVE messages by day, month, channel, country and account. Each figure
+//! counts on the UTC day of its own event.
 
 use chrono::TimeDelta;
 use db_test::db_test;
@@ -7,11 +7,11 @@ use sea_orm::DbBackend;
 use serde_json::{Value, json};
 use tollgate::domain::billing::usage::BUCKETS_MAX;
 
-use crate::harness::{Database, TestApp, TestSubAccount, TestTeam};
+use crate::harness::{TestApp, TestSubAccount, TestTeam};
 
 const FIGURES: &str = "messages segments delivered failed charged refunded spent";
 
-/// Figures in the order of [`FIGURES`]; what was spent follows from what was charged and refunded.
+/// Figures in the order of [`FIGURES`]; `spent` is computed.
 fn figures(
     messages: u8,
     segments: u8,
@@ -30,7 +30,7 @@ fn none() -> Value {
     figures(0, 0, 0, 0, 0, 0)
 }
 
-/// The usage of the account of the key, or of its team.
+/// The usage of the key's account or team.
 async fn usage(t: &TestApp, key: &str, of: &str, arguments: Value, fields: &str) -> Value {
     let query = format!(
         "query($range: DateRange, $groupBy: [UsageDimension!]) {{ {of} {{ usage(range: $range, \
@@ -43,13 +43,13 @@ async fn send(t: &TestApp, key: &str, input: Value) {
     assert!(t.send(key, input).await.refusals().is_empty());
 }
 
-/// Sends to the United States for 2 cents and says nothing of delivery.
+/// Sends an SMS to the United States for 2 cents, without delivering it.
 async fn send_sms(t: &TestApp, key: &str) {
     send(t, key, json!({ "to": "+12025550123", "text": "Hello" })).await;
 }
 
-/// Prices in whole cents: SMS to the United States 2 a segment and to Germany 3, WhatsApp to the
-/// United States 5, e-mail 1.
+/// Prices in whole cents: SMS to the United States 2 and to Germany 3, WhatsApp to the United
+/// States 5, e-mail 1.
 async fn start(t: &TestApp) -> (TestTeam, TestSubAccount) {
     for (channel, prefix, cents) in
         [("SMS", "1", 2), ("SMS", "49", 3), ("WHATSAPP", "1", 5), ("EMAIL", "", 1)]
@@ -65,18 +65,16 @@ async fn start(t: &TestApp) -> (TestTeam, TestSubAccount) {
     (team, sub)
 }
 
-/// C6, C16, C19: sums by each dimension and their combinations; parts that nobody asked for are null.
+/// Dimensions that are not selected are null.
 #[db_test]
-#[tokio::test]
-async fn usage_is_broken_down_by_what_is_asked_for(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, sub) = start(&t).await;
+async fn usage_is_grouped_by_each_combination_of_dimensions(t: &TestApp) {
+    let (_, sub) = start(t).await;
     let long = "x".repeat(161);
-    send(&t, &sub.key, json!({ "to": "+12025550123", "text": long })).await;
-    send(&t, &sub.key, json!({ "to": "+4915112345678", "text": "Hallo" })).await;
+    send(t, &sub.key, json!({ "to": "+12025550123", "text": long })).await;
+    send(t, &sub.key, json!({ "to": "+4915112345678", "text": "Hallo" })).await;
     t.step(TimeDelta::days(1));
-    send(&t, &sub.key, json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Hi" })).await;
-    send(&t, &sub.key, json!({ "to": "a@example.com", "subject": "Hi", "text": "Hi" })).await;
+    send(t, &sub.key, json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Hi" })).await;
+    send(t, &sub.key, json!({ "to": "a@example.com", "subject": "Hi", "text": "Hi" })).await;
     let (long, german) = (figures(1, 2, 0, 0, 4, 0), figures(1, 1, 0, 0, 3, 0));
     let (chat, mail) = (figures(1, 1, 0, 0, 5, 0), figures(1, 1, 0, 0, 1, 0));
     let (monday, tuesday) = ("2026-03-16", "2026-03-17");
@@ -123,7 +121,7 @@ async fn usage_is_broken_down_by_what_is_asked_for(database: Database) {
             "totals {{ {FIGURES} }} \
              buckets {{ day month channel country account {{ id }} figures {{ {FIGURES} }} }}"
         );
-        let found = usage(&t, &sub.key, "account", json!({ "groupBy": group_by }), &fields).await;
+        let found = usage(t, &sub.key, "account", json!({ "groupBy": group_by }), &fields).await;
         let buckets = expected.into_iter().map(|(given, figures)| {
             let mut bucket = json!({
                 "day": null, "month": null, "channel": null, "country": null, "account": null,
@@ -137,31 +135,29 @@ async fn usage_is_broken_down_by_what_is_asked_for(database: Database) {
         let buckets: Vec<Value> = buckets.collect();
         assert_eq!(found, json!({ "totals": all, "buckets": buckets }), "{group_by}");
     }
-    t.close().await;
 }
 
-/// This month so far unless a range is given; both of its days count, in UTC.
+/// Both days of a range are included, in UTC.
 #[db_test]
-#[tokio::test]
-async fn usage_is_of_this_month_unless_a_range_is_given(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, sub) = start(&t).await;
+async fn usage_covers_this_month_unless_a_range_is_given(t: &TestApp) {
+    let (_, sub) = start(t).await;
     let range = |from: &str, to: &str| json!({ "range": { "from": from, "to": to } });
     let fields = "from to totals { messages }";
     let shown = |from: &str, to: &str, messages: u8| json!({ "from": from, "to": to, "totals": { "messages": messages } });
 
-    // Noon of the 16th, the last millisecond of the 31st, the first moment of April, and of 2027.
-    send_sms(&t, &sub.key).await;
+    // Noon of March 16, the last millisecond of March, the first moment of April, and a day of
+    // 2027.
+    send_sms(t, &sub.key).await;
     t.step(TimeDelta::hours(15 * 24 + 12) - TimeDelta::milliseconds(1));
-    send_sms(&t, &sub.key).await;
-    let march = usage(&t, &sub.key, "account", json!({}), fields).await;
+    send_sms(t, &sub.key).await;
+    let march = usage(t, &sub.key, "account", json!({}), fields).await;
     assert_eq!(march, shown("2026-03-01", "2026-03-31", 2));
     t.step(TimeDelta::milliseconds(1));
-    let april = usage(&t, &sub.key, "account", json!({}), fields).await;
+    let april = usage(t, &sub.key, "account", json!({}), fields).await;
     assert_eq!(april, shown("2026-04-01", "2026-04-01", 0));
-    send_sms(&t, &sub.key).await;
+    send_sms(t, &sub.key).await;
     t.step(TimeDelta::days(275));
-    send_sms(&t, &sub.key).await;
+    send_sms(t, &sub.key).await;
 
     for (from, to, messages) in [
         ("2026-03-16", "2026-03-16", 1),
@@ -172,56 +168,48 @@ async fn usage_is_of_this_month_unless_a_range_is_given(database: Database) {
         ("2026-01-02", "2027-01-02", 4),
         ("2027-01-01", "2028-01-01", 1),
     ] {
-        let found = usage(&t, &sub.key, "account", range(from, to), fields).await;
+        let found = usage(t, &sub.key, "account", range(from, to), fields).await;
         assert_eq!(found, shown(from, to, messages));
     }
     let by_month = json!({
         "range": { "from": "2026-03-31", "to": "2027-01-01" }, "groupBy": ["MONTH"],
     });
     let found =
-        usage(&t, &sub.key, "account", by_month, "buckets { month figures { messages } }").await;
+        usage(t, &sub.key, "account", by_month, "buckets { month figures { messages } }").await;
     let months = ["2026-03", "2026-04", "2027-01"];
     let months = months.map(|month| json!({ "month": month, "figures": { "messages": 1 } }));
     assert_eq!(found["buckets"], json!(months));
-    t.close().await;
 }
 
-/// R12: a past day never changes: a refund counts on its own day, whose spent may be negative.
+/// So `spent` of a day may be negative, and past days do not change.
 #[db_test]
-#[tokio::test]
-async fn each_event_counts_on_its_own_day(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, sub) = start(&t).await;
+async fn a_refund_counts_on_its_own_day(t: &TestApp) {
+    let (_, sub) = start(t).await;
     let by_day = json!({ "groupBy": ["DAY"] });
     let fields = format!("totals {{ {FIGURES} }} buckets {{ day figures {{ {FIGURES} }} }}");
     let monday = json!({ "day": "2026-03-16", "figures": figures(3, 3, 0, 0, 6, 0) });
 
     for to in ["+15005550001", "+15005550002", "+12025550123"] {
-        send(&t, &sub.key, json!({ "to": to, "text": "Hi" })).await;
+        send(t, &sub.key, json!({ "to": to, "text": "Hi" })).await;
     }
-    let found = usage(&t, &sub.key, "account", by_day.clone(), &fields).await;
+    let found = usage(t, &sub.key, "account", by_day.clone(), &fields).await;
     assert_eq!(found["buckets"], json!([monday]));
     t.step(TimeDelta::days(1));
     t.deliver().await;
 
-    let found = usage(&t, &sub.key, "account", by_day, &fields).await;
-    // One delivered; one not, which stays charged; one rejected, which is refunded.
+    let found = usage(t, &sub.key, "account", by_day, &fields).await;
+    // One message is delivered, one is undelivered and stays charged, one is rejected and refunded.
     let tuesday = json!({ "day": "2026-03-17", "figures": figures(0, 0, 1, 2, 0, 2) });
     assert_eq!(found["buckets"], json!([monday, tuesday]));
     assert_eq!(tuesday["figures"]["spent"], -2);
     assert_eq!(found["totals"], figures(3, 3, 1, 2, 6, 2));
     let own = t.ask(&sub.key, "{ account { totalSpent } }").await;
     assert_eq!(own.data()["account"]["totalSpent"], 4);
-    t.close().await;
 }
 
-/// C2, C7, C16, C19, C32: the sums are the ledger's, for each account and for the team; the main
-/// account is one of its team's buckets.
 #[db_test]
-#[tokio::test]
-async fn usage_agrees_with_the_ledger(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, sub) = start(&t).await;
+async fn usage_agrees_with_the_ledger_for_each_account_and_the_team(t: &TestApp) {
+    let (team, sub) = start(t).await;
     let other = t.sub_account(&team, json!({ "name": "Other" })).await;
     t.sub_account(&team, json!({ "name": "Silent" })).await;
     for (key, to) in [
@@ -232,7 +220,7 @@ async fn usage_agrees_with_the_ledger(database: Database) {
         (&team.key, "fail@example.com"),
         (&team.key, "unknown@example.com"),
     ] {
-        send(&t, key, json!({ "to": to, "text": "Hi" })).await;
+        send(t, key, json!({ "to": to, "text": "Hi" })).await;
         t.deliver().await;
     }
     let accounts = [
@@ -244,14 +232,14 @@ async fn usage_agrees_with_the_ledger(database: Database) {
     let fields =
         format!("totals {{ {FIGURES} }} buckets {{ account {{ id }} figures {{ {FIGURES} }} }}");
     let by_account = json!({ "groupBy": ["ACCOUNT"] });
-    let of_team = usage(&t, &team.key, "team", by_account, &fields).await;
+    let of_team = usage(t, &team.key, "team", by_account, &fields).await;
     assert_eq!(of_team["totals"], figures(6, 6, 3, 2, 10, 3));
     let buckets = accounts
         .each_ref()
         .map(|(id, _, figures)| json!({ "account": { "id": id }, "figures": figures }));
     assert_eq!(of_team["buckets"], json!(buckets));
     for (id, key, figures) in accounts {
-        let own = usage(&t, key, "account", json!({}), &fields).await;
+        let own = usage(t, key, "account", json!({}), &fields).await;
         assert_eq!(own["totals"], figures);
         for (kind, field) in [("CHARGE", "charged"), ("REFUND", "refunded")] {
             let filter = json!({ "kind": [kind], "account": { "id": id } });
@@ -268,36 +256,28 @@ async fn usage_agrees_with_the_ledger(database: Database) {
     let expected = [("Silent", 0), ("Other", 3), ("Client", 2)];
     let expected = expected.map(|(name, total)| json!({ "name": name, "totalSpent": total }));
     assert_eq!(*spent, json!(expected));
-    t.close().await;
 }
 
-/// R15: TEST messages are left out, delivered or not.
 #[db_test]
-#[tokio::test]
-async fn test_messages_are_left_out_of_usage(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, sub) = start(&t).await;
+async fn test_messages_do_not_count_in_usage(t: &TestApp) {
+    let (team, sub) = start(t).await;
     for account_id in [&team.main_account_id, &sub.id] {
         let key = t.api_key(&team, account_id, "TEST").await;
         for to in ["+12025550123", "+15005550001", "+15005550002"] {
-            send(&t, &key, json!({ "to": to, "text": "Hi" })).await;
+            send(t, &key, json!({ "to": to, "text": "Hi" })).await;
         }
         t.deliver().await;
         let fields = format!("totals {{ {FIGURES} }} buckets {{ day }}");
-        let found = usage(&t, &key, "account", json!({ "groupBy": ["DAY"] }), &fields).await;
+        let found = usage(t, &key, "account", json!({ "groupBy": ["DAY"] }), &fields).await;
         assert_eq!(found, json!({ "totals": none(), "buckets": [] }));
     }
     assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 0);
-    t.close().await;
 }
 
-/// Section 2 of the design, R18: what is not answered: ranges that are too long or reversed, and
-/// accounts for a sub-account's key, however it asks.
+/// Grouping by account is refused to a sub-account's key.
 #[db_test]
-#[tokio::test]
-async fn usage_is_refused_beyond_its_limits(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, sub) = start(&t).await;
+async fn a_reversed_or_too_long_range_of_usage_is_refused(t: &TestApp) {
+    let (team, sub) = start(t).await;
     let query = "query($range: DateRange) { account { usage(range: $range) { from } } }";
 
     for (from, to, codes) in [
@@ -337,10 +317,10 @@ async fn usage_is_refused_beyond_its_limits(database: Database) {
         let answer = t.ask_with(&team.key, query, variables.clone()).await;
         assert_eq!(answer.codes(), [""; 0], "{query} with {variables}");
     }
-    t.close().await;
 }
 
-/// Gives each sub-account usage of so many days in as many countries as make `buckets` together with `days`.
+/// Gives each sub-account usage on `days` days in as many countries as make the wanted number of
+/// buckets.
 async fn add_days(t: &TestApp, days: usize, countries: usize) {
     let (day, now) = match t.app.db.backend() {
         DbBackend::Postgres => ("DATE '2026-01-01' + CAST(d.i AS integer)", "now()"),
@@ -360,15 +340,14 @@ async fn add_days(t: &TestApp, days: usize, countries: usize) {
     .await;
 }
 
-/// The buckets of all accounts of a page count together, and what is asked of each takes room.
+/// For all accounts of a page together. Fields of buckets and several `usage` fields make the query
+/// too large.
 #[db_test]
-#[tokio::test]
-async fn buckets_are_bounded(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, first) = start(&t).await;
+async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
+    let (team, first) = start(t).await;
     t.sub_account(&team, json!({})).await;
     let (days, countries) = (250, BUCKETS_MAX / 2 / 250);
-    add_days(&t, days, countries).await;
+    add_days(t, days, countries).await;
     let arguments = |from: &str| {
         format!("range: {{ from: \"{from}\", to: \"2026-12-31\" }}, groupBy: [DAY, COUNTRY]")
     };
@@ -385,7 +364,7 @@ async fn buckets_are_bounded(database: Database) {
     let buckets = answer.data()["team"]["usage"]["buckets"].as_array().map_or(0, Vec::len);
     assert_eq!(buckets, BUCKETS_MAX / 2, "both accounts have the same days and countries");
 
-    // Fields that the estimate counts ten times are there ten thousand times.
+    // These short documents ask for ten thousand buckets with many fields each.
     let figures: String = (0..30).map(|at| format!("a{at}: figures {{ spent }} ")).collect();
     let account_keys = "{ buckets { account { apiKeys(first: 100) { nodes { id } } } } }";
     let large = format!("{{ buckets {{ {figures} }} }}");
@@ -393,7 +372,7 @@ async fn buckets_are_bounded(database: Database) {
         let refused = t.ask(&team.key, &query).await;
         assert!(refused.codes().contains(&"QUERY_TOO_LARGE"), "{query}: {:?}", refused.codes());
     }
-    // So many statements of one request together.
+    // Seven usage fields of each account of the page.
     let many = list("{ totals { messages } }").replacen("{ subAccounts", "{ a0: subAccounts", 1);
     let all: String = (1..8)
         .map(|at| {
@@ -405,7 +384,7 @@ async fn buckets_are_bounded(database: Database) {
     let refused = t.ask(&team.key, &format!("{{ subAccounts {{ nodes {{ {all} }} }} }}")).await;
     assert!(refused.codes().contains(&"QUERY_TOO_LARGE"), "{:?}", refused.codes());
 
-    // One more day of one account.
+    // One more day of one account exceeds the limit.
     let day = if t.app.db.backend() == DbBackend::Postgres {
         "DATE '2026-12-31'"
     } else {
@@ -424,5 +403,20 @@ async fn buckets_are_bounded(database: Database) {
     let own = format!("{{ account {{ usage({range}) {{ buckets {{ day }} }} }} }}");
     assert_eq!(t.ask(&first.key, &own).await.codes(), [""; 0]);
     t.execute("DELETE FROM usage_day").await;
-    t.close().await;
+}
+
+#[db_test]
+async fn totals_beyond_the_maximum_amount_are_refused_with_a_code(t: &TestApp) {
+    t.set_sms_price(600_000_000_000_000).await;
+    let team = t.team(100_000_000_000).await;
+    for _ in 0..2 {
+        t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
+        t.deliver().await;
+    }
+
+    let answer =
+        t.ask(&team.key, "{ account { usage { totals { charged } } } team { name } }").await;
+
+    assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    assert_eq!(answer.body["data"], json!({ "account": null, "team": { "name": "Acme" } }));
 }

@@ -1,17 +1,17 @@
-//! CSV files of the command line: what is no list of prices, numbers or contacts, and how that is said.
+//! CSV files that are not valid lists of prices, numbers or contacts, and the limits of valid ones.
 
 use std::{path::Path, process::Output};
 
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use super::commands::tollgate;
-use crate::harness::{Database, Sqlite, TestApp};
+use super::tollgate;
+use crate::harness::TestApp;
 
 const PRICES: &str = "channel,prefix,country,price_cents";
 const NUMBERS: &str = "number,country,type,capabilities,upfront_cents,monthly_cents";
 
-/// Imports a file that is refused, and gives what is said.
+/// Imports a file that is refused and returns the error.
 #[track_caller]
 fn refused(url: &str, command: &[&str], file: &Path) -> String {
     let file = file.to_str().expect("a path");
@@ -20,11 +20,9 @@ fn refused(url: &str, command: &[&str], file: &Path) -> String {
     String::from_utf8(stderr).expect("text")
 }
 
-/// A price is digits; a prefix is of some number; a column is named once; lines are counted as an editor does, and long
-/// cells are not repeated.
-#[tokio::test]
-async fn what_is_no_list_is_refused_by_line() {
-    let t = TestApp::start(Sqlite).await;
+/// Lines are counted as an editor counts them, and long cells are not repeated in the message.
+#[db_test(sqlite)]
+async fn a_file_that_is_not_a_valid_list_is_refused_with_the_line(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.csv");
@@ -99,13 +97,10 @@ async fn what_is_no_list_is_refused_by_line() {
         assert!(error.len() < 8_000, "{} bytes are said", error.len());
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// The verdict of a row of a file from a spreadsheet names the line that it stands in.
-#[tokio::test]
-async fn verdicts_name_the_lines_of_a_spreadsheets_file() {
-    let t = TestApp::start(Sqlite).await;
+#[db_test(sqlite)]
+async fn verdicts_name_the_line_of_a_row_in_a_file_from_a_spreadsheet(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -118,13 +113,10 @@ async fn verdicts_name_the_lines_of_a_spreadsheets_file() {
 
     let lines: Vec<&str> = said.lines().map(|line| line.split(',').next().unwrap_or("")).collect();
     assert_eq!(lines, ["line", "2", "3", "5"], "{said}");
-    t.close().await;
 }
 
-/// A file without an end, and one with too many rows, are refused as too large.
-#[tokio::test]
-async fn files_are_bounded() {
-    let t = TestApp::start(Sqlite).await;
+#[db_test(sqlite)]
+async fn a_file_that_is_too_large_or_has_too_many_rows_is_refused(t: &TestApp) {
     let team = t.team(0).await;
     let before = t.everything().await;
     let endless = Path::new("/dev/zero");
@@ -158,13 +150,11 @@ async fn files_are_bounded() {
         assert!(shown.contains("100000 added"), "{}", &shown[shown.len().saturating_sub(200)..]);
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// A cell has 100 lines at most, also where they all say the same; what it has is judged by the rules of contacts.
-#[tokio::test]
-async fn a_cell_has_so_many_lines() {
-    let t = TestApp::start(Sqlite).await;
+/// Also if all are the same. Within the limit, the rules of contacts apply.
+#[db_test(sqlite)]
+async fn a_cell_has_at_most_100_lines(t: &TestApp) {
     let team = t.team(0).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("contacts.csv");
@@ -200,14 +190,11 @@ async fn a_cell_has_so_many_lines() {
     assert_eq!(verdicts, expected.map(|verdict| verdict.map(str::to_owned)));
     let contacts = t.ask(&team.key, "{ contacts { nodes { tags } } }").await;
     assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "tags": ["b"] }, { "tags": ["a"] }]));
-    t.close().await;
 }
 
-/// Files of more rows than one statement takes: all of them are written, and one entry of the audit log says how many.
+/// With one entry in the audit log.
 #[db_test]
-#[tokio::test]
-async fn long_lists_are_imported_whole(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_list_longer_than_one_statement_is_imported_whole(t: &TestApp) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("list.csv");
     let import = |command: &str, text: String| {
@@ -239,5 +226,4 @@ async fn long_lists_are_imported_whole(database: Database) {
     ]);
     let nodes = log.data()["auditLog"]["nodes"].as_array().expect("nodes");
     assert_eq!(json!(nodes[..3]), expected);
-    t.close().await;
 }

@@ -1,4 +1,4 @@
-//! Which database a command uses, and copies of it.
+//! Which database a command uses, and backups.
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -7,12 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::commands::{failure, stdout, tollgate};
+use super::{failure, stdout, tollgate};
 use crate::harness::{Database, Postgres, TestApp};
 
 fn command_in(folder: &Path, arguments: &[&str]) -> Command {
@@ -22,7 +22,7 @@ fn command_in(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// What is run in a folder without any settings.
+/// Runs a command in a folder without any settings.
 fn run_in(folder: &Path, arguments: &[&str]) -> Output {
     command_in(folder, arguments).output().expect("the program starts")
 }
@@ -33,9 +33,8 @@ fn run_in_with(folder: &Path, url: &str, arguments: &[&str]) -> Output {
 
 const NOBODY: &str = "019a0000-0000-7000-8000-000000000000";
 
-/// A command that reads or changes what is there makes no database.
 #[test]
-fn only_a_first_command_makes_a_database() {
+fn commands_that_need_an_existing_database_do_not_create_one() {
     let folder = tempfile::tempdir().expect("a folder");
     for (file, text) in [
         ("a.csv", "email\na@b.io\n"),
@@ -73,7 +72,7 @@ fn only_a_first_command_makes_a_database() {
         assert!(!path.exists(), "{arguments:?} made a database");
     }
 
-    // Nor does it make one of a file that is something else.
+    // A file that is something else is not made a database either.
     std::fs::write(&path, "").expect("the file is written");
     for arguments in commands {
         let (code, error) = failure(&run_in(folder.path(), arguments));
@@ -94,9 +93,8 @@ fn only_a_first_command_makes_a_database() {
     assert_eq!(run_in(folder.path(), &["team", "list"]).stderr, b"");
 }
 
-/// A database of another program is left as it is.
 #[tokio::test]
-async fn a_database_of_another_program_is_refused() {
+async fn a_database_of_another_program_is_refused_and_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("other.db");
     let url = tollgate::db::sqlite_url(&file);
@@ -123,10 +121,8 @@ async fn a_database_of_another_program_is_refused() {
     assert!(code == Some(2) && error.contains(&said), "{error}");
 }
 
-#[needs_postgres]
-#[tokio::test]
-async fn a_database_server_that_is_not_there_is_named() {
-    let t = TestApp::start(Postgres).await;
+#[db_test(postgres)]
+async fn a_database_server_that_cannot_be_reached_is_named(t: &TestApp) {
     let (server, name) = t.url.rsplit_once('/').expect("a URL");
     let (_, address) = server.rsplit_once('@').expect("a login");
     let address = address.to_owned();
@@ -149,15 +145,14 @@ async fn a_database_server_that_is_not_there_is_named() {
     let (code, error) = failure(&tollgate(unreadable, &["team", "list"]));
     assert!(code == Some(2) && error.contains("the database URL cannot be read"), "{error}");
     assert!(!error.contains("secret"), "{error}");
-    t.close().await;
 }
 
-/// A copy that was made while messages were sent agrees with its ledger, is private and overwrites nothing.
+/// It is private and overwrites no file.
 #[db_test]
-#[tokio::test]
-async fn a_backup_under_load_is_whole(database: Database) {
-    let t = TestApp::start(database).await;
-    let t = Arc::new(t);
+async fn a_backup_made_while_messages_are_sent_agrees_with_its_ledger(
+    t: &Arc<TestApp>,
+    database: Database,
+) {
     let team = t.team(1_000_000).await;
     let folder = tempfile::tempdir().expect("a folder");
     let copies: Vec<_> = (0..3).map(|at| folder.path().join(format!("{at}.db"))).collect();
@@ -166,13 +161,13 @@ async fn a_backup_under_load_is_whole(database: Database) {
         let (code, error) = failure(&tollgate(&t.url, &["backup", path]));
         assert!(code == Some(2) && error.contains("use pg_dump"), "{error}");
         assert!(!copies[0].exists());
-        return Arc::into_inner(t).expect("nobody else has it").close().await;
+        return;
     }
 
     let stop = CancellationToken::new();
     let senders: Vec<_> = (0..4)
         .map(|_| {
-            let (t, key, stop) = (Arc::clone(&t), team.key.clone(), stop.clone());
+            let (t, key, stop) = (Arc::clone(t), team.key.clone(), stop.clone());
             tokio::spawn(async move {
                 let mut sent = 0;
                 while !stop.is_cancelled() {
@@ -210,7 +205,7 @@ async fn a_backup_under_load_is_whole(database: Database) {
         (Some(2), format!("error: {last} exists; a backup never overwrites a file\n"))
     );
     assert_eq!(std::fs::read(last).expect("it is there"), before);
-    // Names that SQLite takes for something else.
+    // File names with a special meaning in SQLite.
     for name in ["file:x.db", ":memory:", "x.db?mode=memory"] {
         stdout(&run_in_with(folder.path(), &t.url, &["backup", name]));
         let copy = folder.path().join(name);
@@ -224,5 +219,4 @@ async fn a_backup_under_load_is_whole(database: Database) {
     assert!(code == Some(2) && error.contains(&said), "{error}");
     let served = t.ask(&team.key, "{ account { name } }").await;
     assert_eq!(*served.data(), json!({ "account": { "name": "Acme" } }));
-    Arc::into_inner(t).expect("nobody else has it").close().await;
 }

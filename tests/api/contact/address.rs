@@ -1,10 +1,10 @@
-//! The addresses of a contact: one primary a channel, never the last, each with one contact; and two
-//! contacts merged into one.
+//! The addresses of a contact: one primary address per channel, at least one address, each in one
+//! contact only. And merging two contacts.
 
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, TestApp};
+use crate::harness::{Answer, TestApp};
 
 const PAYLOAD: &str =
     "{ contact { tags addresses { address label isPrimary } } errors { code message field } }";
@@ -37,7 +37,7 @@ async fn merge(t: &TestApp, key: &str, keep: &str, merge: &str) -> Answer {
     t.ask_with(key, &query, json!({ "input": { "keepId": keep, "mergeId": merge } })).await
 }
 
-/// The addresses in an answer, the primary ones with a star.
+/// The addresses in an answer. A star marks a primary one.
 #[track_caller]
 fn addresses(answer: &Answer) -> Vec<String> {
     let data = answer.data().as_object().expect("an object of root fields");
@@ -51,31 +51,29 @@ fn addresses(answer: &Answer) -> Vec<String> {
     shown.collect()
 }
 
-/// One address of each channel is the primary one, whatever is added, changed and removed.
+/// Whatever is added, changed or removed.
 #[db_test]
-#[tokio::test]
-async fn one_address_of_a_channel_is_the_primary_one(database: Database) {
-    let t = TestApp::start(database).await;
+async fn exactly_one_address_per_channel_is_primary(t: &TestApp) {
     let team = t.team(0).await;
     let key = &team.key;
     let (id, ids) = t.contact(key, &["+12025550101", "+12025550102", "a@b.io"]).await;
 
-    let added = add(&t, key, &id, json!({ "address": "+1 202 555 0103", "label": "new" })).await;
+    let added = add(t, key, &id, json!({ "address": "+1 202 555 0103", "label": "new" })).await;
     assert_eq!(addresses(&added), ["+12025550101*", "+12025550102", "+12025550103", "a@b.io*"]);
-    let added = add(&t, key, &id, json!({ "address": "b@b.io", "isPrimary": true })).await;
+    let added = add(t, key, &id, json!({ "address": "b@b.io", "isPrimary": true })).await;
     assert_eq!(
         addresses(&added),
         ["+12025550101*", "+12025550102", "+12025550103", "b@b.io*", "a@b.io"]
     );
-    let first = add(&t, key, &id, json!({ "address": "9", "channel": "TELEGRAM" })).await;
+    let first = add(t, key, &id, json!({ "address": "9", "channel": "TELEGRAM" })).await;
     assert_eq!(addresses(&first)[5], "9*");
-    let second = update(&t, key, &ids[1], json!({ "isPrimary": true, "label": "two" })).await;
+    let second = update(t, key, &ids[1], json!({ "isPrimary": true, "label": "two" })).await;
     assert_eq!(addresses(&second)[..3], ["+12025550102*", "+12025550101", "+12025550103"]);
-    let again = update(&t, key, &ids[1], json!({ "isPrimary": true })).await;
+    let again = update(t, key, &ids[1], json!({ "isPrimary": true })).await;
     assert_eq!(addresses(&again), addresses(&second));
-    let removed = remove(&t, key, &ids[1]).await;
+    let removed = remove(t, key, &ids[1]).await;
     assert_eq!(addresses(&removed)[..2], ["+12025550101*", "+12025550103"]);
-    let moved = update(&t, key, &ids[0], json!({ "address": "+12025550102" })).await;
+    let moved = update(t, key, &ids[0], json!({ "address": "+12025550102" })).await;
     assert_eq!(addresses(&moved)[..2], ["+12025550102*", "+12025550103"]);
     let label = |answer: &Answer| {
         answer.data()["updateContactAddress"]["contact"]["addresses"][0]["label"].clone()
@@ -85,21 +83,17 @@ async fn one_address_of_a_channel_is_the_primary_one(database: Database) {
         (json!({}), json!("home")),
         (json!({ "label": null }), json!(null)),
     ] {
-        assert_eq!(label(&update(&t, key, &ids[0], input).await), expected);
+        assert_eq!(label(&update(t, key, &ids[0], input).await), expected);
     }
     let query = "query($text: String) { contacts(filter: { search: $text }) { totalCount } }";
     for (text, count) in [("0101", 0), ("0102", 1), ("b@b.io", 1)] {
         let found = t.ask_with(key, query, json!({ "text": text })).await;
         assert_eq!(found.data()["contacts"]["totalCount"], count, "{text}");
     }
-    t.close().await;
 }
 
-/// What cannot be done with an address is said by name and changes nothing.
 #[db_test]
-#[tokio::test]
-async fn a_bad_address_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_address_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp) {
     let team = t.team(0).await;
     let key = &team.key;
     let (id, ids) = t.contact(key, &["+12025550101", "a@b.io"]).await;
@@ -116,7 +110,7 @@ async fn a_bad_address_is_refused(database: Database) {
         (json!({ "address": "+12025550102" }), &id, "ADDRESS_TAKEN"),
         (json!({ "address": "+12025550101", "isPrimary": true }), &id, "ADDRESS_TAKEN"),
     ] {
-        assert_eq!(add(&t, key, contact_id, input.clone()).await.refusals(), [code], "{input}");
+        assert_eq!(add(t, key, contact_id, input.clone()).await.refusals(), [code], "{input}");
     }
     for (input, code) in [
         (json!({ "address": "a@b.io" }), "ADDRESS_INVALID"),
@@ -124,20 +118,17 @@ async fn a_bad_address_is_refused(database: Database) {
         (json!({ "address": "+12025550102" }), "ADDRESS_TAKEN"),
         (json!({ "isPrimary": false }), "PRIMARY_NEEDED"),
     ] {
-        assert_eq!(update(&t, key, &ids[0], input.clone()).await.refusals(), [code], "{input}");
+        assert_eq!(update(t, key, &ids[0], input.clone()).await.refusals(), [code], "{input}");
     }
-    assert_eq!(remove(&t, key, &single_ids[0]).await.refusals(), ["LAST_ADDRESS"]);
-    assert_eq!(merge(&t, key, &single, &single).await.refusals(), ["SAME_CONTACT"]);
-    assert_eq!(merge(&t, key, &full, &single).await.refusals(), ["TOO_MANY_ADDRESSES"]);
+    assert_eq!(remove(t, key, &single_ids[0]).await.refusals(), ["LAST_ADDRESS"]);
+    assert_eq!(merge(t, key, &single, &single).await.refusals(), ["SAME_CONTACT"]);
+    assert_eq!(merge(t, key, &full, &single).await.refusals(), ["TOO_MANY_ADDRESSES"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// A merge moves addresses and tags; what stays keeps its primary addresses and its name.
+/// The contact that is kept also keeps its primary addresses and its name.
 #[db_test]
-#[tokio::test]
-async fn contacts_are_merged(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_merge_moves_addresses_and_tags(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let tags = |from: usize, count: usize| -> Vec<String> {
@@ -153,7 +144,7 @@ async fn contacts_are_merged(database: Database) {
     let merged = make(&sub.key, tags(20, 30), &["+12025550100", "a@b.io", "b@b.io"]).await;
     let other = make(&sub.key, tags(50, 1), &["+12025550102"]).await;
 
-    let answer = merge(&t, &sub.key, &keep, &merged).await;
+    let answer = merge(t, &sub.key, &keep, &merged).await;
 
     assert_eq!(addresses(&answer), ["+12025550101*", "+12025550100", "a@b.io*", "b@b.io"]);
     assert_eq!(answer.data()["mergeContacts"]["contact"]["tags"], json!(tags(0, 50)));
@@ -162,17 +153,15 @@ async fn contacts_are_merged(database: Database) {
     let gone = t.ask_with(&sub.key, query, json!({ "id": merged })).await;
     assert_eq!(*gone.data(), json!({ "contact": null, "contacts": { "nodes": [{ "id": keep }] } }));
     let before = t.everything().await;
-    assert_eq!(merge(&t, &sub.key, &keep, &other).await.refusals(), ["TOO_MANY_TAGS"]);
-    assert_eq!(merge(&t, &sub.key, &keep, &merged).await.refusals(), ["NOT_FOUND"]);
+    assert_eq!(merge(t, &sub.key, &keep, &other).await.refusals(), ["TOO_MANY_TAGS"]);
+    assert_eq!(merge(t, &sub.key, &keep, &merged).await.refusals(), ["NOT_FOUND"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Two contacts that are made at once with the same addresses, in whatever order: one is.
+/// In whatever order the addresses are given.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_is_taken_once_however_many_want_it(database: Database) {
-    let t = TestApp::start(database).await;
+async fn of_two_concurrent_contacts_with_the_same_addresses_one_is_created(t: &TestApp) {
     let team = t.team(0).await;
     let mut wanted: Vec<Value> =
         (0..8).map(|at| json!({ "address": format!("+120255501{at:02}") })).collect();
@@ -189,5 +178,4 @@ async fn an_address_is_taken_once_however_many_want_it(database: Database) {
     assert_eq!(answers.iter().filter(|answer| answer.refusals().is_empty()).count(), 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM contact_address").await, 8);
     assert_eq!(t.number("SELECT COUNT(*) FROM contact").await, 1);
-    t.close().await;
 }

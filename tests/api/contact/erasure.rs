@@ -1,4 +1,4 @@
-//! Erasing a contact: what goes, what stays, and what stands against it.
+//! Erasing a contact: what is removed, what remains, and what prevents it.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tollgate::worker::{self, ClockWatch};
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
+use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS, text};
 
 async fn delete(t: &TestApp, key: &str, id: &str) -> Answer {
     let query = "mutation($id: ID!) { deleteContact(id: $id) \
@@ -22,12 +22,10 @@ async fn messages(t: &TestApp, key: &str) -> Value {
     t.ask(key, query).await.data()["messages"]["nodes"].clone()
 }
 
-/// The contact and its addresses go; messages to them keep money, status and idempotency key, and lose the
-/// person; messages to others, and other accounts' to the same address, stay as they are.
+/// Messages to the person keep cost, status and idempotency key. Other messages, and those of other
+/// accounts to the same address, are unchanged.
 #[db_test]
-#[tokio::test]
-async fn the_person_goes_and_the_money_stays(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_erasure_removes_personal_data_and_keeps_the_charges(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -50,24 +48,24 @@ async fn the_person_goes_and_the_money_stays(database: Database) {
     let ledger = "{ ledger { nodes { id amount balanceAfter messageId createdAt } } \
                   account { totalSpent usage { totals { messages spent } } } }";
     let money = t.ask(&sub.key, ledger).await.body;
-    let (mut before, others) = (messages(&t, &sub.key).await, messages(&t, &team.key).await);
+    let (mut before, others) = (messages(t, &sub.key).await, messages(t, &team.key).await);
 
-    let erased = delete(&t, &sub.key, &id).await;
+    let erased = delete(t, &sub.key, &id).await;
 
     let expected = json!({ "contactId": id, "messagesErased": 4, "errors": [] });
     assert_eq!(erased.data()["deleteContact"], expected);
-    // Newest first: the person's are the three oldest.
+    // Newest first: the person's messages are the three oldest.
     for at in 2..5 {
         for field in ["to", "text", "subject", "errorMessage"] {
             before[at][field] = json!(null);
         }
     }
-    assert_eq!(messages(&t, &sub.key).await, before);
+    assert_eq!(messages(t, &sub.key).await, before);
     assert_eq!(before[3]["errorCode"], "SANDBOX_REJECTED");
     assert_ne!(before[3]["refundedAt"], json!(null));
     assert_eq!((&before[4]["status"], &before[4]["cost"]), (&json!("DELIVERED"), &json!(1)));
-    assert_eq!(messages(&t, &test_key).await[0]["to"], json!(null));
-    assert_eq!(messages(&t, &team.key).await, others);
+    assert_eq!(messages(t, &test_key).await[0]["to"], json!(null));
+    assert_eq!(messages(t, &team.key).await, others);
     assert_eq!(t.ask(&sub.key, ledger).await.body, money);
     let contacts = t.ask(&sub.key, "{ contacts { nodes { id } } }").await;
     assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "id": other }]));
@@ -75,7 +73,8 @@ async fn the_person_goes_and_the_money_stays(database: Database) {
         assert!(!rows.iter().any(|row| row.contains("ada@") || row.contains("Dear Ada")));
     }
 
-    // What the key was used for is not known any more, so it is used for nothing again.
+    // The content of the first message is no longer known, so its idempotency key cannot be used
+    // again.
     let before = t.everything().await;
     for to in ["+12025550123", "+12025550124"] {
         let mut repeat = first.clone();
@@ -97,15 +96,11 @@ async fn the_person_goes_and_the_money_stays(database: Database) {
     }
     let (again, _) = t.contact(&sub.key, &["+12025550123", "ada@example.com"]).await;
     assert_ne!(again, id, "the address is free again");
-    t.close().await;
 }
 
-/// What waits to be handed over stands against the erasure, in either environment, and nothing is erased
-/// by halves; after its hand-over nothing does.
+/// In both environments, until it is submitted. Nothing is erased partially.
 #[db_test]
-#[tokio::test]
-async fn a_message_that_waits_stands_against_it(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_waiting_message_prevents_the_erasure(t: &TestApp) {
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let (id, _) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
@@ -116,25 +111,21 @@ async fn a_message_that_waits_stands_against_it(database: Database) {
     for key in [&team.key, &test_key] {
         assert!(t.sends(key).await);
         let before = t.everything().await;
-        assert_eq!(delete(&t, &team.key, &id).await.refusals(), ["CONTACT_IN_USE"]);
+        assert_eq!(delete(t, &team.key, &id).await.refusals(), ["CONTACT_IN_USE"]);
         t.execute("UPDATE message SET status = 'SENDING' WHERE status = 'QUEUED'").await;
-        assert_eq!(delete(&t, &team.key, &id).await.refusals(), ["CONTACT_IN_USE"]);
+        assert_eq!(delete(t, &team.key, &id).await.refusals(), ["CONTACT_IN_USE"]);
         t.execute("UPDATE message SET status = 'QUEUED' WHERE status = 'SENDING'").await;
         assert_eq!(t.everything().await, before);
         t.deliver().await;
     }
 
-    let erased = delete(&t, &team.key, &id).await;
+    let erased = delete(t, &team.key, &id).await;
     assert_eq!(erased.data()["deleteContact"]["messagesErased"], 3);
-    t.close().await;
 }
 
-/// An erasure that breaks off after its first step leaves a contact that nothing is sent to and nothing changes, and is
-/// finished by a repeat.
+/// Until then, the contact receives no messages and cannot be changed.
 #[db_test]
-#[tokio::test]
-async fn an_erasure_that_broke_off_is_finished_by_a_repeat(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_interrupted_erasure_is_completed_by_a_repeat(t: &TestApp) {
     let team = t.team(10_000).await;
     let (id, addresses) = t.contact(&team.key, &["+12025550123", "ada@example.com"]).await;
     let (other, _) = t.contact(&team.key, &["+12025550124"]).await;
@@ -143,7 +134,7 @@ async fn an_erasure_that_broke_off_is_finished_by_a_repeat(database: Database) {
     t.deliver().await;
     t.plant_failure_after("recipient", 500, "recipient = ''").await;
 
-    assert_eq!(delete(&t, &team.key, &id).await.codes(), ["INTERNAL_SERVER_ERROR"]);
+    assert_eq!(delete(t, &team.key, &id).await.codes(), ["INTERNAL_SERVER_ERROR"]);
 
     let erased = "SELECT COUNT(*) FROM message WHERE recipient = ''";
     assert_eq!(t.number(erased).await, 500);
@@ -165,22 +156,21 @@ async fn an_erasure_that_broke_off_is_finished_by_a_repeat(database: Database) {
     assert_eq!(t.everything().await, before);
 
     t.remove_failure().await;
-    let done = delete(&t, &team.key, &id).await;
+    let done = delete(t, &team.key, &id).await;
     assert_eq!(done.data()["deleteContact"]["messagesErased"], 100);
     assert_eq!((t.number(erased).await, t.number("SELECT COUNT(*) FROM contact").await), (600, 1));
-    t.close().await;
 }
 
-/// What is sent to a bare address of the contact while it is erased is no reason to refuse the erasure.
 #[db_test]
-#[tokio::test]
-async fn an_erasure_that_has_begun_is_not_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_to_the_address_during_the_erasure_does_not_stop_it(
+    t: &TestApp,
+    database: Database,
+) {
     let team = t.team(1_000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
     t.deliver().await;
-    // A message that is accepted between the steps.
+    // A message is accepted between two steps of the erasure.
     let same = "id, team_id, account_id, api_key_id, environment";
     let copy = match database {
         Sqlite => ("randomblob(16)", "x''"),
@@ -205,7 +195,7 @@ async fn an_erasure_that_has_begun_is_not_refused(database: Database) {
     };
     t.execute(&trigger).await;
 
-    let done = delete(&t, &team.key, &id).await;
+    let done = delete(t, &team.key, &id).await;
 
     assert_eq!(done.data()["deleteContact"]["messagesErased"], 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM contact").await, 0);
@@ -213,41 +203,34 @@ async fn an_erasure_that_has_begun_is_not_refused(database: Database) {
         "SELECT COUNT(*) FROM message WHERE recipient = '+12025550123' AND status = 'QUEUED'";
     assert_eq!(t.number(waits).await, 1);
     t.count_test_messages().await;
-    t.close().await;
 }
 
-/// A carrier's later report settles an erased message and brings no name of the person back.
 #[db_test]
-#[tokio::test]
-async fn a_later_report_brings_nothing_back(database: Database) {
+async fn a_later_delivery_report_restores_no_personal_data(t: &TestApp) {
     use tollgate::domain::message::delivery::{self, Outcome};
-    let t = TestApp::start(database).await;
     let team = t.team(1000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
-    tollgate::worker::deliver_due(&t.app).await.expect("the worker delivers");
+    t.deliver_due().await;
     t.step(chrono::TimeDelta::seconds(1));
     let claimed = delivery::claim(&t.app).await.expect("the report is due").messages;
 
-    let erased = delete(&t, &team.key, &id).await;
+    let erased = delete(t, &team.key, &id).await;
     assert_eq!(erased.data()["deleteContact"]["messagesErased"], 1);
     let text = "No such number: +12025550123.".to_owned();
     let outcome = Outcome::Undelivered { code: "NO_SUCH_NUMBER".to_owned(), text };
     let settled = claimed.into_iter().map(|claimed| (claimed, outcome.clone())).collect();
     delivery::settle(&t.app, settled).await.expect("it is settled");
 
-    let message = &messages(&t, &team.key).await[0];
+    let message = &messages(t, &team.key).await[0];
     assert_eq!(message["status"], "UNDELIVERED");
     assert_eq!(message["errorCode"], "NO_SUCH_NUMBER");
     assert_eq!((&message["errorMessage"], &message["to"]), (&json!(null), &json!(null)));
-    t.close().await;
 }
 
-/// An erasure that looks at more messages than one step finds them all, the first and the last too.
+/// The first and the last too.
 #[db_test]
-#[tokio::test]
-async fn an_erasure_finds_messages_in_every_step(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_erasure_in_several_steps_finds_all_messages(t: &TestApp, database: Database) {
     let team = t.team(1000).await;
     let (id, _) = t.contact(&team.key, &["+12025550123"]).await;
     assert!(t.sends(&team.key).await);
@@ -257,7 +240,7 @@ async fn an_erasure_finds_messages_in_every_step(database: Database) {
         assert!(t.sends(&test_key).await);
     }
     t.deliver().await;
-    // Copies of one TEST message, to others, before, between and after.
+    // Copies of one TEST message to other recipients, before, between and after the person's.
     let (id_of, none) = match database {
         Sqlite => ("unhex(printf('%012x7%03x80%014x', n / 4096, n % 4096, n))", "randomblob(1)"),
         Postgres => (
@@ -278,20 +261,17 @@ async fn an_erasure_finds_messages_in_every_step(database: Database) {
     .await;
     t.count_test_messages().await;
 
-    let erased = delete(&t, &team.key, &id).await;
+    let erased = delete(t, &team.key, &id).await;
 
     assert_eq!(erased.data()["deleteContact"]["messagesErased"], 1 + 2 + 5);
     let left = "SELECT COUNT(*) FROM message WHERE recipient = '+12025550123'";
     assert_eq!(t.number(left).await, 0);
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE text = 'Hello'").await, 19_996);
-    t.close().await;
 }
 
-/// Another's contact, and nobody's, are not found, and a main account finds none of its sub-account's.
+/// A main account cannot erase its sub-account's contact either.
 #[db_test]
-#[tokio::test]
-async fn anothers_contact_is_nobodys(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_contact_of_another_account_is_not_found(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, _) = t.contact(&sub.key, &["+12025550123"]).await;
@@ -299,28 +279,27 @@ async fn anothers_contact_is_nobodys(database: Database) {
     t.deliver().await;
     let before = t.everything().await;
 
-    let nobodys = delete(&t, &team.key, NOBODYS_IDS[0]).await.body;
-    assert_eq!(text(&nobodys["data"]["deleteContact"]["errors"][0]["code"]), "NOT_FOUND");
-    for id in [&id, NOBODYS_IDS[1]] {
-        assert_eq!(delete(&t, &team.key, id).await.body, nobodys);
+    let unknown = delete(t, &team.key, UNKNOWN_IDS[0]).await.body;
+    assert_eq!(text(&unknown["data"]["deleteContact"]["errors"][0]["code"]), "NOT_FOUND");
+    for id in [&id, UNKNOWN_IDS[1]] {
+        assert_eq!(delete(t, &team.key, id).await.body, unknown);
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Which of these words stand in the files of a database.
+/// Which of these words are in the files of a database.
 fn found(folder: &Path, words: &[String]) -> Vec<String> {
     let files = std::fs::read_dir(folder).expect("the database's folder");
     let files = files.map(|file| std::fs::read(file.expect("a file").path()).expect("its bytes"));
     let bytes: Vec<u8> = files.flatten().collect();
-    let stands = |word: &&String| bytes.windows(word.len()).any(|part| part == word.as_bytes());
-    words.iter().filter(stands).cloned().collect()
+    let is_found = |word: &&String| bytes.windows(word.len()).any(|part| part == word.as_bytes());
+    words.iter().filter(is_found).cloned().collect()
 }
 
-/// Moments after the answer the files hold nothing of the person, while the server runs and after it stopped.
+/// Shortly after the answer, while the server runs and after it stopped.
+#[db_test(sqlite)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erased_bytes_are_gone_from_the_files() {
-    let t = TestApp::start(Sqlite).await;
+async fn erased_data_is_gone_from_the_database_files(t: &TestApp) {
     let folder = t.folder();
     let team = t.team(100_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -353,7 +332,7 @@ async fn erased_bytes_are_gone_from_the_files() {
     let watch = ClockWatch::new(&*t.clock, || Duration::ZERO);
     let working = tokio::spawn(worker::run(Arc::clone(&t.app), key_uses, watch, stop.clone()));
 
-    assert_eq!(delete(&t, &sub.key, &id).await.data()["deleteContact"]["messagesErased"], 40);
+    assert_eq!(delete(t, &sub.key, &id).await.data()["deleteContact"]["messagesErased"], 40);
 
     let is_gone = async {
         while !found(folder.path(), &words).is_empty() {
@@ -368,23 +347,22 @@ async fn erased_bytes_are_gone_from_the_files() {
     assert_eq!(found(folder.path(), &words), [""; 0]);
 }
 
-/// Whoever reads or writes is not pushed aside: the log is emptied when they are done.
+#[db_test(sqlite)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_is_emptied_when_nobody_needs_it() {
-    let t = TestApp::start(Sqlite).await;
+async fn the_write_ahead_log_is_emptied_when_no_reader_or_writer_needs_it(t: &TestApp) {
     let log = t.folder().path().join("test.db-wal");
     let bytes = || std::fs::metadata(&log).expect("the log").len();
     t.team(0).await;
     assert!(bytes() > 0);
 
     let reading = t.app.db.read.snapshot().await.expect("a reader");
-    // It reads what is in the log.
+    // This statement makes the reader use the log.
     sea_orm::ConnectionTrait::execute_unprepared(&reading, "SELECT COUNT(*) FROM team")
         .await
         .expect("it reads");
     assert!(!t.app.db.empty_log().await.expect("it is tried"));
     assert!(bytes() > 0);
-    // It is behind what is written.
+    // The reader's snapshot is now older than the newest write.
     t.team(0).await;
     assert!(!t.app.db.empty_log().await.expect("it is tried"));
     assert!(bytes() > 0);
@@ -395,5 +373,4 @@ async fn the_log_is_emptied_when_nobody_needs_it() {
     assert!(t.app.db.empty_log().await.expect("it is tried"));
     assert_eq!(bytes(), 0);
     assert!(t.app.db.empty_log().await.expect("nothing is left to do"));
-    t.close().await;
 }

@@ -1,15 +1,12 @@
-//! Merging contacts that have many messages: the messages are moved in steps.
+//! Merging contacts with many messages: the messages are moved in steps.
 
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
-/// A merge moves any number of messages.
 #[db_test]
-#[tokio::test]
-async fn a_merge_moves_all_messages(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_merge_moves_all_messages_in_several_steps(t: &TestApp) {
     let team = t.team(10_000).await;
     let (kept, _) = t.contact(&team.key, &["+12025550101"]).await;
     let (merged, _) = t.contact(&team.key, &["+12025550102"]).await;
@@ -27,14 +24,10 @@ async fn a_merge_moves_all_messages(database: Database) {
     assert_eq!(t.number(of_contacts).await, 1_003);
     let contacts = "SELECT COUNT(DISTINCT contact_id) FROM message";
     assert_eq!(t.number(contacts).await, 1);
-    t.close().await;
 }
 
-/// After an interrupted merge both contacts are locked until a repeat finishes it.
 #[db_test]
-#[tokio::test]
-async fn a_merge_that_broke_off_is_finished_by_a_repeat(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_interrupted_merge_locks_both_contacts_until_a_repeat_completes_it(t: &TestApp) {
     let team = t.team(10_000).await;
     let (kept, of_kept) = t.contact(&team.key, &["+12025550101", "kept@example.com"]).await;
     let (merged, of_merged) = t.contact(&team.key, &["+12025550102"]).await;
@@ -91,5 +84,4 @@ async fn a_merge_that_broke_off_is_finished_by_a_repeat(database: Database) {
         "mutation {{ updateContact(id: \"{kept}\", input: {{ tags: [] }}) {{ errors {{ code }} }} }}"
     );
     assert_eq!(t.ask(&team.key, &update).await.refusals(), [""; 0]);
-    t.close().await;
 }

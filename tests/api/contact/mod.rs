@@ -1,15 +1,15 @@
-//! Contacts: made, changed and found by any LIVE key of their account, and seen by nobody else.
+//! Contacts: created, updated and found with any LIVE key of their account.
 
 use db_test::db_test;
 use sea_orm::{ConnectionTrait as _, DbBackend};
 use serde_json::{Value, json};
 use tollgate::domain::list::LONG_LOOKED_AT_MAX;
 
-use crate::harness::{Answer, Database, NOON, TestApp, TestTeam, text};
+use crate::harness::{Answer, NOON, TestApp, TestTeam, text};
 
-pub(crate) mod address;
-pub(crate) mod erasure;
-pub(crate) mod merge;
+mod address;
+mod erasure;
+mod merge;
 
 async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     let query = "mutation($id: ID!, $input: UpdateContactInput!) { updateContact(id: $id, input: $input) \
@@ -18,21 +18,10 @@ async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     t.ask_with(key, query, json!({ "id": id, "input": input })).await
 }
 
-/// A main account with a sub-account, whose key both have contacts of their own.
-async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
-    let team = t.team(1000).await;
-    let sub = t.sub_account(&team, json!({})).await;
-    let keys = [team.key.clone(), sub.key];
-    (team, keys)
-}
-
-/// Both kinds of key make contacts; addresses, locale and tags are kept in normal form, and the first
-/// address of each channel is the primary one. Two accounts may have the same address.
+/// The first address of each channel is the primary one. Two accounts may have the same address.
 #[db_test]
-#[tokio::test]
-async fn a_contact_is_made_in_normal_form(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, keys) = keys(&t).await;
+async fn a_contact_is_stored_in_normalized_form(t: &TestApp) {
+    let (team, keys) = t.main_and_sub_keys().await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let input = json!({
         "displayName": " Ada Lovelace ", "locale": "EN-latn-gb", "timeZone": "Europe/London",
@@ -75,16 +64,12 @@ async fn a_contact_is_made_in_normal_form(database: Database) {
             assert_eq!(found.data()["contact"], expected, "one account in both environments");
         }
     }
-    t.close().await;
 }
 
-/// What is wrong with a contact is said by name, and nothing is made. The second address that two share
-/// is refused, also to another contact.
+/// Two contacts of an account cannot have the same address.
 #[db_test]
-#[tokio::test]
-async fn a_bad_contact_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [key, _]) = keys(&t).await;
+async fn a_contact_that_is_not_valid_is_refused_and_not_created(t: &TestApp) {
+    let (_, [key, _]) = t.main_and_sub_keys().await;
     t.contact(&key, &["+12025550123"]).await;
     let before = t.everything().await;
     let sms = |count: usize| -> Vec<Value> {
@@ -145,15 +130,12 @@ async fn a_bad_contact_is_refused(database: Database) {
         "metadata": { "a": "a".repeat(16 * 1024 - 8) },
     });
     assert_eq!(t.create_contact(&key, whole).await.refusals(), [""; 0]);
-    t.close().await;
 }
 
-/// Each field of an update is kept if left out, cleared by null, and set; a bad one changes nothing.
+/// Input that is not valid changes nothing.
 #[db_test]
-#[tokio::test]
-async fn an_update_changes_what_is_given(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [_, key]) = keys(&t).await;
+async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
+    let (_, [_, key]) = t.main_and_sub_keys().await;
     let first = json!({ "displayName": "Ada", "locale": "en", "timeZone": "Europe/London",
                         "tags": ["a", "b"], "metadata": { "k": 1.5 } });
     let mut input = first.clone();
@@ -172,7 +154,7 @@ async fn an_update_changes_what_is_given(database: Database) {
         for (given, now) in [(json!(null), cleared), (value.clone(), value)] {
             t.step(chrono::TimeDelta::seconds(1));
             expected[field] = now;
-            let answer = update(&t, &key, &id, json!({ field: given })).await;
+            let answer = update(t, &key, &id, json!({ field: given })).await;
             let contact = &answer.data()["updateContact"]["contact"];
             let mut shown = expected.clone();
             shown["id"] = json!(id);
@@ -195,18 +177,15 @@ async fn an_update_changes_what_is_given(database: Database) {
         (json!({ "tags": [""] }), "TAGS_INVALID"),
         (json!({ "metadata": { "a\u{0}": 1 } }), "METADATA_INVALID"),
     ] {
-        assert_eq!(update(&t, &key, &id, input).await.refusals(), [code]);
+        assert_eq!(update(t, &key, &id, input).await.refusals(), [code]);
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Contacts are found by name, address in any form, all of several tags and any of several channels.
+/// By an address in any notation, by all of several tags, by any of several channels.
 #[db_test]
-#[tokio::test]
-async fn contacts_are_filtered(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [key, sub_key]) = keys(&t).await;
+async fn contacts_are_filtered_by_name_address_tags_and_channels(t: &TestApp) {
+    let (_, [key, sub_key]) = t.main_and_sub_keys().await;
     for (name, tags, addresses) in [
         ("Ärzte_1", json!(["a", "b"]), json!([{ "address": "+12025550100" }])),
         ("Bob", json!(["b"]), json!([{ "address": "Bob@example.com" }, { "address": "bob@b.io" }])),
@@ -255,15 +234,11 @@ async fn contacts_are_filtered(database: Database) {
         let answer = t.ask_with(&key, query, json!({ "filter": filter })).await;
         assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     }
-    t.close().await;
 }
 
-/// A list with addresses and tags costs the same for 2 and for 20 contacts.
 #[db_test]
-#[tokio::test]
-async fn a_list_of_contacts_costs_four_statements(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [key, _]) = keys(&t).await;
+async fn a_list_of_contacts_costs_four_statements_whatever_its_length(t: &TestApp) {
+    let (_, [key, _]) = t.main_and_sub_keys().await;
     let query = "{ contacts(first: 50) { nodes { tags addresses { address } } } }";
 
     let mut made = 0;
@@ -281,16 +256,12 @@ async fn a_list_of_contacts_costs_four_statements(database: Database) {
         // The key, the page, the addresses of all its contacts, their tags.
         assert_eq!(statements, 4, "for {count} contacts");
     }
-    t.close().await;
 }
 
-/// A TEST key changes no contact; a revoked key changes none from its revocation on, also where it is
-/// still known.
+/// Also while another process still has the revoked key in its cache.
 #[db_test]
-#[tokio::test]
-async fn only_a_live_key_changes_contacts(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, [key, _]) = keys(&t).await;
+async fn only_a_live_key_that_is_not_revoked_changes_contacts(t: &TestApp) {
+    let (team, [key, _]) = t.main_and_sub_keys().await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, addresses) = t.contact(&key, &["+12025550123", "a@b.io"]).await;
     let (other, _) = t.contact(&key, &["+12025550124"]).await;
@@ -334,14 +305,11 @@ async fn only_a_live_key_changes_contacts(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Text and tags take long to look at, so a page looks at fewer contacts for them; its end cursor leads on.
+/// The limit is lower for text and tags. The end cursor leads to the next page.
 #[db_test]
-#[tokio::test]
-async fn a_search_looks_at_so_many_contacts(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_contact_search_reads_a_limited_number_of_contacts_per_page(t: &TestApp) {
     let team = t.team(1_000).await;
     let input = json!({ "displayName": "100% of \u{c4}da_\\", "tags": ["a", "b"],
                         "addresses": [{ "address": "ada@example.com" }] });
@@ -392,8 +360,7 @@ async fn a_search_looks_at_so_many_contacts(database: Database) {
         let next = ask(filter.clone(), short["pageInfo"]["endCursor"].clone()).await;
         assert_eq!((&next["nodes"], &next["pageInfo"]["hasNextPage"]), (&found, &json!(false)));
     }
-    // One tag is found by its index.
+    // An index finds the contacts with one tag.
     let tagged = ask(json!({ "tags": ["a"], "channel": ["EMAIL"] }), Value::Null).await;
     assert_eq!((&tagged["nodes"], &tagged["totalCount"]), (&found, &json!(1)));
-    t.close().await;
 }

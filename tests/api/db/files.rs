@@ -1,4 +1,5 @@
-//! The files of an `SQLite` database: private whatever the umask, and never another's.
+//! The files of an SQLite database are private, whatever the umask, and files of others are not
+//! touched.
 
 use std::{
     fs::{self, File},
@@ -12,7 +13,7 @@ use tollgate::db::sqlite_url;
 
 use crate::harness::{Running, demo};
 
-/// The program, started by somebody with this umask.
+/// The program, started with this umask.
 fn under_umask(umask: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "umask $0; exec \"$@\"", umask, env!("CARGO_BIN_EXE_tollgate")]);
@@ -24,7 +25,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).expect("the file").permissions().mode() & 0o7777
 }
 
-/// The names and modes of what is in a folder.
+/// The names and modes of the files in a folder.
 fn modes(folder: &Path) -> Vec<(String, u32)> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
     let named = |entry: fs::DirEntry| {
@@ -38,7 +39,7 @@ fn modes(folder: &Path) -> Vec<(String, u32)> {
 const DEMO: [&str; 4] = ["demo", "--json", "--listen", "127.0.0.1:0"];
 
 #[test]
-fn files_are_private_whatever_the_umask() {
+fn database_files_are_private_whatever_the_umask() {
     for umask in ["022", "000", "077"] {
         let folder = tempfile::tempdir().expect("a folder");
         let data = folder.path().join("new/data");
@@ -52,7 +53,7 @@ fn files_are_private_whatever_the_umask() {
 }
 
 #[test]
-fn the_demos_own_folder_is_private() {
+fn the_folder_of_the_demo_is_private() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = under_umask("022", &DEMO);
     let (_running, _) = demo(command.env("TMPDIR", folder.path()));
@@ -70,9 +71,9 @@ fn serve(url: &str) -> Output {
     command.env("DATABASE_URL", url).output().expect("the program starts")
 }
 
-/// A lock that is a link, to a file or to none, or is no file at all: it is neither followed nor emptied.
+/// It is neither followed nor emptied.
 #[test]
-fn a_planted_lock_is_refused() {
+fn a_lock_file_that_is_a_link_or_not_a_file_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let precious = folder.path().join("precious");
     fs::write(&precious, "dear data").expect("a file");
@@ -98,10 +99,9 @@ fn a_planted_lock_is_refused() {
     }
 }
 
-/// A database that others may read is served all the same, and the log says what to do; a lock file keeps what it
-/// holds.
+/// A lock file keeps its content.
 #[test]
-fn an_exposed_database_is_named() {
+fn a_database_that_others_can_read_is_served_with_a_warning() {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().to_str().expect("a path");
     let (database, lock) =

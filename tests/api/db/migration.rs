@@ -1,5 +1,5 @@
-//! The database itself: what its constraints refuse, that migrations go down and up again, and that
-//! the entities are the tables.
+//! The database: its constraints, that migrations run down and up again, and that entities and
+//! tables agree.
 
 use db_test::db_test;
 use migration::{Migrator, MigratorTrait};
@@ -8,13 +8,11 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use crate::harness::{Database, Setup, Sqlite, TestApp};
+use crate::harness::{Apps, Database, Setup, Sqlite, TestApp};
 
-/// C3, C8, R1 and the walls behind the money rules: written past the program, all the same refused.
+/// Also when written by SQL, without the program.
 #[db_test]
-#[tokio::test]
-async fn the_database_refuses_what_the_rules_forbid(database: Database) {
-    let t = TestApp::start(database).await;
+async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "abc", "creditLimit": 100 })).await;
     assert!(t.sends(&sub.key).await);
@@ -35,11 +33,12 @@ async fn the_database_refuses_what_the_rules_forbid(database: Database) {
         "UPDATE sender SET email = NULL, email_name = 'A'",
         "UPDATE sender SET email = ''",
         "UPDATE sender SET name = ''",
-        // A template that says nothing, and one with a subject alone.
+        // A template without content, and one with only a subject.
         "UPDATE template SET email_html = NULL",
         "UPDATE template SET email_html = NULL, email_subject = NULL",
         "UPDATE template SET account_id = id",
-        // An address that two contacts of an account have, a second primary one, another account's contact.
+        // An address in two contacts of an account, a second primary one, another account's
+        // contact.
         "UPDATE contact_address SET address = '+12025550100' WHERE channel = 'SMS'",
         "UPDATE contact_address SET is_primary = TRUE",
         "UPDATE contact_address SET account_id = (SELECT account_id FROM contact ORDER BY id LIMIT 1)",
@@ -75,8 +74,8 @@ async fn the_database_refuses_what_the_rules_forbid(database: Database) {
         "UPDATE api_key SET hash = (SELECT hash FROM api_key WHERE role = 'OPERATOR')",
         "UPDATE ledger_entry SET amount_micros = amount_micros + 1",
         "DELETE FROM ledger_entry",
-        // A number that two accounts have, one that nobody stocks, one that is deleted though money
-        // refers to it.
+        // A number in two accounts, one that is not in stock, and the deletion of one that the
+        // ledger refers to.
         "UPDATE phone_number SET number = '+12025550100'",
         "UPDATE phone_number SET number = '+12025550199'",
         "DELETE FROM phone_number",
@@ -92,8 +91,8 @@ async fn the_database_refuses_what_the_rules_forbid(database: Database) {
         "UPDATE inventory_number SET upfront_price_micros = 1000000000000001",
         "UPDATE inventory_number SET number = '12025550100'",
         "UPDATE phone_number SET buyer_id = (SELECT id FROM account WHERE NOT is_sub_account), idempotency_key = 'a'",
-        // A month of a number that is charged twice, a fee without its number, a number of what is
-        // no fee.
+        // A month that is charged twice, a fee without its number, and a number in an entry that is
+        // not a fee.
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, phone_number_month FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, amount_micros, balance_after_micros, NULL, NULL, created_at, NULL, NULL FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
         "INSERT INTO ledger_entry SELECT team_id, team_id, account_id, message_id, kind, -amount_micros, balance_after_micros, NULL, NULL, created_at, phone_number_id, 7 FROM ledger_entry WHERE kind = 'NUMBER_FEE' ORDER BY id LIMIT 1",
@@ -109,14 +108,11 @@ async fn the_database_refuses_what_the_rules_forbid(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Down to nothing and up again, as if never begun.
 #[db_test]
-#[tokio::test]
-async fn migrations_go_down_and_up_again(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn all_migrations_run_down_and_up_again(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let tables = schema_of(&t).await;
@@ -129,15 +125,12 @@ async fn migrations_go_down_and_up_again(database: Database) {
     assert_eq!(nothing, Vec::<String>::new());
     assert_eq!(schema_of(&t).await, tables);
     assert!(t.app.db.is_current().await.expect("the database answers"));
-    t.close().await;
 }
 
-/// The schedules' statuses come to a database that holds messages, on open connections too, and go
-/// again; nothing of the money changes, and the file is sound.
+/// On open connections too. No amount changes.
 #[db_test]
-#[tokio::test]
-async fn statuses_are_added_to_a_database_in_use(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn the_migration_of_statuses_keeps_existing_messages(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
     let (tables, rows) = (schema_of(&t).await, t.everything().await);
@@ -155,7 +148,7 @@ async fn statuses_are_added_to_a_database_in_use(database: Database) {
     let txn = t.app.db.begin_write().await.expect("a transaction begins");
     txn.execute_unprepared(expire).await.expect("there is such a status");
     txn.rollback().await.expect("the transaction ends");
-    if database == Sqlite {
+    if apps.database == Sqlite {
         assert_eq!(
             t.number("SELECT COUNT(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'")
                 .await,
@@ -163,15 +156,12 @@ async fn statuses_are_added_to_a_database_in_use(database: Database) {
         );
         assert_eq!(t.number("SELECT COUNT(*) FROM pragma_foreign_key_check").await, 0);
     }
-    t.close().await;
 }
 
-/// Number fees go down as corrections that keep balances and totals true, and leave usage with what
-/// an older program can read.
+/// Balances and totals stay true, and usage remains readable for an older program.
 #[db_test]
-#[tokio::test]
-async fn number_fees_go_down_as_corrections(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn migrating_down_turns_number_fees_into_corrections(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.phone_number(&sub.key, "+12025550100").await;
@@ -188,15 +178,11 @@ async fn number_fees_go_down_as_corrections(database: Database) {
     let change = "UPDATE ledger_entry SET note = 'x'";
     assert!(t.app.db.write.execute_unprepared(change).await.is_err(), "it is append-only still");
     t.app.db.migrate().await.expect("the migration goes up again");
-
-    t.close().await;
 }
 
-/// Keys that a deactivation has retired are still retired after the way down and up, and the others are not.
 #[db_test]
-#[tokio::test]
-async fn retired_keys_stay_retired(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn keys_of_a_deactivated_account_stay_revoked_after_migrating_down_and_up(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 3, json!({})).await;
@@ -217,20 +203,18 @@ async fn retired_keys_stay_retired(database: Database) {
     assert_eq!(t.number("SELECT COUNT(*) FROM api_key WHERE is_retired").await, 1);
     t.app.db.migrate().await.expect("the migration goes up again");
 
-    t.work_off().await;
+    t.run_backlog().await;
     t.deliver().await;
     let count = async |status: &str| {
         t.number(&format!("SELECT COUNT(*) FROM message WHERE status = '{status}'")).await
     };
     assert_eq!((count("CANCELED").await, count("DELIVERED").await), (3, 2));
-    t.close().await;
 }
 
-/// Two processes that migrate at once do not meet.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_at_once_run_one_after_another(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn two_processes_that_migrate_at_once_take_turns(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     Migrator::down(&t.app.db.write, None).await.expect("the migrations go down");
 
     let mut at_once = Vec::new();
@@ -243,31 +227,27 @@ async fn migrations_at_once_run_one_after_another(database: Database) {
     }
 
     assert!(t.app.db.is_current().await.expect("the database answers"));
-    t.close().await;
 }
 
-/// The entities have the tables' columns, with their types and nullability.
+/// With the same types and nullability.
 #[db_test]
-#[tokio::test]
-async fn the_entities_are_the_tables(database: Database) {
-    let t = TestApp::start(database).await;
-    compare::<entity::team::Entity>(&t).await;
-    compare::<entity::account::Entity>(&t).await;
-    compare::<entity::api_key::Entity>(&t).await;
-    compare::<entity::message::Entity>(&t).await;
-    compare::<entity::ledger_entry::Entity>(&t).await;
-    compare::<entity::price::Entity>(&t).await;
-    compare::<entity::usage_day::Entity>(&t).await;
-    compare::<entity::contact::Entity>(&t).await;
-    compare::<entity::contact_address::Entity>(&t).await;
-    compare::<entity::contact_tag::Entity>(&t).await;
-    compare::<entity::opt_out::Entity>(&t).await;
-    compare::<entity::phone_number::Entity>(&t).await;
-    compare::<entity::inventory_number::Entity>(&t).await;
-    compare::<entity::sender::Entity>(&t).await;
-    compare::<entity::template::Entity>(&t).await;
-    compare::<entity::audit_entry::Entity>(&t).await;
-    t.close().await;
+async fn entities_and_tables_have_the_same_columns(t: &TestApp) {
+    compare::<entity::team::Entity>(t).await;
+    compare::<entity::account::Entity>(t).await;
+    compare::<entity::api_key::Entity>(t).await;
+    compare::<entity::message::Entity>(t).await;
+    compare::<entity::ledger_entry::Entity>(t).await;
+    compare::<entity::price::Entity>(t).await;
+    compare::<entity::usage_day::Entity>(t).await;
+    compare::<entity::contact::Entity>(t).await;
+    compare::<entity::contact_address::Entity>(t).await;
+    compare::<entity::contact_tag::Entity>(t).await;
+    compare::<entity::opt_out::Entity>(t).await;
+    compare::<entity::phone_number::Entity>(t).await;
+    compare::<entity::inventory_number::Entity>(t).await;
+    compare::<entity::sender::Entity>(t).await;
+    compare::<entity::template::Entity>(t).await;
+    compare::<entity::audit_entry::Entity>(t).await;
 }
 
 async fn compare<E: EntityTrait>(t: &TestApp) {
@@ -303,7 +283,7 @@ async fn compare<E: EntityTrait>(t: &TestApp) {
     assert_eq!(found, expected, "{table}");
 }
 
-/// How the database calls an entity's type.
+/// The database's name of an entity's type.
 fn type_name(of_type: &ColumnType, backend: DbBackend) -> &'static str {
     let is_postgres = backend == DbBackend::Postgres;
     match of_type {
@@ -343,7 +323,7 @@ fn type_name(of_type: &ColumnType, backend: DbBackend) -> &'static str {
     }
 }
 
-/// Tables and indexes, other than the migrations' own bookkeeping.
+/// Tables and indexes, without those of the migrations themselves.
 async fn schema_of(t: &TestApp) -> Vec<String> {
     let backend = t.app.db.backend();
     let sql = match backend {
@@ -365,11 +345,10 @@ async fn schema_of(t: &TestApp) -> Vec<String> {
     rows.expect("the query runs").iter().map(|row| row.try_get("", "name").expect("text")).collect()
 }
 
-/// E-mail addresses that were stored in another spelling take the one form, unless a contact has that already.
+/// Unless the contact already has the normalized address.
 #[db_test]
-#[tokio::test]
-async fn addresses_of_contacts_take_their_one_form(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn stored_email_addresses_are_normalized(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let stored = [
         ("\"eve\"@b\u{fc}cher.example", "eve@xn--bcher-kva.example"),
@@ -405,7 +384,7 @@ async fn addresses_of_contacts_take_their_one_form(database: Database) {
     found.reverse();
     assert_eq!(found, stored.map(|(_, new)| new));
 
-    // Messages in the old spelling are the person's, who is found by the new one.
+    // Messages to the old spelling belong to the person, who is found by the new one.
     let search = "{ contacts(filter: { search: \"eve@xn--bcher\" }) { nodes { id } } }";
     let eve = t.ask(&team.key, search).await.data()["contacts"]["nodes"][0]["id"].clone();
     let delete = "mutation($id: ID!) { deleteContact(id: $id) { errors { code } } }";
@@ -414,5 +393,4 @@ async fn addresses_of_contacts_take_their_one_form(database: Database) {
     let left = "SELECT COUNT(*) FROM message WHERE recipient LIKE '%eve%'";
     assert_eq!(t.number(left).await, 0);
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE recipient = ''").await, 1);
-    t.close().await;
 }

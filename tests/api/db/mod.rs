@@ -1,7 +1,7 @@
-//! The database: its files, connections and walls.
+//! The database: its files, connections, migrations, indexes and row security.
 
-pub(crate) mod files;
-pub(crate) mod indexes;
-pub(crate) mod migration;
-pub(crate) mod readers;
-pub(crate) mod row_security;
+mod files;
+mod indexes;
+mod migration;
+mod readers;
+pub mod row_security;

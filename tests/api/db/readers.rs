@@ -1,5 +1,5 @@
-//! The connections for reading: what one team and one request hold of them at most, and what becomes of a read
-//! that nobody waits for.
+//! The connections that read: how many of them one team and one request use, and what happens to
+//! abandoned reads.
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,9 +17,9 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Database, Setup, TestApp};
+use crate::harness::{Apps, Setup, TestApp};
 
-/// Connections for reading in a process under test.
+/// The number of connections that read.
 fn connections(t: &TestApp) -> usize {
     if t.app.db.backend() == DbBackend::Postgres { 8 } else { 4 }
 }
@@ -40,7 +40,7 @@ async fn reads(t: &TestApp, readers: &Readers) {
     readers.query_one_raw(statement(t, "SELECT 1")).await.expect("it reads");
 }
 
-/// Reads until all of these connections are held at the same time: each has rows that are not read yet.
+/// Reads until all of these connections are used at the same time, each with rows that are not read yet.
 macro_rules! held {
     ($t:expr, $readers:expr) => {{
         let t = $t;
@@ -56,26 +56,23 @@ macro_rules! held {
 const MANY: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
                     WHERE i < 1000000) SELECT i FROM n";
 
-/// A4: a team holds half of the connections, whatever it asks; others read on, and its own next read when one
-/// of its statements has ended.
+/// Other teams are not affected.
 #[db_test]
-#[tokio::test]
-async fn a_team_holds_half_of_the_readers(database: Database) {
-    let t = TestApp::start(database).await;
-    let half = connections(&t) / 2;
+async fn one_team_uses_at_most_half_of_the_connections_that_read(t: &TestApp) {
+    let half = connections(t) / 2;
     let requests: Vec<App> = (0..=half).map(|_| request(&t.app)).collect();
     let readers: Vec<Readers> = requests.iter().map(|app| app.read_as(team(1))).collect();
     let (late, readers) = readers.split_last().expect("one more than half");
-    let mut streams = held!(&t, readers);
+    let mut streams = held!(t, readers);
 
-    let mut late = Box::pin(reads(&t, late));
+    let mut late = Box::pin(reads(t, late));
     let others = async {
         for scope in [team(2), team(3), Scope::All] {
-            reads(&t, &request(&t.app).read_as(scope)).await;
+            reads(t, &request(&t.app).read_as(scope)).await;
         }
-        // The server's own work, and that for the same team.
-        reads(&t, &t.app.db.read).await;
-        reads(&t, &t.app.read_as(team(1))).await;
+        // The server's own work, also for the same team.
+        reads(t, &t.app.db.read).await;
+        reads(t, &t.app.read_as(team(1))).await;
     };
     tokio::select! {
         biased;
@@ -84,63 +81,53 @@ async fn a_team_holds_half_of_the_readers(database: Database) {
     }
     drop(streams.pop());
     late.await;
-    t.close().await;
 }
 
-/// Operators have half together; with a crowded team that is all that requests hold.
+/// Together with a busy team, that is all that requests may use.
 #[db_test]
-#[tokio::test]
-async fn operators_hold_half_together(database: Database) {
-    let t = TestApp::start(database).await;
-    let half = connections(&t) / 2;
+async fn operators_together_use_at_most_half_of_the_connections_that_read(t: &TestApp) {
+    let half = connections(t) / 2;
     let requests: Vec<App> = (0..=half).map(|_| request(&t.app)).collect();
     let readers: Vec<Readers> = requests.iter().map(|app| app.read_as(Scope::All)).collect();
     let (late, readers) = readers.split_last().expect("one more than half");
-    let streams = held!(&t, readers);
+    let streams = held!(t, readers);
 
-    let mut late = Box::pin(reads(&t, late));
+    let mut late = Box::pin(reads(t, late));
     tokio::select! {
         biased;
         () = &mut late => panic!("operators have half of the connections"),
-        () = async { reads(&t, &request(&t.app).read_as(team(1))).await } => {}
+        () = async { reads(t, &request(&t.app).read_as(team(1))).await } => {}
     }
     drop(streams);
     late.await;
-    t.close().await;
 }
 
-/// A4: the fields of one request hold two connections; a sibling's request has the rest of the team's half.
+/// Another request can use the rest of the team's half.
 #[db_test]
-#[tokio::test]
-async fn a_request_holds_two_readers(database: Database) {
-    let t = TestApp::start(database).await;
+async fn one_request_uses_at_most_two_connections_that_read(t: &TestApp) {
     let app = request(&t.app);
     let readers: Vec<Readers> = (0..3).map(|_| app.read_as(team(1))).collect();
     let (late, readers) = readers.split_last().expect("three");
-    let streams = held!(&t, readers);
+    let streams = held!(t, readers);
 
-    let mut late = Box::pin(reads(&t, late));
+    let mut late = Box::pin(reads(t, late));
     let sibling = request(&t.app);
-    let sibling = sibling.read_as(if connections(&t) > 4 { team(1) } else { team(2) });
+    let sibling = sibling.read_as(if connections(t) > 4 { team(1) } else { team(2) });
     tokio::select! {
         biased;
         () = &mut late => panic!("the request has two connections"),
-        () = reads(&t, &sibling) => {}
+        () = reads(t, &sibling) => {}
     }
     drop(streams);
     late.await;
-    t.close().await;
 }
 
-/// Writes of requests take turns by team: one team's wait for each other, and nobody else's wait for them.
 #[db_test]
-#[tokio::test]
-async fn a_team_holds_half_of_the_turns_to_write(database: Database) {
-    let t = TestApp::start(database).await;
+async fn writes_of_one_team_wait_for_each_other_and_not_for_other_teams(t: &TestApp) {
     let (hot, other) = (t.team(1_000).await, t.team(1_000).await);
-    // Two are the worker's.
+    // Two are reserved for the worker.
     let is_postgres = t.app.db.backend() == DbBackend::Postgres;
-    let half = if is_postgres { (connections(&t) - 2).div_ceil(2) } else { 1 };
+    let half = if is_postgres { (connections(t) - 2).div_ceil(2) } else { 1 };
     let scope = Scope::Account {
         team_id: hot.id.parse().expect("an id"),
         account_id: hot.main_account_id.parse().expect("an id"),
@@ -160,14 +147,10 @@ async fn a_team_holds_half_of_the_turns_to_write(database: Database) {
     drop(turns);
     let answer = late.await;
     assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
-    t.close().await;
 }
 
-/// The request's own ways: a document of thirty lists reads two of them at the same time, and is answered.
 #[db_test]
-#[tokio::test]
-async fn a_request_of_thirty_lists_is_answered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_request_with_thirty_lists_is_answered_two_lists_at_a_time(t: &TestApp) {
     let team = t.team(1_000).await;
     t.contact(&team.key, &["+12025550100"]).await;
     let field =
@@ -179,21 +162,17 @@ async fn a_request_of_thirty_lists_is_answered(database: Database) {
         assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
         assert_eq!(answer.data().as_object().map(serde_json::Map::len), Some(30));
     }
-    t.close().await;
 }
 
-/// What a statement takes while nobody waits for it is charged, and it ends soon.
 #[db_test]
-#[tokio::test]
-async fn a_read_that_nobody_waits_for_ends_and_is_charged(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_abandoned_read_ends_soon_and_its_time_counts_for_the_rate(t: &TestApp) {
     let backend = t.app.db.backend();
     let charged = Arc::new(Mutex::new(Vec::new()));
     let (gone, told) = (CancellationToken::new(), Arc::clone(&charged));
     let charge = move |time| told.lock().expect("no panic").push(time);
     let app = t.app.for_request(ReadBudget::new(charge, Some(gone.clone())), "");
     let readers = app.read_as(team(1));
-    // It would go on for hours, and keeps what it sees for as long.
+    // Without a limit, this statement would run for hours and hold its snapshot.
     let endless = match backend {
         DbBackend::Postgres => "SELECT pg_sleep(10000)",
         _ => {
@@ -201,15 +180,15 @@ async fn a_read_that_nobody_waits_for_ends_and_is_charged(database: Database) {
              SELECT COUNT(*) FROM n, team"
         }
     };
-    reads(&t, &readers).await;
+    reads(t, &readers).await;
     assert_eq!(charged.lock().expect("no panic").len(), 1);
     t.team(1_000).await;
 
-    let mut endless = Box::pin(readers.query_one_raw(statement(&t, endless)));
+    let mut endless = Box::pin(readers.query_one_raw(statement(t, endless)));
     tokio::select! {
         biased;
         done = &mut endless => panic!("it has ended: {done:?}"),
-        () = is_seen(&t, true) => {}
+        () = is_seen(t, true) => {}
     }
     gone.cancel();
     let refused = endless.await.expect_err("nobody waits");
@@ -218,13 +197,12 @@ async fn a_read_that_nobody_waits_for_ends_and_is_charged(database: Database) {
     let times = charged.lock().expect("no panic").clone();
     assert_eq!(times.len(), 2);
     assert!(times[1] >= Duration::from_millis(250), "{times:?}");
-    is_seen(&t, false).await;
-    reads(&t, &t.app.db.read).await;
-    t.close().await;
+    is_seen(t, false).await;
+    reads(t, &t.app.db.read).await;
 }
 
-/// Waits until the endless statement is seen at work, or is not any more. On `SQLite` it keeps the log of changes
-/// from being emptied.
+/// Waits until the endless statement runs, or no longer runs. On SQLite, it prevents the emptying
+/// of the write-ahead log while it runs.
 async fn is_seen(t: &TestApp, is_expected: bool) {
     loop {
         let is_at_work = if t.app.db.backend() == DbBackend::Postgres {
@@ -233,7 +211,7 @@ async fn is_seen(t: &TestApp, is_expected: bool) {
                                AND pid <> pg_backend_pid()";
             t.number(at_work).await > 0
         } else {
-            // What changes now the statement must not see.
+            // A change after the snapshot of the statement.
             t.execute("UPDATE team SET name = name || 'x'").await;
             let copied = statement(t, "PRAGMA wal_checkpoint(PASSIVE)");
             let row = t.app.db.write.query_one_raw(copied).await.expect("the log");
@@ -248,7 +226,7 @@ async fn is_seen(t: &TestApp, is_expected: bool) {
     }
 }
 
-/// The statement that looks for opt-outs takes long, on both databases.
+/// Makes the statement that reads opt-outs slow, on both databases.
 fn slowed(sql: &str) -> String {
     let slow = if sql.contains('$') {
         "(SELECT pg_sleep(1)::text) IS NOT NULL"
@@ -259,14 +237,12 @@ fn slowed(sql: &str) -> String {
     sql.replace("FROM \"opt_out\" WHERE", &format!("FROM \"opt_out\" WHERE {slow} AND"))
 }
 
-/// A4: a key that keeps readers busy all the time is limited, though the estimates of what it asks are small; others
-/// go on.
+/// Also if the estimate of each request is small. Other teams are not affected.
 #[db_test]
-#[tokio::test]
-async fn reading_time_is_limited(database: Database) {
+async fn the_time_of_reads_counts_for_the_rate_limit(apps: &Apps) {
     let http = tollgate::http::Settings { account_rate: 0, ..Default::default() };
     let setup = Setup { rewrite_sql: Some(slowed), http, ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let team = t.team(1_000).await;
     let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;
     t.opt_out(&team.key, "+12025550100").await;
@@ -286,14 +262,11 @@ async fn reading_time_is_limited(database: Database) {
     let wait = &refused.body["errors"][0]["extensions"]["retryAfterSeconds"];
     assert!((1..=11).contains(&wait.as_u64().expect("a number")), "{wait}");
     assert_eq!(t.ask(&sibling, "{ account { name } }").await.codes(), [""; 0]);
-    t.close().await;
 }
 
-/// An own budget for each request: what one has held another may hold.
+/// Each request has its own limit of connections, so they do not block each other.
 #[db_test]
-#[tokio::test]
-async fn lists_of_many_clients_are_answered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn lists_of_many_concurrent_clients_are_answered(t: &TestApp) {
     let team = t.team(1_000).await;
     for n in 0..5 {
         t.sub_account(&team, json!({ "name": format!("Sub {n}") })).await;
@@ -305,5 +278,4 @@ async fn lists_of_many_clients_are_answered(database: Database) {
             assert_eq!(answer.codes(), [""; 0], "{}", answer.body);
         }
     }
-    t.close().await;
 }

@@ -1,9 +1,9 @@
-//! Row security: on PostgreSQL, statements that ask for everybody's rows get the caller's own. All tests run
-//! under it there; these look at it alone.
+//! Row security on PostgreSQL: a statement returns only the caller's rows, even without a filter.
+//! All tests run with it; these test it alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use db_test::needs_postgres;
+use db_test::db_test;
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use serde_json::json;
@@ -11,11 +11,11 @@ use tollgate::db::{Readers, RowSecurity, Scope, row_security};
 use uuid::Uuid;
 
 use crate::{
-    cli::commands::tollgate,
-    harness::{Postgres, Setup, TestApp, TestSubAccount, TestTeam, text},
+    cli::tollgate,
+    harness::{Apps, Setup, TestApp, TestSubAccount, TestTeam, text},
 };
 
-/// Tables whose rows an account alone sees, and those with rows of accounts that their team sees.
+/// Tables whose rows only their account sees.
 pub const OF_ACCOUNTS: [&str; 8] = [
     "contact",
     "contact_address",
@@ -26,6 +26,7 @@ pub const OF_ACCOUNTS: [&str; 8] = [
     "sender",
     "template",
 ];
+/// Tables with rows of accounts that their team sees.
 pub const OF_TEAMS: [&str; 4] = ["api_key", "audit_entry", "ledger_entry", "usage_day"];
 
 /// The tables with rows of teams, and the column by which a scope sees them.
@@ -63,8 +64,8 @@ fn scope(team: &TestTeam, account_id: &str) -> Scope {
     Scope::Account { team_id: id(&team.id), account_id: id(account_id) }
 }
 
-/// A team with two sub-accounts; each of the three accounts has one of everything.
-async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
+/// A team with two sub-accounts. Each of the three accounts has one row in every table.
+async fn team_with_data(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
     let team = t.team(1000).await;
     let subs = [
         t.sub_account(&team, json!({ "name": "One" })).await,
@@ -87,12 +88,10 @@ async fn house(t: &TestApp) -> (TestTeam, [TestSubAccount; 2]) {
     (team, subs)
 }
 
-/// No table with rows of teams is without the wall, and a new one without it is found.
-#[needs_postgres]
-#[tokio::test]
-async fn each_table_of_teams_has_its_wall() {
-    let t = TestApp::start(Postgres).await;
-    let tables: Vec<String> = tenants(&t).await.into_keys().collect();
+/// A table or a policy that is not as expected is reported.
+#[db_test(postgres)]
+async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
+    let tables: Vec<String> = tenants(t).await.into_keys().collect();
     assert!(tables.len() > 10, "{tables:?}");
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
     for table in &tables {
@@ -107,7 +106,7 @@ async fn each_table_of_teams_has_its_wall() {
     t.execute("REVOKE SELECT ON price FROM tollgate_server").await;
     t.execute("ALTER TABLE contact NO FORCE ROW LEVEL SECURITY").await;
     t.execute("DROP POLICY of_server ON message").await;
-    // A policy that lets all through, beside the right ones or instead of one, or for all roles.
+    // A policy that allows everything, beside the right ones, instead of one, or for all roles.
     t.execute("CREATE POLICY another ON sender TO tollgate_server USING (true)").await;
     t.execute("ALTER POLICY of_server ON template USING (true)").await;
     t.execute("ALTER POLICY of_system ON opt_out TO PUBLIC").await;
@@ -131,27 +130,24 @@ async fn each_table_of_teams_has_its_wall() {
     t.execute("DROP POLICY another ON sender").await;
     row_security::set_up(&t.app.db.write).await.expect("what is missing is set up");
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
-    t.close().await;
 }
 
-/// R2, R3: without any filter of its own, a statement for a caller sees what the caller may see, table by table.
-#[needs_postgres]
-#[tokio::test]
-async fn what_a_statement_forgets_the_wall_keeps() {
-    let t = TestApp::start(Postgres).await;
-    let (own, subs) = house(&t).await;
-    let (foreign, _) = house(&t).await;
-    let nobody = Uuid::nil().to_string();
+/// In each table.
+#[db_test(postgres)]
+async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) {
+    let (own, subs) = team_with_data(t).await;
+    let (foreign, _) = team_with_data(t).await;
+    let unknown = Uuid::nil().to_string();
 
     for (team, account) in [
         (&own, subs[0].id.as_str()),
         (&own, subs[1].id.as_str()),
         (&own, own.main_account_id.as_str()),
         (&foreign, foreign.main_account_id.as_str()),
-        (&TestTeam { id: nobody.clone(), ..own.clone() }, nobody.as_str()),
+        (&TestTeam { id: unknown.clone(), ..own.clone() }, unknown.as_str()),
     ] {
         let readers = t.app.db.read.within(scope(team, account));
-        for (table, column) in tenants(&t).await {
+        for (table, column) in tenants(t).await {
             let id = if column == "account_id" { account } else { &team.id };
             let all = count(&t.app.db.read, &format!("SELECT count(*) FROM {table}")).await;
             let own = format!("SELECT count(*) FROM {table} WHERE {column} = '{id}'");
@@ -160,22 +156,18 @@ async fn what_a_statement_forgets_the_wall_keeps() {
             let seen = count(&readers, &format!("SELECT count(*) FROM {table}")).await;
 
             assert_eq!(seen, own, "{table}");
-            assert_eq!(own > 0, id != nobody, "{table} has rows to be seen");
+            assert_eq!(own > 0, id != unknown, "{table} has rows to be seen");
             assert!(own < all, "{table} has rows that are not");
             let others = format!("SELECT count(*) FROM {table} WHERE {column} <> '{id}'");
             assert_eq!(count(&readers, &others).await, 0, "{table}");
         }
     }
-    t.close().await;
 }
 
-/// Sessions go from caller to caller, and none keeps what the one before might see.
-#[needs_postgres]
-#[tokio::test]
-async fn callers_by_turns_see_their_own() {
-    let t = TestApp::start(Postgres).await;
-    let (own, subs) = house(&t).await;
-    let (foreign, _) = house(&t).await;
+#[db_test(postgres)]
+async fn callers_that_share_a_connection_see_only_their_own_rows(t: &TestApp) {
+    let (own, subs) = team_with_data(t).await;
+    let (foreign, _) = team_with_data(t).await;
     let scopes = [
         scope(&own, &subs[0].id),
         scope(&own, &own.main_account_id),
@@ -198,15 +190,12 @@ async fn callers_by_turns_see_their_own() {
     let account: String = rows[0].try_get_by_index(0).expect("an id");
     assert_eq!(account, foreign.main_account_id);
     snapshot.end().await.expect("the snapshot ends");
-    t.close().await;
 }
 
-/// Whoever reads for a caller writes nothing, and reads no more by setting its session right.
-#[needs_postgres]
-#[tokio::test]
-async fn a_reader_writes_nothing() {
-    let t = TestApp::start(Postgres).await;
-    let (own, subs) = house(&t).await;
+/// And cannot widen its own scope by changing its session.
+#[db_test(postgres)]
+async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
+    let (own, subs) = team_with_data(t).await;
     let before = t.everything().await;
     let readers = t.app.db.read.within(scope(&own, &subs[0].id));
 
@@ -230,14 +219,12 @@ async fn a_reader_writes_nothing() {
     assert_eq!(count(&readers, open).await, 1);
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// It is set up by migrate, asked for by serve, and refused where it is not or cannot be.
-#[needs_postgres]
-#[tokio::test]
-async fn it_is_set_up_by_one_command() {
-    let t = TestApp::start_with(Postgres, Setup::of_owner()).await;
+/// It is refused where it is missing or impossible.
+#[db_test(postgres)]
+async fn row_security_is_set_up_by_migrate_and_required_by_serve(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     t.execute("DROP POLICY of_server ON contact").await;
 
     let serve = ["serve", "--row-security", "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
@@ -264,18 +251,16 @@ async fn it_is_set_up_by_one_command() {
     }
     let viewer = t.ask(&t.operator, "{ viewer { role } }").await;
     assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
-    t.close().await;
 }
 
-/// It needs no superuser: a login that owns its database and may create roles has all it takes. Served without
-/// it, the same database works on.
-#[needs_postgres]
-#[tokio::test]
-async fn an_ordinary_login_will_do() {
-    let t = TestApp::start_with(Postgres, Setup::of_owner()).await;
+/// A login that owns its database and may create roles is sufficient. The same database can be
+/// served without row security.
+#[db_test(postgres)]
+async fn row_security_needs_no_superuser(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let (scheme, rest) = t.url.split_once("://").expect("a URL");
     let (_, address) = rest.split_once('@').expect("a login");
-    // Logins are the whole server's: one of the database's name is of this test alone.
+    // Logins belong to the whole server, so the name of the database makes this one unique.
     let name = address.split(['/', '?']).nth(1).expect("a database");
     let login = format!("login_of_{name}");
     t.execute(&format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'a-password'")).await;
@@ -307,7 +292,7 @@ async fn an_ordinary_login_will_do() {
     assert!(told.starts_with("Reconciled: teams 2, accounts 4,"), "{told}");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--row-security"];
     let serve_without = &serve[..5];
-    // What it sees nothing of, it must not take for empty.
+    // Rows that are hidden must not be taken for missing ones.
     for (revoked, arguments, why) in [
         ("tollgate_server", &serve[..], "the login may not read as tollgate_server"),
         ("tollgate_system", &["audit"], "row security hides every row from this login"),
@@ -323,5 +308,4 @@ async fn an_ordinary_login_will_do() {
     }
     t.execute(&format!("REASSIGN OWNED BY {login} TO CURRENT_USER; DROP OWNED BY {login}")).await;
     t.execute(&format!("DROP ROLE {login}")).await;
-    t.close().await;
 }

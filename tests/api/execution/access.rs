@@ -1,5 +1,5 @@
-//! Guards and visibility (R18, D5, C29, C30): generated from the schema, so that a field added without
-//! its guard fails here.
+//! Role guards and role visibility, generated from the schema: a field that is added without its
+//! guard fails here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
     harness::{Database, TestApp},
 };
 
-/// What GraphiQL and code generators ask.
+/// The introspection query of GraphiQL and code generators.
 const INTROSPECTION: &str = "query IntrospectionQuery { __schema { queryType { name } mutationType { name } \
     subscriptionType { name } types { ...FullType } directives { name description locations args { ...InputValue } } } } \
     fragment FullType on __Type { kind name description specifiedByURL \
@@ -26,7 +26,7 @@ const INTROSPECTION: &str = "query IntrospectionQuery { __schema { queryType { n
     fragment TypeRef on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name \
     ofType { kind name ofType { kind name ofType { kind name ofType { kind name ofType { kind name } } } } } } } } } }";
 
-/// Names by type: of fields, input fields and enum values.
+/// The names of fields, input fields and enum values, by type.
 type Names = BTreeMap<String, Vec<String>>;
 
 fn full_schema() -> (ServiceDocument, Names) {
@@ -69,7 +69,7 @@ async fn visible_to(t: &TestApp, key: &str) -> Names {
         .collect()
 }
 
-/// A way to reach a type from the root, as text with a hole for a selection.
+/// A path from the root to each type, as text with a placeholder for a selection.
 fn ways(document: &ServiceDocument) -> BTreeMap<String, String> {
     let objects: BTreeMap<String, _> = document
         .definitions
@@ -106,7 +106,7 @@ fn named(of_type: &Type) -> String {
     of_type.to_string().replace(['[', ']', '!'], "")
 }
 
-/// The field with an argument for each that must have one.
+/// The field with a value for each required argument.
 fn call(field: &async_graphql::parser::types::FieldDefinition) -> String {
     let required = field.arguments.iter().filter(|argument| !argument.node.ty.node.nullable);
     let given: Vec<String> = required
@@ -124,12 +124,9 @@ fn call(field: &async_graphql::parser::types::FieldDefinition) -> String {
     format!("{}{arguments}", field.name.node)
 }
 
-/// C29, C30: whatever a role's introspection lacks answers FORBIDDEN when called anyway, with fitting,
-/// with wrong and without arguments, and changes nothing.
+/// With arguments that fit, that do not fit, and without arguments. Nothing changes.
 #[db_test]
-#[tokio::test]
-async fn what_a_key_cannot_see_it_cannot_call(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_field_hidden_from_a_role_is_refused_when_called_anyway(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "mine" })).await;
     let (document, full) = full_schema();
@@ -137,7 +134,7 @@ async fn what_a_key_cannot_see_it_cannot_call(database: Database) {
     let before = t.everything().await;
 
     for (key, at_least) in [(&sub.key, 25), (&team.key, 5), (&t.operator, 15)] {
-        let visible = visible_to(&t, key).await;
+        let visible = visible_to(t, key).await;
         let mut called = 0;
         for definition in &document.definitions {
             let TypeSystemDefinition::Type(found) = definition else { continue };
@@ -172,21 +169,18 @@ async fn what_a_key_cannot_see_it_cannot_call(database: Database) {
         assert!(called >= at_least * 5, "only {called} calls were tried");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Types, inputs and enum values that only hidden fields use are hidden with them.
+/// Types that only hidden fields use are hidden too.
 #[db_test]
-#[tokio::test]
-async fn introspection_shows_what_a_key_may_use(database: Database) {
-    let t = TestApp::start(database).await;
+async fn introspection_shows_only_what_the_role_may_use(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
 
     let (main, sub_sees, operator) = (
-        visible_to(&t, &team.key).await,
-        visible_to(&t, &sub.key).await,
-        visible_to(&t, &t.operator).await,
+        visible_to(t, &team.key).await,
+        visible_to(t, &sub.key).await,
+        visible_to(t, &t.operator).await,
     );
 
     for hidden in [
@@ -228,11 +222,9 @@ async fn introspection_shows_what_a_key_may_use(database: Database) {
     t.close().await;
 }
 
-/// Hidden enum values and input fields are refused as literals, as variables and as defaults.
+/// As literals, variables and defaults.
 #[db_test]
-#[tokio::test]
-async fn hidden_values_are_refused_wherever_they_stand(database: Database) {
-    let t = TestApp::start(database).await;
+async fn hidden_enum_values_and_input_fields_are_refused(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
 
@@ -271,14 +263,10 @@ async fn hidden_values_are_refused_wherever_they_stand(database: Database) {
             .await;
         assert_eq!(own.data()["account"]["usage"]["totals"]["spent"], 0);
     }
-    t.close().await;
 }
 
-/// "Did you mean" names nothing at all.
 #[db_test]
-#[tokio::test]
-async fn no_suggestion_names_a_field(database: Database) {
-    let t = TestApp::start(database).await;
+async fn error_messages_suggest_no_field_names(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for (query, hidden) in [
@@ -295,14 +283,10 @@ async fn no_suggestion_names_a_field(database: Database) {
         let text = answer.body.to_string().replace("\\\"", "\"");
         assert!(!text.contains(hidden) && !text.contains("Did you mean"), "{text}");
     }
-    t.close().await;
 }
 
-/// R15: a main account's TEST key reads management fields; its management mutations are refused.
 #[db_test]
-#[tokio::test]
-async fn a_test_key_reads_settings_and_changes_none(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_test_key_of_a_main_account_reads_settings_and_changes_none(t: &TestApp) {
     let team = t.team(0).await;
     t.sub_account(&team, json!({ "externalId": "abc" })).await;
     let key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -321,19 +305,15 @@ async fn a_test_key_reads_settings_and_changes_none(database: Database) {
     assert_eq!(refused.body["data"], json!({ "createSubAccount": null }));
     assert!(refused.body["errors"][0]["message"].to_string().contains("needs a LIVE key"));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// The introspection of GraphiQL and code generators passes the depth limit, for every role.
+/// For every role.
 #[db_test]
-#[tokio::test]
-async fn code_generators_may_introspect(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_introspection_of_code_generators_is_within_the_limits(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for key in [&sub.key, &team.key, &t.operator] {
         let answer = t.ask(key, INTROSPECTION).await;
         assert_eq!(answer.data()["__schema"]["queryType"]["name"], "Query");
     }
-    t.close().await;
 }

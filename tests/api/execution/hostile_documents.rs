@@ -1,10 +1,10 @@
-//! Hostile queries: each is refused by name before anything is executed, whichever way it comes.
+//! Hostile documents are refused with a code before anything is executed.
 
 use db_test::db_test;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Came, Database, Postgres, Socket, Sqlite, TestApp, doubling, encoded, get, post, sha256_hex,
+    Database, Postgres, Received, Socket, Sqlite, TestApp, doubling, encoded, get, post, sha256_hex,
 };
 
 type Cases = Vec<(&'static str, String, &'static str)>;
@@ -13,7 +13,7 @@ fn nested(open: &str, leaf: &str, close: &str, times: usize) -> String {
     format!("{}{leaf}{}", open.repeat(times), close.repeat(times))
 }
 
-/// Introspections that are made to cost.
+/// Introspections that would be expensive.
 fn introspections() -> Cases {
     vec![
         (
@@ -35,7 +35,7 @@ fn introspections() -> Cases {
     ]
 }
 
-/// Queries that are made to cost, and what is said of each.
+/// Queries that would be expensive, and the error for each.
 fn hostile() -> Cases {
     let pages = |size: &str| {
         format!(
@@ -135,7 +135,7 @@ fn hostile() -> Cases {
     ]
 }
 
-/// Brackets without end behind quotes that a parser may take for one long string or for an empty one.
+/// Endless brackets after quotes, which a lexer could read as one long or one empty string.
 fn brackets_behind_quotes() -> Cases {
     let brackets = "[".repeat(14_900);
     let objects = "{a:".repeat(4_900);
@@ -154,9 +154,7 @@ fn brackets_behind_quotes() -> Cases {
 }
 
 #[db_test]
-#[tokio::test]
-async fn each_is_refused_in_every_way_that_it_may_come(database: Database) {
-    let t = TestApp::start(database).await;
+async fn hostile_documents_are_refused_over_every_transport(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     assert!(t.sends(&team.key).await, "the key is known from here on");
@@ -181,19 +179,15 @@ async fn each_is_refused_in_every_way_that_it_may_come(database: Database) {
         assert_eq!(by_hash.codes(), ["PERSISTED_QUERY_NOT_FOUND"], "{name} is not kept");
 
         socket.subscribe(name, &query).await;
-        let Came::Message(came) = socket.next().await else { panic!("{name}: closed") };
+        let Received::Message(came) = socket.next().await else { panic!("{name}: closed") };
         assert_eq!((&came["id"], &came["type"]), (&json!(name), &json!("error")), "{name}");
         assert_eq!(came["payload"][0]["extensions"]["code"], code, "{name}");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// What is asked by its hash costs what its variables make of it.
 #[db_test]
-#[tokio::test]
-async fn a_kept_query_is_judged_by_its_variables(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_persisted_query_is_limited_by_its_variables_too(t: &TestApp) {
     let team = t.team(0).await;
     let query = "query($n: Int!) { subAccounts(first: $n) { nodes { \
                  apiKeys(first: $n) { nodes { id } } } } }";
@@ -211,14 +205,10 @@ async fn a_kept_query_is_judged_by_its_variables(database: Database) {
     assert_eq!(ask(None, json!(10)).await.codes(), [""; 0]);
     assert_eq!(ask(None, json!(100)).await.codes(), ["QUERY_TOO_LARGE"]);
     assert_eq!(ask(None, json!(u64::MAX)).await.codes(), ["QUERY_TOO_LARGE"]);
-    t.close().await;
 }
 
-/// Variables as deep, and as many, as a body can hold.
 #[db_test]
-#[tokio::test]
-async fn hostile_variables_are_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn variables_that_are_too_deep_or_too_many_are_refused(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let send =
@@ -240,14 +230,11 @@ async fn hostile_variables_are_refused(database: Database) {
     let answer = t.request(post(&team.key, body(&metadata))).await;
     assert_eq!(answer.refusals(), ["METADATA_INVALID"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// A variable counts wherever it is used: a body of 100 KiB may not become a hundred times as much.
+/// 100 KiB of variables cannot become a hundred times as much.
 #[db_test]
-#[tokio::test]
-async fn a_variable_may_not_be_multiplied_without_end(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_counts_at_each_use(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let before = t.everything().await;
     let message = json!({ "to": "a@example.com", "subject": "Hi", "text": "x".repeat(100_000) });
@@ -263,29 +250,26 @@ async fn a_variable_may_not_be_multiplied_without_end(database: Database) {
         let refused = t.ask_with(&team.key, &query, json!({ "m": message })).await;
         assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["QUERY_TOO_LARGE"]));
     }
-    // Variables that nothing uses are not counted, and not kept.
+    // Unused variables are neither counted nor kept.
     let unused = json!({ "unused": "x".repeat(200_000) });
     assert_eq!(t.ask_with(&team.key, "{ viewer { role } }", unused).await.status, 200);
 
-    // A subscription holds what it was given.
+    // A subscription keeps its variables.
     let mut socket = Socket::with_key(server.address, &team.key).await;
     for (id, length) in [("much", 8_200), ("little", 36)] {
         let query = "subscription($id: ID) { messageUpdated(id: $id) { id } }";
         let payload = json!({ "query": query, "variables": { "id": "x".repeat(length) } });
         socket.send(json!({ "id": id, "type": "subscribe", "payload": payload })).await;
     }
-    let Came::Message(came) = socket.next().await else { panic!("closed") };
+    let Received::Message(came) = socket.next().await else { panic!("closed") };
     assert_eq!((&came["id"], &came["type"]), (&json!("much"), &json!("error")));
     assert_eq!(came["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE");
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Validation copies a variable to each argument of a directive too, and into fragments that nothing spreads.
+/// Validation copies it there too.
 #[db_test]
-#[tokio::test]
-async fn a_variable_counts_in_directives_and_unused_fragments(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_counts_in_directives_and_unused_fragments(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let list = |times: usize| vec!["$x"; times].join(",");
@@ -320,7 +304,7 @@ async fn a_variable_counts_in_directives_and_unused_fragments(database: Database
             "{query}"
         );
     }
-    // What is small enough to be counted is no Boolean.
+    // A list of one Boolean is not a Boolean, even if it is small enough to be counted.
     let refused = t
         .ask_with(
             &team.key,
@@ -333,14 +317,11 @@ async fn a_variable_counts_in_directives_and_unused_fragments(database: Database
     let answer = t.ask_with(&team.key, query, json!({ "x": true })).await;
     assert_eq!(*answer.data(), json!({ "account": { "isSubAccount": false } }));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// One value is looked at once, however often it is declared.
+/// Each declaration would check the value again.
 #[db_test]
-#[tokio::test]
-async fn a_variable_is_declared_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_that_is_declared_twice_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let values = json!({ "x": vec!["SMS"; 19_000] });
@@ -353,7 +334,7 @@ async fn a_variable_is_declared_once(database: Database) {
     let errors = refused.body["errors"].as_array().expect("errors");
     assert!(errors.iter().any(|error| error["message"] == message), "{}", refused.body);
 
-    // Each operation has variables of its own.
+    // Each operation has its own variables.
     let operations: String = (0..60)
         .map(|at| {
             format!("query Q{at}($x:[Channel!]){{messages(filter:{{channel:$x}}){{totalCount}}}}")
@@ -363,15 +344,11 @@ async fn a_variable_is_declared_once(database: Database) {
     let refused = t.request(post(&team.key, body.to_string())).await;
     assert_eq!(refused.codes(), ["QUERY_TOO_LARGE"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// What a request makes the server hold has a bound, however its texts are asked for: 32 MiB, read and answered
-/// together.
+/// Read and answered together.
 #[db_test]
-#[tokio::test]
-async fn an_answer_holds_only_so_much_text(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_request_holds_at_most_32_mib_of_text(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
     let many = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { errors { code } } }";
     let message = json!({ "to": "+12025550123", "text": "Hi", "metadata": { "a": 1 } });
@@ -388,12 +365,12 @@ async fn an_answer_holds_only_so_much_text(database: Database) {
     let pages: String =
         (0..30).map(|at| format!("a{at}: messages {{ nodes {{ id }} }} ")).collect();
     for (fits, too_much) in [
-        // A million bytes each, read and answered: sixteen fit.
+        // A million bytes each, which count once when read and once when answered: sixteen fit.
         (
             "{ messages(first: 15) { nodes { text } } }",
             "{ messages(first: 17) { nodes { text } } }",
         ),
-        // Read alone.
+        // Read, but not answered.
         ("{ messages(first: 32) { nodes { id } } }", "{ messages(first: 34) { nodes { id } } }"),
         ("{ messages { nodes { id } } }", &format!("{{ {pages} }}")),
         (
@@ -414,5 +391,4 @@ async fn an_answer_holds_only_so_much_text(database: Database) {
     }
     assert_eq!(t.everything().await, before);
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }

@@ -1,5 +1,5 @@
-//! JSON that is made to end the process, or to be taken for something that it is not: refused by name at every
-//! entry point, before it is parsed.
+//! JSON that would crash the process or be read as something else is refused at every entry point
+//! before it is parsed.
 
 use axum::{
     body::Body,
@@ -9,13 +9,13 @@ use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::http;
 
-use crate::harness::{Came, Database, Setup, Socket, TestApp, encoded, get, post};
+use crate::harness::{Apps, Received, Setup, Socket, TestApp, encoded, get, inbound, post};
 
-/// No client of these tests writes a longer address.
+/// The longest URL that the tests' client sends.
 const ADDRESS_BYTES_MAX: usize = 60_000;
 
-/// JSON text, within each other so many times: `serde_json` would parse each with a fresh limit of its depth, on the
-/// same stack.
+/// JSON text nested in itself. `serde_json` would parse each level with a fresh recursion limit, on
+/// the same stack.
 fn parsed_again(levels: usize) -> String {
     let mut bomb = "1".to_owned();
     for _ in 0..levels {
@@ -26,7 +26,7 @@ fn parsed_again(levels: usize) -> String {
     bomb
 }
 
-/// Values that none of the entry points takes.
+/// Values that no entry point accepts.
 fn bombs() -> Vec<(&'static str, String)> {
     let nested =
         |open: &str, close: &str, times: usize| open.repeat(times) + "1" + &close.repeat(times);
@@ -44,20 +44,11 @@ fn bombs() -> Vec<(&'static str, String)> {
     ]
 }
 
-fn inbound(key: &str, body: String) -> Request<Body> {
-    Request::post("/sandbox/inbound")
-        .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(body.into())
-        .expect("a request")
-}
-
 #[db_test]
-#[tokio::test]
-async fn each_is_refused_at_every_entry_point(database: Database) {
+async fn hostile_json_is_refused_at_every_entry_point(apps: &Apps) {
     let http = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let setup = Setup { http, ..Setup::default() };
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let (team, server) = (t.team(1_000).await, t.serve().await);
     assert!(t.sends(&team.key).await, "the key is known from here on");
     let before = t.everything().await;
@@ -96,25 +87,22 @@ async fn each_is_refused_at_every_entry_point(database: Database) {
         assert!(status == 400 || status == 413, "{name}: {status}");
 
         let init = format!(r#"{{"type":"connection_init","payload":{{"x":{bomb}}}}}"#);
-        let mut stranger = Socket::silent(server.address).await;
-        stranger.send_text(init).await;
-        // Too large before a key is given, or not JSON that is taken.
-        let closed = stranger.next().await;
-        assert!(matches!(closed, Came::Closed(4400 | 1009)), "{name}: {closed:?}");
+        let mut unauthenticated = Socket::silent(server.address).await;
+        unauthenticated.send_text(init).await;
+        // Without a key, the message is refused as too large or as not valid JSON.
+        let closed = unauthenticated.next().await;
+        assert!(matches!(closed, Received::Closed(4400 | 1009)), "{name}: {closed:?}");
         let mut known = Socket::with_key(server.address, &team.key).await;
         let payload = format!(r#"{{"query":{query},"variables":{{"x":{bomb}}}}}"#);
         known.send_text(format!(r#"{{"id":"1","type":"subscribe","payload":{payload}}}"#)).await;
-        assert_eq!(known.next().await, Came::Closed(4400), "{name}: with a key");
+        assert_eq!(known.next().await, Received::Closed(4400), "{name}: with a key");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// No object is taken for a number, and none is kept as something else.
+/// Or stored as something else.
 #[db_test]
-#[tokio::test]
-async fn an_object_stays_an_object(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_object_is_never_read_as_a_number(t: &TestApp) {
     let team = t.team(1_000).await;
     let before = t.everything().await;
     let top_up = "mutation($team: ID!, $amount: Cents!) { topUpTeam( \
@@ -142,18 +130,15 @@ async fn an_object_stays_an_object(database: Database) {
     }
     assert_eq!(t.everything().await, before);
 
-    // What only looks like it is kept as it is.
+    // Values that only look similar are stored unchanged.
     let kept = json!({ "$serde_json": 1, "serde_json::private::Number": "7" });
     let answer = t.ask_with(&team.key, send, json!({ "m": kept })).await;
     assert_eq!(answer.data()["sendMessage"]["message"]["metadata"], kept);
-    t.close().await;
 }
 
-/// A name that stands twice in a request's body would be read differently by a proxy or a log.
+/// A proxy or a log would read it differently.
 #[db_test]
-#[tokio::test]
-async fn a_body_names_nothing_twice(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_with_a_duplicate_name_is_refused(t: &TestApp) {
     let team = t.team(1_000).await;
     let body = r#"{"query":"{ viewer { role } }","query":"{ account { name } }"}"#;
 
@@ -162,5 +147,4 @@ async fn a_body_names_nothing_twice(database: Database) {
     assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["BAD_USER_INPUT"]));
     let message: &Value = &refused.body["errors"][0]["message"];
     assert_eq!(message, "The JSON's outermost object has the same name twice.");
-    t.close().await;
 }

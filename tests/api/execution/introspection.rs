@@ -1,14 +1,12 @@
-//! Introspection: it costs what the schema makes of it, and its arguments are like all others.
+//! Introspection is limited like any query, and its arguments follow the same rules.
 
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp, post};
+use crate::harness::{TestApp, post};
 
 #[db_test]
-#[tokio::test]
-async fn it_has_only_so_many_fields(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_introspection_has_a_limited_number_of_fields(t: &TestApp) {
     let team = t.team(0).await;
     let leaves = "name ".repeat(180);
     let deep = format!("fields{{type{{fields{{type{{fields{{{leaves}}}}}}}}}}}");
@@ -34,13 +32,10 @@ async fn it_has_only_so_many_fields(database: Database) {
              (maximum 40000)."
         );
     }
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_variable_without_a_value_counts_as_not_given(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_without_a_value_is_an_omitted_argument(t: &TestApp) {
     let team = t.team(0).await;
     let query =
         "query($d:Boolean){__type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}}}";
@@ -51,20 +46,17 @@ async fn a_variable_without_a_value_counts_as_not_given(database: Database) {
         let answer = t.ask_with(&team.key, query, variables).await;
         assert_eq!(*answer.data(), expected);
     }
-    // Each failure is found where it is.
+    // Each failure has its own path.
     let with_failure = "query($d:Boolean){account{apiKeys(first:1,last:1){totalCount}} \
                         __type(name:\"Balance\"){kind fields(includeDeprecated:$d){name}} none:__type(name:\"No\"){name}}";
     let answer = t.ask(&team.key, with_failure).await;
     assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     assert_eq!(answer.body["data"]["__type"], expected["__type"]);
     assert_eq!(answer.body["data"]["none"], Value::Null);
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_variable_stands_where_its_type_fits(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_of_another_type_is_refused_in_an_introspection(t: &TestApp) {
     let team = t.team(0).await;
     let query = |of_type: &str| format!("query($n:{of_type}){{__type(name:$n){{name}}}}");
 
@@ -87,14 +79,10 @@ async fn a_variable_stands_where_its_type_fits(database: Database) {
         let answer = t.ask_with(&team.key, &query(of_type), json!({ "n": "Balance" })).await;
         assert_eq!(*answer.data(), json!({ "__type": { "name": "Balance" } }));
     }
-    t.close().await;
 }
 
-/// What code generators ask by themselves, with every option.
 #[db_test]
-#[tokio::test]
-async fn every_field_of_an_introspection_is_known(database: Database) {
-    let t = TestApp::start(database).await;
+async fn introspection_supports_all_fields_and_arguments_of_the_specification(t: &TestApp) {
     let team = t.team(0).await;
     let query = "{ __schema { description queryType { name } directives { name description isRepeatable \
         locations args(includeDeprecated: true) { name } } } __type(name: \"AccountRef\") { kind isOneOf \
@@ -105,5 +93,4 @@ async fn every_field_of_an_introspection_is_known(database: Database) {
     let wrong = "{ __type(name: \"AccountRef\") { isOneOf(a: 1) isOneOf { b } } }";
     let refused = t.ask(&team.key, wrong).await;
     assert_eq!(refused.codes()[0], "GRAPHQL_VALIDATION_FAILED");
-    t.close().await;
 }

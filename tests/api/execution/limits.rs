@@ -1,17 +1,14 @@
-//! The limits of a request, each from both sides: its body, its document, and its answer as estimated.
+//! The limits of a request, on both sides of each: body, document and estimated answer.
 
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp, doubling, post};
+use crate::harness::{TestApp, doubling, post};
 
 const QUERY: &str = "{ account { name } }";
 
-/// The body limit, from both sides.
 #[db_test]
-#[tokio::test]
-async fn a_body_has_at_most_256_kib(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_has_at_most_256_kib(t: &TestApp) {
     let team = t.team(0).await;
     let body = |bytes: usize| {
         let frame = json!({ "query": QUERY, "extensions": { "x": "" } }).to_string();
@@ -24,14 +21,11 @@ async fn a_body_has_at_most_256_kib(database: Database) {
 
     assert_eq!(fits.status, 200);
     assert_eq!((too_large.status.as_u16(), too_large.codes()), (413, vec!["PAYLOAD_TOO_LARGE"]));
-    t.close().await;
 }
 
-/// Cost is judged before validation, which would walk a doubling fragment once for every spread.
+/// Validation would visit a doubling fragment once for each spread.
 #[db_test]
-#[tokio::test]
-async fn a_costly_document_is_refused_before_it_costs(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_costly_document_is_refused_before_validation(t: &TestApp) {
     let team = t.team(1000).await;
     let before = t.everything().await;
     let doubling = |levels| doubling(levels, "{ account { ...F0 } }");
@@ -63,7 +57,7 @@ async fn a_costly_document_is_refused_before_it_costs(database: Database) {
         format!("{{ {fields} }}")
     };
     let within = |brackets: usize| {
-        // Those of the root, of the arguments, of the input, and of metadata within itself.
+        // The brackets of the root, the arguments, the input, and nested metadata.
         let metadata = format!("{}1{}", "{ a: ".repeat(brackets - 3), " }".repeat(brackets - 3));
         let input = format!("{{ to: \"\", text: \"\", metadata: {metadata} }}");
         format!("{{ messageQuote(input: {input}) {{ segments }} }}")
@@ -104,23 +98,20 @@ async fn a_costly_document_is_refused_before_it_costs(database: Database) {
         assert_eq!((refused.status.as_u16(), refused.codes()), (400, vec!["QUERY_TOO_LARGE"]));
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// A page counts as often as it may have entries, also where its size is a variable.
+/// The size of a page counts, also if it is a variable.
 #[db_test]
-#[tokio::test]
-async fn the_complexity_of_an_answer_is_bounded(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_complexity_of_a_query_is_limited(t: &TestApp) {
     let team = t.team(0).await;
-    // 1 and the list, twice; inside a key 1 + 20 times (1 and its fields).
+    // A list counts 1 plus, for each entry, 1 and its fields.
     let query = |fields: &str| {
         format!(
             "query($n: Int = 100) {{ subAccounts(first: $n) {{ nodes {{ id \
              apiKeys {{ nodes {{ {fields} }} }} }} }} }}"
         )
     };
-    // Of sixty-six accounts: 1 + 66 * (1 + 2 + 20 * (1 + 2 fields + …)).
+    // The estimate for a page of accounts, each with a page of 20 keys.
     let complexity = |accounts: i64, fields: i64| 1 + accounts * (1 + 1 + 1 + 20 * (1 + fields));
     assert_eq!((complexity(79, 2), complexity(80, 2)), (4_978, 5_041));
 
@@ -146,19 +137,15 @@ async fn the_complexity_of_an_answer_is_bounded(database: Database) {
     let junk = vec![json!({ "to": "junk", "text": "" }); 100];
     let answer = t.ask_with(&team.key, send, json!({ "input": junk })).await;
     assert_eq!(answer.codes(), [""; 0], "a hundred messages with all that they have");
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_query_has_at_most_a_thousand_tokens(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_query_has_at_most_1000_tokens(t: &TestApp) {
     let team = t.team(0).await;
     let query = |fields: usize| format!("{{ account {{ {}}} }}", "id ".repeat(fields));
     assert_eq!(t.ask(&team.key, &query(995)).await.codes(), [""; 0]);
     assert_eq!(t.ask(&team.key, &query(996)).await.codes(), ["QUERY_TOO_LARGE"]);
-    // Signs without end cost nothing.
+    // Endless punctuation is refused at no cost.
     let answer = t.ask(&team.key, &"{".repeat(15_000)).await;
     assert_eq!((answer.status.as_u16(), answer.codes()), (400, vec!["QUERY_TOO_LARGE"]));
-    t.close().await;
 }

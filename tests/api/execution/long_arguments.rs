@@ -1,5 +1,5 @@
-//! Arguments that are longer than what they are compared with, or that say one thing thousands of times: their length is
-//! looked at before anything else, and what no row can have is not asked of the database.
+//! Arguments that are longer than any stored value, or that repeat one value thousands of times.
+//! Lengths are checked first, and the database is not asked for what no row can have.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -8,17 +8,15 @@ use crate::harness::{Database, TestApp};
 
 const LONG: usize = 200_000;
 
-/// Asks with one variable of this type.
+/// Sends a query with one variable of this type.
 async fn ask(t: &TestApp, key: &str, of: &str, query: &str, value: &Value) -> Value {
     let query = format!("query($t: {of}) {{ {query} }}");
     t.ask_with(key, &query, json!({ "t": value })).await.body
 }
 
-/// 200 characters are searched for, whatever their bytes, and 201 are not.
+/// Whatever their bytes.
 #[db_test]
-#[tokio::test]
-async fn a_long_search_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_search_has_at_most_200_characters(t: &TestApp) {
     let team = t.team(1000).await;
     for query in [
         "contacts(filter: { search: $t }) { totalCount }",
@@ -26,24 +24,21 @@ async fn a_long_search_is_refused(database: Database) {
         "team { subAccounts(filter: { search: $t }) { totalCount } }",
     ] {
         for text in ["a".repeat(200), "😀".repeat(200), format!("{}x", " ".repeat(LONG))] {
-            let found = ask(&t, &team.key, "String!", query, &json!(text)).await;
+            let found = ask(t, &team.key, "String!", query, &json!(text)).await;
             assert_eq!(found["errors"], Value::Null, "{query}");
         }
         for text in ["a".repeat(201), "😀".repeat(201), format!("+1{}", "1".repeat(LONG))] {
-            let found = ask(&t, &team.key, "String!", query, &json!(text)).await;
+            let found = ask(t, &team.key, "String!", query, &json!(text)).await;
             let error = &found["errors"][0];
             assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT", "{query}");
             assert_eq!(error["message"], "The search text must have at most 200 characters.");
         }
     }
-    t.close().await;
 }
 
-/// A filter by a value that is longer than any stored one finds nothing; by the longest, what has it.
+/// The longest possible value finds its row.
 #[db_test]
-#[tokio::test]
-async fn what_no_row_can_have_is_not_found(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_filter_value_longer_than_any_stored_one_finds_nothing(t: &TestApp) {
     let team = t.team(1000).await;
     let (tag, external_id) = ("😀".repeat(64), "😀".repeat(200));
     let metadata = "a".repeat(16 * 1024 - r#"{"k":""}"#.len());
@@ -84,31 +79,28 @@ async fn what_no_row_can_have_is_not_found(database: Database) {
             vec![json!(format!("{metadata}a")), json!("a".repeat(LONG))],
         ),
     ] {
-        let found = ask(&t, &team.key, of, query, &known).await;
+        let found = ask(t, &team.key, of, query, &known).await;
         assert_eq!(count(&found, path), 1, "{query}: {found}");
         for unknown in unknown {
-            let found = ask(&t, &team.key, of, query, &unknown).await;
+            let found = ask(t, &team.key, of, query, &unknown).await;
             assert_eq!(count(&found, path), 0, "{query}");
         }
     }
     let by = "subAccount(by: { externalId: $t }) { externalId }";
-    let found = ask(&t, &team.key, "String!", by, &json!(external_id)).await;
+    let found = ask(t, &team.key, "String!", by, &json!(external_id)).await;
     assert_eq!(found["data"]["subAccount"]["externalId"], json!(external_id));
     let statements = t.statements();
     for unknown in ["😀".repeat(201), "a".repeat(LONG)] {
-        let found = ask(&t, &team.key, "String!", by, &json!(unknown)).await;
+        let found = ask(t, &team.key, "String!", by, &json!(unknown)).await;
         assert_eq!(found, json!({ "data": { "subAccount": null } }));
     }
     assert_eq!(t.statements(), statements, "the database is not asked");
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Values of a list count once, and a cursor is at most as long as one can be.
+/// A cursor that is longer than any valid one is refused.
 #[db_test]
-#[tokio::test]
-async fn values_that_repeat_count_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn repeated_values_of_a_list_count_once(t: &TestApp) {
     let team = t.team(1000).await;
     t.sub_account(&team, json!({})).await;
     t.send_many(&team.key, 2, json!({ "text": "Hello" })).await;
@@ -138,8 +130,8 @@ async fn values_that_repeat_count_once(database: Database) {
             "/data/auditLog/totalCount",
         ),
     ] {
-        let once = ask(&t, &team.key, of, query, &json!([value])).await;
-        let often = ask(&t, &team.key, of, query, &json!(vec![value; 5_000])).await;
+        let once = ask(t, &team.key, of, query, &json!([value])).await;
+        let often = ask(t, &team.key, of, query, &json!(vec![value; 5_000])).await;
         assert!(
             once.pointer(path).and_then(Value::as_i64).is_some_and(|count| count > 0),
             "{once}"
@@ -149,28 +141,24 @@ async fn values_that_repeat_count_once(database: Database) {
     let capabilities =
         "availablePhoneNumbers(filter: { country: \"us\", capabilities: $t }) { number }";
     t.stock("+12025550101,US,LOCAL,SMS,0,0").await;
-    let found = ask(&t, &team.key, "[Channel!]", capabilities, &json!(vec!["SMS"; 5_000])).await;
+    let found = ask(t, &team.key, "[Channel!]", capabilities, &json!(vec!["SMS"; 5_000])).await;
     assert_eq!(found["data"]["availablePhoneNumbers"], json!([{ "number": "+12025550101" }]));
 
     for query in [
         "messages(after: $t) { totalCount }",
         "team { subAccounts { nodes { apiKeys(before: $t) { totalCount } } } }",
     ] {
-        let found = ask(&t, &team.key, "String!", query, &json!("A".repeat(LONG))).await;
+        let found = ask(t, &team.key, "String!", query, &json!("A".repeat(LONG))).await;
         let error = &found["errors"][0];
         assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT", "{query}");
         let message =
             "The cursor does not belong to this list in this order; start without a cursor.";
         assert_eq!(error["message"], message);
     }
-    t.close().await;
 }
 
-/// Input that is longer than any good one is refused with the code of its rule.
 #[db_test]
-#[tokio::test]
-async fn long_input_is_refused_by_its_rule(database: Database) {
-    let t = TestApp::start(database).await;
+async fn input_that_is_too_long_is_refused_with_the_code_of_its_rule(t: &TestApp) {
     let team = t.team(1000).await;
     let before = t.everything().await;
     let (long, spaced) = ("a".repeat(LONG), format!("+1{}2025550123", " ".repeat(LONG)));
@@ -211,14 +199,11 @@ async fn long_input_is_refused_by_its_rule(database: Database) {
         }
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Metadata has 1,000 values at most, arrays and objects among them; what was stored with more is still read.
+/// Arrays and objects count too. Older metadata with more values can still be read.
 #[db_test]
-#[tokio::test]
-async fn metadata_has_so_many_values(database: Database) {
-    let t = TestApp::start(database).await;
+async fn metadata_has_at_most_1000_values(t: &TestApp) {
     let team = t.team(1000).await;
     let of = |values: usize| json!({ "a": vec![0; values - 2], "b": {} });
     let send = |values| json!({ "to": "+12025550123", "text": "Hello", "metadata": of(values) });
@@ -254,5 +239,4 @@ async fn metadata_has_so_many_values(database: Database) {
     t.execute(&format!("UPDATE contact SET metadata = '{stored}'")).await;
     t.execute(&format!("UPDATE account SET metadata = '{stored}' WHERE is_sub_account")).await;
     assert_eq!(*t.ask(&team.key, read).await.data(), expected(8_000));
-    t.close().await;
 }

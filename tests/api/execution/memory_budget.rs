@@ -1,5 +1,5 @@
-//! The texts that requests hold until their clients have taken them: bounded for all together, and for one
-//! team, over HTTP and over sockets.
+//! The memory budget: the text that requests hold until their clients have received it, over HTTP
+//! and over sockets, limited in total and per team.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -13,16 +13,16 @@ use tokio::{
 use tollgate::limits::memory_budget::{PART_BYTES, Reservation, WAITING_BYTES_OF_TEAM_MAX};
 use uuid::Uuid;
 
-use crate::harness::{Came, Database, Postgres, Socket, Sqlite, TestApp, TestTeam};
+use crate::harness::{Database, Postgres, Received, Socket, Sqlite, TestApp, TestTeam};
 
-/// Bytes of text of a team's requests at most.
+/// Maximum bytes of text held for one team.
 const OF_TEAM: usize = 48 * 1024 * 1024;
-/// 11 million bytes, which no system's buffers hold.
+/// Its answer has 11 million bytes, more than any system buffers.
 const LARGE: &str = "{ messages(first: 11) { nodes { text } } }";
-/// What its answer holds, in whole parts.
+/// What the answer to [`LARGE`] reserves, in whole parts.
 const HELD_BY_LARGE: usize = 11_000_000 / PART_BYTES * PART_BYTES;
 
-/// A team with 15 messages of a million bytes, put there past the program.
+/// A team with 15 messages of a million bytes, inserted by SQL.
 async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
     let team = t.team(1_000).await;
     let many = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) { errors { code } } }";
@@ -38,7 +38,7 @@ async fn team_of_long_texts(t: &TestApp, database: Database) -> TestTeam {
     team
 }
 
-/// All the room that a team has left, in the largest requests.
+/// Reserves all that a team has left, as the largest requests would.
 fn take_all(t: &TestApp, team: &TestTeam) -> [Reservation; 2] {
     let team_id: Uuid = team.id.parse().expect("an id");
     let memory_budget =
@@ -49,8 +49,8 @@ fn take_all(t: &TestApp, team: &TestTeam) -> [Reservation; 2] {
     memory_budget
 }
 
-/// Waits until requests hold so many bytes of text together. Looked at without taking any: that would
-/// keep the requests from it.
+/// Waits until requests hold this many bytes of text. It reserves none, since that would disturb
+/// them.
 async fn until_held(t: &TestApp, bytes: usize) {
     let begun = Instant::now();
     while t.app.memory_budget.bytes() != bytes {
@@ -61,19 +61,20 @@ async fn until_held(t: &TestApp, bytes: usize) {
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_team_without_room_reads_short_texts_only(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
-    let other = team_of_long_texts(&t, database).await;
-    let held = take_all(&t, &team);
+async fn a_team_that_has_used_its_budget_can_read_only_short_texts(
+    t: &TestApp,
+    database: Database,
+) {
+    let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
+    let other = team_of_long_texts(t, database).await;
+    let held = take_all(t, &team);
     assert_eq!(t.app.memory_budget.bytes(), OF_TEAM);
 
     let refused = t.ask(&team.key, LARGE).await;
     assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["UNAVAILABLE"]));
     let mut socket = Socket::with_key(server.address, &team.key).await;
     socket.subscribe("a", LARGE).await;
-    let Came::Message(message) = socket.next().await else { panic!("an answer was expected") };
+    let Received::Message(message) = socket.next().await else { panic!("an answer was expected") };
     assert_eq!(message["payload"]["errors"][0]["extensions"]["code"], "UNAVAILABLE");
     assert_eq!(t.ask(&team.key, "{ account { name } }").await.codes(), [""; 0]);
     assert_eq!(t.ask(&other.key, LARGE).await.codes(), [""; 0]);
@@ -81,15 +82,14 @@ async fn a_team_without_room_reads_short_texts_only(database: Database) {
     assert_eq!(t.ask(&team.key, LARGE).await.codes(), [""; 0]);
 
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }
 
-/// Messages that were charged are answered, also where there is no room for a message that is repeated beside them. Where
-/// nothing was charged, the call fails as a whole.
+/// If nothing was charged, the whole call fails.
 #[db_test]
-#[tokio::test]
-async fn a_charged_message_is_answered_beside_a_repeat_without_room(database: Database) {
-    let t = TestApp::start(database).await;
+async fn charged_messages_are_answered_even_if_a_repeat_in_the_same_call_exceeds_the_budget(
+    t: &TestApp,
+    database: Database,
+) {
     let team = t.team(1_000).await;
     let keyed = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "key" });
     assert_eq!(t.send(&team.key, keyed.clone()).await.refusals(), [""; 0]);
@@ -101,7 +101,7 @@ async fn a_charged_message_is_answered_beside_a_repeat_without_room(database: Da
     let query = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                  { message { to } replayed errors { code field } } }";
     let both = json!({ "input": [keyed, { "to": "+12025550124", "text": "New" }] });
-    let held = take_all(&t, &team);
+    let held = take_all(t, &team);
 
     let answer = t.ask_with(&team.key, query, both.clone()).await;
     assert_eq!(answer.codes(), [""; 0]);
@@ -121,29 +121,28 @@ async fn a_charged_message_is_answered_beside_a_repeat_without_room(database: Da
     assert_eq!(repeat.data()["sendMessages"], replayed);
     assert_eq!(t.everything().await, before);
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }
 
-/// An answer that its client does not take holds its room, and gives it back with the connection.
+/// Or until the connection closes.
 #[db_test]
-#[tokio::test]
-async fn an_answer_keeps_its_room_until_it_is_taken(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
+async fn an_answer_holds_its_budget_until_the_client_has_received_it(
+    t: &TestApp,
+    database: Database,
+) {
+    let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
 
     let stream = asked(server.address, &team.key).await;
-    until_held(&t, HELD_BY_LARGE).await;
+    until_held(t, HELD_BY_LARGE).await;
     drop(stream);
-    until_held(&t, 0).await;
+    until_held(t, 0).await;
 
     let mut stream = asked(server.address, &team.key).await;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).await.expect("the whole answer");
     assert!(bytes.len() > 11_000_000);
-    until_held(&t, 0).await;
+    until_held(t, 0).await;
 
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }
 
 async fn asked(address: SocketAddr, key: &str) -> TcpStream {
@@ -158,35 +157,30 @@ async fn asked(address: SocketAddr, key: &str) -> TcpStream {
     stream
 }
 
-/// A socket whose client reads nothing is closed, and what waited for it is gone.
+/// And its waiting messages are dropped.
 #[db_test]
-#[tokio::test]
-async fn a_socket_that_is_not_read_is_given_up(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, server) = (team_of_long_texts(&t, database).await, t.serve().await);
+async fn a_socket_whose_client_does_not_read_is_closed(t: &TestApp, database: Database) {
+    let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
     let mut socket = Socket::with_key(server.address, &team.key).await;
     for at in 0..2 {
         socket.subscribe(&at.to_string(), LARGE).await;
     }
 
-    until_held(&t, 2 * HELD_BY_LARGE).await;
-    until_held(&t, 0).await;
+    until_held(t, 2 * HELD_BY_LARGE).await;
+    until_held(t, 0).await;
 
     let mut answers = 0;
-    while let Came::Message(message) = socket.next().await {
+    while let Received::Message(message) = socket.next().await {
         answers += usize::from(message["type"] == "next");
     }
     assert_eq!(answers, 0, "not one was taken");
     t.execute("UPDATE message SET text = 'Hi'").await;
-    t.close().await;
 }
 
-/// What waits to be sent on a team's sockets has a bound, however small each message is. A socket beyond it ends, so
-/// that its client knows that it missed something; another team's goes on.
+/// However small each message is. A closed socket tells the client that it missed messages. Other
+/// teams are not affected.
 #[db_test]
-#[tokio::test]
-async fn a_team_whose_messages_wait_loses_the_next_socket(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_team_with_too_many_waiting_messages_loses_its_next_socket(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
     let team_id: Uuid = team.id.parse().expect("an id");
     let query = "subscription { messageUpdated { to } }";
@@ -210,18 +204,15 @@ async fn a_team_whose_messages_wait_loses_the_next_socket(database: Database) {
         if fits {
             assert_eq!(sockets[0].event("a").await, event);
         } else {
-            assert_eq!(sockets[0].next().await, Came::Closed(1013));
+            assert_eq!(sockets[0].next().await, Received::Closed(1013));
         }
         assert_eq!(sockets[1].event("a").await, event);
     }
-    t.close().await;
 }
 
-/// An answer that does not fit into what may wait is dropped, and its operation ends with an error. The socket goes on.
+/// The socket stays open.
 #[db_test]
-#[tokio::test]
-async fn an_answer_that_may_not_wait_ends_its_operation(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_answer_over_the_budget_of_a_socket_ends_its_operation_with_an_error(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let team_id: Uuid = team.id.parse().expect("an id");
     let message = json!({ "to": "+12025550123", "text": "x".repeat(1_000) });
@@ -231,20 +222,17 @@ async fn an_answer_that_may_not_wait_ends_its_operation(database: Database) {
     assert!(held.is_some());
 
     socket.subscribe("long", "{ messages { nodes { text } } }").await;
-    let Came::Message(refused) = socket.next().await else { panic!("a message was expected") };
+    let Received::Message(refused) = socket.next().await else { panic!("a message was expected") };
     assert_eq!([&refused["id"], &refused["type"]], [&json!("long"), &json!("error")]);
     assert_eq!(refused["payload"][0]["extensions"]["code"], "UNAVAILABLE");
     socket.subscribe("short", "{ messages { nodes { to } } }").await;
-    let Came::Message(next) = socket.next().await else { panic!("a message was expected") };
+    let Received::Message(next) = socket.next().await else { panic!("a message was expected") };
     assert_eq!(next["payload"]["data"]["messages"]["nodes"][0]["to"], "+12025550123");
-    t.close().await;
 }
 
-/// Every long text counts as often as it is answered, and as long as JSON makes it; rows count that are read for it.
+/// Rows that are read for it count too.
 #[db_test]
-#[tokio::test]
-async fn what_is_answered_often_or_grows_in_json_counts(database: Database) {
-    let t = TestApp::start(database).await;
+async fn text_counts_as_often_as_it_is_answered_and_as_long_as_its_json(t: &TestApp) {
     let team = t.team(1_000).await;
     let aliases = |field: &str, count: usize| -> String {
         (0..count).map(|at| format!("a{at}: {field} ")).collect()
@@ -263,10 +251,11 @@ async fn what_is_answered_often_or_grows_in_json_counts(database: Database) {
         let created = t.ask_with(&team.key, create, json!({ "input": input })).await;
         assert_eq!(created.codes(), [""; 0]);
     }
-    // 20,000 letters make 120,000 bytes of JSON; a page of 10 is 1.2 MB, 27 of them 32.4, and 28 are too much.
+    // 20,000 characters make 120,000 bytes of JSON. A page of 10 is 1.2 MB: 27 pages fit, 28 do
+    // not.
     let texts =
         |count| format!("{{ messages(last: 10) {{ nodes {{ {} }} }} }}", aliases("text", count));
-    // 50 tags of 250 bytes, which are read and answered: 40 contacts take 1.2 MB each time.
+    // 50 tags of 250 bytes, read and answered: 40 contacts use 1.2 MB each time.
     let tags =
         |count| format!("{{ contacts(first: 40) {{ nodes {{ {} }} }} }}", aliases("tags", count));
     // 40 rows of 16 KB are read for each page.
@@ -279,7 +268,7 @@ async fn what_is_answered_often_or_grows_in_json_counts(database: Database) {
         let message = json!({ "to": "+12025550123", "text": "Hi", "metadata": values });
         assert_eq!(t.send(&team.key, message).await.refusals(), [""; 0]);
     }
-    // 990 values take 160 bytes each, besides their text.
+    // 990 values use 160 bytes each in addition to their text.
     let metadata = |count| {
         format!("{{ messages(first: 10) {{ nodes {{ {} }} }} }}", aliases("metadata", count))
     };
@@ -290,5 +279,4 @@ async fn what_is_answered_often_or_grows_in_json_counts(database: Database) {
         assert!(codes.iter().all(|code| *code == "QUERY_TOO_LARGE") && !codes.is_empty());
     }
     assert_eq!(t.app.memory_budget.bytes(), 0);
-    t.close().await;
 }

@@ -1,11 +1,11 @@
-//! How a request is read, bounded, validated, executed and answered.
+//! How a request is read, limited, validated, executed and answered.
 
-pub(crate) mod access;
-pub(crate) mod hostile_documents;
-pub(crate) mod hostile_json;
-pub(crate) mod introspection;
-pub(crate) mod limits;
-pub(crate) mod long_arguments;
-pub(crate) mod memory_budget;
-pub(crate) mod results;
-pub(crate) mod variable_coercion;
+mod access;
+mod hostile_documents;
+mod hostile_json;
+mod introspection;
+mod limits;
+mod long_arguments;
+mod memory_budget;
+mod results;
+mod variable_coercion;

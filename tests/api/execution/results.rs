@@ -1,15 +1,12 @@
-//! Answers as section 6.4.4 of the specification has them: a field that failed is null.
+//! Answers follow section 6.4.4 of the GraphQL specification: a field that failed is null.
 
 use db_test::db_test;
 use serde_json::json;
 
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
-/// One failure never hides what a sibling did: the failed field is null, the others stand.
 #[db_test]
-#[tokio::test]
-async fn a_refused_mutation_is_null_beside_its_siblings(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_failed_mutation_is_null_and_its_siblings_keep_their_results(t: &TestApp) {
     let team = t.team(1000).await;
     let key = t.api_key(&team, &team.main_account_id, "TEST").await;
 
@@ -29,14 +26,11 @@ async fn a_refused_mutation_is_null_beside_its_siblings(database: Database) {
     assert_eq!(answer.codes(), ["FORBIDDEN"]);
     assert_eq!(answer.body["errors"][0]["path"], json!(["b"]));
     assert_eq!(answer.status, 200);
-    t.close().await;
 }
 
-/// A failed non-null field nulls its nearest nullable parent; in lists too; aliases are kept apart.
+/// In lists too. Aliases are independent.
 #[db_test]
-#[tokio::test]
-async fn a_failure_nulls_the_nearest_nullable_parent(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_failed_non_null_field_nulls_its_nearest_nullable_parent(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let backwards =
@@ -54,9 +48,9 @@ async fn a_failure_nulls_the_nearest_nullable_parent(database: Database) {
             format!("{{ team {{ name {backwards} }} balance {{ currency }} }}"),
             json!({ "team": null, "balance": { "currency": "USD" } }),
         ),
-        // Every parent up to the root is non-null: the whole answer is null.
+        // Every parent up to the root is non-null, so the whole answer is null.
         (&team.key, format!("{{ subAccounts {{ nodes {{ name {backwards} }} }} }}"), json!(null)),
-        // A nullable list entry's parent: the connection of a nullable team.
+        // The nearest nullable parent of the connection is the team.
         (
             &team.key,
             format!(
@@ -76,14 +70,10 @@ async fn a_failure_nulls_the_nearest_nullable_parent(database: Database) {
         assert!(answer.body.as_object().expect("an object").contains_key("data"));
         assert_eq!(answer.status, 200);
     }
-    t.close().await;
 }
 
-/// Nullable root queries: null with an error beside data that stands.
 #[db_test]
-#[tokio::test]
-async fn keys_follow_the_selection(database: Database) {
-    let t = TestApp::start(database).await;
+async fn response_keys_follow_the_order_of_the_selection(t: &TestApp) {
     let team = t.team(1000).await;
     let request = json!({ "query": "{ z: balance { isSubAccount currency balance } account { status id: name } a: team { name } }" });
 
@@ -94,14 +84,11 @@ async fn keys_follow_the_selection(database: Database) {
         "{\"data\":{\"z\":{\"isSubAccount\":false,\"currency\":\"USD\",\"balance\":1000},\
          \"account\":{\"status\":\"ACTIVE\",\"id\":\"Acme\"},\"a\":{\"name\":\"Acme\"}}}"
     );
-    t.close().await;
 }
 
-/// Defaults of variables count in `@skip` and `@include`: what is skipped is not done.
+/// Defaults of variables count in `@skip` and `@include`.
 #[db_test]
-#[tokio::test]
-async fn a_skipped_send_is_not_sent(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_mutation_that_is_skipped_by_a_directive_is_not_executed(t: &TestApp) {
     let team = t.team(1000).await;
     let before = t.everything().await;
     let send = "sendMessage(input: { to: \"+12025550123\", text: \"Hi\" })";
@@ -126,14 +113,11 @@ async fn a_skipped_send_is_not_sent(database: Database) {
         )
         .await;
     assert_eq!(*shown.data(), json!({ "account": { "name": "Acme" } }));
-    t.close().await;
 }
 
-/// A response key that occurs twice is one field (section 6.3.2 of the specification), so it is executed once.
+/// Section 6.3.2 of the specification.
 #[db_test]
-#[tokio::test]
-async fn a_mutation_that_occurs_twice_is_executed_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_mutation_selected_twice_under_one_response_key_is_executed_once(t: &TestApp) {
     let team = t.team(1000).await;
     let send = "sendMessage(input: { to: \"+12025550123\", text: \"Hi\" })";
     let replayed = json!({ "replayed": false });
@@ -171,14 +155,11 @@ async fn a_mutation_that_occurs_twice_is_executed_once(database: Database) {
     let twice = t.ask(&team.key, &twice).await;
     assert_eq!(*twice.data(), json!({ "sendMessage": replayed, "again": replayed }));
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 5);
-    t.close().await;
 }
 
-/// One question's bad argument fails its askers alone, though both are loaded in one batch.
+/// Though both fields are loaded in one batch.
 #[db_test]
-#[tokio::test]
-async fn a_bad_argument_fails_its_own_field(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_argument_that_is_not_valid_fails_only_its_own_field(t: &TestApp) {
     let team = t.team(1000).await;
     t.sub_account(&team, json!({ "externalId": "a" })).await;
     let sub = "subAccount(by: { externalId: \"a\" })";
@@ -205,5 +186,4 @@ async fn a_bad_argument_fails_its_own_field(database: Database) {
     for answer in [usage, keys] {
         assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     }
-    t.close().await;
 }

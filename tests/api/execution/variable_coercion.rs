@@ -1,9 +1,9 @@
-//! Variables of a document that is known already are judged as those of one that is new.
+//! Variables of a cached document are checked like those of a new document.
 
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp, post};
+use crate::harness::{TestApp, post};
 
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) { cost } }";
 const MESSAGES: &str = "query($first: Int, $after: String, $filter: MessageFilter) \
@@ -22,7 +22,7 @@ const DEFAULTS: &str = "query($first: Int = 5, $to: String = \"+12025550123\") \
 
 type Cases = Vec<(&'static str, Value, Vec<Value>)>;
 
-/// Documents with one input object; each with variables that are good, and others.
+/// Documents with one input object, each with variables that are valid and others that are not.
 fn cases_of_inputs() -> Cases {
     let good = json!({ "to": "+12025550123", "text": "Hello" });
     let with = |name: &str, value: Value| {
@@ -56,7 +56,7 @@ fn cases_of_inputs() -> Cases {
     )]
 }
 
-/// As [`cases_of_inputs`], with values of other kinds.
+/// Like [`cases_of_inputs`], with other kinds of values.
 fn cases_of_values() -> Cases {
     vec![
         (
@@ -157,9 +157,7 @@ fn cases_of_values() -> Cases {
 }
 
 #[db_test]
-#[tokio::test]
-async fn a_known_document_refuses_what_a_new_one_does(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_cached_document_refuses_the_same_variables_as_a_new_one(t: &TestApp) {
     let team = t.team(1000).await;
     t.sub_account(&team, json!({ "externalId": "client" })).await;
     let mut others = 0;
@@ -174,14 +172,11 @@ async fn a_known_document_refuses_what_a_new_one_does(database: Database) {
             assert_eq!((known.status, known.body), (new.status, new.body), "{query} {variables}");
         }
     }
-    t.close().await;
 }
 
-/// What another operation of the document does with a variable of the same name says nothing of this one's.
+/// The same name in another operation has no effect.
 #[db_test]
-#[tokio::test]
-async fn an_operation_has_variables_of_its_own(database: Database) {
-    let t = TestApp::start(database).await;
+async fn operations_of_one_document_have_their_own_variables(t: &TestApp) {
     let team = t.team(1000).await;
     let fragment = "fragment F on Query { messages(first: $x) { totalCount } }";
     let of = async |operations: &str, comment: &str, name: &str, variables: Value| {
@@ -212,15 +207,11 @@ async fn an_operation_has_variables_of_its_own(database: Database) {
         assert_eq!(known, new, "{operations}");
         assert_eq!((new.0.as_u16(), &new.1["data"]), (200, &expected));
     }
-    t.close().await;
 }
 
-/// A variable stands only where its type fits: nothing that is hidden comes in under another name, and nothing is
-/// done for a document that does not fit.
+/// Hidden values cannot be passed under another type either.
 #[db_test]
-#[tokio::test]
-async fn a_variable_of_another_type_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_variable_of_another_type_is_refused_and_nothing_is_executed(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({ "externalId": "client" })).await;
     let before = t.everything().await;
@@ -252,14 +243,11 @@ async fn a_variable_of_another_type_is_refused(database: Database) {
         }
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Of two messages in one document none is sent if one of them does not fit, known or not.
+/// Whether the document is cached or new.
 #[db_test]
-#[tokio::test]
-async fn a_known_mutation_does_nothing_where_one_variable_does_not_fit(database: Database) {
-    let t = TestApp::start(database).await;
+async fn no_mutation_of_a_document_is_executed_if_one_variable_is_not_valid(t: &TestApp) {
     let team = t.team(1000).await;
     let query = "mutation($a: SendMessageInput!, $b: SendMessageInput!) \
                  { a: sendMessage(input: $a) { errors { code } } b: sendMessage(input: $b) { errors { code } } }";
@@ -272,5 +260,4 @@ async fn a_known_mutation_does_nothing_where_one_variable_does_not_fit(database:
         assert_eq!(refused.codes().len(), 1, "{}", refused.body);
         assert_eq!(t.everything().await, before, "{bad}");
     }
-    t.close().await;
 }

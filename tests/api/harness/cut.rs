@@ -1,5 +1,5 @@
-//! A proxy before the database that loses one answer: once a connection has said certain words, what the
-//! server answers to the last of them is kept back, and the connection ends.
+//! A proxy before PostgreSQL that loses one answer: once a connection has sent a certain text, the
+//! server's answer to it is dropped and the connection closed.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Ends with the test.
+/// The proxy. It ends when it is dropped.
 pub struct Cut {
     pub port: u16,
     cuts: Arc<AtomicUsize>,
@@ -20,8 +20,8 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Loses the answer to the last of these words, said in this order on one connection; once.
-    pub async fn after(words: &'static [&'static str], target: u16) -> Self {
+    /// Drops the answer to the last of these texts, sent in this order on one connection. Once.
+    pub async fn after(texts: &'static [&'static str], target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let cuts = Arc::new(AtomicUsize::new(0));
@@ -32,14 +32,14 @@ impl Cut {
                 let mut connections = JoinSet::new();
                 while let Ok((near, _)) = listener.accept().await {
                     let Ok(far) = TcpStream::connect(("127.0.0.1", target)).await else { continue };
-                    connections.spawn(pass_on(near, far, words, Arc::clone(&cuts)));
+                    connections.spawn(pass_on(near, far, texts, Arc::clone(&cuts)));
                 }
             }
         });
         Self { port, cuts, _proxy: proxy }
     }
 
-    /// How many answers were lost.
+    /// How many answers were dropped.
     pub fn cuts(&self) -> usize {
         self.cuts.load(Ordering::SeqCst)
     }
@@ -48,24 +48,24 @@ impl Cut {
 async fn pass_on(
     near: TcpStream,
     far: TcpStream,
-    words: &[&str],
+    texts: &[&str],
     cuts: Arc<AtomicUsize>,
 ) -> Option<()> {
     let ((mut near_in, mut near_out), (mut far_in, mut far_out)) =
         (near.into_split(), far.into_split());
-    let is_last_said = AtomicBool::new(false);
+    let is_last_sent = AtomicBool::new(false);
     let forth = async {
-        let (mut bytes, mut said, mut left) = (vec![0; 64 * 1024], Vec::new(), words);
+        let (mut bytes, mut sent, mut left) = (vec![0; 64 * 1024], Vec::new(), texts);
         loop {
             let count = near_in.read(&mut bytes).await.ok().filter(|count| *count > 0)?;
-            said.extend_from_slice(&bytes[..count]);
-            while let Some((word, rest)) = left.split_first()
-                && let Some(at) = said.windows(word.len()).position(|part| part == word.as_bytes())
+            sent.extend_from_slice(&bytes[..count]);
+            while let Some((text, rest)) = left.split_first()
+                && let Some(at) = sent.windows(text.len()).position(|part| part == text.as_bytes())
             {
-                said.drain(..at + word.len());
+                sent.drain(..at + text.len());
                 left = rest;
             }
-            is_last_said.store(left.is_empty(), Ordering::SeqCst);
+            is_last_sent.store(left.is_empty(), Ordering::SeqCst);
             far_out.write_all(&bytes[..count]).await.ok()?;
         }
     };
@@ -73,7 +73,7 @@ async fn pass_on(
         let mut bytes = vec![0; 64 * 1024];
         loop {
             let count = far_in.read(&mut bytes).await.ok().filter(|count| *count > 0)?;
-            if is_last_said.load(Ordering::SeqCst)
+            if is_last_sent.load(Ordering::SeqCst)
                 && cuts.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst).is_ok()
             {
                 return None;

@@ -11,10 +11,10 @@ use tracing::{
 };
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Makes a subscriber hear what this thread logs, until both are dropped. With a single subscriber in the
-/// process, tracing asks only the thread that meets a span or an event first, and keeps a no for all threads;
-/// with two it asks both.
-pub fn hear(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, DefaultGuard) {
+/// Sends what this thread logs to a subscriber, until both values are dropped. If a process has
+/// only one subscriber, tracing caches its answer of the first thread for all threads. The second
+/// subscriber prevents that.
+pub fn log_to(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, DefaultGuard) {
     let second = Dispatch::new(NoSubscriber::default());
     (second, set_default(subscriber))
 }
@@ -24,22 +24,22 @@ pub fn hear(subscriber: impl Subscriber + Send + Sync + 'static) -> (Dispatch, D
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Begins to log, until the guards are dropped.
+    /// Logs until the guards are dropped.
     pub fn begin() -> (Self, (Dispatch, DefaultGuard)) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false);
-        (log, hear(subscriber.finish()))
+        (log, log_to(subscriber.finish()))
     }
 
     pub fn text(&self) -> String {
-        let bytes = self.0.lock().expect("nobody panics with the log").clone();
+        let bytes = self.0.lock().expect("no test panics with this lock").clone();
         String::from_utf8(bytes).expect("text")
     }
 }
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nobody panics with the log").extend_from_slice(bytes);
+        self.0.lock().expect("no test panics with this lock").extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -1,5 +1,5 @@
-//! A throw-away PostgreSQL server for the whole test run, or the one of `TEST_DATABASE_URL`. Each
-//! test gets a database of its own, copied from a migrated one.
+//! A temporary PostgreSQL server for the whole run, or the one of `TEST_DATABASE_URL`. Each test
+//! has its own database, copied from a migrated one.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -19,14 +19,14 @@ use programs::{free_port, is_root, postgres_programs, unprivileged_user};
 #[path = "../../support/programs.rs"]
 mod programs;
 
-/// Members of this role are asked for their passwords by a server of the tests' own; others are not.
-pub const ASKED_FOR_PASSWORDS: &str = "asked_for_passwords";
+/// The tests' own server asks members of this role for their passwords, and no others.
+pub const PASSWORD_ROLE: &str = "asked_for_passwords";
 
 /// The URL of the server without a database name.
 static SERVER: OnceCell<String> = OnceCell::const_new();
-/// Copying a database needs the original to itself.
+/// PostgreSQL copies a database only if nobody else uses it.
 static COPYING: Mutex<()> = Mutex::const_new(());
-/// The shell that ends the server when its input ends, which it does with this process.
+/// The shell stops the server when its input ends, which is when this process ends.
 static SHELL: OnceLock<Child> = OnceLock::new();
 static COPIES: AtomicUsize = AtomicUsize::new(0);
 
@@ -41,7 +41,7 @@ pub async fn new_database() -> String {
     url(server, &name)
 }
 
-/// Databases of several runs on one server do not meet.
+/// So that several runs can use one server.
 fn prefix() -> String {
     format!("tollgate_test_{}", std::process::id())
 }
@@ -55,7 +55,7 @@ async fn start() -> String {
     let admin = admin(&server).await;
     run(&admin, &format!("CREATE DATABASE {}", prefix())).await;
     if is_own {
-        run(&admin, &format!("CREATE ROLE {ASKED_FOR_PASSWORDS}")).await;
+        run(&admin, &format!("CREATE ROLE {PASSWORD_ROLE}")).await;
     }
     admin.close().await.expect("the connection closes");
     let db = Db::connect(&url(&server, &prefix()), 2).await.expect("the new database opens");
@@ -88,7 +88,7 @@ async fn run(admin: &DatabaseConnection, sql: &str) {
     admin.execute_unprepared(sql).await.expect("the statement runs");
 }
 
-/// The server's URL with another database: what stands between the last `/` and the query.
+/// The server's URL with another database name.
 fn url(server: &str, database: &str) -> String {
     let (address, query) = server.split_once('?').unwrap_or((server, ""));
     let authority = address.find("://").map_or(0, |at| at + 3);
@@ -104,7 +104,7 @@ fn start_own() -> String {
     let script = format!(
         "folder=$(mktemp -d) && cd $folder \
          && {initdb} -D data -U postgres -A trust -E UTF8 --locale=C >log 2>&1 \
-         && echo 'host all +{ASKED_FOR_PASSWORDS} all scram-sha-256' | cat - data/pg_hba.conf >hba && cat hba >data/pg_hba.conf \
+         && echo 'host all +{PASSWORD_ROLE} all scram-sha-256' | cat - data/pg_hba.conf >hba && cat hba >data/pg_hba.conf \
          && {{ {postgres} -D data -h 127.0.0.1 -p {port} -k $folder -c fsync=off \
                -c synchronous_commit=off -c full_page_writes=off -c max_connections=300 \
                >>log 2>&1 & }} \
@@ -112,7 +112,7 @@ fn start_own() -> String {
         initdb = programs.join("initdb").display(),
         postgres = programs.join("postgres").display(),
     );
-    // The server lives as long as this process: the shell's input ends with it, however it ends.
+    // The shell's input ends with this process, however it ends, and then stops the server.
     let mut shell = if is_root() {
         let mut command = Command::new("runuser");
         command.args(["-u", unprivileged_user(), "--", "sh", "-c", &script]);

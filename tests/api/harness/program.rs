@@ -1,4 +1,4 @@
-//! The program itself, serving.
+//! The program as a process.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-/// A process that is ended with the test.
+/// A process that is stopped when it is dropped.
 pub struct Running(pub Child);
 
 impl Drop for Running {
@@ -17,7 +17,8 @@ impl Drop for Running {
     }
 }
 
-/// Starts the demo, by a command that ends in `demo --json`, and gives what it printed once it listened.
+/// Starts the demo with a command that ends in `demo --json`. Returns what it printed after it
+/// began to listen.
 pub fn demo(command: &mut Command) -> (Running, Value) {
     let command = command.env_remove("DATABASE_URL").stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the program starts");

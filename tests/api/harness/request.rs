@@ -1,13 +1,18 @@
-//! Requests, and what they get back.
+//! Requests and their answers.
 
 use axum::{
     body::Body,
     http::{HeaderMap, Request, StatusCode, header},
 };
-use serde_json::Value;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tollgate::http::ops::metrics;
+use tower::ServiceExt as _;
 
-/// What a request got back.
+use super::TestApp;
+
+/// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -16,7 +21,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The data, of an answer without errors.
+    /// The data of an answer without errors.
     #[track_caller]
     pub fn data(&self) -> &Value {
         assert_eq!(self.body["errors"], Value::Null, "{}", self.body);
@@ -58,12 +63,21 @@ pub fn get(key: &str, query: &str) -> Request<Body> {
         .expect("a request")
 }
 
-/// Percent-encodes what stands in an address.
+/// `POST /sandbox/inbound` with a key.
+pub fn inbound(key: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post("/sandbox/inbound")
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body.into())
+        .expect("a request")
+}
+
+/// Percent-encodes a part of a URL.
 pub fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// A query whose fragments double so many times below `root`, which spreads the first of them or not.
+/// A query whose fragments double this many times. `root` spreads the first of them, or not.
 pub fn doubling(levels: usize, root: &str) -> String {
     let fragments: String = (0..levels)
         .map(|level| format!("fragment F{level} on Account {{ ...F{0} ...F{0} }} ", level + 1))
@@ -71,16 +85,57 @@ pub fn doubling(levels: usize, root: &str) -> String {
     format!("{root} {fragments} fragment F{levels} on Account {{ name }}")
 }
 
-/// The hash by which a persisted query is asked for.
+/// The hash that names a persisted query.
 pub fn sha256_hex(query: &str) -> String {
     Sha256::digest(query).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The text of a JSON string.
+/// The content of a JSON string.
 #[track_caller]
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
 }
 
-/// Ids that belong to nobody: one that was never given, and one that is not written like an id.
-pub const NOBODYS_IDS: [&str; 2] = ["019a0000-0000-7000-8000-000000000000", "not-an-id"];
+/// An id that does not exist, and text that is not an id.
+pub const UNKNOWN_IDS: [&str; 2] = ["019a0000-0000-7000-8000-000000000000", "not-an-id"];
+
+impl TestApp {
+    /// Sends a request to the router.
+    pub async fn request(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("the router answers");
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.expect("the answer has an end").to_bytes();
+        let text = String::from_utf8_lossy(&bytes);
+        let body = text.parse().unwrap_or_else(|_| Value::String(text.into_owned()));
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// The exact text of an answer.
+    pub async fn raw(&self, key: &str, body: String) -> String {
+        let response =
+            self.router.clone().oneshot(post(key, body)).await.expect("the router answers");
+        let bytes = response.into_body().collect().await.expect("the answer has an end").to_bytes();
+        String::from_utf8(bytes.to_vec()).expect("JSON is UTF-8")
+    }
+
+    /// Sends a query with a key.
+    pub async fn ask(&self, key: &str, query: &str) -> Answer {
+        self.ask_with(key, query, json!({})).await
+    }
+
+    /// Sends a query with a key and variables.
+    pub async fn ask_with(&self, key: &str, query: &str, variables: Value) -> Answer {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        self.request(post(key, body)).await
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        let request = Request::get("/metrics").body(Body::empty()).expect("a request");
+        let router = metrics::router(self.app.clone());
+        let response = router.oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        String::from_utf8(body.to_vec()).expect("text")
+    }
+}

@@ -1,4 +1,4 @@
-//! What stands in the database, past the program.
+//! Access to the database without the program.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
@@ -15,13 +15,14 @@ impl TestApp {
         self.execute(&sql).await;
     }
 
-    /// Runs SQL past the program: to set a stage, or to plant a fault.
+    /// Runs SQL as the owner of the tables: to prepare data or to plant a fault.
     pub async fn execute(&self, sql: &str) {
         self.owner.execute_unprepared(sql).await.expect("the statement runs");
         self.forget();
     }
 
-    /// Lets each change of this column of messages fail once so many messages are as `condition` says.
+    /// Makes each change of this column of messages fail as soon as this many messages meet the
+    /// condition.
     pub async fn plant_failure_after(&self, column: &str, count: usize, condition: &str) {
         let is_after = format!("(SELECT COUNT(*) FROM message WHERE {condition}) >= {count}");
         let trigger = match self.app.db.backend() {
@@ -39,7 +40,7 @@ impl TestApp {
         self.execute(&trigger).await;
     }
 
-    /// Takes that failure away.
+    /// Removes that failure.
     pub async fn remove_failure(&self) {
         let of = match self.app.db.backend() {
             DbBackend::Postgres => " ON message",
@@ -48,7 +49,7 @@ impl TestApp {
         self.execute(&format!("DROP TRIGGER planted{of}")).await;
     }
 
-    /// An id as the database's SQL writes it.
+    /// An id in the SQL of this database.
     pub fn id(&self, id: &str) -> String {
         match self.app.db.backend() {
             DbBackend::Postgres => format!("'{id}'"),
@@ -56,7 +57,7 @@ impl TestApp {
         }
     }
 
-    /// Makes the accounts' rows say what they store of TEST messages that were put there past the program.
+    /// Updates the accounts' counts of TEST messages that were inserted by SQL.
     pub async fn count_test_messages(&self) {
         let of = "FROM message m WHERE m.account_id = account.id AND m.environment = 'TEST'";
         self.execute(&format!(
@@ -66,7 +67,7 @@ impl TestApp {
         .await;
     }
 
-    /// Makes the program forget what it need not read each time.
+    /// Clears the caches of the program.
     pub fn forget(&self) {
         self.app.prices.forget();
         self.app.senders.forget_all();
@@ -76,7 +77,7 @@ impl TestApp {
     /// The first column of the first row, a number.
     pub async fn number(&self, sql: &str) -> i64 {
         let statement = Statement::from_string(self.app.db.backend(), sql);
-        // On `SQLite` the one connection that writes may be in use.
+        // On SQLite, the only connection that writes may be in use.
         let row = match self.app.db.backend() {
             DbBackend::Postgres => self.owner.query_one_raw(statement).await,
             _ => self.app.db.read.query_one_raw(statement).await,
@@ -84,13 +85,13 @@ impl TestApp {
         row.expect("the query runs").expect("a row").try_get_by_index(0).expect("a number")
     }
 
-    /// SQL statements run so far.
+    /// The number of SQL statements run so far.
     pub fn statements(&self) -> usize {
-        self.app.db.read.statements() + self.statements.load(Ordering::Relaxed)
+        self.app.db.read.statements() + self.write_statements.load(Ordering::Relaxed)
     }
 
-    /// Every row of every table as text: what must not change when something is refused. When keys were
-    /// last used is left out, and so is the audit log, where a refusal is entered.
+    /// Every row of every table as text, to assert that a refusal changes nothing. Without the last
+    /// use of keys, and without the audit log, in which refusals are entered.
     pub async fn everything(&self) -> BTreeMap<&'static str, Vec<String>> {
         let mut tables = BTreeMap::new();
         for table in [

@@ -16,26 +16,26 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest as _, http::HeaderValue},
 };
 
-/// How long an event may take that is sure to come.
+/// How long to wait for an event that must come.
 const SOON: Duration = Duration::from_secs(20);
 
 pub struct Socket(WebSocketStream<TcpStream>);
 
-/// What came.
+/// What the client received.
 #[derive(Debug, PartialEq)]
-pub enum Came {
+pub enum Received {
     Message(Value),
     /// The socket was closed with this code.
     Closed(u16),
 }
 
 impl Socket {
-    /// Opens a socket; `headers` are those of the upgrade.
+    /// Opens a socket with these headers in its upgrade.
     pub async fn open(address: SocketAddr, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
         Self::open_from(Ipv4Addr::LOCALHOST.into(), address, headers).await
     }
 
-    /// The same, from an address of this machine.
+    /// Opens a socket from this local address.
     pub async fn open_from(
         local: IpAddr,
         address: SocketAddr,
@@ -48,7 +48,7 @@ impl Socket {
         }
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((local, 0).into()).expect("an address of this machine");
-        // What is said goes out at once, not when what was said before is known to have come.
+        // Messages are sent immediately, not when the previous one is acknowledged.
         socket.set_nodelay(true).expect("a socket's option");
         let stream = socket.connect(address).await.expect("the server listens");
         match client_async(request, stream).await {
@@ -58,7 +58,7 @@ impl Socket {
         }
     }
 
-    /// Opens a socket and says nothing yet.
+    /// Opens a socket without authenticating it.
     pub async fn silent(address: SocketAddr) -> Self {
         let protocol = [("sec-websocket-protocol", "graphql-transport-ws")];
         Self::open(address, &protocol).await.expect("the server takes the socket")
@@ -69,7 +69,7 @@ impl Socket {
         let mut socket = Self::silent(address).await;
         let payload = json!({ "authorization": format!("Bearer {key}") });
         socket.send(json!({ "type": "connection_init", "payload": payload })).await;
-        assert_eq!(socket.next().await, Came::Message(json!({ "type": "connection_ack" })));
+        assert_eq!(socket.next().await, Received::Message(json!({ "type": "connection_ack" })));
         socket
     }
 
@@ -78,7 +78,7 @@ impl Socket {
     }
 
     pub async fn send_text(&mut self, text: String) {
-        // A socket that is closed already is seen when it is read.
+        // A closed socket is noticed when it is read.
         let _ = self.0.send(Message::Text(text.into())).await;
     }
 
@@ -87,18 +87,18 @@ impl Socket {
     }
 
     /// The next message or the end.
-    pub async fn next(&mut self) -> Came {
+    pub async fn next(&mut self) -> Received {
         loop {
             let received = timeout(SOON, self.0.next()).await.expect("something comes");
             match received {
                 Some(Ok(Message::Text(text))) => {
-                    return Came::Message(text.parse().expect("JSON"));
+                    return Received::Message(text.parse().expect("JSON"));
                 }
                 Some(Ok(Message::Close(frame))) => {
-                    return Came::Closed(frame.map_or(1005, |frame| frame.code.into()));
+                    return Received::Closed(frame.map_or(1005, |frame| frame.code.into()));
                 }
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Came::Closed(1006),
+                Some(Err(_)) | None => return Received::Closed(1006),
             }
         }
     }
@@ -109,7 +109,7 @@ impl Socket {
         let expected = json!([id, "next"]);
         async move {
             match self.next().await {
-                Came::Message(mut message)
+                Received::Message(mut message)
                     if json!([message["id"], message["type"]]) == expected =>
                 {
                     message["payload"]["data"].take()
@@ -119,15 +119,15 @@ impl Socket {
         }
     }
 
-    /// Asks for a pong and says what came before it.
-    pub async fn before_pong(&mut self) -> Vec<Came> {
+    /// Sends a ping and returns what was received before its pong.
+    pub async fn before_pong(&mut self) -> Vec<Received> {
         self.send(json!({ "type": "ping" })).await;
         let mut before = Vec::new();
         loop {
             match self.next().await {
-                Came::Message(message) if message["type"] == "pong" => return before,
-                Came::Closed(code) => panic!("closed with {code}"),
-                came @ Came::Message(_) => before.push(came),
+                Received::Message(message) if message["type"] == "pong" => return before,
+                Received::Closed(code) => panic!("closed with {code}"),
+                came @ Received::Message(_) => before.push(came),
             }
         }
     }

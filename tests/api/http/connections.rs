@@ -1,4 +1,4 @@
-//! Connections, by clients that speak past HTTP, or say too much, or come in too great a number.
+//! Connections of clients that do not speak HTTP, send too much, or are too many.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -12,29 +12,27 @@ use tokio::{
 };
 use tollgate::http;
 
-use crate::harness::{self, Database, Running, TestApp, text};
+use crate::harness::{self, Running, TestApp, text};
 
-/// What comes back until the server ends the connection.
+/// All that the server sends until it closes the connection.
 async fn said_to(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let mut answer = Vec::new();
-    // The server may have enough before it has read all.
+    // The server may refuse before it has read everything.
     let _ = stream.write_all(request).await;
     let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8(answer).expect("text")
 }
 
-/// What hyper refuses before there is a request has a status and no body.
+/// Such a refusal of hyper has a status and no body.
 #[db_test]
-#[tokio::test]
-async fn what_is_no_http_is_refused_and_closed(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_request_that_is_not_http_is_refused_and_the_connection_closed(t: &TestApp) {
     let server = t.serve().await;
     let long = "x".repeat(60_000);
     let many: String = (0..101).map(|at| format!("x-{at}: x\r\n")).collect();
     let twice =
         "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n12";
-    // A request line, a name, its colon, and the ends of three lines besides.
+    // A request line, a header name with its colon, and three line ends.
     let whole = |bytes: usize| {
         let frame = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: \r\n\r\n".len();
         let filler = "x".repeat(bytes - frame);
@@ -68,14 +66,11 @@ async fn what_is_no_http_is_refused_and_closed(database: Database) {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{what}: {answer}");
         assert!(answer.ends_with("\r\n\r\n"), "{what}: {answer}");
     }
-    t.close().await;
 }
 
-/// A body that ends before its length is no request; that it is not too large is said too.
+/// With an error that does not claim that it is too large.
 #[db_test]
-#[tokio::test]
-async fn a_body_that_breaks_off_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_that_ends_before_its_length_is_refused(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let before = t.everything().await;
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
@@ -93,14 +88,11 @@ async fn a_body_that_breaks_off_is_refused(database: Database) {
         assert!(answer.contains("\"BAD_USER_INPUT\""), "{answer}");
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// A refusal reaches its client also if that sends a large body first and reads then: each status, and each size.
+/// For each status and each size.
 #[db_test]
-#[tokio::test]
-async fn a_refusal_of_a_large_body_arrives(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_client_that_sends_a_large_body_first_still_receives_the_refusal(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let (team, server) = (t.team(1_000).await, t.serve_with(settings).await);
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
@@ -135,15 +127,14 @@ async fn a_refusal_of_a_large_body_arrives(database: Database) {
             // Until this address has tried as many wrong keys as it may.
             while status == 429 && answered(server.address, line, &headers, 2).await != 429 {}
             let answer = answered(server.address, line, &headers, size).await;
-            // One more may be allowed by then.
+            // The rate may have allowed one more in the meantime.
             assert!(answer == status || (status, answer) == (429, 401), "{line} {size} {headers}");
         }
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// The status of the answer to a request whose body is sent before anything is read.
+/// The status of the answer to a request whose whole body is sent before anything is read.
 async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -> u16 {
     let (length, chunk) = if headers.contains("chunked") {
         (String::new(), format!("{size:x}\r\n"))
@@ -160,12 +151,9 @@ async fn answered(address: SocketAddr, line: &str, headers: &str, size: usize) -
     status.expect("an answer").parse().expect("a status")
 }
 
-/// A body that does not come is refused within seconds, its connection ends, and what the client sends then is
-/// taken.
+/// What the client still sends is read and dropped.
 #[db_test]
-#[tokio::test]
-async fn a_body_that_stops_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_body_that_stops_is_refused_within_seconds_and_the_connection_closed(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
     let (team, server) = (t.team(1_000).await, t.serve_with(settings).await);
     let before = t.everything().await;
@@ -189,14 +177,11 @@ async fn a_body_that_stops_is_refused(database: Database) {
         }
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// The metrics' own connections: few, and bound by the same rules.
+/// With the same limits.
 #[db_test]
-#[tokio::test]
-async fn metrics_are_served_on_few_connections(database: Database) {
-    let t = TestApp::start(database).await;
+async fn metrics_are_served_on_a_few_connections_of_their_own(t: &TestApp) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
     let served = tokio::spawn(http::ops::metrics::serve(listener, t.app.clone()));
@@ -209,7 +194,7 @@ async fn metrics_are_served_on_few_connections(database: Database) {
     while held.len() < 32 {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        // Else one of those before has not ended yet.
+        // If it is refused, an earlier connection has not ended yet.
         if stream.read(&mut [0; 1_024]).await.is_ok_and(|count| count > 0) {
             held.push(stream);
         }
@@ -220,10 +205,9 @@ async fn metrics_are_served_on_few_connections(database: Database) {
         tokio::task::yield_now().await;
     }
     served.abort();
-    t.close().await;
 }
 
-/// The demo under a limit of open files, as the shell's `ulimit` has it.
+/// The demo with a limit of open files, like the shell's `ulimit`.
 fn demo(limit: &str) -> (Running, SocketAddr) {
     let program = env!("CARGO_BIN_EXE_tollgate");
     let script = format!("ulimit {limit} && exec {program} demo --json --listen 127.0.0.1:0");
@@ -233,9 +217,8 @@ fn demo(limit: &str) -> (Running, SocketAddr) {
     (running, address.parse().expect("an address"))
 }
 
-/// As many files as the system allows may be open, not only as many as the shell began with.
 #[tokio::test]
-async fn the_limit_of_open_files_is_raised() {
+async fn the_limit_of_open_files_is_raised_to_what_the_system_allows() {
     let (server, address) = demo("-S -n 100");
     let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     assert!(said_to(address, request).await.starts_with("HTTP/1.1 200 "));
@@ -247,10 +230,10 @@ async fn the_limit_of_open_files_is_raised() {
     assert_ne!(words[3], "100", "{files}");
 }
 
-/// Three quarters of the open files are for connections, half of those for one address: nobody keeps others
-/// out, and the server is there again once they have gone.
+/// Three quarters of the open files are for connections. The server accepts new ones once those
+/// have ended.
 #[tokio::test]
-async fn one_address_has_half_of_the_connections() {
+async fn one_address_uses_at_most_half_of_the_connections() {
     let (_server, address) = demo("-n 120");
     let connect = async |from: Ipv4Addr| {
         let socket = TcpSocket::new_v4().expect("a socket");

@@ -1,11 +1,12 @@
-//! The playground: its page, its files, and what is said where it was left out of the build.
+//! GraphiQL: its page, its files, and the message if it was left out of the build.
 
 use axum::{
     body::Body,
     http::{HeaderMap, Request, header},
 };
+use db_test::db_test;
 
-use crate::harness::{Answer, Sqlite, TestApp};
+use crate::harness::{Answer, TestApp};
 
 async fn get(t: &TestApp, path: &str, accept_encoding: &str) -> Answer {
     let request = Request::get(path).header(header::ACCEPT_ENCODING, accept_encoding);
@@ -19,18 +20,15 @@ fn has(headers: &HeaderMap, expected: &[(header::HeaderName, &str)]) {
     }
 }
 
-/// As the harness hands out what is not JSON.
+/// The text that the harness makes of an answer that is not JSON.
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// D6.
-#[tokio::test]
-async fn the_page_is_served_without_a_key_or_says_why_it_cannot_be() {
-    let t = TestApp::start(Sqlite).await;
-
+#[db_test(sqlite)]
+async fn graphiql_is_served_without_a_key_or_explains_why_it_is_missing(t: &TestApp) {
     for path in ["/graphiql", "/graphiql/"] {
-        let answer = get(&t, path, "gzip, br").await;
+        let answer = get(t, path, "gzip, br").await;
         has(
             &answer.headers,
             &[
@@ -60,17 +58,15 @@ async fn the_page_is_served_without_a_key_or_says_why_it_cannot_be() {
             }
         }
     }
-    t.close().await;
 }
 
-#[tokio::test]
-async fn each_file_of_the_page_is_served_for_good_and_to_every_client() {
-    let t = TestApp::start(Sqlite).await;
+#[db_test(sqlite)]
+async fn each_file_of_graphiql_is_immutable_and_served_in_every_encoding(t: &TestApp) {
     let index = match tollgate_ui::index() {
         Ok(index) => index,
         Err(why) => return eprintln!("SKIPPED: GraphiQL is left out: {why}"),
     };
-    let page = get(&t, "/graphiql", "identity").await;
+    let page = get(t, "/graphiql", "identity").await;
     assert!(!page.headers.contains_key(header::CONTENT_ENCODING));
     assert_eq!(page.body, lossy(index.bytes()));
 
@@ -87,7 +83,7 @@ async fn each_file_of_the_page_is_served_for_good_and_to_every_client() {
         let url = &format!("/graphiql/{path}");
         assert!(!asset.bytes().is_empty(), "{path}");
         for (accepted, body) in [("identity", asset.bytes()), ("br", asset.bytes_brotli)] {
-            let answer = get(&t, url, accepted).await;
+            let answer = get(t, url, accepted).await;
             assert_eq!(answer.status, 200);
             has(
                 &answer.headers,
@@ -103,14 +99,11 @@ async fn each_file_of_the_page_is_served_for_good_and_to_every_client() {
             assert!(answer.body == lossy(body), "{url}: other bytes than those that were built");
         }
     }
-    t.close().await;
 }
 
-#[tokio::test]
-async fn nothing_else_lies_beside_the_page_and_the_root_leads_to_it() {
-    let t = TestApp::start(Sqlite).await;
-
-    let root = get(&t, "/", "br").await;
+#[db_test(sqlite)]
+async fn the_root_redirects_to_graphiql_and_no_other_file_is_served(t: &TestApp) {
+    let root = get(t, "/", "br").await;
     assert_eq!(root.status, 307);
     assert_eq!(root.headers[header::LOCATION], "/graphiql");
     for path in [
@@ -121,11 +114,10 @@ async fn nothing_else_lies_beside_the_page_and_the_root_leads_to_it() {
         "/graphiql/assets/..%2f..%2fCargo.toml",
         "/graphiql/%ff",
     ] {
-        let answer = get(&t, path, "br").await;
+        let answer = get(t, path, "br").await;
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
     }
     let posted = Request::post("/graphiql").body(Body::empty()).expect("a request");
     assert_eq!(t.request(posted).await.status, 405);
-    t.close().await;
 }

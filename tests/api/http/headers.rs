@@ -1,4 +1,4 @@
-//! What is said around an answer: cross-origin headers, request ids, metrics.
+//! Headers: cross-origin requests, request ids, metrics.
 
 use axum::{
     body::Body,
@@ -9,7 +9,7 @@ use futures_util::stream;
 use serde_json::json;
 use tollgate::http;
 
-use crate::harness::{Database, Setup, TestApp, post};
+use crate::harness::{Apps, Setup, TestApp, post};
 
 const PAGE: &str = "https://app.example.com";
 
@@ -17,13 +17,12 @@ fn has<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// Web pages of listed origins may ask and see limits and ids; of others, and by default, none may.
+/// Their pages can read rate limits and request ids. By default no origin is listed.
 #[db_test]
-#[tokio::test]
-async fn only_listed_origins_may_ask(database: Database) {
+async fn only_listed_origins_may_send_cross_origin_requests(apps: &Apps) {
     let origins = vec![PAGE.parse().expect("a header's value")];
     let http = http::Settings { cors_origins: origins, ..http::Settings::default() };
-    let t = TestApp::start_with(database, Setup { http, ..Setup::default() }).await;
+    let t = apps.start_with(Setup { http, ..Setup::default() }).await;
     let team = t.team(0).await;
     let preflight = |origin: &str| {
         Request::options("/graphql")
@@ -57,19 +56,15 @@ async fn only_listed_origins_may_ask(database: Database) {
             assert_eq!(has(&answer.headers, "access-control-allow-origin"), None, "{origin}");
         }
     }
-    t.close().await;
 
-    let t = TestApp::start(database).await;
+    let t = apps.start().await;
     let answer = t.request(preflight(PAGE)).await;
     assert_eq!(has(&answer.headers, "access-control-allow-origin"), None);
-    t.close().await;
 }
 
-/// A caller's own request id comes back, if it is short and plain; else it gets one.
+/// Otherwise the request gets a new one.
 #[db_test]
-#[tokio::test]
-async fn a_request_has_an_id(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_request_id_of_the_client_is_returned_if_it_is_short_and_plain(t: &TestApp) {
     let team = t.team(0).await;
     let longest = "a".repeat(64);
     for (given, is_kept) in [
@@ -89,16 +84,13 @@ async fn a_request_has_an_id(database: Database) {
         assert_eq!(Some(id) == given, is_kept, "{given:?}: {id}");
         assert!(is_kept || uuid::Uuid::try_parse(id).is_ok(), "{id}");
     }
-    t.close().await;
 }
 
-/// Every answer has an id, also where nobody was let in.
 #[db_test]
-#[tokio::test]
-async fn refusals_have_an_id_too(database: Database) {
+async fn refused_requests_have_a_request_id_too(apps: &Apps) {
     let origins = vec![PAGE.parse().expect("a header's value")];
     let http = http::Settings { cors_origins: origins, ..http::Settings::default() };
-    let t = TestApp::start_with(database, Setup { http, ..Setup::default() }).await;
+    let t = apps.start_with(Setup { http, ..Setup::default() }).await;
     let team = t.team(0).await;
     let preflight = Request::options("/graphql")
         .header("origin", PAGE)
@@ -108,7 +100,7 @@ async fn refusals_have_an_id_too(database: Database) {
         assert!(has(&answer.headers, "x-request-id").is_some(), "{}", answer.status);
     }
 
-    // One whose body does not come.
+    // A request whose body is not sent.
     let body = Body::from_stream(stream::pending::<Result<&[u8], axum::Error>>());
     let mut request = post(&team.key, body);
     request.headers_mut().insert("x-request-id", "order-17".parse().expect("text"));
@@ -117,13 +109,10 @@ async fn refusals_have_an_id_too(database: Database) {
     assert_eq!((refused.status.as_u16(), refused.codes()), (503, vec!["UNAVAILABLE"]));
     assert_eq!(has(&refused.headers, "x-request-id"), Some("order-17"));
     assert_eq!(has(&refused.headers, "access-control-allow-origin"), Some(PAGE));
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn what_happens_is_counted(database: Database) {
-    let t = TestApp::start(database).await;
+async fn requests_and_messages_are_counted_in_the_metrics(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({ "creditLimit": 0 })).await;
     assert!(t.sends(&team.key).await && t.sends(&team.key).await);
@@ -152,5 +141,4 @@ async fn what_happens_is_counted(database: Database) {
     for secret in [&team.key, &team.id, "12025550"] {
         assert!(!text.contains(secret));
     }
-    t.close().await;
 }

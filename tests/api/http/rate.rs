@@ -1,4 +1,4 @@
-//! Rate limits of keys and accounts by what a request costs, and of peers that try wrong keys.
+//! Rate limits of keys and accounts by what a request costs, and of addresses that try wrong keys.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollgate::{domain::api_key::plain_key::PlainKey, http};
 
-use crate::harness::{Answer, Came, Database, Log, Setup, Socket, TestApp, post, text};
+use crate::harness::{Answer, Apps, Log, Received, Setup, Socket, TestApp, post, text};
 
 fn limited(key_rate: u32, account_rate: u32) -> Setup {
     let http = http::Settings { key_rate, account_rate, ..http::Settings::default() };
@@ -24,10 +24,10 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// Of complexity 1 + 60 (1 + 1 + 80): two do not fit into a bucket of 5,000.
+/// Of complexity 1 + 60 (1 + 1 + 80): a bucket of 5,000 allows one, not two.
 const COSTLY: &str = "{ subAccounts(first: 60) { nodes { apiKeys(first: 80) { totalCount } } } }";
 
-/// What is left of the key's bucket, as the header says.
+/// What is left in the key's bucket, according to the header.
 fn left(answer: &Answer) -> u32 {
     let limit = header(&answer.headers, "ratelimit").expect("a header");
     let (_, rest) = limit.split_once("\"key\";r=").expect("a key's limit");
@@ -35,10 +35,9 @@ fn left(answer: &Answer) -> u32 {
 }
 
 #[db_test]
-#[tokio::test]
-async fn who_asks_for_too_much_waits(database: Database) {
-    // One costly answer fits; what is left comes back slowly.
-    let t = TestApp::start_with(database, limited(1, 0)).await;
+async fn a_key_over_its_rate_limit_is_refused_until_its_bucket_refills(apps: &Apps) {
+    // The bucket allows one costly request and refills slowly.
+    let t = apps.start_with(limited(1, 0)).await;
     let team = t.team(1_000).await;
     let sibling = t.api_key(&team, &team.main_account_id, "LIVE").await;
 
@@ -60,30 +59,28 @@ async fn who_asks_for_too_much_waits(database: Database) {
 
     let other_key = t.ask(&team.key, "{ account { name } }").await;
     assert_eq!(other_key.codes(), [""; 0], "another key has a bucket of its own");
-    t.close().await;
 }
 
-/// What is refused has paid for its bytes, before they were parsed: over HTTP, over sockets and at the inbound hook.
+/// Over HTTP, over sockets and at the inbound hook.
 #[db_test]
-#[tokio::test]
-async fn a_refused_request_pays_for_its_bytes(database: Database) {
+async fn a_refused_request_still_pays_for_its_bytes(apps: &Apps) {
     let mut setup = limited(1, 0);
     setup.http.has_sandbox = true;
     let settings = setup.http.clone();
-    let t = TestApp::start_with(database, setup).await;
+    let t = apps.start_with(setup).await;
     let team = t.team(1_000).await;
     let mut keys = Vec::new();
     for _ in 0..5 {
         keys.push(t.api_key(&team, &team.main_account_id, "LIVE").await);
     }
     let before = t.everything().await;
-    // As time goes by, some comes back.
+    // The bucket refills a little as time passes.
     let assert_left = |answer: &Answer, expected: u32| {
         assert!((expected..expected + 30).contains(&left(answer)), "{}", left(answer));
     };
     let padded = |bytes: usize| " ".repeat(bytes);
 
-    // A body of 4 KiB costs one, and one of 256 KiB 2,016 more.
+    // A body of 4 KiB costs 1, and one of 256 KiB 2,016 more.
     let answer = t.request(post(&keys[0], padded(4 * 1024))).await;
     assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
     assert_left(&answer, 4_999);
@@ -94,7 +91,7 @@ async fn a_refused_request_pays_for_its_bytes(database: Database) {
     }
     let answer = t.request(post(&keys[0], padded(256 * 1024))).await;
     assert_eq!((answer.status.as_u16(), answer.codes()), (429, vec!["RATE_LIMITED"]));
-    // One that is refused before it is received pays the least.
+    // A body that is refused before it is received costs the least.
     let answer = t.request(post(&keys[1], padded(256 * 1024 + 1))).await;
     assert_eq!(answer.codes(), ["PAYLOAD_TOO_LARGE"]);
     assert_left(&answer, 4_999);
@@ -118,15 +115,19 @@ async fn a_refused_request_pays_for_its_bytes(database: Database) {
     let server = t.serve_with(settings).await;
     let mut socket = Socket::with_key(server.address, &keys[4]).await;
     for _ in 0..2 {
-        // Not valid; the operation is refused, and the socket goes on.
+        // The operation is not valid and is refused; the socket stays open.
         socket.subscribe("a", &padded(250 * 1024)).await;
-        let Came::Message(refused) = socket.next().await else { panic!("an error was expected") };
+        let Received::Message(refused) = socket.next().await else {
+            panic!("an error was expected")
+        };
         assert_eq!(refused["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE");
     }
     let mut refusals = 0;
     let code = loop {
         socket.subscribe("a", "{").await;
-        let Came::Message(refused) = socket.next().await else { panic!("an error was expected") };
+        let Received::Message(refused) = socket.next().await else {
+            panic!("an error was expected")
+        };
         let code = text(&refused["payload"][0]["extensions"]["code"]);
         if code != "GRAPHQL_PARSE_FAILED" {
             break code;
@@ -134,20 +135,17 @@ async fn a_refused_request_pays_for_its_bytes(database: Database) {
         refusals += 1;
     };
     assert_eq!(code, "RATE_LIMITED");
-    // One was paid for the socket, and 1,970 for each of the large messages.
+    // The socket cost 1, and each of the large messages 1,970.
     assert!((1_059..1_120).contains(&refusals), "{refusals}");
-    // The id that an error would have is not known before the message is parsed.
+    // The id of the operation is not known before the message is parsed.
     socket.subscribe("a", &padded(250 * 1024)).await;
-    assert_eq!(socket.next().await, Came::Closed(1013));
+    assert_eq!(socket.next().await, Received::Closed(1013));
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// All keys of an account share its bucket.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_one_bucket(database: Database) {
-    let t = TestApp::start_with(database, limited(0, 1)).await;
+async fn all_keys_of_an_account_share_its_rate_limit(apps: &Apps) {
+    let t = apps.start_with(limited(0, 1)).await;
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let second = t.api_key(&team, &team.main_account_id, "LIVE").await;
@@ -157,13 +155,11 @@ async fn an_account_has_one_bucket(database: Database) {
     assert_eq!(header(&first.headers, "ratelimit-policy"), Some("\"account\";q=1;w=1"));
     assert_eq!(t.ask(&second, COSTLY).await.codes(), ["RATE_LIMITED"]);
     assert!(t.sends(&sub.key).await, "another account has a bucket of its own");
-    t.close().await;
 }
 
 #[db_test]
-#[tokio::test]
-async fn without_limits_nothing_is_said_of_them(database: Database) {
-    let t = TestApp::start_with(database, limited(0, 0)).await;
+async fn without_rate_limits_there_are_no_rate_limit_headers(apps: &Apps) {
+    let t = apps.start_with(limited(0, 0)).await;
     let team = t.team(0).await;
     for _ in 0..10 {
         let answer = t.ask(&team.key, COSTLY).await;
@@ -171,7 +167,6 @@ async fn without_limits_nothing_is_said_of_them(database: Database) {
         assert_eq!(header(&answer.headers, "ratelimit"), None);
         assert_eq!(header(&answer.headers, "ratelimit-policy"), None);
     }
-    t.close().await;
 }
 
 fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
@@ -180,11 +175,9 @@ fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// A peer that tries many wrong keys is told so; right ones pass all the same, and other peers are not touched.
+/// Valid keys still work from there, and other addresses are not affected.
 #[db_test]
-#[tokio::test]
-async fn a_peer_may_try_only_so_many_wrong_keys(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_address_that_tries_many_wrong_keys_is_limited(t: &TestApp) {
     let team = t.team(1_000).await;
     let unseen = t.api_key(&team, &team.main_account_id, "LIVE").await;
     let query = json!({ "query": "{ account { name } }" }).to_string();
@@ -202,7 +195,7 @@ async fn a_peer_may_try_only_so_many_wrong_keys(database: Database) {
         }
     }
     assert!(wrong >= http::FAILURES_MAX && limited > 0, "{wrong} wrong, {limited} limited");
-    // The bucket is empty: whatever comes back meanwhile is taken again.
+    // The bucket is empty: what it regains meanwhile is used again.
     let before = t.statements();
     while ask("203.0.113.7", "tg_live_wrong").await.0 != 429 {}
     assert_eq!(t.statements(), before, "junk is not looked up");
@@ -213,15 +206,11 @@ async fn a_peer_may_try_only_so_many_wrong_keys(database: Database) {
     );
     assert_eq!(ask("203.0.113.7", &team.key).await, (200, String::new()), "a key that was");
     assert_eq!(ask("203.0.113.8", "tg_live_wrong").await, (401, "UNAUTHENTICATED".to_owned()));
-    t.close().await;
 }
 
-/// Wrong keys that are written like right ones keep no right one out, however many there are: they are looked up
-/// together.
+/// However many there are: they are looked up together.
 #[db_test]
-#[tokio::test]
-async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(database: Database) {
-    let t = TestApp::start(database).await;
+async fn well_formed_wrong_keys_do_not_block_valid_keys(t: &TestApp) {
     let team = t.team(1_000).await;
     let mut unseen = Vec::new();
     for _ in 0..10 {
@@ -246,16 +235,14 @@ async fn a_crowd_of_wrong_keys_keeps_no_right_one_out(database: Database) {
     );
     assert!(wrongs.iter().all(|status| [401, 429].contains(status)));
     assert_eq!(rights, [200; 10]);
-    t.close().await;
 }
 
-/// Behind a proxy that is not trusted all clients are one address, which the log says once.
+/// Behind it, all clients share one address.
 #[db_test]
-#[tokio::test]
-async fn a_proxy_that_is_not_trusted_is_warned_of(database: Database) {
+async fn an_untrusted_proxy_is_logged_once(apps: &Apps) {
     let trusted_proxies = vec!["203.0.113.7/32".parse().expect("a network")];
     let http = http::Settings { trusted_proxies, ..http::Settings::default() };
-    let t = TestApp::start_with(database, Setup { http, ..Setup::default() }).await;
+    let t = apps.start_with(Setup { http, ..Setup::default() }).await;
     let team = t.team(1_000).await;
     let (log, _until_the_end) = Log::begin();
     let ask = async |peer: &str, name: &'static str| {
@@ -269,5 +256,4 @@ async fn a_proxy_that_is_not_trusted_is_warned_of(database: Database) {
     assert_eq!(ask("203.0.113.8", "x-forwarded-for").await, 1);
     assert_eq!(ask("203.0.113.8", "x-forwarded-for").await, 1);
     assert_eq!(ask("203.0.113.9", "forwarded").await, 1);
-    t.close().await;
 }

@@ -1,4 +1,4 @@
-//! How many sockets may be open of those that have not said who they are, and what the log says of a socket.
+//! Unauthenticated sockets, control frames, large messages, and the log of a socket.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -11,27 +11,24 @@ use tokio::{
 };
 use tollgate::http::{CONTROLS_MAX, UNAUTHENTICATED_OF_PEER_MAX};
 
-use crate::harness::{Came, Database, Log, Socket, TestApp};
+use crate::harness::{Log, Received, Socket, TestApp};
 
 const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
-/// One address has only so many sockets that have not said who they are. The oldest of them makes room for the
-/// next one, and others are let in.
+/// The oldest is closed for the next one. Other addresses are not affected.
 #[db_test]
-#[tokio::test]
-async fn one_address_keeps_nobody_out(database: Database) {
-    let t = TestApp::start(database).await;
+async fn one_address_has_a_limited_number_of_unauthenticated_sockets(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut oldest = Socket::silent(server.address).await;
     let mut silent: Vec<Socket> =
         join_all((1..UNAUTHENTICATED_OF_PEER_MAX).map(|_| Socket::silent(server.address))).await;
 
-    // A key in the header of the upgrade makes it known.
+    // A key in the header of the upgrade authenticates the socket.
     let bearer = format!("Bearer {}", team.key);
     let known = [PROTOCOL, ("authorization", &*bearer)];
     let mut known = Socket::open(server.address, &known).await.expect("a socket");
     known.send(json!({ "type": "connection_init" })).await;
-    assert_eq!(known.next().await, Came::Message(json!({ "type": "connection_ack" })));
+    assert_eq!(known.next().await, Received::Message(json!({ "type": "connection_ack" })));
     let wrong = [PROTOCOL, ("authorization", "Bearer tg_live_wrong")];
     assert_eq!(Socket::open(server.address, &wrong).await.err(), Some(401));
     let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -40,23 +37,19 @@ async fn one_address_keeps_nobody_out(database: Database) {
     let known = silent.last_mut().expect("one of many");
     let payload = json!({ "apiKey": team.key });
     known.send(json!({ "type": "connection_init", "payload": payload })).await;
-    assert_eq!(known.next().await, Came::Message(json!({ "type": "connection_ack" })));
+    assert_eq!(known.next().await, Received::Message(json!({ "type": "connection_ack" })));
     assert_eq!(oldest.before_pong().await, []);
-    // The first takes the place of the one that is known now.
+    // The first one replaces the socket that is authenticated now.
     let _last = Socket::silent(server.address).await;
     assert_eq!(oldest.before_pong().await, []);
     let mut next = Socket::silent(server.address).await;
-    assert_eq!(oldest.next().await, Came::Closed(1013));
+    assert_eq!(oldest.next().await, Received::Closed(1013));
     next.send(json!({ "type": "connection_init", "payload": { "apiKey": team.key } })).await;
-    assert_eq!(next.next().await, Came::Message(json!({ "type": "connection_ack" })));
-    t.close().await;
+    assert_eq!(next.next().await, Received::Message(json!({ "type": "connection_ack" })));
 }
 
-/// What a socket's operations log has the request id of its upgrade.
 #[db_test]
-#[tokio::test]
-async fn the_log_of_a_socket_has_its_request_id(database: Database) {
-    let t = TestApp::start(database).await;
+async fn log_entries_of_a_socket_have_the_request_id_of_its_upgrade(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let (log, _until_the_end) = Log::begin();
     t.execute("UPDATE account SET metadata = 'broken'").await;
@@ -67,7 +60,7 @@ async fn the_log_of_a_socket_has_its_request_id(database: Database) {
     socket.send(json!({ "type": "connection_init", "payload": payload })).await;
     socket.next().await;
     socket.subscribe("a", "{ account { metadata } }").await;
-    let Came::Message(answer) = socket.next().await else { panic!("an answer was expected") };
+    let Received::Message(answer) = socket.next().await else { panic!("an answer was expected") };
     let error = &answer["payload"]["errors"][0];
     assert_eq!(error["extensions"]["code"], "INTERNAL_SERVER_ERROR");
 
@@ -76,10 +69,9 @@ async fn the_log_of_a_socket_has_its_request_id(database: Database) {
     assert!(line.contains("request{request.id=\"socket-17\""), "{line}");
     assert!(!text.contains(&team.key), "{text}");
     t.execute("UPDATE account SET metadata = NULL").await;
-    t.close().await;
 }
 
-/// Control messages of a client, each of which costs it nothing.
+/// Control messages, which are free for the client.
 fn controls() -> [Vec<u8>; 5] {
     let text = |message: serde_json::Value| frame(0x81, message.to_string().as_bytes());
     [
@@ -91,11 +83,9 @@ fn controls() -> [Vec<u8>; 5] {
     ]
 }
 
-/// One client's control messages have a pace; what its operations need does not count.
+/// Those that its operations need do not count.
 #[db_test]
-#[tokio::test]
-async fn control_messages_have_a_pace(database: Database) {
-    let t = TestApp::start(database).await;
+async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = json!({ "type": "connection_init", "payload": { "apiKey": team.key } }).to_string();
     for is_known in [false, true] {
@@ -104,7 +94,7 @@ async fn control_messages_have_a_pace(database: Database) {
             if is_known {
                 stream.write_all(&frame(0x81, init.as_bytes())).await.expect("it is read");
             }
-            // Far more than come back while they are read.
+            // Far more than the rate allows while they are read.
             let many = control.repeat(100 * CONTROLS_MAX as usize);
             stream.write_all(&many).await.expect("it is read");
             assert_eq!(said(&mut stream).await.closed(), Some(1008), "{control:?}");
@@ -121,29 +111,23 @@ async fn control_messages_have_a_pace(database: Database) {
         socket.send(json!({ "type": "complete", "id": id })).await;
     }
     assert_eq!(socket.before_pong().await, []);
-    t.close().await;
 }
 
-/// A browser sends its cookies with the upgrade, however many they are.
+/// Browsers send their cookies with it.
 #[db_test]
-#[tokio::test]
-async fn a_head_of_an_upgrade_may_be_large(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_headers_of_an_upgrade_may_be_large(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let cookie = format!("a={}", "x".repeat(9_000));
     let mut socket =
         Socket::open(server.address, &[PROTOCOL, ("cookie", &*cookie)]).await.expect("a socket");
     let payload = json!({ "apiKey": team.key });
     socket.send(json!({ "type": "connection_init", "payload": payload })).await;
-    assert_eq!(socket.next().await, Came::Message(json!({ "type": "connection_ack" })));
-    t.close().await;
+    assert_eq!(socket.next().await, Received::Message(json!({ "type": "connection_ack" })));
 }
 
-/// RFC 6455: a close is answered with a close, and a fault of the protocol is named by its code.
+/// RFC 6455.
 #[db_test]
-#[tokio::test]
-async fn a_socket_ends_as_websockets_do(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_close_is_answered_with_a_close_and_a_protocol_error_with_its_code(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let init = json!({ "type": "connection_init", "payload": { "apiKey": team.key } }).to_string();
     let init = frame(0x81, init.as_bytes());
@@ -170,17 +154,16 @@ async fn a_socket_ends_as_websockets_do(database: Database) {
         assert_eq!(said.closed(), Some(code), "{what}: {said:?}");
         assert!(said.has_ended, "{what}: the connection was reset");
     }
-    t.close().await;
 }
 
-/// A message of 8,000 bytes a frame that does not end, with a ping after each frame.
+/// A message of 8,000 bytes a frame without an end, with a ping after each frame.
 fn unfinished(frames: usize) -> Vec<u8> {
     let part = b"x".repeat(8_000);
     let frame_of = |at| [frame(u8::from(at == 0), &part), frame(0x89, b"x")].concat();
     (0..frames).flat_map(frame_of).collect()
 }
 
-/// Reads so many pongs to one-byte pings, or what comes instead of them.
+/// Reads this many pongs to one-byte pings, or returns what came instead.
 async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
     for _ in 0..count {
         let mut pong = vec![0; 3];
@@ -192,14 +175,12 @@ async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
     Ok(())
 }
 
-/// The bytes of an unfinished message count, whatever comes between its frames: before the key is known, and
-/// for the team then.
+/// For the socket before it is authenticated, for the team afterwards. Other frames in between do
+/// not matter.
 #[db_test]
-#[tokio::test]
-async fn an_unfinished_message_is_counted(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
-    // 32 KiB are held of a socket without a key.
+    // An unauthenticated socket may hold 32 KiB.
     let mut stream = upgraded(server.address).await;
     stream.write_all(&unfinished(4)).await.expect("it is read");
     assert_eq!(pongs(&mut stream, 4).await, Ok(()));
@@ -217,7 +198,7 @@ async fn an_unfinished_message_is_counted(database: Database) {
         let _ = stream.write_all(&unfinished(31)).await;
         pongs(&mut stream, 31).await.map(|()| stream)
     };
-    // A team has 32 MiB.
+    // A team may hold 32 MiB.
     let mut held = Vec::new();
     let refused = loop {
         match begun(&team.key).await {
@@ -229,31 +210,28 @@ async fn an_unfinished_message_is_counted(database: Database) {
     assert_eq!((refused[0], &refused[2..4]), (0x88, &1013_u16.to_be_bytes()[..]), "a close");
     assert!(begun(&other.key).await.is_ok());
     drop(held);
-    t.close().await;
 }
 
-/// A large message counts until it is handled, not until its socket ends: far more sockets may send one than may at
-/// the same time.
+/// Not until its socket ends.
 #[db_test]
-#[tokio::test]
-async fn a_large_message_is_given_back(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_large_message_counts_only_until_it_is_handled(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
     let mut held = Vec::new();
-    // 32 MiB are 128 of them.
+    // 32 MiB are 128 of these messages.
     for at in 0..140 {
         let mut socket = Socket::with_key(server.address, &team.key).await;
-        // As one frame, and not a valid operation.
+        // One frame with an operation that is not valid.
         socket.subscribe("a", &" ".repeat(255 * 1024)).await;
-        let Came::Message(refused) = socket.next().await else { panic!("socket {at} is closed") };
+        let Received::Message(refused) = socket.next().await else {
+            panic!("socket {at} is closed")
+        };
         assert_eq!(refused["payload"][0]["extensions"]["code"], "QUERY_TOO_LARGE");
         assert_eq!(socket.before_pong().await, []);
         held.push(socket);
     }
-    t.close().await;
 }
 
-/// A client's frame, with a mask that changes nothing. `first` has the end's bit and the kind.
+/// A client's frame with a zero mask. `first` contains the final bit and the opcode.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -272,7 +250,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A connection that has become a socket.
+/// A connection that was upgraded to a socket.
 async fn upgraded(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let head = "GET /graphql HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -287,16 +265,16 @@ async fn upgraded(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// What a server said on a socket until its end.
+/// What a server sent on a socket until its end.
 #[derive(Debug)]
 struct Said {
     frames: Vec<(u8, Vec<u8>)>,
-    /// In order, and not by a reset.
+    /// Whether it ended without a reset.
     has_ended: bool,
 }
 
 impl Said {
-    /// The code of the close, which is the last frame; 1005 if it has none.
+    /// The code of the close frame, which is the last; 1005 if it has none.
     fn closed(&self) -> Option<u16> {
         let (first, payload) = self.frames.last()?;
         (*first == 0x88).then(|| match payload[..] {

@@ -103,7 +103,7 @@ const MANAGING: &[(&str, &str)] = &[
     ("Query.teamById(id)", "teamById(id: $id) { id name }"),
 ];
 
-/// Lists, by the fields that take cursors.
+/// Lists, by the fields that accept cursors.
 pub const LISTS: &[(&str, &str)] = &[
     ("Query.messages", "messages(PAGE) { LIST }"),
     ("Query.contacts", "contacts(PAGE) { LIST }"),
@@ -121,7 +121,7 @@ pub const LISTS: &[(&str, &str)] = &[
     ("Query.teams", "teams(PAGE) { LIST }"),
 ];
 
-/// Tried over a socket, in `updates.rs`.
+/// Tested over a socket, in `subscriptions/audience.rs`.
 pub const SUBSCRIBING: &[&str] = &["Subscription.messageUpdated(id)"];
 
 /// Paths with their calls: of what an account owns, or of what is managed.
@@ -239,7 +239,7 @@ fn paths(types: &[TypeDefinition]) -> BTreeSet<String> {
                     let (name, base) = (value.name.node.as_str(), base(&value.ty.node));
                     let path = format!("{before}{name}");
                     let is_cursor = before.is_empty() && ["after", "before"].contains(&name);
-                    // What an account is to be called names nothing that there is.
+                    // A new `externalId` names no existing object.
                     let is_own_name = path == "input.externalId"
                         && ["createSubAccount", "updateSubAccount"]
                             .contains(&field.name.node.as_str());
@@ -260,7 +260,7 @@ fn base(of: &Type) -> String {
     of.to_string().replace(['[', ']', '!'], "")
 }
 
-/// A new argument that names something fails this, until it has been tried with what is not the caller's.
+/// A new one must be tested with ids of others.
 #[test]
 fn every_argument_that_names_something_has_a_row() {
     let calls = [false, true].into_iter().flat_map(rows).map(|(path, _)| path);

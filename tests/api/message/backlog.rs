@@ -1,4 +1,5 @@
-//! Changes of an account with many messages that wait: committed at once, and followed in steps.
+//! Changes of an account with many waiting messages: committed immediately, and applied to the
+//! messages in steps.
 
 use std::sync::Arc;
 
@@ -18,19 +19,9 @@ use tollgate::{
     worker,
 };
 
-use crate::harness::{Database, Setup, TestApp, TestTeam, text};
+use crate::harness::{Setup, TestApp, TestTeam, text};
 
 const LUNCH: &str = "{ from: \"12:00\", to: \"14:00\", timeZone: \"Europe/Berlin\" }";
-
-async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) -> Value {
-    let query = format!(
-        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) \
-         {{ account {{ status }} errors {{ code }} }} }}"
-    );
-    let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
-    answer.data()[mutation]["account"]["status"].clone()
-}
 
 async fn set_quiet_hours(t: &TestApp, key: &str, hours: &str) {
     let query = format!("mutation {{ setQuietHours(input: {hours}) {{ errors {{ code }} }} }}");
@@ -45,25 +36,15 @@ async fn count(t: &TestApp, status: &str) -> i64 {
     t.number(&format!("SELECT COUNT(*) FROM message WHERE status = '{status}'")).await
 }
 
-async fn refunds(t: &TestApp) -> i64 {
-    t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await
-}
-
-async fn balance(t: &TestApp, team: &TestTeam) -> Value {
-    t.ask(&team.key, "{ balance { balance } }").await.data()["balance"]["balance"].clone()
-}
-
 async fn pending(t: &TestApp) -> i64 {
     let pending = "SELECT COUNT(*) FROM account WHERE cancel_until IS NOT NULL \
                    OR quiet_check_after IS NOT NULL";
     t.number(pending).await
 }
 
-/// R4, R12, R20: status and keys at once; the messages in steps, the books clean after each.
+/// Status and keys change immediately. Balances and totals agree after each step.
 #[db_test]
-#[tokio::test]
-async fn a_deactivation_is_followed_in_steps(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_deactivation_cancels_waiting_messages_in_steps(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -72,37 +53,33 @@ async fn a_deactivation_is_followed_in_steps(database: Database) {
     t.send_many(&sub.key, 300, json!({ "sendAt": "2026-03-20T12:00:00Z" })).await;
     t.send_many(&test, 300, json!({})).await;
 
-    assert_eq!(manage(&t, &team, &sub.id, "deactivateSubAccount").await, "INACTIVE");
+    assert_eq!(t.change_status(&team, &sub.id, "deactivateSubAccount").await, "INACTIVE");
 
     for key in [&sub.key, &test] {
         assert_eq!(t.ask(key, "{ __typename }").await.status, StatusCode::UNAUTHORIZED);
     }
-    assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (0, 0));
-    assert_eq!(balance(&t, &team).await, 1_100);
-    // From then on none is handed over.
+    assert_eq!((count(t, "CANCELED").await, t.refunds().await), (0, 0));
+    assert_eq!(t.balance(&team).await, 1_100);
+    // From now on, none is submitted to the carrier.
     let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
     assert_eq!((due.messages, due.has_more), (0, false));
-    // A step for each 500, also where a process ends in between, and each is whole.
+    // One step per 500 messages. Each step is complete, also if the process ends between steps.
     for (canceled, refunded) in [(500, 500), (1_000, 900), (1_200, 900)] {
-        assert!(step(&t, &mut BacklogPosition::default()).await);
-        assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (canceled, refunded));
-        assert_eq!(balance(&t, &team).await, 1_100 + refunded);
-        t.assert_books_are_clean().await;
+        assert!(step(t, &mut BacklogPosition::default()).await);
+        assert_eq!((count(t, "CANCELED").await, t.refunds().await), (canceled, refunded));
+        assert_eq!(t.balance(&team).await, 1_100 + refunded);
+        t.assert_reconciled().await;
     }
-    assert_eq!(pending(&t).await, 0);
-    assert!(!step(&t, &mut BacklogPosition::default()).await);
+    assert_eq!(pending(t).await, 0);
+    assert!(!step(t, &mut BacklogPosition::default()).await);
     let codes = "SELECT COUNT(*) FROM message WHERE error_code = 'ACCOUNT_INACTIVE'";
     assert_eq!(t.number(codes).await, 1_200);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
-    t.close().await;
 }
 
-/// Deactivated and reactivated before the worker comes: what was accepted before is canceled all the same and
-/// goes nowhere, what is accepted since goes out meanwhile.
+/// They are canceled even if the worker had no time for it. Messages accepted since are sent.
 #[db_test]
-#[tokio::test]
-async fn a_reactivation_calls_nothing_back(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -111,11 +88,11 @@ async fn a_reactivation_calls_nothing_back(database: Database) {
     let over = json!({ "validUntil": "2026-03-16T12:00:05Z" });
     t.send_many(&sub.key, 1, over).await;
 
-    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
-    let mut position = BacklogPosition::default();
-    assert!(step(&t, &mut position).await);
-    assert_eq!(manage(&t, &team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
-    // In the very moment of the old ones.
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    let mut place = BacklogPosition::default();
+    assert!(step(t, &mut place).await);
+    assert_eq!(t.change_status(&team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
+    // In the same millisecond as the old ones.
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let new = t.send(&key, json!({ "to": "+12025550123", "text": "Hello" })).await;
     let new = text(&new.data()["sendMessage"]["message"]["id"]);
@@ -124,75 +101,64 @@ async fn a_reactivation_calls_nothing_back(database: Database) {
     assert_eq!((delivered.messages, delivered.has_more), (1, false));
     let sent = t.carrier.sent.lock().expect("the record").clone();
     assert_eq!(sent.iter().map(ToString::to_string).collect::<Vec<_>>(), [new]);
-    // Nor do they go out or expire while the account is suspended, or when they come due.
+    // They are not sent and do not expire while the account is suspended, or when they become due.
     t.send_many(&key, 1, json!({ "sendAt": "2026-03-16T12:00:05Z" })).await;
     t.step(TimeDelta::seconds(10));
     for status in ["suspendSubAccount", "reactivateSubAccount"] {
-        manage(&t, &team, &sub.id, status).await;
+        t.change_status(&team, &sub.id, status).await;
         let claim = delivery::claim(&t.app).await.expect("the claim");
         assert!(claim.messages.iter().all(|one| one.step == delivery::Step::Report), "{status}");
     }
-    // A second deactivation covers what was accepted since.
+    // A second deactivation cancels what was accepted since.
     t.step(TimeDelta::seconds(61));
-    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
-    assert_eq!(t.work_off().await, 1);
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
+    assert_eq!(t.run_backlog().await, 1);
     t.deliver().await;
 
-    assert_eq!((count(&t, "CANCELED").await, count(&t, "DELIVERED").await), (702, 1));
-    assert_eq!((refunds(&t).await, balance(&t, &team).await), (702, json!(1_999)));
+    assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (702, 1));
+    assert_eq!((t.refunds().await, t.balance(&team).await), (702, json!(1_999)));
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
-    t.close().await;
 }
 
-/// What was accepted since a reactivation goes out also where its id is lower than those of the messages that are to be
-/// canceled: the clock was set back, or another process's is behind.
+/// Their ids are then lower than those of the messages to be canceled.
 #[db_test]
-#[tokio::test]
-async fn a_reactivation_holds_whatever_the_clock_says(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_accepted_since_a_reactivation_are_sent_even_if_the_clock_was_set_back(
+    t: &TestApp,
+) {
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 600, json!({})).await;
-    // Revoked long before, and so is what it sent canceled.
+    // This key was revoked long before, so what it sent is canceled.
     let early = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&early, 3, json!({})).await;
-    let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
-    let viewer = t.ask(&early, "{ viewer { apiKey { id } } }").await;
-    let id = &viewer.data()["viewer"]["apiKey"]["id"];
-    assert_eq!(t.ask_with(&team.key, revoke, json!({ "id": id })).await.refusals(), [""; 0]);
+    t.revoke_key(&team, &t.key_id(&early).await).await;
 
-    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     t.step(-TimeDelta::minutes(10));
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&key, 5, json!({})).await;
-    // Also where its key is revoked later.
-    let viewer = t.ask(&key, "{ viewer { apiKey { id } } }").await;
-    let id = &viewer.data()["viewer"]["apiKey"]["id"];
-    assert_eq!(t.ask_with(&team.key, revoke, json!({ "id": id })).await.refusals(), [""; 0]);
-    worker::deliver_due(&t.app).await.expect("the worker delivers");
-    assert_eq!(t.work_off().await, 2);
+    // Also if its key is revoked later.
+    t.revoke_key(&team, &t.key_id(&key).await).await;
+    t.deliver_due().await;
+    assert_eq!(t.run_backlog().await, 2);
     t.deliver().await;
 
-    assert_eq!((count(&t, "CANCELED").await, count(&t, "DELIVERED").await), (603, 5));
-    assert_eq!((refunds(&t).await, balance(&t, &team).await), (603, json!(1_995)));
+    assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (603, 5));
+    assert_eq!((t.refunds().await, t.balance(&team).await), (603, json!(1_995)));
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 5);
-    t.close().await;
 }
 
-/// What was scheduled since a reactivation goes out once the old ones are canceled.
 #[db_test]
-#[tokio::test]
-async fn what_is_scheduled_since_goes_out(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_scheduled_since_a_reactivation_are_sent_at_their_time(t: &TestApp) {
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let soon = json!({ "sendAt": "2026-03-16T12:00:05Z" });
     t.send_many(&sub.key, 600, soon.clone()).await;
-    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     t.send_many(&key, 3, soon).await;
     t.step(TimeDelta::seconds(5));
@@ -201,38 +167,34 @@ async fn what_is_scheduled_since_goes_out(database: Database) {
     for delivered in [0, 0, 3] {
         let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
         assert_eq!(due.messages, delivered);
-        step(&t, &mut position).await;
+        step(t, &mut place).await;
     }
     t.deliver().await;
-    assert_eq!((count(&t, "CANCELED").await, count(&t, "DELIVERED").await), (600, 3));
-    t.close().await;
+    assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (600, 3));
 }
 
-/// R12: steps of several processes at once, beside cancelations: each message is paid back once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn steps_at_once_pay_back_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn concurrent_steps_and_cancelations_refund_each_message_once(t: &Arc<TestApp>) {
     t.set_sms_price(10_000).await;
     let team = t.team(2_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 1_100, json!({})).await;
-    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
-    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     let key = t.api_key(&team, &sub.id, "LIVE").await;
     let listed = t.ask(&key, "{ messages(first: 20) { nodes { id } } }").await;
-    let t = Arc::new(t);
     let ids = listed.data()["messages"]["nodes"].as_array().expect("a list").clone();
 
     let steppers = (0..4).map(|_| {
-        let t = Arc::clone(&t);
+        let t = Arc::clone(t);
         tokio::spawn(async move {
-            t.work_off().await;
+            t.run_backlog().await;
         })
     });
     let mut tasks: Vec<_> = steppers.collect();
     for id in ids {
-        let (t, key) = (Arc::clone(&t), key.clone());
+        let (t, key) = (Arc::clone(t), key.clone());
         tasks.push(tokio::spawn(async move {
             let query = "mutation($id: ID!) { cancelMessage(id: $id) { errors { code } } }";
             let answer = t.ask_with(&key, query, json!({ "id": id["id"] })).await;
@@ -243,17 +205,12 @@ async fn steps_at_once_pay_back_once(database: Database) {
         task.expect("the task ends");
     }
 
-    let t = Arc::into_inner(t).expect("every task has ended");
-    assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (1_100, 1_100));
-    assert_eq!((balance(&t, &team).await, pending(&t).await), (json!(2_000), 0));
-    t.close().await;
+    assert_eq!((count(t, "CANCELED").await, t.refunds().await), (1_100, 1_100));
+    assert_eq!((t.balance(&team).await, pending(t).await), (json!(2_000), 0));
 }
 
-/// Teams have their steps in turn, and accounts of a team too.
 #[db_test]
-#[tokio::test]
-async fn steps_go_by_turns(database: Database) {
-    let t = TestApp::start(database).await;
+async fn teams_and_their_accounts_take_turns_in_the_steps(t: &TestApp) {
     let (first, second) = (t.team(2_000).await, t.team(2_000).await);
     let mut subs = Vec::new();
     for (team, messages) in [(&first, 600), (&first, 600), (&second, 10)] {
@@ -262,7 +219,7 @@ async fn steps_go_by_turns(database: Database) {
         subs.push((team, sub.id));
     }
     for (team, id) in &subs {
-        manage(&t, team, id, "deactivateSubAccount").await;
+        t.change_status(team, id, "deactivateSubAccount").await;
     }
 
     let canceled = async || {
@@ -278,31 +235,27 @@ async fn steps_go_by_turns(database: Database) {
     let mut position = BacklogPosition::default();
     let mut stepped = Vec::new();
     let mut last = before;
-    while step(&t, &mut position).await {
+    while step(t, &mut place).await {
         let now = canceled().await;
         stepped.extend((0..3).filter(|at| now[*at] != last[*at]));
         last = now;
     }
     assert_eq!(stepped, [0, 2, 1, 0, 1]);
     assert_eq!(last, [json!(0), json!(0), json!(0)]);
-    t.close().await;
 }
 
-/// New quiet hours hold at once for what comes due; what earlier ones put off is judged again in steps, and
-/// what waits for its sendAt goes on waiting.
+/// Messages that become due use them immediately. Scheduled messages keep waiting.
 #[db_test]
-#[tokio::test]
-async fn quiet_hours_are_followed_in_steps(database: Database) {
-    let t = TestApp::start(database).await;
+async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     let team = t.team(10_000).await;
-    set_quiet_hours(&t, &team.key, LUNCH).await;
-    t.work_off().await;
+    set_quiet_hours(t, &team.key, LUNCH).await;
+    t.run_backlog().await;
     t.send_many(&team.key, 1_200, json!({})).await;
     t.send_many(&team.key, 50, json!({ "sendAt": "2026-03-16T12:30:00Z" })).await;
     while delivery::claim(&t.app).await.expect("the claim").has_more {}
-    assert_eq!(count(&t, "SCHEDULED").await, 1_250);
+    assert_eq!(count(t, "SCHEDULED").await, 1_250);
     let due = async |until: &str| {
-        let (t, until) = (&t, until.replace('Z', "+00:00").replace('T', " "));
+        let (t, until) = (t, until.replace('Z', "+00:00").replace('T', " "));
         let due = match t.app.db.backend() {
             sea_orm::DbBackend::Postgres => format!("due_at <= '{until}'"),
             _ => format!("replace(due_at, 'T', ' ') <= '{until}'"),
@@ -311,62 +264,55 @@ async fn quiet_hours_are_followed_in_steps(database: Database) {
     };
     assert_eq!(due("2026-03-16T12:00:00Z").await, 0);
 
-    // Shorter, and so often that only the last ones count.
+    // Shortened several times: only the last change counts.
     for _ in 0..3 {
-        set_quiet_hours(&t, &team.key, "null").await;
+        set_quiet_hours(t, &team.key, "null").await;
         let shorter = "{ from: \"12:00\", to: \"13:10\", timeZone: \"Europe/Berlin\" }";
-        set_quiet_hours(&t, &team.key, shorter).await;
+        set_quiet_hours(t, &team.key, shorter).await;
     }
     let mut position = BacklogPosition::default();
     for judged in [500, 1_000, 1_200] {
-        assert!(step(&t, &mut position).await);
+        assert!(step(t, &mut place).await);
         assert_eq!(due("2026-03-16T12:10:00Z").await, judged);
     }
-    assert!(!step(&t, &mut position).await);
+    assert!(!step(t, &mut place).await);
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
 
-    // Taken away in the midst of the steps: the last ones judge all.
-    set_quiet_hours(&t, &team.key, LUNCH).await;
-    assert!(step(&t, &mut position).await);
-    set_quiet_hours(&t, &team.key, "null").await;
-    t.work_off().await;
+    // Removed between two steps: the last change applies to all messages.
+    set_quiet_hours(t, &team.key, LUNCH).await;
+    assert!(step(t, &mut place).await);
+    set_quiet_hours(t, &team.key, "null").await;
+    t.run_backlog().await;
     assert_eq!(due("2026-03-16T12:00:00Z").await, 1_200);
     t.deliver().await;
-    assert_eq!((count(&t, "DELIVERED").await, count(&t, "SCHEDULED").await), (1_200, 50));
-    t.close().await;
+    assert_eq!((count(t, "DELIVERED").await, count(t, "SCHEDULED").await), (1_200, 50));
 }
 
-/// What a worker holds to let it expire is not judged again: it would be claimed twice.
+/// Otherwise it would be claimed twice.
 #[db_test]
-#[tokio::test]
-async fn new_quiet_hours_wake_nothing_that_is_claimed(database: Database) {
-    let t = TestApp::start(database).await;
+async fn new_quiet_hours_do_not_release_a_message_that_a_worker_is_expiring(t: &TestApp) {
     let team = t.team(1_000).await;
-    set_quiet_hours(&t, &team.key, LUNCH).await;
+    set_quiet_hours(t, &team.key, LUNCH).await;
     t.send_many(&team.key, 1, json!({ "validUntil": "2026-03-16T12:30:00Z" })).await;
     delivery::claim(&t.app).await.expect("the claim");
     t.step(TimeDelta::minutes(30));
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
 
-    set_quiet_hours(&t, &team.key, "null").await;
-    t.work_off().await;
+    set_quiet_hours(t, &team.key, "null").await;
+    t.run_backlog().await;
 
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    assert_eq!(count(&t, "EXPIRED").await, 1);
-    t.close().await;
+    assert_eq!(count(t, "EXPIRED").await, 1);
 }
 
-/// A step is bounded in bytes as well: long texts come in smaller steps, one at least.
 #[db_test]
-#[tokio::test]
-async fn long_messages_take_more_steps(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_step_is_limited_in_bytes_and_takes_at_least_one_message(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &sub.id, "TEST").await;
-    // 32 of 128 KiB are exactly as much as a step takes; with a byte more the last is left.
+    // 32 messages of 128 KiB are exactly one step. One byte more leaves the last for the next step.
     let half = 64 * 1024;
     assert_eq!(BATCH_BYTES_MAX, 32 * 2 * 64 * 1024);
     for at in 0..64 {
@@ -375,32 +321,26 @@ async fn long_messages_take_more_steps(database: Database) {
         let input = json!({ "to": "ada@example.com", "text": text, "html": html });
         assert_eq!(t.send(&test, input).await.refusals(), [""; 0]);
     }
-    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
 
     let mut position = BacklogPosition::default();
     for canceled in [32, 63, 64] {
-        assert!(step(&t, &mut position).await);
-        assert_eq!(count(&t, "CANCELED").await, canceled);
+        assert!(step(t, &mut place).await);
+        assert_eq!(count(t, "CANCELED").await, canceled);
     }
-    assert_eq!(pending(&t).await, 0);
-    t.close().await;
+    assert_eq!(pending(t).await, 0);
 }
 
-/// What is left to be done is found by another process, too.
 #[db_test]
-#[tokio::test]
-async fn another_process_goes_on(database: Database) {
-    let t = TestApp::start(database).await;
+async fn another_process_continues_the_steps(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 700, json!({})).await;
-    manage(&t, &team, &sub.id, "deactivateSubAccount").await;
-    assert!(step(&t, &mut BacklogPosition::default()).await);
+    t.change_status(&team, &sub.id, "deactivateSubAccount").await;
+    assert!(step(t, &mut BacklogPosition::default()).await);
 
     let other = t.beside(Setup::default()).await;
-    assert_eq!(other.work_off().await, 1);
-    other.close().await;
+    assert_eq!(other.run_backlog().await, 1);
 
-    assert_eq!((count(&t, "CANCELED").await, refunds(&t).await), (700, 700));
-    t.close().await;
+    assert_eq!((count(t, "CANCELED").await, t.refunds().await), (700, 700));
 }

@@ -1,4 +1,4 @@
-//! Delivery from rows: the walk of a message, suspension, and what a crash leaves.
+//! Delivery: the states of a message, suspended accounts, and recovery after a crash.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -8,47 +8,34 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollgate::{domain::message::delivery, worker};
 
-use crate::harness::{Database, TestApp, TestSubAccount, TestTeam};
+use crate::harness::{TestApp, TestSubAccount, TestTeam};
 
 async fn status(t: &TestApp, key: &str) -> String {
     let answer = t.ask(key, "{ messages(first: 1) { nodes { status } } }").await;
     answer.data()["messages"]["nodes"][0]["status"].as_str().expect("a status").to_owned()
 }
 
-async fn manage(t: &TestApp, team: &TestTeam, sub: &TestSubAccount, mutation: &str) {
-    let query = format!(
-        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
-    );
-    let answer = t.ask_with(&team.key, &query, json!({ "id": sub.id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
-}
-
 #[db_test]
-#[tokio::test]
-async fn a_message_walks_from_queued_to_delivered(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_goes_from_queued_to_delivered(t: &TestApp) {
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
 
-    let mut seen = vec![status(&t, &team.key).await];
+    let mut seen = vec![status(t, &team.key).await];
     let claimed = delivery::claim(&t.app).await.expect("the claim").messages;
-    seen.push(status(&t, &team.key).await);
+    seen.push(status(t, &team.key).await);
     let sent = claimed.into_iter().map(|claimed| (claimed, delivery::Outcome::Sent)).collect();
     delivery::settle(&t.app, sent).await.expect("the settling");
-    seen.push(status(&t, &team.key).await);
+    seen.push(status(t, &team.key).await);
     t.step(TimeDelta::seconds(1));
-    worker::deliver_due(&t.app).await.expect("the worker reports");
-    seen.push(status(&t, &team.key).await);
+    t.deliver_due().await;
+    seen.push(status(t, &team.key).await);
 
     assert_eq!(seen, ["QUEUED", "SENDING", "SENT", "DELIVERED"]);
-    t.close().await;
 }
 
-/// What a provider took stays charged: UNDELIVERED and UNKNOWN.
+/// The provider accepted them.
 #[db_test]
-#[tokio::test]
-async fn what_a_provider_took_stays_charged(database: Database) {
-    let t = TestApp::start(database).await;
+async fn undelivered_and_unknown_messages_stay_charged(t: &TestApp) {
     let team = t.team(1000).await;
     for (to, expected, code) in [
         ("+15005550002", "UNDELIVERED", "SANDBOX_UNDELIVERED"),
@@ -65,59 +52,47 @@ async fn what_a_provider_took_stays_charged(database: Database) {
         );
     }
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 0);
-    t.close().await;
 }
 
-/// R4: while suspended, accepted messages wait, and go out after the reactivation.
 #[db_test]
-#[tokio::test]
-async fn messages_of_a_suspended_account_wait(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_of_a_suspended_account_are_sent_after_its_reactivation(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
-    manage(&t, &team, &sub, "suspendSubAccount").await;
+    t.change_status(&team, &sub.id, "suspendSubAccount").await;
 
     t.deliver().await;
-    assert_eq!(status(&t, &sub.key).await, "QUEUED");
+    assert_eq!(status(t, &sub.key).await, "QUEUED");
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
 
-    manage(&t, &team, &sub, "reactivateSubAccount").await;
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     t.deliver().await;
-    assert_eq!(status(&t, &sub.key).await, "DELIVERED");
-    t.close().await;
+    assert_eq!(status(t, &sub.key).await, "DELIVERED");
 }
 
-/// A worker that was cut off: the lease runs out, and the message is handed over again only where that
-/// cannot reach a person twice.
+/// After the lease of the worker has expired.
 #[db_test]
-#[tokio::test]
-async fn a_cut_off_hand_over_is_repeated_only_where_it_may_be(
-    database: Database,
+async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_it_twice(
+    t: &TestApp,
     #[values((true, "UNKNOWN", 0), (false, "DELIVERED", 1))] case: (bool, &str, usize),
 ) {
     let (reaches_people, expected, hand_overs) = case;
-    let t = TestApp::start(database).await;
     t.carrier.reaches_people.store(reaches_people, Ordering::Relaxed);
     let team = t.team(1000).await;
     assert!(t.sends(&team.key).await);
-    // The worker claims, and its process ends before it settles.
+    // The worker claims the message, and its process ends before it settles it.
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
 
-    assert_eq!(worker::deliver_due(&t.app).await.expect("nothing is due").messages, 0);
+    assert_eq!(t.deliver_due().await, 0);
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
 
-    assert_eq!(status(&t, &team.key).await, expected);
+    assert_eq!(status(t, &team.key).await, expected);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), hand_overs);
-    t.close().await;
 }
 
-/// A worker that comes back after its lease ran out settles nothing: another one has.
 #[db_test]
-#[tokio::test]
-async fn a_late_worker_settles_nothing(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_worker_whose_lease_expired_settles_nothing(t: &TestApp) {
     let team = t.team(1000).await;
     t.send(&team.key, json!({ "to": "+15005550001", "text": "Hi" })).await;
     let late = delivery::claim(&t.app).await.expect("the claim").messages;
@@ -131,14 +106,11 @@ async fn a_late_worker_settles_nothing(database: Database) {
     delivery::settle(&t.app, late).await.expect("the settling");
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// Workers at once hand each message over once.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_at_once_hand_over_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn concurrent_workers_submit_each_message_once(t: &TestApp) {
     let team = t.team(10_000).await;
     for _ in 0..30 {
         assert!(t.sends(&team.key).await);
@@ -158,5 +130,4 @@ async fn workers_at_once_hand_over_once(database: Database) {
     sent.sort_unstable();
     sent.dedup();
     assert_eq!(sent.len(), 30, "a message was handed over twice");
-    t.close().await;
 }

@@ -1,5 +1,5 @@
-//! Delivery by turns: no backlog delays another team or account by more than its turn, LIVE goes before
-//! TEST, and what may not be sent stands in front of nobody.
+//! Teams, accounts and environments take turns in delivery: no backlog delays others by more than
+//! one turn, and messages that cannot be sent yet delay nobody.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Database, TestApp, TestTeam};
+use crate::harness::{TestApp, TestTeam};
 
 /// How many messages of each account one claim takes.
 async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
@@ -25,20 +25,9 @@ async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
     (by_account, claim.has_more)
 }
 
-async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
-    let query = format!(
-        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
-    );
-    let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
-    assert_eq!(answer.refusals(), [""; 0]);
-}
-
-/// R22: of two teams each has half of a claim, of two accounts of a team each half of that; what one does
-/// not use the others have.
+/// What one does not use, others may.
 #[db_test]
-#[tokio::test]
-async fn room_goes_round_by_teams_and_accounts(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     let (large, small) = (t.team(10_000).await, t.team(10_000).await);
     let sub = t.sub_account(&large, json!({})).await;
     t.send_many(&large.key, 500, json!({})).await;
@@ -48,53 +37,46 @@ async fn room_goes_round_by_teams_and_accounts(database: Database) {
     let share = |account: &str, count| (account.to_owned(), count);
     let first =
         [share(&large.main_account_id, 64), share(&sub.id, 64), share(&small.main_account_id, 128)];
-    assert_eq!(claimed(&t).await, (first.into(), true));
+    assert_eq!(claimed(t).await, (first.into(), true));
     let second =
         [share(&large.main_account_id, 64), share(&sub.id, 64), share(&small.main_account_id, 128)];
-    assert_eq!(claimed(&t).await, (second.into(), true));
-    // Few are left of the second team, and the first has the rest.
-    let (third, has_more) = claimed(&t).await;
+    assert_eq!(claimed(t).await, (second.into(), true));
+    // Only a few messages of the second team are left, so the first gets the rest.
+    let (third, has_more) = claimed(t).await;
     assert_eq!(third[&small.main_account_id], 44);
     assert_eq!(third[&large.main_account_id] + third[&sub.id], CLAIM_CAPACITY - 44);
     assert!(has_more);
-    let (last, _) = claimed(&t).await;
-    assert_eq!(last.values().sum::<usize>(), 1_000 - 3 * CLAIM_CAPACITY);
-    assert_eq!(claimed(&t).await, (BTreeMap::new(), false));
+    let (last, _) = claimed(t).await;
+    assert_eq!(last.values().sum::<usize>(), 1_000 - 3 * ROOM);
+    assert_eq!(claimed(t).await, (BTreeMap::new(), false));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
-/// A message of an account that has nothing else is in the very next claim, whatever waits of its siblings,
-/// of other teams and in TEST.
+/// Whatever waits of other accounts, other teams and in TEST.
 #[db_test]
-#[tokio::test]
-async fn a_message_waits_for_one_claim_at_most(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_only_message_of_an_account_is_in_the_next_claim(t: &TestApp) {
     let (busy, quiet) = (t.team(10_000).await, t.team(10_000).await);
     let sibling = t.sub_account(&busy, json!({})).await;
     let test = t.api_key(&busy, &busy.main_account_id, "TEST").await;
     t.send_many(&busy.key, 600, json!({})).await;
     t.send_many(&test, 600, json!({})).await;
-    worker::deliver_due(&t.app).await.expect("the worker delivers");
+    t.deliver_due().await;
 
     for _ in 0..2 {
         assert!(t.sends(&sibling.key).await && t.sends(&quiet.key).await);
-        let (one, has_more) = claimed(&t).await;
+        let (one, has_more) = claimed(t).await;
         assert_eq!([one[&sibling.id], one[&quiet.main_account_id]], [1, 1]);
         assert_eq!(one.values().sum::<usize>(), CLAIM_CAPACITY);
         assert!(has_more);
     }
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
-/// R15: TEST has an eighth of a claim while LIVE could use all of it, and whatever LIVE leaves.
+/// And what LIVE messages leave.
 #[db_test]
-#[tokio::test]
-async fn live_goes_before_test_and_test_goes_on(database: Database) {
-    let t = TestApp::start(database).await;
+async fn test_messages_get_an_eighth_of_a_busy_claim(t: &TestApp) {
     let (team, other) = (t.team(10_000).await, t.team(0).await);
     let test = t.api_key(&other, &other.main_account_id, "TEST").await;
     t.send_many(&test, 500, json!({})).await;
@@ -104,20 +86,17 @@ async fn live_goes_before_test_and_test_goes_on(database: Database) {
         let shares = [(team.main_account_id.clone(), live), (other.main_account_id.clone(), test)];
         shares.into_iter().filter(|(_, count)| *count > 0).collect::<BTreeMap<_, _>>()
     };
-    assert_eq!(claimed(&t).await, (shares(224, 32), true));
-    assert_eq!(claimed(&t).await, (shares(76, 180), true));
-    assert_eq!(claimed(&t).await, (shares(0, 256), true));
-    assert_eq!(claimed(&t).await, (shares(0, 32), false));
+    assert_eq!(claimed(t).await, (shares(224, 32), true));
+    assert_eq!(claimed(t).await, (shares(76, 180), true));
+    assert_eq!(claimed(t).await, (shares(0, 256), true));
+    assert_eq!(claimed(t).await, (shares(0, 32), false));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
-/// More teams than one look passes: the next look goes on behind them, and comes round again.
+/// And begins again at the end.
 #[db_test]
-#[tokio::test]
-async fn many_teams_have_their_turns(database: Database) {
-    let t = TestApp::start(database).await;
+async fn with_many_teams_each_poll_continues_after_the_last(t: &TestApp) {
     let mut teams = Vec::new();
     for _ in 0..66 {
         let team = t.team(1_000).await;
@@ -127,7 +106,7 @@ async fn many_teams_have_their_turns(database: Database) {
 
     let mut served: BTreeMap<String, usize> = BTreeMap::new();
     for _ in 0..2 {
-        let (one, has_more) = claimed(&t).await;
+        let (one, has_more) = claimed(t).await;
         assert!(one.values().all(|count| (1..=5).contains(count)), "{one:?}");
         assert!(has_more);
         for (account, count) in one {
@@ -136,24 +115,20 @@ async fn many_teams_have_their_turns(database: Database) {
     }
     assert_eq!(served.len(), teams.len(), "each team had a turn within two claims");
     for _ in 0..2 {
-        for (account, count) in claimed(&t).await.0 {
+        for (account, count) in claimed(t).await.0 {
             *served.entry(account).or_default() += count;
         }
     }
     assert!(served.values().all(|count| *count == 5), "{served:?}");
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
-/// More accounts of a team than one look passes.
 #[db_test]
-#[tokio::test]
-async fn many_accounts_have_their_turns(database: Database) {
-    let t = TestApp::start(database).await;
+async fn with_many_accounts_each_poll_continues_after_the_last(t: &TestApp) {
     let team = t.team(1_000).await;
     assert!(t.sends(&team.key).await);
-    // Each of 700 sub-accounts has one TEST message that is due, and one that is due later.
+    // Each of 700 sub-accounts has one TEST message that is due and one that is due later.
     let (id, hash) = if t.app.db.backend() == DbBackend::Postgres {
         ("(lpad(to_hex(KIND + i), 32, '0'))::uuid", "'\\x00'::bytea")
     } else {
@@ -191,62 +166,54 @@ async fn many_accounts_have_their_turns(database: Database) {
 
     let mut served = BTreeMap::new();
     for _ in 0..4 {
-        served.extend(claimed(&t).await.0);
+        served.extend(claimed(t).await.0);
     }
     assert_eq!(served.len(), 701, "each account had a turn within four claims");
     t.step(TimeDelta::days(2));
     t.deliver().await;
     let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
     assert_eq!(t.number(delivered).await, 1_401);
-    t.close().await;
 }
 
-/// R4: the messages of suspended accounts stand in front of nobody, and to look past them is one statement.
 #[db_test]
-#[tokio::test]
-async fn suspended_accounts_cost_one_look(database: Database) {
-    let t = TestApp::start(database).await;
+async fn suspended_accounts_are_skipped_with_one_statement(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&sub.key, 300, json!({})).await;
     t.send_many(&sub.key, 300, json!({ "sendAt": "2026-03-16T12:00:10Z" })).await;
-    manage(&t, &team, &sub.id, "suspendSubAccount").await;
+    t.change_status(&team, &sub.id, "suspendSubAccount").await;
     t.step(TimeDelta::seconds(10));
 
     let before = t.statements();
-    assert_eq!(claimed(&t).await, (BTreeMap::new(), false));
+    assert_eq!(claimed(t).await, (BTreeMap::new(), false));
     assert_eq!(t.statements() - before, 1);
     assert!(t.metrics().await.contains("tollgate_worker_lag_seconds 0.0\n"));
     assert!(t.sends(&team.key).await);
-    assert_eq!(claimed(&t).await, ([(team.main_account_id.clone(), 1)].into(), false));
+    assert_eq!(claimed(t).await, ([(team.main_account_id.clone(), 1)].into(), false));
 
-    manage(&t, &team, &sub.id, "reactivateSubAccount").await;
-    let (both, has_more) = claimed(&t).await;
-    assert_eq!((both, has_more), ([(sub.id.clone(), CLAIM_CAPACITY)].into(), true));
+    t.change_status(&team, &sub.id, "reactivateSubAccount").await;
+    let (both, has_more) = claimed(t).await;
+    assert_eq!((both, has_more), ([(sub.id.clone(), ROOM)].into(), true));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
     let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
     assert_eq!(t.number(delivered).await, 601);
-    t.close().await;
 }
 
-/// R4: what is over expires and is paid back while its account is suspended, and what was handed over before
-/// is settled; all else waits.
+/// Messages submitted before are settled. All others wait.
 #[db_test]
-#[tokio::test]
-async fn a_suspended_accounts_messages_expire(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_of_a_suspended_account_expire_and_are_refunded(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     assert!(t.sends(&sub.key).await);
-    worker::deliver_due(&t.app).await.expect("the worker delivers");
+    t.deliver_due().await;
     let until = "2026-03-16T12:01:00Z";
     t.send_many(&sub.key, 300, json!({ "validUntil": until })).await;
     let later = json!({ "sendAt": "2026-03-16T12:00:30Z", "validUntil": until });
     t.send_many(&sub.key, 10, later).await;
     t.send_many(&sub.key, 10, json!({})).await;
-    manage(&t, &team, &sub.id, "suspendSubAccount").await;
+    t.change_status(&team, &sub.id, "suspendSubAccount").await;
     t.step(TimeDelta::seconds(1));
     t.deliver().await;
     let count = async |status: &str| {
@@ -255,9 +222,9 @@ async fn a_suspended_accounts_messages_expire(database: Database) {
     assert_eq!([count("DELIVERED").await, count("EXPIRED").await], [1, 0]);
 
     t.step(TimeDelta::minutes(1));
-    // A worker that was cut off leaves its messages to the next, when its lease has run out.
-    let (cut_off, has_more) = claimed(&t).await;
-    assert_eq!((cut_off, has_more), ([(sub.id.clone(), CLAIM_CAPACITY)].into(), true));
+    // The messages of an interrupted worker go to the next one when its lease has expired.
+    let (cut_off, has_more) = claimed(t).await;
+    assert_eq!((cut_off, has_more), ([(sub.id.clone(), ROOM)].into(), true));
     t.deliver().await;
     assert_eq!(
         count("EXPIRED").await,
@@ -270,14 +237,10 @@ async fn a_suspended_accounts_messages_expire(database: Database) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await, 310);
     let balance = t.ask(&team.key, "{ balance { balance } }").await;
     assert_eq!(balance.data()["balance"]["balance"], 10_000 - 11);
-    t.close().await;
 }
 
-/// What quiet hours put off uses up nobody else's room.
 #[db_test]
-#[tokio::test]
-async fn quiet_hours_use_up_nobodys_room(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_delayed_by_quiet_hours_do_not_use_the_share_of_others(t: &TestApp) {
     let team = t.team(100_000).await;
     let (quiet, awake) =
         (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
@@ -287,29 +250,24 @@ async fn quiet_hours_use_up_nobodys_room(database: Database) {
     t.send_many(&quiet.key, 2_000, json!({})).await;
     t.send_many(&awake.key, 300, json!({})).await;
 
-    // What was put off is shared out again: 128, 64, 32 and 16.
-    let (first, has_more) = claimed(&t).await;
+    // The share of delayed messages is shared again: 128, 64, 32 and 16.
+    let (first, has_more) = claimed(t).await;
     assert_eq!((first, has_more), ([(awake.id.clone(), 240)].into(), true));
-    let (second, _) = claimed(&t).await;
+    let (second, _) = claimed(t).await;
     assert_eq!(second, [(awake.id.clone(), 60)].into());
-    while claimed(&t).await.1 {}
+    while claimed(t).await.1 {}
     let put_off = "SELECT COUNT(*) FROM message WHERE status = 'SCHEDULED'";
     assert_eq!(t.number(put_off).await, 2_000);
     t.step(TimeDelta::hours(1));
     t.deliver().await;
-    t.close().await;
 }
 
-/// Long messages take the room of several, so that a claim is bounded in bytes as well; an account has its
-/// turn with one at least.
 #[db_test]
-#[tokio::test]
-async fn long_messages_take_more_room(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_claim_is_limited_in_bytes_and_takes_at_least_one_message_per_account(t: &TestApp) {
     let (team, other) = (t.team(0).await, t.team(0).await);
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let others = t.api_key(&other, &other.main_account_id, "TEST").await;
-    // Two of 32 KiB and a byte take the room of four of up to 32 KiB.
+    // Two messages of 32 KiB and one byte use the share of four of up to 32 KiB.
     for (key, count, length) in [(&test, 130, 32 * 1024 + 1), (&others, 2, 32 * 1024)] {
         for _ in 0..count {
             let input = json!({ "to": "ada@example.com", "text": "x".repeat(length) });
@@ -317,20 +275,17 @@ async fn long_messages_take_more_room(database: Database) {
         }
     }
 
-    let (first, has_more) = claimed(&t).await;
+    let (first, has_more) = claimed(t).await;
     let expected = [(team.main_account_id.clone(), 127), (other.main_account_id.clone(), 2)];
     assert_eq!((first, has_more), (expected.into(), true));
-    assert_eq!(claimed(&t).await, ([(team.main_account_id.clone(), 3)].into(), false));
+    assert_eq!(claimed(t).await, ([(team.main_account_id.clone(), 3)].into(), false));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    t.close().await;
 }
 
-/// Two processes claim at once: each message once, and nothing is left.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_take_turns_too(database: Database) {
-    let t = TestApp::start(database).await;
+async fn concurrent_processes_claim_each_message_once(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     t.send_many(&team.key, 300, json!({})).await;
@@ -351,6 +306,4 @@ async fn two_processes_take_turns_too(database: Database) {
     assert_eq!((taken.len(), count), (600, 600));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
-    other.close().await;
-    t.close().await;
 }

@@ -1,7 +1,7 @@
-//! What an account stores of TEST messages: how many, how many bytes, and for how long.
+//! Stored TEST messages: their maximum number and size, and how long they are kept.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use db_test::{db_test, needs_postgres};
+use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tollgate::{
@@ -28,7 +28,7 @@ const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(i
 const QUOTE: &str = "query($input: SendMessageInput!) { messageQuote(input: $input) \
                      { cost wouldBeAccepted errors { code field } } }";
 
-/// Deletes at the beginning of a round, and says how many.
+/// Deletes at the beginning of a round and returns how many.
 async fn delete_ended(app: &App) -> Result<usize, Fault> {
     Ok(test_retention::delete_ended(app, None).await?.messages)
 }
@@ -37,7 +37,7 @@ async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Answer {
     t.ask_with(key, SEND_MANY, json!({ "input": input })).await
 }
 
-/// The code of each payload of a `sendMessages`; an empty one for an accepted message.
+/// The code of each payload of a `sendMessages`; empty for an accepted message.
 fn codes(answer: &Answer) -> Vec<String> {
     let payloads = answer.data()["sendMessages"].as_array().expect("a list");
     let code = |payload: &Value| payload["errors"][0]["code"].as_str().unwrap_or("").to_owned();
@@ -52,7 +52,7 @@ fn keyed(key: &str, text: &str) -> Value {
     json!({ "to": "+12025550123", "text": text, "idempotencyKey": key })
 }
 
-/// Makes the account's row say that it stores so many TEST messages and bytes more, or fewer.
+/// Adds to the counts of stored TEST messages and bytes in the account's row.
 async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
     let id = match t.app.db.backend() {
         sea_orm::DbBackend::Postgres => format!("'{account_id}'"),
@@ -65,44 +65,41 @@ async fn store(t: &TestApp, account_id: &str, messages: i64, bytes: i64) {
     .await;
 }
 
-/// What the accounts' rows say together.
+/// The counts of all accounts together.
 async fn stored(t: &TestApp) -> (i64, i64) {
     let sum = |column| format!("SELECT CAST(SUM({column}) AS BIGINT) FROM account");
     (t.number(&sum("test_message_count")).await, t.number(&sum("test_message_bytes")).await)
 }
 
-/// The bounds from both sides, one by one and in one call; a quote says the same. Another account, a repeat and
-/// LIVE messages go on.
+/// A quote is refused too. Other accounts, repeats and LIVE messages are not affected.
 #[db_test]
-#[tokio::test]
-async fn an_account_stores_so_many_test_messages(database: Database) {
-    let t = TestApp::start(database).await;
+async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &sub.id, "TEST").await;
     let other = t.api_key(&team, &team.main_account_id, "TEST").await;
     let sent = t.send(&test, keyed("first", "Hello")).await;
     assert_eq!(sent.refusals(), [""; 0]);
-    assert_eq!(stored(&t).await, (1, 5));
+    assert_eq!(stored(t).await, (1, 5));
 
     for (messages, bytes) in [(TEST_MESSAGES_MAX - 3, 0), (0, TEST_BYTES_MAX - 25)] {
-        store(&t, &sub.id, messages, bytes).await;
+        store(t, &sub.id, messages, bytes).await;
         let of_metadata = json!({ "to": "+12025550123", "text": "Hel", "metadata": {} });
         let three = vec![input("Hello"), of_metadata, input("Hello")];
-        let answer = send_many(&t, &test, three).await;
+        let answer = send_many(t, &test, three).await;
         assert_eq!(codes(&answer), ["", "", "TEST_STORAGE_FULL"]);
         let before = t.everything().await;
 
         let one = t.send(&test, input("H")).await;
         assert_eq!(one.refusals(), ["TEST_STORAGE_FULL"]);
         assert_eq!(one.data()["sendMessage"]["errors"][0]["field"], json!([]));
-        let many = send_many(&t, &test, vec![input("H"); 7]).await;
+        let many = send_many(t, &test, vec![input("H"); 7]).await;
         assert_eq!(codes(&many), ["TEST_STORAGE_FULL"; 7]);
         let quote = t.ask_with(&test, QUOTE, json!({ "input": input("H") })).await;
         let refused = json!({ "cost": 0, "wouldBeAccepted": false,
                               "errors": [{ "code": "TEST_STORAGE_FULL", "field": [] }] });
         assert_eq!(quote.data()["messageQuote"], refused);
-        // What was refused before for another reason is so still.
+        // Other reasons of a refusal come first.
         let opposed = t.send(&test, json!({ "to": "+15005550005", "text": "H" })).await;
         assert_eq!(opposed.refusals(), ["INSUFFICIENT_BALANCE"]);
         let repeat = t.send(&test, keyed("first", "Hello")).await;
@@ -111,22 +108,20 @@ async fn an_account_stores_so_many_test_messages(database: Database) {
 
         assert!(t.sends(&sub.key).await && t.sends(&other).await);
         let mixed = vec![input("Hello"); 3];
-        assert_eq!(codes(&send_many(&t, &sub.key, mixed).await), [""; 3]);
-        store(&t, &sub.id, -messages, -bytes).await;
+        assert_eq!(codes(&send_many(t, &sub.key, mixed).await), [""; 3]);
+        store(t, &sub.id, -messages, -bytes).await;
     }
 
     let quote = t.ask_with(&test, QUOTE, json!({ "input": input("H") })).await;
     assert_eq!(quote.data()["messageQuote"]["wouldBeAccepted"], true);
-    // 1 and twice 2 of the sub-account's, and 2 of the main account's.
-    assert_eq!(stored(&t).await, (7, 5 + 2 * 10 + 2 * 5));
-    t.close().await;
+    // 1 and twice 2 of the sub-account, and 2 of the main account.
+    assert_eq!(stored(t).await, (7, 5 + 2 * 10 + 2 * 5));
 }
 
-/// Who sends, and when, of both environments in one batch: each account's row says what it stores.
+/// Also in a batch with several accounts and both environments.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_stored_is_counted_whoever_sends(database: Database) {
-    let t = TestApp::start(database).await;
+async fn stored_test_messages_are_counted_in_the_row_of_their_account(t: &TestApp) {
     let team = t.team(10_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let of_sub = t.api_key(&team, &sub.id, "TEST").await;
@@ -134,26 +129,24 @@ async fn what_is_stored_is_counted_whoever_sends(database: Database) {
     let updated = "SELECT COUNT(*) FROM account WHERE updated_at > created_at";
     let (sub_key, main_key) = (sub.key.clone(), team.key.clone());
 
-    let calls = [&of_sub, &of_main].map(|key| send_many(&t, key, vec![input("Hello"); 20]));
+    let calls = [&of_sub, &of_main].map(|key| send_many(t, key, vec![input("Hello"); 20]));
     futures_util::future::join_all(calls).await;
     t.step(TimeDelta::seconds(1));
     assert_eq!(t.number(updated).await, 0, "a TEST message changes no account");
     let keys = [&of_sub, &sub_key, &of_main, &main_key];
-    let calls = keys.map(|key| send_many(&t, key, vec![input("Hello"); 30]));
+    let calls = keys.map(|key| send_many(t, key, vec![input("Hello"); 30]));
     for answer in futures_util::future::join_all(calls).await {
         assert_eq!(codes(&answer), [""; 30]);
     }
 
-    assert_eq!(stored(&t).await, (100, 500));
+    assert_eq!(stored(t).await, (100, 500));
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE environment = 'LIVE'").await, 60);
-    t.close().await;
 }
 
-/// To the millisecond: 7 days after it was accepted, or after its `sendAt` if that is later. LIVE messages stay.
+/// To the millisecond, counted from `sendAt` if it is later than the acceptance. LIVE messages are
+/// kept.
 #[db_test]
-#[tokio::test]
-async fn test_messages_end_after_seven_days(database: Database) {
-    let t = TestApp::start(database).await;
+async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     let team = t.team(1_000).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let noon: DateTime<Utc> = NOON.parse().expect("a time");
@@ -180,20 +173,20 @@ async fn test_messages_end_after_seven_days(database: Database) {
 
     t.step(TEST_KEPT_FOR - since_noon() - TimeDelta::milliseconds(1));
     let before = t.everything().await;
-    assert_eq!(delete_ended(&t.app).await.expect("it looks"), 0);
+    assert_eq!(delete_ended(&t.app).await.expect("the deletion runs"), 0);
     assert_eq!(t.everything().await, before);
     assert_eq!(t.send(&test, keyed("again", "Other")).await.refusals(), ["IDEMPOTENCY_CONFLICT"]);
     t.step(TimeDelta::milliseconds(1));
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 3);
-    assert_eq!(delete_ended(&t.app).await.expect("it looks"), 0);
+    assert_eq!(delete_ended(&t.app).await.expect("the deletion runs"), 0);
     for gone in [&delivered, &failed, &past] {
         assert_eq!(is_there(gone).await, None);
     }
     assert_eq!(is_there(&scheduled).await.as_deref(), Some("SCHEDULED"));
-    assert_eq!((stored(&t).await, t.number(live).await), ((1, 2), 1));
-    t.assert_books_are_clean().await;
+    assert_eq!((stored(t).await, t.number(live).await), ((1, 2), 1));
+    t.assert_reconciled().await;
 
-    // Its key is free again.
+    // Its idempotency key can be used again.
     let again = t.send(&test, keyed("again", "Other")).await;
     assert_eq!(
         (again.refusals(), &again.data()["sendMessage"]["replayed"]),
@@ -206,21 +199,19 @@ async fn test_messages_end_after_seven_days(database: Database) {
     t.deliver().await;
     assert_eq!(is_there(&scheduled).await.as_deref(), Some("DELIVERED"));
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
-    assert_eq!((stored(&t).await, t.number(live).await), ((0, 0), 1));
-    t.close().await;
+    assert_eq!((stored(t).await, t.number(live).await), ((0, 0), 1));
 }
 
-/// So many together and no more, of all teams, also by two workers at once.
+/// Of all teams together, also with two concurrent workers.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_are_deleted_in_steps(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_round_deletes_a_limited_number_of_messages(t: &TestApp) {
     let mut calls = 0;
     for count in [5, 1] {
         let team = t.team(0).await;
         let test = t.api_key(&team, &team.main_account_id, "TEST").await;
         for _ in 0..count {
-            assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 100]).await), [""; 100]);
+            assert_eq!(codes(&send_many(t, &test, vec![input("Hello"); 100]).await), [""; 100]);
             calls += 1;
         }
     }
@@ -230,19 +221,16 @@ async fn messages_are_deleted_in_steps(database: Database) {
 
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), DELETED_TOGETHER_MAX);
     let rest = calls * 100 - i64::try_from(DELETED_TOGETHER_MAX).expect("a small number");
-    assert_eq!((stored(&t).await, rows().await), ((rest, 5 * rest), rest));
-    t.assert_books_are_clean().await;
+    assert_eq!((stored(t).await, rows().await), ((rest, 5 * rest), rest));
+    t.assert_reconciled().await;
     let (one, other) = tokio::join!(delete_ended(&t.app), delete_ended(&t.app));
     let both = one.expect("it deletes") + other.expect("it deletes");
-    assert_eq!((i64::try_from(both), stored(&t).await, rows().await), (Ok(rest), (0, 0), 0));
-    t.close().await;
+    assert_eq!((i64::try_from(both), stored(t).await, rows().await), (Ok(rest), (0, 0), 0));
 }
 
-/// A message that a worker has at that moment is deleted, and the worker goes on with the others.
+/// The worker continues with the others.
 #[db_test]
-#[tokio::test]
-async fn a_message_is_deleted_from_under_a_worker(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_that_a_worker_has_claimed_is_deleted(t: &TestApp) {
     let team = t.team(1_000).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert!(t.sends(&test).await);
@@ -256,27 +244,23 @@ async fn a_message_is_deleted_from_under_a_worker(database: Database) {
     delivery::settle(&t.app, settled.collect()).await.expect("it settles");
 
     let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
-    assert_eq!((t.number(delivered).await, stored(&t).await), (1, (0, 0)));
-    t.close().await;
+    assert_eq!((t.number(delivered).await, stored(t).await), (1, (0, 0)));
 }
 
-/// A message that cannot be deleted is left behind until the next round: neither the others of its step nor those
-/// behind it wait for it.
+/// It is tried again in the next round.
 #[db_test]
-#[tokio::test]
-async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database: Database) {
     let (team, other) = (t.team(0).await, t.team(0).await);
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let of_other = t.api_key(&other, &other.main_account_id, "TEST").await;
     let stuck = DELETED_TOGETHER_MAX + 1;
     for _ in 0..stuck / 100 {
-        assert_eq!(codes(&send_many(&t, &test, vec![input("Stuck"); 100]).await), [""; 100]);
+        assert_eq!(codes(&send_many(t, &test, vec![input("Stuck"); 100]).await), [""; 100]);
     }
     let mixed = vec![input("Hello"), input("Stuck"), input("Hello")];
-    assert_eq!(codes(&send_many(&t, &test, mixed).await), [""; 3]);
+    assert_eq!(codes(&send_many(t, &test, mixed).await), [""; 3]);
     t.step(TimeDelta::seconds(1));
-    assert_eq!(codes(&send_many(&t, &of_other, vec![input("Hello"); 2]).await), [""; 2]);
+    assert_eq!(codes(&send_many(t, &of_other, vec![input("Hello"); 2]).await), [""; 2]);
     t.deliver().await;
     t.step(TEST_KEPT_FOR);
     let fails = match database {
@@ -295,13 +279,13 @@ async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(database: Database) 
         t.execute(statement).await;
     }
 
-    let first = test_retention::delete_ended(&t.app, None).await.expect("it looks");
-    let position: Option<RetentionPosition> = first.position;
-    assert!(first.messages == 0 && position.is_some());
-    let second = test_retention::delete_ended(&t.app, position).await.expect("it deletes");
-    assert_eq!(second, Deleted { messages: 4, position: None });
-    assert_eq!(stored(&t).await, (501, 5 * 501));
-    t.assert_books_are_clean().await;
+    let first = test_retention::delete_ended(&t.app, None).await.expect("the deletion runs");
+    let place: Option<Place> = first.place;
+    assert!(first.messages == 0 && place.is_some());
+    let second = test_retention::delete_ended(&t.app, place).await.expect("it deletes");
+    assert_eq!(second, Deleted { messages: 4, place: None });
+    assert_eq!(stored(t).await, (501, 5 * 501));
+    t.assert_reconciled().await;
     t.execute(match database {
         Postgres => "DROP TRIGGER stuck ON message",
         Sqlite => "DROP TRIGGER stuck",
@@ -309,14 +293,12 @@ async fn a_message_that_cannot_be_deleted_is_in_nobodys_way(database: Database) 
     .await;
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), DELETED_TOGETHER_MAX);
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
-    t.close().await;
 }
 
-/// What somebody else holds is left for later: whoever holds it may wait for the team's lock next.
-#[needs_postgres]
+/// That transaction may wait for the team's lock next.
+#[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_is_held_is_deleted_later() {
-    let t = TestApp::start(Postgres).await;
+async fn a_message_locked_by_another_transaction_is_deleted_later(t: &TestApp) {
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let sent = t.send(&test, input("Held")).await;
@@ -328,28 +310,24 @@ async fn a_message_that_is_held_is_deleted_later() {
     txn.execute_unprepared(&hold).await.expect("the row is held");
 
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
-    assert_eq!(stored(&t).await, (1, 4));
+    assert_eq!(stored(t).await, (1, 4));
     txn.rollback().await.expect("the row is free");
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 1);
-    assert_eq!(stored(&t).await, (0, 0));
-    t.close().await;
+    assert_eq!(stored(t).await, (0, 0));
 }
 
-/// Messages that a process of an older version has accepted without counting them end like the others, and the row is
-/// counted anew. The audit says so until then.
+/// The count is then corrected. Until then, the audit reports it.
 #[db_test]
-#[tokio::test]
-async fn uncounted_messages_are_deleted(database: Database) {
-    let t = TestApp::start(database).await;
+async fn messages_that_an_older_version_did_not_count_are_deleted_too(t: &TestApp) {
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
-    assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 3]).await), [""; 3]);
-    // As an older version leaves them.
+    assert_eq!(codes(&send_many(t, &test, vec![input("Hello"); 3]).await), [""; 3]);
+    // The count as an older version leaves it.
     t.execute("UPDATE message SET word_bytes = 0").await;
-    store(&t, &team.main_account_id, -3, -15).await;
+    store(t, &team.main_account_id, -3, -15).await;
     t.step(TimeDelta::days(1));
-    assert_eq!(codes(&send_many(&t, &test, vec![input("Hello"); 2]).await), [""; 2]);
-    assert_eq!(stored(&t).await, (2, 10));
+    assert_eq!(codes(&send_many(t, &test, vec![input("Hello"); 2]).await), [""; 2]);
+    assert_eq!(stored(t).await, (2, 10));
     let audited = billing::reconciliation::run(&t.app).await.expect("the audit runs").drifts;
     let drifts: Vec<_> =
         audited.iter().map(|drift| (drift.stored_micros, drift.ledger_micros)).collect();
@@ -357,30 +335,26 @@ async fn uncounted_messages_are_deleted(database: Database) {
 
     t.step(TEST_KEPT_FOR - TimeDelta::days(1));
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 3);
-    assert_eq!(stored(&t).await, (2, 10));
-    t.assert_books_are_clean().await;
+    assert_eq!(stored(t).await, (2, 10));
+    t.assert_reconciled().await;
     t.step(TimeDelta::days(1));
     assert_eq!(delete_ended(&t.app).await.expect("it deletes"), 2);
-    assert_eq!(stored(&t).await, (0, 0));
-    t.close().await;
+    assert_eq!(stored(t).await, (0, 0));
 }
 
-/// `tollgate audit` says which account's count is wrong, and by how much.
 #[db_test]
 #[case(1, 0, "an account's TEST messages are counted")]
 #[case(0, 7, "the bytes of an account's TEST messages are counted")]
-#[tokio::test]
-async fn a_wrong_count_is_found(
-    database: Database,
+async fn the_audit_reports_the_account_with_a_wrong_count_and_the_difference(
+    t: &TestApp,
     #[case] messages: i64,
     #[case] bytes: i64,
     #[case] check: &str,
 ) {
-    let t = TestApp::start(database).await;
     let team = t.team(0).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     assert!(t.sends(&test).await);
-    store(&t, &team.main_account_id, messages, bytes).await;
+    store(t, &team.main_account_id, messages, bytes).await;
 
     let drifts = billing::reconciliation::run(&t.app).await.expect("the audit runs").drifts;
 
@@ -390,6 +364,5 @@ async fn a_wrong_count_is_found(
     });
     let expected = (check, team.main_account_id.clone(), messages + bytes);
     assert_eq!(found.collect::<Vec<_>>(), [expected]);
-    store(&t, &team.main_account_id, -messages, -bytes).await;
-    t.close().await;
+    store(t, &team.main_account_id, -messages, -bytes).await;
 }

@@ -1,4 +1,4 @@
-//! How many bytes of words a call and an account may write.
+//! How many bytes of content one call and one account may write.
 
 use db_test::db_test;
 use serde_json::{Value, json};
@@ -16,25 +16,25 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Answer, Database, TestApp};
+use crate::harness::{Answer, TestApp};
 
 const SEND_MANY: &str = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                          { message { id } errors { code } } }";
-/// The longest HTML.
+/// Maximum bytes of HTML.
 const LONG: usize = 100 * 1024;
-/// What makes a template give so much.
+/// Makes a template produce this much.
 fn parts() -> Value {
     json!({ "part": "x".repeat(LONG / 100) })
 }
 
-/// A template of an e-mail that is as long as it is told.
+/// An e-mail template whose output is as long as its variable says.
 async fn long_template(t: &TestApp, key: &str) -> String {
-    // A part of a template has fewer bytes than what it can give.
+    // A template part is shorter than what it can produce.
     let bodies = json!([{ "channel": "EMAIL", "html": "{{ part }}".repeat(100) }]);
     t.template(key, bodies, json!([{ "name": "part" }])).await
 }
 
-/// An e-mail with so many bytes in each of its parts.
+/// An e-mail with this many bytes in each of its parts.
 fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
     let frame = json!({ "a": "" }).to_string().len();
     json!({
@@ -43,13 +43,12 @@ fn email(text: usize, html: usize, subject: usize, metadata: usize) -> Value {
     })
 }
 
-/// Whatever the words come from, and whatever they are: one byte more in any part is too much. Nothing is sent then.
+/// Text, HTML, subject and metadata, from the input or from templates. One byte too much in any of
+/// them refuses the whole call.
 #[db_test]
-#[tokio::test]
-async fn words_of_every_kind_count(database: Database) {
-    let t = TestApp::start(database).await;
+async fn all_content_of_a_call_counts(t: &TestApp) {
     let team = t.team(1_000).await;
-    let template = long_template(&t, &team.key).await;
+    let template = long_template(t, &team.key).await;
     let rendered = json!({ "to": "a@example.com", "templateId": template, "variables": parts() });
     let call = async |last: Value| {
         let mut input = vec![rendered.clone(); 20];
@@ -72,24 +71,21 @@ async fn words_of_every_kind_count(database: Database) {
         assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["BAD_USER_INPUT"]));
     }
     assert_eq!(t.everything().await, before);
-    // What is refused for itself is not sent, and does not count.
+    // A message refused for another reason does not count.
     let refused = call(email(half, half, subject, 17 * 1024)).await;
     assert_eq!(refused.data()["sendMessages"][20]["errors"][0]["code"], "METADATA_INVALID");
     let fits = call(email(half, half, subject, metadata)).await;
     let fits = fits.data()["sendMessages"].as_array().expect("a list").clone();
     assert!(fits.len() == 21 && fits.iter().all(|one| one["errors"] == json!([])));
-    t.close().await;
 }
 
-/// The same without a template, as no request brings it whole: a hundred messages may name one variable.
+/// A hundred messages may use one variable.
 #[db_test]
-#[tokio::test]
-async fn words_of_variables_count(database: Database) {
-    let t = TestApp::start(database).await;
+async fn variables_of_templates_count(t: &TestApp) {
     let team = t.team(1_000).await;
-    let caller = authentication::authenticate(&t.app, &team.key).await.expect("it looks");
+    let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
     let caller = caller.expect("a key").account().expect("an account's");
-    let room = t.app.memory_budget.of(Some(caller.team_id));
+    let budget = t.app.memory_budget.of(Some(caller.team_id));
     let send = async |sizes: &[usize]| {
         let messages = sizes.iter().map(|bytes| NewMessage {
             to: Some("a@example.com".to_owned()),
@@ -97,7 +93,7 @@ async fn words_of_variables_count(database: Database) {
             ..NewMessage::default()
         });
         let patience = Deadline::until(Instant::now() + http::REQUEST_DEADLINE);
-        message::send_many(&t.app, &caller, messages.collect(), &patience, &room).await
+        message::send_many(&t.app, &caller, messages.collect(), &patience, &budget).await
     };
     let most = vec![CALL_BYTES_MAX / 32; 32];
     let before = t.everything().await;
@@ -108,13 +104,12 @@ async fn words_of_variables_count(database: Database) {
     assert_eq!(t.everything().await, before);
     let sent = send(&most).await.expect("it fits");
     assert!(sent.iter().all(|sent| matches!(sent, Sent::Accepted(_))), "{sent:?}");
-    t.close().await;
 }
 
-/// Takes what an account may write at this moment, but for some bytes.
+/// Uses up what an account may write at this moment, except for some bytes.
 fn exhaust(t: &TestApp, account_id: &str) {
     let account_id: Uuid = account_id.parse().expect("an id");
-    // Of a team of its own, so that the account's rate alone is used up.
+    // In a team of its own, so that only the account's rate is used up.
     let writer = AccountIds { team_id: Uuid::nil(), account_id };
     let mut piece = usize::try_from(BURST_BYTES).expect("a small number");
     while piece > 4_096 {
@@ -123,21 +118,18 @@ fn exhaust(t: &TestApp, account_id: &str) {
     }
 }
 
-/// An account that wrote too much waits, and is told for how long; nothing was done. Others go on, and so does
-/// what writes nothing.
+/// Nothing is done. Other accounts are not affected, nor are requests that write nothing.
 #[db_test]
-#[tokio::test]
-async fn an_account_that_wrote_too_much_waits(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_over_its_write_rate_is_told_when_to_retry(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;
     let long = "x".repeat(LONG);
-    let template = long_template(&t, &team.key).await;
+    let template = long_template(t, &team.key).await;
     let (contact, _) = t.contact(&team.key, &["ada@example.com"]).await;
     let email = json!({ "to": "a@example.com", "text": long, "html": long });
     let metadata = json!({ "a": "x".repeat(16 * 1024 - 8) });
-    // No line of a template may be that long.
+    // The limit of a template's line is lower.
     let lines = format!("{}\n", "x".repeat(1_023)).repeat(LONG / 1_024);
     let large = json!([{ "channel": "EMAIL", "text": lines, "html": lines }]);
     let send =
@@ -186,23 +178,22 @@ async fn an_account_that_wrote_too_much_waits(database: Database) {
         (&team.key, create_sender, json!({ "input": { "name": long } })),
         (&team.key, create_key, json!({ "id": sub.id, "input": { "name": long } })),
     ] {
-        let (refused, before) = refused(&t, &team.main_account_id, key, query, &variables).await;
+        let (refused, before) = refused(t, &team.main_account_id, key, query, &variables).await;
         assert_eq!((refused.status.as_u16(), refused.codes()), (200, vec!["RATE_LIMITED"]));
         assert_eq!(refused.body["errors"][0]["extensions"]["retryAfterSeconds"], 1);
         assert_eq!(t.everything().await, before, "{query}");
     }
 
-    exhaust(&t, &team.main_account_id);
+    exhaust(t, &team.main_account_id);
     let quote =
         "query($input: SendMessageInput!) { messageQuote(input: $input) { wouldBeAccepted } }";
     let quote = t.ask_with(&team.key, quote, json!({ "input": email })).await;
     assert_eq!(quote.data()["messageQuote"]["wouldBeAccepted"], true);
     assert_eq!(t.send(&sub.key, email).await.refusals(), [""; 0], "another account's rate");
-    t.close().await;
 }
 
-/// The answer to a call for which nothing is left, and what was there before it. On a slow machine enough may come
-/// back before it is judged.
+/// The answer to a call when nothing is left, and the rows before it. On a slow machine, the rate
+/// may recover before the call is judged, so it is repeated.
 async fn refused(
     t: &TestApp,
     account_id: &str,
@@ -229,14 +220,11 @@ async fn refused(
     panic!("{query}: it is never refused");
 }
 
-/// A repeat answers with the words of the first message, whatever its template says by now; a conflict says nothing
-/// of them.
+/// A conflict reveals none of that content.
 #[db_test]
-#[tokio::test]
-async fn a_small_message_may_repeat_a_large_one(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_repeat_returns_the_first_content_whatever_its_template_produces_now(t: &TestApp) {
     let team = t.team(1_000).await;
-    let template = long_template(&t, &team.key).await;
+    let template = long_template(t, &team.key).await;
     let change = "mutation($id: ID!, $input: UpdateTemplateInput!) \
                   { updateTemplate(id: $id, input: $input) { errors { code } } }";
     let send = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
@@ -267,7 +255,7 @@ async fn a_small_message_may_repeat_a_large_one(database: Database) {
     assert_eq!(again[4]["message"]["html"], "y");
     assert_eq!(again[5]["message"], again[4]["message"]);
 
-    // What a hundred of them would hold is bounded like any other answer: 32 MiB of one request.
+    // The answer of a hundred repeats is limited like any other: 32 MiB per request.
     let fields: String = (0..4)
         .map(|at| format!("a{at}: sendMessages(input: $input) {{ replayed errors {{ code }} }} "))
         .collect();
@@ -277,5 +265,4 @@ async fn a_small_message_may_repeat_a_large_one(database: Database) {
     assert_eq!(held.codes(), ["QUERY_TOO_LARGE"], "{}", held.body["errors"]);
     let messages = before["message"].len() + 1;
     assert_eq!(t.everything().await["message"].len(), messages);
-    t.close().await;
 }

@@ -1,4 +1,6 @@
-//! What people write back, through the sandbox's hook: the words by which they opt out and in again.
+//! Inbound messages, through the sandbox's hook: words that opt out and in again.
+
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -9,20 +11,12 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tollgate::{domain::opt_out::inbound::StopWords, http};
 
-use crate::harness::{Answer, Database, Setup, TestApp};
+use crate::harness::{Answer, Apps, Setup, TestApp, inbound};
 
-async fn start(database: Database, has_sandbox: bool) -> TestApp {
+async fn start(apps: &Apps, has_sandbox: bool) -> Arc<TestApp> {
     let stop_words = StopWords::with(&["alto".to_owned()]);
     let http = http::Settings { has_sandbox, stop_words, ..http::Settings::default() };
-    TestApp::start_with(database, Setup { http, ..Setup::default() }).await
-}
-
-fn inbound(key: &str, body: impl Into<Body>) -> Request<Body> {
-    Request::post("/sandbox/inbound")
-        .header(header::AUTHORIZATION, format!("Bearer {key}"))
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(body.into())
-        .expect("a request")
+    apps.start_with(Setup { http, ..Setup::default() }).await
 }
 
 async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
@@ -30,11 +24,10 @@ async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
     t.request(inbound(key, body.to_string())).await
 }
 
-/// STOP and its like opt the sender out, START and its like in again: as the whole text, however it is written.
+/// As the whole text, whatever its case and punctuation.
 #[db_test]
-#[tokio::test]
-async fn people_opt_out_by_a_word(database: Database) {
-    let t = start(database, true).await;
+async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
+    let t = start(apps, true).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let effect = async |text: &str| {
@@ -79,14 +72,11 @@ async fn people_opt_out_by_a_word(database: Database) {
         assert_eq!(effect(start).await, "OPTED_IN", "twice is once");
         assert!(t.sends(&team.key).await, "{start:?}");
     }
-    t.close().await;
 }
 
-/// Who has no LIVE key of an account, and what is no inbound message, opts nobody out.
 #[db_test]
-#[tokio::test]
-async fn an_odd_inbound_message_changes_nothing(database: Database) {
-    let t = start(database, true).await;
+async fn an_inbound_message_that_is_not_valid_or_without_a_live_key_changes_nothing(apps: &Apps) {
+    let t = start(apps, true).await;
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let before = t.everything().await;
@@ -134,14 +124,11 @@ async fn an_odd_inbound_message_changes_nothing(database: Database) {
     assert_eq!((answer.status.as_u16(), answer.codes()), (405, vec!["METHOD_NOT_ALLOWED"]));
     assert_eq!(answer.headers[header::ALLOW], "POST");
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// What somebody writes by one channel says nothing of the others.
 #[db_test]
-#[tokio::test]
-async fn a_channel_is_opted_out_of_by_itself(database: Database) {
-    let t = start(database, true).await;
+async fn an_opt_out_applies_to_its_own_channel_only(apps: &Apps) {
+    let t = start(apps, true).await;
     let team = t.team(1000).await;
     for (channel, from) in
         [("WHATSAPP", "+12025550123"), ("EMAIL", "kim@example.com"), ("TELEGRAM", "12025550123")]
@@ -159,14 +146,11 @@ async fn a_channel_is_opted_out_of_by_itself(database: Database) {
         expected.map(|(channel, address)| json!({ "channel": channel, "address": address }));
     assert_eq!(listed, expected);
     assert!(t.sends(&team.key).await, "SMS to the same number");
-    t.close().await;
 }
 
-/// R20: a key that was revoked while its message was on the way opts nobody out.
 #[db_test]
-#[tokio::test]
-async fn a_revoked_key_receives_nothing(database: Database) {
-    let t = start(database, true).await;
+async fn a_key_revoked_while_an_inbound_message_arrives_opts_nobody_out(apps: &Apps) {
+    let t = start(apps, true).await;
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let good = json!({ "channel": "SMS", "from": "+12025550123", "text": "STOP" }).to_string();
@@ -179,9 +163,7 @@ async fn a_revoked_key_receives_nothing(database: Database) {
     }));
     let revoke = async {
         begun.await.expect("the body is asked for");
-        let revoke = "mutation($id: ID!) { revokeApiKey(id: $id) { errors { code } } }";
-        let answer = t.ask_with(&team.key, revoke, json!({ "id": sub.key_id })).await;
-        assert_eq!(answer.refusals(), [""; 0]);
+        t.revoke_key(&team, &sub.key_id).await;
         revoked.send(()).expect("the body is awaited");
     };
 
@@ -189,30 +171,23 @@ async fn a_revoked_key_receives_nothing(database: Database) {
 
     assert_eq!((answer.status.as_u16(), answer.codes()), (401, vec!["UNAUTHENTICATED"]));
     assert_eq!(t.number("SELECT COUNT(*) FROM opt_out").await, 0);
-    t.close().await;
 }
 
-/// It counts against the rate, and is counted.
 #[db_test]
-#[tokio::test]
-async fn inbound_messages_are_rated_and_counted(database: Database) {
-    let t = start(database, true).await;
+async fn inbound_messages_count_for_the_rate_limit_and_in_the_metrics(apps: &Apps) {
+    let t = start(apps, true).await;
     let team = t.team(0).await;
     let answer = write(&t, &team.key, "STOP").await;
     assert_eq!(answer.headers["ratelimit"], "\"key\";r=1999999;t=1, \"account\";r=3999999;t=1");
     let metrics = t.metrics().await;
     let line = "tollgate_requests_total{operation=\"inbound\",code=\"OK\"} 1";
     assert!(metrics.lines().any(|found| found == line), "{metrics}");
-    t.close().await;
 }
 
-/// A server that reaches people has no such hook.
 #[db_test]
-#[tokio::test]
-async fn only_the_sandbox_has_a_hook(database: Database) {
-    let t = start(database, false).await;
+async fn only_the_sandbox_has_an_inbound_hook(apps: &Apps) {
+    let t = start(apps, false).await;
     let team = t.team(1000).await;
     assert_eq!(write(&t, &team.key, "STOP").await.status, 404);
     assert!(t.sends(&team.key).await);
-    t.close().await;
 }

@@ -1,12 +1,13 @@
-//! Opt-outs: added, imported, removed and listed; what they refuse and at which place of R8's order.
+//! Opt-outs: added, imported, removed and listed, and their place among the reasons to refuse a
+//! message.
 
 use db_test::db_test;
 use migration::{Migrator, MigratorTrait as _};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, Setup, TestApp};
+use crate::harness::{Answer, Apps, Setup, TestApp};
 
-pub(crate) mod inbound;
+mod inbound;
 
 const OPT_OUT: &str = "{ optOut { channel address source reason } errors { code message field } }";
 
@@ -34,17 +35,15 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// An opted-out address is refused to its account, by this channel, in both environments, one by one and
-/// in a batch; nothing is charged. Others' messages to it go out, and so do they once it is removed.
+/// On this channel, in both environments, alone and in a batch. Messages of other accounts are
+/// sent, and of this one after the removal.
 #[db_test]
-#[tokio::test]
-async fn an_opted_out_address_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_to_an_opted_out_address_is_refused_and_not_charged(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
     let opted_out = json!({ "to": "+12025550123", "text": "Hi" });
-    let added = add(&t, &sub.key, json!({ "address": "+1 202 555 0123", "reason": " no " })).await;
+    let added = add(t, &sub.key, json!({ "address": "+1 202 555 0123", "reason": " no " })).await;
     let expected = json!({ "channel": "SMS", "address": "+12025550123", "source": "API",
                            "reason": "no" });
     assert_eq!(added.data()["addOptOut"], json!({ "optOut": expected, "errors": [] }));
@@ -57,7 +56,7 @@ async fn an_opted_out_address_is_refused(database: Database) {
         assert_eq!(refused.data()["sendMessage"]["errors"][0]["field"], field);
         let errors = json!([{ "code": "OPTED_OUT", "field": field }]);
         let expected = json!({ "wouldBeAccepted": false, "errors": errors });
-        assert_eq!(quoted(&t, key, opted_out.clone()).await, expected);
+        assert_eq!(quoted(t, key, opted_out.clone()).await, expected);
     }
     assert_eq!(t.everything().await, before);
 
@@ -75,22 +74,19 @@ async fn an_opted_out_address_is_refused(database: Database) {
     assert_eq!(t.send(&sub.key, by_whatsapp).await.refusals(), [""; 0]);
     assert!(t.sends(&team.key).await, "another account");
 
-    let removed = remove(&t, &sub.key, json!({ "address": "+12025550123" })).await;
+    let removed = remove(t, &sub.key, json!({ "address": "+12025550123" })).await;
     assert_eq!(removed.data()["removeOptOut"]["optOut"]["reason"], "no");
     assert!(t.sends(&sub.key).await && t.sends(&test_key).await);
-    t.close().await;
 }
 
-/// R8: after input, replay, key and status; before price, credit limit and balance.
+/// Also after input and repeats.
 #[db_test]
-#[tokio::test]
-async fn it_is_judged_at_its_place(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_opt_out_is_checked_after_key_and_status_and_before_price_and_money(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let first = json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": "a" });
     assert_eq!(t.send(&sub.key, first.clone()).await.refusals(), [""; 0]);
-    add(&t, &sub.key, json!({ "address": "+12025550123" })).await;
+    add(t, &sub.key, json!({ "address": "+12025550123" })).await;
 
     let replayed = t.send(&sub.key, first).await;
     assert_eq!(replayed.data()["sendMessage"]["replayed"], true);
@@ -102,7 +98,7 @@ async fn it_is_judged_at_its_place(database: Database) {
         ),
     ] {
         assert_eq!(t.send(&sub.key, input.clone()).await.refusals(), [code]);
-        assert_eq!(quoted(&t, &sub.key, input).await["errors"][0]["code"], code);
+        assert_eq!(quoted(t, &sub.key, input).await["errors"][0]["code"], code);
     }
     for (sql, code) in [
         ("UPDATE account SET credit_limit_micros = 0 WHERE is_sub_account", "OPTED_OUT"),
@@ -112,22 +108,19 @@ async fn it_is_judged_at_its_place(database: Database) {
         t.execute(sql).await;
         let input = json!({ "to": "+12025550123", "text": "Hi" });
         assert_eq!(t.send(&sub.key, input.clone()).await.refusals(), [code], "{sql}");
-        assert_eq!(quoted(&t, &sub.key, input).await["errors"][0]["code"], code, "{sql}");
+        assert_eq!(quoted(t, &sub.key, input).await["errors"][0]["code"], code, "{sql}");
     }
-    t.close().await;
 }
 
-/// Adding twice keeps the first; what is wrong is said by name and changes nothing.
+/// Input that is not valid changes nothing.
 #[db_test]
-#[tokio::test]
-async fn an_opt_out_is_there_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn adding_an_opt_out_twice_keeps_the_first(t: &TestApp) {
     let team = t.team(0).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
-    add(&t, &team.key, json!({ "address": "a@b.io", "reason": "first" })).await;
+    add(t, &team.key, json!({ "address": "a@b.io", "reason": "first" })).await;
     let before = t.everything().await;
 
-    let again = add(&t, &team.key, json!({ "address": "a@B.io", "reason": "second" })).await;
+    let again = add(t, &team.key, json!({ "address": "a@B.io", "reason": "second" })).await;
     assert_eq!(again.data()["addOptOut"]["optOut"]["reason"], "first");
     for (input, code) in [
         (json!({ "address": "x" }), "ADDRESS_INVALID"),
@@ -135,33 +128,30 @@ async fn an_opt_out_is_there_once(database: Database) {
         (json!({ "address": "c@b.io", "reason": "" }), "REASON_INVALID"),
         (json!({ "address": "c@b.io", "reason": "é".repeat(501) }), "REASON_INVALID"),
     ] {
-        assert_eq!(add(&t, &team.key, input).await.refusals(), [code]);
+        assert_eq!(add(t, &team.key, input).await.refusals(), [code]);
     }
     for (input, code) in [
         (json!({ "address": "x" }), "ADDRESS_INVALID"),
         (json!({ "address": "b@b.io" }), "NOT_FOUND"),
         (json!({ "address": "+12025550123", "channel": "WHATSAPP" }), "NOT_FOUND"),
     ] {
-        assert_eq!(remove(&t, &team.key, input).await.refusals(), [code]);
+        assert_eq!(remove(t, &team.key, input).await.refusals(), [code]);
     }
     for answer in [
-        add(&t, &test_key, json!({ "address": "c@b.io" })).await,
-        remove(&t, &test_key, json!({ "address": "a@b.io" })).await,
-        import(&t, &test_key, vec![]).await,
+        add(t, &test_key, json!({ "address": "c@b.io" })).await,
+        remove(t, &test_key, json!({ "address": "a@b.io" })).await,
+        import(t, &test_key, vec![]).await,
     ] {
         assert_eq!(answer.codes(), ["FORBIDDEN"]);
     }
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// A thousand are imported at once, each with its verdict; one more is refused as a whole.
+/// One more refuses the whole call.
 #[db_test]
-#[tokio::test]
-async fn opt_outs_are_imported(database: Database) {
-    let t = TestApp::start(database).await;
+async fn up_to_1000_opt_outs_are_imported_with_a_verdict_each(t: &TestApp) {
     let team = t.team(0).await;
-    add(&t, &team.key, json!({ "address": "+12025550100", "reason": "before" })).await;
+    add(t, &team.key, json!({ "address": "+12025550100", "reason": "before" })).await;
     let mut input: Vec<Value> = (0..996)
         .map(|at| json!({ "address": format!("+120{}5550{:03}", 2 + at / 500, 100 + at % 500) }))
         .collect();
@@ -172,7 +162,7 @@ async fn opt_outs_are_imported(database: Database) {
         json!({ "address": "A@b.io" }),
     ]);
 
-    let answer = import(&t, &team.key, input.clone()).await;
+    let answer = import(t, &team.key, input.clone()).await;
 
     let verdicts = answer.data()["importOptOuts"].as_array().expect("verdicts");
     assert_eq!(verdicts.len(), 1_000);
@@ -183,23 +173,20 @@ async fn opt_outs_are_imported(database: Database) {
     assert_eq!(verdicts[996], refused("ADDRESS_INVALID"));
     assert_eq!(verdicts[997], refused("REASON_INVALID"));
     assert_eq!(verdicts[998], done("a@b.io", json!("one")));
-    // The same mailbox.
+    // The same mailbox, written differently.
     assert_eq!(verdicts[999], verdicts[998]);
     assert_eq!(t.number("SELECT COUNT(*) FROM opt_out WHERE source = 'API'").await, 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM opt_out").await, 997);
     let before = t.everything().await;
-    assert_eq!(import(&t, &team.key, input.clone()).await.data()["importOptOuts"][1], verdicts[1]);
+    assert_eq!(import(t, &team.key, input.clone()).await.data()["importOptOuts"][1], verdicts[1]);
     input.push(json!({ "address": "b@b.io" }));
-    assert_eq!(import(&t, &team.key, input).await.codes(), ["BAD_USER_INPUT"]);
+    assert_eq!(import(t, &team.key, input).await.codes(), ["BAD_USER_INPUT"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// They are listed by channel and text, to their own account only, and shown on its contacts.
+/// They are shown on its contacts too.
 #[db_test]
-#[tokio::test]
-async fn opt_outs_are_listed(database: Database) {
-    let t = TestApp::start(database).await;
+async fn opt_outs_are_listed_by_channel_and_text_to_their_own_account(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     for input in [
@@ -207,7 +194,7 @@ async fn opt_outs_are_listed(database: Database) {
         json!({ "address": "+12025550123", "channel": "WHATSAPP" }),
         json!({ "address": "Ada@example.com" }),
     ] {
-        assert_eq!(add(&t, &sub.key, input).await.refusals(), [""; 0]);
+        assert_eq!(add(t, &sub.key, input).await.refusals(), [""; 0]);
     }
     let query = "query($filter: OptOutFilter) { optOuts(filter: $filter) \
                  { totalCount nodes { channel } } }";
@@ -237,15 +224,11 @@ async fn opt_outs_are_listed(database: Database) {
         let addresses = are_out.map(|is_out| json!({ "isOptedOut": is_out }));
         assert_eq!(shown.data()["contacts"]["nodes"][0]["addresses"], json!(addresses));
     }
-    t.close().await;
 }
 
-/// No spelling of a mailbox is a way around its opt-out: by a send, a batch, a quote or a contact, and none finds it
-/// missing when it is removed.
+/// For sends, batches, quotes, contacts and its removal.
 #[db_test]
-#[tokio::test]
-async fn an_opt_out_is_of_every_spelling(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_opt_out_applies_to_every_spelling_of_a_mailbox(t: &TestApp) {
     let team = t.team(1000).await;
     for (address, kept, spellings) in [
         (
@@ -274,19 +257,19 @@ async fn an_opt_out_is_of_every_spelling(database: Database) {
             ],
         ),
     ] {
-        let added = add(&t, &team.key, json!({ "address": address })).await;
+        let added = add(t, &team.key, json!({ "address": address })).await;
         assert_eq!(added.data()["addOptOut"]["optOut"]["address"], kept);
         let mail = |to: &str| json!({ "to": to, "subject": "S", "text": "Hi" });
         for spelling in spellings {
             let before = t.everything().await;
-            let again = add(&t, &team.key, json!({ "address": spelling })).await;
+            let again = add(t, &team.key, json!({ "address": spelling })).await;
             assert_eq!(again.data()["addOptOut"]["optOut"]["address"], kept, "{spelling}");
             assert_eq!(
                 t.send(&team.key, mail(spelling)).await.refusals(),
                 ["OPTED_OUT"],
                 "{spelling}"
             );
-            let quote = quoted(&t, &team.key, mail(spelling)).await;
+            let quote = quoted(t, &team.key, mail(spelling)).await;
             assert_eq!(quote["errors"][0]["code"], "OPTED_OUT", "{spelling}");
             let query = "mutation($input: [SendMessageInput!]!) { sendMessages(input: $input) \
                          { errors { code } } }";
@@ -306,26 +289,24 @@ async fn an_opt_out_is_of_every_spelling(database: Database) {
         let found = t.ask_with(&team.key, query, json!({ "text": spellings[1] })).await;
         assert_eq!(found.data()["optOuts"]["totalCount"], 1, "{kept}");
 
-        let removed = remove(&t, &team.key, json!({ "address": spellings[3] })).await;
+        let removed = remove(t, &team.key, json!({ "address": spellings[3] })).await;
         assert_eq!(removed.data()["removeOptOut"]["optOut"]["address"], kept);
         assert_eq!(t.send(&team.key, mail(spellings[0])).await.refusals(), [""; 0]);
     }
-    // Another mailbox is another one.
-    add(&t, &team.key, json!({ "address": "ada@example.com" })).await;
+    // Another mailbox is not affected.
+    add(t, &team.key, json!({ "address": "ada@example.com" })).await;
     for other in ["a.da@example.com", "ada+1@example.com", "ada@example.org"] {
         let mail = json!({ "to": other, "text": "Hi" });
         assert_eq!(t.send(&team.key, mail).await.refusals(), [""; 0], "{other}");
     }
     let tab = json!({ "to": "\"a\tb\"@example.com", "text": "Hi" });
     assert_eq!(t.send(&team.key, tab).await.refusals(), ["INVALID_RECIPIENT"]);
-    t.close().await;
 }
 
-/// Opt-outs of an earlier version hold for every spelling too; of several of one mailbox the oldest stays.
+/// Of several for one mailbox, the oldest is kept.
 #[db_test]
-#[tokio::test]
-async fn earlier_opt_outs_are_folded(database: Database) {
-    let t = TestApp::start_with(database, Setup::of_owner()).await;
+async fn opt_outs_of_an_older_version_apply_to_every_spelling_too(apps: &Apps) {
+    let t = apps.start_with(Setup::of_owner()).await;
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
@@ -365,5 +346,4 @@ async fn earlier_opt_outs_are_folded(database: Database) {
     ];
     assert_eq!(shown(&team.key).await, json!(expected));
     assert_eq!(shown(&sub.key).await, json!([opt_out("ada@example.com", "another account's")]));
-    t.close().await;
 }

@@ -1,4 +1,4 @@
-//! How many phone numbers an account may have.
+//! The number of phone numbers of an account.
 
 use db_test::db_test;
 use serde_json::json;
@@ -6,11 +6,9 @@ use tollgate::domain::phone_number::NUMBERS_MAX;
 
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
-/// A thousand, bought or transferred; one that is released makes room.
+/// Bought or transferred. A release makes room.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_a_thousand_numbers(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_account_has_at_most_1000_phone_numbers(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let (id, nothing) = match database {
@@ -62,5 +60,4 @@ async fn an_account_has_a_thousand_numbers(database: Database) {
     assert_eq!(t.ask(&sub.key, &release).await.refusals(), [""; 0]);
     assert_eq!(t.ask(&team.key, &transfer).await.refusals(), [""; 0]);
     assert_eq!(buy(&sub.key, "+12025550103").await.refusals(), ["TOO_MANY_NUMBERS"]);
-    t.close().await;
 }

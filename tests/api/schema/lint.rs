@@ -1,4 +1,4 @@
-//! What a good schema keeps to, as a list of what breaks it.
+//! The rules of the schema.
 
 use async_graphql::{
     Positioned,
@@ -8,7 +8,7 @@ use async_graphql::{
     },
 };
 
-/// What breaks a rule in this schema, by the name of what breaks it; sorted.
+/// What breaks a rule, with the name of the type or field, sorted.
 pub fn faults(sdl: &str) -> Vec<String> {
     let document = async_graphql::parser::parse_schema(sdl).expect("a schema");
     let mut faults = Faults(Vec::new());
@@ -88,7 +88,7 @@ impl Faults {
         } else if let Some(mutation) = name.strip_suffix("Payload") {
             self.has(name, object, "errors", &format!("[{mutation}Error!]!"));
             for field in &object.fields {
-                // What says how it went is there whatever came of it, what was made is not.
+                // Flags about the outcome are always present; a created object is not.
                 let field = &field.node;
                 let is_word = ["errors", "replayed"].contains(&field.name.node.as_str());
                 if !is_word && !field.ty.node.nullable {
@@ -102,8 +102,8 @@ impl Faults {
         }
     }
 
-    /// A mutation `doThis` takes a `DoThisInput`, if it takes an input, and gives a `DoThisPayload`, or, done to
-    /// a list, a list of what is done to one. One that imports many gives a short verdict on each.
+    /// A mutation `doThis` has a `DoThisInput`, if it has an input, and returns a `DoThisPayload`,
+    /// or a list of payloads if its input is a list. An import returns short verdicts.
     fn of_mutation(&mut self, path: &str, field: &FieldDefinition) {
         let name = field.name.node.as_str();
         if name.starts_with("import") {
@@ -190,7 +190,7 @@ impl Faults {
         }
     }
 
-    /// A deprecation says since when: 2027-01-31.
+    /// A deprecation names its date of removal, for example 2027-01-31.
     fn deprecation(&mut self, path: &str, directives: &[Positioned<ConstDirective>]) {
         let found = directives.iter().find(|found| found.node.name.node == "deprecated");
         let Some(found) = found else { return };
@@ -203,7 +203,7 @@ impl Faults {
     }
 }
 
-/// The type at the core of lists.
+/// The innermost type of a list.
 fn named(of_type: &Type) -> &str {
     match &of_type.base {
         BaseType::Named(name) => name,

@@ -1,5 +1,5 @@
-//! As whom messages go out: by the sender that they name or by the default one, under its identity
-//! as of their acceptance, and without a sender as ever.
+//! Which sender a message uses: the one that is given or the default one, with its identity at the
+//! time of the acceptance.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use tollgate::{
 };
 use uuid::Uuid;
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, Postgres, Sqlite, TestApp, text};
+use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS, text};
 
 const SENT: &str =
     "{ message { id from sender { id name } } replayed errors { code message field } }";
 
-/// By `sendMessage`, the one-statement route on `PostgreSQL`.
+/// With `sendMessage`, which is the fast path on PostgreSQL.
 async fn send(t: &TestApp, key: &str, input: Value) -> Answer {
     let query =
         format!("mutation($input: SendMessageInput!) {{ sendMessage(input: $input) {SENT} }}");
     t.ask_with(key, &query, json!({ "input": input })).await
 }
 
-/// By `sendMessages`: three messages or more are a batch.
+/// With `sendMessages`: three messages or more are a batch.
 async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Value {
     let query =
         format!("mutation($input: [SendMessageInput!]!) {{ sendMessages(input: $input) {SENT} }}");
@@ -53,12 +53,9 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// By both routes and in both environments: the sender that is named, or the default one, and no
-/// other account's; the carrier is handed what the message comes from.
+/// By the fast path and in a batch, in both environments. The carrier receives the identity.
 #[db_test]
-#[tokio::test]
-async fn a_message_goes_out_by_its_sender(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestApp) {
     let team = t.team(1000).await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let sub = t.sub_account(&team, json!({})).await;
@@ -78,32 +75,32 @@ async fn a_message_goes_out_by_its_sender(database: Database) {
         (email, expected(json!("\"Acme, Inc.\" <news@example.com>"), by_news.clone())),
         (whatsapp, expected(json!("+12025550100"), by_news)),
         (telegram, expected(json!("@acme_bot"), json!({ "id": bot, "name": "Bot" }))),
-        // The default sender cannot send it, and nobody asked it to.
+        // The default sender does not support the channel, and no sender was given.
         (sms, expected(json!(null), json!(null))),
     ];
 
     for key in [&team.key, &test_key] {
-        let sent = send_many(&t, key, all.iter().map(|(input, _)| input.clone()).collect()).await;
+        let sent = send_many(t, key, all.iter().map(|(input, _)| input.clone()).collect()).await;
         for (at, (input, expected)) in all.iter().enumerate() {
-            let alone = send(&t, key, input.clone()).await;
+            let alone = send(t, key, input.clone()).await;
             for payload in [&sent[at], &alone.data()["sendMessage"]] {
                 assert_eq!(payload["errors"], json!([]), "{input}");
                 let message = &payload["message"];
                 assert_eq!(message["from"], expected["from"], "{input}");
                 assert_eq!(message["sender"], expected["sender"], "{input}");
-                let kept = origin(&t, key, &text(&message["id"])).await;
+                let kept = origin(t, key, &text(&message["id"])).await;
                 assert_eq!(kept["from"], expected["from"], "{input}");
             }
         }
     }
     assert_eq!(
-        send(&t, &sub.key, all[0].0.clone()).await.data()["sendMessage"]["message"]["from"],
+        send(t, &sub.key, all[0].0.clone()).await.data()["sendMessage"]["message"]["from"],
         "sub@example.com"
     );
 
     t.deliver().await;
-    let mut handed = t.carrier.sent_from.lock().expect("the record").clone();
-    handed.sort();
+    let mut submitted_from = t.carrier.sent_from.lock().expect("the record").clone();
+    submitted_from.sort();
     let some = |text: &str| Some(text.to_owned());
     let twice = |from: Option<String>| [from.clone(), from];
     let mut live = [
@@ -114,19 +111,16 @@ async fn a_message_goes_out_by_its_sender(database: Database) {
     ]
     .concat();
     live.push(some("sub@example.com"));
-    assert_eq!(handed, live);
-    t.close().await;
+    assert_eq!(submitted_from, live);
 }
 
-/// A message keeps what it was accepted with, whatever becomes of its sender.
+/// Whatever happens to its sender.
 #[db_test]
-#[tokio::test]
-async fn a_message_keeps_what_it_comes_from(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     let team = t.team(1000).await;
     let id = t.sender(&team.key, json!({ "name": "A", "email": "a@example.com" })).await;
     let input = json!({ "to": "ada@example.com", "text": "Hi" });
-    let first = send(&t, &team.key, input.clone()).await;
+    let first = send(t, &team.key, input.clone()).await;
     let first = text(&first.data()["sendMessage"]["message"]["id"]);
 
     let query = "mutation($id: ID!, $input: UpdateSenderInput!) \
@@ -134,31 +128,27 @@ async fn a_message_keeps_what_it_comes_from(database: Database) {
     let change = json!({ "name": "B", "email": "b@example.com" });
     let changed = t.ask_with(&team.key, query, json!({ "id": id, "input": change })).await;
     assert_eq!(changed.refusals(), [""; 0]);
-    // The very next send goes by the change.
-    let second = send(&t, &team.key, input.clone()).await;
+    // The very next message uses the change.
+    let second = send(t, &team.key, input.clone()).await;
     let second = &second.data()["sendMessage"]["message"];
     assert_eq!(
         (&second["from"], &second["sender"]["name"]),
         (&json!("b@example.com"), &json!("B"))
     );
     let kept = json!({ "from": "a@example.com", "sender": { "name": "B" } });
-    assert_eq!(origin(&t, &team.key, &first).await, kept);
+    assert_eq!(origin(t, &team.key, &first).await, kept);
 
     t.deliver().await;
-    delete(&t, &team.key, &id).await;
+    delete(t, &team.key, &id).await;
     let gone = json!({ "from": "a@example.com", "sender": null });
-    assert_eq!(origin(&t, &team.key, &first).await, gone);
-    let without = send(&t, &team.key, input).await;
+    assert_eq!(origin(t, &team.key, &first).await, gone);
+    let without = send(t, &team.key, input).await;
     assert_eq!(without.data()["sendMessage"]["message"]["from"], json!(null));
-    t.close().await;
 }
 
-/// A sender that is unknown, another account's or malformed, or that cannot send on the channel, is
-/// refused by both routes and by the quote, before anything is charged.
+/// By the fast path, in a batch and by a quote, before anything is charged.
 #[db_test]
-#[tokio::test]
-async fn a_sender_that_cannot_be_used_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test_key = t.api_key(&team, &sub.id, "TEST").await;
@@ -175,57 +165,54 @@ async fn a_sender_that_cannot_be_used_is_refused(database: Database) {
 
     for key in [&sub.key, &test_key] {
         for (id, expected) in [
-            (NOBODYS_IDS[0], &unknown),
-            (NOBODYS_IDS[1], &unknown),
+            (UNKNOWN_IDS[0], &unknown),
+            (UNKNOWN_IDS[1], &unknown),
             ("", &unknown),
             (&foreign, &unknown),
             (&own, &cannot),
         ] {
             let input = json!({ "to": "ada@example.com", "text": "Hi", "senderId": id });
             let refused = json!({ "message": null, "replayed": false, "errors": expected });
-            assert_eq!(send(&t, key, input.clone()).await.data()["sendMessage"], refused, "{id:?}");
-            let many = send_many(&t, key, vec![input.clone(); 3]).await;
+            assert_eq!(send(t, key, input.clone()).await.data()["sendMessage"], refused, "{id:?}");
+            let many = send_many(t, key, vec![input.clone(); 3]).await;
             assert_eq!(many, json!([refused, refused, refused]));
             let expected = json!({ "wouldBeAccepted": false, "errors": expected });
-            assert_eq!(quoted(&t, key, input).await, expected);
+            assert_eq!(quoted(t, key, input).await, expected);
         }
     }
     assert_eq!(t.everything().await, before);
-    // One that is refused does not hold up the others.
+    // A refused message does not affect the others.
     let input = |id: &str| {
         json!({ "to": "+12025550123", "channel": "WHATSAPP", "text": "Hi",
                                    "senderId": id })
     };
-    let many = send_many(&t, &sub.key, vec![input(&foreign), input(&own), input(&own)]).await;
+    let many = send_many(t, &sub.key, vec![input(&foreign), input(&own), input(&own)]).await;
     let from: Vec<&Value> =
         many.as_array().expect("payloads").iter().map(|sent| &sent["message"]["from"]).collect();
     assert_eq!(from, [&json!(null), &json!("+12025550100"), &json!("+12025550100")]);
-    t.close().await;
 }
 
-/// R8: after input and replay; before the key, status, opt-out, price and money.
+/// Also after input, and before opt-out and price.
 #[db_test]
-#[tokio::test]
-async fn it_is_judged_at_its_place(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &TestApp) {
     let team = t.team(1000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let id = t.sender(&sub.key, json!({ "email": "a@example.com" })).await;
     let first =
         json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a", "senderId": id });
-    let sent = send(&t, &sub.key, first.clone()).await;
+    let sent = send(t, &sub.key, first.clone()).await;
     assert_eq!(sent.refusals(), [""; 0]);
     t.deliver().await;
-    delete(&t, &sub.key, &id).await;
+    delete(t, &sub.key, &id).await;
 
     let mut shown = sent.data()["sendMessage"]["message"].clone();
     shown["sender"] = json!(null);
     let replay = json!({ "message": shown, "replayed": true, "errors": [] });
-    assert_eq!(send(&t, &sub.key, first.clone()).await.data()["sendMessage"], replay);
+    assert_eq!(send(t, &sub.key, first.clone()).await.data()["sendMessage"], replay);
     let capitals = json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a",
                            "senderId": id.to_uppercase() });
-    assert_eq!(send(&t, &sub.key, capitals).await.data()["sendMessage"], replay);
-    assert_eq!(quoted(&t, &sub.key, first).await["wouldBeAccepted"], true);
+    assert_eq!(send(t, &sub.key, capitals).await.data()["sendMessage"], replay);
+    assert_eq!(quoted(t, &sub.key, first).await["wouldBeAccepted"], true);
 
     let with = |name: &str, value: Value| {
         let mut input = json!({ "to": "ada@example.com", "text": "Hi", "senderId": id });
@@ -235,20 +222,20 @@ async fn it_is_judged_at_its_place(database: Database) {
     for (input, code) in [
         (with("text", json!("")), "INVALID_CONTENT"),
         (with("validUntil", json!("2020-01-01T00:00:00Z")), "VALID_UNTIL_INVALID"),
-        // The same message by another sender, or by none, is another message.
+        // The same message with another sender, or with none, is a different message.
         (
             json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a" }),
             "IDEMPOTENCY_CONFLICT",
         ),
         (
             json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a",
-                    "senderId": NOBODYS_IDS[0] }),
+                    "senderId": UNKNOWN_IDS[0] }),
             "IDEMPOTENCY_CONFLICT",
         ),
         (with("to", json!("ada@example.com")), "SENDER_NOT_FOUND"),
     ] {
-        assert_eq!(send(&t, &sub.key, input.clone()).await.refusals(), [code], "{input}");
-        assert_eq!(quoted(&t, &sub.key, input).await["errors"][0]["code"], code);
+        assert_eq!(send(t, &sub.key, input.clone()).await.refusals(), [code], "{input}");
+        assert_eq!(quoted(t, &sub.key, input).await["errors"][0]["code"], code);
     }
     t.opt_out(&sub.key, "ada@example.com").await;
     for sql in [
@@ -259,44 +246,37 @@ async fn it_is_judged_at_its_place(database: Database) {
         t.execute(sql).await;
         let input = with("text", json!("Ho"));
         assert_eq!(
-            send(&t, &sub.key, input.clone()).await.refusals(),
+            send(t, &sub.key, input.clone()).await.refusals(),
             ["SENDER_NOT_FOUND"],
             "{sql}"
         );
-        assert_eq!(quoted(&t, &sub.key, input).await["errors"][0]["code"], "SENDER_NOT_FOUND");
+        assert_eq!(quoted(t, &sub.key, input).await["errors"][0]["code"], "SENDER_NOT_FOUND");
     }
-    t.close().await;
 }
 
-/// A repeat by the default sender is the first message, whoever is the default one by then.
+/// Whichever sender is the default by then.
 #[db_test]
-#[tokio::test]
-async fn a_repeat_is_the_first_message(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_repeat_with_the_default_sender_returns_the_first_message(t: &TestApp) {
     let team = t.team(1000).await;
     t.sender(&team.key, json!({ "name": "A", "email": "a@example.com" })).await;
     let input = json!({ "to": "ada@example.com", "text": "Hi", "idempotencyKey": "a" });
-    let first = send(&t, &team.key, input.clone()).await;
+    let first = send(t, &team.key, input.clone()).await;
     t.sender(&team.key, json!({ "email": "b@example.com", "isDefault": true })).await;
 
-    let again = send(&t, &team.key, input).await;
+    let again = send(t, &team.key, input).await;
 
     let message = &first.data()["sendMessage"]["message"];
     assert_eq!(message["from"], "a@example.com");
     let expected = json!({ "message": message, "replayed": true, "errors": [] });
     assert_eq!(again.data()["sendMessage"], expected);
-    t.close().await;
 }
 
-/// A sender that another process has just made is found; a call of many messages looks for its
-/// senders once.
+/// A sender that another process has just created is found.
 #[db_test]
-#[tokio::test]
-async fn a_call_looks_for_its_senders_once(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_call_reads_its_senders_with_one_statement(t: &TestApp, database: Database) {
     let team = t.team(1000).await;
-    // This process knows that there is none.
-    send(&t, &team.key, json!({ "to": "ada@example.com", "text": "Hi" })).await;
+    // The cache of this process says that there is no sender.
+    send(t, &team.key, json!({ "to": "ada@example.com", "text": "Hi" })).await;
     let sql_id = match database {
         Sqlite => "randomblob(16)",
         Postgres => "gen_random_uuid()",
@@ -312,22 +292,18 @@ async fn a_call_looks_for_its_senders_once(database: Database) {
     let input = json!({ "to": "ada@example.com", "text": "Hi", "senderId": id });
 
     let before = t.statements();
-    let sent = send_many(&t, &team.key, vec![input; 100]).await;
+    let sent = send_many(t, &team.key, vec![input; 100]).await;
     let statements = t.statements() - before;
 
     assert!(sent.as_array().expect("payloads").iter().all(|sent| {
         sent["message"]["from"] == "theirs@example.com" && sent["message"]["sender"]["id"] == id
     }));
     assert!(statements < 25, "{statements} statements for a hundred messages");
-    t.close().await;
 }
 
-/// A sender that is deleted between the preparation of a message and its commit stands against
-/// neither route: the message goes out as it was prepared, and shows no sender.
+/// The message is sent as prepared and shows no sender.
 #[db_test]
-#[tokio::test]
-async fn a_sender_may_go_while_a_message_is_accepted(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_sender_deleted_while_a_message_is_accepted_does_not_affect_it(t: &TestApp) {
     let team = t.team(1000).await;
     let caller = authentication::authenticate(&t.app, &team.key).await.expect("the key is read");
     let caller = caller.expect("the key is valid").account().expect("an account's key");
@@ -358,19 +334,15 @@ async fn a_sender_may_go_while_a_message_is_accepted(database: Database) {
 
     for verdict in verdicts {
         let Verdict::Accepted(message) = verdict else { panic!("{verdict:?}") };
-        let shown = origin(&t, &team.key, &message.id.to_string()).await;
+        let shown = origin(t, &team.key, &message.id.to_string()).await;
         assert_eq!(shown, json!({ "from": "gone@example.com", "sender": null }));
     }
     let balance = t.ask(&team.key, "{ balance { balance } }").await;
     assert_eq!(balance.data()["balance"]["balance"], 995);
-    t.close().await;
 }
 
-/// A team that changes its senders and keys all the time makes no other team read its own again.
 #[db_test]
-#[tokio::test]
-async fn changes_of_another_team_cost_no_reading(database: Database) {
-    let t = TestApp::start(database).await;
+async fn changes_of_one_teams_senders_and_keys_do_not_evict_those_of_another(t: &TestApp) {
     let (hot, other) = (t.team(1_000).await, t.team(1_000).await);
     let sub = t.sub_account(&hot, json!({})).await;
     let mut key_id = sub.key_id;
@@ -384,7 +356,7 @@ async fn changes_of_another_team_cost_no_reading(database: Database) {
         t.app.db.read.statements() - before
     };
 
-    // What is known holds for a second: a run that was slower proves nothing, and is repeated.
+    // Cached values last for a second. A slower run proves nothing and is repeated.
     loop {
         let begun = Instant::now();
         t.forget();
@@ -403,5 +375,4 @@ async fn changes_of_another_team_cost_no_reading(database: Database) {
             break;
         }
     }
-    t.close().await;
 }

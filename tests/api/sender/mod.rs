@@ -1,5 +1,5 @@
-//! Senders: made, changed, found and deleted by any LIVE key of their account, one of them its
-//! default.
+//! Senders: created, updated, found and deleted with any LIVE key of their account. One of them is
+//! the default.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use sea_orm::{ConnectionTrait as _, DbBackend, EntityTrait as _, QueryTrait as _
 use serde_json::{Value, json};
 use tollgate::domain::sender::{SENDERS_PER_ACCOUNT_MAX, waiting};
 
-use crate::harness::{Answer, Database, NOON, SENDER, Setup, TestApp, TestTeam, text};
+use crate::harness::{Answer, NOON, SENDER, Setup, TestApp, TestTeam, text};
 
-pub(crate) mod identity;
+mod identity;
 
 async fn update(t: &TestApp, key: &str, id: &str, input: Value) -> Answer {
     let query = format!(
@@ -36,28 +36,17 @@ fn error(code: &str, field: &[&str]) -> Value {
     json!([{ "code": code, "field": field }])
 }
 
-/// The errors of the only root field, without their words.
+/// The errors of the only root field, without their messages.
 fn errors_of(answer: &Answer) -> Value {
     let payload = answer.data().as_object().and_then(|data| data.values().next()).expect("a field");
     let errors = payload["errors"].as_array().expect("errors").iter();
     errors.map(|error| json!({ "code": error["code"], "field": error["field"] })).collect()
 }
 
-/// A main account with a sub-account, whose key both have senders of their own.
-async fn keys(t: &TestApp) -> (TestTeam, [String; 2]) {
-    let team = t.team(1000).await;
-    let sub = t.sub_account(&team, json!({})).await;
-    let keys = [team.key.clone(), sub.key];
-    (team, keys)
-}
-
-/// Both kinds of key make senders, whose identities are kept in normal form and say what they can
-/// send on. A TEST key sees them and changes none.
+/// Both kinds of keys create senders. A TEST key sees them and changes none.
 #[db_test]
-#[tokio::test]
-async fn a_sender_is_made_in_normal_form(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, keys) = keys(&t).await;
+async fn a_sender_is_stored_in_normalized_form_and_shows_its_channels(t: &TestApp) {
+    let (team, keys) = t.main_and_sub_keys().await;
     let input = json!({
         "name": " News ", "email": " News@Example.COM ", "emailName": " Acme, Inc. ",
         "whatsapp": "+1 (202) 555-0100", "telegram": " acme_bot ",
@@ -77,7 +66,7 @@ async fn a_sender_is_made_in_normal_form(database: Database) {
         let found = format!("query($id: ID!) {{ sender(id: $id) {SENDER} }}");
         let found = t.ask_with(key, &found, json!({ "id": made["id"] })).await;
         assert_eq!(found.data()["sender"], expected);
-        // It may have no identity at all, and then sends on nothing.
+        // A sender without an identity supports no channel.
         let empty = t.create_sender(key, json!({ "name": "None" })).await;
         let empty = &empty.data()["createSender"]["sender"];
         assert_eq!((&empty["channels"], &empty["isDefault"]), (&json!([]), &json!(false)));
@@ -85,22 +74,19 @@ async fn a_sender_is_made_in_normal_form(database: Database) {
 
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let before = t.everything().await;
-    assert_eq!(listed(&t, &test_key).await, listed(&t, &keys[0]).await);
+    assert_eq!(listed(t, &test_key).await, listed(t, &keys[0]).await);
     let id = t.ask(&test_key, "{ senders { nodes { id } } }").await;
     let id = text(&id.data()["senders"]["nodes"][0]["id"]);
     assert_eq!(t.create_sender(&test_key, json!({})).await.codes(), ["FORBIDDEN"]);
-    assert_eq!(update(&t, &test_key, &id, json!({ "name": "Mine" })).await.codes(), ["FORBIDDEN"]);
-    assert_eq!(delete(&t, &test_key, &id).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(update(t, &test_key, &id, json!({ "name": "Mine" })).await.codes(), ["FORBIDDEN"]);
+    assert_eq!(delete(t, &test_key, &id).await.codes(), ["FORBIDDEN"]);
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// What is left out of a change is kept, null clears, and an address takes its display name along.
+/// Clearing an address also clears its display name.
 #[db_test]
-#[tokio::test]
-async fn a_change_keeps_what_it_leaves_out(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [_, key]) = keys(&t).await;
+async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
+    let (_, [_, key]) = t.main_and_sub_keys().await;
     let input = json!({
         "name": "News", "email": "news@example.com", "emailName": "News",
         "whatsapp": "+12025550100",
@@ -139,18 +125,14 @@ async fn a_change_keeps_what_it_leaves_out(database: Database) {
         for (field, value) in changed.as_object().expect("fields") {
             expected[field] = value.clone();
         }
-        let answer = update(&t, &key, &id, input.clone()).await;
+        let answer = update(t, &key, &id, input.clone()).await;
         assert_eq!(answer.data()["updateSender"]["sender"], expected, "{input}");
     }
-    t.close().await;
 }
 
-/// What is wrong is said by name, and nothing changes.
 #[db_test]
-#[tokio::test]
-async fn what_is_no_identity_is_refused(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [_, key]) = keys(&t).await;
+async fn an_identity_that_is_not_valid_is_refused_and_changes_nothing(t: &TestApp) {
+    let (_, [_, key]) = t.main_and_sub_keys().await;
     let id = t.sender(&key, json!({ "telegram": "@acme_bot" })).await;
     let before = t.everything().await;
 
@@ -178,78 +160,68 @@ async fn what_is_no_identity_is_refused(database: Database) {
         let expected = error(code, &["input", part]);
         let input = json!({ part: wrong });
         assert_eq!(errors_of(&t.create_sender(&key, input.clone()).await), expected, "{input}");
-        assert_eq!(errors_of(&update(&t, &key, &id, input.clone()).await), expected, "{input}");
+        assert_eq!(errors_of(&update(t, &key, &id, input.clone()).await), expected, "{input}");
     }
     for id in ["019a0000-0000-7000-8000-000000000000", "no id"] {
-        let unknown = update(&t, &key, id, json!({ "name": "A" })).await;
+        let unknown = update(t, &key, id, json!({ "name": "A" })).await;
         assert_eq!(errors_of(&unknown), error("NOT_FOUND", &["id"]));
-        assert_eq!(errors_of(&delete(&t, &key, id).await), error("NOT_FOUND", &["id"]));
+        assert_eq!(errors_of(&delete(t, &key, id).await), error("NOT_FOUND", &["id"]));
     }
     assert_eq!(t.everything().await, before);
 
     let longest = json!({ "name": "x".repeat(200), "telegram": "a".repeat(32) });
     assert_eq!(t.create_sender(&key, longest).await.refusals(), [""; 0]);
     assert_eq!(t.create_sender(&key, json!({ "telegram": "abcde" })).await.refusals(), [""; 0]);
-    t.close().await;
 }
 
-/// The first sender is the default one; making another it moves it; it is given up to another only;
-/// and when it is deleted, the oldest of the others follows.
+/// The first sender is the default. Another can take over, and after a deletion the oldest does.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_one_default_sender(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [other, key]) = keys(&t).await;
+async fn an_account_with_senders_has_exactly_one_default(t: &TestApp) {
+    let (_, [other, key]) = t.main_and_sub_keys().await;
     t.sender(&other, json!({ "name": "Other" })).await;
     let node = |name: &str, is_default: bool| json!({ "name": name, "isDefault": is_default });
 
     let a = t.sender(&key, json!({ "name": "A" })).await;
     let b = t.sender(&key, json!({ "name": "B", "isDefault": false })).await;
-    assert_eq!(listed(&t, &key).await, json!([node("B", false), node("A", true)]));
+    assert_eq!(listed(t, &key).await, json!([node("B", false), node("A", true)]));
     let c = t.sender(&key, json!({ "name": "C", "isDefault": true })).await;
     let all = [node("C", true), node("B", false), node("A", false)];
-    assert_eq!(listed(&t, &key).await, json!(all));
-    let moved = update(&t, &key, &b, json!({ "isDefault": true })).await;
+    assert_eq!(listed(t, &key).await, json!(all));
+    let moved = update(t, &key, &b, json!({ "isDefault": true })).await;
     assert_eq!(moved.data()["updateSender"]["sender"]["isDefault"], true);
     let all = json!([node("C", false), node("B", true), node("A", false)]);
-    assert_eq!(listed(&t, &key).await, all);
+    assert_eq!(listed(t, &key).await, all);
 
     let before = t.everything().await;
-    let refused = update(&t, &key, &b, json!({ "isDefault": false, "name": "X" })).await;
+    let refused = update(t, &key, &b, json!({ "isDefault": false, "name": "X" })).await;
     assert_eq!(errors_of(&refused), error("DEFAULT_NEEDED", &["input", "isDefault"]));
     assert_eq!(t.everything().await, before);
-    assert_eq!(update(&t, &key, &c, json!({ "isDefault": false })).await.refusals(), [""; 0]);
+    assert_eq!(update(t, &key, &c, json!({ "isDefault": false })).await.refusals(), [""; 0]);
 
-    let deleted = delete(&t, &key, &b).await;
+    let deleted = delete(t, &key, &b).await;
     assert_eq!(deleted.data()["deleteSender"], json!({ "senderId": b, "errors": [] }));
-    assert_eq!(listed(&t, &key).await, json!([node("C", false), node("A", true)]));
-    delete(&t, &key, &c).await;
-    assert_eq!(listed(&t, &key).await, json!([node("A", true)]));
-    delete(&t, &key, &a).await;
-    assert_eq!(listed(&t, &key).await, json!([]));
+    assert_eq!(listed(t, &key).await, json!([node("C", false), node("A", true)]));
+    delete(t, &key, &c).await;
+    assert_eq!(listed(t, &key).await, json!([node("A", true)]));
+    delete(t, &key, &a).await;
+    assert_eq!(listed(t, &key).await, json!([]));
     t.sender(&key, json!({ "name": "D" })).await;
-    assert_eq!(listed(&t, &key).await, json!([node("D", true)]));
-    assert_eq!(listed(&t, &other).await, json!([node("Other", true)]));
-    t.close().await;
+    assert_eq!(listed(t, &key).await, json!([node("D", true)]));
+    assert_eq!(listed(t, &other).await, json!([node("Other", true)]));
 }
 
-/// Made, moved and deleted at once by two processes: exactly one default sender at the end.
+/// Of two processes.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_default_holds_in_a_race(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [_, key]) = keys(&t).await;
-    let second = match t.app.db.backend() {
-        DbBackend::Postgres => Some(t.beside(Setup::default()).await),
-        _ => None,
-    };
-    let processes: Vec<Arc<TestApp>> = std::iter::once(t).chain(second).map(Arc::new).collect();
+async fn concurrent_changes_leave_exactly_one_default_sender(t: &Arc<TestApp>) {
+    let (_, [_, key]) = t.main_and_sub_keys().await;
+    let processes = t.processes(Setup::default()).await;
     let defaults = "SELECT COUNT(*) FROM sender WHERE is_default";
     let at_once = |number: usize| (Arc::clone(&processes[number % processes.len()]), key.clone());
 
     let made = (0..8).map(|number| {
         let (t, key) = at_once(number);
-        // The first becomes it unasked, whichever that is.
+        // The first sender becomes the default without being asked.
         let input = json!({ "name": number.to_string(), "isDefault": number % 4 == 3 });
         tokio::spawn(async move { t.sender(&key, input).await })
     });
@@ -274,17 +246,11 @@ async fn the_default_holds_in_a_race(database: Database) {
     }
     assert_eq!(processes[0].number(defaults).await, 1);
     assert_eq!(processes[0].number("SELECT COUNT(*) FROM sender").await, 4);
-    for process in processes {
-        Arc::into_inner(process).expect("every task has ended").close().await;
-    }
 }
 
-/// The limit, from both sides; another account's senders do not count.
 #[db_test]
-#[tokio::test]
-async fn an_account_has_at_most_100_senders(database: Database) {
-    let t = TestApp::start(database).await;
-    let (_, [other, key]) = keys(&t).await;
+async fn an_account_has_at_most_100_senders(t: &TestApp) {
+    let (_, [other, key]) = t.main_and_sub_keys().await;
     t.sender(&other, json!({})).await;
     let first = t.sender(&key, json!({})).await;
     for _ in 2..SENDERS_PER_ACCOUNT_MAX {
@@ -300,17 +266,14 @@ async fn an_account_has_at_most_100_senders(database: Database) {
     assert_eq!(t.everything().await, before);
     let list = t.ask(&key, "{ senders(first: 0) { totalCount } }").await;
     assert_eq!(list.data()["senders"]["totalCount"], 100);
-    assert_eq!(delete(&t, &key, &first).await.refusals(), [""; 0]);
+    assert_eq!(delete(t, &key, &first).await.refusals(), [""; 0]);
     assert_eq!(t.create_sender(&key, json!({})).await.refusals(), [""; 0]);
-    t.close().await;
 }
 
-/// A sender by which a message waits, LIVE or TEST, stays until that was handed over or canceled.
+/// LIVE or TEST, until the message is submitted or canceled.
 #[db_test]
-#[tokio::test]
-async fn a_sender_in_use_is_not_deleted(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, [key, _]) = keys(&t).await;
+async fn a_sender_of_a_waiting_message_is_not_deleted(t: &TestApp) {
+    let (team, [key, _]) = t.main_and_sub_keys().await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.sender(&key, json!({ "email": "news@example.com" })).await;
     let spare = t.sender(&key, json!({})).await;
@@ -322,7 +285,7 @@ async fn a_sender_in_use_is_not_deleted(database: Database) {
         let sent = t.send(key_of_send, input).await;
         let message = text(&sent.data()["sendMessage"]["message"]["id"]);
         let before = t.everything().await;
-        assert_eq!(errors_of(&delete(&t, &key, &id).await), in_use);
+        assert_eq!(errors_of(&delete(t, &key, &id).await), in_use);
         assert_eq!(t.everything().await, before);
         let cancel = "mutation($id: ID!) { cancelMessage(id: $id) { errors { code } } }";
         let canceled = t.ask_with(key_of_send, cancel, json!({ "id": message })).await;
@@ -332,21 +295,17 @@ async fn a_sender_in_use_is_not_deleted(database: Database) {
         t.send(&key, json!({ "to": "ada@example.com", "text": "Ho" })).await.refusals(),
         [""; 0]
     );
-    assert_eq!(errors_of(&delete(&t, &key, &id).await), in_use);
-    assert_eq!(delete(&t, &key, &spare).await.refusals(), [""; 0]);
+    assert_eq!(errors_of(&delete(t, &key, &id).await), in_use);
+    assert_eq!(delete(t, &key, &spare).await.refusals(), [""; 0]);
 
     t.deliver().await;
-    assert_eq!(delete(&t, &key, &id).await.refusals(), [""; 0]);
-    t.close().await;
+    assert_eq!(delete(t, &key, &id).await.refusals(), [""; 0]);
 }
 
-/// Whether a message waits to go out by a sender is answered by the index of those, however many
-/// messages and scheduled ones the account has.
+/// However many messages the account has.
 #[db_test]
-#[tokio::test]
-async fn a_deletion_looks_at_what_waits_only(database: Database) {
-    let t = TestApp::start(database).await;
-    let (team, [key, _]) = keys(&t).await;
+async fn a_deletion_reads_only_the_index_of_waiting_messages(t: &TestApp) {
+    let (team, [key, _]) = t.main_and_sub_keys().await;
     let test_key = t.api_key(&team, &team.main_account_id, "TEST").await;
     let id = t.sender(&key, json!({ "email": "news@example.com" })).await;
     let other = t.sender(&key, json!({ "email": "other@example.com" })).await;
@@ -360,7 +319,7 @@ async fn a_deletion_looks_at_what_waits_only(database: Database) {
     };
     let columns = "team_id, account_id, api_key_id, environment, channel, recipient, text, \
                    segments, cost_micros, input_hash, sender_id, sent_from, created_at, updated_at";
-    // Most went out; a tenth waits to go out by the other sender.
+    // Most were sent. A tenth waits, with the other sender.
     let many = format!(
         "INSERT INTO message (id, status, {columns}) \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
@@ -383,7 +342,6 @@ async fn a_deletion_looks_at_what_waits_only(database: Database) {
     let plan = plan.join("\n");
 
     assert!(plan.contains("message_of_sender_unclaimed"), "{plan}");
-    assert_eq!(delete(&t, &key, &id).await.refusals(), [""; 0]);
-    assert_eq!(errors_of(&delete(&t, &key, &other).await), error("SENDER_IN_USE", &["id"]));
-    t.close().await;
+    assert_eq!(delete(t, &key, &id).await.refusals(), [""; 0]);
+    assert_eq!(errors_of(&delete(t, &key, &other).await), error("SENDER_IN_USE", &["id"]));
 }

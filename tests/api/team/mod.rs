@@ -1,12 +1,12 @@
-//! Teams: made, topped up and corrected by operators; each with its one main account.
+//! Teams: created, topped up and corrected by operators. Each has one main account.
 
 use db_test::db_test;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Database, NOBODYS_IDS, TestApp, TestTeam, text};
+use crate::harness::{Answer, TestApp, TestTeam, UNKNOWN_IDS, text};
 
-pub(crate) mod sub_account;
+mod sub_account;
 
 const NOTHING: [&str; 0] = [];
 
@@ -38,20 +38,16 @@ async fn deposit(t: &TestApp, team: &TestTeam, field: &str, input: Value) -> Ans
     t.ask_with(&t.operator, &query, json!({ "input": whole })).await
 }
 
-/// A number as it is written, for what no Rust type holds.
+/// A JSON number that no Rust type can hold.
 fn raw(json: &str) -> Value {
     json.parse().expect("the tests write JSON")
 }
 
-/// C3, C8, C10, R1: whoever needs another main account makes another team, with its own money.
 #[db_test]
-#[tokio::test]
-async fn another_main_account_is_another_team(database: Database) {
-    let t = TestApp::start(database).await;
-
+async fn each_team_has_its_own_main_account_and_balance(t: &TestApp) {
     let mut made = Vec::new();
     for name in [" Acme ", "Acme"] {
-        let answer = create(&t, name).await;
+        let answer = create(t, name).await;
         assert_eq!(answer.refusals(), NOTHING);
         let payload = &answer.data()["createTeam"];
         let id = text(&payload["team"]["id"]);
@@ -87,7 +83,7 @@ async fn another_main_account_is_another_team(database: Database) {
 
     let before = t.everything().await;
     for name in ["", " ", "a\tb", "a\0b", &"é".repeat(201)] {
-        let answer = create(&t, name).await;
+        let answer = create(t, name).await;
         assert_eq!(answer.refusals(), ["NAME_INVALID"], "{name:?}");
         let errors = json!([{ "code": "NAME_INVALID", "field": ["input", "name"] }]);
         let refused =
@@ -95,15 +91,12 @@ async fn another_main_account_is_another_team(database: Database) {
         assert_eq!(answer.data()["createTeam"], refused);
     }
     assert_eq!(t.everything().await, before);
-    assert_eq!(create(&t, &"é".repeat(200)).await.refusals(), NOTHING);
-    t.close().await;
+    assert_eq!(create(t, &"é".repeat(200)).await.refusals(), NOTHING);
 }
 
-/// R19: operators list all teams, newest first, and find each by its id; nobody's id finds none.
+/// Newest first. An unknown id finds nothing.
 #[db_test]
-#[tokio::test]
-async fn operators_see_all_teams(database: Database) {
-    let t = TestApp::start(database).await;
+async fn operators_list_all_teams_and_find_each_by_its_id(t: &TestApp) {
     let teams = [t.team(0).await, t.team(700).await, t.team(0).await];
 
     let list = t
@@ -134,26 +127,22 @@ async fn operators_see_all_teams(database: Database) {
             })
         );
     }
-    for id in [NOBODYS_IDS[0], NOBODYS_IDS[1], &teams[0].main_account_id] {
+    for id in [UNKNOWN_IDS[0], UNKNOWN_IDS[1], &teams[0].main_account_id] {
         let found = t.ask_with(&t.operator, by_id, json!({ "id": id })).await;
         assert_eq!(*found.data(), json!({ "teamById": null }));
         let before = t.everything().await;
         for field in ["topUpTeam", "adjustTeamBalance"] {
-            let answer = deposit(&t, &teams[0], field, json!({ "teamId": id })).await;
+            let answer = deposit(t, &teams[0], field, json!({ "teamId": id })).await;
             assert_eq!(answer.refusals(), ["NOT_FOUND"], "{field} of {id}");
             let error = &answer.data()[field]["errors"][0];
             assert_eq!(error["field"], json!(["input", "teamId"]));
         }
         assert_eq!(t.everything().await, before);
     }
-    t.close().await;
 }
 
-/// R6, R13: each refusal of a deposit names its code and its field, and no money moves.
 #[db_test]
-#[tokio::test]
-async fn an_invalid_deposit_is_refused_by_name_and_moves_no_money(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_deposit_that_is_not_valid_is_refused_and_moves_no_money(t: &TestApp) {
     let team = t.team(500).await;
     let before = t.everything().await;
     let both = ["topUpTeam", "adjustTeamBalance"];
@@ -186,7 +175,7 @@ async fn an_invalid_deposit_is_refused_by_name_and_moves_no_money(database: Data
 
     for (fields, name, value, code) in cases {
         for field in fields {
-            let answer = deposit(&t, &team, field, json!({ (name): value })).await;
+            let answer = deposit(t, &team, field, json!({ (name): value })).await;
             let errors = json!([{ "code": code, "field": ["input", name] }]);
             let refused =
                 json!({ "team": null, "entry": null, "replayed": false, "errors": errors });
@@ -195,20 +184,17 @@ async fn an_invalid_deposit_is_refused_by_name_and_moves_no_money(database: Data
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// R13: a repeat answers with the first movement and moves nothing; with other input it is refused.
-/// Top-ups and adjustments share the keys of a team; teams do not.
+/// With other input it is refused. Top-ups and adjustments of a team share its idempotency keys;
+/// teams do not.
 #[db_test]
-#[tokio::test]
-async fn a_deposit_is_made_once_for_each_key(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_repeated_deposit_returns_the_first_and_moves_no_money(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);
     let top_up = json!({ "amount": raw("250.5"), "note": " Invoice 7 " });
     let adjustment = json!({ "amount": -50, "idempotencyKey": "a", "reason": "Typo" });
 
-    let first = deposit(&t, &team, "topUpTeam", top_up.clone()).await;
+    let first = deposit(t, &team, "topUpTeam", top_up.clone()).await;
     let payload = &first.data()["topUpTeam"];
     assert_eq!([&payload["replayed"], &payload["team"]["balance"]], [&json!(false), &raw("250.5")]);
     let entry = json!({
@@ -216,18 +202,18 @@ async fn a_deposit_is_made_once_for_each_key(database: Database) {
         "balanceAfter": raw("250.5"), "note": "Invoice 7",
     });
     assert_eq!(payload["entry"], entry);
-    let adjusted = deposit(&t, &team, "adjustTeamBalance", adjustment.clone()).await;
+    let adjusted = deposit(t, &team, "adjustTeamBalance", adjustment.clone()).await;
     let correction = adjusted.data()["adjustTeamBalance"].clone();
     assert_eq!(correction["entry"]["kind"], "ADJUSTMENT");
     assert_eq!(correction["entry"]["balanceAfter"], raw("200.5"));
 
     let before = t.everything().await;
-    let again = deposit(&t, &team, "topUpTeam", top_up.clone()).await;
+    let again = deposit(t, &team, "topUpTeam", top_up.clone()).await;
     assert_eq!(
         again.data()["topUpTeam"],
         json!({ "team": { "balance": raw("200.5") }, "entry": entry, "replayed": true, "errors": [] })
     );
-    let again = deposit(&t, &team, "adjustTeamBalance", adjustment).await;
+    let again = deposit(t, &team, "adjustTeamBalance", adjustment).await;
     assert_eq!(again.data()["adjustTeamBalance"]["replayed"], true);
     assert_eq!(again.data()["adjustTeamBalance"]["entry"], correction["entry"]);
     for (field, input) in [
@@ -239,18 +225,18 @@ async fn a_deposit_is_made_once_for_each_key(database: Database) {
         ("adjustTeamBalance", json!({ "amount": -50, "idempotencyKey": "a", "reason": "Other" })),
         ("adjustTeamBalance", json!({ "amount": 50, "idempotencyKey": "a", "reason": "Typo" })),
     ] {
-        let answer = deposit(&t, &team, field, input.clone()).await;
+        let answer = deposit(t, &team, field, input.clone()).await;
         assert_eq!(answer.refusals(), ["IDEMPOTENCY_CONFLICT"], "{field} with {input}");
         let error = &answer.data()[field]["errors"][0];
         assert_eq!(error["field"], json!(["input", "idempotencyKey"]));
     }
     assert_eq!(t.everything().await, before);
 
-    let elsewhere = deposit(&t, &other_team, "topUpTeam", top_up).await;
+    let elsewhere = deposit(t, &other_team, "topUpTeam", top_up).await;
     assert_eq!(elsewhere.data()["topUpTeam"]["replayed"], false);
-    // A refused try claims no key.
+    // A refused deposit does not use its idempotency key.
     let refused = deposit(
-        &t,
+        t,
         &team,
         "adjustTeamBalance",
         json!({
@@ -259,16 +245,12 @@ async fn a_deposit_is_made_once_for_each_key(database: Database) {
     );
     assert_eq!(refused.await.refusals(), ["INSUFFICIENT_BALANCE"]);
     let later = json!({ "amount": raw("-200.5"), "idempotencyKey": "later" });
-    let emptied = deposit(&t, &team, "adjustTeamBalance", later).await;
+    let emptied = deposit(t, &team, "adjustTeamBalance", later).await;
     assert_eq!(emptied.data()["adjustTeamBalance"]["team"]["balance"], 0);
-    t.close().await;
 }
 
-/// R6: the bound of money, from both sides.
 #[db_test]
-#[tokio::test]
-async fn a_balance_reaches_the_bound_of_money_and_not_beyond(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_balance_can_reach_the_maximum_amount_and_not_exceed_it(t: &TestApp) {
     let team = t.team(0).await;
 
     let filled = t.top_up(&team, raw("100000000000"), "all").await;
@@ -276,22 +258,18 @@ async fn a_balance_reaches_the_bound_of_money_and_not_beyond(database: Database)
     let before = t.everything().await;
     for field in ["topUpTeam", "adjustTeamBalance"] {
         for amount in [raw("0.0001"), json!(1), raw("100000000000")] {
-            let answer = deposit(&t, &team, field, json!({ "amount": amount })).await;
+            let answer = deposit(t, &team, field, json!({ "amount": amount })).await;
             assert_eq!(answer.refusals(), ["AMOUNT_INVALID"], "{field} {amount}");
         }
     }
     assert_eq!(t.everything().await, before);
     let input = json!({ "amount": raw("-100000000000") });
-    let emptied = deposit(&t, &team, "adjustTeamBalance", input).await;
+    let emptied = deposit(t, &team, "adjustTeamBalance", input).await;
     assert_eq!(emptied.data()["adjustTeamBalance"]["team"]["balance"], 0);
-    t.close().await;
 }
 
-/// R10, R13: repeats that race move the money once.
 #[db_test]
-#[tokio::test]
-async fn twenty_top_ups_at_once_under_one_key_are_one(database: Database) {
-    let t = TestApp::start(database).await;
+async fn concurrent_top_ups_with_one_idempotency_key_are_one(t: &TestApp) {
     let team = t.team(0).await;
 
     let answers = join_all((0..20).map(|_| t.top_up(&team, json!(100), "race"))).await;
@@ -305,5 +283,4 @@ async fn twenty_top_ups_at_once_under_one_key_are_one(database: Database) {
     }
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 1);
     assert_eq!(t.number("SELECT balance_micros FROM team").await, 1_000_000);
-    t.close().await;
 }

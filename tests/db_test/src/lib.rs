@@ -1,89 +1,145 @@
-//! Attributes for tests of databases. [`macro@db_test`] runs a test on SQLite and on PostgreSQL,
-//! [`macro@needs_postgres`] on PostgreSQL only.
+//! [`macro@db_test`]: a test that runs on SQLite and on PostgreSQL. [`macro@needs_postgres`]: a test that is ignored
+//! without a PostgreSQL server.
 
 use proc_macro::TokenStream;
-use quote::quote;
+use quote::{format_ident, quote};
 use syn::{
-    Attribute, Error, FnArg, Ident, ItemFn, Pat, PatType, Type, parse_macro_input, parse_quote,
+    Attribute, Error, FnArg, GenericArgument, Ident, ItemFn, Pat, PatType, PathArguments, Type,
+    parse_macro_input, parse_quote, spanned::Spanned as _,
 };
 
-/// The reason that `cargo test` shows for ignored tests.
+/// Shown by `cargo test` beside each ignored test.
 const NO_SERVER: &str =
     "no PostgreSQL: TEST_DATABASE_URL is not set, and initdb and postgres were not found";
 
 /// Attributes that are moved to the generated tests. The others stay on the function.
 const OF_TEST: [&str; 3] = ["case", "test", "should_panic"];
 
-/// Generates two tests from a function: `name::sqlite` and `name::postgres`. Its parameter of the type
-/// `Database` gets the database. The second test is ignored if PostgreSQL was not found at build time.
+/// What a parameter of a test is filled with.
+enum Parameter {
+    /// The database that the test runs on.
+    Database,
+    /// A fresh app on that database.
+    App,
+    /// Starts apps with other settings on that database.
+    Apps,
+    /// A value of `rstest`, from `#[case]` or `#[values]`.
+    Value,
+}
+
+/// Runs a test on both databases, as `name::sqlite` and `name::postgres`, or on one: `#[db_test(sqlite)]`,
+/// `#[db_test(postgres)]`. The PostgreSQL test is ignored if no server was found when it was compiled.
+///
+/// Parameters of the types `Database`, `&TestApp` and `&Apps` are filled in, others are those of `rstest`. Apps are
+/// started and, after the test, checked and closed by `harness::run_test`.
+///
+/// An async test gets `#[tokio::test]` unless it has another attribute of that name.
 ///
 /// ```ignore
 /// #[db_test]
-/// #[tokio::test]
-/// async fn a_balance_is_shown(database: Database) { … }
+/// async fn the_balance_is_shown(t: &TestApp) { … }
 /// ```
 #[proc_macro_attribute]
-pub fn db_test(_: TokenStream, item: TokenStream) -> TokenStream {
+pub fn db_test(databases: TokenStream, item: TokenStream) -> TokenStream {
     let test = parse_macro_input!(item as ItemFn);
-    let tests = twice(test).unwrap_or_else(Error::into_compile_error);
+    let only = parse_macro_input!(databases as Option<Ident>);
+    let tests = tests(test, only.as_ref()).unwrap_or_else(Error::into_compile_error);
     tests.into()
 }
 
-fn twice(mut test: ItemFn) -> syn::Result<proc_macro2::TokenStream> {
-    let (of_test, of_function): (Vec<Attribute>, Vec<Attribute>) =
+fn tests(mut test: ItemFn, only: Option<&Ident>) -> syn::Result<proc_macro2::TokenStream> {
+    let (mut of_test, of_function): (Vec<Attribute>, Vec<Attribute>) =
         std::mem::take(&mut test.attrs).into_iter().partition(|attribute| {
-            let last = attribute.path().segments.last();
-            last.is_some_and(|last| OF_TEST.iter().any(|name| last.ident == name))
+            // Also `#[tokio::test]` and `#[case::name(…)]`.
+            let mut names = attribute.path().segments.iter();
+            names.any(|segment| OF_TEST.iter().any(|name| segment.ident == name))
         });
     test.attrs = of_function;
+    let is_async = test.sig.asyncness;
+    let has_runtime = of_test
+        .iter()
+        .any(|attribute| attribute.path().segments.last().is_some_and(|last| last.ident == "test"));
+    if is_async.is_some() && !has_runtime {
+        of_test.push(parse_quote!(#[::tokio::test]));
+    }
 
-    let inputs = test.sig.inputs.clone();
-    let mut parameters = Vec::new();
-    let mut arguments = Vec::new();
+    let (mut parameters, mut arguments) = (Vec::new(), Vec::new());
+    let (mut is_of_database, mut has_app, mut has_apps) = (false, false, false);
     for input in &mut test.sig.inputs {
         let FnArg::Typed(input) = input else {
             return Err(Error::new_spanned(input, "a test cannot take self"));
         };
         let name = name_of(input)?;
-        if is_database(&input.ty) {
-            arguments.push(quote!(DATABASE));
-        } else {
-            parameters.push(input.clone());
-            arguments.push(quote!(#name));
+        let of_type = parameter(&input.ty);
+        is_of_database |= !matches!(of_type, Parameter::Value);
+        match of_type {
+            Parameter::Database => arguments.push(quote!(database)),
+            Parameter::App => {
+                has_app = true;
+                arguments.push(quote!(&app));
+            }
+            Parameter::Apps => {
+                has_apps = true;
+                arguments.push(quote!(apps));
+            }
+            Parameter::Value => {
+                arguments.push(quote!(#name));
+                parameters.push(input.clone());
+            }
         }
-        // `#[case]` and `#[values]` belong to the generated tests.
+        // `#[case]` and `#[values]` are of the generated tests.
         input.attrs.clear();
     }
-    if parameters.len() + 1 != inputs.len() {
-        return Err(Error::new_spanned(inputs, "expected one parameter of the type Database"));
+    if !is_of_database {
+        let message = "expected a parameter of the type Database, &TestApp or &Apps";
+        return Err(Error::new(test.sig.inputs.span(), message));
     }
 
     let name = &test.sig.ident;
-    let (is_async, wait) = match test.sig.asyncness {
-        Some(_) => (quote!(async), quote!(.await)),
-        None => (quote!(), quote!()),
-    };
-    let one = |module: Ident, variant: Ident, ignore: Option<Attribute>| {
+    let wait = is_async.map(|_| quote!(.await));
+    let call = quote!(super::#name(#(#arguments),*) #wait);
+    let start = has_app.then(|| quote!(let app = apps.start().await;));
+    let one = |name: &Ident, variant: &str, ignore: Option<Attribute>| {
+        let variant = format_ident!("{variant}");
+        let body = if has_app || has_apps {
+            quote! {
+                let database = crate::harness::Database::#variant;
+                crate::harness::run_test(database, async |apps: &crate::harness::Apps| {
+                    #start
+                    #call
+                })
+                .await
+            }
+        } else {
+            quote! {
+                let database = Database::#variant;
+                #call
+            }
+        };
         quote! {
             #[::rstest::rstest]
             #(#of_test)*
             #ignore
-            #is_async fn #module(#(#parameters),*) {
-                const DATABASE: Database = Database::#variant;
-                super::#name(#(#arguments),*) #wait
+            #is_async fn #name(#(#parameters),*) {
+                #body
             }
         }
     };
-    let ignore = ignored_without_postgres();
-    let sqlite = one(parse_quote!(sqlite), parse_quote!(Sqlite), None);
-    let postgres = one(parse_quote!(postgres), parse_quote!(Postgres), ignore);
+    let (sqlite, postgres) = (format_ident!("sqlite"), format_ident!("postgres"));
+    if let Some(only) = only.filter(|only| **only != sqlite && **only != postgres) {
+        return Err(Error::new_spanned(only, "expected sqlite or postgres"));
+    }
+    let runs_on = |database: &Ident| only.is_none_or(|only| only == database);
+    let on_sqlite = runs_on(&sqlite).then(|| one(&sqlite, "Sqlite", None));
+    let on_postgres =
+        runs_on(&postgres).then(|| one(&postgres, "Postgres", ignored_without_postgres()));
     Ok(quote! {
         #test
         mod #name {
             use super::*;
 
-            #sqlite
-            #postgres
+            #on_sqlite
+            #on_postgres
         }
     })
 }
@@ -92,7 +148,7 @@ fn ignored_without_postgres() -> Option<Attribute> {
     (!cfg!(postgres)).then(|| parse_quote!(#[ignore = #NO_SERVER]))
 }
 
-/// Marks a test that runs only on PostgreSQL. It must be the first attribute of the test.
+/// Ignores a test if no PostgreSQL server was found. It comes before the test's other attributes.
 #[proc_macro_attribute]
 pub fn needs_postgres(_: TokenStream, item: TokenStream) -> TokenStream {
     let mut test = parse_macro_input!(item as ItemFn);
@@ -107,9 +163,29 @@ fn name_of(input: &PatType) -> syn::Result<&Ident> {
     }
 }
 
-fn is_database(of: &Type) -> bool {
-    let Type::Path(path) = of else { return false };
-    path.path.segments.last().is_some_and(|last| last.ident == "Database")
+fn parameter(of: &Type) -> Parameter {
+    match of {
+        Type::Reference(reference) => match last_name(&reference.elem).as_deref() {
+            Some("TestApp") => Parameter::App,
+            Some("Apps") => Parameter::Apps,
+            _ => Parameter::Value,
+        },
+        Type::Path(_) if last_name(of).as_deref() == Some("Database") => Parameter::Database,
+        _ => Parameter::Value,
+    }
+}
+
+/// The name of a type, of its content for an `Arc`.
+fn last_name(of: &Type) -> Option<String> {
+    let Type::Path(path) = of else { return None };
+    let last = path.path.segments.last()?;
+    if let PathArguments::AngleBracketed(content) = &last.arguments
+        && last.ident == "Arc"
+        && let Some(GenericArgument::Type(content)) = content.args.first()
+    {
+        return last_name(content);
+    }
+    Some(last.ident.to_string())
 }
 
 /// A string literal that says whether the tests run on PostgreSQL.

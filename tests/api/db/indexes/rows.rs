@@ -1,4 +1,4 @@
-//! 100,000 rows of every table that a list reads.
+//! 100,000 rows in every table that a list reads.
 
 use sea_orm::DbBackend;
 
@@ -6,8 +6,8 @@ use crate::harness::TestApp;
 
 const ROWS: u32 = 100_000;
 
-/// A table with its columns, and the values of row `i` in the words of [`sql`]. The accounts below 1,000 are
-/// of the team that asks, and have the rows of the other tables by turns.
+/// A table, its columns, and the values of row `i` as a template for [`sql`]. The accounts below
+/// 1,000 belong to the team under test and take turns as owners of the other tables' rows.
 const TABLES: [(&str, &str, &str); 14] = [
     ("team", "id, name, balance_micros, created_at, updated_at", "ID1, 'Team', 0, NOW, NOW"),
     (
@@ -47,7 +47,7 @@ const TABLES: [(&str, &str, &str); 14] = [
          CASE WHEN i / 1000 % 2 = 0 THEN 'SCHEDULED' ELSE 'DELIVERED' END, '+12025550123', 'Hello', 1, 0, \
          HASH, NOW, NOW, CASE WHEN i / 1000 % 2 = 0 THEN LATER END, CASE WHEN i / 1000 % 2 = 0 THEN LATER END",
     ),
-    // One up and one down for each account and team, so that the books are clean.
+    // One deposit and one withdrawal for each account and team, so that balances and totals agree.
     (
         "ledger_entry",
         "id, team_id, account_id, kind, amount_micros, balance_after_micros, note, created_at",
@@ -55,14 +55,14 @@ const TABLES: [(&str, &str, &str); 14] = [
          1 - 2 * (i / 1000 % 2), \
          CASE WHEN i < 2000 THEN balance_micros ELSE 0 END + 1 - i / 1000 % 2, 'Pair', NOW",
     ),
-    // Every second one is somebody's.
+    // Every second number belongs to an account.
     (
         "inventory_number",
         "number, country, number_type, has_sms, has_whatsapp, upfront_price_micros, \
          monthly_price_micros, is_withdrawn, phone_number_id, updated_at",
         "NUMBER, 'US', 'LOCAL', true, i % 3 = 0, 0, 0, false, CASE WHEN i % 2 = 0 THEN IDA END, NOW",
     ),
-    // Every other thousand was given back.
+    // Every other thousand was released.
     (
         "phone_number",
         "id, team_id, account_id, buyer_id, number, country, number_type, has_sms, has_whatsapp, \
@@ -77,7 +77,7 @@ const TABLES: [(&str, &str, &str); 14] = [
         "id, team_id, account_id, name, is_default, created_at, updated_at",
         "IDC, OURS, ACCOUNT, 'Support', i < 1000, NOW, NOW",
     ),
-    // Every second one is a sub-account's own work, which its team does not see; every fourth was refused.
+    // Every second entry is private to a sub-account. Every fourth was refused.
     (
         "audit_entry",
         "id, team_id, account_id, is_private, actor, key_id, action, outcome, code, created_at",
@@ -92,7 +92,7 @@ const TABLES: [(&str, &str, &str); 14] = [
     ),
 ];
 
-/// Whether the table has so many rows.
+/// Whether the table has these rows.
 pub fn is_filled(table: &str) -> bool {
     TABLES.iter().any(|(filled, ..)| *filled == table)
 }
@@ -101,7 +101,7 @@ pub fn is_filled(table: &str) -> bool {
 pub async fn fill(t: &TestApp, team_id: &str) {
     let backend = t.app.db.backend();
     for (table, columns, values) in TABLES {
-        // `WHERE true` tells SQLite that no join's ON follows.
+        // Without `WHERE true`, SQLite would read the `ON` of a join.
         let statement = format!(
             "INSERT INTO {table} ({columns}) WITH RECURSIVE n(i) AS \
              (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS} - 1) \
@@ -115,7 +115,7 @@ pub async fn fill(t: &TestApp, team_id: &str) {
     }
 }
 
-/// The id of row `n` of a kind. What is filtered by time has ids of that time.
+/// The id of row `n` of a kind. If rows are filtered by time, their ids have that time.
 fn id(backend: DbBackend, kind: u8, n: &str) -> String {
     let of_now = "019cf6846e00";
     let moment =
@@ -128,7 +128,7 @@ fn id(backend: DbBackend, kind: u8, n: &str) -> String {
     }
 }
 
-/// Puts what this database calls them in the place of the words: OURS is the team that asks.
+/// Replaces the placeholders of a template. OURS is the team under test.
 fn sql(backend: DbBackend, team_id: &str, statement: &str) -> String {
     let (ours, hash, moment) = match backend {
         DbBackend::Postgres => (

@@ -1,5 +1,6 @@
-//! Lists that grow stay fast: on 100,000 rows of each table no statement of a list reads a whole
-//! table, and the plain order of each, in both directions, comes from an index; nor does a worker's look.
+//! Lists stay fast as they grow: with 100,000 rows in each table, no statement of a list reads a
+//! whole table, and the plain order comes from an index in both directions. The same holds for the
+//! polls of the worker.
 
 mod rows;
 
@@ -11,6 +12,7 @@ use std::{
 
 use db_test::db_test;
 use entity::{api_key::Environment, message::MessageStatus};
+use rows::{fill, is_filled};
 use sea_orm::{
     ConnectionTrait, DbBackend, QuerySelect as _, QueryTrait as _, Statement, TransactionTrait as _,
 };
@@ -36,16 +38,15 @@ use tracing::{
     span,
 };
 
-use crate::harness::{Database, NOON, TestApp, hear};
-use rows::{fill, is_filled};
+use crate::harness::{NOON, TestApp, log_to};
 
-/// A list as it is asked for: `PAGE` stands for its arguments, after those that it has of its own.
+/// A list. `PAGE` in the query is replaced by the page's arguments.
 struct List {
-    /// The connections that it shows, as `Type.field`.
+    /// The connections in its answer, as `Type.field`.
     fields: &'static [&'static str],
     key: Key,
     query: &'static str,
-    /// Whether the index gives the order: else a filter or an order by totals sorts what is left.
+    /// Whether the index gives the order. If not, the remaining rows are sorted.
     is_plain: bool,
 }
 
@@ -66,7 +67,7 @@ const fn filtered(key: Key, query: &'static str) -> List {
     List { fields: &[], key, query, is_plain: false }
 }
 
-/// Every connection of the schema, and what it can be filtered and ordered by.
+/// Every connection of the schema, with its filters and orders.
 const LISTS: &[List] = &[
     plain(&["Query.messages"], Key::Sub, "messages(PAGE) { NODES }"),
     plain(&[], Key::Sub, "messages(filter: { to: \"+12025550123\" }, PAGE) { NODES }"),
@@ -108,7 +109,8 @@ const LISTS: &[List] = &[
         Key::Main,
         "subAccounts(filter: { search: \"7\", isBlocked: false }, PAGE) { NODES }",
     ),
-    // Pages of several accounts are read together: the few keys of each are ranked.
+    // Pages of several accounts are read in one statement, which ranks the few keys of each
+    // account.
     List {
         fields: &["Account.apiKeys"],
         key: Key::Main,
@@ -135,8 +137,8 @@ const LISTS: &[List] = &[
     plain(&["Query.teams"], Key::Operator, "teams(PAGE) { NODES }"),
 ];
 
-/// Filters and orders that an index knows: by what their statements are told from others, and the index. In an
-/// account with any number of rows they read what they find.
+/// Filters and orders that have an index: a part of their statements, and the index. They read only
+/// matching rows, however many rows the account has.
 const INDEXED: &[(Key, &str, &str, &str)] = &[
     (
         Key::Sub,
@@ -189,14 +191,14 @@ const INDEXED: &[(Key, &str, &str, &str)] = &[
     (Key::Main, "account { apiKeys { NODES } }", "AS \"accounts\"", "api_key_of_account"),
 ];
 
-/// What is searched without pages.
+/// Searches without pages.
 const SEARCHES: [&str; 2] = [
     "availablePhoneNumbers(filter: { country: \"US\" }, first: 100) { number }",
     "availablePhoneNumbers(filter: { country: \"us\", type: LOCAL, contains: \"30310999\", \
      capabilities: [SMS, WHATSAPP] }) { number }",
 ];
 
-/// The texts of the statements that are read with.
+/// The statements that read.
 #[derive(Clone, Default)]
 struct Texts(Arc<Mutex<BTreeSet<String>>>);
 
@@ -225,14 +227,14 @@ impl Subscriber for Texts {
 impl Visit for Texts {
     fn record_str(&mut self, field: &Field, text: &str) {
         if field.name() == "sql" {
-            self.0.lock().expect("nobody panics with the texts").insert(text.to_owned());
+            self.0.lock().expect("no test panics with this lock").insert(text.to_owned());
         }
     }
 
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// How the database would run a statement.
+/// The database's plan for a statement.
 async fn explained<C: ConnectionTrait>(db: &C, statement: Statement) -> String {
     let (explain, place) = match db.get_database_backend() {
         DbBackend::Postgres => ("EXPLAIN", 0),
@@ -244,8 +246,8 @@ async fn explained<C: ConnectionTrait>(db: &C, statement: Statement) -> String {
     lines.collect::<Vec<String>>().join("\n")
 }
 
-/// The same, whatever its values are. `role` is who would run it on PostgreSQL: to the server's, the policies of row
-/// security are part of each statement.
+/// The plan of a statement for any values. `role` runs it on PostgreSQL: for the server's role,
+/// each statement includes the policies of row security.
 async fn plan(t: &TestApp, sql: &str, role: &str) -> String {
     let backend = t.app.db.backend();
     if backend == DbBackend::Sqlite {
@@ -282,13 +284,11 @@ fn sorts(line: &str) -> bool {
     line.contains("Sort") || line.contains("TEMP B-TREE FOR ORDER BY")
 }
 
-/// R3 and C16 at size: no list reads all rows of a table, from either end.
+/// From either end.
 #[db_test]
-#[tokio::test]
-async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
-    let t = TestApp::start(database).await;
+async fn no_list_of_100000_rows_reads_a_whole_table(t: &TestApp) {
     let team = t.team(1_000).await;
-    fill(&t, &team.id).await;
+    fill(t, &team.id).await;
     let sub = t.api_key(&team, "00000002-0000-7000-8000-000000000007", "TEST").await;
 
     let mut faults = Vec::new();
@@ -313,27 +313,27 @@ async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
         ];
         for page in pages {
             let query = list.query.replace("PAGE", &page).replace("NODES", NODES);
-            faults.extend(faults_of(&t, key, &query, list.is_plain).await);
+            faults.extend(faults_of(t, key, &query, list.is_plain).await);
         }
     }
     for (key, query, mark, index) in INDEXED {
         let key = if matches!(key, Key::Main) { &team.key } else { &sub };
         let query = query.replace("NODES", NODES);
-        let texts = texts_of(&t, key, &query).await;
+        let texts = texts_of(t, key, &query).await;
         let mut texts: Vec<_> = texts.into_iter().filter(|text| text.contains(mark)).collect();
         assert!(!texts.is_empty(), "{query}: no statement has {mark}");
         for text in texts.drain(..) {
-            let plan = plan(&t, &text, SERVER).await;
+            let plan = plan(t, &text, SERVER).await;
             if !plan.contains(index) {
                 faults.push(format!("{query} does not go by {index}\n{text}\n{plan}\n"));
             }
         }
     }
     for search in SEARCHES {
-        faults.extend(faults_of(&t, &sub, search, true).await);
+        faults.extend(faults_of(t, &sub, search, true).await);
     }
-    // What is scheduled for later costs a worker's look nothing, and neither do months that begin
-    // later and TEST messages that are kept.
+    // Scheduled messages, later months and stored TEST messages cost the polls of the worker
+    // nothing.
     let (now, backend) = (NOON.parse().expect("a time"), t.app.db.backend());
     let team_id = team.id.parse().expect("an id");
     let account = "00000002-0000-7000-8000-000000000007".parse().expect("an id");
@@ -360,26 +360,25 @@ async fn lists_of_100_000_rows_go_by_indexes(database: Database) {
         looks.extend(taken.into_iter().map(|statement| (index, statement)));
     }
     for (index, look) in looks {
-        for plan in [plan(&t, &look.sql, SYSTEM).await, explained(&t.app.db.read, look).await] {
+        for plan in [plan(t, &look.sql, SYSTEM).await, explained(&t.app.db.read, look).await] {
             if !plan.contains(index) || plan.lines().any(|line| reads_a_whole_table(line.trim())) {
                 faults.push(format!("a worker's look\n{plan}\n"));
             }
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert_eq!(worker::deliver_due(&t.app).await.expect("the worker delivers").messages, 0);
-    t.close().await;
+    assert_eq!(t.deliver_due().await, 0);
 }
 
 /// The statements of a query.
 async fn texts_of(t: &TestApp, key: &str, query: &str) -> BTreeSet<String> {
     let texts = Texts::default();
     {
-        let _here = hear(texts.clone());
+        let _here = log_to(texts.clone());
         let answer = t.ask(key, &format!("{{ {query} }}")).await;
         assert!(answer.codes().is_empty(), "{query}: {}", answer.body);
     }
-    let texts = texts.0.lock().expect("nobody panics with the texts").clone();
+    let texts = texts.0.lock().expect("no test panics with this lock").clone();
     assert!(!texts.is_empty(), "{query}: no statement was seen");
     texts
 }
@@ -412,9 +411,9 @@ fn first_cursor(answer: &serde_json::Value) -> Option<String> {
     }
 }
 
-/// A connection that nobody has looked at here fails this.
+/// A new connection fails here.
 #[test]
-fn every_connection_is_looked_at() {
+fn every_connection_of_the_schema_is_in_the_list() {
     let sdl = tollgate::graphql::sdl();
     let mut of_type = "";
     let mut field = "";
@@ -431,6 +430,6 @@ fn every_connection_is_looked_at() {
             found.insert(format!("{of_type}.{field}"));
         }
     }
-    let looked_at = LISTS.iter().flat_map(|list| list.fields).map(|field| (*field).to_owned());
-    assert_eq!(found, looked_at.collect());
+    let listed = LISTS.iter().flat_map(|list| list.fields).map(|field| (*field).to_owned());
+    assert_eq!(found, listed.collect());
 }

@@ -1,5 +1,4 @@
-//! Schedules: when a message goes out, when it expires, and how it is canceled (`cancel`); each is paid back
-//! once.
+//! Schedules: when a message is sent and when it expires. Canceling is in `cancel`.
 
 mod cancel;
 
@@ -8,15 +7,15 @@ use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::{domain::message::delivery, worker};
 
-use crate::harness::{Answer, Database, NOON, TestApp, TestTeam, text};
+use crate::harness::{Answer, NOON, TestApp, TestTeam, text};
 
-/// A moment so long after noon, as the API writes it.
+/// Noon plus a duration, as the API writes it.
 fn noon(and: TimeDelta) -> String {
     let noon: DateTime<Utc> = NOON.parse().expect("a time");
     (noon + and).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Sends an SMS with what is given besides and gives its id.
+/// Sends an SMS with this additional input and returns its id.
 async fn send(t: &TestApp, key: &str, mut input: Value) -> String {
     input["text"] = json!("Hello");
     if input["to"].is_null() {
@@ -42,33 +41,12 @@ async fn cancel(t: &TestApp, key: &str, id: &str) -> Answer {
     t.ask_with(key, query, json!({ "id": id })).await
 }
 
-async fn balance(t: &TestApp, team: &TestTeam) -> Value {
-    t.ask(&team.key, "{ balance { balance } }").await.data()["balance"]["balance"].clone()
-}
-
-async fn refunds(t: &TestApp) -> i64 {
-    t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'REFUND'").await
-}
-
-async fn due(t: &TestApp) -> usize {
-    worker::deliver_due(&t.app).await.expect("the worker delivers").messages
-}
-
-async fn manage(t: &TestApp, team: &TestTeam, id: &str, mutation: &str) {
-    let query = format!(
-        "mutation($id: ID!) {{ {mutation}(account: {{ id: $id }}) {{ errors {{ code }} }} }}"
-    );
-    assert_eq!(t.ask_with(&team.key, &query, json!({ "id": id })).await.refusals(), [""; 0]);
-}
-
 #[db_test]
-#[tokio::test]
-async fn a_scheduled_message_is_charged_now_and_goes_out_at_its_time(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_scheduled_message_is_charged_when_accepted_and_sent_at_its_time(t: &TestApp) {
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let (send_at, until) = (noon(TimeDelta::hours(1)), noon(TimeDelta::hours(2)));
-    let id = send(&t, &team.key, json!({ "sendAt": send_at, "validUntil": until })).await;
+    let id = send(t, &team.key, json!({ "sendAt": send_at, "validUntil": until })).await;
 
     let query = "{ messages { nodes { id status sendAt validUntil cost } } }";
     let answer = t.ask(&team.key, query).await;
@@ -76,26 +54,23 @@ async fn a_scheduled_message_is_charged_now_and_goes_out_at_its_time(database: D
         "id": id, "status": "SCHEDULED", "sendAt": send_at, "validUntil": until, "cost": 1,
     }]);
     assert_eq!(answer.data()["messages"]["nodes"], shown);
-    assert_eq!(balance(&t, &team).await, 99);
+    assert_eq!(t.balance(&team).await, 99);
     t.step(TimeDelta::milliseconds(3_599_999));
-    assert_eq!(due(&t).await, 0);
-    assert_eq!(status(&t, &team.key, &id).await, "SCHEDULED");
+    assert_eq!(t.deliver_due().await, 0);
+    assert_eq!(status(t, &team.key, &id).await, "SCHEDULED");
 
     t.step(TimeDelta::milliseconds(1));
-    assert_eq!(due(&t).await, 1);
-    assert_eq!(status(&t, &team.key, &id).await, "SENT");
+    assert_eq!(t.deliver_due().await, 1);
+    assert_eq!(status(t, &team.key, &id).await, "SENT");
     t.deliver().await;
-    assert_eq!(status(&t, &team.key, &id).await, "DELIVERED");
+    assert_eq!(status(t, &team.key, &id).await, "DELIVERED");
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 1);
-    t.close().await;
 }
 
-/// A past sendAt means at once; the bounds of both moments, from both sides; nothing is left of what is
-/// refused. A quote says the same.
+/// A `sendAt` in the past means immediately. A quote answers the same, and what is refused leaves
+/// nothing behind.
 #[db_test]
-#[tokio::test]
-async fn moments_are_taken_within_their_bounds(database: Database) {
-    let t = TestApp::start(database).await;
+async fn send_at_and_valid_until_are_accepted_within_their_bounds(t: &TestApp) {
     let team = t.team(10_000).await;
     let (zero, ms) = (TimeDelta::zero(), TimeDelta::milliseconds(1));
     let (hour, month) = (TimeDelta::hours(1), TimeDelta::days(30));
@@ -136,15 +111,11 @@ async fn moments_are_taken_within_their_bounds(database: Database) {
             }
         }
     }
-    t.close().await;
 }
 
-/// R13: both moments are part of what a repeat must share, as moments and not as text; a repeat is
-/// answered also when its time is over.
+/// They are compared as times, not as text. A repeat is answered even after they have passed.
 #[db_test]
-#[tokio::test]
-async fn a_repeat_shares_the_moments(database: Database) {
-    let t = TestApp::start(database).await;
+async fn a_repeat_must_have_the_same_send_at_and_valid_until(t: &TestApp) {
     let team = t.team(1_000).await;
     let input = |send_at: Value, until: Value| {
         json!({
@@ -173,44 +144,40 @@ async fn a_repeat_shares_the_moments(database: Database) {
     }
 
     assert_eq!(t.everything().await, before);
-    t.close().await;
 }
 
-/// R4, R12: what was not handed over in its time, also while its account is suspended, is EXPIRED and paid
-/// back once; usage and totals say so.
+/// Also while its account is suspended. Usage and totals include it.
 #[db_test]
-#[tokio::test]
-async fn what_is_not_handed_over_in_time_is_paid_back(
-    database: Database,
+async fn a_message_not_submitted_before_valid_until_expires_and_is_refunded(
+    t: &TestApp,
     #[values(false, true)] is_suspended: bool,
 ) {
-    let t = TestApp::start(database).await;
     t.set_sms_price(10_000).await;
     let team = t.team(100).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &sub.id, "TEST").await;
     let until = json!({ "validUntil": noon(TimeDelta::minutes(10)) });
     for _ in 0..3 {
-        send(&t, &sub.key, until.clone()).await;
+        send(t, &sub.key, until.clone()).await;
     }
-    let of_test = send(&t, &test, until).await;
-    let stays = send(&t, &sub.key, json!({ "sendAt": noon(TimeDelta::minutes(30)) })).await;
+    let of_test = send(t, &test, until).await;
+    let stays = send(t, &sub.key, json!({ "sendAt": noon(TimeDelta::minutes(30)) })).await;
     if is_suspended {
-        manage(&t, &team, &sub.id, "suspendSubAccount").await;
+        t.change_status(&team, &sub.id, "suspendSubAccount").await;
         t.step(TimeDelta::milliseconds(599_999));
-        assert_eq!(due(&t).await, 0);
+        assert_eq!(t.deliver_due().await, 0);
         t.step(TimeDelta::milliseconds(1));
     } else {
-        // No worker has run in the meantime.
+        // No worker ran in the meantime.
         t.step(TimeDelta::minutes(10));
     }
-    assert_eq!(balance(&t, &team).await, 96);
+    assert_eq!(t.balance(&team).await, 96);
 
-    assert_eq!(due(&t).await, 4);
+    assert_eq!(t.deliver_due().await, 4);
     let after = t.everything().await;
-    assert_eq!(due(&t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
     t.step(TimeDelta::minutes(5));
-    assert_eq!(due(&t).await, 0);
+    assert_eq!(t.deliver_due().await, 0);
 
     assert_eq!(t.everything().await, after);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
@@ -226,59 +193,50 @@ async fn what_is_not_handed_over_in_time_is_paid_back(
         "messages": 4, "failed": 3, "charged": 4, "refunded": 3,
     } } });
     assert_eq!(answer.data()["account"], account);
-    let of_test = read(&t, &test, &of_test).await;
+    let of_test = read(t, &test, &of_test).await;
     assert_eq!([&of_test["status"], &of_test["refundedAt"]], [&json!("EXPIRED"), &json!(null)]);
-    assert_eq!(balance(&t, &team).await, 99);
-    assert_eq!(refunds(&t).await, 3);
+    assert_eq!(t.balance(&team).await, 99);
+    assert_eq!(t.refunds().await, 3);
     if is_suspended {
-        assert_eq!(status(&t, &sub.key, &stays).await, "SCHEDULED");
-        manage(&t, &team, &sub.id, "reactivateSubAccount").await;
+        assert_eq!(status(t, &sub.key, &stays).await, "SCHEDULED");
+        t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     }
     t.step(TimeDelta::minutes(15));
     t.deliver().await;
-    assert_eq!(status(&t, &sub.key, &stays).await, "DELIVERED");
-    t.close().await;
+    assert_eq!(status(t, &sub.key, &stays).await, "DELIVERED");
 }
 
-/// A hand-over that was cut off is not repeated when its time is over: it may have gone out, so it is
-/// not paid back either.
+/// The message may have been sent, so it is neither repeated nor refunded.
 #[db_test]
-#[tokio::test]
-async fn a_cut_off_hand_over_does_not_expire(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_interrupted_submission_does_not_expire(t: &TestApp) {
     let team = t.team(1_000).await;
-    let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
+    let id = send(t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 1);
     t.step(TimeDelta::seconds(61));
 
     t.deliver().await;
 
     let expected = json!({ "status": "UNKNOWN", "refundedAt": null, "errorCode": "CUT_OFF" });
-    assert_eq!(read(&t, &team.key, &id).await, expected);
+    assert_eq!(read(t, &team.key, &id).await, expected);
     assert_eq!(t.carrier.sent.lock().expect("the record").len(), 0);
-    t.close().await;
 }
 
-/// A worker that was cut off before it let a message expire: the next one does.
 #[db_test]
-#[tokio::test]
-async fn an_expiry_that_was_cut_off_is_made_up_for(database: Database) {
-    let t = TestApp::start(database).await;
+async fn an_interrupted_expiry_is_completed_by_the_next_worker(t: &TestApp) {
     let team = t.team(1_000).await;
-    let id = send(&t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
+    let id = send(t, &team.key, json!({ "validUntil": noon(TimeDelta::seconds(30)) })).await;
     t.step(TimeDelta::seconds(30));
     let cut_off = delivery::claim(&t.app).await.expect("the claim").messages;
     assert_eq!(cut_off.len(), 1);
-    assert_eq!(status(&t, &team.key, &id).await, "QUEUED");
+    assert_eq!(status(t, &team.key, &id).await, "QUEUED");
     t.step(TimeDelta::seconds(61));
-    assert_eq!(due(&t).await, 1);
+    assert_eq!(t.deliver_due().await, 1);
     let after = t.everything().await;
 
     let late = cut_off.into_iter().map(|claimed| (claimed, delivery::Outcome::Expired)).collect();
     delivery::settle(&t.app, late).await.expect("the settling");
 
-    assert_eq!(status(&t, &team.key, &id).await, "EXPIRED");
-    assert_eq!(refunds(&t).await, 1);
+    assert_eq!(status(t, &team.key, &id).await, "EXPIRED");
+    assert_eq!(t.refunds().await, 1);
     assert_eq!(t.everything().await, after);
-    t.close().await;
 }

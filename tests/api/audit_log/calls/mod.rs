@@ -1,0 +1,154 @@
+//! A call of each mutation that leaves entries in the audit log. A mutation without a row here fails
+//! `each_mutation_leaves_one_entry_when_done_and_one_when_refused`.
+
+mod account;
+mod contact;
+mod phone_number;
+mod sender;
+mod team;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, TestApp, TestSubAccount, TestTeam, UNKNOWN_IDS, post, text};
+
+/// A team with two sub-accounts.
+pub struct Stage {
+    pub team: TestTeam,
+    pub main_key_id: String,
+    pub sub: TestSubAccount,
+    pub other: TestSubAccount,
+    /// Three contacts of `sub`, which has an opt-out too, with the ids of their addresses.
+    pub contacts: [(String, Vec<String>); 3],
+    /// Two phone numbers of `sub`; a third is in stock.
+    pub numbers: [String; 2],
+    /// A sender of `sub`.
+    pub sender: String,
+    /// A template of `sub`.
+    pub template: String,
+}
+
+impl Stage {
+    /// Without a server: each key and id is a word that stands for it.
+    pub fn of_words() -> Self {
+        let word = str::to_owned;
+        let contact = || (word("OWN_CONTACT"), vec![word("OWN_ADDRESS"); 2]);
+        let account = |id: &str, key: &str| TestSubAccount {
+            id: word(id),
+            key: word(key),
+            key_id: word("OWN_KEY"),
+        };
+        Self {
+            team: TestTeam {
+                id: word("OWN_TEAM"),
+                main_account_id: word("OWN_MAIN_ACCOUNT"),
+                key: word("MAIN"),
+            },
+            main_key_id: word("OWN_KEY"),
+            sub: account("OWN_ACCOUNT", "SUB"),
+            other: account("OWN_ACCOUNT", "SUB"),
+            contacts: [contact(), contact(), contact()],
+            numbers: [word("OWN_NUMBER"), word("OWN_NUMBER")],
+            sender: word("OWN_SENDER"),
+            template: word("OWN_TEMPLATE"),
+        }
+    }
+}
+
+/// The number of entries of [`staged`] on the sub-account's own data: three contacts, an opt-out,
+/// two phone numbers, a sender, a template.
+pub const STAGED_PRIVATE: usize = 8;
+
+pub async fn staged(t: &TestApp) -> Stage {
+    let team = t.team(1000).await;
+    let sub = t.sub_account(&team, json!({ "externalId": "abc", "creditLimit": 7 })).await;
+    let other = t.sub_account(&team, json!({ "name": "Other", "externalId": "other" })).await;
+    let contacts = [
+        t.contact(&sub.key, &["+12025550171", "one@example.com"]).await,
+        t.contact(&sub.key, &["+12025550172"]).await,
+        t.contact(&sub.key, &["+12025550173"]).await,
+    ];
+    t.opt_out(&sub.key, "+12025550170").await;
+    // These are free, except for the last one.
+    t.stock(
+        "+12025550181,US,LOCAL,SMS,0,0\n+12025550182,US,LOCAL,SMS,0,0\n\
+         +12025550183,US,LOCAL,SMS,0.5,0.25\n",
+    )
+    .await;
+    let mut numbers = [String::new(), String::new()];
+    for (id, number) in numbers.iter_mut().zip(["+12025550181", "+12025550182"]) {
+        let bought = t.purchase(&sub.key, json!({ "number": number })).await;
+        *id = text(&bought.data()["purchasePhoneNumber"]["phoneNumber"]["id"]);
+    }
+    let main_key_id = t.key_id(&team.key).await;
+    let sender = t.sender(&sub.key, json!({})).await;
+    let bodies = json!([{ "channel": "SMS", "text": "Hello" }]);
+    let template = t.template(&sub.key, bodies, json!([])).await;
+    Stage { team, main_key_id, sub, other, contacts, numbers, sender, template }
+}
+
+/// A call that is done, another of the same mutation that is refused, and the entries of both.
+pub struct Call<'s> {
+    /// Empty for an operator's key.
+    pub key: &'s str,
+    pub mutation: &'static str,
+    pub accepted: String,
+    /// The account, the target (none if only the answer names it), and the values before and after.
+    pub entered: (Option<&'s str>, Option<&'s str>, Value, Value),
+    pub refused: String,
+    pub code: &'static str,
+    /// The account and the target of the refused call.
+    pub named: (Option<&'s str>, Option<&'s str>),
+    pub variables: Value,
+}
+
+/// A call of each mutation that leaves entries, in an order in which they can be made.
+pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
+    [contact::calls, sender::calls, phone_number::calls, account::calls, team::calls]
+        .into_iter()
+        .flat_map(|calls| calls(stage))
+        .collect()
+}
+
+impl<'s> Call<'s> {
+    fn new(
+        key: &'s str,
+        mutation: &'static str,
+        accepted: &str,
+        entered: (Option<&'s str>, Option<&'s str>, Value, Value),
+        refused: &str,
+        code: &'static str,
+        named: (Option<&'s str>, Option<&'s str>),
+    ) -> Self {
+        let (accepted, refused) = (accepted.to_owned(), refused.to_owned());
+        let variables = json!({});
+        Self { key, mutation, accepted, entered, refused, code, named, variables }
+    }
+
+    /// Calls the mutation with these arguments and this selection, under this request id.
+    pub async fn ask(&self, t: &TestApp, key: &str, call: &str, request_id: &str) -> Answer {
+        let declared = match call.contains("$two") {
+            true => "($two: [AddOptOutInput!]!)",
+            false if call.contains("$many") => "($many: [AddOptOutInput!]!)",
+            false => "",
+        };
+        let query = format!("mutation{declared} {{ {}{call} }}", self.mutation);
+        let body = json!({ "query": query, "variables": self.variables }).to_string();
+        let mut request = post(key, body);
+        request.headers_mut().insert("x-request-id", request_id.parse().expect("a header"));
+        t.request(request).await
+    }
+
+    /// A key that may call it.
+    pub fn key<'k>(&'k self, t: &'k TestApp) -> &'k str {
+        if self.key.is_empty() { &t.operator } else { self.key }
+    }
+
+    pub fn action(&self) -> String {
+        let capital = |letter: char| letter.is_ascii_uppercase();
+        self.mutation
+            .chars()
+            .flat_map(|letter| [capital(letter).then_some('_'), Some(letter.to_ascii_uppercase())])
+            .flatten()
+            .collect()
+    }
+}

@@ -1,0 +1,26 @@
+//! The audit log: its entries, who sees them, and that they cannot be changed.
+
+mod calls;
+mod entry;
+mod forbidden;
+mod integrity;
+mod list;
+mod refusals;
+
+use serde_json::Value;
+
+use crate::harness::TestApp;
+
+const FIELDS: &str = "action outcome code count actor actorKey { id } team { id } account { id } targetId before \
+                      after requestId createdAt";
+
+async fn count(t: &TestApp) -> i64 {
+    t.number("SELECT COUNT(*) FROM audit_entry").await
+}
+
+/// The newest entries that a key sees.
+async fn newest(t: &TestApp, key: &str, first: usize) -> Vec<Value> {
+    let query = format!("{{ auditLog(first: {first}) {{ nodes {{ {FIELDS} }} }} }}");
+    let answer = t.ask(key, &query).await;
+    answer.data()["auditLog"]["nodes"].as_array().expect("nodes").clone()
+}
