@@ -17,9 +17,9 @@ use crate::{
     db::Scope,
     domain::{
         Fault,
-        account::stored,
         caller::{AccountCaller, Caller, LiveAccountCaller, LiveMainCaller, OperatorCaller},
     },
+    money::Micros,
 };
 
 /// What stands in an entry instead of metadata.
@@ -95,7 +95,7 @@ pub type Settings = BTreeMap<&'static str, Value>;
 
 /// An amount as the API writes it: cents, exactly.
 pub fn cents(micros: i64) -> Value {
-    let cents = stored(micros).to_cents_text();
+    let cents = Micros::from_db(micros).to_cents_text();
     Value::Number(cents.parse().expect("cents are written as a JSON number"))
 }
 

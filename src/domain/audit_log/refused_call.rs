@@ -49,7 +49,7 @@ pub async fn enter_refusal(
             }
         }
     };
-    let _turn = app.db.write_turn(by.scope()).await?;
+    let _turn = app.db.write_slot(by.scope()).await?;
     let id = entry.write(app, by, &app.db.write).await?;
     if let Some(first) = first {
         first.entered(id);

@@ -8,7 +8,7 @@ use sea_orm::{
 };
 
 use super::entry::{Actor, Entry};
-use crate::{app::App, db::TurnTransaction, domain::Fault};
+use crate::{app::App, db::WriteTransaction, domain::Fault};
 
 /// A transaction of a change, which is committed with its entry or not at all.
 pub struct AuditedTransaction {
