@@ -266,13 +266,13 @@ fn explain<C>(failure: Failure<C>) -> anyhow::Error {
 
 /// What a command did, or why it was refused, which is then in the audit log too. `team_id` is the team that it
 /// named.
-async fn done<T, C: Copy + Into<&'static str>>(
+async fn record_refusal<T, C: Copy + Into<&'static str>>(
     app: &App,
     action: AuditAction,
     team_id: Option<Uuid>,
     result: Result<T, Failure<C>>,
 ) -> anyhow::Result<T> {
-    if let Err(Failure::Refused(refusal)) = &done {
+    if let Err(Failure::Refused(refusal)) = &result {
         enter_refusal(app, action, refusal.code.into(), Target::Team(team_id)).await?;
     }
     result.map_err(explain)

@@ -98,7 +98,6 @@ pub struct RotateApiKeyInput {
 }
 
 payload! {
-    /// Payload of createApiKey.
     CreateApiKeyPayload, domain::CreateKeyRefusal, (rows::Model, PlainKey) as (key, plain_key) => {
         /// The new key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
@@ -108,7 +107,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of updateApiKey.
     UpdateApiKeyPayload, domain::UpdateKeyRefusal, rows::Model as key => {
         /// The key after the change; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
@@ -116,7 +114,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of rotateApiKey.
     RotateApiKeyPayload, domain::RotateKeyRefusal, (rows::Model, PlainKey) as (key, plain_key) => {
         /// The new key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
@@ -126,7 +123,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of revokeApiKey.
     RevokeApiKeyPayload, api_key::revocation::RevokeKeyRefusal, rows::Model as key => {
         /// The revoked key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),

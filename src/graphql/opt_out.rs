@@ -99,7 +99,6 @@ pub struct RemoveOptOutInput {
 }
 
 payload! {
-    /// Payload of addOptOut.
     AddOptOutPayload, domain::AddOptOutRefusal, rows::Model as opt_out => {
         /// The new or existing opt-out; null if the mutation was refused.
         opt_out: Option<OptOut> = Some(OptOut(opt_out)),
@@ -132,7 +131,6 @@ impl From<domain::Imported> for OptOutVerdict {
 }
 
 payload! {
-    /// Payload of removeOptOut.
     RemoveOptOutPayload, domain::RemoveOptOutRefusal, rows::Model as opt_out => {
         /// The opt-out that was removed; null if the mutation was refused.
         opt_out: Option<OptOut> = Some(OptOut(opt_out)),

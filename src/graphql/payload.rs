@@ -1,4 +1,4 @@
-//! What mutations answer with.
+//! Payloads of mutations.
 
 /// Declares the payload of a mutation, which is made of what the domain answers:
 /// `payload! { NAME, REFUSAL, DONE as PATTERN => { FIELD: TYPE = EXPRESSION, … } }`. The pattern binds what was done;
@@ -14,7 +14,7 @@ macro_rules! payload {
         #[derive(async_graphql::SimpleObject)]
         pub struct $payload {
             $($(#[$field_doc])* $field: $type,)+
-            /// Why it was refused; empty if it was done.
+            /// Reasons why the mutation was refused; empty if it succeeded.
             errors: Vec<$crate::graphql::errors::UserError<$refusal>>,
         }
 

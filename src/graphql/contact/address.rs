@@ -108,7 +108,6 @@ pub struct UpdateContactAddressInput {
 }
 
 payload! {
-    /// Payload of addContactAddress.
     AddContactAddressPayload, domain::AddAddressRefusal, contact::Model as contact => {
         /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
@@ -116,7 +115,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of updateContactAddress.
     UpdateContactAddressPayload, domain::UpdateAddressRefusal, contact::Model as contact => {
         /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
@@ -124,7 +122,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of removeContactAddress.
     RemoveContactAddressPayload, domain::RemoveAddressRefusal, contact::Model as contact => {
         /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),

@@ -26,7 +26,6 @@ pub struct MergeContactsInput {
 }
 
 payload! {
-    /// Payload of mergeContacts.
     MergeContactsPayload, domain::MergeContactsRefusal, contact::Model as contact => {
         /// The contact that was kept, after the merge; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),

@@ -120,7 +120,6 @@ pub struct UpdateContactInput {
 }
 
 payload! {
-    /// Payload of createContact.
     CreateContactPayload, domain::CreateContactRefusal, rows::Model as contact => {
         /// The new contact; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
@@ -128,7 +127,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of updateContact.
     UpdateContactPayload, domain::UpdateContactRefusal, rows::Model as contact => {
         /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),

@@ -33,7 +33,6 @@ use crate::{
         audit_log,
         errors::{self, Code, error, one_line, set_code},
         loaders::{self, Rows},
-        schema::{TollgateSchema, schema},
         subscriptions::Listening,
     },
     limits::memory_budget::Reservation,
@@ -97,17 +96,17 @@ impl QueryExecutor {
         reservation: Arc<Reservation>,
         request_id: &str,
     ) -> Answer {
-        let app = Arc::new(self.app.for_request(budget, request_id));
         let bytes = usize::try_from(prepared.cost.bytes).unwrap_or(usize::MAX);
         if let Err(fault) = reservation.take(bytes) {
             return Answer::refused(errors::of_fault(&fault, request_id));
         }
+        let app = Arc::new(self.app.for_request(budget, request_id));
         let operation = match self.validate(&mut prepared).await {
             Ok(operation) => operation,
             Err(Refused::Invalid(errors)) => return Answer::Refused(errors),
             Err(Refused::Forbidden(forbidden)) => {
                 let (caller, mutations) = (&prepared.caller, &forbidden.mutations);
-                // Boxed, because every request is copied with it, and this is rare.
+                // Boxed, because it is rare and would enlarge the future of every request.
                 Box::pin(audit_log::enter_forbidden(&app, caller, mutations)).await;
                 return Answer::refused(forbidden.error);
             }
@@ -125,13 +124,17 @@ impl QueryExecutor {
         } else {
             None
         };
-        let fields = self.fields.wait(&prepared.caller, prepared.cost.fields, &deadline).await;
-        let Some(field_permit) = fields else { return Answer::refused(errors::unavailable(LATE)) };
+        let (caller, fields) = (&prepared.caller, prepared.cost.fields);
+        let field_permit = self.field_permits.wait(caller, fields, &deadline).await;
+        let Some(field_permit) = field_permit else {
+            return Answer::refused(errors::unavailable(FIELD_PERMIT_TIMEOUT));
+        };
         let request = self.request(prepared, operation.clone(), app, reservation);
         let request = request.data(deadline).data(field_permit);
-        let response = match turn {
-            None => self.schemas.executed.execute(request).await,
-            Some(turn) => match introspect(self.schemas.executed.clone(), request, turn).await {
+        let schema = &self.schemas.executable;
+        let response = match introspection_permit {
+            None => schema.execute(request).await,
+            Some(permit) => match introspect(schema.clone(), request, permit).await {
                 Ok(response) => response,
                 Err(error) => return Answer::refused(error),
             },
@@ -215,7 +218,7 @@ impl QueryExecutor {
     ) -> Request {
         let Prepared { caller, variables, .. } = prepared;
         let request = to_request(operation, variables);
-        let viewpoint = Audience::Role(caller.role());
+        let audience = Audience::Role(caller.role());
         let rows = Rows { app: Arc::clone(&app), caller: caller.clone(), reservation };
         request.data(app).data(audience).data(DataLoader::new(rows, loaders::spawn)).data(caller)
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     db,
     domain::{caller::Caller, deadline::Deadline},
-    graphql::{errors, schema::TollgateSchema},
+    graphql::errors,
     limits::quota::{Permit, Quota},
 };
 

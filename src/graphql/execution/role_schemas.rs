@@ -11,7 +11,10 @@ use super::{
     subscription_root::check_subscription_root,
     validation::{Invalid, SchemaValidator},
 };
-use crate::graphql::{TollgateSchema, access::Audience, schema};
+use crate::graphql::{
+    access::Audience,
+    schema::{TollgateSchema, schema},
+};
 
 /// The executable schema, and what each role sees of it.
 pub struct RoleSchemas {

@@ -14,7 +14,6 @@ use crate::{
 };
 
 payload! {
-    /// Payload of cancelMessage.
     CancelMessagePayload, domain::CancelMessageRefusal, message::Model as row => {
         /// The message, which is now CANCELED; null if the mutation was refused.
         message: Option<Message> = Some(Message(row)),

@@ -47,7 +47,6 @@ pub struct SetQuietHoursInput {
 }
 
 payload! {
-    /// Payload of setQuietHours.
     SetQuietHoursPayload, domain::SetQuietHoursRefusal, account::Model as row => {
         /// The account after the change; null if the mutation was refused.
         account: Option<Account> = Some(Account(row)),

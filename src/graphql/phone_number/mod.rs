@@ -14,10 +14,10 @@ use super::{
     sender::Sender,
 };
 use crate::domain::{
-    account::stored,
     audit_log::refused_call::Target,
     phone_number::{self as domain, renewal::releases_at},
 };
+use crate::money::Micros;
 
 pub mod list;
 pub mod transfer;
@@ -138,7 +138,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of updatePhoneNumber.
     UpdatePhoneNumberPayload, domain::UpdatePhoneNumberRefusal, rows::Model as number => {
         /// The phone number after the change; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
@@ -146,7 +145,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of releasePhoneNumber.
     ReleasePhoneNumberPayload, domain::ReleasePhoneNumberRefusal, rows::Model as number => {
         /// The phone number, which is now RELEASED; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),

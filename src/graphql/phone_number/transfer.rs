@@ -29,8 +29,6 @@ pub struct TransferPhoneNumberInput {
 payload! {
     /// Payload of transferPhoneNumber.
     TransferPhoneNumberPayload, domain::TransferPhoneNumberRefusal,
-    /// The phone number after the transfer, without the name that the previous account gave it; null if the mutation
-    /// was refused.
     phone_number::Model as number => {
         /// The phone number after the transfer, without the name that the previous account gave it; null if the
         /// mutation was refused.

@@ -148,7 +148,6 @@ pub struct UpdateSenderInput {
 }
 
 payload! {
-    /// Payload of createSender.
     CreateSenderPayload, domain::CreateSenderRefusal, rows::Model as sender => {
         /// The new sender; null if the mutation was refused.
         sender: Option<Sender> = Some(Sender(sender)),
@@ -156,7 +155,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of updateSender.
     UpdateSenderPayload, domain::UpdateSenderRefusal, rows::Model as sender => {
         /// The sender after the change; null if the mutation was refused.
         sender: Option<Sender> = Some(Sender(sender)),
@@ -164,7 +162,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of deleteSender.
     DeleteSenderPayload, domain::DeleteSenderRefusal, Uuid as id => {
         /// Id of the sender that was deleted; null if the mutation was refused.
         sender_id: Option<ID> = Some(id.into()),

@@ -20,7 +20,8 @@ use super::{
     payload::payload,
     scalars::{CURRENCY, Cents, DateTime},
 };
-use crate::domain::{self, Fault, account::stored, audit_log::refused_call::Target, billing};
+use crate::domain::{self, Fault, audit_log::refused_call::Target, billing};
+use crate::money::Micros;
 use sub_account_list::{SubAccountFilter, SubAccountOrder, list_sub_accounts};
 
 pub mod sub_account;
@@ -209,7 +210,6 @@ pub struct AdjustTeamBalanceInput {
 }
 
 payload! {
-    /// Payload of createTeam.
     CreateTeamPayload, domain::team::CreateTeamRefusal, domain::team::CreatedTeam as created => {
         /// The new team; null if the mutation was refused.
         team: Option<Team> = Some(Team(created.team)),
@@ -221,7 +221,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of topUpTeam.
     TopUpTeamPayload, billing::TopUpRefusal, billing::Deposited as done => {
         /// The team after the change; null if the mutation was refused.
         team: Option<Team> = Some(Team(done.team)),
@@ -233,7 +232,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of adjustTeamBalance.
     AdjustTeamBalancePayload, billing::AdjustRefusal, billing::Deposited as done => {
         /// The team after the change; null if the mutation was refused.
         team: Option<Team> = Some(Team(done.team)),

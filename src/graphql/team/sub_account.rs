@@ -83,7 +83,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of updateSubAccount.
     UpdateSubAccountPayload, domain::UpdateSubAccountRefusal, account::Model as account => {
         /// The sub-account after the change; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
@@ -93,7 +92,6 @@ payload! {
 payload! {
     /// Payload of suspendSubAccount.
     SuspendSubAccountPayload, sub_account_status::SuspendSubAccountRefusal,
-    /// The suspended sub-account; null if the mutation was refused.
     account::Model as account => {
         /// The suspended sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
@@ -103,7 +101,6 @@ payload! {
 payload! {
     /// Payload of reactivateSubAccount.
     ReactivateSubAccountPayload, sub_account_status::ReactivateSubAccountRefusal,
-    /// The reactivated sub-account; null if the mutation was refused.
     account::Model as account => {
         /// The reactivated sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),

@@ -192,7 +192,6 @@ pub struct UpdateTemplateInput {
 }
 
 payload! {
-    /// Payload of createTemplate.
     CreateTemplatePayload, domain::CreateTemplateRefusal, rows::Model as row => {
         /// The new template; null if the mutation was refused.
         template: Option<Template> = Some(Template(row)),
@@ -200,7 +199,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of updateTemplate.
     UpdateTemplatePayload, domain::UpdateTemplateRefusal, rows::Model as row => {
         /// The template after the change; null if the mutation was refused.
         template: Option<Template> = Some(Template(row)),
@@ -208,7 +206,6 @@ payload! {
 }
 
 payload! {
-    /// Payload of deleteTemplate.
     DeleteTemplatePayload, domain::DeleteTemplateRefusal, uuid::Uuid as id => {
         /// Id of the template that was deleted; null if the mutation was refused.
         template_id: Option<ID> = Some(id.into()),
