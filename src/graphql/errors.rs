@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use async_graphql::{ErrorExtensionValues, OutputType, ServerError, SimpleObject, TypeName, Value};
 use entity::api_enum::ApiEnum;
-use strum::{EnumString, IntoStaticStr};
+use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::enums::DomainEnum;
 use crate::domain::{Fault, Refusal};
@@ -15,7 +15,7 @@ use crate::domain::{Fault, Refusal};
 const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// The values of `extensions.code` of top-level errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     Unauthenticated,
