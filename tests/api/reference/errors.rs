@@ -30,7 +30,7 @@ fn top_level(page: &mut Page) {
          request is well-formed; `application/graphql-response+json` keeps it. Where `extensions` has \
          `retryAfterSeconds`, a response with status 429 or 503 has it as the header `Retry-After` too.",
     );
-    let rows = Code::ALL.map(|code| {
+    let rows = <Code as strum::IntoEnumIterator>::iter().map(|code| {
         let status = status_of(code).as_u16().to_string();
         [code.as_str().to_owned(), status, code.description().to_owned()]
     });
