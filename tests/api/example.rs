@@ -32,7 +32,8 @@ async fn each_key_of_the_demo_sees_the_balance_that_its_role_may_see(t: &TestApp
 
 #[db_test]
 async fn the_demo_has_phone_numbers_to_buy(t: &TestApp) {
-    let (keys, _) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is created");
+    let (keys, _) =
+        tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is created");
     let [client, ..] = &keys.clients[..] else { panic!("three clients") };
     let query = "{ availablePhoneNumbers(filter: { country: \"US\" }) { number type } }";
     let number = |number: &str, of_type: &str| json!({ "number": number, "type": of_type });
@@ -61,7 +62,8 @@ async fn the_demo_has_phone_numbers_to_buy(t: &TestApp) {
 /// Its main account sees only the money.
 #[db_test]
 async fn client_abc_has_contacts_a_number_and_a_refunded_message(t: &TestApp) {
-    let (keys, _) = tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is created");
+    let (keys, _) =
+        tollgate::cli::demo::build_or_resume(&t.app).await.expect("the demo's data is created");
     t.deliver().await;
     let query = "{ contacts { nodes { displayName addresses { address } } } \
                  senders { nodes { name isDefault channels phoneNumber { number status } } } \

@@ -1,7 +1,7 @@
 //! The audit log: its entries, who sees them, and that they cannot be changed.
 
-mod calls;
-mod entry;
+pub mod calls;
+pub mod entry;
 mod forbidden;
 mod integrity;
 mod list;

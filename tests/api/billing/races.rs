@@ -2,7 +2,6 @@
 //! movements at once. A planted fault in one statement shows that each proof fails when it should.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},

@@ -3,7 +3,7 @@
 use db_test::db_test;
 
 use super::{failure, stdout, tollgate};
-use crate::harness::{self, Apps, Database, Postgres, Setup, Sqlite, TestApp};
+use crate::harness::{self, Apps, Postgres, Setup, Sqlite, TestApp};
 
 #[db_test]
 async fn a_schema_that_is_not_current_is_reported_with_the_command_to_run(apps: &Apps) {

@@ -6,7 +6,7 @@ use db_test::db_test;
 use serde_json::{Value, json};
 
 use super::{failure, stdout, tollgate};
-use crate::harness::{Database, TestApp, text};
+use crate::harness::{TestApp, text};
 
 #[track_caller]
 fn json_of(output: &Output) -> Value {

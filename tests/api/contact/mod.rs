@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend};
 use serde_json::{Value, json};
 use tollgate::domain::list::LONG_LOOKED_AT_MAX;
 
-use crate::harness::{Answer, NOON, TestApp, TestTeam, text};
+use crate::harness::{Answer, NOON, TestApp, text};
 
 mod address;
 mod erasure;

@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use serde_json::json;
 
-use crate::harness::{Apps, Database, Setup, Sqlite, TestApp};
+use crate::harness::{Apps, Setup, Sqlite, TestApp};
 
 /// Also when written by SQL, without the program.
 #[db_test]

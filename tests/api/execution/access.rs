@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::{
     audit_log::{
-        MESSAGES,
         calls::{Stage, calls},
+        entry::MESSAGES,
     },
-    harness::{Database, TestApp},
+    harness::TestApp,
 };
 
 /// The introspection query of GraphiQL and code generators.

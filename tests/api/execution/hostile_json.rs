@@ -1,10 +1,6 @@
 //! JSON that would crash the process or be read as something else is refused at every entry point
 //! before it is parsed.
 
-use axum::{
-    body::Body,
-    http::{Request, header},
-};
 use db_test::db_test;
 use serde_json::{Value, json};
 use tollgate::http;

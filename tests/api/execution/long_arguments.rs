@@ -4,7 +4,7 @@
 use db_test::db_test;
 use serde_json::{Value, json};
 
-use crate::harness::{Database, TestApp};
+use crate::harness::TestApp;
 
 const LONG: usize = 200_000;
 

@@ -60,7 +60,7 @@ impl TestApp {
     /// Applies changes of accounts to their messages, as the worker does. Returns the number of
     /// steps.
     pub async fn run_backlog(&self) -> usize {
-        let mut position = backlog::Place::default();
+        let mut position = backlog::BacklogPosition::default();
         let mut steps = 0;
         while backlog::step(&self.app, &mut position).await.expect("the step is done") {
             steps += 1;

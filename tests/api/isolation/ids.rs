@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     AccountData, Protection, TeamData, account_data,
-    arguments::{MANAGING, NAMING, document},
+    arguments::{document, rows},
     assert_unknown, team_data,
 };
 use crate::harness::{Apps, TestApp, UNKNOWN_IDS, text};
@@ -71,8 +71,9 @@ async fn deleted(t: &TestApp, key: &str) -> Vec<String> {
 #[db_test]
 async fn ids_of_others_are_answered_like_ids_that_do_not_exist(
     apps: &Apps,
-    #[values(NAMING, MANAGING)] rows: &[(&str, &str)],
+    #[values(false, true)] is_managing: bool,
 ) {
+    let rows = &rows(is_managing);
     for protection in Protection::of(apps.database) {
         let t = protection.start(apps).await;
         let (own, foreign) = (team_data(&t, "own").await, team_data(&t, "foreign").await);

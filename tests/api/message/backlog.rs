@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use chrono::TimeDelta;
 use db_test::db_test;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 use tollgate::{
     domain::{
         message::{
@@ -19,7 +19,7 @@ use tollgate::{
     worker,
 };
 
-use crate::harness::{Setup, TestApp, TestTeam, text};
+use crate::harness::{Setup, TestApp, text};
 
 const LUNCH: &str = "{ from: \"12:00\", to: \"14:00\", timeZone: \"Europe/Berlin\" }";
 
@@ -89,8 +89,8 @@ async fn a_reactivation_does_not_restore_messages_from_before_the_deactivation(t
     t.send_many(&sub.key, 1, over).await;
 
     t.change_status(&team, &sub.id, "deactivateSubAccount").await;
-    let mut place = BacklogPosition::default();
-    assert!(step(t, &mut place).await);
+    let mut position = BacklogPosition::default();
+    assert!(step(t, &mut position).await);
     assert_eq!(t.change_status(&team, &sub.id, "reactivateSubAccount").await, "ACTIVE");
     // In the same millisecond as the old ones.
     let key = t.api_key(&team, &sub.id, "LIVE").await;
@@ -167,7 +167,7 @@ async fn messages_scheduled_since_a_reactivation_are_sent_at_their_time(t: &Test
     for delivered in [0, 0, 3] {
         let due = worker::deliver_due(&t.app).await.expect("the worker delivers");
         assert_eq!(due.messages, delivered);
-        step(t, &mut place).await;
+        step(t, &mut position).await;
     }
     t.deliver().await;
     assert_eq!((count(t, "CANCELED").await, count(t, "DELIVERED").await), (600, 3));
@@ -235,7 +235,7 @@ async fn teams_and_their_accounts_take_turns_in_the_steps(t: &TestApp) {
     let mut position = BacklogPosition::default();
     let mut stepped = Vec::new();
     let mut last = before;
-    while step(t, &mut place).await {
+    while step(t, &mut position).await {
         let now = canceled().await;
         stepped.extend((0..3).filter(|at| now[*at] != last[*at]));
         last = now;
@@ -272,15 +272,15 @@ async fn new_quiet_hours_are_applied_to_delayed_messages_in_steps(t: &TestApp) {
     }
     let mut position = BacklogPosition::default();
     for judged in [500, 1_000, 1_200] {
-        assert!(step(t, &mut place).await);
+        assert!(step(t, &mut position).await);
         assert_eq!(due("2026-03-16T12:10:00Z").await, judged);
     }
-    assert!(!step(t, &mut place).await);
+    assert!(!step(t, &mut position).await);
     assert_eq!(delivery::claim(&t.app).await.expect("the claim").messages.len(), 0);
 
     // Removed between two steps: the last change applies to all messages.
     set_quiet_hours(t, &team.key, LUNCH).await;
-    assert!(step(t, &mut place).await);
+    assert!(step(t, &mut position).await);
     set_quiet_hours(t, &team.key, "null").await;
     t.run_backlog().await;
     assert_eq!(due("2026-03-16T12:00:00Z").await, 1_200);
@@ -325,7 +325,7 @@ async fn a_step_is_limited_in_bytes_and_takes_at_least_one_message(t: &TestApp) 
 
     let mut position = BacklogPosition::default();
     for canceled in [32, 63, 64] {
-        assert!(step(t, &mut place).await);
+        assert!(step(t, &mut position).await);
         assert_eq!(count(t, "CANCELED").await, canceled);
     }
     assert_eq!(pending(t).await, 0);

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tollgate::{domain::message::delivery, worker};
 
-use crate::harness::{TestApp, TestSubAccount, TestTeam};
+use crate::harness::TestApp;
 
 async fn status(t: &TestApp, key: &str) -> String {
     let answer = t.ask(key, "{ messages(first: 1) { nodes { status } } }").await;

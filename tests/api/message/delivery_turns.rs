@@ -7,13 +7,10 @@ use chrono::TimeDelta;
 use db_test::db_test;
 use sea_orm::DbBackend;
 use serde_json::json;
-use tollgate::{
-    domain::message::delivery::{self, CLAIM_CAPACITY},
-    worker,
-};
+use tollgate::domain::message::delivery::{self, CLAIM_CAPACITY};
 use uuid::Uuid;
 
-use crate::harness::{TestApp, TestTeam};
+use crate::harness::TestApp;
 
 /// How many messages of each account one claim takes.
 async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
@@ -47,7 +44,7 @@ async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     assert_eq!(third[&large.main_account_id] + third[&sub.id], CLAIM_CAPACITY - 44);
     assert!(has_more);
     let (last, _) = claimed(t).await;
-    assert_eq!(last.values().sum::<usize>(), 1_000 - 3 * ROOM);
+    assert_eq!(last.values().sum::<usize>(), 1_000 - 3 * CLAIM_CAPACITY);
     assert_eq!(claimed(t).await, (BTreeMap::new(), false));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
@@ -193,7 +190,7 @@ async fn suspended_accounts_are_skipped_with_one_statement(t: &TestApp) {
 
     t.change_status(&team, &sub.id, "reactivateSubAccount").await;
     let (both, has_more) = claimed(t).await;
-    assert_eq!((both, has_more), ([(sub.id.clone(), ROOM)].into(), true));
+    assert_eq!((both, has_more), ([(sub.id.clone(), CLAIM_CAPACITY)].into(), true));
     t.step(TimeDelta::seconds(61));
     t.deliver().await;
     let delivered = "SELECT COUNT(*) FROM message WHERE status = 'DELIVERED'";
@@ -224,7 +221,7 @@ async fn messages_of_a_suspended_account_expire_and_are_refunded(t: &TestApp) {
     t.step(TimeDelta::minutes(1));
     // The messages of an interrupted worker go to the next one when its lease has expired.
     let (cut_off, has_more) = claimed(t).await;
-    assert_eq!((cut_off, has_more), ([(sub.id.clone(), ROOM)].into(), true));
+    assert_eq!((cut_off, has_more), ([(sub.id.clone(), CLAIM_CAPACITY)].into(), true));
     t.deliver().await;
     assert_eq!(
         count("EXPIRED").await,

@@ -3,7 +3,6 @@
 use chrono::TimeDelta;
 use db_test::db_test;
 use serde_json::{Value, json};
-use tollgate::worker;
 
 use crate::harness::{Answer, TestApp, TestTeam, text};
 

@@ -280,10 +280,10 @@ async fn a_message_that_cannot_be_deleted_delays_no_other(t: &TestApp, database:
     }
 
     let first = test_retention::delete_ended(&t.app, None).await.expect("the deletion runs");
-    let place: Option<Place> = first.place;
-    assert!(first.messages == 0 && place.is_some());
-    let second = test_retention::delete_ended(&t.app, place).await.expect("it deletes");
-    assert_eq!(second, Deleted { messages: 4, place: None });
+    let position: Option<RetentionPosition> = first.position;
+    assert!(first.messages == 0 && position.is_some());
+    let second = test_retention::delete_ended(&t.app, position).await.expect("it deletes");
+    assert_eq!(second, Deleted { messages: 4, position: None });
     assert_eq!(stored(t).await, (501, 5 * 501));
     t.assert_reconciled().await;
     t.execute(match database {

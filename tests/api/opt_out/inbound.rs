@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    http::{Method, Request, header},
+    http::{Method, header},
 };
 use db_test::db_test;
 use futures_util::stream;

@@ -16,7 +16,7 @@ use tollgate::{
     worker::{self, ClockWatch},
 };
 
-use crate::harness::{Setup, TestApp, TestTeam, text};
+use crate::harness::{Setup, TestApp, text};
 
 const NUMBER: &str = "+12025550101";
 /// 100 cents at first and 200 cents a month; the second has no price at first.

@@ -17,31 +17,6 @@ fn the_committed_schema_is_up_to_date() {
     );
 }
 
-<<<<<<< HEAD:tests/api/schema.rs
-=======
-#[test]
-fn the_reference_lists_the_error_codes_of_every_mutation() {
-    let errors = include_str!("../../../docs/reference/errors.md");
-    let rows = errors.lines().skip_while(|line| *line != "| Mutation | Codes |").skip(2);
-    let rows = rows.take_while(|line| line.starts_with('|')).map(|line| {
-        let (names, codes) = line.trim_matches(['|', ' ']).split_once(" | ").expect("two columns");
-        let codes = codes.replace(" (`sendMessages` only)", "");
-        let first = names.split('`').nth(1).expect("a mutation").to_owned();
-        (first, codes.split(", ").map(str::to_owned).collect::<Vec<_>>())
-    });
-    let document = async_graphql::parser::parse_schema(tollgate::graphql::sdl()).expect("a schema");
-    let enums = document.definitions.into_iter().filter_map(|definition| {
-        let TypeSystemDefinition::Type(found) = definition else { return None };
-        let TypeKind::Enum(codes) = found.node.kind else { return None };
-        let of = found.node.name.node.strip_suffix("ErrorCode")?.to_owned();
-        let of = of[..1].to_ascii_lowercase() + &of[1..];
-        let codes = codes.values.into_iter().map(|value| value.node.value.node.to_string());
-        Some((of, codes.collect()))
-    });
-    assert_eq!(rows.collect::<BTreeMap<_, _>>(), enums.collect::<BTreeMap<_, _>>());
-}
-
->>>>>>> w-p3:tests/api/schema/mod.rs
 #[test]
 fn the_schema_breaks_no_rule() {
     assert_eq!(faults(&tollgate::graphql::sdl()), [""; 0]);

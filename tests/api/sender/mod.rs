@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend, EntityTrait as _, QueryTrait as _
 use serde_json::{Value, json};
 use tollgate::domain::sender::{SENDERS_PER_ACCOUNT_MAX, waiting};
 
-use crate::harness::{Answer, NOON, SENDER, Setup, TestApp, TestTeam, text};
+use crate::harness::{Answer, NOON, SENDER, Setup, TestApp, text};
 
 mod identity;
 

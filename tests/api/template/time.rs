@@ -12,7 +12,7 @@ use tollgate::domain::{
     channel::send_refusal::SendRefusal,
     deadline::Deadline,
     message::{self, NewMessage, Sent},
-    template::{self, NewTemplate, TemplateChange, render::RenderRefusal, work::TIME_MAX},
+    template::{self, NewTemplate, TemplateChange, limits::TIME_MAX, render::RenderRefusal},
 };
 use uuid::Uuid;
 

@@ -9,7 +9,7 @@ pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
     let main = stage.team.key.as_str();
     let own = Some(stage.sub.id.as_str());
     let other = Some(stage.other.id.as_str());
-    let team = stage.team.id.as_str();
+    let _team = stage.team.id.as_str();
     let unknown = UNKNOWN_IDS[0];
     let other_key = Some(stage.other.key_id.as_str());
     vec![

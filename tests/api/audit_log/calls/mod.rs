@@ -9,7 +9,7 @@ mod team;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestApp, TestSubAccount, TestTeam, UNKNOWN_IDS, post, text};
+use crate::harness::{Answer, TestApp, TestSubAccount, TestTeam, post, text};
 
 /// A team with two sub-accounts.
 pub struct Stage {

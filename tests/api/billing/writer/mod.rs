@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use sea_orm::DatabaseTransaction;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tollgate::domain::billing::{self};
 
 use crate::harness::{Answer, TestApp, TestTeam};
 

@@ -30,7 +30,6 @@ use tollgate::{
         },
         phone_number,
     },
-    worker,
 };
 use tracing::{
     Event, Metadata, Subscriber,

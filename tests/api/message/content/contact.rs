@@ -6,7 +6,6 @@ use db_test::db_test;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 
-
 use super::{assert_refused, each_way, run, send, send_many};
 use crate::harness::{TestApp, UNKNOWN_IDS, text};
 

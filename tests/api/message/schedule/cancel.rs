@@ -280,7 +280,7 @@ async fn concurrent_cancelations_deactivations_and_expiries_refund_each_message_
     {
         let (t, team, id) = (Arc::clone(t), team.clone(), sub.id.clone());
         tasks.push(tokio::spawn(async move {
-            t.change_status(&team, &id, "deactivateSubAccount").await
+            t.change_status(&team, &id, "deactivateSubAccount").await;
         }));
     }
     for task in join_all(tasks).await {

@@ -5,9 +5,9 @@ mod cancel;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use db_test::db_test;
 use serde_json::{Value, json};
-use tollgate::{domain::message::delivery, worker};
+use tollgate::domain::message::delivery;
 
-use crate::harness::{Answer, NOON, TestApp, TestTeam, text};
+use crate::harness::{Answer, NOON, TestApp, text};
 
 /// Noon plus a duration, as the API writes it.
 fn noon(and: TimeDelta) -> String {
