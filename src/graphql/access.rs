@@ -1,6 +1,6 @@
-//! Who may use which field. Queries have a guard; mutations ask their context for a caller of the role that the domain
-//! demands, so that a forgotten check does not compile. Visibility keeps what a key may not use out of its
-//! introspection, and of the schema that its documents are validated against.
+//! Who may use which field. Each field has a guard, and mutations ask their context for a caller of the role that the
+//! domain demands, so that a forgotten check does not compile. Visibility keeps what a key may not use out of its
+//! introspection and out of the schema that its documents are validated against.
 
 use std::{hash::Hash, sync::Arc};
 

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object, Result};
 use entity::{api_key as rows, audit_entry::AuditAction};
 
 use super::{
-    access::{self, ContextExt},
+    access::{self, ContextExt, RoleGuard},
     audit_log::audited,
     enums::Environment,
     input::{AccountRef, parse_id},
@@ -136,7 +136,7 @@ pub struct ApiKeyMutation;
 impl ApiKeyMutation {
     /// Creates an API key for the main account or a sub-account. Requires a LIVE key of the main
     /// account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn create_api_key(
         &self,
         ctx: &Context<'_>,
@@ -158,7 +158,7 @@ impl ApiKeyMutation {
     }
 
     /// Renames an API key of the team. Requires a LIVE key of the main account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn update_api_key(
         &self,
         ctx: &Context<'_>,
@@ -175,7 +175,7 @@ impl ApiKeyMutation {
     /// Replaces an API key of the team with a new key that has the same name, environment and
     /// expiry. The old key stops working immediately or after a grace period. Requires a LIVE key
     /// of the main account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn rotate_api_key(
         &self,
         ctx: &Context<'_>,
@@ -193,7 +193,7 @@ impl ApiKeyMutation {
 
     /// Revokes an API key of the team immediately and permanently. Revoking a revoked key changes
     /// nothing. Requires a LIVE key of the main account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn revoke_api_key(
         &self,
         ctx: &Context<'_>,

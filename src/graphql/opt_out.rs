@@ -177,7 +177,7 @@ pub struct OptOutMutation;
 impl OptOutMutation {
     /// Opts an address out, so that messages of the account to it are refused. If the address is
     /// already opted out, nothing is changed. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn add_opt_out(
         &self,
         ctx: &Context<'_>,
@@ -191,7 +191,7 @@ impl OptOutMutation {
 
     /// Opts up to 1,000 addresses out and returns one result for each, in the order of the input.
     /// Existing opt-outs are not changed. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn import_opt_outs(
         &self,
         ctx: &Context<'_>,
@@ -205,7 +205,7 @@ impl OptOutMutation {
 
     /// Removes an opt-out of the account, so that messages can be sent to the address again. Use it
     /// only if the recipient asked for it. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn remove_opt_out(
         &self,
         ctx: &Context<'_>,

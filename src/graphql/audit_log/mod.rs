@@ -47,19 +47,23 @@ impl<C: Copy + Into<&'static str>> CallFailure for Failure<C> {
 
 /// Does what a mutation does, as a call that is entered in the audit log also if it is refused. `act` checks that the
 /// caller may make it. What it writes is charged to the account's write rate.
-pub async fn audited<T, F: CallFailure>(
+pub fn audited<T, F: CallFailure>(
     ctx: &Context<'_>,
     action: AuditAction,
     target: Target<'_>,
     act: impl Future<Output = Result<T, F>>,
-) -> Result<T, F> {
-    let (app, caller) = (ctx.app()?, ctx.caller()?);
-    charge(ctx, app, caller)?;
-    let done = act.await;
-    if let Some(code) = done.as_ref().err().and_then(F::refusal) {
-        enter_refusal(app, caller, action, code, target).await;
+) -> impl Future<Output = Result<T, F>> {
+    // Boxed, because the future of each mutation would hold it.
+    let act = Box::pin(act);
+    async move {
+        let (app, caller) = (ctx.app()?, ctx.caller()?);
+        charge(ctx, app, caller)?;
+        let done = act.await;
+        if let Some(code) = done.as_ref().err().and_then(F::refusal) {
+            enter_refusal(app, caller, action, code, target).await;
+        }
+        done
     }
-    done
 }
 
 /// Charges the arguments of a mutation to the account's write rate, because they are stored.

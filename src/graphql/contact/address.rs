@@ -7,7 +7,7 @@ use super::Contact;
 use crate::{
     domain::{audit_log::refused_call::Target, contact::address as domain},
     graphql::{
-        access::{self, ContextExt},
+        access::{self, ContextExt, RoleGuard},
         audit_log::audited,
         enums::Channel,
         input::{parse_id, patch},
@@ -135,7 +135,7 @@ pub struct ContactAddressMutation;
 impl ContactAddressMutation {
     /// Adds an address to a contact (maximum 20 addresses per contact). Requires a LIVE key of an
     /// account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn add_contact_address(
         &self,
         ctx: &Context<'_>,
@@ -153,7 +153,7 @@ impl ContactAddressMutation {
 
     /// Changes an address of a contact. Messages that were sent to it are not changed. Requires a
     /// LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_contact_address(
         &self,
         ctx: &Context<'_>,
@@ -175,7 +175,7 @@ impl ContactAddressMutation {
     /// Removes an address of a contact. The last address cannot be removed. If the primary address
     /// of a channel is removed, the oldest remaining address of the channel becomes primary.
     /// Messages that were sent to the address are not changed. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn remove_contact_address(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,7 @@ use entity::audit_entry::AuditAction;
 use crate::{
     domain::{audit_log::refused_call::Target, contact::erasure as domain},
     graphql::{
-        access::{self, ContextExt},
+        access::{self, ContextExt, RoleGuard},
         audit_log::audited,
         input::parse_id,
         payload::payload,
@@ -35,7 +35,7 @@ impl ContactErasureMutation {
     /// the person. The deletion is refused while a message to the contact waits to be sent. If a
     /// deletion is interrupted, repeat it; until then the contact cannot be changed and nothing is
     /// sent to it. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn delete_contact(
         &self,
         ctx: &Context<'_>,

@@ -7,7 +7,7 @@ use super::Contact;
 use crate::{
     domain::{audit_log::refused_call::Target, contact::merge as domain},
     graphql::{
-        access::{self, ContextExt},
+        access::{self, ContextExt, RoleGuard},
         audit_log::audited,
         input::parse_id,
         payload::payload,
@@ -39,7 +39,7 @@ pub struct ContactMergeMutation;
 impl ContactMergeMutation {
     /// Merges two contacts of the account into one of them. If a merge is interrupted, repeat it;
     /// until then neither contact can be changed in another way. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn merge_contacts(
         &self,
         ctx: &Context<'_>,

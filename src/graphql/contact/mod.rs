@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result};
 use entity::{audit_entry::AuditAction, contact as rows};
 
 use super::{
-    access::{self, ContextExt},
+    access::{self, ContextExt, RoleGuard},
     audit_log::audited,
     input::{all, parse_id, patch},
     loaders::{AddressesOf, TagsOf},
@@ -139,7 +139,7 @@ pub struct ContactMutation;
 #[Object]
 impl ContactMutation {
     /// Creates a contact in the account of the key in use. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn create_contact(
         &self,
         ctx: &Context<'_>,
@@ -160,7 +160,7 @@ impl ContactMutation {
     }
 
     /// Changes a contact of the account of the key in use. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_contact(
         &self,
         ctx: &Context<'_>,

@@ -129,7 +129,7 @@ impl QueryExecutor {
         let Some(field_permit) = field_permit else {
             return Answer::refused(errors::unavailable(FIELD_PERMIT_TIMEOUT));
         };
-        let request = self.request(prepared, operation.clone(), app, reservation);
+        let request = Self::request(prepared, operation.clone(), app, reservation);
         let request = request.data(deadline).data(field_permit);
         let schema = &self.schemas.executable;
         let response = match introspection_permit {
@@ -157,7 +157,7 @@ impl QueryExecutor {
         let listening = Arc::new(Listening::default());
         let reservation = Arc::new(self.app.memory_budget.of(prepared.caller.team_scope()));
         let app = Arc::new(self.app.for_request(budget, &request_id));
-        let request = self.request(prepared, operation.clone(), app, Arc::clone(&reservation));
+        let request = Self::request(prepared, operation.clone(), app, Arc::clone(&reservation));
         let request = request.data(Arc::clone(&listening));
         let mut responses = self.schemas.executable.execute_stream(request);
         tokio::select! {
@@ -210,7 +210,6 @@ impl QueryExecutor {
     }
 
     fn request(
-        &self,
         prepared: Prepared,
         operation: OperationDefinition,
         app: Arc<App>,

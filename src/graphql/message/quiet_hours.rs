@@ -6,7 +6,7 @@ use entity::{account, audit_entry::AuditAction};
 use crate::{
     domain::{audit_log::refused_call::Target, message::quiet_hours as domain},
     graphql::{
-        access::{self, ContextExt},
+        access::{self, ContextExt, RoleGuard},
         account::Account,
         audit_log::audited,
         payload::payload,
@@ -63,7 +63,7 @@ impl QuietHoursMutation {
     /// environments. A message whose validUntil comes first becomes EXPIRED and is refunded.
     /// Messages that are already waiting are rescheduled after the response; this takes a moment if
     /// there are many. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn set_quiet_hours(
         &self,
         ctx: &Context<'_>,

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, Result};
 use entity::{audit_entry::AuditAction, phone_number as rows};
 
 use super::{
-    access::{self, ContextExt},
+    access::{self, ContextExt, RoleGuard},
     audit_log::audited,
     enums::{Channel, PhoneNumberStatus, PhoneNumberType},
     input::{all, parse_id, patch},
@@ -161,7 +161,7 @@ impl PhoneNumberMutation {
     /// against creditLimit and balance. Each further month is charged when it begins, regardless of
     /// the creditLimit. Use an idempotencyKey so that a repeat is safe. Requires a LIVE key of an
     /// account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn purchase_phone_number(
         &self,
         ctx: &Context<'_>,
@@ -177,7 +177,7 @@ impl PhoneNumberMutation {
 
     /// Changes the name of a phone number of the account of the key in use. Requires a LIVE key of
     /// an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_phone_number(
         &self,
         ctx: &Context<'_>,
@@ -194,7 +194,7 @@ impl PhoneNumberMutation {
     /// Releases a phone number of the account of the key in use immediately and permanently. Any
     /// account can then buy it. The rest of the current month is not refunded. Releasing a RELEASED
     /// number changes nothing. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn release_phone_number(
         &self,
         ctx: &Context<'_>,

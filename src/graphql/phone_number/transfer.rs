@@ -7,7 +7,7 @@ use super::PhoneNumber;
 use crate::{
     domain::{audit_log::refused_call::Target, phone_number::transfer as domain},
     graphql::{
-        access::{self, ContextExt},
+        access::{self, ContextExt, RoleGuard},
         audit_log::audited,
         input::{AccountRef, parse_id},
         payload::payload,
@@ -45,7 +45,7 @@ impl PhoneNumberTransferMutation {
     /// on, each month is charged to the account that has the number then. The name of the number is
     /// removed. The ledger shows the ids of sub-accounts' numbers. Requires a LIVE key of the main
     /// account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn transfer_phone_number(
         &self,
         ctx: &Context<'_>,

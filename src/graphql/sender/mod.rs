@@ -5,7 +5,7 @@ use entity::{audit_entry::AuditAction, phone_number as numbers, sender as rows};
 use uuid::Uuid;
 
 use super::{
-    access::{self, ContextExt},
+    access::{self, ContextExt, RoleGuard},
     audit_log::audited,
     enums::Channel,
     input::{all, parse_id, patch},
@@ -180,7 +180,7 @@ pub struct SenderMutation;
 impl SenderMutation {
     /// Creates a sender in the account of the key in use (maximum 100 senders per account).
     /// Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn create_sender(
         &self,
         ctx: &Context<'_>,
@@ -203,7 +203,7 @@ impl SenderMutation {
     }
 
     /// Changes a sender of the account of the key in use. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_sender(
         &self,
         ctx: &Context<'_>,
@@ -229,7 +229,7 @@ impl SenderMutation {
     /// Deletes a sender of the account of the key in use. A sender with SCHEDULED or QUEUED
     /// messages cannot be deleted. If it was the default sender, the oldest of the others becomes
     /// the default. Messages that were sent keep their from. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn delete_sender(
         &self,
         ctx: &Context<'_>,

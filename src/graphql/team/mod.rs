@@ -291,7 +291,7 @@ pub struct TeamMutation;
 impl TeamMutation {
     /// Creates a team with its main account and the first LIVE key of that account. Requires a key
     /// of an operator.
-    #[graphql(visible = "access::operator")]
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn create_team(
         &self,
         ctx: &Context<'_>,
@@ -305,7 +305,7 @@ impl TeamMutation {
 
     /// Adds an amount to a team's balance, once for each idempotencyKey. Requires a key of an
     /// operator.
-    #[graphql(visible = "access::operator")]
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn top_up_team(
         &self,
         ctx: &Context<'_>,
@@ -325,7 +325,7 @@ impl TeamMutation {
 
     /// Corrects a team's balance upwards or downwards, once for each idempotencyKey and never below
     /// 0. Requires a key of an operator.
-    #[graphql(visible = "access::operator")]
+    #[graphql(guard = "RoleGuard::Operator", visible = "access::operator")]
     async fn adjust_team_balance(
         &self,
         ctx: &Context<'_>,

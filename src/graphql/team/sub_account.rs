@@ -10,7 +10,7 @@ use crate::{
         team::{sub_account as domain, sub_account_status},
     },
     graphql::{
-        access::{self, ContextExt},
+        access::{self, ContextExt, RoleGuard},
         account::Account,
         api_key::ApiKey,
         audit_log::audited,
@@ -125,7 +125,7 @@ pub struct SubAccountMutation;
 #[Object]
 impl SubAccountMutation {
     /// Creates a sub-account with its first LIVE key. Requires a LIVE key of the main account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn create_sub_account(
         &self,
         ctx: &Context<'_>,
@@ -145,7 +145,7 @@ impl SubAccountMutation {
     }
 
     /// Changes properties of a sub-account. Requires a LIVE key of the main account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn update_sub_account(
         &self,
         ctx: &Context<'_>,
@@ -170,7 +170,7 @@ impl SubAccountMutation {
     /// remain valid for reading. Messages that were already accepted wait until then, or expire at
     /// their validUntil. Suspending a SUSPENDED sub-account changes nothing. Requires a LIVE key of
     /// the main account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn suspend_sub_account(
         &self,
         ctx: &Context<'_>,
@@ -189,7 +189,7 @@ impl SubAccountMutation {
     /// Reactivates a suspended or inactive sub-account, so that it can send messages again. Revoked
     /// keys remain revoked, and messages that waited when it was deactivated are still canceled.
     /// Requires a LIVE key of the main account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn reactivate_sub_account(
         &self,
         ctx: &Context<'_>,
@@ -207,7 +207,7 @@ impl SubAccountMutation {
     /// wait for delivery are no longer sent; they become CANCELED with an errorCode and are
     /// refunded after the response, which takes a moment if there are many. Data and ledger entries
     /// are kept. Requires a LIVE key of the main account.
-    #[graphql(visible = "access::main")]
+    #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn deactivate_sub_account(
         &self,
         ctx: &Context<'_>,

@@ -6,7 +6,7 @@ use async_graphql::{
 use entity::{audit_entry::AuditAction, template as rows};
 
 use super::{
-    access::{self, ContextExt},
+    access::{self, ContextExt, RoleGuard},
     audit_log::audited,
     enums::Channel,
     input::{all, parse_id, patch},
@@ -219,7 +219,7 @@ pub struct TemplateMutation;
 impl TemplateMutation {
     /// Creates a template in the account of the key in use (maximum 1,000 templates per account).
     /// Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn create_template(
         &self,
         ctx: &Context<'_>,
@@ -238,7 +238,7 @@ impl TemplateMutation {
 
     /// Changes a template of the account of the key in use. Messages that were already created from
     /// it are not changed. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn update_template(
         &self,
         ctx: &Context<'_>,
@@ -260,7 +260,7 @@ impl TemplateMutation {
 
     /// Deletes a template of the account of the key in use permanently. Messages that were already
     /// created from it are not changed. Requires a LIVE key of an account.
-    #[graphql(visible = "access::account")]
+    #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn delete_template(
         &self,
         ctx: &Context<'_>,
