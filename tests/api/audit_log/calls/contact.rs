@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{Call, Stage};
 use crate::harness::UNKNOWN_IDS;
 
+#[expect(clippy::too_many_lines, reason = "a table: one call of each mutation")]
 pub fn calls(stage: &Stage) -> Vec<Call<'_>> {
     let sub = stage.sub.key.as_str();
     let own = Some(stage.sub.id.as_str());
