@@ -142,7 +142,7 @@ pub async fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             if api_key_revocation::revoke_any(&app, &operator, id).await?.is_none() {
                 let target = Target::Key(Some(id));
                 enter_refusal(&app, AuditAction::RevokeApiKey, "NOT_FOUND", target).await?;
-                bail!("there is no such key");
+                bail!("no key has this id");
             }
             print_line!("The key was revoked.");
         }

@@ -127,7 +127,7 @@ fn only_known_files_write_without_an_audit_entry() {
     let known = [
         "api_key/authentication.rs",
         "audit_log/refusals.rs",
-        "audit_log/request_context.rs",
+        "audit_log/refused_call.rs",
         "contact/csv.rs",
         "contact/erasure.rs",
         "contact/merge.rs",
@@ -135,7 +135,7 @@ fn only_known_files_write_without_an_audit_entry() {
         "message/backlog.rs",
         "message/delivery/claim.rs",
         "message/delivery/settle.rs",
-        "message/schedule.rs",
+        "message/cancel.rs",
         "message/test_retention.rs",
         "opt_out/inbound.rs",
         "phone_number/inventory_import.rs",

@@ -77,7 +77,7 @@ fn error(code: &str, message: &str, field: &[&str]) -> Value {
     json!([{ "code": code, "message": message, "field": field }])
 }
 
-const IN_USE: &str = "A sender uses the number; take it away from the sender first.";
+const IN_USE: &str = "A sender uses the number. Remove it from the sender first.";
 const WAITED_FOR: &str = "A message waits to go out from the number; cancel it, or try again when it was submitted_from over.";
 const USED_BY_ITS_ACCOUNT: &str = "Its account uses the number; transfer it with detach: true.";
 

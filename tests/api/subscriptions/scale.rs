@@ -178,8 +178,8 @@ async fn the_number_of_subscriptions_of_an_account_is_limited(t: &TestApp) {
         let mut socket = Socket::with_key(server.address, key).await;
         socket.subscribe("a", BALANCE).await;
         let error = json!({
-            "message": "There are too many subscriptions: this server has at most 500 of one account, 3072 \
-                        of one team and 6144 in all. End one, then try again.",
+            "message": "Too many open subscriptions (maximum 500 per account, 3072 per team and 6144 per server). \
+                        End one, then try again.",
             "extensions": { "code": "RATE_LIMITED" },
         });
         let refused = Received::Message(json!({ "id": "a", "type": "error", "payload": [error] }));
