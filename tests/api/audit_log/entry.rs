@@ -97,6 +97,25 @@ async fn each_mutation_leaves_one_entry_when_done_and_one_when_refused(t: &TestA
     }
 }
 
+/// The change is made and has its entry; only a field of the answer is refused.
+#[db_test]
+async fn a_mutation_whose_answer_fails_is_not_entered_as_refused(t: &TestApp) {
+    let team = t.team(0).await;
+    let entries = count(t).await;
+
+    let query = "mutation { createSubAccount(input: { name: \"New\" }) { account { apiKeys(first: 101) { totalCount } } } }";
+    let answer = t.ask(&team.key, query).await;
+
+    assert_eq!(answer.codes(), ["BAD_USER_INPUT"]);
+    assert_eq!(answer.body["data"], json!({ "createSubAccount": { "account": null } }));
+    assert_eq!(count(t).await, entries + 1);
+    let entry = newest(t, &team.key, 1).await.remove(0);
+    assert_eq!(
+        (&entry["action"], &entry["outcome"]),
+        (&json!("CREATE_SUB_ACCOUNT"), &json!("DONE"))
+    );
+}
+
 fn mutations() -> BTreeSet<String> {
     let document = async_graphql::parser::parse_schema(tollgate::graphql::sdl()).expect("a schema");
     let fields = document.definitions.iter().find_map(|definition| match definition {
