@@ -58,16 +58,17 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 crate::api_enum! {
-    /// What an account may do.
+    /// Status of an account.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum AccountStatus {
-        /// It may send.
+        /// The account can send messages.
         Active,
-        /// Sends are refused; keys are kept and reading works. Accepted messages wait for delivery.
+        /// The account cannot send messages. Its keys remain valid for reading. Messages that were
+        /// already accepted wait for delivery.
         Suspended,
-        /// All keys are revoked; data and ledger are kept. Messages that waited were canceled and
-        /// refunded.
+        /// The account cannot send messages and all its keys are revoked. Data and ledger entries
+        /// are kept. Messages that were waiting are canceled and refunded.
         Inactive,
     }
 }

@@ -37,27 +37,30 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 crate::api_enum! {
-    /// What a key may do.
+    /// Role of an API key.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum Role {
-        /// Runs the server: makes teams and tops them up. Belongs to no team.
+        /// A key of an operator of the server. It can create teams and top them up, and belongs to
+        /// no team.
         Operator,
-        /// A team's main account: sends, and manages the sub-accounts.
+        /// A key of a team's main account. It can send messages and manage the sub-accounts.
         MainAccount,
-        /// A sub-account: sends, and sees itself.
+        /// A key of a sub-account. It can send messages, and has access only to the data of the
+        /// sub-account.
         SubAccount,
     }
 
-    /// Whether a key moves money and reaches people.
+    /// Environment of an API key and of the messages sent with it.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum Environment {
         /// Messages are charged and delivered.
         Live,
-        /// Messages are checked, cost nothing and are delivered to nobody. They are left out of usage. Each is deleted
-        /// 7 days after it was accepted or, if that is later, after its sendAt. An account stores 20,000 of them at
-        /// most, and 64 MiB of their texts, subjects, HTML and metadata.
+        /// Messages are validated, but cost nothing, are not delivered and do not count in usage.
+        /// Each is deleted 7 days after it was accepted or after its sendAt, whichever is later. An
+        /// account can store 20,000 TEST messages and 64 MiB of their texts, subjects, HTML and
+        /// metadata.
         Test,
     }
 }

@@ -41,13 +41,13 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 crate::api_enum! {
-    /// The kind of caller.
+    /// Kind of actor that made a call.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum AuditActor {
-        /// Somebody who runs the server, on its command line. There is no key.
+        /// A command on the server's command line. No API key was used.
         CommandLine,
-        /// An operator's key.
+        /// A key of an operator.
         Operator,
         /// A key of the team's main account.
         MainAccount,
@@ -55,19 +55,19 @@ crate::api_enum! {
         SubAccount,
     }
 
-    /// What came of a call.
+    /// Outcome of a call.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum AuditOutcome {
-        /// It was done.
+        /// The call was carried out.
         Done,
-        /// It had been done before, under the same idempotencyKey. Nothing was done now.
+        /// The call repeated an earlier call with the same idempotencyKey, so nothing was changed.
         Replayed,
-        /// It was refused, and nothing was changed.
+        /// The call was refused, and nothing was changed.
         Refused,
     }
 
-    /// What was called: the mutation of the same name, or a command.
+    /// Action of a call: a mutation or a command of the server's command line.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum AuditAction {
@@ -87,11 +87,12 @@ crate::api_enum! {
         RemoveContactAddress,
         /// The mutation mergeContacts.
         MergeContacts,
-        /// The command contact import: one entry, made before its first row is.
+        /// The command contact import, with one entry for the whole file. The entry is created
+        /// before the first row is imported.
         ImportContacts,
         /// The mutation addOptOut.
         AddOptOut,
-        /// The mutation importOptOuts: one entry a call.
+        /// The mutation importOptOuts, with one entry for each call.
         ImportOptOuts,
         /// The mutation removeOptOut.
         RemoveOptOut,
@@ -101,7 +102,8 @@ crate::api_enum! {
         UpdatePhoneNumber,
         /// The mutation releasePhoneNumber.
         ReleasePhoneNumber,
-        /// The mutation transferPhoneNumber: it concerns the account that the number is moved to.
+        /// The mutation transferPhoneNumber. The account of the entry is the one that receives the
+        /// number.
         TransferPhoneNumber,
         /// The mutation createSender.
         CreateSender,

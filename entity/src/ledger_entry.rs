@@ -30,17 +30,17 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 crate::api_enum! {
-    /// Why the balance changed.
+    /// Reason of a ledger entry.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum LedgerKind {
-        /// Money came in.
+        /// The balance was topped up.
         TopUp,
-        /// A message was accepted.
+        /// A message was accepted and charged.
         Charge,
-        /// A message that reached no provider was paid back.
+        /// A message that became FAILED, EXPIRED or CANCELED was refunded.
         Refund,
-        /// A phone number was bought, or a month of it.
+        /// The upfront price or a monthly price of a phone number was charged.
         NumberFee,
         /// An operator corrected the balance.
         Adjustment,

@@ -74,44 +74,47 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 crate::api_enum! {
-    /// The channel by which a message is sent.
+    /// Channel of a message.
     #[derive(PartialOrd, Ord, DeriveActiveEnum, Deserialize)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum Channel {
-        /// A text message to a phone, priced by segment.
+        /// Text message (SMS) to a phone number, priced by segment.
         Sms,
-        /// An e-mail.
+        /// E-mail.
         Email,
-        /// A WhatsApp message to a phone number.
+        /// WhatsApp message to a phone number.
         Whatsapp,
-        /// A Telegram message to a chat id.
+        /// Telegram message to a chat id.
         Telegram,
     }
 
-    /// Where a message is on its way.
+    /// Delivery status of a message.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum MessageStatus {
-        /// Accepted and charged; waits for its sendAt or for the end of the account's quiet hours.
+        /// The message is accepted and charged. It waits for its sendAt or for the end of quiet
+        /// hours.
         Scheduled,
-        /// Accepted and charged; waits to be handed over.
+        /// The message is accepted and charged. It waits to be submitted to the carrier.
         Queued,
-        /// Being handed over to the carrier.
+        /// The message is being submitted to the carrier.
         Sending,
-        /// The carrier took it.
+        /// The carrier accepted the message.
         Sent,
-        /// It arrived.
+        /// The message was delivered to the recipient.
         Delivered,
-        /// The carrier took it and could not deliver it. It stays charged.
+        /// The carrier accepted the message but could not deliver it. It is not refunded.
         Undelivered,
-        /// The carrier refused it. It was refunded.
+        /// The carrier rejected the message. It is refunded.
         Failed,
-        /// Its validUntil passed before it was handed over. It was refunded.
+        /// The validUntil of the message passed before it was submitted to the carrier. It is
+        /// refunded.
         Expired,
-        /// It was canceled before it was handed over, and refunded.
+        /// The message was canceled before it was submitted to the carrier. It is refunded.
         Canceled,
-        /// The carrier gave no answer: it may have gone out. It stays charged and is not sent again.
+        /// The carrier did not respond, so the message may have been sent. It is not refunded and
+        /// not sent again.
         Unknown,
     }
 }

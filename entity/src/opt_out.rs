@@ -29,11 +29,11 @@ crate::api_enum! {
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum OptOutSource {
-        /// By addOptOut.
+        /// The mutation addOptOut.
         Api,
-        /// By importOptOuts.
+        /// The mutation importOptOuts.
         Import,
-        /// The person wrote STOP, or a word that means the same.
+        /// A reply from the recipient: STOP or a word with the same meaning.
         Inbound,
     }
 }

@@ -54,30 +54,31 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 crate::api_enum! {
-    /// The type of a number in its country.
+    /// Type of a phone number.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum PhoneNumberType {
-        /// Of a place.
+        /// Number of a city or region.
         Local,
-        /// Of the whole country, and of no place.
+        /// Number of the whole country, not tied to a city or region.
         National,
-        /// Of a mobile network.
+        /// Number of a mobile network.
         Mobile,
-        /// Free for whoever calls it.
+        /// Number that is free of charge for the caller.
         TollFree,
     }
 
-    /// Whether a phone number can be used.
+    /// Status of a phone number.
     #[derive(DeriveActiveEnum)]
     #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
     pub enum PhoneNumberStatus {
-        /// Paid for.
+        /// The number is paid for and can be used.
         Active,
-        /// Its month could not be paid. It is charged, and ACTIVE again, as soon as the balance allows
-        /// it, until releasesAt.
+        /// The monthly price could not be charged, and the number cannot be used. As soon as the
+        /// balance is sufficient, the price is charged and the number becomes ACTIVE again. If that
+        /// does not happen before releasesAt, the number is released.
         Suspended,
-        /// The account has it no more.
+        /// The number no longer belongs to the account.
         Released,
     }
 }

@@ -108,8 +108,8 @@ impl Account {
         )]
         range: Option<DateRange>,
         #[graphql(
-            desc = "Dimensions by which to split the totals. All accounts of a page together can \
-                    have 10,000 buckets. If omitted, there are no buckets."
+            desc = "Dimensions by which to split the totals (maximum 10,000 buckets for all \
+                    accounts of a page together). If omitted, there are no buckets."
         )]
         group_by: Option<Vec<UsageDimension>>,
     ) -> Result<Usage> {
@@ -122,8 +122,8 @@ impl Account {
         Ok(Usage(usage.ok_or(Fault::Broken("usage answers every account asked for"))??))
     }
 
-    /// Your own id of the sub-account, unique in the team; null if it has none. Arguments
-    /// that name an account take it instead of the id. Requires a key of the main account.
+    /// Your own id for the sub-account, unique in the team; null if it has none. Arguments that
+    /// refer to an account accept it instead of the id. Requires a key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn external_id(&self) -> Option<&str> {
         self.0.external_id.as_deref()
@@ -198,7 +198,7 @@ pub fn domain_dimensions(
     dimensions
 }
 
-/// Balance and spending from the point of view of the key in use.
+/// Balance of the team and spending of the account of the key in use.
 #[derive(SimpleObject)]
 pub struct Balance {
     /// Prepaid balance of the team in cents, which all accounts of the team share. Null if the main
@@ -248,7 +248,7 @@ impl AccountQuery {
         }
     }
 
-    /// Balance and spending from the point of view of the key in use; null for operator keys.
+    /// Balance of the team and spending of the account of the key in use; null for operator keys.
     async fn balance(&self, ctx: &Context<'_>) -> Result<Option<Balance>> {
         let Ok(caller) = ctx.account() else {
             return Ok(None);

@@ -98,15 +98,18 @@ pub struct RotateApiKeyInput {
 }
 
 payload! {
+    /// Result of createApiKey.
     CreateApiKeyPayload, domain::CreateKeyRefusal, (rows::Model, PlainKey) as (key, plain_key) => {
         /// The new key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
-        /// The secret of the new key, which is shown only once. Null if the mutation was refused.
+        /// The complete new key, which authenticates requests. It is shown only once. Null if the
+        /// mutation was refused.
         plain_key: Option<String> = Some(plain_key.reveal().to_owned()),
     }
 }
 
 payload! {
+    /// Result of updateApiKey.
     UpdateApiKeyPayload, domain::UpdateKeyRefusal, rows::Model as key => {
         /// The key after the change; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
@@ -114,15 +117,18 @@ payload! {
 }
 
 payload! {
+    /// Result of rotateApiKey.
     RotateApiKeyPayload, domain::RotateKeyRefusal, (rows::Model, PlainKey) as (key, plain_key) => {
         /// The new key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),
-        /// The secret of the new key, which is shown only once. Null if the mutation was refused.
+        /// The complete new key, which authenticates requests. It is shown only once. Null if the
+        /// mutation was refused.
         plain_key: Option<String> = Some(plain_key.reveal().to_owned()),
     }
 }
 
 payload! {
+    /// Result of revokeApiKey.
     RevokeApiKeyPayload, api_key::revocation::RevokeKeyRefusal, rows::Model as key => {
         /// The revoked key; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(key)),

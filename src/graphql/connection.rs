@@ -52,10 +52,10 @@ impl<N: OutputType> TypeName for ListEdge<N> {
     }
 }
 
-/// One page of a list. For one page, a filter examines up to 10000 nodes (2000 for searches of
-/// contacts, several tags, and metadata). The page can then have fewer nodes than requested, or
-/// none, although more exist; continue from its endCursor, or from its startCursor when paging
-/// backward.
+/// One page of a list. To fill a page, a filter examines a maximum of 10,000 nodes (2,000 for
+/// searches of contacts, several tags, and metadata). The page can then have fewer nodes than
+/// requested, or none, although more exist; continue from its endCursor, or from its startCursor
+/// when paging backward.
 #[Object(name_type)]
 impl<N: OutputType> List<N> {
     /// The nodes of the page with their cursors, in the order of the list.
@@ -78,7 +78,7 @@ impl<N: OutputType> List<N> {
         }
     }
 
-    /// Number of nodes on all pages together. The value 10000 means 10000 or more. Null if a filter
+    /// Total number of nodes in the list. The value 10000 means 10,000 or more. Null if a filter
     /// would have to examine more nodes than its limit; use a narrower filter, such as a shorter
     /// createdAt range. It is computed only if selected.
     async fn total_count(&self) -> Option<i32> {

@@ -247,7 +247,8 @@ pub fn one_line(text: &str) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
-/// The reason why a mutation was refused. A refused mutation changes nothing.
+/// Reason why a mutation was refused or, in a quote or preview, would be refused. A refused
+/// mutation changes nothing.
 #[derive(SimpleObject)]
 #[graphql(name_type)]
 pub struct UserError<R: ApiEnum> {
@@ -255,8 +256,8 @@ pub struct UserError<R: ApiEnum> {
     code: DomainEnum<R>,
     /// Explanation of the refusal and how to correct it, for people.
     message: String,
-    /// Path to the invalid argument, starting at the mutation's arguments; empty if the refusal is
-    /// not about an argument.
+    /// Path to the invalid argument, starting with the name of one of the field's arguments; empty
+    /// if the refusal is not about an argument.
     field: Vec<String>,
 }
 

@@ -25,13 +25,13 @@ pub fn all<A, B: From<A>>(given: Vec<A>) -> Vec<B> {
     given.into_iter().map(B::from).collect()
 }
 
-/// Names an account of the team by one of its ids. One that is not of the team, or not written like
-/// an id, answers like one that never existed.
+/// Reference to an account of the team by one of its ids. An id of another team and a malformed id
+/// are handled like an id that does not exist.
 #[derive(OneofObject)]
 pub enum AccountRef {
-    /// The account's id.
+    /// Id of the account.
     Id(ID),
-    /// Your own id for a sub-account.
+    /// Your own id for the sub-account.
     ExternalId(String),
 }
 
@@ -44,12 +44,12 @@ impl From<AccountRef> for account::AccountRef {
     }
 }
 
-/// A span of time; either end may be left open.
+/// Time range. A missing bound means that the range is open on that side.
 #[derive(InputObject)]
 pub struct DateTimeRange {
-    /// The first moment that counts.
+    /// Start of the range (inclusive).
     from: Option<DateTime>,
-    /// The first moment that does not count any more.
+    /// End of the range (exclusive).
     to: Option<DateTime>,
 }
 
@@ -62,12 +62,12 @@ impl From<Option<DateTimeRange>> for range::DateTimeRange {
     }
 }
 
-/// Days to sum, both included, UTC; at most 366.
+/// Range of days in UTC, including both ends (maximum 366 days).
 #[derive(InputObject)]
 pub struct DateRange {
-    /// The first day.
+    /// First day of the range (inclusive).
     from: Date,
-    /// The last day.
+    /// Last day of the range (inclusive).
     to: Date,
 }
 

@@ -99,14 +99,15 @@ pub struct RemoveOptOutInput {
 }
 
 payload! {
+    /// Result of addOptOut.
     AddOptOutPayload, domain::AddOptOutRefusal, rows::Model as opt_out => {
         /// The new or existing opt-out; null if the mutation was refused.
         opt_out: Option<OptOut> = Some(OptOut(opt_out)),
     }
 }
 
-/// Result for one address of importOptOuts. It is flat, so that a response with 1,000 results of up
-/// to four fields each stays within the limits.
+/// Result for one address of importOptOuts. It has no list of errors, so that a response with 1,000
+/// results stays within the limits.
 #[derive(SimpleObject)]
 pub struct OptOutVerdict {
     /// The new or existing opt-out; null if the address was refused.
@@ -131,6 +132,7 @@ impl From<domain::Imported> for OptOutVerdict {
 }
 
 payload! {
+    /// Result of removeOptOut.
     RemoveOptOutPayload, domain::RemoveOptOutRefusal, rows::Model as opt_out => {
         /// The opt-out that was removed; null if the mutation was refused.
         opt_out: Option<OptOut> = Some(OptOut(opt_out)),

@@ -56,8 +56,8 @@ impl From<Micros> for Cents {
 
 /// Amount of money in cents, as a JSON number: an integer where possible (4500), otherwise with up
 /// to four decimals (0.04). Inputs such as 4500.0 and 4.5e3 are accepted as 4500. The largest
-/// amount is 100000000000 cents, so every value is exact as a double. The field that takes the
-/// amount refuses more decimals and larger amounts.
+/// amount is 100000000000 cents, so every value is exact as a double. Amounts with more decimals
+/// and larger amounts are refused.
 #[Scalar(specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259#section-6")]
 impl ScalarType for Cents {
     fn parse(value: Value) -> InputValueResult<Self> {

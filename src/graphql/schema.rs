@@ -10,8 +10,8 @@ use super::{
     team, template, viewer,
 };
 
-/// What can be asked. What a field needs, and what it shows to which key, stands in its
-/// description.
+/// Queries. The key in use is the API key of the request. The description of a field says which key
+/// it requires. Fields without such a sentence accept any valid key.
 #[derive(MergedObject, Default)]
 pub struct Query(
     viewer::ViewerQuery,
@@ -30,8 +30,9 @@ pub struct Query(
     team::TeamQuery,
 );
 
-/// What can be done. Every field answers with a payload: the object, null exactly when refused, and
-/// errors. A field is null if it failed otherwise; a top-level error then says why.
+/// Mutations. Each returns a payload with the changed object and a list of errors. If a mutation is
+/// refused, nothing is changed, the object is null and the list has the reason. The mutation's own
+/// field is null if it failed for another reason; a top-level error then describes the failure.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     message::send::MessageMutation,

@@ -79,7 +79,7 @@ impl Updates {
         show(ctx, subscriptions::messages(app, caller, only), Message)
     }
 
-    /// Balance and spending from the point of view of the key in use, each time they change.
+    /// Balance of the team and spending of the account of the key in use, each time they change.
     /// Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn balance_changed(

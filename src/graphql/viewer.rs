@@ -11,7 +11,7 @@ use super::{
 };
 use crate::domain;
 
-/// The key in use and its owner.
+/// The API key of the request and its owner.
 #[derive(SimpleObject)]
 pub struct Viewer {
     /// The key in use.
@@ -31,7 +31,7 @@ pub struct ViewerQuery;
 
 #[Object]
 impl ViewerQuery {
-    /// The key in use and its owner.
+    /// The API key of the request and its owner.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer> {
         let (app, caller) = (ctx.app()?, ctx.caller()?);
         let api_key = domain::api_key::list::of_caller(app, caller).await?;

@@ -21,15 +21,15 @@ pub mod team_lock;
 pub use reference::AccountRef;
 
 entity::api_enum! {
-    /// Why an account cannot send now.
+    /// Reason why an account cannot send messages now.
     pub enum BlockReason {
-        /// The status is SUSPENDED.
+        /// The status of the account is SUSPENDED.
         Suspended,
-        /// The status is INACTIVE.
+        /// The status of the account is INACTIVE.
         Inactive,
-        /// totalSpent has reached creditLimit.
+        /// The totalSpent of the account has reached its creditLimit.
         CreditLimit,
-        /// The team's balance is 0.
+        /// The balance of the team is 0.
         Balance,
     }
 }

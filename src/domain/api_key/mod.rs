@@ -62,23 +62,23 @@ entity::api_enum! {
         TooManyKeys,
     }
 
-    /// Why a key was not changed.
+    /// Reasons why updateApiKey is refused.
     pub enum UpdateKeyRefusal as "UpdateApiKeyErrorCode" {
-        /// The team has no such account.
+        /// The team has no such key.
         NotFound,
         /// The name is empty, longer than 200 characters, or contains control characters.
         NameInvalid,
     }
 
-    /// Why a key was not rotated.
+    /// Reasons why rotateApiKey is refused.
     pub enum RotateKeyRefusal as "RotateApiKeyErrorCode" {
-        /// The team has no such account.
+        /// The team has no such key.
         NotFound,
-        /// The key was revoked or has expired; create a new one.
+        /// The key was revoked or has expired. Create a new key instead.
         KeyRevoked,
-        /// The grace is not 0 to 2592000 seconds.
+        /// The graceSeconds is not between 0 and 2592000.
         GraceInvalid,
-        /// The account already has 100 valid keys.
+        /// During the grace period, the account would have more than 100 valid keys.
         TooManyKeys,
     }
 }

@@ -30,7 +30,8 @@ entity::api_enum! {
     pub enum RevokeKeyRefusal as "RevokeApiKeyErrorCode" {
         /// The team has no such key.
         NotFound,
-        /// No other valid LIVE key of the main account is valid for as long as this one. Rotate the key instead.
+        /// The key is a LIVE key of the main account, and no other valid LIVE key of that account
+        /// is valid for at least as long. Rotate the key instead.
         LastKey,
     }
 }

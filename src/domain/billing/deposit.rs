@@ -45,20 +45,20 @@ entity::api_enum! {
         NoteInvalid,
     }
 
-    /// Why a balance was not adjusted.
+    /// Reasons why adjustTeamBalance is refused.
     pub enum AdjustRefusal as "AdjustTeamBalanceErrorCode" {
         /// There is no team with this id.
         NotFound,
-        /// The amount is not greater than 0, has more than four decimals, or would raise the balance above
+        /// The amount is 0, has more than four decimals, or would raise the balance above
         /// 100000000000 cents.
         AmountInvalid,
         /// The idempotencyKey is empty, longer than 255 characters, or contains control characters.
         IdempotencyKeyInvalid,
         /// The idempotencyKey was already used with a different input.
         IdempotencyConflict,
-        /// The reason is empty, longer than 500 characters, or has control characters.
+        /// The reason is empty, longer than 500 characters, or contains control characters.
         ReasonInvalid,
-        /// The balance would be below 0.
+        /// The balance would fall below 0.
         InsufficientBalance,
     }
 }

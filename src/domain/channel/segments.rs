@@ -4,11 +4,13 @@
 use entity::message::Channel;
 
 entity::api_enum! {
-    /// The character encoding of an SMS.
+    /// Character encoding of an SMS.
     pub enum SmsEncoding {
-        /// The GSM 7-bit alphabet: 160 characters in one segment, 153 in each of several.
+        /// GSM 7-bit alphabet: 160 characters in a single segment, 153 per segment if there are
+        /// several.
         Gsm7,
-        /// UTF-16, for every other character: 70 units in one segment, 67 in each of several.
+        /// UTF-16, used if the text has characters outside the GSM 7-bit alphabet: 70 code units in
+        /// a single segment, 67 per segment if there are several.
         Ucs2,
     }
 }

@@ -38,15 +38,17 @@ entity::api_enum! {
         ContactUnreachable,
         /// The template has no body for the channel.
         TemplateBodyMissing,
-        /// A variable of the template without a default, or a part of one, is not given.
+        /// A variable that has no default is not given, or its value lacks a part that the template
+        /// uses.
         VariableMissing,
-        /// The template exceeds its number of steps, does not fit its variables, compares lists, or results in
-        /// content that is not allowed for the channel; or the templates of the request took more than 200 ms
-        /// together.
+        /// The template exceeds the maximum number of steps, does not fit its variables, compares
+        /// lists, or results in content that is not allowed for the channel; or the templates of
+        /// the request took more than 200 ms together.
         TemplateFailed,
         /// The account has no such sender.
         SenderNotFound,
-        /// The sender cannot send on the channel now. It has no identity for it, or its phone number is SUSPENDED.
+        /// The sender cannot send on the channel now: it has no identity for the channel, or its
+        /// phone number is SUSPENDED.
         SenderUnavailable,
         /// The account is SUSPENDED.
         AccountSuspended,
@@ -62,12 +64,13 @@ entity::api_enum! {
         CreditLimitReached,
         /// The balance of the team is lower than the cost of the message.
         InsufficientBalance,
-        /// The account has reached the limit of 20,000 stored TEST messages, or 64 MiB of their texts, subjects, HTML
-        /// and metadata. TEST messages are deleted after 7 days.
+        /// The account has reached the limit of 20,000 stored TEST messages, or of 64 MiB for their
+        /// texts, subjects, HTML and metadata. TEST messages are deleted after 7 days.
         TestStorageFull,
-        /// The server is too busy to process all messages of this sendMessages call. If other messages of the call
-        /// were accepted, this one was accepted by an earlier call and cannot be read now; otherwise none was
-        /// processed. Nothing was charged for this message. Repeat it after one second with the same idempotencyKey.
+        /// The server is too busy to process this message of a sendMessages call. Nothing was
+        /// charged for it. If other messages of the call were accepted, this one was accepted by an
+        /// earlier call and cannot be read now; otherwise no message of the call was processed.
+        /// Repeat it after one second with the same idempotencyKey.
         Overloaded,
     }
 }

@@ -55,9 +55,9 @@ entity::api_enum! {
         ContactInUse,
     }
 
-    /// Why an address was not changed.
+    /// Reasons why updateContactAddress is refused.
     pub enum UpdateAddressRefusal as "UpdateContactAddressErrorCode" {
-        /// The account has no such contact.
+        /// The account has no such address.
         NotFound,
         /// The address is not valid for its channel.
         AddressInvalid,
@@ -65,17 +65,17 @@ entity::api_enum! {
         LabelInvalid,
         /// A contact of the account already has this address.
         AddressTaken,
-        /// It is the primary one of its channel; make another that instead.
+        /// The address is the primary address of its channel. Make another address primary instead.
         PrimaryNeeded,
         /// The contact is being deleted or merged.
         ContactInUse,
     }
 
-    /// Why an address was not removed.
+    /// Reasons why removeContactAddress is refused.
     pub enum RemoveAddressRefusal as "RemoveContactAddressErrorCode" {
-        /// The account has no such contact.
+        /// The account has no such address.
         NotFound,
-        /// It is the contact's last; delete the contact instead.
+        /// The address is the only address of the contact. Delete the contact instead.
         LastAddress,
         /// The contact is being deleted or merged.
         ContactInUse,

@@ -26,7 +26,7 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// Why a phone number was not withdrawn.
+    /// Reasons why the command number withdraw is refused.
     pub enum WithdrawPhoneNumberRefusal {
         /// There is no such number.
         NotFound,

@@ -48,8 +48,8 @@ entity::api_enum! {
         /// The emailName is empty, longer than 200 characters, contains control characters, or is given without an
         /// email.
         EmailNameInvalid,
-        /// The whatsapp is not a phone number in E.164 format, or is a number that this server has in stock or has
-        /// sold; use phoneNumberId for that.
+        /// The whatsapp is not a phone number in E.164 format, or is a number that this server
+        /// sells or has sold. Use phoneNumberId for such a number.
         WhatsappInvalid,
         /// The telegram is not a valid username of a bot.
         TelegramInvalid,
@@ -72,8 +72,8 @@ entity::api_enum! {
         /// The emailName is empty, longer than 200 characters, contains control characters, or is given without an
         /// email.
         EmailNameInvalid,
-        /// The whatsapp is not a phone number in E.164 format, or is a number that this server has in stock or has
-        /// sold; use phoneNumberId for that.
+        /// The whatsapp is not a phone number in E.164 format, or is a number that this server
+        /// sells or has sold. Use phoneNumberId for such a number.
         WhatsappInvalid,
         /// The telegram is not a valid username of a bot.
         TelegramInvalid,

@@ -22,13 +22,13 @@ use crate::{
 };
 
 entity::api_enum! {
-    /// What sub-accounts are ordered by.
+    /// Property by which sub-accounts are ordered.
     #[derive(Default)]
     pub enum SubAccountOrderField {
-        /// By when they were made.
+        /// By time of creation.
         #[default]
         CreatedAt,
-        /// By name, in upper or lower case.
+        /// By name, ignoring case.
         Name,
         /// By totalSpent.
         TotalSpent,

@@ -20,11 +20,12 @@ entity::api_enum! {
     pub enum RenderRefusal as "TemplatePreviewErrorCode" {
         /// The variables are larger than 16 KiB as JSON, or have more than 1,000 values or 32 levels.
         VariablesInvalid,
-        /// A variable of the template without a default, or a part of one, is not given.
+        /// A variable that has no default is not given, or its value lacks a part that the template
+        /// uses.
         VariableMissing,
-        /// The template exceeds its number of steps, does not fit its variables, compares lists, or results in
-        /// content that is not allowed for the channel; or the templates of the request took more than 200 ms
-        /// together.
+        /// The template exceeds the maximum number of steps, does not fit its variables, compares
+        /// lists, or results in content that is not allowed for the channel; or the templates of
+        /// the request took more than 200 ms together.
         TemplateFailed,
     }
 }

@@ -24,8 +24,8 @@ use crate::{
 pub struct AuditEntry(pub rows::Model);
 
 /// A call that changed settings, money or objects of an account, or tried to. Entries are never
-/// deleted, and only the count of a refused call can change. They contain no keys, no texts and no
-/// data of contacts.
+/// deleted, and only the count of a refused call can change. They contain no secrets of API keys,
+/// no texts of messages or templates, and no data of contacts.
 #[Object]
 impl AuditEntry {
     /// Id of the entry.
@@ -49,10 +49,10 @@ impl AuditEntry {
         self.0.code.as_deref()
     }
 
-    /// Number of calls that the entry represents. Calls of the same key with the same action,
-    /// account and error code that are refused within one minute share an entry in each server
-    /// process, which has the targetId and requestId of the first. Repeated calls are counted with
-    /// a delay of a few seconds. It is 1 unless the outcome is REFUSED.
+    /// Number of calls that the entry represents; always 1 unless the outcome is REFUSED. If one
+    /// server process refuses several calls with the same key, action, account and error code
+    /// within one minute, they share an entry, which has the targetId and requestId of the first
+    /// call. Repeated calls are added to the count with a delay of a few seconds.
     async fn count(&self) -> i32 {
         self.0.count
     }
@@ -79,9 +79,9 @@ impl AuditEntry {
         Ok(ctx.rows()?.load_one(TeamId(id)).await?.map(Team))
     }
 
-    /// Account that the call was about, which is the account that was managed or that changed its
-    /// own objects. Null if it was about the team as a whole, and if a refused call did not name an
-    /// existing account.
+    /// Account that the call was about: the account that was managed, or the account whose own
+    /// objects were changed. Null if the call was about the team as a whole, and if a refused call
+    /// did not name an existing account.
     async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
         let Some(id) = self.0.account_id else {
             return Ok(None);

@@ -90,8 +90,8 @@ impl LedgerEntry {
         Ok(ctx.rows()?.load_one(PhoneNumberId(id)).await?.map(PhoneNumber))
     }
 
-    /// Month of the phone number that was charged: 1 for the first month, 0 for the upfront fee.
-    /// Null for other kinds.
+    /// Month of the phone number that the entry charges: 1 for the first month, 0 for the upfront
+    /// price. Null for other kinds.
     async fn phone_number_month(&self) -> Option<i32> {
         self.0.phone_number_month
     }

@@ -55,9 +55,10 @@ impl Usage {
         UsageFigures::new(&self.0.totals)
     }
 
-    /// Totals of each combination of the groupBy dimensions that has any, ordered by day, month,
-    /// channel, country and account; empty without groupBy. All accounts of a page together can
-    /// have 10,000 buckets. The more buckets there are, the fewer fields of each can be selected.
+    /// Totals of each combination of the groupBy dimensions, without combinations that have no
+    /// totals. They are ordered by day, month, channel, country and account. Empty without groupBy.
+    /// The maximum is 10,000 buckets for all accounts of a page together. With many buckets, fewer
+    /// fields of each can be selected, because the size of a response is limited.
     async fn buckets(&self, ctx: &Context<'_>) -> Result<Vec<UsageBucket>> {
         let buckets = &self.0.buckets;
         // The cost estimate of the document assumes ten buckets.

@@ -108,6 +108,7 @@ pub struct UpdateContactAddressInput {
 }
 
 payload! {
+    /// Result of addContactAddress.
     AddContactAddressPayload, domain::AddAddressRefusal, contact::Model as contact => {
         /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
@@ -115,6 +116,7 @@ payload! {
 }
 
 payload! {
+    /// Result of updateContactAddress.
     UpdateContactAddressPayload, domain::UpdateAddressRefusal, contact::Model as contact => {
         /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
@@ -122,6 +124,7 @@ payload! {
 }
 
 payload! {
+    /// Result of removeContactAddress.
     RemoveContactAddressPayload, domain::RemoveAddressRefusal, contact::Model as contact => {
         /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),

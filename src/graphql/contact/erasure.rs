@@ -14,6 +14,7 @@ use crate::{
 };
 
 payload! {
+    /// Result of deleteContact.
     DeleteContactPayload, domain::DeleteContactRefusal, domain::Erased as erased => {
         /// Id of the contact that was deleted; null if the mutation was refused.
         contact_id: Option<ID> = Some(erased.contact_id.into()),

@@ -26,6 +26,7 @@ pub struct MergeContactsInput {
 }
 
 payload! {
+    /// Result of mergeContacts.
     MergeContactsPayload, domain::MergeContactsRefusal, contact::Model as contact => {
         /// The contact that was kept, after the merge; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),

@@ -51,7 +51,7 @@ impl Contact {
         self.0.time_zone.as_deref()
     }
 
-    /// Tags of the contact in alphabetical order, by Unicode code point (maximum 50).
+    /// Tags of the contact, ordered by Unicode code point (maximum 50).
     async fn tags(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
         let tags = ctx.row(TagsOf(self.0.id)).await?.unwrap_or_default();
         tags.iter().try_for_each(|tag| ctx.answer(Some(tag)).map(drop))?;
@@ -120,6 +120,7 @@ pub struct UpdateContactInput {
 }
 
 payload! {
+    /// Result of createContact.
     CreateContactPayload, domain::CreateContactRefusal, rows::Model as contact => {
         /// The new contact; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),
@@ -127,6 +128,7 @@ payload! {
 }
 
 payload! {
+    /// Result of updateContact.
     UpdateContactPayload, domain::UpdateContactRefusal, rows::Model as contact => {
         /// The contact after the change; null if the mutation was refused.
         contact: Option<Contact> = Some(Contact(contact)),

@@ -14,6 +14,7 @@ use crate::{
 };
 
 payload! {
+    /// Result of cancelMessage.
     CancelMessagePayload, domain::CancelMessageRefusal, message::Model as row => {
         /// The message, which is now CANCELED; null if the mutation was refused.
         message: Option<Message> = Some(Message(row)),

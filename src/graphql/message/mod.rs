@@ -52,8 +52,8 @@ impl Message {
 
     /// Identity of the sender at the time the message was accepted: a phone number in E.164 format,
     /// an e-mail address with its display name, or the username of a bot. Null if the message was
-    /// sent without a sender, which includes the case that the account had lost the phone number by
-    /// then; the carrier then uses its default identity.
+    /// sent without a sender, for example because the account no longer had the phone number. The
+    /// carrier then uses its default identity.
     async fn from(&self) -> Option<&str> {
         self.0.sent_from.as_deref()
     }

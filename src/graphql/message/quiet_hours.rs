@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// Time of day during which an account's messages are not sent. They stay SCHEDULED until quiet
-/// hours end. The local time is that of the recipient's contact if it has a time zone, otherwise
-/// that of the time zone given here.
+/// hours end. Times are in the time zone of the recipient's contact if it has one, otherwise in
+/// timeZone.
 #[derive(SimpleObject)]
 pub struct QuietHours {
     /// Start of quiet hours as HH:MM.
@@ -47,6 +47,7 @@ pub struct SetQuietHoursInput {
 }
 
 payload! {
+    /// Result of setQuietHours.
     SetQuietHoursPayload, domain::SetQuietHoursRefusal, account::Model as row => {
         /// The account after the change; null if the mutation was refused.
         account: Option<Account> = Some(Account(row)),
@@ -58,11 +59,11 @@ pub struct QuietHoursMutation;
 
 #[Object]
 impl QuietHoursMutation {
-    /// Sets or removes the quiet hours of the account of the key in use. Messages that are due in
-    /// quiet hours are sent when these end, whatever their sendAt, in the LIVE and TEST
-    /// environments. A message whose validUntil comes first becomes EXPIRED and is refunded.
-    /// Messages that are already waiting are rescheduled after the response; this takes a moment if
-    /// there are many. Requires a LIVE key of an account.
+    /// Sets or removes the quiet hours of the account of the key in use. LIVE and TEST messages
+    /// that are due in quiet hours are sent when quiet hours end, even if they have a sendAt. A
+    /// message whose validUntil comes first becomes EXPIRED and is refunded. Messages that are
+    /// already waiting are rescheduled after the response; this takes a moment if there are many.
+    /// Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn set_quiet_hours(
         &self,

@@ -92,15 +92,15 @@ impl From<SendMessageInput> for domain::NewMessage {
     }
 }
 
-/// The answer to sendMessage.
+/// Result of sendMessage.
 #[derive(SimpleObject)]
 pub struct SendMessagePayload {
-    /// The accepted message; null if refused.
+    /// The accepted message; null if the mutation was refused.
     message: Option<Message>,
-    /// Why it was refused; empty if it was accepted.
+    /// Reasons why the mutation was refused; empty if it succeeded.
     errors: Vec<UserError<SendRefusal>>,
-    /// Whether the message was accepted before, under the same idempotencyKey. Nothing was charged
-    /// now.
+    /// Whether the message was already accepted with the same idempotencyKey, so that nothing was
+    /// charged now.
     replayed: bool,
 }
 
@@ -125,9 +125,8 @@ pub struct MessageQuote {
     segments: Option<i32>,
     /// Encoding of an SMS. Null for other channels, and if the input is not valid.
     encoding: Option<SmsEncoding>,
-    /// Whether the message would be accepted. For keys that cannot read the team's balance, the
-    /// quote does not take into account that the balance is lower than the cost, unless the balance
-    /// is 0.
+    /// Whether the message would be accepted. If the key in use cannot read the team's balance,
+    /// only a balance of 0 is taken into account, not a balance that is lower than the cost.
     would_be_accepted: bool,
     /// Reasons why the message would be refused; empty if it would be accepted.
     errors: Vec<UserError<SendRefusal>>,
@@ -183,7 +182,7 @@ impl MessageMutation {
 
     /// Sends up to 100 messages and returns one payload for each, in the order of the input, as if
     /// they were sent one after another. Their texts, subjects, HTML and metadata, including the
-    /// results of templates, can have 2 MiB together. Requires a key of an account.
+    /// results of templates, can be up to 2 MiB together. Requires a key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn send_messages(
         &self,

@@ -127,7 +127,7 @@ pub struct UpdatePhoneNumberInput {
 }
 
 payload! {
-    /// Payload of purchasePhoneNumber.
+    /// Result of purchasePhoneNumber.
     PurchasePhoneNumberPayload, domain::PurchasePhoneNumberRefusal,
     domain::Purchased as purchased => {
         /// The phone number that was bought; null if the mutation was refused.
@@ -138,6 +138,7 @@ payload! {
 }
 
 payload! {
+    /// Result of updatePhoneNumber.
     UpdatePhoneNumberPayload, domain::UpdatePhoneNumberRefusal, rows::Model as number => {
         /// The phone number after the change; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),
@@ -145,6 +146,7 @@ payload! {
 }
 
 payload! {
+    /// Result of releasePhoneNumber.
     ReleasePhoneNumberPayload, domain::ReleasePhoneNumberRefusal, rows::Model as number => {
         /// The phone number, which is now RELEASED; null if the mutation was refused.
         phone_number: Option<PhoneNumber> = Some(PhoneNumber(number)),

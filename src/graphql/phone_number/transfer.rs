@@ -27,7 +27,7 @@ pub struct TransferPhoneNumberInput {
 }
 
 payload! {
-    /// Payload of transferPhoneNumber.
+    /// Result of transferPhoneNumber.
     TransferPhoneNumberPayload, domain::TransferPhoneNumberRefusal,
     phone_number::Model as number => {
         /// The phone number after the transfer, without the name that the previous account gave it; null if the
@@ -43,8 +43,8 @@ pub struct PhoneNumberTransferMutation;
 impl PhoneNumberTransferMutation {
     /// Transfers a phone number between two accounts of the team. No money is moved; from renewsAt
     /// on, each month is charged to the account that has the number then. The name of the number is
-    /// removed. The ledger shows the ids of sub-accounts' numbers. Requires a LIVE key of the main
-    /// account.
+    /// removed. Ids of the numbers of sub-accounts are in the ledger, as phoneNumberId. Requires a
+    /// LIVE key of the main account.
     #[graphql(guard = "RoleGuard::Main", visible = "access::main")]
     async fn transfer_phone_number(
         &self,

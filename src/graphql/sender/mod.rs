@@ -34,7 +34,7 @@ impl Sender {
         self.0.id.into()
     }
 
-    /// Your own name of the sender. Recipients do not see it.
+    /// Your own name for the sender. Recipients do not see it.
     async fn name(&self) -> &str {
         &self.0.name
     }
@@ -55,7 +55,7 @@ impl Sender {
     }
 
     /// Phone number of the account that SMS messages are sent from, and WHATSAPP messages if the
-    /// sender has no whatsapp; null if it has none.
+    /// sender has no separate whatsapp number; null if it has none.
     async fn phone_number(&self, ctx: &Context<'_>) -> Result<Option<PhoneNumber>> {
         Ok(self.number(ctx).await?.map(PhoneNumber))
     }
@@ -104,13 +104,13 @@ impl Sender {
 /// Properties of the new sender.
 #[derive(InputObject)]
 pub struct CreateSenderInput {
-    /// Your own name of the sender (1 to 200 characters). Recipients do not see it.
+    /// Your own name for the sender (1 to 200 characters). Recipients do not see it.
     name: String,
     /// Id of a phone number of the account that no other sender uses. SMS messages are sent from
-    /// it, and WHATSAPP messages if the sender has no whatsapp.
+    /// it, and WHATSAPP messages if the sender has no separate whatsapp number.
     phone_number_id: Option<ID>,
-    /// E-mail address that EMAIL messages are sent from. You have to prove to the carrier that it
-    /// is yours.
+    /// E-mail address that EMAIL messages are sent from. You must prove to the carrier that the
+    /// address is yours.
     email: Option<String>,
     /// Display name of the e-mail address (1 to 200 characters).
     email_name: Option<String>,
@@ -129,7 +129,7 @@ pub struct CreateSenderInput {
 /// already accepted keep the identity that they were accepted with.
 #[derive(InputObject)]
 pub struct UpdateSenderInput {
-    /// Your own name of the sender (1 to 200 characters).
+    /// Your own name for the sender (1 to 200 characters).
     name: Option<String>,
     /// Id of a phone number of the account that no other sender uses. Null removes it.
     phone_number_id: MaybeUndefined<ID>,
@@ -148,6 +148,7 @@ pub struct UpdateSenderInput {
 }
 
 payload! {
+    /// Result of createSender.
     CreateSenderPayload, domain::CreateSenderRefusal, rows::Model as sender => {
         /// The new sender; null if the mutation was refused.
         sender: Option<Sender> = Some(Sender(sender)),
@@ -155,6 +156,7 @@ payload! {
 }
 
 payload! {
+    /// Result of updateSender.
     UpdateSenderPayload, domain::UpdateSenderRefusal, rows::Model as sender => {
         /// The sender after the change; null if the mutation was refused.
         sender: Option<Sender> = Some(Sender(sender)),
@@ -162,6 +164,7 @@ payload! {
 }
 
 payload! {
+    /// Result of deleteSender.
     DeleteSenderPayload, domain::DeleteSenderRefusal, Uuid as id => {
         /// Id of the sender that was deleted; null if the mutation was refused.
         sender_id: Option<ID> = Some(id.into()),
@@ -228,7 +231,8 @@ impl SenderMutation {
 
     /// Deletes a sender of the account of the key in use. A sender with SCHEDULED or QUEUED
     /// messages cannot be deleted. If it was the default sender, the oldest of the others becomes
-    /// the default. Messages that were sent keep their from. Requires a LIVE key of an account.
+    /// the default. Messages that were already sent keep the identity that they were sent from.
+    /// Requires a LIVE key of an account.
     #[graphql(guard = "RoleGuard::Account", visible = "access::account")]
     async fn delete_sender(
         &self,

@@ -210,17 +210,20 @@ pub struct AdjustTeamBalanceInput {
 }
 
 payload! {
+    /// Result of createTeam.
     CreateTeamPayload, domain::team::CreateTeamRefusal, domain::team::CreatedTeam as created => {
         /// The new team; null if the mutation was refused.
         team: Option<Team> = Some(Team(created.team)),
         /// The main account of the new team; null if the mutation was refused.
         main_account: Option<Account> = Some(Account(created.main_account)),
-        /// The secret of the main account's first key, which is shown only once. Null if the mutation was refused.
+        /// The main account's first key, complete, which authenticates requests. It is shown only
+        /// once. Null if the mutation was refused.
         plain_key: Option<String> = Some(created.plain_key.reveal().to_owned()),
     }
 }
 
 payload! {
+    /// Result of topUpTeam.
     TopUpTeamPayload, billing::TopUpRefusal, billing::Deposited as done => {
         /// The team after the change; null if the mutation was refused.
         team: Option<Team> = Some(Team(done.team)),
@@ -232,6 +235,7 @@ payload! {
 }
 
 payload! {
+    /// Result of adjustTeamBalance.
     AdjustTeamBalancePayload, billing::AdjustRefusal, billing::Deposited as done => {
         /// The team after the change; null if the mutation was refused.
         team: Option<Team> = Some(Team(done.team)),

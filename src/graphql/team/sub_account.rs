@@ -25,8 +25,8 @@ use crate::{
 pub struct CreateSubAccountInput {
     /// Name of the sub-account (1 to 200 characters).
     name: String,
-    /// Your own id of the sub-account (1 to 200 characters), unique in the team. If omitted, it has
-    /// none.
+    /// Your own id for the sub-account (1 to 200 characters), unique in the team. If omitted, it
+    /// has none.
     external_id: Option<String>,
     /// Spending limit in cents (0 or more). If null or omitted, there is no limit; 0 means that
     /// nothing can be spent.
@@ -38,12 +38,12 @@ pub struct CreateSubAccountInput {
 }
 
 /// Properties of the sub-account to change. Omitted properties are not changed. Null removes a
-/// value where the property says so.
+/// value only if the description of the property says so.
 #[derive(InputObject)]
 pub struct UpdateSubAccountInput {
     /// Name of the sub-account (1 to 200 characters).
     name: Option<String>,
-    /// Your own id of the sub-account (1 to 200 characters), unique in the team. Null removes it.
+    /// Your own id for the sub-account (1 to 200 characters), unique in the team. Null removes it.
     external_id: MaybeUndefined<String>,
     /// Spending limit in cents (0 or more), which applies from the next message on. Null removes
     /// the limit; 0 means that nothing can be spent.
@@ -70,19 +70,21 @@ pub struct DeactivateSubAccountInput {
 }
 
 payload! {
-    /// Payload of createSubAccount.
+    /// Result of createSubAccount.
     CreateSubAccountPayload, domain::CreateSubAccountRefusal,
     (account::Model, api_key::Model, PlainKey) as (account, api_key, plain_key) => {
         /// The new sub-account; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
         /// The first key of the sub-account, in the LIVE environment; null if the mutation was refused.
         api_key: Option<ApiKey> = Some(ApiKey(api_key)),
-        /// The secret of the key, which is shown only once. Null if the mutation was refused.
+        /// The complete key, which authenticates requests. It is shown only once. Null if the
+        /// mutation was refused.
         plain_key: Option<String> = Some(plain_key.reveal().to_owned()),
     }
 }
 
 payload! {
+    /// Result of updateSubAccount.
     UpdateSubAccountPayload, domain::UpdateSubAccountRefusal, account::Model as account => {
         /// The sub-account after the change; null if the mutation was refused.
         account: Option<Account> = Some(Account(account)),
@@ -90,7 +92,7 @@ payload! {
 }
 
 payload! {
-    /// Payload of suspendSubAccount.
+    /// Result of suspendSubAccount.
     SuspendSubAccountPayload, sub_account_status::SuspendSubAccountRefusal,
     account::Model as account => {
         /// The suspended sub-account; null if the mutation was refused.
@@ -99,7 +101,7 @@ payload! {
 }
 
 payload! {
-    /// Payload of reactivateSubAccount.
+    /// Result of reactivateSubAccount.
     ReactivateSubAccountPayload, sub_account_status::ReactivateSubAccountRefusal,
     account::Model as account => {
         /// The reactivated sub-account; null if the mutation was refused.
@@ -108,7 +110,7 @@ payload! {
 }
 
 payload! {
-    /// Payload of deactivateSubAccount.
+    /// Result of deactivateSubAccount.
     DeactivateSubAccountPayload, sub_account_status::DeactivateSubAccountRefusal,
     (account::Model, u64) as (account, keys_revoked) => {
         /// The deactivated sub-account; null if the mutation was refused.

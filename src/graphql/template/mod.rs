@@ -128,10 +128,11 @@ impl From<domain::body::Variable> for TemplateVariable {
 }
 
 /// Content of a template for one channel. Each part is written in a subset of Jinja: variables such
-/// as {{ name }}, filters, comparisons, arithmetic, {% if %} and {% for %}; docs/guide/templates.md
-/// describes the language. A part can have 1,000 tags, each with up to 100 words, values and
-/// operators; 100 elif; 10 nested blocks, 2 of them loops; and lines of 65,000 characters. Values
-/// of variables are escaped in HTML unless they are marked safe.
+/// as {{ name }}, filters, comparisons, arithmetic, {% if %} and {% for %}; the file
+/// docs/guide/templates.md describes the language. Limits of a part: 1,000 tags, 100 names, values
+/// and operators in each tag, 100 elif branches, 10 levels of nested blocks with a maximum of 2
+/// nested loops, and 65,000 characters in each line. Values of variables are escaped in HTML unless
+/// they are marked safe.
 #[derive(InputObject)]
 pub struct TemplateBodyInput {
     /// Channel of the content. A template has one body for each channel.
@@ -192,6 +193,7 @@ pub struct UpdateTemplateInput {
 }
 
 payload! {
+    /// Result of createTemplate.
     CreateTemplatePayload, domain::CreateTemplateRefusal, rows::Model as row => {
         /// The new template; null if the mutation was refused.
         template: Option<Template> = Some(Template(row)),
@@ -199,6 +201,7 @@ payload! {
 }
 
 payload! {
+    /// Result of updateTemplate.
     UpdateTemplatePayload, domain::UpdateTemplateRefusal, rows::Model as row => {
         /// The template after the change; null if the mutation was refused.
         template: Option<Template> = Some(Template(row)),
@@ -206,6 +209,7 @@ payload! {
 }
 
 payload! {
+    /// Result of deleteTemplate.
     DeleteTemplatePayload, domain::DeleteTemplateRefusal, uuid::Uuid as id => {
         /// Id of the template that was deleted; null if the mutation was refused.
         template_id: Option<ID> = Some(id.into()),
