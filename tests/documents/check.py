@@ -103,10 +103,10 @@ def check_walk(document, url, keys, folder):
             time.sleep(2)
         found = bash(prelude + script, folder)
         expected = after[2]
-        # The loop's answers are told in words.
-        told = re.search(r"prints `(\{.*\})` ten times", text[block.end():after.start()])
-        if told:
-            expected = f"{told[1]}\n" * 10 + expected
+        # The text states the answers of the loop.
+        stated = re.search(r"prints `(\{.*\})` ten times", text[block.end():after.start()])
+        if stated:
+            expected = f"{stated[1]}\n" * 10 + expected
         check(document, block[2].strip().splitlines()[0], expected, found)
 
 

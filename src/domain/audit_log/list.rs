@@ -1,5 +1,5 @@
 //! Reading the audit log: a main account sees what concerns its team, less what its sub-accounts did with what
-//! they own (R3); an operator sees everything.
+//! they own; an operator sees everything.
 
 use entity::audit_entry::{self, AuditAction, AuditActor, AuditOutcome, Column, Entity};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, Select};

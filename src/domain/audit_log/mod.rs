@@ -10,7 +10,7 @@
 //!
 //! An entry holds ids, numbers and settings, never a key, a hash, a text of a message, an address, or anything
 //! else of a contact; of metadata it says only that it changed. An entry about what a sub-account did with
-//! what it owns is private (R3): operators see it, its main account does not.
+//! what it owns is private: operators see it, its main account does not.
 
 mod entry;
 pub mod list;

@@ -17,15 +17,15 @@ use uuid::Uuid;
 
 use crate::{app::App, domain::Fault};
 
-/// How long an entry stands for the refusals that follow.
+/// How long further refusals are counted in the same entry.
 pub const WINDOW: TimeDelta = TimeDelta::minutes(1);
-/// Counts that are written in one transaction: other writes wait for one transaction at most.
+/// Maximum number of counts written in one transaction. Other writes wait for no more than one transaction.
 const WRITTEN_TOGETHER: usize = 100;
 
-/// Accounts and teams with entries of their own, of one key, action and code within a minute.
+/// Maximum number of accounts and teams that have entries of their own, per key, action and code within a minute.
 const TARGETS_MAX: usize = 100;
 
-/// What the refusals of one entry share, but for what they were about.
+/// What the refusals of one entry have in common, except for their target.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Kind {
     key_id: Uuid,
@@ -33,7 +33,7 @@ struct Kind {
     code: String,
 }
 
-/// The account or team that a refused call was about, where there is one.
+/// The account or team that a refused call named, if any.
 type Target = Option<Uuid>;
 
 /// The refusals of one kind since the first.
@@ -41,7 +41,7 @@ struct Window {
     begun: DateTime<Utc>,
     /// `None` while the first is being entered.
     entry: Option<Uuid>,
-    /// The first could not be entered: the next one is to be.
+    /// The first could not be written, so the next one must be.
     is_left: bool,
     /// Refusals that came while the first was being entered.
     early: i32,

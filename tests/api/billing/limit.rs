@@ -121,7 +121,7 @@ async fn a_main_account_has_no_limit_and_no_total(t: &TestApp) {
     );
 }
 
-/// Null is no limit. A limit of 0 or below the total blocks.
+/// Null means unlimited. A limit of 0, or one below the total, blocks.
 #[db_test]
 async fn a_changed_limit_applies_to_the_next_message(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;

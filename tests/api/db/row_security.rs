@@ -42,7 +42,7 @@ async fn tenants(t: &TestApp) -> BTreeMap<String, &'static str> {
     };
     let of_accounts = with("account_id").await;
     let known = OF_ACCOUNTS.iter().chain(&OF_TEAMS).map(|name| (*name).to_owned());
-    assert_eq!(of_accounts, known.collect(), "whoever adds a table says who sees it");
+    assert_eq!(of_accounts, known.collect(), "a new table must be added to one of the two lists");
     let column = |name: &str| {
         if OF_ACCOUNTS.contains(&name) { "account_id" } else { "team_id" }
     };

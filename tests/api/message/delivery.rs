@@ -129,5 +129,5 @@ async fn concurrent_workers_submit_each_message_once(t: &TestApp) {
     assert_eq!(sent.len(), 30);
     sent.sort_unstable();
     sent.dedup();
-    assert_eq!(sent.len(), 30, "a message was handed over twice");
+    assert_eq!(sent.len(), 30, "a message was submitted twice");
 }

@@ -325,11 +325,11 @@ async fn a_sender_deleted_while_a_message_is_accepted_does_not_affect_it(t: &Tes
         idempotency_key: None,
         input_hash: vec![number; 32],
     };
-    let patience = Deadline::until(Instant::now() + Duration::from_secs(10));
+    let deadline = Deadline::until(Instant::now() + Duration::from_secs(10));
 
     let many = (0..4).map(prepared).collect();
-    let mut verdicts = billing::accept(&t.app, &caller, many, &patience).await.expect("verdicts");
-    let alone = billing::accept_one(&t.app, &caller, prepared(4), &patience).await;
+    let mut verdicts = billing::accept(&t.app, &caller, many, &deadline).await.expect("verdicts");
+    let alone = billing::accept_one(&t.app, &caller, prepared(4), &deadline).await;
     verdicts.push(alone.expect("a verdict"));
 
     for verdict in verdicts {
