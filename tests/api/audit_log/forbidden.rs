@@ -11,7 +11,7 @@ use super::{
 };
 use crate::harness::{Apps, Setup, Socket, TestApp};
 
-/// Whether the role may not call the mutation or the key is a TEST key.
+/// The role may not call the mutation, or the key is a TEST key.
 #[db_test]
 async fn a_call_without_permission_leaves_an_entry_and_changes_nothing(t: &TestApp) {
     let stage = staged(t).await;

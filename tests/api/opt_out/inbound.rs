@@ -24,7 +24,7 @@ async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
     t.request(inbound(key, body.to_string())).await
 }
 
-/// As the whole text, whatever its case and punctuation.
+/// The word must be the whole text. Case and punctuation do not matter.
 #[db_test]
 async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
     let t = start(apps, true).await;

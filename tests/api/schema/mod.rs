@@ -49,7 +49,7 @@ const GOOD: &str = r#"
 "Why not." enum MakeThingErrorCode { "Taken." TAKEN }
 "#;
 
-/// And nothing else in that schema.
+/// It finds no other fault in that schema.
 #[test]
 fn each_rule_finds_a_schema_that_breaks_it() {
     assert_eq!(faults(GOOD), [""; 0]);

@@ -119,7 +119,7 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
     assert!(matches!(sent, Sent::Accepted(_)), "{sent:?}");
 }
 
-/// Also one that has exceeded its deadline.
+/// The same holds for a request that has exceeded its deadline.
 #[db_test]
 async fn a_canceled_request_renders_no_template_and_charges_nothing(t: &TestApp) {
     let team = t.team(1_000).await;

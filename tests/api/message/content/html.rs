@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{assert_refused, each_way, quote, send, send_many};
 use crate::harness::{Database, Postgres, Sqlite, TestApp};
 
-/// With text or without, up to its limit.
+/// The HTML has the maximum length or less, and the message has a text or none.
 #[db_test]
 async fn html_is_stored_shown_and_submitted_unchanged(t: &TestApp) {
     let team = t.team(1_000).await;
