@@ -159,7 +159,7 @@ impl AuditAction {
         })
     }
 
-    /// Whether it changes what an account owns: entries of a sub-account are then private (R3).
+    /// Whether it changes what an account owns: entries of a sub-account are then private.
     pub fn is_own_work(self) -> bool {
         match self {
             Self::CreateContact

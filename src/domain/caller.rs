@@ -188,7 +188,7 @@ impl From<&TeamCaller> for Scope {
 }
 
 impl AccountCaller {
-    /// What an account owns is shared by both environments; a TEST key can read but not change it (R15).
+    /// What an account owns is shared by both environments; a TEST key can read but not change it.
     pub fn live(self) -> Result<LiveAccountCaller, Fault> {
         match self.environment {
             Environment::Live => Ok(LiveAccountCaller(self)),
@@ -226,7 +226,7 @@ impl MainCaller {
         self.account_id
     }
 
-    /// A TEST key can read management fields but not change anything (R15).
+    /// A TEST key can read management fields but not change anything.
     pub fn live(&self) -> Result<LiveMainCaller, Fault> {
         match self.environment {
             Environment::Live => {

@@ -78,7 +78,7 @@ where
 
     /// Declares the filter to be slow, so that it scans fewer rows.
     #[must_use]
-    pub fn long_to_look_at(self) -> Self {
+    pub fn with_slow_filter(self) -> Self {
         Self { scanned_max: LONG_LOOKED_AT_MAX, ..self }
     }
 

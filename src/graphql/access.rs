@@ -1,6 +1,6 @@
-//! Who may use which field. Each field has a guard, and mutations ask their context for a caller of the role that the
-//! domain demands, so that a forgotten check does not compile. Visibility keeps what a key may not use out of its
-//! introspection and out of the schema that its documents are validated against.
+//! Access to fields by role. Each field has a guard, and mutations get a caller of the role that the domain requires
+//! from their context, so that a missing check does not compile. Fields that a key may not use are not visible in its
+//! introspection or in the schema against which its documents are validated.
 
 use std::{hash::Hash, sync::Arc};
 

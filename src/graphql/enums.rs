@@ -31,12 +31,12 @@ pub type Role = DomainEnum<api_key::Role>;
 pub type SmsEncoding = DomainEnum<domain::channel::segments::SmsEncoding>;
 pub type SubAccountOrderField = DomainEnum<domain::team::sub_account_list::SubAccountOrderField>;
 
-/// A value of an enum that is declared elsewhere. Why a mutation `doThis` is refused is declared as `DoThisRefusal`,
-/// and called `DoThisErrorCode` here.
+/// A value of an enum that is declared elsewhere. `DoThisRefusal`, the reasons why a mutation `doThis` is refused, is
+/// called `DoThisErrorCode` in the schema.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DomainEnum<T>(pub T);
 
-/// The values as the domain has them.
+/// Converts the values to those of the domain.
 pub fn values<T>(given: Option<Vec<DomainEnum<T>>>) -> Option<Vec<T>> {
     given.map(|given| given.into_iter().map(|value| value.0).collect())
 }

@@ -152,7 +152,7 @@ fn settle_one(mut error: ServerError, request_id: &str) -> ServerError {
     error
 }
 
-/// The code by which a call was refused; `None` where it failed instead.
+/// The code of a refused call; `None` for other failures.
 pub fn refusal_of(fault: &Fault) -> Option<Code> {
     match fault {
         Fault::BadInput(_) => Some(Code::BadUserInput),

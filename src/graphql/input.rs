@@ -6,12 +6,12 @@ use uuid::Uuid;
 use super::scalars::{Date, DateTime};
 use crate::domain::{account, billing::usage, range};
 
-/// The id, unless it is malformed: that answers like one that never existed.
+/// Parses an id; `None` if it is malformed, which is treated like an unknown one.
 pub fn parse_id(id: &ID) -> Option<Uuid> {
     Uuid::try_parse(id).ok()
 }
 
-/// A field of a change: left out, null, or set.
+/// A field of an update: `None` if it is omitted, `Some(None)` if it is null.
 pub fn patch<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     match value {
         MaybeUndefined::Undefined => None,
@@ -20,7 +20,7 @@ pub fn patch<T>(value: MaybeUndefined<T>) -> Option<Option<T>> {
     }
 }
 
-/// Each of these as another type.
+/// Converts each of these to another type.
 pub fn all<A, B: From<A>>(given: Vec<A>) -> Vec<B> {
     given.into_iter().map(B::from).collect()
 }

@@ -1,5 +1,5 @@
 //! The worker: claims due messages, submits them to carriers and settles the outcomes. It also renews phone numbers,
-//! works off the backlog of account changes, deletes old TEST messages, and writes the last use of keys and the
+//! processes the backlog of account changes, deletes old TEST messages, and writes the last use of keys and the
 //! counts of refused calls. A crash loses only the latest of those uses and counts.
 
 use std::{

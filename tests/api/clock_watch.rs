@@ -118,7 +118,7 @@ async fn a_clock_that_is_wrong_from_the_start_is_noticed_by_postgresqls_clock(t:
     let watch = ClockWatch::of_machine(&*t.clock);
     assert!(watch.is_right(&*t.clock), "it has not been asked yet");
     watch.ask_database(&t.app).await.expect("it answers");
-    assert!(!watch.is_right(&*t.clock), "the clock of the tests stands in March");
+    assert!(!watch.is_right(&*t.clock), "the tests' clock still shows March");
 
     let asked = t.app.db.now().await.expect("it answers").expect("PostgreSQL has a clock");
     t.step(asked - t.clock.now());

@@ -102,7 +102,7 @@ async fn staged(t: &TestApp) -> TestTeam {
     team
 }
 
-/// Also where rows are equal in what they are ordered by.
+/// This holds also if rows have equal values in the column of the order.
 #[db_test]
 async fn pages_in_both_directions_add_up_to_the_whole_list(t: &TestApp) {
     let team = staged(t).await;
@@ -151,7 +151,7 @@ async fn pages_in_both_directions_add_up_to_the_whole_list(t: &TestApp) {
     }
 }
 
-/// It has a size from one end only.
+/// `first` and `last` cannot be combined.
 #[db_test]
 async fn a_page_has_20_rows_by_default_and_100_at_most(t: &TestApp) {
     let team = staged(t).await;
@@ -229,7 +229,7 @@ async fn the_total_count_costs_one_statement_and_only_when_selected(t: &TestApp)
     assert_eq!(in_fragment, json!({ "n": 7 }));
 }
 
-/// Also by text with characters that are special in SQL.
+/// The text may contain characters that are special in SQL.
 #[db_test]
 async fn sub_accounts_are_filtered_by_status_text_block_and_metadata(t: &TestApp) {
     let (team, poor) = (t.team(100).await, t.team(0).await);

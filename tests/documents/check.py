@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs what README.md and docs print, in order, and compares the answers but for ids, keys, dates and ports. Links, and
-the paths and functions that ARCHITECTURE.md and CONTRIBUTING.md name, must exist.
+"""Runs the commands in README.md and docs in order, and compares the output, except for ids, keys, dates and ports. The
+links, and the paths and functions that ARCHITECTURE.md and CONTRIBUTING.md name, must exist.
 
 A block of sh followed by a block of json is a command and its answers. In a block of console, lines that begin with "$ "
 are commands, and the others are what they print; a line of "…" stands for any lines. TOLLGATE names the program.
@@ -32,7 +32,7 @@ checked, failed = 0, 0
 
 
 def alike(text):
-    """A text without what differs each time."""
+    """The text without the parts that differ in each run."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = re.sub(UUID, "ID", text)
     text = re.sub(r"tg_(live_sub|live|test|operator)_[A-Za-z0-9]+(…\w*)?", r"tg_\1_KEY", text)
@@ -86,7 +86,7 @@ def with_server(script, url, keys):
 
 
 def check_walk(document, url, keys, folder):
-    """Blocks of sh with their answers; those without one are definitions."""
+    """Checks blocks of sh and the answers after them; blocks without an answer are definitions."""
     text = (ROOT / document).read_text()
     blocks = list(BLOCK.finditer(text))
     prelude = f"ABC={keys['clientAbc']}\nMAIN={keys['main']}\n"
@@ -103,10 +103,10 @@ def check_walk(document, url, keys, folder):
             time.sleep(2)
         found = bash(prelude + script, folder)
         expected = after[2]
-        # The loop's answers are told in words.
-        told = re.search(r"prints `(\{.*\})` ten times", text[block.end():after.start()])
-        if told:
-            expected = f"{told[1]}\n" * 10 + expected
+        # The text states the answers of the loop.
+        stated = re.search(r"prints `(\{.*\})` ten times", text[block.end():after.start()])
+        if stated:
+            expected = f"{stated[1]}\n" * 10 + expected
         check(document, block[2].strip().splitlines()[0], expected, found)
 
 
@@ -123,7 +123,7 @@ class Session:
     def run(self, command, expected):
         command = self.with_ids(command)
         if "sqlite://demo-data" in command:
-            # The walk's usage is of today, whenever that is.
+            # The usage in the page is that of the current day.
             today = time.strftime("%Y-%m-%d", time.gmtime())
             command = command.replace("sqlite://demo-data", f"sqlite://{self.demo_data}")
             command = re.sub(r"--from \S+ --to \S+", f"--from {today} --to {today}", command)
@@ -157,12 +157,12 @@ class Session:
             if "connections=" in log.read_text():
                 break
             time.sleep(0.1)
-        # Whether the port of the metrics is free is not up to the page.
+        # The port of the metrics may be in use on this machine.
         lines = log.read_text().splitlines()
         return "\n".join(line for line in lines if "Metrics are" not in line)
 
     def edit_prices(self, expected):
-        """Edits the price list by hand as the page says that it was."""
+        """Makes the changes of the price list that the page describes."""
         path = self.folder / "prices.csv"
         rows = [line.split(",") for line in path.read_text().splitlines()]
         for sign, channel, prefix, country, *amounts in (
@@ -192,7 +192,8 @@ def check_console(document, session):
 
 
 def check_readme(url, keys, folder):
-    """The session of the first block: lines without an answer are definitions. `check_greeting` has its first command."""
+    """Checks the session of the first block: lines without an answer are definitions. `check_greeting` checks its first
+    command."""
     blocks = BLOCK.finditer((ROOT / "README.md").read_text())
     session = next(block[2] for block in blocks if block[1] == "console")
     definitions = ""
@@ -206,7 +207,7 @@ def check_readme(url, keys, folder):
 
 
 def check_graphql(document, url, key):
-    """Blocks of graphql are done without an error or a refusal. Their days are tomorrow."""
+    """Checks that blocks of graphql have no errors and refusals. Their dates are replaced by tomorrow."""
     tomorrow = time.strftime("%Y-%m-%dT", time.gmtime(time.time() + 24 * 60 * 60))
     for block in BLOCK.finditer((ROOT / document).read_text()):
         if block[1] != "graphql":
@@ -236,7 +237,7 @@ def check_links(document):
 
 
 def check_paths(document):
-    """Paths between backquotes, and functions in the column after a path."""
+    """Checks the paths in backquotes, and the functions in the column after a path."""
     text = (ROOT / document).read_text()
     for path in PATH.findall(text):
         check(document, path, "exists", "exists" if (ROOT / path).exists() else "missing")
@@ -259,7 +260,7 @@ def demo_in(folder):
 
 
 def check_greeting(folder):
-    """The demo's first lines, of each page that prints them."""
+    """Checks the first lines of the demo's output in each page that has them."""
     demo = subprocess.Popen(
         [TOLLGATE, "demo", "--listen", "127.0.0.1:0"], env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder,

@@ -100,7 +100,7 @@ pub async fn own_team(app: &App, caller: &AccountCaller) -> Result<team::Model, 
         .ok_or(Fault::Broken("a key's team exists"))
 }
 
-/// Whether the caller may see the team's balance (R5).
+/// Whether the caller may see the team's balance: a main account always, a sub-account only if it is set so.
 pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool, Fault> {
     if !caller.is_sub_account {
         return Ok(true);
@@ -110,7 +110,7 @@ pub async fn sees_team_balance(app: &App, caller: &AccountCaller) -> Result<bool
 
 /// Balance and limits as far as the caller's key may see them.
 pub async fn balance(app: &App, caller: &AccountCaller) -> Result<BalanceView, Fault> {
-    // A snapshot, because a charge changes the balance and the total together (R7).
+    // A snapshot, because a charge changes the balance and the total together.
     let txn = app.read_as(caller).snapshot().await?;
     let account = account::Entity::of_team(caller.team_id)
         .filter(account::Column::Id.eq(caller.account_id))

@@ -9,7 +9,7 @@ use crate::domain::{
     validate::{self, EXTERNAL_ID_CHARS_MAX},
 };
 
-/// A reference to an account of the caller's team: by id, or by external id for a sub-account (R5).
+/// A reference to an account of the caller's team: by id, or by external id for a sub-account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountRef {
     Id(Uuid),

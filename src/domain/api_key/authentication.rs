@@ -26,7 +26,7 @@ use crate::{
     limits::read_through_cache::ReadThroughCache,
 };
 
-/// How long a cached key is valid (R20). It is used for reading only; every change or charge reads the key
+/// How long a cached key is valid. The cache is used for reading only; every change or charge reads the key
 /// again.
 const KEY_CACHE_TTL: Duration = Duration::from_secs(1);
 const CACHED_KEYS_MAX: u64 = 10_000;

@@ -1,5 +1,5 @@
 //! Creating, renaming, rotating and revoking API keys. Every change takes the team's lock first, so that a
-//! charge under the same lock sees either a usable or a revoked key (R20).
+//! charge under the same lock sees either a usable or a revoked key.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use entity::{

@@ -1,4 +1,4 @@
-//! The format of an API key (R16): `tg_live_`, `tg_test_`, `tg_live_sub_`, `tg_test_sub_` or
+//! The format of an API key: `tg_live_`, `tg_test_`, `tg_live_sub_`, `tg_test_sub_` or
 //! `tg_operator_`, then 30 random base62 characters, then the CRC32 of all of that as 6 more. The
 //! checksum detects typing errors without a query. The random part has 178 bits, so a fast hash is
 //! sufficient for storing it.

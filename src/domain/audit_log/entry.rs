@@ -1,4 +1,4 @@
-//! What the audit log says of a call: who made it, what it did, and what it concerns.
+//! An entry of the audit log: its actor, its action and outcome, and the object, account and team that it concerns.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ use crate::{
     money::Micros,
 };
 
-/// What stands in an entry instead of metadata.
+/// The text that replaces metadata in an entry.
 const NOT_SHOWN: &str = "(not shown)";
 
-/// Who acts.
+/// The caller of a call: an API key, or the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Actor {
     pub(super) kind: AuditActor,
@@ -75,7 +75,7 @@ impl Actor {
         Self { kind, team_id, key_id, account_id }
     }
 
-    /// What the actor may see.
+    /// The rows that the actor may see.
     pub(super) fn scope(self) -> Scope {
         match (self.team_id, self.account_id) {
             (Some(team_id), Some(account_id)) => Scope::Account { team_id, account_id },
@@ -83,28 +83,28 @@ impl Actor {
         }
     }
 
-    /// Without a key, on the command line.
+    /// An operator's key, or the command line if there is none.
     fn operator(key_id: Option<Uuid>) -> Self {
         let kind = if key_id.is_some() { AuditActor::Operator } else { AuditActor::CommandLine };
         Self { kind, team_id: None, key_id, account_id: None }
     }
 }
 
-/// Settings by name, as the API calls them.
+/// Settings by their names in the API.
 pub type Settings = BTreeMap<&'static str, Value>;
 
-/// An amount as the API writes it: cents, exactly.
+/// An amount in the format of the API: exact cents.
 pub fn cents(micros: i64) -> Value {
     let cents = Micros::from_db(micros).to_cents_text();
     Value::Number(cents.parse().expect("cents are written as a JSON number"))
 }
 
-/// A moment as the API writes it; null for none.
+/// A time in the format of the API; null if there is none.
 pub fn moment(moment: Option<DateTime<Utc>>) -> Value {
     json!(moment.map(|moment| moment.to_rfc3339_opts(SecondsFormat::Millis, true)))
 }
 
-/// What is entered of a call, besides who made it.
+/// An entry without its actor, which is added when it is written.
 #[must_use]
 pub struct Entry {
     action: AuditAction,
@@ -125,8 +125,8 @@ struct Concerned {
 }
 
 impl Entry {
-    /// This was done. It concerns the team of who did it, unless that is said; what is an account's own work
-    /// concerns that account.
+    /// The entry of a completed call. By default it concerns the actor's team, and the actor's account if the action
+    /// changes what an account owns or the actor is a sub-account.
     pub fn of(action: AuditAction, target_id: impl Into<Option<Uuid>>) -> Self {
         Self {
             action,
@@ -140,19 +140,19 @@ impl Entry {
         }
     }
 
-    /// This is what it was done to, or was to be.
+    /// Sets the target of the call.
     pub(super) fn about(mut self, target_id: Uuid) -> Self {
         self.target_id = Some(target_id);
         self
     }
 
-    /// It concerns this account.
+    /// Sets the account and the team that the entry concerns.
     pub fn to(mut self, account: &account::Model) -> Self {
         self.account = Some(Concerned { id: account.id, is_sub_account: account.is_sub_account });
         self.to_team(account.team_id)
     }
 
-    /// It concerns the account of this key; of an operator's, none.
+    /// The entry concerns the account of this key; an operator's key has none.
     pub fn to_key(mut self, key: &api_key::Model) -> Self {
         let is_sub_account = key.role == Role::SubAccount;
         self.account = key.account_id.map(|id| Concerned { id, is_sub_account });
@@ -160,35 +160,35 @@ impl Entry {
         self
     }
 
-    /// It concerns this team.
+    /// Sets the team that the entry concerns.
     pub fn to_team(mut self, team_id: Uuid) -> Self {
         self.team_id = Some(team_id);
         self
     }
 
-    /// The account that it was said to concern, or else the team.
+    /// The account that was set, or else the team.
     pub(super) fn concerns(&self) -> Option<Uuid> {
         self.account.map(|account| account.id).or(self.team_id)
     }
 
-    /// It was refused with this code.
+    /// Sets the outcome: refused with this code.
     pub(super) fn refused(mut self, code: &str) -> Self {
         (self.outcome, self.code) = (AuditOutcome::Refused, Some(code.to_owned()));
         self
     }
 
-    /// It had been done before, under the same idempotency key; nothing was done now.
+    /// Sets the outcome: already done earlier under the same idempotency key, so nothing was done now.
     pub fn replayed(mut self) -> Self {
         self.outcome = AuditOutcome::Replayed;
         self
     }
 
-    /// Something was made with these settings; those that are null are left out.
+    /// The settings of a created object. Those that are null are omitted.
     pub fn made(self, after: Settings) -> Self {
         self.changed(Settings::new(), after)
     }
 
-    /// Settings were changed; what stayed as it was is left out, and so is metadata itself.
+    /// The settings before and after a change. Unchanged ones are omitted, and the content of metadata is not shown.
     pub fn changed(mut self, mut before: Settings, mut after: Settings) -> Self {
         let differs_from = |other: Settings| {
             move |name: &&'static str, value: &mut Value| {
@@ -210,7 +210,7 @@ impl Entry {
     fn row(self, app: &App, by: Actor) -> audit_entry::Model {
         let is_own_work = self.action.is_own_work();
         let is_sub_account = by.kind == AuditActor::SubAccount;
-        // A sub-account has no other business than its own, also where it tried to.
+        // A sub-account can only act on its own account, so its refused calls concern that account too.
         let own = by.account_id.filter(|_| is_own_work || is_sub_account);
         let account = self.account.or(own.map(|id| Concerned { id, is_sub_account }));
         let text = |settings: Settings| (!settings.is_empty()).then(|| json!(settings).to_string());
@@ -233,7 +233,7 @@ impl Entry {
         }
     }
 
-    /// Writes it, of this actor's call, and gives its id.
+    /// Writes the entry of this actor's call, and returns its id.
     pub(super) async fn write<C: ConnectionTrait>(
         self,
         app: &App,
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(AuditAction::of_mutation("sendMessage"), None);
     }
 
-    /// What stayed is left out; what is metadata is not shown, and null is.
+    /// Unchanged settings are omitted. Metadata is not shown, unless it is null.
     #[test]
     fn an_entry_has_what_differs() {
         let before = Settings::from([

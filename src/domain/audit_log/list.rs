@@ -1,5 +1,5 @@
-//! Reading the audit log: a main account sees what concerns its team, less what its sub-accounts did with what
-//! they own (R3); an operator sees everything.
+//! Reading the audit log: a main account sees the entries of its team, except what its sub-accounts did with what they
+//! own; an operator sees everything.
 
 use entity::audit_entry::{self, AuditAction, AuditActor, AuditOutcome, Column, Entity};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, Select};
@@ -24,12 +24,12 @@ pub struct AuditFilter {
     pub action: Option<Vec<AuditAction>>,
     pub outcome: Option<Vec<AuditOutcome>>,
     pub account: Option<AccountRef>,
-    /// The key that was used; nil where the id was malformed.
+    /// The key that was used; nil if the id was malformed.
     pub actor_key_id: Option<Uuid>,
     pub created_at: DateTimeRange,
 }
 
-/// One page of what concerns the main account's team, newest first.
+/// One page of the entries of the main account's team, newest first.
 pub async fn list_of_team(
     app: &App,
     main: &MainCaller,
@@ -47,13 +47,13 @@ pub async fn list_of_team(
     };
     let mut seen = Condition::all();
     if filter.actor_key_id.is_some() {
-        // An operator's key is not shown to a main account, so it is not looked for either.
+        // A main account does not see operators' keys, so it cannot filter by one.
         seen = seen.add(Column::Actor.is_in([AuditActor::MainAccount, AuditActor::SubAccount]));
     }
     list(app, main.into(), rows, seen, filter, page).await
 }
 
-/// One page of everything, or of what concerns one team, newest first, for an operator.
+/// One page of all entries, or of those of one team, newest first, for an operator.
 pub async fn list_for_operator(
     app: &App,
     operator: &OperatorCaller,
@@ -78,26 +78,26 @@ pub async fn list_for_operator(
     list(app, operator.into(), rows, Condition::all(), filter, page).await
 }
 
-/// Of these rows, which an index finds, those that the filter asks for.
+/// One page of these rows, which an index finds, with the conditions of the filter.
 async fn list(
     app: &App,
     scope: Scope,
     rows: Select<Entity>,
-    mut looked_at: Condition,
+    mut conditions: Condition,
     filter: &AuditFilter,
     page: &PageArgs,
 ) -> Result<Page<audit_entry::Model>, Fault> {
     let keyset = page.keyset("audit_log")?;
     if let Some(action) = &filter.action {
-        looked_at = looked_at.add(is_one_of(Column::Action, action));
+        conditions = conditions.add(is_one_of(Column::Action, action));
     }
     if let Some(outcome) = &filter.outcome {
-        looked_at = looked_at.add(is_one_of(Column::Outcome, outcome));
+        conditions = conditions.add(is_one_of(Column::Outcome, outcome));
     }
     if let Some(key_id) = filter.actor_key_id {
-        looked_at = looked_at.add(Column::KeyId.eq(key_id));
+        conditions = conditions.add(Column::KeyId.eq(key_id));
     }
     let rows = rows.filter(filter.created_at.on(Column::Id, Column::CreatedAt));
-    let list = List::newest_first(rows, Column::Id, |row| row.id).filtered(looked_at);
+    let list = List::newest_first(rows, Column::Id, |row| row.id).filtered(conditions);
     list.page(&app.read_as(scope), keyset).await
 }

@@ -1,16 +1,15 @@
-//! The audit log: every call that manages something, moves money or changes what an account owns, with who
-//! made it and what came of it. Messages are not in it, for they tell of themselves.
+//! The audit log: every call that manages something, moves money or changes what an account owns, with its caller and
+//! its outcome. Messages are not in it, because their rows are a record of their own.
 //!
-//! What is done is entered in the transaction that does it: changes begin with one of the functions of
-//! [`authentication`](super::api_key::authentication), which give an
-//! [`AuditedTransaction`](transaction::AuditedTransaction), and that cannot be committed without
-//! an [`Entry`]. What is refused is entered once that is known, in a write of its own
-//! ([`refused_call`]), by the mutation or by a command. Refusals that repeat are
-//! counted ([`refusals`]).
+//! The entry of a change is written in the transaction of the change. Changes begin with a function of
+//! [`authentication`](super::api_key::authentication), which returns an
+//! [`AuditedTransaction`](transaction::AuditedTransaction); it cannot be committed without an [`Entry`]. A refused call
+//! changes nothing, so its entry is written afterwards and separately ([`refused_call`]), by the mutation or the
+//! command. Repeated refusals are counted ([`refusals`]).
 //!
-//! An entry holds ids, numbers and settings, never a key, a hash, a text of a message, an address, or anything
-//! else of a contact; of metadata it says only that it changed. An entry about what a sub-account did with
-//! what it owns is private (R3): operators see it, its main account does not.
+//! An entry has ids, numbers and settings. It never has a key, a hash, the text of a message, an address, or any other
+//! data of a contact; for metadata it shows only that they changed. An entry about what a sub-account did with what it
+//! owns is private: operators see it, its main account does not.
 
 mod entry;
 pub mod list;

@@ -1,9 +1,8 @@
-//! Refused calls that repeat. The first call of a key, an action, a code and an account or team that it was about is
-//! entered in the audit log at once, if it is refused. Those that follow within a minute raise the count of its entry:
-//! they are counted in memory and written every few seconds by the worker. So a flood of refused calls costs the
-//! database one row a minute for each of at most [`TARGETS_MAX`] accounts, and an update every few seconds. Calls
-//! about more accounts than that share one entry. A process that is killed loses the counts of its last seconds, never
-//! an entry.
+//! Counts repeated refusals. The first refused call of a key, action, code and target (an account or team) is written to
+//! the audit log immediately. Those that follow within a minute increment the count of its entry: they are counted in
+//! memory, and the worker writes the counts every few seconds. So a flood of refused calls costs the database one row a
+//! minute for each of at most [`TARGETS_MAX`] targets, and an update every few seconds. Calls with further targets
+//! share one entry. A process that is killed loses the counts of its last seconds, but no entry.
 
 use std::{
     collections::HashMap,
@@ -17,15 +16,15 @@ use uuid::Uuid;
 
 use crate::{app::App, domain::Fault};
 
-/// How long an entry stands for the refusals that follow.
+/// How long further refusals are counted in the same entry.
 pub const WINDOW: TimeDelta = TimeDelta::minutes(1);
-/// Counts that are written in one transaction: other writes wait for one transaction at most.
+/// Maximum number of counts written in one transaction. Other writes wait for no more than one transaction.
 const WRITTEN_TOGETHER: usize = 100;
 
-/// Accounts and teams with entries of their own, of one key, action and code within a minute.
+/// Maximum number of accounts and teams that have entries of their own, per key, action and code within a minute.
 const TARGETS_MAX: usize = 100;
 
-/// What the refusals of one entry share, but for what they were about.
+/// What the refusals of one entry have in common, except for their target.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Kind {
     key_id: Uuid,
@@ -33,23 +32,23 @@ struct Kind {
     code: String,
 }
 
-/// The account or team that a refused call was about, where there is one.
+/// The account or team that a refused call named, if any.
 type Target = Option<Uuid>;
 
-/// The refusals of one kind since the first.
+/// The refusals of one kind and target within a minute of the first.
 struct Window {
     begun: DateTime<Utc>,
-    /// `None` while the first is being entered.
+    /// The entry of the first; `None` until it is written.
     entry: Option<Uuid>,
-    /// The first could not be entered: the next one is to be.
+    /// The first could not be written, so the next one must be.
     is_left: bool,
-    /// Refusals that came while the first was being entered.
+    /// Number of refusals before the entry of the first was written.
     early: i32,
 }
 
 impl Window {
     fn is_open(&self, now: DateTime<Utc>) -> bool {
-        // Also after a clock that was set back.
+        // The absolute value, in case the clock was set back.
         (now - self.begun).abs() < WINDOW
     }
 }
@@ -57,7 +56,7 @@ impl Window {
 #[derive(Default)]
 struct State {
     windows: HashMap<Kind, HashMap<Target, Window>>,
-    /// What the count of each entry is still to be raised by.
+    /// The increments of the entries' counts that are not written yet.
     unwritten: HashMap<Uuid, i32>,
 }
 
@@ -77,7 +76,7 @@ impl State {
 pub struct RefusalCounts(Mutex<State>);
 
 impl RefusalCounts {
-    /// Counts a refused call. `Some` if no entry stands for it yet: it is to be entered itself.
+    /// Counts a refused call. `Some` if there is no entry to count it in: the caller must write one.
     pub(in crate::domain) fn count(
         &self,
         key_id: Uuid,
@@ -110,7 +109,7 @@ impl RefusalCounts {
         }
     }
 
-    /// Takes the counts that are to be written, and forgets windows that are over.
+    /// Takes the counts to write, and removes windows that are over.
     fn take(&self, now: DateTime<Utc>) -> Vec<(Uuid, i32)> {
         let mut state = self.state();
         state.windows.retain(|_, windows| {
@@ -135,15 +134,15 @@ impl RefusalCounts {
     }
 }
 
-/// A refused call that is to be entered. Dropped before it was, it leaves its place to the next one, with those that
-/// came meanwhile.
+/// A refused call whose entry must be written. If it is dropped before, the next refused call is the first, and keeps
+/// the number of those in between.
 pub(in crate::domain) struct First<'c> {
     counts: &'c RefusalCounts,
     alike: Option<(Kind, Target)>,
 }
 
 impl First<'_> {
-    /// From now on this entry stands for the refusals that are alike.
+    /// Further refusals of this kind and target are counted in this entry.
     pub(in crate::domain) fn entered(mut self, entry: Uuid) {
         let Some(alike) = self.alike.take() else { return };
         let mut state = self.counts.state();
@@ -167,7 +166,7 @@ impl Drop for First<'_> {
     }
 }
 
-/// Writes what was counted since the last time. What could not be written is written the next time.
+/// Writes the counts since the last call. Counts that cannot be written are kept for the next call.
 pub async fn write_counts(app: &App) -> Result<(), Fault> {
     let counts = app.refusals.take(app.clock.now());
     for (at, together) in counts.chunks(WRITTEN_TOGETHER).enumerate() {
@@ -215,7 +214,7 @@ mod tests {
         assert!(count(&counts, "NAME_INVALID", 59), "another code is another entry");
         assert!(count(&counts, "FORBIDDEN", 60));
         assert!(!count(&counts, "FORBIDDEN", 119));
-        // A clock that is set far back does not keep a window open.
+        // A clock that was set far back does not keep a window open.
         assert!(count(&counts, "FORBIDDEN", -1_000_000));
     }
 
@@ -231,7 +230,7 @@ mod tests {
         first.entered(ENTRY);
         assert_eq!(counts.take(at(0)), [(ENTRY, 3)]);
         assert_eq!(counts.take(at(0)), []);
-        // What could not be written is not lost.
+        // Counts that could not be written are kept.
         counts.put_back(&[(ENTRY, 3)]);
         assert!(!count(&counts, "X", 1));
         assert_eq!(counts.take(at(1)), [(ENTRY, 4)]);
@@ -244,7 +243,7 @@ mod tests {
         let first = count_one().expect("the first");
         assert!(count_one().is_none() && count_one().is_none());
         drop(first);
-        // What came meanwhile is counted with the next.
+        // Refusals in between are counted with the next one.
         assert!(count(&counts, "X", 1));
         assert_eq!(counts.take(at(1)), [(ENTRY, 2)]);
         drop(counts.count(KEY, AuditAction::CreateTeam, "Y", None, at(0)));
@@ -252,7 +251,7 @@ mod tests {
         assert_eq!(counts.state().windows.len(), 1, "what nobody follows is forgotten");
     }
 
-    /// Each account has an entry of its own, up to the bound, and those beyond share one.
+    /// Accounts up to the maximum have their own entries; the others share one.
     #[test]
     fn accounts_have_their_own_entries() {
         let counts = RefusalCounts::default();

@@ -1,4 +1,4 @@
-//! Enters in the audit log that a call was refused.
+//! Writes refused calls to the audit log.
 
 use entity::{api_key, audit_entry::AuditAction, team};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
@@ -11,23 +11,23 @@ use crate::{
     domain::{Fault, account::AccountRef},
 };
 
-/// What a call is about, as its arguments say. It need not exist.
+/// The target that a call's arguments name. It may not exist.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
-    /// Something new, or the caller's own account.
+    /// None: the call creates something, or concerns the caller's own account.
     Nothing,
-    /// Something that the account has; `None` where the id is malformed.
+    /// An object of the account; `None` if the id is malformed.
     Id(Option<Uuid>),
     /// An account of the team.
     Account(&'a AccountRef),
-    /// A key of the team; `None` where the id is malformed.
+    /// A key of the team; `None` if the id is malformed.
     Key(Option<Uuid>),
-    /// `None` where the id is malformed.
+    /// A team; `None` if the id is malformed.
     Team(Option<Uuid>),
 }
 
-/// Enters that a call was refused with this code, or counts it in the entry of the call before it that was refused
-/// alike ([`refusals`](super::refusals)). Nothing was changed by it.
+/// Writes an entry for a call that was refused with this code, or increments the count of a recent entry for the same
+/// refusal ([`refusals`](super::refusals)).
 pub async fn enter_refusal(
     app: &App,
     by: impl Into<Actor>,
@@ -36,10 +36,10 @@ pub async fn enter_refusal(
     target: Target<'_>,
 ) -> Result<(), Fault> {
     let by = by.into();
-    // Within the turns of the team: a flood of refused calls reads like any other.
+    // Uses the team's read slots, so that a flood of refused calls does not delay other teams.
     let entry = entry(&app.read_as(by.scope()), by, action, target).await?.refused(code);
     let first = match by.key_id {
-        // A command is a process of its own: nothing repeats in it.
+        // A command runs in its own process, so its refusals do not repeat there.
         None => None,
         Some(key_id) => {
             let target = entry.concerns();
@@ -57,7 +57,7 @@ pub async fn enter_refusal(
     Ok(())
 }
 
-/// An entry about the target, which concerns its account or team if there is one that the actor may see.
+/// The entry with its target. It concerns the target's account or team if the actor may see that.
 async fn entry(
     readers: &Readers,
     by: Actor,

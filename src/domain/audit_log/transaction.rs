@@ -10,7 +10,7 @@ use sea_orm::{
 use super::entry::{Actor, Entry};
 use crate::{app::App, db::WriteTransaction, domain::Fault};
 
-/// A transaction of a change, which is committed with its entry or not at all.
+/// A transaction that can only be committed with an entry in the audit log.
 pub struct AuditedTransaction {
     txn: WriteTransaction,
     by: Actor,
@@ -21,7 +21,7 @@ impl AuditedTransaction {
         Self { txn, by: by.into() }
     }
 
-    /// Enters what was done, and commits both.
+    /// Writes the entry, and commits it together with the change.
     pub async fn commit(self, app: &App, entry: Entry) -> Result<(), Fault> {
         entry.write(app, self.by, &*self.txn).await?;
         Ok(self.txn.commit().await?)
@@ -36,7 +36,7 @@ impl Deref for AuditedTransaction {
     }
 }
 
-/// So that statements run in it as in any transaction.
+/// Runs statements in the transaction.
 #[async_trait]
 impl ConnectionTrait for AuditedTransaction {
     fn get_database_backend(&self) -> DbBackend {

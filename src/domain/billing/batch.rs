@@ -131,10 +131,11 @@ impl BatchOutcome {
     }
 }
 
-/// The scope of an idempotency key (R13).
+/// An idempotency key with its scope: the account and the environment.
 type IdempotencyKey = (Uuid, Environment, String);
 
-/// Decides on each message in order, as if they arrived one after another (R8, R10).
+/// Decides on each message in order, as if they had arrived one after another: the limit and the balance include the
+/// earlier messages of the batch.
 pub fn judge<'a>(
     state: BatchState,
     requests: impl Iterator<Item = &'a SendRequest>,
@@ -251,7 +252,7 @@ impl BatchOutcome {
             ))?;
             entry = Some(ChargeEntry { id: new_id(), balance_after: balance });
             change(&mut self.balances, key.team_id, account_state.balance, balance);
-            // A main account has no total (R7).
+            // A main account has no total.
             if key.is_sub_account {
                 after.spent = total_spent;
             }

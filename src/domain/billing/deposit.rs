@@ -1,4 +1,4 @@
-//! Top-ups and adjustments of a team's balance by operators. Each idempotency key is applied once (R13).
+//! Top-ups and adjustments of a team's balance by operators. Each idempotency key is applied once.
 
 use super::movements::{Cause, Movements};
 use entity::{

@@ -3,15 +3,15 @@
 //! There is one lock, the team's row. Every path that charges, refunds, tops up, or changes a limit, a
 //! status or a team's key takes it before it writes anything, and reads the other rows afterwards. So
 //! rows that were read under the lock do not change until the commit, and there is one lock order. On
-//! `SQLite` the IMMEDIATE transaction is that lock. Checks and charge are therefore one atomic step (R10)
+//! `SQLite` the IMMEDIATE transaction is that lock. Checks and charge are therefore one atomic step
 //! for any number of clients, connections and processes.
 //!
 //! - [`accept`]: takes priced messages and returns verdicts, through a bounded [`queue`].
 //! - [`writer`]: commits the waiting messages together: messages, ledger entries, balances, totals and
-//!   usage in one transaction (R7). Callers get their verdicts only after the commit.
-//! - [`batch`]: the outcome of a batch as a pure function, with a [`verdict`] on each message in order (R8).
+//!   usage in one transaction. Callers get their verdicts only after the commit.
+//! - [`batch`]: the outcome of a batch as a pure function, with a [`verdict`] on each message in order.
 //! - [`store`]: the statements of a batch, for each database.
-//! - [`refund`]: refunds a message that reached no provider, once and in full (R12).
+//! - [`refund`]: refunds a message that reached no provider, once and in full.
 //! - [`number_fee`]: the fees of phone numbers, at the purchase and each month.
 //! - [`deposit`]: top-ups and adjustments by operators.
 

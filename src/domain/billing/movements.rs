@@ -85,7 +85,7 @@ impl<'app> Movements<'app> {
     }
 }
 
-/// Adds to a sub-account's total, under the lock of its team. A main account has no total (R7).
+/// Adds to a sub-account's total, under the lock of its team. A main account has no total.
 pub(super) async fn add_to_total_spent(
     app: &App,
     txn: &DatabaseTransaction,

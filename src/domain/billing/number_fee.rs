@@ -1,5 +1,5 @@
 //! Fees of phone numbers. A purchase charges the upfront fee and the first month, with the checks of a
-//! send (R8, R9). Each further month is charged regardless of the credit limit. The balance never becomes
+//! send. Each further month is charged regardless of the credit limit. The balance never becomes
 //! negative. Each fee has a ledger entry; a unique index on (phone number, month) prevents a second one.
 
 use super::movements::{Cause, Movements, add_to_total_spent};

@@ -1,5 +1,5 @@
 //! The price of a message: the price of its channel with the longest dial prefix of its number. A message
-//! without a price cannot be sent (R11).
+//! without a price cannot be sent.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Reconciliation (R14), the command `tollgate reconcile`. In one snapshot, balances, totals, running balances, charges,
+//! Reconciliation, the command `tollgate reconcile`. In one snapshot, balances, totals, running balances, charges,
 //! refunds, fees and usage are recomputed from the ledger, and message counters from the messages. Any difference is
 //! a bug or manipulated data.
 

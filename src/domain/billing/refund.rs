@@ -1,4 +1,4 @@
-//! Refunds (R12). A message that reached no provider is refunded once and in full, with one ledger entry: the balance
+//! Refunds. A message that reached no provider is refunded once and in full, with one ledger entry: the balance
 //! increases and `totalSpent` decreases. A unique index on (message, kind) prevents a second refund.
 
 use super::movements::{Cause, Movements, add_to_total_spent};
@@ -126,7 +126,7 @@ pub async fn newest_waiting(
 }
 
 /// Cancels and refunds waiting messages of a deactivated account, up to the size of one transaction, under the lock of
-/// its team (R4). They are found by the generation of their key: ids do not show which messages were accepted before
+/// its team. They are found by the generation of their key: ids do not show which messages were accepted before
 /// the deactivation, because clocks differ between processes and can be set back. Returns the canceled messages, and
 /// whether there are more.
 pub async fn cancel_waiting(

@@ -1,4 +1,4 @@
-//! The decision on a send (R8), as a pure function of the rows that were read under the team's lock.
+//! The decision on a send, as a pure function of the rows that were read under the team's lock.
 
 use crate::domain::channel::send_refusal::SendRefusal;
 use chrono::{DateTime, Utc};

@@ -1,4 +1,4 @@
-//! Reads contacts. A key sees only the contacts of its own account (R3).
+//! Reads contacts. A key sees only the contacts of its own account.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -68,7 +68,7 @@ pub(in crate::domain) async fn list_of(
     let other_tags = tags.get(1..).unwrap_or_default();
     list = list.filtered(condition(app.db.backend(), owner.account_id, filter, other_tags)?);
     if filter.search.is_some() || !other_tags.is_empty() {
-        list = list.long_to_look_at();
+        list = list.with_slow_filter();
     }
     list.page(&app.read_as(owner), keyset).await
 }

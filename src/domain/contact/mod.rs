@@ -1,5 +1,5 @@
 //! Contacts: the people to whom an account sends messages. Any LIVE key of the account creates and changes them; both
-//! environments use the same contacts, and no other account sees them (R3). Every change of an existing contact locks
+//! environments use the same contacts, and no other account sees them. Every change of an existing contact locks
 //! it first, so that the limits on addresses and tags hold.
 
 use self::store::{lock, refuse_if_busy, search_text, write};

@@ -1,7 +1,7 @@
 //! Updates the waiting messages of an account after a change of the account. The change itself is committed
 //! immediately; the worker then updates the messages in batches, each a short transaction under the team's lock:
 //!
-//! - after a deactivation, messages that were accepted with the revoked keys are canceled and refunded (R4, R12);
+//! - after a deactivation, messages that were accepted with the revoked keys are canceled and refunded;
 //! - after a change of the quiet hours, postponed messages are checked against the new hours.
 //!
 //! The remaining work is stored in the account's row and read under the lock, so a crash loses nothing and two

@@ -1,4 +1,4 @@
-//! Cancels a message that no worker has claimed yet, and refunds it. A message is refunded exactly once (R12),
+//! Cancels a message that no worker has claimed yet, and refunds it. A message is refunded exactly once,
 //! whether it ends by cancelation, expiry or failure.
 
 use entity::message::{self, MessageStatus};

@@ -1,6 +1,6 @@
 //! Deletes TEST messages at the end of their retention period, in any status; their idempotency keys can then be used
 //! again. TEST messages are free, so their number and size per account are limited. The account's row has the counts,
-//! which change under the team's lock together with the messages. The ledger never refers to a TEST message (R14).
+//! which change under the team's lock together with the messages. The ledger never refers to a TEST message.
 
 use crate::domain::billing::test_storage::TestStored;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Reading opt-outs. A key sees only those of its own account (R3).
+//! Reading opt-outs. A key sees only those of its own account.
 
 use std::collections::HashSet;
 

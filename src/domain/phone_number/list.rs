@@ -1,4 +1,4 @@
-//! Reads phone numbers. A key sees only the numbers of its own account (R3), and the available numbers of the
+//! Reads phone numbers. A key sees only the numbers of its own account, and the available numbers of the
 //! inventory.
 
 use std::collections::{BTreeSet, HashMap};

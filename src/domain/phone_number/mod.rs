@@ -129,8 +129,8 @@ pub(super) fn month_after(created_at: DateTime<Utc>, months: i32) -> Result<Date
         .ok_or(Fault::Broken("a phone number's renewals are within the calendar"))
 }
 
-/// Buys a number. The upfront fee and the first month are charged in the same transaction. Checks follow the order of
-/// R8; a refused purchase stores nothing.
+/// Buys a number. The upfront fee and the first month are charged in the same transaction. Status,
+/// credit limit and balance are checked in the same order as for a message. A refused purchase stores nothing.
 pub async fn purchase(
     app: &App,
     caller: &LiveAccountCaller,
@@ -259,7 +259,7 @@ async fn find_earlier_purchase(
                 "Another purchase used this idempotencyKey. Use a new key for a new purchase.";
             Err(refused(refusal, field, message))
         }
-        // R3: the number of another account is not shown.
+        // An account does not see the number of another account.
         Some(number) if number.account_id != caller.account_id() => {
             let message = "The number bought under this idempotencyKey was transferred to another \
                            account. Use a new key for a new purchase.";

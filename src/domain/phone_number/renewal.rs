@@ -1,7 +1,7 @@
 //! Renews phone numbers: each month is charged once, at its beginning, even above the credit limit, but never below a
-//! zero balance (R8). A number whose month cannot be paid is SUSPENDED. It is charged and ACTIVE again as soon as the
+//! zero balance. A number whose month cannot be paid is SUSPENDED. It is charged and ACTIVE again as soon as the
 //! balance allows it, and returns to the inventory after a grace period. Numbers of an INACTIVE account are never
-//! charged (R20).
+//! charged.
 //!
 //! Due dates are stored in the rows, so a restart loses nothing. Missed months are charged one per day, so a clock
 //! that is years ahead charges at most one month early. Each number is checked again under the team's lock, so two

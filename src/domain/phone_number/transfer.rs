@@ -39,8 +39,9 @@ entity::api_enum! {
     }
 }
 
-/// Transfers a number to another account of the team. The old account's name for it is cleared (R3). A number in use is
-/// transferred only with `is_detached`. A transfer to the same account changes nothing.
+/// Transfers a number to another account of the team. The old account's name for it is cleared, so that the new
+/// account does not see it. A number in use is transferred only with `is_detached`. A transfer to the same account
+/// changes nothing.
 pub async fn transfer(
     app: &App,
     main: &LiveMainCaller,
@@ -75,7 +76,7 @@ pub async fn transfer(
     }
     if references::blocking_use(&txn, &found).await?.is_some() {
         if !is_detached {
-            // R3: the message does not say what uses it.
+            // The main account does not see the senders and messages of the account, so the message names none.
             let message = "The number's account uses it. Set detach: true to transfer it anyway.";
             return Err(refused(Refusal::NumberInUse, &["id"], message));
         }

@@ -1,4 +1,4 @@
-//! Reads senders. A key sees only the senders of its own account (R3).
+//! Reads senders. A key sees only the senders of its own account.
 
 use std::collections::HashMap;
 

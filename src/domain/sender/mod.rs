@@ -1,5 +1,5 @@
 //! Senders: the identities from which an account's messages are sent. Any LIVE key of the account creates and changes
-//! them; both environments use the same senders, and no other account sees them (R3). An account with senders has
+//! them; both environments use the same senders, and no other account sees them. An account with senders has
 //! exactly one default sender: the first one, until another is made the default. If it is deleted, the oldest
 //! remaining sender becomes the default.
 //!

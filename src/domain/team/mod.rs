@@ -1,5 +1,5 @@
 //! Teams: created and listed by operators. A team is created together with its main account and that account's first
-//! key (R1).
+//! key.
 
 use std::collections::HashMap;
 

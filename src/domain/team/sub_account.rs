@@ -1,4 +1,4 @@
-//! Creates and changes sub-accounts. Only the main account of the team may do this (R2). Credit limits change under the
+//! Creates and changes sub-accounts. Only the main account of the team may do this. Credit limits change under the
 //! team's lock, so they apply to the next charge.
 
 use crate::domain::account::AccountRef;

@@ -78,7 +78,7 @@ pub async fn list(
     let list = List::newest_first(rows, account::Column::Id, |row| row.id);
     let mut list = list.ordered(order, key).filtered(conditions);
     if filter.metadata.is_some() {
-        list = list.long_to_look_at();
+        list = list.with_slow_filter();
     }
     list.page_as::<account::ListedRow>(&app.read_as(main), keyset).await
 }

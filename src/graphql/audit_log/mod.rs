@@ -1,5 +1,5 @@
-//! Mutations leave entries in the audit log: what is done is entered by the domain (`domain::audit_log`), what is
-//! refused is entered here.
+//! Entries of mutations in the audit log: the domain (`domain::audit_log`) writes those of completed mutations, this
+//! module those of refused ones.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -26,7 +26,7 @@ pub mod list;
 
 /// Why a call did not succeed.
 pub trait CallFailure: From<Fault> {
-    /// The code of a refusal; `None` where the call failed instead.
+    /// The code of a refusal; `None` for other failures.
     fn refusal(&self) -> Option<&'static str>;
 }
 
@@ -45,8 +45,8 @@ impl<C: Copy + Into<&'static str>> CallFailure for Failure<C> {
     }
 }
 
-/// Does what a mutation does, as a call that is entered in the audit log also if it is refused. `act` checks that the
-/// caller may make it. What it writes is charged to the account's write rate.
+/// Executes `act`, the action of a mutation, and writes an entry to the audit log if it is refused. `act` checks the
+/// caller's permission. The bytes of the arguments are charged to the account's write rate.
 pub fn audited<T, F: CallFailure>(
     ctx: &Context<'_>,
     action: AuditAction,
@@ -90,15 +90,14 @@ fn bytes_of(value: &Value) -> usize {
     }
 }
 
-/// Enters mutations in the audit log that were refused before execution because the caller's role
-/// does not have them.
+/// Writes entries for mutations that were refused before execution because the caller's role does not have them.
 pub async fn enter_forbidden(app: &Arc<App>, caller: &Caller, mutations: &[String]) {
     for action in mutations.iter().filter_map(|name| AuditAction::of_mutation(name)) {
         enter_refusal(app, caller, action, Code::Forbidden.as_str(), Target::Nothing).await;
     }
 }
 
-/// The caller is refused even if the entry cannot be stored.
+/// Writes an entry for a refused mutation. If that fails, the failure is only logged.
 async fn enter_refusal(
     app: &App,
     caller: &Caller,
@@ -111,13 +110,13 @@ async fn enter_refusal(
     }
 }
 
-/// The root of all mutations, which enters the calls that the library refuses for their arguments, before they reach
+/// The root of all mutations. It writes entries for calls whose arguments the library refuses before they reach
 /// [`audited`].
 pub struct Audited<M>(pub M);
 
 impl<M: ObjectType> ContainerType for Audited<M> {
     async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
-        // Boxed, because this future is copied for every mutation: it has room for the largest of them.
+        // Boxed, because this future is copied for every mutation and is as large as the largest one.
         let answer = Box::pin(self.0.resolve_field(ctx)).await;
         if let Err(error) = &answer
             && error.source.is_none()

@@ -200,7 +200,7 @@ impl MessageMutation {
     }
 }
 
-/// Counts the result under the name that the API has for it.
+/// Counts the result in the metrics by its name in the API.
 fn note(app: &App, sent: &Sent) {
     match sent {
         Sent::Accepted(_) => app.metrics.note_message("ACCEPTED"),

@@ -44,7 +44,7 @@ async fn the_last_live_key_of_a_main_account_cannot_be_revoked(t: &TestApp) {
     assert_eq!(revoke(t, &team.key, &gone).await.refusals(), NOTHING);
     let first = t.key_id(&team.key).await;
     let early = revoke(t, &team.key, &first).await;
-    assert_eq!(early.refusals(), ["LAST_KEY"], "a key that ends sooner does not stand in");
+    assert_eq!(early.refusals(), ["LAST_KEY"], "a key that expires earlier does not replace it");
     t.step(TimeDelta::seconds(30));
 
     let before = t.everything().await;

@@ -1,4 +1,4 @@
-//! Each process finds revoked keys by itself.
+//! Each process notices revoked keys without a message from another process.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tollgate::domain::api_key::{self, authentication};
 
 use crate::harness::{Setup, TestApp};
 
-/// Within two seconds; also that the account of the key is suspended or deactivated.
+/// It notices within two seconds, also if the key's account is suspended or deactivated.
 #[db_test]
 async fn a_process_notices_a_revoked_key_without_a_notification(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -20,7 +20,7 @@ async fn a_process_notices_a_revoked_key_without_a_notification(t: &TestApp) {
         (&*format!("suspendSubAccount({account})"), false),
         (&*format!("deactivateSubAccount({account})"), false),
     ] {
-        let (sub, goes_on) =
+        let (sub, unaffected) =
             (t.sub_account(&team, json!({})).await, t.sub_account(&team, json!({})).await);
         let key_monitor = async |key: &str| {
             let caller =
@@ -31,21 +31,21 @@ async fn a_process_notices_a_revoked_key_without_a_notification(t: &TestApp) {
                 .expect("the database answers")
                 .expect("a usable key")
         };
-        let (ended, remains) = (key_monitor(&sub.key).await, key_monitor(&goes_on.key).await);
+        let (ended, remains) = (key_monitor(&sub.key).await, key_monitor(&unaffected.key).await);
         let query = format!("mutation($id: ID!) {{ {action} {{ errors {{ code }} }} }}");
         let id = if of_key { &sub.key_id } else { &sub.id };
         let answer = t.ask_with(&team.key, &query, json!({ "id": id })).await;
         assert_eq!(answer.refusals(), [""; 0]);
 
-        assert!(!ended.is_cancelled(), "{action}: somebody told");
-        let looks = async {
+        assert!(!ended.is_cancelled(), "{action}: the token ended before a poll");
+        let polls = async {
             tokio::select! {
-                () = api_key::revocation_monitor::run(&other.app) => unreachable!("it looks for ever"),
+                () = api_key::revocation_monitor::run(&other.app) => unreachable!("it polls forever"),
                 () = ended.cancelled() => {}
             }
         };
         // The poll runs every second; the timeout allows for a slow machine.
-        timeout(Duration::from_secs(10), looks).await.expect("the end is seen");
+        timeout(Duration::from_secs(10), polls).await.expect("the revocation is noticed");
         assert!(!remains.is_cancelled(), "{action}");
     }
 }

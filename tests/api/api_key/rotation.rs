@@ -34,7 +34,7 @@ async fn without_a_grace_period_the_old_key_is_revoked_immediately(t: &TestApp) 
     assert!(!works(t, &team.key).await);
 }
 
-/// Or until its own expiry, if that is sooner.
+/// If the old key expires earlier, it works until then.
 #[db_test]
 async fn with_a_grace_period_the_old_key_works_until_its_end(t: &TestApp) {
     let team = t.team(0).await;

@@ -184,7 +184,7 @@ async fn sending_a_message_leaves_no_entry(t: &TestApp) {
 }
 
 #[db_test]
-async fn a_repeat_without_effect_leaves_an_entry_that_says_so(t: &TestApp) {
+async fn a_repeat_without_effect_leaves_an_entry_without_changes(t: &TestApp) {
     let team = t.team(0).await;
     let sub = t.sub_account(&team, json!({})).await;
     let entry_of = async |key: &str| {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::harness::{Apps, Setup, Socket, TestApp};
 
-/// Whether the role may not call the mutation or the key is a TEST key.
+/// The role may not call the mutation, or the key is a TEST key.
 #[db_test]
 async fn a_call_without_permission_leaves_an_entry_and_changes_nothing(t: &TestApp) {
     let stage = staged(t).await;
@@ -110,14 +110,14 @@ async fn forbidden_calls_in_one_document_are_entered_or_counted(apps: &Apps) {
     assert_eq!(counted().await, expected(3));
 
     // A bucket of 5,000 allows a costly document a few times.
-    let dear = "mutation { createTeam(input: { name: \"No\" }) { mainAccount { apiKeys(first: 100) \
+    let costly = "mutation { createTeam(input: { name: \"No\" }) { mainAccount { apiKeys(first: 100) \
                 { nodes { id name prefix lastFour createdAt expiresAt revokedAt lastUsedAt } } } } }";
     let mut tried = 0;
-    while t.ask(&sub.key, dear).await.codes() == ["FORBIDDEN"] {
+    while t.ask(&sub.key, costly).await.codes() == ["FORBIDDEN"] {
         tried += 1;
         assert!(tried < 20, "it has no bound");
     }
-    assert_eq!(t.ask(&sub.key, dear).await.codes(), ["RATE_LIMITED"]);
+    assert_eq!(t.ask(&sub.key, costly).await.codes(), ["RATE_LIMITED"]);
     assert_eq!(counted().await, expected(3 + tried));
     assert_eq!(count(&t).await, entries + 2);
 }

@@ -82,7 +82,7 @@ async fn repeated_refusals_make_one_entry_a_minute_with_a_count(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Those that name no account of the team are counted together.
+/// Refusals that name no account of the team are counted together.
 #[db_test]
 async fn refusals_are_counted_per_account(t: &TestApp) {
     let (team, other) = (t.team(0).await, t.team(0).await);
@@ -134,7 +134,7 @@ async fn refusals_are_counted_per_account(t: &TestApp) {
     );
 }
 
-/// Refusals of its last seconds still count for it.
+/// Refusals of the last seconds of that minute still count for it.
 #[db_test]
 async fn an_entry_is_closed_a_minute_after_its_first_refusal(t: &TestApp) {
     let team = t.team(0).await;

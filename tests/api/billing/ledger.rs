@@ -56,7 +56,7 @@ async fn ledger(t: &TestApp, key: &str, filter: &Value, fields: &str) -> Value {
     answer.data()["ledger"]["nodes"].clone()
 }
 
-/// Newest first.
+/// Entries are listed newest first.
 #[db_test]
 async fn the_ledger_shows_each_movement_with_the_balance_after_it(t: &TestApp) {
     let stage = staged(t).await;

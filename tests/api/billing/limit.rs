@@ -15,8 +15,8 @@ fn ceil_div(limit: i64, price: i64) -> i64 {
     (limit + price - 1) / price
 }
 
-/// With limit L and price p, exactly ceil(L/p) messages. A raised limit allows the very next
-/// message.
+/// For limit L and price p, exactly ceil(L/p) messages are accepted. A raised limit allows the very
+/// next message.
 #[db_test]
 async fn a_limit_allows_the_messages_up_to_and_including_the_one_that_crosses_it(t: &TestApp) {
     for limit_cents in [1, 7, 50, 999, 1000, 1001] {
@@ -121,7 +121,7 @@ async fn a_main_account_has_no_limit_and_no_total(t: &TestApp) {
     );
 }
 
-/// Null is no limit. A limit of 0 or below the total blocks.
+/// Null means unlimited. A limit of 0, or one below the total, blocks.
 #[db_test]
 async fn a_changed_limit_applies_to_the_next_message(t: &TestApp) {
     t.set_sms_price(10 * MICROS_PER_CENT).await;
@@ -152,7 +152,7 @@ async fn free_messages_are_not_blocked_by_limit_or_balance(t: &TestApp) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry").await, 0);
 }
 
-/// Also if the send was already under way.
+/// A send that is in progress when the key is revoked is refused too.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_is_accepted_after_its_key_was_revoked(t: &Arc<TestApp>) {

@@ -16,7 +16,8 @@ use crate::harness::{Answer, TestApp};
 
 const MICROS_PER_CENT: i64 = 10_000;
 
-/// Of concurrent repeats of one message, one was accepted and charged, and the others returned it.
+/// Asserts that one of several concurrent repeats of a message was accepted and charged, and that
+/// the others returned that message.
 async fn assert_charged_once(t: &TestApp, answers: Vec<Result<Answer, JoinError>>) {
     let mut first = 0;
     let mut ids = BTreeSet::new();

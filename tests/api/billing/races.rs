@@ -81,7 +81,7 @@ async fn send_until_refused(process: &TestApp, key: &str) -> Result<i64, String>
     Err("the limit is never reached".to_owned())
 }
 
-/// Exactly ceil(L/p) messages for limit L and price p.
+/// For limit L and price p, exactly ceil(L/p) messages are accepted.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_holds_across_processes(t: &Arc<TestApp>, #[values(false, true)] is_burst: bool) {
@@ -210,7 +210,7 @@ async fn concurrent_repeats_over_several_processes_charge_once(t: &Arc<TestApp>)
     assert_charged_once(&processes[0], answers).await;
 }
 
-/// In every snapshot, while two processes send, refund, top up and change limits, keys and
+/// Holds in every snapshot, while two processes send, refund, top up and change limits, keys and
 /// statuses. `TOLLGATE_BANK_SECONDS` sets the duration.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,7 +45,7 @@ async fn a_failed_message_is_refunded_once_and_in_full(t: &TestApp) {
     assert!(t.sends(&sub.key).await);
 }
 
-/// By a unique index, whatever the program does.
+/// A unique index refuses it, whatever the program does.
 #[db_test]
 async fn the_database_refuses_a_second_charge_or_refund_of_a_message(t: &TestApp) {
     let team = t.team(100).await;

@@ -340,8 +340,8 @@ async fn add_days(t: &TestApp, days: usize, countries: usize) {
     .await;
 }
 
-/// For all accounts of a page together. Fields of buckets and several `usage` fields make the query
-/// too large.
+/// The limit is for all accounts of a page together. Fields of buckets and several `usage` fields
+/// make the query too large.
 #[db_test]
 async fn the_usage_buckets_of_one_request_are_limited(t: &TestApp) {
     let (team, first) = start(t).await;

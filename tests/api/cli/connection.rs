@@ -10,7 +10,7 @@ async fn a_schema_that_is_not_current_is_reported_with_the_command_to_run(apps: 
     use migration::MigratorTrait as _;
     let t = apps.start_with(Setup::of_owner()).await;
     let list = || tollgate(&t.url, &["team", "list"]);
-    migration::Migrator::down(&t.app.db.write, Some(1)).await.expect("the migration goes down");
+    migration::Migrator::down(&t.app.db.write, Some(1)).await.expect("the migration runs down");
     match apps.database {
         Sqlite => assert!(stdout(&list()).contains("No team exists yet")),
         Postgres => {

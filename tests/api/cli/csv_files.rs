@@ -152,7 +152,7 @@ async fn a_file_that_is_too_large_or_has_too_many_rows_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Also if all are the same. Within the limit, the rules of contacts apply.
+/// Duplicates count too. Within the limit, the rules of contacts apply.
 #[db_test(sqlite)]
 async fn a_cell_has_at_most_100_lines(t: &TestApp) {
     let team = t.team(0).await;
@@ -192,7 +192,7 @@ async fn a_cell_has_at_most_100_lines(t: &TestApp) {
     assert_eq!(contacts.data()["contacts"]["nodes"], json!([{ "tags": ["b"] }, { "tags": ["a"] }]));
 }
 
-/// With one entry in the audit log.
+/// The import leaves one entry in the audit log.
 #[db_test]
 async fn a_list_longer_than_one_statement_is_imported_whole(t: &TestApp) {
     let folder = tempfile::tempdir().expect("a folder");

@@ -94,16 +94,16 @@ fn the_schema_is_printed() {
     assert_eq!(printed, include_str!("../../../schema.graphql"));
 }
 
-/// A log that cannot be written stops nothing.
+/// A log that cannot be written does not stop the program.
 #[tokio::test]
 async fn output_that_cannot_be_written_is_an_error() {
     let full = || std::fs::File::options().write(true).open("/dev/full").expect("the device");
     let mut schema = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-    let told = schema.arg("schema").stdout(full()).output().expect("the program runs");
-    assert_eq!(told.status.code(), Some(2));
-    let told = String::from_utf8_lossy(&told.stderr).into_owned();
-    assert!(told.starts_with("error: standard output cannot be written: "), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    let output = schema.arg("schema").stdout(full()).output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.starts_with("error: standard output cannot be written: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 
     let folder = tempfile::tempdir().expect("a folder");
     let mut demo = Command::new(env!("CARGO_BIN_EXE_tollgate"));

@@ -55,7 +55,7 @@ async fn teams_and_keys_created_on_the_command_line_work_over_the_api(t: &TestAp
     tokio::time::timeout(Duration::from_secs(10), revoked).await.expect("the key ends");
 }
 
-/// Without a key and a request id.
+/// The entries have no key and no request id.
 #[db_test]
 async fn commands_leave_audit_log_entries_when_done_and_when_refused(t: &TestApp) {
     let nobody = "019a0000-0000-7000-8000-000000000000";

@@ -51,7 +51,7 @@ fn addresses(answer: &Answer) -> Vec<String> {
     shown.collect()
 }
 
-/// Whatever is added, changed or removed.
+/// This holds whatever is added, changed or removed.
 #[db_test]
 async fn exactly_one_address_per_channel_is_primary(t: &TestApp) {
     let team = t.team(0).await;
@@ -158,7 +158,7 @@ async fn a_merge_moves_addresses_and_tags(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// In whatever order the addresses are given.
+/// This holds whatever the order of the addresses.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_concurrent_contacts_with_the_same_addresses_one_is_created(t: &TestApp) {

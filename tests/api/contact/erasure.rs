@@ -98,7 +98,7 @@ async fn an_erasure_removes_personal_data_and_keeps_the_charges(t: &TestApp) {
     assert_ne!(again, id, "the address is free again");
 }
 
-/// In both environments, until it is submitted. Nothing is erased partially.
+/// This holds in both environments, until the message is submitted. Nothing is erased partially.
 #[db_test]
 async fn a_waiting_message_prevents_the_erasure(t: &TestApp) {
     let team = t.team(1000).await;
@@ -228,7 +228,7 @@ async fn a_later_delivery_report_restores_no_personal_data(t: &TestApp) {
     assert_eq!((&message["errorMessage"], &message["to"]), (&json!(null), &json!(null)));
 }
 
-/// The first and the last too.
+/// It also finds the first and the last message.
 #[db_test]
 async fn an_erasure_in_several_steps_finds_all_messages(t: &TestApp, database: Database) {
     let team = t.team(1000).await;

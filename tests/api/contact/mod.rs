@@ -182,7 +182,7 @@ async fn an_update_keeps_omitted_fields_and_clears_null_ones(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// By an address in any notation, by all of several tags, by any of several channels.
+/// Filters are: an address in any notation, all of several tags, any of several channels.
 #[db_test]
 async fn contacts_are_filtered_by_name_address_tags_and_channels(t: &TestApp) {
     let (_, [key, sub_key]) = t.main_and_sub_keys().await;
@@ -258,7 +258,7 @@ async fn a_list_of_contacts_costs_four_statements_whatever_its_length(t: &TestAp
     }
 }
 
-/// Also while another process still has the revoked key in its cache.
+/// A revoked key is refused even while another process still has it in its cache.
 #[db_test]
 async fn only_a_live_key_that_is_not_revoked_changes_contacts(t: &TestApp) {
     let (team, [key, _]) = t.main_and_sub_keys().await;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::harness::{Apps, Setup, Sqlite, TestApp};
 
-/// Also when written by SQL, without the program.
+/// The rows are written by SQL, without the program.
 #[db_test]
 async fn constraints_refuse_rows_that_break_the_rules(t: &TestApp) {
     let team = t.team(1000).await;
@@ -127,7 +127,7 @@ async fn all_migrations_run_down_and_up_again(apps: &Apps) {
     assert!(t.app.db.is_current().await.expect("the database answers"));
 }
 
-/// On open connections too. No amount changes.
+/// It works while connections are open, and changes no amount.
 #[db_test]
 async fn the_migration_of_statuses_keeps_existing_messages(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -139,9 +139,9 @@ async fn the_migration_of_statuses_keeps_existing_messages(apps: &Apps) {
     let steps = u32::try_from(names.len() - at).expect("a small number");
     let expire = "UPDATE message SET status = 'EXPIRED'";
 
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration goes down");
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
     assert!(t.app.db.write.execute_unprepared(expire).await.is_err(), "there is no such status");
-    t.app.db.migrate().await.expect("the migration goes up again");
+    t.app.db.migrate().await.expect("the migration runs up again");
 
     assert_eq!(schema_of(&t).await, tables);
     assert_eq!(t.everything().await, rows);
@@ -170,14 +170,14 @@ async fn migrating_down_turns_number_fees_into_corrections(apps: &Apps) {
     let at = names.iter().position(|name| name.ends_with("phone_numbers")).expect("the migration");
     let steps = u32::try_from(names.len() - at).expect("a small number");
 
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration goes down");
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
     let corrections = "SELECT COUNT(*) FROM ledger_entry WHERE kind = 'ADJUSTMENT' \
                        AND amount_micros = -10000 AND account_id IS NOT NULL";
     assert_eq!(t.number(corrections).await, 1);
     assert_eq!(t.number("SELECT COUNT(*) FROM usage_day").await, 1);
     let change = "UPDATE ledger_entry SET note = 'x'";
     assert!(t.app.db.write.execute_unprepared(change).await.is_err(), "it is append-only still");
-    t.app.db.migrate().await.expect("the migration goes up again");
+    t.app.db.migrate().await.expect("the migration runs up again");
 }
 
 #[db_test]
@@ -199,9 +199,9 @@ async fn keys_of_a_deactivated_account_stay_revoked_after_migrating_down_and_up(
     let at = names.iter().position(|name| name.ends_with("key_generations"));
     let steps = u32::try_from(names.len() - at.expect("the migration")).expect("a small number");
 
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration goes down");
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
     assert_eq!(t.number("SELECT COUNT(*) FROM api_key WHERE is_retired").await, 1);
-    t.app.db.migrate().await.expect("the migration goes up again");
+    t.app.db.migrate().await.expect("the migration runs up again");
 
     t.run_backlog().await;
     t.deliver().await;
@@ -229,7 +229,7 @@ async fn two_processes_that_migrate_at_once_take_turns(apps: &Apps) {
     assert!(t.app.db.is_current().await.expect("the database answers"));
 }
 
-/// With the same types and nullability.
+/// Types and nullability are the same too.
 #[db_test]
 async fn entities_and_tables_have_the_same_columns(t: &TestApp) {
     compare::<entity::team::Entity>(t).await;
@@ -345,7 +345,7 @@ async fn schema_of(t: &TestApp) -> Vec<String> {
     rows.expect("the query runs").iter().map(|row| row.try_get("", "name").expect("text")).collect()
 }
 
-/// Unless the contact already has the normalized address.
+/// An address stays as it is if its contact already has the normalized one.
 #[db_test]
 async fn stored_email_addresses_are_normalized(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -360,7 +360,7 @@ async fn stored_email_addresses_are_normalized(apps: &Apps) {
     let names: Vec<_> = Migrator::migrations().iter().map(|one| one.name().to_owned()).collect();
     let at = names.iter().position(|name| name.ends_with("canonical_addresses"));
     let steps = u32::try_from(names.len() - at.expect("the migration")).expect("a small number");
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("it goes down");
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
     for at in 0..stored.len() {
         let address = format!("{at}@example.com");
         t.contact(&team.key, &[&address]).await;
@@ -375,7 +375,7 @@ async fn stored_email_addresses_are_normalized(apps: &Apps) {
             t.execute(&format!("{set} WHERE {column} = '{at}@example.com'")).await;
         }
     }
-    Migrator::up(&t.app.db.write, None).await.expect("it goes up");
+    Migrator::up(&t.app.db.write, None).await.expect("the migration runs up");
 
     let query = "{ contacts { nodes { addresses { address } } } }";
     let listed = t.ask(&team.key, query).await;

@@ -83,7 +83,7 @@ async fn one_team_uses_at_most_half_of_the_connections_that_read(t: &TestApp) {
     late.await;
 }
 
-/// Together with a busy team, that is all that requests may use.
+/// A busy team can use the other half.
 #[db_test]
 async fn operators_together_use_at_most_half_of_the_connections_that_read(t: &TestApp) {
     let half = connections(t) / 2;
@@ -168,8 +168,8 @@ async fn a_request_with_thirty_lists_is_answered_two_lists_at_a_time(t: &TestApp
 async fn an_abandoned_read_ends_soon_and_its_time_counts_for_the_rate(t: &TestApp) {
     let backend = t.app.db.backend();
     let charged = Arc::new(Mutex::new(Vec::new()));
-    let (gone, told) = (CancellationToken::new(), Arc::clone(&charged));
-    let charge = move |time| told.lock().expect("no panic").push(time);
+    let (gone, charges) = (CancellationToken::new(), Arc::clone(&charged));
+    let charge = move |time| charges.lock().expect("no panic").push(time);
     let app = t.app.for_request(ReadBudget::new(charge, Some(gone.clone())), "");
     let readers = app.read_as(team(1));
     // Without a limit, this statement would run for hours and hold its snapshot.
@@ -237,7 +237,7 @@ fn slowed(sql: &str) -> String {
     sql.replace("FROM \"opt_out\" WHERE", &format!("FROM \"opt_out\" WHERE {slow} AND"))
 }
 
-/// Also if the estimate of each request is small. Other teams are not affected.
+/// It counts even if the estimate of each request is small. Other teams are not affected.
 #[db_test]
 async fn the_time_of_reads_counts_for_the_rate_limit(apps: &Apps) {
     let http = tollgate::http::Settings { account_rate: 0, ..Default::default() };

@@ -42,7 +42,7 @@ async fn tenants(t: &TestApp) -> BTreeMap<String, &'static str> {
     };
     let of_accounts = with("account_id").await;
     let known = OF_ACCOUNTS.iter().chain(&OF_TEAMS).map(|name| (*name).to_owned());
-    assert_eq!(of_accounts, known.collect(), "whoever adds a table says who sees it");
+    assert_eq!(of_accounts, known.collect(), "a new table must be added to one of the two lists");
     let column = |name: &str| {
         if OF_ACCOUNTS.contains(&name) { "account_id" } else { "team_id" }
     };
@@ -132,7 +132,7 @@ async fn each_table_with_a_team_id_has_its_policy(t: &TestApp) {
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
 }
 
-/// In each table.
+/// This holds for each table.
 #[db_test(postgres)]
 async fn a_statement_without_filters_returns_only_the_callers_rows(t: &TestApp) {
     let (own, subs) = team_with_data(t).await;
@@ -192,7 +192,7 @@ async fn callers_that_share_a_connection_see_only_their_own_rows(t: &TestApp) {
     snapshot.end().await.expect("the snapshot ends");
 }
 
-/// And cannot widen its own scope by changing its session.
+/// Nor can it widen its own scope by changing its session.
 #[db_test(postgres)]
 async fn a_connection_that_reads_for_a_caller_cannot_write(t: &TestApp) {
     let (own, subs) = team_with_data(t).await;
@@ -230,14 +230,14 @@ async fn row_security_is_set_up_by_migrate_and_required_by_serve(apps: &Apps) {
     let serve = ["serve", "--row-security", "--listen", "127.0.0.1:0", "--metrics-listen", "off"];
     let refused = tollgate(&t.url, &serve);
     assert_eq!(refused.status.code(), Some(2));
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("row security is not set up on contact; run"), "{told}");
+    let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(printed.contains("row security is not set up on contact; run"), "{printed}");
 
     for _ in 0..2 {
         let done = tollgate(&t.url, &["migrate", "--row-security"]);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        let told = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert_eq!(told, "The database's schema is current.\nRow security is set up.\n");
+        let printed = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(printed, "The database's schema is current.\nRow security is set up.\n");
     }
     assert_eq!(row_security::missing(&t.app.db.read).await.expect("the catalogue"), [""; 0]);
 
@@ -246,8 +246,11 @@ async fn row_security_is_set_up_by_migrate_and_required_by_serve(apps: &Apps) {
     for arguments in [&serve[..], &["migrate", "--row-security"]] {
         let refused = tollgate(&file, arguments);
         assert_eq!(refused.status.code(), Some(2));
-        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(told.contains("row security needs PostgreSQL; omit --row-security"), "{told}");
+        let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            printed.contains("row security needs PostgreSQL; omit --row-security"),
+            "{printed}"
+        );
     }
     let viewer = t.ask(&t.operator, "{ viewer { role } }").await;
     assert_eq!(text(&viewer.data()["viewer"]["role"]), "OPERATOR");
@@ -288,8 +291,8 @@ async fn row_security_needs_no_superuser(apps: &Apps) {
         as_login.close().await;
     }
     let audited = tollgate(&url, &["reconcile"]);
-    let told = String::from_utf8_lossy(&audited.stdout).into_owned();
-    assert!(told.starts_with("Reconciled: teams 2, accounts 4,"), "{told}");
+    let printed = String::from_utf8_lossy(&audited.stdout).into_owned();
+    assert!(printed.starts_with("Reconciled: teams 2, accounts 4,"), "{printed}");
     let serve = ["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--row-security"];
     let serve_without = &serve[..5];
     // Rows that are hidden must not be taken for missing ones.
@@ -301,9 +304,9 @@ async fn row_security_needs_no_superuser(apps: &Apps) {
     ] {
         t.execute(&format!("REVOKE {revoked} FROM {login}")).await;
         let refused = tollgate(&url, arguments);
-        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert_eq!(refused.status.code(), Some(2), "{told}");
-        assert!(told.contains(why), "{told}");
+        let printed = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{printed}");
+        assert!(printed.contains(why), "{printed}");
         t.execute(&format!("GRANT {revoked} TO {login}")).await;
     }
     t.execute(&format!("REASSIGN OWNED BY {login} TO CURRENT_USER; DROP OWNED BY {login}")).await;

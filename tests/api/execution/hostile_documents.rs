@@ -346,7 +346,7 @@ async fn a_variable_that_is_declared_twice_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Read and answered together.
+/// The text that is read and the text of the answer count together.
 #[db_test]
 async fn a_request_holds_at_most_32_mib_of_text(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;

@@ -96,7 +96,7 @@ async fn hostile_json_is_refused_at_every_entry_point(apps: &Apps) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Or stored as something else.
+/// Nor is it stored as something else.
 #[db_test]
 async fn an_object_is_never_read_as_a_number(t: &TestApp) {
     let team = t.team(1_000).await;

@@ -14,7 +14,7 @@ async fn ask(t: &TestApp, key: &str, of: &str, query: &str, value: &Value) -> Va
     t.ask_with(key, &query, json!({ "t": value })).await.body
 }
 
-/// Whatever their bytes.
+/// Characters count, not bytes.
 #[db_test]
 async fn a_search_has_at_most_200_characters(t: &TestApp) {
     let team = t.team(1000).await;

@@ -123,7 +123,7 @@ async fn charged_messages_are_answered_even_if_a_repeat_in_the_same_call_exceeds
     t.execute("UPDATE message SET text = 'Hi'").await;
 }
 
-/// Or until the connection closes.
+/// If the connection closes earlier, the budget is released then.
 #[db_test]
 async fn an_answer_holds_its_budget_until_the_client_has_received_it(
     t: &TestApp,
@@ -157,7 +157,7 @@ async fn asked(address: SocketAddr, key: &str) -> TcpStream {
     stream
 }
 
-/// And its waiting messages are dropped.
+/// Its waiting messages are dropped.
 #[db_test]
 async fn a_socket_whose_client_does_not_read_is_closed(t: &TestApp, database: Database) {
     let (team, server) = (team_of_long_texts(t, database).await, t.serve().await);
@@ -173,12 +173,12 @@ async fn a_socket_whose_client_does_not_read_is_closed(t: &TestApp, database: Da
     while let Received::Message(message) = socket.next().await {
         answers += usize::from(message["type"] == "next");
     }
-    assert_eq!(answers, 0, "not one was taken");
+    assert_eq!(answers, 0, "no answer was read");
     t.execute("UPDATE message SET text = 'Hi'").await;
 }
 
-/// However small each message is. A closed socket tells the client that it missed messages. Other
-/// teams are not affected.
+/// The size of each message does not matter. A closed socket tells the client that it missed
+/// messages. Other teams are not affected.
 #[db_test]
 async fn a_team_with_too_many_waiting_messages_loses_its_next_socket(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);

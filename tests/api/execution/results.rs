@@ -28,7 +28,7 @@ async fn a_failed_mutation_is_null_and_its_siblings_keep_their_results(t: &TestA
     assert_eq!(answer.status, 200);
 }
 
-/// In lists too. Aliases are independent.
+/// This holds in lists too. Aliases are independent.
 #[db_test]
 async fn a_failed_non_null_field_nulls_its_nearest_nullable_parent(t: &TestApp) {
     let team = t.team(1000).await;
@@ -157,7 +157,7 @@ async fn a_mutation_selected_twice_under_one_response_key_is_executed_once(t: &T
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 5);
 }
 
-/// Though both fields are loaded in one batch.
+/// This holds although both fields are loaded in one batch.
 #[db_test]
 async fn an_argument_that_is_not_valid_fails_only_its_own_field(t: &TestApp) {
     let team = t.team(1000).await;

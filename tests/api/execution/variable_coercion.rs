@@ -245,7 +245,7 @@ async fn a_variable_of_another_type_is_refused_and_nothing_is_executed(t: &TestA
     assert_eq!(t.everything().await, before);
 }
 
-/// Whether the document is cached or new.
+/// This holds for a cached document and for a new one.
 #[db_test]
 async fn no_mutation_of_a_document_is_executed_if_one_variable_is_not_valid(t: &TestApp) {
     let team = t.team(1000).await;

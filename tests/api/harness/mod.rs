@@ -102,7 +102,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// As the owner of the tables, which may migrate them down.
+    /// The settings of an app that runs as the owner of the tables, which may migrate them down.
     pub fn of_owner() -> Self {
         Self { row_security: RowSecurity::Off, ..Self::default() }
     }

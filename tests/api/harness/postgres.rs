@@ -41,7 +41,7 @@ pub async fn new_database() -> String {
     url(server, &name)
 }
 
-/// So that several runs can use one server.
+/// The prefix of this run's databases, so that several runs can use one server.
 fn prefix() -> String {
     format!("tollgate_test_{}", std::process::id())
 }

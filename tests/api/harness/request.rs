@@ -93,7 +93,7 @@ pub fn sha256_hex(query: &str) -> String {
 /// The content of a JSON string.
 #[track_caller]
 pub fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a text")).to_owned()
 }
 
 /// An id that does not exist, and text that is not an id.

@@ -61,7 +61,7 @@ async fn a_test_fails_if_a_balance_contradicts_the_ledger(t: &TestApp) {
     t.execute("UPDATE team SET balance_micros = balance_micros + 1").await;
 }
 
-/// Also if only the second app of the test contradicts itself.
+/// The test also fails if only its second app has a contradiction.
 #[db_test]
 #[should_panic(expected = "balances or totals contradict the ledger")]
 async fn each_app_of_a_test_is_checked(apps: &Apps) {

@@ -61,7 +61,7 @@ impl Socket {
     /// Opens a socket without authenticating it.
     pub async fn silent(address: SocketAddr) -> Self {
         let protocol = [("sec-websocket-protocol", "graphql-transport-ws")];
-        Self::open(address, &protocol).await.expect("the server takes the socket")
+        Self::open(address, &protocol).await.expect("the server accepts the socket")
     }
 
     /// Opens a socket with a key.

@@ -68,7 +68,7 @@ async fn a_request_that_is_not_http_is_refused_and_the_connection_closed(t: &Tes
     }
 }
 
-/// With an error that does not claim that it is too large.
+/// The error does not claim that the body is too large.
 #[db_test]
 async fn a_body_that_ends_before_its_length_is_refused(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -90,7 +90,7 @@ async fn a_body_that_ends_before_its_length_is_refused(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// For each status and each size.
+/// This holds for each status and each size.
 #[db_test]
 async fn a_client_that_sends_a_large_body_first_still_receives_the_refusal(t: &TestApp) {
     let settings = http::Settings { has_sandbox: true, ..http::Settings::default() };
@@ -179,7 +179,7 @@ async fn a_body_that_stops_is_refused_within_seconds_and_the_connection_closed(t
     assert_eq!(t.everything().await, before);
 }
 
-/// With the same limits.
+/// They have the same limits.
 #[db_test]
 async fn metrics_are_served_on_a_few_connections_of_their_own(t: &TestApp) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -264,6 +264,6 @@ async fn one_address_uses_at_most_half_of_the_connections() {
     let mut tries = 0;
     while !is_answered(connect(third).await).await {
         tries += 1;
-        assert!(tries < 1_000, "it takes no connection any more");
+        assert!(tries < 1_000, "no connection is accepted any more");
     }
 }

@@ -24,7 +24,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-/// Of complexity 1 + 60 (1 + 1 + 80): a bucket of 5,000 allows one, not two.
+/// Has complexity 1 + 60 (1 + 1 + 80): a bucket of 5,000 allows one such query, not two.
 const COSTLY: &str = "{ subAccounts(first: 60) { nodes { apiKeys(first: 80) { totalCount } } } }";
 
 /// What is left in the key's bucket, according to the header.
@@ -61,7 +61,7 @@ async fn a_key_over_its_rate_limit_is_refused_until_its_bucket_refills(apps: &Ap
     assert_eq!(other_key.codes(), [""; 0], "another key has a bucket of its own");
 }
 
-/// Over HTTP, over sockets and at the inbound hook.
+/// This holds over HTTP, over sockets and at the inbound hook.
 #[db_test]
 async fn a_refused_request_still_pays_for_its_bytes(apps: &Apps) {
     let mut setup = limited(1, 0);
@@ -198,7 +198,7 @@ async fn an_address_that_tries_many_wrong_keys_is_limited(t: &TestApp) {
     // The bucket is empty: what it regains meanwhile is used again.
     let before = t.statements();
     while ask("203.0.113.7", "tg_live_wrong").await.0 != 429 {}
-    assert_eq!(t.statements(), before, "junk is not looked up");
+    assert_eq!(t.statements(), before, "a malformed key is not looked up");
     assert_eq!(
         ask("203.0.113.7", &unseen).await,
         (200, String::new()),
@@ -208,7 +208,7 @@ async fn an_address_that_tries_many_wrong_keys_is_limited(t: &TestApp) {
     assert_eq!(ask("203.0.113.8", "tg_live_wrong").await, (401, "UNAUTHENTICATED".to_owned()));
 }
 
-/// However many there are: they are looked up together.
+/// Any number of wrong keys is looked up together.
 #[db_test]
 async fn well_formed_wrong_keys_do_not_block_valid_keys(t: &TestApp) {
     let team = t.team(1_000).await;

@@ -100,7 +100,8 @@ async fn requests_with_another_method_media_type_or_shape_are_refused(t: &TestAp
     }
 }
 
-/// Not even those of other keys of the same team. They are refused in the end.
+/// Not even requests with other keys of the same team are delayed. The waiting ones are refused in
+/// the end.
 #[db_test]
 async fn requests_whose_bodies_are_never_sent_delay_no_other_request(t: &Arc<TestApp>) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
@@ -143,7 +144,7 @@ fn endless_body(waited_for: &Arc<AtomicUsize>) -> Body {
     Body::from_stream(never)
 }
 
-/// And not as too large.
+/// It is not refused as too large.
 #[db_test]
 async fn an_incomplete_body_is_refused_as_bad_input(t: &TestApp) {
     let team = t.team(0).await;

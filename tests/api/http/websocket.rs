@@ -83,7 +83,7 @@ fn controls() -> [Vec<u8>; 5] {
     ]
 }
 
-/// Those that its operations need do not count.
+/// Control messages that its operations need do not count.
 #[db_test]
 async fn control_messages_of_a_client_are_rate_limited(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -175,8 +175,8 @@ async fn pongs(stream: &mut TcpStream, count: usize) -> Result<(), Vec<u8>> {
     Ok(())
 }
 
-/// For the socket before it is authenticated, for the team afterwards. Other frames in between do
-/// not matter.
+/// They count for the socket before it is authenticated, and for the team afterwards. Control
+/// frames in between change nothing.
 #[db_test]
 async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
     let (team, other, server) = (t.team(1_000).await, t.team(1_000).await, t.serve().await);
@@ -212,7 +212,7 @@ async fn the_bytes_of_an_unfinished_message_count(t: &TestApp) {
     drop(held);
 }
 
-/// Not until its socket ends.
+/// It does not count until the end of its socket.
 #[db_test]
 async fn a_large_message_counts_only_until_it_is_handled(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);

@@ -1,5 +1,5 @@
-//! Every argument of the schema that names something, with a call that gives it: an id, an externalId, or
-//! a cursor. The calls of mutations are those of the audit log's table; any other without a row here fails
+//! Every argument of the schema that names something (an id, an externalId or a cursor), with a call that uses
+//! it. The calls of mutations are those of the audit log's table. Any other argument without a row here fails
 //! `every_argument_that_names_something_has_a_row`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,8 +19,8 @@ use async_graphql_value::Value;
 
 use crate::audit_log::calls::{Call, Stage, calls};
 
-/// What an argument names, in the words of a call. `$id` stands for what is asked with, `OWN_…` for what
-/// the caller has.
+/// Arguments that name what an account owns, each with a call. `$id` is the value of the argument,
+/// `OWN_…` an id of the caller's own.
 const NAMING: &[(&str, &str)] = &[
     // What an account owns.
     ("Query.message(id)", "message(id: $id) { id to text }"),
@@ -71,7 +71,7 @@ const NAMING: &[(&str, &str)] = &[
     ("Mutation.cancelMessage(id)", "cancelMessage(id: $id) { message { id } ERRORS }"),
 ];
 
-/// The same of what a team's main account manages, and what an operator sees.
+/// The same for arguments that name what a team's main account manages or an operator sees.
 const MANAGING: &[(&str, &str)] = &[
     ("Query.subAccount(by.id)", "subAccount(by: { id: $id }) { id name }"),
     ("Query.subAccount(by.externalId)", "subAccount(by: { externalId: $id }) { id name }"),
@@ -124,7 +124,7 @@ pub const LISTS: &[(&str, &str)] = &[
 /// Tested over a socket, in `subscriptions/audience.rs`.
 pub const SUBSCRIBING: &[&str] = &["Subscription.messageUpdated(id)"];
 
-/// Paths with their calls: of what an account owns, or of what is managed.
+/// Paths of arguments with their calls: what an account owns, or what is managed.
 pub fn rows(is_managing: bool) -> Vec<(String, String)> {
     let written = if is_managing { MANAGING } else { NAMING };
     let mut rows: Vec<_> =
@@ -141,7 +141,7 @@ pub fn rows(is_managing: bool) -> Vec<(String, String)> {
     rows
 }
 
-/// An accepted call, with `$id` in place of one of its arguments, and all that its payload names.
+/// A call that is accepted, with `$id` in place of one of its arguments. It selects all ids and errors of the payload.
 fn naming(call: &Call<'_>, path: &[&str], types: &[TypeDefinition]) -> String {
     let document = parse_query(format!("mutation {{ {}{} }}", call.mutation, call.accepted));
     let operations = document.expect("a call").operations;

@@ -67,7 +67,7 @@ async fn deleted(t: &TestApp, key: &str) -> Vec<String> {
     vec![gone.contact, gone.address, gone.template, gone.sender]
 }
 
-/// Those of a sibling, of the main account, of another team, and of deleted data.
+/// The ids are those of a sibling, of the main account, of another team, and of deleted data.
 #[db_test]
 async fn ids_of_others_are_answered_like_ids_that_do_not_exist(
     apps: &Apps,

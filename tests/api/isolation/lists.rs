@@ -10,7 +10,7 @@ use super::{
 };
 use crate::harness::{Apps, Sqlite, TestSubAccount, text};
 
-/// In both directions.
+/// The list is read in both directions.
 #[db_test]
 async fn a_cursor_of_another_account_shows_only_the_callers_rows(apps: &Apps) {
     for protection in Protection::of(apps.database) {
@@ -171,7 +171,7 @@ async fn each_sub_account_sees_only_its_own_messages_ledger_and_usage(apps: &App
     }
 }
 
-/// Only their charges.
+/// It sees only their charges.
 #[db_test]
 async fn a_main_account_does_not_see_its_sub_accounts_messages(apps: &Apps) {
     for protection in Protection::of(apps.database) {

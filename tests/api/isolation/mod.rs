@@ -38,7 +38,7 @@ impl Protection {
         if database == Sqlite { &[SQLITE] } else { &[POSTGRES, UNFILTERED] }
     }
 
-    /// Without rate limits.
+    /// The settings of an app with this protection and without rate limits.
     fn setup(self) -> Setup {
         let Self { row_security, rewrite_sql, .. } = self;
         let http = http::Settings { key_rate: 0, account_rate: 0, ..http::Settings::default() };
@@ -61,7 +61,7 @@ fn without_owners(sql: &str) -> String {
         sql = sql.replace(&format!("{owner} = $"), "'' <> '' || $");
         for filter in ["=", "IN"] {
             let filter = format!("{owner} {filter} ");
-            assert!(!sql.contains(&filter), "a filter in words that are not known here: {sql}");
+            assert!(!sql.contains(&filter), "a filter that this test does not know: {sql}");
         }
     }
     sql

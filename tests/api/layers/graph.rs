@@ -50,7 +50,7 @@ struct Module {
     syntax: File,
     /// Names that `use` declarations bring in, and the paths that they stand for.
     imports: HashMap<String, Segments>,
-    /// Those of the names that other modules can use.
+    /// The part of `imports` that other modules can use.
     exports: HashMap<String, Segments>,
 }
 

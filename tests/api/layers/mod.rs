@@ -1,5 +1,5 @@
-//! The rule of direction: a layer names only layers below it, a folder of the domain only folders before it, and no
-//! modules name each other in a loop.
+//! The direction of dependencies: a layer names only layers below it, a folder of the domain only folders before it,
+//! and no modules name each other in a loop.
 
 mod graph;
 

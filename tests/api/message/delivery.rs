@@ -70,7 +70,7 @@ async fn messages_of_a_suspended_account_are_sent_after_its_reactivation(t: &Tes
     assert_eq!(status(t, &sub.key).await, "DELIVERED");
 }
 
-/// After the lease of the worker has expired.
+/// It is repeated after the lease of the worker has expired.
 #[db_test]
 async fn an_interrupted_submission_is_repeated_only_if_no_recipient_can_receive_it_twice(
     t: &TestApp,
@@ -129,5 +129,5 @@ async fn concurrent_workers_submit_each_message_once(t: &TestApp) {
     assert_eq!(sent.len(), 30);
     sent.sort_unstable();
     sent.dedup();
-    assert_eq!(sent.len(), 30, "a message was handed over twice");
+    assert_eq!(sent.len(), 30, "a message was submitted twice");
 }

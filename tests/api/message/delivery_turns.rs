@@ -22,7 +22,7 @@ async fn claimed(t: &TestApp) -> (BTreeMap<String, usize>, bool) {
     (by_account, claim.has_more)
 }
 
-/// What one does not use, others may.
+/// What one does not use is available to the others.
 #[db_test]
 async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     let (large, small) = (t.team(10_000).await, t.team(10_000).await);
@@ -50,7 +50,7 @@ async fn a_claim_is_shared_fairly_by_teams_and_then_by_accounts(t: &TestApp) {
     t.deliver().await;
 }
 
-/// Whatever waits of other accounts, other teams and in TEST.
+/// This holds whatever else waits: messages of other accounts and teams, and TEST messages.
 #[db_test]
 async fn the_only_message_of_an_account_is_in_the_next_claim(t: &TestApp) {
     let (busy, quiet) = (t.team(10_000).await, t.team(10_000).await);
@@ -71,7 +71,7 @@ async fn the_only_message_of_an_account_is_in_the_next_claim(t: &TestApp) {
     t.deliver().await;
 }
 
-/// And what LIVE messages leave.
+/// They also get what LIVE messages leave.
 #[db_test]
 async fn test_messages_get_an_eighth_of_a_busy_claim(t: &TestApp) {
     let (team, other) = (t.team(10_000).await, t.team(0).await);
@@ -91,7 +91,7 @@ async fn test_messages_get_an_eighth_of_a_busy_claim(t: &TestApp) {
     t.deliver().await;
 }
 
-/// And begins again at the end.
+/// After the last team, it begins again with the first.
 #[db_test]
 async fn with_many_teams_each_poll_continues_after_the_last(t: &TestApp) {
     let mut teams = Vec::new();

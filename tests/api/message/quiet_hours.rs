@@ -82,7 +82,7 @@ async fn an_account_sets_its_own_quiet_hours(t: &TestApp) {
     assert_eq!(cleared.data()["setQuietHours"]["account"]["quietHours"], json!(null));
 }
 
-/// Whatever their `sendAt` and environment. Messages of other accounts are sent.
+/// This holds for any `sendAt` and both environments. Messages of other accounts are sent.
 #[db_test]
 async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     let team = quiet_team(t).await;
@@ -110,7 +110,7 @@ async fn messages_wait_for_the_end_of_the_quiet_hours(t: &TestApp) {
     }
 }
 
-/// Of this account's contact with this address on this channel, and no other.
+/// The contact is the account's own one with this address on this channel.
 #[db_test]
 async fn quiet_hours_use_the_time_zone_of_the_contact(t: &TestApp) {
     let team = quiet_team(t).await;

@@ -12,7 +12,7 @@ async fn quote(t: &TestApp, key: &str, input: Value) -> Answer {
     t.ask_with(key, QUOTE, json!({ "input": input })).await
 }
 
-/// On every channel, for both kinds of keys.
+/// This holds on every channel and for both kinds of keys.
 #[db_test]
 async fn a_message_costs_the_price_of_its_destination_per_segment(t: &TestApp) {
     let team = t.team(100_000).await;
@@ -137,7 +137,7 @@ async fn values_at_the_limits_are_accepted(t: &TestApp) {
     }
 }
 
-/// Whatever status, limit and balance are by then.
+/// This holds whatever status, limit and balance are at the time of the repeat.
 #[db_test]
 async fn a_repeat_returns_the_first_message(t: &TestApp) {
     t.set_sms_price(1_000_000).await;

@@ -118,7 +118,7 @@ async fn the_number_and_bytes_of_stored_test_messages_are_limited_per_account(t:
     assert_eq!(stored(t).await, (7, 5 + 2 * 10 + 2 * 5));
 }
 
-/// Also in a batch with several accounts and both environments.
+/// This holds also for a batch with several accounts and both environments.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stored_test_messages_are_counted_in_the_row_of_their_account(t: &TestApp) {
@@ -143,8 +143,8 @@ async fn stored_test_messages_are_counted_in_the_row_of_their_account(t: &TestAp
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE environment = 'LIVE'").await, 60);
 }
 
-/// To the millisecond, counted from `sendAt` if it is later than the acceptance. LIVE messages are
-/// kept.
+/// The time is exact to the millisecond. It begins at `sendAt` if that is later than the
+/// acceptance. LIVE messages are kept.
 #[db_test]
 async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -202,7 +202,7 @@ async fn test_messages_are_deleted_after_seven_days(t: &TestApp) {
     assert_eq!((stored(t).await, t.number(live).await), ((0, 0), 1));
 }
 
-/// Of all teams together, also with two concurrent workers.
+/// The limit is for all teams together and holds with two concurrent workers.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_deletes_a_limited_number_of_messages(t: &TestApp) {

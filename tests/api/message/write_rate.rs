@@ -92,8 +92,8 @@ async fn variables_of_templates_count(t: &TestApp) {
             text: Some("x".repeat(*bytes)),
             ..NewMessage::default()
         });
-        let patience = Deadline::until(Instant::now() + http::REQUEST_DEADLINE);
-        message::send_many(&t.app, &caller, messages.collect(), &patience, &budget).await
+        let deadline = Deadline::until(Instant::now() + http::REQUEST_DEADLINE);
+        message::send_many(&t.app, &caller, messages.collect(), &deadline, &budget).await
     };
     let most = vec![CALL_BYTES_MAX / 32; 32];
     let before = t.everything().await;
@@ -120,7 +120,7 @@ fn exhaust(t: &TestApp, account_id: &str) {
 
 /// Nothing is done. Other accounts are not affected, nor are requests that write nothing.
 #[db_test]
-async fn an_account_over_its_write_rate_is_told_when_to_retry(t: &TestApp) {
+async fn an_account_over_its_write_rate_is_refused_with_the_time_to_retry(t: &TestApp) {
     let team = t.team(1_000).await;
     let sub = t.sub_account(&team, json!({})).await;
     let test = t.api_key(&team, &team.main_account_id, "TEST").await;

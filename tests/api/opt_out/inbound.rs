@@ -24,7 +24,7 @@ async fn write(t: &TestApp, key: &str, text: &str) -> Answer {
     t.request(inbound(key, body.to_string())).await
 }
 
-/// As the whole text, whatever its case and punctuation.
+/// The word must be the whole text. Case and punctuation do not matter.
 #[db_test]
 async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
     let t = start(apps, true).await;
@@ -56,7 +56,7 @@ async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
         ("Alto", "ALTO", "START"),
     ] {
         assert_eq!(effect(stop).await, "OPTED_OUT");
-        assert_eq!(effect(stop).await, "OPTED_OUT", "twice is once");
+        assert_eq!(effect(stop).await, "OPTED_OUT", "a repeat has the same effect");
         for text in ["STOP PLEASE", "Start it", "Yes?", "", ".", "HELP", "NO", "BASTA"] {
             assert_eq!(effect(text).await, "NONE", "{text:?}");
         }
@@ -69,7 +69,7 @@ async fn stop_words_opt_out_and_start_words_opt_in(apps: &Apps) {
                                 "reason": word }]);
         assert_eq!(listed.data()["optOuts"]["nodes"], expected);
         assert_eq!(effect(start).await, "OPTED_IN");
-        assert_eq!(effect(start).await, "OPTED_IN", "twice is once");
+        assert_eq!(effect(start).await, "OPTED_IN", "a repeat has the same effect");
         assert!(t.sends(&team.key).await, "{start:?}");
     }
 }

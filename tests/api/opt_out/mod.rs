@@ -35,8 +35,8 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// On this channel, in both environments, alone and in a batch. Messages of other accounts are
-/// sent, and of this one after the removal.
+/// It is refused on this channel, in both environments, alone and in a batch. Messages of other
+/// accounts are sent, and so are those of this account after the removal.
 #[db_test]
 async fn a_message_to_an_opted_out_address_is_refused_and_not_charged(t: &TestApp) {
     let team = t.team(1000).await;
@@ -79,7 +79,7 @@ async fn a_message_to_an_opted_out_address_is_refused_and_not_charged(t: &TestAp
     assert!(t.sends(&sub.key).await && t.sends(&test_key).await);
 }
 
-/// Also after input and repeats.
+/// Input and repeats are checked earlier too.
 #[db_test]
 async fn an_opt_out_is_checked_after_key_and_status_and_before_price_and_money(t: &TestApp) {
     let team = t.team(1000).await;
@@ -226,7 +226,7 @@ async fn opt_outs_are_listed_by_channel_and_text_to_their_own_account(t: &TestAp
     }
 }
 
-/// For sends, batches, quotes, contacts and its removal.
+/// This holds for sends, batches, quotes, contacts and its removal.
 #[db_test]
 async fn an_opt_out_applies_to_every_spelling_of_a_mailbox(t: &TestApp) {
     let team = t.team(1000).await;
@@ -303,7 +303,7 @@ async fn an_opt_out_applies_to_every_spelling_of_a_mailbox(t: &TestApp) {
     assert_eq!(t.send(&team.key, tab).await.refusals(), ["INVALID_RECIPIENT"]);
 }
 
-/// Of several for one mailbox, the oldest is kept.
+/// If there are several for one mailbox, the oldest is kept.
 #[db_test]
 async fn opt_outs_of_an_older_version_apply_to_every_spelling_too(apps: &Apps) {
     let t = apps.start_with(Setup::of_owner()).await;
@@ -323,7 +323,7 @@ async fn opt_outs_of_an_older_version_apply_to_every_spelling_too(apps: &Apps) {
         let input = json!({ "address": address, "reason": reason });
         assert_eq!(add(&t, key, input).await.refusals(), [""; 0]);
     }
-    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration goes down");
+    Migrator::down(&t.app.db.write, Some(steps)).await.expect("the migration runs down");
     for (address, reason) in [
         ("Ada@example.com", "oldest"),
         ("\"ada\"@example.com", "second"),
@@ -334,7 +334,7 @@ async fn opt_outs_of_an_older_version_apply_to_every_spelling_too(apps: &Apps) {
         t.execute(&format!("UPDATE opt_out SET address = '{address}' WHERE reason = '{reason}'"))
             .await;
     }
-    t.app.db.migrate().await.expect("the migration goes up again");
+    t.app.db.migrate().await.expect("the migration runs up again");
 
     let query = "{ optOuts { nodes { address reason } } }";
     let shown = async |key: &str| t.ask(key, query).await.data()["optOuts"]["nodes"].clone();

@@ -6,7 +6,7 @@ use tollgate::domain::phone_number::NUMBERS_MAX;
 
 use crate::harness::{Database, Postgres, Sqlite, TestApp, text};
 
-/// Bought or transferred. A release makes room.
+/// Bought and transferred numbers count. A released one no longer counts.
 #[db_test]
 async fn an_account_has_at_most_1000_phone_numbers(t: &TestApp, database: Database) {
     let team = t.team(1_000).await;

@@ -101,8 +101,8 @@ async fn a_test_key_searches_and_reads_phone_numbers_and_changes_none(t: &TestAp
     assert_eq!(available(t, &key, json!({ "country": "US" })).await.len(), 3);
 }
 
-/// By id, without seeing anything else of them. No money moves; the new account pays the next
-/// month.
+/// It names them by id, and sees nothing else of them. No money moves; the new account pays the
+/// next month.
 #[db_test]
 async fn a_main_account_transfers_phone_numbers_within_its_team(t: &TestApp) {
     t.stock(STOCK).await;

@@ -186,7 +186,7 @@ async fn the_purchase_that_crosses_the_limit_is_the_last(t: &TestApp) {
     assert_eq!(money(t, &sub.key).await, json!({ "balance": 0, "totalSpent": 350.5 }));
 }
 
-/// Even after its release. Idempotency keys belong to one account.
+/// This holds even after its release. Idempotency keys belong to one account.
 #[db_test]
 async fn a_repeat_returns_the_number_in_its_current_state(t: &TestApp) {
     t.stock(STOCK).await;
@@ -222,7 +222,7 @@ async fn a_repeat_returns_the_number_in_its_current_state(t: &TestApp) {
     assert_eq!(*status, "RELEASED");
 }
 
-/// From several teams and processes.
+/// The buyers are of several teams and processes.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_concurrent_buyers_one_gets_the_number_and_pays(t: &Arc<TestApp>) {

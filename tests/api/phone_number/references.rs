@@ -81,8 +81,8 @@ const IN_USE: &str = "A sender uses the number. Remove it from the sender first.
 const WAITED_FOR: &str = "A message waits to go out from the number; cancel it, or try again when it was submitted_from over.";
 const USED_BY_ITS_ACCOUNT: &str = "Its account uses the number; transfer it with detach: true.";
 
-/// On the channels of the number; a `whatsapp` of the sender is used first. Not while the month is
-/// unpaid. The same in both environments, to contacts and with templates.
+/// It is used on its channels while its month is paid; a `whatsapp` of the sender comes first. This
+/// holds in both environments, to contacts and with templates.
 #[db_test]
 async fn messages_are_sent_from_the_phone_number_of_their_sender(t: &TestApp) {
     let team = t.team(1000).await;
@@ -205,7 +205,7 @@ async fn a_number_of_the_inventory_cannot_be_set_as_whatsapp(t: &TestApp) {
     assert_eq!(*t.carrier.sent_from.lock().expect("the record"), [None]);
 }
 
-/// Unless it is detached, which ends its uses.
+/// It can be detached, which ends its uses.
 #[db_test]
 async fn a_phone_number_in_use_is_neither_released_nor_transferred(t: &TestApp) {
     let team = t.team(1000).await;

@@ -51,8 +51,8 @@ fn is(t: &TestApp, column: &str, id: &str) -> String {
     }
 }
 
-/// On the last day of shorter months. After a downtime of months, another process charges one month
-/// a day.
+/// In shorter months, that is the last day. After a downtime of months, another process charges one
+/// month a day.
 #[db_test]
 async fn each_month_is_charged_once_on_the_day_of_the_purchase(t: &Arc<TestApp>) {
     let mut t = Arc::clone(t);
@@ -149,7 +149,7 @@ async fn a_renewal_ignores_the_credit_limit_and_needs_the_whole_balance(t: &Test
         assert_eq!(after[table], money[table]);
     }
     t.renew().await;
-    assert_eq!(t.everything().await, after, "a second look changes nothing");
+    assert_eq!(t.everything().await, after, "a second round changes nothing");
 }
 
 /// It renews when the balance allows it and keeps its day. After the grace period it is released.
@@ -209,8 +209,8 @@ async fn a_downtime_of_the_server_releases_no_number(t: &TestApp) {
     assert_eq!(state(t, &team.key, &id).await, active);
 }
 
-/// Whatever the balance. It is paid if the account is reactivated within the grace period, and
-/// otherwise released.
+/// This holds whatever the balance. It is paid if the account is reactivated within the grace
+/// period, and otherwise released.
 #[db_test]
 async fn a_number_of_an_inactive_account_is_suspended_at_the_end_of_its_month(t: &TestApp) {
     t.stock(STOCK).await;
@@ -272,7 +272,7 @@ async fn a_low_balance_pays_the_numbers_that_are_due_for_the_longest_time(t: &Te
     assert_eq!(spent.data()["account"]["totalSpent"], 700);
 }
 
-/// With more numbers than one batch, of several teams.
+/// There are more numbers than one batch has, of several teams.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_processes_charge_each_month_once(t: &Arc<TestApp>) {

@@ -38,7 +38,7 @@ impl Page {
         self.text(&lines.join("\n"));
     }
 
-    /// The same with rows that were made.
+    /// Like [`Self::table`], for rows that own their texts.
     pub fn table_of<const N: usize>(
         &mut self,
         head: [&str; N],

@@ -49,7 +49,7 @@ const GOOD: &str = r#"
 "Why not." enum MakeThingErrorCode { "Taken." TAKEN }
 "#;
 
-/// And nothing else in that schema.
+/// It finds no other fault in that schema.
 #[test]
 fn each_rule_finds_a_schema_that_breaks_it() {
     assert_eq!(faults(GOOD), [""; 0]);
@@ -144,7 +144,7 @@ fn no_field_or_argument_is_an_integer_of_more_than_32_bits() {
         looked_at += source.matches("#[Object").count() + source.matches("SimpleObject)").count();
         looked_at += source.matches("payload! {").count();
     }
-    assert!(looked_at > 20, "only {looked_at} types were looked at");
+    assert!(looked_at > 20, "only {looked_at} types were checked");
     let wide = "#[derive(SimpleObject)]\nstruct A {\n a: i32,\n b: Option<u64>,\n}\n#[Object]\nimpl B {\n \
                 async fn c(&self) -> Vec<i64> {\n let d: i64 = 1;\n }\n}\nstruct E { f: i64 }\n";
     assert_eq!(wide_integers(wide), ["b: Option<u64>,", "async fn c(&self) -> Vec<i64> {"]);

@@ -22,14 +22,14 @@ use crate::harness::{Answer, Database, Postgres, Sqlite, TestApp, UNKNOWN_IDS, t
 const SENT: &str =
     "{ message { id from sender { id name } } replayed errors { code message field } }";
 
-/// With `sendMessage`, which is the fast path on PostgreSQL.
+/// Sends with `sendMessage`, which is the fast path on PostgreSQL.
 async fn send(t: &TestApp, key: &str, input: Value) -> Answer {
     let query =
         format!("mutation($input: SendMessageInput!) {{ sendMessage(input: $input) {SENT} }}");
     t.ask_with(key, &query, json!({ "input": input })).await
 }
 
-/// With `sendMessages`: three messages or more are a batch.
+/// Sends with `sendMessages`: three messages or more are a batch.
 async fn send_many(t: &TestApp, key: &str, input: Vec<Value>) -> Value {
     let query =
         format!("mutation($input: [SendMessageInput!]!) {{ sendMessages(input: $input) {SENT} }}");
@@ -53,7 +53,8 @@ async fn quoted(t: &TestApp, key: &str, input: Value) -> Value {
     t.ask_with(key, query, json!({ "input": input })).await.data()["messageQuote"].clone()
 }
 
-/// By the fast path and in a batch, in both environments. The carrier receives the identity.
+/// This holds for the fast path and for a batch, in both environments. The carrier receives the
+/// identity.
 #[db_test]
 async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestApp) {
     let team = t.team(1000).await;
@@ -114,7 +115,7 @@ async fn a_message_uses_the_given_or_the_default_sender_of_its_account(t: &TestA
     assert_eq!(submitted_from, live);
 }
 
-/// Whatever happens to its sender.
+/// This holds whatever happens to its sender.
 #[db_test]
 async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     let team = t.team(1000).await;
@@ -146,7 +147,7 @@ async fn a_message_keeps_the_identity_with_which_it_was_accepted(t: &TestApp) {
     assert_eq!(without.data()["sendMessage"]["message"]["from"], json!(null));
 }
 
-/// By the fast path, in a batch and by a quote, before anything is charged.
+/// This holds for the fast path, a batch and a quote. Nothing is charged.
 #[db_test]
 async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: &TestApp) {
     let team = t.team(1000).await;
@@ -192,7 +193,7 @@ async fn a_sender_that_is_unknown_or_does_not_support_the_channel_is_refused(t: 
     assert_eq!(from, [&json!(null), &json!("+12025550100"), &json!("+12025550100")]);
 }
 
-/// Also after input, and before opt-out and price.
+/// Input is checked earlier too, and opt-out and price later.
 #[db_test]
 async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &TestApp) {
     let team = t.team(1000).await;
@@ -254,7 +255,7 @@ async fn a_sender_is_checked_after_repeats_and_before_key_status_and_money(t: &T
     }
 }
 
-/// Whichever sender is the default by then.
+/// This holds whichever sender is the default at the time of the repeat.
 #[db_test]
 async fn a_repeat_with_the_default_sender_returns_the_first_message(t: &TestApp) {
     let team = t.team(1000).await;
@@ -325,11 +326,11 @@ async fn a_sender_deleted_while_a_message_is_accepted_does_not_affect_it(t: &Tes
         idempotency_key: None,
         input_hash: vec![number; 32],
     };
-    let patience = Deadline::until(Instant::now() + Duration::from_secs(10));
+    let deadline = Deadline::until(Instant::now() + Duration::from_secs(10));
 
     let many = (0..4).map(prepared).collect();
-    let mut verdicts = billing::accept(&t.app, &caller, many, &patience).await.expect("verdicts");
-    let alone = billing::accept_one(&t.app, &caller, prepared(4), &patience).await;
+    let mut verdicts = billing::accept(&t.app, &caller, many, &deadline).await.expect("verdicts");
+    let alone = billing::accept_one(&t.app, &caller, prepared(4), &deadline).await;
     verdicts.push(alone.expect("a verdict"));
 
     for verdict in verdicts {

@@ -210,7 +210,7 @@ async fn an_account_with_senders_has_exactly_one_default(t: &TestApp) {
     assert_eq!(listed(t, &other).await, json!([node("Other", true)]));
 }
 
-/// Of two processes.
+/// The changes are made by two processes.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_changes_leave_exactly_one_default_sender(t: &Arc<TestApp>) {
@@ -302,7 +302,7 @@ async fn a_sender_of_a_waiting_message_is_not_deleted(t: &TestApp) {
     assert_eq!(delete(t, &key, &id).await.refusals(), [""; 0]);
 }
 
-/// However many messages the account has.
+/// Its cost does not depend on the number of the account's messages.
 #[db_test]
 async fn a_deletion_reads_only_the_index_of_waiting_messages(t: &TestApp) {
     let (team, [key, _]) = t.main_and_sub_keys().await;

@@ -59,11 +59,11 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
     let event =
         |status: &str| json!({ "messageUpdated": { "id": id, "status": status, "cost": 100 } });
     assert_eq!(own.event("a").await, event("QUEUED"));
-    for stranger in &mut others {
+    for other_socket in &mut others {
         // A message of another account, by its id.
         let query = format!("subscription {{ messageUpdated(id: {id}) {{ id status }} }}");
-        stranger.subscribe("b", &query).await;
-        assert_eq!(stranger.before_pong().await, []);
+        other_socket.subscribe("b", &query).await;
+        assert_eq!(other_socket.before_pong().await, []);
     }
     t.deliver().await;
     let mut statuses = Vec::new();
@@ -77,12 +77,12 @@ async fn message_events_go_only_to_the_account_of_the_message(t: &TestApp) {
     );
 
     // Their first events are of their own messages, and not of earlier ones.
-    for (key, stranger) in
+    for (key, other_socket) in
         [&team.key, &sibling.key, &other.key, &test_key].into_iter().zip(&mut others)
     {
         let answer = t.send(key, json!({ "to": "+12025550124", "text": "Hi" })).await;
         let own_id = &answer.data()["sendMessage"]["message"]["id"];
-        assert_eq!(stranger.event("a").await["messageUpdated"]["id"], *own_id);
+        assert_eq!(other_socket.event("a").await["messageUpdated"]["id"], *own_id);
     }
 }
 
@@ -122,7 +122,7 @@ async fn account_events_go_to_the_main_account_of_the_team(t: &TestApp) {
     };
 
     assert!(t.sends(&foreign.key).await);
-    assert!(t.sends(&team.key).await, "its own money is no sub-account's");
+    assert!(t.sends(&team.key).await, "a message of the main account is charged to no sub-account");
     t.step(TimeDelta::seconds(1));
     assert!(t.sends(&sub.key).await);
     assert_eq!(socket.event("a").await, event("ACTIVE", 100, 500));

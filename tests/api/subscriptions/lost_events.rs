@@ -22,16 +22,16 @@ async fn events_and_revocations_reach_the_sockets_of_another_process(t: &TestApp
     let mut messages = listening(server.address, &sub.key, MESSAGES).await;
     let mut accounts = listening(server.address, &team.key, ACCOUNTS).await;
     // Until the other process knows of this subscription, only the fallback finds changes.
-    let mut told = HashSet::new();
-    while told.is_empty() {
+    let mut sent = HashSet::new();
+    while sent.is_empty() {
         let answer = other.send(&sub.key, json!({ "to": "+12025550123", "text": "Hi" })).await;
-        told.insert(answer.data()["sendMessage"]["message"]["id"].clone());
+        sent.insert(answer.data()["sendMessage"]["message"]["id"].clone());
         assert_eq!(
-            t.top_up(&team, json!(100), &format!("{}", told.len())).await.refusals(),
+            t.top_up(&team, json!(100), &format!("{}", sent.len())).await.refusals(),
             [""; 0]
         );
         let event = messages.event("a").await["messageUpdated"].take();
-        assert!(told.contains(&event["id"]), "{event}");
+        assert!(sent.contains(&event["id"]), "{event}");
     }
     let spent = balance.event("a").await["balanceChanged"]["totalSpent"].take();
     assert_eq!(spent, json!(100));

@@ -166,7 +166,8 @@ async fn balances_and_accounts_are_read_once_for_all_subscribers(t: &TestApp) {
     assert!(statements < 150, "{statements} statements for 300 listeners");
 }
 
-/// Over all its keys and sockets. Other accounts are not affected, and one that ends makes room.
+/// The limit is for all its keys and sockets together. Other accounts are not affected. When one
+/// subscription ends, another can begin.
 #[db_test]
 async fn the_number_of_subscriptions_of_an_account_is_limited(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);
@@ -228,7 +229,8 @@ async fn a_team_with_stuck_subscribers_does_not_delay_another(t: &TestApp) {
     one_event_of_each(&mut of_hot, 2 * OF_SOCKET).await;
 }
 
-/// Not even one with the same key. Its waiting events count until it disconnects.
+/// Not even a client with the same key is delayed. The slow client's waiting events count until it
+/// disconnects.
 #[db_test]
 async fn a_slow_client_delays_no_other_client(t: &TestApp) {
     let (team, server) = (t.team(10_000).await, t.serve().await);

@@ -148,7 +148,7 @@ async fn queries_and_mutations_over_a_socket_follow_the_rules_of_a_post(t: &Test
     assert_eq!(t.everything().await, before);
 }
 
-/// Within two seconds.
+/// It is closed within two seconds.
 #[db_test]
 async fn a_socket_is_closed_when_its_key_is_revoked_or_its_account_not_active(t: &TestApp) {
     let (team, server) = (t.team(1_000).await, t.serve().await);

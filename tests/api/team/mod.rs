@@ -94,7 +94,7 @@ async fn each_team_has_its_own_main_account_and_balance(t: &TestApp) {
     assert_eq!(create(t, &"é".repeat(200)).await.refusals(), NOTHING);
 }
 
-/// Newest first. An unknown id finds nothing.
+/// The list is newest first. An unknown id finds nothing.
 #[db_test]
 async fn operators_list_all_teams_and_find_each_by_its_id(t: &TestApp) {
     let teams = [t.team(0).await, t.team(700).await, t.team(0).await];
@@ -186,8 +186,8 @@ async fn a_deposit_that_is_not_valid_is_refused_and_moves_no_money(t: &TestApp) 
     assert_eq!(t.everything().await, before);
 }
 
-/// With other input it is refused. Top-ups and adjustments of a team share its idempotency keys;
-/// teams do not.
+/// A repeat with other input is refused. Top-ups and adjustments of a team share its idempotency
+/// keys; teams do not share them.
 #[db_test]
 async fn a_repeated_deposit_returns_the_first_and_moves_no_money(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);

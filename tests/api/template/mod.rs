@@ -52,7 +52,7 @@ fn body(channel: &str, subject: Value, text: Value, html: Value) -> Value {
     body
 }
 
-/// By a main account and by a sub-account.
+/// This is done by a main account and by a sub-account.
 #[db_test]
 async fn a_template_is_created_updated_and_deleted(t: &TestApp) {
     let team = t.team(0).await;
@@ -156,7 +156,7 @@ async fn templates_are_listed_to_their_own_account_newest_first(t: &TestApp) {
     }
 }
 
-/// With the segments of an SMS. Nothing is stored.
+/// An SMS shows its segments. Nothing is stored.
 #[db_test]
 async fn a_preview_shows_each_channel_as_it_would_be_sent(t: &TestApp) {
     let team = t.team(0).await;

@@ -68,8 +68,8 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
     let caller = caller.expect("a good key").account().expect("an account");
     let live = caller.live().expect("a live key");
     let id: Uuid = id.parse().expect("an id");
-    let patience = Deadline::until(Instant::now() + Duration::from_secs(10));
-    patience.template_time.add(TIME_MAX);
+    let deadline = Deadline::until(Instant::now() + Duration::from_secs(10));
+    deadline.template_time.add(TIME_MAX);
     let budget = t.app.memory_budget.of(None);
     let message = |key: Option<&str>| NewMessage {
         to: Some("+12025550123".to_owned()),
@@ -83,14 +83,14 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
         &t.app,
         &caller,
         vec![message(None), message(Some("k"))],
-        &patience,
+        &deadline,
         &budget,
     )
     .await
     .expect("verdicts");
-    let quoted = message::quote(&t.app, &caller, message(None), &patience).await.expect("a quote");
+    let quoted = message::quote(&t.app, &caller, message(None), &deadline).await.expect("a quote");
     let shown =
-        template::preview::preview(&t.app, &caller, Some(id), Map::new(), &budget, &patience)
+        template::preview::preview(&t.app, &caller, Some(id), Map::new(), &budget, &deadline)
             .await
             .expect("previews");
     let body = template::body::Body {
@@ -100,9 +100,9 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
         html: None,
     };
     let new = NewTemplate { name: "New".to_owned(), bodies: vec![body.clone()], variables: vec![] };
-    let made = template::create(&t.app, &live, new, &patience).await;
+    let made = template::create(&t.app, &live, new, &deadline).await;
     let change = TemplateChange { bodies: Some(vec![body]), ..TemplateChange::default() };
-    let changed = template::update(&t.app, &live, Some(id), change, &patience).await;
+    let changed = template::update(&t.app, &live, Some(id), change, &deadline).await;
 
     let is_used_up = |refusal: &str| refusal.contains("200 ms");
     let [Sent::Refused(refused), Sent::Replayed(_)] = &sent[..] else { panic!("{sent:?}") };
@@ -115,11 +115,11 @@ async fn after_its_time_is_used_up_a_request_can_neither_render_nor_store_templa
         assert!(failure.contains("BadInput") && is_used_up(&failure), "{failure}");
     }
     assert_eq!(t.everything().await, before);
-    let sent = message::send(&t.app, &caller, plain, &patience, &budget).await.expect("a verdict");
+    let sent = message::send(&t.app, &caller, plain, &deadline, &budget).await.expect("a verdict");
     assert!(matches!(sent, Sent::Accepted(_)), "{sent:?}");
 }
 
-/// Also one that has exceeded its deadline.
+/// The same holds for a request that has exceeded its deadline.
 #[db_test]
 async fn a_canceled_request_renders_no_template_and_charges_nothing(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -129,14 +129,14 @@ async fn a_canceled_request_renders_no_template_and_charges_nothing(t: &TestApp)
     let caller = caller.expect("a good key").account().expect("an account");
     let gone = Deadline::until(Instant::now() + Duration::from_secs(10));
     gone.gone.cancel();
-    for patience in [gone, Deadline::until(Instant::now())] {
+    for deadline in [gone, Deadline::until(Instant::now())] {
         let message = NewMessage {
             to: Some("+12025550123".to_owned()),
             template_id: id.parse().ok(),
             ..NewMessage::default()
         };
         let budget = t.app.memory_budget.of(None);
-        let sent = message::send(&t.app, &caller, message, &patience, &budget).await;
+        let sent = message::send(&t.app, &caller, message, &deadline, &budget).await;
         let late = matches!(sent, Err(Fault::Unavailable(Unavailable::TemplatesLate)));
         assert!(late, "{sent:?}");
     }

@@ -199,7 +199,7 @@ fn hostile_templates() -> Vec<(String, bool)> {
     ]
 }
 
-/// It loops or grows without end, recurses without end, or does work that is not counted.
+/// Such templates loop, grow or recurse without end, or do work that is not counted.
 #[db_test]
 async fn a_hostile_template_is_refused_when_stored_or_fails_when_rendered(t: &TestApp) {
     let team = t.team(1_000).await;

@@ -37,7 +37,7 @@ const PASSES_MAX: usize = 4;
 /// How long a claimed message belongs to its worker.
 const LEASE: TimeDelta = TimeDelta::seconds(60);
 
-/// Claims due messages under a new lease. SCHEDULED and QUEUED messages whose account may send (R4) become SENDING,
+/// Claims due messages under a new lease. SCHEDULED and QUEUED messages whose account may send become SENDING,
 /// or are postponed by quiet hours. Expired ones keep their status until they are settled. SENDING messages with an
 /// expired lease and SENT ones that are due for a report keep their status too.
 pub async fn claim(app: &App) -> Result<Claim, Fault> {

@@ -28,7 +28,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Without a server: each key and id is a word that stands for it.
+    /// A stage without a server: each key and id is a placeholder.
     pub fn of_words() -> Self {
         let word = str::to_owned;
         let contact = || (word("OWN_CONTACT"), vec![word("OWN_ADDRESS"); 2]);

@@ -10,7 +10,7 @@ use tollgate::domain::billing::Statements;
 use super::{SEND_MANY, all, codes, lock, send_at_once};
 use crate::harness::{Apps, Cut, Postgres, Setup, Sqlite, TestApp, text};
 
-/// Whatever its batch.
+/// The other messages of its batch are accepted.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_the_database_refuses_fails_alone(apps: &Apps) {
@@ -62,7 +62,7 @@ async fn a_message_that_the_database_refuses_fails_alone(apps: &Apps) {
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 57);
 }
 
-/// Also after a serialization failure.
+/// It is retried after a serialization failure too.
 #[db_test(postgres)]
 #[case("40P01")]
 #[case("40001")]
@@ -124,7 +124,7 @@ async fn after_a_connection_lost_during_commit_the_batch_is_looked_up_and_sent_a
     assert_eq!(t.number("SELECT COUNT(*) FROM ledger_entry WHERE kind = 'CHARGE'").await, 1);
 }
 
-/// By the fast path and by a batch.
+/// This holds for the fast path and for a batch.
 #[db_test(postgres)]
 #[case::short(1, &["Look after me"])]
 #[case::ordinary(7, &["Look after me", "COMMIT"])]
@@ -174,7 +174,7 @@ async fn a_lock_held_too_long_fails_only_the_sends_of_its_team(t: &Arc<TestApp>)
     assert!(t.sends(&team.key).await, "once the lock is free");
 }
 
-/// Two of the eight connections that write.
+/// Two of the eight connections for writing remain.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_that_wait_for_a_lock_leave_connections_for_the_worker(t: &Arc<TestApp>) {

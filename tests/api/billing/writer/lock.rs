@@ -25,7 +25,7 @@ async fn until_a_writer_waits(t: &TestApp) {
     assert!(!is_postgres, "no writer waits for the lock");
 }
 
-/// By the fast path (one message) and in a batch (several).
+/// This holds for the fast path (one message) and for a batch (several).
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_send_is_judged_by_what_was_committed_before_its_turn(
@@ -81,7 +81,7 @@ async fn codes_of_sends_that_waited(
     count: usize,
 ) -> Vec<String> {
     let sub = t.sub_account(team, json!({})).await;
-    assert!(t.sends(&sub.key).await, "the writer's connection stands");
+    assert!(t.sends(&sub.key).await, "the writer's connection is open");
     let txn = lock(t, team).await;
     let sends: Vec<_> = if count > 2 {
         // One call makes one batch.

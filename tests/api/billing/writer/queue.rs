@@ -14,7 +14,7 @@ use crate::harness::{Apps, Setup, TestApp};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
-    assert!(t.sends(&team.key).await, "the writer's connection stands");
+    assert!(t.sends(&team.key).await, "the writer's connection is open");
     let keyed = |key: &str| json!({ "to": "+12025550123", "text": "Hi", "idempotencyKey": key });
     let send = |key: &'static str| {
         let (t, own, input) = (Arc::clone(t), team.key.clone(), keyed(key));
@@ -34,7 +34,7 @@ async fn a_client_that_disconnects_before_its_message_is_taken_is_not_charged(t:
     waiting.abort();
     assert!(taken.await.is_err() && waiting.await.is_err(), "both have hung up");
     txn.rollback().await.expect("the lock is released");
-    assert!(t.sends(&team.key).await, "the writer goes on");
+    assert!(t.sends(&team.key).await, "the writer still works");
 
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 3);
     for (key, replayed) in [("taken", true), ("waiting", false)] {
@@ -52,7 +52,7 @@ async fn a_full_queue_refuses_whole_calls_and_leaves_room_for_other_teams(apps: 
     let setup = Setup { batch_deadline: Some(Duration::from_mins(10)), ..Setup::default() };
     let t = apps.start_with(setup).await;
     let (team, other) = (t.team(1_000_000).await, t.team(1_000).await);
-    assert!(t.sends(&team.key).await && t.sends(&other.key).await, "the connections stand");
+    assert!(t.sends(&team.key).await && t.sends(&other.key).await, "the connections are open");
     let txn = lock(&t, &team).await;
     let first = send_at_once(&t, &team.key, 1);
     while t.app.writers.taken().batches < 3 {
@@ -116,7 +116,7 @@ async fn a_call_sends_0_to_100_messages(t: &TestApp) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopping_writer_completes_waiting_messages_and_takes_no_new_ones(t: &Arc<TestApp>) {
     let team = t.team(1_000).await;
-    assert!(t.sends(&team.key).await, "the writer's connection stands");
+    assert!(t.sends(&team.key).await, "the writer's connection is open");
     let txn = lock(t, &team).await;
     let first = send_at_once(t, &team.key, 1);
     while t.app.writers.taken().batches < 2 {

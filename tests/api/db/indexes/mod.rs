@@ -266,7 +266,7 @@ async fn plan(t: &TestApp, sql: &str, role: &str) -> String {
     txn.execute_unprepared(&format!("PREPARE asked AS {sql}")).await.expect("a statement");
     let execute = Statement::from_string(backend, format!("EXECUTE asked{nulls}"));
     let plan = explained(&txn, execute).await;
-    txn.execute_unprepared("DEALLOCATE asked").await.expect("the statement goes");
+    txn.execute_unprepared("DEALLOCATE asked").await.expect("the statement is deallocated");
     plan
 }
 
@@ -283,7 +283,7 @@ fn sorts(line: &str) -> bool {
     line.contains("Sort") || line.contains("TEMP B-TREE FOR ORDER BY")
 }
 
-/// From either end.
+/// The lists are read from either end.
 #[db_test]
 async fn no_list_of_100000_rows_reads_a_whole_table(t: &TestApp) {
     let team = t.team(1_000).await;

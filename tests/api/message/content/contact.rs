@@ -9,7 +9,8 @@ use serde_json::json;
 use super::{assert_refused, each_way, run, send, send_many};
 use crate::harness::{TestApp, UNKNOWN_IDS, text};
 
-/// Of the given channel, or of the first channel that it has. The price is the same.
+/// This is the address of the given channel, or of the first channel that the contact has. The
+/// price is the same.
 #[db_test]
 async fn a_message_to_a_contact_uses_its_primary_address(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -49,7 +50,7 @@ async fn a_message_to_a_contact_uses_its_primary_address(t: &TestApp) {
         }
     }
     let plain = send(t, &team.key, json!({ "to": "+12025550124", "text": "Hi" })).await;
-    assert_eq!(plain["message"]["contact"], json!(null), "an address as such is nobody's");
+    assert_eq!(plain["message"]["contact"], json!(null), "an address alone refers to no contact");
     assert_eq!(t.number("SELECT COUNT(*) FROM message WHERE country = 'US'").await, 25);
 }
 
@@ -95,7 +96,7 @@ async fn a_contact_without_a_usable_address_is_refused(t: &TestApp) {
     assert_eq!(send(t, &team.key, by_mail).await["errors"], json!([]), "the other channel is open");
 }
 
-/// By the fast path and in a batch.
+/// This holds for the fast path and for a batch.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
@@ -104,7 +105,7 @@ async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
 ) {
     let team = t.team(1_000).await;
     let (contact, _) = t.contact(&team.key, &["+12025550123"]).await;
-    assert!(t.sends(&team.key).await, "the writer's connection stands");
+    assert!(t.sends(&team.key).await, "the writer's connection is open");
     let txn = t.app.db.begin_write().await.expect("a transaction begins");
     let id = team.id.parse().expect("an id");
     tollgate::domain::account::team_lock::lock_team(&txn, id)
@@ -136,7 +137,7 @@ async fn a_message_that_waits_while_its_contact_is_erased_is_refused(
     assert_eq!(t.number("SELECT COUNT(*) FROM message").await, 1);
 }
 
-/// Also those to an address that the contact no longer has, and their HTML.
+/// Messages to an address that the contact no longer has are included, and so is HTML.
 #[db_test]
 async fn a_merge_and_an_erasure_include_all_messages_of_the_contact(t: &TestApp) {
     let team = t.team(1_000).await;

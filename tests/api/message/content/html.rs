@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{assert_refused, each_way, quote, send, send_many};
 use crate::harness::{Database, Postgres, Sqlite, TestApp};
 
-/// With text or without, up to its limit.
+/// The HTML has the maximum length or less, and the message has a text or none.
 #[db_test]
 async fn html_is_stored_shown_and_submitted_unchanged(t: &TestApp) {
     let team = t.team(1_000).await;
@@ -26,7 +26,7 @@ async fn html_is_stored_shown_and_submitted_unchanged(t: &TestApp) {
         }
     }
     t.deliver().await;
-    let last = t.carrier.last.lock().expect("the record").clone().expect("it was handed over");
+    let last = t.carrier.last.lock().expect("the record").clone().expect("it was submitted");
     assert_eq!((last.text.as_str(), last.html.as_deref()), ("", Some(html)));
     let largest =
         json!({ "to": to, "html": "h".repeat(100 * 1024), "text": "t".repeat(100 * 1024) });

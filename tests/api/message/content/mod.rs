@@ -36,7 +36,7 @@ async fn run(t: &TestApp, key: &str, query: &str, variables: Value) {
     assert_eq!(t.ask_with(key, query, variables).await.refusals(), [""; 0], "{query}");
 }
 
-/// The same refusal from each way to send.
+/// Asserts the same refusal from each way to send.
 #[track_caller]
 fn assert_refused(answers: &[Value], code: &str, field: &str, input: &Value) {
     let expected = json!([{ "code": code, "field": ["input", field] }]);

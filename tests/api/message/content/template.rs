@@ -77,7 +77,7 @@ async fn a_message_keeps_the_content_that_its_template_produced(t: &TestApp) {
     assert_eq!(t.ask(&team.key, all).await.body, before);
 }
 
-/// After a repeat is answered, and before status, opt-out and money are checked.
+/// This is checked after a repeat is answered, and before status, opt-out and money.
 #[db_test]
 async fn a_template_that_produces_no_valid_message_is_refused_before_charging(t: &TestApp) {
     let team = t.team(1_000).await;

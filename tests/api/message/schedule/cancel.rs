@@ -88,7 +88,7 @@ async fn a_claimed_or_ended_message_is_not_canceled(t: &TestApp) {
     expect(&id, "EXPIRED", "ALREADY_ENDED").await;
 }
 
-/// With a key of the message's environment.
+/// It needs a key of the message's environment.
 #[db_test]
 async fn only_the_account_of_a_message_can_cancel_it(t: &TestApp) {
     let (team, other) = (t.team(1_000).await, t.team(1_000).await);
@@ -161,7 +161,8 @@ async fn a_message_canceled_while_a_worker_is_expiring_it_stays_canceled(t: &Tes
     assert_eq!(t.refunds().await, 1);
 }
 
-/// Between its read and its write. Only PostgreSQL allows this order.
+/// The claim is committed between the read and the write of the cancelation. Only PostgreSQL allows
+/// this order.
 #[db_test(postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_committed_during_a_cancelation_wins(t: &Arc<TestApp>) {
@@ -194,7 +195,7 @@ async fn a_claim_committed_during_a_cancelation_wins(t: &Arc<TestApp>) {
     assert_eq!(t.refunds().await, 0);
 }
 
-/// Two cancelations of each message against two workers.
+/// Two cancelations of each message race against two workers.
 #[db_test]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_is_either_canceled_and_refunded_or_sent(t: &Arc<TestApp>) {

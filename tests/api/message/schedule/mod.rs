@@ -146,7 +146,7 @@ async fn a_repeat_must_have_the_same_send_at_and_valid_until(t: &TestApp) {
     assert_eq!(t.everything().await, before);
 }
 
-/// Also while its account is suspended. Usage and totals include it.
+/// It expires even while its account is suspended. Usage and totals include it.
 #[db_test]
 async fn a_message_not_submitted_before_valid_until_expires_and_is_refunded(
     t: &TestApp,

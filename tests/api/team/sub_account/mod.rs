@@ -78,7 +78,7 @@ async fn a_new_sub_account_has_a_live_key_that_works(t: &TestApp) {
     assert_eq!(own.data()["viewer"], viewer);
 }
 
-/// Also among concurrent requests. Another team can use the same one.
+/// This holds also among concurrent requests. Another team can use the same one.
 #[db_test]
 async fn an_external_id_is_unique_in_its_team(t: &TestApp) {
     let (team, other_team) = (t.team(0).await, t.team(0).await);
