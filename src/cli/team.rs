@@ -73,7 +73,7 @@ fn cents(text: &str) -> Result<Micros, String> {
     if amount > Micros::ZERO {
         Ok(amount)
     } else {
-        Err("expected an amount of more than 0".to_owned())
+        Err("expected an amount greater than 0".to_owned())
     }
 }
 

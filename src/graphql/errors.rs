@@ -239,7 +239,7 @@ fn show(fault: &Fault, request_id: &str) -> (Code, String) {
 
 /// The message of an `INTERNAL_SERVER_ERROR`.
 pub fn internal(request_id: &str) -> String {
-    format!("Something went wrong on the server. Request id: {request_id}")
+    format!("Internal server error. Request id: {request_id}")
 }
 
 /// The first line of a text: the library's parser adds lines that point into the document.

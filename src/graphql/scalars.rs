@@ -39,10 +39,10 @@ pub fn check(scalar: &str, given: Given<'_>) -> Result<(), &'static str> {
     }
 }
 
-const CENTS: &str = "cents are given as a number, such as 4500 or 0.04";
-const DATE_TIME: &str = "a time is given as RFC 3339, such as 2026-11-23T10:00:00Z";
-const DATE: &str = "a day is given as YYYY-MM-DD";
-const JSON_OBJECT: &str = "a JSON object is expected";
+const CENTS: &str = "expected a number of cents, such as 4500 or 0.04";
+const DATE_TIME: &str = "expected an RFC 3339 time, such as 2026-11-23T10:00:00Z";
+const DATE: &str = "expected a day in the form YYYY-MM-DD";
+const JSON_OBJECT: &str = "expected a JSON object";
 
 /// The GraphQL scalar `Cents`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ pub async fn run(
     match timeout_at(until, execution).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(failure)) => {
-            tracing::error!(request.id = request_id, %failure, "The task of a request failed");
+            tracing::error!(request.id = request_id, %failure, "Processing a request failed unexpectedly");
             let message = errors::internal(request_id);
             Answer::Refused(vec![error(Code::InternalServerError, message)])
         }

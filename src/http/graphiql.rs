@@ -93,12 +93,12 @@ fn page_without_graphiql(why: &str) -> String {
 <html lang=\"en\">
 <meta charset=\"utf-8\">
 <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">
-<title>Tollgate – GraphiQL is left out</title>
+<title>Tollgate – GraphiQL is not included</title>
 <style>
   body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 4rem auto; padding: 0 1rem }}
 </style>
-<h1>GraphiQL is left out</h1>
-<p>This server has everything but its playground for the browser, because {why}.</p>
+<h1>GraphiQL is not included in this build</h1>
+<p>The server works without it. It was left out because {why}.</p>
 <p>To have it, install Node.js 20 or newer with npm, run <code>touch ui/build.rs</code> in Tollgate’s
 folder, and build again without <code>TOLLGATE_UI=skip</code>.</p>
 <p>The API itself is at <code>/graphql</code>, for any GraphQL client.</p>

@@ -84,7 +84,7 @@ pub async fn receive(State(shared): State<SharedState>, request: Request) -> Res
         match timeout_at(until, received).await {
             Ok(Ok(effect)) => effect.map_err(refused),
             Ok(Err(failure)) => {
-                tracing::error!(request.id = id, %failure, "The task of an inbound message failed");
+                tracing::error!(request.id = id, %failure, "Processing an inbound message failed unexpectedly");
                 Err(error(Code::InternalServerError, errors::internal(&id)))
             }
             Err(_) => Err(timed_out()),

@@ -67,7 +67,7 @@ pub async fn list_for_operator(
         (Some(AccountRef::Id(id)), None) => Entity::of_account(*id),
         (Some(AccountRef::Unknown), None) => Entity::of_account(Uuid::nil()),
         (Some(AccountRef::ExternalId(_)), None) => {
-            let message = "An externalId is one of a team: ask for the auditLog of a team.";
+            let message = "An externalId is unique only in its team. Use the auditLog of the team.";
             return Err(bad_input(message));
         }
         (Some(account), Some(team_id)) => {

@@ -84,7 +84,7 @@ const CHECKS: &[Check] = &[
          HAVING m.cost_micros <> -COALESCE(SUM(l.amount_micros), 0) OR COUNT(l.id) > 1",
     },
     Check {
-        rule: "a message that reached no provider is refunded once, in full, and no other is",
+        rule: "a message is refunded once and in full if it reached no provider, and otherwise never",
         subject: "message",
         fault: "its status requires a refund of {stored}, its refunds in the ledger sum to {expected} (one refund with a refundedAt is expected, or neither)",
         unit: Unit::Money,
@@ -102,7 +102,7 @@ const CHECKS: &[Check] = &[
     Check {
         rule: "an account's usage is its ledger: charged",
         subject: "account",
-        fault: "its usage has {stored} charged, its ledger {expected}",
+        fault: "the charges in its usage are {stored}, those in its ledger {expected}",
         unit: Unit::Money,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, \
@@ -117,7 +117,7 @@ const CHECKS: &[Check] = &[
     Check {
         rule: "an account's usage is its ledger: refunded",
         subject: "account",
-        fault: "its usage has {stored} refunded, its ledger {expected}",
+        fault: "the refunds in its usage are {stored}, those in its ledger {expected}",
         unit: Unit::Money,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, \
@@ -131,7 +131,7 @@ const CHECKS: &[Check] = &[
     Check {
         rule: "an account's usage counts its live messages",
         subject: "account",
-        fault: "its usage counts {stored}, it has {expected} in LIVE",
+        fault: "the number of LIVE messages in its usage is {stored}, its messages are {expected}",
         unit: Unit::Messages,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, \
@@ -155,7 +155,7 @@ const CHECKS: &[Check] = &[
     Check {
         rule: "the bytes of an account's TEST messages are counted",
         subject: "account",
-        fault: "the size of its TEST messages is stored as {stored}, they have {expected}",
+        fault: "the size of its TEST messages is stored as {stored}, its messages have {expected}",
         unit: Unit::Bytes,
         select: "SELECT id, stored, expected FROM ( \
            SELECT a.id, a.test_message_bytes AS stored, \
@@ -165,7 +165,7 @@ const CHECKS: &[Check] = &[
            FROM account a) AS sums WHERE stored <> expected",
     },
     Check {
-        rule: "a phone number's fees are those of its months, each once",
+        rule: "a phone number's fees in the ledger are those of its paid months",
         subject: "phone number",
         fault: "the fees of its paid months are {stored}, its fees in the ledger sum to {expected}",
         unit: Unit::Money,

@@ -169,9 +169,8 @@ async fn with_replays(
 
 /// The refusal for a replayed message that cannot be read, in a call that was charged for other messages.
 fn replay_unavailable() -> Refusal<SendRefusal> {
-    let message = "This message was accepted earlier under its idempotencyKey and cannot be read now. \
-                   Nothing was charged for it. Send it again with the same key, without the other \
-                   messages of this call.";
+    let message = "The message was already accepted with this idempotencyKey, but cannot be read now. It was not \
+                   charged again. Repeat it alone with the same key.";
     Refusal { code: SendRefusal::Overloaded, message: message.into(), field: &[] }
 }
 

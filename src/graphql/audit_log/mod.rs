@@ -106,7 +106,7 @@ async fn enter_refusal(
     target: Target<'_>,
 ) {
     if let Err(fault) = refused_call::enter_refusal(app, caller, action, code, target).await {
-        tracing::error!(?action, %fault, "A refusal could not be entered in the audit log");
+        tracing::error!(?action, %fault, "A refused call could not be written to the audit log");
     }
 }
 

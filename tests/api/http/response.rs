@@ -60,7 +60,7 @@ async fn an_internal_error_is_logged_and_hidden_from_the_client(t: &TestApp) {
     assert_eq!(answer.body["data"], json!({ "account": null, "team": { "name": "Acme" } }));
     let id = answer.headers["x-request-id"].to_str().expect("text");
     let message = answer.body["errors"][0]["message"].as_str().expect("a message");
-    assert_eq!(message, format!("Something went wrong on the server. Request id: {id}"));
+    assert_eq!(message, format!("Internal server error. Request id: {id}"));
     t.execute("ALTER TABLE elsewhere RENAME TO usage_day").await;
 }
 

@@ -129,14 +129,14 @@ fn an_invalid_value_is_refused_with_its_path() {
         ("Kind", json!(1), "$x is not valid: expected a value of Kind"),
         ("[Kind!]", json!([null]), "$x[0] is not valid: expected a non-null value"),
         ("[Kind!]", json!(["GOOD", "x"]), "$x[1] is not valid: \"x\" is not a value of Kind"),
-        ("Cents", json!("1"), "$x is not valid: cents are given as a number, such as 4500 or 0.04"),
+        ("Cents", json!("1"), "$x is not valid: expected a number of cents, such as 4500 or 0.04"),
         (
             "DateTime",
             json!("nonsense"),
-            "$x is not valid: a time is given as RFC 3339, such as 2026-11-23T10:00:00Z",
+            "$x is not valid: expected an RFC 3339 time, such as 2026-11-23T10:00:00Z",
         ),
-        ("Date", json!("2026-02-30"), "$x is not valid: a day is given as YYYY-MM-DD"),
-        ("JSONObject", json!([1]), "$x is not valid: a JSON object is expected"),
+        ("Date", json!("2026-02-30"), "$x is not valid: expected a day in the form YYYY-MM-DD"),
+        ("JSONObject", json!([1]), "$x is not valid: expected a JSON object"),
         (
             "Ref",
             json!({}),
