@@ -1,4 +1,4 @@
-//! Reads templates. A key sees only the templates of its own account (R3).
+//! Reads templates. A key sees only the templates of its own account.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
 //! Templates: texts of messages, one body per channel, with declared variables. Any LIVE key of the account creates
-//! and changes them; no other account sees them (R3). A stored template compiles and uses declared variables only. A
+//! and changes them; no other account sees them. A stored template compiles and uses declared variables only. A
 //! message keeps the content that was rendered when it was accepted.
 
 use self::body::{Body, Variable, bodies_of, variables_of};

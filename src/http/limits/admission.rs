@@ -36,7 +36,7 @@ pub const REFUSALS_PER_SECOND: u32 = 3_000;
 const REFUSAL_BURST: Duration = Duration::from_millis(100);
 /// Maximum delay of a refusal.
 pub const REFUSAL_DELAY_MAX: Duration = Duration::from_millis(500);
-/// A team without requests for so long is forgotten; none of its requests can still be running.
+/// A team without requests for this time is forgotten; none of its requests can still be running.
 const TEAM_IDLE_MAX: Duration = Duration::from_mins(10);
 const TEAMS_REMEMBERED_MAX: u64 = 10_000;
 

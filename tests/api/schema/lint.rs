@@ -109,7 +109,7 @@ impl Faults {
         if name.starts_with("import") {
             let answer = field.ty.node.to_string();
             if !answer.starts_with('[') || !answer.ends_with("Verdict!]") {
-                self.note(path, "its answer is no list of verdicts");
+                self.note(path, "its result is not a list of verdicts");
             }
             return;
         }
@@ -117,7 +117,7 @@ impl Faults {
         let one = if is_list { name.trim_end_matches('s') } else { name };
         let one = format!("{}{}", one[..1].to_uppercase(), &one[1..]);
         if named(&field.ty.node) != format!("{one}Payload") {
-            self.note(path, format!("its answer is no {one}Payload"));
+            self.note(path, format!("its result is not {one}Payload"));
         }
         if !field.ty.node.nullable {
             self.note(path, "its answer is never null");
@@ -125,7 +125,7 @@ impl Faults {
         for argument in &field.arguments {
             let is_input = argument.node.name.node == "input";
             if is_input && named(&argument.node.ty.node) != format!("{one}Input") {
-                self.note(path, format!("its input is no {one}Input"));
+                self.note(path, format!("its input is not {one}Input"));
             }
         }
     }
@@ -184,7 +184,7 @@ impl Faults {
                 self.note(path, "its description speaks of Rust");
             }
             Some(text) if !text.ends_with('.') => {
-                self.note(path, "its description is no sentence");
+                self.note(path, "its description is not a sentence");
             }
             Some(_) => {}
         }

@@ -56,7 +56,7 @@ fn each_rule_finds_a_schema_that_breaks_it() {
     for (good, bad, fault) in [
         ("\"Its id.\" id", "id", "Thing.id: has no description"),
         ("\"Red.\" RED", "RED", "Colour.RED: has no description"),
-        ("\"A colour.\"", "\"A colour\"", "Colour: its description is no sentence"),
+        ("\"A colour.\"", "\"A colour\"", "Colour: its description is not a sentence"),
         ("\"From.\" after", "after", "Query.things(after): has no description"),
         (" @specifiedBy(url: \"https://example.com\")", "", "Moment: has no @specifiedBy"),
         ("isRed: Boolean!", "isRed: Boolean", "Thing.isRed: a Boolean is null"),
@@ -78,17 +78,17 @@ fn each_rule_finds_a_schema_that_breaks_it() {
         (
             "input: MakeThingInput!",
             "input: Int!",
-            "Mutation.makeThing: its input is no MakeThingInput",
+            "Mutation.makeThing: its input is not MakeThingInput",
         ),
         (
             "): [ThingVerdict!]",
             "): [Thing!]",
-            "Mutation.importThings: its answer is no list of verdicts",
+            "Mutation.importThings: its result is not a list of verdicts",
         ),
         (
             "): MakeThingPayload",
             "): Thing",
-            "Mutation.makeThing: its answer is no MakeThingPayload",
+            "Mutation.makeThing: its result is not MakeThingPayload",
         ),
         (
             "): MakeThingPayload",
